@@ -1,0 +1,49 @@
+"""The one error a user sees: what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class AsrbuildError(Exception):
+    """A problem the user can act on; the command line prints it without a traceback.
+
+    Args:
+        message: what is wrong, in one sentence.
+        key: the config key that is at fault, for instance ``coreml.precision``.
+        file: the file that is at fault.
+        fix: what to do next, in one sentence.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        key: str | None = None,
+        file: str | Path | None = None,
+        fix: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.key = key
+        self.file = None if file is None else str(file)
+        self.fix = fix
+
+    def __str__(self) -> str:
+        lines = [self.message]
+        lines += [
+            f"  {label}: {value}"
+            for label, value in (("key", self.key), ("file", self.file), ("fix", self.fix))
+            if value is not None
+        ]
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments do not survive the default pickling, and sweeps cross processes.
+        return _rebuild, (self.message, self.key, self.file, self.fix)
+
+
+def _rebuild(
+    message: str, key: str | None, file: str | None, fix: str | None
+) -> AsrbuildError:
+    return AsrbuildError(message, key=key, file=file, fix=fix)
