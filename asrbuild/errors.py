@@ -43,7 +43,5 @@ class AsrbuildError(Exception):
         return _rebuild, (self.message, self.key, self.file, self.fix)
 
 
-def _rebuild(
-    message: str, key: str | None, file: str | None, fix: str | None
-) -> AsrbuildError:
+def _rebuild(message: str, key: str | None, file: str | None, fix: str | None) -> AsrbuildError:
     return AsrbuildError(message, key=key, file=file, fix=fix)

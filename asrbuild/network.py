@@ -88,7 +88,9 @@ class AcousticWeights:
         return {VARIABLES[field.name]: getattr(self, field.name) for field in fields(self)}
 
 
-def weights_from_named(arrays: dict[str, np.ndarray], *, file: str | None = None) -> AcousticWeights:
+def weights_from_named(
+    arrays: dict[str, np.ndarray], *, file: str | None = None
+) -> AcousticWeights:
     """Builds weights from variables by their TensorFlow names, and checks that they fit together.
 
     Raises:
@@ -118,7 +120,10 @@ def _check_shapes(weights: AcousticWeights, file: str | None) -> None:
     }
     wanted = {f"{layer}/weights": shape for layer, shape in expected.items()}
     wanted |= {f"{layer}/bias": (shape[1],) for layer, shape in expected.items()}
-    wanted |= {f"{LSTM_SCOPE}/kernel": (2 * hidden, 4 * hidden), f"{LSTM_SCOPE}/bias": (4 * hidden,)}
+    wanted |= {
+        f"{LSTM_SCOPE}/kernel": (2 * hidden, 4 * hidden),
+        f"{LSTM_SCOPE}/bias": (4 * hidden,),
+    }
     for name, array in weights.named().items():
         if tuple(array.shape) != wanted[name] or array.dtype != np.float32:
             raise AsrbuildError(

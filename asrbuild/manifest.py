@@ -1,0 +1,354 @@
+"""The runtime manifest: everything an app needs to run an artifact, and the proof that it is right.
+
+``manifest.json`` is strict. A reader has no defaults to fall back on, an unknown key is an error,
+and an unknown major ``schema_version`` is refused. Times are in ms, rates and frequencies in Hz.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from asrbuild.errors import AsrbuildError
+
+SCHEMA_VERSION = "1.0"
+FILE_NAME = "manifest.json"
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, strict, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class FileEntry(Section):
+    """One file of the artifact; ``path`` is relative, with forward slashes."""
+
+    path: str
+    role: Literal["package", "alphabet", "scorer", "reference_audio", "graph"]
+    bytes: int
+    sha256: str
+
+
+class Audio(Section):
+    """What the feature extraction reads; ``sample_scale`` turns an int16 sample into its input."""
+
+    sample_rate: int
+    channels: int
+    sample_type: Literal["int16"]
+    sample_scale: float
+
+
+class ReferenceVector(Section):
+    """A short recording and its first windowless MFCC frames, for testing an app's front end.
+
+    ``frames``: (n, coefficients), the MFCC of the frames numbered ``first_frame`` and following.
+    """
+
+    audio: str
+    audio_sha256: str
+    samples: int
+    total_frames: int
+    first_frame: int
+    frames: list[list[float]]
+    tolerance: float
+
+
+class Features(Section):
+    """MFCC as TensorFlow's ``AudioSpectrogram`` and ``Mfcc`` kernels compute them."""
+
+    kind: Literal["mfcc"]
+    window_ms: float
+    step_ms: float
+    window_samples: int
+    step_samples: int
+    window_function: Literal["periodic_hann"]
+    fft_size: int
+    spectrum: Literal["magnitude"]
+    mel_bands: int
+    lower_hz: float
+    upper_hz: float
+    coefficients: int
+    log_floor: float
+    context_frames: int
+    edge_padding: Literal["zeros"]
+    reference: ReferenceVector
+
+
+class Axis(Section):
+    """One axis of a tensor: a fixed size has ``min == default == max``; no ``max`` is no bound."""
+
+    name: str
+    min: int
+    default: int
+    max: int | None
+    enumerated: list[int] | None
+
+
+class Tensor(Section):
+    """An input or output of the package."""
+
+    name: str
+    dtype: Literal["float32", "float16", "int32"]
+    shape: list[Axis]
+    meaning: Literal["features", "step_count", "state", "probabilities", "mfcc", "samples", "other"]
+    fill: str
+
+
+class Function(Section):
+    """One function of the package; a single-function package has one, named ``main``."""
+
+    name: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+
+
+class Model(Section):
+    """The Core ML package. ``inputs`` and ``outputs`` are the default function's."""
+
+    format: Literal["mlprogram", "neuralnetwork"]
+    package: str
+    spec_version: int
+    minimum_os: dict[str, str]
+    compute_precision: Literal["fp16", "fp32"]
+    recommended_compute_units: Literal["ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"]
+    lstm: Literal["native", "loop"]
+    default_function: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    functions: list[Function]
+
+
+class State(Section):
+    """LSTM state. ``explicit``: the app feeds ``output`` back as ``input``; ``stateful``: the
+    package keeps it, and both names are that of the Core ML state.
+
+    ``valid`` says when the value may be carried on: ``always`` (it is the state after
+    ``input_lengths`` steps) or ``full_chunks`` (only when every step of the chunk is real).
+    """
+
+    input: str
+    output: str
+    kind: Literal["explicit", "stateful"]
+    shape: list[int]
+    initial: Literal["zeros"]
+    reset: Literal["per_utterance"]
+    valid: Literal["always", "full_chunks"]
+
+
+class Streaming(Section):
+    """How an utterance is fed.
+
+    ``chunked``: ``steps_per_chunk`` steps a call, state carried. ``whole``: all steps in one call,
+    or in calls of ``steps_per_chunk`` where the utterance is longer than that bound (null: no
+    bound). ``tail``: the last, short chunk is padded with zeros to an accepted size,
+    ``input_lengths`` says how many steps are real, and only their rows are kept.
+    """
+
+    mode: Literal["chunked", "whole"]
+    steps_per_chunk: int | None
+    hop_ms: float
+    chunk_ms: float | None
+    lookahead_ms: float
+    latency_ms: float | None
+    tail: Literal["zero_pad_and_trim"]
+
+
+class Scorer(Section):
+    """An external language model package, with its weights."""
+
+    path: str
+    sha256: str
+    lm_alpha: float
+    lm_beta: float
+
+
+class Decoder(Section):
+    """How probabilities become words. ``alphabet`` lists the labels in index order."""
+
+    type: Literal["greedy", "beam", "ds_ctcdecoder"]
+    alphabet: list[str]
+    alphabet_file: str
+    utf8: bool
+    blank_index: int
+    beam_width: int
+    cutoff_prob: float
+    cutoff_top_n: int
+    scorer: Scorer | None
+    hot_words: dict[str, float]
+
+
+class Execution(Section):
+    """Something that ran the package, and where."""
+
+    executor: Literal["asrbuild", "coreml"]
+    version: str
+    platform: str
+
+
+class VerifiedInput(Section):
+    """Features the package was run on; ``sha256`` is of the float32 little-endian bytes."""
+
+    name: str
+    steps: int
+    sha256: str
+
+
+class Metric(Section):
+    """One measured gate: ``passed`` is ``value comparison threshold``."""
+
+    input: str
+    output: str
+    name: Literal["argmax_agreement", "kl_divergence", "max_abs_error", "psnr_db"]
+    value: float
+    comparison: Literal["<=", ">="]
+    threshold: float
+    passed: bool
+
+
+class Transcript(Section):
+    """The words of one recording; ``expected`` is null where nobody wrote them down."""
+
+    input: str
+    expected: str | None
+    reference: str
+    package: str
+    match: bool
+
+
+class Verification(Section):
+    """The proof: every metric with its threshold. ``reference`` names what it was compared with."""
+
+    executed: bool
+    core_ml_executed: bool
+    reference: str
+    executions: list[Execution]
+    inputs: list[VerifiedInput]
+    metrics: list[Metric]
+    transcripts: list[Transcript]
+    passed: bool
+
+
+class SourceFile(Section):
+    """An input of the build by digest."""
+
+    role: str
+    name: str
+    sha256: str
+
+
+class Git(Section):
+    """The repository the build was started in."""
+
+    commit: str
+    dirty: bool
+
+
+class Provenance(Section):
+    """Where the artifact came from. ``created`` (UTC, ISO 8601), ``git`` and ``platform`` are the
+    facts of one run and stand outside the content digest."""
+
+    created: str
+    platform: str
+    git: Git | None
+    recipe: dict[str, Any]
+    overrides: list[str]
+    sources: list[SourceFile]
+    tools: dict[str, str]
+    parents: list[str]
+
+
+class Manifest(Section):
+    """The whole of ``manifest.json``."""
+
+    schema_version: str
+    artifact_id: str
+    name: str
+    version: str
+    description: str
+    author: str
+    license: str
+    languages: list[str]
+    files: list[FileEntry]
+    audio: Audio
+    features: Features
+    model: Model
+    state: list[State]
+    streaming: Streaming
+    decoder: Decoder
+    verification: Verification
+    provenance: Provenance
+
+
+def to_json(manifest: Manifest) -> str:
+    """The manifest as stable, readable JSON with a final newline."""
+    return json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) that ``asrbuild schema`` prints."""
+    schema = Manifest.model_json_schema()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:asrbuild:manifest:{SCHEMA_VERSION}",
+        **schema,
+    }
+
+
+def read_manifest(artifact: Path) -> Manifest:
+    """Reads ``manifest.json`` of an artifact directory.
+
+    Raises:
+        AsrbuildError: it is missing, is no JSON, has another major version, or breaks the schema.
+    """
+    path = artifact / FILE_NAME
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise AsrbuildError(
+            f"{artifact.name} is not an artifact: it has no {FILE_NAME}",
+            file=path,
+            fix="give a directory that `asrbuild ls` lists",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise AsrbuildError(f"the manifest cannot be read: {error}", file=path) from error
+    try:
+        raw = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise AsrbuildError(f"the manifest is not JSON: {error}", file=path) from error
+    found = raw.get("schema_version") if isinstance(raw, dict) else None
+    if not isinstance(found, str) or found.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
+        raise AsrbuildError(
+            f"manifest schema_version {found!r} is not supported by this asrbuild "
+            f"(it reads {SCHEMA_VERSION.split('.')[0]}.x)",
+            file=path,
+            fix="use the asrbuild version that the artifact was built with, or rebuild it",
+        )
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise AsrbuildError(
+            f"the manifest breaks its schema at {where}: {first['msg']} "
+            f"({error.error_count()} problem(s))",
+            file=path,
+            fix="print the schema with `asrbuild schema`",
+        ) from error
+
+
+def content_core(manifest: Manifest) -> dict[str, Any]:
+    """What the content digest covers: all but the identity made from it and facts of one run.
+
+    Measured values differ in their last digits between processors, so ``verification`` is left
+    out; ``SHA256SUMS`` in the artifact covers the manifest whole.
+    """
+    core = manifest.model_dump(mode="json")
+    for key in ("artifact_id", "version", "verification"):
+        del core[key]
+    for key in ("created", "platform", "git", "overrides"):
+        del core["provenance"][key]
+    return core
