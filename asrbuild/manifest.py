@@ -28,7 +28,7 @@ class FileEntry(Section):
     """One file of the artifact; ``path`` is relative, with forward slashes."""
 
     path: str
-    role: Literal["package", "alphabet", "scorer", "reference_audio", "graph"]
+    role: Literal["package", "alphabet", "scorer", "reference_audio", "parity", "report"]
     bytes: int
     sha256: str
 
@@ -343,10 +343,11 @@ def read_manifest(artifact: Path) -> Manifest:
 def content_core(manifest: Manifest) -> dict[str, Any]:
     """What the content digest covers: all but the identity made from it and facts of one run.
 
-    Measured values differ in their last digits between processors, so ``verification`` is left
-    out; ``SHA256SUMS`` in the artifact covers the manifest whole.
+    Measured values differ in their last digits between processors, so ``verification``, the
+    parity vectors and the report are left out; ``SHA256SUMS`` in the artifact covers every byte.
     """
     core = manifest.model_dump(mode="json")
+    core["files"] = [f for f in core["files"] if f["role"] not in ("parity", "report")]
     for key in ("artifact_id", "version", "verification"):
         del core[key]
     for key in ("created", "platform", "git", "overrides"):
