@@ -1,0 +1,1 @@
+"""Frozen TensorFlow graphs: read, write, inspect, and run as the reference."""

@@ -1,0 +1,419 @@
+"""TensorFlow's ``GraphDef`` as plain data, read and written without TensorFlow.
+
+Field numbers are from TensorFlow's public ``graph.proto``, ``node_def.proto``, ``attr_value.proto``,
+``tensor.proto`` and ``tensor_shape.proto``. Attribute values are Python values: ``bytes``, ``int``,
+``float``, ``bool``, ``DType``, ``Shape``, ``Tensor``, or a list of those. Functions and placeholders
+for attributes, which no inference graph of this kind has, are kept as ``Opaque``.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from asrbuild.errors import AsrbuildError
+from asrbuild.graph import wire
+from asrbuild.graph.wire import BYTES, FIXED32, FIXED64, VARINT, Pieces, WireError
+
+_DTYPES = {
+    1: ("float32", np.float32),
+    2: ("float64", np.float64),
+    3: ("int32", np.int32),
+    4: ("uint8", np.uint8),
+    5: ("int16", np.int16),
+    6: ("int8", np.int8),
+    7: ("string", None),
+    8: ("complex64", np.complex64),
+    9: ("int64", np.int64),
+    10: ("bool", np.bool_),
+    14: ("bfloat16", None),
+    17: ("uint16", np.uint16),
+    18: ("complex128", np.complex128),
+    19: ("float16", np.float16),
+    20: ("resource", None),
+    22: ("uint32", np.uint32),
+    23: ("uint64", np.uint64),
+}
+# TensorProto's typed value fields: field number -> (element type on the wire, its wire type).
+_VALUE_FIELDS = {
+    5: (np.dtype("<f4"), FIXED32),
+    6: (np.dtype("<f8"), FIXED64),
+    7: (None, VARINT),
+    10: (None, VARINT),
+    11: (None, VARINT),
+    13: (None, VARINT),
+    16: (None, VARINT),
+    17: (None, VARINT),
+}
+_STRING_VALUES, _HALF_VALUES = 8, 13
+
+
+@dataclass(frozen=True)
+class DType:
+    """A TensorFlow element type, by its number in ``types.proto``."""
+
+    number: int
+
+    @property
+    def name(self) -> str:
+        return _DTYPES[self.number][0] if self.number in _DTYPES else f"dtype {self.number}"
+
+    @property
+    def numpy(self) -> np.dtype | None:
+        """The numpy type, or None for strings and types numpy has not."""
+        known = _DTYPES.get(self.number)
+        return None if known is None or known[1] is None else np.dtype(known[1])
+
+    @staticmethod
+    def of(dtype: np.dtype | type) -> DType:
+        wanted = np.dtype(dtype)
+        for number, (_, numpy_type) in _DTYPES.items():
+            if numpy_type is not None and np.dtype(numpy_type) == wanted:
+                return DType(number)
+        raise ValueError(f"TensorFlow has no type for {wanted}")
+
+
+FLOAT, INT32, INT64, BOOL, STRING = DType(1), DType(3), DType(9), DType(10), DType(7)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A tensor's dimensions; None for an unknown one, ``dims=None`` for an unknown rank."""
+
+    dims: tuple[int | None, ...] | None
+
+    def __str__(self) -> str:
+        if self.dims is None:
+            return "unknown"
+        return "[" + ", ".join("?" if dim is None else str(dim) for dim in self.dims) + "]"
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A constant: its type, shape, and either raw little-endian bytes or typed values.
+
+    ``values`` may be shorter than the shape: TensorFlow repeats the last one.
+    """
+
+    dtype: DType
+    shape: tuple[int, ...]
+    content: memoryview | bytes = b""
+    values: tuple[object, ...] | np.ndarray = ()
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.content)
+
+    def array(self) -> np.ndarray:
+        """The values, shape ``self.shape``: a read-only view when they are stored as raw bytes."""
+        count = int(np.prod(self.shape, dtype=np.int64))
+        if self.dtype == STRING:
+            return np.array(list(self.values), dtype=object).reshape(self.shape)
+        if self.dtype.numpy is None:
+            raise WireError(f"constants of type {self.dtype.name} are not supported")
+        if len(self.content):
+            if len(self.content) != count * self.dtype.numpy.itemsize:
+                raise WireError(f"{len(self.content)} bytes do not fill {list(self.shape)}")
+            array = np.frombuffer(self.content, self.dtype.numpy.newbyteorder("<"))
+            return array.reshape(self.shape)
+        given = np.asarray(self.values)
+        if self.dtype.numpy == np.float16:
+            given = given.astype(np.uint16).view(np.float16)
+        if len(given) > count:
+            raise WireError(f"{len(given)} values for {list(self.shape)}")
+        filled = np.zeros(count, self.dtype.numpy)
+        if len(given):
+            filled[: len(given)] = given
+            filled[len(given) :] = given[-1]
+        return filled.reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """An attribute kept as its bytes."""
+
+    payload: bytes
+
+
+AttrValue = bytes | int | float | bool | DType | Shape | Tensor | Opaque | list
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation. Inputs are ``name``, ``name:index``, or ``^name`` for control."""
+
+    name: str
+    op: str
+    inputs: tuple[str, ...] = ()
+    attrs: dict[str, AttrValue] = field(default_factory=dict)
+    device: str = ""
+
+    @property
+    def value(self) -> np.ndarray:
+        """The value of a ``Const``."""
+        tensor = self.attrs["value"]
+        if not isinstance(tensor, Tensor):
+            raise WireError(f"constant {self.name} has no value")
+        return tensor.array()
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A frozen graph: nodes in file order, and the version of TensorFlow that made it."""
+
+    nodes: tuple[Node, ...]
+    producer: int = 0
+    nbytes: int = 0
+    path: Path | None = None
+    by_name: dict[str, Node] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_name", {node.name: node for node in self.nodes})
+
+
+def input_name(reference: str) -> str:
+    """``^name`` or ``name:2`` -> ``name``."""
+    return reference.lstrip("^").split(":")[0]
+
+
+def load_graph(path: Path | str) -> Graph:
+    """Reads a frozen graph, memory-mapped: large constants are views of the file.
+
+    Raises:
+        AsrbuildError: the file is missing, empty, cut off, or no ``GraphDef``.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+    except OSError as error:
+        raise AsrbuildError(f"cannot read the graph: {error.strerror}", file=path) from error
+    if not size:
+        raise AsrbuildError("the graph file is empty", file=path, fix="export it again")
+    try:
+        nodes, producer = _read_graph(memoryview(data))
+        _check_references(nodes)
+    except (WireError, UnicodeDecodeError) as error:
+        raise AsrbuildError(
+            f"not a whole TensorFlow GraphDef of {size} bytes: {error}",
+            file=path,
+            fix="give a frozen graph (output_graph.pb); one that was cut off must be copied again",
+        ) from error
+    return Graph(tuple(nodes), producer, size, path)
+
+
+def _check_references(nodes: list[Node]) -> None:
+    # A file cut off at a node's border is a valid message: the missing nodes give it away.
+    if not nodes:
+        raise WireError("it has no nodes")
+    names = {node.name for node in nodes}
+    for node in nodes:
+        if not node.name or not node.op:
+            raise WireError("a node without name or operation")
+        for reference in node.inputs:
+            if input_name(reference) not in names:
+                raise WireError(f"node {node.name} reads {input_name(reference)}, which is missing")
+
+
+def _read_graph(data: memoryview) -> tuple[list[Node], int]:
+    nodes, producer = [], 0
+    for number, kind, value in wire.read_fields(data):
+        if number == 1 and kind == BYTES:
+            nodes.append(_read_node(value))
+        elif number == 4 and kind == BYTES:
+            for inner, _, version in wire.read_fields(value):
+                producer = int(version) if inner == 1 else producer
+        elif number not in (2, 3, 5):
+            raise WireError(f"GraphDef has no field {number}")
+    return nodes, producer
+
+
+def _read_node(data: memoryview) -> Node:
+    name = op = device = ""
+    inputs: list[str] = []
+    attrs: dict[str, AttrValue] = {}
+    for number, kind, value in wire.read_fields(data):
+        if kind != BYTES:
+            raise WireError(f"NodeDef field {number} has wire type {kind}")
+        if number == 1:
+            name = str(value, "utf-8")
+        elif number == 2:
+            op = str(value, "utf-8")
+        elif number == 3:
+            inputs.append(str(value, "utf-8"))
+        elif number == 4:
+            device = str(value, "utf-8")
+        elif number == 5:
+            entry = {inner: part for inner, _, part in wire.read_fields(value)}
+            attrs[str(entry.get(1, b""), "utf-8")] = _read_attr(entry.get(2, memoryview(b"")))
+    return Node(name, op, tuple(inputs), attrs, device)
+
+
+def _read_attr(data: memoryview) -> AttrValue:
+    for number, kind, value in wire.read_fields(data):
+        if number == 1:
+            return _read_list(value)
+        return _read_scalar(number, kind, value, bytes(data) if len(data) < 4096 else b"")
+    return Opaque(b"")
+
+
+def _read_scalar(number: int, kind: int, value: int | memoryview, whole: bytes) -> AttrValue:
+    if number == 2:
+        return bytes(value)
+    if number == 3:
+        return wire.signed(int(value))
+    if number == 4 and kind == FIXED32:
+        return struct.unpack("<f", value)[0]
+    if number == 5:
+        return bool(value)
+    if number == 6:
+        return DType(int(value))
+    if number == 7:
+        return _read_shape(value)
+    if number == 8:
+        return _read_tensor(value)
+    return Opaque(whole)
+
+
+def _read_list(data: memoryview) -> list[AttrValue]:
+    items: list[AttrValue] = []
+    for number, kind, value in wire.read_fields(data):
+        if number in (3, 5, 6):
+            make = {3: int, 5: bool, 6: DType}[number]
+            items += [make(item) for item in wire.read_packed(value, kind)]
+        elif number == 4:
+            items += [float(item) for item in np.frombuffer(value, "<f4")]
+        else:
+            items.append(_read_scalar(number, kind, value, b""))
+    return items
+
+
+def _read_shape(data: memoryview) -> Shape:
+    dims: list[int | None] = []
+    for number, _, value in wire.read_fields(data):
+        if number == 3 and value:
+            return Shape(None)
+        if number == 2:
+            sizes = [wire.signed(int(v)) for inner, _, v in wire.read_fields(value) if inner == 1]
+            size = sizes[0] if sizes else 0
+            dims.append(None if size < 0 else size)
+    return Shape(tuple(dims))
+
+
+def _read_tensor(data: memoryview) -> Tensor:
+    dtype, shape = DType(0), Shape(())
+    content: memoryview | bytes = b""
+    values: list[object] = []
+    for number, kind, value in wire.read_fields(data):
+        if number == 1:
+            dtype = DType(int(value))
+        elif number == 2:
+            shape = _read_shape(value)
+        elif number == 4:
+            content = value
+        elif number == _STRING_VALUES:
+            values.append(bytes(value))
+        elif number in _VALUE_FIELDS:
+            element, single = _VALUE_FIELDS[number]
+            if element is None:
+                values += wire.read_packed(value, kind)
+            elif kind in (BYTES, single):
+                values += np.frombuffer(value, element).tolist()
+    if shape.dims is None or None in shape.dims:
+        raise WireError("a constant of unknown shape")
+    return Tensor(dtype, shape.dims, content, tuple(values))
+
+
+def constant(array: np.ndarray) -> Tensor:
+    """A tensor of an array's own memory, or of one element of ``bytes``."""
+    if array.dtype == object:
+        return Tensor(STRING, array.shape, values=tuple(array.ravel().tolist()))
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
+    # memoryview.cast refuses an array with a zero in its shape.
+    content = memoryview(array).cast("B") if array.size else b""
+    return Tensor(DType.of(array.dtype), array.shape, content)
+
+
+def write_graph(graph: Graph, destination: Path) -> None:
+    """Writes a graph; the same graph gives the same bytes.
+
+    Raises:
+        AsrbuildError: the file cannot be written.
+    """
+    try:
+        with Path(destination).open("wb") as file:
+            for piece in graph_pieces(graph.nodes, graph.producer):
+                file.write(piece)
+    except OSError as error:
+        raise AsrbuildError(f"cannot write the graph: {error.strerror}", file=destination) from error
+
+
+def graph_pieces(nodes: Iterable[Node], producer: int) -> Iterable[bytes | memoryview]:
+    """The ``GraphDef`` message in order, piece by piece."""
+    for node in nodes:
+        yield from wire.message_field(1, _node_pieces(node))
+    if producer:
+        yield from wire.message_field(4, [wire.int_field(1, producer)])
+
+
+def _node_pieces(node: Node) -> Pieces:
+    pieces: Pieces = []
+    for number, text in [(1, node.name), (2, node.op), *((3, name) for name in node.inputs)]:
+        pieces += wire.bytes_field(number, text.encode())
+    if node.device:
+        pieces += wire.bytes_field(4, node.device.encode())
+    for key in sorted(node.attrs):
+        entry = wire.bytes_field(1, key.encode())
+        entry += wire.message_field(2, _attr_pieces(node.attrs[key]))
+        pieces += wire.message_field(5, entry)
+    return pieces
+
+
+def _attr_pieces(value: AttrValue) -> Pieces:
+    if isinstance(value, Opaque):
+        return [value.payload]
+    if isinstance(value, list):
+        return wire.message_field(1, [piece for item in value for piece in _attr_pieces(item)])
+    if isinstance(value, bytes):
+        return wire.bytes_field(2, value)
+    if isinstance(value, bool):
+        return [wire.int_field(5, value)]
+    if isinstance(value, int):
+        return [wire.int_field(3, value)]
+    if isinstance(value, float):
+        return [wire.float_field(4, value)]
+    if isinstance(value, DType):
+        return [wire.int_field(6, value.number)]
+    if isinstance(value, Shape):
+        return wire.message_field(7, _shape_pieces(value))
+    return wire.message_field(8, _tensor_pieces(value))
+
+
+def _shape_pieces(shape: Shape) -> Pieces:
+    if shape.dims is None:
+        return [wire.int_field(3, 1)]
+    pieces: Pieces = []
+    for dim in shape.dims:
+        pieces += wire.message_field(2, [wire.int_field(1, -1 if dim is None else dim)])
+    return pieces
+
+
+def _tensor_pieces(tensor: Tensor) -> Pieces:
+    pieces: Pieces = [wire.int_field(1, tensor.dtype.number)]
+    pieces += wire.message_field(2, _shape_pieces(Shape(tensor.shape)))
+    if tensor.dtype == STRING:
+        for item in tensor.values:
+            pieces += wire.bytes_field(_STRING_VALUES, item)
+        return pieces
+    content = tensor.content
+    if not len(content):
+        array = tensor.array()
+        content = array.tobytes()
+    return pieces + wire.bytes_field(4, content)
