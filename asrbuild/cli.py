@@ -1,0 +1,198 @@
+"""The command line: Typer commands, and Hydra overrides for everything else."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from asrbuild import __version__
+from asrbuild.errors import AsrbuildError
+
+HYDRA_FLAGS = (
+    "-m", "--multirun", "-r", "--run", "-c", "--cfg", "-p", "--package", "--resolve", "--info",
+    "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir", "--hydra-help",
+    "--experimental-rerun", "-sc", "--shell-completion",
+)  # fmt: skip
+
+app = typer.Typer(
+    name="asrbuild",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Anything that is no command is a Hydra override of [bold]build[/bold]: "
+    "[cyan]asrbuild model=static n_steps=32[/cyan]. Add [cyan]--debug[/cyan] for tracebacks.",
+)
+inspect_app = typer.Typer(no_args_is_help=True, help="Look inside a graph, a package or a scorer.")
+cache_app = typer.Typer(no_args_is_help=True, help="The stage cache: list, explain, clear.")
+decoder_app = typer.Typer(no_args_is_help=True, help="The genuine ds-ctcdecoder.")
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"asrbuild {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Build, prove and publish Core ML speech recognition models from a config.
+
+    [bold]asrbuild model=dynamic[/bold]  builds the embedded DeepSpeech demo for any length
+
+    [bold]asrbuild model=static n_steps=32 coreml.precision=fp32[/bold]  overrides any key
+
+    [bold]asrbuild -m model=static,dynamic coreml=mlprogram,neuralnetwork[/bold]  sweeps
+
+    [bold]asrbuild --cfg job model=static[/bold]  prints the composed config
+    """
+
+
+@app.command("build", context_settings={"ignore_unknown_options": True})
+def build_command(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Hydra overrides and flags: key=value, group=choice, -m, --cfg job."),
+    ] = None,
+) -> None:
+    """Build one recipe, or sweep several with -m.
+
+    Groups: model (static, dynamic, dynamic_to_static, enumerated, multifunction), source (demo,
+    checkpoint, frozen_graph), coreml (mlprogram, neuralnetwork), decoder (greedy, beam,
+    ds_ctcdecoder), verify (default, quick), export (deepspeech).
+
+    Examples: asrbuild model=dynamic | asrbuild source=checkpoint source.checkpoint_dir=ckpt |
+    asrbuild -m model=dynamic_to_static n_steps=16,32,64
+    """
+    raise typer.Exit(_build(list(overrides or [])))
+
+
+def _register() -> None:
+    """Attaches the commands; their modules import nothing heavy at the top."""
+    from asrbuild.commands import cache, decoder, doctor, inspect_graph, inspect_model, ls, plan
+    from asrbuild.commands import run, schema, show, transcribe, verify
+
+    app.command("plan", context_settings={"ignore_unknown_options": True})(plan.plan)
+    app.command("transcribe")(transcribe.transcribe)
+    app.command("verify")(verify.verify)
+    app.command("run")(run.run)
+    app.command("ls")(ls.ls)
+    app.command("show")(show.show)
+    app.command("schema")(schema.schema)
+    app.command("doctor")(doctor.doctor)
+    inspect_app.command("graph")(inspect_graph.inspect_graph)
+    inspect_app.command("model")(inspect_model.inspect_model)
+    cache_app.command("ls")(cache.ls)
+    cache_app.command("clear")(cache.clear)
+    cache_app.command("why", context_settings={"ignore_unknown_options": True})(plan.why)
+    decoder_app.command("install")(decoder.install)
+    decoder_app.command("status")(decoder.status)
+    app.add_typer(inspect_app, name="inspect")
+    app.add_typer(cache_app, name="cache")
+    app.add_typer(decoder_app, name="decoder")
+
+
+COMMANDS = (
+    "build", "plan", "transcribe", "verify", "run", "ls", "show", "schema", "doctor", "inspect",
+    "cache", "decoder",
+)  # fmt: skip
+
+
+def _build(argv: list[str]) -> int:
+    from asrbuild.sweep import build_from_command_line
+
+    return build_from_command_line(argv)
+
+
+def _is_hydra(argument: str) -> bool:
+    return argument.split("=")[0] in HYDRA_FLAGS or "=" in argument or argument[:1] in "+~"
+
+
+def dispatch(argv: list[str]) -> int:
+    """Runs one command line; the exit code is 0 only on success.
+
+    Raises:
+        AsrbuildError: the user can act on what went wrong.
+    """
+    if argv and argv[0] == "build" and not {"-h", "--help"} & set(argv):
+        return _build(argv[1:])
+    if argv and argv[0] not in COMMANDS and _is_hydra(argv[0]):
+        return _build(argv)
+    if argv and argv[0] not in COMMANDS and not argv[0].startswith("-"):
+        close = difflib.get_close_matches(argv[0], COMMANDS, n=1)
+        raise AsrbuildError(
+            f"{argv[0]} is neither a command nor an override",
+            fix=f"did you mean `asrbuild {close[0]}`?" if close else "see `asrbuild --help`",
+        )
+    _register()
+    result = app(argv, standalone_mode=False)
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """Entry point of ``asrbuild``: one clear error, no traceback unless asked for."""
+    argv = sys.argv[1:]
+    if "--debug" in argv:
+        argv.remove("--debug")
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+    debug = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
+    try:
+        code = dispatch(argv)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        _print_error("interrupted; nothing half-made was kept")
+        code = 130
+    except BrokenPipeError:
+        # The reader of our output has left (`asrbuild ls | head`): no news, but no success.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    except AsrbuildError as error:
+        if debug:
+            raise
+        _print_error(str(error))
+        code = 1
+    except Exception as error:
+        code = _other_failure(error, debug)
+    sys.exit(code)
+
+
+def _other_failure(error: Exception, debug: bool) -> int:
+    import click
+
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, click.exceptions.Abort):
+        _print_error("aborted")
+        return 130
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if debug:
+        raise error
+    _print_error(
+        f"unexpected {type(error).__name__}: {error}\n"
+        "  fix: run again with --debug and report the traceback; this is a bug in asrbuild"
+    )
+    return 1
+
+
+def _print_error(text: str) -> None:
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False, soft_wrap=True).print("[bold red]error:[/] ", end="")
+    sys.stderr.write(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

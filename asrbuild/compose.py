@@ -1,0 +1,207 @@
+"""From command-line overrides to recipes: Hydra, with errors in this project's voice."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from asrbuild.errors import AsrbuildError
+from asrbuild.recipe import Recipe
+
+CONFIG_NAME = "config"
+#: Sections whose keys the user names: functions of a package, hot words, precisions.
+_FREE_SECTIONS = ("model.functions.", "decoder.hot_words.", "verify.thresholds.")
+
+
+def conf_dir() -> Path:
+    """The packaged ``conf/``: inside the package when installed, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+def register_schema() -> None:
+    """Makes the dataclasses of recipe.py known to Hydra as ``recipe_schema``."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="recipe_schema", node=Recipe)
+
+
+def to_recipe(config: Any) -> Recipe:
+    """The composed config as a ``Recipe``; interpolations are resolved and types checked."""
+    from omegaconf import OmegaConf
+
+    recipe = OmegaConf.to_object(config)
+    if not isinstance(recipe, Recipe):
+        raise AsrbuildError(
+            f"{CONFIG_NAME}.yaml does not inherit recipe_schema",
+            fix="start its defaults list with `- recipe_schema`",
+        )
+    _refuse_added_keys(config)
+    return recipe
+
+
+def _refuse_added_keys(config: Any) -> None:
+    """``+foo=1`` opens Hydra's struct, but a key that nothing reads is a mistake all the same."""
+    known = set(recipe_keys())
+
+    def walk(node: Any, prefix: str) -> None:
+        for name in node:
+            key = f"{prefix}{name}"
+            if key not in known and not prefix.startswith(_FREE_SECTIONS):
+                raise _unknown(key)
+            child = node._get_node(name)
+            if child is not None and child._is_none() is False and hasattr(child, "items"):
+                walk(child, f"{key}.")
+
+    walk(config, "")
+
+
+def compose_recipe(overrides: list[str], config_dir: str | None = None) -> Recipe:
+    """Composes one recipe outside a Hydra run, for commands such as ``plan``."""
+    from hydra import compose, initialize_config_dir
+
+    register_schema()
+    extra = [] if config_dir is None else [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"]
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="asrbuild"):
+            return to_recipe(compose(CONFIG_NAME, overrides=[*overrides, *extra]))
+    except Exception as error:
+        raise explain(error, overrides) from error
+
+
+def run_hydra(task: Callable[[Any], Any], argv: list[str]) -> None:
+    """Runs ``task`` under Hydra's own command line (``-m``, ``--cfg``, ``--config-dir``, ...).
+
+    Raises:
+        AsrbuildError: the config does not compose.
+    """
+    import hydra
+
+    register_schema()
+    asked_for_traceback = debugging()
+    # With this set Hydra raises what went wrong instead of printing it and leaving.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = ["asrbuild", *argv]
+    try:
+        hydra.main(config_path=str(conf_dir()), config_name=CONFIG_NAME, version_base="1.3")(task)()
+    except (AsrbuildError, KeyboardInterrupt, SystemExit):
+        raise
+    except Exception as error:
+        if asked_for_traceback:
+            raise
+        raise explain(error, argv) from error
+    finally:
+        if not asked_for_traceback:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+
+
+def debugging() -> bool:
+    """Whether the user asked for tracebacks, with ``--debug`` or ``HYDRA_FULL_ERROR=1``."""
+    return os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
+
+
+def explain(error: BaseException, overrides: list[str]) -> AsrbuildError:
+    """Turns what Hydra and OmegaConf raise into one message that names the key and the choices."""
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = current.__cause__ or current.__context__
+    for link in chain:
+        if isinstance(link, AsrbuildError):
+            return link
+    text = "\n".join(str(link) for link in chain)
+    group = re.search(r"Could not find '([^'/]+)/([^']+)'", text) or re.search(
+        r"Could not load '([^'/]+)/([^']+)'", text
+    )
+    if group:
+        choices = re.search(r"Available options in '[^']+':\s*((?:\n?\t.*)+)", text)
+        names = re.findall(r"\t(\S+)", choices.group(1)) if choices else []
+        return AsrbuildError(
+            f"{group[1]}={group[2]} is not a choice",
+            key=group[1],
+            fix=f"choose one of {', '.join(names)}" if names else f"see conf/{group[1]}/",
+        )
+    unknown = _unknown_key(text)
+    if unknown is not None:
+        return unknown
+    wrong = re.search(r"Value '([^']*)' of type '[^']*' could not be converted to (\w+)", text)
+    if wrong:
+        key = re.search(r"full_key: (\S+)", text)
+        name = key[1] if key else _key_with_value(overrides, wrong[1])
+        kind = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+        return AsrbuildError(
+            f"{name}={wrong[1]} has the wrong type",
+            key=name,
+            fix=f"give {kind.get(wrong[2], wrong[2])}",
+        )
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    first = next((line for line in lines if "HYDRA_FULL_ERROR" not in line), repr(error))
+    key = re.search(r"full_key: (\S+)", text)
+    return AsrbuildError(
+        f"the config does not compose: {first}",
+        key=key[1] if key else None,
+        fix="print what composes with `asrbuild --cfg job`; details with HYDRA_FULL_ERROR=1",
+    )
+
+
+def _unknown_key(text: str) -> AsrbuildError | None:
+    found = (
+        re.search(r"Could not override '([^']+)'", text)
+        or re.search(r"Could not append to config\D*'([^']+)'", text)
+        or re.search(r"Key '([^']+)' (?:is )?not in", text)
+    )
+    if found is None or re.search(r"could not be converted|Invalid value", text):
+        return None
+    key = re.search(r"full_key: (\S+)", text)
+    return _unknown(key[1] if key and key[1].endswith(found[1].split(".")[-1]) else found[1])
+
+
+def _unknown(name: str) -> AsrbuildError:
+    known = recipe_keys()
+    groups = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
+    close = difflib.get_close_matches(name, [*known, *groups], n=3, cutoff=0.5)
+    section = name.rpartition(".")[0]
+    listed = [key for key in known if section and key.startswith(section + ".")] or [
+        *groups,
+        *(key for key in known if "." not in key),
+    ]
+    return AsrbuildError(
+        f"unknown key {name}",
+        key=name,
+        fix=("did you mean " + " or ".join(close) + "?")
+        if close
+        else "known here: " + ", ".join(dict.fromkeys(listed)),
+    )
+
+
+def _key_with_value(overrides: list[str], value: str) -> str:
+    for override in overrides:
+        key, separator, given = override.partition("=")
+        if separator and value in given.split(","):
+            return key.lstrip("+~")
+    return "a key"
+
+
+def recipe_keys() -> list[str]:
+    """Every dotted key of the recipe, from its schema."""
+    from omegaconf import OmegaConf
+
+    keys: list[str] = []
+
+    def walk(node: Any, prefix: str) -> None:
+        for name in node:
+            missing = OmegaConf.is_missing(node, name)
+            child = None if missing else node._get_node(name)
+            keys.append(f"{prefix}{name}")
+            if OmegaConf.is_dict(child) and len(child):
+                walk(child, f"{prefix}{name}.")
+
+    walk(OmegaConf.structured(Recipe), "")
+    return keys

@@ -1,0 +1,403 @@
+"""The recipe: the typed schema of ``conf/`` and its validation.
+
+Hydra composes ``conf/`` onto the dataclasses below, so an unknown key or a wrong type fails at
+compose time. ``validate`` then refuses impossible combinations, before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from asrbuild.errors import AsrbuildError
+
+#: Prefix of the files that come with asrbuild, for instance ``demo:sample.wav``.
+DEMO_PREFIX = "demo:"
+
+
+@dataclass
+class Paths:
+    artifacts: str = "artifacts"
+    cache: str = ".asrbuild/cache"
+
+
+@dataclass
+class Recording:
+    """A recording that proves a build; ``text`` is a file with its words, or null."""
+
+    audio: str
+    text: str | None = None
+
+
+@dataclass
+class Source:
+    """Where the acoustic model comes from."""
+
+    kind: str = "demo"
+    name: str = "demo"
+    checkpoint_dir: str | None = None
+    load_evaluate: str = "auto"
+    path: str | None = None
+    alphabet_config_path: str = "demo:alphabet.txt"
+    description: str = ""
+    author: str = ""
+    license: str = ""
+    sample: Recording = field(default_factory=lambda: Recording("demo:sample.wav"))
+    second: Recording = field(default_factory=lambda: Recording("demo:second.wav"))
+
+
+@dataclass
+class Export:
+    """DeepSpeech's export flags, under DeepSpeech's names. Null sizes are read from the source."""
+
+    n_steps: int = -1
+    n_hidden: int | None = None
+    n_context: int = 9
+    n_input: int = 26
+    batch_size: int = 1
+    audio_sample_rate: int = 16000
+    feature_win_len: int = 32
+    feature_win_step: int = 20
+    relu_clip: float = 20.0
+    beam_width: int = 500
+    export_language: str = "en-US"
+    export_author_id: str = "author"
+    export_model_name: str = "model"
+    export_model_version: str = "0.0.1"
+    export_license: str = ""
+    export_description: str = ""
+
+
+@dataclass
+class Steps:
+    """The step axis of the package's ``input_node``."""
+
+    kind: str = "fixed"
+    default: int = 16
+    lower: int = 1
+    upper: int | None = None
+    sizes: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Model:
+    name: str = "dynamic"
+    export_n_steps: int = -1
+    streaming: str = "chunked"
+    steps: Steps = field(default_factory=Steps)
+    functions: dict[str, Steps] = field(default_factory=dict)
+
+
+@dataclass
+class CoreML:
+    name: str = "mlprogram"
+    format: str = "mlprogram"
+    precision: str = "fp16"
+    minimum_deployment_target: str = "auto"
+    compute_units: str = "ALL"
+    lstm: str = "native"
+    state: str = "explicit"
+    frontend: str = "auto"
+    outputs: list[str] = field(default_factory=lambda: ["logits", "new_state_c", "new_state_h"])
+    range_upper: int | None = None
+
+
+@dataclass
+class Decoder:
+    type: str = "greedy"
+    beam_width: int = 500
+    cutoff_prob: float = 1.0
+    cutoff_top_n: int = 40
+    scorer_path: str | None = None
+    lm_alpha: float = 0.0
+    lm_beta: float = 0.0
+    hot_words: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Thresholds:
+    """Gates of one precision; see conf/verify/default.yaml for the reasons."""
+
+    argmax_agreement: float
+    kl_divergence: float
+    max_abs_error: float
+    psnr_db: float
+    state_max_abs_error: float
+    state_psnr_db: float
+
+
+@dataclass
+class Verify:
+    inputs: list[str] = field(default_factory=list)
+    edge_lengths: bool = True
+    max_steps: int = 1000
+    require_transcript: bool = True
+    max_wer: float | None = None
+    max_wer_increase: float | None = None
+    thresholds: dict[str, Thresholds] = field(default_factory=dict)
+
+
+@dataclass
+class Recipe:
+    """One build. ``n_steps`` is the number of steps a static package takes at a time."""
+
+    name: str = "???"
+    version: str = "1.0.0"
+    n_steps: int = 16
+    paths: Paths = field(default_factory=Paths)
+    source: Source = field(default_factory=Source)
+    export: Export = field(default_factory=Export)
+    model: Model = field(default_factory=Model)
+    coreml: CoreML = field(default_factory=CoreML)
+    decoder: Decoder = field(default_factory=Decoder)
+    verify: Verify = field(default_factory=Verify)
+
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "source.kind": ("demo", "checkpoint", "frozen_graph"),
+    "source.load_evaluate": ("auto", "best", "last"),
+    "model.streaming": ("chunked", "whole"),
+    "model.steps.kind": ("fixed", "range", "enumerated"),
+    "coreml.format": ("mlprogram", "neuralnetwork"),
+    "coreml.precision": ("fp16", "fp32"),
+    "coreml.minimum_deployment_target": ("auto", "iOS15", "iOS16", "iOS17", "iOS18"),
+    "coreml.compute_units": ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"),
+    "coreml.lstm": ("native", "loop"),
+    "coreml.state": ("explicit", "stateful"),
+    "coreml.frontend": ("auto", "mil", "tensorflow"),
+    "decoder.type": ("greedy", "beam", "ds_ctcdecoder"),
+}
+#: Name and version become folder names, so they hold nothing a path or a shell would mind.
+_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+
+
+def lookup(recipe: Recipe, key: str) -> Any:
+    """The value of a dotted key, for instance ``coreml.precision``."""
+    value: Any = recipe
+    for part in key.split("."):
+        value = value[part] if isinstance(value, dict) else getattr(value, part)
+    return value
+
+
+def validate(recipe: Recipe) -> None:
+    """Refuses what no build can satisfy.
+
+    Raises:
+        AsrbuildError: naming the key, the value and the choices or the fix.
+    """
+    for key, choices in CHOICES.items():
+        value = lookup(recipe, key)
+        if value not in choices:
+            raise AsrbuildError(
+                f"{key}={value} is not a choice", key=key, fix=f"choose one of {', '.join(choices)}"
+            )
+    for key in ("name", "version"):
+        value = lookup(recipe, key)
+        if not value or not set(value) <= _NAME_CHARACTERS or value.startswith((".", "-")):
+            raise AsrbuildError(
+                f"{key}={value!r} cannot name a folder",
+                key=key,
+                fix="use letters, digits, '.', '_' and '-', starting with a letter or a digit",
+            )
+    _validate_sizes(recipe)
+    _validate_source(recipe)
+    _validate_steps("model.steps", recipe.model.steps, recipe)
+    for name, steps in recipe.model.functions.items():
+        _validate_steps(f"model.functions.{name}", steps, recipe)
+    _validate_outputs(recipe)
+    _validate_decoder(recipe)
+    _validate_verify(recipe)
+
+
+def _validate_sizes(recipe: Recipe) -> None:
+    positive = ("n_steps", "export.n_input", "export.audio_sample_rate", "export.feature_win_len",
+                "export.feature_win_step", "export.beam_width", "decoder.beam_width",
+                "decoder.cutoff_top_n", "verify.max_steps")  # fmt: skip
+    for key in positive:
+        if lookup(recipe, key) < 1:
+            raise AsrbuildError(
+                f"{key}={lookup(recipe, key)} must be at least 1", key=key, fix="give a size"
+            )
+    if recipe.export.n_context < 0:
+        raise AsrbuildError(
+            f"export.n_context={recipe.export.n_context} must not be negative",
+            key="export.n_context",
+            fix="give the number of context frames on each side (DeepSpeech has 9)",
+        )
+    if recipe.export.batch_size != 1:
+        raise AsrbuildError(
+            f"export.batch_size={recipe.export.batch_size}: a Core ML package here takes one "
+            "utterance at a time",
+            key="export.batch_size",
+            fix="set export.batch_size=1 (the DeepSpeech clients expect 1 too)",
+        )
+    steps = recipe.export.n_steps
+    if steps != -1 and steps < 1:
+        raise AsrbuildError(
+            f"export.n_steps={steps} is neither -1 (any length) nor a number of steps",
+            key="export.n_steps",
+            fix="set n_steps=16, or choose model=dynamic",
+        )
+
+
+def _validate_source(recipe: Recipe) -> None:
+    source = recipe.source
+    needed = {"checkpoint": "checkpoint_dir", "frozen_graph": "path"}.get(source.kind)
+    if needed and not getattr(source, needed):
+        raise AsrbuildError(
+            f"source={source.kind} needs source.{needed}",
+            key=f"source.{needed}",
+            fix=f"add source.{needed}=/path/to/"
+            + ("checkpoints" if needed == "checkpoint_dir" else "output_graph.pb"),
+        )
+
+
+def _validate_steps(key: str, steps: Steps, recipe: Recipe) -> None:
+    graph_steps = recipe.export.n_steps
+    if steps.default < 1 or steps.lower < 1:
+        raise AsrbuildError(
+            f"{key} has a length below 1 step", key=key, fix="lengths start at 1 step"
+        )
+    if steps.kind == "range":
+        if steps.upper is None and recipe.coreml.format == "mlprogram":
+            raise AsrbuildError(
+                f"{key}.upper is empty: an mlprogram cannot have an unbounded axis",
+                key="coreml.range_upper",
+                fix="set coreml.range_upper=3000, or choose coreml=neuralnetwork",
+            )
+        if steps.upper is not None and not steps.lower <= steps.default <= steps.upper:
+            raise AsrbuildError(
+                f"{key}: default {steps.default} is outside {steps.lower}..{steps.upper}",
+                key=key,
+                fix="keep lower <= n_steps <= upper",
+            )
+    if steps.kind == "enumerated":
+        if not 1 <= len(set(steps.sizes)) <= 128 or len(set(steps.sizes)) != len(steps.sizes):
+            raise AsrbuildError(
+                f"{key}.sizes has {len(steps.sizes)} entries ({len(set(steps.sizes))} different); "
+                "Core ML takes 1 to 128 different shapes",
+                key=f"{key}.sizes",
+                fix="for example model.steps.sizes=[16,32,64]",
+            )
+        if min(steps.sizes) < 1 or steps.default not in steps.sizes:
+            raise AsrbuildError(
+                f"{key}.sizes={list(steps.sizes)} must be positive and hold the default "
+                f"{steps.default}",
+                key=f"{key}.sizes",
+                fix=f"add {steps.default} to the sizes, or set n_steps to one of them",
+            )
+    if graph_steps != -1 and (steps.kind != "fixed" or steps.default != graph_steps):
+        wanted = steps.default if steps.kind == "fixed" else f"a {steps.kind} length"
+        raise AsrbuildError(
+            f"the graph is exported for {graph_steps} steps and cannot become {wanted}",
+            key="export.n_steps",
+            fix=f"set export.n_steps=-1 (model=dynamic_to_static), or ask for {graph_steps} steps",
+        )
+
+
+def _validate_outputs(recipe: Recipe) -> None:
+    outputs = list(recipe.coreml.outputs)
+    if len(set(outputs)) != len(outputs) or not outputs:
+        raise AsrbuildError(
+            f"coreml.outputs={outputs} must name each output once",
+            key="coreml.outputs",
+            fix="the default is [logits,new_state_c,new_state_h]",
+        )
+    if "logits" not in outputs:
+        raise AsrbuildError(
+            f"coreml.outputs={outputs} leaves out logits, without which nothing can be decoded",
+            key="coreml.outputs",
+            fix="the default is [logits,new_state_c,new_state_h]",
+        )
+    coreml = recipe.coreml
+    if coreml.format == "neuralnetwork" and recipe.model.functions:
+        raise AsrbuildError(
+            "a neuralnetwork has one function",
+            key="model.functions",
+            fix="choose coreml=mlprogram for model=multifunction",
+        )
+    if coreml.state == "stateful" and coreml.format == "neuralnetwork":
+        raise AsrbuildError(
+            "a neuralnetwork has no StateType",
+            key="coreml.state",
+            fix="choose coreml=mlprogram with coreml.minimum_deployment_target=iOS18",
+        )
+    if recipe.source.kind == "frozen_graph" and recipe.source.path is None:
+        raise AssertionError("checked in _validate_source")
+
+
+def _validate_decoder(recipe: Recipe) -> None:
+    decoder = recipe.decoder
+    if not 0.0 < decoder.cutoff_prob <= 1.0:
+        raise AsrbuildError(
+            f"decoder.cutoff_prob={decoder.cutoff_prob} is no probability",
+            key="decoder.cutoff_prob",
+            fix="give a value above 0 and at most 1",
+        )
+    if decoder.scorer_path is not None and decoder.type != "ds_ctcdecoder":
+        raise AsrbuildError(
+            f"decoder.type={decoder.type} cannot use a scorer",
+            key="decoder.scorer_path",
+            fix="choose decoder=ds_ctcdecoder, or drop decoder.scorer_path",
+        )
+
+
+def _validate_verify(recipe: Recipe) -> None:
+    known = ("sample", "second", "silence", "noise", "clipped", "random")
+    unknown = [name for name in recipe.verify.inputs if name not in known]
+    if unknown:
+        raise AsrbuildError(
+            f"verify.inputs has {', '.join(unknown)}, which is not known",
+            key="verify.inputs",
+            fix=f"choose from {', '.join(known)}",
+        )
+    if "sample" not in recipe.verify.inputs:
+        raise AsrbuildError(
+            "verify.inputs must hold sample: a build is proven on real speech",
+            key="verify.inputs",
+            fix="add sample",
+        )
+    if recipe.coreml.precision not in recipe.verify.thresholds:
+        raise AsrbuildError(
+            f"verify.thresholds has no gates for {recipe.coreml.precision}",
+            key=f"verify.thresholds.{recipe.coreml.precision}",
+            fix="take them from conf/verify/default.yaml",
+        )
+
+
+def resolve_file(path: str) -> Path:
+    """A path of the recipe on disk; ``demo:x`` is the file ``x`` that comes with asrbuild."""
+    if path.startswith(DEMO_PREFIX):
+        return Path(__file__).parent / "demo" / path[len(DEMO_PREFIX) :]
+    return Path(path).expanduser()
+
+
+def record(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as the manifest records it: whole, but for where files lie on this machine."""
+    whole = asdict(recipe)
+    del whole["paths"]
+
+    def portable(path: str | None) -> str | None:
+        if path is None or path.startswith(DEMO_PREFIX):
+            return path
+        return Path(path).name
+
+    source, decoder = whole["source"], whole["decoder"]
+    for key in ("checkpoint_dir", "path", "alphabet_config_path"):
+        source[key] = portable(source[key])
+    for key in ("sample", "second"):
+        source[key] = {part: portable(value) for part, value in source[key].items()}
+    decoder["scorer_path"] = portable(decoder["scorer_path"])
+    return whole
+
+
+def artifacts_root() -> Path:
+    """The artifact store that commands use: ``$ASRBUILD_ARTIFACTS``, or ``artifacts`` here."""
+    return Path(os.environ.get("ASRBUILD_ARTIFACTS", "artifacts"))
+
+
+def cache_root() -> Path:
+    """The stage cache that commands use: ``$ASRBUILD_CACHE``, or ``.asrbuild/cache`` here."""
+    return Path(os.environ.get("ASRBUILD_CACHE", ".asrbuild/cache"))
