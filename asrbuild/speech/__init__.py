@@ -1,0 +1,1 @@
+"""From sound to words, without TensorFlow: audio, features, alphabets, decoding, error rates."""

@@ -1,0 +1,146 @@
+"""The labels a model writes: DeepSpeech's alphabet.txt, and its UTF-8 (bytes output) mode.
+
+Label i of the model is line i of the file; the CTC blank comes after the last one. In the file a
+line starting with ``#`` is a comment, ``\\#`` is the label ``#``, one space alone is the space
+label, and empty lines do not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from asrbuild.errors import AsrbuildError
+
+
+@dataclass(frozen=True)
+class Alphabet:
+    """Labels in model order, without the blank.
+
+    Args:
+        labels: text of each label; in bytes output one character stands for each byte 1 to 255.
+        bytes_output: the model writes UTF-8 bytes: label i is byte i + 1.
+    """
+
+    labels: tuple[str, ...]
+    bytes_output: bool = False
+
+    @property
+    def size(self) -> int:
+        return len(self.labels)
+
+    @property
+    def blank(self) -> int:
+        """Index of the CTC blank, the last class of the model."""
+        return len(self.labels)
+
+    @property
+    def space(self) -> int | None:
+        """Index of the label that parts words, if the alphabet has one."""
+        return self.labels.index(" ") if " " in self.labels else None
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Text of label indices; bytes that are not UTF-8 become the replacement character."""
+        if self.bytes_output:
+            return bytes(token + 1 for token in tokens).decode("utf-8", errors="replace")
+        return "".join(self.labels[token] for token in tokens)
+
+    def encode(self, text: str) -> list[int]:
+        """Label indices of a text whose every character is a label.
+
+        Raises:
+            AsrbuildError: a character is not in the alphabet.
+        """
+        if self.bytes_output:
+            return [byte - 1 for byte in text.encode("utf-8")]
+        index = {label: position for position, label in enumerate(self.labels)}
+        strange = sorted({character for character in text if character not in index})
+        if strange:
+            raise AsrbuildError(
+                f"not in the alphabet: {' '.join(map(repr, strange[:10]))}",
+                fix=f"the alphabet has {''.join(self.labels)!r}",
+            )
+        return [index[character] for character in text]
+
+    def file_text(self) -> str:
+        """The alphabet as DeepSpeech's alphabet.txt."""
+        return "".join(("\\#" if label == "#" else label) + "\n" for label in self.labels)
+
+
+def bytes_alphabet() -> Alphabet:
+    """UTF-8 mode: 255 labels, the bytes 1 to 255."""
+    return Alphabet(tuple(chr(byte) for byte in range(1, 256)), bytes_output=True)
+
+
+def read_alphabet(path: str | Path) -> Alphabet:
+    """Reads alphabet.txt.
+
+    Raises:
+        AsrbuildError: missing, not UTF-8 text, without labels, or a label is there twice.
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise AsrbuildError("no such alphabet file", file=path) from error
+    except UnicodeDecodeError as error:
+        raise AsrbuildError(
+            f"the alphabet is not UTF-8 text (byte {error.start})",
+            file=path,
+            fix="give DeepSpeech's alphabet.txt, one label a line",
+        ) from error
+    except OSError as error:
+        raise AsrbuildError(f"cannot be read: {error.strerror}", file=path) from error
+    return Alphabet(tuple(_labels(text.split("\n"), path)))
+
+
+def make_alphabet(labels: Sequence[str], *, bytes_output: bool = False) -> Alphabet:
+    """An alphabet from labels that stand elsewhere, for instance in a manifest."""
+    if bytes_output:
+        return bytes_alphabet()
+    seen: set[str] = set()
+    for label in labels:
+        if not label or label in seen:
+            raise AsrbuildError(
+                f"the alphabet has the label {label!r} twice" if label else "an empty label",
+                key="decoder.alphabet",
+            )
+        seen.add(label)
+    return Alphabet(tuple(labels))
+
+
+def check_size(alphabet: Alphabet, n_output: int, *, file: str | Path | None = None) -> None:
+    """The model has one class for each label and one for the blank.
+
+    Raises:
+        AsrbuildError: it has another number.
+    """
+    if alphabet.size + 1 != n_output:
+        raise AsrbuildError(
+            f"the alphabet has {alphabet.size} labels, the model {n_output} classes: "
+            f"it needs {n_output - 1} labels and the blank",
+            key="alphabet_config_path",
+            file=file,
+            fix="give the alphabet.txt the model was trained with",
+        )
+
+
+def _labels(lines: Sequence[str], path: Path) -> list[str]:
+    labels: dict[str, int] = {}
+    for number, raw in enumerate(lines, start=1):
+        line = raw.rstrip("\r")
+        if line == "\\#":
+            line = "#"
+        elif not line or line.startswith("#"):
+            continue
+        if line in labels:
+            raise AsrbuildError(
+                f"the label {line!r} is there twice, on lines {labels[line]} and {number}",
+                file=path,
+                fix="remove one of them",
+            )
+        labels[line] = number
+    if not labels:
+        raise AsrbuildError("the alphabet has no labels", file=path, fix="write one label a line")
+    return list(labels)

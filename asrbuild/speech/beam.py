@@ -1,0 +1,269 @@
+"""CTC prefix beam search in numpy: what ds-ctcdecoder 0.9.3 does without a scorer.
+
+A prefix is a node of a tree of labels. After each step every prefix in the beam carries two log
+probabilities: of all its alignments that end in a blank, and of those that do not. A step extends
+all prefixes by all labels at once, as one (beam, labels) table; the extension of a prefix that is
+in the beam already is added to that prefix, and the best ``beam_width`` of the rest are kept.
+
+Shared with ds-ctcdecoder: leading steps with blank >= 0.999 are skipped; ``cutoff_top_n`` counts
+only when ``cutoff_prob`` < 1; the step of a label is where its likeliest extension happened.
+Not shared: sums are float64 here and float32 there, so hypotheses that are equally likely to about
+six digits can swap places.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from asrbuild.speech.alphabet import Alphabet
+from asrbuild.speech.decoding import (
+    Decoder,
+    DecoderSettings,
+    Hypothesis,
+    LabelPath,
+    Stream,
+    check_probabilities,
+    hypothesis,
+)
+
+TINY = float(np.finfo(np.float32).tiny)
+SKIP_BLANK = 0.999
+COMPACT_AT = 1 << 18
+
+
+class _Tree:
+    """Nodes that only know their parent and one value; children are never listed."""
+
+    def __init__(self) -> None:
+        self.parent = np.zeros(1024, np.int64)
+        self.value = np.full(1024, -1, np.int64)
+        self.count = 1  # the root is node 0
+
+    def add(self, parents: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """New nodes (n,) below ``parents`` (n,); their indices."""
+        end = self.count + len(parents)
+        if end > len(self.parent):
+            room = max(end, 2 * len(self.parent)) - len(self.parent)
+            self.parent = np.concatenate([self.parent, np.zeros(room, np.int64)])
+            self.value = np.concatenate([self.value, np.full(room, -1, np.int64)])
+        nodes = np.arange(self.count, end)
+        self.parent[nodes], self.value[nodes] = parents, values
+        self.count = end
+        return nodes
+
+    def path(self, node: int) -> list[int]:
+        """Values from the root down to ``node``."""
+        values = []
+        while node:
+            values.append(int(self.value[node]))
+            node = int(self.parent[node])
+        return values[::-1]
+
+    def compact(self, nodes: np.ndarray) -> np.ndarray:
+        """Drops all but ``nodes`` and their ancestors; the new indices of ``nodes``."""
+        live = np.zeros(self.count, bool)
+        live[0] = True
+        level = np.unique(nodes)
+        while len(level):
+            live[level] = True
+            level = np.unique(self.parent[level])
+            level = level[~live[level]]
+        renamed = np.cumsum(live) - 1
+        self.parent = renamed[self.parent[: self.count][live]]
+        self.value = self.value[: self.count][live]
+        self.count = len(self.parent)
+        return renamed[nodes]
+
+
+class PrefixSearch:
+    """The state of one search; ``step`` takes one row of probabilities at a time."""
+
+    def __init__(self, classes: int, settings: DecoderSettings) -> None:
+        self._classes = classes
+        self._blank = classes - 1
+        self._settings = settings
+        self._labels = _Tree()
+        self._times = _Tree()
+        self._children: dict[int, int] = {}  # node * classes + label -> node
+        self._compact_at = COMPACT_AT
+        self._place = np.full(1024, -1, np.int64)  # node -> its row in the beam, or -1
+        self._place[0] = 0
+        # The beam, one row a prefix.
+        self._node = np.zeros(1, np.int64)
+        self._time = np.zeros(1, np.int64)
+        self._label = np.full(1, -1, np.int64)
+        self._ends_label = np.full(1, -np.inf)
+        self._ends_blank = np.zeros(1)
+        self._score = np.zeros(1)
+        self._started = False
+        self._step = 0
+
+    def feed(self, probabilities: np.ndarray) -> None:
+        """Takes (k, classes) more steps."""
+        for row in np.asarray(probabilities, np.float64):
+            # As ds-ctcdecoder does, so that silence up front does not move the first times.
+            self._started = self._started or row[self._blank] < SKIP_BLANK
+            if self._started:
+                self._advance(row)
+            self._step += 1
+
+    def best(self, n_best: int) -> list[LabelPath]:
+        """The likeliest prefixes, best first; equal ones by their last label."""
+        order = np.lexsort((self._label, -self._score))[:n_best]
+        return [
+            LabelPath(
+                tokens=tuple(self._labels.path(self._node[row])),
+                steps=tuple(self._times.path(self._time[row])),
+                score=float(self._score[row]),
+            )
+            for row in order
+        ]
+
+    def best_tokens(self) -> list[int]:
+        return self._labels.path(self._node[self._score.argmax()])
+
+    def _advance(self, row: np.ndarray) -> None:
+        blank = self._blank
+        tried, blank_rank = self._tried(row)
+        logs = np.full(self._classes, -np.inf)
+        logs[tried] = np.log(row[tried] + TINY)
+        tried = tried[tried != blank]
+        column = np.full(self._classes + 1, -1, np.int64)  # last entry: the root's label, -1
+        column[tried] = np.arange(len(tried))
+
+        beam = len(self._node)
+        rows = np.arange(beam)
+        repeated = column[self._label] >= 0
+        # A label after itself is a new one only across a blank.
+        extended = self._score[:, None] + logs[tried]
+        extended[rows[repeated], column[self._label[repeated]]] = (
+            self._ends_blank[repeated] + logs[self._label[repeated]]
+        )
+        ends_label = np.full(beam, -np.inf)
+        ends_label[repeated] = self._ends_label[repeated] + logs[self._label[repeated]]
+        ends_blank = self._score + logs[blank]
+
+        # Prefixes whose parent is in the beam get the parent's extension.
+        parent_row = self._place[self._labels.parent[self._node]]
+        merged = rows[repeated & (parent_row >= 0)]
+        cells = parent_row[merged], column[self._label[merged]]
+        arriving = extended[cells]
+        extended[cells] = -np.inf
+        moved = arriving > ends_label[merged]
+        ends_label[merged] = np.logaddexp(ends_label[merged], arriving)
+        # The blank keeps the old step if it is likelier; it is asked after the labels before it.
+        asked = blank_rank > column[self._label[merged]]
+        moved &= ~(asked & (ends_label[merged] < ends_blank[merged]))
+        time = self._time.copy()
+        time[merged[moved]] = self._times.add(
+            self._time[parent_row[merged[moved]]], np.full(moved.sum(), self._step)
+        )
+
+        kept, fresh_row, fresh_column = self._select(np.logaddexp(ends_label, ends_blank), extended)
+        fresh_label = tried[fresh_column]
+        fresh_node = self._nodes_for(self._node[fresh_row], fresh_label)
+        fresh_time = self._times.add(self._time[fresh_row], np.full(len(fresh_row), self._step))
+        fresh_score = extended[fresh_row, fresh_column]
+
+        self._place[self._node] = -1
+        self._node = np.concatenate([self._node[kept], fresh_node])
+        self._time = np.concatenate([time[kept], fresh_time])
+        self._label = np.concatenate([self._label[kept], fresh_label])
+        self._ends_label = np.concatenate([ends_label[kept], fresh_score])
+        self._ends_blank = np.concatenate([ends_blank[kept], np.full(len(fresh_row), -np.inf)])
+        self._score = np.logaddexp(self._ends_label, self._ends_blank)
+        if self._labels.count + self._times.count > self._compact_at:
+            self._compact()
+        if len(self._place) < self._labels.count:
+            room = np.full(2 * self._labels.count - len(self._place), -1, np.int64)
+            self._place = np.concatenate([self._place, room])
+        self._place[self._node] = np.arange(len(self._node))
+
+    def _tried(self, row: np.ndarray) -> tuple[np.ndarray, int]:
+        """Classes to try, in order, and how many labels are tried before the blank."""
+        if self._settings.cutoff_prob >= 1.0:
+            # With no cut, ds-ctcdecoder sorts only when cutoff_top_n is below the class count.
+            if self._settings.cutoff_top_n >= self._classes:
+                return np.arange(self._classes), self._blank
+            order = np.argsort(-row, kind="stable")
+        else:
+            order = np.argsort(-row, kind="stable")
+            enough = np.flatnonzero(np.cumsum(row[order]) >= self._settings.cutoff_prob)
+            wanted = enough[0] + 1 if len(enough) else len(order)
+            order = order[: min(wanted, self._settings.cutoff_top_n)]
+        at = np.flatnonzero(order == self._blank)
+        return order, int(at[0]) if len(at) else -1
+
+    def _select(
+        self, staying: np.ndarray, extended: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows that stay, and (row, column) of the extensions that enter the beam."""
+        scores = np.concatenate([staying, extended.ravel()])
+        chosen = np.flatnonzero(scores > -np.inf)
+        if len(chosen) > self._settings.beam_width:
+            width = self._settings.beam_width
+            chosen = chosen[np.argpartition(-scores[chosen], width - 1)[:width]]
+        kept = chosen[chosen < len(staying)]
+        fresh = chosen[chosen >= len(staying)] - len(staying)
+        return kept, fresh // extended.shape[1], fresh % extended.shape[1]
+
+    def _nodes_for(self, parents: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Tree nodes of these extensions; a prefix that was dropped before gets its old node.
+
+        Its descendants may still be in the beam, and they know it by that node.
+        """
+        keys = (parents * self._classes + labels).tolist()
+        known = [self._children.get(key, -1) for key in keys]
+        nodes = np.array(known, np.int64)
+        missing = np.flatnonzero(nodes < 0)
+        nodes[missing] = self._labels.add(parents[missing], labels[missing])
+        self._children.update((keys[at], int(nodes[at])) for at in missing.tolist())
+        return nodes
+
+    def _compact(self) -> None:
+        """Forgets prefixes that no longer lead anywhere, so that a long stream stays small."""
+        self._node = self._labels.compact(self._node)
+        self._time = self._times.compact(self._time)
+        self._place = np.full(self._labels.count, -1, np.int64)
+        nodes = np.arange(1, self._labels.count)
+        keys = self._labels.parent[nodes] * self._classes + self._labels.value[nodes]
+        self._children = dict(zip(keys.tolist(), nodes.tolist(), strict=True))
+        self._compact_at = max(COMPACT_AT, 2 * (self._labels.count + self._times.count))
+
+
+class BeamDecoder(Decoder):
+    """Prefix beam search with no dependency but numpy."""
+
+    def __init__(self, settings: DecoderSettings, alphabet: Alphabet, step_s: float) -> None:
+        self._settings = settings
+        self._alphabet = alphabet
+        self._step_s = step_s
+
+    def decode(self, probabilities: np.ndarray, n_best: int = 1) -> list[Hypothesis]:
+        stream = self.stream()
+        stream.feed(probabilities)
+        return stream.finish(n_best)
+
+    def stream(self) -> Stream:
+        return _BeamStream(self._settings, self._alphabet, self._step_s)
+
+
+class _BeamStream(Stream):
+    def __init__(self, settings: DecoderSettings, alphabet: Alphabet, step_s: float) -> None:
+        self._search = PrefixSearch(alphabet.size + 1, settings)
+        self._alphabet = alphabet
+        self._step_s = step_s
+        self._rows: list[np.ndarray] = [np.zeros((0, alphabet.size + 1), np.float32)]
+
+    def feed(self, probabilities: np.ndarray) -> str:
+        checked = check_probabilities(probabilities, self._alphabet)
+        self._rows.append(checked.copy())
+        self._search.feed(checked)
+        return self._alphabet.decode(self._search.best_tokens())
+
+    def finish(self, n_best: int = 1) -> list[Hypothesis]:
+        rows = np.concatenate(self._rows)
+        return [
+            hypothesis(path, rows, self._alphabet, self._step_s)
+            for path in self._search.best(n_best)
+        ]

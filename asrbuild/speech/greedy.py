@@ -1,0 +1,66 @@
+"""Greedy CTC decoding: the likeliest class of each step, repeats merged, blanks dropped."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from asrbuild.speech.alphabet import Alphabet
+from asrbuild.speech.decoding import (
+    Decoder,
+    Hypothesis,
+    LabelPath,
+    Stream,
+    check_probabilities,
+    hypothesis,
+)
+
+
+def best_path(probabilities: np.ndarray, blank: int) -> LabelPath:
+    """(steps, classes) to the labels of the single likeliest alignment."""
+    classes = probabilities.argmax(axis=1)
+    previous = np.concatenate([[blank], classes[:-1]])[: len(classes)]
+    steps = np.flatnonzero((classes != blank) & (classes != previous))
+    chances = probabilities.max(axis=1).astype(np.float64) if len(classes) else np.ones(0)
+    return LabelPath(
+        tokens=tuple(classes[steps].tolist()),
+        steps=tuple(steps.tolist()),
+        score=float(np.log(np.maximum(chances, 1e-30)).sum()),
+    )
+
+
+class GreedyDecoder(Decoder):
+    """Fast and without a choice: it has one hypothesis, whatever N is."""
+
+    def __init__(self, alphabet: Alphabet, step_s: float) -> None:
+        self._alphabet = alphabet
+        self._step_s = step_s
+
+    def decode(self, probabilities: np.ndarray, n_best: int = 1) -> list[Hypothesis]:
+        checked = check_probabilities(probabilities, self._alphabet)
+        path = best_path(checked, self._alphabet.blank)
+        return [hypothesis(path, checked, self._alphabet, self._step_s)]
+
+    def stream(self) -> Stream:
+        return _GreedyStream(self, self._alphabet)
+
+
+class _GreedyStream(Stream):
+    def __init__(self, decoder: GreedyDecoder, alphabet: Alphabet) -> None:
+        self._decoder = decoder
+        self._alphabet = alphabet
+        self._chunks: list[np.ndarray] = []
+        self._tokens: list[int] = []
+        self._last = alphabet.blank
+
+    def feed(self, probabilities: np.ndarray) -> str:
+        checked = check_probabilities(probabilities, self._alphabet)
+        self._chunks.append(checked.copy())
+        for label in checked.argmax(axis=1).tolist():
+            if label not in (self._last, self._alphabet.blank):
+                self._tokens.append(label)
+            self._last = label
+        return self._alphabet.decode(self._tokens)
+
+    def finish(self, n_best: int = 1) -> list[Hypothesis]:
+        empty = np.zeros((0, self._alphabet.size + 1), np.float32)
+        return self._decoder.decode(np.concatenate([empty, *self._chunks]), n_best)

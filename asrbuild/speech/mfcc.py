@@ -1,0 +1,181 @@
+"""MFCC features equal to TensorFlow's AudioSpectrogram and Mfcc kernels, in numpy.
+
+A frame is a Hann window of samples; its magnitudes go through triangular mel bands, a logarithm
+and a DCT. A model step sees a context window: the frame and ``n_context`` neighbours on each side,
+with frames of zeros past both ends of the recording.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from asrbuild.errors import AsrbuildError
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """What turns samples into features; the defaults are DeepSpeech's.
+
+    Args:
+        sample_rate: samples a second.
+        window: samples in one frame.
+        stride: samples from one frame to the next.
+        n_mels: mel bands.
+        lower_hz: lower edge of the first band.
+        upper_hz: upper edge of the last band; half the sample rate for DeepSpeech.
+        n_input: cepstral coefficients kept.
+        log_floor: smallest band value before the logarithm.
+        n_context: frames on each side of the current one.
+    """
+
+    sample_rate: int = 16_000
+    window: int = 512
+    stride: int = 320
+    n_mels: int = 40
+    lower_hz: float = 20.0
+    upper_hz: float = 8_000.0
+    n_input: int = 26
+    log_floor: float = 1e-12
+    n_context: int = 9
+
+    def __post_init__(self) -> None:
+        whole = ("sample_rate", "window", "stride", "n_mels", "n_input")
+        bad = [name for name in whole if getattr(self, name) < 1]
+        bad += ["n_context"] if self.n_context < 0 else []
+        bad += ["stride"] if self.stride > self.window else []
+        bad += ["n_input"] if self.n_input > self.n_mels else []
+        bad += ["lower_hz"] if not 0 <= self.lower_hz < self.upper_hz else []
+        bad += ["upper_hz"] if self.upper_hz > self.sample_rate / 2 else []
+        bad += ["log_floor"] if self.log_floor <= 0 else []
+        if bad:
+            raise AsrbuildError(
+                f"features cannot be made: {bad[0]} is {getattr(self, bad[0])}",
+                key=f"features.{bad[0]}",
+            )
+
+    @property
+    def fft_size(self) -> int:
+        """The window, zero-padded to a power of two, as TensorFlow does."""
+        return 1 << (self.window - 1).bit_length()
+
+    @property
+    def n_window(self) -> int:
+        return 2 * self.n_context + 1
+
+    @property
+    def step_s(self) -> float:
+        """Seconds from one step to the next."""
+        return self.stride / self.sample_rate
+
+    def steps(self, samples: int) -> int:
+        """Frames, so model steps, that ``samples`` samples make."""
+        return 0 if samples < self.window else 1 + (samples - self.window) // self.stride
+
+
+def mfcc(samples: np.ndarray, settings: FeatureSettings) -> np.ndarray:
+    """float32 samples (n,) in [-1, 1] to coefficients, float32 (steps, n_input)."""
+    if len(samples) < settings.window:
+        return np.zeros((0, settings.n_input), np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(samples, settings.window)[:: settings.stride]
+    spectrum = np.fft.rfft(frames * _hann(settings.window), n=settings.fft_size, axis=-1)
+    bands = np.maximum(np.abs(spectrum) @ mel_weights(settings), settings.log_floor)
+    return (np.log(bands) @ _dct(settings.n_mels, settings.n_input)).astype(np.float32)
+
+
+def context_windows(coefficients: np.ndarray, n_context: int) -> np.ndarray:
+    """(steps, n_input) to (steps, 2 * n_context + 1, n_input), zeros past both ends."""
+    if not len(coefficients):
+        return np.zeros((0, 2 * n_context + 1, coefficients.shape[1]), np.float32)
+    padded = np.pad(coefficients, ((n_context, n_context), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * n_context + 1, axis=0)
+    return np.ascontiguousarray(windows.transpose(0, 2, 1))
+
+
+def features(samples: np.ndarray, settings: FeatureSettings) -> np.ndarray:
+    """Samples (n,) in [-1, 1] to model input, float32 (steps, 2 * n_context + 1, n_input)."""
+    return context_windows(mfcc(samples, settings), settings.n_context)
+
+
+class FeatureStream:
+    """The same windows as ``features``, from samples that arrive bit by bit.
+
+    A window comes out once its right context is there: ``n_context`` steps after its own frame.
+    """
+
+    def __init__(self, settings: FeatureSettings) -> None:
+        self._settings = settings
+        self._samples = np.zeros(0, np.float32)
+        # The left context of the next window, then frames whose right context is not there yet.
+        self._frames = np.zeros((settings.n_context, settings.n_input), np.float32)
+        self._finished = False
+
+    def push(self, samples: np.ndarray) -> np.ndarray:
+        """Samples (n,) in; windows (k, n_window, n_input) that became complete out."""
+        if self._finished:
+            raise ValueError("the stream is finished")
+        self._samples = np.concatenate([self._samples, np.asarray(samples, np.float32)])
+        new = mfcc(self._samples, self._settings)
+        self._samples = self._samples[len(new) * self._settings.stride :]
+        return self._take(new)
+
+    def finish(self) -> np.ndarray:
+        """The last windows; their right context is zeros. A rest below one stride has no frame."""
+        if self._finished:
+            raise ValueError("the stream is finished")
+        self._finished = True
+        return self._take(np.zeros((self._settings.n_context, self._settings.n_input), np.float32))
+
+    def _take(self, new: np.ndarray) -> np.ndarray:
+        frames = np.concatenate([self._frames, new])
+        complete = len(frames) - 2 * self._settings.n_context
+        if complete <= 0:
+            self._frames = frames
+            return np.zeros((0, self._settings.n_window, self._settings.n_input), np.float32)
+        self._frames = frames[complete:]
+        windows = np.lib.stride_tricks.sliding_window_view(frames, self._settings.n_window, axis=0)
+        return np.ascontiguousarray(windows.transpose(0, 2, 1))
+
+
+@functools.lru_cache(maxsize=8)
+def mel_weights(settings: FeatureSettings) -> np.ndarray:
+    """Band weights for magnitudes, (fft_size / 2 + 1, n_mels), as TensorFlow's Mfcc lays them.
+
+    Bands are triangles on the mel scale; every bin is shared by the two bands around it. The bin
+    range is TensorFlow's too: DC is left out, and the first bin is rounded from the lower edge.
+    """
+    bins = settings.fft_size // 2 + 1
+    low, high = _mel(settings.lower_hz), _mel(settings.upper_hz)
+    edges = low + (high - low) / (settings.n_mels + 1) * np.arange(settings.n_mels + 2)
+    hz_per_bin = 0.5 * settings.sample_rate / (bins - 1)
+    used = np.arange(
+        int(1.5 + settings.lower_hz / hz_per_bin), int(settings.upper_hz / hz_per_bin) + 1
+    )
+    mels = _mel(used * hz_per_bin)
+    # edges[upper] is the centre of the band above the bin, edges[upper - 1] of the one below.
+    upper = np.minimum(np.searchsorted(edges[1:], mels, side="left"), settings.n_mels) + 1
+    falling = (edges[upper] - mels) / (edges[upper] - edges[upper - 1])
+    weights = np.zeros((bins, settings.n_mels + 2))
+    weights[used, upper - 1] += falling
+    weights[used, upper] += 1.0 - falling
+    # Columns 0 and n_mels + 1 stand for the two outer edges, which are no bands.
+    return weights[:, 1:-1]
+
+
+def _mel(hz: np.ndarray | float) -> np.ndarray:
+    return 1127.0 * np.log1p(np.asarray(hz, np.float64) / 700.0)
+
+
+@functools.lru_cache(maxsize=8)
+def _hann(window: int) -> np.ndarray:
+    """Periodic Hann window (window,)."""
+    return 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(window) / window)
+
+
+@functools.lru_cache(maxsize=8)
+def _dct(n_mels: int, n_input: int) -> np.ndarray:
+    """DCT-II (n_mels, n_input), scaled by sqrt(2 / n_mels)."""
+    angles = np.pi / n_mels * np.outer(np.arange(n_mels) + 0.5, np.arange(n_input))
+    return np.sqrt(2.0 / n_mels) * np.cos(angles)

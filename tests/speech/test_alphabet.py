@@ -1,0 +1,110 @@
+"""alphabet.txt as DeepSpeech reads it, and its mistakes."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asrbuild.errors import AsrbuildError
+from asrbuild.speech.alphabet import (
+    Alphabet,
+    bytes_alphabet,
+    check_size,
+    make_alphabet,
+    read_alphabet,
+)
+
+
+def _read(tmp_path: Path, content: bytes) -> Alphabet:
+    path = tmp_path / "alphabet.txt"
+    path.write_bytes(content)
+    return read_alphabet(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "labels"),
+    [
+        (b"# a comment\n \na\nb\n'\n# the last comment\n", [" ", "a", "b", "'"]),
+        (b"a\n\\#\nb", ["a", "#", "b"]),
+        (b"a\r\n \r\nb\r\n", ["a", " ", "b"]),
+        (b"a\n\n\nb\n", ["a", "b"]),
+        ("\ufeffa\nü\nß\nй\n漢\n".encode(), ["a", "ü", "ß", "й", "漢"]),
+        (b"sch\nch\na\n", ["sch", "ch", "a"]),
+        (b"\\\na\n", ["\\", "a"]),
+    ],
+)
+def test_reading(tmp_path: Path, content: bytes, labels: list[str]) -> None:
+    alphabet = _read(tmp_path, content)
+    assert list(alphabet.labels) == labels
+    assert alphabet.blank == alphabet.size == len(labels)
+    assert alphabet.space == (labels.index(" ") if " " in labels else None)
+    assert alphabet.decode(range(len(labels))) == "".join(labels)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a\nb\n# c\na\n", "the label 'a' is there twice, on lines 1 and 4"),
+        (b"# nothing\n\n", "the alphabet has no labels"),
+        (b"a\n\xff\xfe\n", "the alphabet is not UTF-8 text (byte 2)"),
+    ],
+)
+def test_mistakes(tmp_path: Path, content: bytes, message: str) -> None:
+    with pytest.raises(AsrbuildError) as caught:
+        _read(tmp_path, content)
+    assert caught.value.message == message
+    assert caught.value.file == str(tmp_path / "alphabet.txt")
+
+
+def test_missing_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(AsrbuildError, match="no such alphabet file"):
+        read_alphabet(tmp_path / "alphabet.txt")
+    with pytest.raises(AsrbuildError, match="cannot be read"):
+        read_alphabet(tmp_path)
+
+
+def test_a_size_that_is_not_the_models() -> None:
+    alphabet = make_alphabet("abc")
+    check_size(alphabet, 4)
+    with pytest.raises(AsrbuildError, match="3 labels, the model 29 classes: it needs 28"):
+        check_size(alphabet, 29)
+
+
+def test_labels_given_twice_or_empty() -> None:
+    with pytest.raises(AsrbuildError, match="the label 'a' twice"):
+        make_alphabet(["a", "b", "a"])
+    with pytest.raises(AsrbuildError, match="an empty label"):
+        make_alphabet(["a", ""])
+
+
+def test_encoding_what_is_not_there() -> None:
+    assert make_alphabet("ab ").encode("a b") == [0, 2, 1]
+    with pytest.raises(AsrbuildError, match="not in the alphabet: 'é'"):
+        make_alphabet("ab ").encode("a é")
+
+
+@given(st.text(alphabet=st.characters(blacklist_characters="\0", codec="utf-8")))
+def test_bytes_output_round_trip(text: str) -> None:
+    alphabet = bytes_alphabet()
+    assert alphabet.size == 255
+    assert alphabet.space == ord(" ") - 1
+    assert alphabet.decode(alphabet.encode(text)) == text
+
+
+def test_bytes_that_are_no_text_do_not_stop_decoding() -> None:
+    assert bytes_alphabet().decode([0xC3 - 1, ord("a") - 1]) == "\ufffda"
+
+
+@given(
+    st.lists(
+        st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1)
+        .filter(lambda label: label != "\\#" and (label == "#" or not label.startswith("#")))
+        .filter(lambda label: not label.startswith("\ufeff")),
+        unique=True, min_size=1, max_size=300,
+    )
+)  # fmt: skip
+def test_written_alphabets_read_back(tmp_path_factory: pytest.TempPathFactory, labels) -> None:
+    path = tmp_path_factory.mktemp("alphabets") / "alphabet.txt"
+    path.write_bytes(make_alphabet(labels).file_text().encode())
+    assert list(read_alphabet(path).labels) == labels
