@@ -1,0 +1,175 @@
+"""Directories that appear whole or not at all, and a disk's refusals in words a user can act on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from asrbuild.errors import AsrbuildError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_REFUSED = {
+    errno.EROFS: "is on a read-only file system",
+    errno.EACCES: "cannot be written: permission denied",
+    errno.EPERM: "cannot be written: operation not permitted",
+    errno.ENOTDIR: "cannot be written: a part of its path is a file, not a directory",
+    errno.EEXIST: "cannot be written: something else has that name",
+}
+# Below this much free space, a library's own "write failed" is taken for a full disk.
+_NEARLY_NOTHING = 1 << 20
+
+
+def disk_problem(error: OSError, doing: str, path: Path) -> AsrbuildError:
+    """Says in words what the disk refused; ``doing`` completes "while ..."."""
+    file = error.filename if isinstance(error.filename, str) else path
+    if error.errno in _FULL:
+        return AsrbuildError(
+            f"no space is left on the disk, while {doing}",
+            file=file,
+            fix="free some space (`asrbuild cache clear` removes cached stages) or use another "
+            "disk",
+        )
+    if error.errno == errno.EFBIG:
+        return AsrbuildError(
+            f"the file is larger than this system allows, while {doing}",
+            file=file,
+            fix="raise the limit (`ulimit -f`) or use another disk",
+        )
+    if error.errno in _REFUSED:
+        return AsrbuildError(
+            f"{path} {_REFUSED[error.errno]}, while {doing}",
+            file=file,
+            fix="choose a directory you can write to, or change its permissions",
+        )
+    reason = error.strerror or str(error)
+    return AsrbuildError(f"the disk refused: {reason}, while {doing}", file=file)
+
+
+@contextmanager
+def disk_errors(doing: str, path: Path) -> Iterator[None]:
+    """Turns every ``OSError`` of our own file work into an ``AsrbuildError``."""
+    try:
+        yield
+    except OSError as error:
+        raise disk_problem(error, doing, path) from error
+
+
+@contextmanager
+def full_disk_errors(doing: str, path: Path) -> Iterator[None]:
+    """Around other people's writing: a full or read-only disk is named, all else passes through.
+
+    Libraries report a failed write in their own ways, so an error on a disk with next to no space
+    left is put down to that.
+    """
+    try:
+        yield
+    except AsrbuildError:
+        raise
+    except OSError as error:
+        if error.errno in _FULL or error.errno in (errno.EROFS, errno.EFBIG):
+            raise disk_problem(error, doing, path) from error
+        raise
+    except Exception as error:
+        with suppress(OSError):
+            if shutil.disk_usage(path).free < _NEARLY_NOTHING:
+                full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                raise disk_problem(full, doing, path) from error
+        raise
+
+
+def files_in(directory: Path) -> list[str]:
+    """Every file below ``directory``, as sorted relative paths with forward slashes.
+
+    Raises:
+        AsrbuildError: there is something else than files and directories (a link, a socket).
+    """
+    found: list[str] = []
+
+    def walk(folder: str, prefix: str) -> None:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    walk(entry.path, f"{prefix}{entry.name}/")
+                elif entry.is_file(follow_symlinks=False):
+                    found.append(prefix + entry.name)
+                else:
+                    raise AsrbuildError(
+                        f"{prefix}{entry.name} is a link or a device, not a file",
+                        file=entry.path,
+                        fix="replace it with a plain file",
+                    )
+
+    walk(str(directory), "")
+    return sorted(found)
+
+
+def sync_tree(directory: Path) -> None:
+    """Forces every file and directory below ``directory``, and itself, to the disk."""
+    for folder, _, names in os.walk(directory):
+        for name in [*names, "."]:
+            sync_path(Path(folder, name))
+
+
+def sync_path(path: Path) -> None:
+    """Forces one file or directory to the disk; file systems that cannot say so are let be."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a small file so that a reader sees the old text or the new, never a part."""
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(6)}")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def rename_directory(source: Path, target: Path) -> bool:
+    """Moves a directory into place in one step; False when something is at ``target`` already."""
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        # What each system says of a target that is there: Linux and macOS, and a file in the way.
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    sync_path(target.parent)
+    return True
+
+
+def remove_tree(directory: Path) -> None:
+    """Removes a directory, read-only or not; one that is gone already is fine."""
+
+    def unlock(function: Callable[[str], object], path: str, _: object) -> None:
+        if not os.path.lexists(path):
+            return
+        for blocked in (os.path.dirname(path), path):
+            if not os.path.islink(blocked):
+                os.chmod(blocked, os.stat(blocked).st_mode | stat.S_IRWXU)
+        if os.path.isdir(path) and not os.path.islink(path):
+            remove_tree(Path(path))
+        else:
+            os.unlink(path)
+
+    if directory.is_symlink() or directory.is_file():
+        directory.unlink(missing_ok=True)
+    elif directory.exists():
+        shutil.rmtree(directory, onerror=unlock)

@@ -1,0 +1,147 @@
+"""One builder per entry, across threads, processes and machines, and no lock outlives its owner.
+
+Two locks are held together. A kernel lock (``flock``) serves this machine: it is exact, and the
+kernel frees it when the owner dies, however it dies. A lease serves a shared folder whose kernel
+locks do not reach the other machine: its owner touches it every few seconds, and a waiter takes
+it after seeing no touch for ``LEASE_SECONDS`` of the waiter's own steady clock, so that machines
+whose clocks differ judge alike.
+
+A lock saves work. It is not what keeps results whole: that is the rename at the end of a build,
+so a machine that was only asleep when its lease was taken does no harm when it wakes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asrbuild.disk import disk_errors
+
+if TYPE_CHECKING:
+    from filelock import FileLock, SoftFileLease
+
+LEASE_SECONDS = 60.0
+# Leftovers nobody asks for again are swept after this long without a touch, by the file system's
+# own clock on both sides of the comparison.
+ABANDONED_SECONDS = 24 * 3600.0
+_POLL_SECONDS = 0.05
+_NO_FLOCK = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+@dataclass
+class Held:
+    """A lock that is held. ``lost()``: another machine took it, believing this one dead."""
+
+    lost: Callable[[], bool]
+
+
+@contextmanager
+def hold(path: Path, *, waiting: Callable[[str], None], doing: str) -> Iterator[Held]:
+    """Waits for the lock ``path`` and holds it; ``waiting`` is told once who has it.
+
+    ``doing`` completes "while ..." in the error of a folder that takes no locks.
+    """
+    with ExitStack() as stack:
+        with disk_errors(doing, path.parent):
+            held = _take(path, stack, waiting)
+        yield held
+
+
+@contextmanager
+def try_hold(path: Path) -> Iterator[bool]:
+    """Takes the lock ``path`` if it is free or its owner is known to be dead; never waits."""
+    from filelock import Timeout
+
+    with ExitStack() as stack:
+        taken = True
+        with disk_errors("looking for leftovers", path.parent):
+            try:
+                _take(path, stack, None)
+            except Timeout:
+                stack.close()
+                taken = False
+        yield taken
+
+
+def _take(path: Path, stack: ExitStack, waiting: Callable[[str], None] | None) -> Held:
+    from filelock import FileLock, SoftFileLease
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lease_path = path.with_suffix(".lease")
+    local = FileLock(path)
+    lease = SoftFileLease(lease_path, lease_duration=LEASE_SECONDS)
+    try:
+        _acquire(local, lease_path, waiting)
+        stack.callback(_release_local, local, path)
+    except OSError as error:
+        # A shared folder without kernel locks: the lease alone keeps order there.
+        if error.errno not in _NO_FLOCK:
+            raise
+    if waiting is None and _abandoned(lease_path):
+        lease_path.unlink(missing_ok=True)
+    _acquire(lease, lease_path, waiting, grace=2 * _POLL_SECONDS)
+    stack.callback(_release_lease, lease)
+    return Held(lost=lambda: lease.compromise is not None)
+
+
+def _acquire(
+    lock: FileLock | SoftFileLease,
+    lease_path: Path,
+    waiting: Callable[[str], None] | None,
+    *,
+    grace: float = 0.0,
+) -> None:
+    from filelock import Timeout
+
+    try:
+        # Long enough for a lease to notice a dead owner and take over, too short to be felt.
+        lock.acquire(timeout=grace, poll_interval=_POLL_SECONDS)
+    except Timeout:
+        if waiting is None:
+            raise
+        waiting(_owner(lease_path))
+        lock.acquire(timeout=-1, poll_interval=_POLL_SECONDS)
+
+
+def _release_local(lock: FileLock, path: Path) -> None:
+    # Unlinked while held: whoever opened it meanwhile sees a file without a name and opens anew.
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+    lock.release()
+
+
+def _release_lease(lease: SoftFileLease) -> None:
+    # The folder may be gone (`rm -r` of the cache during a build); the lock is gone with it.
+    with suppress(OSError):
+        lease.release()
+
+
+def _owner(lease: Path) -> str:
+    """The owner named in a lease, for a message: ``process 123 on host``."""
+    try:
+        lines = lease.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return "another process"
+    fields = dict(line.split("=", 1) for line in lines if "=" in line)
+    if "pid" not in fields or "host" not in fields:
+        return "another process"
+    return f"process {fields['pid']} on {fields['host'].split('?')[0]}"
+
+
+def _abandoned(lease: Path) -> bool:
+    """Whether a lease went untouched for a day, by its file system's clock and not by ours."""
+    probe = lease.with_name(f".clock-{secrets.token_hex(6)}")
+    try:
+        probe.touch(exist_ok=False)
+        try:
+            return os.stat(probe).st_mtime - os.stat(lease).st_mtime > ABANDONED_SECONDS
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError:
+        return False

@@ -1,0 +1,362 @@
+"""The artifact store: published directories that appear whole, are read-only and never rewritten.
+
+    artifacts/<name>/<version>/             the artifact, with SHA256SUMS over every other file
+    artifacts/<name>/latest                 a text file naming the version published last
+    artifacts/.staging-*                    an artifact being put together; moved into place
+
+A store may be shared by any number of processes and machines. Publishing takes no lock: a rename
+decides who was first, and the same version made twice is the same artifact.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import secrets
+import stat
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from asrbuild import locks
+from asrbuild.digest import canonical_json, file_digest, text_digest, tree_digests
+from asrbuild.disk import (
+    disk_errors,
+    files_in,
+    remove_tree,
+    rename_directory,
+    sync_path,
+    sync_tree,
+    write_atomically,
+)
+from asrbuild.errors import AsrbuildError
+
+SUMS = "SHA256SUMS"
+MANIFEST = "manifest.json"
+LATEST = "latest"
+_STAGING = ".staging-"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_DIGITS = re.compile(r"([0-9]+)")
+_SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+_WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One published artifact; ``latest``: the pointer of its name names it."""
+
+    name: str
+    version: str
+    path: Path
+    latest: bool
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One file that is not as it was published; ``what`` is changed, missing, added or invalid."""
+
+    path: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}"
+
+
+def content_digest(files: Mapping[str, str], manifest_core: Mapping[str, Any]) -> str:
+    """SHA-256 over the files' paths and digests and the manifest without the facts of one run."""
+    return text_digest(canonical_json({"files": files, "manifest": manifest_core}))
+
+
+@contextmanager
+def staging(root: Path) -> Iterator[Path]:
+    """An empty directory inside the store to put an artifact together in, removed at the end.
+
+    What killed builds left is removed first; another process's live staging is let be.
+    """
+    _sweep(root)
+    nonce = secrets.token_hex(6)
+    directory = root / f"{_STAGING}{nonce}"
+    lock = _lock_of(directory)
+    with locks.hold(lock, waiting=lambda _: None, doing="preparing an artifact"):
+        try:
+            with disk_errors("preparing an artifact", root):
+                directory.mkdir(parents=True)
+            yield directory
+        finally:
+            with disk_errors("removing an unfinished artifact", directory):
+                remove_tree(directory)
+
+
+def publish(
+    root: Path,
+    name: str,
+    staging_dir: Path,
+    version: str,
+    *,
+    volatile: Collection[str] = (),
+) -> Path:
+    """Moves a finished directory to ``root/name/version`` and points ``latest`` at it.
+
+    Publishing a version that is there already keeps the published one, byte for byte, when both
+    have the same files.
+
+    Args:
+        staging_dir: a directory inside ``root``, from :func:`staging`; it is consumed.
+        volatile: relative paths that hold facts of one run (times, the machine) and so may differ
+            between two builds of one version; ``manifest.json`` and ``SHA256SUMS`` always may.
+
+    Raises:
+        AsrbuildError: another artifact has this version, or the disk refused.
+    """
+    for text, pattern, what in ((name, _NAME, "name"), (version, _VERSION, "version")):
+        if not pattern.fullmatch(text) or text == LATEST:
+            raise AsrbuildError(
+                f"{text!r} cannot be an artifact's {what}",
+                key=what,
+                fix="use letters, digits, dots, dashes and underscores, starting with a letter "
+                "or digit",
+            )
+    target = root / name / version
+    with disk_errors("publishing an artifact", root):
+        sums = _write_sums(staging_dir)
+        _make_read_only(staging_dir)
+        sync_tree(staging_dir)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if rename_directory(staging_dir, target):
+            sync_path(root)
+        else:
+            _require_same(target, sums, {*volatile, MANIFEST})
+            remove_tree(staging_dir)
+        # The directory itself stays writable until it is in place: moving it needs that.
+        os.chmod(target, stat.S_IMODE(target.stat().st_mode) & ~_WRITE)
+    point_latest(root, name, version)
+    return target
+
+
+def point_latest(root: Path, name: str, version: str) -> None:
+    """Makes ``latest`` name this version; nothing is written when it does already."""
+    if read_latest(root, name) != version:
+        with disk_errors("pointing to the latest version", root):
+            write_atomically(root / name / LATEST, version + "\n")
+
+
+def _write_sums(directory: Path) -> dict[str, str]:
+    (directory / SUMS).unlink(missing_ok=True)
+    sums = tree_digests(directory)
+    if MANIFEST not in sums:
+        raise AsrbuildError(f"an artifact without {MANIFEST} cannot be published", file=directory)
+    for path in sums:
+        if "\\" in path or "\n" in path or "\r" in path:
+            raise AsrbuildError(f"the file name {path!r} cannot be published", file=directory)
+    lines = [f"{digest}  {path}\n" for path, digest in sums.items()]
+    (directory / SUMS).write_text("".join(lines), encoding="utf-8", newline="")
+    return sums
+
+
+def _make_read_only(directory: Path) -> None:
+    """Everything inside, not the directory itself."""
+    for folder, folders, names in os.walk(directory):
+        for name in [*folders, *names]:
+            path = os.path.join(folder, name)
+            os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) & ~_WRITE)
+
+
+def _require_same(target: Path, sums: Mapping[str, str], volatile: set[str]) -> None:
+    published = _read_sums(target)
+    if published is None:
+        differing = [SUMS]
+    else:
+        differing = sorted(
+            path for path in {*published, *sums} - volatile if published.get(path) != sums.get(path)
+        )
+    differing = differing or [p.path for p in verify_files(target)]
+    if differing:
+        raise AsrbuildError(
+            f"another artifact is already published as {target.parent.name}/{target.name}; "
+            f"it differs in {', '.join(differing)}",
+            file=target,
+            fix="raise the recipe's version; or, if the published one was damaged, remove it "
+            f"(chmod -R u+w {target} && rm -r {target}) and build again",
+        )
+
+
+def read_latest(root: Path, name: str) -> str | None:
+    """The version that ``latest`` of ``name`` names, None when there is no such pointer."""
+    try:
+        version = (root / name / LATEST).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return version if _VERSION.fullmatch(version) else None
+
+
+def list_artifacts(root: Path) -> list[Artifact]:
+    """Everything published, by name and then by version; an absent store is empty."""
+    if not root.is_dir():
+        return []
+    found: list[Artifact] = []
+    with disk_errors("listing the artifacts", root):
+        for folder in sorted(path for path in root.iterdir() if _NAME.fullmatch(path.name)):
+            if not folder.is_dir():
+                continue
+            latest = read_latest(root, folder.name)
+            found += [
+                Artifact(folder.name, path.name, path, path.name == latest)
+                for path in sorted(folder.iterdir(), key=_in_order)
+                if _VERSION.fullmatch(path.name) and path.is_dir()
+            ]
+    return found
+
+
+def _in_order(path: Path) -> list[tuple[int, str]]:
+    """Sorts 1.9 before 1.10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in _DIGITS.split(path.name)]
+
+
+def resolve(root: Path, spec: str) -> Path:
+    """The artifact that a person means.
+
+    Args:
+        spec: a name (its latest version), ``name/latest``, ``name/version``, ``name/`` with the
+            start of a version or of the digest after its ``+``, or a path to an artifact's
+            directory or its ``manifest.json``.
+
+    Raises:
+        AsrbuildError: nothing or more than one fits; it lists what is there.
+    """
+    if "/" not in spec and os.sep not in spec:
+        fitting = [a for a in list_artifacts(root) if a.name == spec]
+        if fitting:
+            return _latest_of(root, spec, fitting).path
+    path = Path(spec).expanduser()
+    if path.name == MANIFEST and path.is_file():
+        return path.parent
+    if (path / MANIFEST).is_file():
+        return path
+    artifacts = list_artifacts(root)
+    name, _, version = spec.strip("/").partition("/")
+    fitting = [a for a in artifacts if a.name == name]
+    if not fitting:
+        raise _nothing_fits(root, spec, artifacts, path)
+    if version in ("", LATEST):
+        return _latest_of(root, name, fitting).path
+    for artifact in fitting:
+        if artifact.version == version:
+            return artifact.path
+    starts = [
+        a
+        for a in fitting
+        if a.version.startswith(version) or a.version.partition("+")[2].startswith(version)
+    ]
+    if len(starts) == 1:
+        return starts[0].path
+    if not starts:
+        raise _nothing_fits(root, spec, fitting, path)
+    raise AsrbuildError(
+        f"{spec!r} fits {len(starts)} artifacts: {_names(starts)}",
+        file=root,
+        fix="write more of the version",
+    )
+
+
+def _latest_of(root: Path, name: str, fitting: list[Artifact]) -> Artifact:
+    for artifact in fitting:
+        if artifact.latest:
+            return artifact
+    if len(fitting) == 1:
+        return fitting[0]
+    raise AsrbuildError(
+        f"{name} has no latest version: {_names(fitting)} are there, but {name}/{LATEST} names "
+        "none of them",
+        file=root / name / LATEST,
+        fix="name the version",
+    )
+
+
+def _nothing_fits(root: Path, spec: str, artifacts: list[Artifact], path: Path) -> AsrbuildError:
+    if path.exists():
+        return AsrbuildError(
+            f"{spec} is there, but it is not an artifact: it has no {MANIFEST}",
+            file=path,
+            fix="give an artifact's directory, or a name that `asrbuild ls` lists",
+        )
+    if not artifacts:
+        return AsrbuildError(
+            f"there is no artifact {spec!r}: nothing is published here yet",
+            file=root,
+            fix="build one with `asrbuild model=dynamic`",
+        )
+    known = sorted({a.name for a in artifacts} | {f"{a.name}/{a.version}" for a in artifacts})
+    close = difflib.get_close_matches(spec, known, n=3, cutoff=0.6)
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    return AsrbuildError(
+        f"there is no artifact {spec!r}{hint}",
+        file=root,
+        fix=f"choose one of {_names(artifacts)}",
+    )
+
+
+def _names(artifacts: list[Artifact]) -> str:
+    names = [f"{a.name}/{a.version}" for a in artifacts]
+    shown = ", ".join(names[:10])
+    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown
+
+
+def verify_files(artifact_dir: Path) -> list[Problem]:
+    """Reads every file and compares it with ``SHA256SUMS``; an empty list is a whole artifact."""
+    with disk_errors("verifying an artifact", artifact_dir):
+        sums = _read_sums(artifact_dir)
+        if sums is None:
+            return [Problem(SUMS, "missing or malformed, so nothing can be verified")]
+        try:
+            present = {*files_in(artifact_dir)} - {SUMS}
+        except AsrbuildError as error:
+            return [Problem(str(error.file), f"invalid: {error.message}")]
+        problems = [Problem(path, "missing") for path in sums if path not in present]
+        problems += [Problem(path, "added") for path in present if path not in sums]
+        problems += [
+            Problem(path, "changed")
+            for path, digest in sums.items()
+            if path in present and file_digest(artifact_dir / path) != digest
+        ]
+    return sorted(problems, key=lambda problem: problem.path)
+
+
+def _read_sums(directory: Path) -> dict[str, str] | None:
+    try:
+        lines = (directory / SUMS).read_text(encoding="utf-8").splitlines()
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
+        return None
+    sums: dict[str, str] = {}
+    for line in lines:
+        match = _SUM_LINE.fullmatch(line)
+        if match is None or not _stays_inside(match[2]) or match[2] in sums:
+            return None
+        sums[match[2]] = match[1]
+    return sums
+
+
+def _stays_inside(path: str) -> bool:
+    parts = PurePosixPath(path).parts
+    return bool(parts) and ".." not in parts and not path.startswith("/") and path != SUMS
+
+
+def _lock_of(directory: Path) -> Path:
+    return directory.with_name(directory.name + ".lock")
+
+
+def _sweep(root: Path) -> None:
+    """Removes the staging directories of processes that are dead, and their locks."""
+    if not root.is_dir():
+        return
+    # A lock may be left without its directory, or the other way round.
+    owners = {path.name.split(".")[1] for path in root.glob(f"{_STAGING}*")}
+    for owner in owners:
+        directory = root / f".{owner}"
+        with locks.try_hold(_lock_of(directory)) as dead:
+            if dead:
+                with disk_errors("removing an unfinished artifact", directory):
+                    remove_tree(directory)

@@ -1,0 +1,109 @@
+"""Why a stage runs again: what differs between its key and the nearest entry made before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from asrbuild.cache import StageKey, entry_path, entry_problem, list_entries
+from asrbuild.digest import canonical_json
+
+_ABSENT = "(absent)"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference: ``before`` in the nearest entry, ``now`` in the key asked about."""
+
+    kind: Literal["code", "key", "file", "version"]
+    name: str
+    before: str
+    now: str
+
+    def __str__(self) -> str:
+        what = {
+            "code": "the stage's code",
+            "key": f"key {self.name}",
+            "file": f"file {self.name}",
+            "version": f"version of {self.name}",
+        }[self.kind]
+        return f"{what}: {self.before} -> {self.now}"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Whether a stage would run, and why.
+
+    ``nearest`` is the earlier entry with the fewest ``changes``, None when the stage never ran.
+    ``damage`` says what is wrong with an entry that is there but cannot be used.
+    """
+
+    stage: str
+    fingerprint: str
+    cached: bool
+    damage: str | None
+    nearest: str | None
+    changes: tuple[Change, ...]
+
+    def __str__(self) -> str:
+        name = f"{self.stage} {self.fingerprint[:12]}"
+        if self.cached:
+            return f"{name}: cached, nothing to do"
+        if self.damage is not None:
+            return f"{name}: runs again, its entry is damaged ({self.damage})"
+        if self.nearest is None:
+            return f"{name}: runs, this stage has no earlier entry"
+        lines = [f"{name}: runs, compared with the nearest entry {self.nearest[:12]}:"]
+        return "\n".join([*lines, *(f"  {change}" for change in self.changes)])
+
+
+def why(cache_root: Path, key: StageKey) -> Explanation:
+    """Explains what running the stage would do; of equally near entries the newest is named."""
+    path = entry_path(cache_root, key)
+    damage = entry_problem(cache_root, path) if path.exists() else None
+    if path.exists():
+        return Explanation(key.stage, path.name, damage is None, damage, None, ())
+    earlier = [(differences(e.key, key), e) for e in list_entries(cache_root, key.stage)]
+    if not earlier:
+        return Explanation(key.stage, path.name, False, None, None, ())
+    changes, nearest = min(earlier, key=lambda pair: len(pair[0]))
+    return Explanation(key.stage, path.name, False, None, nearest.fingerprint, changes)
+
+
+def differences(before: StageKey, now: StageKey) -> tuple[Change, ...]:
+    """Every key, file and version that differs; nested keys are named with dots."""
+    changes: list[Change] = []
+    if before.code_version != now.code_version:
+        changes.append(Change("code", "", f"v{before.code_version}", f"v{now.code_version}"))
+    changes += _compare("key", _flat(before.keys), _flat(now.keys))
+    changes += _compare("file", _short(before.files), _short(now.files))
+    changes += _compare("version", dict(before.versions), dict(now.versions))
+    return tuple(changes)
+
+
+def _compare(
+    kind: Literal["key", "file", "version"], before: Mapping[str, str], now: Mapping[str, str]
+) -> list[Change]:
+    return [
+        Change(kind, name, before.get(name, _ABSENT), now.get(name, _ABSENT))
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    ]
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Dotted names to canonical JSON; an empty mapping is a value, so that it can differ."""
+    flat: dict[str, str] = {}
+    for name, item in value.items():
+        if isinstance(item, Mapping) and item:
+            flat.update(_flat(item, f"{prefix}{name}."))
+        else:
+            flat[prefix + name] = canonical_json(item)
+    return flat
+
+
+def _short(files: Mapping[str, str]) -> dict[str, str]:
+    # Whole digests are compared by name and printed by their start; a clash in 16 is no worry.
+    return {name: digest[:16] for name, digest in files.items()}
