@@ -173,7 +173,7 @@ def _dense(
     weights: AcousticWeights,
     relu_clip: float | None,
 ) -> str:
-    """``x @ weights + bias``, then ``minimum(relu(...), relu_clip)`` unless ``relu_clip`` is None."""
+    """``x @ weights + bias``, then ``minimum(relu(...), relu_clip)`` unless that is None."""
     bias = build.variable(f"{layer}/bias", getattr(weights, f"{layer}_bias"))
     kernel = build.variable(f"{layer}/weights", getattr(weights, f"{layer}_weights"))
     x = build.add(

@@ -1,9 +1,9 @@
 """Reads TensorFlow checkpoints (TensorBundle, format V2) without TensorFlow, memory-mapped.
 
 ``<prefix>.index`` is a LevelDB table: keys are tensor names, values ``BundleEntryProto``.
-``<prefix>.data-00000-of-00001`` and so on hold raw little-endian values. Every block and every tensor
-carries a masked CRC-32C, and all are checked. Whatever is not handled is refused: compressed index
-blocks, partitioned tensors, strings, big-endian files.
+``<prefix>.data-00000-of-00001`` and so on hold raw little-endian values. Every block and every
+tensor carries a masked CRC-32C, and all are checked. Whatever is not handled is refused: compressed
+index blocks, partitioned tensors, strings, big-endian files.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """TensorFlow's ``GraphDef`` as plain data, read and written without TensorFlow.
 
-Field numbers are from TensorFlow's public ``graph.proto``, ``node_def.proto``, ``attr_value.proto``,
-``tensor.proto`` and ``tensor_shape.proto``. Attribute values are Python values: ``bytes``, ``int``,
-``float``, ``bool``, ``DType``, ``Shape``, ``Tensor``, or a list of those. Functions and placeholders
-for attributes, which no inference graph of this kind has, are kept as ``Opaque``.
+Field numbers are from TensorFlow's public ``graph.proto``, ``node_def.proto``, ``tensor.proto``,
+``attr_value.proto`` and ``tensor_shape.proto``. Attribute values are Python values: ``bytes``,
+``int``, ``float``, ``bool``, ``DType``, ``Shape``, ``Tensor``, or a list of those. Functions and
+placeholders for attributes, which no graph of this kind has, are kept as ``Opaque``.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ def _read_graph(data: memoryview) -> tuple[list[Node], int]:
     nodes, producer = [], 0
     for number, kind, value in wire.read_fields(data):
         if number == 1 and kind == BYTES:
-            nodes.append(_read_node(value))
+            nodes.append(read_node(value))
         elif number == 4 and kind == BYTES:
             for inner, _, version in wire.read_fields(value):
                 producer = int(version) if inner == 1 else producer
@@ -235,7 +235,7 @@ def _read_graph(data: memoryview) -> tuple[list[Node], int]:
     return nodes, producer
 
 
-def _read_node(data: memoryview) -> Node:
+def read_node(data: memoryview) -> Node:
     name = op = device = ""
     inputs: list[str] = []
     attrs: dict[str, AttrValue] = {}
@@ -352,7 +352,8 @@ def write_graph(graph: Graph, destination: Path) -> None:
             for piece in graph_pieces(graph.nodes, graph.producer):
                 file.write(piece)
     except OSError as error:
-        raise AsrbuildError(f"cannot write the graph: {error.strerror}", file=destination) from error
+        problem = f"cannot write the graph: {error.strerror}"
+        raise AsrbuildError(problem, file=destination) from error
 
 
 def graph_pieces(nodes: Iterable[Node], producer: int) -> Iterable[bytes | memoryview]:

@@ -1,0 +1,64 @@
+"""``asrbuild inspect graph``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from asrbuild.graph.inspect import GraphSummary
+
+
+def inspect_graph(
+    graph: Annotated[Path, typer.Argument(help="A frozen TensorFlow graph: output_graph.pb.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Show a frozen graph's inputs, outputs, metadata and operations.
+
+    Needs no TensorFlow. A dimension shown as ? is free; a shape shown as unknown depends on an
+    operation that asrbuild does not follow.
+
+    Example: asrbuild inspect graph output_graph.pb --json
+    """
+    from asrbuild.graph.inspect import inspect_graph as read_summary
+
+    summary = read_summary(graph)
+    if as_json:
+        typer.echo(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
+    else:
+        _print_tables(summary)
+
+
+def _print_tables(summary: GraphSummary) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from asrbuild.graph.proto import Shape
+
+    console = Console()
+    console.print(
+        f"{escape(summary.path)}: {summary.nbytes:,} bytes, {summary.parameters:,} parameters, "
+        f"{sum(summary.ops.values())} nodes",
+        highlight=False,
+    )
+    for title, ports in (("Inputs", summary.inputs), ("Outputs", summary.outputs)):
+        table = Table("name", "type", "shape", "operation", title=title, title_justify="left")
+        for port in ports:
+            table.add_row(port.name, port.dtype, escape(str(Shape(port.shape))), port.op)
+        console.print(table)
+    if summary.metadata:
+        table = Table("name", "value", title="Metadata", title_justify="left")
+        for item in summary.metadata:
+            value = item.value
+            if isinstance(value, list):
+                value = f"{len(value)} labels: " + " ".join(repr(label) for label in value)
+            table.add_row(item.name, escape(f"{value} {item.unit or ''}".strip()))
+        console.print(table)
+    table = Table("operation", "count", title="Operations", title_justify="left")
+    for op, count in summary.ops.items():
+        table.add_row(op, str(count))
+    console.print(table)

@@ -1,0 +1,161 @@
+"""What a frozen graph takes, gives, and says about itself, without TensorFlow."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from asrbuild.errors import AsrbuildError
+from asrbuild.graph.outputs import input_nodes, is_metadata, output_nodes
+from asrbuild.graph.proto import DType, Graph, Node, Tensor, load_graph
+from asrbuild.graph.shapes import infer_shapes
+from asrbuild.graph.wire import WireError
+
+#: What the client reads the durations as.
+_UNITS = {
+    "metadata_sample_rate": "Hz",
+    "metadata_feature_win_len": "ms",
+    "metadata_feature_win_step": "ms",
+}
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output: name, operation, element type, and dimensions (None: not fixed)."""
+
+    name: str
+    op: str
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """One metadata node, decoded: an int, a text, or the alphabet's labels in order."""
+
+    name: str
+    value: int | str | list[str]
+    unit: str | None
+
+
+@dataclass(frozen=True)
+class GraphSummary:
+    """A frozen graph at a glance.
+
+    Args:
+        path: the file.
+        nbytes: its size.
+        producer: ``GraphDef`` version of the TensorFlow that wrote it, 0 if it does not say.
+        inputs: the placeholders.
+        outputs: the nodes nothing reads, metadata left out.
+        metadata: the ``metadata_*`` constants.
+        ops: how often each operation occurs, most frequent first.
+        parameters: elements in floating-point constants of one dimension and more.
+    """
+
+    path: str
+    nbytes: int
+    producer: int
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    metadata: tuple[Metadata, ...]
+    ops: dict[str, int]
+    parameters: int
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return asdict(self)
+
+
+def inspect_graph(path: Path | str) -> GraphSummary:
+    """Reads a frozen graph and describes it.
+
+    Raises:
+        AsrbuildError: the file is not a whole graph, or its metadata are damaged.
+    """
+    graph = load_graph(path)
+    shapes = infer_shapes(graph)
+
+    def port(node: Node) -> Port:
+        return Port(node.name, node.op, _dtype(graph, node), shapes[node.name].dims)
+
+    counts = Counter(node.op for node in graph.nodes)
+    return GraphSummary(
+        path=str(path),
+        nbytes=graph.nbytes,
+        producer=graph.producer,
+        inputs=tuple(port(node) for node in input_nodes(graph)),
+        outputs=tuple(port(node) for node in output_nodes(graph)),
+        metadata=read_metadata(graph),
+        ops=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
+        parameters=sum(_parameters(node) for node in graph.nodes),
+    )
+
+
+def _dtype(graph: Graph, node: Node) -> str:
+    for key in ("dtype", "T", "DstT", "Tparams", "out_type"):
+        value = node.attrs.get(key)
+        if isinstance(value, DType):
+            return value.name
+    return "float32" if node.op in ("AudioSpectrogram", "Mfcc") else "unknown"
+
+
+def _parameters(node: Node) -> int:
+    value = node.attrs.get("value")
+    if node.op != "Const" or not isinstance(value, Tensor) or not value.shape:
+        return 0
+    dtype = value.dtype.numpy
+    if dtype is None or dtype.kind != "f":
+        return 0
+    return int(np.prod(value.shape, dtype=np.int64))
+
+
+def read_metadata(graph: Graph) -> tuple[Metadata, ...]:
+    """Decodes the ``metadata_*`` constants.
+
+    Raises:
+        AsrbuildError: one of them cannot be decoded.
+    """
+    found = []
+    for node in graph.nodes:
+        if not is_metadata(node):
+            continue
+        try:
+            value = _decode(node)
+        except (WireError, IndexError, KeyError, struct.error, UnicodeDecodeError) as error:
+            raise AsrbuildError(
+                f"metadata node {node.name} is damaged: {error}", file=graph.path
+            ) from error
+        found.append(Metadata(node.name, value, _UNITS.get(node.name)))
+    return tuple(found)
+
+
+def _decode(node: Node) -> int | str | list[str]:
+    item = node.value.ravel()[0]
+    if not isinstance(item, bytes):
+        return int(item)
+    return unpack_alphabet(item) if node.name == "metadata_alphabet" else item.decode()
+
+
+def unpack_alphabet(packed: bytes) -> list[str]:
+    """Labels in order, from the client's form (see ``deepspeech.export.pack_alphabet``).
+
+    A byte-level alphabet's labels are single bytes; those above 127 are shown as ``\\xNN``.
+    """
+    (count,) = struct.unpack_from("<H", packed, 0)
+    labels: dict[int, str] = {}
+    at = 2
+    for _ in range(count):
+        index, size = struct.unpack_from("<HH", packed, at)
+        at += 4
+        if at + size > len(packed):
+            raise WireError("a label is cut off")
+        labels[index] = packed[at : at + size].decode(errors="backslashreplace")
+        at += size
+    if at != len(packed) or sorted(labels) != list(range(count)):
+        raise WireError(f"{count} labels do not fill {len(packed)} bytes")
+    return [labels[index] for index in range(count)]

@@ -1,0 +1,241 @@
+"""The TensorFlow original as the reference: a DeepSpeech graph run on given features.
+
+It runs in a process of its own, so that the build itself never imports TensorFlow, and beside the
+conversion. ``python -m asrbuild.graph.reference --graph G.pb --cases in.npz --out out.npz``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from asrbuild.errors import AsrbuildError
+from asrbuild.graph.outputs import DEFAULT_OUTPUTS, check_outputs, placeholder_shape
+from asrbuild.graph.proto import Graph, load_graph
+
+
+@dataclass(frozen=True)
+class ReferenceOutput:
+    """What TensorFlow gives for one case.
+
+    Args:
+        logits: probabilities (the node is a softmax), (T, n_output).
+        new_state_c: cell state after T steps, (1, n_hidden).
+        new_state_h: output state after T steps, (1, n_hidden).
+        nodes: other nodes that were asked for: name -> its value for each run of the graph.
+    """
+
+    logits: np.ndarray
+    new_state_c: np.ndarray
+    new_state_h: np.ndarray
+    nodes: Mapping[str, Sequence[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class ReferenceRun:
+    """A running reference process."""
+
+    process: subprocess.Popen[bytes]
+    out_path: Path
+    log: IO[bytes]
+
+    def wait(self, timeout: float | None = None) -> Path:
+        """Waits for the results' file.
+
+        Raises:
+            AsrbuildError: what went wrong over there, or it took longer than ``timeout`` seconds.
+        """
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            self.stop()
+            raise AsrbuildError(f"TensorFlow did not finish in {timeout:g} s") from error
+        with self.log:
+            self.log.seek(0)
+            lines = self.log.read().decode(errors="replace").strip().splitlines()
+        if code:
+            raise _error_of(code, lines)
+        return self.out_path
+
+    def stop(self) -> None:
+        """Ends the process; nothing is left half-written."""
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+
+def _error_of(code: int, lines: list[str]) -> AsrbuildError:
+    """The error that the process reported as its last line, or what is known of its death."""
+    last = lines[-1] if lines else "no message"
+    try:
+        fields = json.loads(last)
+        return AsrbuildError(fields.pop("message"), **fields)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        cause = f"signal {-code}" if code < 0 else f"code {code}"
+        return AsrbuildError(
+            f"running the graph in TensorFlow ended with {cause}: {last}",
+            fix="`asrbuild doctor` tells whether TensorFlow can be imported",
+        )
+
+
+def start_reference(
+    graph: Path | str, cases_path: Path | str, out_path: Path | str, *, nodes: Iterable[str] = ()
+) -> ReferenceRun:
+    """Starts the reference beside the caller.
+
+    Args:
+        graph: a frozen DeepSpeech graph, static or dynamic.
+        cases_path: npz of case name -> features (T, window, coefficients) float32.
+        out_path: npz to write, by rename when whole; read it with ``read_reference``.
+        nodes: more nodes whose values are wanted, ``name`` or ``name:index``.
+    """
+    command = [sys.executable, "-m", "asrbuild.graph.reference", "--graph", str(graph)]
+    command += ["--cases", str(cases_path), "--out", str(out_path)]
+    if wanted := ",".join(nodes):
+        command += ["--nodes", wanted]
+    # A pipe could fill up while the caller converts; `wait` and `stop` close the file.
+    log = tempfile.TemporaryFile()  # noqa: SIM115
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    return ReferenceRun(process, Path(out_path), log)
+
+
+def run_reference(
+    graph: Path | str, cases: Mapping[str, np.ndarray], *, nodes: Iterable[str] = ()
+) -> dict[str, ReferenceOutput]:
+    """Runs the reference process on cases in memory and waits for it."""
+    with tempfile.TemporaryDirectory(prefix="asrbuild-reference-") as folder:
+        cases_path = Path(folder, "cases.npz")
+        np.savez(cases_path, **dict(cases))
+        run = start_reference(graph, cases_path, Path(folder, "out.npz"), nodes=nodes)
+        return read_reference(run.wait())
+
+
+def read_reference(path: Path | str) -> dict[str, ReferenceOutput]:
+    """Reads a results' file: case name -> output."""
+    with np.load(path, allow_pickle=False) as stored:
+        arrays = dict(stored)
+    outputs = {}
+    for key in arrays:
+        name, _, part = key.rpartition("/")
+        if part != "logits" or "/nodes/" in key:
+            continue
+        prefix = f"{name}/nodes/"
+        nodes: dict[str, list[np.ndarray]] = {}
+        runs = [key for key in arrays if key.startswith(prefix)]
+        for node_key in sorted(runs, key=lambda key: int(key.rpartition("/")[2])):
+            nodes.setdefault(node_key[len(prefix) :].rpartition("/")[0], []).append(
+                arrays[node_key]
+            )
+        main = [arrays[f"{name}/{output}"] for output in DEFAULT_OUTPUTS]
+        outputs[name] = ReferenceOutput(*main, nodes=nodes)
+    return outputs
+
+
+def run_cases(
+    path: Path, cases: Mapping[str, np.ndarray], nodes: Sequence[str] = (), *, lean: bool = False
+) -> dict[str, np.ndarray]:
+    """Runs every case in this process; returns the arrays of the results' file.
+
+    A static graph is run in chunks with carried state; the last one is filled up with zeros and
+    ``input_lengths`` says how many of its steps are real. A dynamic graph is run in one shot.
+    ``lean`` as in ``GraphSession``.
+    """
+    from asrbuild.graph.session import GraphSession
+
+    graph = load_graph(path)
+    check_outputs(graph, [*DEFAULT_OUTPUTS, *nodes])
+    batch, steps, window, coefficients = _input_dims(graph)
+    state_dims = placeholder_shape(graph, "previous_state_c")
+    if batch not in (1, None):
+        raise AsrbuildError(
+            f"the reference runs one utterance at a time, the graph takes {batch}",
+            key="batch_size",
+            file=path,
+        )
+    for name, features in cases.items():
+        if features.ndim != 3 or features.shape[1:] != (window, coefficients):
+            raise AsrbuildError(
+                f"case {name} has shape {features.shape}, expected (T, {window}, {coefficients})"
+            )
+    session = GraphSession(graph, lean=lean)
+    fetches = [*DEFAULT_OUTPUTS, *nodes]
+    results: dict[str, np.ndarray] = {}
+    for name, features in cases.items():
+        state = [np.zeros((1, int(state_dims[1] or 0)), np.float32) for _ in range(2)]
+        rows = [np.zeros((0, _classes(graph)), np.float32)]
+        size = steps or max(len(features), 1)
+        for index, start in enumerate(range(0, len(features), size)):
+            real = min(size, len(features) - start)
+            chunk = np.zeros((1, size, window, coefficients), np.float32)
+            chunk[0, :real] = features[start : start + real]
+            feeds = {
+                "input_node": chunk,
+                "input_lengths": np.array([real], np.int32),
+                "previous_state_c": state[0],
+                "previous_state_h": state[1],
+            }
+            logits, *state_and_nodes = session.run(fetches, feeds)
+            state = list(state_and_nodes[:2])
+            rows.append(logits[:real, 0])
+            for node, value in zip(nodes, state_and_nodes[2:], strict=True):
+                results[f"{name}/nodes/{node}/{index}"] = value
+        results[f"{name}/logits"] = np.concatenate(rows)
+        results[f"{name}/new_state_c"], results[f"{name}/new_state_h"] = state
+    return results
+
+
+def _input_dims(graph: Graph) -> tuple[int | None, ...]:
+    dims = placeholder_shape(graph, "input_node")
+    placeholder_shape(graph, "input_lengths")
+    placeholder_shape(graph, "previous_state_h")
+    if len(dims) != 4 or len(placeholder_shape(graph, "previous_state_c")) != 2:
+        raise AsrbuildError("not a DeepSpeech inference graph", file=graph.path)
+    return dims
+
+
+def _classes(graph: Graph) -> int:
+    """Width of ``logits``, for a case of no steps."""
+    from asrbuild.graph.shapes import infer_shapes
+
+    dims = infer_shapes(graph)["logits"].dims
+    return int(dims[-1] or 0) if dims else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The process: prints an error as one JSON line and returns 1."""
+    parser = argparse.ArgumentParser(prog="python -m asrbuild.graph.reference", description=__doc__)
+    parser.add_argument("--graph", type=Path, required=True)
+    parser.add_argument("--cases", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--nodes", default="")
+    options = parser.parse_args(arguments)
+    try:
+        nodes = [name for name in options.nodes.split(",") if name]
+        try:
+            with np.load(options.cases, allow_pickle=False) as stored:
+                cases = {name: stored[name] for name in stored.files}
+        except (OSError, ValueError) as error:
+            raise AsrbuildError(f"cannot read the cases: {error}", file=options.cases) from error
+        results = run_cases(options.graph, cases, nodes, lean=True)
+        partial = options.out.with_name(options.out.name + f".{os.getpid()}.npz")
+        np.savez(partial, **results)
+        partial.replace(options.out)
+    except AsrbuildError as error:
+        fields = {key: getattr(error, key) for key in ("message", "key", "file", "fix")}
+        print(json.dumps(fields), file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
