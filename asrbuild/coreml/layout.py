@@ -1,0 +1,131 @@
+"""The network's weights as Core ML lays them out, in the precision they are stored in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from asrbuild.errors import AsrbuildError
+from asrbuild.network import DENSE_LAYERS, AcousticWeights
+
+#: Past the end of the input the native LSTM's extra input column carries this, else 0. It is exact
+#: in fp16, and far beyond where a sigmoid is exactly 0 (-104 in float32, -17.4 in fp16).
+FREEZE = 16384.0
+#: What the rest of a gate's pre-activation may reach at most, so that the freeze always wins.
+MAX_PREACTIVATION = FREEZE - 1024.0
+FP16_MAX = 65504.0
+#: BlockLSTM's gate columns i, c, f, o in the order of Core ML: i, f, o, c.
+GATES = (0, 2, 3, 1)
+
+
+@dataclass(frozen=True)
+class NativeLstm:
+    """Weights of one ``lstm`` op, gate rows i, f, o, c.
+
+    ``input``: (4H, H + 1), the last column freezes the cell. ``hidden``: (4H, H). ``bias``: (4H,).
+    """
+
+    input: np.ndarray
+    hidden: np.ndarray
+    bias: np.ndarray
+
+
+@dataclass(frozen=True)
+class LoopLstm:
+    """Weights of the cell in a ``while_loop``, gate rows i, c, f, o.
+
+    ``weight``: (4H, 2H), columns input then previous hidden. ``bias``: (4H,).
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All constants; ``dense``: layer name -> weight (outputs, inputs) and bias (outputs,)."""
+
+    dense: dict[str, tuple[np.ndarray, np.ndarray]]
+    lstm: NativeLstm | LoopLstm
+    n_input: int
+    n_hidden: int
+    n_output: int
+
+
+def lay_out(
+    weights: AcousticWeights,
+    lstm: Literal["native", "loop"],
+    dense_dtype: type,
+    lstm_dtype: type,
+    relu_clip: float,
+) -> Layout:
+    """Transposes, reorders the gates and casts.
+
+    Raises:
+        AsrbuildError: a weight does not fit fp16, or is not finite, or an LSTM gate could reach
+            the value the native form freezes the cell with.
+    """
+    dense = {
+        layer: (
+            _cast(getattr(weights, f"{layer}_weights"), dense_dtype, f"{layer}/weights").T.copy(),
+            _cast(getattr(weights, f"{layer}_bias"), dense_dtype, f"{layer}/bias"),
+        )
+        for layer in DENSE_LAYERS
+    }
+    kernel = _cast(weights.lstm_kernel, lstm_dtype, "the LSTM kernel")
+    bias = _cast(weights.lstm_bias, lstm_dtype, "the LSTM bias")
+    if lstm == "loop":
+        cell: NativeLstm | LoopLstm = LoopLstm(kernel.T.copy(), bias)
+    else:
+        _check_freeze(weights, relu_clip)
+        cell = _native(kernel, bias, weights.n_hidden)
+    return Layout(dense, cell, weights.n_features, weights.n_hidden, weights.n_output)
+
+
+def _native(kernel: np.ndarray, bias: np.ndarray, hidden: int) -> NativeLstm:
+    of_input = np.empty((4 * hidden, hidden + 1), kernel.dtype)
+    of_hidden = np.empty((4 * hidden, hidden), kernel.dtype)
+    ordered_bias = np.empty_like(bias)
+    for row, gate in enumerate(GATES):
+        rows = slice(row * hidden, (row + 1) * hidden)
+        columns = slice(gate * hidden, (gate + 1) * hidden)
+        of_input[rows, :hidden] = kernel[:hidden, columns].T
+        of_hidden[rows] = kernel[hidden:, columns].T
+        ordered_bias[rows] = bias[columns]
+    # Frozen: i = sigmoid(-FREEZE) = 0 and f = sigmoid(FREEZE) = 1 exactly, so c stays as it is.
+    of_input[:, hidden] = np.repeat(np.array([-1, 1, 0, 0], kernel.dtype), hidden)
+    return NativeLstm(of_input, of_hidden, ordered_bias)
+
+
+def _cast(array: np.ndarray, dtype: type, name: str) -> np.ndarray:
+    # min and max also find a NaN, and need no array of booleans.
+    low, high = float(np.min(array)), float(np.max(array))
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise AsrbuildError(f"{name} has values that are not finite")
+    if dtype is np.float16 and max(-low, high) > FP16_MAX:
+        raise AsrbuildError(
+            f"{name} reaches {max(-low, high):.6g}, above fp16's {FP16_MAX:g}",
+            key="coreml.precision",
+            fix="use coreml.precision=fp32",
+        )
+    return np.ascontiguousarray(array, dtype=dtype)
+
+
+def _check_freeze(weights: AcousticWeights, relu_clip: float) -> None:
+    # |sum(w * x)| <= sqrt(n) * |w| * max|x|; layer 3 ends in a ReLU clipped at relu_clip, |h| <= 1.
+    hidden = weights.n_hidden
+    kernel = weights.lstm_kernel
+    norms = [
+        np.sqrt(hidden * np.einsum("ij,ij->j", part, part, dtype=np.float32)) * largest
+        for part, largest in ((kernel[:hidden], relu_clip), (kernel[hidden:], 1.0))
+    ]
+    bound = float(np.max(norms[0] + norms[1] + np.abs(weights.lstm_bias)))
+    if bound > MAX_PREACTIVATION:
+        raise AsrbuildError(
+            f"an LSTM gate of this network may reach {bound:.6g}, so the native form could not "
+            f"hold its state past the end of the input (limit {MAX_PREACTIVATION:g})",
+            key="coreml.lstm",
+            fix="use coreml.lstm=loop",
+        )

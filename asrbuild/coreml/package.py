@@ -1,0 +1,110 @@
+"""Writes Core ML models to disk with the same bytes every time.
+
+coremltools itself puts random UUIDs into ``Manifest.json``, today's date into the metadata, and
+protobuf maps in any order. Here the UUIDs come from the paths, there is no date, and maps are
+sorted.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any
+
+from asrbuild.coreml.request import ConversionRequest
+from asrbuild.errors import AsrbuildError
+
+AUTHOR = "com.apple.CoreML"
+WEIGHTS_PATH = "weights/weight.bin"
+#: Written by coremltools, different on every day.
+DATED_METADATA = ("com.github.apple.coremltools.conversion_date",)
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://apple.github.io/coremltools/mlpackage")
+
+
+def describe(spec: Any, request: ConversionRequest) -> None:
+    """Sets the model's metadata from the request, and removes what changes from day to day."""
+    metadata = spec.description.metadata
+    metadata.author = request.author
+    metadata.license = request.license
+    metadata.versionString = request.version
+    metadata.shortDescription = request.description
+    for name in DATED_METADATA:
+        metadata.userDefined.pop(name, None)
+    for name, value in request.metadata.items():
+        metadata.userDefined[name] = value
+
+
+def write_package(
+    spec: Any, weight_file: Path, request: ConversionRequest, destination: Path
+) -> None:
+    """Writes an ``.mlpackage``: the specification, ``weight_file`` (moved) and ``Manifest.json``."""
+    _check_suffix(destination, ".mlpackage")
+    describe(spec, request)
+    with _beside(destination) as scratch:
+        package = scratch / "package"
+        data = package / "Data" / AUTHOR
+        data.mkdir(parents=True)
+        (data / "model.mlmodel").write_bytes(spec.SerializeToString(deterministic=True))
+        items = {"model.mlmodel": ("model.mlmodel", "CoreML Model Specification")}
+        if weight_file.exists():
+            weights = data / WEIGHTS_PATH
+            weights.parent.mkdir()
+            shutil.move(weight_file, weights)
+            items["weights"] = ("weights", "CoreML Model Weights")
+        (package / "Manifest.json").write_text(_manifest(items))
+        _replace(package, destination, scratch)
+
+
+def write_neuralnetwork(spec: Any, request: ConversionRequest, destination: Path) -> None:
+    """Writes an ``.mlmodel``."""
+    _check_suffix(destination, ".mlmodel")
+    describe(spec, request)
+    with _beside(destination) as scratch:
+        model = scratch / "model"
+        model.write_bytes(spec.SerializeToString(deterministic=True))
+        _replace(model, destination, scratch)
+
+
+def _manifest(items: dict[str, tuple[str, str]]) -> str:
+    """``items``: name -> (path below the author's folder, description), the root model first."""
+    entries, identifiers = {}, []
+    for name, (path, description) in items.items():
+        full = f"{AUTHOR}/{path}"
+        identifiers.append(str(uuid.uuid5(_NAMESPACE, full)).upper())
+        entries[identifiers[-1]] = {
+            "author": AUTHOR,
+            "description": description,
+            "name": name,
+            "path": full,
+        }
+    manifest = {
+        "fileFormatVersion": "1.0.0",
+        "itemInfoEntries": entries,
+        "rootModelIdentifier": identifiers[0],
+    }
+    return json.dumps(manifest, indent=4, sort_keys=True)
+
+
+def _check_suffix(destination: Path, suffix: str) -> None:
+    if destination.suffix != suffix:
+        raise AsrbuildError(f"the package must be named *{suffix}", file=destination)
+
+
+def _beside(destination: Path) -> tempfile.TemporaryDirectory[str]:
+    """A scratch folder on the destination's file system, so that the last step is a rename."""
+    return _PathDirectory(prefix=f".{destination.name}.", dir=destination.parent)
+
+
+class _PathDirectory(tempfile.TemporaryDirectory):
+    def __enter__(self) -> Path:
+        return Path(super().__enter__())
+
+
+def _replace(new: Path, destination: Path, scratch: Path) -> None:
+    # A folder cannot be renamed over another that is not empty: the old one steps aside first.
+    if destination.is_dir():
+        destination.rename(scratch / "old")
+    new.rename(destination)

@@ -1,0 +1,274 @@
+"""What a Core ML package shall be: the request both front ends take, and its checks.
+
+Nothing here imports coremltools, so an impossible request is refused at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from asrbuild.errors import AsrbuildError
+
+#: Deployment target -> Core ML specification version of an ML program.
+SPECIFICATION_VERSIONS = MappingProxyType(
+    {"iOS15": 6, "iOS16": 7, "iOS17": 8, "iOS18": 9, "iOS26": 10}
+)
+#: The specification version coremltools gives a neural network: iOS 13.
+NEURALNETWORK_SPECIFICATION_VERSION = 4
+#: Core ML's limit on the shapes of one enumerated input.
+MAX_ENUMERATED = 128
+#: coremltools gathers with int16 indices inside fp16 loops from iOS17 on.
+MAX_INT16_STEPS = 32767 - 1
+
+INPUT_NODE = "input_node"
+INPUT_LENGTHS = "input_lengths"
+#: Explicit state: (input, output) pairs.
+STATE_PAIRS = (("previous_state_c", "new_state_c"), ("previous_state_h", "new_state_h"))
+#: Stateful models: the names of Core ML's own states, c then h.
+STATE_NAMES = ("state_c", "state_h")
+OUTPUTS = ("logits", "new_state_c", "new_state_h")
+
+Validity = Literal["always", "full_chunks"]
+
+
+@dataclass(frozen=True)
+class FixedSteps:
+    """The package takes exactly ``steps`` time steps."""
+
+    steps: int
+
+
+@dataclass(frozen=True)
+class RangeSteps:
+    """Any number of steps from ``lower`` to ``upper``; ``None``: no limit (neural network only)."""
+
+    lower: int
+    default: int
+    upper: int | None
+
+
+@dataclass(frozen=True)
+class EnumeratedSteps:
+    """One of ``sizes`` steps."""
+
+    sizes: tuple[int, ...]
+    default: int
+
+
+Steps = FixedSteps | RangeSteps | EnumeratedSteps
+
+
+@dataclass(frozen=True)
+class ConversionRequest:
+    """One package.
+
+    Args:
+        format: an ``.mlpackage`` (``mlprogram``) or an ``.mlmodel`` (``neuralnetwork``).
+        precision: of computation (``mlprogram``) or of the stored weights (``neuralnetwork``).
+        deployment_target: the oldest system that shall load an ``mlprogram``. A neural network
+            always gets specification version 4 (iOS 13), which all of these load.
+        steps: the time axis of ``input_node``; ignored where ``functions`` is not empty.
+        functions: name -> steps of each function of a multifunction package, the default first.
+        lstm: one ``lstm`` op, or coremltools' own ``while_loop`` over time.
+        state: the LSTM state is passed in and out, or lives in the model (iOS 18).
+        outputs: names and order of the outputs. A stateful package has no ``new_state_*``:
+            they are left out of it.
+        metadata: user-defined metadata, beside author, license, version and description.
+    """
+
+    format: Literal["mlprogram", "neuralnetwork"] = "mlprogram"
+    precision: Literal["fp16", "fp32"] = "fp16"
+    deployment_target: str = "iOS17"
+    steps: Steps = FixedSteps(16)
+    functions: Mapping[str, Steps] = field(default_factory=dict)
+    lstm: Literal["native", "loop"] = "native"
+    state: Literal["explicit", "stateful"] = "explicit"
+    outputs: tuple[str, ...] = OUTPUTS
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    author: str = ""
+    license: str = ""
+    version: str = ""
+    description: str = ""
+
+
+def package_suffix(request: ConversionRequest) -> str:
+    """``.mlpackage`` or ``.mlmodel``."""
+    return ".mlpackage" if request.format == "mlprogram" else ".mlmodel"
+
+
+def specification_version(request: ConversionRequest) -> int:
+    """The Core ML specification version the package will have."""
+    if request.format == "neuralnetwork":
+        return NEURALNETWORK_SPECIFICATION_VERSION
+    return SPECIFICATION_VERSIONS[request.deployment_target]
+
+
+def model_outputs(request: ConversionRequest) -> tuple[str, ...]:
+    """The outputs the package has: a stateful one keeps its state to itself."""
+    if request.state == "explicit":
+        return request.outputs
+    carried = {output for _, output in STATE_PAIRS}
+    return tuple(name for name in request.outputs if name not in carried)
+
+
+def state_validity(request: ConversionRequest) -> Validity:
+    """What the state after a call with ``input_lengths`` below the chunk size is.
+
+    ``always``: the state after exactly ``input_lengths`` steps, as TensorFlow gives it. The loop
+    gathers it at that step. The native form freezes the cell there: past the end the input gate is
+    driven to 0 and the forget gate to 1, and h is gathered. Both hold for every format, precision
+    and shape, so nothing is ``full_chunks`` today; the word stays in the contract for packages
+    made elsewhere.
+    """
+    del request
+    return "always"
+
+
+def check_request(request: ConversionRequest) -> tuple[str, ...]:
+    """Refuses what Core ML cannot do; returns advice on what it can do but at a price.
+
+    Raises:
+        AsrbuildError: naming the key of the recipe that is at fault.
+    """
+    _one_of("coreml.format", request.format, ("mlprogram", "neuralnetwork"))
+    _one_of("coreml.precision", request.precision, ("fp16", "fp32"))
+    _one_of("coreml.lstm", request.lstm, ("native", "loop"))
+    _one_of("coreml.state", request.state, ("explicit", "stateful"))
+    _one_of("coreml.deployment_target", request.deployment_target, tuple(SPECIFICATION_VERSIONS))
+    if not request.outputs:
+        raise AsrbuildError("the package has no outputs", key="coreml.outputs", fix="name one")
+    if len(set(request.outputs)) != len(request.outputs):
+        raise AsrbuildError("an output is named twice", key="coreml.outputs")
+    for steps in request.functions.values() or (request.steps,):
+        _check_steps(steps, request)
+    if request.functions:
+        _check_functions(request)
+    if request.state == "stateful":
+        _check_stateful(request)
+    return _advice(request)
+
+
+def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise AsrbuildError(f"{value!r} is not one of {', '.join(choices)}", key=key)
+
+
+def _check_steps(steps: Steps, request: ConversionRequest) -> None:
+    if isinstance(steps, FixedSteps):
+        sizes = (steps.steps,)
+    elif isinstance(steps, EnumeratedSteps):
+        _check_enumerated(steps)
+        sizes = steps.sizes
+    else:
+        _check_range(steps, request)
+        sizes = (steps.lower, steps.default) + (() if steps.upper is None else (steps.upper,))
+    if min(sizes) < 1:
+        raise AsrbuildError(
+            f"a package needs at least 1 time step, got {min(sizes)}", key="coreml.steps"
+        )
+    int16_loop = (
+        request.format == "mlprogram"
+        and request.lstm == "loop"
+        and request.precision == "fp16"
+        and specification_version(request) >= SPECIFICATION_VERSIONS["iOS17"]
+    )
+    if int16_loop and max(sizes) > MAX_INT16_STEPS:
+        raise AsrbuildError(
+            f"an fp16 loop counts its steps in int16 from iOS17 on, {max(sizes)} is above "
+            f"{MAX_INT16_STEPS}",
+            key="coreml.steps",
+            fix="use coreml.lstm=native or coreml.precision=fp32, or a lower bound on the steps",
+        )
+
+
+def _check_enumerated(steps: EnumeratedSteps) -> None:
+    if not steps.sizes:
+        raise AsrbuildError("no step counts are enumerated", key="coreml.steps.sizes")
+    if len(steps.sizes) > MAX_ENUMERATED:
+        raise AsrbuildError(
+            f"Core ML takes at most {MAX_ENUMERATED} enumerated shapes, got {len(steps.sizes)}",
+            key="coreml.steps.sizes",
+            fix="use a range of steps (model=dynamic)",
+        )
+    if len(set(steps.sizes)) != len(steps.sizes):
+        raise AsrbuildError("a step count is enumerated twice", key="coreml.steps.sizes")
+    if steps.default not in steps.sizes:
+        raise AsrbuildError(
+            f"the default of {steps.default} steps is not one of "
+            f"{', '.join(map(str, steps.sizes))}",
+            key="coreml.steps.default",
+        )
+
+
+def _check_range(steps: RangeSteps, request: ConversionRequest) -> None:
+    if steps.upper is None and request.format == "mlprogram":
+        raise AsrbuildError(
+            "an mlprogram needs an upper bound on its steps",
+            key="coreml.steps.upper",
+            fix="give one, or use coreml=neuralnetwork, which takes any number of steps",
+        )
+    if steps.upper is not None and steps.upper < steps.lower:
+        raise AsrbuildError(
+            f"the range of steps {steps.lower} to {steps.upper} is empty", key="coreml.steps.upper"
+        )
+    above = steps.upper is not None and steps.default > steps.upper
+    if steps.default < steps.lower or above:
+        raise AsrbuildError(
+            f"the default of {steps.default} steps is outside the range "
+            f"{steps.lower} to {steps.upper if steps.upper is not None else 'any'}",
+            key="coreml.steps.default",
+        )
+
+
+def _check_functions(request: ConversionRequest) -> None:
+    if request.format != "mlprogram" or specification_version(request) < 9:
+        raise AsrbuildError(
+            "several functions in one package need an mlprogram for iOS18 or later",
+            key="coreml.deployment_target",
+            fix="set coreml=mlprogram coreml.deployment_target=iOS18",
+        )
+    for name in request.functions:
+        if not name.isidentifier():
+            raise AsrbuildError(f"{name!r} is not a function name", key="coreml.functions")
+    if request.state == "stateful":
+        raise AsrbuildError(
+            "a Core ML state belongs to one function, so functions could not hand it on",
+            key="coreml.state",
+            fix="use coreml.state=explicit with functions",
+        )
+
+
+def _check_stateful(request: ConversionRequest) -> None:
+    if request.format != "mlprogram" or specification_version(request) < 9:
+        raise AsrbuildError(
+            "a stateful package needs an mlprogram for iOS18 or later",
+            key="coreml.state",
+            fix="set coreml=mlprogram coreml.deployment_target=iOS18",
+        )
+    if request.precision != "fp16":
+        raise AsrbuildError(
+            "Core ML states are fp16, so a stateful package is not fp32",
+            key="coreml.precision",
+            fix="use coreml.precision=fp16, or coreml.state=explicit",
+        )
+    if not model_outputs(request):
+        raise AsrbuildError("a stateful package has no new_state_* outputs", key="coreml.outputs")
+
+
+def _advice(request: ConversionRequest) -> tuple[str, ...]:
+    version = specification_version(request)
+    if request.format == "mlprogram" and request.lstm == "native" and request.precision == "fp16":
+        if version == SPECIFICATION_VERSIONS["iOS15"]:
+            return (
+                "before iOS17 an lstm op computes in fp32: its weights are stored in fp32 and the "
+                "package is about 1.7 times as large; coreml.deployment_target=iOS17 keeps fp16",
+            )
+        if version == SPECIFICATION_VERSIONS["iOS16"]:
+            return (
+                "before iOS17 an lstm op computes in fp32: its weights are stored in fp16 and cast "
+                "when the package is loaded",
+            )
+    return ()
