@@ -1,0 +1,212 @@
+"""What a package is verified on: speech, silence, noise and awkward lengths, as model input.
+
+A case is features (T, 2 * n_context + 1, n_input), float32. Everything is deterministic; only the last
+digits of a feature may differ between processors, so a verification records what it was run on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from asrbuild.errors import AsrbuildError
+from asrbuild.manifest import VerifiedInput
+from asrbuild.speech.mfcc import FeatureSettings, context_windows, mfcc
+
+#: The inputs that ``verify.inputs`` can name.
+INPUTS = ("sample", "second", "silence", "noise", "clipped", "random")
+#: Cases with words in them: they are decoded and their transcripts compared.
+RECORDINGS = ("sample", "second")
+SEED = 20_210_708
+CLIP_GAIN = 20.0
+_SYNTHETIC_S = 2.0
+
+
+def build_cases(
+    settings: FeatureSettings,
+    recordings: Mapping[str, np.ndarray],
+    inputs: Iterable[str] = INPUTS,
+    edges: Iterable[int] = (),
+    max_steps: int | None = None,
+) -> dict[str, np.ndarray]:
+    """The cases by name, in a fixed order.
+
+    Args:
+        settings: how features are made.
+        recordings: ``sample``, and ``second`` if there is one: float32 samples in [-1, 1].
+        inputs: which of ``INPUTS`` to make.
+        edges: step counts to make of the sample's speech, see ``edge_lengths``.
+        max_steps: the longest edge that is run (``verify.max_steps``); None is no limit.
+
+    Returns:
+        name -> float32 (T, n_window, n_input). An edge is named ``steps_16``; one that was too
+        long says so: ``steps_3000_of_9000``.
+
+    Raises:
+        AsrbuildError: an unknown input, or a recording without a single step.
+    """
+    sample = _frames("sample", recordings, settings)
+    cases: dict[str, np.ndarray] = {}
+    for name in dict.fromkeys(inputs):
+        if name in RECORDINGS:
+            frames = _frames(name, recordings, settings)
+        elif name == "clipped":
+            loud = np.clip(recordings["sample"] * np.float32(CLIP_GAIN), -1.0, 1.0)
+            frames = mfcc(loud.astype(np.float32), settings)
+        elif name in ("silence", "noise"):
+            frames = mfcc(_synthetic(name, settings), settings)
+        elif name == "random":
+            cases[name] = _random_windows(settings)
+            continue
+        else:
+            raise AsrbuildError(
+                f"unknown verification input {name!r}",
+                key="verify.inputs",
+                fix=f"choose from: {', '.join(INPUTS)}",
+            )
+        cases[name] = context_windows(frames, settings.n_context)
+    speech = _from_first_speech(sample)
+    for steps in sorted(set(edges)):
+        if steps < 1:
+            raise AsrbuildError(f"an edge length of {steps} steps", key="verify.edge_lengths")
+        kept = steps if max_steps is None else min(steps, max_steps)
+        name = f"steps_{kept}" if kept == steps else f"steps_{kept}_of_{steps}"
+        frames = np.resize(speech, (kept, speech.shape[1]))
+        cases[name] = context_windows(frames, settings.n_context)
+    return cases
+
+
+def edge_lengths(
+    n_steps: int | None = None,
+    enumerated: Iterable[int] = (),
+    lower: int | None = None,
+    upper: int | None = None,
+) -> tuple[int, ...]:
+    """The awkward lengths of a model: one step, around a chunk, every size, both bounds.
+
+    Args:
+        n_steps: steps of a chunk; None where the model takes whole utterances.
+        enumerated: the accepted sizes of an enumerated model.
+        lower: the smallest accepted size of a ranged one.
+        upper: the largest; None where there is no bound.
+    """
+    lengths = {1, *enumerated}
+    if n_steps is not None:
+        lengths |= {n_steps - 1, n_steps, n_steps + 1}
+    for bound in (lower, upper):
+        if bound is not None:
+            lengths.add(bound)
+    return tuple(sorted(length for length in lengths if length >= 1))
+
+
+def verified_inputs(cases: Mapping[str, np.ndarray]) -> list[VerifiedInput]:
+    """The manifest's record of the cases: name, steps, digest of the float32 bytes."""
+    return [
+        VerifiedInput(
+            name=name,
+            steps=len(features),
+            sha256=hashlib.sha256(np.ascontiguousarray(features, "<f4").tobytes()).hexdigest(),
+        )
+        for name, features in cases.items()
+    ]
+
+
+def save_reference(
+    path: Path,
+    cases: Mapping[str, np.ndarray],
+    reference: Mapping[str, Mapping[str, np.ndarray]],
+) -> None:
+    """Writes ``parity.npz``: the cases and what the TensorFlow graph made of them.
+
+    ``{case}/frames`` (T, n_input) where the windows are made of neighbouring frames, which is 19
+    times smaller, or else ``{case}/features``; ``{case}/{output}`` for each output.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for name, features in cases.items():
+        frames = features[:, features.shape[1] // 2]
+        if np.array_equal(context_windows(frames, features.shape[1] // 2), features):
+            arrays[f"{name}/frames"] = frames
+        else:
+            arrays[f"{name}/features"] = features
+        for output, value in reference[name].items():
+            arrays[f"{name}/{output}"] = value
+    # Through a file handle: given a path numpy would append ".npz" to any other suffix.
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def load_reference(
+    path: Path, n_context: int
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, np.ndarray]]]:
+    """Reads what ``save_reference`` wrote: the cases, and the outputs by case and name.
+
+    Raises:
+        AsrbuildError: the file is missing or is no such archive.
+    """
+    cases: dict[str, np.ndarray] = {}
+    reference: dict[str, dict[str, np.ndarray]] = {}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for key in archive.files:
+                name, part = key.rsplit("/", 1)
+                if part == "frames":
+                    cases[name] = context_windows(archive[key], n_context)
+                elif part == "features":
+                    cases[name] = archive[key]
+                else:
+                    reference.setdefault(name, {})[part] = archive[key]
+    except FileNotFoundError:
+        raise AsrbuildError(
+            "the artifact has no recorded TensorFlow reference",
+            file=path,
+            fix="rebuild the artifact: without it nothing can be proved again",
+        ) from None
+    except Exception as error:  # numpy raises zipfile, zlib, ValueError, EOFError ... here
+        raise AsrbuildError(f"the recorded reference cannot be read: {error}", file=path) from error
+    if not cases or cases.keys() != reference.keys():
+        raise AsrbuildError("the recorded reference is incomplete", file=path)
+    return cases, reference
+
+
+def _frames(
+    name: str, recordings: Mapping[str, np.ndarray], settings: FeatureSettings
+) -> np.ndarray:
+    """Coefficients (T, n_input) of one recording."""
+    if name not in recordings:
+        raise AsrbuildError(
+            f"verification asks for the {name} recording, and the source has none",
+            key="verify.inputs",
+            fix=f"leave {name} out of verify.inputs, or give the source one",
+        )
+    frames = mfcc(np.asarray(recordings[name], np.float32), settings)
+    if len(frames) == 0:
+        raise AsrbuildError(f"the {name} recording is too short for a single step")
+    return frames
+
+
+def _synthetic(name: str, settings: FeatureSettings) -> np.ndarray:
+    """Digital silence, or white noise at -20 dB of full scale."""
+    samples = round(_SYNTHETIC_S * settings.sample_rate)
+    if name == "silence":
+        return np.zeros(samples, np.float32)
+    rng = np.random.default_rng(SEED)
+    return np.clip(0.1 * rng.standard_normal(samples), -1.0, 1.0).astype(np.float32)
+
+
+def _random_windows(settings: FeatureSettings) -> np.ndarray:
+    """Standard normal windows: no neighbouring frames, no scale, nothing a recording has."""
+    steps = settings.steps(round(_SYNTHETIC_S * settings.sample_rate))
+    rng = np.random.default_rng(SEED + 1)
+    return rng.standard_normal((steps, settings.n_window, settings.n_input)).astype(np.float32)
+
+
+def _from_first_speech(frames: np.ndarray) -> np.ndarray:
+    """The sample turned round to start where it is first loud: a short edge is not all silence.
+
+    Coefficient 0 is the sum of the log bands, so the loudness of a frame.
+    """
+    loud = int(np.argmax(frames[:, 0] >= np.median(frames[:, 0])))
+    return np.concatenate([frames[loud:], frames[:loud]])

@@ -1,0 +1,352 @@
+"""The proof of a package: run it on every case as its manifest says, and compare with TensorFlow.
+
+A gate that fails is data in the result; what to do about it is the caller's affair.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asrbuild import __version__
+from asrbuild.cases import RECORDINGS, verified_inputs
+from asrbuild.errors import AsrbuildError
+from asrbuild.manifest import (
+    Axis,
+    Execution,
+    Function,
+    Manifest,
+    Metric,
+    State,
+    Transcript,
+    Verification,
+)
+from asrbuild.parity import PROBABILITIES, Gates, compare, worst
+
+Outputs = dict[str, np.ndarray]
+REFERENCE = "tensorflow"
+
+
+@dataclass(frozen=True)
+class WordGates:
+    """What the transcripts must be.
+
+    Args:
+        require_transcript: the package's words equal those of the TensorFlow graph.
+        max_wer: largest word error rate of a recording whose words are known; None: any.
+        max_wer_increase: largest rise of it above the TensorFlow graph's; None: any.
+    """
+
+    require_transcript: bool = True
+    max_wer: float | None = None
+    max_wer_increase: float | None = None
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to run a package that its manifest allows.
+
+    Args:
+        label: what its metrics' inputs are marked with, after an ``@``; empty for the way an app
+            is told to go.
+        manifest: the manifest, narrowed to this way.
+        cases: the cases to run, in the order of the proof.
+    """
+
+    label: str
+    manifest: Manifest
+    cases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was found.
+
+    Args:
+        verification: the manifest's section.
+        failures: each gate that failed, in words; empty when ``verification.passed``.
+        outputs: metric input (``sample``, ``sample@whole``) -> output -> what the package gave.
+    """
+
+    verification: Verification
+    failures: tuple[str, ...]
+    outputs: Mapping[str, Outputs] = field(repr=False)
+
+
+def unproven() -> Verification:
+    """The section of a manifest whose package has not run yet."""
+    return Verification(
+        executed=False,
+        core_ml_executed=False,
+        reference=REFERENCE,
+        executions=[],
+        inputs=[],
+        metrics=[],
+        transcripts=[],
+        passed=False,
+    )
+
+
+def prove(
+    artifact: Path,
+    manifest: Manifest,
+    cases: Mapping[str, np.ndarray],
+    reference: Mapping[str, Mapping[str, np.ndarray]],
+    gates: Gates,
+    texts: Mapping[str, str | None] | None = None,
+    words: WordGates | None = None,
+) -> Proof:
+    """Runs the package on every case, every way its manifest allows, and compares.
+
+    Args:
+        artifact: the directory that the manifest's paths are relative to.
+        manifest: how to run the package; its ``verification`` is not read.
+        cases: name -> features (T, n_window, n_input).
+        reference: case -> ``logits`` (T, V) and ``new_state_*`` (1, H) of the TensorFlow graph.
+        gates: the thresholds of the package's precision.
+        texts: recording -> the words that are said in it, where somebody wrote them down.
+        words: what the transcripts must be.
+    """
+    from asrbuild.executor import load
+
+    words = words or WordGates()
+    _check_reference(cases, reference)
+    package = artifact / manifest.model.package
+    outputs: dict[str, Outputs] = {}
+    metrics: list[Metric] = []
+    loaders = [("", load)]
+    if sys.platform == "darwin":
+        from asrbuild.executor import coreml_backend
+
+        loaders.append(("coreml", coreml_backend.load))
+    for executor, loader in loaders:
+        for way in ways(manifest, cases):
+            several = len(way.manifest.model.functions) > 1
+            model = loader(
+                package, function=way.manifest.model.default_function if several else None
+            )
+            for name in way.cases:
+                label = _label(name, way.label, executor)
+                expected = _comparable(reference[name], way.manifest, len(cases[name]))
+                outputs[label] = _run(model, way.manifest, cases[name])
+                metrics += compare(label, expected, outputs[label], gates)
+    transcripts = _transcripts(artifact, manifest, reference, outputs, texts or {})
+    failures = [_in_words(metric) for metric in metrics if not metric.passed]
+    failures += _word_failures(transcripts, words)
+    verification = Verification(
+        executed=True,
+        core_ml_executed=len(loaders) > 1,
+        reference=REFERENCE,
+        executions=_executions(len(loaders) > 1),
+        inputs=verified_inputs(cases),
+        metrics=metrics,
+        transcripts=transcripts,
+        passed=not failures and bool(metrics),
+    )
+    return Proof(verification, tuple(failures), outputs)
+
+
+def ways(manifest: Manifest, cases: Mapping[str, np.ndarray]) -> list[Way]:
+    """Every way to run the package: as an app is told to, then each other function and size.
+
+    The first takes all cases, and so does each other function. Another enumerated size takes the
+    sample in chunks of that size, and the case of just that length. A range that is told to be run
+    in chunks also takes the edge lengths whole, for its bounds are promises too.
+    """
+    every = tuple(cases)
+    edges = tuple(name for name in every if name.startswith("steps_"))
+    found = [Way("", manifest, every)]
+    axis = steps_axis(manifest)
+    chunk = manifest.streaming.steps_per_chunk
+    for size in axis.enumerated or ():
+        if size != chunk:
+            wanted = tuple(name for name in ("sample", f"steps_{size}") if name in cases)
+            found.append(Way(str(size), _chunked(manifest, size), wanted))
+    if axis.enumerated is None and axis.min != axis.max and manifest.streaming.mode == "chunked":
+        found.append(Way("whole", _whole(manifest, axis.max), edges))
+    for function in manifest.model.functions:
+        if function.name != manifest.model.default_function:
+            found.append(Way(function.name, _for_function(manifest, function), every))
+    return [way for way in found if way.cases]
+
+
+def steps_axis(manifest: Manifest) -> Axis:
+    """The time axis of the features input of the default function."""
+    for tensor in manifest.model.inputs:
+        if tensor.meaning == "features":
+            return tensor.shape[1]
+    raise AsrbuildError("the package has no input for features", key="model.inputs")
+
+
+def reference_state(state: State) -> str:
+    """The TensorFlow output that a state of the manifest is compared with.
+
+    A stateful package's own states are named ``state_c`` and ``state_h``, the graph's outputs
+    ``new_state_c`` and ``new_state_h``.
+    """
+    return f"new_state_{state.output.rsplit('_', 1)[-1]}"
+
+
+def summary(verification: Verification) -> str:
+    """The proof in one line: the verdict, and the metric nearest to its gate."""
+    nearest = worst(verification.metrics)
+    if nearest is None:
+        return "not executed"
+    failed = sum(not metric.passed for metric in verification.metrics)
+    count = len(verification.metrics)
+    verdict = f"{failed} of {count} gates failed" if failed else f"{count} gates passed"
+    return f"{verdict}; nearest: {_in_words(nearest)}"
+
+
+def _chunked(manifest: Manifest, size: int) -> Manifest:
+    update: dict[str, Any] = {"mode": "chunked", "steps_per_chunk": size}
+    return manifest.model_copy(update={"streaming": manifest.streaming.model_copy(update=update)})
+
+
+def _whole(manifest: Manifest, bound: int | None) -> Manifest:
+    update: dict[str, Any] = {"mode": "whole", "steps_per_chunk": bound}
+    return manifest.model_copy(update={"streaming": manifest.streaming.model_copy(update=update)})
+
+
+def _for_function(manifest: Manifest, function: Function) -> Manifest:
+    """The manifest as if ``function`` were the default one."""
+    model = manifest.model.model_copy(
+        update={
+            "default_function": function.name,
+            "inputs": function.inputs,
+            "outputs": function.outputs,
+        }
+    )
+    narrowed = manifest.model_copy(update={"model": model})
+    axis = steps_axis(narrowed)
+    if axis.enumerated is not None or axis.min == axis.max:
+        return _chunked(narrowed, axis.default)
+    return _whole(narrowed, axis.max)
+
+
+def _run(model: Any, manifest: Manifest, features: np.ndarray) -> Outputs:
+    """Probabilities (T, V) and final states (1, H), under the TensorFlow graph's output names."""
+    from asrbuild.runtime import acoustic
+
+    result = acoustic(model, manifest, features)
+    outputs = {PROBABILITIES: result.probabilities}
+    for state in manifest.state:
+        outputs[reference_state(state)] = np.asarray(result.state[state.output])
+    return outputs
+
+
+def _comparable(
+    reference: Mapping[str, np.ndarray], manifest: Manifest, steps: int
+) -> dict[str, np.ndarray]:
+    """The reference outputs that the package promises after ``steps`` steps.
+
+    A state that is valid after full chunks only says nothing after a short tail; it is compared on
+    the cases without one.
+    """
+    wanted = {PROBABILITIES: reference[PROBABILITIES]}
+    chunk = manifest.streaming.steps_per_chunk
+    short_tail = manifest.streaming.mode == "chunked" and bool(chunk) and steps % (chunk or 1) != 0
+    for state in manifest.state:
+        if state.valid == "always" or not short_tail:
+            wanted[reference_state(state)] = reference[reference_state(state)]
+    return wanted
+
+
+def _check_reference(
+    cases: Mapping[str, np.ndarray], reference: Mapping[str, Mapping[str, np.ndarray]]
+) -> None:
+    missing = [name for name in cases if PROBABILITIES not in reference.get(name, {})]
+    if missing or not cases:
+        raise AsrbuildError(
+            f"nothing to compare with: no TensorFlow reference for {', '.join(missing) or 'a case'}"
+        )
+
+
+def _transcripts(
+    artifact: Path,
+    manifest: Manifest,
+    reference: Mapping[str, Mapping[str, np.ndarray]],
+    outputs: Mapping[str, Outputs],
+    texts: Mapping[str, str | None],
+) -> list[Transcript]:
+    """The words of each recording, every way it was run, by the manifest's own decoder."""
+    from asrbuild.runtime import decoder_for
+
+    found: list[Transcript] = []
+    with decoder_for(manifest, artifact) as decoder:
+        expected = {
+            name: _decode(decoder, reference[name][PROBABILITIES])
+            for name in RECORDINGS
+            if name in reference
+        }
+        for label, output in outputs.items():
+            name = label.split("@")[0]
+            if name not in expected:
+                continue
+            package = _decode(decoder, output[PROBABILITIES])
+            found.append(
+                Transcript(
+                    input=label,
+                    expected=texts.get(name),
+                    reference=expected[name] or "",
+                    package=package or "",
+                    match=package is not None and package == expected[name],
+                )
+            )
+    return found
+
+
+def _decode(decoder: Any, probabilities: np.ndarray) -> str | None:
+    """The best text, or None where the output is no probability at all."""
+    finite = bool(np.isfinite(probabilities).all())
+    if not finite or np.abs(probabilities.sum(axis=-1) - 1.0).max(initial=0.0) > 0.01:
+        return None
+    hypotheses = decoder.decode(probabilities)
+    return hypotheses[0].text if hypotheses else ""
+
+
+def _word_failures(transcripts: list[Transcript], words: WordGates) -> Iterator[str]:
+    from asrbuild.words import word_error_rate
+
+    for transcript in transcripts:
+        if words.require_transcript and not transcript.match:
+            yield (
+                f"{transcript.input}: the transcript is {transcript.package!r}, TensorFlow's is "
+                f"{transcript.reference!r}"
+            )
+        if transcript.expected is None:
+            continue
+        wer = word_error_rate(transcript.expected, transcript.package)
+        rise = wer - word_error_rate(transcript.expected, transcript.reference)
+        for name, value, limit in (
+            ("word error rate", wer, words.max_wer),
+            ("rise of the word error rate", rise, words.max_wer_increase),
+        ):
+            if limit is not None and value > limit:
+                yield f"{transcript.input}: the {name} is {value:.1%}, above {limit:.1%}"
+
+
+def _in_words(metric: Metric) -> str:
+    return (
+        f"{metric.input}: {metric.output} {metric.name} {metric.value:.6g} "
+        f"(must be {metric.comparison} {metric.threshold:g})"
+    )
+
+
+def _label(case: str, way: str, executor: str) -> str:
+    marks = [mark for mark in (way, executor) if mark]
+    return case if not marks else f"{case}@{'@'.join(marks)}"
+
+
+def _executions(core_ml: bool) -> list[Execution]:
+    here = f"{platform.system()} {platform.machine()}"
+    found = [Execution(executor="asrbuild", version=__version__, platform=here)]
+    if core_ml:
+        found.append(Execution(executor="coreml", version=platform.mac_ver()[0], platform=here))
+    return found
