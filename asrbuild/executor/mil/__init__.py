@@ -1,0 +1,24 @@
+"""MIL ops, one function each; importing this package registers them all.
+
+Shapes in docstrings are MIL's. Sources: "MIL Ops" in the coremltools API reference, by op name, and
+the op definitions' ``value_inference`` where they have one.
+"""
+
+from __future__ import annotations
+
+from asrbuild.executor.mil import (  # noqa: F401 - imported to register
+    activation,
+    binary,
+    constexpr,
+    control,
+    gather,
+    linear,
+    lists,
+    movement,
+    recurrent,
+    reduction,
+    scatter,
+    slicing,
+    tensor,
+    unary,
+)

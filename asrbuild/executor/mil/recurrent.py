@@ -1,0 +1,232 @@
+"""Recurrent layers: ``lstm``, ``gru``, ``rnn``.
+
+Source: "recurrent" in the MIL reference. The input's product with its weights is one matrix product
+for all steps; a step is one matrix-vector product, bound by reading the recurrent weights once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from asrbuild.executor.mil.linear import rows_times
+from asrbuild.executor.registry import mil_op
+
+Activation = Callable[[np.ndarray], np.ndarray]
+_ONE = np.float32(1.0)
+#: Time steps whose input products are held at once: 128 x 4H floats, not T x 4H.
+_STEPS_AT_ONCE = 128
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return _ONE / (_ONE + np.exp(-x))
+
+
+#: Source: the activations' definitions in the MIL reference; ``scaled_tanh`` and ``hard_sigmoid``
+#: with the constants of Core ML's ``ActivationParams`` for recurrent layers.
+ACTIVATIONS: dict[str, Activation] = {
+    "sigmoid": _sigmoid,
+    "tanh": np.tanh,
+    "relu": lambda x: np.maximum(x, np.float32(0.0)),
+    "linear": lambda x: x,
+    "scaled_tanh": lambda x: np.float32(1.7159) * np.tanh(np.float32(2.0 / 3.0) * x),
+    "sigmoid_hard": lambda x: np.clip(np.float32(0.2) * x + np.float32(0.5), np.float32(0), _ONE),
+    "hard_sigmoid": lambda x: np.clip(np.float32(0.2) * x + np.float32(0.5), np.float32(0), _ONE),
+}
+
+
+def input_products(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    """``x @ weight.T + bias`` for ``x (s, b, I)``, ``weight (G, I)``: ``(s, b, G)`` float32."""
+    product = rows_times(x, weight)
+    if bias is not None:
+        product += bias
+    return product
+
+
+def run_lstm(
+    x: np.ndarray,
+    h: np.ndarray,
+    c: np.ndarray,
+    weight_ih: np.ndarray,
+    weight_hh: np.ndarray,
+    bias: np.ndarray | None,
+    *,
+    peephole: np.ndarray | None = None,
+    recurrent_activation: Activation = _sigmoid,
+    cell_activation: Activation = np.tanh,
+    activation: Activation = np.tanh,
+    clip: float | None = None,
+    reverse: bool = False,
+    coupled: bool = False,
+    stored: np.dtype | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One direction, in float32: all ``h (s, b, H)``, then the last ``h (b, H)`` and ``c (b, H)``.
+
+    Gates stand in the order input, forget, output, cell; ``weight_ih (4H, I)``,
+    ``weight_hh (4H, H)``. ``stored`` rounds h and c to that type after every step, as a program of
+    that precision stores them; so chunks with carried state equal one shot.
+    """
+    steps, batch, _ = x.shape
+    hidden = weight_hh.shape[1]
+    outputs = np.empty((steps, batch, hidden), np.float32)
+    i_end, f_end, o_end = hidden, 2 * hidden, 3 * hidden
+    order = range(steps - 1, -1, -1) if reverse else range(steps)
+    ready: np.ndarray | None = None
+    first = last = -1
+    for step in order:
+        if not first <= step < last:
+            first = max(0, step - _STEPS_AT_ONCE + 1) if reverse else step
+            last = step + 1 if reverse else min(steps, step + _STEPS_AT_ONCE)
+            ready = input_products(x[first:last], weight_ih, bias)
+        assert ready is not None
+        gates = rows_times(h, weight_hh)
+        gates += ready[step - first]
+        if peephole is not None:
+            gates[:, :i_end] += peephole[:i_end] * c
+            gates[:, i_end:f_end] += peephole[i_end:f_end] * c
+        i_gate = recurrent_activation(gates[:, :i_end])
+        f_gate = _ONE - i_gate if coupled else recurrent_activation(gates[:, i_end:f_end])
+        new = cell_activation(gates[:, o_end:])
+        c = f_gate * c + i_gate * new
+        if clip is not None:
+            c = np.clip(c, -clip, clip)
+        if stored is not None:
+            c = c.astype(stored).astype(np.float32)
+        o_gates = gates[:, f_end:o_end]
+        if peephole is not None:
+            o_gates = o_gates + peephole[f_end:o_end] * c
+        h = recurrent_activation(o_gates) * activation(c)
+        if stored is not None:
+            h = h.astype(stored).astype(np.float32)
+        outputs[step] = h
+    return outputs, h, c
+
+
+@mil_op("lstm")
+def lstm(
+    x: np.ndarray,
+    initial_h: np.ndarray,
+    initial_c: np.ndarray,
+    weight_ih: np.ndarray,
+    weight_hh: np.ndarray,
+    bias: np.ndarray | None = None,
+    peephole: np.ndarray | None = None,
+    weight_ih_back: np.ndarray | None = None,
+    weight_hh_back: np.ndarray | None = None,
+    bias_back: np.ndarray | None = None,
+    peephole_back: np.ndarray | None = None,
+    direction: str = "forward",
+    output_sequence: bool = False,
+    recurrent_activation: str = "sigmoid",
+    cell_activation: str = "tanh",
+    activation: str = "tanh",
+    clip: np.ndarray | None = None,
+) -> list[np.ndarray]:
+    """``x <s, b, I>, initial_h <b, D * H>, initial_c <b, D * H> -> <s or 1, b, D * H>, h, c``.
+
+    Weights ``<4H, I>`` and ``<4H, H>``, gates input, forget, output, cell; peepholes ``<3H>``,
+    input, forget, output. ``D`` is 2 when bidirectional; h and c then hold forward, backward. Of the
+    sequence without ``output_sequence`` the final step remains.
+    """
+    dtype = x.dtype
+    hidden = weight_hh.shape[1]
+    options = {
+        "recurrent_activation": ACTIVATIONS[recurrent_activation],
+        "cell_activation": ACTIVATIONS[cell_activation],
+        "activation": ACTIVATIONS[activation],
+        "clip": None if clip is None else np.float32(clip),
+        "stored": dtype if dtype == np.float16 else None,
+    }
+    wide = [np.asarray(value, np.float32) for value in (x, initial_h, initial_c)]
+    x, h, c = wide
+    if direction != "bidirectional":
+        sequence, h, c = run_lstm(
+            x, h, c, weight_ih, weight_hh, bias,
+            peephole=peephole, reverse=direction == "reverse", **options,
+        )  # fmt: skip
+        if not output_sequence:
+            sequence = h[None]
+    else:
+        ahead = run_lstm(
+            x, h[:, :hidden], c[:, :hidden], weight_ih, weight_hh, bias,
+            peephole=peephole, **options,
+        )  # fmt: skip
+        back = run_lstm(
+            x, h[:, hidden:], c[:, hidden:], weight_ih_back, weight_hh_back, bias_back,
+            peephole=peephole_back, reverse=True, **options,
+        )  # fmt: skip
+        sequence, h, c = (
+            np.concatenate(pair, axis=-1) for pair in zip(ahead, back, strict=True)
+        )
+        if not output_sequence:
+            sequence = h[None]
+    return [value.astype(dtype, copy=False) for value in (sequence, h, c)]
+
+
+@mil_op("gru")
+def gru(
+    x: np.ndarray,
+    initial_h: np.ndarray,
+    weight_ih: np.ndarray,
+    weight_hh: np.ndarray,
+    bias: np.ndarray | None = None,
+    input_bias: np.ndarray | None = None,
+    direction: str = "forward",
+    output_sequence: bool = False,
+    recurrent_activation: str = "sigmoid",
+    activation: str = "tanh",
+    reset_after: bool = False,
+) -> list[np.ndarray]:
+    """``x <s, b, I>, initial_h <b, H> -> <s or 1, b, H>, <b, H>``.
+
+    Weights ``<3H, I>`` and ``<3H, H>``, gates reset, update, output.
+    """
+    dtype, hidden = x.dtype, weight_hh.shape[1]
+    inner, outer = ACTIVATIONS[recurrent_activation], ACTIVATIONS[activation]
+    ready = input_products(np.asarray(x, np.float32), weight_ih, input_bias)
+    if bias is None:
+        bias = np.zeros(3 * hidden, np.float32)
+    h = np.asarray(initial_h, np.float32)
+    outputs = np.empty((*x.shape[:2], hidden), np.float32)
+    split = 2 * hidden
+    steps = range(len(x) - 1, -1, -1) if direction == "reverse" else range(len(x))
+    for step in steps:
+        gates = inner(ready[step][:, :split] + rows_times(h, weight_hh[:split]) + bias[:split])
+        reset, update = gates[:, :hidden], gates[:, hidden:]
+        if reset_after:
+            candidate = reset * (rows_times(h, weight_hh[split:]) + bias[split:])
+        else:
+            candidate = rows_times(reset * h, weight_hh[split:]) + bias[split:]
+        new = outer(ready[step][:, split:] + candidate)
+        h = (_ONE - update) * new + update * h
+        h = h.astype(dtype).astype(np.float32)
+        outputs[step] = h
+    sequence = outputs if output_sequence else h[None]
+    return [sequence.astype(dtype, copy=False), h.astype(dtype, copy=False)]
+
+
+@mil_op("rnn")
+def rnn(
+    x: np.ndarray,
+    initial_h: np.ndarray,
+    weight_ih: np.ndarray,
+    weight_hh: np.ndarray,
+    bias: np.ndarray | None = None,
+    direction: str = "forward",
+    output_sequence: bool = False,
+    activation: str = "tanh",
+) -> list[np.ndarray]:
+    """``x <s, b, I>, initial_h <b, H> -> <s or 1, b, H>, <b, H>``; weights ``<H, I>``, ``<H, H>``.
+    """
+    dtype = x.dtype
+    ready = input_products(np.asarray(x, np.float32), weight_ih, bias)
+    h = np.asarray(initial_h, np.float32)
+    outputs = np.empty_like(ready)
+    steps = range(len(x) - 1, -1, -1) if direction == "reverse" else range(len(x))
+    for step in steps:
+        h = ACTIVATIONS[activation](ready[step] + rows_times(h, weight_hh))
+        h = h.astype(dtype).astype(np.float32)
+        outputs[step] = h
+    sequence = outputs if output_sequence else h[None]
+    return [sequence.astype(dtype, copy=False), h.astype(dtype, copy=False)]

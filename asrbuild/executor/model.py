@@ -1,0 +1,199 @@
+"""A loaded package: what it takes and gives, and ``predict``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from asrbuild.errors import AsrbuildError
+from asrbuild.executor.literals import Blobs
+from asrbuild.executor.package import Package, open_package
+from asrbuild.executor.signature import Feature, Fixed, check_inputs, read_features
+
+
+class Runnable(Protocol):
+    """A compiled function or network."""
+
+    def run(self, values: dict[str, Any]) -> dict[str, Any]: ...
+
+
+@dataclass
+class StateCell:
+    """One state's current value; shared by the calls that get the same ``State``."""
+
+    value: np.ndarray
+
+
+class State:
+    """The states of one stream, like Core ML's ``MLState``: made zero, changed by ``predict``."""
+
+    def __init__(self, cells: dict[str, StateCell]) -> None:
+        self._cells = cells
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._cells)
+
+    def read(self, name: str) -> np.ndarray:
+        """A copy of one state's value."""
+        return self._cell(name).value.copy()
+
+    def write(self, name: str, value: np.ndarray) -> None:
+        """Replaces one state's value; shape and type must be the declared ones."""
+        cell = self._cell(name)
+        value = np.asarray(value)
+        if value.shape != cell.value.shape:
+            raise AsrbuildError(
+                f"state {name} has shape {cell.value.shape}, got {value.shape}",
+                fix="give an array of the state's shape",
+            )
+        cell.value = value.astype(cell.value.dtype)
+
+    def _cell(self, name: str) -> StateCell:
+        if name not in self._cells:
+            raise AsrbuildError(
+                f"no such state: {name}", fix=f"the states are {', '.join(self._cells) or 'none'}"
+            )
+        return self._cells[name]
+
+
+class Model:
+    """A package ready to run.
+
+    ``inputs``, ``outputs`` and ``states`` describe its features by name; ``functions`` are the
+    names of a multifunction package's functions, ``function`` the one loaded.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        program: Runnable,
+        features: tuple[dict[str, Feature], dict[str, Feature], dict[str, Feature]],
+        functions: tuple[str, ...],
+        function: str,
+    ) -> None:
+        self.path = path
+        self.inputs, self.outputs, self.states = features
+        self.functions = functions
+        self.function = function
+        self._program = program
+
+    def predict(
+        self, data: Mapping[str, Any], state: State | None = None
+    ) -> dict[str, np.ndarray]:
+        """Runs the package on a dict of arrays by input name; returns arrays by output name.
+
+        Raises:
+            AsrbuildError: an input's name, type or shape is wrong, a state is missing, or an op
+                cannot run on these values.
+        """
+        arrays: dict[str, Any] = dict(check_inputs(data, self.inputs, str(self.path)))
+        arrays.update(self._cells(state))
+        results = self._program.run(arrays)
+        return {
+            name: _own(results[name], feature.dtype, arrays)
+            for name, feature in self.outputs.items()
+        }
+
+    def make_state(self) -> State:
+        """A new state, all zeros; pass it to ``predict``, once per stream."""
+        if not self.states:
+            raise AsrbuildError(
+                "this package keeps no state inside",
+                file=self.path,
+                fix="pass its state inputs to predict, or build it with coreml.state=stateful",
+            )
+        return State({name: StateCell(_zeros(feature)) for name, feature in self.states.items()})
+
+    def _cells(self, state: State | None) -> dict[str, StateCell]:
+        if not self.states:
+            if state is not None:
+                raise AsrbuildError(
+                    "this package keeps no state inside", file=self.path, fix="leave state out"
+                )
+            return {}
+        if state is None or set(state.names) != set(self.states):
+            raise AsrbuildError(
+                f"predict needs this package's state ({', '.join(self.states)})",
+                file=self.path,
+                fix="pass state=model.make_state(), and the same one for a whole stream",
+            )
+        return {name: state._cell(name) for name in self.states}
+
+
+def load(path: str | Path, function: str | None = None) -> Model:
+    """Opens an ``.mlpackage`` or ``.mlmodel`` and compiles it for execution.
+
+    Args:
+        function: which function of a multifunction package; its default one if not given.
+
+    Raises:
+        AsrbuildError: no such package or function, or an op the executor does not have.
+    """
+    package = open_package(path)
+    kind = package.spec.WhichOneof("Type")
+    if kind == "mlProgram":
+        return _load_program(package, function)
+    if kind == "neuralNetwork":
+        if function is not None:
+            raise AsrbuildError(
+                f"a neural network has no functions, asked {function}", file=package.path
+            )
+        return _load_network(package)
+    raise AsrbuildError(
+        f"the executor runs ML programs and neural networks, this is a {kind}",
+        file=package.path,
+        fix="convert with convert_to='mlprogram' or 'neuralnetwork'",
+    )
+
+
+def _load_program(package: Package, function: str | None) -> Model:
+    from asrbuild.executor.function import compile_function
+
+    description = package.spec.description
+    by_name = {f.name: f for f in description.functions}
+    names = tuple(by_name) or ("main",)
+    if function is None:
+        function = description.defaultFunctionName or names[0]
+    if function not in names:
+        raise AsrbuildError(
+            f"no function {function} in the package",
+            file=package.path,
+            fix=f"the functions are {', '.join(names)}",
+        )
+    described = by_name.get(function, description)
+    features = tuple(
+        read_features(list(part)) for part in (described.input, described.output, described.state)
+    )
+    program = compile_function(package.spec.mlProgram, function, Blobs(package.directory))
+    return Model(package.path, program, features, names, function)  # type: ignore[arg-type]
+
+
+def _load_network(package: Package) -> Model:
+    from asrbuild.executor.network import compile_network
+
+    description = package.spec.description
+    features = (read_features(description.input), read_features(description.output), {})
+    program = compile_network(package, tuple(features[1]))
+    return Model(package.path, program, features, ("main",), "main")
+
+
+def _zeros(feature: Feature) -> np.ndarray:
+    if not isinstance(feature.shape, Fixed):
+        raise AsrbuildError(f"state {feature.name} has no fixed shape")
+    return np.zeros(feature.shape.shape, feature.dtype)
+
+
+def _own(value: Any, dtype: np.dtype, inputs: dict[str, Any]) -> np.ndarray:
+    """The output as an array of the caller's own: no view, no constant, no input."""
+    array = np.asarray(value)
+    if array.dtype != dtype:
+        return array.astype(dtype)
+    shared = array.base is not None or not array.flags.writeable
+    if shared or any(array is given for given in inputs.values()):
+        return array.copy()
+    return array

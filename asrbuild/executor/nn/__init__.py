@@ -1,0 +1,1 @@
+"""Neural network layers; importing this package registers them."""

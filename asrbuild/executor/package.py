@@ -1,0 +1,72 @@
+"""Opens a Core ML package on disk: an ``.mlpackage`` directory or an ``.mlmodel`` file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asrbuild import coremlproto
+from asrbuild.errors import AsrbuildError
+from asrbuild.executor.nnweights import NnWeights, split_weights
+
+_NOT_A_PACKAGE = "give a .mlpackage directory or a .mlmodel file that coremltools or asrbuild wrote"
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package's messages, and where its weights are.
+
+    ``spec`` is the ``Model`` message; in a neural network its large weights are replaced by
+    references into ``weights``. ``directory`` is what ``@model_path`` means.
+    """
+
+    path: Path
+    spec: Any
+    directory: Path
+    weights: NnWeights | None
+
+
+def open_package(path: str | Path) -> Package:
+    """Reads the package's specification; weights stay on disk, mapped when they are needed.
+
+    Raises:
+        AsrbuildError: there is no package, or it is damaged.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise AsrbuildError("no such Core ML package", file=path, fix=_NOT_A_PACKAGE)
+    spec_path = _root_model(path) if path.is_dir() else path
+    spec, weights = split_weights(spec_path)
+    if spec.WhichOneof("Type") is None:
+        raise AsrbuildError("not a Core ML model", file=path, fix=_NOT_A_PACKAGE)
+    return Package(path, spec, spec_path.parent, weights)
+
+
+def read_spec(path: str | Path) -> Any:
+    """The package's whole ``Model`` message, weights of a neural network included."""
+    path = Path(path)
+    spec_path = _root_model(path) if path.is_dir() else path
+    return coremlproto.model().Model.FromString(spec_path.read_bytes())
+
+
+def _root_model(path: Path) -> Path:
+    manifest_path = path / "Manifest.json"
+    try:
+        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+        root = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AsrbuildError(
+            f"not a Core ML package: its Manifest.json cannot be read ({error!r})",
+            file=path,
+            fix=_NOT_A_PACKAGE,
+        ) from error
+    model = (path / "Data" / root).resolve()
+    if not model.is_relative_to(path.resolve()) or not model.is_file():
+        raise AsrbuildError(
+            f"the package's manifest names {root}, which is not in it",
+            file=path,
+            fix="the package is incomplete: build it again, or copy it again as a directory",
+        )
+    return model

@@ -1,0 +1,112 @@
+"""Every op the executor knows, by its MIL or neural network layer name.
+
+Adding an op is adding a function: put it in the module of its family (``mil/`` or ``nn/``),
+decorate it with its name, and name its arguments as the MIL reference does.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class MilOp:
+    """One MIL op.
+
+    ``run`` takes the op's inputs by position, in its own signature's order; an absent optional
+    input takes the signature's default. ``parameters`` are that signature's (name, default).
+
+    ``arithmetic``: float16 inputs arrive widened to float32, and the result is rounded once to the
+    declared type: float16 storage with float32 accumulation. Ops that only move values get their
+    inputs as they are.
+
+    ``owns``: the input that ``run`` may overwrite; the executor hands over a private copy unless it
+    can prove that nobody else holds the array.
+
+    ``structural``: ``run`` is called once, when the program is compiled, and returns the step.
+    """
+
+    name: str
+    run: Callable[..., Any]
+    parameters: tuple[tuple[str, Any], ...]
+    arithmetic: bool = False
+    owns: str | None = None
+    structural: bool = False
+
+
+@dataclass(frozen=True)
+class NnLayer:
+    """One neural network layer: ``compile(layer, weights)`` returns ``run(*inputs)``.
+
+    ``layer`` is the ``NeuralNetworkLayer`` message; parameters are read from it once.
+    """
+
+    name: str
+    compile: Callable[..., Callable[..., Any]]
+    structural: bool = False
+
+
+MIL_OPS: dict[str, MilOp] = {}
+NN_LAYERS: dict[str, NnLayer] = {}
+REQUIRED = inspect.Parameter.empty
+
+
+def mil_op(
+    *names: str, arithmetic: bool = False, owns: str | None = None
+) -> Callable[[Function], Function]:
+    """Registers a function as the MIL op of these names."""
+
+    def register(function: Function) -> Function:
+        parameters = tuple(
+            (parameter.name, parameter.default)
+            for parameter in inspect.signature(function).parameters.values()
+        )
+        for name in names:
+            _add(MIL_OPS, name, MilOp(name, function, parameters, arithmetic, owns))
+        return function
+
+    return register
+
+
+def mil_structure(*names: str) -> Callable[[Function], Function]:
+    """Registers a function that compiles an op with blocks, constants or state."""
+
+    def register(function: Function) -> Function:
+        for name in names:
+            _add(MIL_OPS, name, MilOp(name, function, (), structural=True))
+        return function
+
+    return register
+
+
+def nn_layer(*names: str) -> Callable[[Function], Function]:
+    """Registers a function as the compiler of the layers with these ``oneof`` names."""
+
+    def register(function: Function) -> Function:
+        for name in names:
+            _add(NN_LAYERS, name, NnLayer(name, function))
+        return function
+
+    return register
+
+
+def nn_structure(*names: str) -> Callable[[Function], Function]:
+    """Registers a function that compiles a layer with networks inside, or that names blobs."""
+
+    def register(function: Function) -> Function:
+        for name in names:
+            _add(NN_LAYERS, name, NnLayer(name, function, structural=True))
+        return function
+
+    return register
+
+
+def _add(table: dict[str, Any], name: str, entry: object) -> None:
+    if name in table:
+        raise ValueError(f"op {name} is registered twice")
+    table[name] = entry

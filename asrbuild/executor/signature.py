@@ -1,0 +1,215 @@
+"""What a package takes and gives, and the checks at its door.
+
+Source: ``ModelDescription`` and ``ArrayFeatureType`` in Core ML's protobuf definitions; the
+conventions of coremltools' ``MLModel.predict`` (a dict of arrays by name, a dict back).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from asrbuild import coremlproto
+from asrbuild.errors import AsrbuildError
+
+#: ``ArrayFeatureType.ArrayDataType`` number -> numpy type.
+_ARRAY_DTYPES = {
+    65552: np.dtype(np.float16),
+    65568: np.dtype(np.float32),
+    65600: np.dtype(np.float64),
+    131104: np.dtype(np.int32),
+    131080: np.dtype(np.int8),
+}
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Exactly one shape."""
+
+    shape: tuple[int, ...]
+
+    def allows(self, shape: tuple[int, ...]) -> bool:
+        return shape == self.shape
+
+    def __str__(self) -> str:
+        return str(self.shape)
+
+
+@dataclass(frozen=True)
+class Ranged:
+    """Per axis the smallest and largest size, ``None`` where there is no upper bound."""
+
+    default: tuple[int, ...]
+    bounds: tuple[tuple[int, int | None], ...]
+
+    def allows(self, shape: tuple[int, ...]) -> bool:
+        return len(shape) == len(self.bounds) and all(
+            low <= size and (high is None or size <= high)
+            for size, (low, high) in zip(shape, self.bounds, strict=True)
+        )
+
+    def __str__(self) -> str:
+        axes = (
+            str(low) if low == high else f"{low}..{'' if high is None else high}"
+            for low, high in self.bounds
+        )
+        return f"({', '.join(axes)})"
+
+
+@dataclass(frozen=True)
+class Enumerated:
+    """One of a list of shapes."""
+
+    default: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    def allows(self, shape: tuple[int, ...]) -> bool:
+        return shape in self.shapes
+
+    def __str__(self) -> str:
+        return "one of " + ", ".join(map(str, self.shapes))
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One input, output or state. ``shape`` is ``None`` where the package does not say."""
+
+    name: str
+    dtype: np.dtype
+    shape: Fixed | Ranged | Enumerated | None
+    default_value: float | None = None
+
+
+def read_features(descriptions: Iterable[Any]) -> dict[str, Feature]:
+    """``FeatureDescription`` messages as features, by name, in their order."""
+    return {description.name: _feature(description) for description in descriptions}
+
+
+def _feature(description: Any) -> Feature:
+    kind = description.type.WhichOneof("Type")
+    if kind == "stateType":
+        array = description.type.stateType.arrayType
+    elif kind == "multiArrayType":
+        array = description.type.multiArrayType
+    else:
+        raise AsrbuildError(
+            f"{description.name} is of type {kind}; the executor runs multi-array features only",
+            fix="convert with ct.TensorType inputs and outputs",
+        )
+    dtype = _ARRAY_DTYPES.get(array.dataType)
+    if dtype is None:
+        raise AsrbuildError(
+            f"{description.name} has the unknown array type {array.dataType}",
+            fix="a newer asrbuild may read this package",
+        )
+    default_value = None
+    if description.type.isOptional:
+        which = array.WhichOneof("defaultOptionalValue")
+        default_value = 0.0 if which is None else float(getattr(array, which))
+    return Feature(description.name, dtype, _constraint(array), default_value)
+
+
+def _constraint(array: Any) -> Fixed | Ranged | Enumerated | None:
+    default = tuple(int(size) for size in array.shape)
+    flexibility = array.WhichOneof("ShapeFlexibility")
+    if flexibility == "enumeratedShapes":
+        shapes = tuple(tuple(map(int, s.shape)) for s in array.enumeratedShapes.shapes)
+        return Enumerated(default, shapes)
+    if flexibility == "shapeRange":
+        bounds = tuple(
+            (int(size.lowerBound), None if size.upperBound < 0 else int(size.upperBound))
+            for size in array.shapeRange.sizeRanges
+        )
+        return Ranged(default, bounds)
+    return Fixed(default) if default else None
+
+
+def check_inputs(
+    data: Mapping[str, Any], features: Mapping[str, Feature], model: str
+) -> dict[str, np.ndarray]:
+    """The inputs as arrays of the declared types, every declared constraint enforced.
+
+    Raises:
+        AsrbuildError: a name, type or shape is wrong; it names the input and what to give.
+    """
+    if not isinstance(data, Mapping):
+        raise AsrbuildError(
+            f"inputs must be a dict of arrays by name, got {type(data).__name__}",
+            file=model,
+            fix=_expected(features),
+        )
+    unknown = [str(name) for name in data if name not in features]
+    if unknown:
+        raise AsrbuildError(
+            f"no such input: {', '.join(unknown)}", file=model, fix=_expected(features)
+        )
+    missing = [f.name for f in features.values() if f.name not in data and f.default_value is None]
+    if missing:
+        raise AsrbuildError(
+            f"missing input: {', '.join(missing)}", file=model, fix=_expected(features)
+        )
+    return {
+        feature.name: _check_array(data[feature.name], feature, model)
+        if feature.name in data
+        else _default_array(feature)
+        for feature in features.values()
+    }
+
+
+def _check_array(value: Any, feature: Feature, model: str) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise AsrbuildError(
+            f"input {feature.name} is no array: {error}", file=model, fix=_expected_one(feature)
+        ) from error
+    if feature.shape is not None and not feature.shape.allows(array.shape):
+        raise AsrbuildError(
+            f"input {feature.name} has shape {array.shape}, the package takes {feature.shape}",
+            file=model,
+            fix=f"give {feature.name} a shape it takes, or convert with other shapes",
+        )
+    if array.dtype == feature.dtype:
+        return array
+    if not _converts(array, feature.dtype):
+        raise AsrbuildError(
+            f"input {feature.name} is {array.dtype}, the package takes {feature.dtype}",
+            file=model,
+            fix=f"pass {feature.name}.astype('{feature.dtype}')",
+        )
+    return array.astype(feature.dtype)
+
+
+def _converts(array: np.ndarray, dtype: np.dtype) -> bool:
+    """Numbers become floats; only integers that fit become integers."""
+    if dtype.kind == "f":
+        return array.dtype.kind in "fiu"
+    if array.dtype.kind not in "iu":
+        return False
+    limits = np.iinfo(dtype)
+    return array.size == 0 or bool(array.min() >= limits.min and array.max() <= limits.max)
+
+
+def _default_array(feature: Feature) -> np.ndarray:
+    if feature.shape is None:
+        raise AsrbuildError(f"optional input {feature.name} declares no shape", fix="pass it")
+    shape = feature.shape.shape if isinstance(feature.shape, Fixed) else feature.shape.default
+    return np.full(shape, feature.default_value, feature.dtype)
+
+
+def _expected(features: Mapping[str, Feature]) -> str:
+    return "the inputs are " + "; ".join(_expected_one(f) for f in features.values())
+
+
+def _expected_one(feature: Feature) -> str:
+    return f"{feature.name}: {feature.dtype} {feature.shape}"
+
+
+def uses_exact_ranks(spec: Any) -> bool:
+    """Whether a neural network's arrays keep their ranks, instead of being padded to five axes."""
+    network = spec.neuralNetwork
+    exact = coremlproto.neural_network().EXACT_ARRAY_MAPPING
+    return network.arrayInputShapeMapping == exact
