@@ -43,7 +43,9 @@ def _print_version(value: bool) -> None:
 def root(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Build, prove and publish Core ML speech recognition models from a config.
@@ -79,8 +81,20 @@ def build_command(
 
 def _register() -> None:
     """Attaches the commands; their modules import nothing heavy at the top."""
-    from asrbuild.commands import cache, decoder, doctor, inspect_graph, inspect_model, ls, plan
-    from asrbuild.commands import run, schema, show, transcribe, verify
+    from asrbuild.commands import (
+        cache,
+        decoder,
+        doctor,
+        inspect_graph,
+        inspect_model,
+        ls,
+        plan,
+        run,
+        schema,
+        show,
+        transcribe,
+        verify,
+    )
 
     app.command("plan", context_settings={"ignore_unknown_options": True})(plan.plan)
     app.command("transcribe")(transcribe.transcribe)

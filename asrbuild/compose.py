@@ -67,7 +67,9 @@ def compose_recipe(overrides: list[str], config_dir: str | None = None) -> Recip
     from hydra import compose, initialize_config_dir
 
     register_schema()
-    extra = [] if config_dir is None else [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"]
+    extra = (
+        [] if config_dir is None else [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"]
+    )
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="asrbuild"):
             return to_recipe(compose(CONFIG_NAME, overrides=[*overrides, *extra]))

@@ -111,8 +111,8 @@ class Decoder:
     cutoff_prob: float = 1.0
     cutoff_top_n: int = 40
     scorer_path: str | None = None
-    lm_alpha: float = 0.0
-    lm_beta: float = 0.0
+    lm_alpha: float | None = None
+    lm_beta: float | None = None
     hot_words: dict[str, float] = field(default_factory=dict)
 
 

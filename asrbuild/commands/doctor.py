@@ -1,0 +1,136 @@
+"""``asrbuild doctor``: what is installed, what is missing, and what that means."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Status = Literal["ok", "missing", "info"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. ``needed``: without it builds do not work."""
+
+    name: str
+    status: Status
+    found: str
+    meaning: str
+    needed: bool
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Say what is installed, what is missing, and what it means for you.
+
+    The exit code is 1 when something a build needs is missing.
+    """
+    findings = examine()
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        _print(findings)
+    if any(finding.needed and finding.status == "missing" for finding in findings):
+        raise typer.Exit(1)
+
+
+def examine() -> list[Finding]:
+    """Looks without importing anything heavy."""
+    return [
+        _python(),
+        *_libraries(),
+        _core_ml(),
+        _genuine_decoder(),
+        _disk(),
+        _writable("artifacts", Path(os.environ.get("ASRBUILD_ARTIFACTS", "artifacts"))),
+        _writable("cache", Path(os.environ.get("ASRBUILD_CACHE", ".asrbuild/cache"))),
+    ]
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    good = (3, 10) <= sys.version_info[:2] <= (3, 13)
+    return Finding(
+        "Python", "ok" if good else "missing", version,
+        "" if good else "asrbuild's dependencies have wheels for 3.10 to 3.13", True,
+    )  # fmt: skip
+
+
+def _libraries() -> list[Finding]:
+    from asrbuild.stages import library_version
+
+    roles = {
+        "hydra-core": ("composes recipes", True),
+        "coremltools": ("writes Core ML packages", True),
+        "tensorflow": ("the reference that a package is proven against", True),
+        "numpy": ("runs packages off macOS", True),
+        "soundfile": ("reads recordings", True),
+        "soxr": ("resamples recordings", True),
+        "jiwer": ("counts word errors", True),
+    }
+    found = []
+    for name, (role, needed) in roles.items():
+        version = library_version(name)
+        absent = version == "absent"
+        found.append(Finding(name, "missing" if absent else "ok", version, role, needed))
+    return found
+
+
+def _core_ml() -> Finding:
+    if sys.platform == "darwin":
+        return Finding("Core ML", "ok", platform.mac_ver()[0], "also runs every package", False)
+    return Finding(
+        "Core ML", "info", platform.system(),
+        "runs on macOS only; packages are proven by asrbuild's own executor here", False,
+    )  # fmt: skip
+
+
+def _genuine_decoder() -> Finding:
+    from asrbuild.speech.ds_ctcdecoder import describe_installation
+
+    ready, text = describe_installation()
+    return Finding(
+        "ds-ctcdecoder", "ok" if ready else "info", text,
+        "decoder=ds_ctcdecoder" if ready else "only decoder=ds_ctcdecoder needs it; "
+        "`asrbuild decoder install` sets it up", False,
+    )  # fmt: skip
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free
+    enough = free > 2e9
+    return Finding(
+        "disk", "ok" if enough else "missing", f"{free / 1e9:.1f} GB free",
+        "" if enough else "a full-size build keeps about 1 GB in its cache", True,
+    )  # fmt: skip
+
+
+def _writable(name: str, path: Path) -> Finding:
+    probe = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    good = os.access(probe, os.W_OK)
+    return Finding(
+        name, "ok" if good else "missing", str(path),
+        "" if good else f"cannot be written; set ASRBUILD_{name.upper()}", True,
+    )  # fmt: skip
+
+
+def _print(findings: list[Finding]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="asrbuild doctor", title_justify="left")
+    for heading in ("", "what", "found", "meaning"):
+        table.add_column(heading)
+    marks = {"ok": "[green]ok[/]", "missing": "[red]missing[/]", "info": "[cyan]note[/]"}
+    for finding in findings:
+        table.add_row(marks[finding.status], finding.name, finding.found, finding.meaning)
+    Console().print(table)

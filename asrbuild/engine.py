@@ -1,0 +1,150 @@
+"""The chain of stages for one recipe: what ``asrbuild model=dynamic`` does."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from asrbuild import store, work
+from asrbuild.cache import StageKey, entry_path, is_cached, run_stage
+from asrbuild.progress import Progress
+from asrbuild.recipe import Recipe, validate
+from asrbuild.source import Source, locate
+from asrbuild.stages import DOING, Chain, chain
+
+RECEIPT = "receipt.json"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What was published.
+
+    ``parity``: the proof in one line. ``transcripts``: recording -> the package's words;
+    ``expected``: recording -> what was said, where somebody wrote it down.
+    """
+
+    name: str
+    version: str
+    bytes: int
+    parity: str
+    transcripts: dict[str, str]
+    expected: dict[str, str]
+    transcripts_match: bool
+    core_ml_executed: bool
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished build. ``stages`` names those that did work: none when all was there already."""
+
+    receipt: Receipt
+    path: Path
+    stages: tuple[str, ...]
+    seconds: float
+
+
+def build(recipe: Recipe, overrides: Sequence[str] = (), progress: Progress | None = None) -> Built:
+    """Builds, proves and publishes one recipe, doing only what has not been done before.
+
+    Raises:
+        AsrbuildError: the recipe is impossible, an input is missing, a stage failed or the package
+            did not pass its gates. Nothing is published then.
+    """
+    start = time.perf_counter()
+    progress = progress or Progress()
+    validate(recipe)
+    cache, artifacts = Path(recipe.paths.cache), Path(recipe.paths.artifacts)
+    source = locate(recipe, cache)
+    keys = chain(recipe, source)
+    receipt = _published(cache, artifacts, keys.artifact)
+    done: list[str] = []
+    if receipt is None:
+        run = _Stages(cache, progress, done)
+        converted, proof = _prove(recipe, source, keys, run)
+        receipt = _publish(recipe, source, overrides, keys, run, converted, proof)
+    path = artifacts / receipt.name / receipt.version
+    return Built(receipt, path, tuple(done), time.perf_counter() - start)
+
+
+def _prove(recipe: Recipe, source: Source, keys: Chain, run: _Stages) -> tuple[Path, Path]:
+    """Every stage up to the proof; returns the conversion's and the proof's directories."""
+    if source.graph is not None:
+        graph = source.graph
+        work.check_graph(recipe, graph)
+    else:
+        assert keys.export is not None
+        graph = run(keys.export, lambda at: work.export(at, recipe, source)) / work.GRAPH
+    cases = run(keys.cases, lambda at: work.cases(at, recipe, source))
+    # TensorFlow runs the graph in its own process, beside the conversion in this one.
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        reference = beside.submit(run, keys.reference, lambda at: work.reference(at, graph, cases))
+        converted = run(keys.convert, lambda at: work.convert(at, recipe, source, graph))
+        tensorflow = reference.result()
+    proof = run(
+        keys.prove,
+        lambda at: work.prove(at, recipe, source, work.Inputs(converted, cases, tensorflow)),
+    )
+    return converted, proof
+
+
+def _publish(
+    recipe: Recipe,
+    source: Source,
+    overrides: Sequence[str],
+    keys: Chain,
+    run: _Stages,
+    converted: Path,
+    proof: Path,
+) -> Receipt:
+    """Puts the artifact together in the store, moves it into place, and keeps a receipt."""
+    artifacts = Path(recipe.paths.artifacts)
+    with run.progress.stage("artifact", DOING["artifact"]), store.staging(artifacts) as staging:
+        manifest = work.assemble(staging, recipe, source, overrides, converted, proof)
+        path = store.publish(
+            artifacts, manifest.name, staging, manifest.version, volatile=work.VOLATILE
+        )
+    receipt = Receipt(**work.receipt_fields(manifest, path))
+    text = json.dumps(asdict(receipt), indent=2, ensure_ascii=False) + "\n"
+    run_stage(
+        run.cache,
+        keys.artifact,
+        lambda at: work.write_text(at / RECEIPT, text),
+        notify=run.progress.note,
+    )
+    run.done.append("artifact")
+    return receipt
+
+
+def _published(cache: Path, artifacts: Path, key: StageKey) -> Receipt | None:
+    """The receipt of an earlier build of the same recipe whose artifact is still there."""
+    if not is_cached(cache, key):
+        return None
+    text = (entry_path(cache, key) / RECEIPT).read_text(encoding="utf-8")
+    receipt = Receipt(**json.loads(text))
+    there = artifacts / receipt.name / receipt.version
+    return receipt if store.is_published(there) else None
+
+
+@dataclass(frozen=True)
+class _Stages:
+    """Runs stages through the cache and tells the person watching."""
+
+    cache: Path
+    progress: Progress
+    done: list[str]
+
+    def __call__(self, key: StageKey, body: Callable[[Path], None]) -> Path:
+        doing = DOING[key.stage]
+        if is_cached(self.cache, key):
+            result = run_stage(self.cache, key, body, notify=self.progress.note)
+            self.progress.line(key.stage, f"{doing}: already there")
+        else:
+            with self.progress.stage(key.stage, doing):
+                result = run_stage(self.cache, key, body, notify=self.progress.note)
+        if not result.hit:
+            self.done.append(key.stage)
+        return result.path

@@ -1,0 +1,138 @@
+"""Where a build's inputs are, by path and by digest: weights, alphabet, recordings, scorer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from asrbuild.digest import file_digest
+from asrbuild.errors import AsrbuildError
+from asrbuild.network import AcousticWeights
+from asrbuild.recipe import Recipe, resolve_file
+from asrbuild.speech.alphabet import Alphabet, read_alphabet
+
+
+@dataclass(frozen=True)
+class Source:
+    """Every file a build reads. ``digests``: label -> SHA-256, the labels name roles, not paths.
+
+    ``checkpoint`` is a prefix (``<prefix>.index`` exists), ``graph`` a frozen graph; one is set.
+    ``texts``: recording -> what is said in it, for those where somebody wrote it down.
+    """
+
+    checkpoint: Path | None
+    graph: Path | None
+    alphabet_file: Path
+    recordings: dict[str, Path]
+    texts: dict[str, str]
+    scorer: Path | None
+    digests: dict[str, str]
+
+    def weights_digests(self) -> dict[str, str]:
+        """The digests that decide the weights."""
+        return {k: v for k, v in self.digests.items() if k.startswith(("checkpoint", "graph"))}
+
+
+def locate(recipe: Recipe, cache_root: Path) -> Source:
+    """Finds and digests the inputs of a recipe.
+
+    Raises:
+        AsrbuildError: a file is missing, naming the key that points to it.
+    """
+    from asrbuild.deepspeech.checkpoint import find_checkpoint
+
+    source = recipe.source
+    files: dict[str, Path] = {}
+    checkpoint = graph = None
+    if source.kind == "frozen_graph":
+        graph = files["graph"] = _existing(source.path, "source.path")
+    else:
+        folder = resolve_file(source.checkpoint_dir or "")
+        if not folder.is_dir():
+            raise AsrbuildError(
+                "the checkpoint folder does not exist",
+                key="source.checkpoint_dir",
+                file=folder,
+                fix="give the folder that DeepSpeech's --checkpoint_dir wrote",
+            )
+        checkpoint = find_checkpoint(folder, source.load_evaluate)
+        parts = sorted(folder.glob(f"{checkpoint.name}.data-*"))
+        files["checkpoint.index"] = checkpoint.with_name(f"{checkpoint.name}.index")
+        files |= {f"checkpoint.{part.name.rpartition('.')[2]}": part for part in parts}
+    alphabet_file = _existing(source.alphabet_config_path, "source.alphabet_config_path")
+    files["alphabet"] = alphabet_file
+    recordings: dict[str, Path] = {}
+    texts: dict[str, str] = {}
+    for name in ("sample", "second"):
+        recording = getattr(source, name)
+        if name in recipe.verify.inputs or (name == "sample" and recipe.verify.inputs):
+            recordings[name] = _existing(recording.audio, f"source.{name}.audio")
+            files[name] = recordings[name]
+            if recording.text is not None:
+                text_file = _existing(recording.text, f"source.{name}.text")
+                files[f"{name}_text"] = text_file
+                texts[name] = " ".join(text_file.read_text(encoding="utf-8").split())
+    scorer = None
+    if recipe.decoder.scorer_path is not None:
+        scorer = files["scorer"] = _existing(recipe.decoder.scorer_path, "decoder.scorer_path")
+    digests = {label: file_digest(path, cache_root) for label, path in files.items()}
+    return Source(checkpoint, graph, alphabet_file, recordings, texts, scorer, digests)
+
+
+def _existing(path: str | None, key: str) -> Path:
+    found = resolve_file(path or "")
+    if not path or not found.is_file():
+        raise AsrbuildError(
+            f"{key} names no file", key=key, file=found, fix=f"set {key}= to a file that exists"
+        )
+    return found
+
+
+def load_weights(source: Source, recipe: Recipe) -> AcousticWeights:
+    """The acoustic weights, checked against the recipe and the alphabet.
+
+    Raises:
+        AsrbuildError: the file is damaged, of another width, or for another alphabet.
+    """
+    if source.graph is not None:
+        from asrbuild.deepspeech.frozen import read_graph_weights
+
+        weights, file, key = read_graph_weights(source.graph), source.graph, "source.path"
+    else:
+        from asrbuild.deepspeech.checkpoint import read_weights
+
+        assert source.checkpoint is not None
+        weights, key = read_weights(source.checkpoint), "source.checkpoint_dir"
+        file = source.checkpoint.with_name(f"{source.checkpoint.name}.index")
+    asked = recipe.export.n_hidden
+    if asked is not None and asked != weights.n_hidden:
+        raise AsrbuildError(
+            f"export.n_hidden={asked}, but the source has n_hidden {weights.n_hidden}",
+            key="export.n_hidden",
+            file=file,
+            fix=f"set export.n_hidden={weights.n_hidden} or leave it out",
+        )
+    features = recipe.export.n_input * (2 * recipe.export.n_context + 1)
+    if weights.n_features != features:
+        raise AsrbuildError(
+            f"the source reads {weights.n_features} values a step, but n_input="
+            f"{recipe.export.n_input} and n_context={recipe.export.n_context} make {features}",
+            key="export.n_context",
+            file=file,
+            fix="set the n_input and n_context that the model was trained with",
+        )
+    alphabet = load_alphabet(source)
+    if weights.n_output != alphabet.size + 1:
+        raise AsrbuildError(
+            f"the alphabet has {alphabet.size} labels, but the source has {weights.n_output} "
+            f"outputs: it wants {weights.n_output - 1} labels and the blank",
+            key="source.alphabet_config_path",
+            file=source.alphabet_file,
+            fix=f"give the alphabet.txt that {key} was trained with",
+        )
+    return weights
+
+
+def load_alphabet(source: Source) -> Alphabet:
+    """The labels of the model."""
+    return read_alphabet(source.alphabet_file)

@@ -1,0 +1,153 @@
+"""The stages of a build as keys: what each one reads decides its fingerprint, and nothing else.
+
+    export ─┐
+    cases  ─┴► reference ─┐
+    convert ──────────────┴► prove ──► artifact
+
+A sweep over ``coreml.*`` shares export, cases and reference; one over ``decoder.*`` shares all but
+the proof.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from asrbuild.cache import StageKey, fingerprint
+from asrbuild.recipe import Recipe, record
+from asrbuild.source import Source
+
+#: What each stage does, in words for a person.
+DOING = {
+    "export": "frozen graph from the weights",
+    "cases": "features of the verification inputs",
+    "reference": "TensorFlow on the frozen graph",
+    "convert": "Core ML package from the weights",
+    "prove": "package executed and compared with TensorFlow",
+    "artifact": "manifest, report, published",
+}
+#: Modules (files or folders of the package) whose code shapes a stage's result.
+_CODE = {
+    "export": ("deepspeech", "graph/proto.py", "graph/wire.py", "network.py"),
+    "cases": ("cases.py", "speech/mfcc.py", "speech/audio.py"),
+    "reference": ("graph", "edges.py"),
+    "convert": ("coreml", "coremlproto.py", "deepspeech", "graph", "network.py", "describe.py"),
+    "prove": ("executor", "speech", "runtime.py", "cases.py", "edges.py", "parity.py", "proof.py",
+              "describe.py", "manifest.py"),
+    "artifact": ("describe.py", "manifest.py", "work.py", "report", "store.py"),
+}  # fmt: skip
+_TENSORFLOW = "tensorflow-cpu", "tensorflow"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The stage keys of one recipe. ``export`` is None where the source is a frozen graph."""
+
+    export: StageKey | None
+    cases: StageKey
+    reference: StageKey
+    convert: StageKey
+    prove: StageKey
+    artifact: StageKey
+
+    def keys(self) -> list[StageKey]:
+        """In the order in which they run."""
+        every = (self.export, self.cases, self.reference, self.convert, self.prove, self.artifact)
+        return [key for key in every if key is not None]
+
+
+def chain(recipe: Recipe, source: Source) -> Chain:
+    """The keys of every stage, from the recipe and the digests of its inputs alone."""
+    whole = record(recipe)
+    weights = source.weights_digests()
+    front_end = {k: whole["export"][k] for k in _FEATURE_KEYS}
+    export = None
+    if source.graph is None:
+        graph_keys = {k: whole["export"][k] for k in _GRAPH_KEYS}
+        export = _key("export", graph_keys, weights | _pick(source, "alphabet"))
+    graph = {"graph": fingerprint(export) if export else weights["graph"]}
+    cases = _key(
+        "cases",
+        {"features": front_end, "inputs": whole["verify"]["inputs"]},
+        _pick(source, *source.recordings),
+        "numpy", "soundfile", "soxr",
+    )  # fmt: skip
+    reference = _key("reference", graph | {"cases": fingerprint(cases)}, {}, "tensorflow")
+    coreml = {k: v for k, v in whole["coreml"].items() if k not in ("name", "compute_units")}
+    model = {k: whole["model"][k] for k in ("steps", "functions", "streaming")}
+    label = {k: whole["source"][k] for k in ("author", "license", "description")}
+    label |= {"name": recipe.name, "version": recipe.version}
+    geometry = front_end | {k: whole["export"][k] for k in ("n_hidden", "relu_clip")}
+    by_tensorflow = recipe.coreml.frontend == "tensorflow"
+    convert = _key(
+        "convert",
+        {"coreml": coreml, "model": model, "label": label, "geometry": geometry}
+        | (graph if by_tensorflow else {}),
+        weights | _pick(source, "alphabet"),
+        "coremltools", "numpy", *(["tensorflow"] if by_tensorflow else []),
+    )  # fmt: skip
+    verify = {k: v for k, v in whole["verify"].items() if k != "thresholds"}
+    gates = whole["verify"]["thresholds"].get(recipe.coreml.precision)
+    texts = {f"{name}_text" for name in source.texts}
+    prove = _key(
+        "prove",
+        {
+            "convert": fingerprint(convert),
+            "reference": fingerprint(reference),
+            "decoder": whole["decoder"],
+            "verify": verify | {"gates": gates},
+        },
+        _pick(source, *sorted(texts), "scorer"),
+        "numpy",
+    )
+    artifact = _key("artifact", {"prove": fingerprint(prove), "recipe": whole}, source.digests)
+    return Chain(export, cases, reference, convert, prove, artifact)
+
+
+_FEATURE_KEYS = (
+    "audio_sample_rate", "feature_win_len", "feature_win_step", "n_input", "n_context",
+)  # fmt: skip
+_GRAPH_KEYS = (
+    *_FEATURE_KEYS, "n_steps", "n_hidden", "batch_size", "relu_clip", "beam_width",
+    "export_language",
+)  # fmt: skip
+
+
+def _pick(source: Source, *labels: str) -> dict[str, str]:
+    return {label: source.digests[label] for label in labels if label in source.digests}
+
+
+def _key(
+    stage: str, keys: Mapping[str, Any], files: Mapping[str, str], *libraries: str
+) -> StageKey:
+    versions = {name: library_version(name) for name in libraries}
+    return StageKey(stage, code_digest(stage), keys, files, versions)
+
+
+def library_version(name: str) -> str:
+    """Installed version of a distribution, without importing it."""
+    for candidate in _TENSORFLOW if name == "tensorflow" else (name,):
+        try:
+            return metadata.version(candidate)
+        except metadata.PackageNotFoundError:
+            continue
+    return "absent"
+
+
+@functools.cache
+def code_digest(stage: str) -> str:
+    """SHA-256 over the source of the modules behind a stage: no version to forget to raise."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for entry in _CODE[stage]:
+        path = package / entry
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.suffix in (".py", ".j2", ".html", ".md"):
+                digest.update(f"{file.relative_to(package).as_posix()}\0".encode())
+                digest.update(file.read_bytes() + b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,164 @@
+"""The Hydra side of a build: one job, or a sweep whose jobs are told as one table."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from asrbuild.compose import run_hydra, to_recipe
+from asrbuild.engine import Built, build
+from asrbuild.errors import AsrbuildError
+from asrbuild.progress import Progress
+
+#: Where the jobs of a sweep leave their records; inherited by every launcher's processes.
+RECORDS = "ASRBUILD_SWEEP_RECORDS"
+_MULTIRUN = ("-m", "--multirun", "hydra.mode=MULTIRUN")
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """One row of a sweep's table. ``status``: ``built``, ``unchanged`` or ``failed``."""
+
+    number: int
+    overrides: tuple[str, ...]
+    status: str
+    name: str
+    version: str
+    bytes: int
+    parity: str
+    transcripts_match: bool
+    seconds: float
+    error: str
+
+
+def build_from_command_line(argv: list[str]) -> int:
+    """Runs ``asrbuild [flags] key=value ...``; the exit code is 0 only when every job succeeded."""
+    if not any(flag in argv for flag in _MULTIRUN):
+        run_hydra(_single_job, argv)
+        return 0
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    records = Path(".asrbuild", "sweeps", f"{stamp}-{secrets.token_hex(3)}").absolute()
+    os.environ[RECORDS] = str(records)
+    try:
+        records.mkdir(parents=True)
+    except OSError as error:
+        raise AsrbuildError(
+            f"the sweep cannot keep its records: {error.strerror}",
+            file=records,
+            fix="run it in a folder you may write to",
+        ) from error
+    start = time.perf_counter()
+    stopped: BaseException | None = None
+    try:
+        run_hydra(_sweep_job, argv)
+    except BaseException as error:
+        stopped = error
+        if not any(records.glob("*.json")):
+            raise
+    jobs = read_records(records)
+    from asrbuild.report.sweep import print_table
+
+    print_table(jobs, time.perf_counter() - start)
+    if stopped is not None:
+        raise stopped
+    failed = [job for job in jobs if job.status == "failed"]
+    return 1 if failed or not jobs else 0
+
+
+def _single_job(config: Any) -> None:
+    recipe = to_recipe(config)
+    _tell(build(recipe, _task_overrides(), Progress()))
+
+
+def _sweep_job(config: Any) -> None:
+    """One job of a sweep: whatever happens to it is a record, so the others go on."""
+    from hydra.core.hydra_config import HydraConfig
+
+    start = time.perf_counter()
+    number = int(HydraConfig.get().job.num)
+    overrides = tuple(_task_overrides())
+    progress = Progress(prefix=f"[{number}] ")
+    progress.line("job", " ".join(overrides))
+    try:
+        built = build(to_recipe(config), overrides, progress)
+    except Exception as error:
+        if not isinstance(error, AsrbuildError) and os.environ.get("ASRBUILD_DEBUG"):
+            raise
+        text = (
+            str(error) if isinstance(error, AsrbuildError) else f"{type(error).__name__}: {error}"
+        )
+        progress.note(f"failed: {text}")
+        seconds = time.perf_counter() - start
+        _write(JobRecord(number, overrides, "failed", "", "", 0, "", False, seconds, text))
+        return
+    receipt = built.receipt
+    _write(
+        JobRecord(
+            number,
+            overrides,
+            "built" if built.stages else "unchanged",
+            receipt.name,
+            receipt.version,
+            receipt.bytes,
+            receipt.parity,
+            receipt.transcripts_match,
+            built.seconds,
+            "",
+        )
+    )
+
+
+def _task_overrides() -> list[str]:
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task)
+
+
+def _write(record: JobRecord) -> None:
+    target = Path(os.environ[RECORDS], f"{record.number:04d}.json")
+    partial = target.with_suffix(".part")
+    partial.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
+    partial.replace(target)
+
+
+def read_records(folder: Path) -> list[JobRecord]:
+    """The records of a sweep's jobs, in job order."""
+    jobs = []
+    for path in sorted(folder.glob("*.json")):
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        jobs.append(JobRecord(**fields | {"overrides": tuple(fields["overrides"])}))
+    return jobs
+
+
+def _tell(built: Built) -> None:
+    """The result of one build, on standard output."""
+    receipt = built.receipt
+    lines = [
+        f"{receipt.name} {receipt.version}",
+        f"  artifact    {built.path}  ({receipt.bytes / 1e6:.1f} MB)",
+        f"  parity      {receipt.parity}",
+    ]
+    for name, words in receipt.transcripts.items():
+        lines.append(f"  {name:<11} {words!r}")
+        expected = receipt.expected.get(name)
+        if expected is not None:
+            lines.append(f"              {_judge(words, expected)}")
+    if not receipt.core_ml_executed:
+        lines.append("  executed    by asrbuild's executor; Core ML itself runs on macOS only")
+    if built.stages:
+        lines.append(f"  done        {', '.join(built.stages)} in {built.seconds:.1f} s")
+    else:
+        lines.append("  done        nothing to do: this recipe is built and published already")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _judge(words: str, expected: str) -> str:
+    if words == expected:
+        return "as spoken, word for word"
+    return f"spoken: {expected!r}"

@@ -1,0 +1,319 @@
+"""What each stage does: inputs in, files in a directory out. Which stages run is the engine's."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from asrbuild import describe as d
+from asrbuild import manifest as m
+from asrbuild.errors import AsrbuildError
+from asrbuild.recipe import Recipe, Steps, record
+from asrbuild.source import Source, load_alphabet, load_weights
+
+GRAPH = "output_graph.pb"
+CASES = "cases.npz"
+REFERENCE = "reference.npz"
+STATE_NODES = "state_nodes.txt"
+VERIFICATION = "verification.json"
+PARITY = "parity.npz"
+#: Files of an artifact that hold facts of one run: they may differ where the version does not.
+VOLATILE = (m.FILE_NAME, PARITY, "report.md")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Directories of the stages that a proof reads."""
+
+    converted: Path
+    cases: Path
+    reference: Path
+
+
+def write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def check_graph(recipe: Recipe, graph: Path) -> None:
+    """Refuses a user's frozen graph that cannot become what the recipe asks for.
+
+    Raises:
+        AsrbuildError: an output is not in it, or a static graph is asked for another length.
+    """
+    from asrbuild.graph.outputs import check_outputs, check_steps
+    from asrbuild.graph.proto import load_graph
+
+    loaded = load_graph(graph)
+    check_outputs(loaded, recipe.coreml.outputs, key="coreml.outputs")
+    wanted: list[int | None] = []
+    for steps in recipe.model.functions.values() or [recipe.model.steps]:
+        wanted += _lengths(steps)
+    check_steps(loaded, wanted, key="model.steps")
+
+
+def _lengths(steps: Steps) -> list[int | None]:
+    if steps.kind == "range":
+        return [None]
+    return list(steps.sizes) if steps.kind == "enumerated" else [steps.default]
+
+
+def export(at: Path, recipe: Recipe, source: Source) -> None:
+    """The frozen graph, as DeepSpeech's own exporter lays it out."""
+    from asrbuild.deepspeech.export import write_frozen_graph
+
+    weights = load_weights(source, recipe)
+    labels = list(load_alphabet(source).labels)
+    write_frozen_graph(weights, d.export_flags(recipe, weights), labels, at / GRAPH)
+
+
+def cases(at: Path, recipe: Recipe, source: Source) -> None:
+    """Features of the verification inputs."""
+    import numpy as np
+
+    from asrbuild.cases import build_cases
+    from asrbuild.speech.audio import read_audio
+
+    settings = d.feature_settings(recipe)
+    recordings = {
+        name: read_audio(path, settings.sample_rate) for name, path in source.recordings.items()
+    }
+    made = build_cases(settings, recordings, recipe.verify.inputs)
+    with (at / CASES).open("wb") as file:
+        np.savez(file, **made)
+
+
+def reference(at: Path, graph: Path, cases: Path) -> None:
+    """What the TensorFlow graph makes of the cases, state after every step included."""
+    from asrbuild.edges import state_nodes
+    from asrbuild.graph.reference import start_reference
+
+    nodes = state_nodes(graph)
+    start_reference(graph, cases / CASES, at / REFERENCE, nodes=nodes).wait()
+    write_text(at / STATE_NODES, "\n".join(nodes) + "\n")
+
+
+def convert(at: Path, recipe: Recipe, source: Source, graph: Path) -> None:
+    """The Core ML package."""
+    request = d.conversion_request(recipe, source)
+    destination = at / d.package_name(recipe)
+    if recipe.coreml.frontend == "tensorflow":
+        from asrbuild.coreml.from_graph import convert_graph
+
+        convert_graph(graph, request, destination)
+        return
+    from asrbuild.coreml.from_weights import convert_weights
+
+    weights = load_weights(source, recipe)
+    convert_weights(weights, request, destination, d.geometry(recipe, weights))
+
+
+def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs) -> None:
+    """Runs the package and compares; only a proof that passes is kept.
+
+    Raises:
+        AsrbuildError: a gate failed; it names each.
+    """
+    from asrbuild.cases import save_reference
+    from asrbuild.parity import gates_from
+    from asrbuild.proof import WordGates, prove
+
+    package = inputs.converted / d.package_name(recipe)
+    manifest = d.describe(recipe, source, package)
+    made, expected = _cases_and_reference(recipe, inputs)
+    coreml, verify = recipe.coreml, recipe.verify
+    gates = gates_from(asdict(verify.thresholds[coreml.precision]), coreml.precision)
+    words = WordGates(verify.require_transcript, verify.max_wer, verify.max_wer_increase)
+    bench = at / "bench"
+    bench.mkdir()
+    (bench / package.name).symlink_to(package.resolve())
+    if source.scorer is not None:
+        (bench / source.scorer.name).symlink_to(source.scorer.resolve())
+    proof = prove(bench, manifest, made, expected, gates, source.texts, words)
+    shutil.rmtree(bench)
+    if not proof.verification.passed:
+        shown = "\n".join(f"    {failure}" for failure in proof.failures[:12])
+        more = len(proof.failures) - 12
+        raise AsrbuildError(
+            f"the package does not do what the TensorFlow graph does, so it is not published:\n"
+            f"{shown}" + (f"\n    and {more} more" if more > 0 else ""),
+            key=f"verify.thresholds.{coreml.precision}",
+            file=package,
+            fix="see where it diverges: asrbuild verify --bisect; or choose another "
+            "coreml.precision, coreml.lstm or coreml.frontend",
+        )
+    save_reference(at / PARITY, made, expected)
+    write_text(at / VERIFICATION, proof.verification.model_dump_json(indent=2) + "\n")
+
+
+def _cases_and_reference(recipe: Recipe, inputs: Inputs) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The cases with their edges, and what TensorFlow makes of each."""
+    import numpy as np
+
+    from asrbuild.cases import edge_lengths
+    from asrbuild.edges import edge_cases, edge_reference
+    from asrbuild.graph.reference import read_reference
+
+    with np.load(inputs.cases / CASES, allow_pickle=False) as stored:
+        made = dict(stored)
+    outputs = read_reference(inputs.reference / REFERENCE)
+    expected: dict[str, Any] = {
+        name: {
+            "logits": output.logits,
+            "new_state_c": output.new_state_c,
+            "new_state_h": output.new_state_h,
+        }
+        for name, output in outputs.items()
+    }
+    if recipe.verify.edge_lengths:
+        lengths: set[int] = set()
+        for steps in recipe.model.functions.values() or [recipe.model.steps]:
+            ranged = steps.kind == "range"
+            lengths |= set(
+                edge_lengths(
+                    recipe.n_steps if ranged else steps.default,
+                    steps.sizes,
+                    steps.lower if ranged else None,
+                    steps.upper if ranged else None,
+                )
+            )
+        edges = edge_cases(made, lengths, recipe.verify.max_steps)
+        cells, hidden = (inputs.reference / STATE_NODES).read_text("utf-8").split()
+        for name, edge in edges.items():
+            expected[name] = edge_reference(outputs["sample"], (cells, hidden), len(edge))
+        made |= edges
+    return made, expected
+
+
+def assemble(
+    staging: Path,
+    recipe: Recipe,
+    source: Source,
+    overrides: Sequence[str],
+    converted: Path,
+    proof: Path,
+) -> m.Manifest:
+    """Fills the staging directory with the artifact and returns its manifest."""
+    from asrbuild.digest import tree_digests
+    from asrbuild.report import write_report
+    from asrbuild.store import content_digest
+
+    package = converted / d.package_name(recipe)
+    manifest = d.describe(recipe, source, package)
+    _copy(package, staging / package.name)
+    settings = d.feature_settings(recipe)
+    samples = d.reference_samples(settings, source)
+    (staging / d.REFERENCE_AUDIO).write_bytes(d.wav_bytes(samples, settings.sample_rate))
+    shutil.copyfile(source.alphabet_file, staging / "alphabet.txt")
+    shutil.copyfile(proof / PARITY, staging / PARITY)
+    if source.scorer is not None:
+        shutil.copyfile(source.scorer, staging / source.scorer.name)
+    digests = tree_digests(staging)
+    files = [
+        m.FileEntry(path=path, role=_role(path), bytes=_size(staging / path), sha256=digest)
+        for path, digest in digests.items()
+    ]
+    verification = m.Verification.model_validate_json((proof / VERIFICATION).read_text("utf-8"))
+    manifest = manifest.model_copy(
+        update={
+            "files": files,
+            "verification": verification,
+            "provenance": _provenance(recipe, source, overrides),
+        }
+    )
+    core = m.content_core(manifest)
+    digest = content_digest({f["path"]: f["sha256"] for f in core["files"]}, core)
+    version = f"{recipe.version}+{digest[:12]}"
+    manifest = manifest.model_copy(
+        update={"version": version, "artifact_id": f"{recipe.name}/{version}"}
+    )
+    write_report(staging, manifest)
+    write_text(staging / m.FILE_NAME, m.to_json(manifest))
+    return manifest
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, copy_function=shutil.copyfile)
+    else:
+        shutil.copyfile(source, target)
+
+
+def _role(path: str) -> Any:
+    known = {"alphabet.txt": "alphabet", d.REFERENCE_AUDIO: "reference_audio", PARITY: "parity"}
+    if path.startswith("model."):
+        return "package"
+    return known.get(path, "scorer")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _provenance(recipe: Recipe, source: Source, overrides: Sequence[str]) -> m.Provenance:
+    import platform
+    from datetime import datetime, timezone
+
+    from asrbuild import __version__
+    from asrbuild.stages import library_version
+
+    libraries = ("coremltools", "tensorflow", "numpy", "protobuf", "soxr", "soundfile")
+    tools = {name: library_version(name) for name in libraries}
+    return m.Provenance(
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        git=_git(),
+        recipe=record(recipe),
+        overrides=list(overrides),
+        sources=[
+            m.SourceFile(role=role, name=role.partition(".")[0], sha256=digest)
+            for role, digest in sorted(source.digests.items())
+        ],
+        tools={"asrbuild": __version__} | tools,
+        parents=[],
+    )
+
+
+def _git() -> m.Git | None:
+    """The repository of the current directory, None where there is none."""
+    import subprocess
+
+    def ask(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", *arguments], capture_output=True, text=True, timeout=10, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = ask("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    status = ask("status", "--porcelain", "--untracked-files=no")
+    return m.Git(commit=commit, dirty=bool(status))
+
+
+def receipt_fields(manifest: m.Manifest, path: Path) -> dict[str, Any]:
+    """What a person is told about a published artifact."""
+    from asrbuild.proof import summary
+
+    verification = manifest.verification
+    words = {t.input: t.package for t in verification.transcripts if "@" not in t.input}
+    expected: Mapping[str, str] = {
+        t.input: t.expected
+        for t in verification.transcripts
+        if t.expected is not None and t.input in words
+    }
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "bytes": sum(f.stat().st_size for f in path.rglob("*") if f.is_file()),
+        "parity": summary(verification),
+        "transcripts": words,
+        "expected": dict(expected),
+        "transcripts_match": all(t.match for t in verification.transcripts),
+        "core_ml_executed": verification.core_ml_executed,
+    }
