@@ -1,14 +1,15 @@
 """What a package is verified on: speech, silence, noise and awkward lengths, as model input.
 
-A case is features (T, 2 * n_context + 1, n_input), float32. Everything is deterministic; only the last
-digits of a feature may differ between processors, so a verification records what it was run on.
+A case is features (T, 2 * n_context + 1, n_input), float32. Everything is deterministic; only the
+last digits of a feature may differ between processors, so a verification records its inputs.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -20,17 +21,31 @@ from asrbuild.speech.mfcc import FeatureSettings, context_windows, mfcc
 INPUTS = ("sample", "second", "silence", "noise", "clipped", "random")
 #: Cases with words in them: they are decoded and their transcripts compared.
 RECORDINGS = ("sample", "second")
+#: Speech to cut edges from; TensorFlow runs it, the package only what is cut from it.
+LONG = "long"
 SEED = 20_210_708
 CLIP_GAIN = 20.0
 _SYNTHETIC_S = 2.0
+
+
+class Stepwise(Protocol):
+    """What TensorFlow made of one case, with the states after every step.
+
+    ``nodes``: the outputs of the graph's ``BlockLSTM``, ``...:1`` for c and ``...:6`` for h, each
+    as a list over the runs of (steps, 1, H); what ``asrbuild.graph.reference`` gives.
+    """
+
+    logits: np.ndarray
+    new_state_c: np.ndarray
+    new_state_h: np.ndarray
+    nodes: Mapping[str, Sequence[np.ndarray]]
 
 
 def build_cases(
     settings: FeatureSettings,
     recordings: Mapping[str, np.ndarray],
     inputs: Iterable[str] = INPUTS,
-    edges: Iterable[int] = (),
-    max_steps: int | None = None,
+    longest: int | None = None,
 ) -> dict[str, np.ndarray]:
     """The cases by name, in a fixed order.
 
@@ -38,12 +53,11 @@ def build_cases(
         settings: how features are made.
         recordings: ``sample``, and ``second`` if there is one: float32 samples in [-1, 1].
         inputs: which of ``INPUTS`` to make.
-        edges: step counts to make of the sample's speech, see ``edge_lengths``.
-        max_steps: the longest edge that is run (``verify.max_steps``); None is no limit.
+        longest: adds ``long``, this many steps of speech to cut edges from, see ``longest_edge``:
+            the sample from its first loud frame on, said again where that is not enough.
 
     Returns:
-        name -> float32 (T, n_window, n_input). An edge is named ``steps_16``; one that was too
-        long says so: ``steps_3000_of_9000``.
+        name -> float32 (T, n_window, n_input).
 
     Raises:
         AsrbuildError: an unknown input, or a recording without a single step.
@@ -68,15 +82,69 @@ def build_cases(
                 fix=f"choose from: {', '.join(INPUTS)}",
             )
         cases[name] = context_windows(frames, settings.n_context)
-    speech = _from_first_speech(sample)
-    for steps in sorted(set(edges)):
+    if longest is not None:
+        frames = np.resize(_from_first_speech(sample), (longest, sample.shape[1]))
+        cases[LONG] = context_windows(frames, settings.n_context)
+    return cases
+
+
+def edge_cases(
+    cases: Mapping[str, np.ndarray], lengths: Iterable[int], max_steps: int | None = None
+) -> dict[str, np.ndarray]:
+    """Speech cut to awkward lengths: the first windows of ``long``, or else of the sample.
+
+    A causal network gives the first n steps of a recording the same outputs whatever follows, so
+    TensorFlow need not run again: see ``edge_reference``.
+
+    Args:
+        cases: what ``build_cases`` made.
+        lengths: step counts, see ``edge_lengths``.
+        max_steps: the longest edge to run (``verify.max_steps``).
+
+    Returns:
+        ``steps_16`` -> float32 (16, n_window, n_input). One longer than ``max_steps`` or than the
+        speech there is, is cut, and its name says so: ``steps_3000_of_9000``.
+    """
+    source = cases[LONG if LONG in cases else "sample"]
+    longest = len(source) if max_steps is None else min(max_steps, len(source))
+    edges: dict[str, np.ndarray] = {}
+    for steps in sorted(set(lengths)):
         if steps < 1:
             raise AsrbuildError(f"an edge length of {steps} steps", key="verify.edge_lengths")
-        kept = steps if max_steps is None else min(steps, max_steps)
-        name = f"steps_{kept}" if kept == steps else f"steps_{kept}_of_{steps}"
-        frames = np.resize(speech, (kept, speech.shape[1]))
-        cases[name] = context_windows(frames, settings.n_context)
-    return cases
+        kept = min(steps, longest)
+        edges[f"steps_{kept}" if kept == steps else f"steps_{kept}_of_{steps}"] = source[:kept]
+    return edges
+
+
+def longest_edge(lengths: Iterable[int], max_steps: int) -> int:
+    """Steps of ``long`` that hold these edges.
+
+    A power of two, so that a sweep over ``n_steps`` shares one run of TensorFlow.
+    """
+    wanted = max(256, *lengths)
+    return min(max_steps, 1 << (wanted - 1).bit_length())
+
+
+def edge_reference(output: Stepwise, edge: np.ndarray) -> dict[str, np.ndarray]:
+    """What TensorFlow gives for an edge, from its run on the whole speech.
+
+    Args:
+        output: of the case the edge was cut from.
+        edge: features (n, n_window, n_input).
+
+    Raises:
+        AsrbuildError: the run has not kept the states after every step.
+    """
+    steps = len(edge)
+    found = {"logits": output.logits[:steps]}
+    if steps == len(output.logits):
+        return found | {"new_state_c": output.new_state_c, "new_state_h": output.new_state_h}
+    for state, suffix in (("new_state_c", ":1"), ("new_state_h", ":6")):
+        runs = [value for name, value in output.nodes.items() if name.endswith(suffix)]
+        if len(runs) != 1:
+            raise AsrbuildError(f"the reference has no {state} after {steps} steps")
+        found[state] = np.concatenate(list(runs[0]))[steps - 1]
+    return found
 
 
 def edge_lengths(
@@ -121,13 +189,18 @@ def save_reference(
 ) -> None:
     """Writes ``parity.npz``: the cases and what the TensorFlow graph made of them.
 
-    ``{case}/frames`` (T, n_input) where the windows are made of neighbouring frames, which is 19
-    times smaller, or else ``{case}/features``; ``{case}/{output}`` for each output.
+    ``{case}/frames`` (T + 2 * n_context, n_input), context on both ends included, where the windows
+    are made of neighbouring frames, which is 19 times smaller; or else ``{case}/features``. And
+    ``{case}/{output}`` for each output.
     """
     arrays: dict[str, np.ndarray] = {}
     for name, features in cases.items():
-        frames = features[:, features.shape[1] // 2]
-        if np.array_equal(context_windows(frames, features.shape[1] // 2), features):
+        if name == LONG:
+            continue
+        n_context = features.shape[1] // 2
+        ends = features[0, :n_context], features[-1, n_context + 1 :]
+        frames = np.concatenate([ends[0], features[:, n_context], ends[1]])
+        if np.array_equal(_windows(frames, n_context), features):
             arrays[f"{name}/frames"] = frames
         else:
             arrays[f"{name}/features"] = features
@@ -153,7 +226,7 @@ def load_reference(
             for key in archive.files:
                 name, part = key.rsplit("/", 1)
                 if part == "frames":
-                    cases[name] = context_windows(archive[key], n_context)
+                    cases[name] = _windows(archive[key], n_context)
                 elif part == "features":
                     cases[name] = archive[key]
                 else:
@@ -169,6 +242,11 @@ def load_reference(
     if not cases or cases.keys() != reference.keys():
         raise AsrbuildError("the recorded reference is incomplete", file=path)
     return cases, reference
+
+
+def _windows(frames: np.ndarray, n_context: int) -> np.ndarray:
+    """(T + 2 * n_context, n_input) to (T, 2 * n_context + 1, n_input), nothing added."""
+    return context_windows(frames, n_context)[n_context : len(frames) - n_context]
 
 
 def _frames(
@@ -204,7 +282,7 @@ def _random_windows(settings: FeatureSettings) -> np.ndarray:
 
 
 def _from_first_speech(frames: np.ndarray) -> np.ndarray:
-    """The sample turned round to start where it is first loud: a short edge is not all silence.
+    """A recording turned round to start where it is first loud: a short edge is not all silence.
 
     Coefficient 0 is the sum of the log bands, so the loudness of a frame.
     """

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from asrbuild.cases import (
     INPUTS,
+    LONG,
     build_cases,
+    edge_cases,
     edge_lengths,
+    edge_reference,
     load_reference,
+    longest_edge,
     save_reference,
     verified_inputs,
 )
@@ -56,8 +61,8 @@ def test_the_inputs_are_what_they_say(recordings):
 
 
 def test_the_same_bytes_every_time(recordings):
-    first = verified_inputs(build_cases(SETTINGS, recordings, edges=[1, 40]))
-    second = verified_inputs(build_cases(SETTINGS, recordings, edges=[40, 1, 1]))
+    first = verified_inputs(build_cases(SETTINGS, recordings, longest=300))
+    second = verified_inputs(build_cases(SETTINGS, recordings, longest=300))
     assert first == second
     assert len({entry.sha256 for entry in first}) == len(first)
     sample = build_cases(SETTINGS, recordings)["sample"]
@@ -65,21 +70,69 @@ def test_the_same_bytes_every_time(recordings):
     assert first[0].steps == len(sample)
 
 
-def test_edges_have_their_length_and_start_in_speech(recordings):
-    cases = build_cases(SETTINGS, recordings, inputs=["sample"], edges=[1, 15, 16, 17, 250])
-    assert [len(cases[f"steps_{n}"]) for n in (1, 15, 16, 17, 250)] == [1, 15, 16, 17, 250]
+def test_edges_are_the_first_steps_of_speech(recordings):
+    cases = build_cases(SETTINGS, recordings, inputs=["sample"], longest=250)
+    edges = edge_cases(cases, [250, 1, 15, 16, 17, 16])
+    assert list(edges) == ["steps_1", "steps_15", "steps_16", "steps_17", "steps_250"]
+    for name, windows in edges.items():
+        assert len(windows) == int(name.split("_")[1])
+        assert np.array_equal(windows, cases[LONG][: len(windows)])
     quiet = cases["sample"][0, 9, 0]
-    assert cases["steps_1"][0, 9, 0] > quiet + 10
+    assert edges["steps_1"][0, 9, 0] > quiet + 10
     # Above the recording's length the speech is said again.
-    said = cases["steps_250"][:, 9]
+    said = edges["steps_250"][:, 9]
     length = len(cases["sample"])
     assert np.array_equal(said[:50], said[length : length + 50])
 
 
-def test_a_length_that_is_cut_short_says_so(recordings):
-    cases = build_cases(SETTINGS, recordings, inputs=["sample"], edges=[50, 9000], max_steps=120)
-    assert list(cases) == ["sample", "steps_50", "steps_120_of_9000"]
-    assert len(cases["steps_120_of_9000"]) == 120
+def test_without_long_speech_edges_come_from_the_sample(recordings):
+    cases = build_cases(SETTINGS, recordings, inputs=["sample"])
+    (edge,) = edge_cases(cases, [7]).values()
+    assert np.array_equal(edge, cases["sample"][:7])
+
+
+@pytest.mark.parametrize(
+    ("max_steps", "names"),
+    [(None, ["steps_50", "steps_120_of_9000"]), (60, ["steps_50", "steps_60_of_9000"])],
+)
+def test_a_length_that_is_cut_short_says_so(recordings, max_steps, names):
+    cases = build_cases(SETTINGS, recordings, inputs=["sample"], longest=120)
+    edges = edge_cases(cases, [50, 9000], max_steps)
+    assert list(edges) == names
+    assert [len(windows) for windows in edges.values()] == [int(n.split("_")[1]) for n in names]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "max_steps", "steps"),
+    [([1, 15, 16, 17], 3000, 256), ([1, 257], 3000, 512), ([1, 9000], 3000, 3000), ([1], 100, 100)],
+)
+def test_long_speech_holds_every_edge_and_is_the_same_for_near_sizes(lengths, max_steps, steps):
+    assert longest_edge(lengths, max_steps) == steps
+
+
+@dataclass
+class Run:
+    logits: np.ndarray
+    new_state_c: np.ndarray
+    new_state_h: np.ndarray
+    nodes: dict[str, list[np.ndarray]]
+
+
+def test_the_reference_of_an_edge_is_the_beginning_of_the_whole_run():
+    rng = np.random.default_rng(0)
+    c, h = rng.random((2, 40, 1, 8))
+    logits = rng.random((40, 29))
+    # A static graph runs in chunks of 16, the last one padded.
+    parts = {":1": np.pad(c, ((0, 8), (0, 0), (0, 0))), ":6": np.pad(h, ((0, 8), (0, 0), (0, 0)))}
+    nodes = {f"lstm{suffix}": list(np.split(value, 3)) for suffix, value in parts.items()}
+    run = Run(logits, c[-1], h[-1], nodes)
+    for steps in (1, 15, 16, 17, 32, 40):
+        found = edge_reference(run, np.zeros((steps, 19, 26)))
+        assert np.array_equal(found["logits"], logits[:steps])
+        assert np.array_equal(found["new_state_c"], c[steps - 1])
+        assert np.array_equal(found["new_state_h"], h[steps - 1])
+    with pytest.raises(AsrbuildError, match="no new_state_c after 3 steps"):
+        edge_reference(Run(logits, c[-1], h[-1], {}), np.zeros((3, 19, 26)))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +155,6 @@ def test_edge_lengths(arguments, expected):
         ({"inputs": ["sample", "music"]}, "unknown verification input 'music'"),
         ({"recordings": {"sample": np.ones(SECONDS, np.float32)}}, "asks for the second recording"),
         ({"recordings": {"sample": np.ones(100, np.float32)}}, "sample recording is too short"),
-        ({"edges": [0]}, "an edge length of 0 steps"),
     ],
 )
 def test_what_cannot_be_made_is_said(recordings, change, message):
@@ -111,8 +163,15 @@ def test_what_cannot_be_made_is_said(recordings, change, message):
         build_cases(**arguments)
 
 
+def test_an_edge_of_no_steps_is_refused(recordings):
+    cases = build_cases(SETTINGS, recordings, inputs=["sample"])
+    with pytest.raises(AsrbuildError, match="an edge length of 0 steps"):
+        edge_cases(cases, [0])
+
+
 def test_the_reference_on_disk_gives_back_the_same_cases(recordings, tmp_path):
-    cases = build_cases(SETTINGS, recordings, edges=[1, 40])
+    cases = build_cases(SETTINGS, recordings, longest=60)
+    cases |= edge_cases(cases, [1, 40])
     rng = np.random.default_rng(0)
     reference = {
         name: {
@@ -124,14 +183,17 @@ def test_the_reference_on_disk_gives_back_the_same_cases(recordings, tmp_path):
     path = tmp_path / "parity.npz"
     save_reference(path, cases, reference)
     found_cases, found = load_reference(path, 9)
-    assert list(found_cases) == list(cases)
+    assert list(found_cases) == [name for name in cases if name != LONG]
     for name, windows in cases.items():
+        if name == LONG:
+            continue
         assert np.array_equal(found_cases[name], windows), name
         for output, value in reference[name].items():
             assert np.array_equal(found[name][output], value), (name, output)
     with np.load(path) as archive:
         # Windows overlap: only what cannot be rebuilt from frames is stored whole.
-        assert archive["sample/frames"].shape == (len(cases["sample"]), 26)
+        assert archive["sample/frames"].shape == (len(cases["sample"]) + 18, 26)
+        assert archive["steps_40/frames"].shape == (40 + 18, 26)
         assert "random/features" in archive.files
     first = path.read_bytes()
     save_reference(path, cases, reference)
