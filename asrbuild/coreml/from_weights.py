@@ -15,6 +15,7 @@ import numpy as np
 
 from asrbuild.coreml.importing import import_coremltools
 from asrbuild.coreml.layout import Layout, lay_out
+from asrbuild.coreml.nn_weights import fast_weights
 from asrbuild.coreml.package import write_neuralnetwork, write_package
 from asrbuild.coreml.request import (
     INPUT_LENGTHS,
@@ -81,7 +82,14 @@ def convert_weights(
             key="n_context",
         )
     types = _types(request)
-    layout = lay_out(weights, request.lstm, types.dense, types.lstm_stored, geometry.relu_clip)
+    layout = lay_out(
+        weights,
+        request.lstm,
+        types.dense,
+        types.lstm_stored,
+        geometry.relu_clip,
+        request.precision,
+    )
     program = _program(layout, request, geometry, types)
     with tempfile.TemporaryDirectory(dir=destination.parent) as scratch:
         spec = _export(program, request, Path(scratch))
@@ -101,9 +109,7 @@ def _types(request: ConversionRequest) -> _Types:
     return _Types(np.float16, np.float16, np.float32, np.float16 if version == 7 else np.float32)
 
 
-def _program(
-    layout: Layout, request: ConversionRequest, geometry: Geometry, types: _Types
-) -> Any:
+def _program(layout: Layout, request: ConversionRequest, geometry: Geometry, types: _Types) -> Any:
     ct = import_coremltools()
     functions = dict(request.functions) or {DEFAULT_FUNCTION: request.steps}
     _forget_names(ct)
@@ -206,7 +212,7 @@ def _input_types(
 
 
 def _export(program: Any, request: ConversionRequest, scratch: Path) -> Any:
-    """Runs coremltools' passes and back end; ``weight.bin`` of an mlprogram lands in ``scratch``."""
+    """Runs coremltools' passes and back end; an mlprogram's ``weight.bin`` lands in ``scratch``."""
     ct = import_coremltools()
     from coremltools.converters.mil.converter import ConverterRegistry, mil_convert_to_proto
 
@@ -218,16 +224,18 @@ def _export(program: Any, request: ConversionRequest, scratch: Path) -> Any:
         # It gathers once, at an index that is never negative.
         dropped.add("common::guard_negative_gather_indices")
     passes.remove_passes(dropped)
+    builder = ct.models.neural_network.NeuralNetworkBuilder
     try:
-        spec, _ = mil_convert_to_proto(
-            program,
-            "milinternal",
-            request.format,
-            ConverterRegistry,
-            main_pipeline=passes,
-            specification_version=specification_version(request),
-            weights_dir=str(scratch),
-        )
+        with fast_weights(builder, half=request.precision == "fp16"):
+            spec, _ = mil_convert_to_proto(
+                program,
+                "milinternal",
+                request.format,
+                ConverterRegistry,
+                main_pipeline=passes,
+                specification_version=specification_version(request),
+                weights_dir=str(scratch),
+            )
     finally:
         _forget_names(ct)
     return spec

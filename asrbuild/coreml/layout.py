@@ -60,6 +60,7 @@ def lay_out(
     dense_dtype: type,
     lstm_dtype: type,
     relu_clip: float,
+    precision: Literal["fp16", "fp32"],
 ) -> Layout:
     """Transposes, reorders the gates and casts.
 
@@ -67,15 +68,17 @@ def lay_out(
         AsrbuildError: a weight does not fit fp16, or is not finite, or an LSTM gate could reach
             the value the native form freezes the cell with.
     """
+    for name, array in weights.named().items():
+        _check_range(array, name, precision)
     dense = {
         layer: (
-            _cast(getattr(weights, f"{layer}_weights"), dense_dtype, f"{layer}/weights").T.copy(),
-            _cast(getattr(weights, f"{layer}_bias"), dense_dtype, f"{layer}/bias"),
+            getattr(weights, f"{layer}_weights").astype(dense_dtype).T.copy(),
+            getattr(weights, f"{layer}_bias").astype(dense_dtype),
         )
         for layer in DENSE_LAYERS
     }
-    kernel = _cast(weights.lstm_kernel, lstm_dtype, "the LSTM kernel")
-    bias = _cast(weights.lstm_bias, lstm_dtype, "the LSTM bias")
+    kernel = weights.lstm_kernel.astype(lstm_dtype, copy=False)
+    bias = weights.lstm_bias.astype(lstm_dtype)
     if lstm == "loop":
         cell: NativeLstm | LoopLstm = LoopLstm(kernel.T.copy(), bias)
     else:
@@ -99,18 +102,17 @@ def _native(kernel: np.ndarray, bias: np.ndarray, hidden: int) -> NativeLstm:
     return NativeLstm(of_input, of_hidden, ordered_bias)
 
 
-def _cast(array: np.ndarray, dtype: type, name: str) -> np.ndarray:
+def _check_range(array: np.ndarray, name: str, precision: str) -> None:
     # min and max also find a NaN, and need no array of booleans.
     low, high = float(np.min(array)), float(np.max(array))
     if not (np.isfinite(low) and np.isfinite(high)):
         raise AsrbuildError(f"{name} has values that are not finite")
-    if dtype is np.float16 and max(-low, high) > FP16_MAX:
+    if precision == "fp16" and max(-low, high) > FP16_MAX:
         raise AsrbuildError(
             f"{name} reaches {max(-low, high):.6g}, above fp16's {FP16_MAX:g}",
             key="coreml.precision",
             fix="use coreml.precision=fp32",
         )
-    return np.ascontiguousarray(array, dtype=dtype)
 
 
 def _check_freeze(weights: AcousticWeights, relu_clip: float) -> None:

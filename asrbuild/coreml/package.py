@@ -40,7 +40,7 @@ def describe(spec: Any, request: ConversionRequest) -> None:
 def write_package(
     spec: Any, weight_file: Path, request: ConversionRequest, destination: Path
 ) -> None:
-    """Writes an ``.mlpackage``: the specification, ``weight_file`` (moved) and ``Manifest.json``."""
+    """Writes an ``.mlpackage``: the specification, ``weight_file`` (moved), ``Manifest.json``."""
     _check_suffix(destination, ".mlpackage")
     describe(spec, request)
     with _beside(destination) as scratch:
