@@ -104,7 +104,7 @@ class Blobs:
                 raise AsrbuildError(
                     f"the package's weights cannot be read: {error}",
                     file=path,
-                    fix="the package is incomplete: build it again, or copy it again as a directory",
+                    fix="the package is incomplete: build it again, or copy all of it again",
                 ) from error
         return self._maps[file_name]
 

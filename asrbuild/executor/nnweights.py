@@ -55,6 +55,11 @@ class NnWeights:
             values = np.zeros(0, np.float32)
         return values if shape is None else _reshape(values, shape)
 
+    def release(self) -> None:
+        """Lets the system drop the mapped pages read so far; they come back when touched."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._data.madvise(mmap.MADV_DONTNEED)
+
     def _bytes(self, number: int) -> np.ndarray:
         start, size = self._payloads[number]
         payload = np.frombuffer(self._data, np.uint8, size, start)

@@ -298,12 +298,13 @@ def _finish(
         if slot in last_use:
             dying[last_use[slot]].add(slot)
     steps = tuple(
-        _step(draft, frozenset(dead)) for draft, dead in zip(drafts, dying, strict=True)
+        make_step(draft, frozenset(dead)) for draft, dead in zip(drafts, dying, strict=True)
     )
     return CompiledBlock(steps, outputs, tuple(draft.place for draft in drafts))
 
 
-def _step(draft: Draft, dead: frozenset[int]) -> Step:
+def make_step(draft: Draft, dead: frozenset[int]) -> Step:
+    """The step of a draft, clearing the slots that die with it."""
     if draft.build is not None:
         return draft.build(dead)
     if draft.owned is not None:

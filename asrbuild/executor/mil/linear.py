@@ -70,7 +70,8 @@ def scaled_dot_product_attention(
     query: np.ndarray, key: np.ndarray, value: np.ndarray, attn_mask: np.ndarray | None = None
 ) -> np.ndarray:
     """``softmax(query @ key.T / sqrt(E) + mask) @ value``: ``tensor<[B, *, L, E], T>``,
-    ``tensor<[B, *, S, E], T>``, ``tensor<[B, *, S, EV], T>`` and a mask, bool (what to see) or added.
+    ``tensor<[B, *, S, E], T>``, ``tensor<[B, *, S, EV], T>``, and a mask: bool (what to see), or
+    added.
     """
     scores = np.matmul(query, np.swapaxes(key, -1, -2)) / np.float32(math.sqrt(query.shape[-1]))
     if attn_mask is not None:

@@ -126,8 +126,8 @@ def lstm(
     """``x <s, b, I>, initial_h <b, D * H>, initial_c <b, D * H> -> <s or 1, b, D * H>, h, c``.
 
     Weights ``<4H, I>`` and ``<4H, H>``, gates input, forget, output, cell; peepholes ``<3H>``,
-    input, forget, output. ``D`` is 2 when bidirectional; h and c then hold forward, backward. Of the
-    sequence without ``output_sequence`` the final step remains.
+    input, forget, output. ``D`` is 2 when bidirectional; h and c then hold forward, backward.
+    Without ``output_sequence`` only the final step remains.
     """
     dtype = x.dtype
     hidden = weight_hh.shape[1]

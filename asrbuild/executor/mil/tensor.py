@@ -11,6 +11,7 @@ import numpy as np
 
 from asrbuild.executor.registry import mil_op
 
+_ZERO = np.float32(0.0)
 
 @mil_op("shape")
 def shape(x: np.ndarray, output_dtype: str = "int32") -> np.ndarray:
@@ -19,14 +20,14 @@ def shape(x: np.ndarray, output_dtype: str = "int32") -> np.ndarray:
 
 
 @mil_op("fill")
-def fill(shape: np.ndarray, value: Any = np.float32(0.0)) -> np.ndarray:
+def fill(shape: np.ndarray, value: Any = _ZERO) -> np.ndarray:
     """``tensor<[K], i32>, T -> tensor<shape, T>``."""
     value = np.asarray(value)
     return np.full([int(size) for size in shape], value, value.dtype)
 
 
 @mil_op("fill_like")
-def fill_like(ref_tensor: np.ndarray, value: Any = np.float32(0.0)) -> np.ndarray:
+def fill_like(ref_tensor: np.ndarray, value: Any = _ZERO) -> np.ndarray:
     """``tensor<*, T>, U -> tensor<same shape, U>``."""
     value = np.asarray(value)
     return np.full(ref_tensor.shape, value, value.dtype)

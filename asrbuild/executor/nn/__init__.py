@@ -1,1 +1,19 @@
-"""Neural network layers; importing this package registers them."""
+"""Neural network layers; importing this package registers them all.
+
+A layer's function takes the ``NeuralNetworkLayer`` message and the weights, and returns what runs:
+a function from input arrays to the output array, or the list of them. Source: the layers' comments
+in Core ML's ``NeuralNetwork.proto``, and coremltools' ``NeuralNetworkBuilder``, by layer name.
+"""
+
+from __future__ import annotations
+
+from asrbuild.executor.nn import (  # noqa: F401 - imported to register
+    activation,
+    control,
+    elementwise,
+    indexing,
+    linear,
+    movement,
+    recurrent,
+    reduction,
+)
