@@ -147,7 +147,7 @@ def run_stage(
         with locks.hold(lock, waiting=waiting, doing=doing) as held:
             if hit := _usable(cache_root, path, key.stage, notify, verify=verify):
                 break
-            for leftover in _leftovers(cache_root, key.stage, print_):
+            for leftover in (cache_root / BUILDING).glob(f"{key.stage}-{print_}.*"):
                 _discard(leftover)
             try:
                 _build_entry(cache_root, key, print_, build)
@@ -287,18 +287,20 @@ def _lock_path(cache_root: Path, stage: str, print_: str) -> Path:
     return cache_root / LOCKS / f"{stage}-{print_}.lock"
 
 
-def _leftovers(cache_root: Path, stage: str, print_: str) -> list[Path]:
-    return list((cache_root / BUILDING).glob(f"{stage}-{print_}.*"))
-
-
 def sweep(cache_root: Path) -> int:
     """Removes what killed builds left behind and returns how many; live builds are let be."""
     removed = 0
-    for leftover in list((cache_root / BUILDING).glob("*.*")):
-        with locks.try_hold(cache_root / LOCKS / f"{leftover.stem}.lock") as dead:
+    # A build is killed with a lock and a directory, or before it made the second of them.
+    traces = [*(cache_root / BUILDING).glob("*.*"), *(cache_root / LOCKS).glob("[!.]*")]
+    for entry in sorted({trace.name.split(".")[0] for trace in traces}):
+        with locks.try_hold(cache_root / LOCKS / f"{entry}.lock") as dead:
             if dead:
-                _discard(leftover)
-                removed += 1
+                for leftover in (cache_root / BUILDING).glob(f"{entry}.*"):
+                    _discard(leftover)
+                    removed += 1
+                # What filelock leaves when it is killed while taking a dead owner's lease.
+                for leftover in (cache_root / LOCKS).glob(f"{entry}.lease.*"):
+                    leftover.unlink(missing_ok=True)
     return removed
 
 

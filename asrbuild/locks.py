@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from filelock import FileLock, SoftFileLease
 
 LEASE_SECONDS = 60.0
-# Leftovers nobody asks for again are swept after this long without a touch, by the file system's
-# own clock on both sides of the comparison.
-ABANDONED_SECONDS = 24 * 3600.0
+# Leftovers of another machine that nobody asks for again are swept after this long in silence.
+ABANDONED_SECONDS = 3600.0
 _POLL_SECONDS = 0.05
+_GRACE_SECONDS = 3 * _POLL_SECONDS
 _NO_FLOCK = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
@@ -77,7 +77,7 @@ def _take(path: Path, stack: ExitStack, waiting: Callable[[str], None] | None) -
     local = FileLock(path)
     lease = SoftFileLease(lease_path, lease_duration=LEASE_SECONDS)
     try:
-        _acquire(local, lease_path, waiting)
+        _acquire(local, lease_path, waiting, 0.0 if waiting is None else _GRACE_SECONDS)
         stack.callback(_release_local, local, path)
     except OSError as error:
         # A shared folder without kernel locks: the lease alone keeps order there.
@@ -85,8 +85,8 @@ def _take(path: Path, stack: ExitStack, waiting: Callable[[str], None] | None) -
             raise
     if waiting is None and _abandoned(lease_path):
         lease_path.unlink(missing_ok=True)
-    _acquire(lease, lease_path, waiting, grace=2 * _POLL_SECONDS)
-    stack.callback(_release_lease, lease)
+    _acquire(lease, lease_path, waiting)
+    stack.callback(_release_lease, lease, lease_path)
     return Held(lost=lambda: lease.compromise is not None)
 
 
@@ -94,13 +94,13 @@ def _acquire(
     lock: FileLock | SoftFileLease,
     lease_path: Path,
     waiting: Callable[[str], None] | None,
-    *,
-    grace: float = 0.0,
+    grace: float = _GRACE_SECONDS,
 ) -> None:
     from filelock import Timeout
 
     try:
-        # Long enough for a lease to notice a dead owner and take over, too short to be felt.
+        # Long enough for a lease to notice a dead owner and take over, and for a sweep to pass by;
+        # too short to be felt.
         lock.acquire(timeout=grace, poll_interval=_POLL_SECONDS)
     except Timeout:
         if waiting is None:
@@ -116,9 +116,10 @@ def _release_local(lock: FileLock, path: Path) -> None:
     lock.release()
 
 
-def _release_lease(lease: SoftFileLease) -> None:
+def _release_lease(lease: SoftFileLease, lease_path: Path) -> None:
     # The folder may be gone (`rm -r` of the cache during a build); the lock is gone with it.
     with suppress(OSError):
+        lease_path.with_suffix(".seen").unlink(missing_ok=True)
         lease.release()
 
 
@@ -135,13 +136,22 @@ def _owner(lease: Path) -> str:
 
 
 def _abandoned(lease: Path) -> bool:
-    """Whether a lease went untouched for a day, by its file system's clock and not by ours."""
+    """Whether nobody touched a lease since a sweep saw it an hour ago or more.
+
+    The sweep notes what it saw in a file, for the next process to compare. That file's age is
+    taken by the clock that stamps both it and a fresh file, never by the owner's.
+    """
+    seen = lease.with_suffix(".seen")
     probe = lease.with_name(f".clock-{secrets.token_hex(6)}")
     try:
+        state = f"{os.stat(lease).st_mtime_ns}\n{lease.read_text(errors='replace')}"
+        if not seen.exists() or seen.read_text(errors="replace") != state:
+            seen.write_text(state)
+            return False
         probe.touch(exist_ok=False)
         try:
-            return os.stat(probe).st_mtime - os.stat(lease).st_mtime > ABANDONED_SECONDS
+            return os.stat(probe).st_mtime - os.stat(seen).st_mtime > ABANDONED_SECONDS
         finally:
             probe.unlink(missing_ok=True)
     except OSError:
-        return False
+        return False  # the lease was released, or the folder takes no notes: nothing is known
