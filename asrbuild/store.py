@@ -305,8 +305,17 @@ def _names(artifacts: list[Artifact]) -> str:
     return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown
 
 
-def verify_files(artifact_dir: Path) -> list[Problem]:
-    """Reads every file and compares it with ``SHA256SUMS``; an empty list is a whole artifact."""
+def is_published(artifact_dir: Path, cache_root: Path | None = None) -> bool:
+    """Whether the artifact is there and whole, so that building it again would be no work."""
+    return artifact_dir.is_dir() and not verify_files(artifact_dir, cache_root)
+
+
+def verify_files(artifact_dir: Path, cache_root: Path | None = None) -> list[Problem]:
+    """Compares every file with ``SHA256SUMS``; an empty list is a whole artifact.
+
+    Every byte is read. With a ``cache_root``, a large file that the file system says is unchanged
+    since it was last read is not read again; see :func:`asrbuild.digest.file_digest`.
+    """
     with disk_errors("verifying an artifact", artifact_dir):
         sums = _read_sums(artifact_dir)
         if sums is None:
@@ -320,7 +329,7 @@ def verify_files(artifact_dir: Path) -> list[Problem]:
         problems += [
             Problem(path, "changed")
             for path, digest in sums.items()
-            if path in present and file_digest(artifact_dir / path) != digest
+            if path in present and file_digest(artifact_dir / path, cache_root) != digest
         ]
     return sorted(problems, key=lambda problem: problem.path)
 

@@ -277,3 +277,15 @@ def test_links_are_not_published(tmp_path: Path) -> None:
         with pytest.raises(AsrbuildError, match="is a link or a device"):
             store.publish(tmp_path, "a", directory, "1")
     assert store.list_artifacts(tmp_path) == []
+
+
+@pytest.mark.parametrize("with_memo", [False, True])
+def test_is_published_only_while_whole(tmp_path: Path, with_memo: bool) -> None:
+    cache_root = tmp_path / "cache" if with_memo else None
+    root = tmp_path / "artifacts"
+    assert not store.is_published(root / "dynamic" / "1+abc", cache_root)
+    path = publish(root, weights=b"1" * 500_000)
+    assert store.is_published(path, cache_root)
+    assert store.is_published(path, cache_root)
+    tamper(path / "package" / "Data" / "weight.bin", b"2" * 500_000)
+    assert not store.is_published(path, cache_root)
