@@ -45,13 +45,16 @@ _VALUE_FIELDS = {
     5: (np.dtype("<f4"), FIXED32),
     6: (np.dtype("<f8"), FIXED64),
     7: (None, VARINT),
+    9: (np.dtype("<f4"), FIXED32),  # complex64: real and imaginary parts in turn
     10: (None, VARINT),
     11: (None, VARINT),
+    12: (np.dtype("<f8"), FIXED64),  # complex128
     13: (None, VARINT),
     16: (None, VARINT),
     17: (None, VARINT),
 }
-_STRING_VALUES, _HALF_VALUES = 8, 13
+_STRING_VALUES = 8
+_VERSION_NUMBER = 3
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,9 @@ class Tensor:
         given = np.asarray(self.values)
         if self.dtype.numpy == np.float16:
             given = given.astype(np.uint16).view(np.float16)
+        elif self.dtype.numpy.kind == "c":
+            parts = np.float32 if self.dtype.numpy == np.complex64 else np.float64
+            given = given.astype(parts).view(self.dtype.numpy)
         if len(given) > count:
             raise WireError(f"{len(given)} values for {list(self.shape)}")
         filled = np.zeros(count, self.dtype.numpy)
@@ -326,6 +332,8 @@ def _read_tensor(data: memoryview) -> Tensor:
                 values += wire.read_packed(value, kind)
             elif kind in (BYTES, single):
                 values += np.frombuffer(value, element).tolist()
+        elif number != _VERSION_NUMBER:
+            raise WireError(f"a constant with values of a kind not supported (field {number})")
     if shape.dims is None or None in shape.dims:
         raise WireError("a constant of unknown shape")
     return Tensor(dtype, shape.dims, content, tuple(values))

@@ -20,7 +20,7 @@ import numpy as np
 from asrbuild.errors import AsrbuildError
 from asrbuild.graph.proto import DType, Graph, Node, Shape, Tensor, graph_pieces
 
-_LARGE = 64 * 1024  # bytes from which a constant is held as a variable
+_LARGE = 4096  # bytes from which a constant is held as a variable
 
 
 class GraphSession:

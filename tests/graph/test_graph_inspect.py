@@ -1,0 +1,191 @@
+"""Shapes against TensorFlow's own inference, the summary, and the checks of what is asked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from asrbuild.commands.inspect_graph import inspect_graph as command
+from asrbuild.errors import AsrbuildError
+from asrbuild.graph.inspect import inspect_graph, read_metadata
+from asrbuild.graph.outputs import (
+    check_input_shape,
+    check_outputs,
+    check_steps,
+    graph_steps,
+    placeholder_shape,
+)
+from asrbuild.graph.proto import Graph, Node, constant, load_graph
+from asrbuild.graph.shapes import infer_shapes
+
+
+@pytest.mark.parametrize(
+    "flags", [{"n_steps": 16}, {"n_steps": -1}, {"n_steps": 5, "batch_size": 3}]
+)
+def test_every_shape_is_tensorflows(tf, export, flags):
+    path = export(**flags)
+    ours = infer_shapes(load_graph(path))
+    with tf.Graph().as_default() as graph:
+        definition = tf.compat.v1.GraphDef.FromString(path.read_bytes())
+        tf.compat.v1.import_graph_def(definition, name="")
+    assert len(ours) == len(definition.node)
+    for name, shape in ours.items():
+        theirs = graph.get_tensor_by_name(f"{name}:0").shape
+        assert shape.dims == tuple(theirs.as_list()), name
+
+
+def test_other_networks_get_a_shape_or_unknown_never_a_wrong_one(tf):
+    v1 = tf.compat.v1
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [2, None, 4], "x")
+        y = tf.squeeze(tf.concat([x, x], axis=2)[:, :1], axis=1)
+        y = tf.matmul(y, np.ones((3, 8), np.float32), transpose_b=True)
+        y = tf.reduce_mean(tf.tanh(y) + 1.0, axis=-1, keepdims=True)
+        tf.reshape(x, tf.stack([tf.shape(x)[0] * 1, -1]), name="flat")
+        tf.nn.top_k(y, name="top")
+        tf.transpose(tf.ones([2, 3, 4]), [2, 0, 1])
+        tf.tile(y, [1, 5], name="wide")
+        tf.range(2, 11, 3)
+        tf.unique(tf.constant([1, 1, 2]))
+    path_shapes = infer_shapes(_as_graph(graph))
+    unknown = 0
+    for name, shape in path_shapes.items():
+        theirs = graph.get_tensor_by_name(f"{name}:0").shape
+        if shape.dims is None or theirs.rank is None:
+            unknown += 1
+            continue
+        assert len(shape.dims) == theirs.rank, name
+        for have, truth in zip(shape.dims, theirs.as_list(), strict=True):
+            assert have is None or truth is None or have == truth, name
+    assert unknown < len(path_shapes) / 3
+    assert path_shapes["top"].dims is None
+
+
+def _as_graph(graph) -> Graph:
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "g.pb")
+        path.write_bytes(graph.as_graph_def().SerializeToString())
+        return load_graph(path)
+
+
+def test_loops_and_wrong_order_end():
+    nodes = (
+        Node("late", "Identity", ("early",)),
+        Node("early", "Const", (), {"value": constant(np.zeros((2, 3), np.float32))}),
+        Node("a", "Identity", ("b",)),
+        Node("b", "Identity", ("a",)),
+    )
+    shapes = infer_shapes(Graph(nodes))
+    assert shapes["late"].dims == (2, 3)
+    assert shapes["a"].dims is None
+
+
+def test_long_chain_does_not_recurse():
+    nodes = [Node(f"n{i}", "Identity", (f"n{i + 1}",)) for i in range(5000)]
+    nodes.append(Node("n5000", "Const", (), {"value": constant(np.zeros(4, np.float32))}))
+    assert infer_shapes(Graph(tuple(nodes)))["n0"].dims == (4,)
+
+
+def test_summary(export):
+    summary = inspect_graph(export(-1, export_language="en"))
+    assert [(port.name, port.dtype, port.shape) for port in summary.inputs] == [
+        ("input_samples", "float32", (512,)),
+        ("input_node", "float32", (1, None, 19, 26)),
+        ("input_lengths", "int32", (1,)),
+        ("previous_state_c", "float32", (1, 32)),
+        ("previous_state_h", "float32", (1, 32)),
+    ]
+    assert [(port.name, port.dtype, port.shape) for port in summary.outputs] == [
+        ("mfccs", "float32", (1, 26)),
+        ("logits", "float32", (None, 1, 29)),
+        ("new_state_c", "float32", (1, 32)),
+        ("new_state_h", "float32", (1, 32)),
+    ]
+    assert summary.ops["BlockLSTM"] == 1
+    assert summary.ops["MatMul"] == 5
+    hidden = 32
+    dense = 494 * hidden + 3 * hidden**2 + hidden * 29 + 4 * hidden + 29
+    zeros = hidden  # the unused peepholes are in the file too
+    assert summary.parameters == dense + 8 * hidden**2 + 4 * hidden + zeros
+
+
+def run_command(*arguments: str):
+    app = typer.Typer()
+    app.command()(command)
+    return CliRunner().invoke(app, arguments)
+
+
+def test_command_as_table_and_json(export):
+    path = export(16)
+    table = run_command(str(path))
+    assert table.exit_code == 0
+    for text in ("[1, 16, 19, 26]", "[16, 1, 29]", "28 labels", "32 ms", "BlockLSTM"):
+        assert text in table.output, text
+    data = json.loads(run_command(str(path), "--json").output)
+    assert data["inputs"][1] == {
+        "name": "input_node",
+        "op": "Placeholder",
+        "dtype": "float32",
+        "shape": [1, 16, 19, 26],
+    }
+    assert data["nbytes"] == path.stat().st_size
+
+
+def test_command_imports_no_tensorflow(export):
+    script = (
+        "import sys; from asrbuild.graph.inspect import inspect_graph;"
+        f"inspect_graph({str(export(16))!r});"
+        "assert not {'tensorflow', 'coremltools', 'google.protobuf'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_damaged_metadata():
+    for value in (np.zeros(0, np.int32), np.array([b"\x05\x00\x01"], object)):
+        node = Node("metadata_alphabet", "Const", (), {"value": constant(value)})
+        with pytest.raises(AsrbuildError, match="metadata node metadata_alphabet is damaged"):
+            read_metadata(Graph((node,)))
+
+
+def test_outputs_that_are_not_there(export):
+    graph = load_graph(export(16))
+    check_outputs(graph, ["logits", "new_state_c", f"{'Minimum_2'}:0"])
+    with pytest.raises(AsrbuildError) as error:
+        check_outputs(graph, ["logits", "logit", "state"])
+    assert error.value.message == "the graph has no output logit, state"
+    assert error.value.fix == "its outputs are: mfccs, logits, new_state_c, new_state_h"
+
+
+def test_static_graph_takes_no_other_steps(export):
+    graph = load_graph(export(16))
+    assert graph_steps(graph) == 16
+    check_steps(graph, [16])
+    with pytest.raises(AsrbuildError, match=r"^the graph is static at 16 steps, asked 32") as error:
+        check_steps(graph, [16, 32])
+    assert "n_steps=-1" in error.value.fix
+    with pytest.raises(AsrbuildError, match="static at 16 steps, asked any number"):
+        check_steps(graph, [None])
+    with pytest.raises(AsrbuildError, match="static at 32 in dimension 1 of previous_state_c"):
+        check_input_shape(graph, "previous_state_c", (1, 64))
+    with pytest.raises(AsrbuildError, match="has 4 dimensions, asked 2"):
+        check_input_shape(graph, "input_node", (1, 16))
+    dynamic = load_graph(export(-1))
+    assert graph_steps(dynamic) is None
+    check_steps(dynamic, [1, 16, 500, None])
+
+
+def test_inputs_that_are_not_there(export):
+    with pytest.raises(AsrbuildError, match="no input input_mode") as error:
+        placeholder_shape(load_graph(export(16)), "input_mode")
+    assert "input_node" in error.value.fix
+    with pytest.raises(AsrbuildError, match="has no declared shape"):
+        placeholder_shape(Graph((Node("x", "Placeholder"),)), "x")

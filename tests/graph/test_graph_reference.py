@@ -1,0 +1,146 @@
+"""The reference process: equal to TensorFlow's own session, chunked or not; its errors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from asrbuild.errors import AsrbuildError
+from asrbuild.graph.reference import read_reference, run_cases, run_reference, start_reference
+
+HIDDEN = 32
+LENGTHS = range(1, 101)
+
+
+def features(steps: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((steps, 19, 26)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def both(export):
+    """Every length from 0 to 100, in chunks of 16 and in one shot, each in a process of its own."""
+    cases = {f"{steps}": features(steps, steps) for steps in [0, *LENGTHS]}
+    return (
+        run_reference(export(16), cases, nodes=["Minimum_2"]),
+        run_reference(export(-1), cases, nodes=["Minimum_2"]),
+        cases,
+    )
+
+
+@pytest.mark.parametrize("steps", LENGTHS)
+def test_chunked_is_one_shot(both, steps):
+    chunked, one_shot = both[0][str(steps)], both[1][str(steps)]
+    assert chunked.logits.shape == (steps, 29)
+    np.testing.assert_allclose(chunked.logits, one_shot.logits, atol=1e-6)
+    np.testing.assert_allclose(chunked.new_state_c, one_shot.new_state_c, atol=1e-5)
+    np.testing.assert_allclose(chunked.new_state_h, one_shot.new_state_h, atol=1e-5)
+
+
+def test_no_steps_change_nothing(both):
+    for run in both[:2]:
+        assert run["0"].logits.shape == (0, 29)
+        assert not run["0"].new_state_c.any()
+        assert not run["0"].nodes
+
+
+def test_nodes_of_every_run(both):
+    chunked, one_shot = both[0]["33"].nodes["Minimum_2"], both[1]["33"].nodes["Minimum_2"]
+    assert [value.shape for value in chunked] == [(16, HIDDEN)] * 3
+    assert [value.shape for value in one_shot] == [(33, HIDDEN)]
+    np.testing.assert_allclose(np.concatenate(chunked)[:33], one_shot[0], atol=1e-5)
+
+
+def test_it_is_what_tensorflow_says(tf, export, both):
+    """The process takes short cuts (parts of TensorFlow, weights as variables): here are none."""
+    definition = tf.compat.v1.GraphDef.FromString(export(-1).read_bytes())
+    with tf.Graph().as_default() as graph:
+        tf.compat.v1.import_graph_def(definition, name="")
+    with tf.compat.v1.Session(graph=graph) as session:
+        logits, c, h = session.run(
+            ["logits:0", "new_state_c:0", "new_state_h:0"],
+            {
+                "input_node:0": both[2]["57"][None],
+                "input_lengths:0": [57],
+                "previous_state_c:0": np.zeros((1, HIDDEN)),
+                "previous_state_h:0": np.zeros((1, HIDDEN)),
+            },
+        )
+    ours = both[1]["57"]
+    np.testing.assert_allclose(ours.logits, logits[:, 0], atol=1e-6)
+    np.testing.assert_allclose(ours.new_state_c, c, atol=1e-5)
+    np.testing.assert_allclose(ours.new_state_h, h, atol=1e-5)
+    assert np.abs(ours.logits - 1 / 29).max() > 0.02  # not a comparison of nothing with nothing
+
+
+def test_in_this_process_it_is_the_same(tf, export, both):
+    arrays = run_cases(export(16), {"40": both[2]["40"]})
+    assert np.array_equal(arrays["40/logits"], both[0]["40"].logits)
+
+
+def test_case_names_with_slashes(export, tmp_path):
+    np.savez(tmp_path / "in.npz", **{"a/b/logits": features(3)})
+    run = start_reference(export(16), tmp_path / "in.npz", tmp_path / "out.npz")
+    assert list(read_reference(run.wait(60))) == ["a/b/logits"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.npz", "out.npz"]
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        (np.zeros((3, 19, 25), np.float32), r"case x has shape \(3, 19, 25\), expected"),
+        (np.zeros((3, 494), np.float32), r"case x has shape \(3, 494\), expected \(T, 19, 26\)"),
+    ],
+)
+def test_wrong_features(export, case, message):
+    with pytest.raises(AsrbuildError, match=message):
+        run_reference(export(16), {"x": case})
+
+
+def test_wrong_graphs(export, tmp_path):
+    cases = {"x": features(2)}
+    with pytest.raises(AsrbuildError, match="cannot read the graph") as error:
+        run_reference(tmp_path / "none.pb", cases)
+    assert error.value.file == str(tmp_path / "none.pb")
+    with pytest.raises(AsrbuildError, match="no output Minimum_9"):
+        run_reference(export(16), cases, nodes=["Minimum_9"])
+    with pytest.raises(AsrbuildError, match="one utterance at a time, the graph takes 2"):
+        run_reference(export(16, batch_size=2), cases)
+    (tmp_path / "cut.pb").write_bytes(export(16).read_bytes()[:5000])
+    with pytest.raises(AsrbuildError, match="not a whole TensorFlow GraphDef"):
+        run_reference(tmp_path / "cut.pb", cases)
+
+
+def test_wrong_cases_file(export, tmp_path):
+    (tmp_path / "in.npz").write_bytes(b"not a zip")
+    with pytest.raises(AsrbuildError, match="cannot read the cases"):
+        start_reference(export(16), tmp_path / "in.npz", tmp_path / "out.npz").wait(60)
+
+
+def test_death_is_reported_and_leaves_nothing(export, tmp_path):
+    np.savez(tmp_path / "in.npz", x=features(2))
+    run = start_reference(export(16), tmp_path / "in.npz", tmp_path / "out.npz")
+    os.kill(run.process.pid, signal.SIGKILL)
+    with pytest.raises(AsrbuildError, match="ended with signal 9"):
+        run.wait(60)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.npz"]
+
+
+def test_patience_ends(export, tmp_path):
+    np.savez(tmp_path / "in.npz", x=features(2))
+    run = start_reference(export(16), tmp_path / "in.npz", tmp_path / "out.npz")
+    with pytest.raises(AsrbuildError, match=r"did not finish in 0.01 s"):
+        run.wait(0.01)
+    assert run.process.poll() is not None
+
+
+def test_starting_it_imports_no_tensorflow():
+    script = (
+        "import sys, asrbuild.graph.reference;"
+        "assert not {'tensorflow', 'coremltools'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
