@@ -86,12 +86,23 @@ def run_hydra(task: Callable[[Any], Any], argv: list[str]) -> None:
     import hydra
 
     register_schema()
+    failed: list[Exception] = []
+
+    def guarded(config: Any) -> None:
+        # Kept and raised after Hydra is done: Hydra would print a message of its own about it.
+        try:
+            task(config)
+        except Exception as error:
+            failed.append(error)
+
     asked_for_traceback = debugging()
     # With this set Hydra raises what went wrong instead of printing it and leaving.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = ["asrbuild", *argv]
     try:
-        hydra.main(config_path=str(conf_dir()), config_name=CONFIG_NAME, version_base="1.3")(task)()
+        hydra.main(config_path=str(conf_dir()), config_name=CONFIG_NAME, version_base="1.3")(
+            guarded
+        )()
     except (AsrbuildError, KeyboardInterrupt, SystemExit):
         raise
     except Exception as error:
@@ -101,6 +112,8 @@ def run_hydra(task: Callable[[Any], Any], argv: list[str]) -> None:
     finally:
         if not asked_for_traceback:
             os.environ.pop("HYDRA_FULL_ERROR", None)
+    if failed:
+        raise failed[0]
 
 
 def debugging() -> bool:

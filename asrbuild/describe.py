@@ -169,7 +169,7 @@ def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
 
     spec = open_package(package).spec
     settings = feature_settings(recipe)
-    functions = _functions(spec)
+    functions = _functions(spec, load_alphabet(source).size + 1)
     default = spec.description.defaultFunctionName or functions[0].name
     main = next(function for function in functions if function.name == default)
     return m.Manifest(
@@ -213,15 +213,15 @@ def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
     )  # fmt: skip
 
 
-def _functions(spec: Any) -> list[m.Function]:
+def _functions(spec: Any, n_output: int) -> list[m.Function]:
     described = list(spec.description.functions)
     if not described:
-        return [_function("main", spec.description)]
-    return [_function(function.name, function) for function in described]
+        return [_function("main", spec.description, n_output)]
+    return [_function(function.name, function, n_output) for function in described]
 
 
-def _function(name: str, description: Any) -> m.Function:
-    from asrbuild.executor.signature import Fixed, read_features
+def _function(name: str, description: Any, n_output: int) -> m.Function:
+    from asrbuild.executor.signature import read_features
 
     inputs = [_tensor(f) for f in read_features(description.input).values()]
     steps = next((t.shape[1] for t in inputs if t.name == "input_node"), None)
@@ -230,15 +230,10 @@ def _function(name: str, description: Any) -> m.Function:
         tensor = _tensor(feature)
         # Core ML declares no size for an output whose length follows the input's.
         if tensor.name == "logits" and steps is not None:
-            classes = feature.shape.shape[-1] if isinstance(feature.shape, Fixed) else None
-            tensor = tensor.model_copy(update={"shape": _logits_axes(steps, classes, tensor)})
+            axes = [steps, _axis("batch", 1), _axis("class", n_output)]
+            tensor = tensor.model_copy(update={"shape": axes})
         outputs.append(tensor)
     return m.Function(name=name, inputs=inputs, outputs=outputs)
-
-
-def _logits_axes(steps: m.Axis, classes: int | None, tensor: m.Tensor) -> list[m.Axis]:
-    last = [_axis("class", classes)] if classes is not None else tensor.shape[-1:]
-    return [steps, _axis("batch", 1), *last]
 
 
 def _axis(name: str, size: int) -> m.Axis:

@@ -14,7 +14,9 @@ from asrbuild.speech.alphabet import Alphabet, read_alphabet
 
 @dataclass(frozen=True)
 class Source:
-    """Every file a build reads. ``digests``: label -> SHA-256, the labels name roles, not paths.
+    """Every file a build reads: ``files`` and their SHA-256 ``digests`` by label.
+
+    Labels name roles, so that moving a file changes no fingerprint.
 
     ``checkpoint`` is a prefix (``<prefix>.index`` exists), ``graph`` a frozen graph; one is set.
     ``texts``: recording -> what is said in it, for those where somebody wrote it down.
@@ -26,6 +28,7 @@ class Source:
     recordings: dict[str, Path]
     texts: dict[str, str]
     scorer: Path | None
+    files: dict[str, Path]
     digests: dict[str, str]
 
     def weights_digests(self) -> dict[str, str]:
@@ -76,7 +79,7 @@ def locate(recipe: Recipe, cache_root: Path) -> Source:
     if recipe.decoder.scorer_path is not None:
         scorer = files["scorer"] = _existing(recipe.decoder.scorer_path, "decoder.scorer_path")
     digests = {label: file_digest(path, cache_root) for label, path in files.items()}
-    return Source(checkpoint, graph, alphabet_file, recordings, texts, scorer, digests)
+    return Source(checkpoint, graph, alphabet_file, recordings, texts, scorer, files, digests)
 
 
 def _existing(path: str | None, key: str) -> Path:

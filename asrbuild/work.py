@@ -268,8 +268,8 @@ def _provenance(recipe: Recipe, source: Source, overrides: Sequence[str]) -> m.P
         recipe=record(recipe),
         overrides=list(overrides),
         sources=[
-            m.SourceFile(role=role, name=role.partition(".")[0], sha256=digest)
-            for role, digest in sorted(source.digests.items())
+            m.SourceFile(role=role, name=path.name, sha256=source.digests[role])
+            for role, path in sorted(source.files.items())
         ],
         tools={"asrbuild": __version__} | tools,
         parents=[],

@@ -1,0 +1,153 @@
+"""The main job: configs in, proven and published artifacts out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import asrbuild
+from asrbuild.manifest import json_schema, read_manifest
+from tests.acceptance.conftest import FORMATS, MODELS, Workshop, run_asrbuild
+
+CELLS = [(model, coreml) for model in MODELS for coreml in FORMATS]
+SAMPLE_TEXT = (Path(asrbuild.__file__).parent / "demo" / "sample.txt").read_text().strip()
+#: Operations by which a graph finds out its length at run time, or loops over it.
+DYNAMIC_OPS = {"shape", "gather", "while_loop", "range_1d", "fill", "getShape", "rangeDynamic"}
+
+
+def test_the_sweep_succeeds_with_one_row_a_job(workshop: Workshop) -> None:
+    assert workshop.sweep.code == 0, workshop.sweep.err
+    for model, coreml in CELLS:
+        version = workshop.artifact(model, coreml).name
+        row = next(
+            line for line in workshop.sweep.out.splitlines() if f"demo-{model}-{coreml}" in line
+        )
+        assert version in row
+        assert "built" in row
+
+
+@pytest.mark.parametrize(("model", "coreml"), CELLS)
+def test_every_artifact_says_what_was_said(workshop: Workshop, model: str, coreml: str) -> None:
+    manifest = read_manifest(workshop.artifact(model, coreml))
+    assert manifest.verification.passed
+    assert manifest.verification.executed
+    assert manifest.verification.core_ml_executed == (sys.platform == "darwin")
+    transcripts = {t.input: t for t in manifest.verification.transcripts}
+    assert transcripts["sample"].package == transcripts["sample"].reference == SAMPLE_TEXT
+    assert all(metric.passed for metric in manifest.verification.metrics)
+    steps = {entry.steps for entry in manifest.verification.inputs}
+    assert {1, 15, 16, 17} <= steps
+
+
+@pytest.mark.parametrize(("model", "coreml"), CELLS)
+def test_manifests_follow_the_schema_and_list_every_file(
+    workshop: Workshop, model: str, coreml: str
+) -> None:
+    artifact = workshop.artifact(model, coreml)
+    jsonschema.validate(json.loads((artifact / "manifest.json").read_text()), json_schema())
+    listed = {entry.path for entry in read_manifest(artifact).files}
+    present = {p.relative_to(artifact).as_posix() for p in artifact.rglob("*") if p.is_file()}
+    assert present - listed == {"manifest.json", "report.md", "SHA256SUMS"}
+    assert listed < present
+    if shutil.which("sha256sum"):
+        subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=artifact, check=True)
+
+
+def _features_shape(artifact: Path) -> list[tuple[int, int | None, list[int] | None]]:
+    tensors = {tensor.name: tensor for tensor in read_manifest(artifact).model.inputs}
+    return [(axis.min, axis.max, axis.enumerated) for axis in tensors["input_node"].shape]
+
+
+def test_shapes_are_what_the_recipe_asks_for(workshop: Workshop) -> None:
+    fixed = [(1, 1, None), (16, 16, None), (19, 19, None), (26, 26, None)]
+    steps = {
+        ("static", "mlprogram"): (16, 16, None),
+        ("static", "neuralnetwork"): (16, 16, None),
+        ("dynamic_to_static", "mlprogram"): (16, 16, None),
+        ("dynamic_to_static", "neuralnetwork"): (16, 16, None),
+        ("dynamic", "mlprogram"): (1, 3000, None),
+        ("dynamic", "neuralnetwork"): (1, None, None),
+        ("enumerated", "mlprogram"): (16, 64, [16, 32, 64]),
+        ("enumerated", "neuralnetwork"): (16, 64, [16, 32, 64]),
+    }
+    for cell, axis in steps.items():
+        shape = _features_shape(workshop.artifact(*cell))
+        assert shape == [fixed[0], axis, *fixed[2:]], cell
+
+
+@pytest.mark.parametrize("coreml", FORMATS)
+def test_dynamic_to_static_has_no_dynamic_ops(workshop: Workshop, coreml: str) -> None:
+    def ops(model: str) -> set[str]:
+        package = next(workshop.artifact(model, coreml).glob("model.*"))
+        done = run_asrbuild("inspect", "model", str(package), "--json", cwd=workshop.folder)
+        assert done.code == 0, done.err
+        return set(json.loads(done.out)["ops"])
+
+    assert not ops("dynamic_to_static") & DYNAMIC_OPS
+    assert ops("dynamic") & DYNAMIC_OPS
+
+
+def test_a_second_run_does_nothing_and_imports_nothing_heavy(workshop: Workshop) -> None:
+    code = (
+        "import sys; from asrbuild.cli import dispatch\n"
+        "assert dispatch(['model=dynamic']) == 0\n"
+        "print([n for n in ('tensorflow', 'coremltools') if n in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=workshop.folder, capture_output=True, text=True, check=True
+    )
+    version = workshop.artifact("dynamic", "mlprogram").name
+    assert f"demo-dynamic-mlprogram {version}" in done.stdout
+    assert "nothing to do" in done.stdout
+    assert SAMPLE_TEXT in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_deleted_artifact_comes_back_from_the_cache_with_the_same_version(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    done = run_asrbuild(
+        "model=static",
+        f"paths.artifacts={tmp_path / 'elsewhere'}",
+        cwd=workshop.folder,
+    )
+    assert done.code == 0, done.err
+    assert "Core ML package from the weights: already there" in done.err
+    version = workshop.artifact("static", "mlprogram").name
+    assert (tmp_path / "elsewhere" / "demo-static-mlprogram" / version).is_dir()
+
+
+def test_a_failed_job_is_a_row_and_the_others_go_on(workshop: Workshop) -> None:
+    done = run_asrbuild(
+        "-m", "model=static,dynamic", "coreml.range_upper=8", cwd=workshop.folder
+    )
+    assert done.code == 1
+    assert "Traceback" not in done.err + done.out
+    rows = [line for line in done.out.splitlines() if "model=" in line or "demo-" in line]
+    assert any("failed" in row for row in rows)
+    assert any("demo-static-mlprogram" in row and "failed" not in row for row in rows)
+    assert "outside 1..8" in done.err
+
+
+def test_n_steps_sweeps_static_shapes_from_one_export(workshop: Workshop) -> None:
+    done = run_asrbuild(
+        "-m",
+        "model=dynamic_to_static",
+        "n_steps=8,48",
+        f"paths.artifacts={workshop.folder / 'sizes'}",
+        cwd=workshop.folder,
+    )
+    assert done.code == 0, done.err
+    assert done.err.count("frozen graph from the weights: already there") == 2
+    assert done.err.count("TensorFlow on the frozen graph: already there") == 2
+    found = sorted(
+        _features_shape(path.parent)[1][0]
+        for path in (workshop.folder / "sizes").glob("*/*/manifest.json")
+    )
+    assert found == [8, 48]

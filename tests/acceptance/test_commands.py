@@ -1,0 +1,135 @@
+"""The commands around a build, on the artifacts of the sweep."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tests.acceptance.conftest import Workshop, run_asrbuild
+from tests.acceptance.test_build import SAMPLE_TEXT
+from tests.acceptance.test_errors import DEMO
+
+
+@pytest.mark.parametrize("model", ["static", "dynamic", "enumerated"])
+def test_transcribe_needs_the_artifact_alone(
+    workshop: Workshop, model: str, tmp_path: Path
+) -> None:
+    artifact = workshop.artifact(model, "mlprogram")
+    code = (
+        "import sys; from asrbuild.cli import dispatch\n"
+        f"code = dispatch(['transcribe', {str(artifact)!r}, {str(DEMO / 'sample.wav')!r}])\n"
+        "print(code, [n for n in ('tensorflow', 'coremltools') if n in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert SAMPLE_TEXT in done.stdout
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_ls_and_show(workshop: Workshop) -> None:
+    listed = run_asrbuild("ls", "--json", cwd=workshop.folder)
+    assert listed.code == 0, listed.err
+    names = {entry["name"] for entry in json.loads(listed.out)}
+    assert {"demo-static-mlprogram", "demo-dynamic-neuralnetwork"} <= names
+    shown = run_asrbuild("show", "demo-static-mlprogram", cwd=workshop.folder)
+    assert shown.code == 0, shown.err
+    assert "probabilities" in shown.out
+    missing = run_asrbuild("show", "demo-statik-mlprogram", cwd=workshop.folder)
+    assert missing.code == 1
+    assert "demo-static-mlprogram" in missing.err
+
+
+def test_schema_is_a_json_schema(workshop: Workshop) -> None:
+    done = run_asrbuild("schema", cwd=workshop.folder)
+    assert done.code == 0
+    jsonschema.Draft202012Validator.check_schema(json.loads(done.out))
+
+
+def test_plan_and_why(workshop: Workshop) -> None:
+    plan = run_asrbuild("plan", "model=dynamic", "--json", cwd=workshop.folder)
+    assert plan.code == 0, plan.err
+    assert all(row["cached"] for row in json.loads(plan.out))
+    changed = run_asrbuild(
+        "plan", "model=dynamic", "coreml.precision=fp32", "--json", cwd=workshop.folder
+    )
+    rows = {row["stage"]: row["cached"] for row in json.loads(changed.out)}
+    assert rows == {
+        "export": True,
+        "cases": True,
+        "reference": True,
+        "convert": False,
+        "prove": False,
+        "artifact": False,
+    }
+    why = run_asrbuild(
+        "cache", "why", "model=dynamic", "coreml.precision=fp32", cwd=workshop.folder
+    )
+    assert why.code == 0, why.err
+    assert "coreml.precision" in why.out
+
+
+def test_inspect_shows_inputs_outputs_and_ranges(workshop: Workshop) -> None:
+    package = workshop.artifact("dynamic", "mlprogram") / "model.mlpackage"
+    table = run_asrbuild("inspect", "model", str(package), cwd=workshop.folder)
+    assert table.code == 0, table.err
+    assert "input_node" in table.out
+    assert "3000" in table.out
+    graphs = sorted(workshop.folder.glob(".asrbuild/cache/export/*/output_graph.pb"))
+    shapes = []
+    for graph in graphs:
+        done = run_asrbuild("inspect", "graph", str(graph), "--json", cwd=workshop.folder)
+        assert done.code == 0, done.err
+        summary = json.loads(done.out)
+        shapes += [t["shape"] for t in summary["inputs"] if t["name"] == "input_node"]
+    assert sorted(shapes, key=str) == sorted([[1, 16, 19, 26], [1, None, 19, 26]], key=str)
+
+
+def test_verify_passes_and_a_tampered_artifact_is_named(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    artifact = workshop.artifact("static", "mlprogram")
+    good = run_asrbuild("verify", str(artifact), cwd=tmp_path)
+    assert good.code == 0, good.out + good.err
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in artifact.rglob("*"):
+        target = copy / path.relative_to(artifact)
+        if path.is_dir():
+            target.mkdir(exist_ok=True)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    weights = next(copy.rglob("weight.bin"))
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 0x40
+    weights.write_bytes(content)
+    bad = run_asrbuild("verify", str(copy), cwd=tmp_path)
+    assert bad.code == 1
+    assert "weight.bin" in bad.out + bad.err
+
+
+def test_help_is_light_and_names_every_command(tmp_path: Path) -> None:
+    code = (
+        "import sys; from asrbuild.cli import dispatch\n"
+        "dispatch(['--help'])\n"
+        "heavy = ('tensorflow', 'coremltools', 'numpy', 'hydra')\n"
+        "print([n for n in heavy if n in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    for command in ("build", "plan", "transcribe", "verify", "inspect", "ls", "show", "doctor"):
+        assert command in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_doctor_finds_this_machine_fit(tmp_path: Path) -> None:
+    done = run_asrbuild("doctor", "--json", cwd=tmp_path)
+    assert done.code == 0, done.out
+    assert {f["name"] for f in json.loads(done.out)} >= {"tensorflow", "coremltools", "Core ML"}

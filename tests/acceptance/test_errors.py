@@ -1,0 +1,239 @@
+"""Bad input: one clear error each, exit code 1, no traceback, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import soundfile
+
+import asrbuild
+from asrbuild import cli
+from asrbuild.network import random_weights
+from tests.acceptance.conftest import Workshop, run_asrbuild
+
+DEMO = Path(asrbuild.__file__).parent / "demo"
+
+
+@pytest.fixture
+def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to build in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+def run_here(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> tuple[int, str]:
+    """Exit code and standard error of a command line in this process."""
+    monkeypatch.setattr(sys, "argv", ["asrbuild", *arguments])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    return int(left.value.code or 0), capfd.readouterr().err
+
+
+def assert_nothing_was_published(folder: Path) -> None:
+    artifacts = folder / "artifacts"
+    assert not artifacts.exists() or not [p for p in artifacts.iterdir() if p.is_dir()]
+    building = folder / ".asrbuild" / "cache" / ".building"
+    assert not building.exists() or not list(building.iterdir())
+
+
+#: (overrides, error as printed); {at} is the folder.
+CONFIG_ERRORS = [
+    (["model=dinamic"], "model=dinamic is not a choice\n  key: model\n  fix: choose one of dynamic,"
+     " dynamic_to_static, enumerated, multifunction, static"),
+    (["modle=static"], "unknown key modle\n  key: modle\n  fix: did you mean model?"),
+    (["coreml.precison=fp32"], "unknown key coreml.precison\n  key: coreml.precison\n"
+     "  fix: did you mean coreml.precision"),
+    (["+extra=1"], "unknown key extra\n  key: extra\n  fix: "),
+    (["n_steps=many"], "n_steps=many has the wrong type\n  key: n_steps\n  fix: give a whole number"),
+    (["n_steps=0"], "n_steps=0 must be at least 1\n  key: n_steps"),
+    (["coreml.precision=fp8"], "coreml.precision=fp8 is not a choice\n  key: coreml.precision\n"
+     "  fix: choose one of fp16, fp32"),
+    (["coreml.range_upper=null"], "model.steps.upper is empty: an mlprogram cannot have an "
+     "unbounded axis\n  key: coreml.range_upper\n  fix: set coreml.range_upper=3000"),
+    (["model=static", "export.n_steps=32"], "the graph is exported for 32 steps and cannot become "
+     "16\n  key: export.n_steps\n  fix: set export.n_steps=-1"),
+    (["model=enumerated", "model.steps.sizes=[16,16]"], "model.steps.sizes has 2 entries (1 "
+     "different); Core ML takes 1 to 128 different shapes"),
+    (["model=multifunction", "coreml=neuralnetwork"], "a neuralnetwork has one function\n"
+     "  key: model.functions"),
+    (["coreml=neuralnetwork", "coreml.state=stateful"], "a neuralnetwork has no StateType\n"
+     "  key: coreml.state"),
+    (["coreml.outputs=[new_state_c,new_state_h]"], "coreml.outputs=['new_state_c', 'new_state_h'] "
+     "leaves out logits"),
+    (["source=checkpoint"], "source=checkpoint needs source.checkpoint_dir\n"
+     "  key: source.checkpoint_dir"),
+    (["source=frozen_graph"], "source=frozen_graph needs source.path\n  key: source.path"),
+    (["source=checkpoint", "source.checkpoint_dir={at}/none"], "the checkpoint folder does not "
+     "exist\n  key: source.checkpoint_dir\n  file: {at}/none"),
+    (["source.alphabet_config_path={at}/none.txt"], "source.alphabet_config_path names no file\n"
+     "  key: source.alphabet_config_path\n  file: {at}/none.txt"),
+    (["decoder.scorer_path={at}/x.scorer"], "decoder.type=greedy cannot use a scorer\n"
+     "  key: decoder.scorer_path"),
+    (["verify.inputs=[silence]"], "verify.inputs must hold sample"),
+    (["name=../up"], "name='../up' cannot name a folder\n  key: name"),
+    (["verfy"], "verfy is neither a command nor an override\n  fix: did you mean `asrbuild verify`?"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("overrides", "message"), CONFIG_ERRORS)
+def test_impossible_configs(
+    overrides: list[str],
+    message: str,
+    at: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    code, err = run_here([o.format(at=at) for o in overrides], monkeypatch, capfd)
+    assert code == 1
+    assert err.startswith("error: ")
+    assert message.format(at=at) in err
+    assert "Traceback" not in err
+    assert_nothing_was_published(at)
+
+
+def _other_width(at: Path) -> tuple[list[str], str]:
+    return ["export.n_hidden=512"], "export.n_hidden=512, but the source has n_hidden"
+
+
+def _other_alphabet(at: Path) -> tuple[list[str], str]:
+    (at / "short.txt").write_text(" \na\nb\n")
+    return (
+        [f"source.alphabet_config_path={at}/short.txt"],
+        "the alphabet has 3 labels, but the source has 29 outputs: it wants 28 labels",
+    )
+
+
+def _truncated_graph(at: Path) -> tuple[list[str], str]:
+    graph = _graph(at, -1)
+    whole = graph.read_bytes()
+    graph.write_bytes(whole[: len(whole) // 2])
+    return ["source=frozen_graph", f"source.path={graph}"], str(graph)
+
+
+def _graph(at: Path, n_steps: int) -> Path:
+    from asrbuild.deepspeech.export import write_frozen_graph
+    from asrbuild.deepspeech.flags import ExportFlags
+    from asrbuild.speech.alphabet import read_alphabet
+
+    labels = list(read_alphabet(DEMO / "alphabet.txt").labels)
+    graph = at / "output_graph.pb"
+    write_frozen_graph(random_weights(32), ExportFlags(n_steps=n_steps, n_hidden=32), labels, graph)
+    return graph
+
+
+def _missing_output(at: Path) -> tuple[list[str], str]:
+    return (
+        ["source=frozen_graph", f"source.path={_graph(at, -1)}", "coreml.outputs=[logits,nothing]"],
+        "the graph has no output nothing\n  key: coreml.outputs",
+    )
+
+
+def _static_graph(at: Path) -> tuple[list[str], str]:
+    return (
+        ["source=frozen_graph", f"source.path={_graph(at, 16)}", "model=dynamic_to_static",
+         "n_steps=32"],
+        "the graph is static at 16 steps, asked 32",
+    )  # fmt: skip
+
+
+def _empty_recording(at: Path) -> tuple[list[str], str]:
+    (at / "empty.wav").touch()
+    return [f"source.sample.audio={at}/empty.wav", "verify=quick"], "empty.wav"
+
+
+def _not_a_recording(at: Path) -> tuple[list[str], str]:
+    (at / "notes.wav").write_text("these are words about sounds\n" * 100)
+    return [f"source.sample.audio={at}/notes.wav", "verify=quick"], "notes.wav"
+
+
+def _too_short(at: Path) -> tuple[list[str], str]:
+    soundfile.write(at / "click.wav", [0.1] * 100, 16_000)
+    return [f"source.sample.audio={at}/click.wav", "verify=quick"], "too short for a single step"
+
+
+def _artifacts_is_a_file(at: Path) -> tuple[list[str], str]:
+    (at / "taken").write_text("not a folder")
+    return [f"paths.artifacts={at}/taken", "verify=quick"], "taken"
+
+
+def _checkpoint_without_state(at: Path) -> tuple[list[str], str]:
+    (at / "empty").mkdir()
+    return ["source=checkpoint", f"source.checkpoint_dir={at}/empty"], str(at / "empty")
+
+
+def _damaged_checkpoint(at: Path) -> tuple[list[str], str]:
+    folder = at / "damaged"
+    shutil.copytree(DEMO / "checkpoint", folder)
+    for data in folder.glob("*.data-*"):
+        data.chmod(0o644)
+        content = bytearray(data.read_bytes())
+        content[len(content) // 2] ^= 1
+        data.write_bytes(content)
+    return ["source=checkpoint", f"source.checkpoint_dir={folder}"], ".data-"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        _other_width, _other_alphabet, _truncated_graph, _missing_output, _static_graph,
+        _empty_recording, _not_a_recording, _too_short, _artifacts_is_a_file,
+        _checkpoint_without_state, _damaged_checkpoint,
+    ],
+)  # fmt: skip
+def test_bad_files(
+    make: Callable[[Path], tuple[list[str], str]],
+    at: Path,
+    workshop: Workshop,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    overrides, message = make(at)
+    # With the sweep's cache, so that what is wrong is met soon and TensorFlow rests.
+    cache = [f"paths.cache={workshop.folder}/.asrbuild/cache"]
+    code, err = run_here(["model=dynamic", *overrides, *cache], monkeypatch, capfd)
+    assert code == 1
+    assert message in err
+    assert "Traceback" not in err
+    assert "unexpected" not in err
+    assert_nothing_was_published(at)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_control_c_in_the_middle_leaves_nothing(at: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "asrbuild.cli", "model=static"],
+        cwd=at,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    building = at / ".asrbuild" / "cache" / ".building"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(building.glob("reference-*")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    # As a terminal does it: the whole process group is interrupted.
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    assert_nothing_was_published(at)
+
+
+def test_debug_shows_the_traceback(at: Path) -> None:
+    done = run_asrbuild("model=dynamic", "export.n_hidden=512", "--debug", cwd=at)
+    assert done.code != 0
+    assert "Traceback" in done.err
