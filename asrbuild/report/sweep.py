@@ -1,0 +1,60 @@
+"""A sweep as one table: a row per job, so that people can compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Job(Protocol):
+    """What a row needs to know of a job; ``seconds`` is its wall time, ``bytes`` the artifact's."""
+
+    number: int
+    overrides: tuple[str, ...]
+    status: str
+    name: str
+    version: str
+    bytes: int
+    parity: str
+    transcripts_match: bool
+    seconds: float
+    error: str
+
+
+_STYLE = {"built": "green", "unchanged": "cyan", "failed": "bold red"}
+
+
+def print_table(jobs: Sequence[Job], seconds: float) -> None:
+    """Prints the table to standard output, and below it why each failed job failed."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    failed = [job for job in jobs if job.status == "failed"]
+    verdict = f"{len(jobs) - len(failed)} of {len(jobs)} jobs succeeded in {seconds:.1f} s"
+    table = Table(title=verdict, title_justify="left")
+    table.add_column("#", justify="right")
+    table.add_column("status")
+    table.add_column("overrides", overflow="fold")
+    table.add_column("artifact", overflow="fold")
+    table.add_column("MB", justify="right")
+    table.add_column("parity", overflow="fold")
+    table.add_column("words")
+    table.add_column("s", justify="right")
+    for job in jobs:
+        good = job.status != "failed"
+        table.add_row(
+            str(job.number),
+            Text(job.status, style=_STYLE.get(job.status, "")),
+            " ".join(job.overrides),
+            f"{job.name}/{job.version}" if good else "",
+            f"{job.bytes / 1e6:.2f}" if good else "",
+            job.parity,
+            ("equal" if job.transcripts_match else "differ") if good else "",
+            f"{job.seconds:.1f}",
+        )
+    console.print(table)
+    for job in failed:
+        console.print(f"job {job.number} ({' '.join(job.overrides)}) failed:", style="bold red")
+        console.print(Text("  " + job.error.replace("\n", "\n  ")))
