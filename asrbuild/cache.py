@@ -57,14 +57,15 @@ class StageKey:
 
     Args:
         stage: its name, ``[a-z0-9_]``.
-        code_version: raised by hand when the stage's own code changes its result.
+        code_version: a number raised by hand when the stage's own code changes its result, or a
+            digest of that code.
         keys: the recipe keys the stage reads, and no others; nested JSON is fine.
         files: label to SHA-256 of each file it reads; labels, so that moving a file is no change.
         versions: name to version of each library that shapes the result.
     """
 
     stage: str
-    code_version: int
+    code_version: int | str
     keys: Mapping[str, Any]
     files: Mapping[str, str]
     versions: Mapping[str, str]

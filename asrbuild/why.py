@@ -76,11 +76,16 @@ def differences(before: StageKey, now: StageKey) -> tuple[Change, ...]:
     """Every key, file and version that differs; nested keys are named with dots."""
     changes: list[Change] = []
     if before.code_version != now.code_version:
-        changes.append(Change("code", "", f"v{before.code_version}", f"v{now.code_version}"))
+        changes.append(Change("code", "", _version(before), _version(now)))
     changes += _compare("key", _flat(before.keys), _flat(now.keys))
     changes += _compare("file", _short(before.files), _short(now.files))
     changes += _compare("version", dict(before.versions), dict(now.versions))
     return tuple(changes)
+
+
+def _version(key: StageKey) -> str:
+    # A number, or a digest of the stage's source, of which the start is enough to see.
+    return f"version {str(key.code_version)[:12]}"
 
 
 def _compare(

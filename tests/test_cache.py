@@ -335,7 +335,7 @@ def test_why_names_the_key_the_file_and_the_version(tmp_path: Path, build: Build
     explanation = why(tmp_path, now)
     assert explanation.nearest == cache.fingerprint(KEY)
     assert explanation.changes == (
-        Change("code", "", "v1", "v2"),
+        Change("code", "", "version 1", "version 2"),
         Change("key", "coreml.format", '"mlprogram"', '"neuralnetwork"'),
         Change("file", "alphabet", "(absent)", "c" * 16),
         Change("file", "checkpoint", "a" * 16, "b" * 16),

@@ -1,0 +1,105 @@
+"""``asrbuild cache ls`` and ``asrbuild cache clear``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asrbuild.errors import AsrbuildError
+
+CacheOption = Annotated[
+    Path | None,
+    typer.Option("--cache", help="The cache folder; $ASRBUILD_CACHE or .asrbuild/cache."),
+]
+StageOption = Annotated[str | None, typer.Option("--stage", help="Only entries of this stage.")]
+
+
+def ls(
+    stage: StageOption = None,
+    cache: CacheOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """List the finished stages in the cache: size, age, what building them took.
+
+    Example: asrbuild cache ls --stage convert
+    """
+    from asrbuild.cache import list_entries
+    from asrbuild.quantities import age_text, size_text
+    from asrbuild.recipe import cache_root
+
+    root = cache or cache_root()
+    entries = list_entries(root, stage)
+    if as_json:
+        rows = [
+            {
+                "stage": entry.stage,
+                "fingerprint": entry.fingerprint,
+                "path": str(entry.path),
+                "bytes": entry.bytes,
+                "created": entry.created,
+                "host": entry.host,
+                "seconds": entry.seconds,
+            }
+            for entry in entries
+        ]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    if not entries:
+        typer.echo(f"nothing is cached in {root}" + (f" for the stage {stage}" if stage else ""))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=str(root), title_justify="left")
+    for heading, justify in (
+        ("stage", "left"), ("fingerprint", "left"), ("size", "right"), ("age", "right"),
+        ("took", "right"),
+    ):  # fmt: skip
+        table.add_column(heading, justify=justify)
+    for entry in entries:
+        table.add_row(
+            entry.stage,
+            entry.fingerprint[:12],
+            size_text(entry.bytes),
+            age_text(entry.created),
+            f"{entry.seconds:.1f} s",
+        )
+    table.caption = f"{len(entries)} entries, {size_text(sum(e.bytes for e in entries))}"
+    table.caption_justify = "left"
+    Console().print(table)
+
+
+def clear(
+    stage: StageOption = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option("--older-than", help="Only entries older than this: 30m, 12h, 7d."),
+    ] = None,
+    cache: CacheOption = None,
+) -> None:
+    """Remove finished stages and what killed builds left; artifacts are not touched.
+
+    What another process is building at this moment is kept.
+
+    Example: asrbuild cache clear --older-than 7d
+    """
+    from asrbuild.cache import clear as clear_entries
+    from asrbuild.quantities import duration_seconds, size_text
+    from asrbuild.recipe import cache_root
+
+    seconds = None
+    if older_than is not None:
+        try:
+            seconds = duration_seconds(older_than)
+        except ValueError:
+            raise AsrbuildError(
+                f"{older_than!r} is no age",
+                key="--older-than",
+                fix="write a number and s, m, h or d: 30m, 12h, 7d",
+            ) from None
+    root = cache or cache_root()
+    freed = clear_entries(root, stage, seconds)
+    typer.echo(f"freed {size_text(freed)} in {root}")

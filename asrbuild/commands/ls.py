@@ -1,0 +1,124 @@
+"""``asrbuild ls``: what is published."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from asrbuild.store import MANIFEST, Artifact
+
+ArtifactsOption = Annotated[
+    Path | None,
+    typer.Option("--artifacts", help="The artifact store; $ASRBUILD_ARTIFACTS or artifacts."),
+]
+
+
+def ls(
+    artifacts: ArtifactsOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """List the published artifacts, each with its proof in short.
+
+    The artifact that a bare name means is marked with a star.
+
+    Example: asrbuild ls --json
+    """
+    from asrbuild.recipe import artifacts_root
+    from asrbuild.store import list_artifacts
+
+    root = artifacts or artifacts_root()
+    rows = [summarise(artifact) for artifact in list_artifacts(root)]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    if not rows:
+        typer.echo(f"nothing is published in {root}; build with `asrbuild model=dynamic`")
+        return
+    _print(rows)
+
+
+def summarise(artifact: Artifact) -> dict[str, Any]:
+    """One row. A manifest that is damaged or of another version gives what it can, else None."""
+    manifest = _read(artifact.path / MANIFEST)
+    model = _mapping(manifest.get("model"))
+    proof = _mapping(manifest.get("verification"))
+    files = [_mapping(file) for file in _list(manifest.get("files"))]
+    metrics = [_mapping(metric) for metric in _list(proof.get("metrics"))]
+    transcripts = [_mapping(transcript) for transcript in _list(proof.get("transcripts"))]
+    sizes = [file["bytes"] for file in files if isinstance(file.get("bytes"), int)]
+    return {
+        "name": artifact.name,
+        "version": artifact.version,
+        "latest": artifact.latest,
+        "path": str(artifact.path),
+        "format": model.get("format"),
+        "precision": model.get("compute_precision"),
+        "bytes": sum(sizes) if files else None,
+        "executed": proof.get("executed"),
+        "core_ml_executed": proof.get("core_ml_executed"),
+        "passed": proof.get("passed"),
+        "gates": len(metrics),
+        "gates_passed": sum(metric.get("passed") is True for metric in metrics),
+        "transcripts": len(transcripts),
+        "transcripts_match": sum(t.get("match") is True for t in transcripts),
+        "created": _mapping(manifest.get("provenance")).get("created"),
+    }
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        return _mapping(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}  # listed all the same: `show` and `verify` say what is wrong with it
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from asrbuild.quantities import age_text, size_text
+
+    table = Table()
+    for heading, justify in (
+        ("name", "left"), ("version", "left"), ("format", "left"), ("precision", "left"),
+        ("size", "right"), ("parity", "left"), ("transcript", "left"), ("age", "right"),
+    ):  # fmt: skip
+        table.add_column(heading, justify=justify, overflow="fold")
+    for row in rows:
+        table.add_row(
+            row["name"],
+            row["version"] + (" *" if row["latest"] else ""),
+            row["format"] or "?",
+            row["precision"] or "?",
+            "?" if row["bytes"] is None else size_text(row["bytes"]),
+            _parity(row),
+            _share(row["transcripts_match"], row["transcripts"], "match"),
+            age_text(row["created"] or ""),
+        )
+    Console().print(table)
+
+
+def _parity(row: Mapping[str, Any]) -> str:
+    if row["passed"] is None:
+        return "?"
+    if not row["executed"]:
+        return "[yellow]not executed[/]"
+    return _share(row["gates_passed"], row["gates"], "gates")
+
+
+def _share(good: int, of: int, what: str) -> str:
+    if not of:
+        return "-"
+    return f"[{'green' if good == of else 'red'}]{good}/{of} {what}[/]"
