@@ -197,7 +197,7 @@ def assemble(
 ) -> m.Manifest:
     """Fills the staging directory with the artifact and returns its manifest."""
     from asrbuild.digest import tree_digests
-    from asrbuild.report import write_report
+    from asrbuild.report.page import write_report
     from asrbuild.store import content_digest
 
     package = converted / d.package_name(recipe)
