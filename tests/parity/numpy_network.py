@@ -90,17 +90,16 @@ def shift_classes(weights: AcousticWeights) -> AcousticWeights:
 
 
 def overflow(weights: AcousticWeights) -> AcousticWeights:
-    """The same function in float32, beyond half precision inside: layer 6 is 1e5 times as large.
+    """Class scores beyond half precision, from weights that each fit in it."""
+    return replace(weights, layer_6_weights=weights.layer_6_weights * np.float32(2e4))
 
-    Layer 5's clipped outputs are made 1e5 times smaller and layer 6's weights larger, so that
-    nothing changes but the size of the stored numbers.
-    """
-    scale = np.float32(1e6)
+
+def uniform(weights: AcousticWeights) -> AcousticWeights:
+    """A network that says nothing: every class is as likely as the others."""
     return replace(
         weights,
-        layer_5_weights=weights.layer_5_weights / scale,
-        layer_5_bias=weights.layer_5_bias / scale,
-        layer_6_weights=weights.layer_6_weights * scale,
+        layer_6_weights=np.zeros_like(weights.layer_6_weights),
+        layer_6_bias=np.zeros_like(weights.layer_6_bias),
     )
 
 

@@ -15,7 +15,7 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.parity import ARGMAX_TIE, Gates, compare, gates_from, worst
 
 FP16 = Gates(0.999, 1e-3, 2e-2, 60.0, 0.2, 40.0, ARGMAX_TIE["fp16"])
-FP32 = Gates(1.0, 1e-6, 1e-4, 100.0, 1e-3, 80.0, ARGMAX_TIE["fp32"])
+FP32 = Gates(1.0, 1e-6, 1e-4, 100.0, 1e-4, 100.0, ARGMAX_TIE["fp32"])
 finite = st.floats(-1e3, 1e3, width=32)
 pairs = st.tuples(st.integers(1, 6), st.integers(2, 5)).flatmap(
     lambda shape: st.tuples(*[arrays(np.float32, shape, elements=finite)] * 2)
