@@ -148,3 +148,9 @@ def test_these_checks_can_fail(genuine, demo, tmp_path):
     answer = refused_or_text(genuine, tmp_path, newer)
     assert "refused" in answer or answer["texts"] == [""]
     assert refused_or_text(genuine, tmp_path, nodes)["texts"] != [""]
+
+
+def test_dynamic_graphs_are_not_for_the_client(genuine, demo, tmp_path):
+    """It was built without the kernels that a free time axis needs, DeepSpeech's own included."""
+    nodes = build_graph(demo, ExportFlags(-1, demo.n_hidden), LABELS).nodes
+    assert "refused" in refused_or_text(genuine, tmp_path, nodes)
