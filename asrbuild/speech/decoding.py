@@ -1,7 +1,7 @@
 """What every CTC decoder offers: text, words with times, confidence, N best, streaming.
 
 A decoder reads probabilities (steps, classes), the blank last, and finds label sequences. How it
-finds them is its own affair (``greedy``, ``beam``, ``ds_ctcdecoder``); texts and words are made
+finds them is its own affair (``greedy``, ``beam``, ``genuine``); texts and words are made
 here, so they mean the same everywhere.
 """
 
@@ -143,7 +143,7 @@ def open_decoder(
         from asrbuild.speech.beam import BeamDecoder
 
         return BeamDecoder(settings, alphabet, step_s)
-    from asrbuild.speech.ds_ctcdecoder import DsDecoder
+    from asrbuild.speech.genuine import DsDecoder
 
     return DsDecoder(settings, alphabet, step_s, base_dir)
 

@@ -1,0 +1,188 @@
+"""The genuine ds-ctcdecoder 0.9.3 behind the interface of every decoder.
+
+It runs in processes of its own (see ``ds_environment``), one for each core once there is a batch.
+A process that dies is started again and its utterance decoded again; streams are fed again from
+their first step. An utterance that kills it three times is reported.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+
+from asrbuild.errors import AsrbuildError
+from asrbuild.speech.alphabet import Alphabet
+from asrbuild.speech.decoding import (
+    Decoder,
+    DecoderSettings,
+    Hypothesis,
+    LabelPath,
+    Stream,
+    check_probabilities,
+    hypothesis,
+)
+from asrbuild.speech.ds_environment import decoder_python
+from asrbuild.speech.ds_process import Worker, WorkerDiedError
+from asrbuild.speech.scorer import check_scorer
+
+TRIES = 3
+
+
+class DsDecoder(Decoder):
+    """Beam search with a scorer and hot words, exactly as DeepSpeech decodes.
+
+    Args:
+        settings: how to decode.
+        alphabet: the model's labels.
+        step_s: seconds from one step to the next.
+        base_dir: what a relative ``settings.scorer`` is relative to.
+        processes: how many workers a batch may use; None: one for each core.
+    """
+
+    def __init__(
+        self,
+        settings: DecoderSettings,
+        alphabet: Alphabet,
+        step_s: float,
+        base_dir: Path | None = None,
+        processes: int | None = None,
+    ) -> None:
+        opening = _opening(settings, alphabet, base_dir)
+        python = decoder_python(settings.interpreter)
+        self._alphabet = alphabet
+        self._step_s = step_s
+        self._names = itertools.count()
+        count = processes or os.cpu_count() or 1
+        self.workers = [Worker(python, opening) for _ in range(count)]
+        self.workers[0].start()
+
+    def decode(self, probabilities: np.ndarray, n_best: int = 1) -> list[Hypothesis]:
+        return self._decode(self.workers[0], probabilities, n_best)
+
+    def decode_batch(self, batch: Sequence[np.ndarray], n_best: int = 1) -> list[list[Hypothesis]]:
+        free: SimpleQueue[Worker] = SimpleQueue()
+        for worker in self.workers:
+            free.put(worker)
+
+        def one(probabilities: np.ndarray) -> list[Hypothesis]:
+            worker = free.get()
+            try:
+                return self._decode(worker, probabilities, n_best)
+            finally:
+                free.put(worker)
+
+        with ThreadPoolExecutor(len(self.workers)) as pool:
+            return list(pool.map(one, batch))
+
+    def stream(self) -> Stream:
+        return _DsStream(self.workers[0], self._names, self._alphabet, self._step_s)
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.close()
+
+    def _decode(self, worker: Worker, rows: np.ndarray, n_best: int) -> list[Hypothesis]:
+        checked = check_probabilities(rows, self._alphabet)
+        paths = _persist(
+            lambda wanted: worker.call({"op": "decode", "n_best": wanted}, checked), n_best
+        )
+        return [hypothesis(path, checked, self._alphabet, self._step_s) for path in paths]
+
+
+class _DsStream(Stream):
+    def __init__(
+        self, worker: Worker, names: Iterator[int], alphabet: Alphabet, step_s: float
+    ) -> None:
+        self._worker = worker
+        self._names = names
+        self._name = -1
+        self._alphabet = alphabet
+        self._step_s = step_s
+        self._rows = np.zeros((0, alphabet.size + 1), np.float32)
+        self._fed = 0
+        self._started_in = -1
+
+    def feed(self, probabilities: np.ndarray) -> str:
+        checked = check_probabilities(probabilities, self._alphabet)
+        self._rows = np.concatenate([self._rows, checked])
+        [best] = _persist(lambda _: self._catch_up(), 1)
+        return self._alphabet.decode(best.tokens)
+
+    def finish(self, n_best: int = 1) -> list[Hypothesis]:
+        def final(wanted: int) -> list[LabelPath]:
+            self._catch_up()
+            return self._worker.call({"op": "finish", "stream": self._name, "n_best": wanted})
+
+        paths = _persist(final, n_best)
+        return [hypothesis(path, self._rows, self._alphabet, self._step_s) for path in paths]
+
+    def _catch_up(self) -> list[LabelPath]:
+        """Feeds what this process has not had yet: everything, if it is a new one."""
+        self._worker.start()
+        if self._worker.starts != self._started_in:
+            self._started_in, self._fed = self._worker.starts, 0
+            self._name = next(self._names)
+        rows = self._rows[self._fed :]
+        paths = self._worker.call({"op": "feed", "stream": self._name}, rows)
+        if self._worker.starts != self._started_in:
+            # It died between the two calls above, and the new process saw only these rows.
+            self._started_in = -1
+            raise WorkerDiedError("it ended between two requests")
+        self._fed = len(self._rows)
+        return paths
+
+
+def _persist(work: Callable[[int], list[LabelPath]], n_best: int) -> list[LabelPath]:
+    """Does the work again after a death.
+
+    The library crashes when it is asked for more hypotheses than have a probability at all, so
+    after the third death fewer are asked for.
+    """
+    deaths = 0
+    while True:
+        try:
+            return work(n_best)
+        except WorkerDiedError as death:
+            deaths += 1
+            if deaths < TRIES:
+                continue
+            if n_best > 1:
+                n_best //= 2
+                continue
+            raise AsrbuildError(
+                f"ds-ctcdecoder ended {deaths} times on this utterance: {death.last_words}",
+                key="decoder.type",
+                fix="use decoder=beam for it",
+            ) from death
+
+
+def _opening(
+    settings: DecoderSettings, alphabet: Alphabet, base_dir: Path | None
+) -> dict[str, object]:
+    """The message that opens a decoder, checked: the library aborts where it could complain."""
+    scorer = alpha = beta = None
+    if settings.scorer is not None:
+        path = Path(base_dir or ".") / settings.scorer
+        info = check_scorer(path, alphabet)
+        scorer = str(path.resolve())
+        alpha = info.lm_alpha if settings.lm_alpha is None else settings.lm_alpha
+        beta = info.lm_beta if settings.lm_beta is None else settings.lm_beta
+    for word in settings.hot_words:
+        alphabet.encode(word)
+    return {
+        "op": "open",
+        "alphabet": None if alphabet.bytes_output else alphabet.file_text(),
+        "beam_width": settings.beam_width,
+        "cutoff_prob": settings.cutoff_prob,
+        "cutoff_top_n": settings.cutoff_top_n,
+        "scorer": scorer,
+        "lm_alpha": alpha,
+        "lm_beta": beta,
+        "hot_words": dict(settings.hot_words),
+    }

@@ -1,0 +1,223 @@
+"""DeepSpeech scorer packages: what is in one, and whether it fits an alphabet.
+
+A package is a KenLM binary language model, and behind it the word trie: the magic number ``TRIE``,
+a version, a flag for UTF-8 mode, the default alpha and beta, and an OpenFst ConstFst whose arcs are
+labelled with alphabet index + 1. The native decoder trusts all of it, so it is checked here first.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from asrbuild.errors import AsrbuildError
+from asrbuild.speech.alphabet import Alphabet
+
+KENLM_MAGIC = b"mmap lm http://kheafield.com/code format version"
+VERSION = 6
+#: int32 "TRIE", int32 version, bool, two doubles, then OpenFst's magic number 2125659606.
+_TRIE = re.compile(rb"EIRT(.{4})([\x00\x01])(.{16})\xd6\xfd\xb2\x7e", re.DOTALL)
+#: fst version and flags, properties, start state, state and arc counts.
+_FST_FIXED = struct.Struct("<iiQqqq")
+_STATE = np.dtype(
+    [("final", "<f4"), ("first", "<u4"), ("arcs", "<u4"), ("ie", "<u4"), ("oe", "<u4")]
+)
+_ARC = np.dtype([("ilabel", "<i4"), ("olabel", "<i4"), ("weight", "<f4"), ("next", "<i4")])
+_ALIGNED = 4
+_MODEL_KINDS = ("probing", "rest-probing", "trie", "quantised trie", "array trie",
+                "quantised array trie")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ScorerInfo:
+    """What a scorer package holds.
+
+    Args:
+        order: n of its n-grams.
+        ngrams: how many of each order, unigrams first; they count the unknown word and the marks.
+        words: words in the trie.
+        bytes_output: made for UTF-8 mode.
+        lm_alpha: its default weight of the language model.
+        lm_beta: its default reward of a word.
+        labels: alphabet indices its words are spelled with.
+        space: alphabet index that ends its words, or None in UTF-8 mode.
+        kind: KenLM's data structure.
+        size: bytes of the file.
+    """
+
+    order: int
+    ngrams: tuple[int, ...]
+    words: int
+    bytes_output: bool
+    lm_alpha: float
+    lm_beta: float
+    labels: tuple[int, ...]
+    space: int | None
+    kind: str
+    size: int
+
+
+def inspect_scorer(path: str | Path) -> ScorerInfo:
+    """Reads a package's numbers and its trie.
+
+    Raises:
+        AsrbuildError: it is missing, a text file, an ARPA file, truncated, or of another version.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            if size < 200:
+                raise _bad(path, "is too short to be one")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return _read(data, size, path)
+    except FileNotFoundError as error:
+        raise AsrbuildError("no such scorer", key="decoder.scorer", file=path) from error
+    except OSError as error:
+        raise AsrbuildError(
+            f"the scorer cannot be read: {error.strerror}", key="decoder.scorer", file=path
+        ) from error
+
+
+def check_scorer(path: str | Path, alphabet: Alphabet) -> ScorerInfo:
+    """The package's facts, if it can score this alphabet.
+
+    Raises:
+        AsrbuildError: it is no scorer, or was made for another alphabet.
+    """
+    info = inspect_scorer(path)
+    if info.bytes_output != alphabet.bytes_output:
+        mode = {True: "UTF-8 bytes", False: "characters"}
+        raise AsrbuildError(
+            f"the scorer was made for {mode[info.bytes_output]}, the model writes "
+            f"{mode[alphabet.bytes_output]}",
+            key="decoder.scorer",
+            file=path,
+            fix="build a scorer with this model's alphabet",
+        )
+    strange = [label for label in info.labels if label >= alphabet.size]
+    if strange or (not info.bytes_output and info.space != alphabet.space):
+        what = (
+            f"it spells words with label {strange[-1]}, the alphabet has {alphabet.size}"
+            if strange
+            else f"its words end with label {info.space}, the alphabet's space is {alphabet.space}"
+        )
+        raise AsrbuildError(
+            f"the scorer was made for another alphabet: {what}",
+            key="decoder.scorer",
+            file=path,
+            fix="build a scorer with this model's alphabet",
+        )
+    return info
+
+
+def _read(data: mmap.mmap, size: int, path: Path) -> ScorerInfo:
+    if data[: len(KENLM_MAGIC)] != KENLM_MAGIC:
+        if data[:6] == b"\\data\\":
+            raise _bad(path, "is an ARPA text file")
+        raise _bad(path, "does not start with a KenLM binary model")
+    order, kind, ngrams = _model_header(data, path)
+    trie = _last_trie(data)
+    if trie is None:
+        raise _bad(path, "ends without the word trie: it is truncated, or a bare KenLM model")
+    version, utf8, defaults = trie.groups()
+    if struct.unpack("<i", version)[0] != VERSION:
+        raise _bad(path, f"has trie version {struct.unpack('<i', version)[0]}, not {VERSION}")
+    alpha, beta = struct.unpack("<dd", defaults)
+    states, arcs = _fst(data, trie.end() - 4, size, path)
+    bytes_output = utf8 == b"\x01"
+    final = np.isfinite(states["final"])
+    ending = arcs["ilabel"][final[arcs["next"]]]
+    ends = np.unique(ending) - 1
+    labels = np.unique(arcs["ilabel"]) - 1
+    if len(labels) and labels[0] < 0:
+        raise _bad(path, "has a trie with empty labels")
+    space = int(ends[0]) if not bytes_output and len(ends) == 1 else None
+    return ScorerInfo(
+        order, ngrams, _count_words(states, arcs), bytes_output, alpha, beta,
+        tuple(labels.tolist()), space, kind, size,
+    )  # fmt: skip
+
+
+def _model_header(data: mmap.mmap, path: Path) -> tuple[int, str, tuple[int, ...]]:
+    """KenLM's header: a sanity block padded to 88 bytes, fixed parameters, n-gram counts."""
+    at = 88
+    order, _, kind, _, _ = struct.unpack_from("<B3xfIBxxxI", data, at)
+    if not 1 <= order <= 10 or kind >= len(_MODEL_KINDS):
+        raise _bad(path, f"has a damaged KenLM header (order {order}, kind {kind})")
+    counts = struct.unpack_from(f"<{order}Q", data, at + 20)
+    return order, _MODEL_KINDS[kind], counts
+
+
+def _last_trie(data: mmap.mmap) -> re.Match[bytes] | None:
+    """The trie's header; it is behind the language model, so the last match is it."""
+    last = None
+    for last in _TRIE.finditer(data):  # noqa: B007 - the last one is what is wanted
+        pass
+    return last
+
+
+def _fst(data: mmap.mmap, at: int, size: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """States and arcs of the ConstFst whose magic number is at ``at``."""
+    try:
+        at += 4
+        for wanted in (b"const", b"standard"):
+            length = struct.unpack_from("<i", data, at)[0]
+            if data[at + 4 : at + 4 + length] != wanted:
+                raise _bad(path, f"has a trie that is no {wanted.decode()} FST")
+            at += 4 + length
+        _, flags, _, start, n_states, n_arcs = _FST_FIXED.unpack_from(data, at)
+        at += _FST_FIXED.size
+        if start != 0 or n_states < 1 or n_arcs < 0:
+            raise _bad(path, "has an empty or damaged trie")
+        at = _aligned(at, flags)
+        states_end = at + n_states * _STATE.itemsize
+        arcs_at = _aligned(states_end, flags)
+        if arcs_at + n_arcs * _ARC.itemsize > size:
+            raise _bad(path, "is truncated in its word trie")
+        states = np.frombuffer(data[at:states_end], _STATE)
+        arcs = np.frombuffer(data[arcs_at : arcs_at + n_arcs * _ARC.itemsize], _ARC)
+    except struct.error as error:
+        raise _bad(path, "is truncated in its word trie") from error
+    ends = states["first"].astype(np.int64) + states["arcs"]
+    if ends.max() > n_arcs or (
+        n_arcs and not 0 <= arcs["next"].min() <= arcs["next"].max() < n_states
+    ):
+        raise _bad(path, "has a damaged word trie")
+    return states, arcs
+
+
+def _aligned(at: int, flags: int) -> int:
+    return -(-at // 16) * 16 if flags & _ALIGNED else at
+
+
+def _count_words(states: np.ndarray, arcs: np.ndarray) -> int:
+    """Paths from the start to a final state; the trie may share suffixes, but has no loop."""
+    ways = [-1] * len(states)
+    stack = [0]
+    first, count, final = states["first"], states["arcs"], np.isfinite(states["final"])
+    following = arcs["next"]
+    while stack:
+        state = stack[-1]
+        nexts = following[first[state] : first[state] + count[state]].tolist()
+        waiting = [n for n in nexts if ways[n] < 0]
+        if waiting and len(stack) <= len(states):
+            stack.extend(waiting)
+            continue
+        stack.pop()
+        ways[state] = int(final[state]) + sum(max(ways[n], 0) for n in nexts)
+    return ways[0]
+
+
+def _bad(path: Path, what: str) -> AsrbuildError:
+    return AsrbuildError(
+        f"the scorer {what}",
+        key="decoder.scorer",
+        file=path,
+        fix="give a DeepSpeech .scorer package; `asrbuild scorer build` makes one",
+    )

@@ -1,0 +1,105 @@
+"""Finding a Python 3.9 for the genuine decoder, and saying so where there is none."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from asrbuild.errors import AsrbuildError
+from asrbuild.speech import ds_environment
+from asrbuild.speech.alphabet import make_alphabet
+from asrbuild.speech.decoding import DecoderSettings, open_decoder
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine without any Python 3.9, uv or pyenv, and an empty cache folder."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    monkeypatch.setenv("PATH", str(tools))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("PYENV_ROOT", raising=False)
+    return tmp_path
+
+
+def _program(path: Path, script: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def _python(path: Path, version: str = "3, 9", decoder: str = "null") -> Path:
+    return _program(path, f"echo '[{version}, {decoder}, \"x86_64\"]'")
+
+
+def test_nothing_found(bare: Path) -> None:
+    assert ds_environment.find_python() is None
+    status = ds_environment.status()
+    assert (status.ready, status.python) == (False, None)
+    with pytest.raises(AsrbuildError) as caught:
+        open_decoder(DecoderSettings("ds_ctcdecoder"), make_alphabet("ab "), 20.0)
+    assert caught.value.message == (
+        "no Python 3.9 found, and ds-ctcdecoder 0.9.3 runs on no newer one"
+    )
+    assert "asrbuild decoder install" in caught.value.fix
+
+
+def test_a_shim_that_does_not_run_is_passed_over(bare: Path) -> None:
+    _program(bare / "bin" / "uv", "echo 'no interpreter' >&2; exit 2")
+    _program(bare / "bin" / "python3.9", "echo 'pyenv: python3.9: command not found' >&2; exit 127")
+    assert ds_environment.find_python() is None
+    real = _python(bare / ".pyenv" / "versions" / "3.9.18" / "bin" / "python")
+    assert ds_environment.find_python().path == real
+
+
+def test_the_order_of_the_search(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_path = _python(bare / "bin" / "python3.9")
+    assert ds_environment.find_python().path == on_path
+    _python(bare / ".pyenv" / "versions" / "3.8.18" / "bin" / "python", "3, 8")
+    in_pyenv = _python(bare / "other" / "versions" / "3.9.1" / "bin" / "python")
+    monkeypatch.setenv("PYENV_ROOT", str(bare / "other"))
+    assert ds_environment.find_python().path == in_pyenv
+    of_uv = _python(bare / "uv39" / "python")
+    _program(bare / "bin" / "uv", f"echo {of_uv}")
+    assert ds_environment.find_python().path == of_uv
+
+
+def test_an_interpreter_that_has_it_is_used_as_it_is(bare: Path) -> None:
+    mine = _python(bare / "mine" / "python", "3, 7", '"0.9.3"')
+    assert ds_environment.decoder_python(mine) == mine
+    assert ds_environment.status(mine).ready
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing", "is not a Python that runs"),
+        ("liar", "is not a Python that runs"),
+        ("new", "the decoder needs Python 3.9"),
+    ],
+)
+def test_an_interpreter_that_will_not_do(bare: Path, name: str, message: str) -> None:
+    _program(bare / "liar", "echo hello")
+    chosen = Path(sys.executable) if name == "new" else bare / name
+    with pytest.raises(AsrbuildError, match=message) as caught:
+        ds_environment.decoder_python(chosen)
+    if name != "new":
+        assert caught.value.key == "decoder.interpreter"
+
+
+def test_a_failed_installation_leaves_nothing(bare: Path) -> None:
+    _program(
+        bare / "bin" / "python3.9",
+        'case "$3" in import*) echo \'[3, 9, null, "x86_64"]\';; '
+        "*) echo 'no matching distribution' >&2; exit 1;; esac",
+    )
+    with pytest.raises(AsrbuildError) as caught:
+        ds_environment.install()
+    assert caught.value.message == (
+        "the environment for ds-ctcdecoder could not be made: no matching distribution"
+    )
+    assert [p.name for p in (bare / "cache" / "asrbuild").iterdir() if p.is_dir()] == []

@@ -1,0 +1,210 @@
+"""The genuine ds-ctcdecoder through our interface: the same answers as when called directly."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ctc_cases import ENGLISH, random_probabilities, spoken, spoken_bytes
+
+from asrbuild.errors import AsrbuildError
+from asrbuild.speech import ds_environment
+from asrbuild.speech.alphabet import bytes_alphabet
+from asrbuild.speech.decoding import DecoderSettings, open_decoder
+from asrbuild.speech.genuine import DsDecoder
+
+_HERE = ds_environment.status()
+pytestmark = pytest.mark.skipif(
+    not _HERE.ready and _HERE.python is None, reason=f"no genuine decoder: {_HERE.detail}"
+)
+
+#: What a user of the package writes: no code of ours in it.
+DIRECT = """
+import json, sys
+import numpy as np
+from ds_ctcdecoder import Alphabet, ctc_beam_search_decoder
+folder, beam, cutoff_prob, cutoff_top_n, n_best = sys.argv[1:]
+alphabet = Alphabet(folder + "/alphabet.txt")
+print(json.dumps([
+    ctc_beam_search_decoder(np.load("%s/%d.npy" % (folder, i)).astype("float64"), alphabet,
+                            int(beam), float(cutoff_prob), int(cutoff_top_n), None, {}, int(n_best))
+    for i in range(50)]))
+"""
+
+
+def _directly(folder: Path, cases: list[np.ndarray], settings: DecoderSettings, n_best: int):
+    folder.mkdir(exist_ok=True)
+    (folder / "alphabet.txt").write_text(ENGLISH.file_text())
+    for index, rows in enumerate(cases):
+        np.save(folder / f"{index}.npy", rows)
+    arguments = [settings.beam_width, settings.cutoff_prob, settings.cutoff_top_n, n_best]
+    done = subprocess.run(
+        [ds_environment.decoder_python(), "-c", DIRECT, folder, *map(str, arguments)],
+        capture_output=True, check=True, text=True,
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+CASES = [random_probabilities(seed, 10 + seed % 50, sharpness=1 + seed % 4) for seed in range(50)]
+
+
+@pytest.fixture(scope="module")
+def genuine() -> Iterator[DsDecoder]:
+    settings = DecoderSettings("ds_ctcdecoder", beam_width=50)
+    with DsDecoder(settings, ENGLISH, 0.02, processes=2) as decoder:
+        yield decoder
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        DecoderSettings("ds_ctcdecoder", beam_width=50),
+        DecoderSettings("ds_ctcdecoder", beam_width=8),
+        DecoderSettings("ds_ctcdecoder", beam_width=20, cutoff_prob=0.95),
+        DecoderSettings("ds_ctcdecoder", beam_width=20, cutoff_prob=0.999, cutoff_top_n=6),
+    ],
+    ids=str,
+)
+def test_exactly_what_it_says_directly(tmp_path: Path, settings: DecoderSettings) -> None:
+    direct = _directly(tmp_path / "cases", CASES, settings, 3)
+    with open_decoder(settings, ENGLISH, 20.0) as decoder:
+        ours = decoder.decode_batch(CASES, n_best=3)
+    assert [[[h.confidence, h.text] for h in found] for found in ours] == direct
+
+
+@pytest.mark.parametrize(
+    ("width", "cutoff_prob", "cutoff_top_n"),
+    [(1, 1.0, 40), (5, 1.0, 40), (50, 1.0, 3), (50, 0.9, 40), (30, 0.999, 4)],
+)
+def test_our_beam_search_agrees(width: int, cutoff_prob: float, cutoff_top_n: int) -> None:
+    """Text, times and N best; only hypotheses within float32 rounding may swap places."""
+    settings = {"beam_width": width, "cutoff_prob": cutoff_prob, "cutoff_top_n": cutoff_top_n}
+    n_best = 3 if width >= 5 else 1
+    with open_decoder(DecoderSettings("ds_ctcdecoder", **settings), ENGLISH, 20.0) as decoder:
+        theirs = decoder.decode_batch(CASES, n_best)
+    decoder = open_decoder(DecoderSettings("beam", **settings), ENGLISH, 20.0)
+    swapped = 0
+    for rows, wanted in zip(CASES, theirs, strict=True):
+        found = decoder.decode(rows, n_best)
+        scores = [h.confidence for h in found]
+        assert scores == pytest.approx([h.confidence for h in wanted], abs=2e-3)
+        if [h.text for h in found] != [h.text for h in wanted]:
+            swapped += 1
+            assert min(-np.diff(scores)) < 1e-3
+        else:
+            assert [h.words for h in found] == [h.words for h in wanted]
+    assert swapped <= 1
+
+
+def test_words_and_bytes_output(genuine: DsDecoder) -> None:
+    [found] = genuine.decode(spoken("we all go"))
+    assert [(w.text, w.start_s) for w in found.words] == [
+        ("we", 0.0), ("all", pytest.approx(0.12)), ("go", pytest.approx(0.28)),
+    ]  # fmt: skip
+    settings = DecoderSettings("ds_ctcdecoder", beam_width=50)
+    with open_decoder(settings, bytes_alphabet(), 20.0) as decoder:
+        assert decoder.decode(spoken_bytes("für 漢字"))[0].text == "für 漢字"
+
+
+def test_streaming(genuine: DsDecoder) -> None:
+    rows = CASES[49]
+    stream, other = genuine.stream(), genuine.stream()
+    assert stream.feed(rows[:0]) == ""
+    for at in range(0, len(rows), 7):
+        partial = stream.feed(rows[at : at + 7])
+        other.feed(CASES[48][at : at + 7])
+    final = stream.finish(4)
+    assert final == genuine.decode(rows, 4)
+    assert partial == final[0].text
+    assert other.finish(4) == genuine.decode(CASES[48][: len(rows) + 6], 4)
+
+
+def test_no_steps_at_all(genuine: DsDecoder) -> None:
+    rows = np.zeros((0, 29), np.float32)
+    assert genuine.decode(rows)[0].text == ""
+    assert genuine.stream().finish()[0].text == ""
+
+
+def test_a_worker_killed_in_a_batch_loses_nothing(genuine: DsDecoder) -> None:
+    batch = CASES * 4
+    expected = genuine.decode_batch(batch, 2)
+    killed = []
+
+    def kill() -> None:
+        for _ in range(2):
+            time.sleep(0.2)
+            for worker in genuine.workers:
+                if worker.pid is not None:
+                    os.kill(worker.pid, signal.SIGKILL)
+                    killed.append(worker.pid)
+                    break
+
+    killer = threading.Thread(target=kill)
+    starts = sum(worker.starts for worker in genuine.workers)
+    killer.start()
+    found = genuine.decode_batch(batch, 2)
+    killer.join()
+    genuine.decode(CASES[0])
+    assert killed
+    assert sum(worker.starts for worker in genuine.workers) > starts
+    assert found == expected
+
+
+def test_a_worker_killed_in_a_stream_loses_nothing(genuine: DsDecoder) -> None:
+    rows = CASES[49]
+    stream = genuine.stream()
+    for at in range(0, len(rows), 7):
+        stream.feed(rows[at : at + 7])
+        os.kill(genuine.workers[0].pid, signal.SIGKILL)
+    assert stream.finish(3) == genuine.decode(rows, 3)
+
+
+def test_more_hypotheses_than_there_are(genuine: DsDecoder) -> None:
+    """The library crashes on this request; ours gives those that exist."""
+    rows = random_probabilities(1, 1)
+    found = genuine.decode(rows, n_best=50)
+    assert 10 <= len(found) <= 29
+    assert found == genuine.decode(rows, n_best=len(found))
+
+
+def test_an_utterance_that_always_kills_it_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    with DsDecoder(DecoderSettings("ds_ctcdecoder"), ENGLISH, 0.02, processes=1) as decoder:
+        start = decoder.workers[0].start
+
+        def start_and_die() -> None:
+            start()
+            os.kill(decoder.workers[0].pid, signal.SIGKILL)
+
+        monkeypatch.setattr(decoder.workers[0], "start", start_and_die)
+        with pytest.raises(AsrbuildError) as caught:
+            decoder.decode(CASES[0])
+    assert caught.value.message == "ds-ctcdecoder ended 3 times on this utterance: signal 9"
+
+
+def test_bad_input_never_reaches_it(genuine: DsDecoder) -> None:
+    starts = genuine.workers[0].starts
+    for bad in (np.zeros((3, 20), np.float32), np.full((3, 29), np.nan), np.ones((3, 29))):
+        with pytest.raises(AsrbuildError):
+            genuine.decode(bad)
+        with pytest.raises(AsrbuildError):
+            genuine.stream().feed(bad)
+    assert genuine.workers[0].starts == starts
+
+
+def test_closing_ends_the_processes() -> None:
+    decoder = DsDecoder(DecoderSettings("ds_ctcdecoder"), ENGLISH, 0.02, processes=2)
+    decoder.decode_batch(CASES[:2])
+    pids = [worker.pid for worker in decoder.workers]
+    decoder.close()
+    for pid in pids:
+        if pid is not None:
+            with pytest.raises(ProcessLookupError):
+                os.kill(pid, 0)
