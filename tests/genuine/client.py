@@ -1,9 +1,9 @@
 """Runs in the Python 3.9 environment: the genuine client and decoder on what the tests hand over.
 
 Reads a request as JSON on standard input, writes the answer as JSON on the last line of standard
-output. ``{"model", "wavs", "pieces"}`` transcribes, whole and (unless ``pieces``, samples at a time,
-is 0) streamed; ``{"probabilities", "alphabet", "beam_width"}`` decodes an npz of (T, classes) arrays
-without a scorer.
+output. ``{"model", "wavs", "pieces"}`` transcribes, whole and (unless ``pieces``, samples at a
+time, is 0) streamed; ``{"probabilities", "alphabet", "beam_width"}`` decodes an npz of
+(T, classes) arrays without a scorer.
 """
 
 import json
