@@ -23,7 +23,8 @@ RECEIPT = "receipt.json"
 class Receipt:
     """What was published.
 
-    ``parity``: the proof in one line. ``transcripts``: recording -> the package's words;
+    ``parity``: the proof in one line; ``figures``: the worst value of each metric of the
+    probabilities over all inputs. ``transcripts``: recording -> the package's words;
     ``expected``: recording -> what was said, where somebody wrote it down.
     """
 
@@ -31,6 +32,7 @@ class Receipt:
     version: str
     bytes: int
     parity: str
+    figures: dict[str, float]
     transcripts: dict[str, str]
     expected: dict[str, str]
     transcripts_match: bool

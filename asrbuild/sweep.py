@@ -31,7 +31,7 @@ class JobRecord:
     name: str
     version: str
     bytes: int
-    parity: str
+    figures: dict[str, float]
     transcripts_match: bool
     seconds: float
     error: str
@@ -95,7 +95,7 @@ def _sweep_job(config: Any) -> None:
         )
         progress.note(f"failed: {text}")
         seconds = time.perf_counter() - start
-        _write(JobRecord(number, overrides, "failed", "", "", 0, "", False, seconds, text))
+        _write(JobRecord(number, overrides, "failed", "", "", 0, {}, False, seconds, text))
         return
     receipt = built.receipt
     _write(
@@ -106,7 +106,7 @@ def _sweep_job(config: Any) -> None:
             receipt.name,
             receipt.version,
             receipt.bytes,
-            receipt.parity,
+            receipt.figures,
             receipt.transcripts_match,
             built.seconds,
             "",

@@ -312,8 +312,19 @@ def receipt_fields(manifest: m.Manifest, path: Path) -> dict[str, Any]:
         "version": manifest.version,
         "bytes": sum(f.stat().st_size for f in path.rglob("*") if f.is_file()),
         "parity": summary(verification),
+        "figures": _worst_of_logits(verification),
         "transcripts": words,
         "expected": dict(expected),
         "transcripts_match": all(t.match for t in verification.transcripts),
         "core_ml_executed": verification.core_ml_executed,
     }
+
+
+def _worst_of_logits(verification: m.Verification) -> dict[str, float]:
+    values: dict[str, list[float]] = {}
+    better: dict[str, str] = {}
+    for metric in verification.metrics:
+        if metric.output == "logits":
+            values.setdefault(metric.name, []).append(metric.value)
+            better[metric.name] = metric.comparison
+    return {name: (min if better[name] == ">=" else max)(found) for name, found in values.items()}

@@ -15,31 +15,46 @@ class Job(Protocol):
     name: str
     version: str
     bytes: int
-    parity: str
+    figures: dict[str, float]
     transcripts_match: bool
     seconds: float
     error: str
 
 
+#: Metric -> heading: the worst over all inputs, probabilities against TensorFlow's.
+FIGURES = {
+    "argmax_agreement": "argmax",
+    "kl_divergence": "KL nats",
+    "max_abs_error": "max error",
+    "psnr_db": "PSNR dB",
+}
+_FREE_WIDTH = 180
 _STYLE = {"built": "green", "unchanged": "cyan", "failed": "bold red"}
 
 
 def print_table(jobs: Sequence[Job], seconds: float) -> None:
     """Prints the table to standard output, and below it why each failed job failed."""
+    import os
+    import sys
+
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)
+    # A file or a pipe has no width: there the table is as wide as it likes.
+    free = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    console = Console(highlight=False, width=_FREE_WIDTH if free else None)
     failed = [job for job in jobs if job.status == "failed"]
     verdict = f"{len(jobs) - len(failed)} of {len(jobs)} jobs succeeded in {seconds:.1f} s"
-    table = Table(title=verdict, title_justify="left")
+    table = Table(title=verdict, title_justify="left", box=SIMPLE_HEAD)
     table.add_column("#", justify="right")
     table.add_column("status")
     table.add_column("overrides", overflow="fold")
     table.add_column("artifact", overflow="fold")
     table.add_column("MB", justify="right")
-    table.add_column("parity", overflow="fold")
+    for heading in FIGURES.values():
+        table.add_column(heading, justify="right")
     table.add_column("words")
     table.add_column("s", justify="right")
     for job in jobs:
@@ -50,7 +65,7 @@ def print_table(jobs: Sequence[Job], seconds: float) -> None:
             " ".join(job.overrides),
             f"{job.name}/{job.version}" if good else "",
             f"{job.bytes / 1e6:.2f}" if good else "",
-            job.parity,
+            *(_figure(job.figures.get(name)) for name in FIGURES),
             ("equal" if job.transcripts_match else "differ") if good else "",
             f"{job.seconds:.1f}",
         )
@@ -58,3 +73,7 @@ def print_table(jobs: Sequence[Job], seconds: float) -> None:
     for job in failed:
         console.print(f"job {job.number} ({' '.join(job.overrides)}) failed:", style="bold red")
         console.print(Text("  " + job.error.replace("\n", "\n  ")))
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
