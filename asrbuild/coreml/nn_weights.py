@@ -7,7 +7,7 @@ a second and is byte for byte the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,18 +19,21 @@ _LSTM_GATES = ("inputGate", "forgetGate", "outputGate", "blockInput")
 
 
 @contextmanager
-def fast_weights(builder: type, half: bool) -> Iterator[None]:
+def fast_weights(
+    builder: type, half: bool, real: Callable[[np.ndarray], np.ndarray] = lambda stored: stored
+) -> Iterator[None]:
     """While it is open, ``builder`` writes dense and LSTM weights as bytes.
 
     Args:
         builder: coremltools' ``NeuralNetworkBuilder``.
         half: store them in fp16. Other constants stay float32: fp16 cannot count steps past 2048.
+        real: what to store instead of a dense layer's matrix; that matrix itself by default.
     """
     add_dense, add_lstm = builder.add_inner_product, builder.add_unilstm
 
     def dense(self: Any, name: str, W: Any, b: Any, **arguments: Any) -> Any:
         layer = add_dense(self, name=name, W=_EMPTY, b=_EMPTY, **arguments)
-        _fill(layer.innerProduct.weights, W, half)
+        _fill(layer.innerProduct.weights, real(W), half)
         if b is not None:
             _fill(layer.innerProduct.bias, b, half)
         return layer
@@ -52,7 +55,7 @@ def fast_weights(builder: type, half: bool) -> Iterator[None]:
 
 
 def _fill(parameters: Any, array: np.ndarray, half: bool) -> None:
-    """Sets a ``WeightParams`` message to ``array``, row by row."""
+    """Sets a ``WeightParams`` message to ``array`` in C order."""
     if half:
         parameters.float16Value = array.astype("<f2").tobytes()
         return

@@ -1,0 +1,117 @@
+"""Impossible requests are refused at once, by name; nothing heavy is imported for that."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from asrbuild.coreml.request import (
+    ConversionRequest,
+    EnumeratedSteps,
+    FixedSteps,
+    RangeSteps,
+    check_request,
+    model_outputs,
+    package_suffix,
+    specification_version,
+    state_validity,
+)
+from asrbuild.errors import AsrbuildError
+
+DEFAULT = ConversionRequest()
+IOS18 = replace(DEFAULT, deployment_target="iOS18")
+CHUNKS = {"chunk_16": FixedSteps(16), "whole": RangeSteps(1, 16, 100)}
+
+
+@pytest.mark.parametrize(
+    ("request_", "key", "message"),
+    [
+        (replace(DEFAULT, format="onnx"), "coreml.format", "'onnx' is not one of"),
+        (replace(DEFAULT, precision="int8"), "coreml.precision", "'int8' is not one of"),
+        (replace(DEFAULT, lstm="gru"), "coreml.lstm", "'gru' is not one of"),
+        (replace(DEFAULT, deployment_target="iOS14"), "coreml.deployment_target", "iOS15, iOS16"),
+        (replace(DEFAULT, outputs=()), "coreml.outputs", "no outputs"),
+        (replace(DEFAULT, outputs=("logits", "logits")), "coreml.outputs", "twice"),
+        (replace(DEFAULT, steps=FixedSteps(0)), "coreml.steps", "at least 1 time step, got 0"),
+        (replace(DEFAULT, steps=RangeSteps(0, 1, 9)), "coreml.steps", "at least 1 time step"),
+        (replace(DEFAULT, steps=RangeSteps(1, 1, None)), "coreml.steps.upper", "upper bound"),
+        (replace(DEFAULT, steps=RangeSteps(9, 9, 8)), "coreml.steps.upper", "9 to 8 is empty"),
+        (replace(DEFAULT, steps=RangeSteps(2, 1, 8)), "coreml.steps.default", "outside the range"),
+        (replace(DEFAULT, steps=RangeSteps(2, 9, 8)), "coreml.steps.default", "outside the range"),
+        (replace(DEFAULT, steps=EnumeratedSteps((), 1)), "coreml.steps.sizes", "no step counts"),
+        (replace(DEFAULT, steps=EnumeratedSteps((1, 1), 1)), "coreml.steps.sizes", "twice"),
+        (replace(DEFAULT, steps=EnumeratedSteps((1, 2), 3)), "coreml.steps.default", "not one of"),
+        (
+            replace(DEFAULT, steps=EnumeratedSteps(tuple(range(1, 130)), 1)),
+            "coreml.steps.sizes",
+            "at most 128 enumerated shapes, got 129",
+        ),
+        (
+            replace(DEFAULT, lstm="loop", steps=RangeSteps(1, 16, 40_000)),
+            "coreml.steps",
+            "40000 is above 32766",
+        ),
+        (replace(DEFAULT, functions=CHUNKS), "coreml.deployment_target", "iOS18 or later"),
+        (replace(IOS18, functions={"a b": FixedSteps(1)}), "coreml.functions", "'a b'"),
+        (replace(IOS18, functions={"a": FixedSteps(0)}), "coreml.steps", "at least 1"),
+        (replace(IOS18, functions=CHUNKS, state="stateful"), "coreml.state", "one function"),
+        (replace(DEFAULT, state="stateful"), "coreml.state", "iOS18 or later"),
+        (replace(IOS18, state="stateful", precision="fp32"), "coreml.precision", "fp16"),
+        (
+            replace(IOS18, state="stateful", outputs=("new_state_c",)),
+            "coreml.outputs",
+            "no new_state_",
+        ),
+    ],
+)
+def test_an_impossible_request_is_refused_by_key(
+    request_: ConversionRequest, key: str, message: str
+) -> None:
+    with pytest.raises(AsrbuildError, match=message) as caught:
+        check_request(request_)
+    assert caught.value.key == key
+
+
+@pytest.mark.parametrize(
+    "possible",
+    [
+        DEFAULT,
+        replace(DEFAULT, steps=EnumeratedSteps(tuple(range(1, 129)), 128)),
+        replace(DEFAULT, format="neuralnetwork", steps=RangeSteps(1, 16, None)),
+        replace(DEFAULT, steps=RangeSteps(1, 16, 40_000)),
+        replace(DEFAULT, lstm="loop", steps=RangeSteps(1, 16, 32_766)),
+        replace(IOS18, functions=CHUNKS),
+        replace(IOS18, state="stateful"),
+    ],
+)
+def test_what_core_ml_can_do_passes_without_advice(possible: ConversionRequest) -> None:
+    assert check_request(possible) == ()
+    assert state_validity(possible) == "always"
+
+
+def test_old_systems_cost_a_native_fp16_lstm_its_size() -> None:
+    (advice,) = check_request(replace(DEFAULT, deployment_target="iOS15"))
+    assert "stored in fp32" in advice
+    (advice,) = check_request(replace(DEFAULT, deployment_target="iOS16"))
+    assert "stored in fp16" in advice
+    assert check_request(replace(DEFAULT, deployment_target="iOS15", lstm="loop")) == ()
+
+
+def test_what_a_request_becomes() -> None:
+    network = replace(DEFAULT, format="neuralnetwork")
+    assert (package_suffix(DEFAULT), package_suffix(network)) == (".mlpackage", ".mlmodel")
+    assert (specification_version(DEFAULT), specification_version(network)) == (8, 4)
+    assert model_outputs(DEFAULT) == ("logits", "new_state_c", "new_state_h")
+    assert model_outputs(replace(IOS18, state="stateful")) == ("logits",)
+
+
+def test_checking_a_request_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from asrbuild.coreml.request import *; check_request(ConversionRequest()); "
+        "print(*sorted({'numpy', 'coremltools', 'tensorflow'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == ""
