@@ -171,12 +171,14 @@ def check_settings(settings: DecoderSettings) -> None:
     if settings.type != "ds_ctcdecoder" and (settings.scorer or settings.hot_words):
         raise AsrbuildError(
             f"the {settings.type} decoder uses no scorer and no hot words",
-            key="decoder.scorer" if settings.scorer else "decoder.hot_words",
+            key="decoder.scorer_path" if settings.scorer else "decoder.hot_words",
             fix="choose decoder=ds_ctcdecoder, or leave them out",
         )
     if settings.hot_words and settings.scorer is None:
         raise AsrbuildError(
-            "hot words need a scorer", key="decoder.hot_words", fix="give decoder.scorer as well"
+            "hot words need a scorer",
+            key="decoder.hot_words",
+            fix="give decoder.scorer_path as well",
         )
 
 

@@ -1,7 +1,8 @@
 """A small Python 3.9 environment that holds the genuine ds-ctcdecoder 0.9.3.
 
 Its wheels stop at CPython 3.9, so it lives apart: made once in the user's cache folder, from a
-Python 3.9 that the machine has (``uv``, ``pyenv``, ``PATH``) or the user names.
+Python 3.9 that the machine has (``uv``, ``pyenv``, ``PATH``) or the user names, in a setting or in
+``ASRBUILD_DECODER_PYTHON``.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ def decoder_python(interpreter: Path | None = None) -> Path:
     Raises:
         AsrbuildError: no Python 3.9 was found, or the environment could not be made.
     """
+    interpreter = interpreter or _named()
     if interpreter is not None:
         found = _chosen(interpreter)
         if found.decoder == VERSION:
@@ -86,6 +88,7 @@ def install(interpreter: Path | None = None) -> Path:
     from filelock import FileLock
 
     target = environment_dir()
+    interpreter = interpreter or _named()
     base = _chosen(interpreter) if interpreter is not None else find_python()
     if base is not None and base.version != PYTHON:
         raise AsrbuildError(
@@ -136,7 +139,7 @@ def find_python() -> Interpreter | None:
 def status(interpreter: Path | None = None) -> Status:
     """What is there, without changing anything."""
     target = environment_dir()
-    ready = _probe(interpreter or _python_in(target))
+    ready = _probe(interpreter or _named() or _python_in(target))
     if ready is not None and ready.decoder == VERSION:
         return Status(target, True, ready.path, f"ds-ctcdecoder {VERSION} is ready")
     base = find_python()
@@ -145,6 +148,11 @@ def status(interpreter: Path | None = None) -> Status:
             target, False, base.path, "not installed; `asrbuild decoder install` would use this"
         )
     return Status(target, False, None, "no Python 3.9 found; decoder=beam works without")
+
+
+def _named() -> Path | None:
+    named = os.environ.get("ASRBUILD_DECODER_PYTHON")
+    return Path(named) if named else None
 
 
 def _chosen(interpreter: Path) -> Interpreter:

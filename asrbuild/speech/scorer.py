@@ -77,10 +77,10 @@ def inspect_scorer(path: str | Path) -> ScorerInfo:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return _read(data, size, path)
     except FileNotFoundError as error:
-        raise AsrbuildError("no such scorer", key="decoder.scorer", file=path) from error
+        raise AsrbuildError("no such scorer", key="decoder.scorer_path", file=path) from error
     except OSError as error:
         raise AsrbuildError(
-            f"the scorer cannot be read: {error.strerror}", key="decoder.scorer", file=path
+            f"the scorer cannot be read: {error.strerror}", key="decoder.scorer_path", file=path
         ) from error
 
 
@@ -96,7 +96,7 @@ def check_scorer(path: str | Path, alphabet: Alphabet) -> ScorerInfo:
         raise AsrbuildError(
             f"the scorer was made for {mode[info.bytes_output]}, the model writes "
             f"{mode[alphabet.bytes_output]}",
-            key="decoder.scorer",
+            key="decoder.scorer_path",
             file=path,
             fix="build a scorer with this model's alphabet",
         )
@@ -109,11 +109,17 @@ def check_scorer(path: str | Path, alphabet: Alphabet) -> ScorerInfo:
         )
         raise AsrbuildError(
             f"the scorer was made for another alphabet: {what}",
-            key="decoder.scorer",
+            key="decoder.scorer_path",
             file=path,
             fix="build a scorer with this model's alphabet",
         )
     return info
+
+
+def scorer_weights(path: str | Path) -> tuple[float, float]:
+    """The package's own alpha and beta, for where the user gives none."""
+    info = inspect_scorer(path)
+    return info.lm_alpha, info.lm_beta
 
 
 def _read(data: mmap.mmap, size: int, path: Path) -> ScorerInfo:
@@ -217,7 +223,7 @@ def _count_words(states: np.ndarray, arcs: np.ndarray) -> int:
 def _bad(path: Path, what: str) -> AsrbuildError:
     return AsrbuildError(
         f"the scorer {what}",
-        key="decoder.scorer",
+        key="decoder.scorer_path",
         file=path,
         fix="give a DeepSpeech .scorer package; `asrbuild scorer build` makes one",
     )

@@ -179,7 +179,7 @@ BAD_SETTINGS = [
     (DecoderSettings("beam", cutoff_prob=0.0), "decoder.cutoff_prob", "cutoff_prob is 0.0"),
     (DecoderSettings("beam", cutoff_prob=1.1), "decoder.cutoff_prob", "cutoff_prob is 1.1"),
     (DecoderSettings("beam", cutoff_top_n=0), "decoder.cutoff_top_n", "cutoff_top_n is 0"),
-    (DecoderSettings("beam", scorer="x.scorer"), "decoder.scorer", "the beam decoder uses no"),
+    (DecoderSettings("beam", scorer="x.scorer"), "decoder.scorer_path", "the beam decoder uses no"),
     (DecoderSettings("greedy", hot_words={"a": 1.0}), "decoder.hot_words", "the greedy decoder"),
     (DecoderSettings("ds_ctcdecoder", hot_words={"a": 1.0}), "decoder.hot_words", "hot words need"),
 ]

@@ -21,7 +21,8 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", str(tools))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("PYENV_ROOT", raising=False)
+    for name in ("PYENV_ROOT", "ASRBUILD_DECODER_PYTHON"):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 
@@ -68,10 +69,15 @@ def test_the_order_of_the_search(bare: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert ds_environment.find_python().path == of_uv
 
 
-def test_an_interpreter_that_has_it_is_used_as_it_is(bare: Path) -> None:
+def test_an_interpreter_that_has_it_is_used_as_it_is(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mine = _python(bare / "mine" / "python", "3, 7", '"0.9.3"')
     assert ds_environment.decoder_python(mine) == mine
     assert ds_environment.status(mine).ready
+    monkeypatch.setenv("ASRBUILD_DECODER_PYTHON", str(mine))
+    assert ds_environment.decoder_python() == mine
+    assert ds_environment.status().ready
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,159 @@
+"""``asrbuild transcribe``: recordings to words, from an artifact's manifest alone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from asrbuild.commands.ls import ArtifactsOption
+from asrbuild.errors import AsrbuildError
+
+if TYPE_CHECKING:
+    from asrbuild.manifest import Manifest
+    from asrbuild.runtime import Transcriber, Transcription
+    from asrbuild.speech.decoding import DecoderSettings
+
+Show = Callable[[str], None]
+
+
+def transcribe(
+    artifact: Annotated[
+        str, typer.Argument(help="A name, name/version, name/start-of-version, or a path.")
+    ],
+    audio: Annotated[list[Path], typer.Argument(help="Recordings: WAV, FLAC, OGG, ...")],
+    decoder: Annotated[
+        str | None,
+        typer.Option(help="greedy, beam or ds_ctcdecoder; left out: as the manifest says."),
+    ] = None,
+    beam_width: Annotated[int | None, typer.Option(help="Hypotheses kept at each step.")] = None,
+    scorer: Annotated[
+        Path | None, typer.Option(help="A DeepSpeech .scorer, for ds_ctcdecoder.")
+    ] = None,
+    n_best: Annotated[int, typer.Option(min=1, help="Transcripts of each recording.")] = 1,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Print every partial result as a line on stderr.")
+    ] = False,
+    artifacts: ArtifactsOption = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print words with times, confidence and timings.")
+    ] = False,
+) -> None:
+    """Transcribe recordings with an artifact; words appear while it runs.
+
+    Any sample rate and number of channels will do. TensorFlow and the recipe are not needed.
+
+    Example: asrbuild transcribe demo-dynamic-mlprogram hello.wav --decoder beam
+    """
+    from asrbuild.manifest import read_manifest
+    from asrbuild.recipe import artifacts_root
+    from asrbuild.runtime import open_artifact
+    from asrbuild.store import resolve
+
+    path = resolve(artifacts or artifacts_root(), artifact)
+    settings = _settings(read_manifest(path), decoder, beam_width, scorer)
+    rows: list[dict[str, Any]] = []
+    failed: list[AsrbuildError] = []
+    with open_artifact(path, settings) as transcriber:
+        for file in audio:
+            try:
+                found = _one(transcriber, file, n_best, partial)
+            except AsrbuildError as error:
+                # The other recordings are none the worse for it.
+                failed.append(error)
+                rows.append({"file": str(file), "error": error.message})
+                continue
+            rows.append(_row(file, found))
+            if not as_json:
+                _print_text(file, found, len(audio) > 1, settings.type)
+    if as_json:
+        head = {"artifact": path.parent.name + "/" + path.name, "decoder": settings.type}
+        typer.echo(json.dumps({**head, "recordings": rows}, indent=2, ensure_ascii=False))
+    if failed:
+        raise failed[0] if len(failed) == 1 else _several(failed, len(audio))
+
+
+def _settings(
+    manifest: Manifest, decoder: str | None, beam_width: int | None, scorer: Path | None
+) -> DecoderSettings:
+    """The manifest's decoder, with what the user wants otherwise."""
+    from asrbuild.runtime import decoder_settings
+    from asrbuild.speech.decoding import check_settings
+
+    settings = decoder_settings(manifest)
+    if decoder is not None:
+        settings = replace(settings, type=decoder)
+        if decoder != "ds_ctcdecoder":
+            settings = replace(settings, scorer=None, hot_words={})
+    if scorer is not None:
+        # Alpha and beta belong to a scorer: another one brings its own.
+        settings = replace(settings, scorer=scorer.resolve(), lm_alpha=None, lm_beta=None)
+    if beam_width is not None:
+        settings = replace(settings, beam_width=beam_width)
+    check_settings(settings)
+    return settings
+
+
+def _one(transcriber: Transcriber, file: Path, n_best: int, partial: bool) -> Transcription:
+    from asrbuild.speech.audio import read_audio
+
+    samples = read_audio(file, transcriber.sample_rate)
+    with _showing(partial) as show:
+        return transcriber.transcribe(samples, show, n_best)
+
+
+@contextmanager
+def _showing(as_lines: bool) -> Iterator[Show | None]:
+    """Where partial results go: a live line on a terminal, lines on stderr if asked, or nowhere.
+
+    They go to stderr, so that stdout holds transcripts only.
+    """
+    if as_lines:
+        yield lambda text: print(text, file=sys.stderr, flush=True)
+        return
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=Console(stderr=True), transient=True, refresh_per_second=20) as live:
+        yield lambda text: live.update(Text(text + " …", style="dim"))
+
+
+def _print_text(file: Path, found: Transcription, several: bool, decoder: str) -> None:
+    for rank, hypothesis in enumerate(found.hypotheses):
+        label = f"{file}: " if several else ""
+        place = f"{rank + 1}. " if len(found.hypotheses) > 1 else ""
+        typer.echo(f"{label}{place}{hypothesis.text}")
+    spent = found.acoustic_s + found.decoder_s
+    typer.secho(
+        f"{found.audio_s:.1f} s of audio in {spent:.2f} s "
+        f"({found.real_time_factor:.2f} of real time), {decoder}",
+        err=True,
+        dim=True,
+    )
+
+
+def _row(file: Path, found: Transcription) -> dict[str, Any]:
+    best, *others = (asdict(hypothesis) for hypothesis in found.hypotheses)
+    return {
+        "file": str(file),
+        **best,
+        "alternatives": others,
+        "audio_s": round(found.audio_s, 4),
+        "acoustic_s": round(found.acoustic_s, 4),
+        "decoder_s": round(found.decoder_s, 4),
+    }
+
+
+def _several(failed: list[AsrbuildError], total: int) -> AsrbuildError:
+    lines = "".join(f"\n  {error.file}: {error.message}" for error in failed)
+    return AsrbuildError(f"{len(failed)} of {total} recordings gave no words:{lines}")
