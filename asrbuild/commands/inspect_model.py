@@ -1,0 +1,80 @@
+"""``asrbuild inspect model``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from asrbuild.coreml.inspect import FunctionSummary, ModelSummary
+
+
+def inspect_model(
+    model: Annotated[Path, typer.Argument(help="A .mlpackage directory or .mlmodel file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Show a Core ML package's inputs, outputs, operations, weights and metadata.
+
+    Needs neither coremltools' converters nor a Mac. A flexible axis is shown as 1..100, or as 1..
+    where it has no upper bound.
+
+    Example: asrbuild inspect model model.mlpackage --json
+    """
+    from asrbuild.coreml.inspect import inspect_model as read_summary
+
+    summary = read_summary(model)
+    if as_json:
+        typer.echo(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
+    else:
+        _print_tables(summary)
+
+
+def _print_tables(summary: ModelSummary) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    weights = ", ".join(f"{size:,} bytes {dtype}" for dtype, size in summary.weight_bytes.items())
+    console.print(
+        f"{escape(summary.path)}: {summary.kind}, {summary.nbytes:,} bytes "
+        f"(weights: {weights or 'none'})",
+        f"specification version {summary.specification_version}: {summary.minimum_os} and later",
+        sep="\n",
+        highlight=False,
+    )
+    for function in summary.functions:
+        if len(summary.functions) > 1:
+            default = " (default)" * (function.name == summary.default_function)
+            console.print(f"\nFunction {function.name}{default}", highlight=False)
+        _print_function(console, function)
+    fields = {name: text for name, text in summary.metadata.items() if text}
+    if fields or summary.user_metadata:
+        table = Table("name", "value", title="Metadata", title_justify="left")
+        for name, text in (fields | summary.user_metadata).items():
+            table.add_row(escape(name), escape(text))
+        console.print(table)
+
+
+def _print_function(console, function: FunctionSummary) -> None:  # type: ignore[no-untyped-def]
+    from rich.markup import escape
+    from rich.table import Table
+
+    kinds = ("Inputs", function.inputs), ("Outputs", function.outputs), ("States", function.states)
+    for title, features in kinds:
+        if not features:
+            continue
+        table = Table("name", "type", "shape", "default", title=title, title_justify="left")
+        for item in features:
+            flexible = item.shapes is not None or any(low != high for low, high in item.axes or ())
+            default = str(item.default) if flexible else ""
+            table.add_row(escape(item.name), item.dtype, escape(item.shape_text), default)
+        console.print(table)
+    table = Table("operation", "count", "in loops", title="Operations", title_justify="left")
+    for op, count in function.ops.items():
+        table.add_row(op, str(count), str(function.ops_in_loops.get(op, "")))
+    table.add_row("total", str(sum(function.ops.values())), "", style="bold")
+    console.print(table)
