@@ -14,6 +14,9 @@ from asrbuild.executor.literals import Blobs
 from asrbuild.executor.package import Package, open_package
 from asrbuild.executor.signature import Feature, Fixed, check_inputs, read_features
 
+#: Inputs, outputs and states, by name.
+Features = tuple[dict[str, Feature], dict[str, Feature], dict[str, Feature]]
+
 
 class Runnable(Protocol):
     """A compiled function or network."""
@@ -72,7 +75,7 @@ class Model:
         self,
         path: Path,
         program: Runnable,
-        features: tuple[dict[str, Feature], dict[str, Feature], dict[str, Feature]],
+        features: Features,
         functions: tuple[str, ...],
         function: str,
     ) -> None:
@@ -154,32 +157,39 @@ def load(path: str | Path, function: str | None = None) -> Model:
 def _load_program(package: Package, function: str | None) -> Model:
     from asrbuild.executor.function import compile_function
 
-    description = package.spec.description
-    by_name = {f.name: f for f in description.functions}
+    function, names, features = described_features(package.spec, package.path, function)
+    program = compile_function(package.spec.mlProgram, function, Blobs(package.directory))
+    return Model(package.path, program, features, names, function)
+
+
+def _load_network(package: Package) -> Model:
+    from asrbuild.executor.network import compile_network
+
+    function, names, features = described_features(package.spec, package.path, None)
+    program = compile_network(package, tuple(features[1]))
+    return Model(package.path, program, features, names, function)
+
+
+def described_features(
+    spec: Any, path: Path, function: str | None
+) -> tuple[str, tuple[str, ...], Features]:
+    """The function to load, the names of all, and what the chosen one takes, gives and keeps."""
+    description = spec.description
+    by_name = {described.name: described for described in description.functions}
     names = tuple(by_name) or ("main",)
     if function is None:
         function = description.defaultFunctionName or names[0]
     if function not in names:
         raise AsrbuildError(
             f"no function {function} in the package",
-            file=package.path,
+            file=path,
             fix=f"the functions are {', '.join(names)}",
         )
     described = by_name.get(function, description)
-    features = tuple(
-        read_features(list(part)) for part in (described.input, described.output, described.state)
+    inputs, outputs, states = (
+        read_features(part) for part in (described.input, described.output, described.state)
     )
-    program = compile_function(package.spec.mlProgram, function, Blobs(package.directory))
-    return Model(package.path, program, features, names, function)  # type: ignore[arg-type]
-
-
-def _load_network(package: Package) -> Model:
-    from asrbuild.executor.network import compile_network
-
-    description = package.spec.description
-    features = (read_features(description.input), read_features(description.output), {})
-    program = compile_network(package, tuple(features[1]))
-    return Model(package.path, program, features, ("main",), "main")
+    return function, names, (inputs, outputs, states)
 
 
 def _zeros(feature: Feature) -> np.ndarray:

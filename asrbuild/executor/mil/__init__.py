@@ -14,6 +14,7 @@ from asrbuild.executor.mil import (  # noqa: F401 - imported to register
     gather,
     linear,
     lists,
+    loop,
     movement,
     recurrent,
     reduction,

@@ -1,0 +1,148 @@
+"""``asrbuild run``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from asrbuild.errors import AsrbuildError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from asrbuild.executor import Model
+
+INPUT_HELP = "An input as name=file.npy; again for each input."
+
+
+def run(
+    package: Annotated[Path, typer.Argument(help="A .mlpackage directory or .mlmodel file.")],
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", metavar="NAME=FILE", help=INPUT_HELP)
+    ] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Write every output there, as name.npy.")
+    ] = None,
+    function: Annotated[
+        str | None, typer.Option(help="A function of a multifunction package.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Run a Core ML package on arrays, on any system.
+
+    Without any --input it shows what the package takes and gives. A package that keeps its state
+    inside starts from zeros.
+
+    Example: asrbuild run model.mlpackage --input input_node=windows.npy
+    """
+    from asrbuild.executor import load
+
+    model = load(package, function)
+    if not inputs:
+        _show_signature(model, as_json)
+        return
+    arrays = dict(_read_input(text) for text in inputs)
+    results = model.predict(arrays, model.make_state() if model.states else None)
+    written = _write(results, output_dir) if output_dir is not None else {}
+    rows = [_row(name, array) for name, array in results.items()]
+    if as_json:
+        rows = [row | {"file": str(written[row["name"]])} if written else row for row in rows]
+        typer.echo(json.dumps({"function": model.function, "outputs": rows}, indent=2))
+        return
+    _print_table("Outputs", ["name", "dtype", "shape", "min", "max"], rows)
+    for path in written.values():
+        typer.echo(f"wrote {path}")
+
+
+def _read_input(text: str) -> tuple[str, np.ndarray]:
+    import numpy as np
+
+    name, equals, file = text.partition("=")
+    if not equals or not name or not file:
+        raise AsrbuildError(f"--input {text} is not name=file.npy", fix=INPUT_HELP)
+    try:
+        array = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise AsrbuildError(
+            f"input {name} cannot be read: {error}",
+            file=file,
+            fix="write it with numpy.save, one array a file",
+        ) from error
+    if not isinstance(array, np.ndarray):
+        raise AsrbuildError(
+            f"input {name} holds several arrays", file=file, fix="write it with numpy.save"
+        )
+    return name, array
+
+
+def _write(results: dict[str, np.ndarray], directory: Path) -> dict[str, Path]:
+    import numpy as np
+
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        paths = {name: directory / f"{name}.npy" for name in results}
+        for name, path in paths.items():
+            np.save(path, results[name])
+    except OSError as error:
+        raise AsrbuildError(
+            f"outputs cannot be written: {error}",
+            file=directory,
+            fix="give --output-dir a directory that can be written",
+        ) from error
+    return paths
+
+
+def _row(name: str, array: np.ndarray) -> dict[str, Any]:
+    import numpy as np
+
+    # JSON has no NaN and no infinity.
+    limits = [array.min().item(), array.max().item()] if array.size else [None, None]
+    low, high = (None if v is None or not np.isfinite(v) else v for v in limits)
+    shape = list(array.shape)
+    return {"name": name, "dtype": str(array.dtype), "shape": shape, "min": low, "max": high}
+
+
+def _show_signature(model: Model, as_json: bool) -> None:
+    parts = {"inputs": model.inputs, "outputs": model.outputs, "states": model.states}
+    rows = {
+        part: [
+            {
+                "name": feature.name,
+                "dtype": str(feature.dtype),
+                "shape": "not declared" if feature.shape is None else str(feature.shape),
+            }
+            for feature in features.values()
+        ]
+        for part, features in parts.items()
+        if features
+    }
+    if as_json:
+        names = {"function": model.function, "functions": list(model.functions)}
+        typer.echo(json.dumps(names | rows, indent=2))
+        return
+    for part, features in rows.items():
+        _print_table(part.capitalize(), ["name", "dtype", "shape"], features)
+    if len(model.functions) > 1:
+        typer.echo(f"functions: {', '.join(model.functions)}; shown: {model.function}")
+
+
+def _print_table(title: str, columns: list[str], rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(escape(_text(row[column])) for column in columns))
+    Console().print(table)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return f"({', '.join(map(str, value))}{',' * (len(value) == 1)})"
+    return str(value)

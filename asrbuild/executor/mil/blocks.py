@@ -1,0 +1,34 @@
+"""What ops with blocks share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from asrbuild.executor.program import Compiler
+
+
+def is_true(value: Any) -> bool:
+    """A predicate of one value, of any rank."""
+    return bool(np.asarray(value).reshape(()))
+
+
+def reads_below(compiler: Compiler, operation: Any) -> list[int]:
+    """Slots of enclosing blocks that the op's own blocks read, so that they live until its end."""
+    found: set[int] = set()
+    for block in operation.blocks:
+        names = names_read(block)
+        found.update(slot for name in names if (slot := compiler.lookup(name)) is not None)
+    return sorted(found)
+
+
+def names_read(block: Any) -> list[str]:
+    """Every name that a block reads, blocks inside it included; a name once per reading."""
+    names = list(block.outputs)
+    for operation in block.operations:
+        for argument in operation.inputs.values():
+            names += [b.name for b in argument.arguments if b.WhichOneof("binding") == "name"]
+        for inner in operation.blocks:
+            names += names_read(inner)
+    return names
