@@ -7,9 +7,8 @@ last digits of a feature may differ between processors, so a verification record
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -26,19 +25,6 @@ LONG = "long"
 SEED = 20_210_708
 CLIP_GAIN = 20.0
 _SYNTHETIC_S = 2.0
-
-
-class Stepwise(Protocol):
-    """What TensorFlow made of one case, with the states after every step.
-
-    ``nodes``: the outputs of the graph's ``BlockLSTM``, ``...:1`` for c and ``...:6`` for h, each
-    as a list over the runs of (steps, 1, H); what ``asrbuild.graph.reference`` gives.
-    """
-
-    logits: np.ndarray
-    new_state_c: np.ndarray
-    new_state_h: np.ndarray
-    nodes: Mapping[str, Sequence[np.ndarray]]
 
 
 def build_cases(
@@ -88,34 +74,6 @@ def build_cases(
     return cases
 
 
-def edge_cases(
-    cases: Mapping[str, np.ndarray], lengths: Iterable[int], max_steps: int | None = None
-) -> dict[str, np.ndarray]:
-    """Speech cut to awkward lengths: the first windows of ``long``, or else of the sample.
-
-    A causal network gives the first n steps of a recording the same outputs whatever follows, so
-    TensorFlow need not run again: see ``edge_reference``.
-
-    Args:
-        cases: what ``build_cases`` made.
-        lengths: step counts, see ``edge_lengths``.
-        max_steps: the longest edge to run (``verify.max_steps``).
-
-    Returns:
-        ``steps_16`` -> float32 (16, n_window, n_input). One longer than ``max_steps`` or than the
-        speech there is, is cut, and its name says so: ``steps_3000_of_9000``.
-    """
-    source = cases[LONG if LONG in cases else "sample"]
-    longest = len(source) if max_steps is None else min(max_steps, len(source))
-    edges: dict[str, np.ndarray] = {}
-    for steps in sorted(set(lengths)):
-        if steps < 1:
-            raise AsrbuildError(f"an edge length of {steps} steps", key="verify.edge_lengths")
-        kept = min(steps, longest)
-        edges[f"steps_{kept}" if kept == steps else f"steps_{kept}_of_{steps}"] = source[:kept]
-    return edges
-
-
 def longest_edge(lengths: Iterable[int], max_steps: int) -> int:
     """Steps of ``long`` that hold these edges.
 
@@ -123,28 +81,6 @@ def longest_edge(lengths: Iterable[int], max_steps: int) -> int:
     """
     wanted = max(256, *lengths)
     return min(max_steps, 1 << (wanted - 1).bit_length())
-
-
-def edge_reference(output: Stepwise, edge: np.ndarray) -> dict[str, np.ndarray]:
-    """What TensorFlow gives for an edge, from its run on the whole speech.
-
-    Args:
-        output: of the case the edge was cut from.
-        edge: features (n, n_window, n_input).
-
-    Raises:
-        AsrbuildError: the run has not kept the states after every step.
-    """
-    steps = len(edge)
-    found = {"logits": output.logits[:steps]}
-    if steps == len(output.logits):
-        return found | {"new_state_c": output.new_state_c, "new_state_h": output.new_state_h}
-    for state, suffix in (("new_state_c", ":1"), ("new_state_h", ":6")):
-        runs = [value for name, value in output.nodes.items() if name.endswith(suffix)]
-        if len(runs) != 1:
-            raise AsrbuildError(f"the reference has no {state} after {steps} steps")
-        found[state] = np.concatenate(list(runs[0]))[steps - 1]
-    return found
 
 
 def edge_lengths(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,14 +11,13 @@ from asrbuild.cases import (
     INPUTS,
     LONG,
     build_cases,
-    edge_cases,
     edge_lengths,
-    edge_reference,
     load_reference,
     longest_edge,
     save_reference,
     verified_inputs,
 )
+from asrbuild.edges import edge_cases
 from asrbuild.errors import AsrbuildError
 from asrbuild.speech.mfcc import FeatureSettings, context_windows, features, mfcc
 
@@ -70,36 +68,13 @@ def test_the_same_bytes_every_time(recordings):
     assert first[0].steps == len(sample)
 
 
-def test_edges_are_the_first_steps_of_speech(recordings):
+def test_long_speech_starts_in_speech_and_is_said_again(recordings):
     cases = build_cases(SETTINGS, recordings, inputs=["sample"], longest=250)
-    edges = edge_cases(cases, [250, 1, 15, 16, 17, 16])
-    assert list(edges) == ["steps_1", "steps_15", "steps_16", "steps_17", "steps_250"]
-    for name, windows in edges.items():
-        assert len(windows) == int(name.split("_")[1])
-        assert np.array_equal(windows, cases[LONG][: len(windows)])
-    quiet = cases["sample"][0, 9, 0]
-    assert edges["steps_1"][0, 9, 0] > quiet + 10
-    # Above the recording's length the speech is said again.
-    said = edges["steps_250"][:, 9]
-    length = len(cases["sample"])
+    assert list(cases) == ["sample", LONG]
+    assert len(cases[LONG]) == 250
+    assert cases[LONG][0, 9, 0] > cases["sample"][0, 9, 0] + 10
+    said, length = cases[LONG][:, 9], len(cases["sample"])
     assert np.array_equal(said[:50], said[length : length + 50])
-
-
-def test_without_long_speech_edges_come_from_the_sample(recordings):
-    cases = build_cases(SETTINGS, recordings, inputs=["sample"])
-    (edge,) = edge_cases(cases, [7]).values()
-    assert np.array_equal(edge, cases["sample"][:7])
-
-
-@pytest.mark.parametrize(
-    ("max_steps", "names"),
-    [(None, ["steps_50", "steps_120_of_9000"]), (60, ["steps_50", "steps_60_of_9000"])],
-)
-def test_a_length_that_is_cut_short_says_so(recordings, max_steps, names):
-    cases = build_cases(SETTINGS, recordings, inputs=["sample"], longest=120)
-    edges = edge_cases(cases, [50, 9000], max_steps)
-    assert list(edges) == names
-    assert [len(windows) for windows in edges.values()] == [int(n.split("_")[1]) for n in names]
 
 
 @pytest.mark.parametrize(
@@ -108,31 +83,6 @@ def test_a_length_that_is_cut_short_says_so(recordings, max_steps, names):
 )
 def test_long_speech_holds_every_edge_and_is_the_same_for_near_sizes(lengths, max_steps, steps):
     assert longest_edge(lengths, max_steps) == steps
-
-
-@dataclass
-class Run:
-    logits: np.ndarray
-    new_state_c: np.ndarray
-    new_state_h: np.ndarray
-    nodes: dict[str, list[np.ndarray]]
-
-
-def test_the_reference_of_an_edge_is_the_beginning_of_the_whole_run():
-    rng = np.random.default_rng(0)
-    c, h = rng.random((2, 40, 1, 8))
-    logits = rng.random((40, 29))
-    # A static graph runs in chunks of 16, the last one padded.
-    parts = {":1": np.pad(c, ((0, 8), (0, 0), (0, 0))), ":6": np.pad(h, ((0, 8), (0, 0), (0, 0)))}
-    nodes = {f"lstm{suffix}": list(np.split(value, 3)) for suffix, value in parts.items()}
-    run = Run(logits, c[-1], h[-1], nodes)
-    for steps in (1, 15, 16, 17, 32, 40):
-        found = edge_reference(run, np.zeros((steps, 19, 26)))
-        assert np.array_equal(found["logits"], logits[:steps])
-        assert np.array_equal(found["new_state_c"], c[steps - 1])
-        assert np.array_equal(found["new_state_h"], h[steps - 1])
-    with pytest.raises(AsrbuildError, match="no new_state_c after 3 steps"):
-        edge_reference(Run(logits, c[-1], h[-1], {}), np.zeros((3, 19, 26)))
 
 
 @pytest.mark.parametrize(
@@ -163,15 +113,9 @@ def test_what_cannot_be_made_is_said(recordings, change, message):
         build_cases(**arguments)
 
 
-def test_an_edge_of_no_steps_is_refused(recordings):
-    cases = build_cases(SETTINGS, recordings, inputs=["sample"])
-    with pytest.raises(AsrbuildError, match="an edge length of 0 steps"):
-        edge_cases(cases, [0])
-
-
 def test_the_reference_on_disk_gives_back_the_same_cases(recordings, tmp_path):
     cases = build_cases(SETTINGS, recordings, longest=60)
-    cases |= edge_cases(cases, [1, 40])
+    cases |= edge_cases(cases, [1, 40], 3000)
     rng = np.random.default_rng(0)
     reference = {
         name: {

@@ -17,7 +17,8 @@ import numpy_network as network
 import pytest
 
 from asrbuild import executor, runtime
-from asrbuild.cases import build_cases, edge_cases, edge_lengths
+from asrbuild.cases import build_cases, edge_lengths
+from asrbuild.edges import edge_cases
 from asrbuild.manifest import Manifest
 from asrbuild.network import AcousticWeights, random_weights
 from asrbuild.parity import gates_from
@@ -79,8 +80,8 @@ def _demo_weights() -> AcousticWeights:
 def subject(request, tmp_path_factory) -> Subject:
     weights = random_weights(32, seed=3) if request.param == "tiny" else _demo_weights()
     samples = {name: samples[8_000:40_000] for name, samples in building.recordings().items()}
-    cases = build_cases(FeatureSettings(), samples, ["sample", "silence", "random"], longest=40)
-    cases |= edge_cases(cases, edge_lengths(16))
+    cases = build_cases(FeatureSettings(), samples, ["sample", "silence", "random"])
+    cases |= edge_cases(cases, edge_lengths(16), 3000)
     reference = {name: network.run(weights, windows) for name, windows in cases.items()}
     folder = tmp_path_factory.mktemp(request.param)
     return Subject(request.param, weights, folder, cases, reference, {})
@@ -105,7 +106,7 @@ def test_the_right_package_passes_every_gate(subject, precision):
     proof = subject.prove(*subject.package("", f"coreml.precision={precision}"))
     assert proof.failures == ()
     assert proof.verification.passed
-    assert {m.input for m in proof.verification.metrics} == set(subject.cases) - {"long"}
+    assert {m.input for m in proof.verification.metrics} == set(subject.cases)
     assert proof.verification.executed
 
 
@@ -181,7 +182,7 @@ def test_a_state_that_is_not_carried_right_is_refused(
     assert on_states(proof) == {"new_state_c", "new_state_h"}
     # One chunk from a zero state cannot show it; that is why longer inputs are there.
     refused = {m.input for m in proof.verification.metrics if not m.passed}
-    assert refused == set(subject.cases) - {"long"} - unharmed
+    assert refused == set(subject.cases) - unharmed
 
 
 def test_a_dropped_tail_is_refused(subject, monkeypatch):
@@ -192,7 +193,7 @@ def test_a_dropped_tail_is_refused(subject, monkeypatch):
     assert on_logits(proof) == ALL_ON_LOGITS
     refused = {m.input for m in proof.verification.metrics if not m.passed}
     whole = {name for name, windows in subject.cases.items() if len(windows) % 16 == 0}
-    assert refused == set(subject.cases) - {"long"} - whole
+    assert refused == set(subject.cases) - whole
 
 
 @pytest.mark.parametrize("position", [0.2, 0.5, 0.8])
