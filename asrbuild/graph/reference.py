@@ -60,6 +60,9 @@ class ReferenceRun:
         except subprocess.TimeoutExpired as error:
             self.stop()
             raise AsrbuildError(f"TensorFlow did not finish in {timeout:g} s") from error
+        except BaseException:  # Ctrl-C: the process must not outlive the build
+            self.stop()
+            raise
         with self.log:
             self.log.seek(0)
             lines = self.log.read().decode(errors="replace").strip().splitlines()

@@ -21,6 +21,7 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.graph.proto import DType, Graph, Node, Shape, Tensor, graph_pieces
 
 _LARGE = 4096  # bytes from which a constant is held as a variable
+_WHOLE = "ASRBUILD_WHOLE_TENSORFLOW"  # set: do not try to import parts of TensorFlow
 
 
 class GraphSession:
@@ -29,7 +30,7 @@ class GraphSession:
     Args:
         graph: what to run.
         lean: import only the parts of TensorFlow that a session needs. Only for a process that
-            imports nothing else of TensorFlow, before or after.
+            imports nothing else of TensorFlow, before or after, and that can be started again.
     """
 
     def __init__(self, graph: Graph, *, lean: bool = False) -> None:
@@ -111,18 +112,20 @@ def _tensorflow(lean: bool) -> tuple[Any, ...]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Plain kernels: with them chunks and one shot differ less, and machines agree better.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    if lean and "tensorflow" not in sys.modules:
+    parts = lean and _WHOLE not in os.environ and "tensorflow" not in sys.modules
+    if parts:
         _leave_out_public_api()
     try:
         try:
             return _session_modules()
         except (ImportError, AttributeError):
-            if not lean:
+            if not parts:
                 raise
-            # A TensorFlow whose parts need the whole: slower, and as good.
-            for name in [name for name in sys.modules if name.split(".")[0] == "tensorflow"]:
-                del sys.modules[name]
-            return _session_modules()
+            # A TensorFlow whose parts need the whole. Its libraries cannot be loaded twice, so
+            # the process starts again.
+            os.execve(
+                sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, _WHOLE: "1"}
+            )
     except ImportError as error:
         raise AsrbuildError(
             f"TensorFlow cannot be imported: {error}",

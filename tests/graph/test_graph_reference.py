@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from asrbuild.errors import AsrbuildError
+from asrbuild.graph.proto import Graph, Node, load_graph, write_graph
 from asrbuild.graph.reference import read_reference, run_cases, run_reference, start_reference
+from asrbuild.graph.session import GraphSession
 
 HIDDEN = 32
 LENGTHS = range(1, 101)
@@ -115,6 +117,19 @@ def test_wrong_graphs(export, tmp_path):
         run_reference(tmp_path / "cut.pb", cases)
 
 
+def test_what_tensorflow_refuses(tf, export, tmp_path):
+    graph = load_graph(export(16))
+    unknown = Graph((*graph.nodes, Node("x", "NoSuchOperation")), graph.producer)
+    write_graph(unknown, tmp_path / "unknown.pb")
+    with pytest.raises(AsrbuildError, match=r"does not take the graph: .*NoSuchOperation"):
+        run_reference(tmp_path / "unknown.pb", {"x": features(2)})
+    session = GraphSession(graph)
+    with pytest.raises(AsrbuildError, match="TensorFlow cannot run the graph: "):
+        session.run(["logits"], {"input_node": features(16)})
+    with pytest.raises(AsrbuildError, match="TensorFlow cannot run the graph: "):
+        session.run(["logits"], {})  # nothing fed
+
+
 def test_wrong_cases_file(export, tmp_path):
     (tmp_path / "in.npz").write_bytes(b"not a zip")
     with pytest.raises(AsrbuildError, match="cannot read the cases"):
@@ -136,6 +151,51 @@ def test_patience_ends(export, tmp_path):
     with pytest.raises(AsrbuildError, match=r"did not finish in 0.01 s"):
         run.wait(0.01)
     assert run.process.poll() is not None
+
+
+def test_ctrl_c_ends_the_process(export, tmp_path, monkeypatch):
+    np.savez(tmp_path / "in.npz", x=features(2))
+    run = start_reference(export(16), tmp_path / "in.npz", tmp_path / "out.npz")
+    real = run.process.wait
+
+    def interrupted(timeout=None):
+        monkeypatch.setattr(run.process, "wait", real)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.process, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.wait()
+    assert run.process.poll() is not None
+
+
+_WHOLE = """
+import sys
+import numpy as np
+from asrbuild.graph import session
+from asrbuild.graph.proto import load_graph
+real = session._session_modules
+def refuses_parts():
+    modules = real()  # some of it is loaded when it fails
+    if not hasattr(sys.modules["tensorflow"], "__version__"):
+        print("parts", flush=True)
+        raise ImportError("needs the whole")
+    return modules
+session._session_modules = refuses_parts
+graph = session.GraphSession(load_graph(sys.argv[1]), lean=True)
+feeds = {
+    "input_node": np.ones((1, 16, 19, 26)), "input_lengths": [16],
+    "previous_state_c": np.zeros((1, 32)), "previous_state_h": np.zeros((1, 32)),
+}
+print(graph.run(["logits"], feeds)[0].shape)
+"""
+
+
+def test_a_tensorflow_that_wants_to_be_whole(export):
+    """The short import is an optimisation: where it fails, the long one is done."""
+    command = [sys.executable, "-c", _WHOLE, str(export(16))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "parts\n(16, 1, 29)\n"
 
 
 def test_starting_it_imports_no_tensorflow():
