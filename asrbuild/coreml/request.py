@@ -16,8 +16,9 @@ from asrbuild.errors import AsrbuildError
 SPECIFICATION_VERSIONS = MappingProxyType(
     {"iOS15": 6, "iOS16": 7, "iOS17": 8, "iOS18": 9, "iOS26": 10}
 )
-#: The specification version coremltools gives a neural network: iOS 13.
-NEURALNETWORK_SPECIFICATION_VERSION = 4
+#: The specification versions coremltools gives a neural network: iOS 13, and iOS 14 where the
+#: shape is flexible.
+NEURALNETWORK_FIXED, NEURALNETWORK_FLEXIBLE = 4, 5
 #: Core ML's limit on the shapes of one enumerated input.
 MAX_ENUMERATED = 128
 #: coremltools gathers with int16 indices inside fp16 loops from iOS17 on.
@@ -69,7 +70,7 @@ class ConversionRequest:
         format: an ``.mlpackage`` (``mlprogram``) or an ``.mlmodel`` (``neuralnetwork``).
         precision: of computation (``mlprogram``) or of the stored weights (``neuralnetwork``).
         deployment_target: the oldest system that shall load an ``mlprogram``. A neural network
-            always gets specification version 4 (iOS 13), which all of these load.
+            always gets specification version 4 or 5 (iOS 13 or 14), which all of these load.
         steps: the time axis of ``input_node``; ignored where ``functions`` is not empty.
         functions: name -> steps of each function of a multifunction package, the default first.
         lstm: one ``lstm`` op, or coremltools' own ``while_loop`` over time.
@@ -102,7 +103,8 @@ def package_suffix(request: ConversionRequest) -> str:
 def specification_version(request: ConversionRequest) -> int:
     """The Core ML specification version the package will have."""
     if request.format == "neuralnetwork":
-        return NEURALNETWORK_SPECIFICATION_VERSION
+        fixed = isinstance(request.steps, FixedSteps)
+        return NEURALNETWORK_FIXED if fixed else NEURALNETWORK_FLEXIBLE
     return SPECIFICATION_VERSIONS[request.deployment_target]
 
 

@@ -5,6 +5,7 @@
 - ``{"do": "plain", "graph", "request", "out"}``: ``ct.convert`` and ``save``, nothing of ours.
 - ``{"do": "ours", "graph", "request", "out"}``: the TensorFlow front end, with stand-ins for every
   matrix, however small.
+- ``{"do": "refused", "graph", "request", "out"}``: the same, expected to fail; the error as JSON.
 - ``{"do": "run", "graph", "cases", "out"}``: the graph run by TensorFlow on an npz of inputs.
 
 It imports TensorFlow before coremltools, which a shared test process cannot promise.
@@ -91,6 +92,18 @@ def ours(graph: str, request: dict, out: str) -> None:
     from_graph.convert_here(Path(graph), from_graph._decoded(plain), Path(out))
 
 
+def refused(graph: str, request: dict, out: str) -> None:
+    from asrbuild.errors import AsrbuildError
+
+    package = Path(out).with_suffix("")
+    try:
+        ours(graph, request, str(package))
+    except AsrbuildError as error:
+        written = [entry.name for entry in Path(out).parent.glob(f"*{package.name}*")]
+        fields = {"message": error.message, "key": error.key, "fix": error.fix}
+        Path(out).write_text(json.dumps(fields | {"written": written}))
+
+
 def run(graph: str, cases: str, out: str) -> None:
     loaded = np.load(cases)
     results = {}
@@ -108,4 +121,5 @@ def run(graph: str, cases: str, out: str) -> None:
 
 if __name__ == "__main__":
     for step in json.loads(Path(sys.argv[1]).read_text()):
-        {"plain": plain, "ours": ours, "run": run}[step.pop("do")](**step)
+        doing = {"plain": plain, "ours": ours, "refused": refused, "run": run}
+        doing[step.pop("do")](**step)

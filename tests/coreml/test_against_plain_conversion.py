@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from asrbuild import executor
-from asrbuild.coreml.from_graph import _encoded
+from asrbuild.coreml.from_graph import _encoded, convert_graph
 from asrbuild.coreml.from_weights import convert_weights
 from asrbuild.coreml.request import (
     ConversionRequest,
@@ -27,6 +27,7 @@ from asrbuild.coreml.request import (
 )
 from asrbuild.deepspeech.export import write_frozen_graph
 from asrbuild.deepspeech.flags import ExportFlags
+from asrbuild.errors import AsrbuildError
 from asrbuild.network import AcousticWeights, random_weights
 from tests.coreml.dataflow import network_dataflow, op_counts, program_dataflow, read_spec
 
@@ -53,6 +54,34 @@ CELLS = [(kind, target) for kind in KINDS for target in TARGETS] + list(EXTRA)
 #: The same for the TensorFlow front end, which is slower to test.
 GRAPH_CELLS = [(kind, target) for kind in KINDS for target in TARGETS[1:]]
 GRAPH_CELLS += [("dynamic", TARGETS[0])]
+#: What the TensorFlow front end refuses: name -> graph, changes to the request, message, key.
+REFUSED = {
+    "no_such_output": (
+        "open",
+        {"outputs": ("logits", "probs")},
+        "the graph has no node probs",
+        "coreml.outputs",
+    ),
+    "other_steps": (
+        "static",
+        {"steps": FixedSteps(32)},
+        "the graph is static at 16 steps, asked 32",
+        "n_steps",
+    ),
+    "flexible_on_static": (
+        "static",
+        {"steps": RangeSteps(1, 16, 64)},
+        "the graph is static at 16 steps, asked a flexible number",
+        "n_steps",
+    ),
+    "native": (
+        "open",
+        {"lstm": "native"},
+        "frontend tensorflow gives an LSTM as coremltools' loop",
+        "coreml.lstm",
+    ),
+    "truncated": ("truncated", {}, "not a frozen graph, or a truncated one", None),
+}
 #: fp16: half precision has 11 bits, and the cell adds up 64 steps.
 TOLERANCE = {"fp32": 5e-6, "fp16": 2e-2}
 #: (steps, input_lengths): nothing, one step, short tails, full.
@@ -117,6 +146,13 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
             out = folder / (name_of(maker, kind, target) + suffix_of(target))
             graph = folder / f"{KINDS[kind][0]}.pb"
             job.append({"do": maker, "graph": str(graph), "request": request, "out": str(out)})
+    whole = (folder / "open.pb").read_bytes()
+    (folder / "truncated.pb").write_bytes(whole[: len(whole) // 2])
+    for name, (graph, changes, _, _) in REFUSED.items():
+        request = _encoded(replace(request_of("dynamic", TARGETS[1]), **changes))
+        out = folder / f"refused_{name}.mlpackage.json"
+        path = folder / f"{graph}.pb"
+        job.append({"do": "refused", "graph": str(path), "request": request, "out": str(out)})
     (folder / "job.json").write_text(json.dumps(job))
     script = Path(__file__).with_name("plain.py")
     ran = subprocess.run(
@@ -175,6 +211,34 @@ def test_stand_ins_leave_no_trace(oracle: Oracle, kind: str, target: tuple[str, 
     ours, plain = (oracle.package(maker, kind, target) for maker in ("ours", "plain"))
     assert dataflow(ours) == dataflow(plain)
     assert description(ours) == description(plain)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_the_tensorflow_front_end_says_what_is_wrong(oracle: Oracle, name: str) -> None:
+    _, _, message, key = REFUSED[name]
+    error = json.loads((oracle.folder / f"refused_{name}.mlpackage.json").read_text())
+    assert error["message"] == message
+    assert error["key"] == key
+    assert error["written"] == []
+    if name == "no_such_output":
+        assert "new_state_c" in error["fix"]
+
+
+def test_convert_graph_runs_in_a_process_of_its_own(oracle: Oracle, tmp_path: Path) -> None:
+    request = request_of("dynamic", TARGETS[1])
+    graph = oracle.folder / "open.pb"
+    convert_graph(graph, request, tmp_path / "m.mlpackage")
+    assert dataflow(tmp_path / "m.mlpackage") == dataflow(
+        oracle.package("plain", "dynamic", TARGETS[1])
+    )
+    with pytest.raises(AsrbuildError, match="has no node nothing") as caught:
+        convert_graph(graph, replace(request, outputs=("nothing",)), tmp_path / "n.mlpackage")
+    assert caught.value.key == "coreml.outputs"
+    for impossible in ({"state": "stateful"}, {"functions": {"a": FixedSteps(4)}}):
+        wrong = replace(request, deployment_target="iOS18", **impossible)
+        with pytest.raises(AsrbuildError, match="frontend tensorflow"):
+            convert_graph(graph, wrong, tmp_path / "n.mlpackage")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m.mlpackage"]
 
 
 def change_weight(weights: AcousticWeights) -> AcousticWeights:

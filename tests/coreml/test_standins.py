@@ -1,0 +1,110 @@
+"""Stand-in weights: put back exactly, or noticed when something else became of them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asrbuild.coreml import standins
+from asrbuild.coreml.standins import FIRST, REST, SECOND, StandInLostError, StandIns, stand_in
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standins, "MIN_ELEMENTS", 9)
+
+
+def as_converted(number: int, shape: tuple[int, int], transposed: bool, dtype: str) -> np.ndarray:
+    """What TensorFlow reads for the stand-in, as coremltools would store it, flat."""
+    whole = np.full(shape, REST, np.float32)
+    whole[0, :2] = FIRST + number, SECOND
+    return (whole.T if transposed else whole).astype(dtype).ravel()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    rows=st.integers(3, 9),
+    columns=st.integers(3, 9),
+    transposed=st.booleans(),
+    dtype=st.sampled_from(["<f2", "<f4"]),
+    number=st.integers(0, 1),
+)
+def test_the_real_matrix_comes_back_as_it_was_stored(
+    rows: int, columns: int, transposed: bool, dtype: str, number: int
+) -> None:
+    standins.MIN_ELEMENTS = 9
+    rng = np.random.default_rng(rows)
+    matrices = tuple(rng.standard_normal((rows, columns)).astype(np.float32) for _ in range(2))
+    both = StandIns(matrices, ("a", "b"))
+    stored = as_converted(number, (rows, columns), transposed, dtype)
+    expected = matrices[number].T if transposed else matrices[number]
+    np.testing.assert_array_equal(both.real(stored), expected.ravel())
+
+
+def test_what_is_no_stand_in_is_left_alone() -> None:
+    one = StandIns((np.zeros((3, 4), np.float32),), ("a",))
+    rng = np.random.default_rng(0)
+    assert one.real(rng.standard_normal(12).astype(np.float32)) is None
+    assert one.real(np.array([FIRST, SECOND], np.float32)) is None  # too small
+    other = as_converted(1, (3, 4), False, "<f4")  # a tag that was never given
+    assert one.real(other) is None
+
+
+@pytest.mark.parametrize("place", [2, 7, 11])
+def test_a_changed_stand_in_is_noticed(place: int) -> None:
+    one = StandIns((np.zeros((3, 4), np.float32),), ("layer/weights",))
+    stored = as_converted(0, (3, 4), False, "<f4")
+    stored[place] += 0.25
+    with pytest.raises(StandInLostError, match="layer/weights"):
+        one.real(stored)
+
+
+def test_a_padded_or_cut_stand_in_is_noticed() -> None:
+    one = StandIns((np.zeros((3, 4), np.float32),), ("layer/weights",))
+    with pytest.raises(StandInLostError):
+        one.real(as_converted(0, (4, 4), False, "<f4"))
+
+
+def test_one_that_vanished_is_noticed() -> None:
+    both = StandIns((np.zeros((3, 4), np.float32),) * 2, ("a", "b"))
+    standins.check_all_found(both, {0, 1})
+    with pytest.raises(StandInLostError, match="b"):
+        standins.check_all_found(both, {0})
+
+
+class FakeTensor(SimpleNamespace):
+    """As much of a ``TensorProto`` as ``stand_in`` touches."""
+
+
+def node(name: str, array: np.ndarray, op: str = "Const", dtype: int = 1) -> SimpleNamespace:
+    dims = [SimpleNamespace(size=size) for size in array.shape]
+    tensor = FakeTensor(
+        dtype=dtype,
+        tensor_shape=SimpleNamespace(dim=dims),
+        tensor_content=array.tobytes(),
+        float_val=[],
+    )
+    return SimpleNamespace(name=name, op=op, attr={"value": SimpleNamespace(tensor=tensor)})
+
+
+def test_only_big_float_matrices_are_replaced() -> None:
+    matrix = np.arange(12, dtype=np.float32).reshape(3, 4)
+    nodes = {
+        "matrix": node("matrix", matrix),
+        "bias": node("bias", np.zeros(100, np.float32)),
+        "small": node("small", np.zeros((2, 3), np.float32)),
+        "narrow": node("narrow", np.zeros((2, 30), np.float32)),
+        "cube": node("cube", np.zeros((3, 3, 3), np.float32)),
+        "whole": node("whole", np.zeros((3, 4), np.int32), dtype=3),
+        "variable": node("variable", matrix, op="VariableV2"),
+    }
+    found = stand_in(SimpleNamespace(node=list(nodes.values())))
+    assert found.names == ("matrix",)
+    np.testing.assert_array_equal(found.matrices[0], matrix)
+    replaced = {name for name, one in nodes.items() if one.attr["value"].tensor.float_val}
+    assert replaced == {"matrix"}
+    assert nodes["matrix"].attr["value"].tensor.float_val == [FIRST, SECOND, REST]
