@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from asrbuild import __version__
-from asrbuild.cases import LONG, RECORDINGS, verified_inputs
+from asrbuild.cases import LONG, RECORDINGS, load_reference, verified_inputs
 from asrbuild.errors import AsrbuildError
 from asrbuild.manifest import (
     Axis,
@@ -27,10 +28,12 @@ from asrbuild.manifest import (
     Transcript,
     Verification,
 )
-from asrbuild.parity import PROBABILITIES, Gates, compare, worst
+from asrbuild.parity import PROBABILITIES, Gates, compare, gates_from, worst
 
 Outputs = dict[str, np.ndarray]
 REFERENCE = "tensorflow"
+#: The recorded reference in an artifact, see ``cases.save_reference``.
+PARITY_FILE = "parity.npz"
 
 
 @dataclass(frozen=True)
@@ -121,17 +124,15 @@ def prove(
     package = artifact / manifest.model.package
     outputs: dict[str, Outputs] = {}
     metrics: list[Metric] = []
-    loaders = [("", load)]
+    loaders: list[tuple[str, Callable[..., Any]]] = [("", load)]
     if sys.platform == "darwin":
         from asrbuild.executor import coreml_backend
 
-        loaders.append(("coreml", coreml_backend.load))
+        units = manifest.model.recommended_compute_units
+        loaders.append(("coreml", partial(coreml_backend.load, compute_units=units)))
     for executor, loader in loaders:
         for way in ways(manifest, cases):
-            several = len(way.manifest.model.functions) > 1
-            model = loader(
-                package, function=way.manifest.model.default_function if several else None
-            )
+            model = loader(package, function=package_function(way.manifest))
             for name in way.cases:
                 label = _label(name, way.label, executor)
                 expected = _comparable(reference[name], way.manifest, len(cases[name]))
@@ -151,6 +152,32 @@ def prove(
         passed=not failures and bool(metrics),
     )
     return Proof(verification, tuple(failures), outputs)
+
+
+def prove_again(artifact: Path, manifest: Manifest) -> Proof:
+    """Proves a published artifact from its own bytes: its recorded reference, its recipe's gates.
+
+    Raises:
+        AsrbuildError: the recorded reference is missing, or is not what the manifest was made with.
+    """
+    recorded = artifact / PARITY_FILE
+    cases, reference = load_reference(recorded, manifest.features.context_frames)
+    if verified_inputs(cases) != manifest.verification.inputs:
+        raise AsrbuildError(
+            "the recorded inputs are not those that the manifest names",
+            file=recorded,
+            fix="the artifact was changed after it was published: build it again",
+        )
+    verify = manifest.provenance.recipe.get("verify", {})
+    precision = manifest.model.compute_precision
+    gates = gates_from(verify.get("thresholds", {}).get(precision, {}), precision)
+    words = WordGates(
+        verify.get("require_transcript", True),
+        verify.get("max_wer"),
+        verify.get("max_wer_increase"),
+    )
+    texts = {t.input.split("@")[0]: t.expected for t in manifest.verification.transcripts}
+    return prove(artifact, manifest, cases, reference, gates, texts, words)
 
 
 def ways(manifest: Manifest, cases: Mapping[str, np.ndarray]) -> list[Way]:
@@ -183,6 +210,11 @@ def steps_axis(manifest: Manifest) -> Axis:
         if tensor.meaning == "features":
             return tensor.shape[1]
     raise AsrbuildError("the package has no input for features", key="model.inputs")
+
+
+def package_function(manifest: Manifest) -> str | None:
+    """The function to load; None where the package has only one, which then needs no name."""
+    return manifest.model.default_function if len(manifest.model.functions) > 1 else None
 
 
 def reference_state(state: State) -> str:

@@ -10,8 +10,13 @@ from asrbuild.executor.literals import Blobs
 from asrbuild.executor.program import CompiledFunction, Compiler
 
 
-def compile_function(program: Any, name: str, blobs: Blobs) -> CompiledFunction:
-    """Compiles one function of a ``MILSpec.Program`` for its own opset."""
+def compile_function(
+    program: Any, name: str, blobs: Blobs, *, keep_all: bool = False
+) -> CompiledFunction:
+    """Compiles one function of a ``MILSpec.Program`` for its own opset.
+
+    ``keep_all``: every value of its block is an output too, in the block's order.
+    """
     if name not in program.functions:
         raise AsrbuildError(
             f"the program has no function {name}",
@@ -21,8 +26,25 @@ def compile_function(program: Any, name: str, blobs: Blobs) -> CompiledFunction:
     compiler = Compiler(blobs, name, function.opset)
     inputs = {named.name: compiler.declare(named) for named in function.inputs}
     block = function.block_specializations[function.opset]
+    if keep_all:
+        block = _returning_all(block)
     compiled = compiler.block(block)
     outputs = dict(zip(block.outputs, compiled.outputs, strict=True))
     # What was widened to float32 is in memory now; its mapped source need not stay as well.
     blobs.release()
     return CompiledFunction(inputs, outputs, compiled, tuple(compiler.template))
+
+
+def _returning_all(block: Any) -> Any:
+    """The block with all its operations' values as outputs; what it gave before stays first."""
+    whole = type(block)()
+    whole.CopyFrom(block)
+    given = set(block.outputs)
+    whole.outputs.extend(
+        output.name
+        for operation in block.operations
+        if operation.type != "const"
+        for output in operation.outputs
+        if output.name not in given
+    )
+    return whole

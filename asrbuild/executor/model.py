@@ -85,22 +85,27 @@ class Model:
         self.function = function
         self._program = program
 
-    def predict(
-        self, data: Mapping[str, Any], state: State | None = None
-    ) -> dict[str, np.ndarray]:
+    def predict(self, data: Mapping[str, Any], state: State | None = None) -> dict[str, np.ndarray]:
         """Runs the package on a dict of arrays by input name; returns arrays by output name.
 
         Raises:
             AsrbuildError: an input's name, type or shape is wrong, a state is missing, or an op
                 cannot run on these values.
         """
-        arrays: dict[str, Any] = dict(check_inputs(data, self.inputs, str(self.path)))
-        arrays.update(self._cells(state))
+        arrays = self._arrays(data, state)
         results = self._program.run(arrays)
         return {
             name: _own(results[name], feature.dtype, arrays)
             for name, feature in self.outputs.items()
         }
+
+    def trace(self, data: Mapping[str, Any], state: State | None = None) -> dict[str, np.ndarray]:
+        """As ``predict``, but returns every array the package computes, in its own order.
+
+        Only of a model loaded with ``keep_all``. Values inside loops and branches are not in it.
+        """
+        results = self._program.run(self._arrays(data, state))
+        return {name: np.array(v) for name, v in results.items() if isinstance(v, np.ndarray)}
 
     def make_state(self) -> State:
         """A new state, all zeros; pass it to ``predict``, once per stream."""
@@ -111,6 +116,11 @@ class Model:
                 fix="pass its state inputs to predict, or build it with coreml.state=stateful",
             )
         return State({name: StateCell(_zeros(feature)) for name, feature in self.states.items()})
+
+    def _arrays(self, data: Mapping[str, Any], state: State | None) -> dict[str, Any]:
+        arrays: dict[str, Any] = dict(check_inputs(data, self.inputs, str(self.path)))
+        arrays.update(self._cells(state))
+        return arrays
 
     def _cells(self, state: State | None) -> dict[str, StateCell]:
         if not self.states:
@@ -128,11 +138,12 @@ class Model:
         return {name: state._cell(name) for name in self.states}
 
 
-def load(path: str | Path, function: str | None = None) -> Model:
+def load(path: str | Path, function: str | None = None, *, keep_all: bool = False) -> Model:
     """Opens an ``.mlpackage`` or ``.mlmodel`` and compiles it for execution.
 
     Args:
         function: which function of a multifunction package; its default one if not given.
+        keep_all: keep every value of a run, for ``Model.trace``; it takes more memory.
 
     Raises:
         AsrbuildError: no such package or function, or an op the executor does not have.
@@ -140,13 +151,13 @@ def load(path: str | Path, function: str | None = None) -> Model:
     package = open_package(path)
     kind = package.spec.WhichOneof("Type")
     if kind == "mlProgram":
-        return _load_program(package, function)
+        return _load_program(package, function, keep_all)
     if kind == "neuralNetwork":
         if function is not None:
             raise AsrbuildError(
                 f"a neural network has no functions, asked {function}", file=package.path
             )
-        return _load_network(package)
+        return _load_network(package, keep_all)
     raise AsrbuildError(
         f"the executor runs ML programs and neural networks, this is a {kind}",
         file=package.path,
@@ -154,19 +165,20 @@ def load(path: str | Path, function: str | None = None) -> Model:
     )
 
 
-def _load_program(package: Package, function: str | None) -> Model:
+def _load_program(package: Package, function: str | None, keep_all: bool) -> Model:
     from asrbuild.executor.function import compile_function
 
     function, names, features = described_features(package.spec, package.path, function)
-    program = compile_function(package.spec.mlProgram, function, Blobs(package.directory))
+    blobs = Blobs(package.directory)
+    program = compile_function(package.spec.mlProgram, function, blobs, keep_all=keep_all)
     return Model(package.path, program, features, names, function)
 
 
-def _load_network(package: Package) -> Model:
+def _load_network(package: Package, keep_all: bool) -> Model:
     from asrbuild.executor.network import compile_network
 
     function, names, features = described_features(package.spec, package.path, None)
-    program = compile_network(package, tuple(features[1]))
+    program = compile_network(package, tuple(features[1]), keep_all=keep_all)
     return Model(package.path, program, features, names, function)
 
 

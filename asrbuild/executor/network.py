@@ -93,8 +93,12 @@ class NetworkCompiler:
         return draft
 
 
-def compile_network(package: Package, outputs: tuple[str, ...]) -> CompiledNetwork:
+def compile_network(
+    package: Package, outputs: tuple[str, ...], *, keep_all: bool = False
+) -> CompiledNetwork:
     """Compiles a package's ``NeuralNetwork``.
+
+    ``keep_all``: every blob that its layers write is an output too, in their order.
 
     Raises:
         AsrbuildError: it has a layer the executor does not have, or arrays of padded rank.
@@ -106,6 +110,9 @@ def compile_network(package: Package, outputs: tuple[str, ...]) -> CompiledNetwo
             fix="convert it again with coremltools 4 or later",
         )
     network = package.spec.neuralNetwork
+    if keep_all:
+        written = [name for layer in network.layers for name in layer.output]
+        outputs = tuple(dict.fromkeys([*outputs, *written]))
     reads = Counter[str](outputs)
     count_reads(network, reads)
     assert package.weights is not None

@@ -1,0 +1,250 @@
+"""Where a package leaves TensorFlow: the first node whose value the package does not have.
+
+Both are run on the same features. The landmarks of the graph (the output of every bias, activation,
+LSTM and softmax, and the state after each call) are looked for among all values that the package
+computes, by size and by value, not by name: so it works for either front end and either format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asrbuild.errors import AsrbuildError
+from asrbuild.manifest import Manifest
+from asrbuild.parity import PSNR_CAP_DB, psnr_db
+from asrbuild.proof import package_function, reference_state
+
+#: PSNR from which a package's value counts as the graph's. What rounding does to a layer is 60 dB
+#: and more in half precision, 120 and more in single; a fault leaves 20 and less.
+AGREEMENT_DB = {"fp16": 40.0, "fp32": 80.0}
+#: Kinds of nodes whose values a converted graph still has, and which of their outputs.
+_LANDMARKS = {"BiasAdd": 0, "Relu": 0, "Minimum": 0, "BlockLSTM": 6, "Softmax": 0}
+_CELL_STATES, _HIDDEN_STATES = 1, 6
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One node on the steps of one call.
+
+    Args:
+        node: the graph's node.
+        layer: the layer whose weights it uses, or its kind.
+        first_step: of the utterance, and ``last_step``: the real steps of this call.
+        nearest: the package's value nearest to it; None where none has its size.
+        psnr_db: of that value.
+        agrees: near enough to be the same.
+    """
+
+    node: str
+    layer: str
+    first_step: int
+    last_step: int
+    nearest: str | None
+    psnr_db: float
+    agrees: bool
+
+    def __str__(self) -> str:
+        where = f"{self.layer} (node {self.node}), steps {self.first_step} to {self.last_step}"
+        if self.nearest is None:
+            return f"{where}: the package has no value of its size"
+        return f"{where}: the package's nearest value is {self.nearest}, {self.psnr_db:.1f} dB"
+
+
+@dataclass(frozen=True)
+class Bisection:
+    """Every comparison up to the end of the call in which the first divergence is."""
+
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def first(self) -> Comparison | None:
+        """The first node that diverges; None if all agree."""
+        return next((c for c in self.comparisons if not c.agrees), None)
+
+    @property
+    def last_good(self) -> Comparison | None:
+        """The node before the first that diverges, or the very last."""
+        good = None
+        for comparison in self.comparisons:
+            if not comparison.agrees:
+                break
+            good = comparison
+        return good
+
+
+@dataclass(frozen=True)
+class Landmark:
+    """A tensor of the graph; ``rows``: (steps, width) over the utterance."""
+
+    node: str
+    layer: str
+    rows: np.ndarray
+
+
+@dataclass
+class _Call:
+    """What one call of the package was given and computed."""
+
+    size: int
+    real: int
+    values: Mapping[str, np.ndarray]
+
+
+@dataclass
+class _Traced:
+    """A package that writes down every value of every call."""
+
+    package: Any
+    manifest: Manifest
+    calls: list[_Call] = field(default_factory=list)
+
+    def predict(self, data: Mapping[str, np.ndarray], state: Any = None) -> Mapping[str, Any]:
+        inputs = {tensor.meaning: data[tensor.name] for tensor in self.manifest.model.inputs}
+        size = inputs["features"].shape[1]
+        real = int(inputs["step_count"][0]) if "step_count" in inputs else size
+        values = self.package.trace(data, state)
+        kept = {
+            reference_state(s): state.read(s.output) if state is not None else values[s.output]
+            for s in self.manifest.state
+        }
+        self.calls.append(_Call(size, real, values | kept))
+        return values
+
+    def make_state(self) -> Any:
+        return self.package.make_state()
+
+
+def bisect(artifact: Path, manifest: Manifest, features: np.ndarray, graph_path: Path) -> Bisection:
+    """Compares a package with its graph node by node, call by call.
+
+    Args:
+        artifact: the directory that the manifest's paths are relative to.
+        manifest: how to run the package.
+        features: one case, (T, n_window, n_input).
+        graph_path: the frozen graph of the same weights; TensorFlow runs it.
+    """
+    from asrbuild.executor import load
+    from asrbuild.runtime import Acoustic, Contract
+
+    landmarks, states = _reference(graph_path, features)
+    package = artifact / manifest.model.package
+    traced = _Traced(load(package, package_function(manifest), keep_all=True), manifest)
+    run = Acoustic(traced, Contract.of(manifest))
+    run.feed(features)
+    run.finish()
+    floor = AGREEMENT_DB[manifest.model.compute_precision]
+    found: list[Comparison] = []
+    start = 0
+    for call in traced.calls:
+        found += [_compare(landmark, call, start, floor) for landmark in landmarks]
+        for name, rows in states.items():
+            state = next((s for s in manifest.state if reference_state(s) == name), None)
+            if state is not None and (state.valid == "always" or call.real == call.size):
+                found.append(_compare_state(name, rows, call, start, floor))
+        if not all(comparison.agrees for comparison in found):
+            break
+        start += call.real
+    return Bisection(tuple(found))
+
+
+def landmarks_of(graph: Any) -> dict[str, str]:
+    """Tensor -> layer of each landmark, in the graph's order."""
+    from asrbuild.graph.proto import input_name
+
+    wanted = {name for name in _upstream(graph, "logits") if graph.by_name[name].op in _LANDMARKS}
+    found: dict[str, str] = {}
+    layer = "input"
+    for node in graph.nodes:
+        if node.name not in wanted:
+            continue
+        if node.op == "BiasAdd":
+            layer = input_name(node.inputs[1]).partition("/")[0]
+        output = _LANDMARKS[node.op]
+        named = {"BlockLSTM": "lstm", "Softmax": "softmax"}.get(node.op, layer)
+        found[f"{node.name}:{output}" if output else node.name] = named
+    return found
+
+
+def _upstream(graph: Any, name: str) -> set[str]:
+    """Every node that a node's value depends on, and the node."""
+    from asrbuild.graph.proto import input_name
+
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        current = waiting.pop()
+        if current in seen or current not in graph.by_name:
+            continue
+        seen.add(current)
+        waiting += [input_name(reference) for reference in graph.by_name[current].inputs]
+    return seen
+
+
+def _reference(
+    graph_path: Path, features: np.ndarray
+) -> tuple[list[Landmark], dict[str, np.ndarray]]:
+    """The landmarks of TensorFlow's run, and the states after each step, (T, H)."""
+    from asrbuild.graph.proto import load_graph
+    from asrbuild.graph.reference import run_reference
+
+    graph = load_graph(graph_path)
+    layers = landmarks_of(graph)
+    cells = [n.name for n in graph.nodes if n.op == "BlockLSTM"]
+    if not layers or len(cells) != 1:
+        raise AsrbuildError("not a DeepSpeech inference graph", file=graph_path)
+    tensors = {
+        "new_state_c": f"{cells[0]}:{_CELL_STATES}",
+        "new_state_h": f"{cells[0]}:{_HIDDEN_STATES}",
+    }
+    nodes = list(dict.fromkeys([*layers, *tensors.values()]))
+    values = run_reference(graph_path, {"case": features}, nodes=nodes)["case"].nodes
+    rows = {
+        node: np.concatenate([v.reshape(len(v), -1) for v in values[node]])[: len(features)]
+        for node in nodes
+    }
+    landmarks = [Landmark(node, layer, rows[node]) for node, layer in layers.items()]
+    return landmarks, {name: rows[node] for name, node in tensors.items()}
+
+
+def _compare(landmark: Landmark, call: _Call, start: int, floor: float) -> Comparison:
+    """The package's value of the landmark's size that is nearest to it."""
+    wanted = landmark.rows[start : start + call.real]
+    nearest, best = None, -PSNR_CAP_DB
+    for name, value in call.values.items():
+        rows = _rows(value, call.size, wanted.shape[1])
+        if rows is None:
+            continue
+        value_db = _psnr(wanted, rows[: call.real])
+        if nearest is None or value_db > best:
+            nearest, best = name, value_db
+    last = start + call.real - 1
+    agrees = nearest is not None and best >= floor
+    return Comparison(landmark.node, landmark.layer, start, last, nearest, best, agrees)
+
+
+def _compare_state(
+    name: str, rows: np.ndarray, call: _Call, start: int, floor: float
+) -> Comparison:
+    last = start + call.real - 1
+    value = _psnr(rows[last][None], call.values[name].reshape(1, -1))
+    return Comparison(name, "state", start, last, name, value, value >= floor)
+
+
+def _rows(value: np.ndarray, size: int, width: int) -> np.ndarray | None:
+    """A value as (steps, width), time first or after a batch of one; None if it is not such."""
+    if value.dtype.kind != "f" or value.size != size * width:
+        return None
+    if size != 1 and not (value.shape[0] == size or value.shape[:2] == (1, size)):
+        return None
+    return value.reshape(size, width)
+
+
+def _psnr(expected: np.ndarray, found: np.ndarray) -> float:
+    if not np.isfinite(found).all():
+        return -PSNR_CAP_DB
+    return psnr_db(expected, found)

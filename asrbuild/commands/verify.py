@@ -1,0 +1,237 @@
+"""``asrbuild verify``: prove a published artifact again, from its bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from asrbuild.commands.ls import ArtifactsOption
+from asrbuild.errors import AsrbuildError
+
+if TYPE_CHECKING:
+    from asrbuild.bisect import Bisection
+    from asrbuild.manifest import Manifest
+    from asrbuild.proof import Proof
+
+
+def verify(
+    artifact: Annotated[
+        str, typer.Argument(help="A name, name/version, name/start-of-version, or a path.")
+    ],
+    bisect: Annotated[
+        bool, typer.Option("--bisect", help="Name the first node that leaves TensorFlow's values.")
+    ] = False,
+    graph: Annotated[
+        Path | None, typer.Option(help="The frozen graph, for --bisect: output_graph.pb.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Or the checkpoint folder it was exported from.")
+    ] = None,
+    artifacts: ArtifactsOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Prove an artifact again: every file's digest, then every gate, by running its package.
+
+    No TensorFlow is needed: what it gave when the artifact was built is recorded in it. --bisect
+    does run TensorFlow, on the graph that the artifact was made of.
+
+    Example: asrbuild verify demo-static-mlprogram
+    """
+    from asrbuild.manifest import read_manifest
+    from asrbuild.proof import prove_again
+    from asrbuild.recipe import artifacts_root
+    from asrbuild.store import resolve
+
+    if (graph or checkpoint) and not bisect:
+        raise AsrbuildError("--graph and --checkpoint are for --bisect", fix="add --bisect")
+    if graph and checkpoint:
+        raise AsrbuildError("--graph and --checkpoint exclude each other", fix="give one of them")
+    path = resolve(artifacts or artifacts_root(), artifact)
+    problems = damaged_files(path)
+    if problems and not bisect:
+        _tell_damage(path, problems, as_json)
+        raise typer.Exit(1)
+    manifest = read_manifest(path)
+    proof = prove_again(path, manifest)
+    divergence = None
+    if bisect:
+        with _graph_of(manifest, graph, checkpoint) as graph_path:
+            divergence = _bisect(path, manifest, proof, graph_path)
+    passed = proof.verification.passed and not problems
+    if as_json:
+        typer.echo(json.dumps(_as_json(path, problems, proof, divergence), indent=2))
+    else:
+        _print(path, manifest, problems, proof, divergence)
+    if not passed:
+        raise typer.Exit(1)
+
+
+def damaged_files(path: Path) -> list[str]:
+    """What of an artifact is not as it was published, a line each; empty if all is.
+
+    Three records must agree: ``SHA256SUMS`` with every file, the manifest with every file it lists,
+    and the version with the content digest.
+    """
+    from asrbuild.digest import file_digest
+    from asrbuild.manifest import content_core, read_manifest
+    from asrbuild.store import content_digest, verify_files
+
+    problems = [str(problem) for problem in verify_files(path)]
+    if problems:
+        return problems
+    manifest = read_manifest(path)
+    for entry in manifest.files:
+        file = path / entry.path
+        if not file.is_file():
+            problems.append(f"{entry.path}: missing, the manifest lists it")
+        elif file_digest(file) != entry.sha256:
+            problems.append(f"{entry.path}: changed since the manifest was written")
+    core = content_core(manifest)
+    digest = content_digest({f["path"]: f["sha256"] for f in core["files"]}, core)
+    claimed = manifest.version.rpartition("+")[2]
+    if not digest.startswith(claimed) or len(claimed) < 12:
+        problems.append(
+            f"manifest.json: changed, its content digest is {digest[:12]}, the version says "
+            f"{claimed}"
+        )
+    return problems
+
+
+def _tell_damage(path: Path, problems: list[str], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"artifact": str(path), "passed": False, "files": problems}))
+        return
+    typer.echo(f"{path} is not as it was published:")
+    for problem in problems:
+        typer.echo(f"  {problem}")
+    typer.echo("  fix: build it again, or fetch it again from where it came")
+
+
+def _bisect(path: Path, manifest: Manifest, proof: Proof, graph: Path) -> Bisection:
+    """Bisects the first input that failed a gate, the way it failed; else the sample."""
+    from asrbuild.bisect import bisect
+    from asrbuild.cases import load_reference
+    from asrbuild.proof import PARITY_FILE, ways
+
+    cases, _ = load_reference(path / PARITY_FILE, manifest.features.context_frames)
+    failed = [m.input for m in proof.verification.metrics if not m.passed]
+    name, _, label = (failed[0] if failed else "sample").partition("@")
+    way = next((w for w in ways(manifest, cases) if w.label == label), None)
+    return bisect(path, way.manifest if way else manifest, cases[name], graph)
+
+
+@contextmanager
+def _graph_of(manifest: Manifest, graph: Path | None, checkpoint: Path | None) -> Iterator[Path]:
+    """The frozen graph: the one given, or exported again from the checkpoint."""
+    import tempfile
+
+    from asrbuild.recipe import resolve_file
+
+    if graph is not None:
+        if not graph.is_file():
+            raise AsrbuildError("no such graph", file=graph, fix="give the frozen graph's path")
+        yield graph
+        return
+    source = manifest.provenance.recipe.get("source", {})
+    if checkpoint is None and source.get("kind") == "demo":
+        checkpoint = resolve_file(source["checkpoint_dir"])
+    if checkpoint is None:
+        raise AsrbuildError(
+            "an artifact does not hold the graph it was made of",
+            fix="add --graph output_graph.pb, or --checkpoint with the training checkpoints",
+        )
+    with tempfile.TemporaryDirectory(prefix="asrbuild-bisect-") as folder:
+        exported = Path(folder, "output_graph.pb")
+        _export(manifest, checkpoint, exported)
+        yield exported
+
+
+def _export(manifest: Manifest, checkpoint: Path, destination: Path) -> None:
+    from asrbuild.deepspeech.checkpoint import find_checkpoint, read_weights
+    from asrbuild.deepspeech.export import write_frozen_graph
+    from asrbuild.deepspeech.flags import ExportFlags
+
+    recipe = manifest.provenance.recipe
+    weights = read_weights(find_checkpoint(checkpoint, recipe["source"]["load_evaluate"]))
+    # Any length, so that one run gives every step of the utterance.
+    settings = recipe["export"] | {"n_hidden": weights.n_hidden, "n_steps": -1}
+    write_frozen_graph(weights, ExportFlags(**settings), manifest.decoder.alphabet, destination)
+
+
+def _as_json(
+    path: Path, problems: list[str], proof: Proof, divergence: Bisection | None
+) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    answer: dict[str, Any] = {
+        "artifact": str(path),
+        "passed": proof.verification.passed and not problems,
+        "files": problems,
+        "failures": list(proof.failures),
+        "verification": proof.verification.model_dump(mode="json"),
+    }
+    if divergence is not None:
+        first = divergence.first
+        answer["bisect"] = {
+            "first_divergence": None if first is None else asdict(first),
+            "comparisons": [asdict(comparison) for comparison in divergence.comparisons],
+        }
+    return answer
+
+
+def _print(
+    path: Path,
+    manifest: Manifest,
+    problems: list[str],
+    proof: Proof,
+    divergence: Bisection | None,
+) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from asrbuild.report.page import verdict, worst_rows
+
+    console = Console(highlight=False)
+    for problem in problems:
+        console.print(f"[red]{escape(problem)}[/]")
+    if not problems:
+        console.print(f"{len(manifest.files)} files are as they were published")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("output", "measure", "worst", "on", "gate", ""):
+        table.add_column(heading, overflow="fold")
+    for row in worst_rows(proof.verification.metrics):
+        style = "bold red" if "FAILED" in row["verdict"] else ""
+        table.add_row(
+            row["output"], row["name"], row["value"], row["input"], row["gate"], row["verdict"],
+            style=style,
+        )  # fmt: skip
+    console.print(table)
+    for transcript in proof.verification.transcripts:
+        if "@" not in transcript.input:
+            console.print(escape(f"{transcript.input}: {transcript.package}"), soft_wrap=True)
+    shown = manifest.model_copy(update={"verification": proof.verification})
+    console.print(verdict(shown).replace("**", ""), soft_wrap=True)
+    for failure in proof.failures[:12]:
+        console.print(f"  {escape(failure)}", soft_wrap=True)
+    if len(proof.failures) > 12:
+        console.print(f"  and {len(proof.failures) - 12} more")
+    if divergence is not None:
+        for line in _divergence_lines(divergence):
+            console.print(escape(line), soft_wrap=True)
+    console.print(str(path), soft_wrap=True)
+
+
+def _divergence_lines(divergence: Bisection) -> Iterator[str]:
+    first, good = divergence.first, divergence.last_good
+    if first is None:
+        yield f"layer by layer: all {len(divergence.comparisons)} comparisons agree"
+        return
+    yield f"first divergence: {first}"
+    if good is not None:
+        yield f"before it, this agrees: {good}"
