@@ -180,7 +180,10 @@ def gru(
 ) -> list[np.ndarray]:
     """``x <s, b, I>, initial_h <b, H> -> <s or 1, b, H>, <b, H>``.
 
-    Weights ``<3H, I>`` and ``<3H, H>``, gates reset, update, output.
+    Weights ``<3H, I>`` and ``<3H, H>``, gates reset, output, update. The reset gate scales h before
+    its product with the output gate's weights, or that product and its bias with ``reset_after``
+    (iOS18); the reference's formula for iOS15 leaves the first of these open, the neural network
+    format's GRU settles it.
     """
     dtype, hidden = x.dtype, weight_hh.shape[1]
     inner, outer = ACTIVATIONS[recurrent_activation], ACTIVATIONS[activation]
@@ -189,16 +192,18 @@ def gru(
         bias = np.zeros(3 * hidden, np.float32)
     h = np.asarray(initial_h, np.float32)
     outputs = np.empty((*x.shape[:2], hidden), np.float32)
-    split = 2 * hidden
+    reset_rows, new_rows, update_rows = (slice(n * hidden, (n + 1) * hidden) for n in range(3))
     steps = range(len(x) - 1, -1, -1) if direction == "reverse" else range(len(x))
     for step in steps:
-        gates = inner(ready[step][:, :split] + rows_times(h, weight_hh[:split]) + bias[:split])
-        reset, update = gates[:, :hidden], gates[:, hidden:]
+        reset, update = (
+            inner(ready[step][:, rows] + rows_times(h, weight_hh[rows]) + bias[rows])
+            for rows in (reset_rows, update_rows)
+        )
         if reset_after:
-            candidate = reset * (rows_times(h, weight_hh[split:]) + bias[split:])
+            candidate = reset * (rows_times(h, weight_hh[new_rows]) + bias[new_rows])
         else:
-            candidate = rows_times(reset * h, weight_hh[split:]) + bias[split:]
-        new = outer(ready[step][:, split:] + candidate)
+            candidate = rows_times(reset * h, weight_hh[new_rows]) + bias[new_rows]
+        new = outer(ready[step][:, new_rows] + candidate)
         h = (_ONE - update) * new + update * h
         h = h.astype(dtype).astype(np.float32)
         outputs[step] = h
