@@ -114,15 +114,15 @@ def open_bundle(prefix: Path | str) -> Bundle:
         if b"" not in table:
             raise WireError("no header")
         count = _read_header(table.pop(b""))
-        entries = {key.decode(): _read_entry(value) for key, value in sorted(table.items())}
-    except (WireError, UnicodeDecodeError) as error:
+        # Slices of partitioned tensors have keys of their own, which are no names.
+        named = sorted((key, value) for key, value in table.items() if key[:1] != b"\0")
+        entries = {key.decode(): _read_entry(value) for key, value in named}
+    except (ValueError, TypeError) as error:  # WireError, or a field of another type than ours
         raise AsrbuildError(
             f"not a whole TensorFlow checkpoint index: {error}",
             file=index,
             fix="copy the checkpoint again",
         ) from error
-    # Slices of partitioned tensors have keys of their own, which are no names.
-    entries = {name: entry for name, entry in entries.items() if not name.startswith("\0")}
     names = [f"{prefix.name}.data-{shard:05d}-of-{count:05d}" for shard in range(count)]
     return Bundle(prefix, entries, tuple(_map(prefix.with_name(name)) for name in names))
 

@@ -206,7 +206,8 @@ def load_graph(path: Path | str) -> Graph:
     try:
         nodes, producer = _read_graph(memoryview(data))
         _check_references(nodes)
-    except (WireError, UnicodeDecodeError) as error:
+    except (ValueError, TypeError, struct.error) as error:
+        # WireError, or a field of another type than GraphDef gives it.
         raise AsrbuildError(
             f"not a whole TensorFlow GraphDef of {size} bytes: {error}",
             file=path,

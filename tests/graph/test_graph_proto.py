@@ -20,6 +20,7 @@ from asrbuild.graph.proto import (
     load_graph,
     write_graph,
 )
+from asrbuild.graph.shapes import infer_shapes
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +173,25 @@ def test_any_bytes_are_a_graph_or_a_clear_error(tmp_path, data):
     path.write_bytes(data)
     result = outcome(path)
     assert isinstance(result, Graph) or "graph" in result.message.lower()
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.integers(0, 3000), value=st.integers(0, 255))
+def test_a_changed_byte_is_a_graph_or_a_clear_error(small, tmp_path, at, value):
+    """Field types that are not GraphDef's, sizes that do not fit, names that are no text."""
+    content = bytearray(small)
+    content[at % len(content)] = value
+    path = tmp_path / "changed.pb"
+    path.write_bytes(content)
+    result = outcome(path)
+    assert isinstance(result, (Graph, AsrbuildError))
+    if isinstance(result, Graph):
+        infer_shapes(result)
+
+
+@pytest.fixture(scope="module")
+def small(foreign):
+    return foreign[0].read_bytes()
 
 
 @pytest.mark.parametrize(
