@@ -170,16 +170,18 @@ def _convert(
 
 
 def _read_graph(path: Path) -> Any:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise AsrbuildError(f"cannot read the graph: {error.strerror}", file=path) from error
     from google.protobuf.message import DecodeError
     from tensorflow.compat.v1 import GraphDef
 
     graph_def = GraphDef()
     try:
-        graph_def.ParseFromString(path.read_bytes())
+        graph_def.ParseFromString(content)
     except DecodeError as error:
         raise AsrbuildError("not a frozen graph, or a truncated one", file=path) from error
-    except OSError as error:
-        raise AsrbuildError(f"cannot read the graph: {error.strerror}", file=path) from error
     return graph_def
 
 

@@ -4,7 +4,7 @@ coremltools copies, casts, compares and prints every weight many times on its wa
 them cost half a minute and 2 GB. So each big matrix is replaced by a stand-in of the same shape
 that TensorFlow stores in three numbers, ``[tag, 0.5, 0.25, 0.25, ...]``. All of coremltools'
 fusions happen as they would; the result says for each stored matrix which one it was (the tag) and
-whether it was transposed (0.25 follows the tag). Where anything else became of a stand-in the
+whether it was transposed (then 0.25 follows the tag). Where anything else became of a stand-in the
 conversion is done again with the real weights.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from asrbuild.coreml.layout import FP16_MAX, transposed
 from asrbuild.errors import AsrbuildError
 
 #: Matrices below this stay as they are: they cost nothing, and coremltools may fold them.
@@ -23,7 +24,6 @@ MIN_ELEMENTS = 100_000
 FIRST, SECOND, REST = 1024.0, 0.5, 0.25
 #: Integers up to 2048 are exact in fp16, so tags survive the cast.
 MAX_STANDINS = 1024
-FP16_MAX = 65504.0
 _BLOB = np.dtype([("magic", "<u4"), ("dtype", "<u4"), ("bytes", "<u8"), ("offset", "<u8")])
 _BLOB_MAGIC = 0xDEADBEEF
 _BLOB_TYPES = {1: np.dtype("<f2"), 2: np.dtype("<f4")}
@@ -51,11 +51,17 @@ class StandIns:
         if number is None:
             return None
         matrix = self.matrices[number]
-        if stored.size != matrix.size or not np.all(stored[2:] == REST):
+        flipped = stored[1] == REST
+        # Transposed, the second number of the first row is the first of the second row.
+        second = matrix.shape[0] if flipped else 1
+        untouched = (
+            stored.size == matrix.size
+            and stored[second] == SECOND
+            and np.count_nonzero(stored == REST) == stored.size - 2
+        )
+        if not untouched:
             raise StandInLostError(self.names[number])
-        if stored[1] == SECOND:
-            return matrix.ravel()
-        return matrix.T.ravel()
+        return transposed(matrix, stored.dtype).ravel() if flipped else matrix.ravel()
 
     def number(self, stored: np.ndarray) -> int | None:
         """Which stand-in ``stored`` is, by its tag."""
