@@ -110,18 +110,23 @@ def make_manifest(
     state: str = "explicit",
     valid: str = "always",
     decoder: str = "greedy",
+    hidden: int = HIDDEN,
+    lengths: str = "int32",
     **changed: object,
 ) -> Manifest:
     """A manifest whose package has the given step axis; ``changed`` replaces whole sections."""
-    width = [fixed("one", 1), fixed("hidden", HIDDEN)]
-    pairs = [(f"previous_state_{n}", f"new_state_{n}") for n in "ch"]
+    width = [fixed("one", 1), fixed("hidden", hidden)]
+    kept = state == "stateful"
+    pairs = [
+        (f"state_{n}",) * 2 if kept else (f"previous_state_{n}", f"new_state_{n}") for n in "ch"
+    ]
     inputs = [
         Tensor(
             name="input_node", dtype="float32", meaning="features", fill="zeros",
             shape=[fixed("batch", 1), steps, fixed("window", 19), fixed("coefficients", 26)],
         ),
         Tensor(
-            name="input_lengths", dtype="int32", meaning="step_count", fill="real steps",
+            name="input_lengths", dtype=lengths, meaning="step_count", fill="real steps",
             shape=[fixed("batch", 1)],
         ),
     ]  # fmt: skip
@@ -164,8 +169,8 @@ def make_manifest(
         ),
         "state": [
             State(
-                input=a, output=b if state == "explicit" else a, kind=state,
-                shape=[1, HIDDEN], initial="zeros", reset="per_utterance", valid=valid,
+                input=a, output=b, kind=state,
+                shape=[1, hidden], initial="zeros", reset="per_utterance", valid=valid,
             )
             for a, b in pairs
         ],

@@ -1,0 +1,155 @@
+"""Word and character error rates, with their counts and confidence intervals.
+
+Normalisation before counting, nothing else: case is folded, runs of white space are one space, and
+ends are trimmed. Punctuation and apostrophes count. Characters are counted with the spaces between
+words. Rates are errors over reference units of the whole set, not means of single rates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from asrbuild.errors import AsrbuildError
+
+RESAMPLES = 1000
+SEED = 20_200_708
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Edits between a reference and a hypothesis, in words or in characters."""
+
+    substitutions: int
+    deletions: int
+    insertions: int
+    reference: int
+
+    @property
+    def errors(self) -> int:
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def rate(self) -> float:
+        """Errors per reference unit; of an empty reference, 1 if there is any error."""
+        return self.errors / self.reference if self.reference else float(self.errors > 0)
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """Both counts of one pair of texts."""
+
+    words: Counts
+    characters: Counts
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval of a rate."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ErrorRates:
+    """Rates of a set, with 95 % intervals from resampled utterances."""
+
+    utterances: tuple[Utterance, ...]
+    words: Counts
+    characters: Counts
+    wer_interval: Interval
+    cer_interval: Interval
+
+    @property
+    def wer(self) -> float:
+        return self.words.rate
+
+    @property
+    def cer(self) -> float:
+        return self.characters.rate
+
+
+def normalise(text: str) -> str:
+    """The text as it is compared."""
+    return " ".join(text.casefold().split())
+
+
+def count(reference: str, hypothesis: str) -> Utterance:
+    """Edits of one pair."""
+    wanted, found = normalise(reference), normalise(hypothesis)
+    return Utterance(
+        words=_counts(wanted, found, words=True), characters=_counts(wanted, found, words=False)
+    )
+
+
+def error_rates(
+    references: Sequence[str], hypotheses: Sequence[str], confidence: float = 0.95
+) -> ErrorRates:
+    """Rates over a set of pairs.
+
+    Args:
+        references: what was said.
+        hypotheses: what was heard, in the same order.
+        confidence: of the intervals, by the bootstrap over utterances with a fixed seed.
+
+    Raises:
+        AsrbuildError: the two have not the same number, or none.
+    """
+    if len(references) != len(hypotheses) or not references:
+        raise AsrbuildError(
+            f"cannot compare {len(references)} references with {len(hypotheses)} transcripts"
+        )
+    pairs = zip(references, hypotheses, strict=True)
+    utterances = tuple(count(wanted, found) for wanted, found in pairs)
+    words = [utterance.words for utterance in utterances]
+    characters = [utterance.characters for utterance in utterances]
+    return ErrorRates(
+        utterances,
+        _sum(words),
+        _sum(characters),
+        _bootstrap(words, confidence),
+        _bootstrap(characters, confidence),
+    )
+
+
+def _counts(reference: str, hypothesis: str, *, words: bool) -> Counts:
+    import jiwer
+
+    size = len(reference.split()) if words else len(reference)
+    if not reference:
+        # jiwer takes no empty reference: all that was heard is an insertion.
+        return Counts(0, 0, len(hypothesis.split()) if words else len(hypothesis), 0)
+    process = jiwer.process_words if words else jiwer.process_characters
+    plain = jiwer.Compose([jiwer.ReduceToListOfListOfWords() if words else _characters()])
+    found = process(reference, hypothesis, reference_transform=plain, hypothesis_transform=plain)
+    return Counts(found.substitutions, found.deletions, found.insertions, size)
+
+
+def _characters() -> object:
+    import jiwer
+
+    return jiwer.ReduceToListOfListOfChars()
+
+
+def _sum(counts: Sequence[Counts]) -> Counts:
+    return Counts(
+        sum(c.substitutions for c in counts),
+        sum(c.deletions for c in counts),
+        sum(c.insertions for c in counts),
+        sum(c.reference for c in counts),
+    )
+
+
+def _bootstrap(counts: Sequence[Counts], confidence: float) -> Interval:
+    """Percentile interval of the pooled rate over resampled utterances; the same every time."""
+    errors = np.array([c.errors for c in counts], np.float64)
+    sizes = np.array([c.reference for c in counts], np.float64)
+    rng = np.random.default_rng(SEED)
+    draws = rng.integers(0, len(counts), (RESAMPLES, len(counts)))
+    totals = sizes[draws].sum(axis=1)
+    rates = errors[draws].sum(axis=1) / np.maximum(totals, 1.0)
+    low, high = np.quantile(rates, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high))

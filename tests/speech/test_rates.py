@@ -1,0 +1,81 @@
+"""Error rates against a textbook edit distance, and their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asrbuild.errors import AsrbuildError
+from asrbuild.speech.rates import count, error_rates, normalise
+
+WORDS = st.lists(st.sampled_from(["a", "bb", "c'c", "dd", "the"]), max_size=8).map(" ".join)
+
+
+def _distance(left: Sequence[str], right: Sequence[str]) -> int:
+    """Levenshtein, row by row."""
+    row = list(range(len(right) + 1))
+    for i, a in enumerate(left, start=1):
+        previous, row = row, [i]
+        for j, b in enumerate(right, start=1):
+            row.append(min(previous[j] + 1, row[-1] + 1, previous[j - 1] + (a != b)))
+    return row[-1]
+
+
+@given(reference=WORDS, hypothesis=WORDS)
+def test_errors_are_the_edit_distance(reference: str, hypothesis: str) -> None:
+    found = count(reference, hypothesis)
+    assert found.words.errors == _distance(reference.split(), hypothesis.split())
+    assert found.characters.errors == _distance(reference, hypothesis)
+    for counts, units in ((found.words, reference.split()), (found.characters, reference)):
+        assert counts.reference == len(units)
+        assert 0 <= counts.substitutions + counts.deletions <= len(units)
+
+
+def test_counts_by_kind() -> None:
+    found = count("one two three four", "one too three four five six")
+    assert (found.words.substitutions, found.words.deletions, found.words.insertions) == (1, 0, 2)
+    assert found.words.rate == pytest.approx(3 / 4)
+    assert count("one two", "two").words.deletions == 1
+
+
+def test_what_is_normalised_and_what_is_not() -> None:
+    assert normalise("  It's\tTHE   End\n") == "it's the end"
+    assert count("It's  the END", "it's the end").words.errors == 0
+    assert count("its", "it's").words.errors == 1
+    assert count("a b", "ab").characters.errors == 1
+
+
+def test_empty_references() -> None:
+    assert count("", "").words.rate == 0
+    assert count("", "two words").words.insertions == 2
+    assert count("", "two words").words.rate == 1
+    assert count("said", "").words.rate == 1
+
+
+def test_a_set_is_pooled_not_averaged() -> None:
+    rates = error_rates(["a", "b c d e f g h i j"], ["x", "b c d e f g h i j"])
+    assert rates.wer == pytest.approx(1 / 10)
+
+
+def test_intervals_hold_the_rate_and_shrink_with_more_data() -> None:
+    few = error_rates(["one two three four"] * 5, ["one two three four"] * 4 + ["one too tree"])
+    many = error_rates(
+        ["one two three four"] * 500, (["one two three four"] * 4 + ["one too tree"]) * 100
+    )
+    assert few.wer == many.wer == pytest.approx(3 / 20)
+    for rates in (few, many):
+        assert rates.wer_interval.low <= rates.wer <= rates.wer_interval.high
+    assert many.wer_interval.high - many.wer_interval.low < 0.06
+    assert few.wer_interval.high - few.wer_interval.low > 0.3
+    assert error_rates(["a b"] * 3, ["a b", "a", "b"]) == error_rates(
+        ["a b"] * 3, ["a b", "a", "b"]
+    )
+
+
+@pytest.mark.parametrize(("references", "hypotheses"), [([], []), (["a"], [])])
+def test_sets_that_do_not_match(references: list[str], hypotheses: list[str]) -> None:
+    with pytest.raises(AsrbuildError, match="cannot compare"):
+        error_rates(references, hypotheses)
