@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from asrbuild.errors import AsrbuildError
 from asrbuild.executor.mil import movement as mil
 from asrbuild.executor.mil import tensor as mil_tensor
 from asrbuild.executor.nnweights import NnWeights
@@ -211,16 +212,17 @@ def one_hot(layer: Any, weights: NnWeights) -> Any:
 
 @nn_layer("constantPad")
 def constant_pad(layer: Any, weights: NnWeights) -> Any:
-    """Pads every axis by (before, after) pairs with ``value``; or up to given sizes."""
+    """Pads every axis by (before, after) pairs with ``value``; they may be the second input."""
     params = layer.constantPad
+    if params.padToGivenOutputSizeMode:
+        raise AsrbuildError(
+            f"layer {layer.name} pads to a given size, which the executor does not do",
+            fix="add it to constant_pad in asrbuild/executor/nn/movement.py",
+        )
     amounts = [int(amount) for amount in params.padAmounts]
 
     def run(x: np.ndarray, dynamic: np.ndarray | None = None) -> np.ndarray:
         pairs = np.reshape(amounts if dynamic is None else integers(dynamic), (-1, 2))
-        if params.padToGivenOutputSizeMode:
-            # One number of a pair is the wanted size, its place says where the padding goes.
-            missing = np.where(pairs > 0, pairs - np.array(x.shape)[:, None], 0)
-            pairs = np.maximum(missing, 0)
         return np.pad(x, pairs, constant_values=_F(params.value))
 
     return run
