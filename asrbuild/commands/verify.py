@@ -63,6 +63,7 @@ def verify(
         with _graph_of(manifest, graph, checkpoint) as graph_path:
             divergence = _bisect(path, manifest, proof, graph_path)
     passed = proof.verification.passed and not problems
+    passed = passed and (divergence is None or divergence.first is None)
     if as_json:
         typer.echo(json.dumps(_as_json(path, problems, proof, divergence), indent=2))
     else:

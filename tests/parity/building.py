@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -46,3 +47,33 @@ def recordings() -> dict[str, np.ndarray]:
 def texts() -> dict[str, str]:
     """What is said in them."""
     return {name: (DEMO / f"{name}.txt").read_text().strip() for name in RECORDINGS}
+
+
+def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *overrides: str) -> Path:
+    """A published artifact like a build's, its reference made by the numpy network; its path."""
+    import numpy_network
+
+    from asrbuild import store, work
+    from asrbuild.cases import build_cases, save_reference
+    from asrbuild.parity import gates_from
+    from asrbuild.proof import WordGates, prove
+    from asrbuild.speech.mfcc import FeatureSettings
+
+    # Random weights say nothing, so the letters of their transcripts are ties.
+    recipe = recipe_of("verify.require_transcript=false", *overrides)
+    source = locate(recipe, work_folder)
+    manifest = build(work_folder, weights, "verify.require_transcript=false", *overrides)
+    samples = {name: samples[8_000:40_000] for name, samples in recordings().items()}
+    cases = build_cases(FeatureSettings(), samples, ["sample", "random"])
+    reference = {name: numpy_network.run(weights, windows) for name, windows in cases.items()}
+    precision = manifest.model.compute_precision
+    gates = gates_from(asdict(recipe.verify.thresholds[precision]), precision)
+    proof = prove(
+        work_folder, manifest, cases, reference, gates, texts(), WordGates(require_transcript=False)
+    )
+    assert proof.verification.passed, proof.failures
+    save_reference(work_folder / work.PARITY, cases, reference)
+    (work_folder / work.VERIFICATION).write_text(proof.verification.model_dump_json())
+    with store.staging(store_root) as staging:
+        manifest = work.assemble(staging, recipe, source, overrides, work_folder, work_folder)
+        return store.publish(store_root, manifest.name, staging, manifest.version)

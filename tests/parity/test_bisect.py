@@ -1,0 +1,128 @@
+"""The first node that diverges is the one that is wrong: TensorFlow against faulty packages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import building
+import numpy as np
+import numpy_network as network
+import pytest
+
+from asrbuild import bisect as bisection
+from asrbuild import cli
+from asrbuild.cases import build_cases
+from asrbuild.deepspeech.export import write_frozen_graph
+from asrbuild.deepspeech.flags import ExportFlags
+from asrbuild.graph.reference import run_reference
+from asrbuild.network import random_weights
+from asrbuild.speech.alphabet import read_alphabet
+from asrbuild.speech.mfcc import FeatureSettings
+
+WEIGHTS = random_weights(32, seed=3)
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("graph") / "output_graph.pb"
+    labels = list(read_alphabet(building.DEMO / "alphabet.txt").labels)
+    write_frozen_graph(WEIGHTS, ExportFlags(n_steps=-1, n_hidden=32), labels, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def sample() -> np.ndarray:
+    samples = {name: samples[8_000:24_000] for name, samples in building.recordings().items()}
+    return build_cases(FeatureSettings(), samples, ["sample"])["sample"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_run_of_tensorflow(graph, sample):
+    """Every test here asks TensorFlow the same; it is asked once."""
+    nodes = [*bisection.landmarks_of(_loaded(graph))]
+    cell = next(node for node in nodes if "BlockLSTM" in node).partition(":")[0]
+    answer = run_reference(graph, {"case": sample}, nodes=[*nodes, f"{cell}:1"])
+    patch = pytest.MonkeyPatch()
+    patch.setattr("asrbuild.graph.reference.run_reference", lambda *a, **k: answer)
+    yield answer["case"]
+    patch.undo()
+
+
+def _loaded(graph: Path):
+    from asrbuild.graph.proto import load_graph
+
+    return load_graph(graph)
+
+
+def test_the_numpy_network_of_these_tests_is_tensorflows(one_run_of_tensorflow, sample):
+    found = network.run(WEIGHTS, sample)
+    for name in ("logits", "new_state_c", "new_state_h"):
+        expected = getattr(one_run_of_tensorflow, name)
+        np.testing.assert_allclose(found[name], expected, atol=2e-5, err_msg=name)
+
+
+def test_landmarks_are_the_layers_in_order(graph):
+    layers = list(bisection.landmarks_of(_loaded(graph)).values())
+    dense = ["layer_1"] * 3 + ["layer_2"] * 3 + ["layer_3"] * 3 + ["lstm"] + ["layer_5"] * 3
+    assert layers == [*dense, "layer_6", "softmax"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "layer"),
+    [
+        ("", None),
+        ("swap_layers", "layer_2"),
+        ("permute_gates", "lstm"),
+        ("shift_classes", "layer_6"),
+        ("uniform", "layer_6"),
+    ],
+)
+@pytest.mark.parametrize(
+    "overrides",
+    [("model=static",), ("model=dynamic", "coreml=neuralnetwork", "coreml.lstm=loop")],
+)
+def test_the_wrong_layer_is_named(tmp_path, graph, sample, fault, layer, overrides):
+    weights = getattr(network, fault)(WEIGHTS) if fault else WEIGHTS
+    manifest = building.build(tmp_path, weights, *overrides)
+    found = bisection.bisect(tmp_path, manifest, sample, graph)
+    assert (found.first and found.first.layer) == layer
+    if layer is None:
+        # Every landmark of every call, and both states after each.
+        calls = -(-len(sample) // (manifest.streaming.steps_per_chunk or len(sample)))
+        assert len(found.comparisons) == calls * 17
+    else:
+        assert found.last_good is not None
+        assert found.first.first_step == 0
+
+
+def test_a_state_that_is_not_carried_shows_at_the_lstm_of_the_second_call(
+    tmp_path, graph, sample, monkeypatch
+):
+    trace = bisection._Traced.predict
+
+    def forgetful(self, data, state=None):
+        data = {n: np.zeros_like(v) if n.startswith("previous") else v for n, v in data.items()}
+        return trace(self, data, state)
+
+    monkeypatch.setattr(bisection._Traced, "predict", forgetful)
+    manifest = building.build(tmp_path, WEIGHTS, "model=static")
+    first = bisection.bisect(tmp_path, manifest, sample, graph).first
+    assert first is not None
+    assert (first.layer, first.first_step) == ("lstm", 16)
+
+
+def test_a_stateful_package_is_bisected_too(tmp_path, graph, sample):
+    manifest = building.build(tmp_path, WEIGHTS, "model=static", "coreml.state=stateful")
+    assert bisection.bisect(tmp_path, manifest, sample, graph).first is None
+
+
+def test_the_command_names_the_node(tmp_path, graph, capsys, monkeypatch):
+    """End to end, TensorFlow's run included: an artifact of other weights than the graph's."""
+    monkeypatch.setattr("asrbuild.graph.reference.run_reference", run_reference)
+    wrong = network.permute_gates(WEIGHTS)
+    path = building.publish(tmp_path / "artifacts", tmp_path / "work", wrong, "model=static")
+    assert cli.dispatch(["verify", str(path), "--bisect", "--graph", str(graph)]) == 1
+    said = capsys.readouterr().out
+    assert "Proven" in said
+    assert "first divergence: lstm (node" in said
+    assert "before it, this agrees: layer_3 (node Minimum_2)" in said
