@@ -181,7 +181,7 @@ def _unknown_key(text: str) -> AsrbuildError | None:
 def _unknown(name: str) -> AsrbuildError:
     known = recipe_keys()
     groups = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
-    close = difflib.get_close_matches(name, [*known, *groups], n=3, cutoff=0.5)
+    close = difflib.get_close_matches(name, dict.fromkeys([*groups, *known]), n=3, cutoff=0.6)
     section = name.rpartition(".")[0]
     listed = [key for key in known if section and key.startswith(section + ".")] or [
         *groups,

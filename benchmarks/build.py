@@ -1,0 +1,251 @@
+"""Whole builds against the guide done by hand, in one run: time and peak memory, as ratios.
+
+    uv run benchmarks/build.py [--n-hidden 2048] [--repeat 3] [--only cold,sweep,noop,width,growth]
+
+"By hand" is a script that exports the graph, runs plain ``ct.convert`` and saves, with no
+verification; its export is asrbuild's own, which flatters it. asrbuild's builds include export,
+TensorFlow's reference and the proof. Weights are random at a trained network's scale.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import asrbuild
+
+DEMO = Path(asrbuild.__file__).parent / "demo"
+BY_HAND = """
+import sys
+from pathlib import Path
+import tensorflow as tf
+import coremltools as ct
+from asrbuild.deepspeech.checkpoint import find_checkpoint, read_weights
+from asrbuild.deepspeech.export import write_frozen_graph
+from asrbuild.deepspeech.flags import ExportFlags
+from asrbuild.speech.alphabet import read_alphabet
+folder, out, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+weights = read_weights(find_checkpoint(folder))
+labels = list(read_alphabet(folder / "alphabet.txt").labels)
+write_frozen_graph(weights, ExportFlags(n_steps=steps, n_hidden=weights.n_hidden), labels,
+                   out / "output_graph.pb")
+graph = tf.compat.v1.GraphDef()
+graph.ParseFromString((out / "output_graph.pb").read_bytes())
+model = ct.convert(graph, source="tensorflow", convert_to="mlprogram",
+                   outputs=["logits", "new_state_c", "new_state_h"],
+                   minimum_deployment_target=ct.target.iOS17)
+model.save(str(out / "model.mlpackage"))
+"""
+WRITE_CHECKPOINT = """
+import sys
+from pathlib import Path
+import tensorflow as tf
+from asrbuild.network import random_weights
+folder, n_hidden = Path(sys.argv[1]), int(sys.argv[2])
+named = random_weights(n_hidden).named()
+tf.raw_ops.SaveV2(prefix=str(folder / "train-1"), tensor_names=list(named),
+                  shape_and_slices=[""] * len(named), tensors=list(named.values()))
+(folder / "checkpoint").write_text('model_checkpoint_path: "train-1"\\n')
+"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Wall seconds of a command, and the largest resident size of any one of its processes (MB)."""
+
+    seconds: float
+    peak_mb: float
+
+
+def measure(command: list[str], cwd: Path) -> Measured:
+    """Runs a command and watches its process group; raises when it fails."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
+    peak = 0.0
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.05):
+            peak = max(peak, *(resident_mb(pid) for pid in group(process.pid)), 0.0)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    _, err = process.communicate()
+    seconds = time.perf_counter() - start
+    done.set()
+    watcher.join()
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{err.decode()[-3000:]}")
+    return Measured(seconds, peak)
+
+
+def group(leader: int) -> list[int]:
+    """The processes of a process group (Linux's /proc; elsewhere the leader alone)."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == leader:
+            found.append(int(entry.name))
+    return found or [leader]
+
+
+def resident_mb(pid: int) -> float:
+    """High-water resident size of a process, file-backed pages included."""
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        return 0.0
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
+def medians(runs: list[Measured]) -> Measured:
+    return Measured(
+        statistics.median(run.seconds for run in runs), statistics.median(r.peak_mb for r in runs)
+    )
+
+
+def asrbuild_command(source: Path, *overrides: str) -> list[str]:
+    # Untrained weights babble: where two letters tie, fp16 picks the other one, and that is no
+    # fault. Every other gate, the argmax agreement up to such ties among them, stays.
+    return [
+        sys.executable, "-m", "asrbuild.cli", "source=checkpoint", "verify.require_transcript=false",
+        f"source.checkpoint_dir={source}", *overrides,
+    ]  # fmt: skip
+
+
+def write_source(folder: Path, n_hidden: int) -> Path:
+    """A checkpoint of random weights, written by TensorFlow."""
+    folder.mkdir(parents=True)
+    shutil.copyfile(DEMO / "alphabet.txt", folder / "alphabet.txt")
+    subprocess.run([sys.executable, "-c", WRITE_CHECKPOINT, str(folder), str(n_hidden)], check=True)
+    return folder
+
+
+class Bench:
+    """Runs and prints; every measurement starts from an empty folder."""
+
+    def __init__(self, base: Path, n_hidden: int, repeat: int) -> None:
+        self.base, self.repeat = base, repeat
+        self.source = write_source(base / "source", n_hidden)
+        self._hand: Measured | None = None
+
+    def fresh(self) -> Path:
+        return Path(tempfile.mkdtemp(dir=self.base))
+
+    def times(self, command: Callable[[], list[str]], repeat: int | None = None) -> Measured:
+        runs = []
+        for _ in range(repeat or self.repeat):
+            folder = self.fresh()
+            runs.append(measure(command(), folder))
+            shutil.rmtree(folder)
+        return medians(runs)
+
+    def by_hand(self) -> Measured:
+        if self._hand is None:
+            runs = []
+            for _ in range(max(2, self.repeat)):
+                folder = self.fresh()
+                command = [sys.executable, "-c", BY_HAND, str(self.source), str(folder), "16"]
+                runs.append(measure(command, folder))
+                shutil.rmtree(folder)
+            self._hand = medians(runs)
+            show("by hand, static, fp16", self._hand)
+        return self._hand
+
+    def cold(self) -> None:
+        hand = self.by_hand()
+        built = self.times(lambda: asrbuild_command(self.source, "model=static"))
+        show("asrbuild model=static, proven", built, hand, 0.30, 0.50)
+
+    def sweep(self) -> None:
+        hand = self.by_hand()
+        sizes = ",".join(str(8 * n) for n in range(1, 17))
+        command = asrbuild_command(self.source, "-m", "model=dynamic_to_static", f"n_steps={sizes}")
+        built = self.times(lambda: command, 1)
+        sixteen = Measured(16 * hand.seconds, hand.peak_mb)
+        show("sweep of 16 shapes, proven", built, sixteen, 0.08, None)
+
+    def noop(self) -> None:
+        folder = self.fresh()
+        command = asrbuild_command(self.source, "model=static")
+        measure(command, folder)
+        again = medians([measure(command, folder) for _ in range(5)])
+        empty = folder / "empty.py"
+        empty.write_text(
+            "import hydra\n@hydra.main(version_base='1.3', config_path=None)\n"
+            "def main(config): pass\nmain()\n"
+        )
+        plain = medians([measure([sys.executable, str(empty)], folder) for _ in range(5)])
+        show("empty Hydra app", plain)
+        show("build with nothing to do, full size", again, plain, 1.3, None)
+
+    def width(self) -> None:
+        for width in (1, 4, 16, 64):
+            sizes = ",".join(str(4 * n) for n in range(1, width + 1))
+            overrides = ("-m", "model=dynamic_to_static", f"n_steps={sizes}", "verify=quick")
+            folder = self.fresh()
+            command = [sys.executable, "-m", "asrbuild.cli", *overrides]
+            show(f"demo, sweep of {width}", measure(command, folder))
+            if width == 64:
+                show("demo, sweep of 64 again, nothing to do", measure(command, folder))
+            shutil.rmtree(folder)
+
+    def growth(self) -> None:
+        for n_hidden in (512, 1024, 2048, 4096):
+            source = write_source(self.base / f"source-{n_hidden}", n_hidden)
+            built = self.times(lambda s=source: asrbuild_command(s, "model=static"), 1)
+            show(f"asrbuild model=static, n_hidden {n_hidden}", built)
+            shutil.rmtree(source)
+
+
+def show(
+    name: str,
+    found: Measured,
+    against: Measured | None = None,
+    most: float | None = None,
+    most_memory: float | None = None,
+) -> None:
+    """One line: seconds, peak, and the ratios with what they should be at most."""
+    line = f"{name:<44} {found.seconds:8.2f} s {found.peak_mb:8.0f} MB"
+    if against is not None:
+        line += f"   time x{found.seconds / against.seconds:.3f}"
+        line += f" (at most {most})" if most else ""
+        line += f", memory x{found.peak_mb / against.peak_mb:.2f}"
+        line += f" (at most {most_memory})" if most_memory else ""
+    print(line, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n-hidden", type=int, default=2048)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--only", default="cold,sweep,noop,width,growth")
+    arguments = parser.parse_args()
+    print(f"{os.cpu_count()} processors, n_hidden {arguments.n_hidden}")
+    with tempfile.TemporaryDirectory() as base:
+        bench = Bench(Path(base), arguments.n_hidden, arguments.repeat)
+        for name in arguments.only.split(","):
+            getattr(bench, name)()
+
+
+if __name__ == "__main__":
+    main()
