@@ -369,7 +369,7 @@ def _decode(decoder: Any, probabilities: np.ndarray) -> str | None:
 
 
 def _word_failures(transcripts: list[Transcript], words: WordGates) -> Iterator[str]:
-    from asrbuild.words import word_error_rate
+    from asrbuild.speech.rates import count
 
     for transcript in transcripts:
         if words.require_transcript and not transcript.match:
@@ -379,8 +379,8 @@ def _word_failures(transcripts: list[Transcript], words: WordGates) -> Iterator[
             )
         if transcript.expected is None:
             continue
-        wer = word_error_rate(transcript.expected, transcript.package)
-        rise = wer - word_error_rate(transcript.expected, transcript.reference)
+        wer = count(transcript.expected, transcript.package).words.rate
+        rise = wer - count(transcript.expected, transcript.reference).words.rate
         for name, value, limit in (
             ("word error rate", wer, words.max_wer),
             ("rise of the word error rate", rise, words.max_wer_increase),

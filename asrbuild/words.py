@@ -1,4 +1,4 @@
-"""Words right and wrong: word error rate, and two transcripts laid side by side."""
+"""Words right and wrong: two transcripts laid side by side."""
 
 from __future__ import annotations
 
@@ -13,16 +13,6 @@ class AlignedWord:
     kind: Literal["equal", "substitute", "delete", "insert"]
     expected: str
     found: str
-
-
-def word_error_rate(expected: str, found: str) -> float:
-    """Substitutions, deletions and insertions over the words expected; 0 is perfect.
-
-    Of no words expected: 0 where none are found, else 1.
-    """
-    count = len(expected.split())
-    errors = sum(word.kind != "equal" for word in align(expected, found))
-    return errors / count if count else float(errors > 0)
 
 
 def align(expected: str, found: str) -> list[AlignedWord]:

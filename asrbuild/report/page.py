@@ -14,7 +14,8 @@ from typing import Any
 from asrbuild.manifest import Axis, Manifest, Metric, Transcript
 from asrbuild.parity import PROBABILITIES, worst
 from asrbuild.quantities import size_text
-from asrbuild.words import align, word_error_rate
+from asrbuild.speech.rates import count
+from asrbuild.words import align
 
 FILE_NAME = "report.md"
 
@@ -115,7 +116,7 @@ def transcript_rows(transcripts: Iterable[Transcript]) -> list[dict[str, Any]]:
         text, wer = t.package, None
         if t.expected is not None:
             text = marked_words(t.expected, t.package)
-            wer = word_error_rate(t.expected, t.package)
+            wer = count(t.expected, t.package).words.rate
         rows[key] = {
             "inputs": t.input,
             "text": text or "(nothing)",

@@ -1,0 +1,169 @@
+"""The report of an artifact: true to its manifest, readable, and the same every time."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from pathlib import Path
+
+import building
+import pytest
+
+from asrbuild.manifest import Manifest, Metric, Transcript, Verification, VerifiedInput
+from asrbuild.network import random_weights
+from asrbuild.report.page import marked_words, operations_by_kind, report, write_report
+
+
+def metric(case: str, output: str, name: str, value: float, comparison: str, threshold: float):
+    passed = value <= threshold if comparison == "<=" else value >= threshold
+    return Metric(
+        input=case, output=output, name=name, value=value, comparison=comparison,
+        threshold=threshold, passed=passed,
+    )  # fmt: skip
+
+
+def said(case: str, package: str, reference: str | None = None, expected: str | None = None):
+    reference = package if reference is None else reference
+    return Transcript(
+        input=case, expected=expected, reference=reference, package=package,
+        match=package == reference,
+    )  # fmt: skip
+
+
+def proof(metrics: list[Metric], transcripts: list[Transcript]) -> Verification:
+    passed = all(m.passed for m in metrics) and all(t.match for t in transcripts)
+    return Verification(
+        executed=True, core_ml_executed=False, reference="tensorflow", executions=[],
+        inputs=[VerifiedInput(name="sample", steps=588, sha256="0" * 64)],
+        metrics=metrics, transcripts=transcripts, passed=passed,
+    )  # fmt: skip
+
+
+GOOD = [
+    metric("sample", "logits", "argmax_agreement", 1.0, ">=", 0.999),
+    metric("sample", "logits", "kl_divergence", 1.5e-5, "<=", 1e-3),
+    metric("sample", "logits", "max_abs_error", 2.5e-3, "<=", 2e-2),
+    metric("sample", "logits", "psnr_db", 80.0, ">=", 60.0),
+]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> tuple[Path, Manifest]:
+    folder = tmp_path_factory.mktemp("report")
+    return folder, building.build(folder, random_weights(32), "model=static")
+
+
+def page(built, verification: Verification) -> str:
+    folder, manifest = built
+    manifest = manifest.model_copy(update={"verification": verification})
+    return report(manifest, operations_by_kind(folder / manifest.model.package))
+
+
+def test_it_says_what_the_manifest_says(built):
+    _, manifest = built
+    text = page(built, proof(GOOD, [said("sample", "hello world", expected="hello world")]))
+    assert text.startswith(f"# {manifest.name} {manifest.version}\n")
+    assert "**Proven**: the package was executed, passed 4 gates on 1 inputs" in text
+    assert "word error rate 0.0 %; the package says what TensorFlow says" in text
+    assert "> hello world" in text
+    assert "Wrong words" not in text
+    assert "Core ML itself has not run it." in text
+    for tensor in manifest.model.inputs + manifest.model.outputs:
+        assert f"| `{tensor.name}` | {tensor.dtype} |" in text
+    assert f"asrbuild transcribe {manifest.name} recording.wav" in text
+    assert "| chunk | 16 steps, 320 ms |" in text
+    assert "1 lstm" in text
+
+
+def test_tables_are_tables(built):
+    """Every row of a table has as many cells as its heading, and tables stand alone."""
+    text = page(built, proof(GOOD, [said("sample", "a | b")]))
+    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        rows = table.splitlines()
+        assert set(rows[1]) <= {"|", "-"}, rows[:2]
+        assert len({row.count("|") for row in rows}) == 1, table
+    lines = text.splitlines()
+    for before, line in itertools.pairwise(lines):
+        if line.startswith(("|", "#", ">")) and not before.startswith(("|", ">")):
+            assert before == "", (before, line)
+    assert "\n\n\n" not in text
+
+
+def test_wrong_words_are_marked(built):
+    transcript = said("sample", "helo world you", expected="hello world")
+    text = page(built, proof(GOOD, [transcript]))
+    assert "> ~~hello~~ **helo** world **you**" in text
+    assert "word error rate 100.0 %" in text
+    assert "Wrong words: ~~expected~~ **heard**." in text
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "text"),
+    [
+        ("a b c", "a b c", "a b c"),
+        ("a b c", "a c", "a ~~b~~ c"),
+        ("a c", "a b c", "a **b** c"),
+        ("a b c d", "a x y d", "a ~~b c~~ **x y** d"),
+        ("a b", "", "~~a b~~"),
+        ("", "a b", "**a b**"),
+        ("", "", ""),
+    ],
+)
+def test_marking(expected, found, text):
+    assert marked_words(expected, found) == text
+
+
+def test_ways_with_the_same_words_share_a_line_and_others_do_not(built):
+    transcripts = [said("sample", "a"), said("sample@whole", "a"), said("sample@32", "b", "a")]
+    text = page(built, proof(GOOD, transcripts))
+    assert "**sample, sample@whole**; the package says what TensorFlow says" in text
+    assert "**sample@32**; THE PACKAGE AND TENSORFLOW DIFFER" in text
+    assert "TensorFlow:\n\n> a\n" in text
+
+
+def test_a_failed_gate_cannot_be_missed(built):
+    bad = [*GOOD[:3], metric("sample", "logits", "psnr_db", 12.0, ">=", 60.0)]
+    text = page(built, proof(bad, [said("sample", "a", "b")]))
+    assert "**Not proven**: 1 of 4 gates on 1 inputs failed, and the package says other" in text
+    assert "| 1 FAILED |" in text
+    assert "12 **FAILED**" in text
+
+
+def test_what_was_not_executed_says_so(built):
+    from asrbuild.proof import unproven
+
+    text = page(built, unproven())
+    assert "**Not executed**: nothing has run this package." in text
+    assert "No recording was decoded." in text
+
+
+def test_the_same_text_every_time(built):
+    folder, manifest = built
+    verification = proof(GOOD, [said("sample", "a", expected="a")])
+    manifest = manifest.model_copy(update={"verification": verification})
+    write_report(folder, manifest)
+    first = (folder / "report.md").read_bytes()
+    write_report(folder, manifest)
+    assert (folder / "report.md").read_bytes() == first
+    assert first.endswith(b"\n")
+    assert b"\r" not in first
+
+
+@pytest.mark.parametrize(
+    ("overrides", "inside"),
+    [
+        (("model=static",), {"lstm": 1, "linear": 5, "softmax": 1}),
+        (("model=static", "coreml.lstm=loop"), {"while_loop": 1, "linear": 6, "softmax": 1}),
+        (("model=multifunction",), {"lstm": 3, "linear": 15}),
+        (("model=static", "coreml=neuralnetwork"), {"uniDirectionalLSTM": 1, "softmaxND": 1}),
+    ],
+)
+def test_operations_are_counted_inside_functions_and_loops(tmp_path, overrides, inside):
+    manifest = building.build(tmp_path, random_weights(32), *overrides)
+    found = operations_by_kind(tmp_path / manifest.model.package)
+    assert isinstance(found, Counter)
+    assert {kind: found[kind] for kind in inside} == inside
+    assert "const" not in found
+    if "coreml.lstm=loop" in overrides:
+        assert found["sigmoid"] == 3  # inside the loop's body, as the sixth linear is
