@@ -1,0 +1,51 @@
+"""Writes the exact versions that `uv lock` resolves to into pyproject.toml, without index URLs.
+
+    uv lock --upgrade && uv run tools/pin.py
+
+A lock file records the index it was made with, so it is not committed; these constraints are, and
+every install follows them.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+EXPORT = (
+    "uv", "export", "--no-hashes", "--no-emit-project", "--no-annotate", "--no-header",
+    "--all-groups", "--all-extras",
+)  # fmt: skip
+#: uv repeats the supported platforms (tool.uv.environments) on every line; they say nothing here.
+EVERYWHERE = (
+    "(platform_machine == 'arm64' and sys_platform == 'darwin') or "
+    "(platform_machine == 'x86_64' and sys_platform == 'linux')"
+)
+
+
+def pinned() -> list[str]:
+    """One exact requirement a line, with its marker, sorted."""
+    done = subprocess.run(EXPORT, capture_output=True, text=True, check=True)
+    lines = (line.split("#")[0].strip() for line in done.stdout.splitlines())
+    short = (
+        line.replace(f" and ({EVERYWHERE})", "").replace(f" ; {EVERYWHERE}", "") for line in lines
+    )
+    return sorted({line for line in short if "==" in line})
+
+
+def main() -> None:
+    path = Path("pyproject.toml")
+    block = "".join(f'  "{line}",\n' for line in pinned())
+    text, count = re.subn(
+        r"(constraint-dependencies = \[\n).*?(\]\n)",
+        lambda found: found[1] + block + found[2],
+        path.read_text(encoding="utf-8"),
+        flags=re.DOTALL,
+    )
+    if count != 1:
+        raise SystemExit("pyproject.toml has no constraint-dependencies table to fill")
+    path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
