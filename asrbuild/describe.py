@@ -67,12 +67,16 @@ def export_flags(recipe: Recipe, weights: AcousticWeights) -> Any:
     return ExportFlags(**asdict(recipe.export) | {"n_hidden": weights.n_hidden})
 
 
-def geometry(recipe: Recipe, weights: AcousticWeights) -> Geometry:
-    """Sizes of the network that the weights and the recipe make."""
+def geometry(recipe: Recipe, source: Source, weights: AcousticWeights) -> Geometry:
+    """Sizes of the network; the clip of a frozen graph is its own, not the recipe's."""
     export = recipe.export
-    return Geometry(
-        export.n_input, export.n_context, weights.n_hidden, weights.n_output, export.relu_clip
-    )
+    clip = export.relu_clip
+    if source.graph is not None:
+        from asrbuild.deepspeech.frozen import relu_clip
+        from asrbuild.graph.proto import load_graph
+
+        clip = relu_clip(load_graph(source.graph))
+    return Geometry(export.n_input, export.n_context, weights.n_hidden, weights.n_output, clip)
 
 
 def package_name(recipe: Recipe) -> str:

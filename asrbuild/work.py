@@ -107,7 +107,7 @@ def convert(at: Path, recipe: Recipe, source: Source, graph: Path) -> None:
     from asrbuild.coreml.from_weights import convert_weights
 
     weights = load_weights(source, recipe)
-    convert_weights(weights, request, destination, d.geometry(recipe, weights))
+    convert_weights(weights, request, destination, d.geometry(recipe, source, weights))
 
 
 def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs) -> None:
