@@ -179,7 +179,11 @@ def _like(value: Any, variables: list[Any]) -> Any:
 
 
 def floats(
-    shape: tuple[int, ...], dtype: Any = np.float32, low: float = -2.0, high: float = 2.0, seed: int = 0
+    shape: tuple[int, ...],
+    dtype: Any = np.float32,
+    low: float = -2.0,
+    high: float = 2.0,
+    seed: int = 0,
 ) -> np.ndarray:
     """Random values between two bounds."""
     rng = np.random.default_rng((seed, *shape))

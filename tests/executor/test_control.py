@@ -40,7 +40,7 @@ def test_while_loop_counts() -> None:
 
 def test_while_loop_swaps_its_values() -> None:
     def build(v):
-        i, a, b = mb.while_loop(
+        _, a, b = mb.while_loop(
             _cond=lambda i, a, b: mb.less(x=i, y=3),
             _body=lambda i, a, b: (mb.add(x=i, y=1), mb.identity(x=b), mb.identity(x=a)),
             loop_vars=(v["i"], v["a"], v["b"]),
@@ -53,7 +53,7 @@ def test_while_loop_swaps_its_values() -> None:
 
 
 def running_list(rows: int, *, keep_old: bool, dtype=np.float32):
-    """A loop that writes row ``i + 1`` from row ``i``, and may look at the list before the write."""
+    """A loop that writes row ``i + 1`` from row ``i``, and may look at the list as it was."""
 
     def build(v):
         def body(i, ls, seen):

@@ -19,7 +19,8 @@ SHAPES = ((1,), (7,), (2, 3), (2, 1, 3, 2), (0, 3))
 def each(function, *arrays: np.ndarray) -> np.ndarray:
     """``function`` of every value, in Python."""
     wide = np.broadcast_arrays(*[np.asarray(array, np.float64) for array in arrays])
-    values = [function(*values) for values in zip(*(w.reshape(-1).tolist() for w in wide), strict=True)]
+    columns = [array.reshape(-1).tolist() for array in wide]
+    values = [function(*row) for row in zip(*columns, strict=True)]
     return np.array(values, np.float64).reshape(wide[0].shape)
 
 

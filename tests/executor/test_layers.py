@@ -208,7 +208,8 @@ def test_order_and_joining() -> None:
                       for p, q in zip(x, y, strict=True)])  # fmt: skip
     same(run_layer("add_concat_nd", x, y, axis=1, interleave=True), woven)
     same(run_layer("add_stack", x, y, axis=0), np.array([x, y]))
-    same(run_layer("add_split_nd", x, axis=1, num_splits=3, outputs=3), x[:, :1], x[:, 1:2], x[:, 2:])
+    columns = [x[:, n : n + 1] for n in range(3)]
+    same(run_layer("add_split_nd", x, axis=1, num_splits=3, outputs=3), *columns)
     same(run_layer("add_split_nd", x, axis=1, split_sizes=[1, 2], outputs=2), x[:, :1], x[:, 1:])
     same(run_layer("add_tile", x, reps=[2, 1]), np.array([*x, *x]))
     same(run_layer("add_reverse", x, reverse_dim=[False, True]), np.array([r[::-1] for r in x]))
@@ -270,15 +271,18 @@ def test_slices() -> None:
          x[:, :, [1, 3]])  # fmt: skip
     masks = [True, False, False]
     same(run_layer("add_slice_static", x, begin_ids=[1, 1, 3], end_ids=[0, 3, 0],
-                   strides=[1, 1, -2], begin_masks=masks, end_masks=masks), x[:, 1:3, [3, 1]])  # fmt: skip
+                   strides=[1, 1, -2], begin_masks=masks, end_masks=masks),
+         x[:, 1:3, [3, 1]])  # fmt: skip
     same(run_layer("add_slice_static", x, begin_ids=[1, 0, 0], end_ids=[0, 4, 5],
                    strides=[1, 1, 1], begin_masks=[False] * 3, end_masks=[False] * 3,
                    squeeze_masks=masks), x[1])  # fmt: skip
     none = [False] * 3
     same(run_layer("add_slice_dynamic", x, [0, 1, 2], end_ids=[2, 3, 5], strides=[1, 1, 1],
-                   begin_masks=none, end_masks=none, squeeze_masks=none), x[:, 1:3, 2:])  # fmt: skip
+                   begin_masks=none, end_masks=none, squeeze_masks=none),
+         x[:, 1:3, 2:])  # fmt: skip
     same(run_layer("add_slice_dynamic", x, [0, 1, 2], [1, 3, 4], strides=[1, 1, 1],
-                   begin_masks=none, end_masks=none, squeeze_masks=none), x[:1, 1:3, 2:4])  # fmt: skip
+                   begin_masks=none, end_masks=none, squeeze_masks=none),
+         x[:1, 1:3, 2:4])  # fmt: skip
     same(run_layer("add_slice_by_size", x, [2], axis=1, size=2), x[:, 2:4])
 
 

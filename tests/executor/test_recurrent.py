@@ -52,7 +52,8 @@ def over_batch(x, h, c, *weights, reverse=False, **options):
         outputs, last = lstm_steps(rows, h[b], c[b], *weights, **options)
         sequences.append(outputs[::-1] if reverse else outputs)
         states.append((outputs[-1], last))
-    return np.stack(sequences, 1), np.array([s[0] for s in states]), np.array([s[1] for s in states])
+    last_h, last_c = (np.array(part) for part in zip(*states, strict=True))
+    return np.stack(sequences, 1), last_h, last_c
 
 
 def weights(hidden: int, width: int, dtype=np.float32, seed=0):
@@ -136,8 +137,9 @@ def test_gru(direction: str, reset_after: bool) -> None:
         new = np.empty_like(state)
         for b in range(2):
             z = [dot(row[b], w_x[g]) + float(input_bias[g]) for g in range(9)]
-            r = [sigmoid(z[u] + dot(state[b], w_h[u]) + float(bias[u])) for u in range(3)]
-            k = [sigmoid(z[6 + u] + dot(state[b], w_h[6 + u]) + float(bias[6 + u])) for u in range(3)]
+            y = [dot(state[b], w_h[g]) + float(bias[g]) for g in range(9)]
+            r = [sigmoid(z[u] + y[u]) for u in range(3)]
+            k = [sigmoid(z[6 + u] + y[6 + u]) for u in range(3)]
             for u in range(3):
                 if reset_after:
                     inner = r[u] * (dot(state[b], w_h[3 + u]) + float(bias[3 + u]))
