@@ -20,6 +20,7 @@ from asrbuild.speech.alphabet import Alphabet
 
 KENLM_MAGIC = b"mmap lm http://kheafield.com/code format version"
 VERSION = 6
+LONGEST_WORD = 1000
 #: int32 "TRIE", int32 version, bool, two doubles, then OpenFst's magic number 2125659606.
 _TRIE = re.compile(rb"EIRT(.{4})([\x00\x01])(.{16})\xd6\xfd\xb2\x7e", re.DOTALL)
 #: fst version and flags, properties, start state, state and arc counts.
@@ -145,7 +146,7 @@ def _read(data: mmap.mmap, size: int, path: Path) -> ScorerInfo:
         raise _bad(path, "has a trie with empty labels")
     space = int(ends[0]) if not bytes_output and len(ends) == 1 else None
     return ScorerInfo(
-        order, ngrams, _count_words(states, arcs), bytes_output, alpha, beta,
+        order, ngrams, _count_words(states, arcs, path), bytes_output, alpha, beta,
         tuple(labels.tolist()), space, kind, size,
     )  # fmt: skip
 
@@ -174,6 +175,8 @@ def _fst(data: mmap.mmap, at: int, size: int, path: Path) -> tuple[np.ndarray, n
         at += 4
         for wanted in (b"const", b"standard"):
             length = struct.unpack_from("<i", data, at)[0]
+            if at + 4 + length > size:
+                raise _bad(path, "is truncated in its word trie")
             if data[at + 4 : at + 4 + length] != wanted:
                 raise _bad(path, f"has a trie that is no {wanted.decode()} FST")
             at += 4 + length
@@ -202,22 +205,25 @@ def _aligned(at: int, flags: int) -> int:
     return -(-at // 16) * 16 if flags & _ALIGNED else at
 
 
-def _count_words(states: np.ndarray, arcs: np.ndarray) -> int:
-    """Paths from the start to a final state; the trie may share suffixes, but has no loop."""
-    ways = [-1] * len(states)
-    stack = [0]
-    first, count, final = states["first"], states["arcs"], np.isfinite(states["final"])
-    following = arcs["next"]
-    while stack:
-        state = stack[-1]
-        nexts = following[first[state] : first[state] + count[state]].tolist()
-        waiting = [n for n in nexts if ways[n] < 0]
-        if waiting and len(stack) <= len(states):
-            stack.extend(waiting)
-            continue
-        stack.pop()
-        ways[state] = int(final[state]) + sum(max(ways[n], 0) for n in nexts)
-    return ways[0]
+def _count_words(states: np.ndarray, arcs: np.ndarray, path: Path) -> int:
+    """Paths from the start to a final state, counted length by length; words share states."""
+    source = np.repeat(np.arange(len(states)), states["arcs"])
+    following = arcs["next"][_arc_order(states)]
+    ways = np.isfinite(states["final"]).astype(np.float64)
+    words = ways[0]
+    for _ in range(LONGEST_WORD):
+        ways = np.bincount(source, weights=ways[following], minlength=len(states))
+        words += ways[0]
+        if not ways.any():
+            return int(words)
+    raise _bad(path, f"has a word trie with a loop, or words of over {LONGEST_WORD} labels")
+
+
+def _arc_order(states: np.ndarray) -> np.ndarray:
+    """Indices of the arcs, state by state."""
+    counts = states["arcs"].astype(np.int64)
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(states["first"].astype(np.int64), counts) + within
 
 
 def _bad(path: Path, what: str) -> AsrbuildError:

@@ -1,0 +1,94 @@
+"""``asrbuild scorer build`` and ``asrbuild inspect scorer``: language models for ds-ctcdecoder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asrbuild.errors import AsrbuildError
+
+AlphabetOption = Annotated[Path | None, typer.Option(help="The model's alphabet.txt.")]
+
+
+def build(
+    alphabet: Annotated[Path, typer.Option(help="The model's alphabet.txt.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .scorer file to write.")],
+    text: Annotated[
+        Path | None, typer.Option(help="A text, one sentence a line, as the model writes them.")
+    ] = None,
+    arpa: Annotated[
+        Path | None, typer.Option(help="An ARPA file instead, for instance from KenLM's lmplz.")
+    ] = None,
+    order: Annotated[int, typer.Option(min=2, max=6, help="n of the n-grams.")] = 3,
+    lm_alpha: Annotated[float | None, typer.Option(help="Default weight of the model.")] = None,
+    lm_beta: Annotated[float | None, typer.Option(help="Default reward of a word.")] = None,
+) -> None:
+    """Make a DeepSpeech scorer package from a text, with no other tool.
+
+    Example: asrbuild scorer build --text corpus.txt --alphabet alphabet.txt -o my.scorer
+    """
+    from asrbuild.speech.alphabet import read_alphabet
+    from asrbuild.speech.ngrams import estimate, read_arpa
+    from asrbuild.speech.scorer import inspect_scorer
+    from asrbuild.speech.scorer_build import DEFAULT_ALPHA, DEFAULT_BETA, write_scorer
+
+    if (text is None) == (arpa is None):
+        raise AsrbuildError("give either --text or --arpa")
+    labels = read_alphabet(alphabet)
+    model = estimate(_sentences(text), order) if text is not None else read_arpa(arpa)
+    spelled = write_scorer(
+        model,
+        labels,
+        output,
+        DEFAULT_ALPHA if lm_alpha is None else lm_alpha,
+        DEFAULT_BETA if lm_beta is None else lm_beta,
+    )
+    info = inspect_scorer(output)
+    left_out = len(model.words) - spelled
+    note = f"; {left_out} words that the alphabet cannot spell are left out" if left_out else ""
+    typer.echo(f"{output}: {info.order}-grams, {info.words} words, {info.size} bytes{note}")
+
+
+def inspect_scorer(
+    scorer: Annotated[Path, typer.Argument(help="A .scorer package.")],
+    alphabet: AlphabetOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show what a scorer holds, and whether it fits an alphabet.
+
+    Example: asrbuild inspect scorer my.scorer --alphabet alphabet.txt
+    """
+    from asrbuild.speech.alphabet import read_alphabet
+    from asrbuild.speech.scorer import check_scorer
+    from asrbuild.speech.scorer import inspect_scorer as look
+
+    info = look(scorer) if alphabet is None else check_scorer(scorer, read_alphabet(alphabet))
+    if as_json:
+        typer.echo(json.dumps({**asdict(info), "fits": True if alphabet else None}, indent=2))
+        return
+    rows = {
+        "file": f"{scorer}, {info.size} bytes",
+        "language model": f"{info.order}-grams, KenLM {info.kind}",
+        "n-grams": ", ".join(f"{count} of {n}" for n, count in enumerate(info.ngrams, start=1)),
+        "words": str(info.words),
+        "unit": "UTF-8 characters" if info.bytes_output else "words",
+        "alpha, beta": f"{info.lm_alpha:g}, {info.lm_beta:g}",
+        "labels": f"{len(info.labels)} used, the highest is {max(info.labels, default=-1)}",
+        "alphabet": f"fits {alphabet}" if alphabet else "not compared; give --alphabet",
+    }
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        typer.echo(f"{name.ljust(width)}  {value}")
+
+
+def _sentences(text: Path) -> list[list[str]]:
+    try:
+        return [line.split() for line in text.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError as error:
+        raise AsrbuildError("no such text", file=text) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise AsrbuildError(f"the text cannot be read: {error}", file=text) from error

@@ -1,0 +1,310 @@
+"""Scorers: estimated, written and checked by us, read by the genuine decoder's own KenLM."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import struct
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ctc_cases import ENGLISH, random_probabilities
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asrbuild.errors import AsrbuildError
+from asrbuild.speech import ds_environment
+from asrbuild.speech.alphabet import Alphabet, bytes_alphabet, make_alphabet
+from asrbuild.speech.decoding import DecoderSettings, open_decoder
+from asrbuild.speech.ngrams import BEGIN, NgramModel, estimate, read_arpa
+from asrbuild.speech.scorer import check_scorer, inspect_scorer, scorer_weights
+from asrbuild.speech.scorer_build import write_scorer
+
+_HERE = ds_environment.status()
+genuine = pytest.mark.skipif(
+    not _HERE.ready and _HERE.python is None, reason=f"no genuine decoder: {_HERE.detail}"
+)
+TEXT = """the cat sat on the mat
+the dog sat on the cat
+a dog saw the cat and the mat
+the cat's mat
+yes
+no no no""".splitlines()
+SENTENCES = [line.split() for line in TEXT]
+
+
+def _random_sentences(seed: int, count: int = 200) -> list[list[str]]:
+    rng = random.Random(seed)
+    words = ["".join(rng.choices("abcdefgh'", k=rng.randint(1, 9))) for _ in range(60)]
+    return [
+        [rng.choice(words[: rng.choice([3, 10, 60])]) for _ in range(rng.randint(1, 8))]
+        for _ in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def scorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("scorer") / "cats.scorer"
+    write_scorer(estimate(SENTENCES, 3), ENGLISH, path, 0.75, 1.85)
+    return path
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    sentences=st.lists(st.lists(st.sampled_from("abcdef"), max_size=6), min_size=1, max_size=30),
+    order=st.integers(2, 5),
+    context=st.lists(st.sampled_from("abcdefz"), max_size=5),
+)
+def test_probabilities_add_up_to_one(
+    sentences: list[list[str]], order: int, context: list[str]
+) -> None:
+    if not any(sentences):
+        return
+    model = estimate(sentences, order)
+    words = [gram[0] for gram in model.tables[0] if gram[0] != BEGIN]
+    for history in ([], [BEGIN], context, [BEGIN, *context]):
+        assert sum(10 ** model.log10(history, word) for word in words) == pytest.approx(1)
+
+
+def test_kneser_ney_by_hand() -> None:
+    """Two sentences, bigrams, fallback discounts 0.5, 1 and 1.5."""
+    model = estimate([["a", "b"], ["a"]], 2)
+    # Left neighbours: a has <s>; b has a; </s> has b and a. So 1, 1 and 2 of 4.
+    mass = (0.5 + 0.5 + 1.0) / 4
+    a = 0.5 / 4 + mass / 4
+    b, end = a, 1.0 / 4 + mass / 4
+    assert 10 ** model.log10([], "a") == pytest.approx(a)
+    # After <s>: a twice, discount 1. After a: b once and </s> once, discount 0.5 each.
+    assert 10 ** model.log10([BEGIN], "a") == pytest.approx(1 / 2 + 1 / 2 * a)
+    assert 10 ** model.log10(["a"], "b") == pytest.approx(0.5 / 2 + 1 / 2 * b)
+    assert 10 ** model.log10(["a"], "</s>") == pytest.approx(0.5 / 2 + 1 / 2 * end)
+    assert 10 ** model.log10(["b"], "a") == pytest.approx(0.5 * a)
+
+
+KENLM = """
+import json, sys
+from ds_ctcdecoder import Alphabet, Scorer
+folder = sys.argv[1]
+scorer = Scorer(0.9, 1.2, folder + "/t.scorer", Alphabet(folder + "/alphabet.txt"))
+queries = json.load(open(folder + "/queries.json"))
+print(json.dumps([scorer.get_max_order()] + [
+    [scorer.get_log_cond_prob([w.encode() for w in query], bos, False) for query in queries]
+    for bos in (False, True)]))
+"""
+
+
+@genuine
+@pytest.mark.parametrize("order", [2, 3, 4])
+def test_kenlm_reads_the_probabilities_we_wrote(tmp_path: Path, order: int) -> None:
+    sentences = _random_sentences(order)
+    model = estimate(sentences, order)
+    write_scorer(model, ENGLISH, tmp_path / "t.scorer")
+    (tmp_path / "alphabet.txt").write_text(ENGLISH.file_text())
+    rng = random.Random(order)
+    queries = [rng.choices(model.words, k=rng.randint(1, order)) for _ in range(200)]
+    queries += [words[:order] for words in sentences[:100]]
+    (tmp_path / "queries.json").write_text(json.dumps(queries))
+    done = subprocess.run(
+        [ds_environment.decoder_python(), "-c", KENLM, tmp_path],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found_order, plain, at_begin = json.loads(done.stdout)
+    assert found_order == order
+    for query, inside, first in zip(queries, plain, at_begin, strict=True):
+        *context, word = query
+        assert inside == pytest.approx(model.log10(context, word) * math.log(10), abs=1e-4)
+        assert first == pytest.approx(model.log10([BEGIN, *context], word) * math.log(10), abs=1e-4)
+
+
+DIRECT = """
+import json, sys
+import numpy as np
+from ds_ctcdecoder import Alphabet, Scorer, ctc_beam_search_decoder
+folder, scorer_path, hot = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+alphabet = Alphabet(folder + "/alphabet.txt")
+scorer = Scorer(0.75, 1.85, scorer_path, alphabet)
+hot = {word.encode(): boost for word, boost in hot.items()}
+print(json.dumps([
+    ctc_beam_search_decoder(np.load("%s/%d.npy" % (folder, i)).astype("float64"), alphabet, 40,
+                            1.0, 40, scorer, hot, 2)
+    for i in range(40)]))
+"""
+
+
+@genuine
+@pytest.mark.parametrize("hot_words", [{}, {"mat": 9.5, "yes": -3.0}])
+def test_exactly_what_the_decoder_says_directly(
+    tmp_path: Path, scorer: Path, hot_words: dict[str, float]
+) -> None:
+    cases = [random_probabilities(seed, 20 + seed % 40, sharpness=1.5) for seed in range(40)]
+    (tmp_path / "alphabet.txt").write_text(ENGLISH.file_text())
+    for index, rows in enumerate(cases):
+        np.save(tmp_path / f"{index}.npy", rows)
+    python = ds_environment.decoder_python()
+    done = subprocess.run(
+        [python, "-c", DIRECT, tmp_path, scorer, json.dumps(hot_words)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    wanted = DecoderSettings(
+        "ds_ctcdecoder", beam_width=40, scorer=Path(scorer.name), hot_words=hot_words
+    )
+    with open_decoder(wanted, ENGLISH, 20.0, scorer.parent) as decoder:
+        found = decoder.decode_batch(cases, n_best=2)
+    assert [[[h.confidence, h.text] for h in one] for one in found] == json.loads(done.stdout)
+    said = {word for one in found for word in one[0].text.split()}
+    assert said <= set(" ".join(TEXT).split())
+    assert ("mat" in said) >= ("mat" in hot_words)
+
+
+def test_inspection(scorer: Path) -> None:
+    info = inspect_scorer(scorer)
+    words = {word for line in SENTENCES for word in line}
+    assert (info.order, info.words, info.bytes_output, info.space) == (3, len(words), False, 0)
+    assert info.ngrams[0] == len(words) + 3
+    assert info.kind == "probing"
+    assert info.size == scorer.stat().st_size
+    assert {ENGLISH.labels[label] for label in info.labels} == set("".join(words)) | {" "}
+    assert scorer_weights(scorer) == (0.75, 1.85)
+    assert check_scorer(scorer, ENGLISH) == info
+
+
+@settings(max_examples=40, deadline=None)
+@given(words=st.sets(st.text("abcd", min_size=1, max_size=6), min_size=1, max_size=60))
+def test_the_trie_holds_exactly_the_words(
+    words: set[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("trie") / "t.scorer"
+    write_scorer(estimate([sorted(words)], 2), ENGLISH, path)
+    assert inspect_scorer(path).words == len(words)
+    assert _words_of(path) == words
+
+
+def _words_of(path: Path) -> set[str]:
+    """Walks the automaton with nothing but struct, as OpenFst lays it out."""
+    data = path.read_bytes()
+    at = data.rindex(struct.pack("<i", 2125659606)) + 4
+    for _ in range(2):
+        at += 4 + struct.unpack_from("<i", data, at)[0]
+    _, _, _, start, states, _ = struct.unpack_from("<iiQqqq", data, at)
+    at = -(-(at + 40) // 16) * 16
+    arcs_at = -(-(at + 20 * states) // 16) * 16
+    found: set[str] = set()
+    waiting = [(start, "")]
+    while waiting:
+        state, text = waiting.pop()
+        weight, first, count, _, _ = struct.unpack_from("<fIIII", data, at + 20 * state)
+        if weight == 0:
+            assert text.endswith(" ")
+            found.add(text[:-1])
+        arcs = [struct.unpack_from("<iifi", data, arcs_at + 16 * (first + n)) for n in range(count)]
+        assert [arc[0] for arc in arcs] == sorted({arc[0] for arc in arcs})
+        waiting += [(arc[3], text + ENGLISH.labels[arc[0] - 1]) for arc in arcs]
+    return found
+
+
+def test_the_same_text_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_scorer(estimate(SENTENCES, 3), ENGLISH, tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_words_the_alphabet_cannot_spell(tmp_path: Path) -> None:
+    model = estimate([["über", "the", "CAT"]], 2)
+    assert write_scorer(model, ENGLISH, tmp_path / "t.scorer") == 1
+    with pytest.raises(AsrbuildError, match="the alphabet spells none of the words"):
+        write_scorer(estimate([["ÜBER"]], 2), ENGLISH, tmp_path / "none.scorer")
+    for alphabet in (bytes_alphabet(), make_alphabet("abc")):
+        with pytest.raises(AsrbuildError, match="no space between words"):
+            write_scorer(model, alphabet, tmp_path / "none.scorer")
+    assert not (tmp_path / "none.scorer").exists()
+
+
+def test_a_text_without_words() -> None:
+    with pytest.raises(AsrbuildError, match="the text has no words"):
+        estimate([[], []], 3)
+    with pytest.raises(AsrbuildError, match="order 1"):
+        estimate([["a"]], 1)
+
+
+def _arpa(model: NgramModel) -> str:
+    lines = ["\\data\\"] + [f"ngram {n}={len(t)}" for n, t in enumerate(model.tables, start=1)]
+    for n, table in enumerate(model.tables, start=1):
+        lines += ["", f"\\{n}-grams:"]
+        tail = "\t{1:.9g}" if n < model.order else ""
+        lines += [f"{w[0]:.9g}\t{' '.join(g)}" + tail.format(*w) for g, w in table.items()]
+    return "\n".join([*lines, "", "\\end\\", ""])
+
+
+def test_arpa_files(tmp_path: Path) -> None:
+    model = estimate(SENTENCES, 3)
+    path = tmp_path / "lm.arpa"
+    path.write_text(_arpa(model))
+    read = read_arpa(path)
+    for table, wanted in zip(read.tables, model.tables, strict=True):
+        assert table == {gram: pytest.approx(weights) for gram, weights in wanted.items()}
+    path.write_text("".join(_arpa(model).splitlines(keepends=True)[:-6]))
+    with pytest.raises(AsrbuildError, match="the ARPA file is not whole"):
+        read_arpa(path)
+    path.write_text("hello\n")
+    with pytest.raises(AsrbuildError, match="the ARPA file is not whole"):
+        read_arpa(path)
+    path.write_text("\\data\\\nngram 1=1\n\n\\1-grams:\nx\ty\n")
+    with pytest.raises(AsrbuildError, match="not an ARPA file"):
+        read_arpa(path)
+
+
+ALPHABETS = {
+    "another order": (make_alphabet("abcdefghijklmnopqrstuvwxyz' "), "its words end with label 0"),
+    "a smaller one": (make_alphabet(" abcdefgh"), "it spells words with label 27"),
+    "bytes": (bytes_alphabet(), "made for characters, the model writes UTF-8 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", list(ALPHABETS))
+def test_a_scorer_for_another_alphabet(scorer: Path, name: str) -> None:
+    alphabet: Alphabet
+    alphabet, message = ALPHABETS[name]
+    with pytest.raises(AsrbuildError, match=message) as caught:
+        open_decoder(DecoderSettings("ds_ctcdecoder", scorer=scorer), alphabet, 20.0)
+    assert caught.value.key == "decoder.scorer_path"
+
+
+BROKEN = {
+    "missing": (lambda data: None, "no such scorer"),
+    "empty": (lambda data: b"", "is too short to be one"),
+    "text": (lambda data: b"the cat sat on the mat\n" * 50, "does not start with a KenLM"),
+    "arpa": (lambda data: _arpa(estimate(SENTENCES, 2)).encode(), "is an ARPA text file"),
+    "bare KenLM": (lambda data: data[: data.index(b"EIRT")], "ends without the word trie"),
+    "cut in the trie": (lambda data: data[:-40], "is truncated in its word trie"),
+    "cut in its header": (lambda data: data[: data.index(b"standard") + 4], "is truncated in"),
+    "cut in the model": (lambda data: data[:900], "ends without the word trie"),
+    "old version": (
+        lambda data: data.replace(b"EIRT\x06", b"EIRT\x05"), "has trie version 5, not 6"
+    ),
+    "other automaton": (lambda data: data.replace(b"const", b"vecto"), "a trie that is no const"),
+    "damaged arcs": (lambda data: data[:-4] + b"\xff\xff\xff\x7f", "has a damaged word trie"),
+    "a loop": (lambda data: data[:-4] + bytes(4), "has a word trie with a loop"),
+    "damaged header": (lambda data: data[:88] + b"\xff" + data[89:], "damaged KenLM header"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(BROKEN))
+def test_files_that_are_no_scorer(tmp_path: Path, scorer: Path, name: str) -> None:
+    """Refused before the native decoder sees them: it would abort, or read past the end."""
+    spoil, message = BROKEN[name]
+    content = spoil(scorer.read_bytes())
+    path = tmp_path / "bad.scorer"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(AsrbuildError, match=message) as caught:
+        open_decoder(DecoderSettings("ds_ctcdecoder", scorer=path), ENGLISH, 20.0)
+    assert caught.value.file == str(path)
+
+
+def test_hot_words_must_be_spelled(scorer: Path) -> None:
+    wanted = DecoderSettings("ds_ctcdecoder", scorer=scorer, hot_words={"Öl": 3.0})
+    with pytest.raises(AsrbuildError, match="not in the alphabet"):
+        open_decoder(wanted, ENGLISH, 20.0)
