@@ -16,7 +16,7 @@ import numpy as np
 
 from asrbuild.coreml.importing import import_coremltools
 from asrbuild.executor.function import compile_function
-from asrbuild.executor.literals import DTYPES, Blobs
+from asrbuild.executor.literals import Blobs
 from asrbuild.executor.model import StateCell
 
 ct = import_coremltools()
@@ -29,8 +29,6 @@ Tensors = dict[str, Any]
 #: Half a unit in the last place, relative, of the storage type; results are rounded once.
 ROUNDING = {np.dtype(np.float16): 2.0**-10, np.dtype(np.float32): 2e-6}
 TARGETS = {name: getattr(ct.target, name) for name in ("iOS15", "iOS16", "iOS17", "iOS18")}
-#: Ops that a conformance test ran; ``test_table`` wants them all.
-TESTED: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,6 @@ def check(
     ``expected`` is one array or a tuple of them, in higher precision. ``infer=False`` where
     coremltools' own value is wrong or has another type; say why at the call.
     """
-    TESTED.add(op)
     result = run_op(op, tensors, target, **constants)
     wanted = expected if isinstance(expected, tuple) else (expected,)
     references = [wanted]
@@ -198,6 +195,6 @@ def integers(
 
 
 __all__ = [
-    "DTYPES", "TESTED", "Function", "Result", "check", "close", "ct", "floats", "integers", "mb",
+    "Function", "Result", "check", "close", "ct", "floats", "integers", "mb",
     "run", "run_function", "run_op", "types",
 ]  # fmt: skip

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from asrbuild.executor import program as compiled
 from asrbuild.executor.model import StateCell
 from tests.executor.harness import (
-    TESTED,
     Function,
     ct,
     floats,
@@ -19,8 +18,6 @@ from tests.executor.harness import (
     run_function,
     types,
 )
-
-TESTED.update({"while_loop", "cond", "const", "read_state", "coreml_update_state", "write_state"})
 
 
 def test_while_loop_counts() -> None:

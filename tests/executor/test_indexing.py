@@ -210,7 +210,3 @@ def test_lists() -> None:
     np.testing.assert_array_equal(read, rows[1])
     np.testing.assert_array_equal(gathered, [rows[2], row])
     assert length == 3
-    from tests.executor.harness import TESTED
-
-    TESTED.update({"make_list", "list_scatter", "list_write", "list_read", "list_gather"})
-    TESTED.add("list_length")
