@@ -284,10 +284,10 @@ class Utterance:
     def finish(self, n_best: int = 1) -> Transcription:
         """The recording is over: runs what was still waiting."""
         self._feed(self._features.finish())
-        rows, seconds = _timed(self._acoustic.finish)
+        rows, seconds = timed(self._acoustic.finish)
         self._acoustic_s += seconds
         self._decode(rows)
-        hypotheses, seconds = _timed(self._decoding.finish, n_best)
+        hypotheses, seconds = timed(self._decoding.finish, n_best)
         self._decoder_s += seconds
         return Transcription(
             tuple(hypotheses),
@@ -299,13 +299,13 @@ class Utterance:
     def _feed(self, windows: np.ndarray) -> None:
         piece = self._transcriber.contract.streaming.steps_per_chunk or max(len(windows), 1)
         for at in range(0, len(windows), piece):
-            rows, seconds = _timed(self._acoustic.feed, windows[at : at + piece])
+            rows, seconds = timed(self._acoustic.feed, windows[at : at + piece])
             self._acoustic_s += seconds
             self._decode(rows)
 
     def _decode(self, rows: np.ndarray) -> None:
         for at in range(0, len(rows), PARTIAL_STEPS):
-            text, seconds = _timed(self._decoding.feed, rows[at : at + PARTIAL_STEPS])
+            text, seconds = timed(self._decoding.feed, rows[at : at + PARTIAL_STEPS])
             self._decoder_s += seconds
             if text != self._text:
                 self._text = text
@@ -313,7 +313,7 @@ class Utterance:
                     self._on_partial(text)
 
 
-def _timed(work: Callable[..., Any], *given: Any) -> tuple[Any, float]:
+def timed(work: Callable[..., Any], *given: Any) -> tuple[Any, float]:
     """The result, and the seconds it took."""
     start = time.perf_counter()
     result = work(*given)

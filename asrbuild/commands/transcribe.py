@@ -57,7 +57,7 @@ def transcribe(
     from asrbuild.store import resolve
 
     path = resolve(artifacts or artifacts_root(), artifact)
-    settings = _settings(read_manifest(path), decoder, beam_width, scorer)
+    settings = decoder_choice(read_manifest(path), decoder, beam_width, scorer)
     rows: list[dict[str, Any]] = []
     failed: list[AsrbuildError] = []
     with open_artifact(path, settings) as transcriber:
@@ -79,7 +79,7 @@ def transcribe(
         raise failed[0] if len(failed) == 1 else _several(failed, len(audio))
 
 
-def _settings(
+def decoder_choice(
     manifest: Manifest, decoder: str | None, beam_width: int | None, scorer: Path | None
 ) -> DecoderSettings:
     """The manifest's decoder, with what the user wants otherwise."""

@@ -1,0 +1,174 @@
+"""Data sets, cached probabilities, and figures that are the counts of what was heard."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import asrbuild
+from asrbuild import evaluation
+from asrbuild.commands.evaluate import aligned
+from asrbuild.errors import AsrbuildError
+from asrbuild.evaluation import Recording, Result, decode, listen, read_dataset
+from asrbuild.report.evaluation import write_page
+from asrbuild.runtime import Probabilities
+from asrbuild.speech.alphabet import make_alphabet
+from asrbuild.speech.decoding import DecoderSettings, open_decoder
+from asrbuild.speech.rates import error_rates
+
+DEMO = Path(asrbuild.__file__).parent / "demo"
+LABELS = make_alphabet(" abcdefghijklmnopqrstuvwxyz'")
+
+
+def _say(text: str) -> np.ndarray:
+    rows = np.full((2 * len(text), 29), 0.1 / 28, np.float32)
+    rows[np.arange(0, len(rows), 2), LABELS.encode(text)] = 0.9
+    rows[1::2, 28] = 0.9
+    return rows
+
+
+class Listener:
+    """A transcriber that says its texts in turn, and counts how often it was asked."""
+
+    def __init__(self, texts: list[str], digest: str = "a") -> None:
+        self.sample_rate = 16_000
+        self.texts = texts
+        self.asked = 0
+        section = SimpleNamespace(model_dump_json=lambda: digest)
+        self.manifest = SimpleNamespace(
+            files=[], audio=section, features=section, streaming=section, model=section, state=[]
+        )
+
+    def probabilities(self, samples: np.ndarray) -> Probabilities:
+        self.asked += 1
+        return Probabilities(_say(self.texts[self.asked - 1]), {})
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> list[Recording]:
+    for name, text in (("a", "hello world"), ("b", "one two three")):
+        shutil.copy(
+            DEMO / ("sample.wav" if name == "a" else "second.wav"), tmp_path / f"{name}.wav"
+        )
+        (tmp_path / f"{name}.txt").write_text(text + "\n")
+    return read_dataset(tmp_path)
+
+
+def test_a_folder_and_a_table(tmp_path: Path, dataset: list[Recording]) -> None:
+    assert [r.text for r in dataset] == ["hello world", "one two three"]
+    table = tmp_path / "set.csv"
+    table.write_text(
+        "wav_filename,wav_filesize,transcript\n"
+        f'b.wav,1,"one two three"\n{tmp_path / "a.wav"},2,hello world\n'
+    )
+    assert read_dataset(table) == [dataset[1], dataset[0]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such data set"),
+        ("wav_filename,wav_filesize,transcript\n", "the data set has no recordings"),
+        ("file,text\na,b\n", "the table has no column transcript and wav_filename"),
+        (
+            "wav_filename,wav_filesize,transcript\nx.wav,1,hello\n",
+            "1 of 1 recordings are not there",
+        ),
+        ("wav_filename,wav_filesize,transcript\nx.wav\n", "line 2 is not whole"),
+        (b"\xff\xfe\x00", "not a CSV file"),
+    ],
+)
+def test_tables_that_will_not_do(tmp_path: Path, content: object, message: str) -> None:
+    path = tmp_path / "set.csv"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else str(content).encode())
+    with pytest.raises(AsrbuildError, match=message):
+        read_dataset(path)
+
+
+def test_a_folder_without_words(tmp_path: Path) -> None:
+    with pytest.raises(AsrbuildError, match="the data set has no recordings"):
+        read_dataset(tmp_path)
+    (tmp_path / "a.wav").touch()
+    with pytest.raises(AsrbuildError, match=r"a.wav has no a.txt beside it"):
+        read_dataset(tmp_path)
+
+
+def test_the_model_runs_once_for_each_recording(tmp_path: Path, dataset: list[Recording]) -> None:
+    cache = tmp_path / "cache"
+    listener = Listener(["hello world", "one two tree"])
+    first = listen(listener, dataset, cache)
+    again = listen(listener, dataset, cache)
+    assert listener.asked == 2
+    for left, right in zip(first, again, strict=True):
+        np.testing.assert_array_equal(left.probabilities, right.probabilities)
+        assert (left.audio_s, left.seconds) == (right.audio_s, right.seconds)
+    other = Listener(["x", "y"], digest="another model")
+    listen(other, dataset, cache)
+    assert other.asked == 2
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, dataset: list[Recording]) -> None:
+    cache = tmp_path / "cache"
+
+    def stop_after_one() -> None:
+        raise KeyboardInterrupt
+
+    listener = Listener(["hello world", "one two three"])
+    with pytest.raises(KeyboardInterrupt):
+        listen(listener, dataset, cache, stop_after_one)
+    listen(listener, dataset, cache)
+    assert listener.asked == 2
+    for kept in cache.rglob("*.npz"):
+        kept.write_bytes(kept.read_bytes()[:100])
+    listener.asked = 0
+    listen(listener, dataset, cache)
+    assert listener.asked == 2, "damaged entries are computed again"
+
+
+def _result(dataset: list[Recording], texts: list[str], cache: Path) -> Result:
+    spoken = listen(Listener(texts, digest=str(texts)), dataset, cache)
+    seen: list[int] = []
+    with open_decoder(DecoderSettings("greedy"), LABELS, 20.0) as decoder:
+        result = decode("demo", "greedy", decoder, dataset, spoken, seen.append)
+    assert sum(seen) == len(dataset)
+    return result
+
+
+def test_figures_are_those_of_what_was_heard(
+    tmp_path: Path, dataset: list[Recording], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "BATCH", 1)
+    result = _result(dataset, ["hello world", "one too"], tmp_path / "cache")
+    assert result.heard == ("hello world", "one too")
+    assert result.rates == error_rates([r.text for r in dataset], result.heard)
+    assert result.rates.wer == pytest.approx(2 / 5)
+    assert result.worst(5) == [1]
+    assert result.audio_s > 15
+    assert result.real_time_factor > 0
+
+
+def test_the_page_names_every_mistake(tmp_path: Path, dataset: list[Recording]) -> None:
+    right = _result(dataset, ["hello world", "one two three"], tmp_path / "cache")
+    wrong = _result(dataset, ["hello word", "one two three four"], tmp_path / "cache")
+    page = tmp_path / "pages" / "rates.html"
+    write_page(page, "set.csv", dataset, [right, wrong])
+    text = page.read_text()
+    assert text.count("<svg") == 2
+    assert "<td class=n>40.0" in text
+    assert "<td class=n>0.0" in text
+    for mistake in ("world", "word", "&middot;", "four"):
+        assert f"<b class=wrong>{mistake}</b>" in text
+    assert "<p>None.</p>" in text
+
+
+def test_alignment_in_columns() -> None:
+    assert aligned("one two three", "one too three four") == (
+        "one TWO three ****",
+        "one TOO three FOUR",
+    )
+    assert aligned("a bb c", "a c") == ("a BB c", "a ** c")
