@@ -95,12 +95,12 @@ def _core_ml() -> Finding:
 
 
 def _genuine_decoder() -> Finding:
-    from asrbuild.speech.ds_ctcdecoder import describe_installation
+    from asrbuild.speech.ds_environment import status
 
-    ready, text = describe_installation()
+    found = status()
     return Finding(
-        "ds-ctcdecoder", "ok" if ready else "info", text,
-        "decoder=ds_ctcdecoder" if ready else "only decoder=ds_ctcdecoder needs it; "
+        "ds-ctcdecoder", "ok" if found.ready else "info", found.detail,
+        "for decoder=ds_ctcdecoder" if found.ready else "only decoder=ds_ctcdecoder needs it; "
         "`asrbuild decoder install` sets it up", False,
     )  # fmt: skip
 

@@ -180,7 +180,7 @@ def _damaged_checkpoint(at: Path) -> tuple[list[str], str]:
         content = bytearray(data.read_bytes())
         content[len(content) // 2] ^= 1
         data.write_bytes(content)
-    return ["source=checkpoint", f"source.checkpoint_dir={folder}"], ".data-"
+    return ["source=checkpoint", f"source.checkpoint_dir={folder}"], "does not match its checksum"
 
 
 @pytest.mark.parametrize(
