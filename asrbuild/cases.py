@@ -20,8 +20,6 @@ from asrbuild.speech.mfcc import FeatureSettings, context_windows, mfcc
 INPUTS = ("sample", "second", "silence", "noise", "clipped", "random")
 #: Cases with words in them: they are decoded and their transcripts compared.
 RECORDINGS = ("sample", "second")
-#: Speech to cut edges from; TensorFlow runs it, the package only what is cut from it.
-LONG = "long"
 SEED = 20_210_708
 CLIP_GAIN = 20.0
 _SYNTHETIC_S = 2.0
@@ -31,7 +29,6 @@ def build_cases(
     settings: FeatureSettings,
     recordings: Mapping[str, np.ndarray],
     inputs: Iterable[str] = INPUTS,
-    longest: int | None = None,
 ) -> dict[str, np.ndarray]:
     """The cases by name, in a fixed order.
 
@@ -39,8 +36,6 @@ def build_cases(
         settings: how features are made.
         recordings: ``sample``, and ``second`` if there is one: float32 samples in [-1, 1].
         inputs: which of ``INPUTS`` to make.
-        longest: adds ``long``, this many steps of speech to cut edges from, see ``longest_edge``:
-            the sample from its first loud frame on, said again where that is not enough.
 
     Returns:
         name -> float32 (T, n_window, n_input).
@@ -48,13 +43,12 @@ def build_cases(
     Raises:
         AsrbuildError: an unknown input, or a recording without a single step.
     """
-    sample = _frames("sample", recordings, settings)
     cases: dict[str, np.ndarray] = {}
     for name in dict.fromkeys(inputs):
         if name in RECORDINGS:
             frames = _frames(name, recordings, settings)
         elif name == "clipped":
-            loud = np.clip(recordings["sample"] * np.float32(CLIP_GAIN), -1.0, 1.0)
+            loud = np.clip(_recording("sample", recordings) * np.float32(CLIP_GAIN), -1.0, 1.0)
             frames = mfcc(loud.astype(np.float32), settings)
         elif name in ("silence", "noise"):
             frames = mfcc(_synthetic(name, settings), settings)
@@ -68,19 +62,7 @@ def build_cases(
                 fix=f"choose from: {', '.join(INPUTS)}",
             )
         cases[name] = context_windows(frames, settings.n_context)
-    if longest is not None:
-        frames = np.resize(_from_first_speech(sample), (longest, sample.shape[1]))
-        cases[LONG] = context_windows(frames, settings.n_context)
     return cases
-
-
-def longest_edge(lengths: Iterable[int], max_steps: int) -> int:
-    """Steps of ``long`` that hold these edges.
-
-    A power of two, so that a sweep over ``n_steps`` shares one run of TensorFlow.
-    """
-    wanted = max(256, *lengths)
-    return min(max_steps, 1 << (wanted - 1).bit_length())
 
 
 def edge_lengths(
@@ -131,8 +113,6 @@ def save_reference(
     """
     arrays: dict[str, np.ndarray] = {}
     for name, features in cases.items():
-        if name == LONG:
-            continue
         n_context = features.shape[1] // 2
         ends = features[0, :n_context], features[-1, n_context + 1 :]
         frames = np.concatenate([ends[0], features[:, n_context], ends[1]])
@@ -185,17 +165,21 @@ def _windows(frames: np.ndarray, n_context: int) -> np.ndarray:
     return context_windows(frames, n_context)[n_context : len(frames) - n_context]
 
 
-def _frames(
-    name: str, recordings: Mapping[str, np.ndarray], settings: FeatureSettings
-) -> np.ndarray:
-    """Coefficients (T, n_input) of one recording."""
+def _recording(name: str, recordings: Mapping[str, np.ndarray]) -> np.ndarray:
     if name not in recordings:
         raise AsrbuildError(
             f"verification asks for the {name} recording, and the source has none",
             key="verify.inputs",
             fix=f"leave {name} out of verify.inputs, or give the source one",
         )
-    frames = mfcc(np.asarray(recordings[name], np.float32), settings)
+    return np.asarray(recordings[name], np.float32)
+
+
+def _frames(
+    name: str, recordings: Mapping[str, np.ndarray], settings: FeatureSettings
+) -> np.ndarray:
+    """Coefficients (T, n_input) of one recording."""
+    frames = mfcc(_recording(name, recordings), settings)
     if len(frames) == 0:
         raise AsrbuildError(f"the {name} recording is too short for a single step")
     return frames
@@ -215,12 +199,3 @@ def _random_windows(settings: FeatureSettings) -> np.ndarray:
     steps = settings.steps(round(_SYNTHETIC_S * settings.sample_rate))
     rng = np.random.default_rng(SEED + 1)
     return rng.standard_normal((steps, settings.n_window, settings.n_input)).astype(np.float32)
-
-
-def _from_first_speech(frames: np.ndarray) -> np.ndarray:
-    """A recording turned round to start where it is first loud: a short edge is not all silence.
-
-    Coefficient 0 is the sum of the log bands, so the loudness of a frame.
-    """
-    loud = int(np.argmax(frames[:, 0] >= np.median(frames[:, 0])))
-    return np.concatenate([frames[loud:], frames[:loud]])

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from asrbuild import __version__
-from asrbuild.cases import LONG, RECORDINGS, load_reference, verified_inputs
+from asrbuild.cases import RECORDINGS, load_reference, verified_inputs
 from asrbuild.errors import AsrbuildError
 from asrbuild.manifest import (
     Axis,
@@ -104,26 +104,28 @@ def prove(
     gates: Gates,
     texts: Mapping[str, str | None] | None = None,
     words: WordGates | None = None,
+    max_steps: int | None = None,
 ) -> Proof:
     """Runs the package on every case, every way its manifest allows, and compares.
 
     Args:
         artifact: the directory that the manifest's paths are relative to.
         manifest: how to run the package; its ``verification`` is not read.
-        cases: name -> features (T, n_window, n_input); ``long`` is left out, its edges are run.
+        cases: name -> features (T, n_window, n_input).
         reference: case -> ``logits`` (T, V) and ``new_state_*`` (1, H) of the TensorFlow graph.
         gates: the thresholds of the package's precision.
         texts: recording -> the words that are said in it, where somebody wrote them down.
         words: what the transcripts must be.
+        max_steps: also run the upper bound of a range, at most this long; see ``run_bound``.
     """
     from asrbuild.executor import load
 
     words = words or WordGates()
-    cases = {name: features for name, features in cases.items() if name != LONG}
     _check_reference(cases, reference)
     package = artifact / manifest.model.package
     outputs: dict[str, Outputs] = {}
     metrics: list[Metric] = []
+    bounds: dict[str, np.ndarray] = {}
     loaders: list[tuple[str, Callable[..., Any]]] = [("", load)]
     if sys.platform == "darwin":
         from asrbuild.executor import coreml_backend
@@ -138,6 +140,12 @@ def prove(
                 expected = _comparable(reference[name], way.manifest, len(cases[name]))
                 outputs[label] = _run(model, way.manifest, cases[name])
                 metrics += compare(label, expected, outputs[label], gates)
+            bound = bound_of(way.manifest, cases, max_steps)
+            if bound is not None:
+                bounds |= bound
+                (name,) = bound
+                label = _label(name, way.label, f"self@{executor}" if executor else "self")
+                metrics += run_bound(model, way.manifest, label, bound[name], cases, gates)
     transcripts = _transcripts(artifact, manifest, reference, outputs, texts or {})
     failures = [_in_words(metric) for metric in metrics if not metric.passed]
     failures += _word_failures(transcripts, words)
@@ -146,7 +154,7 @@ def prove(
         core_ml_executed=len(loaders) > 1,
         reference=REFERENCE,
         executions=_executions(len(loaders) > 1),
-        inputs=verified_inputs(cases),
+        inputs=verified_inputs({**cases, **bounds}),
         metrics=metrics,
         transcripts=transcripts,
         passed=not failures and bool(metrics),
@@ -162,7 +170,8 @@ def prove_again(artifact: Path, manifest: Manifest) -> Proof:
     """
     recorded = artifact / PARITY_FILE
     cases, reference = load_reference(recorded, manifest.features.context_frames)
-    if verified_inputs(cases) != manifest.verification.inputs:
+    # Bounds come after the cases; they are made of them, so they need no record.
+    if verified_inputs(cases) != manifest.verification.inputs[: len(cases)]:
         raise AsrbuildError(
             "the recorded inputs are not those that the manifest names",
             file=recorded,
@@ -177,7 +186,8 @@ def prove_again(artifact: Path, manifest: Manifest) -> Proof:
         verify.get("max_wer_increase"),
     )
     texts = {t.input.split("@")[0]: t.expected for t in manifest.verification.transcripts}
-    return prove(artifact, manifest, cases, reference, gates, texts, words)
+    max_steps = verify.get("max_steps") if verify.get("edge_lengths") else None
+    return prove(artifact, manifest, cases, reference, gates, texts, words, max_steps)
 
 
 def ways(manifest: Manifest, cases: Mapping[str, np.ndarray]) -> list[Way]:
@@ -202,6 +212,44 @@ def ways(manifest: Manifest, cases: Mapping[str, np.ndarray]) -> list[Way]:
         if function.name != manifest.model.default_function:
             found.append(Way(function.name, _for_function(manifest, function), every))
     return [way for way in found if way.cases]
+
+
+def bound_of(
+    manifest: Manifest, cases: Mapping[str, np.ndarray], max_steps: int | None
+) -> dict[str, np.ndarray] | None:
+    """The upper bound of a range that is run whole, as one case; None where the cases reach it.
+
+    The sample's windows, repeated. A bound above ``max_steps`` is run at that length, and the name
+    says so: ``steps_3000_of_9000``.
+    """
+    axis = steps_axis(manifest)
+    if axis.enumerated is not None or manifest.streaming.mode != "whole" or not max_steps:
+        return None
+    if axis.max is None or axis.max <= max(map(len, cases.values())):
+        return None
+    steps = min(axis.max, max_steps)
+    name = f"steps_{steps}" if steps == axis.max else f"steps_{steps}_of_{axis.max}"
+    return {name: np.resize(cases["sample"], (steps, *cases["sample"].shape[1:]))}
+
+
+def run_bound(
+    model: Any,
+    manifest: Manifest,
+    label: str,
+    features: np.ndarray,
+    cases: Mapping[str, np.ndarray],
+    gates: Gates,
+) -> list[Metric]:
+    """A call as long as the bound against the same package in shorter calls, state carried on.
+
+    The shorter calls are as long as the sample, which is compared with TensorFlow; so the long call
+    is, too, without a run of TensorFlow that takes as long as all others together. The metrics'
+    input is marked ``self`` for that.
+    """
+    expected = _run(model, _chunked(manifest, len(cases["sample"])), features)
+    found = _run(model, _whole(manifest, len(features)), features)
+    wanted = _comparable(expected, _chunked(manifest, len(cases["sample"])), len(features))
+    return compare(label, wanted, found, gates)
 
 
 def steps_axis(manifest: Manifest) -> Axis:
@@ -335,37 +383,46 @@ def _transcripts(
 
     alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
     settings, step_ms = decoder_settings(manifest), manifest.features.step_ms
-    found: list[Transcript] = []
+    heard = {label: o[PROBABILITIES] for label, o in outputs.items() if _recording(label)}
+    said = {_recording(label): reference[_recording(label)][PROBABILITIES] for label in heard}
     with open_decoder(settings, alphabet, step_ms, artifact) as decoder:
-        expected = {
-            name: _decode(decoder, reference[name][PROBABILITIES])
-            for name in RECORDINGS
-            if name in reference
-        }
-        for label, output in outputs.items():
-            name = label.split("@")[0]
-            if name not in expected:
-                continue
-            package = _decode(decoder, output[PROBABILITIES])
-            found.append(
-                Transcript(
-                    input=label,
-                    expected=texts.get(name),
-                    reference=expected[name] or "",
-                    package=package or "",
-                    match=package is not None and package == expected[name],
-                )
-            )
-    return found
+        texts_of = _decode(decoder, [*said.values(), *heard.values()])
+    expected = dict(zip(said, texts_of, strict=False))
+    found = dict(zip(heard, texts_of[len(said) :], strict=True))
+    return [
+        Transcript(
+            input=label,
+            expected=texts.get(_recording(label)),
+            reference=expected[_recording(label)] or "",
+            package=text or "",
+            match=text is not None and text == expected[_recording(label)],
+        )
+        for label, text in found.items()
+    ]
 
 
-def _decode(decoder: Any, probabilities: np.ndarray) -> str | None:
-    """The best text, or None where the output is no probability at all."""
-    finite = bool(np.isfinite(probabilities).all())
-    if not finite or np.abs(probabilities.sum(axis=-1) - 1.0).max(initial=0.0) > 0.01:
-        return None
-    hypotheses = decoder.decode(probabilities)
-    return hypotheses[0].text if hypotheses else ""
+def _recording(label: str) -> str:
+    """The recording that a metric's input is of; empty where it has no words in it."""
+    name = label.split("@")[0]
+    return name if name in RECORDINGS else ""
+
+
+def _decode(decoder: Any, batch: list[np.ndarray]) -> list[str | None]:
+    """The best text of each; None where the output is no probability at all.
+
+    The same numbers are decoded once: a beam takes seconds, and several ways to run a package
+    often give the same.
+    """
+    usable = {
+        probabilities.tobytes(): probabilities
+        for probabilities in batch
+        if np.isfinite(probabilities).all()
+        and np.abs(probabilities.sum(axis=-1) - 1.0).max(initial=0.0) <= 0.01
+    }
+    decoded = decoder.decode_batch(list(usable.values()))
+    texts = [hypotheses[0].text if hypotheses else "" for hypotheses in decoded]
+    by_bytes = dict(zip(usable, texts, strict=True))
+    return [by_bytes.get(probabilities.tobytes()) for probabilities in batch]
 
 
 def _word_failures(transcripts: list[Transcript], words: WordGates) -> Iterator[str]:

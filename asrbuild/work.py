@@ -131,7 +131,8 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs) -> None:
     (bench / package.name).symlink_to(package.resolve())
     if source.scorer is not None:
         (bench / source.scorer.name).symlink_to(source.scorer.resolve())
-    proof = prove(bench, manifest, made, expected, gates, source.texts, words)
+    bound = verify.max_steps if verify.edge_lengths else None
+    proof = prove(bench, manifest, made, expected, gates, source.texts, words, bound)
     shutil.rmtree(bench)
     if not proof.verification.passed:
         shown = "\n".join(f"    {failure}" for failure in proof.failures[:12])

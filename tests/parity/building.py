@@ -33,7 +33,7 @@ def build(folder: Path, weights: AcousticWeights, *overrides: str) -> Manifest:
     source = locate(recipe, folder)
     package = folder / describe.package_name(recipe)
     request = describe.conversion_request(recipe, source)
-    convert_weights(weights, request, package, describe.geometry(recipe, weights))
+    convert_weights(weights, request, package)
     return describe.describe(recipe, source, package)
 
 

@@ -9,11 +9,9 @@ import pytest
 
 from asrbuild.cases import (
     INPUTS,
-    LONG,
     build_cases,
     edge_lengths,
     load_reference,
-    longest_edge,
     save_reference,
     verified_inputs,
 )
@@ -59,30 +57,13 @@ def test_the_inputs_are_what_they_say(recordings):
 
 
 def test_the_same_bytes_every_time(recordings):
-    first = verified_inputs(build_cases(SETTINGS, recordings, longest=300))
-    second = verified_inputs(build_cases(SETTINGS, recordings, longest=300))
+    first = verified_inputs(build_cases(SETTINGS, recordings))
+    second = verified_inputs(build_cases(SETTINGS, recordings))
     assert first == second
     assert len({entry.sha256 for entry in first}) == len(first)
     sample = build_cases(SETTINGS, recordings)["sample"]
     assert first[0].sha256 == hashlib.sha256(sample.astype("<f4").tobytes()).hexdigest()
     assert first[0].steps == len(sample)
-
-
-def test_long_speech_starts_in_speech_and_is_said_again(recordings):
-    cases = build_cases(SETTINGS, recordings, inputs=["sample"], longest=250)
-    assert list(cases) == ["sample", LONG]
-    assert len(cases[LONG]) == 250
-    assert cases[LONG][0, 9, 0] > cases["sample"][0, 9, 0] + 10
-    said, length = cases[LONG][:, 9], len(cases["sample"])
-    assert np.array_equal(said[:50], said[length : length + 50])
-
-
-@pytest.mark.parametrize(
-    ("lengths", "max_steps", "steps"),
-    [([1, 15, 16, 17], 3000, 256), ([1, 257], 3000, 512), ([1, 9000], 3000, 3000), ([1], 100, 100)],
-)
-def test_long_speech_holds_every_edge_and_is_the_same_for_near_sizes(lengths, max_steps, steps):
-    assert longest_edge(lengths, max_steps) == steps
 
 
 @pytest.mark.parametrize(
@@ -114,7 +95,7 @@ def test_what_cannot_be_made_is_said(recordings, change, message):
 
 
 def test_the_reference_on_disk_gives_back_the_same_cases(recordings, tmp_path):
-    cases = build_cases(SETTINGS, recordings, longest=60)
+    cases = build_cases(SETTINGS, recordings)
     cases |= edge_cases(cases, [1, 40], 3000)
     rng = np.random.default_rng(0)
     reference = {
@@ -127,10 +108,8 @@ def test_the_reference_on_disk_gives_back_the_same_cases(recordings, tmp_path):
     path = tmp_path / "parity.npz"
     save_reference(path, cases, reference)
     found_cases, found = load_reference(path, 9)
-    assert list(found_cases) == [name for name in cases if name != LONG]
+    assert list(found_cases) == list(cases)
     for name, windows in cases.items():
-        if name == LONG:
-            continue
         assert np.array_equal(found_cases[name], windows), name
         for output, value in reference[name].items():
             assert np.array_equal(found[name][output], value), (name, output)

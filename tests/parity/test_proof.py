@@ -93,6 +93,50 @@ def test_a_range_that_is_fed_in_chunks_is_run_whole_too(tmp_path, cases):
 
 
 @pytest.mark.parametrize(
+    ("max_steps", "name", "longest"), [(3000, "steps_200", 200), (150, "steps_150_of_200", 150)]
+)
+def test_the_upper_bound_of_a_range_is_run_against_shorter_calls(
+    tmp_path, cases, reference, monkeypatch, max_steps, name, longest
+):
+    calls = sizes_run(monkeypatch)
+    manifest = building.build(tmp_path, WEIGHTS, "model=dynamic", "coreml.range_upper=200")
+    proof = run(tmp_path, manifest, cases, reference, max_steps=max_steps)
+    assert proof.failures == ()
+    assert {m.output for m in proof.verification.metrics if m.input == f"{name}@self"} == {
+        "logits", "new_state_c", "new_state_h"
+    }  # fmt: skip
+    last = proof.verification.inputs[-1]
+    assert (last.name, last.steps) == (name, longest)
+    assert max(size for _, size in calls) == longest
+    assert len(cases["sample"]) < longest
+
+
+def test_a_bound_that_goes_wrong_only_when_long_is_refused(tmp_path, cases, reference, monkeypatch):
+    """As if an index overflowed at 128 steps: nothing shorter can show it."""
+    predict = executor.Model.predict
+
+    def wraps(self, data, state=None):
+        found = predict(self, data, state)
+        if len(found["logits"]) > 128:
+            found["logits"] = np.roll(found["logits"], 128, axis=0)
+        return found
+
+    monkeypatch.setattr(executor.Model, "predict", wraps)
+    manifest = building.build(tmp_path, WEIGHTS, "model=dynamic", "coreml.range_upper=200")
+    proof = run(tmp_path, manifest, cases, reference, max_steps=3000)
+    failed = {m.input for m in proof.verification.metrics if not m.passed}
+    assert failed == {"steps_200@self"}
+    assert run(tmp_path, manifest, cases, reference).verification.passed
+
+
+def test_a_bound_that_the_cases_reach_is_not_run_again(tmp_path, cases, reference):
+    manifest = building.build(tmp_path, WEIGHTS, "model=dynamic", "coreml.range_upper=50")
+    proof = run(tmp_path, manifest, cases, reference, max_steps=3000)
+    assert proof.verification.passed
+    assert [entry.name for entry in proof.verification.inputs] == list(cases)
+
+
+@pytest.mark.parametrize(
     "overrides",
     [
         ("model=dynamic", "coreml.lstm=loop"),
