@@ -22,6 +22,7 @@ Env = list[Any]
 Step = Callable[[Env], None]
 _F16 = np.dtype(np.float16)
 _F32 = np.dtype(np.float32)
+_WIDENED_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,18 @@ class Compiler:
     def widened(self, slot: int) -> int:
         """The slot of a float16 constant's float32 copy, made once."""
         if slot not in self._widened:
-            self._widened[slot] = self.add_constant(self.constants[slot].astype(_F32))
+            self._widened[slot] = self.add_constant(self._widen(self.constants[slot]))
         return self._widened[slot]
+
+    def _widen(self, half: np.ndarray) -> np.ndarray:
+        """A float32 copy, made piece by piece so that the mapped source is never whole in memory."""
+        wide = np.empty(half.shape, _F32)
+        source, target = half.reshape(-1), wide.reshape(-1)
+        for start in range(0, source.size, _WIDENED_AT_ONCE):
+            piece = slice(start, start + _WIDENED_AT_ONCE)
+            target[piece] = source[piece]
+            self.blobs.release()
+        return wide
 
     # Operations.
 
@@ -222,13 +233,16 @@ class Compiler:
     def _with_precision(
         self, op: MilOp, slots: list[int | list[int]], outputs: list[int]
     ) -> tuple[Callable[..., Any], list[int | list[int]]]:
-        """Wraps an arithmetic op: widen float16 inputs, round each output to its declared type."""
-        if not op.arithmetic:
+        """Wraps an arithmetic op: widen float16 inputs, round each output to its declared type.
+
+        Float16 constants are widened once, when the program is compiled.
+        """
+        if not op.arithmetic and not op.wide_constants:
             return op.run, slots
         flat = [s for slot in slots for s in (slot if isinstance(slot, list) else [slot])]
         half = {slot for slot in flat if self.dtypes.get(slot) == _F16}
         ready = {slot: self.widened(slot) for slot in half if slot in self.constants}
-        widen = {slot for slot in half if slot not in self.constants}
+        widen = {slot for slot in half if slot not in self.constants and op.arithmetic}
         wanted = tuple(self.dtypes.get(slot) for slot in outputs)
         if not widen and not half and all(dtype != _F16 for dtype in wanted):
             return _typed(op.run, wanted), slots

@@ -25,6 +25,9 @@ class MilOp:
     declared type: float16 storage with float32 accumulation. Ops that only move values get their
     inputs as they are.
 
+    ``wide_constants``: float16 constants arrive widened to float32, whatever happens to the rest;
+    for ops that compute in float32 and round in their own way.
+
     ``owns``: the input that ``run`` may overwrite; the executor hands over a private copy unless it
     can prove that nobody else holds the array.
 
@@ -35,6 +38,7 @@ class MilOp:
     run: Callable[..., Any]
     parameters: tuple[tuple[str, Any], ...]
     arithmetic: bool = False
+    wide_constants: bool = False
     owns: str | None = None
     structural: bool = False
 
@@ -57,7 +61,7 @@ REQUIRED = inspect.Parameter.empty
 
 
 def mil_op(
-    *names: str, arithmetic: bool = False, owns: str | None = None
+    *names: str, arithmetic: bool = False, wide_constants: bool = False, owns: str | None = None
 ) -> Callable[[Function], Function]:
     """Registers a function as the MIL op of these names."""
 
@@ -67,7 +71,8 @@ def mil_op(
             for parameter in inspect.signature(function).parameters.values()
         )
         for name in names:
-            _add(MIL_OPS, name, MilOp(name, function, parameters, arithmetic, owns))
+            op = MilOp(name, function, parameters, arithmetic, wide_constants, owns)
+            _add(MIL_OPS, name, op)
         return function
 
     return register

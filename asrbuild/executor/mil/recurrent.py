@@ -103,7 +103,7 @@ def run_lstm(
     return outputs, h, c
 
 
-@mil_op("lstm")
+@mil_op("lstm", wide_constants=True)
 def lstm(
     x: np.ndarray,
     initial_h: np.ndarray,
@@ -164,7 +164,7 @@ def lstm(
     return [value.astype(dtype, copy=False) for value in (sequence, h, c)]
 
 
-@mil_op("gru")
+@mil_op("gru", wide_constants=True)
 def gru(
     x: np.ndarray,
     initial_h: np.ndarray,
@@ -211,7 +211,7 @@ def gru(
     return [sequence.astype(dtype, copy=False), h.astype(dtype, copy=False)]
 
 
-@mil_op("rnn")
+@mil_op("rnn", wide_constants=True)
 def rnn(
     x: np.ndarray,
     initial_h: np.ndarray,
