@@ -78,7 +78,7 @@ def chain(recipe: Recipe, source: Source) -> Chain:
         "numpy", "soundfile", "soxr",
     )  # fmt: skip
     reference = _key("reference", graph | {"cases": fingerprint(cases)}, {}, "tensorflow")
-    coreml = {k: v for k, v in whole["coreml"].items() if k not in ("name", "compute_units")}
+    coreml = {k: v for k, v in whole["coreml"].items() if k not in _NOT_CONVERTED}
     model = {k: whole["model"][k] for k in ("steps", "functions", "streaming")}
     label = {k: whole["source"][k] for k in ("author", "license", "description")}
     label |= {"name": recipe.name, "version": recipe.version}
@@ -109,6 +109,8 @@ def chain(recipe: Recipe, source: Source) -> Chain:
     return Chain(export, cases, reference, convert, prove, artifact)
 
 
+#: Keys of ``coreml`` that no package shows: ``range_upper`` acts through ``model.steps``.
+_NOT_CONVERTED = ("name", "compute_units", "range_upper")
 _FEATURE_KEYS = (
     "audio_sample_rate", "feature_win_len", "feature_win_step", "n_input", "n_context",
 )  # fmt: skip
