@@ -1,0 +1,57 @@
+"""The same recipe gives the same bytes: on another day, with another hash seed, in another place."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import Workshop
+
+#: Runs the command line forty days from now.
+LATER = (
+    "import datetime, time_machine\n"
+    "then = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=40)\n"
+    "time_machine.travel(then).start()\n"
+    "from asrbuild.cli import main\n"
+    "main()\n"
+)
+#: Facts of one run stand in these; SHA256SUMS covers them, so it differs with them.
+FACTS_OF_ONE_RUN = {"manifest.json", "report.md", "SHA256SUMS"}
+
+
+def _digests(artifact: Path) -> dict[str, str]:
+    return {
+        path.relative_to(artifact).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(artifact.rglob("*"))
+        if path.is_file() and path.name not in FACTS_OF_ONE_RUN
+        or path.relative_to(artifact).as_posix().startswith("model.") and path.is_file()
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("coreml", ["mlprogram", "neuralnetwork"])
+def test_another_day_another_seed_another_place(
+    workshop: Workshop, coreml: str, tmp_path: Path
+) -> None:
+    first = workshop.artifact("enumerated", coreml)
+    done = subprocess.run(
+        [sys.executable, "-c", LATER, "model=enumerated", f"coreml={coreml}"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONHASHSEED": "4242"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    again = tmp_path / "artifacts" / first.parent.name / first.name
+    assert again.is_dir(), "another version came out"
+    digests = _digests(first)
+    assert len(digests) >= 4
+    assert _digests(again) == digests
+    created = [(path / "manifest.json").read_text().split('"created": "')[1][:10]
+               for path in (first, again)]  # fmt: skip
+    assert created[0] < created[1]
