@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 
+import building
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,7 @@ from asrbuild import parity
 from asrbuild.errors import AsrbuildError
 from asrbuild.parity import ARGMAX_TIE, Gates, compare, gates_from, worst
 
-FP16 = Gates(0.999, 1e-3, 2e-2, 60.0, 0.2, 40.0, ARGMAX_TIE["fp16"])
+FP16 = Gates(0.999, 1e-3, 2e-2, 60.0, 0.1, 45.0, ARGMAX_TIE["fp16"])
 FP32 = Gates(1.0, 1e-6, 1e-4, 100.0, 1e-4, 100.0, ARGMAX_TIE["fp32"])
 finite = st.floats(-1e3, 1e3, width=32)
 pairs = st.tuples(st.integers(1, 6), st.integers(2, 5)).flatmap(
@@ -153,13 +155,13 @@ def test_one_wrong_step_in_a_long_recording_is_refused():
 
 @pytest.mark.parametrize(
     ("peak", "error", "passes"),
-    [(0.5, 0.19, True), (0.5, 0.21, False), (100.0, 19.0, True), (100.0, 21.0, False)],
+    [(0.5, 0.09, True), (0.5, 0.11, False), (100.0, 9.0, True), (100.0, 11.0, False)],
 )
 def test_a_states_error_is_relative_to_its_size_above_one(peak, error, passes):
     reference = np.full((1, 4), peak, np.float32)
     package = reference + np.float32([[error, 0, 0, 0]])
     (metric, _) = compare("x", {"new_state_c": reference}, {"new_state_c": package}, FP16)
-    assert metric.threshold == pytest.approx(0.2 * max(1.0, peak))
+    assert metric.threshold == pytest.approx(0.1 * max(1.0, peak))
     assert metric.passed is passes
 
 
@@ -179,12 +181,15 @@ def test_the_worst_metric_is_the_one_nearest_its_gate():
 
 THRESHOLDS = {
     "argmax_agreement": 0.999, "kl_divergence": 1e-3, "max_abs_error": 2e-2, "psnr_db": 60.0,
-    "state_max_abs_error": 0.2, "state_psnr_db": 40.0,
+    "state_max_abs_error": 0.1, "state_psnr_db": 45.0,
 }  # fmt: skip
 
 
-def test_gates_come_from_the_recipe():
+@pytest.mark.parametrize(("precision", "gates"), [("fp16", FP16), ("fp32", FP32)])
+def test_gates_come_from_the_recipe(precision, gates):
     assert gates_from(THRESHOLDS, "fp16") == FP16
+    packaged = asdict(building.recipe_of().verify.thresholds[precision])
+    assert gates_from(packaged, precision) == gates
 
 
 @pytest.mark.parametrize(
