@@ -37,7 +37,9 @@ def evaluate(
     scorer: Annotated[
         Path | None, typer.Option(help="A DeepSpeech .scorer, for ds_ctcdecoder.")
     ] = None,
-    worst: Annotated[int, typer.Option(min=0, help="How many bad recordings to show.")] = 3,
+    worst: Annotated[
+        int, typer.Option(min=0, help="How many of the best result's errors to show.")
+    ] = 3,
     page: Annotated[Path | None, typer.Option(help="Also write a page with plots, HTML.")] = None,
     artifacts: ArtifactsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -70,8 +72,7 @@ def evaluate(
         typer.echo(json.dumps({"data": data, "results": rows}, indent=2, ensure_ascii=False))
         return
     _print_table(results)
-    for result in results:
-        _print_worst(result, dataset, worst)
+    _print_worst(min(results, key=lambda result: result.rates.wer), dataset, worst)
     if page is not None:
         typer.echo(f"\npage: {page}")
 
@@ -140,15 +141,17 @@ def _print_table(results: Sequence[Result]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    names = sorted({r.artifact for r in results})
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("artifact", "decoder"):
+    table.title, table.title_justify = (names[0], "left") if len(names) == 1 else (None, "center")
+    for heading in ("artifact", "decoder") if len(names) > 1 else ("decoder",):
         table.add_column(heading, overflow="fold")
     for heading in ("words", "WER %", "95 %", "CER %", "95 %", "acoustic", "decoder"):
         table.add_column(heading, justify="right", no_wrap=True)
     for r in results:
         wer, cer = r.rates.wer_interval, r.rates.cer_interval
         table.add_row(
-            r.artifact, r.decoder, str(r.rates.words.reference),
+            *([r.artifact] if len(names) > 1 else []), r.decoder, str(r.rates.words.reference),
             f"{100 * r.rates.wer:.1f}", f"{100 * wer.low:.1f}-{100 * wer.high:.1f}",
             f"{100 * r.rates.cer:.1f}", f"{100 * cer.low:.1f}-{100 * cer.high:.1f}",
             f"{r.acoustic_s / r.audio_s:.3f} x", f"{r.decoder_s / r.audio_s:.3f} x",

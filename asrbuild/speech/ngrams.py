@@ -160,7 +160,7 @@ def _adjusted(raw: list[Counter[Gram]], n: int) -> Counter[Gram]:
 def _discounts(counts: Counter[Gram]) -> tuple[float, float, float]:
     of = Counter(min(count, 5) for count in counts.values())
     n1, n2, n3, n4 = (of[k] for k in (1, 2, 3, 4))
-    if not (n1 and n2 and n3 and n4):
+    if not (n1 and n2 and n3):
         return FALLBACK_DISCOUNTS
     y = n1 / (n1 + 2 * n2)
     found = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)

@@ -31,12 +31,12 @@ DIRECT = """
 import json, sys
 import numpy as np
 from ds_ctcdecoder import Alphabet, ctc_beam_search_decoder
-folder, beam, cutoff_prob, cutoff_top_n, n_best = sys.argv[1:]
+folder, beam, cutoff_prob, cutoff_top_n, n_best = sys.argv[1:6]
 alphabet = Alphabet(folder + "/alphabet.txt")
 print(json.dumps([
     ctc_beam_search_decoder(np.load("%s/%d.npy" % (folder, i)).astype("float64"), alphabet,
                             int(beam), float(cutoff_prob), int(cutoff_top_n), None, {}, int(n_best))
-    for i in range(50)]))
+    for i in range(int(sys.argv[6]))]))
 """
 
 
@@ -45,7 +45,13 @@ def _directly(folder: Path, cases: list[np.ndarray], settings: DecoderSettings, 
     (folder / "alphabet.txt").write_text(ENGLISH.file_text())
     for index, rows in enumerate(cases):
         np.save(folder / f"{index}.npy", rows)
-    arguments = [settings.beam_width, settings.cutoff_prob, settings.cutoff_top_n, n_best]
+    arguments = [
+        settings.beam_width,
+        settings.cutoff_prob,
+        settings.cutoff_top_n,
+        n_best,
+        len(cases),
+    ]
     done = subprocess.run(
         [ds_environment.decoder_python(), "-c", DIRECT, folder, *map(str, arguments)],
         capture_output=True, check=True, text=True,

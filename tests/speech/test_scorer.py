@@ -11,13 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from ctc_cases import ENGLISH, random_probabilities
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import asrbuild
+from asrbuild.commands import scorer as scorer_command
 from asrbuild.errors import AsrbuildError
 from asrbuild.speech import ds_environment
-from asrbuild.speech.alphabet import Alphabet, bytes_alphabet, make_alphabet
+from asrbuild.speech.alphabet import Alphabet, bytes_alphabet, make_alphabet, read_alphabet
 from asrbuild.speech.decoding import DecoderSettings, open_decoder
 from asrbuild.speech.ngrams import BEGIN, NgramModel, estimate, read_arpa
 from asrbuild.speech.scorer import check_scorer, inspect_scorer, scorer_weights
@@ -27,6 +30,8 @@ _HERE = ds_environment.status()
 genuine = pytest.mark.skipif(
     not _HERE.ready and _HERE.python is None, reason=f"no genuine decoder: {_HERE.detail}"
 )
+DEMO = Path(asrbuild.__file__).parent / "demo"
+LMPLZ = Path(__file__).parent / "lmplz"
 TEXT = """the cat sat on the mat
 the dog sat on the cat
 a dog saw the cat and the mat
@@ -82,6 +87,23 @@ def test_kneser_ney_by_hand() -> None:
     assert 10 ** model.log10(["a"], "b") == pytest.approx(0.5 / 2 + 1 / 2 * b)
     assert 10 ** model.log10(["a"], "</s>") == pytest.approx(0.5 / 2 + 1 / 2 * end)
     assert 10 ** model.log10(["b"], "a") == pytest.approx(0.5 * a)
+
+
+def test_the_estimate_is_lmplzs() -> None:
+    """``lmplz/order3.arpa`` is what KenLM's ``lmplz -o 3 --discount_fallback`` made of the text."""
+    lmplz = read_arpa(LMPLZ / "order3.arpa")
+    ours = estimate(map(str.split, (LMPLZ / "text.txt").read_text().splitlines()), 3)
+    for table, wanted in zip(ours.tables, lmplz.tables, strict=True):
+        assert set(table) == set(wanted)
+        for gram in set(table) - {(BEGIN,)}:
+            assert table[gram] == pytest.approx(wanted[gram], abs=2e-6)
+    assert ours.tables[0][(BEGIN,)][1] == pytest.approx(lmplz.tables[0][(BEGIN,)][1], abs=2e-6)
+
+
+def test_the_demos_scorer_fits_the_demos_alphabet() -> None:
+    info = check_scorer(DEMO / "prompts.scorer", read_alphabet(DEMO / "alphabet.txt"))
+    assert (info.order, info.bytes_output) == (3, False)
+    assert info.words > 500
 
 
 KENLM = """
@@ -308,3 +330,26 @@ def test_hot_words_must_be_spelled(scorer: Path) -> None:
     wanted = DecoderSettings("ds_ctcdecoder", scorer=scorer, hot_words={"Öl": 3.0})
     with pytest.raises(AsrbuildError, match="not in the alphabet"):
         open_decoder(wanted, ENGLISH, 20.0)
+
+
+def test_building_and_inspecting_from_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = typer.Typer()
+    app.command("build")(scorer_command.build)
+    app.command("inspect")(scorer_command.inspect_scorer)
+    alphabet, text = tmp_path / "alphabet.txt", tmp_path / "text.txt"
+    alphabet.write_text(ENGLISH.file_text())
+    text.write_text("\n".join([*TEXT, "ÜBER"]))
+    built = ["build", "--text", text, "--alphabet", alphabet, "-o", tmp_path / "t.scorer"]
+    app([*map(str, built), "--lm-alpha", "0.5"], standalone_mode=False)
+    assert "12 words" in capsys.readouterr().out.replace("1 words that", "")
+    app(["inspect", str(tmp_path / "t.scorer"), "--alphabet", str(alphabet), "--json"],
+        standalone_mode=False)  # fmt: skip
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["lm_alpha"], shown["order"], shown["fits"]) == (0.5, 3, True)
+    with pytest.raises(AsrbuildError, match="give either --text or --arpa"):
+        app(["build", "--alphabet", str(alphabet), "-o", "x"], standalone_mode=False)
+    with pytest.raises(AsrbuildError, match="no such text"):
+        app(["build", "--text", "no", "--alphabet", str(alphabet), "-o", "x"],
+            standalone_mode=False)  # fmt: skip
