@@ -136,7 +136,7 @@ class Compiler:
         return self._widened[slot]
 
     def _widen(self, half: np.ndarray) -> np.ndarray:
-        """A float32 copy, made piece by piece so that the mapped source is never whole in memory."""
+        """A float32 copy, made in pieces so that the mapped source is never whole in memory."""
         wide = np.empty(half.shape, _F32)
         source, target = half.reshape(-1), wide.reshape(-1)
         for start in range(0, source.size, _WIDENED_AT_ONCE):
