@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from asrbuild.coreml import standins
+from asrbuild.coreml.lean_passes import lean_passes
 from asrbuild.coreml.package import write_neuralnetwork, write_package
 from asrbuild.coreml.request import (
     INPUT_NODE,
@@ -115,7 +117,8 @@ def _write(
 ) -> None:
     if request.format == "mlprogram":
         package = scratch / "converted.mlpackage"
-        model = _convert(graph_def, inputs, request, package)
+        with lean_passes(standins.MIN_ELEMENTS if stand_ins.matrices else sys.maxsize):
+            model = _convert(graph_def, inputs, request, package)
         if stand_ins.matrices:
             put_back(stand_ins, package)
         weights = package / "Data" / "com.apple.CoreML" / "weights" / "weight.bin"
@@ -134,7 +137,11 @@ def _write(
         found.add(number)
         return stand_ins.real(stored.ravel())
 
-    with fast_weights(NeuralNetworkBuilder, half=request.precision == "fp16", real=real):
+    half = request.precision == "fp16"
+    with (
+        fast_weights(NeuralNetworkBuilder, half=half, real=real),
+        lean_passes(standins.MIN_ELEMENTS if stand_ins.matrices else sys.maxsize),
+    ):
         model = _convert(graph_def, inputs, request, None)
     check_all_found(stand_ins, found)
     write_neuralnetwork(model.get_spec(), request, destination)

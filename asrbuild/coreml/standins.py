@@ -42,7 +42,7 @@ class StandIns:
     names: tuple[str, ...]
 
     def real(self, stored: np.ndarray) -> np.ndarray | None:
-        """The real matrix behind a stored one, flat, or ``None`` if it is no stand-in.
+        """The real matrix behind a stored one, flat, of its type; ``None`` if it is no stand-in.
 
         Raises:
             StandInLostError: it starts as a stand-in does, but is not one any more.
@@ -61,7 +61,9 @@ class StandIns:
         )
         if not untouched:
             raise StandInLostError(self.names[number])
-        return transposed(matrix, stored.dtype).ravel() if flipped else matrix.ravel()
+        if flipped:
+            return transposed(matrix, stored.dtype).ravel()
+        return matrix.ravel().astype(stored.dtype, copy=False)
 
     def number(self, stored: np.ndarray) -> int | None:
         """Which stand-in ``stored`` is, by its tag."""

@@ -41,8 +41,8 @@ def test_the_real_matrix_comes_back_as_it_was_stored(
     matrices = tuple(rng.standard_normal((rows, columns)).astype(np.float32) for _ in range(2))
     both = StandIns(matrices, ("a", "b"))
     stored = as_converted(number, (rows, columns), transposed, dtype)
-    expected = matrices[number].T if transposed else matrices[number]
-    np.testing.assert_array_equal(both.real(stored), expected.ravel())
+    matrix = matrices[number].T if transposed else matrices[number]
+    np.testing.assert_array_equal(both.real(stored), matrix.ravel().astype(dtype))
 
 
 def test_what_is_no_stand_in_is_left_alone() -> None:

@@ -1,0 +1,63 @@
+"""Lets coremltools' passes go past stand-in weights without reading each of them many times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from asrbuild.coreml.layout import transposed
+
+
+@contextmanager
+def lean_passes(min_elements: int) -> Iterator[None]:
+    """While it is open, three places in coremltools leave big constants alone.
+
+    - The fp16 pass looks for values that overflow: stand-ins do not, and the real weights are
+      checked when they are put back.
+    - The fp16 pass flattens (copies) an array to learn that it is too big to be looked at.
+    - A transposed constant is a view, which every comparison of constants copies again: it is
+      copied once instead.
+
+    Args:
+        min_elements: constants of this many elements are left alone.
+    """
+    from coremltools.converters.mil.mil.ops.defs.iOS15.control_flow import Const
+    from coremltools.converters.mil.mil.passes.defs.quantization import FP16ComputePrecision
+
+    overflows = FP16ComputePrecision.fp16_overflow
+    check_underflow = FP16ComputePrecision._check_underflow_to_zero
+    infer = Const.value_inference
+
+    def is_small(value: Any) -> bool:
+        return not isinstance(value, np.ndarray) or value.size < min_elements
+
+    def overflows_small(op: Any) -> bool:
+        def small(given: Any) -> bool:
+            return isinstance(given, (list, tuple)) or is_small(given.val)
+
+        inputs = {name: given for name, given in op.inputs.items() if small(given)}
+        return overflows(SimpleNamespace(inputs=inputs))
+
+    def check_small_underflow(self: Any, new_var: Any, var: Any) -> None:
+        if is_small(var.val):
+            check_underflow(self, new_var, var)
+
+    def infer_in_c_order(self: Any) -> Any:
+        value = infer(self)
+        if is_small(value) or value.ndim != 2 or value.flags.c_contiguous:
+            return value
+        return transposed(value.T, value.dtype)
+
+    FP16ComputePrecision.fp16_overflow = staticmethod(overflows_small)
+    FP16ComputePrecision._check_underflow_to_zero = check_small_underflow
+    Const.value_inference = infer_in_c_order
+    try:
+        yield
+    finally:
+        FP16ComputePrecision.fp16_overflow = staticmethod(overflows)
+        FP16ComputePrecision._check_underflow_to_zero = check_underflow
+        Const.value_inference = infer
