@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,12 @@ from asrbuild.speech.rates import count
 from asrbuild.words import align
 
 FILE_NAME = "report.md"
+_MEASURES = {
+    "argmax_agreement": "argmax agreement",
+    "kl_divergence": "KL divergence (nats)",
+    "max_abs_error": "largest error",
+    "psnr_db": "PSNR (dB)",
+}
 
 
 def write_report(artifact: Path, manifest: Manifest) -> None:
@@ -130,16 +136,21 @@ def transcript_rows(transcripts: Iterable[Transcript]) -> list[dict[str, Any]]:
 def marked_words(expected: str, found: str) -> str:
     """The words found, in Markdown: ``~~expected~~ **found**`` where they are wrong."""
     parts: list[str] = []
-    for right, run in itertools.groupby(align(expected, found), lambda w: w.kind == "equal"):
-        words = list(run)
-        heard = " ".join(word.found for word in words if word.found)
+    for missed, heard, right in word_runs(expected, found):
         if right:
             parts.append(heard)
             continue
-        missed = " ".join(word.expected for word in words if word.expected)
         parts += [f"~~{missed}~~"] if missed else []
         parts += [f"**{heard}**"] if heard else []
     return " ".join(parts)
+
+
+def word_runs(expected: str, found: str) -> Iterator[tuple[str, str, bool]]:
+    """Runs of right and of wrong words: expected, found, and whether they are equal."""
+    for right, run in itertools.groupby(align(expected, found), lambda w: w.kind == "equal"):
+        words = list(run)
+        missed = " ".join(word.expected for word in words if word.expected)
+        yield missed, " ".join(word.found for word in words if word.found), right
 
 
 def worst_rows(metrics: Iterable[Metric]) -> list[dict[str, str]]:
@@ -155,7 +166,7 @@ def worst_rows(metrics: Iterable[Metric]) -> list[dict[str, str]]:
         rows.append(
             {
                 "output": output,
-                "name": name.replace("_", " "),
+                "name": _MEASURES[name],
                 "value": f"{nearest.value:.4g}",
                 "input": nearest.input,
                 "gate": f"{nearest.comparison} {nearest.threshold:.4g}",

@@ -177,7 +177,7 @@ def test_a_forgery_that_is_consistent_still_fails_its_gates(copy, capsys):
     assert "files are as they were published" in said
     assert "Not proven" in said
     assert "FAILED" in said
-    assert "psnr_db" in said
+    assert "PSNR (dB)" in said
 
 
 def edit_manifest(artifact: Path, change: Callable[[dict], None]) -> None:
