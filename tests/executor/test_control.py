@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from asrbuild.executor import program as compiled
 from asrbuild.executor.model import StateCell
+from asrbuild.executor.registry import MIL_OPS
 from tests.executor.harness import (
     Function,
     ct,
@@ -124,35 +127,50 @@ def test_a_long_loop_does_not_copy_its_list(monkeypatch: pytest.MonkeyPatch) -> 
     assert sum(inside) == 2  # the first step of each run, whose list is the caller's
 
 
-def test_float16_loops_carry_float16_with_the_same_bits() -> None:
-    """What coremltools makes of a float16 program: float32 lists, cast at both ends of the body."""
-    rows = 6
+def half_precision_loop(v):
+    """What coremltools makes of a float16 loop: float32 lists, cast at both ends of the body."""
 
-    def build(v):
-        def body(i, ls):
-            half = mb.cast(x=ls, dtype="fp16")
-            row = mb.gather(x=half, indices=i, axis=0)
-            following = mb.add(x=i, y=1)
-            written = mb.scatter(data=half, indices=following, updates=mb.tanh(x=row), axis=0,
-                                 mode="add")  # fmt: skip
-            return following, mb.cast(x=written, dtype="fp32")
-
-        return mb.while_loop(
-            _cond=lambda i, ls: mb.less(x=i, y=v["last"]), _body=body, loop_vars=(v["i"], v["ls"])
+    def body(i, ls):
+        half = mb.cast(x=ls, dtype="fp16")
+        row = mb.gather(x=half, indices=i, axis=0)
+        following = mb.add(x=i, y=1)
+        written = mb.scatter(
+            data=half, indices=following, updates=mb.tanh(x=row), axis=0, mode="add"
         )
+        return following, mb.cast(x=written, dtype="fp32")
 
+    return mb.while_loop(
+        _cond=lambda i, ls: mb.less(x=i, y=v["last"]), _body=body, loop_vars=(v["i"], v["ls"])
+    )
+
+
+def half_precision_values(rows: int, last: int) -> dict[str, np.ndarray]:
     ls = np.zeros((rows, 1, 3), np.float32)
     ls[0] = [[0.1, -0.7, 1.3]]
+    return {"i": np.array([0], np.int32), "ls": ls, "last": np.array([last], np.int32)}
+
+
+def test_float16_loops_carry_float16_with_the_same_bits() -> None:
+    rows = 6
     for last in (rows - 1, 0):
-        values = {"i": np.array([0], np.int32), "ls": ls, "last": np.array([last], np.int32)}
-        _, written = run(build, values)
-        expected = ls.copy()
+        values = half_precision_values(rows, last)
+        _, written = run(half_precision_loop, values)
+        expected = values["ls"].copy()
         for i in range(last):
             expected = expected.astype(np.float16)
             expected[i + 1] = np.tanh(expected[i].astype(np.float64)).astype(np.float16)
             expected = expected.astype(np.float32)
         # A loop that never runs gives back exactly what it got, unrounded.
         np.testing.assert_array_equal(written, expected)
+
+
+def test_float16_loops_do_not_cast_their_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    cast = MIL_OPS["cast"]
+    sizes = []
+    counting = replace(cast, run=lambda x, dtype: sizes.append(np.size(x)) or cast.run(x, dtype))
+    monkeypatch.setitem(MIL_OPS, "cast", counting)
+    run(half_precision_loop, half_precision_values(50, 49))
+    assert sizes == []
 
 
 @pytest.mark.parametrize("flag", [True, False])

@@ -96,7 +96,8 @@ def _carry_half(compiler: Compiler, condition: Any, body: Any) -> tuple[Any, tup
     body = type(body).FromString(body.SerializeToString())
     in_condition, read = set(names_read(condition)), names_read(body)
     makers = {output.name: op for op in body.operations for output in op.outputs}
-    positions = []
+    positions: list[int] = []
+    unused: set[str] = set()
     for position, named in enumerate(body.inputs):
         last = makers.get(body.outputs[position])
         uses = [op for op in body.operations if named.name in _names(op)]
@@ -118,8 +119,13 @@ def _carry_half(compiler: Compiler, condition: Any, body: Any) -> tuple[Any, tup
         for op in uses:
             op.type = "identity"
             del op.inputs["dtype"]
+        if read.count(body.outputs[position]) == 1:
+            unused.add(last.outputs[0].name)
         body.outputs[position] = kept
         positions.append(position)
+    needed = [op for op in body.operations if not unused & {output.name for output in op.outputs}]
+    del body.operations[:]
+    body.operations.extend(needed)
     return body, tuple(positions)
 
 
