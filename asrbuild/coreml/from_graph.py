@@ -6,6 +6,7 @@ imports TensorFlow: the caller's process stays small, and coremltools there stay
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -152,6 +153,7 @@ def _convert(
 ) -> Any:
     import coremltools as ct
 
+    gc.freeze()  # coremltools collects garbage often, and would walk all of TensorFlow each time
     arguments: dict[str, Any] = {"outputs": list(request.outputs)}
     if request.format == "mlprogram":
         # float32 outside whatever is inside, as the other front end has it.

@@ -13,6 +13,7 @@ It imports TensorFlow before coremltools, which a shared test process cannot pro
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -121,6 +122,9 @@ def run(graph: str, cases: str, out: str) -> None:
 
 
 if __name__ == "__main__":
+    import coremltools  # noqa: F401
+
+    gc.freeze()  # coremltools collects garbage often, and would walk all of TensorFlow each time
     for step in json.loads(Path(sys.argv[1]).read_text()):
         doing = {"plain": plain, "ours": ours, "refused": refused, "run": run}
         doing[step.pop("do")](**step)
