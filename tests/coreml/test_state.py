@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from asrbuild import executor
 from asrbuild.coreml.from_weights import convert_weights
+from asrbuild.coreml.importing import import_coremltools
 from asrbuild.coreml.inspect import inspect_model
 from asrbuild.coreml.request import ConversionRequest, FixedSteps, RangeSteps, package_suffix
 from asrbuild.errors import AsrbuildError
@@ -204,3 +205,19 @@ def test_a_stateful_package_takes_and_gives_no_state(build) -> None:
         ("state_c", "float16", (1, HIDDEN)),
         ("state_h", "float16", (1, HIDDEN)),
     ]
+
+
+def test_the_native_form_can_be_materialized_at_fixed_shapes(build, tmp_path: Path) -> None:
+    # coremltools' own tool for that refuses a while_loop over a flexible axis.
+    coremltools = import_coremltools()
+    flexible = build(ConversionRequest(steps=RangeSteps(1, 16, 50)))
+    model = coremltools.models.MLModel(str(flexible), skip_model_load=True)
+    fixed = tmp_path / "fixed.mlpackage"
+    shapes = {"chunk_7": {"input_node": (1, CHUNK, 19, 26)}}
+    coremltools.utils.materialize_dynamic_shape_mlmodel(model, shapes, str(fixed))
+    assert not {"shape", "range_1d"} & op_counts(fixed, "chunk_7").keys()
+    inputs = {"input_node": padded(features(4)), "input_lengths": np.array([4], np.int32)}
+    inputs |= {name: ZERO for name, _ in STATES}
+    found = executor.load(fixed, "chunk_7").predict(inputs)
+    for output, expected in executor.load(flexible).predict(inputs).items():
+        np.testing.assert_array_equal(found[output], expected)
