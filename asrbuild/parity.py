@@ -186,16 +186,22 @@ def compare(
 
 
 def worst(metrics: list[Metric]) -> Metric | None:
-    """The metric nearest to its threshold, or furthest past it; None of none."""
-    return min(metrics, key=_margin, default=None)
+    """The metric that used up most of what its gate allows; None of none."""
+    return max(metrics, key=used, default=None)
 
 
-def _margin(metric: Metric) -> float:
-    """Room to the threshold on one scale for all metrics: negative is a failure."""
-    room = metric.threshold - metric.value
-    if metric.comparison == ">=":
-        room = -room
-    return room / max(abs(metric.threshold), 1e-12)
+def used(metric: Metric) -> float:
+    """The share of its gate's allowance that a metric used up; above 1 it fails.
+
+    An error over the largest allowed; disagreeing steps over those allowed; for PSNR the RMS error
+    over the one allowed.
+    """
+    if metric.name == "psnr_db":
+        return 10.0 ** ((metric.threshold - metric.value) / 20.0)
+    error, allowed = metric.value, metric.threshold
+    if metric.name == "argmax_agreement":
+        error, allowed = 1.0 - error, 1.0 - allowed
+    return 0.0 if error <= 0.0 else error / max(allowed, 1e-12)
 
 
 Comparison = Literal["<=", ">="]

@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 from asrbuild import parity
 from asrbuild.errors import AsrbuildError
-from asrbuild.parity import ARGMAX_TIE, Gates, compare, gates_from, worst
+from asrbuild.parity import ARGMAX_TIE, Gates, compare, gates_from, used, worst
 
 FP16 = Gates(0.999, 1e-3, 2e-2, 60.0, 0.1, 45.0, ARGMAX_TIE["fp16"])
 FP32 = Gates(1.0, 1e-6, 1e-4, 100.0, 1e-4, 100.0, ARGMAX_TIE["fp32"])
@@ -165,17 +165,20 @@ def test_a_states_error_is_relative_to_its_size_above_one(peak, error, passes):
     assert metric.passed is passes
 
 
-def test_the_worst_metric_is_the_one_nearest_its_gate():
+def test_the_worst_metric_is_the_one_that_used_most_of_its_gate():
     reference = {"logits": probabilities()}
-    noisy = {"logits": reference["logits"] * np.float32(1.0002)}
-    metrics = compare("sample", reference, noisy, FP16)
-    nearest = worst(metrics)
-    assert nearest is not None
-    assert nearest.name == "argmax_agreement"  # 1.0 of 0.999 needed: the least room of all
+    noisy = reference["logits"].copy()
+    noisy[7, 3] += np.float32(0.019)  # of 0.02 allowed; the other gates mind it less
+    metrics = compare("sample", reference, {"logits": noisy}, FP16)
+    shares = {metric.name: used(metric) for metric in metrics}
+    assert shares["argmax_agreement"] == 0.0
+    assert shares["max_abs_error"] == pytest.approx(0.95, abs=1e-3)
+    for metric in metrics:
+        assert (used(metric) <= 1.0) is metric.passed, metric
     wrong = {"logits": np.full((40, 29), 1 / 29, np.float32)}
     refused = worst(compare("sample", reference, wrong, FP16))
     assert refused is not None
-    assert not refused.passed
+    assert refused.name == "kl_divergence"  # nats by the thousandfold
     assert worst([]) is None
 
 

@@ -230,3 +230,38 @@ def test_a_proof_of_nothing_is_refused(tmp_path, cases):
         run(tmp_path, manifest, {}, {})
     assert not unproven().passed
     assert summary(unproven()) == "not executed"
+
+
+def test_on_macos_core_ml_is_asked_too_and_held_to_the_same_gates(
+    tmp_path, cases, reference, monkeypatch
+):
+    """Core ML is played by the executor here; on a Mac the acceptance tests have the real one."""
+    from asrbuild import proof as module
+    from asrbuild.executor import coreml_backend
+
+    units = []
+
+    def core_ml(path, function=None, compute_units="ALL"):
+        units.append(compute_units)
+        return executor.load(path, function)
+
+    monkeypatch.setattr(coreml_backend, "load", core_ml)
+    monkeypatch.setattr(module.sys, "platform", "darwin")
+    manifest = building.build(tmp_path, WEIGHTS, "model=static", "coreml.compute_units=CPU_ONLY")
+    proof = run(tmp_path, manifest, cases, reference)
+    assert proof.verification.passed
+    assert proof.verification.core_ml_executed
+    assert [e.executor for e in proof.verification.executions] == ["asrbuild", "coreml"]
+    assert {m.input for m in proof.verification.metrics} == {
+        *cases,
+        *(f"{n}@coreml" for n in cases),
+    }
+    assert units == ["CPU_ONLY"]
+
+    monkeypatch.setattr(
+        coreml_backend,
+        "load",
+        lambda *a, **k: (_ for _ in ()).throw(AsrbuildError("Core ML cannot compile the model")),
+    )
+    with pytest.raises(AsrbuildError, match="Core ML cannot compile"):
+        run(tmp_path, manifest, cases, reference)
