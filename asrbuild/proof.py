@@ -34,9 +34,6 @@ Outputs = dict[str, np.ndarray]
 REFERENCE = "tensorflow"
 #: The recorded reference in an artifact, see ``cases.save_reference``.
 PARITY_FILE = "parity.npz"
-#: The longest call of a ``while_loop`` that is run: an fp16 one casts its lists of all states at
-#: every step, so its cost grows with the square of the length.
-LOOP_STEPS = 1000
 
 
 @dataclass(frozen=True)
@@ -223,15 +220,14 @@ def bound_of(
     """The upper bound of a range that is run whole, as one case; None where the cases reach it.
 
     The sample's windows, repeated. A bound above ``max_steps`` is run at that length, and the name
-    says so: ``steps_3000_of_9000``. So is one of a loop above ``LOOP_STEPS``.
+    says so: ``steps_3000_of_9000``.
     """
     axis = steps_axis(manifest)
     if axis.enumerated is not None or manifest.streaming.mode != "whole" or not max_steps:
         return None
     if axis.max is None or axis.max <= max(map(len, cases.values())):
         return None
-    limit = LOOP_STEPS if manifest.model.lstm == "loop" else max_steps
-    steps = min(axis.max, max_steps, limit)
+    steps = min(axis.max, max_steps)
     name = f"steps_{steps}" if steps == axis.max else f"steps_{steps}_of_{axis.max}"
     return {name: np.resize(cases["sample"], (steps, *cases["sample"].shape[1:]))}
 

@@ -18,7 +18,7 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.manifest import Manifest
 from asrbuild.network import random_weights
 from asrbuild.parity import gates_from
-from asrbuild.proof import Proof, WordGates, bound_of, prove, summary, unproven, ways
+from asrbuild.proof import Proof, WordGates, prove, summary, unproven, ways
 from asrbuild.speech.mfcc import FeatureSettings
 
 WEIGHTS = random_weights(32, seed=3)
@@ -127,12 +127,6 @@ def test_a_bound_that_goes_wrong_only_when_long_is_refused(tmp_path, cases, refe
     failed = {m.input for m in proof.verification.metrics if not m.passed}
     assert failed == {"steps_200@self"}
     assert run(tmp_path, manifest, cases, reference).verification.passed
-
-
-def test_a_loops_bound_is_cut_and_says_so(tmp_path, cases):
-    manifest = building.build(tmp_path, WEIGHTS, "model=dynamic", "coreml.lstm=loop")
-    (name,) = bound_of(manifest, cases, 3000) or {}
-    assert name == "steps_1000_of_3000"
 
 
 def test_a_bound_that_the_cases_reach_is_not_run_again(tmp_path, cases, reference):
