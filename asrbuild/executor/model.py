@@ -155,7 +155,9 @@ def load(path: str | Path, function: str | None = None, *, keep_all: bool = Fals
     if kind == "neuralNetwork":
         if function is not None:
             raise AsrbuildError(
-                f"a neural network has no functions, asked {function}", file=package.path
+                f"a neural network has no functions, asked {function}",
+                file=package.path,
+                fix="leave the function out",
             )
         return _load_network(package, keep_all)
     raise AsrbuildError(

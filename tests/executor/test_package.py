@@ -173,6 +173,26 @@ def test_a_network_with_padded_ranks_is_refused(packages, tmp_path: Path) -> Non
     refused(path, "pads its arrays to five axes")
 
 
+def test_an_optional_input_takes_its_default(packages, tmp_path: Path) -> None:
+    spec = read_spec(packages["neuralnetwork"])
+    state = next(i for i in spec.description.input if i.name == "previous_state_c")
+    state.type.isOptional = True
+    state.type.multiArrayType.floatDefaultValue = 0.25
+    path = tmp_path / "optional.mlmodel"
+    path.write_bytes(spec.SerializeToString())
+    given = inputs()
+    given["previous_state_c"] = np.full((1, HIDDEN), 0.25, np.float32)
+    want = load(path).predict(given)
+    del given["previous_state_c"]
+    for name, array in load(path).predict(given).items():
+        np.testing.assert_array_equal(array, want[name])
+
+
+def test_a_network_has_no_functions(packages: dict[str, Path]) -> None:
+    with pytest.raises(AsrbuildError, match="has no functions"):
+        load(packages["neuralnetwork"], "main")
+
+
 def test_a_truncated_network_is_refused(packages, tmp_path: Path) -> None:
     whole = packages["neuralnetwork"].read_bytes()
     path = tmp_path / "cut.mlmodel"
