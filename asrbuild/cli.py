@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import sys
 from typing import Annotated
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 inspect_app = typer.Typer(no_args_is_help=True, help="Look inside a graph, a package or a scorer.")
 cache_app = typer.Typer(no_args_is_help=True, help="The stage cache: list, explain, clear.")
+scorer_app = typer.Typer(no_args_is_help=True, help="Language model scorers.")
 decoder_app = typer.Typer(no_args_is_help=True, help="The genuine ds-ctcdecoder.")
 
 
@@ -79,18 +81,22 @@ def build_command(
     raise typer.Exit(_build(list(overrides or [])))
 
 
+@functools.cache
 def _register() -> None:
     """Attaches the commands; their modules import nothing heavy at the top."""
     from asrbuild.commands import (
         cache,
         decoder,
         doctor,
+        evaluate,
         inspect_graph,
         inspect_model,
         ls,
         plan,
+        report,
         run,
         schema,
+        scorer,
         show,
         transcribe,
         verify,
@@ -103,6 +109,11 @@ def _register() -> None:
     app.command("ls")(ls.ls)
     app.command("show")(show.show)
     app.command("schema")(schema.schema)
+    app.command("evaluate")(evaluate.evaluate)
+    app.command("report")(report.report)
+    scorer_app.command("build")(scorer.build)
+    inspect_app.command("scorer")(scorer.inspect_scorer)
+    app.add_typer(scorer_app, name="scorer")
     app.command("doctor")(doctor.doctor)
     inspect_app.command("graph")(inspect_graph.inspect_graph)
     inspect_app.command("model")(inspect_model.inspect_model)
@@ -118,7 +129,7 @@ def _register() -> None:
 
 COMMANDS = (
     "build", "plan", "transcribe", "verify", "run", "ls", "show", "schema", "doctor", "inspect",
-    "cache", "decoder",
+    "cache", "decoder", "evaluate", "report", "scorer",
 )  # fmt: skip
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -30,7 +29,8 @@ LEASE_SECONDS = 60.0
 # Leftovers of another machine that nobody asks for again are swept after this long in silence.
 ABANDONED_SECONDS = 3600.0
 _POLL_SECONDS = 0.05
-_GRACE_SECONDS = 3 * _POLL_SECONDS
+# Time for a lease to find its owner dead and be taken, on a busy machine too.
+_GRACE_SECONDS = 1.0
 _NO_FLOCK = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
@@ -70,7 +70,7 @@ def try_hold(path: Path) -> Iterator[bool]:
 
 
 def _take(path: Path, stack: ExitStack, waiting: Callable[[str], None] | None) -> Held:
-    from filelock import FileLock, SoftFileLease
+    from filelock import FileLock, SoftFileLease, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
     lease_path = path.with_suffix(".lease")
@@ -83,9 +83,13 @@ def _take(path: Path, stack: ExitStack, waiting: Callable[[str], None] | None) -
         # A shared folder without kernel locks: the lease alone keeps order there.
         if error.errno not in _NO_FLOCK:
             raise
-    if waiting is None and _abandoned(lease_path):
+    try:
+        _acquire(lease, lease_path, waiting)
+    except Timeout:
+        if not _abandoned(lease_path):
+            raise
         lease_path.unlink(missing_ok=True)
-    _acquire(lease, lease_path, waiting)
+        _acquire(lease, lease_path, waiting)
     stack.callback(_release_lease, lease, lease_path)
     return Held(lost=lambda: lease.compromise is not None)
 
@@ -99,8 +103,6 @@ def _acquire(
     from filelock import Timeout
 
     try:
-        # Long enough for a lease to notice a dead owner and take over, and for a sweep to pass by;
-        # too short to be felt.
         lock.acquire(timeout=grace, poll_interval=_POLL_SECONDS)
     except Timeout:
         if waiting is None:
@@ -119,7 +121,8 @@ def _release_local(lock: FileLock, path: Path) -> None:
 def _release_lease(lease: SoftFileLease, lease_path: Path) -> None:
     # The folder may be gone (`rm -r` of the cache during a build); the lock is gone with it.
     with suppress(OSError):
-        lease_path.with_suffix(".seen").unlink(missing_ok=True)
+        for note in (".seen", ".clock"):
+            lease_path.with_suffix(note).unlink(missing_ok=True)
         lease.release()
 
 
@@ -141,17 +144,13 @@ def _abandoned(lease: Path) -> bool:
     The sweep notes what it saw in a file, for the next process to compare. That file's age is
     taken by the clock that stamps both it and a fresh file, never by the owner's.
     """
-    seen = lease.with_suffix(".seen")
-    probe = lease.with_name(f".clock-{secrets.token_hex(6)}")
+    seen, clock = lease.with_suffix(".seen"), lease.with_suffix(".clock")
     try:
         state = f"{os.stat(lease).st_mtime_ns}\n{lease.read_text(errors='replace')}"
         if not seen.exists() or seen.read_text(errors="replace") != state:
             seen.write_text(state)
             return False
-        probe.touch(exist_ok=False)
-        try:
-            return os.stat(probe).st_mtime - os.stat(seen).st_mtime > ABANDONED_SECONDS
-        finally:
-            probe.unlink(missing_ok=True)
+        clock.touch()
+        return os.stat(clock).st_mtime - os.stat(seen).st_mtime > ABANDONED_SECONDS
     except OSError:
         return False  # the lease was released, or the folder takes no notes: nothing is known

@@ -39,7 +39,8 @@ _CODE = {
     "convert": ("coreml", "coremlproto.py", "deepspeech", "graph", "network.py", "describe.py"),
     "prove": ("executor", "speech", "runtime.py", "cases.py", "edges.py", "parity.py", "proof.py",
               "describe.py", "manifest.py"),
-    "artifact": ("describe.py", "manifest.py", "work.py", "report", "store.py"),
+    "artifact": ("describe.py", "manifest.py", "work.py", "report", "store.py",
+                 "words.py", "quantities.py", "parity.py", "speech/rates.py"),
 }  # fmt: skip
 _TENSORFLOW = "tensorflow-cpu", "tensorflow"
 

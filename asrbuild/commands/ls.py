@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asrbuild.store import MANIFEST, Artifact
+if TYPE_CHECKING:
+    from asrbuild.store import Artifact
 
 ArtifactsOption = Annotated[
     Path | None,
@@ -43,6 +44,8 @@ def ls(
 
 def summarise(artifact: Artifact) -> dict[str, Any]:
     """One row. A manifest that is damaged or of another version gives what it can, else None."""
+    from asrbuild.store import MANIFEST
+
     manifest = _read(artifact.path / MANIFEST)
     model = _mapping(manifest.get("model"))
     proof = _mapping(manifest.get("verification"))

@@ -76,9 +76,7 @@ class CoreMLModel:
         return CoreMLState(self._model.make_state(), tuple(self.states))
 
 
-def load(
-    path: str | Path, function: str | None = None, compute_units: str = "ALL"
-) -> CoreMLModel:
+def load(path: str | Path, function: str | None = None, compute_units: str = "ALL") -> CoreMLModel:
     """Opens a package with Core ML.
 
     Args:

@@ -164,8 +164,10 @@ def _strip(
             packed_float = field.name == "floatValue"
             token = struct.pack("<f", number) if packed_float else struct.pack("<Q", number)
             small += _encode(key) + _encode(len(token)) + token
-        elif field is not None and field.message_type is not None and _holds_weights(
-            field.message_type.full_name
+        elif (
+            field is not None
+            and field.message_type is not None
+            and _holds_weights(field.message_type.full_name)
         ):
             inner = _strip(data, body, position, field.message_type, payloads)
             small += _encode(key) + _encode(len(inner)) + inner

@@ -296,9 +296,7 @@ def operation_name(operation: Any) -> str:
     return operation.outputs[0].name if operation.outputs else operation.type
 
 
-def _finish(
-    drafts: Sequence[Draft], outputs: tuple[int, ...], owned: set[int]
-) -> CompiledBlock:
+def _finish(drafts: Sequence[Draft], outputs: tuple[int, ...], owned: set[int]) -> CompiledBlock:
     """Gives every draft its dying slots: values of this block that nothing later reads."""
     made = set(owned)
     for draft in drafts:

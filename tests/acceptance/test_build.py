@@ -101,7 +101,11 @@ def test_a_second_run_does_nothing_and_imports_nothing_heavy(workshop: Workshop)
         "print([n for n in ('tensorflow', 'coremltools') if n in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=workshop.folder, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=workshop.folder,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     version = workshop.artifact("dynamic", "mlprogram").name
     assert f"demo-dynamic-mlprogram {version}" in done.stdout
@@ -125,9 +129,7 @@ def test_a_deleted_artifact_comes_back_from_the_cache_with_the_same_version(
 
 
 def test_a_failed_job_is_a_row_and_the_others_go_on(workshop: Workshop) -> None:
-    done = run_asrbuild(
-        "-m", "model=static,dynamic", "coreml.range_upper=8", cwd=workshop.folder
-    )
+    done = run_asrbuild("-m", "model=static,dynamic", "coreml.range_upper=8", cwd=workshop.folder)
     assert done.code == 1
     assert "Traceback" not in done.err + done.out
     rows = [line for line in done.out.splitlines() if "model=" in line or "demo-" in line]

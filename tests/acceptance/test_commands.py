@@ -90,9 +90,7 @@ def test_inspect_shows_inputs_outputs_and_ranges(workshop: Workshop) -> None:
     assert sorted(shapes, key=str) == sorted([[1, 16, 19, 26], [1, None, 19, 26]], key=str)
 
 
-def test_verify_passes_and_a_tampered_artifact_is_named(
-    workshop: Workshop, tmp_path: Path
-) -> None:
+def test_verify_passes_and_a_tampered_artifact_is_named(workshop: Workshop, tmp_path: Path) -> None:
     artifact = workshop.artifact("static", "mlprogram")
     good = run_asrbuild("verify", str(artifact), cwd=tmp_path)
     assert good.code == 0, good.out + good.err

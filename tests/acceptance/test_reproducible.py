@@ -28,8 +28,8 @@ def _digests(artifact: Path) -> dict[str, str]:
     return {
         path.relative_to(artifact).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(artifact.rglob("*"))
-        if path.is_file() and path.name not in FACTS_OF_ONE_RUN
-        or path.relative_to(artifact).as_posix().startswith("model.") and path.is_file()
+        if (path.is_file() and path.name not in FACTS_OF_ONE_RUN)
+        or (path.relative_to(artifact).as_posix().startswith("model.") and path.is_file())
     }  # fmt: skip
 
 

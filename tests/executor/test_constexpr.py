@@ -130,8 +130,6 @@ def test_compressed_constants_feed_each_other() -> None:
 def test_bits_unpack_from_the_least_significant(bits: int, values: list[int], signed: bool) -> None:
     values = [value % 2**bits for value in values]
     number = sum(value << (bits * at) for at, value in enumerate(values))
-    packed = np.frombuffer(
-        number.to_bytes(-(-bits * len(values) // 8), "little"), np.uint8
-    )
+    packed = np.frombuffer(number.to_bytes(-(-bits * len(values) // 8), "little"), np.uint8)
     expected = [v - 2**bits if signed and v >= 2 ** (bits - 1) else v for v in values]
     assert unpack_bits(packed, bits, len(values), signed=signed).tolist() == expected

@@ -231,9 +231,7 @@ def test_states_are_read_and_written() -> None:
 
 def _function(build, values):
     placeholders = {
-        name: mb.placeholder(
-            shape=array.shape, dtype=types.numpy_type_to_builtin_type(array.dtype)
-        )
+        name: mb.placeholder(shape=array.shape, dtype=types.numpy_type_to_builtin_type(array.dtype))
         for name, array in values.items()
     }
     with Function(placeholders, opset_version=ct.target.iOS15) as function:

@@ -78,8 +78,9 @@ def test_unary_with_parameters(dtype: type) -> None:
           rtol=2e-3 if dtype is np.float16 else 1e-5, **exact)  # fmt: skip
     check("rsqrt", each(lambda v: (v + fe) ** -0.5, positive), {"x": positive}, epsilon=e, **exact)
     check("leaky_relu", each(lambda v: v if v >= 0 else fa * v, x), {"x": x}, alpha=a, **exact)
-    check("thresholded_relu", each(lambda v: v if v >= fa else 0.0, x), {"x": x}, alpha=a,
-          infer=False)  # coremltools writes into its own constant there
+    check(
+        "thresholded_relu", each(lambda v: v if v >= fa else 0.0, x), {"x": x}, alpha=a, infer=False
+    )  # coremltools writes into its own constant there
     check("elu", each(lambda v: v if v > 0 else fa * math.expm1(v), x), {"x": x}, alpha=a, **exact)
     check("clamped_relu", each(lambda v: min(fb, v if v >= 0 else fa * v), x), {"x": x},
           alpha=a, beta=b, **exact)  # fmt: skip
@@ -107,9 +108,9 @@ def test_gelu_and_softmax(dtype: type) -> None:
     exact = {"infer": dtype is np.float32, "atol": 3e-7}
     modes = {
         "EXACT": lambda v: v * 0.5 * (1 + math.erf(v / math.sqrt(2))),
-        "TANH_APPROXIMATION": lambda v: 0.5
-        * v
-        * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))),
+        "TANH_APPROXIMATION": lambda v: (
+            0.5 * v * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3)))
+        ),
         "SIGMOID_APPROXIMATION": lambda v: v / (1 + math.exp(-1.702 * v)),
     }
     for mode, function in modes.items():

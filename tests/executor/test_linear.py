@@ -70,9 +70,7 @@ def test_attention() -> None:
     mask = np.tril(np.ones((3, 5), bool), 1)
     expected = np.zeros((1, 2, 3, 6))
     for head, row in itertools.product(range(2), range(3)):
-        scores = [
-            float(q[0, head, row].astype(float) @ k[0, head, s]) / 2 for s in range(5)
-        ]
+        scores = [float(q[0, head, row].astype(float) @ k[0, head, s]) / 2 for s in range(5)]
         powers = [math.exp(s) if mask[row, n] else 0.0 for n, s in enumerate(scores)]
         for s in range(5):
             expected[0, head, row] += powers[s] / sum(powers) * v[0, head, s]

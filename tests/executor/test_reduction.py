@@ -30,9 +30,7 @@ def reduced(function, x: np.ndarray, axes: tuple[int, ...] | None, keep: bool) -
     kept = [size if axis not in over else 1 for axis, size in enumerate(x.shape)]
     result = np.empty(kept)
     for place in itertools.product(*map(range, kept)):
-        index = tuple(
-            slice(None) if axis in over else at for axis, at in enumerate(place)
-        )
+        index = tuple(slice(None) if axis in over else at for axis, at in enumerate(place))
         result[place] = function(np.asarray(x[index], float).reshape(-1).tolist())
     return result if keep else result.reshape([s for a, s in enumerate(x.shape) if a not in over])
 

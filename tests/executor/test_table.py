@@ -14,6 +14,7 @@ from asrbuild.executor.page import render
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
+
 def test_the_page_is_up_to_date() -> None:
     page = ROOT / "docs" / "executor-ops.md"
     assert page.read_text(encoding="utf-8") == render(), (

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
 from features import RATE
 
 ALPHABET = " abcdefghijklmnopqrstuvwxyz'"
-DIGITS = "zero one two three four five six seven eight nine".split()
+DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 # Sounds that are no speech, or whose wording is not certain enough to learn from.
 DROPPED = {
@@ -27,7 +26,7 @@ SPOKEN = {
     "fourtieth": "fortieth", "represenatives": "representatives", "a.m.": "a m", "p.m.": "p m",
     "exclaimation-point": "exclamation point", "thru": "through", "iax": "i a x", "pbx": "p b x",
     "e-mail": "email", "xray": "x ray", "zed": "zed", "*": "star", "#": "pound",
-    "inter-asterisk": "inter asterisk",
+    "inter-asterisk": "inter asterisk", "touchtone": "touch tone",
 }  # fmt: skip
 
 

@@ -87,9 +87,7 @@ def constexpr_sparse_to_dense(compiler: Compiler, operation: Any) -> None:
 def constexpr_blockwise_shift_scale(compiler: Compiler, operation: Any) -> None:
     """``scale * (data - offset)``, one scale and offset per block of ``data``."""
     given = _parameters(compiler, operation)
-    _define(
-        compiler, operation, shift_scale(given["data"], given["scale"], given.get("offset"))
-    )
+    _define(compiler, operation, shift_scale(given["data"], given["scale"], given.get("offset")))
 
 
 @mil_structure("constexpr_lut_to_sparse")

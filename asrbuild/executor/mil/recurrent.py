@@ -156,9 +156,7 @@ def lstm(
             x, h[:, hidden:], c[:, hidden:], weight_ih_back, weight_hh_back, bias_back,
             peephole=peephole_back, reverse=True, **options,
         )  # fmt: skip
-        sequence, h, c = (
-            np.concatenate(pair, axis=-1) for pair in zip(ahead, back, strict=True)
-        )
+        sequence, h, c = (np.concatenate(pair, axis=-1) for pair in zip(ahead, back, strict=True))
         if not output_sequence:
             sequence = h[None]
     return [value.astype(dtype, copy=False) for value in (sequence, h, c)]
@@ -222,8 +220,7 @@ def rnn(
     output_sequence: bool = False,
     activation: str = "tanh",
 ) -> list[np.ndarray]:
-    """``x <s, b, I>, initial_h <b, H> -> <s or 1, b, H>, <b, H>``; weights ``<H, I>``, ``<H, H>``.
-    """
+    """``x <s, b, I>, initial_h <b, H> -> <s or 1, b, H>, <b, H>``; weights ``<H, I>``, ``<H, H>``."""
     dtype = x.dtype
     ready = input_products(np.asarray(x, np.float32), weight_ih, bias)
     h = np.asarray(initial_h, np.float32)

@@ -13,6 +13,7 @@ from asrbuild.executor.registry import mil_op
 
 _ZERO = np.float32(0.0)
 
+
 @mil_op("shape")
 def shape(x: np.ndarray, output_dtype: str = "int32") -> np.ndarray:
     """``tensor<*, T> -> tensor<[rank], i32>``."""
@@ -59,8 +60,7 @@ def one_hot(
 
 @mil_op("non_zero")
 def non_zero(x: np.ndarray) -> np.ndarray:
-    """Indices of what is not zero, in row-major order: ``tensor<*, T> -> tensor<[n, rank], i32>``.
-    """
+    """Indices of what is not zero, in row-major order: ``tensor<*, T> -> tensor<[n, rank], i32>``."""
     return np.argwhere(x).astype(np.int32)
 
 

@@ -63,9 +63,7 @@ def bi_directional_lstm(layer: Any, weights: NnWeights) -> Any:
     return run
 
 
-def _direction(
-    params: Any, gates: Any, activations: Any, weights: NnWeights, reverse: bool
-) -> Any:
+def _direction(params: Any, gates: Any, activations: Any, weights: NnWeights, reverse: bool) -> Any:
     """``run_lstm`` with one direction's weights."""
     hidden, width = int(params.outputVectorSize), int(params.inputVectorSize)
     options = params.params

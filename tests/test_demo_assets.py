@@ -1,0 +1,81 @@
+"""The demo's checkpoint, alphabet and recordings are what the rest of asrbuild expects."""
+
+from __future__ import annotations
+
+import csv
+import wave
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = ROOT / "asrbuild" / "demo"
+DATA = ROOT / "tests" / "data"
+N_HIDDEN, N_WINDOW, N_OUTPUT = 256, 494, 29
+CELL = "cudnn_lstm/rnn/multi_rnn_cell/cell_0/cudnn_compatible_lstm_cell"
+SHAPES = {
+    "global_step": [],
+    "layer_1/weights": [N_WINDOW, N_HIDDEN],
+    "layer_1/bias": [N_HIDDEN],
+    "layer_2/weights": [N_HIDDEN, N_HIDDEN],
+    "layer_2/bias": [N_HIDDEN],
+    "layer_3/weights": [N_HIDDEN, N_HIDDEN],
+    "layer_3/bias": [N_HIDDEN],
+    f"{CELL}/kernel": [2 * N_HIDDEN, 4 * N_HIDDEN],
+    f"{CELL}/bias": [4 * N_HIDDEN],
+    "layer_5/weights": [N_HIDDEN, N_HIDDEN],
+    "layer_5/bias": [N_HIDDEN],
+    "layer_6/weights": [N_HIDDEN, N_OUTPUT],
+    "layer_6/bias": [N_OUTPUT],
+}
+
+
+def labels() -> list[str]:
+    """The alphabet's labels in order; `#` lines are comments."""
+    lines = (DEMO / "alphabet.txt").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if not line.startswith("#")]
+
+
+def test_alphabet_is_english_with_space_first_and_no_blank() -> None:
+    assert "".join(labels()) == " abcdefghijklmnopqrstuvwxyz'"
+
+
+@pytest.mark.parametrize("state", ["checkpoint", "best_dev_checkpoint"])
+def test_checkpoint_has_deepspeech_names_and_shapes(state: str) -> None:
+    tf = pytest.importorskip("tensorflow")
+    path = tf.train.latest_checkpoint(str(DEMO / "checkpoint"), state)
+    assert path is not None
+    text = (DEMO / "checkpoint" / state).read_text(encoding="utf-8")
+    assert f'model_checkpoint_path: "{Path(path).name}"' in text  # relative, so it can be moved
+    reader = tf.train.load_checkpoint(path)
+    assert reader.get_variable_to_shape_map() == SHAPES
+    types = reader.get_variable_to_dtype_map()
+    assert types.pop("global_step") == tf.int64
+    assert set(types.values()) == {tf.float32}
+    for name in types:
+        assert abs(reader.get_tensor(name)).max() < 65504 / 20  # survives fp16
+
+
+@pytest.mark.parametrize(("name", "shortest", "longest"), [("sample", 10, 13), ("second", 3, 6)])
+def test_recording(name: str, shortest: float, longest: float) -> None:
+    with wave.open(str(DEMO / f"{name}.wav")) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16000, 1, 2)
+        assert shortest <= file.getnframes() / file.getframerate() <= longest
+    text = (DEMO / f"{name}.txt").read_text(encoding="utf-8").strip()
+    assert text
+    assert set(text) <= set(labels())
+
+
+@pytest.mark.parametrize(("folder", "count"), [("joins", 20), ("unseen", 22)])
+def test_evaluation_set(folder: str, count: int) -> None:
+    with (DATA / folder / f"{folder}.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == count
+    for row in rows:
+        path = DATA / folder / row["wav_filename"]
+        assert path.stat().st_size == int(row["wav_filesize"])
+        assert set(row["transcript"]) <= set(labels())
+
+
+def test_demo_is_small() -> None:
+    assert sum(path.stat().st_size for path in DEMO.rglob("*") if path.is_file()) < 8_000_000
