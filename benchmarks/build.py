@@ -127,7 +127,8 @@ def asrbuild_command(source: Path, *overrides: str) -> list[str]:
     # Untrained weights babble: where two letters tie, fp16 picks the other one, and that is no
     # fault. Every other gate, the argmax agreement up to such ties among them, stays.
     return [
-        sys.executable, "-m", "asrbuild.cli", "source=checkpoint", "verify.require_transcript=false",
+        sys.executable, "-m", "asrbuild.cli", "source=checkpoint",
+        "verify.require_transcript=false",
         f"source.checkpoint_dir={source}", *overrides,
     ]  # fmt: skip
 
