@@ -1,4 +1,4 @@
-"""Records a command as a picture of a terminal: `uv run tools/record.py docs/build.svg asrbuild …`."""
+"""Records a command as a picture of a terminal: `uv run tools/record.py docs/build.svg asrbuild …`."""  # noqa: E501
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ CONFIG_ERRORS = [
     (["coreml.precison=fp32"], "unknown key coreml.precison\n  key: coreml.precison\n"
      "  fix: did you mean coreml.precision"),
     (["+extra=1"], "unknown key extra\n  key: extra\n  fix: "),
-    (["n_steps=many"], "n_steps=many has the wrong type\n  key: n_steps\n  fix: give a whole number"),
+    (["n_steps=many"], "n_steps=many has the wrong type\n  key: n_steps\n  fix: give a whole number"),  # noqa: E501
     (["n_steps=0"], "n_steps=0 must be at least 1\n  key: n_steps"),
     (["coreml.precision=fp8"], "coreml.precision=fp8 is not a choice\n  key: coreml.precision\n"
      "  fix: choose one of fp16, fp32"),
@@ -82,7 +82,7 @@ CONFIG_ERRORS = [
      "  key: decoder.scorer_path"),
     (["verify.inputs=[silence]"], "verify.inputs must hold sample"),
     (["name=../up"], "name='../up' cannot name a folder\n  key: name"),
-    (["verfy"], "verfy is neither a command nor an override\n  fix: did you mean `asrbuild verify`?"),
+    (["verfy"], "verfy is neither a command nor an override\n  fix: did you mean `asrbuild verify`?"),  # noqa: E501
 ]  # fmt: skip
 
 

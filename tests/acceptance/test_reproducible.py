@@ -1,4 +1,4 @@
-"""The same recipe gives the same bytes: on another day, with another hash seed, in another place."""
+"""The same recipe gives the same bytes: on another day, with another hash seed, in another place."""  # noqa: E501
 
 from __future__ import annotations
 

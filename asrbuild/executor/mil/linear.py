@@ -33,7 +33,7 @@ def rows_times(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 @mil_op("linear", arithmetic=True)
 def linear(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
-    """``x @ weight.T + bias``: ``tensor<[*D, I], T>, <[O, I], T>, <[O], T> -> tensor<[*D, O], T>``."""
+    """``x @ weight.T + bias``: ``tensor<[*D, I], T>, <[O, I], T>, <[O], T> -> tensor<[*D, O], T>``."""  # noqa: E501
     product = rows_times(x, weight)
     if bias is not None:
         product += bias

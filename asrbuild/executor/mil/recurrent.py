@@ -220,7 +220,7 @@ def rnn(
     output_sequence: bool = False,
     activation: str = "tanh",
 ) -> list[np.ndarray]:
-    """``x <s, b, I>, initial_h <b, H> -> <s or 1, b, H>, <b, H>``; weights ``<H, I>``, ``<H, H>``."""
+    """``x <s, b, I>, initial_h <b, H> -> <s or 1, b, H>, <b, H>``; weights ``<H, I>``, ``<H, H>``."""  # noqa: E501
     dtype = x.dtype
     ready = input_products(np.asarray(x, np.float32), weight_ih, bias)
     h = np.asarray(initial_h, np.float32)

@@ -60,7 +60,7 @@ def one_hot(
 
 @mil_op("non_zero")
 def non_zero(x: np.ndarray) -> np.ndarray:
-    """Indices of what is not zero, in row-major order: ``tensor<*, T> -> tensor<[n, rank], i32>``."""
+    """Indices of what is not zero, in row-major order: ``tensor<*, T> -> tensor<[n, rank], i32>``."""  # noqa: E501
     return np.argwhere(x).astype(np.int32)
 
 
