@@ -299,9 +299,6 @@ def sweep(cache_root: Path) -> int:
                 for leftover in (cache_root / BUILDING).glob(f"{entry}.*"):
                     _discard(leftover)
                     removed += 1
-                # What filelock leaves when it is killed while taking a dead owner's lease.
-                for leftover in (cache_root / LOCKS).glob(f"{entry}.lease.*"):
-                    leftover.unlink(missing_ok=True)
     return removed
 
 

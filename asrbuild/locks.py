@@ -29,8 +29,10 @@ LEASE_SECONDS = 60.0
 # Leftovers of another machine that nobody asks for again are swept after this long in silence.
 ABANDONED_SECONDS = 3600.0
 _POLL_SECONDS = 0.05
-# Time for a lease to find its owner dead and be taken, on a busy machine too.
-_GRACE_SECONDS = 1.0
+# A wait shorter than this is not worth a message.
+_TELL_SECONDS = 0.3
+# Time for a dead owner's lease to be taken, on a busy machine too.
+_TAKE_SECONDS = 1.0
 _NO_FLOCK = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
@@ -77,7 +79,7 @@ def _take(path: Path, stack: ExitStack, waiting: Callable[[str], None] | None) -
     local = FileLock(path)
     lease = SoftFileLease(lease_path, lease_duration=LEASE_SECONDS)
     try:
-        _acquire(local, lease_path, waiting, 0.0 if waiting is None else _GRACE_SECONDS)
+        _acquire(local, lease_path, waiting, at_once=0.0)
         stack.callback(_release_local, local, path)
     except OSError as error:
         # A shared folder without kernel locks: the lease alone keeps order there.
@@ -98,12 +100,14 @@ def _acquire(
     lock: FileLock | SoftFileLease,
     lease_path: Path,
     waiting: Callable[[str], None] | None,
-    grace: float = _GRACE_SECONDS,
+    at_once: float = _TAKE_SECONDS,
 ) -> None:
     from filelock import Timeout
 
+    """Waits for as long as it takes, or, with nobody to tell, for ``at_once`` seconds."""
     try:
-        lock.acquire(timeout=grace, poll_interval=_POLL_SECONDS)
+        first = at_once if waiting is None else _TELL_SECONDS
+        lock.acquire(timeout=first, poll_interval=_POLL_SECONDS)
     except Timeout:
         if waiting is None:
             raise
@@ -123,6 +127,9 @@ def _release_lease(lease: SoftFileLease, lease_path: Path) -> None:
     with suppress(OSError):
         for note in (".seen", ".clock"):
             lease_path.with_suffix(note).unlink(missing_ok=True)
+        # What filelock leaves when it is killed while taking a dead owner's lease.
+        for leftover in lease_path.parent.glob(f"{lease_path.name}.*"):
+            leftover.unlink(missing_ok=True)
         lease.release()
 
 

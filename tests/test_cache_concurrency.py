@@ -119,8 +119,9 @@ def whole_entries(root: Path, tag: str) -> set[str]:
 
 def test_fifty_kills_at_random_moments(tmp_path: Path) -> None:
     """After each kill all that is visible is whole; finished work is never done again."""
-    # A fork is a process in a millisecond, and not to be had everywhere.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    # Forks of a server without threads: each a process in a few milliseconds.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["cache_worker"])
     moments = random.Random(20260)
 
     def start(tag: str) -> multiprocessing.process.BaseProcess:
@@ -139,8 +140,7 @@ def test_fifty_kills_at_random_moments(tmp_path: Path) -> None:
             process = start(tag)
             # After a random piece of the work that is left, and a little more.
             pieces = len(log(tmp_path)) + moments.randint(0, 2 * (len(STAGES) - len(finished)))
-            while process.is_alive() and len(log(tmp_path)) < pieces:
-                time.sleep(0.001)
+            wait_for(lambda: not process.is_alive() or len(log(tmp_path)) >= pieces)  # noqa: B023
             process.join(moments.uniform(0, patience))
             patience *= 1.2
             process.kill()
