@@ -128,7 +128,11 @@ def _published(cache: Path, artifacts: Path, key: StageKey) -> Receipt | None:
     text = (entry_path(cache, key) / RECEIPT).read_text(encoding="utf-8")
     receipt = Receipt(**json.loads(text))
     there = artifacts / receipt.name / receipt.version
-    return receipt if store.is_published(there) else None
+    if not store.is_published(there, cache):
+        return None
+    # A kill between the rename and the pointer is mended here; a right pointer is not written.
+    store.point_latest(artifacts, receipt.name, receipt.version)
+    return receipt
 
 
 @dataclass(frozen=True)

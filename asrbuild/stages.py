@@ -56,7 +56,7 @@ class Chain:
     prove: StageKey
     artifact: StageKey
 
-    def keys(self) -> list[StageKey]:
+    def ordered(self) -> list[StageKey]:
         """In the order in which they run."""
         every = (self.export, self.cases, self.reference, self.convert, self.prove, self.artifact)
         return [key for key in every if key is not None]

@@ -36,7 +36,7 @@ def plan(
     recipe, source, cache = _compose(overrides, config_dir)
     rows = [
         (key.stage, DOING[key.stage], is_cached(cache, key), fingerprint(key)[:12])
-        for key in chain(recipe, source)
+        for key in chain(recipe, source).ordered()
     ]
     if as_json:
         fields = ("stage", "doing", "cached", "fingerprint")
@@ -62,7 +62,7 @@ def why(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
     from asrbuild.why import why as explain
 
     recipe, source, cache = _compose(overrides, config_dir)
-    for key in chain(recipe, source):
+    for key in chain(recipe, source).ordered():
         typer.echo(str(explain(cache, key)))
 
 

@@ -51,7 +51,7 @@ def print_table(jobs: Sequence[Job], seconds: float) -> None:
     table.add_column("#", justify="right")
     table.add_column("status")
     table.add_column("overrides", overflow="fold")
-    table.add_column("artifact", overflow="fold")
+    table.add_column("artifact", no_wrap=True)
     table.add_column("MB", justify="right")
     for heading in FIGURES.values():
         table.add_column(heading, justify="right")

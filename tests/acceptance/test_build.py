@@ -128,8 +128,9 @@ def test_a_deleted_artifact_comes_back_from_the_cache_with_the_same_version(
     assert (tmp_path / "elsewhere" / "demo-static-mlprogram" / version).is_dir()
 
 
-def test_a_failed_job_is_a_row_and_the_others_go_on(workshop: Workshop) -> None:
-    done = run_asrbuild("-m", "model=static,dynamic", "coreml.range_upper=8", cwd=workshop.folder)
+def test_a_failed_job_is_a_row_and_the_others_go_on(workshop: Workshop, tmp_path: Path) -> None:
+    cache = f"paths.cache={workshop.folder}/.asrbuild/cache"
+    done = run_asrbuild("-m", "model=static,dynamic", "coreml.range_upper=8", cache, cwd=tmp_path)
     assert done.code == 1
     assert "Traceback" not in done.err + done.out
     rows = [line for line in done.out.splitlines() if "model=" in line or "demo-" in line]
