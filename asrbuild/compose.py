@@ -98,7 +98,9 @@ def run_hydra(task: Callable[[Any], Any], argv: list[str]) -> None:
     asked_for_traceback = debugging()
     # With this set Hydra raises what went wrong instead of printing it and leaving.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = ["asrbuild", *argv]
+    # Hydra wants its overrides in one piece; people put -m where they think of it.
+    sweep = [argument for argument in argv if argument in ("-m", "--multirun")]
+    sys.argv = ["asrbuild", *sweep, *(argument for argument in argv if argument not in sweep)]
     try:
         hydra.main(config_path=str(conf_dir()), config_name=CONFIG_NAME, version_base="1.3")(
             guarded
