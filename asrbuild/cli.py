@@ -32,6 +32,8 @@ app = typer.Typer(
 inspect_app = typer.Typer(no_args_is_help=True, help="Look inside a graph, a package or a scorer.")
 cache_app = typer.Typer(no_args_is_help=True, help="The stage cache: list, explain, clear.")
 scorer_app = typer.Typer(no_args_is_help=True, help="Language model scorers.")
+key_app = typer.Typer(no_args_is_help=True, help="Keys that sign bundles, and keys to trust.")
+channel_app = typer.Typer(no_args_is_help=True, help="A remote's signed pointers: stable, ...")
 decoder_app = typer.Typer(no_args_is_help=True, help="The genuine ds-ctcdecoder.")
 
 
@@ -86,17 +88,20 @@ def _register() -> None:
     """Attaches the commands; their modules import nothing heavy at the top."""
     from asrbuild.commands import (
         cache,
+        channel,
         decoder,
         doctor,
         evaluate,
         inspect_graph,
         inspect_model,
+        key,
         ls,
         plan,
         report,
         run,
         schema,
         scorer,
+        ship,
         show,
         transcribe,
         verify,
@@ -114,6 +119,18 @@ def _register() -> None:
     scorer_app.command("build")(scorer.build)
     inspect_app.command("scorer")(scorer.inspect_scorer)
     app.add_typer(scorer_app, name="scorer")
+    app.command("ship")(ship.ship)
+    app.command("bundle")(ship.bundle)
+    app.command("pull")(ship.pull)
+    channel_app.command("set")(channel.set_)
+    channel_app.command("history")(channel.history)
+    channel_app.command("rollback")(channel.rollback)
+    key_app.command("new")(key.new)
+    key_app.command("ls")(key.ls)
+    key_app.command("trust")(key.trust)
+    key_app.command("distrust")(key.distrust)
+    app.add_typer(channel_app, name="channel")
+    app.add_typer(key_app, name="key")
     app.command("doctor")(doctor.doctor)
     inspect_app.command("graph")(inspect_graph.inspect_graph)
     inspect_app.command("model")(inspect_model.inspect_model)
@@ -129,7 +146,7 @@ def _register() -> None:
 
 COMMANDS = (
     "build", "plan", "transcribe", "verify", "run", "ls", "show", "schema", "doctor", "inspect",
-    "cache", "decoder", "evaluate", "report", "scorer",
+    "cache", "decoder", "evaluate", "report", "scorer", "ship", "bundle", "pull", "channel", "key",
 )  # fmt: skip
 
 

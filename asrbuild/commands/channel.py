@@ -1,0 +1,119 @@
+"""``asrbuild channel``: the signed pointers of a remote."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asrbuild.commands.ship import JsonOption, KeyOption, RemoteHelp
+
+if TYPE_CHECKING:
+    from asrbuild.ship.channels import Record
+
+NameArgument = Annotated[str, typer.Argument(help="The artifact's name.")]
+ChannelArgument = Annotated[str, typer.Argument(help="The channel: stable, beta, ...")]
+AtOption = Annotated[str, typer.Option("--remote", "--at", help=RemoteHelp)]
+
+
+def set_(
+    name: NameArgument,
+    channel: ChannelArgument,
+    version: Annotated[str, typer.Argument(help="A version on the remote, or its start.")],
+    remote: AtOption,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Point a channel at a version that is on the remote.
+
+    Example: asrbuild channel set demo stable 1.0.0 --remote s3://models/asr
+    """
+    from asrbuild.ship.keys import config_root, find_signer, trusted_keys
+    from asrbuild.ship.remote import open_remote
+    from asrbuild.ship.transfer import set_channel
+
+    config = config_root()
+    signer = find_signer(key, config)
+    record = set_channel(
+        open_remote(remote), name, channel, version, signer=signer, trust=trusted_keys(config)
+    )
+    _tell(record, as_json)
+
+
+def rollback(
+    name: NameArgument,
+    channel: ChannelArgument,
+    remote: AtOption,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Point a channel at the version it had before, by a new signed record.
+
+    Example: asrbuild channel rollback demo stable --remote s3://models/asr
+    """
+    from asrbuild.ship import channels
+    from asrbuild.ship.keys import config_root, find_signer, trusted_keys
+    from asrbuild.ship.names import check_channel, check_name
+    from asrbuild.ship.remote import open_remote
+
+    check_name(name)
+    check_channel(channel)
+    config = config_root()
+    signer = find_signer(key, config)
+    place = open_remote(remote)
+    record = channels.rollback(place, name, channel, signer=signer, trust=trusted_keys(config))
+    place.refresh()
+    _tell(record, as_json)
+
+
+def history(
+    name: NameArgument,
+    channel: ChannelArgument,
+    remote: AtOption,
+    as_json: JsonOption = False,
+) -> None:
+    """List what a channel pointed at, newest first; every record's signature is checked.
+
+    Example: asrbuild channel history demo stable --remote s3://models/asr
+    """
+    from dataclasses import asdict
+
+    from asrbuild.ship import channels
+    from asrbuild.ship.keys import config_root, trusted_keys
+    from asrbuild.ship.names import check_channel, check_name
+    from asrbuild.ship.remote import open_remote
+
+    check_name(name)
+    check_channel(channel)
+    trust = trusted_keys(config_root())
+    records = channels.history(open_remote(remote), name, channel, trust)[::-1]
+    if as_json:
+        typer.echo(json.dumps([asdict(record) for record in records], indent=2))
+        return
+    if not records:
+        typer.echo(f"{name}@{channel} was never set; `asrbuild channel set` does")
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("record", "version", "why", "when", "signed by")
+    for record in records:
+        table.add_row(
+            str(record.counter), record.version, record.why, escape(record.time),
+            escape(record.signer),
+        )  # fmt: skip
+    Console().print(table)
+
+
+def _tell(record: Record, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    if as_json:
+        typer.echo(json.dumps(asdict(record), indent=2))
+        return
+    typer.echo(
+        f"{record.name}@{record.channel} points at {record.version} "
+        f"(record {record.counter}, {record.why}, signed by {record.signer})"
+    )

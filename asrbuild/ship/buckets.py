@@ -1,0 +1,135 @@
+"""A remote in an object store, through fsspec: S3-compatible servers, Google Cloud, Azure.
+
+An object store shows an object when its last byte has arrived. Creating asks the server to refuse
+what exists (``If-None-Match: *``); where a server does not know that, looking first has to do.
+Endpoints and credentials are the store's own: ``AWS_ENDPOINT_URL``, ``AWS_PROFILE``, ...
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from asrbuild.errors import AsrbuildError
+from asrbuild.ship.refusal import Refusal, Refused
+from asrbuild.ship.remote import Sink
+
+_EXTRAS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
+_BLOCK = 4 << 20
+#: What servers say when an object is there already: S3, and those that speak HTTP more plainly.
+_TAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "412", "already exists")
+
+
+class Bucket:
+    """Objects below ``scheme://bucket/prefix``."""
+
+    def __init__(self, address: str) -> None:
+        scheme = urlsplit(address).scheme.lower()
+        self.address = address.rstrip("/")
+        self._root = self.address.partition("://")[2]
+        if not self._root.strip("/"):
+            raise AsrbuildError("the address names no bucket", file=address)
+        try:
+            import fsspec
+
+            self._files: Any = fsspec.filesystem(
+                scheme, use_listings_cache=False, skip_instance_cache=True, **_options(scheme)
+            )
+        except ImportError:
+            package = _EXTRAS[scheme]
+            how = "`pip install 'asrbuild[s3]'`" if scheme == "s3" else f"`pip install {package}`"
+            raise AsrbuildError(
+                f"{scheme}:// needs the package {package}, which is not installed", fix=how
+            ) from None
+
+    def size(self, path: str) -> int | None:
+        with self._errors("reading"):
+            try:
+                return int(self._files.info(self._at(path), refresh=True)["size"])
+            except FileNotFoundError:
+                return None
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        size = self.size(path)
+        if size is None:
+            return None
+        if size > limit:
+            raise Refused(Refusal.TOO_LARGE, f"more than {limit} bytes", file=self._at(path))
+        with self._errors("reading"):
+            try:
+                return bytes(self._files.cat_file(self._at(path), start=0, end=limit + 1))[:limit]
+            except FileNotFoundError:
+                return None
+
+    def fetch(self, path: str, size: int, sink: Sink) -> None:
+        with self._errors("reading"):
+            for start in range(0, size, _BLOCK):
+                end = min(size, start + _BLOCK)
+                try:
+                    block = self._files.cat_file(self._at(path), start=start, end=end)
+                except FileNotFoundError:
+                    return
+                sink(block[: end - start])
+
+    def create(self, path: str, content: bytes | Path) -> bool:
+        if self.size(path) is not None:
+            return False
+        with self._errors("writing"):
+            try:
+                if isinstance(content, Path):
+                    self._files.put_file(str(content), self._at(path), mode="create")
+                else:
+                    self._files.pipe_file(self._at(path), content, mode="create")
+            except OSError as error:
+                if isinstance(error, FileExistsError) or any(t in repr(error) for t in _TAKEN):
+                    return False
+                raise
+        return True
+
+    def replace(self, path: str, content: bytes) -> None:
+        with self._errors("writing"):
+            self._files.pipe_file(self._at(path), content)
+
+    def remove(self, path: str) -> None:
+        with self._errors("removing"):
+            self._files.rm_file(self._at(path))
+
+    def list(self, folder: str) -> list[str] | None:
+        with self._errors("listing"):
+            try:
+                found = self._files.ls(self._at(folder), detail=False, refresh=True)
+            except FileNotFoundError:
+                return []
+        return sorted({path.rstrip("/").rpartition("/")[2] for path in found})
+
+    def _at(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        """A store's refusals come as errors of many libraries; each becomes one sentence."""
+        try:
+            yield
+        except AsrbuildError:
+            raise
+        except Exception as error:
+            text = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise AsrbuildError(
+                f"the store refused while {doing}: {text}",
+                file=self.address,
+                fix="check the bucket, its address (AWS_ENDPOINT_URL) and your credentials",
+            ) from error
+
+
+def _options(scheme: str) -> dict[str, Any]:
+    if scheme != "s3":
+        return {}
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return {
+        "config_kwargs": {"connect_timeout": 20, "read_timeout": 60},
+        **({"endpoint_url": endpoint} if endpoint else {}),
+    }

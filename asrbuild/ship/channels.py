@@ -1,0 +1,316 @@
+"""Channels: signed pointers with a counter, so that an old one cannot pass for the newest.
+
+A record says "the n-th value of this channel of this artifact is this version, whose header has
+this digest", and is signed. Records are only ever added, so a channel's history is its records.
+Whoever pulls remembers the highest counter that a remote's channel has shown, and refuses a lower
+one: moving an old record back into place, or deleting the newer ones, is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from asrbuild import locks
+from asrbuild.digest import canonical_json
+from asrbuild.disk import disk_errors, write_atomically
+from asrbuild.errors import AsrbuildError
+from asrbuild.ship.header import strict_json
+from asrbuild.ship.keys import Signer, Trust, check_signatures, open_envelope, sign
+from asrbuild.ship.names import check_channel, check_name, check_version
+from asrbuild.ship.refusal import Refusal, Refused, shown
+from asrbuild.ship.remote import MAX_RECORD, Remote
+
+PAYLOAD_TYPE = "application/vnd.asrbuild.channel+json"
+FORMAT = "asrbuild-channel/1"
+#: More records than a channel moved every hour for ten years makes.
+_MAX_COUNTER = 100_000
+_SEEN = "seen.json"
+_HEX = re.compile(r"[0-9a-f]{64}")
+_KEYS = {"channel", "counter", "format", "header", "name", "previous", "time", "version", "why"}
+
+
+@dataclass(frozen=True)
+class Record:
+    """The ``counter``-th value of a channel.
+
+    ``header``: digest of the bundle header it means; ``previous``: digest of the record before,
+    None for the first; ``why``: set or rollback; ``signer``: the trusted key's label.
+    """
+
+    name: str
+    channel: str
+    counter: int
+    version: str
+    header: str
+    previous: str | None
+    time: str
+    why: str
+    signer: str
+    digest: str
+
+
+def parse_record(raw: bytes, name: str, channel: str, counter: int, trust: Trust) -> Record:
+    """A record that a trusted key signed for exactly this place.
+
+    Raises:
+        Refused: RECORD_MALFORMED, IDENTITY_MISMATCH, or what is wrong with its signature.
+    """
+    envelope = strict_json(raw, MAX_RECORD, Refusal.RECORD_MALFORMED)
+    payload, signatures = open_envelope(envelope, PAYLOAD_TYPE, Refusal.RECORD_MALFORMED)
+    key = check_signatures(PAYLOAD_TYPE, payload, signatures, trust)
+    fields = strict_json(payload, MAX_RECORD, Refusal.RECORD_MALFORMED)
+    if (
+        not isinstance(fields, dict)
+        or set(fields) != _KEYS
+        or fields["format"] != FORMAT
+        or type(fields["counter"]) is not int
+        or not _is_digest(fields["header"])
+        or not (fields["previous"] is None or _is_digest(fields["previous"]))
+        or not isinstance(fields["time"], str)
+        or fields["why"] not in ("set", "rollback")
+    ):
+        raise Refused(Refusal.RECORD_MALFORMED, "it is no record of a channel")
+    place = (fields["name"], fields["channel"], fields["counter"])
+    if place != (name, channel, counter):
+        raise Refused(
+            Refusal.IDENTITY_MISMATCH,
+            f"record {counter} of {name}@{channel} was signed as {shown(place)}",
+        )
+    del fields["format"]
+    version = check_version(fields.pop("version"))
+    return Record(
+        **fields, version=version, signer=key.label, digest=hashlib.sha256(raw).hexdigest()
+    )
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and _HEX.fullmatch(value) is not None
+
+
+def newest(remote: Remote, name: str, channel: str, trust: Trust) -> Record | None:
+    """The channel's last record, None when it has none; nothing is compared with what was seen."""
+    check_name(name)
+    check_channel(channel)
+    counter, raw = 0, None
+    hint = remote.hint(name, channel)
+    if hint and (raw := remote.record(name, channel, hint)) is not None:
+        counter = hint
+    while (
+        counter < _MAX_COUNTER and (more := remote.record(name, channel, counter + 1)) is not None
+    ):
+        counter, raw = counter + 1, more
+    return None if raw is None else parse_record(raw, name, channel, counter, trust)
+
+
+def current(remote: Remote, name: str, channel: str, trust: Trust, config: Path) -> Record:
+    """What a channel says now, not older than what it was seen to say; it is remembered.
+
+    Raises:
+        Refused: REPLAYED, FORKED, or what is wrong with its record.
+        AsrbuildError: there is no such channel.
+    """
+    record = newest(remote, name, channel, trust)
+    with _seen_lock(config):
+        return _compare_with_seen(remote, name, channel, record, config)
+
+
+def _compare_with_seen(
+    remote: Remote, name: str, channel: str, record: Record | None, config: Path
+) -> Record:
+    seen = _read_seen(config)
+    place = f"{remote.address}#{name}@{channel}"
+    counter, digest = _seen_of(seen.get(place))
+    if record is None:
+        if counter:
+            raise Refused(
+                Refusal.REPLAYED,
+                f"{name}@{channel} has no record, its record {counter} was seen before",
+                file=remote.address,
+            )
+        raise AsrbuildError(
+            f"there is no channel {name}@{channel}",
+            file=remote.address,
+            fix=_known(remote.channels(name), "channels")
+            or f"point it at a version with `asrbuild channel set {name} {channel} VERSION`",
+        )
+    if record.counter < counter:
+        raise Refused(
+            Refusal.REPLAYED,
+            f"{name}@{channel} shows record {record.counter}, its record {counter} was seen before",
+            file=remote.address,
+            fix="somebody put an old state back; ask who keeps the remote",
+        )
+    if record.counter == counter and record.digest != digest:
+        raise Refused(
+            Refusal.FORKED,
+            f"record {counter} of {name}@{channel} was another one when it was seen before",
+            file=remote.address,
+            fix="two different records were signed for one place; ask who keeps the key",
+        )
+    if record.counter > counter:
+        seen[place] = {
+            "counter": record.counter, "digest": record.digest,
+            "name": name, "version": record.version,
+        }  # fmt: skip
+        _write_seen(config, seen)
+    return record
+
+
+@contextmanager
+def _seen_lock(config: Path) -> Iterator[None]:
+    """One process at a time compares and remembers, or one would forget what another saw."""
+    doing = "remembering a channel"
+    with disk_errors(doing, config):
+        config.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with locks.hold(config / "seen.lock", waiting=lambda _: None, doing=doing):
+        yield
+
+
+def _known(names: list[str], what: str) -> str | None:
+    return f"its {what} are {', '.join(names)}" if names else None
+
+
+def _seen_of(entry: Any) -> tuple[int, str]:
+    if isinstance(entry, dict) and type(entry.get("counter")) is int:
+        return entry["counter"], str(entry.get("digest"))
+    return 0, ""
+
+
+def _read_seen(config: Path) -> dict[str, Any]:
+    path = config / _SEEN
+    try:
+        seen = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        # To go on would forget what protects against old states.
+        raise AsrbuildError(
+            f"what channels were seen to say cannot be read: {error}",
+            file=path,
+            fix="repair or remove it; removing it forgets which states are old",
+        ) from None
+    return seen if isinstance(seen, dict) else {}
+
+
+def _write_seen(config: Path, seen: dict[str, Any]) -> None:
+    with disk_errors("remembering a channel", config):
+        text = json.dumps(seen, indent=2, sort_keys=True) + "\n"
+        write_atomically(config / _SEEN, text)
+
+
+def seen_versions(config: Path) -> set[tuple[str, str]]:
+    """Name and version of everything that a channel pointed at when it was last pulled."""
+    return {
+        (entry["name"], entry["version"])
+        for entry in _read_seen(config).values()
+        if isinstance(entry, dict) and {"name", "version"} <= set(entry)
+    }
+
+
+def history(remote: Remote, name: str, channel: str, trust: Trust) -> list[Record]:
+    """Every record, oldest first, each signed and linked to the one before.
+
+    Raises:
+        Refused: FORKED where a link is broken, or what is wrong with a record.
+    """
+    last = newest(remote, name, channel, trust)
+    records: list[Record] = []
+    for counter in range(1, last.counter + 1 if last else 1):
+        raw = remote.record(name, channel, counter)
+        if raw is None:
+            raise Refused(
+                Refusal.FORKED, f"record {counter} of {name}@{channel} is missing",
+                file=remote.address,
+            )  # fmt: skip
+        record = parse_record(raw, name, channel, counter, trust)
+        if record.previous != (records[-1].digest if records else None):
+            raise Refused(
+                Refusal.FORKED,
+                f"record {counter} of {name}@{channel} does not follow the one before it",
+                file=remote.address,
+            )
+        records.append(record)
+    return records
+
+
+def point(
+    remote: Remote,
+    name: str,
+    channel: str,
+    version: str,
+    header: str,
+    *,
+    signer: Signer,
+    trust: Trust,
+    why: str = "set",
+) -> Record:
+    """Moves a channel to a version; one that is there already is let be.
+
+    Raises:
+        AsrbuildError: somebody else moved the channel at the same time.
+    """
+    before = newest(remote, name, channel, trust)
+    if before is not None and (before.version, before.header) == (version, header):
+        return before
+    counter = before.counter + 1 if before else 1
+    fields = {
+        "channel": channel,
+        "counter": counter,
+        "format": FORMAT,
+        "header": header,
+        "name": name,
+        "previous": before.digest if before else None,
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "version": version,
+        "why": why,
+    }
+    envelope = sign(PAYLOAD_TYPE, canonical_json(fields).encode(), signer)
+    raw = canonical_json(envelope).encode()
+    if not remote.add_record(name, channel, counter, raw):
+        raise AsrbuildError(
+            f"somebody else moved {name}@{channel} at the same time",
+            file=remote.address,
+            fix="look at `asrbuild channel history`, and set it again if need be",
+        )
+    return parse_record(raw, name, channel, counter, {**trust, **_own(signer)})
+
+
+def _own(signer: Signer) -> Trust:
+    from asrbuild.ship.keys import Trusted
+
+    return {signer.keyid: Trusted(signer.keyid, signer.name, signer.private.public_key())}
+
+
+def rollback(remote: Remote, name: str, channel: str, *, signer: Signer, trust: Trust) -> Record:
+    """Moves a channel to the version it had before the present one, by a new record.
+
+    Raises:
+        AsrbuildError: it never had another version.
+    """
+    records = history(remote, name, channel, trust)
+    # Undo what rollbacks undid: walking back from a rollback goes on from where it went to.
+    stack: list[Record] = []
+    for record in records:
+        if record.why == "rollback" and len(stack) > 1:
+            stack.pop()
+        else:
+            stack.append(record)
+    if len(stack) < 2:
+        raise AsrbuildError(
+            f"{name}@{channel} has no earlier version to go back to",
+            file=remote.address,
+            fix=f"set one with `asrbuild channel set {name} {channel} VERSION`",
+        )
+    target = stack[-2]
+    return point(
+        remote, name, channel, target.version, target.header,
+        signer=signer, trust=trust, why="rollback",
+    )  # fmt: skip

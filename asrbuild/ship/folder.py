@@ -1,0 +1,107 @@
+"""A remote in a folder, local or shared: every object is a file that appears whole.
+
+fsspec's own local file system writes in place, so that a reader could see half a file and a killed
+writer would leave one; hence these few lines.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+from pathlib import Path
+
+from asrbuild.disk import disk_errors, sync_path
+from asrbuild.errors import AsrbuildError
+from asrbuild.ship.bundle import BLOCK, incoming, place_file
+from asrbuild.ship.refusal import Refusal, Refused
+from asrbuild.ship.remote import Sink
+
+#: What a killed writer left is removed by the next one, once nobody can still be writing it.
+_ABANDONED_SECONDS = 24 * 3600
+
+
+class Folder:
+    """Objects as files below ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.address = str(root)
+
+    def size(self, path: str) -> int | None:
+        try:
+            return (self.root / path).stat().st_size
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                return None
+            raise _problem(error, self.root / path) from error
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        if self.size(path) is None:
+            return None
+        with disk_errors("reading a remote", self.root), open(self.root / path, "rb") as stream:
+            content = stream.read(limit + 1)
+        if len(content) > limit:
+            raise Refused(Refusal.TOO_LARGE, f"more than {limit} bytes", file=self.root / path)
+        return content
+
+    def fetch(self, path: str, size: int, sink: Sink) -> None:
+        with disk_errors("reading a remote", self.root), open(self.root / path, "rb") as stream:
+            left = size
+            while left and (block := stream.read(min(BLOCK, left))):
+                sink(block)
+                left -= len(block)
+
+    def create(self, path: str, content: bytes | Path) -> bool:
+        target = self.root / path
+        if target.exists():
+            return False
+        with disk_errors("writing to a remote", self.root):
+            self._make_folder(target.parent)
+            with incoming(target.parent) as temporary:
+                self._write(temporary, content)
+                return place_file(temporary, target)
+
+    def replace(self, path: str, content: bytes) -> None:
+        target = self.root / path
+        with disk_errors("writing to a remote", self.root):
+            self._make_folder(target.parent)
+            with incoming(target.parent) as temporary:
+                self._write(temporary, content)
+                os.replace(temporary, target)
+                sync_path(target.parent)
+
+    def remove(self, path: str) -> None:
+        with disk_errors("removing from a remote", self.root):
+            (self.root / path).unlink(missing_ok=True)
+
+    def list(self, folder: str) -> list[str] | None:
+        try:
+            names = os.listdir(self.root / folder)
+        except (FileNotFoundError, NotADirectoryError):
+            if not self.root.is_dir():
+                raise AsrbuildError("there is no such remote", file=self.root) from None
+            return []
+        return sorted(name for name in names if not name.startswith("."))
+
+    def _make_folder(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        now = time.time()
+        for left in folder.glob(".incoming-*"):
+            if now - left.lstat().st_mtime > _ABANDONED_SECONDS:
+                left.unlink(missing_ok=True)
+
+    def _write(self, target: Path, content: bytes | Path) -> None:
+        with open(target, "xb") as stream:
+            if isinstance(content, Path):
+                with open(content, "rb") as source:
+                    shutil.copyfileobj(source, stream, BLOCK)
+            else:
+                stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+def _problem(error: OSError, path: Path) -> AsrbuildError:
+    return AsrbuildError(f"the remote cannot be read: {error.strerror}", file=path)

@@ -1,0 +1,293 @@
+"""A bundle's header: which files an artifact has, who says so, and from what it was made.
+
+The header is canonical JSON, so one content has one spelling: what parses but is not spelled as
+:func:`asrbuild.digest.canonical_json` spells it is refused, and with it duplicate keys, stray
+spaces and other numbers than plain ones.
+
+    {"envelope": DSSE, "files": [{"bytes", "path", "sha256"}, ...], "format": FORMAT,
+     "name": ..., "version": ...}
+
+The envelope holds an in-toto Statement v1 with a SLSA provenance v1 predicate. Its subjects are
+exactly the files, and its external parameters name the artifact, so the signature covers all that
+the header says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asrbuild.digest import canonical_json, tree_digests
+from asrbuild.disk import disk_errors
+from asrbuild.errors import AsrbuildError
+from asrbuild.ship.keys import Signer, Trust, Trusted, check_signatures, open_envelope, sign
+from asrbuild.ship.names import check_name, check_paths, check_version
+from asrbuild.ship.refusal import Refusal, Refused, shown
+
+if TYPE_CHECKING:
+    from asrbuild.manifest import Manifest
+
+FORMAT = "asrbuild-bundle/1"
+MAX_HEADER = 1 << 20
+MAX_FILES = 1024
+MAX_MANIFEST = 8 << 20
+MAX_TOTAL = 1 << 36
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "urn:asrbuild:build:1"
+MANIFEST = "manifest.json"
+SUMS = "SHA256SUMS"
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of the artifact."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Header:
+    """A header whose shape is checked; ``raw`` is its one spelling.
+
+    ``statement`` is what its signers say; nobody has checked who they are yet.
+    """
+
+    name: str
+    version: str
+    files: tuple[File, ...]
+    statement: Mapping[str, Any]
+    payload: bytes
+    signatures: list[Any]
+    raw: bytes
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the header: it commits to every byte of the artifact."""
+        return hashlib.sha256(self.raw).hexdigest()
+
+    @property
+    def total(self) -> int:
+        """Bytes of all files."""
+        return sum(file.bytes for file in self.files)
+
+    def file(self, path: str) -> File:
+        """The entry of one file.
+
+        Raises:
+            Refused: FILE_MISSING.
+        """
+        for file in self.files:
+            if file.path == path:
+                return file
+        raise Refused(Refusal.FILE_MISSING, f"it has no {path}")
+
+
+def make_header(artifact: Path, manifest: Manifest, signer: Signer) -> Header:
+    """Reads, lists and signs an artifact; the same bytes and key give the same header.
+
+    Raises:
+        AsrbuildError: the artifact has no files to ship, or one whose name cannot be shipped.
+    """
+    with disk_errors("reading an artifact", artifact):
+        files = [
+            {"path": path, "bytes": (artifact / path).stat().st_size, "sha256": digest}
+            for path, digest in sorted(tree_digests(artifact).items())
+        ]
+    payload = canonical_json(_statement(manifest, files)).encode()
+    header = {
+        "envelope": sign(PAYLOAD_TYPE, payload, signer),
+        "files": files,
+        "format": FORMAT,
+        "name": manifest.name,
+        "version": manifest.version,
+    }
+    # Read back as a stranger's: what cannot be pulled is not shipped.
+    return parse_header(canonical_json(header).encode())
+
+
+def _statement(manifest: Manifest, files: list[dict[str, Any]]) -> dict[str, Any]:
+    origin = manifest.provenance
+    return {
+        "_type": STATEMENT_TYPE,
+        "subject": [
+            {"name": file["path"], "digest": {"sha256": file["sha256"]}} for file in files
+        ],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": {
+                    "name": manifest.name,
+                    "version": manifest.version,
+                    "recipe": origin.recipe,
+                    "overrides": origin.overrides,
+                },
+                "internalParameters": {"platform": origin.platform},
+                "resolvedDependencies": [
+                    {
+                        "name": source.name,
+                        "digest": {"sha256": source.sha256},
+                        "annotations": {"role": source.role},
+                    }
+                    for source in origin.sources
+                ]
+                + (
+                    [{"name": "repository", "digest": {"gitCommit": origin.git.commit},
+                      "annotations": {"dirty": origin.git.dirty}}]
+                    if origin.git is not None else []
+                ),
+            },
+            "runDetails": {
+                "builder": {"id": "urn:asrbuild:builder:local", "version": origin.tools},
+                "metadata": {
+                    "invocationId": manifest.artifact_id,
+                    "finishedOn": origin.created,
+                },
+            },
+        },
+    }  # fmt: skip
+
+
+def strict_json(raw: bytes, limit: int, malformed: Refusal) -> Any:
+    """Foreign JSON in its one canonical spelling, or nothing.
+
+    Raises:
+        Refused: it is too large, is no JSON, nests too deep, or is spelled in another way.
+    """
+    if len(raw) > limit:
+        raise Refused(Refusal.HEADER_TOO_LARGE, f"{len(raw)} bytes, at most {limit} are read")
+    try:
+        value = json.loads(raw.decode("ascii"))
+        canonical = canonical_json(value).encode()
+    except (ValueError, RecursionError, AsrbuildError):
+        raise Refused(malformed, "it is not JSON that this program reads") from None
+    if canonical != raw:
+        raise Refused(malformed, "the JSON is not in its canonical spelling")
+    return value
+
+
+def parse_header(raw: bytes) -> Header:
+    """Checks a header's shape, limits, names and paths, and that its statement says the same.
+
+    Signatures are not checked: :func:`check_header` does that, before anything is unpacked.
+
+    Raises:
+        Refused: one of the reasons of docs/bundle-format.md.
+    """
+    value = strict_json(raw, MAX_HEADER, Refusal.HEADER_MALFORMED)
+    if not isinstance(value, dict) or not isinstance(value.get("format"), str):
+        raise Refused(Refusal.HEADER_MALFORMED, "it does not name its format")
+    if value["format"] != FORMAT:
+        raise Refused(
+            Refusal.UNKNOWN_FORMAT,
+            f"its format is {shown(value['format'])}, this asrbuild reads {FORMAT}",
+        )
+    if set(value) != {"envelope", "files", "format", "name", "version"}:
+        raise Refused(Refusal.HEADER_MALFORMED, "its keys are not those of the format")
+    name, version = check_name(value["name"]), check_version(value["version"])
+    files = _parse_files(value["files"])
+    payload, signatures = open_envelope(value["envelope"], PAYLOAD_TYPE, Refusal.HEADER_MALFORMED)
+    statement = strict_json(payload, MAX_HEADER, Refusal.HEADER_MALFORMED)
+    header = Header(name, version, files, statement, payload, signatures, raw)
+    for needed in (MANIFEST, SUMS):
+        header.file(needed)
+    if header.file(MANIFEST).bytes > MAX_MANIFEST:
+        raise Refused(
+            Refusal.TOO_LARGE, f"{MANIFEST} is larger than {MAX_MANIFEST} bytes", file=MANIFEST
+        )
+    _check_statement(header)
+    return header
+
+
+def _parse_files(listed: Any) -> tuple[File, ...]:
+    if not isinstance(listed, list):
+        raise Refused(Refusal.HEADER_MALFORMED, "its files are not a list")
+    if len(listed) > MAX_FILES:
+        raise Refused(Refusal.TOO_MANY_FILES, f"{len(listed)} files, at most {MAX_FILES} are read")
+    files = []
+    for entry in listed:
+        if (
+            not isinstance(entry, dict)
+            or set(entry) != {"bytes", "path", "sha256"}
+            or not isinstance(entry["path"], str)
+            or not isinstance(entry["bytes"], int)
+            or isinstance(entry["bytes"], bool)
+            or entry["bytes"] < 0
+            or not isinstance(entry["sha256"], str)
+            or not _HEX.fullmatch(entry["sha256"])
+        ):
+            raise Refused(Refusal.HEADER_MALFORMED, f"this is no file entry: {shown(entry)}")
+        files.append(File(entry["path"], entry["bytes"], entry["sha256"]))
+    check_paths([file.path for file in files])
+    if sum(file.bytes for file in files) > MAX_TOTAL:
+        raise Refused(Refusal.TOO_LARGE, f"its files are larger than {MAX_TOTAL} bytes")
+    return tuple(files)
+
+
+def _check_statement(header: Header) -> None:
+    """The statement speaks of this artifact and exactly these files."""
+    subjects = [
+        {"name": file.path, "digest": {"sha256": file.sha256}} for file in header.files
+    ]  # fmt: skip
+    try:
+        statement = header.statement
+        parameters = statement["predicate"]["buildDefinition"]["externalParameters"]
+        agrees = (
+            statement["_type"] == STATEMENT_TYPE
+            and statement["predicateType"] == PREDICATE_TYPE
+            and statement["subject"] == subjects
+            and (parameters["name"], parameters["version"]) == (header.name, header.version)
+        )
+    except (KeyError, TypeError):
+        agrees = False
+    if not agrees:
+        raise Refused(
+            Refusal.STATEMENT_MISMATCH,
+            "what is signed does not speak of this artifact and exactly these files",
+        )
+
+
+def check_header(header: Header, trust: Trust) -> Trusted:
+    """The trusted key that signed the header; raises :class:`Refused` when there is none."""
+    return check_signatures(PAYLOAD_TYPE, header.payload, header.signatures, trust)
+
+
+def check_manifest(header: Header, manifest: Manifest) -> None:
+    """The artifact's own manifest, once its bytes are proven, tells the same as the header.
+
+    Raises:
+        Refused: IDENTITY_MISMATCH or MANIFEST_MISMATCH.
+    """
+    from asrbuild.manifest import content_core
+    from asrbuild.store import content_digest
+
+    if (manifest.name, manifest.version) != (header.name, header.version):
+        raise Refused(
+            Refusal.IDENTITY_MISMATCH,
+            f"the manifest is of {shown(manifest.name)} {shown(manifest.version)}, "
+            f"not of {header.name} {header.version}",
+        )
+    listed = {(f.path, f.bytes, f.sha256) for f in manifest.files}
+    present = {(f.path, f.bytes, f.sha256) for f in header.files}
+    if strays := sorted(path for path, _, _ in listed - present):
+        raise Refused(
+            Refusal.MANIFEST_MISMATCH, f"the manifest lists another {shown(strays[0])} than is here"
+        )
+    core = content_core(manifest)
+    digest = content_digest({f["path"]: f["sha256"] for f in core["files"]}, core)
+    claimed = manifest.version.rpartition("+")[2]
+    if len(claimed) < 12 or not digest.startswith(claimed):
+        raise Refused(
+            Refusal.IDENTITY_MISMATCH,
+            f"the version says {shown(claimed)}, the content digest is {digest[:12]}",
+        )

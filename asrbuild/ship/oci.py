@@ -1,0 +1,341 @@
+"""A remote in an OCI registry, over the distribution API and nothing else.
+
+An artifact is a repository ``<prefix>/<name>``; a version is a tag whose image manifest has the
+bundle's header as its config and the artifact's files as its layers. ``+`` cannot stand in a tag
+and becomes ``_``. A channel's n-th record is the tag ``_channel.<channel>.<n>``.
+
+Registries cannot refuse to move a tag that exists, so creating looks before and reads back after:
+of two that create one tag at the same time at most one is told that it did.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
+
+from asrbuild.errors import AsrbuildError
+from asrbuild.ship.header import MAX_HEADER, File, parse_header
+from asrbuild.ship.names import check_version, is_channel
+from asrbuild.ship.refusal import Refusal, Refused, shown
+from asrbuild.ship.remote import MAX_INDEX, MAX_RECORD, Sink, read_hint, write_hint
+from asrbuild.ship.wire import Answer, ask, blocks, read_all, unexpected
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+HEADER_TYPE = "application/vnd.asrbuild.header.v1+json"
+RECORD_TYPE = "application/vnd.asrbuild.channel.v1+json"
+HINT_TYPE = "application/vnd.asrbuild.hint.v1+json"
+FILE_TYPE = "application/octet-stream"
+_REPOSITORY = re.compile(
+    r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
+)
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_MAX_PAGES = 100
+_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+
+
+class OciRemote:
+    """Artifacts in the repositories below ``oci://host[:port]/prefix``."""
+
+    def __init__(self, address: str) -> None:
+        parts = urlsplit(address)
+        self.address = address.rstrip("/")
+        self._prefix = parts.path.strip("/")
+        if not parts.hostname or (self._prefix and not _REPOSITORY.fullmatch(self._prefix)):
+            raise AsrbuildError(
+                "this is no address of a registry",
+                file=address,
+                fix="write oci://host[:port]/prefix in lower-case letters and digits",
+            )
+        self._host = parts.netloc
+        plain = parts.hostname in _LOOPBACK
+        self._base = f"{'http' if plain else 'https'}://{self._host}/v2/"
+        self._authorization: str | None = None
+
+    # What is there ---------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        prefix = f"{self._prefix}/" if self._prefix else ""
+        found = self._pages("_catalog", "repositories")
+        below = (name.removeprefix(prefix) for name in found or [] if name.startswith(prefix))
+        # A repository whose last tag was removed stays in the catalogue.
+        return sorted(name for name in below if "/" not in name and self.versions(name))
+
+    def versions(self, name: str) -> list[str]:
+        tags = self._pages(f"{self._repository(name)}/tags/list", "tags") or []
+        found = []
+        for tag in tags:
+            if not tag.startswith("_"):
+                try:
+                    found.append(check_version(tag.replace("_", "+")))
+                except Refused:
+                    continue  # somebody else's tag
+        return sorted(found)
+
+    def channels(self, name: str) -> list[str]:
+        tags = self._pages(f"{self._repository(name)}/tags/list", "tags") or []
+        parts = [tag.split(".") for tag in tags if tag.startswith("_channel.")]
+        return sorted({part[1] for part in parts if len(part) == 3 and is_channel(part[1])})
+
+    def header(self, name: str, version: str) -> bytes | None:
+        return self._config(name, _tag(version), HEADER_TYPE, MAX_HEADER)
+
+    def has(self, name: str, file: File) -> bool:
+        with self._ask("HEAD", f"{self._repository(name)}/blobs/sha256:{file.sha256}") as answer:
+            if answer.status not in (200, 404):
+                raise unexpected(answer, "looking for a file")
+            return answer.status == 200
+
+    def record(self, name: str, channel: str, counter: int) -> bytes | None:
+        return self._config(name, f"_channel.{channel}.{counter}", RECORD_TYPE, MAX_RECORD)
+
+    def hint(self, name: str, channel: str) -> int:
+        return read_hint(self._config(name, f"_channel.{channel}", HINT_TYPE, MAX_RECORD))
+
+    def fetch(self, name: str, file: File, sink: Sink) -> None:
+        self._fetch(name, file.sha256, file.bytes, sink)
+
+    # Adding ----------------------------------------------------------------------------------
+
+    def put(self, name: str, file: File, source: Path) -> None:
+        with open(source, "rb") as stream:
+            self._upload(name, file.sha256, file.bytes, stream)
+
+    def publish(self, name: str, version: str, header: bytes, files: tuple[File, ...]) -> bool:
+        layers = [
+            {
+                "mediaType": FILE_TYPE,
+                "digest": f"sha256:{file.sha256}",
+                "size": file.bytes,
+                "annotations": {"org.opencontainers.image.title": file.path},
+            }
+            for file in files
+        ]
+        about = parse_header(header)
+        notes = {
+            "org.opencontainers.image.title": about.name,
+            "org.opencontainers.image.version": about.version,
+        }
+        return self._create(name, _tag(version), header, HEADER_TYPE, layers, notes)
+
+    def add_record(self, name: str, channel: str, counter: int, record: bytes) -> bool:
+        if not self._create(name, f"_channel.{channel}.{counter}", record, RECORD_TYPE, [], {}):
+            return False
+        self._tag_config(name, f"_channel.{channel}", write_hint(counter), HINT_TYPE, [], {})
+        return True
+
+    def refresh(self) -> None:
+        """A registry lists itself."""
+
+    def _create(
+        self,
+        name: str,
+        tag: str,
+        config: bytes,
+        kind: str,
+        layers: list[Any],
+        notes: dict[str, str],
+    ) -> bool:
+        limit = max(MAX_HEADER, MAX_RECORD)
+        if self._config(name, tag, kind, limit) is not None:
+            return False
+        self._tag_config(name, tag, config, kind, layers, notes)
+        return self._config(name, tag, kind, limit) == config
+
+    def _tag_config(
+        self,
+        name: str,
+        tag: str,
+        config: bytes,
+        kind: str,
+        layers: list[Any],
+        notes: dict[str, str],
+    ) -> None:
+        digest = hashlib.sha256(config).hexdigest()
+        self._upload(name, digest, len(config), config)
+        about = {"mediaType": kind, "digest": f"sha256:{digest}", "size": len(config)}
+        # A manifest must have a layer; a record's is its own config once more.
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "artifactType": kind,
+            "config": about,
+            "layers": layers or [about],
+            "annotations": notes,
+        }
+        body = json.dumps(manifest, sort_keys=True).encode()
+        where = f"{self._repository(name)}/manifests/{tag}"
+        with self._ask("PUT", where, body, {"Content-Type": MANIFEST_TYPE}) as answer:
+            if answer.status not in (200, 201, 202):
+                raise unexpected(answer, "publishing")
+
+    def _upload(self, name: str, digest: str, size: int, body: bytes | BinaryIO) -> None:
+        repository = self._repository(name)
+        with self._ask("HEAD", f"{repository}/blobs/sha256:{digest}") as answer:
+            if answer.status == 200:
+                return
+        with self._ask("POST", f"{repository}/blobs/uploads/", b"") as answer:
+            if answer.status != 202 or "location" not in answer.headers:
+                raise unexpected(answer, "beginning an upload")
+            place = urljoin(answer.url, answer.headers["location"])
+        parts = urlsplit(place)
+        query = urlencode([*parse_qsl(parts.query), ("digest", f"sha256:{digest}")])
+        headers = {"Content-Type": FILE_TYPE, "Content-Length": str(size)}
+        with self._ask("PUT", urlunsplit(parts._replace(query=query)), body, headers) as answer:
+            if answer.status not in (201, 202, 204):
+                raise unexpected(answer, "uploading a file")
+
+    # Reading ---------------------------------------------------------------------------------
+
+    def _config(self, name: str, tag: str, kind: str, limit: int) -> bytes | None:
+        where = f"{self._repository(name)}/manifests/{tag}"
+        with self._ask("GET", where, headers={"Accept": MANIFEST_TYPE}) as answer:
+            if answer.status == 404:
+                return None
+            if answer.status != 200:
+                raise unexpected(answer, "reading a tag")
+            raw = read_all(answer, MAX_INDEX)
+        try:
+            about = json.loads(raw)["config"]
+            digest, size = str(about["digest"]), about["size"]
+            fits = about["mediaType"] == kind and re.fullmatch(r"sha256:[0-9a-f]{64}", digest)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            fits = None
+        if not fits or type(size) is not int:
+            raise Refused(
+                Refusal.RECORD_MALFORMED, f"the tag {shown(tag)} holds something else than ours",
+                file=self.address,
+            )  # fmt: skip
+        if size > limit:
+            raise Refused(Refusal.TOO_LARGE, f"more than {limit} bytes", file=self.address)
+        found = bytearray()
+        self._fetch(name, digest.removeprefix("sha256:"), size, found.extend)
+        return bytes(found)
+
+    def _fetch(self, name: str, digest: str, size: int, sink: Sink) -> None:
+        with self._ask("GET", f"{self._repository(name)}/blobs/sha256:{digest}") as answer:
+            if answer.status == 404:
+                raise Refused(
+                    Refusal.FILE_MISSING, f"the registry has no {digest}", file=self.address
+                )
+            if answer.status != 200:
+                raise unexpected(answer, "reading a file")
+            for block in blocks(answer, size):
+                sink(block)
+
+    def _pages(self, path: str, key: str) -> list[str] | None:
+        """A list that may come in pages; None where there is no such thing."""
+        found: list[str] = []
+        where = urljoin(self._base, f"{path}?n=1000")
+        for _ in range(_MAX_PAGES):
+            with self._ask("GET", where) as answer:
+                if answer.status == 404:
+                    return found or None
+                if answer.status != 200:
+                    raise unexpected(answer, "listing")
+                try:
+                    listed = json.loads(read_all(answer, MAX_INDEX))[key]
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    raise unexpected(answer, "listing") from None
+                found += [text for text in listed or [] if isinstance(text, str)]
+                more = re.match(r'<([^>]+)>;\s*rel="?next"?', answer.headers.get("link", ""))
+                if more is None:
+                    return found
+                where = urljoin(answer.url, more[1])
+        return found
+
+    def _repository(self, name: str) -> str:
+        repository = f"{self._prefix}/{name}" if self._prefix else name
+        if not _REPOSITORY.fullmatch(repository):
+            raise AsrbuildError(
+                f"{name} cannot be a repository: a registry takes lower-case letters and digits, "
+                "with single dots, dashes and underscores between them",
+                file=self.address,
+                fix="build it with a lower-case name",
+            )
+        return repository
+
+    # Logging in ------------------------------------------------------------------------------
+
+    @contextmanager
+    def _ask(
+        self,
+        method: str,
+        where: str,
+        body: bytes | BinaryIO | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Iterator[Answer]:
+        """Asks the registry, and logs in when it says so; a stream is sent only after that."""
+        url = urljoin(self._base, where)
+        with ask(method, url, headers={**(headers or {}), **self._login(url)}, body=body) as answer:
+            if answer.status != 401:
+                yield answer
+                return
+            challenge = answer.headers.get("www-authenticate", "")
+        self._authorization = self._answer_to(challenge)
+        if self._authorization is None:
+            raise AsrbuildError(
+                "the registry wants a login",
+                file=self.address,
+                fix="set ASRBUILD_OCI_USER and ASRBUILD_OCI_PASSWORD, or `docker login` there",
+            )
+        if body is not None and not isinstance(body, bytes):
+            body.seek(0)
+        with ask(method, url, headers={**(headers or {}), **self._login(url)}, body=body) as answer:
+            yield answer
+
+    def _login(self, url: str) -> dict[str, str]:
+        # Uploads may be sent to another host, which has its own ways; it gets no secret of ours.
+        same = urlsplit(url).netloc == self._host
+        return {"Authorization": self._authorization} if self._authorization and same else {}
+
+    def _answer_to(self, challenge: str) -> str | None:
+        basic = _credentials(self._host)
+        if challenge.lower().startswith("basic"):
+            return f"Basic {basic}" if basic else None
+        fields = dict(_CHALLENGE.findall(challenge))
+        realm = urlsplit(fields.pop("realm", ""))
+        safe = realm.scheme == "https" or realm.hostname in _LOOPBACK
+        if not challenge.lower().startswith("bearer") or not safe:
+            return None
+        url = urlunsplit(realm._replace(query=urlencode(fields)))
+        with ask(
+            "GET", url, headers={"Authorization": f"Basic {basic}"} if basic else {}
+        ) as answer:
+            if answer.status != 200:
+                return None
+            try:
+                token = json.loads(read_all(answer, MAX_RECORD))
+                return f"Bearer {token.get('token') or token['access_token']}"
+            except (ValueError, KeyError, AttributeError, RecursionError):
+                return None
+
+
+def _tag(version: str) -> str:
+    if "_" in version:
+        raise AsrbuildError(
+            f"the version {version} cannot be a tag of a registry: it has an underscore",
+            fix="build it with another version",
+        )
+    return version.replace("+", "_")
+
+
+def _credentials(host: str) -> str | None:
+    """Base64 of user:password, from the environment or from Docker's configuration."""
+    user = os.environ.get("ASRBUILD_OCI_USER")
+    if user is not None:
+        password = os.environ.get("ASRBUILD_OCI_PASSWORD", "")
+        return base64.b64encode(f"{user}:{password}".encode()).decode()
+    folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    try:
+        auths = json.loads((folder / "config.json").read_text(encoding="utf-8"))["auths"]
+        return str(auths[host]["auth"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # nobody has logged in here

@@ -1,0 +1,227 @@
+"""What a remote holds, wherever it is, and the layout that folders, object stores and HTTP share.
+
+    blobs/<sha256>                                    one file of any artifact, by its digest
+    artifacts/<name>/versions/<version>.json          a bundle's header; written last, never again
+    artifacts/<name>/channels/<channel>/<n>.json      the n-th signed record of a channel
+    artifacts/<name>/channels/<channel>/current.json  {"counter": n}: where to begin reading
+    index.json                                        names, versions, channels: for HTTP, which
+                                                      cannot list; made anew after every change
+
+A version is there when its header is, and its header is written when every blob is: a push that is
+killed leaves blobs that nobody refers to, and the next push finds them and goes on from there.
+Records are only ever added. ``current.json`` and ``index.json`` are hints that are not trusted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from asrbuild.errors import AsrbuildError
+from asrbuild.ship.header import MAX_HEADER, File
+from asrbuild.ship.names import check_name, check_version, is_channel
+from asrbuild.ship.refusal import Refusal, Refused
+
+MAX_RECORD = 64 << 10
+MAX_INDEX = 8 << 20
+INDEX_FORMAT = "asrbuild-index/1"
+_CURRENT = "current"
+Sink = Callable[[bytes], object]
+
+
+class Remote(Protocol):
+    """Where artifacts are shipped to and pulled from. What it gives is proven by the caller.
+
+    Names, versions and channels given to it have passed :mod:`asrbuild.ship.names`.
+    """
+
+    address: str
+
+    def names(self) -> list[str]: ...
+    def versions(self, name: str) -> list[str]: ...
+    def channels(self, name: str) -> list[str]: ...
+    def header(self, name: str, version: str) -> bytes | None: ...
+    def has(self, name: str, file: File) -> bool: ...
+    def put(self, name: str, file: File, source: Path) -> None: ...
+    def publish(self, name: str, version: str, header: bytes, files: tuple[File, ...]) -> bool:
+        """Makes a version appear; False, and no change, when it is there already."""
+
+    def fetch(self, name: str, file: File, sink: Sink) -> None: ...
+    def record(self, name: str, channel: str, counter: int) -> bytes | None: ...
+    def hint(self, name: str, channel: str) -> int: ...
+    def add_record(self, name: str, channel: str, counter: int, record: bytes) -> bool:
+        """Adds a record and moves the hint; False, and no change, when that number is taken."""
+
+    def refresh(self) -> None:
+        """Brings what is derived up to date, after a change."""
+
+
+class Objects(Protocol):
+    """Named bytes, written whole or not at all: what a folder, a bucket or a web server gives."""
+
+    address: str
+
+    def size(self, path: str) -> int | None: ...
+    def read(self, path: str, limit: int) -> bytes | None:
+        """A small object, None when it is not there; more than ``limit`` bytes are refused."""
+
+    def fetch(self, path: str, size: int, sink: Sink) -> None:
+        """Hands on an object of that size, block by block, and never more."""
+
+    def create(self, path: str, content: bytes | Path) -> bool:
+        """Writes a new object; False, and no change, when there is one."""
+
+    def replace(self, path: str, content: bytes) -> None: ...
+    def remove(self, path: str) -> None: ...
+    def list(self, folder: str) -> list[str] | None:
+        """What is directly below; None where that cannot be asked."""
+
+
+class ObjectRemote:
+    """A remote with the layout above."""
+
+    def __init__(self, objects: Objects) -> None:
+        self.objects = objects
+        self.address = objects.address
+
+    def names(self) -> list[str]:
+        listed = self.objects.list("artifacts")
+        found = [*self._index()] if listed is None else listed
+        return sorted(name for name in found if _fits(check_name, name))
+
+    def versions(self, name: str) -> list[str]:
+        listed = self.objects.list(f"artifacts/{name}/versions")
+        if listed is None:
+            found = self._index().get(name, {}).get("versions", [])
+        else:
+            found = [file.removesuffix(".json") for file in listed if file.endswith(".json")]
+        return sorted(version for version in found if _fits(check_version, version))
+
+    def channels(self, name: str) -> list[str]:
+        listed = self.objects.list(f"artifacts/{name}/channels")
+        found = self._index().get(name, {}).get("channels", []) if listed is None else listed
+        return sorted(
+            channel for channel in found if isinstance(channel, str) and is_channel(channel)
+        )
+
+    def header(self, name: str, version: str) -> bytes | None:
+        return self.objects.read(f"artifacts/{name}/versions/{version}.json", MAX_HEADER)
+
+    def has(self, name: str, file: File) -> bool:
+        return self.objects.size(f"blobs/{file.sha256}") == file.bytes
+
+    def put(self, name: str, file: File, source: Path) -> None:
+        path = f"blobs/{file.sha256}"
+        if not self.objects.create(path, source) and self.objects.size(path) != file.bytes:
+            # Only damage makes a blob that is not what its name says.
+            self.objects.remove(path)
+            self.objects.create(path, source)
+
+    def publish(self, name: str, version: str, header: bytes, files: tuple[File, ...]) -> bool:
+        return self.objects.create(f"artifacts/{name}/versions/{version}.json", header)
+
+    def fetch(self, name: str, file: File, sink: Sink) -> None:
+        self.objects.fetch(f"blobs/{file.sha256}", file.bytes, sink)
+
+    def record(self, name: str, channel: str, counter: int) -> bytes | None:
+        return self.objects.read(self._record(name, channel, str(counter)), MAX_RECORD)
+
+    def hint(self, name: str, channel: str) -> int:
+        raw = self.objects.read(self._record(name, channel, _CURRENT), MAX_RECORD)
+        return read_hint(raw)
+
+    def add_record(self, name: str, channel: str, counter: int, record: bytes) -> bool:
+        if not self.objects.create(self._record(name, channel, str(counter)), record):
+            return False
+        self.objects.replace(self._record(name, channel, _CURRENT), write_hint(counter))
+        return True
+
+    def refresh(self) -> None:
+        index = {
+            name: {"versions": self.versions(name), "channels": self.channels(name)}
+            for name in self.names()
+        }
+        text = json.dumps({"format": INDEX_FORMAT, "artifacts": index}, indent=1) + "\n"
+        if self.objects.read("index.json", MAX_INDEX) != text.encode():
+            self.objects.replace("index.json", text.encode())
+
+    def _record(self, name: str, channel: str, which: str) -> str:
+        return f"artifacts/{name}/channels/{channel}/{which}.json"
+
+    def _index(self) -> dict[str, Any]:
+        raw = self.objects.read("index.json", MAX_INDEX)
+        if raw is None:
+            raise AsrbuildError(
+                "there is no index.json, so this is no remote of asrbuild, or an empty one",
+                file=self.address,
+                fix="check the address; ship to its folder or bucket first",
+            )
+        try:
+            index = json.loads(raw)
+            artifacts = index["artifacts"] if index["format"] == INDEX_FORMAT else None
+            whole = isinstance(artifacts, dict) and all(
+                isinstance(entry, dict)
+                and all(isinstance(entry.get(key), list) for key in ("versions", "channels"))
+                for entry in artifacts.values()
+            )
+        except (ValueError, TypeError, KeyError, RecursionError):
+            whole = False
+        if not whole:
+            raise Refused(Refusal.RECORD_MALFORMED, "index.json is not readable", file=self.address)
+        return artifacts
+
+
+def write_hint(counter: int) -> bytes:
+    """``current.json``: where to begin looking for the newest record."""
+    return json.dumps({"counter": counter}).encode()
+
+
+def read_hint(raw: bytes | None) -> int:
+    """The counter of a hint; what is missing or damaged is no hint: looking begins at the start."""
+    try:
+        counter = json.loads(raw or b"{}").get("counter", 0)
+    except (ValueError, AttributeError, RecursionError):
+        return 0
+    return counter if type(counter) is int and 0 < counter < 1 << 31 else 0
+
+
+def _fits(check: Callable[[object], str], text: object) -> bool:
+    try:
+        check(text)
+    except Refused:
+        return False
+    return True
+
+
+def open_remote(address: str) -> Remote:
+    """The remote at an address.
+
+    Args:
+        address: a folder, ``s3://bucket/prefix`` (or ``gs://``, ``az://``), ``http(s)://...``
+            (read only) or ``oci://registry/prefix``.
+    """
+    scheme = urlsplit(address).scheme.lower() if "://" in address else ""
+    if scheme in ("", "file"):
+        from asrbuild.ship.folder import Folder
+
+        plain = address.removeprefix("file://")
+        return ObjectRemote(Folder(Path(plain).expanduser()))
+    if scheme in ("http", "https"):
+        from asrbuild.ship.web import Web
+
+        return ObjectRemote(Web(address))
+    if scheme == "oci":
+        from asrbuild.ship.oci import OciRemote
+
+        return OciRemote(address)
+    if scheme in ("s3", "gs", "gcs", "az", "abfs"):
+        from asrbuild.ship.buckets import Bucket
+
+        return ObjectRemote(Bucket(address))
+    raise AsrbuildError(
+        f"asrbuild cannot ship to or pull from {scheme}://",
+        fix="give a folder, s3://, gs://, az://, http(s):// (to pull) or oci://",
+    )

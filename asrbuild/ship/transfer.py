@@ -1,0 +1,321 @@
+"""Shipping an artifact to a remote, and pulling one from there into a store."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from asrbuild import store
+from asrbuild.errors import AsrbuildError
+from asrbuild.ship import channels
+from asrbuild.ship.bundle import new_file, unpack_bundle
+from asrbuild.ship.header import (
+    SUMS,
+    File,
+    Header,
+    check_header,
+    check_manifest,
+    make_header,
+    parse_header,
+)
+from asrbuild.ship.keys import Signer, Trust, Trusted
+from asrbuild.ship.names import check_channel, check_name, check_version, is_channel
+from asrbuild.ship.refusal import Refusal, Refused
+from asrbuild.ship.remote import Remote
+
+#: Facts of one run stand in these, so two builds of one version may differ in them.
+VOLATILE = ("manifest.json", "parity.npz", "report.md", SUMS)
+DEFAULT_CHANNEL = "stable"
+Notify = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """``uploaded``: files sent now, with their bytes; ``already``: the version was there before."""
+
+    name: str
+    version: str
+    header: str
+    uploaded: int
+    bytes: int
+    already: bool
+    channel: str | None
+    counter: int | None
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """``already``: the store had it, whole, and nothing was fetched."""
+
+    name: str
+    version: str
+    path: Path
+    signer: str
+    header: str
+    bytes: int
+    already: bool
+
+
+def ship(
+    artifact: Path,
+    remote: Remote,
+    *,
+    signer: Signer,
+    trust: Trust,
+    channel: str | None = None,
+    notify: Notify = lambda _: None,
+) -> Shipped:
+    """Puts an artifact on a remote and points a channel at it; what is there already is let be.
+
+    It may be stopped at any moment and run again: files that arrived are not sent again, and the
+    version appears only when all have.
+
+    Raises:
+        AsrbuildError: the artifact is damaged, failed its proof, or the remote has another one of
+            its version.
+    """
+    from asrbuild.manifest import read_manifest
+
+    if channel is not None:
+        check_channel(channel)
+    if problems := store.verify_files(artifact):
+        raise AsrbuildError(
+            f"the artifact is not as it was published: {problems[0]}",
+            file=artifact,
+            fix="`asrbuild verify` says all that is wrong; build it again",
+        )
+    manifest = read_manifest(artifact)
+    if not manifest.verification.passed:
+        raise AsrbuildError(
+            "the artifact has not passed its proof, so it is not shipped", file=artifact
+        )
+    header = make_header(artifact, manifest, signer)
+    check_manifest(header, manifest)
+    uploaded: list[File] = []
+    there = _published(remote, header, trust)
+    if there is None:
+        uploaded = _upload(artifact, remote, header, notify)
+        if not remote.publish(header.name, header.version, header.raw, header.files):
+            there = _published(remote, header, trust)  # somebody else was first
+    record = None
+    if channel is not None:
+        record = channels.point(
+            remote, header.name, channel, header.version, (there or header).digest,
+            signer=signer, trust=trust,
+        )  # fmt: skip
+    remote.refresh()
+    return Shipped(
+        header.name, header.version, (there or header).digest, len(uploaded),
+        sum(file.bytes for file in uploaded), there is not None,
+        channel, record.counter if record else None,
+    )  # fmt: skip
+
+
+def _published(remote: Remote, header: Header, trust: Trust) -> Header | None:
+    """The remote's header of this version, None when it has none.
+
+    Raises:
+        AsrbuildError: it is of another artifact, or nobody who is trusted signed it.
+    """
+    raw = remote.header(header.name, header.version)
+    if raw is None:
+        return None
+    there = parse_header(raw)
+    check_header(there, trust)
+    ours = {f.path: f.sha256 for f in header.files if f.path not in VOLATILE}
+    theirs = {f.path: f.sha256 for f in there.files if f.path not in VOLATILE}
+    if ours != theirs or (there.name, there.version) != (header.name, header.version):
+        differing = sorted(p for p in {*ours, *theirs} if ours.get(p) != theirs.get(p))
+        raise AsrbuildError(
+            f"another artifact is on the remote as {header.name} {header.version}; it differs in "
+            f"{', '.join(differing)}",
+            file=remote.address,
+            fix="a version is never overwritten: raise the recipe's version and build again",
+        )
+    return there
+
+
+def _upload(artifact: Path, remote: Remote, header: Header, notify: Notify) -> list[File]:
+    sent: list[File] = []
+    blobs = {file.sha256: file for file in header.files}
+    for _ in range(2):
+        # Looked for twice: what a clean-up of the remote took meanwhile is sent again.
+        missing = [file for file in blobs.values() if not remote.has(header.name, file)]
+        for file in missing:
+            notify(f"{file.path} ({file.bytes:,} bytes)")
+            remote.put(header.name, file, artifact / file.path)
+        sent += missing
+        if not missing:
+            break
+    return sent
+
+
+def split_spec(spec: str) -> tuple[str, str]:
+    """``name@version``, ``name@channel`` or a bare name, which means its stable channel."""
+    name, _, selector = spec.partition("@")
+    return check_name(name), selector or DEFAULT_CHANNEL
+
+
+def find(
+    remote: Remote, name: str, selector: str, trust: Trust, config: Path
+) -> tuple[Header, Trusted]:
+    """The header that a channel, a version or the start of a version means, proven.
+
+    Raises:
+        Refused: it is not what a trusted key signed, or not the newest that was seen.
+        AsrbuildError: there is no such thing.
+    """
+    expected = None
+    if is_channel(selector) and (selector in _channels(remote, name, selector)):
+        record = channels.current(remote, name, selector, trust, config)
+        version, expected = record.version, record.header
+    else:
+        version = _whole_version(remote, name, check_version(selector))
+    raw = remote.header(name, version)
+    if raw is None:
+        raise Refused(
+            Refusal.FILE_MISSING, f"the remote has no {name} {version}", file=remote.address
+        )
+    header = parse_header(raw)
+    key = check_header(header, trust)
+    if (header.name, header.version) != (name, version):
+        raise Refused(
+            Refusal.IDENTITY_MISMATCH,
+            f"where {name} {version} should be is {header.name} {header.version}",
+            file=remote.address,
+        )
+    if expected is not None and header.digest != expected:
+        raise Refused(
+            Refusal.IDENTITY_MISMATCH,
+            f"{name} {version} is not the one that the channel was pointed at",
+            file=remote.address,
+        )
+    return header, key
+
+
+def _channels(remote: Remote, name: str, selector: str) -> list[str]:
+    """A word that is no version is a channel, even one that is gone: that must be noticed."""
+    return [selector] if not any(c.isdigit() for c in selector) else remote.channels(name)
+
+
+def _whole_version(remote: Remote, name: str, start: str) -> str:
+    if remote.header(name, start) is not None:
+        return start
+    versions = remote.versions(name)
+    fitting = [v for v in versions if v.startswith(start) or v.partition("+")[2].startswith(start)]
+    if len(fitting) == 1:
+        return fitting[0]
+    known = ", ".join(versions[-10:]) or "none"
+    raise AsrbuildError(
+        f"{start} fits {len(fitting)} versions of {name}",
+        file=remote.address,
+        fix=f"the remote has: {known}",
+    )
+
+
+def pull(
+    spec: str,
+    remote: Remote,
+    root: Path,
+    *,
+    trust: Trust,
+    config: Path,
+    notify: Notify = lambda _: None,
+) -> Pulled:
+    """Fetches an artifact into the store ``root``.
+
+    The signature is checked before anything is fetched, every digest before anything appears; each
+    file is cut off at the size that was signed.
+
+    Raises:
+        Refused: something is not as a trusted key signed it; nothing is kept of it then.
+    """
+    from asrbuild.manifest import read_manifest
+
+    name, selector = split_spec(spec)
+    header, key = find(remote, name, selector, trust, config)
+    path = root / header.name / header.version
+    if _in_store(path, header):
+        store.point_latest(root, header.name, header.version)
+        return _pulled(header, key, path, already=True)
+    with store.staging(root) as staging:
+        for file in header.files:
+            notify(f"{file.path} ({file.bytes:,} bytes)")
+            _fetch(remote, header.name, file, staging)
+        check_manifest(header, read_manifest(staging))
+        path = store.publish(root, header.name, staging, header.version, volatile=VOLATILE)
+    return _pulled(header, key, path, already=False)
+
+
+def _in_store(path: Path, header: Header) -> bool:
+    return (
+        path.is_dir()
+        and not store.verify_files(path)
+        and hashlib.sha256((path / SUMS).read_bytes()).hexdigest() == header.file(SUMS).sha256
+    )
+
+
+def _pulled(header: Header, key: Trusted, path: Path, *, already: bool) -> Pulled:
+    return Pulled(
+        header.name, header.version, path, key.label, header.digest,
+        0 if already else header.total, already,
+    )  # fmt: skip
+
+
+def _fetch(remote: Remote, name: str, file: File, staging: Path) -> None:
+    digest = hashlib.sha256()
+    count = 0
+    with new_file(staging, file.path) as write:
+
+        def sink(block: bytes) -> None:
+            nonlocal count
+            count += len(block)
+            if count > file.bytes:
+                raise Refused(
+                    Refusal.TOO_LARGE, f"{file.path} is larger than was signed", file=remote.address
+                )
+            digest.update(block)
+            write(block)
+
+        remote.fetch(name, file, sink)
+    if count < file.bytes:
+        raise Refused(
+            Refusal.TRUNCATED,
+            f"{file.path} ends {file.bytes - count} bytes early",
+            file=remote.address,
+        )
+    if digest.hexdigest() != file.sha256:
+        raise Refused(
+            Refusal.DIGEST_MISMATCH,
+            f"{file.path} has another digest than was signed",
+            file=remote.address,
+        )
+
+
+def pull_bundle(bundle: Path, root: Path, *, trust: Trust) -> Pulled:
+    """Unpacks a bundle file into the store ``root``, once all of it is proven."""
+    with store.staging(root) as staging:
+        opened = unpack_bundle(bundle, staging, trust)
+        header = opened.header
+        path = store.publish(root, header.name, staging, header.version, volatile=VOLATILE)
+    return _pulled(header, opened.key, path, already=False)
+
+
+def set_channel(
+    remote: Remote, name: str, channel: str, version: str, *, signer: Signer, trust: Trust
+) -> channels.Record:
+    """Points a channel at a version that is on the remote, whose signature is checked first."""
+    check_name(name)
+    check_channel(channel)
+    whole = _whole_version(remote, name, check_version(version))
+    raw = remote.header(name, whole)
+    assert raw is not None
+    header = parse_header(raw)
+    check_header(header, trust)
+    record = channels.point(
+        remote, name, channel, header.version, header.digest, signer=signer, trust=trust
+    )
+    remote.refresh()
+    return record

@@ -1,0 +1,66 @@
+"""A remote read over HTTP: any web server in front of a folder or bucket that was shipped to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import quote
+
+from asrbuild.errors import AsrbuildError
+from asrbuild.ship.refusal import Refusal, Refused
+from asrbuild.ship.remote import Sink
+from asrbuild.ship.wire import ask, blocks, read_all, unexpected
+
+
+class Web:
+    """Objects below an address; they can be read, not written and not listed."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+
+    def size(self, path: str) -> int | None:
+        with ask("HEAD", self._at(path)) as answer:
+            if answer.status == 404:
+                return None
+            if answer.status != 200 or not answer.headers.get("content-length", "").isdigit():
+                raise unexpected(answer, "looking for an object")
+            return int(answer.headers["content-length"])
+
+    def read(self, path: str, limit: int) -> bytes | None:
+        with ask("GET", self._at(path)) as answer:
+            if answer.status == 404:
+                return None
+            if answer.status != 200:
+                raise unexpected(answer, "reading an object")
+            return read_all(answer, limit)
+
+    def fetch(self, path: str, size: int, sink: Sink) -> None:
+        with ask("GET", self._at(path)) as answer:
+            if answer.status == 404:
+                raise Refused(Refusal.FILE_MISSING, f"the remote has no {path}", file=answer.url)
+            if answer.status != 200:
+                raise unexpected(answer, "reading an object")
+            for block in blocks(answer, size):
+                sink(block)
+
+    def create(self, path: str, content: bytes | Path) -> bool:
+        self._refuse()
+
+    def replace(self, path: str, content: bytes) -> None:
+        self._refuse()
+
+    def remove(self, path: str) -> None:
+        self._refuse()
+
+    def list(self, folder: str) -> None:
+        return None
+
+    def _refuse(self) -> NoReturn:
+        raise AsrbuildError(
+            "a remote over HTTP can be read only",
+            file=self.address,
+            fix="ship to the folder, bucket or registry behind it",
+        )
+
+    def _at(self, path: str) -> str:
+        return f"{self.address}/{quote(path)}"

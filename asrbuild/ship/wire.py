@@ -1,0 +1,124 @@
+"""HTTP with bounds: how large an answer may be, and how long it may take to come."""
+
+from __future__ import annotations
+
+import http.client
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from asrbuild import __version__
+from asrbuild.errors import AsrbuildError
+from asrbuild.ship.refusal import Refusal, Refused
+
+#: A server may be silent for this long.
+SILENCE_SECONDS = 30.0
+#: An answer takes at most this long, and this much more for its size.
+LEAST_SECONDS = 60.0
+LEAST_BYTES_PER_SECOND = 64 << 10
+_BLOCK = 256 << 10
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer whose body is not read yet."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: BinaryIO
+    url: str
+
+
+class _OnlyWeb(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to the web alone, and keeps credentials to the server they are for."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
+        if not newurl.lower().startswith(("http://", "https://")):
+            raise Refused(Refusal.NOT_A_BUNDLE, "the server sends us away from the web")
+        new = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if new is not None and new.host != req.host:
+            new.headers.pop("Authorization", None)
+        return new
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler, urllib.request.HTTPErrorProcessor, _OnlyWeb,
+    ):  # fmt: skip
+        opener.add_handler(handler())
+    return opener
+
+
+@contextmanager
+def ask(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | BinaryIO | None = None,
+) -> Iterator[Answer]:
+    """Sends a request and opens its answer, whatever its status.
+
+    Raises:
+        AsrbuildError: there is no answer.
+    """
+    request = urllib.request.Request(url, data=body, method=method, headers=dict(headers or {}))
+    request.add_header("User-Agent", f"asrbuild/{__version__}")
+    try:
+        try:
+            response = _opener().open(request, timeout=SILENCE_SECONDS)
+        except urllib.error.HTTPError as error:
+            response = error
+        with response:
+            lower = {name.lower(): value for name, value in response.headers.items()}
+            yield Answer(response.status, lower, response, response.url or url)
+    except AsrbuildError:
+        raise
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise AsrbuildError(
+            f"the server did not answer: {reason}",
+            file=url,
+            fix="check the address and the network, and try again: what is done stays done",
+        ) from error
+
+
+def blocks(answer: Answer, limit: int) -> Iterator[bytes]:
+    """The body, refused beyond ``limit`` bytes and when it comes too slowly.
+
+    Raises:
+        Refused: TOO_LARGE or TOO_SLOW.
+    """
+    deadline = time.monotonic() + LEAST_SECONDS + limit / LEAST_BYTES_PER_SECOND
+    count = 0
+    # read1 gives what has come; read would wait for a whole block, however slowly it drips.
+    while block := answer.body.read1(_BLOCK):  # type: ignore[attr-defined]
+        count += len(block)
+        if count > limit:
+            raise Refused(Refusal.TOO_LARGE, f"more than {limit} bytes come", file=answer.url)
+        if time.monotonic() > deadline:
+            raise Refused(Refusal.TOO_SLOW, "the server sends too slowly", file=answer.url)
+        yield block
+
+
+def read_all(answer: Answer, limit: int) -> bytes:
+    """The whole of a small body; see :func:`blocks`."""
+    return b"".join(blocks(answer, limit))
+
+
+def unexpected(answer: Answer, doing: str) -> AsrbuildError:
+    """An answer that is neither what was asked for nor a plain no."""
+    hint = {
+        401: "log in: see docs/bundle-format.md, Remotes",
+        403: "you may not do this there; check your credentials",
+        404: "check the address",
+    }.get(answer.status, "try again; what is done stays done")
+    return AsrbuildError(
+        f"the server answered {answer.status} while {doing}", file=answer.url, fix=hint
+    )
