@@ -20,14 +20,22 @@ ArtifactsOption = Annotated[
 
 def ls(
     artifacts: ArtifactsOption = None,
+    remote: Annotated[
+        str | None, typer.Option("--remote", help="List what was shipped to a remote instead.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """List the published artifacts, each with its proof in short.
 
     The artifact that a bare name means is marked with a star.
 
-    Example: asrbuild ls --json
+    Examples: asrbuild ls --json | asrbuild ls --remote s3://models/asr
     """
+    if remote is not None:
+        from asrbuild.commands.ls_remote import ls_remote
+
+        ls_remote(remote, as_json)
+        return
     from asrbuild.recipe import artifacts_root
     from asrbuild.store import list_artifacts
 

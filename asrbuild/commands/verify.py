@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 def verify(
     artifact: Annotated[
-        str, typer.Argument(help="A name, name/version, name/start-of-version, or a path.")
+        str,
+        typer.Argument(help="A name, name/version, name/start-of-version, a path, or a .asrb."),
     ],
     bisect: Annotated[
         bool, typer.Option("--bisect", help="Name the first node that leaves TensorFlow's values.")
@@ -38,24 +40,49 @@ def verify(
     """Prove an artifact again: every file's digest, then every gate, by running its package.
 
     No TensorFlow is needed: what it gave when the artifact was built is recorded in it. --bisect
-    does run TensorFlow, on the graph that the artifact was made of.
+    does run TensorFlow, on the graph that the artifact was made of. Of a bundle, a trusted key's
+    signature is checked before anything is unpacked.
 
     Example: asrbuild verify demo-static-mlprogram
     """
-    from asrbuild.manifest import read_manifest
-    from asrbuild.proof import prove_again
-    from asrbuild.recipe import artifacts_root
-    from asrbuild.store import resolve
-
     if (graph or checkpoint) and not bisect:
         raise AsrbuildError("--graph and --checkpoint are for --bisect", fix="add --bisect")
     if graph and checkpoint:
         raise AsrbuildError("--graph and --checkpoint exclude each other", fix="give one of them")
-    path = resolve(artifacts or artifacts_root(), artifact)
+    with _directory(artifact, artifacts) as path:
+        passed = _verify(path, bisect, graph, checkpoint, as_json)
+    if not passed:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _directory(artifact: str, artifacts: Path | None) -> Iterator[Path]:
+    """The artifact's directory; a bundle's is proven, unpacked for now and removed again."""
+    from asrbuild.recipe import artifacts_root
+    from asrbuild.ship.bundle import SUFFIX, unpack_bundle
+    from asrbuild.store import resolve
+
+    if not (artifact.endswith(SUFFIX) and Path(artifact).is_file()):
+        yield resolve(artifacts or artifacts_root(), artifact)
+        return
+    from asrbuild.ship.keys import config_root, trusted_keys
+
+    with TemporaryDirectory(prefix="asrbuild-verify-") as folder:
+        opened = unpack_bundle(Path(artifact), Path(folder), trusted_keys(config_root()))
+        typer.echo(f"signed by {opened.key.label} ({opened.key.keyid[:12]})", err=True)
+        yield Path(folder)
+
+
+def _verify(
+    path: Path, bisect: bool, graph: Path | None, checkpoint: Path | None, as_json: bool
+) -> bool:
+    from asrbuild.manifest import read_manifest
+    from asrbuild.proof import prove_again
+
     problems = damaged_files(path)
     if problems and not bisect:
         _tell_damage(path, problems, as_json)
-        raise typer.Exit(1)
+        return False
     manifest = read_manifest(path)
     proof = prove_again(path, manifest)
     divergence = None
@@ -63,13 +90,11 @@ def verify(
         with _graph_of(manifest, graph, checkpoint) as graph_path:
             divergence = _bisect(path, manifest, proof, graph_path)
     passed = proof.verification.passed and not problems
-    passed = passed and (divergence is None or divergence.first is None)
     if as_json:
         typer.echo(json.dumps(_as_json(path, problems, proof, divergence), indent=2))
     else:
         _print(path, manifest, problems, proof, divergence)
-    if not passed:
-        raise typer.Exit(1)
+    return passed and (divergence is None or divergence.first is None)
 
 
 def damaged_files(path: Path) -> list[str]:

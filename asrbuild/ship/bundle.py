@@ -132,6 +132,8 @@ def _copy(source: BinaryIO, file: File, write: Callable[[bytes], object]) -> Non
 
 @contextmanager
 def _open(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    if not path.exists():
+        raise AsrbuildError("there is no such file", file=path)
     with disk_errors("reading a bundle", path):
         # A pipe or a device must not be waited for.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
