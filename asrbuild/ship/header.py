@@ -167,13 +167,24 @@ def strict_json(raw: bytes, limit: int, malformed: Refusal) -> Any:
     if len(raw) > limit:
         raise Refused(Refusal.HEADER_TOO_LARGE, f"{len(raw)} bytes, at most {limit} are read")
     try:
-        value = json.loads(raw.decode("ascii"))
-        canonical = canonical_json(value).encode()
-    except (ValueError, RecursionError, AsrbuildError):
+        value = json.loads(raw.decode("ascii"), parse_float=_fraction)
+        # As canonical_json spells it, without looking at each of what may be a million values.
+        canonical = json.dumps(
+            value, sort_keys=True, separators=(",", ":"), allow_nan=False
+        ).encode()
+    except (ValueError, RecursionError):
         raise Refused(malformed, "it is not JSON that this program reads") from None
     if canonical != raw:
         raise Refused(malformed, "the JSON is not in its canonical spelling")
     return value
+
+
+def _fraction(text: str) -> float:
+    """A number with a fraction; one that is whole has another spelling."""
+    number = float(text)
+    if number.is_integer() and abs(number) < 2**53:
+        raise ValueError(text)
+    return number
 
 
 def parse_header(raw: bytes) -> Header:
