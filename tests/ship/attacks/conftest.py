@@ -1,0 +1,61 @@
+"""What every attack is held to: its exact refusal, nothing written, little memory, little time."""
+
+from __future__ import annotations
+
+import os
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from asrbuild.ship.refusal import Refusal, Refused
+
+MAX_SECONDS = 5.0
+#: The most that any attack below takes is a header of the largest size, parsed.
+MAX_BYTES = 48 << 20
+Attack = Callable[[], object]
+
+
+def everything(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file, link and device below a folder, with its inode and size."""
+    found = {}
+    for base, folders, names in os.walk(folder):
+        for name in [*folders, *names]:
+            path = os.path.join(base, name)
+            status = os.lstat(path)
+            found[path] = (status.st_ino, 0 if name in folders else status.st_size)
+    return found
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Callable[[Refusal, Attack], Refused]:
+    """Runs an attack and gives the refusal, once it was cheap and left nothing behind.
+
+    ``victim/`` is where the attack may write if it succeeds; all of ``tmp_path`` is watched.
+    """
+
+    def check(reason: Refusal, attack: Attack) -> Refused:
+        (tmp_path / "victim").mkdir(exist_ok=True)
+        (tmp_path / "precious").write_text("precious")
+        before = everything(tmp_path)
+        tracemalloc.start()
+        begun = time.perf_counter()
+        try:
+            with pytest.raises(Refused) as caught:
+                attack()
+            seconds = time.perf_counter() - begun
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert caught.value.reason is reason, str(caught.value)
+        assert everything(tmp_path) == before, "something was written"
+        assert seconds < MAX_SECONDS
+        assert peak < MAX_BYTES, f"{peak:,} bytes"
+        text = str(caught.value)
+        assert len(text) < 2000
+        assert text.isprintable() or set(text) - {"\n"} <= set(map(chr, range(32, 127)))
+        return caught.value
+
+    return check

@@ -1,0 +1,163 @@
+"""Keys, artifacts and real servers on loopback for the tests of shipping."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from asrbuild.ship.keys import Signer, Trust, new_key, trusted_keys
+from tests.ship.making import make_artifact
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration folder of the test's own."""
+    path = tmp_path / "config"
+    monkeypatch.setenv("ASRBUILD_CONFIG", str(path))
+    return path
+
+
+@pytest.fixture
+def signer(config: Path) -> Signer:
+    return new_key("default", config)
+
+
+@pytest.fixture
+def trust(signer: Signer, config: Path) -> Trust:
+    return trusted_keys(config)
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> Signer:
+    """A key that nobody here trusts."""
+    return new_key("stranger", tmp_path / "strange")
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    return make_artifact(tmp_path / "artifacts")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _await(url: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(300):
+        try:
+            with urllib.request.urlopen(url, timeout=1):
+                return
+        except OSError:
+            assert process.poll() is None, f"the server of {url} ended"
+            time.sleep(0.05)
+    raise AssertionError(f"no server at {url}")
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real OCI registry (CNCF Distribution)."""
+    program = shutil.which("docker-registry") or shutil.which("registry")
+    if program is None:
+        pytest.skip("no OCI registry is installed (Debian: docker-registry)")
+    folder = tmp_path_factory.mktemp("registry")
+    port = free_port()
+    (folder / "config.yml").write_text(
+        "version: 0.1\nlog: {level: error}\n"
+        f"storage: {{filesystem: {{rootdirectory: {folder}}}, delete: {{enabled: true}}}}\n"
+        f"http: {{addr: '127.0.0.1:{port}'}}\n"
+    )
+    with _served([program, "serve", str(folder / "config.yml")], f"http://127.0.0.1:{port}/v2/"):
+        yield f"oci://127.0.0.1:{port}/models"
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The endpoint of an S3-compatible server; the environment is set for it."""
+    pytest.importorskip("moto.server", reason="the S3 server of moto is not installed")
+    pytest.importorskip("s3fs", reason="the extra s3 is not installed")
+    port = free_port()
+    endpoint = f"http://127.0.0.1:{port}"
+    settings = {
+        "AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1",
+    }  # fmt: skip
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    try:
+        with _served(command, f"{endpoint}/moto-api/"):
+            yield endpoint
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture
+def bucket(s3: str, request: pytest.FixtureRequest) -> str:
+    """An empty bucket's address."""
+    name = f"bucket{abs(hash(request.node.nodeid)) % 10**10}"
+    put = urllib.request.Request(f"{s3}/{name}", method="PUT")
+    with urllib.request.urlopen(put) as answer:
+        assert answer.status == 200
+    return f"s3://{name}/asr"
+
+
+class _served:  # noqa: N801 - reads as a verb
+    """Runs a server for as long as the block lasts."""
+
+    def __init__(self, command: list[str], url: str) -> None:
+        self.command, self.url = command, url
+
+    def __enter__(self) -> None:
+        self.process = subprocess.Popen(
+            self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        _await(self.url, self.process)
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder and the address where a plain web server shows it."""
+    folder = tmp_path / "shown"
+    folder.mkdir()
+    with serving(functools.partial(Quiet, directory=str(folder))) as address:
+        yield folder, address
+
+
+class serving:  # noqa: N801 - reads as a verb
+    """A web server in a thread, with the handler given; its address."""
+
+    def __init__(self, handler: object) -> None:
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)  # type: ignore[arg-type]
+        self.server.daemon_threads = True
+
+    def __enter__(self) -> str:
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
