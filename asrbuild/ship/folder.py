@@ -10,6 +10,7 @@ import errno
 import os
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from asrbuild.disk import disk_errors, sync_path
@@ -89,8 +90,9 @@ class Folder:
         folder.mkdir(parents=True, exist_ok=True)
         now = time.time()
         for left in folder.glob(".incoming-*"):
-            if now - left.lstat().st_mtime > _ABANDONED_SECONDS:
-                left.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another writer has just finished with it
+                if now - left.lstat().st_mtime > _ABANDONED_SECONDS:
+                    left.unlink()
 
     def _write(self, target: Path, content: bytes | Path) -> None:
         with open(target, "xb") as stream:

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,7 @@ from asrbuild.ship.header import MAX_HEADER, File, parse_header
 from asrbuild.ship.names import check_version, is_channel
 from asrbuild.ship.refusal import Refusal, Refused, shown
 from asrbuild.ship.remote import MAX_INDEX, MAX_RECORD, Sink, read_hint, write_hint
-from asrbuild.ship.wire import Answer, ask, blocks, read_all, unexpected
+from asrbuild.ship.wire import PAUSES, Answer, ask, blocks, read_all, unexpected
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 HEADER_TYPE = "application/vnd.asrbuild.header.v1+json"
@@ -172,9 +173,15 @@ class OciRemote:
         }
         body = json.dumps(manifest, sort_keys=True).encode()
         where = f"{self._repository(name)}/manifests/{tag}"
-        with self._ask("PUT", where, body, {"Content-Type": MANIFEST_TYPE}) as answer:
-            if answer.status not in (200, 201, 202):
-                raise unexpected(answer, "publishing")
+        for pause in (*PAUSES, None):
+            with self._ask("PUT", where, body, {"Content-Type": MANIFEST_TYPE}) as answer:
+                if answer.status in (200, 201, 202):
+                    return
+                # A registry on plain files answers 400 or 500 while another one writes the tag;
+                # the same bytes can be put again at no risk.
+                if pause is None or answer.status not in (400, 500, 502, 503):
+                    raise unexpected(answer, "publishing")
+            time.sleep(pause)
 
     def _upload(self, name: str, digest: str, size: int, body: bytes | BinaryIO) -> None:
         repository = self._repository(name)

@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from asrbuild import __version__
 from asrbuild.errors import AsrbuildError
@@ -21,6 +21,9 @@ SILENCE_SECONDS = 30.0
 LEAST_SECONDS = 60.0
 LEAST_BYTES_PER_SECOND = 64 << 10
 _BLOCK = 256 << 10
+#: What only asks is asked again when a server stumbles, after these pauses.
+PAUSES = (0.2, 0.8, 2.0)
+_STUMBLES = (429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,13 @@ def ask(
     request = urllib.request.Request(url, data=body, method=method, headers=dict(headers or {}))
     request.add_header("User-Agent", f"asrbuild/{__version__}")
     try:
-        try:
-            response = _opener().open(request, timeout=SILENCE_SECONDS)
-        except urllib.error.HTTPError as error:
-            response = error
+        response = _open(request)
+        for pause in PAUSES if method in ("GET", "HEAD") else ():
+            if response.status not in _STUMBLES:
+                break
+            response.close()
+            time.sleep(pause)
+            response = _open(request)
         with response:
             lower = {name.lower(): value for name, value in response.headers.items()}
             yield Answer(response.status, lower, response, response.url or url)
@@ -87,6 +93,13 @@ def ask(
             file=url,
             fix="check the address and the network, and try again: what is done stays done",
         ) from error
+
+
+def _open(request: urllib.request.Request) -> Any:
+    try:
+        return _opener().open(request, timeout=SILENCE_SECONDS)
+    except urllib.error.HTTPError as error:
+        return error
 
 
 def blocks(answer: Answer, limit: int) -> Iterator[bytes]:

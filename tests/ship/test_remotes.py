@@ -1,0 +1,355 @@
+"""Shipping to and pulling from real remotes: a folder, an S3 server, an OCI registry, and HTTP."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asrbuild import store
+from asrbuild.digest import tree_digests
+from asrbuild.errors import AsrbuildError
+from asrbuild.ship import channels
+from asrbuild.ship.header import make_header
+from asrbuild.ship.keys import Signer, Trust, new_key, trusted_keys
+from asrbuild.ship.remote import Remote, open_remote
+from asrbuild.ship.transfer import Pulled, pull, set_channel, ship
+from tests.ship.making import CONTENT, make_artifact
+
+KINDS = ("folder", "s3", "oci")
+
+
+@pytest.fixture(params=KINDS)
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Somewhere empty that takes artifacts."""
+    if request.param == "folder":
+        (tmp_path / "remote").mkdir()
+        return str(tmp_path / "remote")
+    if request.param == "s3":
+        return request.getfixturevalue("bucket")
+    place = "".join(c for c in request.node.name.lower() if c.isalnum())
+    return f"{request.getfixturevalue('registry')}/{place}"
+
+
+@pytest.fixture
+def remote(address: str) -> Remote:
+    return open_remote(address)
+
+
+@pytest.fixture
+def versions(tmp_path: Path) -> list[Path]:
+    """Three versions of one artifact that share most of their files."""
+    return [
+        make_artifact(tmp_path / "artifacts", content={**CONTENT, "alphabet.txt": b"%d" % n})
+        for n in range(3)
+    ]
+
+
+@pytest.fixture
+def fetch(tmp_path: Path, trust: Trust, config: Path) -> Callable[..., Pulled]:
+    def run(spec: str, remote: Remote, to: str = "elsewhere") -> Pulled:
+        return pull(spec, remote, tmp_path / to, trust=trust, config=config)
+
+    return run
+
+
+def test_there_and_back(
+    artifact: Path, remote: Remote, signer: Signer, trust: Trust, tmp_path: Path, fetch: Any
+):
+    sent: list[str] = []
+    shipped = ship(
+        artifact, remote, signer=signer, trust=trust, channel="stable", notify=sent.append
+    )
+    assert shipped.uploaded == len(sent) == len(tree_digests(artifact))
+    for spec in ("demo-dynamic", f"demo-dynamic@{shipped.version}", "demo-dynamic@1.0.0"):
+        pulled = fetch(spec, remote, to=spec)
+        assert tree_digests(pulled.path) == tree_digests(artifact)
+        assert store.verify_files(pulled.path) == []
+        assert (pulled.signer, pulled.already) == ("default", False)
+    assert fetch("demo-dynamic", remote, to="demo-dynamic").already
+    assert remote.names() == ["demo-dynamic"]
+    assert remote.versions("demo-dynamic") == [shipped.version]
+    assert remote.channels("demo-dynamic") == ["stable"]
+
+
+def test_shipping_again_sends_nothing_and_changes_nothing(
+    artifact: Path, remote: Remote, signer: Signer, trust: Trust
+):
+    first = ship(artifact, remote, signer=signer, trust=trust, channel="beta")
+    sent: list[str] = []
+    again = ship(artifact, remote, signer=signer, trust=trust, channel="beta", notify=sent.append)
+    assert again.already
+    assert not sent
+    assert (again.header, again.counter) == (first.header, first.counter) == (first.header, 1)
+
+
+def test_versions_share_their_files(
+    versions: list[Path], remote: Remote, signer: Signer, trust: Trust
+):
+    ship(versions[0], remote, signer=signer, trust=trust)
+    second = ship(versions[1], remote, signer=signer, trust=trust)
+    # alphabet.txt, manifest.json and SHA256SUMS differ; the weights are there.
+    assert second.uploaded == 3
+    assert sorted(remote.versions("demo-dynamic")) == sorted(v.name for v in versions[:2])
+
+
+def test_a_stopped_push_goes_on(
+    artifact: Path, remote: Remote, signer: Signer, trust: Trust, fetch: Any
+):
+    """The network fails before each file in turn; nothing shows until all are there."""
+    count = len(tree_digests(artifact))
+    real, done = remote.put, 0
+
+    def put(name: str, file: Any, source: Path) -> None:
+        nonlocal done
+        if done:
+            raise AsrbuildError("the network is gone")
+        done += 1
+        real(name, file, source)
+
+    remote.put = put  # type: ignore[method-assign]
+    for _ in range(count - 1):
+        done = 0
+        with pytest.raises(AsrbuildError, match="the network is gone"):
+            ship(artifact, remote, signer=signer, trust=trust, channel="beta")
+        assert remote.versions("demo-dynamic") == []
+        assert remote.channels("demo-dynamic") == []
+    done = 0
+    assert ship(artifact, remote, signer=signer, trust=trust, channel="beta").uploaded == 1
+    assert tree_digests(fetch("demo-dynamic@beta", remote).path) == tree_digests(artifact)
+
+
+def test_a_version_is_never_overwritten(
+    artifact: Path, remote: Remote, signer: Signer, trust: Trust, tmp_path: Path, fetch: Any
+):
+    ship(artifact, remote, signer=signer, trust=trust)
+    forged = make_header(artifact, _manifest(artifact), new_key("other", tmp_path / "o"))
+    assert not remote.publish(forged.name, forged.version, forged.raw, forged.files)
+    header = remote.header(forged.name, forged.version)
+    assert header == make_header(artifact, _manifest(artifact), signer).raw
+    # Another content under the same version: only somebody who tampers makes that.
+    other = tmp_path / "tampered" / artifact.parent.name / artifact.name
+    shutil.copytree(artifact, other)
+    store_root = tmp_path / "tampered"
+    _rewrite(other, "extra.txt", b"more")
+    with pytest.raises(AsrbuildError, match=r"another artifact is on the remote.*extra\.txt"):
+        ship(other, remote, signer=signer, trust=trust)
+    assert store_root.exists()
+    assert tree_digests(fetch("demo-dynamic@1.0.0", remote).path) == tree_digests(artifact)
+
+
+def test_another_build_of_the_same_content_is_there_already(
+    remote: Remote, signer: Signer, trust: Trust, tmp_path: Path
+):
+    first = make_artifact(tmp_path / "monday")
+    second = make_artifact(
+        tmp_path / "tuesday",
+        change=lambda m: m["provenance"].update(created="2025-06-02T09:00:00+00:00"),
+    )
+    assert first.name == second.name
+    shipped = ship(first, remote, signer=signer, trust=trust)
+    again = ship(second, remote, signer=signer, trust=trust, channel="beta")
+    assert (again.already, again.header) == (True, shipped.header)
+
+
+def test_channels_move_with_a_history_and_go_back(
+    versions: list[Path], remote: Remote, signer: Signer, trust: Trust, fetch: Any
+):
+    names = [v.name for v in versions]
+    for version in versions:
+        ship(version, remote, signer=signer, trust=trust, channel="beta")
+    set_channel(remote, "demo-dynamic", "stable", names[0], signer=signer, trust=trust)
+    assert fetch("demo-dynamic@beta", remote).version == names[2]
+    assert fetch("demo-dynamic@stable", remote).version == names[0]
+
+    def back() -> str:
+        record = channels.rollback(remote, "demo-dynamic", "beta", signer=signer, trust=trust)
+        assert record.why == "rollback"
+        assert fetch("demo-dynamic@beta", remote).version == record.version
+        return record.version
+
+    assert [back(), back()] == [names[1], names[0]]
+    with pytest.raises(AsrbuildError, match="no earlier version"):
+        back()
+    set_channel(remote, "demo-dynamic", "beta", names[2], signer=signer, trust=trust)
+    records = channels.history(remote, "demo-dynamic", "beta", trust)
+    assert [r.version for r in records] == [*names, names[1], names[0], names[2]]
+    assert [r.counter for r in records] == list(range(1, 7))
+    assert remote.channels("demo-dynamic") == ["beta", "stable"]
+
+
+def test_of_many_who_move_a_channel_each_knows_whether_it_did(
+    versions: list[Path], remote: Remote, address: str, signer: Signer, trust: Trust
+):
+    for version in versions:
+        ship(version, remote, signer=signer, trust=trust)
+
+    def move(version: Path) -> str | None:
+        """None, or why not."""
+        try:
+            set_channel(
+                open_remote(address), "demo-dynamic", "beta", version.name,
+                signer=signer, trust=trust,
+            )  # fmt: skip
+        except AsrbuildError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(3) as pool:
+        refusals = list(pool.map(move, versions))
+    assert None in refusals
+    assert all("at the same time" in why for why in refusals if why is not None), refusals
+    records = channels.history(remote, "demo-dynamic", "beta", trust)
+    if not address.startswith("oci:"):  # a registry can only be looked at before and after
+        moved = {v.name for v, why in zip(versions, refusals, strict=True) if why is None}
+        assert {record.version for record in records} == moved
+
+
+def test_two_who_ship_one_version_at_once(
+    artifact: Path, address: str, signer: Signer, trust: Trust, fetch: Any
+):
+    def once(_: int) -> str:
+        return ship(artifact, open_remote(address), signer=signer, trust=trust).header
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(once, range(4)))) == 1
+    assert tree_digests(fetch("demo-dynamic@1.0.0", open_remote(address)).path) == tree_digests(
+        artifact
+    )
+
+
+def test_what_is_not_there(remote: Remote, artifact: Path, signer: Signer, trust: Trust, fetch):
+    ship(artifact, remote, signer=signer, trust=trust, channel="beta")
+    with pytest.raises(AsrbuildError, match="there is no channel demo-dynamic@stable") as caught:
+        fetch("demo-dynamic", remote)
+    assert "beta" in str(caught.value)
+    with pytest.raises(AsrbuildError, match=r"2\.0\.0 fits 0 versions") as caught:
+        fetch("demo-dynamic@2.0.0", remote)
+    assert artifact.name in str(caught.value)
+    with pytest.raises(AsrbuildError, match="fits 0 versions"):
+        set_channel(remote, "demo-dynamic", "beta", "2.0.0", signer=signer, trust=trust)
+    with pytest.raises(AsrbuildError):
+        fetch("nobody@1.0.0", remote)
+
+
+def test_a_damaged_or_unproven_artifact_is_not_shipped(
+    remote: Remote, signer: Signer, trust: Trust, tmp_path: Path
+):
+    unproven = make_artifact(
+        tmp_path / "unproven", change=lambda m: m["verification"].update(passed=False)
+    )
+    with pytest.raises(AsrbuildError, match="has not passed its proof"):
+        ship(unproven, remote, signer=signer, trust=trust)
+    damaged = make_artifact(tmp_path / "damaged")
+    (damaged / "alphabet.txt").chmod(0o644)
+    (damaged / "alphabet.txt").write_bytes(b"z")
+    with pytest.raises(AsrbuildError, match=r"not as it was published: alphabet\.txt"):
+        ship(damaged, remote, signer=signer, trust=trust)
+
+
+def test_a_web_server_shows_a_folder(
+    web: tuple[Path, str], versions: list[Path], signer: Signer, trust: Trust, fetch: Any
+):
+    folder, address = web
+    inside, outside = open_remote(str(folder)), open_remote(address)
+    for version in versions:
+        ship(version, inside, signer=signer, trust=trust, channel="stable")
+        pulled = fetch("demo-dynamic", outside)
+        assert tree_digests(pulled.path) == tree_digests(version)
+    assert outside.versions("demo-dynamic") == inside.versions("demo-dynamic")
+    assert (outside.names(), outside.channels("demo-dynamic")) == (["demo-dynamic"], ["stable"])
+    with pytest.raises(AsrbuildError, match="can be read only"):
+        ship(versions[0], outside, signer=signer, trust=trust, channel="beta")
+
+
+def test_a_web_server_that_shows_something_else(web: tuple[Path, str], fetch: Any):
+    with pytest.raises(AsrbuildError, match=r"no index\.json"):
+        open_remote(web[1]).names()
+    with pytest.raises(AsrbuildError, match="did not answer"):
+        open_remote("http://127.0.0.1:9/x").names()
+
+
+def test_addresses():
+    with pytest.raises(AsrbuildError, match="cannot ship to or pull from ftp://"):
+        open_remote("ftp://example.com/x")
+    with pytest.raises(AsrbuildError, match="no address of a registry"):
+        open_remote("oci://Example.com/UPPER")
+    with pytest.raises(AsrbuildError, match="names no bucket"):
+        open_remote("s3://")
+
+
+def test_a_store_without_the_bucket_says_so(s3: str, artifact: Path, signer: Signer, trust: Trust):
+    with pytest.raises(AsrbuildError, match="the store refused while"):
+        ship(artifact, open_remote("s3://no-such-bucket/x"), signer=signer, trust=trust)
+
+
+def test_what_the_registry_holds_is_an_oci_artifact(
+    registry: str, artifact: Path, signer: Signer, trust: Trust
+):
+    """Read as any other OCI client would."""
+    import urllib.request
+
+    ship(artifact, open_remote(f"{registry}/plain"), signer=signer, trust=trust)
+    base = registry.replace("oci://", "http://").replace("/models", "/v2/models/plain/demo-dynamic")
+    tag = artifact.name.replace("+", "_")
+    ask = urllib.request.Request(
+        f"{base}/manifests/{tag}",
+        headers={"Accept": "application/vnd.oci.image.manifest.v1+json"},
+    )
+    with urllib.request.urlopen(ask) as answer:
+        assert answer.headers["Content-Type"] == "application/vnd.oci.image.manifest.v1+json"
+        manifest = json.load(answer)
+    titles = {
+        layer["annotations"]["org.opencontainers.image.title"]: layer
+        for layer in manifest["layers"]
+    }
+    assert {t: layer["digest"].removeprefix("sha256:") for t, layer in titles.items()} == (
+        tree_digests(artifact)
+    )
+    weights = titles["model.mlmodel"]
+    with urllib.request.urlopen(f"{base}/blobs/{weights['digest']}") as answer:
+        assert answer.read() == (artifact / "model.mlmodel").read_bytes()
+
+
+def test_a_name_that_no_registry_takes(registry: str, tmp_path: Path, signer: Signer, trust: Trust):
+    artifact = make_artifact(tmp_path / "a", name="Demo")
+    with pytest.raises(AsrbuildError, match="lower-case"):
+        ship(artifact, open_remote(registry), signer=signer, trust=trust)
+
+
+def test_two_teams_with_keys_of_their_own(
+    remote: Remote, tmp_path: Path, versions: list[Path], signer: Signer, config: Path, fetch: Any
+):
+    """What one shipped the other moves, once each trusts the other."""
+    from asrbuild.ship.keys import read_key_file, trust_key
+
+    ship(versions[0], remote, signer=signer, trust=trusted_keys(config), channel="stable")
+    other_config = tmp_path / "other"
+    other = new_key("other", other_config)
+    with pytest.raises(AsrbuildError, match="UNTRUSTED_SIGNER"):
+        ship(versions[1], remote, signer=other, trust=trusted_keys(other_config), channel="stable")
+    trust_key(read_key_file(config / "keys" / "default.pub"), None, other_config)
+    trust_key(read_key_file(other_config / "keys" / "other.pub"), None, config)
+    ship(versions[1], remote, signer=other, trust=trusted_keys(other_config), channel="stable")
+    both = trusted_keys(config)
+    pulled = pull("demo-dynamic", remote, tmp_path / "out", trust=both, config=config)
+    assert (pulled.version, pulled.signer) == (versions[1].name, "other")
+
+
+def _manifest(artifact: Path) -> Any:
+    from asrbuild.manifest import read_manifest
+
+    return read_manifest(artifact)
+
+
+def _rewrite(artifact: Path, name: str, content: bytes) -> None:
+    """Adds a file to a published artifact, and makes its sums fit."""
+    artifact.chmod(0o755)
+    (artifact / name).write_bytes(content)
+    (artifact / "SHA256SUMS").chmod(0o644)
+    store._write_sums(artifact)
