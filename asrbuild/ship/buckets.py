@@ -37,7 +37,7 @@ class Bucket:
             import fsspec
 
             self._files: Any = fsspec.filesystem(
-                scheme, use_listings_cache=False, skip_instance_cache=True, **_options(scheme)
+                scheme, use_listings_cache=False, **_options(scheme)
             )
         except ImportError:
             package = _EXTRAS[scheme]

@@ -1,0 +1,68 @@
+"""Ships an artifact again and again and kills each run at another line of ours.
+
+    python -m tests.ship.killer ARTIFACT REMOTE... < points
+
+For every remote a child process ships; after as many lines of ``asrbuild/ship`` as its point
+says, it kills itself with SIGKILL, which no ``finally`` survives. Point 0 counts: its child lives,
+and the number of its lines is printed. Prints one line for each: the signal that ended it, or its
+count.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+# Imported here for the children, which would each import it anew.
+import asrbuild
+import asrbuild.manifest
+from asrbuild.ship.keys import config_root, find_signer, trusted_keys
+from asrbuild.ship.remote import open_remote
+from asrbuild.ship.transfer import ship
+
+OURS = str(Path(asrbuild.__file__).parent / "ship")
+
+
+def run(artifact: Path, address: str, point: int) -> int:
+    """Ships, to the end or to the point; returns how many lines there were."""
+    config = config_root()
+    signer, trust, remote = find_signer(None, config), trusted_keys(config), open_remote(address)
+    lines = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal lines
+        if not frame.f_code.co_filename.startswith(OURS):
+            return None
+        if event == "line":
+            lines += 1
+            if lines == point:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+
+    sys.settrace(trace)
+    ship(artifact, remote, signer=signer, trust=trust, channel="beta")
+    sys.settrace(None)
+    return lines
+
+
+def main() -> None:
+    artifact, *addresses = sys.argv[1:]
+    for address, point in zip(addresses, map(int, sys.stdin.read().split()), strict=True):
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.write(writing, str(run(Path(artifact), address, point)).encode())
+            os._exit(0)
+        os.close(writing)
+        _, status = os.waitpid(child, 0)
+        with os.fdopen(reading) as answer:
+            count = answer.read()
+        print(f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"lines {count}")
+
+
+if __name__ == "__main__":
+    main()
