@@ -41,7 +41,7 @@ class _OnlyWeb(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
         if not newurl.lower().startswith(("http://", "https://")):
-            raise Refused(Refusal.NOT_A_BUNDLE, "the server sends us away from the web")
+            return None  # it stays a redirect, which is no answer
         new = super().redirect_request(req, fp, code, msg, headers, newurl)
         if new is not None and new.host != req.host:
             new.headers.pop("Authorization", None)
@@ -128,6 +128,7 @@ def read_all(answer: Answer, limit: int) -> bytes:
 def unexpected(answer: Answer, doing: str) -> AsrbuildError:
     """An answer that is neither what was asked for nor a plain no."""
     hint = {
+        302: "the server sends us in a circle or away from the web; check the address",
         401: "log in: see docs/bundle-format.md, Remotes",
         403: "you may not do this there; check your credentials",
         404: "check the address",

@@ -19,10 +19,15 @@ Attack = Callable[[], object]
 
 
 def everything(folder: Path) -> dict[str, tuple[int, int]]:
-    """Every file, link and device below a folder, with its inode and size."""
+    """Every file, link and device below a folder, with its inode and size.
+
+    What channels were seen to say is left out: that is remembered of a refused pull too.
+    """
     found = {}
     for base, folders, names in os.walk(folder):
         for name in [*folders, *names]:
+            if name in ("seen.json", "seen.lock"):
+                continue
             path = os.path.join(base, name)
             status = os.lstat(path)
             found[path] = (status.st_ino, 0 if name in folders else status.st_size)

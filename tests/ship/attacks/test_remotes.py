@@ -1,0 +1,440 @@
+"""Hostile remotes: whoever can write to one, or answers in its place, but has no key."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asrbuild.digest import canonical_json, tree_digests
+from asrbuild.errors import AsrbuildError
+from asrbuild.ship import channels, wire
+from asrbuild.ship.channels import PAYLOAD_TYPE
+from asrbuild.ship.keys import Signer, Trust, sign
+from asrbuild.ship.refusal import Refusal, Refused
+from asrbuild.ship.remote import MAX_INDEX, MAX_RECORD, open_remote
+from asrbuild.ship.transfer import Pulled, pull, ship
+from tests.ship.conftest import Quiet, serving
+from tests.ship.making import CONTENT, make_artifact
+
+R = Refusal
+Refuse = Callable[..., Refused]
+NAME = "demo-dynamic"
+BETA = Path("artifacts", NAME, "channels", "beta")
+
+
+@pytest.fixture
+def versions(tmp_path: Path) -> list[Path]:
+    return [
+        make_artifact(tmp_path / "artifacts", content={**CONTENT, "alphabet.txt": b"%d" % n})
+        for n in range(3)
+    ]
+
+
+@pytest.fixture
+def remote(tmp_path: Path, versions: list[Path], signer: Signer, trust: Trust) -> Path:
+    """A folder to which two versions were shipped; beta has pointed at each."""
+    folder = tmp_path / "remote"
+    for version in versions[:2]:
+        ship(version, open_remote(str(folder)), signer=signer, trust=trust, channel="beta")
+    return folder
+
+
+@pytest.fixture
+def fetch(tmp_path: Path, trust: Trust, config: Path) -> Callable[..., Pulled]:
+    """Pulls into ``victim/store``."""
+    (tmp_path / "victim" / "store").mkdir(parents=True, exist_ok=True)
+
+    def run(spec: str, address: object) -> Pulled:
+        store = tmp_path / "victim" / "store"
+        return pull(spec, open_remote(str(address)), store, trust=trust, config=config)
+
+    return run
+
+
+# Channels --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def have_seen(fetch: Any, remote: Path, tmp_path: Path) -> None:
+    """Somebody has pulled, and then empties the store."""
+    fetch(f"{NAME}@beta", remote)
+    shutil.rmtree(tmp_path / "victim" / "store")
+    (tmp_path / "victim" / "store").mkdir()
+
+
+@pytest.mark.usefixtures("have_seen")
+@pytest.mark.parametrize("how", ["newest deleted", "all deleted", "old one in its place"])
+def test_an_old_state_put_back(remote: Path, fetch: Any, refused: Refuse, how: str):
+    if how == "all deleted":
+        shutil.rmtree(remote / BETA)
+        reason = R.REPLAYED
+    elif how == "newest deleted":
+        (remote / BETA / "2.json").unlink()
+        (remote / BETA / "current.json").write_text('{"counter": 1}')
+        reason = R.REPLAYED
+    else:
+        shutil.copy(remote / BETA / "1.json", remote / BETA / "2.json")
+        reason = R.IDENTITY_MISMATCH
+    refused(reason, lambda: fetch(f"{NAME}@beta", remote))
+
+
+@pytest.mark.usefixtures("have_seen")
+def test_an_old_version_through_a_channel_moved_back(
+    remote: Path, versions: list[Path], fetch: Any, refused: Refuse, stranger: Signer, trust: Trust
+):
+    """A new record for the old version is what only the key could sign."""
+    old = json.loads((remote / BETA / "1.json").read_text())
+    payload = channels.parse_record(
+        canonical_json(old).encode(), NAME, "beta", 1, trust
+    )  # genuine, and of counter 1
+    fields = {
+        "channel": "beta", "counter": 3, "format": channels.FORMAT, "header": payload.header,
+        "name": NAME, "previous": "0" * 64, "time": "", "version": versions[0].name,
+        "why": "rollback",
+    }  # fmt: skip
+    forged = sign(PAYLOAD_TYPE, canonical_json(fields).encode(), stranger)
+    (remote / BETA / "3.json").write_text(canonical_json(forged))
+    refused(R.UNTRUSTED_SIGNER, lambda: fetch(f"{NAME}@beta", remote))
+    forged["signatures"][0]["keyid"] = old["signatures"][0]["keyid"]
+    (remote / BETA / "3.json").write_text(canonical_json(forged))
+    refused(R.BAD_SIGNATURE, lambda: fetch(f"{NAME}@beta", remote))
+    forged["signatures"] = old["signatures"]
+    (remote / BETA / "3.json").write_text(canonical_json(forged))
+    refused(R.BAD_SIGNATURE, lambda: fetch(f"{NAME}@beta", remote))
+
+
+@pytest.mark.usefixtures("have_seen")
+def test_one_channels_record_as_another_channels(remote: Path, fetch: Any, refused: Refuse):
+    shutil.copytree(remote / BETA, remote / BETA.parent / "stable")
+    refused(R.IDENTITY_MISMATCH, lambda: fetch(f"{NAME}@stable", remote))
+
+
+@pytest.mark.usefixtures("have_seen")
+def test_two_truths_for_one_place(
+    remote: Path, versions: list[Path], fetch: Any, refused: Refuse, signer: Signer, trust: Trust
+):
+    """Even the key's holder cannot say two things about one record."""
+    for name in ("2.json", "current.json"):
+        (remote / BETA / name).unlink()
+    ship(versions[2], open_remote(str(remote)), signer=signer, trust=trust, channel="beta")
+    refused(R.FORKED, lambda: fetch(f"{NAME}@beta", remote))
+
+
+def test_a_history_with_a_hole_or_a_broken_link(
+    remote: Path, versions: list[Path], refused: Refuse, signer: Signer, trust: Trust
+):
+    place = open_remote(str(remote))
+    ship(versions[2], place, signer=signer, trust=trust, channel="beta")
+    (remote / BETA / "2.json").unlink()
+    refused(R.FORKED, lambda: channels.history(place, NAME, "beta", trust))
+    (remote / BETA / "current.json").unlink()
+    fields = {
+        "channel": "beta", "counter": 2, "format": channels.FORMAT, "header": "1" * 64,
+        "name": NAME, "previous": "0" * 64, "time": "", "version": "1.0.0", "why": "set",
+    }  # fmt: skip
+    broken = sign(PAYLOAD_TYPE, canonical_json(fields).encode(), signer)
+    (remote / BETA / "2.json").write_text(canonical_json(broken))
+    refused(R.FORKED, lambda: channels.history(place, NAME, "beta", trust))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", R.RECORD_MALFORMED),
+        (b"{}", R.RECORD_MALFORMED),
+        (b"[" * 9999, R.RECORD_MALFORMED),
+        (b'{"payload": "", "payloadType": "x", "signatures": []}', R.RECORD_MALFORMED),
+        (b"x" * (MAX_RECORD + 1), R.TOO_LARGE),
+    ],
+    ids=["empty", "no envelope", "deep", "spaces", "huge"],
+)
+def test_records(remote: Path, fetch: Any, refused: Refuse, content: bytes, reason: Refusal):
+    (remote / BETA / "3.json").write_bytes(content)
+    refused(reason, lambda: fetch(f"{NAME}@beta", remote))
+
+
+def test_a_record_that_is_signed_and_says_nothing(
+    remote: Path, fetch: Any, refused: Refuse, signer: Signer
+):
+    for fields in ({}, [], {"counter": True}, "x"):
+        raw = canonical_json(sign(PAYLOAD_TYPE, canonical_json(fields).encode(), signer))
+        (remote / BETA / "3.json").write_text(raw)
+        refused(R.RECORD_MALFORMED, lambda: fetch(f"{NAME}@beta", remote))
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [b"", b"null", b"[]", b'{"counter": -5}', b'{"counter": 1e99}', b"[" * 9999, b'{"counter": 7}'],
+)
+def test_hints_are_not_trusted(remote: Path, versions: list[Path], fetch: Any, hint: bytes):
+    (remote / BETA / "current.json").write_bytes(hint)
+    assert fetch(f"{NAME}@beta", remote).version == versions[1].name
+
+
+def test_the_memory_of_channels_is_not_lost_silently(remote: Path, fetch: Any, config: Path):
+    fetch(f"{NAME}@beta", remote)
+    (config / "seen.json").write_text("{")
+    with pytest.raises(AsrbuildError, match="which states are old"):
+        fetch(f"{NAME}@beta", remote)
+
+
+# Versions and blobs ----------------------------------------------------------------------------
+
+
+def _header(remote: Path, version: Path) -> Path:
+    return remote / "artifacts" / NAME / "versions" / f"{version.name}.json"
+
+
+def test_one_version_in_anothers_place(
+    remote: Path, versions: list[Path], fetch: Any, refused: Refuse
+):
+    shutil.copy(_header(remote, versions[0]), _header(remote, versions[1]))
+    refused(R.IDENTITY_MISMATCH, lambda: fetch(f"{NAME}@{versions[1].name}", remote))
+    refused(R.IDENTITY_MISMATCH, lambda: fetch(f"{NAME}@beta", remote))
+
+
+def test_another_signed_build_in_the_place_of_the_one_meant(
+    remote: Path, tmp_path: Path, versions: list[Path], fetch: Any, refused: Refuse, signer: Signer
+):
+    """Same name, same version, signed by the key: but not the one the channel was pointed at."""
+    from asrbuild.manifest import read_manifest
+    from asrbuild.ship.header import make_header
+
+    other = make_artifact(
+        tmp_path / "others",
+        content={**CONTENT, "alphabet.txt": b"1"},
+        change=lambda m: m["provenance"].update(created="1999-01-01T00:00:00+00:00"),
+    )
+    assert other.name == versions[1].name
+    raw = make_header(other, read_manifest(other), signer).raw
+    _header(remote, versions[1]).write_bytes(raw)
+    refused(R.IDENTITY_MISMATCH, lambda: fetch(f"{NAME}@beta", remote))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda data: data[:-1], R.TRUNCATED),
+        (lambda data: b"", R.TRUNCATED),
+        (lambda data: b"!" + data[1:], R.DIGEST_MISMATCH),
+    ],
+    ids=["short", "empty", "flipped"],
+)
+def test_blobs(
+    remote: Path, versions: list[Path], fetch: Any, refused: Refuse, change: Any, reason: Refusal
+):
+    blob = remote / "blobs" / tree_digests(versions[1])["model.mlmodel"]
+    blob.write_bytes(change(blob.read_bytes()))
+    refused(reason, lambda: fetch(f"{NAME}@beta", remote))
+
+
+def test_a_blob_that_goes_on_is_cut_off(
+    remote: Path, versions: list[Path], fetch: Any, tmp_path: Path
+):
+    """What follows the signed size is never read."""
+    blob = remote / "blobs" / tree_digests(versions[1])["model.mlmodel"]
+    os.truncate(blob, 1 << 40)
+    pulled = fetch(f"{NAME}@beta", remote)
+    assert tree_digests(pulled.path) == tree_digests(versions[1])
+
+
+def test_a_missing_header(remote: Path, versions: list[Path], fetch: Any, refused: Refuse):
+    _header(remote, versions[1]).unlink()
+    refused(R.FILE_MISSING, lambda: fetch(f"{NAME}@beta", remote))
+
+
+@pytest.mark.parametrize("spec", ["../x@beta", f"{NAME}@../1", "a/b", f"{NAME}@BETA/..", "\x1b[2J"])
+def test_names_that_a_user_is_talked_into(remote: Path, fetch: Any, refused: Refuse, spec: str):
+    refused(R.UNSAFE_NAME, lambda: fetch(spec, remote))
+
+
+def test_planted_names_are_not_listed(remote: Path):
+    for name in ("..evil", "a\x1b[2Jb", "-rf", "con"):
+        (remote / "artifacts" / name / "versions").mkdir(parents=True)
+    (_header(remote, Path("x")).parent / "$(id).json").write_text("{}")
+    (remote / BETA.parent / "EVIL").mkdir()
+    place = open_remote(str(remote))
+    assert place.names() == [NAME]
+    assert len(place.versions(NAME)) == 2
+    assert place.channels(NAME) == ["beta"]
+
+
+def test_a_planted_header_is_not_built_upon(
+    remote: Path, versions: list[Path], signer: Signer, stranger: Signer, trust: Trust
+):
+    """Before the owner ships a version, somebody puts one of the same name there."""
+    from asrbuild.manifest import read_manifest
+    from asrbuild.ship.header import make_header
+
+    raw = make_header(versions[2], read_manifest(versions[2]), stranger).raw
+    _header(remote, versions[2]).write_bytes(raw)
+    with pytest.raises(Refused, match="UNTRUSTED_SIGNER"):
+        ship(versions[2], open_remote(str(remote)), signer=signer, trust=trust, channel="beta")
+
+
+def test_a_blob_of_another_size_is_mended_by_shipping_again(
+    remote: Path, versions: list[Path], signer: Signer, trust: Trust, fetch: Any
+):
+    digests = tree_digests(versions[2])
+    (remote / "blobs" / digests["alphabet.txt"]).write_bytes(b"short or long")
+    ship(versions[2], open_remote(str(remote)), signer=signer, trust=trust, channel="beta")
+    assert tree_digests(fetch(f"{NAME}@beta", remote).path) == digests
+
+
+# Web servers -----------------------------------------------------------------------------------
+
+
+def _answering(body: Callable[[http.server.BaseHTTPRequestHandler], None]) -> type:
+    class Handler(Quiet):
+        def do_GET(self) -> None:  # noqa: N802 - what http.server calls
+            body(self)
+
+    return Handler
+
+
+def _endless(handler: Any, length: str | None = None) -> None:
+    handler.send_response(200)
+    if length:
+        handler.send_header("Content-Length", length)
+    handler.end_headers()
+    try:
+        while True:
+            handler.wfile.write(bytes(1 << 16))
+    except OSError:
+        return  # the reader has left
+
+
+def test_a_server_that_never_ends(fetch: Any, refused: Refuse):
+    with serving(_answering(_endless)) as address:
+        refused(R.TOO_LARGE, lambda: fetch(f"{NAME}@beta", address))
+        refused(R.TOO_LARGE, lambda: open_remote(address).names())
+
+
+def test_a_server_that_drips(fetch: Any, refused: Refuse, monkeypatch: pytest.MonkeyPatch):
+    """A byte now and then keeps a connection open, but not for ever."""
+
+    def drip(handler: Any) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        try:
+            for _ in range(1000):
+                handler.wfile.write(b" ")
+                time.sleep(0.02)
+        except OSError:
+            return
+
+    monkeypatch.setattr(wire, "LEAST_SECONDS", 0.5)
+    monkeypatch.setattr(wire, "LEAST_BYTES_PER_SECOND", MAX_RECORD * 10)
+    with serving(_answering(drip)) as address:
+        refused(R.TOO_SLOW, lambda: fetch(f"{NAME}@beta", address))
+
+
+def test_a_server_that_is_silent(fetch: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(wire, "SILENCE_SECONDS", 0.3)
+    with (
+        serving(_answering(lambda _: time.sleep(2))) as address,
+        pytest.raises(AsrbuildError, match="did not answer: timed out"),
+    ):
+        fetch(f"{NAME}@beta", address)
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x"])
+def test_a_redirect_away_from_the_web(fetch: Any, target: str):
+    def away(handler: Any) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", target)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    with (
+        serving(_answering(away)) as address,
+        pytest.raises(AsrbuildError, match="the server answered 302"),
+    ):
+        fetch(f"{NAME}@beta", address)
+
+
+def test_a_redirect_in_a_circle(fetch: Any):
+    def around(handler: Any) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", handler.path)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    with (
+        serving(_answering(around)) as address,
+        pytest.raises(AsrbuildError, match="the server answered 302"),
+    ):
+        fetch(f"{NAME}@beta", address)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        b"", b"[]", b"[" * 9999, b'{"format": "asrbuild-index/1", "artifacts": 5}',
+        b'{"format": "asrbuild-index/2", "artifacts": {}}',
+        b'{"format": "asrbuild-index/1", "artifacts": {"a": {"versions": {}, "channels": []}}}',
+    ],
+)  # fmt: skip
+def test_indexes(refused: Refuse, web: tuple[Path, str], index: bytes):
+    folder, address = web
+    (folder / "index.json").write_bytes(index)
+    refused(R.RECORD_MALFORMED, lambda: open_remote(address).names())
+
+
+def test_an_index_with_hostile_names(web: tuple[Path, str]):
+    folder, address = web
+    entry = {
+        "versions": ["1.0.0", "../x", 7, None, "a\x1b[2J"],
+        "channels": ["beta", "../y", 7, []],
+    }
+    index = {
+        "format": "asrbuild-index/1",
+        "artifacts": {"good": entry, "../evil": entry, "": entry},
+    }
+    (folder / "index.json").write_text(json.dumps(index))
+    remote = open_remote(address)
+    assert remote.names() == ["good"]
+    assert remote.versions("good") == ["1.0.0"]
+    assert remote.channels("good") == ["beta"]
+
+
+def test_a_huge_index(refused: Refuse, web: tuple[Path, str]):
+    folder, address = web
+    (folder / "index.json").write_bytes(b" " * (MAX_INDEX + 1))
+    refused(R.TOO_LARGE, lambda: open_remote(address).names())
+
+
+def test_a_registry_that_answers_with_something_else(refused: Refuse, trust: Trust):
+    """Manifests that are not ours, point elsewhere or claim to be huge."""
+    answers: dict[str, bytes] = {}
+
+    def body(handler: Any) -> None:
+        content = answers["manifest"]
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    kind = "application/vnd.asrbuild.header.v1+json"
+    digest = "sha256:" + "0" * 64
+    with serving(_answering(body)) as address:
+        remote = open_remote(address.replace("http", "oci") + "/models")
+        for config, reason in (
+            ({"mediaType": kind, "digest": "sha256:../../x", "size": 5}, R.RECORD_MALFORMED),
+            ({"mediaType": "text/plain", "digest": digest, "size": 5}, R.RECORD_MALFORMED),
+            ({"mediaType": kind, "digest": digest, "size": "5"}, R.RECORD_MALFORMED),
+            ({"mediaType": kind, "digest": digest, "size": 1 << 40}, R.TOO_LARGE),
+            ([], R.RECORD_MALFORMED),
+        ):
+            answers["manifest"] = json.dumps({"config": config}).encode()
+            refused(reason, lambda: remote.header("demo", "1.0.0"))
+        answers["manifest"] = b"[" * 9999
+        refused(R.RECORD_MALFORMED, lambda: remote.header("demo", "1.0.0"))
