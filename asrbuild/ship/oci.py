@@ -4,8 +4,12 @@ An artifact is a repository ``<prefix>/<name>``; a version is a tag whose image 
 bundle's header as its config and the artifact's files as its layers. ``+`` cannot stand in a tag
 and becomes ``_``. A channel's n-th record is the tag ``_channel.<channel>.<n>``.
 
-Registries cannot refuse to move a tag that exists, so creating looks before and reads back after:
-of two that create one tag at the same time at most one is told that it did.
+Registries cannot refuse to move a tag that exists: of two that look, find nothing and write, the
+second overwrites the first, and both may read back what they wrote. A version is the same bytes
+whoever writes it. A channel's record is not, so its writers take turns by Fischer's timed mutual
+exclusion: write one's own mark into ``_claim.<channel>``, wait, and write the record only where
+the mark still stands and the record is still absent. It holds as long as writing a tag takes less
+than ``SETTLE_SECONDS``; a slower write is noticed, and reported as lost.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +38,10 @@ MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 HEADER_TYPE = "application/vnd.asrbuild.header.v1+json"
 RECORD_TYPE = "application/vnd.asrbuild.channel.v1+json"
 HINT_TYPE = "application/vnd.asrbuild.hint.v1+json"
+CLAIM_TYPE = "application/vnd.asrbuild.claim.v1+json"
 FILE_TYPE = "application/octet-stream"
+#: Longer than a registry takes to write a tag; what moving a channel costs.
+SETTLE_SECONDS = 2.0
 _REPOSITORY = re.compile(
     r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
 )
@@ -127,10 +135,33 @@ class OciRemote:
         return self._create(name, _tag(version), header, HEADER_TYPE, layers, notes)
 
     def add_record(self, name: str, channel: str, counter: int, record: bytes) -> bool:
-        if not self._create(name, f"_channel.{channel}.{counter}", record, RECORD_TYPE, [], {}):
+        tag = f"_channel.{channel}.{counter}"
+        if not self._claimed(name, channel, tag):
             return False
+        start = time.monotonic()
+        if not self._create(name, tag, record, RECORD_TYPE, [], {}):
+            return False
+        if time.monotonic() - start > SETTLE_SECONDS:
+            # Too slow for the claim to have held; whoever came next has written by now.
+            time.sleep(SETTLE_SECONDS)
+            if self.record(name, channel, counter) != record:
+                return False
         self._tag_config(name, f"_channel.{channel}", write_hint(counter), HINT_TYPE, [], {})
         return True
+
+    def _claimed(self, name: str, channel: str, tag: str) -> bool:
+        """Whether this writer, and no other, may create the record ``tag`` now.
+
+        Of two whose marks both stood, the later one marked after the earlier had looked, and looks
+        for the record itself only ``SETTLE_SECONDS`` after that, when the earlier has written it.
+        """
+        if self._config(name, tag, RECORD_TYPE, MAX_RECORD) is not None:
+            return False
+        claim = f"_claim.{channel}"
+        mark = json.dumps({"mark": secrets.token_hex(16)}).encode()
+        self._tag_config(name, claim, mark, CLAIM_TYPE, [], {})
+        time.sleep(SETTLE_SECONDS)
+        return self._config(name, claim, CLAIM_TYPE, MAX_RECORD) == mark
 
     def refresh(self) -> None:
         """A registry lists itself."""
