@@ -63,7 +63,7 @@ def _refuse_added_keys(config: Any) -> None:
 
 
 def compose_recipe(overrides: list[str], config_dir: str | None = None) -> Recipe:
-    """Composes one recipe outside a Hydra run, for commands such as ``plan``."""
+    """Composes one recipe outside a Hydra run: a plain build, and commands such as ``plan``."""
     from hydra import compose, initialize_config_dir
 
     register_schema()
@@ -75,6 +75,15 @@ def compose_recipe(overrides: list[str], config_dir: str | None = None) -> Recip
             return to_recipe(compose(CONFIG_NAME, overrides=[*overrides, *extra]))
     except Exception as error:
         raise explain(error, overrides) from error
+
+
+def is_plain(argv: list[str]) -> bool:
+    """Whether these are overrides of the recipe alone: no flag, nothing about Hydra itself.
+
+    Such a command line is composed once, by ``compose_recipe``; Hydra's own run composes it twice,
+    the first time to learn whether it is a sweep.
+    """
+    return not any(argument.startswith("-") or "hydra" in argument for argument in argv)
 
 
 def run_hydra(task: Callable[[Any], Any], argv: list[str]) -> None:

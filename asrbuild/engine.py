@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from asrbuild import store, work
+from asrbuild import store
 from asrbuild.cache import StageKey, entry_path, is_cached, run_stage
 from asrbuild.progress import Progress
 from asrbuild.recipe import Recipe, validate
@@ -74,6 +73,11 @@ def build(recipe: Recipe, overrides: Sequence[str] = (), progress: Progress | No
 
 def _prove(recipe: Recipe, source: Source, keys: Chain, run: _Stages) -> tuple[Path, Path]:
     """Every stage up to the proof; returns the conversion's and the proof's directories."""
+    # Imported where there is work to do: a build with nothing to do is told so without numpy.
+    from concurrent.futures import ThreadPoolExecutor
+
+    from asrbuild import work
+
     if source.graph is not None:
         graph = source.graph
         work.check_graph(recipe, graph)
@@ -103,6 +107,8 @@ def _publish(
     proof: Path,
 ) -> Receipt:
     """Puts the artifact together in the store, moves it into place, and keeps a receipt."""
+    from asrbuild import work
+
     artifacts = Path(recipe.paths.artifacts)
     with run.progress.stage("artifact", DOING["artifact"]), store.staging(artifacts) as staging:
         manifest = work.assemble(staging, recipe, source, overrides, converted, proof)

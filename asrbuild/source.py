@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from asrbuild.deepspeech.checkpoint import find_checkpoint
 from asrbuild.digest import file_digest
 from asrbuild.errors import AsrbuildError
-from asrbuild.network import AcousticWeights
 from asrbuild.recipe import Recipe, resolve_file
 from asrbuild.speech.alphabet import Alphabet, read_alphabet
+
+if TYPE_CHECKING:
+    from asrbuild.network import AcousticWeights
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,6 @@ def locate(recipe: Recipe, cache_root: Path) -> Source:
     Raises:
         AsrbuildError: a file is missing, naming the key that points to it.
     """
-    from asrbuild.deepspeech.checkpoint import find_checkpoint
-
     source = recipe.source
     files: dict[str, Path] = {}
     checkpoint = graph = None

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -134,12 +134,24 @@ def _key(
 
 def library_version(name: str) -> str:
     """Installed version of a distribution, without importing it."""
-    for candidate in _TENSORFLOW if name == "tensorflow" else (name,):
-        try:
-            return metadata.version(candidate)
-        except metadata.PackageNotFoundError:
-            continue
-    return "absent"
+    candidates = _TENSORFLOW if name == "tensorflow" else (name,)
+    found = (_installed().get(candidate.replace("-", "_")) for candidate in candidates)
+    return next((version for version in found if version is not None), "absent")
+
+
+@functools.cache
+def _installed() -> dict[str, str]:
+    """Normalised name -> version of everything installed, first on the path first.
+
+    Both are in the name of the ``.dist-info`` folder (PyPA: "Recording installed projects").
+    ``importlib.metadata`` would parse an e-mail for each of them.
+    """
+    versions: dict[str, str] = {}
+    for folder in sys.path:
+        for path in Path(folder or ".").glob("*.dist-info"):
+            name, _, version = path.stem.partition("-")
+            versions.setdefault(name.lower().replace(".", "_"), version)
+    return versions
 
 
 @functools.cache

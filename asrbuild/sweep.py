@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from asrbuild.compose import run_hydra, to_recipe
+from asrbuild.compose import compose_recipe, is_plain, run_hydra, to_recipe
 from asrbuild.engine import Built, build
 from asrbuild.errors import AsrbuildError
 from asrbuild.progress import Progress
@@ -39,6 +39,9 @@ class JobRecord:
 
 def build_from_command_line(argv: list[str]) -> int:
     """Runs ``asrbuild [flags] key=value ...``; the exit code is 0 only when every job succeeded."""
+    if is_plain(argv):
+        _tell(build(compose_recipe(argv), argv, Progress()))
+        return 0
     if not any(flag in argv for flag in _MULTIRUN):
         run_hydra(_single_job, argv)
         return 0

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from asrbuild.deepspeech.tensorbundle import open_bundle
 from asrbuild.errors import AsrbuildError
-from asrbuild.network import VARIABLES, AcousticWeights, weights_from_named
+
+if TYPE_CHECKING:
+    from asrbuild.network import AcousticWeights
 
 #: ``load_evaluate`` -> state files to try, in order, as DeepSpeech does.
 STATE_FILES = {
@@ -81,6 +83,10 @@ def read_weights(prefix: Path | str) -> AcousticWeights:
     Raises:
         AsrbuildError: the checkpoint is damaged, or not a DeepSpeech acoustic model.
     """
+    # Here and not above: finding a checkpoint, which every build does, needs no arrays.
+    from asrbuild.deepspeech.tensorbundle import open_bundle
+    from asrbuild.network import VARIABLES, weights_from_named
+
     bundle = open_bundle(Path(prefix))
     present = set(bundle.names())
     arrays = {name: bundle.read(name) for name in VARIABLES.values() if name in present}
