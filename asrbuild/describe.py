@@ -8,7 +8,7 @@ from typing import Any
 
 from asrbuild import manifest as m
 from asrbuild.network import AcousticWeights, Geometry
-from asrbuild.recipe import Recipe, Steps
+from asrbuild.recipe import Recipe, Steps, validate
 from asrbuild.source import Source, load_alphabet
 
 #: Specification version -> oldest systems that load it (Core ML's release notes).
@@ -100,8 +100,31 @@ def deployment_target(recipe: Recipe) -> str:
     return "iOS15"
 
 
+def check_recipe(recipe: Recipe) -> tuple[str, ...]:
+    """Refuses what no build can satisfy, before anything runs; returns advice on the rest.
+
+    Raises:
+        AsrbuildError: naming the key, the value and the choices or the fix.
+    """
+    from asrbuild.coreml.request import check_request
+
+    validate(recipe)
+    request = _request(recipe, {})
+    advice = check_request(request)
+    if recipe.coreml.frontend == "tensorflow":
+        from asrbuild.coreml.from_graph import check_lstm_form, check_supported
+
+        check_supported(request)
+        check_lstm_form(request)
+    return advice
+
+
 def conversion_request(recipe: Recipe, source: Source) -> Any:
     """What the Core ML front ends are asked for."""
+    return _request(recipe, package_metadata(recipe, source))
+
+
+def _request(recipe: Recipe, metadata: Mapping[str, str]) -> Any:
     from asrbuild.coreml.request import ConversionRequest
 
     coreml = recipe.coreml
@@ -114,7 +137,7 @@ def conversion_request(recipe: Recipe, source: Source) -> Any:
         lstm=coreml.lstm,  # type: ignore[arg-type]
         state=coreml.state,  # type: ignore[arg-type]
         outputs=tuple(coreml.outputs),
-        metadata=package_metadata(recipe, source),
+        metadata=metadata,
         author=recipe.source.author,
         license=recipe.source.license,
         version=recipe.version,

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from asrbuild import store
 from asrbuild.cache import StageKey, entry_path, is_cached, run_stage
+from asrbuild.describe import check_recipe
 from asrbuild.progress import Progress
-from asrbuild.recipe import Recipe, validate
+from asrbuild.recipe import Recipe
 from asrbuild.source import Source, locate
 from asrbuild.stages import DOING, Chain, chain
 
@@ -57,13 +58,15 @@ def build(recipe: Recipe, overrides: Sequence[str] = (), progress: Progress | No
     """
     start = time.perf_counter()
     progress = progress or Progress()
-    validate(recipe)
+    advice = check_recipe(recipe)
     cache, artifacts = Path(recipe.paths.cache), Path(recipe.paths.artifacts)
     source = locate(recipe, cache)
     keys = chain(recipe, source)
     receipt = _published(cache, artifacts, keys.artifact)
     done: list[str] = []
     if receipt is None:
+        for remark in advice:
+            progress.note(remark)
         run = _Stages(cache, progress, done)
         converted, proof = _prove(recipe, source, keys, run)
         receipt = _publish(recipe, source, overrides, keys, run, converted, proof)

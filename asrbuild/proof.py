@@ -75,11 +75,13 @@ class Proof:
         verification: the manifest's section.
         failures: each gate that failed, in words; empty when ``verification.passed``.
         outputs: metric input (``sample``, ``sample@whole``) -> output -> what the package gave.
+        seconds: metric input -> what the run took.
     """
 
     verification: Verification
     failures: tuple[str, ...]
     outputs: Mapping[str, Outputs] = field(repr=False)
+    seconds: Mapping[str, float] = field(repr=False)
 
 
 def unproven() -> Verification:
@@ -119,11 +121,13 @@ def prove(
         max_steps: also run the upper bound of a range, at most this long; see ``run_bound``.
     """
     from asrbuild.executor import load
+    from asrbuild.runtime import timed
 
     words = words or WordGates()
     _check_reference(cases, reference)
     package = artifact / manifest.model.package
     outputs: dict[str, Outputs] = {}
+    seconds: dict[str, float] = {}
     metrics: list[Metric] = []
     bounds: dict[str, np.ndarray] = {}
     loaders: list[tuple[str, Callable[..., Any]]] = [("", load)]
@@ -138,7 +142,7 @@ def prove(
             for name in way.cases:
                 label = _label(name, way.label, executor)
                 expected = _comparable(reference[name], way.manifest, len(cases[name]))
-                outputs[label] = _run(model, way.manifest, cases[name])
+                outputs[label], seconds[label] = timed(_run, model, way.manifest, cases[name])
                 metrics += compare(label, expected, outputs[label], gates)
             bound = bound_of(way.manifest, cases, max_steps)
             if bound is not None:
@@ -159,7 +163,7 @@ def prove(
         transcripts=transcripts,
         passed=not failures and bool(metrics),
     )
-    return Proof(verification, tuple(failures), outputs)
+    return Proof(verification, tuple(failures), outputs, seconds)
 
 
 def prove_again(artifact: Path, manifest: Manifest) -> Proof:

@@ -122,7 +122,7 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs) -> None:
 
     package = inputs.converted / d.package_name(recipe)
     manifest = d.describe(recipe, source, package)
-    made, expected = _cases_and_reference(recipe, inputs)
+    made, expected = cases_and_reference(recipe, inputs)
     coreml, verify = recipe.coreml, recipe.verify
     gates = gates_from(asdict(verify.thresholds[coreml.precision]), coreml.precision)
     words = WordGates(verify.require_transcript, verify.max_wer, verify.max_wer_increase)
@@ -149,7 +149,7 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs) -> None:
     write_text(at / VERIFICATION, proof.verification.model_dump_json(indent=2) + "\n")
 
 
-def _cases_and_reference(recipe: Recipe, inputs: Inputs) -> tuple[dict[str, Any], dict[str, Any]]:
+def cases_and_reference(recipe: Recipe, inputs: Inputs) -> tuple[dict[str, Any], dict[str, Any]]:
     """The cases with their edges, and what TensorFlow makes of each."""
     import numpy as np
 

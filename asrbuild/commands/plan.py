@@ -68,10 +68,10 @@ def why(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
 
 def _compose(overrides: list[str] | None, config_dir: str | None) -> tuple[Recipe, Source, Path]:
     from asrbuild.compose import compose_recipe
-    from asrbuild.recipe import validate
+    from asrbuild.describe import check_recipe
     from asrbuild.source import locate
 
     recipe = compose_recipe(list(overrides or []), config_dir)
-    validate(recipe)
+    check_recipe(recipe)
     cache = Path(recipe.paths.cache)
     return recipe, locate(recipe, cache), cache

@@ -47,7 +47,7 @@ def convert_graph(graph_path: Path, request: ConversionRequest, destination: Pat
         AsrbuildError: the request or the graph is at fault, or coremltools cannot convert it.
     """
     check_request(request)
-    _check_supported(request)
+    check_supported(request)
     with tempfile.TemporaryDirectory() as scratch:
         job, outcome = Path(scratch) / "request.json", Path(scratch) / "outcome.json"
         job.write_text(
@@ -73,7 +73,12 @@ def convert_graph(graph_path: Path, request: ConversionRequest, destination: Pat
         )
 
 
-def _check_supported(request: ConversionRequest) -> None:
+def check_supported(request: ConversionRequest) -> None:
+    """Refuses what the other front end can make and ``ct.convert`` cannot.
+
+    Raises:
+        AsrbuildError: naming the key of the recipe that is at fault.
+    """
     if request.functions:
         raise AsrbuildError(
             "frontend tensorflow converts one function",
@@ -211,7 +216,17 @@ def _check_outputs(graph_def: Any, request: ConversionRequest, path: Path) -> No
 
 
 def _check_recurrent(graph_def: Any, request: ConversionRequest) -> None:
-    if request.lstm == "native" and any(node.op in _RECURRENT_OPS for node in graph_def.node):
+    if any(node.op in _RECURRENT_OPS for node in graph_def.node):
+        check_lstm_form(request)
+
+
+def check_lstm_form(request: ConversionRequest) -> None:
+    """Refuses the native form of a graph that has an LSTM, as every DeepSpeech graph does.
+
+    Raises:
+        AsrbuildError: ``ct.convert`` has the loop only.
+    """
+    if request.lstm == "native":
         raise AsrbuildError(
             "frontend tensorflow gives an LSTM as coremltools' loop",
             key="coreml.lstm",

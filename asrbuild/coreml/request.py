@@ -139,7 +139,8 @@ def check_request(request: ConversionRequest) -> tuple[str, ...]:
     _one_of("coreml.precision", request.precision, ("fp16", "fp32"))
     _one_of("coreml.lstm", request.lstm, ("native", "loop"))
     _one_of("coreml.state", request.state, ("explicit", "stateful"))
-    _one_of("coreml.deployment_target", request.deployment_target, tuple(SPECIFICATION_VERSIONS))
+    targets = tuple(SPECIFICATION_VERSIONS)
+    _one_of("coreml.minimum_deployment_target", request.deployment_target, targets)
     if not request.outputs:
         raise AsrbuildError("the package has no outputs", key="coreml.outputs", fix="name one")
     if len(set(request.outputs)) != len(request.outputs):
@@ -169,7 +170,7 @@ def _check_steps(steps: Steps, request: ConversionRequest) -> None:
         sizes = (steps.lower, steps.default) + (() if steps.upper is None else (steps.upper,))
     if min(sizes) < 1:
         raise AsrbuildError(
-            f"a package needs at least 1 time step, got {min(sizes)}", key="coreml.steps"
+            f"a package needs at least 1 time step, got {min(sizes)}", key="model.steps"
         )
     int16_loop = (
         request.format == "mlprogram"
@@ -181,27 +182,27 @@ def _check_steps(steps: Steps, request: ConversionRequest) -> None:
         raise AsrbuildError(
             f"an fp16 loop counts its steps in int16 from iOS17 on, {max(sizes)} is above "
             f"{MAX_INT16_STEPS}",
-            key="coreml.steps",
+            key="model.steps",
             fix="use coreml.lstm=native or coreml.precision=fp32, or a lower bound on the steps",
         )
 
 
 def _check_enumerated(steps: EnumeratedSteps) -> None:
     if not steps.sizes:
-        raise AsrbuildError("no step counts are enumerated", key="coreml.steps.sizes")
+        raise AsrbuildError("no step counts are enumerated", key="model.steps.sizes")
     if len(steps.sizes) > MAX_ENUMERATED:
         raise AsrbuildError(
             f"Core ML takes at most {MAX_ENUMERATED} enumerated shapes, got {len(steps.sizes)}",
-            key="coreml.steps.sizes",
+            key="model.steps.sizes",
             fix="use a range of steps (model=dynamic)",
         )
     if len(set(steps.sizes)) != len(steps.sizes):
-        raise AsrbuildError("a step count is enumerated twice", key="coreml.steps.sizes")
+        raise AsrbuildError("a step count is enumerated twice", key="model.steps.sizes")
     if steps.default not in steps.sizes:
         raise AsrbuildError(
             f"the default of {steps.default} steps is not one of "
             f"{', '.join(map(str, steps.sizes))}",
-            key="coreml.steps.default",
+            key="model.steps.default",
         )
 
 
@@ -209,19 +210,19 @@ def _check_range(steps: RangeSteps, request: ConversionRequest) -> None:
     if steps.upper is None and request.format == "mlprogram":
         raise AsrbuildError(
             "an mlprogram needs an upper bound on its steps",
-            key="coreml.steps.upper",
+            key="model.steps.upper",
             fix="give one, or use coreml=neuralnetwork, which takes any number of steps",
         )
     if steps.upper is not None and steps.upper < steps.lower:
         raise AsrbuildError(
-            f"the range of steps {steps.lower} to {steps.upper} is empty", key="coreml.steps.upper"
+            f"the range of steps {steps.lower} to {steps.upper} is empty", key="model.steps.upper"
         )
     above = steps.upper is not None and steps.default > steps.upper
     if steps.default < steps.lower or above:
         raise AsrbuildError(
             f"the default of {steps.default} steps is outside the range "
             f"{steps.lower} to {steps.upper if steps.upper is not None else 'any'}",
-            key="coreml.steps.default",
+            key="model.steps.default",
         )
 
 
@@ -229,12 +230,12 @@ def _check_functions(request: ConversionRequest) -> None:
     if request.format != "mlprogram" or specification_version(request) < 9:
         raise AsrbuildError(
             "several functions in one package need an mlprogram for iOS18 or later",
-            key="coreml.deployment_target",
-            fix="set coreml=mlprogram coreml.deployment_target=iOS18",
+            key="coreml.minimum_deployment_target",
+            fix="set coreml=mlprogram coreml.minimum_deployment_target=iOS18",
         )
     for name in request.functions:
         if not name.isidentifier():
-            raise AsrbuildError(f"{name!r} is not a function name", key="coreml.functions")
+            raise AsrbuildError(f"{name!r} is not a function name", key="model.functions")
     if request.state == "stateful":
         raise AsrbuildError(
             "a Core ML state belongs to one function, so functions could not hand it on",
@@ -248,7 +249,7 @@ def _check_stateful(request: ConversionRequest) -> None:
         raise AsrbuildError(
             "a stateful package needs an mlprogram for iOS18 or later",
             key="coreml.state",
-            fix="set coreml=mlprogram coreml.deployment_target=iOS18",
+            fix="set coreml=mlprogram coreml.minimum_deployment_target=iOS18",
         )
     if request.precision != "fp16":
         raise AsrbuildError(
@@ -266,7 +267,8 @@ def _advice(request: ConversionRequest) -> tuple[str, ...]:
         if version == SPECIFICATION_VERSIONS["iOS15"]:
             return (
                 "before iOS17 an lstm op computes in fp32: its weights are stored in fp32 and the "
-                "package is about 1.7 times as large; coreml.deployment_target=iOS17 keeps fp16",
+                "package is about 1.7 times as large; coreml.minimum_deployment_target=iOS17 keeps "
+                "fp16",
             )
         if version == SPECIFICATION_VERSIONS["iOS16"]:
             return (

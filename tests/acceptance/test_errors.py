@@ -69,6 +69,13 @@ CONFIG_ERRORS = [
      "  key: model.functions"),
     (["coreml=neuralnetwork", "coreml.state=stateful"], "a neuralnetwork has no StateType\n"
      "  key: coreml.state"),
+    (["coreml.state=stateful", "coreml.precision=fp32"], "Core ML states are fp16, so a stateful "
+     "package is not fp32\n  key: coreml.precision"),
+    (["model=multifunction", "coreml.minimum_deployment_target=iOS17"], "several functions in one "
+     "package need an mlprogram for iOS18 or later\n  key: coreml.minimum_deployment_target\n"
+     "  fix: set coreml=mlprogram coreml.minimum_deployment_target=iOS18"),
+    (["coreml.frontend=tensorflow"], "frontend tensorflow gives an LSTM as coremltools' loop\n"
+     "  key: coreml.lstm\n  fix: use coreml.lstm=loop"),
     (["coreml.outputs=[new_state_c,new_state_h]"], "coreml.outputs=['new_state_c', 'new_state_h'] "
      "leaves out logits"),
     (["source=checkpoint"], "source=checkpoint needs source.checkpoint_dir\n"

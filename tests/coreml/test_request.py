@@ -21,6 +21,7 @@ from asrbuild.coreml.request import (
 )
 from asrbuild.errors import AsrbuildError
 
+TARGET = "coreml.minimum_deployment_target"
 DEFAULT = ConversionRequest()
 IOS18 = replace(DEFAULT, deployment_target="iOS18")
 CHUNKS = {"chunk_16": FixedSteps(16), "whole": RangeSteps(1, 16, 100)}
@@ -32,31 +33,31 @@ CHUNKS = {"chunk_16": FixedSteps(16), "whole": RangeSteps(1, 16, 100)}
         (replace(DEFAULT, format="onnx"), "coreml.format", "'onnx' is not one of"),
         (replace(DEFAULT, precision="int8"), "coreml.precision", "'int8' is not one of"),
         (replace(DEFAULT, lstm="gru"), "coreml.lstm", "'gru' is not one of"),
-        (replace(DEFAULT, deployment_target="iOS14"), "coreml.deployment_target", "iOS15, iOS16"),
+        (replace(DEFAULT, deployment_target="iOS14"), TARGET, "iOS15, iOS16"),
         (replace(DEFAULT, outputs=()), "coreml.outputs", "no outputs"),
         (replace(DEFAULT, outputs=("logits", "logits")), "coreml.outputs", "twice"),
-        (replace(DEFAULT, steps=FixedSteps(0)), "coreml.steps", "at least 1 time step, got 0"),
-        (replace(DEFAULT, steps=RangeSteps(0, 1, 9)), "coreml.steps", "at least 1 time step"),
-        (replace(DEFAULT, steps=RangeSteps(1, 1, None)), "coreml.steps.upper", "upper bound"),
-        (replace(DEFAULT, steps=RangeSteps(9, 9, 8)), "coreml.steps.upper", "9 to 8 is empty"),
-        (replace(DEFAULT, steps=RangeSteps(2, 1, 8)), "coreml.steps.default", "outside the range"),
-        (replace(DEFAULT, steps=RangeSteps(2, 9, 8)), "coreml.steps.default", "outside the range"),
-        (replace(DEFAULT, steps=EnumeratedSteps((), 1)), "coreml.steps.sizes", "no step counts"),
-        (replace(DEFAULT, steps=EnumeratedSteps((1, 1), 1)), "coreml.steps.sizes", "twice"),
-        (replace(DEFAULT, steps=EnumeratedSteps((1, 2), 3)), "coreml.steps.default", "not one of"),
+        (replace(DEFAULT, steps=FixedSteps(0)), "model.steps", "at least 1 time step, got 0"),
+        (replace(DEFAULT, steps=RangeSteps(0, 1, 9)), "model.steps", "at least 1 time step"),
+        (replace(DEFAULT, steps=RangeSteps(1, 1, None)), "model.steps.upper", "upper bound"),
+        (replace(DEFAULT, steps=RangeSteps(9, 9, 8)), "model.steps.upper", "9 to 8 is empty"),
+        (replace(DEFAULT, steps=RangeSteps(2, 1, 8)), "model.steps.default", "outside the range"),
+        (replace(DEFAULT, steps=RangeSteps(2, 9, 8)), "model.steps.default", "outside the range"),
+        (replace(DEFAULT, steps=EnumeratedSteps((), 1)), "model.steps.sizes", "no step counts"),
+        (replace(DEFAULT, steps=EnumeratedSteps((1, 1), 1)), "model.steps.sizes", "twice"),
+        (replace(DEFAULT, steps=EnumeratedSteps((1, 2), 3)), "model.steps.default", "not one of"),
         (
             replace(DEFAULT, steps=EnumeratedSteps(tuple(range(1, 130)), 1)),
-            "coreml.steps.sizes",
+            "model.steps.sizes",
             "at most 128 enumerated shapes, got 129",
         ),
         (
             replace(DEFAULT, lstm="loop", steps=RangeSteps(1, 16, 40_000)),
-            "coreml.steps",
+            "model.steps",
             "40000 is above 32766",
         ),
-        (replace(DEFAULT, functions=CHUNKS), "coreml.deployment_target", "iOS18 or later"),
-        (replace(IOS18, functions={"a b": FixedSteps(1)}), "coreml.functions", "'a b'"),
-        (replace(IOS18, functions={"a": FixedSteps(0)}), "coreml.steps", "at least 1"),
+        (replace(DEFAULT, functions=CHUNKS), TARGET, "iOS18 or later"),
+        (replace(IOS18, functions={"a b": FixedSteps(1)}), "model.functions", "'a b'"),
+        (replace(IOS18, functions={"a": FixedSteps(0)}), "model.steps", "at least 1"),
         (replace(IOS18, functions=CHUNKS, state="stateful"), "coreml.state", "one function"),
         (replace(DEFAULT, state="stateful"), "coreml.state", "iOS18 or later"),
         (replace(IOS18, state="stateful", precision="fp32"), "coreml.precision", "fp16"),

@@ -1,0 +1,174 @@
+"""Every recipe, format, precision, LSTM form and kind of state on the demo model, by the engine.
+
+Each cell is built for real, with every gate and every verification input, and published. All share
+the workshop's cache, so that export and TensorFlow's reference are there already.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import asrbuild
+from asrbuild.compose import compose_recipe
+from asrbuild.coreml.inspect import ModelSummary, inspect_model
+from asrbuild.describe import check_recipe
+from asrbuild.engine import build
+from asrbuild.errors import AsrbuildError
+from asrbuild.manifest import Manifest, read_manifest
+from asrbuild.progress import Progress
+from benchmarks import matrix
+from tests.acceptance.conftest import Workshop
+
+DEMO = Path(asrbuild.__file__).parent / "demo"
+SAID = {name: (DEMO / f"{name}.txt").read_text().strip() for name in ("sample", "second")}
+SINGLE = ("static", "dynamic", "dynamic_to_static", "enumerated")
+FORMATS, PRECISIONS, LSTMS = ("mlprogram", "neuralnetwork"), ("fp16", "fp32"), ("native", "loop")
+#: (model, format, precision, lstm, state). Functions and states came with iOS 18's ML programs, and
+#: Core ML's states are fp16.
+CELLS = [
+    *itertools.product(SINGLE, FORMATS, PRECISIONS, LSTMS, ["explicit"]),
+    *itertools.product(SINGLE, ["mlprogram"], ["fp16"], LSTMS, ["stateful"]),
+    *itertools.product(["multifunction"], ["mlprogram"], PRECISIONS, LSTMS, ["explicit"]),
+]
+#: The least that the project promises, whatever the gates in conf/verify say.
+GOALS = {
+    "fp16": {"argmax_agreement": 0.999, "psnr_db": 60.0},
+    "fp32": {"argmax_agreement": 1.0, "max_abs_error": 1e-4},
+}
+FORM = {  # (format, lstm) -> what must be in the package, what must not
+    ("mlprogram", "native"): ("lstm", "while_loop"),
+    ("mlprogram", "loop"): ("while_loop", "lstm"),
+    ("neuralnetwork", "native"): ("uniDirectionalLSTM", "loop"),
+    ("neuralnetwork", "loop"): ("loop", "uniDirectionalLSTM"),
+}
+Cell = tuple[str, str, str, str, str]
+
+
+def overrides(cell: Cell) -> list[str]:
+    keys = ("model", "coreml", "coreml.precision", "coreml.lstm", "coreml.state")
+    return [f"{key}={value}" for key, value in zip(keys, cell, strict=True)]
+
+
+def test_the_cells_are_all_that_a_recipe_may_ask_for() -> None:
+    assert len(CELLS) == len(set(CELLS)) == 44
+    axes = {cell.values for cell in matrix.cells([])}
+    assert axes == set(CELLS)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids="-".join)
+def test_a_cell_is_built_and_proven(cell: Cell, workshop: Workshop, tmp_path: Path) -> None:
+    cache = workshop.folder / ".asrbuild" / "cache"
+    paths = [f"paths.cache={cache}", f"paths.artifacts={tmp_path}"]
+    built = build(compose_recipe([*overrides(cell), *paths]), progress=Progress(quiet=True))
+    manifest = read_manifest(built.path)
+    assert_it_is_what_was_asked_for(
+        cell, manifest, inspect_model(built.path / manifest.model.package)
+    )
+    assert_it_was_proven(cell, manifest)
+
+
+def assert_it_is_what_was_asked_for(cell: Cell, manifest: Manifest, package: ModelSummary) -> None:
+    model, form, precision, lstm, state = cell
+    assert package.kind == manifest.model.format == form
+    there, absent = FORM[form, lstm]
+    for function in package.functions:
+        assert function.ops.get(there) == 1
+        assert absent not in function.ops
+        (steps,) = {f.shape_text for f in function.inputs if f.name == "input_node"}
+        kind = function.name if model == "multifunction" else model
+        assert steps == f"(1, {_steps(kind, form)}, 19, 26)"
+        inside = {feature.name for feature in function.states}
+        assert inside == ({"state_c", "state_h"} if state == "stateful" else set())
+    names = {function.name for function in package.functions}
+    assert len(names) == (3 if model == "multifunction" else 1)
+    assert names == {function.name for function in manifest.model.functions}
+    half, whole = (package.weight_bytes.get(name, 0) for name in ("float16", "float32"))
+    assert half > 1_500_000 > whole if precision == "fp16" else whole > 3_000_000 > half == 0
+    assert {pair.kind for pair in manifest.state} == {state}
+    assert {pair.valid for pair in manifest.state} == {"always"}
+
+
+def _steps(kind: str, form: str) -> str:
+    flexible = "1..3000" if form == "mlprogram" else "1.."
+    return {"dynamic": flexible, "whole": flexible, "enumerated": "16|32|64",
+            "chunk_32": "32"}.get(kind, "16")  # fmt: skip
+
+
+def assert_it_was_proven(cell: Cell, manifest: Manifest) -> None:
+    model, _, precision, _, _ = cell
+    verification = manifest.verification
+    assert verification.executed
+    assert verification.passed
+    assert all(metric.passed for metric in verification.metrics)
+    assert {metric.output for metric in verification.metrics} == {
+        "logits", "new_state_c", "new_state_h"
+    }  # fmt: skip
+    inputs = {entry.name for entry in verification.inputs}
+    assert {"sample", "second", "silence", "noise", "clipped", "random"} < inputs
+    run = {metric.input for metric in verification.metrics}
+    assert inputs <= {name.split("@")[0] for name in run}
+    ways = {"multifunction": {"chunk_32", "whole"}, "enumerated": {"32", "64"}}.get(model, set())
+    assert {f"sample@{way}" for way in ways} <= run
+    for metric in verification.metrics:
+        goal = GOALS[precision].get(metric.name)
+        speech = metric.input.split("@")[0] in SAID
+        if metric.output == "logits" and goal is not None and speech:
+            good = metric.value >= goal if metric.comparison == ">=" else metric.value <= goal
+            assert good, metric
+    heard = {(t.input.split("@")[0], t.package) for t in verification.transcripts}
+    assert heard == set(SAID.items())
+    assert all(t.match for t in verification.transcripts)
+
+
+REFUSED = [
+    cell
+    for cell in itertools.product(
+        (*SINGLE, "multifunction"), FORMATS, PRECISIONS, LSTMS, ["explicit", "stateful"]
+    )
+    if cell not in CELLS
+]
+
+
+@pytest.mark.parametrize("cell", REFUSED, ids="-".join)
+def test_a_cell_that_core_ml_has_not_is_refused_when_composed(cell: Cell) -> None:
+    model, form, *_ = cell
+    with pytest.raises(AsrbuildError) as caught:
+        check_recipe(compose_recipe(overrides(cell)))
+    if form == "neuralnetwork":
+        key = "model.functions" if model == "multifunction" else "coreml.state"
+    else:
+        key = "coreml.state" if model == "multifunction" else "coreml.precision"
+    assert caught.value.key == key
+    assert caught.value.fix
+
+
+def test_what_is_possible_at_a_price_is_noted(
+    workshop: Workshop, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cache = workshop.folder / ".asrbuild" / "cache"
+    target = "coreml.minimum_deployment_target=iOS15"
+    paths = [f"paths.cache={cache}", f"paths.artifacts={tmp_path}"]
+    built = build(compose_recipe(["model=static", "verify=quick", target, *paths]))
+    assert "note: before iOS17 an lstm op computes in fp32" in capfd.readouterr().err
+    assert read_manifest(built.path).model.minimum_os["iOS"] == "15"
+
+
+def test_the_table_of_the_matrix(tmp_path: Path) -> None:
+    """``benchmarks/matrix.py`` on one cell of the demo model, plain conversion beside it."""
+    done = subprocess.run(
+        [sys.executable, matrix.__file__, "--only", "static,mlprogram,fp32,native", "--json"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (row,) = map(json.loads, done.stdout.splitlines())
+    assert row["cell"] == "static mlprogram fp32 native"
+    assert row["failed"] == 0
+    assert row["words"] is True
+    assert (row["ops_before"], row["ops_after"]) == (57, 33)
+    assert row["ratio"] > 0
