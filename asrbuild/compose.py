@@ -70,9 +70,10 @@ def compose_recipe(overrides: list[str], config_dir: str | None = None) -> Recip
     extra = (
         [] if config_dir is None else [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"]
     )
+    given = [_free_words(override) for override in overrides]
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="asrbuild"):
-            return to_recipe(compose(CONFIG_NAME, overrides=[*overrides, *extra]))
+            return to_recipe(compose(CONFIG_NAME, overrides=[*given, *extra]))
     except Exception as error:
         raise explain(error, overrides) from error
 
@@ -84,6 +85,12 @@ def is_plain(argv: list[str]) -> bool:
     the first time to learn whether it is a sweep.
     """
     return not any(argument.startswith("-") or "hydra" in argument for argument in argv)
+
+
+def _free_words(override: str) -> str:
+    """Hot words are keys of the user's own: Hydra adds them without being asked to by ``++``."""
+    key = override.partition("=")[0]
+    return f"++{override}" if key.startswith("decoder.hot_words") else override
 
 
 def run_hydra(task: Callable[[Any], Any], argv: list[str]) -> None:
@@ -109,7 +116,8 @@ def run_hydra(task: Callable[[Any], Any], argv: list[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # Hydra wants its overrides in one piece; people put -m where they think of it.
     sweep = [argument for argument in argv if argument in ("-m", "--multirun")]
-    sys.argv = ["asrbuild", *sweep, *(argument for argument in argv if argument not in sweep)]
+    others = (_free_words(argument) for argument in argv if argument not in sweep)
+    sys.argv = ["asrbuild", *sweep, *others]
     try:
         hydra.main(config_path=str(conf_dir()), config_name=CONFIG_NAME, version_base="1.3")(
             guarded

@@ -23,6 +23,7 @@ MINIMUM_OS = {
 }
 SAMPLE_SCALE = 1.0 / 32768.0
 REFERENCE_AUDIO = "reference.wav"
+ALPHABET = "alphabet.txt"
 _AXES = {
     "input_node": ("batch", "steps", "window", "coefficient"),
     "input_lengths": ("batch",),
@@ -163,7 +164,7 @@ def package_metadata(recipe: Recipe, source: Source) -> dict[str, str]:
     import json
 
     settings = feature_settings(recipe)
-    labels = list(load_alphabet(source).labels)
+    alphabet = load_alphabet(source)
     values = {
         "schema_version": m.SCHEMA_VERSION,
         "name": recipe.name,
@@ -179,9 +180,11 @@ def package_metadata(recipe: Recipe, source: Source) -> dict[str, str]:
         "context_frames": settings.n_context,
         "log_floor": settings.log_floor,
         "streaming_mode": recipe.model.streaming,
-        "blank_index": len(labels),
-        "alphabet": json.dumps(labels, ensure_ascii=False),
+        "blank_index": alphabet.blank,
+        "alphabet": json.dumps(alphabet.labels, ensure_ascii=False),
     }
+    if alphabet.bytes_output:
+        values["utf8"] = "true"
     return {f"asrbuild.{key}": str(value) for key, value in values.items()}
 
 
@@ -413,6 +416,25 @@ def _streaming(recipe: Recipe, settings: Any, main: m.Function) -> m.Streaming:
     )
 
 
+def decoder_settings(recipe: Recipe, source: Source) -> Any:
+    """The recipe's decoder, with its scorer where it lies now."""
+    from asrbuild.speech.decoding import DecoderSettings
+
+    decoder = recipe.decoder
+    interpreter = None if decoder.interpreter is None else Path(decoder.interpreter).expanduser()
+    return DecoderSettings(
+        type=decoder.type,
+        beam_width=decoder.beam_width,
+        cutoff_prob=decoder.cutoff_prob,
+        cutoff_top_n=decoder.cutoff_top_n,
+        scorer=source.scorer,
+        lm_alpha=decoder.lm_alpha,
+        lm_beta=decoder.lm_beta,
+        hot_words=dict(decoder.hot_words),
+        interpreter=interpreter,
+    )
+
+
 def _decoder(recipe: Recipe, source: Source) -> m.Decoder:
     alphabet = load_alphabet(source)
     decoder = recipe.decoder
@@ -430,7 +452,7 @@ def _decoder(recipe: Recipe, source: Source) -> m.Decoder:
     return m.Decoder(
         type=decoder.type,  # type: ignore[arg-type]
         alphabet=list(alphabet.labels),
-        alphabet_file="alphabet.txt",
+        alphabet_file=ALPHABET if source.alphabet_file is not None else None,
         utf8=alphabet.bytes_output,
         blank_index=alphabet.blank,
         beam_width=decoder.beam_width,

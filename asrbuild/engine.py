@@ -65,6 +65,7 @@ def build(recipe: Recipe, overrides: Sequence[str] = (), progress: Progress | No
     receipt = _published(cache, artifacts, keys.artifact)
     done: list[str] = []
     if receipt is None:
+        work.check_decoder(recipe, source)
         for remark in advice:
             progress.note(remark)
         run = _Stages(cache, progress, done)

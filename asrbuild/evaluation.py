@@ -20,7 +20,7 @@ from asrbuild.digest import file_digest
 from asrbuild.errors import AsrbuildError
 from asrbuild.runtime import Transcriber, timed
 from asrbuild.speech.audio import read_audio
-from asrbuild.speech.decoding import Decoder
+from asrbuild.speech.decoding import Decoder, DecoderSettings
 from asrbuild.speech.rates import ErrorRates, error_rates
 
 FOLDER = "probabilities"
@@ -50,6 +50,7 @@ class Result:
 
     artifact: str
     decoder: str
+    settings: DecoderSettings
     heard: tuple[str, ...]
     rates: ErrorRates
     audio_s: float
@@ -123,6 +124,7 @@ def listen(
 def decode(
     name: str,
     decoder_name: str,
+    settings: DecoderSettings,
     decoder: Decoder,
     dataset: Sequence[Recording],
     spoken: Sequence[Spoken],
@@ -140,6 +142,7 @@ def decode(
     return Result(
         name,
         decoder_name,
+        settings,
         tuple(heard),
         error_rates([recording.text for recording in dataset], heard),
         audio_s=sum(one.audio_s for one in spoken),

@@ -167,11 +167,15 @@ class Scorer(Section):
 
 
 class Decoder(Section):
-    """How probabilities become words. ``alphabet`` lists the labels in index order."""
+    """How probabilities become words. ``alphabet`` lists the labels in index order.
+
+    With ``utf8`` a label is a byte, 1 to 255, shown as the character of that code point, and there
+    is no ``alphabet_file``; decoded bytes are UTF-8 text.
+    """
 
     type: Literal["greedy", "beam", "ds_ctcdecoder"]
     alphabet: list[str]
-    alphabet_file: str
+    alphabet_file: str | None
     utf8: bool
     blank_index: int
     beam_width: int

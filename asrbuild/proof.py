@@ -8,10 +8,10 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from asrbuild.manifest import (
     Verification,
 )
 from asrbuild.parity import PROBABILITIES, Gates, compare, gates_from, worst
+
+if TYPE_CHECKING:
+    from asrbuild.speech.decoding import DecoderSettings
 
 Outputs = dict[str, np.ndarray]
 REFERENCE = "tensorflow"
@@ -107,6 +110,7 @@ def prove(
     texts: Mapping[str, str | None] | None = None,
     words: WordGates | None = None,
     max_steps: int | None = None,
+    decoder_python: Path | None = None,
 ) -> Proof:
     """Runs the package on every case, every way its manifest allows, and compares.
 
@@ -119,9 +123,10 @@ def prove(
         texts: recording -> the words that are said in it, where somebody wrote them down.
         words: what the transcripts must be.
         max_steps: also run the upper bound of a range, at most this long; see ``run_bound``.
+        decoder_python: the Python 3.9 for ds-ctcdecoder; None: found.
     """
     from asrbuild.executor import load
-    from asrbuild.runtime import timed
+    from asrbuild.runtime import decoder_settings, timed
 
     words = words or WordGates()
     _check_reference(cases, reference)
@@ -150,7 +155,10 @@ def prove(
                 (name,) = bound
                 label = _label(name, way.label, f"self@{executor}" if executor else "self")
                 metrics += run_bound(model, way.manifest, label, bound[name], cases, gates)
-    transcripts = _transcripts(artifact, manifest, reference, outputs, texts or {})
+    heard = {label: o[PROBABILITIES] for label, o in outputs.items() if _recording(label)}
+    said = {_recording(label): reference[_recording(label)][PROBABILITIES] for label in heard}
+    settings = replace(decoder_settings(manifest), interpreter=decoder_python)
+    transcripts = _transcripts(artifact, manifest, settings, said, heard, texts or {})
     failures = [_in_words(metric) for metric in metrics if not metric.passed]
     failures += _word_failures(transcripts, words)
     verification = Verification(
@@ -376,20 +384,20 @@ def _check_reference(
 def _transcripts(
     artifact: Path,
     manifest: Manifest,
-    reference: Mapping[str, Mapping[str, np.ndarray]],
-    outputs: Mapping[str, Outputs],
+    settings: DecoderSettings,
+    said: Mapping[str, np.ndarray],
+    heard: Mapping[str, np.ndarray],
     texts: Mapping[str, str | None],
 ) -> list[Transcript]:
-    """The words of each recording, every way it was run, by the manifest's own decoder."""
-    from asrbuild.runtime import decoder_settings
+    """The words of each recording, every way it was run, by the manifest's own decoder.
+
+    ``said``: recording -> TensorFlow's probabilities; ``heard``: way to run it -> the package's.
+    """
     from asrbuild.speech.alphabet import make_alphabet
     from asrbuild.speech.decoding import open_decoder
 
     alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
-    settings, step_ms = decoder_settings(manifest), manifest.features.step_ms
-    heard = {label: o[PROBABILITIES] for label, o in outputs.items() if _recording(label)}
-    said = {_recording(label): reference[_recording(label)][PROBABILITIES] for label in heard}
-    with open_decoder(settings, alphabet, step_ms, artifact) as decoder:
+    with open_decoder(settings, alphabet, manifest.features.step_ms, artifact) as decoder:
         texts_of = _decode(decoder, [*said.values(), *heard.values()])
     expected = dict(zip(said, texts_of, strict=False))
     found = dict(zip(heard, texts_of[len(said) :], strict=True))

@@ -41,6 +41,7 @@ class Source:
     load_evaluate: str = "auto"
     path: str | None = None
     alphabet_config_path: str = "demo:alphabet.txt"
+    bytes_output_mode: bool = False
     description: str = ""
     author: str = ""
     license: str = ""
@@ -114,6 +115,7 @@ class Decoder:
     lm_alpha: float | None = None
     lm_beta: float | None = None
     hot_words: dict[str, float] = field(default_factory=dict)
+    interpreter: str | None = None
 
 
 @dataclass
@@ -390,6 +392,8 @@ def record(recipe: Recipe) -> dict[str, Any]:
     for key in ("sample", "second"):
         source[key] = {part: portable(value) for part, value in source[key].items()}
     decoder["scorer_path"] = portable(decoder["scorer_path"])
+    # Which Python runs the decoder is this machine's affair; the words are the same in each.
+    del decoder["interpreter"]
     return whole
 
 

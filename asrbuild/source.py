@@ -10,7 +10,7 @@ from asrbuild.deepspeech.checkpoint import find_checkpoint
 from asrbuild.digest import file_digest
 from asrbuild.errors import AsrbuildError
 from asrbuild.recipe import Recipe, resolve_file
-from asrbuild.speech.alphabet import Alphabet, read_alphabet
+from asrbuild.speech.alphabet import Alphabet, bytes_alphabet, read_alphabet
 
 if TYPE_CHECKING:
     from asrbuild.network import AcousticWeights
@@ -23,12 +23,13 @@ class Source:
     Labels name roles, so that moving a file changes no fingerprint.
 
     ``checkpoint`` is a prefix (``<prefix>.index`` exists), ``graph`` a frozen graph; one is set.
+    ``alphabet_file`` is None in UTF-8 (bytes output) mode, which needs none.
     ``texts``: recording -> what is said in it, for those where somebody wrote it down.
     """
 
     checkpoint: Path | None
     graph: Path | None
-    alphabet_file: Path
+    alphabet_file: Path | None
     recordings: dict[str, Path]
     texts: dict[str, str]
     scorer: Path | None
@@ -64,8 +65,10 @@ def locate(recipe: Recipe, cache_root: Path) -> Source:
         parts = sorted(folder.glob(f"{checkpoint.name}.data-*"))
         files["checkpoint.index"] = checkpoint.with_name(f"{checkpoint.name}.index")
         files |= {f"checkpoint.{part.name.rpartition('.')[2]}": part for part in parts}
-    alphabet_file = _existing(source.alphabet_config_path, "source.alphabet_config_path")
-    files["alphabet"] = alphabet_file
+    alphabet_file = None
+    if not source.bytes_output_mode:
+        alphabet_file = _existing(source.alphabet_config_path, "source.alphabet_config_path")
+        files["alphabet"] = alphabet_file
     recordings: dict[str, Path] = {}
     texts: dict[str, str] = {}
     for name in ("sample", "second"):
@@ -128,16 +131,21 @@ def load_weights(source: Source, recipe: Recipe) -> AcousticWeights:
         )
     alphabet = load_alphabet(source)
     if weights.n_output != alphabet.size + 1:
+        bytes_output = source.alphabet_file is None
         raise AsrbuildError(
             f"the alphabet has {alphabet.size} labels, but the source has {weights.n_output} "
             f"outputs: it wants {weights.n_output - 1} labels and the blank",
-            key="source.alphabet_config_path",
+            key="source.bytes_output_mode" if bytes_output else "source.alphabet_config_path",
             file=source.alphabet_file,
-            fix=f"give the alphabet.txt that {key} was trained with",
+            fix="leave out source.bytes_output_mode: the model does not write bytes"
+            if bytes_output
+            else f"give the alphabet.txt that {key} was trained with",
         )
     return weights
 
 
 def load_alphabet(source: Source) -> Alphabet:
     """The labels of the model."""
+    if source.alphabet_file is None:
+        return bytes_alphabet()
     return read_alphabet(source.alphabet_file)

@@ -37,6 +37,24 @@ def write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
+def check_decoder(recipe: Recipe, source: Source) -> None:
+    """Refuses a decoder that could not decode in the end, before anything is converted for it.
+
+    Raises:
+        AsrbuildError: a setting makes no sense, the scorer or a hot word does not fit the alphabet,
+            or the genuine decoder cannot run here.
+    """
+    from asrbuild.speech.decoding import check_settings
+    from asrbuild.speech.ds_environment import decoder_python
+    from asrbuild.speech.genuine import check_language
+
+    settings = d.decoder_settings(recipe, source)
+    check_settings(settings)
+    if settings.type == "ds_ctcdecoder":
+        check_language(settings, load_alphabet(source))
+        decoder_python(settings.interpreter)
+
+
 def check_graph(recipe: Recipe, graph: Path) -> None:
     """Refuses a user's frozen graph that cannot become what the recipe asks for.
 
@@ -65,7 +83,7 @@ def export(at: Path, recipe: Recipe, source: Source) -> None:
     from asrbuild.deepspeech.export import write_frozen_graph
 
     weights = load_weights(source, recipe)
-    labels = list(load_alphabet(source).labels)
+    labels = load_alphabet(source).graph_labels
     write_frozen_graph(weights, d.export_flags(recipe, weights), labels, at / GRAPH)
 
 
@@ -132,7 +150,8 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs) -> None:
     if source.scorer is not None:
         (bench / source.scorer.name).symlink_to(source.scorer.resolve())
     bound = verify.max_steps if verify.edge_lengths else None
-    proof = prove(bench, manifest, made, expected, gates, source.texts, words, bound)
+    python = d.decoder_settings(recipe, source).interpreter
+    proof = prove(bench, manifest, made, expected, gates, source.texts, words, bound, python)
     shutil.rmtree(bench)
     if not proof.verification.passed:
         shown = "\n".join(f"    {failure}" for failure in proof.failures[:12])
@@ -207,7 +226,8 @@ def assemble(
     settings = d.feature_settings(recipe)
     samples = d.reference_samples(settings, source)
     (staging / d.REFERENCE_AUDIO).write_bytes(d.wav_bytes(samples, settings.sample_rate))
-    shutil.copyfile(source.alphabet_file, staging / "alphabet.txt")
+    if source.alphabet_file is not None:
+        shutil.copyfile(source.alphabet_file, staging / d.ALPHABET)
     shutil.copyfile(proof / PARITY, staging / PARITY)
     if source.scorer is not None:
         shutil.copyfile(source.scorer, staging / source.scorer.name)
@@ -243,7 +263,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _role(path: str) -> Any:
-    known = {"alphabet.txt": "alphabet", d.REFERENCE_AUDIO: "reference_audio", PARITY: "parity"}
+    known = {d.ALPHABET: "alphabet", d.REFERENCE_AUDIO: "reference_audio", PARITY: "parity"}
     if path.startswith("model."):
         return "package"
     return known.get(path, "scorer")

@@ -5,13 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asrbuild.commands.decoding import (
+    AlphaOption,
+    BeamOption,
+    BetaOption,
+    HotWordOption,
+    ScorerOption,
+    Wanted,
+    parse_hot_words,
+    settings_for,
+)
 from asrbuild.commands.ls import ArtifactsOption
 from asrbuild.errors import AsrbuildError
 
@@ -19,6 +29,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from asrbuild.evaluation import Recording, Result
+    from asrbuild.speech.decoding import DecoderSettings
 
 
 def evaluate(
@@ -33,10 +44,11 @@ def evaluate(
         str | None,
         typer.Option(help="One or several: greedy,beam,ds_ctcdecoder; else the manifest's."),
     ] = None,
-    beam_width: Annotated[int | None, typer.Option(help="Hypotheses kept at each step.")] = None,
-    scorer: Annotated[
-        Path | None, typer.Option(help="A DeepSpeech .scorer, for ds_ctcdecoder.")
-    ] = None,
+    beam_width: BeamOption = None,
+    scorer: ScorerOption = None,
+    lm_alpha: AlphaOption = None,
+    lm_beta: BetaOption = None,
+    hot_word: HotWordOption = None,
     worst: Annotated[
         int, typer.Option(min=0, help="How many of the best result's errors to show.")
     ] = 3,
@@ -47,22 +59,28 @@ def evaluate(
     """Measure word and character error rates on recordings whose words are known.
 
     Case is folded and white space joined before comparing; nothing else. Probabilities are kept, so
-    another decoder, or the same command after an interruption, does not run the model again.
+    another decoder, or the same command after an interruption, does not run the model again. Where
+    several decoders are compared, ds_ctcdecoder is shown without its scorer and with it.
 
     Example: asrbuild evaluate demo-static demo-dynamic test.csv --decoder greedy,beam
     """
     from asrbuild.evaluation import read_dataset
+    from asrbuild.recipe import artifacts_root
+    from asrbuild.store import resolve
 
     if len(arguments) < 2:
         raise AsrbuildError("give at least one artifact, and the data last")
     *names, data = arguments
     dataset = read_dataset(Path(data))
-    decoders = [name.strip() for name in decoder.split(",")] if decoder else [None]
-    results = []
+    kinds = [kind.strip() for kind in decoder.split(",")] if decoder else [None]
+    wanted = Wanted(beam_width, scorer, lm_alpha, lm_beta, parse_hot_words(hot_word))
+    paths = [resolve(artifacts or artifacts_root(), name) for name in names]
+    # All of them are checked before the first recording is heard.
+    decoders = [_decoders(path, kinds, wanted) for path in paths]
+    results: list[Result] = []
     with _bars() as bars:
-        for name in names:
-            found = _one(name, artifacts, dataset, decoders, beam_width, scorer, bars)
-            results += found
+        for name, path, settings in zip(names, paths, decoders, strict=True):
+            results += _one(name, path, dataset, settings, bars)
     if page is not None:
         from asrbuild.report.evaluation import write_page
 
@@ -77,49 +95,51 @@ def evaluate(
         typer.echo(f"\npage: {page}")
 
 
+def _decoders(path: Path, kinds: Sequence[str | None], wanted: Wanted) -> list[DecoderSettings]:
+    """The decoders to compare on one artifact; a scorer is for the genuine one."""
+    from asrbuild.manifest import read_manifest
+
+    manifest = read_manifest(path)
+    found = []
+    for kind in kinds:
+        bare = replace(wanted, scorer=None, lm_alpha=None, lm_beta=None, hot_words={})
+        takes_scorer = (kind or manifest.decoder.type) == "ds_ctcdecoder"
+        given = wanted if takes_scorer or len(kinds) == 1 else bare
+        settings = settings_for(manifest, path, kind, given)
+        if settings.scorer is not None and len(kinds) > 1:
+            found.append(replace(settings, scorer=None, hot_words={}))
+        found.append(settings)
+    return found
+
+
 def _one(
     name: str,
-    artifacts: Path | None,
+    path: Path,
     dataset: Sequence[Recording],
-    decoders: Sequence[str | None],
-    beam_width: int | None,
-    scorer: Path | None,
+    decoders: Sequence[DecoderSettings],
     bars: Progress,
 ) -> list[Result]:
     """One artifact with every decoder."""
-    from asrbuild.commands.transcribe import decoder_choice
     from asrbuild.evaluation import decode, listen
-    from asrbuild.manifest import read_manifest
-    from asrbuild.recipe import artifacts_root, cache_root
+    from asrbuild.recipe import cache_root
     from asrbuild.runtime import open_artifact
     from asrbuild.speech.decoding import open_decoder
-    from asrbuild.store import resolve
 
-    path = resolve(artifacts or artifacts_root(), name)
-    manifest = read_manifest(path)
-    # A scorer is for the genuine decoder; the others are compared without one.
-    wanted = [
-        decoder_choice(manifest, kind, beam_width, scorer if kind == "ds_ctcdecoder" else None)
-        if kind is not None
-        else decoder_choice(manifest, None, beam_width, scorer)
-        for kind in decoders
-    ]
     results = []
     with ExitStack() as stack:
-        transcriber = stack.enter_context(open_artifact(path, wanted[0]))
+        transcriber = stack.enter_context(open_artifact(path, decoders[0]))
         task = bars.add_task(f"{name}: listening", total=len(dataset))
         spoken = listen(transcriber, dataset, cache_root(), lambda: bars.advance(task))
-        for index, settings in enumerate(wanted):
+        step_ms = transcriber.manifest.features.step_ms
+        for index, settings in enumerate(decoders):
             opened = transcriber.decoder
             if index:
-                opened = open_decoder(
-                    settings, transcriber.alphabet, manifest.features.step_ms, path
-                )
+                opened = open_decoder(settings, transcriber.alphabet, step_ms, path)
                 stack.enter_context(opened)
-            label = settings.type + (" with scorer" if settings.scorer else "")
+            label = settings.type + (f" + {settings.scorer.name}" if settings.scorer else "")
             task = bars.add_task(f"{name}: {label}", total=len(dataset))
             advance = partial(bars.advance, task)
-            results.append(decode(name, label, opened, dataset, spoken, advance))
+            results.append(decode(name, label, settings, opened, dataset, spoken, advance))
     return results
 
 
@@ -199,6 +219,7 @@ def _row(result: Result, dataset: Sequence[Recording]) -> dict[str, Any]:
     return {
         "artifact": result.artifact,
         "decoder": result.decoder,
+        "settings": _settings(result.settings),
         "wer": rates.wer,
         "wer_interval": [rates.wer_interval.low, rates.wer_interval.high],
         "cer": rates.cer,
@@ -222,3 +243,9 @@ def _row(result: Result, dataset: Sequence[Recording]) -> dict[str, Any]:
             )
         ],
     }
+
+
+def _settings(settings: DecoderSettings) -> dict[str, Any]:
+    """What decoded, as JSON; a scorer by its name."""
+    shown = asdict(settings) | {"scorer": settings.scorer.name if settings.scorer else None}
+    return {key: value for key, value in shown.items() if key != "interpreter"}

@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asrbuild.errors import AsrbuildError
 
+if TYPE_CHECKING:
+    from asrbuild.speech.alphabet import Alphabet
+
 AlphabetOption = Annotated[Path | None, typer.Option(help="The model's alphabet.txt.")]
+BytesOption = Annotated[
+    bool, typer.Option("--bytes-output", help="Instead of an alphabet: UTF-8 (bytes output) mode.")
+]
 
 
 def build(
-    alphabet: Annotated[Path, typer.Option(help="The model's alphabet.txt.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .scorer file to write.")],
+    alphabet: AlphabetOption = None,
+    bytes_output: BytesOption = False,
     text: Annotated[
         Path | None, typer.Option(help="A text, one sentence a line, as the model writes them.")
     ] = None,
@@ -29,17 +36,24 @@ def build(
 ) -> None:
     """Make a DeepSpeech scorer package from a text, with no other tool.
 
+    For a model in UTF-8 (bytes output) mode the n-grams are of characters, spaces included.
+
     Example: asrbuild scorer build --text corpus.txt --alphabet alphabet.txt -o my.scorer
     """
-    from asrbuild.speech.alphabet import read_alphabet
-    from asrbuild.speech.ngrams import estimate, read_arpa
+    from asrbuild.speech.ngrams import characters, estimate, read_arpa
     from asrbuild.speech.scorer import inspect_scorer
     from asrbuild.speech.scorer_build import DEFAULT_ALPHA, DEFAULT_BETA, write_scorer
 
     if (text is None) == (arpa is None):
         raise AsrbuildError("give either --text or --arpa")
-    labels = read_alphabet(alphabet)
-    model = estimate(_sentences(text), order) if text is not None else read_arpa(arpa)
+    labels = _labels(alphabet, bytes_output)
+    if labels is None:
+        raise AsrbuildError("give either --alphabet or --bytes-output")
+    if text is not None:
+        units = characters if bytes_output else str.split
+        model = estimate(map(units, _lines(text)), order)
+    else:
+        model = read_arpa(arpa)
     spelled = write_scorer(
         model,
         labels,
@@ -56,38 +70,53 @@ def build(
 def inspect_scorer(
     scorer: Annotated[Path, typer.Argument(help="A .scorer package.")],
     alphabet: AlphabetOption = None,
+    bytes_output: BytesOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Show what a scorer holds, and whether it fits an alphabet.
 
     Example: asrbuild inspect scorer my.scorer --alphabet alphabet.txt
     """
-    from asrbuild.speech.alphabet import read_alphabet
     from asrbuild.speech.scorer import check_scorer
     from asrbuild.speech.scorer import inspect_scorer as look
 
-    info = look(scorer) if alphabet is None else check_scorer(scorer, read_alphabet(alphabet))
+    labels = _labels(alphabet, bytes_output)
+    info = look(scorer) if labels is None else check_scorer(scorer, labels)
     if as_json:
-        typer.echo(json.dumps({**asdict(info), "fits": True if alphabet else None}, indent=2))
+        fits = None if labels is None else True
+        typer.echo(json.dumps({**asdict(info), "fits": fits}, indent=2))
         return
     rows = {
         "file": f"{scorer}, {info.size} bytes",
         "language model": f"{info.order}-grams, KenLM {info.kind}",
         "n-grams": ", ".join(f"{count} of {n}" for n, count in enumerate(info.ngrams, start=1)),
-        "words": str(info.words),
-        "unit": "UTF-8 characters" if info.bytes_output else "words",
+        "vocabulary": f"{info.words} {'characters' if info.bytes_output else 'words'}",
+        "character based": "yes, UTF-8 bytes" if info.bytes_output else "no, word based",
         "alpha, beta": f"{info.lm_alpha:g}, {info.lm_beta:g}",
         "labels": f"{len(info.labels)} used, the highest is {max(info.labels, default=-1)}",
-        "alphabet": f"fits {alphabet}" if alphabet else "not compared; give --alphabet",
+        "alphabet": "not compared; give --alphabet"
+        if labels is None
+        else f"fits {alphabet or 'UTF-8 mode'}",
     }
     width = max(map(len, rows))
     for name, value in rows.items():
         typer.echo(f"{name.ljust(width)}  {value}")
 
 
-def _sentences(text: Path) -> list[list[str]]:
+def _labels(alphabet: Path | None, bytes_output: bool) -> Alphabet | None:
+    """The alphabet that the user names; None where none is named."""
+    from asrbuild.speech.alphabet import bytes_alphabet, read_alphabet
+
+    if alphabet is not None and bytes_output:
+        raise AsrbuildError("--alphabet and --bytes-output exclude each other", fix="give one")
+    if bytes_output:
+        return bytes_alphabet()
+    return None if alphabet is None else read_alphabet(alphabet)
+
+
+def _lines(text: Path) -> list[str]:
     try:
-        return [line.split() for line in text.read_text(encoding="utf-8").splitlines()]
+        return text.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError as error:
         raise AsrbuildError("no such text", file=text) from error
     except (OSError, UnicodeDecodeError) as error:

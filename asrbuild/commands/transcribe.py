@@ -6,19 +6,27 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asrbuild.commands.decoding import (
+    AlphaOption,
+    BeamOption,
+    BetaOption,
+    HotWordOption,
+    ScorerOption,
+    Wanted,
+    parse_hot_words,
+    settings_for,
+)
 from asrbuild.commands.ls import ArtifactsOption
 from asrbuild.errors import AsrbuildError
 
 if TYPE_CHECKING:
-    from asrbuild.manifest import Manifest
     from asrbuild.runtime import Transcriber, Transcription
-    from asrbuild.speech.decoding import DecoderSettings
 
 Show = Callable[[str], None]
 
@@ -32,10 +40,11 @@ def transcribe(
         str | None,
         typer.Option(help="greedy, beam or ds_ctcdecoder; left out: as the manifest says."),
     ] = None,
-    beam_width: Annotated[int | None, typer.Option(help="Hypotheses kept at each step.")] = None,
-    scorer: Annotated[
-        Path | None, typer.Option(help="A DeepSpeech .scorer, for ds_ctcdecoder.")
-    ] = None,
+    beam_width: BeamOption = None,
+    scorer: ScorerOption = None,
+    lm_alpha: AlphaOption = None,
+    lm_beta: BetaOption = None,
+    hot_word: HotWordOption = None,
     n_best: Annotated[int, typer.Option(min=1, help="Transcripts of each recording.")] = 1,
     partial: Annotated[
         bool, typer.Option("--partial", help="Print every partial result as a line on stderr.")
@@ -57,7 +66,8 @@ def transcribe(
     from asrbuild.store import resolve
 
     path = resolve(artifacts or artifacts_root(), artifact)
-    settings = decoder_choice(read_manifest(path), decoder, beam_width, scorer)
+    wanted = Wanted(beam_width, scorer, lm_alpha, lm_beta, parse_hot_words(hot_word))
+    settings = settings_for(read_manifest(path), path, decoder, wanted)
     rows: list[dict[str, Any]] = []
     failed: list[AsrbuildError] = []
     with open_artifact(path, settings) as transcriber:
@@ -77,27 +87,6 @@ def transcribe(
         typer.echo(json.dumps({**head, "recordings": rows}, indent=2, ensure_ascii=False))
     if failed:
         raise failed[0] if len(failed) == 1 else _several(failed, len(audio))
-
-
-def decoder_choice(
-    manifest: Manifest, decoder: str | None, beam_width: int | None, scorer: Path | None
-) -> DecoderSettings:
-    """The manifest's decoder, with what the user wants otherwise."""
-    from asrbuild.runtime import decoder_settings
-    from asrbuild.speech.decoding import check_settings
-
-    settings = decoder_settings(manifest)
-    if decoder is not None:
-        settings = replace(settings, type=decoder)
-        if decoder != "ds_ctcdecoder":
-            settings = replace(settings, scorer=None, hot_words={})
-    if scorer is not None:
-        # Alpha and beta belong to a scorer: another one brings its own.
-        settings = replace(settings, scorer=scorer.resolve(), lm_alpha=None, lm_beta=None)
-    if beam_width is not None:
-        settings = replace(settings, beam_width=beam_width)
-    check_settings(settings)
-    return settings
 
 
 def _one(transcriber: Transcriber, file: Path, n_best: int, partial: bool) -> Transcription:

@@ -181,12 +181,14 @@ def _export(manifest: Manifest, checkpoint: Path, destination: Path) -> None:
     from asrbuild.deepspeech.checkpoint import find_checkpoint, read_weights
     from asrbuild.deepspeech.export import write_frozen_graph
     from asrbuild.deepspeech.flags import ExportFlags
+    from asrbuild.speech.alphabet import make_alphabet
 
     recipe = manifest.provenance.recipe
     weights = read_weights(find_checkpoint(checkpoint, recipe["source"]["load_evaluate"]))
     # Any length, so that one run gives every step of the utterance.
     settings = recipe["export"] | {"n_hidden": weights.n_hidden, "n_steps": -1}
-    write_frozen_graph(weights, ExportFlags(**settings), manifest.decoder.alphabet, destination)
+    alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
+    write_frozen_graph(weights, ExportFlags(**settings), alphabet.graph_labels, destination)
 
 
 def _as_json(

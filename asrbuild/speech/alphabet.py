@@ -63,6 +63,12 @@ class Alphabet:
             )
         return [index[character] for character in text]
 
+    @property
+    def graph_labels(self) -> list[bytes]:
+        """The labels as a graph's ``metadata_alphabet`` holds them."""
+        encoding = "latin-1" if self.bytes_output else "utf-8"
+        return [label.encode(encoding) for label in self.labels]
+
     def file_text(self) -> str:
         """The alphabet as DeepSpeech's alphabet.txt."""
         return "".join(("\\#" if label == "#" else label) + "\n" for label in self.labels)

@@ -29,7 +29,7 @@ from asrbuild.speech.decoding import (
 )
 from asrbuild.speech.ds_environment import decoder_python
 from asrbuild.speech.ds_process import Worker, WorkerDiedError
-from asrbuild.speech.scorer import check_scorer
+from asrbuild.speech.scorer import ScorerInfo, check_scorer
 
 TRIES = 3
 
@@ -162,19 +162,60 @@ def _persist(work: Callable[[int], list[LabelPath]], n_best: int) -> list[LabelP
             ) from death
 
 
+def check_language(
+    settings: DecoderSettings, alphabet: Alphabet, base_dir: Path | None = None
+) -> ScorerInfo | None:
+    """The scorer's facts, if there is one and it and the hot words fit the model's alphabet.
+
+    Raises:
+        AsrbuildError: naming the scorer or the hot word that does not fit.
+    """
+    info = None
+    if settings.scorer is not None:
+        info = check_scorer(_scorer_path(settings.scorer, base_dir), alphabet)
+    for word in settings.hot_words:
+        _check_hot_word(word, alphabet)
+    return info
+
+
+def _scorer_path(scorer: Path, base_dir: Path | None) -> Path:
+    return Path(base_dir or ".") / scorer
+
+
+def _check_hot_word(word: str, alphabet: Alphabet) -> None:
+    """The decoder compares hot words with single words, in UTF-8 mode with single characters."""
+    key = f"decoder.hot_words.{word}"
+    if alphabet.bytes_output:
+        if len(word) != 1:
+            raise AsrbuildError(
+                f"the hot word {word!r} is no single character, and a UTF-8 mode scorer knows no "
+                "other words",
+                key=key,
+                fix="leave it out",
+            )
+        return
+    if not word or " " in word:
+        raise AsrbuildError(
+            f"the hot word {word!r} is not one word", key=key, fix="give single words"
+        )
+    try:
+        alphabet.encode(word)
+    except AsrbuildError as error:
+        raise AsrbuildError(
+            f"the hot word {word!r} cannot be spelled: {error.message}", key=key, fix=error.fix
+        ) from error
+
+
 def _opening(
     settings: DecoderSettings, alphabet: Alphabet, base_dir: Path | None
 ) -> dict[str, object]:
     """The message that opens a decoder, checked: the library aborts where it could complain."""
     scorer = alpha = beta = None
-    if settings.scorer is not None:
-        path = Path(base_dir or ".") / settings.scorer
-        info = check_scorer(path, alphabet)
-        scorer = str(path.resolve())
+    info = check_language(settings, alphabet, base_dir)
+    if settings.scorer is not None and info is not None:
+        scorer = str(_scorer_path(settings.scorer, base_dir).resolve())
         alpha = info.lm_alpha if settings.lm_alpha is None else settings.lm_alpha
         beta = info.lm_beta if settings.lm_beta is None else settings.lm_beta
-    for word in settings.hot_words:
-        alphabet.encode(word)
     return {
         "op": "open",
         "alphabet": None if alphabet.bytes_output else alphabet.file_text(),

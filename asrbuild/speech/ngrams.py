@@ -92,6 +92,15 @@ def estimate(sentences: Iterable[Sequence[str]], order: int) -> NgramModel:
     return NgramModel(tuple(tables))
 
 
+def characters(line: str) -> list[str]:
+    """The units of a UTF-8 mode scorer: the characters of a line, the spaces between words too.
+
+    A line whose characters stand apart already (``你 好``, as lmplz wants it) has no other spaces.
+    """
+    words = line.split()
+    return words if all(len(word) == 1 for word in words) else list(" ".join(words))
+
+
 def read_arpa(path: Path) -> NgramModel:
     """A model that lmplz or another tool estimated.
 

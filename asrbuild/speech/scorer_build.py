@@ -3,7 +3,8 @@
 The model is KenLM's "probing" layout: hash tables for the words and for the n-grams of each order,
 with linear probing. Source of the layout: KenLM's binary_format.hh, vocab.hh and search_hashed.hh,
 binary version 5. The trie is a minimal acyclic automaton of the words as label indices + 1, each
-word ended by a space, written as OpenFst's ConstFst.
+word ended by a space, written as OpenFst's ConstFst. In UTF-8 mode the words are single characters,
+spelled in bytes, and nothing ends them: UTF-8 itself tells where a character stops.
 """
 
 from __future__ import annotations
@@ -42,15 +43,23 @@ def write_scorer(
 ) -> int:
     """Writes the package; the number of words in it.
 
-    Words that the alphabet cannot spell stay in the language model but not in the trie.
+    Words that the alphabet cannot spell stay in the language model but not in the trie. In UTF-8
+    mode the model is of characters (see ``ngrams.characters``).
 
     Raises:
-        AsrbuildError: the alphabet has no space label, or spells none of the words.
+        AsrbuildError: the alphabet has no space label, or spells none of the words; in UTF-8 mode,
+            the model is not of characters.
     """
-    if alphabet.bytes_output or alphabet.space is None:
+    if not alphabet.bytes_output and alphabet.space is None:
         raise AsrbuildError(
             "scorers are built of words, and this alphabet has no space between words",
             key="alphabet_config_path",
+        )
+    long = next((word for word in model.words if len(word) > 1), None)
+    if alphabet.bytes_output and long is not None:
+        raise AsrbuildError(
+            f"in UTF-8 mode a scorer is of characters, and the language model has {long!r}",
+            fix="estimate it from text whose characters stand apart: `t h i s`",
         )
     spelled = [word for word in model.words if _spells(alphabet, word)]
     if not spelled:
@@ -59,8 +68,9 @@ def write_scorer(
             fix="normalise the text, for instance to lower case",
         )
     package = bytearray(kenlm_binary(model))
-    package += struct.pack("<4si?dd", b"EIRT", VERSION, False, lm_alpha, lm_beta)
-    _append_trie(package, [[*alphabet.encode(word), alphabet.space] for word in spelled])
+    package += struct.pack("<4si?dd", b"EIRT", VERSION, alphabet.bytes_output, lm_alpha, lm_beta)
+    end = [] if alphabet.bytes_output else [alphabet.space]
+    _append_trie(package, [alphabet.encode(word) + end for word in spelled])
     destination.write_bytes(package)
     return len(spelled)
 
@@ -112,6 +122,8 @@ def murmur(data: bytes) -> int:
 
 
 def _spells(alphabet: Alphabet, word: str) -> bool:
+    if alphabet.bytes_output:
+        return "\0" not in word
     return " " not in word and all(character in alphabet.labels for character in word)
 
 

@@ -133,8 +133,9 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, dataset: list[R
 def _result(dataset: list[Recording], texts: list[str], cache: Path) -> Result:
     spoken = listen(Listener(texts, digest=str(texts)), dataset, cache)
     seen: list[int] = []
-    with open_decoder(DecoderSettings("greedy"), LABELS, 20.0) as decoder:
-        result = decode("demo", "greedy", decoder, dataset, spoken, seen.append)
+    settings = DecoderSettings("greedy")
+    with open_decoder(settings, LABELS, 20.0) as decoder:
+        result = decode("demo", "greedy", settings, decoder, dataset, spoken, seen.append)
     assert sum(seen) == len(dataset)
     return result
 

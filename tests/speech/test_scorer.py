@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from ctc_cases import ENGLISH, random_probabilities
+from ctc_cases import ENGLISH, random_probabilities, spoken_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +22,7 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.speech import ds_environment
 from asrbuild.speech.alphabet import Alphabet, bytes_alphabet, make_alphabet, read_alphabet
 from asrbuild.speech.decoding import DecoderSettings, open_decoder
-from asrbuild.speech.ngrams import BEGIN, NgramModel, estimate, read_arpa
+from asrbuild.speech.ngrams import BEGIN, NgramModel, characters, estimate, read_arpa
 from asrbuild.speech.scorer import check_scorer, inspect_scorer, scorer_weights
 from asrbuild.speech.scorer_build import write_scorer
 
@@ -181,6 +181,78 @@ def test_exactly_what_the_decoder_says_directly(
     assert ("mat" in said) >= ("mat" in hot_words)
 
 
+#: UTF-8 mode called directly: what the beam holds may end inside a character, so labels it is.
+DIRECT_BYTES = """
+import json, sys
+import numpy as np
+from ds_ctcdecoder import Scorer, UTF8Alphabet, swigwrapper
+folder, count = sys.argv[1], int(sys.argv[2])
+alphabet = UTF8Alphabet()
+scorer = Scorer(0.75, 1.85, folder + "/c.scorer", alphabet)
+found = [[scorer.get_log_cond_prob([c.encode() for c in text], False, False)
+          for text in json.load(open(folder + "/queries.json"))]]
+for used in (None, scorer):
+    found.append([
+        [[o.confidence, list(o.tokens), list(o.timesteps)]
+         for o in swigwrapper.ctc_beam_search_decoder(
+             np.load("%s/%d.npy" % (folder, i)).astype("float64"), alphabet, 40, 1.0, 40,
+             used, {}, 3)]
+        for i in range(count)])
+print(json.dumps(found))
+"""
+CHARACTERS = ["für 漢字 und", "fünf 漢 ñ", "нет ñ 🙂 字", "für und 字", "нет"]
+
+
+@genuine
+def test_utf8_mode_is_what_the_decoder_says_directly(tmp_path: Path) -> None:
+    """A scorer of characters of one to four bytes: KenLM reads it, and decoding is the same."""
+    model = estimate(map(characters, CHARACTERS), 3)
+    assert write_scorer(model, bytes_alphabet(), tmp_path / "c.scorer", 0.75, 1.85) == 14
+    info = check_scorer(tmp_path / "c.scorer", bytes_alphabet())
+    assert (info.words, info.bytes_output, info.space) == (14, True, None)
+    cases = [spoken_bytes(text) for text in CHARACTERS]
+    for seed, rows in enumerate(cases * 4):
+        noise = random_probabilities(seed, len(rows), 256, sharpness=1.5)
+        cases.append((0.6 * rows + 0.4 * noise).astype(np.float32))
+    for index, rows in enumerate(cases):
+        np.save(tmp_path / f"{index}.npy", rows)
+    queries = [text[at : at + 3] for text in CHARACTERS for at in range(len(text) - 2)]
+    (tmp_path / "queries.json").write_text(json.dumps(queries))
+    done = subprocess.run(
+        [ds_environment.decoder_python(), "-c", DIRECT_BYTES, tmp_path, str(len(cases))],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    scores, *direct = json.loads(done.stdout)
+    for query, score in zip(queries, scores, strict=True):
+        wanted = model.log10(query[:2], query[2]) * math.log(10)
+        assert score == pytest.approx(wanted, abs=1e-4)
+    decode = bytes_alphabet().decode
+    for scorer, wanted in zip((None, tmp_path / "c.scorer"), direct, strict=True):
+        told = DecoderSettings("ds_ctcdecoder", beam_width=40, scorer=scorer)
+        with open_decoder(told, bytes_alphabet(), 20.0) as decoder:
+            found = decoder.decode_batch(cases, n_best=3)
+        assert [[[h.confidence, h.text] for h in one] for one in found] == [
+            [[score, decode(tokens)] for score, tokens, _ in one] for one in wanted
+        ]
+    said = "".join(one[0].text for one in found)
+    assert set(said) <= set("".join(CHARACTERS))
+    assert [one[0].text for one in found[: len(CHARACTERS)]] == CHARACTERS
+
+
+def test_the_characters_of_a_line() -> None:
+    assert characters("ab  c") == ["a", "b", " ", "c"]
+    assert characters("你 好") == ["你", "好"]
+    assert characters(" ") == []
+
+
+def test_hot_words_of_utf8_mode(tmp_path: Path) -> None:
+    path = tmp_path / "c.scorer"
+    write_scorer(estimate(map(characters, CHARACTERS), 2), bytes_alphabet(), path)
+    wanted = DecoderSettings("ds_ctcdecoder", scorer=path, hot_words={"für": 3.0})
+    with pytest.raises(AsrbuildError, match="the hot word 'für' is no single character"):
+        open_decoder(wanted, bytes_alphabet(), 20.0)
+
+
 def test_inspection(scorer: Path) -> None:
     info = inspect_scorer(scorer)
     words = {word for line in SENTENCES for word in line}
@@ -238,9 +310,10 @@ def test_words_the_alphabet_cannot_spell(tmp_path: Path) -> None:
     assert write_scorer(model, ENGLISH, tmp_path / "t.scorer") == 1
     with pytest.raises(AsrbuildError, match="the alphabet spells none of the words"):
         write_scorer(estimate([["ÜBER"]], 2), ENGLISH, tmp_path / "none.scorer")
-    for alphabet in (bytes_alphabet(), make_alphabet("abc")):
-        with pytest.raises(AsrbuildError, match="no space between words"):
-            write_scorer(model, alphabet, tmp_path / "none.scorer")
+    with pytest.raises(AsrbuildError, match="no space between words"):
+        write_scorer(model, make_alphabet("abc"), tmp_path / "none.scorer")
+    with pytest.raises(AsrbuildError, match="is of characters, and the language model has 'über'"):
+        write_scorer(model, bytes_alphabet(), tmp_path / "none.scorer")
     assert not (tmp_path / "none.scorer").exists()
 
 

@@ -1,0 +1,207 @@
+"""Decoders, scorers and alphabets through the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import asrbuild
+from asrbuild.deepspeech.checkpoint import find_checkpoint, read_weights
+from asrbuild.deepspeech.export import write_frozen_graph
+from asrbuild.deepspeech.flags import ExportFlags
+from asrbuild.manifest import read_manifest
+from asrbuild.speech import ds_environment
+from asrbuild.speech.alphabet import bytes_alphabet, read_alphabet
+from tests.acceptance.conftest import Finished, Workshop, run_asrbuild
+
+DEMO = Path(asrbuild.__file__).parent / "demo"
+SAMPLE_TEXT = (DEMO / "sample.txt").read_text().strip()
+_HERE = ds_environment.status()
+genuine = pytest.mark.skipif(
+    not _HERE.ready and _HERE.python is None, reason=f"no genuine decoder: {_HERE.detail}"
+)
+DS = ("decoder=ds_ctcdecoder", "decoder.beam_width=50")
+
+
+def converted(folder: Path) -> bool:
+    return (folder / ".asrbuild" / "cache" / "convert").exists()
+
+
+def refused(done: Finished, message: str, folder: Path) -> None:
+    """One clear error, before anything was converted, and nothing published."""
+    assert done.code == 1
+    assert done.err.count("error:") == 1
+    assert message in done.err
+    assert "Traceback" not in done.err
+    assert not converted(folder)
+    assert not (folder / "artifacts").exists()
+
+
+@pytest.fixture
+def scorers(tmp_path: Path) -> Path:
+    """A folder of files that no decoder of the demo should be given."""
+    whole = (DEMO / "prompts.scorer").read_bytes()
+    (tmp_path / "cut.scorer").write_bytes(whole[: len(whole) * 2 // 3])
+    (tmp_path / "text.scorer").write_text("the estimated hold time is\n" * 20)
+    (tmp_path / "other.txt").write_text("\n".join("abcdefghijklmnopqrstuvwxyz' ") + "\n")
+    (tmp_path / "corpus.txt").write_text("thank you for your patience\n")
+    for name, labels in (("other", "--alphabet=other.txt"), ("bytes", "--bytes-output")):
+        made = run_asrbuild(
+            "scorer", "build", "--text=corpus.txt", labels, "-o", f"{name}.scorer", cwd=tmp_path
+        )
+        assert made.code == 0, made.err
+    return tmp_path
+
+
+UNFIT = {
+    "cut": "the scorer ends without the word trie: it is truncated",
+    "text": "the scorer does not start with a KenLM binary model",
+    "other": "the scorer was made for another alphabet: its words end with label 27, "
+    "the alphabet's space is 0",
+    "bytes": "the scorer was made for UTF-8 bytes, the model writes characters",
+}
+
+
+def test_unfit_scorers_are_refused_before_anything_is_converted(scorers: Path) -> None:
+    for name, message in UNFIT.items():
+        path = f"decoder.scorer_path={scorers}/{name}.scorer"
+        done = run_asrbuild("model=static", *DS, path, cwd=scorers)
+        refused(done, f"{message}", scorers)
+        assert f"\n  key: decoder.scorer_path\n  file: {scorers}/{name}.scorer\n" in done.err
+
+
+def test_unfit_scorers_are_refused_before_anything_is_heard(
+    workshop: Workshop, scorers: Path
+) -> None:
+    artifact = str(workshop.artifact("static", "mlprogram"))
+    (scorers / "set").mkdir()
+    shutil.copy(DEMO / "second.wav", scorers / "set" / "a.wav")
+    shutil.copy(DEMO / "second.txt", scorers / "set" / "a.txt")
+    for name, message in UNFIT.items():
+        given = ("--decoder", "ds_ctcdecoder", "--scorer", f"{name}.scorer")
+        done = run_asrbuild("transcribe", artifact, str(DEMO / "sample.wav"), *given, cwd=scorers)
+        assert (done.code, done.out) == (1, "")
+        assert message in done.err
+    given = ("--decoder", "greedy,ds_ctcdecoder", "--scorer", "cut.scorer")
+    done = run_asrbuild("evaluate", artifact, "set", *given, cwd=scorers)
+    assert (done.code, done.out) == (1, "")
+    assert UNFIT["cut"] in done.err
+    assert not (scorers / ".asrbuild").exists(), "the model ran before the scorer was refused"
+
+
+@genuine
+def test_hot_words_and_weights_from_the_command_line(workshop: Workshop, tmp_path: Path) -> None:
+    """A boost makes a word of the scorer appear; times, confidences and N best come as JSON."""
+    artifact = str(workshop.artifact("static", "mlprogram"))
+    told = ("--decoder", "ds_ctcdecoder", "--scorer", "demo:prompts.scorer", "--json")
+
+    def heard(*more: str) -> dict:
+        done = run_asrbuild(
+            "transcribe", artifact, str(DEMO / "second.wav"), *told, *more, cwd=tmp_path
+        )
+        assert done.code == 0, done.err
+        return json.loads(done.out)["recordings"][0]
+
+    plain = heard("--n-best", "3")
+    assert plain["text"] == "you have five new messages"
+    assert len(plain["alternatives"]) == 2
+    assert plain["confidence"] > plain["alternatives"][0]["confidence"]
+    assert [word["text"] for word in plain["words"]] == plain["text"].split()
+    times = [at for word in plain["words"] for at in (word["start_s"], word["end_s"])]
+    assert times == sorted(times)
+    assert all(0.5 < word["confidence"] < 1 for word in plain["words"])
+    assert "five" not in heard("--hot-word", "five=-90")["text"]
+    # With a large reward for every word and no say for the language model, there are more words.
+    assert len(heard("--lm-alpha", "0", "--lm-beta", "30")["words"]) > 5
+    wrong = run_asrbuild("transcribe", artifact, "x.wav", "--hot-word", "five", cwd=tmp_path)
+    assert wrong.err.startswith("error: --hot-word 'five' is not a word and its boost")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["decoder.hot_words={asterisk: 3}"], "hot words need a scorer"),
+        (
+            ["decoder.scorer_path=demo:prompts.scorer", "decoder.hot_words={a b: 3}"],
+            "the hot word 'a b' is not one word",
+        ),
+        (
+            ["decoder.scorer_path=demo:prompts.scorer", "decoder.hot_words={h2o: 3}"],
+            "the hot word 'h2o' cannot be spelled: not in the alphabet: '2'",
+        ),
+        (["decoder.interpreter=/none/python"], "/none/python is not a Python that runs"),
+    ],
+)
+def test_decoders_that_could_not_decode(tmp_path: Path, overrides: list[str], message: str) -> None:
+    refused(run_asrbuild("model=static", *DS, *overrides, cwd=tmp_path), message, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def bytes_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's network, its letters moved to where UTF-8 mode has them: 255 bytes and a blank."""
+    weights = read_weights(find_checkpoint(DEMO / "checkpoint"))
+    labels = read_alphabet(DEMO / "alphabet.txt").labels
+    places = [*bytes_alphabet().encode("".join(labels)), 255]
+    kernel = np.zeros((weights.n_hidden, 256), np.float32)
+    bias = np.full(256, -30, np.float32)
+    kernel[:, places], bias[places] = weights.layer_6_weights, weights.layer_6_bias
+    written = replace(weights, layer_6_weights=kernel, layer_6_bias=bias)
+    graph = tmp_path_factory.mktemp("bytes") / "output_graph.pb"
+    flags = ExportFlags(-1, weights.n_hidden)
+    write_frozen_graph(written, flags, bytes_alphabet().graph_labels, graph)
+    return graph
+
+
+def _of_bytes(graph: Path, *more: str) -> list[str]:
+    source = ["source=frozen_graph", f"source.path={graph}", "verify=quick"]
+    text = f"source.sample.text={DEMO / 'sample.txt'}"
+    return [*source, text, "model=dynamic_to_static", *more]
+
+
+@genuine
+def test_a_model_that_writes_bytes(bytes_graph: Path, tmp_path: Path) -> None:
+    """UTF-8 mode from the graph to the words, with a scorer of characters, by every decoder."""
+    (tmp_path / "corpus.txt").write_text(SAMPLE_TEXT + "\n")
+    made = run_asrbuild("scorer", "build", "--text=corpus.txt", "--bytes-output", "--order=5",
+                        "--output=characters.scorer", cwd=tmp_path)  # fmt: skip
+    assert made.code == 0, made.err
+    shown = run_asrbuild("inspect", "scorer", "characters.scorer", "--bytes-output", cwd=tmp_path)
+    assert "character based  yes, UTF-8 bytes" in shown.out
+    assert "fits UTF-8 mode" in shown.out
+    mode = "source.bytes_output_mode=true"
+    scorer = "decoder.scorer_path=characters.scorer"
+    built = run_asrbuild(*_of_bytes(bytes_graph, mode, *DS, scorer), cwd=tmp_path)
+    assert built.code == 0, built.err
+    assert "as spoken, word for word" in built.out
+    [artifact] = [p for p in (tmp_path / "artifacts").glob("*/*") if p.is_dir()]
+    manifest = read_manifest(artifact)
+    assert (manifest.decoder.utf8, manifest.decoder.blank_index) == (True, 255)
+    assert manifest.decoder.alphabet_file is None
+    assert not (artifact / "alphabet.txt").exists()
+    for kind in ("greedy", "beam", "ds_ctcdecoder"):
+        wanted = ("--decoder", kind, "--beam-width", "20", "--json")
+        said = run_asrbuild(
+            "transcribe", str(artifact), str(DEMO / "sample.wav"), *wanted, cwd=tmp_path
+        )
+        assert json.loads(said.out)["recordings"][0]["text"] == SAMPLE_TEXT
+    assert run_asrbuild("verify", str(artifact), cwd=tmp_path).code == 0
+
+
+def test_bytes_and_letters_are_not_taken_for_each_other(bytes_graph: Path, tmp_path: Path) -> None:
+    wrong = {
+        "the alphabet has 28 labels, but the source has 256 outputs: it wants 255 labels":
+            ("source.alphabet_config_path", _of_bytes(bytes_graph)),
+        "the alphabet has 255 labels, but the source has 29 outputs: it wants 28 labels":
+            ("source.bytes_output_mode", ["model=static", "source.bytes_output_mode=true"]),
+    }  # fmt: skip
+    for message, (key, overrides) in wrong.items():
+        done = run_asrbuild(*overrides, cwd=tmp_path)
+        assert done.code == 1
+        assert message in done.err
+        assert f"\n  key: {key}\n" in done.err
+        assert not (tmp_path / "artifacts").exists()
