@@ -65,7 +65,6 @@ def build(recipe: Recipe, overrides: Sequence[str] = (), progress: Progress | No
     receipt = _published(cache, artifacts, keys.artifact)
     done: list[str] = []
     if receipt is None:
-        work.check_decoder(recipe, source)
         for remark in advice:
             progress.note(remark)
         run = _Stages(cache, progress, done)
@@ -82,6 +81,7 @@ def _prove(recipe: Recipe, source: Source, keys: Chain, run: _Stages) -> tuple[P
 
     from asrbuild import work
 
+    work.check_decoder(recipe, source)
     if source.graph is not None:
         graph = source.graph
         work.check_graph(recipe, graph)
