@@ -6,7 +6,7 @@ import difflib
 import functools
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -210,16 +210,14 @@ def main() -> None:
 
 
 def _other_failure(error: Exception, debug: bool) -> int:
-    import click
-
-    if isinstance(error, click.exceptions.Exit):
+    """Typer's own exceptions, by what they can do: it brings a Click of its own along."""
+    if isinstance(error, typer.Exit):
         return error.exit_code
-    if isinstance(error, click.exceptions.Abort):
+    if isinstance(error, typer.Abort):
         _print_error("aborted")
         return 130
-    if isinstance(error, click.ClickException):
-        error.show()
-        return error.exit_code
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        return _misused(error)
     if debug:
         raise error
     _print_error(
@@ -227,6 +225,17 @@ def _other_failure(error: Exception, debug: bool) -> int:
         "  fix: run again with --debug and report the traceback; this is a bug in asrbuild"
     )
     return 1
+
+
+def _misused(error: Any) -> int:
+    """A command line that a command does not take; a group without a command shows its help."""
+    command = getattr(getattr(error, "ctx", None), "command_path", "asrbuild")
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return error.exit_code
+    message = error.format_message().rstrip(".")
+    _print_error(f"{message[:1].lower()}{message[1:]}\n  fix: see `{command} --help`")
+    return error.exit_code
 
 
 def _print_error(text: str) -> None:

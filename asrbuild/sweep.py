@@ -7,7 +7,7 @@ import os
 import secrets
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,19 @@ from asrbuild.progress import Progress
 
 #: Where the jobs of a sweep leave their records; inherited by every launcher's processes.
 RECORDS = "ASRBUILD_SWEEP_RECORDS"
+_LOST = (
+    "its process ended without a word: it was killed, or its machine had no memory left\n"
+    "  fix: run the sweep again with fewer jobs at a time; what is finished is not done again"
+)
 _MULTIRUN = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 
 
 @dataclass(frozen=True)
 class JobRecord:
-    """One row of a sweep's table. ``status``: ``built``, ``unchanged`` or ``failed``."""
+    """One row of a sweep's table.
+
+    ``status``: ``built``, ``unchanged`` or ``failed``; on disk also ``running``.
+    """
 
     number: int
     overrides: tuple[str, ...]
@@ -69,9 +76,24 @@ def build_from_command_line(argv: list[str]) -> int:
 
     print_table(jobs, time.perf_counter() - start)
     if stopped is not None:
-        raise stopped
+        raise _stop(stopped)
     failed = [job for job in jobs if job.status == "failed"]
     return 1 if failed or not jobs else 0
+
+
+def _stop(error: BaseException) -> BaseException:
+    """What ended a sweep whose jobs had begun: it composed, so a launcher's error is no config's."""
+    cause = error.__cause__
+    if not isinstance(error, AsrbuildError) or cause is None or isinstance(cause, AsrbuildError):
+        return error
+    lines = str(cause).strip().splitlines() or [type(cause).__name__]
+    stopped = AsrbuildError(
+        f"the launcher lost jobs: {lines[0]}",
+        key="hydra/launcher",
+        fix="run the sweep again; what is finished is not done again",
+    )
+    stopped.__cause__ = cause
+    return stopped
 
 
 def _single_job(config: Any) -> None:
@@ -88,6 +110,8 @@ def _sweep_job(config: Any) -> None:
     overrides = tuple(_task_overrides())
     progress = Progress(prefix=f"[{number}] ")
     progress.line("job", " ".join(overrides))
+    # Whoever dies without a word has left this one.
+    _write(_unfinished(number, overrides, "running", 0.0, ""))
     try:
         built = build(to_recipe(config), overrides, progress)
     except Exception as error:
@@ -97,8 +121,7 @@ def _sweep_job(config: Any) -> None:
             str(error) if isinstance(error, AsrbuildError) else f"{type(error).__name__}: {error}"
         )
         progress.note(f"failed: {text}")
-        seconds = time.perf_counter() - start
-        _write(JobRecord(number, overrides, "failed", "", "", 0, {}, False, seconds, text))
+        _write(_unfinished(number, overrides, "failed", time.perf_counter() - start, text))
         return
     receipt = built.receipt
     _write(
@@ -117,6 +140,12 @@ def _sweep_job(config: Any) -> None:
     )
 
 
+def _unfinished(
+    number: int, overrides: tuple[str, ...], status: str, seconds: float, error: str
+) -> JobRecord:
+    return JobRecord(number, overrides, status, "", "", 0, {}, False, seconds, error)
+
+
 def _task_overrides() -> list[str]:
     from hydra.core.hydra_config import HydraConfig
 
@@ -131,11 +160,12 @@ def _write(record: JobRecord) -> None:
 
 
 def read_records(folder: Path) -> list[JobRecord]:
-    """The records of a sweep's jobs, in job order."""
+    """The records of a finished sweep's jobs, in job order; one that still runs is lost."""
     jobs = []
     for path in sorted(folder.glob("*.json")):
         fields = json.loads(path.read_text(encoding="utf-8"))
-        jobs.append(JobRecord(**fields | {"overrides": tuple(fields["overrides"])}))
+        job = JobRecord(**fields | {"overrides": tuple(fields["overrides"])})
+        jobs.append(replace(job, status="failed", error=_LOST) if job.status == "running" else job)
     return jobs
 
 

@@ -1,0 +1,77 @@
+"""What submitit needs of Slurm, on this machine: ``sbatch``, ``srun`` and ``sacct`` in one script.
+
+Linked under each of these names. ``sbatch`` runs the batch script it is given once for each task of
+its array, side by side, with the variables Slurm sets; $SLURM_STAND_IN is where it keeps
+``batch.json``, the ``#SBATCH`` parameters, and the state of each task.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+JOB = "4711"
+
+
+def sbatch(script: str) -> None:
+    """Starts every task and returns, as Slurm does."""
+    lines = [line for line in Path(script).read_text().splitlines() if line.startswith("#SBATCH")]
+    parameters = dict(line.split("--", 1)[1].split("=", 1) for line in lines if "=" in line)
+    home = Path(os.environ["SLURM_STAND_IN"])
+    (home / "batch.json").write_text(json.dumps(parameters))
+    first, last = (int(bound) for bound in parameters["array"].split("%")[0].split("-"))
+    for task in range(first, last + 1):
+        environment = {
+            "SLURM_JOB_ID": f"{int(JOB) + task}",
+            "SLURM_ARRAY_JOB_ID": JOB,
+            "SLURM_ARRAY_TASK_ID": str(task),
+            "SLURM_NTASKS": "1",
+            "SLURM_LOCALID": "0",
+            "SLURM_PROCID": "0",
+            "SLURM_NODEID": "0",
+            "SLURM_JOB_NUM_NODES": "1",
+        }
+        state = home / f"{JOB}_{task}"
+        state.write_text("RUNNING")
+        finish = f'bash "$0"; test $? = 0 && s=COMPLETED || s=FAILED; printf $s > "{state}"'
+        with open(os.devnull, "w") as nowhere:
+            subprocess.Popen(
+                ["bash", "-c", finish, script],
+                env=os.environ | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=nowhere,
+                stderr=nowhere,
+            )
+    print(f"Submitted batch job {JOB}")
+
+
+def srun(arguments: list[str]) -> None:
+    """Runs a task with its output where ``--output`` and ``--error`` say."""
+    names = {"%A": JOB, "%a": os.environ["SLURM_ARRAY_TASK_ID"], "%t": "0", "%j": JOB}
+    for stream, flag in ((1, "--output"), (2, "--error")):
+        path = arguments[arguments.index(flag) + 1]
+        for mark, text in names.items():
+            path = path.replace(mark, text)
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+    command = arguments[arguments.index("--error") + 2 :]
+    os.execvp(command[0], command)
+
+
+def sacct() -> None:
+    """The state of every task, as ``--parsable2`` writes it."""
+    print("JobID|State|NodeList")
+    for state in sorted(Path(os.environ["SLURM_STAND_IN"]).glob(f"{JOB}_*")):
+        print(f"{state.name}|{state.read_text()}|here")
+
+
+if __name__ == "__main__":
+    name = Path(sys.argv[0]).name
+    if name == "sbatch":
+        sbatch(sys.argv[-1])
+    elif name == "srun":
+        srun(sys.argv[1:])
+    else:
+        sacct()
