@@ -82,7 +82,7 @@ def build_from_command_line(argv: list[str]) -> int:
 
 
 def _stop(error: BaseException) -> BaseException:
-    """What ended a sweep whose jobs had begun: it composed, so a launcher's error is no config's."""
+    """What ended a sweep whose jobs had begun: it composed, so it was the launcher."""
     cause = error.__cause__
     if not isinstance(error, AsrbuildError) or cause is None or isinstance(cause, AsrbuildError):
         return error
