@@ -90,6 +90,7 @@ def _register() -> None:
         cache,
         channel,
         decoder,
+        diff,
         doctor,
         evaluate,
         inspect_graph,
@@ -113,6 +114,7 @@ def _register() -> None:
     app.command("run")(run.run)
     app.command("ls")(ls.ls)
     app.command("show")(show.show)
+    app.command("diff")(diff.diff)
     app.command("schema")(schema.schema)
     app.command("evaluate")(evaluate.evaluate)
     app.command("report")(report.report)
@@ -147,6 +149,7 @@ def _register() -> None:
 COMMANDS = (
     "build", "plan", "transcribe", "verify", "run", "ls", "show", "schema", "doctor", "inspect",
     "cache", "decoder", "evaluate", "report", "scorer", "ship", "bundle", "pull", "channel", "key",
+    "diff",
 )  # fmt: skip
 
 

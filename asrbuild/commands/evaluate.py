@@ -76,11 +76,11 @@ def evaluate(
     wanted = Wanted(beam_width, scorer, lm_alpha, lm_beta, parse_hot_words(hot_word))
     paths = [resolve(artifacts or artifacts_root(), name) for name in names]
     # All of them are checked before the first recording is heard.
-    decoders = [_decoders(path, kinds, wanted) for path in paths]
+    decoders = [decoders_for(path, kinds, wanted) for path in paths]
     results: list[Result] = []
-    with _bars() as bars:
+    with progress_bars() as bars:
         for name, path, settings in zip(names, paths, decoders, strict=True):
-            results += _one(name, path, dataset, settings, bars)
+            results += evaluate_one(name, path, dataset, settings, bars)
     if page is not None:
         from asrbuild.report.evaluation import write_page
 
@@ -95,7 +95,7 @@ def evaluate(
         typer.echo(f"\npage: {page}")
 
 
-def _decoders(path: Path, kinds: Sequence[str | None], wanted: Wanted) -> list[DecoderSettings]:
+def decoders_for(path: Path, kinds: Sequence[str | None], wanted: Wanted) -> list[DecoderSettings]:
     """The decoders to compare on one artifact; a scorer is for the genuine one."""
     from asrbuild.manifest import read_manifest
 
@@ -112,7 +112,7 @@ def _decoders(path: Path, kinds: Sequence[str | None], wanted: Wanted) -> list[D
     return found
 
 
-def _one(
+def evaluate_one(
     name: str,
     path: Path,
     dataset: Sequence[Recording],
@@ -144,7 +144,7 @@ def _one(
 
 
 @contextmanager
-def _bars() -> Iterator[Progress]:
+def progress_bars() -> Iterator[Progress]:
     """Progress on stderr, on a terminal only."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn

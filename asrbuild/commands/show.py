@@ -10,7 +10,7 @@ import typer
 from asrbuild.commands.ls import ArtifactsOption
 
 if TYPE_CHECKING:
-    from asrbuild.manifest import Axis, Manifest, Metric, Tensor
+    from asrbuild.manifest import Manifest, Metric, Tensor
 
 Rows = list[tuple[str, ...]]
 
@@ -110,17 +110,9 @@ def _model(m: Manifest) -> Rows:
 
 
 def _tensor(direction: str, tensor: Tensor) -> tuple[str, ...]:
-    shape = ", ".join(f"{axis.name} {_extent(axis)}" for axis in tensor.shape)
-    return direction, tensor.name, tensor.dtype, f"({shape})", tensor.meaning, tensor.fill
+    from asrbuild.interface import shape_text
 
-
-def _extent(axis: Axis) -> str:
-    if axis.enumerated:
-        sizes = [str(size) for size in axis.enumerated]
-        return "/".join(sizes if len(sizes) <= 6 else [*sizes[:3], "...", sizes[-1]])
-    if axis.min == axis.max:
-        return str(axis.min)
-    return f"{axis.min}..{'' if axis.max is None else axis.max}"
+    return direction, tensor.name, tensor.dtype, shape_text(tensor), tensor.meaning, tensor.fill
 
 
 def _features(m: Manifest) -> Rows:

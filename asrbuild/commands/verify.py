@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 def verify(
     artifact: Annotated[
         str,
-        typer.Argument(help="A name, name/version, name/start-of-version, a path, or a .asrb."),
+        typer.Argument(help="A name, name/version, a path, a .asrb, or REMOTE#NAME@VERSION."),
     ],
     bisect: Annotated[
         bool, typer.Option("--bisect", help="Name the first node that leaves TensorFlow's values.")
@@ -40,8 +39,8 @@ def verify(
     """Prove an artifact again: every file's digest, then every gate, by running its package.
 
     No TensorFlow is needed: what it gave when the artifact was built is recorded in it. --bisect
-    does run TensorFlow, on the graph that the artifact was made of. Of a bundle, a trusted key's
-    signature is checked before anything is unpacked.
+    does run TensorFlow, on the graph that the artifact was made of. Of a bundle, and of what is on
+    a remote, a trusted key's signature is checked before anything is unpacked.
 
     Example: asrbuild verify demo-static-mlprogram
     """
@@ -49,28 +48,16 @@ def verify(
         raise AsrbuildError("--graph and --checkpoint are for --bisect", fix="add --bisect")
     if graph and checkpoint:
         raise AsrbuildError("--graph and --checkpoint exclude each other", fix="give one of them")
-    with _directory(artifact, artifacts) as path:
+    from asrbuild.recipe import artifacts_root
+    from asrbuild.ship.opening import opened
+
+    def tell(line: str) -> None:
+        typer.echo(line, err=True)
+
+    with opened(artifact, artifacts or artifacts_root(), tell) as path:
         passed = _verify(path, bisect, graph, checkpoint, as_json)
     if not passed:
         raise typer.Exit(1)
-
-
-@contextmanager
-def _directory(artifact: str, artifacts: Path | None) -> Iterator[Path]:
-    """The artifact's directory; a bundle's is proven, unpacked for now and removed again."""
-    from asrbuild.recipe import artifacts_root
-    from asrbuild.ship.bundle import SUFFIX, unpack_bundle
-    from asrbuild.store import resolve
-
-    if not (artifact.endswith(SUFFIX) and Path(artifact).is_file()):
-        yield resolve(artifacts or artifacts_root(), artifact)
-        return
-    from asrbuild.ship.keys import config_root, trusted_keys
-
-    with TemporaryDirectory(prefix="asrbuild-verify-") as folder:
-        opened = unpack_bundle(Path(artifact), Path(folder), trusted_keys(config_root()))
-        typer.echo(f"signed by {opened.key.label} ({opened.key.keyid[:12]})", err=True)
-        yield Path(folder)
 
 
 def _verify(

@@ -232,21 +232,37 @@ def pull(
     Raises:
         Refused: something is not as a trusted key signed it; nothing is kept of it then.
     """
-    from asrbuild.manifest import read_manifest
-
-    name, selector = split_spec(spec)
-    header, key = find(remote, name, selector, trust, config)
+    header, key = find(remote, *split_spec(spec), trust, config)
     path = root / header.name / header.version
     if _in_store(path, header):
         store.point_latest(root, header.name, header.version)
         return _pulled(header, key, path, already=True)
     with store.staging(root) as staging:
-        for file in header.files:
-            notify(f"{file.path} ({file.bytes:,} bytes)")
-            _fetch(remote, header.name, file, staging)
-        check_manifest(header, read_manifest(staging))
+        fetch_files(header, remote, staging, notify=notify)
         path = store.publish(root, header.name, staging, header.version, volatile=VOLATILE)
     return _pulled(header, key, path, already=False)
+
+
+def fetch_files(
+    header: Header,
+    remote: Remote,
+    directory: Path,
+    *,
+    wanted: Callable[[str], bool] = lambda _: True,
+    notify: Notify = lambda _: None,
+) -> None:
+    """Fetches the wanted files of a proven header, its manifest among them, each proven.
+
+    Raises:
+        Refused: a file is not what was signed, or the manifest tells something else.
+    """
+    from asrbuild.manifest import read_manifest
+
+    for file in header.files:
+        if wanted(file.path):
+            notify(f"{file.path} ({file.bytes:,} bytes)")
+            _fetch(remote, header.name, file, directory)
+    check_manifest(header, read_manifest(directory))
 
 
 def _in_store(path: Path, header: Header) -> bool:

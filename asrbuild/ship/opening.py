@@ -1,0 +1,64 @@
+"""An artifact wherever it is, as a directory to read: in the store, in a bundle, on a remote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from asrbuild import store
+from asrbuild.ship.bundle import SUFFIX, unpack_bundle
+from asrbuild.ship.header import MANIFEST
+from asrbuild.ship.keys import config_root, trusted_keys
+from asrbuild.ship.remote import open_remote
+from asrbuild.ship.transfer import fetch_files, find, split_spec
+
+WHERE = "A name, name/version, name@version, a path, a .asrb file, or REMOTE#NAME@VERSION."
+
+
+@contextmanager
+def opened(
+    spec: str, root: Path, notify: Callable[[str], None], *, description_only: bool = False
+) -> Iterator[Path]:
+    """The directory of an artifact, for as long as the block lasts.
+
+    What comes from elsewhere is proven, as by ``asrbuild pull``, and put into a temporary folder.
+
+    Args:
+        spec: what :func:`asrbuild.store.resolve` takes; ``name@version``; a bundle file; or a
+            remote's address, ``#`` and ``name@version`` or ``name@channel``.
+        root: the artifact store.
+        notify: told who signed it.
+        description_only: of a remote's artifact, fetch the manifest and the model's description,
+            without weights and recordings.
+
+    Raises:
+        Refused: what comes from elsewhere is not as a trusted key signed it.
+        AsrbuildError: there is no such artifact.
+    """
+    path = Path(spec).expanduser()
+    bundle = spec.endswith(SUFFIX) and path.is_file()
+    if not bundle and (path.exists() or "#" not in spec):
+        name, at, version = spec.partition("@")
+        yield store.resolve(root, f"{name}/{version}" if at and not path.exists() else spec)
+        return
+    config = config_root()
+    trust = trusted_keys(config)
+    with TemporaryDirectory(prefix="asrbuild-opened-") as folder:
+        directory = Path(folder)
+        if bundle:
+            key = unpack_bundle(path, directory, trust).key
+        else:
+            address, _, version = spec.rpartition("#")
+            remote = open_remote(address)
+            header, key = find(remote, *split_spec(version), trust, config)
+            wanted = _describes if description_only else lambda _: True
+            fetch_files(header, remote, directory, wanted=wanted)
+        notify(f"{spec}: signed by {key.label} ({key.keyid[:12]})")
+        yield directory
+
+
+def _describes(path: str) -> bool:
+    # A package's own Manifest.json says where its .mlmodel is; its weights are beside it.
+    return path == MANIFEST or path.endswith(("/Manifest.json", ".mlmodel"))
