@@ -199,7 +199,7 @@ def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
 
     spec = open_package(package).spec
     settings = feature_settings(recipe)
-    functions = _functions(spec, load_alphabet(source).size + 1)
+    functions = _functions(recipe, settings, spec, load_alphabet(source).size + 1)
     default = spec.description.defaultFunctionName or functions[0].name
     main = next(function for function in functions if function.name == default)
     return m.Manifest(
@@ -233,7 +233,7 @@ def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
             functions=functions,
         ),
         state=_states(recipe, source, spec, main),
-        streaming=_streaming(recipe, settings, main),
+        streaming=main.streaming,
         decoder=_decoder(recipe, source),
         verification=unproven(),
         provenance=m.Provenance(
@@ -243,14 +243,26 @@ def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
     )  # fmt: skip
 
 
-def _functions(spec: Any, n_output: int) -> list[m.Function]:
+def _functions(recipe: Recipe, settings: Any, spec: Any, n_output: int) -> list[m.Function]:
     described = list(spec.description.functions)
     if not described:
-        return [_function("main", spec.description, n_output)]
-    return [_function(function.name, function, n_output) for function in described]
+        mode = recipe.model.streaming
+        return [_function("main", spec.description, n_output, settings, mode)]
+    return [
+        _function(function.name, function, n_output, settings, _mode(recipe, function.name))
+        for function in described
+    ]
 
 
-def _function(name: str, description: Any, n_output: int) -> m.Function:
+def _mode(recipe: Recipe, function: str) -> str:
+    """How a function is fed: one that takes a range of lengths is for whole utterances."""
+    steps = recipe.model.functions.get(function)
+    if steps is None:
+        return recipe.model.streaming
+    return "whole" if steps.kind == "range" else "chunked"
+
+
+def _function(name: str, description: Any, n_output: int, settings: Any, mode: str) -> m.Function:
     from asrbuild.executor.signature import read_features
 
     inputs = [_tensor(f) for f in read_features(description.input).values()]
@@ -263,7 +275,8 @@ def _function(name: str, description: Any, n_output: int) -> m.Function:
             axes = [steps, _axis("batch", 1), _axis("class", n_output)]
             tensor = tensor.model_copy(update={"shape": axes})
         outputs.append(tensor)
-    return m.Function(name=name, inputs=inputs, outputs=outputs)
+    streaming = _streaming(mode, settings, inputs)
+    return m.Function(name=name, inputs=inputs, outputs=outputs, streaming=streaming)
 
 
 def _axis(name: str, size: int) -> m.Axis:
@@ -397,16 +410,16 @@ def _states(recipe: Recipe, source: Source, spec: Any, main: m.Function) -> list
     ]
 
 
-def _streaming(recipe: Recipe, settings: Any, main: m.Function) -> m.Streaming:
-    axis = next(t.shape[1] for t in main.inputs if t.meaning == "features")
+def _streaming(mode: str, settings: Any, inputs: list[m.Tensor]) -> m.Streaming:
+    axis = next(t.shape[1] for t in inputs if t.meaning == "features")
     hop_ms = 1000.0 * settings.stride / settings.sample_rate
     lookahead = settings.n_context * hop_ms
-    chunked = recipe.model.streaming == "chunked"
+    chunked = mode == "chunked"
     steps = axis.default if chunked else axis.max
     # The first word can come out when a chunk's last frame, and its right context, are there.
     latency = steps * hop_ms + lookahead if chunked and steps is not None else None
     return m.Streaming(
-        mode=recipe.model.streaming,  # type: ignore[arg-type]
+        mode=mode,  # type: ignore[arg-type]
         steps_per_chunk=steps,
         hop_ms=hop_ms,
         chunk_ms=steps * hop_ms if chunked and steps is not None else None,

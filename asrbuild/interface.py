@@ -243,7 +243,9 @@ def _functions(before: Manifest, now: Manifest) -> Iterator[Finding]:
 
     def default(manifest: Manifest) -> Function:
         model = manifest.model
-        return Function(name="", inputs=model.inputs, outputs=model.outputs)
+        return Function(
+            name="", inputs=model.inputs, outputs=model.outputs, streaming=manifest.streaming
+        )
 
     yield from _tensors("", default(before), default(now))
     # A package of one function is opened without naming it.

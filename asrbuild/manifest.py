@@ -98,12 +98,35 @@ class Tensor(Section):
     fill: str
 
 
+class Streaming(Section):
+    """How an utterance is fed.
+
+    ``chunked``: ``steps_per_chunk`` steps a call, state carried. ``whole``: all steps in one call,
+    or in calls of ``steps_per_chunk`` where the utterance is longer than that bound (null: no
+    bound). ``tail``: the last, short chunk is padded with zeros to an accepted size,
+    ``input_lengths`` says how many steps are real, and only their rows are kept.
+    """
+
+    mode: Literal["chunked", "whole"]
+    steps_per_chunk: int | None
+    hop_ms: float
+    chunk_ms: float | None
+    lookahead_ms: float
+    latency_ms: float | None
+    tail: Literal["zero_pad_and_trim"]
+
+
 class Function(Section):
-    """One function of the package; a single-function package has one, named ``main``."""
+    """One function of the package, and what it is for: how ``streaming`` feeds it.
+
+    A single-function package has one, named ``main``. Functions share weights and the meaning of
+    their state, so an app may hand an utterance's state from one to another.
+    """
 
     name: str
     inputs: list[Tensor]
     outputs: list[Tensor]
+    streaming: Streaming
 
 
 class Model(Section):
@@ -137,24 +160,6 @@ class State(Section):
     initial: Literal["zeros"]
     reset: Literal["per_utterance"]
     valid: Literal["always", "full_chunks"]
-
-
-class Streaming(Section):
-    """How an utterance is fed.
-
-    ``chunked``: ``steps_per_chunk`` steps a call, state carried. ``whole``: all steps in one call,
-    or in calls of ``steps_per_chunk`` where the utterance is longer than that bound (null: no
-    bound). ``tail``: the last, short chunk is padded with zeros to an accepted size,
-    ``input_lengths`` says how many steps are real, and only their rows are kept.
-    """
-
-    mode: Literal["chunked", "whole"]
-    steps_per_chunk: int | None
-    hop_ms: float
-    chunk_ms: float | None
-    lookahead_ms: float
-    latency_ms: float | None
-    tail: Literal["zero_pad_and_trim"]
 
 
 class Scorer(Section):
@@ -342,6 +347,21 @@ def read_manifest(artifact: Path) -> Manifest:
             file=path,
             fix="print the schema with `asrbuild schema`",
         ) from error
+
+
+def with_function(manifest: Manifest, name: str) -> Manifest:
+    """The manifest as if the function ``name`` were the default one.
+
+    Raises:
+        AsrbuildError: the package has no such function.
+    """
+    chosen = next((f for f in manifest.model.functions if f.name == name), None)
+    if chosen is None:
+        names = ", ".join(function.name for function in manifest.model.functions)
+        raise AsrbuildError(f"no function {name} in the package", fix=f"the functions are {names}")
+    tensors = {"inputs": chosen.inputs, "outputs": chosen.outputs}
+    model = manifest.model.model_copy(update={"default_function": name, **tensors})
+    return manifest.model_copy(update={"model": model, "streaming": chosen.streaming})
 
 
 def content_core(manifest: Manifest) -> dict[str, Any]:

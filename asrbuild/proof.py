@@ -21,12 +21,12 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.manifest import (
     Axis,
     Execution,
-    Function,
     Manifest,
     Metric,
     State,
     Transcript,
     Verification,
+    with_function,
 )
 from asrbuild.parity import PROBABILITIES, Gates, compare, gates_from, worst
 
@@ -222,7 +222,7 @@ def ways(manifest: Manifest, cases: Mapping[str, np.ndarray]) -> list[Way]:
         found.append(Way("whole", _whole(manifest, axis.max), edges))
     for function in manifest.model.functions:
         if function.name != manifest.model.default_function:
-            found.append(Way(function.name, _for_function(manifest, function), every))
+            found.append(Way(function.name, with_function(manifest, function.name), every))
     return [way for way in found if way.cases]
 
 
@@ -305,22 +305,6 @@ def _chunked(manifest: Manifest, size: int) -> Manifest:
 def _whole(manifest: Manifest, bound: int | None) -> Manifest:
     update: dict[str, Any] = {"mode": "whole", "steps_per_chunk": bound}
     return manifest.model_copy(update={"streaming": manifest.streaming.model_copy(update=update)})
-
-
-def _for_function(manifest: Manifest, function: Function) -> Manifest:
-    """The manifest as if ``function`` were the default one."""
-    model = manifest.model.model_copy(
-        update={
-            "default_function": function.name,
-            "inputs": function.inputs,
-            "outputs": function.outputs,
-        }
-    )
-    narrowed = manifest.model_copy(update={"model": model})
-    axis = steps_axis(narrowed)
-    if axis.enumerated is not None or axis.min == axis.max:
-        return _chunked(narrowed, axis.default)
-    return _whole(narrowed, axis.max)
 
 
 @dataclass

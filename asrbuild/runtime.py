@@ -25,6 +25,7 @@ from asrbuild.manifest import (
     Streaming,
     Tensor,
     read_manifest,
+    with_function,
 )
 from asrbuild.speech.alphabet import Alphabet, make_alphabet
 from asrbuild.speech.audio import to_int16
@@ -320,8 +321,14 @@ def timed(work: Callable[..., Any], *given: Any) -> tuple[Any, float]:
     return result, time.perf_counter() - start
 
 
-def open_artifact(artifact: str | Path, decoder: DecoderSettings | None = None) -> Transcriber:
-    """Loads an artifact directory; ``decoder`` overrides what its manifest says of decoding.
+def open_artifact(
+    artifact: str | Path, decoder: DecoderSettings | None = None, function: str | None = None
+) -> Transcriber:
+    """Loads an artifact directory.
+
+    Args:
+        decoder: overrides what the manifest says of decoding.
+        function: which function of a multifunction package; the manifest's default if not given.
 
     Raises:
         AsrbuildError: the manifest, the package or the decoder cannot be used.
@@ -330,6 +337,8 @@ def open_artifact(artifact: str | Path, decoder: DecoderSettings | None = None) 
 
     artifact = Path(artifact)
     manifest = read_manifest(artifact)
+    if function is not None:
+        manifest = with_function(manifest, function)
     path = artifact / manifest.model.package
     if not path.exists():
         raise AsrbuildError(
@@ -340,14 +349,14 @@ def open_artifact(artifact: str | Path, decoder: DecoderSettings | None = None) 
     contract, settings = Contract.of(manifest), feature_settings(manifest)
     alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
     _check_fit(contract, settings, alphabet, manifest.decoder.blank_index)
-    function = manifest.model.default_function if len(manifest.model.functions) > 1 else None
+    several = len(manifest.model.functions) > 1
     return Transcriber(
         artifact,
         manifest,
         contract,
         settings,
         alphabet,
-        executor.load(path, function=function),
+        executor.load(path, function=manifest.model.default_function if several else None),
         open_decoder(
             decoder or decoder_settings(manifest), alphabet, manifest.features.step_ms, artifact
         ),

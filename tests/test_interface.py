@@ -93,7 +93,10 @@ def manifests(draw: st.DrawFn) -> Manifest:
     """A manifest in which everything that is compared may be something else."""
     fields = copy.deepcopy(MANIFEST)
     model = fields["model"]
-    named = st.fixed_dictionaries({"name": NAMES, "inputs": signatures, "outputs": signatures})
+    streaming = st.just(MANIFEST["streaming"])
+    named = st.fixed_dictionaries(
+        {"name": NAMES, "inputs": signatures, "outputs": signatures, "streaming": streaming}
+    )
     model["functions"] = draw(
         st.lists(named, min_size=1, max_size=3, unique_by=lambda f: f["name"])
     )
@@ -186,10 +189,14 @@ def test_every_key_of_the_manifest_is_judged():
 
 
 def test_every_key_of_tensors_and_states_is_judged():
-    """Judged in ``_tensor`` and ``_states``; ``fill`` is prose, a state's shape its input's."""
+    """Judged in ``_tensor`` and ``_states``.
+
+    ``fill`` is prose, a state's shape its input's; of ``streaming`` a function's inputs say which
+    calls it takes, and its tail is the default function's.
+    """
     assert set(Tensor.model_fields) == {"name", "dtype", "shape", "meaning", "fill"}
     assert set(Axis.model_fields) == {"name", "min", "default", "max", "enumerated"}
-    assert set(Function.model_fields) == {"name", "inputs", "outputs"}
+    assert set(Function.model_fields) == {"name", "inputs", "outputs", "streaming"}
     assert set(State.model_fields) == {
         "input", "output", "kind", "shape", "initial", "reset", "valid"
     }  # fmt: skip
@@ -259,7 +266,8 @@ LOGITS = MANIFEST["model"]["outputs"][0]
     ],
 )  # fmt: skip
 def test_outputs(outputs: list[dict[str, Any]], expected: list[tuple[str, str]]):
-    functions = [{"name": "main", "inputs": MANIFEST["model"]["inputs"], "outputs": outputs}]
+    (function,) = MANIFEST["model"]["functions"]
+    functions = [function | {"outputs": outputs}]
     now = changed(model={"outputs": outputs, "functions": functions})
     found = compare_interfaces(changed(), now)
     assert [(f.what, f.relation.value) for f in found] == expected

@@ -34,6 +34,10 @@ INPUTS = [
     tensor("input_lengths", "int32", [fixed("batch", 1)], "step_count"),
 ]
 OUTPUTS = [tensor("logits", "float32", [SIZES, fixed("class", 29)], "probabilities")]
+STREAMING = {
+    "mode": "whole", "steps_per_chunk": None, "hop_ms": 20.0, "chunk_ms": None,
+    "lookahead_ms": 180.0, "latency_ms": None, "tail": "zero_pad_and_trim",
+}  # fmt: skip
 
 
 def metric(output: str, value: float, threshold: float, comparison: str = "<=") -> dict[str, Any]:
@@ -74,16 +78,15 @@ MANIFEST: dict[str, Any] = {
         "minimum_os": {"iOS": "14", "macOS": "11"}, "compute_precision": "fp32",
         "recommended_compute_units": "ALL", "lstm": "loop", "default_function": "main",
         "inputs": INPUTS, "outputs": OUTPUTS,
-        "functions": [{"name": "main", "inputs": INPUTS, "outputs": OUTPUTS}],
+        "functions": [
+            {"name": "main", "inputs": INPUTS, "outputs": OUTPUTS, "streaming": STREAMING}
+        ],
     },
     "state": [{
         "input": "previous_state_c", "output": "new_state_c", "kind": "explicit",
         "shape": [1, 64], "initial": "zeros", "reset": "per_utterance", "valid": "always",
     }],
-    "streaming": {
-        "mode": "whole", "steps_per_chunk": None, "hop_ms": 20.0, "chunk_ms": None,
-        "lookahead_ms": 180.0, "latency_ms": None, "tail": "zero_pad_and_trim",
-    },
+    "streaming": STREAMING,
     "decoder": {
         "type": "beam", "alphabet": ["a"] * 28, "alphabet_file": "alphabet.txt", "utf8": False,
         "blank_index": 28, "beam_width": 500, "cutoff_prob": 1.0, "cutoff_top_n": 40,

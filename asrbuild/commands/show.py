@@ -10,7 +10,7 @@ import typer
 from asrbuild.commands.ls import ArtifactsOption
 
 if TYPE_CHECKING:
-    from asrbuild.manifest import Manifest, Metric, Tensor
+    from asrbuild.manifest import Manifest, Metric, Streaming, Tensor
 
 Rows = list[tuple[str, ...]]
 
@@ -71,7 +71,8 @@ def page(manifest: Manifest) -> Iterator[tuple[str, tuple[str, ...], Rows]]:
     tensor_headings = ("", "name", "type", "shape", "meaning", "fill")
     for function in m.model.functions:
         several = len(m.model.functions) > 1
-        title = f"Function {function.name}" if several else "Inputs and outputs"
+        use = f"Function {function.name}, for {_feeding(function.streaming)}"
+        title = use if several else "Inputs and outputs"
         rows = [_tensor("in", tensor) for tensor in function.inputs]
         yield title, tensor_headings, rows + [_tensor("out", t) for t in function.outputs]
     yield "Audio and features", (), _features(m)
@@ -130,15 +131,20 @@ def _features(m: Manifest) -> Rows:
     ]  # fmt: skip
 
 
+def _feeding(s: Streaming) -> str:
+    if s.mode == "chunked":
+        return f"chunks of {s.steps_per_chunk} steps ({s.chunk_ms:g} ms), state carried"
+    if s.steps_per_chunk is None:
+        return "the whole utterance in one call"
+    return f"the whole utterance in one call, or calls of {s.steps_per_chunk} steps"
+
+
 def _running(m: Manifest) -> Rows:
     s = m.streaming
-    if s.mode == "chunked":
-        feeding = f"chunks of {s.steps_per_chunk} steps ({s.chunk_ms:g} ms), state carried"
-    elif s.steps_per_chunk is None:
-        feeding = "the whole utterance in one call"
-    else:
-        feeding = f"the whole utterance in one call, or calls of {s.steps_per_chunk} steps"
-    rows = [("feeding", feeding), ("step", f"{s.hop_ms:g} ms, {s.lookahead_ms:g} ms look-ahead")]
+    rows = [
+        ("feeding", _feeding(s)),
+        ("step", f"{s.hop_ms:g} ms, {s.lookahead_ms:g} ms look-ahead"),
+    ]
     if s.latency_ms is not None:
         rows.append(("latency", f"{s.latency_ms:g} ms"))
     rows.append(("tail", s.tail.replace("_", " ")))

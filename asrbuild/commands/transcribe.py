@@ -46,6 +46,10 @@ def transcribe(
     lm_beta: BetaOption = None,
     hot_word: HotWordOption = None,
     n_best: Annotated[int, typer.Option(min=1, help="Transcripts of each recording.")] = 1,
+    function: Annotated[
+        str | None,
+        typer.Option(help="A function of a multifunction package: whole, chunk_16, ..."),
+    ] = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Print every partial result as a line on stderr.")
     ] = False,
@@ -70,7 +74,7 @@ def transcribe(
     settings = settings_for(read_manifest(path), path, decoder, wanted)
     rows: list[dict[str, Any]] = []
     failed: list[AsrbuildError] = []
-    with open_artifact(path, settings) as transcriber:
+    with open_artifact(path, settings, function) as transcriber:
         for file in audio:
             try:
                 found = _one(transcriber, file, n_best, partial)

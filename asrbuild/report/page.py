@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from asrbuild.manifest import Axis, Manifest, Metric, Transcript
+from asrbuild.manifest import Axis, Manifest, Metric, Streaming, Transcript
 from asrbuild.parity import PROBABILITIES, worst
 from asrbuild.quantities import size_text
 from asrbuild.speech.rates import count
@@ -48,7 +48,7 @@ def report(manifest: Manifest, operations: Counter[str]) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # Markdown, not HTML
     )
-    environment.filters |= {"shape": shape_text, "size": size_text}
+    environment.filters |= {"shape": shape_text, "size": size_text, "feeding": feeding_text}
     ran = transcript_rows(manifest.verification.transcripts)
     kinds = sorted(operations.items(), key=lambda item: (-item[1], item[0]))
     text = environment.get_template("report.md.j2").render(
@@ -59,7 +59,7 @@ def report(manifest: Manifest, operations: Counter[str]) -> str:
         marked=any("**" in row["text"] or "~~" in row["text"] for row in ran),
         worst=worst_rows(manifest.verification.metrics),
         inputs=input_rows(manifest),
-        feeding=feeding_text(manifest),
+        feeding=feeding_text(manifest.streaming),
         operation_count=operations.total(),
         operations=", ".join(f"{count} {kind}" for kind, count in kinds),
     )
@@ -188,9 +188,8 @@ def input_rows(manifest: Manifest) -> list[dict[str, str]]:
     return list(rows.values())
 
 
-def feeding_text(manifest: Manifest) -> str:
-    """How an utterance goes into the package."""
-    streaming = manifest.streaming
+def feeding_text(streaming: Streaming) -> str:
+    """How an utterance goes into the package, or into one function of it."""
     if streaming.mode == "chunked":
         return (
             f"chunks of {streaming.steps_per_chunk} steps, the state carried from one to the next"

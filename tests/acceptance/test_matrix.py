@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import asrbuild
@@ -21,9 +22,9 @@ from asrbuild.describe import check_recipe
 from asrbuild.engine import build
 from asrbuild.errors import AsrbuildError
 from asrbuild.manifest import Manifest, read_manifest
-from asrbuild.progress import Progress
+from asrbuild.runtime import acoustic, open_artifact
 from benchmarks import matrix
-from tests.acceptance.conftest import Workshop
+from tests.acceptance.conftest import Workshop, run_asrbuild
 
 DEMO = Path(asrbuild.__file__).parent / "demo"
 SAID = {name: (DEMO / f"{name}.txt").read_text().strip() for name in ("sample", "second")}
@@ -61,15 +62,17 @@ def test_the_cells_are_all_that_a_recipe_may_ask_for() -> None:
     assert axes == set(CELLS)
 
 
+def built_at(artifacts: Path, workshop: Workshop, *overrides: str) -> Path:
+    """The artifact of a recipe, built in this process with the workshop's cache."""
+    paths = [f"paths.cache={workshop.folder}/.asrbuild/cache", f"paths.artifacts={artifacts}"]
+    return build(compose_recipe([*overrides, *paths])).path
+
+
 @pytest.mark.parametrize("cell", CELLS, ids="-".join)
 def test_a_cell_is_built_and_proven(cell: Cell, workshop: Workshop, tmp_path: Path) -> None:
-    cache = workshop.folder / ".asrbuild" / "cache"
-    paths = [f"paths.cache={cache}", f"paths.artifacts={tmp_path}"]
-    built = build(compose_recipe([*overrides(cell), *paths]), progress=Progress(quiet=True))
-    manifest = read_manifest(built.path)
-    assert_it_is_what_was_asked_for(
-        cell, manifest, inspect_model(built.path / manifest.model.package)
-    )
+    path = built_at(tmp_path, workshop, *overrides(cell))
+    manifest = read_manifest(path)
+    assert_it_is_what_was_asked_for(cell, manifest, inspect_model(path / manifest.model.package))
     assert_it_was_proven(cell, manifest)
 
 
@@ -148,15 +151,54 @@ def test_a_cell_that_core_ml_has_not_is_refused_when_composed(cell: Cell) -> Non
     assert caught.value.fix
 
 
+def test_an_app_may_choose_a_function_and_change_it_on_the_way(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    """The manifest says what each is for; ``transcribe`` runs each; the state is one for all."""
+    path = built_at(tmp_path, workshop, "model=multifunction")
+    manifest = read_manifest(path)
+    feeding = {f.name: f.streaming for f in manifest.model.functions}
+    uses = {name: (fed.mode, fed.steps_per_chunk) for name, fed in feeding.items()}
+    assert uses == {
+        "chunk_16": ("chunked", 16), "chunk_32": ("chunked", 32), "whole": ("whole", 3000)
+    }  # fmt: skip
+    assert manifest.streaming == feeding[manifest.model.default_function]
+    said: dict[str, str] = {}
+    for name in (*uses, "hole"):
+        done = run_asrbuild(
+            "transcribe", str(path), str(DEMO / "second.wav"), "--function", name, cwd=tmp_path
+        )
+        said[name] = done.out.strip() if done.code == 0 else done.err
+    assert said.pop("hole") == (
+        "error: no function hole in the package\n"
+        "  fix: the functions are chunk_16, chunk_32, whole\n"
+    )
+    assert set(said.values()) == {SAID["second"]}
+    windows = np.random.default_rng(0).standard_normal((100, 19, 26)).astype(np.float32)
+    runs = {name: open_artifact(path, function=name) for name in uses}
+    whole = acoustic(runs["whole"].package, runs["whole"].contract, windows)
+    c = h = np.zeros((1, 256), np.float32)
+    rows: list[np.ndarray] = []
+    for name, size in (("chunk_16", 16), ("chunk_32", 32), ("chunk_16", 16), ("whole", 36)):
+        part = windows[None, len(rows) : len(rows) + size]
+        lengths = np.array([size], np.int32)
+        found = runs[name].package.predict(
+            {"input_node": part, "input_lengths": lengths, "previous_state_c": c,
+             "previous_state_h": h}
+        )  # fmt: skip
+        c, h = found["new_state_c"], found["new_state_h"]
+        rows += [*found["logits"][:, 0]]
+    np.testing.assert_allclose(rows, whole.probabilities, atol=2e-2)
+    np.testing.assert_allclose(c, whole.state["new_state_c"], atol=2e-2)
+
+
 def test_what_is_possible_at_a_price_is_noted(
     workshop: Workshop, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    cache = workshop.folder / ".asrbuild" / "cache"
     target = "coreml.minimum_deployment_target=iOS15"
-    paths = [f"paths.cache={cache}", f"paths.artifacts={tmp_path}"]
-    built = build(compose_recipe(["model=static", "verify=quick", target, *paths]))
+    path = built_at(tmp_path, workshop, "model=static", "verify=quick", target)
     assert "note: before iOS17 an lstm op computes in fp32" in capfd.readouterr().err
-    assert read_manifest(built.path).model.minimum_os["iOS"] == "15"
+    assert read_manifest(path).model.minimum_os["iOS"] == "15"
 
 
 def test_the_table_of_the_matrix(tmp_path: Path) -> None:

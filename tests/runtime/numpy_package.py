@@ -144,7 +144,11 @@ def make_manifest(
         outputs += [
             Tensor(name=b, dtype="float32", meaning="state", fill="", shape=width) for _, b in pairs
         ]
-    main = Function(name="main", inputs=inputs, outputs=outputs)
+    streaming = Streaming(
+        mode=mode, steps_per_chunk=chunk, hop_ms=20.0, chunk_ms=None, lookahead_ms=180.0,
+        latency_ms=None, tail="zero_pad_and_trim",
+    )  # fmt: skip
+    main = Function(name="main", inputs=inputs, outputs=outputs, streaming=streaming)
     sections: dict[str, object] = {
         "schema_version": "1.0", "artifact_id": "test@1", "name": "test", "version": "1",
         "description": "", "author": "", "license": "", "languages": ["en"], "files": [],
@@ -174,10 +178,7 @@ def make_manifest(
             )
             for a, b in pairs
         ],
-        "streaming": Streaming(
-            mode=mode, steps_per_chunk=chunk, hop_ms=20.0, chunk_ms=None, lookahead_ms=180.0,
-            latency_ms=None, tail="zero_pad_and_trim",
-        ),
+        "streaming": streaming,
         "decoder": Decoder(
             type=decoder, alphabet=LABELS, alphabet_file="alphabet.txt", utf8=False,
             blank_index=28, beam_width=50, cutoff_prob=1.0, cutoff_top_n=40, scorer=None,
