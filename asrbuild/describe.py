@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from asrbuild import manifest as m
 from asrbuild.network import AcousticWeights, Geometry
-from asrbuild.recipe import Recipe, Steps, validate
+from asrbuild.recipe import Recipe, Steps, compression, validate
 from asrbuild.source import Source, load_alphabet
 
 #: Specification version -> oldest systems that load it (Core ML's release notes).
@@ -61,8 +62,6 @@ def feature_settings(recipe: Recipe) -> Any:
 
 def export_flags(recipe: Recipe, weights: AcousticWeights) -> Any:
     """The recipe's ``export`` section as the exporter takes it."""
-    from dataclasses import asdict
-
     from asrbuild.deepspeech.flags import ExportFlags
 
     return ExportFlags(**asdict(recipe.export) | {"n_hidden": weights.n_hidden})
@@ -89,7 +88,7 @@ def deployment_target(recipe: Recipe) -> str:
     """The recipe's target, ``auto`` resolved to the oldest that holds the recipe as asked.
 
     Several functions and states came with iOS 18; before iOS 17 an ``lstm`` op computes in fp32,
-    so a native fp16 package asks for iOS 17.
+    so a native fp16 package asks for iOS 17; compressed constants came with iOS 16.
     """
     coreml = recipe.coreml
     if coreml.minimum_deployment_target != "auto":
@@ -98,7 +97,7 @@ def deployment_target(recipe: Recipe) -> str:
         return "iOS18"
     if coreml.lstm == "native" and coreml.precision == "fp16":
         return "iOS17"
-    return "iOS15"
+    return "iOS16" if compression(asdict(coreml)) else "iOS15"
 
 
 def check_recipe(recipe: Recipe) -> tuple[str, ...]:
@@ -138,6 +137,8 @@ def _request(recipe: Recipe, metadata: Mapping[str, str]) -> Any:
         lstm=coreml.lstm,  # type: ignore[arg-type]
         state=coreml.state,  # type: ignore[arg-type]
         outputs=tuple(coreml.outputs),
+        compress=compression(asdict(coreml)),
+        sparsity=coreml.sparsity,
         metadata=metadata,
         author=recipe.source.author,
         license=recipe.source.license,

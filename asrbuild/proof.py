@@ -28,7 +28,8 @@ from asrbuild.manifest import (
     Verification,
     with_function,
 )
-from asrbuild.parity import PROBABILITIES, Gates, compare, gates_from, worst
+from asrbuild.parity import PROBABILITIES, Gates, compare, gates_of, worst
+from asrbuild.recipe import gate_names
 
 if TYPE_CHECKING:
     from asrbuild.speech.decoding import DecoderSettings
@@ -119,7 +120,7 @@ def prove(
         manifest: how to run the package; its ``verification`` is not read.
         cases: name -> features (T, n_window, n_input).
         reference: case -> ``logits`` (T, V) and ``new_state_*`` (1, H) of the TensorFlow graph.
-        gates: the thresholds of the package's precision.
+        gates: the thresholds of the package's precision and compression.
         texts: recording -> the words that are said in it, where somebody wrote them down.
         words: what the transcripts must be.
         max_steps: also run the upper bound of a range, at most this long; see ``run_bound``.
@@ -191,7 +192,8 @@ def prove_again(artifact: Path, manifest: Manifest) -> Proof:
         )
     verify = manifest.provenance.recipe.get("verify", {})
     precision = manifest.model.compute_precision
-    gates = gates_from(verify.get("thresholds", {}).get(precision, {}), precision)
+    names = gate_names({"precision": precision} | manifest.provenance.recipe.get("coreml", {}))
+    gates = gates_of(verify.get("thresholds", {}), precision, names)
     words = WordGates(
         verify.get("require_transcript", True),
         verify.get("max_wer"),

@@ -7,6 +7,7 @@ compose time. ``validate`` then refuses impossible combinations, before anything
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,18 @@ class Model:
 
 
 @dataclass
+class CompressLayers:
+    """How each layer's weights are stored; null: as ``coreml.compress`` says."""
+
+    layer_1: str | None = "none"
+    layer_2: str | None = None
+    layer_3: str | None = None
+    lstm: str | None = None
+    layer_5: str | None = None
+    layer_6: str | None = None
+
+
+@dataclass
 class CoreML:
     name: str = "mlprogram"
     format: str = "mlprogram"
@@ -103,6 +116,9 @@ class CoreML:
     frontend: str = "auto"
     outputs: list[str] = field(default_factory=lambda: ["logits", "new_state_c", "new_state_h"])
     range_upper: int | None = None
+    compress: str = "none"
+    compress_layers: CompressLayers = field(default_factory=CompressLayers)
+    sparsity: float = 0.1
 
 
 @dataclass
@@ -120,7 +136,7 @@ class Decoder:
 
 @dataclass
 class Thresholds:
-    """Gates of one precision; see conf/verify/default.yaml for the reasons."""
+    """Gates of a precision or a compression; conf/verify/default.yaml has the reasons."""
 
     argmax_agreement: float
     kl_divergence: float
@@ -171,6 +187,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "coreml.frontend": ("auto", "mil", "tensorflow"),
     "decoder.type": ("greedy", "beam", "ds_ctcdecoder"),
 }
+_COMPRESSIONS = ("none", "int8", "palettize_6", "palettize_4", "prune")
+CHOICES["coreml.compress"] = _COMPRESSIONS
 #: Name and version become folder names, so they hold nothing a path or a shell would mind.
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
@@ -209,6 +227,7 @@ def validate(recipe: Recipe) -> None:
     for name, steps in recipe.model.functions.items():
         _validate_steps(f"model.functions.{name}", steps, recipe)
     _validate_outputs(recipe)
+    _validate_compression(recipe)
     _validate_decoder(recipe)
     _validate_verify(recipe)
 
@@ -330,6 +349,42 @@ def _validate_outputs(recipe: Recipe) -> None:
         raise AssertionError("checked in _validate_source")
 
 
+def compression(coreml: Mapping[str, Any]) -> dict[str, str]:
+    """Layer -> how its weights are stored, without the layers that are stored as they are.
+
+    Args:
+        coreml: the recipe's section as :func:`record` has it; of an old one, nothing is compressed.
+    """
+    chosen = {
+        layer: method or coreml["compress"]
+        for layer, method in coreml.get("compress_layers", {}).items()
+    }
+    return {layer: method for layer, method in chosen.items() if method != "none"}
+
+
+def gate_names(coreml: Mapping[str, Any]) -> tuple[str, ...]:
+    """The gates of ``verify.thresholds`` that a build has: its precision's, and those of the ways
+    its layers are compressed; the loosest of them count."""
+    return (coreml["precision"], *sorted(set(compression(coreml).values())))
+
+
+def _validate_compression(recipe: Recipe) -> None:
+    coreml = recipe.coreml
+    for layer, method in asdict(coreml.compress_layers).items():
+        if method not in (None, *_COMPRESSIONS):
+            raise AsrbuildError(
+                f"coreml.compress_layers.{layer}={method} is not a choice",
+                key=f"coreml.compress_layers.{layer}",
+                fix=f"choose one of {', '.join(_COMPRESSIONS)}, or null for coreml.compress",
+            )
+    if not 0.0 < coreml.sparsity < 1.0:
+        raise AsrbuildError(
+            f"coreml.sparsity={coreml.sparsity} is not between 0 and 1",
+            key="coreml.sparsity",
+            fix="give the fraction of a pruned layer's weights that become 0, for example 0.1",
+        )
+
+
 def _validate_decoder(recipe: Recipe) -> None:
     decoder = recipe.decoder
     if not 0.0 < decoder.cutoff_prob <= 1.0:
@@ -361,12 +416,13 @@ def _validate_verify(recipe: Recipe) -> None:
             key="verify.inputs",
             fix="add sample",
         )
-    if recipe.coreml.precision not in recipe.verify.thresholds:
-        raise AsrbuildError(
-            f"verify.thresholds has no gates for {recipe.coreml.precision}",
-            key=f"verify.thresholds.{recipe.coreml.precision}",
-            fix="take them from conf/verify/default.yaml",
-        )
+    for gates in gate_names(asdict(recipe.coreml)):
+        if gates not in recipe.verify.thresholds:
+            raise AsrbuildError(
+                f"verify.thresholds has no gates for {gates}",
+                key=f"verify.thresholds.{gates}",
+                fix="take them from conf/verify/default.yaml",
+            )
 
 
 def resolve_file(path: str) -> Path:

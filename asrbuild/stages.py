@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild.cache import StageKey, fingerprint
-from asrbuild.recipe import Recipe, record
+from asrbuild.recipe import Recipe, gate_names, record
 from asrbuild.source import Source
 
 #: What each stage does, in words for a person.
@@ -93,7 +93,7 @@ def chain(recipe: Recipe, source: Source) -> Chain:
         "coremltools", "numpy", *(["tensorflow"] if by_tensorflow else []),
     )  # fmt: skip
     verify = {k: v for k, v in whole["verify"].items() if k != "thresholds"}
-    gates = whole["verify"]["thresholds"].get(recipe.coreml.precision)
+    gates = {name: whole["verify"]["thresholds"].get(name) for name in gate_names(whole["coreml"])}
     texts = {f"{name}_text" for name in source.texts}
     prove = _key(
         "prove",

@@ -11,7 +11,7 @@ from typing import Any
 from asrbuild import describe as d
 from asrbuild import manifest as m
 from asrbuild.errors import AsrbuildError
-from asrbuild.recipe import Recipe, Steps, record
+from asrbuild.recipe import Recipe, Steps, gate_names, record
 from asrbuild.source import Source, load_alphabet, load_weights
 
 GRAPH = "output_graph.pb"
@@ -135,14 +135,15 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs) -> None:
         AsrbuildError: a gate failed; it names each.
     """
     from asrbuild.cases import save_reference
-    from asrbuild.parity import gates_from
+    from asrbuild.parity import gates_of
     from asrbuild.proof import WordGates, prove
 
     package = inputs.converted / d.package_name(recipe)
     manifest = d.describe(recipe, source, package)
     made, expected = cases_and_reference(recipe, inputs)
     coreml, verify = recipe.coreml, recipe.verify
-    gates = gates_from(asdict(verify.thresholds[coreml.precision]), coreml.precision)
+    names = gate_names(asdict(coreml))
+    gates = gates_of(asdict(verify)["thresholds"], coreml.precision, names)
     words = WordGates(verify.require_transcript, verify.max_wer, verify.max_wer_increase)
     bench = at / "bench"
     bench.mkdir()
@@ -159,9 +160,11 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs) -> None:
         raise AsrbuildError(
             f"the package does not do what the TensorFlow graph does, so it is not published:\n"
             f"{shown}" + (f"\n    and {more} more" if more > 0 else ""),
-            key=f"verify.thresholds.{coreml.precision}",
+            key=f"verify.thresholds.{names[-1]}",
             file=package,
-            fix="see where it diverges: asrbuild verify --bisect; or choose another "
+            fix="compress less: coreml.compress_layers.lstm=int8, or none, and so each layer"
+            if len(names) > 1
+            else "see where it diverges: asrbuild verify --bisect; or choose another "
             "coreml.precision, coreml.lstm or coreml.frontend",
         )
     save_reference(at / PARITY, made, expected)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from asrbuild.coreml import standins
+from asrbuild.coreml.compress import add_compression
 from asrbuild.coreml.lean_passes import lean_passes
 from asrbuild.coreml.package import write_neuralnetwork, write_package
 from asrbuild.coreml.request import (
@@ -99,7 +100,8 @@ def convert_here(graph_path: Path, request: ConversionRequest, destination: Path
     _check_outputs(graph_def, request, graph_path)
     _check_recurrent(graph_def, request)
     inputs = _inputs(graph_def, request, graph_path)
-    stand_ins = stand_in(graph_def)
+    # Compression looks at the weights themselves.
+    stand_ins = StandIns((), ()) if request.compress else stand_in(graph_def)
     with tempfile.TemporaryDirectory(dir=destination.parent) as scratch:
         try:
             _write(graph_def, stand_ins, inputs, request, destination, Path(scratch))
@@ -167,6 +169,8 @@ def _convert(
         half = request.precision == "fp16"
         arguments["compute_precision"] = ct.precision.FLOAT16 if half else ct.precision.FLOAT32
         arguments["package_dir"] = str(package)
+    passes = ct.PassPipeline()
+    add_compression(passes, request)
     try:
         return ct.convert(
             graph_def,
@@ -174,6 +178,7 @@ def _convert(
             convert_to=request.format,
             inputs=inputs,
             skip_model_load=True,
+            pass_pipeline=passes,
             **arguments,
         )
     except (NotImplementedError, ValueError, RuntimeError, TypeError, AssertionError) as error:

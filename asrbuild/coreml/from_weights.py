@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from asrbuild.coreml.compress import add_compression
 from asrbuild.coreml.importing import import_coremltools
-from asrbuild.coreml.layout import Layout, lay_out
+from asrbuild.coreml.layout import FREEZE_WEIGHT, Layout, lay_out
 from asrbuild.coreml.nn_weights import fast_weights
 from asrbuild.coreml.package import write_neuralnetwork, write_package
 from asrbuild.coreml.request import (
@@ -89,6 +90,7 @@ def convert_weights(
         types.lstm_stored,
         geometry.relu_clip,
         request.precision,
+        FREEZE_WEIGHT["compressed" if "lstm" in request.compress else "exact"],
     )
     program = _program(layout, request, geometry, types)
     with tempfile.TemporaryDirectory(dir=destination.parent) as scratch:
@@ -224,6 +226,7 @@ def _export(program: Any, request: ConversionRequest, scratch: Path) -> Any:
         # It gathers once, at an index that is never negative.
         dropped.add("common::guard_negative_gather_indices")
     passes.remove_passes(dropped)
+    add_compression(passes, request)
     builder = ct.models.neural_network.NeuralNetworkBuilder
     try:
         with fast_weights(builder, half=request.precision == "fp16"):

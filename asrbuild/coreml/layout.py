@@ -13,8 +13,11 @@ from asrbuild.network import DENSE_LAYERS, AcousticWeights
 #: Past the end of the input the native LSTM's extra input column carries this, else 0. It is exact
 #: in fp16, and far beyond where a sigmoid is exactly 0 (-104 in float32, -17.4 in fp16).
 FREEZE = 16384.0
-#: What the rest of a gate's pre-activation may reach at most, so that the freeze always wins.
-MAX_PREACTIVATION = FREEZE - 1024.0
+#: What that column is multiplied with. Quantized weights of a row share one scale, and palettized
+#: ones a palette, so there a 1 among values of a third would cost the others: 12 dB of the cell.
+FREEZE_WEIGHT = {"exact": 1.0, "compressed": 0.25}
+#: How far below the freeze the rest of a gate's pre-activation stays, so that it always wins.
+FREEZE_MARGIN = 1024.0
 FP16_MAX = 65504.0
 #: BlockLSTM's gate columns i, c, f, o in the order of Core ML: i, f, o, c.
 GATES = (0, 2, 3, 1)
@@ -61,6 +64,7 @@ def lay_out(
     lstm_dtype: type,
     relu_clip: float,
     precision: Literal["fp16", "fp32"],
+    freeze_weight: float = FREEZE_WEIGHT["exact"],
 ) -> Layout:
     """Transposes, reorders the gates and casts.
 
@@ -82,8 +86,8 @@ def lay_out(
             transposed(weights.lstm_kernel, lstm_dtype), weights.lstm_bias.astype(lstm_dtype)
         )
     else:
-        _check_freeze(weights, relu_clip)
-        cell = _native(weights, lstm_dtype)
+        _check_freeze(weights, relu_clip, FREEZE * freeze_weight - FREEZE_MARGIN)
+        cell = _native(weights, lstm_dtype, freeze_weight)
     return Layout(dense, cell, weights.n_features, weights.n_hidden, weights.n_output)
 
 
@@ -101,7 +105,7 @@ def transpose_into(out: np.ndarray, matrix: np.ndarray) -> None:
         out[:, row : row + 16] = block.T
 
 
-def _native(weights: AcousticWeights, dtype: type) -> NativeLstm:
+def _native(weights: AcousticWeights, dtype: type, freeze_weight: float) -> NativeLstm:
     kernel, hidden = weights.lstm_kernel, weights.n_hidden
     of_input = np.empty((4 * hidden, hidden + 1), dtype)
     of_hidden = np.empty((4 * hidden, hidden), dtype)
@@ -112,8 +116,8 @@ def _native(weights: AcousticWeights, dtype: type) -> NativeLstm:
         transpose_into(of_input[rows, :hidden], kernel[:hidden, columns])
         transpose_into(of_hidden[rows], kernel[hidden:, columns])
         bias[rows] = weights.lstm_bias[columns]
-    # Frozen: i = sigmoid(-FREEZE) = 0 and f = sigmoid(FREEZE) = 1 exactly, so c stays as it is.
-    of_input[:, hidden] = np.repeat(np.array([-1, 1, 0, 0], dtype), hidden)
+    # Frozen: i = sigmoid(-FREEZE * freeze_weight) = 0 and f = 1 exactly, so c stays as it is.
+    of_input[:, hidden] = np.repeat(np.array([-1, 1, 0, 0]) * freeze_weight, hidden)
     return NativeLstm(of_input, of_hidden, bias)
 
 
@@ -130,7 +134,7 @@ def _check_range(array: np.ndarray, name: str, precision: str) -> None:
         )
 
 
-def _check_freeze(weights: AcousticWeights, relu_clip: float) -> None:
+def _check_freeze(weights: AcousticWeights, relu_clip: float, limit: float) -> None:
     # |sum(w * x)| <= sqrt(n) * |w| * max|x|; layer 3 ends in a ReLU clipped at relu_clip, |h| <= 1.
     hidden = weights.n_hidden
     kernel = weights.lstm_kernel
@@ -139,10 +143,10 @@ def _check_freeze(weights: AcousticWeights, relu_clip: float) -> None:
         for part, largest in ((kernel[:hidden], relu_clip), (kernel[hidden:], 1.0))
     ]
     bound = float(np.max(norms[0] + norms[1] + np.abs(weights.lstm_bias)))
-    if bound > MAX_PREACTIVATION:
+    if bound > limit:
         raise AsrbuildError(
             f"an LSTM gate of this network may reach {bound:.6g}, so the native form could not "
-            f"hold its state past the end of the input (limit {MAX_PREACTIVATION:g})",
+            f"hold its state past the end of the input (limit {limit:g})",
             key="coreml.lstm",
             fix="use coreml.lstm=loop",
         )

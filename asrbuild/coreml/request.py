@@ -77,6 +77,9 @@ class ConversionRequest:
         state: the LSTM state is passed in and out, or lives in the model (iOS 18).
         outputs: names and order of the outputs. A stateful package has no ``new_state_*``:
             they are left out of it.
+        compress: layer -> how its weights are stored (``int8``, ``palettize_6``, ``palettize_4``,
+            ``prune``); layers that are not in it are stored as they are.
+        sparsity: the fraction of a pruned layer's weights that become 0, the smallest.
         metadata: user-defined metadata, beside author, license, version and description.
     """
 
@@ -88,6 +91,8 @@ class ConversionRequest:
     lstm: Literal["native", "loop"] = "native"
     state: Literal["explicit", "stateful"] = "explicit"
     outputs: tuple[str, ...] = OUTPUTS
+    compress: Mapping[str, str] = field(default_factory=dict)
+    sparsity: float = 0.5
     metadata: Mapping[str, str] = field(default_factory=dict)
     author: str = ""
     license: str = ""
@@ -151,6 +156,8 @@ def check_request(request: ConversionRequest) -> tuple[str, ...]:
         _check_functions(request)
     if request.state == "stateful":
         _check_stateful(request)
+    if request.compress:
+        _check_compress(request)
     return _advice(request)
 
 
@@ -259,6 +266,31 @@ def _check_stateful(request: ConversionRequest) -> None:
         )
     if not model_outputs(request):
         raise AsrbuildError("a stateful package has no new_state_* outputs", key="coreml.outputs")
+
+
+def _check_compress(request: ConversionRequest) -> None:
+    if request.format != "mlprogram":
+        raise AsrbuildError(
+            "coremltools.optimize compresses ML programs, not neural networks",
+            key="coreml.compress",
+            fix="choose coreml=mlprogram, or halve the weights with coreml.precision=fp16",
+        )
+    version = specification_version(request)
+    if version < SPECIFICATION_VERSIONS["iOS16"]:
+        raise AsrbuildError(
+            "compressed weights came with iOS16",
+            key="coreml.minimum_deployment_target",
+            fix="leave coreml.minimum_deployment_target=auto",
+        )
+    native_half = request.lstm == "native" and request.precision == "fp16"
+    if "lstm" in request.compress and native_half and version < SPECIFICATION_VERSIONS["iOS17"]:
+        raise AsrbuildError(
+            "before iOS17 an lstm op computes in fp32: its fp16 weights go through a cast already, "
+            "and nothing can be put before that",
+            key="coreml.compress_layers.lstm",
+            fix="leave coreml.minimum_deployment_target=auto, or set coreml.lstm=loop or "
+            "coreml.compress_layers.lstm=none",
+        )
 
 
 def _advice(request: ConversionRequest) -> tuple[str, ...]:

@@ -1,0 +1,193 @@
+"""Smaller weights: ``coremltools.optimize``'s compression passes, with a choice for each layer.
+
+The choice runs as one more graph pass at the end of either front end's pipeline, so a compressed
+program is written like any other: same bytes every time, shared weights of several functions too.
+
+    const ─► linear     becomes     constexpr_* ─► linear
+
+with int8 and a scale for each output channel, indices into one palette a weight, or a mask and what
+it lets through. The program computes as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from asrbuild.coreml.importing import import_coremltools
+from asrbuild.coreml.request import ConversionRequest
+from asrbuild.errors import AsrbuildError
+from asrbuild.network import DENSE_LAYERS
+
+PASS = "asrbuild::compress_layers"
+_PASSES = {
+    "int8": "linear_quantize_weights",
+    "palettize_6": "palettize_weights",
+    "palettize_4": "palettize_weights",
+    "prune": "prune_weights",
+}
+_OPTION = "choice"
+
+
+def add_compression(pipeline: Any, request: ConversionRequest) -> None:
+    """Appends the compression that a request asks for to a ``ct.PassPipeline``, if it asks."""
+    if not request.compress:
+        return
+    _register()
+    pipeline.append_pass(PASS)
+    pipeline.set_options(PASS, {_OPTION: request})
+
+
+def _register() -> None:
+    ct = import_coremltools()
+    from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
+    from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
+
+    if PASS in PASS_REGISTRY:
+        return
+
+    class CompressLayers(AbstractGraphPass):
+        choice: ConversionRequest = ConversionRequest()
+
+        def apply(self, prog: Any) -> None:
+            compress_program(ct, prog, self.choice)
+
+    namespace, name = PASS.split("::")
+    PASS_REGISTRY.add(namespace, CompressLayers, override=False, name=name)
+
+
+def compress_program(ct: Any, program: Any, request: ConversionRequest) -> None:
+    """Replaces the weights of the layers that ``request.compress`` names.
+
+    Raises:
+        AsrbuildError: a layer is not in the program, or coremltools left one as it was.
+    """
+    from coremltools.converters.mil.mil.passes.graph_pass import PassOption
+    from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
+
+    shared = {const.name: const.weight_id for _, const in _weights(program)}
+    found = {const.name: layer for layer, const in _weights(program)}
+    if missing := sorted(set(request.compress) - set(found.values())):
+        raise AsrbuildError(
+            f"the program has no weights of {', '.join(missing)} to compress",
+            key="coreml.compress_layers",
+            fix="use coreml.frontend=mil",
+        )
+    for method in sorted(set(request.compress.values())):
+        settings = {
+            const.name: _settings(ct, method, request, const)
+            for layer, const in _weights(program)
+            if request.compress.get(layer) == method
+        }
+        config = ct.optimize.coreml.OptimizationConfig(op_name_configs=settings)
+        compress = PASS_REGISTRY[f"compression::{_PASSES[method]}"]
+        compress.set_options([PassOption("config", config)])
+        compress.apply(program)
+    # Where coremltools cannot compress a weight it logs a line and leaves it.
+    left = sorted({layer for layer, _ in _weights(program) if layer in request.compress})
+    if left:
+        raise AsrbuildError(
+            f"coremltools left the weights of {', '.join(left)} as they were",
+            key=f"coreml.compress_layers.{left[0]}",
+            fix=f"set coreml.compress_layers.{left[0]}=none",
+        )
+    _share(program, shared)
+
+
+def _settings(ct: Any, method: str, request: ConversionRequest, const: Any) -> Any:
+    """coremltools' settings for one weight."""
+    optimize = ct.optimize.coreml
+    if method == "int8":
+        return optimize.OpLinearQuantizerConfig(
+            mode="linear_symmetric", dtype="int8", granularity="per_channel", weight_threshold=0
+        )
+    if method == "prune":
+        return optimize.OpThresholdPrunerConfig(
+            threshold=smallest(const.outputs[0].val, request.sparsity),
+            minimum_sparsity_percentile=0.0,
+            weight_threshold=0,
+        )
+    bits = int(method.removeprefix("palettize_"))
+    return optimize.OpPalettizerConfig(
+        mode="custom", lut_function=lambda weights: palette(weights, bits), weight_threshold=0
+    )
+
+
+def smallest(weights: np.ndarray, fraction: float) -> float:
+    """The magnitude that this fraction of the weights does not exceed.
+
+    coremltools 9.0's own ``OpMagnitudePrunerConfig`` takes it with ``np.percentile``, which counts
+    in the type of the weights: above 65,504 of them in fp16 that is NaN, and nothing is pruned.
+    """
+    count = int(weights.size * fraction)
+    if count == 0:
+        return 0.0
+    return float(np.partition(np.abs(weights).reshape(-1), count - 1)[count - 1])
+
+
+def palette(weights: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """The ``2 ** bits`` values nearest to all weights in the mean square, and each weight's index.
+
+    Exact k-means in one dimension, by coremltools' own copy of kmeans1d: there is no random start,
+    so the same weights give the same palette. coremltools' mode ``kmeans`` does the same for fp16
+    weights, but wants scikit-learn for fewer than 10,000 of them and for fp32 ones. Those are
+    clustered by their fp16 values here: at most 64k, counted.
+
+    Returns:
+        The palette (2 ** bits,) of the weights' type, ascending and padded with zeros, and uint8
+        indices (weights.size,).
+    """
+    from coremltools._deps import kmeans1d
+
+    values, which, counts = np.unique(
+        weights.astype(np.float16), return_inverse=True, return_counts=True
+    )
+    clusters = min(len(values), 2**bits)
+    made = kmeans1d.cluster(values.astype(np.float64), clusters, weights=counts)
+    table = np.zeros(2**bits, weights.dtype)
+    table[:clusters] = made.centroids
+    return table, np.array(made.clusters, np.uint8)[which.reshape(-1)]
+
+
+def _weights(program: Any) -> Iterator[tuple[str, Any]]:
+    """(layer, const op) of each weight matrix that is not compressed."""
+    for function in program.functions.values():
+        yield from _weights_of_block(function)
+
+
+def _weights_of_block(block: Any) -> Iterator[tuple[str, Any]]:
+    for operation in block.operations:
+        for inner in operation.blocks:
+            yield from _weights_of_block(inner)
+        layer = _layer(operation, block)
+        for name in ("weight", "weight_ih", "weight_hh") if layer else ():
+            weight = operation.inputs.get(name)
+            if weight is not None and weight.op is not None and weight.op.op_type == "const":
+                yield layer, weight.op
+
+
+def _layer(operation: Any, block: Any) -> str:
+    """The layer that an operation is of; empty for others."""
+    if operation.op_type == "lstm":
+        return "lstm"
+    if operation.op_type != "linear":
+        return ""
+    # A cell that is written out stands in the body of a loop over time.
+    if getattr(block, "outer_op", None) is not None:
+        return "lstm"
+    return next((layer for layer in DENSE_LAYERS if operation.name.startswith(layer)), "")
+
+
+def _share(program: Any, shared: Mapping[str, str | None]) -> None:
+    """Functions that shared a weight share its compressed parts."""
+    for function in program.functions.values():
+        for operation in function.operations:
+            if not operation.op_type.startswith("constexpr_"):
+                continue
+            origin = operation.name.rpartition("_")[0]
+            if shared.get(origin) is None:
+                continue
+            for name, part in operation.inputs.items():
+                part.op.weight_id = f"{shared[origin]}/{name}"
