@@ -25,7 +25,10 @@ class Receipt:
 
     ``parity``: the proof in one line; ``figures``: the worst value of each metric of the
     probabilities over all inputs. ``transcripts``: recording -> the package's words;
-    ``expected``: recording -> what was said, where somebody wrote it down.
+    ``expected``: recording -> what was said, where somebody wrote it down. ``wer``: the word error
+    rate over those recordings, 1.0 is as many errors as words. ``compress``: the ways in which
+    weights are compressed, joined by a plus. ``bytes`` are the artifact's, ``package_bytes`` the
+    Core ML package's.
     """
 
     name: str
@@ -37,6 +40,9 @@ class Receipt:
     expected: dict[str, str]
     transcripts_match: bool
     core_ml_executed: bool
+    compress: str
+    package_bytes: int
+    wer: float | None
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,7 @@ def _publish(
         path = store.publish(
             artifacts, manifest.name, staging, manifest.version, volatile=work.VOLATILE
         )
-    receipt = Receipt(**work.receipt_fields(manifest, path))
+    receipt = Receipt(**work.receipt_fields(manifest, path, recipe))
     text = json.dumps(asdict(receipt), indent=2, ensure_ascii=False) + "\n"
     run_stage(
         run.cache,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 
 class AsrbuildError(Exception):
@@ -41,6 +44,13 @@ class AsrbuildError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default pickling, and sweeps cross processes.
         return _rebuild, (self.message, self.key, self.file, self.fix)
+
+
+class GatesError(AsrbuildError):
+    """A package ran and failed its gates; ``found``: what it is like all the same, as a receipt
+    has it, for the row of a sweep."""
+
+    found: Mapping[str, Any] = MappingProxyType({})
 
 
 def _rebuild(message: str, key: str | None, file: str | None, fix: str | None) -> AsrbuildError:

@@ -13,7 +13,7 @@ from typing import Any
 
 from asrbuild.compose import compose_recipe, is_plain, run_hydra, to_recipe
 from asrbuild.engine import Built, build
-from asrbuild.errors import AsrbuildError
+from asrbuild.errors import AsrbuildError, GatesError
 from asrbuild.progress import Progress
 
 #: Where the jobs of a sweep leave their records; inherited by every launcher's processes.
@@ -29,7 +29,8 @@ _MULTIRUN = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 class JobRecord:
     """One row of a sweep's table.
 
-    ``status``: ``built``, ``unchanged`` or ``failed``; on disk also ``running``.
+    ``status``: ``built``, ``unchanged`` or ``failed``; on disk also ``running``. A job whose
+    package failed its gates has no artifact, but the package's size and figures all the same.
     """
 
     number: int
@@ -42,6 +43,9 @@ class JobRecord:
     transcripts_match: bool
     seconds: float
     error: str
+    compress: str = "none"
+    package_bytes: int = 0
+    wer: float | None = None
 
 
 def build_from_command_line(argv: list[str]) -> int:
@@ -121,7 +125,10 @@ def _sweep_job(config: Any) -> None:
             str(error) if isinstance(error, AsrbuildError) else f"{type(error).__name__}: {error}"
         )
         progress.note(f"failed: {text}")
-        _write(_unfinished(number, overrides, "failed", time.perf_counter() - start, text))
+        seconds = time.perf_counter() - start
+        failed = _unfinished(number, overrides, "failed", seconds, text)
+        found = error.found if isinstance(error, GatesError) else {}
+        _write(replace(failed, **found))
         return
     receipt = built.receipt
     _write(
@@ -136,6 +143,9 @@ def _sweep_job(config: Any) -> None:
             receipt.transcripts_match,
             built.seconds,
             "",
+            receipt.compress,
+            receipt.package_bytes,
+            receipt.wer,
         )
     )
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from asrbuild import describe as d
 from asrbuild import manifest as m
-from asrbuild.errors import AsrbuildError
-from asrbuild.recipe import Recipe, Steps, gate_names, record
+from asrbuild.errors import GatesError
+from asrbuild.recipe import Recipe, Steps, compression, gate_names, record
 from asrbuild.source import Source, load_alphabet, load_weights
 
 GRAPH = "output_graph.pb"
@@ -157,16 +157,19 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs) -> None:
     if not proof.verification.passed:
         shown = "\n".join(f"    {failure}" for failure in proof.failures[:12])
         more = len(proof.failures) - 12
-        raise AsrbuildError(
+        refused = GatesError(
             f"the package does not do what the TensorFlow graph does, so it is not published:\n"
             f"{shown}" + (f"\n    and {more} more" if more > 0 else ""),
             key=f"verify.thresholds.{names[-1]}",
             file=package,
-            fix="compress less: coreml.compress_layers.lstm=int8, or none, and so each layer"
+            fix="compress less where it harms: coreml.compress_layers.lstm=int8 (or none), "
+            "and so layer_2, layer_3, layer_5 and layer_6"
             if len(names) > 1
             else "see where it diverges: asrbuild verify --bisect; or choose another "
             "coreml.precision, coreml.lstm or coreml.frontend",
         )
+        refused.found = _found(proof.verification, package, recipe)
+        raise refused
     save_reference(at / PARITY, made, expected)
     write_text(at / VERIFICATION, proof.verification.model_dump_json(indent=2) + "\n")
 
@@ -320,7 +323,7 @@ def _git() -> m.Git | None:
     return m.Git(commit=commit, dirty=bool(status))
 
 
-def receipt_fields(manifest: m.Manifest, path: Path) -> dict[str, Any]:
+def receipt_fields(manifest: m.Manifest, path: Path, recipe: Recipe) -> dict[str, Any]:
     """What a person is told about a published artifact."""
     from asrbuild.proof import summary
 
@@ -334,14 +337,42 @@ def receipt_fields(manifest: m.Manifest, path: Path) -> dict[str, Any]:
     return {
         "name": manifest.name,
         "version": manifest.version,
-        "bytes": sum(f.stat().st_size for f in path.rglob("*") if f.is_file()),
+        "bytes": _tree_bytes(path),
         "parity": summary(verification),
-        "figures": _worst_of_logits(verification),
         "transcripts": words,
         "expected": dict(expected),
-        "transcripts_match": all(t.match for t in verification.transcripts),
         "core_ml_executed": verification.core_ml_executed,
+    } | _found(verification, path / manifest.model.package, recipe)
+
+
+def _found(verification: m.Verification, package: Path, recipe: Recipe) -> dict[str, Any]:
+    """How small and how good a package is, whether it passed its gates or not."""
+    ways = sorted(set(compression(asdict(recipe.coreml)).values()))
+    return {
+        "compress": "+".join(ways) or "none",
+        "package_bytes": _tree_bytes(package),
+        "figures": _worst_of_logits(verification),
+        "transcripts_match": all(t.match for t in verification.transcripts),
+        "wer": _wer(verification),
     }
+
+
+def _tree_bytes(path: Path) -> int:
+    """Of a file, or of all files below a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _wer(verification: m.Verification) -> float | None:
+    """Word errors in all recordings whose words are known, by their number; None without any."""
+    from asrbuild.speech.rates import error_rates
+
+    known = [
+        (t.expected, t.package)
+        for t in verification.transcripts
+        if t.expected is not None and "@" not in t.input
+    ]
+    return error_rates(*zip(*known, strict=True)).wer if known else None
 
 
 def _worst_of_logits(verification: m.Verification) -> dict[str, float]:

@@ -7,7 +7,10 @@ from typing import Protocol
 
 
 class Job(Protocol):
-    """What a row needs to know of a job; ``seconds`` is its wall time, ``bytes`` the artifact's."""
+    """What a row needs to know of a job; ``seconds`` is its wall time, ``bytes`` the artifact's.
+
+    A job that failed its gates has a package all the same: ``package_bytes``, ``figures``, ``wer``.
+    """
 
     number: int
     overrides: tuple[str, ...]
@@ -19,6 +22,8 @@ class Job(Protocol):
     transcripts_match: bool
     seconds: float
     error: str
+    package_bytes: int
+    wer: float | None
 
 
 #: Metric -> heading: the worst over all inputs, probabilities against TensorFlow's.
@@ -52,9 +57,10 @@ def print_table(jobs: Sequence[Job], seconds: float) -> None:
     table.add_column("status")
     table.add_column("overrides", overflow="fold")
     table.add_column("artifact", no_wrap=True)
-    table.add_column("MB", justify="right")
+    table.add_column("model MB", justify="right")
     for heading in FIGURES.values():
         table.add_column(heading, justify="right")
+    table.add_column("WER %", justify="right")
     table.add_column("words")
     table.add_column("s", justify="right")
     for job in jobs:
@@ -64,9 +70,10 @@ def print_table(jobs: Sequence[Job], seconds: float) -> None:
             Text(job.status, style=_STYLE.get(job.status, "")),
             " ".join(job.overrides),
             f"{job.name}/{job.version}" if good else "",
-            f"{job.bytes / 1e6:.2f}" if good else "",
+            f"{job.package_bytes / 1e6:.2f}" if job.package_bytes else "",
             *(_figure(job.figures.get(name)) for name in FIGURES),
-            ("equal" if job.transcripts_match else "differ") if good else "",
+            "" if job.wer is None else f"{100 * job.wer:.1f}",
+            ("equal" if job.transcripts_match else "differ") if job.figures else "",
             f"{job.seconds:.1f}",
         )
     console.print(table)
