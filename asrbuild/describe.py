@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild import manifest as m
+from asrbuild.errors import AsrbuildError
 from asrbuild.network import AcousticWeights, Geometry
 from asrbuild.recipe import Recipe, Steps, compression, validate
 from asrbuild.source import Source, load_alphabet
@@ -109,6 +110,7 @@ def check_recipe(recipe: Recipe) -> tuple[str, ...]:
     from asrbuild.coreml.request import check_request
 
     validate(recipe)
+    _check_outputs(recipe)
     request = _request(recipe, {})
     advice = check_request(request)
     if recipe.coreml.frontend == "tensorflow":
@@ -117,6 +119,27 @@ def check_recipe(recipe: Recipe) -> tuple[str, ...]:
         check_supported(request)
         check_lstm_form(request)
     return advice
+
+
+def _check_outputs(recipe: Recipe) -> None:
+    """Only what the proof compares may be in a package, and all that an app must carry on."""
+    from asrbuild.coreml.request import OUTPUTS, STATE_PAIRS
+
+    asked = recipe.coreml.outputs
+    unproven = [name for name in asked if name not in OUTPUTS]
+    if unproven:
+        raise AsrbuildError(
+            f"coreml.outputs asks for {', '.join(unproven)}, which nothing would prove",
+            key="coreml.outputs",
+            fix=f"choose from {', '.join(OUTPUTS)}; an app computes features by the manifest",
+        )
+    missing = [output for _, output in STATE_PAIRS if output not in asked]
+    if missing and recipe.coreml.state == "explicit":
+        raise AsrbuildError(
+            f"coreml.outputs leaves out {', '.join(missing)}, which the next call needs",
+            key="coreml.outputs",
+            fix="add it, or let the package keep its state: coreml.state=stateful (iOS 18)",
+        )
 
 
 def conversion_request(recipe: Recipe, source: Source) -> Any:

@@ -209,10 +209,14 @@ def ways(manifest: Manifest, cases: Mapping[str, np.ndarray]) -> list[Way]:
 
     The first takes all cases, and so does each other function. Another enumerated size takes the
     sample in chunks of that size, and the case of just that length. A range that is told to be run
-    in chunks also takes the edge lengths whole, for its bounds are promises too.
+    in chunks also takes the edge lengths whole, for its bounds are promises too. And whatever takes
+    a range takes the sample and the edge lengths in chunks of its default size, the last one
+    padded: an utterance in one call would never show a state that is not carried on, nor
+    ``input_lengths`` that are not heeded.
     """
     every = tuple(cases)
     edges = tuple(name for name in every if name.startswith("steps_"))
+    speech = tuple(name for name in every if name == "sample")
     found = [Way("", manifest, every)]
     axis = steps_axis(manifest)
     chunk = manifest.streaming.steps_per_chunk
@@ -220,11 +224,16 @@ def ways(manifest: Manifest, cases: Mapping[str, np.ndarray]) -> list[Way]:
         if size != chunk:
             wanted = tuple(name for name in ("sample", f"steps_{size}") if name in cases)
             found.append(Way(str(size), _chunked(manifest, size), wanted))
-    if axis.enumerated is None and axis.min != axis.max and manifest.streaming.mode == "chunked":
-        found.append(Way("whole", _whole(manifest, axis.max), edges))
     for function in manifest.model.functions:
         if function.name != manifest.model.default_function:
             found.append(Way(function.name, with_function(manifest, function.name), every))
+    ranged = [way for way in found if _is_range(steps_axis(way.manifest))]
+    for way in ranged:
+        size = steps_axis(way.manifest).default
+        label = "_".join(part for part in (way.label, str(size)) if part)
+        found.append(Way(label, _padded(way.manifest, size), (*speech, *edges)))
+    if _is_range(axis) and manifest.streaming.mode == "chunked":
+        found.append(Way("whole", _whole(manifest, axis.max), edges))
     return [way for way in found if way.cases]
 
 
@@ -274,6 +283,10 @@ def steps_axis(manifest: Manifest) -> Axis:
     raise AsrbuildError("the package has no input for features", key="model.inputs")
 
 
+def _is_range(axis: Axis) -> bool:
+    return axis.enumerated is None and axis.min != axis.max
+
+
 def package_function(manifest: Manifest) -> str | None:
     """The function to load; None where the package has only one, which then needs no name."""
     return manifest.model.default_function if len(manifest.model.functions) > 1 else None
@@ -302,6 +315,20 @@ def summary(verification: Verification) -> str:
 def _chunked(manifest: Manifest, size: int) -> Manifest:
     update: dict[str, Any] = {"mode": "chunked", "steps_per_chunk": size}
     return manifest.model_copy(update={"streaming": manifest.streaming.model_copy(update=update)})
+
+
+def _padded(manifest: Manifest, size: int) -> Manifest:
+    """In chunks of ``size``, as if the package took no other: a short last one is padded."""
+    inputs = []
+    for tensor in manifest.model.inputs:
+        if tensor.meaning == "features":
+            update: dict[str, Any] = {"min": size, "default": size, "max": size}
+            steps = tensor.shape[1].model_copy(update=update)
+            shape = [tensor.shape[0], steps, *tensor.shape[2:]]
+            tensor = tensor.model_copy(update={"shape": shape})
+        inputs.append(tensor)
+    model = manifest.model.model_copy(update={"inputs": inputs})
+    return _chunked(manifest.model_copy(update={"model": model}), size)
 
 
 def _whole(manifest: Manifest, bound: int | None) -> Manifest:

@@ -78,6 +78,10 @@ CONFIG_ERRORS = [
      "  key: coreml.lstm\n  fix: use coreml.lstm=loop"),
     (["coreml.outputs=[new_state_c,new_state_h]"], "coreml.outputs=['new_state_c', 'new_state_h'] "
      "leaves out logits"),
+    (["coreml.outputs=[logits,new_state_c,new_state_h,mfccs]"], "coreml.outputs asks for mfccs, "
+     "which nothing would prove\n  key: coreml.outputs\n  fix: choose from logits, new_state_c"),
+    (["coreml.outputs=[logits,new_state_h]"], "coreml.outputs leaves out new_state_c, which the "
+     "next call needs\n  key: coreml.outputs\n  fix: add it, or let the package keep its state"),
     (["source=checkpoint"], "source=checkpoint needs source.checkpoint_dir\n"
      "  key: source.checkpoint_dir"),
     (["source=frozen_graph"], "source=frozen_graph needs source.path\n  key: source.path"),
@@ -140,9 +144,12 @@ def _graph(at: Path, n_steps: int) -> Path:
 
 
 def _missing_output(at: Path) -> tuple[list[str], str]:
+    graph = _graph(at, -1)
+    # A name of the same length, so that the graph still can be read.
+    graph.write_bytes(graph.read_bytes().replace(b"new_state_c", b"old_state_c"))
     return (
-        ["source=frozen_graph", f"source.path={_graph(at, -1)}", "coreml.outputs=[logits,nothing]"],
-        "the graph has no output nothing\n  key: coreml.outputs",
+        ["source=frozen_graph", f"source.path={graph}"],
+        "the graph has no output new_state_c\n  key: coreml.outputs",
     )
 
 

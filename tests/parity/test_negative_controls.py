@@ -45,7 +45,7 @@ class Subject:
         folder = self.folder / "-".join(key).replace("=", "_")
         if key not in self.built:
             wrong = getattr(network, fault)(self.weights) if fault else self.weights
-            self.built[key] = building.build(folder, wrong, "model=static", *overrides)
+            self.built[key] = building.build(folder, wrong, *overrides)
         return folder, self.built[key]
 
     def prove(
@@ -103,7 +103,7 @@ def on_states(proof: Proof) -> set[str]:
 
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
 def test_the_right_package_passes_every_gate(subject, precision):
-    proof = subject.prove(*subject.package("", f"coreml.precision={precision}"))
+    proof = subject.prove(*subject.package("", "model=static", f"coreml.precision={precision}"))
     assert proof.failures == ()
     assert proof.verification.passed
     assert {m.input for m in proof.verification.metrics} == set(subject.cases)
@@ -120,7 +120,7 @@ def test_the_right_package_passes_every_gate(subject, precision):
     ],
 )
 def test_wrong_weights_are_refused(subject, fault, gates, states):
-    proof = subject.prove(*subject.package(fault, "coreml.precision=fp16"))
+    proof = subject.prove(*subject.package(fault, "model=static", "coreml.precision=fp16"))
     assert not proof.verification.passed
     assert on_logits(proof) == gates
     assert on_states(proof) == states
@@ -129,9 +129,13 @@ def test_wrong_weights_are_refused(subject, fault, gates, states):
 def test_half_precision_overflow_is_refused_and_single_precision_is_not(subject):
     wide = network.overflow(subject.weights)
     reference = {name: network.run(wide, windows) for name, windows in subject.cases.items()}
-    half = subject.prove(*subject.package("overflow", "coreml.precision=fp16"), reference)
+    half = subject.prove(
+        *subject.package("overflow", "model=static", "coreml.precision=fp16"), reference
+    )
     assert on_logits(half) == ALL_ON_LOGITS
-    single = subject.prove(*subject.package("overflow", "coreml.precision=fp32"), reference)
+    single = subject.prove(
+        *subject.package("overflow", "model=static", "coreml.precision=fp32"), reference
+    )
     assert not {m.input for m in single.verification.metrics if m.value == 1e9}
 
 
@@ -159,7 +163,9 @@ def _swap_states(data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _count_padding(data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return data | {"input_lengths": np.full_like(data["input_lengths"], 16)}
+    return data | {
+        "input_lengths": np.full_like(data["input_lengths"], data["input_node"].shape[1])
+    }
 
 
 @pytest.mark.parametrize(
@@ -176,7 +182,7 @@ def test_a_state_that_is_not_carried_right_is_refused(
 ):
     load = executor.load
     monkeypatch.setattr(executor, "load", lambda *a, **k: Faulty(load(*a, **k), mistake))
-    proof = subject.prove(*subject.package("", "coreml.precision=fp16"))
+    proof = subject.prove(*subject.package("", "model=static", "coreml.precision=fp16"))
     assert not proof.verification.passed
     assert on_logits(proof) == gates
     assert on_states(proof) == {"new_state_c", "new_state_h"}
@@ -185,11 +191,41 @@ def test_a_state_that_is_not_carried_right_is_refused(
     assert refused == set(subject.cases) - unharmed
 
 
+@pytest.mark.parametrize("mistake", [_forget, _swap_states, _count_padding])
+@pytest.mark.parametrize(
+    ("overrides", "way"),
+    [
+        (("model=dynamic", "coreml=neuralnetwork"), "16"),
+        (("model=dynamic", "coreml.range_upper=200"), "16"),
+        (("model=multifunction", "coreml.range_upper=200"), "whole_16"),
+    ],
+)
+def test_whole_utterances_do_not_hide_a_state_that_is_not_carried_right(
+    subject, monkeypatch, mistake, overrides, way
+):
+    """Every call of a whole utterance starts from zeros and has no padding, so it shows nothing."""
+    folder, manifest = subject.package("", *overrides)
+    load = executor.load
+    monkeypatch.setattr(
+        executor,
+        "load",
+        lambda path, function=None: (
+            Faulty(load(path, function), mistake)
+            if function in (None, "whole")
+            else load(path, function)
+        ),
+    )
+    proof = subject.prove(folder, manifest)
+    failed = {m.input for m in proof.verification.metrics if not m.passed}
+    assert f"sample@{way}" in failed
+    assert all(name.endswith(f"@{way}") for name in failed)
+
+
 def test_a_dropped_tail_is_refused(subject, monkeypatch):
     monkeypatch.setattr(
         runtime.Acoustic, "finish", lambda self: np.zeros((0, self._classes), np.float32)
     )
-    proof = subject.prove(*subject.package("", "coreml.precision=fp16"))
+    proof = subject.prove(*subject.package("", "model=static", "coreml.precision=fp16"))
     assert on_logits(proof) == ALL_ON_LOGITS
     refused = {m.input for m in proof.verification.metrics if not m.passed}
     whole = {name for name, windows in subject.cases.items() if len(windows) % 16 == 0}
@@ -201,7 +237,7 @@ def test_a_flipped_bit_in_the_weights_is_refused(subject, tmp_path, position):
     """The top bit of one number's exponent: a weight becomes 65,536 times as large."""
     import shutil
 
-    folder, manifest = subject.package("", "coreml.precision=fp16")
+    folder, manifest = subject.package("", "model=static", "coreml.precision=fp16")
     damaged = tmp_path / "damaged"
     shutil.copytree(folder, damaged)
     (weights,) = damaged.rglob("weight.bin")

@@ -73,13 +73,14 @@ def test_every_function_is_run_on_every_case(tmp_path, cases, reference, monkeyp
     assert proof.failures == ()
     inputs = {metric.input for metric in proof.verification.metrics}
     others = {f"{name}@{function}" for name in cases for function in ("chunk_32", "whole")}
-    assert inputs == set(cases) | others
+    padded = {f"{name}@whole_16" for name in cases if name == "sample" or "steps" in name}
+    assert inputs == set(cases) | others | padded
     assert {size for function, size in calls if function == "chunk_32"} == {32}
     lengths = {len(windows) for windows in cases.values()}
-    assert {size for function, size in calls if function == "whole"} == lengths
+    assert {size for function, size in calls if function == "whole"} == lengths | {16}
     assert {t.input for t in proof.verification.transcripts} == {
         f"{name}{way}" for name in ("sample", "second") for way in ("", "@chunk_32", "@whole")
-    }
+    } | {"sample@whole_16"}
 
 
 def test_a_range_that_is_fed_in_chunks_is_run_whole_too(tmp_path, cases):
@@ -87,9 +88,30 @@ def test_a_range_that_is_fed_in_chunks_is_run_whole_too(tmp_path, cases):
         tmp_path, WEIGHTS, "model=dynamic", "model.streaming=chunked", "coreml.range_upper=64"
     )
     found = {way.label: way for way in ways(manifest, cases)}
-    assert set(found) == {"", "whole"}
+    assert set(found) == {"", "16", "whole"}
     assert found["whole"].cases == tuple(name for name in cases if name.startswith("steps_"))
     assert found["whole"].manifest.streaming.mode == "whole"
+
+
+@pytest.mark.parametrize("coreml", ["mlprogram", "neuralnetwork"])
+def test_a_range_is_run_in_padded_chunks_too(tmp_path, cases, reference, monkeypatch, coreml):
+    """Only there does a state go from call to call, and does input_lengths say less than T."""
+    calls: list[tuple[int, int]] = []
+    predict = executor.Model.predict
+
+    def watched(self, data, state=None):
+        calls.append((data["input_node"].shape[1], int(data["input_lengths"][0])))
+        return predict(self, data, state)
+
+    monkeypatch.setattr(executor.Model, "predict", watched)
+    manifest = building.build(tmp_path, WEIGHTS, "model=dynamic", f"coreml={coreml}")
+    proof = run(tmp_path, manifest, cases, reference)
+    assert proof.failures == ()
+    padded = {m.input.split("@")[0] for m in proof.verification.metrics if "@16" in m.input}
+    assert padded == {name for name in cases if name == "sample" or name.startswith("steps_")}
+    assert {steps for size, steps in calls if steps < size} >= {1, 15}
+    whole = {len(windows) for windows in cases.values()}
+    assert {size for size, _ in calls} == whole | {16}
 
 
 @pytest.mark.parametrize(
