@@ -86,6 +86,7 @@ def build_command(
 @functools.cache
 def _register() -> None:
     """Attaches the commands; their modules import nothing heavy at the top."""
+    from asrbuild.commands import app as app_folder
     from asrbuild.commands import (
         cache,
         channel,
@@ -121,6 +122,7 @@ def _register() -> None:
     scorer_app.command("build")(scorer.build)
     inspect_app.command("scorer")(scorer.inspect_scorer)
     app.add_typer(scorer_app, name="scorer")
+    app.command("app")(app_folder.app)
     app.command("ship")(ship.ship)
     app.command("bundle")(ship.bundle)
     app.command("pull")(ship.pull)
@@ -149,7 +151,7 @@ def _register() -> None:
 COMMANDS = (
     "build", "plan", "transcribe", "verify", "run", "ls", "show", "schema", "doctor", "inspect",
     "cache", "decoder", "evaluate", "report", "scorer", "ship", "bundle", "pull", "channel", "key",
-    "diff",
+    "diff", "app",
 )  # fmt: skip
 
 

@@ -363,24 +363,10 @@ def reference_samples(settings: Any, source: Source) -> Any:
     return to_int16(samples[: 2 * settings.sample_rate])
 
 
-def wav_bytes(samples: Any, sample_rate: int) -> bytes:
-    """int16 mono samples as a canonical WAV file: the same samples give the same bytes."""
-    import io
-    import wave
-
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(sample_rate)
-        file.writeframes(samples.astype("<i2").tobytes())
-    return buffer.getvalue()
-
-
 def _reference_vector(settings: Any, source: Source) -> m.ReferenceVector:
     import hashlib
 
-    from asrbuild.speech.audio import from_int16
+    from asrbuild.speech.audio import from_int16, wav_bytes
     from asrbuild.speech.mfcc import mfcc
 
     samples = reference_samples(settings, source)

@@ -123,7 +123,7 @@ def _publish(
     with run.progress.stage("artifact", DOING["artifact"]), store.staging(artifacts) as staging:
         manifest = work.assemble(staging, recipe, source, overrides, converted, proof)
         path = store.publish(
-            artifacts, manifest.name, staging, manifest.version, volatile=work.VOLATILE
+            artifacts, manifest.name, staging, manifest.version, volatile=store.VOLATILE
         )
     receipt = Receipt(**work.receipt_fields(manifest, path, recipe))
     text = json.dumps(asdict(receipt), indent=2, ensure_ascii=False) + "\n"

@@ -333,12 +333,35 @@ def open_artifact(
     Raises:
         AsrbuildError: the manifest, the package or the decoder cannot be used.
     """
-    from asrbuild import executor
-
     artifact = Path(artifact)
     manifest = read_manifest(artifact)
     if function is not None:
         manifest = with_function(manifest, function)
+    package = load_package(artifact, manifest)
+    contract, settings = Contract.of(manifest), feature_settings(manifest)
+    alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
+    _check_fit(contract, settings, alphabet, manifest.decoder.blank_index)
+    return Transcriber(
+        artifact,
+        manifest,
+        contract,
+        settings,
+        alphabet,
+        package,
+        open_decoder(
+            decoder or decoder_settings(manifest), alphabet, manifest.features.step_ms, artifact
+        ),
+    )
+
+
+def load_package(artifact: Path, manifest: Manifest) -> Package:
+    """The package of an artifact, its default function where it has several.
+
+    Raises:
+        AsrbuildError: it is missing, or no package that the executor runs.
+    """
+    from asrbuild import executor
+
     path = artifact / manifest.model.package
     if not path.exists():
         raise AsrbuildError(
@@ -346,21 +369,8 @@ def open_artifact(
             file=artifact,
             fix="check it with `asrbuild verify`, or build it again",
         )
-    contract, settings = Contract.of(manifest), feature_settings(manifest)
-    alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
-    _check_fit(contract, settings, alphabet, manifest.decoder.blank_index)
-    several = len(manifest.model.functions) > 1
-    return Transcriber(
-        artifact,
-        manifest,
-        contract,
-        settings,
-        alphabet,
-        executor.load(path, function=manifest.model.default_function if several else None),
-        open_decoder(
-            decoder or decoder_settings(manifest), alphabet, manifest.features.step_ms, artifact
-        ),
-    )
+    function = manifest.model.default_function if len(manifest.model.functions) > 1 else None
+    return executor.load(path, function=function)
 
 
 def transcribe(

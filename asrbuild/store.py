@@ -37,6 +37,9 @@ from asrbuild.errors import AsrbuildError
 SUMS = "SHA256SUMS"
 MANIFEST = "manifest.json"
 LATEST = "latest"
+#: What of an artifact holds facts of one run, or is made from them: it may differ where the version
+#: does not. A name that ends in a slash is a folder.
+VOLATILE = (MANIFEST, SUMS, "parity.npz", "report.md", "README.md", "ASRKit/", "conformance/")
 _STAGING = ".staging-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -69,6 +72,11 @@ class Problem:
 def content_digest(files: Mapping[str, str], manifest_core: Mapping[str, Any]) -> str:
     """SHA-256 over the files' paths and digests and the manifest without the facts of one run."""
     return text_digest(canonical_json({"files": files, "manifest": manifest_core}))
+
+
+def is_volatile(path: str, volatile: Collection[str] = VOLATILE) -> bool:
+    """Whether a relative path is one of these files, or in one of these folders."""
+    return any(path == name or (name[-1] == "/" and path.startswith(name)) for name in volatile)
 
 
 @contextmanager
@@ -107,7 +115,8 @@ def publish(
     Args:
         staging_dir: a directory inside ``root``, from :func:`staging`; it is consumed.
         volatile: relative paths that hold facts of one run (times, the machine) and so may differ
-            between two builds of one version; ``manifest.json`` and ``SHA256SUMS`` always may.
+            between two builds of one version, see :func:`is_volatile`; ``manifest.json`` and
+            ``SHA256SUMS`` always may.
 
     Raises:
         AsrbuildError: another artifact has this version, or the disk refused.
@@ -122,7 +131,7 @@ def publish(
             )
     target = root / name / version
     with disk_errors("publishing an artifact", root):
-        sums = _write_sums(staging_dir)
+        sums = write_sums(staging_dir)
         _make_read_only(staging_dir)
         sync_tree(staging_dir)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +153,12 @@ def point_latest(root: Path, name: str, version: str) -> None:
             write_atomically(root / name / LATEST, version + "\n")
 
 
-def _write_sums(directory: Path) -> dict[str, str]:
+def write_sums(directory: Path) -> dict[str, str]:
+    """Writes ``SHA256SUMS`` over every other file; path -> digest.
+
+    Raises:
+        AsrbuildError: there is no manifest, or a file's name cannot stand in the list.
+    """
     (directory / SUMS).unlink(missing_ok=True)
     sums = tree_digests(directory)
     if MANIFEST not in sums:
@@ -171,7 +185,9 @@ def _require_same(target: Path, sums: Mapping[str, str], volatile: set[str]) -> 
         differing = [SUMS]
     else:
         differing = sorted(
-            path for path in {*published, *sums} - volatile if published.get(path) != sums.get(path)
+            path
+            for path in {*published, *sums}
+            if published.get(path) != sums.get(path) and not is_volatile(path, volatile)
         )
     differing = differing or [p.path for p in verify_files(target)]
     if differing:

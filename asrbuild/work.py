@@ -20,8 +20,6 @@ REFERENCE = "reference.npz"
 STATE_NODES = "state_nodes.txt"
 VERIFICATION = "verification.json"
 PARITY = "parity.npz"
-#: Files of an artifact that hold facts of one run: they may differ where the version does not.
-VOLATILE = (m.FILE_NAME, PARITY, "report.md")
 
 
 @dataclass(frozen=True)
@@ -222,8 +220,10 @@ def assemble(
     proof: Path,
 ) -> m.Manifest:
     """Fills the staging directory with the artifact and returns its manifest."""
+    from asrbuild.app.kit import write_kit
     from asrbuild.digest import tree_digests
     from asrbuild.report.page import write_report
+    from asrbuild.speech.audio import wav_bytes
     from asrbuild.store import content_digest
 
     package = converted / d.package_name(recipe)
@@ -231,7 +231,7 @@ def assemble(
     _copy(package, staging / package.name)
     settings = d.feature_settings(recipe)
     samples = d.reference_samples(settings, source)
-    (staging / d.REFERENCE_AUDIO).write_bytes(d.wav_bytes(samples, settings.sample_rate))
+    (staging / d.REFERENCE_AUDIO).write_bytes(wav_bytes(samples, settings.sample_rate))
     if source.alphabet_file is not None:
         shutil.copyfile(source.alphabet_file, staging / d.ALPHABET)
     shutil.copyfile(proof / PARITY, staging / PARITY)
@@ -257,6 +257,7 @@ def assemble(
         update={"version": version, "artifact_id": f"{recipe.name}/{version}"}
     )
     write_report(staging, manifest)
+    write_kit(staging, staging, manifest)
     write_text(staging / m.FILE_NAME, m.to_json(manifest))
     return manifest
 

@@ -25,8 +25,6 @@ from asrbuild.ship.names import check_channel, check_name, check_version, is_cha
 from asrbuild.ship.refusal import Refusal, Refused
 from asrbuild.ship.remote import Remote
 
-#: Facts of one run stand in these, so two builds of one version may differ in them.
-VOLATILE = ("manifest.json", "parity.npz", "report.md", SUMS)
 DEFAULT_CHANNEL = "stable"
 Notify = Callable[[str], None]
 
@@ -124,8 +122,8 @@ def _published(remote: Remote, header: Header, trust: Trust) -> Header | None:
         return None
     there = parse_header(raw)
     check_header(there, trust)
-    ours = {f.path: f.sha256 for f in header.files if f.path not in VOLATILE}
-    theirs = {f.path: f.sha256 for f in there.files if f.path not in VOLATILE}
+    ours = {f.path: f.sha256 for f in header.files if not store.is_volatile(f.path)}
+    theirs = {f.path: f.sha256 for f in there.files if not store.is_volatile(f.path)}
     if ours != theirs or (there.name, there.version) != (header.name, header.version):
         differing = sorted(p for p in {*ours, *theirs} if ours.get(p) != theirs.get(p))
         raise AsrbuildError(
@@ -239,7 +237,7 @@ def pull(
         return _pulled(header, key, path, already=True)
     with store.staging(root) as staging:
         fetch_files(header, remote, staging, notify=notify)
-        path = store.publish(root, header.name, staging, header.version, volatile=VOLATILE)
+        path = store.publish(root, header.name, staging, header.version, volatile=store.VOLATILE)
     return _pulled(header, key, path, already=False)
 
 
@@ -315,7 +313,7 @@ def pull_bundle(bundle: Path, root: Path, *, trust: Trust) -> Pulled:
     with store.staging(root) as staging:
         opened = unpack_bundle(bundle, staging, trust)
         header = opened.header
-        path = store.publish(root, header.name, staging, header.version, volatile=VOLATILE)
+        path = store.publish(root, header.name, staging, header.version, volatile=store.VOLATILE)
     return _pulled(header, opened.key, path, already=False)
 
 

@@ -64,6 +64,20 @@ def to_int16(samples: np.ndarray) -> np.ndarray:
     return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
+def wav_bytes(samples: np.ndarray, sample_rate: int) -> bytes:
+    """int16 mono samples as a canonical WAV file: the same samples give the same bytes."""
+    import io
+    import wave
+
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.writeframes(samples.astype("<i2").tobytes())
+    return buffer.getvalue()
+
+
 def _check_file(path: Path) -> None:
     if not path.exists():
         raise AsrbuildError("no such audio file", file=path, fix="check the path")

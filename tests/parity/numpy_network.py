@@ -21,8 +21,9 @@ def run(
     features: np.ndarray,
     rounded: Callable[[np.ndarray], np.ndarray] = lambda array: array,
     relu_clip: float = 20.0,
+    state: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Outputs:
-    """One shot over features (T, n_window, n_input) from a zero state, float32.
+    """One shot over features (T, n_window, n_input), float32; ``state``: c and h (1, H), or zeros.
 
     ``rounded`` is applied to the weights and to every operation's result.
     """
@@ -39,7 +40,8 @@ def run(
         x = clipped(x, layer)
     kernel, bias = rounded(weights.lstm_kernel), rounded(weights.lstm_bias)
     hidden = weights.n_hidden
-    c = h = np.zeros((1, hidden), np.float32)
+    zeros = np.zeros((1, hidden), np.float32)
+    c, h = state or (zeros, zeros)
     rows = []
     for step in x:
         gates = rounded(np.concatenate([step[None], h], axis=1) @ kernel + bias)

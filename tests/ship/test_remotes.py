@@ -351,4 +351,4 @@ def _rewrite(artifact: Path, name: str, content: bytes) -> None:
     artifact.chmod(0o755)
     (artifact / name).write_bytes(content)
     (artifact / "SHA256SUMS").chmod(0o644)
-    store._write_sums(artifact)
+    store.write_sums(artifact)

@@ -1,0 +1,1 @@
+"""What an app team gets beside the package: Swift, conformance vectors, and how to use both."""

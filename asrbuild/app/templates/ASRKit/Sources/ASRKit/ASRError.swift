@@ -1,0 +1,33 @@
+import Foundation
+
+/// What can go wrong, in words for a developer.
+public enum ASRError: Error, Equatable, LocalizedError {
+    /// The manifest has another major version than this code was made for.
+    case unsupportedSchema(found: String, supported: String)
+    /// Two sections of the manifest do not fit each other.
+    case contradiction(String)
+    /// The manifest asks for something that this code does not do.
+    case unsupported(String)
+    /// The package takes no call of so many steps.
+    case tooManySteps(steps: Int, limit: Int)
+    /// The package gave other outputs than the manifest says.
+    case badOutput(String)
+    /// A sample is not a finite number.
+    case badSamples
+    /// The utterance is over; start another.
+    case finished
+
+    public var errorDescription: String? {
+        switch self {
+        case .unsupportedSchema(let found, let supported):
+            return "the manifest has schema version \(found), this code reads \(supported).x"
+        case .contradiction(let what): return "the manifest contradicts itself: \(what)"
+        case .unsupported(let what): return "not supported: \(what)"
+        case .tooManySteps(let steps, let limit):
+            return "\(steps) steps do not fit in one call of the package, which takes \(limit)"
+        case .badOutput(let what): return "the package gave \(what)"
+        case .badSamples: return "the samples are not all finite numbers"
+        case .finished: return "the utterance is finished"
+        }
+    }
+}

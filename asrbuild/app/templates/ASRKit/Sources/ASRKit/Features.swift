@@ -1,0 +1,243 @@
+import Foundation
+
+/// The manifest's `audio` and `features` sections, checked.
+public struct FeatureSettings: Equatable, Sendable {
+    /// Samples a second.
+    public let sampleRate: Int
+    /// What an Int16 sample is multiplied by.
+    public let sampleScale: Float
+    /// Samples in a frame, and from one frame to the next.
+    public let window: Int
+    public let stride: Int
+    public let fftSize: Int
+    public let melBands: Int
+    public let lowerHz: Double
+    public let upperHz: Double
+    /// Cepstral coefficients kept of each frame.
+    public let coefficients: Int
+    /// Smallest band value before the logarithm.
+    public let logFloor: Double
+    /// Frames on each side of the current one that a step sees.
+    public let context: Int
+
+    public init(_ manifest: ASRManifest) throws {
+        let audio = manifest.audio
+        let features = manifest.features
+        sampleRate = audio.sampleRate
+        sampleScale = Float(audio.sampleScale)
+        window = features.windowSamples
+        stride = features.stepSamples
+        fftSize = features.fftSize
+        melBands = features.melBands
+        lowerHz = features.lowerHz
+        upperHz = features.upperHz
+        coefficients = features.coefficients
+        logFloor = features.logFloor
+        context = features.contextFrames
+        guard audio.channels == 1 else {
+            throw ASRError.unsupported("\(audio.channels) channels")
+        }
+        guard sampleRate > 0, stride > 0, stride <= window, context >= 0,
+            coefficients > 0, coefficients <= melBands, logFloor > 0,
+            lowerHz >= 0, lowerHz < upperHz, upperHz <= Double(sampleRate) / 2
+        else {
+            throw ASRError.contradiction("features")
+        }
+        var power = 1
+        while power < window { power *= 2 }
+        guard fftSize == power, fftSize > 1 else {
+            throw ASRError.contradiction("a window of \(window) samples, an FFT of \(fftSize)")
+        }
+    }
+
+    /// Values that a step sees: the frame's, and those of its neighbours.
+    public var windowWidth: Int { (2 * context + 1) * coefficients }
+
+    /// Seconds from one step to the next.
+    public var stepSeconds: Double { Double(stride) / Double(sampleRate) }
+
+    /// Frames, so model steps, that so many samples make.
+    public func steps(samples: Int) -> Int {
+        samples < window ? 0 : 1 + (samples - window) / stride
+    }
+}
+
+/// MFCC as TensorFlow's `AudioSpectrogram` and `Mfcc` kernels compute them, in double precision.
+public struct MFCC: Sendable {
+    public let settings: FeatureSettings
+    private let hann: [Double]
+    private let fft: FFT
+    /// For each bin in use: its index, the band above it, and its share of the band below.
+    private let bins: [(bin: Int, upper: Int, falling: Double)]
+    /// Discrete cosine transform, one row of `melBands` values for each coefficient.
+    private let cosines: [Double]
+
+    public init(_ settings: FeatureSettings) {
+        self.settings = settings
+        hann = (0..<settings.window).map {
+            0.5 - 0.5 * cos(2 * Double.pi * Double($0) / Double(settings.window))
+        }
+        fft = FFT(size: settings.fftSize)
+        bins = Self.melBins(settings)
+        let bands = settings.melBands
+        let scale = sqrt(2 / Double(bands))
+        cosines = (0..<settings.coefficients).flatMap { row in
+            (0..<bands).map { band in
+                scale * cos(Double.pi / Double(bands) * (Double(band) + 0.5) * Double(row))
+            }
+        }
+    }
+
+    /// Int16 samples to frames of coefficients; a rest shorter than a frame is left out.
+    public func callAsFunction(_ samples: [Int16]) -> Rows {
+        var frames = Rows(width: settings.coefficients)
+        for frame in 0..<settings.steps(samples: samples.count) {
+            let start = frame * settings.stride
+            frames.append(coefficients(of: samples[start..<start + settings.window]))
+        }
+        return frames
+    }
+
+    private func coefficients(of samples: ArraySlice<Int16>) -> [Float] {
+        var real = [Double](repeating: 0, count: settings.fftSize)
+        for (index, sample) in samples.enumerated() {
+            real[index] = Double(Float(sample) * settings.sampleScale) * hann[index]
+        }
+        let magnitudes = fft.magnitudes(of: real)
+        // Bands 0 and melBands + 1 stand for the two outer edges, which are no bands.
+        var bands = [Double](repeating: 0, count: settings.melBands + 2)
+        for (bin, upper, falling) in bins {
+            bands[upper - 1] += falling * magnitudes[bin]
+            bands[upper] += (1 - falling) * magnitudes[bin]
+        }
+        let logs = bands[1...settings.melBands].map { log(max($0, settings.logFloor)) }
+        return (0..<settings.coefficients).map { row in
+            var sum = 0.0
+            for band in 0..<settings.melBands {
+                sum += logs[band] * cosines[row * settings.melBands + band]
+            }
+            return Float(sum)
+        }
+    }
+
+    /// Triangular bands on the mel scale. The bin range is TensorFlow's: the constant part is left
+    /// out, and the first bin is rounded from the lower edge.
+    private static func melBins(
+        _ settings: FeatureSettings
+    ) -> [(bin: Int, upper: Int, falling: Double)] {
+        let low = mel(settings.lowerHz)
+        let high = mel(settings.upperHz)
+        let count = settings.melBands + 2
+        let edges = (0..<count).map {
+            low + (high - low) / Double(settings.melBands + 1) * Double($0)
+        }
+        let hertzPerBin = 0.5 * Double(settings.sampleRate) / Double(settings.fftSize / 2)
+        let first = Int(1.5 + settings.lowerHz / hertzPerBin)
+        let last = Int(settings.upperHz / hertzPerBin)
+        guard first <= last else { return [] }
+        return (first...last).map { bin in
+            let value = mel(Double(bin) * hertzPerBin)
+            // edges[upper] is the centre of the band above the bin, edges[upper - 1] of the one
+            // below.
+            var upper = 1
+            while upper < settings.melBands + 1 && edges[upper] < value { upper += 1 }
+            let falling = (edges[upper] - value) / (edges[upper] - edges[upper - 1])
+            return (bin, upper, falling)
+        }
+    }
+
+    private static func mel(_ hertz: Double) -> Double { 1127 * log1p(hertz / 700) }
+}
+
+/// A fast Fourier transform of a power of two, in double precision.
+struct FFT: Sendable {
+    private let size: Int
+    private let reversed: [Int]
+    private let cosines: [Double]
+    private let sines: [Double]
+
+    init(size: Int) {
+        precondition(size > 1 && size & (size - 1) == 0, "the size must be a power of two")
+        self.size = size
+        let bits = size.trailingZeroBitCount
+        reversed = (0..<size).map { index in
+            (0..<bits).reduce(0) { $0 | ((index >> $1) & 1) << (bits - 1 - $1) }
+        }
+        cosines = (0..<size / 2).map { cos(2 * Double.pi * Double($0) / Double(size)) }
+        sines = (0..<size / 2).map { -sin(2 * Double.pi * Double($0) / Double(size)) }
+    }
+
+    /// The magnitudes of bins 0 to size / 2 of a real signal.
+    func magnitudes(of signal: [Double]) -> [Double] {
+        var real = reversed.map { signal[$0] }
+        var imaginary = [Double](repeating: 0, count: size)
+        var half = 1
+        while half < size {
+            let turn = size / (2 * half)
+            for start in Swift.stride(from: 0, to: size, by: 2 * half) {
+                for offset in 0..<half {
+                    let (cosine, sine) = (cosines[offset * turn], sines[offset * turn])
+                    let (even, odd) = (start + offset, start + offset + half)
+                    let oddReal = real[odd] * cosine - imaginary[odd] * sine
+                    let oddImaginary = real[odd] * sine + imaginary[odd] * cosine
+                    real[odd] = real[even] - oddReal
+                    imaginary[odd] = imaginary[even] - oddImaginary
+                    real[even] += oddReal
+                    imaginary[even] += oddImaginary
+                }
+            }
+            half *= 2
+        }
+        return (0...size / 2).map { (real[$0] * real[$0] + imaginary[$0] * imaginary[$0]).squareRoot() }
+    }
+}
+
+/// Context windows from samples that arrive bit by bit: the same as from all of them at once.
+///
+/// A window comes out once its right context is there: `context` steps after its own frame.
+public struct FeatureStream {
+    private let mfcc: MFCC
+    private var samples: [Int16] = []
+    /// The left context of the next window, then frames whose right context is not there yet.
+    private var frames: Rows
+    private var finished = false
+
+    public init(_ mfcc: MFCC) {
+        self.mfcc = mfcc
+        frames = Self.silence(mfcc.settings)
+    }
+
+    /// Takes samples; the windows that became complete.
+    public mutating func push(_ more: [Int16]) throws -> Rows {
+        guard !finished else { throw ASRError.finished }
+        samples += more
+        let new = mfcc(samples)
+        samples.removeFirst(new.count * mfcc.settings.stride)
+        return take(new)
+    }
+
+    /// The last windows, with frames of zeros as their right context.
+    public mutating func finish() throws -> Rows {
+        guard !finished else { throw ASRError.finished }
+        finished = true
+        return take(Self.silence(mfcc.settings))
+    }
+
+    private static func silence(_ settings: FeatureSettings) -> Rows {
+        let zeros = [Float](repeating: 0, count: settings.context * settings.coefficients)
+        return Rows(width: settings.coefficients, values: zeros)
+    }
+
+    private mutating func take(_ new: Rows) -> Rows {
+        let settings = mfcc.settings
+        frames.append(new)
+        var windows = Rows(width: settings.windowWidth)
+        let complete = frames.count - 2 * settings.context
+        guard complete > 0 else { return windows }
+        for first in 0..<complete {
+            windows.append(frames[first..<first + 2 * settings.context + 1].values)
+        }
+        frames.removeFirst(complete)
+        return windows
+    }
+}

@@ -1,0 +1,73 @@
+import XCTest
+
+@testable import ASRKit
+
+final class FeatureTests: XCTestCase {
+    private func mfcc(_ artifact: Artifact) throws -> MFCC {
+        MFCC(try FeatureSettings(artifact.manifest))
+    }
+
+    func testFramesAreThoseOfTheKit() throws {
+        let artifact = try Artifact()
+        for recording in artifact.book.recordings {
+            let samples = try artifact.samples(recording)
+            XCTAssertEqual(samples.count, recording.samples)
+            let frames = try mfcc(artifact)(samples)
+            XCTAssertEqual(frames.count, recording.steps)
+            let error = largestError(frames.values, try artifact.rows(recording, "mfcc").values)
+            XCTAssertLessThanOrEqual(error, try artifact.limit("mfcc", "max_abs_error"))
+        }
+    }
+
+    func testTheReferenceVectorOfTheManifest() throws {
+        let artifact = try Artifact()
+        let reference = artifact.manifest.features.reference
+        let url = artifact.folder.appendingPathComponent(reference.audio)
+        let frames = try mfcc(artifact)(try wav(try Data(contentsOf: url)))
+        XCTAssertEqual(frames.count, reference.totalFrames)
+        let first = reference.firstFrame
+        let found = frames[first..<first + reference.frames.count].values
+        let expected = reference.frames.flatMap { $0.map(Float.init) }
+        XCTAssertLessThanOrEqual(largestError(found, expected), Float(reference.tolerance))
+    }
+
+    func testWindowsDoNotDependOnHowTheSamplesArrive() throws {
+        let artifact = try Artifact()
+        let pieces = [1, 7, 160, 319, 320, 321, 512, 4096, 100_000]
+        for recording in artifact.book.recordings {
+            let samples = try artifact.samples(recording)
+            let expected = try artifact.rows(recording, "windows").values
+            let limit = try artifact.limit("windows", "max_abs_error")
+            for piece in pieces where piece > 1 || samples.count < 6000 {
+                var stream = FeatureStream(try mfcc(artifact))
+                var found: [Float] = []
+                for start in Swift.stride(from: 0, to: samples.count, by: piece) {
+                    let end = min(start + piece, samples.count)
+                    found += try stream.push(Array(samples[start..<end])).values
+                }
+                found += try stream.finish().values
+                XCTAssertLessThanOrEqual(largestError(found, expected), limit, "pieces of \(piece)")
+                XCTAssertThrowsError(try stream.push([0]))
+                XCTAssertThrowsError(try stream.finish())
+            }
+        }
+    }
+
+    func testSilenceIsTheFloor() throws {
+        let artifact = try Artifact()
+        let settings = try FeatureSettings(artifact.manifest)
+        let frames = MFCC(settings)([Int16](repeating: 0, count: settings.window))
+        let bands = Double(settings.melBands)
+        let first = (2 / bands).squareRoot() * bands * log(settings.logFloor)
+        XCTAssertEqual(Double(frames.values[0]), first, accuracy: 1e-3)
+        XCTAssertLessThan(frames.values.dropFirst().map { abs($0) }.max() ?? 0, 1e-3)
+    }
+
+    func testFloatSamplesAreRoundedAndClipped() throws {
+        let given: [Float] = [0, 1, -1, 2, -2, 0.5, 1.4 / 32768, 1.5 / 32768, 2.5 / 32768, -1.5 / 32768]
+        let expected: [Int16] = [0, 32767, -32768, 32767, -32768, 16384, 1, 2, 2, -2]
+        XCTAssertEqual(try given.map(pcm), expected)
+        XCTAssertThrowsError(try pcm(.nan))
+        XCTAssertThrowsError(try pcm(.infinity))
+    }
+}

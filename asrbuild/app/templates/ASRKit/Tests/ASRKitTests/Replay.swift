@@ -1,0 +1,72 @@
+import XCTest
+
+@testable import ASRKit
+
+/// Stands in for the package: checks what it is given against the conformance kit, call by call,
+/// and gives what the package gave there.
+final class Replay: AcousticModel {
+    private let artifact: Artifact
+    private let recording: Recording
+    private(set) var made = 0
+
+    /// What an app must carry itself, `Replay` keeps to itself where the manifest says so.
+    final class Kept {}
+
+    init(_ artifact: Artifact, _ recording: Recording) {
+        self.artifact = artifact
+        self.recording = recording
+    }
+
+    func makeState() throws -> AnyObject? { Kept() }
+
+    func predict(_ inputs: [String: Tensor], state: AnyObject?) throws -> [String: Tensor] {
+        let manifest = artifact.manifest
+        guard made < recording.calls.count else {
+            throw Unreadable(why: "call \(made) of \(recording.name) is one too many")
+        }
+        let call = recording.calls[made]
+        XCTAssertEqual(Set(inputs.keys), Set(manifest.model.inputs.map(\.name)))
+        XCTAssertEqual(state != nil, manifest.state.contains { $0.kind == .stateful })
+        for described in manifest.model.inputs {
+            let given = try XCTUnwrap(inputs[described.name])
+            switch described.meaning {
+            case .features:
+                let windows = try artifact.rows(recording, "windows")
+                var expected = windows[call.first..<call.first + call.steps].values
+                expected += [Float](repeating: 0, count: (call.size - call.steps) * windows.width)
+                XCTAssertEqual(given.shape[1], call.size)
+                let limit = try artifact.limit("windows", "max_abs_error")
+                XCTAssertLessThanOrEqual(largestError(given.values, expected), limit)
+            case .stepCount:
+                XCTAssertEqual(given.values, [Float(call.steps)])
+            case .state:
+                // What was given back came from the kit, so it must come again to the last bit.
+                let expected = try value(described.name, shape: given.shape)
+                XCTAssertEqual(given, expected, "\(described.name), call \(made)")
+            default:
+                XCTFail("the kit has nothing for \(described.name)")
+            }
+        }
+        var outputs: [String: Tensor] = [:]
+        for described in manifest.model.outputs {
+            if described.meaning == .probabilities {
+                let rows = try artifact.rows(recording, "probabilities")
+                var values = rows[call.first..<call.first + call.steps].values
+                // Rows past the last real step mean nothing: whoever keeps them shall notice.
+                values += [Float](repeating: .nan, count: (call.size - call.steps) * rows.width)
+                outputs[described.name] = Tensor(shape: [call.size, 1, rows.width], values: values)
+            } else if described.meaning == .state {
+                let shape = described.shape.map(\.default)
+                outputs[described.name] = try value(described.name, shape: shape)
+            }
+        }
+        made += 1
+        return outputs
+    }
+
+    private func value(_ name: String, shape: [Int]) throws -> Tensor {
+        let array = try artifact.array(recording, name)
+        let size = array.shape.dropFirst().reduce(1, *)
+        return Tensor(shape: shape, values: Array(array.values[made * size..<(made + 1) * size]))
+    }
+}

@@ -1,0 +1,99 @@
+import Foundation
+import XCTest
+
+@testable import ASRKit
+
+/// From samples to words: with the package's answers played back, and on a Mac by Core ML itself.
+final class TranscriberTests: XCTestCase {
+    func testSamplesBecomeWords() throws {
+        let artifact = try Artifact()
+        for recording in artifact.book.recordings {
+            let replay = Replay(artifact, recording)
+            let transcriber = try Transcriber(
+                manifest: artifact.manifest, model: replay, greedy: true
+            )
+            let utterance = try transcriber.utterance()
+            let samples = try artifact.samples(recording)
+            var partial = ""
+            for start in Swift.stride(from: 0, to: samples.count, by: 1600) {
+                let end = min(start + 1600, samples.count)
+                partial = try utterance.push(Array(samples[start..<end]))
+            }
+            let found = try utterance.finish()
+            XCTAssertTrue(found.text.hasPrefix(partial), "'\(partial)' of '\(found.text)'")
+            try expect(found, recording, times: 1e-9, confidence: 1e-6)
+        }
+    }
+
+    /// Writes what this runtime makes of the kit where `ASRKIT_RESULTS` says, for `check.py`.
+    func testResultsForTheChecker() throws {
+        guard let path = ProcessInfo.processInfo.environment["ASRKIT_RESULTS"] else {
+            throw XCTSkip("ASRKIT_RESULTS names no folder")
+        }
+        let artifact = try Artifact()
+        let mfcc = MFCC(try FeatureSettings(artifact.manifest))
+        for recording in artifact.book.recordings {
+            let folder = URL(fileURLWithPath: path).appendingPathComponent(recording.name)
+            try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+            func save(_ name: String, _ rows: Rows, _ inner: [Int]) throws {
+                let file = folder.appendingPathComponent("\(name).npy")
+                try Npy.write(rows.values, shape: [rows.count] + inner, to: file)
+            }
+            let settings = mfcc.settings
+            let samples = try artifact.samples(recording)
+            try save("mfcc", mfcc(samples), [settings.coefficients])
+            var features = FeatureStream(mfcc)
+            var windows = try features.push(samples)
+            windows.append(try features.finish())
+            try save("windows", windows, [2 * settings.context + 1, settings.coefficients])
+            let model = try runner(artifact, recording)
+            let stream = try AcousticStream(model: model, manifest: artifact.manifest)
+            var rows = try stream.feed(windows)
+            rows.append(try stream.finish())
+            try save("probabilities", rows, [rows.width])
+            let calls = stream.calls.map { ["first": $0.first, "steps": $0.steps, "size": $0.size] }
+            try JSONSerialization.data(withJSONObject: calls)
+                .write(to: folder.appendingPathComponent("calls.json"))
+            var decoder = try GreedyDecoder(artifact.manifest)
+            _ = try decoder.feed(rows)
+            try JSONEncoder().encode(decoder.transcription)
+                .write(to: folder.appendingPathComponent("text.json"))
+        }
+    }
+
+    private func runner(_ artifact: Artifact, _ recording: Recording) throws -> any AcousticModel {
+        #if canImport(CoreML)
+        return try CoreMLModel(
+            contentsOf: artifact.folder.appendingPathComponent(artifact.manifest.model.package),
+            manifest: artifact.manifest
+        )
+        #else
+        return Replay(artifact, recording)
+        #endif
+    }
+
+    #if canImport(CoreML)
+    func testCoreMLSaysTheWordsOfTheKit() throws {
+        let artifact = try Artifact()
+        for recording in artifact.book.recordings {
+            let windows = try artifact.rows(recording, "windows")
+            let model = try runner(artifact, recording)
+            let stream = try AcousticStream(model: model, manifest: artifact.manifest)
+            var rows = try stream.feed(windows)
+            rows.append(try stream.finish())
+            let expected = try artifact.rows(recording, "probabilities")
+            let limit = try artifact.limit("probabilities", "max_abs_error")
+            XCTAssertLessThanOrEqual(largestError(rows.values, expected.values), limit)
+            let transcriber = try Transcriber(
+                manifest: artifact.manifest, model: model, greedy: true
+            )
+            let found = try transcriber.transcribe(try artifact.samples(recording))
+            try expect(
+                found, recording,
+                times: Double(try artifact.limit("words", "time_s")) + 1e-9,
+                confidence: Double(try artifact.limit("words", "confidence"))
+            )
+        }
+    }
+    #endif
+}

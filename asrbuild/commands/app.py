@@ -1,0 +1,80 @@
+"""``asrbuild app``: an artifact as a folder for an app team, its Swift checked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asrbuild.commands.ls import ArtifactsOption
+from asrbuild.errors import AsrbuildError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from asrbuild.manifest import Manifest
+
+
+def app(
+    artifact: Annotated[
+        str, typer.Argument(help="A name, name/version, name/start-of-version, or a path.")
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to write; it must not be there yet.")],
+    audio: Annotated[
+        list[Path] | None,
+        typer.Option(help="Recordings for the conformance kit, instead of the artifact's own."),
+    ] = None,
+    check: Annotated[bool, typer.Option(help="Check the Swift as far as this machine can.")] = True,
+    artifacts: ArtifactsOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Write an artifact as a folder for an app team: Swift package, conformance kit, README.
+
+    Every artifact and bundle has these already. Here they are made anew by this asrbuild, in a
+    folder that can be written to, with recordings of your own if you like, and are checked.
+
+    Example: asrbuild app demo-static-mlprogram --out for-the-app
+    """
+    from dataclasses import asdict
+
+    from asrbuild.app.checking import check_kit
+    from asrbuild.app.kit import write_folder
+    from asrbuild.manifest import read_manifest
+    from asrbuild.recipe import artifacts_root
+    from asrbuild.store import resolve
+
+    path = resolve(artifacts or artifacts_root(), artifact)
+    manifest = read_manifest(path)
+    write_folder(out, path, manifest, _recordings(audio, manifest) if audio else None)
+    say = lambda line: typer.echo(f"  {line}", err=True)  # noqa: E731
+    checks = check_kit(out, say) if check else []
+    if as_json:
+        answer = {"artifact": manifest.artifact_id, "folder": str(out),
+                  "checks": [asdict(each) for each in checks]}  # fmt: skip
+        typer.echo(json.dumps(answer, indent=2))
+    else:
+        typer.echo(f"{out}: {manifest.artifact_id}; begin with {out / 'README.md'}")
+        for each in checks:
+            verdict = {True: "yes", False: "NO", None: "-"}[each.passed]
+            typer.echo(f"  {each.what:<12} {verdict:<4} {each.detail}")
+    if any(each.passed is False for each in checks):
+        raise typer.Exit(1)
+
+
+def _recordings(files: list[Path], manifest: Manifest) -> dict[str, np.ndarray]:
+    """Name -> int16 samples (n,); a recording's name is its file's."""
+    import re
+
+    from asrbuild.speech.audio import read_audio, to_int16
+
+    found: dict[str, np.ndarray] = {}
+    for file in files:
+        name = re.sub(r"[^A-Za-z0-9_-]", "_", file.stem)
+        if name in found:
+            raise AsrbuildError(
+                f"two recordings are called {name}", file=file, fix="rename one of them"
+            )
+        found[name] = to_int16(read_audio(file, manifest.audio.sample_rate))
+    return found

@@ -1,0 +1,251 @@
+"""What an app team gets: a kit in every artifact, a checker that finds faults, Swift that works."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asrbuild.deepspeech.checkpoint import find_checkpoint, read_weights
+from asrbuild.network import AcousticWeights
+from asrbuild.runtime import open_artifact
+from asrbuild.ship.names import check_paths
+from tests.acceptance.conftest import Workshop, run_asrbuild
+from tests.app.foreign import Foreign
+from tests.test_demo_assets import DEMO
+
+Checked = tuple[int, dict]
+
+
+@pytest.fixture(scope="module")
+def weights() -> AcousticWeights:
+    return read_weights(find_checkpoint(DEMO / "checkpoint"))
+
+
+@pytest.fixture(scope="module")
+def artifact(workshop: Workshop) -> Path:
+    """Chunked, half precision, explicit state."""
+    return workshop.artifact("static", "mlprogram")
+
+
+def run_checker(artifact: Path, results: Path) -> Checked:
+    checker = artifact / "conformance" / "check.py"
+    # Isolated: neither this folder nor asrbuild is there to be imported by accident.
+    done = subprocess.run(
+        [sys.executable, "-I", str(checker), str(results), "--json"],
+        capture_output=True, text=True, check=False, cwd=results,
+    )  # fmt: skip
+    assert not done.stderr, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+@pytest.fixture
+def foreign(artifact: Path, weights: AcousticWeights, tmp_path: Path) -> Callable[..., Checked]:
+    """Runs a foreign runtime with one fault and checks it; ``keep`` limits what it hands in."""
+
+    def check(fault: str, keep: tuple[str, ...] = ()) -> Checked:
+        results = tmp_path / "results"
+        manifest = json.loads((artifact / "manifest.json").read_text())
+        Foreign(manifest, weights, fault).write(artifact / "conformance", results)
+        for file in list(results.rglob("*.*")):
+            if keep and file.name not in keep:
+                file.unlink()
+        return run_checker(artifact, results)
+
+    return check
+
+
+def test_a_runtime_in_single_precision_passes_every_step(foreign: Callable[..., Checked]) -> None:
+    code, answer = foreign("")
+    assert (code, answer["passed"], answer["first_off"]) == (0, True, None)
+    assert {finding["verdict"] for finding in answer["findings"]} == {"ok"}
+    assert len(answer["findings"]) == 4 * 11
+
+
+@pytest.mark.parametrize(
+    ("fault", "recording", "step", "detail"),
+    [
+        ("scale", "reference", "mfcc", "step 0"),
+        ("hamming", "reference", "mfcc", "step 0"),
+        ("mel", "reference", "mfcc", "step 0"),
+        ("edges", "reference", "windows", "step 0"),
+        ("tail", "reference", "calls", "6 calls, expected 7"),
+        ("state", "reference", "previous_state_c", "given to call 1"),
+        ("softmax", "reference", "probabilities", "in call 0"),
+        ("alphabet", "reference", "text", "expected 'hello"),
+        ("blank", "reference", "text", "expected 'hello"),
+        ("repeats", "reference", "text", "expected 'hello"),
+        ("times", "reference", "words", "'hello': end_s"),
+    ],
+)
+def test_a_fault_is_found_at_its_step(
+    foreign: Callable[..., Checked], fault: str, recording: str, step: str, detail: str
+) -> None:
+    code, answer = foreign(fault)
+    first = answer["first_off"]
+    assert code == 1
+    assert (first["recording"], first["step"]) == (recording, step)
+    assert detail in first["detail"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "detail"),
+    [("state", "in call 1"), ("tail", "shape (96, 29), expected (99, 29)"), ("mel", "in call")],
+)
+def test_a_runtime_that_shows_only_its_answers_is_judged_by_them(
+    foreign: Callable[..., Checked], fault: str, detail: str
+) -> None:
+    code, answer = foreign(fault, keep=("probabilities.npy", "text.json"))
+    assert code == 1
+    assert answer["first_off"]["step"] == "probabilities"
+    assert detail in answer["first_off"]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "step", "detail"),
+    [
+        ("probabilities.npy", None, "probabilities", "there is no reference/probabilities.npy"),
+        ("probabilities.npy", b"no array", "probabilities", "no .npy file"),
+        ("mfcc.npy", np.full((99, 26), np.nan, np.float32), "mfcc", "not finite"),
+        ("mfcc.npy", np.zeros((99, 13), np.float32), "mfcc", "shape (99, 13), expected (99, 26)"),
+        ("samples.npy", np.zeros(32000, np.float32), "samples", "as int16"),
+        ("samples.npy", np.zeros(31999, np.int16), "samples", "expected (32000,)"),
+        ("calls.json", b'[{"first": "a"}]', "calls", "no list of calls"),
+        ("text.json", b"hello", "text", "no JSON"),
+        ("text.json", b'["hello"]', "text", "no JSON object"),
+    ],
+)
+def test_bad_results_are_refused_by_name(
+    artifact: Path, tmp_path: Path, file: str, content: object, step: str, detail: str
+) -> None:
+    shutil.copytree(artifact / "conformance", tmp_path / "r", copy_function=shutil.copyfile)
+    for recording in json.loads((tmp_path / "r" / "steps.json").read_text())["recordings"]:
+        text = {key: recording[key] for key in ("text", "words")}
+        (tmp_path / "r" / recording["name"] / "text.json").write_text(json.dumps(text))
+    assert run_checker(artifact, tmp_path / "r")[0] == 0
+    target = tmp_path / "r" / "reference" / file
+    if isinstance(content, np.ndarray):
+        np.save(target, content)
+    elif content is None:
+        target.unlink()
+    else:
+        target.write_bytes(content)  # type: ignore[arg-type]
+    code, answer = run_checker(artifact, tmp_path / "r")
+    assert code == 1
+    assert answer["first_off"]["step"] == step
+    assert detail in answer["first_off"]["detail"]
+
+
+@pytest.mark.parametrize("model", ["static", "dynamic", "enumerated"])
+@pytest.mark.parametrize("coreml", ["mlprogram", "neuralnetwork"])
+def test_the_kit_is_what_the_artifact_itself_does(
+    workshop: Workshop, model: str, coreml: str
+) -> None:
+    artifact = workshop.artifact(model, coreml)
+    kit = artifact / "conformance"
+    book = json.loads((kit / "steps.json").read_text())
+    with open_artifact(artifact) as transcriber:
+        for recording in book["recordings"]:
+            from asrbuild.speech.audio import read_audio
+
+            samples = read_audio(kit / recording["audio"], transcriber.sample_rate)
+            found = transcriber.probabilities(samples).probabilities
+            expected = np.load(kit / recording["name"] / "probabilities.npy")
+            np.testing.assert_array_equal(found, expected)
+            assert transcriber.transcribe(samples).text == recording["text"]
+            calls = recording["calls"]
+            assert sum(call["steps"] for call in calls) == recording["steps"] == len(expected)
+    lengths = {recording["name"]: recording["steps"] for recording in book["recordings"]}
+    assert lengths == {"reference": 99, "one_chunk": 16, "one_step": 1, "too_short": 0}
+    assert book["recordings"][0]["text"].startswith("hello world")
+
+
+def test_the_checker_needs_only_numpy(artifact: Path) -> None:
+    tree = ast.parse((artifact / "conformance" / "check.py").read_text())
+    imported = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        for name in (
+            [alias.name for alias in node.names] if isinstance(node, ast.Import)
+            else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        )
+    }  # fmt: skip
+    assert imported - set(sys.stdlib_module_names) == {"numpy"}
+
+
+def test_the_checker_says_how_it_is_used(artifact: Path, tmp_path: Path) -> None:
+    checker = str(artifact / "conformance" / "check.py")
+    for arguments in ([], ["a", "b"], [str(tmp_path / "nowhere")]):
+        done = subprocess.run(
+            [sys.executable, checker, *arguments], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "RESULTS" in done.stderr or "there is no folder" in done.stderr
+
+
+def test_the_kit_can_be_shipped(artifact: Path) -> None:
+    check_paths(
+        sorted(p.relative_to(artifact).as_posix() for p in artifact.rglob("*") if p.is_file())
+    )
+
+
+def test_the_command_writes_a_folder_of_its_own(
+    workshop: Workshop, artifact: Path, tmp_path: Path
+) -> None:
+    second = DEMO / "second.wav"
+    out = tmp_path / "for-the-app"
+    arguments = ("app", str(artifact), "--out", str(out), "--audio", str(second))
+    done = run_asrbuild(*arguments, "--no-check", "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    answer = json.loads(done.out)
+    assert answer["checks"] == []
+    book = json.loads((out / "conformance" / "steps.json").read_text())
+    assert [r["text"] for r in book["recordings"]] == ["you have five new messages"]
+    for name in ("README.md", "ASRKit/Package.swift", "model.mlpackage", "manifest.json"):
+        assert (out / name).exists(), name
+    readme = (out / "README.md").read_text()
+    assert "asrbuild pull demo-static-mlprogram" in readme
+    assert "Add Package Dependencies" in readme
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=out, check=True)
+    again = run_asrbuild(*arguments, cwd=tmp_path)
+    assert again.code == 1
+    assert "there already" in again.err
+
+
+def test_the_command_says_what_was_checked(artifact: Path, tmp_path: Path) -> None:
+    # No toolchain on this path, so nobody waits for one.
+    done = run_asrbuild(
+        "app", str(artifact), "--out", "out", "--json", cwd=tmp_path, env={"PATH": "/nowhere"}
+    )
+    assert done.code == 0, done.err
+    checks = {check["what"]: check for check in json.loads(done.out)["checks"]}
+    assert checks["syntax"]["passed"] is True
+    assert checks["compiled"] == {
+        "what": "compiled", "passed": None,
+        "detail": "not checked: there is no Swift toolchain here",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("audio", "message"),
+    [("nothing.wav", "no such audio file"), ("a/x.wav", "two recordings are called x")],
+)
+def test_bad_recordings_are_refused(
+    artifact: Path, tmp_path: Path, audio: str, message: str
+) -> None:
+    (tmp_path / "a").mkdir()
+    for name in ("x.wav", "a/x.wav"):
+        shutil.copyfile(DEMO / "second.wav", tmp_path / name)
+    arguments = ("--audio", "x.wav", "--audio", audio)
+    done = run_asrbuild("app", str(artifact), "--out", "out", *arguments, cwd=tmp_path)
+    assert done.code == 1
+    assert message in done.err
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".out*"))
