@@ -75,7 +75,7 @@ def build_command(
 
     Groups: model (static, dynamic, dynamic_to_static, enumerated, multifunction), source (demo,
     checkpoint, frozen_graph), coreml (mlprogram, neuralnetwork), decoder (greedy, beam,
-    ds_ctcdecoder), verify (default, quick), export (deepspeech).
+    ds_ctcdecoder), tune (none, scorer), verify (default, quick), export (deepspeech).
 
     Examples: asrbuild model=dynamic | asrbuild source=checkpoint source.checkpoint_dir=ckpt |
     asrbuild -m model=dynamic_to_static n_steps=16,32,64

@@ -14,8 +14,16 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.recipe import Recipe
 
 CONFIG_NAME = "config"
-#: Sections whose keys the user names: functions of a package, hot words, precisions.
-_FREE_SECTIONS = ("model.functions.", "decoder.hot_words.", "verify.thresholds.")
+#: Flags of Hydra's whose value is the next argument.
+_VALUED = (
+    "-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd",
+    "--config-dir", "--experimental-rerun",
+)  # fmt: skip
+#: Sections whose keys the user names (functions of a package, hot words, precisions), and one that
+#: is null where it is not given, so that Hydra alone knows and checks its keys.
+_FREE_SECTIONS = (
+    "model.functions.", "decoder.hot_words.", "decoder.tuned.", "verify.thresholds.",
+)  # fmt: skip
 
 
 def conf_dir() -> Path:
@@ -93,6 +101,18 @@ def _free_words(override: str) -> str:
     return f"++{override}" if key.startswith("decoder.hot_words") else override
 
 
+def _flags_first(argv: list[str]) -> list[str]:
+    """Hydra wants its overrides in one piece; people put a flag where they think of it."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    for argument in argv:
+        if argument.startswith("-") or (flags and flags[-1] in _VALUED):
+            flags.append(argument)
+        else:
+            overrides.append(_free_words(argument))
+    return flags + overrides
+
+
 def run_hydra(task: Callable[[Any], Any], argv: list[str]) -> None:
     """Runs ``task`` under Hydra's own command line (``-m``, ``--cfg``, ``--config-dir``, ...).
 
@@ -114,10 +134,7 @@ def run_hydra(task: Callable[[Any], Any], argv: list[str]) -> None:
     asked_for_traceback = debugging()
     # With this set Hydra raises what went wrong instead of printing it and leaving.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # Hydra wants its overrides in one piece; people put -m where they think of it.
-    sweep = [argument for argument in argv if argument in ("-m", "--multirun")]
-    others = (_free_words(argument) for argument in argv if argument not in sweep)
-    sys.argv = ["asrbuild", *sweep, *others]
+    sys.argv = ["asrbuild", *_flags_first(argv)]
     try:
         hydra.main(config_path=str(conf_dir()), config_name=CONFIG_NAME, version_base="1.3")(
             guarded

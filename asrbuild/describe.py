@@ -483,4 +483,5 @@ def _decoder(recipe: Recipe, source: Source) -> m.Decoder:
         cutoff_top_n=decoder.cutoff_top_n,
         scorer=scorer,
         hot_words=dict(decoder.hot_words),
+        tuned=None if decoder.tuned is None else m.Tuned(**asdict(decoder.tuned)),
     )

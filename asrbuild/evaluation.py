@@ -98,6 +98,12 @@ def read_dataset(path: Path) -> list[Recording]:
     return found
 
 
+def dataset_digest(dataset: Sequence[Recording]) -> str:
+    """SHA-256 of what is said in the set, recording by recording: not of names and order."""
+    lines = sorted(f"{file_digest(one.audio)} {one.text}" for one in dataset)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
 def listen(
     transcriber: Transcriber,
     dataset: Sequence[Recording],

@@ -171,6 +171,17 @@ class Scorer(Section):
     lm_beta: float
 
 
+class Tuned(Section):
+    """The development set that the decoder's values were tuned on, and the rate they had there."""
+
+    data: str
+    sha256: str
+    recordings: int
+    words: int
+    wer: float
+    trials: int
+
+
 class Decoder(Section):
     """How probabilities become words. ``alphabet`` lists the labels in index order.
 
@@ -188,6 +199,7 @@ class Decoder(Section):
     cutoff_top_n: int
     scorer: Scorer | None
     hot_words: dict[str, float]
+    tuned: Tuned | None
 
 
 class Execution(Section):

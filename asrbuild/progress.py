@@ -7,7 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
 
 
 @dataclass
@@ -54,3 +57,17 @@ class Progress:
         """Something a person may wonder about: waiting for another process, a damaged entry."""
         sys.stderr.write(f"{self.prefix}note: {text}\n")
         sys.stderr.flush()
+
+
+@contextmanager
+def bars() -> Iterator[Bars]:
+    """Progress bars on standard error, on a terminal only."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    elapsed = TimeElapsedColumn()
+    with Bars(*columns, elapsed, console=console, disable=not console.is_terminal) as shown:
+        yield shown

@@ -48,6 +48,8 @@ class Source:
     license: str = ""
     sample: Recording = field(default_factory=lambda: Recording("demo:sample.wav"))
     second: Recording = field(default_factory=lambda: Recording("demo:second.wav"))
+    scorer: str | None = None
+    development: str | None = None
 
 
 @dataclass
@@ -122,6 +124,21 @@ class CoreML:
 
 
 @dataclass
+class Tuned:
+    """What values were tuned on; ``asrbuild -m tune=scorer`` writes it with them.
+
+    ``data`` is the set's name, ``sha256`` its digest (see ``evaluation.dataset_digest``).
+    """
+
+    data: str
+    sha256: str
+    recordings: int
+    words: int
+    wer: float
+    trials: int
+
+
+@dataclass
 class Decoder:
     type: str = "greedy"
     beam_width: int = 500
@@ -132,6 +149,24 @@ class Decoder:
     lm_beta: float | None = None
     hot_words: dict[str, float] = field(default_factory=dict)
     interpreter: str | None = None
+    tuned: Tuned | None = None
+
+
+@dataclass
+class Tune:
+    """A search instead of a build alone: which one, on which recordings, and how far.
+
+    Ranges are [lowest, highest]; see conf/tune/scorer.yaml.
+    """
+
+    target: str = "none"
+    data: str | None = None
+    trials: int = 60
+    seed: int = 0
+    lm_alpha: list[float] = field(default_factory=lambda: [0.0, 3.0])
+    lm_beta: list[float] = field(default_factory=lambda: [-2.0, 6.0])
+    beam_width: list[int] = field(default_factory=lambda: [8, 512])
+    output: str = "tuned"
 
 
 @dataclass
@@ -170,6 +205,7 @@ class Recipe:
     model: Model = field(default_factory=Model)
     coreml: CoreML = field(default_factory=CoreML)
     decoder: Decoder = field(default_factory=Decoder)
+    tune: Tune = field(default_factory=Tune)
     verify: Verify = field(default_factory=Verify)
 
 
@@ -186,6 +222,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "coreml.state": ("explicit", "stateful"),
     "coreml.frontend": ("auto", "mil", "tensorflow"),
     "decoder.type": ("greedy", "beam", "ds_ctcdecoder"),
+    "tune.target": ("none", "scorer"),
 }
 _COMPRESSIONS = ("none", "int8", "palettize_6", "palettize_4", "prune")
 CHOICES["coreml.compress"] = _COMPRESSIONS
@@ -229,6 +266,8 @@ def validate(recipe: Recipe) -> None:
     _validate_outputs(recipe)
     _validate_compression(recipe)
     _validate_decoder(recipe)
+    if recipe.tune.target != "none":
+        _validate_tune(recipe)
     _validate_verify(recipe)
 
 
@@ -401,6 +440,33 @@ def _validate_decoder(recipe: Recipe) -> None:
         )
 
 
+def _validate_tune(recipe: Recipe) -> None:
+    tune = recipe.tune
+    if tune.data is None:
+        raise AsrbuildError(
+            "tune=scorer has no recordings to tune on",
+            key="tune.data",
+            fix="give a development set, tune.data=dev.csv: not the one you report on",
+        )
+    if recipe.decoder.scorer_path is None:
+        raise AsrbuildError(
+            "tune=scorer has no scorer to tune",
+            key="decoder.scorer_path",
+            fix="give one: decoder.scorer_path=my.scorer; `asrbuild scorer build` makes it",
+        )
+    if tune.trials < 1:
+        raise AsrbuildError(f"tune.trials={tune.trials} must be at least 1", key="tune.trials")
+    for key in ("lm_alpha", "lm_beta", "beam_width"):
+        bounds = getattr(tune, key)
+        least = 1 if key == "beam_width" else float("-inf")
+        if len(bounds) != 2 or not least <= bounds[0] <= bounds[1]:
+            raise AsrbuildError(
+                f"tune.{key}={list(bounds)} is no range",
+                key=f"tune.{key}",
+                fix=f"give its lowest and its highest value: tune.{key}=[1,2]",
+            )
+
+
 def _validate_verify(recipe: Recipe) -> None:
     known = ("sample", "second", "silence", "noise", "clipped", "random")
     unknown = [name for name in recipe.verify.inputs if name not in known]
@@ -435,7 +501,7 @@ def resolve_file(path: str) -> Path:
 def record(recipe: Recipe) -> dict[str, Any]:
     """The recipe as the manifest records it: whole, but for where files lie on this machine."""
     whole = asdict(recipe)
-    del whole["paths"]
+    del whole["paths"], whole["tune"]
 
     def portable(path: str | None) -> str | None:
         if path is None or path.startswith(DEMO_PREFIX):
@@ -443,7 +509,7 @@ def record(recipe: Recipe) -> dict[str, Any]:
         return Path(path).name
 
     source, decoder = whole["source"], whole["decoder"]
-    for key in ("checkpoint_dir", "path", "alphabet_config_path"):
+    for key in ("checkpoint_dir", "path", "alphabet_config_path", "scorer", "development"):
         source[key] = portable(source[key])
     for key in ("sample", "second"):
         source[key] = {part: portable(value) for part, value in source[key].items()}

@@ -7,6 +7,7 @@ import os
 import secrets
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from asrbuild.compose import compose_recipe, is_plain, run_hydra, to_recipe
 from asrbuild.engine import Built, build
 from asrbuild.errors import AsrbuildError, GatesError
 from asrbuild.progress import Progress
+from asrbuild.recipe import Recipe
 
 #: Where the jobs of a sweep leave their records; inherited by every launcher's processes.
 RECORDS = "ASRBUILD_SWEEP_RECORDS"
@@ -51,7 +53,7 @@ class JobRecord:
 def build_from_command_line(argv: list[str]) -> int:
     """Runs ``asrbuild [flags] key=value ...``; the exit code is 0 only when every job succeeded."""
     if is_plain(argv):
-        _tell(build(compose_recipe(argv), argv, Progress()))
+        _tell(_do(compose_recipe(argv), argv, Progress()))
         return 0
     if not any(flag in argv for flag in _MULTIRUN):
         run_hydra(_single_job, argv)
@@ -102,7 +104,16 @@ def _stop(error: BaseException) -> BaseException:
 
 def _single_job(config: Any) -> None:
     recipe = to_recipe(config)
-    _tell(build(recipe, _task_overrides(), Progress()))
+    _tell(_do(recipe, _task_overrides(), Progress()))
+
+
+def _do(recipe: Recipe, overrides: Sequence[str], progress: Progress) -> Built:
+    """What the recipe asks for: a build, or a search for decoder values on top of one."""
+    if recipe.tune.target == "none":
+        return build(recipe, overrides, progress)
+    from asrbuild.tuning import tune
+
+    return tune(recipe, overrides, progress)
 
 
 def _sweep_job(config: Any) -> None:
@@ -117,7 +128,7 @@ def _sweep_job(config: Any) -> None:
     # Whoever dies without a word has left this one.
     _write(_unfinished(number, overrides, "running", 0.0, ""))
     try:
-        built = build(to_recipe(config), overrides, progress)
+        built = _do(to_recipe(config), overrides, progress)
     except Exception as error:
         if not isinstance(error, AsrbuildError) and os.environ.get("ASRBUILD_DEBUG"):
             raise

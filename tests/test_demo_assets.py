@@ -6,7 +6,9 @@ import csv
 import wave
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "asrbuild" / "demo"
@@ -75,6 +77,23 @@ def test_evaluation_set(folder: str, count: int) -> None:
         path = DATA / folder / row["wav_filename"]
         assert path.stat().st_size == int(row["wav_filesize"])
         assert set(row["transcript"]) <= set(labels())
+
+
+def test_the_development_set_is_the_other_half_of_the_unseen_recordings() -> None:
+    def rows(table: Path) -> dict[str, str]:
+        with table.open(encoding="utf-8", newline="") as file:
+            return {row["wav_filename"]: row["transcript"] for row in csv.DictReader(file)}
+
+    every, tested = rows(DATA / "unseen" / "unseen.csv"), rows(DATA / "unseen" / "test.csv")
+    developed = {Path(n).stem: said for n, said in rows(DEMO / "dev" / "dev.csv").items()}
+    assert len(developed) == len(tested) == 11
+    assert {name: every[name] for name in every if name not in tested} == {
+        f"{name}.wav": said for name, said in developed.items()
+    }
+    for name in developed:
+        ours, _ = soundfile.read(DEMO / "dev" / f"{name}.flac", dtype="int16")
+        wanted, _ = soundfile.read(DATA / "unseen" / f"{name}.wav", dtype="int16")
+        assert np.array_equal(ours, wanted)
 
 
 def test_demo_is_small() -> None:

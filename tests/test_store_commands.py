@@ -90,7 +90,7 @@ MANIFEST: dict[str, Any] = {
     "decoder": {
         "type": "beam", "alphabet": ["a"] * 28, "alphabet_file": "alphabet.txt", "utf8": False,
         "blank_index": 28, "beam_width": 500, "cutoff_prob": 1.0, "cutoff_top_n": 40,
-        "scorer": None, "hot_words": {"core": 7.5},
+        "scorer": None, "hot_words": {"core": 7.5}, "tuned": None,
     },
     "verification": {
         "executed": True, "core_ml_executed": False, "reference": "TensorFlow 2.21.0",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asrbuild.commands.ls import ArtifactsOption
+from asrbuild.progress import bars
 
 if TYPE_CHECKING:
     from asrbuild.difference import Change, Difference, ErrorRate, Side
@@ -82,15 +83,15 @@ def _side(path: Path) -> Side:
 def _evaluate(data: Path, paths: list[Path]) -> ErrorRate | None:
     """Word errors of both, each with its own decoder."""
     from asrbuild.commands.decoding import Wanted
-    from asrbuild.commands.evaluate import decoders_for, evaluate_one, progress_bars
+    from asrbuild.commands.evaluate import decoders_for, evaluate_one
     from asrbuild.difference import error_rate
     from asrbuild.evaluation import read_dataset
 
     dataset = read_dataset(data)
     decoders = [decoders_for(path, [None], Wanted()) for path in paths]
-    with progress_bars() as bars:
+    with bars() as shown:
         results = [
-            evaluate_one(name, path, dataset, decoder, bars)[0]
+            evaluate_one(name, path, dataset, decoder, shown)[0]
             for name, path, decoder in zip(("before", "now"), paths, decoders, strict=True)
         ]
     said = [recording.text for recording in dataset]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -24,9 +24,10 @@ from asrbuild.commands.decoding import (
 )
 from asrbuild.commands.ls import ArtifactsOption
 from asrbuild.errors import AsrbuildError
+from asrbuild.progress import bars
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress as Bars
 
     from asrbuild.evaluation import Recording, Result
     from asrbuild.speech.decoding import DecoderSettings
@@ -78,9 +79,9 @@ def evaluate(
     # All of them are checked before the first recording is heard.
     decoders = [decoders_for(path, kinds, wanted) for path in paths]
     results: list[Result] = []
-    with progress_bars() as bars:
+    with bars() as shown:
         for name, path, settings in zip(names, paths, decoders, strict=True):
-            results += evaluate_one(name, path, dataset, settings, bars)
+            results += evaluate_one(name, path, dataset, settings, shown)
     if page is not None:
         from asrbuild.report.evaluation import write_page
 
@@ -117,7 +118,7 @@ def evaluate_one(
     path: Path,
     dataset: Sequence[Recording],
     decoders: Sequence[DecoderSettings],
-    bars: Progress,
+    shown: Bars,
 ) -> list[Result]:
     """One artifact with every decoder."""
     from asrbuild.evaluation import decode, listen
@@ -128,8 +129,8 @@ def evaluate_one(
     results = []
     with ExitStack() as stack:
         transcriber = stack.enter_context(open_artifact(path, decoders[0]))
-        task = bars.add_task(f"{name}: listening", total=len(dataset))
-        spoken = listen(transcriber, dataset, cache_root(), lambda: bars.advance(task))
+        task = shown.add_task(f"{name}: listening", total=len(dataset))
+        spoken = listen(transcriber, dataset, cache_root(), lambda: shown.advance(task))
         step_ms = transcriber.manifest.features.step_ms
         for index, settings in enumerate(decoders):
             opened = transcriber.decoder
@@ -137,24 +138,10 @@ def evaluate_one(
                 opened = open_decoder(settings, transcriber.alphabet, step_ms, path)
                 stack.enter_context(opened)
             label = settings.type + (f" + {settings.scorer.name}" if settings.scorer else "")
-            task = bars.add_task(f"{name}: {label}", total=len(dataset))
-            advance = partial(bars.advance, task)
+            task = shown.add_task(f"{name}: {label}", total=len(dataset))
+            advance = partial(shown.advance, task)
             results.append(decode(name, label, settings, opened, dataset, spoken, advance))
     return results
-
-
-@contextmanager
-def progress_bars() -> Iterator[Progress]:
-    """Progress on stderr, on a terminal only."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal
-    ) as bars:
-        yield bars
 
 
 def _print_table(results: Sequence[Result]) -> None:

@@ -166,6 +166,9 @@ def _decoding(m: Manifest) -> Rows:
     if d.scorer is not None:
         weights = f"alpha {d.scorer.lm_alpha:g}, beta {d.scorer.lm_beta:g}"
         rows.append(("scorer", f"{d.scorer.path}, {weights}"))
+    if d.tuned is not None:
+        on = f"{d.tuned.data} ({d.tuned.sha256[:12]}), {d.tuned.recordings} recordings"
+        rows.append(("tuned on", f"{on}: WER {d.tuned.wer:.1%} after {d.tuned.trials} trials"))
     if d.hot_words:
         rows.append(("hot words", ", ".join(f"{w} {b:+g}" for w, b in d.hot_words.items())))
     return rows

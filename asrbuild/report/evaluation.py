@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asrbuild.report.drawing import STYLE, figure, svg
+
 if TYPE_CHECKING:
     from asrbuild.evaluation import Recording, Result
-
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse } td, th { padding: .2rem .8rem .2rem 0; text-align: left }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
-tr + tr td { border-top: 1px solid #ddd }
-.wrong { color: #b00020 } svg { max-width: 100%; height: auto }
-"""
 
 
 def write_page(
@@ -64,7 +57,7 @@ def _table(results: Sequence[Result]) -> str:
 def _rates(results: Sequence[Result]) -> str:
     import numpy as np
 
-    figure, axes = _figure(width=8, height=0.5 * len(results) + 1.2)
+    drawn, axes = figure(width=8, height=0.5 * len(results) + 1.2)
     places = np.arange(len(results))[::-1]
     for offset, kind in ((0.18, "wer"), (-0.18, "cer")):
         rates = [100 * getattr(r.rates, kind) for r in results]
@@ -76,13 +69,13 @@ def _rates(results: Sequence[Result]) -> str:
     axes.set_yticks(places, [f"{r.artifact}\n{r.decoder}" for r in results], fontsize=8)
     axes.set_xlabel("error rate, %")
     axes.legend()
-    return _svg(figure)
+    return svg(drawn)
 
 
 def _shares(results: Sequence[Result]) -> str:
     import numpy as np
 
-    figure, axes = _figure(width=8, height=3)
+    drawn, axes = figure(width=8, height=3)
     for r in results:
         shares = np.sort([100 * u.words.rate for u in r.rates.utterances])
         best = np.arange(1, len(shares) + 1) / len(shares) * 100
@@ -91,7 +84,7 @@ def _shares(results: Sequence[Result]) -> str:
     axes.set_ylabel("recordings, %")
     axes.set_ylim(0, 102)
     axes.legend(fontsize=8)
-    return _svg(figure)
+    return svg(drawn)
 
 
 def _wrong(result: Result, dataset: Sequence[Recording]) -> str:
@@ -109,17 +102,3 @@ def _wrong(result: Result, dataset: Sequence[Recording]) -> str:
         rows.append(f"<tr><td>{escape(dataset[at].audio.name)}<td>{said}<br>{heard}")
     title = f"<h3>{escape(result.artifact)}, {escape(result.decoder)}</h3>"
     return title + (f"<table>{''.join(rows)}</table>" if rows else "<p>None.</p>")
-
-
-def _figure(width: float, height: float) -> tuple:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def _svg(figure) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]

@@ -71,6 +71,16 @@ class Worker:
                             fix="run `asrbuild decoder install` again, or use decoder=beam",
                         ) from death
 
+    def reopen(self, opening: Mapping[str, Any]) -> None:
+        """Gives the process, or the one that comes after it, another decoder."""
+        with self._lock:
+            self.opening = opening
+            if self._process is not None and self._process.poll() is None:
+                try:
+                    self._exchange(opening, b"")
+                except WorkerDiedError:
+                    self.start()
+
     def _launch(self) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
         # A session of its own: Ctrl-C is for us, the worker ends when its pipe closes.

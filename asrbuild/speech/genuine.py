@@ -54,6 +54,7 @@ class DsDecoder(Decoder):
         processes: int | None = None,
     ) -> None:
         opening = _opening(settings, alphabet, base_dir)
+        self._base_dir = base_dir
         python = decoder_python(settings.interpreter)
         self._alphabet = alphabet
         self._step_s = step_s
@@ -61,6 +62,12 @@ class DsDecoder(Decoder):
         count = processes or os.cpu_count() or 1
         self.workers = [Worker(python, opening) for _ in range(count)]
         self.workers[0].start()
+
+    def change(self, settings: DecoderSettings) -> None:
+        """Decodes with other settings from now on; streams that are under way are lost."""
+        opening = _opening(settings, self._alphabet, self._base_dir)
+        for worker in self.workers:
+            worker.reopen(opening)
 
     def decode(self, probabilities: np.ndarray, n_best: int = 1) -> list[Hypothesis]:
         return self._decode(self.workers[0], probabilities, n_best)

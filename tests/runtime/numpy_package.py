@@ -183,6 +183,7 @@ def make_manifest(
             type=decoder, alphabet=LABELS, alphabet_file="alphabet.txt", utf8=False,
             blank_index=28, beam_width=50, cutoff_prob=1.0, cutoff_top_n=40, scorer=None,
             hot_words={},
+            tuned=None,
         ),
         "verification": Verification(
             executed=False, core_ml_executed=False, reference="", executions=[], inputs=[],

@@ -1,0 +1,219 @@
+"""``tune=scorer``: the best weights of a scorer and width of its beam on a development set.
+
+The recipe is built, its probabilities of the set are computed once, and Optuna decodes them with
+one set of values after the other. It minimises the word error rate and the beam width: width is
+what costs time and, unlike time, the same on every run, so a seed gives the same trials anywhere.
+The time that each trial took is measured beside it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asrbuild.engine import Built, build
+from asrbuild.errors import AsrbuildError
+from asrbuild.progress import Progress, bars
+from asrbuild.recipe import DEMO_PREFIX, Recipe, Tune, resolve_file, validate
+
+if TYPE_CHECKING:
+    from asrbuild.evaluation import Recording, Result, Spoken
+    from asrbuild.speech.decoding import DecoderSettings
+    from asrbuild.speech.genuine import DsDecoder
+
+CONFIG = Path("decoder", "tuned.yaml")
+PAGE, RECORD = "tuning.html", "tuning.json"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One set of values; ``factor`` is seconds of decoding for a second of sound."""
+
+    number: int
+    lm_alpha: float
+    lm_beta: float
+    beam_width: int
+    wer: float
+    wer_interval: tuple[float, float]
+    cer: float
+    factor: float
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """All trials on one set. The first one has the values that the scorer and the recipe came with.
+
+    ``data`` and ``sha256`` are the set's name and digest, ``words`` its reference words.
+    """
+
+    artifact: str
+    scorer: str
+    data: str
+    sha256: str
+    recordings: int
+    words: int
+    trials: tuple[Trial, ...]
+
+    @property
+    def best(self) -> Trial:
+        """Fewest word errors, then fewest character errors, then the narrowest beam."""
+        return min(self.trials, key=lambda t: (t.wer, t.cer, t.beam_width, t.number))
+
+    @property
+    def front(self) -> list[Trial]:
+        """The trials that no other one beats in both error rate and time, fastest first."""
+        kept: list[Trial] = []
+        for trial in sorted(self.trials, key=lambda t: (t.factor, t.wer)):
+            if not kept or trial.wer < kept[-1].wer:
+                kept.append(trial)
+        return kept
+
+
+def tune(recipe: Recipe, overrides: Sequence[str], progress: Progress) -> Built:
+    """Builds the recipe, searches, and writes the config, the page and the record.
+
+    Raises:
+        AsrbuildError: there is nothing to tune or to tune on, Optuna is not installed, or the build
+            failed.
+    """
+    validate(recipe)
+    if importlib.util.find_spec("optuna") is None:
+        raise AsrbuildError(
+            "tune=scorer searches with Optuna, which is not installed",
+            key="tune.target",
+            fix="pip install 'asrbuild[tune]'",
+        )
+    from asrbuild.evaluation import dataset_digest, listen, read_dataset
+    from asrbuild.report.tuning import print_tuning, write_page
+    from asrbuild.runtime import decoder_settings, open_artifact
+
+    data = resolve_file(recipe.tune.data or "")
+    dataset = read_dataset(data)
+    built = build(replace(recipe, tune=Tune()), overrides, progress)
+    output = Path(recipe.tune.output)
+    with open_artifact(built.path) as transcriber, bars() as shown:
+        task = shown.add_task("listening", total=len(dataset))
+        cache = Path(recipe.paths.cache)
+        spoken = listen(transcriber, dataset, cache, lambda: shown.advance(task))
+        settings = decoder_settings(transcriber.manifest)
+        task = shown.add_task("trials", total=recipe.tune.trials)
+        trials = search(
+            transcriber.decoder,  # type: ignore[arg-type]
+            settings, recipe.tune, dataset, spoken, lambda: shown.advance(task),
+        )  # fmt: skip
+    tuning = Tuning(
+        f"{built.receipt.name}/{built.receipt.version}",
+        recipe.decoder.scorer_path or "",
+        data.name,
+        dataset_digest(dataset),
+        len(dataset),
+        sum(len(recording.text.split()) for recording in dataset),
+        tuple(trials),
+    )
+    (output / CONFIG).parent.mkdir(parents=True, exist_ok=True)
+    (output / CONFIG).write_text(config_text(tuning, recipe), encoding="utf-8")
+    (output / RECORD).write_text(json.dumps(record(tuning), indent=2) + "\n", encoding="utf-8")
+    write_page(output / PAGE, tuning)
+    print_tuning(tuning, output)
+    return built
+
+
+def search(
+    decoder: DsDecoder,
+    settings: DecoderSettings,
+    tune: Tune,
+    dataset: Sequence[Recording],
+    spoken: Sequence[Spoken],
+    advance: Callable[[], None] = lambda: None,
+) -> list[Trial]:
+    """The trials, in order; the first has the values of ``settings``.
+
+    Args:
+        decoder: the genuine one, open; it is left with the last trial's values.
+        settings: alpha and beta set, as a manifest has them.
+        tune: the ranges, the number of trials and the seed.
+        dataset: what was said.
+        spoken: the probabilities of it, in the same order.
+        advance: called after each trial.
+    """
+    import optuna
+
+    from asrbuild.evaluation import decode
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = optuna.samplers.TPESampler(seed=tune.seed)
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
+    trials: list[Trial] = []
+    for number in range(tune.trials):
+        asked = None
+        if number:
+            asked = study.ask()
+            values: dict[str, Any] = {
+                "lm_alpha": asked.suggest_float("lm_alpha", *tune.lm_alpha, step=0.01),
+                "lm_beta": asked.suggest_float("lm_beta", *tune.lm_beta, step=0.01),
+                "beam_width": asked.suggest_int("beam_width", *tune.beam_width, log=True),
+            }
+            values = {name: round(value, 2) for name, value in values.items()}
+        else:
+            values = {key: getattr(settings, key) for key in ("lm_alpha", "lm_beta", "beam_width")}
+        told = replace(settings, **values)
+        decoder.change(told)
+        result = decode("", "", told, decoder, dataset, spoken)
+        if asked is not None:
+            study.tell(asked, [result.rates.wer, values["beam_width"]])
+        trials.append(_trial(number, values, result))
+        advance()
+    return trials
+
+
+def _trial(number: int, values: dict[str, Any], result: Result) -> Trial:
+    rates = result.rates
+    interval = (rates.wer_interval.low, rates.wer_interval.high)
+    factor = result.decoder_s / result.audio_s if result.audio_s else 0.0
+    return Trial(
+        number, **values, wer=rates.wer, wer_interval=interval, cer=rates.cer, factor=factor
+    )
+
+
+def config_text(tuning: Tuning, recipe: Recipe) -> str:
+    """The best values as a decoder config, with what they were tuned on."""
+    import yaml
+
+    best, first, decoder = tuning.best, tuning.trials[0], recipe.decoder
+    scorer = decoder.scorer_path or ""
+    if not scorer.startswith(DEMO_PREFIX):
+        # The config may be used from another folder than the one it was made in.
+        scorer = str(Path(scorer).expanduser().resolve())
+    values = asdict(decoder) | {
+        "beam_width": best.beam_width,
+        "scorer_path": scorer,
+        "lm_alpha": best.lm_alpha,
+        "lm_beta": best.lm_beta,
+        "tuned": {
+            "data": tuning.data,
+            "sha256": tuning.sha256,
+            "recordings": tuning.recordings,
+            "words": tuning.words,
+            "wer": round(best.wer, 6),
+            "trials": len(tuning.trials),
+        },
+    }
+    return (
+        f"# WER {best.wer:.1%} on {tuning.data}, {first.wer:.1%} before; made by "
+        f"`asrbuild -m tune=scorer`.\n"
+        f"# Use: asrbuild decoder=tuned --config-dir {recipe.tune.output}\n"
+        + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    )
+
+
+def record(tuning: Tuning) -> dict[str, Any]:
+    """Everything that was tried, as JSON."""
+    return {
+        **asdict(tuning),
+        "best": tuning.best.number,
+        "front": [trial.number for trial in tuning.front],
+    }

@@ -1,0 +1,152 @@
+"""``asrbuild -m tune=scorer``: searched, drawn, written, built with, and recorded."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from asrbuild import evaluation, tuning
+from asrbuild.evaluation import dataset_digest, read_dataset
+from asrbuild.manifest import read_manifest
+from asrbuild.tuning import Trial, Tuning
+from tests.acceptance.conftest import Finished, Workshop, run_asrbuild
+from tests.acceptance.test_decoders import DEMO, genuine
+from tests.acceptance.test_errors import at, run_here  # noqa: F401 (a fixture)
+
+UNSEEN = Path(__file__).parents[1] / "data" / "unseen"
+TRIALS = 8
+
+
+def _tune(workshop: Workshop, output: Path, *more: str) -> Finished:
+    """Tunes the sweep's static package, in the sweep's folder: it is converted already."""
+    search = (f"tune.output={output}", f"tune.trials={TRIALS}", "tune.beam_width=[8,64]",
+              f"paths.artifacts={output.parent / 'untuned'}", *more)  # fmt: skip
+    return run_asrbuild("tune=scorer", "-m", "model=static", *search, cwd=workshop.folder)
+
+
+def _probabilities(workshop: Workshop) -> dict[Path, int]:
+    kept = (workshop.folder / ".asrbuild" / "cache" / evaluation.FOLDER).rglob("*.npz")
+    return {path: path.stat().st_mtime_ns for path in kept}
+
+
+@genuine
+def test_from_the_search_to_an_artifact_that_names_its_set(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    done = _tune(workshop, tmp_path / "tuned")
+    assert done.code == 0, done.err
+    assert any(line.startswith("before") for line in done.out.splitlines())
+    assert "front: no other trial has fewer errors and is faster" in done.out
+    page = (tmp_path / "tuned" / "tuning.html").read_text()
+    assert page.count("<svg") == 1
+    found = json.loads((tmp_path / "tuned" / "tuning.json").read_text())
+    assert len(found["trials"]) == TRIALS
+    first, best = found["trials"][0], found["trials"][found["best"]]
+    assert (first["lm_alpha"], first["lm_beta"], first["beam_width"]) == (0.75, 1.85, 500)
+    assert best["wer"] == min(trial["wer"] for trial in found["trials"]) <= first["wer"]
+    assert all(8 <= trial["beam_width"] <= 64 for trial in found["trials"][1:])
+
+    config = yaml.safe_load((tmp_path / "tuned" / "decoder" / "tuned.yaml").read_text())
+    assert config["tuned"] == {
+        "data": "dev.csv",
+        "sha256": dataset_digest(read_dataset(DEMO / "dev" / "dev.csv")),
+        "recordings": 11, "words": 49, "wer": round(best["wer"], 6), "trials": TRIALS,
+    }  # fmt: skip
+    built = run_asrbuild(
+        "decoder=tuned", "--config-dir", str(tmp_path / "tuned"), "model=static",
+        f"paths.artifacts={tmp_path / 'artifacts'}", cwd=workshop.folder,
+    )  # fmt: skip
+    assert built.code == 0, built.err
+    [artifact] = [p for p in (tmp_path / "artifacts").glob("*/*") if p.is_dir()]
+    decoder = read_manifest(artifact).decoder
+    assert decoder.tuned is not None
+    assert decoder.tuned.model_dump() == config["tuned"]
+    assert decoder.scorer is not None
+    assert (decoder.scorer.lm_alpha, decoder.scorer.lm_beta, decoder.beam_width) == (
+        best["lm_alpha"], best["lm_beta"], best["beam_width"],
+    )  # fmt: skip
+    shown = run_asrbuild("show", str(artifact), cwd=tmp_path)
+    assert "tuned on" in shown.out
+    # What the search said of the best values is what the artifact does on that set.
+    again = run_asrbuild(
+        "evaluate", str(artifact), str(DEMO / "dev" / "dev.csv"), "--json", cwd=workshop.folder
+    )
+    assert json.loads(again.out)["results"][0]["wer"] == best["wer"]
+
+    # The same seed gives the same config, and the model does not run again for it.
+    heard = _probabilities(workshop)
+    assert _tune(workshop, tmp_path / "again").code == 0
+    assert _probabilities(workshop) == heard
+    text = (tmp_path / "again" / "decoder" / "tuned.yaml").read_text()
+    assert (
+        text.replace("again", "tuned")
+        == (tmp_path / "tuned" / "decoder" / "tuned.yaml").read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["source=frozen_graph", "source.path=x.pb"],
+            "tune=scorer has no recordings to tune on\n  key: tune.data",
+        ),
+        (
+            ["source=frozen_graph", "source.path=x.pb", "tune.data=dev.csv"],
+            "tune=scorer has no scorer to tune\n  key: decoder.scorer_path",
+        ),
+        (["tune.lm_alpha=[2,1]"], "tune.lm_alpha=[2.0, 1.0] is no range"),
+        (["tune.beam_width=[0,9]"], "tune.beam_width=[0, 9] is no range"),
+        (["tune.trials=0"], "tune.trials=0 must be at least 1"),
+        (["tune.data=none.csv"], "no such data set\n  file: none.csv"),
+        (["decoder=beam"], "decoder.type=beam cannot use a scorer"),
+        (["tune.target=model"], "tune.target=model is not a choice"),
+    ],
+)
+def test_what_cannot_be_tuned(
+    overrides: list[str],
+    message: str,
+    at: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    code, err = run_here(["tune=scorer", *overrides], monkeypatch, capfd)
+    assert code == 1
+    assert message in err
+    assert list(at.iterdir()) == []
+
+
+def test_without_optuna(
+    at: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    code, err = run_here(["tune=scorer"], monkeypatch, capfd)
+    assert code == 1
+    assert "Optuna, which is not installed" in err
+    assert "pip install 'asrbuild[tune]'" in err
+
+
+def _trial(number: int, wer: float, factor: float, cer: float = 0.1, beam_width: int = 9) -> Trial:
+    return Trial(number, 1.0, 1.0, beam_width, wer, (0.0, 1.0), cer, factor)
+
+
+def test_the_front_and_the_best() -> None:
+    trials = (
+        _trial(0, 0.3, 0.5),
+        _trial(1, 0.2, 0.4),
+        _trial(2, 0.2, 0.2, cer=0.2),
+        _trial(3, 0.4, 0.1),
+        _trial(4, 0.4, 0.1, cer=0.0),
+        _trial(5, 0.2, 0.6, beam_width=8),
+        _trial(6, 0.3, 0.2),
+    )
+    found = Tuning("a", "s", "d", "0", 1, 1, trials)
+    assert [trial.number for trial in found.front] == [3, 2]
+    assert found.best.number == 5
+    assert tuning.record(found)["front"] == [3, 2]
