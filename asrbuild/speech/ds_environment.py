@@ -204,7 +204,8 @@ def _make(folder: Path, base: Path | None) -> None:
         made = [str(base), "-m", "venv", str(folder)]
         filled = [str(python), "-m", "pip", "install", "--only-binary", ":all:"]
     for command in (made, [*filled, *REQUIREMENTS]):
-        done = _run(command, timeout_s=900)
+        # Elsewhere than in a project: uv would hold this environment to the project's own pins.
+        done = _run(command, timeout_s=900, cwd=folder.parent)
         if done is None or done.returncode != 0:
             lines = (done.stderr if done else "it did not start or did not end").strip().split("\n")
             raise AsrbuildError(
@@ -218,14 +219,17 @@ def _python_in(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def _run(command: list[str], timeout_s: float = 60) -> subprocess.CompletedProcess[str] | None:
+def _run(
+    command: list[str], timeout_s: float = 60, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str] | None:
     """The finished process, or None if it could not be started or did not end in time."""
     # A surrounding virtual environment must not leak into another interpreter.
     clean = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH")}
     clean.pop("PYTHONHOME", None)
     try:
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout_s, env=clean, check=False
-        )
+            command, capture_output=True, text=True, timeout=timeout_s, env=clean, cwd=cwd,
+            check=False,
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -75,7 +75,8 @@ def make_environment(python: str, folder: Path) -> None:
         create = [python, "-m", "venv", "--clear", str(folder)]
         install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
     for command in (create, [*install, *PACKAGES]):
-        done = subprocess.run(command, capture_output=True, text=True)
+        # Elsewhere than in this project: uv would hold the environment to the project's own pins.
+        done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent)
         if done.returncode:
             give_up(f"cannot install {', '.join(PACKAGES)} for Python 3.9: {done.stderr.strip()}")
     (folder / "complete").write_text("\n".join(PACKAGES))

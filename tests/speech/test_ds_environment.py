@@ -109,3 +109,13 @@ def test_a_failed_installation_leaves_nothing(bare: Path) -> None:
         "the environment for ds-ctcdecoder could not be made: no matching distribution"
     )
     assert [p.name for p in (bare / "cache" / "asrbuild").iterdir() if p.is_dir()] == []
+
+
+def test_the_pins_of_a_project_do_not_count(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run in a folder whose pyproject.toml pins numpy, uv must not see it."""
+    _program(bare / "bin" / "uv", f'test "$1" = python && exit 2; pwd >> {bare}/where; exit 1')
+    (bare / "project").mkdir()
+    monkeypatch.chdir(bare / "project")
+    with pytest.raises(AsrbuildError, match="could not be made"):
+        ds_environment.install()
+    assert (bare / "where").read_text().split() == [str(bare / "cache" / "asrbuild")]
