@@ -204,6 +204,16 @@ def prove_again(artifact: Path, manifest: Manifest) -> Proof:
     return prove(artifact, manifest, cases, reference, gates, texts, words, max_steps)
 
 
+def save_heard(path: Path, proof: Proof) -> None:
+    """Writes what the package gave for the recordings, run as an app is told to.
+
+    An ``.npz`` of probabilities (steps, classes) by recording.
+    """
+    heard = {n: proof.outputs[n][PROBABILITIES] for n in RECORDINGS if n in proof.outputs}
+    with path.open("wb") as file:
+        np.savez_compressed(file, **heard)
+
+
 def ways(manifest: Manifest, cases: Mapping[str, np.ndarray]) -> list[Way]:
     """Every way to run the package: as an app is told to, then each other function and size.
 

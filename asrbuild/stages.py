@@ -40,7 +40,8 @@ _CODE = {
     "prove": ("executor", "speech", "runtime.py", "cases.py", "edges.py", "parity.py", "proof.py",
               "describe.py", "manifest.py"),
     "artifact": ("describe.py", "manifest.py", "work.py", "report", "app", "store.py",
-                 "words.py", "quantities.py", "parity.py", "speech/rates.py"),
+                 "words.py", "quantities.py", "parity.py", "speech", "coreml/inspect.py",
+                 "executor/package.py", "executor/nnweights.py", "executor/network.py"),
 }  # fmt: skip
 _TENSORFLOW = "tensorflow-cpu", "tensorflow"
 
@@ -162,7 +163,7 @@ def code_digest(stage: str) -> str:
     for entry in _CODE[stage]:
         path = package / entry
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.suffix in (".py", ".j2", ".html", ".md", ".swift"):
+            if file.suffix in (".py", ".j2", ".css", ".js", ".html", ".md", ".swift"):
                 digest.update(f"{file.relative_to(package).as_posix()}\0".encode())
                 digest.update(file.read_bytes() + b"\0")
     return digest.hexdigest()

@@ -39,7 +39,8 @@ MANIFEST = "manifest.json"
 LATEST = "latest"
 #: What of an artifact holds facts of one run, or is made from them: it may differ where the version
 #: does not. A name that ends in a slash is a folder.
-VOLATILE = (MANIFEST, SUMS, "parity.npz", "report.md", "README.md", "ASRKit/", "conformance/")
+VOLATILE = (MANIFEST, SUMS, "parity.npz", "report.md", "report.html", "README.md", "ASRKit/",
+            "conformance/")  # fmt: skip
 _STAGING = ".staging-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")

@@ -24,6 +24,8 @@ _LOST = (
     "its process ended without a word: it was killed, or its machine had no memory left\n"
     "  fix: run the sweep again with fewer jobs at a time; what is finished is not done again"
 )
+#: The page of a sweep, in the folder of its records.
+PAGE = "sweep.html"
 _MULTIRUN = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 
 
@@ -40,6 +42,7 @@ class JobRecord:
     status: str
     name: str
     version: str
+    path: str
     bytes: int
     figures: dict[str, float]
     transcripts_match: bool
@@ -78,9 +81,7 @@ def build_from_command_line(argv: list[str]) -> int:
         if not any(records.glob("*.json")):
             raise
     jobs = read_records(records)
-    from asrbuild.report.sweep import print_table
-
-    print_table(jobs, time.perf_counter() - start)
+    _tell_all(jobs, records, time.perf_counter() - start)
     if stopped is not None:
         raise _stop(stopped)
     failed = [job for job in jobs if job.status == "failed"]
@@ -100,6 +101,17 @@ def _stop(error: BaseException) -> BaseException:
     )
     stopped.__cause__ = cause
     return stopped
+
+
+def _tell_all(jobs: list[JobRecord], records: Path, seconds: float) -> None:
+    """The result of a sweep: a table, and the address of a page."""
+    from asrbuild.report.comparison import job_rows, write_page
+    from asrbuild.report.sweep import print_table
+
+    print_table(jobs, seconds)
+    page = records / PAGE
+    write_page(page, f"Sweep of {len(jobs)} jobs", job_rows(jobs))
+    sys.stdout.write(f"page: {os.path.relpath(page)}\n")
 
 
 def _single_job(config: Any) -> None:
@@ -149,6 +161,7 @@ def _sweep_job(config: Any) -> None:
             "built" if built.stages else "unchanged",
             receipt.name,
             receipt.version,
+            str(built.path.absolute()),
             receipt.bytes,
             receipt.figures,
             receipt.transcripts_match,
@@ -164,7 +177,7 @@ def _sweep_job(config: Any) -> None:
 def _unfinished(
     number: int, overrides: tuple[str, ...], status: str, seconds: float, error: str
 ) -> JobRecord:
-    return JobRecord(number, overrides, status, "", "", 0, {}, False, seconds, error)
+    return JobRecord(number, overrides, status, "", "", "", 0, {}, False, seconds, error)
 
 
 def _task_overrides() -> list[str]:

@@ -20,6 +20,7 @@ REFERENCE = "reference.npz"
 STATE_NODES = "state_nodes.txt"
 VERIFICATION = "verification.json"
 PARITY = "parity.npz"
+HEARD = "heard.npz"
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs) -> None:
     """
     from asrbuild.cases import save_reference
     from asrbuild.parity import gates_of
-    from asrbuild.proof import WordGates, prove
+    from asrbuild.proof import WordGates, prove, save_heard
 
     package = inputs.converted / d.package_name(recipe)
     manifest = d.describe(recipe, source, package)
@@ -169,6 +170,7 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs) -> None:
         refused.found = _found(proof.verification, package, recipe)
         raise refused
     save_reference(at / PARITY, made, expected)
+    save_heard(at / HEARD, proof)
     write_text(at / VERIFICATION, proof.verification.model_dump_json(indent=2) + "\n")
 
 
@@ -222,7 +224,6 @@ def assemble(
     """Fills the staging directory with the artifact and returns its manifest."""
     from asrbuild.app.kit import write_kit
     from asrbuild.digest import tree_digests
-    from asrbuild.report.page import write_report
     from asrbuild.speech.audio import wav_bytes
     from asrbuild.store import content_digest
 
@@ -256,10 +257,26 @@ def assemble(
     manifest = manifest.model_copy(
         update={"version": version, "artifact_id": f"{recipe.name}/{version}"}
     )
-    write_report(staging, manifest)
+    _write_reports(staging, manifest, proof)
     write_kit(staging, staging, manifest)
     write_text(staging / m.FILE_NAME, m.to_json(manifest))
     return manifest
+
+
+def _write_reports(staging: Path, manifest: m.Manifest, proof: Path) -> None:
+    """The pages that a person reads: in Markdown, and in HTML with pictures."""
+    import numpy as np
+
+    from asrbuild.cases import load_reference
+    from asrbuild.report import artifact, page
+    from asrbuild.report.anatomy import anatomy
+
+    inside = anatomy(staging / manifest.model.package)
+    made, expected = load_reference(staging / PARITY, manifest.features.context_frames)
+    with np.load(proof / HEARD, allow_pickle=False) as given:
+        recordings = artifact.heard(made, expected, dict(given))
+    page.write_report(staging, manifest, inside.operations)
+    artifact.write_page(staging / artifact.FILE_NAME, manifest, inside, recordings)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -348,13 +365,16 @@ def receipt_fields(manifest: m.Manifest, path: Path, recipe: Recipe) -> dict[str
 
 def _found(verification: m.Verification, package: Path, recipe: Recipe) -> dict[str, Any]:
     """How small and how good a package is, whether it passed its gates or not."""
+    from asrbuild.report.page import word_errors
+
+    errors = word_errors(verification.transcripts)
     ways = sorted(set(compression(asdict(recipe.coreml)).values()))
     return {
         "compress": "+".join(ways) or "none",
         "package_bytes": _tree_bytes(package),
         "figures": _worst_of_logits(verification),
         "transcripts_match": all(t.match for t in verification.transcripts),
-        "wer": _wer(verification),
+        "wer": None if errors is None else errors.rate,
     }
 
 
@@ -362,18 +382,6 @@ def _tree_bytes(path: Path) -> int:
     """Of a file, or of all files below a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
-
-
-def _wer(verification: m.Verification) -> float | None:
-    """Word errors in all recordings whose words are known, by their number; None without any."""
-    from asrbuild.speech.rates import error_rates
-
-    known = [
-        (t.expected, t.package)
-        for t in verification.transcripts
-        if t.expected is not None and "@" not in t.input
-    ]
-    return error_rates(*zip(*known, strict=True)).wer if known else None
 
 
 def _worst_of_logits(verification: m.Verification) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -269,24 +269,31 @@ def _weight_bytes(spec: Any, kind: str) -> dict[str, int]:
 def _program_weights(
     operations: Iterable[Any], seen: set[tuple[str, int]], found: Counter[str]
 ) -> None:
-    names = coremlproto.mil().DataType.Name
     for operation in operations:
-        for value in _values(operation):
-            if value.WhichOneof("value") != "blobFileValue":
-                continue
-            place = (value.blobFileValue.fileName, value.blobFileValue.offset)
-            if place in seen:
-                continue
+        for place, dtype, nbytes in stored_weights(operation):
+            found[dtype] += 0 if place in seen else nbytes
             seen.add(place)
-            kind = value.type.tensorType
-            elements = 1
-            for dimension in kind.dimensions:
-                elements *= dimension.constant.size
-            name = names(kind.dataType).lower()
-            bits = int("".join(filter(str.isdigit, name)) or 8)
-            found[name] += elements * bits // 8
         for block in operation.blocks:
             _program_weights(block.operations, seen, found)
+
+
+def stored_weights(operation: Any) -> Iterator[tuple[tuple[str, int], str, int]]:
+    """The weights in a file that one operation of a program holds, not those inside its blocks.
+
+    Yields:
+        where they are (file, offset), their element type, and how many bytes they are.
+    """
+    names = coremlproto.mil().DataType.Name
+    for value in _values(operation):
+        if value.WhichOneof("value") != "blobFileValue":
+            continue
+        elements = 1
+        for dimension in value.type.tensorType.dimensions:
+            elements *= dimension.constant.size
+        name = names(value.type.tensorType.dataType).lower()
+        bits = int("".join(filter(str.isdigit, name)) or 8)
+        place = (value.blobFileValue.fileName, value.blobFileValue.offset)
+        yield place, name, elements * bits // 8
 
 
 def _values(operation: Any) -> Iterable[Any]:

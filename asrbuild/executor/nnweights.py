@@ -55,6 +55,20 @@ class NnWeights:
             values = np.zeros(0, np.float32)
         return values if shape is None else _reshape(values, shape)
 
+    def stored_bytes(self, message: Any) -> int:
+        """Bytes of all weights in a message of this model, as they are stored."""
+        if message.DESCRIPTOR.name == "WeightParams":
+            numbers = [int(number) for number in message.floatValue]
+            tokens = (message.float16Value, message.rawValue, message.int8RawValue)
+            numbers += [struct.unpack("<Q", token)[0] for token in tokens if token]
+            return sum(self._payloads[number][1] for number in numbers)
+        total = 0
+        for field, value in message.ListFields():
+            if field.message_type is not None and _holds_weights(field.message_type.full_name):
+                items = (value,) if hasattr(value, "ListFields") else value
+                total += sum(map(self.stored_bytes, items))
+        return total
+
     def release(self) -> None:
         """Lets the system drop the mapped pages read so far; they come back when touched."""
         if hasattr(mmap, "MADV_DONTNEED"):

@@ -14,21 +14,23 @@ from typing import Any
 from asrbuild.manifest import Axis, Manifest, Metric, Streaming, Transcript
 from asrbuild.parity import PROBABILITIES, worst
 from asrbuild.quantities import size_text
-from asrbuild.speech.rates import count
+from asrbuild.report.html import TEMPLATES
+from asrbuild.speech.rates import Counts, count, total
 from asrbuild.words import align
 
 FILE_NAME = "report.md"
-_MEASURES = {
+MEASURES = {
     "argmax_agreement": "argmax agreement",
     "kl_divergence": "KL divergence (nats)",
     "max_abs_error": "largest error",
     "psnr_db": "PSNR (dB)",
 }
+_SIGNS = {"<=": "\N{LESS-THAN OR EQUAL TO}", ">=": "\N{GREATER-THAN OR EQUAL TO}"}
 
 
-def write_report(artifact: Path, manifest: Manifest) -> None:
-    """Writes ``report.md`` into the artifact's directory, where the package is."""
-    text = report(manifest, operations_by_kind(artifact / manifest.model.package))
+def write_report(artifact: Path, manifest: Manifest, operations: Counter[str]) -> None:
+    """Writes ``report.md`` into the artifact's directory."""
+    text = report(manifest, operations)
     (artifact / FILE_NAME).write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -41,7 +43,7 @@ def report(manifest: Manifest, operations: Counter[str]) -> str:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -64,34 +66,6 @@ def report(manifest: Manifest, operations: Counter[str]) -> str:
         operations=", ".join(f"{count} {kind}" for kind, count in kinds),
     )
     return text.rstrip() + "\n"
-
-
-def operations_by_kind(package: Path) -> Counter[str]:
-    """Operations or layers of each kind, those inside loops and branches included, no constants."""
-    from asrbuild.executor.network import inner_networks
-    from asrbuild.executor.package import open_package
-
-    spec = open_package(package).spec
-    found: Counter[str] = Counter()
-
-    def add_block(block: Any) -> None:
-        for operation in block.operations:
-            if operation.type != "const":
-                found[operation.type] += 1
-            for inner in operation.blocks:
-                add_block(inner)
-
-    def add_layers(network: Any) -> None:
-        for layer in network.layers:
-            found[layer.WhichOneof("layer")] += 1
-            for inner in inner_networks(layer):
-                add_layers(inner)
-
-    if spec.WhichOneof("Type") == "neuralNetwork":
-        add_layers(spec.neuralNetwork)
-    for function in spec.mlProgram.functions.values():
-        add_block(function.block_specializations[function.opset])
-    return found
 
 
 def verdict(manifest: Manifest) -> str:
@@ -125,12 +99,24 @@ def transcript_rows(transcripts: Iterable[Transcript]) -> list[dict[str, Any]]:
             wer = count(t.expected, t.package).words.rate
         rows[key] = {
             "inputs": t.input,
+            "expected": t.expected,
+            "package": t.package,
             "text": text or "(nothing)",
             "wer": wer,
             "match": t.match,
             "reference": t.reference or "(nothing)",
         }
     return list(rows.values())
+
+
+def word_errors(transcripts: Iterable[Transcript]) -> Counts | None:
+    """Word edits of the recordings whose words are known, run as apps are told to; None of none."""
+    known = [
+        count(t.expected, t.package).words
+        for t in transcripts
+        if t.expected is not None and "@" not in t.input
+    ]
+    return total(known) if known else None
 
 
 def marked_words(expected: str, found: str) -> str:
@@ -166,10 +152,10 @@ def worst_rows(metrics: Iterable[Metric]) -> list[dict[str, str]]:
         rows.append(
             {
                 "output": output,
-                "name": _MEASURES[name],
+                "name": MEASURES[name],
                 "value": f"{nearest.value:.4g}",
                 "input": nearest.input,
-                "gate": f"{nearest.comparison} {nearest.threshold:.4g}",
+                "gate": f"{_SIGNS[nearest.comparison]} {nearest.threshold:.4g}",
                 "verdict": f"{failed} FAILED" if failed else f"{len(group)} passed",
             }
         )

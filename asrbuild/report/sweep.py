@@ -1,4 +1,4 @@
-"""A sweep as one table: a row per job, so that people can compare."""
+"""A sweep as one table on a terminal: a row per job, so that people can compare."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Protocol
 
 
 class Job(Protocol):
-    """What a row needs to know of a job; ``seconds`` is its wall time, ``bytes`` the artifact's.
+    """What a row needs to know of a job.
 
-    A job that failed its gates has a package all the same: ``package_bytes``, ``figures``, ``wer``.
+    ``seconds`` is its wall time, ``path`` and ``bytes`` are the artifact's. A job that failed its
+    gates has a package all the same: ``package_bytes``, ``figures``, ``wer``, ``compress``.
     """
 
     number: int
@@ -17,11 +18,13 @@ class Job(Protocol):
     status: str
     name: str
     version: str
+    path: str
     bytes: int
     figures: dict[str, float]
     transcripts_match: bool
     seconds: float
     error: str
+    compress: str
     package_bytes: int
     wer: float | None
 

@@ -85,6 +85,14 @@ def mfcc(samples: np.ndarray, settings: FeatureSettings) -> np.ndarray:
     return (np.log(bands) @ _dct(settings.n_mels, settings.n_input)).astype(np.float32)
 
 
+def log_bands(coefficients: np.ndarray, settings: FeatureSettings) -> np.ndarray:
+    """Coefficients (steps, n_input) back to the logarithms of mel bands (steps, n_mels).
+
+    As much of them as the coefficients kept: what a model hears of a spectrum, its envelope.
+    """
+    return coefficients @ np.linalg.pinv(_dct(settings.n_mels, settings.n_input))
+
+
 def context_windows(coefficients: np.ndarray, n_context: int) -> np.ndarray:
     """(steps, n_input) to (steps, 2 * n_context + 1, n_input), zeros past both ends."""
     if not len(coefficients):

@@ -108,8 +108,8 @@ def error_rates(
     characters = [utterance.characters for utterance in utterances]
     return ErrorRates(
         utterances,
-        _sum(words),
-        _sum(characters),
+        total(words),
+        total(characters),
         _bootstrap(words, confidence),
         _bootstrap(characters, confidence),
     )
@@ -134,7 +134,8 @@ def _characters() -> object:
     return jiwer.ReduceToListOfListOfChars()
 
 
-def _sum(counts: Sequence[Counts]) -> Counts:
+def total(counts: Sequence[Counts]) -> Counts:
+    """Edits of several pairs together."""
     return Counts(
         sum(c.substitutions for c in counts),
         sum(c.deletions for c in counts),

@@ -21,7 +21,7 @@ LATER = (
     "main()\n"
 )
 #: Facts of one run stand in these; SHA256SUMS covers them, so it differs with them.
-FACTS_OF_ONE_RUN = {"manifest.json", "report.md", "SHA256SUMS"}
+FACTS_OF_ONE_RUN = {"manifest.json", "report.md", "report.html", "SHA256SUMS"}
 
 
 def _digests(artifact: Path) -> dict[str, str]:
@@ -52,6 +52,10 @@ def test_another_day_another_seed_another_place(
     digests = _digests(first)
     assert len(digests) >= 4
     assert _digests(again) == digests
+    pages = [(path / "report.html").read_text("utf-8").partition('<section id="provenance">')
+             for path in (first, again)]  # fmt: skip
+    assert pages[0][0] == pages[1][0], "before its provenance a page is the same"
+    assert pages[0][2]
     created = [(path / "manifest.json").read_text().split('"created": "')[1][:10]
                for path in (first, again)]  # fmt: skip
     assert created[0] < created[1]

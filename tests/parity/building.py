@@ -56,7 +56,7 @@ def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *over
     from asrbuild import store, work
     from asrbuild.cases import build_cases, save_reference
     from asrbuild.parity import gates_from
-    from asrbuild.proof import WordGates, prove
+    from asrbuild.proof import WordGates, prove, save_heard
     from asrbuild.speech.mfcc import FeatureSettings
 
     # Random weights say nothing, so the letters of their transcripts are ties.
@@ -73,6 +73,7 @@ def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *over
     )
     assert proof.verification.passed, proof.failures
     save_reference(work_folder / work.PARITY, cases, reference)
+    save_heard(work_folder / work.HEARD, proof)
     (work_folder / work.VERIFICATION).write_text(proof.verification.model_dump_json())
     with store.staging(store_root) as staging:
         manifest = work.assemble(staging, recipe, source, overrides, work_folder, work_folder)
