@@ -133,7 +133,7 @@ def palette(weights: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
     Exact k-means in one dimension, by coremltools' own copy of kmeans1d: there is no random start,
     so the same weights give the same palette. coremltools' mode ``kmeans`` does the same for fp16
     weights, but wants scikit-learn for fewer than 10,000 of them and for fp32 ones. Those are
-    clustered by their fp16 values here: at most 64k, counted.
+    clustered by their fp16 values here. There are at most 64k of these, so they are counted.
 
     Returns:
         The palette (2 ** bits,) of the weights' type, ascending and padded with zeros, and uint8
@@ -141,43 +141,50 @@ def palette(weights: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
     """
     from coremltools._deps import kmeans1d
 
-    values, which, counts = np.unique(
-        weights.astype(np.float16), return_inverse=True, return_counts=True
-    )
+    codes = weights.astype(np.float16).view(np.uint16).reshape(-1)
+    counts = np.bincount(codes, minlength=1 << 16)
+    present = np.flatnonzero(counts)
+    values = present.astype(np.uint16).view(np.float16).astype(np.float64)
     clusters = min(len(values), 2**bits)
-    made = kmeans1d.cluster(values.astype(np.float64), clusters, weights=counts)
+    made = kmeans1d.cluster(values, clusters, weights=counts[present])
     table = np.zeros(2**bits, weights.dtype)
     table[:clusters] = made.centroids
-    return table, np.array(made.clusters, np.uint8)[which.reshape(-1)]
+    cluster_of = np.zeros(1 << 16, np.uint8)
+    cluster_of[present] = made.clusters
+    return table, cluster_of[codes]
 
 
 def _weights(program: Any) -> Iterator[tuple[str, Any]]:
-    """(layer, const op) of each weight matrix that is not compressed."""
+    """(layer, const op) of each weight matrix that is not compressed.
+
+    Names differ between the front ends, the order does not: a chain of dense layers, with the LSTM
+    as one op or as the body of a loop.
+    """
     for function in program.functions.values():
-        yield from _weights_of_block(function)
+        dense = iter(DENSE_LAYERS)
+        for operation in function.operations:
+            if operation.op_type == "linear":
+                layer = next(dense, None)
+                if layer is None:
+                    raise AsrbuildError(
+                        f"the program has more dense layers than {', '.join(DENSE_LAYERS)}",
+                        key="coreml.compress",
+                        fix="set coreml.compress=none",
+                    )
+                yield from _consts(layer, operation)
+            elif operation.op_type == "lstm":
+                yield from _consts("lstm", operation)
+            for inner in operation.blocks:
+                for step in inner.operations:
+                    if step.op_type == "linear":
+                        yield from _consts("lstm", step)
 
 
-def _weights_of_block(block: Any) -> Iterator[tuple[str, Any]]:
-    for operation in block.operations:
-        for inner in operation.blocks:
-            yield from _weights_of_block(inner)
-        layer = _layer(operation, block)
-        for name in ("weight", "weight_ih", "weight_hh") if layer else ():
-            weight = operation.inputs.get(name)
-            if weight is not None and weight.op is not None and weight.op.op_type == "const":
-                yield layer, weight.op
-
-
-def _layer(operation: Any, block: Any) -> str:
-    """The layer that an operation is of; empty for others."""
-    if operation.op_type == "lstm":
-        return "lstm"
-    if operation.op_type != "linear":
-        return ""
-    # A cell that is written out stands in the body of a loop over time.
-    if getattr(block, "outer_op", None) is not None:
-        return "lstm"
-    return next((layer for layer in DENSE_LAYERS if operation.name.startswith(layer)), "")
+def _consts(layer: str, operation: Any) -> Iterator[tuple[str, Any]]:
+    for name in ("weight", "weight_ih", "weight_hh"):
+        weight = operation.inputs.get(name)
+        if weight is not None and weight.op is not None and weight.op.op_type == "const":
+            yield layer, weight.op
 
 
 def _share(program: Any, shared: Mapping[str, str | None]) -> None:

@@ -59,6 +59,20 @@ CONFIG_ERRORS = [
     (["n_steps=0"], "n_steps=0 must be at least 1\n  key: n_steps"),
     (["coreml.precision=fp8"], "coreml.precision=fp8 is not a choice\n  key: coreml.precision\n"
      "  fix: choose one of fp16, fp32"),
+    (["coreml.compress=int4"], "coreml.compress=int4 is not a choice\n  key: coreml.compress\n"
+     "  fix: choose one of none, int8, palettize_6, palettize_4, prune"),
+    (["coreml.compress_layers.layer_4=int8"], "unknown key coreml.compress_layers.layer_4\n"
+     "  key: coreml.compress_layers.layer_4\n"
+     "  fix: did you mean coreml.compress_layers.layer_6 or coreml.compress_layers.layer_5"),
+    (["coreml.compress_layers.lstm=int2"], "coreml.compress_layers.lstm=int2 is not a choice\n"
+     "  key: coreml.compress_layers.lstm"),
+    (["coreml.compress=prune", "coreml.sparsity=1"], "coreml.sparsity=1.0 is not between 0 and 1"),
+    (["coreml=neuralnetwork", "coreml.compress=int8"], "coremltools.optimize compresses ML "
+     "programs, not neural networks\n  key: coreml.compress\n  fix: choose coreml=mlprogram"),
+    (["coreml.compress=int8", "coreml.minimum_deployment_target=iOS15"], "compressed weights came "
+     "with iOS16\n  key: coreml.minimum_deployment_target"),
+    (["coreml.compress=int8", "~verify.thresholds.int8"], "verify.thresholds has no gates for "
+     "int8\n  key: verify.thresholds.int8"),
     (["coreml.range_upper=null"], "model.steps.upper is empty: an mlprogram cannot have an "
      "unbounded axis\n  key: coreml.range_upper\n  fix: set coreml.range_upper=3000"),
     (["model=static", "export.n_steps=32"], "the graph is exported for 32 steps and cannot become "

@@ -41,6 +41,11 @@ VARIANTS = {
     "loop": replace(DESCRIBED, lstm="loop", steps=RangeSteps(1, 16, 100)),
     "functions": replace(IOS18, functions={"b": FixedSteps(4), "a": RangeSteps(1, 4, 9)}),
     "stateful": replace(IOS18, state="stateful"),
+    "compressed": replace(
+        IOS18,
+        functions={"b": FixedSteps(4), "a": RangeSteps(1, 4, 9)},
+        compress={"layer_1": "int8", "layer_2": "prune", "lstm": "palettize_4"},
+    ),
     "network": replace(DESCRIBED, format="neuralnetwork", steps=EnumeratedSteps((4, 8), 4)),
 }
 #: Builds every variant, in the given order, under a clock that is off by the given days.
@@ -75,12 +80,12 @@ def test_bytes_do_not_depend_on_process_hash_seed_order_or_day(tmp_path: Path) -
         folder = tmp_path / seed
         folder.mkdir()
         command = [sys.executable, "-c", SCRIPT, str(folder), str(400 * days), *names]
-        environment = os.environ | {"PYTHONHASHSEED": seed}
+        environment = os.environ | {"PYTHONHASHSEED": seed, "OMP_NUM_THREADS": str(1 + days)}
         root = Path(__file__).parents[2]
         started.append(subprocess.Popen(command, env=environment, cwd=root))
     assert [process.wait() for process in started] == [0, 0]
     first, second = (digests(tmp_path / seed) for seed in runs)
-    assert len(first) == 4 * 3 + 1
+    assert len(first) == 5 * 3 + 1
     assert first == second
     # And in this process, after whatever ran here before.
     here = tmp_path / "here"
@@ -205,7 +210,7 @@ def test_inspect_shows_what_is_inside(tmp_path: Path) -> None:
         assert summary["kind"] == request.format
         files = [path] if path.is_file() else path.rglob("*")
         assert summary["nbytes"] == sum(file.stat().st_size for file in files if file.is_file())
-        assert sum(summary["weight_bytes"].values()) > 2 * 16 * 494
+        assert sum(summary["weight_bytes"].values()) > 16 * 494  # int8 at least
         looped = summary["functions"][0]["ops_in_loops"]
         assert bool(looped) is (request.lstm == "loop")
         text = CliRunner().invoke(app, [str(path)]).stdout

@@ -23,6 +23,7 @@ from asrbuild.errors import AsrbuildError
 
 TARGET = "coreml.minimum_deployment_target"
 DEFAULT = ConversionRequest()
+IOS16 = replace(DEFAULT, deployment_target="iOS16")
 IOS18 = replace(DEFAULT, deployment_target="iOS18")
 CHUNKS = {"chunk_16": FixedSteps(16), "whole": RangeSteps(1, 16, 100)}
 
@@ -56,6 +57,21 @@ CHUNKS = {"chunk_16": FixedSteps(16), "whole": RangeSteps(1, 16, 100)}
             "40000 is above 32766",
         ),
         (replace(DEFAULT, functions=CHUNKS), TARGET, "iOS18 or later"),
+        (
+            replace(IOS16, compress={"layer_2": "int8"}, format="neuralnetwork"),
+            "coreml.compress",
+            "not neural networks",
+        ),
+        (
+            replace(DEFAULT, compress={"layer_2": "int8"}, deployment_target="iOS15"),
+            TARGET,
+            "came with iOS16",
+        ),
+        (
+            replace(IOS16, compress={"lstm": "int8"}),
+            "coreml.compress_layers.lstm",
+            "go through a cast already",
+        ),
         (replace(IOS18, functions={"a b": FixedSteps(1)}), "model.functions", "'a b'"),
         (replace(IOS18, functions={"a": FixedSteps(0)}), "model.steps", "at least 1"),
         (replace(IOS18, functions=CHUNKS, state="stateful"), "coreml.state", "one function"),
