@@ -6,11 +6,13 @@ import difflib
 import functools
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from asrbuild import __version__
+from asrbuild.disk import FATAL, disk_problem
 from asrbuild.errors import AsrbuildError
 
 HYDRA_FLAGS = (
@@ -182,19 +184,22 @@ def dispatch(argv: list[str]) -> int:
             fix=f"did you mean `asrbuild {close[0]}`?" if close else "see `asrbuild --help`",
         )
     _register()
-    result = app(argv, standalone_mode=False)
+    result = app(argv, standalone_mode=False, prog_name="asrbuild")
     return result if isinstance(result, int) else 0
 
 
 def main() -> None:
     """Entry point of ``asrbuild``: one clear error, no traceback unless asked for."""
+    _open_streams()
     argv = sys.argv[1:]
     if "--debug" in argv:
         argv.remove("--debug")
         os.environ["HYDRA_FULL_ERROR"] = "1"
     debug = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     try:
+        _require_folder()
         code = dispatch(argv)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         if debug:
             raise
@@ -214,6 +219,25 @@ def main() -> None:
     sys.exit(code)
 
 
+def _open_streams() -> None:
+    """Output that nobody reads, or that cannot show a letter, is no reason to fail."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _require_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise AsrbuildError(
+            "the current folder is not there any more", fix="change to one that is"
+        ) from None
+
+
 def _other_failure(error: Exception, debug: bool) -> int:
     """Typer's own exceptions, by what they can do: it brings a Click of its own along."""
     if isinstance(error, typer.Exit):
@@ -225,6 +249,11 @@ def _other_failure(error: Exception, debug: bool) -> int:
         return _misused(error)
     if debug:
         raise error
+    if isinstance(error, OSError) and error.errno in FATAL:
+        _print_error(str(disk_problem(error, "running asrbuild", Path("standard output"))))
+        # What could not be written would be tried again when Python ends, and reported once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     _print_error(
         f"unexpected {type(error).__name__}: {error}\n"
         "  fix: run again with --debug and report the traceback; this is a bug in asrbuild"

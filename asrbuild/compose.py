@@ -24,6 +24,11 @@ _VALUED = (
 _FREE_SECTIONS = (
     "model.functions.", "decoder.hot_words.", "decoder.tuned.", "verify.thresholds.",
 )  # fmt: skip
+#: What OmegaConf and Python call a type -> what a person is told to give.
+_KINDS = {
+    "Integer": "a whole number", "Float": "a number", "Boolean": "true or false",
+    "int": "a whole number", "float": "a number", "bool": "true or false", "str": "text",
+}  # fmt: skip
 
 
 def conf_dir() -> Path:
@@ -43,8 +48,12 @@ def register_schema() -> None:
 def to_recipe(config: Any) -> Recipe:
     """The composed config as a ``Recipe``; interpolations are resolved and types checked."""
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
-    recipe = OmegaConf.to_object(config)
+    try:
+        recipe = OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:  # an interpolation that leads nowhere
+        raise explain(error, []) from error
     if not isinstance(recipe, Recipe):
         raise AsrbuildError(
             f"{CONFIG_NAME}.yaml does not inherit recipe_schema",
@@ -75,13 +84,20 @@ def compose_recipe(overrides: list[str], config_dir: str | None = None) -> Recip
     from hydra import compose, initialize_config_dir
 
     register_schema()
-    extra = (
-        [] if config_dir is None else [f"hydra.searchpath=[file://{Path(config_dir).resolve()}]"]
-    )
-    given = [_free_words(override) for override in overrides]
+    for argument in overrides:
+        if argument.startswith("-"):
+            raise AsrbuildError(
+                f"{argument} has no meaning here: this looks at one recipe",
+                fix="give overrides of one build: model=static n_steps=32",
+            )
+    given = readable(overrides, sweep=False)
+    if config_dir is not None:
+        if not Path(config_dir).is_dir():
+            raise _no_config_dir(config_dir)
+        given.append(f"hydra.searchpath=[{_quoted(f'file://{Path(config_dir).resolve()}')}]")
     try:
         with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="asrbuild"):
-            return to_recipe(compose(CONFIG_NAME, overrides=[*given, *extra]))
+            return to_recipe(compose(CONFIG_NAME, overrides=given))
     except Exception as error:
         raise explain(error, overrides) from error
 
@@ -109,8 +125,9 @@ def _flags_first(argv: list[str]) -> list[str]:
         if argument.startswith("-") or (flags and flags[-1] in _VALUED):
             flags.append(argument)
         else:
-            overrides.append(_free_words(argument))
-    return flags + overrides
+            overrides.append(argument)
+    sweep = bool({"-m", "--multirun"} & set(flags)) or "hydra.mode=MULTIRUN" in overrides
+    return flags + readable(overrides, sweep=sweep)
 
 
 def run_hydra(task: Callable[[Any], Any], argv: list[str]) -> None:
@@ -152,6 +169,55 @@ def run_hydra(task: Callable[[Any], Any], argv: list[str]) -> None:
         raise failed[0]
 
 
+#: Values that Hydra's grammar is known to take without quotes: only the rest is worth a look.
+_PLAIN = re.compile(r"[A-Za-z0-9_.,:/+-]*")
+
+
+def readable(overrides: list[str], *, sweep: bool) -> list[str]:
+    """The overrides as Hydra's grammar wants them: a value it cannot read is put into quotes.
+
+    A shell takes the quotes off ``source.path="/data/mein é.pb"``, and the grammar knows neither
+    ``é`` nor ``~`` nor a second ``=``. In a sweep each of the values between commas is looked at.
+
+    Raises:
+        AsrbuildError: an override has no key.
+    """
+    return [_free_words(_readable(override, sweep)) for override in overrides]
+
+
+def _readable(override: str, sweep: bool) -> str:
+    key, separator, value = override.partition("=")
+    if not key.strip():
+        raise AsrbuildError(f"{override!r} names no key", fix="write key=value")
+    if (
+        _PLAIN.fullmatch(value)
+        or not separator
+        or value[:1] in ("[", "{", "'", '"')
+        or _parses(override)
+    ):
+        return override
+    parts = value.split(",") if sweep else [value]
+    parts = [part if _parses(f"{key}={part}") else _quoted(part) for part in parts]
+    quoted = f"{key}={','.join(parts)}"
+    return quoted if _parses(quoted) else override
+
+
+def _quoted(value: str) -> str:
+    # The grammar's rule: a backslash counts only before a quote, or in a run that ends the value.
+    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value) + "'"
+
+
+def _parses(override: str) -> bool:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
+
+
 def debugging() -> bool:
     """Whether the user asked for tracebacks, with ``--debug`` or ``HYDRA_FULL_ERROR=1``."""
     return os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
@@ -168,9 +234,7 @@ def explain(error: BaseException, overrides: list[str]) -> AsrbuildError:
         if isinstance(link, AsrbuildError):
             return link
     text = "\n".join(str(link) for link in chain)
-    group = re.search(r"Could not find '([^'/]+)/([^']+)'", text) or re.search(
-        r"Could not load '([^'/]+)/([^']+)'", text
-    )
+    group = re.search(r"Could not (?:find|load) '([^']+)/([^'/]*)'", text)
     if group:
         choices = re.search(r"Available options in '[^']+':\s*((?:\n?\t.*)+)", text)
         names = re.findall(r"\t(\S+)", choices.group(1)) if choices else []
@@ -182,18 +246,49 @@ def explain(error: BaseException, overrides: list[str]) -> AsrbuildError:
     unknown = _unknown_key(text)
     if unknown is not None:
         return unknown
+    folder = re.search(r"Additional config directory '([^']+)' not found", text)
+    if folder:
+        return _no_config_dir(folder[1])
+    several = re.search(r"Ambiguous value for argument '([^']+)'", text)
+    if several:
+        return AsrbuildError(
+            f"{several[1]} is several values, and this is one build",
+            key=several[1].partition("=")[0],
+            fix="add -m to build each of them, or put a value that has a comma into quotes: "
+            "\"key='a,b'\"",
+        )
+    alone = re.search(r"Error parsing override '([^'=]+)'", text)
+    if alone:
+        return AsrbuildError(
+            f"{alone[1]} is no override", fix=f"write {alone[1]}=value; a command comes first"
+        )
     wrong = re.search(r"Value '([^']*)' of type '[^']*' could not be converted to (\w+)", text)
     if wrong:
         key = re.search(r"full_key: (\S+)", text)
         name = key[1] if key else _key_with_value(overrides, wrong[1])
-        kind = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
         return AsrbuildError(
             f"{name}={wrong[1]} has the wrong type",
             key=name,
-            fix=f"give {kind.get(wrong[2], wrong[2])}",
+            fix=f"give {_KINDS.get(wrong[2], wrong[2])}",
+        )
+    merged = re.search(r"Error merging override ([^=\s~]+)=(.*)", text)
+    if merged and merged[1] in recipe_keys():
+        return AsrbuildError(
+            f"{merged[1]}={merged[2]} has the wrong type",
+            key=merged[1],
+            fix=_wanted(merged[1]),
+        )
+    place = re.search(r'in "([^"]+\.ya?ml)", line (\d+)', text)
+    if place:
+        return AsrbuildError(
+            f"not YAML: {str(error).splitlines()[0]}, line {place[2]}",
+            file=place[1],
+            fix="mend the file",
         )
     lines = [line for line in str(error).splitlines() if line.strip()]
     first = next((line for line in lines if "HYDRA_FULL_ERROR" not in line), repr(error))
+    if first.endswith(":") and first != lines[-1]:
+        first += f" {lines[lines.index(first) + 1].strip()}"
     key = re.search(r"full_key: (\S+)", text)
     return AsrbuildError(
         f"the config does not compose: {first}",
@@ -211,7 +306,31 @@ def _unknown_key(text: str) -> AsrbuildError | None:
     if found is None or re.search(r"could not be converted|Invalid value", text):
         return None
     key = re.search(r"full_key: (\S+)", text)
-    return _unknown(key[1] if key and key[1].endswith(found[1].split(".")[-1]) else found[1])
+    if key and (key[1].endswith(found[1].split(".")[-1]) or key[1].startswith(f"{found[1]}.")):
+        return _unknown(key[1])
+    return _unknown(found[1])
+
+
+def _wanted(key: str) -> str:
+    """What a key takes, in words, from the schema."""
+    from omegaconf import OmegaConf
+
+    node = OmegaConf.select(OmegaConf.structured(Recipe), key)
+    if OmegaConf.is_list(node):
+        return f"give a list: {key}=[a,b]"
+    if OmegaConf.is_dict(node):
+        below = [name for name in recipe_keys() if name.startswith(f"{key}.")]
+        return f"it is a section: set {' or '.join(below[:4]) or f'{key}.<name>'}"
+    return f"give {_KINDS.get(type(node).__name__, 'one value')}, not null"
+
+
+def _no_config_dir(folder: str) -> AsrbuildError:
+    return AsrbuildError(
+        "the config folder does not exist",
+        key="--config-dir",
+        file=folder,
+        fix="give the folder that holds your own model/, source/ ... groups",
+    )
 
 
 def _unknown(name: str) -> AsrbuildError:

@@ -8,12 +8,14 @@ import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from asrbuild.errors import AsrbuildError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+#: No matter which file was being written: the disk is at fault.
+FATAL = {*_FULL, errno.EROFS, errno.EFBIG}
 _REFUSED = {
     errno.EROFS: "is on a read-only file system",
     errno.EACCES: "cannot be written: permission denied",
@@ -65,22 +67,38 @@ def full_disk_errors(doing: str, path: Path) -> Iterator[None]:
     """Around other people's writing: a full or read-only disk is named, all else passes through.
 
     Libraries report a failed write in their own ways, so an error on a disk with next to no space
-    left is put down to that.
+    left is put down to that; so is one that an ``AsrbuildError`` was raised from. ``path`` and the
+    folder for temporary files are looked at.
     """
     try:
         yield
-    except AsrbuildError:
-        raise
-    except OSError as error:
-        if error.errno in _FULL or error.errno in (errno.EROFS, errno.EFBIG):
-            raise disk_problem(error, doing, path) from error
-        raise
     except Exception as error:
-        with suppress(OSError):
-            if shutil.disk_usage(path).free < _NEARLY_NOTHING:
-                full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                raise disk_problem(full, doing, path) from error
+        cause = error.__cause__ if isinstance(error, AsrbuildError) else error
+        if isinstance(cause, OSError) and cause.errno in FATAL:
+            raise disk_problem(cause, doing, path) from error
+        told = cause is None or isinstance(cause, AsrbuildError)
+        if not told and (not isinstance(cause, OSError) or cause.errno is None):
+            for folder in (path, _temporary_folder()):
+                if _is_full(folder):
+                    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                    raise disk_problem(full, doing, folder) from error
         raise
+
+
+def _temporary_folder() -> Path:
+    import tempfile
+
+    try:
+        return Path(tempfile.gettempdir())
+    except OSError:  # none can be written to, as on a full disk
+        return Path(os.environ.get("TMPDIR", "/tmp"))
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < _NEARLY_NOTHING
+    except OSError:
+        return False
 
 
 def files_in(directory: Path) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from asrbuild import store
 from asrbuild.cache import StageKey, entry_path, is_cached, run_stage
 from asrbuild.describe import check_recipe
+from asrbuild.disk import full_disk_errors
 from asrbuild.progress import Progress
 from asrbuild.recipe import Recipe
 from asrbuild.source import Source, locate
@@ -121,7 +122,8 @@ def _publish(
 
     artifacts = Path(recipe.paths.artifacts)
     with run.progress.stage("artifact", DOING["artifact"]), store.staging(artifacts) as staging:
-        manifest = work.assemble(staging, recipe, source, overrides, converted, proof)
+        with full_disk_errors("putting the artifact together", artifacts):
+            manifest = work.assemble(staging, recipe, source, overrides, converted, proof)
         path = store.publish(
             artifacts, manifest.name, staging, manifest.version, volatile=store.VOLATILE
         )

@@ -6,6 +6,7 @@ compose time. ``validate`` then refuses impossible combinations, before anything
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -258,6 +259,10 @@ def validate(recipe: Recipe) -> None:
                 key=key,
                 fix="use letters, digits, '.', '_' and '-', starting with a letter or a digit",
             )
+    for key in ("paths.artifacts", "paths.cache"):
+        if not lookup(recipe, key):
+            raise AsrbuildError(f"{key} is empty", key=key, fix="give a folder")
+    _validate_finite(asdict(recipe))
     _validate_sizes(recipe)
     _validate_source(recipe)
     _validate_steps("model.steps", recipe.model.steps, recipe)
@@ -271,6 +276,15 @@ def validate(recipe: Recipe) -> None:
     _validate_verify(recipe)
 
 
+def _validate_finite(section: dict[str, Any], prefix: str = "") -> None:
+    for name, value in section.items():
+        if isinstance(value, dict):
+            _validate_finite(value, f"{prefix}{name}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            key = f"{prefix}{name}"
+            raise AsrbuildError(f"{key}={value} is no number", key=key, fix="give a finite number")
+
+
 def _validate_sizes(recipe: Recipe) -> None:
     positive = ("n_steps", "export.n_input", "export.audio_sample_rate", "export.feature_win_len",
                 "export.feature_win_step", "export.beam_width", "decoder.beam_width",
@@ -278,8 +292,22 @@ def _validate_sizes(recipe: Recipe) -> None:
     for key in positive:
         if lookup(recipe, key) < 1:
             raise AsrbuildError(
-                f"{key}={lookup(recipe, key)} must be at least 1", key=key, fix="give a size"
+                f"{key}={lookup(recipe, key)} must be at least 1", key=key, fix="give 1 or more"
             )
+    window, stride = recipe.export.feature_win_len, recipe.export.feature_win_step
+    if window < stride:
+        raise AsrbuildError(
+            f"export.feature_win_len={window} ms is shorter than the step of {stride} ms between "
+            "windows",
+            key="export.feature_win_len",
+            fix="set what the model was trained with (DeepSpeech: 32 and 20)",
+        )
+    if recipe.export.relu_clip <= 0:
+        raise AsrbuildError(
+            f"export.relu_clip={recipe.export.relu_clip} must be above 0",
+            key="export.relu_clip",
+            fix="set what the model was trained with (DeepSpeech: 20)",
+        )
     if recipe.export.n_context < 0:
         raise AsrbuildError(
             f"export.n_context={recipe.export.n_context} must not be negative",

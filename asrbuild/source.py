@@ -79,12 +79,24 @@ def locate(recipe: Recipe, cache_root: Path) -> Source:
             if recording.text is not None:
                 text_file = _existing(recording.text, f"source.{name}.text")
                 files[f"{name}_text"] = text_file
-                texts[name] = " ".join(text_file.read_text(encoding="utf-8").split())
+                texts[name] = _words(text_file, f"source.{name}.text")
     scorer = None
     if recipe.decoder.scorer_path is not None:
         scorer = files["scorer"] = _existing(recipe.decoder.scorer_path, "decoder.scorer_path")
     digests = {label: file_digest(path, cache_root) for label, path in files.items()}
     return Source(checkpoint, graph, alphabet_file, recordings, texts, scorer, files, digests)
+
+
+def _words(path: Path, key: str) -> str:
+    try:
+        return " ".join(path.read_text(encoding="utf-8").split())
+    except UnicodeDecodeError as error:
+        raise AsrbuildError(
+            "the words of a recording are not UTF-8 text",
+            key=key,
+            file=path,
+            fix=f"save the file as UTF-8, or set {key}=null",
+        ) from error
 
 
 def _existing(path: str | None, key: str) -> Path:

@@ -281,7 +281,10 @@ def _write_reports(staging: Path, manifest: m.Manifest, proof: Path) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     if source.is_dir():
-        shutil.copytree(source, target, copy_function=shutil.copyfile)
+        # Not shutil.copytree: it goes on with the next file when the disk is full.
+        target.mkdir()
+        for child in source.iterdir():
+            _copy(child, target / child.name)
     else:
         shutil.copyfile(source, target)
 

@@ -34,6 +34,7 @@ from asrbuild.coreml.request import (
     specification_version,
 )
 from asrbuild.coreml.standins import StandInLostError, StandIns, check_all_found, put_back, stand_in
+from asrbuild.disk import full_disk_errors
 from asrbuild.errors import AsrbuildError
 
 _STEPS = {"fixed": FixedSteps, "range": RangeSteps, "enumerated": EnumeratedSteps}
@@ -71,7 +72,7 @@ def convert_graph(graph_path: Path, request: ConversionRequest, destination: Pat
         raise AsrbuildError(
             f"the conversion process ended with code {ran.returncode}: {lines[-1]}",
             file=graph_path,
-        )
+        ) from RuntimeError(lines[-1])
 
 
 def check_supported(request: ConversionRequest) -> None:
@@ -102,7 +103,11 @@ def convert_here(graph_path: Path, request: ConversionRequest, destination: Path
     inputs = _inputs(graph_def, request, graph_path)
     # Compression looks at the weights themselves.
     stand_ins = StandIns((), ()) if request.compress else stand_in(graph_def)
-    with tempfile.TemporaryDirectory(dir=destination.parent) as scratch:
+    with (
+        tempfile.TemporaryDirectory(dir=destination.parent) as scratch,
+        # Inside: the scratch's own end gives its space back.
+        full_disk_errors("converting the graph", destination.parent),
+    ):
         try:
             _write(graph_def, stand_ins, inputs, request, destination, Path(scratch))
             return

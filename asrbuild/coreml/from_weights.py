@@ -32,6 +32,7 @@ from asrbuild.coreml.request import (
     model_outputs,
     specification_version,
 )
+from asrbuild.disk import full_disk_errors
 from asrbuild.errors import AsrbuildError
 from asrbuild.network import AcousticWeights, Geometry
 
@@ -93,7 +94,11 @@ def convert_weights(
         FREEZE_WEIGHT["compressed" if "lstm" in request.compress else "exact"],
     )
     program = _program(layout, request, geometry, types)
-    with tempfile.TemporaryDirectory(dir=destination.parent) as scratch:
+    with (
+        tempfile.TemporaryDirectory(dir=destination.parent) as scratch,
+        # Inside: the scratch's own end gives its space back.
+        full_disk_errors("writing the package", destination.parent),
+    ):
         spec = _export(program, request, Path(scratch))
         if request.format == "mlprogram":
             write_package(spec, Path(scratch) / "weight.bin", request, destination)

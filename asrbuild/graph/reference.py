@@ -19,6 +19,7 @@ from typing import IO
 
 import numpy as np
 
+from asrbuild.disk import full_disk_errors
 from asrbuild.errors import AsrbuildError
 from asrbuild.graph.outputs import DEFAULT_OUTPUTS, check_outputs, placeholder_shape
 from asrbuild.graph.proto import Graph, load_graph
@@ -85,10 +86,12 @@ def _error_of(code: int, lines: list[str]) -> AsrbuildError:
         return AsrbuildError(fields.pop("message"), **fields)
     except (ValueError, TypeError, KeyError, AttributeError):
         cause = f"signal {-code}" if code < 0 else f"code {code}"
-        return AsrbuildError(
+        error = AsrbuildError(
             f"running the graph in TensorFlow ended with {cause}: {last}",
             fix="`asrbuild doctor` tells whether TensorFlow can be imported",
         )
+        error.__cause__ = RuntimeError(last)
+        return error
 
 
 def start_reference(
@@ -231,8 +234,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise AsrbuildError(f"cannot read the cases: {error}", file=options.cases) from error
         results = run_cases(options.graph, cases, nodes, lean=True)
         partial = options.out.with_name(options.out.name + f".{os.getpid()}.npz")
-        np.savez(partial, **results)
-        partial.replace(options.out)
+        with full_disk_errors("writing TensorFlow's results", options.out.parent):
+            np.savez(partial, **results)
+            partial.replace(options.out)
     except AsrbuildError as error:
         fields = {key: getattr(error, key) for key in ("message", "key", "file", "fix")}
         print(json.dumps(fields), file=sys.stderr)

@@ -107,6 +107,32 @@ CONFIG_ERRORS = [
      "  key: decoder.scorer_path"),
     (["verify.inputs=[silence]"], "verify.inputs must hold sample"),
     (["name=../up"], "name='../up' cannot name a folder\n  key: name"),
+    (["n_steps=null"], "n_steps=null has the wrong type\n  key: n_steps\n"
+     "  fix: give a whole number, not null"),
+    (["n_steps=1,2"], "n_steps=1,2 is several values, and this is one build\n  key: n_steps\n"
+     "  fix: add -m"),
+    (["=3"], "'=3' names no key"),
+    (["model=static", "n_steps"], "n_steps is no override\n  fix: write n_steps=value"),
+    (["model="], "model= is not a choice\n  key: model\n  fix: choose one of dynamic"),
+    (["-m", "hydra/launcher=nope"], "hydra/launcher=nope is not a choice\n  key: hydra/launcher\n"
+     "  fix: choose one of basic, joblib, ray, submitit_local, submitit_slurm"),
+    (["model.steps=3"], "model.steps=3 has the wrong type\n  key: model.steps\n"
+     "  fix: it is a section: set model.steps.kind"),
+    (["coreml={{a: 1}}"], "unknown key coreml.a\n"),
+    (["coreml.outputs=logits"], "coreml.outputs=logits has the wrong type\n  key: coreml.outputs\n"
+     "  fix: give a list"),
+    (["coreml.precision=${{nope}}"], "Interpolation key 'nope' not found\n  key: coreml.precision"),
+    (["verify.thresholds.fp16.psnr_db=nan"], "psnr_db=nan is no number\n"
+     "  key: verify.thresholds.fp16.psnr_db"),
+    (["export.feature_win_len=1"], "export.feature_win_len=1 ms is shorter than the step of 20 ms"),
+    (["export.relu_clip=0"], "export.relu_clip=0.0 must be above 0"),
+    (["paths.cache="], "paths.cache is empty\n  key: paths.cache"),
+    (["name=☃"], "name='☃' cannot name a folder"),
+    (["source=frozen_graph", "source.path={at}/é (1) a=b.pb"], "source.path names no file\n"
+     "  key: source.path\n  file: {at}/é (1) a=b.pb"),
+    (["--config-dir", "{at}/none"], "the config folder does not exist\n  key: --config-dir\n"
+     "  file: {at}/none"),
+    (["plan", "-m", "n_steps=1"], "-m has no meaning here: this looks at one recipe"),
     (["verfy"], "verfy is neither a command nor an override\n  fix: did you mean `asrbuild verify`?"),  # noqa: E501
 ]  # fmt: skip
 
@@ -125,6 +151,86 @@ def test_impossible_configs(
     assert message.format(at=at) in err
     assert "Traceback" not in err
     assert_nothing_was_published(at)
+
+
+#: (arguments, error as printed): command lines that a command does not take.
+MISUSES = [
+    (["transcribe"], "missing argument 'artifact'\n  fix: see `asrbuild transcribe --help`"),
+    (["ls", "there"], "got unexpected extra argument(s) (there)\n  fix: see `asrbuild ls --help`"),
+    (["inspect", "modle", "x"], "no such command 'modle'"),
+    (["verify", "x", "--quick"], "no such option: --quick"),
+    (["run", "x", "--input"], "requires an argument"),
+    (["--bogus"], "no such option: --bogus\n  fix: see `asrbuild --help`"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISUSES)
+def test_misused_commands(
+    arguments: list[str],
+    message: str,
+    at: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    code, err = run_here(arguments, monkeypatch, capfd)
+    assert code == 2
+    assert err.startswith("error: ")
+    assert message in err
+    assert "unexpected " not in err.replace("got unexpected extra", "")
+
+
+def test_a_group_without_a_command_shows_its_commands(at: Path) -> None:
+    done = run_asrbuild("cache", cwd=at)
+    assert done.code == 2
+    assert "clear" in done.out + done.err
+    assert "error" not in done.err
+
+
+#: (what a shell does, exit code, error as printed): circumstances, not command lines.
+CIRCUMSTANCES = [
+    ("{run} schema >&-", 0, ""),
+    ("{run} schema >/dev/full", 1, "no space is left on the disk, while running asrbuild\n"
+     "  file: standard output"),
+    ("mkdir gone && cd gone && rmdir ../gone && {run} -m model=static", 1,
+     "the current folder is not there any more"),
+    ("LC_ALL=C PYTHONUTF8=0 PYTHONIOENCODING=ascii {run} name=é", 1, "cannot name a folder"),
+    ("env -u HOME {run} schema", 0, ""),
+]  # fmt: skip
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a file that is always full")
+@pytest.mark.parametrize(("script", "code", "message"), CIRCUMSTANCES)
+def test_odd_circumstances(script: str, code: int, message: str, at: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", script.format(run=f"{sys.executable} -m asrbuild.cli")],
+        cwd=at,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "unexpected" not in done.stderr
+
+
+def test_odd_names_of_folders_and_files(workshop: Workshop, at: Path) -> None:
+    """Hydra's grammar knows neither letters with accents nor brackets nor a second `=`."""
+    folder = at / "ünï (1) a=b ☃"
+    shutil.copytree(DEMO / "checkpoint", folder / "check point~é")
+    shutil.copy(DEMO / "sample.wav", folder / "it's me, ö.wav")
+    (folder / "my conf" / "model").mkdir(parents=True)
+    (folder / "my conf" / "model" / "mine.yaml").write_text(
+        "name: mine\nexport_n_steps: -1\nstreaming: chunked\nsteps: {kind: fixed, default: 20}\n"
+    )
+    done = run_asrbuild(
+        "--config-dir", "my conf", "model=mine", "source=checkpoint", "verify=quick",
+        "source.checkpoint_dir=check point~é", "source.sample.audio=it's me, ö.wav",
+        f"paths.cache={workshop.folder}/.asrbuild/cache", f"paths.artifacts={folder}/art é",
+        cwd=folder,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert (folder / "art é" / "deepspeech-mine-mlprogram" / "latest").is_file()
 
 
 def _other_width(at: Path) -> tuple[list[str], str]:
@@ -185,6 +291,14 @@ def _not_a_recording(at: Path) -> tuple[list[str], str]:
     return [f"source.sample.audio={at}/notes.wav", "verify=quick"], "notes.wav"
 
 
+def _words_in_latin_1(at: Path) -> tuple[list[str], str]:
+    (at / "latin.txt").write_bytes("grüße".encode("latin-1"))
+    return (
+        [f"source.sample.text={at}/latin.txt"],
+        f"the words of a recording are not UTF-8 text\n  key: source.sample.text\n  file: {at}",
+    )
+
+
 def _too_short(at: Path) -> tuple[list[str], str]:
     soundfile.write(at / "click.wav", [0.1] * 100, 16_000)
     return [f"source.sample.audio={at}/click.wav", "verify=quick"], "too short for a single step"
@@ -215,7 +329,7 @@ def _damaged_checkpoint(at: Path) -> tuple[list[str], str]:
     "make",
     [
         _other_width, _other_alphabet, _truncated_graph, _missing_output, _static_graph,
-        _empty_recording, _not_a_recording, _too_short, _artifacts_is_a_file,
+        _empty_recording, _not_a_recording, _words_in_latin_1, _too_short, _artifacts_is_a_file,
         _checkpoint_without_state, _damaged_checkpoint,
     ],
 )  # fmt: skip

@@ -1,0 +1,153 @@
+"""A real sweep, killed at fifty random moments: each time all that is visible is whole."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import re
+import signal
+import time
+from collections import Counter
+from contextlib import suppress
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from asrbuild import cache, store
+from asrbuild.digest import path_digest
+from tests.acceptance import sweep_process
+from tests.acceptance.conftest import Workshop, run_asrbuild
+
+KILLS = 50
+MODELS, FORMATS = ("static", "dynamic_to_static"), ("mlprogram", "neuralnetwork")
+STAGES = ("export", "cases", "reference", "convert", "prove", "publication")
+#: A stage that did work, as the progress of a sweep tells it: `[0] convert    ...   1.2 s`.
+DONE = re.compile(r"^\[\d+\] ([a-z]+) .* \d+\.\d s$", re.MULTILINE)
+
+
+def sweep(steps: int) -> list[str]:
+    """Four jobs of six stages, twice with the same weights."""
+    shapes = f"model={','.join(MODELS)}", f"coreml={','.join(FORMATS)}", f"n_steps={steps}"
+    return ["-m", *shapes, "verify=quick"]
+
+
+def entries(at: Path) -> dict[tuple[str, str], tuple[int, int]]:
+    """Stage and fingerprint of every visible entry -> which file on the disk describes it."""
+    root = at / ".asrbuild" / "cache"
+    found = {}
+    for entry in cache.list_entries(root):
+        status = (entry.path / cache.RECORD).stat()
+        found[entry.stage, entry.fingerprint] = status.st_ino, status.st_mtime_ns
+    return found
+
+
+def assert_whole(at: Path, new: set[tuple[str, str]]) -> None:
+    root = at / ".asrbuild" / "cache"
+    for stage, fingerprint in new:
+        assert cache.entry_problem(root, root / stage / fingerprint, verify=True) is None
+    visible = {path.parent for path in root.glob("[a-z]*/*/*")}
+    assert visible == {entry.path for entry in cache.list_entries(root)}
+    for artifact in store.list_artifacts(at / "artifacts"):
+        assert store.verify_files(artifact.path) == []
+    for folder in at.glob("artifacts/[!.]*"):
+        latest = store.read_latest(at / "artifacts", folder.name)
+        # Killed between the artifact's rename and its pointer, there is none yet.
+        assert latest is None or (folder / latest).is_dir()
+
+
+def under_way(at: Path) -> set[tuple[str, str]]:
+    """What a killed process was at: (stage, fingerprint) of builds, and publications."""
+    builds = (at / ".asrbuild" / "cache" / cache.BUILDING).glob("*-*.*")
+    found = {tuple(path.name.split(".")[0].split("-", 1)) for path in builds}
+    return found | {("publication", path.name) for path in at.glob("artifacts/.staging-*[!k]")}
+
+
+def traces(at: Path) -> set[str]:
+    """Everything that begins or ends with a piece of work: builds, entries, publications."""
+    root = at / ".asrbuild" / "cache"
+    found = {path.name for path in (*root.glob(".building/*"), *root.glob("[a-z]*/*"))}
+    return found | {path.name for path in at.glob("artifacts/.staging-*")}
+
+
+def wait_for(
+    process: BaseProcess, at: Path, stage: str | None, beginnings: int, share: float
+) -> None:
+    """Until ``stage`` begins, or until so many pieces of work began or ended, and a little more.
+
+    The little more is a ``share`` of the time a piece takes: no moment is counted in seconds, so
+    that a busy machine sees the same kills.
+    """
+    old, seen, left = traces(at), set[str](), under_way(at)
+    start = time.monotonic()
+    while process.is_alive():
+        seen |= traces(at) - old
+        begun = {name for name, _ in under_way(at) - left}
+        if stage in begun or len(seen) >= beginnings:
+            break
+        time.sleep(0.003)
+    process.join(share / (beginnings + 1) * (time.monotonic() - start))
+
+
+def kill(process: BaseProcess, everyone: bool) -> None:
+    """As a machine's end does it, to the whole group; or as a lack of memory, to one process."""
+    with suppress(ProcessLookupError):
+        if everyone:
+            os.killpg(process.pid or 0, signal.SIGKILL)
+    process.kill()
+    process.join()
+
+
+def test_fifty_kills_of_a_real_sweep(workshop: Workshop, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([sweep_process.__name__])
+    moments = random.Random(20261)
+    log = tmp_path / "log"
+    kills = steps = 0
+    hit: Counter[str] = Counter()
+    while kills < KILLS:
+        exitcode: int | None = None
+        while exitcode != 0 and kills < KILLS:
+            before, left = entries(tmp_path), under_way(tmp_path)
+            log.write_text("")
+            process = context.Process(
+                target=sweep_process.run, args=(tmp_path, sweep(16 + steps), log), daemon=True
+            )
+            process.start()
+            # Half of them at any moment, half in the stage that was killed least.
+            if moments.random() < 0.5:
+                least = min(STAGES, key=lambda stage: hit[stage])
+                wait_for(process, tmp_path, least, 12, moments.random())
+            else:
+                wait_for(process, tmp_path, None, moments.randint(0, 6), moments.random())
+            kill(process, everyone=moments.random() < 0.7)
+            exitcode = process.exitcode
+            assert exitcode in (0, -signal.SIGKILL), log.read_text()
+            kills += exitcode != 0
+            after = entries(tmp_path)
+            new = after.keys() - before.keys()
+            # What was finished is still there, is the same, and nobody was making it again.
+            assert {name: after[name] for name in before} == before
+            interrupted = under_way(tmp_path)
+            assert not interrupted & before.keys()
+            worked = Counter(DONE.findall(log.read_text()))
+            del worked["artifact"]  # told of when it is published, a moment before its receipt
+            assert worked <= Counter(stage for stage, _ in new), log.read_text()
+            assert_whole(tmp_path, new)
+            hit.update(stage for stage, _ in interrupted - left)
+        steps += exitcode == 0
+    print(f"{KILLS} kills in", dict(hit), "and", steps, "finished sweeps")
+    assert set(hit) >= {*STAGES}, hit
+
+    done = run_asrbuild(*sweep(16 + steps), cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert "4 of 4 jobs succeeded" in done.out
+    assert under_way(tmp_path) == set()
+    assert list((tmp_path / ".asrbuild" / "cache" / cache.LOCKS).iterdir()) == []
+    assert [path.name for path in (tmp_path / "artifacts").iterdir() if path.name[0] == "."] == []
+    again = run_asrbuild(*sweep(16), cwd=tmp_path)
+    assert again.out.count("unchanged") == 4, again.out
+    for model in MODELS:
+        for coreml in FORMATS:
+            undisturbed = next(workshop.artifact(model, coreml).glob("model.*"))
+            same = tmp_path.glob(f"artifacts/demo-{model}-{coreml}/*/{undisturbed.name}")
+            assert path_digest(undisturbed) in {path_digest(path) for path in same}
