@@ -18,6 +18,7 @@ from asrbuild.coreml.importing import import_coremltools
 from asrbuild.executor.function import compile_function
 from asrbuild.executor.literals import Blobs
 from asrbuild.executor.model import StateCell
+from tests.executor.tested import note_function, note_inference
 
 ct = import_coremltools()
 
@@ -68,6 +69,7 @@ def check(
     wanted = expected if isinstance(expected, tuple) else (expected,)
     references = [wanted]
     if infer and result.inferred is not None and all(v is not None for v in result.inferred):
+        note_inference(op)
         references.append(tuple(result.inferred))
     for reference in references:
         assert len(reference) == len(result.outputs)
@@ -110,6 +112,7 @@ def run(build: Callable[[Tensors], Any], tensors: Tensors, target: str = "iOS15"
 
 def run_function(function: Any, values: Tensors, target: str = "iOS15") -> list[Any]:
     """Writes a MIL function, reads its bytes, runs it."""
+    note_function(function, target)
     program = Program()
     program.add_function("main", function)
     with tempfile.TemporaryDirectory() as directory:

@@ -11,9 +11,7 @@ import numpy as np
 
 from asrbuild.executor import load
 from tests.executor.harness import ct
-
-#: Layers that a conformance test ran; ``test_table`` wants them all.
-TESTED: set[str] = set()
+from tests.executor.tested import note_network
 
 
 def run_network(
@@ -27,7 +25,7 @@ def run_network(
         disable_rank5_shape_mapping=True,
     )
     add(builder)
-    _note(builder.spec.neuralNetwork)
+    note_network(builder.spec.neuralNetwork)
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "network.mlmodel"
         path.write_bytes(builder.spec.SerializeToString())
@@ -58,15 +56,3 @@ def run_layer(method: str, *arrays: Any, outputs: int = 1, **parameters: Any) ->
 
     feeds = inputs or {"unused": np.zeros(1, np.float32)}
     return run_network(add, feeds, names)
-
-
-def _note(network: Any) -> None:
-    for layer in network.layers:
-        kind = layer.WhichOneof("layer")
-        TESTED.add(kind)
-        if kind == "loop":
-            _note(layer.loop.conditionNetwork)
-            _note(layer.loop.bodyNetwork)
-        if kind == "branch":
-            _note(layer.branch.ifBranch)
-            _note(layer.branch.elseBranch)

@@ -79,7 +79,7 @@ def test_unary_with_parameters(dtype: type) -> None:
     check("rsqrt", each(lambda v: (v + fe) ** -0.5, positive), {"x": positive}, epsilon=e, **exact)
     check("leaky_relu", each(lambda v: v if v >= 0 else fa * v, x), {"x": x}, alpha=a, **exact)
     check(
-        "thresholded_relu", each(lambda v: v if v >= fa else 0.0, x), {"x": x}, alpha=a, infer=False
+        "thresholded_relu", each(lambda v: v if v >= fa else 0.0, x), {"x": x}, alpha=a
     )  # coremltools writes into its own constant there
     check("elu", each(lambda v: v if v > 0 else fa * math.expm1(v), x), {"x": x}, alpha=a, **exact)
     check("clamped_relu", each(lambda v: min(fb, v if v >= 0 else fa * v), x), {"x": x},

@@ -168,7 +168,7 @@ def test_band_part() -> None:
             below, above = row - column, column - row
             if (lower >= 0 and below > lower) or (upper >= 0 and above > upper):
                 expected[:, row, column] = 0
-        check("band_part", expected, {"x": x}, lower=lower, upper=upper, infer=False)
+        check("band_part", expected, {"x": x}, lower=lower, upper=upper)
 
 
 @pytest.mark.parametrize("ascending", [True, False])
@@ -178,9 +178,9 @@ def test_ordering_is_stable(ascending: bool) -> None:
         sorted(range(4), key=lambda c, r=r: (r[c] if ascending else -r[c], c)) for r in x.tolist()
     ]
     order = np.array(rows)
-    check("argsort", order, {"x": x}, axis=1, ascending=ascending, infer=False)
+    check("argsort", order, {"x": x}, axis=1, ascending=ascending)
     values = np.array([[row[c] for c in o[:2]] for row, o in zip(x, rows, strict=True)])
-    check("topk", (values, order[:, :2]), {"x": x}, k=2, axis=-1, ascending=ascending, infer=False)
+    check("topk", (values, order[:, :2]), {"x": x}, k=2, axis=-1, ascending=ascending)
 
 
 def test_quantization() -> None:

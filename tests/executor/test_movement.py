@@ -87,7 +87,7 @@ def test_joining(dtype: type) -> None:
     check("concat", joined, {"values": [a, longer]}, axis=1)
     check("concat", np.array([*a, *b]), {"values": [a, b]}, axis=-2)
     woven = np.array([a[0], b[0], a[1], b[1]])
-    check("concat", woven, {"values": [a, b]}, axis=0, interleave=True, infer=False)
+    check("concat", woven, {"values": [a, b]}, axis=0, interleave=True)
     check("stack", np.array([a, b]), {"values": [a, b]}, axis=0)
     pairs = from_places((2, 3, 2), dtype, lambda p: (a, b)[p[2]][p[0], p[1]])
     check("stack", pairs, {"values": [a, b]}, axis=-1)

@@ -1,0 +1,46 @@
+"""Writes the page of ops and how they are tested: ``python -m tests.executor.page``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from asrbuild.executor import supported_ops
+from tests.executor.tested import INFERENCE, kept_ops
+
+PAGE = Path(__file__).parents[2] / "docs" / "executor-ops.md"
+_TITLES = {"mlprogram": "ML programs (MIL ops)", "neuralnetwork": "Neural networks (layers)"}
+
+
+def render() -> str:
+    """The table as a Markdown page."""
+    lines = [
+        "# Ops the executor runs",
+        "",
+        "Each is built with coremltools' own builders, saved, read back, run, and compared with",
+        "TensorFlow or numpy written another way. *Tested* is what the tests in `tests/executor`",
+        "ran, as they noted it: the element types of inputs and results, the deployment targets,",
+        f"and `{INFERENCE}` where coremltools' own value of the op was a second reference.",
+        "Written by `python -m tests.executor.page`; a test keeps it true.",
+    ]
+    tested = kept_ops()
+    for package_format, title in _TITLES.items():
+        chosen = [op for op in supported_ops() if op.format == package_format]
+        lines += ["", f"## {title}: {len(chosen)}", "", "| op | family | what it does | tested |"]
+        lines += ["|---|---|---|---|"]
+        for op in chosen:
+            does = op.summary.replace("|", "\\|")
+            how = in_words(tested.get(op.name, set()))
+            lines.append(f"| `{op.name}` | {op.family} | {does} | {how} |")
+    return "\n".join(lines) + "\n"
+
+
+def in_words(notes: set[str]) -> str:
+    """Types, then targets, then the second reference."""
+    targets = sorted(note for note in notes if note.startswith("iOS"))
+    types = sorted(notes - {*targets, INFERENCE})
+    parts = [" ".join(types), " ".join(targets), f"`{INFERENCE}`" if INFERENCE in notes else ""]
+    return "; ".join(part for part in parts if part)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8", newline="\n")
