@@ -86,7 +86,11 @@ class StageResult:
 
 @dataclass(frozen=True)
 class Entry:
-    """One finished entry; ``created`` is ISO 8601 in UTC, ``seconds`` what building it took."""
+    """One finished entry.
+
+    ``created`` is ISO 8601 in UTC, ``seconds`` what building it took, ``used`` the POSIX time when
+    a build last took it.
+    """
 
     stage: str
     fingerprint: str
@@ -96,6 +100,7 @@ class Entry:
     host: str
     seconds: float
     key: StageKey
+    used: float
 
 
 def fingerprint(key: StageKey) -> str:
@@ -140,7 +145,7 @@ def run_stage(
     start = time.perf_counter()
     print_ = fingerprint(key)
     path = cache_root / key.stage / print_
-    hit = _is_whole(cache_root, path, verify=verify)
+    hit = _claim(cache_root, path) and _is_whole(cache_root, path, verify=verify)
     while not hit:
         _sweep_once(cache_root)
         lock = _lock_path(cache_root, key.stage, print_)
@@ -164,6 +169,28 @@ def run_stage(
 def is_cached(cache_root: Path, key: StageKey) -> bool:
     """Whether running the stage would do no work."""
     return _is_whole(cache_root, entry_path(cache_root, key), verify=False)
+
+
+def claim(cache_root: Path, key: StageKey) -> bool:
+    """Whether the stage's result is there and whole; if so it counts as used now."""
+    path = entry_path(cache_root, key)
+    return _claim(cache_root, path) and _is_whole(cache_root, path, verify=False)
+
+
+def _claim(cache_root: Path, path: Path) -> bool:
+    """Marks an entry as used; False when it is not there, or its lock is taken: look again, locked.
+
+    A clean-up takes the lock and then looks at the mark; a build marks and then looks at the lock.
+    Whichever is later sees the other, so an entry that a build has claimed is not taken away.
+    """
+    try:
+        os.utime(path / RECORD)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass  # a cache that may only be read is cleaned up by nobody here
+    lock = _lock_path(cache_root, path.parent.name, path.name)
+    return not (lock.exists() or lock.with_suffix(".lease").exists())
 
 
 def _build_entry(
@@ -337,9 +364,25 @@ def _entry(path: Path) -> Entry | None:
             host=str(record["host"]),
             seconds=float(record["seconds"]),
             key=StageKey(**record["key"]),
+            used=os.stat(path / RECORD).st_mtime,
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OSError):
         return None
+
+
+def remove_unused(cache_root: Path, entry: Entry, since: float) -> bool:
+    """Removes an entry that no build took after the POSIX time ``since``; says whether it did.
+
+    Its readers never see it half gone. One that is being built, or waited for, is kept.
+    """
+    with locks.try_hold(_lock_path(cache_root, entry.stage, entry.fingerprint)) as free:
+        try:
+            if not free or os.stat(entry.path / RECORD).st_mtime > since:
+                return False
+        except FileNotFoundError:
+            return False  # somebody else removed it
+        _discard(entry.path)
+        return True
 
 
 def clear(cache_root: Path, stage: str | None = None, older_than: float | None = None) -> int:

@@ -96,6 +96,7 @@ def _register() -> None:
         diff,
         doctor,
         evaluate,
+        gc,
         inspect_graph,
         inspect_model,
         key,
@@ -118,6 +119,7 @@ def _register() -> None:
     app.command("ls")(ls.ls)
     app.command("show")(show.show)
     app.command("diff")(diff.diff)
+    app.command("gc")(gc.gc)
     app.command("schema")(schema.schema)
     app.command("evaluate")(evaluate.evaluate)
     app.command("report")(report.report)
@@ -153,7 +155,7 @@ def _register() -> None:
 COMMANDS = (
     "build", "plan", "transcribe", "verify", "run", "ls", "show", "schema", "doctor", "inspect",
     "cache", "decoder", "evaluate", "report", "scorer", "ship", "bundle", "pull", "channel", "key",
-    "diff", "app",
+    "diff", "app", "gc",
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from asrbuild import store
-from asrbuild.cache import StageKey, entry_path, is_cached, run_stage
+from asrbuild.cache import StageKey, claim, entry_path, is_cached, run_stage
 from asrbuild.describe import check_recipe
 from asrbuild.disk import full_disk_errors
 from asrbuild.progress import Progress
@@ -141,7 +141,7 @@ def _publish(
 
 def _published(cache: Path, artifacts: Path, key: StageKey) -> Receipt | None:
     """The receipt of an earlier build of the same recipe whose artifact is still there."""
-    if not is_cached(cache, key):
+    if not claim(cache, key):
         return None
     text = (entry_path(cache, key) / RECEIPT).read_text(encoding="utf-8")
     receipt = Receipt(**json.loads(text))
@@ -149,8 +149,8 @@ def _published(cache: Path, artifacts: Path, key: StageKey) -> Receipt | None:
     if not store.is_published(there, cache):
         return None
     # A kill between the rename and the pointer is mended here; a right pointer is not written.
-    store.point_latest(artifacts, receipt.name, receipt.version)
-    return receipt
+    kept = store.point_latest(artifacts, receipt.name, receipt.version)
+    return receipt if kept else None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,11 @@ def age_text(created: str, now: datetime | None = None) -> str:
         return "?"
     if then.tzinfo is None:
         then = then.replace(tzinfo=timezone.utc)
-    seconds = ((now or datetime.now(timezone.utc)) - then).total_seconds()
+    return age_of_seconds(((now or datetime.now(timezone.utc)) - then).total_seconds())
+
+
+def age_of_seconds(seconds: float) -> str:
+    """So many seconds ago: ``3 min``, ``30 d``."""
     for limit, unit, name in ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h")):
         if seconds < limit:
             return f"{seconds / unit:.0f} {name}" if seconds >= 1 else "just now"

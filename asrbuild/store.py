@@ -2,7 +2,7 @@
 
     artifacts/<name>/<version>/             the artifact, with SHA256SUMS over every other file
     artifacts/<name>/latest                 a text file naming the version published last
-    artifacts/.staging-*                    an artifact being put together; moved into place
+    artifacts/.staging-*                    an artifact being put together, or taken away
 
 A store may be shared by any number of processes and machines. Publishing takes no lock: a rename
 decides who was first, and the same version made twice is the same artifact.
@@ -16,7 +16,7 @@ import re
 import secrets
 import stat
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -86,7 +86,7 @@ def staging(root: Path) -> Iterator[Path]:
 
     What killed builds left is removed first; another process's live staging is let be.
     """
-    _sweep(root)
+    sweep(root)
     nonce = secrets.token_hex(6)
     directory = root / f"{_STAGING}{nonce}"
     lock = _lock_of(directory)
@@ -136,22 +136,67 @@ def publish(
         _make_read_only(staging_dir)
         sync_tree(staging_dir)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if rename_directory(staging_dir, target):
-            sync_path(root)
-        else:
-            _require_same(target, sums, {*volatile, MANIFEST})
-            remove_tree(staging_dir)
-        # The directory itself stays writable until it is in place: moving it needs that.
-        os.chmod(target, stat.S_IMODE(target.stat().st_mode) & ~_WRITE)
-    point_latest(root, name, version)
+        while True:
+            if rename_directory(staging_dir, target):
+                sync_path(root)
+            else:
+                try:
+                    _require_same(target, sums, {*volatile, MANIFEST})
+                except AsrbuildError:
+                    if target.is_dir():
+                        raise
+            _protect(target)
+            if point_latest(root, name, version):
+                break
+            # A clean-up took the published one away before it was the latest: ours takes its place.
+        remove_tree(staging_dir)
     return target
 
 
-def point_latest(root: Path, name: str, version: str) -> None:
-    """Makes ``latest`` name this version; nothing is written when it does already."""
+def _protect(target: Path) -> None:
+    # The directory itself stays writable until it is in place: moving it needs that.
+    with suppress(FileNotFoundError):
+        os.chmod(target, stat.S_IMODE(target.stat().st_mode) & ~_WRITE)
+
+
+def point_latest(root: Path, name: str, version: str) -> bool:
+    """Makes ``latest`` name this version; nothing is written when it does already.
+
+    Returns:
+        Whether the version is there now. From then on no clean-up removes it: that looks at
+        ``latest`` after it has taken a version out of sight, and puts it back.
+    """
     if read_latest(root, name) != version:
         with disk_errors("pointing to the latest version", root):
             write_atomically(root / name / LATEST, version + "\n")
+    return (root / name / version).is_dir()
+
+
+def remove(root: Path, name: str, version: str) -> bool:
+    """Removes an artifact, which is whole until it is gone; False when it stays: it is the latest.
+
+    It is moved out of sight first, so a kill leaves no half of it: what is out of sight is swept.
+    """
+    path = root / name / version
+    away = root / f"{_STAGING}{secrets.token_hex(6)}"
+    doing = "removing an artifact"
+    with locks.hold(_lock_of(away), waiting=lambda _: None, doing=doing), disk_errors(doing, path):
+        if read_latest(root, name) == version or not path.is_dir():
+            return False
+        os.chmod(path, stat.S_IMODE(path.stat().st_mode) | stat.S_IWUSR)
+        try:
+            os.rename(path, away)
+        except FileNotFoundError:
+            return False  # another clean-up was first
+        if read_latest(root, name) == version:
+            if rename_directory(away, path):
+                _protect(path)
+            else:
+                remove_tree(away)  # built again meanwhile: the same bytes
+            return False
+        sync_path(path.parent)
+        remove_tree(away)
+    return True
 
 
 def write_sums(directory: Path) -> dict[str, str]:
@@ -374,7 +419,7 @@ def _lock_of(directory: Path) -> Path:
     return directory.with_name(directory.name + ".lock")
 
 
-def _sweep(root: Path) -> None:
+def sweep(root: Path) -> None:
     """Removes the staging directories of processes that are dead, and their locks."""
     if not root.is_dir():
         return

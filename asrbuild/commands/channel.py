@@ -29,15 +29,16 @@ def set_(
 
     Example: asrbuild channel set demo stable 1.0.0 --remote s3://models/asr
     """
+    from asrbuild.ship.channels import remember
     from asrbuild.ship.keys import config_root, find_signer, trusted_keys
     from asrbuild.ship.remote import open_remote
     from asrbuild.ship.transfer import set_channel
 
     config = config_root()
     signer = find_signer(key, config)
-    record = set_channel(
-        open_remote(remote), name, channel, version, signer=signer, trust=trusted_keys(config)
-    )
+    place = open_remote(remote)
+    record = set_channel(place, name, channel, version, signer=signer, trust=trusted_keys(config))
+    remember(place, record, config)
     _tell(record, as_json)
 
 
@@ -64,6 +65,7 @@ def rollback(
     place = open_remote(remote)
     record = channels.rollback(place, name, channel, signer=signer, trust=trusted_keys(config))
     place.refresh()
+    channels.remember(place, record, config)
     _tell(record, as_json)
 
 

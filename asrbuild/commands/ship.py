@@ -41,6 +41,7 @@ def ship(
     from asrbuild.errors import AsrbuildError
     from asrbuild.recipe import artifacts_root
     from asrbuild.ship.bundle import SUFFIX
+    from asrbuild.ship.channels import newest, remember
     from asrbuild.ship.keys import config_root, find_signer, trusted_keys
     from asrbuild.ship.remote import open_remote
     from asrbuild.ship.transfer import ship as ship_to
@@ -55,15 +56,17 @@ def ship(
         return
     path = resolve(artifacts or artifacts_root(), artifact)
     config = config_root()
-    signer = find_signer(key, config)
+    signer, trust, remote = find_signer(key, config), trusted_keys(config), open_remote(dest)
     shipped = ship_to(
         path,
-        open_remote(dest),
+        remote,
         signer=signer,
-        trust=trusted_keys(config),
+        trust=trust,
         channel=channel,
         notify=lambda line: typer.echo(f"  {line}", err=True),
     )
+    if shipped.channel and (record := newest(remote, shipped.name, shipped.channel, trust)):
+        remember(remote, record, config)
     if as_json:
         typer.echo(json.dumps(asdict(shipped), indent=2))
         return

@@ -8,15 +8,17 @@ Endpoints and credentials are the store's own: ``AWS_ENDPOINT_URL``, ``AWS_PROFI
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship.refusal import Refusal, Refused
-from asrbuild.ship.remote import Sink
+from asrbuild.ship.remote import Sink, Stored
 
 _EXTRAS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 _BLOCK = 4 << 20
@@ -106,6 +108,26 @@ class Bucket:
                 return []
         return sorted({path.rstrip("/").rpartition("/")[2] for path in found})
 
+    def entries(self, folder: str) -> list[Stored]:
+        with self._errors("listing"):
+            try:
+                found = self._files.ls(self._at(folder), detail=True, refresh=True)
+            except FileNotFoundError:
+                return []
+        files = [info for info in found if info["type"] == "file"]
+        return [
+            Stored(info["name"].rpartition("/")[2], int(info["size"]), _modified(info))
+            for info in files
+        ]
+
+    def move(self, path: str, to: str) -> None:
+        with self._errors("moving"):
+            try:
+                self._files.cp_file(self._at(path), self._at(to))
+                self._files.rm_file(self._at(path))
+            except FileNotFoundError:
+                return
+
     def _at(self, path: str) -> str:
         return f"{self._root}/{path}"
 
@@ -123,6 +145,17 @@ class Bucket:
                 file=self.address,
                 fix="check the bucket, its address (AWS_ENDPOINT_URL) and your credentials",
             ) from error
+
+
+def _modified(info: Mapping[str, Any]) -> float:
+    """When an object was written; one of which the store does not say it was written now."""
+    for key in ("LastModified", "updated", "last_modified", "mtime"):
+        value = info.get(key)
+        if isinstance(value, str):
+            value = datetime.fromisoformat(value.replace("Z", "+00:00"))
+        if isinstance(value, datetime):
+            return value.timestamp()
+    return time.time()
 
 
 def _options(scheme: str) -> dict[str, Any]:

@@ -126,7 +126,7 @@ def _compare_with_seen(
     remote: Remote, name: str, channel: str, record: Record | None, config: Path
 ) -> Record:
     seen = _read_seen(config)
-    place = f"{remote.address}#{name}@{channel}"
+    place = _place(remote, name, channel)
     counter, digest = _seen_of(seen.get(place))
     if record is None:
         if counter:
@@ -156,10 +156,7 @@ def _compare_with_seen(
             fix="two different records were signed for one place; ask who keeps the key",
         )
     if record.counter > counter:
-        seen[place] = {
-            "counter": record.counter, "digest": record.digest,
-            "name": name, "version": record.version,
-        }  # fmt: skip
+        seen[place] = _sight(record)
         _write_seen(config, seen)
     return record
 
@@ -213,6 +210,33 @@ def seen_versions(config: Path) -> set[tuple[str, str]]:
         for entry in _read_seen(config).values()
         if isinstance(entry, dict) and {"name", "version"} <= set(entry)
     }
+
+
+def seen_channels(config: Path) -> list[tuple[str, str, str]]:
+    """Address, name and channel of every channel that was ever pulled from or moved here."""
+    places = (place.rpartition("#") for place in _read_seen(config))
+    return sorted((address, *name.rpartition("@")[::2]) for address, found, name in places if found)
+
+
+def remember(remote: Remote, record: Record, config: Path) -> None:
+    """Remembers what the user has just made a channel say."""
+    with _seen_lock(config):
+        seen = _read_seen(config)
+        place = _place(remote, record.name, record.channel)
+        if record.counter > _seen_of(seen.get(place))[0]:
+            seen[place] = _sight(record)
+            _write_seen(config, seen)
+
+
+def _place(remote: Remote, name: str, channel: str) -> str:
+    return f"{remote.address}#{name}@{channel}"
+
+
+def _sight(record: Record) -> dict[str, Any]:
+    return {
+        "counter": record.counter, "digest": record.digest,
+        "name": record.name, "version": record.version,
+    }  # fmt: skip
 
 
 def history(remote: Remote, name: str, channel: str, trust: Trust) -> list[Record]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from asrbuild.disk import disk_errors, sync_path
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship.bundle import BLOCK, incoming, place_file
 from asrbuild.ship.refusal import Refusal, Refused
-from asrbuild.ship.remote import Sink
+from asrbuild.ship.remote import Sink, Stored
 
 #: What a killed writer left is removed by the next one, once nobody can still be writing it.
 _ABANDONED_SECONDS = 24 * 3600
@@ -85,6 +86,21 @@ class Folder:
                 raise AsrbuildError("there is no such remote", file=self.root) from None
             return []
         return sorted(name for name in names if not name.startswith("."))
+
+    def entries(self, folder: str) -> list[Stored]:
+        found = []
+        for name in self.list(folder) or []:
+            with suppress(FileNotFoundError):
+                status = (self.root / folder / name).stat()
+                if stat.S_ISREG(status.st_mode):
+                    found.append(Stored(name, status.st_size, status.st_mtime))
+        return found
+
+    def move(self, path: str, to: str) -> None:
+        target = self.root / to
+        with disk_errors("writing to a remote", self.root), suppress(FileNotFoundError):
+            target.parent.mkdir(exist_ok=True)
+            os.replace(self.root / path, target)
 
     def _make_folder(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

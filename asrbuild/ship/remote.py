@@ -4,6 +4,7 @@
     artifacts/<name>/versions/<version>.json          a bundle's header; written last, never again
     artifacts/<name>/channels/<channel>/<n>.json      the n-th signed record of a channel
     artifacts/<name>/channels/<channel>/current.json  {"counter": n}: where to begin reading
+    trash/<sha256>                                    what a clean-up is about to remove
     index.json                                        names, versions, channels: for HTTP, which
                                                       cannot list; made anew after every change
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -59,6 +61,15 @@ class Remote(Protocol):
         """Brings what is derived up to date, after a change."""
 
 
+@dataclass(frozen=True)
+class Stored:
+    """One object: its name below its folder, its size and when it was written (POSIX seconds)."""
+
+    name: str
+    bytes: int
+    modified: float
+
+
 class Objects(Protocol):
     """Named bytes, written whole or not at all: what a folder, a bucket or a web server gives."""
 
@@ -78,6 +89,12 @@ class Objects(Protocol):
     def remove(self, path: str) -> None: ...
     def list(self, folder: str) -> list[str] | None:
         """What is directly below; None where that cannot be asked."""
+
+    def entries(self, folder: str) -> list[Stored]:
+        """The objects directly below, for a clean-up."""
+
+    def move(self, path: str, to: str) -> None:
+        """Moves an object; one that is gone already is fine."""
 
 
 class ObjectRemote:

@@ -97,12 +97,15 @@ def ship(
         uploaded = _upload(artifact, remote, header, notify)
         if not remote.publish(header.name, header.version, header.raw, header.files):
             there = _published(remote, header, trust)  # somebody else was first
+    # A clean-up may have taken what nothing needed until now. From here on it keeps it.
+    uploaded += _upload(artifact, remote, header, notify, there or header)
     record = None
     if channel is not None:
         record = channels.point(
             remote, header.name, channel, header.version, (there or header).digest,
             signer=signer, trust=trust,
         )  # fmt: skip
+    _require_there(remote, header.name, header.version)
     remote.refresh()
     return Shipped(
         header.name, header.version, (there or header).digest, len(uploaded),
@@ -135,19 +138,31 @@ def _published(remote: Remote, header: Header, trust: Trust) -> Header | None:
     return there
 
 
-def _upload(artifact: Path, remote: Remote, header: Header, notify: Notify) -> list[File]:
-    sent: list[File] = []
-    blobs = {file.sha256: file for file in header.files}
-    for _ in range(2):
-        # Looked for twice: what a clean-up of the remote took meanwhile is sent again.
-        missing = [file for file in blobs.values() if not remote.has(header.name, file)]
-        for file in missing:
-            notify(f"{file.path} ({file.bytes:,} bytes)")
-            remote.put(header.name, file, artifact / file.path)
-        sent += missing
-        if not missing:
-            break
-    return sent
+def _upload(
+    artifact: Path,
+    remote: Remote,
+    header: Header,
+    notify: Notify,
+    needed: Header | None = None,
+) -> list[File]:
+    """Sends what the remote lacks; ``needed``: only files that this header has too."""
+    wanted = {file.sha256 for file in (needed or header).files}
+    blobs = {file.sha256: file for file in header.files if file.sha256 in wanted}
+    missing = [file for file in blobs.values() if not remote.has(header.name, file)]
+    for file in missing:
+        notify(f"{file.path} ({file.bytes:,} bytes)")
+        remote.put(header.name, file, artifact / file.path)
+    return missing
+
+
+def _require_there(remote: Remote, name: str, version: str) -> None:
+    """After a pointer was moved: a clean-up that looks at it now puts the version back."""
+    if remote.header(name, version) is None:
+        raise AsrbuildError(
+            f"a clean-up of the remote took {name} {version} away meanwhile",
+            file=remote.address,
+            fix="ship it again",
+        )
 
 
 def split_spec(spec: str) -> tuple[str, str]:
@@ -232,8 +247,7 @@ def pull(
     """
     header, key = find(remote, *split_spec(spec), trust, config)
     path = root / header.name / header.version
-    if _in_store(path, header):
-        store.point_latest(root, header.name, header.version)
+    if _in_store(path, header) and store.point_latest(root, header.name, header.version):
         return _pulled(header, key, path, already=True)
     with store.staging(root) as staging:
         fetch_files(header, remote, staging, notify=notify)
@@ -331,5 +345,6 @@ def set_channel(
     record = channels.point(
         remote, name, channel, header.version, header.digest, signer=signer, trust=trust
     )
+    _require_there(remote, name, header.version)
     remote.refresh()
     return record

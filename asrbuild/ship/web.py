@@ -55,11 +55,17 @@ class Web:
     def list(self, folder: str) -> None:
         return None
 
+    def entries(self, folder: str) -> NoReturn:
+        self._refuse()
+
+    def move(self, path: str, to: str) -> None:
+        self._refuse()
+
     def _refuse(self) -> NoReturn:
         raise AsrbuildError(
             "a remote over HTTP can be read only",
             file=self.address,
-            fix="ship to the folder, bucket or registry behind it",
+            fix="name the folder or bucket behind it",
         )
 
     def _at(self, path: str) -> str:

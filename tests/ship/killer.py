@@ -11,42 +11,26 @@ count.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 # Imported here for the children, which would each import it anew.
-import asrbuild
-import asrbuild.manifest
+import asrbuild.manifest  # noqa: F401
 from asrbuild.ship.keys import config_root, find_signer, trusted_keys
 from asrbuild.ship.remote import open_remote
 from asrbuild.ship.transfer import ship
-
-OURS = str(Path(asrbuild.__file__).parent / "ship")
+from tests.killing import PACKAGE, run_until
 
 
 def run(artifact: Path, address: str, point: int) -> int:
     """Ships, to the end or to the point; returns how many lines there were."""
     config = config_root()
     signer, trust, remote = find_signer(None, config), trusted_keys(config), open_remote(address)
-    lines = 0
-
-    def trace(frame: FrameType, event: str, _: object) -> Any:
-        nonlocal lines
-        if not frame.f_code.co_filename.startswith(OURS):
-            return None
-        if event == "line":
-            lines += 1
-            if lines == point:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return trace
-
-    sys.settrace(trace)
-    ship(artifact, remote, signer=signer, trust=trust, channel="beta")
-    sys.settrace(None)
-    return lines
+    return run_until(
+        point,
+        lambda: ship(artifact, remote, signer=signer, trust=trust, channel="beta"),
+        PACKAGE / "ship",
+    )
 
 
 def main() -> None:

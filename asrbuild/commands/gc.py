@@ -1,0 +1,195 @@
+"""``asrbuild gc``: take away old versions and unused cache entries, by rules."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asrbuild.commands.cache import CacheOption
+from asrbuild.commands.ls import ArtifactsOption
+from asrbuild.errors import AsrbuildError
+
+if TYPE_CHECKING:
+    from asrbuild.collect import Item
+
+_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def gc(
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Really remove. Without it nothing is changed.")
+    ] = False,
+    last: Annotated[int, typer.Option(min=1, help="Keep so many of the newest of a name.")] = 3,
+    newer: Annotated[str, typer.Option(help="Keep what came within this: 12h, 30d.")] = "30d",
+    pin: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Keep what fits: name, name/version, with * and ?. Several may be given."
+        ),
+    ] = None,
+    cache_older: Annotated[
+        str, typer.Option(help="Cache entries that no artifact needs go when unused for this.")
+    ] = "7d",
+    cache_size: Annotated[
+        str | None, typer.Option(help="And those unused for longest, while it is larger: 20GB.")
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Do not ask remotes what their channels point at.")
+    ] = False,
+    remote: Annotated[
+        str | None, typer.Option(help="Clean up this remote instead: a folder or a bucket.")
+    ] = None,
+    artifacts: ArtifactsOption = None,
+    cache: CacheOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Show what can go: old versions and cache entries that nothing needs; --remove removes it.
+
+    A version stays when `latest` or a channel points at it, here or on a remote that was pulled
+    from or shipped to; when it is pinned, by --pin or a line of the file `pinned` in the store;
+    and when it is among the last few, or young. On a remote all that a channel ever pointed at
+    stays, so that it can go back. Builds, pulls and pushes may run meanwhile.
+
+    Example: asrbuild gc --last 5 --newer 14d --remove
+    """
+    from asrbuild.recipe import artifacts_root, cache_root
+    from asrbuild.retention import Rules, pinned_in
+
+    root = artifacts or artifacts_root()
+    pinned = (*(pin or ()), *(pinned_in(root) if remote is None else ()))
+    rules = Rules(last, _seconds("--newer", newer), pinned)
+    notes: list[str] = []
+    if remote is not None:
+        from asrbuild.ship import cleanup
+        from asrbuild.ship.remote import open_remote
+
+        place = open_remote(remote)
+        items = cleanup.survey(place, rules)
+
+        def go() -> Iterator[Item]:
+            return cleanup.remove(place, items)
+
+    else:
+        from asrbuild import collect
+
+        cache_rules = collect.CacheRules(
+            _seconds("--cache-older", cache_older), _bytes("--cache-size", cache_size)
+        )
+        folder = cache or cache_root()
+        pointed = _pointed(offline, notes)
+        items = collect.survey(root, folder, rules, cache_rules, pointed)
+
+        def go() -> Iterator[Item]:
+            return collect.remove(root, folder, items)
+
+    gone = list(_watched(go())) if remove else [item for item in items if not item.keep]
+    if as_json:
+        answer = {
+            "removed": remove,
+            "bytes": sum(item.bytes for item in gone),
+            "gone": [asdict(item) for item in gone],
+            "kept": [asdict(item) for item in items if item.keep],
+            "notes": notes,
+        }
+        typer.echo(json.dumps(answer, indent=2))
+        return
+    _print(items, gone, remove, notes)
+
+
+def _seconds(option: str, text: str) -> float:
+    from asrbuild.quantities import duration_seconds
+
+    try:
+        return duration_seconds(text)
+    except ValueError:
+        raise AsrbuildError(
+            f"{text!r} is no age", key=option, fix="write a number and s, m, h or d: 12h, 30d"
+        ) from None
+
+
+def _bytes(option: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+) ?([kMGT]?)B?", text)
+    if match is None:
+        raise AsrbuildError(
+            f"{text!r} is no size", key=option, fix="write a number and kB, MB, GB or TB: 20GB"
+        )
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _pointed(offline: bool, notes: list[str]) -> dict[tuple[str, str], str]:
+    """What channels point at: as they were last seen here, and as their remotes say now."""
+    from asrbuild.ship import channels
+    from asrbuild.ship.keys import config_root, trusted_keys
+    from asrbuild.ship.remote import open_remote
+
+    config = config_root()
+    pointed = dict.fromkeys(channels.seen_versions(config), "a channel pointed at it")
+    trust = trusted_keys(config)
+    for address, name, channel in () if offline else channels.seen_channels(config):
+        try:
+            record = channels.newest(open_remote(address), name, channel, trust)
+        except AsrbuildError as error:
+            notes.append(f"{name}@{channel} of {address} is as last seen: {error.message}")
+            continue
+        if record is None:
+            notes.append(f"{name}@{channel} of {address} is as last seen: it has no record now")
+        else:
+            pointed[name, record.version] = f"{name}@{channel} of {address} points at it"
+    return pointed
+
+
+def _watched(gone: Iterator[Item]) -> Iterator[Item]:
+    """Says on a terminal what is going: a large store takes its time."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with console.status("removing ..."):
+        yield from gone
+
+
+def _print(items: Sequence[Item], gone: Sequence[Item], removed: bool, notes: list[str]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from asrbuild.quantities import age_of_seconds, size_text
+
+    console = Console(highlight=False)
+    for note in notes:
+        console.print(f"[yellow]{escape(note)}[/]", soft_wrap=True)
+    kept = [item for item in items if item.keep]
+    shown = [item for item in kept if item.kind in ("artifact", "version")]
+    for title, rows in (("stays", shown), ("went" if removed else "would go", gone)):
+        if not rows:
+            continue
+        table = Table(title=title, title_justify="left", title_style="bold cyan")
+        for heading in ("what", "name"):
+            table.add_column(heading, overflow="fold")
+        table.add_column("size", justify="right")
+        table.add_column("age", justify="right")
+        table.add_column("why", overflow="fold")
+        for item in rows:
+            name = item.name if item.kind in ("artifact", "version") else _short(item.name)
+            size, age = size_text(item.bytes), age_of_seconds(item.age)
+            table.add_row(item.kind, escape(name), size, age, escape(item.why))
+        console.print(table)
+    total, left = (size_text(sum(item.bytes for item in some)) for some in (gone, kept))
+    if removed:
+        console.print(f"removed {len(gone)}, {total} freed; {len(kept)} stay, {left}")
+    elif gone:
+        console.print(f"{len(gone)} would go, {total}; {len(kept)} stay, {left}")
+        console.print("nothing was changed; --remove removes them")
+    else:
+        console.print(f"nothing to remove; {len(kept)} stay, {left}")
+
+
+def _short(name: str) -> str:
+    """A digest by its start."""
+    return "/".join(part[:16] for part in name.split("/"))
