@@ -221,6 +221,7 @@ NOT_RELIED_ON = {
     "decoder.cutoff_prob": "a setting of the decoder; other words, no other code",
     "decoder.cutoff_top_n": "a setting of the decoder; other words, no other code",
     "decoder.scorer": "its path is compared; its content and weights give other words only",
+    "decoder.tuned": "how the settings of the decoder were found",
     "decoder.hot_words": "a setting of the decoder; other words, no other code",
     "verification": "the proof",
     "provenance": "where it came from",

@@ -1,6 +1,6 @@
 """Builds and clean-ups in processes of their own, for races and kills.
 
-python -m tests.gc_worker build ROOT NAME    takes every cached entry again and publishes every version
+python -m tests.gc_worker build ROOT NAME    takes every entry and publishes every version again
 python -m tests.gc_worker collect ROOT       cleans up until ROOT/stop is there
 python -m tests.gc_worker kill ROOT POINT    removes killed/1+0; is killed at that line of ours
 """
