@@ -1,4 +1,4 @@
-"""Processes that kill themselves at a chosen line of ours: SIGKILL, which no ``finally`` survives."""
+"""Processes that kill themselves at a chosen line of ours, past every ``finally``."""
 
 from __future__ import annotations
 
