@@ -23,10 +23,11 @@ from asrbuild.report.page import (
     transcript_rows,
     verdict,
     word_errors,
-    word_runs,
+    word_marks,
     worst_rows,
 )
 from asrbuild.report.recording import Score, score
+from asrbuild.report.table import Column, Entry, Table, make_table
 from asrbuild.report.timeline import timeline
 
 FILE_NAME = "report.html"
@@ -112,11 +113,7 @@ def page(manifest: Manifest, inside: Anatomy, recordings: Mapping[str, Heard]) -
         transcripts=[_marked(row) for row in transcript_rows(proof.transcripts)],
         scores=_scores(manifest, recordings),
         gates=_gates(proof.metrics),
-        inputs=[
-            {key: value.replace("**", "") for key, value in row.items()}
-            for row in input_rows(manifest)
-        ],
-        measures=MEASURES,
+        inputs=_inputs(manifest),
         timeline=timeline(manifest),
         layers=_bars(_without_small(inside.layers)),
         operations=_bars({k: n for k, n in inside.operations.most_common() if n > 1}),
@@ -127,18 +124,27 @@ def page(manifest: Manifest, inside: Anatomy, recordings: Mapping[str, Heard]) -
 
 
 def _marked(row: dict[str, Any]) -> dict[str, Any]:
-    """A transcript's row with its words as (kind, words): right, missed or wrong."""
-    said = row["expected"]
-    if said is None:
-        return row | {"marks": [("unknown", row["package"])]}
-    marks = []
-    for missed, found, right in word_runs(said, row["package"]):
-        if right:
-            marks.append(("right", found))
-            continue
-        marks += [("missed", missed)] if missed else []
-        marks += [("wrong", found)] if found else []
-    return row | {"marks": marks}
+    """A transcript's row with its words as ``word_marks`` has them; or ``unknown``."""
+    said, heard = row["expected"], row["package"]
+    return row | {"marks": [("unknown", heard)] if said is None else word_marks(said, heard)}
+
+
+def _inputs(manifest: Manifest) -> Table:
+    columns = [Column("steps", "steps", text="{:.0f}")]
+    columns += [Column(key, heading) for key, heading in MEASURES.items()]
+    entries = []
+    for number, row in enumerate(input_rows(manifest)):
+        measured = {key: text for key, text in row.items() if key in MEASURES}
+        entries.append(
+            Entry(
+                number,
+                row["name"],
+                facts={"steps": float(row["steps"])}
+                | {key: float(text.split(" ")[0]) for key, text in measured.items()},
+                bad=frozenset(key for key, text in measured.items() if "FAILED" in text),
+            )
+        )
+    return make_table(columns, entries)
 
 
 def _scores(manifest: Manifest, recordings: Mapping[str, Heard]) -> list[Score]:

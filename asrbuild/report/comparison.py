@@ -15,26 +15,7 @@ from asrbuild.report import artifact as artifact_page
 from asrbuild.report.html import figure_text, render, write_html
 from asrbuild.report.page import shape_text, word_errors
 from asrbuild.report.sweep import FIGURES, Job
-
-
-@dataclass(frozen=True)
-class Column:
-    """One fact of the table.
-
-    Args:
-        key: what a row keeps it under.
-        heading: what a person reads.
-        number: numeric; such a column can be an axis of the plot.
-        log: it spans powers of ten, so its axis does.
-        text: how a number is written; empty: in three digits.
-    """
-
-    key: str
-    heading: str
-    number: bool = True
-    log: bool = False
-    text: str = ""
-
+from asrbuild.report.table import Column, Entry, make_table
 
 COLUMNS = (
     Column("shape", "shape", number=False),
@@ -109,8 +90,20 @@ def write_page(path: Path, title: str, rows: Sequence[Row]) -> None:
     Raises:
         AsrbuildError: the disk refuses.
     """
-    known = {key for row in rows for key, value in row.facts.items() if value != "none"}
-    columns = [column for column in COLUMNS if column.key in known]
+    compressed = any(row.facts.get("compress", "none") != "none" for row in rows)
+    columns = [column for column in COLUMNS if compressed or column.key != "compress"]
+    entries = [
+        Entry(
+            number=row.number,
+            name=row.name or row.asked,
+            facts=row.facts,
+            kind=str(row.facts.get("format", _FAILED)) if row.facts else "",
+            bad=frozenset({"words"} if row.facts.get("words") == "differ" else ()),
+            error=row.error,
+            about=row,
+        )
+        for row in rows
+    ]
     links = {
         row.number: Path(os.path.relpath(row.page, path.parent.absolute())).as_posix()
         for row in rows
@@ -120,30 +113,13 @@ def write_page(path: Path, title: str, rows: Sequence[Row]) -> None:
         "comparison.html.j2",
         scripts=("sort.js", "scatter.js"),
         title=title,
-        rows=rows,
-        columns=columns,
+        table=make_table(columns, entries, marks={_FAILED: "bad-mark"}),
         links=links,
-        cells={row.number: [_cell(row, column) for column in columns] for row in rows},
-        marks=_marks(rows),
-        kind=kind,
         jobs=any(row.status for row in rows),
         failed=sum(bool(row.error) for row in rows),
         best=_best(rows),
     )
     write_html(path, text)
-
-
-def kind(row: Row) -> str:
-    """What the plot tells by colour: the format of an artifact, or that there is none."""
-    return str(row.facts.get("format", _FAILED))
-
-
-def _marks(rows: Sequence[Row]) -> dict[str, str]:
-    """Kind -> the style of its marks in the plot."""
-    kinds = dict.fromkeys(kind(row) for row in rows if row.facts)
-    formats = [name for name in kinds if name != _FAILED]
-    marks = {name: f"bar-{number % 4 + 1}" for number, name in enumerate(formats)}
-    return marks | ({_FAILED: "bad-mark"} if _FAILED in kinds else {})
 
 
 def _row(number: int, path: Path, asked: str | None, status: str) -> Row:
@@ -214,16 +190,6 @@ def _facts(manifest: Manifest, path: Path) -> dict[str, float | str]:
         if measured is not None:
             facts[name] = measured.value
     return facts
-
-
-def _cell(row: Row, column: Column) -> tuple[str, str]:
-    """What sorts a cell, and what a person reads."""
-    value = row.facts.get(column.key)
-    if value is None:
-        return "", ""
-    if isinstance(value, str):
-        return value, value
-    return repr(float(value)), column.text.format(value) if column.text else figure_text(value)
 
 
 def _best(rows: Sequence[Row]) -> list[tuple[str, str, str]]:

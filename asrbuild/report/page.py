@@ -121,14 +121,22 @@ def word_errors(transcripts: Iterable[Transcript]) -> Counts | None:
 
 def marked_words(expected: str, found: str) -> str:
     """The words found, in Markdown: ``~~expected~~ **found**`` where they are wrong."""
-    parts: list[str] = []
+    around = {"right": "", "missed": "~~", "wrong": "**"}
+    return " ".join(
+        f"{around[kind]}{words}{around[kind]}" for kind, words in word_marks(expected, found)
+    )
+
+
+def word_marks(expected: str, found: str) -> list[tuple[str, str]]:
+    """Words as (kind, words): ``right``, ``missed`` (said, not heard) and ``wrong``."""
+    marks: list[tuple[str, str]] = []
     for missed, heard, right in word_runs(expected, found):
         if right:
-            parts.append(heard)
+            marks.append(("right", heard))
             continue
-        parts += [f"~~{missed}~~"] if missed else []
-        parts += [f"**{heard}**"] if heard else []
-    return " ".join(parts)
+        marks += [("missed", missed)] if missed else []
+        marks += [("wrong", heard)] if heard else []
+    return marks
 
 
 def word_runs(expected: str, found: str) -> Iterator[tuple[str, str, bool]]:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asrbuild.report.drawing import STYLE, figure, svg
+from asrbuild.report.html import render, write_html
+from asrbuild.report.table import Column, Entry, make_table
 
 if TYPE_CHECKING:
     from asrbuild.tuning import Trial, Tuning
 
+COLUMNS = (
+    Column("alpha", "alpha", text="{:.2f}"),
+    Column("beta", "beta", text="{:.2f}"),
+    Column("beam", "beam", log=True, text="{:.0f}"),
+    Column("wer", "WER %", text="{:.1f}"),
+    Column("interval", "95 %", number=False),
+    Column("cer", "CER %", text="{:.1f}"),
+    Column("factor", "x real time", log=True, text="{:.4f}"),
+)
 HEADINGS = ("trial", "alpha", "beta", "beam", "WER %", "95 %", "CER %", "x real time")
 
 
@@ -34,22 +42,37 @@ def print_tuning(tuning: Tuning, output: Path) -> None:
 
 
 def write_page(destination: Path, tuning: Tuning) -> None:
-    """Writes one self-contained HTML file."""
-    head = "".join(f"<th class=n>{name}" for name in HEADINGS)
-    parts = [
-        "<!doctype html><html lang='en'><meta charset='utf-8'>",
-        f"<title>Tuning on {escape(tuning.data)}</title><style>{STYLE}</style>",
-        f"<h1>{escape(tuning.scorer)} on {escape(tuning.data)}</h1>",
-        f"<p>{escape(tuning.artifact)}; {_size(tuning)}; set {tuning.sha256[:12]}. "
-        f"{len(tuning.trials)} trials. Time is decoding only. Intervals: 95 %, from resampled "
-        "recordings.</p>",
-        _plot(tuning),
-        f"<h2>Front</h2>{_table(head, _rows(tuning))}",
-        f"<h2>All trials</h2>{_table(head, [('', trial) for trial in tuning.trials])}",
-        "</html>",
+    """Writes one self-contained HTML file.
+
+    Raises:
+        AsrbuildError: the disk refuses.
+    """
+    labels = {trial.number: label for label, trial in _rows(tuning)}
+    entries = [
+        Entry(
+            number=trial.number,
+            name=labels.get(trial.number, ""),
+            kind=labels.get(trial.number, "trials").split(", ")[-1],
+            facts={
+                "alpha": trial.lm_alpha,
+                "beta": trial.lm_beta,
+                "beam": trial.beam_width,
+                "wer": 100 * trial.wer,
+                "interval": "-".join(f"{100 * rate:.1f}" for rate in trial.wer_interval),
+                "cer": 100 * trial.cer,
+                "factor": trial.factor,
+            },
+        )
+        for trial in tuning.trials
     ]
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    destination.write_text("\n".join(parts), encoding="utf-8")
+    text = render(
+        "tuning.html.j2",
+        scripts=("sort.js", "scatter.js"),
+        t=tuning,
+        size=_size(tuning),
+        table=make_table(COLUMNS, entries),
+    )
+    write_html(destination, text)
 
 
 def _size(tuning: Tuning) -> str:
@@ -72,30 +95,3 @@ def _cells(trial: Trial) -> tuple[str, ...]:
         f"{100 * trial.wer:.1f}", f"{100 * low:.1f}-{100 * high:.1f}", f"{100 * trial.cer:.1f}",
         f"{trial.factor:.4f}",
     )  # fmt: skip
-
-
-def _table(head: str, rows: Sequence[tuple[str, Trial]]) -> str:
-    body = "".join(
-        f"<tr><td>{label}{''.join(f'<td class=n>{cell}' for cell in _cells(trial))}"
-        for label, trial in rows
-    )
-    return f"<table><tr><th>{head}{body}</table>"
-
-
-def _plot(tuning: Tuning) -> str:
-    drawn, axes = figure(width=8, height=4)
-    axes.plot(
-        [t.factor for t in tuning.trials], [100 * t.wer for t in tuning.trials], "o",
-        color="0.7", label="trials",
-    )  # fmt: skip
-    front = tuning.front
-    axes.step(
-        [t.factor for t in front], [100 * t.wer for t in front], "o-", where="post", label="front"
-    )
-    for label, trial in (("before", tuning.trials[0]), ("best", tuning.best)):
-        axes.plot([trial.factor], [100 * trial.wer], "D", label=label)
-    axes.set_xscale("log")
-    axes.set_xlabel("seconds of decoding for a second of sound")
-    axes.set_ylabel("word error rate, %")
-    axes.legend()
-    return svg(drawn)

@@ -159,12 +159,14 @@ def test_the_page_names_every_mistake(tmp_path: Path, dataset: list[Recording]) 
     page = tmp_path / "pages" / "rates.html"
     write_page(page, "set.csv", dataset, [right, wrong])
     text = page.read_text()
-    assert text.count("<svg") == 2
-    assert "<td class=n>40.0" in text
-    assert "<td class=n>0.0" in text
-    for mistake in ("world", "word", "&middot;", "four"):
-        assert f"<b class=wrong>{mistake}</b>" in text
+    assert text.count("<svg") == 3
+    assert 'data-value="40.0">40.0</td>' in text
+    assert 'data-value="0.0">0.0</td>' in text
+    for mistake in ("<del>world</del>", "<ins>word</ins>", "<ins>four</ins>"):
+        assert mistake in text
     assert "<p>None.</p>" in text
+    # Half of the recordings have a third of their words wrong, the other half a half.
+    assert 'd="M0 100H66.67V50.00H100.00V0.00H100"' in text
 
 
 def test_alignment_in_columns() -> None:

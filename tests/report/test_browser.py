@@ -15,6 +15,8 @@ from playwright.sync_api import expect
 from asrbuild.report.comparison import job_rows, write_page
 
 WORDS = "hello world"
+#: An error with a word that no line of a phone holds.
+REFUSAL = f"it cannot be\n  file: {'/cache' * 20}/model.mlpackage"
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def page_of_words(published, tmp_path) -> Path:
 
 @pytest.fixture
 def sweep(pair, tmp_path) -> Path:
-    jobs = [job(0, pair[0]), job(1, None, "it cannot be\n  key: x", "n_steps=0"), job(2, pair[1])]
+    jobs = [job(0, pair[0]), job(1, None, REFUSAL, "n_steps=0"), job(2, pair[1])]
     write_page(tmp_path / "sweep.html", "Sweep", job_rows(jobs))
     return tmp_path / "sweep.html"
 
@@ -146,7 +148,7 @@ def test_the_plot_shows_every_artifact_and_leads_to_its_row(look, sweep):
 
 def test_a_failure_is_read_in_full(look, sweep):
     page = look(sweep).page
-    assert page.locator("tr.why pre").inner_text() == "it cannot be\n  key: x"
+    assert page.locator("tr.why pre").inner_text() == REFUSAL
     assert page.locator(".verdict").inner_text() == "2 of 3 jobs succeeded, 1 failed"
 
 
