@@ -202,7 +202,7 @@ def _best(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
     )
     found = []
     for question, key, unit, choose in questions:
-        known = [row for row in rows if key in row.facts]
+        known = [row for row in rows if key in row.facts and not row.error]
         if len(known) < 2:
             continue
         value = choose(float(row.facts[key]) for row in known)
@@ -212,6 +212,6 @@ def _best(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
         elif len(owners) > 3:
             whose = f"{len(owners)} of {len(known)}"
         else:
-            whose = ", ".join(row.name.split("/")[0] for row in owners)
+            whose = ", ".join(f"{row.number}: {row.name.split('/')[0]}" for row in owners)
         found.append((question, f"{figure_text(value)} {unit}", whose))
     return found

@@ -12,7 +12,12 @@ from pages import heard_of, html_of, job, saying
 from PIL import Image
 from playwright.sync_api import expect
 
+from asrbuild.evaluation import Recording, Result
 from asrbuild.report.comparison import job_rows, write_page
+from asrbuild.report.evaluation import write_page as write_evaluation
+from asrbuild.report.tuning import write_page as write_tuning
+from asrbuild.speech.rates import error_rates
+from asrbuild.tuning import Trial, Tuning
 
 WORDS = "hello world"
 #: An error with a word that no line of a phone holds.
@@ -150,6 +155,43 @@ def test_a_failure_is_read_in_full(look, sweep):
     page = look(sweep).page
     assert page.locator("tr.why pre").inner_text() == REFUSAL
     assert page.locator(".verdict").inner_text() == "2 of 3 jobs succeeded, 1 failed"
+
+
+def test_an_evaluation_shows_rates_and_every_mistake(look, tmp_path):
+    said, heard = ["hello world", "one two three"], ("hello word", "one two three")
+    dataset = [Recording(tmp_path / f"{n}.wav", text) for n, text in enumerate(said)]
+    results = [
+        Result(f"model-{n}", "greedy", texts, error_rates(said, texts), 5.0, 0.5, 0.1)
+        for n, texts in enumerate((heard, tuple(said)))
+    ]
+    write_evaluation(tmp_path / "rates.html", "set.csv", dataset, results)
+    page = look(tmp_path / "rates.html").page
+    assert colours(page.locator(".bars svg").first) >= 3
+    assert colours(page.locator(".curves svg")) >= 3
+    assert page.locator(".words del").all_inner_texts() == ["world"]
+    assert page.locator(".words ins").all_inner_texts() == ["word"]
+    page.locator("th", has_text="WER").locator("button").click()
+    assert page.locator("tbody .what").all_inner_texts() == ["model-1", "model-0"]
+
+
+def test_a_search_shows_its_trials_and_which_are_best(look, tmp_path):
+    trials = tuple(
+        Trial(n, 0.5 + n, 1.0, 2 ** (n + 3), 0.3 - 0.05 * n, (0.1, 0.4), 0.1, 0.01 * 3**n)
+        for n in range(5)
+    )
+    write_tuning(
+        tmp_path / "tuning.html",
+        Tuning("model/1", "words.scorer", "dev.csv", "0" * 64, 11, 49, trials),
+    )
+    page = look(tmp_path / "tuning.html").page
+    assert page.locator("svg.plot").get_attribute("aria-label") == (
+        "WER % against x real time of 5 rows"
+    )
+    assert page.locator("svg.plot circle").count() == 5
+    assert page.locator("tbody .what").all_inner_texts() == [
+        "before, front", "front", "front", "front", "front, best",
+    ]  # fmt: skip
+    assert page.locator(".key li").all_inner_texts()[:2] == ["front", "best"]
 
 
 def test_contrast_and_names(look, published):
