@@ -16,6 +16,7 @@ from asrbuild.evaluation import Recording, Result
 from asrbuild.report.comparison import job_rows, write_page
 from asrbuild.report.evaluation import write_page as write_evaluation
 from asrbuild.report.tuning import write_page as write_tuning
+from asrbuild.speech.decoding import DecoderSettings
 from asrbuild.speech.rates import error_rates
 from asrbuild.tuning import Trial, Tuning
 
@@ -161,7 +162,16 @@ def test_an_evaluation_shows_rates_and_every_mistake(look, tmp_path):
     said, heard = ["hello world", "one two three"], ("hello word", "one two three")
     dataset = [Recording(tmp_path / f"{n}.wav", text) for n, text in enumerate(said)]
     results = [
-        Result(f"model-{n}", "greedy", texts, error_rates(said, texts), 5.0, 0.5, 0.1)
+        Result(
+            f"model-{n}",
+            "greedy",
+            DecoderSettings("greedy"),
+            texts,
+            error_rates(said, texts),
+            audio_s=5.0,
+            acoustic_s=0.5,
+            decoder_s=0.1,
+        )
         for n, texts in enumerate((heard, tuple(said)))
     ]
     write_evaluation(tmp_path / "rates.html", "set.csv", dataset, results)
