@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import functools
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,7 +68,6 @@ def root(
     """
 
 
-@app.command("build", context_settings={"ignore_unknown_options": True})
 def build_command(
     overrides: Annotated[
         list[str] | None,
@@ -112,51 +113,69 @@ def _register() -> None:
         verify,
     )
 
-    app.command("plan", context_settings={"ignore_unknown_options": True})(plan.plan)
-    app.command("transcribe")(transcribe.transcribe)
-    app.command("verify")(verify.verify)
-    app.command("run")(run.run)
-    app.command("ls")(ls.ls)
-    app.command("show")(show.show)
-    app.command("diff")(diff.diff)
-    app.command("gc")(gc.gc)
-    app.command("schema")(schema.schema)
-    app.command("evaluate")(evaluate.evaluate)
-    app.command("report")(report.report)
-    scorer_app.command("build")(scorer.build)
-    inspect_app.command("scorer")(scorer.inspect_scorer)
-    app.add_typer(scorer_app, name="scorer")
-    app.command("app")(app_folder.app)
-    app.command("ship")(ship.ship)
-    app.command("bundle")(ship.bundle)
-    app.command("pull")(ship.pull)
-    channel_app.command("set")(channel.set_)
-    channel_app.command("history")(channel.history)
-    channel_app.command("rollback")(channel.rollback)
-    key_app.command("new")(key.new)
-    key_app.command("ls")(key.ls)
-    key_app.command("trust")(key.trust)
-    key_app.command("distrust")(key.distrust)
-    app.add_typer(channel_app, name="channel")
-    app.add_typer(key_app, name="key")
-    app.command("doctor")(doctor.doctor)
-    inspect_app.command("graph")(inspect_graph.inspect_graph)
-    inspect_app.command("model")(inspect_model.inspect_model)
-    cache_app.command("ls")(cache.ls)
-    cache_app.command("clear")(cache.clear)
-    cache_app.command("why", context_settings={"ignore_unknown_options": True})(plan.why)
-    decoder_app.command("install")(decoder.install)
-    decoder_app.command("status")(decoder.status)
-    app.add_typer(inspect_app, name="inspect")
-    app.add_typer(cache_app, name="cache")
-    app.add_typer(decoder_app, name="decoder")
+    overrides = {"ignore_unknown_options": True}
+    _add(app, "build", build_command, context_settings=overrides)
+    _add(app, "plan", plan.plan, context_settings=overrides)
+    _add(app, "gc", gc.gc)
+    _add(cache_app, "ls", cache.ls)
+    _add(cache_app, "why", plan.why, context_settings=overrides)
+    _add(cache_app, "clear", cache.clear)
+    _add(app, "ls", ls.ls)
+    _add(app, "show", show.show)
+    _add(app, "diff", diff.diff)
+    _add(app, "report", report.report)
+    _add(app, "schema", schema.schema)
+    _add(inspect_app, "graph", inspect_graph.inspect_graph)
+    _add(inspect_app, "model", inspect_model.inspect_model)
+    _add(inspect_app, "scorer", scorer.inspect_scorer)
+    _add(app, "transcribe", transcribe.transcribe)
+    _add(app, "verify", verify.verify)
+    _add(app, "evaluate", evaluate.evaluate)
+    _add(app, "run", run.run)
+    _add(scorer_app, "build", scorer.build)
+    _add(decoder_app, "install", decoder.install)
+    _add(decoder_app, "status", decoder.status)
+    _add(app, "app", app_folder.app)
+    _add(app, "ship", ship.ship)
+    _add(app, "bundle", ship.bundle)
+    _add(app, "pull", ship.pull)
+    _add(channel_app, "set", channel.set_)
+    _add(channel_app, "history", channel.history)
+    _add(channel_app, "rollback", channel.rollback)
+    _add(key_app, "new", key.new)
+    _add(key_app, "ls", key.ls)
+    _add(key_app, "trust", key.trust)
+    _add(key_app, "distrust", key.distrust)
+    _add(app, "doctor", doctor.doctor)
+    for name, group in GROUPS.items():
+        app.add_typer(group, name=name, rich_help_panel=_panel(name))
 
 
-COMMANDS = (
-    "build", "plan", "transcribe", "verify", "run", "ls", "show", "schema", "doctor", "inspect",
-    "cache", "decoder", "evaluate", "report", "scorer", "ship", "bundle", "pull", "channel", "key",
-    "diff", "app", "gc",
-)  # fmt: skip
+def _add(to: typer.Typer, name: str, function: Callable[..., Any], **settings: Any) -> None:
+    """Attaches a command; its docstring is the help, a paragraph to a line whatever its width."""
+    paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
+    text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    panel = _panel(name) if to is app else None
+    to.command(name, help=text, rich_help_panel=panel, **settings)(function)
+
+
+def _panel(name: str) -> str:
+    return next(panel for panel, names in PANELS.items() if name in names)
+
+
+#: The panels of ``--help`` and what stands in each.
+PANELS = {
+    "Build": ("build", "plan", "gc", "cache"),
+    "Look and compare": ("ls", "show", "diff", "report", "schema", "inspect"),
+    "Try and measure": ("transcribe", "verify", "evaluate", "run", "scorer", "decoder"),
+    "Hand over": ("app", "ship", "bundle", "pull", "channel", "key"),
+    "This machine": ("doctor",),
+}
+COMMANDS = tuple(name for names in PANELS.values() for name in names)
+GROUPS = {
+    "inspect": inspect_app, "cache": cache_app, "scorer": scorer_app,
+    "decoder": decoder_app, "channel": channel_app, "key": key_app,
+}  # fmt: skip
 
 
 def _build(argv: list[str]) -> int:
