@@ -6,6 +6,7 @@ A check that cannot be made here is a result too, with its reason: nothing is pa
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -103,5 +104,10 @@ def _run(command: list[str], environment: dict[str, str]) -> subprocess.Complete
 
 
 def _first_error(output: str) -> str:
-    lines = [line.strip() for line in output.splitlines()]
-    return next((line for line in lines if "error:" in line), lines[-1] if lines else "no output")
+    """The first line that names a place in a file; else one that says error, or the last."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()] or ["no output"]
+    for pattern in (r"[^/]+\.swift:\d+:.*error: .*", r"error: .*"):
+        for line in lines:
+            if found := re.search(pattern, line):
+                return found[0]
+    return lines[-1]

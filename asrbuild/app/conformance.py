@@ -3,6 +3,7 @@
     conformance/
       steps.json               the steps, their tolerances and why;
                                the recordings with their calls and words
+      README.md                what a runtime writes to be checked
       check.py                 compares a runtime's results with these, numpy alone
       <recording>/audio.wav    int16 mono
       <recording>/mfcc.npy     (steps, coefficients)
@@ -115,7 +116,8 @@ def write_conformance(
     }
     text = json.dumps(book, indent=2, ensure_ascii=False) + "\n"
     (directory / STEPS).write_text(text, encoding="utf-8", newline="\n")
-    shutil.copyfile(KIT / "check.py", directory / "check.py")
+    for name in ("check.py", "README.md"):
+        shutil.copyfile(KIT / name, directory / name)
 
 
 def _record(

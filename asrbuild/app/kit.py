@@ -20,6 +20,7 @@ from asrbuild.app.swift import ROOT, manifest_swift
 from asrbuild.disk import disk_errors, rename_directory
 from asrbuild.errors import AsrbuildError
 from asrbuild.manifest import FILE_NAME, Manifest
+from asrbuild.report.page import feeding_text
 from asrbuild.runtime import feature_settings, load_package
 from asrbuild.store import write_sums
 
@@ -135,6 +136,7 @@ def _render(template: str, manifest: Manifest, **more: object) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["feeding"] = feeding_text
     systems = minimum_systems(manifest)
     return environment.get_template(template).render(
         m=manifest,

@@ -98,7 +98,7 @@ def _struct(model: type[Section]) -> str:
             f'    public static let supportedSchemaVersion = "{SCHEMA_VERSION}"',
             "",
         ]
-    lines += [f"    public let {f.name}: {f.type}{'?' * f.nullable}" for f in fields]
+    lines += [f"    public var {f.name}: {f.type}{'?' * f.nullable}" for f in fields]
     lines += [f"\n{_indented(enum)}" for enum in enums]
     lines += ["", "    enum CodingKeys: String, CodingKey, CaseIterable {"]
     lines += [

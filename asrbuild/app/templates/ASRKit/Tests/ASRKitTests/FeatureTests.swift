@@ -27,7 +27,7 @@ final class FeatureTests: XCTestCase {
         XCTAssertEqual(frames.count, reference.totalFrames)
         let first = reference.firstFrame
         let found = frames[first..<first + reference.frames.count].values
-        let expected = reference.frames.flatMap { $0.map(Float.init) }
+        let expected = reference.frames.flatMap { $0.map { Float($0) } }
         XCTAssertLessThanOrEqual(largestError(found, expected), Float(reference.tolerance))
     }
 

@@ -63,4 +63,16 @@ final class ManifestTests: XCTestCase {
         object["audio"] = audio
         XCTAssertThrowsError(try read(object))
     }
+
+    func testAnotherFunctionIsChosenByItsName() throws {
+        let manifest = try read(try raw())
+        for function in manifest.model.functions {
+            let chosen = try manifest.selecting(function: function.name)
+            XCTAssertEqual(chosen.model.defaultFunction, function.name)
+            XCTAssertEqual(chosen.model.inputs, function.inputs)
+            XCTAssertEqual(chosen.streaming, function.streaming)
+        }
+        XCTAssertEqual(try manifest.selecting(function: manifest.model.defaultFunction), manifest)
+        XCTAssertThrowsError(try manifest.selecting(function: "no such function"))
+    }
 }

@@ -95,5 +95,21 @@ final class TranscriberTests: XCTestCase {
             )
         }
     }
+
+    func testEveryFunctionGivesTheSame() throws {
+        let artifact = try Artifact()
+        let recording = try XCTUnwrap(artifact.book.recordings.first)
+        let expected = try artifact.rows(recording, "probabilities")
+        for function in artifact.manifest.model.functions {
+            let manifest = try artifact.manifest.selecting(function: function.name)
+            let url = artifact.folder.appendingPathComponent(manifest.model.package)
+            let model = try CoreMLModel(contentsOf: url, manifest: manifest)
+            let stream = try AcousticStream(model: model, manifest: manifest)
+            var rows = try stream.feed(try artifact.rows(recording, "windows"))
+            rows.append(try stream.finish())
+            let limit = try artifact.limit("probabilities", "max_abs_error")
+            XCTAssertLessThanOrEqual(largestError(rows.values, expected.values), limit, function.name)
+        }
+    }
     #endif
 }
