@@ -17,12 +17,12 @@ import numpy as np
 
 from asrbuild.app.conformance import FOLDER, short_recordings, write_conformance
 from asrbuild.app.swift import ROOT, manifest_swift
-from asrbuild.disk import disk_errors, rename_directory
+from asrbuild.disk import disk_errors, files_in, rename_directory
 from asrbuild.errors import AsrbuildError
-from asrbuild.manifest import FILE_NAME, Manifest
+from asrbuild.manifest import Manifest
 from asrbuild.report.page import feeding_text
 from asrbuild.runtime import feature_settings, load_package
-from asrbuild.store import write_sums
+from asrbuild.store import SUMS, write_sums
 
 TEMPLATES = Path(__file__).parent / "templates"
 README, SWIFT = "README.md", "ASRKit"
@@ -76,7 +76,8 @@ def write_folder(
         raise AsrbuildError(
             "this folder is there already", file=directory, fix="name one that is not"
         )
-    files = [FILE_NAME, "report.md", *(file.path for file in manifest.files)]
+    made_anew = {*ENTRIES, SUMS}
+    files = [path for path in files_in(artifact) if path.split("/")[0] not in made_anew]
     with (
         disk_errors("writing a folder for the app", directory),
         tempfile.TemporaryDirectory(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from tests.acceptance.conftest import Workshop, run_asrbuild
 from tests.app.foreign import Foreign
 from tests.test_demo_assets import DEMO
 
-Checked = tuple[int, dict]
+Checked = tuple[int, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,10 @@ def run_checker(artifact: Path, results: Path) -> Checked:
     )  # fmt: skip
     assert not done.stderr, done.stderr
     return done.returncode, json.loads(done.stdout)
+
+
+def recordings(kit: Path) -> list[dict[str, Any]]:
+    return json.loads((kit / "steps.json").read_text())["recordings"]
 
 
 @pytest.fixture
@@ -126,7 +131,7 @@ def test_bad_results_are_refused_by_name(
     artifact: Path, tmp_path: Path, file: str, content: object, step: str, detail: str
 ) -> None:
     shutil.copytree(artifact / "conformance", tmp_path / "r", copy_function=shutil.copyfile)
-    for recording in json.loads((tmp_path / "r" / "steps.json").read_text())["recordings"]:
+    for recording in recordings(tmp_path / "r"):
         text = {key: recording[key] for key in ("text", "words")}
         (tmp_path / "r" / recording["name"] / "text.json").write_text(json.dumps(text))
     assert run_checker(artifact, tmp_path / "r")[0] == 0
@@ -165,6 +170,24 @@ def test_the_kit_is_what_the_artifact_itself_does(
     lengths = {recording["name"]: recording["steps"] for recording in book["recordings"]}
     assert lengths == {"reference": 99, "one_chunk": 16, "one_step": 1, "too_short": 0}
     assert book["recordings"][0]["text"].startswith("hello world")
+
+
+def test_words_without_times_are_no_fault(artifact: Path, tmp_path: Path) -> None:
+    for recording in json.loads((artifact / "conformance" / "steps.json").read_text())[
+        "recordings"
+    ]:
+        (tmp_path / recording["name"]).mkdir()
+        (tmp_path / recording["name"] / "text.json").write_text(
+            json.dumps({"text": recording["text"]})
+        )
+        shutil.copy(artifact / "conformance" / recording["name"] / "probabilities.npy",
+                    tmp_path / recording["name"])  # fmt: skip
+    code, answer = run_checker(artifact, tmp_path)
+    assert code == 0
+    verdicts = {finding["step"]: finding["verdict"] for finding in answer["findings"]}
+    assert (verdicts["text"], verdicts["words"], verdicts["calls"]) == (
+        "ok", "not given", "not given",
+    )  # fmt: skip
 
 
 def test_the_checker_needs_only_numpy(artifact: Path) -> None:

@@ -37,6 +37,10 @@ class Finding:
     detail: str
 
 
+class NotGivenError(Exception):
+    """The file is there without what this step is about."""
+
+
 class UnusableError(Exception):
     """A file of the runtime that cannot be compared; its message says why."""
 
@@ -56,6 +60,9 @@ def check(kit: Path, results: Path) -> list[Finding]:
                 continue
             try:
                 details = list(_COMPARE[step["kind"]](step, recording, kit / name, given))
+            except NotGivenError:
+                found.append(Finding(name, step["name"], ABSENT, ""))
+                continue
             except UnusableError as error:
                 found.append(Finding(name, step["name"], OFF, str(error)))
                 continue
@@ -147,7 +154,10 @@ def _text(step: Any, recording: Any, _kit: Path, given: Path) -> Details:
 
 
 def _words(step: Any, recording: Any, _kit: Path, given: Path) -> Details:
-    expected, found = recording["words"], _transcription(given).get("words")
+    expected, transcription = recording["words"], _transcription(given)
+    if "words" not in transcription:
+        raise NotGivenError
+    found = transcription["words"]
     if not isinstance(found, list) or len(found) != len(expected):
         count = len(found) if isinstance(found, list) else "no list of"
         raise UnusableError(f"{count} words, expected {len(expected)}")
