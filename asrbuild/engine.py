@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asrbuild import store
 from asrbuild.cache import StageKey, claim, entry_path, is_cached, run_stage
@@ -16,6 +17,9 @@ from asrbuild.progress import Progress
 from asrbuild.recipe import Recipe
 from asrbuild.source import Source, locate
 from asrbuild.stages import DOING, Chain, chain
+
+if TYPE_CHECKING:
+    from asrbuild.work import Proven
 
 RECEIPT = "receipt.json"
 
@@ -75,16 +79,16 @@ def build(recipe: Recipe, overrides: Sequence[str] = (), progress: Progress | No
         for remark in advice:
             progress.note(remark)
         run = _Stages(cache, progress, done)
-        converted, proof = _prove(recipe, source, keys, run)
-        receipt = _publish(recipe, source, overrides, keys, run, converted, proof)
+        receipt = _publish(recipe, source, overrides, keys, run, _prove(recipe, source, keys, run))
     path = artifacts / receipt.name / receipt.version
     return Built(receipt, path, tuple(done), time.perf_counter() - start)
 
 
-def _prove(recipe: Recipe, source: Source, keys: Chain, run: _Stages) -> tuple[Path, Path]:
-    """Every stage up to the proof; returns the conversion's and the proof's directories."""
+def _prove(recipe: Recipe, source: Source, keys: Chain, run: _Stages) -> Proven:
+    """Every stage up to the proof and the word errors."""
     # Imported where there is work to do: a build with nothing to do is told so without numpy.
     from concurrent.futures import ThreadPoolExecutor
+    from functools import partial
 
     from asrbuild import work
 
@@ -105,7 +109,13 @@ def _prove(recipe: Recipe, source: Source, keys: Chain, run: _Stages) -> tuple[P
         keys.prove,
         lambda at: work.prove(at, recipe, source, work.Inputs(converted, cases, tensorflow)),
     )
-    return converted, proof
+    evaluated = None
+    if keys.evaluate is not None:
+        body = partial(
+            work.evaluate, recipe=recipe, source=source, graph=graph, converted=converted
+        )
+        evaluated = run(keys.evaluate, body)
+    return work.Proven(converted, proof, evaluated)
 
 
 def _publish(
@@ -114,8 +124,7 @@ def _publish(
     overrides: Sequence[str],
     keys: Chain,
     run: _Stages,
-    converted: Path,
-    proof: Path,
+    proven: Proven,
 ) -> Receipt:
     """Puts the artifact together in the store, moves it into place, and keeps a receipt."""
     from asrbuild import work
@@ -123,7 +132,7 @@ def _publish(
     artifacts = Path(recipe.paths.artifacts)
     with run.progress.stage("artifact", DOING["artifact"]), store.staging(artifacts) as staging:
         with full_disk_errors("putting the artifact together", artifacts):
-            manifest = work.assemble(staging, recipe, source, overrides, converted, proof)
+            manifest = work.assemble(staging, recipe, source, overrides, proven)
         path = store.publish(
             artifacts, manifest.name, staging, manifest.version, volatile=store.VOLATILE
         )

@@ -6,18 +6,17 @@ run that was interrupted, does not run the model again.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from asrbuild.dataset import Recording
 from asrbuild.digest import file_digest
-from asrbuild.errors import AsrbuildError
 from asrbuild.runtime import Transcriber, timed
 from asrbuild.speech.audio import read_audio
 from asrbuild.speech.decoding import Decoder, DecoderSettings
@@ -25,14 +24,6 @@ from asrbuild.speech.rates import ErrorRates, error_rates
 
 FOLDER = "probabilities"
 BATCH = 16
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A file and what is said in it."""
-
-    audio: Path
-    text: str
 
 
 @dataclass(frozen=True)
@@ -69,41 +60,6 @@ class Result:
         return wrong[:count]
 
 
-def read_dataset(path: Path) -> list[Recording]:
-    """DeepSpeech's CSV (``wav_filename, wav_filesize, transcript``), or a folder of WAV and TXT.
-
-    A relative ``wav_filename`` is relative to the CSV.
-
-    Raises:
-        AsrbuildError: there is nothing in it, or a part of it is missing.
-    """
-    if path.is_dir():
-        found = list(_folder(path))
-    elif path.exists():
-        found = list(_table(path))
-    else:
-        raise AsrbuildError("no such data set", file=path)
-    if not found:
-        raise AsrbuildError(
-            "the data set has no recordings",
-            file=path,
-            fix="give a CSV with wav_filename and transcript, or a folder of a.wav with a.txt",
-        )
-    missing = [recording.audio for recording in found if not recording.audio.is_file()]
-    if missing:
-        raise AsrbuildError(
-            f"{len(missing)} of {len(found)} recordings are not there, first {missing[0]}",
-            file=path,
-        )
-    return found
-
-
-def dataset_digest(dataset: Sequence[Recording]) -> str:
-    """SHA-256 of what is said in the set, recording by recording: not of names and order."""
-    lines = sorted(f"{file_digest(one.audio)} {one.text}" for one in dataset)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
 def listen(
     transcriber: Transcriber,
     dataset: Sequence[Recording],
@@ -125,6 +81,21 @@ def listen(
         spoken.append(found)
         advance()
     return spoken
+
+
+def listen_in_tensorflow(
+    graph: Path, transcriber: Transcriber, dataset: Sequence[Recording]
+) -> list[Spoken]:
+    """What a frozen graph makes of the features that the artifact's front end gives."""
+    from asrbuild.graph.reference import run_reference
+
+    samples = [read_audio(one.audio, transcriber.sample_rate) for one in dataset]
+    cases = {f"{at}": transcriber.windows(each) for at, each in enumerate(samples)}
+    given, seconds = timed(run_reference, graph, cases)
+    return [
+        Spoken(given[f"{at}"].logits, len(each) / transcriber.sample_rate, seconds / len(dataset))
+        for at, each in enumerate(samples)
+    ]
 
 
 def decode(
@@ -155,33 +126,6 @@ def decode(
         acoustic_s=sum(one.seconds for one in spoken),
         decoder_s=decoder_s,
     )
-
-
-def _table(path: Path) -> Iterator[Recording]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines)
-            lacking = {"wav_filename", "transcript"} - set(reader.fieldnames or ())
-            if lacking:
-                raise AsrbuildError(
-                    f"the table has no column {' and '.join(sorted(lacking))}",
-                    file=path,
-                    fix="DeepSpeech's columns are wav_filename, wav_filesize, transcript",
-                )
-            for row in reader:
-                if not row["wav_filename"] or row["transcript"] is None:
-                    raise AsrbuildError(f"line {reader.line_num} is not whole", file=path)
-                yield Recording(path.parent / row["wav_filename"], row["transcript"])
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise AsrbuildError(f"not a CSV file: {error}", file=path) from error
-
-
-def _folder(path: Path) -> Iterator[Recording]:
-    for audio in sorted(path.glob("*.wav")):
-        text = audio.with_suffix(".txt")
-        if not text.is_file():
-            raise AsrbuildError(f"{audio.name} has no {text.name} beside it", file=path)
-        yield Recording(audio, text.read_text(encoding="utf-8").strip())
 
 
 def _model_digest(transcriber: Transcriber) -> str:

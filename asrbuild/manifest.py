@@ -240,6 +240,24 @@ class Transcript(Section):
     match: bool
 
 
+class Evaluation(Section):
+    """Word errors on a set of recordings; ``wer`` has a 95 % interval.
+
+    ``reference`` says what ``reference_wer`` is of: ``tensorflow``, or an artifact; both are null
+    where nothing was compared.
+    """
+
+    data: str
+    sha256: str
+    recordings: int
+    words: int
+    wer: float
+    wer_low: float
+    wer_high: float
+    reference: str | None
+    reference_wer: float | None
+
+
 class Verification(Section):
     """The proof: every metric with its threshold. ``reference`` names what it was compared with."""
 
@@ -250,6 +268,7 @@ class Verification(Section):
     inputs: list[VerifiedInput]
     metrics: list[Metric]
     transcripts: list[Transcript]
+    evaluation: Evaluation | None
     passed: bool
 
 

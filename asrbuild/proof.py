@@ -98,6 +98,7 @@ def unproven() -> Verification:
         inputs=[],
         metrics=[],
         transcripts=[],
+        evaluation=None,
         passed=False,
     )
 
@@ -170,6 +171,7 @@ def prove(
         inputs=verified_inputs({**cases, **bounds}),
         metrics=metrics,
         transcripts=transcripts,
+        evaluation=None,
         passed=not failures and bool(metrics),
     )
     return Proof(verification, tuple(failures), outputs, seconds)

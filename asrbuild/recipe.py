@@ -17,6 +17,8 @@ from asrbuild.errors import AsrbuildError
 
 #: Prefix of the files that come with asrbuild, for instance ``demo:sample.wav``.
 DEMO_PREFIX = "demo:"
+#: What ``verify.compared_with`` names where it names no artifact.
+TENSORFLOW = "tensorflow"
 
 
 @dataclass
@@ -190,6 +192,8 @@ class Verify:
     require_transcript: bool = True
     max_wer: float | None = None
     max_wer_increase: float | None = None
+    evaluation: str | None = None
+    compared_with: str = TENSORFLOW
     thresholds: dict[str, Thresholds] = field(default_factory=dict)
 
 
@@ -519,6 +523,11 @@ def _validate_verify(recipe: Recipe) -> None:
             )
 
 
+def evaluates(recipe: Recipe) -> bool:
+    """Whether a build ends with the word errors of a set of recordings, or beside an artifact."""
+    return recipe.verify.evaluation is not None or recipe.verify.compared_with != TENSORFLOW
+
+
 def resolve_file(path: str) -> Path:
     """A path of the recipe on disk; ``demo:x`` is the file ``x`` that comes with asrbuild."""
     if path.startswith(DEMO_PREFIX):
@@ -542,6 +551,7 @@ def record(recipe: Recipe) -> dict[str, Any]:
     for key in ("sample", "second"):
         source[key] = {part: portable(value) for part, value in source[key].items()}
     decoder["scorer_path"] = portable(decoder["scorer_path"])
+    whole["verify"]["evaluation"] = portable(whole["verify"]["evaluation"])
     # Which Python runs the decoder is this machine's affair; the words are the same in each.
     del decoder["interpreter"]
     return whole

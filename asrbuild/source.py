@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asrbuild.dataset import dataset_digest, read_dataset
 from asrbuild.deepspeech.checkpoint import find_checkpoint
 from asrbuild.digest import file_digest
 from asrbuild.errors import AsrbuildError
-from asrbuild.recipe import Recipe, resolve_file
+from asrbuild.recipe import TENSORFLOW, Recipe, resolve_file
 from asrbuild.speech.alphabet import Alphabet, bytes_alphabet, read_alphabet
+from asrbuild.store import resolve
 
 if TYPE_CHECKING:
     from asrbuild.network import AcousticWeights
@@ -24,6 +26,7 @@ class Source:
 
     ``checkpoint`` is a prefix (``<prefix>.index`` exists), ``graph`` a frozen graph; one is set.
     ``alphabet_file`` is None in UTF-8 (bytes output) mode, which needs none.
+    ``baseline`` is the artifact that ``verify.compared_with`` names; its digest is its version.
     ``texts``: recording -> what is said in it, for those where somebody wrote it down.
     """
 
@@ -33,6 +36,7 @@ class Source:
     recordings: dict[str, Path]
     texts: dict[str, str]
     scorer: Path | None
+    baseline: Path | None
     files: dict[str, Path]
     digests: dict[str, str]
 
@@ -84,7 +88,31 @@ def locate(recipe: Recipe, cache_root: Path) -> Source:
     if recipe.decoder.scorer_path is not None:
         scorer = files["scorer"] = _existing(recipe.decoder.scorer_path, "decoder.scorer_path")
     digests = {label: file_digest(path, cache_root) for label, path in files.items()}
-    return Source(checkpoint, graph, alphabet_file, recordings, texts, scorer, files, digests)
+    if recipe.verify.evaluation is not None:
+        files["evaluation"] = resolve_file(recipe.verify.evaluation)
+        digests["evaluation"] = dataset_digest(read_dataset(files["evaluation"]))
+    baseline = _baseline(recipe)
+    if baseline is not None:
+        digests["baseline"] = baseline.name
+    return Source(
+        checkpoint, graph, alphabet_file, recordings, texts, scorer, baseline, files, digests
+    )
+
+
+def _baseline(recipe: Recipe) -> Path | None:
+    """The artifact to compare with, if it is one."""
+    named = recipe.verify.compared_with
+    if named == TENSORFLOW:
+        return None
+    try:
+        return resolve(Path(recipe.paths.artifacts), named)
+    except AsrbuildError as error:
+        raise AsrbuildError(
+            f"verify.compared_with={named} is neither tensorflow nor an artifact: {error.message}",
+            key="verify.compared_with",
+            file=error.file,
+            fix=error.fix,
+        ) from error
 
 
 def _words(path: Path, key: str) -> str:

@@ -2,7 +2,7 @@
 
     export ─┐
     cases  ─┴► reference ─┐
-    convert ──────────────┴► prove ──► artifact
+    convert ──────────────┴► prove ──► evaluate ──► artifact
 
 A sweep over ``coreml.*`` shares export, cases and reference; one over ``decoder.*`` shares all but
 the proof.
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild.cache import StageKey, fingerprint
-from asrbuild.recipe import Recipe, gate_names, record
+from asrbuild.recipe import Recipe, evaluates, gate_names, record
 from asrbuild.source import Source
 
 #: What each stage does, in words for a person.
@@ -29,6 +29,7 @@ DOING = {
     "reference": "TensorFlow on the frozen graph",
     "convert": "Core ML package from the weights",
     "prove": "package executed and compared with TensorFlow",
+    "evaluate": "word errors on a set of recordings",
     "artifact": "manifest, report, published",
 }
 #: Modules (files or folders of the package) whose code shapes a stage's result.
@@ -39,6 +40,8 @@ _CODE = {
     "convert": ("coreml", "coremlproto.py", "deepspeech", "graph", "network.py", "describe.py"),
     "prove": ("executor", "speech", "runtime.py", "cases.py", "edges.py", "parity.py", "proof.py",
               "describe.py", "manifest.py"),
+    "evaluate": ("executor", "graph", "speech", "runtime.py", "evaluation.py", "dataset.py",
+                 "describe.py", "manifest.py"),
     "artifact": ("describe.py", "manifest.py", "work.py", "report", "app", "store.py",
                  "words.py", "quantities.py", "parity.py", "speech", "coreml/inspect.py",
                  "executor/package.py", "executor/nnweights.py", "executor/network.py"),
@@ -48,18 +51,23 @@ _TENSORFLOW = "tensorflow-cpu", "tensorflow"
 
 @dataclass(frozen=True)
 class Chain:
-    """The stage keys of one recipe. ``export`` is None where the source is a frozen graph."""
+    """The stage keys of one recipe. ``export`` is None where the source is a frozen graph,
+    ``evaluate`` where no set of recordings and no other artifact is asked for."""
 
     export: StageKey | None
     cases: StageKey
     reference: StageKey
     convert: StageKey
     prove: StageKey
+    evaluate: StageKey | None
     artifact: StageKey
 
     def ordered(self) -> list[StageKey]:
         """In the order in which they run."""
-        every = (self.export, self.cases, self.reference, self.convert, self.prove, self.artifact)
+        every = (
+            self.export, self.cases, self.reference, self.convert, self.prove, self.evaluate,
+            self.artifact,
+        )  # fmt: skip
         return [key for key in every if key is not None]
 
 
@@ -93,7 +101,9 @@ def chain(recipe: Recipe, source: Source) -> Chain:
         weights | _pick(source, "alphabet"),
         "coremltools", "numpy", *(["tensorflow"] if by_tensorflow else []),
     )  # fmt: skip
-    verify = {k: v for k, v in whole["verify"].items() if k != "thresholds"}
+    evaluating = evaluates(recipe)
+    left_out = ("thresholds", *_EVALUATION_KEYS) if evaluating else ("thresholds",)
+    verify = {k: v for k, v in whole["verify"].items() if k not in left_out}
     gates = {name: whole["verify"]["thresholds"].get(name) for name in gate_names(whole["coreml"])}
     texts = {f"{name}_text" for name in source.texts}
     prove = _key(
@@ -107,12 +117,28 @@ def chain(recipe: Recipe, source: Source) -> Chain:
         _pick(source, *sorted(texts), "scorer"),
         "numpy",
     )
-    artifact = _key("artifact", {"prove": fingerprint(prove), "recipe": whole}, source.digests)
-    return Chain(export, cases, reference, convert, prove, artifact)
+    evaluate = None
+    if evaluating:
+        evaluate = _key(
+            "evaluate",
+            graph
+            | {
+                "convert": fingerprint(convert),
+                "decoder": whole["decoder"],
+                "verify": {k: whole["verify"][k] for k in _EVALUATION_KEYS},
+            },
+            _pick(source, *source.recordings, *sorted(texts), "evaluation", "baseline", "scorer"),
+            "numpy", "soundfile", "soxr", "jiwer",
+        )  # fmt: skip
+    proofs = [fingerprint(key) for key in (prove, evaluate) if key is not None]
+    artifact = _key("artifact", {"prove": proofs, "recipe": whole}, source.digests)
+    return Chain(export, cases, reference, convert, prove, evaluate, artifact)
 
 
 #: Keys of ``coreml`` that no package shows: ``range_upper`` acts through ``model.steps``.
 _NOT_CONVERTED = ("name", "compute_units", "range_upper")
+#: Keys of ``verify`` that the word errors of a set are for.
+_EVALUATION_KEYS = ("evaluation", "compared_with", "max_wer", "max_wer_increase")
 _FEATURE_KEYS = (
     "audio_sample_rate", "feature_win_len", "feature_win_step", "n_input", "n_context",
 )  # fmt: skip

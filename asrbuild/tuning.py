@@ -21,7 +21,8 @@ from asrbuild.progress import Progress, bars
 from asrbuild.recipe import DEMO_PREFIX, Recipe, Tune, resolve_file, validate
 
 if TYPE_CHECKING:
-    from asrbuild.evaluation import Recording, Result, Spoken
+    from asrbuild.dataset import Recording
+    from asrbuild.evaluation import Result, Spoken
     from asrbuild.speech.decoding import DecoderSettings
     from asrbuild.speech.genuine import DsDecoder
 
@@ -87,7 +88,8 @@ def tune(recipe: Recipe, overrides: Sequence[str], progress: Progress) -> Built:
             key="tune.target",
             fix="pip install 'asrbuild[tune]'",
         )
-    from asrbuild.evaluation import dataset_digest, listen, read_dataset
+    from asrbuild.dataset import dataset_digest, read_dataset
+    from asrbuild.evaluation import listen
     from asrbuild.report.tuning import print_tuning, write_page
     from asrbuild.runtime import decoder_settings, open_artifact
 

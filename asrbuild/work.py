@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from asrbuild import describe as d
 from asrbuild import manifest as m
-from asrbuild.errors import GatesError
-from asrbuild.recipe import Recipe, Steps, compression, gate_names, record
+from asrbuild.errors import AsrbuildError, GatesError
+from asrbuild.recipe import (
+    TENSORFLOW,
+    Recipe,
+    Steps,
+    compression,
+    evaluates,
+    gate_names,
+    record,
+)
 from asrbuild.source import Source, load_alphabet, load_weights
 
 GRAPH = "output_graph.pb"
@@ -19,6 +27,7 @@ CASES = "cases.npz"
 REFERENCE = "reference.npz"
 STATE_NODES = "state_nodes.txt"
 VERIFICATION = "verification.json"
+EVALUATION = "evaluation.json"
 PARITY = "parity.npz"
 HEARD = "heard.npz"
 
@@ -30,6 +39,15 @@ class Inputs:
     converted: Path
     cases: Path
     reference: Path
+
+
+@dataclass(frozen=True)
+class Proven:
+    """Directories of the stages that an artifact is made of; ``evaluated`` if words are gated."""
+
+    converted: Path
+    proof: Path
+    evaluated: Path | None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -144,11 +162,10 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs) -> None:
     names = gate_names(asdict(coreml))
     gates = gates_of(asdict(verify)["thresholds"], coreml.precision, names)
     words = WordGates(verify.require_transcript, verify.max_wer, verify.max_wer_increase)
-    bench = at / "bench"
-    bench.mkdir()
-    (bench / package.name).symlink_to(package.resolve())
-    if source.scorer is not None:
-        (bench / source.scorer.name).symlink_to(source.scorer.resolve())
+    if evaluates(recipe):
+        # These two gate what the next stage measures.
+        words = WordGates(verify.require_transcript)
+    bench = _bench(at, package, source)
     bound = verify.max_steps if verify.edge_lengths else None
     python = d.decoder_settings(recipe, source).interpreter
     proof = prove(bench, manifest, made, expected, gates, source.texts, words, bound, python)
@@ -172,6 +189,93 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs) -> None:
     save_reference(at / PARITY, made, expected)
     save_heard(at / HEARD, proof)
     write_text(at / VERIFICATION, proof.verification.model_dump_json(indent=2) + "\n")
+
+
+def _bench(at: Path, package: Path, source: Source) -> Path:
+    """A folder that the paths of a manifest lead from, before there is an artifact."""
+    bench = at / "bench"
+    bench.mkdir()
+    (bench / package.name).symlink_to(package.resolve())
+    if source.scorer is not None:
+        (bench / source.scorer.name).symlink_to(source.scorer.resolve())
+    return bench
+
+
+def evaluate(at: Path, recipe: Recipe, source: Source, graph: Path, converted: Path) -> None:
+    """Word errors on the set of recordings; only a package that passes its gates is kept.
+
+    Raises:
+        AsrbuildError: the rate, or its rise above what it is compared with, is above its gate.
+    """
+    from asrbuild.dataset import Recording, dataset_digest, read_dataset
+    from asrbuild.evaluation import decode, listen, listen_in_tensorflow
+    from asrbuild.runtime import decoder_settings, open_artifact
+
+    verify = recipe.verify
+    data = source.files.get("evaluation")
+    if data is not None:
+        dataset = read_dataset(data)
+    else:
+        dataset = [Recording(source.recordings[n], text) for n, text in source.texts.items()]
+    if not dataset:
+        raise AsrbuildError(
+            "verify.compared_with has no recording whose words are known",
+            key="verify.evaluation",
+            fix="give a set of recordings, or source.sample.text",
+        )
+    package = converted / d.package_name(recipe)
+    manifest = d.describe(recipe, source, package)
+    bench = _bench(at, package, source)
+    write_text(bench / m.FILE_NAME, m.to_json(manifest))
+    interpreter = d.decoder_settings(recipe, source).interpreter
+    settings = replace(decoder_settings(manifest), interpreter=interpreter)
+    told = None
+    with open_artifact(bench, settings) as own:
+        spoken = listen(own, dataset, bench)
+        found = decode(recipe.name, settings.type, settings, own.decoder, dataset, spoken).rates
+        if source.baseline is None and verify.max_wer_increase is not None:
+            spoken = listen_in_tensorflow(graph, own, dataset)
+            told = decode(TENSORFLOW, settings.type, settings, own.decoder, dataset, spoken).rates
+    if source.baseline is not None:
+        theirs = replace(
+            decoder_settings(m.read_manifest(source.baseline)), interpreter=interpreter
+        )
+        with open_artifact(source.baseline, theirs) as other:
+            spoken = listen(other, dataset, Path(recipe.paths.cache))
+            name = verify.compared_with
+            told = decode(name, theirs.type, theirs, other.decoder, dataset, spoken).rates
+    shutil.rmtree(bench)
+    evaluation = m.Evaluation(
+        data=data.name if data is not None else ", ".join(source.texts),
+        sha256=dataset_digest(dataset),
+        recordings=len(dataset),
+        words=found.words.reference,
+        wer=found.wer,
+        wer_low=found.wer_interval.low,
+        wer_high=found.wer_interval.high,
+        reference=None if told is None else verify.compared_with,
+        reference_wer=None if told is None else told.wer,
+    )
+    _check_words(evaluation, recipe, data)
+    write_text(at / EVALUATION, evaluation.model_dump_json(indent=2) + "\n")
+
+
+def _check_words(found: m.Evaluation, recipe: Recipe, data: Path | None) -> None:
+    verify = recipe.verify
+    measured = f"the word error rate is {found.wer:.1%} on {found.data} ({found.words} words)"
+    gates = [("max_wer", found.wer, verify.max_wer, measured)]
+    if found.reference_wer is not None:
+        rise = found.wer - found.reference_wer
+        beside = f"{measured}, {found.reference} has {found.reference_wer:.1%}: {rise:+.1%}"
+        gates.append(("max_wer_increase", rise, verify.max_wer_increase, beside))
+    for key, value, limit, text in gates:
+        if limit is not None and value > limit:
+            raise AsrbuildError(
+                f"{text}; at most {limit:.1%} is allowed, so nothing is published",
+                key=f"verify.{key}",
+                file=data,
+                fix="choose another decoder, scorer or precision, or another gate",
+            )
 
 
 def cases_and_reference(recipe: Recipe, inputs: Inputs) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -218,8 +322,7 @@ def assemble(
     recipe: Recipe,
     source: Source,
     overrides: Sequence[str],
-    converted: Path,
-    proof: Path,
+    proven: Proven,
 ) -> m.Manifest:
     """Fills the staging directory with the artifact and returns its manifest."""
     from asrbuild.app.kit import write_kit
@@ -227,7 +330,7 @@ def assemble(
     from asrbuild.speech.audio import wav_bytes
     from asrbuild.store import content_digest
 
-    package = converted / d.package_name(recipe)
+    package = proven.converted / d.package_name(recipe)
     manifest = d.describe(recipe, source, package)
     _copy(package, staging / package.name)
     settings = d.feature_settings(recipe)
@@ -235,7 +338,7 @@ def assemble(
     (staging / d.REFERENCE_AUDIO).write_bytes(wav_bytes(samples, settings.sample_rate))
     if source.alphabet_file is not None:
         shutil.copyfile(source.alphabet_file, staging / d.ALPHABET)
-    shutil.copyfile(proof / PARITY, staging / PARITY)
+    shutil.copyfile(proven.proof / PARITY, staging / PARITY)
     if source.scorer is not None:
         shutil.copyfile(source.scorer, staging / source.scorer.name)
     digests = tree_digests(staging)
@@ -243,7 +346,12 @@ def assemble(
         m.FileEntry(path=path, role=_role(path), bytes=_size(staging / path), sha256=digest)
         for path, digest in digests.items()
     ]
-    verification = m.Verification.model_validate_json((proof / VERIFICATION).read_text("utf-8"))
+    text = (proven.proof / VERIFICATION).read_text("utf-8")
+    verification = m.Verification.model_validate_json(text)
+    if proven.evaluated is not None:
+        text = (proven.evaluated / EVALUATION).read_text("utf-8")
+        found = m.Evaluation.model_validate_json(text)
+        verification = verification.model_copy(update={"evaluation": found})
     manifest = manifest.model_copy(
         update={
             "files": files,

@@ -104,7 +104,7 @@ MANIFEST: dict[str, Any] = {
             "input": "sample", "expected": "core a b", "reference": "core a b",
             "package": "core a b", "match": True,
         }],
-        "passed": True,
+        "evaluation": None, "passed": True,
     },
     "provenance": {
         "created": "2024-05-01T10:00:00+00:00", "platform": "Linux x86_64, Python 3.11",

@@ -84,8 +84,8 @@ def _evaluate(data: Path, paths: list[Path]) -> ErrorRate | None:
     """Word errors of both, each with its own decoder."""
     from asrbuild.commands.decoding import Wanted
     from asrbuild.commands.evaluate import decoders_for, evaluate_one
+    from asrbuild.dataset import read_dataset
     from asrbuild.difference import error_rate
-    from asrbuild.evaluation import read_dataset
 
     dataset = read_dataset(data)
     decoders = [decoders_for(path, [None], Wanted()) for path in paths]

@@ -29,7 +29,8 @@ from asrbuild.progress import bars
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
-    from asrbuild.evaluation import Recording, Result
+    from asrbuild.dataset import Recording
+    from asrbuild.evaluation import Result
     from asrbuild.speech.decoding import DecoderSettings
 
 
@@ -65,7 +66,7 @@ def evaluate(
 
     Example: asrbuild evaluate demo-static demo-dynamic test.csv --decoder greedy,beam
     """
-    from asrbuild.evaluation import read_dataset
+    from asrbuild.dataset import read_dataset
     from asrbuild.recipe import artifacts_root
     from asrbuild.store import resolve
 

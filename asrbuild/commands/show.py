@@ -175,16 +175,21 @@ def _decoding(m: Manifest) -> Rows:
 
 
 def _proof(m: Manifest) -> Rows:
+    from asrbuild.report.page import evaluation_text
+
     v = m.verification
     if not v.executed:
         return [("result", "NOT EXECUTED: nothing ran this package")]
     ran = "; ".join(f"{e.executor} {e.version} on {e.platform}" for e in v.executions)
-    return [
+    rows: Rows = [
         ("result", "passed" if v.passed else "FAILED"),
         ("ran by", ran),
         ("Core ML", "executed it" if v.core_ml_executed else "did not execute it"),
         ("against", v.reference),
     ]
+    if v.evaluation is not None:
+        rows.append(("word errors", evaluation_text(v.evaluation)))
+    return rows
 
 
 def _metrics(metrics: list[Metric]) -> Rows:

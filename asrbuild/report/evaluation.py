@@ -11,7 +11,8 @@ from asrbuild.report.page import word_marks
 from asrbuild.report.table import Column, Entry, Table, make_table
 
 if TYPE_CHECKING:
-    from asrbuild.evaluation import Recording, Result
+    from asrbuild.dataset import Recording
+    from asrbuild.evaluation import Result
 
 COLUMNS = (
     Column("decoder", "decoder", number=False),

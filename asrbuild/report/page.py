@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from asrbuild.manifest import Axis, Manifest, Metric, Streaming, Transcript
+from asrbuild.manifest import Axis, Evaluation, Manifest, Metric, Streaming, Transcript
 from asrbuild.parity import PROBABILITIES, worst
 from asrbuild.quantities import size_text
 from asrbuild.report.html import TEMPLATES
@@ -51,13 +51,15 @@ def report(manifest: Manifest, operations: Counter[str]) -> str:
         autoescape=False,  # Markdown, not HTML
     )
     environment.filters |= {"shape": shape_text, "size": size_text, "feeding": feeding_text}
-    ran = transcript_rows(manifest.verification.transcripts)
+    proof = manifest.verification
+    ran = transcript_rows(proof.transcripts)
     kinds = sorted(operations.items(), key=lambda item: (-item[1], item[0]))
     text = environment.get_template("report.md.j2").render(
         m=manifest,
         verdict=verdict(manifest),
         systems=", ".join(f"{name} {v}" for name, v in manifest.model.minimum_os.items()),
         transcripts=ran,
+        evaluated=evaluation_text(proof.evaluation) if proof.evaluation is not None else None,
         marked=any("**" in row["text"] or "~~" in row["text"] for row in ran),
         worst=worst_rows(manifest.verification.metrics),
         inputs=input_rows(manifest),
@@ -66,6 +68,15 @@ def report(manifest: Manifest, operations: Counter[str]) -> str:
         operations=", ".join(f"{count} {kind}" for kind, count in kinds),
     )
     return text.rstrip() + "\n"
+
+
+def evaluation_text(found: Evaluation) -> str:
+    """Word errors on a set of recordings in one line."""
+    beside = f"; {found.reference} has {found.reference_wer:.1%}" if found.reference else ""
+    return (
+        f"{found.wer:.1%} ({found.wer_low:.1%} to {found.wer_high:.1%}) on {found.data}, "
+        f"{found.recordings} recordings, {found.words} words{beside}"
+    )
 
 
 def verdict(manifest: Manifest) -> str:

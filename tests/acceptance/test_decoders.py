@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -205,3 +206,97 @@ def test_bytes_and_letters_are_not_taken_for_each_other(bytes_graph: Path, tmp_p
         assert message in done.err
         assert f"\n  key: {key}\n" in done.err
         assert not (tmp_path / "artifacts").exists()
+
+
+UNSEEN = Path(__file__).parents[1] / "data" / "unseen" / "test.csv"
+
+
+@dataclass(frozen=True)
+class Gated:
+    """A build with overrides, and the store that it publishes to."""
+
+    build: Callable[..., Finished]
+    store: Path
+
+    def published(self, name: str) -> list[Path]:
+        return [p for p in (self.store / name).glob("*+*") if p.is_dir()]
+
+
+@pytest.fixture(scope="module")
+def gated(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Gated:
+    """Builds a package that the sweep has converted already, into a store of its own."""
+    folder = tmp_path_factory.mktemp("gated")
+
+    def build(*overrides: str) -> Finished:
+        own = ("model=static", "verify.inputs=[sample]", "verify.edge_lengths=false")
+        at = f"paths.artifacts={folder}"
+        return run_asrbuild(*own, at, *overrides, cwd=workshop.folder)
+
+    return Gated(build, folder)
+
+
+def test_a_word_error_rate_gates_a_build(gated: Gated) -> None:
+    told = ("name=gated", f"verify.evaluation={UNSEEN}")
+    done = gated.build(*told, "verify.max_wer=0.5")
+    assert done.code == 1
+    assert "error: the word error rate is 62.3% on test.csv (69 words); at most 50.0%" in done.err
+    assert f"\n  key: verify.max_wer\n  file: {UNSEEN}\n" in done.err
+    assert gated.published("gated") == []
+    done = gated.build(*told, "verify.max_wer=0.65")
+    assert done.code == 0, done.err
+    [artifact] = gated.published("gated")
+    found = read_manifest(artifact).verification.evaluation
+    assert found is not None
+    assert (found.data, found.recordings, found.words) == ("test.csv", 11, 69)
+    assert (round(found.wer, 3), found.reference) == (0.623, None)
+    assert found.wer_low < found.wer < found.wer_high
+    assert "Word errors: 62.3%" in (artifact / "report.md").read_text()
+    assert "nothing to do" in gated.build(*told, "verify.max_wer=0.65").out
+
+
+def test_a_rise_above_tensorflow_gates_a_build(gated: Gated) -> None:
+    """The package says TensorFlow's words, so an improvement is what it cannot show."""
+    told = ("name=risen", f"verify.evaluation={UNSEEN}")
+    done = gated.build(*told, "verify.max_wer_increase=-0.01")
+    assert done.code == 1
+    assert "is 62.3% on test.csv (69 words), tensorflow has 62.3%: +0.0%" in done.err
+    assert "at most -1.0% is allowed" in done.err
+    assert "\n  key: verify.max_wer_increase\n" in done.err
+    assert gated.published("risen") == []
+    assert gated.build(*told, "verify.max_wer_increase=0").code == 0
+    [artifact] = gated.published("risen")
+    found = read_manifest(artifact).verification.evaluation
+    assert found is not None
+    assert (found.reference, found.reference_wer) == ("tensorflow", found.wer)
+
+
+@genuine
+def test_a_rise_above_a_named_artifact_gates_a_build(gated: Gated) -> None:
+    """With a scorer the demo hears the unseen phrases far better than greedily."""
+    scorer = "decoder.scorer_path=demo:prompts.scorer"
+    assert gated.build("name=better", *DS, scorer).code == 0
+    told = ("name=worse", f"verify.evaluation={UNSEEN}", "verify.max_wer_increase=0.05")
+    done = gated.build(*told, "verify.compared_with=better")
+    assert done.code == 1
+    assert "is 62.3% on test.csv (69 words), better has 4" in done.err
+    assert "\n  key: verify.max_wer_increase\n" in done.err
+    assert gated.published("worse") == []
+    # On the recordings of the proof both are right.
+    done = gated.build("name=worse", "verify.compared_with=better", "verify.max_wer_increase=0")
+    assert done.code == 0, done.err
+    [artifact] = gated.published("worse")
+    found = read_manifest(artifact).verification.evaluation
+    assert found is not None
+    assert (found.data, found.wer, found.reference_wer) == ("sample", 0.0, 0.0)
+    done = gated.build("name=worse", "verify.compared_with=bettor")
+    assert "verify.compared_with=bettor is neither tensorflow nor an artifact" in done.err
+    assert "did you mean better?" in done.err
+
+
+def test_without_a_set_the_known_recordings_are_gated(gated: Gated, tmp_path: Path) -> None:
+    (tmp_path / "said.txt").write_text("something else altogether\n")
+    wrong = f"source.sample.text={tmp_path / 'said.txt'}"
+    done = gated.build("name=other", wrong, "verify.max_wer=0.5")
+    assert done.code == 1
+    assert "sample: the word error rate is" in done.err
+    assert gated.published("other") == []

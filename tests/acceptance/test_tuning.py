@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from asrbuild import evaluation, tuning
-from asrbuild.evaluation import dataset_digest, read_dataset
+from asrbuild.dataset import dataset_digest, read_dataset
 from asrbuild.manifest import read_manifest
 from asrbuild.tuning import Trial, Tuning
 from tests.acceptance.conftest import Finished, Workshop, run_asrbuild

@@ -12,8 +12,9 @@ import pytest
 import asrbuild
 from asrbuild import evaluation
 from asrbuild.commands.evaluate import aligned
+from asrbuild.dataset import Recording, read_dataset
 from asrbuild.errors import AsrbuildError
-from asrbuild.evaluation import Recording, Result, decode, listen, read_dataset
+from asrbuild.evaluation import Result, decode, listen
 from asrbuild.report.evaluation import write_page
 from asrbuild.runtime import Probabilities
 from asrbuild.speech.alphabet import make_alphabet

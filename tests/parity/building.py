@@ -75,6 +75,7 @@ def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *over
     save_reference(work_folder / work.PARITY, cases, reference)
     save_heard(work_folder / work.HEARD, proof)
     (work_folder / work.VERIFICATION).write_text(proof.verification.model_dump_json())
+    proven = work.Proven(work_folder, work_folder, None)
     with store.staging(store_root) as staging:
-        manifest = work.assemble(staging, recipe, source, overrides, work_folder, work_folder)
+        manifest = work.assemble(staging, recipe, source, overrides, proven)
         return store.publish(store_root, manifest.name, staging, manifest.version)

@@ -36,7 +36,7 @@ def proof(metrics: list[Metric], transcripts: list[Transcript]) -> Verification:
     return Verification(
         executed=True, core_ml_executed=False, reference="tensorflow", executions=[],
         inputs=[VerifiedInput(name="sample", steps=588, sha256="0" * 64)],
-        metrics=metrics, transcripts=transcripts, passed=passed,
+        metrics=metrics, transcripts=transcripts, evaluation=None, passed=passed,
     )  # fmt: skip
 
 

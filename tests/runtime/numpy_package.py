@@ -187,7 +187,7 @@ def make_manifest(
         ),
         "verification": Verification(
             executed=False, core_ml_executed=False, reference="", executions=[], inputs=[],
-            metrics=[], transcripts=[], passed=False,
+            metrics=[], transcripts=[], evaluation=None, passed=False,
         ),
         "provenance": Provenance(
             created="", platform="", git=None, recipe={}, overrides=[], sources=[], tools={},
