@@ -365,7 +365,7 @@ def assemble(
     manifest = manifest.model_copy(
         update={"version": version, "artifact_id": f"{recipe.name}/{version}"}
     )
-    _write_reports(staging, manifest, proof)
+    _write_reports(staging, manifest, proven.proof)
     write_kit(staging, staging, manifest)
     write_text(staging / m.FILE_NAME, m.to_json(manifest))
     return manifest
