@@ -1,8 +1,9 @@
 """A remote in an object store, through fsspec: S3-compatible servers, Google Cloud, Azure.
 
 An object store shows an object when its last byte has arrived. Creating asks the server to refuse
-what exists (``If-None-Match: *``); where a server does not know that, looking first has to do.
-Endpoints and credentials are the store's own: ``AWS_ENDPOINT_URL``, ``AWS_PROFILE``, ...
+what exists (``If-None-Match: *``, in Google Cloud ``ifGenerationMatch=0``); where a server does not
+know that, looking first has to do. Endpoints and credentials are the store's own
+(``AWS_ENDPOINT_URL``, ``AWS_PROFILE``, ``GOOGLE_APPLICATION_CREDENTIALS``, ...).
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.ship.refusal import Refusal, Refused
 from asrbuild.ship.remote import Sink, Stored
 
-_EXTRAS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
+#: Scheme -> the package that knows it, and how that is installed.
+_PACKAGES = {
+    "s3": ("s3fs", "asrbuild[s3]"),
+    "gs": ("gcsfs", "asrbuild[gcs]"),
+    "az": ("adlfs", "adlfs"),
+}
+_ALIASES = {"gcs": "gs", "abfs": "az"}
 _BLOCK = 4 << 20
 #: What servers say when an object is there already: S3, and those that speak HTTP more plainly.
 _TAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "412", "already exists")
@@ -30,7 +37,7 @@ class Bucket:
     """Objects below ``scheme://bucket/prefix``."""
 
     def __init__(self, address: str) -> None:
-        scheme = urlsplit(address).scheme.lower()
+        scheme = _ALIASES.get(given := urlsplit(address).scheme.lower(), given)
         self.address = address.rstrip("/")
         self._root = self.address.partition("://")[2]
         if not self._root.strip("/"):
@@ -42,10 +49,10 @@ class Bucket:
                 scheme, use_listings_cache=False, **_options(scheme)
             )
         except ImportError:
-            package = _EXTRAS[scheme]
-            how = "`pip install 'asrbuild[s3]'`" if scheme == "s3" else f"`pip install {package}`"
+            package, wanted = _PACKAGES[scheme]
             raise AsrbuildError(
-                f"{scheme}:// needs the package {package}, which is not installed", fix=how
+                f"{scheme}:// needs the package {package}, which is not installed",
+                fix=f"`pip install '{wanted}'`",
             ) from None
 
     def size(self, path: str) -> int | None:
@@ -143,7 +150,7 @@ class Bucket:
             raise AsrbuildError(
                 f"the store refused while {doing}: {text}",
                 file=self.address,
-                fix="check the bucket, its address (AWS_ENDPOINT_URL) and your credentials",
+                fix="check the bucket, its endpoint and your credentials",
             ) from error
 
 
@@ -159,6 +166,10 @@ def _modified(info: Mapping[str, Any]) -> float:
 
 
 def _options(scheme: str) -> dict[str, Any]:
+    if scheme == "gs":
+        # gcsfs asks each bucket for its kind before each call, aloud where it may not know. Only
+        # zonal buckets need that; who has one sets it.
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     if scheme != "s3":
         return {}
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
+import importlib.util
 import os
 import shutil
 import socket
@@ -89,21 +91,51 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The endpoint of an S3-compatible server; the environment is set for it."""
     pytest.importorskip("moto.server", reason="the S3 server of moto is not installed")
     pytest.importorskip("s3fs", reason="the extra s3 is not installed")
-    port = free_port()
-    endpoint = f"http://127.0.0.1:{port}"
+    endpoint = f"http://127.0.0.1:{free_port()}"
     settings = {
         "AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1",
     }  # fmt: skip
+    port = endpoint.rpartition(":")[2]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port]
+    with _environment(settings), _served(command, f"{endpoint}/moto-api/"):
+        yield endpoint
+
+
+@contextlib.contextmanager
+def _environment(settings: dict[str, str]) -> Iterator[None]:
+    """Sets variables for as long as the block lasts."""
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     try:
-        with _served(command, f"{endpoint}/moto-api/"):
-            yield endpoint
+        yield
     finally:
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture(scope="session")
+def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A Google Cloud Storage emulator; the environment is set for it. The log of its requests.
+
+    It is a real HTTP server, but knows no preconditions: a second writer overwrites.
+    """
+    for module in ("gcp_storage_emulator", "gcsfs"):
+        # Not imported: gcsfs reads its settings when it is.
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed (the extra gcs, and an emulator)")
+    port = free_port()
+    endpoint = f"http://127.0.0.1:{port}"
+    log = tmp_path_factory.mktemp("gcs") / "log"
+    command = [
+        sys.executable, "-m", "gcp_storage_emulator", "start", "--host", "127.0.0.1",
+        "--port", str(port), "--in-memory", "--default-bucket", "models",
+    ]  # fmt: skip
+    with (
+        _environment({"STORAGE_EMULATOR_HOST": endpoint}),
+        _served(command, f"{endpoint}/storage/v1/b/models", log),
+    ):
+        yield log
 
 
 @pytest.fixture
@@ -119,13 +151,12 @@ def bucket(s3: str, request: pytest.FixtureRequest) -> str:
 class _served:  # noqa: N801 - reads as a verb
     """Runs a server for as long as the block lasts."""
 
-    def __init__(self, command: list[str], url: str) -> None:
-        self.command, self.url = command, url
+    def __init__(self, command: list[str], url: str, log: Path = Path(os.devnull)) -> None:
+        self.command, self.url, self.log = command, url, log
 
     def __enter__(self) -> None:
-        self.process = subprocess.Popen(
-            self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
         _await(self.url, self.process)
 
     def __exit__(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""``asrbuild gc --remote``: a folder and an S3 server, races with pushes, and kills."""
+"""``asrbuild gc --remote``: a folder, S3 and GCS servers, races with pushes, and kills."""
 
 from __future__ import annotations
 
@@ -31,10 +31,13 @@ STRICT = Rules(1, 0.0)
 LATER = 3 * 86400.0
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", "s3", "gs"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "folder":
         return str(tmp_path / "remote")
+    if request.param == "gs":
+        request.getfixturevalue("gcs")
+        return f"gs://models/clean{abs(hash(request.node.nodeid))}"
     return request.getfixturevalue("bucket")
 
 
@@ -86,7 +89,7 @@ def test_what_no_channel_ever_pointed_at_goes(
     # 0 was stable once, 1 is; 3 is pinned, 4 the newest of all; nobody needs 2.
     for path, channel in zip(versions, ("stable", "stable", None, None, None), strict=True):
         send(path, remote, channel=channel)
-        time.sleep(1.1 if "://" in address else 0.01)  # S3 tells whole seconds
+        time.sleep(1.1 if "s3:" in address else 0.01)  # S3 tells whole seconds
     left = b"left by a push that was killed"
     remote.objects.create(f"blobs/{'ab' * 32}", left)
     rules = Rules(1, 0.0, (f"{NAME}@{versions[3].name}",))
@@ -127,7 +130,7 @@ def test_a_push_that_counts_on_a_file_that_goes(
     remote, other = _open(address), _open(address)
     for path in versions[:3]:
         send(path, remote)
-        time.sleep(1.1 if "://" in address else 0.01)
+        time.sleep(1.1 if "s3:" in address else 0.01)
     real = remote.publish
     went: list[Item] = []
 
