@@ -110,6 +110,7 @@ def _register() -> None:
         ship,
         show,
         transcribe,
+        variants,
         verify,
     )
 
@@ -139,6 +140,7 @@ def _register() -> None:
     _add(app, "ship", ship.ship)
     _add(app, "bundle", ship.bundle)
     _add(app, "pull", ship.pull)
+    _add(app, "variants", variants.variants)
     _add(channel_app, "set", channel.set_)
     _add(channel_app, "history", channel.history)
     _add(channel_app, "rollback", channel.rollback)
@@ -168,7 +170,7 @@ PANELS = {
     "Build": ("build", "plan", "gc", "cache"),
     "Look and compare": ("ls", "show", "diff", "report", "schema", "inspect"),
     "Try and measure": ("transcribe", "verify", "evaluate", "run", "scorer", "decoder"),
-    "Hand over": ("app", "ship", "bundle", "pull", "channel", "key"),
+    "Hand over": ("app", "ship", "bundle", "pull", "variants", "channel", "key"),
     "This machine": ("doctor",),
 }
 COMMANDS = tuple(name for names in PANELS.values() for name in names)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asrbuild.commands.ls import ArtifactsOption
+
+if TYPE_CHECKING:
+    from asrbuild.ship.transfer import Pulled
 
 RemoteHelp = "A folder, s3://bucket/prefix, gs://, az://, oci://registry/prefix or https:// (read)."
 KeyOption = Annotated[
@@ -40,8 +43,8 @@ def ship(
 
     from asrbuild.errors import AsrbuildError
     from asrbuild.recipe import artifacts_root
-    from asrbuild.ship.bundle import SUFFIX
     from asrbuild.ship.channels import newest, remember
+    from asrbuild.ship.frame import SUFFIX
     from asrbuild.ship.keys import config_root, find_signer, trusted_keys
     from asrbuild.ship.remote import open_remote
     from asrbuild.ship.transfer import ship as ship_to
@@ -52,7 +55,7 @@ def ship(
             raise AsrbuildError(
                 "a bundle file has no channels", key="--channel", fix="ship to a remote"
             )
-        bundle(artifact, Path(dest), key, artifacts, as_json)
+        bundle([artifact], Path(dest), key, artifacts, as_json)
         return
     path = resolve(artifacts or artifacts_root(), artifact)
     config = config_root()
@@ -82,26 +85,38 @@ def ship(
 
 
 def bundle(
-    artifact: ArtifactArgument,
+    given: Annotated[
+        list[str],
+        typer.Argument(metavar="ARTIFACT...", help="One artifact, or several: variants of one."),
+    ],
     target: Annotated[Path, typer.Argument(help="The file to write, NAME.asrb.")],
     key: KeyOption = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write an artifact as one signed file, to hand over in any way.
+    """Write an artifact as one signed file, to hand over in any way; or several, to choose from.
 
-    The same artifact and key give the same bytes. `asrbuild pull FILE.asrb` unpacks it.
+    Of several, say the one first that a device shall take where its system can load it: the bundle
+    says what each needs. Contents that they share are stored once. The same artifacts and key give
+    the same bytes. `asrbuild pull FILE.asrb` unpacks it.
 
     Example: asrbuild bundle demo-static-mlprogram demo.asrb
+    Example: asrbuild bundle demo-ios18 demo-ios17 demo-neuralnetwork demo.asrb
     """
+    from asrbuild.commands.variants import print_variants
     from asrbuild.recipe import artifacts_root
     from asrbuild.ship.bundle import write_bundle
     from asrbuild.ship.keys import config_root, find_signer
+    from asrbuild.ship.variants import write_variants
     from asrbuild.store import resolve
 
-    path = resolve(artifacts or artifacts_root(), artifact)
+    paths = [resolve(artifacts or artifacts_root(), artifact) for artifact in given]
     signer = find_signer(key, config_root())
-    header = write_bundle(path, target, signer)
+    if len(paths) > 1:
+        written = write_variants(paths, target, signer)
+        print_variants(target, written.variants, signer.name, as_json)
+        return
+    header = write_bundle(paths[0], target, signer)
     size = target.stat().st_size
     if as_json:
         answer = {
@@ -118,24 +133,32 @@ def pull(
         str, typer.Argument(help="NAME@VERSION, NAME@CHANNEL, NAME (its stable), or a .asrb file.")
     ],
     remote: Annotated[str | None, typer.Option("--from", "--remote", help=RemoteHelp)] = None,
+    system: Annotated[
+        str | None,
+        typer.Option("--os", help="Of a bundle of variants, the one for iOS17, macOS14.2, ..."),
+    ] = None,
+    max_bytes: Annotated[
+        int | None, typer.Option(min=1, help="With --os: the most its Core ML package may have.")
+    ] = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fetch an artifact into your store, if a key you trust signed it, byte for byte.
 
-    What is not as it was signed is refused with its reason, and nothing of it is kept.
+    What is not as it was signed is refused with its reason, and nothing of it is kept. Of a bundle
+    of variants comes the one that a device of --os takes, or without it every one.
 
     Example: asrbuild pull demo-static-mlprogram@stable --from https://models.example.com/asr
+    Example: asrbuild pull demo.asrb --os iOS17
     """
-    from dataclasses import asdict
-
     from asrbuild.errors import AsrbuildError
     from asrbuild.recipe import artifacts_root
-    from asrbuild.ship.bundle import SUFFIX
+    from asrbuild.ship.frame import SUFFIX
     from asrbuild.ship.keys import config_root, trusted_keys
     from asrbuild.ship.remote import open_remote
     from asrbuild.ship.transfer import pull as pull_from
-    from asrbuild.ship.transfer import pull_bundle
+    from asrbuild.ship.transfer import pull_bundle, pull_variants
+    from asrbuild.ship.variants import holds_variants
 
     config = config_root()
     root = artifacts or artifacts_root()
@@ -147,7 +170,21 @@ def pull(
                 key="--from",
                 fix="name the remote with --from",
             )
+        if holds_variants(Path(spec)):
+            several = pull_variants(
+                Path(spec), root, trust=trust, system=system, max_bytes=max_bytes
+            )
+            _tell_pulled(several, as_json, every=system is None)
+            return
+        if system is not None:
+            raise AsrbuildError("it holds one artifact", key="--os", fix="leave --os out")
         pulled = pull_bundle(Path(spec), root, trust=trust)
+    elif system is not None:
+        raise AsrbuildError(
+            "only a bundle of variants is chosen from",
+            key="--os",
+            fix="name the artifact, and leave --os out",
+        )
     else:
         pulled = pull_from(
             spec,
@@ -157,9 +194,18 @@ def pull(
             config=config,
             notify=lambda line: typer.echo(f"  {line}", err=True),
         )
+    _tell_pulled([pulled], as_json, every=False)
+
+
+def _tell_pulled(pulled: list[Pulled], as_json: bool, *, every: bool) -> None:
+    """One as an object or two lines; every variant of a bundle as a list of them."""
+    from dataclasses import asdict
+
     if as_json:
-        typer.echo(json.dumps(asdict(pulled) | {"path": str(pulled.path)}, indent=2))
+        rows = [asdict(one) | {"path": str(one.path)} for one in pulled]
+        typer.echo(json.dumps(rows if every else rows[0], indent=2))
         return
-    how = "was here already, whole" if pulled.already else f"{pulled.bytes:,} bytes"
-    typer.echo(f"{pulled.name} {pulled.version}: {how}, signed by {pulled.signer}")
-    typer.echo(str(pulled.path))
+    for one in pulled:
+        how = "was here already, whole" if one.already else f"{one.bytes:,} bytes"
+        typer.echo(f"{one.name} {one.version}: {how}, signed by {one.signer}")
+        typer.echo(str(one.path))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from asrbuild.disk import disk_errors, sync_path
 from asrbuild.errors import AsrbuildError
-from asrbuild.ship.bundle import BLOCK, incoming, place_file
+from asrbuild.ship.frame import BLOCK, incoming, place_file
 from asrbuild.ship.refusal import Refusal, Refused
 from asrbuild.ship.remote import Sink, Stored
 

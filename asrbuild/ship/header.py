@@ -186,6 +186,24 @@ def _fraction(text: str) -> float:
     return number
 
 
+def header_fields(raw: bytes, form: str, keys: set[str]) -> dict[str, Any]:
+    """The keys of a header of the format ``form``, which has exactly these.
+
+    Raises:
+        Refused: HEADER_MALFORMED or UNKNOWN_FORMAT.
+    """
+    value = strict_json(raw, MAX_HEADER, Refusal.HEADER_MALFORMED)
+    if not isinstance(value, dict) or not isinstance(value.get("format"), str):
+        raise Refused(Refusal.HEADER_MALFORMED, "it does not name its format")
+    if value["format"] != form:
+        raise Refused(
+            Refusal.UNKNOWN_FORMAT, f"its format is {shown(value['format'])}, here {form} is read"
+        )
+    if set(value) != keys:
+        raise Refused(Refusal.HEADER_MALFORMED, "its keys are not those of the format")
+    return value
+
+
 def parse_header(raw: bytes) -> Header:
     """Checks a header's shape, limits, names and paths, and that its statement says the same.
 
@@ -194,16 +212,7 @@ def parse_header(raw: bytes) -> Header:
     Raises:
         Refused: one of the reasons of docs/bundle-format.md.
     """
-    value = strict_json(raw, MAX_HEADER, Refusal.HEADER_MALFORMED)
-    if not isinstance(value, dict) or not isinstance(value.get("format"), str):
-        raise Refused(Refusal.HEADER_MALFORMED, "it does not name its format")
-    if value["format"] != FORMAT:
-        raise Refused(
-            Refusal.UNKNOWN_FORMAT,
-            f"its format is {shown(value['format'])}, this asrbuild reads {FORMAT}",
-        )
-    if set(value) != {"envelope", "files", "format", "name", "version"}:
-        raise Refused(Refusal.HEADER_MALFORMED, "its keys are not those of the format")
+    value = header_fields(raw, FORMAT, {"envelope", "files", "format", "name", "version"})
     name, version = check_name(value["name"]), check_version(value["version"])
     files = _parse_files(value["files"])
     payload, signatures = open_envelope(value["envelope"], PAYLOAD_TYPE, Refusal.HEADER_MALFORMED)

@@ -8,7 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from asrbuild import store
-from asrbuild.ship.bundle import SUFFIX, unpack_bundle
+from asrbuild.ship.bundle import unpack_bundle
+from asrbuild.ship.frame import SUFFIX
 from asrbuild.ship.header import MANIFEST
 from asrbuild.ship.keys import config_root, trusted_keys
 from asrbuild.ship.remote import open_remote

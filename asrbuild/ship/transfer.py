@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from asrbuild import store
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship import channels
-from asrbuild.ship.bundle import new_file, unpack_bundle
+from asrbuild.ship.bundle import Opened, unpack_bundle
+from asrbuild.ship.frame import new_file
 from asrbuild.ship.header import (
     SUMS,
     File,
@@ -24,6 +26,7 @@ from asrbuild.ship.keys import Signer, Trust, Trusted
 from asrbuild.ship.names import check_channel, check_name, check_version, is_channel
 from asrbuild.ship.refusal import Refusal, Refused
 from asrbuild.ship.remote import Remote
+from asrbuild.ship.variants import check_variants, choose, unpack_variant
 
 DEFAULT_CHANNEL = "stable"
 Notify = Callable[[str], None]
@@ -325,9 +328,36 @@ def _fetch(remote: Remote, name: str, file: File, staging: Path) -> None:
 def pull_bundle(bundle: Path, root: Path, *, trust: Trust) -> Pulled:
     """Unpacks a bundle file into the store ``root``, once all of it is proven."""
     with store.staging(root) as staging:
-        opened = unpack_bundle(bundle, staging, trust)
-        header = opened.header
-        path = store.publish(root, header.name, staging, header.version, volatile=store.VOLATILE)
+        return _publish_opened(root, staging, unpack_bundle(bundle, staging, trust))
+
+
+def pull_variants(
+    bundle: Path,
+    root: Path,
+    *,
+    trust: Trust,
+    system: str | None = None,
+    max_bytes: int | None = None,
+) -> list[Pulled]:
+    """Unpacks artifacts of a bundle of variants into the store ``root``, once all is proven.
+
+    Args:
+        system: of the device the one is for, see :func:`asrbuild.ship.variants.choose`; None: all.
+    """
+    found, _ = check_variants(bundle, trust)
+    chosen = found.variants if system is None else [choose(found.variants, system, max_bytes)]
+    with ExitStack() as stagings:
+        # Every one is unpacked and proven before the first is published.
+        unpacked = []
+        for variant in chosen:
+            staging = stagings.enter_context(store.staging(root))
+            unpacked.append((staging, unpack_variant(bundle, variant, staging, trust)))
+        return [_publish_opened(root, staging, opened) for staging, opened in unpacked]
+
+
+def _publish_opened(root: Path, staging: Path, opened: Opened) -> Pulled:
+    header = opened.header
+    path = store.publish(root, header.name, staging, header.version, volatile=store.VOLATILE)
     return _pulled(header, opened.key, path, already=False)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from asrbuild import store
 from asrbuild.digest import canonical_json
 from asrbuild.manifest import Manifest, content_core, to_json
-from asrbuild.ship.bundle import MAGIC
+from asrbuild.ship.frame import MAGIC
 from asrbuild.ship.header import PAYLOAD_TYPE
 from asrbuild.ship.keys import Signer, sign
 from tests.test_store_commands import MANIFEST
@@ -55,6 +55,15 @@ def make_artifact(
             (directory / path).write_bytes(data)
         (directory / "manifest.json").write_text(to_json(manifest), encoding="utf-8")
         return store.publish(root, name, directory, manifest.version)
+
+
+def variant_of(root: Path, name: str, ios: str, macos: str, package: bytes) -> Path:
+    """An artifact that needs these systems; all but its package is as in the others."""
+
+    def change(fields: dict[str, Any]) -> None:
+        fields["model"]["minimum_os"] = {"iOS": ios, "macOS": macos}
+
+    return make_artifact(root, name, {**CONTENT, "model.mlmodel": package}, change)
 
 
 @dataclass

@@ -12,7 +12,8 @@ import pytest
 from asrbuild import store
 from asrbuild.digest import tree_digests
 from asrbuild.errors import AsrbuildError
-from asrbuild.ship.bundle import check_bundle, is_bundle, unpack_bundle, write_bundle
+from asrbuild.ship.bundle import check_bundle, unpack_bundle, write_bundle
+from asrbuild.ship.frame import is_bundle
 from asrbuild.ship.header import PREDICATE_TYPE, STATEMENT_TYPE
 from asrbuild.ship.keys import (
     Signer,

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from asrbuild.digest import canonical_json
 from asrbuild.errors import AsrbuildError
-from asrbuild.ship.bundle import MAGIC, check_bundle, write_bundle
+from asrbuild.ship.bundle import check_bundle, write_bundle
+from asrbuild.ship.frame import MAGIC
 from asrbuild.ship.header import MAX_FILES, MAX_HEADER, MAX_MANIFEST, MAX_TOTAL
 from asrbuild.ship.keys import Signer, Trust
 from asrbuild.ship.refusal import Refusal, Refused
