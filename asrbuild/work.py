@@ -15,7 +15,6 @@ from asrbuild.recipe import (
     TENSORFLOW,
     Recipe,
     Steps,
-    compression,
     evaluates,
     gate_names,
     record,
@@ -476,12 +475,11 @@ def receipt_fields(manifest: m.Manifest, path: Path, recipe: Recipe) -> dict[str
 
 def _found(verification: m.Verification, package: Path, recipe: Recipe) -> dict[str, Any]:
     """How small and how good a package is, whether it passed its gates or not."""
-    from asrbuild.report.page import word_errors
+    from asrbuild.report.page import compression_text, word_errors
 
     errors = word_errors(verification.transcripts)
-    ways = sorted(set(compression(asdict(recipe.coreml)).values()))
     return {
-        "compress": "+".join(ways) or "none",
+        "compress": compression_text({"coreml": asdict(recipe.coreml)}),
         "package_bytes": _tree_bytes(package),
         "figures": _worst_of_logits(verification),
         "transcripts_match": all(t.match for t in verification.transcripts),

@@ -17,6 +17,7 @@ from asrbuild.report.anatomy import Anatomy
 from asrbuild.report.html import render, write_html
 from asrbuild.report.page import (
     MEASURES,
+    compression_text,
     feeding_text,
     input_rows,
     shape_text,
@@ -102,6 +103,7 @@ def page(manifest: Manifest, inside: Anatomy, recordings: Mapping[str, Heard]) -
         verdict=verdict(manifest).replace("**", ""),
         systems=", ".join(f"{name} {v}" for name, v in manifest.model.minimum_os.items()),
         errors=word_errors(proof.transcripts),
+        stored=compression_text(manifest.provenance.recipe),
         package_bytes=sum(f.bytes for f in manifest.files if f.role == "package"),
         tensors=[
             (function.name, direction, tensor, shape_text(tensor.shape))

@@ -6,14 +6,14 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 from asrbuild.errors import AsrbuildError
 from asrbuild.manifest import Manifest, read_manifest
 from asrbuild.parity import PROBABILITIES, used, worst
-from asrbuild.recipe import compression
 from asrbuild.report import artifact as artifact_page
 from asrbuild.report.html import figure_text, render, write_html
-from asrbuild.report.page import shape_text, word_errors
+from asrbuild.report.page import compression_text, shape_text, word_errors
 from asrbuild.report.sweep import FIGURES, Job
 from asrbuild.report.table import Column, Entry, make_table
 
@@ -105,7 +105,7 @@ def write_page(path: Path, title: str, rows: Sequence[Row]) -> None:
         for row in rows
     ]
     links = {
-        row.number: Path(os.path.relpath(row.page, path.parent.absolute())).as_posix()
+        row.number: quote(Path(os.path.relpath(row.page, path.parent.absolute())).as_posix())
         for row in rows
         if row.page is not None
     }
@@ -161,7 +161,6 @@ def _facts(manifest: Manifest, path: Path) -> dict[str, float | str]:
     from asrbuild.runtime import Contract
 
     proof, model = manifest.verification, manifest.model
-    compressed = compression(manifest.provenance.recipe.get("coreml", {}))
     axis = Contract.of(manifest).steps
     facts: dict[str, float | str] = {
         "shape": shape_text([axis]).removeprefix(f"{axis.name} "),
@@ -171,7 +170,7 @@ def _facts(manifest: Manifest, path: Path) -> dict[str, float | str]:
         "size": sum(f.bytes for f in manifest.files if f.role == "package") / 1e6,
         "operations": anatomy(path / model.package).operations.total(),
         "words": "equal" if all(t.match for t in proof.transcripts) else "differ",
-        "compress": "+".join(sorted(set(compressed.values()))) or "none",
+        "compress": compression_text(manifest.provenance.recipe),
     }
     if axis.enumerated is None and axis.max is None:
         facts["shape"] = f"{axis.min} and more"

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from asrbuild.manifest import Axis, Evaluation, Manifest, Metric, Streaming, Transcript
 from asrbuild.parity import PROBABILITIES, worst
 from asrbuild.quantities import size_text
+from asrbuild.recipe import compression
 from asrbuild.report.html import TEMPLATES
 from asrbuild.speech.rates import Counts, count, total
 from asrbuild.words import align
@@ -128,6 +129,11 @@ def word_errors(transcripts: Iterable[Transcript]) -> Counts | None:
         if t.expected is not None and "@" not in t.input
     ]
     return total(known) if known else None
+
+
+def compression_text(recipe: Mapping[str, Any]) -> str:
+    """How a recipe has weights stored: ``int8``, ``int8+prune`` by layers, or ``none``."""
+    return "+".join(sorted(set(compression(recipe.get("coreml", {})).values()))) or "none"
 
 
 def marked_words(expected: str, found: str) -> str:

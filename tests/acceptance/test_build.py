@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import jsonschema
 import pytest
@@ -43,6 +45,17 @@ def test_every_artifact_says_what_was_said(workshop: Workshop, model: str, corem
     assert all(metric.passed for metric in manifest.verification.metrics)
     steps = {entry.steps for entry in manifest.verification.inputs}
     assert {1, 15, 16, 17} <= steps
+
+
+def test_the_sweep_ends_with_a_page_that_leads_to_every_artifacts_own(workshop: Workshop) -> None:
+    (line,) = [line for line in workshop.sweep.out.splitlines() if line.startswith("page: ")]
+    page = workshop.folder / line.removeprefix("page: ")
+    links = re.findall(r'href="([^"#]+)"', page.read_text(encoding="utf-8"))
+    assert len(links) == len(CELLS)
+    found = {(page.parent / unquote(link)).resolve() for link in links}
+    assert found == {
+        workshop.artifact(model, coreml).resolve() / "report.html" for model, coreml in CELLS
+    }
 
 
 @pytest.mark.parametrize(("model", "coreml"), CELLS)

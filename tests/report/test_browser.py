@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -150,6 +152,18 @@ def test_the_plot_shows_every_artifact_and_leads_to_its_row(look, sweep):
         inside = text.bounding_box()
         assert box["x"] - 1 <= inside["x"]
         assert inside["x"] + inside["width"] <= box["x"] + box["width"] + 1
+
+
+def test_a_link_opens_an_artifacts_own_page(look, pair, tmp_path):
+    home = tmp_path / "models #1, 100 %?"
+    shutil.copytree(pair[0].parent, home / pair[0].parent.name)
+    path = home / pair[0].parent.name / pair[0].name
+    write_page(home / "sweep.html", "Sweep", job_rows([job(0, path)]))
+    window = look(home / "sweep.html")
+    link = window.page.locator("tbody a").first
+    target = urlsplit(link.evaluate("link => link.href"))
+    assert (target.query, target.fragment) == ("", "")
+    assert Path(unquote(target.path)) == path / "report.html"
 
 
 def test_a_failure_is_read_in_full(look, sweep):

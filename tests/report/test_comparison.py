@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import replace
+from urllib.parse import unquote
 
 import pytest
 from pages import HOSTILE, Page, command, job
@@ -70,7 +71,7 @@ def test_the_page_of_a_sweep_has_its_failures(pair, tmp_path):
     rows = job_rows(jobs)
     assert [bool(row.error) for row in rows] == [False, True, False, True]
     assert rows[0].facts["seconds"] == 2.5
-    page = tmp_path / "sweeps" / "sweep.html"
+    page = tmp_path / "my sweeps #1, 100%" / "sweep.html"
     write_page(page, "Sweep of 4 jobs", rows)
     html = page.read_text(encoding="utf-8")
     found = Page(html)
@@ -81,7 +82,7 @@ def test_the_page_of_a_sweep_has_its_failures(pair, tmp_path):
     links = [source for source in found.sources if source.endswith("report.html")]
     assert len(links) == 2
     for link, path in zip(links, pair, strict=True):
-        assert (page.parent / link).resolve() == (path / "report.html").resolve()
+        assert (page.parent / unquote(link)).resolve() == (path / "report.html").resolve()
     assert found.handlers == []
 
 
