@@ -73,7 +73,7 @@ def build(recipe: Recipe, overrides: Sequence[str] = (), progress: Progress | No
     cache, artifacts = Path(recipe.paths.cache), Path(recipe.paths.artifacts)
     source = locate(recipe, cache)
     keys = chain(recipe, source)
-    receipt = _published(cache, artifacts, keys.artifact)
+    receipt = _kept(cache, artifacts, keys.artifact)
     done: list[str] = []
     if receipt is None:
         for remark in advice:
@@ -148,18 +148,23 @@ def _publish(
     return receipt
 
 
-def _published(cache: Path, artifacts: Path, key: StageKey) -> Receipt | None:
+def published(cache: Path, artifacts: Path, key: StageKey) -> Receipt | None:
     """The receipt of an earlier build of the same recipe whose artifact is still there."""
-    if not claim(cache, key):
+    if not is_cached(cache, key):
         return None
     text = (entry_path(cache, key) / RECEIPT).read_text(encoding="utf-8")
     receipt = Receipt(**json.loads(text))
     there = artifacts / receipt.name / receipt.version
-    if not store.is_published(there, cache):
-        return None
+    return receipt if store.is_published(there, cache) else None
+
+
+def _kept(cache: Path, artifacts: Path, key: StageKey) -> Receipt | None:
+    """The receipt of what is published already, which from now on no clean-up removes."""
+    receipt = published(cache, artifacts, key) if claim(cache, key) else None
     # A kill between the rename and the pointer is mended here; a right pointer is not written.
-    kept = store.point_latest(artifacts, receipt.name, receipt.version)
-    return receipt if kept else None
+    if receipt and store.point_latest(artifacts, receipt.name, receipt.version):
+        return receipt
+    return None
 
 
 @dataclass(frozen=True)

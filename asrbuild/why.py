@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,19 @@ from asrbuild.cache import StageKey, entry_path, entry_problem, list_entries
 from asrbuild.digest import canonical_json
 
 _ABSENT = "(absent)"
+_DIGEST = re.compile('"[0-9a-f]{64}"')
+#: Characters of a value that are shown; a list of hot words can be long.
+_LONG = 60
 
 
 @dataclass(frozen=True)
 class Change:
-    """One difference: ``before`` in the nearest entry, ``now`` in the key asked about."""
+    """One difference: ``before`` in the nearest entry, ``now`` in the key asked about.
 
-    kind: Literal["code", "key", "file", "version"]
+    ``kind`` ``input``: what another stage made, by its fingerprint.
+    """
+
+    kind: Literal["code", "key", "input", "file", "version"]
     name: str
     before: str
     now: str
@@ -26,10 +33,11 @@ class Change:
         what = {
             "code": "the stage's code",
             "key": f"key {self.name}",
-            "file": f"file {self.name}",
+            "input": f"input {self.name}",
+            "file": f"content of {self.name}",
             "version": f"version of {self.name}",
         }[self.kind]
-        return f"{what}: {self.before} -> {self.now}"
+        return f"{what}: {_start(self.before)} -> {_start(self.now)}"
 
 
 @dataclass(frozen=True)
@@ -51,12 +59,18 @@ class Explanation:
         name = f"{self.stage} {self.fingerprint[:12]}"
         if self.cached:
             return f"{name}: cached, nothing to do"
-        if self.damage is not None:
-            return f"{name}: runs again, its entry is damaged ({self.damage})"
-        if self.nearest is None:
-            return f"{name}: runs, this stage has no earlier entry"
+        if self.damage is not None or self.nearest is None:
+            return f"{name}: runs, {self.reasons()[0]}"
         lines = [f"{name}: runs, compared with the nearest entry {self.nearest[:12]}:"]
-        return "\n".join([*lines, *(f"  {change}" for change in self.changes)])
+        return "\n".join([*lines, *(f"  {reason}" for reason in self.reasons())])
+
+    def reasons(self) -> list[str]:
+        """What makes the stage run, a line each; nothing for a cached one."""
+        if self.damage is not None:
+            return [f"its entry is damaged ({self.damage})"]
+        if not self.cached and self.nearest is None:
+            return ["this stage has no earlier entry"]
+        return [str(change) for change in self.changes]
 
 
 def why(cache_root: Path, key: StageKey) -> Explanation:
@@ -77,7 +91,7 @@ def differences(before: StageKey, now: StageKey) -> tuple[Change, ...]:
     changes: list[Change] = []
     if before.code_version != now.code_version:
         changes.append(Change("code", "", _version(before), _version(now)))
-    changes += _compare("key", _flat(before.keys), _flat(now.keys))
+    changes += _compare_keys(before.keys, now.keys)
     changes += _compare("file", _short(before.files), _short(now.files))
     changes += _compare("version", dict(before.versions), dict(now.versions))
     return tuple(changes)
@@ -98,15 +112,32 @@ def _compare(
     ]
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Dotted names to canonical JSON; an empty mapping is a value, so that it can differ."""
-    flat: dict[str, str] = {}
-    for name, item in value.items():
-        if isinstance(item, Mapping) and item:
-            flat.update(_flat(item, f"{prefix}{name}."))
-        else:
-            flat[prefix + name] = canonical_json(item)
-    return flat
+def _compare_keys(
+    before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
+) -> list[Change]:
+    """Key by key, nested ones with dots; a section that only one side has is one change."""
+    changes: list[Change] = []
+    for name in sorted({*before, *now}):
+        old, new = before.get(name, _ABSENT), now.get(name, _ABSENT)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            changes += _compare_keys(old, new, f"{prefix}{name}.")
+            continue
+        texts = [_text(value) for value in (old, new)]
+        if texts[0] != texts[1]:
+            digests = all(_DIGEST.fullmatch(text) for text in texts)
+            short = [text.strip('"')[:12] for text in texts] if digests else texts
+            changes.append(Change("input" if digests else "key", f"{prefix}{name}", *short))
+    return changes
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{…}"
+    return _ABSENT if value is _ABSENT else canonical_json(value)
+
+
+def _start(text: str) -> str:
+    return text if len(text) <= _LONG else f"{text[: _LONG - 2]} …"
 
 
 def _short(files: Mapping[str, str]) -> dict[str, str]:

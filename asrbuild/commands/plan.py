@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from asrbuild.recipe import Recipe
     from asrbuild.source import Source
+    from asrbuild.why import Explanation
 
 Overrides = Annotated[
     list[str] | None,
@@ -26,44 +28,78 @@ def plan(
     config_dir: ConfigDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Show which stages a build would run, without running any.
+    """Show which stages a build would run and what makes them, without running any.
 
     Example: asrbuild plan model=static coreml.precision=fp32
     """
-    from asrbuild.cache import fingerprint, is_cached
-    from asrbuild.stages import DOING, chain
+    from asrbuild.stages import DOING
 
-    recipe, source, cache = _compose(overrides, config_dir)
+    recipe, explained, there = _explain(overrides, config_dir)
     rows = [
-        (key.stage, DOING[key.stage], is_cached(cache, key), fingerprint(key)[:12])
-        for key in chain(recipe, source).ordered()
+        {
+            "stage": stage.stage,
+            "doing": DOING[stage.stage],
+            "cached": stage.cached,
+            "would": "reuse" if stage.cached else "skip" if there else "run",
+            "because": stage.reasons(),
+            "fingerprint": stage.fingerprint[:12],
+        }
+        for stage in explained
     ]
+    if not there and rows[-1]["would"] == "reuse":
+        rows[-1] |= {"would": "run", "because": ["the artifact is not in the store"]}
     if as_json:
-        fields = ("stage", "doing", "cached", "fingerprint")
-        typer.echo(json.dumps([dict(zip(fields, row, strict=True)) for row in rows], indent=2))
+        typer.echo(json.dumps(rows, indent=2))
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=f"{recipe.name} {recipe.version}", title_justify="left")
-    for heading in ("stage", "what it does", "would", "fingerprint"):
-        table.add_column(heading)
-    for stage, doing, cached, digest in rows:
-        table.add_row(stage, doing, "[green]reuse[/]" if cached else "[yellow]run[/]", digest)
+    for heading in ("stage", "what it does", "would", "because"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        colour = "yellow" if row["would"] == "run" else "green"
+        first, *more = row["because"] or [""]
+        because = f"{first} and {len(more)} more" if more else first
+        table.add_row(row["stage"], row["doing"], f"[{colour}]{row['would']}[/]", escape(because))
+    if there:
+        table.caption = "nothing to do: this recipe is built and published already"
+        table.caption_justify = "left"
     Console().print(table)
 
 
-def why(overrides: Overrides = None, config_dir: ConfigDir = None) -> None:
+def why(
+    overrides: Overrides = None,
+    config_dir: ConfigDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
     """Say which key, file or version makes each stage of a build run again.
 
     Example: asrbuild cache why model=dynamic coreml.precision=fp32
     """
+    _, explained, there = _explain(overrides, config_dir)
+    if as_json:
+        typer.echo(json.dumps([asdict(stage) for stage in explained], indent=2))
+        return
+    for stage in explained:
+        typer.echo(str(stage))
+    if there:
+        typer.echo("nothing to do: this recipe is built and published already")
+
+
+def _explain(
+    overrides: list[str] | None, config_dir: str | None
+) -> tuple[Recipe, list[Explanation], bool]:
+    """The recipe, each stage explained, and whether the artifact is there already."""
+    from asrbuild.engine import published
     from asrbuild.stages import chain
     from asrbuild.why import why as explain
 
     recipe, source, cache = _compose(overrides, config_dir)
-    for key in chain(recipe, source).ordered():
-        typer.echo(str(explain(cache, key)))
+    keys = chain(recipe, source)
+    there = published(cache, Path(recipe.paths.artifacts), keys.artifact) is not None
+    return recipe, [explain(cache, key) for key in keys.ordered()], there
 
 
 def _compose(overrides: list[str] | None, config_dir: str | None) -> tuple[Recipe, Source, Path]:

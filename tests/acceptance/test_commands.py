@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import jsonschema
 import pytest
 
+from asrbuild import stages
+from asrbuild.cache import run_stage
+from asrbuild.compose import compose_recipe
+from asrbuild.source import locate
 from tests.acceptance.conftest import Workshop, run_asrbuild
 from tests.acceptance.test_build import SAMPLE_TEXT
 from tests.acceptance.test_errors import DEMO
@@ -71,7 +78,58 @@ def test_plan_and_why(workshop: Workshop) -> None:
         "cache", "why", "model=dynamic", "coreml.precision=fp32", cwd=workshop.folder
     )
     assert why.code == 0, why.err
-    assert "coreml.precision" in why.out
+    assert 'key coreml.precision: "fp16" -> "fp32"' in why.out
+    assert "input convert: " in why.out
+
+
+def _reasons(workshop: Workshop, *overrides: str) -> dict[str, list[str]]:
+    """Stage that would run -> why, as ``asrbuild plan`` says it."""
+    done = run_asrbuild("plan", "model=dynamic", *overrides, "--json", cwd=workshop.folder)
+    assert done.code == 0, done.err
+    return {row["stage"]: row["because"] for row in json.loads(done.out) if row["would"] == "run"}
+
+
+def test_plan_says_what_makes_a_stage_run(workshop: Workshop, tmp_path: Path) -> None:
+    recording = tmp_path / "sample.wav"
+    recording.write_bytes((DEMO / "sample.wav").read_bytes() + b"\0")
+    changed = _reasons(workshop, f"source.sample.audio={recording}")
+    assert set(changed) == {"cases", "reference", "prove", "artifact"}
+    (content,) = changed["cases"]
+    assert content.startswith("content of sample: ")
+    (made,) = changed["reference"]
+    assert made.startswith("input cases: ")
+    gates = _reasons(workshop, "verify.thresholds.fp16.psnr_db=61")
+    assert gates["prove"] == ["key verify.gates.fp16.psnr_db: 60 -> 61"]
+    gone = _reasons(workshop, f"paths.artifacts={tmp_path}")
+    assert gone == {"artifact": ["the artifact is not in the store"]}
+
+
+def test_why_names_an_older_library_and_older_code(tmp_path: Path) -> None:
+    """The cache holds what another version of coremltools, and of asrbuild, made."""
+    recipe = compose_recipe([])
+    chain = stages.chain(recipe, locate(recipe, tmp_path))
+    older = replace(chain.convert, versions=dict(chain.convert.versions) | {"coremltools": "8.3"})
+    before = replace(chain.cases, code_version="0" * 64)
+    for key in (older, before):
+        run_stage(tmp_path, key, lambda at: (at / "x").touch(), notify=print)
+    why = run_asrbuild("cache", "why", f"paths.cache={tmp_path}", cwd=tmp_path)
+    assert why.code == 0, why.err
+    now = metadata.version("coremltools")
+    assert f"version of coremltools: 8.3 -> {now}\n" in why.out
+    assert "the stage's code: version 000000000000 -> version " in why.out
+    assert "runs, this stage has no earlier entry" in why.out
+
+
+def test_plan_of_a_published_recipe_skips_what_was_cleared(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    """The artifact is there, so nobody needs the entries it was made of."""
+    shutil.copytree(workshop.folder / ".asrbuild" / "cache", tmp_path / "cache")
+    shutil.rmtree(tmp_path / "cache" / "convert")
+    paths = f"paths.cache={tmp_path}/cache", f"paths.artifacts={workshop.artifacts}"
+    assert _reasons(workshop, *paths) == {}
+    done = run_asrbuild("model=dynamic", *paths, cwd=tmp_path)
+    assert "nothing to do" in done.out
 
 
 def test_inspect_shows_inputs_outputs_and_ranges(workshop: Workshop) -> None:

@@ -20,7 +20,8 @@ from tests.acceptance.conftest import Workshop, run_asrbuild
 
 KILLS = 50
 MODELS, FORMATS = ("static", "dynamic_to_static"), ("mlprogram", "neuralnetwork")
-STAGES = ("export", "cases", "reference", "convert", "prove", "publication")
+#: Where a kill must have fallen; the others take a hundredth of a second.
+STAGES = ("reference", "convert", "prove", "publication")
 #: A stage that did work, as the progress of a sweep tells it: `[0] convert    ...   1.2 s`.
 DONE = re.compile(r"^\[\d+\] ([a-z]+) .* \d+\.\d s$", re.MULTILINE)
 
@@ -31,13 +32,13 @@ def sweep(steps: int) -> list[str]:
     return ["-m", *shapes, "verify=quick"]
 
 
-def entries(at: Path) -> dict[tuple[str, str], tuple[int, int]]:
+def entries(at: Path) -> dict[tuple[str, str], tuple[int, str]]:
     """Stage and fingerprint of every visible entry -> which file on the disk describes it."""
     root = at / ".asrbuild" / "cache"
     found = {}
     for entry in cache.list_entries(root):
-        status = (entry.path / cache.RECORD).stat()
-        found[entry.stage, entry.fingerprint] = status.st_ino, status.st_mtime_ns
+        record = entry.path / cache.RECORD
+        found[entry.stage, entry.fingerprint] = record.stat().st_ino, record.read_text()
     return found
 
 
@@ -59,7 +60,7 @@ def under_way(at: Path) -> set[tuple[str, str]]:
     """What a killed process was at: (stage, fingerprint) of builds, and publications."""
     builds = (at / ".asrbuild" / "cache" / cache.BUILDING).glob("*-*.*")
     found = {tuple(path.name.split(".")[0].split("-", 1)) for path in builds}
-    return found | {("publication", path.name) for path in at.glob("artifacts/.staging-*[!k]")}
+    return found | {("publication", path.name) for path in at.glob("artifacts/.staging-*[!ke]")}
 
 
 def traces(at: Path) -> set[str]:
@@ -116,9 +117,9 @@ def test_fifty_kills_of_a_real_sweep(workshop: Workshop, tmp_path: Path) -> None
             # Half of them at any moment, half in the stage that was killed least.
             if moments.random() < 0.5:
                 least = min(STAGES, key=lambda stage: hit[stage])
-                wait_for(process, tmp_path, least, 12, moments.random())
+                wait_for(process, tmp_path, least, 5, moments.random())
             else:
-                wait_for(process, tmp_path, None, moments.randint(0, 6), moments.random())
+                wait_for(process, tmp_path, None, moments.randint(0, 3), moments.random())
             kill(process, everyone=moments.random() < 0.7)
             exitcode = process.exitcode
             assert exitcode in (0, -signal.SIGKILL), log.read_text()

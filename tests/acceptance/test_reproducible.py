@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import Workshop
+from tests.acceptance.conftest import Workshop, run_asrbuild
 
 #: Runs the command line forty days from now.
 LATER = (
@@ -59,3 +59,11 @@ def test_another_day_another_seed_another_place(
     created = [(path / "manifest.json").read_text().split('"created": "')[1][:10]
                for path in (first, again)]  # fmt: skip
     assert created[0] < created[1]
+    # A machine whose clock is right meets what the other one made: it is as good as its own.
+    nothing = run_asrbuild("model=enumerated", f"coreml={coreml}", cwd=tmp_path)
+    assert nothing.code == 0, nothing.err
+    assert "nothing to do" in nothing.out
+    for listing in (("cache", "ls"), ("ls",)):
+        listed = run_asrbuild(*listing, cwd=tmp_path)
+        assert listed.code == 0, listed.err
+        assert " -" not in listed.out, "an age below zero"
