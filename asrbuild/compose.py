@@ -334,6 +334,10 @@ def _no_config_dir(folder: str) -> AsrbuildError:
 
 
 def _unknown(name: str) -> AsrbuildError:
+    if name.startswith("hydra."):
+        return AsrbuildError(
+            f"unknown key {name}", key=name, fix="print Hydra's keys with `asrbuild --cfg hydra`"
+        )
     known = recipe_keys()
     groups = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
     close = difflib.get_close_matches(name, dict.fromkeys([*groups, *known]), n=3, cutoff=0.6)

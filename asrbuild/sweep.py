@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild.compose import compose_recipe, is_plain, run_hydra, to_recipe
+from asrbuild.disk import disk_errors, write_atomically
 from asrbuild.engine import Built, build
 from asrbuild.errors import AsrbuildError, GatesError
 from asrbuild.progress import Progress
@@ -141,6 +142,10 @@ def _sweep_job(config: Any) -> None:
     _write(_unfinished(number, overrides, "running", 0.0, ""))
     try:
         built = _do(to_recipe(config), overrides, progress)
+    except KeyboardInterrupt:
+        seconds = time.perf_counter() - start
+        _write(_unfinished(number, overrides, "failed", seconds, "interrupted"))
+        raise
     except Exception as error:
         if not isinstance(error, AsrbuildError) and os.environ.get("ASRBUILD_DEBUG"):
             raise
@@ -188,9 +193,8 @@ def _task_overrides() -> list[str]:
 
 def _write(record: JobRecord) -> None:
     target = Path(os.environ[RECORDS], f"{record.number:04d}.json")
-    partial = target.with_suffix(".part")
-    partial.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
-    partial.replace(target)
+    with disk_errors("keeping a record of the sweep", target):
+        write_atomically(target, json.dumps(asdict(record), indent=2) + "\n")
 
 
 def read_records(folder: Path) -> list[JobRecord]:

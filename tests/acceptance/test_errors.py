@@ -132,6 +132,8 @@ CONFIG_ERRORS = [
      "  key: source.path\n  file: {at}/é (1) a=b.pb"),
     (["--config-dir", "{at}/none"], "the config folder does not exist\n  key: --config-dir\n"
      "  file: {at}/none"),
+    (["hydra.launcher.n_cpu=2"], "unknown key hydra.launcher.n_cpu\n  key: hydra.launcher.n_cpu\n"
+     "  fix: print Hydra's keys with `asrbuild --cfg hydra`"),
     (["plan", "-m", "n_steps=1"], "-m has no meaning here: this looks at one recipe"),
     (["verfy"], "verfy is neither a command nor an override\n  fix: did you mean `asrbuild verify`?"),  # noqa: E501
 ]  # fmt: skip
@@ -352,9 +354,10 @@ def test_bad_files(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-def test_control_c_in_the_middle_leaves_nothing(at: Path) -> None:
+@pytest.mark.parametrize("overrides", [["model=static"], ["-m", "model=static,dynamic"]])
+def test_control_c_in_the_middle_leaves_nothing(overrides: list[str], at: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "asrbuild.cli", "model=static"],
+        [sys.executable, "-m", "asrbuild.cli", *overrides],
         cwd=at,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -368,8 +371,9 @@ def test_control_c_in_the_middle_leaves_nothing(at: Path) -> None:
         time.sleep(0.05)
     # As a terminal does it: the whole process group is interrupted.
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130
+    assert ("interrupted" in out) == ("-m" in overrides), "a sweep's table says it of the job"
     assert "interrupted" in err
     assert "Traceback" not in err
     assert_nothing_was_published(at)

@@ -1,0 +1,38 @@
+"""Real builds of one recipe at once, in one cache and one store."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from asrbuild import store
+
+
+def test_three_builds_at_once_share_the_work(tmp_path: Path) -> None:
+    """Each stage is done by one of them; the others wait, say so, and take it."""
+    builds = [
+        subprocess.Popen(
+            [sys.executable, "-m", "asrbuild.cli", "model=static", "verify=quick"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    finished = [build.communicate(timeout=300) for build in builds]
+    errors = "".join(err for _, err in finished)
+    assert [build.returncode for build in builds] == [0, 0, 0], errors
+    assert "is building the same thing; waiting to take its result" in errors
+    # What each says it did itself, in the line that ends with its seconds.
+    done = re.findall(r"^  done        (.*) in ", "".join(out for out, _ in finished), re.MULTILINE)
+    work = Counter(stage for line in done for stage in line.split(", "))
+    assert {
+        stage: work[stage] for stage in ("export", "cases", "reference", "convert", "prove")
+    } == dict.fromkeys(("export", "cases", "reference", "convert", "prove"), 1)
+    (artifact,) = store.list_artifacts(tmp_path / "artifacts")
+    assert store.verify_files(artifact.path) == []
+    assert list((tmp_path / ".asrbuild" / "cache" / ".building").iterdir()) == []
