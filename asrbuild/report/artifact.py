@@ -18,6 +18,7 @@ from asrbuild.report.html import render, write_html
 from asrbuild.report.page import (
     MEASURES,
     compression_text,
+    evaluation_text,
     feeding_text,
     input_rows,
     shape_text,
@@ -103,6 +104,7 @@ def page(manifest: Manifest, inside: Anatomy, recordings: Mapping[str, Heard]) -
         verdict=verdict(manifest).replace("**", ""),
         systems=", ".join(f"{name} {v}" for name, v in manifest.model.minimum_os.items()),
         errors=word_errors(proof.transcripts),
+        evaluated=evaluation_text(proof.evaluation) if proof.evaluation else None,
         stored=compression_text(manifest.provenance.recipe),
         package_bytes=sum(f.bytes for f in manifest.files if f.role == "package"),
         tensors=[

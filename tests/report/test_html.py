@@ -15,8 +15,9 @@ from pages import HOSTILE, Page, command, heard_of, html_of, saying
 from PIL import Image
 
 from asrbuild.errors import AsrbuildError
-from asrbuild.manifest import Metric, read_manifest
+from asrbuild.manifest import Evaluation, Metric, read_manifest
 from asrbuild.report.artifact import used_place
+from asrbuild.report.page import evaluation_text
 from asrbuild.report.pictures import error_levels, png, probability_levels, spectrum_levels
 from asrbuild.report.recording import LONGEST, SEGMENT
 from asrbuild.report.timeline import timeline
@@ -135,6 +136,19 @@ def test_a_failed_gate_cannot_be_missed(published):
     assert "1 FAILED" in html
     assert 'class="dot no worst" cx="100.0%"' in html
     assert "used 500 times of its gate" in html
+
+
+def test_word_errors_on_a_set_are_told_where_they_were_measured(published):
+    manifest = saying(published, "a", "a")
+    evaluation = Evaluation(
+        data="<dev>.csv", sha256="0" * 64, recordings=11, words=49, wer=0.184, wer_low=0.1,
+        wer_high=0.3, reference="tensorflow", reference_wer=0.1837,
+    )  # fmt: skip
+    verification = manifest.verification.model_copy(update={"evaluation": evaluation})
+    found = Page(html_of(published, manifest.model_copy(update={"verification": verification})))
+    assert "Words wrong on <dev>.csv18.4 %of 49 words, 11 recordings" in found.text
+    assert evaluation_text(evaluation) in found.text
+    assert "On a set of recordings" not in html_of(published, manifest)
 
 
 def test_what_was_not_executed_has_a_page_too(published):
