@@ -1,0 +1,114 @@
+"""Compressed weights from the command line: built, gated, compared, proven again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from asrbuild.compose import compose_recipe
+from asrbuild.manifest import read_manifest
+from asrbuild.recipe import compression
+from asrbuild.source import locate
+from asrbuild.stages import chain
+from tests.acceptance.conftest import Finished, Workshop, run_asrbuild
+
+WAYS = ("none", "int8", "palettize_6", "palettize_4", "prune")
+#: What conf/coreml/mlprogram.yaml says of 4 bits on the demo.
+MIXED = (
+    "coreml.compress=palettize_4", "coreml.compress_layers.layer_2=int8",
+    "coreml.compress_layers.layer_3=int8", "coreml.compress_layers.lstm=palettize_6",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of its own that shares the workshop's cache."""
+    folder = tmp_path_factory.mktemp("compressed")
+    (folder / ".asrbuild").mkdir()
+    (folder / ".asrbuild" / "cache").symlink_to(workshop.folder / ".asrbuild" / "cache")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sweep(folder: Path) -> Finished:
+    ways = f"coreml.compress={','.join(WAYS)}"
+    return run_asrbuild("-m", "model=static", ways, cwd=folder, env={"COLUMNS": "220"})
+
+
+def records(folder: Path) -> dict[str, dict]:
+    (run,) = [p for p in (folder / ".asrbuild" / "sweeps").iterdir() if list(p.glob("0*.json"))]
+    jobs = [json.loads(path.read_text()) for path in sorted(run.glob("0*.json"))]
+    return dict(zip(WAYS, jobs, strict=True))
+
+
+def test_a_sweep_shows_size_and_figures_of_all_also_of_what_is_refused(
+    sweep: Finished, folder: Path
+):
+    assert sweep.code == 1
+    assert "4 of 5 jobs succeeded" in sweep.out
+    rows = records(folder)
+    for way, row in rows.items():
+        assert row["compress"] == way
+        assert row["wer"] == 0.0
+        assert {"argmax_agreement", "kl_divergence", "psnr_db"} <= set(row["figures"])
+        (line,) = [line for line in sweep.out.splitlines() if f"compress={way} " in line]
+        assert f"{row['package_bytes'] / 1e6:.2f}" in line
+    sizes = {way: row["package_bytes"] for way, row in rows.items()}
+    assert sizes["palettize_4"] < sizes["palettize_6"] < sizes["int8"] < sizes["prune"]
+    assert sizes["prune"] < sizes["none"]
+    closeness = [rows[way]["figures"]["psnr_db"] for way in WAYS[:4]]
+    assert closeness == sorted(closeness, reverse=True)
+
+
+def test_what_says_other_words_or_nearly_is_not_published(sweep: Finished, folder: Path):
+    refused = records(folder)["palettize_4"]
+    assert refused["status"] == "failed"
+    assert "logits kl_divergence" in refused["error"]
+    assert "key: verify.thresholds.palettize_4" in refused["error"]
+    assert "compress_layers.lstm=int8" in refused["error"]
+    assert len(list((folder / "artifacts" / "demo-static-mlprogram").glob("1.*"))) == 4
+
+
+def test_a_choice_for_each_layer_passes_and_is_proven_again(sweep: Finished, folder: Path):
+    done = run_asrbuild("model=static", "name=mixed", *MIXED, cwd=folder)
+    assert done.code == 0, done.err
+    again = run_asrbuild("verify", "mixed", "--json", cwd=folder)
+    assert again.code == 0, again.out
+    assert json.loads(again.out)["passed"]
+    (artifact,) = (folder / "artifacts" / "mixed").glob("1.*")
+    manifest = read_manifest(artifact)
+    chosen = compression(manifest.provenance.recipe["coreml"])
+    assert chosen == {
+        "layer_2": "int8", "layer_3": "int8", "lstm": "palettize_6",
+        "layer_5": "palettize_4", "layer_6": "palettize_4",
+    }  # fmt: skip
+    inspected = run_asrbuild(
+        "inspect", "model", str(artifact / manifest.model.package), "--json", cwd=folder
+    )
+    (main,) = json.loads(inspected.out)["functions"]
+    expanding = {op: count for op, count in main["ops"].items() if op.startswith("constexpr_")}
+    assert expanding == {"constexpr_affine_dequantize": 2, "constexpr_lut_to_dense": 4}
+    # The gates are the loosest of the methods in use, layer 1's own fp16 among them.
+    gates = {m.name: m.threshold for m in manifest.verification.metrics if m.output == "logits"}
+    assert gates["kl_divergence"] == 0.3
+    assert gates["argmax_agreement"] == 0.97
+
+
+@pytest.mark.parametrize(
+    ("override", "changed"),
+    [
+        ("coreml.compress=int8", {"convert", "prove", "artifact"}),
+        ("coreml.compress_layers.lstm=palettize_6", {"convert", "prove", "artifact"}),
+        ("coreml.sparsity=0.2", {"convert", "prove", "artifact"}),
+        ("verify.thresholds.int8.psnr_db=50", {"artifact"}),
+    ],
+)
+def test_only_what_reads_a_choice_is_done_again(tmp_path: Path, override: str, changed: set[str]):
+    def keys(*overrides: str) -> dict[str, object]:
+        recipe = compose_recipe(["model=static", *overrides])
+        return {key.stage: key for key in chain(recipe, locate(recipe, tmp_path)).ordered()}
+
+    before, after = keys(), keys(override)
+    assert {stage for stage in before if before[stage] != after[stage]} == changed
