@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from asrbuild.errors import AsrbuildError
-from asrbuild.executor.model import described_features
+from asrbuild.executor.model import described_features, predict_each
 from asrbuild.executor.package import open_package
 from asrbuild.executor.signature import check_inputs
 
@@ -48,10 +47,10 @@ class CoreMLModel:
             **({"function_name": self.function} if len(self.functions) > 1 else {}),
         )
 
-    def predict(
-        self, data: Mapping[str, Any], state: CoreMLState | None = None
-    ) -> dict[str, np.ndarray]:
-        """Runs the package on a dict of arrays by input name; returns arrays by output name."""
+    def predict(self, data: Any, state: CoreMLState | None = None) -> Any:
+        """Runs the package on a dict of arrays by input name, or on a list of such dicts."""
+        if isinstance(data, list):
+            return predict_each(self.predict, data, state)
         arrays = check_inputs(data, self.inputs, str(self.path))
         if state is None and self.states:
             raise AsrbuildError(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 
@@ -85,13 +85,25 @@ class Model:
         self.function = function
         self._program = program
 
-    def predict(self, data: Mapping[str, Any], state: State | None = None) -> dict[str, np.ndarray]:
+    @overload
+    def predict(
+        self, data: Mapping[str, Any], state: State | None = None
+    ) -> dict[str, np.ndarray]: ...
+
+    @overload
+    def predict(self, data: list[Mapping[str, Any]]) -> list[dict[str, np.ndarray]]: ...
+
+    def predict(self, data: Any, state: State | None = None) -> Any:
         """Runs the package on a dict of arrays by input name; returns arrays by output name.
+
+        A list of such dicts gives a list of results, as coremltools' ``MLModel.predict`` does.
 
         Raises:
             AsrbuildError: an input's name, type or shape is wrong, a state is missing, or an op
                 cannot run on these values.
         """
+        if isinstance(data, list):
+            return predict_each(self.predict, data, state)
         arrays = self._arrays(data, state)
         results = self._program.run(arrays)
         return {
@@ -136,6 +148,22 @@ class Model:
                 fix="pass state=model.make_state(), and the same one for a whole stream",
             )
         return {name: state._cell(name) for name in self.states}
+
+
+def predict_each(
+    predict: Callable[[Mapping[str, Any]], dict[str, np.ndarray]], data: list[Any], state: object
+) -> list[dict[str, np.ndarray]]:
+    """The results of a list of inputs, one after the other.
+
+    Raises:
+        AsrbuildError: a state was given, which belongs to one call at a time.
+    """
+    if state is not None:
+        raise AsrbuildError(
+            "a state goes through one call at a time, not through a list of inputs",
+            fix="call predict for each input, with the same state",
+        )
+    return [predict(one) for one in data]
 
 
 def load(path: str | Path, function: str | None = None, *, keep_all: bool = False) -> Model:

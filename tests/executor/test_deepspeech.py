@@ -172,14 +172,52 @@ def test_inputs_are_checked(tmp_path) -> None:
         r"input_lengths is int64": {**good, "input_lengths": np.array([2**40])},
         r"input_node is complex128": {**good, "input_node": windows.astype(complex)},
         r"inputs must be a dict": [windows],
+        r"inputs must be a dict of arrays by name, got str": "input_node",
+        r"input_node is no array": {**good, "input_node": [[1.0], [1.0, 2.0]]},
+        r"input_node is <U4": {**good, "input_node": np.full(windows.shape, "loud")},
+        r"input_node is bool": {**good, "input_node": windows > 0},
     }  # fmt: skip
     for message, given in wrong.items():
         with pytest.raises(AsrbuildError, match=message) as caught:
             model.predict(given)
         assert caught.value.fix
-    # coremltools' conventions: numbers of other widths are taken where nothing is lost.
-    same = {**good, "input_node": windows.astype(np.float64), "input_lengths": np.array([STEPS])}
-    np.testing.assert_array_equal(model.predict(same)["logits"], model.predict(good)["logits"])
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        {"input_node": np.float64}, {"input_node": np.float16}, {"input_node": np.ndarray.tolist},
+        {"input_lengths": np.int64}, {"input_lengths": np.uint8}, {"input_lengths": list},
+        {"previous_state_c": np.ndarray.tolist, "input_node": np.asfortranarray},
+    ],
+)  # fmt: skip
+def test_numbers_of_other_types_are_taken_as_coremltools_takes_them(tmp_path, taken) -> None:
+    model = predictable(tmp_path, steps=FixedSteps(STEPS))
+    windows, c, h = case(HIDDEN, STEPS)
+    windows = windows.astype(np.float16).astype(np.float32)
+    good = inputs(windows, STEPS, c, h)
+    given = dict(good)
+    for name, change in taken.items():
+        numpy_type = isinstance(change, type) and issubclass(change, np.generic)
+        given[name] = given[name].astype(change) if numpy_type else change(given[name])
+    for name, value in model.predict(given).items():
+        np.testing.assert_array_equal(value, model.predict(good)[name])
+
+
+def test_a_list_of_inputs_gives_a_list_of_results(tmp_path) -> None:
+    (tmp_path / "inside").mkdir()
+    model = predictable(tmp_path, steps=RangeSteps(1, STEPS, 40))
+    several = [inputs(case(HIDDEN, n)[0], n, *case(HIDDEN, n)[1:]) for n in (STEPS, 3, STEPS)]
+    results = model.predict(several)
+    assert [len(result["logits"]) for result in results] == [STEPS, 3, STEPS]
+    for one, result in zip(several, results, strict=True):
+        for name, value in model.predict(one).items():
+            np.testing.assert_array_equal(result[name], value)
+    assert model.predict([]) == []
+    stateful = load(built(tmp_path / "inside", state="stateful", deployment_target="iOS18",
+                          steps=FixedSteps(STEPS)))  # fmt: skip
+    with pytest.raises(AsrbuildError, match="one call at a time"):
+        stateful.predict([{}], stateful.make_state())
 
 
 def test_enumerated_shapes_are_enforced(tmp_path) -> None:

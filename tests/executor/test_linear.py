@@ -127,6 +127,43 @@ def test_conv(dtype: type) -> None:
           "iOS16", weight=kernel, bias=bias[:3], pad_type="same_lower", **tolerance)  # fmt: skip
 
 
+def turned_round(x, weight, bias, strides, dilations, groups):
+    """Every input value adds its multiple of the kernel to the result, which nothing is cut of."""
+    kernel, outputs = weight.shape[2:], weight.shape[1]
+    sizes = [
+        (size - 1) * s + (k - 1) * d + 1
+        for size, s, k, d in zip(x.shape[2:], strides, kernel, dilations, strict=True)
+    ]
+    result = np.zeros((x.shape[0], outputs * groups, *sizes))
+    for n, c, *place in itertools.product(*map(range, x.shape)):
+        first = c // (x.shape[1] // groups) * outputs
+        for out, *at in itertools.product(range(outputs), *map(range, kernel)):
+            where = [
+                p * s + a * d for p, s, a, d in zip(place, strides, at, dilations, strict=True)
+            ]
+            result[(n, first + out, *where)] += float(x[(n, c, *place)]) * float(
+                weight[(c, out, *at)]
+            )
+    return result + bias.reshape(1, -1, *[1] * len(kernel))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_conv_transpose(dtype: type) -> None:
+    x, weight = floats((2, 4, 3, 2), dtype), floats((4, 3, 3, 2), dtype, seed=1)
+    bias, grouped = floats((6,), dtype, seed=3), floats((4, 3, 3, 2), dtype, seed=2)
+    tolerance = {"atol": 3e-6 if dtype is np.float32 else 2e-3}
+    whole = turned_round(x, weight, bias[:3], (1, 1), (1, 1), 1)
+    check("conv_transpose", whole, {"x": x}, weight=weight, bias=bias[:3], **tolerance)
+    whole = turned_round(x, grouped, bias, (2, 3), (2, 1), 2)  # (2, 6, 9, 5)
+    shared = {"weight": grouped, "bias": bias, "strides": [2, 3], "dilations": [2, 1], "groups": 2}
+    check("conv_transpose", whole[:, :, 1:7, 2:5], {"x": x}, **shared, pad_type="custom",
+          pad=[1, 2, 2, 0], **tolerance)  # fmt: skip
+    # The kernels reach 5 and 2 rows over 3 and 2 positions: three rows too many, one column short.
+    same = np.pad(whole, [(0, 0)] * 3 + [(0, 1)], mode="constant")
+    same[..., 5:] = bias.reshape(1, -1, 1, 1)
+    check("conv_transpose", same[:, :, 1:7], {"x": x}, **shared, pad_type="same", **tolerance)
+
+
 def pooled(x, kernel, strides, pads, function, fill):
     padded = np.pad(x.astype(float), [(0, 0), (0, 0), *pads], constant_values=fill)
     out = [

@@ -1,4 +1,4 @@
-"""``conv``, ``max_pool``, ``avg_pool``, ``l2_pool`` over 1, 2 or 3 spatial axes.
+"""``conv``, ``conv_transpose``, ``max_pool``, ``avg_pool``, ``l2_pool``: 1 to 3 spatial axes.
 
 Source: "conv" and "pool" in the MIL reference. Sums accumulate in float32.
 """
@@ -75,6 +75,65 @@ def conv(
     result = np.moveaxis(result, -1, 1).swapaxes(0, 2).swapaxes(1, 2)
     result = result.reshape(batch, weight.shape[0], *out)
     return result if bias is None else result + bias.reshape(1, -1, *[1] * rank)
+
+
+@mil_op("conv_transpose", arithmetic=True)
+def conv_transpose(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None = None,
+    pad: np.ndarray | None = None,
+    output_shape: np.ndarray | None = None,
+    pad_type: str = "valid",
+    strides: np.ndarray | None = None,
+    dilations: np.ndarray | None = None,
+    groups: int = 1,
+) -> np.ndarray:
+    """``tensor<[n, C_in, *D], T>, <[C_in, C_out / groups, *K], T>, <[C_out], T>`` to
+    ``tensor<[n, C_out, *D_out], T>``: what ``conv`` would have made ``x`` of, turned round."""
+    kernel, sizes, rank = weight.shape[2:], x.shape[2:], weight.ndim - 2
+    steps, spread = _whole(strides, rank), _whole(dilations, rank)
+    whole = [
+        (size - 1) * step + (width - 1) * dilation + 1
+        for size, step, width, dilation in zip(sizes, steps, kernel, spread, strict=True)
+    ]
+    batch, per_group = x.shape[0], weight.shape[1]
+    rows = x.reshape(batch, int(groups), -1, int(np.prod(sizes))).astype(np.float32, copy=False)
+    columns = weight.reshape(int(groups), -1, per_group, *kernel)
+    total = np.zeros((batch, int(groups), per_group, *whole), np.float32)
+    for place in np.ndindex(*kernel):
+        # (groups, C_out / groups, C_in / groups) times (n, groups, C_in / groups, D).
+        part = columns[(slice(None), slice(None), slice(None), *place)].swapaxes(1, 2) @ rows
+        where = tuple(
+            slice(at * dilation, at * dilation + (size - 1) * step + 1, step)
+            for at, dilation, size, step in zip(place, spread, sizes, steps, strict=True)
+        )
+        total[(slice(None), slice(None), slice(None), *where)] += part.reshape(
+            batch, int(groups), per_group, *sizes
+        )
+    result = total.reshape(batch, -1, *whole)
+    wanted = [size * step for size, step in zip(sizes, steps, strict=True)]
+    if output_shape is not None:
+        wanted = [int(size) for size in output_shape[2:]]
+    elif pad_type == "valid":
+        wanted = whole
+    before = [max(0, size - want) // 2 for size, want in zip(whole, wanted, strict=True)]
+    if pad_type == "custom":
+        assert pad is not None
+        pairs = np.asarray(pad).reshape(-1, 2)
+        before = [int(pair[0]) for pair in pairs]
+        if output_shape is None:
+            wanted = [size - int(sum(pair)) for size, pair in zip(whole, pairs, strict=True)]
+    result = _cut(result, before, wanted)
+    return result if bias is None else result + bias.reshape(1, -1, *[1] * rank)
+
+
+def _cut(x: np.ndarray, before: list[int], sizes: list[int]) -> np.ndarray:
+    """The given sizes of the spatial axes, from ``before`` on; zeros where ``x`` ends early."""
+    pairs = list(zip(before, sizes, strict=True))
+    x = x[(..., *(slice(start, start + size) for start, size in pairs))]
+    short = [(0, want - size) for want, size in zip(sizes, x.shape[2:], strict=True)]
+    return np.pad(x, [(0, 0), (0, 0), *short])
 
 
 def _pool(

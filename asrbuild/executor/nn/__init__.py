@@ -10,6 +10,7 @@ from __future__ import annotations
 from asrbuild.executor.nn import (  # noqa: F401 - imported to register
     activation,
     control,
+    convolution,
     elementwise,
     indexing,
     linear,
