@@ -61,14 +61,14 @@ def typed(value: Any) -> Any:
     return (isinstance(value, bool), value)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.text(), json_values, max_size=5))
 def test_fingerprint_does_not_depend_on_the_order_of_keys(keys: dict[str, Any]) -> None:
     a, b = replace(KEY, keys=keys), replace(KEY, keys=shuffled(keys))
     assert cache.fingerprint(a) == cache.fingerprint(b)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.dictionaries(st.text(), json_values, max_size=4),
     st.dictionaries(st.text(), json_values, max_size=4),
@@ -78,7 +78,7 @@ def test_fingerprints_are_equal_for_equal_keys_only(a: dict[str, Any], b: dict[s
     assert same == (typed(a) == typed(b))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.text(), json_values, min_size=1, max_size=4), st.data())
 def test_fingerprint_changes_with_any_value(keys: dict[str, Any], data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(keys)))
@@ -357,7 +357,6 @@ keys_with_two_levels = st.dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(keys_with_two_levels, keys_with_two_levels)
 def test_differences_are_empty_for_equal_keys_only(a: dict[str, Any], b: dict[str, Any]) -> None:
     from asrbuild.why import differences

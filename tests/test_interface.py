@@ -126,13 +126,13 @@ def manifests(draw: st.DrawFn) -> Manifest:
 
 
 @given(manifests())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_nothing_differs_from_itself(manifest: Manifest):
     assert compare_interfaces(manifest, manifest.model_copy(deep=True)) == []
 
 
 @given(manifests(), manifests())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_other_way_round_swaps_wider_and_narrower(before: Manifest, now: Manifest):
     there, back = compare_interfaces(before, now), compare_interfaces(now, before)
     found = {(f.what, f.relation) for f in there}
@@ -145,7 +145,7 @@ def test_the_other_way_round_swaps_wider_and_narrower(before: Manifest, now: Man
 
 
 @given(manifests(), manifests(), manifests())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_what_keeps_every_promise_twice_keeps_it_at_once(a: Manifest, b: Manifest, c: Manifest):
     """Two steps that break nothing break nothing together."""
     if (

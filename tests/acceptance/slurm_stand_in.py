@@ -36,7 +36,11 @@ def sbatch(script: str) -> None:
         }
         state = home / f"{JOB}_{task}"
         state.write_text("RUNNING")
-        finish = f'bash "$0"; test $? = 0 && s=COMPLETED || s=FAILED; printf $s > "{state}"'
+        # Renamed into place: sacct must never read a state that is half written.
+        finish = (
+            f'bash "$0"; test $? = 0 && s=COMPLETED || s=FAILED; '
+            f'printf $s > "{home}/next_{task}"; mv "{home}/next_{task}" "{state}"'
+        )
         with open(os.devnull, "w") as nowhere:
             subprocess.Popen(
                 ["bash", "-c", finish, script],

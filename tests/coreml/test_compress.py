@@ -162,7 +162,7 @@ weights = hnp.arrays(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(weights, st.sampled_from([1, 2, 4, 6]), st.sampled_from([np.float16, np.float32]))
 def test_no_palette_is_nearer(values, bits, dtype):
     table, indices = compress.palette(values.astype(dtype), bits)
@@ -186,7 +186,7 @@ def test_no_palette_is_nearer(values, bits, dtype):
     assert ours <= error(guess) + 2e-4 * len(values)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(weights, st.floats(0.01, 0.99))
 def test_the_smallest_fraction(values, fraction):
     limit = compress.smallest(values, fraction)

@@ -91,7 +91,7 @@ def in_pieces(model, whole: np.ndarray, cuts: list[int], stateful: bool):
     return np.concatenate(rows), carried
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(cuts=st.lists(st.integers(0, CHUNK), min_size=1, max_size=8))
 @pytest.mark.parametrize("request_", EXPLICIT + STATEFUL, ids=label)
 def test_any_cut_gives_what_one_shot_gives(build, request_, cuts: list[int]) -> None:

@@ -125,7 +125,7 @@ def test_compressed_constants_feed_each_other() -> None:
     np.testing.assert_array_equal(got, [[4, 1, 3]])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 8), st.lists(st.integers(0, 255), min_size=1, max_size=20), st.booleans())
 def test_bits_unpack_from_the_least_significant(bits: int, values: list[int], signed: bool) -> None:
     values = [value % 2**bits for value in values]

@@ -74,7 +74,7 @@ def running_list(rows: int, *, keep_old: bool, dtype=np.float32):
     return build
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(2, 7), st.booleans(), st.sampled_from([np.float32, np.float16]))
 def test_a_loop_writes_in_place_only_what_nobody_else_sees(rows, keep_old, dtype) -> None:
     ls = np.zeros((rows, 1, 2), dtype)

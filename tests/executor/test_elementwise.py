@@ -220,7 +220,7 @@ def test_select_and_identity() -> None:
     check("identity", a, {"x": a})
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.floats(-100, 100, width=16), min_size=1, max_size=8),
     st.lists(st.floats(-100, 100, width=16), min_size=1, max_size=1),

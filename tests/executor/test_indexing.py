@@ -96,7 +96,7 @@ def test_scatters(mode: str, dtype: type) -> None:
           axis=0, mode=mode, rtol=2e-3, infer=mode == "update")  # fmt: skip
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 5), st.integers(0, 2), st.data())
 def test_scatter_of_one_row_equals_the_general_way(size: int, axis: int, data) -> None:
     shape = [2, 3, 2]

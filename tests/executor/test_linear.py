@@ -37,7 +37,7 @@ def test_float16_products_accumulate_wider() -> None:
     check("matmul", np.full((2, 1), 4096.0), {"x": x, "y": weight.T.copy()}, infer=False)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.booleans(), st.booleans(), st.sampled_from([(), (2,), (3, 1)]), st.sampled_from([(), (3, 2)])
 )

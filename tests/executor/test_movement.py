@@ -148,7 +148,7 @@ def slices(draw):
     return shape, begin, end, stride, begin_mask, end_mask, squeeze
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(slices())
 def test_slice_by_index(case) -> None:
     shape, begin, end, stride, begin_mask, end_mask, squeeze = case

@@ -84,7 +84,7 @@ def test_calls(
     assert package.calls == calls
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     name=st.sampled_from(list(CONTRACTS)),
     steps=st.integers(0, 90),

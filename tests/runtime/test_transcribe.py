@@ -67,7 +67,7 @@ def test_words_of_a_recording(name: str, opened, weights: AcousticWeights) -> No
     assert all(0 <= w.start_s < w.end_s <= found.audio_s + 0.02 for w in found.hypotheses[0].words)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(cuts=st.lists(st.integers(0, 20_000), max_size=8), name=st.sampled_from(list(MANIFESTS)))
 def test_sound_may_arrive_bit_by_bit(cuts: list[int], name: str, weights: AcousticWeights) -> None:
     manifest = MANIFESTS[name]

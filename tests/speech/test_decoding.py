@@ -29,7 +29,7 @@ def _all_texts(probabilities: np.ndarray) -> dict[tuple[int, ...], float]:
     return totals
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10_000), steps=st.integers(1, 5), sharpness=st.floats(0.1, 4))
 def test_a_wide_beam_is_the_sum_over_all_alignments(
     seed: int, steps: int, sharpness: float
@@ -98,7 +98,7 @@ def test_silence_is_an_empty_text(kind: str, steps: int) -> None:
     assert found == Hypothesis("", 0.0, ())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
     cuts=st.lists(st.integers(0, 60), max_size=6),

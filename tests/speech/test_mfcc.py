@@ -91,7 +91,7 @@ def test_windows_have_neighbours_and_zeros_past_the_ends() -> None:
         np.testing.assert_array_equal(windows[step, :, 0], wanted)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     length=st.integers(0, 12_000),
     cuts=st.lists(st.integers(0, 4_000), max_size=12),

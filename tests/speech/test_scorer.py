@@ -57,7 +57,7 @@ def scorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     sentences=st.lists(st.lists(st.sampled_from("abcdef"), max_size=6), min_size=1, max_size=30),
     order=st.integers(2, 5),
@@ -265,7 +265,7 @@ def test_inspection(scorer: Path) -> None:
     assert check_scorer(scorer, ENGLISH) == info
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(words=st.sets(st.text("abcd", min_size=1, max_size=6), min_size=1, max_size=60))
 def test_the_trie_holds_exactly_the_words(
     words: set[str], tmp_path_factory: pytest.TempPathFactory

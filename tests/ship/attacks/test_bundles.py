@@ -426,7 +426,6 @@ def test_a_bundle_that_changes_between_two_readings(
 
 GENTLE = settings(
     max_examples=150,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
 )

@@ -321,7 +321,6 @@ def test_a_bundle_that_changes_after_the_choice(
 
 @settings(
     max_examples=150,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
     derandomize=True,
 )
