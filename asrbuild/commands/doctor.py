@@ -49,6 +49,7 @@ def examine() -> list[Finding]:
         _python(),
         *_libraries(),
         _core_ml(),
+        _swift(),
         _genuine_decoder(),
         _disk(),
         _writable("artifacts", Path(os.environ.get("ASRBUILD_ARTIFACTS", "artifacts"))),
@@ -91,6 +92,15 @@ def _core_ml() -> Finding:
     return Finding(
         "Core ML", "info", platform.system(),
         "runs on macOS only; packages are proven by asrbuild's own executor here", False,
+    )  # fmt: skip
+
+
+def _swift() -> Finding:
+    found = shutil.which("swift")
+    return Finding(
+        "Swift", "ok" if found else "info", found or "no toolchain",
+        "compiles and tests what `asrbuild app` writes" if found
+        else "`asrbuild app` checks the syntax of its Swift, and compiles nothing", False,
     )  # fmt: skip
 
 

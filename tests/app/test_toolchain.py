@@ -25,7 +25,9 @@ from asrbuild import executor
 from asrbuild.app.checking import check_kit
 from asrbuild.app.kit import write_folder
 from asrbuild.manifest import Manifest, read_manifest
+from asrbuild.speech.audio import read_audio, to_int16
 from tests.acceptance.conftest import run_asrbuild
+from tests.test_demo_assets import DEMO
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("swift") is None, reason="there is no Swift toolchain here"),
@@ -55,8 +57,18 @@ def artifacts(folder: Path) -> dict[str, Path]:
         assert done.code == 0, done.err
         (artifact,) = (p for p in (folder / "artifacts" / kind).iterdir() if p.is_dir())
         found[kind] = folder / f"app-{kind}"
-        write_folder(found[kind], artifact, read_manifest(artifact))
+        recordings = other_recordings() if kind == "stateful" else None
+        write_folder(found[kind], artifact, read_manifest(artifact), recordings)
     return found
+
+
+def other_recordings() -> dict[str, np.ndarray]:
+    """Speech, silence, noise, and samples at the ends of their range: int16 (n,)."""
+    speech = to_int16(read_audio(DEMO / "second.wav", 16_000))
+    noise = np.random.default_rng(5).integers(-300, 300, 20_011).astype(np.int16)
+    square = np.where(np.arange(9_000) // 37 % 2, 32767, -32768).astype(np.int16)
+    return {"speech": speech, "silence": np.zeros(8_000, np.int16), "noise": noise,
+            "square": square}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +180,7 @@ def test_swift_says_the_words_of_every_kind_of_package(
         )  # fmt: skip
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-4000:]
-    assert re.search(r"Executed 22 tests, with 0 failures", output), output[-2000:]
+    assert re.search(r"Executed 24 tests, with 0 failures", output), output[-2000:]
     assert "skipped" not in output
     checker = artifact / "conformance" / "check.py"
     checked = subprocess.run(

@@ -1,4 +1,4 @@
-#if canImport(CoreML)
+#if canImport(CoreML) && !os(tvOS) && !os(watchOS) && !os(visionOS)
 import CoreML
 import Foundation
 
@@ -18,7 +18,7 @@ public final class CoreMLModel: AcousticModel {
         configuration.computeUnits =
             computeUnits ?? Self.units(manifest.model.recommendedComputeUnits)
         if manifest.model.functions.count > 1 {
-            guard #available(iOS 18, macOS 15, tvOS 18, watchOS 11, *) else {
+            guard #available(iOS 18, macOS 15, *) else {
                 throw ASRError.unsupported("a package of several functions on this system")
             }
             configuration.functionName = manifest.model.defaultFunction
@@ -29,7 +29,7 @@ public final class CoreMLModel: AcousticModel {
     }
 
     public func makeState() throws -> AnyObject? {
-        guard #available(iOS 18, macOS 15, tvOS 18, watchOS 11, *) else {
+        guard #available(iOS 18, macOS 15, *) else {
             throw ASRError.unsupported("a package that keeps its state on this system")
         }
         return model.makeState()
@@ -61,7 +61,7 @@ public final class CoreMLModel: AcousticModel {
         _ provider: MLDictionaryFeatureProvider, _ state: AnyObject?
     ) throws -> any MLFeatureProvider {
         guard let state = state else { return try model.prediction(from: provider) }
-        guard #available(iOS 18, macOS 15, tvOS 18, watchOS 11, *),
+        guard #available(iOS 18, macOS 15, *),
             let held = state as? MLState
         else {
             throw ASRError.unsupported("a package that keeps its state on this system")
@@ -94,7 +94,7 @@ public final class CoreMLModel: AcousticModel {
         case .cpuAndGPU: return .cpuAndGPU
         // The Neural Engine without the GPU came with iOS 16.
         case .cpuAndNE:
-            if #available(iOS 16, macOS 13, tvOS 16, watchOS 9, *) { return .cpuAndNeuralEngine }
+            if #available(iOS 16, macOS 13, *) { return .cpuAndNeuralEngine }
             return .all
         }
     }

@@ -73,11 +73,12 @@ public final class AcousticStream {
         guard let size = manifest.streaming.stepsPerChunk else { return rows }
         // An utterance that is taken whole: the last full chunk may be part of one larger call.
         let least = manifest.streaming.mode == .chunked ? size : size + 1
-        while waiting.count >= least {
-            let chunk = waiting[0..<size]
-            waiting.removeFirst(size)
-            rows.append(try call(chunk, size: size))
+        var taken = 0
+        while waiting.count - taken >= least {
+            rows.append(try call(waiting[taken..<taken + size], size: size))
+            taken += size
         }
+        waiting.removeFirst(taken)
         return rows
     }
 

@@ -35,7 +35,11 @@ public struct Transcriber {
     /// A whole recording: mono, at `settings.sampleRate`.
     public func transcribe(_ samples: [Int16]) throws -> Transcription {
         let utterance = try utterance()
-        _ = try utterance.push(samples)
+        // A second at a time: the windows of a long recording are large.
+        for start in Swift.stride(from: 0, to: samples.count, by: settings.sampleRate) {
+            let end = min(start + settings.sampleRate, samples.count)
+            _ = try utterance.push(Array(samples[start..<end]))
+        }
         return try utterance.finish()
     }
 }

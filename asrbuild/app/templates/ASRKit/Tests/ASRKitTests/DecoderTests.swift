@@ -13,19 +13,50 @@ final class DecoderTests: XCTestCase {
         }
     }
 
-    func testRepeatsMergeUnlessABlankPartsThem() throws {
-        let manifest = try Artifact().manifest
-        let blank = manifest.decoder.blankIndex
+    /// What a path of likeliest labels spells.
+    private func decode(_ path: [Int], _ manifest: ASRManifest) throws -> Transcription {
         var decoder = try GreedyDecoder(manifest)
-        var rows = Rows(width: blank + 1)
-        for label in [blank, 1, 1, blank, 1, 2, 2] {
-            var row = [Float](repeating: 0, count: blank + 1)
+        for label in path {
+            var row = [Float](repeating: 0, count: manifest.decoder.blankIndex + 1)
             row[label] = 1
-            rows.append(row)
+            _ = try decoder.feed(Rows(width: row.count, values: row))
         }
-        let text = try decoder.feed(rows)
-        let labels = manifest.decoder.alphabet
-        if !manifest.decoder.utf8 { XCTAssertEqual(text, labels[1] + labels[1] + labels[2]) }
+        return decoder.transcription
+    }
+
+    func testRepeatsMergeUnlessABlankPartsThem() throws {
+        var manifest = try Artifact().manifest
+        manifest.decoder.alphabet = [" ", "a", "b"]
+        manifest.decoder.blankIndex = 3
+        manifest.decoder.utf8 = false
+        XCTAssertEqual(try decode([3, 1, 1, 3, 1, 2, 2, 3, 3], manifest).text, "aab")
+        XCTAssertEqual(try decode([], manifest).words, [])
+        XCTAssertEqual(try decode([0, 3, 0], manifest).words, [])
+        let hop = manifest.features.stepMs / 1000
+        XCTAssertEqual(
+            try decode([3, 1, 1, 0, 3, 0, 2, 3, 1], manifest),
+            Transcription(
+                text: "a  ba",
+                words: [
+                    Word(text: "a", start: hop, end: 2 * hop, confidence: 1),
+                    Word(text: "ba", start: 6 * hop, end: 9 * hop, confidence: 1),
+                ]
+            )
+        )
+    }
+
+    func testBytesBecomeText() throws {
+        var manifest = try Artifact().manifest
+        manifest.decoder.alphabet = (1..<256).map { String(UnicodeScalar(UInt8($0))) }
+        manifest.decoder.blankIndex = 255
+        manifest.decoder.utf8 = true
+        let path = Array("é 日".utf8).map { Int($0) - 1 }
+        let found = try decode(path, manifest)
+        XCTAssertEqual(found.text, "é 日")
+        XCTAssertEqual(found.words.map(\.text), ["é", "日"])
+        XCTAssertEqual(try decode([Int(0xc3) - 1, Int(UInt8(ascii: "a")) - 1], manifest).text, "\u{fffd}a")
+        manifest.decoder.alphabet.removeLast()
+        XCTAssertThrowsError(try GreedyDecoder(manifest))
     }
 
     func testAnotherNumberOfClassesIsRefused() throws {

@@ -75,4 +75,23 @@ final class ManifestTests: XCTestCase {
         XCTAssertEqual(try manifest.selecting(function: manifest.model.defaultFunction), manifest)
         XCTAssertThrowsError(try manifest.selecting(function: "no such function"))
     }
+
+    func testTheFirstVariantThatTheSystemLoadsIsChosen() throws {
+        let variants = try [["iOS": "18"], ["iOS": "17.2", "macOS": "14"], ["macOS": "12.0.1"]].map {
+            var manifest = try read(try raw())
+            manifest.model.minimumOs = $0
+            return manifest
+        }
+        let expected = [
+            ("iOS", "26.1", 0), ("iOS", "18", 0), ("iOS", "17.10", 1), ("iOS", "17.2.0", 1),
+            ("macOS", "15", 1), ("macOS", "13.7", 2), ("macOS", "12.0.1", 2),
+        ]
+        for (name, version, index) in expected {
+            let system = SystemVersion(name: name, version: version)
+            XCTAssertEqual(variants.choose(for: system), variants[index], "\(name) \(version)")
+        }
+        for (name, version) in [("iOS", "17.1.9"), ("macOS", "12"), ("watchOS", "26"), ("", "9")] {
+            XCTAssertNil(variants.choose(for: SystemVersion(name: name, version: version)), version)
+        }
+    }
 }

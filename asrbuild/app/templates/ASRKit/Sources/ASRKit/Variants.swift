@@ -1,0 +1,50 @@
+import Foundation
+
+/// A system and its version, as manifests name them: `iOS` 17.4.
+public struct SystemVersion: Sendable {
+    public let name: String
+    public let numbers: [Int]
+
+    public init(name: String, version: String) {
+        self.name = name
+        numbers = version.split(separator: ".").map { Int($0) ?? 0 }
+    }
+
+    /// The system this runs on; the name is empty where no package runs.
+    public static var current: SystemVersion {
+        #if os(iOS)
+        let name = "iOS"
+        #elseif os(macOS)
+        let name = "macOS"
+        #else
+        let name = ""
+        #endif
+        let version = ProcessInfo.processInfo.operatingSystemVersion
+        let numbers = [version.majorVersion, version.minorVersion, version.patchVersion]
+        return SystemVersion(name: name, version: numbers.map(String.init).joined(separator: "."))
+    }
+
+    /// Whether this is the other version or a newer one; `17` is `17.0`.
+    func isAtLeast(_ other: SystemVersion) -> Bool {
+        let length = max(numbers.count, other.numbers.count)
+        func padded(_ numbers: [Int]) -> [Int] {
+            numbers + [Int](repeating: 0, count: length - numbers.count)
+        }
+        return !padded(numbers).lexicographicallyPrecedes(padded(other.numbers))
+    }
+}
+
+extension ASRManifest {
+    /// Whether a system is new enough to load the package.
+    public func loads(on system: SystemVersion) -> Bool {
+        guard let oldest = model.minimumOs[system.name] else { return false }
+        return system.isAtLeast(SystemVersion(name: system.name, version: oldest))
+    }
+}
+
+extension Sequence where Element == ASRManifest {
+    /// Of several variants, in the publisher's order, the first that a system loads.
+    public func choose(for system: SystemVersion = .current) -> ASRManifest? {
+        first { $0.loads(on: system) }
+    }
+}
