@@ -1,0 +1,179 @@
+"""What it costs that ds-ctcdecoder lives in a process of its own, and what each decoder costs.
+
+    python benchmarks/decoding.py [--rounds 15] [--beam-width 500] [--json]
+
+The utterance is the demo's sample, 11.8 s, in the probabilities of a demo package. "In process" is
+the genuine decoder called in a loop inside its own Python 3.9, the matrix already in memory and
+nothing made of the result; "isolated" is what asrbuild does: checked, sent over the pipe, decoded,
+sent back, words with times made of it. The two take turns, so that a busy machine slows both, and
+both processes are warm. The overhead is a ratio of medians, and one of the fastest rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asrbuild.compose import compose_recipe
+from asrbuild.engine import build
+from asrbuild.progress import Progress
+from asrbuild.runtime import open_artifact
+from asrbuild.speech.alphabet import Alphabet
+from asrbuild.speech.audio import read_audio
+from asrbuild.speech.decoding import DecoderSettings, open_decoder
+from asrbuild.speech.ds_environment import decoder_python
+from asrbuild.speech.genuine import DsDecoder
+
+DEMO = Path(__file__).resolve().parents[1] / "asrbuild" / "demo"
+LIMIT = 1.10
+
+#: Decodes once for every line it is sent, and answers with the seconds that took.
+IN_PROCESS = """
+import sys, time
+import numpy as np
+from ds_ctcdecoder import Alphabet, Scorer, ctc_beam_search_decoder
+rows = np.load(sys.argv[1]).astype("float64")
+alphabet = Alphabet(sys.argv[2])
+scorer = Scorer(0.75, 1.85, sys.argv[4], alphabet) if sys.argv[4] else None
+for _ in sys.stdin:
+    start = time.perf_counter()
+    ctc_beam_search_decoder(rows, alphabet, int(sys.argv[3]), 1.0, 40, scorer)
+    print(time.perf_counter() - start, flush=True)
+"""
+
+
+def probabilities(folder: Path) -> tuple[np.ndarray, Alphabet, float]:
+    """(steps, classes) of the sample by a demo package, its labels, and the sample's seconds."""
+    places = [f"paths.artifacts={folder / 'artifacts'}", f"paths.cache={folder / 'cache'}"]
+    built = build(compose_recipe(["model=static", "verify=quick", *places]), (), Progress(True))
+    with open_artifact(built.path) as transcriber:
+        samples = read_audio(DEMO / "sample.wav", transcriber.sample_rate)
+        rows = transcriber.probabilities(samples).probabilities
+        return rows, transcriber.alphabet, len(samples) / transcriber.sample_rate
+
+
+def overhead(
+    rows: np.ndarray, alphabet: Alphabet, folder: Path, beam_width: int, scorer: Path | None,
+    rounds: int,
+) -> dict[str, float]:  # fmt: skip
+    """Seconds of both ways, and their ratios."""
+    np.save(folder / "rows.npy", rows)
+    (folder / "alphabet.txt").write_text(alphabet.file_text())
+    arguments = [folder / "rows.npy", folder / "alphabet.txt", beam_width, scorer or ""]
+    server = subprocess.Popen(
+        [decoder_python(), "-c", IN_PROCESS, *map(str, arguments)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+    )  # fmt: skip
+    assert server.stdin is not None
+    assert server.stdout is not None
+    settings = DecoderSettings("ds_ctcdecoder", beam_width, scorer=scorer, lm_alpha=0.75,
+                               lm_beta=1.85)  # fmt: skip
+    inside, isolated = [], []
+    with DsDecoder(settings, alphabet, 0.02, processes=1) as decoder:
+        for turn in range(rounds + 2):
+            server.stdin.write("\n")
+            took = float(server.stdout.readline())
+            start = time.perf_counter()
+            decoder.decode(rows)
+            if turn >= 2:  # the first two warm both up
+                inside.append(took)
+                isolated.append(time.perf_counter() - start)
+    server.stdin.close()
+    server.wait()
+    medians = statistics.median(inside), statistics.median(isolated)
+    return {
+        "in_process_s": medians[0],
+        "isolated_s": medians[1],
+        "ratio_of_medians": medians[1] / medians[0],
+        "ratio_of_fastest": min(isolated) / min(inside),
+    }
+
+
+def batches(rows: np.ndarray, alphabet: Alphabet, beam_width: int) -> dict[str, float]:
+    """Seconds for twelve utterances by one process and by one for each core."""
+    settings = DecoderSettings("ds_ctcdecoder", beam_width)
+    batch = [rows] * 12
+    seconds = {}
+    for name, count in (("one_process_s", 1), ("all_cores_s", os.cpu_count())):
+        with DsDecoder(settings, alphabet, 0.02, processes=count) as decoder:
+            decoder.decode_batch(batch[: count or 1])
+            seconds[name] = timed(lambda decoder=decoder: decoder.decode_batch(batch))
+    return seconds | {"speed_up": seconds["one_process_s"] / seconds["all_cores_s"]}
+
+
+def factors(
+    rows: np.ndarray, alphabet: Alphabet, audio_s: float, beam_width: int
+) -> dict[str, float]:
+    """Seconds of decoding for a second of sound, the best of three, each decoder."""
+    scorer = DEMO / "prompts.scorer"
+    wanted = {
+        "greedy": DecoderSettings("greedy"),
+        "beam": DecoderSettings("beam", beam_width),
+        "ds_ctcdecoder": DecoderSettings("ds_ctcdecoder", beam_width),
+        "ds_ctcdecoder + scorer": DecoderSettings("ds_ctcdecoder", beam_width, scorer=scorer),
+    }
+    found = {}
+    for name, settings in wanted.items():
+        with open_decoder(settings, alphabet, 20.0) as decoder:
+            work = lambda decoder=decoder: decoder.decode(rows)  # noqa: E731
+            found[name] = min(timed(work) for _ in range(4)) / audio_s
+    return found
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Seconds that it took."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--beam-width", type=int, default=500)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="asrbuild-decoding-") as name:
+        folder = Path(name)
+        rows, alphabet, audio_s = probabilities(folder)
+        width, rounds = options.beam_width, options.rounds
+        result = {
+            "utterance_s": audio_s,
+            "beam_width": width,
+            "overhead": overhead(rows, alphabet, folder, width, None, rounds),
+            "overhead_with_scorer": overhead(
+                rows, alphabet, folder, width, DEMO / "prompts.scorer", rounds
+            ),
+            "batch_of_12": batches(rows, alphabet, width),
+            "seconds_per_second_of_sound": factors(rows, alphabet, audio_s, width),
+        }
+    if options.json:
+        print(json.dumps(result, indent=2))
+        return
+    print(f"{audio_s:.1f} s utterance, {width} beams")
+    for key in ("overhead", "overhead_with_scorer"):
+        found = result[key]
+        verdict = "within" if found["ratio_of_fastest"] <= LIMIT else "ABOVE"
+        print(
+            f"{key.replace('_', ' '):<21} in process {1000 * found['in_process_s']:7.1f} ms, "
+            f"isolated {1000 * found['isolated_s']:7.1f} ms, x {found['ratio_of_medians']:.3f} "
+            f"(fastest rounds x {found['ratio_of_fastest']:.3f}, {verdict} {LIMIT:g})"
+        )
+    found = result["batch_of_12"]
+    print(f"batch of 12           {found['speed_up']:.2f} times as fast on {os.cpu_count()} cores")
+    for name, factor in result["seconds_per_second_of_sound"].items():
+        print(f"{name:<23} {factor:.4f} s for a second of sound")
+
+
+if __name__ == "__main__":
+    main()
