@@ -152,7 +152,7 @@ hot = {word.encode(): boost for word, boost in hot.items()}
 print(json.dumps([
     ctc_beam_search_decoder(np.load("%s/%d.npy" % (folder, i)).astype("float64"), alphabet, 40,
                             1.0, 40, scorer, hot, 2)
-    for i in range(40)]))
+    for i in range(200)]))
 """
 
 
@@ -161,7 +161,7 @@ print(json.dumps([
 def test_exactly_what_the_decoder_says_directly(
     tmp_path: Path, scorer: Path, hot_words: dict[str, float]
 ) -> None:
-    cases = [random_probabilities(seed, 20 + seed % 40, sharpness=1.5) for seed in range(40)]
+    cases = [random_probabilities(seed, 20 + seed % 40, sharpness=1.5) for seed in range(200)]
     (tmp_path / "alphabet.txt").write_text(ENGLISH.file_text())
     for index, rows in enumerate(cases):
         np.save(tmp_path / f"{index}.npy", rows)

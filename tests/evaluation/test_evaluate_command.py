@@ -1,0 +1,110 @@
+"""``asrbuild evaluate`` as a user runs it: side by side, resumed when killed, heard only once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import asrbuild
+from asrbuild import evaluation
+from asrbuild.speech import ds_environment
+from tests.acceptance.conftest import run_asrbuild
+
+DATA = Path(__file__).parents[1] / "data"
+DEMO = Path(asrbuild.__file__).parent / "demo"
+_HERE = ds_environment.status()
+genuine = pytest.mark.skipif(
+    not _HERE.ready and _HERE.python is None, reason=f"no genuine decoder: {_HERE.detail}"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two demo artifacts, ``a`` and ``b``."""
+    at = tmp_path_factory.mktemp("evaluate")
+    for name, more in (("a", ()), ("b", ("coreml=neuralnetwork",))):
+        built = run_asrbuild("model=static", "verify=quick", f"name={name}", *more, cwd=at)
+        assert built.code == 0, built.err
+    return at
+
+
+def kept(folder: Path) -> dict[Path, int]:
+    """Probabilities in the cache, and when each was written."""
+    found = (folder / ".asrbuild" / "cache" / evaluation.FOLDER).rglob("*.npz")
+    return {path: path.stat().st_mtime_ns for path in found}
+
+
+def test_artifacts_and_decoders_side_by_side(folder: Path) -> None:
+    table = DATA / "unseen" / "test.csv"
+    asked = ("evaluate", "a", "b", str(table), "--decoder")
+    done = run_asrbuild(*asked, "greedy", "--page", "pages/rates.html", cwd=folder)
+    assert done.code == 0, done.err
+    rows = [line.split() for line in done.out.splitlines()]
+    assert [row[:3] for row in rows if row[:1] in (["a"], ["b"])] == [
+        ["a", "greedy", "69"], ["b", "greedy", "69"],
+    ]  # fmt: skip
+    assert "  said  " in done.out
+    assert "  heard " in done.out
+    assert "11 recordings, 33 s" in done.out
+    page = (folder / "pages" / "rates.html").read_text()
+    assert page.count("<svg") >= 2
+    assert "16.wav" in page
+    heard = kept(folder)
+    assert len(heard) == 22
+
+    again = run_asrbuild(*asked, "greedy,beam", "--beam-width", "20", "--json", cwd=folder)
+    assert again.code == 0, again.err
+    assert kept(folder) == heard, "another decoder ran the model again"
+    results = json.loads(again.out)["results"]
+    assert [(r["artifact"], r["decoder"]) for r in results] == [
+        ("a", "greedy"), ("a", "beam"), ("b", "greedy"), ("b", "beam"),
+    ]  # fmt: skip
+    for result in results:
+        assert result["wer_interval"][0] < result["wer"] < result["wer_interval"][1]
+        errors = sum(result["words"][kind] for kind in ("substitutions", "deletions", "insertions"))
+        assert result["wer"] == pytest.approx(errors / 69)
+        assert sum(r["words"]["reference"] for r in result["recordings"]) == 69
+        assert result["real_time_factor"] > 0
+
+
+@genuine
+def test_the_demos_scorer_lowers_its_word_error_rate(folder: Path) -> None:
+    """Both halves of the recordings never heard in training: without and with the scorer."""
+    for table in (DEMO / "dev" / "dev.csv", DATA / "unseen" / "test.csv"):
+        told = ("--decoder", "greedy,ds_ctcdecoder", "--scorer", "demo:prompts.scorer", "--json")
+        done = run_asrbuild("evaluate", "a", str(table), *told, "--beam-width", "50", cwd=folder)
+        assert done.code == 0, done.err
+        rates = {result["decoder"]: result["wer"] for result in json.loads(done.out)["results"]}
+        assert list(rates) == ["greedy", "ds_ctcdecoder", "ds_ctcdecoder + prompts.scorer"]
+        assert rates["ds_ctcdecoder + prompts.scorer"] < 0.8 * rates["ds_ctcdecoder"]
+
+
+def test_a_killed_run_goes_on_where_it_was(folder: Path, tmp_path: Path) -> None:
+    table = str(DATA / "joins" / "joins.csv")
+    shutil.copytree(folder / "artifacts", tmp_path / "artifacts")
+    command = [sys.executable, "-m", "asrbuild.cli", "evaluate", "a", table, "--json"]
+    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not kept(tmp_path) and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    before = kept(tmp_path)
+    assert 0 < len(before) < 20
+    resumed = run_asrbuild("evaluate", "a", table, "--json", cwd=tmp_path)
+    assert resumed.code == 0, resumed.err
+    after = kept(tmp_path)
+    assert len(after) == 20
+    assert {path: after[path] for path in before} == before
+    whole = run_asrbuild("evaluate", "a", table, "--json", cwd=folder)
+    texts = [[r["heard"] for r in json.loads(done.out)["results"][0]["recordings"]]
+             for done in (resumed, whole)]  # fmt: skip
+    assert texts[0] == texts[1]
