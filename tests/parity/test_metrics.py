@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 from asrbuild import parity
 from asrbuild.errors import AsrbuildError
-from asrbuild.parity import ARGMAX_TIE, Gates, compare, gates_from, used, worst
+from asrbuild.parity import ARGMAX_TIE, Gates, compare, gates_from, gates_of, used, worst
 
 FP16 = Gates(0.999, 1e-3, 2e-2, 60.0, 0.1, 45.0, ARGMAX_TIE["fp16"])
 FP32 = Gates(1.0, 1e-6, 1e-4, 100.0, 1e-4, 100.0, ARGMAX_TIE["fp32"])
@@ -216,3 +216,37 @@ def test_a_gate_that_would_pass_anything_is_refused(change, message):
 def test_a_missing_threshold_is_named():
     with pytest.raises(AsrbuildError, match=r"^missing threshold 'psnr_db'"):
         gates_from({k: v for k, v in THRESHOLDS.items() if k != "psnr_db"}, "fp16")
+
+
+def test_the_loosest_gate_of_those_in_use_counts():
+    coarse = THRESHOLDS | {"argmax_agreement": 0.97, "kl_divergence": 0.3, "psnr_db": 36.0}
+    coarse |= {"max_abs_error": 0.4, "state_psnr_db": 50.0}
+    found = gates_of({"fp16": THRESHOLDS, "int8": coarse}, "fp16", ("fp16", "int8"))
+    assert found == Gates(
+        argmax_agreement=0.97, kl_divergence=0.3, max_abs_error=0.4, psnr_db=36.0,
+        state_max_abs_error=0.1, state_psnr_db=45.0, argmax_tie=ARGMAX_TIE["fp16"],
+    )  # fmt: skip
+    assert gates_of({"fp16": THRESHOLDS, "int8": coarse}, "fp16", ("fp16",)) == FP16
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kl_divergence": 1.01}, "kl_divergence is 1.01, outside 0.0 to 1.0"),
+        ({"max_abs_error": 0.61}, "max_abs_error is 0.61, outside 0.0 to 0.6"),
+        ({"argmax_agreement": 0.89}, "argmax_agreement is 0.89, outside 0.9 to 1.0"),
+    ],
+)
+def test_gates_of_compressed_weights_have_bounds_too(change, message):
+    with pytest.raises(AsrbuildError, match="^" + message) as caught:
+        gates_of({"prune": THRESHOLDS | change}, "fp16", ("prune",))
+    assert caught.value.key == f"verify.thresholds.prune.{next(iter(change))}"
+
+
+def test_a_uniform_output_fails_the_gates_of_every_compression():
+    thresholds = asdict(building.recipe_of().verify)["thresholds"]
+    reference = {"logits": probabilities()}
+    uniform = {"logits": np.full((40, 29), 1 / 29, np.float32)}
+    for name in thresholds.keys() - {"fp16", "fp32"}:
+        gates = gates_of(thresholds, "fp16", ("fp16", name))
+        assert not any(metric.passed for metric in compare("x", reference, uniform, gates))
