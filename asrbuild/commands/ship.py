@@ -13,7 +13,9 @@ from asrbuild.commands.ls import ArtifactsOption
 if TYPE_CHECKING:
     from asrbuild.ship.transfer import Pulled
 
-RemoteHelp = "A folder, s3://bucket/prefix, gs://, az://, oci://registry/prefix or https:// (read)."
+RemoteHelp = (
+    "A folder, s3://bucket/prefix, gs://, az://, hf://, oci://host/prefix, https:// (read)."
+)
 KeyOption = Annotated[
     str | None, typer.Option("--key", help="The key to sign with; `asrbuild key ls`.")
 ]

@@ -1,4 +1,5 @@
-"""A remote in an object store, through fsspec: S3-compatible servers, Google Cloud, Azure.
+"""A remote in an object store, through fsspec: S3-compatible servers, Google Cloud, Azure, and a
+model repository of the Hugging Face Hub, where every object written is a commit.
 
 An object store shows an object when its last byte has arrived. Creating asks the server to refuse
 what exists (``If-None-Match: *``, in Google Cloud ``ifGenerationMatch=0``); where a server does not
@@ -8,6 +9,7 @@ know that, looking first has to do. Endpoints and credentials are the store's ow
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -26,6 +28,7 @@ _PACKAGES = {
     "s3": ("s3fs", "asrbuild[s3]"),
     "gs": ("gcsfs", "asrbuild[gcs]"),
     "az": ("adlfs", "adlfs"),
+    "hf": ("huggingface_hub", "asrbuild[hf]"),
 }
 _ALIASES = {"gcs": "gs", "abfs": "az"}
 _BLOCK = 4 << 20
@@ -42,6 +45,11 @@ class Bucket:
         self._root = self.address.partition("://")[2]
         if not self._root.strip("/"):
             raise AsrbuildError("the address names no bucket", file=address)
+        if scheme == "hf" and "/" not in self._root:
+            raise AsrbuildError(
+                "the address names no repository of the Hub", file=address,
+                fix="write hf://owner/repository",
+            )  # fmt: skip
         try:
             import fsspec
 
@@ -170,6 +178,9 @@ def _options(scheme: str) -> dict[str, Any]:
         # gcsfs asks each bucket for its kind before each call, aloud where it may not know. Only
         # zonal buckets need that; who has one sets it.
         os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        # They log whole tracebacks of what they then raise.
+        for library in ("gcsfs", "google.auth"):
+            logging.getLogger(library).setLevel(logging.CRITICAL)
     if scheme != "s3":
         return {}
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

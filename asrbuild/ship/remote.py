@@ -217,8 +217,8 @@ def open_remote(address: str) -> Remote:
     """The remote at an address.
 
     Args:
-        address: a folder, ``s3://bucket/prefix`` (or ``gs://``, ``az://``), ``http(s)://...``
-            (read only) or ``oci://registry/prefix``.
+        address: a folder, ``s3://bucket/prefix`` (or ``gs://``, ``az://``),
+            ``hf://owner/repository``, ``http(s)://...`` (read only) or ``oci://registry/prefix``.
     """
     scheme = urlsplit(address).scheme.lower() if "://" in address else ""
     if scheme in ("", "file"):
@@ -234,11 +234,11 @@ def open_remote(address: str) -> Remote:
         from asrbuild.ship.oci import OciRemote
 
         return OciRemote(address)
-    if scheme in ("s3", "gs", "gcs", "az", "abfs"):
+    if scheme in ("s3", "gs", "gcs", "az", "abfs", "hf"):
         from asrbuild.ship.buckets import Bucket
 
         return ObjectRemote(Bucket(address))
     raise AsrbuildError(
         f"asrbuild cannot ship to or pull from {scheme}://",
-        fix="give a folder, s3://, gs://, az://, http(s):// (to pull) or oci://",
+        fix="give a folder, s3://, gs://, az://, hf://, http(s):// (to pull) or oci://",
     )

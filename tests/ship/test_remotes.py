@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -371,3 +372,23 @@ def test_google_is_asked_to_refuse_what_exists(
     # Files, header and record are new; current.json and index.json are replaced.
     assert len(asked) == len(tree_digests(artifact)) + 2
     assert len(uploads) == len(asked) + 2
+
+
+@pytest.mark.parametrize(
+    ("address", "package", "fix"),
+    [
+        ("hf://owner/models", "huggingface_hub", r"pip install 'asrbuild\[hf\]'"),
+        ("az://container/asr", "adlfs", "pip install 'adlfs'"),
+    ],
+)
+def test_a_store_whose_package_is_not_installed(address: str, package: str, fix: str):
+    if importlib.util.find_spec(package):
+        pytest.skip(f"{package} is installed")
+    with pytest.raises(AsrbuildError, match=rf"needs the package {package}(?s:.*){fix}"):
+        open_remote(address)
+
+
+@pytest.mark.parametrize("address", ["hf://owner", "s3://", "gs:///"])
+def test_an_address_that_names_no_place(address: str):
+    with pytest.raises(AsrbuildError, match="names no"):
+        open_remote(address)

@@ -1,0 +1,50 @@
+"""``asrbuild gc`` on the cache of real builds: what led to an artifact stays, the rest goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+from asrbuild.cache import RECORD
+from asrbuild.disk import remove_tree
+from tests.acceptance.conftest import FORMATS, MODELS, Workshop, run_asrbuild
+
+GONE = ("demo-static-mlprogram", "demo-static-neuralnetwork")
+
+
+def test_only_what_led_to_no_artifact_goes(workshop: Workshop, tmp_path: Path):
+    folder = tmp_path / "workshop"
+    shutil.copytree(workshop.folder, folder)
+    old = time.time() - 30 * 86400
+    cache = folder / ".asrbuild" / "cache"
+    records = list(cache.glob(f"*/*/{RECORD}"))
+    for record in records:
+        os.utime(record, (old, old))
+    done = run_asrbuild("gc", "--json", cwd=folder)
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert found["gone"] == []
+    steps = [item for item in found["kept"] if item["kind"] == "cache"]
+    assert len(steps) == len(records)
+    assert all(item["why"].startswith("a step towards demo-") for item in steps)
+    # Without its artifacts, what only the static models were made of is of no use.
+    for name in GONE:
+        remove_tree(folder / "artifacts" / name)
+    done = run_asrbuild("gc", "--json", "--remove", cwd=folder)
+    assert done.code == 0, done.err
+    gone = {item["name"] for item in json.loads(done.out)["gone"]}
+    stages = [name.partition("/")[0] for name in gone]
+    assert sorted(set(stages)) == ["artifact", "convert", "export", "prove", "reference"]
+    assert stages.count("artifact") == stages.count("convert") == len(GONE)
+    # The others are still built, to the last file, and nobody has to do anything again.
+    rest = ",".join(model for model in MODELS if model != "static")
+    done = run_asrbuild("-m", f"model={rest}", f"coreml={','.join(FORMATS)}", cwd=folder)
+    assert done.code == 0, done.err
+    assert done.out.count("unchanged") == (len(MODELS) - 1) * len(FORMATS)
+    # What went can be built again.
+    done = run_asrbuild("model=static", "coreml=mlprogram", cwd=folder)
+    assert done.code == 0, done.err
+    assert (folder / "artifacts" / GONE[0]).is_dir()
