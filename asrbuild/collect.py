@@ -165,10 +165,11 @@ def _receipt(entry: Entry) -> str | None:
 
 
 def _texts(value: Any) -> Iterator[str]:
+    """Every text in nested JSON."""
     if isinstance(value, str):
         yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
+    elif isinstance(value, (Mapping, list)):
+        for item in value.values() if isinstance(value, Mapping) else value:
             yield from _texts(item)
 
 

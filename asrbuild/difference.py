@@ -210,7 +210,9 @@ def _recipe(old: Manifest, new: Manifest) -> Iterator[Change]:
         )
         for m in (old, new)
     )  # fmt: skip
-    sections: Mapping[str, Section] = {"key": "recipe", "file": "source", "version": "tools"}
+    sections: Mapping[str, Section] = {
+        "key": "recipe", "input": "recipe", "file": "source", "version": "tools"
+    }  # fmt: skip
     for change in differences(*keys):
         weights = change.kind == "file" and change.name.startswith(_WEIGHTS)
         effect: Effect = "other words" if weights else "no action"
