@@ -41,7 +41,8 @@ def test_only_what_led_to_no_artifact_goes(workshop: Workshop, tmp_path: Path):
     assert stages.count("artifact") == stages.count("convert") == len(GONE)
     # The others are still built, to the last file, and nobody has to do anything again.
     rest = ",".join(model for model in MODELS if model != "static")
-    done = run_asrbuild("-m", f"model={rest}", f"coreml={','.join(FORMATS)}", cwd=folder)
+    sweep = ("-m", f"model={rest}", f"coreml={','.join(FORMATS)}")
+    done = run_asrbuild(*sweep, cwd=folder, env={"COLUMNS": "300"})
     assert done.code == 0, done.err
     assert done.out.count("unchanged") == (len(MODELS) - 1) * len(FORMATS)
     # What went can be built again.
