@@ -107,13 +107,8 @@ def page(manifest: Manifest, inside: Anatomy, recordings: Mapping[str, Heard]) -
         evaluated=evaluation_text(proof.evaluation) if proof.evaluation else None,
         stored=compression_text(manifest.provenance.recipe),
         package_bytes=sum(f.bytes for f in manifest.files if f.role == "package"),
-        tensors=[
-            (function.name, direction, tensor, shape_text(tensor.shape))
-            for function in manifest.model.functions
-            for direction, tensors in (("in", function.inputs), ("out", function.outputs))
-            for tensor in tensors
-        ],
-        feeding=feeding_text(manifest.streaming),
+        feeding=feeding_text,
+        shape=shape_text,
         transcripts=[_marked(row) for row in transcript_rows(proof.transcripts)],
         scores=_scores(manifest, recordings),
         gates=_gates(proof.metrics),

@@ -37,7 +37,7 @@ def render(template: str, scripts: Iterable[str] = (), **values: Any) -> str:
         lstrip_blocks=True,
         autoescape=True,
     )
-    environment.filters |= {"size": size_text, "figure": figure_text}
+    environment.filters["size"] = size_text
     script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in scripts)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     policy = (

@@ -7,6 +7,7 @@ import hashlib
 import io
 import re
 
+import building
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,8 +17,10 @@ from PIL import Image
 
 from asrbuild.errors import AsrbuildError
 from asrbuild.manifest import Evaluation, Metric, read_manifest
-from asrbuild.report.artifact import used_place
-from asrbuild.report.page import evaluation_text
+from asrbuild.network import random_weights
+from asrbuild.report.anatomy import anatomy
+from asrbuild.report.artifact import page, used_place
+from asrbuild.report.page import evaluation_text, feeding_text
 from asrbuild.report.pictures import error_levels, png, probability_levels, spectrum_levels
 from asrbuild.report.recording import LONGEST, SEGMENT
 from asrbuild.report.timeline import timeline
@@ -159,6 +162,18 @@ def test_what_was_not_executed_has_a_page_too(published):
     assert "Not executed: nothing has run this package." in html
     assert "No recording was decoded." in html
     assert 'id="streaming"' not in html
+
+
+def test_every_function_of_a_package_is_told(tmp_path):
+    manifest = building.build(tmp_path, random_weights(32), "model=multifunction")
+    html = page(manifest, anatomy(tmp_path / manifest.model.package), {})
+    others = [f for f in manifest.model.functions if f.name != manifest.model.default_function]
+    assert len(others) == 2
+    for function in others:
+        said = feeding_text(function.streaming)
+        assert f"Function <code>{function.name}</code>, for {said}</summary>" in html
+    assert f"<code>{manifest.model.default_function}</code> runs when none is named" in html
+    assert html.count('<td data-label="name"><code>logits</code>') == 3
 
 
 @given(st.floats(0, 1e9))
