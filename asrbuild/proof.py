@@ -17,6 +17,7 @@ import numpy as np
 
 from asrbuild import __version__
 from asrbuild.cases import RECORDINGS, load_reference, verified_inputs
+from asrbuild.contract import contradictions
 from asrbuild.errors import AsrbuildError
 from asrbuild.manifest import (
     Axis,
@@ -116,6 +117,8 @@ def prove(
 ) -> Proof:
     """Runs the package on every case, every way its manifest allows, and compares.
 
+    A package that describes itself otherwise than its manifest does fails too.
+
     Args:
         artifact: the directory that the manifest's paths are relative to.
         manifest: how to run the package; its ``verification`` is not read.
@@ -163,6 +166,7 @@ def prove(
     transcripts = _transcripts(artifact, manifest, settings, said, heard, texts or {})
     failures = [_in_words(metric) for metric in metrics if not metric.passed]
     failures += _word_failures(transcripts, words)
+    failures += contradictions(package, manifest)
     verification = Verification(
         executed=True,
         core_ml_executed=len(loaders) > 1,

@@ -10,12 +10,15 @@ import itertools
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import asrbuild
+from asrbuild import work
 from asrbuild.compose import compose_recipe
 from asrbuild.coreml.inspect import ModelSummary, inspect_model
 from asrbuild.describe import check_recipe
@@ -190,6 +193,28 @@ def test_an_app_may_choose_a_function_and_change_it_on_the_way(
         rows += [*found["logits"][:, 0]]
     np.testing.assert_allclose(rows, whole.probabilities, atol=2e-2)
     np.testing.assert_allclose(c, whole.state["new_state_c"], atol=2e-2)
+
+
+def test_a_wrong_package_is_never_published(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The conversion mixes up two gates: every shape fits, and only running it can tell."""
+    load_weights = work.load_weights
+
+    def wrong_weights(*given: Any) -> Any:
+        weights = load_weights(*given)
+        kernel, bias = (np.split(a, 4, axis=-1) for a in (weights.lstm_kernel, weights.lstm_bias))
+        mixed = {"lstm_kernel": kernel, "lstm_bias": bias}
+        parts = {k: np.concatenate([v[i] for i in (0, 1, 3, 2)], -1) for k, v in mixed.items()}
+        return replace(weights, **parts)
+
+    monkeypatch.setattr(work, "load_weights", wrong_weights)
+    # A description of its own, so that no other test meets this package in the cache.
+    ask = ("model=static", "verify=quick", "source.description=wrong")
+    for _ in range(2):  # nor is a failed proof kept
+        with pytest.raises(AsrbuildError, match="does not do what the TensorFlow graph does"):
+            built_at(tmp_path, workshop, *ask)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix == ".json"]
 
 
 def test_what_is_possible_at_a_price_is_noted(
