@@ -7,6 +7,7 @@ Python 3.9 that the machine has (``uv``, ``pyenv``, ``PATH``) or the user names,
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -58,11 +59,17 @@ def environment_dir() -> Path:
     return cache / "asrbuild" / f"ds_ctcdecoder-{VERSION}"
 
 
+def runs_here() -> bool:
+    """Whether this interpreter has ds_ctcdecoder itself: one that somebody built for it."""
+    return importlib.util.find_spec("ds_ctcdecoder") is not None
+
+
 def decoder_python(interpreter: Path | None = None) -> Path:
     """The Python to run the decoder in; makes the environment where it is not there yet.
 
     Args:
-        interpreter: the user's choice; one that has ds_ctcdecoder is used as it is.
+        interpreter: the user's choice; one that has ds_ctcdecoder is used as it is. Without one,
+            this very interpreter is used where it has it.
 
     Raises:
         AsrbuildError: no Python 3.9 was found, or the environment could not be made.
@@ -73,6 +80,8 @@ def decoder_python(interpreter: Path | None = None) -> Path:
         if found.decoder == VERSION:
             return found.path
         return install(interpreter)
+    if runs_here():
+        return Path(sys.executable)
     ready = _probe(_python_in(environment_dir()))
     if ready is not None and ready.decoder == VERSION:
         return ready.path
@@ -139,6 +148,8 @@ def find_python() -> Interpreter | None:
 def status(interpreter: Path | None = None) -> Status:
     """What is there, without changing anything."""
     target = environment_dir()
+    if interpreter is None and _named() is None and runs_here():
+        return Status(target, True, Path(sys.executable), "this interpreter has ds-ctcdecoder")
     ready = _probe(interpreter or _named() or _python_in(target))
     if ready is not None and ready.decoder == VERSION:
         return Status(target, True, ready.path, f"ds-ctcdecoder {VERSION} is ready")

@@ -1,4 +1,4 @@
-"""One worker process that runs the genuine decoder: started when needed, restarted when it dies."""
+"""Where the genuine decoder runs: in a process, restarted when it dies, or in this very one."""
 
 from __future__ import annotations
 
@@ -104,10 +104,7 @@ class Worker:
             payload = b"" if rows is None else np.ascontiguousarray(rows, np.float32).tobytes()
             shape = {} if rows is None else {"shape": list(rows.shape)}
             reply = self._exchange({**request, **shape, "payload": len(payload)}, payload)
-        return [
-            LabelPath(tuple(path["tokens"]), tuple(path["steps"]), path["score"])
-            for path in reply["paths"]
-        ]
+        return _label_paths(reply)
 
     def close(self) -> None:
         """Ends the process."""
@@ -142,9 +139,7 @@ class Worker:
             raise WorkerDiedError(self._last_words(process))
         reply = json.loads(body)
         if "error" in reply:
-            raise AsrbuildError(
-                f"ds-ctcdecoder refused the request: {reply['error']}", key="decoder.type"
-            )
+            raise _refused(reply["error"])
         return reply
 
     def _last_words(self, process: subprocess.Popen[bytes]) -> str:
@@ -154,6 +149,47 @@ class Worker:
         lines = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
         ended = f"signal {-code}" if code < 0 else f"exit code {code}"
         return f"{lines[-1].strip()} ({ended})" if lines else ended
+
+
+class InProcess:
+    """The decoder without a process: the interface of ``Worker``, without its protection."""
+
+    starts = 1
+
+    def __init__(self, opening: Mapping[str, Any]) -> None:
+        self.reopen(opening)
+
+    def start(self) -> None:
+        """It runs already."""
+
+    def reopen(self, opening: Mapping[str, Any]) -> None:
+        """Another decoder; streams that are under way are lost."""
+        from asrbuild.speech import ds_worker
+
+        try:
+            self._decoder = ds_worker.Decoder(opening)
+        except ValueError as error:
+            raise _refused(error) from error
+
+    def call(self, request: Mapping[str, Any], rows: np.ndarray | None = None) -> list[LabelPath]:
+        """As ``Worker.call``."""
+        payload = b"" if rows is None else np.ascontiguousarray(rows, np.float32).tobytes()
+        shape = {} if rows is None else {"shape": list(rows.shape)}
+        return _label_paths(self._decoder.answer({**request, **shape}, payload))
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+
+def _label_paths(reply: Mapping[str, Any]) -> list[LabelPath]:
+    return [
+        LabelPath(tuple(path["tokens"]), tuple(path["steps"]), path["score"])
+        for path in reply["paths"]
+    ]
+
+
+def _refused(error: object) -> AsrbuildError:
+    return AsrbuildError(f"ds-ctcdecoder refused the request: {error}", key="decoder.type")
 
 
 def _close_quietly(pipe: Any) -> None:

@@ -1,4 +1,5 @@
-"""Runs the genuine ds_ctcdecoder behind a pipe. Started by ``ds_process``, never imported.
+"""Runs the genuine ds_ctcdecoder behind a pipe. Started by ``ds_process``, which imports it only
+where the interpreter has ds_ctcdecoder itself.
 
 It runs under Python 3.9 and knows nothing of asrbuild. A message is a little-endian uint32, that
 many bytes of JSON, and as many bytes of payload as the JSON's ``payload`` says. Probabilities are

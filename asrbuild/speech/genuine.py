@@ -1,6 +1,7 @@
 """The genuine ds-ctcdecoder 0.9.3 behind the interface of every decoder.
 
-It runs in processes of its own (see ``ds_environment``), one for each core once there is a batch.
+It runs in processes of its own (see ``ds_environment``), one for each core once there is a batch;
+one utterance after the other in this process, where the interpreter has ds_ctcdecoder itself.
 A process that dies is started again and its utterance decoded again; streams are fed again from
 their first step. An utterance that kills it three times is reported.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,7 +30,7 @@ from asrbuild.speech.decoding import (
     hypothesis,
 )
 from asrbuild.speech.ds_environment import decoder_python
-from asrbuild.speech.ds_process import Worker, WorkerDiedError
+from asrbuild.speech.ds_process import InProcess, Worker, WorkerDiedError
 from asrbuild.speech.scorer import ScorerInfo, check_scorer
 
 TRIES = 3
@@ -56,21 +58,23 @@ class DsDecoder(Decoder):
         opening = _opening(settings, alphabet, base_dir)
         self._base_dir = base_dir
         python = decoder_python(settings.interpreter)
+        here = python == Path(sys.executable)
         self._alphabet = alphabet
         self._step_s = step_s
         self._names = itertools.count()
         count = processes or os.cpu_count() or 1
         self.workers = [Worker(python, opening) for _ in range(count)]
-        self.workers[0].start()
+        self._single = InProcess(opening) if here else self.workers[0]
+        self._single.start()
 
     def change(self, settings: DecoderSettings) -> None:
         """Decodes with other settings from now on; streams that are under way are lost."""
         opening = _opening(settings, self._alphabet, self._base_dir)
-        for worker in self.workers:
+        for worker in {id(each): each for each in (self._single, *self.workers)}.values():
             worker.reopen(opening)
 
     def decode(self, probabilities: np.ndarray, n_best: int = 1) -> list[Hypothesis]:
-        return self._decode(self.workers[0], probabilities, n_best)
+        return self._decode(self._single, probabilities, n_best)
 
     def decode_batch(self, batch: Sequence[np.ndarray], n_best: int = 1) -> list[list[Hypothesis]]:
         free: SimpleQueue[Worker] = SimpleQueue()
@@ -88,13 +92,15 @@ class DsDecoder(Decoder):
             return list(pool.map(one, batch))
 
     def stream(self) -> Stream:
-        return _DsStream(self.workers[0], self._names, self._alphabet, self._step_s)
+        return _DsStream(self._single, self._names, self._alphabet, self._step_s)
 
     def close(self) -> None:
         for worker in self.workers:
             worker.close()
 
-    def _decode(self, worker: Worker, rows: np.ndarray, n_best: int) -> list[Hypothesis]:
+    def _decode(
+        self, worker: Worker | InProcess, rows: np.ndarray, n_best: int
+    ) -> list[Hypothesis]:
         checked = check_probabilities(rows, self._alphabet)
         paths = _persist(
             lambda wanted: worker.call({"op": "decode", "n_best": wanted}, checked), n_best
@@ -104,7 +110,7 @@ class DsDecoder(Decoder):
 
 class _DsStream(Stream):
     def __init__(
-        self, worker: Worker, names: Iterator[int], alphabet: Alphabet, step_s: float
+        self, worker: Worker | InProcess, names: Iterator[int], alphabet: Alphabet, step_s: float
     ) -> None:
         self._worker = worker
         self._names = names
