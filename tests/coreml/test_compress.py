@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from asrbuild.coreml.importing import import_coremltools
 from asrbuild.coreml.request import ConversionRequest, FixedSteps, RangeSteps
 from asrbuild.errors import AsrbuildError
 from asrbuild.network import random_weights
-from tests.coreml.dataflow import op_counts
+from tests.coreml.dataflow import op_counts, read_spec
 
 ct = import_coremltools()
 
@@ -259,6 +261,51 @@ def test_a_weight_that_coremltools_leaves_is_an_error():
         compress.compress_program(
             ct, program, replace(STATIC, compress={"layer_2": "int8", "lstm": "int8"})
         )
+
+
+def _without(name: str) -> Callable[[Any], object]:
+    def remove(operation: Any) -> None:
+        given = operation.attributes if name in operation.attributes else operation.inputs
+        del given[name]
+
+    return remove
+
+
+def _of_rows(count: int) -> Callable[[Any], object]:
+    def reshape(operation: Any) -> None:
+        shape = operation.attributes["shape"].immediateValue.tensor
+        sizes = np.array([count, 494], np.uint32)
+        if shape.WhichOneof("value") == "bytes":
+            shape.bytes.values = sizes.tobytes()
+        else:
+            getattr(shape, shape.WhichOneof("value")).values[:] = sizes.tolist()
+
+    return reshape
+
+
+DAMAGE = {
+    "palettize_4-iOS17": [_without("lut"), _without("indices"), _without("shape"), _of_rows(1000),
+                          _of_rows(2**31), _of_rows(3)],
+    "prune-iOS17": [_without("mask"), _of_rows(1000), _of_rows(3)],
+    "int8-iOS17": [_without("scale"), _without("axis")],
+    "palettize_4-iOS18": [_without("lut"), _without("indices")],
+    "prune-iOS18": [_without("mask"), _without("nonzero_data")],
+    "int8-iOS18": [_without("scale"), _without("data")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_parts_that_do_not_fit_are_one_clear_error(package, name, tmp_path):
+    for number, damage in enumerate(DAMAGE[name]):
+        damaged = tmp_path / f"{number}.mlpackage"
+        shutil.copytree(package(name), damaged)
+        spec = read_spec(damaged)
+        (function,) = spec.mlProgram.functions.values()
+        operations = function.block_specializations[function.opset].operations
+        damage(next(op for op in operations if op.type.startswith("constexpr_")))
+        (damaged / "Data/com.apple.CoreML/model.mlmodel").write_bytes(spec.SerializeToString())
+        with pytest.raises(AsrbuildError, match=r"^damaged weights: the parts of layer_1_weights"):
+            run(damaged)
 
 
 SCRIPT = """

@@ -6,13 +6,38 @@ inputs) in the MIL reference. Results keep the type the program declares.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from asrbuild.executor.literals import NAMED_DTYPES, read_value, unpack_bits
+from asrbuild.errors import AsrbuildError
+from asrbuild.executor.literals import NAMED_DTYPES, const_shape, read_value, unpack_bits
 from asrbuild.executor.program import Compiler, tensor_dtype
 from asrbuild.executor.registry import mil_structure
+
+Expand = Callable[[Compiler, Any], None]
+
+
+def _expands(name: str) -> Callable[[Expand], Expand]:
+    """Registers an op that expands a constant; parts that do not fit each other are an error."""
+
+    def register(expand: Expand) -> Expand:
+        def checked(compiler: Compiler, operation: Any) -> None:
+            try:
+                expand(compiler, operation)
+            except (KeyError, IndexError, TypeError, ValueError) as error:
+                what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+                raise AsrbuildError(
+                    f"damaged weights: the parts of {operation.outputs[0].name} ({name}) do not "
+                    f"fit: {what}",
+                    fix="build the package again, or copy it again from a good copy",
+                ) from error
+
+        mil_structure(name)(checked)
+        return expand
+
+    return register
 
 
 def _parameters(compiler: Compiler, operation: Any) -> dict[str, Any]:
@@ -30,17 +55,19 @@ def _parameters(compiler: Compiler, operation: Any) -> dict[str, Any]:
 def _define(compiler: Compiler, operation: Any, *results: np.ndarray) -> None:
     for output, result in zip(operation.outputs, results, strict=True):
         dtype = tensor_dtype(output.type)
+        if result.shape != (declared := const_shape(output.type.tensorType)):
+            raise ValueError(f"they make {result.shape}, the program declares {declared}")
         compiler.define_constant(output, result.astype(dtype, copy=False))
 
 
-@mil_structure("constexpr_cast")
+@_expands("constexpr_cast")
 def constexpr_cast(compiler: Compiler, operation: Any) -> None:
     """``source_val <*, fp16> -> <*, fp32>``."""
     given = _parameters(compiler, operation)
     _define(compiler, operation, given["source_val"].astype(NAMED_DTYPES[given["output_dtype"]]))
 
 
-@mil_structure("constexpr_affine_dequantize")
+@_expands("constexpr_affine_dequantize")
 def constexpr_affine_dequantize(compiler: Compiler, operation: Any) -> None:
     """``scale * (quantized_data - zero_point)``, both scalars or vectors along ``axis``."""
     given = _parameters(compiler, operation)
@@ -55,7 +82,7 @@ def constexpr_affine_dequantize(compiler: Compiler, operation: Any) -> None:
     _define(compiler, operation, wide * scale.astype(np.float32))
 
 
-@mil_structure("constexpr_lut_to_dense")
+@_expands("constexpr_lut_to_dense")
 def constexpr_lut_to_dense(compiler: Compiler, operation: Any) -> None:
     """Values by index: iOS16 ``indices <[M], uint8>`` packed, ``lut <[N]>``, ``shape``; iOS18
     ``indices <D, uintN>``, ``lut <one per block of D, N, vector>``, ``vector_axis``."""
@@ -71,7 +98,7 @@ def constexpr_lut_to_dense(compiler: Compiler, operation: Any) -> None:
     _define(compiler, operation, result)
 
 
-@mil_structure("constexpr_sparse_to_dense")
+@_expands("constexpr_sparse_to_dense")
 def constexpr_sparse_to_dense(compiler: Compiler, operation: Any) -> None:
     """Values where the mask is set, zero elsewhere: iOS16 ``mask <[M], uint8>`` packed, with
     ``shape``; iOS18 ``mask <D, uint1>``."""
@@ -83,14 +110,14 @@ def constexpr_sparse_to_dense(compiler: Compiler, operation: Any) -> None:
     _define(compiler, operation, spread(given["nonzero_data"], mask))
 
 
-@mil_structure("constexpr_blockwise_shift_scale")
+@_expands("constexpr_blockwise_shift_scale")
 def constexpr_blockwise_shift_scale(compiler: Compiler, operation: Any) -> None:
     """``scale * (data - offset)``, one scale and offset per block of ``data``."""
     given = _parameters(compiler, operation)
     _define(compiler, operation, shift_scale(given["data"], given["scale"], given.get("offset")))
 
 
-@mil_structure("constexpr_lut_to_sparse")
+@_expands("constexpr_lut_to_sparse")
 def constexpr_lut_to_sparse(compiler: Compiler, operation: Any) -> None:
     """``constexpr_lut_to_dense`` of sparse indices: the mask, and the values where it is set."""
     given = _parameters(compiler, operation)
@@ -102,7 +129,7 @@ def constexpr_lut_to_sparse(compiler: Compiler, operation: Any) -> None:
     _define(compiler, operation, mask, dense[mask != 0])
 
 
-@mil_structure("constexpr_sparse_blockwise_shift_scale")
+@_expands("constexpr_sparse_blockwise_shift_scale")
 def constexpr_sparse_blockwise_shift_scale(compiler: Compiler, operation: Any) -> None:
     """``constexpr_blockwise_shift_scale`` of sparse data: the mask, and the values where set."""
     given = _parameters(compiler, operation)
