@@ -7,6 +7,7 @@ conformance/   vectors for every step, and a program that compares a runtime wit
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import wave
@@ -22,7 +23,7 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.manifest import Manifest
 from asrbuild.report.page import feeding_text
 from asrbuild.runtime import feature_settings, load_package
-from asrbuild.store import SUMS, write_sums
+from asrbuild.store import SUMS, verify_files, write_sums
 
 TEMPLATES = Path(__file__).parent / "templates"
 README, SWIFT = "README.md", "ASRKit"
@@ -70,11 +71,17 @@ def write_folder(
     """Writes a whole artifact into a new folder, its kit made anew; it appears whole.
 
     Raises:
-        AsrbuildError: the folder is there already, or the artifact lacks a file.
+        AsrbuildError: the folder is there already, or the artifact is not as it was published.
     """
     if directory.exists():
         raise AsrbuildError(
             "this folder is there already", file=directory, fix="name one that is not"
+        )
+    if problems := verify_files(artifact):
+        raise AsrbuildError(
+            f"the artifact is not as it was published: {problems[0]}",
+            file=artifact,
+            fix="pull or build it again",
         )
     made_anew = {*ENTRIES, SUMS}
     files = [path for path in files_in(artifact) if path.split("/")[0] not in made_anew]
@@ -124,6 +131,9 @@ def minimum_systems(manifest: Manifest) -> dict[str, str]:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
+    # It goes into Package.swift, which is code.
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4}){0,2}", version):
+        raise AsrbuildError(f"{version!r} is no version of a system", key="model.minimum_os")
     return tuple(int(part) for part in version.split("."))
 
 

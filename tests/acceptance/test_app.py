@@ -272,3 +272,14 @@ def test_bad_recordings_are_refused(
     assert message in done.err
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".out*"))
+
+
+def test_a_damaged_artifact_is_refused(artifact: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copytree(artifact, damaged, copy_function=shutil.copyfile)
+    subprocess.run(["chmod", "-R", "u+w", str(damaged)], check=True)
+    (damaged / "reference.wav").write_bytes(b"RIFF")
+    done = run_asrbuild("app", str(damaged), "--out", "out", cwd=tmp_path)
+    assert done.code == 1
+    assert "not as it was published: reference.wav: changed" in done.err
+    assert not (tmp_path / "out").exists()

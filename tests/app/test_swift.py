@@ -212,3 +212,12 @@ def test_the_swift_package_wants_what_package_and_code_want(
     write_swift(tmp_path / "ASRKit", changed)
     written = (tmp_path / "ASRKit" / "Package.swift").read_text()
     assert f'.iOS("{expected["iOS"]}.0")' in written
+
+
+@pytest.mark.parametrize("version", ["", "17b", "17.", '17"), .custom("', "-1", "1.2.3.4"])
+def test_what_is_no_version_does_not_become_code(
+    manifest: Manifest, tmp_path: Path, version: str
+) -> None:
+    model = manifest.model.model_copy(update={"minimum_os": {"iOS": version}})
+    with pytest.raises(AsrbuildError, match="is no version of a system"):
+        write_swift(tmp_path / "ASRKit", manifest.model_copy(update={"model": model}))
