@@ -6,6 +6,7 @@ inputs) in the MIL reference. Results keep the type the program declares.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ def _expands(name: str) -> Callable[[Expand], Expand]:
     """Registers an op that expands a constant; parts that do not fit each other are an error."""
 
     def register(expand: Expand) -> Expand:
+        @functools.wraps(expand)
         def checked(compiler: Compiler, operation: Any) -> None:
             try:
                 expand(compiler, operation)
