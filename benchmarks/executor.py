@@ -1,4 +1,4 @@
-"""The executor against TensorFlow: ``python benchmarks/executor.py [--n-hidden 2048]``.
+"""The executor's speed and memory: ``python benchmarks/executor.py [--only fp32] [--rounds 3]``.
 
 Everything runs in this one session, each measurement in a process of its own, TensorFlow before the
 packages in every round, on one network with random weights: the graph that the export writes, and
@@ -37,7 +37,13 @@ MEASURED = (
 MEMORY_LIMIT = 2.5
 
 
-def build(directory: Path, n_hidden: int) -> None:
+def chosen(only: str) -> list[tuple[str, str, str, float | None, float | None]]:
+    """The rows of ``MEASURED`` that have all the words of ``only``, which commas part."""
+    words = {word for word in only.split(",") if word}
+    return [row for row in MEASURED if words <= set(row[:3])]
+
+
+def build(directory: Path, n_hidden: int, only: str) -> None:
     """Writes the graph and the packages into ``directory``; what is there already stays."""
     from asrbuild.coreml.from_weights import convert_weights
     from asrbuild.coreml.request import ConversionRequest, RangeSteps
@@ -50,7 +56,7 @@ def build(directory: Path, n_hidden: int) -> None:
     if not graph.exists():
         labels = [" ", *"abcdefghijklmnopqrstuvwxyz", "'"]
         write_frozen_graph(weights, ExportFlags(n_steps=-1, n_hidden=n_hidden), labels, graph)
-    for form, precision, lstm, _, _ in MEASURED:
+    for form, precision, lstm, _, _ in chosen(only):
         path = package_path(directory, form, precision, lstm)
         if not path.exists():
             request = ConversionRequest(
@@ -159,7 +165,7 @@ def report(arguments: argparse.Namespace, directory: Path) -> int:
     """Prints the table; returns how many limits were passed over."""
     results: dict[str, list[dict[str, Any]]] = {}
     paths = {"tensorflow": directory / "output_graph.pb"}
-    for form, precision, lstm, _, _ in MEASURED:
+    for form, precision, lstm, _, _ in chosen(arguments.only):
         path = package_path(directory, form, precision, lstm)
         paths[path.name] = path
     for _ in range(arguments.rounds):
@@ -178,7 +184,7 @@ def report(arguments: argparse.Namespace, directory: Path) -> int:
     print(f"| TensorFlow session | {median('tensorflow', 'load'):.2f} | {reference['one_shot']:.2f}"
           f" | 1 | {reference['chunked']:.2f} | 1 | |")  # fmt: skip
     over = 0
-    for form, precision, lstm, *limits in MEASURED:
+    for form, precision, lstm, *limits in chosen(arguments.only):
         path = package_path(directory, form, precision, lstm)
         cells = [f"{form} {precision} {lstm}", f"{median(path.name, 'load'):.2f}"]
         for key, limit in zip(("one_shot", "chunked"), limits, strict=True):
@@ -205,6 +211,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=636)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--only", default="", help="packages with all these words: fp32,native")
     parser.add_argument("--keep", type=Path, help="build there, and use what is there already")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -216,7 +223,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         directory = arguments.keep or Path(temporary)
         directory.mkdir(parents=True, exist_ok=True)
-        build(directory, arguments.n_hidden)
+        build(directory, arguments.n_hidden, arguments.only)
         sys.exit(1 if report(arguments, directory) else 0)
 
 
