@@ -129,13 +129,19 @@ def _bisect(path: Path, manifest: Manifest, proof: Proof, graph: Path) -> Bisect
     """Bisects the first input that failed a gate, the way it failed; else the sample."""
     from asrbuild.bisect import bisect
     from asrbuild.cases import load_reference
-    from asrbuild.proof import PARITY_FILE, ways
+    from asrbuild.proof import PARITY_FILE, bound_of, ways
 
     cases, _ = load_reference(path / PARITY_FILE, manifest.features.context_frames)
+    possible = ways(manifest, cases)
+    max_steps = manifest.provenance.recipe.get("verify", {}).get("max_steps")
+    # Bounds are made of the cases, so no artifact holds them.
+    bounds = [bound_of(way.manifest, cases, max_steps) or {} for way in possible]
+    features = cases | {name: windows for bound in bounds for name, windows in bound.items()}
     failed = [m.input for m in proof.verification.metrics if not m.passed]
-    name, _, label = (failed[0] if failed else "sample").partition("@")
-    way = next((w for w in ways(manifest, cases) if w.label == label), None)
-    return bisect(path, way.manifest if way else manifest, cases[name], graph)
+    name, *marks = (failed[0] if failed else "sample").split("@")
+    label = next((mark for mark in marks if mark not in ("self", "coreml")), "")
+    way = next((w for w in possible if w.label == label), None)
+    return bisect(path, way.manifest if way else manifest, features[name], graph)
 
 
 @contextmanager

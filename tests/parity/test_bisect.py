@@ -10,7 +10,7 @@ import numpy_network as network
 import pytest
 
 from asrbuild import bisect as bisection
-from asrbuild import cli
+from asrbuild import cli, executor
 from asrbuild.cases import build_cases
 from asrbuild.deepspeech.export import write_frozen_graph
 from asrbuild.deepspeech.flags import ExportFlags
@@ -126,3 +126,33 @@ def test_the_command_names_the_node(tmp_path, graph, capsys, monkeypatch):
     assert "Proven" in said
     assert "first divergence: lstm (node" in said
     assert "before it, this agrees: layer_3 (node Minimum_2)" in said
+
+
+def test_a_bound_that_fails_alone_is_bisected(tmp_path, graph, capsys, monkeypatch):
+    """No artifact holds the bound of its range: it is made of the sample again."""
+    monkeypatch.setattr("asrbuild.graph.reference.run_reference", run_reference)
+    path = building.publish(
+        tmp_path / "artifacts", tmp_path / "work", WEIGHTS, "model=dynamic",
+        "coreml.range_upper=150",
+    )  # fmt: skip
+    predict = executor.Model.predict
+
+    def late(self, data, state=None):
+        found = predict(self, data, state)
+        return found if len(found["logits"]) <= 128 else found | {"logits": found["logits"][::-1]}
+
+    monkeypatch.setattr(executor.Model, "predict", late)
+    calls = []
+    bisect = bisection.bisect
+
+    def watched(artifact, manifest, windows, graph_path):
+        calls.append(len(windows))
+        return bisect(artifact, manifest, windows, graph_path)
+
+    monkeypatch.setattr(bisection, "bisect", watched)
+    assert cli.dispatch(["verify", str(path), "--bisect", "--graph", str(graph)]) == 1
+    said = capsys.readouterr().out
+    assert "steps_150@self: logits" in said
+    assert calls == [150]
+    # The mistake is in the call, not in a value that the package computes.
+    assert "layer by layer: all 17 comparisons agree" in said
