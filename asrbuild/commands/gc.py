@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,7 +70,8 @@ def gc(
         from asrbuild.ship.remote import open_remote
 
         place = open_remote(remote)
-        items = cleanup.survey(place, rules)
+        with _status("looking what is needed"):
+            items = cleanup.survey(place, rules)
 
         def go() -> Iterator[Item]:
             return cleanup.remove(place, items)
@@ -81,13 +83,17 @@ def gc(
             _seconds("--cache-older", cache_older), _bytes("--cache-size", cache_size)
         )
         folder = cache or cache_root()
-        pointed = _pointed(offline, notes)
-        items = collect.survey(root, folder, rules, cache_rules, pointed)
+        with _status("looking what is needed"):
+            pointed = _pointed(offline, notes)
+            items = collect.survey(root, folder, rules, cache_rules, pointed)
 
         def go() -> Iterator[Item]:
             return collect.remove(root, folder, items)
 
-    gone = list(_watched(go())) if remove else [item for item in items if not item.keep]
+    gone = [item for item in items if not item.keep]
+    if remove:
+        with _status("removing"):
+            gone = list(go())
     if as_json:
         answer = {
             "removed": remove,
@@ -145,13 +151,11 @@ def _pointed(offline: bool, notes: list[str]) -> dict[tuple[str, str], str]:
     return pointed
 
 
-def _watched(gone: Iterator[Item]) -> Iterator[Item]:
-    """Says on a terminal what is going: a large store takes its time."""
+def _status(doing: str) -> AbstractContextManager[object]:
+    """Shows on a terminal that something is under way: a large store takes its time."""
     from rich.console import Console
 
-    console = Console(stderr=True)
-    with console.status("removing ..."):
-        yield from gone
+    return Console(stderr=True).status(f"{doing} …")
 
 
 def _print(items: Sequence[Item], gone: Sequence[Item], removed: bool, notes: list[str]) -> None:
