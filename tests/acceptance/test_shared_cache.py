@@ -10,6 +10,8 @@ from pathlib import Path
 
 from asrbuild import store
 
+STAGES = ("export", "cases", "reference", "convert", "prove")
+
 
 def test_three_builds_at_once_share_the_work(tmp_path: Path) -> None:
     """Each stage is done by one of them; the others wait, say so, and take it."""
@@ -30,9 +32,7 @@ def test_three_builds_at_once_share_the_work(tmp_path: Path) -> None:
     # What each says it did itself, in the line that ends with its seconds.
     done = re.findall(r"^  done        (.*) in ", "".join(out for out, _ in finished), re.MULTILINE)
     work = Counter(stage for line in done for stage in line.split(", "))
-    assert {
-        stage: work[stage] for stage in ("export", "cases", "reference", "convert", "prove")
-    } == dict.fromkeys(("export", "cases", "reference", "convert", "prove"), 1)
+    assert {stage: work[stage] for stage in STAGES} == dict.fromkeys(STAGES, 1)
     (artifact,) = store.list_artifacts(tmp_path / "artifacts")
     assert store.verify_files(artifact.path) == []
     assert list((tmp_path / ".asrbuild" / "cache" / ".building").iterdir()) == []
