@@ -21,6 +21,7 @@ from asrbuild.recipe import Recipe
 
 #: Where the jobs of a sweep leave their records; inherited by every launcher's processes.
 RECORDS = "ASRBUILD_SWEEP_RECORDS"
+_INTERRUPTED = "interrupted"
 _LOST = (
     "its process ended without a word: it was killed, or its machine had no memory left\n"
     "  fix: run the sweep again with fewer jobs at a time; what is finished is not done again"
@@ -81,7 +82,7 @@ def build_from_command_line(argv: list[str]) -> int:
         stopped = error
         if not any(records.glob("*.json")):
             raise
-    jobs = read_records(records)
+    jobs = read_records(records, _INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else _LOST)
     _tell_all(jobs, records, time.perf_counter() - start)
     if stopped is not None:
         raise _stop(stopped)
@@ -144,7 +145,7 @@ def _sweep_job(config: Any) -> None:
         built = _do(to_recipe(config), overrides, progress)
     except KeyboardInterrupt:
         seconds = time.perf_counter() - start
-        _write(_unfinished(number, overrides, "failed", seconds, "interrupted"))
+        _write(_unfinished(number, overrides, "failed", seconds, _INTERRUPTED))
         raise
     except Exception as error:
         if not isinstance(error, AsrbuildError) and os.environ.get("ASRBUILD_DEBUG"):
@@ -197,13 +198,16 @@ def _write(record: JobRecord) -> None:
         write_atomically(target, json.dumps(asdict(record), indent=2) + "\n")
 
 
-def read_records(folder: Path) -> list[JobRecord]:
-    """The records of a finished sweep's jobs, in job order; one that still runs is lost."""
+def read_records(folder: Path, lost: str = _LOST) -> list[JobRecord]:
+    """The records of a finished sweep's jobs, in job order.
+
+    One that still says it runs has failed, ``lost`` says how.
+    """
     jobs = []
     for path in sorted(folder.glob("*.json")):
         fields = json.loads(path.read_text(encoding="utf-8"))
         job = JobRecord(**fields | {"overrides": tuple(fields["overrides"])})
-        jobs.append(replace(job, status="failed", error=_LOST) if job.status == "running" else job)
+        jobs.append(replace(job, status="failed", error=lost) if job.status == "running" else job)
     return jobs
 
 

@@ -57,7 +57,7 @@ def print_table(jobs: Sequence[Job], seconds: float) -> None:
     verdict = f"{len(jobs) - len(failed)} of {len(jobs)} jobs succeeded in {seconds:.1f} s"
     table = Table(title=verdict, title_justify="left", box=SIMPLE_HEAD)
     table.add_column("#", justify="right")
-    table.add_column("status")
+    table.add_column("status", no_wrap=True)
     table.add_column("overrides", overflow="fold")
     table.add_column("artifact", no_wrap=True)
     table.add_column("model MB", justify="right")

@@ -145,7 +145,7 @@ def test_fifty_kills_of_a_real_sweep(workshop: Workshop, tmp_path: Path) -> None
     assert under_way(tmp_path) == set()
     assert list((tmp_path / ".asrbuild" / "cache" / cache.LOCKS).iterdir()) == []
     assert [path.name for path in (tmp_path / "artifacts").iterdir() if path.name[0] == "."] == []
-    again = run_asrbuild(*sweep(16), cwd=tmp_path)
+    again = run_asrbuild(*sweep(16), cwd=tmp_path, env={"COLUMNS": "250"})
     assert again.out.count("unchanged") == 4, again.out
     for model in MODELS:
         for coreml in FORMATS:
