@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from asrbuild import __version__
+from asrbuild import __version__, interrupts
 from asrbuild.disk import FATAL, disk_problem
 from asrbuild.errors import AsrbuildError
 
@@ -221,7 +221,8 @@ def main() -> None:
     debug = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
     try:
         _require_folder()
-        code = dispatch(argv)
+        with interrupts.remembered():
+            code = dispatch(argv)
         sys.stdout.flush()
     except KeyboardInterrupt:
         if debug:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asrbuild import store
+from asrbuild import interrupts, store
 from asrbuild.cache import StageKey, claim, entry_path, is_cached, run_stage
 from asrbuild.describe import check_recipe
 from asrbuild.disk import full_disk_errors
@@ -90,6 +90,9 @@ def _prove(recipe: Recipe, source: Source, keys: Chain, run: _Stages) -> Proven:
     from concurrent.futures import ThreadPoolExecutor
     from functools import partial
 
+    # The thread below must import nothing: were Ctrl-C to break an import off in this one, it would
+    # wait for that module for ever.
+    import asrbuild.edges  # noqa: F401
     from asrbuild import work
 
     work.check_decoder(recipe, source)
@@ -185,4 +188,5 @@ class _Stages:
                 result = run_stage(self.cache, key, body, notify=self.progress.note)
         if not result.hit:
             self.done.append(key.stage)
+        interrupts.check()
         return result.path

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -329,6 +330,8 @@ def _decoded(plain: dict[str, Any]) -> ConversionRequest:
 
 def main(job_path: str) -> int:
     """Runs one job; an error the user can act on goes to the job's ``outcome`` file."""
+    # Ctrl-C ends it at once: TensorFlow, being imported, would swallow a KeyboardInterrupt.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     job = json.loads(Path(job_path).read_text())
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +22,13 @@ from typing import IO
 
 import numpy as np
 
+from asrbuild import interrupts
 from asrbuild.disk import full_disk_errors
 from asrbuild.errors import AsrbuildError
 from asrbuild.graph.outputs import DEFAULT_OUTPUTS, check_outputs, placeholder_shape
 from asrbuild.graph.proto import Graph, load_graph
+
+_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -56,12 +62,14 @@ class ReferenceRun:
         Raises:
             AsrbuildError: what went wrong over there, or it took longer than ``timeout`` seconds.
         """
+        end = math.inf if timeout is None else time.monotonic() + timeout
         try:
-            code = self.process.wait(timeout)
-        except subprocess.TimeoutExpired as error:
-            self.stop()
-            raise AsrbuildError(f"TensorFlow did not finish in {timeout:g} s") from error
-        except BaseException:  # Ctrl-C: the process must not outlive the build
+            while (code := self._poll()) is None:
+                # Ctrl-C reaches the main thread alone; this may be another one.
+                interrupts.check()
+                if time.monotonic() > end:
+                    raise AsrbuildError(f"TensorFlow did not finish in {timeout:g} s")
+        except BaseException:  # the process must not outlive the build
             self.stop()
             raise
         with self.log:
@@ -70,6 +78,12 @@ class ReferenceRun:
         if code:
             raise _error_of(code, lines)
         return self.out_path
+
+    def _poll(self) -> int | None:
+        try:
+            return self.process.wait(_POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            return None
 
     def stop(self) -> None:
         """Ends the process; nothing is left half-written."""
@@ -219,6 +233,8 @@ def _classes(graph: Graph) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The process: prints an error as one JSON line and returns 1."""
+    # Ctrl-C ends it at once: TensorFlow, being imported, would swallow a KeyboardInterrupt.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     parser = argparse.ArgumentParser(prog="python -m asrbuild.graph.reference", description=__doc__)
     parser.add_argument("--graph", type=Path, required=True)
     parser.add_argument("--cases", type=Path, required=True)

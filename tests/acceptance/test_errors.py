@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -369,6 +370,8 @@ def test_control_c_in_the_middle_leaves_nothing(overrides: list[str], at: Path) 
     while time.monotonic() < deadline and not list(building.glob("reference-*")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
+    # At any moment of that stage: an import that is broken off must not hold the other thread.
+    time.sleep(random.uniform(0, 0.5))
     # As a terminal does it: the whole process group is interrupted.
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=120)
