@@ -21,7 +21,7 @@ FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-DESKTOP, PHONE = 1280, 390
+DESKTOP, TABLET, PHONE = 1280, 820, 390
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +78,7 @@ def chromium() -> Iterator[object]:
         browser.close()
 
 
-@pytest.fixture(params=[(DESKTOP, "light"), (PHONE, "light"), (PHONE, "dark")], ids=str)
+@pytest.fixture(params=[(DESKTOP, "light"), (TABLET, "dark"), (PHONE, "dark")], ids=str)
 def look(request: pytest.FixtureRequest, chromium) -> Iterator[object]:
     """Opens a file in a window of each width; at the end it must have been silent and alone."""
     width, scheme = request.param

@@ -139,6 +139,11 @@ def test_the_plot_shows_every_artifact_and_leads_to_its_row(look, sweep):
     page.locator("#axis-y").select_option("psnr_db")
     assert plot.get_attribute("aria-label") == "PSNR dB against MB of 2 rows"
     assert (pixels(plot) != before).any()
+    for anchor in ("middle", "end"):
+        ticks = plot.locator(f":scope > text[text-anchor={anchor}]").all_text_contents()
+        numbers = [text for text in ticks if re.match(r"[-\d]", text)]
+        assert len(numbers) >= 2
+        assert len(set(numbers)) == len(numbers), "ticks are told apart"
     page.locator("#axis-x").select_option("steps")
     page.locator("#axis-y").select_option("latency")
     assert plot.locator("a").count() == 1, "rows at one place share a mark"

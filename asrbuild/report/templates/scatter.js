@@ -26,6 +26,7 @@ if (plot) {
     [low, high] = [low - margin, high + margin];
     const at = value => from + (to - from) * (put(value) - low) / (high - low);
     const ticks = [];
+    let text = shown;
     if (usable && high - low >= 1.5) {
       const every = Math.ceil((high - low) / 7);
       for (let power = Math.ceil(low); power <= high; power += every) ticks.push(10 ** power);
@@ -34,9 +35,13 @@ if (plot) {
       const rough = (last - first) / 5;
       const unit = 10 ** Math.floor(Math.log10(rough));
       const step = [1, 2, 5, 10].map(times => times * unit).find(size => size >= rough);
+      // As many digits as tell two ticks apart.
+      const digits = Math.min(20, Math.max(0, -Math.floor(Math.log10(step) + 1e-9)));
+      text = tick => digits <= 6 && Math.abs(tick) < 1e5 ? tick.toFixed(digits)
+        : tick.toExponential(Math.max(0, Math.floor(Math.log10(Math.abs(tick) || step)) + digits));
       for (let tick = Math.ceil(first / step) * step; tick <= last; tick += step) ticks.push(tick);
     }
-    return { at, ticks };
+    return { at, ticks, text };
   };
 
   const draw = () => {
@@ -59,12 +64,12 @@ if (plot) {
     for (const tick of across.ticks) {
       const at = across.at(tick);
       make("line", { x1: at, x2: at, y1: space.top, y2: height - space.bottom, class: "rule" }, plot);
-      make("text", { x: at, y: height - space.bottom + 16, "text-anchor": "middle" }, plot, shown(tick));
+      make("text", { x: at, y: height - space.bottom + 16, "text-anchor": "middle" }, plot, across.text(tick));
     }
     for (const tick of up.ticks) {
       const at = up.at(tick);
       make("line", { x1: space.left, x2: width - space.right, y1: at, y2: at, class: "rule" }, plot);
-      make("text", { x: space.left - 8, y: at + 4, "text-anchor": "end" }, plot, shown(tick));
+      make("text", { x: space.left - 8, y: at + 4, "text-anchor": "end" }, plot, up.text(tick));
     }
     const title = select => select.selectedOptions[0].textContent;
     make("text", { x: (space.left + width) / 2, y: height - 6, "text-anchor": "middle" }, plot, title(axes.x));
