@@ -8,12 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from asrbuild import store
+from asrbuild.errors import AsrbuildError
 from asrbuild.ship.bundle import unpack_bundle
 from asrbuild.ship.frame import SUFFIX
 from asrbuild.ship.header import MANIFEST
 from asrbuild.ship.keys import config_root, trusted_keys
 from asrbuild.ship.remote import open_remote
 from asrbuild.ship.transfer import fetch_files, find, split_spec
+from asrbuild.ship.variants import holds_variants
 
 WHERE = "A name, name/version, name@version, a path, a .asrb file, or REMOTE#NAME@VERSION."
 
@@ -48,6 +50,12 @@ def opened(
     trust = trusted_keys(config)
     with TemporaryDirectory(prefix="asrbuild-opened-") as folder:
         directory = Path(folder)
+        if bundle and holds_variants(path):
+            raise AsrbuildError(
+                "the bundle holds several artifacts",
+                file=path,
+                fix=f"take one out first: `asrbuild pull {spec} --os iOS17`",
+            )
         if bundle:
             key = unpack_bundle(path, directory, trust).key
         else:

@@ -163,6 +163,8 @@ def test_the_commands(command: Callable, artifacts: list[Path], tmp_path: Path):
     assert len(out.splitlines()) == 2 * len(MADE)
     code, _, err = command("pull", bundle, "--os", "tvOS1", "--artifacts", device)
     assert (code, err.splitlines()[0]) == (1, "error: tvOS1 is no system")
+    code, _, err = command("verify", bundle)
+    assert (code, err.splitlines()[0]) == (1, "error: the bundle holds several artifacts")
     single = tmp_path / "single.asrb"
     assert command("bundle", artifacts[0], single)[0] == 0
     code, _, err = command("pull", single, "--os", "iOS17", "--artifacts", device)
