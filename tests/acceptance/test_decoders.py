@@ -274,7 +274,10 @@ def test_a_rise_above_tensorflow_gates_a_build(gated: Gated) -> None:
 def test_a_rise_above_a_named_artifact_gates_a_build(gated: Gated) -> None:
     """With a scorer the demo hears the unseen phrases far better than greedily."""
     scorer = "decoder.scorer_path=demo:prompts.scorer"
-    assert gated.build("name=better", *DS, scorer).code == 0
+    python = f"decoder.interpreter={ds_environment.decoder_python()}"
+    assert gated.build("name=better", *DS, scorer, python).code == 0
+    [better] = gated.published("better")
+    assert "interpreter" not in read_manifest(better).provenance.recipe["decoder"]
     told = ("name=worse", f"verify.evaluation={UNSEEN}", "verify.max_wer_increase=0.05")
     done = gated.build(*told, "verify.compared_with=better")
     assert done.code == 1

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from corpus import Unit
 from features import RATE
 from joins import Joiner, plain_join
@@ -102,11 +103,30 @@ def write_folder(folder: Path, said: Sequence[Said]) -> None:
     for number, (audio, text) in enumerate(said, 1):
         path = folder / f"{number:02d}.wav"
         write_wav(path, audio)
-        rows.append((path.name, path.stat().st_size, text))
-    with (folder / f"{folder.name}.csv").open("w", newline="", encoding="utf-8") as file:
+        rows.append((path.name, text))
+    write_table(folder / f"{folder.name}.csv", rows)
+
+
+def write_halves(unseen: Path, development: Path) -> None:
+    """The unseen phrases, every other one: half to tune a scorer on, as FLAC beside the demo, and
+    half to test on, ``test.csv``."""
+    with (unseen / "unseen.csv").open(encoding="utf-8", newline="") as file:
+        rows = [(row["wav_filename"], row["transcript"]) for row in csv.DictReader(file)]
+    development.mkdir(parents=True, exist_ok=True)
+    for name, _ in rows[::2]:
+        audio, rate = soundfile.read(unseen / name, dtype="int16")
+        soundfile.write(development / f"{Path(name).stem}.flac", audio, rate, subtype="PCM_16")
+    tuned = [(f"{Path(name).stem}.flac", text) for name, text in rows[::2]]
+    write_table(development / "dev.csv", tuned)
+    write_table(unseen / "test.csv", rows[1::2])
+
+
+def write_table(path: Path, said: Sequence[tuple[str, str]]) -> None:
+    """DeepSpeech's CSV of recordings that lie beside it."""
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("wav_filename", "wav_filesize", "transcript"))
-        writer.writerows(rows)
+        writer.writerows((n, (path.parent / n).stat().st_size, text) for n, text in said)
 
 
 def short_joins(sets: Sets) -> list[Said]:
@@ -125,3 +145,4 @@ def write_recordings(sets: Sets, demo: Path, tests: Path | None) -> None:
     if tests:
         write_folder(tests / "joins", short_joins(sets))
         write_folder(tests / "unseen", sets.unseen)
+        write_halves(tests / "unseen", demo / "dev")
