@@ -170,7 +170,7 @@ def run_hydra(task: Callable[[Any], Any], argv: list[str]) -> None:
 
 
 #: Values that Hydra's grammar is known to take without quotes: only the rest is worth a look.
-_PLAIN = re.compile(r"[A-Za-z0-9_.,:/+-]*")
+_PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./-]*")
 
 
 def readable(overrides: list[str], *, sweep: bool) -> list[str]:
