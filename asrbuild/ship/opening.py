@@ -17,8 +17,6 @@ from asrbuild.ship.remote import open_remote
 from asrbuild.ship.transfer import fetch_files, find, split_spec
 from asrbuild.ship.variants import holds_variants
 
-WHERE = "A name, name/version, name@version, a path, a .asrb file, or REMOTE#NAME@VERSION."
-
 
 @contextmanager
 def opened(
