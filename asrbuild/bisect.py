@@ -7,7 +7,7 @@ computes, by size and by value, not by name: so it works for either front end an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from asrbuild.errors import AsrbuildError
-from asrbuild.manifest import Manifest
+from asrbuild.manifest import Manifest, Metric
 from asrbuild.parity import PSNR_CAP_DB, psnr_db
-from asrbuild.proof import package_function, reference_state
+from asrbuild.proof import bound_of, package_function, reference_state, ways
 
 #: PSNR from which a package's value counts as the graph's. What rounding does to a layer is 60 dB
 #: and more in half precision, 120 and more in single; a fault leaves 20 and less.
@@ -150,6 +150,35 @@ def bisect(artifact: Path, manifest: Manifest, features: np.ndarray, graph_path:
             break
         start += call.real
     return Bisection(tuple(found))
+
+
+def bisect_failure(
+    artifact: Path,
+    manifest: Manifest,
+    cases: Mapping[str, np.ndarray],
+    metrics: Sequence[Metric],
+    graph_path: Path,
+    max_steps: int | None,
+) -> Bisection:
+    """Bisects the first input that failed a gate, the way it failed; the sample if none did.
+
+    Args:
+        artifact: the directory that the manifest's paths are relative to.
+        manifest: how to run the package.
+        cases: name -> features (T, n_window, n_input) that the metrics are of.
+        metrics: of a proof.
+        graph_path: the frozen graph of the same weights.
+        max_steps: the longest bound that the proof ran.
+    """
+    possible = ways(manifest, cases)
+    # Bounds are made of the cases: the proof names them, and nothing holds them.
+    bounds = [bound_of(way.manifest, cases, max_steps) or {} for way in possible]
+    features = dict(cases) | {name: made for bound in bounds for name, made in bound.items()}
+    failed = [metric.input for metric in metrics if not metric.passed]
+    name, *marks = (failed[0] if failed else "sample").split("@")
+    label = next((mark for mark in marks if mark not in ("self", "coreml")), "")
+    way = next((w for w in possible if w.label == label), possible[0])
+    return bisect(artifact, way.manifest, features[name], graph_path)
 
 
 def landmarks_of(graph: Any) -> dict[str, str]:

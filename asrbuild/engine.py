@@ -110,7 +110,7 @@ def _prove(recipe: Recipe, source: Source, keys: Chain, run: _Stages) -> Proven:
         tensorflow = reference.result()
     proof = run(
         keys.prove,
-        lambda at: work.prove(at, recipe, source, work.Inputs(converted, cases, tensorflow)),
+        lambda at: work.prove(at, recipe, source, work.Inputs(converted, cases, tensorflow, graph)),
     )
     evaluated = None
     if keys.evaluate is not None:

@@ -33,11 +33,12 @@ HEARD = "heard.npz"
 
 @dataclass(frozen=True)
 class Inputs:
-    """Directories of the stages that a proof reads."""
+    """Directories of the stages that a proof reads; ``graph``, to say where a package left it."""
 
     converted: Path
     cases: Path
     reference: Path
+    graph: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -168,26 +169,54 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs) -> None:
     bound = verify.max_steps if verify.edge_lengths else None
     python = d.decoder_settings(recipe, source).interpreter
     proof = prove(bench, manifest, made, expected, gates, source.texts, words, bound, python)
-    shutil.rmtree(bench)
     if not proof.verification.passed:
+        metrics = proof.verification.metrics
+        # Compressed weights are not the graph's anywhere, so the first difference says nothing.
+        compressed = len(names) > 1
+        where = (
+            ""
+            if compressed
+            else _first_divergence(bench, manifest, made, metrics, inputs.graph, bound)
+        )
         shown = "\n".join(f"    {failure}" for failure in proof.failures[:12])
         more = len(proof.failures) - 12
         refused = GatesError(
             f"the package does not do what the TensorFlow graph does, so it is not published:\n"
-            f"{shown}" + (f"\n    and {more} more" if more > 0 else ""),
+            f"{shown}" + (f"\n    and {more} more" if more > 0 else "") + where,
             key=f"verify.thresholds.{names[-1]}",
             file=package,
             fix="compress less where it harms: coreml.compress_layers.lstm=int8 (or none), "
             "and so layer_2, layer_3, layer_5 and layer_6"
-            if len(names) > 1
-            else "see where it diverges: asrbuild verify --bisect; or choose another "
-            "coreml.precision, coreml.lstm or coreml.frontend",
+            if compressed
+            else "choose another coreml.precision, coreml.lstm or coreml.frontend",
         )
         refused.found = _found(proof.verification, package, recipe)
         raise refused
+    shutil.rmtree(bench)
     save_reference(at / PARITY, made, expected)
     save_heard(at / HEARD, proof)
     write_text(at / VERIFICATION, proof.verification.model_dump_json(indent=2) + "\n")
+
+
+def _first_divergence(
+    bench: Path,
+    manifest: m.Manifest,
+    cases: Mapping[str, Any],
+    metrics: Sequence[m.Metric],
+    graph: Path | None,
+    max_steps: int | None,
+) -> str:
+    """The first node that the package has other values than, as a line; empty if unknown."""
+    from asrbuild.bisect import bisect_failure
+
+    if graph is None or all(metric.passed for metric in metrics):
+        return ""
+    try:
+        first = bisect_failure(bench, manifest, cases, metrics, graph, max_steps).first
+    except AsrbuildError:
+        # A graph that is laid out otherwise; which gates failed is known without it.
+        return ""
+    return "" if first is None else f"\n    first divergence: {first}"
 
 
 def _bench(at: Path, package: Path, source: Source) -> Path:

@@ -126,22 +126,14 @@ def _tell_damage(path: Path, problems: list[str], as_json: bool) -> None:
 
 
 def _bisect(path: Path, manifest: Manifest, proof: Proof, graph: Path) -> Bisection:
-    """Bisects the first input that failed a gate, the way it failed; else the sample."""
-    from asrbuild.bisect import bisect
+    from asrbuild.bisect import bisect_failure
     from asrbuild.cases import load_reference
-    from asrbuild.proof import PARITY_FILE, bound_of, ways
+    from asrbuild.proof import PARITY_FILE
 
     cases, _ = load_reference(path / PARITY_FILE, manifest.features.context_frames)
-    possible = ways(manifest, cases)
     max_steps = manifest.provenance.recipe.get("verify", {}).get("max_steps")
-    # Bounds are made of the cases, so no artifact holds them.
-    bounds = [bound_of(way.manifest, cases, max_steps) or {} for way in possible]
-    features = cases | {name: windows for bound in bounds for name, windows in bound.items()}
-    failed = [m.input for m in proof.verification.metrics if not m.passed]
-    name, *marks = (failed[0] if failed else "sample").split("@")
-    label = next((mark for mark in marks if mark not in ("self", "coreml")), "")
-    way = next((w for w in possible if w.label == label), None)
-    return bisect(path, way.manifest if way else manifest, features[name], graph)
+    metrics = proof.verification.metrics
+    return bisect_failure(path, manifest, cases, metrics, graph, max_steps)
 
 
 @contextmanager

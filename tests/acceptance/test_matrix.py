@@ -212,8 +212,10 @@ def test_a_wrong_package_is_never_published(
     # A description of its own, so that no other test meets this package in the cache.
     ask = ("model=static", "verify=quick", "source.description=wrong")
     for _ in range(2):  # nor is a failed proof kept
-        with pytest.raises(AsrbuildError, match="does not do what the TensorFlow graph does"):
+        with pytest.raises(AsrbuildError, match="does not do what the TensorFlow graph") as caught:
             built_at(tmp_path, workshop, *ask)
+        assert "sample: logits argmax_agreement" in caught.value.message
+        assert "first divergence: lstm (node " in caught.value.message
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix == ".json"]
 
 
