@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from asrbuild.errors import AsrbuildError
+from asrbuild.execution import bound_of, package_function, reference_state, ways
 from asrbuild.manifest import Manifest, Metric
 from asrbuild.parity import PSNR_CAP_DB, psnr_db
-from asrbuild.proof import bound_of, package_function, reference_state, ways
 
 #: PSNR from which a package's value counts as the graph's. What rounding does to a layer is 60 dB
 #: and more in half precision, 120 and more in single; a fault leaves 20 and less.

@@ -103,15 +103,14 @@ def _prove(recipe: Recipe, source: Source, keys: Chain, run: _Stages) -> Proven:
         assert keys.export is not None
         graph = run(keys.export, lambda at: work.export(at, recipe, source)) / work.GRAPH
     cases = run(keys.cases, lambda at: work.cases(at, recipe, source))
-    # TensorFlow runs the graph in its own process, beside the conversion in this one.
+    # TensorFlow runs the graph in its own process, beside what this one does with the package.
     with ThreadPoolExecutor(max_workers=1) as beside:
         reference = beside.submit(run, keys.reference, lambda at: work.reference(at, graph, cases))
         converted = run(keys.convert, lambda at: work.convert(at, recipe, source, graph))
+        executed = run(keys.execute, lambda at: work.execute(at, recipe, source, converted, cases))
         tensorflow = reference.result()
-    proof = run(
-        keys.prove,
-        lambda at: work.prove(at, recipe, source, work.Inputs(converted, cases, tensorflow, graph)),
-    )
+    inputs = work.Inputs(converted, cases, tensorflow, graph)
+    proof = run(keys.prove, lambda at: work.prove(at, recipe, source, inputs, executed))
     evaluated = None
     if keys.evaluate is not None:
         body = partial(

@@ -1,11 +1,11 @@
 """The stages of a build as keys: what each one reads decides its fingerprint, and nothing else.
 
-    export ─┐
-    cases  ─┴► reference ─┐
-    convert ──────────────┴► prove ──► evaluate ──► artifact
+    export ─┬► reference ─┐
+    cases  ─┤             ├► prove ──► evaluate ──► artifact
+    convert ┴► execute ───┘
 
 A sweep over ``coreml.*`` shares export, cases and reference; one over ``decoder.*`` shares all but
-the proof.
+the comparison.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ DOING = {
     "cases": "features of the verification inputs",
     "reference": "TensorFlow on the frozen graph",
     "convert": "Core ML package from the weights",
-    "prove": "package executed and compared with TensorFlow",
+    "execute": "package executed on the verification inputs",
+    "prove": "package compared with TensorFlow",
     "evaluate": "word errors on a set of recordings",
     "artifact": "manifest, report, published",
 }
@@ -38,7 +39,9 @@ _CODE = {
     "cases": ("cases.py", "speech/mfcc.py", "speech/audio.py"),
     "reference": ("graph", "edges.py"),
     "convert": ("coreml", "coremlproto.py", "deepspeech", "graph", "network.py", "describe.py"),
-    "prove": ("executor", "speech", "runtime.py", "cases.py", "contract.py", "edges.py",
+    "execute": ("executor", "execution.py", "runtime.py", "cases.py", "edges.py", "describe.py",
+                "manifest.py"),
+    "prove": ("speech", "execution.py", "runtime.py", "cases.py", "contract.py", "edges.py",
               "parity.py", "proof.py", "describe.py", "manifest.py"),
     "evaluate": ("executor", "graph", "speech", "runtime.py", "evaluation.py", "dataset.py",
                  "describe.py", "manifest.py"),
@@ -58,6 +61,7 @@ class Chain:
     cases: StageKey
     reference: StageKey
     convert: StageKey
+    execute: StageKey
     prove: StageKey
     evaluate: StageKey | None
     artifact: StageKey
@@ -65,8 +69,8 @@ class Chain:
     def ordered(self) -> list[StageKey]:
         """In the order in which they run."""
         every = (
-            self.export, self.cases, self.reference, self.convert, self.prove, self.evaluate,
-            self.artifact,
+            self.export, self.cases, self.reference, self.convert, self.execute, self.prove,
+            self.evaluate,            self.artifact,
         )  # fmt: skip
         return [key for key in every if key is not None]
 
@@ -101,6 +105,19 @@ def chain(recipe: Recipe, source: Source) -> Chain:
         weights | _pick(source, "alphabet"),
         "coremltools", "numpy", *(["tensorflow"] if by_tensorflow else []),
     )  # fmt: skip
+    lengths = {k: whole["verify"][k] for k in ("edge_lengths", "max_steps")}
+    execute = _key(
+        "execute",
+        {
+            "convert": fingerprint(convert),
+            "cases": fingerprint(cases),
+            "lengths": lengths | {"n_steps": recipe.n_steps},
+            # There Core ML runs the package, too.
+            "core_ml": recipe.coreml.compute_units if sys.platform == "darwin" else None,
+        },
+        {},
+        "numpy",
+    )
     evaluating = evaluates(recipe)
     left_out = ("thresholds", *_EVALUATION_KEYS) if evaluating else ("thresholds",)
     verify = {k: v for k, v in whole["verify"].items() if k not in left_out}
@@ -109,7 +126,7 @@ def chain(recipe: Recipe, source: Source) -> Chain:
     prove = _key(
         "prove",
         {
-            "convert": fingerprint(convert),
+            "execute": fingerprint(execute),
             "reference": fingerprint(reference),
             "decoder": whole["decoder"],
             "verify": verify | {"gates": gates},
@@ -132,7 +149,7 @@ def chain(recipe: Recipe, source: Source) -> Chain:
         )  # fmt: skip
     proofs = [fingerprint(key) for key in (prove, evaluate) if key is not None]
     artifact = _key("artifact", {"prove": proofs, "recipe": whole}, source.digests)
-    return Chain(export, cases, reference, convert, prove, evaluate, artifact)
+    return Chain(export, cases, reference, convert, execute, prove, evaluate, artifact)
 
 
 #: Keys of ``coreml`` that no package shows: ``range_upper`` acts through ``model.steps``.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -145,15 +147,43 @@ def convert(at: Path, recipe: Recipe, source: Source, graph: Path) -> None:
     convert_weights(weights, request, destination, d.geometry(recipe, source, weights))
 
 
-def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs) -> None:
-    """Runs the package and compares; only a proof that passes is kept.
+def execute(at: Path, recipe: Recipe, source: Source, converted: Path, cases: Path) -> None:
+    """What the package gives for the cases and their edges."""
+    from threadpoolctl import threadpool_limits
+
+    from asrbuild.execution import execute, save_executed
+
+    manifest = d.describe(recipe, source, converted / d.package_name(recipe))
+    made = cases_with_edges(recipe, cases)
+    # The other cores are TensorFlow's, which runs beside this: more threads than cores wait in
+    # loops that cost twice what they multiply.
+    with threadpool_limits(max(1, (os.cpu_count() or 1) // 2), user_api="blas"):
+        executed = execute(converted, manifest, made, _bound(recipe), _products())
+    save_executed(at, executed)
+
+
+@functools.cache
+def _products() -> Any:
+    """One for the process: the packages of a sweep multiply the same."""
+    from asrbuild.executor.products import Products
+
+    return Products()
+
+
+def _bound(recipe: Recipe) -> int | None:
+    return recipe.verify.max_steps if recipe.verify.edge_lengths else None
+
+
+def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs, executed: Path) -> None:
+    """Compares; only a proof that passes is kept.
 
     Raises:
         AsrbuildError: a gate failed; it names each.
     """
     from asrbuild.cases import save_reference
+    from asrbuild.execution import load_executed
     from asrbuild.parity import gates_of
-    from asrbuild.proof import WordGates, prove, save_heard
+    from asrbuild.proof import WordGates, judge, save_heard
 
     package = inputs.converted / d.package_name(recipe)
     manifest = d.describe(recipe, source, package)
@@ -166,9 +196,10 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs) -> None:
         # These two gate what the next stage measures.
         words = WordGates(verify.require_transcript)
     bench = _bench(at, package, source)
-    bound = verify.max_steps if verify.edge_lengths else None
-    python = d.decoder_settings(recipe, source).interpreter
-    proof = prove(bench, manifest, made, expected, gates, source.texts, words, bound, python)
+    proof = judge(
+        load_executed(executed), bench, manifest, made, expected, gates, source.texts, words,
+        _bound(recipe), d.decoder_settings(recipe, source).interpreter,
+    )  # fmt: skip
     if not proof.verification.passed:
         metrics = proof.verification.metrics
         # Compressed weights are not the graph's anywhere, so the first difference says nothing.
@@ -306,42 +337,50 @@ def _check_words(found: m.Evaluation, recipe: Recipe, data: Path | None) -> None
             )
 
 
-def cases_and_reference(recipe: Recipe, inputs: Inputs) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The cases with their edges, and what TensorFlow makes of each."""
+def cases_with_edges(recipe: Recipe, cases: Path) -> dict[str, Any]:
+    """Everything the package is run on: the cases, then the sample at awkward lengths."""
     import numpy as np
 
     from asrbuild.cases import edge_lengths
-    from asrbuild.edges import edge_cases, edge_reference
+    from asrbuild.edges import edge_cases
+
+    with np.load(cases / CASES, allow_pickle=False) as stored:
+        made = dict(stored)
+    if not recipe.verify.edge_lengths:
+        return made
+    lengths: set[int] = set()
+    for steps in recipe.model.functions.values() or [recipe.model.steps]:
+        ranged = steps.kind == "range"
+        lengths |= set(
+            edge_lengths(
+                recipe.n_steps if ranged else steps.default,
+                steps.sizes,
+                steps.lower if ranged else None,
+                steps.upper if ranged else None,
+            )
+        )
+    return made | edge_cases(made, lengths, recipe.verify.max_steps)
+
+
+def cases_and_reference(recipe: Recipe, inputs: Inputs) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The cases with their edges, and what TensorFlow makes of each."""
+    from asrbuild.edges import edge_reference
     from asrbuild.graph.reference import read_reference
 
-    with np.load(inputs.cases / CASES, allow_pickle=False) as stored:
-        made = dict(stored)
+    made = cases_with_edges(recipe, inputs.cases)
     outputs = read_reference(inputs.reference / REFERENCE)
-    expected: dict[str, Any] = {
-        name: {
-            "logits": output.logits,
-            "new_state_c": output.new_state_c,
-            "new_state_h": output.new_state_h,
-        }
-        for name, output in outputs.items()
-    }
-    if recipe.verify.edge_lengths:
-        lengths: set[int] = set()
-        for steps in recipe.model.functions.values() or [recipe.model.steps]:
-            ranged = steps.kind == "range"
-            lengths |= set(
-                edge_lengths(
-                    recipe.n_steps if ranged else steps.default,
-                    steps.sizes,
-                    steps.lower if ranged else None,
-                    steps.upper if ranged else None,
-                )
-            )
-        edges = edge_cases(made, lengths, recipe.verify.max_steps)
-        cells, hidden = (inputs.reference / STATE_NODES).read_text("utf-8").split()
-        for name, edge in edges.items():
-            expected[name] = edge_reference(outputs["sample"], (cells, hidden), len(edge))
-        made |= edges
+    cells, hidden = (inputs.reference / STATE_NODES).read_text("utf-8").split()
+    expected: dict[str, Any] = {}
+    for name, features in made.items():
+        if name in outputs:
+            whole = outputs[name]
+            expected[name] = {
+                "logits": whole.logits,
+                "new_state_c": whole.new_state_c,
+                "new_state_h": whole.new_state_h,
+            }
+        else:
+            expected[name] = edge_reference(outputs["sample"], (cells, hidden), len(features))
     return made, expected
 
 

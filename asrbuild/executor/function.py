@@ -7,15 +7,22 @@ from typing import Any
 import asrbuild.executor.mil  # noqa: F401 - registers the ops
 from asrbuild.errors import AsrbuildError
 from asrbuild.executor.literals import Blobs
+from asrbuild.executor.products import Products
 from asrbuild.executor.program import CompiledFunction, Compiler
 
 
 def compile_function(
-    program: Any, name: str, blobs: Blobs, *, keep_all: bool = False
+    program: Any,
+    name: str,
+    blobs: Blobs,
+    *,
+    keep_all: bool = False,
+    products: Products | None = None,
 ) -> CompiledFunction:
     """Compiles one function of a ``MILSpec.Program`` for its own opset.
 
-    ``keep_all``: every value of its block is an output too, in the block's order.
+    ``keep_all``: every value of its block is an output too, in the block's order. ``products``: as
+    in ``Compiler``.
     """
     if name not in program.functions:
         raise AsrbuildError(
@@ -23,7 +30,7 @@ def compile_function(
             fix=f"it has {', '.join(sorted(program.functions))}; the package is damaged",
         )
     function = program.functions[name]
-    compiler = Compiler(blobs, name, function.opset)
+    compiler = Compiler(blobs, name, function.opset, products)
     inputs = {named.name: compiler.declare(named) for named in function.inputs}
     block = function.block_specializations[function.opset]
     if keep_all:

@@ -12,6 +12,7 @@ import numpy as np
 from asrbuild.errors import AsrbuildError
 from asrbuild.executor.literals import Blobs
 from asrbuild.executor.package import Package, open_package
+from asrbuild.executor.products import Products
 from asrbuild.executor.signature import Feature, Fixed, check_inputs, read_features
 
 #: Inputs, outputs and states, by name.
@@ -166,12 +167,19 @@ def predict_each(
     return [predict(one) for one in data]
 
 
-def load(path: str | Path, function: str | None = None, *, keep_all: bool = False) -> Model:
+def load(
+    path: str | Path,
+    function: str | None = None,
+    *,
+    keep_all: bool = False,
+    products: Products | None = None,
+) -> Model:
     """Opens an ``.mlpackage`` or ``.mlmodel`` and compiles it for execution.
 
     Args:
         function: which function of a multifunction package; its default one if not given.
         keep_all: keep every value of a run, for ``Model.trace``; it takes more memory.
+        products: shares what packages with the same weights have in common, see ``together``.
 
     Raises:
         AsrbuildError: no such package or function, or an op the executor does not have.
@@ -179,7 +187,7 @@ def load(path: str | Path, function: str | None = None, *, keep_all: bool = Fals
     package = open_package(path)
     kind = package.spec.WhichOneof("Type")
     if kind == "mlProgram":
-        return _load_program(package, function, keep_all)
+        return _load_program(package, function, keep_all, products)
     if kind == "neuralNetwork":
         if function is not None:
             raise AsrbuildError(
@@ -195,12 +203,16 @@ def load(path: str | Path, function: str | None = None, *, keep_all: bool = Fals
     )
 
 
-def _load_program(package: Package, function: str | None, keep_all: bool) -> Model:
+def _load_program(
+    package: Package, function: str | None, keep_all: bool, products: Products | None
+) -> Model:
     from asrbuild.executor.function import compile_function
 
     function, names, features = described_features(package.spec, package.path, function)
     blobs = Blobs(package.directory)
-    program = compile_function(package.spec.mlProgram, function, blobs, keep_all=keep_all)
+    program = compile_function(
+        package.spec.mlProgram, function, blobs, keep_all=keep_all, products=products
+    )
     return Model(package.path, program, features, names, function)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from asrbuild.errors import AsrbuildError
 from asrbuild.executor.literals import DTYPES, Blobs, read_value
+from asrbuild.executor.products import Products
 from asrbuild.executor.registry import MIL_OPS, REQUIRED, MilOp
 
 Env = list[Any]
@@ -71,11 +72,13 @@ class Compiler:
     """Compiles one function of a program.
 
     ``constants`` maps a constant's slot to its value; ``dtypes`` a slot to its declared type.
+    ``products``: where float16 weights are widened that other packages of the process have, too.
     """
 
     blobs: Blobs
     function_name: str
     opset: str
+    products: Products | None = None
     template: list[Any] = field(default_factory=list)
     constants: dict[int, Any] = field(default_factory=dict)
     dtypes: dict[int, np.dtype] = field(default_factory=dict)
@@ -132,7 +135,9 @@ class Compiler:
     def widened(self, slot: int) -> int:
         """The slot of a float16 constant's float32 copy, made once."""
         if slot not in self._widened:
-            self._widened[slot] = self.add_constant(self._widen(self.constants[slot]))
+            half = self.constants[slot]
+            wide = self.products.widened(half, self._widen) if self.products else self._widen(half)
+            self._widened[slot] = self.add_constant(wide)
         return self._widened[slot]
 
     def _widen(self, half: np.ndarray) -> np.ndarray:

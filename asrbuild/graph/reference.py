@@ -16,9 +16,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -27,6 +28,9 @@ from asrbuild.disk import full_disk_errors
 from asrbuild.errors import AsrbuildError
 from asrbuild.graph.outputs import DEFAULT_OUTPUTS, check_outputs, placeholder_shape
 from asrbuild.graph.proto import Graph, load_graph
+
+if TYPE_CHECKING:
+    from asrbuild.graph.session import GraphSession
 
 _POLL_SECONDS = 0.1
 
@@ -188,29 +192,53 @@ def run_cases(
                 f"case {name} has shape {features.shape}, expected (T, {window}, {coefficients})"
             )
     session = GraphSession(graph, lean=lean)
-    fetches = [*DEFAULT_OUTPUTS, *nodes]
+
+    def run(name: str) -> dict[str, np.ndarray]:
+        return _run_case(session, name, cases[name], nodes, steps, int(state_dims[1] or 0))
+
+    # A core each, the longest first; the results in the order of the cases.
+    longest_first = sorted(cases, key=lambda name: -len(cases[name]))
+    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+        made = dict(zip(longest_first, threads.map(run, longest_first), strict=True))
     results: dict[str, np.ndarray] = {}
-    for name, features in cases.items():
-        state = [np.zeros((1, int(state_dims[1] or 0)), np.float32) for _ in range(2)]
-        rows = [np.zeros((0, _classes(graph)), np.float32)]
-        size = steps or max(len(features), 1)
-        for index, start in enumerate(range(0, len(features), size)):
-            real = min(size, len(features) - start)
-            chunk = np.zeros((1, size, window, coefficients), np.float32)
-            chunk[0, :real] = features[start : start + real]
-            feeds = {
-                "input_node": chunk,
-                "input_lengths": np.array([real], np.int32),
-                "previous_state_c": state[0],
-                "previous_state_h": state[1],
-            }
-            logits, *state_and_nodes = session.run(fetches, feeds)
-            state = list(state_and_nodes[:2])
-            rows.append(logits[:real, 0])
-            for node, value in zip(nodes, state_and_nodes[2:], strict=True):
-                results[f"{name}/nodes/{node}/{index}"] = value
+    for name in cases:
+        results |= made[name]
+        if not len(cases[name]):
+            results[f"{name}/logits"] = np.zeros((0, _classes(graph)), np.float32)
+    return results
+
+
+def _run_case(
+    session: GraphSession,
+    name: str,
+    features: np.ndarray,
+    nodes: Sequence[str],
+    steps: int | None,
+    n_hidden: int,
+) -> dict[str, np.ndarray]:
+    """The arrays of one case in the results' file; no ``logits`` for a case of no steps."""
+    state = [np.zeros((1, n_hidden), np.float32) for _ in range(2)]
+    size = steps or max(len(features), 1)
+    rows: list[np.ndarray] = []
+    results: dict[str, np.ndarray] = {}
+    for index, start in enumerate(range(0, len(features), size)):
+        real = min(size, len(features) - start)
+        chunk = np.zeros((1, size, *features.shape[1:]), np.float32)
+        chunk[0, :real] = features[start : start + real]
+        feeds = {
+            "input_node": chunk,
+            "input_lengths": np.array([real], np.int32),
+            "previous_state_c": state[0],
+            "previous_state_h": state[1],
+        }
+        logits, *state_and_nodes = session.run([*DEFAULT_OUTPUTS, *nodes], feeds)
+        state = list(state_and_nodes[:2])
+        rows.append(logits[:real, 0])
+        for node, value in zip(nodes, state_and_nodes[2:], strict=True):
+            results[f"{name}/nodes/{node}/{index}"] = value
+    if rows:
         results[f"{name}/logits"] = np.concatenate(rows)
-        results[f"{name}/new_state_c"], results[f"{name}/new_state_h"] = state
+    results[f"{name}/new_state_c"], results[f"{name}/new_state_h"] = state
     return results
 
 

@@ -98,10 +98,12 @@ def _as_variable(node: Node) -> tuple[Node, ...]:
 
 
 def _config(config_pb2: Any) -> Any:
-    """One operation at a time on all cores, each kernel as the graph names it, none fused."""
-    config = config_pb2.ConfigProto(
-        intra_op_parallelism_threads=os.cpu_count() or 1, inter_op_parallelism_threads=1
-    )
+    """One operation at a time, in the caller's thread, each kernel as the graph names it.
+
+    A step of the LSTM is one row times its weights, which two threads read no faster than one; so
+    cores are better used by a call each. And sums are made in one order on every machine.
+    """
+    config = config_pb2.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
     config.graph_options.rewrite_options.disable_meta_optimizer = True
     config.graph_options.optimizer_options.opt_level = config_pb2.OptimizerOptions.L0
     return config

@@ -19,7 +19,7 @@ from asrbuild import cli, store
 from tests.acceptance import sweep_process  # noqa: F401
 from tests.acceptance.conftest import Finished
 
-STAGES = ("export", "cases", "reference", "convert", "prove", "artifact")
+STAGES = ("export", "cases", "reference", "convert", "execute", "prove", "artifact")
 TENSORFLOW = ("coreml.frontend=tensorflow", "coreml.lstm=loop")
 #: (stage that meets the full disk, overrides, where the temporary files are)
 FULL = [
@@ -77,7 +77,7 @@ def leftovers(disk: Path) -> list[Path]:
 def forget(disk: Path, stage: str) -> None:
     """The cache as it is when ``stage`` is next; TensorFlow and the conversion run side by side."""
     later = STAGES[STAGES.index(stage) + 1 :]
-    for name in {stage, *later} - ({"convert"} if stage == "reference" else set()):
+    for name in {stage, *later} - ({"convert", "execute"} if stage == "reference" else set()):
         shutil.rmtree(disk / "cache" / name, ignore_errors=True)
     if (disk / "store").exists():
         subprocess.run(["chmod", "-R", "u+w", str(disk / "store")], check=True)

@@ -71,6 +71,7 @@ def test_plan_and_why(workshop: Workshop) -> None:
         "cases": True,
         "reference": True,
         "convert": False,
+        "execute": False,
         "prove": False,
         "artifact": False,
     }
@@ -91,7 +92,7 @@ def test_plan_says_what_makes_a_stage_run(workshop: Workshop, tmp_path: Path) ->
     recording = tmp_path / "sample.wav"
     recording.write_bytes((DEMO / "sample.wav").read_bytes() + b"\0")
     changed = _reasons(workshop, f"source.sample.audio={recording}")
-    assert set(changed) == {"cases", "reference", "prove", "artifact"}
+    assert set(changed) == {"cases", "reference", "execute", "prove", "artifact"}
     (content,) = changed["cases"]
     assert content.startswith("content of sample: ")
     (made,) = changed["reference"]

@@ -99,9 +99,9 @@ def test_a_choice_for_each_layer_passes_and_is_proven_again(sweep: Finished, fol
 @pytest.mark.parametrize(
     ("override", "changed"),
     [
-        ("coreml.compress=int8", {"convert", "prove", "artifact"}),
-        ("coreml.compress_layers.lstm=palettize_6", {"convert", "prove", "artifact"}),
-        ("coreml.sparsity=0.2", {"convert", "prove", "artifact"}),
+        ("coreml.compress=int8", {"convert", "execute", "prove", "artifact"}),
+        ("coreml.compress_layers.lstm=palettize_6", {"convert", "execute", "prove", "artifact"}),
+        ("coreml.sparsity=0.2", {"convert", "execute", "prove", "artifact"}),
         ("verify.thresholds.int8.psnr_db=50", {"artifact"}),
     ],
 )

@@ -81,7 +81,8 @@ def test_it_is_what_tensorflow_says(tf, export, both):
 
 def test_in_this_process_it_is_the_same(tf, export, both):
     arrays = run_cases(export(16), {"40": both[2]["40"]})
-    assert np.array_equal(arrays["40/logits"], both[0]["40"].logits)
+    # Not bit by bit: the tests before this one decided how many threads TensorFlow has here.
+    np.testing.assert_allclose(arrays["40/logits"], both[0]["40"].logits, atol=1e-6)
 
 
 def test_case_names_with_slashes(export, tmp_path):

@@ -48,7 +48,7 @@ def test_the_inputs_are_what_they_say(recordings):
     # Silence: every band is at the floor, so every frame is the same.
     frames = cases["silence"][:, 9]
     assert np.ptp(frames, axis=0).max() < 1e-6
-    clipped = np.clip(recordings["sample"] * np.float32(20.0), -1, 1)
+    clipped = np.clip(recordings["sample"][:32_000] * np.float32(20.0), -1, 1)
     assert (np.abs(clipped) == 1.0).mean() > 0.3
     assert np.array_equal(cases["clipped"][:, 9], mfcc(clipped, SETTINGS))
     assert abs(cases["random"].std() - 1.0) < 0.02

@@ -16,9 +16,10 @@ import numpy as np
 import numpy_network as network
 import pytest
 
-from asrbuild import executor, runtime
+from asrbuild import execution, executor, runtime
 from asrbuild.cases import build_cases, edge_lengths
 from asrbuild.edges import edge_cases
+from asrbuild.executor.products import Products
 from asrbuild.manifest import Manifest
 from asrbuild.network import AcousticWeights, random_weights
 from asrbuild.parity import gates_from
@@ -126,6 +127,28 @@ def test_wrong_weights_are_refused(subject, fault, gates, states):
     assert on_states(proof) == states
 
 
+@pytest.mark.parametrize("fault", ["uniform", "shift_classes", "swap_layers", "permute_gates"])
+def test_what_a_right_package_multiplied_hides_no_fault_of_the_next(subject, fault, monkeypatch):
+    """As in a sweep: calls side by side, products shared where every byte is equal."""
+    for place, name in (
+        (execution, "_LARGE_PACKAGE"), (executor.products, "LARGE"), (executor.together, "LARGE"),
+    ):  # fmt: skip
+        monkeypatch.setattr(place, name, 1)
+    right, wrong = (subject.package(f, "coreml.precision=fp16") for f in ("", fault))
+    shared = Products()
+    passing = execution.execute(*right, subject.cases, products=shared).outputs
+    found = execution.execute(*wrong, subject.cases, products=shared).outputs
+    alone = execution.execute(*wrong, subject.cases).outputs
+    again = execution.execute(*right, subject.cases, products=shared).outputs
+    for name in subject.cases:
+        assert not np.array_equal(found[name]["logits"], passing[name]["logits"])
+        for output in ("logits", "new_state_c", "new_state_h"):
+            # Rows in other company are summed in another order, so half precision may round.
+            np.testing.assert_allclose(found[name][output], alone[name][output], atol=4e-3)
+            assert np.array_equal(again[name][output], passing[name][output])
+    assert subject.prove(*right).verification.passed
+
+
 def test_half_precision_overflow_is_refused_and_single_precision_is_not(subject):
     wide = network.overflow(subject.weights)
     reference = {name: network.run(wide, windows) for name, windows in subject.cases.items()}
@@ -209,10 +232,10 @@ def test_whole_utterances_do_not_hide_a_state_that_is_not_carried_right(
     monkeypatch.setattr(
         executor,
         "load",
-        lambda path, function=None: (
-            Faulty(load(path, function), mistake)
+        lambda path, function=None, **given: (
+            Faulty(load(path, function, **given), mistake)
             if function in (None, "whole")
-            else load(path, function)
+            else load(path, function, **given)
         ),
     )
     proof = subject.prove(folder, manifest)

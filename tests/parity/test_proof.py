@@ -15,10 +15,11 @@ from asrbuild import executor
 from asrbuild.cases import build_cases, edge_lengths
 from asrbuild.edges import edge_cases
 from asrbuild.errors import AsrbuildError
+from asrbuild.execution import ways
 from asrbuild.manifest import Manifest
 from asrbuild.network import random_weights
 from asrbuild.parity import gates_from
-from asrbuild.proof import Proof, WordGates, prove, summary, unproven, ways
+from asrbuild.proof import Proof, WordGates, prove, summary, unproven
 from asrbuild.speech.mfcc import FeatureSettings
 
 WEIGHTS = random_weights(32, seed=3)
@@ -252,7 +253,7 @@ def test_on_macos_core_ml_is_asked_too_and_held_to_the_same_gates(
     tmp_path, cases, reference, monkeypatch
 ):
     """Core ML is played by the executor here; on a Mac the acceptance tests have the real one."""
-    from asrbuild import proof as module
+    from asrbuild import execution as module
     from asrbuild.executor import coreml_backend
 
     units = []

@@ -12,23 +12,7 @@ import numpy as np
 
 from asrbuild.executor.mil.movement import as_list
 from asrbuild.executor.registry import mil_op
-
-_FEW_ROWS = 64
-
-
-def rows_times(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """``x @ weight.T`` for ``x (..., I)`` and ``weight (O, I)``, in the way that BLAS does fastest.
-
-    A single row is a matrix-vector product, which reads the weights once, in order, on all cores.
-    For a few rows the weights go first: OpenBLAS then packs the small matrix, not the large one.
-    """
-    shape = (*x.shape[:-1], weight.shape[0])
-    if x.size == x.shape[-1]:
-        return np.dot(weight, x.reshape(-1)).reshape(shape)
-    rows = x.reshape(-1, x.shape[-1])
-    if len(rows) <= _FEW_ROWS:
-        return np.ascontiguousarray(np.dot(weight, rows.T).T).reshape(shape)
-    return np.dot(rows, weight.T).reshape(shape)
+from asrbuild.executor.together import rows_times
 
 
 @mil_op("linear", arithmetic=True)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from asrbuild.executor.mil.linear import rows_times
 from asrbuild.executor.registry import mil_op
+from asrbuild.executor.together import rows_times
 
 Activation = Callable[[np.ndarray], np.ndarray]
 _ONE = np.float32(1.0)

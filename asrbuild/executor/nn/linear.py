@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from asrbuild.executor.mil.linear import matmul, rows_times
+from asrbuild.executor.mil.linear import matmul
 from asrbuild.executor.nnweights import NnWeights
 from asrbuild.executor.registry import nn_layer
+from asrbuild.executor.together import rows_times
 
 
 @nn_layer("innerProduct")

@@ -1,0 +1,179 @@
+"""Calls side by side give what they give alone; products are shared where all bytes are equal."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from asrbuild.executor import products as module
+from asrbuild.executor import together as meeting
+from asrbuild.executor.products import Products
+from asrbuild.executor.together import rows_times, together
+
+WIDTH = 48
+
+
+@pytest.fixture(autouse=True)
+def small_weights_meet(monkeypatch):
+    for place in (module, meeting):
+        monkeypatch.setattr(place, "LARGE", 1)
+
+
+@pytest.fixture
+def products_made(monkeypatch) -> list[int]:
+    """The number of rows of every product that is made from here on."""
+    made: list[int] = []
+    multiply = module.multiply
+
+    def counted(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        made.append(x.size // x.shape[-1])
+        return multiply(x, weight)
+
+    monkeypatch.setattr(module, "multiply", counted)
+    return made
+
+
+def weights(seed: int) -> np.ndarray:
+    values = np.random.default_rng(seed).standard_normal((WIDTH, WIDTH)) / np.sqrt(WIDTH)
+    return values.astype(np.float32)
+
+
+def chain(weight: np.ndarray, steps: int, seed: int) -> Callable[[], np.ndarray]:
+    """A recurrent network of its own start and length, as an LSTM multiplies."""
+
+    def call() -> np.ndarray:
+        h = np.random.default_rng(seed).standard_normal((1, WIDTH)).astype(np.float32)
+        for _ in range(steps):
+            h = np.tanh(rows_times(h, weight))
+        return h
+
+    return call
+
+
+def test_calls_give_what_they_give_alone_and_each_step_reads_the_weights_once(products_made):
+    weight = weights(0)
+    calls = [chain(weight, steps, seed) for seed, steps in enumerate((7, 3, 11, 1))]
+    found = together(calls, Products())
+    assert products_made == [4, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1]
+    for call, together_ in zip(calls, found, strict=True):
+        np.testing.assert_allclose(together_, call(), atol=1e-6)
+
+
+def test_the_order_of_arrival_changes_nothing():
+    """Rows stand in the order of the calls, whoever comes last."""
+    weight = weights(1)
+    late = threading.Event()
+
+    def waits() -> np.ndarray:
+        late.wait(5)
+        return chain(weight, 4, 0)()
+
+    def comes() -> np.ndarray:
+        found = chain(weight, 0, 1)()
+        late.set()
+        return rows_times(found, weight)
+
+    first = together([waits, comes], Products())
+    second = together([chain(weight, 4, 0), lambda: rows_times(chain(weight, 0, 1)(), weight)],
+                      Products())  # fmt: skip
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_different_weights_do_not_mix():
+    calls = [chain(weights(seed), 5, 9) for seed in range(3)]
+    for call, found in zip(calls, together(calls, Products()), strict=True):
+        np.testing.assert_allclose(found, call(), atol=1e-6)
+
+
+def test_a_call_that_fails_is_told_and_nobody_waits_for_it():
+    weight = weights(2)
+
+    def fails() -> np.ndarray:
+        chain(weight, 3, 1)()
+        raise ValueError("no such row")
+
+    with pytest.raises(ValueError, match="no such row"):
+        together([chain(weight, 50, 0), fails, chain(weight, 50, 2)], Products())
+
+
+def test_a_product_that_fails_is_told(monkeypatch):
+    def no_memory(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        raise MemoryError("too large")
+
+    monkeypatch.setattr(module, "multiply", no_memory)
+    with pytest.raises(MemoryError, match="too large"):
+        together([chain(weights(0), 5, seed) for seed in range(3)], Products())
+
+
+def test_no_calls_give_nothing():
+    assert together([], Products()) == []
+
+
+def test_the_same_rows_are_multiplied_once(products_made):
+    shared, weight = Products(), weights(3)
+    first = together([chain(weight, 6, 0), chain(weight, 6, 0)], shared)
+    assert products_made == [1] * 6
+    again = together([chain(weight.copy(), 4, 0), chain(weight.copy(), 6, 0)], shared)
+    assert products_made == [1] * 6
+    assert np.array_equal(first[0], first[1])
+    assert np.array_equal(again[1], first[0])
+
+
+def test_one_bit_makes_another_product(products_made):
+    """Of the weights or of the row: nothing is taken for what it is not."""
+    shared, x = Products(), np.ones((2, WIDTH), np.float32)
+    weight = weights(4)
+    right = shared.rows_times(x, weight)
+    other = weight.copy()
+    other.view(np.uint32)[5, 7] ^= 1 << 20
+    wrong = shared.rows_times(x, other)
+    assert not np.array_equal(right[:, 5], wrong[:, 5])
+    np.testing.assert_allclose(wrong, x @ other.T, atol=1e-5)
+    moved = x.copy()
+    moved.view(np.uint32)[1, 3] ^= 1 << 20
+    np.testing.assert_allclose(shared.rows_times(moved, weight), moved @ weight.T, atol=1e-5)
+    assert products_made == [1, 1, 1]
+
+
+def test_what_is_handed_out_is_the_callers_own():
+    shared, x, weight = Products(), np.ones((1, WIDTH), np.float32), weights(5)
+    first = shared.rows_times(x, weight)
+    kept = first.copy()
+    first += 1
+    assert np.array_equal(shared.rows_times(x, weight), kept)
+
+
+def test_memory_is_bounded(products_made):
+    row_bytes = WIDTH * 4
+    shared, weight = Products(limit=3 * row_bytes), weights(6)
+    x = np.random.default_rng(0).standard_normal((5, WIDTH)).astype(np.float32)
+    whole = shared.rows_times(x, weight)
+    assert np.array_equal(shared.rows_times(x[2:], weight), whole[2:])
+    assert products_made == [5]
+    np.testing.assert_allclose(shared.rows_times(x[:2], weight), whole[:2], atol=1e-6)
+    assert products_made == [5, 2]
+
+
+def test_weights_are_widened_once_for_two_packages_and_then_let_go():
+    shared, half = Products(), weights(7).astype(np.float16)
+    widenings: list[int] = []
+
+    def widen(values: np.ndarray) -> np.ndarray:
+        widenings.append(1)
+        return values.astype(np.float32)
+
+    wide = shared.widened(half, widen)
+    assert shared.widened(half.copy(), widen) is wide
+    shared.next_package()
+    assert shared.widened(half, widen) is wide
+    assert not wide.flags.writeable
+    other = half.copy()
+    other[0, 0] += 1
+    assert shared.widened(other, widen) is not wide
+    for _ in range(2):
+        shared.next_package()
+    assert shared.widened(half, widen) is not wide
+    assert len(widenings) == 3
