@@ -207,7 +207,7 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs, executed: Pa
         where = (
             ""
             if compressed
-            else _first_divergence(bench, manifest, made, metrics, inputs.graph, bound)
+            else _first_divergence(bench, manifest, made, metrics, inputs.graph, _bound(recipe))
         )
         shown = "\n".join(f"    {failure}" for failure in proof.failures[:12])
         more = len(proof.failures) - 12

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from asrbuild import store
 
-STAGES = ("export", "cases", "reference", "convert", "prove")
+STAGES = ("export", "cases", "reference", "convert", "execute", "prove")
 
 
 def test_three_builds_at_once_share_the_work(tmp_path: Path) -> None:
