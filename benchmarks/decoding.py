@@ -6,7 +6,8 @@ The utterance is the demo's sample, 11.8 s, in the probabilities of a demo packa
 the genuine decoder called in a loop inside its own Python 3.9, the matrix already in memory and
 nothing made of the result; "isolated" is what asrbuild does: checked, sent over the pipe, decoded,
 sent back, words with times made of it. The two take turns, so that a busy machine slows both, and
-both processes are warm. The overhead is a ratio of medians, and one of the fastest rounds.
+both processes are warm. The overhead is a ratio of medians, and one of the fastest rounds; beside
+them stands the processor time that this side adds, which hardly feels what else the machine does.
 """
 
 from __future__ import annotations
@@ -78,22 +79,24 @@ def overhead(
     assert server.stdout is not None
     settings = DecoderSettings("ds_ctcdecoder", beam_width, scorer=scorer, lm_alpha=0.75,
                                lm_beta=1.85)  # fmt: skip
-    inside, isolated = [], []
+    inside, isolated, own = [], [], []
     with DsDecoder(settings, alphabet, 0.02, processes=1) as decoder:
         for turn in range(rounds + 2):
             server.stdin.write("\n")
             took = float(server.stdout.readline())
-            start = time.perf_counter()
+            start, processor = time.perf_counter(), time.process_time()
             decoder.decode(rows)
             if turn >= 2:  # the first two warm both up
                 inside.append(took)
                 isolated.append(time.perf_counter() - start)
+                own.append(time.process_time() - processor)
     server.stdin.close()
     server.wait()
     medians = statistics.median(inside), statistics.median(isolated)
     return {
         "in_process_s": medians[0],
         "isolated_s": medians[1],
+        "own_cpu_s": statistics.median(own),
         "ratio_of_medians": medians[1] / medians[0],
         "ratio_of_fastest": min(isolated) / min(inside),
     }
@@ -163,11 +166,12 @@ def main() -> None:
     print(f"{audio_s:.1f} s utterance, {width} beams")
     for key in ("overhead", "overhead_with_scorer"):
         found = result[key]
-        verdict = "within" if found["ratio_of_fastest"] <= LIMIT else "ABOVE"
+        verdict = "within" if found["ratio_of_medians"] <= LIMIT else "ABOVE"
         print(
             f"{key.replace('_', ' '):<21} in process {1000 * found['in_process_s']:7.1f} ms, "
             f"isolated {1000 * found['isolated_s']:7.1f} ms, x {found['ratio_of_medians']:.3f} "
-            f"(fastest rounds x {found['ratio_of_fastest']:.3f}, {verdict} {LIMIT:g})"
+            f"({verdict} {LIMIT:g}; fastest rounds x {found['ratio_of_fastest']:.3f}; "
+            f"this side's processor {1000 * found['own_cpu_s']:.1f} ms)"
         )
     found = result["batch_of_12"]
     print(f"batch of 12           {found['speed_up']:.2f} times as fast on {os.cpu_count()} cores")
