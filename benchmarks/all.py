@@ -1,0 +1,38 @@
+"""Every figure of speed and memory that the project holds itself to, as ratios in one run.
+
+    uv run benchmarks/all.py [--n-hidden 2048] [--repeat 3]
+
+Rows of ``startup.py`` (help and a build with nothing to do), ``convert.py`` (the convert stage by
+front end and format) and ``build.py`` (whole cold builds, their memory, a sweep of 16 shapes).
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n-hidden", type=int, default=2048)
+    parser.add_argument("--repeat", type=int, default=3)
+    chosen = parser.parse_args()
+    width, repeat = f"--n-hidden={chosen.n_hidden}", str(chosen.repeat)
+    codes = [
+        run("startup.py", "--runs", str(2 * chosen.repeat + 1)),
+        run("convert.py", width, "--runs", repeat, "--plain-runs", repeat),
+        run("build.py", width, "--repeat", repeat, "--only", "cold,sweep"),
+    ]
+    return max(codes)
+
+
+def run(script: str, *arguments: str) -> int:
+    print(f"\n{script}", flush=True)
+    path = Path(__file__).with_name(script)
+    return subprocess.run([sys.executable, str(path), *arguments], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
