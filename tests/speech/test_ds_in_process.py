@@ -6,6 +6,8 @@ and decodes with our own beam search, which agrees with it (see test_genuine_dec
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,12 +57,18 @@ def ctc_beam_search_decoder(rows, alphabet, width, prob, top_n, scorer, hot_word
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def here(tmp_path: Path) -> Iterator[None]:
     package = tmp_path / "ds_ctcdecoder"
     package.mkdir()
     (package / "__init__.py").write_text(STAND_IN)
     (package / "swigwrapper.py").write_text(WRAPPER)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(tmp_path))
+        yield
+    # Imported modules outlive the path: later tests in this process must not find the stand-in.
+    for name in [name for name in sys.modules if name.partition(".")[0] == "ds_ctcdecoder"]:
+        del sys.modules[name]
+    assert not ds_environment.runs_here()
 
 
 def test_this_interpreter_has_it_not() -> None:
