@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 from asrbuild import interrupts, store
 from asrbuild.cache import StageKey, claim, entry_path, is_cached, run_stage
-from asrbuild.describe import check_recipe
 from asrbuild.disk import full_disk_errors
 from asrbuild.progress import Progress
-from asrbuild.recipe import Recipe
+from asrbuild.recipe import Recipe, validate
 from asrbuild.source import Source, locate
 from asrbuild.stages import DOING, Chain, chain
 
@@ -69,14 +68,18 @@ def build(recipe: Recipe, overrides: Sequence[str] = (), progress: Progress | No
     """
     start = time.perf_counter()
     progress = progress or Progress()
-    advice = check_recipe(recipe)
+    validate(recipe)
     cache, artifacts = Path(recipe.paths.cache), Path(recipe.paths.artifacts)
     source = locate(recipe, cache)
     keys = chain(recipe, source)
     receipt = _kept(cache, artifacts, keys.artifact)
     done: list[str] = []
     if receipt is None:
-        for remark in advice:
+        # Not before: what it reads takes longer to import than all else of a build with nothing to
+        # do, and a published recipe has passed it.
+        from asrbuild.describe import check_recipe
+
+        for remark in check_recipe(recipe):
             progress.note(remark)
         run = _Stages(cache, progress, done)
         receipt = _publish(recipe, source, overrides, keys, run, _prove(recipe, source, keys, run))

@@ -21,13 +21,13 @@ from tests.acceptance.conftest import Workshop, run_asrbuild
 KILLS = 50
 MODELS, FORMATS = ("static", "dynamic_to_static"), ("mlprogram", "neuralnetwork")
 #: Where a kill must have fallen; the others take a hundredth of a second.
-STAGES = ("reference", "convert", "prove", "publication")
+STAGES = ("reference", "convert", "execute", "prove", "publication")
 #: A stage that did work, as the progress of a sweep tells it: `[0] convert    ...   1.2 s`.
 DONE = re.compile(r"^\[\d+\] ([a-z]+) .* \d+\.\d s$", re.MULTILINE)
 
 
 def sweep(steps: int) -> list[str]:
-    """Four jobs of six stages, twice with the same weights."""
+    """Four jobs of seven stages, twice with the same weights."""
     shapes = f"model={','.join(MODELS)}", f"coreml={','.join(FORMATS)}", f"n_steps={steps}"
     return ["-m", *shapes, "verify=quick"]
 
