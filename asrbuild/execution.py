@@ -20,7 +20,7 @@ import numpy as np
 from asrbuild import __version__
 from asrbuild.errors import AsrbuildError
 from asrbuild.executor.products import Products
-from asrbuild.executor.together import together
+from asrbuild.executor.together import run_calls
 from asrbuild.manifest import Axis, Execution, Manifest, State, with_function
 from asrbuild.parity import PROBABILITIES
 
@@ -28,9 +28,6 @@ Outputs = dict[str, np.ndarray]
 #: What a run is compared with, if it is not another run.
 REFERENCE = "tensorflow"
 OUTPUTS, EXECUTIONS = "outputs.npz", "executions.json"
-#: Package size in bytes from which its runs go side by side, so that each reads the weights once
-#: for all. Smaller weights stay in the processor's cache.
-_LARGE_PACKAGE = 16_000_000
 
 
 @dataclass(frozen=True)
@@ -117,10 +114,7 @@ def execute(
         batch = list(group)
         model = loaders[executor](package, function=function)
         calls = [partial(run_case, model, run.manifest, run.features) for run in batch]
-        if not executor and _bytes(package) >= _LARGE_PACKAGE:
-            found = together(calls, products)
-        else:
-            found = [call() for call in calls]
+        found = run_calls(package, calls, products) if not executor else [c() for c in calls]
         outputs |= {run.label: given for run, given in zip(batch, found, strict=True)}
     return Executed(outputs, tuple(_execution(name or "asrbuild") for name in loaders))
 
@@ -321,11 +315,6 @@ def load_executed(at: Path) -> Executed:
             outputs.setdefault(label, {})[output] = archive[key]
     listed = json.loads((at / EXECUTIONS).read_text(encoding="utf-8"))
     return Executed(outputs, tuple(Execution(**fields) for fields in listed))
-
-
-def _bytes(package: Path) -> int:
-    files = package.rglob("*") if package.is_dir() else (package,)
-    return sum(file.stat().st_size for file in files)
 
 
 def _execution(executor: str) -> Execution:

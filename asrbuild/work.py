@@ -433,7 +433,7 @@ def assemble(
         update={"version": version, "artifact_id": f"{recipe.name}/{version}"}
     )
     _write_reports(staging, manifest, proven.proof)
-    write_kit(staging, staging, manifest)
+    write_kit(staging, staging, manifest, products=_products())
     write_text(staging / m.FILE_NAME, m.to_json(manifest))
     return manifest
 

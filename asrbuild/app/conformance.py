@@ -21,8 +21,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ from asrbuild.speech.audio import wav_bytes
 from asrbuild.speech.greedy import GreedyDecoder
 from asrbuild.speech.mfcc import FeatureSettings, context_windows, mfcc
 
+#: What ``steps.json`` says of one recording.
+Entry = dict[str, Any]
 FORMAT = "asrbuild-conformance/1"
 FOLDER = "conformance"
 STEPS = "steps.json"
@@ -91,7 +94,11 @@ def short_recordings(samples: np.ndarray, settings: FeatureSettings, chunk: int)
 
 
 def write_conformance(
-    directory: Path, manifest: Manifest, package: Package, recordings: Mapping[str, np.ndarray]
+    directory: Path,
+    manifest: Manifest,
+    package: Package,
+    recordings: Mapping[str, np.ndarray],
+    run_calls: Callable[[Sequence[Callable[[], Entry]]], list[Entry]],
 ) -> None:
     """Writes the kit into ``directory``, which must not be there yet.
 
@@ -99,12 +106,18 @@ def write_conformance(
         manifest: of the artifact; the tolerances are the gates of its proof.
         package: its package, loaded.
         recordings: name -> int16 samples (n,) at the artifact's rate.
+        run_calls: makes one call for each recording, as ``executor.together.run_calls`` does.
     """
     directory.mkdir(parents=True)
+    recorded = run_calls(
+        [
+            partial(_record, directory / name, manifest, package, samples)
+            for name, samples in recordings.items()
+        ]
+    )
     entries = [
-        _record(directory / name, manifest, package, samples)
-        | {"name": name, "audio": f"{name}/audio.wav"}
-        for name, samples in recordings.items()
+        entry | {"name": name, "audio": f"{name}/audio.wav"}
+        for name, entry in zip(recordings, recorded, strict=True)
     ]
     book = {
         "format": FORMAT,
@@ -120,9 +133,7 @@ def write_conformance(
         shutil.copyfile(KIT / name, directory / name)
 
 
-def _record(
-    folder: Path, manifest: Manifest, package: Package, samples: np.ndarray
-) -> dict[str, Any]:
+def _record(folder: Path, manifest: Manifest, package: Package, samples: np.ndarray) -> Entry:
     """Runs one recording, writes its arrays and returns its entry of ``steps.json``."""
     settings, contract = feature_settings(manifest), Contract.of(manifest)
     folder.mkdir()

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import wave
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from asrbuild.app.conformance import FOLDER, short_recordings, write_conformance
 from asrbuild.app.swift import ROOT, manifest_swift
 from asrbuild.disk import disk_errors, files_in, rename_directory
 from asrbuild.errors import AsrbuildError
+from asrbuild.executor.products import Products
+from asrbuild.executor.together import run_calls
 from asrbuild.manifest import Manifest
 from asrbuild.report.page import feeding_text
 from asrbuild.runtime import feature_settings, load_package
@@ -40,6 +43,7 @@ def write_kit(
     artifact: Path,
     manifest: Manifest,
     recordings: Mapping[str, np.ndarray] | None = None,
+    products: Products | None = None,
 ) -> None:
     """Writes the kit of an artifact into ``directory``, which may be the artifact's own.
 
@@ -47,6 +51,7 @@ def write_kit(
         artifact: the folder that the manifest's paths are relative to.
         recordings: name -> int16 samples (n,), for the conformance kit; None: the artifact's
             reference recording, whole and cut to awkward lengths.
+        products: what this process has multiplied and widened already.
 
     Raises:
         AsrbuildError: the package cannot be run.
@@ -55,8 +60,10 @@ def write_kit(
         with wave.open(str(artifact / manifest.features.reference.audio), "rb") as file:
             samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
         recordings = short_recordings(samples, feature_settings(manifest), _chunk_steps(manifest))
-    package = load_package(artifact, manifest)
-    write_conformance(directory / FOLDER, manifest, package, recordings)
+    products = Products() if products is None else products
+    package = load_package(artifact, manifest, products)
+    run = partial(run_calls, artifact / manifest.model.package, products=products)
+    write_conformance(directory / FOLDER, manifest, package, recordings, run)
     write_swift(directory / SWIFT, manifest)
     text = _render("README.md.j2", manifest, recordings=list(recordings))
     (directory / README).write_text(text, encoding="utf-8", newline="\n")

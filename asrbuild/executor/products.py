@@ -70,14 +70,18 @@ class Products:
         return self._wide[name]
 
     def rows_times(self, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """``multiply(x, weight)`` for ``x (N, I)``, made only of the rows that are new."""
+        """``multiply(x, weight)`` for ``x (N, I)``, made only of the rows that are new.
+
+        A row's product is the same bits in any company: BLAS rounds one row alone otherwise than
+        several, so that a row that is new alone is multiplied twice over.
+        """
         name = self._name(weight)
         keys = [(name, hashlib.sha256(row).digest()) for row in np.ascontiguousarray(x)]
         new = {key: index for index, key in enumerate(keys) if key not in self._made}
-        made = multiply(x[list(new.values())], weight) if new else ()
-        found = dict(zip(new, made, strict=True))
-        rows = [found[key] if key in found else self._made[key] for key in keys]
-        result = np.stack(rows)
+        rows = list(new.values())
+        made = multiply(x[rows * 2 if len(rows) == 1 else rows], weight) if new else ()
+        found = dict(zip(new, made, strict=False))
+        result = np.stack([found[key] if key in found else self._made[key] for key in keys])
         for key in dict.fromkeys(keys):
             self._remember(key, found.get(key))
         return result

@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -20,6 +21,19 @@ import numpy as np
 from asrbuild.executor.products import LARGE, Products, multiply
 
 Result = TypeVar("Result")
+#: Package size in bytes from which calls are worth it. Smaller weights stay in the processor's
+#: cache.
+_LARGE_PACKAGE = 16_000_000
+
+
+def run_calls(
+    package: Path, calls: Sequence[Callable[[], Result]], products: Products
+) -> list[Result]:
+    """The results of calls of one package, in order: ``together`` where that is worth it."""
+    files = package.rglob("*") if package.is_dir() else (package,)
+    if sum(file.stat().st_size for file in files) >= _LARGE_PACKAGE:
+        return together(calls, products)
+    return [call() for call in calls]
 
 
 def together(calls: Sequence[Callable[[], Result]], products: Products) -> list[Result]:

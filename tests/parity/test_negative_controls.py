@@ -131,7 +131,8 @@ def test_wrong_weights_are_refused(subject, fault, gates, states):
 def test_what_a_right_package_multiplied_hides_no_fault_of_the_next(subject, fault, monkeypatch):
     """As in a sweep: calls side by side, products shared where every byte is equal."""
     for place, name in (
-        (execution, "_LARGE_PACKAGE"), (executor.products, "LARGE"), (executor.together, "LARGE"),
+        (executor.products, "LARGE"), (executor.together, "LARGE"),
+        (executor.together, "_LARGE_PACKAGE"),
     ):  # fmt: skip
         monkeypatch.setattr(place, name, 1)
     right, wrong = (subject.package(f, "coreml.precision=fp16") for f in ("", fault))

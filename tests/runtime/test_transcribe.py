@@ -36,7 +36,9 @@ def opened(tmp_path: Path, weights: AcousticWeights, monkeypatch: pytest.MonkeyP
         (tmp_path / manifest.model.package).mkdir(exist_ok=True)
         (tmp_path / "manifest.json").write_text(to_json(manifest))
         monkeypatch.setattr(
-            executor, "load", lambda path, function=None: NumpyPackage(manifest, weights)
+            executor,
+            "load",
+            lambda path, function=None, products=None: NumpyPackage(manifest, weights),
         )
         return runtime.open_artifact(tmp_path, decoder)
 
