@@ -6,7 +6,8 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -364,18 +365,13 @@ def _key_with_value(overrides: list[str], value: str) -> str:
 
 
 def recipe_keys() -> list[str]:
-    """Every dotted key of the recipe, from its schema."""
-    from omegaconf import OmegaConf
+    """Every dotted key of the recipe, from its schema; sections that are null have none."""
 
-    keys: list[str] = []
+    def walk(section: Any, prefix: str) -> Iterator[str]:
+        for declared in fields(section):
+            yield f"{prefix}{declared.name}"
+            value = getattr(section, declared.name)
+            if is_dataclass(value):
+                yield from walk(value, f"{prefix}{declared.name}.")
 
-    def walk(node: Any, prefix: str) -> None:
-        for name in node:
-            missing = OmegaConf.is_missing(node, name)
-            child = None if missing else node._get_node(name)
-            keys.append(f"{prefix}{name}")
-            if OmegaConf.is_dict(child) and len(child):
-                walk(child, f"{prefix}{name}.")
-
-    walk(OmegaConf.structured(Recipe), "")
-    return keys
+    return list(walk(Recipe(), ""))

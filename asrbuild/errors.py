@@ -53,5 +53,9 @@ class GatesError(AsrbuildError):
     found: Mapping[str, Any] = MappingProxyType({})
 
 
+class MisuseError(AsrbuildError):
+    """A command line that a command does not take; the exit code is 2, as everywhere."""
+
+
 def _rebuild(message: str, key: str | None, file: str | None, fix: str | None) -> AsrbuildError:
     return AsrbuildError(message, key=key, file=file, fix=fix)

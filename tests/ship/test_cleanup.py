@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from asrbuild import cli
 from asrbuild.collect import Item
+from asrbuild.commands import tree
 from asrbuild.digest import tree_digests
 from asrbuild.errors import AsrbuildError
 from asrbuild.retention import Rules
@@ -284,16 +284,16 @@ def test_the_command(
     remote = _open(address)
     for path in versions[:2]:
         send(path, remote)
-    cli._register()
+    tree._register()
     monkeypatch.setenv("COLUMNS", "160")
     arguments = ["gc", "--remote", address, "--last", "1", "--newer", "0s"]
-    result = CliRunner().invoke(cli.app, arguments)
+    result = CliRunner().invoke(tree.app, arguments)
     assert result.exit_code == 0
     assert "nothing to remove" in result.stdout  # all came just now
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + LATER)
-    result = CliRunner().invoke(cli.app, arguments)
+    result = CliRunner().invoke(tree.app, arguments)
     assert "4 would go" in result.stdout
-    found = json.loads(CliRunner().invoke(cli.app, [*arguments, "--remove", "--json"]).stdout)
+    found = json.loads(CliRunner().invoke(tree.app, [*arguments, "--remove", "--json"]).stdout)
     assert len(found["gone"]) == 4
     assert len(remote.versions(NAME)) == 1
