@@ -84,7 +84,8 @@ def build(recipe: Recipe, overrides: Sequence[str] = (), progress: Progress | No
         run = _Stages(cache, progress, done)
         receipt = _publish(recipe, source, overrides, keys, run, _prove(recipe, source, keys, run))
     path = artifacts / receipt.name / receipt.version
-    return Built(receipt, path, tuple(done), time.perf_counter() - start)
+    stages = tuple(key.stage for key in keys.ordered() if key.stage in done)
+    return Built(receipt, path, stages, time.perf_counter() - start)
 
 
 def _prove(recipe: Recipe, source: Source, keys: Chain, run: _Stages) -> Proven:
@@ -95,23 +96,37 @@ def _prove(recipe: Recipe, source: Source, keys: Chain, run: _Stages) -> Proven:
 
     # The thread below must import nothing: were Ctrl-C to break an import off in this one, it would
     # wait for that module for ever.
+    import google_crc32c  # noqa: F401
+
+    import asrbuild.deepspeech.export
+    import asrbuild.deepspeech.frozen
+    import asrbuild.deepspeech.tensorbundle
     import asrbuild.edges  # noqa: F401
     from asrbuild import work
 
     work.check_decoder(recipe, source)
     if source.graph is not None:
-        graph = source.graph
-        work.check_graph(recipe, graph)
-    else:
-        assert keys.export is not None
-        graph = run(keys.export, lambda at: work.export(at, recipe, source)) / work.GRAPH
+        work.check_graph(recipe, source.graph)
     cases = run(keys.cases, lambda at: work.cases(at, recipe, source))
-    # TensorFlow runs the graph in its own process, beside what this one does with the package.
+
+    def export() -> Path:
+        if source.graph is not None:
+            return source.graph
+        assert keys.export is not None
+        return run(keys.export, lambda at: work.export(at, recipe, source)) / work.GRAPH
+
+    def reference() -> Path:
+        graph = exported.result()
+        return run(keys.reference, lambda at: work.reference(at, graph, cases))
+
+    # The graph is written, and run by TensorFlow in its own process, beside what this thread does
+    # with the package.
     with ThreadPoolExecutor(max_workers=1) as beside:
-        reference = beside.submit(run, keys.reference, lambda at: work.reference(at, graph, cases))
-        converted = run(keys.convert, lambda at: work.convert(at, recipe, source, graph))
+        exported, referred = beside.submit(export), beside.submit(reference)
+        body = partial(work.convert, recipe=recipe, source=source, exported=exported.result)
+        converted = run(keys.convert, body)
         executed = run(keys.execute, lambda at: work.execute(at, recipe, source, converted, cases))
-        tensorflow = reference.result()
+        graph, tensorflow = exported.result(), referred.result()
     inputs = work.Inputs(converted, cases, tensorflow, graph)
     proof = run(keys.prove, lambda at: work.prove(at, recipe, source, inputs, executed))
     evaluated = None
@@ -139,7 +154,12 @@ def _publish(
         with full_disk_errors("putting the artifact together", artifacts):
             manifest = work.assemble(staging, recipe, source, overrides, proven)
         path = store.publish(
-            artifacts, manifest.name, staging, manifest.version, volatile=store.VOLATILE
+            artifacts,
+            manifest.name,
+            staging,
+            manifest.version,
+            volatile=store.VOLATILE,
+            digests={file.path: file.sha256 for file in manifest.files},
         )
     receipt = Receipt(**work.receipt_fields(manifest, path, recipe))
     text = json.dumps(asdict(receipt), indent=2, ensure_ascii=False) + "\n"

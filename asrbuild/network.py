@@ -49,7 +49,7 @@ class Geometry:
         return self.n_window * self.n_input
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AcousticWeights:
     """Weights as TensorFlow stores them, float32.
 

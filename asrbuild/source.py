@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -143,15 +144,13 @@ def load_weights(source: Source, recipe: Recipe) -> AcousticWeights:
         AsrbuildError: the file is damaged, of another width, or for another alphabet.
     """
     if source.graph is not None:
-        from asrbuild.deepspeech.frozen import read_graph_weights
-
-        weights, file, key = read_graph_weights(source.graph), source.graph, "source.path"
+        file, key = source.graph, "source.path"
     else:
-        from asrbuild.deepspeech.checkpoint import read_weights
-
         assert source.checkpoint is not None
-        weights, key = read_weights(source.checkpoint), "source.checkpoint_dir"
+        key = "source.checkpoint_dir"
         file = source.checkpoint.with_name(f"{source.checkpoint.name}.index")
+    digests = tuple(source.weights_digests().items())
+    weights = _read_weights(source.graph, source.checkpoint, digests)
     asked = recipe.export.n_hidden
     if asked is not None and asked != weights.n_hidden:
         raise AsrbuildError(
@@ -182,6 +181,20 @@ def load_weights(source: Source, recipe: Recipe) -> AcousticWeights:
             else f"give the alphabet.txt that {key} was trained with",
         )
     return weights
+
+
+@functools.lru_cache(maxsize=1)
+def _read_weights(
+    graph: Path | None, checkpoint: Path | None, digests: tuple[tuple[str, str], ...]
+) -> AcousticWeights:
+    """Mapped from the files that have these digests; the last ones are kept for a sweep."""
+    from asrbuild.deepspeech.checkpoint import read_weights
+    from asrbuild.deepspeech.frozen import read_graph_weights
+
+    if graph is not None:
+        return read_graph_weights(graph)
+    assert checkpoint is not None
+    return read_weights(checkpoint)
 
 
 def load_alphabet(source: Source) -> Alphabet:

@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 from asrbuild import locks
@@ -107,6 +108,7 @@ def publish(
     version: str,
     *,
     volatile: Collection[str] = (),
+    digests: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
     """Moves a finished directory to ``root/name/version`` and points ``latest`` at it.
 
@@ -118,9 +120,11 @@ def publish(
         volatile: relative paths that hold facts of one run (times, the machine) and so may differ
             between two builds of one version, see :func:`is_volatile`; ``manifest.json`` and
             ``SHA256SUMS`` always may.
+        digests: path -> SHA-256 of files that were copied from elsewhere, as they were there.
 
     Raises:
-        AsrbuildError: another artifact has this version, or the disk refused.
+        AsrbuildError: another artifact has this version, the disk refused, or gave back other bytes
+            than were copied.
     """
     for text, pattern, what in ((name, _NAME, "name"), (version, _VERSION, "version")):
         if not pattern.fullmatch(text) or text == LATEST:
@@ -133,6 +137,13 @@ def publish(
     target = root / name / version
     with disk_errors("publishing an artifact", root):
         sums = write_sums(staging_dir)
+        for path, digest in digests.items():
+            if sums.get(path) != digest:
+                raise AsrbuildError(
+                    f"{path} was not copied as it is",
+                    file=target / path,
+                    fix="check the disk, then build again",
+                )
         _make_read_only(staging_dir)
         sync_tree(staging_dir)
         target.parent.mkdir(parents=True, exist_ok=True)

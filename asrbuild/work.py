@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -132,14 +132,14 @@ def reference(at: Path, graph: Path, cases: Path) -> None:
     write_text(at / STATE_NODES, "\n".join(nodes) + "\n")
 
 
-def convert(at: Path, recipe: Recipe, source: Source, graph: Path) -> None:
-    """The Core ML package."""
+def convert(at: Path, recipe: Recipe, source: Source, exported: Callable[[], Path]) -> None:
+    """The Core ML package; ``exported`` waits for the frozen graph, where that is converted."""
     request = d.conversion_request(recipe, source)
     destination = at / d.package_name(recipe)
     if recipe.coreml.frontend == "tensorflow":
         from asrbuild.coreml.from_graph import convert_graph
 
-        convert_graph(graph, request, destination)
+        convert_graph(exported(), request, destination)
         return
     from asrbuild.coreml.from_weights import convert_weights
 
@@ -393,7 +393,8 @@ def assemble(
 ) -> m.Manifest:
     """Fills the staging directory with the artifact and returns its manifest."""
     from asrbuild.app.kit import write_kit
-    from asrbuild.digest import tree_digests
+    from asrbuild.digest import file_digest, tree_digests
+    from asrbuild.disk import files_in
     from asrbuild.speech.audio import wav_bytes
     from asrbuild.store import content_digest
 
@@ -408,7 +409,9 @@ def assemble(
     shutil.copyfile(proven.proof / PARITY, staging / PARITY)
     if source.scorer is not None:
         shutil.copyfile(source.scorer, staging / source.scorer.name)
-    digests = tree_digests(staging)
+    # The package's as its stage recorded them; those of the copy are compared when it is published.
+    copied = tree_digests(proven.converted, Path(recipe.paths.cache))
+    digests = {path: copied.get(path) or file_digest(staging / path) for path in files_in(staging)}
     files = [
         m.FileEntry(path=path, role=_role(path), bytes=_size(staging / path), sha256=digest)
         for path, digest in digests.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -81,6 +82,20 @@ def test_another_artifact_under_the_same_version_is_refused(tmp_path: Path) -> N
     assert "package/Data/weight.bin" in caught.value.message
     assert (first / "package" / "Data" / "weight.bin").read_bytes() == b"\0" * 100
     assert [p.name for p in tmp_path.iterdir()] == ["dynamic"]
+
+
+def test_a_copy_that_went_wrong_is_not_published(tmp_path: Path) -> None:
+    digests = {"package/Data/weight.bin": hashlib.sha256(b"\0" * 100).hexdigest()}
+    for weights, fits in ((b"\0" * 99 + b"\1", False), (b"\0" * 100, True)):
+        with store.staging(tmp_path) as directory:
+            make(directory, weights=weights)
+            arguments = tmp_path, "dynamic", directory, "1+abc"
+            if fits:
+                assert store.publish(*arguments, digests=digests).is_dir()
+                continue
+            with pytest.raises(AsrbuildError, match=r"weight\.bin was not copied as it is"):
+                store.publish(*arguments, digests=digests)
+        assert not (tmp_path / "dynamic").exists()
 
 
 def test_volatile_files_may_differ(tmp_path: Path) -> None:

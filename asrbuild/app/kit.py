@@ -24,6 +24,7 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.executor.products import Products
 from asrbuild.executor.together import run_calls
 from asrbuild.manifest import Manifest
+from asrbuild.report.environment import environment
 from asrbuild.report.page import feeding_text
 from asrbuild.runtime import feature_settings, load_package
 from asrbuild.store import SUMS, verify_files, write_sums
@@ -145,18 +146,10 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _render(template: str, manifest: Manifest, **more: object) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["feeding"] = feeding_text
+    made = environment(TEMPLATES)
+    made.filters["feeding"] = feeding_text
     systems = minimum_systems(manifest)
-    return environment.get_template(template).render(
+    return made.get_template(template).render(
         m=manifest,
         systems=systems,
         platforms=", ".join(f'.{name}("{_dotted(v)}")' for name, v in systems.items()),

@@ -16,6 +16,7 @@ import numpy as np
 from asrbuild.coreml.compress import add_compression
 from asrbuild.coreml.importing import import_coremltools
 from asrbuild.coreml.layout import FREEZE_WEIGHT, Layout, lay_out
+from asrbuild.coreml.lean_passes import lean_constants
 from asrbuild.coreml.nn_weights import fast_weights
 from asrbuild.coreml.package import write_neuralnetwork, write_package
 from asrbuild.coreml.request import (
@@ -234,7 +235,7 @@ def _export(program: Any, request: ConversionRequest, scratch: Path) -> Any:
     add_compression(passes, request)
     builder = ct.models.neural_network.NeuralNetworkBuilder
     try:
-        with fast_weights(builder, half=request.precision == "fp16"):
+        with fast_weights(builder, half=request.precision == "fp16"), lean_constants():
             spec, _ = mil_convert_to_proto(
                 program,
                 "milinternal",

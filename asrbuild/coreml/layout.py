@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,6 +58,7 @@ class Layout:
     n_output: int
 
 
+@functools.lru_cache(maxsize=1)
 def lay_out(
     weights: AcousticWeights,
     lstm: Literal["native", "loop"],
@@ -66,7 +68,7 @@ def lay_out(
     precision: Literal["fp16", "fp32"],
     freeze_weight: float = FREEZE_WEIGHT["exact"],
 ) -> Layout:
-    """Transposes, reorders the gates and casts.
+    """Transposes, reorders the gates and casts; the last one is kept for a sweep's next shape.
 
     Raises:
         AsrbuildError: a weight does not fit fp16, or is not finite, or an LSTM gate could reach
@@ -88,6 +90,9 @@ def lay_out(
     else:
         _check_freeze(weights, relu_clip, FREEZE * freeze_weight - FREEZE_MARGIN)
         cell = _native(weights, lstm_dtype, freeze_weight)
+    parts = [array for pair in dense.values() for array in pair] + list(vars(cell).values())
+    for array in parts:
+        array.flags.writeable = False
     return Layout(dense, cell, weights.n_features, weights.n_hidden, weights.n_output)
 
 

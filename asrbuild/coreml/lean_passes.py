@@ -61,3 +61,34 @@ def lean_passes(min_elements: int) -> Iterator[None]:
         FP16ComputePrecision.fp16_overflow = staticmethod(overflows)
         FP16ComputePrecision._check_underflow_to_zero = check_underflow
         Const.value_inference = infer
+
+
+@contextmanager
+def lean_constants() -> Iterator[None]:
+    """While it is open, constants are neither inferred a second time nor copied to be written.
+
+    A pass that infers every op again compares each constant with itself, element by element; and
+    fp16 is written from a third copy.
+    """
+    from coremltools.converters.mil.backend.mil import helper
+    from coremltools.converters.mil.mil.ops.defs.iOS15.control_flow import Const
+
+    infer, write = Const.type_value_inference, helper._get_offset_by_writing_data
+
+    def infer_once(self: Any, overwrite_output: bool = False) -> None:
+        if self._output_vars is None:
+            infer(self, overwrite_output)
+
+    def write_uncopied(output_var: Any, blob_writer: Any) -> int:
+        value = output_var.val
+        if value.dtype == np.float16 and value.flags.c_contiguous:
+            return blob_writer.write_fp16_data(value.reshape(-1).view(np.uint16))
+        return write(output_var, blob_writer)
+
+    Const.type_value_inference = infer_once
+    helper._get_offset_by_writing_data = write_uncopied
+    try:
+        yield
+    finally:
+        Const.type_value_inference = infer
+        helper._get_offset_by_writing_data = write

@@ -20,7 +20,8 @@ LARGE = 1 << 20
 _REMEMBERED = 600_000_000
 _FEW_ROWS = 64
 
-Row = tuple[bytes, bytes]
+#: The weights, whether the row was alone, and the row.
+Row = tuple[bytes, bool, bytes]
 
 
 def multiply(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -72,14 +73,17 @@ class Products:
     def rows_times(self, x: np.ndarray, weight: np.ndarray) -> np.ndarray:
         """``multiply(x, weight)`` for ``x (N, I)``, made only of the rows that are new.
 
-        A row's product is the same bits in any company: BLAS rounds one row alone otherwise than
-        several, so that a row that is new alone is multiplied twice over.
+        The result is the same bits whatever was multiplied before: BLAS rounds one row alone
+        otherwise than several, but several alike however many they are. So one row is never taken
+        for one of several, and of several a row that alone is new is multiplied twice over.
         """
         name = self._name(weight)
-        keys = [(name, hashlib.sha256(row).digest()) for row in np.ascontiguousarray(x)]
+        alone = len(x) == 1
+        keys = [(name, alone, hashlib.sha256(row).digest()) for row in np.ascontiguousarray(x)]
         new = {key: index for index, key in enumerate(keys) if key not in self._made}
         rows = list(new.values())
-        made = multiply(x[rows * 2 if len(rows) == 1 else rows], weight) if new else ()
+        twice = len(rows) == 1 and not alone
+        made = multiply(x[rows * 2 if twice else rows], weight) if new else ()
         found = dict(zip(new, made, strict=False))
         result = np.stack([found[key] if key in found else self._made[key] for key in keys])
         for key in dict.fromkeys(keys):

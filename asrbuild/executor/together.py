@@ -1,11 +1,13 @@
-"""Calls side by side, so that each large matrix of weights is read once for all of them.
+"""Calls side by side, so that no product is made twice and matrices meet as few as possible.
 
-A step of an LSTM with ``n_hidden`` 2048 is one row times 67 MB of weights, and reading those is all
-it costs. So calls run in threads that meet at every such product: when all that still run wait for
+Calls run in threads that meet at every product with large weights: when all that still run wait for
 one, their rows are put together, multiplied, and handed out again.
 
     call 1:  x1 ─┐                         ┌─► x1 @ W.T ─► ... h1 ─┐
-    call 2:  x2 ─┴► (x1; x2) @ W.T, once  ─┴─► x2 @ W.T ─► ... h2 ─┴► (h1; h2) @ R.T ...
+    call 2:  x2 ─┴► (x1; x2) @ W.T, once  ─┴─► x2 @ W.T ─► ... h2 ─┴► h1 @ R.T, h2 @ R.T ...
+
+A call's result is the same bits in any company, and alone. So a call's one row, a step of an LSTM,
+stays one: BLAS rounds it otherwise than rows together.
 """
 
 from __future__ import annotations
@@ -135,10 +137,20 @@ class _Meeting:
     def _multiply(self, group: list[_Seat]) -> None:
         weight = group[0].weight
         rows = [seat.x.reshape(-1, seat.x.shape[-1]) for seat in group]
-        products = self._products.rows_times(np.concatenate(rows), weight)
-        ends = np.cumsum([len(part) for part in rows])[:-1]
-        for seat, part in zip(group, np.split(products, ends), strict=True):
-            seat.result = part.reshape(*seat.x.shape[:-1], len(weight))
+        several = [index for index, part in enumerate(rows) if len(part) > 1]
+        made = {
+            index: self._products.rows_times(part, weight)
+            for index, part in enumerate(rows)
+            if len(part) == 1
+        }
+        if several:
+            products = self._products.rows_times(
+                np.concatenate([rows[index] for index in several]), weight
+            )
+            ends = np.cumsum([len(rows[index]) for index in several])[:-1]
+            made |= dict(zip(several, np.split(products, ends), strict=True))
+        for index, seat in enumerate(group):
+            seat.result = made[index].reshape(*seat.x.shape[:-1], len(weight))
 
 
 class _Place(threading.local):

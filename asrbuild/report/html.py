@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild.errors import AsrbuildError
+from asrbuild.report.environment import environment
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -25,30 +26,23 @@ def render(template: str, scripts: Iterable[str] = (), **values: Any) -> str:
         scripts: names of the scripts it needs, there too.
         values: what the template shows.
     """
-    import jinja2
     from markupsafe import Markup
 
-    from asrbuild.quantities import size_text
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=True,
-    )
-    environment.filters["size"] = size_text
     script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in scripts)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     policy = (
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
         f"form-action 'none'; script-src 'sha256-{digest}'"
     )
-    return environment.get_template(template).render(
-        style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        policy=policy,
-        **values,
+    return (
+        environment(TEMPLATES)
+        .get_template(template)
+        .render(
+            style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+            script=Markup(script),
+            policy=policy,
+            **values,
+        )
     )
 
 

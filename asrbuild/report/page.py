@@ -13,8 +13,8 @@ from typing import Any
 
 from asrbuild.manifest import Axis, Evaluation, Manifest, Metric, Streaming, Transcript
 from asrbuild.parity import PROBABILITIES, worst
-from asrbuild.quantities import size_text
 from asrbuild.recipe import compression
+from asrbuild.report.environment import environment
 from asrbuild.report.html import TEMPLATES
 from asrbuild.speech.rates import Counts, count, total
 from asrbuild.words import align
@@ -41,21 +41,12 @@ def report(manifest: Manifest, operations: Counter[str]) -> str:
     Args:
         operations: how many operations of each kind the package has.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown, not HTML
-    )
-    environment.filters |= {"shape": shape_text, "size": size_text, "feeding": feeding_text}
+    made = environment(TEMPLATES)
+    made.filters |= {"shape": shape_text, "feeding": feeding_text}
     proof = manifest.verification
     ran = transcript_rows(proof.transcripts)
     kinds = sorted(operations.items(), key=lambda item: (-item[1], item[0]))
-    text = environment.get_template("report.md.j2").render(
+    text = made.get_template("report.md.j2").render(
         m=manifest,
         verdict=verdict(manifest),
         systems=", ".join(f"{name} {v}" for name, v in manifest.model.minimum_os.items()),
