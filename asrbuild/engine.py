@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from asrbuild import interrupts, store
 from asrbuild.cache import StageKey, claim, entry_path, is_cached, run_stage
+from asrbuild.digest import remember_digest
 from asrbuild.disk import full_disk_errors
 from asrbuild.progress import Progress
 from asrbuild.recipe import Recipe, validate
@@ -161,6 +162,8 @@ def _publish(
             volatile=store.VOLATILE,
             digests={file.path: file.sha256 for file in manifest.files},
         )
+    for file in manifest.files:
+        remember_digest(path / file.path, run.cache, file.sha256)
     receipt = Receipt(**work.receipt_fields(manifest, path, recipe))
     text = json.dumps(asdict(receipt), indent=2, ensure_ascii=False) + "\n"
     run_stage(
