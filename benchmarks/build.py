@@ -180,9 +180,11 @@ class Bench:
         hand = self.by_hand()
         sizes = ",".join(str(8 * n) for n in range(1, 17))
         command = asrbuild_command(self.source, "-m", "model=dynamic_to_static", f"n_steps={sizes}")
-        built = self.times(lambda: command, 1)
         sixteen = Measured(16 * hand.seconds, hand.peak_mb)
-        show("sweep of 16 shapes, proven", built, sixteen, 0.08, None)
+        launchers = {"joblib": ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={os.cpu_count()}"]}
+        for name, overrides in {"one process": [], **launchers}.items():
+            built = self.times(lambda more=overrides: [*command, *more], 1)
+            show(f"sweep of 16 shapes, proven, {name}", built, sixteen, 0.08, None)
 
     def noop(self) -> None:
         folder = self.fresh()
@@ -212,7 +214,9 @@ class Bench:
     def growth(self) -> None:
         for n_hidden in (512, 1024, 2048, 4096):
             source = write_source(self.base / f"source-{n_hidden}", n_hidden)
-            built = self.times(lambda s=source: asrbuild_command(s, "model=static"), 1)
+            # Random cells of this width stray by 0.15 in fp16; those of trained networks saturate.
+            gate = "verify.thresholds.fp16.state_max_abs_error=0.3"
+            built = self.times(lambda s=source: asrbuild_command(s, "model=static", gate), 1)
             show(f"asrbuild model=static, n_hidden {n_hidden}", built)
             shutil.rmtree(source)
 
