@@ -92,7 +92,6 @@ def build(recipe: Recipe, overrides: Sequence[str] = (), progress: Progress | No
 def _prove(recipe: Recipe, source: Source, keys: Chain, run: _Stages) -> Proven:
     """Every stage up to the proof and the word errors."""
     # Imported where there is work to do: a build with nothing to do is told so without numpy.
-    from concurrent.futures import ThreadPoolExecutor
     from functools import partial
 
     # The thread below must import nothing: were Ctrl-C to break an import off in this one, it would
@@ -121,11 +120,15 @@ def _prove(recipe: Recipe, source: Source, keys: Chain, run: _Stages) -> Proven:
         return run(keys.reference, lambda at: work.reference(at, graph, cases))
 
     # The graph is written, and run by TensorFlow in its own process, beside what this thread does
-    # with the package.
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        exported, referred = beside.submit(export), beside.submit(reference)
+    # with the package. What fails here ends TensorFlow, too; what failed there is told before the
+    # next stage.
+    with interrupts.beside() as thread:
+        exported, referred = thread.submit(export), thread.submit(reference)
         body = partial(work.convert, recipe=recipe, source=source, exported=exported.result)
         converted = run(keys.convert, body)
+        for finished in (exported, referred):
+            if finished.done():
+                finished.result()
         executed = run(keys.execute, lambda at: work.execute(at, recipe, source, converted, cases))
         graph, tensorflow = exported.result(), referred.result()
     inputs = work.Inputs(converted, cases, tensorflow, graph)

@@ -1,17 +1,24 @@
-"""Ctrl-C that counts, also where a library swallows the exception it raises.
+"""Work that ends when nobody wants it any more: after Ctrl-C, or when what it was for has failed.
 
-Some catch everything while they are imported or convert, and a build would go on to its end. So
-the key press is remembered as well, and looked at between two stages.
+Some libraries catch everything while they are imported or convert, the exception of Ctrl-C too, and
+a build would go on to its end. So the key press is remembered as well. A thread beside the main one
+never gets that exception. Both are looked at between two stages and wherever something waits.
 """
 
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 _pressed = False
+_thread = threading.local()
 
 
 @contextmanager
@@ -35,7 +42,30 @@ def _remember(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+@contextmanager
+def beside() -> Iterator[ThreadPoolExecutor]:
+    """One thread for work beside the caller's; where the caller fails, it ends at its next check.
+
+    What is not begun by then is cancelled; what is, is waited for.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    abandoned = threading.Event()
+
+    def know() -> None:
+        _thread.abandoned = abandoned
+
+    with ThreadPoolExecutor(max_workers=1, initializer=know) as thread:
+        try:
+            yield thread
+        except BaseException:
+            abandoned.set()
+            thread.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
 def check() -> None:
-    """Raises ``KeyboardInterrupt`` if there was an interrupt that came to nothing."""
-    if _pressed:
+    """Raises ``KeyboardInterrupt`` where this thread's work has nobody left to wait for it."""
+    abandoned = getattr(_thread, "abandoned", None)
+    if _pressed or (abandoned is not None and abandoned.is_set()):
         raise KeyboardInterrupt

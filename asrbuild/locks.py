@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asrbuild import interrupts
 from asrbuild.disk import disk_errors
 
 if TYPE_CHECKING:
@@ -102,9 +103,9 @@ def _acquire(
     waiting: Callable[[str], None] | None,
     at_once: float = _TAKE_SECONDS,
 ) -> None:
+    """Waits for as long as it takes, or, with nobody to tell, for ``at_once`` seconds."""
     from filelock import Timeout
 
-    """Waits for as long as it takes, or, with nobody to tell, for ``at_once`` seconds."""
     try:
         first = at_once if waiting is None else _TELL_SECONDS
         lock.acquire(timeout=first, poll_interval=_POLL_SECONDS)
@@ -112,7 +113,9 @@ def _acquire(
         if waiting is None:
             raise
         waiting(_owner(lease_path))
-        lock.acquire(timeout=-1, poll_interval=_POLL_SECONDS)
+        # At every look; it raises when the wait is for nothing any more.
+        check = interrupts.check
+        lock.acquire(timeout=-1, poll_interval=_POLL_SECONDS, cancel_check=check)  # type: ignore[arg-type]
 
 
 def _release_local(lock: FileLock, path: Path) -> None:

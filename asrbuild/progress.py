@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,41 +18,52 @@ if TYPE_CHECKING:
 class Progress:
     """Writes to standard error, so that standard output stays the result.
 
-    ``quiet`` says nothing but notes. ``prefix`` tells the jobs of a sweep apart.
+    ``prefix`` tells the jobs of a sweep apart.
     """
 
-    quiet: bool = False
     prefix: str = ""
-    _console: Any = field(default=None, repr=False)
-
-    def console(self) -> Any:
-        """The Rich console, made when first needed: importing Rich takes a while."""
-        if self._console is None:
-            from rich.console import Console
-
-            self._console = Console(stderr=True, highlight=False)
-        return self._console
+    _spinner: Any = field(default=None, init=False, repr=False)
+    _under_way: list[str] = field(default_factory=list, init=False, repr=False)
+    _lock: Any = field(default_factory=Lock, init=False, repr=False)
 
     @contextmanager
     def stage(self, name: str, doing: str) -> Iterator[None]:
-        """Shows that ``doing`` is under way, then how long it took."""
-        if self.quiet:
-            yield
-            return
+        """Shows that ``doing`` is under way, then how long it took; from any thread."""
         start = time.perf_counter()
         if sys.stderr.isatty():
-            with self.console().status(f"{self.prefix}{doing} …"):
+            self._spin(begun=doing)
+            try:
                 yield
+            finally:
+                self._spin(ended=doing)
         else:
             yield
         self.line(name, doing, time.perf_counter() - start)
 
+    def _spin(self, *, begun: str | None = None, ended: str | None = None) -> None:
+        """One spinner for all that is under way: a terminal shows no two at once."""
+        with self._lock:
+            if begun is not None:
+                self._under_way.append(begun)
+            if ended is not None:
+                self._under_way.remove(ended)
+            text = f"{self.prefix}{', '.join(self._under_way)} …"
+            if not self._under_way:
+                self._spinner.stop()
+                self._spinner = None
+            elif self._spinner is None:
+                from rich.console import Console
+
+                self._spinner = Console(stderr=True, highlight=False).status(text)
+                self._spinner.start()
+            else:
+                self._spinner.update(text)
+
     def line(self, name: str, text: str, seconds: float | None = None) -> None:
         """One finished stage."""
-        if not self.quiet:
-            took = "" if seconds is None else f"  {seconds:6.1f} s"
-            sys.stderr.write(f"{self.prefix}{name:<10} {text:<58}{took}\n")
-            sys.stderr.flush()
+        took = "" if seconds is None else f"  {seconds:6.1f} s"
+        sys.stderr.write(f"{self.prefix}{name:<10} {text:<58}{took}\n")
+        sys.stderr.flush()
 
     def note(self, text: str) -> None:
         """Something a person may wonder about: waiting for another process, a damaged entry."""

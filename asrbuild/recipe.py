@@ -416,8 +416,6 @@ def _validate_outputs(recipe: Recipe) -> None:
             key="coreml.state",
             fix="choose coreml=mlprogram with coreml.minimum_deployment_target=iOS18",
         )
-    if recipe.source.kind == "frozen_graph" and recipe.source.path is None:
-        raise AssertionError("checked in _validate_source")
 
 
 def compression(coreml: Mapping[str, Any]) -> dict[str, str]:

@@ -69,7 +69,6 @@ class ReferenceRun:
         end = math.inf if timeout is None else time.monotonic() + timeout
         try:
             while (code := self._poll()) is None:
-                # Ctrl-C reaches the main thread alone; this may be another one.
                 interrupts.check()
                 if time.monotonic() > end:
                     raise AsrbuildError(f"TensorFlow did not finish in {timeout:g} s")
