@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asrbuild.digest import file_digest
+from asrbuild.disk import read_text
 from asrbuild.errors import AsrbuildError
 
 
@@ -72,6 +73,8 @@ def _table(path: Path) -> Iterator[Recording]:
                 yield Recording(path.parent / row["wav_filename"], row["transcript"])
     except (UnicodeDecodeError, csv.Error) as error:
         raise AsrbuildError(f"not a CSV file: {error}", file=path) from error
+    except OSError as error:
+        raise AsrbuildError(f"cannot be read: {error.strerror}", file=path) from error
 
 
 def _folder(path: Path) -> Iterator[Recording]:
@@ -79,4 +82,4 @@ def _folder(path: Path) -> Iterator[Recording]:
         text = audio.with_suffix(".txt")
         if not text.is_file():
             raise AsrbuildError(f"{audio.name} has no {text.name} beside it", file=path)
-        yield Recording(audio, text.read_text(encoding="utf-8").strip())
+        yield Recording(audio, read_text(text).strip())

@@ -85,6 +85,24 @@ def full_disk_errors(doing: str, path: Path) -> Iterator[None]:
         raise
 
 
+def read_text(path: Path) -> str:
+    """A text file that a person wrote: UTF-8, with or without a byte order mark.
+
+    Raises:
+        AsrbuildError: it is missing, a folder, unreadable or in another encoding.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise AsrbuildError(
+            f"not UTF-8 text (byte {error.start})", file=path, fix="save it as UTF-8"
+        ) from error
+    except FileNotFoundError as error:
+        raise AsrbuildError("no such text", file=path) from error
+    except OSError as error:
+        raise AsrbuildError(f"cannot be read: {error.strerror}", file=path) from error
+
+
 def _temporary_folder() -> Path:
     import tempfile
 

@@ -95,6 +95,11 @@ def settings_for(
         settings, **{key: value for key, value in given.items() if value is not None}
     )
     check_settings(settings)
+    if settings.scorer is None and (wanted.lm_alpha is not None or wanted.lm_beta is not None):
+        raise AsrbuildError(
+            "there is no scorer that --lm-alpha and --lm-beta could weigh",
+            fix="give --decoder ds_ctcdecoder and --scorer as well",
+        )
     if settings.type == "ds_ctcdecoder":
         alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
         check_language(settings, alphabet, artifact)

@@ -40,6 +40,7 @@ def build(
 
     Example: asrbuild scorer build --text corpus.txt --alphabet alphabet.txt -o my.scorer
     """
+    from asrbuild.disk import disk_errors, read_text
     from asrbuild.speech.ngrams import characters, estimate, read_arpa
     from asrbuild.speech.scorer import inspect_scorer
     from asrbuild.speech.scorer_build import DEFAULT_ALPHA, DEFAULT_BETA, write_scorer
@@ -51,16 +52,14 @@ def build(
         raise AsrbuildError("give either --alphabet or --bytes-output")
     if text is not None:
         units = characters if bytes_output else str.split
-        model = estimate(map(units, _lines(text)), order)
+        model = estimate(map(units, read_text(text).splitlines()), order)
     else:
         model = read_arpa(arpa)
-    spelled = write_scorer(
-        model,
-        labels,
-        output,
-        DEFAULT_ALPHA if lm_alpha is None else lm_alpha,
-        DEFAULT_BETA if lm_beta is None else lm_beta,
-    )
+    alpha = DEFAULT_ALPHA if lm_alpha is None else lm_alpha
+    beta = DEFAULT_BETA if lm_beta is None else lm_beta
+    with disk_errors("writing the scorer", output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        spelled = write_scorer(model, labels, output, alpha, beta)
     info = inspect_scorer(output)
     left_out = len(model.words) - spelled
     note = f"; {left_out} words that the alphabet cannot spell are left out" if left_out else ""
@@ -112,12 +111,3 @@ def _labels(alphabet: Path | None, bytes_output: bool) -> Alphabet | None:
     if bytes_output:
         return bytes_alphabet()
     return None if alphabet is None else read_alphabet(alphabet)
-
-
-def _lines(text: Path) -> list[str]:
-    try:
-        return text.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise AsrbuildError("no such text", file=text) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise AsrbuildError(f"the text cannot be read: {error}", file=text) from error

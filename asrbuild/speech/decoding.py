@@ -17,6 +17,7 @@ import numpy as np
 from asrbuild.errors import AsrbuildError
 from asrbuild.speech.alphabet import Alphabet, check_size
 
+LARGEST_WEIGHT = 1e6
 DECODERS = ("greedy", "beam", "ds_ctcdecoder")
 
 
@@ -168,6 +169,14 @@ def check_settings(settings: DecoderSettings) -> None:
     for key, (bad, rule) in wrong.items():
         if bad:
             raise AsrbuildError(f"{key} is {getattr(settings, key)}, {rule}", key=f"decoder.{key}")
+    weights = {"lm_alpha": settings.lm_alpha, "lm_beta": settings.lm_beta}
+    weights |= {f"hot_words.{word}": boost for word, boost in settings.hot_words.items()}
+    for key, weight in weights.items():
+        # The library computes in float32, and has no error for what does not fit.
+        if weight is not None and not abs(weight) <= LARGEST_WEIGHT:
+            raise AsrbuildError(
+                f"{key} is {weight}", key=f"decoder.{key}", fix="give a number of sensible size"
+            )
     if settings.type != "ds_ctcdecoder" and (settings.scorer or settings.hot_words):
         raise AsrbuildError(
             f"the {settings.type} decoder uses no scorer and no hot words",

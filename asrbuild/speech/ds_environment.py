@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from asrbuild.disk import disk_errors, remove_tree
 from asrbuild.errors import AsrbuildError
 
 VERSION = "0.9.3"
@@ -112,20 +113,21 @@ def install(interpreter: Path | None = None) -> Path:
             fix="install Python 3.9 (or uv, which can), then run `asrbuild decoder install`; "
             "decoder=beam needs nothing and agrees with it where there is no scorer",
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(str(target) + ".lock"):
-        ready = _probe(_python_in(target))
-        if ready is not None and ready.decoder == VERSION:
-            return ready.path
-        fresh = target.with_name(target.name + ".new")
-        for folder in (fresh, target):
-            if folder.exists():
-                shutil.rmtree(folder)
-        try:
-            _make(fresh, base.path if base else None)
-            fresh.rename(target)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+    with disk_errors("making the environment for ds-ctcdecoder", target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(str(target) + ".lock"):
+            ready = _probe(_python_in(target))
+            if ready is not None and ready.decoder == VERSION:
+                return ready.path
+            fresh = target.with_name(target.name + ".new")
+            try:
+                remove_tree(fresh)
+                _make(fresh, base.path if base else None)
+                # What is there goes only when there is something better.
+                remove_tree(target)
+                fresh.rename(target)
+            finally:
+                remove_tree(fresh)
     ready = _probe(_python_in(target))
     if ready is None or ready.decoder != VERSION:
         raise AsrbuildError(

@@ -16,6 +16,7 @@ from pathlib import Path
 from asrbuild.errors import AsrbuildError
 
 UNKNOWN, BEGIN, END = "<unk>", "<s>", "</s>"
+_MARKS = frozenset((UNKNOWN, BEGIN, END))
 #: log10 probability of what is never predicted: the begin of a sentence.
 NEVER = -99.0
 #: Discounts for counts of 1, 2 and 3 or more, where a text is too small to estimate them.
@@ -37,7 +38,7 @@ class NgramModel:
     @property
     def words(self) -> list[str]:
         """All words but the marks."""
-        return [gram[0] for gram in self.tables[0] if gram[0] not in (UNKNOWN, BEGIN, END)]
+        return [gram[0] for gram in self.tables[0] if gram[0] not in _MARKS]
 
     def log10(self, context: Sequence[str], word: str) -> float:
         """log10 P(word | context), by the backoff rule."""
@@ -58,7 +59,7 @@ def estimate(sentences: Iterable[Sequence[str]], order: int) -> NgramModel:
     """Kneser-Ney model of sentences of words.
 
     Raises:
-        AsrbuildError: there are no words, or an order below 2.
+        AsrbuildError: there are no words, one is a mark such as ``<s>``, or an order below 2.
     """
     if not 2 <= order <= 6:
         raise AsrbuildError(f"order {order} is not from 2 to 6", key="order")
@@ -110,7 +111,7 @@ def read_arpa(path: Path) -> NgramModel:
     tables: list[dict[Gram, tuple[float, float]]] = []
     counts: list[int] = []
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:
             for line in lines:
                 _arpa_line(line.strip("\n"), counts, tables)
     except FileNotFoundError as error:
@@ -147,6 +148,11 @@ def _count(sentences: Iterable[Sequence[str]], order: int) -> list[Counter[Gram]
     for sentence in sentences:
         if not sentence:
             continue
+        if mark := _MARKS.intersection(sentence):
+            raise AsrbuildError(
+                f"the text has {min(mark)} as a word, a mark of the language model's own",
+                fix="remove it from the text",
+            )
         marked = (BEGIN, *sentence, END)
         for n in range(1, order + 1):
             raw[n - 1].update(_grams(marked, n))

@@ -151,6 +151,7 @@ def _bootstrap(counts: Sequence[Counts], confidence: float) -> Interval:
     rng = np.random.default_rng(SEED)
     draws = rng.integers(0, len(counts), (RESAMPLES, len(counts)))
     totals = sizes[draws].sum(axis=1)
-    rates = errors[draws].sum(axis=1) / np.maximum(totals, 1.0)
+    wrong = errors[draws].sum(axis=1)
+    rates = np.where(totals > 0, wrong / np.maximum(totals, 1.0), wrong > 0)  # as Counts.rate
     low, high = np.quantile(rates, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))

@@ -7,9 +7,12 @@ labelled with alphabet index + 1. The native decoder trusts all of it, so it is 
 
 from __future__ import annotations
 
+import math
 import mmap
+import random
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +24,10 @@ from asrbuild.speech.alphabet import Alphabet
 KENLM_MAGIC = b"mmap lm http://kheafield.com/code format version"
 VERSION = 6
 LONGEST_WORD = 1000
+MASK = (1 << 64) - 1
+_MURMUR = 0xC6A4A7935BD1E995
+#: So many ways through the trie are spelled out, to see whether the language model knows the words.
+_SPELLED = 200
 #: int32 "TRIE", int32 version, bool, two doubles, then OpenFst's magic number 2125659606.
 _TRIE = re.compile(rb"EIRT(.{4})([\x00\x01])(.{16})\xd6\xfd\xb2\x7e", re.DOTALL)
 #: fst version and flags, properties, start state, state and arc counts.
@@ -69,7 +76,18 @@ def inspect_scorer(path: str | Path) -> ScorerInfo:
     Raises:
         AsrbuildError: it is missing, a text file, an ARPA file, truncated, or of another version.
     """
-    path = Path(path)
+    return _look(Path(path))[0]
+
+
+@dataclass(frozen=True)
+class _Lexicon:
+    """Some words of a package's trie, as labels, and where its model keeps the hashes of words."""
+
+    words: tuple[tuple[int, ...], ...]
+    keys: bytes
+
+
+def _look(path: Path) -> tuple[ScorerInfo, _Lexicon]:
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
@@ -91,7 +109,8 @@ def check_scorer(path: str | Path, alphabet: Alphabet) -> ScorerInfo:
     Raises:
         AsrbuildError: it is no scorer, or was made for another alphabet.
     """
-    info = inspect_scorer(path)
+    path = Path(path)
+    info, lexicon = _look(path)
     if info.bytes_output != alphabet.bytes_output:
         mode = {True: "UTF-8 bytes", False: "characters"}
         raise AsrbuildError(
@@ -114,7 +133,45 @@ def check_scorer(path: str | Path, alphabet: Alphabet) -> ScorerInfo:
             file=path,
             fix="build a scorer with this model's alphabet",
         )
+    if not info.bytes_output:
+        _check_spelling(lexicon, alphabet, path)
     return info
+
+
+def _check_spelling(lexicon: _Lexicon, alphabet: Alphabet, path: Path) -> None:
+    """The words that this alphabet makes of the trie must be words of the language model.
+
+    The trie holds labels and the model hashes of words, so labels in another order show here alone.
+    A trie may hold some words that the model does not: half of them must be known.
+    """
+    spelled = sorted({alphabet.decode(labels) for labels in lexicon.words})
+    unknown = [
+        word
+        for word in spelled
+        if lexicon.keys.find(murmur(word.encode()).to_bytes(8, "little")) < 0
+    ]
+    if 2 * len(unknown) > len(spelled):
+        raise AsrbuildError(
+            "the scorer was made for another alphabet: with this one its words are spelled "
+            f"{', '.join(map(repr, unknown[:3]))}, which its language model does not know",
+            key="decoder.scorer_path",
+            file=path,
+            fix="build a scorer with this model's alphabet",
+        )
+
+
+def murmur(data: bytes) -> int:
+    """MurmurHash64A with seed 0: KenLM's key of a word."""
+    value = len(data) * _MURMUR & MASK
+    whole = len(data) // 8 * 8
+    for (block,) in struct.iter_unpack("<Q", data[:whole]):
+        block = block * _MURMUR & MASK
+        block = (block ^ block >> 47) * _MURMUR & MASK
+        value = (value ^ block) * _MURMUR & MASK
+    if whole < len(data):
+        value = (value ^ int.from_bytes(data[whole:], "little")) * _MURMUR & MASK
+    value = (value ^ value >> 47) * _MURMUR & MASK
+    return value ^ value >> 47
 
 
 def scorer_weights(path: str | Path) -> tuple[float, float]:
@@ -123,12 +180,12 @@ def scorer_weights(path: str | Path) -> tuple[float, float]:
     return info.lm_alpha, info.lm_beta
 
 
-def _read(data: mmap.mmap, size: int, path: Path) -> ScorerInfo:
+def _read(data: mmap.mmap, size: int, path: Path) -> tuple[ScorerInfo, _Lexicon]:
     if data[: len(KENLM_MAGIC)] != KENLM_MAGIC:
         if data[:6] == b"\\data\\":
             raise _bad(path, "is an ARPA text file")
         raise _bad(path, "does not start with a KenLM binary model")
-    order, kind, ngrams = _model_header(data, path)
+    order, kind, ngrams, words_end = _model_header(data, path)
     trie = _last_trie(data)
     if trie is None:
         raise _bad(path, "ends without the word trie: it is truncated, or a bare KenLM model")
@@ -136,6 +193,8 @@ def _read(data: mmap.mmap, size: int, path: Path) -> ScorerInfo:
     if struct.unpack("<i", version)[0] != VERSION:
         raise _bad(path, f"has trie version {struct.unpack('<i', version)[0]}, not {VERSION}")
     alpha, beta = struct.unpack("<dd", defaults)
+    if not (math.isfinite(alpha) and math.isfinite(beta)):
+        raise _bad(path, f"has no numbers as its alpha and beta ({alpha}, {beta})")
     states, arcs = _fst(data, trie.end() - 4, size, path)
     bytes_output = utf8 == b"\x01"
     final = np.isfinite(states["final"])
@@ -145,28 +204,50 @@ def _read(data: mmap.mmap, size: int, path: Path) -> ScorerInfo:
     if len(labels) and labels[0] < 0:
         raise _bad(path, "has a trie with empty labels")
     space = int(ends[0]) if not bytes_output and len(ends) == 1 else None
-    return ScorerInfo(
+    info = ScorerInfo(
         order, ngrams, _count_words(states, arcs, path), bytes_output, alpha, beta,
         tuple(labels.tolist()), space, kind, size,
     )  # fmt: skip
+    return info, _Lexicon(tuple(_some_words(states, arcs)), data[:words_end])
 
 
-def _model_header(data: mmap.mmap, path: Path) -> tuple[int, str, tuple[int, ...]]:
-    """KenLM's header: a sanity block padded to 88 bytes, fixed parameters, n-gram counts."""
+def _some_words(states: np.ndarray, arcs: np.ndarray) -> Iterator[tuple[int, ...]]:
+    """Labels, without the last one's space, of words met on random ways through a sound trie."""
+    chance = random.Random(0)
+    for _ in range(_SPELLED):
+        at, labels = 0, []
+        while states["arcs"][at]:
+            first, count = int(states["first"][at]), int(states["arcs"][at])
+            arc = arcs[first + chance.randrange(count)]
+            labels.append(int(arc["ilabel"]) - 1)
+            at = int(arc["next"])
+        if np.isfinite(states["final"][at]):
+            yield tuple(labels[:-1])
+
+
+def _model_header(data: mmap.mmap, path: Path) -> tuple[int, str, tuple[int, ...], int]:
+    """KenLM's header: a sanity block padded to 88 bytes, fixed parameters, n-gram counts.
+
+    With it, a place that no hash of a word is behind: the words come first, in a table with room
+    for ``multiplier`` entries of 12 bytes each (probing), or as 8 sorted bytes each (its tries).
+    """
     at = 88
-    order, _, kind, _, _ = struct.unpack_from("<B3xfIBxxxI", data, at)
-    if not 1 <= order <= 10 or kind >= len(_MODEL_KINDS):
+    order, multiplier, kind, _, _ = struct.unpack_from("<B3xfIBxxxI", data, at)
+    if not 1 <= order <= 10 or kind >= len(_MODEL_KINDS) or not 1 <= multiplier <= 1000:
         raise _bad(path, f"has a damaged KenLM header (order {order}, kind {kind})")
     counts = struct.unpack_from(f"<{order}Q", data, at + 20)
-    return order, _MODEL_KINDS[kind], counts
+    words_end = at + 20 + 8 * order + 64 + math.ceil(12 * multiplier * counts[0])
+    return order, _MODEL_KINDS[kind], counts, words_end
 
 
 def _last_trie(data: mmap.mmap) -> re.Match[bytes] | None:
     """The trie's header; it is behind the language model, so the last match is it."""
-    last = None
-    for last in _TRIE.finditer(data):  # noqa: B007 - the last one is what is wanted
-        pass
-    return last
+    at = data.rfind(b"EIRT")
+    while at >= 0:
+        if found := _TRIE.match(data, at):
+            return found
+        at = data.rfind(b"EIRT", 0, at)
+    return None
 
 
 def _fst(data: mmap.mmap, at: int, size: int, path: Path) -> tuple[np.ndarray, np.ndarray]:

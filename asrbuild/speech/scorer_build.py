@@ -9,6 +9,7 @@ spelled in bytes, and nothing ends them: UTF-8 itself tells where a character st
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,12 +19,10 @@ import numpy as np
 from asrbuild.errors import AsrbuildError
 from asrbuild.speech.alphabet import Alphabet
 from asrbuild.speech.ngrams import BEGIN, END, UNKNOWN, Gram, NgramModel
-from asrbuild.speech.scorer import KENLM_MAGIC, VERSION
+from asrbuild.speech.scorer import KENLM_MAGIC, MASK, VERSION, murmur
 
 DEFAULT_ALPHA, DEFAULT_BETA = 0.931289039105002, 1.1834137581510284  # DeepSpeech 0.7 to 0.9
 _MULTIPLIER = 1.5
-_MASK = (1 << 64) - 1
-_MURMUR = 0xC6A4A7935BD1E995
 _WORD = np.dtype([("key", "<u8"), ("value", "<u4")])
 _WEIGHTS = np.dtype([("prob", "<f4"), ("backoff", "<f4")])
 _MIDDLE = np.dtype([("key", "<u8"), ("prob", "<f4"), ("backoff", "<f4")])
@@ -48,8 +47,11 @@ def write_scorer(
 
     Raises:
         AsrbuildError: the alphabet has no space label, or spells none of the words; in UTF-8 mode,
-            the model is not of characters.
+            the model is not of characters; a weight is no number.
     """
+    for name, weight in (("alpha", lm_alpha), ("beta", lm_beta)):
+        if not math.isfinite(weight):
+            raise AsrbuildError(f"{name} is {weight}", fix="give a finite number")
     if not alphabet.bytes_output and alphabet.space is None:
         raise AsrbuildError(
             "scorers are built of words, and this alphabet has no space between words",
@@ -107,20 +109,6 @@ def kenlm_binary(model: NgramModel) -> bytes:
     return b"".join(parts)
 
 
-def murmur(data: bytes) -> int:
-    """MurmurHash64A with seed 0: KenLM's key of a word."""
-    value = len(data) * _MURMUR & _MASK
-    whole = len(data) // 8 * 8
-    for (block,) in struct.iter_unpack("<Q", data[:whole]):
-        block = block * _MURMUR & _MASK
-        block = (block ^ block >> 47) * _MURMUR & _MASK
-        value = (value ^ block) * _MURMUR & _MASK
-    if whole < len(data):
-        value = (value ^ int.from_bytes(data[whole:], "little")) * _MURMUR & _MASK
-    value = (value ^ value >> 47) * _MURMUR & _MASK
-    return value ^ value >> 47
-
-
 def _spells(alphabet: Alphabet, word: str) -> bool:
     if alphabet.bytes_output:
         return "\0" not in word
@@ -148,7 +136,7 @@ def _key(gram: Gram, index: dict[str, int]) -> int:
     *before, last = (index[word] for word in gram)
     key = last
     for word in reversed(before):
-        key = (key * 8978948897894561157 & _MASK) ^ ((1 + word) * 17894857484156487943 & _MASK)
+        key = (key * 8978948897894561157 & MASK) ^ ((1 + word) * 17894857484156487943 & MASK)
     return key
 
 

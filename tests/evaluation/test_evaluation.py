@@ -67,6 +67,11 @@ def test_a_folder_and_a_table(tmp_path: Path, dataset: list[Recording]) -> None:
         f'b.wav,1,"one two three"\n{tmp_path / "a.wav"},2,hello world\n'
     )
     assert read_dataset(table) == [dataset[1], dataset[0]]
+    # An editor's byte order mark is no part of the words.
+    (tmp_path / "a.txt").write_text("hello world\n", encoding="utf-8-sig")
+    table.write_text(table.read_text(), encoding="utf-8-sig")
+    assert read_dataset(tmp_path) == dataset
+    assert read_dataset(table) == [dataset[1], dataset[0]]
 
 
 @pytest.mark.parametrize(
@@ -96,6 +101,9 @@ def test_a_folder_without_words(tmp_path: Path) -> None:
         read_dataset(tmp_path)
     (tmp_path / "a.wav").touch()
     with pytest.raises(AsrbuildError, match=r"a.wav has no a.txt beside it"):
+        read_dataset(tmp_path)
+    (tmp_path / "a.txt").write_bytes("grüße".encode("latin-1"))
+    with pytest.raises(AsrbuildError, match="not UTF-8 text"):
         read_dataset(tmp_path)
 
 

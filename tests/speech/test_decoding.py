@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import defaultdict
 from types import ModuleType
 
@@ -182,7 +183,14 @@ BAD_SETTINGS = [
     (DecoderSettings("beam", scorer="x.scorer"), "decoder.scorer_path", "the beam decoder uses no"),
     (DecoderSettings("greedy", hot_words={"a": 1.0}), "decoder.hot_words", "the greedy decoder"),
     (DecoderSettings("ds_ctcdecoder", hot_words={"a": 1.0}), "decoder.hot_words", "hot words need"),
-]
+    # The library decodes nonsense with these, or crashes.
+    (DecoderSettings("ds_ctcdecoder", scorer="x", lm_alpha=math.nan), "decoder.lm_alpha", "lm_a"),
+    (DecoderSettings("ds_ctcdecoder", scorer="x", lm_beta=-math.inf), "decoder.lm_beta", "lm_b"),
+    (
+        DecoderSettings("ds_ctcdecoder", scorer="x", hot_words={"a": 1e300}),
+        "decoder.hot_words.a", "hot_words.a is 1e+300",
+    ),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("wanted", "key", "message"), BAD_SETTINGS)

@@ -111,6 +111,27 @@ def test_a_failed_installation_leaves_nothing(bare: Path) -> None:
     assert [p.name for p in (bare / "cache" / "asrbuild").iterdir() if p.is_dir()] == []
 
 
+def test_a_cache_folder_that_cannot_be_written(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _python(bare / "bin" / "python3.9")
+    (bare / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(bare / "file"))
+    with pytest.raises(AsrbuildError, match="while making the environment for ds-ctcdecoder"):
+        ds_environment.install()
+
+
+def test_a_damaged_environment_stays_until_there_is_a_better_one(bare: Path) -> None:
+    """It may be that another process runs in it, and that a busy machine let it answer too late."""
+    _program(
+        bare / "bin" / "python3.9",
+        'case "$3" in import*) echo \'[3, 9, null, "x86_64"]\';; *) exit 1;; esac',
+    )
+    kept = ds_environment.environment_dir() / "bin" / "python"
+    _program(kept, "exit 1")
+    with pytest.raises(AsrbuildError, match="could not be made"):
+        ds_environment.install()
+    assert kept.exists()
+
+
 def test_the_pins_of_a_project_do_not_count(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run in a folder whose pyproject.toml pins numpy, uv must not see it."""
     _program(bare / "bin" / "uv", f'test "$1" = python && exit 2; pwd >> {bare}/where; exit 1')

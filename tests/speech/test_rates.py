@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,6 +54,28 @@ def test_empty_references() -> None:
     assert count("", "two words").words.insertions == 2
     assert count("", "two words").words.rate == 1
     assert count("said", "").words.rate == 1
+
+
+def test_an_interval_of_nothing_said_is_that_of_its_rate() -> None:
+    rates = error_rates(["", "", ""], ["five words that nobody said"] * 3)
+    assert (rates.wer, rates.wer_interval.low, rates.wer_interval.high) == (1, 1, 1)
+    assert error_rates([""], [""]).wer_interval.high == 0
+
+
+def test_intervals_are_those_of_the_ratio_estimator() -> None:
+    """Cochran, Sampling Techniques (1977), 6.3: for many utterances a ratio is normal."""
+    rng = np.random.default_rng(5)
+    sizes = rng.integers(1, 20, 300)
+    wrong = rng.binomial(sizes, 0.2)
+    said = [" ".join(["a"] * size) for size in sizes]
+    heard = [" ".join(["b"] * bad + ["a"] * (size - bad))
+             for size, bad in zip(sizes, wrong, strict=True)]  # fmt: skip
+    found = error_rates(said, heard).wer_interval
+    rate = wrong.sum() / sizes.sum()
+    half = 1.96 * np.sqrt(((wrong - rate * sizes) ** 2).sum()) / sizes.sum()
+    # An end of 1000 resamples strays by some 4 % of the width.
+    assert found.low == pytest.approx(rate - half, abs=0.2 * half)
+    assert found.high == pytest.approx(rate + half, abs=0.2 * half)
 
 
 def test_a_set_is_pooled_not_averaged() -> None:

@@ -353,9 +353,12 @@ def test_arpa_files(tmp_path: Path) -> None:
 
 ALPHABETS = {
     "another order": (make_alphabet("abcdefghijklmnopqrstuvwxyz' "), "its words end with label 0"),
+    "labels in another order": (
+        make_alphabet(" zyxwvutsrqponmlkjihgfedcba'"), "which its language model does not know"
+    ),
     "a smaller one": (make_alphabet(" abcdefgh"), "it spells words with label 27"),
     "bytes": (bytes_alphabet(), "made for characters, the model writes UTF-8 bytes"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", list(ALPHABETS))
@@ -368,6 +371,11 @@ def test_a_scorer_for_another_alphabet(scorer: Path, name: str) -> None:
 
 
 BROKEN = {
+    "a folder": (lambda data: ..., "the scorer cannot be read"),
+    "no number": (
+        lambda data: data.replace(struct.pack("<d", 1.85), struct.pack("<d", math.nan)),
+        "has no numbers as its alpha and beta",
+    ),
     "missing": (lambda data: None, "no such scorer"),
     "empty": (lambda data: b"", "is too short to be one"),
     "text": (lambda data: b"the cat sat on the mat\n" * 50, "does not start with a KenLM"),
@@ -392,7 +400,9 @@ def test_files_that_are_no_scorer(tmp_path: Path, scorer: Path, name: str) -> No
     spoil, message = BROKEN[name]
     content = spoil(scorer.read_bytes())
     path = tmp_path / "bad.scorer"
-    if content is not None:
+    if content is ...:
+        path.mkdir()
+    elif content is not None:
         path.write_bytes(content)
     with pytest.raises(AsrbuildError, match=message) as caught:
         open_decoder(DecoderSettings("ds_ctcdecoder", scorer=path), ENGLISH, 20.0)
@@ -417,6 +427,20 @@ def test_building_and_inspecting_from_the_command_line(
     built = ["build", "--text", text, "--alphabet", alphabet, "-o", tmp_path / "t.scorer"]
     app([*map(str, built), "--lm-alpha", "0.5"], standalone_mode=False)
     assert "12 words" in capsys.readouterr().out.replace("1 words that", "")
+    # An editor's byte order mark is no part of the first word; folders are made.
+    text.write_text("\n".join([*TEXT, "ÜBER"]), encoding="utf-8-sig")
+    again = [*map(str, built[:-1]), str(tmp_path / "new" / "t.scorer"), "--lm-alpha", "0.5"]
+    app(again, standalone_mode=False)
+    assert (tmp_path / "new" / "t.scorer").read_bytes() == (tmp_path / "t.scorer").read_bytes()
+    text.write_text("the <s> cat\n")
+    with pytest.raises(AsrbuildError, match="the text has <s> as a word"):
+        app(again, standalone_mode=False)
+    text.write_text("the cat\n")
+    with pytest.raises(AsrbuildError, match="alpha is nan"):
+        app([*again, "--lm-alpha", "nan"], standalone_mode=False)
+    with pytest.raises(AsrbuildError, match="while writing the scorer"):
+        app([*again[:-3], str(text / "t.scorer")], standalone_mode=False)
+    capsys.readouterr()
     app(["inspect", str(tmp_path / "t.scorer"), "--alphabet", str(alphabet), "--json"],
         standalone_mode=False)  # fmt: skip
     shown = json.loads(capsys.readouterr().out)
