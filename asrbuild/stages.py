@@ -33,21 +33,22 @@ DOING = {
     "evaluate": "word errors on a set of recordings",
     "artifact": "manifest, report, published",
 }
-#: Modules (files or folders of the package) whose code shapes a stage's result.
+#: What a stage does with the recipe and the source: part of every stage.
+_BODIES = ("work.py", "describe.py", "source.py")
+#: Modules (files or folders of the package) whose code shapes a stage's result. Those of a stage
+#: whose fingerprint is among the keys need not be named again.
 _CODE = {
-    "export": ("deepspeech", "graph/proto.py", "graph/wire.py", "network.py"),
+    "export": ("deepspeech", "graph/proto.py", "graph/wire.py", "network.py", "speech/alphabet.py"),
     "cases": ("cases.py", "speech/mfcc.py", "speech/audio.py"),
     "reference": ("graph", "edges.py"),
-    "convert": ("coreml", "coremlproto.py", "deepspeech", "graph", "network.py", "describe.py"),
-    "execute": ("executor", "execution.py", "runtime.py", "cases.py", "edges.py", "describe.py",
-                "manifest.py"),
-    "prove": ("speech", "execution.py", "runtime.py", "cases.py", "contract.py", "edges.py",
-              "parity.py", "proof.py", "describe.py", "manifest.py"),
+    "convert": ("coreml", "coremlproto.py", "deepspeech", "graph", "network.py", "recipe.py",
+                "speech/alphabet.py", "speech/mfcc.py"),
+    "execute": ("executor", "execution.py", "runtime.py", "cases.py", "edges.py", "manifest.py",
+                "parity.py", "proof.py"),
+    "prove": ("speech", "contract.py"),
     "evaluate": ("executor", "graph", "speech", "runtime.py", "evaluation.py", "dataset.py",
-                 "describe.py", "manifest.py"),
-    "artifact": ("describe.py", "manifest.py", "work.py", "report", "app", "store.py",
-                 "words.py", "quantities.py", "parity.py", "speech", "coreml/inspect.py",
-                 "executor/package.py", "executor/nnweights.py", "executor/network.py"),
+                 "manifest.py", "proof.py"),
+    "artifact": ("report", "app", "store.py", "words.py", "quantities.py"),
 }  # fmt: skip
 _TENSORFLOW = "tensorflow-cpu", "tensorflow"
 
@@ -70,7 +71,7 @@ class Chain:
         """In the order in which they run."""
         every = (
             self.export, self.cases, self.reference, self.convert, self.execute, self.prove,
-            self.evaluate,            self.artifact,
+            self.evaluate, self.artifact,
         )  # fmt: skip
         return [key for key in every if key is not None]
 
@@ -136,6 +137,10 @@ def chain(recipe: Recipe, source: Source) -> Chain:
     )
     evaluate = None
     if evaluating:
+        # What is listened to: a set of recordings, or where there is none those of the source.
+        heard = ["evaluation"]
+        if "evaluation" not in source.digests:
+            heard = [*source.recordings, *sorted(texts)]
         evaluate = _key(
             "evaluate",
             graph
@@ -144,7 +149,7 @@ def chain(recipe: Recipe, source: Source) -> Chain:
                 "decoder": whole["decoder"],
                 "verify": {k: whole["verify"][k] for k in _EVALUATION_KEYS},
             },
-            _pick(source, *source.recordings, *sorted(texts), "evaluation", "baseline", "scorer"),
+            _pick(source, *heard, "baseline", "scorer"),
             "numpy", "soundfile", "soxr", "jiwer",
         )  # fmt: skip
     proofs = [fingerprint(key) for key in (prove, evaluate) if key is not None]
@@ -201,12 +206,19 @@ def _installed() -> dict[str, str]:
 @functools.cache
 def code_digest(stage: str) -> str:
     """SHA-256 over the source of the modules behind a stage: no version to forget to raise."""
-    package = Path(__file__).parent
     digest = hashlib.sha256()
-    for entry in _CODE[stage]:
-        path = package / entry
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.suffix in (".py", ".j2", ".css", ".js", ".html", ".md", ".swift"):
-                digest.update(f"{file.relative_to(package).as_posix()}\0".encode())
-                digest.update(file.read_bytes() + b"\0")
+    for entry in (*_BODIES, *_CODE[stage]):
+        digest.update(_source_digest(entry))
     return digest.hexdigest()
+
+
+@functools.cache
+def _source_digest(entry: str) -> bytes:
+    package = Path(__file__).parent
+    path = package / entry
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.suffix in (".py", ".j2", ".css", ".js", ".html", ".md", ".swift"):
+            digest.update(f"{file.relative_to(package).as_posix()}\0".encode())
+            digest.update(file.read_bytes() + b"\0")
+    return digest.digest()

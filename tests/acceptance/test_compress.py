@@ -7,11 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from asrbuild.compose import compose_recipe
 from asrbuild.manifest import read_manifest
 from asrbuild.recipe import compression
-from asrbuild.source import locate
-from asrbuild.stages import chain
 from tests.acceptance.conftest import Finished, Workshop, run_asrbuild
 
 WAYS = ("none", "int8", "palettize_6", "palettize_4", "prune")
@@ -94,21 +91,3 @@ def test_a_choice_for_each_layer_passes_and_is_proven_again(sweep: Finished, fol
     gates = {m.name: m.threshold for m in manifest.verification.metrics if m.output == "logits"}
     assert gates["kl_divergence"] == 0.3
     assert gates["argmax_agreement"] == 0.97
-
-
-@pytest.mark.parametrize(
-    ("override", "changed"),
-    [
-        ("coreml.compress=int8", {"convert", "execute", "prove", "artifact"}),
-        ("coreml.compress_layers.lstm=palettize_6", {"convert", "execute", "prove", "artifact"}),
-        ("coreml.sparsity=0.2", {"convert", "execute", "prove", "artifact"}),
-        ("verify.thresholds.int8.psnr_db=50", {"artifact"}),
-    ],
-)
-def test_only_what_reads_a_choice_is_done_again(tmp_path: Path, override: str, changed: set[str]):
-    def keys(*overrides: str) -> dict[str, object]:
-        recipe = compose_recipe(["model=static", *overrides])
-        return {key.stage: key for key in chain(recipe, locate(recipe, tmp_path)).ordered()}
-
-    before, after = keys(), keys(override)
-    assert {stage for stage in before if before[stage] != after[stage]} == changed
