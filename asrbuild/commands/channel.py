@@ -89,12 +89,12 @@ def history(
     check_name(name)
     check_channel(channel)
     trust = trusted_keys(config_root())
-    records = channels.history(open_remote(remote), name, channel, trust)[::-1]
+    place = open_remote(remote)
+    records = channels.history(place, name, channel, trust)[::-1]
+    if not records:
+        raise channels.no_channel(place, name, channel)
     if as_json:
         typer.echo(json.dumps([asdict(record) for record in records], indent=2))
-        return
-    if not records:
-        typer.echo(f"{name}@{channel} was never set; `asrbuild channel set` does")
         return
     from rich.console import Console
     from rich.markup import escape

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +15,7 @@ import typer
 from asrbuild.commands.ls import ArtifactsOption
 
 if TYPE_CHECKING:
+    from asrbuild.ship.header import File
     from asrbuild.ship.transfer import Pulled
 
 RemoteHelp = (
@@ -22,6 +27,11 @@ KeyOption = Annotated[
 ArtifactArgument = Annotated[
     str, typer.Argument(help="A name, name/version, name/start-of-version, or a path.")
 ]
+MaxBytesOption = Annotated[
+    int | None, typer.Option(min=1, help="With --os: the most its Core ML package may have.")
+]
+#: Off a terminal, only a file that takes a while is worth a line.
+_LARGE = 1 << 20
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a sentence.")]
 
 
@@ -62,14 +72,8 @@ def ship(
     path = resolve(artifacts or artifacts_root(), artifact)
     config = config_root()
     signer, trust, remote = find_signer(key, config), trusted_keys(config), open_remote(dest)
-    shipped = ship_to(
-        path,
-        remote,
-        signer=signer,
-        trust=trust,
-        channel=channel,
-        notify=lambda line: typer.echo(f"  {line}", err=True),
-    )
+    with _on_its_way() as notify:
+        shipped = ship_to(path, remote, signer=signer, trust=trust, channel=channel, notify=notify)
     if shipped.channel and (record := newest(remote, shipped.name, shipped.channel, trust)):
         remember(remote, record, config)
     if as_json:
@@ -83,7 +87,8 @@ def ship(
     typer.echo(f"{shipped.name} {shipped.version}: {how}, signed by {signer.name}")
     if shipped.channel:
         typer.echo(f"{shipped.name}@{shipped.channel} points at it (record {shipped.counter})")
-    typer.echo(f"asrbuild pull {shipped.name}@{shipped.channel or shipped.version} --from {dest}")
+    spec = f"{shipped.name}@{shipped.channel or shipped.version}"
+    typer.echo(f"asrbuild pull {spec} --from {shlex.quote(dest)}")
 
 
 def bundle(
@@ -106,12 +111,18 @@ def bundle(
     Example: asrbuild bundle demo-ios18 demo-ios17 demo-neuralnetwork demo.asrb
     """
     from asrbuild.commands.variants import print_variants
+    from asrbuild.errors import AsrbuildError
     from asrbuild.recipe import artifacts_root
     from asrbuild.ship.bundle import write_bundle
+    from asrbuild.ship.frame import SUFFIX
     from asrbuild.ship.keys import config_root, find_signer
     from asrbuild.ship.variants import write_variants
     from asrbuild.store import resolve
 
+    if target.suffix != SUFFIX:
+        raise AsrbuildError(
+            f"a bundle's name ends in {SUFFIX}", file=target, fix=f"write {target}{SUFFIX}"
+        )
     paths = [resolve(artifacts or artifacts_root(), artifact) for artifact in given]
     signer = find_signer(key, config_root())
     if len(paths) > 1:
@@ -137,18 +148,19 @@ def pull(
     remote: Annotated[str | None, typer.Option("--from", "--remote", help=RemoteHelp)] = None,
     system: Annotated[
         str | None,
-        typer.Option("--os", help="Of a bundle of variants, the one for iOS17, macOS14.2, ..."),
+        typer.Option(
+            "--os", help="What runs on iOS17, macOS14.2, ...: one of the variants, or it."
+        ),
     ] = None,
-    max_bytes: Annotated[
-        int | None, typer.Option(min=1, help="With --os: the most its Core ML package may have.")
-    ] = None,
+    max_bytes: MaxBytesOption = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fetch an artifact into your store, if a key you trust signed it, byte for byte.
 
     What is not as it was signed is refused with its reason, and nothing of it is kept. Of a bundle
-    of variants comes the one that a device of --os takes, or without it every one.
+    of variants comes the one that a device of --os takes, or without it every one; a single
+    artifact that does not run there is not fetched.
 
     Example: asrbuild pull demo-static-mlprogram@stable --from https://models.example.com/asr
     Example: asrbuild pull demo.asrb --os iOS17
@@ -162,6 +174,7 @@ def pull(
     from asrbuild.ship.transfer import pull_bundle, pull_variants
     from asrbuild.ship.variants import holds_variants
 
+    check_choice(system, max_bytes)
     config = config_root()
     root = artifacts or artifacts_root()
     trust = trusted_keys(config)
@@ -178,25 +191,40 @@ def pull(
             )
             _tell_pulled(several, as_json, every=system is None)
             return
-        if system is not None:
-            raise AsrbuildError("it holds one artifact", key="--os", fix="leave --os out")
-        pulled = pull_bundle(Path(spec), root, trust=trust)
-    elif system is not None:
-        raise AsrbuildError(
-            "only a bundle of variants is chosen from",
-            key="--os",
-            fix="name the artifact, and leave --os out",
-        )
+        pulled = pull_bundle(Path(spec), root, trust=trust, system=system, max_bytes=max_bytes)
     else:
-        pulled = pull_from(
-            spec,
-            open_remote(remote),
-            root,
-            trust=trust,
-            config=config,
-            notify=lambda line: typer.echo(f"  {line}", err=True),
-        )
+        with _on_its_way() as notify:
+            pulled = pull_from(
+                spec, open_remote(remote), root, trust=trust, config=config, notify=notify,
+                system=system, max_bytes=max_bytes,
+            )  # fmt: skip
     _tell_pulled([pulled], as_json, every=False)
+
+
+def check_choice(system: str | None, max_bytes: int | None) -> None:
+    """Refuses a limit that nothing would be chosen by."""
+    from asrbuild.errors import MisuseError
+
+    if max_bytes is not None and system is None:
+        raise MisuseError("--max-bytes is for --os", fix="say which system: --os iOS17")
+
+
+@contextmanager
+def _on_its_way() -> Iterator[Callable[[File], None]]:
+    """Shows each file that is sent or fetched: in one line on a terminal, else if it is large."""
+    from asrbuild.progress import Progress
+
+    if not sys.stderr.isatty():
+        yield (
+            lambda file: (
+                typer.echo(f"  {file.path} ({file.bytes:,} bytes)", err=True)
+                if file.bytes >= _LARGE
+                else None
+            )
+        )
+        return
+    with Progress().console().status("") as status:
+        yield lambda file: status.update(f"{file.path} ({file.bytes:,} bytes)")
 
 
 def _tell_pulled(pulled: list[Pulled], as_json: bool, *, every: bool) -> None:

@@ -9,34 +9,33 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asrbuild.commands.ship import JsonOption
+from asrbuild.commands.ship import JsonOption, MaxBytesOption, check_choice
 
 if TYPE_CHECKING:
     from asrbuild.ship.variants import Variant
 
 
 def variants(
-    bundle_file: Annotated[Path, typer.Argument(metavar="FILE.asrb", help="A bundle of variants.")],
+    bundle_file: Annotated[Path, typer.Argument(metavar="FILE.asrb", help="A bundle.")],
     system: Annotated[
         str | None, typer.Option("--os", help="Mark the one that iOS17, macOS14.2, ... takes.")
     ] = None,
-    max_bytes: Annotated[
-        int | None, typer.Option(min=1, help="With --os: the most its Core ML package may have.")
-    ] = None,
+    max_bytes: MaxBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Prove a bundle of several artifacts and list them, in the order of preference.
+    """Prove a bundle and list the artifacts that it holds, in the order of preference.
 
     A device takes the first that its system can load.
 
     Example: asrbuild variants demo.asrb --os iOS17
     """
     from asrbuild.ship.keys import config_root, trusted_keys
-    from asrbuild.ship.variants import check_variants, choose
+    from asrbuild.ship.variants import choose, list_variants
 
-    found, key = check_variants(bundle_file, trusted_keys(config_root()))
-    chosen = None if system is None else choose(found.variants, system, max_bytes)
-    print_variants(bundle_file, found.variants, key.label, as_json, chosen)
+    check_choice(system, max_bytes)
+    found, key = list_variants(bundle_file, trusted_keys(config_root()))
+    chosen = None if system is None else choose(found, system, max_bytes)
+    print_variants(bundle_file, found, key.label, as_json, chosen)
 
 
 def print_variants(

@@ -41,8 +41,8 @@ class Bucket:
 
     def __init__(self, address: str) -> None:
         scheme = _ALIASES.get(given := urlsplit(address).scheme.lower(), given)
-        self.address = address.rstrip("/")
-        self._root = self.address.partition("://")[2]
+        self._root = address.partition("://")[2].rstrip("/")
+        self.address = f"{scheme}://{self._root}"
         if not self._root.strip("/"):
             raise AsrbuildError("the address names no bucket", file=address)
         if scheme == "hf" and "/" not in self._root:

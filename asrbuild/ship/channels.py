@@ -25,7 +25,7 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.ship.header import strict_json
 from asrbuild.ship.keys import Signer, Trust, check_signatures, open_envelope, sign
 from asrbuild.ship.names import check_channel, check_name, check_version
-from asrbuild.ship.refusal import Refusal, Refused, shown
+from asrbuild.ship.refusal import Refusal, Refused, refusing, shown
 from asrbuild.ship.remote import MAX_RECORD, Remote
 
 PAYLOAD_TYPE = "application/vnd.asrbuild.channel+json"
@@ -107,7 +107,10 @@ def newest(remote: Remote, name: str, channel: str, trust: Trust) -> Record | No
         counter < _MAX_COUNTER and (more := remote.record(name, channel, counter + 1)) is not None
     ):
         counter, raw = counter + 1, more
-    return None if raw is None else parse_record(raw, name, channel, counter, trust)
+    if raw is None:
+        return None
+    with refusing(remote.address):
+        return parse_record(raw, name, channel, counter, trust)
 
 
 def current(remote: Remote, name: str, channel: str, trust: Trust, config: Path) -> Record:
@@ -135,12 +138,7 @@ def _compare_with_seen(
                 f"{name}@{channel} has no record, its record {counter} was seen before",
                 file=remote.address,
             )
-        raise AsrbuildError(
-            f"there is no channel {name}@{channel}",
-            file=remote.address,
-            fix=_known(remote.channels(name), "channels")
-            or f"point it at a version with `asrbuild channel set {name} {channel} VERSION`",
-        )
+        raise no_channel(remote, name, channel)
     if record.counter < counter:
         raise Refused(
             Refusal.REPLAYED,
@@ -171,8 +169,22 @@ def _seen_lock(config: Path) -> Iterator[None]:
         yield
 
 
-def _known(names: list[str], what: str) -> str | None:
-    return f"its {what} are {', '.join(names)}" if names else None
+def no_channel(remote: Remote, name: str, channel: str) -> AsrbuildError:
+    """Says that there is no such channel, and what there is."""
+    known, versions = remote.channels(name), remote.versions(name)
+    if known:
+        fix = f"its channels are {', '.join(known)}"
+    elif versions:
+        fix = (
+            f"name a version, {versions[-1]}, or point the channel at one: "
+            f"`asrbuild channel set {name} {channel} VERSION`"
+        )
+    else:
+        names = ", ".join(remote.names()) or "nothing"
+        return AsrbuildError(
+            f"there is no {name}", file=remote.address, fix=f"what was shipped there: {names}"
+        )
+    return AsrbuildError(f"there is no channel {name}@{channel}", file=remote.address, fix=fix)
 
 
 def _seen_of(entry: Any) -> tuple[int, str]:
@@ -254,7 +266,8 @@ def history(remote: Remote, name: str, channel: str, trust: Trust) -> list[Recor
                 Refusal.FORKED, f"record {counter} of {name}@{channel} is missing",
                 file=remote.address,
             )  # fmt: skip
-        record = parse_record(raw, name, channel, counter, trust)
+        with refusing(remote.address):
+            record = parse_record(raw, name, channel, counter, trust)
         if record.previous != (records[-1].digest if records else None):
             raise Refused(
                 Refusal.FORKED,

@@ -24,12 +24,28 @@ from asrbuild.ship.remote import Sink, Stored
 _ABANDONED_SECONDS = 24 * 3600
 
 
+def require_no_store(remote: Path, artifact: Path) -> None:
+    """A remote and an artifact store both have their own things in ``artifacts`` and beside it.
+
+    Raises:
+        AsrbuildError: the remote would lie in the store that holds the artifact, or over it.
+    """
+    place, store = remote.resolve(), artifact.resolve().parents[1]
+    if store in (place, place / "artifacts") or store in place.parents:
+        raise AsrbuildError(
+            "this folder holds the artifact store, or is in it",
+            file=remote,
+            fix="ship to a folder of its own",
+        )
+
+
 class Folder:
     """Objects as files below ``root``."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        self.address = str(root)
+        # What a channel said is remembered by address, which must mean one folder from anywhere.
+        self.root = root.absolute()
+        self.address = os.path.abspath(root)
 
     def size(self, path: str) -> int | None:
         try:

@@ -20,7 +20,7 @@ from typing import BinaryIO
 from asrbuild.disk import disk_errors, sync_path
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship.header import MAX_HEADER, File
-from asrbuild.ship.refusal import Refusal, Refused
+from asrbuild.ship.refusal import Refusal, Refused, refusing
 
 SUFFIX = ".asrb"
 #: As PNG's: a first byte that is no text, then line ends that careless transfers change.
@@ -120,7 +120,8 @@ def open_frame(path: Path) -> Iterator[tuple[BinaryIO, int]]:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise Refused(Refusal.NOT_A_BUNDLE, "it is no plain file", file=path)
-            yield stream, status.st_size
+            with refusing(path):
+                yield stream, status.st_size
 
 
 def is_bundle(path: Path) -> bool:

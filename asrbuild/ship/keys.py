@@ -174,6 +174,10 @@ def trust_key(text: str, label: str | None, config: Path) -> Trusted:
 
 def read_key_file(path: Path) -> str:
     """The text of a public key file."""
+    if not path.exists():
+        raise AsrbuildError(
+            "there is no such file", file=path, fix="give a .pub file of `asrbuild key new`"
+        )
     with disk_errors("reading a key", path), open(path, "rb") as stream:
         return stream.read(_MAX_KEY_FILE).decode("utf-8", "replace")
 

@@ -55,7 +55,7 @@ class OciRemote:
 
     def __init__(self, address: str) -> None:
         parts = urlsplit(address)
-        self.address = address.rstrip("/")
+        self.address = parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
         self._prefix = parts.path.strip("/")
         if not parts.hostname or (self._prefix and not _REPOSITORY.fullmatch(self._prefix)):
             raise AsrbuildError(
@@ -63,7 +63,7 @@ class OciRemote:
                 file=address,
                 fix="write oci://host[:port]/prefix in lower-case letters and digits",
             )
-        self._host = parts.netloc
+        self._host = parts.netloc.lower()
         plain = parts.hostname in _LOOPBACK
         self._base = f"{'http' if plain else 'https'}://{self._host}/v2/"
         self._authorization: str | None = None

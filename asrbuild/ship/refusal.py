@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 
@@ -52,6 +54,17 @@ class Refused(AsrbuildError):  # noqa: N818 - it is what happened, not what went
     ) -> None:
         super().__init__(f"refused ({reason.value}): {message}", file=file, fix=fix)
         self.reason = reason
+
+
+@contextmanager
+def refusing(place: str | Path) -> Iterator[None]:
+    """A refusal within that does not say where names this file or address."""
+    try:
+        yield
+    except Refused as refused:
+        if refused.file is None:
+            refused.file = str(place)
+        raise
 
 
 def shown(value: object) -> str:

@@ -20,7 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import url2pathname
 
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship.header import MAX_HEADER, File
@@ -31,6 +32,8 @@ MAX_RECORD = 64 << 10
 MAX_INDEX = 8 << 20
 INDEX_FORMAT = "asrbuild-index/1"
 _CURRENT = "current"
+#: Only somebody else's push in the same moment makes a second or third one needed.
+_MOST_REFRESHES = 10
 Sink = Callable[[bytes], object]
 
 
@@ -157,13 +160,22 @@ class ObjectRemote:
         return True
 
     def refresh(self) -> None:
+        # Until what was written is still so: somebody whose index was made later may have written
+        # it before ours was.
+        for _ in range(_MOST_REFRESHES):
+            index = self._listed()
+            if self.objects.read("index.json", MAX_INDEX) == index:
+                return
+            self.objects.replace("index.json", index)
+
+    def _listed(self) -> bytes:
+        """What ``index.json`` should say now."""
         index = {
             name: {"versions": self.versions(name), "channels": self.channels(name)}
             for name in self.names()
         }
         text = json.dumps({"format": INDEX_FORMAT, "artifacts": index}, indent=1) + "\n"
-        if self.objects.read("index.json", MAX_INDEX) != text.encode():
-            self.objects.replace("index.json", text.encode())
+        return text.encode()
 
     def _record(self, name: str, channel: str, which: str) -> str:
         return f"artifacts/{name}/channels/{channel}/{which}.json"
@@ -213,19 +225,56 @@ def _fits(check: Callable[[object], str], text: object) -> bool:
     return True
 
 
+def _split(address: str) -> SplitResult:
+    """An address in its parts.
+
+    Raises:
+        AsrbuildError: it is none, or has what would go into messages and memory, or be lost.
+    """
+    try:
+        parts = urlsplit(address)
+        _ = parts.port
+    except ValueError as error:
+        raise AsrbuildError(
+            f"this is no address: {error}", file=address, fix="check its host and port"
+        ) from None
+    if parts.scheme.lower() in ("http", "https", "oci"):
+        if not parts.hostname:
+            raise AsrbuildError("the address names no host", file=address)
+        if "@" in parts.netloc:
+            raise AsrbuildError(
+                "an address has no user and password in it",
+                file=parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
+                fix="leave them out; docs/bundle-format.md, Remotes, says how to log in",
+            )
+        if parts.query or parts.fragment:
+            raise AsrbuildError(
+                "the address of a remote ends with its path",
+                file=address,
+                fix="leave out what follows ? or #",
+            )
+    return parts
+
+
 def open_remote(address: str) -> Remote:
     """The remote at an address.
 
     Args:
         address: a folder, ``s3://bucket/prefix`` (or ``gs://``, ``az://``),
             ``hf://owner/repository``, ``http(s)://...`` (read only) or ``oci://registry/prefix``.
+
+    Raises:
+        AsrbuildError: it is no address, or of a kind that is not known.
     """
-    scheme = urlsplit(address).scheme.lower() if "://" in address else ""
+    if not address.strip():
+        raise AsrbuildError("the address of a remote is empty", fix="name a folder or an address")
+    parts = _split(address) if "://" in address else SplitResult("", "", address, "", "")
+    scheme = parts.scheme.lower()
     if scheme in ("", "file"):
         from asrbuild.ship.folder import Folder
 
-        plain = address.removeprefix("file://")
-        return ObjectRemote(Folder(Path(plain).expanduser()))
+        path = url2pathname(parts.path) if scheme else address
+        return ObjectRemote(Folder(Path(path).expanduser()))
     if scheme in ("http", "https"):
         from asrbuild.ship.web import Web
 

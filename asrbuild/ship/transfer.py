@@ -12,8 +12,10 @@ from asrbuild import store
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship import channels
 from asrbuild.ship.bundle import Opened, unpack_bundle
+from asrbuild.ship.folder import Folder, require_no_store
 from asrbuild.ship.frame import new_file
 from asrbuild.ship.header import (
+    MANIFEST,
     SUMS,
     File,
     Header,
@@ -24,12 +26,18 @@ from asrbuild.ship.header import (
 )
 from asrbuild.ship.keys import Signer, Trust, Trusted
 from asrbuild.ship.names import check_channel, check_name, check_version, is_channel
-from asrbuild.ship.refusal import Refusal, Refused
-from asrbuild.ship.remote import Remote
-from asrbuild.ship.variants import check_variants, choose, unpack_variant
+from asrbuild.ship.refusal import Refusal, Refused, refusing
+from asrbuild.ship.remote import ObjectRemote, Remote
+from asrbuild.ship.variants import (
+    check_variants,
+    choose,
+    describe_variant,
+    unpack_variant,
+)
 
 DEFAULT_CHANNEL = "stable"
-Notify = Callable[[str], None]
+#: Told of each file that is sent or fetched, before it is.
+Notify = Callable[[File], object]
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,8 @@ def ship(
 
     if channel is not None:
         check_channel(channel)
+    if isinstance(remote, ObjectRemote) and isinstance(remote.objects, Folder):
+        require_no_store(remote.objects.root, artifact)
     if problems := store.verify_files(artifact):
         raise AsrbuildError(
             f"the artifact is not as it was published: {problems[0]}",
@@ -126,8 +136,9 @@ def _published(remote: Remote, header: Header, trust: Trust) -> Header | None:
     raw = remote.header(header.name, header.version)
     if raw is None:
         return None
-    there = parse_header(raw)
-    check_header(there, trust)
+    with refusing(remote.address):
+        there = parse_header(raw)
+        check_header(there, trust)
     ours = {f.path: f.sha256 for f in header.files if not store.is_volatile(f.path)}
     theirs = {f.path: f.sha256 for f in there.files if not store.is_volatile(f.path)}
     if ours != theirs or (there.name, there.version) != (header.name, header.version):
@@ -153,7 +164,7 @@ def _upload(
     blobs = {file.sha256: file for file in header.files if file.sha256 in wanted}
     missing = [file for file in blobs.values() if not remote.has(header.name, file)]
     for file in missing:
-        notify(f"{file.path} ({file.bytes:,} bytes)")
+        notify(file)
         remote.put(header.name, file, artifact / file.path)
     return missing
 
@@ -194,8 +205,9 @@ def find(
         raise Refused(
             Refusal.FILE_MISSING, f"the remote has no {name} {version}", file=remote.address
         )
-    header = parse_header(raw)
-    key = check_header(header, trust)
+    with refusing(remote.address):
+        header = parse_header(raw)
+        key = check_header(header, trust)
     if (header.name, header.version) != (name, version):
         raise Refused(
             Refusal.IDENTITY_MISMATCH,
@@ -239,23 +251,43 @@ def pull(
     trust: Trust,
     config: Path,
     notify: Notify = lambda _: None,
+    system: str | None = None,
+    max_bytes: int | None = None,
 ) -> Pulled:
     """Fetches an artifact into the store ``root``.
 
     The signature is checked before anything is fetched, every digest before anything appears; each
     file is cut off at the size that was signed.
 
+    Args:
+        system: of the device it is for, see :func:`asrbuild.ship.variants.choose`; the manifest is
+            looked at before anything else is fetched.
+
     Raises:
         Refused: something is not as a trusted key signed it; nothing is kept of it then.
+        AsrbuildError: it does not run on ``system``, or there is no such artifact.
     """
     header, key = find(remote, *split_spec(spec), trust, config)
     path = root / header.name / header.version
     if _in_store(path, header) and store.point_latest(root, header.name, header.version):
+        _require_fit(header, path, system, max_bytes)
         return _pulled(header, key, path, already=True)
     with store.staging(root) as staging:
-        fetch_files(header, remote, staging, notify=notify)
+        fetch_files(header, remote, staging, wanted=lambda file: file == MANIFEST, notify=notify)
+        _require_fit(header, staging, system, max_bytes)
+        fetch_files(header, remote, staging, wanted=lambda file: file != MANIFEST, notify=notify)
         path = store.publish(root, header.name, staging, header.version, volatile=store.VOLATILE)
     return _pulled(header, key, path, already=False)
+
+
+def _require_fit(
+    header: Header, directory: Path, system: str | None, max_bytes: int | None
+) -> None:
+    """Refuses an artifact that the device of ``system`` cannot load, or that is too large."""
+    from asrbuild.manifest import read_manifest
+
+    if system is not None:
+        choose([describe_variant(header, read_manifest(directory))], system, max_bytes)
 
 
 def fetch_files(
@@ -266,7 +298,8 @@ def fetch_files(
     wanted: Callable[[str], bool] = lambda _: True,
     notify: Notify = lambda _: None,
 ) -> None:
-    """Fetches the wanted files of a proven header, its manifest among them, each proven.
+    """Fetches the wanted files of a proven header, each proven; the manifest is among them, or is
+    there already.
 
     Raises:
         Refused: a file is not what was signed, or the manifest tells something else.
@@ -275,7 +308,7 @@ def fetch_files(
 
     for file in header.files:
         if wanted(file.path):
-            notify(f"{file.path} ({file.bytes:,} bytes)")
+            notify(file)
             _fetch(remote, header.name, file, directory)
     check_manifest(header, read_manifest(directory))
 
@@ -325,10 +358,24 @@ def _fetch(remote: Remote, name: str, file: File, staging: Path) -> None:
         )
 
 
-def pull_bundle(bundle: Path, root: Path, *, trust: Trust) -> Pulled:
-    """Unpacks a bundle file into the store ``root``, once all of it is proven."""
+def pull_bundle(
+    bundle: Path,
+    root: Path,
+    *,
+    trust: Trust,
+    system: str | None = None,
+    max_bytes: int | None = None,
+) -> Pulled:
+    """Unpacks a bundle file into the store ``root``, once all of it is proven.
+
+    Raises:
+        Refused: something is not as a trusted key signed it.
+        AsrbuildError: it does not run on ``system``, see :func:`asrbuild.ship.variants.choose`.
+    """
     with store.staging(root) as staging:
-        return _publish_opened(root, staging, unpack_bundle(bundle, staging, trust))
+        opened = unpack_bundle(bundle, staging, trust)
+        _require_fit(opened.header, staging, system, max_bytes)
+        return _publish_opened(root, staging, opened)
 
 
 def pull_variants(
@@ -357,8 +404,9 @@ def pull_variants(
 
 def _publish_opened(root: Path, staging: Path, opened: Opened) -> Pulled:
     header = opened.header
+    already = _in_store(root / header.name / header.version, header)
     path = store.publish(root, header.name, staging, header.version, volatile=store.VOLATILE)
-    return _pulled(header, opened.key, path, already=False)
+    return _pulled(header, opened.key, path, already=already)
 
 
 def set_channel(
@@ -370,8 +418,9 @@ def set_channel(
     whole = _whole_version(remote, name, check_version(version))
     raw = remote.header(name, whole)
     assert raw is not None
-    header = parse_header(raw)
-    check_header(header, trust)
+    with refusing(remote.address):
+        header = parse_header(raw)
+        check_header(header, trust)
     record = channels.point(
         remote, name, channel, header.version, header.digest, signer=signer, trust=trust
     )

@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from asrbuild.digest import canonical_json
 from asrbuild.errors import AsrbuildError
-from asrbuild.ship.bundle import Opened
+from asrbuild.ship.bundle import Opened, unpack_bundle
 from asrbuild.ship.frame import (
     START,
     check_size,
@@ -246,6 +247,22 @@ def _check(stream: Any, size: int, path: Path, trust: Trust) -> tuple[Variants, 
     for file in found.contents:
         copy_content(stream, file, lambda _: None)
     return found, key
+
+
+def list_variants(path: Path, trust: Trust) -> tuple[tuple[Variant, ...], Trusted]:
+    """What a bundle holds, once all of it is proven; a bundle of one artifact holds one.
+
+    Raises:
+        Refused: one of the reasons of docs/bundle-format.md.
+    """
+    from asrbuild.manifest import read_manifest
+
+    if holds_variants(path):
+        found, key = check_variants(path, trust)
+        return found.variants, key
+    with TemporaryDirectory(prefix="asrbuild-listed-") as folder:
+        opened = unpack_bundle(path, Path(folder), trust)
+        return (describe_variant(opened.header, read_manifest(Path(folder))),), opened.key
 
 
 def unpack_variant(path: Path, variant: Variant, directory: Path, trust: Trust) -> Opened:

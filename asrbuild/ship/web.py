@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship.refusal import Refusal, Refused
@@ -16,7 +16,9 @@ class Web:
     """Objects below an address; they can be read, not written and not listed."""
 
     def __init__(self, address: str) -> None:
-        self.address = address.rstrip("/")
+        # A host's case means nothing, and what a channel said is remembered by address.
+        parts = urlsplit(address)
+        self.address = parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
 
     def size(self, path: str) -> int | None:
         with ask("HEAD", self._at(path)) as answer:

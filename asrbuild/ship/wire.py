@@ -23,7 +23,11 @@ LEAST_BYTES_PER_SECOND = 64 << 10
 _BLOCK = 256 << 10
 #: What only asks is asked again when a server stumbles, after these pauses.
 PAUSES = (0.2, 0.8, 2.0)
-_STUMBLES = (429, 500, 502, 503, 504)
+_STUMBLES = (500, 502, 503, 504)
+#: Whoever says so has done nothing yet, so that a body may be sent again, too.
+_BUSY = 429
+#: The longest that a busy server's own wish to be left alone is followed.
+_LONGEST_PAUSE = 20.0
 
 
 @dataclass(frozen=True)
@@ -73,13 +77,16 @@ def ask(
     """
     request = urllib.request.Request(url, data=body, method=method, headers=dict(headers or {}))
     request.add_header("User-Agent", f"asrbuild/{__version__}")
+    asks = method in ("GET", "HEAD")
     try:
         response = _open(request)
-        for pause in PAUSES if method in ("GET", "HEAD") else ():
-            if response.status not in _STUMBLES:
+        for pause in PAUSES:
+            if response.status != _BUSY and not (asks and response.status in _STUMBLES):
                 break
             response.close()
-            time.sleep(pause)
+            time.sleep(max(pause, _retry_after(response)))
+            if body is not None and not isinstance(body, bytes):
+                body.seek(0)
             response = _open(request)
         with response:
             lower = {name.lower(): value for name, value in response.headers.items()}
@@ -102,11 +109,18 @@ def _open(request: urllib.request.Request) -> Any:
         return error
 
 
+def _retry_after(response: Any) -> float:
+    """Seconds that a busy server asks for; 0 where it says none, or a date."""
+    text = response.headers.get("Retry-After", "")
+    return min(float(text), _LONGEST_PAUSE) if text.isascii() and text.isdigit() else 0.0
+
+
 def blocks(answer: Answer, limit: int) -> Iterator[bytes]:
     """The body, refused beyond ``limit`` bytes and when it comes too slowly.
 
     Raises:
         Refused: TOO_LARGE or TOO_SLOW.
+        AsrbuildError: the connection broke off before all had come.
     """
     deadline = time.monotonic() + LEAST_SECONDS + limit / LEAST_BYTES_PER_SECOND
     count = 0
@@ -118,6 +132,13 @@ def blocks(answer: Answer, limit: int) -> Iterator[bytes]:
         if time.monotonic() > deadline:
             raise Refused(Refusal.TOO_SLOW, "the server sends too slowly", file=answer.url)
         yield block
+    promised = answer.headers.get("content-length", "")
+    if promised.isascii() and promised.isdigit() and count < int(promised):
+        raise AsrbuildError(
+            f"the connection broke off after {count:,} of {int(promised):,} bytes",
+            file=answer.url,
+            fix="try again; what is done stays done",
+        )
 
 
 def read_all(answer: Answer, limit: int) -> bytes:
@@ -132,6 +153,8 @@ def unexpected(answer: Answer, doing: str) -> AsrbuildError:
         401: "log in: see docs/bundle-format.md, Remotes",
         403: "you may not do this there; check your credentials",
         404: "check the address",
+        413: "the server takes no file of this size; ask who keeps it",
+        _BUSY: "too much was asked of it; wait a little and try again: what is done stays done",
     }.get(answer.status, "try again; what is done stays done")
     return AsrbuildError(
         f"the server answered {answer.status} while {doing}", file=answer.url, fix=hint

@@ -14,11 +14,13 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from asrbuild import cli
 from asrbuild.ship.keys import Signer, Trust, new_key, trusted_keys
 from tests.ship.making import make_artifact
 
@@ -45,6 +47,23 @@ def trust(signer: Signer, config: Path) -> Trust:
 def stranger(tmp_path: Path) -> Signer:
     """A key that nobody here trusts."""
     return new_key("stranger", tmp_path / "strange")
+
+
+@pytest.fixture
+def command(
+    config: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command line here: exit code, output, errors."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["asrbuild", *map(str, arguments)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        told = capfd.readouterr()
+        return int(left.value.code or 0), told.out, told.err
+
+    return run
 
 
 @pytest.fixture

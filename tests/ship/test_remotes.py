@@ -286,6 +286,111 @@ def test_addresses():
         open_remote("oci://Example.com/UPPER")
     with pytest.raises(AsrbuildError, match="names no bucket"):
         open_remote("s3://")
+    for same in ("http://Example.com/A/", "HTTP://example.com/A"):
+        assert open_remote(same).address == "http://example.com/A"
+    assert open_remote("oci://Example.com/a").address == "oci://example.com/a"
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("", "is empty"),
+        ("https://", "names no host"),
+        ("https://[::1/x", "is no address"),
+        ("oci://127.0.0.1:abc/x", "is no address"),
+        ("https://example.com/x?token=1", "ends with its path"),
+        ("oci://example.com/x#y", "ends with its path"),
+        ("https://me:secret@example.com/x", "no user and password"),
+    ],
+)
+def test_what_is_no_address(address: str, message: str):
+    with pytest.raises(AsrbuildError, match=message) as refused:
+        open_remote(address)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_folder_is_one_place_however_it_is_spelt(
+    versions: list[Path], signer: Signer, trust: Trust, fetch: Any,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    """What a channel said is remembered of that folder, and of no other one of its name."""
+    for project, given in (("one", versions[:2]), ("two", versions[2:])):
+        (tmp_path / project / "a b").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / project)
+        for version in given:
+            ship(version, open_remote("a b"), signer=signer, trust=trust, channel="stable")
+    for project, counter in (("one", 2), ("two", 1), ("one", 2)):
+        monkeypatch.chdir(tmp_path / project)
+        pulled = fetch("demo-dynamic", open_remote("a b"), to=project)
+        assert pulled.version == versions[2 if counter == 1 else 1].name
+    (tmp_path / "one/a b/artifacts/demo-dynamic/channels/stable/2.json").unlink()
+    for address in ("../one/a b", (tmp_path / "one" / "a b").as_uri(), tmp_path / "one/./a b"):
+        with pytest.raises(AsrbuildError, match="REPLAYED"):
+            fetch("demo-dynamic", open_remote(str(address)), to="elsewhere")
+
+
+@pytest.mark.parametrize("place", ["artifacts", ".", "artifacts/remote"])
+def test_a_remote_is_not_made_in_or_over_the_store(
+    artifact: Path, tmp_path: Path, signer: Signer, trust: Trust, place: str
+):
+    before = tree_digests(tmp_path / "artifacts")
+    with pytest.raises(AsrbuildError, match="holds the artifact store, or is in it"):
+        ship(artifact, open_remote(str(tmp_path / place)), signer=signer, trust=trust)
+    assert tree_digests(tmp_path / "artifacts") == before
+
+
+def test_an_index_made_before_somebody_elses_push_is_made_again(
+    versions: list[Path], tmp_path: Path, signer: Signer, trust: Trust, monkeypatch: Any
+):
+    """Of two who ship, the slower one writes last what it listed first."""
+    mine, other = (open_remote(str(tmp_path / "remote")) for _ in range(2))
+    replace = mine.objects.replace  # type: ignore[attr-defined]
+
+    def slowly(path: str, content: bytes) -> None:
+        if path == "index.json" and not other.versions("demo-dynamic")[1:]:
+            ship(versions[1], other, signer=signer, trust=trust)
+        replace(path, content)
+
+    monkeypatch.setattr(mine.objects, "replace", slowly)  # type: ignore[attr-defined]
+    ship(versions[0], mine, signer=signer, trust=trust)
+    index = json.loads((tmp_path / "remote" / "index.json").read_text())
+    listed = index["artifacts"]["demo-dynamic"]["versions"]
+    assert listed == sorted(version.name for version in versions[:2])
+
+
+def test_the_commands_say_what_is_not_there(
+    command: Callable[..., tuple[int, str, str]], artifact: Path, tmp_path: Path
+):
+    remote = tmp_path / "a remote"
+    code, _, err = command("channel", "history", "demo", "stable", "--remote", remote)
+    assert (code, err.splitlines()[0]) == (1, "error: there is no such remote")
+    code, out, err = command("ship", artifact, remote)
+    assert (code, out.splitlines()[-1]) == (
+        0, f"asrbuild pull demo-dynamic@{artifact.name} --from '{remote}'",
+    )  # fmt: skip
+    assert not err, "small files are no news"
+    code, _, err = command("channel", "history", "demo-dynamic", "stable", "--remote", remote)
+    assert (code, err.splitlines()[0]) == (1, "error: there is no channel demo-dynamic@stable")
+    code, _, err = command("pull", "demo-dynamic", "--from", remote)
+    assert code == 1
+    assert f"fix: name a version, {artifact.name}" in err
+    code, _, err = command("pull", "nothing", "--from", remote)
+    assert (code, err.splitlines()) == (
+        1,
+        [
+            "error: there is no nothing", f"  file: {remote}",
+            "  fix: what was shipped there: demo-dynamic",
+        ],
+    )  # fmt: skip
+    elsewhere = ("--artifacts", tmp_path / "elsewhere")
+    spec = f"demo-dynamic@{artifact.name}"
+    code, _, err = command("pull", spec, "--from", remote, "--os", "iOS9", *elsewhere)
+    assert (code, err.splitlines()[0]) == (1, "error: no variant runs on iOS9")
+    assert not list((tmp_path / "elsewhere").glob("[!.]*"))
+    code, _, err = command("pull", spec, "--from", remote, "--os", "macOS26", *elsewhere)
+    assert code == 0, err
+    code, _, err = command("key", "trust", tmp_path / "nothing.pub")
+    assert (code, err.splitlines()[0]) == (1, "error: there is no such file")
 
 
 def test_a_store_without_the_bucket_says_so(s3: str, artifact: Path, signer: Signer, trust: Trust):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asrbuild import cli, store
+from asrbuild import store
 from asrbuild.digest import tree_digests
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship.keys import Signer, Trust
@@ -125,23 +124,6 @@ def test_an_artifact_given_twice_is_refused(artifacts: list[Path], tmp_path: Pat
     assert not (tmp_path / "twice.asrb").exists()
 
 
-@pytest.fixture
-def command(
-    config: Path, signer: Signer, monkeypatch: pytest.MonkeyPatch, capfd: Any
-) -> Callable[..., tuple[int, str, str]]:
-    """Runs a command line here: exit code, output, errors."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["asrbuild", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        told = capfd.readouterr()
-        return int(left.value.code or 0), told.out, told.err
-
-    return run
-
-
 def test_the_commands(command: Callable, artifacts: list[Path], tmp_path: Path):
     bundle, device = tmp_path / "demo.asrb", tmp_path / "device"
     code, out, err = command("bundle", *artifacts, bundle, "--json")
@@ -167,8 +149,20 @@ def test_the_commands(command: Callable, artifacts: list[Path], tmp_path: Path):
     assert (code, err.splitlines()[0]) == (1, "error: the bundle holds several artifacts")
     single = tmp_path / "single.asrb"
     assert command("bundle", artifacts[0], single)[0] == 0
-    code, _, err = command("pull", single, "--os", "iOS17", "--artifacts", device)
-    assert (code, err.splitlines()[0]) == (1, "error: it holds one artifact")
+    code, out, _ = command("variants", single, "--json")
+    assert (code, [row["name"] for row in json.loads(out)["variants"]]) == (0, ["demo-18"])
+    one_by_one = tmp_path / "one-by-one"
+    code, _, err = command("pull", single, "--os", "iOS17", "--artifacts", one_by_one)
+    assert (code, err.splitlines()[0]) == (1, "error: no variant runs on iOS17")
+    assert not list(one_by_one.glob("[!.]*"))
+    for told in ("bytes, signed by default", "was here already, whole"):
+        code, out, _ = command("pull", single, "--os", "iOS18", "--artifacts", one_by_one)
+        assert code == 0
+        assert told in out
+    code, _, err = command("pull", single, "--max-bytes", 9, "--artifacts", device)
+    assert (code, err.splitlines()[0]) == (2, "error: --max-bytes is for --os")
+    code, _, err = command("bundle", artifacts[0], tmp_path / "single.zip")
+    assert (code, err.splitlines()[0]) == (1, "error: a bundle's name ends in .asrb")
 
 
 systems = st.lists(st.integers(1, 30), min_size=1, max_size=3)

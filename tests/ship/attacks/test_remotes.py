@@ -17,7 +17,7 @@ from asrbuild.digest import canonical_json, tree_digests
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship import channels, wire
 from asrbuild.ship.channels import PAYLOAD_TYPE
-from asrbuild.ship.keys import Signer, Trust, sign
+from asrbuild.ship.keys import Signer, Trust, sign, trusted_keys
 from asrbuild.ship.refusal import Refusal, Refused
 from asrbuild.ship.remote import MAX_INDEX, MAX_RECORD, open_remote
 from asrbuild.ship.transfer import Pulled, pull, ship
@@ -68,6 +68,23 @@ def have_seen(fetch: Any, remote: Path, tmp_path: Path) -> None:
     fetch(f"{NAME}@beta", remote)
     shutil.rmtree(tmp_path / "victim" / "store")
     (tmp_path / "victim" / "store").mkdir()
+
+
+def test_a_stranger_is_refused_by_the_name_of_the_place(
+    remote: Path, versions: list[Path], stranger: Signer, config: Path, tmp_path: Path
+):
+    trust = trusted_keys(tmp_path / "strange")
+    there = open_remote(str(remote))
+    version = versions[0].name
+    for attempt in (
+        lambda: pull(f"{NAME}@beta", there, tmp_path / "s", trust=trust, config=config),
+        lambda: pull(f"{NAME}@{version}", there, tmp_path / "s", trust=trust, config=config),
+        lambda: ship(versions[0], there, signer=stranger, trust=trust),
+        lambda: channels.history(there, NAME, "beta", trust),
+    ):
+        with pytest.raises(Refused, match="UNTRUSTED_SIGNER") as refused:
+            attempt()
+        assert refused.value.file == str(remote)
 
 
 @pytest.mark.usefixtures("have_seen")
@@ -342,6 +359,103 @@ def test_a_server_that_is_silent(fetch: Any, monkeypatch: pytest.MonkeyPatch):
     with (
         serving(_answering(lambda _: time.sleep(2))) as address,
         pytest.raises(AsrbuildError, match="did not answer: timed out"),
+    ):
+        fetch(f"{NAME}@beta", address)
+
+
+def _status(handler: Any, status: int, headers: dict[str, str], content: bytes = b"") -> None:
+    handler.send_response(status)
+    for name, value in {"Content-Length": str(len(content)), **headers}.items():
+        handler.send_header(name, value)
+    handler.end_headers()
+    handler.wfile.write(content)
+
+
+@pytest.mark.parametrize("scheme", ["http", "oci"])
+@pytest.mark.parametrize(
+    ("status", "fix"),
+    [(403, "check your credentials"), (429, "wait a little"), (500, "try again")],
+)
+def test_a_server_that_says_no(
+    fetch: Any, monkeypatch: pytest.MonkeyPatch, scheme: str, status: int, fix: str
+):
+    monkeypatch.setattr(wire, "PAUSES", (0.01,))
+    with (
+        serving(_answering(lambda handler: _status(handler, status, {}))) as address,
+        pytest.raises(AsrbuildError, match=rf"answered {status} while(?s:.*){fix}"),
+    ):
+        fetch(f"{NAME}@beta", address.replace("http", scheme))
+
+
+@pytest.mark.parametrize(
+    ("challenge", "message"),
+    [
+        ('Basic realm="x"', "the registry wants a login"),
+        ('Bearer realm="http://evil.example/token"', "the registry wants a login"),
+        ("", "the registry wants a login"),
+    ],
+)
+def test_a_registry_that_wants_a_login(
+    fetch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, challenge: str, message: str
+):
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "nobody"))
+    headers = {"WWW-Authenticate": challenge} if challenge else {}
+    with (
+        serving(_answering(lambda handler: _status(handler, 401, headers))) as address,
+        pytest.raises(AsrbuildError, match=message),
+    ):
+        fetch(f"{NAME}@beta", address.replace("http", "oci"))
+
+
+def test_a_password_that_is_wrong(fetch: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ASRBUILD_OCI_USER", "me")
+    monkeypatch.setenv("ASRBUILD_OCI_PASSWORD", "wrong")
+    asked = []
+
+    def closed(handler: Any) -> None:
+        asked.append(handler.headers.get("Authorization"))
+        _status(handler, 401, {"WWW-Authenticate": 'Basic realm="x"'})
+
+    with (
+        serving(_answering(closed)) as address,
+        pytest.raises(AsrbuildError, match=r"answered 401(?s:.*)log in") as refused,
+    ):
+        fetch(f"{NAME}@beta", address.replace("http", "oci"))
+    assert asked == [None, "Basic bWU6d3Jvbmc="]
+    assert "wrong" not in str(refused.value)
+
+
+def test_a_busy_server_is_asked_again_and_gets_the_whole_body(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Who answers 429 has done nothing yet, so that an upload can be sent again as well."""
+    monkeypatch.setattr(wire, "PAUSES", (0.01, 0.01))
+    got: list[bytes] = []
+
+    class Busy(Quiet):
+        def do_PUT(self) -> None:  # noqa: N802 - what http.server calls
+            got.append(self.rfile.read(int(self.headers["Content-Length"])))
+            _status(self, 429 if len(got) < 3 else 201, {"Retry-After": "0"})
+
+    content = os.urandom(100_000)
+    (tmp_path / "file").write_bytes(content)
+    headers = {"Content-Length": str(len(content))}
+    with (
+        serving(Busy) as address,
+        open(tmp_path / "file", "rb") as stream,
+        wire.ask("PUT", f"{address}/x", body=stream, headers=headers) as answer,
+    ):
+        assert answer.status == 201
+    assert got == [content] * 3
+
+
+def test_a_connection_that_breaks_off(fetch: Any):
+    def half(handler: Any) -> None:
+        _status(handler, 200, {"Content-Length": "5000"}, b'{"counter": 1}')
+
+    with (
+        serving(_answering(half)) as address,
+        pytest.raises(AsrbuildError, match="broke off after 14 of 5,000 bytes"),
     ):
         fetch(f"{NAME}@beta", address)
 
