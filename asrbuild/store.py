@@ -354,7 +354,9 @@ def _nothing_fits(root: Path, spec: str, artifacts: list[Artifact], path: Path) 
         return AsrbuildError(
             f"{spec} is there, but it is not an artifact: it has no {MANIFEST}",
             file=path,
-            fix="give an artifact's directory, or a name that `asrbuild ls` lists",
+            fix="unpack it with `asrbuild pull`"
+            if path.suffix == ".asrb"
+            else "give an artifact's directory, or a name that `asrbuild ls` lists",
         )
     if not artifacts:
         return AsrbuildError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asrbuild.commands.ls import ArtifactsOption
+from asrbuild.commands.ls import ArtifactsOption, OpenedArgument
 from asrbuild.errors import AsrbuildError
 
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def app(
-    artifact: Annotated[
-        str, typer.Argument(help="A name, name/version, name/start-of-version, or a path.")
+    artifact: OpenedArgument,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The folder to write; it must not be there yet.")
     ],
-    out: Annotated[Path, typer.Option(help="The folder to write; it must not be there yet.")],
     audio: Annotated[
         list[Path] | None,
         typer.Option(help="Recordings for the conformance kit, instead of the artifact's own."),
@@ -43,12 +43,12 @@ def app(
     from asrbuild.app.kit import write_folder
     from asrbuild.manifest import read_manifest
     from asrbuild.recipe import artifacts_root
-    from asrbuild.store import resolve
+    from asrbuild.ship.opening import opened
 
-    path = resolve(artifacts or artifacts_root(), artifact)
-    manifest = read_manifest(path)
-    write_folder(out, path, manifest, _recordings(audio, manifest) if audio else None)
     say = lambda line: typer.echo(f"  {line}", err=True)  # noqa: E731
+    with opened(artifact, artifacts or artifacts_root(), say) as path:
+        manifest = read_manifest(path)
+        write_folder(out, path, manifest, _recordings(audio, manifest) if audio else None)
     checks = check_kit(out, say) if check else []
     if as_json:
         answer = {"artifact": manifest.artifact_id, "folder": str(out),

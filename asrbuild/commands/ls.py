@@ -12,6 +12,11 @@ import typer
 if TYPE_CHECKING:
     from asrbuild.store import Artifact
 
+#: What :func:`asrbuild.ship.opening.opened` takes.
+OpenedArgument = Annotated[
+    str,
+    typer.Argument(help="A name, name/version, a path, a .asrb, or REMOTE#NAME@VERSION."),
+]
 ArtifactsOption = Annotated[
     Path | None,
     typer.Option("--artifacts", help="The artifact store; $ASRBUILD_ARTIFACTS or artifacts."),

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asrbuild.commands.ls import ArtifactsOption
+from asrbuild.errors import AsrbuildError
+
+if TYPE_CHECKING:
+    from asrbuild.manifest import Manifest
+    from asrbuild.proof import Proof
 
 
 def report(
     artifact: Annotated[
         list[str], typer.Argument(help="Names, name/version, name/start-of-version, or paths.")
     ],
-    output: Annotated[Path, typer.Option(help="Where to write the page.")] = Path("report.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the page.")] = Path(
+        "report.html"
+    ),
     artifacts: ArtifactsOption = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Also print what the page is made of as JSON.")
+    ] = False,
 ) -> None:
     """Write an artifact's page anew, proving it again; or a page that compares several.
 
     An artifact's page is in it already, as report.html: what it is, how to use it, its words, its
     probabilities, and how near it is to TensorFlow. This command runs the package again, here, and
-    shows what that gave. Of several artifacts it writes one table and plot, from their manifests.
+    shows what that gave. Of several artifacts it writes one table and plot, from their manifests;
+    with --json sizes are in MB, latencies in ms, error rates in per cent.
 
-    Examples: asrbuild report demo-static-mlprogram --output proof.html |
+    Examples: asrbuild report demo-static-mlprogram -o proof.html |
     asrbuild report demo-static-mlprogram demo-static-neuralnetwork
     """
     from asrbuild.recipe import artifacts_root
@@ -33,16 +45,41 @@ def report(
     if len(paths) > 1:
         from asrbuild.report.comparison import artifact_rows, write_page
 
-        write_page(output, "Artifacts side by side", artifact_rows(paths))
-        typer.echo(f"wrote {output}")
+        rows = artifact_rows(paths)
+        write_page(output, "Artifacts side by side", rows)
+        listed = [
+            {"artifact": row.name, "overrides": row.asked, "error": row.error or None, **row.facts}
+            for row in rows
+        ]
+        _tell({"page": str(output), "artifacts": listed}, as_json)
+        if damaged := [row.name for row in rows if row.error]:
+            raise AsrbuildError(
+                f"{len(damaged)} of {len(rows)} cannot be read: {', '.join(damaged)}",
+                file=output,
+                fix="the page says why; pull or build them again",
+            )
         return
-    passed = _prove_and_write(paths[0], output)
-    typer.echo(f"wrote {output}")
-    if not passed:
-        raise typer.Exit(1)
+    proof, shown = _prove_and_write(paths[0], output)
+    found = {
+        "page": str(output), "artifact": shown.artifact_id,
+        "passed": proof.verification.passed, "failures": list(proof.failures),
+        "verification": shown.verification.model_dump(mode="json"),
+    }  # fmt: skip
+    _tell(found, as_json)
+    if not proof.verification.passed:
+        raise AsrbuildError(
+            f"the artifact fails its proof here: {proof.failures[0]}",
+            file=paths[0],
+            fix="the page shows where; `asrbuild verify` says whether its files are whole",
+        )
 
 
-def _prove_and_write(path: Path, output: Path) -> bool:
+def _tell(found: dict[str, object], as_json: bool) -> None:
+    typer.echo(json.dumps(found, indent=2) if as_json else f"wrote {found['page']}")
+
+
+def _prove_and_write(path: Path, output: Path) -> tuple[Proof, Manifest]:
+    """The page of one artifact; what its proof found here, and its manifest with that in it."""
     from asrbuild.cases import RECORDINGS, load_reference
     from asrbuild.manifest import read_manifest
     from asrbuild.parity import PROBABILITIES
@@ -57,4 +94,4 @@ def _prove_and_write(path: Path, output: Path) -> bool:
     shown = manifest.model_copy(update={"verification": proof.verification})
     inside = anatomy(path / manifest.model.package)
     write_page(output, shown, inside, heard(cases, reference, given))
-    return proof.verification.passed
+    return proof, shown

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asrbuild.commands.ls import ArtifactsOption
+from asrbuild.commands.ls import ArtifactsOption, OpenedArgument
 
 if TYPE_CHECKING:
     from asrbuild.manifest import Manifest, Metric, Streaming, Tensor
@@ -16,9 +17,7 @@ Rows = list[tuple[str, ...]]
 
 
 def show(
-    artifact: Annotated[
-        str, typer.Argument(help="A name, name/version, name/start-of-version, or a path.")
-    ],
+    artifact: OpenedArgument,
     artifacts: ArtifactsOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print manifest.json as it is stored.")
@@ -30,13 +29,15 @@ def show(
     """
     from asrbuild.manifest import FILE_NAME, read_manifest
     from asrbuild.recipe import artifacts_root
-    from asrbuild.store import resolve
+    from asrbuild.ship.opening import opened, opened_as
 
-    path = resolve(artifacts or artifacts_root(), artifact)
-    manifest = read_manifest(path)
-    if as_json:
-        typer.echo((path / FILE_NAME).read_text(encoding="utf-8"), nl=False)
-        return
+    tell = partial(typer.echo, err=True)
+    root = artifacts or artifacts_root()
+    with opened(artifact, root, tell, description_only=True) as path:
+        manifest = read_manifest(path)
+        if as_json:
+            typer.echo((path / FILE_NAME).read_text(encoding="utf-8"), nl=False)
+            return
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -61,7 +62,7 @@ def show(
             table.add_row(*(escape(cell) for cell in row))
         console.print()
         console.print(table)
-    console.print(f"\n{path}", soft_wrap=True)
+    console.print(f"\n{escape(opened_as(artifact, path))}", soft_wrap=True)
 
 
 def page(manifest: Manifest) -> Iterator[tuple[str, tuple[str, ...], Rows]]:

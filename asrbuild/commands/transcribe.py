@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from functools import partial as bind
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +23,7 @@ from asrbuild.commands.decoding import (
     parse_hot_words,
     settings_for,
 )
-from asrbuild.commands.ls import ArtifactsOption
+from asrbuild.commands.ls import ArtifactsOption, OpenedArgument
 from asrbuild.errors import AsrbuildError
 
 if TYPE_CHECKING:
@@ -32,9 +33,7 @@ Show = Callable[[str], None]
 
 
 def transcribe(
-    artifact: Annotated[
-        str, typer.Argument(help="A name, name/version, name/start-of-version, or a path.")
-    ],
+    artifact: OpenedArgument,
     audio: Annotated[list[Path], typer.Argument(help="Recordings: WAV, FLAC, OGG, ...")],
     decoder: Annotated[
         str | None,
@@ -67,14 +66,17 @@ def transcribe(
     from asrbuild.manifest import read_manifest
     from asrbuild.recipe import artifacts_root
     from asrbuild.runtime import open_artifact
-    from asrbuild.store import resolve
+    from asrbuild.ship.opening import opened
 
-    path = resolve(artifacts or artifacts_root(), artifact)
     wanted = Wanted(beam_width, scorer, lm_alpha, lm_beta, parse_hot_words(hot_word))
-    settings = settings_for(read_manifest(path), path, decoder, wanted)
     rows: list[dict[str, Any]] = []
     failed: list[AsrbuildError] = []
-    with open_artifact(path, settings, function) as transcriber:
+    with ExitStack() as stack:
+        tell = bind(typer.echo, err=True)
+        path = stack.enter_context(opened(artifact, artifacts or artifacts_root(), tell))
+        manifest = read_manifest(path)
+        settings = settings_for(manifest, path, decoder, wanted)
+        transcriber = stack.enter_context(open_artifact(path, settings, function))
         for file in audio:
             try:
                 found = _one(transcriber, file, n_best, partial)
@@ -87,7 +89,7 @@ def transcribe(
             if not as_json:
                 _print_text(file, found, len(audio) > 1, settings.type)
     if as_json:
-        head = {"artifact": path.parent.name + "/" + path.name, "decoder": settings.type}
+        head = {"artifact": manifest.artifact_id, "decoder": settings.type}
         typer.echo(json.dumps({**head, "recordings": rows}, indent=2, ensure_ascii=False))
     if failed:
         raise failed[0] if len(failed) == 1 else _several(failed, len(audio))

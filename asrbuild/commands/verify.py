@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asrbuild.commands.ls import ArtifactsOption
+from asrbuild.commands.ls import ArtifactsOption, OpenedArgument
 from asrbuild.errors import AsrbuildError
 
 if TYPE_CHECKING:
@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 
 def verify(
-    artifact: Annotated[
-        str,
-        typer.Argument(help="A name, name/version, a path, a .asrb, or REMOTE#NAME@VERSION."),
-    ],
+    artifact: OpenedArgument,
     bisect: Annotated[
         bool, typer.Option("--bisect", help="Name the first node that leaves TensorFlow's values.")
     ] = False,
@@ -49,26 +46,27 @@ def verify(
     if graph and checkpoint:
         raise AsrbuildError("--graph and --checkpoint exclude each other", fix="give one of them")
     from asrbuild.recipe import artifacts_root
-    from asrbuild.ship.opening import opened
+    from asrbuild.ship.opening import opened, opened_as
 
     def tell(line: str) -> None:
         typer.echo(line, err=True)
 
     with opened(artifact, artifacts or artifacts_root(), tell) as path:
-        passed = _verify(path, bisect, graph, checkpoint, as_json)
+        shown = opened_as(artifact, path)
+        passed = _verify(path, shown, bisect, graph, checkpoint, as_json)
     if not passed:
         raise typer.Exit(1)
 
 
 def _verify(
-    path: Path, bisect: bool, graph: Path | None, checkpoint: Path | None, as_json: bool
+    path: Path, shown: str, bisect: bool, graph: Path | None, checkpoint: Path | None, as_json: bool
 ) -> bool:
     from asrbuild.manifest import read_manifest
     from asrbuild.proof import prove_again
 
     problems = damaged_files(path)
     if problems and not bisect:
-        _tell_damage(path, problems, as_json)
+        _tell_damage(shown, problems, as_json)
         return False
     manifest = read_manifest(path)
     proof = prove_again(path, manifest)
@@ -78,9 +76,9 @@ def _verify(
             divergence = _bisect(path, manifest, proof, graph_path)
     passed = proof.verification.passed and not problems
     if as_json:
-        typer.echo(json.dumps(_as_json(path, problems, proof, divergence), indent=2))
+        typer.echo(json.dumps(_as_json(shown, problems, proof, divergence), indent=2))
     else:
-        _print(path, manifest, problems, proof, divergence)
+        _print(shown, manifest, problems, proof, divergence)
     return passed and (divergence is None or divergence.first is None)
 
 
@@ -115,11 +113,11 @@ def damaged_files(path: Path) -> list[str]:
     return problems
 
 
-def _tell_damage(path: Path, problems: list[str], as_json: bool) -> None:
+def _tell_damage(artifact: str, problems: list[str], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"artifact": str(path), "passed": False, "files": problems}))
+        typer.echo(json.dumps({"artifact": artifact, "passed": False, "files": problems}))
         return
-    typer.echo(f"{path} is not as it was published:")
+    typer.echo(f"{artifact} is not as it was published:")
     for problem in problems:
         typer.echo(f"  {problem}")
     typer.echo("  fix: build it again, or fetch it again from where it came")
@@ -177,12 +175,12 @@ def _export(manifest: Manifest, checkpoint: Path, destination: Path) -> None:
 
 
 def _as_json(
-    path: Path, problems: list[str], proof: Proof, divergence: Bisection | None
+    artifact: str, problems: list[str], proof: Proof, divergence: Bisection | None
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
     answer: dict[str, Any] = {
-        "artifact": str(path),
+        "artifact": artifact,
         "passed": proof.verification.passed and not problems,
         "files": problems,
         "failures": list(proof.failures),
@@ -198,7 +196,7 @@ def _as_json(
 
 
 def _print(
-    path: Path,
+    artifact: str,
     manifest: Manifest,
     problems: list[str],
     proof: Proof,
@@ -237,7 +235,7 @@ def _print(
     if divergence is not None:
         for line in _divergence_lines(divergence):
             console.print(escape(line), soft_wrap=True)
-    console.print(str(path), soft_wrap=True)
+    console.print(escape(artifact), soft_wrap=True)
 
 
 def _divergence_lines(divergence: Bisection) -> Iterator[str]:

@@ -124,15 +124,16 @@ def write_page(path: Path, title: str, rows: Sequence[Row]) -> None:
 
 
 def _row(number: int, path: Path, asked: str | None, status: str) -> Row:
-    name = f"{path.parent.name}/{path.name}"
     try:
         manifest = read_manifest(path)
     except AsrbuildError as error:
+        whole = path.absolute()
+        name = f"{whole.parent.name}/{whole.name}"
         return Row(number, name, asked or "", None, status, str(error))
     page = path / artifact_page.FILE_NAME
     return Row(
         number=number,
-        name=name,
+        name=manifest.artifact_id,
         asked=" ".join(manifest.provenance.overrides) if asked is None else asked,
         page=page.absolute() if page.is_file() else None,
         status=status,

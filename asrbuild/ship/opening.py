@@ -17,6 +17,13 @@ from asrbuild.ship.remote import open_remote
 from asrbuild.ship.transfer import fetch_files, find, split_spec
 from asrbuild.ship.variants import holds_variants
 
+_TEMPORARY = "asrbuild-opened-"
+
+
+def opened_as(spec: str, path: Path) -> str:
+    """What a person calls an opened artifact: its directory, or what was given where that goes."""
+    return spec if path.name.startswith(_TEMPORARY) else str(path)
+
 
 @contextmanager
 def opened(
@@ -46,7 +53,7 @@ def opened(
         return
     config = config_root()
     trust = trusted_keys(config)
-    with TemporaryDirectory(prefix="asrbuild-opened-") as folder:
+    with TemporaryDirectory(prefix=_TEMPORARY) as folder:
         directory = Path(folder)
         if bundle and holds_variants(path):
             raise AsrbuildError(

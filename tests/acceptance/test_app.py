@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from asrbuild.deepspeech.checkpoint import find_checkpoint, read_weights
+from asrbuild.digest import tree_digests
 from asrbuild.network import AcousticWeights
 from asrbuild.runtime import open_artifact
 from asrbuild.ship.names import check_paths
@@ -123,6 +124,7 @@ def test_a_runtime_that_shows_only_its_answers_is_judged_by_them(
         ("samples.npy", np.zeros(32000, np.float32), "samples", "as int16"),
         ("samples.npy", np.zeros(31999, np.int16), "samples", "expected (32000,)"),
         ("calls.json", b'[{"first": "a"}]', "calls", "no list of calls"),
+        ("calls.json", b'[{"first": 1e999}]', "calls", "no list of calls"),
         ("text.json", b"hello", "text", "no JSON"),
         ("text.json", b'["hello"]', "text", "no JSON object"),
     ],
@@ -211,6 +213,31 @@ def test_the_checker_says_how_it_is_used(artifact: Path, tmp_path: Path) -> None
         )
         assert (done.returncode, done.stdout) == (2, "")
         assert "RESULTS" in done.stderr or "there is no folder" in done.stderr
+
+
+def test_words_that_are_no_objects_are_refused(artifact: Path, tmp_path: Path) -> None:
+    shutil.copytree(artifact / "conformance", tmp_path / "r", copy_function=shutil.copyfile)
+    for recording in recordings(tmp_path / "r"):
+        words = [word["text"] for word in recording["words"]]
+        text = {"text": recording["text"], "words": words}
+        (tmp_path / "r" / recording["name"] / "text.json").write_text(json.dumps(text))
+    code, answer = run_checker(artifact, tmp_path / "r")
+    assert (code, answer["first_off"]["step"]) == (1, "words")
+    assert "no objects" in answer["first_off"]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("model", "coreml"),
+    [("static", "mlprogram"), ("dynamic", "neuralnetwork"), ("enumerated", "mlprogram")],
+)
+def test_the_kit_made_anew_is_the_one_that_the_build_made(
+    workshop: Workshop, tmp_path: Path, model: str, coreml: str
+) -> None:
+    """The build shares what its proof multiplied; alone, the command gives the same bytes."""
+    artifact = workshop.artifact(model, coreml)
+    done = run_asrbuild("app", str(artifact), "--out", "kit", "--no-check", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert tree_digests(tmp_path / "kit") == tree_digests(artifact)
 
 
 def test_the_kit_can_be_shipped(artifact: Path) -> None:

@@ -169,6 +169,43 @@ def test_verify_passes_and_a_tampered_artifact_is_named(workshop: Workshop, tmp_
     assert "weight.bin" in bad.out + bad.err
 
 
+def test_report_of_several_as_a_page_and_as_json(workshop: Workshop, tmp_path: Path) -> None:
+    made = [workshop.artifact(model, "mlprogram") for model in ("static", "dynamic")]
+    done = run_asrbuild("report", *map(str, made), "-o", "both.html", "--json", cwd=tmp_path)
+    assert done.code == 0, done.err
+    answer = json.loads(done.out)
+    assert (tmp_path / answer["page"]).is_file()
+    assert [row["artifact"] for row in answer["artifacts"]] == [
+        f"{path.parent.name}/{path.name}" for path in made
+    ]
+    for row, path in zip(answer["artifacts"], made, strict=True):
+        files = [f for f in (path / "model.mlpackage").rglob("*") if f.is_file()]
+        package = sum(f.stat().st_size for f in files)
+        assert row["size"] == package / 1e6
+        assert (row["error"], row["wer"], row["words"]) == (None, 0, "equal")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "manifest.json").write_text("{}")
+    done = run_asrbuild("report", str(made[0]), "damaged", cwd=tmp_path)
+    assert done.code == 1
+    assert f"1 of 2 cannot be read: {tmp_path.name}/damaged" in done.err
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_report_of_one_fails_where_its_proof_does(workshop: Workshop, tmp_path: Path) -> None:
+    artifact = workshop.artifact("static", "mlprogram")
+    done = run_asrbuild("report", str(artifact), "--json", cwd=tmp_path)
+    assert (done.code, json.loads(done.out)["passed"]) == (0, True)
+    shutil.copytree(artifact, tmp_path / "off", copy_function=shutil.copyfile)
+    weights = tmp_path / "off" / "model.mlpackage/Data/com.apple.CoreML/weights/weight.bin"
+    with weights.open("r+b") as stream:
+        stream.seek(weights.stat().st_size // 2)  # within the LSTM's
+        stream.write(bytes(100_000))
+    done = run_asrbuild("report", "off", "--json", cwd=tmp_path)
+    assert (done.code, json.loads(done.out)["passed"]) == (1, False)
+    assert "the artifact fails its proof here: " in done.err
+    assert "Traceback" not in done.err
+
+
 def test_help_is_light_and_names_every_command(tmp_path: Path) -> None:
     code = (
         "import sys; from asrbuild.cli import dispatch\n"

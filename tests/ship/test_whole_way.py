@@ -122,7 +122,19 @@ def test_one_file_is_enough(maker: Home, versions: dict[int, str], tmp_path: Pat
     team = Home(tmp_path / "team")
     team.folder.mkdir()
     public = maker.folder / ".config" / "asrbuild" / "keys" / "release.pub"
+    untrusted = team.run("transcribe", str(file), str(DEMO / "second.wav"))
+    assert (untrusted.code, untrusted.out) == (1, "")
+    assert "UNTRUSTED_SIGNER" in untrusted.err
+    assert f"file: {file}" in untrusted.err
     assert team.run("key", "trust", str(public)).code == 0
+    # As it is, before anything of it is kept.
+    _speaks(team, file)
+    assert team.run("verify", str(file)).out.splitlines()[-1] == str(file)
+    shown = team.json("show", str(file))
+    assert shown["version"] == versions[16]  # type: ignore[index]
+    made = team.json("app", str(file), "--out", "kit", "--no-check")
+    assert made["artifact"] == f"{NAME}/{versions[16]}"  # type: ignore[index]
+    assert (team.folder / "kit" / "ASRKit" / "Package.swift").is_file()
     pulled = team.json("pull", str(file))
     path = Path(pulled["path"])  # type: ignore[index]
     assert path.name == versions[16]

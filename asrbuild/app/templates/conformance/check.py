@@ -101,7 +101,7 @@ def _calls(step: Any, recording: Any, _kit: Path, given: Path) -> Details:
         found = [
             {key: int(call[key]) for key in keys} for call in json.loads(given.read_text("utf-8"))
         ]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise UnusableError(f"no list of calls with {', '.join(keys)}: {error}") from None
     expected = [{key: call[key] for key in keys} for call in recording["calls"]]
     for index, (wanted, made) in enumerate(zip(expected, found)):  # noqa: B905 - Python 3.9
@@ -163,6 +163,8 @@ def _words(step: Any, recording: Any, _kit: Path, given: Path) -> Details:
         raise UnusableError(f"{count} words, expected {len(expected)}")
     limits = {"start_s": "time_s", "end_s": "time_s", "confidence": "confidence"}
     for wanted, made in zip(expected, found):  # noqa: B905 - Python 3.9
+        if not isinstance(made, dict):
+            raise UnusableError("its words are no objects with text, start_s and end_s")
         yield made.get("text") == wanted["text"], f"{made.get('text')!r} is no {wanted['text']!r}"
         for key, limit in limits.items():
             value = made.get(key)
