@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -82,6 +83,10 @@ def _take(path: Path, stack: ExitStack, waiting: Callable[[str], None] | None) -
     try:
         _acquire(local, lease_path, waiting, at_once=0.0)
         stack.callback(_release_local, local, path)
+        # The lease is given back first, so one of this machine's is left by a dead process, also
+        # where its parent has not taken notice and its number is still in use.
+        if _owner(lease_path)[1] == socket.gethostname():
+            lease_path.unlink(missing_ok=True)
     except OSError as error:
         # A shared folder without kernel locks: the lease alone keeps order there.
         if error.errno not in _NO_FLOCK:
@@ -112,7 +117,8 @@ def _acquire(
     except Timeout:
         if waiting is None:
             raise
-        waiting(_owner(lease_path))
+        process, host = _owner(lease_path)
+        waiting(f"process {process} on {host}" if process else "another process")
         # At every look; it raises when the wait is for nothing any more.
         check = interrupts.check
         lock.acquire(timeout=-1, poll_interval=_POLL_SECONDS, cancel_check=check)  # type: ignore[arg-type]
@@ -136,16 +142,17 @@ def _release_lease(lease: SoftFileLease, lease_path: Path) -> None:
         lease.release()
 
 
-def _owner(lease: Path) -> str:
-    """The owner named in a lease, for a message: ``process 123 on host``."""
+def _owner(lease: Path) -> tuple[str, str]:
+    """Process number and host named in a lease; empty where nobody is."""
     try:
         lines = lease.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return "another process"
+        return "", ""
     fields = dict(line.split("=", 1) for line in lines if "=" in line)
     if "pid" not in fields or "host" not in fields:
-        return "another process"
-    return f"process {fields['pid']} on {fields['host'].split('?')[0]}"
+        return "", ""
+    # Behind the question mark: the container, on the same machine.
+    return fields["pid"], fields["host"].split("?")[0]
 
 
 def _abandoned(lease: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -149,15 +148,12 @@ def convert(at: Path, recipe: Recipe, source: Source, exported: Callable[[], Pat
 
 def execute(at: Path, recipe: Recipe, source: Source, converted: Path, cases: Path) -> None:
     """What the package gives for the cases and their edges."""
-    from threadpoolctl import threadpool_limits
-
     from asrbuild.execution import execute, save_executed
+    from asrbuild.executor.threads import half_the_cores
 
     manifest = d.describe(recipe, source, converted / d.package_name(recipe))
     made = cases_with_edges(recipe, cases)
-    # The other cores are TensorFlow's, which runs beside this: more threads than cores wait in
-    # loops that cost twice what they multiply.
-    with threadpool_limits(max(1, (os.cpu_count() or 1) // 2), user_api="blas"):
+    with half_the_cores():
         executed = execute(converted, manifest, made, _bound(recipe), _products())
     save_executed(at, executed)
 
