@@ -1,22 +1,27 @@
 """Error rates of artifacts and decoders on a set of recordings.
 
-Probabilities are computed once per artifact and recording and kept, so that another decoder, or a
-run that was interrupted, does not run the model again.
+Probabilities are computed once per artifact and recording and kept, so that another decoder does
+not run the model again. Words are kept too, by what they were decoded from and with, so that a run
+that was interrupted goes on where it was. Times are those of when it was computed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
+import sys
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from asrbuild.dataset import Recording
-from asrbuild.digest import file_digest
+from asrbuild.digest import canonical_json, file_digest, source_digest, text_digest
+from asrbuild.disk import disk_errors
 from asrbuild.runtime import Transcriber, timed
 from asrbuild.speech.audio import read_audio
 from asrbuild.speech.decoding import Decoder, DecoderSettings
@@ -24,6 +29,11 @@ from asrbuild.speech.rates import ErrorRates, error_rates
 
 FOLDER = "probabilities"
 BATCH = 16
+#: What probabilities depend on beside the artifact, and words beside the decoder's settings.
+_LISTENING = ("executor", "runtime.py", "speech/mfcc.py", "speech/audio.py")
+_DECODING = ("speech",)
+#: The words of a batch, and the seconds that they took.
+_WORDS = TypeAdapter(tuple[list[str], float])
 
 
 @dataclass(frozen=True)
@@ -106,15 +116,27 @@ def decode(
     dataset: Sequence[Recording],
     spoken: Sequence[Spoken],
     advance: Callable[[int], None] = lambda _: None,
+    kept: Path | None = None,
 ) -> Result:
-    """Words and rates of one artifact's probabilities with one decoder."""
+    """Words and rates of one artifact's probabilities with one decoder.
+
+    Args:
+        name: the artifact's, for the result.
+        decoder_name: the decoder's, likewise.
+        settings: what ``decoder`` was opened with.
+        decoder: left open.
+        dataset: what was said.
+        spoken: the probabilities of it, in the same order.
+        advance: given the number of recordings after each batch.
+        kept: a folder for the words of this decoder, from ``words_folder``.
+    """
     heard: list[str] = []
     decoder_s = 0.0
     for start in range(0, len(spoken), BATCH):
         batch = [one.probabilities for one in spoken[start : start + BATCH]]
-        found, seconds = timed(decoder.decode_batch, batch)
+        words, seconds = _decode(decoder, batch, kept)
         decoder_s += seconds
-        heard += [hypotheses[0].text for hypotheses in found]
+        heard += words
         advance(len(batch))
     return Result(
         name,
@@ -128,13 +150,51 @@ def decode(
     )
 
 
+def words_folder(cache_root: Path, transcriber: Transcriber, settings: DecoderSettings) -> Path:
+    """Where the words are kept that a decoder with these settings makes of probabilities."""
+    alphabet, scorer = transcriber.alphabet, settings.scorer
+    found = None if scorer is None else file_digest(transcriber.artifact / scorer, cache_root)
+    parts = asdict(settings) | {
+        "scorer": found,
+        "interpreter": None,
+        "labels": alphabet.labels,
+        "bytes_output": alphabet.bytes_output,
+        "code": source_digest(_DECODING),
+    }
+    return cache_root / FOLDER / text_digest(canonical_json(parts))
+
+
+def _decode(
+    decoder: Decoder, batch: Sequence[np.ndarray], kept: Path | None
+) -> tuple[list[str], float]:
+    """Words of a batch, and the seconds that they took when they were decoded."""
+    if kept is None:
+        found, seconds = timed(decoder.decode_batch, batch)
+        return [hypotheses[0].text for hypotheses in found], seconds
+    digest = hashlib.sha256()
+    for rows in batch:
+        digest.update(f"{rows.dtype} {rows.shape}\n".encode())
+        digest.update(np.ascontiguousarray(rows))
+    path = kept / f"{digest.hexdigest()}.json"
+    try:
+        known = _WORDS.validate_json(path.read_bytes())
+        if len(known[0]) == len(batch):
+            return known
+    except (OSError, ValueError):
+        pass  # not decoded yet, or damaged
+    known = _decode(decoder, batch, None)
+    _write(path, _WORDS.dump_json(known))
+    return known
+
+
 def _model_digest(transcriber: Transcriber) -> str:
-    """Of the package and the sections that say how it is fed: not of the decoder."""
+    """Of the package, what says how it is fed, and what feeds it: not of the decoder."""
     manifest = transcriber.manifest
     own = {entry.path: entry.sha256 for entry in manifest.files if entry.role == "package"}
     parts = [str(sorted(own.items())), manifest.audio.model_dump_json()]
     parts += [manifest.features.model_dump_json(), manifest.streaming.model_dump_json()]
     parts += [manifest.model.model_dump_json(), *(s.model_dump_json() for s in manifest.state)]
+    parts += [source_digest(_LISTENING), np.__version__, sys.platform]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -148,13 +208,19 @@ def _load(path: Path) -> Spoken | None:
 
 
 def _save(path: Path, spoken: Spoken) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
-    with fresh.open("wb") as file:
-        np.savez(
-            file,
-            probabilities=spoken.probabilities,
-            audio_s=spoken.audio_s,
-            seconds=spoken.seconds,
-        )
-    fresh.replace(path)
+    content = io.BytesIO()
+    np.savez(
+        content,
+        probabilities=spoken.probabilities,
+        audio_s=spoken.audio_s,
+        seconds=spoken.seconds,
+    )
+    _write(path, content.getvalue())
+
+
+def _write(path: Path, content: bytes) -> None:
+    with disk_errors("keeping what was heard", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
+        fresh.write_bytes(content)
+        fresh.replace(path)

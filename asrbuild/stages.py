@@ -11,7 +11,6 @@ the comparison.
 from __future__ import annotations
 
 import functools
-import hashlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild.cache import StageKey, fingerprint
+from asrbuild.digest import source_digest
 from asrbuild.recipe import Recipe, evaluates, gate_names, record
 from asrbuild.source import Source
 
@@ -178,7 +178,7 @@ def _key(
     stage: str, keys: Mapping[str, Any], files: Mapping[str, str], *libraries: str
 ) -> StageKey:
     versions = {name: library_version(name) for name in libraries}
-    return StageKey(stage, code_digest(stage), keys, files, versions)
+    return StageKey(stage, source_digest((*_BODIES, *_CODE[stage])), keys, files, versions)
 
 
 def library_version(name: str) -> str:
@@ -201,24 +201,3 @@ def _installed() -> dict[str, str]:
             name, _, version = path.stem.partition("-")
             versions.setdefault(name.lower().replace(".", "_"), version)
     return versions
-
-
-@functools.cache
-def code_digest(stage: str) -> str:
-    """SHA-256 over the source of the modules behind a stage: no version to forget to raise."""
-    digest = hashlib.sha256()
-    for entry in (*_BODIES, *_CODE[stage]):
-        digest.update(_source_digest(entry))
-    return digest.hexdigest()
-
-
-@functools.cache
-def _source_digest(entry: str) -> bytes:
-    package = Path(__file__).parent
-    path = package / entry
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.suffix in (".py", ".j2", ".css", ".js", ".html", ".md", ".swift"):
-            digest.update(f"{file.relative_to(package).as_posix()}\0".encode())
-            digest.update(file.read_bytes() + b"\0")
-    return digest.digest()

@@ -12,9 +12,11 @@ import importlib.util
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asrbuild.disk import disk_errors
 from asrbuild.engine import Built, build
 from asrbuild.errors import AsrbuildError
 from asrbuild.progress import Progress, bars
@@ -89,23 +91,32 @@ def tune(recipe: Recipe, overrides: Sequence[str], progress: Progress) -> Built:
             fix="pip install 'asrbuild[tune]'",
         )
     from asrbuild.dataset import dataset_digest, read_dataset
-    from asrbuild.evaluation import listen
+    from asrbuild.evaluation import listen, words_folder
+    from asrbuild.manifest import read_manifest
     from asrbuild.report.tuning import print_tuning, write_page
     from asrbuild.runtime import decoder_settings, open_artifact
 
     data = resolve_file(recipe.tune.data or "")
     dataset = read_dataset(data)
-    built = build(replace(recipe, tune=Tune()), overrides, progress)
     output = Path(recipe.tune.output)
-    with open_artifact(built.path) as transcriber, bars() as shown:
+    # Not after an hour's search.
+    with disk_errors("making the folder for what is tuned", output):
+        (output / CONFIG).parent.mkdir(parents=True, exist_ok=True)
+    built = build(replace(recipe, tune=Tune()), overrides, progress)
+    interpreter = recipe.decoder.interpreter
+    settings = replace(
+        decoder_settings(read_manifest(built.path)),
+        interpreter=None if interpreter is None else Path(interpreter).expanduser(),
+    )
+    cache = Path(recipe.paths.cache)
+    with open_artifact(built.path, settings) as transcriber, bars() as shown:
         task = shown.add_task("listening", total=len(dataset))
-        cache = Path(recipe.paths.cache)
         spoken = listen(transcriber, dataset, cache, lambda: shown.advance(task))
-        settings = decoder_settings(transcriber.manifest)
         task = shown.add_task("trials", total=recipe.tune.trials)
         trials = search(
             transcriber.decoder,  # type: ignore[arg-type]
             settings, recipe.tune, dataset, spoken, lambda: shown.advance(task),
+            partial(words_folder, cache, transcriber),
         )  # fmt: skip
     tuning = Tuning(
         f"{built.receipt.name}/{built.receipt.version}",
@@ -116,9 +127,9 @@ def tune(recipe: Recipe, overrides: Sequence[str], progress: Progress) -> Built:
         sum(len(recording.text.split()) for recording in dataset),
         tuple(trials),
     )
-    (output / CONFIG).parent.mkdir(parents=True, exist_ok=True)
-    (output / CONFIG).write_text(config_text(tuning, recipe), encoding="utf-8")
-    (output / RECORD).write_text(json.dumps(record(tuning), indent=2) + "\n", encoding="utf-8")
+    with disk_errors("writing what was tuned", output):
+        (output / CONFIG).write_text(config_text(tuning, recipe), encoding="utf-8")
+        (output / RECORD).write_text(json.dumps(record(tuning), indent=2) + "\n", encoding="utf-8")
     write_page(output / PAGE, tuning)
     print_tuning(tuning, output)
     return built
@@ -131,6 +142,7 @@ def search(
     dataset: Sequence[Recording],
     spoken: Sequence[Spoken],
     advance: Callable[[], None] = lambda: None,
+    folder: Callable[[DecoderSettings], Path | None] = lambda _: None,
 ) -> list[Trial]:
     """The trials, in order; the first has the values of ``settings``.
 
@@ -141,6 +153,7 @@ def search(
         dataset: what was said.
         spoken: the probabilities of it, in the same order.
         advance: called after each trial.
+        folder: where the words of a trial are kept, so that a search that was interrupted goes on.
     """
     import optuna
 
@@ -164,7 +177,7 @@ def search(
             values = {key: getattr(settings, key) for key in ("lm_alpha", "lm_beta", "beam_width")}
         told = replace(settings, **values)
         decoder.change(told)
-        result = decode("", "", told, decoder, dataset, spoken)
+        result = decode("", "", told, decoder, dataset, spoken, kept=folder(told))
         if asked is not None:
             study.tell(asked, [result.rates.wer, values["beam_width"]])
         trials.append(_trial(number, values, result))

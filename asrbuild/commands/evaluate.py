@@ -60,9 +60,10 @@ def evaluate(
 ) -> None:
     """Measure word and character error rates on recordings whose words are known.
 
-    Case is folded and white space joined before comparing; nothing else. Probabilities are kept, so
-    another decoder, or the same command after an interruption, does not run the model again. Where
-    several decoders are compared, ds_ctcdecoder is shown without its scorer and with it.
+    Case is folded and white space joined before comparing; nothing else. Probabilities and words
+    are kept: another decoder does not run the model again, and the same command after an
+    interruption goes on where it was; times are those of the first run. Where several decoders are
+    compared, ds_ctcdecoder is shown without its scorer and with it.
 
     Example: asrbuild evaluate demo-static demo-dynamic test.csv --decoder greedy,beam
     """
@@ -122,7 +123,7 @@ def evaluate_one(
     shown: Bars,
 ) -> list[Result]:
     """One artifact with every decoder."""
-    from asrbuild.evaluation import decode, listen
+    from asrbuild.evaluation import decode, listen, words_folder
     from asrbuild.recipe import cache_root
     from asrbuild.runtime import open_artifact
     from asrbuild.speech.decoding import open_decoder
@@ -131,7 +132,8 @@ def evaluate_one(
     with ExitStack() as stack:
         transcriber = stack.enter_context(open_artifact(path, decoders[0]))
         task = shown.add_task(f"{name}: listening", total=len(dataset))
-        spoken = listen(transcriber, dataset, cache_root(), lambda: shown.advance(task))
+        cache = cache_root()
+        spoken = listen(transcriber, dataset, cache, lambda: shown.advance(task))
         step_ms = transcriber.manifest.features.step_ms
         for index, settings in enumerate(decoders):
             opened = transcriber.decoder
@@ -141,7 +143,8 @@ def evaluate_one(
             label = settings.type + (f" + {settings.scorer.name}" if settings.scorer else "")
             task = shown.add_task(f"{name}: {label}", total=len(dataset))
             advance = partial(shown.advance, task)
-            results.append(decode(name, label, settings, opened, dataset, spoken, advance))
+            kept = words_folder(cache, transcriber, settings)
+            results.append(decode(name, label, settings, opened, dataset, spoken, advance, kept))
     return results
 
 

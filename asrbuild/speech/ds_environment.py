@@ -19,6 +19,7 @@ from pathlib import Path
 
 from asrbuild.disk import disk_errors, remove_tree
 from asrbuild.errors import AsrbuildError
+from asrbuild.progress import Progress
 
 VERSION = "0.9.3"
 PYTHON = (3, 9)
@@ -120,6 +121,7 @@ def install(interpreter: Path | None = None) -> Path:
             if ready is not None and ready.decoder == VERSION:
                 return ready.path
             fresh = target.with_name(target.name + ".new")
+            Progress().note("making a Python 3.9 environment for ds-ctcdecoder, once")
             try:
                 remove_tree(fresh)
                 _make(fresh, base.path if base else None)

@@ -12,6 +12,7 @@ import yaml
 from asrbuild import evaluation, tuning
 from asrbuild.dataset import dataset_digest, read_dataset
 from asrbuild.manifest import read_manifest
+from asrbuild.speech import ds_environment
 from asrbuild.tuning import Trial, Tuning
 from tests.acceptance.conftest import Finished, Workshop, run_asrbuild
 from tests.acceptance.test_decoders import DEMO, genuine
@@ -28,8 +29,9 @@ def _tune(workshop: Workshop, output: Path, *more: str) -> Finished:
     return run_asrbuild("tune=scorer", "-m", "model=static", *search, cwd=workshop.folder)
 
 
-def _probabilities(workshop: Workshop) -> dict[Path, int]:
-    kept = (workshop.folder / ".asrbuild" / "cache" / evaluation.FOLDER).rglob("*.npz")
+def _kept(workshop: Workshop) -> dict[Path, int]:
+    """Probabilities and words, and when each was written."""
+    kept = (workshop.folder / ".asrbuild" / "cache" / evaluation.FOLDER).glob("*/*")
     return {path: path.stat().st_mtime_ns for path in kept}
 
 
@@ -77,15 +79,20 @@ def test_from_the_search_to_an_artifact_that_names_its_set(
     )
     assert json.loads(again.out)["results"][0]["wer"] == best["wer"]
 
-    # The same seed gives the same config, and the model does not run again for it.
-    heard = _probabilities(workshop)
-    assert _tune(workshop, tmp_path / "again").code == 0
-    assert _probabilities(workshop) == heard
-    text = (tmp_path / "again" / "decoder" / "tuned.yaml").read_text()
-    assert (
-        text.replace("again", "tuned")
-        == (tmp_path / "tuned" / "decoder" / "tuned.yaml").read_text()
-    )
+    # The same seed gives the same trials, and nothing is heard or decoded again for them, so that
+    # a search that was interrupted goes on. It runs in the interpreter that the recipe names.
+    heard = _kept(workshop)
+    named = tmp_path / "python"
+    named.write_text(f'#!/bin/sh\ntouch "$0.used"\nexec {ds_environment.decoder_python()} "$@"\n')
+    named.chmod(0o755)
+    again = _tune(workshop, tmp_path / "again", f"decoder.interpreter={named}")
+    assert again.code == 0, again.err
+    assert (tmp_path / "python.used").exists()
+    assert _kept(workshop) == heard
+    repeated = json.loads((tmp_path / "again" / "tuning.json").read_text())
+    assert repeated["trials"] == found["trials"]
+    text = yaml.safe_load((tmp_path / "again" / "decoder" / "tuned.yaml").read_text())
+    assert text == {**config, "interpreter": str(named)}
 
 
 @pytest.mark.parametrize(
@@ -102,6 +109,7 @@ def test_from_the_search_to_an_artifact_that_names_its_set(
         (["tune.lm_alpha=[2,1]"], "tune.lm_alpha=[2.0, 1.0] is no range"),
         (["tune.beam_width=[0,9]"], "tune.beam_width=[0, 9] is no range"),
         (["tune.trials=0"], "tune.trials=0 must be at least 1"),
+        (["tune.output=/dev/null/x"], "while making the folder for what is tuned"),
         (["tune.data=none.csv"], "no such data set\n  file: none.csv"),
         (["decoder=beam"], "decoder.type=beam cannot use a scorer"),
         (["tune.target=model"], "tune.target=model is not a choice"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,11 +16,12 @@ from asrbuild import evaluation
 from asrbuild.commands.evaluate import aligned
 from asrbuild.dataset import Recording, read_dataset
 from asrbuild.errors import AsrbuildError
-from asrbuild.evaluation import Result, decode, listen
+from asrbuild.evaluation import Result, decode, listen, words_folder
 from asrbuild.report.evaluation import write_page
 from asrbuild.runtime import Probabilities
 from asrbuild.speech.alphabet import make_alphabet
-from asrbuild.speech.decoding import DecoderSettings, open_decoder
+from asrbuild.speech.decoding import DecoderSettings, Hypothesis, open_decoder
+from asrbuild.speech.greedy import GreedyDecoder
 from asrbuild.speech.rates import error_rates
 
 DEMO = Path(asrbuild.__file__).parent / "demo"
@@ -137,6 +140,63 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, dataset: list[R
     listener.asked = 0
     listen(listener, dataset, cache)
     assert listener.asked == 2, "damaged entries are computed again"
+
+
+class Stopping(GreedyDecoder):
+    """Breaks off in a batch, and counts what it was asked to decode."""
+
+    asked = 0
+
+    def decode_batch(self, batch: Sequence[np.ndarray], n_best: int = 1) -> list[list[Hypothesis]]:
+        self.asked += 1
+        if self.asked == 2:
+            raise KeyboardInterrupt
+        return super().decode_batch(batch, n_best)
+
+
+def test_decoding_goes_on_where_it_was_broken_off(
+    tmp_path: Path, dataset: list[Recording], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "BATCH", 1)
+    spoken = listen(Listener(["hello world", "one two tree"]), dataset, tmp_path)
+    settings, kept = DecoderSettings("greedy"), tmp_path / "words"
+
+    def run(decoder: Stopping) -> Result:
+        return decode("demo", "greedy", settings, decoder, dataset, spoken, kept=kept)
+
+    decoder = Stopping(LABELS, 0.02)
+    with pytest.raises(KeyboardInterrupt):
+        run(decoder)
+    whole = run(decoder)
+    assert decoder.asked == 3, "the first recording was decoded twice"
+    assert whole.heard == ("hello world", "one two tree")
+    assert run(decoder) == whole, "words and times are those of the first run"
+    assert decoder.asked == 3
+    for file in kept.iterdir():
+        file.write_bytes(file.read_bytes()[:-3])
+    assert run(decoder).heard == whole.heard
+    assert decoder.asked == 5, "damaged words are decoded again"
+
+
+def test_words_are_kept_by_all_that_makes_them(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(name)
+    at = SimpleNamespace(artifact=tmp_path, alphabet=LABELS)
+    other = SimpleNamespace(artifact=tmp_path, alphabet=make_alphabet("ab "))
+    first = DecoderSettings("ds_ctcdecoder", scorer=Path("one"), lm_alpha=1.0)
+    folders = [words_folder(tmp_path, at, settings) for settings in (
+        first,
+        replace(first, scorer=Path("two")),
+        replace(first, lm_alpha=1.01),
+        replace(first, beam_width=499),
+        replace(first, hot_words={"a": 2.0}),
+        DecoderSettings("beam"),
+    )]  # fmt: skip
+    folders.append(words_folder(tmp_path, other, first))
+    assert len(set(folders)) == len(folders)
+    (tmp_path / "two").write_text("one")
+    for same in (replace(first, scorer=Path("two")), replace(first, interpreter=Path("python3.9"))):
+        assert words_folder(tmp_path, at, same) == folders[0]
 
 
 def _result(dataset: list[Recording], texts: list[str], cache: Path) -> Result:
