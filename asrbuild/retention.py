@@ -84,7 +84,7 @@ def _reason(
         return f"among the last {rules.last}"
     if candidate.age < rules.newer_than:
         return f"newer than {age_of_seconds(rules.newer_than)}"
-    return "came just now" if candidate.age < YOUNG_SECONDS else None
+    return "came within the hour" if candidate.age < YOUNG_SECONDS else None
 
 
 def pinned_in(root: Path) -> tuple[str, ...]:

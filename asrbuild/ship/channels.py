@@ -96,21 +96,25 @@ def _is_digest(value: Any) -> bool:
 
 
 def newest(remote: Remote, name: str, channel: str, trust: Trust) -> Record | None:
-    """The channel's last record, None when it has none; nothing is compared with what was seen."""
+    """The channel's last record, None when it has none; nothing is compared with what was seen.
+
+    Raises:
+        Refused: a record on the way to it is none that a trusted key signed.
+    """
     check_name(name)
     check_channel(channel)
-    counter, raw = 0, None
+    found: Record | None = None
     hint = remote.hint(name, channel)
-    if hint and (raw := remote.record(name, channel, hint)) is not None:
-        counter = hint
-    while (
-        counter < _MAX_COUNTER and (more := remote.record(name, channel, counter + 1)) is not None
-    ):
-        counter, raw = counter + 1, more
+    counter, raw = hint, remote.record(name, channel, hint) if hint else None
     if raw is None:
-        return None
-    with refusing(remote.address):
-        return parse_record(raw, name, channel, counter, trust)
+        counter, raw = 1, remote.record(name, channel, 1)
+    # Each is proven before the next is asked for: a server may answer anything to any question.
+    while raw is not None and counter <= _MAX_COUNTER:
+        with refusing(remote.address):
+            found = parse_record(raw, name, channel, counter, trust)
+        counter += 1
+        raw = remote.record(name, channel, counter)
+    return found
 
 
 def current(remote: Remote, name: str, channel: str, trust: Trust, config: Path) -> Record:

@@ -13,6 +13,7 @@ import stat
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from asrbuild.disk import disk_errors, sync_path
 from asrbuild.errors import AsrbuildError
@@ -58,14 +59,14 @@ class Folder:
     def read(self, path: str, limit: int) -> bytes | None:
         if self.size(path) is None:
             return None
-        with disk_errors("reading a remote", self.root), open(self.root / path, "rb") as stream:
+        with disk_errors("reading a remote", self.root), _open_file(self.root / path) as stream:
             content = stream.read(limit + 1)
         if len(content) > limit:
             raise Refused(Refusal.TOO_LARGE, f"more than {limit} bytes", file=self.root / path)
         return content
 
     def fetch(self, path: str, size: int, sink: Sink) -> None:
-        with disk_errors("reading a remote", self.root), open(self.root / path, "rb") as stream:
+        with disk_errors("reading a remote", self.root), _open_file(self.root / path) as stream:
             left = size
             while left and (block := stream.read(min(BLOCK, left))):
                 sink(block)
@@ -135,6 +136,16 @@ class Folder:
                 stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
+
+
+def _open_file(path: Path) -> BinaryIO:
+    """A plain file to read; a pipe or a device would have to be waited for."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    stream = os.fdopen(descriptor, "rb")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        stream.close()
+        raise Refused(Refusal.RECORD_MALFORMED, "it is no plain file", file=path)
+    return stream
 
 
 def _problem(error: OSError, path: Path) -> AsrbuildError:

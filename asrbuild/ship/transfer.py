@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 from asrbuild import store
 from asrbuild.errors import AsrbuildError
@@ -36,6 +38,8 @@ from asrbuild.ship.variants import (
 )
 
 DEFAULT_CHANNEL = "stable"
+#: Files that are fetched side by side.
+_AT_ONCE = 8
 #: Told of each file that is sent or fetched, before it is.
 Notify = Callable[[File], object]
 
@@ -306,10 +310,24 @@ def fetch_files(
     """
     from asrbuild.manifest import read_manifest
 
-    for file in header.files:
-        if wanted(file.path):
+    files = [file for file in header.files if wanted(file.path)]
+    stopped = Event()
+
+    def fetch(file: File) -> None:
+        if not stopped.is_set():
             notify(file)
-            _fetch(remote, header.name, file, directory)
+            _fetch(remote, header.name, file, directory, stopped)
+
+    # Most files are small, and take as long as the way to the remote and back.
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        fetched = [pool.submit(fetch, file) for file in files]
+        try:
+            done, _ = wait(fetched, return_when=FIRST_EXCEPTION)
+        finally:
+            stopped.set()  # after a failure nobody waits for the rest of a large file
+    for future in fetched:
+        if future in done:
+            future.result()
     check_manifest(header, read_manifest(directory))
 
 
@@ -328,7 +346,8 @@ def _pulled(header: Header, key: Trusted, path: Path, *, already: bool) -> Pulle
     )  # fmt: skip
 
 
-def _fetch(remote: Remote, name: str, file: File, staging: Path) -> None:
+def _fetch(remote: Remote, name: str, file: File, staging: Path, stopped: Event) -> None:
+    """Fetches one file, cut off at its size and proven; ends early once ``stopped``."""
     digest = hashlib.sha256()
     count = 0
     with new_file(staging, file.path) as write:
@@ -336,6 +355,8 @@ def _fetch(remote: Remote, name: str, file: File, staging: Path) -> None:
         def sink(block: bytes) -> None:
             nonlocal count
             count += len(block)
+            if stopped.is_set():
+                raise InterruptedError
             if count > file.bytes:
                 raise Refused(
                     Refusal.TOO_LARGE, f"{file.path} is larger than was signed", file=remote.address

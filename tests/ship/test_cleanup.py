@@ -289,7 +289,7 @@ def test_the_command(
     arguments = ["gc", "--remote", address, "--last", "1", "--newer", "0s"]
     result = CliRunner().invoke(tree.app, arguments)
     assert result.exit_code == 0
-    assert "nothing to remove" in result.stdout  # all came just now
+    assert "nothing to remove" in result.stdout  # all came within the hour
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + LATER)
     result = CliRunner().invoke(tree.app, arguments)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import http.server
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -447,6 +449,54 @@ def test_a_busy_server_is_asked_again_and_gets_the_whole_body(
     ):
         assert answer.status == 201
     assert got == [content] * 3
+
+
+def test_a_page_for_every_address(fetch: Any, refused: Refuse):
+    """As servers of web apps do; without end there would be one more record to ask for."""
+    asked = []
+
+    def welcome(handler: Any) -> None:
+        asked.append(handler.path)
+        _status(handler, 200, {}, b"<html>welcome</html>")
+
+    with serving(_answering(welcome)) as address:
+        refused(R.RECORD_MALFORMED, lambda: fetch(f"{NAME}@beta", address))
+    assert len(asked) < 5
+
+
+@pytest.mark.parametrize("which", ["hint", "record", "header", "blob"])
+def test_a_pipe_is_not_waited_for(
+    remote: Path, versions: list[Path], fetch: Any, refused: Refuse, which: str
+):
+    place = {
+        "hint": remote / BETA / "current.json",
+        "record": remote / BETA / "2.json",
+        "header": remote / f"artifacts/{NAME}/versions/{versions[1].name}.json",
+        "blob": remote / "blobs" / tree_digests(versions[1])["alphabet.txt"],
+    }[which]
+    place.unlink()
+    os.mkfifo(place)
+    refused(R.RECORD_MALFORMED, lambda: fetch(f"{NAME}@beta", remote))
+
+
+def test_files_are_fetched_side_by_side(remote: Path, versions: list[Path], fetch: Any):
+    """So that a far remote takes as long as its largest file, not as all the ways there and back.
+
+    No answer comes before all are asked for, but the manifest's, which is looked at first.
+    """
+    digests = tree_digests(versions[0])
+    all_asked = threading.Barrier(len(digests) - 1)
+
+    class Together(Quiet):
+        def do_GET(self) -> None:  # noqa: N802 - what http.server calls
+            if "/blobs/" in self.path and not self.path.endswith(digests["manifest.json"]):
+                all_asked.wait(20)
+            super().do_GET()
+
+    with serving(functools.partial(Together, directory=str(remote))) as address:
+        pulled = fetch(f"{NAME}@{versions[0].name}", address)
+    assert not all_asked.broken
+    assert tree_digests(pulled.path) == digests
 
 
 def test_a_connection_that_breaks_off(fetch: Any):
