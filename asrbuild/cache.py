@@ -17,8 +17,10 @@ import os
 import re
 import secrets
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 from functools import cache
@@ -395,18 +397,31 @@ def clear(cache_root: Path, stage: str | None = None, older_than: float | None =
     An entry that some process is building or waiting for at this moment is kept.
     """
     freed = 0
-    now = datetime.now(timezone.utc)
+    now = time.time()
     for path in list(_entry_paths(cache_root, stage)):
         entry = _entry(path)
-        if older_than is not None and entry is not None:
-            age = (now - datetime.fromisoformat(entry.created)).total_seconds()
-            if age <= older_than:
-                continue
+        if entry is not None:
+            made, size = datetime.fromisoformat(entry.created).timestamp(), entry.bytes
+        else:  # what evaluations keep, or a damaged entry
+            made, size = _made_and_size(path)
+        if older_than is not None and now - made <= older_than:
+            continue
         with locks.try_hold(_lock_path(cache_root, path.parent.name, path.name)) as free:
             if free:
-                freed += entry.bytes if entry else 0
+                freed += size
                 _discard(path)
     sweep(cache_root)
     if cache_root.is_dir():
         forget_missing(cache_root)
     return freed
+
+
+def _made_and_size(folder: Path) -> tuple[float, int]:
+    """When something was last added to a folder without a record, and its bytes."""
+    made, size = 0.0, 0
+    for path in (folder, *folder.rglob("*")):
+        with suppress(OSError):  # somebody else removed it
+            status = path.lstat()
+            made = max(made, status.st_mtime)
+            size += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return made, size

@@ -373,7 +373,14 @@ def test_list_and_clear(tmp_path: Path, build: Builder) -> None:
     assert [entry.stage for entry in entries] == ["convert", "export"]
     size = LARGE + len("hello") + len("spec")
     assert [entry.bytes for entry in entries] == [size, size]
+    # Evaluations keep folders of their own there, without a record.
+    kept = tmp_path / "probabilities" / ("0" * 64) / "words.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("12345")
     assert cache.clear(tmp_path, older_than=3600) == 0
+    assert kept.exists()
+    assert cache.clear(tmp_path, "probabilities") == 5
+    assert not kept.exists()
     assert cache.clear(tmp_path, "export") == size
     assert [entry.stage for entry in cache.list_entries(tmp_path)] == ["convert"]
     assert cache.clear(tmp_path) == size
