@@ -70,6 +70,12 @@ def _table(path: Path) -> Iterator[Recording]:
             for row in reader:
                 if not row["wav_filename"] or row["transcript"] is None:
                     raise AsrbuildError(f"line {reader.line_num} is not whole", file=path)
+                if None in row:
+                    raise AsrbuildError(
+                        f"line {reader.line_num} has more cells than the first line has columns",
+                        file=path,
+                        fix='put a transcript that has commas in quotes: "yes, please"',
+                    )
                 yield Recording(path.parent / row["wav_filename"], row["transcript"])
     except (UnicodeDecodeError, csv.Error) as error:
         raise AsrbuildError(f"not a CSV file: {error}", file=path) from error

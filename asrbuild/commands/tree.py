@@ -172,12 +172,16 @@ GROUPS = {
 }  # fmt: skip
 
 
+#: What Typer makes of Ctrl-C in a command, without a word.
+INTERRUPTED = 130
+
+
 def run_command(argv: list[str]) -> int:
     """Runs one command; its exit code.
 
     Raises:
         MisuseError: there is no such command, or it does not take these arguments.
-        KeyboardInterrupt: the user broke off at a prompt.
+        KeyboardInterrupt: the user broke it off.
     """
     if argv and argv[0] not in COMMANDS and not argv[0].startswith("-"):
         close = difflib.get_close_matches(argv[0], COMMANDS, n=1)
@@ -197,6 +201,8 @@ def run_command(argv: list[str]) -> int:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             return _misused(error)
         raise
+    if result == INTERRUPTED:
+        raise KeyboardInterrupt
     return result if isinstance(result, int) else 0
 
 

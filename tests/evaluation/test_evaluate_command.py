@@ -87,16 +87,25 @@ def test_the_demos_scorer_lowers_its_word_error_rate(folder: Path) -> None:
         assert rates["ds_ctcdecoder + prompts.scorer"] < 0.8 * rates["ds_ctcdecoder"]
 
 
-def test_a_killed_run_goes_on_where_it_was(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_was_broken_off_goes_on_where_it_was(
+    how: signal.Signals, folder: Path, tmp_path: Path
+) -> None:
     table = str(DATA / "joins" / "joins.csv")
     shutil.copytree(folder / "artifacts", tmp_path / "artifacts")
     command = [sys.executable, "-m", "asrbuild.cli", "evaluate", "a", table, "--json"]
-    running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    running = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        # Where the tests run in the background of a shell it is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while not kept(tmp_path) and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
-    os.kill(running.pid, signal.SIGKILL)
-    running.wait()
+    os.kill(running.pid, how)
+    _, told = running.communicate()
+    if how is signal.SIGINT:
+        assert (running.returncode, "error: interrupted" in told) == (130, True)
     before = kept(tmp_path)
     assert 0 < len(before) < 20
     resumed = run_asrbuild("evaluate", "a", table, "--json", cwd=tmp_path)

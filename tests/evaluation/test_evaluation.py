@@ -88,6 +88,10 @@ def test_a_folder_and_a_table(tmp_path: Path, dataset: list[Recording]) -> None:
             "1 of 1 recordings are not there",
         ),
         ("wav_filename,wav_filesize,transcript\nx.wav\n", "line 2 is not whole"),
+        (
+            "wav_filename,wav_filesize,transcript\nx.wav,1,yes, please\n",
+            "line 2 has more cells than the first line",
+        ),
         (b"\xff\xfe\x00", "not a CSV file"),
     ],
 )
