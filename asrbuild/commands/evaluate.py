@@ -51,6 +51,10 @@ def evaluate(
     lm_alpha: AlphaOption = None,
     lm_beta: BetaOption = None,
     hot_word: HotWordOption = None,
+    function: Annotated[
+        str | None,
+        typer.Option(help="A function of multifunction packages: whole, chunk_16, ..."),
+    ] = None,
     worst: Annotated[
         int, typer.Option(min=0, help="How many of the best result's errors to show.")
     ] = 3,
@@ -79,11 +83,11 @@ def evaluate(
     wanted = Wanted(beam_width, scorer, lm_alpha, lm_beta, parse_hot_words(hot_word))
     paths = [resolve(artifacts or artifacts_root(), name) for name in names]
     # All of them are checked before the first recording is heard.
-    decoders = [decoders_for(path, kinds, wanted) for path in paths]
+    decoders = [decoders_for(path, kinds, wanted, function) for path in paths]
     results: list[Result] = []
     with bars() as shown:
         for name, path, settings in zip(names, paths, decoders, strict=True):
-            results += evaluate_one(name, path, dataset, settings, shown)
+            results += evaluate_one(name, path, dataset, settings, shown, function)
     if page is not None:
         from asrbuild.report.evaluation import write_page
 
@@ -98,11 +102,16 @@ def evaluate(
         typer.echo(f"\npage: {page}")
 
 
-def decoders_for(path: Path, kinds: Sequence[str | None], wanted: Wanted) -> list[DecoderSettings]:
+def decoders_for(
+    path: Path, kinds: Sequence[str | None], wanted: Wanted, function: str | None = None
+) -> list[DecoderSettings]:
     """The decoders to compare on one artifact; a scorer is for the genuine one."""
     from asrbuild.manifest import read_manifest
+    from asrbuild.runtime import with_function
 
     manifest = read_manifest(path)
+    if function is not None:
+        with_function(manifest, function)
     found = []
     for kind in kinds:
         bare = replace(wanted, scorer=None, lm_alpha=None, lm_beta=None, hot_words={})
@@ -121,6 +130,7 @@ def evaluate_one(
     dataset: Sequence[Recording],
     decoders: Sequence[DecoderSettings],
     shown: Bars,
+    function: str | None = None,
 ) -> list[Result]:
     """One artifact with every decoder."""
     from asrbuild.evaluation import decode, listen, words_folder
@@ -130,7 +140,7 @@ def evaluate_one(
 
     results = []
     with ExitStack() as stack:
-        transcriber = stack.enter_context(open_artifact(path, decoders[0]))
+        transcriber = stack.enter_context(open_artifact(path, decoders[0], function))
         task = shown.add_task(f"{name}: listening", total=len(dataset))
         cache = cache_root()
         spoken = listen(transcriber, dataset, cache, lambda: shown.advance(task))

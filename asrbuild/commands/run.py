@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from asrbuild.executor import Model
 
-INPUT_HELP = "An input as name=file.npy; again for each input."
+INPUT_HELP = "An input, or a state, as name=file.npy; again for each."
 
 
 def run(
@@ -34,9 +34,10 @@ def run(
     """Run a Core ML package on arrays, on any system.
 
     Without any --input it shows what the package takes and gives. A package that keeps its state
-    inside starts from zeros.
+    inside starts from zeros, or from what --input gives for a state; its states after the run are
+    shown and written like outputs, so that the next run can go on from them.
 
-    Example: asrbuild run model.mlpackage --input input_node=windows.npy
+    Example: asrbuild run model.mlpackage --input input_node=windows.npy --output-dir out
     """
     from asrbuild.executor import load
 
@@ -44,8 +45,7 @@ def run(
     if not inputs:
         _show_signature(model, as_json)
         return
-    arrays = dict(_read_input(text) for text in inputs)
-    results = model.predict(arrays, model.make_state() if model.states else None)
+    results = _predict(model, [_read_input(text) for text in inputs])
     written = _write(results, output_dir) if output_dir is not None else {}
     rows = [_row(name, array) for name, array in results.items()]
     if as_json:
@@ -55,6 +55,20 @@ def run(
     _print_table("Outputs", ["name", "dtype", "shape", "min", "max"], rows)
     for path in written.values():
         typer.echo(f"wrote {path}")
+
+
+def _predict(model: Model, given: list[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The outputs, and the states after the run."""
+    arrays = dict(given)
+    if len(arrays) < len(given):
+        names = sorted({name for name, _ in given if [n for n, _ in given].count(name) > 1})
+        raise AsrbuildError(f"input given twice: {', '.join(names)}", fix="give each input once")
+    if not model.states:
+        return model.predict(arrays)
+    state = model.make_state()
+    for name in [name for name in arrays if name in model.states]:
+        state.write(name, arrays.pop(name))
+    return model.predict(arrays, state) | {name: state.read(name) for name in state.names}
 
 
 def _read_input(text: str) -> tuple[str, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -10,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild import coremlproto
-from asrbuild.errors import AsrbuildError
+from asrbuild.executor.package import read_spec
 
-_NOT_A_MODEL = "give a .mlpackage directory or a .mlmodel file"
 #: ``ArrayFeatureType.ArrayDataType`` -> numpy's name.
 _ARRAY_TYPES = {
     65552: "float16",
@@ -55,6 +53,8 @@ class Feature:
     def shape_text(self) -> str:
         """``(1, 1..100, 19, 26)``, ``(1, 8|16|32, 19, 26)`` or ``not declared``."""
         if self.shapes is not None:
+            if len({len(shape) for shape in self.shapes}) > 1:
+                return " or ".join(map(str, self.shapes))
             columns = zip(*self.shapes, strict=True)
             sizes = ("|".join(str(n) for n in dict.fromkeys(column)) for column in columns)
         elif self.axes is not None:
@@ -116,11 +116,8 @@ def inspect_model(path: Path) -> ModelSummary:
     Raises:
         AsrbuildError: there is none, or it is damaged.
     """
-    spec_file = _specification(path)
-    spec = _parse(spec_file)
+    spec = read_spec(path)
     kind = spec.WhichOneof("Type")
-    if kind is None:
-        raise AsrbuildError("not a Core ML model", file=path, fix=_NOT_A_MODEL)
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     described = spec.description
     functions = list(described.functions) or [described]
@@ -143,36 +140,6 @@ def inspect_model(path: Path) -> ModelSummary:
         },
         user_metadata=dict(sorted(metadata.userDefined.items())),
     )
-
-
-def _specification(path: Path) -> Path:
-    if not path.exists():
-        raise AsrbuildError("no such Core ML package", file=path, fix=_NOT_A_MODEL)
-    if path.is_file():
-        return path
-    try:
-        manifest = json.loads((path / "Manifest.json").read_text(encoding="utf-8"))
-        root = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AsrbuildError(
-            "not a Core ML package: its Manifest.json is missing or damaged",
-            file=path,
-            fix=_NOT_A_MODEL,
-        ) from error
-    return path / "Data" / root
-
-
-def _parse(file: Path) -> Any:
-    from google.protobuf.message import DecodeError
-
-    try:
-        return coremlproto.model().Model.FromString(file.read_bytes())
-    except DecodeError as error:
-        raise AsrbuildError(
-            "not a Core ML model, or a truncated one", file=file, fix=_NOT_A_MODEL
-        ) from error
-    except OSError as error:
-        raise AsrbuildError(f"cannot read the model: {error.strerror}", file=file) from error
 
 
 def _function(spec: Any, kind: str, described: Any, default: str) -> FunctionSummary:
@@ -283,14 +250,14 @@ def stored_weights(operation: Any) -> Iterator[tuple[tuple[str, int], str, int]]
     Yields:
         where they are (file, offset), their element type, and how many bytes they are.
     """
-    names = coremlproto.mil().DataType.Name
+    names = {number: name.lower() for name, number in coremlproto.mil().DataType.items()}
     for value in _values(operation):
         if value.WhichOneof("value") != "blobFileValue":
             continue
         elements = 1
         for dimension in value.type.tensorType.dimensions:
             elements *= dimension.constant.size
-        name = names(value.type.tensorType.dataType).lower()
+        name = names.get(value.type.tensorType.dataType, "unknown")
         bits = int("".join(filter(str.isdigit, name)) or 8)
         place = (value.blobFileValue.fileName, value.blobFileValue.offset)
         yield place, name, elements * bits // 8

@@ -30,6 +30,11 @@ def compile_function(
             fix=f"it has {', '.join(sorted(program.functions))}; the package is damaged",
         )
     function = program.functions[name]
+    if function.opset not in function.block_specializations:
+        raise AsrbuildError(
+            f"function {name} has no block for its opset {function.opset or '(none)'}",
+            fix="the package is damaged: build it again, or copy it again from a good copy",
+        )
     compiler = Compiler(blobs, name, function.opset, products)
     inputs = {named.name: compiler.declare(named) for named in function.inputs}
     block = function.block_specializations[function.opset]

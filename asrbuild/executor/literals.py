@@ -6,6 +6,7 @@ of Core ML's ``MILBlob`` ("a blob file": a 64-byte header, then records of 64 by
 
 from __future__ import annotations
 
+import math
 import mmap
 import struct
 from pathlib import Path
@@ -76,7 +77,7 @@ class Blobs:
             raise self._damaged(
                 file_name, f"blob at {offset} has type {blob_type}, not what the program declares"
             )
-        count = int(np.prod(shape, dtype=np.int64))
+        count = math.prod(shape)
         bits = SUB_BYTE.get(data_type)
         expected = count * DTYPES[data_type].itemsize if bits is None else -(-count * bits // 8)
         if size != expected or start + size > len(data):
@@ -175,7 +176,7 @@ def _read_tensor(tensor_type: Any, tensor: Any) -> Any:
     dtype = DTYPES[tensor_type.dataType]
     bits = SUB_BYTE.get(tensor_type.dataType)
     if field == "bytes" and bits is not None:
-        count = int(np.prod(shape, dtype=np.int64))
+        count = math.prod(shape)
         raw = np.frombuffer(tensor.bytes.values, np.uint8)
         array = unpack_bits(raw, bits, count, signed=tensor_type.dataType == 25)
     elif field == "bytes":

@@ -13,8 +13,16 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.executor.literals import Blobs
 from asrbuild.executor.package import Package, open_package
 from asrbuild.executor.products import Products
-from asrbuild.executor.signature import Feature, Fixed, check_inputs, read_features
+from asrbuild.executor.signature import (
+    Feature,
+    Fixed,
+    check_array,
+    check_inputs,
+    filled,
+    read_features,
+)
 
+_DAMAGED = "the package is damaged: build it again, or copy it again from a good copy"
 #: Inputs, outputs and states, by name.
 Features = tuple[dict[str, Feature], dict[str, Feature], dict[str, Feature]]
 
@@ -35,27 +43,23 @@ class StateCell:
 class State:
     """The states of one stream, like Core ML's ``MLState``: made zero, changed by ``predict``."""
 
-    def __init__(self, cells: dict[str, StateCell]) -> None:
-        self._cells = cells
+    def __init__(self, features: dict[str, Feature], model: str) -> None:
+        self.features = features
+        self._model = model
+        self._cells = {name: StateCell(_zeros(one, model)) for name, one in features.items()}
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(self._cells)
+        return tuple(self.features)
 
     def read(self, name: str) -> np.ndarray:
         """A copy of one state's value."""
         return self._cell(name).value.copy()
 
     def write(self, name: str, value: np.ndarray) -> None:
-        """Replaces one state's value; shape and type must be the declared ones."""
+        """Replaces one state's value; what an input of its shape and type takes, it takes."""
         cell = self._cell(name)
-        value = np.asarray(value)
-        if value.shape != cell.value.shape:
-            raise AsrbuildError(
-                f"state {name} has shape {cell.value.shape}, got {value.shape}",
-                fix="give an array of the state's shape",
-            )
-        cell.value = value.astype(cell.value.dtype)
+        cell.value = np.array(check_array(value, self.features[name], self._model))
 
     def _cell(self, name: str) -> StateCell:
         if name not in self._cells:
@@ -108,9 +112,17 @@ class Model:
         arrays = self._arrays(data, state)
         results = self._program.run(arrays)
         return {
-            name: _own(results[name], feature.dtype, arrays)
+            name: _own(self._given(results, name), feature.dtype, arrays)
             for name, feature in self.outputs.items()
         }
+
+    def _given(self, results: Mapping[str, Any], name: str) -> np.ndarray:
+        value = results.get(name)
+        if not isinstance(value, np.ndarray | np.generic):
+            raise AsrbuildError(
+                f"the package computes no array for its output {name}", file=self.path, fix=_DAMAGED
+            )
+        return np.asarray(value)
 
     def trace(self, data: Mapping[str, Any], state: State | None = None) -> dict[str, np.ndarray]:
         """As ``predict``, but returns every array the package computes, in its own order.
@@ -128,7 +140,7 @@ class Model:
                 file=self.path,
                 fix="pass its state inputs to predict, or build it with coreml.state=stateful",
             )
-        return State({name: StateCell(_zeros(feature)) for name, feature in self.states.items()})
+        return State(self.states, str(self.path))
 
     def _arrays(self, data: Mapping[str, Any], state: State | None) -> dict[str, Any]:
         arrays: dict[str, Any] = dict(check_inputs(data, self.inputs, str(self.path)))
@@ -142,7 +154,7 @@ class Model:
                     "this package keeps no state inside", file=self.path, fix="leave state out"
                 )
             return {}
-        if state is None or set(state.names) != set(self.states):
+        if not isinstance(state, State) or state.features != self.states:
             raise AsrbuildError(
                 f"predict needs this package's state ({', '.join(self.states)})",
                 file=self.path,
@@ -185,6 +197,17 @@ def load(
         AsrbuildError: no such package or function, or an op the executor does not have.
     """
     package = open_package(path)
+    try:
+        return _load(package, function, keep_all, products)
+    except AsrbuildError as error:
+        # What is wrong inside is told by those who do not know which package it is.
+        error.file = error.file or str(package.path)
+        raise
+
+
+def _load(
+    package: Package, function: str | None, keep_all: bool, products: Products | None
+) -> Model:
     kind = package.spec.WhichOneof("Type")
     if kind == "mlProgram":
         return _load_program(package, function, keep_all, products)
@@ -213,6 +236,13 @@ def _load_program(
     program = compile_function(
         package.spec.mlProgram, function, blobs, keep_all=keep_all, products=products
     )
+    inputs, _, states = features
+    if set(program.inputs) != set(inputs) | set(states):
+        raise AsrbuildError(
+            f"function {function} takes {', '.join(program.inputs)}; the package's description "
+            f"says {', '.join([*inputs, *states])}",
+            fix=_DAMAGED,
+        )
     return Model(package.path, program, features, names, function)
 
 
@@ -246,15 +276,14 @@ def described_features(
     return function, names, (inputs, outputs, states)
 
 
-def _zeros(feature: Feature) -> np.ndarray:
+def _zeros(feature: Feature, model: str) -> np.ndarray:
     if not isinstance(feature.shape, Fixed):
-        raise AsrbuildError(f"state {feature.name} has no fixed shape")
-    return np.zeros(feature.shape.shape, feature.dtype)
+        raise AsrbuildError(f"state {feature.name} has no fixed shape", file=model, fix=_DAMAGED)
+    return filled(feature.shape.shape, 0, feature, model)
 
 
-def _own(value: Any, dtype: np.dtype, inputs: dict[str, Any]) -> np.ndarray:
+def _own(array: np.ndarray, dtype: np.dtype, inputs: dict[str, Any]) -> np.ndarray:
     """The output as an array of the caller's own: no view, no constant, no input."""
-    array = np.asarray(value)
     if array.dtype != dtype:
         return array.astype(dtype)
     shared = array.base is not None or not array.flags.writeable

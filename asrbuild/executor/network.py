@@ -20,8 +20,8 @@ import asrbuild.executor.nn  # noqa: F401 - registers the layers
 from asrbuild.errors import AsrbuildError
 from asrbuild.executor.nnweights import NnWeights
 from asrbuild.executor.package import Package
-from asrbuild.executor.program import CompiledBlock, Draft, make_step
-from asrbuild.executor.registry import NN_LAYERS
+from asrbuild.executor.program import CompiledBlock, Draft, does_not_hold_together, make_step
+from asrbuild.executor.registry import NN_LAYERS, NnLayer
 from asrbuild.executor.signature import uses_exact_ranks
 
 
@@ -80,17 +80,22 @@ class NetworkCompiler:
                 fix=f"add a function decorated @nn_layer('{kind}') to its family's module in "
                 "asrbuild/executor/nn, with a test in tests/executor",
             )
-        if entry.structural:
-            draft = entry.compile(self, layer)
-        else:
-            run = entry.compile(layer, self.weights)
-            reads: list[int | list[int]] = [self.slot(name) for name in layer.input]
-            writes = [self.slot(name) for name in layer.output]
-            draft = Draft(_as_list(run, len(writes)), reads, writes)
-            if getattr(run, "owns_first", False):
-                draft.owned = 0
-        draft.place = f"{place} ({kind})"
+        place = f"{place} ({kind})"
+        try:
+            draft = entry.compile(self, layer) if entry.structural else self._call(entry, layer)
+        except AsrbuildError:
+            raise
+        except Exception as error:
+            raise does_not_hold_together(place, error) from error
+        draft.place = place
         return draft
+
+    def _call(self, entry: NnLayer, layer: Any) -> Draft:
+        run = entry.compile(layer, self.weights)
+        reads: list[int | list[int]] = [self.slot(name) for name in layer.input]
+        writes = [self.slot(name) for name in layer.output]
+        owned = 0 if getattr(run, "owns_first", False) else None
+        return Draft(_as_list(run, len(writes)), reads, writes, owned=owned)
 
 
 def compile_network(

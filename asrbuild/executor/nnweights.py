@@ -118,12 +118,17 @@ def split_weights(path: Path) -> tuple[Any, NnWeights]:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         small = _strip(data, 0, len(data), message.DESCRIPTOR, payloads)
         return message.FromString(bytes(small)), NnWeights(data, payloads)
-    except (OSError, ValueError, IndexError, struct.error, DecodeError) as error:
-        raise AsrbuildError(
-            f"not a Core ML model, or a damaged one: {error}",
-            file=path,
-            fix="give a .mlpackage directory or a .mlmodel file; copy it again if it was copied",
-        ) from error
+    except (OSError, ValueError, IndexError, struct.error, RecursionError, DecodeError) as error:
+        raise not_a_model(path, error) from error
+
+
+def not_a_model(path: Path, error: Exception) -> AsrbuildError:
+    """The error of a file that holds no readable ``Model`` message."""
+    return AsrbuildError(
+        f"not a Core ML model, or a damaged one: {error}",
+        file=path,
+        fix="give a .mlpackage directory or a .mlmodel file; copy it again if it was copied",
+    )
 
 
 @cache
@@ -165,7 +170,12 @@ def _strip(
         key, position = _varint(data, position)
         wire, field = key & 7, fields.get(key >> 3)
         if wire != _BYTES:
+            if is_weights and field is not None and field.name in _PAYLOADS:
+                # They would be taken for the numbers that stand in the payloads' place.
+                raise ValueError("weights one by one, where coremltools packs them")
             position = _skip(data, position, wire)
+            if position > end:
+                raise ValueError("a field runs past the end of its message")
             small += data[field_start:position]
             continue
         size, position = _varint(data, position)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from asrbuild import coremlproto
 from asrbuild.errors import AsrbuildError
-from asrbuild.executor.nnweights import NnWeights, split_weights
+from asrbuild.executor.nnweights import NnWeights, not_a_model, split_weights
 
 _NOT_A_PACKAGE = "give a .mlpackage directory or a .mlmodel file that coremltools or asrbuild wrote"
 
@@ -35,20 +37,37 @@ def open_package(path: str | Path) -> Package:
         AsrbuildError: there is no package, or it is damaged.
     """
     path = Path(path)
-    if not path.exists():
-        raise AsrbuildError("no such Core ML package", file=path, fix=_NOT_A_PACKAGE)
-    spec_path = _root_model(path) if path.is_dir() else path
+    spec_path = _specification(path)
     spec, weights = split_weights(spec_path)
-    if spec.WhichOneof("Type") is None:
-        raise AsrbuildError("not a Core ML model", file=path, fix=_NOT_A_PACKAGE)
-    return Package(path, spec, spec_path.parent, weights)
+    return Package(path, _of_some_type(spec, path), spec_path.parent, weights)
 
 
 def read_spec(path: str | Path) -> Any:
-    """The package's whole ``Model`` message, weights of a neural network included."""
+    """The package's whole ``Model`` message, weights of a neural network included.
+
+    Raises:
+        AsrbuildError: there is no package, or it is damaged.
+    """
     path = Path(path)
-    spec_path = _root_model(path) if path.is_dir() else path
-    return coremlproto.model().Model.FromString(spec_path.read_bytes())
+    spec_path = _specification(path)
+    try:
+        spec = coremlproto.model().Model.FromString(spec_path.read_bytes())
+    except (OSError, DecodeError) as error:
+        raise not_a_model(spec_path, error) from error
+    return _of_some_type(spec, path)
+
+
+def _of_some_type(spec: Any, path: Path) -> Any:
+    if spec.WhichOneof("Type") is None:
+        raise AsrbuildError("not a Core ML model", file=path, fix=_NOT_A_PACKAGE)
+    return spec
+
+
+def _specification(path: Path) -> Path:
+    """The file with the ``Model`` message: the ``.mlmodel`` itself, or the one in a package."""
+    if not path.exists():
+        raise AsrbuildError("no such Core ML package", file=path, fix=_NOT_A_PACKAGE)
+    return _root_model(path) if path.is_dir() else path
 
 
 def _root_model(path: Path) -> Path:
@@ -56,13 +75,13 @@ def _root_model(path: Path) -> Path:
     try:
         manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
         root = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        model = (path / "Data" / root).resolve()
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise AsrbuildError(
             f"not a Core ML package: its Manifest.json cannot be read ({error!r})",
             file=path,
             fix=_NOT_A_PACKAGE,
         ) from error
-    model = (path / "Data" / root).resolve()
     if not model.is_relative_to(path.resolve()) or not model.is_file():
         raise AsrbuildError(
             f"the package's manifest names {root}, which is not in it",

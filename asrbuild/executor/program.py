@@ -202,7 +202,13 @@ class Compiler:
                 fix=f"add a function decorated @mil_op('{operation.type}') to its family's module "
                 "in asrbuild/executor/mil, with a test in tests/executor",
             )
-        draft = op.run(self, operation) if op.structural else self._draft_call(op, operation)
+        try:
+            draft = op.run(self, operation) if op.structural else self._draft_call(op, operation)
+        except AsrbuildError:
+            raise
+        except Exception as error:
+            place = f"{self.place(operation)} ({operation.type})"
+            raise does_not_hold_together(place, error) from error
         if draft is not None:
             draft.place = f"{self.place(operation)} ({operation.type})"
         return draft
@@ -282,6 +288,14 @@ class Draft:
 
     def flat_reads(self) -> set[int]:
         return {s for r in self.reads for s in (r if isinstance(r, list) else [r])}
+
+
+def does_not_hold_together(place: str, error: Exception) -> AsrbuildError:
+    """The error of an op or layer whose own description makes no sense."""
+    return AsrbuildError(
+        f"{place} does not hold together: {error or type(error).__name__}",
+        fix="the package is damaged: build it again, or copy it again from a good copy",
+    )
 
 
 def tensor_dtype(value_type: Any) -> np.dtype | None:

@@ -6,6 +6,7 @@ conventions of coremltools' ``MLModel.predict`` (a dict of arrays by name, a dic
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ _ARRAY_DTYPES = {
     131104: np.dtype(np.int32),
     131080: np.dtype(np.int8),
 }
+#: What a declared shape alone makes, an absent input or a new state, is no larger: 1 GiB.
+_LARGEST_FILLED = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -152,17 +155,22 @@ def check_inputs(
             f"missing input: {', '.join(missing)}", file=model, fix=_expected(features)
         )
     return {
-        feature.name: _check_array(data[feature.name], feature, model)
+        feature.name: check_array(data[feature.name], feature, model)
         if feature.name in data
-        else _default_array(feature)
+        else _default_array(feature, model)
         for feature in features.values()
     }
 
 
-def _check_array(value: Any, feature: Feature, model: str) -> np.ndarray:
+def check_array(value: Any, feature: Feature, model: str) -> np.ndarray:
+    """One value as an array of the feature's type, its shape checked.
+
+    Raises:
+        AsrbuildError: its type or shape is wrong, or it is no array.
+    """
     try:
         array = np.asarray(value)
-    except ValueError as error:
+    except Exception as error:  # whatever the object's own __array__ raises
         raise AsrbuildError(
             f"input {feature.name} is no array: {error}", file=model, fix=_expected_one(feature)
         ) from error
@@ -193,11 +201,31 @@ def _converts(array: np.ndarray, dtype: np.dtype) -> bool:
     return array.size == 0 or bool(array.min() >= limits.min and array.max() <= limits.max)
 
 
-def _default_array(feature: Feature) -> np.ndarray:
+def _default_array(feature: Feature, model: str) -> np.ndarray:
     if feature.shape is None:
         raise AsrbuildError(f"optional input {feature.name} declares no shape", fix="pass it")
     shape = feature.shape.shape if isinstance(feature.shape, Fixed) else feature.shape.default
-    return np.full(shape, feature.default_value, feature.dtype)
+    return filled(shape, feature.default_value, feature, model)
+
+
+def filled(shape: tuple[int, ...], value: float | None, feature: Feature, model: str) -> np.ndarray:
+    """An array of the feature's type with one value everywhere.
+
+    Raises:
+        AsrbuildError: its declared shape or value is none that an array can have.
+    """
+    size = math.prod(shape) * feature.dtype.itemsize
+    try:
+        if min(shape, default=0) < 0 or size > _LARGEST_FILLED:
+            raise ValueError(f"{size} bytes")
+        return np.full(shape, value, feature.dtype)
+    except (ValueError, OverflowError) as error:
+        raise AsrbuildError(
+            f"{feature.name} is declared as {feature.dtype} {shape} of {value}, which cannot be "
+            f"made: {error}",
+            file=model,
+            fix="the package is damaged: build it again, or copy it again from a good copy",
+        ) from error
 
 
 def _expected(features: Mapping[str, Feature]) -> str:

@@ -223,9 +223,9 @@ def test_inspect_shows_what_is_inside(tmp_path: Path) -> None:
     [
         ("missing.mlpackage", None, "no such Core ML package"),
         ("empty.mlmodel", b"", "not a Core ML model"),
-        ("broken.mlmodel", b"\x08\x05\x12\xff", "not a Core ML model, or a truncated one"),
-        ("folder.mlpackage", {}, "Manifest.json is missing or damaged"),
-        ("bad.mlpackage", {"Manifest.json": "{"}, "Manifest.json is missing or damaged"),
+        ("broken.mlmodel", b"\x08\x05\x12\xff", "not a Core ML model, or a damaged one"),
+        ("folder.mlpackage", {}, "Manifest.json cannot be read"),
+        ("bad.mlpackage", {"Manifest.json": "{"}, "Manifest.json cannot be read"),
     ],
 )
 def test_inspect_refuses_what_is_no_model(tmp_path: Path, name, content, message: str) -> None:
