@@ -75,6 +75,25 @@ def test_artifacts_and_decoders_side_by_side(folder: Path) -> None:
         assert result["real_time_factor"] > 0
 
 
+def test_a_function_of_several(tmp_path: Path) -> None:
+    """Every function says the same; what one was heard with is not taken for another's."""
+    built = run_asrbuild("model=multifunction", "verify=quick", "name=m", cwd=tmp_path)
+    assert built.code == 0, built.err
+    asked = ("evaluate", "m", str(DATA / "unseen" / "test.csv"), "--decoder", "greedy", "--json")
+    said = []
+    for number, function in enumerate(("whole", "chunk_32"), 1):
+        done = run_asrbuild(*asked, "--function", function, cwd=tmp_path)
+        assert done.code == 0, done.err
+        (result,) = json.loads(done.out)["results"]
+        said.append([one["heard"] for one in result["recordings"]])
+        assert len(kept(tmp_path)) == 11 * number
+    assert said[0] == said[1]
+    wrong = run_asrbuild(*asked, "--function", "half", cwd=tmp_path)
+    assert wrong.code == 1
+    assert "no function half" in wrong.err
+    assert "chunk_32" in wrong.err
+
+
 @genuine
 def test_the_demos_scorer_lowers_its_word_error_rate(folder: Path) -> None:
     """Both halves of the recordings never heard in training: without and with the scorer."""

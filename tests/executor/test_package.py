@@ -294,6 +294,100 @@ def test_run_prints_and_writes(packages, arrays, tmp_path: Path) -> None:
     assert "(4, 1, 29)" in table.output
 
 
+def test_run_goes_on_from_the_states_it_wrote(tmp_path: Path) -> None:
+    package = tmp_path / "stateful.mlpackage"
+    request = ConversionRequest(
+        steps=FixedSteps(STEPS), state="stateful", deployment_target="iOS18"
+    )
+    convert_weights(WEIGHTS, request, package)
+    given = {name: inputs()[name] for name in ("input_node", "input_lengths")}
+    options: list[object] = []
+    for name, array in given.items():
+        np.save(tmp_path / f"{name}.npy", array)
+        options += ["--input", f"{name}={tmp_path / name}.npy"]
+    out = tmp_path / "out"
+    first = cli(package, *options, "--output-dir", out, "--json")
+    assert first.exit_code == 0, first.output
+    assert [r["name"] for r in json.loads(first.output)["outputs"]] == [
+        "logits",
+        "state_c",
+        "state_h",
+    ]
+    for name in ("state_c", "state_h"):
+        options += ["--input", f"{name}={out / name}.npy"]
+    assert cli(package, *options, "--output-dir", out).exit_code == 0
+    model = load(package)
+    state = model.make_state()
+    model.predict(given, state)
+    want = model.predict(given, state) | {name: state.read(name) for name in state.names}
+    for name, array in want.items():
+        np.testing.assert_array_equal(np.load(out / f"{name}.npy"), array)
+
+
+def test_arrays_of_any_layout_give_the_same_bits(packages: dict[str, Path]) -> None:
+    """As ``MLModel.predict``: lists, other number types and strides are the caller's business."""
+    for path in packages.values():
+        model = load(path)
+        want = model.predict(inputs())
+        whole = inputs()["input_node"]
+        wide = np.zeros((1, STEPS, 19, 52), np.float32)
+        wide[..., ::2] = whole
+        for node in (
+            wide[..., ::2], np.asfortranarray(whole), whole[:, ::-1][:, ::-1], whole.tolist(),
+            whole.astype(np.float64), whole.astype(">f4"),
+        ):  # fmt: skip
+            given = inputs() | {"input_node": node, "input_lengths": [STEPS]}
+            for name, array in model.predict(given).items():
+                np.testing.assert_array_equal(array, want[name])
+                assert array.flags.owndata
+
+
+class Unreadable:
+    """As a tensor of a framework that does not give its values away."""
+
+    def __array__(self, *_: object, **__: object) -> np.ndarray:
+        raise RuntimeError("call detach first")
+
+
+@pytest.mark.parametrize("value", [Unreadable(), [[1.0], [2.0, 3.0]], None, "x", 1j])
+def test_what_is_no_array_is_refused(packages: dict[str, Path], value: object) -> None:
+    for path in packages.values():
+        with pytest.raises(AsrbuildError, match="input input_node"):
+            load(path).predict(inputs() | {"input_node": value})
+
+
+def test_a_state_takes_what_an_input_takes(tmp_path: Path) -> None:
+    models = []
+    for name, weights in (("own", WEIGHTS), ("other", random_weights(HIDDEN + 4))):
+        request = ConversionRequest(
+            steps=FixedSteps(STEPS), state="stateful", deployment_target="iOS18"
+        )
+        convert_weights(weights, request, tmp_path / f"{name}.mlpackage")
+        models.append(load(tmp_path / f"{name}.mlpackage"))
+    given = {name: inputs()[name] for name in ("input_node", "input_lengths")}
+    own, other = models
+    state = own.make_state()
+    for value, message in (
+        (np.zeros((1, HIDDEN + 1)), "has shape"), (["x"] * HIDDEN, "has shape"),
+        ([["x"] * HIDDEN], "is <U1"), (np.zeros((1, HIDDEN), complex), "is complex128"),
+    ):  # fmt: skip
+        with pytest.raises(AsrbuildError, match=message):
+            state.write("state_c", value)
+    mine = np.ones((1, HIDDEN), np.float16)
+    state.write("state_c", mine)
+    mine[:] = 7
+    np.testing.assert_array_equal(state.read("state_c"), np.ones((1, HIDDEN)))
+    for wrong in (None, other.make_state(), {"state_c": mine}):
+        with pytest.raises(AsrbuildError, match="predict needs this package's state"):
+            own.predict(given, wrong)
+
+
+def test_run_takes_each_input_once(packages, arrays) -> None:
+    error = cli(packages["mlprogram"], *arrays, *arrays[:2]).exception
+    assert isinstance(error, AsrbuildError)
+    assert "given twice: input_node" in error.message
+
+
 def test_run_without_inputs_shows_the_signature(packages: dict[str, Path]) -> None:
     shown = json.loads(cli(packages["mlprogram"], "--json").output)
     assert [row["name"] for row in shown["inputs"]] == list(inputs())

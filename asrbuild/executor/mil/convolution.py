@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from asrbuild.executor import sized
 from asrbuild.executor.registry import mil_op
 
 
@@ -63,7 +64,7 @@ def conv(
     kernel = list(weight.shape[2:])
     steps, spread = _whole(strides, len(kernel)), _whole(dilations, len(kernel))
     pairs = spatial_pads(x.shape[2:], kernel, steps, spread, pad_type, pad)
-    patches = windows(np.pad(x, [(0, 0), (0, 0), *pairs]), kernel, steps, spread)
+    patches = windows(sized.pad(x, [(0, 0), (0, 0), *pairs]), kernel, steps, spread)
     rank, groups = len(kernel), int(groups)
     batch, channels, out = x.shape[0], weight.shape[1], patches.shape[2 : 2 + rank]
     # (groups, n * out, C_in / groups * K) times (groups, C_out / groups, the same).
@@ -133,7 +134,7 @@ def _cut(x: np.ndarray, before: list[int], sizes: list[int]) -> np.ndarray:
     pairs = list(zip(before, sizes, strict=True))
     x = x[(..., *(slice(start, start + size) for start, size in pairs))]
     short = [(0, want - size) for want, size in zip(sizes, x.shape[2:], strict=True)]
-    return np.pad(x, [(0, 0), (0, 0), *short])
+    return sized.pad(x, [(0, 0), (0, 0), *short])
 
 
 def _pool(
@@ -149,7 +150,7 @@ def _pool(
     ones = [1] * len(kernel)
     steps = _whole(strides, len(kernel))
     pairs = spatial_pads(x.shape[2:], kernel, steps, ones, pad_type, pad)
-    padded = np.pad(x, [(0, 0), (0, 0), *pairs], constant_values=x.dtype.type(fill))
+    padded = sized.pad(x, [(0, 0), (0, 0), *pairs], constant_values=x.dtype.type(fill))
     patches = windows(padded, kernel, steps, ones)
     return combine(patches, tuple(range(-len(kernel), 0)))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from asrbuild.executor import sized
 from asrbuild.executor.literals import NAMED_DTYPES
 from asrbuild.executor.mil.movement import as_list
 from asrbuild.executor.registry import mil_op
@@ -39,9 +40,9 @@ def make_list(
 ) -> TensorList:
     """``init_length`` entries of ``elem_shape``, blank; sizes given as names are not known yet."""
     sizes = np.atleast_1d(elem_shape).tolist() if _known(elem_shape) else None
-    result = TensorList([None] * int(init_length))
+    result = TensorList([None] * sized.sized([init_length])[0])
     if sizes is not None:
-        result.blank = np.zeros([int(size) for size in sizes], NAMED_DTYPES[dtype])
+        result.blank = np.zeros(sized.sized(sizes), NAMED_DTYPES[dtype])
     return result
 
 

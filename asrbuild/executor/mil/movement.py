@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from asrbuild.executor import sized
 from asrbuild.executor.registry import mil_op
 
 
@@ -109,7 +110,7 @@ def split(
 @mil_op("tile")
 def tile(x: np.ndarray, reps: np.ndarray) -> np.ndarray:
     """Repeats along each axis: ``tensor<*, T>, <[rank], i32> -> tensor<*, T>``."""
-    return np.tile(x, [int(count) for count in reps])
+    return sized.tile(x, reps)
 
 
 @mil_op("reverse")
@@ -142,8 +143,8 @@ def pad(
     pairs = [(0, 0)] * (x.ndim - len(pad) // 2)
     pairs += [(int(before), int(after)) for before, after in np.asarray(pad).reshape(-1, 2)]
     if mode == "constant":
-        return np.pad(x, pairs, constant_values=np.asarray(constant_val).astype(x.dtype))
-    return np.pad(x, pairs, {"replicate": "edge", "reflect": "reflect"}[mode])
+        return sized.pad(x, pairs, constant_values=np.asarray(constant_val).astype(x.dtype))
+    return sized.pad(x, pairs, {"replicate": "edge", "reflect": "reflect"}[mode])
 
 
 @mil_op("sliding_windows")

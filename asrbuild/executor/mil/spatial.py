@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from asrbuild.executor import sized
 from asrbuild.executor.registry import mil_op
 
 
@@ -50,7 +51,7 @@ def pixel_unshuffle(x: np.ndarray, downscale_factor: int) -> np.ndarray:
 def space_to_batch(x: np.ndarray, block_shape: np.ndarray, paddings: np.ndarray) -> np.ndarray:
     """``[n, C, H, W] -> [n * b0 * b1, C, (H + pads) / b0, (W + pads) / b1]``; block slow in n."""
     rows, columns = (int(size) for size in block_shape)
-    x = np.pad(x, [(0, 0), (0, 0), *(tuple(map(int, pair)) for pair in paddings)])
+    x = sized.pad(x, [(0, 0), (0, 0), *(tuple(map(int, pair)) for pair in paddings)])
     n, c, h, w = x.shape
     blocks = x.reshape(n, c, h // rows, rows, w // columns, columns).transpose(3, 5, 0, 1, 2, 4)
     return blocks.reshape(n * rows * columns, c, h // rows, w // columns)

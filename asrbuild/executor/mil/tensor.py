@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from asrbuild.executor import sized
 from asrbuild.executor.registry import mil_op
 
 _ZERO = np.float32(0.0)
@@ -24,7 +25,7 @@ def shape(x: np.ndarray, output_dtype: str = "int32") -> np.ndarray:
 def fill(shape: np.ndarray, value: Any = _ZERO) -> np.ndarray:
     """``tensor<[K], i32>, T -> tensor<shape, T>``."""
     value = np.asarray(value)
-    return np.full([int(size) for size in shape], value, value.dtype)
+    return sized.full(shape, value, value.dtype)
 
 
 @mil_op("fill_like")
@@ -38,7 +39,7 @@ def fill_like(ref_tensor: np.ndarray, value: Any = _ZERO) -> np.ndarray:
 def range_1d(end: np.ndarray, start: np.ndarray, step: np.ndarray) -> np.ndarray:
     """From ``start`` by ``step`` up to ``end``, exclusive: ``T, T, T -> tensor<[n], T>``."""
     first, last, stride = (np.asarray(v).reshape(()) for v in (start, end, step))
-    return np.arange(first, last, stride, dtype=first.dtype)
+    return sized.arange(first, last, stride, first.dtype)
 
 
 @mil_op("one_hot")
@@ -50,7 +51,7 @@ def one_hot(
     off_value: Any = 0,
 ) -> np.ndarray:
     """``tensor<D, i32> -> tensor<D with a new axis, T>``; an index out of range sets nothing."""
-    size = int(one_hot_vector_size)
+    (*_, size) = sized.sized([*np.shape(indices), one_hot_vector_size])
     hits = np.asarray(indices)[..., None] == np.arange(size)
     on = np.asarray(on_value)
     on = on.astype(np.int32) if on.dtype == np.int64 else on

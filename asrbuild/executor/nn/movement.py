@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from asrbuild.errors import AsrbuildError
+from asrbuild.executor import sized
 from asrbuild.executor.mil import movement as mil
 from asrbuild.executor.mil import tensor as mil_tensor
 from asrbuild.executor.nnweights import NnWeights
@@ -125,7 +126,7 @@ def split_nd(layer: Any, weights: NnWeights) -> Any:
 def tile(layer: Any, weights: NnWeights) -> Any:
     """Repeats along each axis, by ``reps`` or by the second input."""
     reps = [int(count) for count in layer.tile.reps]
-    return lambda x, dynamic=None: np.tile(x, reps if dynamic is None else integers(dynamic))
+    return lambda x, dynamic=None: sized.tile(x, reps if dynamic is None else integers(dynamic))
 
 
 @nn_layer("reverse")
@@ -140,14 +141,14 @@ def fill_static(layer: Any, weights: NnWeights) -> Any:
     """``targetShape`` filled with ``value``."""
     shape = tuple(int(size) for size in layer.fillStatic.targetShape)
     value = _F(layer.fillStatic.value)
-    return lambda: np.full(shape, value)
+    return lambda: sized.full(shape, value)
 
 
 @nn_layer("fillDynamic")
 def fill_dynamic(layer: Any, weights: NnWeights) -> Any:
     """The shape in the input, filled with ``value``."""
     value = _F(layer.fillDynamic.value)
-    return lambda shape: np.full(integers(shape), value)
+    return lambda shape: sized.full(integers(shape), value)
 
 
 @nn_layer("fillLike")
@@ -180,7 +181,7 @@ def broadcast_to_like(layer: Any, weights: NnWeights) -> Any:
 def range_static(layer: Any, weights: NnWeights) -> Any:
     """``startValue`` by ``stepSizeValue`` up to ``endValue``, exclusive."""
     params = layer.rangeStatic
-    return lambda: np.arange(params.startValue, params.endValue, params.stepSizeValue, _F)
+    return lambda: sized.arange(params.startValue, params.endValue, params.stepSizeValue, _F)
 
 
 @nn_layer("rangeDynamic")
@@ -192,7 +193,7 @@ def range_dynamic(layer: Any, weights: NnWeights) -> Any:
     def run(*inputs: np.ndarray) -> np.ndarray:
         given = [np.asarray(value).reshape(-1)[0] for value in inputs]
         end, start, step = (*given, *defaults[len(given) :])
-        return np.arange(start, end, step, _F)
+        return sized.arange(start, end, step, _F)
 
     return run
 
@@ -223,6 +224,6 @@ def constant_pad(layer: Any, weights: NnWeights) -> Any:
 
     def run(x: np.ndarray, dynamic: np.ndarray | None = None) -> np.ndarray:
         pairs = np.reshape(amounts if dynamic is None else integers(dynamic), (-1, 2))
-        return np.pad(x, pairs, constant_values=_F(params.value))
+        return sized.pad(x, pairs, constant_values=_F(params.value))
 
     return run

@@ -1,0 +1,53 @@
+"""Arrays whose sizes a model tells as numbers; a damaged model's are refused, not tried.
+
+Left to numpy, a few bytes in a file could take all of a machine's memory, and ``np.tile`` by an
+absurd number crashes the process.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+#: Elements: 4 GiB of float32, a hundred times what an hour of speech makes at any layer's output.
+MOST = 1 << 30
+
+
+def sized(sizes: Iterable[Any]) -> list[int]:
+    """The sizes of an array to be made, as integers.
+
+    Raises:
+        ValueError: one is negative, or they are more than ``MOST`` elements.
+    """
+    shape = [int(size) for size in sizes]
+    if min(shape, default=0) < 0 or math.prod(shape) > MOST:
+        raise ValueError(f"it makes an array of shape {tuple(shape)}, beyond {MOST} elements")
+    return shape
+
+
+def full(sizes: Iterable[Any], value: Any, dtype: Any = None) -> np.ndarray:
+    """``np.full`` of ``sized`` sizes."""
+    return np.full(sized(sizes), value, dtype)
+
+
+def tile(x: np.ndarray, counts: Iterable[Any]) -> np.ndarray:
+    """``np.tile``, its result ``sized``."""
+    repeats = sized(counts)
+    sized([x.size, *repeats])
+    return np.tile(x, repeats)
+
+
+def arange(start: Any, end: Any, step: Any, dtype: Any) -> np.ndarray:
+    """``np.arange``, its result ``sized``."""
+    sized([max(0.0, math.ceil((float(end) - float(start)) / float(step)))])
+    return np.arange(start, end, step, dtype)
+
+
+def pad(x: np.ndarray, pairs: Iterable[Any], *mode: Any, **options: Any) -> np.ndarray:
+    """``np.pad``, its result ``sized``."""
+    widths = [(int(before), int(after)) for before, after in pairs]
+    sized(size + sum(pair) for size, pair in zip(x.shape, widths, strict=True))
+    return np.pad(x, widths, *mode, **options)
