@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild import manifest as m
+from asrbuild.digest import canonical_json, text_digest
 from asrbuild.errors import AsrbuildError
 from asrbuild.network import AcousticWeights, Geometry
 from asrbuild.recipe import Recipe, Steps, compression, validate
@@ -472,7 +473,7 @@ def _decoder(recipe: Recipe, source: Source) -> m.Decoder:
             lm_alpha=alpha if decoder.lm_alpha is None else decoder.lm_alpha,
             lm_beta=beta if decoder.lm_beta is None else decoder.lm_beta,
         )
-    return m.Decoder(
+    found = m.Decoder(
         type=decoder.type,  # type: ignore[arg-type]
         alphabet=list(alphabet.labels),
         alphabet_file=ALPHABET if source.alphabet_file is not None else None,
@@ -483,5 +484,19 @@ def _decoder(recipe: Recipe, source: Source) -> m.Decoder:
         cutoff_top_n=decoder.cutoff_top_n,
         scorer=scorer,
         hot_words=dict(decoder.hot_words),
-        tuned=None if decoder.tuned is None else m.Tuned(**asdict(decoder.tuned)),
+        tuned=None,
     )
+    if decoder.tuned is None or decoder.tuned.settings != settings_digest(found):
+        return found
+    tuned = asdict(decoder.tuned)
+    del tuned["settings"]
+    return found.model_copy(update={"tuned": m.Tuned(**tuned)})
+
+
+def settings_digest(decoder: m.Decoder) -> str:
+    """Of all that tuning depends on and finds: a scorer by its content, not by its name."""
+    fields = ("type", "beam_width", "cutoff_prob", "cutoff_top_n", "hot_words")
+    weights = ("sha256", "lm_alpha", "lm_beta")
+    parts = {name: getattr(decoder, name) for name in fields}
+    parts |= {name: getattr(decoder.scorer, name, None) for name in weights}
+    return text_digest(canonical_json(parts))

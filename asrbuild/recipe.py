@@ -131,6 +131,8 @@ class Tuned:
     """What values were tuned on; ``asrbuild -m tune=scorer`` writes it with them.
 
     ``data`` is the set's name, ``sha256`` its digest (see ``evaluation.dataset_digest``).
+    ``settings`` is the digest of the values (see ``describe.settings_digest``): with others, or
+    without it, a manifest does not say that they were tuned.
     """
 
     data: str
@@ -139,6 +141,7 @@ class Tuned:
     words: int
     wer: float
     trials: int
+    settings: str | None = None
 
 
 @dataclass

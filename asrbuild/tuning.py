@@ -23,6 +23,7 @@ from asrbuild.progress import Progress, bars
 from asrbuild.recipe import DEMO_PREFIX, Recipe, Tune, resolve_file, validate
 
 if TYPE_CHECKING:
+    from asrbuild import manifest as m
     from asrbuild.dataset import Recording
     from asrbuild.evaluation import Result, Spoken
     from asrbuild.speech.decoding import DecoderSettings
@@ -104,8 +105,9 @@ def tune(recipe: Recipe, overrides: Sequence[str], progress: Progress) -> Built:
         (output / CONFIG).parent.mkdir(parents=True, exist_ok=True)
     built = build(replace(recipe, tune=Tune()), overrides, progress)
     interpreter = recipe.decoder.interpreter
+    manifest = read_manifest(built.path)
     settings = replace(
-        decoder_settings(read_manifest(built.path)),
+        decoder_settings(manifest),
         interpreter=None if interpreter is None else Path(interpreter).expanduser(),
     )
     cache = Path(recipe.paths.cache)
@@ -128,7 +130,9 @@ def tune(recipe: Recipe, overrides: Sequence[str], progress: Progress) -> Built:
         tuple(trials),
     )
     with disk_errors("writing what was tuned", output):
-        (output / CONFIG).write_text(config_text(tuning, recipe), encoding="utf-8")
+        (output / CONFIG).write_text(
+            config_text(tuning, recipe, manifest.decoder), encoding="utf-8"
+        )
         (output / RECORD).write_text(json.dumps(record(tuning), indent=2) + "\n", encoding="utf-8")
     write_page(output / PAGE, tuning)
     print_tuning(tuning, output)
@@ -194,11 +198,19 @@ def _trial(number: int, values: dict[str, Any], result: Result) -> Trial:
     )
 
 
-def config_text(tuning: Tuning, recipe: Recipe) -> str:
-    """The best values as a decoder config, with what they were tuned on."""
+def config_text(tuning: Tuning, recipe: Recipe, built: m.Decoder) -> str:
+    """The best values as a decoder config, with what they were tuned on.
+
+    ``built`` is the decoder of the artifact they were searched with.
+    """
     import yaml
 
+    from asrbuild.describe import settings_digest
+
     best, first, decoder = tuning.best, tuning.trials[0], recipe.decoder
+    weights = {"lm_alpha": best.lm_alpha, "lm_beta": best.lm_beta}
+    scored = built.scorer.model_copy(update=weights) if built.scorer is not None else None
+    found = built.model_copy(update={"beam_width": best.beam_width, "scorer": scored})
     scorer = decoder.scorer_path or ""
     if not scorer.startswith(DEMO_PREFIX):
         # The config may be used from another folder than the one it was made in.
@@ -215,6 +227,7 @@ def config_text(tuning: Tuning, recipe: Recipe) -> str:
             "words": tuning.words,
             "wer": round(best.wer, 6),
             "trials": len(tuning.trials),
+            "settings": settings_digest(found),
         },
     }
     return (

@@ -53,6 +53,7 @@ def test_from_the_search_to_an_artifact_that_names_its_set(
     assert all(8 <= trial["beam_width"] <= 64 for trial in found["trials"][1:])
 
     config = yaml.safe_load((tmp_path / "tuned" / "decoder" / "tuned.yaml").read_text())
+    settings = config["tuned"].pop("settings")
     assert config["tuned"] == {
         "data": "dev.csv",
         "sha256": dataset_digest(read_dataset(DEMO / "dev" / "dev.csv")),
@@ -92,7 +93,17 @@ def test_from_the_search_to_an_artifact_that_names_its_set(
     repeated = json.loads((tmp_path / "again" / "tuning.json").read_text())
     assert repeated["trials"] == found["trials"]
     text = yaml.safe_load((tmp_path / "again" / "decoder" / "tuned.yaml").read_text())
-    assert text == {**config, "interpreter": str(named)}
+    tuned_on = {**config["tuned"], "settings": settings}
+    assert text == {**config, "tuned": tuned_on, "interpreter": str(named)}
+
+    # Another value than what was found was not tuned, and the manifest does not say so.
+    other = run_asrbuild(
+        "decoder=tuned", "--config-dir", str(tmp_path / "tuned"), "model=static",
+        "decoder.lm_alpha=0.33", f"paths.artifacts={tmp_path / 'other'}", cwd=workshop.folder,
+    )  # fmt: skip
+    assert other.code == 0, other.err
+    [artifact] = [p for p in (tmp_path / "other").glob("*/*") if p.is_dir()]
+    assert read_manifest(artifact).decoder.tuned is None
 
 
 @pytest.mark.parametrize(
