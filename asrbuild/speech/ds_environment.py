@@ -99,14 +99,7 @@ def install(interpreter: Path | None = None) -> Path:
     from filelock import FileLock
 
     target = environment_dir()
-    interpreter = interpreter or _named()
-    base = _chosen(interpreter) if interpreter is not None else find_python()
-    if base is not None and base.version != PYTHON:
-        raise AsrbuildError(
-            f"the decoder needs Python 3.9, {base.path} is {base.version[0]}.{base.version[1]}",
-            key="decoder.interpreter",
-            fix="name a Python 3.9, or leave it out",
-        )
+    base = _base(interpreter or _named())
     if base is None and shutil.which("uv") is None:
         raise AsrbuildError(
             f"no Python 3.9 found, and ds-ctcdecoder {VERSION} runs on no newer one",
@@ -140,6 +133,20 @@ def install(interpreter: Path | None = None) -> Path:
     return ready.path
 
 
+def _base(interpreter: Path | None) -> Interpreter | None:
+    """What the environment would be made from: the Python 3.9 that is named, or one found."""
+    if interpreter is None:
+        return find_python()
+    base = _chosen(interpreter)
+    if base.version != PYTHON:
+        raise AsrbuildError(
+            f"the decoder needs Python 3.9, {base.path} is {base.version[0]}.{base.version[1]}",
+            key="decoder.interpreter",
+            fix="name a Python 3.9, or leave it out",
+        )
+    return base
+
+
 def find_python() -> Interpreter | None:
     """The first Python 3.9 that runs: of uv, of pyenv, then on PATH."""
     for candidate in _candidates():
@@ -152,12 +159,22 @@ def find_python() -> Interpreter | None:
 def status(interpreter: Path | None = None) -> Status:
     """What is there, without changing anything."""
     target = environment_dir()
-    if interpreter is None and _named() is None and runs_here():
+    interpreter = interpreter or _named()
+    if interpreter is None and runs_here():
         return Status(target, True, Path(sys.executable), "this interpreter has ds-ctcdecoder")
-    ready = _probe(interpreter or _named() or _python_in(target))
+    base = None
+    if interpreter is not None:
+        try:
+            own = _chosen(interpreter)
+            if own.decoder == VERSION:
+                return Status(target, True, own.path, f"ds-ctcdecoder {VERSION} is ready")
+            base = _base(interpreter)
+        except AsrbuildError as error:
+            return Status(target, False, None, error.message)
+    ready = _probe(_python_in(target))
     if ready is not None and ready.decoder == VERSION:
         return Status(target, True, ready.path, f"ds-ctcdecoder {VERSION} is ready")
-    base = find_python()
+    base = base or find_python()
     if base is not None:
         return Status(
             target, False, base.path, "not installed; `asrbuild decoder install` would use this"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,10 @@ def test_an_interpreter_that_will_not_do(bare: Path, name: str, message: str) ->
         ds_environment.decoder_python(chosen)
     if name != "new":
         assert caught.value.key == "decoder.interpreter"
+    # Though there is another one that would do: it is not what was asked for.
+    _python(bare / "bin" / "python3.9")
+    status = ds_environment.status(chosen)
+    assert (status.ready, status.python, status.detail) == (False, None, caught.value.message)
 
 
 def test_a_failed_installation_leaves_nothing(bare: Path) -> None:
@@ -109,6 +114,27 @@ def test_a_failed_installation_leaves_nothing(bare: Path) -> None:
         "the environment for ds-ctcdecoder could not be made: no matching distribution"
     )
     assert [p.name for p in (bare / "cache" / "asrbuild").iterdir() if p.is_dir()] == []
+
+
+def test_several_at_once_make_it_once(bare: Path) -> None:
+    """In place of what a killed installation and a damaged environment left."""
+    _python(bare / "bin" / "python3.9")
+    answer = _python(bare / "answer", decoder='"0.9.3"')
+    _program(
+        bare / "bin" / "uv",
+        f"PATH=/usr/bin:/bin\ntest $1 = python && exit 2\ntest $1 = pip && exit 0\n"
+        f"echo made >> {bare}/made\nfor last; do :; done\nsleep 0.2\n"
+        f'mkdir -p "$last/bin" && cp {answer} "$last/bin/python"',
+    )
+    target = ds_environment.environment_dir()
+    _program(target / "bin" / "python", "exit 1")
+    (target.with_name(target.name + ".new") / "half").mkdir(parents=True)
+    with ThreadPoolExecutor(4) as pool:
+        pythons = list(pool.map(lambda _: ds_environment.decoder_python(), range(4)))
+    assert set(pythons) == {target / "bin" / "python"}
+    assert (bare / "made").read_text() == "made\n"
+    assert [p.name for p in target.parent.iterdir() if p.is_dir()] == [target.name]
+    assert not (target / "half").exists()
 
 
 def test_a_cache_folder_that_cannot_be_written(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
