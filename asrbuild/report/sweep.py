@@ -37,6 +37,9 @@ FIGURES = {
     "psnr_db": "PSNR dB",
 }
 _FREE_WIDTH = 180
+#: Narrower terminals show an artifact's version below its name, and the narrowest no figures of
+#: parity: those are in the sweep's page.
+_ROOMY, _NARROW = 170, 130
 _STYLE = {"built": "green", "unchanged": "cyan", "failed": "bold red"}
 
 
@@ -56,25 +59,32 @@ def print_table(jobs: Sequence[Job], seconds: float) -> None:
     failed = [job for job in jobs if job.status == "failed"]
     verdict = f"{len(jobs) - len(failed)} of {len(jobs)} jobs succeeded in {seconds:.1f} s"
     table = Table(title=verdict, title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("#", justify="right")
+    roomy = console.width >= _ROOMY
+    figures = FIGURES if console.width >= _NARROW else {}
+    between = "/" if roomy else "\n"
+
+    def number(heading: str) -> None:
+        table.add_column(heading, justify="right", no_wrap=True)
+
+    number("#")
     table.add_column("status", no_wrap=True)
     table.add_column("overrides", overflow="fold")
-    table.add_column("artifact", no_wrap=True)
-    table.add_column("model MB", justify="right")
-    for heading in FIGURES.values():
-        table.add_column(heading, justify="right")
-    table.add_column("WER %", justify="right")
-    table.add_column("words")
-    table.add_column("s", justify="right")
+    table.add_column("artifact", no_wrap=roomy, overflow="fold")
+    number("model MB" if roomy else "MB")
+    for heading in figures.values():
+        number(heading)
+    number("WER %")
+    table.add_column("words", no_wrap=True)
+    number("s")
     for job in jobs:
         good = job.status != "failed"
         table.add_row(
             str(job.number),
             Text(job.status, style=_STYLE.get(job.status, "")),
             " ".join(job.overrides),
-            f"{job.name}/{job.version}" if good else "",
+            f"{job.name}{between}{job.version}" if good else "",
             f"{job.package_bytes / 1e6:.2f}" if job.package_bytes else "",
-            *(_figure(job.figures.get(name)) for name in FIGURES),
+            *(_figure(job.figures.get(name)) for name in figures),
             "" if job.wer is None else f"{100 * job.wer:.1f}",
             ("equal" if job.transcripts_match else "differ") if job.figures else "",
             f"{job.seconds:.1f}",
