@@ -69,7 +69,7 @@ def print_table(jobs: Sequence[Job], seconds: float) -> None:
     number("#")
     table.add_column("status", no_wrap=True)
     # They are easier to read in pieces than a name is.
-    most = None if roomy else console.width // 6
+    most = None if roomy else console.width // 7
     table.add_column("overrides", overflow="fold", max_width=most)
     table.add_column("artifact", no_wrap=roomy, overflow="fold")
     number("model MB" if roomy else "MB")
