@@ -80,7 +80,11 @@ class Blobs:
         count = math.prod(shape)
         bits = SUB_BYTE.get(data_type)
         expected = count * DTYPES[data_type].itemsize if bits is None else -(-count * bits // 8)
-        if size != expected or start + size > len(data):
+        if start + size > len(data):
+            raise self._damaged(
+                file_name, f"blob at {offset} ends at {start + size}, the file at {len(data)}"
+            )
+        if size != expected:
             raise self._damaged(
                 file_name, f"blob at {offset} has {size} bytes, {expected} needed for {shape}"
             )

@@ -285,7 +285,8 @@ def _zeros(feature: Feature, model: str) -> np.ndarray:
 def _own(array: np.ndarray, dtype: np.dtype, inputs: dict[str, Any]) -> np.ndarray:
     """The output as an array of the caller's own: no view, no constant, no input."""
     if array.dtype != dtype:
-        return array.astype(dtype)
+        with np.errstate(all="ignore"):
+            return array.astype(dtype)
     shared = array.base is not None or not array.flags.writeable
     if shared or any(array is given for given in inputs.values()):
         return array.copy()

@@ -188,7 +188,8 @@ def check_array(value: Any, feature: Feature, model: str) -> np.ndarray:
             file=model,
             fix=f"pass {feature.name}.astype('{feature.dtype}')",
         )
-    return array.astype(feature.dtype)
+    with np.errstate(over="ignore"):
+        return array.astype(feature.dtype)
 
 
 def _converts(array: np.ndarray, dtype: np.dtype) -> bool:

@@ -19,6 +19,7 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.executor import Model, load
 from asrbuild.executor.package import read_spec
 from asrbuild.network import random_weights
+from tests.acceptance.conftest import run_asrbuild
 from tests.executor.recipes import case
 
 HIDDEN, STEPS = 8, 3
@@ -293,6 +294,21 @@ def test_a_description_that_is_not_the_programs(packages, tmp_path: Path) -> Non
 
     change(package, other_opset)
     refused(package, "no block for its opset CoreML99")
+
+
+def test_a_name_does_not_steer_the_terminal(packages, tmp_path: Path) -> None:
+    package = copy_of(packages["native.mlmodel"], tmp_path)
+
+    def rename(spec: Any) -> None:
+        spec.description.input[0].name = "x\x1b[31m\x9b2J\r"
+
+    change(package, rename)
+    np.save(tmp_path / "x.npy", np.zeros(1))
+    done = run_asrbuild("run", str(package), "--input", f"y={tmp_path / 'x.npy'}", cwd=tmp_path)
+    assert done.code == 1
+    said = done.err.partition("no such input")[2]
+    assert r"x\x1b[31m\x9b2J\r" in said
+    assert not any(steering in said for steering in "\x1b\x9b\r")
 
 
 @pytest.mark.parametrize(
