@@ -66,8 +66,8 @@ def rows_times(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return _place.meeting.rows_times(x, weight)
 
 
-class _GivenUpError(Exception):
-    """Another call of the meeting failed."""
+class _GivenUpError(BaseException):
+    """Another call of the meeting failed; no op may tell this as a failure of its own."""
 
 
 class _Seat:

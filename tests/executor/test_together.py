@@ -121,6 +121,24 @@ def test_a_product_that_fails_is_told(monkeypatch):
         together([chain(weights(0), 5, seed) for seed in range(3)], Products())
 
 
+def test_the_first_failure_is_told_and_not_a_call_given_up_for_it():
+    """Ops tell what fails in them as their own failure; being given up is none."""
+    weight = weights(7)
+
+    def given_up() -> np.ndarray:
+        try:
+            return chain(weight, 9, 0)()
+        except Exception as error:
+            raise RuntimeError("the op failed") from error
+
+    def fails() -> np.ndarray:
+        chain(weight, 2, 1)()
+        raise ValueError("the cause")
+
+    with pytest.raises(ValueError, match="the cause"):
+        together([given_up, fails], Products())
+
+
 def test_no_calls_give_nothing():
     assert together([], Products()) == []
 
