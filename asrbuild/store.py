@@ -194,8 +194,8 @@ def remove(root: Path, name: str, version: str) -> bool:
     with locks.hold(_lock_of(away), waiting=lambda _: None, doing=doing), disk_errors(doing, path):
         if read_latest(root, name) == version or not path.is_dir():
             return False
-        os.chmod(path, stat.S_IMODE(path.stat().st_mode) | stat.S_IWUSR)
         try:
+            os.chmod(path, stat.S_IMODE(path.stat().st_mode) | stat.S_IWUSR)
             os.rename(path, away)
         except FileNotFoundError:
             return False  # another clean-up was first
