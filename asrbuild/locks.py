@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -83,10 +82,6 @@ def _take(path: Path, stack: ExitStack, waiting: Callable[[str], None] | None) -
     try:
         _acquire(local, lease_path, waiting, at_once=0.0)
         stack.callback(_release_local, local, path)
-        # The lease is given back first, so one of this machine's is left by a dead process, also
-        # where its parent has not taken notice and its number is still in use.
-        if _owner(lease_path)[1] == socket.gethostname():
-            lease_path.unlink(missing_ok=True)
     except OSError as error:
         # A shared folder without kernel locks: the lease alone keeps order there.
         if error.errno not in _NO_FLOCK:

@@ -166,21 +166,16 @@ def test_fifty_kills_at_random_moments(tmp_path: Path) -> None:
     assert_tidy(tmp_path)
 
 
-def kill_while_building(root: Path, process: subprocess.Popen[str], *, reaped: bool = True) -> None:
-    """``reaped``: its parent took notice; until then its number is still in use."""
+def kill_while_building(root: Path, process: subprocess.Popen[str]) -> None:
     wait_for(lambda: bool(starts(root)))
     process.kill()
-    if reaped:
-        process.wait()
+    process.wait()
     assert list((root / "cache" / ".building").iterdir())
     assert list((root / "cache" / ".locks").glob("*.lease"))
 
 
-@pytest.mark.parametrize("reaped", [True, False])
-def test_a_lock_left_by_a_dead_process_here_is_taken_at_once(
-    reaped: bool, tmp_path: Path, start: Start
-) -> None:
-    kill_while_building(tmp_path, start("stale", "--slow", "30"), reaped=reaped)
+def test_a_lock_left_by_a_dead_process_here_is_taken_at_once(tmp_path: Path, start: Start) -> None:
+    kill_while_building(tmp_path, start("stale", "--slow", "30"))
     begin = time.monotonic()
     finish(start("stale"))
     assert time.monotonic() - begin < locks.LEASE_SECONDS / 4
