@@ -22,7 +22,7 @@ from asrbuild.cache import Entry
 from asrbuild.digest import forget_missing
 from asrbuild.disk import disk_errors
 from asrbuild.quantities import age_of_seconds, size_text
-from asrbuild.retention import Candidate, Rules, Version, decide
+from asrbuild.retention import YOUNG_SECONDS, Candidate, Rules, Version, decide
 
 #: A build that claimed an entry is done with it after so long.
 CLAIM_SECONDS = 24 * 3600.0
@@ -82,7 +82,7 @@ def _artifacts(
     published = {(a.name, a.version): a for a in store.list_artifacts(root)}
     latest = {version: "latest" for version, artifact in published.items() if artifact.latest}
     candidates = [
-        Candidate(*version, max(0.0, now - _came(artifact.path)))
+        Candidate(*version, max(0.0, now - store.came(artifact.path)))
         for version, artifact in published.items()
     ]
     for verdict in decide(candidates, rules, {**pointed, **latest}):
@@ -90,14 +90,6 @@ def _artifacts(
         size = _size(published[one.name, one.version].path)
         name = f"{one.name}/{one.version}"
         yield Item("artifact", name, size, one.age, verdict.keep, verdict.why)
-
-
-def _came(artifact: Path) -> float:
-    """When an artifact came into this store: its list of digests is written last."""
-    for path in (artifact / store.SUMS, artifact):
-        with suppress(OSError):
-            return path.stat().st_mtime
-    return time.time()
 
 
 def _size(directory: Path) -> int:
@@ -191,19 +183,19 @@ def remove(root: Path, cache_root: Path, items: Iterable[Item]) -> Iterator[Item
 
     What a build took up since the survey, or what was made the latest, is left where it is.
     """
-    since = time.time() - CLAIM_SECONDS
+    now = time.time()
     entries = None
     for item in items:
         if item.keep:
             continue
         gone = False
         if item.kind == "artifact":
-            gone = store.remove(root, *item.name.split("/"))
+            gone = store.remove(root, *item.name.split("/"), unless_after=now - YOUNG_SECONDS)
         elif item.kind == "cache":
             if entries is None:
                 entries = {f"{e.stage}/{e.fingerprint}": e for e in cache.list_entries(cache_root)}
             entry = entries.get(item.name)
-            gone = entry is not None and cache.remove_unused(cache_root, entry, since)
+            gone = entry is not None and cache.remove_unused(cache_root, entry, now - CLAIM_SECONDS)
         elif item.kind == "probabilities":
             path = cache_root / item.name
             with disk_errors("removing probabilities", path):

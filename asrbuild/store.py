@@ -4,17 +4,20 @@
     artifacts/<name>/latest                 a text file naming the version published last
     artifacts/.staging-*                    an artifact being put together, or taken away
 
-A store may be shared by any number of processes and machines. Publishing takes no lock: a rename
-decides who was first, and the same version made twice is the same artifact.
+A store may be shared by any number of processes and machines. A version is put in place, pointed
+to and taken away under a lock of its own; readers need none, for every step is one rename. The same
+version made twice is the same artifact.
 """
 
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 import secrets
 import stat
+import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -135,7 +138,8 @@ def publish(
                 "or digit",
             )
     target = root / name / version
-    with disk_errors("publishing an artifact", root):
+    doing = "publishing an artifact"
+    with disk_errors(doing, root):
         sums = write_sums(staging_dir)
         for path, digest in digests.items():
             if sums.get(path) != digest:
@@ -146,68 +150,77 @@ def publish(
                 )
         _make_read_only(staging_dir)
         sync_tree(staging_dir)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        while True:
+        with _kept_still(root, name, version, doing):
+            target.parent.mkdir(parents=True, exist_ok=True)
             if rename_directory(staging_dir, target):
                 sync_path(root)
             else:
-                try:
-                    _require_same(target, sums, {*volatile, MANIFEST})
-                except AsrbuildError:
-                    if target.is_dir():
-                        raise
-            _protect(target)
-            if point_latest(root, name, version):
-                break
-            # A clean-up took the published one away before it was the latest: ours takes its place.
+                _require_same(target, sums, {*volatile, MANIFEST})
+            # The directory itself was writable until it is in place: moving it needs that.
+            os.chmod(target, stat.S_IMODE(target.stat().st_mode) & ~_WRITE)
+            _write_latest(root, name, version)
         remove_tree(staging_dir)
     return target
-
-
-def _protect(target: Path) -> None:
-    # The directory itself stays writable until it is in place: moving it needs that.
-    with suppress(FileNotFoundError):
-        os.chmod(target, stat.S_IMODE(target.stat().st_mode) & ~_WRITE)
 
 
 def point_latest(root: Path, name: str, version: str) -> bool:
     """Makes ``latest`` name this version; nothing is written when it does already.
 
     Returns:
-        Whether the version is there now. From then on no clean-up removes it: that looks at
-        ``latest`` after it has taken a version out of sight, and puts it back.
+        Whether the version is there. No clean-up removes it while ``latest`` names it.
     """
+    doing = "pointing to the latest version"
     if read_latest(root, name) != version:
-        with disk_errors("pointing to the latest version", root):
-            write_atomically(root / name / LATEST, version + "\n")
+        with _kept_still(root, name, version, doing), disk_errors(doing, root):
+            if not (root / name / version).is_dir():
+                return False
+            _write_latest(root, name, version)
     return (root / name / version).is_dir()
 
 
-def remove(root: Path, name: str, version: str) -> bool:
-    """Removes an artifact, which is whole until it is gone; False when it stays: it is the latest.
+def _write_latest(root: Path, name: str, version: str) -> None:
+    if read_latest(root, name) != version:
+        write_atomically(root / name / LATEST, version + "\n")
+
+
+def remove(root: Path, name: str, version: str, unless_after: float = math.inf) -> bool:
+    """Removes an artifact, which is whole until it is gone.
 
     It is moved out of sight first, so a kill leaves no half of it: what is out of sight is swept.
+
+    Args:
+        unless_after: the POSIX time of a look at the store; what was published later stays.
+
+    Returns:
+        False when it stays, for it is the latest or too new, or is not there.
     """
     path = root / name / version
-    away = root / f"{_STAGING}{secrets.token_hex(6)}"
     doing = "removing an artifact"
-    with locks.hold(_lock_of(away), waiting=lambda _: None, doing=doing), disk_errors(doing, path):
-        if read_latest(root, name) == version or not path.is_dir():
+    with _kept_still(root, name, version, doing) as away, disk_errors(doing, path):
+        if not path.is_dir() or read_latest(root, name) == version or came(path) > unless_after:
             return False
-        try:
-            os.chmod(path, stat.S_IMODE(path.stat().st_mode) | stat.S_IWUSR)
-            os.rename(path, away)
-        except FileNotFoundError:
-            return False  # another clean-up was first
-        if read_latest(root, name) == version:
-            if rename_directory(away, path):
-                _protect(path)
-            else:
-                remove_tree(away)  # built again meanwhile: the same bytes
-            return False
+        remove_tree(away)
+        os.chmod(path, stat.S_IMODE(path.stat().st_mode) | stat.S_IWUSR)
+        os.rename(path, away)
         sync_path(path.parent)
         remove_tree(away)
     return True
+
+
+def came(artifact: Path) -> float:
+    """The POSIX time an artifact came into this store: its list of digests is written last."""
+    for path in (artifact / SUMS, artifact):
+        with suppress(OSError):
+            return path.stat().st_mtime
+    return time.time()
+
+
+@contextmanager
+def _kept_still(root: Path, name: str, version: str, doing: str) -> Iterator[Path]:
+    """One process at a time puts a version in place or takes it away; to where, out of sight."""
+    away = root / f"{_STAGING}{text_digest(f'{name}/{version}')[:12]}"
+    with locks.hold(_lock_of(away), waiting=lambda _: None, doing=doing):
+        yield away
 
 
 def write_sums(directory: Path) -> dict[str, str]:

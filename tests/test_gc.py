@@ -8,7 +8,9 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -165,47 +167,89 @@ def test_an_entry_that_a_build_took_meanwhile_stays(grown: Path):
     assert [e.path for e in cache.list_entries(grown / "cache")] == [taken]
 
 
-def test_what_became_the_latest_meanwhile_stays(grown: Path, monkeypatch: pytest.MonkeyPatch):
-    """Also when it became so after it was taken out of sight: it is put back, as it was."""
+def test_what_became_the_latest_meanwhile_stays(grown: Path):
+    """As it was; what it took the place of goes."""
     root = grown / "artifacts"
     items = survey(grown, Rules(1, 0.0))
     before = tree_digests(root / "killed/1+2")
     mode = (root / "killed/1+2").stat().st_mode
-    store.point_latest(root, "killed", "1+1")
-    real = os.rename
-
-    def rename(source: Any, target: Any) -> None:
-        real(source, target)
-        if Path(source) == root / "killed/1+2":
-            monkeypatch.setattr(os, "rename", real)
-            assert not store.point_latest(root, "killed", "1+2")
-
-    monkeypatch.setattr(os, "rename", rename)
+    assert store.point_latest(root, "killed", "1+2")
     gone = [item.name for item in collect.remove(root, grown / "cache", items)]
-    # 1+1 was the latest until 1+2 was taken.
     assert gone == ["killed/1+4", "killed/1+3", "killed/1+1", "killed/1+0"]
     assert store.read_latest(root, "killed") == "1+2"
     assert tree_digests(root / "killed/1+2") == before
     assert (root / "killed/1+2").stat().st_mode == mode
 
 
-def test_publishing_what_is_taken_away_meanwhile(grown: Path, monkeypatch: pytest.MonkeyPatch):
-    """The published one goes before the pointer names it: the new one takes its place."""
+def test_what_was_published_anew_since_the_survey_stays(grown: Path):
     root = grown / "artifacts"
-    real = store.point_latest
-    times = 0
+    items = survey(grown, Rules(1, 0.0))
+    assert store.remove(root, "killed", "1+2")
+    gc_worker.publish(grown, "killed", 2)
+    assert store.point_latest(root, "killed", "1+5")
+    gone = [item.name for item in collect.remove(root, grown / "cache", items)]
+    assert "killed/1+2" not in gone
+    assert len(gone) == 4
+    assert store.verify_files(root / "killed/1+2") == []
 
-    def point(where: Path, name: str, version: str) -> bool:
-        nonlocal times
-        times += 1
-        if times == 1:
-            assert store.remove(where, name, version)
-        return real(where, name, version)
 
-    monkeypatch.setattr(store, "point_latest", point)
+class Meanwhile(threading.Thread):
+    """A step of another process in the middle of ours: it waits until ours is done."""
+
+    def __init__(self, step: Callable[[], bool]) -> None:
+        super().__init__()
+        self.step = step
+        self.result: bool | None = None
+
+    def run(self) -> None:
+        self.result = self.step()
+
+    def begin(self) -> None:
+        self.start()
+        self.join(0.3)
+        assert self.is_alive()
+
+
+def test_pointing_at_what_is_being_taken_away(grown: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whoever points is told that nothing is there, and ``latest`` stays what it was."""
+    root = grown / "artifacts"
+    pointing = Meanwhile(lambda: store.point_latest(root, "killed", "1+2"))
+    real = os.rename
+
+    def rename(source: Any, target: Any) -> None:
+        monkeypatch.setattr(os, "rename", real)
+        real(source, target)
+        pointing.begin()
+
+    monkeypatch.setattr(os, "rename", rename)
+    assert store.remove(root, "killed", "1+2")
+    pointing.join()
+    assert pointing.result is False
+    assert store.read_latest(root, "killed") == "1+5"
+    assert sorted(path.name for path in root.iterdir()) == ["killed"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_publishing_while_a_clean_up_wants_the_version(
+    there: bool, grown: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """In place, but not yet the latest: a clean-up that comes now sees it when it is both."""
+    root = grown / "artifacts"
+    if not there:
+        assert store.remove(root, "killed", "1+2")
+    removing = Meanwhile(lambda: store.remove(root, "killed", "1+2"))
+    real = store._write_latest
+
+    def point(*arguments: Any) -> None:
+        removing.begin()
+        real(*arguments)
+
+    monkeypatch.setattr(store, "_write_latest", point)
     path = gc_worker.publish(grown, "killed", 2)
-    assert times == 2
+    removing.join()
+    assert removing.result is False
     assert store.verify_files(path) == []
+    assert store.read_latest(root, "killed") == "1+2"
     assert sorted(p.name for p in root.iterdir()) == ["killed"]
 
 
@@ -256,10 +300,12 @@ def test_builds_and_clean_ups_at_once(tmp_path: Path):
 
     collectors = [start("collect") for _ in range(2)]
     builders = [start("build", name) for name in names]
-    for builder in builders:
-        output, _ = builder.communicate(timeout=120)
-        assert builder.returncode == 0, output
-    (tmp_path / "stop").touch()
+    try:
+        for builder in builders:
+            output, _ = builder.communicate(timeout=120)
+            assert builder.returncode == 0, output
+    finally:
+        (tmp_path / "stop").touch()
     gone = 0
     for collector in collectors:
         output, _ = collector.communicate(timeout=60)
