@@ -30,11 +30,6 @@ def model() -> ModuleType:
     return load("Model_pb2")
 
 
-def feature_types() -> ModuleType:
-    """The ``FeatureTypes_pb2`` module: ``ArrayFeatureType`` and its shape constraints."""
-    return load("FeatureTypes_pb2")
-
-
 def neural_network() -> ModuleType:
     """The ``NeuralNetwork_pb2`` module: ``NeuralNetworkLayer`` and every layer's parameters."""
     return load("NeuralNetwork_pb2")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,8 @@ def export_flags(recipe: Recipe, weights: AcousticWeights) -> Any:
     """The recipe's ``export`` section as the exporter takes it."""
     from asrbuild.deepspeech.flags import ExportFlags
 
-    return ExportFlags(**asdict(recipe.export) | {"n_hidden": weights.n_hidden})
+    values = asdict(recipe.export) | {"n_hidden": weights.n_hidden}
+    return ExportFlags(**{field.name: values[field.name] for field in fields(ExportFlags)})
 
 
 def geometry(recipe: Recipe, source: Source, weights: AcousticWeights) -> Geometry:
@@ -83,7 +84,9 @@ def geometry(recipe: Recipe, source: Source, weights: AcousticWeights) -> Geomet
 
 def package_name(recipe: Recipe) -> str:
     """``model.mlpackage`` or ``model.mlmodel``."""
-    return "model.mlpackage" if recipe.coreml.format == "mlprogram" else "model.mlmodel"
+    from asrbuild.coreml.request import package_suffix
+
+    return f"model{package_suffix(recipe.coreml.format)}"
 
 
 def deployment_target(recipe: Recipe) -> str:
@@ -164,10 +167,10 @@ def _request(recipe: Recipe, metadata: Mapping[str, str]) -> Any:
         compress=compression(asdict(coreml)),
         sparsity=coreml.sparsity,
         metadata=metadata,
-        author=recipe.source.author,
-        license=recipe.source.license,
+        author=recipe.export.export_author_id,
+        license=recipe.export.export_license,
         version=recipe.version,
-        description=recipe.source.description,
+        description=recipe.export.export_description,
     )
 
 
@@ -232,9 +235,9 @@ def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
         artifact_id=f"{recipe.name}/{recipe.version}",
         name=recipe.name,
         version=recipe.version,
-        description=recipe.source.description,
-        author=recipe.source.author,
-        license=recipe.source.license,
+        description=recipe.export.export_description,
+        author=recipe.export.export_author_id,
+        license=recipe.export.export_license,
         languages=[recipe.export.export_language] if recipe.export.export_language else [],
         files=[],
         audio=m.Audio(

@@ -102,18 +102,6 @@ def tree_digests(directory: Path, cache_root: Path | None = None) -> dict[str, s
         return {name: file_digest(directory / name, cache_root) for name in files_in(directory)}
 
 
-def directory_digest(directory: Path, cache_root: Path | None = None) -> str:
-    """One SHA-256 for a directory: its files' names and bytes, not their times or modes."""
-    return text_digest(canonical_json(tree_digests(directory, cache_root)))
-
-
-def path_digest(path: Path, cache_root: Path | None = None) -> str:
-    """The digest of a file, or of a directory's whole content."""
-    if path.is_dir():
-        return directory_digest(path, cache_root)
-    return file_digest(path, cache_root)
-
-
 @cache
 def source_digest(entries: tuple[str, ...]) -> str:
     """SHA-256 over the source of modules of this package: no version to forget to raise.

@@ -104,8 +104,6 @@ def judge(
 
     A package that describes itself otherwise than its manifest does fails too.
 
-    A package that describes itself otherwise than its manifest does fails too.
-
     Args:
         executed: from ``execute``, with the same manifest, cases and ``max_steps``.
         artifact: the directory that the manifest's paths are relative to.

@@ -71,8 +71,6 @@ class Export:
     beam_width: int = 500
     export_language: str = "en-US"
     export_author_id: str = "author"
-    export_model_name: str = "model"
-    export_model_version: str = "0.0.1"
     export_license: str = ""
     export_description: str = ""
 

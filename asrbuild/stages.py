@@ -95,7 +95,7 @@ def chain(recipe: Recipe, source: Source) -> Chain:
     reference = _key("reference", graph | {"cases": fingerprint(cases)}, {}, "tensorflow")
     coreml = {k: v for k, v in whole["coreml"].items() if k not in _NOT_CONVERTED}
     model = {k: whole["model"][k] for k in ("steps", "functions", "streaming")}
-    label = {k: whole["source"][k] for k in ("author", "license", "description")}
+    label = {k: whole["export"][k] for k in _LABEL_KEYS}
     label |= {"name": recipe.name, "version": recipe.version}
     geometry = front_end | {k: whole["export"][k] for k in ("n_hidden", "relu_clip")}
     by_tensorflow = recipe.coreml.frontend == "tensorflow"
@@ -164,6 +164,7 @@ _EVALUATION_KEYS = ("evaluation", "compared_with", "max_wer", "max_wer_increase"
 _FEATURE_KEYS = (
     "audio_sample_rate", "feature_win_len", "feature_win_step", "n_input", "n_context",
 )  # fmt: skip
+_LABEL_KEYS = ("export_author_id", "export_license", "export_description")
 _GRAPH_KEYS = (
     *_FEATURE_KEYS, "n_steps", "n_hidden", "batch_size", "relu_clip", "beam_width",
     "export_language",

@@ -311,15 +311,15 @@ def test_a_broken_memo_costs_only_time(tmp_path: Path, build: Builder, junk: str
     assert build.run(tmp_path).hit
 
 
-def test_directory_digest_depends_on_names_and_bytes_only(tmp_path: Path) -> None:
+def test_tree_digests_depend_on_names_and_bytes_only(tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
     for folder in (a, b):
         (folder / "sub").mkdir(parents=True)
         (folder / "sub" / "x").write_text("1")
     os.utime(a / "sub" / "x", (0, 0))
-    assert digest.directory_digest(a) == digest.directory_digest(b)
+    assert digest.tree_digests(a) == digest.tree_digests(b)
     (b / "sub" / "x").rename(b / "sub" / "y")
-    assert digest.directory_digest(a) != digest.directory_digest(b)
+    assert digest.tree_digests(a) != digest.tree_digests(b)
 
 
 def test_why_names_the_key_the_file_and_the_version(tmp_path: Path, build: Builder) -> None:

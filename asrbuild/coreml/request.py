@@ -100,9 +100,9 @@ class ConversionRequest:
     description: str = ""
 
 
-def package_suffix(request: ConversionRequest) -> str:
+def package_suffix(format: str) -> str:
     """``.mlpackage`` or ``.mlmodel``."""
-    return ".mlpackage" if request.format == "mlprogram" else ".mlmodel"
+    return ".mlpackage" if format == "mlprogram" else ".mlmodel"
 
 
 def specification_version(request: ConversionRequest) -> int:

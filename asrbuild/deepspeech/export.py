@@ -317,21 +317,3 @@ def pack_alphabet(labels: Sequence[str | bytes]) -> bytes:
         text = label.encode() if isinstance(label, str) else label
         packed += struct.pack("<HH", index, len(text)) + text
     return packed
-
-
-def metadata_document(flags: ExportFlags) -> tuple[str, str]:
-    """Name and text of the Markdown file that DeepSpeech writes beside the graph."""
-    name = f"{flags.export_author_id}_{flags.export_model_name}_{flags.export_model_version}.md"
-    entries = {
-        "author": flags.export_author_id,
-        "model_name": flags.export_model_name,
-        "model_version": flags.export_model_version,
-        "contact_info": flags.export_contact_info,
-        "license": flags.export_license,
-        "language": flags.export_language,
-        "runtime": "tensorflow",
-        "min_ds_version": flags.export_min_ds_version,
-        "max_ds_version": flags.export_max_ds_version,
-    }
-    lines = ["---", *(f"{key}: {value}" for key, value in entries.items()), "---"]
-    return name, "\n".join([*lines, flags.export_description]) + "\n"

@@ -27,15 +27,6 @@ class ExportFlags:
         relu_clip: upper limit of the clipped ReLU.
         beam_width: default beam width written into the graph (``export_beam_width``).
         export_language: IETF BCP 47 tag, or empty for no language node.
-        export_author_id: author of the model. This and the rest below do not enter the graph:
-            DeepSpeech writes them to a Markdown file beside it.
-        export_model_name: name of the model, without slashes.
-        export_model_version: semantic version of the model.
-        export_contact_info: public contact of the author.
-        export_license: SPDX identifier.
-        export_min_ds_version: oldest DeepSpeech that can run the graph.
-        export_max_ds_version: newest DeepSpeech that can run the graph.
-        export_description: free text.
     """
 
     n_steps: int
@@ -49,14 +40,6 @@ class ExportFlags:
     relu_clip: float = 20.0
     beam_width: int = 500
     export_language: str = ""
-    export_author_id: str = "author"
-    export_model_name: str = "model"
-    export_model_version: str = "0.0.1"
-    export_contact_info: str = ""
-    export_license: str = ""
-    export_min_ds_version: str = "0.7.0"
-    export_max_ds_version: str = "0.9.3"
-    export_description: str = ""
 
     @property
     def window_samples(self) -> int:

@@ -46,12 +46,6 @@ def _read_header(stream: BinaryIO, size: int, path: Path) -> Header:
     return header
 
 
-def read_bundle_header(path: Path) -> Header:
-    """The header alone, its signature unchecked: for listing what a file claims to be."""
-    with open_frame(path) as (stream, size):
-        return _read_header(stream, size, path)
-
-
 def check_bundle(path: Path, trust: Trust) -> Opened:
     """Proves a bundle without unpacking it: its shape, signature and every digest.
 

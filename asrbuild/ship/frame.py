@@ -124,14 +124,6 @@ def open_frame(path: Path) -> Iterator[tuple[BinaryIO, int]]:
                 yield stream, status.st_size
 
 
-def is_bundle(path: Path) -> bool:
-    """Whether a plain file begins as a bundle does."""
-    if not path.is_file():
-        return False
-    with open_frame(path) as (stream, _):
-        return stream.read(len(MAGIC)) == MAGIC
-
-
 def read_raw_header(stream: BinaryIO, path: Path) -> bytes:
     """The header's bytes; the stream is where the contents begin then.
 

@@ -119,7 +119,8 @@ def read_only(disk: Path) -> None:
     assert refused.code == 1
     # These two begin side by side; the first to be refused is told.
     told = re.search(r"is on a read-only file system, while building the stage (\w+)", refused.err)
-    assert told and told[1] in ("export", "convert"), refused.err
+    assert told, refused.err
+    assert told[1] in ("export", "convert")
     assert "fix: choose a directory you can write to" in refused.err
     mount("-o", "remount,rw", str(disk))
 

@@ -191,7 +191,7 @@ def built(oracle: Oracle) -> Build:
     def build(request: ConversionRequest) -> Path:
         key = repr(request)
         if key not in made:
-            made[key] = oracle.folder / f"built{len(made)}{package_suffix(request)}"
+            made[key] = oracle.folder / f"built{len(made)}{package_suffix(request.format)}"
             convert_weights(oracle.weights, request, made[key])
         return made[key]
 

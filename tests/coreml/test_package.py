@@ -61,7 +61,7 @@ from pathlib import Path
 from tests.coreml.test_package import VARIANTS, WEIGHTS, convert_weights, package_suffix
 for name in sys.argv[3:]:
     request = VARIANTS[name]
-    convert_weights(WEIGHTS, request, Path(sys.argv[1]) / (name + package_suffix(request)))
+    convert_weights(WEIGHTS, request, Path(sys.argv[1]) / (name + package_suffix(request.format)))
 """
 
 
@@ -115,7 +115,7 @@ def test_other_weights_or_metadata_are_other_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["native", "network"])
 def test_metadata_is_read_back(tmp_path: Path, name: str) -> None:
     request = VARIANTS[name]
-    path = tmp_path / f"m{package_suffix(request)}"
+    path = tmp_path / f"m{package_suffix(request.format)}"
     convert_weights(WEIGHTS, request, path)
     summary = inspect_model(path)
     assert summary.metadata == {
@@ -180,7 +180,7 @@ def test_explicit_bounds_never_the_silent_1_to_2(tmp_path: Path) -> None:
         request = ConversionRequest(
             format="mlprogram" if upper else "neuralnetwork", steps=RangeSteps(3, 20, upper)
         )
-        path = tmp_path / f"m{package_suffix(request)}"
+        path = tmp_path / f"m{package_suffix(request.format)}"
         convert_weights(WEIGHTS, request, path)
         node = inspect_model(path).functions[0].inputs[0]
         assert (node.name, node.axes[1], node.default) == ("input_node", expected, (1, 20, 19, 26))
@@ -202,7 +202,7 @@ def test_inspect_shows_what_is_inside(tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(command)
     for name, request in VARIANTS.items():
-        path = tmp_path / f"{name}{package_suffix(request)}"
+        path = tmp_path / f"{name}{package_suffix(request.format)}"
         convert_weights(WEIGHTS, request, path)
         shown = CliRunner().invoke(app, [str(path), "--json"])
         assert shown.exit_code == 0, shown.output

@@ -119,7 +119,10 @@ def test_old_systems_cost_a_native_fp16_lstm_its_size() -> None:
 
 def test_what_a_request_becomes() -> None:
     network = replace(DEFAULT, format="neuralnetwork")
-    assert (package_suffix(DEFAULT), package_suffix(network)) == (".mlpackage", ".mlmodel")
+    assert (package_suffix(DEFAULT.format), package_suffix(network.format)) == (
+        ".mlpackage",
+        ".mlmodel",
+    )
     assert (specification_version(DEFAULT), specification_version(network)) == (8, 4)
     assert model_outputs(DEFAULT) == ("logits", "new_state_c", "new_state_h")
     assert model_outputs(replace(IOS18, state="stateful")) == ("logits",)

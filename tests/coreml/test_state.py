@@ -59,7 +59,7 @@ def build(tmp_path_factory: pytest.TempPathFactory):
     def package(request: ConversionRequest) -> Path:
         key = repr(request)
         if key not in built:
-            built[key] = folder / f"{len(built)}{package_suffix(request)}"
+            built[key] = folder / f"{len(built)}{package_suffix(request.format)}"
             convert_weights(WEIGHTS, request, built[key])
         return built[key]
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asrbuild.deepspeech.export import metadata_document, pack_alphabet, write_frozen_graph
+from asrbuild.deepspeech.export import pack_alphabet, write_frozen_graph
 from asrbuild.deepspeech.flags import ExportFlags
 from asrbuild.deepspeech.frozen import graph_weights, read_graph_weights, relu_clip
 from asrbuild.errors import AsrbuildError
@@ -236,16 +236,6 @@ def test_byte_alphabet():
     packed = pack_alphabet([bytes([value]) for value in range(1, 256)])
     assert unpack_alphabet(packed)[64] == "A"
     assert unpack_alphabet(packed)[254] == "\\xff"
-
-
-def test_metadata_document():
-    flags = ExportFlags(
-        16, HIDDEN, export_author_id="me", export_model_name="demo", export_license="MIT"
-    )
-    name, text = metadata_document(flags)
-    assert name == "me_demo_0.0.1.md"
-    assert text.startswith("---\nauthor: me\nmodel_name: demo\nmodel_version: 0.0.1\n")
-    assert "\nlicense: MIT\n" in text
 
 
 _SCRIPT = """
