@@ -22,8 +22,9 @@ from asrbuild import locks
 from asrbuild.digest import canonical_json
 from asrbuild.disk import disk_errors, write_atomically
 from asrbuild.errors import AsrbuildError
+from asrbuild.ship.envelope import check_signatures, open_envelope, sign
 from asrbuild.ship.header import strict_json
-from asrbuild.ship.keys import Signer, Trust, check_signatures, open_envelope, sign
+from asrbuild.ship.keys import Signer, Trust
 from asrbuild.ship.names import check_channel, check_name, check_version
 from asrbuild.ship.refusal import Refusal, Refused, refusing, shown
 from asrbuild.ship.remote import MAX_RECORD, Remote

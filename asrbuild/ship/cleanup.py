@@ -19,8 +19,8 @@ from asrbuild.collect import Item
 from asrbuild.errors import AsrbuildError
 from asrbuild.retention import Candidate, Rules, decide
 from asrbuild.ship.channels import PAYLOAD_TYPE
+from asrbuild.ship.envelope import open_envelope
 from asrbuild.ship.header import MAX_HEADER, parse_header, strict_json
-from asrbuild.ship.keys import open_envelope
 from asrbuild.ship.names import check_version
 from asrbuild.ship.refusal import Refusal, Refused
 from asrbuild.ship.remote import MAX_RECORD, ObjectRemote, Remote, Stored

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from asrbuild.digest import canonical_json, tree_digests
 from asrbuild.disk import disk_errors
-from asrbuild.ship.keys import Signer, Trust, Trusted, check_signatures, open_envelope, sign
+from asrbuild.ship.envelope import check_signatures, open_envelope, sign
+from asrbuild.ship.keys import Signer, Trust, Trusted
 from asrbuild.ship.names import check_name, check_paths, check_version
 from asrbuild.ship.refusal import Refusal, Refused, shown
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from asrbuild.digest import canonical_json
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship.bundle import Opened, unpack_bundle
+from asrbuild.ship.envelope import check_signatures, open_envelope, sign
 from asrbuild.ship.frame import (
     START,
     check_size,
@@ -42,7 +43,7 @@ from asrbuild.ship.header import (
     parse_header,
     strict_json,
 )
-from asrbuild.ship.keys import Signer, Trust, Trusted, check_signatures, open_envelope, sign
+from asrbuild.ship.keys import Signer, Trust, Trusted
 from asrbuild.ship.refusal import Refusal, Refused, shown
 
 if TYPE_CHECKING:

@@ -14,9 +14,10 @@ from typing import Any
 from asrbuild import store
 from asrbuild.digest import canonical_json
 from asrbuild.manifest import Manifest, content_core, to_json
+from asrbuild.ship.envelope import sign
 from asrbuild.ship.frame import MAGIC
 from asrbuild.ship.header import PAYLOAD_TYPE
-from asrbuild.ship.keys import Signer, sign
+from asrbuild.ship.keys import Signer
 from tests.test_store_commands import MANIFEST
 
 ROLES = {"model.mlmodel": "package", "alphabet.txt": "alphabet", "reference.wav": "reference_audio"}

@@ -334,7 +334,7 @@ def test_a_thousand_signatures(forgery: Forgery, signer: Signer, attack: Callabl
 
 def test_a_signature_of_another_type(forgery: Forgery, signer: Signer, attack: Callable):
     """What the key signed as something else, a channel's record say, is no statement."""
-    from asrbuild.ship.keys import sign
+    from asrbuild.ship.envelope import sign
 
     header = forgery.header(signer)
     payload = canonical_json(forgery.statement).encode()

@@ -19,7 +19,8 @@ from asrbuild.digest import canonical_json, tree_digests
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship import channels, wire
 from asrbuild.ship.channels import PAYLOAD_TYPE
-from asrbuild.ship.keys import Signer, Trust, sign, trusted_keys
+from asrbuild.ship.envelope import sign
+from asrbuild.ship.keys import Signer, Trust, trusted_keys
 from asrbuild.ship.refusal import Refusal, Refused
 from asrbuild.ship.remote import MAX_INDEX, MAX_RECORD, open_remote
 from asrbuild.ship.transfer import Pulled, pull, ship
