@@ -99,6 +99,7 @@ def chain(recipe: Recipe, source: Source) -> Chain:
     label |= {"name": recipe.name, "version": recipe.version}
     geometry = front_end | {k: whole["export"][k] for k in ("n_hidden", "relu_clip")}
     by_tensorflow = recipe.coreml.frontend == "tensorflow"
+    coreml["frontend"] = "tensorflow" if by_tensorflow else "mil"  # which is what auto means
     convert = _key(
         "convert",
         {"coreml": coreml, "model": model, "label": label, "geometry": geometry}

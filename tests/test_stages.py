@@ -85,6 +85,7 @@ OVERRIDES = {
     "coreml.lstm=loop": "convert artifact",
     "coreml.state=stateful": "convert artifact",
     "coreml.frontend=tensorflow": "convert artifact",
+    "coreml.frontend=mil": "artifact",  # as the base's auto
     "coreml.outputs=[logits]": "convert artifact",
     "coreml.range_upper=100": "artifact",  # through model.steps, which has no range here
     "coreml.compress=int8": "convert prove artifact",
@@ -179,7 +180,7 @@ def test_every_key_of_the_recipe_is_in_the_table() -> None:
 
 #: Code that any stage may run and that shapes no result.
 NEUTRAL = {"cache.py", "digest.py", "disk.py", "engine.py", "errors.py", "interrupts.py",
-           "locks.py", "progress.py", "stages.py"}  # fmt: skip
+           "locks.py", "processors.py", "progress.py", "stages.py"}  # fmt: skip
 
 
 def covered(stage: str) -> set[str]:
