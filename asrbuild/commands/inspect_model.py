@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from asrbuild.commands.ls import ArtifactsOption
+from asrbuild.commands.packages import PackageArgument, opened_package
 
 if TYPE_CHECKING:
     from asrbuild.coreml.inspect import FunctionSummary, ModelSummary
 
 
 def inspect_model(
-    model: Annotated[Path, typer.Argument(help="A .mlpackage directory or .mlmodel file.")],
+    model: PackageArgument,
+    artifacts: ArtifactsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Show a Core ML package's inputs, outputs, operations, weights and metadata.
@@ -21,11 +25,15 @@ def inspect_model(
     Needs neither coremltools' converters nor a Mac. A flexible axis is shown as 1..100, or as 1..
     where it has no upper bound.
 
-    Example: asrbuild inspect model model.mlpackage --json
+    Examples: asrbuild inspect model model.mlpackage --json |
+    asrbuild inspect model demo-static-mlprogram
     """
     from asrbuild.coreml.inspect import inspect_model as read_summary
+    from asrbuild.ship.opening import opened_as
 
-    summary = read_summary(model)
+    with opened_package(model, artifacts) as package:
+        shown = f"{opened_as(model, package.parent)}/{package.name}".removeprefix("./")
+        summary = replace(read_summary(package), path=shown)
     if as_json:
         typer.echo(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
     else:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asrbuild.commands.ls import ArtifactsOption
+from asrbuild.commands.packages import PackageArgument, opened_package
 from asrbuild.errors import AsrbuildError
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ INPUT_HELP = "An input, or a state, as name=file.npy; again for each."
 
 
 def run(
-    package: Annotated[Path, typer.Argument(help="A .mlpackage directory or .mlmodel file.")],
+    model: PackageArgument,
     inputs: Annotated[
         list[str] | None, typer.Option("--input", metavar="NAME=FILE", help=INPUT_HELP)
     ] = None,
@@ -29,6 +31,7 @@ def run(
     function: Annotated[
         str | None, typer.Option(help="A function of a multifunction package.")
     ] = None,
+    artifacts: ArtifactsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Run a Core ML package on arrays, on any system.
@@ -37,20 +40,22 @@ def run(
     inside starts from zeros, or from what --input gives for a state; its states after the run are
     shown and written like outputs, so that the next run can go on from them.
 
-    Example: asrbuild run model.mlpackage --input input_node=windows.npy --output-dir out
+    Examples: asrbuild run demo-static-mlprogram |
+    asrbuild run model.mlpackage --input input_node=windows.npy --output-dir out
     """
     from asrbuild.executor import load
 
-    model = load(package, function)
-    if not inputs:
-        _show_signature(model, as_json)
-        return
-    results = _predict(model, [_read_input(text) for text in inputs])
+    with opened_package(model, artifacts) as package:
+        loaded = load(package, function)
+        if not inputs:
+            _show_signature(loaded, as_json)
+            return
+        results = _predict(loaded, [_read_input(text) for text in inputs])
     written = _write(results, output_dir) if output_dir is not None else {}
     rows = [_row(name, array) for name, array in results.items()]
     if as_json:
         rows = [row | {"file": str(written[row["name"]])} if written else row for row in rows]
-        typer.echo(json.dumps({"function": model.function, "outputs": rows}, indent=2))
+        typer.echo(json.dumps({"function": loaded.function, "outputs": rows}, indent=2))
         return
     _print_table("Outputs", ["name", "dtype", "shape", "min", "max"], rows)
     for path in written.values():

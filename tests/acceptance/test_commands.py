@@ -225,3 +225,34 @@ def test_doctor_finds_this_machine_fit(tmp_path: Path) -> None:
     done = run_asrbuild("doctor", "--json", cwd=tmp_path)
     assert done.code == 0, done.out
     assert {f["name"] for f in json.loads(done.out)} >= {"tensorflow", "coremltools", "Core ML"}
+
+
+def test_run_and_inspect_take_what_the_other_commands_take(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    """A package, or the artifact that holds it: by name, by version, as a folder, as a bundle."""
+    artifact = workshop.artifact("static", "mlprogram")
+    package = artifact / "model.mlpackage"
+    env = {"ASRBUILD_CONFIG": str(tmp_path / "config")}
+    for made in (("key", "new", "me"), ("bundle", str(artifact), str(tmp_path / "one.asrb"))):
+        assert run_asrbuild(*made, cwd=tmp_path, env=env).code == 0
+    link = tmp_path / "no suffix"
+    link.symlink_to(package)
+    name = artifact.parent.name
+    specs = [name, f"{name}/{artifact.name}", str(artifact), str(artifact / "manifest.json"),
+             str(tmp_path / "one.asrb"), str(link), str(package)]  # fmt: skip
+    for command in (("run",), ("inspect", "model")):
+        answers = []
+        for spec in specs:
+            done = run_asrbuild(*command, spec, "--json", cwd=workshop.folder, env=env)
+            assert done.code == 0, (spec, done.err)
+            answers.append(json.loads(done.out))
+        shown = [answer.pop("path", None) for answer in answers]
+        assert all(answer == answers[-1] for answer in answers)
+        if command != ("run",):
+            assert shown[4] == f"{tmp_path}/one.asrb/model.mlpackage"
+            assert shown[-1] == shown[2] == str(package)
+    for spec, message in (("demo-statik-mlprogram", "did you mean"), ("gone.mlpackage", "no such")):
+        refused = run_asrbuild("run", spec, cwd=workshop.folder, env=env)
+        assert refused.code == 1
+        assert message in refused.err

@@ -1,0 +1,54 @@
+"""A Core ML package where a command takes one: by itself, or as an artifact's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+PackageArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A .mlpackage, a .mlmodel, or the artifact that holds one: a name, name/version, a "
+        "path, a .asrb, or REMOTE#NAME@VERSION.",
+    ),
+]
+
+
+@contextmanager
+def opened_package(spec: str, artifacts: Path | None) -> Iterator[Path]:
+    """The package's path, for as long as the block lasts.
+
+    Args:
+        spec: a package's path, or what :func:`asrbuild.ship.opening.opened` takes.
+        artifacts: the artifact store; None: the usual one.
+
+    Raises:
+        AsrbuildError: there is neither; of what comes from elsewhere, no trusted key signed it.
+    """
+    path = Path(spec).expanduser()
+    if _is_package(path):
+        yield path
+        return
+    from asrbuild.manifest import read_manifest
+    from asrbuild.recipe import artifacts_root
+    from asrbuild.ship.opening import opened
+
+    with opened(spec, artifacts or artifacts_root(), partial(typer.echo, err=True)) as artifact:
+        yield artifact / read_manifest(artifact).model.package
+
+
+def _is_package(path: Path) -> bool:
+    """Whether this is to be read as a package, be it damaged or not there."""
+    if path.suffix in (".mlpackage", ".mlmodel"):
+        return True
+    if path.is_dir():
+        # By its exact name: an artifact has a manifest.json, which some file systems take for it.
+        return "Manifest.json" in os.listdir(path)
+    return path.is_file() and path.suffix not in (".asrb", ".json")
