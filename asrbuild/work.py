@@ -149,11 +149,11 @@ def convert(at: Path, recipe: Recipe, source: Source, exported: Callable[[], Pat
 def execute(at: Path, recipe: Recipe, source: Source, converted: Path, cases: Path) -> None:
     """What the package gives for the cases and their edges."""
     from asrbuild.execution import execute, save_executed
-    from asrbuild.executor.threads import half_the_cores
+    from asrbuild.executor.threads import one_thread
 
     manifest = d.describe(recipe, source, converted / d.package_name(recipe))
     made = cases_with_edges(recipe, cases)
-    with half_the_cores():
+    with one_thread():
         executed = execute(converted, manifest, made, _bound(recipe), _products())
     save_executed(at, executed)
 

@@ -22,7 +22,7 @@ from asrbuild.app.swift import ROOT, manifest_swift
 from asrbuild.disk import disk_errors, files_in, rename_directory
 from asrbuild.errors import AsrbuildError
 from asrbuild.executor.products import Products
-from asrbuild.executor.threads import half_the_cores
+from asrbuild.executor.threads import one_thread
 from asrbuild.executor.together import run_calls
 from asrbuild.manifest import Manifest
 from asrbuild.report.environment import environment
@@ -65,7 +65,7 @@ def write_kit(
     products = Products() if products is None else products
     package = load_package(artifact, manifest, products)
     run = partial(run_calls, artifact / manifest.model.package, products=products)
-    with half_the_cores():
+    with one_thread():
         write_conformance(directory / FOLDER, manifest, package, recordings, run)
     write_swift(directory / SWIFT, manifest)
     text = _render("README.md.j2", manifest, recordings=list(recordings))

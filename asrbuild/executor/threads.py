@@ -1,19 +1,18 @@
-"""How many threads multiply: as many in every process of a machine, for the bits depend on it."""
+"""How many threads multiply what is published: one, everywhere, for the bits depend on it."""
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager
 from typing import Any
 
 
-def half_the_cores() -> AbstractContextManager[Any]:
-    """For as long as it lasts, products take half of the cores, whatever the environment says.
+def one_thread() -> AbstractContextManager[Any]:
+    """For as long as it lasts, products take one thread, whatever the environment says.
 
-    A sum split between two threads is rounded otherwise than in one, and a launcher's workers are
-    given fewer threads than a process alone. The other cores are TensorFlow's, which runs beside
-    this: more threads than cores wait in loops that cost twice what they multiply.
+    A sum split between two threads is rounded otherwise than in one, so with more of them a version
+    would depend on the machine, on a launcher's workers, and on ``taskset``. The other cores are
+    TensorFlow's, which runs beside this.
     """
     from threadpoolctl import threadpool_limits
 
-    return threadpool_limits(max(1, (os.cpu_count() or 1) // 2), user_api="blas")
+    return threadpool_limits(1, user_api="blas")

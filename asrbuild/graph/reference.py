@@ -28,6 +28,7 @@ from asrbuild.disk import full_disk_errors
 from asrbuild.errors import AsrbuildError
 from asrbuild.graph.outputs import DEFAULT_OUTPUTS, check_outputs, placeholder_shape
 from asrbuild.graph.proto import Graph, load_graph
+from asrbuild.processors import usable_processors
 
 if TYPE_CHECKING:
     from asrbuild.graph.session import GraphSession
@@ -197,7 +198,7 @@ def run_cases(
 
     # A core each, the longest first; the results in the order of the cases.
     longest_first = sorted(cases, key=lambda name: -len(cases[name]))
-    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+    with ThreadPoolExecutor(usable_processors()) as threads:
         made = dict(zip(longest_first, threads.map(run, longest_first), strict=True))
     results: dict[str, np.ndarray] = {}
     for name in cases:

@@ -9,7 +9,6 @@ their first step. An utterance that kills it three times is reported.
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from queue import SimpleQueue
 import numpy as np
 
 from asrbuild.errors import AsrbuildError
+from asrbuild.processors import usable_processors
 from asrbuild.speech.alphabet import Alphabet
 from asrbuild.speech.decoding import (
     Decoder,
@@ -62,7 +62,7 @@ class DsDecoder(Decoder):
         self._alphabet = alphabet
         self._step_s = step_s
         self._names = itertools.count()
-        count = processes or _cores()
+        count = processes or usable_processors()
         self.workers = [Worker(python, opening) for _ in range(count)]
         self._single = InProcess(opening) if here else self.workers[0]
         self._single.start()
@@ -106,13 +106,6 @@ class DsDecoder(Decoder):
             lambda wanted: worker.call({"op": "decode", "n_best": wanted}, checked), n_best
         )
         return [hypothesis(path, checked, self._alphabet, self._step_s) for path in paths]
-
-
-def _cores() -> int:
-    """Those that this process may use: in a job of a cluster not all that there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class _DsStream(Stream):

@@ -205,3 +205,32 @@ def test_starting_it_imports_no_tensorflow():
         "assert not {'tensorflow', 'coremltools'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+#: The reference process kept to one processor; says how many threads had cases.
+PINNED = """
+import os, sys, threading
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+from asrbuild.graph import reference
+run_case, seen = reference._run_case, set()
+def watched(*given):
+    seen.add(threading.get_ident())
+    return run_case(*given)
+reference._run_case = watched
+assert reference.main(sys.argv[1:]) == 0
+print(len(seen))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux keeps a process to CPUs")
+def test_kept_to_one_processor_it_uses_one_and_says_the_same(export, tmp_path):
+    graph, cases = export(-1), tmp_path / "in.npz"
+    np.savez(cases, **{f"{steps}": features(steps, steps) for steps in (60, 50, 40, 30)})
+    free = start_reference(graph, cases, tmp_path / "free.npz")
+    pinned = subprocess.run(
+        [sys.executable, "-c", PINNED, "--graph", graph, "--cases", cases,
+         "--out", tmp_path / "pinned.npz"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert pinned.stdout.split() == ["1"]
+    assert free.wait().read_bytes() == (tmp_path / "pinned.npz").read_bytes()
