@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -16,7 +18,11 @@ PACKAGE = Path(asrbuild.__file__).parent
 
 
 def run_until(point: int, work: Callable[[], object], ours: Path = PACKAGE) -> int:
-    """Does the work up to its ``point``-th line below ``ours``; 0: to the end, and counts them."""
+    """Does the work up to its ``point``-th line below ``ours``; 0: to the end, and counts them.
+
+    Lines of the threads that it begins count as well.
+    """
+    numbers = itertools.count(1)
     lines = 0
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
@@ -24,12 +30,14 @@ def run_until(point: int, work: Callable[[], object], ours: Path = PACKAGE) -> i
         if not frame.f_code.co_filename.startswith(str(ours)):
             return None
         if event == "line":
-            lines += 1
+            lines = next(numbers)
             if lines == point:
                 os.kill(os.getpid(), signal.SIGKILL)
         return trace
 
+    threading.settrace(trace)
     sys.settrace(trace)
     work()
     sys.settrace(None)
+    threading.settrace(None)  # type: ignore[arg-type]
     return lines

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +15,7 @@ from asrbuild.commands.ls import ArtifactsOption
 
 if TYPE_CHECKING:
     from asrbuild.ship.header import File
-    from asrbuild.ship.transfer import Pulled
+    from asrbuild.ship.transfer import Notify, Pulled
 
 RemoteHelp = (
     "A folder, s3://bucket/prefix, gs://, az://, hf://, oci://host/prefix, https:// (read)."
@@ -210,21 +209,35 @@ def check_choice(system: str | None, max_bytes: int | None) -> None:
 
 
 @contextmanager
-def _on_its_way() -> Iterator[Callable[[File], None]]:
-    """Shows each file that is sent or fetched: in one line on a terminal, else if it is large."""
-    from asrbuild.progress import Progress
+def _on_its_way() -> Iterator[Notify]:
+    """Shows what is sent or fetched: on a terminal in one line, elsewhere only large files."""
+    from rich.console import Console
+    from rich.markup import escape
 
-    if not sys.stderr.isatty():
-        yield (
-            lambda file: (
+    under_way: list[File] = []
+    done: list[File] = []
+
+    def now() -> str:
+        # What begins and ends in other threads may change it meanwhile.
+        files = sorted(under_way.copy(), key=lambda file: -file.bytes)
+        large = f"{escape(files[0].path)} ({files[0].bytes:,} bytes)" if files else "…"
+        more = f" and {len(files) - 1} more" if files[1:] else ""
+        return f"{large}{more}, {len(done)} done"
+
+    with Console(stderr=True, highlight=False).status("…") as status:
+
+        @contextmanager
+        def shown(file: File) -> Iterator[None]:
+            if not status.console.is_terminal and file.bytes >= _LARGE:
                 typer.echo(f"  {file.path} ({file.bytes:,} bytes)", err=True)
-                if file.bytes >= _LARGE
-                else None
-            )
-        )
-        return
-    with Progress().console().status("") as status:
-        yield lambda file: status.update(f"{file.path} ({file.bytes:,} bytes)")
+            under_way.append(file)
+            status.update(now())
+            yield
+            under_way.remove(file)
+            done.append(file)
+            status.update(now())
+
+        yield shown
 
 
 def _tell_pulled(pulled: list[Pulled], as_json: bool, *, every: bool) -> None:

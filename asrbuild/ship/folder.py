@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from asrbuild.disk import disk_errors, sync_path
 from asrbuild.errors import AsrbuildError
-from asrbuild.ship.frame import BLOCK, incoming, place_file
+from asrbuild.ship.abreast import AT_ONCE
+from asrbuild.ship.frame import BLOCK, copy_content, incoming, place_file
+from asrbuild.ship.header import File
 from asrbuild.ship.refusal import Refusal, Refused
 from asrbuild.ship.remote import Sink, Stored
 
@@ -42,6 +44,8 @@ def require_no_store(remote: Path, artifact: Path) -> None:
 
 class Folder:
     """Objects as files below ``root``."""
+
+    writers = AT_ONCE
 
     def __init__(self, root: Path) -> None:
         # What a channel said is remembered by address, which must mean one folder from anywhere.
@@ -72,14 +76,24 @@ class Folder:
                 sink(block)
                 left -= len(block)
 
-    def create(self, path: str, content: bytes | Path) -> bool:
+    def create(self, path: str, content: bytes) -> bool:
+        return self._create(path, lambda write: write(content))
+
+    def send(self, path: str, file: File, source: Path) -> bool:
+        def copy(write: Sink) -> None:
+            with disk_errors("reading an artifact", source), open(source, "rb") as stream:
+                copy_content(stream, file, write)
+
+        return self._create(path, copy)
+
+    def _create(self, path: str, fill: Callable[[Sink], object]) -> bool:
         target = self.root / path
-        if target.exists():
-            return False
         with disk_errors("writing to a remote", self.root):
+            if target.exists():
+                return False
             self._make_folder(target.parent)
             with incoming(target.parent) as temporary:
-                self._write(temporary, content)
+                _write(temporary, fill)
                 return place_file(temporary, target)
 
     def replace(self, path: str, content: bytes) -> None:
@@ -87,7 +101,7 @@ class Folder:
         with disk_errors("writing to a remote", self.root):
             self._make_folder(target.parent)
             with incoming(target.parent) as temporary:
-                self._write(temporary, content)
+                _write(temporary, lambda write: write(content))
                 os.replace(temporary, target)
                 sync_path(target.parent)
 
@@ -127,15 +141,17 @@ class Folder:
                 if now - left.lstat().st_mtime > _ABANDONED_SECONDS:
                     left.unlink()
 
-    def _write(self, target: Path, content: bytes | Path) -> None:
-        with open(target, "xb") as stream:
-            if isinstance(content, Path):
-                with open(content, "rb") as source:
-                    shutil.copyfileobj(source, stream, BLOCK)
-            else:
-                stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+
+def _write(target: Path, fill: Callable[[Sink], object]) -> None:
+    with open(target, "xb") as stream:
+
+        def write(block: bytes) -> None:
+            with disk_errors("writing to a remote", target):
+                stream.write(block)
+
+        fill(write)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _open_file(path: Path) -> BinaryIO:

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from asrbuild.disk import disk_errors, sync_path
 from asrbuild.errors import AsrbuildError
+from asrbuild.ship.abreast import check
 from asrbuild.ship.header import MAX_HEADER, File
 from asrbuild.ship.refusal import Refusal, Refused, refusing
 
@@ -94,6 +95,7 @@ def copy_content(source: BinaryIO, file: File, write: Callable[[bytes], object])
     digest = hashlib.sha256()
     left = file.bytes
     while left:
+        check()
         block = source.read(min(BLOCK, left))
         if not block:
             raise Refused(Refusal.TRUNCATED, f"{file.path} ends {left} bytes early")

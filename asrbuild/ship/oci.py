@@ -23,11 +23,14 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
+from asrbuild.disk import disk_errors
 from asrbuild.errors import AsrbuildError
+from asrbuild.ship.abreast import AT_ONCE, check
 from asrbuild.ship.header import MAX_HEADER, File, parse_header
 from asrbuild.ship.names import check_version, is_channel
 from asrbuild.ship.refusal import Refusal, Refused, shown
@@ -50,8 +53,24 @@ _MAX_PAGES = 100
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 
 
+class _Abandonable(FileIO):
+    """A file that is sent for as long as somebody waits for that."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with disk_errors("reading an artifact", path):
+            super().__init__(path)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        check()
+        with disk_errors("reading an artifact", self.path):
+            return super().read(-1 if size is None else size)
+
+
 class OciRemote:
     """Artifacts in the repositories below ``oci://host[:port]/prefix``."""
+
+    writers = AT_ONCE
 
     def __init__(self, address: str) -> None:
         parts = urlsplit(address)
@@ -114,7 +133,7 @@ class OciRemote:
     # Adding ----------------------------------------------------------------------------------
 
     def put(self, name: str, file: File, source: Path) -> None:
-        with open(source, "rb") as stream:
+        with _Abandonable(source) as stream:
             self._upload(name, file.sha256, file.bytes, stream)
 
     def publish(self, name: str, version: str, header: bytes, files: tuple[File, ...]) -> bool:
@@ -216,9 +235,6 @@ class OciRemote:
 
     def _upload(self, name: str, digest: str, size: int, body: bytes | BinaryIO) -> None:
         repository = self._repository(name)
-        with self._ask("HEAD", f"{repository}/blobs/sha256:{digest}") as answer:
-            if answer.status == 200:
-                return
         with self._ask("POST", f"{repository}/blobs/uploads/", b"") as answer:
             if answer.status != 202 or "location" not in answer.headers:
                 raise unexpected(answer, "beginning an upload")

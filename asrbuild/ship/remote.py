@@ -24,6 +24,7 @@ from urllib.parse import SplitResult, urlsplit
 from urllib.request import url2pathname
 
 from asrbuild.errors import AsrbuildError
+from asrbuild.ship.abreast import abreast
 from asrbuild.ship.header import MAX_HEADER, File
 from asrbuild.ship.names import check_name, check_version, is_channel
 from asrbuild.ship.refusal import Refusal, Refused
@@ -44,6 +45,8 @@ class Remote(Protocol):
     """
 
     address: str
+    #: Files that may be sent to it at a time.
+    writers: int
 
     def names(self) -> list[str]: ...
     def versions(self, name: str) -> list[str]: ...
@@ -77,6 +80,7 @@ class Objects(Protocol):
     """Named bytes, written whole or not at all: what a folder, a bucket or a web server gives."""
 
     address: str
+    writers: int
 
     def size(self, path: str) -> int | None: ...
     def read(self, path: str, limit: int) -> bytes | None:
@@ -85,8 +89,11 @@ class Objects(Protocol):
     def fetch(self, path: str, size: int, sink: Sink) -> None:
         """Hands on an object of that size, block by block, and never more."""
 
-    def create(self, path: str, content: bytes | Path) -> bool:
+    def create(self, path: str, content: bytes) -> bool:
         """Writes a new object; False, and no change, when there is one."""
+
+    def send(self, path: str, file: File, source: Path) -> bool:
+        """As :meth:`create`, from a file here, which is refused when it is not ``file``."""
 
     def replace(self, path: str, content: bytes) -> None: ...
     def remove(self, path: str) -> None: ...
@@ -106,6 +113,7 @@ class ObjectRemote:
     def __init__(self, objects: Objects) -> None:
         self.objects = objects
         self.address = objects.address
+        self.writers = objects.writers
 
     def names(self) -> list[str]:
         listed = self.objects.list("artifacts")
@@ -135,10 +143,10 @@ class ObjectRemote:
 
     def put(self, name: str, file: File, source: Path) -> None:
         path = f"blobs/{file.sha256}"
-        if not self.objects.create(path, source) and self.objects.size(path) != file.bytes:
+        if not self.objects.send(path, file, source) and self.objects.size(path) != file.bytes:
             # Only damage makes a blob that is not what its name says.
             self.objects.remove(path)
-            self.objects.create(path, source)
+            self.objects.send(path, file, source)
 
     def publish(self, name: str, version: str, header: bytes, files: tuple[File, ...]) -> bool:
         return self.objects.create(f"artifacts/{name}/versions/{version}.json", header)
@@ -170,10 +178,12 @@ class ObjectRemote:
 
     def _listed(self) -> bytes:
         """What ``index.json`` should say now."""
-        index = {
-            name: {"versions": self.versions(name), "channels": self.channels(name)}
-            for name in self.names()
-        }
+
+        def entry(name: str) -> dict[str, list[str]]:
+            return {"versions": self.versions(name), "channels": self.channels(name)}
+
+        names = self.names()
+        index = dict(zip(names, abreast(entry, names), strict=True))
         text = json.dumps({"format": INDEX_FORMAT, "artifacts": index}, indent=1) + "\n"
         return text.encode()
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 
 from asrbuild import store
+from asrbuild.disk import disk_errors
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship import channels
+from asrbuild.ship.abreast import abreast, check
 from asrbuild.ship.bundle import Opened, unpack_bundle
 from asrbuild.ship.folder import Folder, require_no_store
 from asrbuild.ship.frame import new_file
@@ -38,10 +38,8 @@ from asrbuild.ship.variants import (
 )
 
 DEFAULT_CHANNEL = "stable"
-#: Files that are fetched side by side.
-_AT_ONCE = 8
-#: Told of each file that is sent or fetched, before it is.
-Notify = Callable[[File], object]
+#: Around each file that is sent or fetched, in a thread of its own.
+Notify = Callable[[File], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def ship(
     signer: Signer,
     trust: Trust,
     channel: str | None = None,
-    notify: Notify = lambda _: None,
+    notify: Notify = nullcontext,
 ) -> Shipped:
     """Puts an artifact on a remote and points a channel at it; what is there already is let be.
 
@@ -166,11 +164,18 @@ def _upload(
     """Sends what the remote lacks; ``needed``: only files that this header has too."""
     wanted = {file.sha256 for file in (needed or header).files}
     blobs = {file.sha256: file for file in header.files if file.sha256 in wanted}
-    missing = [file for file in blobs.values() if not remote.has(header.name, file)]
-    for file in missing:
-        notify(file)
-        remote.put(header.name, file, artifact / file.path)
-    return missing
+
+    def send(file: File) -> File | None:
+        if remote.has(header.name, file):
+            return None
+        check()
+        with notify(file):
+            remote.put(header.name, file, artifact / file.path)
+        return file
+
+    # Most files are small, and take as long as the way to the remote and back.
+    sent = abreast(send, blobs.values(), remote.writers)
+    return [file for file in sent if file is not None]
 
 
 def _require_there(remote: Remote, name: str, version: str) -> None:
@@ -254,7 +259,7 @@ def pull(
     *,
     trust: Trust,
     config: Path,
-    notify: Notify = lambda _: None,
+    notify: Notify = nullcontext,
     system: str | None = None,
     max_bytes: int | None = None,
 ) -> Pulled:
@@ -300,7 +305,7 @@ def fetch_files(
     directory: Path,
     *,
     wanted: Callable[[str], bool] = lambda _: True,
-    notify: Notify = lambda _: None,
+    notify: Notify = nullcontext,
 ) -> None:
     """Fetches the wanted files of a proven header, each proven; the manifest is among them, or is
     there already.
@@ -310,24 +315,11 @@ def fetch_files(
     """
     from asrbuild.manifest import read_manifest
 
-    files = [file for file in header.files if wanted(file.path)]
-    stopped = Event()
-
     def fetch(file: File) -> None:
-        if not stopped.is_set():
-            notify(file)
-            _fetch(remote, header.name, file, directory, stopped)
+        with notify(file):
+            _fetch(remote, header.name, file, directory)
 
-    # Most files are small, and take as long as the way to the remote and back.
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        fetched = [pool.submit(fetch, file) for file in files]
-        try:
-            done, _ = wait(fetched, return_when=FIRST_EXCEPTION)
-        finally:
-            stopped.set()  # after a failure nobody waits for the rest of a large file
-    for future in fetched:
-        if future in done:
-            future.result()
+    abreast(fetch, [file for file in header.files if wanted(file.path)])
     check_manifest(header, read_manifest(directory))
 
 
@@ -346,23 +338,24 @@ def _pulled(header: Header, key: Trusted, path: Path, *, already: bool) -> Pulle
     )  # fmt: skip
 
 
-def _fetch(remote: Remote, name: str, file: File, staging: Path, stopped: Event) -> None:
-    """Fetches one file, cut off at its size and proven; ends early once ``stopped``."""
+def _fetch(remote: Remote, name: str, file: File, staging: Path) -> None:
+    """Fetches one file, cut off at its size and proven."""
     digest = hashlib.sha256()
     count = 0
     with new_file(staging, file.path) as write:
 
         def sink(block: bytes) -> None:
             nonlocal count
+            check()
             count += len(block)
-            if stopped.is_set():
-                raise InterruptedError
             if count > file.bytes:
                 raise Refused(
                     Refusal.TOO_LARGE, f"{file.path} is larger than was signed", file=remote.address
                 )
             digest.update(block)
-            write(block)
+            # Told here, or it would be told as the remote's fault.
+            with disk_errors("pulling an artifact", staging):
+                write(block)
 
         remote.fetch(name, file, sink)
     if count < file.bytes:

@@ -7,6 +7,7 @@ from typing import NoReturn
 from urllib.parse import quote, urlsplit
 
 from asrbuild.errors import AsrbuildError
+from asrbuild.ship.header import File
 from asrbuild.ship.refusal import Refusal, Refused
 from asrbuild.ship.remote import Sink
 from asrbuild.ship.wire import ask, blocks, read_all, unexpected
@@ -14,6 +15,8 @@ from asrbuild.ship.wire import ask, blocks, read_all, unexpected
 
 class Web:
     """Objects below an address; they can be read, not written and not listed."""
+
+    writers = 1
 
     def __init__(self, address: str) -> None:
         # A host's case means nothing, and what a channel said is remembered by address.
@@ -45,7 +48,10 @@ class Web:
             for block in blocks(answer, size):
                 sink(block)
 
-    def create(self, path: str, content: bytes | Path) -> bool:
+    def create(self, path: str, content: bytes) -> bool:
+        self._refuse()
+
+    def send(self, path: str, file: File, source: Path) -> bool:
         self._refuse()
 
     def replace(self, path: str, content: bytes) -> None:

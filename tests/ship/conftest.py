@@ -22,6 +22,7 @@ import pytest
 
 from asrbuild import cli
 from asrbuild.ship.keys import Signer, Trust, new_key, trusted_keys
+from asrbuild.ship.remote import Remote, open_remote
 from tests.ship.making import make_artifact
 
 
@@ -155,6 +156,26 @@ def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         _served(command, f"{endpoint}/storage/v1/b/models", log),
     ):
         yield log
+
+
+@pytest.fixture(params=["folder", "s3", "gs", "oci"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Somewhere empty that takes artifacts."""
+    if request.param == "folder":
+        (tmp_path / "remote").mkdir()
+        return str(tmp_path / "remote")
+    if request.param == "s3":
+        return request.getfixturevalue("bucket")
+    place = "".join(c for c in request.node.name.lower() if c.isalnum())
+    if request.param == "gs":
+        request.getfixturevalue("gcs")
+        return f"gs://models/{place}"
+    return f"{request.getfixturevalue('registry')}/{place}"
+
+
+@pytest.fixture
+def remote(address: str) -> Remote:
+    return open_remote(address)
 
 
 @pytest.fixture
