@@ -3,6 +3,9 @@
 Probabilities are computed once per artifact and recording and kept, so that another decoder does
 not run the model again. Words are kept too, by what they were decoded from and with, so that a run
 that was interrupted goes on where it was. Times are those of when it was computed.
+
+A recording that a decoder gives no words of fails the set: a rate without it would be of another
+set. What was decoded of the others is kept, so that leaving it out costs nothing.
 """
 
 from __future__ import annotations
@@ -11,8 +14,9 @@ import hashlib
 import io
 import os
 import sys
+import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,7 +28,7 @@ from asrbuild.digest import canonical_json, file_digest, source_digest, text_dig
 from asrbuild.disk import disk_errors
 from asrbuild.runtime import Transcriber, timed
 from asrbuild.speech.audio import read_audio
-from asrbuild.speech.decoding import Decoder, DecoderSettings
+from asrbuild.speech.decoding import Decoder, DecoderSettings, Hypothesis, UtteranceError
 from asrbuild.speech.rates import ErrorRates, error_rates
 
 FOLDER = "probabilities"
@@ -32,8 +36,8 @@ BATCH = 16
 #: What probabilities depend on beside the artifact, and words beside the decoder's settings.
 _LISTENING = ("executor", "runtime.py", "speech/mfcc.py", "speech/audio.py")
 _DECODING = ("speech",)
-#: The words of a batch, and the seconds that they took.
-_WORDS = TypeAdapter(tuple[list[str], float])
+#: The words of a recording, and its share of the seconds that its batch took.
+_WORDS = TypeAdapter(tuple[str, float])
 
 
 @dataclass(frozen=True)
@@ -129,14 +133,21 @@ def decode(
         spoken: the probabilities of it, in the same order.
         advance: given the number of recordings after each batch.
         kept: a folder for the words of this decoder, from ``words_folder``.
+
+    Raises:
+        UtteranceError: a recording, which it names, cannot be decoded.
     """
     heard: list[str] = []
     decoder_s = 0.0
     for start in range(0, len(spoken), BATCH):
         batch = [one.probabilities for one in spoken[start : start + BATCH]]
-        words, seconds = _decode(decoder, batch, kept)
-        decoder_s += seconds
-        heard += words
+        try:
+            found = _decode(decoder, batch, kept)
+        except UtteranceError as error:
+            error.file = str(dataset[start + error.position].audio)
+            raise
+        heard += [text for text, _ in found]
+        decoder_s += sum(seconds for _, seconds in found)
         advance(len(batch))
     return Result(
         name,
@@ -166,25 +177,42 @@ def words_folder(cache_root: Path, transcriber: Transcriber, settings: DecoderSe
 
 def _decode(
     decoder: Decoder, batch: Sequence[np.ndarray], kept: Path | None
-) -> tuple[list[str], float]:
-    """Words of a batch, and the seconds that they took when they were decoded."""
-    if kept is None:
-        found, seconds = timed(decoder.decode_batch, batch)
-        return [hypotheses[0].text for hypotheses in found], seconds
-    digest = hashlib.sha256()
-    for rows in batch:
-        digest.update(f"{rows.dtype} {rows.shape}\n".encode())
-        digest.update(np.ascontiguousarray(rows))
-    path = kept / f"{digest.hexdigest()}.json"
+) -> list[tuple[str, float]]:
+    """Of each its words, and the seconds that they took when they were decoded."""
+    files = [None if kept is None else kept / f"{_rows_digest(rows)}.json" for rows in batch]
+    known = [_load_words(file) for file in files]
+    missing = [at for at, words in enumerate(known) if words is None]
+
+    def keep(found: Mapping[int, list[Hypothesis]], seconds: float) -> None:
+        for position, hypotheses in found.items():
+            at = missing[position]
+            words = known[at] = hypotheses[0].text, seconds / len(missing)
+            if (file := files[at]) is not None:
+                _write(file, _WORDS.dump_json(words))
+
+    start = time.perf_counter()
     try:
-        known = _WORDS.validate_json(path.read_bytes())
-        if len(known[0]) == len(batch):
-            return known
+        found = decoder.decode_batch([batch[at] for at in missing]) if missing else []
+    except UtteranceError as error:
+        keep(error.others, time.perf_counter() - start)
+        error.position = missing[error.position]
+        raise
+    keep(dict(enumerate(found)), time.perf_counter() - start)
+    return [words for words in known if words is not None]
+
+
+def _rows_digest(rows: np.ndarray) -> str:
+    digest = hashlib.sha256(f"{rows.dtype} {rows.shape}\n".encode())
+    digest.update(np.ascontiguousarray(rows))
+    return digest.hexdigest()
+
+
+def _load_words(path: Path | None) -> tuple[str, float] | None:
+    """What was kept; None if nothing was, or it is damaged, and then it is decoded again."""
+    try:
+        return None if path is None else _WORDS.validate_json(path.read_bytes())
     except (OSError, ValueError):
-        pass  # not decoded yet, or damaged
-    known = _decode(decoder, batch, None)
-    _write(path, _WORDS.dump_json(known))
-    return known
+        return None
 
 
 def _model_digest(transcriber: Transcriber) -> str:

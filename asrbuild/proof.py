@@ -5,7 +5,7 @@ A gate that fails is data in the result; what to do about it is the caller's aff
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -251,7 +251,8 @@ def _transcripts(
 
     alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
     with open_decoder(settings, alphabet, manifest.features.step_ms, artifact) as decoder:
-        texts_of = _decode(decoder, [*said.values(), *heard.values()])
+        labels = [f"{name} in TensorFlow" for name in said] + list(heard)
+        texts_of = _decode(decoder, [*said.values(), *heard.values()], labels)
     expected = dict(zip(said, texts_of, strict=False))
     found = dict(zip(heard, texts_of[len(said) :], strict=True))
     return [
@@ -272,19 +273,30 @@ def _recording(label: str) -> str:
     return name if name in RECORDINGS else ""
 
 
-def _decode(decoder: Any, batch: list[np.ndarray]) -> list[str | None]:
+def _decode(decoder: Any, batch: list[np.ndarray], labels: Sequence[str]) -> list[str | None]:
     """The best text of each; None where the output is no probability at all.
 
     The same numbers are decoded once: a beam takes seconds, and several ways to run a package
     often give the same.
+
+    Raises:
+        UtteranceError: one cannot be decoded; its label is named.
     """
+    from asrbuild.speech.decoding import UtteranceError
+
     usable = {
         probabilities.tobytes(): probabilities
         for probabilities in batch
         if np.isfinite(probabilities).all()
         and np.abs(probabilities.sum(axis=-1) - 1.0).max(initial=0.0) <= 0.01
     }
-    decoded = decoder.decode_batch(list(usable.values()))
+    try:
+        decoded = decoder.decode_batch(list(usable.values()))
+    except UtteranceError as error:
+        same = [*usable][error.position]
+        label = next(n for n, rows in zip(labels, batch, strict=True) if rows.tobytes() == same)
+        error.message = f"{label}: {error.message}"
+        raise
     texts = [hypotheses[0].text if hypotheses else "" for hypotheses in decoded]
     by_bytes = dict(zip(usable, texts, strict=True))
     return [by_bytes.get(probabilities.tobytes()) for probabilities in batch]

@@ -69,6 +69,9 @@ def evaluate(
     interruption goes on where it was; times are those of the first run. Where several decoders are
     compared, ds_ctcdecoder is shown without its scorer and with it.
 
+    A recording that a decoder gives no words of fails the whole set, by name: take it out of the
+    data, or choose another decoder. What was decoded before is kept.
+
     Example: asrbuild evaluate demo-static demo-dynamic test.csv --decoder greedy,beam
     """
     from asrbuild.dataset import read_dataset

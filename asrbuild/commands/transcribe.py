@@ -82,6 +82,7 @@ def transcribe(
                 found = _one(transcriber, file, n_best, partial)
             except AsrbuildError as error:
                 # The other recordings are none the worse for it.
+                error.file = error.file or str(file)
                 failed.append(error)
                 rows.append({"file": str(file), "error": error.message})
                 continue

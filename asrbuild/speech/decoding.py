@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -83,6 +84,17 @@ class LabelPath:
     score: float
 
 
+class UtteranceError(AsrbuildError):
+    """One utterance that no words can be had of.
+
+    ``position`` is its place in the batch; ``others`` are the hypotheses of those of the batch that
+    have some, by their places: nothing that was decoded need be decoded again.
+    """
+
+    position: int = 0
+    others: Mapping[int, list[Hypothesis]] = MappingProxyType({})
+
+
 class Stream(ABC):
     """Decoding of steps that arrive chunk by chunk."""
 
@@ -107,7 +119,11 @@ class Decoder(ABC):
         """A fresh stream."""
 
     def decode_batch(self, batch: Sequence[np.ndarray], n_best: int = 1) -> list[list[Hypothesis]]:
-        """Several recordings; in parallel where the decoder can."""
+        """Several recordings; in parallel where the decoder can.
+
+        Raises:
+            UtteranceError: of the first one that cannot be decoded, when all have been tried.
+        """
         return [self.decode(probabilities, n_best) for probabilities in batch]
 
     def close(self) -> None:  # noqa: B027 (most decoders hold nothing)

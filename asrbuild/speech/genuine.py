@@ -3,7 +3,8 @@
 It runs in processes of its own (see ``ds_environment``), one for each core once there is a batch;
 one utterance after the other in this process, where the interpreter has ds_ctcdecoder itself.
 A process that dies is started again and its utterance decoded again; streams are fed again from
-their first step. An utterance that kills it three times is reported.
+their first step. An utterance that kills it three times is an ``UtteranceError``; the others of its
+batch are decoded all the same.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from asrbuild.speech.decoding import (
     Hypothesis,
     LabelPath,
     Stream,
+    UtteranceError,
     check_probabilities,
     hypothesis,
 )
@@ -81,15 +83,23 @@ class DsDecoder(Decoder):
         for worker in self.workers:
             free.put(worker)
 
-        def one(probabilities: np.ndarray) -> list[Hypothesis]:
+        def one(probabilities: np.ndarray) -> list[Hypothesis] | UtteranceError:
             worker = free.get()
             try:
                 return self._decode(worker, probabilities, n_best)
+            except UtteranceError as error:
+                return error
             finally:
                 free.put(worker)
 
         with ThreadPoolExecutor(len(self.workers)) as pool:
-            return list(pool.map(one, batch))
+            tried = list(pool.map(one, batch))
+        found = {at: each for at, each in enumerate(tried) if not isinstance(each, UtteranceError)}
+        for position, each in enumerate(tried):
+            if isinstance(each, UtteranceError):
+                each.position, each.others = position, found
+                raise each
+        return list(found.values())
 
     def stream(self) -> Stream:
         return _DsStream(self._single, self._names, self._alphabet, self._step_s)
@@ -168,10 +178,10 @@ def _persist(work: Callable[[int], list[LabelPath]], n_best: int) -> list[LabelP
             if n_best > 1:
                 n_best //= 2
                 continue
-            raise AsrbuildError(
+            raise UtteranceError(
                 f"ds-ctcdecoder ended {deaths} times on this utterance: {death.last_words}",
                 key="decoder.type",
-                fix="use decoder=beam for it",
+                fix="leave it out, or use another decoder: decoder=beam, or --decoder beam",
             ) from death
 
 

@@ -11,12 +11,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import asrbuild
 from asrbuild import evaluation
+from asrbuild.digest import file_digest
 from asrbuild.speech import ds_environment
-from tests.acceptance.conftest import run_asrbuild
+from tests.acceptance.conftest import Finished, run_asrbuild
 
 DATA = Path(__file__).parents[1] / "data"
 DEMO = Path(asrbuild.__file__).parent / "demo"
@@ -104,6 +106,102 @@ def test_the_demos_scorer_lowers_its_word_error_rate(folder: Path) -> None:
         rates = {result["decoder"]: result["wer"] for result in json.loads(done.out)["results"]}
         assert list(rates) == ["greedy", "ds_ctcdecoder", "ds_ctcdecoder + prompts.scorer"]
         assert rates["ds_ctcdecoder + prompts.scorer"] < 0.8 * rates["ds_ctcdecoder"]
+
+
+#: The genuine decoder, but that an utterance of so many steps kills it; it counts what it decodes.
+DEADLY = """
+import os, runpy, sys
+from ds_ctcdecoder import swigwrapper
+steps, log = int(sys.argv[1]), sys.argv[2]
+decode = swigwrapper.ctc_beam_search_decoder
+begin, feed = swigwrapper.DecoderState.init, swigwrapper.DecoderState.next
+fed = {}
+
+def die_of(count):
+    if count == steps:
+        sys.stderr.write("terminate called after throwing an instance of 'std::bad_alloc'\\n")
+        sys.stderr.flush()
+        os.abort()
+
+def decode_or_die(rows, *more):
+    die_of(len(rows))
+    with open(log, "a") as file:
+        file.write("decoded\\n")
+    return decode(rows, *more)
+
+def begin_counting(self, *more):
+    fed[id(self)] = 0
+    return begin(self, *more)
+
+def feed_or_die(self, rows):
+    fed[id(self)] += len(rows)
+    die_of(fed[id(self)])
+    return feed(self, rows)
+
+swigwrapper.ctc_beam_search_decoder = decode_or_die
+swigwrapper.DecoderState.init = begin_counting
+swigwrapper.DecoderState.next = feed_or_die
+runpy.run_path(sys.argv[3], run_name="__main__")
+"""
+
+
+@genuine
+def test_a_recording_that_kills_the_decoder_is_named_and_the_others_are_kept(
+    folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder / "artifacts", tmp_path / "artifacts")
+    table = DATA / "unseen" / "test.csv"
+    head, *lines = table.read_text().splitlines()
+    lines = [f"{table.parent}/{line}" for line in lines]
+    assert run_asrbuild("evaluate", "a", str(table), cwd=tmp_path).code == 0
+    steps = {file.stem: len(np.load(file)["probabilities"]) for file in kept(tmp_path)}
+    audio = {line.split(",")[0]: steps[file_digest(Path(line.split(",")[0]))] for line in lines}
+    deadly = max(audio, key=audio.get)
+    assert list(audio.values()).count(audio[deadly]) == 1
+
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    log, python = tmp_path / "decoded", tmp_path / "python"
+    real = ds_environment.decoder_python()
+    python.write_text(
+        '#!/bin/sh\nfor last; do :; done\ncase "$last" in *ds_worker.py) '
+        f'exec {real} {tmp_path}/deadly.py {audio[deadly]} {log} "$last";;\n'
+        f'*) exec {real} "$@";; esac\n'
+    )
+    python.chmod(0o755)
+    asked = ("--decoder", "ds_ctcdecoder", "--beam-width", "20", "--json")
+
+    env = {"ASRBUILD_DECODER_PYTHON": str(python)}
+
+    def evaluate(data: Path, *options: str) -> Finished:
+        return run_asrbuild("evaluate", "a", str(data), *options, cwd=tmp_path, env=env)
+
+    for _ in range(2):
+        failed = evaluate(table, *asked)
+        assert (failed.code, failed.out) == (1, "")
+        assert failed.err == (
+            "error: ds-ctcdecoder ended 3 times on this utterance: terminate called after throwing "
+            "an instance of 'std::bad_alloc' (signal 6)\n  key: decoder.type\n"
+            f"  file: {deadly}\n"
+            "  fix: leave it out, or use another decoder: decoder=beam, or --decoder beam\n"
+        )
+        assert len(log.read_text().splitlines()) == len(lines) - 1, "the others are decoded once"
+    without = tmp_path / "without.csv"
+    without.write_text("\n".join([head, *(line for line in lines if deadly not in line)]) + "\n")
+    rest = evaluate(without, *asked)
+    assert rest.code == 0, rest.err
+    (result,) = json.loads(rest.out)["results"]
+    assert len(result["recordings"]) == len(lines) - 1
+    assert len(log.read_text().splitlines()) == len(lines) - 1, "leaving it out costs nothing"
+    other = evaluate(table, "--decoder", "beam", "--beam-width", "20", "--json")
+    assert other.code == 0, other.err
+
+    names = [next(name for name in audio if name != deadly), deadly]
+    spoken = run_asrbuild("transcribe", "a", *names, *asked, cwd=tmp_path, env=env)
+    assert spoken.code == 1
+    found, lost = json.loads(spoken.out)["recordings"]
+    assert found["text"]
+    assert lost["error"].startswith("ds-ctcdecoder ended 3 times on this utterance: terminate")
+    assert f"file: {deadly}" in spoken.err
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
