@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from asrbuild.disk import disk_errors, files_in, write_atomically
@@ -96,10 +97,20 @@ def remember_digest(path: Path, cache_root: Path, digest: str) -> None:
         _remember(_memo_path(cache_root, path), path, _identity(status), digest)
 
 
-def tree_digests(directory: Path, cache_root: Path | None = None) -> dict[str, str]:
-    """Relative path to SHA-256 for every file below ``directory``, sorted by path."""
+def tree_digests(
+    directory: Path,
+    cache_root: Path | None = None,
+    known: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, str]:
+    """Relative path to SHA-256 for every file below ``directory``, sorted by path.
+
+    Those that are ``known`` are not read.
+    """
     with disk_errors("reading a directory", directory):
-        return {name: file_digest(directory / name, cache_root) for name in files_in(directory)}
+        return {
+            name: known.get(name) or file_digest(directory / name, cache_root)
+            for name in files_in(directory)
+        }
 
 
 @cache

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asrbuild import interrupts, store
 from asrbuild.cache import StageKey, claim, entry_path, is_cached, run_stage
@@ -19,7 +19,9 @@ from asrbuild.source import Source, locate
 from asrbuild.stages import DOING, Chain, chain
 
 if TYPE_CHECKING:
-    from asrbuild.work import Proven
+    from concurrent.futures import Future
+
+    from asrbuild.assembly import Proven
 
 RECEIPT = "receipt.json"
 
@@ -83,15 +85,18 @@ def build(recipe: Recipe, overrides: Sequence[str] = (), progress: Progress | No
         for remark in check_recipe(recipe):
             progress.note(remark)
         run = _Stages(cache, progress, done)
-        receipt = _publish(recipe, source, overrides, keys, run, _prove(recipe, source, keys, run))
+        with store.staging(artifacts) as staging:
+            proven = _prove(recipe, source, keys, run, staging)
+            receipt = _publish(recipe, source, overrides, keys, run, proven, staging)
     path = artifacts / receipt.name / receipt.version
     stages = tuple(key.stage for key in keys.ordered() if key.stage in done)
     return Built(receipt, path, stages, time.perf_counter() - start)
 
 
-def _prove(recipe: Recipe, source: Source, keys: Chain, run: _Stages) -> Proven:
-    """Every stage up to the proof and the word errors."""
+def _prove(recipe: Recipe, source: Source, keys: Chain, run: _Stages, staging: Path) -> Proven:
+    """Every stage up to the proof and the word errors; the package is copied beside them."""
     # Imported where there is work to do: a build with nothing to do is told so without numpy.
+    from concurrent.futures import FIRST_EXCEPTION, wait
     from functools import partial
 
     # The thread below must import nothing: were Ctrl-C to break an import off in this one, it would
@@ -102,7 +107,7 @@ def _prove(recipe: Recipe, source: Source, keys: Chain, run: _Stages) -> Proven:
     import asrbuild.deepspeech.frozen
     import asrbuild.deepspeech.tensorbundle
     import asrbuild.edges  # noqa: F401
-    from asrbuild import work
+    from asrbuild import assembly, work
 
     work.check_decoder(recipe, source)
     if source.graph is not None:
@@ -119,17 +124,25 @@ def _prove(recipe: Recipe, source: Source, keys: Chain, run: _Stages) -> Proven:
         graph = exported.result()
         return run(keys.reference, lambda at: work.reference(at, graph, cases))
 
-    # The graph is written, and run by TensorFlow in its own process, beside what this thread does
-    # with the package. What fails here ends TensorFlow, too; what failed there is told before the
-    # next stage.
-    with interrupts.beside() as thread:
-        exported, referred = thread.submit(export), thread.submit(reference)
+    def copy() -> dict[str, str]:
+        artifacts = Path(recipe.paths.artifacts)
+        with full_disk_errors("putting the artifact together", artifacts):
+            return assembly.copy_package(staging, recipe, converted)
+
+    # The graph is written, and run by TensorFlow in its own process, and the package is copied,
+    # beside what this thread does with it. What fails here ends those, too; what failed there is
+    # told before the next stage.
+    with interrupts.beside(threads=3) as pool:
+        exported = pool.submit(export)
+        referred = pool.submit(reference)
         body = partial(work.convert, recipe=recipe, source=source, exported=exported.result)
         converted = run(keys.convert, body)
-        for finished in (exported, referred):
-            if finished.done():
-                finished.result()
+        copied = pool.submit(copy)
+        side = (exported, referred, copied)
+        _raise_failure(side)
         executed = run(keys.execute, lambda at: work.execute(at, recipe, source, converted, cases))
+        wait(side, return_when=FIRST_EXCEPTION)
+        _raise_failure(side)
         graph, tensorflow = exported.result(), referred.result()
     inputs = work.Inputs(converted, cases, tensorflow, graph)
     proof = run(keys.prove, lambda at: work.prove(at, recipe, source, inputs, executed))
@@ -139,7 +152,14 @@ def _prove(recipe: Recipe, source: Source, keys: Chain, run: _Stages) -> Proven:
             work.evaluate, recipe=recipe, source=source, graph=graph, converted=converted
         )
         evaluated = run(keys.evaluate, body)
-    return work.Proven(converted, proof, evaluated)
+    return assembly.Proven(converted, proof, evaluated, copied.result())
+
+
+def _raise_failure(running: Sequence[Future[Any]]) -> None:
+    """Raises what one of these failed with, if one has by now."""
+    for future in running:
+        if future.done():
+            future.result()
 
 
 def _publish(
@@ -149,14 +169,15 @@ def _publish(
     keys: Chain,
     run: _Stages,
     proven: Proven,
+    staging: Path,
 ) -> Receipt:
     """Puts the artifact together in the store, moves it into place, and keeps a receipt."""
-    from asrbuild import work
+    from asrbuild import assembly, work
 
     artifacts = Path(recipe.paths.artifacts)
-    with run.progress.stage("artifact", DOING["artifact"]), store.staging(artifacts) as staging:
+    with run.progress.stage("artifact", DOING["artifact"]):
         with full_disk_errors("putting the artifact together", artifacts):
-            manifest = work.assemble(staging, recipe, source, overrides, proven)
+            manifest = assembly.assemble(staging, recipe, source, overrides, proven)
         path = store.publish(
             artifacts,
             manifest.name,
@@ -164,10 +185,11 @@ def _publish(
             manifest.version,
             volatile=store.VOLATILE,
             digests={file.path: file.sha256 for file in manifest.files},
+            known=proven.copied,
         )
     for file in manifest.files:
         remember_digest(path / file.path, run.cache, file.sha256)
-    receipt = Receipt(**work.receipt_fields(manifest, path, recipe))
+    receipt = Receipt(**assembly.receipt_fields(manifest, path, recipe))
     text = json.dumps(asdict(receipt), indent=2, ensure_ascii=False) + "\n"
     run_stage(
         run.cache,

@@ -43,8 +43,8 @@ def _remember(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def beside() -> Iterator[ThreadPoolExecutor]:
-    """One thread for work beside the caller's; where the caller fails, it ends at its next check.
+def beside(threads: int = 1) -> Iterator[ThreadPoolExecutor]:
+    """Threads for work beside the caller's; where the caller fails, they end at their next check.
 
     What is not begun by then is cancelled; what is, is waited for.
     """
@@ -55,12 +55,12 @@ def beside() -> Iterator[ThreadPoolExecutor]:
     def know() -> None:
         _thread.abandoned = abandoned
 
-    with ThreadPoolExecutor(max_workers=1, initializer=know) as thread:
+    with ThreadPoolExecutor(threads, initializer=know) as pool:
         try:
-            yield thread
+            yield pool
         except BaseException:
             abandoned.set()
-            thread.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 

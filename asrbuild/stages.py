@@ -48,7 +48,7 @@ _CODE = {
     "prove": ("speech", "contract.py"),
     "evaluate": ("executor", "graph", "speech", "runtime.py", "evaluation.py", "dataset.py",
                  "manifest.py", "proof.py"),
-    "artifact": ("report", "app", "store.py", "words.py", "quantities.py"),
+    "artifact": ("assembly.py", "report", "app", "store.py", "words.py", "quantities.py"),
 }  # fmt: skip
 _TENSORFLOW = "tensorflow-cpu", "tensorflow"
 

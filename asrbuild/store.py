@@ -112,6 +112,7 @@ def publish(
     *,
     volatile: Collection[str] = (),
     digests: Mapping[str, str] = MappingProxyType({}),
+    known: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
     """Moves a finished directory to ``root/name/version`` and points ``latest`` at it.
 
@@ -124,6 +125,7 @@ def publish(
             between two builds of one version, see :func:`is_volatile`; ``manifest.json`` and
             ``SHA256SUMS`` always may.
         digests: path -> SHA-256 of files that were copied from elsewhere, as they were there.
+        known: path -> SHA-256 of files that were read back from ``staging_dir`` already.
 
     Raises:
         AsrbuildError: another artifact has this version, the disk refused, or gave back other bytes
@@ -140,7 +142,7 @@ def publish(
     target = root / name / version
     doing = "publishing an artifact"
     with disk_errors(doing, root):
-        sums = write_sums(staging_dir)
+        sums = write_sums(staging_dir, known)
         for path, digest in digests.items():
             if sums.get(path) != digest:
                 raise AsrbuildError(
@@ -223,14 +225,14 @@ def _kept_still(root: Path, name: str, version: str, doing: str) -> Iterator[Pat
         yield away
 
 
-def write_sums(directory: Path) -> dict[str, str]:
-    """Writes ``SHA256SUMS`` over every other file; path -> digest.
+def write_sums(directory: Path, known: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """Writes ``SHA256SUMS`` over every other file; path -> digest, ``known`` or read.
 
     Raises:
         AsrbuildError: there is no manifest, or a file's name cannot stand in the list.
     """
     (directory / SUMS).unlink(missing_ok=True)
-    sums = tree_digests(directory)
+    sums = tree_digests(directory, known=known)
     if MANIFEST not in sums:
         raise AsrbuildError(f"an artifact without {MANIFEST} cannot be published", file=directory)
     for path in sums:

@@ -18,7 +18,6 @@ from asrbuild.recipe import (
     Steps,
     evaluates,
     gate_names,
-    record,
 )
 from asrbuild.source import Source, load_alphabet, load_weights
 
@@ -40,15 +39,6 @@ class Inputs:
     cases: Path
     reference: Path
     graph: Path | None = None
-
-
-@dataclass(frozen=True)
-class Proven:
-    """Directories of the stages that an artifact is made of; ``evaluated`` if words are gated."""
-
-    converted: Path
-    proof: Path
-    evaluated: Path | None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -154,12 +144,12 @@ def execute(at: Path, recipe: Recipe, source: Source, converted: Path, cases: Pa
     manifest = d.describe(recipe, source, converted / d.package_name(recipe))
     made = cases_with_edges(recipe, cases)
     with one_thread():
-        executed = execute(converted, manifest, made, _bound(recipe), _products())
+        executed = execute(converted, manifest, made, _bound(recipe), products())
     save_executed(at, executed)
 
 
 @functools.cache
-def _products() -> Any:
+def products() -> Any:
     """One for the process: the packages of a sweep multiply the same."""
     from asrbuild.executor.products import Products
 
@@ -217,7 +207,7 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs, executed: Pa
             if compressed
             else "choose another coreml.precision, coreml.lstm or coreml.frontend",
         )
-        refused.found = _found(proof.verification, package, recipe)
+        refused.found = outcome(proof.verification, package, recipe)
         raise refused
     shutil.rmtree(bench)
     save_reference(at / PARITY, made, expected)
@@ -380,181 +370,21 @@ def cases_and_reference(recipe: Recipe, inputs: Inputs) -> tuple[dict[str, Any],
     return made, expected
 
 
-def assemble(
-    staging: Path,
-    recipe: Recipe,
-    source: Source,
-    overrides: Sequence[str],
-    proven: Proven,
-) -> m.Manifest:
-    """Fills the staging directory with the artifact and returns its manifest."""
-    from asrbuild.app.kit import write_kit
-    from asrbuild.digest import file_digest, tree_digests
-    from asrbuild.disk import files_in
-    from asrbuild.speech.audio import wav_bytes
-    from asrbuild.store import content_digest
-
-    package = proven.converted / d.package_name(recipe)
-    manifest = d.describe(recipe, source, package)
-    _copy(package, staging / package.name)
-    settings = d.feature_settings(recipe)
-    samples = d.reference_samples(settings, source)
-    (staging / d.REFERENCE_AUDIO).write_bytes(wav_bytes(samples, settings.sample_rate))
-    if source.alphabet_file is not None:
-        shutil.copyfile(source.alphabet_file, staging / d.ALPHABET)
-    shutil.copyfile(proven.proof / PARITY, staging / PARITY)
-    if source.scorer is not None:
-        shutil.copyfile(source.scorer, staging / source.scorer.name)
-    # The package's as its stage recorded them; those of the copy are compared when it is published.
-    copied = tree_digests(proven.converted, Path(recipe.paths.cache))
-    digests = {path: copied.get(path) or file_digest(staging / path) for path in files_in(staging)}
-    files = [
-        m.FileEntry(path=path, role=_role(path), bytes=_size(staging / path), sha256=digest)
-        for path, digest in digests.items()
-    ]
-    text = (proven.proof / VERIFICATION).read_text("utf-8")
-    verification = m.Verification.model_validate_json(text)
-    if proven.evaluated is not None:
-        text = (proven.evaluated / EVALUATION).read_text("utf-8")
-        found = m.Evaluation.model_validate_json(text)
-        verification = verification.model_copy(update={"evaluation": found})
-    manifest = manifest.model_copy(
-        update={
-            "files": files,
-            "verification": verification,
-            "provenance": _provenance(recipe, source, overrides),
-        }
-    )
-    core = m.content_core(manifest)
-    digest = content_digest({f["path"]: f["sha256"] for f in core["files"]}, core)
-    version = f"{recipe.version}+{digest[:12]}"
-    manifest = manifest.model_copy(
-        update={"version": version, "artifact_id": f"{recipe.name}/{version}"}
-    )
-    _write_reports(staging, manifest, proven.proof)
-    write_kit(staging, staging, manifest, products=_products())
-    write_text(staging / m.FILE_NAME, m.to_json(manifest))
-    return manifest
-
-
-def _write_reports(staging: Path, manifest: m.Manifest, proof: Path) -> None:
-    """The pages that a person reads: in Markdown, and in HTML with pictures."""
-    import numpy as np
-
-    from asrbuild.cases import load_reference
-    from asrbuild.report import artifact, page
-    from asrbuild.report.anatomy import anatomy
-
-    inside = anatomy(staging / manifest.model.package)
-    made, expected = load_reference(staging / PARITY, manifest.features.context_frames)
-    with np.load(proof / HEARD, allow_pickle=False) as given:
-        recordings = artifact.heard(made, expected, dict(given))
-    page.write_report(staging, manifest, inside.operations)
-    artifact.write_page(staging / artifact.FILE_NAME, manifest, inside, recordings)
-
-
-def _copy(source: Path, target: Path) -> None:
-    if source.is_dir():
-        # Not shutil.copytree: it goes on with the next file when the disk is full.
-        target.mkdir()
-        for child in source.iterdir():
-            _copy(child, target / child.name)
-    else:
-        shutil.copyfile(source, target)
-
-
-def _role(path: str) -> Any:
-    known = {d.ALPHABET: "alphabet", d.REFERENCE_AUDIO: "reference_audio", PARITY: "parity"}
-    if path.startswith("model."):
-        return "package"
-    return known.get(path, "scorer")
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size
-
-
-def _provenance(recipe: Recipe, source: Source, overrides: Sequence[str]) -> m.Provenance:
-    import platform
-    from datetime import datetime, timezone
-
-    from asrbuild import __version__
-    from asrbuild.stages import library_version
-
-    libraries = ("coremltools", "tensorflow", "numpy", "protobuf", "soxr", "soundfile")
-    tools = {name: library_version(name) for name in libraries}
-    return m.Provenance(
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        git=_git(),
-        recipe=record(recipe),
-        overrides=list(overrides),
-        sources=[
-            m.SourceFile(role=role, name=path.name, sha256=source.digests[role])
-            for role, path in sorted(source.files.items())
-        ],
-        tools={"asrbuild": __version__} | tools,
-        parents=[],
-    )
-
-
-def _git() -> m.Git | None:
-    """The repository of the current directory, None where there is none."""
-    import subprocess
-
-    def ask(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", *arguments], capture_output=True, text=True, timeout=10, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = ask("rev-parse", "HEAD")
-    if commit is None:
-        return None
-    status = ask("status", "--porcelain", "--untracked-files=no")
-    return m.Git(commit=commit, dirty=bool(status))
-
-
-def receipt_fields(manifest: m.Manifest, path: Path, recipe: Recipe) -> dict[str, Any]:
-    """What a person is told about a published artifact."""
-    from asrbuild.proof import summary
-
-    verification = manifest.verification
-    words = {t.input: t.package for t in verification.transcripts if "@" not in t.input}
-    expected: Mapping[str, str] = {
-        t.input: t.expected
-        for t in verification.transcripts
-        if t.expected is not None and t.input in words
-    }
-    return {
-        "name": manifest.name,
-        "version": manifest.version,
-        "bytes": _tree_bytes(path),
-        "parity": summary(verification),
-        "transcripts": words,
-        "expected": dict(expected),
-        "core_ml_executed": verification.core_ml_executed,
-    } | _found(verification, path / manifest.model.package, recipe)
-
-
-def _found(verification: m.Verification, package: Path, recipe: Recipe) -> dict[str, Any]:
+def outcome(verification: m.Verification, package: Path, recipe: Recipe) -> dict[str, Any]:
     """How small and how good a package is, whether it passed its gates or not."""
     from asrbuild.report.page import compression_text, word_errors
 
     errors = word_errors(verification.transcripts)
     return {
         "compress": compression_text({"coreml": asdict(recipe.coreml)}),
-        "package_bytes": _tree_bytes(package),
+        "package_bytes": tree_bytes(package),
         "figures": _worst_of_logits(verification),
         "transcripts_match": all(t.match for t in verification.transcripts),
         "wer": None if errors is None else errors.rate,
     }
 
 
-def _tree_bytes(path: Path) -> int:
+def tree_bytes(path: Path) -> int:
     """Of a file, or of all files below a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())

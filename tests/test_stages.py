@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import asrbuild
-from asrbuild import engine, stages, work
+from asrbuild import assembly, engine, stages
 from asrbuild.cache import StageKey, StageResult, run_stage
 from asrbuild.compose import compose_recipe, recipe_keys
 from asrbuild.recipe import lookup
@@ -214,7 +214,7 @@ def test_code_that_runs_in_a_stage_is_part_of_its_key(
         return run_stage(root, key, watch(key.stage, build), **settings)
 
     monkeypatch.setattr(engine, "run_stage", run)
-    monkeypatch.setattr(work, "assemble", watch("artifact", work.assemble))
+    monkeypatch.setattr(assembly, "assemble", watch("artifact", assembly.assemble))
     for overrides in (
         ["coreml.compress=int8", f"verify.evaluation={at}/one.csv", "verify.max_wer_increase=1"],
         ["coreml=neuralnetwork"],

@@ -100,6 +100,19 @@ def test_an_export_that_fails_is_told_before_the_package_is_executed(
     assert not (cache / "execute").exists()
 
 
+def test_a_copy_that_fails_does_not_wait_for_tensorflow(
+    workshop: Workshop, never: dict[str, str], tmp_path: Path
+) -> None:
+    """The package is put into the store beside TensorFlow."""
+    given = kept(workshop, tmp_path / "cache", "cases", "export", "convert", "execute")
+    process = start(tmp_path, "coreml=neuralnetwork", given, env=never, limit=small_files)
+    told = end(process)
+    assert process.returncode == 1
+    assert "error: the file is larger than this system allows" in told
+    assert "while putting the artifact together" in told
+    assert list((tmp_path / "artifacts").iterdir()) == []
+
+
 def test_control_c_of_a_build_that_waits_for_another(tmp_path: Path) -> None:
     """The other is at the reference, and takes for ever."""
     recipe = compose_recipe([*BUILD, f"paths.cache={tmp_path}/cache"])

@@ -53,7 +53,7 @@ def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *over
     """A published artifact like a build's, its reference made by the numpy network; its path."""
     import numpy_network
 
-    from asrbuild import store, work
+    from asrbuild import assembly, store, work
     from asrbuild.cases import build_cases, save_reference
     from asrbuild.parity import gates_from
     from asrbuild.proof import WordGates, prove, save_heard
@@ -75,7 +75,8 @@ def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *over
     save_reference(work_folder / work.PARITY, cases, reference)
     save_heard(work_folder / work.HEARD, proof)
     (work_folder / work.VERIFICATION).write_text(proof.verification.model_dump_json())
-    proven = work.Proven(work_folder, work_folder, None)
     with store.staging(store_root) as staging:
-        manifest = work.assemble(staging, recipe, source, overrides, proven)
+        copied = assembly.copy_package(staging, recipe, work_folder)
+        proven = assembly.Proven(work_folder, work_folder, None, copied)
+        manifest = assembly.assemble(staging, recipe, source, overrides, proven)
         return store.publish(store_root, manifest.name, staging, manifest.version)

@@ -1,0 +1,214 @@
+"""Putting an artifact together from what the stages made: files, manifest, report, kit."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asrbuild import describe as d
+from asrbuild import interrupts
+from asrbuild import manifest as m
+from asrbuild.digest import file_digest, tree_digests
+from asrbuild.disk import sync_path
+from asrbuild.errors import AsrbuildError
+from asrbuild.recipe import Recipe, record
+from asrbuild.source import Source
+from asrbuild.work import (
+    EVALUATION,
+    HEARD,
+    PARITY,
+    VERIFICATION,
+    outcome,
+    products,
+    tree_bytes,
+    write_text,
+)
+
+
+@dataclass(frozen=True)
+class Proven:
+    """What an artifact is made of.
+
+    ``converted``, ``proof`` and, if words are gated, ``evaluated`` are directories of stages.
+    ``copied``: the package's files as they are in the staging directory already, path -> SHA-256.
+    """
+
+    converted: Path
+    proof: Path
+    evaluated: Path | None
+    copied: Mapping[str, str]
+
+
+def copy_package(staging: Path, recipe: Recipe, converted: Path) -> dict[str, str]:
+    """Copies the package into the staging directory, beside whatever else a build does.
+
+    Returns:
+        Path -> SHA-256 of each file, forced to the disk and read back.
+
+    Raises:
+        AsrbuildError: the disk is full, or gave back other bytes than the stage recorded.
+    """
+    package = d.package_name(recipe)
+    recorded = {
+        path: digest
+        for path, digest in tree_digests(converted, Path(recipe.paths.cache)).items()
+        if path.split("/")[0] == package
+    }
+    for path, digest in recorded.items():
+        interrupts.check()
+        copy = staging / path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(converted / path, copy)
+        sync_path(copy)
+        if file_digest(copy) != digest:
+            raise AsrbuildError(
+                f"{path} was not copied as it is", file=copy, fix="check the disk, then build again"
+            )
+    return recorded
+
+
+def assemble(
+    staging: Path,
+    recipe: Recipe,
+    source: Source,
+    overrides: Sequence[str],
+    proven: Proven,
+) -> m.Manifest:
+    """Fills the staging directory, where the package is, and returns the artifact's manifest."""
+    from asrbuild.app.kit import write_kit
+    from asrbuild.speech.audio import wav_bytes
+    from asrbuild.store import content_digest
+
+    manifest = d.describe(recipe, source, proven.converted / d.package_name(recipe))
+    settings = d.feature_settings(recipe)
+    samples = d.reference_samples(settings, source)
+    (staging / d.REFERENCE_AUDIO).write_bytes(wav_bytes(samples, settings.sample_rate))
+    if source.alphabet_file is not None:
+        shutil.copyfile(source.alphabet_file, staging / d.ALPHABET)
+    shutil.copyfile(proven.proof / PARITY, staging / PARITY)
+    if source.scorer is not None:
+        shutil.copyfile(source.scorer, staging / source.scorer.name)
+    digests = tree_digests(staging, known=proven.copied)
+    files = [
+        m.FileEntry(path=path, role=_role(path), bytes=_size(staging / path), sha256=digest)
+        for path, digest in digests.items()
+    ]
+    text = (proven.proof / VERIFICATION).read_text("utf-8")
+    verification = m.Verification.model_validate_json(text)
+    if proven.evaluated is not None:
+        text = (proven.evaluated / EVALUATION).read_text("utf-8")
+        found = m.Evaluation.model_validate_json(text)
+        verification = verification.model_copy(update={"evaluation": found})
+    manifest = manifest.model_copy(
+        update={
+            "files": files,
+            "verification": verification,
+            "provenance": _provenance(recipe, source, overrides),
+        }
+    )
+    core = m.content_core(manifest)
+    digest = content_digest({f["path"]: f["sha256"] for f in core["files"]}, core)
+    version = f"{recipe.version}+{digest[:12]}"
+    manifest = manifest.model_copy(
+        update={"version": version, "artifact_id": f"{recipe.name}/{version}"}
+    )
+    _write_reports(staging, manifest, proven.proof)
+    write_kit(staging, staging, manifest, products=products())
+    write_text(staging / m.FILE_NAME, m.to_json(manifest))
+    return manifest
+
+
+def _write_reports(staging: Path, manifest: m.Manifest, proof: Path) -> None:
+    """The pages that a person reads: in Markdown, and in HTML with pictures."""
+    import numpy as np
+
+    from asrbuild.cases import load_reference
+    from asrbuild.report import artifact, page
+    from asrbuild.report.anatomy import anatomy
+
+    inside = anatomy(staging / manifest.model.package)
+    made, expected = load_reference(staging / PARITY, manifest.features.context_frames)
+    with np.load(proof / HEARD, allow_pickle=False) as given:
+        recordings = artifact.heard(made, expected, dict(given))
+    page.write_report(staging, manifest, inside.operations)
+    artifact.write_page(staging / artifact.FILE_NAME, manifest, inside, recordings)
+
+
+def _role(path: str) -> Any:
+    known = {d.ALPHABET: "alphabet", d.REFERENCE_AUDIO: "reference_audio", PARITY: "parity"}
+    if path.startswith("model."):
+        return "package"
+    return known.get(path, "scorer")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _provenance(recipe: Recipe, source: Source, overrides: Sequence[str]) -> m.Provenance:
+    import platform
+    from datetime import datetime, timezone
+
+    from asrbuild import __version__
+    from asrbuild.stages import library_version
+
+    libraries = ("coremltools", "tensorflow", "numpy", "protobuf", "soxr", "soundfile")
+    tools = {name: library_version(name) for name in libraries}
+    return m.Provenance(
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        git=_git(),
+        recipe=record(recipe),
+        overrides=list(overrides),
+        sources=[
+            m.SourceFile(role=role, name=path.name, sha256=source.digests[role])
+            for role, path in sorted(source.files.items())
+        ],
+        tools={"asrbuild": __version__} | tools,
+        parents=[],
+    )
+
+
+def _git() -> m.Git | None:
+    """The repository of the current directory, None where there is none."""
+    import subprocess
+
+    def ask(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", *arguments], capture_output=True, text=True, timeout=10, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = ask("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    status = ask("status", "--porcelain", "--untracked-files=no")
+    return m.Git(commit=commit, dirty=bool(status))
+
+
+def receipt_fields(manifest: m.Manifest, path: Path, recipe: Recipe) -> dict[str, Any]:
+    """What a person is told about a published artifact."""
+    from asrbuild.proof import summary
+
+    verification = manifest.verification
+    words = {t.input: t.package for t in verification.transcripts if "@" not in t.input}
+    expected: Mapping[str, str] = {
+        t.input: t.expected
+        for t in verification.transcripts
+        if t.expected is not None and t.input in words
+    }
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "bytes": tree_bytes(path),
+        "parity": summary(verification),
+        "transcripts": words,
+        "expected": dict(expected),
+        "core_ml_executed": verification.core_ml_executed,
+    } | outcome(verification, path / manifest.model.package, recipe)
