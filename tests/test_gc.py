@@ -26,9 +26,10 @@ from asrbuild.commands import tree
 from asrbuild.digest import tree_digests
 from asrbuild.errors import AsrbuildError
 from asrbuild.retention import YOUNG_SECONDS, Candidate, Rules, Version, decide
-from asrbuild.ship.keys import new_key, trusted_keys
+from asrbuild.ship.keys import new_key
 from asrbuild.ship.remote import open_remote
 from asrbuild.ship.transfer import set_channel, ship
+from asrbuild.ship.trust import read_trust
 from tests import gc_worker
 from tests.ship.making import CONTENT, make_artifact
 
@@ -369,7 +370,7 @@ def test_what_channels_point_at_stays(tmp_path: Path, run: Any):
     """As the remote says now, and as it was last seen where it does not answer."""
     config = tmp_path / "config"
     signer, root = new_key("default", config), tmp_path / "artifacts"
-    trust = trusted_keys(config)
+    trust = read_trust(config)
     made = [
         make_artifact(root, content={**CONTENT, "alphabet.txt": b"%d" % number})
         for number in range(4)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asrbuild.commands.ship import JsonOption, KeyOption, RemoteHelp
+from asrbuild.commands.ship import JsonOption, KeyOption, RemoteHelp, SigstoreOption, signer_of
 
 if TYPE_CHECKING:
     from asrbuild.ship.channels import Record
@@ -23,6 +23,7 @@ def set_(
     version: Annotated[str, typer.Argument(help="A version on the remote, or its start.")],
     remote: AtOption,
     key: KeyOption = None,
+    sigstore: SigstoreOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Point a channel at a version that is on the remote.
@@ -30,14 +31,15 @@ def set_(
     Example: asrbuild channel set demo stable 1.0.0 --remote s3://models/asr
     """
     from asrbuild.ship.channels import remember
-    from asrbuild.ship.keys import config_root, find_signer, trusted_keys
+    from asrbuild.ship.keys import config_root
     from asrbuild.ship.remote import open_remote
     from asrbuild.ship.transfer import set_channel
+    from asrbuild.ship.trust import read_trust
 
     config = config_root()
-    signer = find_signer(key, config)
+    signer = signer_of(key, sigstore, config)
     place = open_remote(remote)
-    record = set_channel(place, name, channel, version, signer=signer, trust=trusted_keys(config))
+    record = set_channel(place, name, channel, version, signer=signer, trust=read_trust(config))
     remember(place, record, config)
     _tell(record, as_json)
 
@@ -47,6 +49,7 @@ def rollback(
     channel: ChannelArgument,
     remote: AtOption,
     key: KeyOption = None,
+    sigstore: SigstoreOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Point a channel at the version it had before, by a new signed record.
@@ -54,16 +57,17 @@ def rollback(
     Example: asrbuild channel rollback demo stable --remote s3://models/asr
     """
     from asrbuild.ship import channels
-    from asrbuild.ship.keys import config_root, find_signer, trusted_keys
+    from asrbuild.ship.keys import config_root
     from asrbuild.ship.names import check_channel, check_name
     from asrbuild.ship.remote import open_remote
+    from asrbuild.ship.trust import read_trust
 
     check_name(name)
     check_channel(channel)
     config = config_root()
-    signer = find_signer(key, config)
+    signer = signer_of(key, sigstore, config)
     place = open_remote(remote)
-    record = channels.rollback(place, name, channel, signer=signer, trust=trusted_keys(config))
+    record = channels.rollback(place, name, channel, signer=signer, trust=read_trust(config))
     place.refresh()
     channels.remember(place, record, config)
     _tell(record, as_json)
@@ -82,13 +86,14 @@ def history(
     from dataclasses import asdict
 
     from asrbuild.ship import channels
-    from asrbuild.ship.keys import config_root, trusted_keys
+    from asrbuild.ship.keys import config_root
     from asrbuild.ship.names import check_channel, check_name
     from asrbuild.ship.remote import open_remote
+    from asrbuild.ship.trust import read_trust
 
     check_name(name)
     check_channel(channel)
-    trust = trusted_keys(config_root())
+    trust = read_trust(config_root())
     place = open_remote(remote)
     records = channels.history(place, name, channel, trust)[::-1]
     if not records:

@@ -132,12 +132,13 @@ def _bytes(option: str, text: str | None) -> int | None:
 def _pointed(offline: bool, notes: list[str]) -> dict[tuple[str, str], str]:
     """What channels point at: as they were last seen here, and as their remotes say now."""
     from asrbuild.ship import channels
-    from asrbuild.ship.keys import config_root, trusted_keys
+    from asrbuild.ship.keys import config_root
     from asrbuild.ship.remote import open_remote
+    from asrbuild.ship.trust import read_trust
 
     config = config_root()
     pointed = dict.fromkeys(channels.seen_versions(config), "a channel pointed at it")
-    trust = trusted_keys(config)
+    trust = read_trust(config)
     for address, name, channel in () if offline else channels.seen_channels(config):
         try:
             record = channels.newest(open_remote(address), name, channel, trust)

@@ -30,18 +30,22 @@ def new(
 
 
 def ls(as_json: JsonOption = False) -> None:
-    """List the keys you can sign with and the keys you trust.
+    """List the keys you can sign with, and the keys and identities you trust.
 
     Example: asrbuild key ls
     """
-    from asrbuild.ship.keys import config_root, trusted_keys
+    from asrbuild.ship.keys import config_root
+    from asrbuild.ship.trust import TrustedIdentity, read_trust
 
     config = config_root()
     own = {path.stem for path in (config / "keys").glob("*.key")}
-    rows = [
-        {"label": key.label, "keyid": key.keyid, "can_sign": key.label in own}
-        for key in trusted_keys(config).values()
-    ]
+    rows = []
+    for one in read_trust(config).values():
+        row = {"label": one.label, "keyid": one.keyid, "can_sign": False}
+        if isinstance(one, TrustedIdentity):
+            rows.append(row | {"identity": one.identity, "issuer": one.issuer})
+        else:
+            rows.append(row | {"can_sign": one.label in own})
     if as_json:
         typer.echo(json.dumps({"trusted": rows, "private": sorted(own)}, indent=2))
         return
@@ -53,37 +57,70 @@ def ls(as_json: JsonOption = False) -> None:
     from rich.table import Table
 
     table = Table("label")
-    table.add_column("key id", overflow="fold")
-    table.add_column("")
+    table.add_column("id", overflow="fold")
+    table.add_column("", overflow="fold")
     for row in rows:
-        table.add_row(escape(str(row["label"])), str(row["keyid"]), "signs" * bool(row["can_sign"]))
-    for name in sorted(own - {str(row["label"]) for row in rows}):
+        what = f"{row['identity']} of {row['issuer']}" if "identity" in row else ""
+        table.add_row(
+            escape(str(row["label"])), str(row["keyid"]),
+            escape(what) or "signs" * bool(row["can_sign"]),
+        )  # fmt: skip
+    for name in sorted(own - {str(row["label"]) for row in rows if "identity" not in row}):
         table.add_row(escape(name), "", "signs, not trusted")
     Console().print(table)
 
 
 def trust(
-    public: Annotated[Path, typer.Argument(help="A .pub file of `asrbuild key new`.")],
+    public: Annotated[
+        Path | None, typer.Argument(help="A .pub file of `asrbuild key new`.")
+    ] = None,
+    identity: Annotated[
+        str | None,
+        typer.Option(help="Instead of a key: who signs with --sigstore, an e-mail or address."),
+    ] = None,
+    issuer: Annotated[
+        str | None, typer.Option(help="With --identity: who says that it is they, an address.")
+    ] = None,
     label: Annotated[str | None, typer.Option(help="What to call it; else its own name.")] = None,
 ) -> None:
-    """Believe what is signed with a key. Compare its id with its owner first.
+    """Believe what is signed with a key, or by an identity. Compare it with its owner first.
+
+    An identity is believed only as exactly this issuer certifies it; there are no patterns.
 
     Example: asrbuild key trust release.pub
+    Example: asrbuild key trust --identity ana@example.com --issuer https://accounts.google.com
     """
-    from asrbuild.ship.keys import config_root, read_key_file, trust_key
+    from asrbuild.errors import AsrbuildError, MisuseError
+    from asrbuild.ship.keyless import refresh
+    from asrbuild.ship.keys import config_root
+    from asrbuild.ship.trust import read_key_file, trust_identity, trust_key
 
-    key = trust_key(read_key_file(public), label, config_root())
-    typer.echo(f"trusted: {key.label} {key.keyid}")
+    if public is not None and identity is None and issuer is None:
+        key = trust_key(read_key_file(public), label, config_root())
+        typer.echo(f"trusted: {key.label} {key.keyid}")
+        return
+    if public is not None or identity is None or issuer is None:
+        raise MisuseError(
+            "a key or an identity is trusted",
+            fix="give a .pub file, or both --identity and --issuer",
+        )
+    believed = trust_identity(identity, issuer, label, config_root())
+    typer.echo(f"trusted: {believed.identity} of {believed.issuer} {believed.keyid}")
+    try:
+        refresh()
+    except AsrbuildError as error:
+        typer.echo(f"warning: its signatures may not be proven yet: {error}", err=True)
 
 
 def distrust(
-    key: Annotated[str, typer.Argument(help="The label, or the start of the key id.")],
+    who: Annotated[str, typer.Argument(help="The label, the identity, or the start of the id.")],
 ) -> None:
-    """Stop believing a key.
+    """Stop believing a key or an identity.
 
     Example: asrbuild key distrust release
     """
-    from asrbuild.ship.keys import config_root, distrust_key
+    from asrbuild.ship.keys import config_root
+    from asrbuild.ship.trust import distrust as forget
 
-    gone = distrust_key(key, config_root())
+    gone = forget(who, config_root())
     typer.echo(f"no longer trusted: {gone.label} {gone.keyid}")

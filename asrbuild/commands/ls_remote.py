@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from asrbuild.ship.keys import Trust
     from asrbuild.ship.remote import Remote
+    from asrbuild.ship.trust import Trust
 
 
 def ls_remote(address: str, as_json: bool) -> None:
     """Prints every version of every artifact on a remote; what nobody trusted signed says so."""
-    from asrbuild.ship.keys import config_root, trusted_keys
+    from asrbuild.ship.keys import config_root
     from asrbuild.ship.remote import open_remote
+    from asrbuild.ship.trust import read_trust
 
     remote = open_remote(address)
-    trust = trusted_keys(config_root())
+    trust = read_trust(config_root())
     rows = [row for name in remote.names() for row in _rows(remote, name, trust)]
     if as_json:
         typer.echo(json.dumps(rows, indent=2))

@@ -14,6 +14,7 @@ import typer
 from asrbuild.commands.ls import ArtifactsOption
 
 if TYPE_CHECKING:
+    from asrbuild.ship.envelope import AnySigner
     from asrbuild.ship.header import File
     from asrbuild.ship.transfer import Notify, Pulled
 
@@ -22,6 +23,12 @@ RemoteHelp = (
 )
 KeyOption = Annotated[
     str | None, typer.Option("--key", help="The key to sign with; `asrbuild key ls`.")
+]
+SigstoreOption = Annotated[
+    bool,
+    typer.Option(
+        "--sigstore", help="Sign as an identity through Sigstore; with --key, with that key too."
+    ),
 ]
 ArtifactArgument = Annotated[
     str, typer.Argument(help="A name, name/version, name/start-of-version, or a path.")
@@ -41,14 +48,18 @@ def ship(
         str | None, typer.Option(help="Then point this channel at it: stable, beta, ...")
     ] = None,
     key: KeyOption = None,
+    sigstore: SigstoreOption = False,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Sign an artifact and put it on a remote, where a version is never overwritten.
 
-    Stopped at any moment, it leaves the remote readable, and run again it goes on.
+    Stopped at any moment, it leaves the remote readable, and run again it goes on. With --sigstore
+    you sign as an identity instead of with a key: $SIGSTORE_ID_TOKEN, the CI job, or whoever signs
+    in in the browser. Sigstore publishes that identity for ever.
 
     Example: asrbuild ship demo-static-mlprogram s3://models/asr --channel beta
+    Example: asrbuild ship demo-static-mlprogram s3://models/asr --sigstore
     """
     from dataclasses import asdict
 
@@ -56,9 +67,10 @@ def ship(
     from asrbuild.recipe import artifacts_root
     from asrbuild.ship.channels import newest, remember
     from asrbuild.ship.frame import SUFFIX
-    from asrbuild.ship.keys import config_root, find_signer, trusted_keys
+    from asrbuild.ship.keys import config_root
     from asrbuild.ship.remote import open_remote
     from asrbuild.ship.transfer import ship as ship_to
+    from asrbuild.ship.trust import read_trust
     from asrbuild.store import resolve
 
     if dest.endswith(SUFFIX) and "://" not in dest:
@@ -66,14 +78,16 @@ def ship(
             raise AsrbuildError(
                 "a bundle file has no channels", key="--channel", fix="ship to a remote"
             )
-        bundle([artifact], Path(dest), key, artifacts, as_json)
+        bundle([artifact], Path(dest), key, sigstore, artifacts, as_json)
         return
     path = resolve(artifacts or artifacts_root(), artifact)
     config = config_root()
-    signer, trust, remote = find_signer(key, config), trusted_keys(config), open_remote(dest)
+    remote, trust = open_remote(dest), read_trust(config)
+    signer = signer_of(key, sigstore, config)
     with _on_its_way() as notify:
         shipped = ship_to(path, remote, signer=signer, trust=trust, channel=channel, notify=notify)
-    if shipped.channel and (record := newest(remote, shipped.name, shipped.channel, trust)):
+    everyone = {**trust, **signer.trust}
+    if shipped.channel and (record := newest(remote, shipped.name, shipped.channel, everyone)):
         remember(remote, record, config)
     if as_json:
         typer.echo(json.dumps(asdict(shipped), indent=2))
@@ -97,6 +111,7 @@ def bundle(
     ],
     target: Annotated[Path, typer.Argument(help="The file to write, NAME.asrb.")],
     key: KeyOption = None,
+    sigstore: SigstoreOption = False,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -104,7 +119,8 @@ def bundle(
 
     Of several, say the one first that a device shall take where its system can load it: the bundle
     says what each needs. Contents that they share are stored once. The same artifacts and key give
-    the same bytes. `asrbuild pull FILE.asrb` unpacks it.
+    the same bytes; with --sigstore no two signatures are the same. `asrbuild pull FILE.asrb`
+    unpacks it.
 
     Example: asrbuild bundle demo-static-mlprogram demo.asrb
     Example: asrbuild bundle demo-ios18 demo-ios17 demo-neuralnetwork demo.asrb
@@ -114,7 +130,7 @@ def bundle(
     from asrbuild.recipe import artifacts_root
     from asrbuild.ship.bundle import write_bundle
     from asrbuild.ship.frame import SUFFIX
-    from asrbuild.ship.keys import config_root, find_signer
+    from asrbuild.ship.keys import config_root
     from asrbuild.ship.variants import write_variants
     from asrbuild.store import resolve
 
@@ -123,7 +139,7 @@ def bundle(
             f"a bundle's name ends in {SUFFIX}", file=target, fix=f"write {target}{SUFFIX}"
         )
     paths = [resolve(artifacts or artifacts_root(), artifact) for artifact in given]
-    signer = find_signer(key, config_root())
+    signer = signer_of(key, sigstore, config_root())
     if len(paths) > 1:
         written = write_variants(paths, target, signer)
         print_variants(target, written.variants, signer.name, as_json)
@@ -138,6 +154,17 @@ def bundle(
         typer.echo(json.dumps(answer, indent=2))
         return
     typer.echo(f"{target}: {header.name} {header.version}, {size:,} bytes, signed by {signer.name}")
+
+
+def signer_of(key: str | None, sigstore: bool, config: Path) -> AnySigner:
+    """The key to sign with; or an identity that is asked for now, and the key that is named."""
+    from asrbuild.ship.keyless import sign_in
+    from asrbuild.ship.keys import find_signer
+
+    if not sigstore:
+        return find_signer(key, config)
+    beside = find_signer(key, config) if key is not None else None
+    return sign_in(beside, lambda text: typer.echo(text, err=True))
 
 
 def pull(
@@ -167,16 +194,17 @@ def pull(
     from asrbuild.errors import AsrbuildError
     from asrbuild.recipe import artifacts_root
     from asrbuild.ship.frame import SUFFIX
-    from asrbuild.ship.keys import config_root, trusted_keys
+    from asrbuild.ship.keys import config_root
     from asrbuild.ship.remote import open_remote
     from asrbuild.ship.transfer import pull as pull_from
     from asrbuild.ship.transfer import pull_bundle, pull_variants
+    from asrbuild.ship.trust import read_trust
     from asrbuild.ship.variants import holds_variants
 
     check_choice(system, max_bytes)
     config = config_root()
     root = artifacts or artifacts_root()
-    trust = trusted_keys(config)
+    trust = read_trust(config)
     if remote is None:
         if not spec.endswith(SUFFIX):
             raise AsrbuildError(

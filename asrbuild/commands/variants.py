@@ -29,11 +29,12 @@ def variants(
 
     Example: asrbuild variants demo.asrb --os iOS17
     """
-    from asrbuild.ship.keys import config_root, trusted_keys
+    from asrbuild.ship.keys import config_root
+    from asrbuild.ship.trust import read_trust
     from asrbuild.ship.variants import choose, list_variants
 
     check_choice(system, max_bytes)
-    found, key = list_variants(bundle_file, trusted_keys(config_root()))
+    found, key = list_variants(bundle_file, read_trust(config_root()))
     chosen = None if system is None else choose(found, system, max_bytes)
     print_variants(bundle_file, found, key.label, as_json, chosen)
 

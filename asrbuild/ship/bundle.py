@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from asrbuild.ship.envelope import AnySigner
 from asrbuild.ship.frame import (
     START,
     check_size,
@@ -16,7 +17,7 @@ from asrbuild.ship.frame import (
     write_frame,
 )
 from asrbuild.ship.header import Header, check_header, check_manifest, make_header, parse_header
-from asrbuild.ship.keys import Signer, Trust, Trusted
+from asrbuild.ship.trust import Trust, Trusted
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Opened:
     key: Trusted
 
 
-def write_bundle(artifact: Path, target: Path, signer: Signer) -> Header:
+def write_bundle(artifact: Path, target: Path, signer: AnySigner) -> Header:
     """Writes an artifact as one file, which appears whole; the same content gives the same bytes.
 
     Raises:

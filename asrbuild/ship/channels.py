@@ -22,12 +22,12 @@ from asrbuild import locks
 from asrbuild.digest import canonical_json
 from asrbuild.disk import disk_errors, write_atomically
 from asrbuild.errors import AsrbuildError
-from asrbuild.ship.envelope import check_signatures, open_envelope, sign
+from asrbuild.ship.envelope import AnySigner, check_signatures, open_envelope, sign
 from asrbuild.ship.header import strict_json
-from asrbuild.ship.keys import Signer, Trust
 from asrbuild.ship.names import check_channel, check_name, check_version
 from asrbuild.ship.refusal import Refusal, Refused, refusing, shown
 from asrbuild.ship.remote import MAX_RECORD, Remote
+from asrbuild.ship.trust import Trust
 
 PAYLOAD_TYPE = "application/vnd.asrbuild.channel+json"
 FORMAT = "asrbuild-channel/1"
@@ -290,7 +290,7 @@ def point(
     version: str,
     header: str,
     *,
-    signer: Signer,
+    signer: AnySigner,
     trust: Trust,
     why: str = "set",
 ) -> Record:
@@ -322,16 +322,10 @@ def point(
             file=remote.address,
             fix="look at `asrbuild channel history`, and set it again if need be",
         )
-    return parse_record(raw, name, channel, counter, {**trust, **_own(signer)})
+    return parse_record(raw, name, channel, counter, {**trust, **signer.trust})
 
 
-def _own(signer: Signer) -> Trust:
-    from asrbuild.ship.keys import Trusted
-
-    return {signer.keyid: Trusted(signer.keyid, signer.name, signer.private.public_key())}
-
-
-def rollback(remote: Remote, name: str, channel: str, *, signer: Signer, trust: Trust) -> Record:
+def rollback(remote: Remote, name: str, channel: str, *, signer: AnySigner, trust: Trust) -> Record:
     """Moves a channel to the version it had before the present one, by a new record.
 
     Raises:

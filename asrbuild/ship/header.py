@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 from asrbuild.digest import canonical_json, tree_digests
 from asrbuild.disk import disk_errors
-from asrbuild.ship.envelope import check_signatures, open_envelope, sign
-from asrbuild.ship.keys import Signer, Trust, Trusted
+from asrbuild.ship.envelope import AnySigner, Signatures, check_signatures, open_envelope, sign
 from asrbuild.ship.names import check_name, check_paths, check_version
 from asrbuild.ship.refusal import Refusal, Refused, shown
+from asrbuild.ship.trust import Trust, Trusted
 
 if TYPE_CHECKING:
     from asrbuild.manifest import Manifest
@@ -67,7 +67,7 @@ class Header:
     files: tuple[File, ...]
     statement: Mapping[str, Any]
     payload: bytes
-    signatures: list[Any]
+    signatures: Signatures
     raw: bytes
 
     @property
@@ -92,7 +92,7 @@ class Header:
         raise Refused(Refusal.FILE_MISSING, f"it has no {path}")
 
 
-def make_header(artifact: Path, manifest: Manifest, signer: Signer) -> Header:
+def make_header(artifact: Path, manifest: Manifest, signer: AnySigner) -> Header:
     """Reads, lists and signs an artifact; the same bytes and key give the same header.
 
     Raises:

@@ -12,9 +12,10 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.ship.bundle import unpack_bundle
 from asrbuild.ship.frame import SUFFIX
 from asrbuild.ship.header import MANIFEST
-from asrbuild.ship.keys import config_root, trusted_keys
+from asrbuild.ship.keys import config_root
 from asrbuild.ship.remote import open_remote
 from asrbuild.ship.transfer import fetch_files, find, split_spec
+from asrbuild.ship.trust import read_trust
 from asrbuild.ship.variants import holds_variants
 
 _TEMPORARY = "asrbuild-opened-"
@@ -52,7 +53,7 @@ def opened(
         yield store.resolve(root, f"{name}/{version}" if at and not path.exists() else spec)
         return
     config = config_root()
-    trust = trusted_keys(config)
+    trust = read_trust(config)
     with TemporaryDirectory(prefix=_TEMPORARY) as folder:
         directory = Path(folder)
         if bundle and holds_variants(path):

@@ -14,6 +14,7 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.ship import channels
 from asrbuild.ship.abreast import abreast, check
 from asrbuild.ship.bundle import Opened, unpack_bundle
+from asrbuild.ship.envelope import AnySigner
 from asrbuild.ship.folder import Folder, require_no_store
 from asrbuild.ship.frame import new_file
 from asrbuild.ship.header import (
@@ -26,10 +27,10 @@ from asrbuild.ship.header import (
     make_header,
     parse_header,
 )
-from asrbuild.ship.keys import Signer, Trust, Trusted
 from asrbuild.ship.names import check_channel, check_name, check_version, is_channel
 from asrbuild.ship.refusal import Refusal, Refused, refusing
 from asrbuild.ship.remote import ObjectRemote, Remote
+from asrbuild.ship.trust import Trust, Trusted
 from asrbuild.ship.variants import (
     check_variants,
     choose,
@@ -73,7 +74,7 @@ def ship(
     artifact: Path,
     remote: Remote,
     *,
-    signer: Signer,
+    signer: AnySigner,
     trust: Trust,
     channel: str | None = None,
     notify: Notify = nullcontext,
@@ -106,6 +107,7 @@ def ship(
         )
     header = make_header(artifact, manifest, signer)
     check_manifest(header, manifest)
+    trust = {**trust, **signer.trust}
     uploaded: list[File] = []
     there = _published(remote, header, trust)
     if there is None:
@@ -424,7 +426,7 @@ def _publish_opened(root: Path, staging: Path, opened: Opened) -> Pulled:
 
 
 def set_channel(
-    remote: Remote, name: str, channel: str, version: str, *, signer: Signer, trust: Trust
+    remote: Remote, name: str, channel: str, version: str, *, signer: AnySigner, trust: Trust
 ) -> channels.Record:
     """Points a channel at a version that is on the remote, whose signature is checked first."""
     check_name(name)

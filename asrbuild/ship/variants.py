@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from asrbuild.digest import canonical_json
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship.bundle import Opened, unpack_bundle
-from asrbuild.ship.envelope import check_signatures, open_envelope, sign
+from asrbuild.ship.envelope import AnySigner, Signatures, check_signatures, open_envelope, sign
 from asrbuild.ship.frame import (
     START,
     check_size,
@@ -43,8 +43,8 @@ from asrbuild.ship.header import (
     parse_header,
     strict_json,
 )
-from asrbuild.ship.keys import Signer, Trust, Trusted
 from asrbuild.ship.refusal import Refusal, Refused, shown
+from asrbuild.ship.trust import Trust, Trusted
 
 if TYPE_CHECKING:
     from asrbuild.manifest import Manifest
@@ -94,7 +94,7 @@ class Variants:
     headers: tuple[Header, ...]
     contents: tuple[File, ...]
     payload: bytes
-    signatures: list[Any]
+    signatures: Signatures
     raw: bytes
 
 
@@ -116,7 +116,7 @@ def describe_variant(header: Header, manifest: Manifest) -> Variant:
     )
 
 
-def write_variants(artifacts: Sequence[Path], target: Path, signer: Signer) -> Variants:
+def write_variants(artifacts: Sequence[Path], target: Path, signer: AnySigner) -> Variants:
     """Writes artifacts, the preferred first, as one file, which appears whole.
 
     The same artifacts, order and key give the same bytes.

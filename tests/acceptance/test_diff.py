@@ -21,10 +21,11 @@ from asrbuild.engine import build
 from asrbuild.errors import AsrbuildError
 from asrbuild.interface import Relation
 from asrbuild.manifest import read_manifest
-from asrbuild.ship.keys import new_key, trusted_keys
+from asrbuild.ship.keys import new_key
 from asrbuild.ship.refusal import Refused
 from asrbuild.ship.remote import open_remote
 from asrbuild.ship.transfer import ship
+from asrbuild.ship.trust import read_trust
 
 DEMO = Path(asrbuild.__file__).parent / "demo"
 UNSEEN = Path(__file__).parent.parent / "data" / "unseen" / "unseen.csv"
@@ -260,7 +261,7 @@ def test_everywhere_that_an_artifact_may_be(run: Any, artifacts: dict[str, Path]
     write_bundle(artifacts["dynamic"], bundle, signer)
     remote = tmp_path / "remote"
     ship(
-        artifacts["dynamic"], open_remote(str(remote)), signer=signer, trust=trusted_keys(config),
+        artifacts["dynamic"], open_remote(str(remote)), signer=signer, trust=read_trust(config),
         channel="beta",
     )  # fmt: skip
     path = artifacts["dynamic"]

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import http.server
 import importlib.util
+import json
 import os
 import shutil
 import socket
@@ -16,14 +17,18 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from asrbuild import cli
-from asrbuild.ship.keys import Signer, Trust, new_key, trusted_keys
+from asrbuild.ship.keys import Signer, new_key
 from asrbuild.ship.remote import Remote, open_remote
+from asrbuild.ship.trust import Trust, read_trust
 from tests.ship.making import make_artifact
+
+if TYPE_CHECKING:
+    from tests.ship.instance import Instance
 
 
 @pytest.fixture
@@ -41,7 +46,7 @@ def signer(config: Path) -> Signer:
 
 @pytest.fixture
 def trust(signer: Signer, config: Path) -> Trust:
-    return trusted_keys(config)
+    return read_trust(config)
 
 
 @pytest.fixture
@@ -202,6 +207,27 @@ class _served:  # noqa: N801 - reads as a verb
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
         self.process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def running_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    pytest.importorskip("sigstore.sign", reason="the extra sigstore is not installed")
+    from tests.ship.instance import running
+
+    with running(tmp_path_factory.mktemp("sigstore")) as instance:
+        yield instance
+
+
+@pytest.fixture
+def instance(
+    running_instance: Instance, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Instance:
+    """A Sigstore instance that is set here, and an identity token of ``ci@example.com``."""
+    path = tmp_path / "instance.json"
+    path.write_text(json.dumps(running_instance.trust_config()))
+    monkeypatch.setenv("ASRBUILD_SIGSTORE_TRUST", str(path))
+    monkeypatch.setenv("SIGSTORE_ID_TOKEN", running_instance.token("ci@example.com"))
+    return running_instance
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -16,16 +16,17 @@ from pathlib import Path
 
 # Imported here for the children, which would each import it anew.
 import asrbuild.manifest  # noqa: F401
-from asrbuild.ship.keys import config_root, find_signer, trusted_keys
+from asrbuild.ship.keys import config_root, find_signer
 from asrbuild.ship.remote import open_remote
 from asrbuild.ship.transfer import ship
+from asrbuild.ship.trust import read_trust
 from tests.killing import PACKAGE, run_until
 
 
 def run(artifact: Path, address: str, point: int) -> int:
     """Ships, to the end or to the point; returns how many lines there were."""
     config = config_root()
-    signer, trust, remote = find_signer(None, config), trusted_keys(config), open_remote(address)
+    signer, trust, remote = find_signer(None, config), read_trust(config), open_remote(address)
     return run_until(
         point,
         lambda: ship(artifact, remote, signer=signer, trust=trust, channel="beta"),

@@ -15,17 +15,9 @@ from asrbuild.digest import tree_digests
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship.bundle import check_bundle, unpack_bundle, write_bundle
 from asrbuild.ship.header import PREDICATE_TYPE, STATEMENT_TYPE
-from asrbuild.ship.keys import (
-    Signer,
-    Trust,
-    distrust_key,
-    find_signer,
-    new_key,
-    read_key_file,
-    trust_key,
-    trusted_keys,
-)
+from asrbuild.ship.keys import Signer, find_signer, new_key
 from asrbuild.ship.transfer import pull_bundle
+from asrbuild.ship.trust import Trust, distrust, read_key_file, read_trust, trust_key
 from tests.ship.making import CONTENT, make_artifact
 
 
@@ -149,11 +141,11 @@ def test_trusting_and_no_longer_trusting(config: Path, tmp_path: Path):
     public = tmp_path / "their-config" / "keys" / "theirs.pub"
     key = trust_key(read_key_file(public), None, config)
     assert (key.keyid, key.label) == (theirs.keyid, "theirs")
-    assert list(trusted_keys(config)) == [theirs.keyid]
-    with pytest.raises(AsrbuildError, match="fits 0 trusted keys"):
-        distrust_key("ffff", config)
-    distrust_key(theirs.keyid[:8], config)
-    assert trusted_keys(config) == {}
+    assert list(read_trust(config)) == [theirs.keyid]
+    with pytest.raises(AsrbuildError, match="fits 0 who are trusted"):
+        distrust("ffff", config)
+    distrust(theirs.keyid[:8], config)
+    assert read_trust(config) == {}
 
 
 def test_only_public_ed25519_keys_are_trusted(config: Path, tmp_path: Path):
@@ -176,5 +168,5 @@ def test_a_trusted_key_under_another_name_is_noticed(config: Path, signer: Signe
     new_key("evil", tmp_path / "evil")
     own = config / "trusted" / f"{signer.keyid}.pub"
     own.write_text((tmp_path / "evil" / "keys" / "evil.pub").read_text())
-    with pytest.raises(AsrbuildError, match="not the one that its name says"):
-        trusted_keys(config)
+    with pytest.raises(AsrbuildError, match="not whom its name says"):
+        read_trust(config)

@@ -19,10 +19,11 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.retention import Rules
 from asrbuild.ship import channels, cleanup
 from asrbuild.ship.header import MAX_HEADER
-from asrbuild.ship.keys import Signer, Trust
+from asrbuild.ship.keys import Signer
 from asrbuild.ship.refusal import Refused
 from asrbuild.ship.remote import ObjectRemote, open_remote
 from asrbuild.ship.transfer import pull, set_channel, ship
+from asrbuild.ship.trust import Trust
 from tests.ship.making import CONTENT, make_artifact
 
 NAME = "demo-dynamic"

@@ -15,9 +15,10 @@ import pytest
 from asrbuild import store
 from asrbuild.digest import tree_digests
 from asrbuild.ship import channels
-from asrbuild.ship.keys import Signer, Trust
+from asrbuild.ship.keys import Signer
 from asrbuild.ship.remote import open_remote
 from asrbuild.ship.transfer import pull, ship
+from asrbuild.ship.trust import Trust
 from tests.ship.making import CONTENT, make_artifact
 
 

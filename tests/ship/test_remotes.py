@@ -19,9 +19,10 @@ from asrbuild.digest import tree_digests
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship import channels
 from asrbuild.ship.header import File, make_header
-from asrbuild.ship.keys import Signer, Trust, new_key, trusted_keys
+from asrbuild.ship.keys import Signer, new_key
 from asrbuild.ship.remote import Remote, open_remote
 from asrbuild.ship.transfer import Notify, Pulled, pull, set_channel, ship
+from asrbuild.ship.trust import Trust, read_trust
 from tests.ship.making import CONTENT, make_artifact
 
 
@@ -424,17 +425,17 @@ def test_two_teams_with_keys_of_their_own(
     remote: Remote, tmp_path: Path, versions: list[Path], signer: Signer, config: Path, fetch: Any
 ):
     """What one shipped the other moves, once each trusts the other."""
-    from asrbuild.ship.keys import read_key_file, trust_key
+    from asrbuild.ship.trust import read_key_file, trust_key
 
-    ship(versions[0], remote, signer=signer, trust=trusted_keys(config), channel="stable")
+    ship(versions[0], remote, signer=signer, trust=read_trust(config), channel="stable")
     other_config = tmp_path / "other"
     other = new_key("other", other_config)
     with pytest.raises(AsrbuildError, match="UNTRUSTED_SIGNER"):
-        ship(versions[1], remote, signer=other, trust=trusted_keys(other_config), channel="stable")
+        ship(versions[1], remote, signer=other, trust=read_trust(other_config), channel="stable")
     trust_key(read_key_file(config / "keys" / "default.pub"), None, other_config)
     trust_key(read_key_file(other_config / "keys" / "other.pub"), None, config)
-    ship(versions[1], remote, signer=other, trust=trusted_keys(other_config), channel="stable")
-    both = trusted_keys(config)
+    ship(versions[1], remote, signer=other, trust=read_trust(other_config), channel="stable")
+    both = read_trust(config)
     pulled = pull("demo-dynamic", remote, tmp_path / "out", trust=both, config=config)
     assert (pulled.version, pulled.signer) == (versions[1].name, "other")
 

@@ -18,9 +18,10 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.ship.bundle import check_bundle, write_bundle
 from asrbuild.ship.frame import MAGIC
 from asrbuild.ship.header import MAX_FILES, MAX_HEADER, MAX_MANIFEST, MAX_TOTAL
-from asrbuild.ship.keys import Signer, Trust
+from asrbuild.ship.keys import Signer
 from asrbuild.ship.refusal import Refusal, Refused
 from asrbuild.ship.transfer import pull_bundle
+from asrbuild.ship.trust import Trust
 from tests.ship.making import CONTENT, Forgery, assemble, make_artifact
 
 Refuse = Callable[..., Refused]
@@ -433,14 +434,15 @@ GENTLE = settings(
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Trust, Path]:
-    from asrbuild.ship.keys import new_key, trusted_keys
+    from asrbuild.ship.keys import new_key
+    from asrbuild.ship.trust import read_trust
 
     folder = tmp_path_factory.mktemp("small")
     key = new_key("k", folder / "config")
     artifact = make_artifact(folder / "artifacts", content={"model.mlmodel": b"w" * 50})
     write_bundle(artifact, folder / "good.asrb", key)
     good = (folder / "good.asrb").read_bytes()
-    return good, trusted_keys(folder / "config"), folder
+    return good, read_trust(folder / "config"), folder
 
 
 @GENTLE

@@ -20,10 +20,11 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.ship import channels, wire
 from asrbuild.ship.channels import PAYLOAD_TYPE
 from asrbuild.ship.envelope import sign
-from asrbuild.ship.keys import Signer, Trust, trusted_keys
+from asrbuild.ship.keys import Signer
 from asrbuild.ship.refusal import Refusal, Refused
 from asrbuild.ship.remote import MAX_INDEX, MAX_RECORD, open_remote
 from asrbuild.ship.transfer import Pulled, pull, ship
+from asrbuild.ship.trust import Trust, read_trust
 from tests.ship.conftest import Quiet, serving
 from tests.ship.making import CONTENT, make_artifact
 
@@ -76,7 +77,7 @@ def have_seen(fetch: Any, remote: Path, tmp_path: Path) -> None:
 def test_a_stranger_is_refused_by_the_name_of_the_place(
     remote: Path, versions: list[Path], stranger: Signer, config: Path, tmp_path: Path
 ):
-    trust = trusted_keys(tmp_path / "strange")
+    trust = read_trust(tmp_path / "strange")
     there = open_remote(str(remote))
     version = versions[0].name
     for attempt in (

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from asrbuild.digest import canonical_json
 from asrbuild.ship.bundle import write_bundle
 from asrbuild.ship.envelope import sign
-from asrbuild.ship.keys import Signer, Trust
+from asrbuild.ship.keys import Signer
 from asrbuild.ship.refusal import Refusal, Refused
 from asrbuild.ship.transfer import pull_bundle, pull_variants
+from asrbuild.ship.trust import Trust
 from asrbuild.ship.variants import (
     FORMAT,
     MAX_VARIANTS,

@@ -1,0 +1,249 @@
+"""Signatures by an identity instead of a key, through Sigstore (the extra ``sigstore``).
+
+Who signs proves to an identity provider who they are; a certificate for a key that lives for
+minutes, and an entry in a public log, take the place of a key that is kept. What is signed is what
+a key would sign, DSSE's pre-authentication encoding, as a Sigstore bundle v0.3 with a message
+signature: https://docs.sigstore.dev/about/bundle/
+
+The library is imported only to sign, and to prove a signature that claims to be of an identity
+that is trusted here. Proving asks no server.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asrbuild.disk import disk_errors
+from asrbuild.errors import AsrbuildError
+from asrbuild.ship.keys import Signer
+from asrbuild.ship.refusal import Refusal, Refused, shown
+from asrbuild.ship.trust import Trust, TrustedIdentity, identity_of
+
+if TYPE_CHECKING:
+    from sigstore import sign
+    from sigstore.models import ClientTrustConfig, TrustedRoot
+
+#: A Sigstore bundle has about 8 KiB.
+MAX_SIGSTORE = 32 << 10
+#: A file that names another Sigstore instance than the public one.
+SETTING = "ASRBUILD_SIGSTORE_TRUST"
+_MAX_SETTING = 1 << 20
+_MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+_KEYS = {"mediaType", "messageSignature", "verificationMaterial"}
+#: Of Fulcio's certificates, https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md
+_ISSUER = "1.3.6.1.4.1.57264.1.1"
+
+
+class Keyless:
+    """An identity that is proven for some minutes, and a key that signs beside it, if any."""
+
+    def __init__(self, session: sign.Signer, root: TrustedRoot, key: Signer | None) -> None:
+        self.key = key
+        self._session = session
+        self._root = root
+        self._identity: TrustedIdentity | None = None
+
+    @property
+    def name(self) -> str:
+        """Who signed, for a person; known once something is signed."""
+        names = [self._identity.label] if self._identity else []
+        return " and ".join(names + ([self.key.name] if self.key else []))
+
+    @property
+    def keyid(self) -> str:
+        """The identity's id, once something is signed."""
+        return self._identity.keyid if self._identity else ""
+
+    @property
+    def trust(self) -> Trust:
+        """Those who sign here, once something is signed."""
+        own: Trust = {self._identity.keyid: self._identity} if self._identity else {}
+        return {**(self.key.trust if self.key else {}), **own}
+
+    def sign(self, message: bytes) -> dict[str, Any]:
+        """A Sigstore bundle as JSON values, proven as a stranger would.
+
+        Raises:
+            AsrbuildError: Sigstore's servers did not sign, or not so that it can be proven.
+        """
+        with _library("signing through Sigstore"):
+            bundle = json.loads(self._session.sign_artifact(message).to_json())
+        who = claimed(bundle)
+        if not who:
+            raise AsrbuildError(
+                "Sigstore's certificate names neither an e-mail nor an address",
+                key="--sigstore",
+                fix="sign in as somebody else: nobody could trust this identity",
+            )
+        self._identity = who[0]
+        with _library("proving what was just signed"):
+            _verify(bundle, message, self._identity, self._root)
+        return bundle
+
+
+def sign_in(key: Signer | None, tell: Callable[[str], object]) -> Keyless:
+    """Asks who signs, and has it certified by Sigstore.
+
+    The identity token is ``SIGSTORE_ID_TOKEN``, that of the CI job, or from a browser.
+
+    Raises:
+        AsrbuildError: nobody can be asked, or a server said no.
+    """
+    with _library("signing in to Sigstore"):
+        from sigstore.sign import SigningContext
+
+        config = _instance(offline=False)
+        token = _token(config, tell)
+        tell("Sigstore publishes this identity and the digest of what is signed for ever")
+        with SigningContext.from_trust_config(config).signer(token) as session:
+            return Keyless(session, config.trusted_root, key)
+
+
+def _token(config: ClientTrustConfig, tell: Callable[[str], object]) -> Any:
+    from sigstore.oidc import IdentityToken, Issuer, detect_credential
+
+    if raw := os.environ.get("SIGSTORE_ID_TOKEN") or detect_credential():
+        return IdentityToken(raw)
+    if not sys.stderr.isatty():
+        raise AsrbuildError(
+            "there is no identity to sign with, and nobody to ask for one",
+            key="--sigstore",
+            fix="set SIGSTORE_ID_TOKEN, or give the CI job the permission id-token: write",
+        )
+    tell("say in the browser who you are")
+    return Issuer(config.signing_config.get_oidc_url()).identity_token()
+
+
+def claimed(bundle: dict[str, Any]) -> list[TrustedIdentity]:
+    """Who a Sigstore bundle says has signed; nobody has checked that yet.
+
+    Raises:
+        Refused: BAD_SIGNATURE where it is no bundle of the one form that is read.
+    """
+    from cryptography import x509
+
+    try:
+        if set(bundle) != _KEYS or bundle["mediaType"] != _MEDIA_TYPE:
+            raise ValueError
+        raw = bundle["verificationMaterial"]["certificate"]["rawBytes"]
+        extensions = x509.load_der_x509_certificate(base64.b64decode(raw, validate=True)).extensions
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        issuer = extensions.get_extension_for_oid(x509.ObjectIdentifier(_ISSUER)).value
+        who = [
+            *names.get_values_for_type(x509.RFC822Name),
+            *names.get_values_for_type(x509.UniformResourceIdentifier),
+        ]
+        return [identity_of(name, issuer.value.decode()) for name in who]  # type: ignore[attr-defined]
+    except Exception:  # whatever a stranger's certificate makes the parser raise
+        raise Refused(
+            Refusal.BAD_SIGNATURE, "its Sigstore bundle is not one of version 0.3 that can be read"
+        ) from None
+
+
+def prove(bundle: dict[str, Any], message: bytes, identity: TrustedIdentity) -> None:
+    """Proves that a trusted identity, which a bundle claims, signed the message.
+
+    Raises:
+        Refused: BAD_SIGNATURE.
+        AsrbuildError: the extra is not installed, or the setting names no instance.
+    """
+    with _library("reading Sigstore's keys"):
+        root = _root()
+    try:
+        _verify(bundle, message, identity, root)
+    except Exception as error:  # whatever a stranger's bundle makes the library raise
+        raise Refused(
+            Refusal.BAD_SIGNATURE,
+            f"the signature of {identity.label} ({identity.keyid[:12]}) through Sigstore is not "
+            f"proven: {shown(str(error))}",
+            fix="get it from its origin again; if Sigstore's keys here are old, trust the identity "
+            "again, which fetches new ones",
+        ) from None
+
+
+def _verify(
+    bundle: dict[str, Any], message: bytes, identity: TrustedIdentity, root: TrustedRoot
+) -> None:
+    from sigstore.models import Bundle
+    from sigstore.verify import Verifier
+    from sigstore.verify.policy import Identity
+
+    policy = Identity(identity=identity.identity, issuer=identity.issuer)
+    Verifier(trusted_root=root).verify_artifact(
+        message, Bundle.from_json(json.dumps(bundle)), policy
+    )
+
+
+def refresh() -> None:
+    """Fetches the public instance's present keys; until then those are used that the library has.
+
+    Raises:
+        AsrbuildError: there is no network, no library, or nothing in the file that is set.
+    """
+    with _library("fetching Sigstore's keys"):
+        if os.environ.get(SETTING):
+            _root()
+        else:
+            _instance(offline=False)
+
+
+def _root() -> TrustedRoot:
+    from sigstore.models import TrustedRoot
+
+    path = os.environ.get(SETTING)
+    if path and "trustedroot" in str(_setting(Path(path)).get("mediaType")):
+        return TrustedRoot.from_file(path)
+    return _instance(offline=True).trusted_root
+
+
+def _instance(*, offline: bool) -> ClientTrustConfig:
+    from sigstore.models import ClientTrustConfig
+
+    if path := os.environ.get(SETTING):
+        return ClientTrustConfig.from_json(json.dumps(_setting(Path(path))))
+    return ClientTrustConfig.production(offline=offline)
+
+
+def _setting(path: Path) -> dict[str, Any]:
+    with disk_errors("reading Sigstore's keys", path), open(path, "rb") as stream:
+        raw = stream.read(_MAX_SETTING)
+    value = json.loads(raw)
+    if not isinstance(value, dict):
+        raise ValueError("it is no JSON object")
+    return value
+
+
+@contextmanager
+def _library(doing: str) -> Iterator[None]:
+    """Sigstore's library within: one clear error when it is missing or says no."""
+    try:
+        import sigstore
+    except ImportError:
+        raise AsrbuildError(
+            "signatures through Sigstore need the extra sigstore, which is not installed",
+            fix="pip install 'asrbuild[sigstore]'",
+        ) from None
+    # It warns of what is meant here, such as that no server is asked.
+    logging.getLogger(sigstore.__name__).setLevel(logging.ERROR)
+    try:
+        yield
+    except AsrbuildError:
+        raise
+    except Exception as error:  # it has no base class of what it raises
+        said = " ".join(str(error).split()) or type(error).__name__
+        setting = os.environ.get(SETTING)
+        raise AsrbuildError(
+            f"{doing} failed: {said[:500]}",
+            file=setting,
+            fix=f"check the file that {SETTING} names, and its servers"
+            if setting
+            else "check the network and the identity token, and try again",
+        ) from error

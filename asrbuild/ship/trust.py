@@ -1,0 +1,212 @@
+"""Who is believed: Ed25519 keys, and identities that sign through Sigstore.
+
+    <config>/trusted/<key id>.pub   a public key, PEM; own keys are there
+    <config>/trusted/<id>.json      {"identity", "issuer", "label"}
+
+A key id is the SHA-256 of the raw public key, an identity's id that of its canonical JSON
+``{"identity", "issuer"}``. Each is believed whole or not at all: there are no patterns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asrbuild.digest import canonical_json
+from asrbuild.disk import disk_errors, write_atomically
+from asrbuild.errors import AsrbuildError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_MAX_FILE = 4096
+_COMMENT = "# "
+#: An e-mail or an address. A star would look like a pattern, and is in neither.
+_IDENTITY = re.compile(r"[!-)+-~]{1,500}")
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """One who is believed; ``label`` is what the user calls them."""
+
+    keyid: str
+    label: str
+
+
+@dataclass(frozen=True)
+class TrustedKey(Trusted):
+    """The holder of a private key."""
+
+    public: Ed25519PublicKey
+
+
+@dataclass(frozen=True)
+class TrustedIdentity(Trusted):
+    """Whoever ``issuer`` (an OpenID Connect address) says is ``identity``."""
+
+    identity: str
+    issuer: str
+
+
+Trust = Mapping[str, Trusted]
+
+
+def keyid_of(public: Ed25519PublicKey) -> str:
+    """SHA-256 of the 32 raw bytes, as hex."""
+    return hashlib.sha256(public.public_bytes_raw()).hexdigest()
+
+
+def identity_of(identity: str, issuer: str, label: str | None = None) -> TrustedIdentity:
+    """An identity with its id; ``label`` None calls it what it is."""
+    text = canonical_json({"identity": identity, "issuer": issuer})
+    keyid = hashlib.sha256(text.encode()).hexdigest()
+    return TrustedIdentity(keyid, label or identity, identity, issuer)
+
+
+def public_pem(public: Ed25519PublicKey, label: str) -> str:
+    """A public key as a file to hand out."""
+    from cryptography.hazmat.primitives import serialization
+
+    pem = public.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return f"{_COMMENT}{label}\n{pem.decode()}"
+
+
+def trust_key(text: str, label: str | None, config: Path) -> TrustedKey:
+    """Believes a public key from now on; ``label`` None takes the file's own comment."""
+    key = _read_public(text, label)
+    _write(key, public_pem(key.public, key.label), config)
+    return key
+
+
+def trust_identity(identity: str, issuer: str, label: str | None, config: Path) -> TrustedIdentity:
+    """Believes, from now on, what this identity signs through Sigstore.
+
+    Args:
+        identity: the e-mail or address that is in its certificates.
+        issuer: who vouched for it, an ``https`` address.
+    """
+    for key, text in (("--identity", identity), ("--issuer", issuer)):
+        if not _IDENTITY.fullmatch(text):
+            raise AsrbuildError(
+                f"{text!r} is not one identity"
+                if key == "--identity"
+                else f"{text!r} is no issuer",
+                key=key,
+                fix="give it whole, as it is in the certificate: there are no patterns",
+            )
+    if not issuer.startswith("https://"):
+        raise AsrbuildError(
+            f"{issuer!r} is no issuer",
+            key="--issuer",
+            fix="give its address, for example https://token.actions.githubusercontent.com",
+        )
+    believed = identity_of(identity, issuer, label)
+    fields = {"identity": identity, "issuer": issuer, "label": believed.label}
+    _write(believed, canonical_json(fields) + "\n", config)
+    return believed
+
+
+def _path(trusted: Trusted, config: Path) -> Path:
+    suffix = ".pub" if isinstance(trusted, TrustedKey) else ".json"
+    return config / "trusted" / f"{trusted.keyid}{suffix}"
+
+
+def _write(trusted: Trusted, text: str, config: Path) -> None:
+    path = _path(trusted, config)
+    with disk_errors("trusting somebody", path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text)
+
+
+def read_key_file(path: Path) -> str:
+    """The text of a public key file."""
+    if not path.exists():
+        raise AsrbuildError(
+            "there is no such file", file=path, fix="give a .pub file of `asrbuild key new`"
+        )
+    return _read(path)
+
+
+def _read(path: Path) -> str:
+    with disk_errors("reading whom to trust", path), open(path, "rb") as stream:
+        return stream.read(_MAX_FILE).decode("utf-8", "replace")
+
+
+def _read_public(text: str, label: str | None) -> TrustedKey:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    if "PRIVATE KEY" in text:
+        raise AsrbuildError(
+            "this is a private key, which nobody but its owner may have",
+            fix="give the .pub file beside it",
+        )
+    first = text.splitlines()[0] if text else ""
+    own = first.removeprefix(_COMMENT) if first.startswith(_COMMENT) else ""
+    name = label or (own if KEY_NAME.fullmatch(own) else "unnamed")
+    try:
+        public = serialization.load_pem_public_key(text.encode())
+    except ValueError:
+        raise AsrbuildError(
+            "this is not a public key in PEM form", fix="give a .pub file of `asrbuild key new`"
+        ) from None
+    if not isinstance(public, Ed25519PublicKey):
+        raise AsrbuildError("the public key is not an Ed25519 key")
+    return TrustedKey(keyid_of(public), name, public)
+
+
+def _read_identity(path: Path) -> TrustedIdentity:
+    try:
+        fields = json.loads(_read(path))
+        return identity_of(fields["identity"], fields["issuer"], fields["label"])
+    except (ValueError, KeyError, TypeError):
+        raise AsrbuildError(
+            "this is no trusted identity", file=path, fix="remove it, and trust the identity again"
+        ) from None
+
+
+def read_trust(config: Path) -> dict[str, Trusted]:
+    """Every key and identity that is believed, by its id.
+
+    Raises:
+        AsrbuildError: a file there is neither, or another one than its name says.
+    """
+    found: dict[str, Trusted] = {}
+    for path in sorted((config / "trusted").iterdir()) if (config / "trusted").is_dir() else ():
+        if path.suffix == ".pub":
+            one: Trusted = _read_public(_read(path), None)
+        elif path.suffix == ".json":
+            one = _read_identity(path)
+        else:
+            continue
+        if path.stem != one.keyid:
+            raise AsrbuildError("whom this file trusts is not whom its name says", file=path)
+        found[one.keyid] = one
+    return found
+
+
+def distrust(start: str, config: Path) -> Trusted:
+    """Stops believing the one whose label or identity it is or whose id starts so."""
+    everyone = read_trust(config).values()
+    fitting = [
+        one
+        for one in everyone
+        if start in (one.label, getattr(one, "identity", None)) or one.keyid.startswith(start)
+    ]
+    if len(fitting) != 1 or not start:
+        known = ", ".join(f"{one.label} {one.keyid[:12]}" for one in everyone) or "none"
+        raise AsrbuildError(
+            f"{start!r} fits {len(fitting)} who are trusted", fix=f"choose one of these: {known}"
+        )
+    path = _path(fitting[0], config)
+    with disk_errors("distrusting somebody", path):
+        path.unlink()
+    return fitting[0]
