@@ -61,7 +61,8 @@ def main() -> None:
     except KeyboardInterrupt:
         if debug:
             raise
-        _print_error("interrupted; nothing half-made was kept")
+        where = f" in {interrupts.place()}" if interrupts.place() else ""
+        _print_error(f"interrupted{where}; nothing half-made was kept")
         code = 130
     except BrokenPipeError:
         # The reader of our output has left (`asrbuild ls | head`): no news, but no success.

@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 _pressed = False
+#: What was under way when an interrupt came, where that may never have ended.
+_place = ""
 _thread = threading.local()
 
 
 @contextmanager
 def remembered() -> Iterator[None]:
     """Remembers an interrupt for as long as this lasts; in the main thread only."""
-    global _pressed
-    _pressed = False
+    global _pressed, _place
+    _pressed, _place = False, ""
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:  # not where the caller has it ignored
         signal.signal(signal.SIGINT, _remember)
@@ -40,6 +42,17 @@ def _remember(number: int, frame: FrameType | None) -> None:
     global _pressed
     _pressed = True
     raise KeyboardInterrupt
+
+
+def was_in(place: str) -> None:
+    """Notes where an interrupt came, for the person who waited; the innermost place stays."""
+    global _place
+    _place = _place or place
+
+
+def place() -> str:
+    """Where the last interrupt came, if that was noted."""
+    return _place
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import numpy as np
 
 import asrbuild.executor.nn  # noqa: F401 - registers the layers
 from asrbuild.errors import AsrbuildError
+from asrbuild.executor.nn.inside import count_reads
 from asrbuild.executor.nnweights import NnWeights
 from asrbuild.executor.package import Package
 from asrbuild.executor.program import CompiledBlock, Draft, does_not_hold_together, make_step
@@ -70,9 +71,13 @@ class NetworkCompiler:
         steps = tuple(make_step(draft, dead) for draft, dead in zip(drafts, dying, strict=True))
         return CompiledBlock(steps, (), tuple(draft.place for draft in drafts))
 
+    def place(self, layer: Any) -> str:
+        """Where a layer is, its network's enclosing layers first."""
+        return f"layer {' > '.join([*self._path, layer.name])}"
+
     def _draft(self, layer: Any) -> Draft:
         kind = layer.WhichOneof("layer")
-        place = f"layer {' > '.join([*self._path, layer.name])}"
+        place = self.place(layer)
         entry = NN_LAYERS.get(kind or "")
         if entry is None:
             raise AsrbuildError(
@@ -131,26 +136,6 @@ def compile_network(
     return CompiledNetwork(
         inputs, {name: compiler.slot(name) for name in outputs}, block, len(compiler.slots)
     )
-
-
-def count_reads(network: Any, counts: Counter[str]) -> None:
-    """Adds how often each blob is read in a network and in those inside it."""
-    for layer in network.layers:
-        counts.update(layer.input)
-        for inner in inner_networks(layer):
-            count_reads(inner, counts)
-        if layer.WhichOneof("layer") == "loop" and layer.loop.conditionVar:
-            counts[layer.loop.conditionVar] += 1
-
-
-def inner_networks(layer: Any) -> list[Any]:
-    """The networks inside a layer."""
-    kind = layer.WhichOneof("layer")
-    if kind == "loop":
-        return [layer.loop.conditionNetwork, layer.loop.bodyNetwork]
-    if kind == "branch":
-        return [layer.branch.ifBranch, layer.branch.elseBranch]
-    return []
 
 
 def _dying(drafts: Sequence[Draft], outer: set[int]) -> list[frozenset[int]]:

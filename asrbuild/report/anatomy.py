@@ -77,7 +77,7 @@ def _add_block(
 
 
 def _add_layers(network: Any, weights: Any, operations: Counter[str], layers: Counter[str]) -> None:
-    from asrbuild.executor.network import inner_networks
+    from asrbuild.executor.nn.inside import inner_networks
 
     for layer in network.layers:
         operations[layer.WhichOneof("layer")] += 1

@@ -5,16 +5,19 @@ Source: "control_flow" in the MIL reference; the layout of blocks in ``MIL.proto
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from asrbuild.executor.endless import Watch, closure
 from asrbuild.executor.literals import read_value
-from asrbuild.executor.mil.blocks import is_true, names_read, reads_below
+from asrbuild.executor.mil.blocks import is_true, kinds_below, names_given, names_read, reads_below
 from asrbuild.executor.program import Compiler, Draft, Env, Step, tensor_dtype
 from asrbuild.executor.registry import mil_structure
 
 _F16, _F32 = np.dtype(np.float16), np.dtype(np.float32)
+_STATEFUL = ("read_state", "write_state", "coreml_update_state")
 
 
 @mil_structure("while_loop")
@@ -44,6 +47,12 @@ def while_loop(compiler: Compiler, operation: Any) -> Draft:
     below = reads_below(compiler, operation)
     reads = [*sources, *below]
 
+    positions = _deciding(condition_block, body_block)
+    watch = Watch(
+        f"{compiler.place(operation)} (while_loop)",
+        None if positions is None else tuple(carried[position] for position in positions),
+    )
+
     def build(dead: frozenset[int]) -> Step:
         handed_over = tuple(dead & set(sources) - set(below))
         clear = tuple(dead - set(handed_over))
@@ -57,17 +66,19 @@ def while_loop(compiler: Compiler, operation: Any) -> Draft:
             for slot in handed_over:
                 env[slot] = None
             ran = False
-            while True:
-                condition.run(env)
-                if not is_true(env[condition.outputs[0]]):
-                    break
-                body.run(env)
-                values = [env[slot] for slot in body.outputs]
-                for slot in made_inside:
-                    env[slot] = None
-                for slot in reversed(carried):
-                    env[slot] = values.pop()
-                ran = True
+            with watch.rounds(env) as begin:
+                while True:
+                    begin()
+                    condition.run(env)
+                    if not is_true(env[condition.outputs[0]]):
+                        break
+                    body.run(env)
+                    values = [env[slot] for slot in body.outputs]
+                    for slot in made_inside:
+                        env[slot] = None
+                    for slot in reversed(carried):
+                        env[slot] = values.pop()
+                    ran = True
             for position, value in before.items():
                 result = env[carried[position]]
                 env[carried[position]] = result.astype(_F32) if ran else value
@@ -80,6 +91,30 @@ def while_loop(compiler: Compiler, operation: Any) -> Draft:
         return step
 
     return Draft(None, reads, writes, build=build)
+
+
+def _deciding(condition: Any, body: Any) -> tuple[int, ...] | None:
+    """Positions of the carried values that decide how often the body runs; None: not they alone.
+
+    A state inside the model is no value that is carried: what reads one is not known from them.
+    """
+    needs = [_needs(body, [output]) for output in body.outputs]
+    return closure(_needs(condition, condition.outputs), needs)
+
+
+def _needs(block: Any, names: Iterable[str]) -> tuple[int, ...] | None:
+    """Positions of a block's inputs that some of its values are computed from; None if a state."""
+    makers = {output.name: op for op in block.operations for output in op.outputs}
+    found, waiting = set[str](), list(names)
+    while waiting:
+        if (name := waiting.pop()) in found:
+            continue
+        found.add(name)
+        if name in makers:
+            if any(kind in _STATEFUL for kind in kinds_below(makers[name])):
+                return None
+            waiting += names_given(makers[name])
+    return tuple(n for n, named in enumerate(block.inputs) if named.name in found)
 
 
 def _carry_half(compiler: Compiler, condition: Any, body: Any) -> tuple[Any, tuple[int, ...]]:

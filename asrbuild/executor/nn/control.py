@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from asrbuild.executor.endless import Watch
+from asrbuild.executor.nn.inside import blobs_read, blobs_written, inner_networks
 from asrbuild.executor.program import Draft, Env, Step
 from asrbuild.executor.registry import nn_structure
 
@@ -23,16 +25,22 @@ def loop(compiler: Any, layer: Any) -> Draft:
     tested = compiler.slot(params.conditionVar) if params.conditionVar else None
     limit = int(params.maxLoopIterations) or None
     reads = _touched(compiler, layer)
+    watch = Watch(
+        f"{compiler.place(layer)} (loop)",
+        None if limit else tuple(compiler.slot(name) for name in _deciding(params)),
+    )
 
     def build(dead: frozenset[int]) -> Step:
         def step(env: Env) -> None:
             done = 0
-            while limit is None or done < limit:
-                condition.run(env)
-                if tested is not None and not _true(env[tested]):
-                    break
-                body.run(env)
-                done += 1
+            with watch.rounds(env) as begin:
+                while limit is None or done < limit:
+                    begin()
+                    condition.run(env)
+                    if tested is not None and not _true(env[tested]):
+                        break
+                    body.run(env)
+                    done += 1
             for slot in dead:
                 env[slot] = None
 
@@ -61,26 +69,34 @@ def branch(compiler: Any, layer: Any) -> Draft:
     return Draft(None, reads, [], build=build)
 
 
+def _deciding(params: Any) -> list[str]:
+    """The blobs that decide how often the body runs, as they are before a round; only those that
+    the loop writes."""
+    networks = (params.conditionNetwork, params.bodyNetwork)
+    written = set[str]().union(
+        *(blobs_written(one) for network in networks for one in network.layers)
+    )
+    found: set[str] = set()
+    needed = _needed(params.conditionNetwork, {params.conditionVar})
+    while not needed <= found:
+        found |= needed
+        needed = _needed(params.conditionNetwork, _needed(params.bodyNetwork, found))
+    return sorted(found & written)
+
+
+def _needed(network: Any, names: set[str]) -> set[str]:
+    """The blobs whose values before the network decide those of ``names`` after it."""
+    needed = set(names)
+    for layer in reversed(network.layers):
+        if needed & (writes := blobs_written(layer)):
+            # A layer with networks inside may leave as it was what it can write.
+            needed = (needed if inner_networks(layer) else needed - writes) | blobs_read(layer)
+    return needed
+
+
 def _touched(compiler: Any, layer: Any) -> list[int | list[int]]:
     """Slots of all blobs a layer's networks read or write: they live at least until its end."""
-    names = set(layer.input)
-    waiting = [layer]
-    while waiting:
-        current = waiting.pop()
-        kind = current.WhichOneof("layer")
-        inner = []
-        if kind == "loop":
-            inner = [current.loop.conditionNetwork, current.loop.bodyNetwork]
-            if current.loop.conditionVar:
-                names.add(current.loop.conditionVar)
-        elif kind == "branch":
-            inner = [current.branch.ifBranch, current.branch.elseBranch]
-        for network in inner:
-            for one in network.layers:
-                names.update(one.input)
-                names.update(one.output)
-                waiting.append(one)
-    return [compiler.slot(name) for name in sorted(names)]
+    return [compiler.slot(name) for name in sorted(blobs_read(layer) | blobs_written(layer))]
 
 
 def _true(value: Any) -> bool:
