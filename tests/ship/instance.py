@@ -48,7 +48,7 @@ def _spki(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _new_key() -> ec.EllipticCurvePrivateKey:
+def new_key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
@@ -120,10 +120,10 @@ class Instance:
     folder: Path
     rekor: int = 1
     ahead: int = 0
-    authority: ec.EllipticCurvePrivateKey = field(default_factory=_new_key)
-    transparency: ec.EllipticCurvePrivateKey = field(default_factory=_new_key)
-    log: ec.EllipticCurvePrivateKey = field(default_factory=_new_key)
-    times: ec.EllipticCurvePrivateKey = field(default_factory=_new_key)
+    authority: ec.EllipticCurvePrivateKey = field(default_factory=new_key)
+    transparency: ec.EllipticCurvePrivateKey = field(default_factory=new_key)
+    log: ec.EllipticCurvePrivateKey = field(default_factory=new_key)
+    times: ec.EllipticCurvePrivateKey = field(default_factory=new_key)
     leaves: list[bytes] = field(default_factory=list)
     url: str = ""
 

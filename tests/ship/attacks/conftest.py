@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from asrbuild.ship.keys import Signer
 from asrbuild.ship.refusal import Refusal, Refused
+from asrbuild.ship.transfer import pull_bundle
+from asrbuild.ship.trust import Trust
+from tests.ship.making import Forgery
 
 #: Of the processor, so that a busy machine is no finding; an attack that sleeps is the caller's.
 MAX_SECONDS = 5.0
@@ -65,3 +69,25 @@ def refused(tmp_path: Path) -> Callable[[Refusal, Attack], Refused]:
         return caught.value
 
     return check
+
+
+@pytest.fixture
+def forgery(artifact: Path, signer: Signer) -> Forgery:
+    return Forgery.of(artifact, signer)
+
+
+@pytest.fixture
+def attack(
+    tmp_path: Path, trust: Trust, refused: Callable[[Refusal, Attack], Refused]
+) -> Callable[[Refusal, bytes], Refused]:
+    """Pulls a hostile bundle into ``victim/store``."""
+
+    def run(reason: Refusal, bundle: bytes) -> Refused:
+        path = tmp_path / "hostile.asrb"
+        path.write_bytes(bundle)
+        (tmp_path / "victim" / "store").mkdir(parents=True, exist_ok=True)
+        return refused(
+            reason, lambda: pull_bundle(path, tmp_path / "victim" / "store", trust=trust)
+        )
+
+    return run

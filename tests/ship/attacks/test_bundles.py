@@ -28,26 +28,6 @@ Refuse = Callable[..., Refused]
 R = Refusal
 
 
-@pytest.fixture
-def forgery(artifact: Path, signer: Signer) -> Forgery:
-    return Forgery.of(artifact, signer)
-
-
-@pytest.fixture
-def attack(tmp_path: Path, trust: Trust, refused: Refuse) -> Callable[[R, bytes], Refused]:
-    """Pulls a hostile bundle into ``victim/store``."""
-
-    def run(reason: R, bundle: bytes) -> Refused:
-        path = tmp_path / "hostile.asrb"
-        path.write_bytes(bundle)
-        (tmp_path / "victim" / "store").mkdir(parents=True, exist_ok=True)
-        return refused(
-            reason, lambda: pull_bundle(path, tmp_path / "victim" / "store", trust=trust)
-        )
-
-    return run
-
-
 def test_the_forger_can_write_a_good_one(
     forgery: Forgery, signer: Signer, tmp_path: Path, trust: Trust
 ):
