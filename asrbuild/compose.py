@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from asrbuild.errors import AsrbuildError
+from asrbuild.errors import AsrbuildError, MisuseError
 from asrbuild.recipe import Recipe
 
 CONFIG_NAME = "config"
@@ -149,10 +149,11 @@ def run_hydra(task: Callable[[Any], Any], argv: list[str]) -> None:
         except Exception as error:
             failed.append(error)
 
+    _check_flags(given := _flags_first(argv))
     asked_for_traceback = debugging()
     # With this set Hydra raises what went wrong instead of printing it and leaving.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = ["asrbuild", *_flags_first(argv)]
+    sys.argv = ["asrbuild", *given]
     try:
         hydra.main(config_path=str(conf_dir()), config_name=CONFIG_NAME, version_base="1.3")(
             guarded
@@ -168,6 +169,18 @@ def run_hydra(task: Callable[[Any], Any], argv: list[str]) -> None:
             os.environ.pop("HYDRA_FULL_ERROR", None)
     if failed:
         raise failed[0]
+
+
+def _check_flags(arguments: list[str]) -> None:
+    """Refuses flags that Hydra does not take, or not so: it would print all that it takes."""
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> NoReturn:
+        raise MisuseError(message, fix="see `asrbuild build --help`, or `asrbuild --hydra-help`")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args(arguments)
 
 
 #: Values that Hydra's grammar is known to take without quotes: only the rest is worth a look.

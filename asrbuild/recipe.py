@@ -513,6 +513,12 @@ def _validate_verify(recipe: Recipe) -> None:
             key="verify.inputs",
             fix="add sample",
         )
+    if recipe.verify.max_wer is not None and recipe.verify.max_wer < 0:
+        raise AsrbuildError(
+            f"verify.max_wer={recipe.verify.max_wer} is no word error rate",
+            key="verify.max_wer",
+            fix="give 0 or more: 0.1 is 10 %",
+        )
     for gates in gate_names(asdict(recipe.coreml)):
         if gates not in recipe.verify.thresholds:
             raise AsrbuildError(
@@ -558,9 +564,18 @@ def record(recipe: Recipe) -> dict[str, Any]:
 
 def artifacts_root() -> Path:
     """The artifact store that commands use: ``$ASRBUILD_ARTIFACTS``, or ``artifacts`` here."""
-    return Path(os.environ.get("ASRBUILD_ARTIFACTS", "artifacts"))
+    return _folder("ASRBUILD_ARTIFACTS", "artifacts")
 
 
 def cache_root() -> Path:
     """The stage cache that commands use: ``$ASRBUILD_CACHE``, or ``.asrbuild/cache`` here."""
-    return Path(os.environ.get("ASRBUILD_CACHE", ".asrbuild/cache"))
+    return _folder("ASRBUILD_CACHE", ".asrbuild/cache")
+
+
+def _folder(variable: str, usual: str) -> Path:
+    path = Path(os.environ.get(variable, usual))
+    if path.is_file():
+        raise AsrbuildError(
+            "this is a file, not a folder", key=variable, file=path, fix="name a folder"
+        )
+    return path

@@ -12,7 +12,11 @@ from asrbuild.errors import AsrbuildError
 
 CacheOption = Annotated[
     Path | None,
-    typer.Option("--cache", help="The cache folder; $ASRBUILD_CACHE or .asrbuild/cache."),
+    typer.Option(
+        "--cache",
+        file_okay=False,
+        help="The cache folder; $ASRBUILD_CACHE or .asrbuild/cache.",
+    ),
 ]
 StageOption = Annotated[str | None, typer.Option("--stage", help="Only entries of this stage.")]
 
@@ -31,6 +35,7 @@ def ls(
     from asrbuild.recipe import cache_root
 
     root = cache or cache_root()
+    _check_stage(stage)
     entries = list_entries(root, stage)
     if as_json:
         rows = [
@@ -58,7 +63,7 @@ def ls(
         ("stage", "left"), ("fingerprint", "left"), ("size", "right"), ("age", "right"),
         ("took", "right"),
     ):  # fmt: skip
-        table.add_column(heading, justify=justify)
+        table.add_column(heading, justify=justify, overflow="fold")
     for entry in entries:
         table.add_row(
             entry.stage,
@@ -101,5 +106,15 @@ def clear(
                 fix="write a number and s, m, h or d: 30m, 12h, 7d",
             ) from None
     root = cache or cache_root()
+    _check_stage(stage)
     freed = clear_entries(root, stage, seconds)
     typer.echo(f"freed {size_text(freed)} in {root}")
+
+
+def _check_stage(stage: str | None) -> None:
+    from asrbuild.stages import DOING
+
+    if stage is not None and stage not in DOING:
+        raise AsrbuildError(
+            f"no stage is called {stage!r}", key="--stage", fix=f"choose one of {', '.join(DOING)}"
+        )

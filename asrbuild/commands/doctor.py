@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from asrbuild.commands.tables import folding
+
 Status = Literal["ok", "missing", "info"]
 
 
@@ -135,11 +137,8 @@ def _writable(name: str, path: Path) -> Finding:
 
 def _print(findings: list[Finding]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(title="asrbuild doctor", title_justify="left")
-    for heading in ("", "what", "found", "meaning"):
-        table.add_column(heading)
+    table = folding("asrbuild doctor", "", "what", "found", "meaning")
     marks = {"ok": "[green]ok[/]", "missing": "[red]missing[/]", "info": "[cyan]note[/]"}
     for finding in findings:
         table.add_row(marks[finding.status], finding.name, finding.found, finding.meaning)

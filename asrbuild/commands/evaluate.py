@@ -34,12 +34,17 @@ if TYPE_CHECKING:
     from asrbuild.speech.decoding import DecoderSettings
 
 
+#: Columns of the terminal that all figures and a few letters of names take.
+_ROOM_FOR_FIGURES = 78
+
+
 def evaluate(
     arguments: Annotated[
         list[str],
         typer.Argument(
             metavar="ARTIFACT... DATA",
-            help="Artifacts, then DeepSpeech's CSV or a folder of WAV and TXT files.",
+            help="Artifacts, as `transcribe` takes them; then DeepSpeech's CSV or a folder of WAV "
+            "and TXT files.",
         ),
     ],
     decoder: Annotated[
@@ -76,19 +81,24 @@ def evaluate(
     """
     from asrbuild.dataset import read_dataset
     from asrbuild.recipe import artifacts_root
-    from asrbuild.store import resolve
+    from asrbuild.ship.opening import opened
 
     if len(arguments) < 2:
-        raise AsrbuildError("give at least one artifact, and the data last")
+        raise AsrbuildError(
+            "give at least one artifact, and the data last",
+            fix="for instance asrbuild evaluate demo-static-mlprogram test.csv",
+        )
     *names, data = arguments
     dataset = read_dataset(Path(data))
-    kinds = [kind.strip() for kind in decoder.split(",")] if decoder else [None]
+    kinds = [kind.strip() for kind in decoder.split(",")] if decoder is not None else [None]
     wanted = Wanted(beam_width, scorer, lm_alpha, lm_beta, parse_hot_words(hot_word))
-    paths = [resolve(artifacts or artifacts_root(), name) for name in names]
-    # All of them are checked before the first recording is heard.
-    decoders = [decoders_for(path, kinds, wanted, function) for path in paths]
+    root, tell = artifacts or artifacts_root(), partial(typer.echo, err=True)
     results: list[Result] = []
-    with bars() as shown:
+    with ExitStack() as stack:
+        paths = [stack.enter_context(opened(name, root, tell)) for name in names]
+        # All of them are checked before the first recording is heard.
+        decoders = [decoders_for(path, kinds, wanted, function) for path in paths]
+        shown = stack.enter_context(bars())
         for name, path, settings in zip(names, paths, decoders, strict=True):
             results += evaluate_one(name, path, dataset, settings, shown, function)
     if page is not None:
@@ -170,8 +180,11 @@ def _print_table(results: Sequence[Result]) -> None:
     table.title, table.title_justify = (names[0], "left") if len(names) == 1 else (None, "center")
     for heading in ("artifact", "decoder") if len(names) > 1 else ("decoder",):
         table.add_column(heading, overflow="fold")
+    console = Console(highlight=False)
+    # Names give way to figures, until there is no room for these either.
+    whole = console.width >= _ROOM_FOR_FIGURES
     for heading in ("words", "WER %", "95 %", "CER %", "95 %", "acoustic", "decoder"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=whole, overflow="fold")
     for r in results:
         wer, cer = r.rates.wer_interval, r.rates.cer_interval
         table.add_row(
@@ -180,7 +193,6 @@ def _print_table(results: Sequence[Result]) -> None:
             f"{100 * r.rates.cer:.1f}", f"{100 * cer.low:.1f}-{100 * cer.high:.1f}",
             f"{r.acoustic_s / r.audio_s:.3f} x", f"{r.decoder_s / r.audio_s:.3f} x",
         )  # fmt: skip
-    console = Console(highlight=False)
     console.print(table)
     audio = results[0].audio_s
     console.print(

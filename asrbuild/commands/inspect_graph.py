@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asrbuild.commands.tables import folding
+
 if TYPE_CHECKING:
     from asrbuild.graph.inspect import GraphSummary
 
@@ -35,7 +37,6 @@ def inspect_graph(
 def _print_tables(summary: GraphSummary) -> None:
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
     from asrbuild.graph.proto import Shape
 
@@ -46,19 +47,19 @@ def _print_tables(summary: GraphSummary) -> None:
         highlight=False,
     )
     for title, ports in (("Inputs", summary.inputs), ("Outputs", summary.outputs)):
-        table = Table("name", "type", "shape", "operation", title=title, title_justify="left")
+        table = folding(title, "name", "type", "shape", "operation")
         for port in ports:
             table.add_row(port.name, port.dtype, escape(str(Shape(port.shape))), port.op)
         console.print(table)
     if summary.metadata:
-        table = Table("name", "value", title="Metadata", title_justify="left")
+        table = folding("Metadata", "name", "value")
         for item in summary.metadata:
             value = item.value
             if isinstance(value, list):
                 value = f"{len(value)} labels: " + " ".join(repr(label) for label in value)
             table.add_row(item.name, escape(f"{value} {item.unit or ''}".strip()))
         console.print(table)
-    table = Table("operation", "count", title="Operations", title_justify="left")
+    table = folding("Operations", "operation", "count")
     for op, count in summary.ops.items():
         table.add_row(op, str(count))
     console.print(table)

@@ -10,6 +10,7 @@ import typer
 
 from asrbuild.commands.ls import ArtifactsOption
 from asrbuild.commands.packages import PackageArgument, opened_package
+from asrbuild.commands.tables import folding
 
 if TYPE_CHECKING:
     from asrbuild.coreml.inspect import FunctionSummary, ModelSummary
@@ -43,7 +44,6 @@ def inspect_model(
 def _print_tables(summary: ModelSummary) -> None:
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
     console = Console()
     weights = ", ".join(f"{size:,} bytes {dtype}" for dtype, size in summary.weight_bytes.items())
@@ -61,7 +61,7 @@ def _print_tables(summary: ModelSummary) -> None:
         _print_function(console, function)
     fields = {name: text for name, text in summary.metadata.items() if text}
     if fields or summary.user_metadata:
-        table = Table("name", "value", title="Metadata", title_justify="left")
+        table = folding("Metadata", "name", "value")
         for name, text in (fields | summary.user_metadata).items():
             table.add_row(escape(name), escape(text))
         console.print(table)
@@ -69,19 +69,18 @@ def _print_tables(summary: ModelSummary) -> None:
 
 def _print_function(console, function: FunctionSummary) -> None:  # type: ignore[no-untyped-def]
     from rich.markup import escape
-    from rich.table import Table
 
     kinds = ("Inputs", function.inputs), ("Outputs", function.outputs), ("States", function.states)
     for title, features in kinds:
         if not features:
             continue
-        table = Table("name", "type", "shape", "default", title=title, title_justify="left")
+        table = folding(title, "name", "type", "shape", "default")
         for item in features:
             flexible = item.shapes is not None or any(low != high for low, high in item.axes or ())
             default = str(item.default) if flexible else ""
             table.add_row(escape(item.name), item.dtype, escape(item.shape_text), default)
         console.print(table)
-    table = Table("operation", "count", "in loops", title="Operations", title_justify="left")
+    table = folding("Operations", "operation", "count", "in loops")
     for op, count in function.ops.items():
         table.add_row(op, str(count), str(function.ops_in_loops.get(op, "")))
     table.add_row("total", str(sum(function.ops.values())), "", style="bold")

@@ -19,7 +19,11 @@ OpenedArgument = Annotated[
 ]
 ArtifactsOption = Annotated[
     Path | None,
-    typer.Option("--artifacts", help="The artifact store; $ASRBUILD_ARTIFACTS or artifacts."),
+    typer.Option(
+        "--artifacts",
+        file_okay=False,
+        help="The artifact store; $ASRBUILD_ARTIFACTS or artifacts.",
+    ),
 ]
 
 

@@ -10,6 +10,7 @@ import typer
 
 from asrbuild.commands.ls import ArtifactsOption
 from asrbuild.commands.packages import PackageArgument, opened_package
+from asrbuild.commands.tables import folding
 from asrbuild.errors import AsrbuildError
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ def run(
     """
     from asrbuild.executor import load
 
+    if output_dir is not None and not inputs:
+        raise AsrbuildError(
+            "without --input nothing is run, so there is nothing for --output-dir",
+            fix="give every input, or leave --output-dir out to see which there are",
+        )
     with opened_package(model, artifacts) as package:
         loaded = load(package, function)
         if not inputs:
@@ -81,7 +87,10 @@ def _read_input(text: str) -> tuple[str, np.ndarray]:
 
     name, equals, file = text.partition("=")
     if not equals or not name or not file:
-        raise AsrbuildError(f"--input {text} is not name=file.npy", fix=INPUT_HELP)
+        raise AsrbuildError(
+            f"--input {text} is not name=file.npy",
+            fix="for instance --input input_node=windows.npy",
+        )
     try:
         array = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -151,9 +160,8 @@ def _show_signature(model: Model, as_json: bool) -> None:
 def _print_table(title: str, columns: list[str], rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table(*columns, title=title, title_justify="left")
+    table = folding(title, *columns)
     for row in rows:
         table.add_row(*(escape(_text(row[column])) for column in columns))
     Console().print(table)

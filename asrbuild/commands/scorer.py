@@ -46,10 +46,14 @@ def build(
     from asrbuild.speech.scorer_build import DEFAULT_ALPHA, DEFAULT_BETA, write_scorer
 
     if (text is None) == (arpa is None):
-        raise AsrbuildError("give either --text or --arpa")
+        raise AsrbuildError(
+            "n-grams come from a text or from an ARPA file", fix="give either --text or --arpa"
+        )
     labels = _labels(alphabet, bytes_output)
     if labels is None:
-        raise AsrbuildError("give either --alphabet or --bytes-output")
+        raise AsrbuildError(
+            "a scorer is made for one alphabet", fix="give either --alphabet or --bytes-output"
+        )
     if text is not None:
         units = characters if bytes_output else str.split
         model = estimate(map(units, read_text(text).splitlines()), order)
@@ -67,7 +71,9 @@ def build(
 
 
 def inspect_scorer(
-    scorer: Annotated[Path, typer.Argument(help="A .scorer package.")],
+    scorer: Annotated[
+        str, typer.Argument(help="A .scorer package; demo:prompts.scorer is the demo's.")
+    ],
     alphabet: AlphabetOption = None,
     bytes_output: BytesOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -76,11 +82,13 @@ def inspect_scorer(
 
     Example: asrbuild inspect scorer my.scorer --alphabet alphabet.txt
     """
+    from asrbuild.recipe import resolve_file
     from asrbuild.speech.scorer import check_scorer
     from asrbuild.speech.scorer import inspect_scorer as look
 
     labels = _labels(alphabet, bytes_output)
-    info = look(scorer) if labels is None else check_scorer(scorer, labels)
+    path = resolve_file(scorer)
+    info = look(path) if labels is None else check_scorer(path, labels)
     if as_json:
         fits = None if labels is None else True
         typer.echo(json.dumps({**asdict(info), "fits": fits}, indent=2))

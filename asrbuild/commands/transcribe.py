@@ -151,5 +151,8 @@ def _row(file: Path, found: Transcription) -> dict[str, Any]:
 
 
 def _several(failed: list[AsrbuildError], total: int) -> AsrbuildError:
-    lines = "".join(f"\n  {error.file}: {error.message}" for error in failed)
+    lines = "".join(
+        f"\n  {error.file}: {error.message}" + (f"; {error.fix}" if error.fix else "")
+        for error in failed
+    )
     return AsrbuildError(f"{len(failed)} of {total} recordings gave no words:{lines}")

@@ -5,6 +5,7 @@ Samples are float32 in [-1, 1], which is int16 / 32768: the scale DeepSpeech's f
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,8 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
     import soundfile
 
     try:
-        return soundfile.read(path, dtype="float32", always_2d=True)
+        # As bytes: a name need not be UTF-8.
+        return soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, TypeError, ValueError) as error:
         # TypeError: soundfile takes an unknown suffix for headerless data and asks for its rate.
         reason = getattr(error, "error_string", None) or str(error)

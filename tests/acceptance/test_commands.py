@@ -227,6 +227,22 @@ def test_doctor_finds_this_machine_fit(tmp_path: Path) -> None:
     assert {f["name"] for f in json.loads(done.out)} >= {"tensorflow", "coremltools", "Core ML"}
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["ls", "show {}", "verify {}", "run {}", "inspect model {}", "diff {} {}", "cache ls", "doctor",
+     "inspect graph {graph}",
+     "plan model=static", "evaluate {} {} " + str(DEMO / "dev" / "dev.csv")],
+)  # fmt: skip
+def test_nothing_is_cut_off_in_a_narrow_terminal(workshop: Workshop, command: str) -> None:
+    names = ("demo-static-mlprogram", "demo-dynamic-neuralnetwork")
+    graph = next((workshop.folder / ".asrbuild" / "cache" / "export").glob("*/output_graph.pb"))
+    arguments = command.format(*names, graph=graph).split()
+    done = run_asrbuild(*arguments, cwd=workshop.folder, env={"COLUMNS": "40"})
+    assert done.code == 0, done.err
+    assert done.out
+    assert "…" not in done.out
+
+
 def test_run_and_inspect_take_what_the_other_commands_take(
     workshop: Workshop, tmp_path: Path
 ) -> None:
@@ -252,6 +268,14 @@ def test_run_and_inspect_take_what_the_other_commands_take(
         if command != ("run",):
             assert shown[4] == f"{tmp_path}/one.asrb/model.mlpackage"
             assert shown[-1] == shown[2] == str(package)
+    table = str(DEMO / "dev" / "dev.csv")
+    rows = []
+    for spec in (specs[0], specs[4]):
+        done = run_asrbuild("evaluate", spec, table, "--json", cwd=workshop.folder, env=env)
+        assert done.code == 0, done.err
+        (row,) = json.loads(done.out)["results"]
+        rows.append(row["wer"])
+    assert rows[0] == rows[1]
     for spec, message in (("demo-statik-mlprogram", "did you mean"), ("gone.mlpackage", "no such")):
         refused = run_asrbuild("run", spec, cwd=workshop.folder, env=env)
         assert refused.code == 1

@@ -106,6 +106,7 @@ CONFIG_ERRORS = [
      "  key: source.alphabet_config_path\n  file: {at}/none.txt"),
     (["decoder.scorer_path={at}/x.scorer"], "decoder.type=greedy cannot use a scorer\n"
      "  key: decoder.scorer_path"),
+    (["verify.max_wer=-1"], "verify.max_wer=-1.0 is no word error rate\n  key: verify.max_wer"),
     (["verify.inputs=[silence]"], "verify.inputs must hold sample"),
     (["name=../up"], "name='../up' cannot name a folder\n  key: name"),
     (["n_steps=null"], "n_steps=null has the wrong type\n  key: n_steps\n"
@@ -163,8 +164,14 @@ MISUSES = [
     (["inspect", "modle", "x"], "no such command 'modle'"),
     (["verify", "x", "--quick"], "no such option: --quick"),
     (["run", "x", "--input"], "requires an argument"),
+    (["ls", "--artifacts", __file__], f"'--artifacts': dir '{__file__}' is a file"),
+    (["cache", "ls", "--cache", __file__], f"'--cache': dir '{__file__}' is a file"),
+    (["--cfg", "nope"], "argument --cfg/-c: invalid choice: 'nope' (choose from 'job', 'hydra', "
+     "'all')\n  fix: see `asrbuild build --help`"),
+    (["-m", "model=static", "--json"], "unrecognized arguments: --json\n  fix: see"),
+    (["-m", "--multirun=3"], "argument --multirun/-m: ignored explicit argument '3'"),
     (["--bogus"], "no such option: --bogus\n  fix: see `asrbuild --help`"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISUSES)
@@ -180,6 +187,53 @@ def test_misused_commands(
     assert err.startswith("error: ")
     assert message in err
     assert "unexpected " not in err.replace("got unexpected extra", "")
+
+
+#: (arguments, error as printed): what a command takes and cannot do; {static} is an artifact.
+HALF_RIGHT = [
+    (["run", "{static}", "--output-dir", "out"], "without --input nothing is run, so there is "
+     "nothing for --output-dir\n  fix: "),
+    (["run", "{static}", "--input", "x"], "--input x is not name=file.npy\n  fix: "),
+    (["evaluate", "{static}"], "give at least one artifact, and the data last\n  fix: "),
+    (["evaluate", "{static}", str(DEMO / "dev" / "dev.csv"), "--decoder", ""],
+     "no decoder is called ''\n  key: decoder.type"),
+    (["cache", "clear", "--stage", "covert"], "no stage is called 'covert'\n  key: --stage\n"
+     "  fix: choose one of export, cases, "),
+    (["scorer", "build", "-o", "x"], "a text or from an ARPA file\n  fix: give either --text"),
+    (["scorer", "build", "-o", "x", "--text", "x"], "made for one alphabet\n  fix: give either"),
+    (["inspect", "scorer", "demo:none.scorer"], "no such scorer\n  key: decoder.scorer_path"),
+    (["transcribe", "{static}", "none.wav", "."], "2 of 2 recordings gave no words:\n"
+     "  none.wav: no such audio file; check the path\n  .: not an audio file"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "message"), HALF_RIGHT)
+def test_half_right_commands(
+    arguments: list[str],
+    message: str,
+    at: Path,
+    workshop: Workshop,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    static = workshop.artifact("static", "mlprogram")
+    code, err = run_here([a.format(static=static) for a in arguments], monkeypatch, capfd)
+    assert code == 1
+    assert err.startswith("error: ")
+    assert message in err
+    assert list(at.iterdir()) == []
+
+
+@pytest.mark.parametrize("variable", ["ASRBUILD_ARTIFACTS", "ASRBUILD_CACHE"])
+def test_a_file_in_the_place_of_a_folder_is_not_an_empty_one(
+    variable: str, at: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (at / "taken").touch()
+    monkeypatch.setenv(variable, "taken")
+    command = ["ls"] if variable == "ASRBUILD_ARTIFACTS" else ["cache", "ls"]
+    code, err = run_here([*command, "--json"], monkeypatch, capfd)
+    assert code == 1
+    assert f"this is a file, not a folder\n  key: {variable}\n  file: taken" in err
 
 
 def test_a_group_without_a_command_shows_its_commands(at: Path) -> None:

@@ -1,5 +1,6 @@
 """Reading recordings: exact where nothing has to change, clear where there is nothing to read."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,20 @@ import pytest
 import soundfile
 
 from asrbuild.errors import AsrbuildError
-from asrbuild.speech.audio import from_int16, read_audio, to_int16
+from asrbuild.speech.audio import from_int16, read_audio, to_int16, wav_bytes
 
 RATE = 16_000
 
 
 def _tone(hz: float, rate: int, seconds: float = 1.0) -> np.ndarray:
     return 0.5 * np.sin(2 * np.pi * hz * np.arange(int(rate * seconds)) / rate)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no such names")
+def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "x\udcff.wav"
+    path.write_bytes(wav_bytes(np.array([1, -2, 3], np.int16), 16_000))
+    np.testing.assert_array_equal(read_audio(path, 16_000), np.float32([1, -2, 3]) / 32768)
 
 
 def test_sixteen_bit_mono_at_the_rate_is_exact(tmp_path: Path) -> None:
