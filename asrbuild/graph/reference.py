@@ -15,9 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -27,13 +28,16 @@ from asrbuild import interrupts
 from asrbuild.disk import full_disk_errors
 from asrbuild.errors import AsrbuildError
 from asrbuild.graph.outputs import DEFAULT_OUTPUTS, check_outputs, placeholder_shape
-from asrbuild.graph.proto import Graph, load_graph
+from asrbuild.graph.proto import Graph, input_name, load_graph
 from asrbuild.processors import usable_processors
 
 if TYPE_CHECKING:
-    from asrbuild.graph.session import GraphSession
+    from asrbuild.graph.company import Batch, Piece
 
 _POLL_SECONDS = 0.1
+_COMPARED_STEPS = 8
+#: Of probabilities; a wrong utterance differs by a thousand times that.
+_SAME = 1e-4
 
 
 @dataclass(frozen=True)
@@ -170,10 +174,11 @@ def run_cases(
 ) -> dict[str, np.ndarray]:
     """Runs every case in this process; returns the arrays of the results' file.
 
-    A static graph is run in chunks with carried state; the last one is filled up with zeros and
-    ``input_lengths`` says how many of its steps are real. A dynamic graph is run in one shot.
-    ``lean`` as in ``GraphSession``.
+    A static graph is run in chunks with carried state. A dynamic graph is run in one shot, or, as
+    several cases go together, from the end of one to the end of the next. ``lean`` as in
+    ``GraphSession``.
     """
+    from asrbuild.graph.company import find_batch, for_any_batch, run_together
     from asrbuild.graph.session import GraphSession
 
     graph = load_graph(path)
@@ -191,55 +196,58 @@ def run_cases(
             raise AsrbuildError(
                 f"case {name} has shape {features.shape}, expected (T, {window}, {coefficients})"
             )
-    session = GraphSession(graph, lean=lean)
-
-    def run(name: str) -> dict[str, np.ndarray]:
-        return _run_case(session, name, cases[name], nodes, steps, int(state_dims[1] or 0))
-
-    # A core each, the longest first; the results in the order of the cases.
-    longest_first = sorted(cases, key=lambda name: -len(cases[name]))
-    with ThreadPoolExecutor(usable_processors()) as threads:
-        made = dict(zip(longest_first, threads.map(run, longest_first), strict=True))
+    n_hidden = int(state_dims[1] or 0)
+    batch = find_batch(graph) if _may_be_batched(graph, cases, nodes) else None
+    session = GraphSession(for_any_batch(graph) if batch else graph, lean=lean)
+    run = partial(run_together, session, nodes=nodes, steps=steps, n_hidden=n_hidden)
+    pieces = _run_at_once(run, batch, cases) if batch else None
+    if pieces is None:
+        # A core each, the longest first.
+        names = sorted(cases, key=lambda name: -len(cases[name]))
+        with ThreadPoolExecutor(usable_processors()) as threads:
+            alone = threads.map(lambda name: run(None, {name: cases[name]}), names)
+            pieces = {name: own for each in alone for name, own in each.items()}
+    zeros = np.zeros((1, n_hidden), np.float32)
     results: dict[str, np.ndarray] = {}
     for name in cases:
-        results |= made[name]
-        if not len(cases[name]):
-            results[f"{name}/logits"] = np.zeros((0, _classes(graph)), np.float32)
+        own = pieces[name]
+        logits = [piece.logits for piece in own] or [np.zeros((0, _classes(graph)), np.float32)]
+        results[f"{name}/logits"] = np.concatenate(logits)
+        states = own[-1].states if own else (zeros, zeros)
+        results |= zip((f"{name}/new_state_c", f"{name}/new_state_h"), states, strict=True)
+        for index, piece in enumerate(own):
+            for node, value in zip(nodes, piece.nodes, strict=True):
+                results[f"{name}/nodes/{node}/{index}"] = value
     return results
 
 
-def _run_case(
-    session: GraphSession,
-    name: str,
-    features: np.ndarray,
-    nodes: Sequence[str],
-    steps: int | None,
-    n_hidden: int,
-) -> dict[str, np.ndarray]:
-    """The arrays of one case in the results' file; no ``logits`` for a case of no steps."""
-    state = [np.zeros((1, n_hidden), np.float32) for _ in range(2)]
-    size = steps or max(len(features), 1)
-    rows: list[np.ndarray] = []
-    results: dict[str, np.ndarray] = {}
-    for index, start in enumerate(range(0, len(features), size)):
-        real = min(size, len(features) - start)
-        chunk = np.zeros((1, size, *features.shape[1:]), np.float32)
-        chunk[0, :real] = features[start : start + real]
-        feeds = {
-            "input_node": chunk,
-            "input_lengths": np.array([real], np.int32),
-            "previous_state_c": state[0],
-            "previous_state_h": state[1],
-        }
-        logits, *state_and_nodes = session.run([*DEFAULT_OUTPUTS, *nodes], feeds)
-        state = list(state_and_nodes[:2])
-        rows.append(logits[:real, 0])
-        for node, value in zip(nodes, state_and_nodes[2:], strict=True):
-            results[f"{name}/nodes/{node}/{index}"] = value
-    if rows:
-        results[f"{name}/logits"] = np.concatenate(rows)
-    results[f"{name}/new_state_c"], results[f"{name}/new_state_h"] = state
-    return results
+def _may_be_batched(graph: Graph, cases: Mapping[str, np.ndarray], nodes: Sequence[str]) -> bool:
+    """Whether there are several cases, and only such nodes as keep utterances apart."""
+    lstm = all(graph.by_name[input_name(node)].op.startswith("BlockLSTM") for node in nodes)
+    return lstm and len(cases) > 1
+
+
+def _run_at_once(
+    run: Callable[..., dict[str, list[Piece]]], batch: Batch, cases: Mapping[str, np.ndarray]
+) -> dict[str, list[Piece]] | None:
+    """All cases together; None where that is not what the graph gives for each alone.
+
+    The beginnings of the first and the last are run alone as well: were one constant left out or
+    one too many fed, they would differ or TensorFlow would refuse. What does not differ by more
+    than sums made in another order is the same.
+    """
+    try:
+        together = run(batch, cases)
+    except AsrbuildError:
+        return None
+    by_length = sorted((name for name in cases if len(cases[name])), key=lambda n: -len(cases[n]))
+    for name in {*by_length[:1], *by_length[-1:]}:
+        (pieces,) = run(None, {name: cases[name][:_COMPARED_STEPS]}).values()
+        alone, own = pieces[0].logits, together[name][0].logits
+        both = min(len(alone), len(own))
+        if not np.allclose(alone[:both], own[:both], 0, _SAME, equal_nan=True):
+            return None
+    return together
 
 
 def _input_dims(graph: Graph) -> tuple[int | None, ...]:

@@ -100,8 +100,7 @@ def _as_variable(node: Node) -> tuple[Node, ...]:
 def _config(config_pb2: Any) -> Any:
     """One operation at a time, in the caller's thread, each kernel as the graph names it.
 
-    A step of the LSTM is one row times its weights, which two threads read no faster than one; so
-    cores are better used by a call each. And sums are made in one order on every machine.
+    The build executes the package meanwhile. And sums are made in one order on every machine.
     """
     config = config_pb2.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
     config.graph_options.rewrite_options.disable_meta_optimizer = True

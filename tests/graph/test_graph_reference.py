@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from asrbuild.errors import AsrbuildError
-from asrbuild.graph.proto import Graph, Node, load_graph, write_graph
+from asrbuild.graph import company
+from asrbuild.graph.proto import Graph, Node, constant, load_graph, write_graph
 from asrbuild.graph.reference import read_reference, run_cases, run_reference, start_reference
 from asrbuild.graph.session import GraphSession
 
@@ -211,12 +213,12 @@ def test_starting_it_imports_no_tensorflow():
 PINNED = """
 import os, sys, threading
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-from asrbuild.graph import reference
-run_case, seen = reference._run_case, set()
-def watched(*given):
+from asrbuild.graph import company, reference
+run, seen = company.run_together, set()
+def watched(*given, **named):
     seen.add(threading.get_ident())
-    return run_case(*given)
-reference._run_case = watched
+    return run(*given, **named)
+company.run_together = watched
 assert reference.main(sys.argv[1:]) == 0
 print(len(seen))
 """
@@ -226,11 +228,106 @@ print(len(seen))
 def test_kept_to_one_processor_it_uses_one_and_says_the_same(export, tmp_path):
     graph, cases = export(-1), tmp_path / "in.npz"
     np.savez(cases, **{f"{steps}": features(steps, steps) for steps in (60, 50, 40, 30)})
-    free = start_reference(graph, cases, tmp_path / "free.npz")
+    # A node that keeps cases from going together.
+    free = start_reference(graph, cases, tmp_path / "free.npz", nodes=["Minimum_2"])
     pinned = subprocess.run(
         [sys.executable, "-c", PINNED, "--graph", graph, "--cases", cases,
-         "--out", tmp_path / "pinned.npz"],
+         "--out", tmp_path / "pinned.npz", "--nodes", "Minimum_2"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert pinned.stdout.split() == ["1"]
     assert free.wait().read_bytes() == (tmp_path / "pinned.npz").read_bytes()
+
+
+#: Cases of one length, of none, and of lengths that end within a chunk and at its end.
+TOGETHER = (33, 0, 7, 64, 33, 16, 90)
+
+
+@pytest.fixture
+def calls(monkeypatch) -> list[int]:
+    """How many utterances each run of the graph had."""
+    counted: list[int] = []
+    real = GraphSession.run
+
+    def run(session, fetches, feeds):
+        counted.append(len(feeds["input_node"]))
+        return real(session, fetches, feeds)
+
+    monkeypatch.setattr(GraphSession, "run", run)
+    return counted
+
+
+@pytest.mark.parametrize(
+    ("steps", "utterances"),
+    [(16, [6, 4, 4, 2, 1, 1]), (-1, [6, 5, 4, 2, 1])],
+    ids=["static", "dynamic"],
+)
+def test_cases_together_are_what_each_is_alone(export, calls, steps, utterances):
+    cases = {f"{n}-{length}": features(length, n) for n, length in enumerate(TOGETHER)}
+    graph = export(steps)
+    (cell,) = [node.name for node in load_graph(graph).nodes if node.op == "BlockLSTM"]
+    together = run_cases(graph, cases, [f"{cell}:1", f"{cell}:6"])
+    # Those together, and the beginnings of two alone.
+    assert calls == [*utterances, 1, 1]
+    for name, given in cases.items():
+        alone = run_cases(graph, {name: given}, [f"{cell}:1", f"{cell}:6"])
+        assert set(alone) <= set(together)
+        for part in ("logits", "new_state_c", "new_state_h"):
+            key = f"{name}/{part}"
+            assert together[key].shape == alone[key].shape
+            np.testing.assert_allclose(together[key], alone[key], atol=1e-5, err_msg=key)
+        for output in (1, 6):
+            prefix = f"{name}/nodes/{cell}:{output}/"
+            rows, expected = (
+                [run[key][:, 0] for key in run if key.startswith(prefix)]
+                for run in (together, alone)
+            )
+            if len(given):
+                rows, expected = np.concatenate(rows), np.concatenate(expected)
+                np.testing.assert_allclose(
+                    rows[: len(given)], expected[: len(given)], atol=1e-5, err_msg=prefix
+                )
+
+
+def changed(path, at, change):
+    """A copy of a graph with some nodes changed."""
+    graph = load_graph(path)
+    write_graph(replace(graph, nodes=tuple(map(change, graph.nodes))), at)
+    return at
+
+
+def test_a_graph_that_takes_one_in_an_unknown_way_gets_one(export, calls, tmp_path):
+    """Its constants are found in part, so the cases cannot go together."""
+
+    def fixed(node):
+        if node.op == "Const" and node.value.tolist() == [-1, 1, 29]:
+            value = constant(np.array([16, -1, 29], np.int32))
+            return replace(node, attrs={**node.attrs, "value": value})
+        return node
+
+    graph = changed(export(16), tmp_path / "fixed.pb", fixed)
+    cases = {f"{length}": features(length) for length in (20, 40)}
+    kept = run_cases(graph, cases)
+    usual = run_cases(export(16), cases)
+    for key in usual:
+        np.testing.assert_allclose(kept[key], usual[key], atol=1e-6, err_msg=key)
+
+
+@pytest.mark.parametrize("fault", ["a count", "a shape", "none is found"])
+def test_what_is_wrong_together_is_run_alone(export, calls, monkeypatch, fault):
+    cases = {f"{length}": features(length, length) for length in (20, 40)}
+    expected = run_cases(export(-1), cases)
+    assert max(calls) == 2
+    calls.clear()
+    found = company.find_batch(load_graph(export(-1)))
+    assert (len(found.shapes), len(found.counts)) == (2, 2)
+    wrong = {
+        "a count": replace(found, counts=found.counts[1:]),
+        "a shape": replace(found, shapes=dict(list(found.shapes.items())[1:])),
+        "none is found": None,
+    }[fault]
+    monkeypatch.setattr(company, "find_batch", lambda graph: wrong)
+    found = run_cases(export(-1), cases)
+    assert calls[-2:] == [1, 1]
+    for key in expected:
+        np.testing.assert_allclose(found[key], expected[key], atol=1e-6, err_msg=key)
