@@ -106,6 +106,7 @@ def trust(
         )
     believed = trust_identity(identity, issuer, label, config_root())
     typer.echo(f"trusted: {believed.identity} of {believed.issuer} {believed.keyid}")
+    typer.echo("fetching Sigstore's keys", err=True)
     try:
         refresh()
     except AsrbuildError as error:

@@ -1,10 +1,11 @@
 """A Sigstore instance of the tests' own on loopback, for the genuine client.
 
-It is a certificate authority (Fulcio's API), a certificate transparency log, a log of signatures
-(Rekor's API, version 1 or 2, a Merkle tree as RFC 6962 has it) and, where OpenSSL is installed, a
-timestamp authority (RFC 3161). The library that signs and proves knows no difference: it is told
-of this instance by a client trust config, as of any private one. ``@sigstore/mock`` would have
-been such an instance, but it neither takes certificate signing requests nor RFC 3161 queries.
+It is an identity provider (OpenID Connect), a certificate authority (Fulcio's API), a certificate
+transparency log, a log of signatures (Rekor's API, version 1 or 2, a Merkle tree as RFC 6962 has it)
+and, where OpenSSL is installed, a timestamp authority (RFC 3161). The library that signs and proves
+knows no difference: it is told of this instance by a client trust config, as of any private one.
+``@sigstore/mock`` would have been such an instance, but it takes neither certificate signing requests
+nor RFC 3161 queries, and its log puts into entries what was proposed, not what Rekor makes of it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import json
 import struct
 import subprocess
 import time
+import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -33,6 +35,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 from tests.ship.conftest import Quiet, serving
 
 ISSUER = "https://issuer.example.com"
+#: Whom the provider takes a CI job for, and whoever comes with a browser.
+JOB = "https://github.com/example/asr/.github/workflows/ship.yml@refs/heads/main"
+PERSON = "ana@example.com"
 _AUTHORITY = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sigstore-test")])
 _SINCE = "2020-01-01T00:00:00Z"
 _ECDSA = ec.ECDSA(hashes.SHA256())
@@ -202,10 +207,27 @@ class Instance:
 
     # What it answers ---------------------------------------------------------------------------
 
+    def person(self, path: str) -> tuple[int, str, dict[str, Any]]:
+        """A GET request's answer as the provider: status, where to go, content."""
+        asked = urllib.parse.urlsplit(path)
+        query = dict(urllib.parse.parse_qsl(asked.query))
+        if asked.path == "/job":
+            assert query == {"audience": "sigstore"}
+            return 200, "", {"value": self.token(JOB)}
+        if asked.path == "/authorize":
+            code = urllib.parse.urlencode({"code": "of the browser", "state": query["state"]})
+            return 302, f"{query['redirect_uri']}?{code}", {}
+        assert asked.path == "/.well-known/openid-configuration"
+        places = {"authorization_endpoint": "/authorize", "token_endpoint": "/token"}
+        return 200, "", {name: self.url + place for name, place in places.items()}
+
     def answer(self, path: str, body: bytes, bearer: str) -> tuple[str, bytes]:
         """A POST request's answer: its type and content."""
         if path == "/times":
             return "application/timestamp-reply", self._timestamp(body)
+        if path == "/token":
+            assert b"code=of+the+browser" in body
+            return "application/json", json.dumps({"access_token": self.token(PERSON)}).encode()
         request = json.loads(body)
         answer = {
             "/api/v2/signingCert": lambda: self._certify(request, bearer),
@@ -380,6 +402,14 @@ class _Handler(Quiet):
     def __init__(self, *given: Any, instance: Instance) -> None:
         self.instance = instance
         super().__init__(*given)
+
+    def do_GET(self) -> None:  # noqa: N802 - its base's name
+        status, to, content = self.instance.person(self.path)
+        self.send_response(status)
+        if to:
+            self.send_header("Location", to)
+        self.end_headers()
+        self.wfile.write(json.dumps(content).encode())
 
     def do_POST(self) -> None:  # noqa: N802 - its base's name
         body = self.rfile.read(int(self.headers["Content-Length"]))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import shutil
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from asrbuild.ship.bundle import write_bundle
 from asrbuild.ship.envelope import pae
 from asrbuild.ship.keyless import sign_in
 from asrbuild.ship.keys import Signer, new_key
-from asrbuild.ship.transfer import pull_bundle
+from asrbuild.ship.remote import open_remote
+from asrbuild.ship.transfer import pull, pull_bundle, ship
 from asrbuild.ship.trust import (
     Trust,
     distrust,
@@ -228,16 +230,52 @@ def test_the_keys_alone_prove_and_do_not_sign(
     assert "ASRBUILD_SIGSTORE_TRUST" in str(caught.value.fix)
 
 
-def test_nobody_to_sign_as(instance: Any, monkeypatch: pytest.MonkeyPatch, artifact: Path):
-    for token, said in (("no token", "malformed"), (None, "no identity to sign with")):
-        if token is None:
-            monkeypatch.delenv("SIGSTORE_ID_TOKEN")
-            for name in [n for n in os.environ if n.startswith(("GITHUB_", "GITLAB_", "CIRCLE"))]:
-                monkeypatch.delenv(name)
-        else:
-            monkeypatch.setenv("SIGSTORE_ID_TOKEN", token)
-        with pytest.raises(AsrbuildError, match=said):
-            sign_in(None, print)
+@pytest.mark.parametrize("way", ["job", "browser"])
+def test_who_signs_is_asked(
+    instance: Any, artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+):
+    """The provider of a CI job hands a token out for asking; a person has to sign in."""
+    from tests.ship.instance import JOB, PERSON
+
+    monkeypatch.delenv("SIGSTORE_ID_TOKEN")
+    told: list[str] = []
+    if way == "job":
+        monkeypatch.setenv("GITHUB_ACTIONS", "true")
+        monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", f"{instance.url}/job")
+        monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "of the job")
+    else:
+        monkeypatch.setattr("sigstore.oidc.detect_credential", lambda: None)
+        monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+        visit = ThreadPoolExecutor(1)
+        monkeypatch.setattr(
+            "webbrowser.open", lambda url: bool(visit.submit(urllib.request.urlopen, url))
+        )
+    signer = sign_in(None, told.append)
+    write_bundle(artifact, tmp_path / "demo.asrb", signer)
+    assert signer.name == (JOB if way == "job" else PERSON)
+    assert any("for ever" in text for text in told)
+    assert pull_bundle(tmp_path / "demo.asrb", tmp_path / "there", trust=signer.trust)
+
+
+def test_nobody_to_sign_as(instance: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SIGSTORE_ID_TOKEN", "no token")
+    with pytest.raises(AsrbuildError, match="malformed"):
+        sign_in(None, print)
+    monkeypatch.delenv("SIGSTORE_ID_TOKEN")
+    monkeypatch.setattr("sigstore.oidc.detect_credential", lambda: None)
+    with pytest.raises(AsrbuildError, match="no identity to sign with"):
+        sign_in(None, print)
+
+
+def test_every_kind_of_remote(
+    instance: Any, artifact: Path, tmp_path: Path, address: str, believed: Trust, config: Path
+):
+    """The signatures are in the header and in the record, and go where those go."""
+    remote = open_remote(address)
+    ship(artifact, remote, signer=sign_in(None, print), trust=believed, channel="beta")
+    pulled = pull("demo-dynamic@beta", remote, tmp_path / "there", trust=believed, config=config)
+    assert pulled.signer == WHO
+    assert tree_digests(pulled.path) == tree_digests(artifact)
 
 
 def test_servers_that_say_no(

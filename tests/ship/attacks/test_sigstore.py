@@ -113,6 +113,24 @@ def test_another_authority_for_the_trusted_identity(
     assert "certificate chain" in error.message
 
 
+def test_a_private_authority_for_who_trusts_the_public_one(
+    tmp_path_factory: pytest.TempPathFactory, forgery: Forgery, attack: Attack,
+    good: dict[str, Any], monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    """Nothing is set: the public instance's keys, which come with the library, no server asked."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.delenv("ASRBUILD_SIGSTORE_TRUST")
+    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.setenv(name, str(home))
+
+    def no_network(*_: object) -> None:
+        raise AssertionError("a server is asked")
+
+    monkeypatch.setattr("socket.socket.connect", no_network)
+    assert "certificate chain" in attack(R.BAD_SIGNATURE, whole(good, forgery)).message
+    assert list(home.rglob("trusted_root.json"))
+
+
 @pytest.mark.parametrize("which", ["transparency", "log"])
 def test_a_log_that_is_not_trusted(
     instance: Any, forgery: Forgery, attack: Attack, good: dict[str, Any], which: str,
