@@ -1,11 +1,11 @@
 """A Sigstore instance of the tests' own on loopback, for the genuine client.
 
 It is an identity provider (OpenID Connect), a certificate authority (Fulcio's API), a certificate
-transparency log, a log of signatures (Rekor's API, version 1 or 2, a Merkle tree as RFC 6962 has it)
-and, where OpenSSL is installed, a timestamp authority (RFC 3161). The library that signs and proves
-knows no difference: it is told of this instance by a client trust config, as of any private one.
-``@sigstore/mock`` would have been such an instance, but it takes neither certificate signing requests
-nor RFC 3161 queries, and its log puts into entries what was proposed, not what Rekor makes of it.
+transparency log, a log of signatures (Rekor's API, version 1 or 2; a Merkle tree as in RFC 6962)
+and, where OpenSSL is installed, a timestamp authority (RFC 3161). The library that signs and
+proves knows no difference: it is told of this instance by a client trust config, as of any private
+one. Node's ``@sigstore/mock`` speaks another dialect: it wants the identity token in the request's
+body, not its header, and takes no RFC 3161 queries.
 """
 
 from __future__ import annotations
