@@ -74,7 +74,7 @@ class Keyless:
         Raises:
             AsrbuildError: Sigstore's servers did not sign, or not so that it can be proven.
         """
-        with _library("signing through Sigstore"):
+        with _library("signing through Sigstore", "sign in again: a certificate lasts ten minutes"):
             bundle = json.loads(self._session.sign_artifact(message).to_json())
         who = claimed(bundle)
         if not who:
@@ -84,7 +84,7 @@ class Keyless:
                 fix="sign in as somebody else: nobody could trust this identity",
             )
         self._identity = who[0]
-        with _library("proving what was just signed"):
+        with _library("proving what was just signed", "try again later; nobody could prove it"):
             _verify(bundle, message, self._identity, self._root)
         return bundle
 
@@ -97,12 +97,12 @@ def sign_in(key: Signer | None, tell: Callable[[str], object]) -> Keyless:
     Raises:
         AsrbuildError: nobody can be asked, or a server said no.
     """
-    with _library("signing in to Sigstore"):
+    with _library("signing in to Sigstore", "check the network and the identity token"):
         from sigstore.sign import SigningContext
 
+        tell("Sigstore publishes who signs, and the digest of what is signed, for ever")
         config = _instance(offline=False)
         token = _token(config, tell)
-        tell("Sigstore publishes this identity and the digest of what is signed for ever")
         with SigningContext.from_trust_config(config).signer(token) as session:
             return Keyless(session, config.trusted_root, key)
 
@@ -155,7 +155,9 @@ def prove(bundle: dict[str, Any], message: bytes, identity: TrustedIdentity) -> 
         Refused: BAD_SIGNATURE.
         AsrbuildError: the extra is not installed, or the setting names no instance.
     """
-    with _library("reading Sigstore's keys"):
+    with _library(
+        "reading Sigstore's keys", "the library keeps them in your home folder; look there"
+    ):
         root = _root()
     try:
         _verify(bundle, message, identity, root)
@@ -188,7 +190,7 @@ def refresh() -> None:
     Raises:
         AsrbuildError: there is no network, no library, or nothing in the file that is set.
     """
-    with _library("fetching Sigstore's keys"):
+    with _library("fetching Sigstore's keys", "check the network, and trust the identity again"):
         if os.environ.get(SETTING):
             _root()
         else:
@@ -222,8 +224,12 @@ def _setting(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _library(doing: str) -> Iterator[None]:
-    """Sigstore's library within: one clear error when it is missing or says no."""
+def _library(doing: str, fix: str) -> Iterator[None]:
+    """Sigstore's library within: one clear error when it is missing or says no.
+
+    Args:
+        fix: what to do where the instance is the public one.
+    """
     try:
         import sigstore
     except ImportError:
@@ -243,7 +249,7 @@ def _library(doing: str) -> Iterator[None]:
         raise AsrbuildError(
             f"{doing} failed: {said[:500]}",
             file=setting,
-            fix=f"check the file that {SETTING} names, and its servers"
+            fix=f"{fix}; or check the file that {SETTING} names, and its servers"
             if setting
-            else "check the network and the identity token, and try again",
+            else fix,
         ) from error
