@@ -134,6 +134,8 @@ def _pointed(offline: bool, notes: list[str]) -> dict[tuple[str, str], str]:
     from asrbuild.ship import channels
     from asrbuild.ship.keys import config_root
     from asrbuild.ship.remote import open_remote
+    from asrbuild.ship.sets import artifacts_of
+    from asrbuild.ship.transfer import proven
     from asrbuild.ship.trust import read_trust
 
     config = config_root()
@@ -141,14 +143,17 @@ def _pointed(offline: bool, notes: list[str]) -> dict[tuple[str, str], str]:
     trust = read_trust(config)
     for address, name, channel in () if offline else channels.seen_channels(config):
         try:
-            record = channels.newest(open_remote(address), name, channel, trust)
+            place = open_remote(address)
+            record = channels.newest(place, name, channel, trust)
+            found = None if record is None else proven(place, name, record.version, trust)[0]
         except AsrbuildError as error:
             notes.append(f"{name}@{channel} of {address} is as last seen: {error.message}")
             continue
-        if record is None:
+        if found is None:
             notes.append(f"{name}@{channel} of {address} is as last seen: it has no record now")
         else:
-            pointed[name, record.version] = f"{name}@{channel} of {address} points at it"
+            why = f"{name}@{channel} of {address} points at it"
+            pointed |= dict.fromkeys(artifacts_of(found), why)
     return pointed
 
 

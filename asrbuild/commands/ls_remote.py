@@ -13,21 +13,24 @@ if TYPE_CHECKING:
 
 
 def ls_remote(address: str, as_json: bool) -> None:
-    """Prints every version of every artifact on a remote; what nobody trusted signed says so."""
+    """Prints every version of every artifact and set on a remote; what nobody trusted signed says
+    so."""
+    from rich.console import Console
+
     from asrbuild.ship.keys import config_root
     from asrbuild.ship.remote import open_remote
     from asrbuild.ship.trust import read_trust
 
     remote = open_remote(address)
     trust = read_trust(config_root())
-    rows = [row for name in remote.names() for row in _rows(remote, name, trust)]
+    with Console(stderr=True).status("asking the remote …"):
+        rows = _rows(remote, trust)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
     if not rows:
         typer.echo(f"nothing was shipped to {address}; `asrbuild ship ARTIFACT {address}` does")
         return
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -40,22 +43,36 @@ def ls_remote(address: str, as_json: bool) -> None:
     table.add_column("signed by", overflow="fold")
     for row in rows:
         signer = escape(row["signer"]) if row["signer"] else f"[red]{escape(row['refused'])}[/]"
+        variants = row["variants"] or ()
         size = "?" if row["bytes"] is None else size_text(row["bytes"])
-        table.add_row(row["name"], row["version"], ", ".join(row["channels"]), size, signer)
+        table.add_row(
+            row["name"], row["version"], ", ".join(row["channels"]),
+            f"{len(variants)} variants" if variants else size, signer,
+        )  # fmt: skip
+        for one in variants:
+            systems = ", ".join(f"{system} {least}" for system, least in one["minimum_os"].items())
+            table.add_row("", f"{one['name']} {one['version']}", "", "", f"from {systems}")
     Console().print(table)
 
 
-def _rows(remote: Remote, name: str, trust: Trust) -> list[dict[str, Any]]:
-    pointed: dict[str, list[str]] = {}
-    for channel in remote.channels(name):
-        version = _pointed_at(remote, name, channel, trust)
-        if version is not None:
-            pointed.setdefault(version, []).append(channel)
-    return [
-        {"name": name, "version": version, "channels": pointed.get(version, [])}
-        | _about(remote, name, version, trust)
-        for version in remote.versions(name)
-    ]
+def _rows(remote: Remote, trust: Trust) -> list[dict[str, Any]]:
+    """A row for each version; far remotes are asked for many side by side."""
+    from asrbuild.ship.abreast import abreast
+
+    def listed(name: str) -> list[tuple[str, str, list[str]]]:
+        pointed: dict[str, list[str]] = {}
+        for channel in remote.channels(name):
+            version = _pointed_at(remote, name, channel, trust)
+            if version is not None:
+                pointed.setdefault(version, []).append(channel)
+        return [(name, version, pointed.get(version, [])) for version in remote.versions(name)]
+
+    def row(of: tuple[str, str, list[str]]) -> dict[str, Any]:
+        name, version, channels = of
+        about = _about(remote, name, version, trust)
+        return {"name": name, "version": version, "channels": channels} | about
+
+    return abreast(row, [of for every in abreast(listed, remote.names()) for of in every])
 
 
 def _pointed_at(remote: Remote, name: str, channel: str, trust: Trust) -> str | None:
@@ -70,22 +87,18 @@ def _pointed_at(remote: Remote, name: str, channel: str, trust: Trust) -> str | 
 
 
 def _about(remote: Remote, name: str, version: str, trust: Trust) -> dict[str, Any]:
-    from asrbuild.ship.header import check_header, parse_header
-    from asrbuild.ship.refusal import Refusal, Refused
+    from dataclasses import asdict
 
-    raw = remote.header(name, version)
-    if raw is None:
-        return {"bytes": None, "header": None, "signer": None, "refused": "FILE_MISSING"}
+    from asrbuild.ship.header import Header
+    from asrbuild.ship.refusal import Refused
+    from asrbuild.ship.transfer import proven
+
+    about = dict.fromkeys(("bytes", "header", "signer", "refused", "variants"))
     try:
-        header = parse_header(raw)
-        key = check_header(header, trust)
-        if (header.name, header.version) != (name, version):
-            raise Refused(Refusal.IDENTITY_MISMATCH, "it is another artifact's header")
+        found, key = proven(remote, name, version, trust)
     except Refused as error:
-        return {"bytes": None, "header": None, "signer": None, "refused": error.reason.value}
-    return {
-        "bytes": header.total,
-        "header": header.digest,
-        "signer": key.label,
-        "refused": None,
-    }
+        return about | {"refused": error.reason.value}
+    about |= {"header": found.digest, "signer": key.label}
+    if isinstance(found, Header):
+        return about | {"bytes": found.total}
+    return about | {"variants": [asdict(variant) for variant in found.variants]}

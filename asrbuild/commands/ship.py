@@ -30,9 +30,6 @@ SigstoreOption = Annotated[
         "--sigstore", help="Sign as an identity through Sigstore; with --key, with that key too."
     ),
 ]
-ArtifactArgument = Annotated[
-    str, typer.Argument(help="A name, name/version, name/start-of-version, or a path.")
-]
 MaxBytesOption = Annotated[
     int | None, typer.Option(min=1, help="With --os: the most its Core ML package may have.")
 ]
@@ -42,10 +39,19 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 
 def ship(
-    artifact: ArtifactArgument,
+    given: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ARTIFACT...",
+            help="A name, name/version, name/start-of-version, or a path; several: a set.",
+        ),
+    ],
     dest: Annotated[str, typer.Argument(help=f"{RemoteHelp} Or a file name in .asrb: one bundle.")],
     channel: Annotated[
         str | None, typer.Option(help="Then point this channel at it: stable, beta, ...")
+    ] = None,
+    set_name: Annotated[
+        str | None, typer.Option("--set", metavar="NAME", help="What the set is pulled as.")
     ] = None,
     key: KeyOption = None,
     sigstore: SigstoreOption = False,
@@ -58,34 +64,53 @@ def ship(
     you sign as an identity instead of with a key: $SIGSTORE_ID_TOKEN, the CI job, or whoever signs
     in in the browser. Sigstore publishes that identity for ever.
 
+    Several artifacts and --set make a set of variants, of which `asrbuild pull NAME --os iOS17`
+    takes the first that runs there: say the preferred one first.
+
     Example: asrbuild ship demo-static-mlprogram s3://models/asr --channel beta
+    Example: asrbuild ship demo-ios18 demo-ios17 s3://models/asr --set demo --channel beta
     Example: asrbuild ship demo-static-mlprogram s3://models/asr --sigstore
     """
     from dataclasses import asdict
 
-    from asrbuild.errors import AsrbuildError
+    from asrbuild.errors import AsrbuildError, MisuseError
     from asrbuild.recipe import artifacts_root
     from asrbuild.ship.channels import newest, remember
     from asrbuild.ship.frame import SUFFIX
     from asrbuild.ship.keys import config_root
     from asrbuild.ship.remote import open_remote
     from asrbuild.ship.transfer import ship as ship_to
+    from asrbuild.ship.transfer import ship_set
     from asrbuild.ship.trust import read_trust
     from asrbuild.store import resolve
 
     if dest.endswith(SUFFIX) and "://" not in dest:
-        if channel is not None:
-            raise AsrbuildError(
-                "a bundle file has no channels", key="--channel", fix="ship to a remote"
-            )
-        bundle([artifact], Path(dest), key, sigstore, artifacts, as_json)
+        for option, value in (("--channel", channel), ("--set", set_name)):
+            if value is not None:
+                raise AsrbuildError(
+                    f"a bundle file has no {option[2:]}", key=option, fix="ship to a remote"
+                )
+        bundle(given, Path(dest), key, sigstore, artifacts, as_json)
         return
-    path = resolve(artifacts or artifacts_root(), artifact)
+    if len(given) > 1 and set_name is None:
+        raise MisuseError(
+            f"{len(given)} artifacts are shipped as a set, which needs a name",
+            key="--set",
+            fix="name it, --set demo; or ship one at a time",
+        )
+    paths = [resolve(artifacts or artifacts_root(), artifact) for artifact in given]
     config = config_root()
     remote, trust = open_remote(dest), read_trust(config)
     signer = signer_of(key, sigstore, config)
     with _on_its_way() as notify:
-        shipped = ship_to(path, remote, signer=signer, trust=trust, channel=channel, notify=notify)
+        if set_name is None:
+            shipped = ship_to(
+                paths[0], remote, signer=signer, trust=trust, channel=channel, notify=notify
+            )
+        else:
+            shipped = ship_set(
+                paths, remote, set_name, signer=signer, trust=trust, channel=channel, notify=notify
+            )
     everyone = {**trust, **signer.trust}
     if shipped.channel and (record := newest(remote, shipped.name, shipped.channel, everyone)):
         remember(remote, record, config)
@@ -97,11 +122,13 @@ def ship(
         if shipped.already
         else f"shipped, {shipped.uploaded} files with {shipped.bytes:,} bytes sent"
     )
-    typer.echo(f"{shipped.name} {shipped.version}: {how}, signed by {signer.name}")
+    what = shipped.name if set_name is None else f"{shipped.name}, a set of {len(paths)},"
+    typer.echo(f"{what} {shipped.version}: {how}, signed by {signer.name}")
     if shipped.channel:
         typer.echo(f"{shipped.name}@{shipped.channel} points at it (record {shipped.counter})")
     spec = f"{shipped.name}@{shipped.channel or shipped.version}"
-    typer.echo(f"asrbuild pull {spec} --from {shlex.quote(dest)}")
+    system = "" if set_name is None else " --os iOS17"
+    typer.echo(f"asrbuild pull {spec} --from {shlex.quote(dest)}{system}")
 
 
 def bundle(
@@ -184,9 +211,9 @@ def pull(
 ) -> None:
     """Fetch an artifact into your store, if a key you trust signed it, byte for byte.
 
-    What is not as it was signed is refused with its reason, and nothing of it is kept. Of a bundle
-    of variants comes the one that a device of --os takes, or without it every one; a single
-    artifact that does not run there is not fetched.
+    What is not as it was signed is refused with its reason, and nothing of it is kept. Of a set or
+    a bundle of variants comes the one that a device of --os takes, or without it every one; a
+    single artifact that does not run there is not fetched.
 
     Example: asrbuild pull demo-static-mlprogram@stable --from https://models.example.com/asr
     Example: asrbuild pull demo.asrb --os iOS17
@@ -218,14 +245,14 @@ def pull(
             )
             _tell_pulled(several, as_json, every=system is None)
             return
-        pulled = pull_bundle(Path(spec), root, trust=trust, system=system, max_bytes=max_bytes)
+        pulled = [pull_bundle(Path(spec), root, trust=trust, system=system, max_bytes=max_bytes)]
     else:
         with _on_its_way() as notify:
             pulled = pull_from(
                 spec, open_remote(remote), root, trust=trust, config=config, notify=notify,
                 system=system, max_bytes=max_bytes,
             )  # fmt: skip
-    _tell_pulled([pulled], as_json, every=False)
+    _tell_pulled(pulled, as_json, every=system is None and pulled[0].of_set is not None)
 
 
 def check_choice(system: str | None, max_bytes: int | None) -> None:
@@ -269,7 +296,7 @@ def _on_its_way() -> Iterator[Notify]:
 
 
 def _tell_pulled(pulled: list[Pulled], as_json: bool, *, every: bool) -> None:
-    """One as an object or two lines; every variant of a bundle as a list of them."""
+    """One as an object or two lines; every variant as a list of them."""
     from dataclasses import asdict
 
     if as_json:
@@ -278,5 +305,6 @@ def _tell_pulled(pulled: list[Pulled], as_json: bool, *, every: bool) -> None:
         return
     for one in pulled:
         how = "was here already, whole" if one.already else f"{one.bytes:,} bytes"
-        typer.echo(f"{one.name} {one.version}: {how}, signed by {one.signer}")
+        of_set = "" if one.of_set is None else f", of {one.of_set}"
+        typer.echo(f"{one.name} {one.version}: {how}, signed by {one.signer}{of_set}")
         typer.echo(str(one.path))

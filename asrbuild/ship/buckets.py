@@ -25,7 +25,7 @@ from asrbuild.ship.abreast import AT_ONCE
 from asrbuild.ship.frame import copy_content
 from asrbuild.ship.header import File
 from asrbuild.ship.refusal import Refusal, Refused
-from asrbuild.ship.remote import Sink, Stored
+from asrbuild.ship.remote import Sink, Stored, missing
 
 #: Scheme -> the package that knows it, and how that is installed.
 _PACKAGES = {
@@ -95,7 +95,7 @@ class Bucket:
                 try:
                     block = self._files.cat_file(self._at(path), start=start, end=end)
                 except FileNotFoundError:
-                    return
+                    raise missing(path, self.address) from None
                 sink(block[: end - start])
 
     def create(self, path: str, content: bytes) -> bool:

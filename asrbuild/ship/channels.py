@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -222,11 +222,9 @@ def _write_seen(config: Path, seen: dict[str, Any]) -> None:
 
 def seen_versions(config: Path) -> set[tuple[str, str]]:
     """Name and version of everything that a channel pointed at when it was last pulled."""
-    return {
-        (entry["name"], entry["version"])
-        for entry in _read_seen(config).values()
-        if isinstance(entry, dict) and {"name", "version"} <= set(entry)
-    }
+    entries = [entry for entry in _read_seen(config).values() if isinstance(entry, dict)]
+    found = {(one["name"], one["version"]) for one in entries if {"name", "version"} <= set(one)}
+    return found.union(*(map(tuple, entry.get("variants", ())) for entry in entries))
 
 
 def seen_channels(config: Path) -> list[tuple[str, str, str]]:
@@ -235,13 +233,16 @@ def seen_channels(config: Path) -> list[tuple[str, str, str]]:
     return sorted((address, *name.rpartition("@")[::2]) for address, found, name in places if found)
 
 
-def remember(remote: Remote, record: Record, config: Path) -> None:
-    """Remembers what the user has just made a channel say."""
+def remember(
+    remote: Remote, record: Record, config: Path, variants: Sequence[tuple[str, str]] = ()
+) -> None:
+    """Remembers what the user has just made a channel say; ``variants``: of the set it is."""
     with _seen_lock(config):
         seen = _read_seen(config)
         place = _place(remote, record.name, record.channel)
-        if record.counter > _seen_of(seen.get(place))[0]:
-            seen[place] = _sight(record)
+        counter, _ = _seen_of(seen.get(place))
+        if record.counter > counter or (variants and record.counter == counter):
+            seen[place] = _sight(record) | ({"variants": [*variants]} if variants else {})
             _write_seen(config, seen)
 
 

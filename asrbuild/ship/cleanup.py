@@ -1,9 +1,11 @@
-"""What can go from a remote: versions that no channel ever pointed at, and files of no version.
+"""What can go from a remote: versions that no channel ever pointed at and no set that stays needs,
+and files of no version.
 
 Nothing is locked, and pushes may go on meanwhile. Each side writes first and looks afterwards:
 
-- a version's header is removed, then the channels are read again: one that was pointed at it
-  meanwhile brings the header back. Who moves a channel looks for the header after that.
+- a version's header is removed, then channels and sets are read again: where one needs it by now,
+  the header is brought back. Who moves a channel, or adds a set, looks for the header after that.
+  Sets go before what they need.
 - a file is moved to ``trash/``, then the headers are read again: one that needs it brings it back.
   Who pushes looks for the files once more after the header is written.
 
@@ -14,16 +16,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
 
 from asrbuild.collect import Item
 from asrbuild.errors import AsrbuildError
-from asrbuild.retention import Candidate, Rules, decide
+from asrbuild.retention import Candidate, Rules, Version, decide
+from asrbuild.ship.abreast import abreast
 from asrbuild.ship.channels import PAYLOAD_TYPE
 from asrbuild.ship.envelope import open_envelope
-from asrbuild.ship.header import MAX_HEADER, parse_header, strict_json
+from asrbuild.ship.header import MAX_HEADER, Header, strict_json
 from asrbuild.ship.names import check_version
 from asrbuild.ship.refusal import Refusal, Refused
 from asrbuild.ship.remote import MAX_RECORD, ObjectRemote, Remote, Stored
+from asrbuild.ship.sets import VariantSet, artifacts_of, parse_published
 
 #: A push sends its files within so long before the header that needs them.
 PUSH_SECONDS = 24 * 3600.0
@@ -41,20 +46,25 @@ def survey(remote: Remote, rules: Rules, now: float | None = None) -> list[Item]
     """
     now = time.time() if now is None else now
     place = _place(remote)
-    sizes: dict[tuple[str, str], int] = {}
-    candidates, pointed = [], {}
     stored_files = place.objects.entries("blobs")
-    for name in place.names():
-        for stored in place.objects.entries(_versions(name)):
-            version = stored.name.removesuffix(".json")
-            sizes[name, version] = stored.bytes
-            candidates.append(Candidate(name, version, max(0.0, now - stored.modified)))
-        for version, channel in _pointed(place, name).items():
-            pointed[name, version] = f"in the history of {name}@{channel}"
+    there = _there(place)
+    candidates = [
+        Candidate(*version, max(0.0, now - stored.modified)) for version, stored in there.items()
+    ]
+    pointed = {
+        (name, version): f"in the history of {name}@{channel}"
+        for name in place.names()
+        for version, channel in _pointed(place, name).items()
+    }
+    staying = {(v.candidate.name, v.candidate.version)
+               for v in decide(candidates, rules, pointed) if v.keep}  # fmt: skip
+    for of, needed in _sets(place, {}).items():
+        if of in staying:
+            pointed = dict.fromkeys(needed, f"the set {'@'.join(of)} needs it") | pointed
     versions = [
         Item(
             "version", f"{v.candidate.name}/{v.candidate.version}",
-            sizes[v.candidate.name, v.candidate.version], v.candidate.age, v.keep, v.why,
+            there[v.candidate.name, v.candidate.version].bytes, v.candidate.age, v.keep, v.why,
         )
         for v in decide(candidates, rules, pointed)
     ]  # fmt: skip
@@ -72,8 +82,35 @@ def _place(remote: Remote) -> ObjectRemote:
     return remote
 
 
-def _versions(name: str) -> str:
-    return f"artifacts/{name}/versions"
+def _path(version: Version) -> str:
+    return "artifacts/{}/versions/{}.json".format(*version)
+
+
+def _there(place: ObjectRemote) -> dict[Version, Stored]:
+    """Every version, artifact or set, as it is stored."""
+    names = place.names()
+    entries = abreast(lambda name: place.objects.entries(f"artifacts/{name}/versions"), names)
+    return {
+        (name, stored.name.removesuffix(".json")): stored
+        for name, listed in zip(names, entries, strict=True)
+        for stored in listed
+        if stored.name.endswith(".json")
+    }
+
+
+def _read(place: ObjectRemote, versions: Collection[Version]) -> list[Header | VariantSet]:
+    """What is there as these versions; one that is gone by now is left out."""
+    read = abreast(lambda version: place.objects.read(_path(version), MAX_HEADER), versions)
+    return [parse_published(raw) for raw in read if raw is not None]
+
+
+def _sets(place: ObjectRemote, known: dict[Version, list[Version]]) -> dict[Version, list[Version]]:
+    """What each set needs that is there now; ``known`` saves reading a version twice."""
+    there = _there(place)
+    for found in _read(place, [version for version in there if version not in known]):
+        needed = artifacts_of(found) if isinstance(found, VariantSet) else []
+        known[found.name, found.version] = needed
+    return {version: known[version] for version in there if known.get(version)}
 
 
 def _pointed(place: ObjectRemote, name: str) -> dict[str, str]:
@@ -100,15 +137,9 @@ def _version_of(record: bytes) -> str:
 
 def _needed(place: ObjectRemote, without: Collection[str] = ()) -> set[str]:
     """Digests of every file of every version but some."""
-    needed: set[str] = set()
-    for name in place.names():
-        for stored in place.objects.entries(_versions(name)):
-            if f"{name}/{stored.name.removesuffix('.json')}" in without:
-                continue
-            raw = place.objects.read(f"{_versions(name)}/{stored.name}", MAX_HEADER)
-            if raw is not None:
-                needed |= {file.sha256 for file in parse_header(raw).files}
-    return needed
+    found = _read(place, [one for one in _there(place) if "/".join(one) not in without])
+    headers = [one for one in found if isinstance(one, Header)]
+    return {file.sha256 for header in headers for file in header.files}
 
 
 def _files(place: ObjectRemote, files: list[Stored], going: set[str], now: float) -> Iterator[Item]:
@@ -127,8 +158,11 @@ def remove(remote: Remote, items: Sequence[Item]) -> Iterator[Item]:
     """Takes away what does not stay, and gives back what really went."""
     place = _place(remote)
     _empty_trash(place)
-    for item in items:
-        if item.kind == "version" and not item.keep and _remove_version(place, item.name):
+    known: dict[Version, list[Version]] = {}
+    sets = _sets(place, known)
+    going = [item for item in items if item.kind == "version" and not item.keep]
+    for item in sorted(going, key=lambda item: _version(item) not in sets):
+        if _remove_version(place, _version(item), known):
             yield item
     place.refresh()
     blobs = {item.name: item for item in items if item.kind == "blob" and not item.keep}
@@ -139,15 +173,21 @@ def remove(remote: Remote, items: Sequence[Item]) -> Iterator[Item]:
             yield blobs[digest]
 
 
-def _remove_version(place: ObjectRemote, item: str) -> bool:
-    name, _, version = item.partition("/")
-    path = f"{_versions(name)}/{version}.json"
-    header = place.objects.read(path, MAX_HEADER)
+def _version(item: Item) -> Version:
+    name, _, version = item.name.partition("/")
+    return name, version
+
+
+def _remove_version(
+    place: ObjectRemote, version: Version, known: dict[Version, list[Version]]
+) -> bool:
+    header = place.objects.read(_path(version), MAX_HEADER)
     if header is None:
         return False
-    place.objects.remove(path)
-    if version in _pointed(place, name):
-        place.objects.create(path, header)
+    place.objects.remove(_path(version))
+    name, which = version
+    if which in _pointed(place, name) or version in chain(*_sets(place, known).values()):
+        place.objects.create(_path(version), header)
         return False
     return True
 

@@ -21,7 +21,7 @@ from asrbuild.ship.abreast import AT_ONCE
 from asrbuild.ship.frame import BLOCK, copy_content, incoming, place_file
 from asrbuild.ship.header import File
 from asrbuild.ship.refusal import Refusal, Refused
-from asrbuild.ship.remote import Sink, Stored
+from asrbuild.ship.remote import Sink, Stored, missing
 
 #: What a killed writer left is removed by the next one, once nobody can still be writing it.
 _ABANDONED_SECONDS = 24 * 3600
@@ -61,20 +61,26 @@ class Folder:
             raise _problem(error, self.root / path) from error
 
     def read(self, path: str, limit: int) -> bytes | None:
-        if self.size(path) is None:
-            return None
-        with disk_errors("reading a remote", self.root), _open_file(self.root / path) as stream:
-            content = stream.read(limit + 1)
+        with disk_errors("reading a remote", self.root):
+            stream = _open_file(self.root / path)
+            if stream is None:
+                return None
+            with stream:
+                content = stream.read(limit + 1)
         if len(content) > limit:
             raise Refused(Refusal.TOO_LARGE, f"more than {limit} bytes", file=self.root / path)
         return content
 
     def fetch(self, path: str, size: int, sink: Sink) -> None:
-        with disk_errors("reading a remote", self.root), _open_file(self.root / path) as stream:
-            left = size
-            while left and (block := stream.read(min(BLOCK, left))):
-                sink(block)
-                left -= len(block)
+        with disk_errors("reading a remote", self.root):
+            stream = _open_file(self.root / path)
+            if stream is None:
+                raise missing(path, self.address)
+            with stream:
+                left = size
+                while left and (block := stream.read(min(BLOCK, left))):
+                    sink(block)
+                    left -= len(block)
 
     def create(self, path: str, content: bytes) -> bool:
         return self._create(path, lambda write: write(content))
@@ -116,6 +122,8 @@ class Folder:
             if not self.root.is_dir():
                 raise AsrbuildError("there is no such remote", file=self.root) from None
             return []
+        except OSError as error:
+            raise _problem(error, self.root / folder) from error
         return sorted(name for name in names if not name.startswith("."))
 
     def entries(self, folder: str) -> list[Stored]:
@@ -154,9 +162,12 @@ def _write(target: Path, fill: Callable[[Sink], object]) -> None:
         os.fsync(stream.fileno())
 
 
-def _open_file(path: Path) -> BinaryIO:
-    """A plain file to read; a pipe or a device would have to be waited for."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+def _open_file(path: Path) -> BinaryIO | None:
+    """A plain file to read, None where there is nothing; a pipe would have to be waited for."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     stream = os.fdopen(descriptor, "rb")
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         stream.close()

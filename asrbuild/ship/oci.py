@@ -31,10 +31,10 @@ from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 from asrbuild.disk import disk_errors
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship.abreast import AT_ONCE, check
-from asrbuild.ship.header import MAX_HEADER, File, parse_header
+from asrbuild.ship.header import MAX_HEADER, File
 from asrbuild.ship.names import check_version, is_channel
 from asrbuild.ship.refusal import Refusal, Refused, shown
-from asrbuild.ship.remote import MAX_INDEX, MAX_RECORD, Sink, read_hint, write_hint
+from asrbuild.ship.remote import MAX_INDEX, MAX_RECORD, Sink, missing, read_hint, write_hint
 from asrbuild.ship.wire import PAUSES, Answer, ask, blocks, read_all, unexpected
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -146,10 +146,9 @@ class OciRemote:
             }
             for file in files
         ]
-        about = parse_header(header)
         notes = {
-            "org.opencontainers.image.title": about.name,
-            "org.opencontainers.image.version": about.version,
+            "org.opencontainers.image.title": name,
+            "org.opencontainers.image.version": version,
         }
         return self._create(name, _tag(version), header, HEADER_TYPE, layers, notes)
 
@@ -276,9 +275,7 @@ class OciRemote:
     def _fetch(self, name: str, digest: str, size: int, sink: Sink) -> None:
         with self._ask("GET", f"{self._repository(name)}/blobs/sha256:{digest}") as answer:
             if answer.status == 404:
-                raise Refused(
-                    Refusal.FILE_MISSING, f"the registry has no {digest}", file=self.address
-                )
+                raise missing(f"blob {digest}", self.address)
             if answer.status != 200:
                 raise unexpected(answer, "reading a file")
             for block in blocks(answer, size):

@@ -14,7 +14,7 @@ from asrbuild.ship.frame import SUFFIX
 from asrbuild.ship.header import MANIFEST
 from asrbuild.ship.keys import config_root
 from asrbuild.ship.remote import open_remote
-from asrbuild.ship.transfer import fetch_files, find, split_spec
+from asrbuild.ship.transfer import fetch_files, find, require_artifact, split_spec
 from asrbuild.ship.trust import read_trust
 from asrbuild.ship.variants import holds_variants
 
@@ -67,7 +67,8 @@ def opened(
         else:
             address, _, version = spec.rpartition("#")
             remote = open_remote(address)
-            header, key = find(remote, *split_spec(version), trust, config)
+            found, key = find(remote, *split_spec(version), trust, config)
+            header = require_artifact(found)
             wanted = _describes if description_only else lambda _: True
             fetch_files(header, remote, directory, wanted=wanted)
         notify(f"{spec}: signed by {key.label} ({key.keyid[:12]})")

@@ -213,6 +213,16 @@ class ObjectRemote:
         return artifacts
 
 
+def missing(path: str, address: str) -> Refused:
+    """Says that an object which a signed header needs is not there."""
+    return Refused(
+        Refusal.FILE_MISSING,
+        f"the remote has no {path}",
+        file=address,
+        fix="ask who keeps it to ship the version again, which sends what is missing",
+    )
+
+
 def write_hint(counter: int) -> bytes:
     """``current.json``: where to begin looking for the newest record."""
     return json.dumps({"counter": counter}).encode()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from asrbuild import store
 from asrbuild.disk import disk_errors
@@ -30,8 +31,17 @@ from asrbuild.ship.header import (
 from asrbuild.ship.names import check_channel, check_name, check_version, is_channel
 from asrbuild.ship.refusal import Refusal, Refused, refusing
 from asrbuild.ship.remote import ObjectRemote, Remote
+from asrbuild.ship.sets import (
+    VariantSet,
+    artifacts_of,
+    check_published,
+    make_set,
+    parse_published,
+)
 from asrbuild.ship.trust import Trust, Trusted
 from asrbuild.ship.variants import (
+    Variant,
+    check_variant,
     check_variants,
     choose,
     describe_variant,
@@ -59,7 +69,8 @@ class Shipped:
 
 @dataclass(frozen=True)
 class Pulled:
-    """``already``: the store had it, whole, and nothing was fetched."""
+    """``already``: the store had it, whole, and nothing was fetched; ``of_set``: the
+    name@version of the set that it was taken from, None where it was asked for itself."""
 
     name: str
     version: str
@@ -68,6 +79,7 @@ class Pulled:
     header: str
     bytes: int
     already: bool
+    of_set: str | None = None
 
 
 def ship(
@@ -118,10 +130,7 @@ def ship(
     uploaded += _upload(artifact, remote, header, notify, there or header)
     record = None
     if channel is not None:
-        record = channels.point(
-            remote, header.name, channel, header.version, (there or header).digest,
-            signer=signer, trust=trust,
-        )  # fmt: skip
+        record = _point(remote, there or header, channel, signer, trust)
     _require_there(remote, header.name, header.version)
     remote.refresh()
     return Shipped(
@@ -129,6 +138,62 @@ def ship(
         sum(file.bytes for file in uploaded), there is not None,
         channel, record.counter if record else None,
     )  # fmt: skip
+
+
+def ship_set(
+    artifacts: Sequence[Path],
+    remote: Remote,
+    name: str,
+    *,
+    signer: AnySigner,
+    trust: Trust,
+    channel: str | None = None,
+    notify: Notify = nullcontext,
+) -> Shipped:
+    """Puts artifacts on a remote, then the set of them, the preferred first; then a channel points
+    at the set.
+
+    Raises:
+        AsrbuildError: as :func:`ship`; or the remote has something else as the set's version.
+    """
+    check_name(name)
+    if channel is not None:
+        check_channel(channel)
+    trust = {**trust, **signer.trust}
+    sent = [ship(one, remote, signer=signer, trust=trust, notify=notify) for one in artifacts]
+    ours = make_set(name, [_variant_there(remote, one, trust) for one in sent], signer)
+    there: Header | VariantSet = ours
+    new = remote.publish(name, ours.version, ours.raw, ())
+    if not new:
+        there, _ = proven(remote, name, ours.version, trust)
+        if not isinstance(there, VariantSet) or there.variants != ours.variants:
+            raise AsrbuildError(
+                f"something else is on the remote as {name} {ours.version}",
+                file=remote.address,
+                fix="a version is never overwritten: choose another name for the set",
+            )
+    for needed in artifacts_of(ours):
+        # A clean-up may have taken what no set needed until now. From here on it keeps it.
+        _require_there(remote, *needed)
+    record = None
+    if channel is not None:
+        record = _point(remote, there, channel, signer, trust)
+    _require_there(remote, name, ours.version)
+    remote.refresh()
+    return Shipped(
+        name, ours.version, there.digest, sum(one.uploaded for one in sent),
+        sum(one.bytes for one in sent), not new, channel, record.counter if record else None,
+    )  # fmt: skip
+
+
+def _variant_there(remote: Remote, sent: Shipped, trust: Trust) -> Variant:
+    """An artifact as it is on the remote, where another build of the same content may have been."""
+    from asrbuild.manifest import read_manifest
+
+    header = require_artifact(proven(remote, sent.name, sent.version, trust)[0])
+    with TemporaryDirectory(prefix="asrbuild-manifest-") as folder:
+        fetch_files(header, remote, Path(folder), wanted=lambda file: file == MANIFEST)
+        return describe_variant(header, read_manifest(Path(folder)))
 
 
 def _published(remote: Remote, header: Header, trust: Trust) -> Header | None:
@@ -198,40 +263,69 @@ def split_spec(spec: str) -> tuple[str, str]:
 
 def find(
     remote: Remote, name: str, selector: str, trust: Trust, config: Path
-) -> tuple[Header, Trusted]:
-    """The header that a channel, a version or the start of a version means, proven.
+) -> tuple[Header | VariantSet, Trusted]:
+    """The header or set that a channel, a version or the start of a version means, proven.
 
     Raises:
         Refused: it is not what a trusted key signed, or not the newest that was seen.
         AsrbuildError: there is no such thing.
     """
-    expected = None
+    record = None
     if is_channel(selector) and (selector in _channels(remote, name, selector)):
         record = channels.current(remote, name, selector, trust, config)
-        version, expected = record.version, record.header
+        version = record.version
     else:
         version = _whole_version(remote, name, check_version(selector))
+    found, key = proven(remote, name, version, trust)
+    if record is not None:
+        _require_digest(remote, found, record.header, "the one that the channel was pointed at")
+        if isinstance(found, VariantSet):
+            channels.remember(remote, record, config, artifacts_of(found))
+    return found, key
+
+
+def proven(
+    remote: Remote, name: str, version: str, trust: Trust
+) -> tuple[Header | VariantSet, Trusted]:
+    """What is on the remote as this version, and the trusted key that signed it as this."""
     raw = remote.header(name, version)
     if raw is None:
         raise Refused(
             Refusal.FILE_MISSING, f"the remote has no {name} {version}", file=remote.address
         )
     with refusing(remote.address):
-        header = parse_header(raw)
-        key = check_header(header, trust)
-    if (header.name, header.version) != (name, version):
+        found = parse_published(raw)
+        key = check_published(found, trust)
+    if (found.name, found.version) != (name, version):
         raise Refused(
             Refusal.IDENTITY_MISMATCH,
-            f"where {name} {version} should be is {header.name} {header.version}",
+            f"where {name} {version} should be is {found.name} {found.version}",
             file=remote.address,
         )
-    if expected is not None and header.digest != expected:
+    return found, key
+
+
+def _require_digest(remote: Remote, found: Header | VariantSet, digest: str, which: str) -> None:
+    if found.digest != digest:
         raise Refused(
             Refusal.IDENTITY_MISMATCH,
-            f"{name} {version} is not the one that the channel was pointed at",
+            f"{found.name} {found.version} is not {which}",
             file=remote.address,
         )
-    return header, key
+
+
+def require_artifact(found: Header | VariantSet) -> Header:
+    """What was found, where only an artifact will do.
+
+    Raises:
+        AsrbuildError: it is a set of them.
+    """
+    if isinstance(found, Header):
+        return found
+    raise AsrbuildError(
+        f"{found.name} {found.version} is a set of artifacts",
+        fix=f"name one: {', '.join('@'.join(one) for one in artifacts_of(found))}",
+    )
 
 
 def _channels(remote: Remote, name: str, selector: str) -> list[str]:
@@ -264,40 +358,79 @@ def pull(
     notify: Notify = nullcontext,
     system: str | None = None,
     max_bytes: int | None = None,
-) -> Pulled:
-    """Fetches an artifact into the store ``root``.
+) -> list[Pulled]:
+    """Fetches an artifact, or artifacts of a set, into the store ``root``.
 
-    The signature is checked before anything is fetched, every digest before anything appears; each
+    Signatures are checked before anything is fetched, every digest before anything appears; each
     file is cut off at the size that was signed.
 
     Args:
         system: of the device it is for, see :func:`asrbuild.ship.variants.choose`; the manifest is
-            looked at before anything else is fetched.
+            looked at before anything else is fetched. None: of a set come all.
 
     Raises:
         Refused: something is not as a trusted key signed it; nothing is kept of it then.
         AsrbuildError: it does not run on ``system``, or there is no such artifact.
     """
-    header, key = find(remote, *split_spec(spec), trust, config)
+    found, key = find(remote, *split_spec(spec), trust, config)
+    wanted: list[tuple[Header, Trusted, Variant | None]]
+    if isinstance(found, Header):
+        wanted, of_set = [(found, key, None)], None
+    else:
+        chosen = found.variants if system is None else [choose(found.variants, system, max_bytes)]
+        wanted = [(*_header_of(remote, variant, trust), variant) for variant in chosen]
+        of_set = f"{found.name}@{found.version}"
+    with ExitStack() as stagings:
+
+        def fetched(header: Header, variant: Variant | None) -> Path | None:
+            """Where it is, proven and not published yet; None when the store has it."""
+            path = root / header.name / header.version
+            if _in_store(path, header) and store.point_latest(root, header.name, header.version):
+                _require_fit(header, path, system, max_bytes, variant)
+                return None
+            new = stagings.enter_context(store.staging(root))
+            fetch_files(header, remote, new, wanted=lambda file: file == MANIFEST, notify=notify)
+            _require_fit(header, new, system, max_bytes, variant)
+            fetch_files(header, remote, new, wanted=lambda file: file != MANIFEST, notify=notify)
+            return new
+
+        # Every one is fetched before the first is published.
+        ready = [(header, key, fetched(header, variant)) for header, key, variant in wanted]
+        return [_publish(root, header, key, new, of_set) for header, key, new in ready]
+
+
+def _header_of(remote: Remote, variant: Variant, trust: Trust) -> tuple[Header, Trusted]:
+    """The header of a set's variant, and the trusted key that signed it, who may be another."""
+    header, key = proven(remote, variant.name, variant.version, trust)
+    _require_digest(remote, header, variant.header, "the one that is in the set")
+    if not isinstance(header, Header):
+        raise Refused(Refusal.UNKNOWN_FORMAT, "there is a set in the set", file=remote.address)
+    return header, key
+
+
+def _publish(
+    root: Path, header: Header, key: Trusted, new: Path | None, of_set: str | None
+) -> Pulled:
     path = root / header.name / header.version
-    if _in_store(path, header) and store.point_latest(root, header.name, header.version):
-        _require_fit(header, path, system, max_bytes)
-        return _pulled(header, key, path, already=True)
-    with store.staging(root) as staging:
-        fetch_files(header, remote, staging, wanted=lambda file: file == MANIFEST, notify=notify)
-        _require_fit(header, staging, system, max_bytes)
-        fetch_files(header, remote, staging, wanted=lambda file: file != MANIFEST, notify=notify)
-        path = store.publish(root, header.name, staging, header.version, volatile=store.VOLATILE)
-    return _pulled(header, key, path, already=False)
+    if new is not None:
+        path = store.publish(root, header.name, new, header.version, volatile=store.VOLATILE)
+    return replace(_pulled(header, key, path, already=new is None), of_set=of_set)
 
 
 def _require_fit(
-    header: Header, directory: Path, system: str | None, max_bytes: int | None
+    header: Header,
+    directory: Path,
+    system: str | None,
+    max_bytes: int | None,
+    variant: Variant | None = None,
 ) -> None:
-    """Refuses an artifact that the device of ``system`` cannot load, or that is too large."""
+    """Refuses an artifact that the device of ``system`` cannot load, or that is too large; and one
+    that is not what its set says of it, by which it was chosen."""
     from asrbuild.manifest import read_manifest
 
-    if system is not None:
+    if variant is not None:
+        check_variant(variant, header, read_manifest(directory))
+    elif system is not None:
         choose([describe_variant(header, read_manifest(directory))], system, max_bytes)
 
 
@@ -432,14 +565,17 @@ def set_channel(
     check_name(name)
     check_channel(channel)
     whole = _whole_version(remote, name, check_version(version))
-    raw = remote.header(name, whole)
-    assert raw is not None
-    with refusing(remote.address):
-        header = parse_header(raw)
-        check_header(header, trust)
-    record = channels.point(
-        remote, name, channel, header.version, header.digest, signer=signer, trust=trust
-    )
-    _require_there(remote, name, header.version)
+    found, _ = proven(remote, name, whole, trust)
+    record = _point(remote, found, channel, signer, trust)
     remote.refresh()
+    return record
+
+
+def _point(
+    remote: Remote, found: Header | VariantSet, channel: str, signer: AnySigner, trust: Trust
+) -> channels.Record:
+    record = channels.point(
+        remote, found.name, channel, found.version, found.digest, signer=signer, trust=trust
+    )
+    _require_there(remote, found.name, found.version)
     return record

@@ -43,6 +43,7 @@ from asrbuild.ship.header import (
     parse_header,
     strict_json,
 )
+from asrbuild.ship.names import check_name, check_version
 from asrbuild.ship.refusal import Refusal, Refused, shown
 from asrbuild.ship.trust import Trust, Trusted
 
@@ -163,28 +164,27 @@ def parse_variants(raw: bytes) -> Variants:
     value = header_fields(raw, FORMAT, {"envelope", "format", "headers"})
     if not isinstance(value["headers"], list):
         raise Refused(Refusal.HEADER_MALFORMED, "its headers are not a list")
-    if not 1 <= len(value["headers"]) <= MAX_VARIANTS:
-        raise Refused(
-            Refusal.TOO_MANY_FILES,
-            f"{len(value['headers'])} variants, 1 to {MAX_VARIANTS} are read",
-        )
+    _require_count(value["headers"])
     headers = tuple(parse_header(canonical_json(header).encode()) for header in value["headers"])
     payload, signatures = open_envelope(value["envelope"], PAYLOAD_TYPE, Refusal.HEADER_MALFORMED)
-    variants = _parse_payload(payload)
+    variants = parse_listed(strict_json(payload, MAX_HEADER, Refusal.HEADER_MALFORMED))
     said = [(variant.header, variant.name, variant.version) for variant in variants]
     if said != [(header.digest, header.name, header.version) for header in headers]:
         raise Refused(
             Refusal.STATEMENT_MISMATCH, "the variants that are signed are not the artifacts here"
         )
-    if len({(name, version) for _, name, version in said}) < len(said):
-        raise Refused(Refusal.DUPLICATE_PATH, "an artifact is in it twice")
     return Variants(variants, headers, _contents(headers), payload, signatures, raw)
 
 
-def _parse_payload(payload: bytes) -> tuple[Variant, ...]:
-    listed = strict_json(payload, MAX_HEADER, Refusal.HEADER_MALFORMED)
+def parse_listed(listed: Any) -> tuple[Variant, ...]:
+    """The variants that somebody signed; whether they are here is not checked.
+
+    Raises:
+        Refused: HEADER_MALFORMED, UNSAFE_NAME, DUPLICATE_PATH or TOO_MANY_FILES.
+    """
     if not isinstance(listed, list):
         raise Refused(Refusal.HEADER_MALFORMED, "its variants are not a list")
+    _require_count(listed)
     for entry in listed:
         if (
             not isinstance(entry, dict)
@@ -199,7 +199,17 @@ def _parse_payload(payload: bytes) -> tuple[Variant, ...]:
             or not all(_is(_WORD, entry[key]) for key in _KEYS - {"bytes", "minimum_os"})
         ):
             raise Refused(Refusal.HEADER_MALFORMED, f"this is no variant: {shown(entry)}")
+    artifacts = {(check_name(one["name"]), check_version(one["version"])) for one in listed}
+    if len(artifacts) < len(listed):
+        raise Refused(Refusal.DUPLICATE_PATH, "an artifact is in it twice")
     return tuple(Variant(**entry) for entry in listed)
+
+
+def _require_count(listed: list[Any]) -> None:
+    if not 1 <= len(listed) <= MAX_VARIANTS:
+        raise Refused(
+            Refusal.TOO_MANY_FILES, f"{len(listed)} variants, 1 to {MAX_VARIANTS} are read"
+        )
 
 
 def _is(pattern: re.Pattern[str], text: object) -> bool:
@@ -287,12 +297,21 @@ def unpack_variant(path: Path, variant: Variant, directory: Path, trust: Trust) 
                 copy_content(stream, file, lambda block, all_=writes: [w(block) for w in all_])
     manifest = read_manifest(directory)
     check_manifest(header, manifest)
+    check_variant(variant, header, manifest)
+    return Opened(header, check_header(header, trust))
+
+
+def check_variant(variant: Variant, header: Header, manifest: Manifest) -> None:
+    """What a variant says is what the manifest of its artifact says, whoever signed it.
+
+    Raises:
+        Refused: MANIFEST_MISMATCH.
+    """
     if describe_variant(header, manifest) != variant:
         raise Refused(
             Refusal.MANIFEST_MISMATCH,
             f"the manifest of {header.name} {header.version} is not what its variant says",
         )
-    return Opened(header, check_header(header, trust))
 
 
 def _header_of(found: Variants, variant: Variant) -> Header:

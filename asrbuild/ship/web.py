@@ -8,8 +8,7 @@ from urllib.parse import quote, urlsplit
 
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship.header import File
-from asrbuild.ship.refusal import Refusal, Refused
-from asrbuild.ship.remote import Sink
+from asrbuild.ship.remote import Sink, missing
 from asrbuild.ship.wire import ask, blocks, read_all, unexpected
 
 
@@ -42,7 +41,7 @@ class Web:
     def fetch(self, path: str, size: int, sink: Sink) -> None:
         with ask("GET", self._at(path)) as answer:
             if answer.status == 404:
-                raise Refused(Refusal.FILE_MISSING, f"the remote has no {path}", file=answer.url)
+                raise missing(path, self.address)
             if answer.status != 200:
                 raise unexpected(answer, "reading an object")
             for block in blocks(answer, size):

@@ -79,7 +79,7 @@ def whole(remote: ObjectRemote, paths: list[Path], out: Path, trust: Trust, conf
     """The remote lists exactly these, and each comes back byte for byte."""
     assert sorted(remote.versions(NAME)) == sorted(path.name for path in paths)
     for path in paths:
-        pulled = pull(f"{NAME}@{path.name}", remote, out, trust=trust, config=config)
+        (pulled,) = pull(f"{NAME}@{path.name}", remote, out, trust=trust, config=config)
         assert tree_digests(pulled.path) == tree_digests(path)
 
 
@@ -231,7 +231,7 @@ def test_a_killed_clean_up_is_finished_by_the_next(
             os._exit(0)
         _, status = os.waitpid(child, 0)
         for path in wanted:
-            pulled = pull(
+            (pulled,) = pull(
                 f"{NAME}@{path.name}", folder, tmp_path / f"{points}", trust=trust, config=config
             )
             assert tree_digests(pulled.path) == tree_digests(path)

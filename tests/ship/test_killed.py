@@ -51,9 +51,11 @@ def _check(address: str, old: Path, new: Path, out: Path, config: Path, trust: T
     remote = open_remote(address)
     truth = {path.name: tree_digests(path) for path in (old, new)}
     for version in remote.versions("demo-dynamic"):
-        pulled = pull(f"demo-dynamic@{version}", remote, out / version, trust=trust, config=config)
+        (pulled,) = pull(
+            f"demo-dynamic@{version}", remote, out / version, trust=trust, config=config
+        )
         assert tree_digests(pulled.path) == truth[version]
-    pulled = pull("demo-dynamic@beta", remote, out / "beta", trust=trust, config=config)
+    (pulled,) = pull("demo-dynamic@beta", remote, out / "beta", trust=trust, config=config)
     assert tree_digests(pulled.path) == truth[pulled.version]
     assert store.verify_files(pulled.path) == []
     return pulled.version

@@ -38,7 +38,8 @@ def versions(tmp_path: Path) -> list[Path]:
 @pytest.fixture
 def fetch(tmp_path: Path, trust: Trust, config: Path) -> Callable[..., Pulled]:
     def run(spec: str, remote: Remote, to: str = "elsewhere") -> Pulled:
-        return pull(spec, remote, tmp_path / to, trust=trust, config=config)
+        (pulled,) = pull(spec, remote, tmp_path / to, trust=trust, config=config)
+        return pulled
 
     return run
 
@@ -436,7 +437,7 @@ def test_two_teams_with_keys_of_their_own(
     trust_key(read_key_file(other_config / "keys" / "other.pub"), None, config)
     ship(versions[1], remote, signer=other, trust=read_trust(other_config), channel="stable")
     both = read_trust(config)
-    pulled = pull("demo-dynamic", remote, tmp_path / "out", trust=both, config=config)
+    (pulled,) = pull("demo-dynamic", remote, tmp_path / "out", trust=both, config=config)
     assert (pulled.version, pulled.signer) == (versions[1].name, "other")
 
 

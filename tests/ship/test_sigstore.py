@@ -273,7 +273,7 @@ def test_every_kind_of_remote(
     """The signatures are in the header and in the record, and go where those go."""
     remote = open_remote(address)
     ship(artifact, remote, signer=sign_in(None, print), trust=believed, channel="beta")
-    pulled = pull("demo-dynamic@beta", remote, tmp_path / "there", trust=believed, config=config)
+    (pulled,) = pull("demo-dynamic@beta", remote, tmp_path / "there", trust=believed, config=config)
     assert pulled.signer == WHO
     assert tree_digests(pulled.path) == tree_digests(artifact)
 

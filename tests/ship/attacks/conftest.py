@@ -14,7 +14,7 @@ from asrbuild.ship.keys import Signer
 from asrbuild.ship.refusal import Refusal, Refused
 from asrbuild.ship.transfer import pull_bundle
 from asrbuild.ship.trust import Trust
-from tests.ship.making import Forgery
+from tests.ship.making import Forgery, variant_of
 
 #: Of the processor, so that a busy machine is no finding; an attack that sleeps is the caller's.
 MAX_SECONDS = 5.0
@@ -37,6 +37,16 @@ def everything(folder: Path) -> dict[str, tuple[int, int]]:
             status = os.lstat(path)
             found[path] = (status.st_ino, 0 if name in folders else status.st_size)
     return found
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> list[Path]:
+    """Two variants, the preferred first."""
+    root = tmp_path / "artifacts"
+    return [
+        variant_of(root, "new", "18", "15", b"new" * 500),
+        variant_of(root, "old", "15", "12", b"old" * 500),
+    ]
 
 
 @pytest.fixture

@@ -58,7 +58,8 @@ def fetch(tmp_path: Path, trust: Trust, config: Path) -> Callable[..., Pulled]:
 
     def run(spec: str, address: object) -> Pulled:
         store = tmp_path / "victim" / "store"
-        return pull(spec, open_remote(str(address)), store, trust=trust, config=config)
+        (pulled,) = pull(spec, open_remote(str(address)), store, trust=trust, config=config)
+        return pulled
 
     return run
 

@@ -77,15 +77,6 @@ class Set:
 
 
 @pytest.fixture
-def artifacts(tmp_path: Path) -> list[Path]:
-    root = tmp_path / "artifacts"
-    return [
-        variant_of(root, "new", "18", "15", b"new" * 500),
-        variant_of(root, "old", "15", "12", b"old" * 500),
-    ]
-
-
-@pytest.fixture
 def forged(artifacts: list[Path], tmp_path: Path, signer: Signer) -> Set:
     return Set.of(artifacts, tmp_path, signer)
 
