@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from asrbuild import interrupts
-from asrbuild.disk import FATAL, disk_problem
+from asrbuild.disk import FATAL, NAMED, disk_problem
 from asrbuild.errors import AsrbuildError, MisuseError
 
 HYDRA_FLAGS = (
@@ -100,10 +100,21 @@ def _require_folder() -> None:
 def _other_failure(error: Exception, debug: bool) -> int:
     if debug:
         raise error
+    if isinstance(error, OSError) and error.errno in NAMED and error.filename:
+        _print_error(
+            str(disk_problem(error, "running asrbuild", Path(os.fsdecode(error.filename))))
+        )
+        return 1
     if isinstance(error, OSError) and error.errno in FATAL:
         _print_error(str(disk_problem(error, "running asrbuild", Path("standard output"))))
         # What could not be written would be tried again when Python ends, and reported once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if isinstance(error, RuntimeError) and "home directory" in str(error):  # pathlib's, of ~name/x
+        homeless = AsrbuildError(
+            "a path begins with ~, and that user has no home here", fix="write the path in full"
+        )
+        _print_error(str(homeless))
         return 1
     _print_error(
         f"unexpected {type(error).__name__}: {error}\n"

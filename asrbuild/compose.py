@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -61,7 +61,20 @@ def to_recipe(config: Any) -> Recipe:
             fix="start its defaults list with `- recipe_schema`",
         )
     _refuse_added_keys(config)
-    return recipe
+    paths = {name: _at_home(f"paths.{name}", path) for name, path in vars(recipe.paths).items()}
+    return replace(recipe, paths=type(recipe.paths)(**paths))
+
+
+def _at_home(key: str, path: str) -> str:
+    """The path with its ``~``, which no shell replaces behind ``paths.cache=``."""
+    try:
+        return path and str(Path(path).expanduser())
+    except RuntimeError:
+        raise AsrbuildError(
+            f"{key}={path} is in the home of a user who has none here",
+            key=key,
+            fix="write the path in full",
+        ) from None
 
 
 def _refuse_added_keys(config: Any) -> None:

@@ -16,10 +16,11 @@ from asrbuild.errors import AsrbuildError
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 #: No matter which file was being written: the disk is at fault.
 FATAL = {*_FULL, errno.EROFS, errno.EFBIG}
+#: Not a bug of ours wherever it comes from: it is about what the user named.
+NAMED = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EIO}
+_DENIED = {errno.EACCES, errno.EPERM}
 _REFUSED = {
     errno.EROFS: "is on a read-only file system",
-    errno.EACCES: "cannot be written: permission denied",
-    errno.EPERM: "cannot be written: operation not permitted",
     errno.ENOTDIR: "cannot be written: a part of its path is a file, not a directory",
     errno.EEXIST: "cannot be written: something else has that name",
 }
@@ -42,6 +43,13 @@ def disk_problem(error: OSError, doing: str, path: Path) -> AsrbuildError:
             f"the file is larger than this system allows, while {doing}",
             file=file,
             fix="raise the limit (`ulimit -f`) or use another disk",
+        )
+    if error.errno in _DENIED:
+        # Reading or writing: what was done says it.
+        return AsrbuildError(
+            f"{path}: permission denied, while {doing}",
+            file=file,
+            fix="change its permissions, or name another place",
         )
     if error.errno in _REFUSED:
         return AsrbuildError(

@@ -17,6 +17,7 @@ import soundfile
 
 import asrbuild
 from asrbuild import cli
+from asrbuild.compose import compose_recipe
 from asrbuild.network import random_weights
 from tests.acceptance.conftest import Workshop, run_asrbuild
 
@@ -189,6 +190,7 @@ def test_misused_commands(
     assert "unexpected " not in err.replace("got unexpected extra", "")
 
 
+LONG = "x" * 300
 #: (arguments, error as printed): what a command takes and cannot do; {static} is an artifact.
 HALF_RIGHT = [
     (["run", "{static}", "--output-dir", "out"], "without --input nothing is run, so there is "
@@ -204,6 +206,9 @@ HALF_RIGHT = [
     (["inspect", "scorer", "demo:none.scorer"], "no such scorer\n  key: decoder.scorer_path"),
     (["transcribe", "{static}", "none.wav", "."], "2 of 2 recordings gave no words:\n"
      "  none.wav: no such audio file; check the path\n  .: not an audio file"),
+    *((arguments, f"the disk refused: File name too long, while running asrbuild\n  file: {LONG}")
+      for arguments in (["verify", LONG], ["transcribe", "{static}", LONG],
+                        ["app", "{static}", "-o", LONG])),
 ]  # fmt: skip
 
 
@@ -234,6 +239,57 @@ def test_a_file_in_the_place_of_a_folder_is_not_an_empty_one(
     code, err = run_here([*command, "--json"], monkeypatch, capfd)
     assert code == 1
     assert f"this is a file, not a folder\n  key: {variable}\n  file: taken" in err
+
+
+def test_a_home_that_is_not_there(
+    at: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = "~nobody-is-called-so/x"
+    for arguments, message in (
+        (["verify", path], "a path begins with ~, and that user has no home here\n  fix: "),
+        (["plan", f"paths.cache={path}"], f"paths.cache={path} is in the home of a user who has"),
+    ):
+        code, err = run_here(arguments, monkeypatch, capfd)
+        assert code == 1
+        assert err.startswith(f"error: {message}")
+    monkeypatch.setenv("HOME", str(at / "home"))
+    assert compose_recipe(["paths.cache=~/cache"]).paths.cache == f"{at}/home/cache"
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="permissions are POSIX")
+@pytest.mark.parametrize(
+    "arguments",
+    [["ls", "--artifacts", "locked/x"], ["verify", "locked"], ["run", "locked"],
+     ["inspect", "model", "locked/x"], ["source=checkpoint", "source.checkpoint_dir=locked"],
+     ["evaluate", "{static}", "secret.csv"], ["verify.evaluation=secret.csv"]],
+)  # fmt: skip
+def test_what_may_not_be_read_is_no_bug(
+    arguments: list[str],
+    at: Path,
+    workshop: Workshop,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (at / "locked").mkdir()
+    (at / "secret.csv").write_text("wav_filename,transcript\n")
+    for path in at.iterdir():
+        path.chmod(0)
+    static = workshop.artifact("static", "mlprogram")
+    arguments = [a.format(static=static) for a in arguments]
+    # Root may read all. What a command imports is imported before it is somebody else.
+    user = os.geteuid()
+    if user == 0:
+        run_here(arguments, monkeypatch, capfd)
+        os.seteuid(65534)
+    try:
+        code, err = run_here(arguments, monkeypatch, capfd)
+    finally:
+        os.seteuid(user)
+    assert code in (1, 2)
+    assert err.startswith("error: ")
+    assert "permission denied" in err.lower() or "not readable" in err
+    assert "unexpected" not in err
+    assert "cannot be written" not in err
 
 
 def test_a_group_without_a_command_shows_its_commands(at: Path) -> None:
