@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -233,7 +234,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 _COMPRESSIONS = ("none", "int8", "palettize_6", "palettize_4", "prune")
 CHOICES["coreml.compress"] = _COMPRESSIONS
 #: Name and version become folder names, so they hold nothing a path or a shell would mind.
-_NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+#: What a remote takes, too, once a digest is added to a version.
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,78}[A-Za-z0-9_-])?")
 
 
 def lookup(recipe: Recipe, key: str) -> Any:
@@ -258,11 +260,12 @@ def validate(recipe: Recipe) -> None:
             )
     for key in ("name", "version"):
         value = lookup(recipe, key)
-        if not value or not set(value) <= _NAME_CHARACTERS or value.startswith((".", "-")):
+        if not _NAME.fullmatch(value) or value == "latest":
             raise AsrbuildError(
                 f"{key}={value!r} cannot name a folder",
                 key=key,
-                fix="use letters, digits, '.', '_' and '-', starting with a letter or a digit",
+                fix="use up to 80 letters, digits, '.', '_' and '-', starting with a letter or a "
+                "digit; `latest` is taken",
             )
     for key in ("paths.artifacts", "paths.cache"):
         if not lookup(recipe, key):

@@ -131,6 +131,10 @@ CONFIG_ERRORS = [
     (["export.relu_clip=0"], "export.relu_clip=0.0 must be above 0"),
     (["paths.cache="], "paths.cache is empty\n  key: paths.cache"),
     (["name=☃"], "name='☃' cannot name a folder"),
+    (["name=latest"], "name='latest' cannot name a folder"),
+    (["name=_x"], "name='_x' cannot name a folder"),
+    (["name=x."], "name='x.' cannot name a folder"),
+    (["version=" + "1" * 81], "cannot name a folder\n  key: version\n  fix: use up to 80 letters"),
     (["source=frozen_graph", "source.path={at}/é (1) a=b.pb"], "source.path names no file\n"
      "  key: source.path\n  file: {at}/é (1) a=b.pb"),
     (["--config-dir", "{at}/none"], "the config folder does not exist\n  key: --config-dir\n"

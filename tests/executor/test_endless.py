@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from asrbuild import cli, interrupts
 from asrbuild.errors import AsrbuildError
 from asrbuild.executor import load
+from asrbuild.executor.model import StateCell
 from asrbuild.executor.package import read_spec
-from tests.executor.harness import ct, mb, run, types
+from tests.executor.harness import Function, ct, mb, run, run_function, types
 from tests.executor.test_damaged import change, copy_of, packages, predict, refused
 
 __all__ = ["packages"]
@@ -86,6 +87,29 @@ def test_a_branch_and_a_loop_inside_may_decide() -> None:
     assert run(build, values | {"end": one(2)})[0] == 2
     with pytest.raises(AsrbuildError, match="never ends: in round"):
         run(build, values | {"end": one(3)})
+
+
+def test_a_state_may_decide() -> None:
+    """What the loop carries stays the same, and yet it ends."""
+    state = mb.state_tensor_placeholder(shape=(1,), dtype=types.fp16)
+    inputs = {"n": mb.placeholder(shape=(1,), dtype=types.int32), "memory": state}
+    with Function(inputs, opset_version=ct.target.iOS18) as function:
+        memory = function.inputs["memory"]
+
+        def body(n):
+            more = mb.add(x=mb.read_state(input=memory), y=np.float16(1))
+            mb.coreml_update_state(state=memory, value=more)
+            return (mb.identity(x=n),)
+
+        n = mb.while_loop(
+            _cond=lambda n: mb.less(x=mb.read_state(input=memory), y=np.array([5], np.float16)),
+            _body=body,
+            loop_vars=(function.inputs["n"],),
+        )
+        function.set_outputs([mb.identity(x=n)])
+    cell = StateCell(np.zeros((1,), np.float16))
+    assert run_function(function, {"n": one(3), "memory": cell}, "iOS18") == [3]
+    assert cell.value == 5
 
 
 def _blocks(spec: Any) -> Any:
