@@ -202,16 +202,18 @@ def _read_seen(config: Path) -> dict[str, Any]:
     path = config / _SEEN
     try:
         seen = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(seen, dict):
+            raise ValueError("it is no object")
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         # To go on would forget what protects against old states.
         raise AsrbuildError(
             f"what channels were seen to say cannot be read: {error}",
             file=path,
             fix="repair or remove it; removing it forgets which states are old",
         ) from None
-    return seen if isinstance(seen, dict) else {}
+    return seen
 
 
 def _write_seen(config: Path, seen: dict[str, Any]) -> None:

@@ -6,12 +6,11 @@ writer would leave one; hence these few lines.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -53,15 +52,14 @@ class Folder:
         self.address = os.path.abspath(root)
 
     def size(self, path: str) -> int | None:
-        try:
-            return (self.root / path).stat().st_size
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        with _reading(self.root / path):
+            try:
+                return (self.root / path).stat().st_size
+            except (FileNotFoundError, NotADirectoryError):
                 return None
-            raise _problem(error, self.root / path) from error
 
     def read(self, path: str, limit: int) -> bytes | None:
-        with disk_errors("reading a remote", self.root):
+        with _reading(self.root / path):
             stream = _open_file(self.root / path)
             if stream is None:
                 return None
@@ -72,7 +70,7 @@ class Folder:
         return content
 
     def fetch(self, path: str, size: int, sink: Sink) -> None:
-        with disk_errors("reading a remote", self.root):
+        with _reading(self.root / path):
             stream = _open_file(self.root / path)
             if stream is None:
                 raise missing(path, self.address)
@@ -116,20 +114,19 @@ class Folder:
             (self.root / path).unlink(missing_ok=True)
 
     def list(self, folder: str) -> list[str] | None:
-        try:
-            names = os.listdir(self.root / folder)
-        except (FileNotFoundError, NotADirectoryError):
-            if not self.root.is_dir():
-                raise AsrbuildError("there is no such remote", file=self.root) from None
-            return []
-        except OSError as error:
-            raise _problem(error, self.root / folder) from error
+        with _reading(self.root / folder):
+            try:
+                names = os.listdir(self.root / folder)
+            except (FileNotFoundError, NotADirectoryError):
+                if not self.root.is_dir():
+                    raise AsrbuildError("there is no such remote", file=self.root) from None
+                return []
         return sorted(name for name in names if not name.startswith("."))
 
     def entries(self, folder: str) -> list[Stored]:
         found = []
         for name in self.list(folder) or []:
-            with suppress(FileNotFoundError):
+            with _reading(self.root / folder), suppress(FileNotFoundError):
                 status = (self.root / folder / name).stat()
                 if stat.S_ISREG(status.st_mode):
                     found.append(Stored(name, status.st_size, status.st_mtime))
@@ -175,5 +172,9 @@ def _open_file(path: Path) -> BinaryIO | None:
     return stream
 
 
-def _problem(error: OSError, path: Path) -> AsrbuildError:
-    return AsrbuildError(f"the remote cannot be read: {error.strerror}", file=path)
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise AsrbuildError(f"the remote cannot be read: {error.strerror}", file=path) from error

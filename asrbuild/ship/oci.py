@@ -85,7 +85,8 @@ class OciRemote:
         self._host = parts.netloc.lower()
         plain = parts.hostname in _LOOPBACK
         self._base = f"{'http' if plain else 'https'}://{self._host}/v2/"
-        self._authorization: str | None = None
+        # A token to read with may not write: whoever reads beside it must not take its place.
+        self._authorization: dict[bool, str] = {}
 
     # What is there ---------------------------------------------------------------------------
 
@@ -284,6 +285,7 @@ class OciRemote:
     def _pages(self, path: str, key: str) -> list[str] | None:
         """A list that may come in pages; None where there is no such thing."""
         found: list[str] = []
+        left = MAX_INDEX
         where = urljoin(self._base, f"{path}?n=1000")
         for _ in range(_MAX_PAGES):
             with self._ask("GET", where) as answer:
@@ -291,8 +293,10 @@ class OciRemote:
                     return found or None
                 if answer.status != 200:
                     raise unexpected(answer, "listing")
+                raw = read_all(answer, left)
+                left -= len(raw)
                 try:
-                    listed = json.loads(read_all(answer, MAX_INDEX))[key]
+                    listed = json.loads(raw)[key]
                 except (ValueError, KeyError, TypeError, RecursionError):
                     raise unexpected(answer, "listing") from None
                 found += [text for text in listed or [] if isinstance(text, str)]
@@ -325,27 +329,33 @@ class OciRemote:
     ) -> Iterator[Answer]:
         """Asks the registry, and logs in when it says so; a stream is sent only after that."""
         url = urljoin(self._base, where)
-        with ask(method, url, headers={**(headers or {}), **self._login(url)}, body=body) as answer:
+        reads = method in ("GET", "HEAD")
+        login = self._login(url, self._authorization.get(reads))
+        with ask(method, url, headers={**(headers or {}), **login}, body=body) as answer:
             if answer.status != 401:
                 yield answer
                 return
             challenge = answer.headers.get("www-authenticate", "")
-        self._authorization = self._answer_to(challenge)
-        if self._authorization is None:
+        authorization = self._answer_to(challenge)
+        if authorization is None:
             raise AsrbuildError(
                 "the registry wants a login",
                 file=self.address,
-                fix="set ASRBUILD_OCI_USER and ASRBUILD_OCI_PASSWORD, or `docker login` there",
+                fix="set ASRBUILD_OCI_USER and ASRBUILD_OCI_PASSWORD, or `docker login` there; "
+                "what Docker keeps in a credential helper is not read",
             )
         if body is not None and not isinstance(body, bytes):
             body.seek(0)
-        with ask(method, url, headers={**(headers or {}), **self._login(url)}, body=body) as answer:
+        self._authorization[reads] = authorization
+        login = self._login(url, authorization)
+        with ask(method, url, headers={**(headers or {}), **login}, body=body) as answer:
             yield answer
 
-    def _login(self, url: str) -> dict[str, str]:
-        # Uploads may be sent to another host, which has its own ways; it gets no secret of ours.
-        same = urlsplit(url).netloc == self._host
-        return {"Authorization": self._authorization} if self._authorization and same else {}
+    def _login(self, url: str, authorization: str | None) -> dict[str, str]:
+        # Uploads may be sent to another host, which has its own ways; it gets no secret of ours,
+        # and nor does anybody who listens to plain HTTP.
+        same = urljoin(url, "/v2/") == self._base
+        return {"Authorization": authorization} if authorization and same else {}
 
     def _answer_to(self, challenge: str) -> str | None:
         basic = _credentials(self._host)

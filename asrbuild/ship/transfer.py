@@ -271,7 +271,7 @@ def find(
         AsrbuildError: there is no such thing.
     """
     record = None
-    if is_channel(selector) and (selector in _channels(remote, name, selector)):
+    if is_channel(selector) and _means_channel(remote, name, selector, config):
         record = channels.current(remote, name, selector, trust, config)
         version = record.version
     else:
@@ -328,16 +328,25 @@ def require_artifact(found: Header | VariantSet) -> Header:
     )
 
 
-def _channels(remote: Remote, name: str, selector: str) -> list[str]:
-    """A word that is no version is a channel, even one that is gone: that must be noticed."""
-    return [selector] if not any(c.isdigit() for c in selector) else remote.channels(name)
+def _means_channel(remote: Remote, name: str, selector: str, config: Path) -> bool:
+    """A word that is no version is a channel, even one that is gone: that must be noticed. So is
+    what was a channel when it was last asked for, though a version may begin so."""
+    return (
+        not any(c.isdigit() for c in selector)
+        or (remote.address, name, selector) in channels.seen_channels(config)
+        or selector in remote.channels(name)
+    )
 
 
 def _whole_version(remote: Remote, name: str, start: str) -> str:
     if remote.header(name, start) is not None:
         return start
     versions = remote.versions(name)
-    fitting = [v for v in versions if v.startswith(start) or v.partition("+")[2].startswith(start)]
+    # A recipe's whole version first: 1.0.1 is not the start of 1.0.10 to whoever types it.
+    whole = [v for v in versions if v.partition("+")[0] == start]
+    fitting = whole or [
+        v for v in versions if v.startswith(start) or v.partition("+")[2].startswith(start)
+    ]
     if len(fitting) == 1:
         return fitting[0]
     known = ", ".join(versions[-10:]) or "none"

@@ -47,7 +47,7 @@ class _OnlyWeb(urllib.request.HTTPRedirectHandler):
         if not newurl.lower().startswith(("http://", "https://")):
             return None  # it stays a redirect, which is no answer
         new = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if new is not None and new.host != req.host:
+        if new is not None and (new.type, new.host) != (req.type, req.host):
             new.headers.pop("Authorization", None)
         return new
 
@@ -103,6 +103,10 @@ def ask(
 
 
 def _open(request: urllib.request.Request) -> Any:
+    if request.type not in ("http", "https"):
+        raise AsrbuildError(
+            "the server sends us to an address that is not on the web", file=request.full_url
+        )
     try:
         return _opener().open(request, timeout=SILENCE_SECONDS)
     except urllib.error.HTTPError as error:

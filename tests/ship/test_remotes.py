@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -17,10 +18,12 @@ import pytest
 from asrbuild import store
 from asrbuild.digest import tree_digests
 from asrbuild.errors import AsrbuildError
-from asrbuild.ship import channels
-from asrbuild.ship.header import File, make_header
+from asrbuild.retention import Rules
+from asrbuild.ship import channels, cleanup
+from asrbuild.ship.header import MAX_HEADER, File, make_header
 from asrbuild.ship.keys import Signer, new_key
-from asrbuild.ship.remote import Remote, open_remote
+from asrbuild.ship.refusal import Refused
+from asrbuild.ship.remote import ObjectRemote, Remote, open_remote
 from asrbuild.ship.transfer import Notify, Pulled, pull, set_channel, ship
 from asrbuild.ship.trust import Trust, read_trust
 from tests.ship.making import CONTENT, make_artifact
@@ -487,3 +490,136 @@ def test_a_store_whose_package_is_not_installed(address: str, package: str, fix:
 def test_an_address_that_names_no_place(address: str):
     with pytest.raises(AsrbuildError, match="names no"):
         open_remote(address)
+
+
+# What goes wrong without malice -----------------------------------------------------------------
+
+
+def test_names_and_versions_that_begin_like_others(
+    remote: Remote, address: str, tmp_path: Path, signer: Signer, trust: Trust, fetch: Any
+):
+    """A name, a recipe version and a channel each begin another one's."""
+    made = {
+        (name, version): make_artifact(
+            tmp_path / "artifacts", name, {**CONTENT, "alphabet.txt": f"{name} {version}".encode()},
+            recipe_version=version,
+        )
+        for name, version in (("demo", "1.0.1"), ("demo", "1.0.10"), ("demo-b", "1.0.1"))
+    }  # fmt: skip
+    for (name, _), artifact in made.items():
+        ship(artifact, remote, signer=signer, trust=trust, channel="beta")
+        ship(artifact, remote, signer=signer, trust=trust, channel=f"beta-{name}")
+    assert remote.names() == ["demo", "demo-b"]
+    for name in ("demo", "demo-b"):
+        versions = sorted(path.name for (of, _), path in made.items() if of == name)
+        assert remote.versions(name) == versions
+        assert remote.channels(name) == ["beta", f"beta-{name}"]
+        assert fetch(f"{name}@beta", remote).name == name
+    for (name, version), artifact in made.items():
+        assert fetch(f"{name}@{version}", remote).version == artifact.name
+        assert fetch(f"{name}@{artifact.name[:-3]}", remote).version == artifact.name
+    with pytest.raises(AsrbuildError, match=r"1\.0 fits 2 versions of demo"):
+        fetch("demo@1.0", remote)
+    with pytest.raises(AsrbuildError, match="there is no dem"):
+        fetch("dem@beta", remote)
+    if isinstance(remote, ObjectRemote):
+        # Of the shared files none goes with the one name, whatever the clocks say.
+        for now in (0.0, time.time() + 1e9):
+            items = cleanup.survey(remote, Rules(1, 0.0), now)
+            assert all(item.keep for item in items)
+        _remove(remote, "demo-b")
+        gone = {
+            item.name for item in cleanup.remove(remote, cleanup.survey(remote, Rules(1, 0), now))
+        }
+        assert gone == set(tree_digests(made["demo-b", "1.0.1"]).values()) - {
+            digest for (name, _), path in made.items() if name == "demo"
+            for digest in tree_digests(path).values()
+        }  # fmt: skip
+        assert fetch("demo@beta", open_remote(address), to="later").version.startswith("1.0.10+")
+
+
+def _remove(remote: ObjectRemote, name: str) -> None:
+    for folder in ("versions", *(f"channels/{channel}" for channel in remote.channels(name))):
+        for stored in remote.objects.entries(f"artifacts/{name}/{folder}"):
+            remote.objects.remove(f"artifacts/{name}/{folder}/{stored.name}")
+
+
+def test_a_remote_that_lost_a_file(
+    artifact: Path, remote: Remote, signer: Signer, trust: Trust, fetch: Any
+):
+    """It is told as what it is by every kind, and shipping again sends just that file."""
+    if not isinstance(remote, ObjectRemote):
+        pytest.skip("a registry is not written to but through its interface")
+    ship(artifact, remote, signer=signer, trust=trust, channel="beta")
+    path = f"blobs/{tree_digests(artifact)['reference.wav']}"
+    remote.objects.remove(path)
+    with pytest.raises(Refused, match="FILE_MISSING") as caught:
+        fetch("demo-dynamic@beta", remote)
+    assert caught.value.file == remote.address
+    assert "ship the version again" in str(caught.value)
+    for cut in (b"", b"RIFF"):
+        remote.objects.replace(path, cut)
+        with pytest.raises(Refused, match="TRUNCATED"):
+            fetch("demo-dynamic@beta", remote)
+    again = ship(artifact, remote, signer=signer, trust=trust, channel="beta")
+    assert (again.already, again.uploaded) == (True, 1)
+    assert tree_digests(fetch("demo-dynamic@beta", remote).path) == tree_digests(artifact)
+    header = f"artifacts/demo-dynamic/versions/{artifact.name}.json"
+    remote.objects.replace(header, b"")
+    with pytest.raises(Refused, match="HEADER_MALFORMED"):
+        fetch("demo-dynamic@beta", remote)
+
+
+def test_what_a_store_says_is_not_taken_for_what_it_does_not_say(
+    bucket: str, artifact: Path, signer: Signer, trust: Trust, monkeypatch: pytest.MonkeyPatch
+):
+    """Refusals carry a request's number, which may look like HTTP's for what is there already."""
+    remote = open_remote(bucket)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("Access Denied (request 77412A)")
+
+    monkeypatch.setattr(remote.objects._files, "put_file", refuse)  # type: ignore[attr-defined]
+    with pytest.raises(AsrbuildError, match="Access Denied"):
+        ship(artifact, remote, signer=signer, trust=trust)
+
+
+@pytest.mark.parametrize(
+    "command_line", [("ls", "--remote"), ("ship", "ARTIFACT"), ("gc", "--remote")]
+)
+def test_a_path_that_no_system_takes(
+    command: Callable[..., tuple[int, str, str]], command_line: tuple[str, str], artifact: Path
+):
+    arguments = [artifact if word == "ARTIFACT" else word for word in command_line]
+    code, _, err = command(*arguments, "/tmp/" + "x" * 300)
+    assert code == 1
+    assert err.startswith("error: the remote cannot be read: File name too long"), err
+
+
+def test_one_bad_version_is_a_row_of_the_list(
+    command: Callable[..., tuple[int, str, str]], artifact: Path, tmp_path: Path, registry: str,
+):  # fmt: skip
+    remote = tmp_path / "remote"
+    assert command("ship", artifact, remote)[0] == 0
+    versions = remote / "artifacts" / "demo-dynamic" / "versions"
+    (versions / "9.json").write_bytes(b" " * (MAX_HEADER + 1))
+    (versions / "8.json").write_bytes(b"{}")
+    (versions / "7.json").write_bytes((versions / f"{artifact.name}.json").read_bytes())
+    code, out, err = command("ls", "--remote", remote, "--json")
+    assert code == 0, err
+    assert {row["version"]: row["refused"] for row in json.loads(out)} == {
+        artifact.name: None, "9": "TOO_LARGE", "8": "HEADER_MALFORMED", "7": "IDENTITY_MISMATCH",
+    }  # fmt: skip
+    assert command("ls", "--remote", remote)[0] == 0
+    code, _, err = command("channel", "set", "demo-dynamic", "beta", "7", "--remote", remote)
+    assert (code, "IDENTITY_MISMATCH" in err) == (1, True)
+    # Somebody else's image in a repository of ours.
+    shared = f"{registry}/shared"
+    assert command("ship", artifact, shared)[0] == 0
+    there = open_remote(shared)
+    there._tag_config("demo-dynamic", "v1", b"{}", "application/x", [], {})  # type: ignore[attr-defined]
+    code, out, err = command("ls", "--remote", shared, "--json")
+    assert code == 0, err
+    assert {row["version"]: row["refused"] for row in json.loads(out)} == {
+        artifact.name: None, "v1": "RECORD_MALFORMED",
+    }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import http.client
 import http.server
 import json
 import os
@@ -20,6 +21,7 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.ship import channels, wire
 from asrbuild.ship.channels import PAYLOAD_TYPE
 from asrbuild.ship.envelope import sign
+from asrbuild.ship.header import File
 from asrbuild.ship.keys import Signer
 from asrbuild.ship.refusal import Refusal, Refused
 from asrbuild.ship.remote import MAX_INDEX, MAX_RECORD, open_remote
@@ -206,6 +208,30 @@ def test_the_memory_of_channels_is_not_lost_silently(remote: Path, fetch: Any, c
     (config / "seen.json").write_text("{")
     with pytest.raises(AsrbuildError, match="which states are old"):
         fetch(f"{NAME}@beta", remote)
+
+
+def test_a_memory_of_channels_that_is_something_else(remote: Path, fetch: Any, config: Path):
+    fetch(f"{NAME}@beta", remote)
+    (config / "seen.json").write_text("[]")
+    with pytest.raises(AsrbuildError, match="which states are old"):
+        fetch(f"{NAME}@beta", remote)
+
+
+def test_a_channel_that_is_hidden_so_that_an_old_version_is_taken_for_it(
+    remote: Path, versions: list[Path], fetch: Any, refused: Refuse, signer: Signer, trust: Trust
+):
+    """Its name begins an old version's digest; whoever has seen the channel is not fooled."""
+    old = versions[0].name.partition("+")[2]
+    while not old[0].isalpha():
+        old = old[1:]
+    channel = next(old[:n] for n in range(1, 12) if any(c.isdigit() for c in old[:n]))
+    place = open_remote(str(remote))
+    ship(versions[2], place, signer=signer, trust=trust, channel=channel)
+    start = versions[0].name[: versions[0].name.index(channel)]
+    assert fetch(f"{NAME}@{channel}", remote).version == versions[2].name
+    shutil.rmtree(remote / BETA.parent / channel)
+    refused(R.REPLAYED, lambda: fetch(f"{NAME}@{channel}", remote))
+    assert start
 
 
 # Versions and blobs ----------------------------------------------------------------------------
@@ -605,3 +631,124 @@ def test_a_registry_that_answers_with_something_else(refused: Refuse, trust: Tru
             refused(reason, lambda: remote.header("demo", "1.0.0"))
         answers["manifest"] = b"[" * 9999
         refused(R.RECORD_MALFORMED, lambda: remote.header("demo", "1.0.0"))
+
+
+@pytest.mark.parametrize("elsewhere", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x"])
+def test_a_registry_that_names_an_address_off_the_web(
+    tmp_path: Path, refused: Refuse, elsewhere: str
+):
+    """As the next page of a list, as where to upload, and as who hands out tokens."""
+
+    class Away(Quiet):
+        def do_GET(self) -> None:  # noqa: N802 - what http.server calls
+            _status(self, 200, {"Link": f'<{elsewhere}>; rel="next"'}, b'{"repositories": []}')
+
+        def do_POST(self) -> None:  # noqa: N802
+            _status(self, 202, {"Location": elsewhere})
+
+    (tmp_path / "file").write_bytes(b"x")
+    with serving(Away) as address:
+        remote = open_remote(address.replace("http", "oci") + "/models")
+        with pytest.raises(AsrbuildError, match="not on the web"):
+            remote.names()
+        with pytest.raises(AsrbuildError, match="not on the web"):
+            remote.put("demo", File("file", 1, "0" * 64), tmp_path / "file")
+    token = {"WWW-Authenticate": f'Bearer realm="{elsewhere}"'}
+    with (
+        serving(_answering(lambda handler: _status(handler, 401, token))) as address,
+        pytest.raises(AsrbuildError, match=r"wants a login|not on the web"),
+    ):
+        open_remote(address.replace("http", "oci")).header("demo", "1.0.0")
+
+
+def test_pages_without_end(refused: Refuse):
+    """Each within its limit; together they are not."""
+    content = json.dumps({"repositories": ["x" * 100] * 40_000}).encode()
+
+    def page(handler: Any) -> None:
+        _status(handler, 200, {"Link": '</v2/_catalog>; rel="next"'}, content)
+
+    with serving(_answering(page)) as address:
+        refused(R.TOO_LARGE, lambda: open_remote(address.replace("http", "oci")).names())
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://example.com/v2/x", True),
+        ("https://example.com:443/v2/x", False),
+        ("https://other.example/v2/x", False),
+        ("http://example.com/v2/x", False),
+    ],
+)
+def test_where_a_token_is_sent(url: str, told: bool):
+    """To the registry itself, and never past TLS, wherever it says that uploads go."""
+    remote: Any = open_remote("oci://example.com/models")
+    assert bool(remote._login(url, "Bearer secret")) is told
+
+
+def test_tokens_of_files_that_are_sent_side_by_side(
+    registry: str, versions: list[Path], signer: Signer, trust: Trust
+):
+    """One that may only read does not take the place of one that may write, in another thread.
+
+    All expire when the first file is looked for; one thread then begins to upload, and goes on
+    when the others have got their new tokens to read with.
+    """
+    upstream = registry.removeprefix("oci://").partition("/")[0]
+    valid: set[str] = set()
+    expired, pushing, reading = threading.Event(), threading.Event(), threading.Event()
+    refused_uploads = []
+
+    class Guarded(Quiet):
+        def _answer(self) -> None:
+            if self.path.startswith("/token"):
+                kind = "push" if "push" in self.path else "pull"
+                later = kind == "pull" and any(token.startswith("pull") for token in valid)
+                token = f"{kind}-{len(valid)}"
+                valid.add(token)
+                if later:
+                    pushing.wait(20)
+                _status(self, 200, {}, json.dumps({"token": token}).encode())
+                if later:
+                    time.sleep(0.2)  # until the client has kept it
+                    reading.set()
+                if kind == "push":
+                    pushing.set()
+                return
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            wanted = "pull" if self.command in ("GET", "HEAD") else "push"
+            if self.command == "HEAD" and not expired.is_set():
+                expired.set()
+                valid.clear()
+            token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+            if token not in valid or not token.startswith(("push", wanted)):
+                if self.command == "PUT" and "/blobs/" in self.path:
+                    refused_uploads.append(self.path)
+                scope = "pull" if wanted == "pull" else "pull,push"
+                realm = f"http://{self.headers['Host']}/token"
+                challenge = f'Bearer realm="{realm}",scope="repository:x:{scope}"'
+                _status(self, 401, {"WWW-Authenticate": challenge})
+                return
+            if self.command == "POST":
+                reading.wait(20)
+            elif self.command == "HEAD" and pushing.is_set():
+                time.sleep(0.5)  # the others come to upload, and to write, only after the first
+            asked = http.client.HTTPConnection(upstream)
+            asked.request(self.command, self.path, body, dict(self.headers))
+            answer = asked.getresponse()
+            content = answer.read()
+            headers = {k: v for k, v in answer.getheaders() if k.lower() != "transfer-encoding"}
+            self.send_response_only(answer.status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_HEAD = do_POST = do_PUT = _answer  # noqa: N815 - what http.server calls
+
+    with serving(Guarded) as address:
+        place = open_remote(address.replace("http", "oci") + "/models/guarded")
+        shipped = ship(versions[0], place, signer=signer, trust=trust)
+        assert shipped.uploaded == len(tree_digests(versions[0]))
+        assert not refused_uploads
