@@ -200,13 +200,21 @@ def run_cases(
     batch = find_batch(graph) if _may_be_batched(graph, cases, nodes) else None
     session = GraphSession(for_any_batch(graph) if batch else graph, lean=lean)
     run = partial(run_together, session, nodes=nodes, steps=steps, n_hidden=n_hidden)
-    pieces = _run_at_once(run, batch, cases) if batch else None
-    if pieces is None:
-        # A core each, the longest first.
-        names = sorted(cases, key=lambda name: -len(cases[name]))
-        with ThreadPoolExecutor(usable_processors()) as threads:
-            alone = threads.map(lambda name: run(None, {name: cases[name]}), names)
-            pieces = {name: own for each in alone for name, own in each.items()}
+
+    def run_group(names: Sequence[str]) -> dict[str, list[Piece]]:
+        given = {name: cases[name] for name in names}
+        together = _run_at_once(run, batch, given) if batch and len(given) > 1 else None
+        if together is None:
+            return {name: run(None, {name: given[name]})[name] for name in names}
+        return together
+
+    ordered = sorted(cases, key=lambda name: -len(cases[name]))
+    # The longest takes about as long as all others beside each other.
+    groups = [ordered[:1], ordered[1:]] if batch else [[name] for name in ordered]
+    with ThreadPoolExecutor(usable_processors()) as threads:
+        pieces = {
+            name: own for group in threads.map(run_group, groups) for name, own in group.items()
+        }
     zeros = np.zeros((1, n_hidden), np.float32)
     results: dict[str, np.ndarray] = {}
     for name in cases:

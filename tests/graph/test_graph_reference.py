@@ -259,7 +259,7 @@ def calls(monkeypatch) -> list[int]:
 
 @pytest.mark.parametrize(
     ("steps", "utterances"),
-    [(16, [6, 4, 4, 2, 1, 1]), (-1, [6, 5, 4, 2, 1])],
+    [(16, [5, 3, 3, *7 * [1]]), (-1, [5, 4, 3, 1, 1])],
     ids=["static", "dynamic"],
 )
 def test_cases_together_are_what_each_is_alone(export, calls, steps, utterances):
@@ -267,8 +267,8 @@ def test_cases_together_are_what_each_is_alone(export, calls, steps, utterances)
     graph = export(steps)
     (cell,) = [node.name for node in load_graph(graph).nodes if node.op == "BlockLSTM"]
     together = run_cases(graph, cases, [f"{cell}:1", f"{cell}:6"])
-    # Those together, and the beginnings of two alone.
-    assert calls == [*utterances, 1, 1]
+    # The longest alone, the others together, and the beginnings of two of them.
+    assert sorted(calls) == sorted([*utterances, 1, 1])
     for name, given in cases.items():
         alone = run_cases(graph, {name: given}, [f"{cell}:1", f"{cell}:6"])
         assert set(alone) <= set(together)
@@ -306,7 +306,7 @@ def test_a_graph_that_takes_one_in_an_unknown_way_gets_one(export, calls, tmp_pa
         return node
 
     graph = changed(export(16), tmp_path / "fixed.pb", fixed)
-    cases = {f"{length}": features(length) for length in (20, 40)}
+    cases = {f"{length}": features(length) for length in (20, 40, 60)}
     kept = run_cases(graph, cases)
     usual = run_cases(export(16), cases)
     for key in usual:
@@ -315,7 +315,7 @@ def test_a_graph_that_takes_one_in_an_unknown_way_gets_one(export, calls, tmp_pa
 
 @pytest.mark.parametrize("fault", ["a count", "a shape", "none is found"])
 def test_what_is_wrong_together_is_run_alone(export, calls, monkeypatch, fault):
-    cases = {f"{length}": features(length, length) for length in (20, 40)}
+    cases = {f"{length}": features(length, length) for length in (20, 40, 60)}
     expected = run_cases(export(-1), cases)
     assert max(calls) == 2
     calls.clear()
