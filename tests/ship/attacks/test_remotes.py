@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.client
 import http.server
+import itertools
 import json
 import os
 import shutil
@@ -697,6 +698,7 @@ def test_tokens_of_files_that_are_sent_side_by_side(
     """
     upstream = registry.removeprefix("oci://").partition("/")[0]
     valid: set[str] = set()
+    numbers = itertools.count()
     expired, pushing, reading = threading.Event(), threading.Event(), threading.Event()
     refused_uploads = []
 
@@ -705,7 +707,7 @@ def test_tokens_of_files_that_are_sent_side_by_side(
             if self.path.startswith("/token"):
                 kind = "push" if "push" in self.path else "pull"
                 later = kind == "pull" and any(token.startswith("pull") for token in valid)
-                token = f"{kind}-{len(valid)}"
+                token = f"{kind}-{next(numbers)}"
                 valid.add(token)
                 if later:
                     pushing.wait(20)
