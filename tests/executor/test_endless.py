@@ -143,6 +143,11 @@ def _adds_nothing(spec: Any) -> None:
             layer.add.alpha = 0
 
 
+def _adds_nothing_for_ages(spec: Any) -> None:
+    _adds_nothing(spec)
+    _loop_layer(spec).maxLoopIterations = (1 << 64) - 1
+
+
 def _asks_nothing(spec: Any) -> None:
     _loop_layer(spec).conditionVar = ""
 
@@ -154,6 +159,7 @@ def _asks_nothing(spec: Any) -> None:
         # This one leaves the recording's last step behind.
         ("loop.mlpackage", _always_goes_on, r"x_now\S* \(gather\) failed: index 3 is out of"),
         ("loop.mlmodel", _adds_nothing, r"layer while_loop \(loop\) never ends"),
+        ("loop.mlmodel", _adds_nothing_for_ages, r"layer while_loop \(loop\) never ends"),
         ("loop.mlmodel", _asks_nothing, r"layer while_loop \(loop\) never ends"),
     ],
 )

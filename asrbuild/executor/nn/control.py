@@ -11,6 +11,9 @@ from asrbuild.executor.nn.inside import blobs_read, blobs_written, inner_network
 from asrbuild.executor.program import Draft, Env, Step
 from asrbuild.executor.registry import nn_structure
 
+#: Rounds that take years, so that a limit of so many is none.
+_FOR_EVER = 1 << 48
+
 
 @nn_structure("loop")
 def loop(compiler: Any, layer: Any) -> Draft:
@@ -25,10 +28,9 @@ def loop(compiler: Any, layer: Any) -> Draft:
     tested = compiler.slot(params.conditionVar) if params.conditionVar else None
     limit = int(params.maxLoopIterations) or None
     reads = _touched(compiler, layer)
-    watch = Watch(
-        f"{compiler.place(layer)} (loop)",
-        None if limit else tuple(compiler.slot(name) for name in _deciding(params)),
-    )
+    ends = limit is not None and limit < _FOR_EVER
+    deciding = None if ends else tuple(compiler.slot(name) for name in _deciding(params))
+    watch = Watch(f"{compiler.place(layer)} (loop)", deciding)
 
     def build(dead: frozenset[int]) -> Step:
         def step(env: Env) -> None:
