@@ -39,7 +39,8 @@ def set_(
     config = config_root()
     signer = signer_of(key, sigstore, config)
     place = open_remote(remote)
-    record = set_channel(place, name, channel, version, signer=signer, trust=read_trust(config))
+    trust = {**read_trust(config), **signer.trust}
+    record = set_channel(place, name, channel, version, signer=signer, trust=trust)
     remember(place, record, config)
     _tell(record, as_json)
 
@@ -67,7 +68,8 @@ def rollback(
     config = config_root()
     signer = signer_of(key, sigstore, config)
     place = open_remote(remote)
-    record = channels.rollback(place, name, channel, signer=signer, trust=read_trust(config))
+    trust = {**read_trust(config), **signer.trust}
+    record = channels.rollback(place, name, channel, signer=signer, trust=trust)
     place.refresh()
     channels.remember(place, record, config)
     _tell(record, as_json)

@@ -100,8 +100,9 @@ def ship(
         )
     paths = [resolve(artifacts or artifacts_root(), artifact) for artifact in given]
     config = config_root()
-    remote, trust = open_remote(dest), read_trust(config)
+    remote = open_remote(dest)
     signer = signer_of(key, sigstore, config)
+    trust = {**read_trust(config), **signer.trust}
     with _on_its_way() as notify:
         if set_name is None:
             shipped = ship_to(
@@ -111,8 +112,7 @@ def ship(
             shipped = ship_set(
                 paths, remote, set_name, signer=signer, trust=trust, channel=channel, notify=notify
             )
-    everyone = {**trust, **signer.trust}
-    if shipped.channel and (record := newest(remote, shipped.name, shipped.channel, everyone)):
+    if shipped.channel and (record := newest(remote, shipped.name, shipped.channel, trust)):
         remember(remote, record, config)
     if as_json:
         typer.echo(json.dumps(asdict(shipped), indent=2))

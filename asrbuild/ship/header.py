@@ -18,7 +18,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,24 +56,13 @@ class File:
 
 
 @dataclass(frozen=True)
-class Header:
-    """A header whose shape is checked; ``raw`` is its one spelling.
-
-    ``statement`` is what its signers say; nobody has checked who they are yet.
-    """
+class Listing:
+    """What there is to sign of an artifact; ``payload`` is the statement about exactly that."""
 
     name: str
     version: str
     files: tuple[File, ...]
-    statement: Mapping[str, Any]
     payload: bytes
-    signatures: Signatures
-    raw: bytes
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the header: it commits to every byte of the artifact."""
-        return hashlib.sha256(self.raw).hexdigest()
 
     @property
     def total(self) -> int:
@@ -92,36 +81,65 @@ class Header:
         raise Refused(Refusal.FILE_MISSING, f"it has no {path}")
 
 
+@dataclass(frozen=True)
+class Header(Listing):
+    """A header whose shape is checked; ``raw`` is its one spelling.
+
+    ``statement`` is what its signers say; nobody has checked who they are yet.
+    """
+
+    statement: Mapping[str, Any]
+    signatures: Signatures
+    raw: bytes
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the header: it commits to every byte of the artifact."""
+        return hashlib.sha256(self.raw).hexdigest()
+
+
 def make_header(artifact: Path, manifest: Manifest, signer: AnySigner) -> Header:
     """Reads, lists and signs an artifact; the same bytes and key give the same header.
 
     Raises:
         AsrbuildError: the artifact has no files to ship, or one whose name cannot be shipped.
     """
+    return sign_listing(list_artifact(artifact, manifest), signer)
+
+
+def list_artifact(artifact: Path, manifest: Manifest) -> Listing:
+    """Reads and lists an artifact, to be signed."""
     with disk_errors("reading an artifact", artifact):
-        files = [
-            {"path": path, "bytes": (artifact / path).stat().st_size, "sha256": digest}
+        files = tuple(
+            File(path, (artifact / path).stat().st_size, digest)
             for path, digest in sorted(tree_digests(artifact).items())
-        ]
+        )
     payload = canonical_json(_statement(manifest, files)).encode()
+    return Listing(manifest.name, manifest.version, files, payload)
+
+
+def sign_listing(listing: Listing, signer: AnySigner) -> Header:
+    """Signs what is listed; raises :class:`AsrbuildError` where it cannot be shipped."""
     header = {
-        "envelope": sign(PAYLOAD_TYPE, payload, signer),
-        "files": files,
+        "envelope": sign(PAYLOAD_TYPE, listing.payload, signer),
+        "files": [asdict(file) for file in listing.files],
         "format": FORMAT,
-        "name": manifest.name,
-        "version": manifest.version,
+        "name": listing.name,
+        "version": listing.version,
     }
     # Read back as a stranger's: what cannot be pulled is not shipped.
     return parse_header(canonical_json(header).encode())
 
 
-def _statement(manifest: Manifest, files: list[dict[str, Any]]) -> dict[str, Any]:
+def _subjects(files: tuple[File, ...]) -> list[dict[str, Any]]:
+    return [{"name": file.path, "digest": {"sha256": file.sha256}} for file in files]
+
+
+def _statement(manifest: Manifest, files: tuple[File, ...]) -> dict[str, Any]:
     origin = manifest.provenance
     return {
         "_type": STATEMENT_TYPE,
-        "subject": [
-            {"name": file["path"], "digest": {"sha256": file["sha256"]}} for file in files
-        ],
+        "subject": _subjects(files),
         "predicateType": PREDICATE_TYPE,
         "predicate": {
             "buildDefinition": {
@@ -218,7 +236,7 @@ def parse_header(raw: bytes) -> Header:
     files = _parse_files(value["files"])
     payload, signatures = open_envelope(value["envelope"], PAYLOAD_TYPE, Refusal.HEADER_MALFORMED)
     statement = strict_json(payload, MAX_HEADER, Refusal.HEADER_MALFORMED)
-    header = Header(name, version, files, statement, payload, signatures, raw)
+    header = Header(name, version, files, payload, statement, signatures, raw)
     for needed in (MANIFEST, SUMS):
         header.file(needed)
     if header.file(MANIFEST).bytes > MAX_MANIFEST:
@@ -256,16 +274,13 @@ def _parse_files(listed: Any) -> tuple[File, ...]:
 
 def _check_statement(header: Header) -> None:
     """The statement speaks of this artifact and exactly these files."""
-    subjects = [
-        {"name": file.path, "digest": {"sha256": file.sha256}} for file in header.files
-    ]  # fmt: skip
     try:
         statement = header.statement
         parameters = statement["predicate"]["buildDefinition"]["externalParameters"]
         agrees = (
             statement["_type"] == STATEMENT_TYPE
             and statement["predicateType"] == PREDICATE_TYPE
-            and statement["subject"] == subjects
+            and statement["subject"] == _subjects(header.files)
             and (parameters["name"], parameters["version"]) == (header.name, header.version)
         )
     except (KeyError, TypeError):
@@ -282,7 +297,7 @@ def check_header(header: Header, trust: Trust) -> Trusted:
     return check_signatures(PAYLOAD_TYPE, header.payload, header.signatures, trust)
 
 
-def check_manifest(header: Header, manifest: Manifest) -> None:
+def check_manifest(header: Listing, manifest: Manifest) -> None:
     """The artifact's own manifest, once its bytes are proven, tells the same as the header.
 
     Raises:

@@ -18,6 +18,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from asrbuild.ship.refusal import Refusal, Refused, shown
 from asrbuild.ship.trust import Trust, TrustedIdentity, identity_of
 
 if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
     from sigstore import sign
     from sigstore.models import ClientTrustConfig, TrustedRoot
 
@@ -42,31 +44,29 @@ _KEYS = {"mediaType", "messageSignature", "verificationMaterial"}
 _ISSUER = "1.3.6.1.4.1.57264.1.1"
 
 
+@dataclass(frozen=True)
 class Keyless:
     """An identity that is proven for some minutes, and a key that signs beside it, if any."""
 
-    def __init__(self, session: sign.Signer, root: TrustedRoot, key: Signer | None) -> None:
-        self.key = key
-        self._session = session
-        self._root = root
-        self._identity: TrustedIdentity | None = None
+    identity: TrustedIdentity
+    key: Signer | None
+    session: sign.Signer
+    root: TrustedRoot
 
     @property
     def name(self) -> str:
-        """Who signed, for a person; known once something is signed."""
-        names = [self._identity.label] if self._identity else []
-        return " and ".join(names + ([self.key.name] if self.key else []))
+        """Who signs, for a person."""
+        return self.identity.label + (f" and {self.key.name}" if self.key else "")
 
     @property
     def keyid(self) -> str:
-        """The identity's id, once something is signed."""
-        return self._identity.keyid if self._identity else ""
+        """The identity's id."""
+        return self.identity.keyid
 
     @property
     def trust(self) -> Trust:
-        """Those who sign here, once something is signed."""
-        own: Trust = {self._identity.keyid: self._identity} if self._identity else {}
-        return {**(self.key.trust if self.key else {}), **own}
+        """Those who sign here, as ones who are believed."""
+        return {**(self.key.trust if self.key else {}), self.keyid: self.identity}
 
     def sign(self, message: bytes) -> dict[str, Any]:
         """A Sigstore bundle as JSON values, proven as a stranger would.
@@ -75,17 +75,9 @@ class Keyless:
             AsrbuildError: Sigstore's servers did not sign, or not so that it can be proven.
         """
         with _library("signing through Sigstore", "sign in again: a certificate lasts ten minutes"):
-            bundle = json.loads(self._session.sign_artifact(message).to_json())
-        who = claimed(bundle)
-        if not who:
-            raise AsrbuildError(
-                "Sigstore's certificate names neither an e-mail nor an address",
-                key="--sigstore",
-                fix="sign in as somebody else: nobody could trust this identity",
-            )
-        self._identity = who[0]
+            bundle = json.loads(self.session.sign_artifact(message).to_json())
         with _library("proving what was just signed", "try again later; nobody could prove it"):
-            _verify(bundle, message, self._identity, self._root)
+            _verify(bundle, message, self.identity, self.root)
         return bundle
 
 
@@ -104,7 +96,17 @@ def sign_in(key: Signer | None, tell: Callable[[str], object]) -> Keyless:
         config = _instance(offline=False)
         token = _token(config, tell)
         with SigningContext.from_trust_config(config).signer(token) as session:
-            return Keyless(session, config.trusted_root, key)
+            # It was given its certificate already, which alone says who that is; the library has
+            # no public way to see it before something is signed.
+            who = _names(session._signing_cert())
+    if not who:
+        raise AsrbuildError(
+            "Sigstore's certificate names neither an e-mail nor an address",
+            key="--sigstore",
+            fix="sign in as somebody else: nobody could trust this identity",
+        )
+    tell(f"signing as {who[0].identity} of {who[0].issuer}")
+    return Keyless(who[0], key, session, config.trusted_root)
 
 
 def _token(config: ClientTrustConfig, tell: Callable[[str], object]) -> Any:
@@ -134,18 +136,23 @@ def claimed(bundle: dict[str, Any]) -> list[TrustedIdentity]:
         if set(bundle) != _KEYS or bundle["mediaType"] != _MEDIA_TYPE:
             raise ValueError
         raw = bundle["verificationMaterial"]["certificate"]["rawBytes"]
-        extensions = x509.load_der_x509_certificate(base64.b64decode(raw, validate=True)).extensions
-        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        issuer = extensions.get_extension_for_oid(x509.ObjectIdentifier(_ISSUER)).value
-        who = [
-            *names.get_values_for_type(x509.RFC822Name),
-            *names.get_values_for_type(x509.UniformResourceIdentifier),
-        ]
-        return [identity_of(name, issuer.value.decode()) for name in who]  # type: ignore[attr-defined]
+        return _names(x509.load_der_x509_certificate(base64.b64decode(raw, validate=True)))
     except Exception:  # whatever a stranger's certificate makes the parser raise
         raise Refused(
             Refusal.BAD_SIGNATURE, "its Sigstore bundle is not one of version 0.3 that can be read"
         ) from None
+
+
+def _names(certificate: Certificate) -> list[TrustedIdentity]:
+    from cryptography import x509
+
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    issuer = certificate.extensions.get_extension_for_oid(x509.ObjectIdentifier(_ISSUER)).value
+    who = [
+        *names.get_values_for_type(x509.RFC822Name),
+        *names.get_values_for_type(x509.UniformResourceIdentifier),
+    ]
+    return [identity_of(name, issuer.value.decode()) for name in who]  # type: ignore[attr-defined]
 
 
 def prove(bundle: dict[str, Any], message: bytes, identity: TrustedIdentity) -> None:

@@ -23,10 +23,12 @@ from asrbuild.ship.header import (
     SUMS,
     File,
     Header,
+    Listing,
     check_header,
     check_manifest,
-    make_header,
+    list_artifact,
     parse_header,
+    sign_listing,
 )
 from asrbuild.ship.names import check_channel, check_name, check_version, is_channel
 from asrbuild.ship.refusal import Refusal, Refused, refusing
@@ -117,24 +119,26 @@ def ship(
         raise AsrbuildError(
             "the artifact has not passed its proof, so it is not shipped", file=artifact
         )
-    header = make_header(artifact, manifest, signer)
-    check_manifest(header, manifest)
-    trust = {**trust, **signer.trust}
+    ours = list_artifact(artifact, manifest)
+    check_manifest(ours, manifest)
     uploaded: list[File] = []
-    there = _published(remote, header, trust)
+    there = _published(remote, ours, trust)
+    # Signed only where it is needed: what is signed through Sigstore is public for ever.
+    header = there or sign_listing(ours, signer)
     if there is None:
-        uploaded = _upload(artifact, remote, header, notify)
+        uploaded = _upload(artifact, remote, ours, notify)
         if not remote.publish(header.name, header.version, header.raw, header.files):
-            there = _published(remote, header, trust)  # somebody else was first
+            there = _published(remote, ours, trust)  # somebody else was first
+            header = there or header
     # A clean-up may have taken what nothing needed until now. From here on it keeps it.
-    uploaded += _upload(artifact, remote, header, notify, there or header)
+    uploaded += _upload(artifact, remote, ours, notify, header)
     record = None
     if channel is not None:
-        record = _point(remote, there or header, channel, signer, trust)
+        record = _point(remote, header, channel, signer, trust)
     _require_there(remote, header.name, header.version)
     remote.refresh()
     return Shipped(
-        header.name, header.version, (there or header).digest, len(uploaded),
+        header.name, header.version, header.digest, len(uploaded),
         sum(file.bytes for file in uploaded), there is not None,
         channel, record.counter if record else None,
     )  # fmt: skip
@@ -159,7 +163,6 @@ def ship_set(
     check_name(name)
     if channel is not None:
         check_channel(channel)
-    trust = {**trust, **signer.trust}
     sent = [ship(one, remote, signer=signer, trust=trust, notify=notify) for one in artifacts]
     ours = make_set(name, [_variant_there(remote, one, trust) for one in sent], signer)
     there: Header | VariantSet = ours
@@ -196,24 +199,24 @@ def _variant_there(remote: Remote, sent: Shipped, trust: Trust) -> Variant:
         return describe_variant(header, read_manifest(Path(folder)))
 
 
-def _published(remote: Remote, header: Header, trust: Trust) -> Header | None:
+def _published(remote: Remote, listing: Listing, trust: Trust) -> Header | None:
     """The remote's header of this version, None when it has none.
 
     Raises:
         AsrbuildError: it is of another artifact, or nobody who is trusted signed it.
     """
-    raw = remote.header(header.name, header.version)
+    raw = remote.header(listing.name, listing.version)
     if raw is None:
         return None
     with refusing(remote.address):
         there = parse_header(raw)
         check_header(there, trust)
-    ours = {f.path: f.sha256 for f in header.files if not store.is_volatile(f.path)}
+    ours = {f.path: f.sha256 for f in listing.files if not store.is_volatile(f.path)}
     theirs = {f.path: f.sha256 for f in there.files if not store.is_volatile(f.path)}
-    if ours != theirs or (there.name, there.version) != (header.name, header.version):
+    if ours != theirs or (there.name, there.version) != (listing.name, listing.version):
         differing = sorted(p for p in {*ours, *theirs} if ours.get(p) != theirs.get(p))
         raise AsrbuildError(
-            f"another artifact is on the remote as {header.name} {header.version}; it differs in "
+            f"another artifact is on the remote as {listing.name} {listing.version}; it differs in "
             f"{', '.join(differing)}",
             file=remote.address,
             fix="a version is never overwritten: raise the recipe's version and build again",
@@ -224,9 +227,9 @@ def _published(remote: Remote, header: Header, trust: Trust) -> Header | None:
 def _upload(
     artifact: Path,
     remote: Remote,
-    header: Header,
+    header: Listing,
     notify: Notify,
-    needed: Header | None = None,
+    needed: Listing | None = None,
 ) -> list[File]:
     """Sends what the remote lacks; ``needed``: only files that this header has too."""
     wanted = {file.sha256 for file in (needed or header).files}
