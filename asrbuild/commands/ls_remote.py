@@ -51,7 +51,7 @@ def ls_remote(address: str, as_json: bool) -> None:
         )  # fmt: skip
         for one in variants:
             systems = ", ".join(f"{system} {least}" for system, least in one["minimum_os"].items())
-            table.add_row("", f"{one['name']} {one['version']}", "", "", f"from {systems}")
+            table.add_row("", f"  {one['name']} {one['version']}, from {systems}")
     Console().print(table)
 
 

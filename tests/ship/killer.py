@@ -1,6 +1,8 @@
 """Ships an artifact again and again and kills each run at another line of ours.
 
-    python -m tests.ship.killer ARTIFACT REMOTE... < points
+    python -m tests.ship.killer ARTIFACT SET REMOTE... < points
+
+``SET``: the name of the set that it is shipped as; empty: none.
 
 For every remote a child process ships; after as many lines of ``asrbuild/ship`` as its point
 says, it kills itself with SIGKILL, which no ``finally`` survives. Point 0 counts: its child lives,
@@ -18,29 +20,31 @@ from pathlib import Path
 import asrbuild.manifest  # noqa: F401
 from asrbuild.ship.keys import config_root, find_signer
 from asrbuild.ship.remote import open_remote
-from asrbuild.ship.transfer import ship
+from asrbuild.ship.transfer import ship, ship_set
 from asrbuild.ship.trust import read_trust
 from tests.killing import PACKAGE, run_until
 
 
-def run(artifact: Path, address: str, point: int) -> int:
+def run(artifact: Path, name: str, address: str, point: int) -> int:
     """Ships, to the end or to the point; returns how many lines there were."""
     config = config_root()
     signer, trust, remote = find_signer(None, config), read_trust(config), open_remote(address)
-    return run_until(
-        point,
-        lambda: ship(artifact, remote, signer=signer, trust=trust, channel="beta"),
-        PACKAGE / "ship",
-    )
+
+    def work() -> object:
+        if name:
+            return ship_set([artifact], remote, name, signer=signer, trust=trust, channel="beta")
+        return ship(artifact, remote, signer=signer, trust=trust, channel="beta")
+
+    return run_until(point, work, PACKAGE / "ship")
 
 
 def main() -> None:
-    artifact, *addresses = sys.argv[1:]
+    artifact, name, *addresses = sys.argv[1:]
     for address, point in zip(addresses, map(int, sys.stdin.read().split()), strict=True):
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
-            os.write(writing, str(run(Path(artifact), address, point)).encode())
+            os.write(writing, str(run(Path(artifact), name, address, point)).encode())
             os._exit(0)
         os.close(writing)
         _, status = os.waitpid(child, 0)

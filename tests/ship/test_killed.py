@@ -17,7 +17,7 @@ from asrbuild.digest import tree_digests
 from asrbuild.ship import channels
 from asrbuild.ship.keys import Signer
 from asrbuild.ship.remote import open_remote
-from asrbuild.ship.transfer import pull, ship
+from asrbuild.ship.transfer import pull, ship, ship_set
 from asrbuild.ship.trust import Trust
 from tests.ship.making import CONTENT, make_artifact
 
@@ -38,15 +38,18 @@ def new(tmp_path: Path, old: Path) -> Path:
     return make_artifact(tmp_path / "artifacts", content={**CONTENT, "model.mlmodel": b"x" * 99})
 
 
-def _kill(artifact: Path, addresses: list[str], points: list[int]) -> list[str]:
+def _kill(artifact: Path, name: str, addresses: list[str], points: list[int]) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.ship.killer", str(artifact), *addresses],
+        [sys.executable, "-m", "tests.ship.killer", str(artifact), name, *addresses],
         input=" ".join(map(str, points)), capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
     return done.stdout.splitlines()
 
 
-def _check(address: str, old: Path, new: Path, out: Path, config: Path, trust: Trust) -> str:
+def _check(
+    address: str, old: Path, new: Path, out: Path, config: Path, trust: Trust,
+    name: str = "demo-dynamic",
+) -> str:  # fmt: skip
     """Everything that the remote lists can be pulled, and its channel means one of the two."""
     remote = open_remote(address)
     truth = {path.name: tree_digests(path) for path in (old, new)}
@@ -55,16 +58,25 @@ def _check(address: str, old: Path, new: Path, out: Path, config: Path, trust: T
             f"demo-dynamic@{version}", remote, out / version, trust=trust, config=config
         )
         assert tree_digests(pulled.path) == truth[version]
-    (pulled,) = pull("demo-dynamic@beta", remote, out / "beta", trust=trust, config=config)
+    for version in remote.versions(name):
+        assert pull(f"{name}@{version}", remote, out / version, trust=trust, config=config)
+    (pulled,) = pull(f"{name}@beta", remote, out / "beta", trust=trust, config=config)
     assert tree_digests(pulled.path) == truth[pulled.version]
     assert store.verify_files(pulled.path) == []
     return pulled.version
 
 
-@pytest.mark.parametrize(("kind", "count"), [("folder", 30), ("s3", 4), ("oci", 4)])
+@pytest.mark.parametrize(
+    ("kind", "count", "name"),
+    [
+        ("folder", 30, "demo-dynamic"), ("folder", 16, "demo-set"),
+        ("s3", 4, "demo-dynamic"), ("oci", 4, "demo-dynamic"),
+    ],
+)  # fmt: skip
 def test_killed_at_random_lines(
     kind: str,
     count: int,
+    name: str,
     old: Path,
     new: Path,
     tmp_path: Path,
@@ -79,22 +91,31 @@ def test_killed_at_random_lines(
         "oci": lambda: request.getfixturevalue("registry"),
     }[kind]()
     addresses = [f"{base}/killed{n}" for n in range(count + 1)]
+    of_set = name if name == "demo-set" else ""
+
+    def send(path: Path, address: str) -> None:
+        to, more = open_remote(address), {"signer": signer, "trust": trust, "channel": "beta"}
+        if of_set:
+            ship_set([path], to, name, **more)  # type: ignore[arg-type]
+        else:
+            ship(path, to, **more)  # type: ignore[arg-type]
+
     for address in addresses:
-        ship(old, open_remote(address), signer=signer, trust=trust, channel="beta")
-    (whole,) = _kill(new, addresses[:1], [0])
+        send(old, address)
+    (whole,) = _kill(new, of_set, addresses[:1], [0])
     lines = int(whole.removeprefix("lines "))
     assert lines > 300
     points = sorted(random.Random(71).sample(range(1, lines + 1), count))
-    assert _kill(new, addresses[1:], points) == [f"signal {int(signal.SIGKILL)}"] * count
+    assert _kill(new, of_set, addresses[1:], points) == [f"signal {int(signal.SIGKILL)}"] * count
     seen = set()
     for number, (address, point) in enumerate(zip(addresses[1:], points, strict=True)):
         out = tmp_path / "out" / str(number)
-        seen.add(_check(address, old, new, out / "killed", config, trust))
-        again = ship(new, open_remote(address), signer=signer, trust=trust, channel="beta")
-        assert again.version == new.name, point
-        assert _check(address, old, new, out / "again", config, trust) == new.name
-        records = channels.history(open_remote(address), "demo-dynamic", "beta", trust)
-        assert [r.version for r in records] == [old.name, new.name]
+        seen.add(_check(address, old, new, out / "killed", config, trust, name))
+        send(new, address)
+        assert _check(address, old, new, out / "again", config, trust, name) == new.name, point
+        records = channels.history(open_remote(address), name, "beta", trust)
+        assert len({record.version for record in records}) == len(records) == 2
+        assert of_set or [record.version for record in records] == [old.name, new.name]
     # The points reach from before the first file to after the pointer.
     if kind == "folder":
         assert seen == {old.name, new.name}

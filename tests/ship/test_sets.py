@@ -113,6 +113,17 @@ def test_a_set_over_what_another_build_had_put_there(
     assert tree_digests(pulled.path) == tree_digests(monday)
 
 
+def test_a_set_behind_a_web_server(
+    artifacts: list[Path], web: tuple[Path, str], send: Any, fetch: Any
+):
+    folder, address = web
+    shipped = send(artifacts, open_remote(str(folder)), channel="stable")
+    outside = open_remote(address)
+    assert outside.versions("demo") == [shipped.version]
+    assert fetch("demo", outside, "iOS17")[0].name == "demo-17"
+    assert fetch("demo@1.0.0", outside, "macOS11")[0].name == "demo-13"
+
+
 def test_a_set_may_have_the_name_of_what_is_in_it(
     remote: Remote, tmp_path: Path, send: Any, fetch: Any
 ):
