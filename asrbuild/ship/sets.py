@@ -58,19 +58,20 @@ def artifacts_of(found: Header | VariantSet) -> list[tuple[str, str]]:
 
 
 def make_set(name: str, variants: Sequence[Variant], signer: AnySigner) -> VariantSet:
-    """Signs a set of variants, the preferred first.
-
-    Its version is the recipe's version of the first, and a digest of which artifacts there are.
-    """
-    recipe_version = variants[0].version.rpartition("+")[0]
+    """Signs a set of variants, the preferred first."""
     fields = {
         "name": name,
         "variants": [asdict(variant) for variant in variants],
-        "version": f"{recipe_version}+{_which(variants)}",
+        "version": set_version(variants),
     }
     envelope = sign(PAYLOAD_TYPE, canonical_json(fields).encode(), signer)
     # Read back as a stranger's: what cannot be pulled is not published.
     return parse_set(canonical_json({"envelope": envelope, "format": FORMAT}).encode())
+
+
+def set_version(variants: Sequence[Variant]) -> str:
+    """The recipe's version of the first, and a digest of which artifacts there are."""
+    return f"{variants[0].version.rpartition('+')[0]}+{_which(variants)}"
 
 
 def _which(variants: Sequence[Variant]) -> str:

@@ -39,6 +39,7 @@ from asrbuild.ship.sets import (
     check_published,
     make_set,
     parse_published,
+    set_version,
 )
 from asrbuild.ship.trust import Trust, Trusted
 from asrbuild.ship.variants import (
@@ -164,29 +165,46 @@ def ship_set(
     if channel is not None:
         check_channel(channel)
     sent = [ship(one, remote, signer=signer, trust=trust, notify=notify) for one in artifacts]
-    ours = make_set(name, [_variant_there(remote, one, trust) for one in sent], signer)
-    there: Header | VariantSet = ours
-    new = remote.publish(name, ours.version, ours.raw, ())
-    if not new:
-        there, _ = proven(remote, name, ours.version, trust)
-        if not isinstance(there, VariantSet) or there.variants != ours.variants:
-            raise AsrbuildError(
-                f"something else is on the remote as {name} {ours.version}",
-                file=remote.address,
-                fix="a version is never overwritten: choose another name for the set",
-            )
-    for needed in artifacts_of(ours):
+    variants = tuple(_variant_there(remote, one, trust) for one in sent)
+    there = _set_there(remote, name, variants, trust)
+    found = there or make_set(name, variants, signer)
+    if there is None and not remote.publish(name, found.version, found.raw, ()):
+        there = _set_there(remote, name, variants, trust)  # somebody else was first
+        found = there or found
+    for needed in artifacts_of(found):
         # A clean-up may have taken what no set needed until now. From here on it keeps it.
         _require_there(remote, *needed)
     record = None
     if channel is not None:
-        record = _point(remote, there, channel, signer, trust)
-    _require_there(remote, name, ours.version)
+        record = _point(remote, found, channel, signer, trust)
+    _require_there(remote, name, found.version)
     remote.refresh()
     return Shipped(
-        name, ours.version, there.digest, sum(one.uploaded for one in sent),
-        sum(one.bytes for one in sent), not new, channel, record.counter if record else None,
+        name, found.version, found.digest, sum(one.uploaded for one in sent),
+        sum(one.bytes for one in sent), there is not None,
+        channel, record.counter if record else None,
     )  # fmt: skip
+
+
+def _set_there(
+    remote: Remote, name: str, variants: tuple[Variant, ...], trust: Trust
+) -> VariantSet | None:
+    """The remote's set of these variants, None when it has none.
+
+    Raises:
+        AsrbuildError: something else is there, or nobody who is trusted signed it.
+    """
+    version = set_version(variants)
+    if remote.header(name, version) is None:
+        return None
+    there, _ = proven(remote, name, version, trust)
+    if not isinstance(there, VariantSet) or there.variants != variants:
+        raise AsrbuildError(
+            f"something else is on the remote as {name} {version}",
+            file=remote.address,
+            fix="a version is never overwritten: choose another name for the set",
+        )
+    return there
 
 
 def _variant_there(remote: Remote, sent: Shipped, trust: Trust) -> Variant:
