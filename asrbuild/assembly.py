@@ -33,12 +33,14 @@ class Proven:
     """What an artifact is made of.
 
     ``converted``, ``proof`` and, if words are gated, ``evaluated`` are directories of stages.
-    ``copied``: the package's files as they are in the staging directory already, path -> SHA-256.
+    ``staging`` is the directory that the artifact is put together in, ``copied`` what is there
+    already, the package's files: path -> SHA-256.
     """
 
     converted: Path
     proof: Path
     evaluated: Path | None
+    staging: Path
     copied: Mapping[str, str]
 
 
@@ -71,7 +73,6 @@ def copy_package(staging: Path, recipe: Recipe, converted: Path) -> dict[str, st
 
 
 def assemble(
-    staging: Path,
     recipe: Recipe,
     source: Source,
     overrides: Sequence[str],
@@ -82,6 +83,7 @@ def assemble(
     from asrbuild.speech.audio import wav_bytes
     from asrbuild.store import content_digest
 
+    staging = proven.staging
     manifest = d.describe(recipe, source, proven.converted / d.package_name(recipe))
     settings = d.feature_settings(recipe)
     samples = d.reference_samples(settings, source)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from asrbuild.assembly import Proven
+    from asrbuild.graph.reference import WaitingReference
+    from asrbuild.work import Inputs
 
 RECEIPT = "receipt.json"
 
@@ -85,21 +87,93 @@ def build(recipe: Recipe, overrides: Sequence[str] = (), progress: Progress | No
         for remark in check_recipe(recipe):
             progress.note(remark)
         run = _Stages(cache, progress, done)
-        with store.staging(artifacts) as staging:
-            proven = _prove(recipe, source, keys, run, staging)
-            receipt = _publish(recipe, source, overrides, keys, run, proven, staging)
+        receipt = _work(_Job(recipe, source, keys, run), overrides)
     path = artifacts / receipt.name / receipt.version
     stages = tuple(key.stage for key in keys.ordered() if key.stage in done)
     return Built(receipt, path, stages, time.perf_counter() - start)
 
 
-def _prove(recipe: Recipe, source: Source, keys: Chain, run: _Stages, staging: Path) -> Proven:
-    """Every stage up to the proof and the word errors; the package is copied beside them."""
+@dataclass(frozen=True)
+class _Job:
+    """What every step of one build needs."""
+
+    recipe: Recipe
+    source: Source
+    keys: Chain
+    run: _Stages
+
+
+@dataclass(frozen=True)
+class _Executed:
+    """Both sides of a proof.
+
+    ``inputs``: directories of the stages; ``outputs``: what the package gave. ``staging``: where
+    the artifact is put together, ``copied`` the package's files there, path -> SHA-256.
+    """
+
+    inputs: Inputs
+    outputs: Path
+    staging: Path
+    copied: dict[str, str]
+
+
+def _work(job: _Job, overrides: Sequence[str]) -> Receipt:
+    """Every stage, and then the artifact."""
     # Imported where there is work to do: a build with nothing to do is told so without numpy.
+    from contextlib import ExitStack
+    from functools import partial
+
+    from asrbuild.graph.reference import prepared_reference
+
+    # TensorFlow is imported in its process while this one imports what it needs itself.
+    with prepared_reference(soon=not is_cached(job.run.cache, job.keys.reference)) as tensorflow:
+        from asrbuild import work
+
+        work.check_decoder(job.recipe, job.source)
+        if job.source.graph is not None:
+            work.check_graph(job.recipe, job.source.graph)
+        with ExitStack() as opened:
+            # Not before there is a package: a build that is refused leaves not even an empty store.
+            store_root = Path(job.recipe.paths.artifacts)
+            staging = partial(opened.enter_context, store.staging(store_root))
+            return _publish(job, overrides, _prove(job, staging, tensorflow))
+
+
+def _prove(
+    job: _Job, staging: Callable[[], Path], tensorflow: Callable[[], WaitingReference]
+) -> Proven:
+    """Every stage up to the proof and the word errors; the package is copied beside them."""
+    from asrbuild import assembly, work
+
+    recipe, source, keys, run = job.recipe, job.source, job.keys, job.run
+    cases = run(keys.cases, lambda at: work.cases(at, recipe, source))
+    found = _execute(job, cases, staging, tensorflow)
+    inputs, graph = found.inputs, found.inputs.graph
+    proof = run(keys.prove, lambda at: work.prove(at, recipe, source, inputs, found.outputs))
+    evaluated = None
+    if keys.evaluate is not None:
+        evaluated = run(
+            keys.evaluate, lambda at: work.evaluate(at, recipe, source, graph, inputs.converted)
+        )
+    return assembly.Proven(inputs.converted, proof, evaluated, found.staging, found.copied)
+
+
+def _execute(
+    job: _Job,
+    cases: Path,
+    staging: Callable[[], Path],
+    tensorflow: Callable[[], WaitingReference],
+) -> _Executed:
+    """Executes the package and the graph.
+
+    The graph is written, and run by TensorFlow in its own process, and the package is copied,
+    beside what this thread does with it. What fails here ends those, too; what failed there is told
+    before the next stage.
+    """
     from concurrent.futures import FIRST_EXCEPTION, wait
     from functools import partial
 
-    # The thread below must import nothing: were Ctrl-C to break an import off in this one, it would
+    # The threads must import nothing: were Ctrl-C to break an import off in this one, they would
     # wait for that module for ever.
     import google_crc32c  # noqa: F401
 
@@ -109,10 +183,7 @@ def _prove(recipe: Recipe, source: Source, keys: Chain, run: _Stages, staging: P
     import asrbuild.edges  # noqa: F401
     from asrbuild import assembly, work
 
-    work.check_decoder(recipe, source)
-    if source.graph is not None:
-        work.check_graph(recipe, source.graph)
-    cases = run(keys.cases, lambda at: work.cases(at, recipe, source))
+    recipe, source, keys, run = job.recipe, job.source, job.keys, job.run
 
     def export() -> Path:
         if source.graph is not None:
@@ -122,37 +193,27 @@ def _prove(recipe: Recipe, source: Source, keys: Chain, run: _Stages, staging: P
 
     def reference() -> Path:
         graph = exported.result()
-        return run(keys.reference, lambda at: work.reference(at, graph, cases))
+        return run(keys.reference, lambda at: work.reference(at, graph, cases, tensorflow))
 
     def copy() -> dict[str, str]:
         artifacts = Path(recipe.paths.artifacts)
         with full_disk_errors("putting the artifact together", artifacts):
-            return assembly.copy_package(staging, recipe, converted)
+            return assembly.copy_package(put_together, recipe, converted)
 
-    # The graph is written, and run by TensorFlow in its own process, and the package is copied,
-    # beside what this thread does with it. What fails here ends those, too; what failed there is
-    # told before the next stage.
     with interrupts.beside(threads=3) as pool:
         exported = pool.submit(export)
         referred = pool.submit(reference)
         body = partial(work.convert, recipe=recipe, source=source, exported=exported.result)
         converted = run(keys.convert, body)
+        put_together = staging()
         copied = pool.submit(copy)
         side = (exported, referred, copied)
         _raise_failure(side)
         executed = run(keys.execute, lambda at: work.execute(at, recipe, source, converted, cases))
         wait(side, return_when=FIRST_EXCEPTION)
         _raise_failure(side)
-        graph, tensorflow = exported.result(), referred.result()
-    inputs = work.Inputs(converted, cases, tensorflow, graph)
-    proof = run(keys.prove, lambda at: work.prove(at, recipe, source, inputs, executed))
-    evaluated = None
-    if keys.evaluate is not None:
-        body = partial(
-            work.evaluate, recipe=recipe, source=source, graph=graph, converted=converted
-        )
-        evaluated = run(keys.evaluate, body)
-    return assembly.Proven(converted, proof, evaluated, copied.result())
+        inputs = work.Inputs(converted, cases, referred.result(), exported.result())
+    return _Executed(inputs, executed, put_together, copied.result())
 
 
 def _raise_failure(running: Sequence[Future[Any]]) -> None:
@@ -162,26 +223,19 @@ def _raise_failure(running: Sequence[Future[Any]]) -> None:
             future.result()
 
 
-def _publish(
-    recipe: Recipe,
-    source: Source,
-    overrides: Sequence[str],
-    keys: Chain,
-    run: _Stages,
-    proven: Proven,
-    staging: Path,
-) -> Receipt:
+def _publish(job: _Job, overrides: Sequence[str], proven: Proven) -> Receipt:
     """Puts the artifact together in the store, moves it into place, and keeps a receipt."""
     from asrbuild import assembly, work
 
+    recipe, source, keys, run = job.recipe, job.source, job.keys, job.run
     artifacts = Path(recipe.paths.artifacts)
     with run.progress.stage("artifact", DOING["artifact"]):
         with full_disk_errors("putting the artifact together", artifacts):
-            manifest = assembly.assemble(staging, recipe, source, overrides, proven)
+            manifest = assembly.assemble(recipe, source, overrides, proven)
         path = store.publish(
             artifacts,
             manifest.name,
-            staging,
+            proven.staging,
             manifest.version,
             volatile=store.VOLATILE,
             digests={file.path: file.sha256 for file in manifest.files},

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asrbuild import describe as d
 from asrbuild import manifest as m
@@ -20,6 +20,9 @@ from asrbuild.recipe import (
     gate_names,
 )
 from asrbuild.source import Source, load_alphabet, load_weights
+
+if TYPE_CHECKING:
+    from asrbuild.graph.reference import WaitingReference
 
 GRAPH = "output_graph.pb"
 CASES = "cases.npz"
@@ -38,7 +41,7 @@ class Inputs:
     converted: Path
     cases: Path
     reference: Path
-    graph: Path | None = None
+    graph: Path
 
 
 def write_text(path: Path, text: str) -> None:
@@ -111,13 +114,14 @@ def cases(at: Path, recipe: Recipe, source: Source) -> None:
         np.savez(file, **made)
 
 
-def reference(at: Path, graph: Path, cases: Path) -> None:
+def reference(
+    at: Path, graph: Path, cases: Path, tensorflow: Callable[[], WaitingReference]
+) -> None:
     """What the TensorFlow graph makes of the cases, state after every step included."""
     from asrbuild.edges import state_nodes
-    from asrbuild.graph.reference import start_reference
 
     nodes = state_nodes(graph)
-    start_reference(graph, cases / CASES, at / REFERENCE, nodes=nodes).wait()
+    tensorflow().run(graph, cases / CASES, at / REFERENCE, nodes=nodes).wait()
     write_text(at / STATE_NODES, "\n".join(nodes) + "\n")
 
 

@@ -115,17 +115,6 @@ def read_only(disk: Path) -> None:
     nothing = build(disk)
     assert nothing.code == 0, nothing.err
     assert "nothing to do" in nothing.out
-    # Whoever cannot publish in the end is told so before any work is done.
-    refused = build(disk, "n_steps=17")
-    assert refused.code == 1
-    assert "is on a read-only file system, while preparing an artifact" in refused.err, refused.err
-    assert "fix: choose a directory you can write to" in refused.err
-    assert "convert" not in refused.err
-    mount("-o", "remount,rw", str(disk))
-
-    # The cache alone.
-    mount("--bind", str(disk / "cache"), str(disk / "cache"))
-    mount("-o", "remount,ro,bind", str(disk / "cache"))
     refused = build(disk, "n_steps=17")
     assert refused.code == 1
     # These two begin side by side; the first to be refused is told.
@@ -133,10 +122,20 @@ def read_only(disk: Path) -> None:
     assert told, refused.err
     assert told[1] in ("export", "convert")
     assert "fix: choose a directory you can write to" in refused.err
+    mount("-o", "remount,rw", str(disk))
+
+    # The store alone: it is told before the package is executed, and what was done is kept.
+    mount("--bind", str(disk / "store"), str(disk / "store"))
+    mount("-o", "remount,ro,bind", str(disk / "store"))
+    refused = build(disk, "n_steps=17")
+    assert refused.code == 1
+    assert "is on a read-only file system, while preparing an artifact" in refused.err, refused.err
+    assert "executed on the verification inputs" not in refused.err
+    subprocess.run(["umount", str(disk / "store")], check=True)
     assert leftovers(disk) == []
-    subprocess.run(["umount", str(disk / "cache")], check=True)
     done = build(disk, "n_steps=17")
     assert done.code == 0, done.err
+    assert "Core ML package from the weights: already there" in done.err, done.err
     print("read-only  refused", flush=True)
 
 

@@ -77,6 +77,6 @@ def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *over
     (work_folder / work.VERIFICATION).write_text(proof.verification.model_dump_json())
     with store.staging(store_root) as staging:
         copied = assembly.copy_package(staging, recipe, work_folder)
-        proven = assembly.Proven(work_folder, work_folder, None, copied)
-        manifest = assembly.assemble(staging, recipe, source, overrides, proven)
+        proven = assembly.Proven(work_folder, work_folder, None, staging, copied)
+        manifest = assembly.assemble(recipe, source, overrides, proven)
         return store.publish(store_root, manifest.name, staging, manifest.version)
