@@ -27,8 +27,8 @@ from asrbuild.digest import tree_digests
 from asrbuild.errors import AsrbuildError
 from asrbuild.retention import YOUNG_SECONDS, Candidate, Rules, Version, decide
 from asrbuild.ship.keys import new_key
+from asrbuild.ship.push import set_channel, ship
 from asrbuild.ship.remote import open_remote
-from asrbuild.ship.transfer import set_channel, ship
 from asrbuild.ship.trust import read_trust
 from tests import gc_worker
 from tests.ship.making import CONTENT, make_artifact

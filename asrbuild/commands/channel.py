@@ -32,8 +32,8 @@ def set_(
     """
     from asrbuild.ship.channels import remember
     from asrbuild.ship.keys import config_root
+    from asrbuild.ship.push import set_channel
     from asrbuild.ship.remote import open_remote
-    from asrbuild.ship.transfer import set_channel
     from asrbuild.ship.trust import read_trust
 
     config = config_root()

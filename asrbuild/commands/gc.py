@@ -132,10 +132,10 @@ def _bytes(option: str, text: str | None) -> int | None:
 def _pointed(offline: bool, notes: list[str]) -> dict[tuple[str, str], str]:
     """What channels point at: as they were last seen here, and as their remotes say now."""
     from asrbuild.ship import channels
+    from asrbuild.ship.finding import proven
     from asrbuild.ship.keys import config_root
     from asrbuild.ship.remote import open_remote
     from asrbuild.ship.sets import artifacts_of
-    from asrbuild.ship.transfer import proven
     from asrbuild.ship.trust import read_trust
 
     config = config_root()

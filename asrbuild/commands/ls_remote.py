@@ -89,9 +89,9 @@ def _pointed_at(remote: Remote, name: str, channel: str, trust: Trust) -> str | 
 def _about(remote: Remote, name: str, version: str, trust: Trust) -> dict[str, Any]:
     from dataclasses import asdict
 
+    from asrbuild.ship.finding import proven
     from asrbuild.ship.header import Header
     from asrbuild.ship.refusal import Refused
-    from asrbuild.ship.transfer import proven
 
     about = dict.fromkeys(("bytes", "header", "signer", "refused", "variants"))
     try:

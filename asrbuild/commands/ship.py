@@ -16,7 +16,8 @@ from asrbuild.commands.ls import ArtifactsOption
 if TYPE_CHECKING:
     from asrbuild.ship.envelope import AnySigner
     from asrbuild.ship.header import File
-    from asrbuild.ship.transfer import Notify, Pulled
+    from asrbuild.ship.pull import Pulled
+    from asrbuild.ship.remote import Notify
 
 RemoteHelp = (
     "A folder, s3://bucket/prefix, gs://, az://, hf://, oci://host/prefix, https:// (read)."
@@ -78,9 +79,9 @@ def ship(
     from asrbuild.ship.channels import newest, remember
     from asrbuild.ship.frame import SUFFIX
     from asrbuild.ship.keys import config_root
+    from asrbuild.ship.push import ship as ship_to
+    from asrbuild.ship.push import ship_set
     from asrbuild.ship.remote import open_remote
-    from asrbuild.ship.transfer import ship as ship_to
-    from asrbuild.ship.transfer import ship_set
     from asrbuild.ship.trust import read_trust
     from asrbuild.store import resolve
 
@@ -222,9 +223,9 @@ def pull(
     from asrbuild.recipe import artifacts_root
     from asrbuild.ship.frame import SUFFIX
     from asrbuild.ship.keys import config_root
+    from asrbuild.ship.pull import pull as pull_from
+    from asrbuild.ship.pull import pull_bundle, pull_variants
     from asrbuild.ship.remote import open_remote
-    from asrbuild.ship.transfer import pull as pull_from
-    from asrbuild.ship.transfer import pull_bundle, pull_variants
     from asrbuild.ship.trust import read_trust
     from asrbuild.ship.variants import holds_variants
 

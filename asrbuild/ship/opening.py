@@ -10,11 +10,12 @@ from tempfile import TemporaryDirectory
 from asrbuild import store
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship.bundle import unpack_bundle
+from asrbuild.ship.finding import find, require_artifact, split_spec
 from asrbuild.ship.frame import SUFFIX
 from asrbuild.ship.header import MANIFEST
 from asrbuild.ship.keys import config_root
+from asrbuild.ship.pull import fetch_files
 from asrbuild.ship.remote import open_remote
-from asrbuild.ship.transfer import fetch_files, find, require_artifact, split_spec
 from asrbuild.ship.trust import read_trust
 from asrbuild.ship.variants import holds_variants
 

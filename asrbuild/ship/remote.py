@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,6 +37,8 @@ _CURRENT = "current"
 #: Only somebody else's push in the same moment makes a second or third one needed.
 _MOST_REFRESHES = 10
 Sink = Callable[[bytes], object]
+#: Around each file that is sent or fetched, in a thread of its own.
+Notify = Callable[[File], AbstractContextManager[object]]
 
 
 class Remote(Protocol):

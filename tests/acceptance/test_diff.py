@@ -22,9 +22,9 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.interface import Relation
 from asrbuild.manifest import read_manifest
 from asrbuild.ship.keys import new_key
+from asrbuild.ship.push import ship
 from asrbuild.ship.refusal import Refused
 from asrbuild.ship.remote import open_remote
-from asrbuild.ship.transfer import ship
 from asrbuild.ship.trust import read_trust
 
 DEMO = Path(asrbuild.__file__).parent / "demo"

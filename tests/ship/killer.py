@@ -19,8 +19,8 @@ from pathlib import Path
 # Imported here for the children, which would each import it anew.
 import asrbuild.manifest  # noqa: F401
 from asrbuild.ship.keys import config_root, find_signer
+from asrbuild.ship.push import ship, ship_set
 from asrbuild.ship.remote import open_remote
-from asrbuild.ship.transfer import ship, ship_set
 from asrbuild.ship.trust import read_trust
 from tests.killing import PACKAGE, run_until
 

@@ -16,7 +16,7 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.ship.bundle import check_bundle, unpack_bundle, write_bundle
 from asrbuild.ship.header import PREDICATE_TYPE, STATEMENT_TYPE
 from asrbuild.ship.keys import Signer, find_signer, new_key
-from asrbuild.ship.transfer import pull_bundle
+from asrbuild.ship.pull import pull_bundle
 from asrbuild.ship.trust import Trust, distrust, read_key_file, read_trust, trust_key
 from tests.ship.making import CONTENT, make_artifact
 

@@ -20,9 +20,10 @@ from asrbuild.retention import Rules
 from asrbuild.ship import channels, cleanup
 from asrbuild.ship.header import MAX_HEADER
 from asrbuild.ship.keys import Signer
+from asrbuild.ship.pull import pull
+from asrbuild.ship.push import set_channel, ship
 from asrbuild.ship.refusal import Refused
 from asrbuild.ship.remote import ObjectRemote, open_remote
-from asrbuild.ship.transfer import pull, set_channel, ship
 from asrbuild.ship.trust import Trust
 from tests.ship.making import CONTENT, make_artifact
 

@@ -16,8 +16,9 @@ from asrbuild import store
 from asrbuild.digest import tree_digests
 from asrbuild.ship import channels
 from asrbuild.ship.keys import Signer
+from asrbuild.ship.pull import pull
+from asrbuild.ship.push import ship, ship_set
 from asrbuild.ship.remote import open_remote
-from asrbuild.ship.transfer import pull, ship, ship_set
 from asrbuild.ship.trust import Trust
 from tests.ship.making import CONTENT, make_artifact
 

@@ -22,9 +22,10 @@ from asrbuild.retention import Rules
 from asrbuild.ship import channels, cleanup
 from asrbuild.ship.header import MAX_HEADER, File, make_header
 from asrbuild.ship.keys import Signer, new_key
+from asrbuild.ship.pull import Pulled, pull
+from asrbuild.ship.push import set_channel, ship
 from asrbuild.ship.refusal import Refused
-from asrbuild.ship.remote import ObjectRemote, Remote, open_remote
-from asrbuild.ship.transfer import Notify, Pulled, pull, set_channel, ship
+from asrbuild.ship.remote import Notify, ObjectRemote, Remote, open_remote
 from asrbuild.ship.trust import Trust, read_trust
 from tests.ship.making import CONTENT, make_artifact
 

@@ -18,8 +18,9 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.retention import Rules
 from asrbuild.ship import channels, cleanup
 from asrbuild.ship.keys import Signer
+from asrbuild.ship.pull import Pulled, pull
+from asrbuild.ship.push import Shipped, set_channel, ship, ship_set
 from asrbuild.ship.remote import ObjectRemote, Remote, open_remote
-from asrbuild.ship.transfer import Pulled, Shipped, pull, set_channel, ship, ship_set
 from asrbuild.ship.trust import Trust
 from tests.ship.making import CONTENT, make_artifact, variant_of
 

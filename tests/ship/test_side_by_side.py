@@ -20,9 +20,10 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.ship.abreast import abreast, check
 from asrbuild.ship.header import File
 from asrbuild.ship.keys import Signer
+from asrbuild.ship.pull import pull
+from asrbuild.ship.push import ship
 from asrbuild.ship.refusal import Refused
 from asrbuild.ship.remote import open_remote
-from asrbuild.ship.transfer import pull, ship
 from asrbuild.ship.trust import Trust
 from tests.ship.conftest import Quiet, serving
 

@@ -21,8 +21,9 @@ from asrbuild.ship.bundle import write_bundle
 from asrbuild.ship.envelope import pae
 from asrbuild.ship.keyless import sign_in
 from asrbuild.ship.keys import Signer, new_key
+from asrbuild.ship.pull import pull, pull_bundle
+from asrbuild.ship.push import ship
 from asrbuild.ship.remote import open_remote
-from asrbuild.ship.transfer import pull, pull_bundle, ship
 from asrbuild.ship.trust import (
     Trust,
     distrust,
@@ -196,9 +197,13 @@ def test_a_set_of_variants_on_a_remote(
     store, remote = tmp_path / "artifacts", tmp_path / "remote"
     for name, ios in (("new", "18.0"), ("old", "15.0")):
         variant_of(store, name, ios, "15.0", name.encode())
+    before = len(instance.leaves)
     ship = ("ship", "new", "old", remote, "--set", "both", "--channel", "stable", "--sigstore")
     code, _, err = command(*ship, "--artifacts", store)
     assert code == 0, err
+    logged = len(instance.leaves)
+    assert command(*ship, "--artifacts", store)[0] == 0
+    assert len(instance.leaves) == logged == before + 4  # headers, set, the channel's record
     pull = ("pull", "both@stable", "--from", remote, "--os", "iOS17", "--json")
     code, out, err = command(*pull, "--artifacts", tmp_path / "there")
     assert code == 0, err

@@ -15,7 +15,7 @@ from asrbuild import store
 from asrbuild.digest import tree_digests
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship.keys import Signer
-from asrbuild.ship.transfer import pull_variants
+from asrbuild.ship.pull import pull_variants
 from asrbuild.ship.trust import Trust
 from asrbuild.ship.variants import Variant, check_variants, choose, holds_variants, write_variants
 from tests.ship.making import CONTENT, make_artifact, variant_of

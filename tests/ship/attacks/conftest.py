@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from asrbuild.ship.keys import Signer
+from asrbuild.ship.pull import pull_bundle
 from asrbuild.ship.refusal import Refusal, Refused
-from asrbuild.ship.transfer import pull_bundle
 from asrbuild.ship.trust import Trust
 from tests.ship.making import Forgery, variant_of
 

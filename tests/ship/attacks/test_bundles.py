@@ -19,8 +19,8 @@ from asrbuild.ship.bundle import check_bundle, write_bundle
 from asrbuild.ship.frame import MAGIC
 from asrbuild.ship.header import MAX_FILES, MAX_HEADER, MAX_MANIFEST, MAX_TOTAL
 from asrbuild.ship.keys import Signer
+from asrbuild.ship.pull import pull_bundle
 from asrbuild.ship.refusal import Refusal, Refused
-from asrbuild.ship.transfer import pull_bundle
 from asrbuild.ship.trust import Trust
 from tests.ship.making import CONTENT, Forgery, assemble, make_artifact
 

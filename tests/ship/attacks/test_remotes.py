@@ -24,9 +24,10 @@ from asrbuild.ship.channels import PAYLOAD_TYPE
 from asrbuild.ship.envelope import sign
 from asrbuild.ship.header import File
 from asrbuild.ship.keys import Signer
+from asrbuild.ship.pull import Pulled, pull
+from asrbuild.ship.push import ship
 from asrbuild.ship.refusal import Refusal, Refused
 from asrbuild.ship.remote import MAX_INDEX, MAX_RECORD, open_remote
-from asrbuild.ship.transfer import Pulled, pull, ship
 from asrbuild.ship.trust import Trust, read_trust
 from tests.ship.conftest import Quiet, serving
 from tests.ship.making import CONTENT, make_artifact

@@ -16,10 +16,11 @@ from asrbuild.digest import canonical_json
 from asrbuild.ship import sets
 from asrbuild.ship.envelope import sign
 from asrbuild.ship.keys import Signer
+from asrbuild.ship.pull import pull
+from asrbuild.ship.push import ship, ship_set
 from asrbuild.ship.refusal import Refusal, Refused
 from asrbuild.ship.remote import open_remote
 from asrbuild.ship.sets import FORMAT, PAYLOAD_TYPE, check_published, parse_published
-from asrbuild.ship.transfer import pull, ship, ship_set
 from asrbuild.ship.trust import Trust
 from asrbuild.ship.variants import MAX_VARIANTS, Variant
 from tests.ship.attacks.test_variants import LIES, MALFORMED

@@ -19,8 +19,8 @@ from asrbuild.ship.envelope import check_signatures, open_envelope, pae, sign
 from asrbuild.ship.header import PAYLOAD_TYPE
 from asrbuild.ship.keyless import MAX_SIGSTORE, sign_in
 from asrbuild.ship.keys import Signer
+from asrbuild.ship.pull import pull_bundle
 from asrbuild.ship.refusal import Refusal, Refused
-from asrbuild.ship.transfer import pull_bundle
 from asrbuild.ship.trust import Trust, TrustedIdentity, identity_of
 from tests.ship.making import Forgery, assemble, make_artifact
 

@@ -17,8 +17,8 @@ from asrbuild.digest import canonical_json
 from asrbuild.ship.bundle import write_bundle
 from asrbuild.ship.envelope import sign
 from asrbuild.ship.keys import Signer
+from asrbuild.ship.pull import pull_bundle, pull_variants
 from asrbuild.ship.refusal import Refusal, Refused
-from asrbuild.ship.transfer import pull_bundle, pull_variants
 from asrbuild.ship.trust import Trust
 from asrbuild.ship.variants import (
     FORMAT,
