@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from asrbuild.assembly import Proven
-    from asrbuild.graph.reference import WaitingReference
     from asrbuild.work import Inputs
 
 RECEIPT = "receipt.json"
@@ -123,31 +122,25 @@ def _work(job: _Job, overrides: Sequence[str]) -> Receipt:
     from contextlib import ExitStack
     from functools import partial
 
-    from asrbuild.graph.reference import prepared_reference
+    from asrbuild import work
 
-    # TensorFlow is imported in its process while this one imports what it needs itself.
-    with prepared_reference(soon=not is_cached(job.run.cache, job.keys.reference)) as tensorflow:
-        from asrbuild import work
-
-        work.check_decoder(job.recipe, job.source)
-        if job.source.graph is not None:
-            work.check_graph(job.recipe, job.source.graph)
-        with ExitStack() as opened:
-            # Not before there is a package: a build that is refused leaves not even an empty store.
-            store_root = Path(job.recipe.paths.artifacts)
-            staging = partial(opened.enter_context, store.staging(store_root))
-            return _publish(job, overrides, _prove(job, staging, tensorflow))
+    work.check_decoder(job.recipe, job.source)
+    if job.source.graph is not None:
+        work.check_graph(job.recipe, job.source.graph)
+    with ExitStack() as opened:
+        # Not before there is a package: a build that is refused leaves not even an empty store.
+        store_root = Path(job.recipe.paths.artifacts)
+        staging = partial(opened.enter_context, store.staging(store_root))
+        return _publish(job, overrides, _prove(job, staging))
 
 
-def _prove(
-    job: _Job, staging: Callable[[], Path], tensorflow: Callable[[], WaitingReference]
-) -> Proven:
+def _prove(job: _Job, staging: Callable[[], Path]) -> Proven:
     """Every stage up to the proof and the word errors; the package is copied beside them."""
     from asrbuild import assembly, work
 
     recipe, source, keys, run = job.recipe, job.source, job.keys, job.run
     cases = run(keys.cases, lambda at: work.cases(at, recipe, source))
-    found = _execute(job, cases, staging, tensorflow)
+    found = _execute(job, cases, staging)
     inputs, graph = found.inputs, found.inputs.graph
     proof = run(keys.prove, lambda at: work.prove(at, recipe, source, inputs, found.outputs))
     evaluated = None
@@ -158,12 +151,7 @@ def _prove(
     return assembly.Proven(inputs.converted, proof, evaluated, found.staging, found.copied)
 
 
-def _execute(
-    job: _Job,
-    cases: Path,
-    staging: Callable[[], Path],
-    tensorflow: Callable[[], WaitingReference],
-) -> _Executed:
+def _execute(job: _Job, cases: Path, staging: Callable[[], Path]) -> _Executed:
     """Executes the package and the graph.
 
     The graph is written, and run by TensorFlow in its own process, and the package is copied,
@@ -193,7 +181,7 @@ def _execute(
 
     def reference() -> Path:
         graph = exported.result()
-        return run(keys.reference, lambda at: work.reference(at, graph, cases, tensorflow))
+        return run(keys.reference, lambda at: work.reference(at, graph, cases))
 
     def copy() -> dict[str, str]:
         artifacts = Path(recipe.paths.artifacts)

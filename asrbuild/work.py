@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asrbuild import describe as d
 from asrbuild import manifest as m
@@ -20,9 +20,6 @@ from asrbuild.recipe import (
     gate_names,
 )
 from asrbuild.source import Source, load_alphabet, load_weights
-
-if TYPE_CHECKING:
-    from asrbuild.graph.reference import WaitingReference
 
 GRAPH = "output_graph.pb"
 CASES = "cases.npz"
@@ -114,14 +111,13 @@ def cases(at: Path, recipe: Recipe, source: Source) -> None:
         np.savez(file, **made)
 
 
-def reference(
-    at: Path, graph: Path, cases: Path, tensorflow: Callable[[], WaitingReference]
-) -> None:
+def reference(at: Path, graph: Path, cases: Path) -> None:
     """What the TensorFlow graph makes of the cases, state after every step included."""
     from asrbuild.edges import state_nodes
+    from asrbuild.graph.reference import start_reference
 
     nodes = state_nodes(graph)
-    tensorflow().run(graph, cases / CASES, at / REFERENCE, nodes=nodes).wait()
+    start_reference(graph, cases / CASES, at / REFERENCE, nodes=nodes).wait()
     write_text(at / STATE_NODES, "\n".join(nodes) + "\n")
 
 

@@ -1,8 +1,7 @@
 """The TensorFlow original as the reference: a DeepSpeech graph run on given features.
 
 It runs in a process of its own, so that the build itself never imports TensorFlow, and beside the
-conversion. ``python -m asrbuild.graph.reference --graph G.pb --cases in.npz --out out.npz``; with
-no arguments it imports TensorFlow, and then reads them from standard input, a JSON list in a line.
+conversion. ``python -m asrbuild.graph.reference --graph G.pb --cases in.npz --out out.npz``.
 """
 
 from __future__ import annotations
@@ -16,9 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -118,65 +116,25 @@ def _error_of(code: int, lines: list[str]) -> AsrbuildError:
         return error
 
 
-@dataclass(frozen=True)
-class WaitingReference:
-    """A reference process that imports TensorFlow, and then waits to be told what to run."""
-
-    process: subprocess.Popen[bytes]
-    log: IO[bytes]
-
-    def run(
-        self,
-        graph: Path | str,
-        cases_path: Path | str,
-        out_path: Path | str,
-        *,
-        nodes: Iterable[str] = (),
-    ) -> ReferenceRun:
-        """Runs a graph, beside the caller.
-
-        Args:
-            graph: a frozen DeepSpeech graph, static or dynamic.
-            cases_path: npz of case name -> features (T, window, coefficients) float32.
-            out_path: npz to write, by rename when whole; read it with ``read_reference``.
-            nodes: more nodes whose values are wanted, ``name`` or ``name:index``.
-        """
-        arguments = ["--graph", str(graph), "--cases", str(cases_path), "--out", str(out_path)]
-        assert self.process.stdin is not None
-        with suppress(BrokenPipeError), self.process.stdin as task:  # its log says why it is gone
-            task.write(json.dumps([*arguments, "--nodes", ",".join(nodes)]).encode() + b"\n")
-        return ReferenceRun(self.process, Path(out_path), self.log)
-
-    def stop(self) -> None:
-        """Ends the process."""
-        ReferenceRun(self.process, Path(), self.log).stop()
-
-
-def prepare_reference() -> WaitingReference:
-    """Starts a reference process before there is anything to run: TensorFlow's import takes 1 s."""
-    command = [sys.executable, "-m", "asrbuild.graph.reference"]
-    # A pipe could fill up while the caller converts; `wait` and `stop` close the file.
-    log = tempfile.TemporaryFile()  # noqa: SIM115
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
-    return WaitingReference(process, log)
-
-
-@contextmanager
-def prepared_reference(*, soon: bool) -> Iterator[Callable[[], WaitingReference]]:
-    """Gives a reference process when asked for one, which with ``soon`` has been started by now."""
-    early = [prepare_reference()] if soon else []
-    try:
-        yield lambda: early.pop() if early else prepare_reference()
-    finally:
-        for unused in early:
-            unused.stop()
-
-
 def start_reference(
     graph: Path | str, cases_path: Path | str, out_path: Path | str, *, nodes: Iterable[str] = ()
 ) -> ReferenceRun:
-    """Starts the reference beside the caller; arguments as of :meth:`WaitingReference.run`."""
-    return prepare_reference().run(graph, cases_path, out_path, nodes=nodes)
+    """Starts the reference beside the caller.
+
+    Args:
+        graph: a frozen DeepSpeech graph, static or dynamic.
+        cases_path: npz of case name -> features (T, window, coefficients) float32.
+        out_path: npz to write, by rename when whole; read it with ``read_reference``.
+        nodes: more nodes whose values are wanted, ``name`` or ``name:index``.
+    """
+    command = [sys.executable, "-m", "asrbuild.graph.reference", "--graph", str(graph)]
+    command += ["--cases", str(cases_path), "--out", str(out_path)]
+    if wanted := ",".join(nodes):
+        command += ["--nodes", wanted]
+    # A pipe could fill up while the caller converts; `wait` and `stop` close the file.
+    log = tempfile.TemporaryFile()  # noqa: SIM115
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    return ReferenceRun(process, Path(out_path), log)
 
 
 def run_reference(
@@ -321,21 +279,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The process: prints an error as one JSON line and returns 1."""
     # Ctrl-C ends it at once: TensorFlow, being imported, would swallow a KeyboardInterrupt.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    given = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog="python -m asrbuild.graph.reference", description=__doc__)
     parser.add_argument("--graph", type=Path, required=True)
     parser.add_argument("--cases", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--nodes", default="")
+    options = parser.parse_args(arguments)
     try:
-        if not given:
-            from asrbuild.graph.session import import_tensorflow
-
-            import_tensorflow()
-            if not (line := sys.stdin.readline()):
-                return 0  # nobody is there any more
-            given = json.loads(line)
-        options = parser.parse_args(given)
         nodes = [name for name in options.nodes.split(",") if name]
         try:
             with np.load(options.cases, allow_pickle=False) as stored:

@@ -108,11 +108,6 @@ def _config(config_pb2: Any) -> Any:
     return config
 
 
-def import_tensorflow() -> None:
-    """Imports what a lean session needs, before there is a graph to run."""
-    _tensorflow(lean=True)
-
-
 def _tensorflow(lean: bool) -> tuple[Any, ...]:
     """TensorFlow's session machinery: graph_pb2, config_pb2, session, importer, ops."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
