@@ -7,7 +7,7 @@ the TensorFlow graph on the sample, its states at every step kept, is the refere
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,9 +59,14 @@ def edge_reference(
 
     ``logits``: (steps, V); ``new_state_c`` and ``new_state_h``: (1, H).
     """
-    cells, hidden = (np.concatenate(sample.nodes[node], axis=0) for node in nodes)
-    return {
-        "logits": sample.logits[:steps],
-        "new_state_c": cells[steps - 1].reshape(1, -1),
-        "new_state_h": hidden[steps - 1].reshape(1, -1),
-    }
+    cells, hidden = (_row(sample.nodes[node], steps - 1) for node in nodes)
+    return {"logits": sample.logits[:steps], "new_state_c": cells, "new_state_h": hidden}
+
+
+def _row(runs: Sequence[np.ndarray], row: int) -> np.ndarray:
+    """One row, (1, H), of what several runs gave one after another."""
+    for run in runs:
+        if row < len(run):
+            return run[row].reshape(1, -1)
+        row -= len(run)
+    raise IndexError(row)

@@ -315,6 +315,8 @@ def resolve(root: Path, spec: str) -> Path:
     Raises:
         AsrbuildError: nothing or more than one fits; it lists what is there.
     """
+    if not spec:
+        raise AsrbuildError("no artifact is named", fix="give a name that `asrbuild ls` lists")
     if "/" not in spec and os.sep not in spec:
         fitting = [a for a in list_artifacts(root) if a.name == spec]
         if fitting:
@@ -334,7 +336,8 @@ def resolve(root: Path, spec: str) -> Path:
     for artifact in fitting:
         if artifact.version == version:
             return artifact.path
-    starts = [
+    # 1.0.1 is all builds of that version, not of 1.0.10.
+    starts = [a for a in fitting if a.version.partition("+")[0] == version] or [
         a
         for a in fitting
         if a.version.startswith(version) or a.version.partition("+")[2].startswith(version)

@@ -190,6 +190,16 @@ def two(tmp_path: Path) -> Path:
     return root
 
 
+def test_a_version_is_not_the_beginning_of_another(tmp_path: Path) -> None:
+    ten, one = (publish(tmp_path, version=version) for version in ("1.0.10+aa", "1.0.1+bb"))
+    assert store.resolve(tmp_path, "dynamic/1.0.1") == one
+    assert store.resolve(tmp_path, "dynamic/1.0.10") == ten
+    with pytest.raises(AsrbuildError, match="fits 2 artifacts"):
+        store.resolve(tmp_path, "dynamic/1.0")
+    with pytest.raises(AsrbuildError, match="no artifact is named"):
+        store.resolve(tmp_path, "")
+
+
 @pytest.mark.parametrize(
     ("spec", "found"),
     [
