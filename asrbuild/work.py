@@ -38,7 +38,7 @@ class Inputs:
     converted: Path
     cases: Path
     reference: Path
-    graph: Path
+    graph: Path | None = None
 
 
 def write_text(path: Path, text: str) -> None:
