@@ -34,6 +34,8 @@ def remembered() -> Iterator[None]:
     try:
         yield
     finally:
+        # What comes after in this process was not meant.
+        _pressed = False
         if before is signal.default_int_handler:
             signal.signal(signal.SIGINT, before)
 

@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from asrbuild import cli, interrupts
 from asrbuild.errors import AsrbuildError
-from asrbuild.executor import load
+from asrbuild.executor import endless, load
 from asrbuild.executor.model import StateCell
 from asrbuild.executor.package import read_spec
 from tests.executor.harness import Function, ct, mb, run, run_function, types
@@ -207,26 +207,45 @@ def counting(tmp_path: Path) -> Path:
     return tmp_path / "counting.mlpackage"
 
 
-def press_when_looping() -> None:
-    """Ctrl-C as soon as any thread is in a loop's round."""
+@pytest.fixture
+def press_when_looping() -> Iterator[Callable[[], None]]:
+    """Ctrl-C as soon as any thread is in a loop's round, and never after the test."""
+    over = threading.Event()
+    pressing: list[threading.Thread] = []
+
+    def looping() -> bool:
+        for frame in sys._current_frames().values():
+            while frame is not None:
+                if frame.f_code.co_name == "check" and frame.f_code.co_filename == endless.__file__:
+                    return True
+                frame = frame.f_back  # type: ignore[assignment]
+        return False
 
     def press() -> None:
-        while True:
-            for frame in sys._current_frames().values():
-                while frame is not None:
-                    if frame.f_code.co_name == "check" and "endless" in frame.f_code.co_filename:
-                        os.kill(os.getpid(), signal.SIGINT)
-                        return
-                    frame = frame.f_back  # type: ignore[assignment]
+        while not over.is_set():
+            if looping():
+                os.kill(os.getpid(), signal.SIGINT)
+                return
 
-    threading.Thread(target=press, daemon=True).start()
+    def begin() -> None:
+        pressing.append(threading.Thread(target=press))
+        pressing[-1].start()
+
+    yield begin
+    over.set()
+    for thread in pressing:
+        thread.join()
 
 
 WHERE = r"function main, op counting\S* \(while_loop\), round \d+"
 
 
 def test_ctrl_c_ends_a_command_and_says_where(
-    counting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+    counting: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    press_when_looping: Callable[[], None],
 ) -> None:
     np.save(tmp_path / "start.npy", one(0))
     feature = read_spec(counting).description.input[0].name
@@ -240,7 +259,9 @@ def test_ctrl_c_ends_a_command_and_says_where(
     assert re.fullmatch(pattern, capsys.readouterr().err)
 
 
-def test_ctrl_c_ends_a_loop_in_a_thread_beside(counting: Path) -> None:
+def test_ctrl_c_ends_a_loop_in_a_thread_beside(
+    counting: Path, press_when_looping: Callable[[], None]
+) -> None:
     model = load(counting)
     name = next(iter(model.inputs))
 
@@ -253,3 +274,5 @@ def test_ctrl_c_ends_a_loop_in_a_thread_beside(counting: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         beside()
     assert re.fullmatch(WHERE, interrupts.place())
+    # It was that loop's end, and is none of the next one's.
+    interrupts.check()
