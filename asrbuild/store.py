@@ -336,12 +336,8 @@ def resolve(root: Path, spec: str) -> Path:
     for artifact in fitting:
         if artifact.version == version:
             return artifact.path
-    # 1.0.1 is all builds of that version, not of 1.0.10.
-    starts = [a for a in fitting if a.version.partition("+")[0] == version] or [
-        a
-        for a in fitting
-        if a.version.startswith(version) or a.version.partition("+")[2].startswith(version)
-    ]
+    meant = versions_meant([a.version for a in fitting], version)
+    starts = [a for a in fitting if a.version in meant]
     if len(starts) == 1:
         return starts[0].path
     if not starts:
@@ -351,6 +347,17 @@ def resolve(root: Path, spec: str) -> Path:
         file=root,
         fix="write more of the version",
     )
+
+
+def versions_meant(versions: Collection[str], start: str) -> list[str]:
+    """Those that begin with ``start``, or whose digest after the ``+`` does.
+
+    A recipe's whole version goes first: 1.0.1 is not the start of 1.0.10 to whoever types it.
+    """
+    whole = [v for v in versions if v.partition("+")[0] == start]
+    return whole or [
+        v for v in versions if v.startswith(start) or v.partition("+")[2].startswith(start)
+    ]
 
 
 def _latest_of(root: Path, name: str, fitting: list[Artifact]) -> Artifact:

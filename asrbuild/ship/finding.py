@@ -12,6 +12,7 @@ from asrbuild.ship.refusal import Refusal, Refused, refusing
 from asrbuild.ship.remote import Remote
 from asrbuild.ship.sets import VariantSet, artifacts_of, check_published, parse_published
 from asrbuild.ship.trust import Trust, Trusted
+from asrbuild.store import versions_meant
 
 DEFAULT_CHANNEL = "stable"
 
@@ -103,11 +104,7 @@ def whole_version(remote: Remote, name: str, start: str) -> str:
     if remote.header(name, start) is not None:
         return start
     versions = remote.versions(name)
-    # A recipe's whole version first: 1.0.1 is not the start of 1.0.10 to whoever types it.
-    whole = [v for v in versions if v.partition("+")[0] == start]
-    fitting = whole or [
-        v for v in versions if v.startswith(start) or v.partition("+")[2].startswith(start)
-    ]
+    fitting = versions_meant(versions, start)
     if len(fitting) == 1:
         return fitting[0]
     known = ", ".join(versions[-10:]) or "none"
