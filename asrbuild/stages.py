@@ -38,16 +38,16 @@ _BODIES = ("work.py", "describe.py", "source.py")
 #: Modules (files or folders of the package) whose code shapes a stage's result. Those of a stage
 #: whose fingerprint is among the keys need not be named again.
 _CODE = {
-    "export": ("deepspeech", "graph/proto.py", "graph/wire.py", "network.py", "speech/alphabet.py"),
+    "export": ("deepspeech", "graph/proto.py", "protobuf.py", "network.py", "speech/alphabet.py"),
     "cases": ("cases.py", "speech/mfcc.py", "speech/audio.py"),
-    "reference": ("graph", "edges.py"),
-    "convert": ("coreml", "coremlproto.py", "deepspeech", "graph", "network.py", "recipe.py",
-                "speech/alphabet.py", "speech/mfcc.py"),
+    "reference": ("graph", "protobuf.py", "edges.py"),
+    "convert": ("coreml", "coremlproto.py", "deepspeech", "graph", "network.py", "protobuf.py",
+                "recipe.py", "speech/alphabet.py", "speech/mfcc.py"),
     "execute": ("executor", "execution.py", "runtime.py", "cases.py", "edges.py", "manifest.py",
                 "parity.py", "proof.py"),
     "prove": ("speech", "contract.py"),
-    "evaluate": ("executor", "graph", "speech", "runtime.py", "evaluation.py", "dataset.py",
-                 "manifest.py", "proof.py"),
+    "evaluate": ("executor", "graph", "speech", "protobuf.py", "runtime.py", "evaluation.py",
+                 "dataset.py", "manifest.py", "proof.py"),
     "artifact": ("assembly.py", "report", "app", "store.py", "words.py", "quantities.py"),
 }  # fmt: skip
 _TENSORFLOW = "tensorflow-cpu", "tensorflow"

@@ -8,8 +8,8 @@ import numpy as np
 
 from asrbuild.errors import AsrbuildError
 from asrbuild.graph.proto import Graph, load_graph
-from asrbuild.graph.wire import WireError
 from asrbuild.network import LSTM_SCOPE, VARIABLES, AcousticWeights, weights_from_named
+from asrbuild.protobuf import WireError
 
 
 def read_graph_weights(path: Path | str) -> AcousticWeights:

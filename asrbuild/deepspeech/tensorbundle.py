@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from asrbuild import protobuf as wire
 from asrbuild.errors import AsrbuildError
-from asrbuild.graph import wire
 from asrbuild.graph.proto import DType
-from asrbuild.graph.wire import WireError
+from asrbuild.protobuf import WireError
 
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER, _TRAILER = 48, 5  # bytes

@@ -13,7 +13,7 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.graph.outputs import input_nodes, is_metadata, output_nodes
 from asrbuild.graph.proto import DType, Graph, Node, Tensor, load_graph
 from asrbuild.graph.shapes import infer_shapes
-from asrbuild.graph.wire import WireError
+from asrbuild.protobuf import WireError
 
 #: What the client reads the durations as.
 _UNITS = {

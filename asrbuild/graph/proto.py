@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from asrbuild import protobuf as wire
 from asrbuild.errors import AsrbuildError
-from asrbuild.graph import wire
-from asrbuild.graph.wire import BYTES, FIXED32, FIXED64, VARINT, Pieces, WireError
+from asrbuild.protobuf import BYTES, FIXED32, FIXED64, VARINT, Pieces, WireError
 
 _DTYPES = {
     1: ("float32", np.float32),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from asrbuild.graph.proto import Graph, Node, Shape, Tensor, input_name
-from asrbuild.graph.wire import WireError
+from asrbuild.protobuf import WireError
 
 UNKNOWN = Shape(None)
 _SMALL = 64  # elements up to which an integer constant's value is followed

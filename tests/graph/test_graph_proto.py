@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from asrbuild import protobuf as wire
 from asrbuild.errors import AsrbuildError
-from asrbuild.graph import wire
 from asrbuild.graph.proto import (
     FLOAT,
     DType,
