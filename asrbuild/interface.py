@@ -193,7 +193,7 @@ RULES = (
 
 #: Key of the manifest -> why an app that was written for one artifact does not rely on it.
 NOT_RELIED_ON = {
-    "schema_version": "a reader refuses another major version; a minor one only adds",
+    "schema_version": "a reader refuses another major version and ignores what a minor one adds",
     "artifact_id": "identity",
     "name": "identity",
     "version": "identity",

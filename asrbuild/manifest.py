@@ -1,27 +1,52 @@
 """The runtime manifest: everything an app needs to run an artifact, and the proof that it is right.
 
 ``manifest.json`` is strict. A reader has no defaults to fall back on, an unknown key is an error,
-and an unknown major ``schema_version`` is refused. Times are in ms, rates and frequencies in Hz.
+and another major ``schema_version`` is refused. A minor version only adds optional keys: a reader
+ignores (and keeps) the keys that it does not know in a newer minor version of its major, and reads
+an older one, in which the added keys are absent. Times are in ms, rates and frequencies in Hz.
+
+1.1 adds what the source states of itself.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from asrbuild.errors import AsrbuildError
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 FILE_NAME = "manifest.json"
 
 
 class Section(BaseModel):
-    """Base of every section: frozen, strict, no unknown keys."""
+    """Base of every section: frozen, strict, no unknown keys.
+
+    A key that a minor version adds has the type ``X | None`` and the default None, and is absent
+    from the JSON where it is None, so that an artifact of an older version keeps its digest.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_serializer(mode="wrap")
+    def _without_absent_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        written = {
+            key: value
+            for key, value in handler(self).items()
+            if value is not None or fields[key].is_required()
+        }
+        return written | (self.model_extra or {})
 
 
 class FileEntry(Section):
@@ -342,7 +367,7 @@ def read_manifest(artifact: Path) -> Manifest:
     """Reads ``manifest.json`` of an artifact directory.
 
     Raises:
-        AsrbuildError: it is missing, is no JSON, has another major version, or breaks the schema.
+        AsrbuildError: it is missing, is not JSON, has another major version, or breaks the schema.
     """
     path = artifact / FILE_NAME
     try:
@@ -360,15 +385,18 @@ def read_manifest(artifact: Path) -> Manifest:
     except json.JSONDecodeError as error:
         raise AsrbuildError(f"the manifest is not JSON: {error}", file=path) from error
     found = raw.get("schema_version") if isinstance(raw, dict) else None
-    if not isinstance(found, str) or found.split(".")[0] != SCHEMA_VERSION.split(".")[0]:
+    version = re.fullmatch(r"(\d+)\.(\d+)", found, re.ASCII) if isinstance(found, str) else None
+    major, minor = (int(part) for part in SCHEMA_VERSION.split("."))
+    if version is None or int(version[1]) != major:
         raise AsrbuildError(
             f"manifest schema_version {found!r} is not supported by this asrbuild "
-            f"(it reads {SCHEMA_VERSION.split('.')[0]}.x)",
+            f"(it reads {major}.x)",
             file=path,
             fix="use the asrbuild version that the artifact was built with, or rebuild it",
         )
+    newer = int(version[2]) > minor
     try:
-        return Manifest.model_validate_json(text)
+        return Manifest.model_validate_json(text, extra="allow" if newer else "forbid")
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -376,7 +404,9 @@ def read_manifest(artifact: Path) -> Manifest:
             f"the manifest breaks its schema at {where}: {first['msg']} "
             f"({error.error_count()} problem(s))",
             file=path,
-            fix="print the schema with `asrbuild schema`",
+            fix=f"use an asrbuild that knows schema_version {found}"
+            if newer
+            else "print the schema with `asrbuild schema`",
         ) from error
 
 

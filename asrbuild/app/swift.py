@@ -33,12 +33,19 @@ _RESERVED = {
 
 @dataclass(frozen=True)
 class _Field:
-    """One property: its JSON key, Swift name, Swift type without ``?``, and whether it has one."""
+    """One property: its JSON key, Swift name, Swift type without ``?``, and whether it has one.
+
+    ``reading``: ``value``, ``nullable`` (null must be written out) or ``optional`` (may be absent).
+    """
 
     key: str
     name: str
     type: str
-    nullable: bool
+    reading: str
+
+    @property
+    def nullable(self) -> bool:
+        return self.reading != "value"
 
     @property
     def plain(self) -> str:
@@ -90,7 +97,8 @@ def _struct(model: type[Section]) -> str:
             enums.append(_enum(enum, values))
         inner, nullable = _optional(info.annotation)
         swift = enum or _swift_type(inner, f"{model.__name__}.{key}")
-        fields.append(_Field(key, _identifier(key), swift, nullable))
+        reading = "value" if not nullable else "nullable" if info.is_required() else "optional"
+        fields.append(_Field(key, _identifier(key), swift, reading))
     lines = [*_documentation(model), f"public struct {name}: Codable, Equatable, Sendable {{"]
     if model is Manifest:
         lines += [
@@ -111,10 +119,7 @@ def _struct(model: type[Section]) -> str:
         "    public init(from source: any Swift.Decoder) throws {",
         "        let fields = try StrictFields<CodingKeys>(source)",
     ]
-    lines += [
-        f"        self.{f.plain} = try fields.{'nullable' if f.nullable else 'value'}(.{f.plain})"
-        for f in fields
-    ]
+    lines += [f"        self.{f.plain} = try fields.{f.reading}(.{f.plain})" for f in fields]
     lines += ["    }"]
     if any(f.nullable for f in fields):
         # What Swift would write by itself leaves a null out.
@@ -122,7 +127,11 @@ def _struct(model: type[Section]) -> str:
             "",
             "    public func encode(to target: any Swift.Encoder) throws {",
             "        var container = target.container(keyedBy: CodingKeys.self)",
-            *(f"        try container.encode(self.{f.plain}, forKey: .{f.plain})" for f in fields),
+            *(
+                f"        try container.encode{'IfPresent' * (f.reading == 'optional')}"
+                f"(self.{f.plain}, forKey: .{f.plain})"
+                for f in fields
+            ),
             "    }",
         ]
     return "\n".join([*lines, "}"])

@@ -120,7 +120,9 @@ def test_every_type_of_the_schema_is_there_and_no_other() -> None:
 @pytest.mark.parametrize("name", schema_types())
 def test_properties_keys_types_and_choices_are_the_schemas(name: str) -> None:
     schema, body = schema_types()[name], declared()[name]
-    assert sorted(schema["required"]) == sorted(schema["properties"]), "no key has a default"
+    for key, described in schema["properties"].items():
+        if key not in schema["required"]:
+            assert described["default"] is None, "a key of a minor version is absent or has a value"
     assert schema["additionalProperties"] is False
     choices = enums(body)
     keys = choices.pop("CodingKeys")
@@ -138,10 +140,17 @@ def test_every_property_is_read_once_and_null_only_where_it_may_be(name: str) ->
     body = declared()[name]
     (reader,) = (node for node in body.children if node.type == "init_declaration")
     lines = [line.strip() for line in text(reader).splitlines() if "try fields." in line]
-    expected = [
-        f"self.{name} = try fields.{'nullable' if kind.endswith('?') else 'value'}(.{name})"
-        for name, kind in properties(body).items()
-    ]
+    schema = schema_types()[name]
+    keys = enums(body)["CodingKeys"]
+    readings = {
+        prop: "optional"
+        if keys[prop] not in schema["required"]
+        else "nullable"
+        if kind.endswith("?")
+        else "value"
+        for prop, kind in properties(body).items()
+    }
+    expected = [f"self.{prop} = try fields.{how}(.{prop})" for prop, how in readings.items()]
     assert lines == expected
     nullable = any(kind.endswith("?") for kind in properties(body).values())
     assert ("func encode(to" in text(body)) == nullable, "Swift's own leaves null out"
@@ -154,6 +163,21 @@ def test_a_type_without_a_swift_spelling_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(swift, "Manifest", Odd)
     with pytest.raises(AsrbuildError, match=r"Odd\.sizes is set\[int\], which has no Swift type"):
         swift.manifest_swift()
+
+
+def test_a_key_that_a_minor_version_added_may_be_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Odd(Section):
+        first: int
+        second: int | None
+        third: list[str] | None = None
+
+    monkeypatch.setattr(swift, "Manifest", Odd)
+    made = swift.manifest_swift()
+    assert not Parser(Language(language())).parse(made.encode()).root_node.has_error
+    assert "public var third: [String]?" in made
+    assert "self.third = try fields.optional(.third)" in made
+    assert "try container.encodeIfPresent(self.third, forKey: .third)" in made
+    assert "try container.encode(self.second, forKey: .second)" in made
 
 
 def test_names_that_swift_keeps_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,16 @@
 /// The fields of one section, read as strictly as asrbuild reads them: no key that the schema does
 /// not know, no key left out, and `null` only where the schema says so.
+///
+/// With `ignoresUnknownKeys` in the decoder's `userInfo`, keys that the schema does not know are
+/// ignored: a newer minor version added them.
 struct StrictFields<Key: CodingKey & CaseIterable> {
     private let container: KeyedDecodingContainer<Key>
 
     init(_ decoder: any Swift.Decoder) throws {
+        let ignores = decoder.userInfo[.ignoresUnknownKeys] as? Bool ?? false
         let known = Set(Key.allCases.map(\.stringValue))
         let given = try decoder.container(keyedBy: AnyKey.self).allKeys.map(\.stringValue)
-        if let stray = given.sorted().first(where: { !known.contains($0) }) {
+        if !ignores, let stray = given.sorted().first(where: { !known.contains($0) }) {
             throw DecodingError.dataCorrupted(
                 DecodingError.Context(
                     codingPath: decoder.codingPath,
@@ -33,6 +37,15 @@ struct StrictFields<Key: CodingKey & CaseIterable> {
         }
         return try container.decodeIfPresent(Value.self, forKey: key)
     }
+
+    /// A key that a minor version added: absent from an older one.
+    func optional<Value: Decodable>(_ key: Key) throws -> Value? {
+        try container.decodeIfPresent(Value.self, forKey: key)
+    }
+}
+
+extension CodingUserInfoKey {
+    static let ignoresUnknownKeys = CodingUserInfoKey(rawValue: "ASRKit.ignoresUnknownKeys")!
 }
 
 private struct AnyKey: CodingKey {

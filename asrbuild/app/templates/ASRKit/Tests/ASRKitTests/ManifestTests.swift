@@ -30,8 +30,46 @@ final class ManifestTests: XCTestCase {
         }
     }
 
-    func testEveryKeyIsNeeded() throws {
-        for key in try raw().keys {
+    func testANewerMinorVersionMayHaveMoreKeys() throws {
+        var object = try raw()
+        let (major, minor) = try XCTUnwrap(version(object))
+        object["weather"] = ["rain": true]
+        var audio = try XCTUnwrap(object["audio"] as? [String: Any])
+        audio["volume"] = 11
+        object["audio"] = audio
+        XCTAssertThrowsError(try read(object))
+        object["schema_version"] = "\(major).\(minor + 1)"
+        var expected = try read(try raw())
+        expected.schemaVersion = "\(major).\(minor + 1)"
+        XCTAssertEqual(try read(object), expected)
+        audio["channels"] = nil
+        object["audio"] = audio
+        XCTAssertThrowsError(try read(object))
+    }
+
+    func testAVersionIsTwoNumbers() throws {
+        for version in ["1", "1.x", "1.0.0", "one", "1.", ""] {
+            var object = try raw()
+            object["schema_version"] = version
+            XCTAssertThrowsError(try read(object), version)
+        }
+    }
+
+    private func version(_ object: [String: Any]) -> (Int, Int)? {
+        let parts = (object["schema_version"] as? String ?? "").split(separator: ".")
+        guard parts.count == 2, let major = Int(parts[0]), let minor = Int(parts[1]) else {
+            return nil
+        }
+        return (major, minor)
+    }
+
+    func testEveryKeyOfTheFirstVersionIsNeeded() throws {
+        let keys = [
+            "schema_version", "artifact_id", "name", "version", "description", "author", "license",
+            "languages", "files", "audio", "features", "model", "state", "streaming", "decoder",
+            "verification", "provenance",
+        ]
+        for key in keys {
             var object = try raw()
             object[key] = nil
             XCTAssertThrowsError(try read(object), key)
