@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from asrbuild import interrupts
+from asrbuild import interrupts, terminal
 from asrbuild.disk import FATAL, NAMED, disk_problem
 from asrbuild.errors import AsrbuildError, MisuseError
 
@@ -124,15 +124,8 @@ def _other_failure(error: Exception, debug: bool) -> int:
 
 
 def _print_error(text: str) -> None:
-    from rich.console import Console
-
-    Console(stderr=True, highlight=False, soft_wrap=True).print("[bold red]error:[/] ", end="")
-    sys.stderr.write(printable(text) + "\n")
-
-
-def printable(text: str) -> str:
-    """A file's names stand in messages: what would steer the terminal is written out instead."""
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    terminal.console(err=True).print("error: ", style="bold red", end="")
+    terminal.say(text, err=True)
 
 
 if __name__ == "__main__":

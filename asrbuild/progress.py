@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+
+from asrbuild import terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -30,7 +31,7 @@ class Progress:
     def stage(self, name: str, doing: str) -> Iterator[None]:
         """Shows that ``doing`` is under way, then how long it took; from any thread."""
         start = time.perf_counter()
-        if sys.stderr.isatty():
+        if terminal.is_terminal(err=True):
             self._spin(begun=doing)
             try:
                 yield
@@ -47,39 +48,34 @@ class Progress:
                 self._under_way.append(begun)
             if ended is not None:
                 self._under_way.remove(ended)
-            text = f"{self.prefix}{', '.join(self._under_way)} …"
+            text = f"{self.prefix}{', '.join(self._under_way)}"
             if not self._under_way:
                 self._spinner.stop()
                 self._spinner = None
             elif self._spinner is None:
-                from rich.console import Console
-
-                self._spinner = Console(stderr=True, highlight=False).status(text)
+                self._spinner = terminal.status(text)
                 self._spinner.start()
             else:
-                self._spinner.update(text)
+                self._spinner.update(terminal.line(f"{text} …"))
 
     def line(self, name: str, text: str, seconds: float | None = None) -> None:
         """One finished stage."""
         took = "" if seconds is None else f"  {seconds:6.1f} s"
-        sys.stderr.write(f"{self.prefix}{name:<10} {text:<58}{took}\n")
-        sys.stderr.flush()
+        terminal.say(f"{self.prefix}{name:<10} {text:<58}{took}", err=True)
 
     def note(self, text: str) -> None:
         """Something a person may wonder about: waiting for another process, a damaged entry."""
-        sys.stderr.write(f"{self.prefix}note: {text}\n")
-        sys.stderr.flush()
+        terminal.say(f"{self.prefix}note: {text}", err=True)
 
 
 @contextmanager
 def bars() -> Iterator[Bars]:
     """Progress bars on standard error, on a terminal only."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    console = terminal.console(err=True)
+    columns = (terminal.text_column(), BarColumn(), MofNCompleteColumn())
     elapsed = TimeElapsedColumn()
     with Bars(*columns, elapsed, console=console, disable=not console.is_terminal) as shown:
         yield shown

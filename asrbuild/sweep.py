@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from asrbuild import terminal
 from asrbuild.compose import compose_recipe, is_plain, run_hydra, to_recipe
 from asrbuild.disk import disk_errors, write_atomically
 from asrbuild.engine import Built, build
@@ -113,7 +113,7 @@ def _tell_all(jobs: list[JobRecord], records: Path, seconds: float) -> None:
     print_table(jobs, seconds)
     page = records / PAGE
     write_page(page, f"Sweep of {len(jobs)} jobs", job_rows(jobs))
-    sys.stdout.write(f"page: {os.path.relpath(page)}\n")
+    terminal.say(f"page: {os.path.relpath(page)}")
 
 
 def _single_job(config: Any) -> None:
@@ -230,7 +230,7 @@ def _tell(built: Built) -> None:
         lines.append(f"  done        {', '.join(built.stages)} in {built.seconds:.1f} s")
     else:
         lines.append("  done        nothing to do: this recipe is built and published already")
-    sys.stdout.write("\n".join(lines) + "\n")
+    terminal.say("\n".join(lines))
 
 
 def _judge(words: str, expected: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asrbuild import terminal
 from asrbuild.commands.ls import ArtifactsOption, OpenedArgument
 from asrbuild.errors import AsrbuildError
 
@@ -45,7 +45,7 @@ def app(
     from asrbuild.recipe import artifacts_root
     from asrbuild.ship.opening import opened
 
-    say = lambda line: typer.echo(f"  {line}", err=True)  # noqa: E731
+    say = lambda line: terminal.say(f"  {line}", err=True)  # noqa: E731
     with opened(artifact, artifacts or artifacts_root(), say) as path:
         manifest = read_manifest(path)
         write_folder(out, path, manifest, _recordings(audio, manifest) if audio else None)
@@ -53,12 +53,12 @@ def app(
     if as_json:
         answer = {"artifact": manifest.artifact_id, "folder": str(out),
                   "checks": [asdict(each) for each in checks]}  # fmt: skip
-        typer.echo(json.dumps(answer, indent=2))
+        terminal.say_json(answer)
     else:
-        typer.echo(f"{out}: {manifest.artifact_id}; begin with {out / 'README.md'}")
+        terminal.say(f"{out}: {manifest.artifact_id}; begin with {out / 'README.md'}")
         for each in checks:
             verdict = {True: "yes", False: "NO", None: "-"}[each.passed]
-            typer.echo(f"  {each.what:<12} {verdict:<4} {each.detail}")
+            terminal.say(f"  {each.what:<12} {verdict:<4} {each.detail}")
     if any(each.passed is False for each in checks):
         raise typer.Exit(1)
 

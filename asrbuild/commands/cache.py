@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from asrbuild import terminal
 from asrbuild.errors import AsrbuildError
 
 CacheOption = Annotated[
@@ -50,12 +50,11 @@ def ls(
             }
             for entry in entries
         ]
-        typer.echo(json.dumps(rows, indent=2))
+        terminal.say_json(rows)
         return
     if not entries:
-        typer.echo(f"nothing is cached in {root}" + (f" for the stage {stage}" if stage else ""))
+        terminal.say(f"nothing is cached in {root}" + (f" for the stage {stage}" if stage else ""))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=str(root), title_justify="left")
@@ -74,7 +73,7 @@ def ls(
         )
     table.caption = f"{len(entries)} entries, {size_text(sum(e.bytes for e in entries))}"
     table.caption_justify = "left"
-    Console().print(table)
+    terminal.console().print(table)
 
 
 def clear(
@@ -108,7 +107,7 @@ def clear(
     root = cache or cache_root()
     _check_stage(stage)
     freed = clear_entries(root, stage, seconds)
-    typer.echo(f"freed {size_text(freed)} in {root}")
+    terminal.say(f"freed {size_text(freed)} in {root}")
 
 
 def _check_stage(stage: str | None) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asrbuild import terminal
 from asrbuild.commands.ship import JsonOption, KeyOption, RemoteHelp, SigstoreOption, signer_of
 
 if TYPE_CHECKING:
@@ -101,28 +101,26 @@ def history(
     if not records:
         raise channels.no_channel(place, name, channel)
     if as_json:
-        typer.echo(json.dumps([asdict(record) for record in records], indent=2))
+        terminal.say_json([asdict(record) for record in records])
         return
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table("record", "version", "why", "when", "signed by")
     for record in records:
         table.add_row(
-            str(record.counter), record.version, record.why, escape(record.time),
-            escape(record.signer),
+            str(record.counter), record.version, record.why, record.time,
+            record.signer,
         )  # fmt: skip
-    Console().print(table)
+    terminal.console().print(table)
 
 
 def _tell(record: Record, as_json: bool) -> None:
     from dataclasses import asdict
 
     if as_json:
-        typer.echo(json.dumps(asdict(record), indent=2))
+        terminal.say_json(asdict(record))
         return
-    typer.echo(
+    terminal.say(
         f"{record.name}@{record.channel} points at {record.version} "
         f"(record {record.counter}, {record.why}, signed by {record.signer})"
     )

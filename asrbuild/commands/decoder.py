@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from asrbuild import terminal
 
 PythonOption = Annotated[
     Path | None,
@@ -25,7 +26,7 @@ def install(python: PythonOption = None) -> None:
     from asrbuild.speech.ds_environment import REQUIREMENTS, decoder_python
 
     path = decoder_python(python)
-    typer.echo(f"{REQUIREMENTS[0]} is ready: {path}")
+    terminal.say(f"{REQUIREMENTS[0]} is ready: {path}")
 
 
 def status(
@@ -40,10 +41,10 @@ def status(
 
     found = look(python)
     if as_json:
-        typer.echo(json.dumps(asdict(found), default=str, indent=2))
+        terminal.say_json(asdict(found))
     else:
-        typer.echo(found.detail)
-        typer.echo(f"  environment: {found.environment}")
-        typer.echo(f"  python: {found.python or 'none'}")
+        terminal.say(found.detail)
+        terminal.say(f"  environment: {found.environment}")
+        terminal.say(f"  python: {found.python or 'none'}")
     if not found.ready:
         raise typer.Exit(1)

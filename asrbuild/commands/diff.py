@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asrbuild import terminal
 from asrbuild.commands.ls import ArtifactsOption
 from asrbuild.progress import bars
 
@@ -58,7 +58,7 @@ def diff(
                 opened(
                     spec,
                     root,
-                    lambda line: typer.echo(line, err=True),
+                    lambda line: terminal.say(line, err=True),
                     description_only=data is None,
                 )
             )
@@ -67,7 +67,7 @@ def diff(
         evaluated = _evaluate(data, paths) if data is not None else None
         difference = compare(_side(paths[0]), _side(paths[1]), evaluated)
     if as_json:
-        typer.echo(json.dumps(_as_json(difference), indent=2, ensure_ascii=False))
+        terminal.say_json(_as_json(difference))
     else:
         _print(difference)
 
@@ -114,16 +114,14 @@ def _as_json(difference: Difference) -> dict[str, Any]:
 def _print(difference: Difference) -> None:
     from itertools import groupby
 
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False)
-    console.print(f"{escape(difference.before)}  ->  {escape(difference.now)}", soft_wrap=True)
+    console = terminal.console()
+    console.print(f"{difference.before}  ->  {difference.now}", soft_wrap=True)
     colour = _COLOURS[difference.verdict]
-    console.print(f"[{colour}]{_VERDICTS[difference.verdict]}[/]")
+    console.print(_VERDICTS[difference.verdict], style=colour)
     for reason in difference.reasons:
-        console.print(f"  {escape(_shortened(reason))}", soft_wrap=True)
+        console.print(f"  {_shortened(reason)}", soft_wrap=True)
     console.print(f"version: {_version_text(difference)}", soft_wrap=True)
     for section, group in groupby(difference.changes, lambda change: change.section):
         table = Table(
@@ -149,23 +147,21 @@ _VERDICTS = {
 
 
 def _cells(change: Change) -> list[str]:
-    from rich.markup import escape
 
-    cells = [escape(change.what), *(_value(change, v) for v in (change.before, change.now))]
+    cells = [change.what, *(_value(change, v) for v in (change.before, change.now))]
     if change.relation is not None:
         colour = _COLOURS[change.effect]
-        cells += [f"[{colour}]{change.relation.value}[/]", escape(change.why)]
+        cells += [terminal.line(change.relation.value, colour), change.why]
     return cells
 
 
 def _value(change: Change, value: str | int) -> str:
-    from rich.markup import escape
 
     from asrbuild.quantities import size_text
 
     if isinstance(value, int):
         return size_text(value) if change.section == "size" else str(value)
-    return escape(value)
+    return value
 
 
 def _shortened(text: str) -> str:

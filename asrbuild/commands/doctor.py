@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -13,6 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from asrbuild import terminal
 from asrbuild.commands.tables import folding
 
 Status = Literal["ok", "missing", "info"]
@@ -38,7 +38,7 @@ def doctor(
     """
     findings = examine()
     if as_json:
-        typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        terminal.say_json([asdict(finding) for finding in findings])
     else:
         _print(findings)
     if any(finding.needed and finding.status == "missing" for finding in findings):
@@ -136,10 +136,10 @@ def _writable(name: str, path: Path) -> Finding:
 
 
 def _print(findings: list[Finding]) -> None:
-    from rich.console import Console
-
     table = folding("asrbuild doctor", "", "what", "found", "meaning")
-    marks = {"ok": "[green]ok[/]", "missing": "[red]missing[/]", "info": "[cyan]note[/]"}
+    marks = {"ok": ("ok", "green"), "missing": ("missing", "red"), "info": ("note", "cyan")}
     for finding in findings:
-        table.add_row(marks[finding.status], finding.name, finding.found, finding.meaning)
-    Console().print(table)
+        table.add_row(
+            terminal.line(*marks[finding.status]), finding.name, finding.found, finding.meaning
+        )
+    terminal.console().print(table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asrbuild import terminal
 from asrbuild.commands.decoding import (
     AlphaOption,
     BeamOption,
@@ -92,7 +92,7 @@ def evaluate(
     dataset = read_dataset(Path(data))
     kinds = [kind.strip() for kind in decoder.split(",")] if decoder is not None else [None]
     wanted = Wanted(beam_width, scorer, lm_alpha, lm_beta, parse_hot_words(hot_word))
-    root, tell = artifacts or artifacts_root(), partial(typer.echo, err=True)
+    root, tell = artifacts or artifacts_root(), partial(terminal.say, err=True)
     results: list[Result] = []
     with ExitStack() as stack:
         paths = [stack.enter_context(opened(name, root, tell)) for name in names]
@@ -107,12 +107,12 @@ def evaluate(
         write_page(page, data, dataset, results)
     if as_json:
         rows = [_row(result, dataset) for result in results]
-        typer.echo(json.dumps({"data": data, "results": rows}, indent=2, ensure_ascii=False))
+        terminal.say_json({"data": data, "results": rows})
         return
     _print_table(results)
     _print_worst(min(results, key=lambda result: result.rates.wer), dataset, worst)
     if page is not None:
-        typer.echo(f"\npage: {page}")
+        terminal.say(f"\npage: {page}")
 
 
 def decoders_for(
@@ -172,7 +172,6 @@ def evaluate_one(
 
 
 def _print_table(results: Sequence[Result]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     names = sorted({r.artifact for r in results})
@@ -180,7 +179,7 @@ def _print_table(results: Sequence[Result]) -> None:
     table.title, table.title_justify = (names[0], "left") if len(names) == 1 else (None, "center")
     for heading in ("artifact", "decoder") if len(names) > 1 else ("decoder",):
         table.add_column(heading, overflow="fold")
-    console = Console(highlight=False)
+    console = terminal.console()
     # Names give way to figures, until there is no room for these either.
     whole = console.width >= _ROOM_FOR_FIGURES
     for heading in ("words", "WER %", "95 %", "CER %", "95 %", "acoustic", "decoder"):
@@ -205,14 +204,14 @@ def _print_table(results: Sequence[Result]) -> None:
 def _print_worst(result: Result, dataset: Sequence[Recording], count: int) -> None:
     for at in result.worst(count):
         recording, words = dataset[at], result.rates.utterances[at].words
-        typer.echo(
+        terminal.say(
             f"\n{result.artifact}, {result.decoder}: {recording.audio.name}, "
             f"{words.errors} of {words.reference} words wrong"
         )
         for label, line in zip(
             ("said ", "heard"), aligned(recording.text, result.heard[at]), strict=True
         ):
-            typer.echo(f"  {label} {line}")
+            terminal.say(f"  {label} {line}")
 
 
 def aligned(said: str, heard: str) -> tuple[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asrbuild import terminal
 from asrbuild.commands.cache import CacheOption
 from asrbuild.commands.ls import ArtifactsOption
 from asrbuild.errors import AsrbuildError
@@ -102,7 +102,7 @@ def gc(
             "kept": [asdict(item) for item in items if item.keep],
             "notes": notes,
         }
-        typer.echo(json.dumps(answer, indent=2))
+        terminal.say_json(answer)
         return
     _print(items, gone, remove, notes)
 
@@ -159,21 +159,18 @@ def _pointed(offline: bool, notes: list[str]) -> dict[tuple[str, str], str]:
 
 def _status(doing: str) -> AbstractContextManager[object]:
     """Shows on a terminal that something is under way: a large store takes its time."""
-    from rich.console import Console
 
-    return Console(stderr=True).status(f"{doing} …")
+    return terminal.status(f"{doing} …")
 
 
 def _print(items: Sequence[Item], gone: Sequence[Item], removed: bool, notes: list[str]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     from asrbuild.quantities import age_of_seconds, size_text
 
-    console = Console(highlight=False)
+    console = terminal.console()
     for note in notes:
-        console.print(f"[yellow]{escape(note)}[/]", soft_wrap=True)
+        console.print(note, style="yellow", soft_wrap=True)
     kept = [item for item in items if item.keep]
     shown = [item for item in kept if item.kind in ("artifact", "version")]
     for title, rows in (("stays", shown), ("went" if removed else "would go", gone)):
@@ -188,7 +185,7 @@ def _print(items: Sequence[Item], gone: Sequence[Item], removed: bool, notes: li
         for item in rows:
             name = item.name if item.kind in ("artifact", "version") else _short(item.name)
             size, age = size_text(item.bytes), age_of_seconds(item.age)
-            table.add_row(item.kind, escape(name), size, age, escape(item.why))
+            table.add_row(item.kind, name, size, age, item.why)
         console.print(table)
     total, left = (size_text(sum(item.bytes for item in some)) for some in (gone, kept))
     if removed:

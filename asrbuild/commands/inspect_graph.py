@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asrbuild import terminal
 from asrbuild.commands.tables import folding
 
 if TYPE_CHECKING:
@@ -29,27 +29,25 @@ def inspect_graph(
 
     summary = read_summary(graph)
     if as_json:
-        typer.echo(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
+        terminal.say_json(summary.as_dict())
     else:
         _print_tables(summary)
 
 
 def _print_tables(summary: GraphSummary) -> None:
-    from rich.console import Console
-    from rich.markup import escape
 
     from asrbuild.graph.proto import Shape
 
-    console = Console()
+    console = terminal.console()
     console.print(
-        f"{escape(summary.path)}: {summary.nbytes:,} bytes, {summary.parameters:,} parameters, "
+        f"{summary.path}: {summary.nbytes:,} bytes, {summary.parameters:,} parameters, "
         f"{sum(summary.ops.values())} nodes",
         highlight=False,
     )
     for title, ports in (("Inputs", summary.inputs), ("Outputs", summary.outputs)):
         table = folding(title, "name", "type", "shape", "operation")
         for port in ports:
-            table.add_row(port.name, port.dtype, escape(str(Shape(port.shape))), port.op)
+            table.add_row(port.name, port.dtype, str(Shape(port.shape)), port.op)
         console.print(table)
     if summary.metadata:
         table = folding("Metadata", "name", "value")
@@ -57,7 +55,7 @@ def _print_tables(summary: GraphSummary) -> None:
             value = item.value
             if isinstance(value, list):
                 value = f"{len(value)} labels: " + " ".join(repr(label) for label in value)
-            table.add_row(item.name, escape(f"{value} {item.unit or ''}".strip()))
+            table.add_row(item.name, f"{value} {item.unit or ''}".strip())
         console.print(table)
     table = folding("Operations", "operation", "count")
     for op, count in summary.ops.items():

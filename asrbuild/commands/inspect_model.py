@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asrbuild import terminal
 from asrbuild.commands.ls import ArtifactsOption
 from asrbuild.commands.packages import PackageArgument, opened_package
 from asrbuild.commands.tables import folding
@@ -36,20 +36,17 @@ def inspect_model(
         shown = f"{opened_as(model, package.parent)}/{package.name}".removeprefix("./")
         summary = replace(read_summary(package), path=shown)
     if as_json:
-        typer.echo(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
+        terminal.say_json(summary.as_dict())
     else:
         _print_tables(summary)
 
 
 def _print_tables(summary: ModelSummary) -> None:
-    from rich.console import Console
-    from rich.markup import escape
 
-    console = Console()
+    console = terminal.console()
     weights = ", ".join(f"{size:,} bytes {dtype}" for dtype, size in summary.weight_bytes.items())
     console.print(
-        f"{escape(summary.path)}: {summary.kind}, {summary.nbytes:,} bytes "
-        f"(weights: {weights or 'none'})",
+        f"{summary.path}: {summary.kind}, {summary.nbytes:,} bytes (weights: {weights or 'none'})",
         f"specification version {summary.specification_version}: {summary.minimum_os} and later",
         sep="\n",
         highlight=False,
@@ -63,12 +60,11 @@ def _print_tables(summary: ModelSummary) -> None:
     if fields or summary.user_metadata:
         table = folding("Metadata", "name", "value")
         for name, text in (fields | summary.user_metadata).items():
-            table.add_row(escape(name), escape(text))
+            table.add_row(name, text)
         console.print(table)
 
 
 def _print_function(console, function: FunctionSummary) -> None:  # type: ignore[no-untyped-def]
-    from rich.markup import escape
 
     kinds = ("Inputs", function.inputs), ("Outputs", function.outputs), ("States", function.states)
     for title, features in kinds:
@@ -78,7 +74,7 @@ def _print_function(console, function: FunctionSummary) -> None:  # type: ignore
         for item in features:
             flexible = item.shapes is not None or any(low != high for low, high in item.axes or ())
             default = str(item.default) if flexible else ""
-            table.add_row(escape(item.name), item.dtype, escape(item.shape_text), default)
+            table.add_row(item.name, item.dtype, item.shape_text, default)
         console.print(table)
     table = folding("Operations", "operation", "count", "in loops")
     for op, count in function.ops.items():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from asrbuild import terminal
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -25,8 +26,8 @@ def new(
 
     config = config_root()
     signer = new_key(name, config)
-    typer.echo(f"key {signer.name} {signer.keyid}")
-    typer.echo(f"public key, to hand out: {config / 'keys' / f'{name}.pub'}")
+    terminal.say(f"key {signer.name} {signer.keyid}")
+    terminal.say(f"public key, to hand out: {config / 'keys' / f'{name}.pub'}")
 
 
 def ls(as_json: JsonOption = False) -> None:
@@ -47,13 +48,11 @@ def ls(as_json: JsonOption = False) -> None:
         else:
             rows.append(row | {"can_sign": one.label in own})
     if as_json:
-        typer.echo(json.dumps({"trusted": rows, "private": sorted(own)}, indent=2))
+        terminal.say_json({"trusted": rows, "private": sorted(own)})
         return
     if not rows and not own:
-        typer.echo(f"there are no keys in {config}; make one with `asrbuild key new`")
+        terminal.say(f"there are no keys in {config}; make one with `asrbuild key new`")
         return
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table("label")
@@ -62,12 +61,12 @@ def ls(as_json: JsonOption = False) -> None:
     for row in rows:
         what = f"{row['identity']} of {row['issuer']}" if "identity" in row else ""
         table.add_row(
-            escape(str(row["label"])), str(row["keyid"]),
-            escape(what) or "signs" * bool(row["can_sign"]),
+            str(row["label"]), str(row["keyid"]),
+            what or "signs" * bool(row["can_sign"]),
         )  # fmt: skip
     for name in sorted(own - {str(row["label"]) for row in rows if "identity" not in row}):
-        table.add_row(escape(name), "", "signs, not trusted")
-    Console().print(table)
+        table.add_row(name, "", "signs, not trusted")
+    terminal.console().print(table)
 
 
 def trust(
@@ -97,7 +96,7 @@ def trust(
 
     if public is not None and identity is None and issuer is None:
         key = trust_key(read_key_file(public), label, config_root())
-        typer.echo(f"trusted: {key.label} {key.keyid}")
+        terminal.say(f"trusted: {key.label} {key.keyid}")
         return
     if public is not None or identity is None or issuer is None:
         raise MisuseError(
@@ -105,12 +104,12 @@ def trust(
             fix="give a .pub file, or both --identity and --issuer",
         )
     believed = trust_identity(identity, issuer, label, config_root())
-    typer.echo(f"trusted: {believed.identity} of {believed.issuer} {believed.keyid}")
-    typer.echo("fetching Sigstore's keys", err=True)
+    terminal.say(f"trusted: {believed.identity} of {believed.issuer} {believed.keyid}")
+    terminal.say("fetching Sigstore's keys", err=True)
     try:
         refresh()
     except AsrbuildError as error:
-        typer.echo(f"warning: its signatures may not be proven yet: {error}", err=True)
+        terminal.say(f"warning: its signatures may not be proven yet: {error}", err=True)
 
 
 def distrust(
@@ -124,4 +123,4 @@ def distrust(
     from asrbuild.ship.trust import distrust as forget
 
     gone = forget(who, config_root())
-    typer.echo(f"no longer trusted: {gone.label} {gone.keyid}")
+    terminal.say(f"no longer trusted: {gone.label} {gone.keyid}")

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asrbuild import terminal
+
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from asrbuild.store import Artifact
 
 #: What :func:`asrbuild.ship.opening.opened` takes.
@@ -51,10 +55,10 @@ def ls(
     root = artifacts or artifacts_root()
     rows = [summarise(artifact) for artifact in list_artifacts(root)]
     if as_json:
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        terminal.say_json(rows)
         return
     if not rows:
-        typer.echo(f"nothing is published in {root}; build with `asrbuild model=dynamic`")
+        terminal.say(f"nothing is published in {root}; build with `asrbuild model=dynamic`")
         return
     _print(rows)
 
@@ -105,7 +109,6 @@ def _list(value: Any) -> list[Any]:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from asrbuild.quantities import age_text, size_text
@@ -127,18 +130,18 @@ def _print(rows: list[dict[str, Any]]) -> None:
             _share(row["transcripts_match"], row["transcripts"], "match"),
             age_text(row["created"] or ""),
         )
-    Console().print(table)
+    terminal.console().print(table)
 
 
-def _parity(row: Mapping[str, Any]) -> str:
+def _parity(row: Mapping[str, Any]) -> str | Text:
     if row["passed"] is None:
         return "?"
     if not row["executed"]:
-        return "[yellow]not executed[/]"
+        return terminal.line("not executed", "yellow")
     return _share(row["gates_passed"], row["gates"], "gates")
 
 
-def _share(good: int, of: int, what: str) -> str:
+def _share(good: int, of: int, what: str) -> str | Text:
     if not of:
         return "-"
-    return f"[{'green' if good == of else 'red'}]{good}/{of} {what}[/]"
+    return terminal.line(f"{good}/{of} {what}", "green" if good == of else "red")

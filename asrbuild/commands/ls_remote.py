@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-import typer
+from asrbuild import terminal
 
 if TYPE_CHECKING:
     from asrbuild.ship.remote import Remote
@@ -15,23 +14,20 @@ if TYPE_CHECKING:
 def ls_remote(address: str, as_json: bool) -> None:
     """Prints every version of every artifact and set on a remote; what nobody trusted signed says
     so."""
-    from rich.console import Console
-
     from asrbuild.ship.keys import config_root
     from asrbuild.ship.remote import open_remote
     from asrbuild.ship.trust import read_trust
 
     remote = open_remote(address)
     trust = read_trust(config_root())
-    with Console(stderr=True).status("asking the remote …"):
+    with terminal.status("asking the remote …"):
         rows = _rows(remote, trust)
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        terminal.say_json(rows)
         return
     if not rows:
-        typer.echo(f"nothing was shipped to {address}; `asrbuild ship ARTIFACT {address}` does")
+        terminal.say(f"nothing was shipped to {address}; `asrbuild ship ARTIFACT {address}` does")
         return
-    from rich.markup import escape
     from rich.table import Table
 
     from asrbuild.quantities import size_text
@@ -42,7 +38,7 @@ def ls_remote(address: str, as_json: bool) -> None:
     table.add_column("size", justify="right")
     table.add_column("signed by", overflow="fold")
     for row in rows:
-        signer = escape(row["signer"]) if row["signer"] else f"[red]{escape(row['refused'])}[/]"
+        signer = row["signer"] or terminal.line(row["refused"], "red")
         variants = row["variants"] or ()
         size = "?" if row["bytes"] is None else size_text(row["bytes"])
         table.add_row(
@@ -52,7 +48,7 @@ def ls_remote(address: str, as_json: bool) -> None:
         for one in variants:
             systems = ", ".join(f"{system} {least}" for system, least in one["minimum_os"].items())
             table.add_row("", f"  {one['name']} {one['version']}, from {systems}")
-    Console().print(table)
+    terminal.console().print(table)
 
 
 def _rows(remote: Remote, trust: Trust) -> list[dict[str, Any]]:

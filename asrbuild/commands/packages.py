@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from asrbuild import terminal
+
 PackageArgument = Annotated[
     str,
     typer.Argument(
@@ -40,7 +42,7 @@ def opened_package(spec: str, artifacts: Path | None) -> Iterator[Path]:
     from asrbuild.recipe import artifacts_root
     from asrbuild.ship.opening import opened
 
-    with opened(spec, artifacts or artifacts_root(), partial(typer.echo, err=True)) as artifact:
+    with opened(spec, artifacts or artifacts_root(), partial(terminal.say, err=True)) as artifact:
         yield artifact / read_manifest(artifact).model.package
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from asrbuild import terminal
 
 if TYPE_CHECKING:
     from asrbuild.recipe import Recipe
@@ -49,10 +50,8 @@ def plan(
     if not there and rows[-1]["would"] == "reuse":
         rows[-1] |= {"would": "run", "because": ["the artifact is not in the store"]}
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        terminal.say_json(rows)
         return
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=f"{recipe.name} {recipe.version}", title_justify="left")
@@ -62,11 +61,11 @@ def plan(
         colour = "yellow" if row["would"] == "run" else "green"
         first, *more = row["because"] or [""]
         because = f"{first} and {len(more)} more" if more else first
-        table.add_row(row["stage"], row["doing"], f"[{colour}]{row['would']}[/]", escape(because))
+        table.add_row(row["stage"], row["doing"], terminal.line(row["would"], colour), because)
     if there:
         table.caption = "nothing to do: this recipe is built and published already"
         table.caption_justify = "left"
-    Console().print(table)
+    terminal.console().print(table)
 
 
 def why(
@@ -80,12 +79,12 @@ def why(
     """
     _, explained, there = _explain(overrides, config_dir)
     if as_json:
-        typer.echo(json.dumps([asdict(stage) for stage in explained], indent=2))
+        terminal.say_json([asdict(stage) for stage in explained])
         return
     for stage in explained:
-        typer.echo(str(stage))
+        terminal.say(str(stage))
     if there:
-        typer.echo("nothing to do: this recipe is built and published already")
+        terminal.say("nothing to do: this recipe is built and published already")
 
 
 def _explain(

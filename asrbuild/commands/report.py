@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asrbuild import terminal
 from asrbuild.commands.ls import ArtifactsOption
 from asrbuild.errors import AsrbuildError
 
@@ -75,7 +75,10 @@ def report(
 
 
 def _tell(found: dict[str, object], as_json: bool) -> None:
-    typer.echo(json.dumps(found, indent=2) if as_json else f"wrote {found['page']}")
+    if as_json:
+        terminal.say_json(found)
+    else:
+        terminal.say(f"wrote {found['page']}")
 
 
 def _prove_and_write(path: Path, output: Path) -> tuple[Proof, Manifest]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asrbuild import terminal
 from asrbuild.commands.ls import ArtifactsOption
 from asrbuild.commands.packages import PackageArgument, opened_package
 from asrbuild.commands.tables import folding
@@ -61,11 +61,11 @@ def run(
     rows = [_row(name, array) for name, array in results.items()]
     if as_json:
         rows = [row | {"file": str(written[row["name"]])} if written else row for row in rows]
-        typer.echo(json.dumps({"function": loaded.function, "outputs": rows}, indent=2))
+        terminal.say_json({"function": loaded.function, "outputs": rows})
         return
     _print_table("Outputs", ["name", "dtype", "shape", "min", "max"], rows)
     for path in written.values():
-        typer.echo(f"wrote {path}")
+        terminal.say(f"wrote {path}")
 
 
 def _predict(model: Model, given: list[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -149,22 +149,20 @@ def _show_signature(model: Model, as_json: bool) -> None:
     }
     if as_json:
         names = {"function": model.function, "functions": list(model.functions)}
-        typer.echo(json.dumps(names | rows, indent=2))
+        terminal.say_json(names | rows)
         return
     for part, features in rows.items():
         _print_table(part.capitalize(), ["name", "dtype", "shape"], features)
     if len(model.functions) > 1:
-        typer.echo(f"functions: {', '.join(model.functions)}; shown: {model.function}")
+        terminal.say(f"functions: {', '.join(model.functions)}; shown: {model.function}")
 
 
 def _print_table(title: str, columns: list[str], rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
 
     table = folding(title, *columns)
     for row in rows:
-        table.add_row(*(escape(_text(row[column])) for column in columns))
-    Console().print(table)
+        table.add_row(*(_text(row[column]) for column in columns))
+    terminal.console().print(table)
 
 
 def _text(value: Any) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-import typer
+from asrbuild import terminal
 
 
 def schema() -> None:
@@ -14,4 +12,4 @@ def schema() -> None:
     """
     from asrbuild.manifest import json_schema
 
-    typer.echo(json.dumps(json_schema(), indent=2))
+    terminal.say_json(json_schema())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asrbuild import terminal
 from asrbuild.errors import AsrbuildError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def build(
     info = inspect_scorer(output)
     left_out = len(model.words) - spelled
     note = f"; {left_out} words that the alphabet cannot spell are left out" if left_out else ""
-    typer.echo(f"{output}: {info.order}-grams, {info.words} words, {info.size} bytes{note}")
+    terminal.say(f"{output}: {info.order}-grams, {info.words} words, {info.size} bytes{note}")
 
 
 def inspect_scorer(
@@ -91,7 +91,7 @@ def inspect_scorer(
     info = look(path) if labels is None else check_scorer(path, labels)
     if as_json:
         fits = None if labels is None else True
-        typer.echo(json.dumps({**asdict(info), "fits": fits}, indent=2))
+        terminal.say_json({**asdict(info), "fits": fits})
         return
     rows = {
         "file": f"{scorer}, {info.size} bytes",
@@ -107,7 +107,7 @@ def inspect_scorer(
     }
     width = max(map(len, rows))
     for name, value in rows.items():
-        typer.echo(f"{name.ljust(width)}  {value}")
+        terminal.say(f"{name.ljust(width)}  {value}")
 
 
 def _labels(alphabet: Path | None, bytes_output: bool) -> Alphabet | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asrbuild import terminal
 from asrbuild.commands.ls import ArtifactsOption
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def ship(
     if shipped.channel and (record := newest(remote, shipped.name, shipped.channel, trust)):
         remember(remote, record, config)
     if as_json:
-        typer.echo(json.dumps(asdict(shipped), indent=2))
+        terminal.say_json(asdict(shipped))
         return
     how = (
         "was there already"
@@ -124,12 +125,12 @@ def ship(
         else f"shipped, {shipped.uploaded} files with {shipped.bytes:,} bytes sent"
     )
     what = shipped.name if set_name is None else f"{shipped.name}, a set of {len(paths)},"
-    typer.echo(f"{what} {shipped.version}: {how}, signed by {signer.name}")
+    terminal.say(f"{what} {shipped.version}: {how}, signed by {signer.name}")
     if shipped.channel:
-        typer.echo(f"{shipped.name}@{shipped.channel} points at it (record {shipped.counter})")
+        terminal.say(f"{shipped.name}@{shipped.channel} points at it (record {shipped.counter})")
     spec = f"{shipped.name}@{shipped.channel or shipped.version}"
     system = "" if set_name is None else " --os iOS17"
-    typer.echo(f"asrbuild pull {spec} --from {shlex.quote(dest)}{system}")
+    terminal.say(f"asrbuild pull {spec} --from {shlex.quote(dest)}{system}")
 
 
 def bundle(
@@ -179,9 +180,11 @@ def bundle(
             "name": header.name, "version": header.version, "file": str(target),
             "bytes": size, "header": header.digest, "keyid": signer.keyid,
         }  # fmt: skip
-        typer.echo(json.dumps(answer, indent=2))
+        terminal.say_json(answer)
         return
-    typer.echo(f"{target}: {header.name} {header.version}, {size:,} bytes, signed by {signer.name}")
+    terminal.say(
+        f"{target}: {header.name} {header.version}, {size:,} bytes, signed by {signer.name}"
+    )
 
 
 def signer_of(key: str | None, sigstore: bool, config: Path) -> AnySigner:
@@ -192,7 +195,7 @@ def signer_of(key: str | None, sigstore: bool, config: Path) -> AnySigner:
     if not sigstore:
         return find_signer(key, config)
     beside = find_signer(key, config) if key is not None else None
-    return sign_in(beside, lambda text: typer.echo(text, err=True))
+    return sign_in(beside, partial(terminal.say, err=True))
 
 
 def pull(
@@ -267,8 +270,6 @@ def check_choice(system: str | None, max_bytes: int | None) -> None:
 @contextmanager
 def _on_its_way() -> Iterator[Notify]:
     """Shows what is sent or fetched: on a terminal in one line, elsewhere only large files."""
-    from rich.console import Console
-    from rich.markup import escape
 
     under_way: list[File] = []
     done: list[File] = []
@@ -276,22 +277,22 @@ def _on_its_way() -> Iterator[Notify]:
     def now() -> str:
         # What begins and ends in other threads may change it meanwhile.
         files = sorted(under_way.copy(), key=lambda file: -file.bytes)
-        large = f"{escape(files[0].path)} ({files[0].bytes:,} bytes)" if files else "…"
+        large = f"{files[0].path} ({files[0].bytes:,} bytes)" if files else "…"
         more = f" and {len(files) - 1} more" if files[1:] else ""
         return f"{large}{more}, {len(done)} done"
 
-    with Console(stderr=True, highlight=False).status("…") as status:
+    with terminal.status("") as status:
 
         @contextmanager
         def shown(file: File) -> Iterator[None]:
             if not status.console.is_terminal and file.bytes >= _LARGE:
-                typer.echo(f"  {file.path} ({file.bytes:,} bytes)", err=True)
+                terminal.say(f"  {file.path} ({file.bytes:,} bytes)", err=True)
             under_way.append(file)
-            status.update(now())
+            status.update(terminal.line(now()))
             yield
             under_way.remove(file)
             done.append(file)
-            status.update(now())
+            status.update(terminal.line(now()))
 
         yield shown
 
@@ -302,10 +303,10 @@ def _tell_pulled(pulled: list[Pulled], as_json: bool, *, every: bool) -> None:
 
     if as_json:
         rows = [asdict(one) | {"path": str(one.path)} for one in pulled]
-        typer.echo(json.dumps(rows if every else rows[0], indent=2))
+        terminal.say_json(rows if every else rows[0])
         return
     for one in pulled:
         how = "was here already, whole" if one.already else f"{one.bytes:,} bytes"
         of_set = "" if one.of_set is None else f", of {one.of_set}"
-        typer.echo(f"{one.name} {one.version}: {how}, signed by {one.signer}{of_set}")
-        typer.echo(str(one.path))
+        terminal.say(f"{one.name} {one.version}: {how}, signed by {one.signer}{of_set}")
+        terminal.say(str(one.path))

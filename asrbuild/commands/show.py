@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asrbuild import terminal
 from asrbuild.commands.ls import ArtifactsOption, OpenedArgument
 
 if TYPE_CHECKING:
@@ -31,21 +33,19 @@ def show(
     from asrbuild.recipe import artifacts_root
     from asrbuild.ship.opening import opened, opened_as
 
-    tell = partial(typer.echo, err=True)
+    tell = partial(terminal.say, err=True)
     root = artifacts or artifacts_root()
     with opened(artifact, root, tell, description_only=True) as path:
         manifest = read_manifest(path)
         if as_json:
-            typer.echo((path / FILE_NAME).read_text(encoding="utf-8"), nl=False)
+            terminal.say_json(json.loads((path / FILE_NAME).read_text(encoding="utf-8")))
             return
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False)
-    console.print(f"[bold]{escape(manifest.name)}[/] {escape(manifest.version)}")
+    console = terminal.console()
+    console.print(terminal.line(manifest.name, "bold"), manifest.version)
     if manifest.description:
-        console.print(escape(manifest.description))
+        console.print(manifest.description)
     for title, headings, rows in page(manifest):
         table = Table(
             title=title,
@@ -59,10 +59,10 @@ def show(
         for heading in headings or ("", ""):
             table.add_column(heading, overflow="fold")
         for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
+            table.add_row(*(cell for cell in row))
         console.print()
         console.print(table)
-    console.print(f"\n{escape(opened_as(artifact, path))}", soft_wrap=True)
+    console.print(f"\n{opened_as(artifact, path)}", soft_wrap=True)
 
 
 def page(manifest: Manifest) -> Iterator[tuple[str, tuple[str, ...], Rows]]:

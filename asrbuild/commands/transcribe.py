@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asrbuild import terminal
 from asrbuild.commands.decoding import (
     AlphaOption,
     BeamOption,
@@ -72,7 +71,7 @@ def transcribe(
     rows: list[dict[str, Any]] = []
     failed: list[AsrbuildError] = []
     with ExitStack() as stack:
-        tell = bind(typer.echo, err=True)
+        tell = bind(terminal.say, err=True)
         path = stack.enter_context(opened(artifact, artifacts or artifacts_root(), tell))
         manifest = read_manifest(path)
         settings = settings_for(manifest, path, decoder, wanted)
@@ -91,7 +90,7 @@ def transcribe(
                 _print_text(file, found, len(audio) > 1, settings.type)
     if as_json:
         head = {"artifact": manifest.artifact_id, "decoder": settings.type}
-        typer.echo(json.dumps({**head, "recordings": rows}, indent=2, ensure_ascii=False))
+        terminal.say_json({**head, "recordings": rows})
     if failed:
         raise failed[0] if len(failed) == 1 else _several(failed, len(audio))
 
@@ -111,30 +110,28 @@ def _showing(as_lines: bool) -> Iterator[Show | None]:
     They go to stderr, so that stdout holds transcripts only.
     """
     if as_lines:
-        yield lambda text: print(text, file=sys.stderr, flush=True)
+        yield bind(terminal.say, err=True)
         return
-    if not sys.stderr.isatty():
+    if not terminal.is_terminal(err=True):
         yield None
         return
-    from rich.console import Console
     from rich.live import Live
-    from rich.text import Text
 
-    with Live(console=Console(stderr=True), transient=True, refresh_per_second=20) as live:
-        yield lambda text: live.update(Text(text + " …", style="dim"))
+    with Live(console=terminal.console(err=True), transient=True, refresh_per_second=20) as live:
+        yield lambda text: live.update(terminal.line(text + " …", "dim"))
 
 
 def _print_text(file: Path, found: Transcription, several: bool, decoder: str) -> None:
     for rank, hypothesis in enumerate(found.hypotheses):
         label = f"{file}: " if several else ""
         place = f"{rank + 1}. " if len(found.hypotheses) > 1 else ""
-        typer.echo(f"{label}{place}{hypothesis.text}")
+        terminal.say(f"{label}{place}{hypothesis.text}")
     spent = found.acoustic_s + found.decoder_s
-    typer.secho(
+    terminal.console(err=True).print(
         f"{found.audio_s:.1f} s of audio in {spent:.2f} s "
         f"({found.real_time_factor:.2f} of real time), {decoder}",
-        err=True,
-        dim=True,
+        style="dim",
+        soft_wrap=True,
     )
 
 

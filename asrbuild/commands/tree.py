@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from asrbuild import __version__
+from asrbuild import __version__, terminal
 from asrbuild.errors import AsrbuildError, MisuseError
 
 app = typer.Typer(
@@ -33,7 +33,7 @@ decoder_app = typer.Typer(no_args_is_help=True, help="The genuine ds-ctcdecoder.
 
 def _print_version(value: bool) -> None:
     if value:
-        typer.echo(f"asrbuild {__version__}")
+        terminal.say(f"asrbuild {__version__}")
         raise typer.Exit
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asrbuild import terminal
 from asrbuild.commands.ship import JsonOption, MaxBytesOption, check_choice
 
 if TYPE_CHECKING:
@@ -53,9 +53,8 @@ def print_variants(
     if as_json:
         rows = [asdict(one) | ({"chosen": one == chosen} if chosen else {}) for one in listed]
         answer = {"file": str(file), "bytes": size, "signer": signer, "variants": rows}
-        typer.echo(json.dumps(answer, indent=2))
+        terminal.say_json(answer)
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"{file}: {size:,} bytes, signed by {signer}", title_justify="left")
@@ -69,4 +68,4 @@ def print_variants(
             "▶" if one == chosen else str(number), f"{one.name}/{one.version}", one.format,
             weights, systems, one.compute_units, f"{one.bytes:,}",
         )  # fmt: skip
-    Console(highlight=False).print(table)
+    terminal.console().print(table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asrbuild import terminal
 from asrbuild.commands.ls import ArtifactsOption, OpenedArgument
 from asrbuild.errors import AsrbuildError
 
@@ -49,7 +49,7 @@ def verify(
     from asrbuild.ship.opening import opened, opened_as
 
     def tell(line: str) -> None:
-        typer.echo(line, err=True)
+        terminal.say(line, err=True)
 
     with opened(artifact, artifacts or artifacts_root(), tell) as path:
         shown = opened_as(artifact, path)
@@ -76,7 +76,7 @@ def _verify(
             divergence = _bisect(path, manifest, proof, graph_path)
     passed = proof.verification.passed and not problems
     if as_json:
-        typer.echo(json.dumps(_as_json(shown, problems, proof, divergence), indent=2))
+        terminal.say_json(_as_json(shown, problems, proof, divergence))
     else:
         _print(shown, manifest, problems, proof, divergence)
     return passed and (divergence is None or divergence.first is None)
@@ -115,12 +115,12 @@ def damaged_files(path: Path) -> list[str]:
 
 def _tell_damage(artifact: str, problems: list[str], as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"artifact": artifact, "passed": False, "files": problems}))
+        terminal.say_json({"artifact": artifact, "passed": False, "files": problems})
         return
-    typer.echo(f"{artifact} is not as it was published:")
+    terminal.say(f"{artifact} is not as it was published:")
     for problem in problems:
-        typer.echo(f"  {problem}")
-    typer.echo("  fix: build it again, or fetch it again from where it came")
+        terminal.say(f"  {problem}")
+    terminal.say("  fix: build it again, or fetch it again from where it came")
 
 
 def _bisect(path: Path, manifest: Manifest, proof: Proof, graph: Path) -> Bisection:
@@ -202,15 +202,13 @@ def _print(
     proof: Proof,
     divergence: Bisection | None,
 ) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     from asrbuild.report.page import verdict, worst_rows
 
-    console = Console(highlight=False)
+    console = terminal.console()
     for problem in problems:
-        console.print(f"[red]{escape(problem)}[/]")
+        console.print(problem, style="red")
     if not problems:
         console.print(f"{len(manifest.files)} files are as they were published")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -225,17 +223,17 @@ def _print(
     console.print(table)
     for transcript in proof.verification.transcripts:
         if "@" not in transcript.input:
-            console.print(escape(f"{transcript.input}: {transcript.package}"), soft_wrap=True)
+            console.print(f"{transcript.input}: {transcript.package}", soft_wrap=True)
     shown = manifest.model_copy(update={"verification": proof.verification})
     console.print(verdict(shown).replace("**", ""), soft_wrap=True)
     for failure in proof.failures[:12]:
-        console.print(f"  {escape(failure)}", soft_wrap=True)
+        console.print(f"  {failure}", soft_wrap=True)
     if len(proof.failures) > 12:
         console.print(f"  and {len(proof.failures) - 12} more")
     if divergence is not None:
         for line in _divergence_lines(divergence):
-            console.print(escape(line), soft_wrap=True)
-    console.print(escape(artifact), soft_wrap=True)
+            console.print(line, soft_wrap=True)
+    console.print(artifact, soft_wrap=True)
 
 
 def _divergence_lines(divergence: Bisection) -> Iterator[str]:

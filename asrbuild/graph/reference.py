@@ -299,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             partial.replace(options.out)
     except AsrbuildError as error:
         fields = {key: getattr(error, key) for key in ("message", "key", "file", "fix")}
-        print(json.dumps(fields), file=sys.stderr)
+        sys.stderr.write(json.dumps(fields) + "\n")  # noqa: TID251 - the parent process reads it
         return 1
     return 0
 

@@ -14,7 +14,7 @@ from typing import Any
 from asrbuild.manifest import Axis, Evaluation, Manifest, Metric, Streaming, Transcript
 from asrbuild.parity import PROBABILITIES, worst
 from asrbuild.recipe import compression
-from asrbuild.report.environment import environment
+from asrbuild.report.environment import Markdown, environment, markdown
 from asrbuild.report.html import TEMPLATES
 from asrbuild.speech.rates import Counts, count, total
 from asrbuild.words import align
@@ -48,7 +48,7 @@ def report(manifest: Manifest, operations: Counter[str]) -> str:
     kinds = sorted(operations.items(), key=lambda item: (-item[1], item[0]))
     text = made.get_template("report.md.j2").render(
         m=manifest,
-        verdict=verdict(manifest),
+        verdict=Markdown(verdict(manifest)),
         systems=", ".join(f"{name} {v}" for name, v in manifest.model.minimum_os.items()),
         transcripts=ran,
         evaluated=evaluation_text(proof.evaluation) if proof.evaluation is not None else None,
@@ -127,12 +127,14 @@ def compression_text(recipe: Mapping[str, Any]) -> str:
     return "+".join(sorted(set(compression(recipe.get("coreml", {})).values()))) or "none"
 
 
-def marked_words(expected: str, found: str) -> str:
+def marked_words(expected: str, found: str) -> Markdown:
     """The words found, in Markdown: ``~~expected~~ **found**`` where they are wrong."""
     around = {"right": "", "missed": "~~", "wrong": "**"}
-    return " ".join(
-        f"{around[kind]}{words}{around[kind]}" for kind, words in word_marks(expected, found)
+    marked = " ".join(
+        f"{around[kind]}{markdown(words)}{around[kind]}"
+        for kind, words in word_marks(expected, found)
     )
+    return Markdown(marked)
 
 
 def word_marks(expected: str, found: str) -> list[tuple[str, str]]:
@@ -186,7 +188,8 @@ def input_rows(manifest: Manifest) -> list[dict[str, str]]:
         if metric.output == PROBABILITIES:
             name = metric.input.split("@")[0]
             row = rows.setdefault(metric.input, {"name": metric.input, "steps": str(steps[name])})
-            row[metric.name] = f"{metric.value:.4g}" + ("" if metric.passed else " **FAILED**")
+            failed = "" if metric.passed else " **FAILED**"
+            row[metric.name] = Markdown(f"{metric.value:.4g}{failed}")
     return list(rows.values())
 
 

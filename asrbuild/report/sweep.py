@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from asrbuild import terminal
+
 
 class Job(Protocol):
     """What a row needs to know of a job.
@@ -46,16 +48,14 @@ _STYLE = {"built": "green", "unchanged": "cyan", "failed": "bold red"}
 def print_table(jobs: Sequence[Job], seconds: float) -> None:
     """Prints the table to standard output, and below it why each failed job failed."""
     import os
-    import sys
 
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     # A file or a pipe has no width: there the table is as wide as it likes.
-    free = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    console = Console(highlight=False, width=_FREE_WIDTH if free else None)
+    free = not terminal.is_terminal() and "COLUMNS" not in os.environ
+    console = terminal.console(width=_FREE_WIDTH if free else None)
     failed = [job for job in jobs if job.status == "failed"]
     verdict = f"{len(jobs) - len(failed)} of {len(jobs)} jobs succeeded in {seconds:.1f} s"
     table = Table(title=verdict, title_justify="left", box=SIMPLE_HEAD)
@@ -94,7 +94,7 @@ def print_table(jobs: Sequence[Job], seconds: float) -> None:
     console.print(table)
     for job in failed:
         console.print(f"job {job.number} ({' '.join(job.overrides)}) failed:", style="bold red")
-        console.print(Text("  " + job.error.replace("\n", "\n  ")))
+        console.print("  " + job.error.replace("\n", "\n  "))
 
 
 def _figure(value: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asrbuild import terminal
 from asrbuild.report.html import render, write_html
 from asrbuild.report.table import Column, Entry, make_table
 
@@ -25,10 +26,9 @@ HEADINGS = ("trial", "alpha", "beta", "beam", "WER %", "95 %", "CER %", "x real 
 
 def print_tuning(tuning: Tuning, output: Path) -> None:
     """Prints the front to standard output, and what to do with the best values."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = terminal.console()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title_justify="left")
     table.title = f"{tuning.scorer} on {tuning.data}: {_size(tuning)}, {len(tuning.trials)} trials"
     for heading in ("", *HEADINGS):
@@ -37,8 +37,8 @@ def print_tuning(tuning: Tuning, output: Path) -> None:
         table.add_row(label, *_cells(trial))
     console.print(table)
     console.print("front: no other trial has fewer errors and is faster", style="dim")
-    print(f"config: {output}/decoder/tuned.yaml   page: {output}/tuning.html")
-    print(f"use it: asrbuild decoder=tuned --config-dir {output}")
+    terminal.say(f"config: {output}/decoder/tuned.yaml   page: {output}/tuning.html")
+    terminal.say(f"use it: asrbuild decoder=tuned --config-dir {output}")
 
 
 def write_page(destination: Path, tuning: Tuning) -> None:

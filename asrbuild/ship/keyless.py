@@ -15,13 +15,13 @@ import base64
 import json
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asrbuild import terminal
 from asrbuild.disk import disk_errors
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship.keys import Signer
@@ -114,7 +114,7 @@ def _token(config: ClientTrustConfig, tell: Callable[[str], object]) -> Any:
 
     if raw := os.environ.get("SIGSTORE_ID_TOKEN") or detect_credential():
         return IdentityToken(raw)
-    if not sys.stderr.isatty():
+    if not terminal.is_terminal(err=True):
         raise AsrbuildError(
             "there is no identity to sign with, and nobody to ask for one",
             key="--sigstore",

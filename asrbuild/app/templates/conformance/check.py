@@ -216,6 +216,11 @@ def _error(expected: np.ndarray, found: np.ndarray) -> float:
     return float(np.abs(expected - found).max(initial=0.0))
 
 
+def _plain(text: str) -> str:
+    """Characters that would steer a terminal as visible escapes."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
 def main(arguments: list[str]) -> int:
     """The command line; the exit code."""
     as_json = "--json" in arguments
@@ -225,23 +230,24 @@ def main(arguments: list[str]) -> int:
         return 2
     results = Path(folders[0])
     if not results.is_dir():
-        print(f"error: there is no folder {results}", file=sys.stderr)
+        print(_plain(f"error: there is no folder {results}"), file=sys.stderr)
         return 2
     found = check(Path(__file__).parent, results)
     first = next((finding for finding in found if finding.verdict == OFF), None)
     if as_json:
         answer = {"passed": first is None, "first_off": asdict(first) if first else None,
                   "findings": [asdict(finding) for finding in found]}  # fmt: skip
-        print(json.dumps(answer, indent=2, ensure_ascii=False))
+        print(json.dumps(answer, indent=2))
         return 0 if first is None else 1
     for finding in found:
-        print(f"{finding.recording:<12} {finding.step:<18} {finding.verdict:<10} {finding.detail}")
+        line = f"{finding.recording:<12} {finding.step:<18} {finding.verdict:<10} {finding.detail}"
+        print(_plain(line))
     given = sum(finding.verdict != ABSENT for finding in found)
     if first is None:
         print(f"\npassed: {given} of {len(found)} checks were given, and all are right")
         return 0
-    print(f"\nfailed: the first step that is off is {first.step} of {first.recording}")
-    print(f"        {first.detail}")
+    print(_plain(f"\nfailed: the first step that is off is {first.step} of {first.recording}"))
+    print(_plain(f"        {first.detail}"))
     return 1
 
 
