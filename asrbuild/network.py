@@ -1,12 +1,18 @@
-"""The DeepSpeech 0.7 acoustic network as data: its geometry and its weights.
+"""The DeepSpeech acoustic network as data: its geometry, its weights and their variables' names.
 
 Layers 1, 2, 3 and 5 are ``minimum(relu(x @ weights + bias), relu_clip)``; one LSTM stands between 3
 and 5; layer 6 is linear, followed by a softmax. Shape source: DeepSpeech 0.7.1 ``create_model``.
+
+A network trained with ``--layer_norm`` (DeepSpeech 0.9, Coqui STT) normalises the clipped values of
+layers 1, 2, 3 and 5: ``gamma * (x - mean) / sqrt(variance + 1e-12) + beta`` over the units of a
+step. Source: DeepSpeech 0.9.3 ``dense`` and ``tf.contrib.layers.layer_norm``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,6 +24,28 @@ LSTM_SCOPE = "cudnn_lstm/rnn/multi_rnn_cell/cell_0/cudnn_compatible_lstm_cell"
 VARIABLES = {
     f"{layer}_{part}": f"{layer}/{part}" for layer in DENSE_LAYERS for part in ("weights", "bias")
 } | {"lstm_kernel": f"{LSTM_SCOPE}/kernel", "lstm_bias": f"{LSTM_SCOPE}/bias"}
+#: The layers that ``--layer_norm`` normalises, and what their normalisation multiplies and adds.
+NORMALISED_LAYERS = ("layer_1", "layer_2", "layer_3", "layer_5")
+NORM_PARTS = ("gamma", "beta")
+NORM_VARIABLES = tuple(
+    f"{layer}/LayerNorm/{part}" for layer in NORMALISED_LAYERS for part in NORM_PARTS
+)
+#: ``variance_epsilon`` of ``tf.contrib.layers.layer_norm`` in float32.
+NORM_EPSILON = 1e-12
+#: The LSTM's kernel and bias in one vector, in cuDNN's own order.
+OPAQUE_KERNEL = "cudnn_lstm/opaque_kernel"
+#: What optimizers name their slots of a variable, and moving averages their copies of it.
+_SLOT = re.compile(
+    r"adam|adagrad|adadelta|adafactor|rms_?prop|momentum|ftrl|novograd|yogi|optimi[sz]er|accumulator"
+    r"|moving_?average|(?:^|_)(?:lamb|lars|sgd|ema|swa|vhat)(?:_|\d*$)",
+    re.IGNORECASE,
+)
+#: Single numbers that training keeps.
+_NUMBER = re.compile(
+    r"(?:.*_)?(?:steps?|epochs?|iter(?:ations?)?|learning_rate|lr|beta_?[12](?:_power)?|loss|decay"
+    r"|loss_scale|counter|count|momentum)(?:_\d+)?",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +84,7 @@ class AcousticWeights:
     Dense ``weights``: (inputs, outputs), ``bias``: (outputs,). ``lstm_kernel``: (2 * n_hidden,
     4 * n_hidden), rows input then previous hidden; columns in BlockLSTM's gate order i, c, f, o.
     ``lstm_bias``: (4 * n_hidden,); the forget bias is not in it and is 0 for DeepSpeech.
+    ``norms``: layer -> gamma and beta, (n_hidden,) each; empty without ``--layer_norm``.
     """
 
     layer_1_weights: np.ndarray
@@ -70,6 +99,7 @@ class AcousticWeights:
     layer_6_bias: np.ndarray
     lstm_kernel: np.ndarray
     lstm_bias: np.ndarray
+    norms: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     @property
     def n_hidden(self) -> int:
@@ -85,7 +115,40 @@ class AcousticWeights:
 
     def named(self) -> dict[str, np.ndarray]:
         """TensorFlow variable name -> array, in graph order."""
-        return {VARIABLES[field.name]: getattr(self, field.name) for field in fields(self)}
+        arrays = {variable: getattr(self, name) for name, variable in VARIABLES.items()}
+        for layer, pair in self.norms.items():
+            names = (f"{layer}/LayerNorm/{part}" for part in NORM_PARTS)
+            arrays |= zip(names, pair, strict=True)
+        return arrays
+
+
+def network_variables(shapes: Mapping[str, Sequence[int]]) -> tuple[list[str], list[str]]:
+    """The variables of a checkpoint that are the network's, and those that are nothing known.
+
+    Left out are records of training: an optimizer's slots and moving averages of the network's
+    variables, and single numbers such as step counters and learning rates.
+
+    Args:
+        shapes: every variable's shape by its name.
+    """
+    known = {*VARIABLES.values(), *NORM_VARIABLES}
+    own = [name for name in shapes if name in known]
+    owners = [*own, OPAQUE_KERNEL]
+    others = [name for name in shapes if name not in known]
+    return own, [name for name in others if not _is_record(name, shapes[name], owners)]
+
+
+def _is_record(name: str, shape: Sequence[int], owners: Sequence[str]) -> bool:
+    """Whether training keeps a variable for itself: ``layer_1/weights/Adam``, ``global_step``."""
+    path = f"/{name}/"
+    for owner in owners:
+        before, found, after = path.partition(f"/{owner}/")
+        if found and name != owner:
+            return any(_SLOT.search(part) for part in f"{before}/{after}".split("/"))
+    parts = name.split("/")
+    scopes = {*DENSE_LAYERS, LSTM_SCOPE.partition("/")[0]}
+    single = all(size == 1 for size in shape)
+    return single and not scopes & set(parts) and _NUMBER.fullmatch(parts[-1]) is not None
 
 
 def weights_from_named(
@@ -103,7 +166,20 @@ def weights_from_named(
             file=file,
             fix=f"it has: {', '.join(sorted(arrays)[:20]) or 'no variables'}",
         )
-    weights = AcousticWeights(**{field: arrays[name] for field, name in VARIABLES.items()})
+    norms = {}
+    if any(name in arrays for name in NORM_VARIABLES):
+        missing = [name for name in NORM_VARIABLES if name not in arrays]
+        if missing:
+            raise AsrbuildError(
+                f"some layers are normalised, but the source has no {', '.join(missing)}",
+                file=file,
+                fix="--layer_norm normalises all of layers 1, 2, 3 and 5, or none",
+            )
+        norms = {
+            layer: tuple(arrays[f"{layer}/LayerNorm/{part}"] for part in NORM_PARTS)
+            for layer in NORMALISED_LAYERS
+        }
+    weights = AcousticWeights(**{own: arrays[name] for own, name in VARIABLES.items()}, norms=norms)
     _check_shapes(weights, file)
     return weights
 
@@ -124,6 +200,7 @@ def _check_shapes(weights: AcousticWeights, file: str | None) -> None:
         f"{LSTM_SCOPE}/kernel": (2 * hidden, 4 * hidden),
         f"{LSTM_SCOPE}/bias": (4 * hidden,),
     }
+    wanted |= dict.fromkeys(NORM_VARIABLES, (hidden,))
     for name, array in weights.named().items():
         if tuple(array.shape) != wanted[name] or array.dtype != np.float32:
             raise AsrbuildError(

@@ -14,6 +14,7 @@ import numpy as np
 
 from asrbuild.coreml.importing import import_coremltools
 from asrbuild.coreml.layout import FREEZE, Layout, LoopLstm, NativeLstm
+from asrbuild.network import NORM_EPSILON
 
 ct = import_coremltools()
 mb = ct.converters.mil.Builder
@@ -91,7 +92,8 @@ def probabilities_and_state(
 
 
 def _dense(network: Network, x: Var, layer: str, relu: bool = True) -> Var:
-    """(T, inputs) -> (T, outputs): ``min(relu(x @ weight.T + bias), relu_clip)``."""
+    """(T, inputs) -> (T, outputs): ``min(relu(x @ weight.T + bias), relu_clip)``, normalised
+    where the layer is."""
     weight, bias = network.layout.dense[layer]
     x = mb.linear(
         x=x,
@@ -102,7 +104,27 @@ def _dense(network: Network, x: Var, layer: str, relu: bool = True) -> Var:
     if not relu:
         return x
     x = mb.relu(x=x, name=f"{layer}_Relu")
-    return mb.minimum(x=x, y=network.scalar(network.relu_clip), name=f"{layer}_Minimum")
+    x = mb.minimum(x=x, y=network.scalar(network.relu_clip), name=f"{layer}_Minimum")
+    return _normalised(network, x, layer) if layer in network.layout.norms else x
+
+
+def _normalised(network: Network, x: Var, layer: str) -> Var:
+    """``gamma * (x - mean) / sqrt(variance + epsilon) + beta`` over a step's units, in fp32.
+
+    In fp16 the epsilon is 0, and a step whose units are all alike would be NaN; and 2048 squares of
+    up to 400 add up to more than fp16 holds.
+    """
+    name = f"{layer}_LayerNorm"
+    gamma, beta = network.layout.norms[layer]
+    found = mb.layer_norm(
+        x=_as(x, "fp32", name),
+        axes=[-1],
+        gamma=network.constant(f"{name}_gamma", gamma),
+        beta=network.constant(f"{name}_beta", beta),
+        epsilon=np.float32(NORM_EPSILON),
+        name=name,
+    )
+    return _as(found, network.type_name, name)
 
 
 def _native(

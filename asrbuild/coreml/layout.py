@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,13 +50,17 @@ class LoopLstm:
 
 @dataclass(frozen=True)
 class Layout:
-    """All constants; ``dense``: layer name -> weight (outputs, inputs) and bias (outputs,)."""
+    """All constants; ``dense``: layer name -> weight (outputs, inputs) and bias (outputs,).
+
+    ``norms``: layer name -> gamma and beta (outputs,), float32 whatever the precision.
+    """
 
     dense: dict[str, tuple[np.ndarray, np.ndarray]]
     lstm: NativeLstm | LoopLstm
     n_input: int
     n_hidden: int
     n_output: int
+    norms: Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 @functools.lru_cache(maxsize=1)
@@ -93,7 +98,8 @@ def lay_out(
     parts = [array for pair in dense.values() for array in pair] + list(vars(cell).values())
     for array in parts:
         array.flags.writeable = False
-    return Layout(dense, cell, weights.n_features, weights.n_hidden, weights.n_output)
+    sizes = weights.n_features, weights.n_hidden, weights.n_output
+    return Layout(dense, cell, *sizes, norms=weights.norms)
 
 
 def transposed(matrix: np.ndarray, dtype: np.dtype | type) -> np.ndarray:
@@ -140,14 +146,20 @@ def _check_range(array: np.ndarray, name: str, precision: str) -> None:
 
 
 def _check_freeze(weights: AcousticWeights, relu_clip: float, limit: float) -> None:
-    # |sum(w * x)| <= sqrt(n) * |w| * max|x|; layer 3 ends in a ReLU clipped at relu_clip, |h| <= 1.
+    # |sum(w * x)| <= |w| * |x|, and |x| <= sqrt(n) * max|x|. Layer 3 ends in a ReLU clipped at
+    # relu_clip, |h| <= 1. Normalised values have |x| <= sqrt(n) before gamma and beta.
     hidden = weights.n_hidden
-    kernel = weights.lstm_kernel
+    of_input, of_hidden = weights.lstm_kernel[:hidden], weights.lstm_kernel[hidden:]
+    reach, bias = relu_clip, weights.lstm_bias
+    if "layer_3" in weights.norms:
+        gamma, beta = weights.norms["layer_3"]
+        bias = bias + beta @ of_input
+        reach, of_input = 1.0, of_input * gamma[:, None]
     norms = [
         np.sqrt(hidden * np.einsum("ij,ij->j", part, part, dtype=np.float32)) * largest
-        for part, largest in ((kernel[:hidden], relu_clip), (kernel[hidden:], 1.0))
+        for part, largest in ((of_input, reach), (of_hidden, 1.0))
     ]
-    bound = float(np.max(norms[0] + norms[1] + np.abs(weights.lstm_bias)))
+    bound = float(np.max(norms[0] + norms[1] + np.abs(bias)))
     if bound > limit:
         raise AsrbuildError(
             f"an LSTM gate of this network may reach {bound:.6g}, so the native form could not "

@@ -1,10 +1,10 @@
 """A frozen inference graph from weights, as DeepSpeech 0.7.1 exports it, without TensorFlow.
 
 Node names, operations, shapes and metadata are those of DeepSpeech's ``create_inference_graph`` run
-under TensorFlow 1.15: the LSTM is the ``BlockLSTM`` of ``LSTMBlockFusedCell`` with a sequence mask,
-and its final state is gathered at ``input_lengths``. Attributes that came after TensorFlow 1.15 are
-not written: the native client's TensorFlow does not know them, and then returns an empty text
-without an error.
+under TensorFlow 1.15 (with layer normalisation, that of 0.9.3): the LSTM is the ``BlockLSTM`` of
+``LSTMBlockFusedCell`` with a sequence mask, and its final state is gathered at ``input_lengths``.
+Attributes that came after TensorFlow 1.15 are not written: the native client's TensorFlow does not
+know them, and then returns an empty text without an error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from asrbuild.graph.proto import (
     constant,
     write_graph,
 )
-from asrbuild.network import LSTM_SCOPE, AcousticWeights
+from asrbuild.network import LSTM_SCOPE, NORM_EPSILON, AcousticWeights
 
 #: ``TF_GRAPH_DEF_VERSION`` of TensorFlow 1.15, whose operations the graph is made of.
 PRODUCER = 134
@@ -173,7 +173,8 @@ def _dense(
     weights: AcousticWeights,
     relu_clip: float | None,
 ) -> str:
-    """``x @ weights + bias``, then ``minimum(relu(...), relu_clip)`` unless that is None."""
+    """``x @ weights + bias``, then ``minimum(relu(...), relu_clip)`` unless that is None; then
+    the layer's normalisation, where it has one."""
     bias = build.variable(f"{layer}/bias", getattr(weights, f"{layer}_bias"))
     kernel = build.variable(f"{layer}/weights", getattr(weights, f"{layer}_weights"))
     x = build.add(
@@ -184,7 +185,34 @@ def _dense(
         return x
     x = build.add("Relu", f"Relu{suffix}", x, T=FLOAT)
     limit = build.const(f"Minimum{suffix}/y", np.array(relu_clip, np.float32))
-    return build.add("Minimum", f"Minimum{suffix}", x, limit, T=FLOAT)
+    x = build.add("Minimum", f"Minimum{suffix}", x, limit, T=FLOAT)
+    return _normalised(build, layer, x, *weights.norms[layer]) if layer in weights.norms else x
+
+
+def _normalised(build: _Builder, layer: str, x: str, gamma: np.ndarray, beta: np.ndarray) -> str:
+    """``gamma * (x - mean) / sqrt(variance + epsilon) + beta`` over a step's units, as
+    ``tf.contrib.layers.layer_norm`` computes it: ``tf.nn.moments``, ``batch_normalization``."""
+    offset = build.variable(f"{layer}/LayerNorm/beta", beta)
+    scale = build.variable(f"{layer}/LayerNorm/gamma", gamma)
+    # The variables' scope is open a second time, so TensorFlow numbers the operations'.
+    norm = build.within(f"{layer}_1/LayerNorm")
+    mean = _mean(norm, "moments/mean", x)
+    still = norm.add("StopGradient", "moments/StopGradient", mean, T=FLOAT)
+    squares = norm.add("SquaredDifference", "moments/SquaredDifference", x, still, T=FLOAT)
+    variance = _mean(norm, "moments/variance", squares)
+    epsilon = norm.const("batchnorm/add/y", np.array(NORM_EPSILON, np.float32))
+    variance = norm.add("AddV2", "batchnorm/add", variance, epsilon, T=FLOAT)
+    factor = norm.add("Rsqrt", "batchnorm/Rsqrt", variance, T=FLOAT)
+    factor = norm.add("Mul", "batchnorm/mul", factor, scale, T=FLOAT)
+    scaled = norm.add("Mul", "batchnorm/mul_1", x, factor, T=FLOAT)
+    shift = norm.add("Mul", "batchnorm/mul_2", mean, factor, T=FLOAT)
+    shift = norm.add("Sub", "batchnorm/sub", offset, shift, T=FLOAT)
+    return norm.add("AddV2", "batchnorm/add_1", scaled, shift, T=FLOAT)
+
+
+def _mean(build: _Builder, name: str, x: str) -> str:
+    axes = build.ints(f"{name}/reduction_indices", [1])
+    return build.add("Mean", name, x, axes, T=FLOAT, Tidx=INT32, keep_dims=True)
 
 
 def _lstm(

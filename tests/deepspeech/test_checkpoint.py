@@ -10,7 +10,15 @@ import pytest
 
 from asrbuild.deepspeech.checkpoint import find_checkpoint, read_weights
 from asrbuild.errors import AsrbuildError
-from asrbuild.network import random_weights
+from asrbuild.network import (
+    LSTM_SCOPE,
+    NORM_VARIABLES,
+    OPAQUE_KERNEL,
+    network_variables,
+    random_weights,
+)
+
+GENUINE = Path(__file__).parents[1] / "data" / "genuine"
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +111,127 @@ def test_demo_checkpoint_is_read():
     assert weights.n_features == 494
     assert weights.n_output == 29
     assert all(np.isfinite(value).all() for value in weights.named().values())
+
+
+@pytest.fixture(scope="module")
+def saved(tf, tmp_path_factory):
+    """Saves the variables of a small network, changed by name -> array, None for none of it."""
+    folder = tmp_path_factory.mktemp("saved")
+    count = 0
+
+    def save(changes: dict[str, np.ndarray | None]) -> Path:
+        nonlocal count
+        count += 1
+        arrays = {
+            n: a for n, a in (random_weights(8, 1).named() | changes).items() if a is not None
+        }
+        prefix = folder / f"c-{count}"
+        tf.raw_ops.SaveV2(
+            prefix=str(prefix),
+            tensor_names=list(arrays),
+            shape_and_slices=[""] * len(arrays),
+            tensors=[tf.constant(array) for array in arrays.values()],
+        )
+        return prefix
+
+    return save
+
+
+def ones(*shape: int) -> np.ndarray:
+    return np.ones(shape, np.float32)
+
+
+NORMS = {name: ones(8) for name in NORM_VARIABLES}
+RECORDS = [
+    "layer_1/weights/Adam", "layer_1/weights/Adam_1", "layer_6/bias/AdamOptimizer_1",
+    f"{LSTM_SCOPE}/kernel/my_adam", "Adam/layer_1/weights/m", "train/layer_2/bias/Momentum",
+    "layer_1/weights/RMSProp_1", "layer_1/bias/ExponentialMovingAverage", "layer_1/bias/adam_v",
+    "OptimizeLoss/layer_3/weights/Adagrad", f"{OPAQUE_KERNEL}/Adam", f"{OPAQUE_KERNEL}/Adam_1",
+    "layer_1/weights/lamb_m", "layer_1/weights/ema",
+]  # fmt: skip
+NUMBERS = [
+    "global_step", "learning_rate", "beta1_power", "beta2_power_1", "loss_scale", "good_steps",
+    "current_loss_scale", "num_good_steps", "epoch", "best_dev_loss", "Adam/beta_1", "iter",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("more", [{}, NORMS], ids=["plain", "layer norm"])
+def test_records_of_training_are_left_out(saved, more):
+    training = {name: ones(3) for name in RECORDS} | {name: ones() for name in NUMBERS}
+    training["layer_2/LayerNorm/gamma/Adam"] = ones(8) if more else None
+    training["counts/step"] = np.array([7])
+    read = read_weights(saved(more | training)).named()
+    assert read.keys() == {*random_weights(8, 1).named(), *more}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "layer_1/weights/mask", "layer_1/weights_1", "layer_1/prelu/alpha", "layer_4/weights",
+        "layer_6/LayerNorm/gamma", "layer_1/BatchNorm/moving_mean", "layer_1/weights/part_0",
+        "layer_1/BatchNorm/moving_variance", "layer_1/layer_normalization/gamma", "layer_1/g",
+        "cudnn_lstm/rnn/multi_rnn_cell/cell_1/cudnn_compatible_lstm_cell/kernel",
+        "cudnn_lstm/rnn/multi_rnn_cell/cell_0/cudnn_compatible_lstm_cell/w_f_diag",
+        "cudnn_lstm/rnn/multi_rnn_cell/cell_0/cudnn_compatible_lstm_cell/projection/kernel",
+        "bidirectional_rnn/bw/lstm_cell/kernel", "layer_2/scale/Adam", "teacher/layer_1/weights",
+        "adapter/weights", "lambda/bias", "attention/kernel", "layer_1/decay", "layer_5/norm/g",
+    ],
+)  # fmt: skip
+def test_a_variable_of_no_known_place_is_refused(saved, name):
+    with pytest.raises(AsrbuildError, match="the network has no place for") as error:
+        read_weights(saved({name: ones() if name.endswith("decay") else ones(8)}))
+    assert name in error.value.message
+    assert "coreml.frontend=tensorflow" in error.value.fix
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layer_5/bias": None}, "missing layer_5/bias"),
+        ({f"{LSTM_SCOPE}/kernel": None}, f"missing {LSTM_SCOPE}/kernel"),
+        ({"layer_1/LayerNorm/gamma": ones(8)}, "has no layer_1/LayerNorm/beta, layer_2/LayerNorm"),
+        (NORMS | {"layer_5/LayerNorm/beta": ones(4)}, "layer_5/LayerNorm/beta is float32"),
+        ({"layer_2/weights": ones(8, 16), "layer_2/bias": ones(16)}, "layer_2/weights is float32"),
+        ({"layer_1/weights": ones(494, 8).astype(np.float16)}, "layer_1/weights is float16"),
+        ({f"{LSTM_SCOPE}/kernel": ones(24, 32)}, "kernel is float32"),
+    ],
+)  # fmt: skip
+def test_a_network_that_is_not_whole_or_of_other_sizes_is_refused(saved, changes, message):
+    with pytest.raises(AsrbuildError) as error:
+        read_weights(saved(changes))
+    assert message in error.value.message
+
+
+def opaque(named: dict[str, np.ndarray]) -> np.ndarray:
+    """The LSTM as cuDNN keeps it: gates i, f, c, o of the input, then of the hidden state."""
+    kernel, bias = named[f"{LSTM_SCOPE}/kernel"], named[f"{LSTM_SCOPE}/bias"]
+    parts = []
+    for rows in (kernel[:8], kernel[8:]):
+        i, c, f, o = np.split(rows, 4, axis=1)
+        parts += [gate.T.ravel() for gate in (i, f, c, o)]
+    i, c, f, o = np.split(bias, 4)
+    return np.concatenate([*parts, i, f, c, o, np.zeros(32, np.float32)])
+
+
+def test_cudnns_own_vector_of_the_lstm(saved):
+    named = random_weights(8, 1).named()
+    read = read_weights(saved({OPAQUE_KERNEL: opaque(named)})).named()
+    assert read.keys() == named.keys()
+    with pytest.raises(AsrbuildError, match="holds another LSTM"):
+        read_weights(saved({OPAQUE_KERNEL: opaque(named)[::-1].copy()}))
+    only = {OPAQUE_KERNEL: opaque(named), f"{LSTM_SCOPE}/kernel": None, f"{LSTM_SCOPE}/bias": None}
+    with pytest.raises(AsrbuildError, match="whose layout is cuDNN's own") as error:
+        read_weights(saved(only))
+    assert "--load_cudnn" in error.value.fix
+
+
+def test_genuine_checkpoints_have_nothing_unknown():
+    for index in GENUINE.glob("*/checkpoint/*.index"):
+        weights = read_weights(index.with_suffix(""))
+        assert len(weights.norms) == (4 if "layer-norm" in str(index) else 0)
+
+
+def test_variables_by_their_names():
+    assert network_variables({"layer_1/bias": (4,), "global_step": (), "x": ()}) == (
+        ["layer_1/bias"], ["x"],
+    )  # fmt: skip
