@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asrbuild.dataset import dataset_digest, read_dataset
-from asrbuild.deepspeech.checkpoint import find_checkpoint
+from asrbuild.deepspeech.checkpoint import checkpoint_files, find_checkpoint
 from asrbuild.digest import file_digest
 from asrbuild.errors import AsrbuildError
 from asrbuild.recipe import TENSORFLOW, Recipe, resolve_file
@@ -58,17 +58,11 @@ def locate(recipe: Recipe, cache_root: Path) -> Source:
     if source.kind == "frozen_graph":
         graph = files["graph"] = _existing(source.path, "source.path")
     else:
-        folder = resolve_file(source.checkpoint_dir or "")
-        if not folder.is_dir():
-            raise AsrbuildError(
-                "the checkpoint folder does not exist",
-                key="source.checkpoint_dir",
-                file=folder,
-                fix="give the folder that DeepSpeech's --checkpoint_dir wrote",
-            )
-        checkpoint = find_checkpoint(folder, source.load_evaluate)
-        parts = sorted(folder.glob(f"{checkpoint.name}.data-*"))
-        files["checkpoint.index"] = checkpoint.with_name(f"{checkpoint.name}.index")
+        checkpoint = find_checkpoint(
+            resolve_file(source.checkpoint_dir or ""), source.load_evaluate
+        )
+        index, *parts = checkpoint_files(checkpoint)
+        files["checkpoint.index"] = index
         files |= {f"checkpoint.{part.name.rpartition('.')[2]}": part for part in parts}
     alphabet_file = None
     if not source.bytes_output_mode:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import glob
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,64 +21,173 @@ STATE_FILES = {
     "best": ("best_dev_checkpoint",),
     "last": ("checkpoint",),
 }
-_PATH_LINE = re.compile(r'^\s*model_checkpoint_path\s*:\s*"((?:[^"\\]|\\.)*)"', re.MULTILINE)
+_PATH_LINE = re.compile(
+    r"""^\s*model_checkpoint_path\s*:\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)')""", re.MULTILINE
+)
+#: What of a checkpoint's files comes after its prefix.
+_SUFFIX = re.compile(r"\.(index|meta|data-\d{5}-of-\d{5})")
+#: TensorFlow's prefix of the checkpoints that scored best on the development set.
+_BEST = "best_dev"
 
 
 def find_checkpoint(checkpoint_dir: Path | str, load_evaluate: str = "auto") -> Path:
-    """The prefix of the checkpoint that DeepSpeech would export: ``<prefix>.index`` exists.
+    """The prefix of the checkpoint that DeepSpeech would export: see :func:`choose_checkpoint`."""
+    return choose_checkpoint(checkpoint_dir, load_evaluate)[0]
+
+
+def choose_checkpoint(checkpoint_dir: Path | str, load_evaluate: str = "auto") -> tuple[Path, str]:
+    """The prefix of a checkpoint in the folder that is named, and what chose it.
+
+    A state file gives the last component of a path only: training may have run elsewhere, and
+    under another system.
 
     Args:
-        checkpoint_dir: the folder that training wrote.
+        checkpoint_dir: the folder that training wrote, a checkpoint's prefix or one of its files
+            (``best_dev-10``, ``best_dev-10.index``), or a state file.
         load_evaluate: ``best``, ``last``, or ``auto``: best, and last where there is no best.
 
+    Returns:
+        The prefix, for which ``<prefix>.index`` and ``<prefix>.data-*`` exist; and in words what
+        names it.
+
     Raises:
-        AsrbuildError: the folder, its state file, or the checkpoint it names is not there.
+        AsrbuildError: there is no such folder or checkpoint, or several and nothing says which.
     """
-    folder = Path(checkpoint_dir)
+    named = Path(checkpoint_dir)
     if load_evaluate not in STATE_FILES:
         raise AsrbuildError(
             f"load_evaluate is {load_evaluate}",
-            key="load_evaluate",
+            key="source.load_evaluate",
             fix=f"choose one of {', '.join(STATE_FILES)}",
         )
-    if not folder.is_dir():
-        raise AsrbuildError("no such checkpoint folder", key="checkpoint_dir", file=folder)
+    if not named.is_dir():
+        return _without_folder(named)
+    refused: list[AsrbuildError] = []
     for state in STATE_FILES[load_evaluate]:
-        if (folder / state).is_file():
-            return _prefix_of(folder, folder / state)
-    found = sorted(path.stem for path in folder.glob("*.index"))
-    raise AsrbuildError(
-        f"no {' or '.join(STATE_FILES[load_evaluate])} in the checkpoint folder",
-        key="checkpoint_dir",
-        file=folder,
-        fix=f"load_evaluate={load_evaluate} reads it; checkpoints there: "
-        f"{', '.join(found) or 'none'}",
-    )
+        if (named / state).is_file():
+            try:
+                chosen = _prefix_of(named / state)
+            except AsrbuildError as error:
+                refused.append(error)
+                continue
+            before = "".join(f"; {Path(e.file or '').name}: {e.message}" for e in refused)
+            return chosen, f"{state} names it{before}"
+    if refused:
+        raise refused[0]
+    return _without_state(named, load_evaluate), "no state file; it is the only one of its kind"
 
 
-def _prefix_of(folder: Path, state: Path) -> Path:
-    try:
-        text = state.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise AsrbuildError("cannot read the checkpoint state", file=state) from error
-    match = _PATH_LINE.search(text)
-    if match is None:
-        raise AsrbuildError(
-            "the checkpoint state names no model_checkpoint_path",
-            file=state,
-            fix='it should have a line like: model_checkpoint_path: "best_dev-1000"',
+def checkpoint_files(prefix: Path) -> list[Path]:
+    """The index and the data files of a checkpoint, in order."""
+    parts = sorted(prefix.parent.glob(f"{glob.escape(prefix.name)}.data-*-of-*"))
+    return [prefix.with_name(f"{prefix.name}.index"), *parts]
+
+
+def _is_whole(prefix: Path) -> bool:
+    index, *parts = checkpoint_files(prefix)
+    return index.is_file() and bool(parts)
+
+
+def _whole_prefixes(folder: Path) -> list[Path]:
+    found = (path.with_name(path.name.removesuffix(".index")) for path in folder.glob("*.index"))
+    return sorted(prefix for prefix in found if _is_whole(prefix))
+
+
+def _offer(folder: Path) -> str:
+    """How to name the checkpoints that a folder has, as a fix."""
+    found = _whole_prefixes(folder)
+    if not found:
+        return (
+            "give the folder that DeepSpeech's --checkpoint_dir wrote: *.index and *.data-* in it"
         )
-    named = Path(re.sub(r"\\(.)", r"\1", match.group(1)))
-    # Training may have written an absolute path; the folder can have moved since.
-    candidates = [folder / named, folder / named.name]
-    for prefix in candidates:
-        if prefix.with_name(prefix.name + ".index").is_file():
-            return prefix
+    first, *others = found
+    more = f" (or {', '.join(path.name for path in others)})" if others else ""
+    return f"set source.checkpoint_dir={first}{more}"
+
+
+def _without_folder(named: Path) -> tuple[Path, str]:
+    """The checkpoint of a prefix, of one of its files, or of a state file."""
+    prefix = named.with_name(_SUFFIX.sub("", named.name))
+    if _is_whole(prefix):
+        return prefix, "source.checkpoint_dir names it"
+    if prefix.with_name(f"{prefix.name}.index").is_file():
+        raise AsrbuildError(
+            f"the checkpoint {prefix.name} has no data file",
+            key="source.checkpoint_dir",
+            file=prefix.parent,
+            fix=f"{prefix.name}.data-00000-of-00001 belongs beside {prefix.name}.index",
+        )
+    if named.is_file():
+        return _prefix_of(named), f"{named.name} names it"
     raise AsrbuildError(
-        f"the checkpoint {named} has no index file",
-        file=state,
-        fix=f"{named.name}.index and {named.name}.data-* belong into the folder",
+        "the checkpoint folder does not exist",
+        key="source.checkpoint_dir",
+        file=named,
+        fix=_offer(named.parent),
     )
+
+
+def _without_state(folder: Path, load_evaluate: str) -> Path:
+    """The one checkpoint of a folder without a state file."""
+    found = _whole_prefixes(folder)
+    best = [prefix for prefix in found if prefix.name.startswith(_BEST)]
+    last = [prefix for prefix in found if prefix not in best]
+    chosen = {"auto": best or last, "best": best, "last": last}[load_evaluate]
+    if len(chosen) == 1:
+        return chosen[0]
+    several = f"{len(chosen)} checkpoints and " if chosen else ""
+    raise AsrbuildError(
+        f"the checkpoint folder has {several}no {' or '.join(STATE_FILES[load_evaluate])} file",
+        key="source.checkpoint_dir",
+        file=folder,
+        fix=_offer(folder),
+    )
+
+
+def _prefix_of(state: Path) -> Path:
+    """The checkpoint beside a state file that has the last component of the path it names."""
+    try:
+        data = state.read_bytes()
+        wide = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        text = data.decode("utf-16" if wide else "utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AsrbuildError(
+            "the checkpoint state is not text", file=state, fix=_offer(state.parent)
+        ) from error
+    match = _PATH_LINE.search(text)
+    if match is None or not (match[1] or match[2]):
+        raise AsrbuildError(
+            "the checkpoint state has no model_checkpoint_path",
+            file=state,
+            fix=_offer(state.parent),
+        )
+    written = match[1] or match[2]
+    # A path of Windows may stand there with its backslashes doubled, as the format wants, or plain.
+    names = [re.split(r"[\\/]", path.rstrip("\\/"))[-1] for path in (_unescaped(written), written)]
+    for name in dict.fromkeys(names):
+        if name and _is_whole(state.with_name(name)):
+            return state.with_name(name)
+    raise AsrbuildError(
+        f"the checkpoint {names[-1]} is not in the folder: {names[-1]}.index and its .data-* files "
+        "belong there",
+        key="source.checkpoint_dir",
+        file=state,
+        fix=_offer(state.parent),
+    )
+
+
+def _unescaped(text: str) -> str:
+    """A string of protobuf's text format: non-ASCII bytes are written as three octal digits."""
+
+    def one(match: re.Match[str]) -> str:
+        octal = match[1]
+        return chr(int(octal, 8) & 0xFF) if octal.isdigit() else octal
+
+    plain = re.sub(r"\\([0-7]{3}|.)", one, text)
+    try:
+        return plain.encode("latin-1").decode("utf-8")
+    except (UnicodeEncodeError, UnicodeDecodeError):
+        return plain
 
 
 def read_weights(prefix: Path | str) -> AcousticWeights:

@@ -2,16 +2,21 @@
 
 Label i of the model is line i of the file; the CTC blank comes after the last one. In the file a
 line starting with ``#`` is a comment, ``\\#`` is the label ``#``, one space alone is the space
-label, and empty lines do not count.
+label, and empty lines do not count. Lines end with LF, CR LF or CR. The same label may stand there
+twice: each is a class of its own. Format source: ``Alphabet::init`` in DeepSpeech 0.9.3's
+``native_client/alphabet.cc``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from asrbuild.errors import AsrbuildError
+
+_BOM = "\ufeff"
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class Alphabet:
         """
         if self.bytes_output:
             return [byte - 1 for byte in text.encode("utf-8")]
+        # Of a label that is there twice DeepSpeech writes the last one, too.
         index = {label: position for position, label in enumerate(self.labels)}
         strange = sorted({character for character in text if character not in index})
         if strange:
@@ -79,15 +85,23 @@ def bytes_alphabet() -> Alphabet:
     return Alphabet(tuple(chr(byte) for byte in range(1, 256)), bytes_output=True)
 
 
-def read_alphabet(path: str | Path) -> Alphabet:
+def read_alphabet(path: str | Path, size: int | None = None) -> Alphabet:
     """Reads alphabet.txt.
 
+    A byte order mark is not part of the first line. DeepSpeech keeps it, so for a model that was
+    trained with such a file a comment in the first line is a label: it is one here if only that
+    makes ``size`` labels.
+
+    Args:
+        path: the file.
+        size: how many labels the model has, if that is known.
+
     Raises:
-        AsrbuildError: missing, not UTF-8 text, without labels, or a label is there twice.
+        AsrbuildError: missing, not UTF-8 text, or without labels.
     """
     path = Path(path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = path.read_bytes().decode("utf-8")
     except FileNotFoundError as error:
         raise AsrbuildError("no such alphabet file", file=path) from error
     except UnicodeDecodeError as error:
@@ -98,21 +112,21 @@ def read_alphabet(path: str | Path) -> Alphabet:
         ) from error
     except OSError as error:
         raise AsrbuildError(f"cannot be read: {error.strerror}", file=path) from error
-    return Alphabet(tuple(_labels(text.split("\n"), path)))
+    labels = _labels(text.removeprefix(_BOM))
+    if size is not None and len(labels) != size and text.startswith(_BOM):
+        kept = _labels(text)
+        labels = kept if len(kept) == size else labels
+    if not labels:
+        raise AsrbuildError("the alphabet has no labels", file=path, fix="write one label a line")
+    return Alphabet(tuple(labels))
 
 
 def make_alphabet(labels: Sequence[str], *, bytes_output: bool = False) -> Alphabet:
     """An alphabet from labels that stand elsewhere, for instance in a manifest."""
     if bytes_output:
         return bytes_alphabet()
-    seen: set[str] = set()
-    for label in labels:
-        if not label or label in seen:
-            raise AsrbuildError(
-                f"the alphabet has the label {label!r} twice" if label else "an empty label",
-                key="decoder.alphabet",
-            )
-        seen.add(label)
+    if not all(labels):
+        raise AsrbuildError("the alphabet has an empty label", key="decoder.alphabet")
     return Alphabet(tuple(labels))
 
 
@@ -132,21 +146,11 @@ def check_size(alphabet: Alphabet, n_output: int, *, file: str | Path | None = N
         )
 
 
-def _labels(lines: Sequence[str], path: Path) -> list[str]:
-    labels: dict[str, int] = {}
-    for number, raw in enumerate(lines, start=1):
-        line = raw.rstrip("\r")
+def _labels(text: str) -> list[str]:
+    labels = []
+    for line in re.split(r"\r\n|\r|\n", text):
         if line == "\\#":
-            line = "#"
-        elif not line or line.startswith("#"):
-            continue
-        if line in labels:
-            raise AsrbuildError(
-                f"the label {line!r} is there twice, on lines {labels[line]} and {number}",
-                file=path,
-                fix="remove one of them",
-            )
-        labels[line] = number
-    if not labels:
-        raise AsrbuildError("the alphabet has no labels", file=path, fix="write one label a line")
-    return list(labels)
+            labels.append("#")
+        elif line and not line.startswith("#"):
+            labels.append(line)
+    return labels

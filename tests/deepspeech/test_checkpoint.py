@@ -8,7 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asrbuild.deepspeech.checkpoint import find_checkpoint, read_weights
+from asrbuild.deepspeech.checkpoint import (
+    checkpoint_files,
+    choose_checkpoint,
+    find_checkpoint,
+    read_weights,
+)
 from asrbuild.errors import AsrbuildError
 from asrbuild.network import (
     LSTM_SCOPE,
@@ -55,9 +60,95 @@ def test_auto_falls_back_to_last(trained, tmp_path):
     shutil.copytree(trained, tmp_path / "c")
     (tmp_path / "c" / "best_dev_checkpoint").unlink()
     assert find_checkpoint(tmp_path / "c").name == "train-20"
-    with pytest.raises(AsrbuildError, match="no best_dev_checkpoint in") as error:
-        find_checkpoint(tmp_path / "c", "best")
-    assert "best_dev-10, train-20" in error.value.fix
+    assert find_checkpoint(tmp_path / "c", "best").name == "best_dev-10"
+
+
+def state_file(path: str) -> str:
+    return f'model_checkpoint_path: "{path}"\n'
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        state_file("/gone/far/train-20"),
+        state_file("train-20"),
+        state_file("sub/train-20"),
+        state_file(r"C:\train\best\train-20"),
+        state_file(r"C:\\train\\best\\train-20"),
+        state_file(r"\\\\server\\share\\train-20"),
+        state_file(r"/d\303\251j\303\240/train-20"),
+        state_file("/gone/far/train-20").replace('"', "'"),
+        "\ufeff" + state_file("/gone/far/train-20"),
+        state_file("/gone/far/train-20").replace("\n", "\r\n")
+        + "all_model_checkpoint_paths: ''\r\n",
+        state_file("/gone/far/train-20").encode("utf-16"),
+    ],
+)
+def test_a_state_file_names_the_last_component_of_a_path(trained, tmp_path, written):
+    folder = shutil.copytree(trained, tmp_path / "c")
+    data = written if isinstance(written, bytes) else written.encode()
+    (folder / "checkpoint").write_bytes(data)
+    assert find_checkpoint(folder, "last") == folder / "train-20"
+
+
+def test_the_folder_that_is_named_wins_over_the_one_that_a_state_file_names(trained, tmp_path):
+    """The original is still there, and the copy has another checkpoint under the same name."""
+    original = shutil.copytree(trained, tmp_path / "original")
+    copy = shutil.copytree(trained, tmp_path / "copy")
+    for path in copy.glob("best_dev-10.*"):
+        shutil.copy(copy / path.name.replace("best_dev-10", "train-20"), path)
+    (copy / "best_dev_checkpoint").write_text(state_file(f"{original}/best_dev-10"))
+    prefix = find_checkpoint(copy)
+    assert prefix == copy / "best_dev-10"
+    assert all(path.parent == copy for path in checkpoint_files(prefix))
+    found = read_weights(prefix).layer_1_bias
+    assert np.array_equal(found, random_weights(8, 1).layer_1_bias)
+    for path in copy.glob("best_dev-10.*"):
+        path.unlink()
+    with pytest.raises(
+        AsrbuildError, match=r"checkpoint best_dev-10 is not in the folder"
+    ) as error:
+        find_checkpoint(copy, "best")
+    assert error.value.fix == f"set source.checkpoint_dir={copy}/train-20"
+
+
+@pytest.mark.parametrize("suffix", ["", ".index", ".meta", ".data-00000-of-00001"])
+def test_a_checkpoint_is_named_by_its_prefix_or_a_file_of_it(trained, suffix):
+    assert find_checkpoint(f"{trained}/train-20{suffix}") == trained / "train-20"
+
+
+def test_a_state_file_is_named(trained):
+    assert find_checkpoint(trained / "checkpoint") == trained / "train-20"
+
+
+def test_a_folder_without_a_state_file(trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "c [1]")
+    for state in ("checkpoint", "best_dev_checkpoint"):
+        (folder / state).unlink()
+    chosen = {how: find_checkpoint(folder, how).name for how in ("auto", "best", "last")}
+    assert chosen == {"auto": "best_dev-10", "best": "best_dev-10", "last": "train-20"}
+    for path in folder.glob("train-20.*"):
+        shutil.copy(path, folder / path.name.replace("20", "30"))
+    with pytest.raises(AsrbuildError, match="2 checkpoints and no checkpoint file") as error:
+        find_checkpoint(folder, "last")
+    key, _, value = error.value.fix.removeprefix("set ").partition("=")
+    assert key == "source.checkpoint_dir"
+    assert find_checkpoint(value.partition(" (or")[0]) == folder / "best_dev-10"
+
+
+def test_the_best_is_gone_and_the_last_is_whole(trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "c")
+    (folder / "best_dev-10.data-00000-of-00001").unlink()
+    prefix, because = choose_checkpoint(folder)
+    assert prefix == folder / "train-20"
+    assert because.startswith(
+        "checkpoint names it; best_dev_checkpoint: the checkpoint best_dev-10 is not in the folder"
+    )
+    with pytest.raises(AsrbuildError, match=r"best_dev-10 is not in the folder") as error:
+        find_checkpoint(folder, "best")
+    assert error.value.fix == f"set source.checkpoint_dir={folder}/train-20"
+    with pytest.raises(AsrbuildError, match=r"best_dev-10 has no data file"):
+        find_checkpoint(folder / "best_dev-10")
 
 
 def test_absolute_path_of_a_folder_that_moved(trained, tmp_path):
@@ -69,10 +160,11 @@ def test_absolute_path_of_a_folder_that_moved(trained, tmp_path):
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ("", "names no model_checkpoint_path"),
-        ("all_model_checkpoint_paths: 'x'", "names no model_checkpoint_path"),
-        ('model_checkpoint_path: "train-9"', "the checkpoint train-9 has no index file"),
-        (b"\xff\xfe", "cannot read the checkpoint state"),
+        ("", "has no model_checkpoint_path"),
+        ("all_model_checkpoint_paths: 'x'", "has no model_checkpoint_path"),
+        ('model_checkpoint_path: "train-9"', "the checkpoint train-9 is not in the folder"),
+        ('model_checkpoint_path: ""', "has no model_checkpoint_path"),
+        (b"\x80\xfe", "the checkpoint state is not text"),
     ],
 )
 def test_bad_state_file(tmp_path, state, message):
@@ -83,13 +175,13 @@ def test_bad_state_file(tmp_path, state, message):
 
 
 def test_no_folder_no_state_no_choice(tmp_path):
-    with pytest.raises(AsrbuildError, match="no such checkpoint folder"):
+    with pytest.raises(AsrbuildError, match="the checkpoint folder does not exist"):
         find_checkpoint(tmp_path / "none")
     with pytest.raises(AsrbuildError, match="no best_dev_checkpoint or checkpoint"):
         find_checkpoint(tmp_path)
     with pytest.raises(AsrbuildError, match="load_evaluate is newest") as error:
         find_checkpoint(tmp_path, "newest")
-    assert error.value.key == "load_evaluate"
+    assert error.value.key == "source.load_evaluate"
     assert error.value.fix == "choose one of auto, best, last"
 
 

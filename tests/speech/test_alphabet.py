@@ -32,6 +32,11 @@ def _read(tmp_path: Path, content: bytes) -> Alphabet:
         ("\ufeffa\nü\nß\nй\n漢\n".encode(), ["a", "ü", "ß", "й", "漢"]),
         (b"sch\nch\na\n", ["sch", "ch", "a"]),
         (b"\\\na\n", ["\\", "a"]),
+        (b"a\r \rb", ["a", " ", "b"]),
+        (b"# c\r\n#\ra\n\\#b\n #\n", ["a", "\\#b", " #"]),
+        ("a\u2028\nb\x85\n\x0b\n".encode(), ["a\u2028", "b\x85", "\x0b"]),
+        ("ô\na\nô\n".encode(), ["ô", "a", "ô"]),
+        ("\ufeff# a comment\na\n".encode(), ["a"]),
     ],
 )
 def test_reading(tmp_path: Path, content: bytes, labels: list[str]) -> None:
@@ -45,7 +50,6 @@ def test_reading(tmp_path: Path, content: bytes, labels: list[str]) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a\nb\n# c\na\n", "the label 'a' is there twice, on lines 1 and 4"),
         (b"# nothing\n\n", "the alphabet has no labels"),
         (b"a\n\xff\xfe\n", "the alphabet is not UTF-8 text (byte 2)"),
     ],
@@ -71,9 +75,25 @@ def test_a_size_that_is_not_the_models() -> None:
         check_size(alphabet, 29)
 
 
-def test_labels_given_twice_or_empty() -> None:
-    with pytest.raises(AsrbuildError, match="the label 'a' twice"):
-        make_alphabet(["a", "b", "a"])
+def test_the_first_line_of_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "alphabet.txt").write_bytes("\ufeff# one label a line\na\nb\n".encode())
+    for size, labels in {
+        None: ("a", "b"),
+        2: ("a", "b"),
+        3: ("\ufeff# one label a line", "a", "b"),
+        4: ("a", "b"),
+    }.items():
+        assert read_alphabet(tmp_path / "alphabet.txt", size).labels == labels
+
+
+def test_the_same_label_twice() -> None:
+    alphabet = make_alphabet(["ô", "a", "ô"])
+    assert alphabet.size == 3
+    assert alphabet.decode([0, 1, 2]) == "ôaô"
+    assert alphabet.encode("ô") == [2]
+
+
+def test_an_empty_label() -> None:
     with pytest.raises(AsrbuildError, match="an empty label"):
         make_alphabet(["a", ""])
 
