@@ -127,6 +127,8 @@ def _work(job: _Job, overrides: Sequence[str]) -> Receipt:
     work.check_decoder(job.recipe, job.source)
     if job.source.graph is not None:
         work.check_graph(job.recipe, job.source.graph)
+    for remark in work.remarks(job.recipe, job.source):
+        job.run.progress.note(remark)
     with ExitStack() as opened:
         # Not before there is a package: a build that is refused leaves not even an empty store.
         store_root = Path(job.recipe.paths.artifacts)

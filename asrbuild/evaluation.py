@@ -26,10 +26,12 @@ from pydantic import TypeAdapter
 from asrbuild.dataset import Recording
 from asrbuild.digest import canonical_json, file_digest, source_digest, text_digest
 from asrbuild.disk import disk_errors
+from asrbuild.errors import AsrbuildError
 from asrbuild.runtime import Transcriber, timed
+from asrbuild.speech.alphabet import Alphabet
 from asrbuild.speech.audio import read_audio
 from asrbuild.speech.decoding import Decoder, DecoderSettings, Hypothesis, UtteranceError
-from asrbuild.speech.rates import ErrorRates, error_rates
+from asrbuild.speech.rates import ErrorRates, error_rates, unspelled, unspelled_text
 
 FOLDER = "probabilities"
 BATCH = 16
@@ -72,6 +74,56 @@ class Result:
         errors = [-utterance.words.errors for utterance in self.rates.utterances]
         wrong = [int(at) for at in np.argsort(errors, kind="stable") if errors[at] < 0]
         return wrong[:count]
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """A set without the references that an alphabet cannot spell.
+
+    Args:
+        counted: the recordings whose words are compared.
+        left_out: the others.
+        remark: what the alphabet cannot spell, as ``'1' in 3 of 8 references``; empty: nothing.
+    """
+
+    counted: list[Recording]
+    left_out: list[Recording]
+    remark: str
+
+
+def spelled_by(
+    alphabets: Sequence[Alphabet], dataset: Sequence[Recording], *, count_all: bool, option: str
+) -> Spelled:
+    """The references that every one of the alphabets can spell.
+
+    A model gets no other reference right, so an error rate with them is not the model's.
+
+    Args:
+        alphabets: of the models that are compared on one set.
+        dataset: what was said.
+        count_all: leave nothing out; the remark says what there is all the same.
+        option: what a user gives to count all of them.
+
+    Raises:
+        AsrbuildError: the alphabets spell none of the references.
+    """
+    references = [recording.text for recording in dataset]
+    remarks = dict.fromkeys(unspelled_text(references, alphabet) for alphabet in alphabets)
+    remark = "; ".join(text for text in remarks if text)
+    if not remark:
+        return Spelled(list(dataset), [], "")
+    strange = [any(unspelled(text, alphabet) for alphabet in alphabets) for text in references]
+    left_out = [one for one, out in zip(dataset, strange, strict=True) if out and not count_all]
+    counted = [one for one, out in zip(dataset, strange, strict=True) if count_all or not out]
+    remark = f"the alphabet cannot spell {remark}"
+    if not counted:
+        raise AsrbuildError(
+            f"none of the references can be compared: {remark}",
+            fix="write the references with the letters that the model writes (numbers as words, "
+            f"composed letters), or count them as errors with {option}",
+        )
+    what = "counted as errors" if count_all else f"not counted; {option} counts them"
+    return Spelled(counted, left_out, f"{remark}: {sum(strange)} {what}")
 
 
 def listen(
@@ -121,6 +173,7 @@ def decode(
     spoken: Sequence[Spoken],
     advance: Callable[[int], None] = lambda _: None,
     kept: Path | None = None,
+    alphabet: Alphabet | None = None,
 ) -> Result:
     """Words and rates of one artifact's probabilities with one decoder.
 
@@ -133,6 +186,7 @@ def decode(
         spoken: the probabilities of it, in the same order.
         advance: given the number of recordings after each batch.
         kept: a folder for the words of this decoder, from ``words_folder``.
+        alphabet: the model's, by which texts are put into lower case.
 
     Raises:
         UtteranceError: a recording, which it names, cannot be decoded.
@@ -154,7 +208,7 @@ def decode(
         decoder_name,
         settings,
         tuple(heard),
-        error_rates([recording.text for recording in dataset], heard),
+        error_rates([recording.text for recording in dataset], heard, alphabet=alphabet),
         audio_s=sum(one.audio_s for one in spoken),
         acoustic_s=sum(one.seconds for one in spoken),
         decoder_s=decoder_s,

@@ -21,6 +21,7 @@ from asrbuild.parity import PROBABILITIES, Gates, compare, gates_of, worst
 from asrbuild.recipe import gate_names
 
 if TYPE_CHECKING:
+    from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.decoding import DecoderSettings
 
 #: The recorded reference in an artifact, see ``cases.save_reference``.
@@ -35,11 +36,13 @@ class WordGates:
         require_transcript: the package's words equal those of the TensorFlow graph.
         max_wer: largest word error rate of a recording whose words are known; None: any.
         max_wer_increase: largest rise of it above the TensorFlow graph's; None: any.
+        count_unspelled: also of recordings whose words the alphabet cannot spell.
     """
 
     require_transcript: bool = True
     max_wer: float | None = None
     max_wer_increase: float | None = None
+    count_unspelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ def judge(
     settings = replace(decoder_settings(manifest), interpreter=decoder_python)
     transcripts = _transcripts(artifact, manifest, settings, said, heard, texts or {})
     failures = [_in_words(metric) for metric in metrics if not metric.passed]
-    failures += _word_failures(transcripts, words)
+    failures += _word_failures(transcripts, words, _alphabet(manifest))
     failures += contradictions(artifact / manifest.model.package, manifest)
     verification = Verification(
         executed=True,
@@ -180,6 +183,7 @@ def prove_again(artifact: Path, manifest: Manifest) -> Proof:
         verify.get("require_transcript", True),
         verify.get("max_wer"),
         verify.get("max_wer_increase"),
+        verify.get("count_unspelled", False),
     )
     texts = {t.input.split("@")[0]: t.expected for t in manifest.verification.transcripts}
     max_steps = verify.get("max_steps") if verify.get("edge_lengths") else None
@@ -246,11 +250,11 @@ def _transcripts(
 
     ``said``: recording -> TensorFlow's probabilities; ``heard``: way to run it -> the package's.
     """
-    from asrbuild.speech.alphabet import make_alphabet
     from asrbuild.speech.decoding import open_decoder
 
-    alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
-    with open_decoder(settings, alphabet, manifest.features.step_ms, artifact) as decoder:
+    with open_decoder(
+        settings, _alphabet(manifest), manifest.features.step_ms, artifact
+    ) as decoder:
         labels = [f"{name} in TensorFlow" for name in said] + list(heard)
         texts_of = _decode(decoder, [*said.values(), *heard.values()], labels)
     expected = dict(zip(said, texts_of, strict=False))
@@ -265,6 +269,12 @@ def _transcripts(
         )
         for label, text in found.items()
     ]
+
+
+def _alphabet(manifest: Manifest) -> Alphabet:
+    from asrbuild.speech.alphabet import make_alphabet
+
+    return make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
 
 
 def _recording(label: str) -> str:
@@ -302,8 +312,10 @@ def _decode(decoder: Any, batch: list[np.ndarray], labels: Sequence[str]) -> lis
     return [by_bytes.get(probabilities.tobytes()) for probabilities in batch]
 
 
-def _word_failures(transcripts: list[Transcript], words: WordGates) -> Iterator[str]:
-    from asrbuild.speech.rates import count
+def _word_failures(
+    transcripts: list[Transcript], words: WordGates, alphabet: Alphabet
+) -> Iterator[str]:
+    from asrbuild.speech.rates import count, unspelled
 
     for transcript in transcripts:
         if words.require_transcript and not transcript.match:
@@ -311,10 +323,11 @@ def _word_failures(transcripts: list[Transcript], words: WordGates) -> Iterator[
                 f"{transcript.input}: the transcript is {transcript.package!r}, TensorFlow's is "
                 f"{transcript.reference!r}"
             )
-        if transcript.expected is None:
+        said = transcript.expected
+        if said is None or (unspelled(said, alphabet) and not words.count_unspelled):
             continue
-        wer = count(transcript.expected, transcript.package).words.rate
-        rise = wer - count(transcript.expected, transcript.reference).words.rate
+        wer = count(said, transcript.package, alphabet).words.rate
+        rise = wer - count(said, transcript.reference, alphabet).words.rate
         for name, value, limit in (
             ("word error rate", wer, words.max_wer),
             ("rise of the word error rate", rise, words.max_wer_increase),

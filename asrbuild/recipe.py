@@ -195,6 +195,7 @@ class Verify:
     max_wer: float | None = None
     max_wer_increase: float | None = None
     evaluation: str | None = None
+    count_unspelled: bool = False
     compared_with: str = TENSORFLOW
     thresholds: dict[str, Thresholds] = field(default_factory=dict)
 

@@ -161,7 +161,9 @@ def chain(recipe: Recipe, source: Source) -> Chain:
 #: Keys of ``coreml`` that no package shows: ``range_upper`` acts through ``model.steps``.
 _NOT_CONVERTED = ("name", "compute_units", "range_upper")
 #: Keys of ``verify`` that the word errors of a set are for.
-_EVALUATION_KEYS = ("evaluation", "compared_with", "max_wer", "max_wer_increase")
+_EVALUATION_KEYS = (
+    "evaluation", "compared_with", "max_wer", "max_wer_increase", "count_unspelled",
+)  # fmt: skip
 _FEATURE_KEYS = (
     "audio_sample_rate", "feature_win_len", "feature_win_step", "n_input", "n_context",
 )  # fmt: skip

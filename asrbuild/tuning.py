@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from asrbuild import manifest as m
     from asrbuild.dataset import Recording
     from asrbuild.evaluation import Result, Spoken
+    from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.decoding import DecoderSettings
     from asrbuild.speech.genuine import DsDecoder
 
@@ -92,13 +93,13 @@ def tune(recipe: Recipe, overrides: Sequence[str], progress: Progress) -> Built:
             fix="pip install 'asrbuild[tune]'",
         )
     from asrbuild.dataset import dataset_digest, read_dataset
-    from asrbuild.evaluation import listen, words_folder
+    from asrbuild.evaluation import listen, spelled_by, words_folder
     from asrbuild.manifest import read_manifest
     from asrbuild.report.tuning import print_tuning, write_page
     from asrbuild.runtime import decoder_settings, open_artifact
 
     data = resolve_file(recipe.tune.data or "")
-    dataset = read_dataset(data)
+    whole = read_dataset(data)
     output = Path(recipe.tune.output)
     # Not after an hour's search.
     with disk_errors("making the folder for what is tuned", output):
@@ -111,20 +112,25 @@ def tune(recipe: Recipe, overrides: Sequence[str], progress: Progress) -> Built:
         interpreter=None if interpreter is None else Path(interpreter).expanduser(),
     )
     cache = Path(recipe.paths.cache)
+    option, count_all = "verify.count_unspelled=true", recipe.verify.count_unspelled
     with open_artifact(built.path, settings) as transcriber, bars() as shown:
+        spelled = spelled_by([transcriber.alphabet], whole, count_all=count_all, option=option)
+        dataset = spelled.counted
+        if spelled.remark:
+            progress.note(spelled.remark)
         task = shown.add_task("listening", total=len(dataset))
         spoken = listen(transcriber, dataset, cache, lambda: shown.advance(task))
         task = shown.add_task("trials", total=recipe.tune.trials)
         trials = search(
             transcriber.decoder,  # type: ignore[arg-type]
             settings, recipe.tune, dataset, spoken, lambda: shown.advance(task),
-            partial(words_folder, cache, transcriber),
+            partial(words_folder, cache, transcriber), transcriber.alphabet,
         )  # fmt: skip
     tuning = Tuning(
         f"{built.receipt.name}/{built.receipt.version}",
         recipe.decoder.scorer_path or "",
         data.name,
-        dataset_digest(dataset),
+        dataset_digest(whole),
         len(dataset),
         sum(len(recording.text.split()) for recording in dataset),
         tuple(trials),
@@ -147,6 +153,7 @@ def search(
     spoken: Sequence[Spoken],
     advance: Callable[[], None] = lambda: None,
     folder: Callable[[DecoderSettings], Path | None] = lambda _: None,
+    alphabet: Alphabet | None = None,
 ) -> list[Trial]:
     """The trials, in order; the first has the values of ``settings``.
 
@@ -158,6 +165,7 @@ def search(
         spoken: the probabilities of it, in the same order.
         advance: called after each trial.
         folder: where the words of a trial are kept, so that a search that was interrupted goes on.
+        alphabet: the model's, see ``evaluation.decode``.
     """
     import optuna
 
@@ -181,7 +189,9 @@ def search(
             values = {key: getattr(settings, key) for key in ("lm_alpha", "lm_beta", "beam_width")}
         told = replace(settings, **values)
         decoder.change(told)
-        result = decode("", "", told, decoder, dataset, spoken, kept=folder(told))
+        result = decode(
+            "", "", told, decoder, dataset, spoken, kept=folder(told), alphabet=alphabet
+        )
         if asked is not None:
             study.tell(asked, [result.rates.wer, values["beam_width"]])
         trials.append(_trial(number, values, result))

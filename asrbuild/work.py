@@ -177,7 +177,9 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs, executed: Pa
     coreml, verify = recipe.coreml, recipe.verify
     names = gate_names(asdict(coreml))
     gates = gates_of(asdict(verify)["thresholds"], coreml.precision, names)
-    words = WordGates(verify.require_transcript, verify.max_wer, verify.max_wer_increase)
+    words = WordGates(
+        verify.require_transcript, verify.max_wer, verify.max_wer_increase, verify.count_unspelled
+    )
     if evaluates(recipe):
         # These two gate what the next stage measures.
         words = WordGates(verify.require_transcript)
@@ -252,22 +254,20 @@ def evaluate(at: Path, recipe: Recipe, source: Source, graph: Path, converted: P
     Raises:
         AsrbuildError: the rate, or its rise above what it is compared with, is above its gate.
     """
-    from asrbuild.dataset import Recording, dataset_digest, read_dataset
-    from asrbuild.evaluation import decode, listen, listen_in_tensorflow
+    from asrbuild.dataset import dataset_digest
+    from asrbuild.evaluation import listen, listen_in_tensorflow
     from asrbuild.runtime import decoder_settings, open_artifact
 
     verify = recipe.verify
     data = source.files.get("evaluation")
-    if data is not None:
-        dataset = read_dataset(data)
-    else:
-        dataset = [Recording(source.recordings[n], text) for n, text in source.texts.items()]
-    if not dataset:
+    whole = _recordings(source)
+    if not whole:
         raise AsrbuildError(
             "verify.compared_with has no recording whose words are known",
             key="verify.evaluation",
             fix="give a set of recordings, or source.sample.text",
         )
+    dataset = _spelled(recipe, source, whole).counted
     package = converted / d.package_name(recipe)
     manifest = d.describe(recipe, source, package)
     bench = _bench(at, package, source)
@@ -277,22 +277,21 @@ def evaluate(at: Path, recipe: Recipe, source: Source, graph: Path, converted: P
     told = None
     with open_artifact(bench, settings) as own:
         spoken = listen(own, dataset, bench)
-        found = decode(recipe.name, settings.type, settings, own.decoder, dataset, spoken).rates
+        found = _rates(recipe.name, settings, own, dataset, spoken)
         if source.baseline is None and verify.max_wer_increase is not None:
             spoken = listen_in_tensorflow(graph, own, dataset)
-            told = decode(TENSORFLOW, settings.type, settings, own.decoder, dataset, spoken).rates
+            told = _rates(TENSORFLOW, settings, own, dataset, spoken)
     if source.baseline is not None:
         theirs = replace(
             decoder_settings(m.read_manifest(source.baseline)), interpreter=interpreter
         )
         with open_artifact(source.baseline, theirs) as other:
             spoken = listen(other, dataset, Path(recipe.paths.cache))
-            name = verify.compared_with
-            told = decode(name, theirs.type, theirs, other.decoder, dataset, spoken).rates
+            told = _rates(verify.compared_with, theirs, other, dataset, spoken)
     shutil.rmtree(bench)
     evaluation = m.Evaluation(
         data=data.name if data is not None else ", ".join(source.texts),
-        sha256=dataset_digest(dataset),
+        sha256=dataset_digest(whole),
         recordings=len(dataset),
         words=found.words.reference,
         wer=found.wer,
@@ -303,6 +302,71 @@ def evaluate(at: Path, recipe: Recipe, source: Source, graph: Path, converted: P
     )
     _check_words(evaluation, recipe, data)
     write_text(at / EVALUATION, evaluation.model_dump_json(indent=2) + "\n")
+
+
+def _rates(
+    name: str, settings: Any, opened: Any, dataset: Sequence[Any], spoken: Sequence[Any]
+) -> Any:
+    from asrbuild.evaluation import decode
+
+    return decode(
+        name, settings.type, settings, opened.decoder, dataset, spoken, alphabet=opened.alphabet
+    ).rates
+
+
+def _recordings(source: Source) -> list[Any]:
+    """Recordings whose words are known: of the set, else those of the source."""
+    from asrbuild.dataset import Recording, read_dataset
+
+    data = source.files.get("evaluation")
+    if data is not None:
+        return read_dataset(data)
+    return [Recording(source.recordings[name], text) for name, text in source.texts.items()]
+
+
+def _spelled(recipe: Recipe, source: Source, whole: Sequence[Any]) -> Any:
+    """The recordings whose words gate a build: those that the alphabets can spell.
+
+    Raises:
+        AsrbuildError: there are none.
+    """
+    from asrbuild.evaluation import spelled_by
+    from asrbuild.speech.alphabet import make_alphabet
+
+    alphabets = [load_alphabet(source)]
+    if source.baseline is not None:
+        decoder = m.read_manifest(source.baseline).decoder
+        alphabets.append(make_alphabet(decoder.alphabet, bytes_output=decoder.utf8))
+    option = "verify.count_unspelled=true"
+    try:
+        return spelled_by(alphabets, whole, count_all=recipe.verify.count_unspelled, option=option)
+    except AsrbuildError as error:
+        error.key, error.file = "verify.count_unspelled", error.file or _named(source)
+        raise
+
+
+def _named(source: Source) -> str | None:
+    found = source.files.get("evaluation") or source.files.get("sample_text")
+    return None if found is None else str(found)
+
+
+def remarks(recipe: Recipe, source: Source) -> list[str]:
+    """What a person must know of the words that a build is measured with.
+
+    Raises:
+        AsrbuildError: words gate the build, and the alphabet spells none of them.
+    """
+    from asrbuild.speech.rates import unspelled_text
+
+    verify = recipe.verify
+    gated = verify.max_wer is not None or verify.max_wer_increase is not None
+    whole = _recordings(source)
+    if whole and (gated or evaluates(recipe)):
+        remark = _spelled(recipe, source, whole).remark
+    else:
+        remark = unspelled_text([recording.text for recording in whole], load_alphabet(source))
+        remark = remark and f"the alphabet cannot spell {remark}"
+    return [remark] if remark else []
 
 
 def _check_words(found: m.Evaluation, recipe: Recipe, data: Path | None) -> None:

@@ -117,6 +117,7 @@ OVERRIDES = {
     "verify.require_transcript=false": "prove artifact",
     "verify.max_wer=0.5": "evaluate artifact",
     "verify.max_wer_increase=0.5": "evaluate artifact",
+    "verify.count_unspelled=true": "evaluate artifact",
     "verify.evaluation={at}/one.csv": "evaluate artifact",
     "verify.compared_with=tensorflow": "",  # as it is; another artifact's name is its digest
     "verify.thresholds.fp16.psnr_db=61": "prove artifact",

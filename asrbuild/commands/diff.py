@@ -83,19 +83,23 @@ def _side(path: Path) -> Side:
 def _evaluate(data: Path, paths: list[Path]) -> ErrorRate | None:
     """Word errors of both, each with its own decoder."""
     from asrbuild.commands.decoding import Wanted
-    from asrbuild.commands.evaluate import decoders_for, evaluate_one
+    from asrbuild.commands.evaluate import decoders_for, evaluate_one, spelled_dataset
     from asrbuild.dataset import read_dataset
     from asrbuild.difference import error_rate
 
-    dataset = read_dataset(data)
+    spelled = spelled_dataset(paths, read_dataset(data), data, count_all=False)
+    dataset = spelled.counted
+    if spelled.remark:
+        terminal.say(f"note: {spelled.remark}", err=True)
     decoders = [decoders_for(path, [None], Wanted()) for path in paths]
     with bars() as shown:
         results = [
             evaluate_one(name, path, dataset, decoder, shown)[0]
             for name, path, decoder in zip(("before", "now"), paths, decoders, strict=True)
         ]
-    said = [recording.text for recording in dataset]
-    return error_rate(str(data), said, list(results[0].heard), list(results[1].heard))
+    old, new = (result.rates.utterances for result in results)
+    said, heard = [each.said for each in old], [each.heard for each in old]
+    return error_rate(str(data), said, heard, [each.heard for each in new])
 
 
 def _as_json(difference: Difference) -> dict[str, Any]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
     from asrbuild.dataset import Recording
-    from asrbuild.evaluation import Result
+    from asrbuild.evaluation import Result, Spelled
     from asrbuild.speech.decoding import DecoderSettings
 
 
@@ -64,12 +64,17 @@ def evaluate(
         int, typer.Option(min=0, help="How many of the best result's errors to show.")
     ] = 3,
     page: Annotated[Path | None, typer.Option(help="Also write a page with plots, HTML.")] = None,
+    count_unspelled: Annotated[
+        bool,
+        typer.Option("--count-unspelled", help="Count what the alphabet cannot spell as errors."),
+    ] = False,
     artifacts: ArtifactsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure word and character error rates on recordings whose words are known.
 
-    Case is folded and white space joined before comparing; nothing else. Probabilities and words
+    Texts are compared in lower case and with single spaces; nothing else is changed. References
+    that the model's alphabet cannot spell are reported and not counted. Probabilities and words
     are kept: another decoder does not run the model again, and the same command after an
     interruption goes on where it was; times are those of the first run. Where several decoders are
     compared, ds_ctcdecoder is shown without its scorer and with it.
@@ -98,21 +103,48 @@ def evaluate(
         paths = [stack.enter_context(opened(name, root, tell)) for name in names]
         # All of them are checked before the first recording is heard.
         decoders = [decoders_for(path, kinds, wanted, function) for path in paths]
+        spelled = spelled_dataset(paths, dataset, Path(data), count_all=count_unspelled)
+        dataset = spelled.counted
+        if spelled.remark:
+            tell(f"note: {spelled.remark}")
         shown = stack.enter_context(bars())
         for name, path, settings in zip(names, paths, decoders, strict=True):
             results += evaluate_one(name, path, dataset, settings, shown, function)
     if page is not None:
         from asrbuild.report.evaluation import write_page
 
-        write_page(page, data, dataset, results)
+        write_page(page, data, dataset, results, spelled.remark)
     if as_json:
         rows = [_row(result, dataset) for result in results]
-        terminal.say_json({"data": data, "results": rows})
+        left_out = [{"audio": str(one.audio), "said": one.text} for one in spelled.left_out]
+        head = {"data": data, "unspelled": spelled.remark or None, "left_out": left_out}
+        terminal.say_json(head | {"results": rows})
         return
     _print_table(results)
     _print_worst(min(results, key=lambda result: result.rates.wer), dataset, worst)
     if page is not None:
         terminal.say(f"\npage: {page}")
+
+
+def spelled_dataset(
+    paths: Sequence[Path], dataset: Sequence[Recording], data: Path, *, count_all: bool
+) -> Spelled:
+    """The recordings to compare these artifacts on: those that the alphabet of each can spell.
+
+    Raises:
+        AsrbuildError: there are none.
+    """
+    from asrbuild.evaluation import spelled_by
+    from asrbuild.manifest import read_manifest
+    from asrbuild.speech.alphabet import make_alphabet
+
+    decoders = [read_manifest(path).decoder for path in paths]
+    alphabets = [make_alphabet(each.alphabet, bytes_output=each.utf8) for each in decoders]
+    try:
+        return spelled_by(alphabets, dataset, count_all=count_all, option="--count-unspelled")
+    except AsrbuildError as error:
+        error.file = str(data)
+        raise
 
 
 def decoders_for(
@@ -167,7 +199,12 @@ def evaluate_one(
             task = shown.add_task(f"{name}: {label}", total=len(dataset))
             advance = partial(shown.advance, task)
             kept = words_folder(cache, transcriber, settings)
-            results.append(decode(name, label, settings, opened, dataset, spoken, advance, kept))
+            results.append(
+                decode(
+                    name, label, settings, opened, dataset, spoken, advance, kept,
+                    transcriber.alphabet,
+                )
+            )  # fmt: skip
     return results
 
 
@@ -208,19 +245,19 @@ def _print_worst(result: Result, dataset: Sequence[Recording], count: int) -> No
             f"\n{result.artifact}, {result.decoder}: {recording.audio.name}, "
             f"{words.errors} of {words.reference} words wrong"
         )
+        utterance = result.rates.utterances[at]
         for label, line in zip(
-            ("said ", "heard"), aligned(recording.text, result.heard[at]), strict=True
+            ("said ", "heard"), aligned(utterance.said, utterance.heard), strict=True
         ):
             terminal.say(f"  {label} {line}")
 
 
 def aligned(said: str, heard: str) -> tuple[str, str]:
     """Both texts in columns, wrong words in capitals, gaps as stars."""
-    from asrbuild.speech.rates import normalise
     from asrbuild.words import align
 
     above, below = [], []
-    for word in align(normalise(said), normalise(heard)):
+    for word in align(said, heard):
         wrong = word.kind != "equal"
         left, right = (text.upper() if wrong else text for text in (word.expected, word.found))
         width = max(len(left), len(right))

@@ -28,9 +28,13 @@ COLUMNS = (
 
 
 def write_page(
-    destination: Path, data: str, dataset: Sequence[Recording], results: Sequence[Result]
+    destination: Path,
+    data: str,
+    dataset: Sequence[Recording],
+    results: Sequence[Result],
+    remark: str = "",
 ) -> None:
-    """Writes one self-contained HTML file.
+    """Writes one self-contained HTML file; ``remark``: what was left out of the set.
 
     Raises:
         AsrbuildError: the disk refuses.
@@ -40,6 +44,7 @@ def write_page(
         "evaluation.html.j2",
         scripts=("sort.js",),
         data=Path(data).name,
+        remark=remark,
         recordings=len(dataset),
         seconds=results[0].audio_s,
         spoken=results[0].rates.words.reference,
@@ -107,12 +112,8 @@ def _curve(result: Result, most: float) -> str:
 
 def _wrong(result: Result, dataset: Sequence[Recording]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Recordings with wrong words, worst first: name, and words as ``word_marks`` has them."""
-    from asrbuild.speech.rates import normalise
-
+    pairs = result.rates.utterances
     return [
-        (
-            dataset[at].audio.name,
-            word_marks(normalise(dataset[at].text), normalise(result.heard[at])),
-        )
+        (dataset[at].audio.name, word_marks(pairs[at].said, pairs[at].heard))
         for at in result.worst(len(dataset))
     ]

@@ -1,21 +1,29 @@
 """Word and character error rates, with their counts and confidence intervals.
 
-Normalisation before counting, nothing else: case is folded, runs of white space are one space, and
-ends are trimmed. Punctuation and apostrophes count. Characters are counted with the spaces between
-words. Rates are errors over reference units of the whole set, not means of single rates.
+Normalisation before counting, nothing else: letters are lower case, runs of white space are one
+space, and ends are trimmed. Punctuation and apostrophes count, and ß is not ss. Characters are
+counted with the spaces between words. Rates are errors over reference units of the whole set, not
+means of single rates.
+
+A reference that the model's alphabet cannot spell counts as errors of the model whatever it writes;
+``unspelled`` finds such references, as DeepSpeech's own evaluation refuses them.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from asrbuild.errors import AsrbuildError
+from asrbuild.speech.alphabet import Alphabet
 
 RESAMPLES = 1000
 SEED = 20_200_708
+#: The letter by which a Turkic alphabet is known.
+_TURKIC = "\u0131"
 
 
 @dataclass(frozen=True)
@@ -39,10 +47,12 @@ class Counts:
 
 @dataclass(frozen=True)
 class Utterance:
-    """Both counts of one pair of texts."""
+    """Both counts of one pair of texts, and the texts as they were compared."""
 
     words: Counts
     characters: Counts
+    said: str
+    heard: str
 
 
 @dataclass(frozen=True)
@@ -72,21 +82,67 @@ class ErrorRates:
         return self.characters.rate
 
 
-def normalise(text: str) -> str:
-    """The text as it is compared."""
-    return " ".join(text.casefold().split())
+def normalise(text: str, alphabet: Alphabet | None = None) -> str:
+    """The text as it is compared.
+
+    Lower case is Unicode's: with an alphabet that has the dotless ı it is the Turkic one, where İ
+    is the capital of i and I that of ı (SpecialCasing.txt, tr and az).
+    """
+    if alphabet is not None and _TURKIC in alphabet.labels:
+        text = text.replace("I\u0307", "i").replace("İ", "i").replace("I", _TURKIC)
+    return " ".join(text.lower().split())
 
 
-def count(reference: str, hypothesis: str) -> Utterance:
-    """Edits of one pair."""
-    wanted, found = normalise(reference), normalise(hypothesis)
+def unspelled(text: str, alphabet: Alphabet) -> tuple[str, ...]:
+    """The characters of a reference that the alphabet has no label for, in order, each once."""
+    if alphabet.bytes_output:
+        return ()
+    known = {character for label in alphabet.labels for character in normalise(label, alphabet)}
+    if alphabet.space is not None:
+        known.add(" ")
+    if known.issuperset(normalise(text, alphabet)):
+        return ()
+    one_by_one = dict.fromkeys(" ".join(text.split()))
+    strange = tuple(
+        c for c in one_by_one if not known.issuperset(normalise(c, alphabet) if c != " " else c)
+    )
+    return strange or tuple(c for c in dict.fromkeys(normalise(text, alphabet)) if c not in known)
+
+
+def unspelled_text(references: Sequence[str], alphabet: Alphabet) -> str:
+    """What the alphabet cannot spell, the most frequent first: ``'1' in 3 of 8 references``.
+
+    Empty where it spells every reference.
+    """
+    counts = Counter(c for text in references for c in unspelled(text, alphabet))
+    total = f"{len(references)} references"
+    shown = [f"{_shown(c)} in {n} of {total}" for c, n in counts.most_common(5)]
+    more = [f"{len(counts) - 5} more characters"] if len(counts) > 5 else []
+    return ", ".join(shown + more)
+
+
+def _shown(character: str) -> str:
+    """The character in quotes, or its name where it does not stand alone."""
+    import unicodedata
+
+    if character.isprintable() and not unicodedata.combining(character):
+        return f"'{character}'"
+    return f"U+{ord(character):04X} {unicodedata.name(character, '')}".rstrip()
+
+
+def count(reference: str, hypothesis: str, alphabet: Alphabet | None = None) -> Utterance:
+    """Edits of one pair; ``alphabet``: see :func:`normalise`."""
+    wanted, found = normalise(reference, alphabet), normalise(hypothesis, alphabet)
     return Utterance(
-        words=_counts(wanted, found, words=True), characters=_counts(wanted, found, words=False)
+        _counts(wanted, found, words=True), _counts(wanted, found, words=False), wanted, found
     )
 
 
 def error_rates(
-    references: Sequence[str], hypotheses: Sequence[str], confidence: float = 0.95
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    confidence: float = 0.95,
+    alphabet: Alphabet | None = None,
 ) -> ErrorRates:
     """Rates over a set of pairs.
 
@@ -94,6 +150,7 @@ def error_rates(
         references: what was said.
         hypotheses: what was heard, in the same order.
         confidence: of the intervals, by the bootstrap over utterances with a fixed seed.
+        alphabet: the model's; see :func:`normalise`.
 
     Raises:
         AsrbuildError: the two have not the same number, or none.
@@ -103,7 +160,7 @@ def error_rates(
             f"cannot compare {len(references)} references with {len(hypotheses)} transcripts"
         )
     pairs = zip(references, hypotheses, strict=True)
-    utterances = tuple(count(wanted, found) for wanted, found in pairs)
+    utterances = tuple(count(wanted, found, alphabet) for wanted, found in pairs)
     words = [utterance.words for utterance in utterances]
     characters = [utterance.characters for utterance in utterances]
     return ErrorRates(

@@ -77,6 +77,42 @@ def test_artifacts_and_decoders_side_by_side(folder: Path) -> None:
         assert result["real_time_factor"] > 0
 
 
+def test_a_reference_that_no_model_can_write(folder: Path, tmp_path: Path) -> None:
+    """It is reported, and in no rate and no gate unless that is asked for."""
+    table = tmp_path / "set.csv"
+    table.write_text(
+        "wav_filename,wav_filesize,transcript\n"
+        f"{DEMO}/sample.wav,0,{(DEMO / 'sample.txt').read_text().strip()}\n"
+        f"{DEMO}/second.wav,0,you have 5 new messages\n"
+    )
+    asked = ("evaluate", "a", str(table), "--json")
+    reported = "'5' in 1 of 2 references"
+    done = run_asrbuild(*asked, cwd=folder)
+    assert done.code == 0, done.err
+    assert reported in done.err
+    found = json.loads(done.out)
+    assert (found["results"][0]["wer"], len(found["left_out"])) == (0, 1)
+    counted = run_asrbuild(*asked, "--count-unspelled", cwd=folder)
+    assert counted.code == 0, counted.err
+    assert reported in counted.err
+    assert json.loads(counted.out)["results"][0]["wer"] > 0
+
+    gate = ("model=static", "verify=quick", "name=a", f"verify.evaluation={table}",
+            "verify.max_wer=0")  # fmt: skip
+    built = run_asrbuild(*gate, cwd=folder)
+    assert built.code == 0, built.err
+    assert reported in built.err
+    refused = run_asrbuild(*gate, "verify.count_unspelled=true", cwd=folder)
+    assert refused.code == 1
+    assert "the word error rate is" in refused.err
+    table.write_text(f"wav_filename,transcript\n{DEMO}/second.wav,5 messages\n")
+    for command in (asked, gate):
+        nothing = run_asrbuild(*command, cwd=folder)
+        assert nothing.code == 1
+        assert "'5' in 1 of 1 references" in nothing.err
+        assert f"file: {table}" in nothing.err
+
+
 def test_a_function_of_several(tmp_path: Path) -> None:
     """Every function says the same; what one was heard with is not taken for another's."""
     built = run_asrbuild("model=multifunction", "verify=quick", "name=m", cwd=tmp_path)

@@ -16,7 +16,7 @@ from asrbuild import evaluation
 from asrbuild.commands.evaluate import aligned
 from asrbuild.dataset import Recording, read_dataset
 from asrbuild.errors import AsrbuildError
-from asrbuild.evaluation import Result, decode, listen, words_folder
+from asrbuild.evaluation import Result, Spelled, decode, listen, spelled_by, words_folder
 from asrbuild.report.evaluation import write_page
 from asrbuild.runtime import Probabilities
 from asrbuild.speech.alphabet import make_alphabet
@@ -75,6 +75,38 @@ def test_a_folder_and_a_table(tmp_path: Path, dataset: list[Recording]) -> None:
     table.write_text(table.read_text(), encoding="utf-8-sig")
     assert read_dataset(tmp_path) == dataset
     assert read_dataset(table) == [dataset[1], dataset[0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "encoding"),
+    [
+        ("cv.tsv", 'client_id\tpath\tsentence\nx\tone.wav\tYes, "please"\n', "utf-8"),
+        ("cv.tsv", 'path\tsentence\nold\tYes, "please"\n', "utf-8"),
+        ("x.csv", 'wav_filename;wav_filesize;transcript\na.wav;1;Yes, "please"\n', "utf-8"),
+        ("x.csv", 'wav_filename\ttranscript\na.wav\t"Yes, ""please"""\n', "utf-16"),
+        ("x.csv", ' wav_filename , Transcript\r\n a.wav , "Yes, ""please"""\r\n', "utf-8-sig"),
+        ("x.csv", 'transcript,wav_filename\n\n"Yes, ""please""",a.wav\n,\n', "utf-16-le"),
+        ("x.csv", 'wav_filename,transcript\nclips\\one.wav,"Yes, ""please"""\n', "utf-8"),
+    ],
+)
+def test_tables_as_others_write_them(
+    tmp_path: Path, name: str, content: str, encoding: str
+) -> None:
+    (tmp_path / "clips").mkdir()
+    for audio in ("a.wav", "clips/one.wav", "clips/old.mp3"):
+        (tmp_path / audio).touch()
+    table = tmp_path / name
+    table.write_bytes(content.encode(encoding))
+    (found,) = read_dataset(table)
+    assert found.text == 'Yes, "please"'
+    assert found.audio.is_file()
+
+
+def test_a_quotation_mark_does_not_swallow_the_next_line(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    table = tmp_path / "cv.tsv"
+    table.write_text('path\tsentence\na.wav\t"Yes\na.wav\tno\na.wav\t"maybe"\n')
+    assert [recording.text for recording in read_dataset(table)] == ['"Yes', "no", "maybe"]
 
 
 @pytest.mark.parametrize(
@@ -201,6 +233,26 @@ def test_words_are_kept_by_all_that_makes_them(tmp_path: Path) -> None:
     (tmp_path / "two").write_text("one")
     for same in (replace(first, scorer=Path("two")), replace(first, interpreter=Path("python3.9"))):
         assert words_folder(tmp_path, at, same) == folders[0]
+
+
+def test_references_that_the_alphabet_cannot_spell(dataset: list[Recording]) -> None:
+    strange = replace(dataset[1], text="one 2 three")
+
+    def spelled(*recordings: Recording, count_all: bool = False) -> Spelled:
+        return spelled_by([LABELS], recordings, count_all=count_all, option="--all")
+
+    assert spelled(*dataset) == Spelled(dataset, [], "")
+    found = spelled(dataset[0], strange)
+    assert (found.counted, found.left_out) == ([dataset[0]], [strange])
+    assert found.remark == (
+        "the alphabet cannot spell '2' in 1 of 2 references: 1 not counted; --all counts them"
+    )
+    counted = spelled(dataset[0], strange, count_all=True)
+    assert (counted.counted, counted.left_out) == ([dataset[0], strange], [])
+    assert "1 counted as errors" in counted.remark
+    with pytest.raises(AsrbuildError, match="none of the references") as caught:
+        spelled(strange)
+    assert "--all" in str(caught.value.fix)
 
 
 def _result(dataset: list[Recording], texts: list[str], cache: Path) -> Result:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asrbuild.errors import AsrbuildError
-from asrbuild.speech.rates import count, error_rates, normalise
+from asrbuild.speech.alphabet import bytes_alphabet, make_alphabet
+from asrbuild.speech.rates import count, error_rates, normalise, unspelled, unspelled_text
 
 WORDS = st.lists(st.sampled_from(["a", "bb", "c'c", "dd", "the"]), max_size=8).map(" ".join)
 
@@ -47,6 +48,39 @@ def test_what_is_normalised_and_what_is_not() -> None:
     assert count("It's  the END", "it's the end").words.errors == 0
     assert count("its", "it's").words.errors == 1
     assert count("a b", "ab").characters.errors == 1
+
+
+GERMAN = make_alphabet(" abcdefghijklmnopqrstuvwxyz\u00e4\u00f6\u00fc\u00df")
+TURKISH = make_alphabet(" abc\u00e7defg\u011fh\u0131ijklmno\u00f6prs\u015ftu\u00fcvyz")
+
+
+def test_lower_case_is_that_of_unicode() -> None:
+    """Sharp s is not ss; dotted and dotless i are letters of their own in Turkic alone."""
+    assert count("stra\u00dfe", "strasse").words.errors == 1
+    assert count("GRO\u1e9eE", "gro\u00dfe", GERMAN).words.errors == 0
+    assert normalise("\u0130STANBUL ISI", TURKISH) == "istanbul \u0131s\u0131"
+    assert normalise("I\u0307I", TURKISH) == "i\u0131"
+    assert count("DI\u015e", "di\u015f", TURKISH).words.errors == 1
+    assert normalise("INDIGO", GERMAN) == "indigo"
+
+
+def test_what_an_alphabet_cannot_spell() -> None:
+    english = make_alphabet(" abcdefghijklmnopqrstuvwxyz'")
+    assert unspelled("  Hello\tWORLD it's\n", english) == ()
+    assert unspelled("Don\u2019t call 112 \u2014 1", english) == ("\u2019", "1", "2", "\u2014")
+    assert unspelled("caf\u00e9 Stra\u00dfe", english) == ("\u00e9", "\u00df")
+    assert unspelled("cafe\u0301", make_alphabet(" acef\u00e9")) == ("\u0301",)
+    assert unspelled("\u0130", GERMAN) == ("\u0130",)
+    assert unspelled("\u0130I\u0131i", TURKISH) == ()
+    assert unspelled("a b", make_alphabet("ab")) == (" ",)
+    assert unspelled("Hello", make_alphabet(" EHLO")) == ()
+    assert unspelled("\u4e00 \u20ac", bytes_alphabet()) == ()
+    said = ["1 or 1", "one", "call 1", "cafe\u0301", "", "1", "\u00df", "a"]
+    assert unspelled_text(said, english) == (
+        "'1' in 3 of 8 references, U+0301 COMBINING ACUTE ACCENT in 1 of 8 references, "
+        "'\u00df' in 1 of 8 references"
+    )
+    assert unspelled_text(["one", ""], english) == ""
 
 
 def test_empty_references() -> None:
