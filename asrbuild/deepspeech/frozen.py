@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from asrbuild.deepspeech.export import build_graph
+from asrbuild.deepspeech.flags import ExportFlags
+from asrbuild.deepspeech.matching import check_same_network
 from asrbuild.errors import AsrbuildError
+from asrbuild.graph.outputs import graph_steps, placeholder_shape
 from asrbuild.graph.proto import Graph, load_graph
-from asrbuild.network import LSTM_SCOPE, VARIABLES, AcousticWeights, weights_from_named
+from asrbuild.network import NORM_VARIABLES, VARIABLES, AcousticWeights, weights_from_named
 from asrbuild.protobuf import WireError
 
 
@@ -22,9 +26,13 @@ def read_graph_weights(path: Path | str) -> AcousticWeights:
 
 
 def graph_weights(graph: Graph) -> AcousticWeights:
-    """The weights of a loaded graph."""
+    """The weights of a loaded graph, which computes the known network and nothing else.
+
+    Raises:
+        AsrbuildError: a weight is missing, or the graph is another network; it names the node.
+    """
     arrays: dict[str, np.ndarray] = {}
-    for name in VARIABLES.values():
+    for name in (*VARIABLES.values(), *NORM_VARIABLES):
         node = graph.by_name.get(name)
         if node is not None and node.op == "Const":
             try:
@@ -40,33 +48,23 @@ def graph_weights(graph: Graph) -> AcousticWeights:
             "for another network use coreml.frontend=tensorflow",
         )
     weights = weights_from_named(arrays, file=None if graph.path is None else str(graph.path))
-    _check_cell(graph)
+    steps = graph_steps(graph)
+    batch, _, window, coefficients = placeholder_shape(graph, "input_node")
+    flags = ExportFlags(
+        n_steps=steps or -1,
+        n_hidden=weights.n_hidden,
+        batch_size=batch or 1,
+        n_context=((window or 1) - 1) // 2,
+        n_input=coefficients or 0,
+        relu_clip=relu_clip(graph),
+    )
+    check_same_network(graph, build_graph(weights, flags, ()), weights.named().keys())
     return weights
 
 
 def _large(attrs: dict) -> bool:
     value = attrs.get("value")
     return value is not None and getattr(value, "nbytes", 0) >= 1024
-
-
-def _check_cell(graph: Graph) -> None:
-    """Weights mean the same only in the cell that DeepSpeech 0.7 to 0.9 exports."""
-    node = graph.by_name.get(f"{LSTM_SCOPE}/BlockLSTM")
-    if node is None:
-        cells = sorted({f"{node.op} {node.name}" for node in graph.nodes if "LSTM" in node.op})
-        raise AsrbuildError(
-            f"the graph has no {LSTM_SCOPE}/BlockLSTM; its LSTMs: {', '.join(cells) or 'none'}",
-            file=graph.path,
-            fix="use coreml.frontend=tensorflow for this graph",
-        )
-    expected = {"forget_bias": (0.0,), "cell_clip": (-1.0, 0.0), "use_peephole": (False,)}
-    for key, allowed in expected.items():
-        if node.attrs.get(key, allowed[0]) not in allowed:
-            raise AsrbuildError(
-                f"the LSTM has {key} {node.attrs[key]}, expected {allowed[0]}",
-                file=graph.path,
-                fix="use coreml.frontend=tensorflow for this graph",
-            )
 
 
 def relu_clip(graph: Graph) -> float:
