@@ -21,7 +21,8 @@ def inspect_graph(
     """Show a frozen graph's inputs, outputs, metadata and operations.
 
     Needs no TensorFlow. A dimension shown as ? is free; a shape shown as unknown depends on an
-    operation that asrbuild does not follow.
+    operation that asrbuild does not follow. Also shows whether the graph is frozen, its functions,
+    and the operations that have no Core ML form.
 
     Example: asrbuild inspect graph output_graph.pb --json
     """
@@ -35,15 +36,21 @@ def inspect_graph(
 
 
 def _print_tables(summary: GraphSummary) -> None:
-
     from asrbuild.graph.proto import Shape
 
     console = terminal.console()
     console.print(
         f"{summary.path}: {summary.nbytes:,} bytes, {summary.parameters:,} parameters, "
         f"{sum(summary.ops.values())} nodes",
-        highlight=False,
     )
+    if not summary.frozen:
+        first, *more = summary.variables
+        others = f" and {len(more)} more" if more else ""
+        console.print(
+            f"not frozen: {first}{others} hold variables, whose values are in a checkpoint; "
+            "freeze the graph with it before a build",
+            style="yellow",
+        )
     for title, ports in (("Inputs", summary.inputs), ("Outputs", summary.outputs)):
         table = folding(title, "name", "type", "shape", "operation")
         for port in ports:
@@ -56,6 +63,16 @@ def _print_tables(summary: GraphSummary) -> None:
             if isinstance(value, list):
                 value = f"{len(value)} labels: " + " ".join(repr(label) for label in value)
             table.add_row(item.name, f"{value} {item.unit or ''}".strip())
+        console.print(table)
+    if summary.functions:
+        table = folding("Functions", "name", "nodes")
+        for name, nodes in summary.functions.items():
+            table.add_row(name, str(nodes))
+        console.print(table)
+    if summary.unconvertible:
+        table = folding("No Core ML form", "operation", "count", "first node", "needed by")
+        for item in summary.unconvertible:
+            table.add_row(item.op, str(item.count), item.node, ", ".join(item.outputs))
         console.print(table)
     table = folding("Operations", "operation", "count")
     for op, count in summary.ops.items():

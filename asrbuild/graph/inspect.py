@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from asrbuild.errors import AsrbuildError
+from asrbuild.graph.convertible import VARIABLES, Unconvertible, unconvertible
 from asrbuild.graph.outputs import input_nodes, is_metadata, output_nodes
 from asrbuild.graph.proto import DType, Graph, Node, Tensor, load_graph
 from asrbuild.graph.shapes import infer_shapes
@@ -54,7 +55,11 @@ class GraphSummary:
         outputs: the nodes nothing reads, metadata left out.
         metadata: the ``metadata_*`` constants.
         ops: how often each operation occurs, most frequent first.
-        parameters: elements in floating-point constants of one dimension and more.
+        parameters: elements in floating-point constants of one dimension and more, those of
+            functions included.
+        variables: the nodes that hold a variable; a frozen graph has none.
+        functions: how many nodes each function of a TensorFlow 2 graph has.
+        unconvertible: the operations between inputs and outputs without a Core ML form.
     """
 
     path: str
@@ -65,10 +70,18 @@ class GraphSummary:
     metadata: tuple[Metadata, ...]
     ops: dict[str, int]
     parameters: int
+    variables: tuple[str, ...]
+    functions: dict[str, int]
+    unconvertible: tuple[Unconvertible, ...]
+
+    @property
+    def frozen(self) -> bool:
+        """Whether every weight is a constant of the graph."""
+        return not self.variables
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
-        return asdict(self)
+        return asdict(self) | {"frozen": self.frozen}
 
 
 def inspect_graph(path: Path | str) -> GraphSummary:
@@ -83,16 +96,21 @@ def inspect_graph(path: Path | str) -> GraphSummary:
     def port(node: Node) -> Port:
         return Port(node.name, node.op, _dtype(graph, node), shapes[node.name].dims)
 
-    counts = Counter(node.op for node in graph.nodes)
+    inside = [node for nodes in graph.functions.values() for node in nodes]
+    counts = Counter(node.op for node in (*graph.nodes, *inside))
+    outputs = output_nodes(graph)
     return GraphSummary(
         path=str(path),
         nbytes=graph.nbytes,
         producer=graph.producer,
         inputs=tuple(port(node) for node in input_nodes(graph)),
-        outputs=tuple(port(node) for node in output_nodes(graph)),
+        outputs=tuple(port(node) for node in outputs),
         metadata=read_metadata(graph),
         ops=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
-        parameters=sum(_parameters(node) for node in graph.nodes),
+        parameters=sum(_parameters(node) for node in (*graph.nodes, *inside)),
+        variables=tuple(n.name for n in (*graph.nodes, *inside) if n.op in VARIABLES),
+        functions={name: len(nodes) for name, nodes in graph.functions.items()},
+        unconvertible=unconvertible(graph, [node.name for node in outputs]),
     )
 
 

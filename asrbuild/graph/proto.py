@@ -2,16 +2,17 @@
 
 Field numbers are from TensorFlow's public ``graph.proto``, ``node_def.proto``, ``tensor.proto``,
 ``attr_value.proto`` and ``tensor_shape.proto``. Attribute values are Python values: ``bytes``,
-``int``, ``float``, ``bool``, ``DType``, ``Shape``, ``Tensor``, or a list of those. Functions and
-placeholders for attributes, which no graph of this kind has, are kept as ``Opaque``.
+``int``, ``float``, ``bool``, ``DType``, ``Shape``, ``Tensor``, or a list of those. References to
+functions, and placeholders for attributes, are kept as ``Opaque``.
 """
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -171,16 +172,34 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A frozen graph: nodes in file order, and the version of TensorFlow that made it."""
+    """A frozen graph: nodes in file order, and the version of TensorFlow that made it.
+
+    ``library`` is the ``FunctionDefLibrary`` message that a TensorFlow 2 graph can have.
+    """
 
     nodes: tuple[Node, ...]
     producer: int = 0
     nbytes: int = 0
     path: Path | None = None
+    library: memoryview | bytes = field(default=b"", repr=False)
     by_name: dict[str, Node] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "by_name", {node.name: node for node in self.nodes})
+
+    @functools.cached_property
+    def functions(self) -> dict[str, tuple[Node, ...]]:
+        """The nodes of each function of the library, by the function's name.
+
+        Raises:
+            AsrbuildError: the library is damaged.
+        """
+        try:
+            return dict(_read_functions(memoryview(self.library)))
+        except (ValueError, TypeError, struct.error) as error:
+            raise AsrbuildError(
+                f"the graph's function library is damaged: {error}", file=self.path
+            ) from error
 
 
 def input_name(reference: str) -> str:
@@ -204,7 +223,7 @@ def load_graph(path: Path | str) -> Graph:
     if not size:
         raise AsrbuildError("the graph file is empty", file=path, fix="export it again")
     try:
-        nodes, producer = _read_graph(memoryview(data))
+        nodes, producer, library = _read_graph(memoryview(data))
         _check_references(nodes)
     except (ValueError, TypeError, struct.error) as error:
         # WireError, or a field of another type than GraphDef gives it.
@@ -213,7 +232,7 @@ def load_graph(path: Path | str) -> Graph:
             file=path,
             fix="give a frozen graph (output_graph.pb); one that was cut off must be copied again",
         ) from error
-    return Graph(tuple(nodes), producer, size, path)
+    return Graph(tuple(nodes), producer, size, path, library)
 
 
 def _check_references(nodes: list[Node]) -> None:
@@ -229,17 +248,47 @@ def _check_references(nodes: list[Node]) -> None:
                 raise WireError(f"node {node.name} reads {input_name(reference)}, which is missing")
 
 
-def _read_graph(data: memoryview) -> tuple[list[Node], int]:
+def _read_graph(data: memoryview) -> tuple[list[Node], int, memoryview | bytes]:
     nodes, producer = [], 0
+    library: memoryview | bytes = b""
     for number, kind, value in wire.read_fields(data):
         if number == 1 and kind == BYTES:
             nodes.append(read_node(value))
+        elif number == 2 and kind == BYTES:
+            library = value
         elif number == 4 and kind == BYTES:
             for inner, _, version in wire.read_fields(value):
                 producer = int(version) if inner == 1 else producer
-        elif number not in (2, 3, 5):
+        elif number not in (3, 5):
             raise WireError(f"GraphDef has no field {number}")
-    return nodes, producer
+    return nodes, producer, library
+
+
+def _read_functions(library: memoryview) -> Iterator[tuple[str, tuple[Node, ...]]]:
+    """``FunctionDefLibrary.function``: each one's ``signature.name`` and ``node_def``."""
+    for number, _, definition in wire.read_fields(library):
+        if number != 1:
+            continue
+        name, nodes = "", []
+        for inner, _, value in wire.read_fields(definition):
+            if inner == 1:
+                names = [str(part, "utf-8") for at, _, part in wire.read_fields(value) if at == 1]
+                name = names[0] if names else ""
+            elif inner == 3:
+                nodes.append(read_node(value))
+        yield name, tuple(nodes)
+
+
+def called_function(value: AttrValue) -> str | None:
+    """The function that an attribute names (``AttrValue.func``), or None."""
+    if not isinstance(value, Opaque):
+        return None
+    for number, kind, reference in wire.read_fields(memoryview(value.payload)):
+        if number == 10 and kind == BYTES:
+            for inner, _, name in wire.read_fields(reference):
+                if inner == 1:
+                    return str(name, "utf-8")
+    return None
 
 
 def read_node(data: memoryview) -> Node:

@@ -189,3 +189,106 @@ def test_inputs_that_are_not_there(export):
     assert "input_node" in error.value.fix
     with pytest.raises(AsrbuildError, match="has no declared shape"):
         placeholder_shape(Graph((Node("x", "Placeholder"),)), "x")
+
+
+def test_the_table_of_convertible_operations_is_coremltools(tf):
+    import coremltools.converters.mil.frontend.tensorflow.ops
+    import coremltools.converters.mil.frontend.tensorflow2.ops  # noqa: F401
+    from coremltools.converters.mil.frontend.tensorflow.tf_op_registry import _TF_OPS_REGISTRY
+
+    from asrbuild.graph.convertible import TRANSLATED
+
+    # Operations that coremltools makes itself while it rewrites control flow and variables.
+    internal = {"function_entry", "get_global", "get_tuple", "iff", "make_tuple", "set_global"}
+    assert set(_TF_OPS_REGISTRY) - internal == TRANSLATED
+
+
+def _saved(graph, folder) -> str:
+    path = folder / "g.pb"
+    path.write_bytes(graph.as_graph_def().SerializeToString())
+    return str(path)
+
+
+def test_the_functions_of_a_tensorflow_2_graph_are_counted(tf, tmp_path, capsys):
+    weights = np.ones((300, 40), np.float32)
+
+    @tf.function
+    def inner(x):
+        return tf.raw_ops.Bitcast(input=tf.matmul(x, weights), type=tf.int32)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 300], tf.float32, "x")])
+    def outer(x):
+        return {"y": inner(x)}
+
+    summary = inspect_graph(_saved(outer.get_concrete_function().graph, tmp_path))
+    assert summary.frozen
+    assert summary.parameters == 300 * 40
+    (name,) = summary.functions
+    assert summary.ops["MatMul"] == 1
+    refused = {item.op: item for item in summary.unconvertible}
+    assert refused["Bitcast"].node == f"{name}/Bitcast"
+    call = next(op for op in summary.ops if op.endswith("PartitionedCall"))
+    assert refused[call].outputs == refused["Bitcast"].outputs
+    typer.main.get_command(_app())([f"{tmp_path}/g.pb"], standalone_mode=False)
+    shown = capsys.readouterr().out
+    assert "No Core ML form" in shown
+    assert "Bitcast" in shown
+
+
+def _app() -> typer.Typer:
+    app = typer.Typer()
+    app.command()(command)
+    return app
+
+
+def test_an_unfrozen_graph_says_so(tf, tmp_path, capsys):
+    v1 = tf.compat.v1
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 4], "x")
+        w = v1.get_variable("w", [4, 2], use_resource=False)
+        r = v1.get_variable("r", [4, 2], use_resource=True)
+        tf.add(tf.matmul(x, w), tf.matmul(x, r), name="y")
+    path = _saved(graph, tmp_path)
+    summary = inspect_graph(path)
+    assert not summary.frozen
+    assert summary.variables == ("w", "r")
+    assert summary.as_dict()["frozen"] is False
+    typer.main.get_command(_app())([path], standalone_mode=False)
+    assert "not frozen: w and 1 more hold variables" in capsys.readouterr().out
+
+
+def test_operations_without_a_core_ml_form_are_named_with_the_outputs_that_need_them(tf, tmp_path):
+    v1 = tf.compat.v1
+    with tf.Graph().as_default() as graph:
+        wav = v1.placeholder(tf.string, [], "wav")
+        x = v1.placeholder(tf.float32, [1, 4], "x")
+        samples = tf.audio.decode_wav(wav).audio
+        tf.nn.relu(samples, name="heard")
+        # Of constants alone: coremltools computes it while it converts.
+        kept = tf.raw_ops.Bitcast(input=np.float32([1, 2, 3, 4]), type=tf.float32)
+        tf.add(x, kept, name="y")
+        tf.raw_ops.Bitcast(input=x, type=tf.int32, name="bits")
+    summary = inspect_graph(_saved(graph, tmp_path))
+    found = {item.op: item.outputs for item in summary.unconvertible}
+    assert found == {"DecodeWav": ("heard",), "Bitcast": ("bits",)}
+
+
+def test_a_damaged_function_library_is_one_error(tf, tmp_path):
+    @tf.function(input_signature=[tf.TensorSpec([2], tf.float32)])
+    def f(x):
+        return tf.cond(x[0] > 0, lambda: x, lambda: -x)
+
+    definition = f.get_concrete_function().graph.as_graph_def()
+    assert definition.library.function
+    path = tmp_path / "g.pb"
+    definition.library.ClearField("function")
+    path.write_bytes(definition.SerializeToString() + bytes([0x12, 3, 0x0A, 9, 1]))
+    with pytest.raises(AsrbuildError, match="function library is damaged"):
+        inspect_graph(path)
+
+
+def test_a_graph_of_ours_can_be_converted_whole(export):
+    summary = inspect_graph(export(n_steps=16))
+    assert summary.frozen
+    assert summary.unconvertible == ()
+    assert summary.functions == {}
