@@ -39,10 +39,10 @@ _TRANSLATED = """
 TRANSLATED = frozenset(_TRANSLATED.split())
 #: Operations that coremltools rewrites or removes before it translates: TF1 control flow (its
 #: ``functionalize_loops`` and ``cond_to_where``), assertions, and placeholders with a default.
-REWRITTEN = frozenset(
-    ("Assert", "CheckNumerics", "Enter", "Exit", "LoopCond", "Merge", "NextIteration", "NoOp")
-    + ("PlaceholderWithDefault", "Switch")
-)
+_REWRITTEN = """
+    Assert CheckNumerics Enter Exit LoopCond Merge NextIteration NoOp PlaceholderWithDefault Switch
+"""
+REWRITTEN = frozenset(_REWRITTEN.split())
 #: Operations that hold a variable: a graph with one is not frozen.
 VARIABLES = frozenset(
     ["AutoReloadVariable", "TemporaryVariable", "VarHandleOp", "Variable", "VariableV2"]
