@@ -14,6 +14,7 @@ from asrbuild.commands.tables import folding
 
 if TYPE_CHECKING:
     from asrbuild.coreml.inspect import FunctionSummary, ModelSummary
+    from asrbuild.terminal import Console
 
 
 def inspect_model(
@@ -42,19 +43,30 @@ def inspect_model(
 
 
 def _print_tables(summary: ModelSummary) -> None:
-
     console = terminal.console()
+    _print_model(console, summary)
+    for number, part in enumerate(summary.parts, 1):
+        console.print(f"\nPart {number} of {len(summary.parts)}", style="bold")
+        _print_model(console, part)
+
+
+def _print_model(console: Console, summary: ModelSummary) -> None:
     weights = ", ".join(f"{size:,} bytes {dtype}" for dtype, size in summary.weight_bytes.items())
+    stored = "".join(f", {count} x {how}" for how, count in summary.compression.items())
+    because = ", ".join(summary.minimum_os_reasons)
     console.print(
-        f"{summary.path}: {summary.kind}, {summary.nbytes:,} bytes (weights: {weights or 'none'})",
-        f"specification version {summary.specification_version}: {summary.minimum_os} and later",
+        f"{summary.path}: {summary.kind}, {summary.nbytes:,} bytes "
+        f"(weights: {weights or 'none'}{stored})",
+        f"specification version {summary.specification_version}: {summary.minimum_os} and later, "
+        + (f"for {because}" if because else "by its deployment target: no part asks for it"),
         sep="\n",
-        highlight=False,
     )
+    if summary.labels:
+        console.print(f"{len(summary.labels)} classes: {' '.join(map(repr, summary.labels))}")
     for function in summary.functions:
         if len(summary.functions) > 1:
             default = " (default)" * (function.name == summary.default_function)
-            console.print(f"\nFunction {function.name}{default}", highlight=False)
+            console.print(f"\nFunction {function.name}{default}")
         _print_function(console, function)
     fields = {name: text for name, text in summary.metadata.items() if text}
     if fields or summary.user_metadata:
@@ -64,8 +76,7 @@ def _print_tables(summary: ModelSummary) -> None:
         console.print(table)
 
 
-def _print_function(console, function: FunctionSummary) -> None:  # type: ignore[no-untyped-def]
-
+def _print_function(console: Console, function: FunctionSummary) -> None:
     kinds = ("Inputs", function.inputs), ("Outputs", function.outputs), ("States", function.states)
     for title, features in kinds:
         if not features:
@@ -74,8 +85,14 @@ def _print_function(console, function: FunctionSummary) -> None:  # type: ignore
         for item in features:
             flexible = item.shapes is not None or any(low != high for low, high in item.axes or ())
             default = str(item.default) if flexible else ""
+            if item.optional_value is not None:
+                default = f"{default} optional, {item.optional_value:g} if absent".strip()
+            elif item.optional:
+                default = f"{default} optional".strip()
             table.add_row(item.name, item.dtype, item.shape_text, default)
         console.print(table)
+    if not function.ops:
+        return
     table = folding("Operations", "operation", "count", "in loops")
     for op, count in function.ops.items():
         table.add_row(op, str(count), str(function.ops_in_loops.get(op, "")))

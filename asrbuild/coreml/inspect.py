@@ -8,63 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from asrbuild import coremlproto
+from asrbuild.coreml.availability import MINIMUM_OS, layer_version, operation_version, reasons
+from asrbuild.coreml.features import Feature, read_feature
+from asrbuild.coreml.stored import compression, constant_arguments, weight_bytes
 from asrbuild.executor.package import read_spec
-
-#: ``ArrayFeatureType.ArrayDataType`` -> numpy's name.
-_ARRAY_TYPES = {
-    65552: "float16",
-    65568: "float32",
-    65600: "float64",
-    131104: "int32",
-    131080: "int8",
-}
-#: Specification version -> the oldest systems that load it (coremltools' table).
-_MINIMUM_OS = {
-    1: "iOS 11, macOS 10.13",
-    2: "iOS 12, macOS 10.14",
-    3: "iOS 12, macOS 10.14",
-    4: "iOS 13, macOS 10.15",
-    5: "iOS 14, macOS 11",
-    6: "iOS 15, macOS 12",
-    7: "iOS 16, macOS 13",
-    8: "iOS 17, macOS 14",
-    9: "iOS 18, macOS 15",
-    10: "iOS 26, macOS 26",
-}
-
-
-@dataclass(frozen=True)
-class Feature:
-    """An input, output or state.
-
-    ``axes``: per axis the smallest and largest size, ``None`` where it has no limit; ``shapes``:
-    the enumerated ones. Both are ``None`` where the package does not say.
-    """
-
-    name: str
-    dtype: str
-    default: tuple[int, ...] | None
-    axes: tuple[tuple[int, int | None], ...] | None
-    shapes: tuple[tuple[int, ...], ...] | None
-    optional: bool
-
-    @property
-    def shape_text(self) -> str:
-        """``(1, 1..100, 19, 26)``, ``(1, 8|16|32, 19, 26)`` or ``not declared``."""
-        if self.shapes is not None:
-            if len({len(shape) for shape in self.shapes}) > 1:
-                return " or ".join(map(str, self.shapes))
-            columns = zip(*self.shapes, strict=True)
-            sizes = ("|".join(str(n) for n in dict.fromkeys(column)) for column in columns)
-        elif self.axes is not None:
-            sizes = (
-                str(low) if low == high else f"{low}..{'' if high is None else high}"
-                for low, high in self.axes
-            )
-        else:
-            return "not declared"
-        return f"({', '.join(sizes)})"
 
 
 @dataclass(frozen=True)
@@ -89,8 +36,13 @@ class ModelSummary:
     Args:
         kind: ``mlprogram``, ``neuralnetwork``, or the specification's own word for another type.
         nbytes: of all its files.
+        minimum_os_reasons: the operations, layers and types that came with that system; empty where
+            the deployment target of the conversion alone decided.
         weight_bytes: of the stored weights, by element type; shared ones count once.
+        compression: how weights are stored (``palette of 4 bits``) -> how many of them.
+        labels: the classes of a classifier, in order.
         default_function: the one that runs when none is named.
+        parts: the models of a pipeline, in order, each with the name the pipeline gives it.
         metadata: author, license, version, description, and everything user-defined.
     """
 
@@ -98,12 +50,16 @@ class ModelSummary:
     kind: str
     specification_version: int
     minimum_os: str
+    minimum_os_reasons: tuple[str, ...]
     nbytes: int
     weight_bytes: dict[str, int]
+    compression: dict[str, int]
+    labels: tuple[str, ...]
     default_function: str
     functions: tuple[FunctionSummary, ...]
     metadata: dict[str, str]
     user_metadata: dict[str, str]
+    parts: tuple[ModelSummary, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -116,22 +72,30 @@ def inspect_model(path: Path) -> ModelSummary:
     Raises:
         AsrbuildError: there is none, or it is damaged.
     """
-    spec = read_spec(path)
-    kind = spec.WhichOneof("Type")
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return _summary(read_spec(path), str(path), sum(file.stat().st_size for file in files))
+
+
+def _summary(spec: Any, path: str, nbytes: int) -> ModelSummary:
+    kind = spec.WhichOneof("Type") or "unknown"
     described = spec.description
     functions = list(described.functions) or [described]
     default = described.defaultFunctionName or getattr(functions[0], "name", "") or "main"
     metadata = described.metadata
+    summaries = tuple(_function(spec, kind, item, default) for item in functions)
+    parts = tuple(_summary(part, name, part.ByteSize()) for name, part in named_parts(spec))
     return ModelSummary(
-        path=str(path),
+        path=path,
         kind={"mlProgram": "mlprogram", "neuralNetwork": "neuralnetwork"}.get(kind, kind),
         specification_version=spec.specificationVersion,
-        minimum_os=_MINIMUM_OS.get(spec.specificationVersion, "unknown"),
-        nbytes=sum(file.stat().st_size for file in files),
-        weight_bytes=_weight_bytes(spec, kind),
+        minimum_os=MINIMUM_OS.get(spec.specificationVersion, "unknown"),
+        minimum_os_reasons=reasons(spec.specificationVersion, _needs(spec, kind, summaries, parts)),
+        nbytes=nbytes,
+        weight_bytes=weight_bytes(spec, kind),
+        compression=compression(spec, kind),
+        labels=class_labels(spec),
         default_function=default,
-        functions=tuple(_function(spec, kind, item, default) for item in functions),
+        functions=summaries,
         metadata={
             "author": metadata.author,
             "license": metadata.license,
@@ -139,7 +103,79 @@ def inspect_model(path: Path) -> ModelSummary:
             "description": metadata.shortDescription,
         },
         user_metadata=dict(sorted(metadata.userDefined.items())),
+        parts=parts,
     )
+
+
+def named_parts(spec: Any) -> list[tuple[str, Any]]:
+    """The models of a pipeline in order, with their names; empty for any other model."""
+    kind = spec.WhichOneof("Type") or ""
+    if not kind.startswith("pipeline"):
+        return []
+    pipeline = getattr(spec, kind)
+    pipeline = pipeline if kind == "pipeline" else pipeline.pipeline
+    names = [*pipeline.names, *("" for _ in pipeline.models)]
+    return [
+        (names[number] or f"part {number + 1}", model)
+        for number, model in enumerate(pipeline.models)
+    ]
+
+
+def class_labels(spec: Any) -> tuple[str, ...]:
+    """The classes of a classifier in order; those of a pipeline are its last classifier's."""
+    kind = spec.WhichOneof("Type") or "unknown"
+    if kind == "mlProgram":
+        return _program_labels(spec)
+    model = getattr(spec, kind, None)
+    if model is not None and "ClassLabels" in model.DESCRIPTOR.oneofs_by_name:
+        which = model.WhichOneof("ClassLabels")
+        return tuple(map(str, getattr(model, which).vector)) if which else ()
+    found = [labels for _, part in named_parts(spec) if (labels := class_labels(part))]
+    return found[-1] if found else ()
+
+
+def _program_labels(spec: Any) -> tuple[str, ...]:
+    """The ``classes`` of a program's ``classify`` operation: a list of scalars, or one tensor."""
+    for function in spec.mlProgram.functions.values():
+        for block in function.block_specializations.values():
+            for operation in block.operations:
+                if operation.type == "classify":
+                    found = constant_arguments(operation, "classes", block.operations)
+                    return tuple(label for value in found for label in _scalars(value))
+    return ()
+
+
+def _scalars(value: Any) -> Iterator[str]:
+    immediate = value.immediateValue
+    if immediate.WhichOneof("value") == "list":
+        for item in immediate.list.values:
+            yield from _scalars(item)
+    elif (which := immediate.tensor.WhichOneof("value")) is not None:
+        yield from map(str, getattr(immediate.tensor, which).values)
+
+
+def _needs(
+    spec: Any, kind: str, functions: Iterable[FunctionSummary], parts: Iterable[ModelSummary]
+) -> Iterator[tuple[int, str]]:
+    """(specification version, what asks for it) of all that can."""
+    for function in functions:
+        for op in function.ops:
+            if kind == "mlProgram":
+                yield operation_version(op), op
+            elif kind.startswith("neuralNetwork"):
+                yield layer_version(op), op
+        for feature in (*function.inputs, *function.outputs):
+            if feature.dtype == "float16":
+                yield 7, f"float16 values of {feature.name}"
+        for feature in function.states:
+            yield 9, f"state {feature.name}"
+    if len(spec.description.functions) > 1:
+        yield 9, "several functions"
+    for dtype in weight_bytes(spec, kind):
+        if dtype in ("int4", "uint1", "uint2", "uint3", "uint4", "uint6"):
+            yield 9, f"{dtype} weights"
+    for part in parts:
+        yield part.specification_version, f"part {part.path}"
 
 
 def _function(spec: Any, kind: str, described: Any, default: str) -> FunctionSummary:
@@ -154,9 +190,9 @@ def _function(spec: Any, kind: str, described: Any, default: str) -> FunctionSum
         _count_layers(getattr(spec, kind).layers, ops, in_loops, looped=False)
     return FunctionSummary(
         name=name,
-        inputs=tuple(map(_feature, described.input)),
-        outputs=tuple(map(_feature, described.output)),
-        states=tuple(map(_feature, described.state)),
+        inputs=tuple(map(read_feature, described.input)),
+        outputs=tuple(map(read_feature, described.output)),
+        states=tuple(map(read_feature, described.state)),
         ops=dict(ops.most_common()),
         ops_in_loops=dict(in_loops.most_common()),
     )
@@ -195,95 +231,3 @@ def _count_layers(
 def _drop_zeros(counts: Counter[str]) -> None:
     for kind in [kind for kind, count in counts.items() if not count]:
         del counts[kind]
-
-
-def _feature(described: Any) -> Feature:
-    kind = described.type.WhichOneof("Type") or "unknown"
-    array = described.type.multiArrayType
-    if kind == "stateType":
-        array = described.type.stateType.arrayType
-    elif kind != "multiArrayType":
-        return Feature(described.name, kind, None, None, None, described.type.isOptional)
-    default = tuple(array.shape) or None
-    flexible = array.WhichOneof("ShapeFlexibility")
-    axes = None if default is None else tuple((size, size) for size in default)
-    shapes = None
-    if flexible == "shapeRange":
-        # An upper bound below 0 stands for none.
-        axes = tuple(
-            (item.lowerBound, item.upperBound if item.upperBound >= 0 else None)
-            for item in array.shapeRange.sizeRanges
-        )
-    elif flexible == "enumeratedShapes":
-        axes = None
-        shapes = tuple(tuple(item.shape) for item in array.enumeratedShapes.shapes)
-    dtype = _ARRAY_TYPES.get(array.dataType, str(array.dataType))
-    return Feature(described.name, dtype, default, axes, shapes, described.type.isOptional)
-
-
-def _weight_bytes(spec: Any, kind: str) -> dict[str, int]:
-    found: Counter[str] = Counter()
-    if kind == "mlProgram":
-        seen: set[tuple[str, int]] = set()
-        for function in spec.mlProgram.functions.values():
-            for block in function.block_specializations.values():
-                _program_weights(block.operations, seen, found)
-    elif kind.startswith("neuralNetwork"):
-        _network_weights(getattr(spec, kind), found)
-    return dict(found.most_common())
-
-
-def _program_weights(
-    operations: Iterable[Any], seen: set[tuple[str, int]], found: Counter[str]
-) -> None:
-    for operation in operations:
-        for place, dtype, nbytes in stored_weights(operation):
-            found[dtype] += 0 if place in seen else nbytes
-            seen.add(place)
-        for block in operation.blocks:
-            _program_weights(block.operations, seen, found)
-
-
-def stored_weights(operation: Any) -> Iterator[tuple[tuple[str, int], str, int]]:
-    """The weights in a file that one operation of a program holds, not those inside its blocks.
-
-    Yields:
-        where they are (file, offset), their element type, and how many bytes they are.
-    """
-    names = {number: name.lower() for name, number in coremlproto.mil().DataType.items()}
-    for value in _values(operation):
-        if value.WhichOneof("value") != "blobFileValue":
-            continue
-        elements = 1
-        for dimension in value.type.tensorType.dimensions:
-            elements *= dimension.constant.size
-        name = names.get(value.type.tensorType.dataType, "unknown")
-        bits = int("".join(filter(str.isdigit, name)) or 8)
-        place = (value.blobFileValue.fileName, value.blobFileValue.offset)
-        yield place, name, elements * bits // 8
-
-
-def _values(operation: Any) -> Iterable[Any]:
-    """Constants an operation holds itself: a const's value, or arguments written in place."""
-    yield from operation.attributes.values()
-    for item in operation.inputs.values():
-        for argument in item.arguments:
-            if argument.WhichOneof("binding") == "value":
-                yield argument.value
-
-
-def _network_weights(message: Any, found: Counter[str]) -> None:
-    """Walks every set field of a message for ``WeightParams``."""
-    for field, value in message.ListFields():
-        if field.message_type is None or field.message_type.GetOptions().map_entry:
-            continue
-        items = value if not hasattr(value, "ListFields") else (value,)
-        if field.message_type.name == "WeightParams":
-            for item in items:
-                found["float32"] += 4 * len(item.floatValue)
-                found["float16"] += len(item.float16Value)
-                found["quantized"] += len(item.rawValue) + len(item.int8RawValue)
-        else:
-            for item in items:
-                _network_weights(item, found)
-    _drop_zeros(found)

@@ -56,7 +56,7 @@ def _add_block(
     layers: Counter[str],
 ) -> None:
     """``waiting``: name of a value -> bytes of stored weights that no operation has claimed yet."""
-    from asrbuild.coreml.inspect import stored_weights
+    from asrbuild.coreml.stored import stored_weights
 
     for operation in block.operations:
         size = 0

@@ -1,0 +1,76 @@
+"""Which systems load a Core ML specification version, and what in a package asks for it.
+
+Sources: ``Model.proto`` (versions), the field numbers of ``NeuralNetworkLayer`` in
+``NeuralNetwork.proto`` together with coremltools' ``mlmodel/src/Utils.cpp`` (layers), and the op
+registry of coremltools 9.0 (operations of programs), which a test compares with the table here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from asrbuild import coremlproto
+
+#: Specification version -> the oldest systems that load it.
+MINIMUM_OS = {
+    1: "iOS 11, macOS 10.13",
+    2: "iOS 11.2, macOS 10.13.2",
+    3: "iOS 12, macOS 10.14",
+    4: "iOS 13, macOS 10.15",
+    5: "iOS 14, macOS 11",
+    6: "iOS 15, macOS 12",
+    7: "iOS 16, macOS 13",
+    8: "iOS 17, macOS 14",
+    9: "iOS 18, macOS 15",
+    10: "iOS 26, macOS 26",
+}
+#: Operations of programs that came after iOS 15 -> the specification version they came with.
+NEWER_OPERATIONS = {
+    **dict.fromkeys(
+        (
+            "constexpr_affine_dequantize", "constexpr_cast", "constexpr_lut_to_dense",
+            "constexpr_sparse_to_dense", "fill_like", "pixel_unshuffle", "reshape_like",
+        ),
+        7,
+    ),
+    **dict.fromkeys(("dequantize", "quantize", "resize"), 8),
+    **dict.fromkeys(
+        (
+            "constexpr_blockwise_shift_scale", "constexpr_lut_to_sparse",
+            "constexpr_sparse_blockwise_shift_scale", "read_state", "write_state",
+            "coreml_update_state", "scaled_dot_product_attention", "slice_update",
+        ),
+        9,
+    ),
+}  # fmt: skip
+#: The first layers of iOS 13 and of iOS 14, by their field numbers in ``NeuralNetworkLayer``.
+_IOS13_LAYERS, _IOS14_LAYERS = 600, 1450
+
+
+def operation_version(kind: str) -> int:
+    """The specification version that an operation of a program came with."""
+    return NEWER_OPERATIONS.get(kind, 6)
+
+
+def layer_version(kind: str) -> int:
+    """The specification version that a layer of a neural network came with; 1 if it is older."""
+    fields = coremlproto.neural_network().NeuralNetworkLayer.DESCRIPTOR.fields_by_name
+    number = fields[kind].number if kind in fields else 0
+    if number >= _IOS14_LAYERS:
+        return 5
+    if number >= _IOS13_LAYERS:
+        return 4
+    return {"custom": 2, "resizeBilinear": 3, "cropResize": 3}.get(kind, 1)
+
+
+def reasons(version: int, needs: Iterable[tuple[int, str]]) -> tuple[str, ...]:
+    """What asks for a specification version: the parts of a package that came with it.
+
+    Args:
+        version: of the package.
+        needs: (the version it came with, what it is) of each part.
+
+    Returns:
+        empty where everything is older: then the deployment target of the conversion decided.
+    """
+    return tuple(dict.fromkeys(what for came_with, what in needs if came_with == version))
