@@ -148,7 +148,10 @@ def _prove(job: _Job, staging: Callable[[], Path]) -> Proven:
     evaluated = None
     if keys.evaluate is not None:
         evaluated = run(
-            keys.evaluate, lambda at: work.evaluate(at, recipe, source, graph, inputs.converted)
+            keys.evaluate,
+            lambda at: work.evaluate(
+                at, recipe, source, graph, inputs.converted, run.progress.note
+            ),
         )
     return assembly.Proven(inputs.converted, proof, evaluated, found.staging, found.copied)
 

@@ -35,6 +35,8 @@ from asrbuild.speech.rates import ErrorRates, error_rates, unspelled, unspelled_
 
 FOLDER = "probabilities"
 BATCH = 16
+#: So many kinds of notes on recordings are shown.
+MOST_NOTES = 5
 #: What probabilities depend on beside the artifact, and words beside the decoder's settings.
 _LISTENING = ("executor", "runtime.py", "speech/mfcc.py", "speech/audio.py")
 _DECODING = ("speech",)
@@ -44,11 +46,15 @@ _WORDS = TypeAdapter(tuple[str, float])
 
 @dataclass(frozen=True)
 class Spoken:
-    """What a model made of one recording; ``seconds`` is what that took when it was computed."""
+    """What a model made of one recording.
+
+    ``seconds`` is what that took when it was computed; ``notes`` are those of ``read_audio``.
+    """
 
     probabilities: np.ndarray
     audio_s: float
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,14 +145,29 @@ def listen(
         kept = folder / f"{file_digest(recording.audio)}.npz"
         found = _load(kept)
         if found is None:
-            samples = read_audio(recording.audio, transcriber.sample_rate)
+            notes: list[str] = []
+            samples = read_audio(recording.audio, transcriber.sample_rate, notes.append)
             given, seconds = timed(transcriber.probabilities, samples)
             audio_s = len(samples) / transcriber.sample_rate
-            found = Spoken(given.probabilities, audio_s, seconds)
+            found = Spoken(given.probabilities, audio_s, seconds, tuple(notes))
             _save(kept, found)
         spoken.append(found)
         advance()
     return spoken
+
+
+def notes_text(dataset: Sequence[Recording], spoken: Sequence[Spoken]) -> list[str]:
+    """What may make the words of recordings wrong: a line for each note, with the first of them."""
+    found: dict[str, list[Path]] = {}
+    for recording, one in zip(dataset, spoken, strict=True):
+        for note in one.notes:
+            found.setdefault(note, []).append(recording.audio)
+    lines = [
+        f"{note} ({len(files)} of {len(dataset)} recordings, first {files[0].name})"
+        for note, files in list(found.items())[:MOST_NOTES]
+    ]
+    more = len(found) - MOST_NOTES
+    return [*lines, f"{more} more such notes"] if more > 0 else lines
 
 
 def listen_in_tensorflow(
@@ -284,7 +305,10 @@ def _load(path: Path) -> Spoken | None:
     """What was kept; None if nothing was, or it is damaged, and then it is computed again."""
     try:
         with np.load(path) as kept:
-            return Spoken(kept["probabilities"], float(kept["audio_s"]), float(kept["seconds"]))
+            return Spoken(
+                kept["probabilities"], float(kept["audio_s"]), float(kept["seconds"]),
+                tuple(str(note) for note in kept["notes"]),
+            )  # fmt: skip
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
@@ -296,6 +320,7 @@ def _save(path: Path, spoken: Spoken) -> None:
         probabilities=spoken.probabilities,
         audio_s=spoken.audio_s,
         seconds=spoken.seconds,
+        notes=np.array(spoken.notes, np.str_),
     )
     _write(path, content.getvalue())
 

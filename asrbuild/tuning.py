@@ -93,7 +93,7 @@ def tune(recipe: Recipe, overrides: Sequence[str], progress: Progress) -> Built:
             fix="pip install 'asrbuild[tune]'",
         )
     from asrbuild.dataset import dataset_digest, read_dataset
-    from asrbuild.evaluation import listen, spelled_by, words_folder
+    from asrbuild.evaluation import listen, notes_text, spelled_by, words_folder
     from asrbuild.manifest import read_manifest
     from asrbuild.report.tuning import print_tuning, write_page
     from asrbuild.runtime import decoder_settings, open_artifact
@@ -120,6 +120,8 @@ def tune(recipe: Recipe, overrides: Sequence[str], progress: Progress) -> Built:
             progress.note(spelled.remark)
         task = shown.add_task("listening", total=len(dataset))
         spoken = listen(transcriber, dataset, cache, lambda: shown.advance(task))
+        for note in notes_text(dataset, spoken):
+            progress.note(note)
         task = shown.add_task("trials", total=recipe.tune.trials)
         trials = search(
             transcriber.decoder,  # type: ignore[arg-type]

@@ -248,14 +248,23 @@ def _bench(at: Path, package: Path, source: Source) -> Path:
     return bench
 
 
-def evaluate(at: Path, recipe: Recipe, source: Source, graph: Path, converted: Path) -> None:
+def evaluate(
+    at: Path,
+    recipe: Recipe,
+    source: Source,
+    graph: Path,
+    converted: Path,
+    note: Callable[[str], None],
+) -> None:
     """Word errors on the set of recordings; only a package that passes its gates is kept.
+
+    ``note`` is given what may make the words of recordings wrong.
 
     Raises:
         AsrbuildError: the rate, or its rise above what it is compared with, is above its gate.
     """
     from asrbuild.dataset import dataset_digest
-    from asrbuild.evaluation import listen, listen_in_tensorflow
+    from asrbuild.evaluation import listen, listen_in_tensorflow, notes_text
     from asrbuild.runtime import decoder_settings, open_artifact
 
     verify = recipe.verify
@@ -277,6 +286,8 @@ def evaluate(at: Path, recipe: Recipe, source: Source, graph: Path, converted: P
     told = None
     with open_artifact(bench, settings) as own:
         spoken = listen(own, dataset, bench)
+        for text in notes_text(dataset, spoken):
+            note(text)
         found = _rates(recipe.name, settings, own, dataset, spoken)
         if source.baseline is None and verify.max_wer_increase is not None:
             spoken = listen_in_tensorflow(graph, own, dataset)
@@ -351,13 +362,19 @@ def _named(source: Source) -> str | None:
 
 
 def remarks(recipe: Recipe, source: Source) -> list[str]:
-    """What a person must know of the words that a build is measured with.
+    """What a person must know of the recordings and the words that a build is measured with.
 
     Raises:
         AsrbuildError: words gate the build, and the alphabet spells none of them.
     """
+    from asrbuild.speech.audio import read_audio
     from asrbuild.speech.rates import unspelled_text
 
+    found: list[str] = []
+    for name, path in source.recordings.items():
+        notes: list[str] = []
+        read_audio(path, recipe.export.audio_sample_rate, notes.append)
+        found += [f"source.{name}.audio: {note}" for note in notes]
     verify = recipe.verify
     gated = verify.max_wer is not None or verify.max_wer_increase is not None
     whole = _recordings(source)
@@ -366,7 +383,7 @@ def remarks(recipe: Recipe, source: Source) -> list[str]:
     else:
         remark = unspelled_text([recording.text for recording in whole], load_alphabet(source))
         remark = remark and f"the alphabet cannot spell {remark}"
-    return [remark] if remark else []
+    return [*found, remark] if remark else found
 
 
 def _check_words(found: m.Evaluation, recipe: Recipe, data: Path | None) -> None:

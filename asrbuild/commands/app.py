@@ -69,6 +69,9 @@ def _recordings(files: list[Path], manifest: Manifest) -> dict[str, np.ndarray]:
 
     from asrbuild.speech.audio import read_audio, to_int16
 
+    def note(text: str) -> None:
+        terminal.say(f"note: {file}: {text}", err=True)
+
     found: dict[str, np.ndarray] = {}
     for file in files:
         name = re.sub(r"[^A-Za-z0-9_-]", "_", file.stem)
@@ -76,5 +79,5 @@ def _recordings(files: list[Path], manifest: Manifest) -> dict[str, np.ndarray]:
             raise AsrbuildError(
                 f"two recordings are called {name}", file=file, fix="rename one of them"
             )
-        found[name] = to_int16(read_audio(file, manifest.audio.sample_rate))
+        found[name] = to_int16(read_audio(file, manifest.audio.sample_rate, note))
     return found

@@ -100,6 +100,11 @@ def settings_for(
             "there is no scorer that --lm-alpha and --lm-beta could weigh",
             fix="give --decoder ds_ctcdecoder and --scorer as well",
         )
+    if settings.type == "greedy" and wanted.beam_width is not None:
+        raise AsrbuildError(
+            "the greedy decoder has no beam, so --beam-width has no effect",
+            fix="give --decoder beam as well, or leave --beam-width out",
+        )
     if settings.type == "ds_ctcdecoder":
         alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
         check_language(settings, alphabet, artifact)

@@ -158,10 +158,13 @@ def decoders_for(
     if function is not None:
         with_function(manifest, function)
     found = []
+    beams = any((kind or manifest.decoder.type) != "greedy" for kind in kinds)
     for kind in kinds:
         bare = replace(wanted, scorer=None, lm_alpha=None, lm_beta=None, hot_words={})
         takes_scorer = (kind or manifest.decoder.type) == "ds_ctcdecoder"
         given = wanted if takes_scorer or len(kinds) == 1 else bare
+        if beams and (kind or manifest.decoder.type) == "greedy":
+            given = replace(given, beam_width=None)
         settings = settings_for(manifest, path, kind, given)
         if settings.scorer is not None and len(kinds) > 1:
             found.append(replace(settings, scorer=None, hot_words={}))
@@ -178,7 +181,7 @@ def evaluate_one(
     function: str | None = None,
 ) -> list[Result]:
     """One artifact with every decoder."""
-    from asrbuild.evaluation import decode, listen, words_folder
+    from asrbuild.evaluation import decode, listen, notes_text, words_folder
     from asrbuild.recipe import cache_root
     from asrbuild.runtime import open_artifact
     from asrbuild.speech.decoding import open_decoder
@@ -189,6 +192,8 @@ def evaluate_one(
         task = shown.add_task(f"{name}: listening", total=len(dataset))
         cache = cache_root()
         spoken = listen(transcriber, dataset, cache, lambda: shown.advance(task))
+        for note in notes_text(dataset, spoken):
+            terminal.say(f"note: {name}: {note}", err=True)
         step_ms = transcriber.manifest.features.step_ms
         for index, settings in enumerate(decoders):
             opened = transcriber.decoder

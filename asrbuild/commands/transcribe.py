@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -29,11 +30,17 @@ if TYPE_CHECKING:
     from asrbuild.runtime import Transcriber, Transcription
 
 Show = Callable[[str], None]
+_STANDARD_INPUT = Path("-")
+#: Sample rates that can be given, as ``speech.audio`` bounds those of a header.
+LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
 
 
 def transcribe(
     artifact: OpenedArgument,
-    audio: Annotated[list[Path], typer.Argument(help="Recordings: WAV, FLAC, OGG, ...")],
+    audio: Annotated[
+        list[Path],
+        typer.Argument(help="Recordings: WAV, FLAC, OGG, ...; - reads one from standard input."),
+    ],
     decoder: Annotated[
         str | None,
         typer.Option(help="greedy, beam or ds_ctcdecoder; left out: as the manifest says."),
@@ -48,6 +55,15 @@ def transcribe(
         str | None,
         typer.Option(help="A function of a multifunction package: whole, chunk_16, ..."),
     ] = None,
+    raw: Annotated[
+        int | None,
+        typer.Option(
+            min=LOWEST_RATE,
+            max=HIGHEST_RATE,
+            metavar="RATE",
+            help="Recordings have no header: mono 16-bit samples, little-endian, at this rate.",
+        ),
+    ] = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Print every partial result as a line on stderr.")
     ] = False,
@@ -58,9 +74,11 @@ def transcribe(
 ) -> None:
     """Transcribe recordings with an artifact; words appear while it runs.
 
-    Any sample rate and number of channels will do. TensorFlow and the recipe are not needed.
+    Any sample rate will do; channels are mixed to one. TensorFlow and the recipe are not needed.
+    What may make words wrong (an end that is missing, a telephone's sample rate) is reported.
 
-    Example: asrbuild transcribe demo-dynamic-mlprogram hello.wav --decoder beam
+    Examples: asrbuild transcribe demo-dynamic-mlprogram hello.wav --decoder beam |
+    arecord -t raw -f S16_LE -r 16000 -d 5 | asrbuild transcribe demo-static - --raw 16000
     """
     from asrbuild.manifest import read_manifest
     from asrbuild.recipe import artifacts_root
@@ -78,14 +96,17 @@ def transcribe(
         transcriber = stack.enter_context(open_artifact(path, settings, function))
         for file in audio:
             try:
-                found = _one(transcriber, file, n_best, partial)
+                notes: list[str] = []
+                found = _one(transcriber, file, raw, n_best, partial, notes.append)
             except AsrbuildError as error:
                 # The other recordings are none the worse for it.
                 error.file = error.file or str(file)
                 failed.append(error)
                 rows.append({"file": str(file), "error": error.message})
                 continue
-            rows.append(_row(file, found))
+            rows.append(_row(file, found, notes))
+            for note in notes:
+                terminal.say(f"note: {file}: {note}", err=True)
             if not as_json:
                 _print_text(file, found, len(audio) > 1, settings.type)
     if as_json:
@@ -95,12 +116,27 @@ def transcribe(
         raise failed[0] if len(failed) == 1 else _several(failed, len(audio))
 
 
-def _one(transcriber: Transcriber, file: Path, n_best: int, partial: bool) -> Transcription:
+def _one(
+    transcriber: Transcriber, file: Path, raw: int | None, n_best: int, partial: bool, note: Show
+) -> Transcription:
     from asrbuild.speech.audio import read_audio
 
-    samples = read_audio(file, transcriber.sample_rate)
+    source = _standard_input() if file == _STANDARD_INPUT else file
+    samples = read_audio(source, transcriber.sample_rate, note, raw)
     with _showing(partial) as show:
         return transcriber.transcribe(samples, show, n_best)
+
+
+def _standard_input() -> bytes:
+    if sys.stdin.isatty():
+        raise AsrbuildError(
+            "standard input is a terminal, not a recording",
+            fix="pipe one into it: cat hello.wav | asrbuild transcribe ARTIFACT -",
+        )
+    data = sys.stdin.buffer.read()
+    if not data:
+        raise AsrbuildError("standard input is empty", fix="check the program that writes to it")
+    return data
 
 
 @contextmanager
@@ -135,12 +171,13 @@ def _print_text(file: Path, found: Transcription, several: bool, decoder: str) -
     )
 
 
-def _row(file: Path, found: Transcription) -> dict[str, Any]:
+def _row(file: Path, found: Transcription, notes: list[str]) -> dict[str, Any]:
     best, *others = (asdict(hypothesis) for hypothesis in found.hypotheses)
     return {
         "file": str(file),
         **best,
         "alternatives": others,
+        "notes": notes,
         "audio_s": round(found.audio_s, 4),
         "acoustic_s": round(found.acoustic_s, 4),
         "decoder_s": round(found.decoder_s, 4),

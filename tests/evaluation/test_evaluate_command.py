@@ -113,6 +113,53 @@ def test_a_reference_that_no_model_can_write(folder: Path, tmp_path: Path) -> No
         assert f"file: {table}" in nothing.err
 
 
+def test_a_recording_from_standard_input(folder: Path, tmp_path: Path) -> None:
+    """As WAV, here with a header as a pipe leaves it, or as samples alone."""
+    wav = bytearray((DEMO / "second.wav").read_bytes())
+    at = wav.index(b"data")
+    samples = bytes(wav[at + 8 :])
+    wav[4:8] = wav[at + 4 : at + 8] = bytes(4)
+    said = (DEMO / "second.txt").read_text().strip()
+    for data, options in ((bytes(wav), ()), (samples, ("--raw", "16000"))):
+        done = subprocess.run(
+            [sys.executable, "-m", "asrbuild.cli", "transcribe", "a", "-", *options],
+            input=data, capture_output=True, cwd=folder, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr.decode()
+        assert done.stdout.decode().strip() == said
+        assert ("never finished" in done.stderr.decode()) == (not options)
+    empty = run_asrbuild("transcribe", "a", "-", cwd=folder)
+    assert empty.code == 1
+    assert "standard input is empty" in empty.err
+
+
+def test_recordings_of_a_lower_rate_are_reported(folder: Path, tmp_path: Path) -> None:
+    """By ``transcribe``, by ``evaluate`` also the second time, and by a build that they prove."""
+    hello = DATA / "genuine" / "hello8k.wav"
+    (tmp_path / "set.csv").write_text(f"wav_filename,transcript\n{hello},hello world\n")
+    note = "8000 samples a second and the model takes 16000"
+    spoken = run_asrbuild("transcribe", "a", str(hello), "--json", cwd=folder)
+    assert spoken.code == 0, spoken.err
+    assert note in spoken.err
+    assert note in json.loads(spoken.out)["recordings"][0]["notes"][0]
+    for _ in range(2):
+        done = run_asrbuild("evaluate", "a", str(tmp_path / "set.csv"), cwd=folder)
+        assert done.code == 0, done.err
+        assert f"{note}: nothing above 4000 Hz is in it" in done.err
+        assert "(1 of 1 recordings, first hello8k.wav)" in done.err
+    build = ("model=static", "verify=quick", "name=a", f"source.second.audio={hello}",
+             f"source.sample.audio={hello}", "source.sample.text=null")  # fmt: skip
+    built = run_asrbuild(*build, cwd=folder)
+    assert f"source.sample.audio: the recording has {note}" in built.err
+
+
+def test_an_option_that_has_no_effect_is_refused(folder: Path) -> None:
+    hello = str(DEMO / "second.wav")
+    refused = run_asrbuild("transcribe", "a", hello, "--beam-width", "9", cwd=folder)
+    assert refused.code == 1
+    assert "greedy decoder has no beam" in refused.err
+
+
 def test_a_function_of_several(tmp_path: Path) -> None:
     """Every function says the same; what one was heard with is not taken for another's."""
     built = run_asrbuild("model=multifunction", "verify=quick", "name=m", cwd=tmp_path)

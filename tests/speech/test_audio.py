@@ -1,5 +1,6 @@
 """Reading recordings: exact where nothing has to change, clear where there is nothing to read."""
 
+import struct
 import sys
 from pathlib import Path
 
@@ -103,3 +104,126 @@ def test_samples_that_are_not_numbers(tmp_path: Path) -> None:
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AsrbuildError, match="not an audio file but a folder"):
         read_audio(tmp_path, RATE)
+
+
+PCM = to_int16(_tone(300, RATE, 0.5))
+
+
+def _wav(riff: int, data: int, content: bytes = PCM.tobytes(), *, rate: int = RATE,
+         channels: int = 1) -> bytes:  # fmt: skip
+    head = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, rate, 32_000, 2, 16)
+    return struct.pack("<4sI4s", b"RIFF", riff, b"WAVE") + head + struct.pack(
+        "<4sI", b"data", data
+    ) + content  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("riff", "data"),
+    [(0, 0), (36, 0), (16036, 0), (0xFFFFFFFF, 0xFFFFFFFF), (0x7FFFF024, 0x7FFFF000),
+     (0x80000024, 0x80000000)],
+)  # fmt: skip
+def test_a_header_that_was_never_finished(tmp_path: Path, riff: int, data: int) -> None:
+    """As streams, pipes and recorders that were killed leave it; from a file and from bytes."""
+    (tmp_path / "stream.wav").write_bytes(_wav(riff, data))
+    notes: list[str] = []
+    for source in (tmp_path / "stream.wav", _wav(riff, data)):
+        np.testing.assert_array_equal(to_int16(read_audio(source, RATE, notes.append)), PCM)
+    assert len(notes) == 2
+    assert "never finished" in notes[0]
+
+
+def test_an_rf64_header_that_was_never_finished() -> None:
+    wav = _wav(0, 0)
+    sizes = struct.pack("<4sIQQQI", b"ds64", 28, 0, 0, 0, 0)
+    unfinished = b"RF64" + b"\xff" * 4 + b"WAVE" + sizes + wav[12:36] + b"data" + b"\xff" * 4
+    notes: list[str] = []
+    samples = read_audio(unfinished + PCM.tobytes(), RATE, notes.append)
+    np.testing.assert_array_equal(to_int16(samples), PCM)
+    assert len(notes) == 1
+
+
+def test_an_empty_recording_is_not_an_unfinished_one() -> None:
+    with pytest.raises(AsrbuildError, match="has no samples"):
+        read_audio(_wav(48, 0, b"LIST\x04\0\0\0INFO"), RATE)
+
+
+def test_a_recording_that_was_cut_off() -> None:
+    notes: list[str] = []
+    whole = _wav(36 + PCM.nbytes, PCM.nbytes)
+    samples = read_audio(whole[:-6000], RATE, notes.append)
+    np.testing.assert_array_equal(to_int16(samples), PCM[:-3000])
+    assert notes == ["the file ends early: 10000 of 16000 bytes of samples are there"]
+    notes.clear()
+    read_audio(whole, RATE, notes.append)
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"rate": 2**31}, "2147483648 samples a second"),
+        ({"rate": 2**32 - 1}, "4294967295 samples a second"),
+        ({"rate": 0}, "0 samples a second"),
+        ({"rate": 1}, "1 samples a second"),
+        ({"channels": 65535}, "65535 channels"),
+        ({"channels": 0}, "0 channels"),
+    ],
+)
+@pytest.mark.parametrize("data", [PCM.nbytes, 0])
+def test_numbers_that_no_recording_has(header: dict[str, int], data: int, message: str) -> None:
+    with pytest.raises(AsrbuildError) as caught:
+        read_audio(_wav(0, data, **header), RATE)
+    assert message in caught.value.message
+    assert caught.value.fix
+
+
+def test_floats_in_the_range_of_integers(tmp_path: Path) -> None:
+    for peak in (20_000, 3):
+        unscaled = np.rint(peak * _tone(300, RATE) / 0.5).astype(np.float32)
+        soundfile.write(tmp_path / "f.wav", unscaled, RATE, subtype="FLOAT")
+        with pytest.raises(AsrbuildError, match=f"floats up to {peak}"):
+            read_audio(tmp_path / "f.wav", RATE)
+
+
+def test_what_may_make_words_wrong_is_noted(tmp_path: Path) -> None:
+    notes: list[str] = []
+    soundfile.write(tmp_path / "loud.wav", 3 * _tone(300, RATE), RATE, subtype="FLOAT")
+    read_audio(tmp_path / "loud.wav", RATE, notes.append)
+    soundfile.write(tmp_path / "telephone.wav", _tone(300, 8_000), 8_000)
+    read_audio(tmp_path / "telephone.wav", RATE, notes.append)
+    soundfile.write(tmp_path / "high.wav", _tone(300, 48_000), 48_000)
+    read_audio(tmp_path / "high.wav", RATE, notes.append)
+    left = _tone(300, RATE)
+    soundfile.write(tmp_path / "part.wav", np.stack([left, -0.5 * left], 1), RATE)
+    read_audio(tmp_path / "part.wav", RATE, notes.append)
+    clipped, rate, part = notes
+    assert "beyond full scale (up to 1.5) and are clipped" in clipped
+    assert "8000 samples a second and the model takes 16000" in rate
+    assert "cancel each other in part: their mix has 10% of their energy" in part
+
+
+def test_channels_in_opposite_phase(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (RATE, 2))
+    notes: list[str] = []
+    for name, channels in (
+        ("anti", np.stack([noise[:, 0], -noise[:, 0]], 1)),
+        ("noise", noise),
+        ("one", noise * [1, 0]),
+        ("silent", 0 * noise),
+    ):
+        soundfile.write(tmp_path / f"{name}.wav", channels, RATE, subtype="FLOAT")
+        if name == "anti":
+            with pytest.raises(AsrbuildError, match="opposite phase"):
+                read_audio(tmp_path / f"{name}.wav", RATE)
+        else:
+            read_audio(tmp_path / f"{name}.wav", RATE, notes.append)
+    assert notes == []
+
+
+def test_samples_without_a_header() -> None:
+    np.testing.assert_array_equal(to_int16(read_audio(PCM.tobytes(), RATE, raw_rate=RATE)), PCM)
+    notes: list[str] = []
+    read_audio(PCM.tobytes() + b"x", RATE, notes.append, raw_rate=RATE)
+    assert "odd number of bytes" in notes[0]
+    with pytest.raises(AsrbuildError, match="samples a second"):
+        read_audio(PCM.tobytes(), RATE, raw_rate=2**31)
