@@ -183,9 +183,9 @@ def bisect_failure(
 
 def landmarks_of(graph: Any) -> dict[str, str]:
     """Tensor -> layer of each landmark, in the graph's order."""
-    from asrbuild.graph.proto import input_name
+    from asrbuild.graph.proto import input_name, upstream
 
-    wanted = {name for name in _upstream(graph, "logits") if graph.by_name[name].op in _LANDMARKS}
+    wanted = {name for name in upstream(graph, ["logits"]) if graph.by_name[name].op in _LANDMARKS}
     found: dict[str, str] = {}
     layer = "input"
     for node in graph.nodes:
@@ -197,21 +197,6 @@ def landmarks_of(graph: Any) -> dict[str, str]:
         named = {"BlockLSTM": "lstm", "Softmax": "softmax"}.get(node.op, layer)
         found[f"{node.name}:{output}" if output else node.name] = named
     return found
-
-
-def _upstream(graph: Any, name: str) -> set[str]:
-    """Every node that a node's value depends on, and the node."""
-    from asrbuild.graph.proto import input_name
-
-    seen: set[str] = set()
-    waiting = [name]
-    while waiting:
-        current = waiting.pop()
-        if current in seen or current not in graph.by_name:
-            continue
-        seen.add(current)
-        waiting += [input_name(reference) for reference in graph.by_name[current].inputs]
-    return seen
 
 
 def _reference(

@@ -186,7 +186,9 @@ def _execute(job: _Job, cases: Path, staging: Callable[[], Path]) -> _Executed:
 
     def reference() -> Path:
         graph = exported.result()
-        return run(keys.reference, lambda at: work.reference(at, graph, cases))
+        checkpoint = None if source.graph is not None else source.checkpoint
+        body = partial(work.reference, graph=graph, cases=cases, checkpoint=checkpoint)
+        return run(keys.reference, body)
 
     def copy() -> dict[str, str]:
         artifacts = Path(recipe.paths.artifacts)

@@ -111,13 +111,16 @@ def cases(at: Path, recipe: Recipe, source: Source) -> None:
         np.savez(file, **made)
 
 
-def reference(at: Path, graph: Path, cases: Path) -> None:
-    """What the TensorFlow graph makes of the cases, state after every step included."""
+def reference(at: Path, graph: Path, cases: Path, checkpoint: Path | None) -> None:
+    """What the TensorFlow graph makes of the cases, state after every step included.
+
+    ``checkpoint``: what the graph was exported from; None where the graph is the source.
+    """
     from asrbuild.edges import state_nodes
     from asrbuild.graph.reference import start_reference
 
     nodes = state_nodes(graph)
-    start_reference(graph, cases / CASES, at / REFERENCE, nodes=nodes).wait()
+    start_reference(graph, cases / CASES, at / REFERENCE, nodes=nodes, checkpoint=checkpoint).wait()
     write_text(at / STATE_NODES, "\n".join(nodes) + "\n")
 
 

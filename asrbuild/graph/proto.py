@@ -207,6 +207,18 @@ def input_name(reference: str) -> str:
     return reference.lstrip("^").split(":")[0]
 
 
+def upstream(graph: Graph, outputs: Iterable[str]) -> set[str]:
+    """Names of the nodes that outputs depend on, and of those; what is not in the graph is not."""
+    seen: set[str] = set()
+    waiting = list(outputs)
+    while waiting:
+        name = input_name(waiting.pop())
+        if name not in seen and name in graph.by_name:
+            seen.add(name)
+            waiting += graph.by_name[name].inputs
+    return seen
+
+
 def load_graph(path: Path | str) -> Graph:
     """Reads a frozen graph, memory-mapped: large constants are views of the file.
 

@@ -2,6 +2,20 @@
 
 It runs in a process of its own, so that the build itself never imports TensorFlow, and beside the
 conversion. ``python -m asrbuild.graph.reference --graph G.pb --cases in.npz --out out.npz``.
+
+A proof is worth something where its two sides share no reader. What they share of the weights, and
+what guards it:
+
+- A checkpoint's variables: asrbuild's reader feeds the package and the exported graph. Here
+  TensorFlow's reader reads the checkpoint, and each constant of the graph must be its variable.
+- A frozen graph: asrbuild's parser feeds the package and the session. Here TensorFlow parses the
+  file, and each node must be the one asrbuild read.
+- Which variables make the network, and which are records of training: one rule (``network.py``).
+  What it does not know is refused.
+- The form of a checkpoint's network (order of the gates, forget bias, normalisation): exporter and
+  MIL builder are two texts of one idea. Tests compare the exporter's graph with genuine exports of
+  genuine checkpoints. A frozen graph has its form itself, and must be the known one.
+- The clip of a checkpoint's ReLU is in no variable: graph and package have the recipe's.
 """
 
 from __future__ import annotations
@@ -117,7 +131,12 @@ def _error_of(code: int, lines: list[str]) -> AsrbuildError:
 
 
 def start_reference(
-    graph: Path | str, cases_path: Path | str, out_path: Path | str, *, nodes: Iterable[str] = ()
+    graph: Path | str,
+    cases_path: Path | str,
+    out_path: Path | str,
+    *,
+    nodes: Iterable[str] = (),
+    checkpoint: Path | None = None,
 ) -> ReferenceRun:
     """Starts the reference beside the caller.
 
@@ -126,11 +145,15 @@ def start_reference(
         cases_path: npz of case name -> features (T, window, coefficients) float32.
         out_path: npz to write, by rename when whole; read it with ``read_reference``.
         nodes: more nodes whose values are wanted, ``name`` or ``name:index``.
+        checkpoint: prefix of the checkpoint that the graph was exported from; TensorFlow reads it
+            too, and a graph with other weights is refused.
     """
     command = [sys.executable, "-m", "asrbuild.graph.reference", "--graph", str(graph)]
     command += ["--cases", str(cases_path), "--out", str(out_path)]
     if wanted := ",".join(nodes):
         command += ["--nodes", wanted]
+    if checkpoint is not None:
+        command += ["--checkpoint", str(checkpoint)]
     # A pipe could fill up while the caller converts; `wait` and `stop` close the file.
     log = tempfile.TemporaryFile()  # noqa: SIM115
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -229,6 +252,23 @@ def run_cases(
     return results
 
 
+def check_readings(path: Path, checkpoint: Path | None, *, lean: bool = False) -> None:
+    """TensorFlow's readers find in the source what asrbuild's found.
+
+    Raises:
+        AsrbuildError: naming the variable or node that is another one.
+    """
+    from asrbuild.graph.readings import check_checkpoint, check_graph_file
+    from asrbuild.graph.session import import_tensorflow
+
+    import_tensorflow(lean)
+    graph = load_graph(path)
+    if checkpoint is not None:
+        check_checkpoint(graph, checkpoint)
+    else:
+        check_graph_file(graph)
+
+
 def _may_be_batched(graph: Graph, cases: Mapping[str, np.ndarray], nodes: Sequence[str]) -> bool:
     """Whether there are several cases, and only such nodes as keep utterances apart."""
     lstm = all(graph.by_name[input_name(node)].op.startswith("BlockLSTM") for node in nodes)
@@ -284,6 +324,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cases", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--nodes", default="")
+    parser.add_argument("--checkpoint", type=Path)
     options = parser.parse_args(arguments)
     try:
         nodes = [name for name in options.nodes.split(",") if name]
@@ -292,6 +333,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 cases = {name: stored[name] for name in stored.files}
         except (OSError, ValueError) as error:
             raise AsrbuildError(f"cannot read the cases: {error}", file=options.cases) from error
+        check_readings(options.graph, options.checkpoint, lean=True)
         results = run_cases(options.graph, cases, nodes, lean=True)
         partial = options.out.with_name(options.out.name + f".{os.getpid()}.npz")
         with full_disk_errors("writing TensorFlow's results", options.out.parent):

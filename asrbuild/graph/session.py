@@ -34,15 +34,15 @@ class GraphSession:
     """
 
     def __init__(self, graph: Graph, *, lean: bool = False) -> None:
-        graph_pb2, config_pb2, session, importer, ops = _tensorflow(lean)
-        large = {node.name: node for node in graph.nodes if _is_large(node)}
+        graph_pb2, config_pb2, session, importer, ops = import_tensorflow(lean)
+        large = {node.name: node for node in graph.nodes if is_large(node)}
         nodes = [
             part
             for node in graph.nodes
             for part in (_as_variable(node) if node.name in large else (node,))
         ]
         self._file = graph.path
-        self._errors = _tensorflow_error()
+        self._errors = tensorflow_errors()
         try:
             definition = graph_pb2.GraphDef()
             definition.ParseFromString(b"".join(graph_pieces(nodes, graph.producer)))
@@ -76,7 +76,8 @@ def _tensor(name: str) -> str:
     return name if ":" in name else f"{name}:0"
 
 
-def _is_large(node: Node) -> bool:
+def is_large(node: Node) -> bool:
+    """Whether a node is a constant that is held as a variable."""
     value = node.attrs.get("value")
     return node.op == "Const" and isinstance(value, Tensor) and value.nbytes >= _LARGE
 
@@ -108,8 +109,8 @@ def _config(config_pb2: Any) -> Any:
     return config
 
 
-def _tensorflow(lean: bool) -> tuple[Any, ...]:
-    """TensorFlow's session machinery: graph_pb2, config_pb2, session, importer, ops."""
+def import_tensorflow(lean: bool) -> tuple[Any, ...]:
+    """Imports TensorFlow's session machinery: graph_pb2, config_pb2, session, importer, ops."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Plain kernels: with them chunks and one shot differ less, and machines agree better.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -155,7 +156,8 @@ def _leave_out_public_api() -> None:
     sys.modules["tensorflow"] = package
 
 
-def _tensorflow_error() -> tuple[type[Exception], ...]:
+def tensorflow_errors() -> tuple[type[Exception], ...]:
+    """What TensorFlow raises that is no exception of Python's own."""
     from tensorflow.python.framework import errors
 
     return (errors.OpError,)
