@@ -11,7 +11,7 @@ from asrbuild import manifest as m
 from asrbuild.digest import canonical_json, text_digest
 from asrbuild.errors import AsrbuildError
 from asrbuild.network import AcousticWeights, Geometry
-from asrbuild.recipe import Recipe, Steps, compression, validate
+from asrbuild.recipe import Decoder, Recipe, Steps, compression, validate
 from asrbuild.source import Source, load_alphabet
 
 #: Specification version -> oldest systems that load it (Core ML's release notes).
@@ -122,7 +122,22 @@ def check_recipe(recipe: Recipe) -> tuple[str, ...]:
 
         check_supported(request)
         check_lstm_form(request)
-    return advice
+    return (*advice, *_without_effect(recipe))
+
+
+def _without_effect(recipe: Recipe) -> list[str]:
+    """Keys of the decoder that its type does not read, where they are not as they come."""
+    decoder, plain = recipe.decoder, Decoder()
+    unread = {
+        "greedy": ("beam_width", "cutoff_prob", "cutoff_top_n", "lm_alpha", "lm_beta"),
+        "beam": ("lm_alpha", "lm_beta"),
+    }
+    return [
+        f"decoder.{key}={getattr(decoder, key)} has no effect: the {decoder.type} decoder does not "
+        "read it"
+        for key in unread.get(decoder.type, ())
+        if getattr(decoder, key) != getattr(plain, key)
+    ]
 
 
 def _check_outputs(recipe: Recipe) -> None:

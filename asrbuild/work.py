@@ -365,15 +365,17 @@ def _named(source: Source) -> str | None:
 
 
 def remarks(recipe: Recipe, source: Source) -> list[str]:
-    """What a person must know of the recordings and the words that a build is measured with.
+    """What a person must know of a build's scorer, recordings and words.
 
     Raises:
         AsrbuildError: words gate the build, and the alphabet spells none of them.
     """
     from asrbuild.speech.audio import read_audio
+    from asrbuild.speech.genuine import language_remarks
     from asrbuild.speech.rates import unspelled_text
 
-    found: list[str] = []
+    alphabet = load_alphabet(source)
+    found = language_remarks(d.decoder_settings(recipe, source), alphabet)
     for name, path in source.recordings.items():
         notes: list[str] = []
         read_audio(path, recipe.export.audio_sample_rate, notes.append)
@@ -384,7 +386,7 @@ def remarks(recipe: Recipe, source: Source) -> list[str]:
     if whole and (gated or evaluates(recipe)):
         remark = _spelled(recipe, source, whole).remark
     else:
-        remark = unspelled_text([recording.text for recording in whole], load_alphabet(source))
+        remark = unspelled_text([recording.text for recording in whole], alphabet)
         remark = remark and f"the alphabet cannot spell {remark}"
     return [*found, remark] if remark else found
 

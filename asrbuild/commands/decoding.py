@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asrbuild import terminal
 from asrbuild.errors import AsrbuildError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def settings_for(
     from asrbuild.runtime import decoder_settings
     from asrbuild.speech.alphabet import make_alphabet
     from asrbuild.speech.decoding import check_settings
-    from asrbuild.speech.genuine import check_language
+    from asrbuild.speech.genuine import check_language, language_remarks
 
     settings = decoder_settings(manifest)
     if kind is not None:
@@ -108,4 +109,6 @@ def settings_for(
     if settings.type == "ds_ctcdecoder":
         alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
         check_language(settings, alphabet, artifact)
+        for remark in language_remarks(settings, alphabet, artifact):
+            terminal.say(f"note: {remark}", err=True)
     return settings

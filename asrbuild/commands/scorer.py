@@ -78,20 +78,30 @@ def inspect_scorer(
     bytes_output: BytesOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Show what a scorer holds, and whether it fits an alphabet.
+    """Show what a scorer holds, and how many of its words an alphabet spells otherwise.
 
     Example: asrbuild inspect scorer my.scorer --alphabet alphabet.txt
     """
     from asrbuild.recipe import resolve_file
-    from asrbuild.speech.scorer import check_scorer
+    from asrbuild.speech.scorer import check_scorer, compare_spelling
     from asrbuild.speech.scorer import inspect_scorer as look
 
     labels = _labels(alphabet, bytes_output)
     path = resolve_file(scorer)
-    info = look(path) if labels is None else check_scorer(path, labels)
+    info = look(path)
+    spelling = None
+    if labels is not None:
+        spelling = compare_spelling(path, labels)
+        try:
+            check_scorer(path, labels)
+        except AsrbuildError as error:
+            if not spelling.fits:
+                error.message += f"; {spelling}"
+            raise
     if as_json:
-        fits = None if labels is None else True
-        terminal.say_json({**asdict(info), "fits": fits})
+        fits = None if spelling is None else spelling.fits
+        spelled = None if spelling is None else asdict(spelling)
+        terminal.say_json({**asdict(info), "fits": fits, "spelling": spelled})
         return
     rows = {
         "file": f"{scorer}, {info.size} bytes",
@@ -102,8 +112,10 @@ def inspect_scorer(
         "alpha, beta": f"{info.lm_alpha:g}, {info.lm_beta:g}",
         "labels": f"{len(info.labels)} used, the highest is {max(info.labels, default=-1)}",
         "alphabet": "not compared; give --alphabet"
-        if labels is None
-        else f"fits {alphabet or 'UTF-8 mode'}",
+        if spelling is None
+        else f"fits {alphabet or 'UTF-8 mode'}: it spells all {spelling.words} words"
+        if spelling.fits
+        else f"{alphabet} does not fit: {spelling}",
     }
     width = max(map(len, rows))
     for name, value in rows.items():

@@ -33,7 +33,7 @@ from asrbuild.speech.decoding import (
 )
 from asrbuild.speech.ds_environment import decoder_python
 from asrbuild.speech.ds_process import InProcess, Worker, WorkerDiedError
-from asrbuild.speech.scorer import ScorerInfo, check_scorer
+from asrbuild.speech.scorer import ScorerInfo, check_scorer, compare_spelling, unknown_words
 
 TRIES = 3
 
@@ -199,6 +199,25 @@ def check_language(
     for word in settings.hot_words:
         _check_hot_word(word, alphabet)
     return info
+
+
+def language_remarks(
+    settings: DecoderSettings, alphabet: Alphabet, base_dir: Path | None = None
+) -> list[str]:
+    """What has no effect, or a wrong one, of a scorer and hot words that may be used."""
+    if settings.type != "ds_ctcdecoder" or settings.scorer is None:
+        return []
+    path = _scorer_path(settings.scorer, base_dir)
+    remarks = []
+    if unknown := unknown_words(path, settings.hot_words, alphabet):
+        several = f"s {', '.join(map(repr, unknown))} are" if unknown[1:] else f" {unknown[0]!r} is"
+        remarks.append(f"the hot word{several} not in the scorer {path.name}: no boost has effect")
+    spelling = compare_spelling(path, alphabet, whole=False)
+    if not spelling.fits:
+        remarks.append(
+            f"the scorer {path.name} may be of another alphabet: of the words looked at, {spelling}"
+        )
+    return remarks
 
 
 def _scorer_path(scorer: Path, base_dir: Path | None) -> Path:

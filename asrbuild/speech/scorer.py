@@ -12,7 +12,7 @@ import mmap
 import random
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,8 @@ MASK = (1 << 64) - 1
 _MURMUR = 0xC6A4A7935BD1E995
 #: So many ways through the trie are spelled out, to see whether the language model knows the words.
 _SPELLED = 200
+#: The largest trie of which every word is spelled out; a trie of 2^60 words fits into a kilobyte.
+MOST_SPELLED = 5_000_000
 #: int32 "TRIE", int32 version, bool, two doubles, then OpenFst's magic number 2125659606.
 _TRIE = re.compile(rb"EIRT(.{4})([\x00\x01])(.{16})\xd6\xfd\xb2\x7e", re.DOTALL)
 #: fst version and flags, properties, start state, state and arc counts.
@@ -80,10 +82,39 @@ def inspect_scorer(path: str | Path) -> ScorerInfo:
 
 
 @dataclass(frozen=True)
-class _Lexicon:
-    """Some words of a package's trie, as labels, and where its model keeps the hashes of words."""
+class Spelling:
+    """What an alphabet makes of a scorer's words.
 
-    words: tuple[tuple[int, ...], ...]
+    Args:
+        words: how many were looked at: all, or of a trie with more than ``MOST_SPELLED`` some.
+        unspelled: with a label that the alphabet does not have.
+        otherwise: that it spells as a word which the language model does not know.
+        examples: some of these, as the alphabet spells them.
+    """
+
+    words: int
+    unspelled: int
+    otherwise: int
+    examples: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        return not self.unspelled and not self.otherwise
+
+    def __str__(self) -> str:
+        shown = f", for instance {', '.join(map(repr, self.examples))}" if self.examples else ""
+        return (
+            f"the alphabet cannot spell {self.unspelled} of {self.words} words, and spells "
+            f"{self.otherwise} otherwise{shown}"
+        )
+
+
+@dataclass(frozen=True)
+class _Lexicon:
+    """A package's trie, and the part of its model that has the hashes of words."""
+
+    states: np.ndarray
+    arcs: np.ndarray
     keys: bytes
 
 
@@ -141,23 +172,74 @@ def check_scorer(path: str | Path, alphabet: Alphabet) -> ScorerInfo:
 def _check_spelling(lexicon: _Lexicon, alphabet: Alphabet, path: Path) -> None:
     """The words that this alphabet makes of the trie must be words of the language model.
 
-    The trie holds labels and the model hashes of words, so labels in another order show here alone.
     A trie may hold some words that the model does not: half of them must be known.
     """
-    spelled = sorted({alphabet.decode(labels) for labels in lexicon.words})
-    unknown = [
-        word
-        for word in spelled
-        if lexicon.keys.find(murmur(word.encode()).to_bytes(8, "little")) < 0
-    ]
-    if 2 * len(unknown) > len(spelled):
+    found = _spelling(sorted(set(_some_words(lexicon))), lexicon.keys, alphabet)
+    if 2 * found.otherwise > found.words:
         raise AsrbuildError(
             "the scorer was made for another alphabet: with this one its words are spelled "
-            f"{', '.join(map(repr, unknown[:3]))}, which its language model does not know",
+            f"{', '.join(map(repr, found.examples))}, which its language model does not know",
             key="decoder.scorer_path",
             file=path,
             fix="build a scorer with this model's alphabet",
         )
+
+
+def compare_spelling(path: str | Path, alphabet: Alphabet, *, whole: bool = True) -> Spelling:
+    """How many of the scorer's words this alphabet cannot spell, or spells otherwise.
+
+    The trie holds labels, and the language model hashes of words: a word of other labels than it
+    was made with has a hash that the model does not have. With the alphabet that a scorer was made
+    with, every word is known. In UTF-8 mode labels are bytes, so there is nothing to compare.
+
+    Args:
+        path: the package.
+        alphabet: the model's.
+        whole: look at every word; else at some 200, which takes no time.
+
+    Raises:
+        AsrbuildError: it is not a scorer.
+    """
+    info, lexicon = _look(Path(path))
+    if info.bytes_output or alphabet.bytes_output:
+        return Spelling(info.words, 0, 0, ())
+    every = whole and info.words <= MOST_SPELLED
+    words = list(_every_word(lexicon)) if every else sorted(set(_some_words(lexicon)))
+    return _spelling(words, lexicon.keys, alphabet)
+
+
+def _spelling(words: list[tuple[int, ...]], keys: bytes, alphabet: Alphabet) -> Spelling:
+    spelled = [word for word in words if max(word, default=0) < alphabet.size]
+    texts = [alphabet.decode(word) for word in spelled]
+    hashes = np.array([murmur(text.encode()) for text in texts], np.uint64)
+    # Entries are 8 bytes, or 12 with what belongs to them, so hashes start at multiples of 4.
+    parts = np.frombuffer(keys, "<u4", len(keys) // 4).astype(np.uint64)
+    known = np.isin(hashes, parts[:-1] | parts[1:] << np.uint64(32))
+    unknown = [text for text, there in zip(texts, known, strict=True) if not there]
+    return Spelling(len(words), len(words) - len(spelled), len(unknown), tuple(unknown[:3]))
+
+
+def unknown_words(path: str | Path, words: Iterable[str], alphabet: Alphabet) -> list[str]:
+    """Those of the words that are not in the scorer's trie, so that no decoding can end with them.
+
+    Raises:
+        AsrbuildError: it is not a scorer.
+    """
+    info, lexicon = _look(Path(path))
+    end = [] if info.bytes_output else [-1 if info.space is None else info.space]
+    return [word for word in words if not _in_trie(lexicon, alphabet.encode(word) + end)]
+
+
+def _in_trie(lexicon: _Lexicon, labels: list[int]) -> bool:
+    at = 0
+    for label in labels:
+        first, count = int(lexicon.states["first"][at]), int(lexicon.states["arcs"][at])
+        arcs = lexicon.arcs[first : first + count]
+        fitting = arcs["next"][arcs["ilabel"] == label + 1]
+        if not len(fitting):
+            return False
+        at = int(fitting[0])
+    return bool(np.isfinite(lexicon.states["final"][at]))
 
 
 def murmur(data: bytes) -> int:
@@ -208,12 +290,28 @@ def _read(data: mmap.mmap, size: int, path: Path) -> tuple[ScorerInfo, _Lexicon]
         order, ngrams, _count_words(states, arcs, path), bytes_output, alpha, beta,
         tuple(labels.tolist()), space, kind, size,
     )  # fmt: skip
-    return info, _Lexicon(tuple(_some_words(states, arcs)), data[:words_end])
+    return info, _Lexicon(states, arcs, data[:words_end])
 
 
-def _some_words(states: np.ndarray, arcs: np.ndarray) -> Iterator[tuple[int, ...]]:
+def _every_word(lexicon: _Lexicon) -> Iterator[tuple[int, ...]]:
+    """Labels, without the last one's space, of each word of a sound trie."""
+    final = np.isfinite(lexicon.states["final"]).tolist()
+    firsts, counts = lexicon.states["first"].tolist(), lexicon.states["arcs"].tolist()
+    labels = (lexicon.arcs["ilabel"] - 1).tolist()
+    nexts = lexicon.arcs["next"].tolist()
+    waiting: list[tuple[int, tuple[int, ...]]] = [(0, ())]
+    while waiting:
+        at, word = waiting.pop()
+        if final[at]:
+            yield word[:-1]
+        for arc in range(firsts[at], firsts[at] + counts[at]):
+            waiting.append((nexts[arc], (*word, labels[arc])))
+
+
+def _some_words(lexicon: _Lexicon) -> Iterator[tuple[int, ...]]:
     """Labels, without the last one's space, of words met on random ways through a sound trie."""
     chance = random.Random(0)
+    states, arcs = lexicon.states, lexicon.arcs
     for _ in range(_SPELLED):
         at, labels = 0, []
         while states["arcs"][at]:

@@ -7,6 +7,7 @@ import math
 import random
 import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,23 @@ from hypothesis import strategies as st
 
 import asrbuild
 from asrbuild.commands import scorer as scorer_command
+from asrbuild.compose import compose_recipe
+from asrbuild.describe import check_recipe
 from asrbuild.errors import AsrbuildError
 from asrbuild.speech import ds_environment
+from asrbuild.speech import scorer as scorer_module
 from asrbuild.speech.alphabet import Alphabet, bytes_alphabet, make_alphabet, read_alphabet
 from asrbuild.speech.decoding import DecoderSettings, open_decoder
+from asrbuild.speech.genuine import language_remarks
 from asrbuild.speech.ngrams import BEGIN, NgramModel, characters, estimate, read_arpa
-from asrbuild.speech.scorer import check_scorer, inspect_scorer, scorer_weights
+from asrbuild.speech.scorer import (
+    Spelling,
+    check_scorer,
+    compare_spelling,
+    inspect_scorer,
+    scorer_weights,
+    unknown_words,
+)
 from asrbuild.speech.scorer_build import write_scorer
 
 _HERE = ds_environment.status()
@@ -265,6 +277,49 @@ def test_inspection(scorer: Path) -> None:
     assert check_scorer(scorer, ENGLISH) == info
 
 
+def _swapped(one: str, other: str) -> Alphabet:
+    labels = read_alphabet(DEMO / "alphabet.txt").labels
+    return make_alphabet([{one: other, other: one}.get(label, label) for label in labels])
+
+
+def test_how_many_words_an_alphabet_spells_otherwise() -> None:
+    """Two labels that changed places show in every word that has one of them, and in no other."""
+    path, right = DEMO / "prompts.scorer", read_alphabet(DEMO / "alphabet.txt")
+    words = inspect_scorer(path).words
+    assert compare_spelling(path, right) == Spelling(words, 0, 0, ())
+    assert compare_spelling(path, right, whole=False).fits
+    swapped = compare_spelling(path, _swapped("p", "q"))
+    trie = scorer_module._look(path)[1]
+    listed = {right.decode(word) for word in scorer_module._every_word(trie)}
+    assert len(listed) == words
+    # "p" and "q" are words of their own, so each stays a word.
+    table = str.maketrans("pq", "qp")
+    assert swapped.otherwise == sum(word.translate(table) not in listed for word in listed)
+    assert not compare_spelling(path, _swapped("p", "q"), whole=False).fits
+    short = compare_spelling(path, make_alphabet(right.labels[:-2]))
+    last = right.labels[-2:]
+    assert short.unspelled == sum(any(c in word for c in last) for word in listed)
+    assert short.otherwise == 0
+
+
+def test_hot_words_that_a_scorer_does_not_know() -> None:
+    path, alphabet = DEMO / "prompts.scorer", read_alphabet(DEMO / "alphabet.txt")
+    found = unknown_words(path, ["five", "zebra", "fiv", "messages", "fives"], alphabet)
+    assert found == ["zebra", "fiv", "fives"]
+    hot = {"five": 2.0, "zebra": 3.0}
+    told = DecoderSettings("ds_ctcdecoder", scorer=path, hot_words=hot)
+    (remark,) = language_remarks(told, alphabet)
+    assert remark.startswith("the hot word 'zebra' is not in the scorer")
+    (remark,) = language_remarks(replace(told, hot_words={}), _swapped("p", "q"))
+    assert "may be of another alphabet" in remark
+
+
+def test_hot_words_of_a_scorer_of_characters(tmp_path: Path) -> None:
+    path = tmp_path / "c.scorer"
+    write_scorer(estimate(map(characters, CHARACTERS), 2), bytes_alphabet(), path)
+    assert unknown_words(path, ["\u6f22", "f", "\u4f60"], bytes_alphabet()) == ["\u4f60"]
+
+
 @settings(max_examples=40)
 @given(words=st.sets(st.text("abcd", min_size=1, max_size=6), min_size=1, max_size=60))
 def test_the_trie_holds_exactly_the_words(
@@ -450,3 +505,31 @@ def test_building_and_inspecting_from_the_command_line(
     with pytest.raises(AsrbuildError, match="no such text"):
         app(["build", "--text", "no", "--alphabet", str(alphabet), "-o", "x"],
             standalone_mode=False)  # fmt: skip
+
+
+def test_inspection_says_what_an_alphabet_makes_of_the_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "swapped.txt").write_text(_swapped("p", "q").file_text())
+    for name, file, text in (
+        ("right", DEMO / "alphabet.txt", "it spells all 578 words"),
+        (
+            "swapped",
+            tmp_path / "swapped.txt",
+            "of 578 words, and spells 73 otherwise",
+        ),
+    ):
+        scorer_command.inspect_scorer("demo:prompts.scorer", file)
+        assert text in capsys.readouterr().out
+        scorer_command.inspect_scorer("demo:prompts.scorer", file, as_json=True)
+        found = json.loads(capsys.readouterr().out)
+        assert (found["fits"], found["spelling"]["otherwise"]) == {
+            "right": (True, 0), "swapped": (False, 73),
+        }[name]  # fmt: skip
+
+
+def test_what_a_decoder_does_not_read_is_said() -> None:
+    remarks = check_recipe(compose_recipe(["decoder.beam_width=9"]))
+    assert any("decoder.beam_width=9 has no effect: the greedy decoder" in r for r in remarks)
+    for fine in (["decoder=beam", "decoder.beam_width=9"], []):
+        assert not any("no effect" in r for r in check_recipe(compose_recipe(fine)))
