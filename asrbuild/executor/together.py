@@ -141,20 +141,8 @@ class _Meeting:
     def _multiply(self, group: list[_Seat]) -> None:
         weight = group[0].weight
         rows = [seat.x.reshape(-1, seat.x.shape[-1]) for seat in group]
-        several = [index for index, part in enumerate(rows) if len(part) > 1]
-        made = {
-            index: self._products.rows_times(part, weight)
-            for index, part in enumerate(rows)
-            if len(part) == 1
-        }
-        if several:
-            products = self._products.rows_times(
-                np.concatenate([rows[index] for index in several]), weight
-            )
-            ends = np.cumsum([len(rows[index]) for index in several])[:-1]
-            made |= dict(zip(several, np.split(products, ends), strict=True))
-        for index, seat in enumerate(group):
-            seat.result = made[index].reshape(*seat.x.shape[:-1], len(weight))
+        for seat, product in zip(group, self._products.rows_times(rows, weight), strict=True):
+            seat.result = product.reshape(*seat.x.shape[:-1], len(weight))
 
 
 class _Place(threading.local):

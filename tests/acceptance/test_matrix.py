@@ -191,8 +191,10 @@ def test_an_app_may_choose_a_function_and_change_it_on_the_way(
         )  # fmt: skip
         c, h = found["new_state_c"], found["new_state_h"]
         rows += [*found["logits"][:, 0]]
+    # A program in fp16 rounds to 2 ** -11 of a value. A kernel that rounds a row of the long call
+    # otherwise moves such a value by one unit, 2 ** -10 of it, and the next steps carry that on.
     np.testing.assert_allclose(rows, whole.probabilities, atol=2e-2)
-    np.testing.assert_allclose(c, whole.state["new_state_c"], atol=2e-2)
+    np.testing.assert_allclose(c, whole.state["new_state_c"], atol=2e-2, rtol=4 * 2**-10)
 
 
 def test_a_wrong_package_is_never_published(

@@ -8,15 +8,16 @@ from functools import cache, partial
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asrbuild.executor import products as module
 from asrbuild.executor import together as meeting
-from asrbuild.executor.products import LARGE, Products
+from asrbuild.executor.products import BLOCK, LARGE, Products
 from asrbuild.executor.together import rows_times, together
 
 WIDTH = 48
+IN_BLOCKS = module._in_blocks
 
 
 @pytest.fixture(autouse=True)
@@ -27,16 +28,26 @@ def small_weights_meet(monkeypatch):
 
 @pytest.fixture
 def products_made(monkeypatch) -> list[int]:
-    """The number of rows of every product that is made from here on."""
+    """The number of rows of every product that is made from here on, where places are alike."""
     made: list[int] = []
-    multiply = module.multiply
 
-    def counted(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        made.append(x.size // x.shape[-1])
-        return multiply(x, weight)
+    def counted(multiply: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+        def count(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+            made.append(x.size // x.shape[-1])
+            return multiply(x, weight)
 
-    monkeypatch.setattr(module, "multiply", counted)
+        return count
+
+    for name in ("multiply", "_in_blocks"):
+        monkeypatch.setattr(module, name, counted(getattr(module, name)))
+    monkeypatch.setattr(Products, "_places_are_alike", lambda *_: True)
     return made
+
+
+def rounds_by_place(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """A BLAS kernel whose rounding depends on where in a block a row stands."""
+    places = np.arange(len(x), dtype=np.float32) % BLOCK
+    return IN_BLOCKS(x, weight) + places[:, None] / 1000
 
 
 def weights(seed: int) -> np.ndarray:
@@ -157,34 +168,34 @@ def test_one_bit_makes_another_product(products_made):
     """Of the weights or of the row: nothing is taken for what it is not."""
     shared, x = Products(), np.ones((2, WIDTH), np.float32)
     weight = weights(4)
-    right = shared.rows_times(x, weight)
+    (right,) = shared.rows_times([x], weight)
     other = weight.copy()
     other.view(np.uint32)[5, 7] ^= 1 << 20
-    wrong = shared.rows_times(x, other)
+    (wrong,) = shared.rows_times([x], other)
     assert not np.array_equal(right[:, 5], wrong[:, 5])
     np.testing.assert_allclose(wrong, x @ other.T, atol=1e-5)
     moved = x.copy()
     moved.view(np.uint32)[1, 3] ^= 1 << 20
-    np.testing.assert_allclose(shared.rows_times(moved, weight), moved @ weight.T, atol=1e-5)
-    assert products_made == [2, 2, 2]
+    np.testing.assert_allclose(shared.rows_times([moved], weight)[0], moved @ weight.T, atol=1e-5)
+    assert products_made == [1, 1, 1]  # of two equal rows one, and then the row that is new
 
 
 def test_what_is_handed_out_is_the_callers_own():
     shared, x, weight = Products(), np.ones((1, WIDTH), np.float32), weights(5)
-    first = shared.rows_times(x, weight)
+    (first,) = shared.rows_times([x], weight)
     kept = first.copy()
     first += 1
-    assert np.array_equal(shared.rows_times(x, weight), kept)
+    assert np.array_equal(shared.rows_times([x], weight)[0], kept)
 
 
 def test_memory_is_bounded(products_made):
     row_bytes = WIDTH * 4
     shared, weight = Products(limit=3 * row_bytes), weights(6)
     x = np.random.default_rng(0).standard_normal((5, WIDTH)).astype(np.float32)
-    whole = shared.rows_times(x, weight)
-    assert np.array_equal(shared.rows_times(x[2:], weight), whole[2:])
+    (whole,) = shared.rows_times([x], weight)
+    assert np.array_equal(shared.rows_times([x[2:]], weight)[0], whole[2:])
     assert products_made == [5]
-    np.testing.assert_allclose(shared.rows_times(x[:2], weight), whole[:2], atol=1e-6)
+    np.testing.assert_allclose(shared.rows_times([x[:2]], weight)[0], whole[:2], atol=1e-6)
     assert products_made == [5, 2]
 
 
@@ -210,22 +221,62 @@ def test_weights_are_widened_once_for_two_packages_and_then_let_go():
     assert len(widenings) == 3
 
 
-@given(cuts=st.sets(st.integers(1, 99), max_size=20))
-def test_a_product_is_the_same_bits_in_any_company(cuts: set[int]):
-    """So an artifact is the same bytes whatever its process has built before."""
+@pytest.mark.parametrize("kernel", [IN_BLOCKS, rounds_by_place])
+@settings(max_examples=20)
+@given(cuts=st.sets(st.integers(1, 99), max_size=20), calls=st.integers(1, 5))
+def test_a_product_is_the_same_bits_in_any_company(
+    kernel: Callable[..., np.ndarray], cuts: set[int], calls: int
+) -> None:
+    """So an artifact is the same bytes whatever its process has built before, by any kernel."""
     weight = large_weights()
     rows = np.random.default_rng(5).standard_normal((100, weight.shape[1])).astype(np.float32)
-    for products in (Products(), remembering(rows, weight)):
-        for part in np.split(rows, sorted(cuts)):
-            np.testing.assert_array_equal(
-                products.rows_times(part, weight), module.multiply(part, weight)
-            )
+    parts = np.split(rows, sorted(cuts))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_in_blocks", kernel)
+        for products in (Products(), remembering(rows, weight)):
+            for first in range(0, len(parts), calls):
+                together_ = parts[first : first + calls]
+                for x, product in zip(
+                    together_, products.rows_times(together_, weight), strict=True
+                ):
+                    np.testing.assert_array_equal(product, module.multiply(x, weight))
 
 
 def remembering(rows: np.ndarray, weight: np.ndarray) -> Products:
     products = Products()
-    products.rows_times(rows, weight)
+    products.rows_times([rows], weight)
     return products
+
+
+def test_a_kernel_that_rounds_by_place_shares_products_of_the_same_place(monkeypatch):
+    weight, made = large_weights(), []
+
+    def counted(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        made.append(len(x))
+        return rounds_by_place(x, weight)
+
+    monkeypatch.setattr(module, "_in_blocks", counted)
+    rows = np.random.default_rng(6).standard_normal((40, weight.shape[1])).astype(np.float32)
+    products = Products()
+    products.rows_times([rows], weight)
+    assert made == [BLOCK, 40]  # the first to see how the kernel rounds
+    products.rows_times([rows[:BLOCK], rows[BLOCK:]], weight)
+    assert made == [BLOCK, 40]
+    products.rows_times([rows[1:3]], weight)
+    assert made == [BLOCK, 40, 2]
+
+
+@pytest.mark.parametrize("outputs", [1, 29, 1023, 1025, 2049])
+@pytest.mark.parametrize("rows", [1, 2, 15, 16, 17, 100])
+def test_blocks_are_the_product(rows: int, outputs: int) -> None:
+    """The last block is not full, nor the last part of the outputs."""
+    random = np.random.default_rng(rows)
+    x, weight = (random.standard_normal((n, 37)).astype(np.float32) for n in (rows, outputs))
+    product = module.multiply(x[:, None], weight)
+    assert product.shape == (rows, 1, outputs)
+    # 37 products of size 1, each rounded to 2 ** -24 of itself, in whatever order.
+    exact = x.astype(np.float64) @ weight.T.astype(np.float64)
+    np.testing.assert_allclose(product[:, 0], exact, atol=1e-4)
 
 
 @cache
