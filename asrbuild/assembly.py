@@ -14,6 +14,7 @@ from asrbuild import manifest as m
 from asrbuild.digest import file_digest, tree_digests
 from asrbuild.disk import sync_path
 from asrbuild.errors import AsrbuildError
+from asrbuild.processes import repository
 from asrbuild.recipe import Recipe, record
 from asrbuild.source import Source
 from asrbuild.work import (
@@ -159,10 +160,11 @@ def _provenance(recipe: Recipe, source: Source, overrides: Sequence[str]) -> m.P
 
     libraries = ("coremltools", "tensorflow", "numpy", "protobuf", "soxr", "soundfile")
     tools = {name: library_version(name) for name in libraries}
+    found = repository(Path.cwd())
     return m.Provenance(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        git=_git(),
+        git=None if found is None else m.Git(commit=found[0], dirty=found[1]),
         recipe=record(recipe),
         overrides=list(overrides),
         sources=[
@@ -172,26 +174,6 @@ def _provenance(recipe: Recipe, source: Source, overrides: Sequence[str]) -> m.P
         tools={"asrbuild": __version__} | tools,
         parents=[],
     )
-
-
-def _git() -> m.Git | None:
-    """The repository of the current directory, None where there is none."""
-    import subprocess
-
-    def ask(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(
-                ["git", *arguments], capture_output=True, text=True, timeout=10, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = ask("rev-parse", "HEAD")
-    if commit is None:
-        return None
-    status = ask("status", "--porcelain", "--untracked-files=no")
-    return m.Git(commit=commit, dirty=bool(status))
 
 
 def receipt_fields(manifest: m.Manifest, path: Path, recipe: Recipe) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from asrbuild.errors import AsrbuildError
 from asrbuild.execution import bound_of, package_function, reference_state, ways
-from asrbuild.manifest import Manifest, Metric
+from asrbuild.manifest import Manifest, Metric, package_path
 from asrbuild.parity import PSNR_CAP_DB, psnr_db
 
 #: PSNR from which a package's value counts as the graph's. What rounding does to a layer is 60 dB
@@ -132,7 +132,7 @@ def bisect(artifact: Path, manifest: Manifest, features: np.ndarray, graph_path:
     from asrbuild.runtime import Acoustic, Contract
 
     landmarks, states = _reference(graph_path, features)
-    package = artifact / manifest.model.package
+    package = package_path(artifact, manifest)
     traced = _Traced(load(package, package_function(manifest), keep_all=True), manifest)
     run = Acoustic(traced, Contract.of(manifest))
     run.feed(features)

@@ -171,6 +171,12 @@ def files_in(directory: Path) -> list[str]:
     return sorted(found)
 
 
+def stays_inside(path: str) -> bool:
+    """Whether a relative path is plain: forward slashes, no part that leads up, nothing to fold."""
+    parts = path.split("/")
+    return not {"", ".", ".."} & set(parts) and not any(c in path for c in "\\\0\n\r")
+
+
 def sync_tree(directory: Path) -> None:
     """Forces every file and directory below ``directory``, and itself, to the disk."""
     from concurrent.futures import ThreadPoolExecutor

@@ -24,9 +24,16 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from asrbuild.dataset import Recording
-from asrbuild.digest import canonical_json, file_digest, source_digest, text_digest
+from asrbuild.digest import (
+    canonical_json,
+    file_digest,
+    source_digest,
+    text_digest,
+    tree_digests,
+)
 from asrbuild.disk import disk_errors
 from asrbuild.errors import AsrbuildError
+from asrbuild.manifest import package_path
 from asrbuild.runtime import Transcriber, timed
 from asrbuild.speech.alphabet import Alphabet
 from asrbuild.speech.audio import read_audio
@@ -139,7 +146,7 @@ def listen(
     advance: Callable[[], None] = lambda: None,
 ) -> list[Spoken]:
     """Probabilities of every recording, from the cache where they are known."""
-    folder = cache_root / FOLDER / _model_digest(transcriber)
+    folder = cache_root / FOLDER / _model_digest(transcriber, cache_root)
     spoken = []
     for recording in dataset:
         kept = folder / f"{file_digest(recording.audio)}.npz"
@@ -290,10 +297,18 @@ def _load_words(path: Path | None) -> tuple[str, float] | None:
         return None
 
 
-def _model_digest(transcriber: Transcriber) -> str:
-    """Of the package, what says how it is fed, and what feeds it: not of the decoder."""
+def _model_digest(transcriber: Transcriber, cache_root: Path) -> str:
+    """Of the package, what says how it is fed, and what feeds it: not of the decoder.
+
+    The package counts by the bytes that are there, not by what the manifest claims of them.
+    """
     manifest = transcriber.manifest
-    own = {entry.path: entry.sha256 for entry in manifest.files if entry.role == "package"}
+    package = package_path(transcriber.artifact, manifest)
+    own = (
+        tree_digests(package, cache_root)
+        if package.is_dir()
+        else {package.name: file_digest(package, cache_root)}
+    )
     parts = [str(sorted(own.items())), manifest.audio.model_dump_json()]
     parts += [manifest.features.model_dump_json(), manifest.streaming.model_dump_json()]
     parts += [manifest.model.model_dump_json(), *(s.model_dump_json() for s in manifest.state)]

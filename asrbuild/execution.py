@@ -21,7 +21,7 @@ from asrbuild import __version__
 from asrbuild.errors import AsrbuildError
 from asrbuild.executor.products import Products
 from asrbuild.executor.together import run_calls
-from asrbuild.manifest import Axis, Execution, Manifest, State, with_function
+from asrbuild.manifest import Axis, Execution, Manifest, State, package_path, with_function
 from asrbuild.parity import PROBABILITIES
 
 Outputs = dict[str, np.ndarray]
@@ -99,7 +99,7 @@ def execute(
     """
     from asrbuild.executor import load
 
-    package = artifact / manifest.model.package
+    package = package_path(artifact, manifest)
     products = Products() if products is None else products
     products.next_package()
     loaders: dict[str, Callable[..., Any]] = {"": partial(load, products=products)}

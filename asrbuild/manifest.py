@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,10 +24,12 @@ from pydantic import (
     model_serializer,
 )
 
+from asrbuild.disk import stays_inside
 from asrbuild.errors import AsrbuildError
 
 SCHEMA_VERSION = "1.1"
 FILE_NAME = "manifest.json"
+_FETCH = "do not use this artifact: pull it again from where it came, or build it again"
 
 
 class Section(BaseModel):
@@ -396,7 +399,7 @@ def read_manifest(artifact: Path) -> Manifest:
         )
     newer = int(version[2]) > minor
     try:
-        return Manifest.model_validate_json(text, extra="allow" if newer else "forbid")
+        manifest = Manifest.model_validate_json(text, extra="allow" if newer else "forbid")
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -408,6 +411,70 @@ def read_manifest(artifact: Path) -> Manifest:
             if newer
             else "print the schema with `asrbuild schema`",
         ) from error
+    for key, named in _named_files(manifest):
+        file_of(artifact, named, key)
+    return manifest
+
+
+def require_listed(manifest: Manifest) -> None:
+    """Checks that every file which a manifest names elsewhere is among those it lists by digest.
+
+    Raises:
+        AsrbuildError: one is not, so that no digest, and no signature, would cover it.
+    """
+    listed = {entry.path for entry in manifest.files}
+    for key, named in _named_files(manifest):
+        if named not in listed and not any(path.startswith(f"{named}/") for path in listed):
+            raise AsrbuildError(
+                f"{key} is {named!r}, which is not among the files that the manifest lists",
+                key=key,
+                fix=_FETCH,
+            )
+
+
+def _named_files(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Every key that names a file of the artifact, with the name."""
+    yield "model.package", manifest.model.package
+    yield "features.reference.audio", manifest.features.reference.audio
+    if manifest.decoder.scorer is not None:
+        yield "decoder.scorer.path", manifest.decoder.scorer.path
+    if manifest.decoder.alphabet_file is not None:
+        yield "decoder.alphabet_file", manifest.decoder.alphabet_file
+    for index, entry in enumerate(manifest.files):
+        yield f"files.{index}.path", entry.path
+
+
+def file_of(artifact: Path, path: str, key: str) -> Path:
+    """Where a file or folder lies that a manifest names; it need not be there.
+
+    Raises:
+        AsrbuildError: the path is absolute, leads up, or goes through a link: an artifact holds all
+            that its manifest names.
+    """
+    found = artifact / path
+    if not stays_inside(path):
+        raise AsrbuildError(
+            f"{key} is {path!r}, which is not a file of the artifact: it leads out of it",
+            key=key,
+            file=artifact / FILE_NAME,
+            fix=_FETCH,
+        )
+    for part in (found, *found.parents):
+        if part == artifact:
+            break
+        if part.is_symlink():
+            raise AsrbuildError(
+                f"{key} is {path!r}, and that is a link, not a file of the artifact",
+                key=key,
+                file=part,
+                fix=_FETCH,
+            )
+    return found
+
+
+def package_path(artifact: Path, manifest: Manifest) -> Path:
+    """Where the package of an artifact lies; see :func:`file_of`."""
+    return file_of(artifact, manifest.model.package, "model.package")
 
 
 def with_function(manifest: Manifest, name: str) -> Manifest:

@@ -16,7 +16,7 @@ from asrbuild.cases import RECORDINGS, load_reference, verified_inputs
 from asrbuild.contract import contradictions
 from asrbuild.errors import AsrbuildError
 from asrbuild.execution import REFERENCE, Executed, Outputs, execute, reference_state, runs
-from asrbuild.manifest import Manifest, Metric, Transcript, Verification
+from asrbuild.manifest import Manifest, Metric, Transcript, Verification, package_path
 from asrbuild.parity import PROBABILITIES, Gates, compare, gates_of, worst
 from asrbuild.recipe import gate_names
 
@@ -101,7 +101,7 @@ def judge(
     texts: Mapping[str, str | None] | None = None,
     words: WordGates | None = None,
     max_steps: int | None = None,
-    decoder_python: Path | None = None,
+    decoding: DecoderSettings | None = None,
 ) -> Proof:
     """Compares what a package gave with what TensorFlow gave.
 
@@ -117,7 +117,8 @@ def judge(
         texts: recording -> the words that are said in it, where somebody wrote them down.
         words: what the transcripts must be.
         max_steps: the longest call that was run.
-        decoder_python: the Python 3.9 for ds-ctcdecoder; None: found.
+        decoding: where the scorer lies and which Python 3.9 runs ds-ctcdecoder; None: the scorer is
+            the artifact's, and a Python is found.
     """
     from asrbuild.runtime import decoder_settings
 
@@ -141,11 +142,13 @@ def judge(
         if _recording(label)
     }
     said = {_recording(label): reference[_recording(label)][PROBABILITIES] for label in heard}
-    settings = replace(decoder_settings(manifest), interpreter=decoder_python)
+    settings = decoder_settings(manifest)
+    if decoding is not None:
+        settings = replace(settings, interpreter=decoding.interpreter, scorer=decoding.scorer)
     transcripts = _transcripts(artifact, manifest, settings, said, heard, texts or {})
     failures = [_in_words(metric) for metric in metrics if not metric.passed]
     failures += _word_failures(transcripts, words, _alphabet(manifest))
-    failures += contradictions(artifact / manifest.model.package, manifest)
+    failures += contradictions(package_path(artifact, manifest), manifest)
     verification = Verification(
         executed=True,
         core_ml_executed="coreml" in executed.executors,

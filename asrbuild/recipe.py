@@ -576,6 +576,19 @@ def cache_root() -> Path:
     return _folder("ASRBUILD_CACHE", ".asrbuild/cache")
 
 
+def memo_root() -> Path | None:
+    """Where commands remember the digests of large files; None where there is no home folder.
+
+    It is the cache if there is one, else the user's own folder for caches, so that looking at an
+    artifact leaves nothing in the current folder.
+    """
+    root = cache_root()
+    if os.environ.get("ASRBUILD_CACHE") or root.is_dir():
+        return root
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(base, "asrbuild") if os.path.isabs(base) else None
+
+
 def _folder(variable: str, usual: str) -> Path:
     path = Path(os.environ.get(variable, usual))
     if path.is_file():

@@ -24,6 +24,7 @@ from asrbuild.manifest import (
     State,
     Streaming,
     Tensor,
+    package_path,
     read_manifest,
     with_function,
 )
@@ -325,19 +326,24 @@ def timed(work: Callable[..., Any], *given: Any) -> tuple[Any, float]:
 
 
 def open_artifact(
-    artifact: str | Path, decoder: DecoderSettings | None = None, function: str | None = None
+    artifact: str | Path,
+    decoder: DecoderSettings | None = None,
+    function: str | None = None,
+    manifest: Manifest | None = None,
 ) -> Transcriber:
     """Loads an artifact directory.
 
     Args:
         decoder: overrides what the manifest says of decoding.
         function: which function of a multifunction package; the manifest's default if not given.
+        manifest: of a package that is in no artifact yet; None: read from the directory.
 
     Raises:
         AsrbuildError: the manifest, the package or the decoder cannot be used.
     """
     artifact = Path(artifact)
-    manifest = read_manifest(artifact)
+    if manifest is None:
+        manifest = read_manifest(artifact)
     if function is not None:
         manifest = with_function(manifest, function)
     package = load_package(artifact, manifest)
@@ -368,7 +374,7 @@ def load_package(artifact: Path, manifest: Manifest, products: Products | None =
     """
     from asrbuild import executor
 
-    path = artifact / manifest.model.package
+    path = package_path(artifact, manifest)
     if not path.exists():
         raise AsrbuildError(
             f"the artifact lacks its package {manifest.model.package}",

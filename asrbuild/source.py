@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from asrbuild.dataset import dataset_digest, read_dataset
 from asrbuild.deepspeech.checkpoint import checkpoint_files, find_checkpoint
-from asrbuild.digest import file_digest
+from asrbuild.digest import canonical_json, file_digest, text_digest
 from asrbuild.errors import AsrbuildError
 from asrbuild.recipe import TENSORFLOW, Recipe, resolve_file
 from asrbuild.speech.alphabet import Alphabet, bytes_alphabet, read_alphabet
-from asrbuild.store import resolve
+from asrbuild.store import MANIFEST, require_whole, resolve
 
 if TYPE_CHECKING:
     from asrbuild.network import AcousticWeights
@@ -27,7 +27,7 @@ class Source:
 
     ``checkpoint`` is a prefix (``<prefix>.index`` exists), ``graph`` a frozen graph; one is set.
     ``alphabet_file`` is None in UTF-8 (bytes output) mode, which needs none.
-    ``baseline`` is the artifact that ``verify.compared_with`` names; its digest is its version.
+    ``baseline`` is the artifact that ``verify.compared_with`` names; its digests are of its bytes.
     ``texts``: recording -> what is said in it, for those where somebody wrote it down.
     """
 
@@ -88,7 +88,8 @@ def locate(recipe: Recipe, cache_root: Path) -> Source:
         digests["evaluation"] = dataset_digest(read_dataset(files["evaluation"]))
     baseline = _baseline(recipe)
     if baseline is not None:
-        digests["baseline"] = baseline.name
+        digests["baseline"] = text_digest(canonical_json(require_whole(baseline, cache_root)))
+        digests["baseline.manifest"] = file_digest(baseline / MANIFEST)
     return Source(
         checkpoint, graph, alphabet_file, recordings, texts, scorer, baseline, files, digests
     )

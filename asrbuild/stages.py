@@ -150,7 +150,7 @@ def chain(recipe: Recipe, source: Source) -> Chain:
                 "decoder": whole["decoder"],
                 "verify": {k: whole["verify"][k] for k in _EVALUATION_KEYS},
             },
-            _pick(source, *heard, "baseline", "scorer"),
+            _pick(source, *heard, "baseline", "baseline.manifest", "scorer"),
             "numpy", "soundfile", "soxr", "jiwer",
         )  # fmt: skip
     proofs = [fingerprint(key) for key in (prove, evaluate) if key is not None]

@@ -21,7 +21,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -32,6 +32,7 @@ from asrbuild.disk import (
     files_in,
     remove_tree,
     rename_directory,
+    stays_inside,
     sync_path,
     sync_tree,
     write_atomically,
@@ -434,6 +435,58 @@ def verify_files(artifact_dir: Path, cache_root: Path | None = None) -> list[Pro
     return sorted(problems, key=lambda problem: problem.path)
 
 
+def require_whole(artifact_dir: Path, memo_root: Path | None = None) -> dict[str, str]:
+    """Checks the bytes of all that a use of an artifact reads: its manifest, and what that lists.
+
+    What only a person reads (README, report, kit) is left to ``asrbuild verify``.
+
+    Args:
+        artifact_dir: the artifact.
+        memo_root: where the digests of large files are remembered, see
+            :func:`asrbuild.digest.file_digest`: an unchanged file is read once.
+
+    Returns:
+        Path -> SHA-256 of each file that the manifest lists, as it is on the disk.
+
+    Raises:
+        AsrbuildError: a file is missing, or is not as it was published, or the package holds a file
+            that the manifest does not list.
+    """
+    # Not at the top: a build with nothing to do is over before pydantic would be there.
+    from asrbuild.manifest import package_path, read_manifest, require_listed
+
+    sums = _read_sums(artifact_dir)
+    if sums is None:
+        raise _damaged(artifact_dir, SUMS, "is missing or malformed, so nothing can be checked")
+    with disk_errors("checking an artifact", artifact_dir):
+        if file_digest(artifact_dir / MANIFEST) != sums.get(MANIFEST):
+            raise _damaged(artifact_dir, MANIFEST, "is not as it was published")
+        manifest = read_manifest(artifact_dir)
+        require_listed(manifest)
+        found: dict[str, str] = {}
+        for entry in manifest.files:
+            path = artifact_dir / entry.path
+            if not path.is_file():
+                raise _damaged(artifact_dir, entry.path, "is missing")
+            found[entry.path] = file_digest(path, memo_root)
+            if not found[entry.path] == entry.sha256 == sums.get(entry.path):
+                raise _damaged(artifact_dir, entry.path, "is not as it was published")
+        package = package_path(artifact_dir, manifest)
+        for name in files_in(package) if package.is_dir() else ():
+            if f"{manifest.model.package}/{name}" not in found:
+                raise _damaged(artifact_dir, f"{manifest.model.package}/{name}", "was added")
+    return found
+
+
+def _damaged(artifact_dir: Path, path: str, what: str) -> AsrbuildError:
+    return AsrbuildError(
+        f"the artifact is damaged: {path} {what}",
+        file=artifact_dir / path,
+        fix=f"remove it (chmod -R u+w {artifact_dir} && rm -r {artifact_dir}), then pull it again "
+        "from where it came, or build it again; `asrbuild verify` says all that is wrong",
+    )
+
+
 def _read_sums(directory: Path) -> dict[str, str] | None:
     try:
         lines = (directory / SUMS).read_text(encoding="utf-8").splitlines()
@@ -442,15 +495,10 @@ def _read_sums(directory: Path) -> dict[str, str] | None:
     sums: dict[str, str] = {}
     for line in lines:
         match = _SUM_LINE.fullmatch(line)
-        if match is None or not _stays_inside(match[2]) or match[2] in sums:
+        if match is None or not stays_inside(match[2]) or match[2] in sums:
             return None
         sums[match[2]] = match[1]
     return sums
-
-
-def _stays_inside(path: str) -> bool:
-    parts = PurePosixPath(path).parts
-    return bool(parts) and ".." not in parts and not path.startswith("/") and path != SUMS
 
 
 def _lock_of(directory: Path) -> Path:

@@ -186,10 +186,9 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs, executed: Pa
     if evaluates(recipe):
         # These two gate what the next stage measures.
         words = WordGates(verify.require_transcript)
-    bench = _bench(at, package, source)
     proof = judge(
-        load_executed(executed), bench, manifest, made, expected, gates, source.texts, words,
-        _bound(recipe), d.decoder_settings(recipe, source).interpreter,
+        load_executed(executed), inputs.converted, manifest, made, expected, gates, source.texts,
+        words, _bound(recipe), d.decoder_settings(recipe, source),
     )  # fmt: skip
     if not proof.verification.passed:
         metrics = proof.verification.metrics
@@ -198,7 +197,9 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs, executed: Pa
         where = (
             ""
             if compressed
-            else _first_divergence(bench, manifest, made, metrics, inputs.graph, _bound(recipe))
+            else _first_divergence(
+                inputs.converted, manifest, made, metrics, inputs.graph, _bound(recipe)
+            )
         )
         shown = "\n".join(f"    {failure}" for failure in proof.failures[:12])
         more = len(proof.failures) - 12
@@ -214,14 +215,13 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs, executed: Pa
         )
         refused.found = outcome(proof.verification, package, recipe)
         raise refused
-    shutil.rmtree(bench)
     save_reference(at / PARITY, made, expected)
     save_heard(at / HEARD, proof)
     write_text(at / VERIFICATION, proof.verification.model_dump_json(indent=2) + "\n")
 
 
 def _first_divergence(
-    bench: Path,
+    converted: Path,
     manifest: m.Manifest,
     cases: Mapping[str, Any],
     metrics: Sequence[m.Metric],
@@ -234,21 +234,11 @@ def _first_divergence(
     if graph is None or all(metric.passed for metric in metrics):
         return ""
     try:
-        first = bisect_failure(bench, manifest, cases, metrics, graph, max_steps).first
+        first = bisect_failure(converted, manifest, cases, metrics, graph, max_steps).first
     except AsrbuildError:
         # A graph that is laid out otherwise; which gates failed is known without it.
         return ""
     return "" if first is None else f"\n    first divergence: {first}"
-
-
-def _bench(at: Path, package: Path, source: Source) -> Path:
-    """A folder that the paths of a manifest lead from, before there is an artifact."""
-    bench = at / "bench"
-    bench.mkdir()
-    (bench / package.name).symlink_to(package.resolve())
-    if source.scorer is not None:
-        (bench / source.scorer.name).symlink_to(source.scorer.resolve())
-    return bench
 
 
 def evaluate(
@@ -282,13 +272,13 @@ def evaluate(
     dataset = _spelled(recipe, source, whole).counted
     package = converted / d.package_name(recipe)
     manifest = d.describe(recipe, source, package)
-    bench = _bench(at, package, source)
-    write_text(bench / m.FILE_NAME, m.to_json(manifest))
-    interpreter = d.decoder_settings(recipe, source).interpreter
-    settings = replace(decoder_settings(manifest), interpreter=interpreter)
+    asked = d.decoder_settings(recipe, source)
+    interpreter = asked.interpreter
+    settings = replace(decoder_settings(manifest), interpreter=interpreter, scorer=asked.scorer)
+    scratch = at / "scratch"
     told = None
-    with open_artifact(bench, settings) as own:
-        spoken = listen(own, dataset, bench)
+    with open_artifact(converted, settings, manifest=manifest) as own:
+        spoken = listen(own, dataset, scratch)
         for text in notes_text(dataset, spoken):
             note(text)
         found = _rates(recipe.name, settings, own, dataset, spoken)
@@ -302,7 +292,7 @@ def evaluate(
         with open_artifact(source.baseline, theirs) as other:
             spoken = listen(other, dataset, Path(recipe.paths.cache))
             told = _rates(verify.compared_with, theirs, other, dataset, spoken)
-    shutil.rmtree(bench)
+    shutil.rmtree(scratch)
     evaluation = m.Evaluation(
         data=data.name if data is not None else ", ".join(source.texts),
         sha256=dataset_digest(whole),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import re
@@ -49,6 +50,7 @@ def metric(output: str, value: float, threshold: float, comparison: str = "<=") 
     }  # fmt: skip
 
 
+CONTENT = {"model.mlmodel": bytes(4_100_000), "alphabet.txt": bytes(329), "reference.wav": b""}
 MANIFEST: dict[str, Any] = {
     "schema_version": SCHEMA_VERSION,
     "artifact_id": "demo-dynamic/1.0.0+0123456789ab",
@@ -59,8 +61,11 @@ MANIFEST: dict[str, Any] = {
     "license": "CC0-1.0",
     "languages": ["en"],
     "files": [
-        {"path": "model.mlmodel", "role": "package", "bytes": 4_100_000, "sha256": "ab" * 32},
-        {"path": "alphabet.txt", "role": "alphabet", "bytes": 329, "sha256": "cd" * 32},
+        {"path": path, "role": role, "bytes": len(content),
+         "sha256": hashlib.sha256(content).hexdigest()}
+        for (path, content), role in zip(
+            CONTENT.items(), ("package", "alphabet", "reference_audio"), strict=True
+        )
     ],
     "audio": {"sample_rate": 16000, "channels": 1, "sample_type": "int16", "sample_scale": 2**-15},
     "features": {
@@ -128,6 +133,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def publish(root: Path, manifest: dict[str, Any] = MANIFEST) -> Path:
     text = to_json(Manifest.model_validate_json(json.dumps(manifest)))
     with store.staging(root) as directory:
+        for path, content in CONTENT.items():
+            (directory / path).write_bytes(content)
         (directory / "manifest.json").write_text(text)
         return store.publish(root, manifest["name"], directory, manifest["version"])
 
@@ -215,7 +222,7 @@ def test_show_has_what_an_app_needs(root: Path) -> None:
         "sample core a b same",
         "commit deadbeef, with changes",
         "source checkpoint: best_dev-1 343434343434",
-        "model.mlmodel package 4.1 MB abababababab",
+        "model.mlmodel package 4.1 MB " + hashlib.sha256(CONTENT["model.mlmodel"]).hexdigest()[:12],
     ):
         assert text in squeezed, text
 

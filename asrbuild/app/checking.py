@@ -18,6 +18,7 @@ from typing import Any
 
 from asrbuild.app.conformance import FOLDER
 from asrbuild.app.kit import SWIFT
+from asrbuild.processes import python_script
 
 Notify = Callable[[str], None]
 
@@ -91,8 +92,8 @@ def _toolchain_checks(
             yield Check(what, False, _first_error(done.stdout + done.stderr))
             return
         yield Check(what, True, f"{name}{core_ml}")
-    checker = str(directory / FOLDER / "check.py")
-    done = _run([sys.executable, checker, str(results)], environment)
+    checker = directory / FOLDER / "check.py"
+    done = _run(python_script(checker, str(results)), environment)
     lines = done.stdout.strip().splitlines() or ["the checker said nothing"]
     yield Check("conformance", done.returncode == 0, lines[-1].strip())
 

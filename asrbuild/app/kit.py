@@ -24,7 +24,7 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.executor.products import Products
 from asrbuild.executor.threads import one_thread
 from asrbuild.executor.together import run_calls
-from asrbuild.manifest import Manifest
+from asrbuild.manifest import Manifest, file_of, package_path
 from asrbuild.report.environment import environment
 from asrbuild.report.page import feeding_text
 from asrbuild.runtime import feature_settings, load_package
@@ -59,12 +59,14 @@ def write_kit(
         AsrbuildError: the package cannot be run.
     """
     if recordings is None:
-        with wave.open(str(artifact / manifest.features.reference.audio), "rb") as file:
+        audio = manifest.features.reference.audio
+        audio_file = file_of(artifact, audio, "features.reference.audio")
+        with wave.open(str(audio_file), "rb") as file:
             samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
         recordings = short_recordings(samples, feature_settings(manifest), _chunk_steps(manifest))
     products = Products() if products is None else products
     package = load_package(artifact, manifest, products)
-    run = partial(run_calls, artifact / manifest.model.package, products=products)
+    run = partial(run_calls, package_path(artifact, manifest), products=products)
     with one_thread():
         write_conformance(directory / FOLDER, manifest, package, recordings, run)
     write_swift(directory / SWIFT, manifest)

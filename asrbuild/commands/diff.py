@@ -74,10 +74,10 @@ def diff(
 
 def _side(path: Path) -> Side:
     from asrbuild.difference import Side
-    from asrbuild.manifest import read_manifest
+    from asrbuild.manifest import package_path, read_manifest
 
     manifest = read_manifest(path)
-    return Side(manifest, path / manifest.model.package)
+    return Side(manifest, package_path(path, manifest))
 
 
 def _evaluate(data: Path, paths: list[Path]) -> ErrorRate | None:

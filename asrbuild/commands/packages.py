@@ -38,12 +38,12 @@ def opened_package(spec: str, artifacts: Path | None) -> Iterator[Path]:
     if _is_package(path):
         yield path
         return
-    from asrbuild.manifest import read_manifest
+    from asrbuild.manifest import package_path, read_manifest
     from asrbuild.recipe import artifacts_root
     from asrbuild.ship.opening import opened
 
     with opened(spec, artifacts or artifacts_root(), partial(terminal.say, err=True)) as artifact:
-        yield artifact / read_manifest(artifact).model.package
+        yield package_path(artifact, read_manifest(artifact))
 
 
 def _is_package(path: Path) -> bool:

@@ -38,8 +38,8 @@ def report(
     Examples: asrbuild report demo-static-mlprogram -o proof.html |
     asrbuild report demo-static-mlprogram demo-static-neuralnetwork
     """
-    from asrbuild.recipe import artifacts_root
-    from asrbuild.store import resolve
+    from asrbuild.recipe import artifacts_root, memo_root
+    from asrbuild.store import require_whole, resolve
 
     paths = [resolve(artifacts or artifacts_root(), name) for name in artifact]
     if len(paths) > 1:
@@ -59,6 +59,7 @@ def report(
                 fix="the page says why; pull or build them again",
             )
         return
+    require_whole(paths[0], memo_root())
     proof, shown = _prove_and_write(paths[0], output)
     found = {
         "page": str(output), "artifact": shown.artifact_id,
@@ -84,7 +85,7 @@ def _tell(found: dict[str, object], as_json: bool) -> None:
 def _prove_and_write(path: Path, output: Path) -> tuple[Proof, Manifest]:
     """The page of one artifact; what its proof found here, and its manifest with that in it."""
     from asrbuild.cases import RECORDINGS, load_reference
-    from asrbuild.manifest import read_manifest
+    from asrbuild.manifest import package_path, read_manifest
     from asrbuild.parity import PROBABILITIES
     from asrbuild.proof import PARITY_FILE, prove_again
     from asrbuild.report.anatomy import anatomy
@@ -95,6 +96,6 @@ def _prove_and_write(path: Path, output: Path) -> tuple[Proof, Manifest]:
     cases, reference = load_reference(path / PARITY_FILE, manifest.features.context_frames)
     given = {n: proof.outputs[n][PROBABILITIES] for n in RECORDINGS if n in proof.outputs}
     shown = manifest.model_copy(update={"verification": proof.verification})
-    inside = anatomy(path / manifest.model.package)
+    inside = anatomy(package_path(path, manifest))
     write_page(output, shown, inside, heard(cases, reference, given))
     return proof, shown

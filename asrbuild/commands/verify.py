@@ -51,7 +51,7 @@ def verify(
     def tell(line: str) -> None:
         terminal.say(line, err=True)
 
-    with opened(artifact, artifacts or artifacts_root(), tell) as path:
+    with opened(artifact, artifacts or artifacts_root(), tell, checked=False) as path:
         shown = opened_as(artifact, path)
         passed = _verify(path, shown, bisect, graph, checkpoint, as_json)
     if not passed:
@@ -89,13 +89,14 @@ def damaged_files(path: Path) -> list[str]:
     and the version with the content digest.
     """
     from asrbuild.digest import file_digest
-    from asrbuild.manifest import content_core, read_manifest
+    from asrbuild.manifest import content_core, read_manifest, require_listed
     from asrbuild.store import content_digest, verify_files
 
     problems = [str(problem) for problem in verify_files(path)]
     if problems:
         return problems
     manifest = read_manifest(path)
+    require_listed(manifest)
     for entry in manifest.files:
         file = path / entry.path
         if not file.is_file():

@@ -37,6 +37,7 @@ from asrbuild.coreml.request import (
 from asrbuild.coreml.standins import StandInLostError, StandIns, check_all_found, put_back, stand_in
 from asrbuild.disk import full_disk_errors
 from asrbuild.errors import AsrbuildError
+from asrbuild.processes import python_module
 
 _STEPS = {"fixed": FixedSteps, "range": RangeSteps, "enumerated": EnumeratedSteps}
 _DT_INT32 = 3
@@ -63,7 +64,7 @@ def convert_graph(graph_path: Path, request: ConversionRequest, destination: Pat
                 }
             )
         )
-        command = [sys.executable, "-m", "asrbuild.coreml.from_graph", str(job)]
+        command = python_module("asrbuild.coreml.from_graph", str(job))
         ran = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         error = json.loads(outcome.read_text()) if outcome.exists() else None
     if error:

@@ -43,6 +43,7 @@ from asrbuild.disk import full_disk_errors
 from asrbuild.errors import AsrbuildError
 from asrbuild.graph.outputs import DEFAULT_OUTPUTS, check_outputs, placeholder_shape
 from asrbuild.graph.proto import Graph, input_name, load_graph
+from asrbuild.processes import python_module
 from asrbuild.processors import usable_processors
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def start_reference(
         checkpoint: prefix of the checkpoint that the graph was exported from; TensorFlow reads it
             too, and a graph with other weights is refused.
     """
-    command = [sys.executable, "-m", "asrbuild.graph.reference", "--graph", str(graph)]
+    command = python_module("asrbuild.graph.reference", "--graph", str(graph))
     command += ["--cases", str(cases_path), "--out", str(out_path)]
     if wanted := ",".join(nodes):
         command += ["--nodes", wanted]

@@ -9,13 +9,15 @@ from pathlib import Path
 from urllib.parse import quote
 
 from asrbuild.errors import AsrbuildError
-from asrbuild.manifest import Manifest, read_manifest
+from asrbuild.manifest import Manifest, package_path, read_manifest
 from asrbuild.parity import PROBABILITIES, used, worst
+from asrbuild.recipe import memo_root
 from asrbuild.report import artifact as artifact_page
 from asrbuild.report.html import figure_text, render, write_html
 from asrbuild.report.page import compression_text, shape_text, word_errors
 from asrbuild.report.sweep import FIGURES, Job
 from asrbuild.report.table import Column, Entry, make_table
+from asrbuild.store import require_whole
 
 COLUMNS = (
     Column("shape", "shape", number=False),
@@ -125,6 +127,7 @@ def write_page(path: Path, title: str, rows: Sequence[Row]) -> None:
 
 def _row(number: int, path: Path, asked: str | None, status: str) -> Row:
     try:
+        require_whole(path, memo_root())
         manifest = read_manifest(path)
     except AsrbuildError as error:
         whole = path.absolute()
@@ -170,7 +173,7 @@ def _facts(manifest: Manifest, path: Path) -> dict[str, float | str]:
         "precision": model.compute_precision,
         "steps": manifest.streaming.steps_per_chunk or axis.default,
         "size": sum(f.bytes for f in manifest.files if f.role == "package") / 1e6,
-        "operations": anatomy(path / model.package).operations.total(),
+        "operations": anatomy(package_path(path, manifest)).operations.total(),
         "words": "equal" if all(t.match for t in proof.transcripts) else "differ",
         "compress": compression_text(manifest.provenance.recipe),
     }

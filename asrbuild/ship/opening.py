@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from asrbuild import store
 from asrbuild.errors import AsrbuildError
+from asrbuild.recipe import memo_root
 from asrbuild.ship.bundle import unpack_bundle
 from asrbuild.ship.finding import find, require_artifact, split_spec
 from asrbuild.ship.frame import SUFFIX
@@ -29,11 +30,17 @@ def opened_as(spec: str, path: Path) -> str:
 
 @contextmanager
 def opened(
-    spec: str, root: Path, notify: Callable[[str], None], *, description_only: bool = False
+    spec: str,
+    root: Path,
+    notify: Callable[[str], None],
+    *,
+    description_only: bool = False,
+    checked: bool = True,
 ) -> Iterator[Path]:
     """The directory of an artifact, for as long as the block lasts.
 
     What comes from elsewhere is proven, as by ``asrbuild pull``, and put into a temporary folder.
+    What is in the store is compared with its digests, see :func:`asrbuild.store.require_whole`.
 
     Args:
         spec: what :func:`asrbuild.store.resolve` takes; ``name@version``; a bundle file; or a
@@ -42,16 +49,20 @@ def opened(
         notify: told who signed it.
         description_only: of a remote's artifact, fetch the manifest and the model's description,
             without weights and recordings.
+        checked: False for a caller that looks for damage itself.
 
     Raises:
         Refused: what comes from elsewhere is not as a trusted key signed it.
-        AsrbuildError: there is no such artifact.
+        AsrbuildError: there is no such artifact, or it is damaged.
     """
     path = Path(spec).expanduser()
     bundle = spec.endswith(SUFFIX) and path.is_file()
     if not bundle and (path.exists() or "#" not in spec):
         name, at, version = spec.partition("@")
-        yield store.resolve(root, f"{name}/{version}" if at and not path.exists() else spec)
+        found = store.resolve(root, f"{name}/{version}" if at and not path.exists() else spec)
+        if checked:
+            store.require_whole(found, memo_root())
+        yield found
         return
     config = config_root()
     trust = read_trust(config)

@@ -20,6 +20,7 @@ from asrbuild.source import locate
 from tests.acceptance.conftest import Workshop, run_asrbuild
 from tests.acceptance.test_build import SAMPLE_TEXT
 from tests.acceptance.test_errors import DEMO
+from tests.forging import agree
 
 
 @pytest.mark.parametrize("model", ["static", "dynamic", "enumerated"])
@@ -200,6 +201,10 @@ def test_report_of_one_fails_where_its_proof_does(workshop: Workshop, tmp_path: 
     with weights.open("r+b") as stream:
         stream.seek(weights.stat().st_size // 2)  # within the LSTM's
         stream.write(bytes(100_000))
+    done = run_asrbuild("report", "off", "--json", cwd=tmp_path)
+    assert done.code == 1
+    assert "the artifact is damaged: model.mlpackage/Data/com.apple.CoreML/weights" in done.err
+    agree(tmp_path / "off")
     done = run_asrbuild("report", "off", "--json", cwd=tmp_path)
     assert (done.code, json.loads(done.out)["passed"]) == (1, False)
     assert "the artifact fails its proof here: " in done.err

@@ -42,7 +42,9 @@ class Listener:
         self.sample_rate = 16_000
         self.texts = texts
         self.asked = 0
-        section = SimpleNamespace(model_dump_json=lambda: digest)
+        # Its package is any file, for it is not run.
+        self.artifact = Path(__file__).parent
+        section = SimpleNamespace(model_dump_json=lambda: digest, package=Path(__file__).name)
         self.manifest = SimpleNamespace(
             files=[], audio=section, features=section, streaming=section, model=section, state=[]
         )

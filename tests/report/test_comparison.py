@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from urllib.parse import unquote
 
 import pytest
 from pages import HOSTILE, Page, command, job
 
-from asrbuild.manifest import read_manifest, to_json
+from asrbuild.manifest import read_manifest
 from asrbuild.report.comparison import artifact_rows, job_rows, write_page
+from tests.forging import agree, copy_artifact
 
 
 def test_rows_say_what_the_manifests_say(pair):
@@ -44,12 +44,9 @@ def test_compression_has_a_column_where_a_recipe_asks_for_it(pair, tmp_path):
     layers = {"lstm": "none", "layer_1": None}
     coreml = recipe["coreml"] | {"compress": "palettize_4", "compress_layers": layers}
     asked = recipe | {"coreml": coreml}
-    copy = tmp_path / "a" / "1"
-    copy.mkdir(parents=True)
-    os.symlink(pair[0] / manifest.model.package, copy / manifest.model.package)
-    provenance = manifest.provenance.model_copy(update={"recipe": asked})
-    text = to_json(manifest.model_copy(update={"provenance": provenance}))
-    (copy / "manifest.json").write_text(text, encoding="utf-8")
+    copy = copy_artifact(pair[0], tmp_path / "a" / "1")
+    (copy / "report.html").unlink()
+    agree(copy, lambda fields: fields["provenance"].update(recipe=asked))
     (row,) = artifact_rows([copy])
     assert row.facts["compress"] == "palettize_4"
     assert row.page is None, "an artifact from before pages has no link"
@@ -77,7 +74,7 @@ def test_the_page_of_a_sweep_has_its_failures(pair, tmp_path):
     found = Page(html)
     assert "2 of 4 jobs succeeded, 2 failed" in found.text
     assert "no such shape\n  key: model.steps" in found.text
-    assert "is not an artifact: it has no manifest.json" in found.text
+    assert "SHA256SUMS is missing" in found.text
     assert "unchanged" in found.text
     links = [source for source in found.sources if source.endswith("report.html")]
     assert len(links) == 2

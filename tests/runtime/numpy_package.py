@@ -161,7 +161,8 @@ def make_manifest(
             lower_hz=20.0, upper_hz=8000.0, coefficients=26, log_floor=1e-12, context_frames=9,
             edge_padding="zeros",
             reference=ReferenceVector(
-                audio="", audio_sha256="", samples=0, total_frames=0, first_frame=0, frames=[],
+                audio="reference.wav", audio_sha256="", samples=0, total_frames=0, first_frame=0,
+                frames=[],
                 tolerance=1e-3,
             ),
         ),

@@ -24,11 +24,13 @@ from asrbuild.commands.transcribe import transcribe
 from asrbuild.coreml.from_weights import convert_weights
 from asrbuild.coreml.request import ConversionRequest, EnumeratedSteps, FixedSteps, RangeSteps
 from asrbuild.deepspeech.checkpoint import find_checkpoint, read_weights
+from asrbuild.digest import tree_digests
 from asrbuild.errors import AsrbuildError
-from asrbuild.manifest import Manifest, to_json
+from asrbuild.manifest import FileEntry, Manifest, to_json
 from asrbuild.network import AcousticWeights
 from asrbuild.runtime import Contract, acoustic
 from asrbuild.speech.rates import error_rates
+from asrbuild.store import write_sums
 
 DEMO = Path(asrbuild.__file__).parent / "demo"
 FP32 = ConversionRequest(precision="fp32", deployment_target="iOS17", steps=FixedSteps(16))
@@ -85,7 +87,15 @@ def demo_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     request = ConversionRequest(precision="fp16", deployment_target="iOS17", steps=FixedSteps(16))
     convert_weights(weights, request, folder / "test.mlpackage")
     manifest = make_manifest(fixed("steps", 16), hidden=weights.n_hidden)
+    for name in ("reference.wav", "alphabet.txt"):
+        (folder / name).write_bytes(b"")
+    files = [
+        FileEntry(path=path, role="package", bytes=(folder / path).stat().st_size, sha256=digest)
+        for path, digest in tree_digests(folder).items()
+    ]
+    manifest = manifest.model_copy(update={"files": files})
     (folder / "manifest.json").write_text(to_json(manifest))
+    write_sums(folder)
     assert weights.n_hidden != HIDDEN
     return folder
 
