@@ -37,6 +37,8 @@ from asrbuild.coreml.request import (
 from asrbuild.coreml.standins import StandInLostError, StandIns, check_all_found, put_back, stand_in
 from asrbuild.disk import full_disk_errors
 from asrbuild.errors import AsrbuildError
+from asrbuild.graph.convertible import unconvertible
+from asrbuild.graph.proto import load_graph
 from asrbuild.processes import python_module
 
 _STEPS = {"fixed": FixedSteps, "range": RangeSteps, "enumerated": EnumeratedSteps}
@@ -52,6 +54,7 @@ def convert_graph(graph_path: Path, request: ConversionRequest, destination: Pat
     """
     check_request(request)
     check_supported(request)
+    _check_operations(graph_path, request)
     with tempfile.TemporaryDirectory() as scratch:
         job, outcome = Path(scratch) / "request.json", Path(scratch) / "outcome.json"
         job.write_text(
@@ -75,6 +78,21 @@ def convert_graph(graph_path: Path, request: ConversionRequest, destination: Pat
             f"the conversion process ended with code {ran.returncode}: {lines[-1]}",
             file=graph_path,
         ) from RuntimeError(lines[-1])
+
+
+def _check_operations(graph_path: Path, request: ConversionRequest) -> None:
+    graph = load_graph(graph_path)
+    outputs = [name for name in request.outputs if name in graph.by_name]
+    refused = unconvertible(graph, outputs)
+    if refused:
+        named = ", ".join(f"{item.op} ({item.node})" for item in refused[:5])
+        raise AsrbuildError(
+            f"the graph has operations without a Core ML form: {named}",
+            key="coreml.outputs",
+            file=graph_path,
+            fix="`asrbuild inspect graph` lists them with the outputs that need them: leave those "
+            "outputs out, or export the graph without them",
+        )
 
 
 def check_supported(request: ConversionRequest) -> None:
@@ -188,10 +206,12 @@ def _convert(
             pass_pipeline=passes,
             **arguments,
         )
-    except (NotImplementedError, ValueError, RuntimeError, TypeError, AssertionError) as error:
+    except Exception as error:  # whatever one of coremltools' translations or passes raises
+        text = " ".join(str(error).split()) or type(error).__name__
         raise AsrbuildError(
-            f"coremltools cannot convert the graph: {error or type(error).__name__}",
-            fix="run with --debug to see where",
+            f"coremltools cannot convert the graph: {text}",
+            key="coreml.frontend",
+            fix="build it with coreml.frontend=mil; --debug shows where coremltools failed",
         ) from error
 
 
@@ -270,7 +290,7 @@ def _shape(ct: Any, name: str, shape: list[int], steps: Steps, path: Path) -> An
         raise AsrbuildError(
             f"{name} has {shape.count(-1)} open axes {tuple(shape)}, the steps can fill one",
             file=path,
-            fix="export with batch_size=1",
+            fix="export it again with --export_batch_size 1",
         )
     if -1 not in shape:
         if name == INPUT_NODE and len(shape) == 4 and steps != FixedSteps(shape[1]):

@@ -84,7 +84,7 @@ def check_flags(flags: ExportFlags, weights: AcousticWeights, labels: int) -> No
         raise AsrbuildError(
             f"n_hidden is {flags.n_hidden}, but the weights have {weights.n_hidden}",
             key="n_hidden",
-            fix=f"set n_hidden={weights.n_hidden}, or give another checkpoint",
+            fix=f"set export.n_hidden={weights.n_hidden}, or give another checkpoint",
         )
     features = flags.n_input * (2 * flags.n_context + 1)
     if flags.n_context < 0 or features != weights.n_features:

@@ -22,7 +22,7 @@ from asrbuild.executor.nn.inside import count_reads
 from asrbuild.executor.nnweights import NnWeights
 from asrbuild.executor.package import Package
 from asrbuild.executor.program import CompiledBlock, Draft, does_not_hold_together, make_step
-from asrbuild.executor.registry import NN_LAYERS, NnLayer
+from asrbuild.executor.registry import NN_LAYERS, NOT_HERE, NnLayer
 from asrbuild.executor.signature import uses_exact_ranks
 
 
@@ -82,8 +82,7 @@ class NetworkCompiler:
         if entry is None:
             raise AsrbuildError(
                 f"the executor has no layer {kind} ({place})",
-                fix=f"add a function decorated @nn_layer('{kind}') to its family's module in "
-                "asrbuild/executor/nn, with a test in tests/executor",
+                fix=NOT_HERE,
             )
         place = f"{place} ({kind})"
         try:

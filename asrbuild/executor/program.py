@@ -17,7 +17,7 @@ import numpy as np
 from asrbuild.errors import AsrbuildError
 from asrbuild.executor.literals import DTYPES, Blobs, read_value
 from asrbuild.executor.products import Products
-from asrbuild.executor.registry import MIL_OPS, REQUIRED, MilOp
+from asrbuild.executor.registry import MIL_OPS, NOT_HERE, REQUIRED, MilOp
 
 Env = list[Any]
 Step = Callable[[Env], None]
@@ -199,8 +199,7 @@ class Compiler:
         if op is None:
             raise AsrbuildError(
                 f"the executor has no op {operation.type} ({self.place(operation)})",
-                fix=f"add a function decorated @mil_op('{operation.type}') to its family's module "
-                "in asrbuild/executor/mil, with a test in tests/executor",
+                fix=NOT_HERE,
             )
         try:
             draft = op.run(self, operation) if op.structural else self._draft_call(op, operation)
@@ -221,7 +220,7 @@ class Compiler:
             raise AsrbuildError(
                 f"{self.place(operation)} ({op.name}) has inputs the executor does not know: "
                 f"{', '.join(unknown)}",
-                fix="add them to the op's function in asrbuild/executor/mil",
+                fix=NOT_HERE,
             )
         slots: list[int | list[int]] = []
         for name, default in op.parameters:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+#: The fix of every error about an op or a setting that the executor does not have.
+NOT_HERE = "run the package with Core ML on a Mac; docs/executor-ops.md lists what runs here"
 
 
 @dataclass(frozen=True)

@@ -335,7 +335,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (OSError, ValueError) as error:
             raise AsrbuildError(f"cannot read the cases: {error}", file=options.cases) from error
         check_readings(options.graph, options.checkpoint, lean=True)
-        results = run_cases(options.graph, cases, nodes, lean=True)
+        try:
+            results = run_cases(options.graph, cases, nodes, lean=True)
+        except AsrbuildError:
+            raise
+        except Exception as error:  # TensorFlow's errors have no common base class
+            raise AsrbuildError(
+                f"TensorFlow cannot run the graph: {str(error).splitlines()[0]}",
+                file=options.graph,
+                fix="`asrbuild inspect graph` shows its inputs, outputs and operations",
+            ) from error
         partial = options.out.with_name(options.out.name + f".{os.getpid()}.npz")
         with full_disk_errors("writing TensorFlow's results", options.out.parent):
             np.savez(partial, **results)

@@ -161,7 +161,7 @@ def test_a_type_without_a_swift_spelling_is_refused(monkeypatch: pytest.MonkeyPa
         sizes: set[int]
 
     monkeypatch.setattr(swift, "Manifest", Odd)
-    with pytest.raises(AsrbuildError, match=r"Odd\.sizes is set\[int\], which has no Swift type"):
+    with pytest.raises(TypeError, match=r"Odd\.sizes is set\[int\], which has no Swift type"):
         swift.manifest_swift()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from asrbuild.errors import AsrbuildError
 from asrbuild.executor.mil import activation as mil
 from asrbuild.executor.nnweights import NnWeights
-from asrbuild.executor.registry import nn_layer
+from asrbuild.executor.registry import NOT_HERE, nn_layer
 
 _F = np.float32
 
@@ -50,7 +50,7 @@ def activation_function(params: Any, weights: NnWeights | None) -> Any:
         return lambda x: function(x, alpha)
     raise AsrbuildError(
         f"the executor has no activation {kind}",
-        fix="add it to activation_function in asrbuild/executor/nn/activation.py",
+        fix=NOT_HERE,
     )
 
 

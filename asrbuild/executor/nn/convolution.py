@@ -15,7 +15,7 @@ from asrbuild.executor.mil.movement import pad as mil_pad
 from asrbuild.executor.mil.normalization import batch_norm as mil_batch_norm
 from asrbuild.executor.mil.normalization import instance_norm
 from asrbuild.executor.nnweights import NnWeights
-from asrbuild.executor.registry import nn_layer
+from asrbuild.executor.registry import NOT_HERE, nn_layer
 
 
 @nn_layer("convolution")
@@ -53,7 +53,7 @@ def pooling(layer: Any, weights: NnWeights) -> Any:
     if params.WhichOneof("PoolingPaddingType") == "includeLastPixel":
         raise AsrbuildError(
             f"layer {layer.name} pads to include the last pixel, which the executor does not do",
-            fix="add it to pooling in asrbuild/executor/nn/convolution.py",
+            fix=NOT_HERE,
         )
     kernel = [int(size) for size in params.kernelSize] or [3, 3]
     fixed: dict[str, Any] = {"strides": [int(size) for size in params.stride] or [1, 1]}

@@ -11,7 +11,7 @@ from asrbuild.executor import sized
 from asrbuild.executor.mil import movement as mil
 from asrbuild.executor.mil import tensor as mil_tensor
 from asrbuild.executor.nnweights import NnWeights
-from asrbuild.executor.registry import nn_layer
+from asrbuild.executor.registry import NOT_HERE, nn_layer
 
 _F = np.float32
 
@@ -218,7 +218,7 @@ def constant_pad(layer: Any, weights: NnWeights) -> Any:
     if params.padToGivenOutputSizeMode:
         raise AsrbuildError(
             f"layer {layer.name} pads to a given size, which the executor does not do",
-            fix="add it to constant_pad in asrbuild/executor/nn/movement.py",
+            fix=NOT_HERE,
         )
     amounts = [int(amount) for amount in params.padAmounts]
 
