@@ -14,6 +14,7 @@ from typing import Any
 from asrbuild.digest import file_digest
 from asrbuild.disk import decode_text, read_text
 from asrbuild.errors import AsrbuildError
+from asrbuild.kinds import DATASET, require
 
 #: Names of the two columns that count: DeepSpeech's, then Common Voice's.
 _AUDIO = ("wav_filename", "path")
@@ -42,12 +43,8 @@ def read_dataset(path: Path) -> list[Recording]:
     Raises:
         AsrbuildError: there is nothing in it, or a part of it is missing.
     """
-    if path.is_dir():
-        found = list(_folder(path))
-    elif path.exists():
-        found = list(_table(path))
-    else:
-        raise AsrbuildError("no such data set", file=path)
+    require(path, DATASET)
+    found = list(_folder(path) if path.is_dir() else _table(path))
     if not found:
         raise AsrbuildError(
             "the data set has no recordings",

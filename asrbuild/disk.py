@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from asrbuild.errors import AsrbuildError
+from asrbuild.kinds import TEXT, require
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 #: No matter which file was being written: the disk is at fault.
@@ -117,14 +118,13 @@ def read_text(path: Path) -> str:
     Raises:
         AsrbuildError: it is missing, a folder, unreadable or in another encoding.
     """
+    require(path, TEXT)
     try:
         return io.StringIO(decode_text(path.read_bytes()), newline=None).read()
     except UnicodeDecodeError as error:
         raise AsrbuildError(
             f"not UTF-8 text (byte {error.start})", file=path, fix="save it as UTF-8"
         ) from error
-    except FileNotFoundError as error:
-        raise AsrbuildError("no such text", file=path) from error
     except OSError as error:
         raise AsrbuildError(f"cannot be read: {error.strerror}", file=path) from error
 

@@ -11,6 +11,7 @@ from asrbuild.dataset import dataset_digest, read_dataset
 from asrbuild.deepspeech.checkpoint import checkpoint_files, find_checkpoint
 from asrbuild.digest import canonical_json, file_digest, text_digest
 from asrbuild.errors import AsrbuildError
+from asrbuild.kinds import KEYS, require
 from asrbuild.recipe import TENSORFLOW, Recipe, resolve_file
 from asrbuild.speech.alphabet import Alphabet, bytes_alphabet, read_alphabet
 from asrbuild.store import MANIFEST, require_whole, resolve
@@ -125,10 +126,11 @@ def _words(path: Path, key: str) -> str:
 
 def _existing(path: str | None, key: str) -> Path:
     found = resolve_file(path or "")
-    if not path or not found.is_file():
+    if not path or not found.exists():
         raise AsrbuildError(
             f"{key} names no file", key=key, file=found, fix=f"set {key}= to a file that exists"
         )
+    require(found, KEYS[key], key=key)
     return found
 
 

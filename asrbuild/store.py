@@ -38,6 +38,7 @@ from asrbuild.disk import (
     write_atomically,
 )
 from asrbuild.errors import AsrbuildError
+from asrbuild.kinds import ARTIFACT, require
 
 SUMS = "SHA256SUMS"
 MANIFEST = "manifest.json"
@@ -377,12 +378,11 @@ def _latest_of(root: Path, name: str, fitting: list[Artifact]) -> Artifact:
 
 def _nothing_fits(root: Path, spec: str, artifacts: list[Artifact], path: Path) -> AsrbuildError:
     if path.exists():
+        require(path, ARTIFACT)
         return AsrbuildError(
-            f"{spec} is there, but it is not an artifact: it has no {MANIFEST}",
+            f"{spec} is there, but not under the name {MANIFEST}",
             file=path,
-            fix="unpack it with `asrbuild pull`"
-            if path.suffix == ".asrb"
-            else "give an artifact's directory, or a name that `asrbuild ls` lists",
+            fix="give the artifact's directory",
         )
     if not artifacts:
         return AsrbuildError(

@@ -240,7 +240,7 @@ def test_resolve_takes_paths_and_prefers_names(two: Path, monkeypatch: pytest.Mo
     assert store.resolve(two, "static") == two / "static" / "1+9c1d00"
     assert store.resolve(two, "./static") == Path("static")
     (two.parent / "plain").mkdir()
-    with pytest.raises(AsrbuildError, match="it is not an artifact"):
+    with pytest.raises(AsrbuildError, match="this is a folder, not an artifact"):
         store.resolve(two, "plain")
     with pytest.raises(AsrbuildError, match="nothing is published here yet"):
         store.resolve(two.parent / "empty", "anything")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Annotated
 import typer
 
 from asrbuild import terminal
+from asrbuild.kinds import ARTIFACT, recognise
 
 PackageArgument = Annotated[
     str,
@@ -48,9 +48,9 @@ def opened_package(spec: str, artifacts: Path | None) -> Iterator[Path]:
 
 def _is_package(path: Path) -> bool:
     """Whether this is to be read as a package, be it damaged or not there."""
-    if path.suffix in (".mlpackage", ".mlmodel"):
-        return True
-    if path.is_dir():
-        # By its exact name: an artifact has a manifest.json, which some file systems take for it.
-        return "Manifest.json" in os.listdir(path)
-    return path.is_file() and path.suffix not in (".asrb", ".json")
+    if not path.exists():
+        return path.suffix in (".mlpackage", ".mlmodel")
+    return (
+        recognise(path).key not in ARTIFACT.takes | {"asrb", "folder"}
+        or path.suffix == ".mlpackage"
+    )

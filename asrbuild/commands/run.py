@@ -12,6 +12,7 @@ from asrbuild.commands.ls import ArtifactsOption
 from asrbuild.commands.packages import PackageArgument, opened_package
 from asrbuild.commands.tables import folding
 from asrbuild.errors import AsrbuildError
+from asrbuild.kinds import ARRAY, require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,6 +92,7 @@ def _read_input(text: str) -> tuple[str, np.ndarray]:
             f"--input {text} is not name=file.npy",
             fix="for instance --input input_node=windows.npy",
         )
+    require(file, ARRAY, key=f"--input {name}")
     try:
         array = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

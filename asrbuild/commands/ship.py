@@ -237,7 +237,7 @@ def pull(
     root = artifacts or artifacts_root()
     trust = read_trust(config)
     if remote is None:
-        if not spec.endswith(SUFFIX):
+        if not spec.endswith(SUFFIX) and not Path(spec).exists():
             raise AsrbuildError(
                 f"where from? {spec} is no {SUFFIX} file, and no remote is named",
                 key="--from",

@@ -12,6 +12,7 @@ import typer
 from asrbuild import terminal
 from asrbuild.commands.ls import ArtifactsOption, OpenedArgument
 from asrbuild.errors import AsrbuildError
+from asrbuild.kinds import CHECKPOINT, GRAPH_TO_RUN, require
 
 if TYPE_CHECKING:
     from asrbuild.bisect import Bisection
@@ -45,6 +46,10 @@ def verify(
         raise AsrbuildError("--graph and --checkpoint are for --bisect", fix="add --bisect")
     if graph and checkpoint:
         raise AsrbuildError("--graph and --checkpoint exclude each other", fix="give one of them")
+    if graph is not None:
+        require(graph, GRAPH_TO_RUN, key="--graph")
+    if checkpoint is not None:
+        require(checkpoint, CHECKPOINT, key="--checkpoint")
     from asrbuild.recipe import artifacts_root
     from asrbuild.ship.opening import opened, opened_as
 
@@ -143,8 +148,6 @@ def _graph_of(manifest: Manifest, graph: Path | None, checkpoint: Path | None) -
     from asrbuild.recipe import resolve_file
 
     if graph is not None:
-        if not graph.is_file():
-            raise AsrbuildError("no such graph", file=graph, fix="give the frozen graph's path")
         yield graph
         return
     source = manifest.provenance.recipe.get("source", {})

@@ -38,7 +38,8 @@ from asrbuild.coreml.standins import StandInLostError, StandIns, check_all_found
 from asrbuild.disk import full_disk_errors
 from asrbuild.errors import AsrbuildError
 from asrbuild.graph.convertible import unconvertible
-from asrbuild.graph.proto import load_graph
+from asrbuild.graph.proto import graph_pieces, load_graph
+from asrbuild.kinds import recognise
 from asrbuild.processes import python_module
 
 _STEPS = {"fixed": FixedSteps, "range": RangeSteps, "enumerated": EnumeratedSteps}
@@ -217,7 +218,7 @@ def _convert(
 
 def _read_graph(path: Path) -> Any:
     try:
-        content = path.read_bytes()
+        content = path.read_bytes() if recognise(path).key != "pbmm" else _from_regions(path)
     except OSError as error:
         raise AsrbuildError(f"cannot read the graph: {error.strerror}", file=path) from error
     from google.protobuf.message import DecodeError
@@ -229,6 +230,12 @@ def _read_graph(path: Path) -> Any:
     except DecodeError as error:
         raise AsrbuildError("not a frozen graph, or a truncated one", file=path) from error
     return graph_def
+
+
+def _from_regions(path: Path) -> bytes:
+    """A memory-mapped graph's ``GraphDef``, its constants in it."""
+    graph = load_graph(path)
+    return b"".join(graph_pieces(graph.nodes, graph.producer))
 
 
 def _check_outputs(graph_def: Any, request: ConversionRequest, path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asrbuild.errors import AsrbuildError
+from asrbuild.kinds import CHECKPOINT, require
 
 if TYPE_CHECKING:
     from asrbuild.deepspeech.tensorbundle import Bundle
@@ -54,6 +55,8 @@ def choose_checkpoint(checkpoint_dir: Path | str, load_evaluate: str = "auto") -
         AsrbuildError: there is no such folder or checkpoint, or several and nothing says which.
     """
     named = Path(checkpoint_dir)
+    if named.exists():
+        require(named, CHECKPOINT, key="source.checkpoint_dir")
     if load_evaluate not in STATE_FILES:
         raise AsrbuildError(
             f"load_evaluate is {load_evaluate}",

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError
 from asrbuild import coremlproto
 from asrbuild.errors import AsrbuildError
 from asrbuild.executor.nnweights import NnWeights, not_a_model, split_weights
+from asrbuild.kinds import PACKAGE, require
 
 _NOT_A_PACKAGE = "give a .mlpackage directory or a .mlmodel file that coremltools or asrbuild wrote"
 
@@ -65,8 +66,7 @@ def _of_some_type(spec: Any, path: Path) -> Any:
 
 def _specification(path: Path) -> Path:
     """The file with the ``Model`` message: the ``.mlmodel`` itself, or the one in a package."""
-    if not path.exists():
-        raise AsrbuildError("no such Core ML package", file=path, fix=_NOT_A_PACKAGE)
+    require(path, PACKAGE)
     return _root_model(path) if path.is_dir() else path
 
 

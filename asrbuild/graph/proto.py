@@ -20,6 +20,7 @@ import numpy as np
 
 from asrbuild import protobuf as wire
 from asrbuild.errors import AsrbuildError
+from asrbuild.kinds import GRAPH, require
 from asrbuild.protobuf import BYTES, FIXED32, FIXED64, VARINT, Pieces, WireError
 
 _DTYPES = {
@@ -220,22 +221,27 @@ def upstream(graph: Graph, outputs: Iterable[str]) -> set[str]:
 
 
 def load_graph(path: Path | str) -> Graph:
-    """Reads a frozen graph, memory-mapped: large constants are views of the file.
+    """Reads a graph (``.pb`` or ``.pbmm``), memory-mapped: large constants are views of the file.
 
     Raises:
-        AsrbuildError: the file is missing, empty, cut off, or no ``GraphDef``.
+        AsrbuildError: the file is missing, cut off, damaged, or of another kind.
     """
+    from asrbuild.graph.memmapped import GRAPH_REGION, constants_of_regions, read_regions
+
     path = Path(path)
+    kind = require(path, GRAPH)
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise AsrbuildError(f"cannot read the graph: {error.strerror}", file=path) from error
-    if not size:
-        raise AsrbuildError("the graph file is empty", file=path, fix="export it again")
     try:
-        nodes, producer, library = _read_graph(memoryview(data))
+        view = memoryview(data)
+        regions = read_regions(view) if kind.key == "pbmm" else {}
+        whole = regions[GRAPH_REGION].content if regions else view
+        nodes, producer, library = _read_graph(whole)
+        nodes = list(constants_of_regions(nodes, regions))
         _check_references(nodes)
     except (ValueError, TypeError, struct.error) as error:
         # WireError, or a field of another type than GraphDef gives it.

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from asrbuild.disk import disk_errors, sync_path
 from asrbuild.errors import AsrbuildError
+from asrbuild.kinds import BUNDLE, advice, recognise
 from asrbuild.ship.abreast import check
 from asrbuild.ship.header import MAX_HEADER, File
 from asrbuild.ship.refusal import Refusal, Refused, refusing
@@ -110,11 +111,19 @@ def copy_content(source: BinaryIO, file: File, write: Callable[[bytes], object])
         )
 
 
+def _not_a_bundle(path: Path) -> Refused:
+    kind = recognise(path)
+    fix = advice(path, BUNDLE, kind)
+    return Refused(Refusal.NOT_A_BUNDLE, f"it is {kind.what}", file=path, fix=fix)
+
+
 @contextmanager
 def open_frame(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     """A bundle's bytes, and how many there are."""
     if not path.exists():
         raise AsrbuildError("there is no such file", file=path)
+    if not path.is_file():
+        raise _not_a_bundle(path)
     with disk_errors("reading a bundle", path):
         # A pipe or a device must not be waited for.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -134,7 +143,7 @@ def read_raw_header(stream: BinaryIO, path: Path) -> bytes:
     """
     start = stream.read(START)
     if start[: len(MAGIC)] != MAGIC[: len(start)] or not start:
-        raise Refused(Refusal.NOT_A_BUNDLE, "it does not begin as a bundle does", file=path)
+        raise _not_a_bundle(path)
     if len(start) < START:
         raise Refused(Refusal.TRUNCATED, "it ends before its header", file=path)
     (length,) = _LENGTH.unpack(start[len(MAGIC) :])

@@ -9,10 +9,10 @@ from tempfile import TemporaryDirectory
 
 from asrbuild import store
 from asrbuild.errors import AsrbuildError
+from asrbuild.kinds import recognise
 from asrbuild.recipe import memo_root
 from asrbuild.ship.bundle import unpack_bundle
 from asrbuild.ship.finding import find, require_artifact, split_spec
-from asrbuild.ship.frame import SUFFIX
 from asrbuild.ship.header import MANIFEST
 from asrbuild.ship.keys import config_root
 from asrbuild.ship.pull import fetch_files
@@ -56,7 +56,7 @@ def opened(
         AsrbuildError: there is no such artifact, or it is damaged.
     """
     path = Path(spec).expanduser()
-    bundle = spec.endswith(SUFFIX) and path.is_file()
+    bundle = path.is_file() and recognise(path).key == "asrb"
     if not bundle and (path.exists() or "#" not in spec):
         name, at, version = spec.partition("@")
         found = store.resolve(root, f"{name}/{version}" if at and not path.exists() else spec)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from asrbuild.digest import canonical_json
 from asrbuild.disk import disk_errors, write_atomically
 from asrbuild.errors import AsrbuildError
+from asrbuild.kinds import PUBLIC_KEY, require
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -128,10 +129,7 @@ def _write(trusted: Trusted, text: str, config: Path) -> None:
 
 def read_key_file(path: Path) -> str:
     """The text of a public key file."""
-    if not path.exists():
-        raise AsrbuildError(
-            "there is no such file", file=path, fix="give a .pub file of `asrbuild key new`"
-        )
+    require(path, PUBLIC_KEY)
     return _read(path)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asrbuild.errors import AsrbuildError
+from asrbuild.kinds import ALPHABET, require
 
 _BOM = "\ufeff"
 
@@ -100,10 +101,9 @@ def read_alphabet(path: str | Path, size: int | None = None) -> Alphabet:
         AsrbuildError: missing, not UTF-8 text, or without labels.
     """
     path = Path(path)
+    require(path, ALPHABET)
     try:
         text = path.read_bytes().decode("utf-8")
-    except FileNotFoundError as error:
-        raise AsrbuildError("no such alphabet file", file=path) from error
     except UnicodeDecodeError as error:
         raise AsrbuildError(
             f"the alphabet is not UTF-8 text (byte {error.start})",

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from asrbuild.errors import AsrbuildError
+from asrbuild.kinds import RECORDING, SAMPLES, require
 
 FULL_SCALE = 32768.0
 #: Bounds of what a header may claim: samples a second, and channels.
@@ -62,7 +63,7 @@ def read_audio(
     """
     file = None if isinstance(source, bytes) else Path(source)
     if file is not None:
-        _check_file(file)
+        require(file, RECORDING if raw_rate is None else SAMPLES)
     try:
         if raw_rate is not None:
             samples, rate = _raw(_bytes(source), note), raw_rate
@@ -115,15 +116,6 @@ def wav_bytes(samples: np.ndarray, sample_rate: int) -> bytes:
         file.setframerate(sample_rate)
         file.writeframes(samples.astype("<i2").tobytes())
     return buffer.getvalue()
-
-
-def _check_file(path: Path) -> None:
-    if not path.exists():
-        raise AsrbuildError("no such audio file", file=path, fix="check the path")
-    if not path.is_file():
-        raise AsrbuildError("not an audio file but a folder or device", file=path)
-    if path.stat().st_size == 0:
-        raise AsrbuildError("the audio file is empty (0 bytes)", file=path, fix="record it again")
 
 
 def _bytes(source: str | Path | bytes) -> bytes:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asrbuild.errors import AsrbuildError
+from asrbuild.kinds import ARPA, require
 
 UNKNOWN, BEGIN, END = "<unk>", "<s>", "</s>"
 _MARKS = frozenset((UNKNOWN, BEGIN, END))
@@ -108,14 +109,13 @@ def read_arpa(path: Path) -> NgramModel:
     Raises:
         AsrbuildError: it is no ARPA file, or not whole.
     """
+    require(path, ARPA)
     tables: list[dict[Gram, tuple[float, float]]] = []
     counts: list[int] = []
     try:
         with path.open(encoding="utf-8-sig") as lines:
             for line in lines:
                 _arpa_line(line.strip("\n"), counts, tables)
-    except FileNotFoundError as error:
-        raise AsrbuildError("no such ARPA file", file=path) from error
     except (OSError, ValueError) as error:
         raise AsrbuildError(f"not an ARPA file: {error}", file=path) from error
     if not tables or [len(table) for table in tables] != counts:

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from asrbuild.errors import AsrbuildError
+from asrbuild.kinds import SCORER, require
 from asrbuild.speech.alphabet import Alphabet
 
 KENLM_MAGIC = b"mmap lm http://kheafield.com/code format version"
@@ -119,6 +120,7 @@ class _Lexicon:
 
 
 def _look(path: Path) -> tuple[ScorerInfo, _Lexicon]:
+    require(path, SCORER, key="decoder.scorer_path")
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
@@ -126,8 +128,6 @@ def _look(path: Path) -> tuple[ScorerInfo, _Lexicon]:
                 raise _bad(path, "is too short to be one")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return _read(data, size, path)
-    except FileNotFoundError as error:
-        raise AsrbuildError("no such scorer", key="decoder.scorer_path", file=path) from error
     except OSError as error:
         raise AsrbuildError(
             f"the scorer cannot be read: {error.strerror}", key="decoder.scorer_path", file=path

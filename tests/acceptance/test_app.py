@@ -285,7 +285,7 @@ def test_the_command_says_what_was_checked(artifact: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("audio", "message"),
-    [("nothing.wav", "no such audio file"), ("a/x.wav", "two recordings are called x")],
+    [("nothing.wav", "no such recording"), ("a/x.wav", "two recordings are called x")],
 )
 def test_bad_recordings_are_refused(
     artifact: Path, tmp_path: Path, audio: str, message: str

@@ -207,9 +207,9 @@ HALF_RIGHT = [
      "  fix: choose one of export, cases, "),
     (["scorer", "build", "-o", "x"], "a text or from an ARPA file\n  fix: give either --text"),
     (["scorer", "build", "-o", "x", "--text", "x"], "made for one alphabet\n  fix: give either"),
-    (["inspect", "scorer", "demo:none.scorer"], "no such scorer\n  key: decoder.scorer_path"),
+    (["inspect", "scorer", "demo:none.scorer"], "no such scorer package\n  key: "),
     (["transcribe", "{static}", "none.wav", "."], "2 of 2 recordings gave no words:\n"
-     "  none.wav: no such audio file; check the path\n  .: not an audio file"),
+     "  none.wav: no such recording; give a WAV, FLAC, OGG or MP3 file\n  .: this is a folder"),
     *((arguments, f"the disk refused: File name too long, while running asrbuild\n  file: {LONG}")
       for arguments in (["verify", LONG], ["transcribe", "{static}", LONG],
                         ["app", "{static}", "-o", LONG])),

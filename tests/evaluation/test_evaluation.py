@@ -126,7 +126,7 @@ def test_a_quotation_mark_does_not_swallow_the_next_line(tmp_path: Path) -> None
             "wav_filename,wav_filesize,transcript\nx.wav,1,yes, please\n",
             "line 2 has more cells than the first line",
         ),
-        (b"\xff\xfe\x00", "not a CSV file"),
+        (b"\xff\xfe\x00", "this is a file of no kind that asrbuild knows"),
     ],
 )
 def test_tables_that_will_not_do(tmp_path: Path, content: object, message: str) -> None:

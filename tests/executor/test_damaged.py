@@ -250,7 +250,7 @@ def test_networks_nested_without_end(packages, tmp_path: Path) -> None:
     network = b""
     for _ in range(3000):
         network = field(layers, field(layer, field(inside, network)))
-    package.write_bytes(field(500, network))
+    package.write_bytes(b"\x08\x04" + field(500, network))
     refused(package, "not a Core ML model, or a damaged one", {})
 
 

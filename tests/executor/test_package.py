@@ -82,12 +82,15 @@ def refused(path: Path, message: str) -> None:
 def test_what_is_no_package(tmp_path: Path) -> None:
     refused(tmp_path / "absent.mlpackage", "no such Core ML package")
     (tmp_path / "empty.mlpackage").mkdir()
-    refused(tmp_path / "empty.mlpackage", "Manifest.json cannot be read")
+    refused(
+        tmp_path / "empty.mlpackage",
+        "a folder .*, not a Core ML package",
+    )
     text = tmp_path / "text.mlmodel"
     text.write_text("this is no model, whatever it is called")
-    refused(text, "not a Core ML model")
+    refused(text, "this is a text .its name ends in .mlmodel.?, not a Core ML package")
     (tmp_path / "zero.mlmodel").write_bytes(b"")
-    refused(tmp_path / "zero.mlmodel", "not a Core ML model")
+    refused(tmp_path / "zero.mlmodel", "this is an empty file .0 bytes., not a Core ML package")
 
 
 def test_a_manifest_that_lies(program: Path) -> None:
@@ -408,8 +411,8 @@ def test_run_says_what_is_wrong_with_an_input(packages, tmp_path: Path) -> None:
     (tmp_path / "bad.npy").write_text("no array")
     for option, message in (
         ("input_node", "is not name=file.npy"),
-        (f"input_node={tmp_path / 'absent.npy'}", "cannot be read"),
-        (f"input_node={tmp_path / 'bad.npy'}", "cannot be read"),
+        (f"input_node={tmp_path / 'absent.npy'}", "no such numpy array"),
+        (f"input_node={tmp_path / 'bad.npy'}", "is a text"),
     ):
         error = cli(packages["mlprogram"], "--input", option).exception
         assert isinstance(error, AsrbuildError)

@@ -197,14 +197,17 @@ def small(foreign):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "the graph file is empty"),
-        (b"RIFF\x00\x00\x00\x00WAVEfmt ", "not a whole TensorFlow GraphDef"),
-        (b"node {\n  name: 'x'\n}\n", "not a whole TensorFlow GraphDef"),
-        (b"\x22\x02\x08\x07", "it has no nodes"),
-        (b"\x0a\x05\x0a\x01x\x1a", "ends inside a number|ends inside a field"),
+        (b"", "this is an empty file"),
+        (
+            b"RIFF\x00\x00\x00\x00WAVEfmt ",
+            "a WAV recording .its name ends in .pb., not",
+        ),
+        (b"node {\n  name: 'x'\n}\n", "this is a TensorFlow graph as text"),
+        (b"\x22\x02\x08\x07", "a file of no kind"),
+        (b"\x0a\x07\x0a\x01x\x12\x01y\x1a", "ends inside a number|ends inside a field"),
         (b"\x0a\x06\x0a\x01x\x12\x01y\x0a\x09\x0a\x01z\x12\x01y\x1a\x01q", "node z reads q"),
-        (b"\x0a\x03\x0a\x01x", "a node without name or operation"),
-        (b"\x0a\x03\x0a\x01\xff", "utf-8"),
+        (b"\x0a\x03\x0a\x01x", "a file of no kind"),
+        (b"\x0a\x06\x0a\x01\xff\x12\x01y", "utf-8"),
     ],
 )
 def test_not_a_graph(tmp_path, content, message):
@@ -215,9 +218,9 @@ def test_not_a_graph(tmp_path, content, message):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(AsrbuildError, match="cannot read the graph: No such file"):
+    with pytest.raises(AsrbuildError, match="no such TensorFlow graph"):
         load_graph(tmp_path / "none.pb")
-    with pytest.raises(AsrbuildError, match="cannot read the graph: Is a directory"):
+    with pytest.raises(AsrbuildError, match="this is a folder, not a TensorFlow graph"):
         load_graph(tmp_path)
 
 

@@ -148,7 +148,7 @@ def test_words_with_times_as_json_whatever_the_recording(
     files = [DEMO / "sample.wav", tmp_path / "text.wav", tmp_path / "stereo.wav"]
     done = _transcribe(demo_artifact, *files, "--json")
     assert done.returncode != 0
-    assert "AsrbuildError: cannot be read as audio" in done.stderr
+    assert "AsrbuildError: this is a text" in done.stderr
     first, bad, second = json.loads(done.stdout)["recordings"]
     assert [word["text"] for word in first["words"]] == first["text"].split()
     starts = [word["start_s"] for word in first["words"]]
@@ -156,7 +156,7 @@ def test_words_with_times_as_json_whatever_the_recording(
     assert first["audio_s"] == pytest.approx(len(samples) / rate, abs=1e-3)
     assert first["words"][-1]["end_s"] <= first["audio_s"]
     assert all(0 < word["confidence"] <= 1 for word in first["words"])
-    assert bad["error"].startswith("cannot be read as audio")
+    assert bad["error"].startswith("this is a text (its name ends in .wav), not a recording")
     assert error_rates([first["text"]], [second["text"]]).wer < 0.2
 
 

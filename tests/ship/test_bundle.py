@@ -150,7 +150,7 @@ def test_trusting_and_no_longer_trusting(config: Path, tmp_path: Path):
 
 def test_only_public_ed25519_keys_are_trusted(config: Path, tmp_path: Path):
     new_key("mine", tmp_path / "other")
-    with pytest.raises(AsrbuildError, match="nobody but its owner"):
+    with pytest.raises(AsrbuildError, match="this is a private key, not a public key"):
         trust_key(read_key_file(tmp_path / "other" / "keys" / "mine.key"), None, config)
     with pytest.raises(AsrbuildError, match="not a public key"):
         trust_key("hello", None, config)

@@ -384,7 +384,7 @@ def test_the_commands_say_what_is_not_there(
     code, _, err = command("pull", spec, "--from", remote, "--os", "macOS26", *elsewhere)
     assert code == 0, err
     code, _, err = command("key", "trust", tmp_path / "nothing.pub")
-    assert (code, err.splitlines()[0]) == (1, "error: there is no such file")
+    assert (code, err.splitlines()[0]) == (1, "error: no such public key")
 
 
 def test_a_store_without_the_bucket_says_so(s3: str, artifact: Path, signer: Signer, trust: Trust):

@@ -62,9 +62,9 @@ def test_mistakes(tmp_path: Path, content: bytes, message: str) -> None:
 
 
 def test_missing_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(AsrbuildError, match="no such alphabet file"):
+    with pytest.raises(AsrbuildError, match="no such alphabet"):
         read_alphabet(tmp_path / "alphabet.txt")
-    with pytest.raises(AsrbuildError, match="cannot be read"):
+    with pytest.raises(AsrbuildError, match="this is a folder, not an alphabet"):
         read_alphabet(tmp_path)
 
 

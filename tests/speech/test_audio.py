@@ -72,9 +72,13 @@ def test_flac_is_read_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("missing.wav", None, "no such audio file"),
-        ("empty.wav", b"", "the audio file is empty (0 bytes)"),
-        ("text.wav", b"hello, I am no recording\n" * 9, "cannot be read as audio: Format not"),
+        ("missing.wav", None, "no such recording"),
+        ("empty.wav", b"", "this is an empty file (0 bytes), not a recording"),
+        (
+            "text.wav",
+            b"hello, I am no recording\n" * 9,
+            "this is a text (its name",
+        ),
         ("noise.raw", bytes(range(256)), "cannot be read as audio: "),
         ("cut.wav", b"RIFF\x24\x00\x00\x00WAVE", "cannot be read as audio: "),
     ],
@@ -102,7 +106,7 @@ def test_samples_that_are_not_numbers(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AsrbuildError, match="not an audio file but a folder"):
+    with pytest.raises(AsrbuildError, match="this is a folder, not a recording"):
         read_audio(tmp_path, RATE)
 
 

@@ -1,0 +1,168 @@
+"""Every pair of (command that reads a file, kind of file): accepted, or one error that names it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from asrbuild.cli import dispatch
+from asrbuild.compose import compose_recipe
+from asrbuild.errors import AsrbuildError
+from asrbuild.kinds import KINDS, recognise
+from asrbuild.source import locate
+from tests.acceptance.conftest import Workshop
+from tests.other_files import DEMO, FILES, make
+
+AUDIO = {"wav", "flac", "ogg", "mp3", "audio", "binary"}
+WORDS = {"text", "csv"}
+DATA = {"csv", "text", "folder", "checkpoint"}
+CHECKPOINT = {"checkpoint", "folder", "checkpoint-index", "checkpoint-data", "checkpoint-state",
+              "meta-graph"}  # fmt: skip
+ARTIFACT = {"artifact", "manifest"}
+
+#: Key of a recipe -> the other overrides that it needs, and the kinds that it takes.
+KEYS = {
+    "source.path": (["source=frozen_graph"], {"graph", "pbmm", "tflite"}),
+    "source.checkpoint_dir": (["source=checkpoint"], CHECKPOINT),
+    "source.alphabet_config_path": ([], WORDS),
+    "source.sample.audio": ([], AUDIO),
+    "source.sample.text": ([], WORDS),
+    "source.second.audio": ([], AUDIO),
+    "source.second.text": ([], WORDS),
+    "decoder.scorer_path": (["decoder=ds_ctcdecoder"], {"scorer"}),
+    "verify.evaluation": ([], DATA),
+    "verify.compared_with": ([], ARTIFACT),
+}  # fmt: skip
+
+#: Command line with {file} -> the kinds that it takes. {static} is a whole artifact.
+COMMANDS = {
+    "inspect graph {file}": {"graph", "graph-unfrozen", "pbmm"},
+    "inspect model {file}": {"mlmodel", "mlpackage", "asrb", *ARTIFACT},
+    "inspect scorer {file}": {"scorer"},
+    "inspect scorer demo:prompts.scorer --alphabet {file}": WORDS,
+    "run {file}": {"mlmodel", "mlpackage", "asrb", *ARTIFACT},
+    "run {static} --input input_node={file}": {"npy"},
+    "scorer build -o {out} --alphabet {alphabet} --text {file}": WORDS,
+    "scorer build -o {out} --alphabet {alphabet} --arpa {file}": {"arpa"},
+    "scorer build -o {out} --text {alphabet} --alphabet {file}": WORDS,
+    "evaluate nothing {file}": DATA,
+    "transcribe {file} {sample}": {"asrb", *ARTIFACT},
+    "transcribe {static} {sample} --decoder ds_ctcdecoder --scorer {file}": {"scorer"},
+    "app {file} --out {out}": {"asrb", *ARTIFACT},
+    "app {static} --out {out} --no-check --audio {file}": AUDIO,
+    "show {file}": {"asrb", *ARTIFACT},
+    "verify {file}": {"asrb", *ARTIFACT},
+    "verify nothing --bisect --graph {file}": {"graph", "pbmm"},
+    "verify nothing --bisect --checkpoint {file}": CHECKPOINT,
+    "report {file} -o {out}": ARTIFACT,
+    "diff {file} nothing": {"asrb", *ARTIFACT},
+    "diff {static} {static} --data {file}": DATA,
+    "bundle {file} {out}.asrb": ARTIFACT,
+    "ship {file} {out}": ARTIFACT,
+    "pull {file}": {"asrb"},
+    "variants {file}": {"asrb"},
+    "key trust {file}": {"public-key"},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("kinds") / "files")
+
+
+def refusal(run: Callable[[], object]) -> AsrbuildError | None:
+    """The error of one command; anything else that is raised is a bug."""
+    try:
+        run()
+    except AsrbuildError as error:
+        return error
+    return None
+
+
+def wrong(name: str, error: AsrbuildError | None, takes: set[str], file: Path) -> str | None:
+    """What is wrong with the answer to one file; None if it is right."""
+    kind = KINDS[FILES[name][0]]
+    what = recognise(file).what
+    named = error is not None and (
+        f"is {what}" in error.message and (", not a" in error.message or "NOT_A_BU" in str(error))
+    )
+    if kind.key in takes:
+        return f"{name} is refused: {error}" if named else None
+    if not named:
+        return f"{name} is not refused by its name: {error}"
+    assert error is not None
+    if error.file != str(file):
+        return f"{name}: the error names {error.file}"
+    return None if error.fix else f"{name} is refused without a fix: {error}"
+
+
+def unlike(found: Iterator[str | None]) -> str:
+    return "\n".join(problem for problem in found if problem is not None)
+
+
+def test_every_kind_has_a_file_and_is_recognised(files: Path) -> None:
+    assert {kind for kind, _ in FILES.values()} == set(KINDS)
+    assert {name: recognise(files / name).key for name in FILES} == {
+        name: kind for name, (kind, _) in FILES.items()
+    }
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_key_that_names_a_file(key: str, files: Path, tmp_path: Path) -> None:
+    needed, takes = KEYS[key]
+    section, _, last = key.rpartition(".")
+    recipe = compose_recipe(
+        [*needed, f"{key}=tensorflow" if last == "compared_with" else f"{key}=x"]
+    )
+    owner = recipe
+    for part in section.split("."):
+        owner = getattr(owner, part)
+
+    def problems() -> Iterator[str | None]:
+        for name in FILES:
+            object.__setattr__(owner, last, str(files / name))
+            error = refusal(lambda: locate(recipe, tmp_path))
+            yield wrong(name, error, takes, files / name)
+            if error is not None and error.key not in (key, None):
+                yield f"{name}: the error is put down to {error.key}"
+
+    assert unlike(problems()) == ""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_that_reads_a_file(
+    command: str,
+    files: Path,
+    tmp_path: Path,
+    workshop: Workshop,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ASRBUILD_CONFIG", str(tmp_path / "config"))
+    dispatch(["key", "new", "mine"])
+    places = {
+        "static": workshop.artifact("static", "mlprogram"), "alphabet": DEMO / "alphabet.txt",
+        "sample": DEMO / "sample.wav", "out": tmp_path / "out",
+    }  # fmt: skip
+
+    def problems() -> Iterator[str | None]:
+        for name in FILES:
+            argv = [part.format(file=files / name, **places) for part in command.split()]
+            yield wrong(name, refusal(lambda a=argv: dispatch(a)), COMMANDS[command], files / name)
+
+    assert unlike(problems()) == ""
+
+
+def test_transcribe_refuses_each_recording_by_its_kind(
+    files: Path, workshop: Workshop, capfd: pytest.CaptureFixture[str]
+) -> None:
+    static = workshop.artifact("static", "mlprogram")
+    audio = [str(files / name) for name in FILES]
+    assert refusal(lambda: dispatch(["transcribe", str(static), *audio, "--json"])) is not None
+    rows = json.loads(capfd.readouterr().out)["recordings"]
+    for name, row in zip(FILES, rows, strict=True):
+        refused = f"is {recognise(files / name).what}" in row.get("error", "")
+        assert refused == (FILES[name][0] not in AUDIO), (name, row)
