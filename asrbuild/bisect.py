@@ -22,7 +22,8 @@ from asrbuild.parity import PSNR_CAP_DB, psnr_db
 #: PSNR from which a package's value counts as the graph's. What rounding does to a layer is 60 dB
 #: and more in half precision, 120 and more in single; a fault leaves 20 and less.
 AGREEMENT_DB = {"fp16": 40.0, "fp32": 80.0}
-#: Kinds of nodes whose values a converted graph still has, and which of their outputs.
+#: Kinds of nodes whose values a converted graph still has, and which of their outputs. The sums of
+#: normalisations are such, too.
 _LANDMARKS = {"BiasAdd": 0, "Relu": 0, "Minimum": 0, "BlockLSTM": 6, "Softmax": 0}
 _CELL_STATES, _HIDDEN_STATES = 1, 6
 
@@ -185,18 +186,28 @@ def landmarks_of(graph: Any) -> dict[str, str]:
     """Tensor -> layer of each landmark, in the graph's order."""
     from asrbuild.graph.proto import input_name, upstream
 
-    wanted = {name for name in upstream(graph, ["logits"]) if graph.by_name[name].op in _LANDMARKS}
+    needed = upstream(graph, ["logits"])
     found: dict[str, str] = {}
     layer = "input"
     for node in graph.nodes:
-        if node.name not in wanted:
+        if node.name not in needed or not _is_landmark(graph, node):
             continue
         if node.op == "BiasAdd":
             layer = input_name(node.inputs[1]).partition("/")[0]
-        output = _LANDMARKS[node.op]
+        output = _LANDMARKS.get(node.op, 0)
         named = {"BlockLSTM": "lstm", "Softmax": "softmax"}.get(node.op, layer)
         found[f"{node.name}:{output}" if output else node.name] = named
     return found
+
+
+def _is_landmark(graph: Any, node: Any) -> bool:
+    """Also the last node of ``tf.nn.batch_normalization``: what it scaled, and what it shifts."""
+    from asrbuild.graph.proto import input_name
+
+    if node.op not in ("Add", "AddV2"):
+        return node.op in _LANDMARKS
+    read = (graph.by_name.get(input_name(reference)) for reference in node.inputs)
+    return [source.op for source in read if source is not None] == ["Mul", "Sub"]
 
 
 def _reference(

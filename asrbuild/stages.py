@@ -40,7 +40,7 @@ _BODIES = ("work.py", "describe.py", "source.py")
 _CODE = {
     "export": ("deepspeech", "graph/proto.py", "protobuf.py", "network.py", "speech/alphabet.py"),
     "cases": ("cases.py", "speech/mfcc.py", "speech/audio.py"),
-    "reference": ("graph", "protobuf.py", "edges.py"),
+    "reference": ("graph", "protobuf.py", "network.py", "edges.py"),
     "convert": ("coreml", "coremlproto.py", "deepspeech", "graph", "network.py", "protobuf.py",
                 "recipe.py", "speech/alphabet.py", "speech/mfcc.py"),
     "execute": ("executor", "execution.py", "runtime.py", "cases.py", "edges.py", "manifest.py",

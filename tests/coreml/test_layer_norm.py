@@ -1,0 +1,172 @@
+"""Packages of a network trained with ``--layer_norm``, against the genuine code's export of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asrbuild.coreml.from_weights import convert_weights
+from asrbuild.coreml.request import (
+    ConversionRequest,
+    EnumeratedSteps,
+    FixedSteps,
+    RangeSteps,
+    package_suffix,
+)
+from asrbuild.deepspeech.checkpoint import find_checkpoint, read_weights
+from asrbuild.deepspeech.export import write_frozen_graph
+from asrbuild.deepspeech.flags import ExportFlags
+from asrbuild.errors import AsrbuildError
+from asrbuild.executor import load
+from asrbuild.graph.reference import ReferenceOutput, run_reference
+from asrbuild.network import AcousticWeights
+from asrbuild.speech.audio import read_audio
+from asrbuild.speech.mfcc import FeatureSettings, features
+from tests.coreml.dataflow import op_counts, read_spec
+
+GENUINE = Path(__file__).parents[1] / "data" / "genuine"
+TRAINED = GENUINE / "deepspeech-0.9.3-layer-norm"
+SAID = "hello world you are currently caller number"
+LABELS = " abcdefghijklmnopqrstuvwxyz'"
+STEPS = {
+    "fixed": FixedSteps(16),
+    "range": RangeSteps(1, 16, 400),
+    "enumerated": EnumeratedSteps((8, 16), 16),
+}
+#: Every value of every axis with every value of format, precision and lstm.
+CELLS = (
+    ("mlprogram", "iOS15", "fixed", "fp32", "native"),
+    ("mlprogram", "iOS15", "range", "fp32", "loop"),
+    ("mlprogram", "iOS15", "fixed", "fp16", "loop"),
+    ("mlprogram", "iOS16", "enumerated", "fp16", "native"),
+    ("mlprogram", "iOS17", "range", "fp16", "native"),
+    ("mlprogram", "iOS17", "enumerated", "fp16", "loop"),
+    ("neuralnetwork", "iOS15", "fixed", "fp32", "native"),
+    ("neuralnetwork", "iOS15", "range", "fp32", "loop"),
+    ("neuralnetwork", "iOS15", "enumerated", "fp16", "native"),
+)
+#: Of probabilities and states; in half precision the values between the layers have 11 bits.
+TOLERANCE = {"fp32": 5e-6, "fp16": 6e-3}
+
+
+@pytest.fixture(scope="module")
+def weights() -> AcousticWeights:
+    return read_weights(find_checkpoint(TRAINED / "checkpoint"))
+
+
+@pytest.fixture(scope="module")
+def windows() -> np.ndarray:
+    return features(read_audio(GENUINE / "hello.wav", 16_000), FeatureSettings())
+
+
+@pytest.fixture(scope="module")
+def truth(windows) -> dict[str, ReferenceOutput]:
+    """What the genuine graph gives for the recording, and for the first steps of it."""
+    cases = {"whole": windows} | {str(steps): windows[:steps] for steps in (1, 9, 16)}
+    return run_reference(TRAINED / "x_r2_dyn.pb", cases)
+
+
+def built(folder: Path, weights: AcousticWeights, **fields) -> Path:
+    request = ConversionRequest(**fields)
+    path = folder / f"model{package_suffix(request.format)}"
+    convert_weights(weights, request, path)
+    return path
+
+
+def given(windows: np.ndarray, size: int, real: int, hidden: int) -> dict[str, np.ndarray]:
+    padded = np.zeros((1, size, *windows.shape[1:]), np.float32)
+    padded[0, :real] = windows[:real]
+    zeros = np.zeros((1, hidden), np.float32)
+    return {
+        "input_node": padded,
+        "input_lengths": np.array([real], np.int32),
+        "previous_state_c": zeros,
+        "previous_state_h": zeros,
+    }
+
+
+def agrees(found: dict, expected: ReferenceOutput, real: int, tolerance: float) -> None:
+    np.testing.assert_allclose(found["logits"][:real, 0], expected.logits, rtol=0, atol=tolerance)
+    for name in ("new_state_c", "new_state_h"):
+        if name in found:
+            np.testing.assert_allclose(
+                found[name], getattr(expected, name), rtol=0, atol=3 * tolerance, err_msg=name
+            )
+
+
+def words(logits: np.ndarray) -> str:
+    best = logits.argmax(-1)
+    kept = [i for n, i in enumerate(best) if i < 28 and (n == 0 or i != best[n - 1])]
+    return "".join(LABELS[i] for i in kept)
+
+
+@pytest.mark.parametrize(("form", "target", "kind", "precision", "lstm"), CELLS)
+def test_every_form_is_the_genuine_graph(
+    tmp_path, weights, windows, truth, form, target, kind, precision, lstm
+) -> None:
+    path = built(
+        tmp_path, weights, format=form, deployment_target=target, steps=STEPS[kind],
+        precision=precision, lstm=lstm,
+    )  # fmt: skip
+    model = load(path)
+    for real in (1, 9, 16):
+        found = model.predict(given(windows, 16, real, 96))
+        agrees(found, truth[str(real)], real, TOLERANCE[precision])
+    if form == "mlprogram":
+        assert op_counts(read_spec(path))["layer_norm"] == 4
+    if kind == "range":
+        whole = model.predict(given(windows, len(windows), len(windows), 96))
+        agrees(whole, truth["whole"], len(windows), TOLERANCE[precision])
+        assert words(whole["logits"][:, 0]) == words(truth["whole"].logits) == SAID
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"functions": {"chunk": FixedSteps(16), "whole": STEPS["range"]}},
+        {"state": "stateful", "steps": FixedSteps(16)},
+        {"state": "stateful", "steps": FixedSteps(16), "lstm": "loop"},
+        {"steps": FixedSteps(16), "compress": dict.fromkeys(("layer_2", "lstm"), "int8")},
+        {"steps": FixedSteps(16), "compress": dict.fromkeys(("layer_3", "layer_5"), "palettize_8")},
+    ],
+    ids=["functions", "stateful", "stateful loop", "int8", "palettes"],
+)
+def test_functions_states_and_compression(tmp_path, weights, windows, truth, fields) -> None:
+    path = built(tmp_path, weights, deployment_target="iOS18", **fields)
+    for name in load(path).functions if "functions" in fields else [None]:
+        model = load(path, name) if name else load(path)
+        data = given(windows, 16, 9, 96)
+        if "state" in fields:
+            data = {key: data[key] for key in ("input_node", "input_lengths")}
+            found = model.predict(data, model.make_state())
+        else:
+            found = model.predict(data)
+        agrees(found, truth["9"], 9, 0.05 if "compress" in fields else TOLERANCE["fp16"])
+
+
+@pytest.mark.parametrize(
+    ("form", "precision"), [("mlprogram", "fp16"), ("mlprogram", "fp32"), ("neuralnetwork", "fp16")]
+)
+@pytest.mark.parametrize("bias", [-1e4, 1e4], ids=["all at 0", "all at the clip"])
+def test_units_that_are_all_alike(tmp_path, weights, windows, bias, form, precision) -> None:
+    """Their variance is 0, and the epsilon alone keeps them finite: in fp16 it would be 0."""
+    alike = replace(weights, layer_1_bias=np.full(96, bias, np.float32))
+    graph = tmp_path / "output_graph.pb"
+    write_frozen_graph(alike, ExportFlags(16, 96), list(LABELS), graph)
+    expected = run_reference(graph, {"case": windows[:16]})["case"]
+    assert np.isfinite(expected.logits).all()
+    path = built(tmp_path, alike, format=form, precision=precision, steps=FixedSteps(16))
+    agrees(load(path).predict(given(windows, 16, 16, 96)), expected, 16, TOLERANCE[precision])
+
+
+def test_a_gate_that_the_native_form_cannot_freeze_is_refused(tmp_path, weights) -> None:
+    gamma, beta = weights.norms["layer_3"]
+    for loud in ((gamma * np.float32(3e3), beta), (gamma, beta + np.float32(3e4))):
+        changed = replace(weights, norms={**weights.norms, "layer_3": loud})
+        with pytest.raises(AsrbuildError, match="an LSTM gate of this network may reach") as error:
+            built(tmp_path, changed, precision="fp32")
+        assert error.value.fix == "use coreml.lstm=loop"
+        built(tmp_path, changed, precision="fp32", lstm="loop")
