@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import building
@@ -12,6 +13,7 @@ import pytest
 from asrbuild import bisect as bisection
 from asrbuild import cli, executor
 from asrbuild.cases import build_cases
+from asrbuild.deepspeech.checkpoint import find_checkpoint, read_weights
 from asrbuild.deepspeech.export import write_frozen_graph
 from asrbuild.deepspeech.flags import ExportFlags
 from asrbuild.graph.reference import run_reference
@@ -65,6 +67,22 @@ def test_landmarks_are_the_layers_in_order(graph):
     layers = list(bisection.landmarks_of(_loaded(graph)).values())
     dense = ["layer_1"] * 3 + ["layer_2"] * 3 + ["layer_3"] * 3 + ["lstm"] + ["layer_5"] * 3
     assert layers == [*dense, "layer_6", "softmax"]
+
+
+def test_a_normalised_layer_is_a_landmark(tmp_path, monkeypatch, sample):
+    """Its normalisation comes after its clip, and is named when its shift is another one."""
+    monkeypatch.setattr("asrbuild.graph.reference.run_reference", run_reference)
+    folder = Path(__file__).parents[1] / "data" / "genuine" / "deepspeech-0.9.3-layer-norm"
+    weights = read_weights(find_checkpoint(folder / "checkpoint"))
+    landmarks = bisection.landmarks_of(_loaded(folder / "x_r2_dyn.pb"))
+    norms = [node for node in landmarks if node.endswith("LayerNorm/batchnorm/add_1")]
+    assert [landmarks[node] for node in norms] == ["layer_1", "layer_2", "layer_3", "layer_5"]
+    assert len(landmarks) == 15 + len(norms)
+    gamma, beta = weights.norms["layer_2"]
+    shifted = replace(weights, norms={**weights.norms, "layer_2": (gamma, beta + 1)})
+    manifest = building.build(tmp_path, shifted, "model=static")
+    first = bisection.bisect(tmp_path, manifest, sample[:16], folder / "x_r2_dyn.pb").first
+    assert (first.layer, first.node) == ("layer_2", "layer_2_1/LayerNorm/batchnorm/add_1")
 
 
 @pytest.mark.parametrize(
