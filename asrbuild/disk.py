@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -226,6 +227,24 @@ def rename_directory(source: Path, target: Path) -> bool:
         raise
     sync_path(target.parent)
     return True
+
+
+def exchange_paths(one: Path, other: Path) -> bool:
+    """Swaps what two paths name in one step; False, and no change, where that cannot be done.
+
+    Linux: ``renameat2(RENAME_EXCHANGE)``; macOS: ``renamex_np(RENAME_SWAP)``.
+    """
+    import ctypes
+
+    names = os.fsencode(one), os.fsencode(other)
+    current, swap = -100, 2  # AT_FDCWD of Linux; the flag is the same on both systems
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if sys.platform == "darwin":
+            return libc.renamex_np(*names, ctypes.c_uint(swap)) == 0
+        return libc.renameat2(current, names[0], current, names[1], ctypes.c_uint(swap)) == 0
+    except (AttributeError, OSError):
+        return False  # a C library without it
 
 
 def remove_tree(directory: Path) -> None:

@@ -2,6 +2,7 @@
 
     artifacts/<name>/<version>/             the artifact, with SHA256SUMS over every other file
     artifacts/<name>/latest                 a text file naming the version published last
+    artifacts/.signed/<name>/<version>.json the signed header that a pulled version came with
     artifacts/.staging-*                    an artifact being put together, or taken away
 
 A store may be shared by any number of processes and machines. A version is put in place, pointed
@@ -29,6 +30,7 @@ from asrbuild import locks
 from asrbuild.digest import canonical_json, file_digest, text_digest, tree_digests
 from asrbuild.disk import (
     disk_errors,
+    exchange_paths,
     files_in,
     remove_tree,
     rename_directory,
@@ -48,6 +50,7 @@ LATEST = "latest"
 VOLATILE = (MANIFEST, SUMS, "parity.npz", "report.md", "report.html", "README.md", "ASRKit/",
             "conformance/")  # fmt: skip
 _STAGING = ".staging-"
+_SIGNED = ".signed"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _DIGITS = re.compile(r"([0-9]+)")
@@ -133,14 +136,7 @@ def publish(
         AsrbuildError: another artifact has this version, the disk refused, or gave back other bytes
             than were copied.
     """
-    for text, pattern, what in ((name, _NAME, "name"), (version, _VERSION, "version")):
-        if not pattern.fullmatch(text) or text == LATEST:
-            raise AsrbuildError(
-                f"{text!r} cannot be an artifact's {what}",
-                key=what,
-                fix="use letters, digits, dots, dashes and underscores, starting with a letter "
-                "or digit",
-            )
+    _check_names(name, version)
     target = root / name / version
     doing = "publishing an artifact"
     with disk_errors(doing, root):
@@ -156,6 +152,9 @@ def publish(
         sync_tree(staging_dir)
         with _kept_still(root, name, version, doing):
             target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.exists():
+                # Of an earlier artifact of this version, whose other bytes may have differed.
+                signature_path(target).unlink(missing_ok=True)
             if rename_directory(staging_dir, target):
                 sync_path(root)
             else:
@@ -165,6 +164,137 @@ def publish(
             _write_latest(root, name, version)
         remove_tree(staging_dir)
     return target
+
+
+def _check_names(name: str, version: str) -> None:
+    for text, pattern, what in ((name, _NAME, "name"), (version, _VERSION, "version")):
+        if not pattern.fullmatch(text) or text == LATEST:
+            raise AsrbuildError(
+                f"{text!r} cannot be an artifact's {what}",
+                key=what,
+                fix="use letters, digits, dots, dashes and underscores, starting with a letter "
+                "or digit",
+            )
+
+
+def publish_signed(
+    root: Path,
+    name: str,
+    staging_dir: Path,
+    version: str,
+    files: Mapping[str, str],
+    signature: bytes,
+) -> Path:
+    """Makes a version have exactly the signed files, and keeps the signature beside it.
+
+    A version that is there with other bytes (another build of the same content, or a changed one)
+    is swapped as a whole, in one step where the file system can do that.
+
+    Args:
+        staging_dir: a directory inside ``root``, from :func:`staging`, that holds exactly these
+            files; it is consumed.
+        files: path -> SHA-256 of every file, ``SHA256SUMS`` among them.
+        signature: the signed header, see :func:`read_signature`.
+
+    Raises:
+        AsrbuildError: the disk refused.
+    """
+    _check_names(name, version)
+    target = root / name / version
+    doing = "publishing an artifact"
+    with disk_errors(doing, root):
+        _make_read_only(staging_dir)
+        sync_tree(staging_dir)
+        with _kept_still(root, name, version, doing) as away:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not _holds(target, files):
+                # Never beside other bytes than its own, at whatever moment the process is killed.
+                signature_path(target).unlink(missing_ok=True)
+                if os.path.lexists(target) or not rename_directory(staging_dir, target):
+                    _swap(staging_dir, target, away)
+                sync_path(root)
+            keep_signature(target, signature)
+            os.chmod(target, stat.S_IMODE(target.stat().st_mode) & ~_WRITE)
+            _write_latest(root, name, version)
+        for left in (staging_dir, away):
+            remove_tree(left)
+    return target
+
+
+def keep_signed(
+    root: Path, name: str, version: str, files: Mapping[str, str], signature: bytes
+) -> bool:
+    """Keeps the signature of a version that has exactly the signed files already, and points
+    ``latest`` at it.
+
+    Returns:
+        False, and no change, where the version is not there or has other files.
+    """
+    target = root / name / version
+    doing = "pointing to the latest version"
+    if not _holds(target, files):
+        return False
+    with _kept_still(root, name, version, doing), disk_errors(doing, root):
+        if not target.is_dir():
+            return False
+        keep_signature(target, signature)
+        _write_latest(root, name, version)
+    return True
+
+
+def signature_path(artifact: Path) -> Path:
+    """Where the signed header of an artifact in a store is, if it has one."""
+    version = Path(os.path.abspath(artifact))
+    return version.parents[1] / _SIGNED / version.parent.name / f"{version.name}.json"
+
+
+def read_signature(artifact: Path, limit: int) -> bytes | None:
+    """The signed header that an artifact came with; None where there is none.
+
+    Raises:
+        AsrbuildError: it is no plain file, or is larger than ``limit`` bytes.
+    """
+    path = signature_path(artifact)
+    if not os.path.lexists(path):
+        return None
+    with disk_errors("reading a signature", path):
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > limit:
+            raise AsrbuildError(
+                "the signature is not a plain file of a signature's size",
+                file=path,
+                fix="remove it, and pull the artifact again",
+            )
+        return path.read_bytes()
+
+
+def keep_signature(artifact: Path, signature: bytes) -> None:
+    """Writes the signed header beside an artifact; what is there already is not written again."""
+    path = signature_path(artifact)
+    if path.is_symlink() or not path.is_file() or path.read_bytes() != signature:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, signature.decode("ascii"))
+
+
+def _holds(directory: Path, files: Mapping[str, str]) -> bool:
+    """Whether a directory has exactly these files, byte for byte; every byte is read."""
+    if directory.is_symlink() or not directory.is_dir():
+        return False
+    try:
+        return tree_digests(directory) == dict(files)
+    except AsrbuildError:
+        return False  # a link, a device, or a file that cannot be read
+
+
+def _swap(staging_dir: Path, target: Path, away: Path) -> None:
+    """Puts a directory in the place of another one, which is at its place or ``away`` then."""
+    remove_tree(away)
+    if not target.is_symlink() and target.is_dir():
+        # A directory is moved to another folder only where it may be written to.
+        os.chmod(target, stat.S_IMODE(target.stat().st_mode) | stat.S_IWUSR)
+    if not exchange_paths(staging_dir, target):
+        os.rename(target, away)
+        os.rename(staging_dir, target)
+    sync_path(target.parent)
 
 
 def point_latest(root: Path, name: str, version: str) -> bool:
@@ -205,6 +335,7 @@ def remove(root: Path, name: str, version: str, unless_after: float = math.inf) 
             return False
         remove_tree(away)
         os.chmod(path, stat.S_IMODE(path.stat().st_mode) | stat.S_IWUSR)
+        signature_path(path).unlink(missing_ok=True)
         os.rename(path, away)
         sync_path(path.parent)
         remove_tree(away)

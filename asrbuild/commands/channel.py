@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asrbuild import terminal
-from asrbuild.commands.ship import JsonOption, KeyOption, RemoteHelp, SigstoreOption, signer_of
+from asrbuild.commands.ship import (
+    ExpiresOption,
+    JsonOption,
+    KeyOption,
+    OtherSignerOption,
+    RemoteHelp,
+    SigstoreOption,
+    seconds_of,
+    signer_of,
+)
 
 if TYPE_CHECKING:
     from asrbuild.ship.channels import Record
+    from asrbuild.ship.envelope import AnySigner
+    from asrbuild.ship.remote import Remote
+    from asrbuild.ship.trust import Trust
 
 NameArgument = Annotated[str, typer.Argument(help="The artifact's name.")]
 ChannelArgument = Annotated[str, typer.Argument(help="The channel: stable, beta, ...")]
@@ -22,33 +36,35 @@ def set_(
     channel: ChannelArgument,
     version: Annotated[str, typer.Argument(help="A version on the remote, or its start.")],
     remote: AtOption,
+    other_signer: OtherSignerOption = False,
+    expires: ExpiresOption = None,
     key: KeyOption = None,
     sigstore: SigstoreOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Point a channel at a version that is on the remote.
 
+    With --expires it is signed anew also where it points there already.
+
     Example: asrbuild channel set demo stable 1.0.0 --remote s3://models/asr
     """
-    from asrbuild.ship.channels import remember
-    from asrbuild.ship.keys import config_root
     from asrbuild.ship.push import set_channel
-    from asrbuild.ship.remote import open_remote
-    from asrbuild.ship.trust import read_trust
 
-    config = config_root()
-    signer = signer_of(key, sigstore, config)
-    place = open_remote(remote)
-    trust = {**read_trust(config), **signer.trust}
-    record = set_channel(place, name, channel, version, signer=signer, trust=trust)
-    remember(place, record, config)
-    _tell(record, as_json)
+    seconds = seconds_of(expires)
+    to = _moving(name, channel, remote, key, sigstore)
+    record = set_channel(
+        to.remote, name, channel, version, signer=to.signer, trust=to.trust, seconds=seconds,
+        other_signer=other_signer,
+    )  # fmt: skip
+    to.moved(record, as_json)
 
 
 def rollback(
     name: NameArgument,
     channel: ChannelArgument,
     remote: AtOption,
+    other_signer: OtherSignerOption = False,
+    expires: ExpiresOption = None,
     key: KeyOption = None,
     sigstore: SigstoreOption = False,
     as_json: JsonOption = False,
@@ -58,6 +74,66 @@ def rollback(
     Example: asrbuild channel rollback demo stable --remote s3://models/asr
     """
     from asrbuild.ship import channels
+
+    seconds = seconds_of(expires)
+    to = _moving(name, channel, remote, key, sigstore)
+    record = channels.rollback(
+        to.remote, name, channel, signer=to.signer, trust=to.trust, seconds=seconds,
+        other_signer=other_signer,
+    )  # fmt: skip
+    to.moved(record, as_json)
+
+
+def rotate(
+    name: NameArgument,
+    channel: ChannelArgument,
+    remote: AtOption,
+    to_key: Annotated[str, typer.Option("--to", help="The key that signs it from now on.")],
+    expires: ExpiresOption = None,
+    key: KeyOption = None,
+    sigstore: SigstoreOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Hand a channel over to another key, by a record that both sign.
+
+    Who trusts the key that signed it until now trusts the other one from then on, and takes no
+    newer records of the first.
+
+    Example: asrbuild channel rotate demo stable --key old --to new --remote s3://models/asr
+    """
+    from asrbuild.ship import channels
+    from asrbuild.ship.keys import config_root, find_signer
+
+    seconds = seconds_of(expires)
+    new = find_signer(to_key, config_root())
+    to = _moving(name, channel, remote, key, sigstore)
+    record = channels.rotate(
+        to.remote, name, channel, signer=to.signer, to=new, trust=to.trust, seconds=seconds
+    )
+    to.moved(record, as_json)
+
+
+@dataclass(frozen=True)
+class _Move:
+    """What a channel is moved with."""
+
+    remote: Remote
+    signer: AnySigner
+    trust: Trust
+    config: Path
+
+    def moved(self, record: Record, as_json: bool) -> None:
+        """Brings the remote's index up to date, remembers the record and prints it."""
+        from asrbuild.ship.channels import remember
+
+        self.remote.refresh()
+        remember(self.remote, record, self.config)
+        _tell(record, as_json)
+
+
+def _moving(name: str, channel: str, address: str, key: str | None, sigstore: bool) -> _Move:
+    """Looks whether the channel still says what it was seen to say here, before it is moved."""
+    from asrbuild.ship.channels import require_seen
     from asrbuild.ship.keys import config_root
     from asrbuild.ship.names import check_channel, check_name
     from asrbuild.ship.remote import open_remote
@@ -67,12 +143,10 @@ def rollback(
     check_channel(channel)
     config = config_root()
     signer = signer_of(key, sigstore, config)
-    place = open_remote(remote)
+    remote = open_remote(address)
     trust = {**read_trust(config), **signer.trust}
-    record = channels.rollback(place, name, channel, signer=signer, trust=trust)
-    place.refresh()
-    channels.remember(place, record, config)
-    _tell(record, as_json)
+    require_seen(remote, name, channel, trust, config)
+    return _Move(remote, signer, trust, config)
 
 
 def history(
@@ -105,11 +179,11 @@ def history(
         return
     from rich.table import Table
 
-    table = Table("record", "version", "why", "when", "signed by")
+    table = Table("record", "version", "why", "when", "expires", "signed by")
     for record in records:
         table.add_row(
             str(record.counter), record.version, record.why, record.time,
-            record.signer,
+            record.expires or "", record.signer,
         )  # fmt: skip
     terminal.console().print(table)
 

@@ -32,9 +32,20 @@ SigstoreOption = Annotated[
         "--sigstore", help="Sign as an identity through Sigstore; with --key, with that key too."
     ),
 ]
+OtherSignerOption = Annotated[
+    bool,
+    typer.Option(
+        "--other-signer", help="Take a version that is there also where only another signed it."
+    ),
+]
+ExpiresOption = Annotated[
+    str | None,
+    typer.Option(metavar="AGE", help="How long the channel's record is good for: 12h, 30d."),
+]
 MaxBytesOption = Annotated[
     int | None, typer.Option(min=1, help="With --os: the most its Core ML package may have.")
 ]
+_LONGEST_SECONDS = 3650 * 86400.0
 #: Off a terminal, only a file that takes a while is worth a line.
 _LARGE = 1 << 20
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a sentence.")]
@@ -55,6 +66,8 @@ def ship(
     set_name: Annotated[
         str | None, typer.Option("--set", metavar="NAME", help="What the set is pulled as.")
     ] = None,
+    other_signer: OtherSignerOption = False,
+    expires: ExpiresOption = None,
     key: KeyOption = None,
     sigstore: SigstoreOption = False,
     artifacts: ArtifactsOption = None,
@@ -76,8 +89,9 @@ def ship(
     from dataclasses import asdict
 
     from asrbuild.errors import AsrbuildError, MisuseError
+    from asrbuild.manifest import read_manifest
     from asrbuild.recipe import artifacts_root
-    from asrbuild.ship.channels import newest, remember
+    from asrbuild.ship.channels import newest, remember, require_seen
     from asrbuild.ship.frame import SUFFIX
     from asrbuild.ship.keys import config_root
     from asrbuild.ship.push import ship as ship_to
@@ -87,7 +101,7 @@ def ship(
     from asrbuild.store import resolve
 
     if dest.endswith(SUFFIX) and "://" not in dest:
-        for option, value in (("--channel", channel), ("--set", set_name)):
+        for option, value in (("--channel", channel), ("--set", set_name), ("--expires", expires)):
             if value is not None:
                 raise AsrbuildError(
                     f"a bundle file has no {option[2:]}", key=option, fix="ship to a remote"
@@ -100,32 +114,39 @@ def ship(
             key="--set",
             fix="name it, --set demo; or ship one at a time",
         )
+    if expires is not None and channel is None:
+        raise MisuseError("--expires is for --channel", fix="name the channel, --channel stable")
+    seconds = seconds_of(expires)
     paths = [resolve(artifacts or artifacts_root(), artifact) for artifact in given]
     config = config_root()
     remote = open_remote(dest)
     signer = signer_of(key, sigstore, config)
     trust = {**read_trust(config), **signer.trust}
-    with _on_its_way() as notify:
+    if channel is not None:
+        name = set_name or read_manifest(paths[0]).name
+        require_seen(remote, name, channel, trust, config)
+    with on_its_way() as notify:
         if set_name is None:
             shipped = ship_to(
-                paths[0], remote, signer=signer, trust=trust, channel=channel, notify=notify
-            )
+                paths[0], remote, signer=signer, trust=trust, channel=channel, seconds=seconds,
+                other_signer=other_signer, notify=notify,
+            )  # fmt: skip
         else:
             shipped = ship_set(
-                paths, remote, set_name, signer=signer, trust=trust, channel=channel, notify=notify
-            )
+                paths, remote, set_name, signer=signer, trust=trust, channel=channel,
+                seconds=seconds, other_signer=other_signer, notify=notify,
+            )  # fmt: skip
     if shipped.channel and (record := newest(remote, shipped.name, shipped.channel, trust)):
         remember(remote, record, config)
     if as_json:
         terminal.say_json(asdict(shipped))
         return
-    how = (
-        "was there already"
-        if shipped.already
-        else f"shipped, {shipped.uploaded} files with {shipped.bytes:,} bytes sent"
-    )
+    sent = f"{shipped.uploaded} files with {shipped.bytes:,} bytes sent"
+    how = f"shipped, {sent}"
+    if shipped.already:
+        how = f"was there already{f', {sent} again' if shipped.uploaded else ''}"
     what = shipped.name if set_name is None else f"{shipped.name}, a set of {len(paths)},"
-    terminal.say(f"{what} {shipped.version}: {how}, signed by {signer.name}")
+    terminal.say(f"{what} {shipped.version}: {how}, signed by {shipped.signer}")
     if shipped.channel:
         terminal.say(f"{shipped.name}@{shipped.channel} points at it (record {shipped.counter})")
     spec = f"{shipped.name}@{shipped.channel or shipped.version}"
@@ -187,6 +208,24 @@ def bundle(
     )
 
 
+def seconds_of(expires: str | None) -> float | None:
+    """Seconds of ``--expires``; None where it is not given."""
+    from asrbuild.errors import AsrbuildError
+    from asrbuild.quantities import duration_seconds
+
+    try:
+        seconds = None if expires is None else duration_seconds(expires)
+    except ValueError:
+        seconds = 0.0
+    if seconds is not None and not 0 < seconds <= _LONGEST_SECONDS:
+        raise AsrbuildError(
+            f"{expires!r} is no time that a record can be good for",
+            key="--expires",
+            fix="write a number and s, m, h or d, at most 3650d: 12h, 30d",
+        )
+    return seconds
+
+
 def signer_of(key: str | None, sigstore: bool, config: Path) -> AnySigner:
     """The key to sign with; or an identity that is asked for now, and the key that is named."""
     from asrbuild.ship.keyless import sign_in
@@ -210,6 +249,13 @@ def pull(
         ),
     ] = None,
     max_bytes: MaxBytesOption = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Demand a channel's record with an expiry, not over.")
+    ] = False,
+    remote_id: Annotated[
+        str | None,
+        typer.Option(help="What the remote is called in its channels' records: of a mirror."),
+    ] = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -222,7 +268,7 @@ def pull(
     Example: asrbuild pull demo-static-mlprogram@stable --from https://models.example.com/asr
     Example: asrbuild pull demo.asrb --os iOS17
     """
-    from asrbuild.errors import AsrbuildError
+    from asrbuild.errors import AsrbuildError, MisuseError
     from asrbuild.recipe import artifacts_root
     from asrbuild.ship.frame import SUFFIX
     from asrbuild.ship.keys import config_root
@@ -233,6 +279,8 @@ def pull(
     from asrbuild.ship.variants import holds_variants
 
     check_choice(system, max_bytes)
+    if remote is None and (fresh or remote_id is not None):
+        raise MisuseError("--fresh and --remote-id are for a remote", fix="name it with --from")
     config = config_root()
     root = artifacts or artifacts_root()
     trust = read_trust(config)
@@ -251,11 +299,18 @@ def pull(
             return
         pulled = [pull_bundle(Path(spec), root, trust=trust, system=system, max_bytes=max_bytes)]
     else:
-        with _on_its_way() as notify:
+        with on_its_way() as notify:
             pulled = pull_from(
-                spec, open_remote(remote), root, trust=trust, config=config, notify=notify,
-                system=system, max_bytes=max_bytes,
+                spec, open_remote(remote, remote_id), root, trust=trust, config=config,
+                notify=notify, system=system, max_bytes=max_bytes, fresh=fresh,
             )  # fmt: skip
+        for keyid, one in read_trust(config).items():
+            if keyid not in trust:
+                terminal.say(
+                    f"trusted from now on, as its channel was handed over to it: {one.label}"
+                    f" {keyid}",
+                    err=True,
+                )
     _tell_pulled(pulled, as_json, every=system is None and pulled[0].of_set is not None)
 
 
@@ -268,7 +323,7 @@ def check_choice(system: str | None, max_bytes: int | None) -> None:
 
 
 @contextmanager
-def _on_its_way() -> Iterator[Notify]:
+def on_its_way() -> Iterator[Notify]:
     """Shows what is sent or fetched: on a terminal in one line, elsewhere only large files."""
 
     under_way: list[File] = []

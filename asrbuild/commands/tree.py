@@ -136,6 +136,7 @@ def _register() -> None:
     _add(channel_app, "set", channel.set_)
     _add(channel_app, "history", channel.history)
     _add(channel_app, "rollback", channel.rollback)
+    _add(channel_app, "rotate", channel.rotate)
     _add(key_app, "new", key.new)
     _add(key_app, "ls", key.ls)
     _add(key_app, "trust", key.trust)

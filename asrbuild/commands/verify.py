@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from asrbuild.bisect import Bisection
     from asrbuild.manifest import Manifest
     from asrbuild.proof import Proof
+    from asrbuild.ship.trust import Trusted
 
 
 def verify(
@@ -37,10 +38,12 @@ def verify(
     """Prove an artifact again: every file's digest, then every gate, by running its package.
 
     No TensorFlow is needed: what it gave when the artifact was built is recorded in it. --bisect
-    does run TensorFlow, on the graph that the artifact was made of. Of a bundle, and of what is on
-    a remote, a trusted key's signature is checked before anything is unpacked.
+    does run TensorFlow, on the graph that the artifact was made of. Where a signature came with an
+    artifact (from a remote or a bundle), a trusted key's signature of every file is proven as well.
+    Of a whole remote, every signature and every byte that is there is proven, and nothing is run.
 
     Example: asrbuild verify demo-static-mlprogram
+    Example: asrbuild verify s3://models/asr
     """
     if (graph or checkpoint) and not bisect:
         raise AsrbuildError("--graph and --checkpoint are for --bisect", fix="add --bisect")
@@ -51,7 +54,16 @@ def verify(
     if checkpoint is not None:
         require(checkpoint, CHECKPOINT, key="--checkpoint")
     from asrbuild.recipe import artifacts_root
-    from asrbuild.ship.opening import opened, opened_as
+    from asrbuild.ship.opening import is_remote, opened, opened_as
+
+    if is_remote(artifact):
+        from asrbuild.commands.verify_remote import verify_remote
+
+        if bisect:
+            raise AsrbuildError("--bisect is for one artifact", fix="name it, REMOTE#NAME@VERSION")
+        if not verify_remote(artifact, as_json):
+            raise typer.Exit(1)
+        return
 
     def tell(line: str) -> None:
         terminal.say(line, err=True)
@@ -73,6 +85,7 @@ def _verify(
     if problems and not bisect:
         _tell_damage(shown, problems, as_json)
         return False
+    origin = None if problems else _origin(path)
     manifest = read_manifest(path)
     proof = prove_again(path, manifest)
     divergence = None
@@ -81,10 +94,18 @@ def _verify(
             divergence = _bisect(path, manifest, proof, graph_path)
     passed = proof.verification.passed and not problems
     if as_json:
-        terminal.say_json(_as_json(shown, problems, proof, divergence))
+        terminal.say_json(_as_json(shown, problems, origin, proof, divergence))
     else:
-        _print(shown, manifest, problems, proof, divergence)
+        _print(shown, manifest, problems, origin, proof, divergence)
     return passed and (divergence is None or divergence.first is None)
+
+
+def _origin(path: Path) -> Trusted | None:
+    from asrbuild.ship.keys import config_root
+    from asrbuild.ship.origin import prove_origin
+    from asrbuild.ship.trust import read_trust
+
+    return prove_origin(path, read_trust(config_root()))
 
 
 def damaged_files(path: Path) -> list[str]:
@@ -179,7 +200,11 @@ def _export(manifest: Manifest, checkpoint: Path, destination: Path) -> None:
 
 
 def _as_json(
-    artifact: str, problems: list[str], proof: Proof, divergence: Bisection | None
+    artifact: str,
+    problems: list[str],
+    origin: Trusted | None,
+    proof: Proof,
+    divergence: Bisection | None,
 ) -> dict[str, Any]:
     from dataclasses import asdict
 
@@ -187,6 +212,7 @@ def _as_json(
         "artifact": artifact,
         "passed": proof.verification.passed and not problems,
         "files": problems,
+        "origin": origin and {"signer": origin.label, "keyid": origin.keyid},
         "failures": list(proof.failures),
         "verification": proof.verification.model_dump(mode="json"),
     }
@@ -203,6 +229,7 @@ def _print(
     artifact: str,
     manifest: Manifest,
     problems: list[str],
+    origin: Trusted | None,
     proof: Proof,
     divergence: Bisection | None,
 ) -> None:
@@ -215,6 +242,7 @@ def _print(
         console.print(problem, style="red")
     if not problems:
         console.print(f"{len(manifest.files)} files are as they were published")
+        console.print(_origin_line(origin), soft_wrap=True)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading in ("output", "measure", "worst", "on", "gate", ""):
         table.add_column(heading, overflow="fold")
@@ -238,6 +266,15 @@ def _print(
         for line in _divergence_lines(divergence):
             console.print(line, soft_wrap=True)
     console.print(artifact, soft_wrap=True)
+
+
+def _origin_line(origin: Trusted | None) -> str:
+    if origin is None:
+        return (
+            "consistency only: no signature came with it, so its files fit one another, and "
+            "nothing proves where they come from"
+        )
+    return f"every file is as {origin.label} ({origin.keyid[:12]}) signed it"
 
 
 def _divergence_lines(divergence: Bisection) -> Iterator[str]:

@@ -9,6 +9,8 @@ know that, looking first has to do. Endpoints and credentials are the store's ow
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import logging
 import os
 import time
@@ -25,7 +27,7 @@ from asrbuild.ship.abreast import AT_ONCE
 from asrbuild.ship.frame import copy_content
 from asrbuild.ship.header import File
 from asrbuild.ship.refusal import Refusal, Refused
-from asrbuild.ship.remote import Sink, Stored, missing
+from asrbuild.ship.remote import Sink, Stored, holds, missing
 
 #: Scheme -> the package that knows it, and how that is installed.
 _PACKAGES = {
@@ -69,6 +71,12 @@ class Bucket:
                 fix=f"`pip install '{wanted}'`",
             ) from None
 
+    def identity(self) -> str | None:
+        return self.address
+
+    def claim(self) -> str:
+        return self.address
+
     def size(self, path: str) -> int | None:
         with self._errors("reading"):
             try:
@@ -107,13 +115,32 @@ class Bucket:
             path, lambda: self._files.pipe_file(self._at(path), content, mode="create")
         )
 
-    def send(self, path: str, file: File, source: Path) -> bool:
+    def send(self, path: str, file: File, source: Path, *, replace: bool = False) -> bool:
         # The store does not look what it gets, and its package does not say who failed.
         with disk_errors("reading an artifact", source), open(source, "rb") as stream:
             copy_content(stream, file, lambda _: None)
-        return self._create(
-            path, lambda: self._files.put_file(str(source), self._at(path), mode="create")
-        )
+        mode = "overwrite" if replace else "create"
+
+        def write() -> None:
+            self._files.put_file(str(source), self._at(path), mode=mode)
+
+        if not replace:
+            return self._create(path, write)
+        with self._errors("writing"):
+            write()
+        return True
+
+    def sound(self, path: str, file: File, source: Path) -> bool:
+        with self._errors("reading"):
+            about = self._files.info(self._at(path), refresh=True)
+        md5 = hashlib.md5(usedforsecurity=False)
+        with disk_errors("reading an artifact", source), open(source, "rb") as stream:
+            copy_content(stream, file, md5.update)
+        known = (about.get("md5Hash"), str(about.get("ETag")).strip('"'))
+        if base64.b64encode(md5.digest()).decode() in known or md5.hexdigest() in known:
+            return True
+        # No checksum of these bytes: that of several parts, of an encrypted object, or none.
+        return holds(self, path, file)
 
     def _create(self, path: str, write: Callable[[], object]) -> bool:
         if self.size(path) is not None:

@@ -98,7 +98,14 @@ def _decode(text: str, malformed: Refusal) -> bytes:
 def check_signatures(
     payload_type: str, payload: bytes, signatures: Signatures, trust: Trust
 ) -> Trusted:
-    """The trusted key or identity that signed the payload.
+    """The first trusted key or identity that signed the payload; see :func:`signers`."""
+    return signers(payload_type, payload, signatures, trust)[0]
+
+
+def signers(
+    payload_type: str, payload: bytes, signatures: Signatures, trust: Trust
+) -> list[Trusted]:
+    """Every trusted key and identity that signed the payload; one at least.
 
     Raises:
         Refused: NOT_SIGNED, UNTRUSTED_SIGNER, or BAD_SIGNATURE where a signature that claims to
@@ -131,7 +138,7 @@ def check_signatures(
             f"nobody who is trusted here signed it, but {', '.join(unknown)}",
             fix="if you know who that is, `asrbuild key trust` the key or the identity",
         )
-    return believed[0]
+    return believed
 
 
 def _prove_key(signature: str, message: bytes, key: TrustedKey) -> None:

@@ -24,9 +24,12 @@ def split_spec(spec: str) -> tuple[str, str]:
 
 
 def find(
-    remote: Remote, name: str, selector: str, trust: Trust, config: Path
+    remote: Remote, name: str, selector: str, trust: Trust, config: Path, *, fresh: bool = False
 ) -> tuple[Header | VariantSet, Trusted]:
     """The header or set that a channel, a version or the start of a version means, proven.
+
+    Args:
+        fresh: demand of a channel that its record has an expiry, which is not over.
 
     Raises:
         Refused: it is not what a trusted key signed, or not the newest that was seen.
@@ -34,8 +37,12 @@ def find(
     """
     record = None
     if is_channel(selector) and _means_channel(remote, name, selector, config):
-        record = channels.current(remote, name, selector, trust, config)
+        record, trust = channels.follow(remote, name, selector, trust, config, fresh=fresh)
         version = record.version
+    elif fresh:
+        raise AsrbuildError(
+            "a version has no expiry", key="--fresh", fix="name a channel, or leave out --fresh"
+        )
     else:
         version = whole_version(remote, name, check_version(selector))
     found, key = proven(remote, name, version, trust)

@@ -6,22 +6,26 @@ writer would leave one; hence these few lines.
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from asrbuild.digest import file_digest
 from asrbuild.disk import disk_errors, sync_path
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship.abreast import AT_ONCE
 from asrbuild.ship.frame import BLOCK, copy_content, incoming, place_file
 from asrbuild.ship.header import File
 from asrbuild.ship.refusal import Refusal, Refused
-from asrbuild.ship.remote import Sink, Stored, missing
+from asrbuild.ship.remote import MAX_RECORD, Sink, Stored, missing, read_identity
 
+_IDENTITY = "remote.json"
 #: What a killed writer left is removed by the next one, once nobody can still be writing it.
 _ABANDONED_SECONDS = 24 * 3600
 
@@ -50,6 +54,21 @@ class Folder:
         # What a channel said is remembered by address, which must mean one folder from anywhere.
         self.root = root.absolute()
         self.address = os.path.abspath(root)
+
+    def identity(self) -> str | None:
+        # A path means nothing elsewhere, and is nobody's business: it is called by a number.
+        return read_identity(self.read(_IDENTITY, MAX_RECORD), "id")
+
+    def claim(self) -> str:
+        fields = {"format": "asrbuild-remote/1", "id": uuid.uuid4().urn}
+        self.create(_IDENTITY, (json.dumps(fields) + "\n").encode())
+        if (identity := self.identity()) is None:
+            raise AsrbuildError(
+                "the identity of the remote cannot be read",
+                file=self.root / _IDENTITY,
+                fix="put back what it was; readers know the remote by it",
+            )
+        return identity
 
     def size(self, path: str) -> int | None:
         with _reading(self.root / path):
@@ -83,12 +102,20 @@ class Folder:
     def create(self, path: str, content: bytes) -> bool:
         return self._create(path, lambda write: write(content))
 
-    def send(self, path: str, file: File, source: Path) -> bool:
+    def send(self, path: str, file: File, source: Path, *, replace: bool = False) -> bool:
         def copy(write: Sink) -> None:
             with disk_errors("reading an artifact", source), open(source, "rb") as stream:
                 copy_content(stream, file, write)
 
+        if replace:
+            self._replace(path, copy)
+            return True
         return self._create(path, copy)
+
+    def sound(self, path: str, file: File, source: Path) -> bool:
+        # A folder has no checksums of its own: every byte is read.
+        with _reading(self.root / path):
+            return file_digest(self.root / path) == file.sha256
 
     def _create(self, path: str, fill: Callable[[Sink], object]) -> bool:
         target = self.root / path
@@ -101,11 +128,14 @@ class Folder:
                 return place_file(temporary, target)
 
     def replace(self, path: str, content: bytes) -> None:
+        self._replace(path, lambda write: write(content))
+
+    def _replace(self, path: str, fill: Callable[[Sink], object]) -> None:
         target = self.root / path
         with disk_errors("writing to a remote", self.root):
             self._make_folder(target.parent)
             with incoming(target.parent) as temporary:
-                _write(temporary, lambda write: write(content))
+                _write(temporary, fill)
                 os.replace(temporary, target)
                 sync_path(target.parent)
 

@@ -65,6 +65,11 @@ class Listing:
     payload: bytes
 
     @property
+    def digests(self) -> dict[str, str]:
+        """Path -> SHA-256 of every file."""
+        return {file.path: file.sha256 for file in self.files}
+
+    @property
     def total(self) -> int:
         """Bytes of all files."""
         return sum(file.bytes for file in self.files)

@@ -72,9 +72,10 @@ class OciRemote:
 
     writers = AT_ONCE
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, told: str | None = None) -> None:
         parts = urlsplit(address)
         self.address = parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
+        self.told = told
         self._prefix = parts.path.strip("/")
         if not parts.hostname or (self._prefix and not _REPOSITORY.fullmatch(self._prefix)):
             raise AsrbuildError(
@@ -87,6 +88,12 @@ class OciRemote:
         self._base = f"{'http' if plain else 'https'}://{self._host}/v2/"
         # A token to read with may not write: whoever reads beside it must not take its place.
         self._authorization: dict[bool, str] = {}
+
+    def identity(self) -> str | None:
+        return self.told or self.address
+
+    def claim(self) -> str:
+        return self.address
 
     # What is there ---------------------------------------------------------------------------
 
@@ -132,6 +139,10 @@ class OciRemote:
         self._fetch(name, file.sha256, file.bytes, sink)
 
     # Adding ----------------------------------------------------------------------------------
+
+    def sound(self, name: str, file: File, source: Path) -> bool:
+        # A registry proves the digest of what it takes in, and tells no other checksum.
+        return True
 
     def put(self, name: str, file: File, source: Path) -> None:
         with _Abandonable(source) as stream:

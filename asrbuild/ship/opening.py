@@ -25,7 +25,15 @@ _TEMPORARY = "asrbuild-opened-"
 
 def opened_as(spec: str, path: Path) -> str:
     """What a person calls an opened artifact: its directory, or what was given where that goes."""
-    return spec if path.name.startswith(_TEMPORARY) else str(path)
+    return spec if _TEMPORARY in str(path) else str(path)
+
+
+def is_remote(spec: str) -> bool:
+    """Whether a whole remote is meant: an address, or a folder that was shipped to."""
+    folder = Path(spec).expanduser()
+    return ("://" in spec and "#" not in spec) or all(
+        (folder / name).is_dir() for name in ("blobs", "artifacts")
+    )
 
 
 @contextmanager
@@ -67,7 +75,7 @@ def opened(
     config = config_root()
     trust = read_trust(config)
     with TemporaryDirectory(prefix=_TEMPORARY) as folder:
-        directory = Path(folder)
+        directory = Path(folder) / "artifacts" / "opened"
         if bundle and holds_variants(path):
             raise AsrbuildError(
                 "the bundle holds several artifacts",
@@ -75,7 +83,8 @@ def opened(
                 fix=f"take one out first: `asrbuild pull {spec} --os iOS17`",
             )
         if bundle:
-            key = unpack_bundle(path, directory, trust).key
+            unpacked = unpack_bundle(path, directory, trust)
+            header, key = unpacked.header, unpacked.key
         else:
             address, _, version = spec.rpartition("#")
             remote = open_remote(address)
@@ -83,6 +92,7 @@ def opened(
             header = require_artifact(found)
             wanted = _describes if description_only else lambda _: True
             fetch_files(header, remote, directory, wanted=wanted)
+        store.keep_signature(directory, header.raw)
         notify(f"{spec}: signed by {key.label} ({key.keyid[:12]})")
         yield directory
 

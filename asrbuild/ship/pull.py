@@ -14,7 +14,7 @@ from asrbuild.ship.abreast import abreast, check
 from asrbuild.ship.bundle import Opened, unpack_bundle
 from asrbuild.ship.finding import find, proven, require_digest, split_spec
 from asrbuild.ship.frame import new_file
-from asrbuild.ship.header import MANIFEST, SUMS, File, Header, check_manifest
+from asrbuild.ship.header import MANIFEST, File, Header, check_manifest
 from asrbuild.ship.refusal import Refusal, Refused
 from asrbuild.ship.remote import Notify, Remote
 from asrbuild.ship.trust import Trust, Trusted
@@ -53,6 +53,7 @@ def pull(
     notify: Notify = nullcontext,
     system: str | None = None,
     max_bytes: int | None = None,
+    fresh: bool = False,
 ) -> list[Pulled]:
     """Fetches an artifact, or artifacts of a set, into the store ``root``.
 
@@ -62,12 +63,13 @@ def pull(
     Args:
         system: of the device it is for, see :func:`asrbuild.ship.variants.choose`; the manifest is
             looked at before anything else is fetched. None: of a set come all.
+        fresh: demand of a channel that its record has an expiry, which is not over.
 
     Raises:
         Refused: something is not as a trusted key signed it; nothing is kept of it then.
         AsrbuildError: it does not run on ``system``, or there is no such artifact.
     """
-    found, key = find(remote, *split_spec(spec), trust, config)
+    found, key = find(remote, *split_spec(spec), trust, config, fresh=fresh)
     wanted: list[tuple[Header, Trusted, Variant | None]]
     if isinstance(found, Header):
         wanted, of_set = [(found, key, None)], None
@@ -80,7 +82,7 @@ def pull(
         def fetched(header: Header, variant: Variant | None) -> Path | None:
             """Where it is, proven and not published yet; None when the store has it."""
             path = root / header.name / header.version
-            if _in_store(path, header) and store.point_latest(root, header.name, header.version):
+            if store.keep_signed(root, header.name, header.version, header.digests, header.raw):
                 _require_fit(header, path, system, max_bytes, variant)
                 return None
             new = stagings.enter_context(store.staging(root))
@@ -108,7 +110,7 @@ def _publish(
 ) -> Pulled:
     path = root / header.name / header.version
     if new is not None:
-        path = store.publish(root, header.name, new, header.version, volatile=store.VOLATILE)
+        path = _put_in_store(root, header, new)
     return replace(_pulled(header, key, path, already=new is None), of_set=of_set)
 
 
@@ -153,11 +155,10 @@ def fetch_files(
     check_manifest(header, read_manifest(directory))
 
 
-def _in_store(path: Path, header: Header) -> bool:
-    return (
-        path.is_dir()
-        and not store.verify_files(path)
-        and hashlib.sha256((path / SUMS).read_bytes()).hexdigest() == header.file(SUMS).sha256
+def _put_in_store(root: Path, header: Header, staging: Path) -> Path:
+    """The store has exactly what was signed afterwards, whatever was there, and the signature."""
+    return store.publish_signed(
+        root, header.name, staging, header.version, header.digests, header.raw
     )
 
 
@@ -199,6 +200,7 @@ def _fetch(remote: Remote, name: str, file: File, staging: Path) -> None:
             Refusal.DIGEST_MISMATCH,
             f"{file.path} has another digest than was signed",
             file=remote.address,
+            fix="ask who keeps it to ship the version again, which sends what is damaged",
         )
 
 
@@ -248,6 +250,7 @@ def pull_variants(
 
 def _publish_opened(root: Path, staging: Path, opened: Opened) -> Pulled:
     header = opened.header
-    already = _in_store(root / header.name / header.version, header)
-    path = store.publish(root, header.name, staging, header.version, volatile=store.VOLATILE)
+    name, version = header.name, header.version
+    already = store.keep_signed(root, name, version, header.digests, header.raw)
+    path = root / name / version if already else _put_in_store(root, header, staging)
     return _pulled(header, opened.key, path, already=already)

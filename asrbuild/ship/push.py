@@ -30,14 +30,15 @@ from asrbuild.ship.names import check_channel, check_name, check_version
 from asrbuild.ship.pull import fetch_files
 from asrbuild.ship.refusal import refusing
 from asrbuild.ship.remote import Notify, ObjectRemote, Remote
-from asrbuild.ship.sets import VariantSet, artifacts_of, make_set, set_version
+from asrbuild.ship.sets import VariantSet, artifacts_of, make_set, set_version, signers_of
 from asrbuild.ship.trust import Trust
 from asrbuild.ship.variants import Variant, describe_variant
 
 
 @dataclass(frozen=True)
 class Shipped:
-    """``uploaded``: files sent now, with their bytes; ``already``: the version was there before."""
+    """``uploaded``: files sent now, with their bytes; ``already``: the version was there before;
+    ``signer``: who signed what is on the remote as this version."""
 
     name: str
     version: str
@@ -45,6 +46,7 @@ class Shipped:
     uploaded: int
     bytes: int
     already: bool
+    signer: str
     channel: str | None
     counter: int | None
 
@@ -56,16 +58,24 @@ def ship(
     signer: AnySigner,
     trust: Trust,
     channel: str | None = None,
+    seconds: float | None = None,
+    other_signer: bool = False,
     notify: Notify = nullcontext,
 ) -> Shipped:
     """Puts an artifact on a remote and points a channel at it; what is there already is let be.
 
     It may be stopped at any moment and run again: files that arrived are not sent again, and the
-    version appears only when all have.
+    version appears only when all have. A file on the remote that has other bytes than its name
+    says is sent again.
+
+    Args:
+        seconds: how long the channel's record is good for; None: for ever.
+        other_signer: point the channel at a version that is there already, also where somebody
+            else signed it.
 
     Raises:
         AsrbuildError: the artifact is damaged, failed its proof, or the remote has another one of
-            its version.
+            its version; or the version there has another signer and a channel is given.
     """
     from asrbuild.manifest import read_manifest
 
@@ -88,23 +98,24 @@ def ship(
     check_manifest(ours, manifest)
     uploaded: list[File] = []
     there = _published(remote, ours, trust)
+    known = there is not None
     # Signed only where it is needed: what is signed through Sigstore is public for ever.
     header = there or sign_listing(ours, signer)
     if there is None:
-        uploaded = _upload(artifact, remote, ours, notify)
+        uploaded = _upload(artifact, remote, ours, notify, look=True)
         if not remote.publish(header.name, header.version, header.raw, header.files):
             there = _published(remote, ours, trust)  # somebody else was first
             header = there or header
     # A clean-up may have taken what nothing needed until now. From here on it keeps it.
-    uploaded += _upload(artifact, remote, ours, notify, header)
+    uploaded += _upload(artifact, remote, ours, notify, header, look=known)
     record = None
     if channel is not None:
-        record = _point(remote, header, channel, signer, trust)
+        record = _point(remote, header, channel, signer, trust, seconds, other_signer)
     _require_there(remote, header.name, header.version)
     remote.refresh()
     return Shipped(
         header.name, header.version, header.digest, len(uploaded),
-        sum(file.bytes for file in uploaded), there is not None,
+        sum(file.bytes for file in uploaded), there is not None, _signer(header, signer, trust),
         channel, record.counter if record else None,
     )  # fmt: skip
 
@@ -117,10 +128,17 @@ def ship_set(
     signer: AnySigner,
     trust: Trust,
     channel: str | None = None,
+    seconds: float | None = None,
+    other_signer: bool = False,
     notify: Notify = nullcontext,
 ) -> Shipped:
     """Puts artifacts on a remote, then the set of them, the preferred first; then a channel points
     at the set.
+
+    Args:
+        seconds: how long the channel's record is good for; None: for ever.
+        other_signer: take versions that are there already into the set, and point the channel at
+            a set that is, also where somebody else signed them.
 
     Raises:
         AsrbuildError: as :func:`ship`; or the remote has something else as the set's version.
@@ -129,7 +147,7 @@ def ship_set(
     if channel is not None:
         check_channel(channel)
     sent = [ship(one, remote, signer=signer, trust=trust, notify=notify) for one in artifacts]
-    variants = tuple(_variant_there(remote, one, trust) for one in sent)
+    variants = tuple(_variant_there(remote, one, signer, trust, other_signer) for one in sent)
     there = _set_there(remote, name, variants, trust)
     found = there or make_set(name, variants, signer)
     if there is None and not remote.publish(name, found.version, found.raw, ()):
@@ -140,12 +158,12 @@ def ship_set(
         _require_there(remote, *needed)
     record = None
     if channel is not None:
-        record = _point(remote, found, channel, signer, trust)
+        record = _point(remote, found, channel, signer, trust, seconds, other_signer)
     _require_there(remote, name, found.version)
     remote.refresh()
     return Shipped(
         name, found.version, found.digest, sum(one.uploaded for one in sent),
-        sum(one.bytes for one in sent), there is not None,
+        sum(one.bytes for one in sent), there is not None, _signer(found, signer, trust),
         channel, record.counter if record else None,
     )  # fmt: skip
 
@@ -171,11 +189,15 @@ def _set_there(
     return there
 
 
-def _variant_there(remote: Remote, sent: Shipped, trust: Trust) -> Variant:
+def _variant_there(
+    remote: Remote, sent: Shipped, signer: AnySigner, trust: Trust, other_signer: bool
+) -> Variant:
     """An artifact as it is on the remote, where another build of the same content may have been."""
     from asrbuild.manifest import read_manifest
 
     header = require_artifact(proven(remote, sent.name, sent.version, trust)[0])
+    if not other_signer:
+        channels.require_own(remote, header, signer, trust, "it is not taken into the set")
     with TemporaryDirectory(prefix="asrbuild-manifest-") as folder:
         fetch_files(header, remote, Path(folder), wanted=lambda file: file == MANIFEST)
         return describe_variant(header, read_manifest(Path(folder)))
@@ -212,17 +234,27 @@ def _upload(
     header: Listing,
     notify: Notify,
     needed: Listing | None = None,
+    *,
+    look: bool,
 ) -> list[File]:
-    """Sends what the remote lacks; ``needed``: only files that this header has too."""
+    """Sends what the remote lacks.
+
+    Args:
+        needed: only files that this header has too.
+        look: send also what has the right size on the remote, but other bytes.
+    """
     wanted = {file.sha256 for file in (needed or header).files}
     blobs = {file.sha256: file for file in header.files if file.sha256 in wanted}
 
     def send(file: File) -> File | None:
-        if remote.has(header.name, file):
+        source = artifact / file.path
+        if remote.has(header.name, file) and not (
+            look and not remote.sound(header.name, file, source)
+        ):
             return None
         check()
         with notify(file):
-            remote.put(header.name, file, artifact / file.path)
+            remote.put(header.name, file, source)
         return file
 
     # Most files are small, and take as long as the way to the remote and back.
@@ -241,23 +273,51 @@ def _require_there(remote: Remote, name: str, version: str) -> None:
 
 
 def set_channel(
-    remote: Remote, name: str, channel: str, version: str, *, signer: AnySigner, trust: Trust
+    remote: Remote,
+    name: str,
+    channel: str,
+    version: str,
+    *,
+    signer: AnySigner,
+    trust: Trust,
+    seconds: float | None = None,
+    other_signer: bool = False,
 ) -> channels.Record:
-    """Points a channel at a version that is on the remote, whose signature is checked first."""
+    """Points a channel at a version that is on the remote, whose signature is checked first.
+
+    Args:
+        seconds: how long the record is good for; None: for ever.
+        other_signer: also at one that only somebody else signed.
+    """
     check_name(name)
     check_channel(channel)
     whole = whole_version(remote, name, check_version(version))
     found, _ = proven(remote, name, whole, trust)
-    record = _point(remote, found, channel, signer, trust)
+    record = _point(remote, found, channel, signer, trust, seconds, other_signer)
     remote.refresh()
     return record
 
 
 def _point(
-    remote: Remote, found: Header | VariantSet, channel: str, signer: AnySigner, trust: Trust
+    remote: Remote,
+    found: Header | VariantSet,
+    channel: str,
+    signer: AnySigner,
+    trust: Trust,
+    seconds: float | None,
+    other_signer: bool,
 ) -> channels.Record:
+    if not other_signer:
+        channels.require_own(remote, found, signer, trust, "the channel is not moved")
     record = channels.point(
-        remote, found.name, channel, found.version, found.digest, signer=signer, trust=trust
-    )
+        remote, found.name, channel, found.version, found.digest,
+        signer=signer, trust=trust, seconds=seconds,
+    )  # fmt: skip
     _require_there(remote, found.name, found.version)
     return record
+
+
+def _signer(found: Header | VariantSet, signer: AnySigner, trust: Trust) -> str:
+    """Who signed it, for a person: this signer where they are among them."""
+    by = signers_of(found, trust)
+    return signer.name if any(one.keyid in signer.trust for one in by) else by[0].label

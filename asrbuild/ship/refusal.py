@@ -38,6 +38,7 @@ class Refusal(str, Enum):
     RECORD_MALFORMED = "RECORD_MALFORMED"
     REPLAYED = "REPLAYED"
     FORKED = "FORKED"
+    EXPIRED = "EXPIRED"
     TOO_SLOW = "TOO_SLOW"
 
 

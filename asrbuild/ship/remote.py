@@ -5,6 +5,7 @@
     artifacts/<name>/channels/<channel>/<n>.json      the n-th signed record of a channel
     artifacts/<name>/channels/<channel>/current.json  {"counter": n}: where to begin reading
     trash/<sha256>                                    what a clean-up is about to remove
+    remote.json                                       a folder's identity: records are bound to it
     index.json                                        names, versions, channels: for HTTP, which
                                                       cannot list; made anew after every change
 
@@ -15,7 +16,9 @@ Records are only ever added. ``current.json`` and ``index.json`` are hints that 
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -32,6 +35,7 @@ from asrbuild.ship.refusal import Refusal, Refused
 
 MAX_RECORD = 64 << 10
 MAX_INDEX = 8 << 20
+_IDENTITY = re.compile(r"[!-~]{1,500}")
 INDEX_FORMAT = "asrbuild-index/1"
 _CURRENT = "current"
 #: Only somebody else's push in the same moment makes a second or third one needed.
@@ -50,12 +54,28 @@ class Remote(Protocol):
     address: str
     #: Files that may be sent to it at a time.
     writers: int
+    #: The identity that the user says it has; of a mirror, that of the original.
+    told: str | None
+
+    def identity(self) -> str | None:
+        """What channels' records call it; None where it does not say."""
+
+    def claim(self) -> str:
+        """Its identity, which it gets now where it has none, so that a record can be added.
+
+        Raises:
+            AsrbuildError: it takes no records.
+        """
 
     def names(self) -> list[str]: ...
     def versions(self, name: str) -> list[str]: ...
     def channels(self, name: str) -> list[str]: ...
     def header(self, name: str, version: str) -> bytes | None: ...
     def has(self, name: str, file: File) -> bool: ...
+    def sound(self, name: str, file: File, source: Path) -> bool:
+        """Whether a file that is there has the bytes of ``source``, which is ``file``, as far as
+        the store's own checksums tell."""
+
     def put(self, name: str, file: File, source: Path) -> None: ...
     def publish(self, name: str, version: str, header: bytes, files: tuple[File, ...]) -> bool:
         """Makes a version appear; False, and no change, when it is there already."""
@@ -85,6 +105,12 @@ class Objects(Protocol):
     address: str
     writers: int
 
+    def identity(self) -> str | None:
+        """See :meth:`Remote.identity`: a bucket's is its address, a folder has a number."""
+
+    def claim(self) -> str:
+        """See :meth:`Remote.claim`."""
+
     def size(self, path: str) -> int | None: ...
     def read(self, path: str, limit: int) -> bytes | None:
         """A small object, None when it is not there; more than ``limit`` bytes are refused."""
@@ -95,8 +121,14 @@ class Objects(Protocol):
     def create(self, path: str, content: bytes) -> bool:
         """Writes a new object; False, and no change, when there is one."""
 
-    def send(self, path: str, file: File, source: Path) -> bool:
-        """As :meth:`create`, from a file here, which is refused when it is not ``file``."""
+    def send(self, path: str, file: File, source: Path, *, replace: bool = False) -> bool:
+        """As :meth:`create`, from a file here, which is refused when it is not ``file``.
+
+        ``replace``: what is there is replaced, in one step.
+        """
+
+    def sound(self, path: str, file: File, source: Path) -> bool:
+        """See :meth:`Remote.sound`."""
 
     def replace(self, path: str, content: bytes) -> None: ...
     def remove(self, path: str) -> None: ...
@@ -113,10 +145,17 @@ class Objects(Protocol):
 class ObjectRemote:
     """A remote with the layout above."""
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, objects: Objects, told: str | None = None) -> None:
         self.objects = objects
         self.address = objects.address
         self.writers = objects.writers
+        self.told = told
+
+    def identity(self) -> str | None:
+        return self.told or self.objects.identity()
+
+    def claim(self) -> str:
+        return self.objects.claim()
 
     def names(self) -> list[str]:
         listed = self.objects.list("artifacts")
@@ -146,10 +185,14 @@ class ObjectRemote:
 
     def put(self, name: str, file: File, source: Path) -> None:
         path = f"blobs/{file.sha256}"
-        if not self.objects.send(path, file, source) and self.objects.size(path) != file.bytes:
+        if not self.objects.send(path, file, source) and not (
+            self.has(name, file) and self.sound(name, file, source)
+        ):
             # Only damage makes a blob that is not what its name says.
-            self.objects.remove(path)
-            self.objects.send(path, file, source)
+            self.objects.send(path, file, source, replace=True)
+
+    def sound(self, name: str, file: File, source: Path) -> bool:
+        return self.objects.sound(f"blobs/{file.sha256}", file, source)
 
     def publish(self, name: str, version: str, header: bytes, files: tuple[File, ...]) -> bool:
         return self.objects.create(f"artifacts/{name}/versions/{version}.json", header)
@@ -187,8 +230,10 @@ class ObjectRemote:
 
         names = self.names()
         index = dict(zip(names, abreast(entry, names), strict=True))
-        text = json.dumps({"format": INDEX_FORMAT, "artifacts": index}, indent=1) + "\n"
-        return text.encode()
+        fields: dict[str, Any] = {"format": INDEX_FORMAT, "artifacts": index}
+        if identity := self.objects.identity():
+            fields["remote"] = identity
+        return (json.dumps(fields, indent=1) + "\n").encode()
 
     def _record(self, name: str, channel: str, which: str) -> str:
         return f"artifacts/{name}/channels/{channel}/{which}.json"
@@ -216,6 +261,16 @@ class ObjectRemote:
         return artifacts
 
 
+def holds(objects: Objects, path: str, file: File) -> bool:
+    """Whether an object has the file's bytes; all of it is read."""
+    digest = hashlib.sha256()
+    try:
+        objects.fetch(path, file.bytes, digest.update)
+    except Refused:
+        return False
+    return digest.hexdigest() == file.sha256
+
+
 def missing(path: str, address: str) -> Refused:
     """Says that an object which a signed header needs is not there."""
     return Refused(
@@ -238,6 +293,15 @@ def read_hint(raw: bytes | None) -> int:
     except (ValueError, AttributeError, RecursionError):
         return 0
     return counter if type(counter) is int and 0 < counter < 1 << 31 else 0
+
+
+def read_identity(raw: bytes | None, key: str) -> str | None:
+    """The identity in ``remote.json`` or ``index.json``; None where there is none."""
+    try:
+        identity = json.loads(raw or b"{}").get(key)
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return identity if is_identity(identity) else None
 
 
 def _fits(check: Callable[[object], str], text: object) -> bool:
@@ -279,37 +343,48 @@ def _split(address: str) -> SplitResult:
     return parts
 
 
-def open_remote(address: str) -> Remote:
+def is_identity(value: object) -> bool:
+    """Whether this can be what a remote is called: an address, or a number's URN."""
+    return isinstance(value, str) and _IDENTITY.fullmatch(value) is not None
+
+
+def open_remote(address: str, told: str | None = None) -> Remote:
     """The remote at an address.
 
     Args:
         address: a folder, ``s3://bucket/prefix`` (or ``gs://``, ``az://``),
             ``hf://owner/repository``, ``http(s)://...`` (read only) or ``oci://registry/prefix``.
+        told: the identity that it must have, see :meth:`Remote.identity`; None: as it says.
 
     Raises:
         AsrbuildError: it is no address, or of a kind that is not known.
     """
     if not address.strip():
         raise AsrbuildError("the address of a remote is empty", fix="name a folder or an address")
+    if told is not None and not is_identity(told):
+        raise AsrbuildError(
+            "this cannot be the identity of a remote", key="--remote-id",
+            fix="give what `asrbuild channel history --json` says as remote",
+        )  # fmt: skip
     parts = _split(address) if "://" in address else SplitResult("", "", address, "", "")
     scheme = parts.scheme.lower()
     if scheme in ("", "file"):
         from asrbuild.ship.folder import Folder
 
         path = url2pathname(parts.path) if scheme else address
-        return ObjectRemote(Folder(Path(path).expanduser()))
+        return ObjectRemote(Folder(Path(path).expanduser()), told)
     if scheme in ("http", "https"):
         from asrbuild.ship.web import Web
 
-        return ObjectRemote(Web(address))
+        return ObjectRemote(Web(address), told)
     if scheme == "oci":
         from asrbuild.ship.oci import OciRemote
 
-        return OciRemote(address)
+        return OciRemote(address, told)
     if scheme in ("s3", "gs", "gcs", "az", "abfs", "hf"):
         from asrbuild.ship.buckets import Bucket
 
-        return ObjectRemote(Bucket(address))
+        return ObjectRemote(Bucket(address), told)
     raise AsrbuildError(
         f"asrbuild cannot ship to or pull from {scheme}://",
         fix="give a folder, s3://, gs://, az://, hf://, http(s):// (to pull) or oci://",

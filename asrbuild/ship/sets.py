@@ -14,15 +14,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from asrbuild.digest import canonical_json
-from asrbuild.ship.envelope import AnySigner, Signatures, check_signatures, open_envelope, sign
+from asrbuild.ship.envelope import AnySigner, Signatures, open_envelope, sign, signers
 from asrbuild.ship.header import (
     MAX_HEADER,
     Header,
-    check_header,
     header_fields,
     parse_header,
     strict_json,
 )
+from asrbuild.ship.header import PAYLOAD_TYPE as HEADER_TYPE
 from asrbuild.ship.names import check_name, check_version
 from asrbuild.ship.refusal import Refusal, Refused, shown
 from asrbuild.ship.trust import Trust, Trusted
@@ -110,6 +110,10 @@ def parse_published(raw: bytes) -> Header | VariantSet:
 
 def check_published(found: Header | VariantSet, trust: Trust) -> Trusted:
     """The trusted key that signed it; raises :class:`Refused` when there is none."""
-    if isinstance(found, Header):
-        return check_header(found, trust)
-    return check_signatures(PAYLOAD_TYPE, found.payload, found.signatures, trust)
+    return signers_of(found, trust)[0]
+
+
+def signers_of(found: Header | VariantSet, trust: Trust) -> list[Trusted]:
+    """Every trusted key and identity that signed it; raises :class:`Refused` when there is none."""
+    kind = HEADER_TYPE if isinstance(found, Header) else PAYLOAD_TYPE
+    return signers(kind, found.payload, found.signatures, trust)

@@ -28,6 +28,16 @@ if TYPE_CHECKING:
 KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _MAX_FILE = 4096
 _COMMENT = "# "
+#: y coordinates of points of small order, little-endian, without the sign bit.
+_SMALL_ORDER = {
+    "00" * 32,
+    "01" + "00" * 31,
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "ec" + "ff" * 30 + "7f",
+    "ed" + "ff" * 30 + "7f",
+    "ee" + "ff" * 30 + "7f",
+}
 #: An e-mail or an address. A star would look like a pattern, and is in neither.
 _IDENTITY = re.compile(r"[!-)+-~]{1,500}")
 
@@ -80,8 +90,23 @@ def public_pem(public: Ed25519PublicKey, label: str) -> str:
     return f"{_COMMENT}{label}\n{pem.decode()}"
 
 
+def is_label(text: str) -> bool:
+    """Whether this can be what somebody is called: one short line that is shown as it is."""
+    return 0 < len(text) <= 100 and text.isprintable() and text == text.strip()
+
+
+def _require_label(label: str | None) -> None:
+    if label is not None and not is_label(label):
+        raise AsrbuildError(
+            f"{ascii(label)[:120]} cannot be a label",
+            key="--label",
+            fix="use at most 100 printable characters, without spaces around them",
+        )
+
+
 def trust_key(text: str, label: str | None, config: Path) -> TrustedKey:
     """Believes a public key from now on; ``label`` None takes the file's own comment."""
+    _require_label(label)
     key = _read_public(text, label)
     _write(key, public_pem(key.public, key.label), config)
     return key
@@ -109,6 +134,7 @@ def trust_identity(identity: str, issuer: str, label: str | None, config: Path) 
             key="--issuer",
             fix="give its address, for example https://token.actions.githubusercontent.com",
         )
+    _require_label(label)
     believed = identity_of(identity, issuer, label)
     fields = {"identity": identity, "issuer": issuer, "label": believed.label}
     _write(believed, canonical_json(fields) + "\n", config)
@@ -138,7 +164,22 @@ def _read(path: Path) -> str:
         return stream.read(_MAX_FILE).decode("utf-8", "replace")
 
 
+def raw_key(raw: bytes) -> Ed25519PublicKey:
+    """An Ed25519 public key of its 32 bytes.
+
+    Raises:
+        AsrbuildError: they are none, or of a point of small order, in whose name anybody can sign
+            (the points: https://github.com/jedisct1/libsodium, ``ge25519_has_small_order``).
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    if len(raw) != 32 or (raw[:31] + bytes([raw[31] & 0x7F])).hex() in _SMALL_ORDER:
+        raise AsrbuildError("this is no Ed25519 public key that anybody has the private half of")
+    return Ed25519PublicKey.from_public_bytes(raw)
+
+
 def _read_public(text: str, label: str | None) -> TrustedKey:
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -149,16 +190,16 @@ def _read_public(text: str, label: str | None) -> TrustedKey:
         )
     first = text.splitlines()[0] if text else ""
     own = first.removeprefix(_COMMENT) if first.startswith(_COMMENT) else ""
-    name = label or (own if KEY_NAME.fullmatch(own) else "unnamed")
+    name = label or (own if is_label(own) else "unnamed")
     try:
         public = serialization.load_pem_public_key(text.encode())
-    except ValueError:
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise AsrbuildError(
             "this is not a public key in PEM form", fix="give a .pub file of `asrbuild key new`"
         ) from None
     if not isinstance(public, Ed25519PublicKey):
         raise AsrbuildError("the public key is not an Ed25519 key")
-    return TrustedKey(keyid_of(public), name, public)
+    return TrustedKey(keyid_of(public), name, raw_key(public.public_bytes_raw()))
 
 
 def _read_identity(path: Path) -> TrustedIdentity:

@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship.header import File
-from asrbuild.ship.remote import Sink, missing
+from asrbuild.ship.remote import MAX_INDEX, Sink, missing, read_identity
 from asrbuild.ship.wire import ask, blocks, read_all, unexpected
 
 
@@ -21,6 +21,12 @@ class Web:
         # A host's case means nothing, and what a channel said is remembered by address.
         parts = urlsplit(address)
         self.address = parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
+
+    def identity(self) -> str | None:
+        return read_identity(self.read("index.json", MAX_INDEX), "remote")
+
+    def claim(self) -> str:
+        self._refuse()
 
     def size(self, path: str) -> int | None:
         with ask("HEAD", self._at(path)) as answer:
@@ -50,7 +56,10 @@ class Web:
     def create(self, path: str, content: bytes) -> bool:
         self._refuse()
 
-    def send(self, path: str, file: File, source: Path) -> bool:
+    def send(self, path: str, file: File, source: Path, *, replace: bool = False) -> bool:
+        self._refuse()
+
+    def sound(self, path: str, file: File, source: Path) -> bool:
         self._refuse()
 
     def replace(self, path: str, content: bytes) -> None:

@@ -151,6 +151,7 @@ def _speaks(team: Home, path: Path) -> None:
     """Proves what was pulled again from its bytes, and has it transcribe."""
     verified = team.run("verify", str(path))
     assert verified.code == 0, verified.out + verified.err
+    assert "every file is as release (" in verified.out
     said = team.run("transcribe", str(path), str(DEMO / "second.wav"))
     assert said.code == 0, said.err
     expected = (DEMO / "second.txt").read_text(encoding="utf-8").strip()
