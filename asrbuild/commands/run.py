@@ -17,7 +17,7 @@ from asrbuild.kinds import ARRAY, require
 if TYPE_CHECKING:
     import numpy as np
 
-    from asrbuild.executor import Model
+    from asrbuild.executor import Feature, Model
 
 INPUT_HELP = "An input, or a state, as name=file.npy; again for each."
 
@@ -28,8 +28,16 @@ def run(
         list[str] | None, typer.Option("--input", metavar="NAME=FILE", help=INPUT_HELP)
     ] = None,
     output_dir: Annotated[
-        Path | None, typer.Option(help="Write every output there, as name.npy.")
+        Path | None,
+        typer.Option(
+            help="Write every output there, as name.npy; of a classifier's label and "
+            "probabilities name.json. What cannot be in a file's name is written %XX."
+        ),
     ] = None,
+    finite: Annotated[
+        bool,
+        typer.Option("--finite", help="Fail if an output holds a NaN or an infinity."),
+    ] = False,
     function: Annotated[
         str | None, typer.Option(help="A function of a multifunction package.")
     ] = None,
@@ -59,17 +67,31 @@ def run(
             return
         results = _predict(loaded, [_read_input(text) for text in inputs])
     written = _write(results, output_dir) if output_dir is not None else {}
-    rows = [_row(name, array) for name, array in results.items()]
+    rows = [_row(name, value) for name, value in results.items()]
     if as_json:
         rows = [row | {"file": str(written[row["name"]])} if written else row for row in rows]
         terminal.say_json({"function": loaded.function, "outputs": rows})
-        return
-    _print_table("Outputs", ["name", "dtype", "shape", "min", "max"], rows)
-    for path in written.values():
-        terminal.say(f"wrote {path}")
+    else:
+        _print_results(rows)
+        for path in written.values():
+            terminal.say(f"wrote {path}")
+    if finite:
+        _require_finite(rows, model)
 
 
-def _predict(model: Model, given: list[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
+def _require_finite(rows: list[dict[str, Any]], model: str) -> None:
+    counts = {row["name"]: _not_finite(row) for row in rows}
+    wrong = [f"{name} ({count})" for name, count in counts.items() if count]
+    if wrong:
+        raise AsrbuildError(
+            f"not all values are finite: {', '.join(wrong)}",
+            file=model,
+            fix="look for the first op that gives them: asrbuild.executor.load(..., keep_all=True)"
+            ".trace(inputs) returns the value of every op",
+        )
+
+
+def _predict(model: Model, given: list[tuple[str, np.ndarray]]) -> dict[str, Any]:
     """The outputs, and the states after the run."""
     arrays = dict(given)
     if len(arrays) < len(given):
@@ -108,14 +130,25 @@ def _read_input(text: str) -> tuple[str, np.ndarray]:
     return name, array
 
 
-def _write(results: dict[str, np.ndarray], directory: Path) -> dict[str, Path]:
+def _write(results: dict[str, Any], directory: Path) -> dict[str, Path]:
+    import json
+
     import numpy as np
 
+    from asrbuild.disk import file_names
+
+    names = file_names(results)
+    paths = {
+        name: directory / f"{names[name]}.{'npy' if isinstance(value, np.ndarray) else 'json'}"
+        for name, value in results.items()
+    }
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        paths = {name: directory / f"{name}.npy" for name in results}
         for name, path in paths.items():
-            np.save(path, results[name])
+            if isinstance(results[name], np.ndarray):
+                np.save(path, results[name])
+            else:
+                path.write_text(json.dumps(_plain(results[name]), indent=1) + "\n", "utf-8")
     except OSError as error:
         raise AsrbuildError(
             f"outputs cannot be written: {error}",
@@ -125,14 +158,69 @@ def _write(results: dict[str, np.ndarray], directory: Path) -> dict[str, Path]:
     return paths
 
 
-def _row(name: str, array: np.ndarray) -> dict[str, Any]:
+def _row(name: str, value: Any) -> dict[str, Any]:
+    """One line about an output: an array's limits, and how many of its values are not finite.
+
+    ``min`` and ``max`` are those of the finite values: JSON has no NaN and no infinity. A label
+    and probabilities are shown themselves.
+    """
     import numpy as np
 
-    # JSON has no NaN and no infinity.
-    limits = [array.min().item(), array.max().item()] if array.size else [None, None]
-    low, high = (None if v is None or not np.isfinite(v) else v for v in limits)
-    shape = list(array.shape)
-    return {"name": name, "dtype": str(array.dtype), "shape": shape, "min": low, "max": high}
+    if isinstance(value, dict):
+        return {"name": name, "probabilities": _plain(value)}
+    if not isinstance(value, np.ndarray):
+        return {"name": name, "label": value}
+    row: dict[str, Any] = {"name": name, "dtype": str(value.dtype), "shape": list(value.shape)}
+    kept = value[np.isfinite(value)]
+    low, high = (kept.min().item(), kept.max().item()) if kept.size else (None, None)
+    row |= {"min": low, "max": high}
+    if kept.size < value.size:
+        row["nan"] = int(np.isnan(value).sum())
+        row["+inf"] = int(np.isposinf(value).sum())
+        row["-inf"] = int(np.isneginf(value).sum())
+    return row
+
+
+def _not_finite(row: dict[str, Any]) -> str:
+    """``2 NaN, 1 -inf``, or nothing."""
+    found = {kind: row.get(kind, 0) for kind in ("nan", "+inf", "-inf")}
+    for value in row.get("probabilities", {}).values():
+        if isinstance(value, str):
+            found["nan" if value == "nan" else value] += 1
+    kinds = {"nan": "NaN", "+inf": "+inf", "-inf": "-inf"}
+    return ", ".join(f"{count} {kinds[kind]}" for kind, count in found.items() if count)
+
+
+def _plain(value: Any) -> Any:
+    """A label or probabilities as JSON has them; a number that is none as ``nan`` or ``+inf``."""
+    import math
+
+    if isinstance(value, dict):
+        return {str(label): _plain(one) for label, one in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else "+inf" if value > 0 else "-inf"
+    return value
+
+
+def _print_results(rows: list[dict[str, Any]]) -> None:
+    arrays = [row | {"not finite": _not_finite(row) or "-"} for row in rows if "dtype" in row]
+    columns = ["name", "dtype", "shape", "min", "max"]
+    if any(row["not finite"] != "-" for row in arrays):
+        columns.append("not finite")
+    if arrays:
+        _print_table("Outputs", columns, arrays)
+    for row in rows:
+        if "label" in row:
+            terminal.say(f"{row['name']}: {row['label']}")
+        if "probabilities" in row:
+            pairs = sorted(row["probabilities"].items(), key=_likelier)
+            shown = [{"label": label, "probability": value} for label, value in pairs]
+            _print_table(row["name"], ["label", "probability"], shown)
+
+
+def _likelier(pair: tuple[str, Any]) -> tuple[bool, float]:
+    """Sorts the most probable first, and what is no number before all."""
+    return (not isinstance(pair[1], str), -pair[1] if not isinstance(pair[1], str) else 0.0)
 
 
 def _show_signature(model: Model, as_json: bool) -> None:
@@ -141,8 +229,8 @@ def _show_signature(model: Model, as_json: bool) -> None:
         part: [
             {
                 "name": feature.name,
-                "dtype": str(feature.dtype),
-                "shape": "not declared" if feature.shape is None else str(feature.shape),
+                "dtype": _dtype(feature),
+                "shape": _shape(feature),
             }
             for feature in features.values()
         ]
@@ -157,6 +245,17 @@ def _show_signature(model: Model, as_json: bool) -> None:
         _print_table(part.capitalize(), ["name", "dtype", "shape"], features)
     if len(model.functions) > 1:
         terminal.say(f"functions: {', '.join(model.functions)}; shown: {model.function}")
+
+
+def _dtype(feature: Feature) -> str:
+    name = "str" if feature.dtype.kind == "U" else str(feature.dtype)
+    return name if feature.kind != "probabilities" else f"float by {name}"
+
+
+def _shape(feature: Feature) -> str:
+    if feature.kind != "array":
+        return feature.kind
+    return "not declared" if feature.shape is None else str(feature.shape)
 
 
 def _print_table(title: str, columns: list[str], rows: list[dict[str, Any]]) -> None:
