@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, overload
 
@@ -20,6 +20,7 @@ from asrbuild.executor.signature import (
     check_inputs,
     filled,
     read_features,
+    read_sequenced,
 )
 
 _DAMAGED = "the package is damaged: build it again, or copy it again from a good copy"
@@ -91,17 +92,16 @@ class Model:
         self._program = program
 
     @overload
-    def predict(
-        self, data: Mapping[str, Any], state: State | None = None
-    ) -> dict[str, np.ndarray]: ...
+    def predict(self, data: Mapping[str, Any], state: State | None = None) -> dict[str, Any]: ...
 
     @overload
-    def predict(self, data: list[Mapping[str, Any]]) -> list[dict[str, np.ndarray]]: ...
+    def predict(self, data: list[Mapping[str, Any]]) -> list[dict[str, Any]]: ...
 
     def predict(self, data: Any, state: State | None = None) -> Any:
         """Runs the package on a dict of arrays by input name; returns arrays by output name.
 
-        A list of such dicts gives a list of results, as coremltools' ``MLModel.predict`` does.
+        A classifier's label is a str or int, its probabilities are a dict by label. A list of
+        dicts gives a list of results, as coremltools' ``MLModel.predict`` does.
 
         Raises:
             AsrbuildError: an input's name, type or shape is wrong, a state is missing, or an op
@@ -109,14 +109,29 @@ class Model:
         """
         if isinstance(data, list):
             return predict_each(self.predict, data, state)
-        arrays = self._arrays(data, state)
+        return self.results(self._arrays(data, state))
+
+    def results(self, arrays: dict[str, Any]) -> dict[str, Any]:
+        """The outputs for inputs that were checked, and state cells."""
         results = self._program.run(arrays)
         return {
-            name: _own(self._given(results, name), feature.dtype, arrays)
+            name: _own(self._array(results, name), feature.dtype, arrays)
+            if feature.kind == "array"
+            else self._label(results, feature)
             for name, feature in self.outputs.items()
         }
 
-    def _given(self, results: Mapping[str, Any], name: str) -> np.ndarray:
+    def _label(self, results: Mapping[str, Any], feature: Feature) -> Any:
+        value = results.get(feature.name)
+        if not isinstance(value, str | int if feature.kind == "label" else dict):
+            raise AsrbuildError(
+                f"the package computes no {feature.kind} for its output {feature.name}",
+                file=self.path,
+                fix=_DAMAGED,
+            )
+        return value
+
+    def _array(self, results: Mapping[str, Any], name: str) -> np.ndarray:
         value = results.get(name)
         if not isinstance(value, np.ndarray | np.generic):
             raise AsrbuildError(
@@ -164,8 +179,8 @@ class Model:
 
 
 def predict_each(
-    predict: Callable[[Mapping[str, Any]], dict[str, np.ndarray]], data: list[Any], state: object
-) -> list[dict[str, np.ndarray]]:
+    predict: Callable[[Mapping[str, Any]], dict[str, Any]], data: list[Any], state: object
+) -> list[dict[str, Any]]:
     """The results of a list of inputs, one after the other.
 
     Raises:
@@ -211,19 +226,65 @@ def _load(
     kind = package.spec.WhichOneof("Type")
     if kind == "mlProgram":
         return _load_program(package, function, keep_all, products)
-    if kind == "neuralNetwork":
+    if kind in _NETWORKS or kind in _PIPELINES:
         if function is not None:
             raise AsrbuildError(
-                f"a neural network has no functions, asked {function}",
+                f"only an ML program has functions, this is a {kind}; asked {function}",
                 file=package.path,
                 fix="leave the function out",
             )
-        return _load_network(package, keep_all)
+        if kind in _NETWORKS:
+            return _load_network(package, keep_all)
+        return _load_pipeline(package, kind, keep_all, products)
     raise AsrbuildError(
-        f"the executor runs ML programs and neural networks, this is a {kind}",
+        f"the executor runs ML programs, neural networks and pipelines of them, this is a {kind}",
         file=package.path,
-        fix="convert with convert_to='mlprogram' or 'neuralnetwork'",
+        fix="convert with convert_to='mlprogram' or 'neuralnetwork', or run it with Core ML on a "
+        "Mac",
     )
+
+
+_NETWORKS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor")
+_PIPELINES = ("pipeline", "pipelineClassifier", "pipelineRegressor")
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Models one after the other; each takes what it names of the inputs and of what was made."""
+
+    parts: tuple[Model, ...]
+
+    def run(self, values: dict[str, Any]) -> dict[str, Any]:
+        """As a network's or function's ``run``; states are passed to the part that names them."""
+        known = dict(values)
+        for part in self.parts:
+            given = {name: known[name] for name in part.inputs if name in known}
+            arrays: dict[str, Any] = dict(check_inputs(given, part.inputs, str(part.path)))
+            arrays |= {name: known[name] for name in part.states}
+            known |= part.results(arrays)
+        return known
+
+
+def _load_pipeline(package: Package, kind: str, keep_all: bool, products: Products | None) -> Model:
+    inner = getattr(package.spec, kind)
+    pipeline = inner if kind == "pipeline" else inner.pipeline
+    function, names, features = described_features(package.spec, package.path, None)
+    parts = []
+    for number, spec in enumerate(pipeline.models, 1):
+        part = replace(package, spec=spec)
+        try:
+            parts.append(_load(part, None, keep_all, products))
+        except AsrbuildError as error:
+            error.message = f"part {number} of {len(pipeline.models)}: {error.message}"
+            raise
+    kept = {name for part in parts for name in part.states}
+    if kept != set(features[2]):
+        raise AsrbuildError(
+            f"the pipeline's parts keep the states {', '.join(sorted(kept)) or 'none'}, its own "
+            f"description says {', '.join(features[2]) or 'none'}",
+            fix=_DAMAGED,
+        )
+    return Model(package.path, Pipeline(tuple(parts)), features, names, function)
 
 
 def _load_program(
@@ -247,11 +308,16 @@ def _load_program(
 
 
 def _load_network(package: Package, keep_all: bool) -> Model:
-    from asrbuild.executor.network import compile_network
+    from asrbuild.executor.network import compile_network, uses_exact_ranks
 
-    function, names, features = described_features(package.spec, package.path, None)
-    program = compile_network(package, tuple(features[1]), keep_all=keep_all)
-    return Model(package.path, program, features, names, function)
+    function, names, (inputs, outputs, states) = described_features(
+        package.spec, package.path, None
+    )
+    network = getattr(package.spec, package.spec.WhichOneof("Type"))
+    if not uses_exact_ranks(network):
+        inputs = read_sequenced(inputs)
+    program = compile_network(package, inputs, outputs, keep_all=keep_all)
+    return Model(package.path, program, (inputs, outputs, states), names, function)
 
 
 def described_features(

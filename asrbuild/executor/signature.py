@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from asrbuild import coremlproto
 from asrbuild.errors import AsrbuildError
 
 #: ``ArrayFeatureType.ArrayDataType`` number -> numpy type.
@@ -24,6 +23,8 @@ _ARRAY_DTYPES = {
     131104: np.dtype(np.int32),
     131080: np.dtype(np.int8),
 }
+#: Types of a label.
+_LABELS = {"stringType": np.dtype(str), "int64Type": np.dtype(np.int64)}
 #: What a declared shape alone makes, an absent input or a new state, is no larger: 1 GiB.
 _LARGEST_FILLED = 1 << 30
 
@@ -77,13 +78,40 @@ class Enumerated:
 
 
 @dataclass(frozen=True)
+class Sequenced:
+    """A shape, or a sequence and a batch axis before it."""
+
+    single: Fixed | Ranged | Enumerated
+
+    @property
+    def default(self) -> tuple[int, ...]:
+        return default_shape(self.single)
+
+    def allows(self, shape: tuple[int, ...]) -> bool:
+        return self.single.allows(shape) or self.single.allows(shape[2:])
+
+    def __str__(self) -> str:
+        return f"{self.single}, or a sequence and a batch axis before it"
+
+
+def default_shape(shape: Fixed | Ranged | Enumerated | Sequenced) -> tuple[int, ...]:
+    """The shape that a package says is meant where none is given."""
+    return shape.shape if isinstance(shape, Fixed) else shape.default
+
+
+@dataclass(frozen=True)
 class Feature:
-    """One input, output or state. ``shape`` is ``None`` where the package does not say."""
+    """One input, output or state. ``shape`` is ``None`` where the package does not say.
+
+    ``kind``: ``array``; or of a classifier ``label``, a str or int, and ``probabilities``, a dict
+    of them by label. ``dtype`` is then the label's type: ``str`` or ``int64``.
+    """
 
     name: str
     dtype: np.dtype
-    shape: Fixed | Ranged | Enumerated | None
+    shape: Fixed | Ranged | Enumerated | Sequenced | None
     default_value: float | None = None
+    kind: str = "array"
 
 
 def read_features(descriptions: Iterable[Any]) -> dict[str, Feature]:
@@ -97,9 +125,16 @@ def _feature(description: Any) -> Feature:
         array = description.type.stateType.arrayType
     elif kind == "multiArrayType":
         array = description.type.multiArrayType
+    elif kind in _LABELS:
+        return Feature(description.name, _LABELS[kind], None, kind="label")
+    elif kind == "dictionaryType":
+        key = description.type.dictionaryType.WhichOneof("KeyType")
+        dtype = _LABELS[str(key).replace("KeyType", "Type")]
+        return Feature(description.name, dtype, None, kind="probabilities")
     else:
         raise AsrbuildError(
-            f"{description.name} is of type {kind}; the executor runs multi-array features only",
+            f"{description.name} is of type {kind}; the executor takes and gives arrays, and a "
+            "classifier's label and probabilities",
             fix="convert with ct.TensorType inputs and outputs",
         )
     dtype = _ARRAY_DTYPES.get(array.dataType)
@@ -149,17 +184,57 @@ def check_inputs(
         raise AsrbuildError(
             f"no such input: {', '.join(unknown)}", file=model, fix=_expected(features)
         )
+    for feature in features.values():
+        if feature.kind != "array":
+            raise AsrbuildError(
+                f"input {feature.name} is no array, which the executor does not take",
+                file=model,
+                fix="convert the model again with ct.TensorType inputs",
+            )
     missing = [f.name for f in features.values() if f.name not in data and f.default_value is None]
     if missing:
         raise AsrbuildError(
             f"missing input: {', '.join(missing)}", file=model, fix=_expected(features)
         )
-    return {
+    arrays = {
         feature.name: check_array(data[feature.name], feature, model)
         if feature.name in data
         else _default_array(feature, model)
         for feature in features.values()
     }
+    _check_together(arrays, features, model)
+    return arrays
+
+
+def _check_together(
+    arrays: Mapping[str, np.ndarray], features: Mapping[str, Feature], model: str
+) -> None:
+    """Enumerated shapes of several inputs match by index: both their first, or both their second...
+
+    Source: "Flexible Input Shapes" in the coremltools guide. A shape that is listed twice counts
+    where it stands first (coremltools issue 2271).
+    """
+    shapes = {f.name: f.shape for f in features.values() if isinstance(f.shape, Enumerated)}
+    if len(shapes) < 2:
+        return
+    if len({len(one.shapes) for one in shapes.values()}) > 1:
+        raise AsrbuildError(
+            f"the inputs {', '.join(shapes)} enumerate different numbers of shapes, which Core ML "
+            "does not take",
+            file=model,
+            fix="convert again with equally long lists, or with a range of sizes",
+        )
+    if len({one.shapes.index(arrays[name].shape) for name, one in shapes.items()}) > 1:
+        given = ", ".join(f"{name} {arrays[name].shape}" for name in shapes)
+        together = " or ".join(
+            ", ".join(f"{name} {shape}" for name, shape in zip(shapes, row, strict=True))
+            for row in zip(*(one.shapes for one in shapes.values()), strict=True)
+        )
+        raise AsrbuildError(
+            f"the package does not take these shapes together: {given}",
+            file=model,
+            fix=f"give {together}",
+        )
 
 
 def check_array(value: Any, feature: Feature, model: str) -> np.ndarray:
@@ -205,8 +280,7 @@ def _converts(array: np.ndarray, dtype: np.dtype) -> bool:
 def _default_array(feature: Feature, model: str) -> np.ndarray:
     if feature.shape is None:
         raise AsrbuildError(f"optional input {feature.name} declares no shape", fix="pass it")
-    shape = feature.shape.shape if isinstance(feature.shape, Fixed) else feature.shape.default
-    return filled(shape, feature.default_value, feature, model)
+    return filled(default_shape(feature.shape), feature.default_value, feature, model)
 
 
 def filled(shape: tuple[int, ...], value: float | None, feature: Feature, model: str) -> np.ndarray:
@@ -237,8 +311,22 @@ def _expected_one(feature: Feature) -> str:
     return f"{feature.name}: {feature.dtype} {feature.shape}"
 
 
-def uses_exact_ranks(spec: Any) -> bool:
-    """Whether a neural network's arrays keep their ranks, instead of being padded to five axes."""
-    network = spec.neuralNetwork
-    exact = coremlproto.neural_network().EXACT_ARRAY_MAPPING
-    return network.arrayInputShapeMapping == exact
+def read_sequenced(features: Mapping[str, Feature]) -> dict[str, Feature]:
+    """Features of a network that pads its arrays to five axes, which may come with the first two.
+
+    Raises:
+        AsrbuildError: a shape has neither one nor three axes, so what they mean is not known.
+    """
+    found = {}
+    for feature in features.values():
+        shape = feature.shape
+        if isinstance(shape, Fixed | Ranged | Enumerated):
+            if len(default_shape(shape)) not in (1, 3):
+                raise AsrbuildError(
+                    f"{feature.name} has the shape {shape} in a network that pads arrays to five "
+                    "axes; the format knows one axis (C) or three (C, H, W)",
+                    fix="convert it again with coremltools 4 or later",
+                )
+            shape = Sequenced(shape)
+        found[feature.name] = replace(feature, shape=shape)
+    return found

@@ -99,7 +99,7 @@ def test_unary_functions() -> None:
     cases = {
         "sqrt": math.sqrt, "rsqrt": lambda v: (v + 0.01) ** -0.5,
         "inverse": lambda v: 1 / (v + 0.01), "power": lambda v: v**1.5, "exp": math.exp,
-        "log": math.log, "abs": abs, "threshold": lambda v: max(v, 1.5),
+        "log": lambda v: math.log(v + 0.01), "abs": abs, "threshold": lambda v: max(v, 1.5),
     }  # fmt: skip
     for mode, function in cases.items():
         expected = each(lambda v, f=function: f(0.5 * v + 0.25), x)
@@ -158,6 +158,12 @@ def test_products() -> None:
     y = floats((1, 4, 5), seed=3)
     got = run_layer("add_batched_mat_mul", x, y, transpose_b=True)
     same(got, x.astype(float) @ y.astype(float).swapaxes(1, 2))
+    # With weights of its own both transposes are ignored; the writer transposes the input itself.
+    got = run_layer("add_batched_mat_mul", x, weight_matrix_rows=5, weight_matrix_columns=4,
+                    W=weight.T.copy(), transpose_a=True, transpose_b=True)  # fmt: skip
+    same(got, expected - bias)
+    # Vectors are a row and a column, and the result keeps both axes.
+    same(run_layer("add_batched_mat_mul", x[0, 0], weight[0]), [[x[0, 0] @ weight[0]]])
     table = floats((3, 7), seed=4)
     index = np.array([[[2], [6]]])
     got = run_layer("add_embedding_nd", index, vocab_size=7, embedding_size=3, W=table, b=bias[:3])
@@ -352,7 +358,9 @@ def test_lstm(whole: bool, reverse: bool) -> None:
     expected = over_batch(x, h, c, np.concatenate(w_x), np.concatenate(w_h),
                           np.concatenate(shifted), peephole=np.concatenate(peep), clip=0.8,
                           reverse=reverse)  # fmt: skip
-    sequence = expected[0] if whole else expected[1][None]
+    # In the order of processing, as Apple's own tests have it.
+    sequence = expected[0][::-1] if reverse else expected[0]
+    sequence = sequence if whole else expected[1][None]
     same(got, *(five(part) for part in (sequence, expected[1][None], expected[2][None])))
 
 
@@ -464,8 +472,15 @@ def test_pooling() -> None:
     whole = {"height": 0, "width": 0, "stride_height": 1, "stride_width": 1, "is_global": True,
              "padding_type": "VALID"}  # fmt: skip
     same(run_layer("add_pooling", x, layer_type="AVERAGE", **whole), x.mean((2, 3), keepdims=True))
-    with pytest.raises(AsrbuildError, match="include the last pixel"):
-        run_layer("add_pooling", x, layer_type="MAX", **sizes, padding_type="INCLUDE_LAST_PIXEL")
+    # Five rows and six columns in windows of 3 x 2 by 3 x 3: what the last ones reach is there.
+    case = {"height": 3, "width": 2, "stride_height": 3, "stride_width": 3}
+    last = {**case, "padding_type": "INCLUDE_LAST_PIXEL"}
+    got = run_layer("add_pooling", x, layer_type="MAX", **last)
+    same(got, np.stack([np.stack([x[:, :, i : i + 3, j : j + 2].max((2, 3)) for j in (0, 3)], -1)
+                        for i in (0, 3)], -2))  # fmt: skip
+    got = run_layer("add_pooling", x, layer_type="AVERAGE", **last)
+    same(got, np.stack([np.stack([x[:, :, i : i + 3, j : j + 2].mean((2, 3)) for j in (0, 3)], -1)
+                        for i in (0, 3)], -2))  # fmt: skip
 
 
 def test_padding_of_images() -> None:
@@ -508,5 +523,8 @@ def test_batchnorm() -> None:
 
 
 def test_an_unknown_layer_says_where_it_is() -> None:
-    with pytest.raises(AsrbuildError, match=r"no layer mvn \(layer layer\)"):
-        run_layer("add_mvn", floats((1, 2, 3)))
+    from asrbuild import coremlproto
+
+    custom = coremlproto.neural_network().CustomLayerParams(className="Own")
+    with pytest.raises(AsrbuildError, match=r"no layer custom \(layer layer\)"):
+        run_layer("add_custom", floats((1, 2, 3)), custom_proto_spec=custom)

@@ -36,10 +36,10 @@ def test_programs_ops_are_tested_in_both_precisions() -> None:
     assert once == ONE_PRECISION
 
 
-#: Core ML's states are fp16; sparse and shifted weights are stored for fp16 programs, and their
-#: arithmetic is that of ops that are tested in both.
+#: Core ML's states are fp16, a classifier's probabilities fp32; sparse and shifted weights are
+#: stored for fp16 programs, and their arithmetic is that of ops that are tested in both.
 ONE_PRECISION = {
-    "read_state", "coreml_update_state", "constexpr_blockwise_shift_scale",
+    "classify", "read_state", "coreml_update_state", "constexpr_blockwise_shift_scale",
     "constexpr_lut_to_sparse", "constexpr_sparse_blockwise_shift_scale", "quantize", "dequantize",
 }  # fmt: skip
 #: Ops that have a value of their own in coremltools which cannot be compared with, and why.

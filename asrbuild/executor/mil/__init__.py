@@ -9,6 +9,7 @@ from __future__ import annotations
 from asrbuild.executor.mil import (  # noqa: F401 - imported to register
     activation,
     binary,
+    boxes,
     constexpr,
     control,
     convolution,
@@ -18,8 +19,10 @@ from asrbuild.executor.mil import (  # noqa: F401 - imported to register
     loop,
     movement,
     normalization,
+    random,
     recurrent,
     reduction,
+    resizing,
     scatter,
     slicing,
     spatial,

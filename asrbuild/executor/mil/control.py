@@ -50,6 +50,29 @@ def cond(compiler: Compiler, operation: Any) -> Draft:
     return Draft(None, reads, writes, build=build)
 
 
+@mil_op("classify")
+def classify(probabilities: np.ndarray, classes: Any) -> list[Any]:
+    """The class of the largest of ``tensor<[*], fp32>``, and every class's: str or int, dict."""
+    return label_and_probabilities(probabilities, classes)
+
+
+def label_and_probabilities(values: np.ndarray, classes: Any) -> list[Any]:
+    """What a classifier gives: the first of the likeliest labels, and a dict of all by label.
+
+    Raises:
+        ValueError: there are not as many values as labels.
+    """
+    labels = [
+        label if isinstance(label, str) else int(np.asarray(label).reshape(()))
+        for label in (classes if isinstance(classes, list) else [classes])
+    ]
+    flat = np.asarray(values).reshape(-1)
+    if len(flat) != len(labels):
+        raise ValueError(f"{len(flat)} probabilities for {len(labels)} labels")
+    by_label = dict(zip(labels, map(float, flat), strict=True))
+    return [labels[int(np.argmax(flat))], by_label]
+
+
 @mil_op("read_state")
 def read_state(input: Any) -> np.ndarray:
     """The state's content: ``state<tensor<*, T>> -> tensor<*, T>``.

@@ -145,11 +145,14 @@ def _pool(
     pad: np.ndarray | None,
     fill: float,
     combine: Callable[[np.ndarray, tuple[int, ...]], np.ndarray],
+    ceil_mode: bool = False,
 ) -> np.ndarray:
     kernel = [int(width) for width in kernel_sizes]
     ones = [1] * len(kernel)
     steps = _whole(strides, len(kernel))
     pairs = spatial_pads(x.shape[2:], kernel, steps, ones, pad_type, pad)
+    if ceil_mode:
+        pairs = _to_the_last(x.shape[2:], kernel, steps, pairs)
     padded = sized.pad(x, [(0, 0), (0, 0), *pairs], constant_values=x.dtype.type(fill))
     patches = windows(padded, kernel, steps, ones)
     return combine(patches, tuple(range(-len(kernel), 0)))
@@ -165,8 +168,7 @@ def max_pool(
     ceil_mode: bool = False,
 ) -> np.ndarray:
     """Largest of each window: ``tensor<[n, C, *D], T> -> tensor<[n, C, *D_out], T>``."""
-    _refuse_ceil(ceil_mode)
-    return _pool(x, kernel_sizes, strides, pad_type, pad, -np.inf, np.max)
+    return _pool(x, kernel_sizes, strides, pad_type, pad, -np.inf, np.max, ceil_mode)
 
 
 @mil_op("avg_pool", arithmetic=True)
@@ -180,12 +182,27 @@ def avg_pool(
     ceil_mode: bool = False,
 ) -> np.ndarray:
     """Mean of each window, with or without its padding: ``tensor<[n, C, *D], T> -> ...``."""
-    _refuse_ceil(ceil_mode)
-    totals = _pool(x, kernel_sizes, strides, pad_type, pad, 0.0, np.sum)
-    if not exclude_padding_from_average:
+    totals = _pool(x, kernel_sizes, strides, pad_type, pad, 0.0, np.sum, ceil_mode)
+    if exclude_padding_from_average:
+        counts = _pool(
+            np.ones_like(x), kernel_sizes, strides, pad_type, pad, 0.0, np.sum, ceil_mode
+        )
+        return totals / counts
+    if not ceil_mode:
         return totals / np.float32(np.prod(kernel_sizes))
-    counts = _pool(np.ones_like(x), kernel_sizes, strides, pad_type, pad, 0.0, np.sum)
-    return totals / counts
+    # What lies beyond the padding, where the last window may reach, is never counted.
+    kernel = [int(width) for width in kernel_sizes]
+    steps = _whole(strides, len(kernel))
+    pairs = spatial_pads(x.shape[2:], kernel, steps, [1] * len(kernel), pad_type, pad)
+    counted = sized.pad(np.ones_like(x), [(0, 0), (0, 0), *pairs], constant_values=1)
+    further = [
+        (0, more - after)
+        for (_, after), (_, more) in zip(
+            pairs, _to_the_last(x.shape[2:], kernel, steps, pairs), strict=True
+        )
+    ]
+    whole = np.array(further).reshape(-1)
+    return totals / _pool(counted, kernel_sizes, strides, "custom", whole, 0.0, np.sum)
 
 
 @mil_op("l2_pool", arithmetic=True)
@@ -198,14 +215,27 @@ def l2_pool(
     ceil_mode: bool = False,
 ) -> np.ndarray:
     """Square root of the sum of squares of each window: ``tensor<[n, C, *D], T> -> ...``."""
-    _refuse_ceil(ceil_mode)
-    return np.sqrt(_pool(np.square(x), kernel_sizes, strides, pad_type, pad, 0.0, np.sum))
+    squares = np.square(x)
+    return np.sqrt(_pool(squares, kernel_sizes, strides, pad_type, pad, 0.0, np.sum, ceil_mode))
 
 
 def _whole(values: np.ndarray | None, rank: int) -> list[int]:
     return [1] * rank if values is None else [int(value) for value in values]
 
 
-def _refuse_ceil(ceil_mode: bool) -> None:
-    if ceil_mode:
-        raise NotImplementedError("the executor has no ceil_mode; pool with ceil_mode=False")
+def _to_the_last(
+    sizes: tuple[int, ...], kernel: list[int], strides: list[int], pads: list[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Pads with as much more after each axis as the last window reaches beyond it.
+
+    The number of windows is rounded up, but each begins in the input or in what is before it.
+    Source: ``PoolingLayerParams`` in NeuralNetwork.proto; PyTorch's ``ceil_mode``, which MIL names.
+    """
+    found = []
+    for size, width, stride, (before, after) in zip(sizes, kernel, strides, pads, strict=True):
+        count = -(-(size + before + after - width) // stride) + 1
+        if (count - 1) * stride >= size + before:
+            count -= 1
+        reach = (count - 1) * stride + width
+        found.append((before, max(after, reach - size - before)))
+    return found

@@ -1,12 +1,17 @@
 """Recurrent layers: ``lstm``, ``gru``, ``rnn``.
 
-Source: "recurrent" in the MIL reference. The input's product with its weights is one matrix product
+Source: "recurrent" in the MIL reference. It leaves open in which order a layer of direction
+``reverse`` gives its outputs; Apple's tests expect the order of processing, the last time step
+first, of all three, and the order of time only of a bidirectional LSTM's second half.
+
+The input's product with its weights is one matrix product
 for all steps; a step is one matrix-vector product, bound by reading the recurrent weights once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -23,17 +28,23 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return _ONE / (_ONE + np.exp(-x))
 
 
-#: Source: the activations' definitions in the MIL reference; ``scaled_tanh`` and ``hard_sigmoid``
-#: with the constants of Core ML's ``ActivationParams`` for recurrent layers.
+#: Source: the activations' definitions and default parameters in the MIL reference. With those
+#: ``scaled_tanh`` is ``tanh``, as Apple's tests have it of both formats; the comment on recurrent
+#: layers in NeuralNetwork.proto says ``1.7159 * tanh(2 / 3 * x)``.
 ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": _sigmoid,
     "tanh": np.tanh,
     "relu": lambda x: np.maximum(x, np.float32(0.0)),
     "linear": lambda x: x,
-    "scaled_tanh": lambda x: np.float32(1.7159) * np.tanh(np.float32(2.0 / 3.0) * x),
+    "scaled_tanh": np.tanh,
     "sigmoid_hard": lambda x: np.clip(np.float32(0.2) * x + np.float32(0.5), np.float32(0), _ONE),
     "hard_sigmoid": lambda x: np.clip(np.float32(0.2) * x + np.float32(0.5), np.float32(0), _ONE),
 }
+
+
+def in_order(sequence: np.ndarray, direction: str) -> np.ndarray:
+    """Outputs in the order of time, as a layer of one direction gives them."""
+    return sequence[::-1] if direction == "reverse" else sequence
 
 
 def input_products(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
@@ -62,6 +73,8 @@ def run_lstm(
     stored: np.dtype | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One direction, in float32: all ``h (s, b, H)``, then the last ``h (b, H)`` and ``c (b, H)``.
+
+    All ``h`` are in the order of time; ``reverse`` starts at the last step.
 
     Gates stand in the order input, forget, output, cell; ``weight_ih (4H, I)``,
     ``weight_hh (4H, H)``. ``stored`` rounds h and c to that type after every step, as a program of
@@ -145,8 +158,7 @@ def lstm(
             x, h, c, weight_ih, weight_hh, bias,
             peephole=peephole, reverse=direction == "reverse", **options,
         )  # fmt: skip
-        if not output_sequence:
-            sequence = h[None]
+        sequence = in_order(sequence, direction) if output_sequence else h[None]
     else:
         ahead = run_lstm(
             x, h[:, :hidden], c[:, :hidden], weight_ih, weight_hh, bias,
@@ -183,30 +195,51 @@ def gru(
     (iOS18); the reference's formula for iOS15 leaves the first of these open, the neural network
     format's GRU settles it.
     """
-    dtype, hidden = x.dtype, weight_hh.shape[1]
-    inner, outer = ACTIVATIONS[recurrent_activation], ACTIVATIONS[activation]
-    ready = input_products(np.asarray(x, np.float32), weight_ih, input_bias)
+    dtype = x.dtype
+    sequence, h = run_gru(
+        np.asarray(x, np.float32), np.asarray(initial_h, np.float32), weight_ih, weight_hh, bias,
+        input_bias, inner=ACTIVATIONS[recurrent_activation], outer=ACTIVATIONS[activation],
+        reverse=direction == "reverse", reset_after=reset_after, stored=dtype,
+    )  # fmt: skip
+    sequence = in_order(sequence, direction) if output_sequence else h[None]
+    return [sequence.astype(dtype, copy=False), h.astype(dtype, copy=False)]
+
+
+def run_gru(
+    x: np.ndarray,
+    h: np.ndarray,
+    weight_ih: np.ndarray,
+    weight_hh: np.ndarray,
+    bias: np.ndarray | None,
+    input_bias: np.ndarray | None = None,
+    *,
+    inner: Activation,
+    outer: Activation,
+    reverse: bool,
+    reset_after: bool = False,
+    stored: Any = np.float32,
+) -> tuple[np.ndarray, np.ndarray]:
+    """All ``h (s, b, H)`` in the order of time, and the last; as ``gru``, in float32."""
+    hidden = weight_hh.shape[1]
+    ready = input_products(x, weight_ih, input_bias)
     if bias is None:
         bias = np.zeros(3 * hidden, np.float32)
-    h = np.asarray(initial_h, np.float32)
     outputs = np.empty((*x.shape[:2], hidden), np.float32)
     reset_rows, new_rows, update_rows = (slice(n * hidden, (n + 1) * hidden) for n in range(3))
-    steps = range(len(x) - 1, -1, -1) if direction == "reverse" else range(len(x))
-    for step in steps:
-        reset, update = (
+    for step in range(len(x) - 1, -1, -1) if reverse else range(len(x)):
+        reset_gate, update = (
             inner(ready[step][:, rows] + rows_times(h, weight_hh[rows]) + bias[rows])
             for rows in (reset_rows, update_rows)
         )
         if reset_after:
-            candidate = reset * (rows_times(h, weight_hh[new_rows]) + bias[new_rows])
+            candidate = reset_gate * (rows_times(h, weight_hh[new_rows]) + bias[new_rows])
         else:
-            candidate = rows_times(reset * h, weight_hh[new_rows]) + bias[new_rows]
+            candidate = rows_times(reset_gate * h, weight_hh[new_rows]) + bias[new_rows]
         new = outer(ready[step][:, new_rows] + candidate)
         h = (_ONE - update) * new + update * h
-        h = h.astype(dtype).astype(np.float32)
+        h = h.astype(stored).astype(np.float32)
         outputs[step] = h
-    sequence = outputs if output_sequence else h[None]
-    return [sequence.astype(dtype, copy=False), h.astype(dtype, copy=False)]
+    return outputs, h
 
 
 @mil_op("rnn", wide_constants=True)
@@ -222,13 +255,30 @@ def rnn(
 ) -> list[np.ndarray]:
     """``x <s, b, I>, initial_h <b, H> -> <s or 1, b, H>, <b, H>``; weights ``<H, I>``, ``<H, H>``."""  # noqa: E501
     dtype = x.dtype
-    ready = input_products(np.asarray(x, np.float32), weight_ih, bias)
-    h = np.asarray(initial_h, np.float32)
-    outputs = np.empty_like(ready)
-    steps = range(len(x) - 1, -1, -1) if direction == "reverse" else range(len(x))
-    for step in steps:
-        h = ACTIVATIONS[activation](ready[step] + rows_times(h, weight_hh))
-        h = h.astype(dtype).astype(np.float32)
-        outputs[step] = h
-    sequence = outputs if output_sequence else h[None]
+    sequence, h = run_rnn(
+        np.asarray(x, np.float32), np.asarray(initial_h, np.float32), weight_ih, weight_hh, bias,
+        ACTIVATIONS[activation], reverse=direction == "reverse", stored=dtype,
+    )  # fmt: skip
+    sequence = in_order(sequence, direction) if output_sequence else h[None]
     return [sequence.astype(dtype, copy=False), h.astype(dtype, copy=False)]
+
+
+def run_rnn(
+    x: np.ndarray,
+    h: np.ndarray,
+    weight_ih: np.ndarray,
+    weight_hh: np.ndarray,
+    bias: np.ndarray | None,
+    activation: Activation,
+    *,
+    reverse: bool,
+    stored: Any = np.float32,
+) -> tuple[np.ndarray, np.ndarray]:
+    """All ``h (s, b, H)`` in the order of time, and the last; as ``rnn``, in float32."""
+    ready = input_products(x, weight_ih, bias)
+    outputs = np.empty_like(ready)
+    for step in range(len(x) - 1, -1, -1) if reverse else range(len(x)):
+        h = activation(ready[step] + rows_times(h, weight_hh))
+        h = h.astype(stored).astype(np.float32)
+        outputs[step] = h
+    return outputs, h

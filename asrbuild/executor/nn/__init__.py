@@ -15,6 +15,9 @@ from asrbuild.executor.nn import (  # noqa: F401 - imported to register
     indexing,
     linear,
     movement,
+    normalization,
+    random,
     recurrent,
     reduction,
+    resizing,
 )

@@ -1,4 +1,4 @@
-"""``loop`` and ``branch``: layers with networks inside."""
+"""``loop`` and ``branch``: layers with networks inside; ``loopBreak`` and ``loopContinue``."""
 
 from __future__ import annotations
 
@@ -17,31 +17,40 @@ _FOR_EVER = 1 << 48
 
 @nn_structure("loop")
 def loop(compiler: Any, layer: Any) -> Draft:
-    """Runs the body while the condition blob is not zero, at most ``maxLoopIterations`` times.
+    """Runs the body while the condition blob is not zero, at most ``maxLoopIterations`` times, or
+    as often as the input says.
 
     The condition network runs before each test; without one the blob's own value is tested. Blobs
     keep their names inside, so what the body writes is what the next round reads.
     """
     params = layer.loop
+    rounds = compiler.slot(layer.input[0]) if layer.input else None
     condition = compiler.network(params.conditionNetwork, f"{layer.name} condition")
     body = compiler.network(params.bodyNetwork, f"{layer.name} body")
     tested = compiler.slot(params.conditionVar) if params.conditionVar else None
-    limit = int(params.maxLoopIterations) or None
+    fixed = int(params.maxLoopIterations) or None
     reads = _touched(compiler, layer)
-    ends = limit is not None and limit < _FOR_EVER
-    deciding = None if ends else tuple(compiler.slot(name) for name in _deciding(params))
+    ends = rounds is not None or (fixed is not None and fixed < _FOR_EVER)
+    names = None if ends else _deciding(params)
+    deciding = None if names is None else tuple(compiler.slot(name) for name in names)
     watch = Watch(f"{compiler.place(layer)} (loop)", deciding)
 
     def build(dead: frozenset[int]) -> Step:
         def step(env: Env) -> None:
             done = 0
+            limit = fixed if rounds is None else int(np.asarray(env[rounds]).reshape(-1)[0])
             with watch.rounds(env) as begin:
                 while limit is None or done < limit:
                     begin()
                     condition.run(env)
                     if tested is not None and not _true(env[tested]):
                         break
-                    body.run(env)
+                    try:
+                        body.run(env)
+                    except _ContinueError:
+                        pass
+                    except _BreakError:
+                        break
                     done += 1
             for slot in dead:
                 env[slot] = None
@@ -49,6 +58,36 @@ def loop(compiler: Any, layer: Any) -> Draft:
         return step
 
     return Draft(None, reads, [], build=build)
+
+
+class _BreakError(BaseException):
+    """The body's loop ends here; no layer may tell this as a failure of its own."""
+
+
+class _ContinueError(BaseException):
+    """The body's round ends here."""
+
+
+def _leaving(how: type[BaseException]) -> Draft:
+    def build(dead: frozenset[int]) -> Step:
+        def step(env: Env) -> None:
+            raise how
+
+        return step
+
+    return Draft(None, [], [], build=build)
+
+
+@nn_structure("loopBreak")
+def loop_break(compiler: Any, layer: Any) -> Draft:
+    """Ends the loop whose body it is in."""
+    return _leaving(_BreakError)
+
+
+@nn_structure("loopContinue")
+def loop_continue(compiler: Any, layer: Any) -> Draft:
+    """Ends this round of the loop whose body it is in."""
+    return _leaving(_ContinueError)
 
 
 @nn_structure("branch")
@@ -71,10 +110,12 @@ def branch(compiler: Any, layer: Any) -> Draft:
     return Draft(None, reads, [], build=build)
 
 
-def _deciding(params: Any) -> list[str]:
+def _deciding(params: Any) -> list[str] | None:
     """The blobs that decide how often the body runs, as they are before a round; only those that
-    the loop writes."""
+    the loop writes. None where the body itself may end the loop."""
     networks = (params.conditionNetwork, params.bodyNetwork)
+    if _may_leave(params.bodyNetwork):
+        return None
     written = set[str]().union(
         *(blobs_written(one) for network in networks for one in network.layers)
     )
@@ -84,6 +125,17 @@ def _deciding(params: Any) -> list[str]:
         found |= needed
         needed = _needed(params.conditionNetwork, _needed(params.bodyNetwork, found))
     return sorted(found & written)
+
+
+def _may_leave(network: Any) -> bool:
+    """Whether a loop's body breaks or continues it; a loop inside has a body of its own."""
+    for layer in network.layers:
+        kind = layer.WhichOneof("layer")
+        if kind in ("loopBreak", "loopContinue"):
+            return True
+        if kind == "branch" and any(map(_may_leave, inner_networks(layer))):
+            return True
+    return False
 
 
 def _needed(network: Any, names: set[str]) -> set[str]:

@@ -90,7 +90,11 @@ def average(layer: Any, weights: NnWeights) -> Any:
 
 @nn_layer("unary")
 def unary(layer: Any, weights: NnWeights) -> Any:
-    """A function of ``scale * x + shift``: any shape to the same."""
+    """A function of ``scale * x + shift``: any shape to the same; ``log`` adds ``epsilon``.
+
+    ``NeuralNetwork.proto`` has ``log x``, but coremltools writes a MIL ``log`` with its epsilon,
+    and Apple's tests expect ``log(x + epsilon)`` of both formats.
+    """
     params = layer.unary
     scale, shift = _F(params.scale or 1.0), _F(params.shift)
     alpha, epsilon = _F(params.alpha), _F(params.epsilon or 1e-6)
@@ -100,7 +104,7 @@ def unary(layer: Any, weights: NnWeights) -> Any:
         lambda x: _F(1) / (x + epsilon),
         lambda x: np.power(x, alpha),
         np.exp,
-        np.log,
+        lambda x: np.log(x + epsilon),
         np.abs,
         lambda x: np.maximum(x, alpha),
     )

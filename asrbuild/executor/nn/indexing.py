@@ -29,7 +29,7 @@ def gather(layer: Any, weights: NnWeights) -> Any:
 @nn_layer("gatherND")
 def gather_nd(layer: Any, weights: NnWeights) -> Any:
     """Slices by index vectors: shapes D and K to ``K[:-1] + D[K[-1]:]``."""
-    return lambda x, indices: mil_gather.gather_nd(x, indices.astype(np.int64))
+    return lambda x, indices: np.atleast_1d(mil_gather.gather_nd(x, indices.astype(np.int64)))
 
 
 @nn_layer("gatherAlongAxis")
@@ -45,6 +45,10 @@ def scatter(layer: Any, weights: NnWeights) -> Any:
     axis, mode = layer.scatter.axis, _MODES[layer.scatter.mode]
 
     def run(data: np.ndarray, indices: np.ndarray, updates: np.ndarray) -> np.ndarray:
+        if indices.ndim > 1:
+            place = axis % data.ndim
+            sizes = (*updates.shape[:place], -1, *updates.shape[place + indices.ndim :])
+            indices, updates = indices.reshape(-1), updates.reshape(sizes)
         return mil_scatter.scatter(data, indices.astype(np.int64), updates, axis, mode)
 
     return _owning(run)

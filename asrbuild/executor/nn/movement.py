@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from asrbuild.errors import AsrbuildError
 from asrbuild.executor import sized
 from asrbuild.executor.mil import movement as mil
 from asrbuild.executor.mil import tensor as mil_tensor
 from asrbuild.executor.nnweights import NnWeights
-from asrbuild.executor.registry import NOT_HERE, nn_layer
+from asrbuild.executor.registry import nn_layer
 
 _F = np.float32
 
@@ -42,6 +41,94 @@ def load_constant_nd(layer: Any, weights: NnWeights) -> Any:
 def get_shape(layer: Any, weights: NnWeights) -> Any:
     """The sizes of the axes: any shape to ``(rank,)``."""
     return lambda x: np.array(x.shape, _F)
+
+
+@nn_layer("loadConstant")
+def load_constant(layer: Any, weights: NnWeights) -> Any:
+    """A constant of shape ``(1, 1, C, H, W)``."""
+    params = layer.loadConstant
+    value = weights.read(params.data, (1, 1, *(int(size) for size in params.shape)))
+    value.flags.writeable = False
+    return lambda: value
+
+
+@nn_layer("concat")
+def concat(layer: Any, weights: NnWeights) -> Any:
+    """Joins along the channel axis, third from the end, or along the sequence axis, fifth."""
+    axis = -5 if layer.concat.sequenceConcat else -3
+    return lambda *inputs: np.concatenate(inputs, axis)
+
+
+@nn_layer("split")
+def split(layer: Any, weights: NnWeights) -> Any:
+    """Cuts the channel axis, third from the end, into equal parts."""
+    count = int(layer.split.nOutputs) or len(layer.output)
+    return lambda x: mil.split(x, count, None, -3)
+
+
+@nn_layer("flatten")
+def flatten(layer: Any, weights: NnWeights) -> Any:
+    """``(*, C, H, W) -> (*, C * H * W, 1, 1)``, the channel slowest or fastest."""
+    params = layer.flatten
+    last = params.FlattenOrder.Name(params.mode) == "CHANNEL_LAST"
+
+    def run(x: np.ndarray) -> np.ndarray:
+        rows = np.moveaxis(x, -3, -1) if last else x
+        return rows.reshape(*x.shape[:-3], -1, 1, 1)
+
+    return run
+
+
+@nn_layer("reshape")
+def reshape(layer: Any, weights: NnWeights) -> Any:
+    """``(Seq, B, C, H, W)`` to three sizes (C, H, W) or four (Seq, C, H, W), the channel slowest or
+    fastest on both sides."""
+    params = layer.reshape
+    target = [int(size) for size in params.targetShape]
+    last = params.ReshapeOrder.Name(params.mode) == "CHANNEL_LAST"
+
+    def run(x: np.ndarray) -> np.ndarray:
+        lead = list(x.shape[:-3])
+        if len(target) == 4:
+            lead[0] = target[0]
+        channels, height, width = target[-3:]
+        if not last:
+            return x.reshape(*lead, channels, height, width)
+        rows = np.moveaxis(x, -3, -1).reshape(*lead, height, width, channels)
+        return np.moveaxis(rows, -1, -3)
+
+    return run
+
+
+@nn_layer("permute")
+def permute(layer: Any, weights: NnWeights) -> Any:
+    """Permutes the axes Seq, C, H, W of ``(Seq, B, C, H, W)``; the batch stays."""
+    places = (0, 2, 3, 4)
+    order = [places[axis] for axis in layer.permute.axis or range(4)]
+    return lambda x: np.transpose(x, (order[0], 1, *order[1:]))
+
+
+@nn_layer("sequenceRepeat")
+def sequence_repeat(layer: Any, weights: NnWeights) -> Any:
+    """Repeats the sequence axis, fifth from the end, as a whole."""
+    count = int(layer.sequenceRepeat.nRepetitions) or 1
+    return lambda x: sized.tile(x, [count if axis == x.ndim - 5 else 1 for axis in range(x.ndim)])
+
+
+@nn_layer("slidingWindows")
+def sliding_windows(layer: Any, weights: NnWeights) -> Any:
+    """Windows of ``axis``, which becomes two: how many, and their size."""
+    params = layer.slidingWindows
+    return lambda x: mil.sliding_windows(x, params.axis, params.windowSize, params.step or 1)
+
+
+@nn_layer("reverseSeq")
+def reverse_seq(layer: Any, weights: NnWeights) -> Any:
+    """Flips the first so many steps of each batch entry; the second input says how many."""
+    params = layer.reverseSeq
+    return lambda x, lengths: mil.reverse_sequence(
+        x, np.asarray(integers(lengths)), params.sequenceAxis, params.batchAxis
+    )
 
 
 @nn_layer("expandDims")
@@ -115,10 +202,13 @@ def stack(layer: Any, weights: NnWeights) -> Any:
 
 @nn_layer("splitND")
 def split_nd(layer: Any, weights: NnWeights) -> Any:
-    """Cuts along ``axis`` into ``numSplits`` equal parts, or parts of ``splitSizes``."""
+    """Cuts along ``axis`` into ``numSplits`` equal parts, the first ones longer by one where that
+    does not come out even, or parts of ``splitSizes``."""
     params = layer.splitND
     sizes = np.array(params.splitSizes, np.int64) if params.splitSizes else None
     axis, count = params.axis, int(params.numSplits) or len(layer.output)
+    if sizes is None:
+        return lambda x: np.array_split(x, count, axis)
     return lambda x: mil.split(x, count, sizes, axis)
 
 
@@ -213,17 +303,18 @@ def one_hot(layer: Any, weights: NnWeights) -> Any:
 
 @nn_layer("constantPad")
 def constant_pad(layer: Any, weights: NnWeights) -> Any:
-    """Pads every axis by (before, after) pairs with ``value``; they may be the second input."""
+    """Pads every axis by (before, after) pairs, or to a size on one side, with ``value``; they may
+    be the second input."""
     params = layer.constantPad
-    if params.padToGivenOutputSizeMode:
-        raise AsrbuildError(
-            f"layer {layer.name} pads to a given size, which the executor does not do",
-            fix=NOT_HERE,
-        )
     amounts = [int(amount) for amount in params.padAmounts]
+    to_size = params.padToGivenOutputSizeMode
 
     def run(x: np.ndarray, dynamic: np.ndarray | None = None) -> np.ndarray:
         pairs = np.reshape(amounts if dynamic is None else integers(dynamic), (-1, 2))
+        if to_size:
+            # A size, where there is one, stands in the place of the side that is padded.
+            sizes = np.array(x.shape)[:, None]
+            pairs = np.where(pairs > 0, np.maximum(pairs - sizes, 0), 0)
         return sized.pad(x, pairs, constant_values=_F(params.value))
 
     return run
