@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from asrbuild.manifest import read_manifest
+from tests import kernels
 from tests.acceptance.conftest import Workshop, run_asrbuild
 
 #: Runs the command line forty days from now, on as many processors as a cluster's job was given.
@@ -77,3 +79,24 @@ def test_another_day_another_seed_another_place(
         listed = run_asrbuild(*listing, cwd=tmp_path)
         assert listed.code == 0, listed.err
         assert " -" not in listed.out, "an age below zero"
+
+
+def test_another_kernel_multiplies(tmp_path: Path) -> None:
+    """A version does not depend on how the processor's BLAS rounds, and neither do the words."""
+    chosen = [name for name in kernels.supported() if name != "Sandybridge"]
+    if len(chosen) < 2:
+        pytest.skip(kernels.why_not() or "this processor runs only one of the kernels")
+    found = {}
+    for kernel in chosen:
+        (tmp_path / kernel).mkdir()
+        done = run_asrbuild(
+            "model=static", "verify=quick", "coreml.compress=palettize_6",
+            cwd=tmp_path / kernel, env={kernels.VARIABLE: kernel},
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        (path,) = (tmp_path / kernel / "artifacts").glob("*/1.0.0+*")
+        transcripts = read_manifest(path).verification.transcripts
+        found[kernel] = path.name, [(words.input, words.package) for words in transcripts]
+    first = found[chosen[0]]
+    assert first[1], "no words were compared"
+    assert found == dict.fromkeys(chosen, first)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from functools import cache, partial
@@ -15,6 +17,7 @@ from asrbuild.executor import products as module
 from asrbuild.executor import together as meeting
 from asrbuild.executor.products import BLOCK, LARGE, Products
 from asrbuild.executor.together import rows_times, together
+from tests import kernels
 
 WIDTH = 48
 IN_BLOCKS = module._in_blocks
@@ -264,6 +267,29 @@ def test_a_kernel_that_rounds_by_place_shares_products_of_the_same_place(monkeyp
     assert made == [BLOCK, 40]
     products.rows_times([rows[1:3]], weight)
     assert made == [BLOCK, 40, 2]
+
+
+#: Widths of the network at ``n_hidden`` 2048, and odd ones.
+SHAPES = [(2048, 494), (2048, 2048), (8192, 2048), (29, 2048), (1023, 1037), (2049, 517)]
+PLACES = """
+import numpy as np
+from asrbuild.executor.products import Products
+for shape in SHAPES:
+    weight = np.resize(np.random.default_rng(1).standard_normal(99_991).astype(np.float32), shape)
+    print(Products()._places_are_alike(b"", weight))
+"""
+
+
+@pytest.mark.parametrize("kernel", kernels.KERNELS)
+def test_no_place_of_a_block_rounds_otherwise(kernel: str) -> None:
+    """So these kernels share all products of a sweep; a block of 24 on Haswell would not."""
+    if kernel not in kernels.supported():
+        pytest.skip(kernels.why_not() or f"this processor has not what {kernel} needs")
+    done = subprocess.run(
+        [sys.executable, "-c", f"SHAPES = {SHAPES}\n{PLACES}"],
+        env=kernels.environment(kernel), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.split() == ["True"] * len(SHAPES), done.stderr
 
 
 @pytest.mark.parametrize("outputs", [1, 29, 1023, 1025, 2049])
