@@ -89,8 +89,8 @@ def assemble(
     settings = d.feature_settings(recipe)
     samples = d.reference_samples(settings, source)
     (staging / d.REFERENCE_AUDIO).write_bytes(wav_bytes(samples, settings.sample_rate))
-    if source.alphabet_file is not None:
-        shutil.copyfile(source.alphabet_file, staging / d.ALPHABET)
+    if not source.alphabet.bytes_output:
+        write_text(staging / d.ALPHABET, source.alphabet.file_text())
     shutil.copyfile(proven.proof / PARITY, staging / PARITY)
     if source.scorer is not None:
         shutil.copyfile(source.scorer, staging / source.scorer.name)

@@ -12,7 +12,7 @@ from asrbuild.digest import canonical_json, text_digest
 from asrbuild.errors import AsrbuildError
 from asrbuild.network import AcousticWeights, Geometry
 from asrbuild.recipe import Decoder, Recipe, Steps, compression, validate
-from asrbuild.source import Source, load_alphabet
+from asrbuild.source import Source
 
 #: Specification version -> oldest systems that load it (Core ML's release notes).
 MINIMUM_OS = {
@@ -48,7 +48,7 @@ _MEANING = {
 
 
 def feature_settings(recipe: Recipe) -> Any:
-    """The MFCC front end of a recipe, DeepSpeech's: 40 bands from 20 Hz to half the rate."""
+    """The MFCC front end of a recipe, DeepSpeech's: 40 bands from 20 Hz."""
     from asrbuild.speech.mfcc import FeatureSettings
 
     export = recipe.export
@@ -56,7 +56,7 @@ def feature_settings(recipe: Recipe) -> Any:
         sample_rate=export.audio_sample_rate,
         window=export.audio_sample_rate * export.feature_win_len // 1000,
         stride=export.audio_sample_rate * export.feature_win_step // 1000,
-        upper_hz=export.audio_sample_rate / 2,
+        upper_hz=export.upper_frequency_limit,
         n_input=export.n_input,
         n_context=export.n_context,
     )
@@ -207,7 +207,7 @@ def package_metadata(recipe: Recipe, source: Source) -> dict[str, str]:
     import json
 
     settings = feature_settings(recipe)
-    alphabet = load_alphabet(source)
+    alphabet = source.alphabet
     values = {
         "schema_version": m.SCHEMA_VERSION,
         "name": recipe.name,
@@ -242,7 +242,7 @@ def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
 
     spec = open_package(package).spec
     settings = feature_settings(recipe)
-    functions = _functions(recipe, settings, spec, load_alphabet(source).size + 1)
+    functions = _functions(recipe, settings, spec, source.alphabet.size + 1)
     default = spec.description.defaultFunctionName or functions[0].name
     main = next(function for function in functions if function.name == default)
     return m.Manifest(
@@ -478,7 +478,7 @@ def decoder_settings(recipe: Recipe, source: Source) -> Any:
 
 
 def _decoder(recipe: Recipe, source: Source) -> m.Decoder:
-    alphabet = load_alphabet(source)
+    alphabet = source.alphabet
     decoder = recipe.decoder
     scorer = None
     if source.scorer is not None:
@@ -494,7 +494,7 @@ def _decoder(recipe: Recipe, source: Source) -> m.Decoder:
     found = m.Decoder(
         type=decoder.type,  # type: ignore[arg-type]
         alphabet=list(alphabet.labels),
-        alphabet_file=ALPHABET if source.alphabet_file is not None else None,
+        alphabet_file=None if alphabet.bytes_output else ALPHABET,
         utf8=alphabet.bytes_output,
         blank_index=alphabet.blank,
         beam_width=decoder.beam_width,

@@ -15,7 +15,7 @@ from asrbuild.digest import remember_digest
 from asrbuild.disk import full_disk_errors
 from asrbuild.progress import Progress
 from asrbuild.recipe import Recipe, validate
-from asrbuild.source import Source, locate
+from asrbuild.source import Source, settle
 from asrbuild.stages import DOING, Chain, chain
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ def build(recipe: Recipe, overrides: Sequence[str] = (), progress: Progress | No
     progress = progress or Progress()
     validate(recipe)
     cache, artifacts = Path(recipe.paths.cache), Path(recipe.paths.artifacts)
-    source = locate(recipe, cache)
+    recipe, source = settle(recipe, cache)
+    validate(recipe)
     keys = chain(recipe, source)
     receipt = _kept(cache, artifacts, keys.artifact)
     done: list[str] = []

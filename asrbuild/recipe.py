@@ -45,8 +45,8 @@ class Source:
     checkpoint_dir: str | None = None
     load_evaluate: str = "auto"
     path: str | None = None
-    alphabet_config_path: str = "demo:alphabet.txt"
-    bytes_output_mode: bool = False
+    alphabet_config_path: str | None = None
+    bytes_output_mode: bool | None = None
     description: str = ""
     author: str = ""
     license: str = ""
@@ -58,19 +58,21 @@ class Source:
 
 @dataclass
 class Export:
-    """DeepSpeech's export flags, under DeepSpeech's names. Null sizes are read from the source."""
+    """DeepSpeech's export flags, under DeepSpeech's names. Null: as the source states it, see
+    ``source.settle``."""
 
-    n_steps: int = -1
+    n_steps: int | None = -1
     n_hidden: int | None = None
-    n_context: int = 9
-    n_input: int = 26
+    n_context: int | None = None
+    n_input: int | None = None
     batch_size: int = 1
-    audio_sample_rate: int = 16000
-    feature_win_len: int = 32
-    feature_win_step: int = 20
-    relu_clip: float = 20.0
-    beam_width: int = 500
-    export_language: str = "en-US"
+    audio_sample_rate: int | None = None
+    feature_win_len: int | None = None
+    feature_win_step: int | None = None
+    upper_frequency_limit: float | None = None
+    relu_clip: float | None = None
+    beam_width: int | None = None
+    export_language: str | None = None
     export_author_id: str = "author"
     export_license: str = ""
     export_description: str = ""
@@ -78,10 +80,10 @@ class Export:
 
 @dataclass
 class Steps:
-    """The step axis of the package's ``input_node``."""
+    """The step axis of the package's ``input_node``; ``default`` null: the recipe's ``n_steps``."""
 
     kind: str = "fixed"
-    default: int = 16
+    default: int | None = None
     lower: int = 1
     upper: int | None = None
     sizes: list[int] = field(default_factory=list)
@@ -90,7 +92,7 @@ class Steps:
 @dataclass
 class Model:
     name: str = "dynamic"
-    export_n_steps: int = -1
+    export_n_steps: int | None = -1
     streaming: str = "chunked"
     steps: Steps = field(default_factory=Steps)
     functions: dict[str, Steps] = field(default_factory=dict)
@@ -202,11 +204,15 @@ class Verify:
 
 @dataclass
 class Recipe:
-    """One build. ``n_steps`` is the number of steps a static package takes at a time."""
+    """One build.
+
+    ``n_steps`` is the number of steps a static package takes at a time; null: as many as the frozen
+    graph takes, or 16.
+    """
 
     name: str = "???"
     version: str = "1.0.0"
-    n_steps: int = 16
+    n_steps: int | None = None
     paths: Paths = field(default_factory=Paths)
     source: Source = field(default_factory=Source)
     export: Export = field(default_factory=Export)
@@ -220,8 +226,8 @@ class Recipe:
 CHOICES: dict[str, tuple[str, ...]] = {
     "source.kind": ("demo", "checkpoint", "frozen_graph"),
     "source.load_evaluate": ("auto", "best", "last"),
-    "model.streaming": ("chunked", "whole"),
-    "model.steps.kind": ("fixed", "range", "enumerated"),
+    "model.streaming": ("chunked", "whole", "exported"),
+    "model.steps.kind": ("fixed", "range", "enumerated", "exported"),
     "coreml.format": ("mlprogram", "neuralnetwork"),
     "coreml.precision": ("fp16", "fp32"),
     "coreml.minimum_deployment_target": ("auto", "iOS15", "iOS16", "iOS17", "iOS18"),
@@ -299,25 +305,31 @@ def _validate_sizes(recipe: Recipe) -> None:
                 "export.feature_win_step", "export.beam_width", "decoder.beam_width",
                 "decoder.cutoff_top_n", "verify.max_steps")  # fmt: skip
     for key in positive:
-        if lookup(recipe, key) < 1:
-            raise AsrbuildError(
-                f"{key}={lookup(recipe, key)} must be at least 1", key=key, fix="give 1 or more"
-            )
+        if (value := lookup(recipe, key)) is not None and value < 1:
+            raise AsrbuildError(f"{key}={value} must be at least 1", key=key, fix="give 1 or more")
     window, stride = recipe.export.feature_win_len, recipe.export.feature_win_step
-    if window < stride:
+    if window is not None and stride is not None and window < stride:
         raise AsrbuildError(
             f"export.feature_win_len={window} ms is shorter than the step of {stride} ms between "
             "windows",
             key="export.feature_win_len",
             fix="set what the model was trained with (DeepSpeech: 32 and 20)",
         )
-    if recipe.export.relu_clip <= 0:
+    limit, rate = recipe.export.upper_frequency_limit, recipe.export.audio_sample_rate
+    if limit is not None and rate is not None and not 20 < limit <= rate / 2:
+        raise AsrbuildError(
+            f"export.upper_frequency_limit={limit:g} Hz is not between 20 Hz and half the sample "
+            f"rate of {rate} Hz",
+            key="export.upper_frequency_limit",
+            fix=f"set {rate / 2:g}, as DeepSpeech 0.7 and later do, or 4000, as 0.6 does",
+        )
+    if recipe.export.relu_clip is not None and recipe.export.relu_clip <= 0:
         raise AsrbuildError(
             f"export.relu_clip={recipe.export.relu_clip} must be above 0",
             key="export.relu_clip",
             fix="set what the model was trained with (DeepSpeech: 20)",
         )
-    if recipe.export.n_context < 0:
+    if recipe.export.n_context is not None and recipe.export.n_context < 0:
         raise AsrbuildError(
             f"export.n_context={recipe.export.n_context} must not be negative",
             key="export.n_context",
@@ -331,7 +343,7 @@ def _validate_sizes(recipe: Recipe) -> None:
             fix="set export.batch_size=1 (the DeepSpeech clients expect 1 too)",
         )
     steps = recipe.export.n_steps
-    if steps != -1 and steps < 1:
+    if steps is not None and steps != -1 and steps < 1:
         raise AsrbuildError(
             f"export.n_steps={steps} is neither -1 (any length) nor a number of steps",
             key="export.n_steps",
@@ -353,6 +365,8 @@ def _validate_source(recipe: Recipe) -> None:
 
 def _validate_steps(key: str, steps: Steps, recipe: Recipe) -> None:
     graph_steps = recipe.export.n_steps
+    if steps.kind == "exported" or steps.default is None or graph_steps is None:
+        return  # before the source was read
     if steps.default < 1 or steps.lower < 1:
         raise AsrbuildError(
             f"{key} has a length below 1 step", key=key, fix="lengths start at 1 step"

@@ -165,7 +165,8 @@ _EVALUATION_KEYS = (
     "evaluation", "compared_with", "max_wer", "max_wer_increase", "count_unspelled",
 )  # fmt: skip
 _FEATURE_KEYS = (
-    "audio_sample_rate", "feature_win_len", "feature_win_step", "n_input", "n_context",
+    "audio_sample_rate", "feature_win_len", "feature_win_step", "upper_frequency_limit",
+    "n_input", "n_context",
 )  # fmt: skip
 _LABEL_KEYS = ("export_author_id", "export_license", "export_description")
 _GRAPH_KEYS = (

@@ -19,7 +19,7 @@ from asrbuild.recipe import (
     evaluates,
     gate_names,
 )
-from asrbuild.source import Source, load_alphabet, load_weights
+from asrbuild.source import Source, load_weights
 
 GRAPH = "output_graph.pb"
 CASES = "cases.npz"
@@ -59,7 +59,7 @@ def check_decoder(recipe: Recipe, source: Source) -> None:
     settings = d.decoder_settings(recipe, source)
     check_settings(settings)
     if settings.type == "ds_ctcdecoder":
-        check_language(settings, load_alphabet(source))
+        check_language(settings, source.alphabet)
         decoder_python(settings.interpreter)
 
 
@@ -91,7 +91,7 @@ def export(at: Path, recipe: Recipe, source: Source) -> None:
     from asrbuild.deepspeech.export import write_frozen_graph
 
     weights = load_weights(source, recipe)
-    labels = load_alphabet(source).graph_labels
+    labels = source.alphabet.graph_labels
     write_frozen_graph(weights, d.export_flags(recipe, weights), labels, at / GRAPH)
 
 
@@ -337,7 +337,7 @@ def _spelled(recipe: Recipe, source: Source, whole: Sequence[Any]) -> Any:
     from asrbuild.evaluation import spelled_by
     from asrbuild.speech.alphabet import make_alphabet
 
-    alphabets = [load_alphabet(source)]
+    alphabets = [source.alphabet]
     if source.baseline is not None:
         decoder = m.read_manifest(source.baseline).decoder
         alphabets.append(make_alphabet(decoder.alphabet, bytes_output=decoder.utf8))
@@ -364,7 +364,7 @@ def remarks(recipe: Recipe, source: Source) -> list[str]:
     from asrbuild.speech.genuine import language_remarks
     from asrbuild.speech.rates import unspelled_text
 
-    alphabet = load_alphabet(source)
+    alphabet = source.alphabet
     found = language_remarks(d.decoder_settings(recipe, source), alphabet)
     for name, path in source.recordings.items():
         notes: list[str] = []

@@ -103,18 +103,19 @@ class Bench:
 
     def recipe(self, cell: Cell) -> Recipe:
         from asrbuild.compose import compose_recipe
+        from asrbuild.source import settle
 
-        return compose_recipe([*cell.overrides, *self.common])
+        return settle(compose_recipe([*cell.overrides, *self.common]), self.folder)[0]
 
     def shared(self, recipe: Recipe) -> Path:
         """The stages before the conversion, done once for each kind of graph."""
         from asrbuild import work
-        from asrbuild.source import locate
+        from asrbuild.source import settle
 
-        at = self.folder / ("static" if recipe.export.n_steps > 0 else "dynamic")
+        _, source = settle(recipe, self.folder)
+        at = self.folder / ("static" if (recipe.export.n_steps or 0) > 0 else "dynamic")
         if not at.exists():
             at.mkdir(parents=True)
-            source = locate(recipe, self.folder)
             work.cases(at, recipe, source)
             work.export(at, recipe, source)
             work.reference(at, at / work.GRAPH, at)
@@ -128,10 +129,10 @@ class Bench:
         from asrbuild.parity import gates_from
         from asrbuild.proof import WordGates, prove
         from asrbuild.runtime import timed
-        from asrbuild.source import locate
+        from asrbuild.source import settle
 
         recipe = self.recipe(cell)
-        source = locate(recipe, self.folder)
+        _, source = settle(recipe, self.folder)
         shared = self.shared(recipe)
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
             at = Path(scratch)
@@ -290,7 +291,7 @@ def main() -> None:
 def run(arguments: argparse.Namespace, folder: Path) -> int:
     """Prints a row as soon as it is there; returns 1 if a gate failed, else 0."""
     from asrbuild import work
-    from asrbuild.source import load_weights, locate
+    from asrbuild.source import load_weights, settle
 
     common = random_network(folder, arguments.n_hidden) if arguments.n_hidden else ()
     bench = Bench(folder, common, arguments.rounds)
@@ -303,7 +304,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> int:
     recipe = bench.recipe(Cell(("dynamic", "mlprogram", "fp32", "native", "explicit")))
     shared = bench.shared(recipe)
     cases, _ = work.cases_and_reference(recipe, work.Inputs(shared, shared, shared))
-    n_hidden = load_weights(locate(recipe, folder), recipe).n_hidden
+    n_hidden = load_weights(settle(recipe, folder)[1], recipe).n_hidden
     steps = len(cases["sample"])
     tensorflow = tensorflow_seconds(shared / work.GRAPH, n_hidden, steps, arguments.rounds)
     if not arguments.json:

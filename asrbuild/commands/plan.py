@@ -104,9 +104,12 @@ def _explain(
 def _compose(overrides: list[str] | None, config_dir: str | None) -> tuple[Recipe, Source, Path]:
     from asrbuild.compose import compose_recipe
     from asrbuild.describe import check_recipe
-    from asrbuild.source import locate
+    from asrbuild.recipe import validate
+    from asrbuild.source import settle
 
     recipe = compose_recipe(list(overrides or []), config_dir)
-    check_recipe(recipe)
+    validate(recipe)
     cache = Path(recipe.paths.cache)
-    return recipe, locate(recipe, cache), cache
+    recipe, source = settle(recipe, cache, keep=False)
+    check_recipe(recipe)
+    return recipe, source, cache

@@ -157,7 +157,7 @@ def _features(build: _Builder, flags: ExportFlags) -> None:
         "Mfcc",
         spectrogram,
         rate,
-        upper_frequency_limit=flags.audio_sample_rate / 2,
+        upper_frequency_limit=flags.upper_hz,
         lower_frequency_limit=20.0,
         filterbank_channel_count=40,
         dct_coefficient_count=flags.n_input,

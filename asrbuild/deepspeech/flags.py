@@ -24,6 +24,7 @@ class ExportFlags:
         audio_sample_rate: Hz.
         feature_win_len: MFCC window, ms.
         feature_win_step: MFCC step, ms.
+        upper_frequency_limit: upper edge of the last mel band, Hz; None: half the sample rate.
         relu_clip: upper limit of the clipped ReLU.
         beam_width: default beam width written into the graph (``export_beam_width``).
         export_language: IETF BCP 47 tag, or empty for no language node.
@@ -37,6 +38,7 @@ class ExportFlags:
     audio_sample_rate: int = 16_000
     feature_win_len: int = 32
     feature_win_step: int = 20
+    upper_frequency_limit: float | None = None
     relu_clip: float = 20.0
     beam_width: int = 500
     export_language: str = ""
@@ -50,6 +52,12 @@ class ExportFlags:
     def step_samples(self) -> int:
         """Samples from one MFCC window to the next."""
         return self.audio_sample_rate * self.feature_win_step // 1000
+
+    @property
+    def upper_hz(self) -> float:
+        """Upper edge of the last mel band, Hz."""
+        limit = self.upper_frequency_limit
+        return self.audio_sample_rate / 2 if limit is None else limit
 
     @property
     def static_steps(self) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from asrbuild.deepspeech.flags import ExportFlags
 from asrbuild.deepspeech.matching import check_same_network
 from asrbuild.errors import AsrbuildError
 from asrbuild.graph.outputs import graph_steps, placeholder_shape
-from asrbuild.graph.proto import Graph, load_graph
+from asrbuild.graph.proto import Graph, input_name, load_graph
 from asrbuild.network import NORM_VARIABLES, VARIABLES, AcousticWeights, weights_from_named
 from asrbuild.protobuf import WireError
 
@@ -73,11 +74,7 @@ def relu_clip(graph: Graph) -> float:
     Raises:
         AsrbuildError: the graph has none, or several that differ.
     """
-    limits = {
-        float(graph.by_name[node.inputs[1]].value)
-        for node in graph.nodes
-        if node.op == "Minimum" and graph.by_name[node.inputs[1]].op == "Const"
-    }
+    limits = {limit for _, limit in clip_nodes(graph)}
     if len(limits) != 1:
         raise AsrbuildError(
             f"expected one limit for the clipped ReLU, found {sorted(limits) or 'none'}",
@@ -85,3 +82,24 @@ def relu_clip(graph: Graph) -> float:
             fix="use coreml.frontend=tensorflow for this graph",
         )
     return limits.pop()
+
+
+def clip_nodes(graph: Graph) -> Iterator[tuple[str, float]]:
+    """The nodes that limit values from above by a constant, each with its limit."""
+    for node in graph.nodes:
+        if node.op == "Relu6":
+            yield node.name, 6.0
+        if node.op == "Minimum":
+            limits = (scalar_constant(graph, reference) for reference in node.inputs)
+            yield from ((node.name, limit) for limit in limits if isinstance(limit, float))
+
+
+def scalar_constant(graph: Graph, reference: str) -> float | int | None:
+    """The number that an input is, where it is a constant of one element, through Identity."""
+    node = graph.by_name.get(input_name(reference))
+    while node is not None and node.op == "Identity":
+        node = graph.by_name.get(input_name(node.inputs[0]))
+    if node is None or node.op != "Const":
+        return None
+    value = node.value
+    return value.item() if value.size == 1 and value.dtype.kind in "fiu" else None

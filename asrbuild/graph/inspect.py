@@ -160,19 +160,28 @@ def _decode(node: Node) -> int | str | list[str]:
 
 
 def unpack_alphabet(packed: bytes) -> list[str]:
-    """Labels in order, from the client's form (see ``deepspeech.export.pack_alphabet``).
+    """Labels in order as text, from the client's form.
 
     A byte-level alphabet's labels are single bytes; those above 127 are shown as ``\\xNN``.
     """
+    return [label.decode(errors="backslashreplace") for label in unpack_labels(packed)]
+
+
+def unpack_labels(packed: bytes) -> list[bytes]:
+    """Labels in order, from the client's form (see ``deepspeech.export.pack_alphabet``).
+
+    Raises:
+        WireError: it is cut off, or an index is missing.
+    """
     (count,) = struct.unpack_from("<H", packed, 0)
-    labels: dict[int, str] = {}
+    labels: dict[int, bytes] = {}
     at = 2
     for _ in range(count):
         index, size = struct.unpack_from("<HH", packed, at)
         at += 4
         if at + size > len(packed):
             raise WireError("a label is cut off")
-        labels[index] = packed[at : at + size].decode(errors="backslashreplace")
+        labels[index] = packed[at : at + size]
         at += size
     if at != len(packed) or sorted(labels) != list(range(count)):
         raise WireError(f"{count} labels do not fill {len(packed)} bytes")

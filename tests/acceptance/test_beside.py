@@ -16,7 +16,7 @@ import pytest
 from asrbuild import locks
 from asrbuild.cache import LOCKS, entry_path
 from asrbuild.compose import compose_recipe
-from asrbuild.source import locate
+from asrbuild.source import settle
 from asrbuild.stages import chain
 from tests.acceptance.conftest import Workshop
 
@@ -116,7 +116,7 @@ def test_a_copy_that_fails_does_not_wait_for_tensorflow(
 def test_control_c_of_a_build_that_waits_for_another(tmp_path: Path) -> None:
     """The other is at the reference, and takes for ever."""
     recipe = compose_recipe([*BUILD, f"paths.cache={tmp_path}/cache"])
-    key = chain(recipe, locate(recipe, tmp_path / "cache")).reference
+    key = chain(*settle(recipe, tmp_path / "cache")).reference
     lock = f"{key.stage}-{entry_path(tmp_path, key).name}.lock"
     with locks.hold(tmp_path / "cache" / LOCKS / lock, waiting=print, doing="testing"):
         process = start(tmp_path, f"paths.cache={tmp_path}/cache", env={})

@@ -16,7 +16,7 @@ import pytest
 from asrbuild import stages
 from asrbuild.cache import run_stage
 from asrbuild.compose import compose_recipe
-from asrbuild.source import locate
+from asrbuild.source import settle
 from tests.acceptance.conftest import Workshop, run_asrbuild
 from tests.acceptance.test_build import SAMPLE_TEXT
 from tests.acceptance.test_errors import DEMO
@@ -107,7 +107,7 @@ def test_plan_says_what_makes_a_stage_run(workshop: Workshop, tmp_path: Path) ->
 def test_why_names_an_older_library_and_older_code(tmp_path: Path) -> None:
     """The cache holds what another version of coremltools, and of asrbuild, made."""
     recipe = compose_recipe([])
-    chain = stages.chain(recipe, locate(recipe, tmp_path))
+    chain = stages.chain(*settle(recipe, tmp_path))
     older = replace(chain.convert, versions=dict(chain.convert.versions) | {"coremltools": "8.3"})
     before = replace(chain.cases, code_version="0" * 64)
     for key in (older, before):

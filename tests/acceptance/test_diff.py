@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +41,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "stateful": ("model=static", "coreml.state=stateful"),
     "functions": ("model=multifunction",),
     "neural": ("model=static", "coreml=neuralnetwork"),
-    "hop": ("model=static", "export.feature_win_step=10"),
+    "hop": ("model=static", "source=checkpoint", RECORDING, TEXT),
     "beam": ("model=static", "decoder=beam"),
     "ios18": ("model=static", "coreml.minimum_deployment_target=iOS18"),
     "described": ("model=static", "source.description=Another", "version=1.0.1"),
@@ -50,10 +51,19 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 
 def _letters(folder: Path) -> str:
-    """The demo's alphabet from its end."""
+    """The demo's checkpoint with its alphabet from its end."""
+    copy = shutil.copytree(DEMO / "checkpoint", folder / "letters")
     lines = (DEMO / "alphabet.txt").read_text(encoding="utf-8").splitlines(keepends=True)
-    (folder / "letters.txt").write_text("".join(lines[::-1]), encoding="utf-8")
-    return f"source.alphabet_config_path={folder / 'letters.txt'}"
+    (copy / "alphabet.txt").write_text("".join(lines[::-1]), encoding="utf-8")
+    return f"source.checkpoint_dir={copy}"
+
+
+def _hop(folder: Path) -> str:
+    """The demo's checkpoint, which states another step between its windows."""
+    copy = shutil.copytree(DEMO / "checkpoint", folder / "hop")
+    flags = (copy / "flags.txt").read_text().replace("win_step=20", "win_step=10")
+    (copy / "flags.txt").write_text(flags)
+    return f"source.checkpoint_dir={copy}"
 
 
 def _noisy(folder: Path) -> str:
@@ -61,9 +71,9 @@ def _noisy(folder: Path) -> str:
     from asrbuild.deepspeech.checkpoint import read_weights
     from asrbuild.deepspeech.export import write_frozen_graph
     from asrbuild.deepspeech.flags import ExportFlags
-    from asrbuild.source import load_alphabet, locate
+    from asrbuild.source import settle
 
-    source = locate(compose_recipe([]), folder)
+    _, source = settle(compose_recipe([]), folder)
     assert source.checkpoint is not None
     weights = read_weights(source.checkpoint)
     chance = np.random.default_rng(4)
@@ -71,7 +81,7 @@ def _noisy(folder: Path) -> str:
         0, 0.5 * weights.layer_6_weights.std(), weights.layer_6_weights.shape
     ).astype(np.float32)
     path = folder / "noisy.pb"
-    labels = list(load_alphabet(source).labels)
+    labels = list(source.alphabet.labels)
     flags = ExportFlags(16, weights.n_hidden)
     write_frozen_graph(
         replace(weights, layer_6_weights=weights.layer_6_weights + noise), flags, labels, path
@@ -84,8 +94,9 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Every variant, built; they share their cache."""
     folder = tmp_path_factory.mktemp("variants")
     more = {
-        "letters": (f"source.checkpoint_dir={DEMO / 'checkpoint'}", _letters(folder)),
-        "noisy": (_noisy(folder), f"source.alphabet_config_path={DEMO / 'alphabet.txt'}"),
+        "letters": (_letters(folder),),
+        "hop": (_hop(folder),),
+        "noisy": (_noisy(folder),),
     }
     common = (
         "verify=quick", f"paths.artifacts={folder / 'artifacts'}", f"paths.cache={folder / 'cache'}"

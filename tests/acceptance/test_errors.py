@@ -52,7 +52,7 @@ def assert_nothing_was_published(folder: Path) -> None:
 #: (overrides, error as printed); {at} is the folder.
 CONFIG_ERRORS = [
     (["model=dinamic"], "model=dinamic is not a choice\n  key: model\n  fix: choose one of dynamic,"
-     " dynamic_to_static, enumerated, multifunction, static"),
+     " dynamic_to_static, enumerated, exported, multifunction, static"),
     (["modle=static"], "unknown key modle\n  key: modle\n  fix: did you mean model?"),
     (["coreml.precison=fp32"], "unknown key coreml.precison\n  key: coreml.precison\n"
      "  fix: did you mean coreml.precision"),
@@ -110,8 +110,8 @@ CONFIG_ERRORS = [
     (["verify.max_wer=-1"], "verify.max_wer=-1.0 is no word error rate\n  key: verify.max_wer"),
     (["verify.inputs=[silence]"], "verify.inputs must hold sample"),
     (["name=../up"], "name='../up' cannot name a folder\n  key: name"),
-    (["n_steps=null"], "n_steps=null has the wrong type\n  key: n_steps\n"
-     "  fix: give a whole number, not null"),
+    (["coreml.sparsity=null"], "coreml.sparsity=null has the wrong type\n  key: coreml.sparsity\n"
+     "  fix: give a number, not null"),
     (["n_steps=1,2"], "n_steps=1,2 is several values, and this is one build\n  key: n_steps\n"
      "  fix: add -m"),
     (["=3"], "'=3' names no key"),
@@ -127,7 +127,10 @@ CONFIG_ERRORS = [
     (["coreml.precision=${{nope}}"], "Interpolation key 'nope' not found\n  key: coreml.precision"),
     (["verify.thresholds.fp16.psnr_db=nan"], "psnr_db=nan is no number\n"
      "  key: verify.thresholds.fp16.psnr_db"),
-    (["export.feature_win_len=1"], "export.feature_win_len=1 ms is shorter than the step of 20 ms"),
+    (["export.feature_win_len=1", "export.feature_win_step=20"],
+     "export.feature_win_len=1 ms is shorter than the step of 20 ms"),
+    (["export.feature_win_len=25"], "export.feature_win_len=25 in the recipe, but the source "
+     "states 32 (line 5 of"),
     (["export.relu_clip=0"], "export.relu_clip=0.0 must be above 0"),
     (["paths.cache="], "paths.cache is empty\n  key: paths.cache"),
     (["name=☃"], "name='☃' cannot name a folder"),
@@ -351,7 +354,7 @@ def test_odd_names_of_folders_and_files(workshop: Workshop, at: Path) -> None:
 
 
 def _other_width(at: Path) -> tuple[list[str], str]:
-    return ["export.n_hidden=512"], "export.n_hidden=512, but the source has n_hidden"
+    return ["export.n_hidden=512"], "export.n_hidden=512 in the recipe, but the source states 256 ("
 
 
 def _other_alphabet(at: Path) -> tuple[list[str], str]:
@@ -394,7 +397,7 @@ def _static_graph(at: Path) -> tuple[list[str], str]:
     return (
         ["source=frozen_graph", f"source.path={_graph(at, 16)}", "model=dynamic_to_static",
          "n_steps=32"],
-        "the graph is static at 16 steps, asked 32",
+        "n_steps=32 in the recipe, but the source states 16 (shape of input_node of",
     )  # fmt: skip
 
 

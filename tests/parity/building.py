@@ -13,7 +13,7 @@ from asrbuild.coreml.from_weights import convert_weights
 from asrbuild.manifest import Manifest
 from asrbuild.network import AcousticWeights
 from asrbuild.recipe import Recipe
-from asrbuild.source import locate
+from asrbuild.source import settle
 
 DEMO = Path(describe.__file__).parent / "demo"
 
@@ -30,7 +30,7 @@ def build(folder: Path, weights: AcousticWeights, *overrides: str) -> Manifest:
     folder.mkdir(parents=True, exist_ok=True)
     recipe = recipe_of(*overrides)
     # Recordings and alphabet are the demo's; the weights come from the test.
-    source = locate(recipe, folder)
+    recipe, source = settle(recipe, folder)
     package = folder / describe.package_name(recipe)
     request = describe.conversion_request(recipe, source)
     convert_weights(weights, request, package)
@@ -61,7 +61,7 @@ def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *over
 
     # Random weights say nothing, so the letters of their transcripts are ties.
     recipe = recipe_of("verify.require_transcript=false", *overrides)
-    source = locate(recipe, work_folder)
+    recipe, source = settle(recipe, work_folder)
     manifest = build(work_folder, weights, "verify.require_transcript=false", *overrides)
     samples = {name: samples[8_000:40_000] for name, samples in recordings().items()}
     cases = build_cases(FeatureSettings(), samples, ["sample", "random"])
