@@ -35,11 +35,18 @@ def graph_weights(graph: Graph) -> AcousticWeights:
     arrays: dict[str, np.ndarray] = {}
     for name in (*VARIABLES.values(), *NORM_VARIABLES):
         node = graph.by_name.get(name)
-        if node is not None and node.op == "Const":
-            try:
-                arrays[name] = node.value
-            except (WireError, KeyError) as error:
-                raise AsrbuildError(f"constant {name}: {error}", file=graph.path) from error
+        if node is None:
+            continue
+        if node.op != "Const":
+            raise AsrbuildError(
+                f"{name} is no constant, the graph computes it with {node.op}",
+                file=graph.path,
+                fix="export the graph with DeepSpeech, and do not quantise it afterwards",
+            )
+        try:
+            arrays[name] = node.value
+        except (WireError, KeyError) as error:
+            raise AsrbuildError(f"constant {name}: {error}", file=graph.path) from error
     if not arrays:
         names = [node.name for node in graph.nodes if node.op == "Const" and _large(node.attrs)]
         raise AsrbuildError(

@@ -15,6 +15,8 @@ what guards it:
 - The form of a checkpoint's network (order of the gates, forget bias, normalisation): exporter and
   MIL builder are two texts of one idea. Tests compare the exporter's graph with genuine exports of
   genuine checkpoints. A frozen graph has its form itself, and must be the known one.
+- The exported graph also gives the words that ``evaluate`` compares with, and what ``bisect`` looks
+  for; a build has compared it with the checkpoint before.
 - The clip of a checkpoint's ReLU is in no variable: graph and package have the recipe's.
 """
 
@@ -53,6 +55,8 @@ _POLL_SECONDS = 0.1
 _COMPARED_STEPS = 8
 #: Of probabilities; a wrong utterance differs by a thousand times that.
 _SAME = 1e-4
+#: What rounding leaves of 1 in a sum of probabilities.
+_SUM_ERROR = 1e-3
 
 
 @dataclass(frozen=True)
@@ -270,6 +274,25 @@ def check_readings(path: Path, checkpoint: Path | None, *, lean: bool = False) -
         check_graph_file(graph)
 
 
+def check_probabilities(path: Path, results: Mapping[str, np.ndarray]) -> None:
+    """``logits`` are probabilities, as packages, manifests and decoders say they are.
+
+    Raises:
+        AsrbuildError: a row of them does not add up to 1.
+    """
+    for key, rows in results.items():
+        if not key.endswith("/logits") or "/nodes/" in key or not np.isfinite(rows).all():
+            continue
+        sums = rows.sum(axis=-1)
+        wrong = (abs(sums - 1) > _SUM_ERROR) | (rows < 0).any(axis=-1)
+        if wrong.any():
+            raise AsrbuildError(
+                f"the graph's logits are not probabilities: a row adds up to {sums[wrong][0]:.4g}",
+                file=path,
+                fix="export the graph with the softmax that DeepSpeech puts behind its last layer",
+            )
+
+
 def _may_be_batched(graph: Graph, cases: Mapping[str, np.ndarray], nodes: Sequence[str]) -> bool:
     """Whether there are several cases, and only such nodes as keep utterances apart."""
     lstm = all(graph.by_name[input_name(node)].op.startswith("BlockLSTM") for node in nodes)
@@ -345,6 +368,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 file=options.graph,
                 fix="`asrbuild inspect graph` shows its inputs, outputs and operations",
             ) from error
+        check_probabilities(options.graph, results)
         partial = options.out.with_name(options.out.name + f".{os.getpid()}.npz")
         with full_disk_errors("writing TensorFlow's results", options.out.parent):
             np.savez(partial, **results)

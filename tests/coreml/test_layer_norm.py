@@ -44,6 +44,7 @@ CELLS = (
     ("mlprogram", "iOS16", "enumerated", "fp16", "native"),
     ("mlprogram", "iOS17", "range", "fp16", "native"),
     ("mlprogram", "iOS17", "enumerated", "fp16", "loop"),
+    ("neuralnetwork", "iOS15", "fixed", "fp32", "native"),
     ("neuralnetwork", "iOS15", "range", "fp32", "loop"),
     ("neuralnetwork", "iOS15", "enumerated", "fp16", "native"),
 )

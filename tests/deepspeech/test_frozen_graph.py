@@ -370,17 +370,17 @@ OTHER_NETWORKS = {
     "cell states for outputs": (
         {f"{LSTM_SCOPE}/mul": inputs(f"{CELL}:1", f"{LSTM_SCOPE}/Tile")}, [], "output 1 of"),
     "states swapped": (
-        {"new_state_c": inputs(f"{LSTM_SCOPE}/GatherNd_1")}, [], "stands for"),
-    "no mask": ({"Reshape_3": inputs(f"{CELL}:6", "Reshape_3/shape")}, [], "(BlockLSTM) stands"),
+        {"new_state_c": inputs(f"{LSTM_SCOPE}/GatherNd_1")}, [], "is in the place of"),
+    "no mask": ({"Reshape_3": inputs(f"{CELL}:6", "Reshape_3/shape")}, [], "(BlockLSTM) is in"),
     "second LSTM": (
         {"Reshape_3": inputs("more:6", "Reshape_3/shape")},
-        [Node("more", "BlockLSTM", (f"{LSTM_SCOPE}/mul",), T)], "more (BlockLSTM) stands for"),
+        [Node("more", "BlockLSTM", (f"{LSTM_SCOPE}/mul",), T)], "more (BlockLSTM) is in"),
     "backward LSTM": (
         {"Reshape_3": inputs("both", "Reshape_3/shape")},
         [const("back/axis", [0]), Node("back", "ReverseV2", ("Reshape_2", "back/axis"), T),
          Node("both", "ConcatV2", (f"{LSTM_SCOPE}/mul", "back", "back/axis"), T)],
-        "both (ConcatV2) stands for"),
-    "other activation": ({"Relu_1": {"op": "Elu"}}, [], "Relu_1 (Elu) stands for"),
+        "both (ConcatV2) is in the place of"),
+    "other activation": ({"Relu_1": {"op": "Elu"}}, [], "Relu_1 (Elu) is in the place of"),
     "no clip": ({"MatMul_2": inputs("Relu_1", "layer_3/weights/read")}, [], "Relu_1 (Relu)"),
     "a clip of its own": (
         {"Minimum_2": inputs("Relu_2", "limit")}, [const("limit", np.float32(6))], "one limit"),
@@ -388,12 +388,12 @@ OTHER_NETWORKS = {
         {"MatMul_1": inputs("dropout", "layer_2/weights/read")},
         [Node("dropout", "Mul", ("Minimum", "keep"), T),
          Node("keep", "RandomUniform", ("transpose/perm",), {"dtype": FLOAT})],
-        "dropout (Mul) stands for"),
+        "dropout (Mul) is in the place of"),
     "residual": (
         {"MatMul_2": inputs("sum", "layer_3/weights/read")},
-        [Node("sum", "AddV2", ("Minimum", "Minimum_1"), T)], "sum (AddV2) stands for"),
+        [Node("sum", "AddV2", ("Minimum", "Minimum_1"), T)], "sum (AddV2) is in the place of"),
     "a layer left out": ({"MatMul_2": inputs("Minimum", "layer_3/weights/read")}, [],
-                         "layer_1/bias (Const) stands for layer_2/bias"),
+                         "layer_1/bias (Const) is in the place of layer_2/bias"),
     "layers swapped": (
         {"MatMul_1": inputs("Minimum", "layer_3/weights/read")}, [], "layer_3/weights (Const)"),
     "second bias": (
@@ -403,12 +403,12 @@ OTHER_NETWORKS = {
     "scaled weights": (
         {"MatMul_3": inputs("Reshape_3", "scaled")},
         [Node("scaled", "Mul", ("layer_5/weights/read", "scale"), T), const("scale", [2.0])],
-        "scaled (Mul) stands for layer_5/weights"),
+        "scaled (Mul) is in the place of layer_5/weights"),
     "temperature": (
         {"logits": inputs("cooled")},
         [Node("cooled", "RealDiv", ("raw_logits", "Minimum/y"), T)], "cooled (RealDiv)"),
     "log probabilities": ({"logits": {"op": "LogSoftmax"}}, [], "logits (LogSoftmax)"),
-    "no softmax": ({"logits": {"op": "Identity"}}, [], "raw_logits (Reshape) stands for"),
+    "no softmax": ({"logits": {"op": "Identity"}}, [], "raw_logits (Reshape) is in the place of"),
     "windows in another order": (
         {"transpose": inputs("input_node", "order")}, [const("order", [1, 0, 3, 2])],
         "is [1, 0, 3, 2], expected [1, 0, 2, 3]"),
@@ -417,7 +417,7 @@ OTHER_NETWORKS = {
         {CELL: inputs(f"{LSTM_SCOPE}/Cast", "Reshape_2", "previous_state_h", "previous_state_c",
                       f"{LSTM_SCOPE}/kernel/read", *[f"{LSTM_SCOPE}/zeros"] * 3,
                       f"{LSTM_SCOPE}/bias/read")},
-        [], "stands for previous_state"),
+        [], "is in the place of previous_state"),
     "epsilon": (
         {f"{NORM}/batchnorm/add": inputs(f"{NORM}/moments/variance", "epsilon")},
         [const("epsilon", np.float32(1e-3))], "expected [9.99"),
@@ -426,11 +426,11 @@ OTHER_NETWORKS = {
     "normalised before the clip": (
         {"MatMul_2": inputs("Minimum_1", "layer_3/weights/read"),
          f"{NORM}/batchnorm/mul_1": inputs("BiasAdd_1", f"{NORM}/batchnorm/mul"),
-         "Relu_1": inputs(f"{NORM}/batchnorm/add_1")}, [], "Minimum_1 (Minimum) stands for"),
+         "Relu_1": inputs(f"{NORM}/batchnorm/add_1")}, [], "Minimum_1 (Minimum) is in"),
     "gamma for beta": (
         {f"{NORM}/batchnorm/sub": inputs(
             "layer_2/LayerNorm/gamma/read", f"{NORM}/batchnorm/mul_2")},
-        [], "layer_2/LayerNorm/gamma (Const) stands for layer_2/LayerNorm/beta"),
+        [], "layer_2/LayerNorm/gamma (Const) is in the place of layer_2/LayerNorm/beta"),
     "a normalisation left out": (
         {"MatMul_2": inputs("Minimum_1", "layer_3/weights/read")}, [], "Minimum_1 (Minimum)"),
 }  # fmt: skip
@@ -464,11 +464,26 @@ def test_a_graph_that_computes_something_else_is_refused(what, export):
         ({"transpose": inputs("input_node", "order")},
          [const("order", np.array([1, 0, 2, 3], np.int64))]),
         ({}, [Node("beside", "Neg", ("logits",), T)]),
+        ({"input_node": {"attrs": {"shape": Shape((None, 16, 19, 26))}},
+          "previous_state_c": {"attrs": {"shape": Shape((None, HIDDEN))}}}, []),
     ],
 )  # fmt: skip
 def test_what_computes_the_same_is_read(changes, more, export, weights):
     read = graph_weights(changed(load_graph(export(16)), changes, *more))
     assert np.array_equal(read.layer_6_weights, weights.layer_6_weights)
+
+
+def test_the_last_axis_may_be_counted_from_the_end():
+    graph = load_graph(GENUINE / "deepspeech-0.9.3-layer-norm" / "x_r2_16.pb")
+    changes = {f"{NORM}/moments/mean": inputs("Minimum_1", "axes")}
+    read = graph_weights(changed(graph, changes, const("axes", [-1])))
+    assert len(read.norms) == 4
+
+
+def test_quantised_weights_are_refused_by_name(export):
+    changes = {"layer_2/weights": {"op": "Dequantize", "inputs": ("x", "low", "high")}}
+    with pytest.raises(AsrbuildError, match=r"layer_2/weights is no constant, .* Dequantize"):
+        graph_weights(changed(load_graph(export(16)), changes))
 
 
 @pytest.mark.parametrize(

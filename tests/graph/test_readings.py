@@ -13,7 +13,7 @@ from asrbuild.deepspeech.checkpoint import find_checkpoint, read_weights
 from asrbuild.deepspeech.export import build_graph, write_frozen_graph
 from asrbuild.deepspeech.flags import ExportFlags
 from asrbuild.errors import AsrbuildError
-from asrbuild.graph.proto import Graph, Node, constant, load_graph
+from asrbuild.graph.proto import Graph, Node, constant, load_graph, write_graph
 from asrbuild.graph.readings import check_checkpoint, check_graph_file
 from asrbuild.graph.reference import start_reference
 from asrbuild.network import LSTM_SCOPE, AcousticWeights
@@ -130,3 +130,17 @@ def test_the_process_of_the_reference_refuses(weights, checkpoint, tmp_path) -> 
         run.wait(200)
     assert "source=frozen_graph" in error.value.fix
     assert not (tmp_path / "out.npz").exists()
+
+
+def test_values_that_are_no_probabilities_are_refused(weights, checkpoint, tmp_path) -> None:
+    """A graph without its softmax would be published as one that has it."""
+    np.savez(tmp_path / "cases.npz", case=np.zeros((3, 19, 26), np.float32))
+    path = tmp_path / "output_graph.pb"
+    graph = build_graph(weights, FLAGS, LABELS)
+    nodes = [
+        replace(node, op="Identity") if node.name == "logits" else node for node in graph.nodes
+    ]
+    write_graph(replace(graph, nodes=tuple(nodes)), path)
+    run = start_reference(path, tmp_path / "cases.npz", tmp_path / "out.npz")
+    with pytest.raises(AsrbuildError, match="logits are not probabilities: a row adds up to"):
+        run.wait(200)
