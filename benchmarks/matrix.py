@@ -118,7 +118,7 @@ class Bench:
             at.mkdir(parents=True)
             work.cases(at, recipe, source)
             work.export(at, recipe, source)
-            work.reference(at, at / work.GRAPH, at)
+            work.reference(at, at / work.GRAPH, at, source.checkpoint)
         return at
 
     def measure(self, cell: Cell, tensorflow: dict[str, float], before: int) -> Row:
