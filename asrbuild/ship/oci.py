@@ -48,6 +48,8 @@ SETTLE_SECONDS = 2.0
 _REPOSITORY = re.compile(
     r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
 )
+#: Of an address, as it may stand in a message.
+_HOST = re.compile(r"[a-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9a-f:]+\](?::[0-9]{1,5})?")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _MAX_PAGES = 100
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
@@ -340,6 +342,11 @@ class OciRemote:
     ) -> Iterator[Answer]:
         """Asks the registry, and logs in when it says so; a stream is sent only after that."""
         url = urljoin(self._base, where)
+        if self._base.startswith("https:") and url.lower().startswith("http:"):
+            raise AsrbuildError(
+                "the registry sends us to an address without TLS", file=self.address,
+                fix="ask who keeps it",
+            )  # fmt: skip
         reads = method in ("GET", "HEAD")
         login = self._login(url, self._authorization.get(reads))
         with ask(method, url, headers={**(headers or {}), **login}, body=body) as answer:
@@ -348,13 +355,6 @@ class OciRemote:
                 return
             challenge = answer.headers.get("www-authenticate", "")
         authorization = self._answer_to(challenge)
-        if authorization is None:
-            raise AsrbuildError(
-                "the registry wants a login",
-                file=self.address,
-                fix="set ASRBUILD_OCI_USER and ASRBUILD_OCI_PASSWORD, or `docker login` there; "
-                "what Docker keeps in a credential helper is not read",
-            )
         if body is not None and not isinstance(body, bytes):
             body.seek(0)
         self._authorization[reads] = authorization
@@ -368,26 +368,45 @@ class OciRemote:
         same = urljoin(url, "/v2/") == self._base
         return {"Authorization": authorization} if authorization and same else {}
 
-    def _answer_to(self, challenge: str) -> str | None:
-        basic = _credentials(self._host)
+    def _answer_to(self, challenge: str) -> str:
+        """What to log in with, as the registry asks for it.
+
+        Raises:
+            AsrbuildError: there is no password for it, or not for whom it sends us to.
+        """
         if challenge.lower().startswith("basic"):
-            return f"Basic {basic}" if basic else None
+            if (basic := _credentials(self._host, self._host)) is None:
+                raise self._no_login(self._host)
+            return f"Basic {basic}"
         fields = dict(_CHALLENGE.findall(challenge))
         realm = urlsplit(fields.pop("realm", ""))
-        safe = realm.scheme == "https" or realm.hostname in _LOOPBACK
+        host = realm.netloc.lower()
+        plain = self._base.startswith("http:") and realm.hostname in _LOOPBACK
+        safe = _HOST.fullmatch(host) and (realm.scheme == "https" or plain)
         if not challenge.lower().startswith("bearer") or not safe:
-            return None
+            raise self._no_login(self._host)
+        basic = _credentials(host, self._host)
         url = urlunsplit(realm._replace(query=urlencode(fields)))
+        # Without a password for this host it is asked all the same: what is public needs none.
         with ask(
             "GET", url, headers={"Authorization": f"Basic {basic}"} if basic else {}
         ) as answer:
-            if answer.status != 200:
-                return None
             try:
-                token = json.loads(read_all(answer, MAX_RECORD))
+                token = json.loads(read_all(answer, MAX_RECORD)) if answer.status == 200 else {}
                 return f"Bearer {token.get('token') or token['access_token']}"
             except (ValueError, KeyError, AttributeError, RecursionError):
-                return None
+                raise self._no_login(host) from None
+
+    def _no_login(self, host: str) -> AsrbuildError:
+        hosts = self._host if host == self._host else f"{self._host},{host}"
+        to = "" if host == self._host else f", at {host}"
+        return AsrbuildError(
+            f"the registry wants a login{to}",
+            file=self.address,
+            fix=f"`docker login {host}` where you trust it, or set ASRBUILD_OCI_USER, "
+            f"ASRBUILD_OCI_PASSWORD and ASRBUILD_OCI_HOST={hosts}, the hosts that they are for; "
+            "what Docker keeps in a credential helper is not read",
+        )
 
 
 def _tag(version: str) -> str:
@@ -399,15 +418,22 @@ def _tag(version: str) -> str:
     return version.replace("+", "_")
 
 
-def _credentials(host: str) -> str | None:
-    """Base64 of user:password, from the environment or from Docker's configuration."""
+def _credentials(host: str, registry: str) -> str | None:
+    """Base64 of user:password for a host: the registry itself, or one that hands out its tokens.
+
+    From the environment for the hosts that ``ASRBUILD_OCI_HOST`` lists; from Docker's configuration
+    for the host that they are kept for, and of the registry for those that are listed.
+    """
+    listed = {one.strip().lower() for one in os.environ.get("ASRBUILD_OCI_HOST", "").split(",")}
     user = os.environ.get("ASRBUILD_OCI_USER")
-    if user is not None:
+    if user is not None and host in listed:
         password = os.environ.get("ASRBUILD_OCI_PASSWORD", "")
         return base64.b64encode(f"{user}:{password}".encode()).decode()
     folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-    try:
-        auths = json.loads((folder / "config.json").read_text(encoding="utf-8"))["auths"]
-        return str(auths[host]["auth"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # nobody has logged in here
+    for of in (host, *((registry,) if host in listed else ())):
+        try:
+            auths = json.loads((folder / "config.json").read_text(encoding="utf-8"))["auths"]
+            return str(auths[of]["auth"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # nobody has logged in there
+    return None

@@ -41,15 +41,19 @@ class Answer:
 
 
 class _OnlyWeb(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to the web alone, and keeps credentials to the server they are for."""
+    """Follows redirects on the web: to another host over TLS alone, and from TLS to nothing less.
+
+    Credentials go to the server they are for.
+    """
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
         if not newurl.lower().startswith(("http://", "https://")):
             return None  # it stays a redirect, which is no answer
         new = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if new is not None and (new.type, new.host) != (req.type, req.host):
-            new.headers.pop("Authorization", None)
-        return new
+        if new is None or (new.type, new.host) == (req.type, req.host):
+            return new
+        new.headers.pop("Authorization", None)
+        return new if new.type == "https" else None
 
 
 def _opener() -> urllib.request.OpenerDirector:
@@ -153,7 +157,8 @@ def read_all(answer: Answer, limit: int) -> bytes:
 def unexpected(answer: Answer, doing: str) -> AsrbuildError:
     """An answer that is neither what was asked for nor a plain no."""
     hint = {
-        302: "the server sends us in a circle or away from the web; check the address",
+        302: "the server sends us in a circle, away from the web, or to another host without TLS; "
+        "check the address",
         401: "log in: see docs/bundle-format.md, Remotes",
         403: "you may not do this there; check your credentials",
         404: "check the address",

@@ -449,13 +449,149 @@ def test_a_password_that_is_wrong(fetch: Any, monkeypatch: pytest.MonkeyPatch):
         asked.append(handler.headers.get("Authorization"))
         _status(handler, 401, {"WWW-Authenticate": 'Basic realm="x"'})
 
-    with (
-        serving(_answering(closed)) as address,
-        pytest.raises(AsrbuildError, match=r"answered 401(?s:.*)log in") as refused,
-    ):
-        fetch(f"{NAME}@beta", address.replace("http", "oci"))
+    with serving(_answering(closed)) as address:
+        monkeypatch.setenv("ASRBUILD_OCI_HOST", address.removeprefix("http://"))
+        with pytest.raises(AsrbuildError, match=r"answered 401(?s:.*)log in") as refused:
+            fetch(f"{NAME}@beta", address.replace("http", "oci"))
     assert asked == [None, "Basic bWU6d3Jvbmc="]
     assert "wrong" not in str(refused.value)
+
+
+SECRET = "Basic bWU6c2VjcmV0"  # me:secret
+
+
+@pytest.fixture
+def listening() -> Any:
+    """Servers that note the ``Authorization`` of every request, then answer as is said."""
+    noted: list[str | None] = []
+
+    def server(answer: Callable[[Any], object]) -> Any:
+        def body(handler: Any) -> None:
+            noted.append(handler.headers.get("Authorization"))
+            answer(handler)
+
+        return serving(_answering(body))
+
+    server.noted = noted  # type: ignore[attr-defined]
+    return server
+
+
+def _challenge(text: str) -> Callable[[Any], object]:
+    return lambda handler: _status(handler, 401, {"WWW-Authenticate": text})
+
+
+@pytest.mark.parametrize("hosts", [None, "", "registry.example.com", "127.0.0.1", "localhost:1"])
+def test_a_password_of_the_environment_goes_to_its_host_alone(
+    fetch: Any, listening: Any, monkeypatch: pytest.MonkeyPatch, hosts: str | None
+):
+    monkeypatch.setenv("ASRBUILD_OCI_USER", "me")
+    monkeypatch.setenv("ASRBUILD_OCI_PASSWORD", "secret")
+    if hosts is not None:
+        monkeypatch.setenv("ASRBUILD_OCI_HOST", hosts)
+    with listening(_challenge('Basic realm="x"')) as address:
+        host = address.removeprefix("http://")
+        with pytest.raises(AsrbuildError, match=rf"wants a login(?s:.*)ASRBUILD_OCI_HOST={host}"):
+            fetch(f"{NAME}@beta", address.replace("http", "oci"))
+        assert listening.noted == [None]
+        monkeypatch.setenv("ASRBUILD_OCI_HOST", f"{hosts},{host}")
+        with pytest.raises(AsrbuildError, match="answered 401"):
+            fetch(f"{NAME}@beta", address.replace("http", "oci"))
+        assert listening.noted == [None, None, SECRET]
+
+
+@pytest.mark.parametrize("kept", ["docker", "environment"])
+def test_a_registry_that_sends_us_elsewhere_for_a_token(
+    fetch: Any, listening: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str
+):
+    """Its password goes along where that host is listed; what is public needs none."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    answers = [lambda handler: _status(handler, 401, {})]
+    with listening(lambda handler: answers[0](handler)) as elsewhere:
+        realm = f"{elsewhere.replace('127.0.0.1', 'localhost')}/token"
+        with listening(_challenge(f'Bearer realm="{realm}",service="x"')) as address:
+            host, other = address.removeprefix("http://"), realm.split("/")[2]
+            if kept == "docker":
+                auths = {host: {"auth": SECRET.removeprefix("Basic ")}}
+                (tmp_path / "config.json").write_text(json.dumps({"auths": auths}))
+            else:
+                monkeypatch.setenv("ASRBUILD_OCI_USER", "me")
+                monkeypatch.setenv("ASRBUILD_OCI_PASSWORD", "secret")
+                monkeypatch.setenv("ASRBUILD_OCI_HOST", host)
+            with pytest.raises(AsrbuildError, match=f"wants a login, at {other}") as refused:
+                fetch(f"{NAME}@beta", address.replace("http", "oci"))
+            assert f"ASRBUILD_OCI_HOST={host},{other}" in str(refused.value)
+            assert set(listening.noted) == {None}
+            answers[0] = lambda handler: _status(handler, 200, {}, b'{"token": "t"}')
+            with pytest.raises(AsrbuildError, match="answered 401"):
+                fetch(f"{NAME}@beta", address.replace("http", "oci"))
+            assert set(listening.noted) == {None, "Bearer t"}
+            monkeypatch.setenv("ASRBUILD_OCI_HOST", f"{host}, {other}")
+            with pytest.raises(AsrbuildError, match="answered 401"):
+                fetch(f"{NAME}@beta", address.replace("http", "oci"))
+            assert set(listening.noted) == {None, "Bearer t", SECRET}
+
+
+@pytest.mark.parametrize(
+    "realm",
+    ["http://example.com/t", "http://127.0.0.1:1/t", "https://a@example.com/t", "x\x1b://y"],
+)
+def test_a_registry_with_tls_sends_us_to_nothing_less(realm: str):
+    remote: Any = open_remote("oci://example.com/models")
+    with pytest.raises(AsrbuildError, match="wants a login"):
+        remote._answer_to(f'Bearer realm="{realm}"')
+    with (
+        pytest.raises(AsrbuildError, match="without TLS"),
+        remote._ask("GET", "http://example.com/"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["another host", "another port"])
+def test_a_redirect_takes_no_password_along(
+    fetch: Any, listening: Any, monkeypatch: pytest.MonkeyPatch, kind: str
+):
+    monkeypatch.setenv("ASRBUILD_OCI_USER", "me")
+    monkeypatch.setenv("ASRBUILD_OCI_PASSWORD", "secret")
+    asked: list[str] = []
+    with serving(_answering(lambda handler: asked.append(handler.path))) as elsewhere:
+        target = (
+            elsewhere.replace("127.0.0.1", "localhost") if kind == "another host" else elsewhere
+        )
+
+        def away(handler: Any) -> None:
+            if handler.headers.get("Authorization") is None:
+                _challenge('Basic realm="x"')(handler)
+            else:
+                _status(handler, 302, {"Location": f"{target}/admin/delete?x=1"})
+
+        with listening(away) as address:
+            monkeypatch.setenv("ASRBUILD_OCI_HOST", address.removeprefix("http://"))
+            with pytest.raises(AsrbuildError, match=r"answered 302(?s:.*)another host without TLS"):
+                fetch(f"{NAME}@beta", address.replace("http", "oci"))
+        with (
+            listening(lambda handler: _status(handler, 302, {"Location": target})) as address,
+            pytest.raises(AsrbuildError, match="answered 302"),
+        ):
+            fetch(f"{NAME}@beta", address)
+    assert not asked
+
+
+def test_what_a_redirect_may_lead_to():
+    import urllib.request
+
+    def led(of: str, to: str) -> Any:
+        request = urllib.request.Request(of, headers={"Authorization": SECRET})
+        return wire._OnlyWeb().redirect_request(request, None, 302, "", {}, to)
+
+    assert led("https://a.example/x", "https://a.example/y").get_header("Authorization") == SECRET
+    for to in ("https://b.example/y", "https://a.example:8443/y"):
+        assert led("https://a.example/x", to).get_header("Authorization") is None
+    assert led("http://a.example/x", "https://a.example/y").get_header("Authorization") is None
+    for of, to in (
+        ("https://a.example/x", "http://a.example/y"), ("http://a.example/x", "http://b.example/y"),
+        ("http://a.example/x", "http://a.example:81/y"),
+    ):  # fmt: skip
+        assert led(of, to) is None
 
 
 def test_a_busy_server_is_asked_again_and_gets_the_whole_body(
