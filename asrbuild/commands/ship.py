@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from asrbuild.ship.pull import Pulled
     from asrbuild.ship.remote import Notify
 
-RemoteHelp = (
-    "A folder, s3://bucket/prefix, gs://, az://, hf://, oci://host/prefix, https:// (read)."
-)
+RemoteHelp = "A folder, s3://bucket/prefix, gs://, oci://host/prefix, https:// (read)."
 KeyOption = Annotated[
     str | None, typer.Option("--key", help="The key to sign with; `asrbuild key ls`.")
 ]

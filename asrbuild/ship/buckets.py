@@ -1,10 +1,7 @@
-"""A remote in an object store, through fsspec: S3-compatible servers, Google Cloud, Azure, and a
-model repository of the Hugging Face Hub, where every object written is a commit.
+"""A remote in a bucket of Google Cloud Storage, through gcsfs.
 
-An object store shows an object when its last byte has arrived. Creating asks the server to refuse
-what exists (``If-None-Match: *``, in Google Cloud ``ifGenerationMatch=0``); where a server does not
-know that, looking first has to do. Endpoints and credentials are the store's own
-(``AWS_ENDPOINT_URL``, ``AWS_PROFILE``, ``GOOGLE_APPLICATION_CREDENTIALS``, ...).
+An object is shown when its last byte has arrived. Creating asks to refuse what exists
+(``ifGenerationMatch=0``). Credentials are Google's own (``GOOGLE_APPLICATION_CREDENTIALS``, ...).
 """
 
 from __future__ import annotations
@@ -19,7 +16,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from asrbuild.disk import disk_errors
 from asrbuild.errors import AsrbuildError
@@ -29,46 +25,35 @@ from asrbuild.ship.header import File
 from asrbuild.ship.refusal import Refusal, Refused
 from asrbuild.ship.remote import Sink, Stored, holds, missing
 
-#: Scheme -> the package that knows it, and how that is installed.
-_PACKAGES = {
-    "s3": ("s3fs", "asrbuild[s3]"),
-    "gs": ("gcsfs", "asrbuild[gcs]"),
-    "az": ("adlfs", "adlfs"),
-    "hf": ("huggingface_hub", "asrbuild[hf]"),
-}
-_ALIASES = {"gcs": "gs", "abfs": "az"}
 _BLOCK = 4 << 20
-#: What servers say when an object is there already: S3, and those that speak HTTP more plainly.
-_TAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "412", "already exists")
+#: What it says when an object is there already.
+_TAKEN = ("PreconditionFailed", "412", "already exists")
 
 
 class Bucket:
-    """Objects below ``scheme://bucket/prefix``."""
+    """Objects below ``gs://bucket/prefix``."""
+
+    writers = AT_ONCE
 
     def __init__(self, address: str) -> None:
-        scheme = _ALIASES.get(given := urlsplit(address).scheme.lower(), given)
         self._root = address.partition("://")[2].rstrip("/")
-        self.address = f"{scheme}://{self._root}"
-        # Each object is a commit there, and of two at once the Hub refuses one.
-        self.writers = 1 if scheme == "hf" else AT_ONCE
+        self.address = f"gs://{self._root}"
         if not self._root.strip("/"):
             raise AsrbuildError("the address names no bucket", file=address)
-        if scheme == "hf" and "/" not in self._root:
-            raise AsrbuildError(
-                "the address names no repository of the Hub", file=address,
-                fix="write hf://owner/repository",
-            )  # fmt: skip
+        # gcsfs asks each bucket for its kind before each call, aloud where it may not know. Only
+        # zonal buckets need that; who has one sets it.
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        # They log whole tracebacks of what they then raise.
+        for library in ("gcsfs", "google.auth"):
+            logging.getLogger(library).setLevel(logging.CRITICAL)
         try:
             import fsspec
 
-            self._files: Any = fsspec.filesystem(
-                scheme, use_listings_cache=False, **_options(scheme)
-            )
+            self._files: Any = fsspec.filesystem("gs", use_listings_cache=False)
         except ImportError:
-            package, wanted = _PACKAGES[scheme]
             raise AsrbuildError(
-                f"{scheme}:// needs the package {package}, which is not installed",
-                fix=f"`pip install '{wanted}'`",
+                "gs:// needs the package gcsfs, which is not installed",
+                fix="`pip install 'asrbuild[gcs]'`",
             ) from None
 
     def identity(self) -> str | None:
@@ -136,11 +121,10 @@ class Bucket:
         md5 = hashlib.md5(usedforsecurity=False)
         with disk_errors("reading an artifact", source), open(source, "rb") as stream:
             copy_content(stream, file, md5.update)
-        known = (about.get("md5Hash"), str(about.get("ETag")).strip('"'))
-        if base64.b64encode(md5.digest()).decode() in known or md5.hexdigest() in known:
-            return True
-        # No checksum of these bytes: that of several parts, of an encrypted object, or none.
-        return holds(self, path, file)
+        # An object of several parts has no such checksum: it is read.
+        return about.get("md5Hash") == base64.b64encode(md5.digest()).decode() or holds(
+            self, path, file
+        )
 
     def _create(self, path: str, write: Callable[[], object]) -> bool:
         if self.size(path) is not None:
@@ -213,27 +197,7 @@ class Bucket:
 
 def _modified(info: Mapping[str, Any]) -> float:
     """When an object was written; one of which the store does not say it was written now."""
-    for key in ("LastModified", "updated", "last_modified", "mtime"):
-        value = info.get(key)
-        if isinstance(value, str):
-            value = datetime.fromisoformat(value.replace("Z", "+00:00"))
-        if isinstance(value, datetime):
-            return value.timestamp()
-    return time.time()
-
-
-def _options(scheme: str) -> dict[str, Any]:
-    if scheme == "gs":
-        # gcsfs asks each bucket for its kind before each call, aloud where it may not know. Only
-        # zonal buckets need that; who has one sets it.
-        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-        # They log whole tracebacks of what they then raise.
-        for library in ("gcsfs", "google.auth"):
-            logging.getLogger(library).setLevel(logging.CRITICAL)
-    if scheme != "s3":
-        return {}
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return {
-        "config_kwargs": {"connect_timeout": 20, "read_timeout": 60},
-        **({"endpoint_url": endpoint} if endpoint else {}),
-    }
+    value = info.get("updated") or info.get("mtime")
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value.replace("Z", "+00:00"))
+    return value.timestamp() if isinstance(value, datetime) else time.time()

@@ -97,6 +97,8 @@ def ship(
     ours = list_artifact(artifact, manifest)
     check_manifest(ours, manifest)
     uploaded: list[File] = []
+    if channel is not None:
+        remote.claim()  # says before anything is sent where it takes no channels
     there = _published(remote, ours, trust)
     known = there is not None
     # Signed only where it is needed: what is signed through Sigstore is public for ever.

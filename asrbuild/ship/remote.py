@@ -352,8 +352,8 @@ def open_remote(address: str, told: str | None = None) -> Remote:
     """The remote at an address.
 
     Args:
-        address: a folder, ``s3://bucket/prefix`` (or ``gs://``, ``az://``),
-            ``hf://owner/repository``, ``http(s)://...`` (read only) or ``oci://registry/prefix``.
+        address: a folder, ``s3://bucket/prefix`` (or ``gs://``), ``http(s)://...`` (read only) or
+            ``oci://registry/prefix``.
         told: the identity that it must have, see :meth:`Remote.identity`; None: as it says.
 
     Raises:
@@ -381,11 +381,15 @@ def open_remote(address: str, told: str | None = None) -> Remote:
         from asrbuild.ship.oci import OciRemote
 
         return OciRemote(address, told)
-    if scheme in ("s3", "gs", "gcs", "az", "abfs", "hf"):
+    if scheme == "s3":
+        from asrbuild.ship.s3 import S3
+
+        return ObjectRemote(S3(address), told)
+    if scheme in ("gs", "gcs"):
         from asrbuild.ship.buckets import Bucket
 
         return ObjectRemote(Bucket(address), told)
     raise AsrbuildError(
         f"asrbuild cannot ship to or pull from {scheme}://",
-        fix="give a folder, s3://, gs://, az://, hf://, http(s):// (to pull) or oci://",
+        fix="give a folder, s3://, gs://, http(s):// (to pull) or oci://",
     )

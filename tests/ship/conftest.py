@@ -115,7 +115,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The endpoint of an S3-compatible server; the environment is set for it."""
     pytest.importorskip("moto.server", reason="the S3 server of moto is not installed")
-    pytest.importorskip("s3fs", reason="the extra s3 is not installed")
+    pytest.importorskip("obstore", reason="the extra s3 is not installed")
     endpoint = f"http://127.0.0.1:{free_port()}"
     settings = {
         "AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "test",
