@@ -17,6 +17,7 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.processes import repository
 from asrbuild.recipe import Recipe, record
 from asrbuild.source import Source
+from asrbuild.terminal import plain
 from asrbuild.work import (
     EVALUATION,
     HEARD,
@@ -166,9 +167,9 @@ def _provenance(recipe: Recipe, source: Source, overrides: Sequence[str]) -> m.P
         platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         git=None if found is None else m.Git(commit=found[0], dirty=found[1]),
         recipe=record(recipe),
-        overrides=list(overrides),
+        overrides=[plain(override) for override in overrides],
         sources=[
-            m.SourceFile(role=role, name=path.name, sha256=source.digests[role])
+            m.SourceFile(role=role, name=plain(path.name), sha256=source.digests[role])
             for role, path in sorted(source.files.items())
         ],
         tools={"asrbuild": __version__} | tools,

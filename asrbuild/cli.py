@@ -6,11 +6,12 @@ Typer is imported for a command alone: a build with nothing to do is over before
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 from asrbuild import interrupts, terminal
-from asrbuild.disk import FATAL, NAMED, disk_problem
+from asrbuild.disk import FATAL, disk_problem
 from asrbuild.errors import AsrbuildError, MisuseError
 
 HYDRA_FLAGS = (
@@ -56,14 +57,17 @@ def main() -> None:
     try:
         _require_folder()
         with interrupts.remembered():
-            code = dispatch(argv)
+            try:
+                code = dispatch(argv)
+            except KeyboardInterrupt:
+                if debug:
+                    raise
+                code = _interrupted()
         sys.stdout.flush()
     except KeyboardInterrupt:
         if debug:
             raise
-        where = f" in {interrupts.place()}" if interrupts.place() else ""
-        _print_error(f"interrupted{where}; nothing half-made was kept")
-        code = 130
+        code = _interrupted()
     except BrokenPipeError:
         # The reader of our output has left (`asrbuild ls | head`): no news, but no success.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -76,6 +80,15 @@ def main() -> None:
     except Exception as error:
         code = _other_failure(error, debug)
     sys.exit(code)
+
+
+def _interrupted() -> int:
+    """Reports a signal; the exit code is 128 and its number, as a shell has it."""
+    number = interrupts.caught()
+    what = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+    where = f" in {interrupts.place()}" if interrupts.place() else ""
+    _print_error(f"{what}{where}; nothing half-made was kept")
+    return 128 + number
 
 
 def _open_streams() -> None:
@@ -100,9 +113,14 @@ def _require_folder() -> None:
 def _other_failure(error: Exception, debug: bool) -> int:
     if debug:
         raise error
-    if isinstance(error, OSError) and error.errno in NAMED and error.filename:
+    if isinstance(error, OSError) and error.errno is not None and error.filename:
+        # The system refused something that the user or the machine can change.
+        name = error.filename if isinstance(error.filename, (str, bytes)) else str(error.filename)
+        _print_error(str(disk_problem(error, "running asrbuild", Path(os.fsdecode(name)))))
+        return 1
+    if isinstance(error, MemoryError):
         _print_error(
-            str(disk_problem(error, "running asrbuild", Path(os.fsdecode(error.filename))))
+            str(AsrbuildError("there is not enough memory", fix="end other programs, or use less"))
         )
         return 1
     if isinstance(error, OSError) and error.errno in FATAL:

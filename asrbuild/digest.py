@@ -58,7 +58,8 @@ def _canonical(value: Any, where: str) -> Any:
 
 def text_digest(text: str) -> str:
     """SHA-256 of the text in UTF-8, as hex."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    # A path that is not UTF-8 has surrogates for its odd bytes (PEP 383).
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def file_digest(path: Path, cache_root: Path | None = None) -> str:
@@ -133,7 +134,9 @@ def _source_digest(entry: str) -> bytes:
     digest = hashlib.sha256()
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.suffix in (".py", ".j2", ".css", ".js", ".html", ".md", ".swift"):
-            digest.update(f"{file.relative_to(package).as_posix()}\0".encode())
+            digest.update(
+                f"{file.relative_to(package).as_posix()}\0".encode("utf-8", "surrogateescape")
+            )
             digest.update(file.read_bytes() + b"\0")
     return digest.digest()
 

@@ -23,8 +23,6 @@ from asrbuild.kinds import TEXT, require
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 #: No matter which file was being written: the disk is at fault.
 FATAL = {*_FULL, errno.EROFS, errno.EFBIG}
-#: Not a bug of ours wherever it comes from: it is about what the user named.
-NAMED = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EIO}
 _DENIED = {errno.EACCES, errno.EPERM}
 _REFUSED = {
     errno.EROFS: "is on a read-only file system",
@@ -65,7 +63,11 @@ def disk_problem(error: OSError, doing: str, path: Path) -> AsrbuildError:
             fix="choose a directory you can write to, or change its permissions",
         )
     reason = error.strerror or str(error)
-    return AsrbuildError(f"the disk refused: {reason}, while {doing}", file=file)
+    return AsrbuildError(
+        f"the system refused: {reason}, while {doing}",
+        file=file,
+        fix="`asrbuild doctor` shows the folders in use; check the disk, or name another place",
+    )
 
 
 @contextmanager

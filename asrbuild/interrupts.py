@@ -1,8 +1,9 @@
-"""Work that ends when nobody wants it any more: after Ctrl-C, or when what it was for has failed.
+"""Cancellation: Ctrl-C, SIGTERM, SIGHUP, and threads whose caller has failed.
 
-Some libraries catch everything while they are imported or convert, the exception of Ctrl-C too, and
-a build would go on to its end. So the key press is remembered as well. A thread beside the main one
-never gets that exception. Both are looked at between two stages and wherever something waits.
+All three signals raise ``KeyboardInterrupt`` in the main thread, so that each leaves the same state
+behind. Some libraries catch every exception while they are imported or convert, and a build would
+go on to its end; so the signal is remembered as well. A thread beside the main one never gets that
+exception. Both are checked between two stages and wherever something waits.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-_pressed = False
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
+#: The signal that ended the work, or None.
+_caught: signal.Signals | None = None
 #: What was under way when an interrupt came, where that may never have ended.
 _place = ""
 _thread = threading.local()
@@ -25,25 +28,34 @@ _thread = threading.local()
 
 @contextmanager
 def remembered() -> Iterator[None]:
-    """Remembers an interrupt for as long as this lasts; in the main thread only."""
-    global _pressed, _place
-    _pressed, _place = False, ""
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:  # not where the caller has it ignored
-        signal.signal(signal.SIGINT, _remember)
+    """Turns the three signals into ``KeyboardInterrupt`` while this lasts; main thread only.
+
+    A signal that the caller ignores (``nohup``) or handles itself stays as it is.
+    """
+    global _caught, _place
+    _caught, _place = None, ""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    ours = [n for n, how in before.items() if how in (signal.SIG_DFL, signal.default_int_handler)]
+    for number in ours:
+        signal.signal(number, _remember)
     try:
         yield
     finally:
-        # What comes after in this process was not meant.
-        _pressed = False
-        if before is signal.default_int_handler:
-            signal.signal(signal.SIGINT, before)
+        # Work that follows in this process is not cancelled.
+        _caught = None
+        for number in ours:
+            signal.signal(number, before[number])
 
 
 def _remember(number: int, frame: FrameType | None) -> None:
-    global _pressed
-    _pressed = True
+    global _caught
+    _caught = signal.Signals(number)
     raise KeyboardInterrupt
+
+
+def caught() -> signal.Signals:
+    """The signal behind the last ``KeyboardInterrupt``."""
+    return _caught or signal.SIGINT
 
 
 def was_in(place: str) -> None:
@@ -82,5 +94,5 @@ def beside(threads: int = 1) -> Iterator[ThreadPoolExecutor]:
 def check() -> None:
     """Raises ``KeyboardInterrupt`` where this thread's work has nobody left to wait for it."""
     abandoned = getattr(_thread, "abandoned", None)
-    if _pressed or (abandoned is not None and abandoned.is_set()):
+    if _caught is not None or (abandoned is not None and abandoned.is_set()):
         raise KeyboardInterrupt

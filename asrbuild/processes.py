@@ -8,14 +8,17 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 #: All questions to git together; a repository on a slow disk answers in a tenth of it.
 GIT_SECONDS = 20.0
 #: ``-c`` puts the current folder first, too, but imports nothing before this.
-_START = "import sys; sys.path[:] = {path!r}; import runpy; runpy.{run}"
+_START = "import sys; sys.path[:] = {path!r}; {before}import runpy; runpy.{run}"
+_WATCH = "from asrbuild import processes; processes.end_with_parent(); "
 
 
 def python_module(module: str, *arguments: str) -> list[str]:
@@ -24,15 +27,37 @@ def python_module(module: str, *arguments: str) -> list[str]:
     ``python -m`` puts the current folder before the standard library (only Python 3.11 has ``-P``
     against that), and ``-I`` would leave out PYTHONPATH, where asrbuild may be installed. So the
     process is given the path that this one imports from, before it imports anything.
+
+    It ends when its standard input does: start it with :func:`start`.
     """
     run = f"run_module({module!r}, None, '__main__', True)"
-    return [sys.executable, "-c", _START.format(path=module_path(), run=run), *arguments]
+    start_code = _START.format(path=module_path(), before=_WATCH, run=run)
+    return [sys.executable, "-c", start_code, *arguments]
+
+
+def start(command: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Starts a :func:`python_module` whose output goes to ``log``.
+
+    The pipe of its standard input is open as long as this process lives, however it ends.
+    """
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
+
+
+def end_with_parent() -> None:
+    """Ends this process at once when its standard input ends: its parent is gone."""
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def python_script(script: Path, *arguments: str) -> list[str]:
     """As :func:`python_module`, for a file."""
     run = f"run_path({str(script)!r}, None, '__main__')"
-    return [sys.executable, "-c", _START.format(path=module_path(), run=run), *arguments]
+    return [sys.executable, "-c", _START.format(path=module_path(), before="", run=run), *arguments]
 
 
 def module_path() -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild.errors import AsrbuildError
+from asrbuild.terminal import plain
 
 #: Prefix of the files that come with asrbuild, for instance ``demo:sample.wav``.
 DEMO_PREFIX = "demo:"
@@ -566,7 +567,7 @@ def record(recipe: Recipe) -> dict[str, Any]:
     def portable(path: str | None) -> str | None:
         if path is None or path.startswith(DEMO_PREFIX):
             return path
-        return Path(path).name
+        return plain(Path(path).name)
 
     source, decoder = whole["source"], whole["decoder"]
     for key in ("checkpoint_dir", "path", "alphabet_config_path", "scorer", "development"):

@@ -10,7 +10,6 @@ import gc
 import json
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -40,7 +39,7 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.graph.convertible import unconvertible
 from asrbuild.graph.proto import graph_pieces, load_graph
 from asrbuild.kinds import recognise
-from asrbuild.processes import python_module
+from asrbuild.processes import python_module, start
 
 _STEPS = {"fixed": FixedSteps, "range": RangeSteps, "enumerated": EnumeratedSteps}
 _DT_INT32 = 3
@@ -69,14 +68,22 @@ def convert_graph(graph_path: Path, request: ConversionRequest, destination: Pat
             )
         )
         command = python_module("asrbuild.coreml.from_graph", str(job))
-        ran = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+        with tempfile.TemporaryFile() as log:
+            process = start(command, log)
+            try:
+                code = process.wait()
+            except BaseException:  # the process must not outlive the build
+                process.kill()
+                process.wait()
+                raise
+            log.seek(0)
+            lines = log.read().decode(errors="replace").strip().splitlines() or ["no message"]
         error = json.loads(outcome.read_text()) if outcome.exists() else None
     if error:
         raise AsrbuildError(error.pop("message"), **error)
-    if ran.returncode:
-        lines = ran.stderr.strip().splitlines() or ["it said nothing"]
+    if code:
         raise AsrbuildError(
-            f"the conversion process ended with code {ran.returncode}: {lines[-1]}",
+            f"the conversion process ended with code {code}: {lines[-1]}",
             file=graph_path,
         ) from RuntimeError(lines[-1])
 

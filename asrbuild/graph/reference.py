@@ -45,7 +45,7 @@ from asrbuild.disk import full_disk_errors
 from asrbuild.errors import AsrbuildError
 from asrbuild.graph.outputs import DEFAULT_OUTPUTS, check_outputs, placeholder_shape
 from asrbuild.graph.proto import Graph, input_name, load_graph
-from asrbuild.processes import python_module
+from asrbuild.processes import python_module, start
 from asrbuild.processors import usable_processors
 
 if TYPE_CHECKING:
@@ -161,8 +161,7 @@ def start_reference(
         command += ["--checkpoint", str(checkpoint)]
     # A pipe could fill up while the caller converts; `wait` and `stop` close the file.
     log = tempfile.TemporaryFile()  # noqa: SIM115
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    return ReferenceRun(process, Path(out_path), log)
+    return ReferenceRun(start(command, log), Path(out_path), log)
 
 
 def run_reference(

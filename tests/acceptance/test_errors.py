@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -213,7 +216,7 @@ HALF_RIGHT = [
     (["inspect", "scorer", "demo:none.scorer"], "no such scorer package\n  key: "),
     (["transcribe", "{static}", "none.wav", "."], "2 of 2 recordings gave no words:\n"
      "  none.wav: no such recording; give a WAV, FLAC, OGG or MP3 file\n  .: this is a folder"),
-    *((arguments, f"the disk refused: File name too long, while running asrbuild\n  file: {LONG}")
+    *((arguments, f"the system refused: File name too long, while running asrbuild\n  file: {LONG}")
       for arguments in (["verify", LONG], ["transcribe", "{static}", LONG],
                         ["app", "{static}", "-o", LONG])),
 ]  # fmt: skip
@@ -471,9 +474,8 @@ def test_bad_files(
     assert_nothing_was_published(at)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-@pytest.mark.parametrize("overrides", [["model=static"], ["-m", "model=static,dynamic"]])
-def test_control_c_in_the_middle_leaves_nothing(overrides: list[str], at: Path) -> None:
+def start_build(at: Path, *overrides: str, **options: Any) -> subprocess.Popen[str]:
+    """A build that is at the reference: TensorFlow runs in a process of its own."""
     process = subprocess.Popen(
         [sys.executable, "-m", "asrbuild.cli", *overrides],
         cwd=at,
@@ -481,6 +483,7 @@ def test_control_c_in_the_middle_leaves_nothing(overrides: list[str], at: Path) 
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        **options,
     )
     building = at / ".asrbuild" / "cache" / ".building"
     deadline = time.monotonic() + 120
@@ -489,6 +492,24 @@ def test_control_c_in_the_middle_leaves_nothing(overrides: list[str], at: Path) 
         time.sleep(0.05)
     # At any moment of that stage: an import that is broken off must not hold the other thread.
     time.sleep(random.uniform(0, 0.5))
+    return process
+
+
+def alive(mark: str) -> list[str]:
+    """The command lines of the processes that have ``mark`` in their environment."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal():
+            with suppress(OSError):
+                if mark.encode() in (process / "environ").read_bytes():
+                    found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+@pytest.mark.parametrize("overrides", [["model=static"], ["-m", "model=static,dynamic"]])
+def test_control_c_in_the_middle_leaves_nothing(overrides: list[str], at: Path) -> None:
+    process = start_build(at, *overrides)
     # As a terminal does it: the whole process group is interrupted.
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=120)
@@ -497,6 +518,35 @@ def test_control_c_in_the_middle_leaves_nothing(overrides: list[str], at: Path) 
     assert "interrupted" in err
     assert "Traceback" not in err
     assert_nothing_was_published(at)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_the_end_of_a_build_is_the_end_of_all_its_processes(number: int, at: Path) -> None:
+    mark = f"ASRBUILD_TEST_MARK={secrets.token_hex(16)}"
+    process = start_build(at, "model=static", env=os.environ | dict([mark.split("=")]))
+    os.kill(process.pid, number)  # a service manager ends the process, not its group
+    _, err = process.communicate(timeout=120)
+    deadline = time.monotonic() + 30
+    while (left := alive(mark)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not left
+    if number == signal.SIGKILL:  # what it had begun is removed by the next build
+        return
+    assert_nothing_was_published(at)
+    assert process.returncode == 128 + number
+    assert f"error: ended by {signal.Signals(number).name}; nothing half-made was kept" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_a_build_under_nohup_goes_on(at: Path) -> None:
+    process = start_build(
+        at, "model=static", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    )
+    os.kill(process.pid, signal.SIGHUP)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
 
 
 def test_debug_shows_the_traceback(at: Path) -> None:
