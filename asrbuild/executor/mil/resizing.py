@@ -123,17 +123,13 @@ def resize(
     sized.sized([*x.shape[: x.ndim - count], *sizes])
     for axis, size in zip(range(x.ndim - count, x.ndim), sizes, strict=True):
         if interpolation_mode == "NEAREST_NEIGHBOR":
+            # The nearest value, of two the first: 2 values to 3 are 0, 1, 1, to 4 are 0, 0, 1, 1.
             points = grid(size, x.shape[axis], sampling_mode)
-            places = np.clip(_nearest_of(points, sampling_mode), 0, x.shape[axis] - 1)
+            places = np.clip(np.ceil(points - (0.5 + 1e-9)), 0, x.shape[axis] - 1)
             x = np.take(x, places.astype(np.int64), axis)
         else:
             x = between(x, grid(size, x.shape[axis], sampling_mode), axis)
     return x
-
-
-def _nearest_of(points: np.ndarray, mode: str) -> np.ndarray:
-    """The value before a point counted from a value's edge, else the nearest."""
-    return np.floor(points + 1e-9) if mode == "DEFAULT" else np.floor(points + 0.5)
 
 
 @mil_op("crop")
