@@ -174,6 +174,10 @@ def _provenance(recipe: Recipe, source: Source, overrides: Sequence[str]) -> m.P
         ],
         tools={"asrbuild": __version__} | tools,
         parents=[],
+        source_facts=[
+            m.SourceFact(name=f.name, value=f.value, file=Path(f.file).name, place=f.place)
+            for f in source.facts
+        ],
     )
 
 

@@ -308,6 +308,16 @@ class SourceFile(Section):
     sha256: str
 
 
+class SourceFact(Section):
+    """What the source states of itself: a key of the recipe or a plain name, its value, and the
+    file and the place in it (a node, a line, a variable) that it was read from."""
+
+    name: str
+    value: Any
+    file: str
+    place: str
+
+
 class Git(Section):
     """The repository the build was started in."""
 
@@ -327,6 +337,7 @@ class Provenance(Section):
     sources: list[SourceFile]
     tools: dict[str, str]
     parents: list[str]
+    source_facts: list[SourceFact] | None = None
 
 
 class Manifest(Section):

@@ -339,6 +339,33 @@ def _word_failures(
                 yield f"{transcript.input}: the {name} is {value:.1%}, above {limit:.1%}"
 
 
+#: Share of wrong characters above which words that are all wrong are no near misses. Sentences that
+#: have nothing to do with each other share a quarter of their characters, in some order.
+_CHANCE = 0.5
+
+
+def wrong_words(transcripts: Sequence[Transcript], alphabet: Alphabet) -> str | None:
+    """Says that the model gets no word right of the recordings whose words are known.
+
+    Not where at most half of the characters are wrong: a language may have no spaces, and a
+    recording one word.
+    """
+    from asrbuild.speech.rates import count
+
+    known = [t for t in transcripts if t.expected and "@" not in t.input]
+    counts = [count(t.expected or "", t.package, alphabet) for t in known]
+    words = sum(c.words.reference - c.words.substitutions - c.words.deletions for c in counts)
+    characters = sum(c.characters.reference for c in counts)
+    wrong = sum(
+        c.characters.substitutions + c.characters.deletions + c.characters.insertions
+        for c in counts
+    )
+    if words or not characters or wrong <= _CHANCE * characters:
+        return None
+    lines = [f"{t.input}: said {t.expected!r}, the model writes {t.package!r}" for t in known]
+    return "; ".join(lines) + f" ({wrong / characters:.0%} of the characters are wrong)"
+
+
 def _in_words(metric: Metric) -> str:
     return (
         f"{metric.input}: {metric.output} {metric.name} {metric.value:.6g} "

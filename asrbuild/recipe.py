@@ -195,6 +195,7 @@ class Verify:
     edge_lengths: bool = True
     max_steps: int = 1000
     require_transcript: bool = True
+    allow_wrong_words: bool = False
     max_wer: float | None = None
     max_wer_increase: float | None = None
     evaluation: str | None = None

@@ -384,6 +384,16 @@ def _contradiction(key: str, given: Any, fact: Fact) -> AsrbuildError:
     )
 
 
+def unstated(original: Original) -> list[str]:
+    """The keys that describe a model and that this one does not state."""
+    stated = {fact.name for fact in original.facts}
+    stated |= _from_samples({fact.name: fact for fact in original.facts}).keys()
+    needed = set(_DESCRIBING) - ({facts.RELU_CLIP} if original.graph is not None else set())
+    if facts.BYTES_OUTPUT not in stated or not _first(original.facts, facts.BYTES_OUTPUT):
+        needed.add(facts.ALPHABET)
+    return sorted(needed - stated)
+
+
 def _unstated(missing: list[str], original: Original) -> AsrbuildError:
     names = ", ".join(key.removeprefix("export.") for key in missing)
     usual = " ".join(f"{key}={_DESCRIBING[key]}" for key in missing)

@@ -224,6 +224,11 @@ def _tell(built: Built) -> None:
         expected = receipt.expected.get(name)
         if expected is not None:
             lines.append(f"              {_judge(words, expected)}")
+    if not receipt.expected:
+        lines.append(
+            "  words       no known words were checked: the proof compares the package with the "
+            "original; give some with source.sample.text=words.txt"
+        )
     if not receipt.core_ml_executed:
         lines.append("  executed    by asrbuild's executor; Core ML itself runs on macOS only")
     if built.stages:
@@ -236,4 +241,6 @@ def _tell(built: Built) -> None:
 def _judge(words: str, expected: str) -> str:
     if words == expected:
         return "as spoken, word for word"
+    if not set(words.split()) & set(expected.split()):
+        return f"WRONG: no word is as spoken: {expected!r}"
     return f"spoken: {expected!r}"

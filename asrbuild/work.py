@@ -172,7 +172,7 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs, executed: Pa
     from asrbuild.cases import save_reference
     from asrbuild.execution import load_executed
     from asrbuild.parity import gates_of
-    from asrbuild.proof import WordGates, judge, save_heard
+    from asrbuild.proof import WordGates, judge, save_heard, wrong_words
 
     package = inputs.converted / d.package_name(recipe)
     manifest = d.describe(recipe, source, package)
@@ -215,6 +215,16 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs, executed: Pa
         )
         refused.found = outcome(proof.verification, package, recipe)
         raise refused
+    wrong = wrong_words(proof.verification.transcripts, source.alphabet)
+    if wrong is not None and not verify.allow_wrong_words:
+        raise AsrbuildError(
+            f"the model gets no word right, so it is not published: {wrong}. The package does what "
+            "the TensorFlow graph does, so the labels, the sample rate or the text is wrong",
+            key="verify.allow_wrong_words",
+            file=source.files.get("sample_text"),
+            fix="`asrbuild inspect source` prints what the source states; set "
+            "verify.allow_wrong_words=true to publish it all the same",
+        )
     save_reference(at / PARITY, made, expected)
     save_heard(at / HEARD, proof)
     write_text(at / VERIFICATION, proof.verification.model_dump_json(indent=2) + "\n")

@@ -117,6 +117,7 @@ OVERRIDES = {
     "verify.edge_lengths=false": "execute prove artifact",
     "verify.max_steps=99": "execute prove artifact",
     "verify.require_transcript=false": "prove artifact",
+    "verify.allow_wrong_words=true": "prove artifact",
     "verify.max_wer=0.5": "evaluate artifact",
     "verify.max_wer_increase=0.5": "evaluate artifact",
     "verify.count_unspelled=true": "evaluate artifact",

@@ -92,6 +92,7 @@ def _register() -> None:
         gc,
         inspect_graph,
         inspect_model,
+        inspect_source,
         key,
         ls,
         plan,
@@ -120,6 +121,7 @@ def _register() -> None:
     _add(app, "schema", schema.schema)
     _add(inspect_app, "graph", inspect_graph.inspect_graph)
     _add(inspect_app, "model", inspect_model.inspect_model)
+    _add(inspect_app, "source", inspect_source.inspect_source)
     _add(inspect_app, "scorer", scorer.inspect_scorer)
     _add(app, "transcribe", transcribe.transcribe)
     _add(app, "verify", verify.verify)

@@ -81,7 +81,14 @@ def verdict(manifest: Manifest) -> str:
     gates = f"{len(proof.metrics)} gates on {len(proof.inputs)} inputs"
     said = "says the same words as the TensorFlow graph" if agree else "says other words"
     if proof.passed:
-        return f"**Proven**: the package was executed, passed {gates}, and {said}."
+        known = any(transcript.expected is not None for transcript in proof.transcripts)
+        unknown = (
+            ""
+            if known
+            else " No known words were checked: this compares the package with the original, and "
+            "the original with nothing; source.sample.text gives the words of a recording."
+        )
+        return f"**Proven**: the package was executed, passed {gates}, and {said}.{unknown}"
     return f"**Not proven**: {failed} of {gates} failed, and the package {said}."
 
 

@@ -12,7 +12,7 @@ from asrbuild.cli import dispatch
 from asrbuild.compose import compose_recipe
 from asrbuild.errors import AsrbuildError
 from asrbuild.kinds import KINDS, recognise
-from asrbuild.source import locate
+from asrbuild.source import settle
 from tests.acceptance.conftest import Workshop
 from tests.other_files import DEMO, FILES, make
 
@@ -124,7 +124,7 @@ def test_every_key_that_names_a_file(key: str, files: Path, tmp_path: Path) -> N
     def problems() -> Iterator[str | None]:
         for name in FILES:
             object.__setattr__(owner, last, str(files / name))
-            error = refusal(lambda: locate(recipe, tmp_path))
+            error = refusal(lambda: settle(recipe, tmp_path))
             yield wrong(name, error, takes, files / name)
             if error is not None and error.key not in (key, None):
                 yield f"{name}: the error is put down to {error.key}"
