@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from asrbuild.errors import AsrbuildError, MisuseError
-from asrbuild.recipe import Recipe
+from asrbuild.recipe import Recipe, Steps
 
 CONFIG_NAME = "config"
 #: Flags of Hydra's whose value is the next argument.
@@ -39,11 +40,89 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else package.parent / "conf"
 
 
+@functools.cache
+def _packaged(group: str, choice: str) -> dict[str, Any] | None:
+    """A file of the packaged ``conf/`` with those it inherits; None where it is not one."""
+    import yaml
+
+    path = conf_dir() / group / f"{choice}.yaml"
+    if not path.is_file():
+        return None
+    found = yaml.load(path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    values: dict[str, Any] = {}
+    for parent in found.pop("defaults", []):
+        if isinstance(parent, str) and parent != "_self_":
+            values |= _packaged(group, parent) or {}
+    return values | found
+
+
+def plain_values(
+    group: str, choice: str, recipe: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
+    """The section of a recipe as a packaged choice of its group comes; None: it is not packaged.
+
+    Args:
+        group: ``model``, ``verify``, ...
+        choice: the name of its file.
+        recipe: what the file's interpolations lead to, such as ``${n_steps}``.
+    """
+    values = _packaged(group, choice)
+    if values is None:
+        return None
+    schema = asdict(getattr(Recipe(), group))
+    if group == "model":
+        values = values | {
+            "functions": {n: asdict(Steps()) | s for n, s in values.get("functions", {}).items()}
+        }
+    found: dict[str, Any] = _filled(schema, values, recipe or {})
+    return found
+
+
+def _filled(schema: Any, given: Any, recipe: Mapping[str, Any]) -> Any:
+    if isinstance(given, Mapping):
+        known = schema if isinstance(schema, Mapping) else {}
+        return {**known, **{k: _filled(known.get(k), v, recipe) for k, v in given.items()}}
+    leads_to = re.fullmatch(r"\$\{([\w.]+)\}", given) if isinstance(given, str) else None
+    if leads_to is None:
+        return given
+    value: Any = recipe
+    for part in leads_to[1].split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
 def register_schema() -> None:
-    """Makes the dataclasses of recipe.py known to Hydra as ``recipe_schema``."""
+    """Makes the dataclasses of recipe.py known to Hydra as ``recipe_schema``, and
+    ``${default_name:}`` to OmegaConf."""
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(name="recipe_schema", node=Recipe)
+    _register_default_name()
+
+
+def _register_default_name() -> None:
+    from omegaconf import OmegaConf
+
+    def named(*, _root_: Any) -> str:
+        from asrbuild.naming import default_name
+
+        read = ("n_steps", "source", "export", "model", "coreml", "decoder", "verify")
+        return default_name(_resolved(_root_, read))
+
+    OmegaConf.register_new_resolver("default_name", named, replace=True)
+
+
+def _resolved(root: Any, keys: Iterable[str]) -> dict[str, Any]:
+    """These keys of a config as plain values; the others are not looked at."""
+    from omegaconf import OmegaConf
+
+    found = {}
+    for key in keys:
+        value = root[key]
+        found[key] = (
+            OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        )
+    return found
 
 
 def to_recipe(config: Any) -> Recipe:
@@ -51,6 +130,8 @@ def to_recipe(config: Any) -> Recipe:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    # A launcher's process has the config, but has registered nothing.
+    _register_default_name()
     try:
         recipe = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere
@@ -210,6 +291,22 @@ def readable(overrides: list[str], *, sweep: bool) -> list[str]:
         AsrbuildError: an override has no key.
     """
     return [_free_words(_readable(override, sweep)) for override in overrides]
+
+
+def varied_keys(argv: list[str]) -> list[str]:
+    """The keys and groups that have several values on the command line of a sweep."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    found = []
+    for override in readable([each for each in argv if "=" in each], sweep=True):
+        try:
+            parsed = OverridesParser.create().parse_override(override)
+        except HydraException:
+            continue  # a flag; or Hydra says what is wrong with it
+        if parsed.is_sweep_override():
+            found.append(parsed.key_or_group)
+    return found
 
 
 def _readable(override: str, sweep: bool) -> str:

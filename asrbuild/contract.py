@@ -64,6 +64,9 @@ def _differs(what: str, package: Any, manifest: Any) -> Iterator[str]:
 
 def _metadata(said: Mapping[str, str], manifest: Manifest) -> Iterator[str]:
     for key, value in metadata_of(manifest).items():
+        # A package has the beginning of a default name, see recipe.label.
+        if key == f"{METADATA_PREFIX}name" and value.startswith(f"{said.get(key)}-"):
+            continue
         yield from _differs(f"metadata {key}", said.get(key), value)
 
 

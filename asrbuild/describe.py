@@ -11,7 +11,7 @@ from asrbuild import manifest as m
 from asrbuild.digest import canonical_json, text_digest
 from asrbuild.errors import AsrbuildError
 from asrbuild.network import AcousticWeights, Geometry
-from asrbuild.recipe import Decoder, Recipe, Steps, compression, validate
+from asrbuild.recipe import Decoder, Recipe, Steps, compression, label, validate
 from asrbuild.source import Source
 
 #: Specification version -> oldest systems that load it (Core ML's release notes).
@@ -210,7 +210,7 @@ def package_metadata(recipe: Recipe, source: Source) -> dict[str, str]:
     alphabet = source.alphabet
     values = {
         "schema_version": m.SCHEMA_VERSION,
-        "name": recipe.name,
+        "name": label(recipe),
         "recipe_version": recipe.version,
         "sample_rate_hz": settings.sample_rate,
         "window_samples": settings.window,

@@ -63,8 +63,17 @@ class Built:
     seconds: float
 
 
-def build(recipe: Recipe, overrides: Sequence[str] = (), progress: Progress | None = None) -> Built:
+def build(
+    recipe: Recipe,
+    overrides: Sequence[str] = (),
+    progress: Progress | None = None,
+    *,
+    move_latest: bool = True,
+) -> Built:
     """Builds, proves and publishes one recipe, doing only what has not been done before.
+
+    ``latest`` then names what was published, if that was new; where ``move_latest`` is False, as
+    in a sweep, only if it named nothing before.
 
     Raises:
         AsrbuildError: the recipe is impossible, an input is missing, a stage failed or the package
@@ -87,7 +96,7 @@ def build(recipe: Recipe, overrides: Sequence[str] = (), progress: Progress | No
         for remark in check_recipe(recipe):
             progress.note(remark)
         run = _Stages(cache, progress, done)
-        receipt = _work(_Job(recipe, source, keys, run), overrides)
+        receipt = _work(_Job(recipe, source, keys, run, move_latest), overrides)
     path = artifacts / receipt.name / receipt.version
     stages = tuple(key.stage for key in keys.ordered() if key.stage in done)
     return Built(receipt, path, stages, time.perf_counter() - start)
@@ -101,6 +110,7 @@ class _Job:
     source: Source
     keys: Chain
     run: _Stages
+    move_latest: bool
 
 
 @dataclass(frozen=True)
@@ -236,6 +246,7 @@ def _publish(job: _Job, overrides: Sequence[str], proven: Proven) -> Receipt:
             volatile=store.VOLATILE,
             digests={file.path: file.sha256 for file in manifest.files},
             known=proven.copied,
+            move_latest=job.move_latest,
         )
     for file in manifest.files:
         remember_digest(path / file.path, run.cache, file.sha256)
@@ -264,8 +275,8 @@ def published(cache: Path, artifacts: Path, key: StageKey) -> Receipt | None:
 def _kept(cache: Path, artifacts: Path, key: StageKey) -> Receipt | None:
     """The receipt of what is published already, which from now on no clean-up removes."""
     receipt = published(cache, artifacts, key) if claim(cache, key) else None
-    # A kill between the rename and the pointer is mended here; a right pointer is not written.
-    if receipt and store.point_latest(artifacts, receipt.name, receipt.version):
+    # Nothing was built, so a pointer that is there stays; a receipt is written after the pointer.
+    if receipt and store.point_latest(artifacts, receipt.name, receipt.version, move=False):
         return receipt
     return None
 

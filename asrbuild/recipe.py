@@ -242,9 +242,47 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 _COMPRESSIONS = ("none", "int8", "palettize_6", "palettize_4", "prune")
 CHOICES["coreml.compress"] = _COMPRESSIONS
-#: Name and version become folder names, so they hold nothing a path or a shell would mind.
-#: What a remote takes, too, once a digest is added to a version.
+#: Names and versions become folders, object keys and parts of addresses, so they hold nothing that
+#: a path, a shell, a registry or Windows minds. A version takes a digest behind a plus as well.
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,78}[A-Za-z0-9_-])?")
+_VERSION = re.compile(_NAME.pattern + r"(\+[A-Za-z0-9._-]{0,38}[A-Za-z0-9_-])?")
+#: Devices that Windows opens by these names in every folder, whatever follows the dot.
+DEVICES = frozenset(
+    ["con", "prn", "aux", "nul", *(f"{kind}{n}" for kind in ("com", "lpt") for n in "123456789")]
+)
+NAME_RULE = (
+    "use up to 80 letters, digits, '.', '_' and '-', starting with a letter or a digit, not ending "
+    "in a dot; `latest` and Windows' device names (con, nul, com1 ...) are taken"
+)
+
+
+def is_name(text: str) -> bool:
+    """Whether this may name an artifact, here and on every remote, by ``NAME_RULE``."""
+    return _NAME.fullmatch(text) is not None and _is_free(text)
+
+
+def is_version(text: str) -> bool:
+    """Whether this may be an artifact's version: a name, and perhaps a plus and a digest."""
+    return _VERSION.fullmatch(text) is not None and _is_free(text)
+
+
+def _is_free(text: str) -> bool:
+    return text != "latest" and text.split(".")[0].lower() not in DEVICES
+
+
+def base_name(recipe: Mapping[str, Any]) -> str:
+    """Source, model and format: what every default name begins with, and a package is labelled."""
+    return f"{recipe['source']['name']}-{recipe['model']['name']}-{recipe['coreml']['name']}"
+
+
+def label(recipe: Recipe) -> str:
+    """The name that a package has in its own metadata.
+
+    Of a default name it is the beginning, so that recipes that differ in their decoder alone share
+    one package; see :mod:`asrbuild.naming`.
+    """
+    base = base_name(asdict(recipe))
+    return base if recipe.name.startswith(f"{base}-") else recipe.name
 
 
 def lookup(recipe: Recipe, key: str) -> Any:
@@ -269,13 +307,8 @@ def validate(recipe: Recipe) -> None:
             )
     for key in ("name", "version"):
         value = lookup(recipe, key)
-        if not _NAME.fullmatch(value) or value == "latest":
-            raise AsrbuildError(
-                f"{key}={value!r} cannot name a folder",
-                key=key,
-                fix="use up to 80 letters, digits, '.', '_' and '-', starting with a letter or a "
-                "digit; `latest` is taken",
-            )
+        if not is_name(value):
+            raise AsrbuildError(f"{key}={value!r} cannot name a folder", key=key, fix=NAME_RULE)
     for key in ("paths.artifacts", "paths.cache"):
         if not lookup(recipe, key):
             raise AsrbuildError(f"{key} is empty", key=key, fix="give a folder")

@@ -20,6 +20,7 @@ from typing import Any
 from asrbuild.cache import StageKey, fingerprint
 from asrbuild.digest import source_digest
 from asrbuild.recipe import Recipe, evaluates, gate_names, record
+from asrbuild.recipe import label as package_label
 from asrbuild.source import Source
 
 #: What each stage does, in words for a person.
@@ -96,7 +97,7 @@ def chain(recipe: Recipe, source: Source) -> Chain:
     coreml = {k: v for k, v in whole["coreml"].items() if k not in _NOT_CONVERTED}
     model = {k: whole["model"][k] for k in ("steps", "functions", "streaming")}
     label = {k: whole["export"][k] for k in _LABEL_KEYS}
-    label |= {"name": recipe.name, "version": recipe.version}
+    label |= {"name": package_label(recipe), "version": recipe.version}
     geometry = front_end | {k: whole["export"][k] for k in ("n_hidden", "relu_clip")}
     by_tensorflow = recipe.coreml.frontend == "tensorflow"
     coreml["frontend"] = "tensorflow" if by_tensorflow else "mil"  # which is what auto means

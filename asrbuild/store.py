@@ -41,6 +41,7 @@ from asrbuild.disk import (
 )
 from asrbuild.errors import AsrbuildError
 from asrbuild.kinds import ARTIFACT, require
+from asrbuild.recipe import NAME_RULE, is_name, is_version
 
 SUMS = "SHA256SUMS"
 MANIFEST = "manifest.json"
@@ -51,8 +52,6 @@ VOLATILE = (MANIFEST, SUMS, "parity.npz", "report.md", "report.html", "README.md
             "conformance/")  # fmt: skip
 _STAGING = ".staging-"
 _SIGNED = ".signed"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _DIGITS = re.compile(r"([0-9]+)")
 _SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 _WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
@@ -118,6 +117,7 @@ def publish(
     volatile: Collection[str] = (),
     digests: Mapping[str, str] = MappingProxyType({}),
     known: Mapping[str, str] = MappingProxyType({}),
+    move_latest: bool = True,
 ) -> Path:
     """Moves a finished directory to ``root/name/version`` and points ``latest`` at it.
 
@@ -131,6 +131,7 @@ def publish(
             ``SHA256SUMS`` always may.
         digests: path -> SHA-256 of files that were copied from elsewhere, as they were there.
         known: path -> SHA-256 of files that were read back from ``staging_dir`` already.
+        move_latest: False: ``latest`` is written only where there is none.
 
     Raises:
         AsrbuildError: another artifact has this version, the disk refused, or gave back other bytes
@@ -161,20 +162,15 @@ def publish(
                 _require_same(target, sums, {*volatile, MANIFEST})
             # The directory itself was writable until it is in place: moving it needs that.
             os.chmod(target, stat.S_IMODE(target.stat().st_mode) & ~_WRITE)
-            _write_latest(root, name, version)
+            _write_latest(root, name, version, move_latest)
         remove_tree(staging_dir)
     return target
 
 
 def _check_names(name: str, version: str) -> None:
-    for text, pattern, what in ((name, _NAME, "name"), (version, _VERSION, "version")):
-        if not pattern.fullmatch(text) or text == LATEST:
-            raise AsrbuildError(
-                f"{text!r} cannot be an artifact's {what}",
-                key=what,
-                fix="use letters, digits, dots, dashes and underscores, starting with a letter "
-                "or digit",
-            )
+    for text, fits, what in ((name, is_name, "name"), (version, is_version, "version")):
+        if not fits(text):
+            raise AsrbuildError(f"{text!r} cannot be an artifact's {what}", key=what, fix=NAME_RULE)
 
 
 def publish_signed(
@@ -297,23 +293,28 @@ def _swap(staging_dir: Path, target: Path, away: Path) -> None:
     sync_path(target.parent)
 
 
-def point_latest(root: Path, name: str, version: str) -> bool:
+def point_latest(root: Path, name: str, version: str, *, move: bool = True) -> bool:
     """Makes ``latest`` name this version; nothing is written when it does already.
+
+    Args:
+        move: False: only where there is no ``latest``.
 
     Returns:
         Whether the version is there. No clean-up removes it while ``latest`` names it.
     """
     doing = "pointing to the latest version"
-    if read_latest(root, name) != version:
+    named = read_latest(root, name)
+    if named is None or (move and named != version):
         with _kept_still(root, name, version, doing), disk_errors(doing, root):
             if not (root / name / version).is_dir():
                 return False
-            _write_latest(root, name, version)
+            _write_latest(root, name, version, move)
     return (root / name / version).is_dir()
 
 
-def _write_latest(root: Path, name: str, version: str) -> None:
-    if read_latest(root, name) != version:
+def _write_latest(root: Path, name: str, version: str, move: bool = True) -> None:
+    named = read_latest(root, name)
+    if named is None or (move and named != version):
         write_atomically(root / name / LATEST, version + "\n")
 
 
@@ -411,7 +412,7 @@ def read_latest(root: Path, name: str) -> str | None:
         version = (root / name / LATEST).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return None
-    return version if _VERSION.fullmatch(version) else None
+    return version if is_version(version) else None
 
 
 def list_artifacts(root: Path) -> list[Artifact]:
@@ -420,14 +421,14 @@ def list_artifacts(root: Path) -> list[Artifact]:
         return []
     found: list[Artifact] = []
     with disk_errors("listing the artifacts", root):
-        for folder in sorted(path for path in root.iterdir() if _NAME.fullmatch(path.name)):
+        for folder in sorted(path for path in root.iterdir() if is_name(path.name)):
             if not folder.is_dir():
                 continue
             latest = read_latest(root, folder.name)
             found += [
                 Artifact(folder.name, path.name, path, path.name == latest)
                 for path in sorted(folder.iterdir(), key=_in_order)
-                if _VERSION.fullmatch(path.name) and path.is_dir()
+                if is_version(path.name) and path.is_dir()
             ]
     return found
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild import terminal
-from asrbuild.compose import compose_recipe, is_plain, run_hydra, to_recipe
+from asrbuild.compose import compose_recipe, is_plain, run_hydra, to_recipe, varied_keys
 from asrbuild.disk import disk_errors, write_atomically
 from asrbuild.engine import Built, build
 from asrbuild.errors import AsrbuildError, GatesError
@@ -26,6 +26,8 @@ _LOST = (
     "its process ended without a word: it was killed, or its machine had no memory left\n"
     "  fix: run the sweep again with fewer jobs at a time; what is finished is not done again"
 )
+#: The keys that a sweep varies, in the folder of its records.
+VARIED = "varied"
 #: The page of a sweep, in the folder of its records.
 PAGE = "sweep.html"
 _MULTIRUN = ("-m", "--multirun", "hydra.mode=MULTIRUN")
@@ -68,6 +70,7 @@ def build_from_command_line(argv: list[str]) -> int:
     os.environ[RECORDS] = str(records)
     try:
         records.mkdir(parents=True)
+        (records / VARIED).write_text("\n".join(varied_keys(argv)), encoding="utf-8")
     except OSError as error:
         raise AsrbuildError(
             f"the sweep cannot keep its records: {error.strerror}",
@@ -121,13 +124,15 @@ def _single_job(config: Any) -> None:
     _tell(_do(recipe, _task_overrides(), Progress()))
 
 
-def _do(recipe: Recipe, overrides: Sequence[str], progress: Progress) -> Built:
+def _do(
+    recipe: Recipe, overrides: Sequence[str], progress: Progress, *, move_latest: bool = True
+) -> Built:
     """What the recipe asks for: a build, or a search for decoder values on top of one."""
     if recipe.tune.target == "none":
-        return build(recipe, overrides, progress)
+        return build(recipe, overrides, progress, move_latest=move_latest)
     from asrbuild.tuning import tune
 
-    return tune(recipe, overrides, progress)
+    return tune(recipe, overrides, progress, move_latest=move_latest)
 
 
 def _sweep_job(config: Any) -> None:
@@ -142,7 +147,10 @@ def _sweep_job(config: Any) -> None:
     # Whoever dies without a word has left this one.
     _write(_unfinished(number, overrides, "running", 0.0, ""))
     try:
-        built = _do(to_recipe(config), overrides, progress)
+        # Which of its jobs is the one to use, a sweep does not know.
+        built = _do(
+            _told_apart(to_recipe(config), overrides), overrides, progress, move_latest=False
+        )
     except KeyboardInterrupt:
         seconds = time.perf_counter() - start
         _write(_unfinished(number, overrides, "failed", seconds, _INTERRUPTED))
@@ -178,6 +186,19 @@ def _sweep_job(config: Any) -> None:
             receipt.wer,
         )
     )
+
+
+def _told_apart(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """The recipe, with a word in its default name for every key that the sweep varies."""
+    from asrbuild.naming import default_name
+
+    values = asdict(recipe)
+    file = Path(os.environ[RECORDS], VARIED)
+    if recipe.name != default_name(values) or not file.is_file():
+        return recipe
+    given = dict(override.lstrip("+~").partition("=")[::2] for override in overrides)
+    varied = {key: given[key] for key in file.read_text("utf-8").split("\n") if key in given}
+    return replace(recipe, name=default_name(values, varied))
 
 
 def _unfinished(

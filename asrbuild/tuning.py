@@ -78,7 +78,9 @@ class Tuning:
         return kept
 
 
-def tune(recipe: Recipe, overrides: Sequence[str], progress: Progress) -> Built:
+def tune(
+    recipe: Recipe, overrides: Sequence[str], progress: Progress, *, move_latest: bool = True
+) -> Built:
     """Builds the recipe, searches, and writes the config, the page and the record.
 
     Raises:
@@ -104,7 +106,7 @@ def tune(recipe: Recipe, overrides: Sequence[str], progress: Progress) -> Built:
     # Not after an hour's search.
     with disk_errors("making the folder for what is tuned", output):
         (output / CONFIG).parent.mkdir(parents=True, exist_ok=True)
-    built = build(replace(recipe, tune=Tune()), overrides, progress)
+    built = build(replace(recipe, tune=Tune()), overrides, progress, move_latest=move_latest)
     interpreter = recipe.decoder.interpreter
     manifest = read_manifest(built.path)
     settings = replace(

@@ -148,6 +148,20 @@ def test_verify_refuses_missing_and_malicious_sums(tmp_path: Path, sums: str | N
     assert problem.path == store.SUMS
 
 
+def test_latest_stays_where_it_is(tmp_path: Path) -> None:
+    """For a sweep, and for a build with nothing to do; but there must be one."""
+    for version in ("1+aaa", "2+bbb"):
+        with store.staging(tmp_path) as staging:
+            (staging / "manifest.json").write_text(version)
+            store.publish(tmp_path, "dynamic", staging, version, move_latest=False)
+    assert store.read_latest(tmp_path, "dynamic") == "1+aaa"
+    assert store.point_latest(tmp_path, "dynamic", "2+bbb", move=False)
+    assert not store.point_latest(tmp_path, "dynamic", "3+ccc", move=False)
+    assert store.read_latest(tmp_path, "dynamic") == "1+aaa"
+    assert store.point_latest(tmp_path, "dynamic", "2+bbb")
+    assert store.read_latest(tmp_path, "dynamic") == "2+bbb"
+
+
 def test_verify_refuses_links(tmp_path: Path) -> None:
     path = publish(tmp_path)
     os.chmod(path, 0o755)

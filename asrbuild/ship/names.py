@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from asrbuild.recipe import DEVICES, NAME_RULE, is_name, is_version
 from asrbuild.ship.refusal import Refusal, Refused, shown
 
 MAX_PATH = 512
@@ -12,54 +13,33 @@ MAX_DEPTH = 16
 #: One component of a path: printable ASCII that no system gives a meaning, so that neither
 #: separators, drive letters, streams, control characters nor Unicode look-alikes can be spelled.
 _PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_ .+@(),=-]{0,125}[A-Za-z0-9_+@()=-])?")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _CHANNEL = re.compile(r"[a-z][a-z0-9-]{0,31}")
-#: Devices that Windows opens by these names in every directory, whatever follows the dot.
-_DEVICES = {
-    "con",
-    "prn",
-    "aux",
-    "nul",
-    *(f"{kind}{n}" for kind in ("com", "lpt") for n in "123456789"),
-}
 
 
 def check_name(name: object) -> str:
     """An artifact's name, safe as a folder, an object key and a part of an address."""
-    return _check(name, _NAME, "name")
+    return _check(name, is_name, "name", NAME_RULE)
 
 
 def check_version(version: object) -> str:
     """An artifact's version; ``latest`` is the store's pointer and no version."""
-    return _check(version, _VERSION, "version")
+    return _check(version, is_version, "version", NAME_RULE)
 
 
 def check_channel(channel: object) -> str:
     """A channel: lower-case letters, digits and dashes."""
-    return _check(channel, _CHANNEL, "channel")
+    rule = "use lower-case letters, digits and dashes, starting with a letter"
+    return _check(channel, is_channel, "channel", rule)
 
 
 def is_channel(text: str) -> bool:
     """Whether the text can be a channel's name."""
-    return _CHANNEL.fullmatch(text) is not None
+    return _CHANNEL.fullmatch(text) is not None and is_name(text)
 
 
-def _check(text: object, pattern: re.Pattern[str], what: str) -> str:
-    if (
-        not isinstance(text, str)
-        or not pattern.fullmatch(text)
-        or text == "latest"
-        or text.endswith(".")
-        or text.split(".")[0].lower() in _DEVICES
-    ):
-        raise Refused(
-            Refusal.UNSAFE_NAME,
-            f"{shown(text)} cannot be a {what}",
-            fix="use letters, digits, dots and dashes, starting with a letter or digit"
-            if what != "channel"
-            else "use lower-case letters, digits and dashes, starting with a letter",
-        )
+def _check(text: object, fits: Callable[[str], bool], what: str, rule: str) -> str:
+    if not isinstance(text, str) or not fits(text):
+        raise Refused(Refusal.UNSAFE_NAME, f"{shown(text)} cannot be a {what}", fix=rule)
     return text
 
 
@@ -96,7 +76,7 @@ def check_paths(paths: Sequence[str]) -> None:
 def _parts(path: str) -> list[str]:
     parts = path.split("/")
     for part in parts:
-        if not _PART.fullmatch(part) or part.split(".")[0].rstrip().lower() in _DEVICES:
+        if not _PART.fullmatch(part) or part.split(".")[0].rstrip().lower() in DEVICES:
             raise Refused(
                 Refusal.UNSAFE_PATH,
                 f"the path {shown(path)} is not relative, plain and portable",

@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 
 import asrbuild
+from asrbuild import store
 from asrbuild.manifest import json_schema, read_manifest
 from tests.acceptance.conftest import FORMATS, MODELS, Workshop, run_asrbuild
 
@@ -153,6 +154,33 @@ def test_a_failed_job_is_a_row_and_the_others_go_on(workshop: Workshop, tmp_path
     assert any("failed" in row for row in rows)
     assert any("demo-static-mlprogram" in row and "failed" not in row for row in rows)
     assert "outside 1..8" in done.err
+
+
+def test_latest_is_what_was_built_alone_last(workshop: Workshop) -> None:
+    """Not what a sweep built, and not what was built already; jobs of a sweep have own names."""
+    root = workshop.folder / "latest"
+    one, other = (
+        ("model=static", "verify=quick", "name=a", decoder, f"paths.artifacts={root}")
+        for decoder in ("decoder=greedy", "decoder.cutoff_top_n=9")
+    )
+    found = []
+    for command in (one, other, one, ("-m", *one, "version=2.0.0,3.0.0")):
+        done = run_asrbuild(*command, cwd=workshop.folder)
+        assert done.code == 0, done.err
+        found.append(store.read_latest(root, "a"))
+    assert found[0] != found[1]
+    assert found[1:] == [found[1]] * 3
+    assert len([a for a in store.list_artifacts(root) if a.name == "a"]) == 4
+
+    swept = run_asrbuild("-m", "model=static", "verify=quick", "decoder=greedy,beam",
+                         "decoder.beam_width=9", f"paths.artifacts={root}",
+                         cwd=workshop.folder)  # fmt: skip
+    assert swept.code == 0, swept.err
+    names = {a.name for a in store.list_artifacts(root)} - {"a"}
+    assert names == {"demo-static-mlprogram-width9-quick",
+                     "demo-static-mlprogram-beam-width9-quick"}  # fmt: skip
+    assert swept.err.count("Core ML package from the weights") == 2
+    assert "Core ML package from the weights: already there" in swept.err
 
 
 def test_n_steps_sweeps_static_shapes_from_one_export(workshop: Workshop) -> None:

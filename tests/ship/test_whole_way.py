@@ -42,7 +42,7 @@ class Home:
 def maker(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """The speech engineer, with a key and one artifact in two versions: 16 and 32 steps."""
     home = Home(tmp_path_factory.mktemp("maker"))
-    built = home.run("-m", "model=static", "n_steps=16,32")
+    built = home.run("-m", f"name={NAME}", "model=static", "n_steps=16,32")
     assert built.code == 0, built.out + built.err
     key = home.run("key", "new", "release")
     assert key.code == 0, key.err
