@@ -53,7 +53,7 @@ def graph_weights(graph: Graph) -> AcousticWeights:
             "not a DeepSpeech graph: none of its weights (layer_1/weights and so on) is in it",
             file=graph.path,
             fix=f"its constants are: {', '.join(names[:12]) or 'none'}; "
-            "for another network use coreml.frontend=tensorflow",
+            "for another network use coreml.frontend=tensorflow coreml.lstm=loop",
         )
     weights = weights_from_named(arrays, file=None if graph.path is None else str(graph.path))
     steps = graph_steps(graph)
@@ -86,7 +86,7 @@ def relu_clip(graph: Graph) -> float:
         raise AsrbuildError(
             f"expected one limit for the clipped ReLU, found {sorted(limits) or 'none'}",
             file=graph.path,
-            fix="use coreml.frontend=tensorflow for this graph",
+            fix="convert this graph with coreml.frontend=tensorflow coreml.lstm=loop",
         )
     return limits.pop()
 

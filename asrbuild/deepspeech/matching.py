@@ -66,6 +66,9 @@ def check_same_network(graph: Graph, expected: Graph, weights: Collection[str]) 
             problem = _constant_problem(_constant(graph, node), constant, node, other)
             if problem and pair in axes and _constant(graph, node) == constant - 2:
                 problem = None  # the last of two axes, counted from the end
+        elif node.op == "Relu6" and (below := _below_six(expected, other)) is not None:
+            waiting.append((_data(node)[0], below))
+            continue
         else:
             problem = _problem(node, other)
             if problem is None and slot != other_slot:
@@ -116,6 +119,13 @@ def _constant_problem(
     if found.size == expected.size and np.array_equal(found.ravel(), expected.ravel()):
         return None
     return f"{_named(node)} is {_short(found)}, expected {_short(expected)}"
+
+
+def _below_six(expected: Graph, other: Node) -> str | None:
+    """What ``Relu6`` stands for is ``minimum(relu(x), 6)``: its x; None for another node."""
+    if other.op != "Minimum" or _constant(expected, _source(expected, other.inputs[1])[0]) != 6.0:
+        return None
+    return _source(expected, other.inputs[0])[0].inputs[0]
 
 
 def _short(array: np.ndarray) -> str:
@@ -179,5 +189,6 @@ def _another(graph: Graph, problem: str) -> AsrbuildError:
         f"the graph computes something else than the DeepSpeech network: {problem}",
         key="coreml.frontend",
         file=graph.path,
-        fix="convert the graph as it is: coreml.frontend=tensorflow coreml.lstm=loop",
+        fix="export it again with the code of DeepSpeech or Coqui STT; or, if it is meant to be "
+        "another network, let coremltools convert it: coreml.frontend=tensorflow coreml.lstm=loop",
     )

@@ -21,6 +21,10 @@ from asrbuild.protobuf import WireError
 
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER, _TRAILER = 48, 5  # bytes
+_UNPARTITIONED = (
+    "load the checkpoint with the training code and without a partitioner, and save it again; or "
+    "export its graph and build that with source=frozen_graph"
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Bundle:
         """
         entry = self._entry(name)
         if entry.partitioned:
-            raise self._refuse(name, "is stored in partitions", "save it unpartitioned")
+            raise self._refuse(name, "is stored in partitions", _UNPARTITIONED)
         dtype = entry.dtype.numpy
         if dtype is None:
             raise self._refuse(name, f"has elements of type {entry.dtype.name}", None)

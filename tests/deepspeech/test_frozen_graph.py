@@ -480,6 +480,17 @@ def test_the_last_axis_may_be_counted_from_the_end():
     assert len(read.norms) == 4
 
 
+def test_relu6_is_a_clip_at_six(export):
+    graph = load_graph(export(16, relu_clip=6.0))
+    pairs = zip(("Minimum", "Minimum_1", "Minimum_2", "Minimum_3"),
+                ("BiasAdd", "BiasAdd_1", "BiasAdd_2", "BiasAdd_3"), strict=True)  # fmt: skip
+    changes = {name: {"op": "Relu6", "inputs": (bias,)} for name, bias in pairs}
+    assert graph_weights(changed(graph, changes)).n_hidden == HIDDEN
+    one = {"Minimum": changes["Minimum"]}
+    with pytest.raises(AsrbuildError, match="one limit for the clipped ReLU"):
+        graph_weights(changed(load_graph(export(16)), one))
+
+
 def test_quantised_weights_are_refused_by_name(export):
     changes = {"layer_2/weights": {"op": "Dequantize", "inputs": ("x", "low", "high")}}
     with pytest.raises(AsrbuildError, match=r"layer_2/weights is no constant, .* Dequantize"):
