@@ -161,8 +161,8 @@ def _write(results: dict[str, Any], directory: Path) -> dict[str, Path]:
 def _row(name: str, value: Any) -> dict[str, Any]:
     """One line about an output: an array's limits, and how many of its values are not finite.
 
-    ``min`` and ``max`` are those of the finite values: JSON has no NaN and no infinity. A label
-    and probabilities are shown themselves.
+    A NaN is no limit unless all values are; JSON has neither it nor infinity, so they are text. A
+    label and probabilities are shown themselves.
     """
     import numpy as np
 
@@ -171,10 +171,12 @@ def _row(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, np.ndarray):
         return {"name": name, "label": value}
     row: dict[str, Any] = {"name": name, "dtype": str(value.dtype), "shape": list(value.shape)}
-    kept = value[np.isfinite(value)]
-    low, high = (kept.min().item(), kept.max().item()) if kept.size else (None, None)
-    row |= {"min": low, "max": high}
-    if kept.size < value.size:
+    numbers = value[~np.isnan(value)] if np.isnan(value).any() else value
+    if numbers.size == 0:
+        numbers = value
+    limits = (numbers.min().item(), numbers.max().item()) if value.size else (None, None)
+    row |= dict(zip(("min", "max"), map(_plain, limits), strict=True))
+    if not np.isfinite(value).all():
         row["nan"] = int(np.isnan(value).sum())
         row["+inf"] = int(np.isposinf(value).sum())
         row["-inf"] = int(np.isneginf(value).sum())

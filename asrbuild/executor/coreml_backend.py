@@ -61,6 +61,8 @@ class CoreMLModel:
         results = self._model.predict(arrays, **({} if state is None else {"state": state.handle}))
         return {
             name: np.asarray(results[name]).astype(feature.dtype, copy=False)
+            if feature.kind == "array"
+            else results[name]
             for name, feature in self.outputs.items()
         }
 

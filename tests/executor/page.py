@@ -8,6 +8,31 @@ from asrbuild.executor import supported_ops
 from tests.executor.tested import INFERENCE, kept_ops
 
 PAGE = Path(__file__).parents[2] / "docs" / "executor-ops.md"
+#: Ops and layers that coremltools knows and the executor does not run, and why.
+NOT_RUN = {
+    "_const_symbolic": "stands for a size while a program is converted; it is in no package",
+    "conv_quantized": "of an old opset's tests; no converter writes it",
+    "custom": "its code is in the app",
+}
+_PACKAGES = """
+## Packages
+
+| kind | what runs |
+|---|---|
+| ML program | every function, by name; states are kept between calls, set and read |
+| neural network | arrays of their own rank, or padded to five axes as before iOS 13 |
+| classifier, regressor | as the above; a classifier gives its label and every label's probability |
+| pipeline | of all of these, values passed on by name |
+
+Inputs and outputs are arrays. Several inputs with enumerated shapes are taken where the shapes
+match by index, as Core ML does. Not run: images, sound and text as inputs, trees and other models
+that are not networks, which have no place in a speech model; custom layers, whose code is in the
+app; weights of 8 bits that are multiplied with inputs quantized at run time, whose rounding the
+format leaves open; and random values, where there is more than one to draw: Core ML's generator is
+not published.
+
+coremltools' own tests run on the executor, too: [what they find](executor-peer.md).
+"""
 _TITLES = {"mlprogram": "ML programs (MIL ops)", "neuralnetwork": "Neural networks (layers)"}
 
 
@@ -22,6 +47,7 @@ def render() -> str:
         f"and `{INFERENCE}` where coremltools' own value of the op was a second reference.",
         "Written by `python -m tests.executor.page`; a test keeps it true.",
     ]
+    lines += _PACKAGES.rstrip().splitlines()
     tested = kept_ops()
     for package_format, title in _TITLES.items():
         chosen = [op for op in supported_ops() if op.format == package_format]
@@ -31,6 +57,8 @@ def render() -> str:
             does = op.summary.replace("|", "\\|")
             how = in_words(tested.get(op.name, set()))
             lines.append(f"| `{op.name}` | {op.family} | {does} | {how} |")
+    lines += ["", "## Not run", "", "| op or layer | why |", "|---|---|"]
+    lines += [f"| `{name}` | {reason} |" for name, reason in NOT_RUN.items()]
     return "\n".join(lines) + "\n"
 
 

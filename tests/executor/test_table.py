@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asrbuild.executor import supported_ops
-from tests.executor.page import PAGE, render
+from tests.executor.page import NOT_RUN, PAGE, render
 from tests.executor.tested import INFERENCE, kept_ops
 
 
@@ -24,6 +24,17 @@ def test_every_op_has_a_conformance_test() -> None:
     missing = [op.name for op in supported_ops() if not tested.get(op.name)]
     # write_state is what coreml_update_state becomes in a saved program.
     assert missing == ["write_state"]
+
+
+def test_what_coremltools_knows_runs_or_is_listed() -> None:
+    """Every MIL op of any opset, and every neural network layer of the format."""
+    from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
+
+    from asrbuild import coremlproto
+
+    layers = coremlproto.neural_network().NeuralNetworkLayer.DESCRIPTOR.oneofs_by_name["layer"]
+    known = {layer.name for layer in layers.fields} | set(SSAOpRegistry.core_ops)
+    assert known - {op.name for op in supported_ops()} == set(NOT_RUN)
 
 
 def test_programs_ops_are_tested_in_both_precisions() -> None:

@@ -116,12 +116,14 @@ def _stand_in() -> None:
     sys.modules[module.__name__] = module
     import coremltools
     from coremltools import _deps
-    from coremltools.models import model, utils
+    from coremltools.models import model
 
     _deps._IS_MACOS = True
-    for one in (utils, model):
-        one._is_macos = lambda: True
-        one._macos_version = lambda: MACOS
+    for name, one in list(sys.modules.items()):
+        if name.startswith("coremltools.") and hasattr(one, "_is_macos"):
+            one._is_macos = lambda: True
+        if name.startswith("coremltools.") and hasattr(one, "_macos_version"):
+            one._macos_version = lambda: MACOS
     model._MLModelProxy = Proxy
     coremltools.models.compute_device._MLModelProxy = None
     if importlib.util.find_spec("torch") is None:

@@ -54,7 +54,7 @@ def scatter(
     mode: str = "add",
     validate_indices: bool = False,
 ) -> np.ndarray:
-    """``tensor<D, T>, tensor<[C], i32>, tensor<D with C at axis, T> -> tensor<D, T>``."""
+    """``tensor<D, T>, tensor<N, i32>, tensor<D with N at axis, T> -> tensor<D, T>``."""
     axis = int(axis) % data.ndim
     if indices.size == 1 and mode in _COMBINE and mode != "div":
         # One row: the step of a recurrent loop. ufunc.at is thirty times slower than this.
@@ -66,6 +66,8 @@ def scatter(
         else:
             data[row] = _COMBINE[mode](view, source)
         return data
+    if indices.ndim > 1:
+        updates = updates.reshape(*updates.shape[:axis], -1, *updates.shape[axis + indices.ndim :])
     return write(data, (slice(None),) * axis + (indices.reshape(-1),), updates, mode)
 
 

@@ -45,10 +45,6 @@ def scatter(layer: Any, weights: NnWeights) -> Any:
     axis, mode = layer.scatter.axis, _MODES[layer.scatter.mode]
 
     def run(data: np.ndarray, indices: np.ndarray, updates: np.ndarray) -> np.ndarray:
-        if indices.ndim > 1:
-            place = axis % data.ndim
-            sizes = (*updates.shape[:place], -1, *updates.shape[place + indices.ndim :])
-            indices, updates = indices.reshape(-1), updates.reshape(sizes)
         return mil_scatter.scatter(data, indices.astype(np.int64), updates, axis, mode)
 
     return _owning(run)
