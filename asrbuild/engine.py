@@ -197,7 +197,9 @@ def _execute(job: _Job, cases: Path, staging: Callable[[], Path]) -> _Executed:
 
     def reference() -> Path:
         graph = exported.result()
-        checkpoint = None if source.graph is not None else source.checkpoint
+        # What the graph was made of; None where it is the source itself.
+        made_of = source.files.get("lite")
+        checkpoint = made_of if source.graph is not None else source.checkpoint
         body = partial(work.reference, graph=graph, cases=cases, checkpoint=checkpoint)
         return run(keys.reference, body)
 

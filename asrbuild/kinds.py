@@ -237,6 +237,9 @@ GRAPH_SOURCE = Place(
     dict.fromkeys(_CHECKPOINT_FILES, "set source=checkpoint source.checkpoint_dir={folder}")
     | {"checkpoint": "set source=checkpoint source.checkpoint_dir={file}"},
 )
+LITE = Place(
+    "a TensorFlow Lite model", frozenset({"tflite"}), "give the .tflite of a DeepSpeech model"
+)
 CHECKPOINT = Place(
     "a TensorFlow checkpoint",
     frozenset({"checkpoint", "folder", *_CHECKPOINT_FILES}),

@@ -16,7 +16,7 @@ from asrbuild.deepspeech.checkpoint import checkpoint_files, choose_checkpoint
 from asrbuild.deepspeech.facts import Fact
 from asrbuild.digest import canonical_json, file_digest, source_digest, text_digest
 from asrbuild.errors import AsrbuildError
-from asrbuild.kinds import KEYS, require
+from asrbuild.kinds import KEYS, recognise, require
 from asrbuild.recipe import TENSORFLOW, Recipe, lookup, resolve_file
 from asrbuild.speech.alphabet import Alphabet, bytes_alphabet, make_alphabet, read_alphabet
 from asrbuild.store import MANIFEST, require_whole, resolve
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 _FACTS = "facts.json"
 #: The code that reads what sources state.
 _READERS = ("deepspeech", "graph", "protobuf.py", "speech/alphabet.py")
+
+
+_GRAPH = "output_graph.pb"
+_STORED = "weights.txt"
+#: The code that a ``.tflite`` becomes a frozen graph with.
+_LITE_READERS = ("deepspeech", "graph", "protobuf.py", "network.py")
 
 
 @dataclass(frozen=True)
@@ -126,9 +132,14 @@ def question(recipe: Recipe, cache_root: Path, *, keep: bool = True) -> Original
     """
     source = recipe.source
     if source.kind == "frozen_graph":
-        graph = _existing(source.path, "source.path")
+        given = _existing(source.path, "source.path")
+        graph, stored = _frozen(given, cache_root)
         files = {"graph": graph}
         found = _remembered(cache_root, files, lambda: facts.graph_facts(graph), keep)
+        if graph != given:
+            files["lite"] = given
+            found = [replace(fact, file=str(given)) for fact in found]
+            found.append(Fact("weights", stored, str(given), "the tensors"))
         return Original(None, graph, files, tuple(found))
     named = resolve_file(source.checkpoint_dir or "")
     checkpoint, because = choose_checkpoint(named, source.load_evaluate)
@@ -483,6 +494,25 @@ def _baseline(recipe: Recipe) -> Path | None:
             file=error.file,
             fix=error.fix,
         ) from error
+
+
+def _frozen(given: Path, cache_root: Path) -> tuple[Path, str]:
+    """The frozen graph of a source file, and how its weights came to be.
+
+    Of a ``.tflite`` it is the graph that stands for it, in the cache.
+    """
+    if recognise(given).key != "tflite":
+        return given, "as they are"
+
+    def write(at: Path) -> None:
+        from asrbuild.deepspeech.lite import write_lite_graph
+
+        (at / _STORED).write_text(write_lite_graph(given, at / _GRAPH), "utf-8")
+
+    digest = {"lite": file_digest(given, cache_root)}
+    key = StageKey("import", source_digest(_LITE_READERS), {}, digest, {})
+    at = run_stage(cache_root, key, write, notify=lambda _: None).path
+    return at / _GRAPH, (at / _STORED).read_text("utf-8")
 
 
 def _words(path: Path, key: str) -> str:

@@ -114,7 +114,8 @@ def cases(at: Path, recipe: Recipe, source: Source) -> None:
 def reference(at: Path, graph: Path, cases: Path, checkpoint: Path | None) -> None:
     """What the TensorFlow graph makes of the cases, state after every step included.
 
-    ``checkpoint``: what the graph was exported from; None where the graph is the source.
+    ``checkpoint``: what the graph was made of, a prefix or a ``.tflite``; None where the graph is
+    the source.
     """
     from asrbuild.edges import state_nodes
     from asrbuild.graph.reference import start_reference

@@ -17,6 +17,7 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.graph.outputs import DEFAULT_OUTPUTS
 from asrbuild.graph.proto import Graph, Tensor, graph_pieces, upstream
 from asrbuild.graph.session import is_large, tensorflow_errors
+from asrbuild.kinds import recognise
 from asrbuild.network import OPAQUE_KERNEL, network_variables
 
 _FIX = (
@@ -67,20 +68,10 @@ def check_graph_file(graph: Graph) -> None:
     Raises:
         AsrbuildError: naming the node that is another one.
     """
-    from google.protobuf.message import DecodeError
     from tensorflow.core.framework import graph_pb2
 
     assert graph.path is not None
-    theirs = graph_pb2.GraphDef()
-    try:
-        with (
-            Path(graph.path).open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-            memoryview(content) as whole,
-        ):
-            theirs.ParseFromString(whole)
-    except DecodeError as error:
-        raise AsrbuildError("TensorFlow cannot parse the graph", file=graph.path) from error
+    theirs, regions = _parsed(graph.path)
     needed = upstream(graph, DEFAULT_OUTPUTS)
     # Large constants are compared where they lie, not written and parsed again.
     small = [graph.by_name[name] for name in needed if not is_large(graph.by_name[name])]
@@ -92,15 +83,102 @@ def check_graph_file(graph: Graph) -> None:
             continue
         found.add(node.name)
         own = graph.by_name[node.name]
-        same = node.op == own.op and tuple(node.input) == own.inputs
-        if node.op == "Const":
+        mapped = node.op == "ImmutableConst" and own.op == "Const"
+        same = (mapped or node.op == own.op) and tuple(node.input) == own.inputs
+        if mapped:
+            same = same and _same(_mapped(node, regions), own.value)
+        elif node.op == "Const":
             same = same and _same(_array(node.attr["value"].tensor), own.value)
-        if own.name in written:
+        if own.name in written and not mapped:
             same = same and _attributes(node) == _attributes(written[node.name])
         if not same:
             raise _differs(graph, f"has another {node.name} than TensorFlow parses")
     if missing := needed - found:
         raise _differs(graph, f"has {min(missing)}, which TensorFlow does not parse")
+
+
+def _parsed(path: Path) -> tuple[Any, dict[str, bytes]]:
+    """A graph as TensorFlow parses it, and the bytes of its regions if it is memory-mapped."""
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.framework import graph_pb2
+    from tensorflow.core.util import memmapped_file_system_pb2
+
+    theirs = graph_pb2.GraphDef()
+    regions: dict[str, bytes] = {}
+    try:
+        with (
+            Path(path).open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+            memoryview(content) as whole,
+        ):
+            if recognise(path).key != "pbmm":
+                theirs.ParseFromString(whole)
+                return theirs, {}
+            directory = memmapped_file_system_pb2.MemmappedFileSystemDirectory()
+            end = int.from_bytes(whole[-8:], "little")
+            directory.ParseFromString(whole[end:-8])
+            starts = sorted({element.offset for element in directory.element} | {end})
+            for element in directory.element:
+                following = next((start for start in starts if start > element.offset), end)
+                stop = element.offset + element.length if element.length else following
+                regions[element.name] = bytes(whole[element.offset : stop])
+            theirs.ParseFromString(regions.pop("memmapped_package://."))
+    except (DecodeError, KeyError) as error:
+        raise AsrbuildError("TensorFlow cannot parse the graph", file=path) from error
+    return theirs, regions
+
+
+def _mapped(node: Any, regions: dict[str, bytes]) -> np.ndarray:
+    """The value of an ``ImmutableConst``, as its kernel takes it."""
+    from tensorflow.python.framework import dtypes
+
+    dtype = np.dtype(dtypes.as_dtype(node.attr["dtype"].type).as_numpy_dtype)
+    shape = [dim.size for dim in node.attr["shape"].shape.dim]
+    content = regions.get(node.attr["memory_region_name"].s.decode(), b"")
+    count = int(np.prod(shape, dtype=np.int64))
+    return np.frombuffer(content[: count * dtype.itemsize], dtype).reshape(shape)
+
+
+def check_lite(graph: Graph, path: Path) -> None:
+    """Every weight of a graph is a tensor of the ``.tflite`` as TensorFlow Lite reads it.
+
+    A quantised one has the value that its own scale and zero point give it, in float32.
+
+    Args:
+        graph: made of the file.
+        path: the ``.tflite``.
+
+    Raises:
+        AsrbuildError: naming the weight that is not in it.
+    """
+    from tensorflow.lite.python.interpreter import Interpreter
+
+    try:
+        interpreter = Interpreter(str(path))
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise AsrbuildError(f"TensorFlow Lite cannot read the model: {error}", file=path) from error
+    theirs: list[np.ndarray] = []
+    # What is computed has no value before the model has run, and asking for it ends the process.
+    computed = {int(t) for operator in interpreter._get_ops_details() for t in operator["outputs"]}
+    computed |= {detail["index"] for detail in interpreter.get_input_details()}
+    for detail in interpreter.get_tensor_details():
+        if detail["index"] in computed:
+            continue
+        value = interpreter.get_tensor(detail["index"])
+        scales = detail["quantization_parameters"]["scales"]
+        if value.dtype.kind in "iu" and len(scales):
+            zero = detail["quantization_parameters"]["zero_points"]
+            along = np.ones(value.ndim, int)
+            along[detail["quantization_parameters"]["quantized_dimension"]] = -1
+            whole = value.astype(np.int32) - zero.astype(np.int32).reshape(along)
+            value = scales.reshape(along) * whole.astype(np.float32)
+        if value.dtype.kind == "f":
+            theirs.append(value.astype(np.float32))
+    for name in network_variables({n.name: () for n in graph.nodes if n.op == "Const"})[0]:
+        own = graph.by_name[name].value
+        if not any(_same(value.T if value.ndim == 2 else value, own) for value in theirs):
+            raise _differs(graph, f"has another {name} than TensorFlow Lite reads", path)
 
 
 def _attributes(node: Any) -> dict[str, Any]:

@@ -45,6 +45,7 @@ from asrbuild.disk import full_disk_errors
 from asrbuild.errors import AsrbuildError
 from asrbuild.graph.outputs import DEFAULT_OUTPUTS, check_outputs, placeholder_shape
 from asrbuild.graph.proto import Graph, input_name, load_graph
+from asrbuild.kinds import recognise
 from asrbuild.processes import python_module, start
 from asrbuild.processors import usable_processors
 
@@ -262,12 +263,14 @@ def check_readings(path: Path, checkpoint: Path | None, *, lean: bool = False) -
     Raises:
         AsrbuildError: naming the variable or node that is another one.
     """
-    from asrbuild.graph.readings import check_checkpoint, check_graph_file
+    from asrbuild.graph.readings import check_checkpoint, check_graph_file, check_lite
     from asrbuild.graph.session import import_tensorflow
 
     import_tensorflow(lean)
     graph = load_graph(path)
-    if checkpoint is not None:
+    if checkpoint is not None and checkpoint.is_file() and recognise(checkpoint).key == "tflite":
+        check_lite(graph, checkpoint)
+    elif checkpoint is not None:
         check_checkpoint(graph, checkpoint)
     else:
         check_graph_file(graph)

@@ -12,11 +12,13 @@ import pytest
 from asrbuild.deepspeech.checkpoint import find_checkpoint, read_weights
 from asrbuild.deepspeech.export import build_graph, write_frozen_graph
 from asrbuild.deepspeech.flags import ExportFlags
+from asrbuild.deepspeech.lite import write_lite_graph
 from asrbuild.errors import AsrbuildError
 from asrbuild.graph.proto import Graph, Node, constant, load_graph, write_graph
-from asrbuild.graph.readings import check_checkpoint, check_graph_file
+from asrbuild.graph.readings import check_checkpoint, check_graph_file, check_lite
 from asrbuild.graph.reference import start_reference
 from asrbuild.network import LSTM_SCOPE, AcousticWeights
+from tests.other_files import PB, TFLITE, memory_mapped
 
 GENUINE = Path(__file__).parents[1] / "data" / "genuine"
 FLAGS = ExportFlags(-1, 96)
@@ -144,3 +146,33 @@ def test_values_that_are_no_probabilities_are_refused(weights, checkpoint, tmp_p
     run = start_reference(path, tmp_path / "cases.npz", tmp_path / "out.npz")
     with pytest.raises(AsrbuildError, match="logits are not probabilities: a row adds up to"):
         run.wait(200)
+
+
+def test_a_memory_mapped_graph_is_read_as_tensorflow_parses_it(tmp_path: Path) -> None:
+    for lengths in (True, False):
+        memory_mapped(PB, tmp_path / "x.pbmm", lengths=lengths)
+        read = load_graph(tmp_path / "x.pbmm")
+        check_graph_file(read)
+        nodes = [
+            replace(node, attrs=node.attrs | {"value": constant(node.value[::-1])})
+            if node.name == "layer_2/weights"
+            else node
+            for node in read.nodes
+        ]
+        with pytest.raises(AsrbuildError, match="has another layer_2/weights"):
+            check_graph_file(replace(read, nodes=tuple(nodes)))
+
+
+def test_a_tflite_is_read_as_tensorflow_lite_reads_it(tmp_path: Path) -> None:
+    write_lite_graph(TFLITE, tmp_path / "x.pb")
+    read = load_graph(tmp_path / "x.pb")
+    check_lite(read, TFLITE)
+    for name in ("layer_2/weights", "layer_6/bias", f"{LSTM_SCOPE}/kernel"):
+        nodes = [
+            replace(node, attrs=node.attrs | {"value": constant(node.value[::-1])})
+            if node.name == name
+            else node
+            for node in read.nodes
+        ]
+        with pytest.raises(AsrbuildError, match=f"has another {name} than TensorFlow Lite reads"):
+            check_lite(replace(read, nodes=tuple(nodes)), TFLITE)
