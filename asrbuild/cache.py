@@ -13,6 +13,7 @@ number of machines, may share one cache.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import secrets
@@ -20,14 +21,14 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from asrbuild import __version__, locks
+from asrbuild import __version__, disk, locks
 from asrbuild.digest import (
     canonical_json,
     file_digest,
@@ -40,6 +41,7 @@ from asrbuild.disk import (
     disk_errors,
     files_in,
     full_disk_errors,
+    read_plain,
     remove_tree,
     rename_directory,
     sync_path,
@@ -49,6 +51,7 @@ from asrbuild.errors import AsrbuildError
 RECORD = "stage.json"
 BUILDING = ".building"
 LOCKS = ".locks"
+_USE = "use-"
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
@@ -91,7 +94,7 @@ class Entry:
     """One finished entry.
 
     ``created`` is ISO 8601 in UTC, ``seconds`` what building it took, ``used`` the POSIX time when
-    a build last took it.
+    a build last took it; ``made`` is ``created`` as POSIX time.
     """
 
     stage: str
@@ -103,6 +106,7 @@ class Entry:
     seconds: float
     key: StageKey
     used: float
+    made: float
 
 
 def fingerprint(key: StageKey) -> str:
@@ -121,6 +125,47 @@ def entry_path(cache_root: Path, key: StageKey) -> Path:
     return cache_root / key.stage / fingerprint(key)
 
 
+def require_own(cache_root: Path) -> None:
+    """Refuses a cache that another user could have written to; see :func:`disk.require_own`.
+
+    Looks at the folders; :func:`entry_problem` looks at the files of the entries that are used.
+    """
+    with disk_errors("looking at the cache", cache_root):
+        below = cache_root.iterdir() if cache_root.is_dir() else ()
+        disk.require_own(cache_root, *(path for path in below if path.is_dir()))
+
+
+@contextmanager
+def in_use(cache_root: Path) -> Iterator[Path]:
+    """A folder of marks for one build: no clean-up takes an entry that a live build has marked.
+
+    The marks are in ``.building`` beside what is being built, under a lock of the build's own, so
+    that those of a killed build are swept as its leftovers are.
+    """
+    nonce = secrets.token_hex(6)
+    marks = cache_root / BUILDING / f"{_USE}{nonce}.marks"
+    lock = cache_root / LOCKS / f"{_USE}{nonce}.lock"
+    with locks.hold(lock, waiting=lambda _: None, doing="beginning a build"):
+        try:
+            yield marks
+        finally:
+            _discard(marks)
+
+
+def _mark(marks: Path | None, path: Path) -> None:
+    """Before the entry is looked at; see :func:`_claim`."""
+    if marks is not None:
+        with suppress(OSError):  # a cache that may only be read is cleaned up by nobody here
+            marks.mkdir(parents=True, exist_ok=True)
+            (marks / f"{path.parent.name}-{path.name}").touch()
+
+
+def _is_used(cache_root: Path, path: Path) -> bool:
+    """Whether a build has marked this entry; asked while the entry's lock is held."""
+    name = f"{path.parent.name}-{path.name}"
+    return any((marks / name).exists() for marks in (cache_root / BUILDING).glob(f"{_USE}*.marks"))
+
+
 def run_stage(
     cache_root: Path,
     key: StageKey,
@@ -128,6 +173,7 @@ def run_stage(
     *,
     notify: Callable[[str], None],
     verify: bool = False,
+    marks: Path | None = None,
 ) -> StageResult:
     """The stage's directory: from the cache, or made by ``build(empty directory)`` now.
 
@@ -136,9 +182,11 @@ def run_stage(
             out of here, after its directory is removed.
         notify: told in one line each what a person may wonder about: waiting, damage, leftovers.
         verify: read every byte of a found entry, even where the file system vouches for it.
+        marks: from :func:`in_use`; the entry stays for as long as those do.
 
     Raises:
-        AsrbuildError: the disk is full or read-only, or ``build`` raised it.
+        AsrbuildError: the disk is full or read-only, another user could have written the entry, or
+            ``build`` raised it.
     """
 
     def waiting(who: str) -> None:
@@ -147,6 +195,7 @@ def run_stage(
     start = time.perf_counter()
     print_ = fingerprint(key)
     path = cache_root / key.stage / print_
+    _mark(marks, path)
     hit = _claim(cache_root, path) and _is_whole(cache_root, path, verify=verify)
     while not hit:
         _sweep_once(cache_root)
@@ -278,6 +327,8 @@ def entry_problem(cache_root: Path, path: Path, *, verify: bool = False) -> str 
         return f"{RECORD} is malformed"
     except (AsrbuildError, OSError) as error:
         return getattr(error, "message", None) or str(error)
+    folders = {parent for name in present for parent in (path / name).parents} - {*path.parents}
+    disk.require_own(path, *folders, *(path / name for name in (RECORD, *present)))
     for name in sorted(present ^ set(recorded)):
         return f"{name} is missing" if name in recorded else f"{name} was added"
     for name, (size, digest) in recorded.items():
@@ -293,8 +344,8 @@ def entry_problem(cache_root: Path, path: Path, *, verify: bool = False) -> str 
 
 def _read_record(path: Path) -> dict[str, Any] | None:
     try:
-        record = json.loads((path / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = json.loads(read_plain(path / RECORD))
+    except (OSError, ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
 
@@ -323,7 +374,11 @@ def sweep(cache_root: Path) -> int:
     # A build is killed with a lock and a directory, or before it made the second of them.
     traces = [*(cache_root / BUILDING).glob("*.*"), *(cache_root / LOCKS).glob("[!.]*")]
     for entry in sorted({trace.name.split(".")[0] for trace in traces}):
-        with locks.try_hold(cache_root / LOCKS / f"{entry}.lock") as dead:
+        # What somebody else put there must not keep the rest from being swept.
+        with (
+            suppress(AsrbuildError),
+            locks.try_hold(cache_root / LOCKS / f"{entry}.lock") as dead,
+        ):
             if dead:
                 for leftover in (cache_root / BUILDING).glob(f"{entry}.*"):
                     _discard(leftover)
@@ -357,18 +412,27 @@ def _entry(path: Path) -> Entry | None:
     if record is None:
         return None
     try:
+        key = StageKey(**record["key"])
+        size = sum(int(file["bytes"]) for file in record["files"])
+        seconds = float(record["seconds"])
+        sections = (key.keys, key.files, key.versions)
+        if not all(isinstance(section, dict) for section in sections):
+            return None
+        if not (0 <= size < 2**63 and 0 <= seconds < math.inf):
+            return None
         return Entry(
             stage=path.parent.name,
             fingerprint=path.name,
             path=path,
-            bytes=sum(int(file["bytes"]) for file in record["files"]),
+            bytes=size,
             created=str(record["created"]),
+            made=datetime.fromisoformat(record["created"]).timestamp(),
             host=str(record["host"]),
-            seconds=float(record["seconds"]),
-            key=StageKey(**record["key"]),
+            seconds=seconds,
+            key=key,
             used=os.stat(path / RECORD).st_mtime,
         )
-    except (KeyError, TypeError, ValueError, OSError):
+    except (KeyError, TypeError, ValueError, OSError, OverflowError):
         return None
 
 
@@ -380,6 +444,8 @@ def remove_unused(cache_root: Path, entry: Entry, since: float) -> bool:
     with locks.try_hold(_lock_path(cache_root, entry.stage, entry.fingerprint)) as free:
         try:
             if not free or os.stat(entry.path / RECORD).st_mtime > since:
+                return False
+            if _is_used(cache_root, entry.path):
                 return False
         except FileNotFoundError:
             return False  # somebody else removed it
@@ -394,25 +460,31 @@ def clear(cache_root: Path, stage: str | None = None, older_than: float | None =
         stage: only entries of this stage.
         older_than: only entries made more than so many seconds ago.
 
-    An entry that some process is building or waiting for at this moment is kept.
+    An entry that some process is building, waiting for or using at this moment is kept.
     """
     freed = 0
     now = time.time()
+    refused: AsrbuildError | None = None
+    sweep(cache_root)  # before, so that a killed build's marks keep nothing
     for path in list(_entry_paths(cache_root, stage)):
         entry = _entry(path)
         if entry is not None:
-            made, size = datetime.fromisoformat(entry.created).timestamp(), entry.bytes
+            made, size = entry.made, entry.bytes
         else:  # what evaluations keep, or a damaged entry
             made, size = _made_and_size(path)
         if older_than is not None and now - made <= older_than:
             continue
-        with locks.try_hold(_lock_path(cache_root, path.parent.name, path.name)) as free:
-            if free:
-                freed += size
-                _discard(path)
-    sweep(cache_root)
+        try:
+            with locks.try_hold(_lock_path(cache_root, path.parent.name, path.name)) as free:
+                if free and not _is_used(cache_root, path):
+                    _discard(path)
+                    freed += size
+        except AsrbuildError as error:
+            refused = refused or error  # told after the others are removed
     if cache_root.is_dir():
         forget_missing(cache_root)
+    if refused is not None:
+        raise refused
     return freed
 
 

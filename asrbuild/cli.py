@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from asrbuild import interrupts, terminal
-from asrbuild.disk import FATAL, disk_problem
+from asrbuild.disk import FATAL, disk_problem, keep_to_oneself
 from asrbuild.errors import AsrbuildError, MisuseError
 
 HYDRA_FLAGS = (
@@ -49,6 +49,7 @@ def dispatch(argv: list[str]) -> int:
 def main() -> None:
     """Entry point of ``asrbuild``: one clear error, no traceback unless asked for."""
     _open_streams()
+    keep_to_oneself()
     argv = sys.argv[1:]
     if "--debug" in argv:
         argv.remove("--debug")

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from asrbuild import cache, store
 from asrbuild.cache import Entry
 from asrbuild.digest import forget_missing
-from asrbuild.disk import disk_errors
+from asrbuild.disk import disk_errors, read_plain
 from asrbuild.quantities import age_of_seconds, size_text
 from asrbuild.retention import YOUNG_SECONDS, Candidate, Rules, Version, decide
 
@@ -150,19 +150,21 @@ def _receipt(entry: Entry) -> str | None:
     if entry.stage != "artifact":
         return None
     try:
-        receipt = json.loads((entry.path / _RECEIPT).read_text(encoding="utf-8"))
+        receipt = json.loads(read_plain(entry.path / _RECEIPT))
         return f"{receipt['name']}/{receipt['version']}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text in nested JSON."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, (Mapping, list)):
-        for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(item)
+    """Every text in nested JSON, however deep."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, (Mapping, list)):
+            pending += item.values() if isinstance(item, Mapping) else item
 
 
 def _probabilities(cache_root: Path, rules: CacheRules, now: float) -> Iterator[Item]:

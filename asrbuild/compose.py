@@ -142,7 +142,10 @@ def to_recipe(config: Any) -> Recipe:
             fix="start its defaults list with `- recipe_schema`",
         )
     _refuse_added_keys(config)
-    paths = {name: _at_home(f"paths.{name}", path) for name, path in vars(recipe.paths).items()}
+    paths = {
+        name: _at_home(f"paths.{name}", value) if isinstance(value, str) else value
+        for name, value in vars(recipe.paths).items()
+    }
     return replace(recipe, paths=type(recipe.paths)(**paths))
 
 

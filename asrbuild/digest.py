@@ -14,7 +14,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from asrbuild.disk import disk_errors, files_in, write_atomically
+from asrbuild.disk import (
+    disk_errors,
+    files_in,
+    others_power,
+    read_plain,
+    trusts_shared,
+    write_atomically,
+)
 from asrbuild.errors import AsrbuildError
 
 MEMO_FOLDER = ".digests"
@@ -71,6 +78,10 @@ def file_digest(path: Path, cache_root: Path | None = None) -> str:
     far as the file system can tell. The memo is good for one boot of one machine: what a power
     cut did to a file is found by reading it again. A file changed in the last seconds is not
     remembered: it may change once more within the same tick.
+
+    What this does not see: writes through a memory map that was made before the file was read, by
+    the same user; a device written to directly; a file system without change times (FAT, and some
+    network shares); a clock set back to the very nanosecond by the administrator.
     """
     path = Path(path)
     with disk_errors("reading a file", path):
@@ -176,8 +187,10 @@ def _memo_path(cache_root: Path, path: Path) -> Path:
 
 def _recall(memo: Path, identity: list[int]) -> str | None:
     try:
-        record = json.loads(memo.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        if others_power(os.stat(memo)) and not trusts_shared():
+            return None
+        record = json.loads(read_plain(memo))
+    except (OSError, ValueError, RecursionError):
         return None  # never seen, or half-written by a crash: the file is read again
     if not isinstance(record, dict) or record.get("identity") != identity:
         return None
@@ -197,8 +210,9 @@ def forget_missing(cache_root: Path) -> None:
     """Drops the memos of files that are no longer there."""
     for memo in (cache_root / MEMO_FOLDER).glob("*"):
         try:
-            gone = not os.path.exists(json.loads(memo.read_text(encoding="utf-8"))["path"])
-        except (OSError, ValueError, KeyError, TypeError):
+            gone = not os.path.exists(json.loads(read_plain(memo))["path"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             gone = True
         if gone:
-            memo.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder that somebody put there
+                memo.unlink(missing_ok=True)

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asrbuild import interrupts, store
-from asrbuild.cache import StageKey, claim, entry_path, is_cached, run_stage
+from asrbuild import disk, interrupts, store
+from asrbuild.cache import (
+    StageKey,
+    StageResult,
+    claim,
+    entry_path,
+    in_use,
+    is_cached,
+    require_own,
+    run_stage,
+)
 from asrbuild.digest import remember_digest
-from asrbuild.disk import full_disk_errors
+from asrbuild.disk import SHARED, full_disk_errors, keep_to_oneself, read_plain
+from asrbuild.errors import AsrbuildError
 from asrbuild.progress import Progress
 from asrbuild.recipe import Recipe, validate
 from asrbuild.source import Source, settle
@@ -83,6 +95,7 @@ def build(
     progress = progress or Progress()
     validate(recipe)
     cache, artifacts = Path(recipe.paths.cache), Path(recipe.paths.artifacts)
+    _require_own(recipe)
     recipe, source = settle(recipe, cache)
     validate(recipe)
     keys = chain(recipe, source)
@@ -95,11 +108,41 @@ def build(
 
         for remark in check_recipe(recipe):
             progress.note(remark)
-        run = _Stages(cache, progress, done)
-        receipt = _work(_Job(recipe, source, keys, run, move_latest), overrides)
+        receipt = _work_in(
+            cache,
+            progress,
+            done,
+            lambda run: _work(_Job(recipe, source, keys, run, move_latest), overrides),
+        )
     path = artifacts / receipt.name / receipt.version
     stages = tuple(key.stage for key in keys.ordered() if key.stage in done)
     return Built(receipt, path, stages, time.perf_counter() - start)
+
+
+def _require_own(recipe: Recipe) -> None:
+    """Nobody but the user, or whom he trusts, may have written what a build finds."""
+    if recipe.paths.trust_shared:
+        os.environ[SHARED] = "1"  # for this process, and those it starts
+    keep_to_oneself()
+    require_own(Path(recipe.paths.cache))
+    artifacts = Path(recipe.paths.artifacts)
+    disk.require_own(artifacts, artifacts / recipe.name)
+
+
+def _work_in(
+    cache: Path, progress: Progress, done: list[str], work_with: Callable[[_Stages], Receipt]
+) -> Receipt:
+    """Every stage; once more where a result that was there vanished under the build (``rm -r``)."""
+    for attempts_left in (2, 1, 0):
+        with in_use(cache) as marks:
+            run = _Stages(cache, progress, done, marks)
+            try:
+                return work_with(run)
+            except Exception:
+                if not attempts_left or all(path.exists() for path in run.given):
+                    raise
+        progress.note("a result of this build was removed from the cache; making it again")
+    raise AssertionError("the last attempt returns or raises")
 
 
 @dataclass(frozen=True)
@@ -240,6 +283,8 @@ def _publish(job: _Job, overrides: Sequence[str], proven: Proven) -> Receipt:
     with run.progress.stage("artifact", DOING["artifact"]):
         with full_disk_errors("putting the artifact together", artifacts):
             manifest = assembly.assemble(recipe, source, overrides, proven)
+        # Of the directory that nobody else knows.
+        receipt = Receipt(**assembly.receipt_fields(manifest, proven.staging, recipe))
         path = store.publish(
             artifacts,
             manifest.name,
@@ -250,9 +295,12 @@ def _publish(job: _Job, overrides: Sequence[str], proven: Proven) -> Receipt:
             known=proven.copied,
             move_latest=job.move_latest,
         )
+        # With the list of digests, unless a clean-up took it at once.
+        receipt = replace(receipt, bytes=work.tree_bytes(path) or receipt.bytes)
     for file in manifest.files:
-        remember_digest(path / file.path, run.cache, file.sha256)
-    receipt = Receipt(**assembly.receipt_fields(manifest, path, recipe))
+        # A clean-up may have taken it at once, if its clock says so: it was published all the same.
+        with suppress(AsrbuildError):
+            remember_digest(path / file.path, run.cache, file.sha256)
     text = json.dumps(asdict(receipt), indent=2, ensure_ascii=False) + "\n"
     run_stage(
         run.cache,
@@ -268,8 +316,10 @@ def published(cache: Path, artifacts: Path, key: StageKey) -> Receipt | None:
     """The receipt of an earlier build of the same recipe whose artifact is still there."""
     if not is_cached(cache, key):
         return None
-    text = (entry_path(cache, key) / RECEIPT).read_text(encoding="utf-8")
-    receipt = Receipt(**json.loads(text))
+    try:
+        receipt = Receipt(**json.loads(read_plain(entry_path(cache, key) / RECEIPT)))
+    except OSError:
+        return None  # removed at this moment
     there = artifacts / receipt.name / receipt.version
     return receipt if store.is_published(there, cache) else None
 
@@ -290,16 +340,22 @@ class _Stages:
     cache: Path
     progress: Progress
     done: list[str]
+    marks: Path
+    given: list[Path] = field(default_factory=list)
 
     def __call__(self, key: StageKey, body: Callable[[Path], None]) -> Path:
         doing = DOING[key.stage]
         if is_cached(self.cache, key):
-            result = run_stage(self.cache, key, body, notify=self.progress.note)
+            result = self._run(key, body)
             self.progress.line(key.stage, f"{doing}: already there")
         else:
             with self.progress.stage(key.stage, doing):
-                result = run_stage(self.cache, key, body, notify=self.progress.note)
+                result = self._run(key, body)
+        self.given.append(result.path)
         if not result.hit:
             self.done.append(key.stage)
         interrupts.check()
         return result.path
+
+    def _run(self, key: StageKey, body: Callable[[Path], None]) -> StageResult:
+        return run_stage(self.cache, key, body, notify=self.progress.note, marks=self.marks)

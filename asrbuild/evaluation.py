@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter
 
+from asrbuild.cache import require_own
 from asrbuild.dataset import Recording
 from asrbuild.digest import (
     canonical_json,
@@ -31,7 +32,8 @@ from asrbuild.digest import (
     text_digest,
     tree_digests,
 )
-from asrbuild.disk import disk_errors
+from asrbuild.disk import disk_errors, read_plain
+from asrbuild.disk import require_own as require_own_files
 from asrbuild.errors import AsrbuildError
 from asrbuild.manifest import package_path
 from asrbuild.runtime import Transcriber, timed
@@ -146,6 +148,7 @@ def listen(
     advance: Callable[[], None] = lambda: None,
 ) -> list[Spoken]:
     """Probabilities of every recording, from the cache where they are known."""
+    require_own(cache_root)
     folder = cache_root / FOLDER / _model_digest(transcriber, cache_root)
     spoken = []
     for recording in dataset:
@@ -291,8 +294,10 @@ def _rows_digest(rows: np.ndarray) -> str:
 
 def _load_words(path: Path | None) -> tuple[str, float] | None:
     """What was kept; None if nothing was, or it is damaged, and then it is decoded again."""
+    if path is not None:
+        require_own_files(path.parent, path)
     try:
-        return None if path is None else _WORDS.validate_json(path.read_bytes())
+        return None if path is None else _WORDS.validate_json(read_plain(path))
     except (OSError, ValueError):
         return None
 
@@ -318,6 +323,7 @@ def _model_digest(transcriber: Transcriber, cache_root: Path) -> str:
 
 def _load(path: Path) -> Spoken | None:
     """What was kept; None if nothing was, or it is damaged, and then it is computed again."""
+    require_own_files(path.parent, path)
     try:
         with np.load(path) as kept:
             return Spoken(
@@ -341,8 +347,14 @@ def _save(path: Path, spoken: Spoken) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
+    fresh = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
     with disk_errors("keeping what was heard", path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
-        fresh.write_bytes(content)
-        fresh.replace(path)
+        for attempts_left in (2, 1, 0):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                fresh.write_bytes(content)
+                fresh.replace(path)
+                return
+            except FileNotFoundError:  # a clean-up took the folder away
+                if not attempts_left:
+                    raise

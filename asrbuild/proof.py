@@ -5,13 +5,14 @@ A gate that fails is data in the result; what to do about it is the caller's aff
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from asrbuild import store
 from asrbuild.cases import RECORDINGS, load_reference, verified_inputs
 from asrbuild.contract import contradictions
 from asrbuild.errors import AsrbuildError
@@ -191,6 +192,30 @@ def prove_again(artifact: Path, manifest: Manifest) -> Proof:
     texts = {t.input.split("@")[0]: t.expected for t in manifest.verification.transcripts}
     max_steps = verify.get("max_steps") if verify.get("edge_lengths") else None
     return prove(artifact, manifest, cases, reference, gates, texts, words, max_steps)
+
+
+def prove_unknown(artifact: Path, manifest: Manifest, notify: Callable[[str], None]) -> None:
+    """Proves an artifact that was not made, pulled or proven here: not ``store.is_proven_here``.
+
+    An artifact folder that came with a checkout may claim anything. A proof from its own bytes
+    shows that they agree with each other; where they come from, only a signature shows, so
+    ``notify`` gets a line.
+
+    Raises:
+        AsrbuildError: its package does not do what its manifest says.
+    """
+    notify(
+        f"{manifest.artifact_id} was not built, pulled or verified on this machine; proving it "
+        "again from its own bytes"
+    )
+    proof = prove_again(artifact, manifest)
+    if not proof.verification.passed:
+        raise AsrbuildError(
+            f"the artifact does not pass its proof here, so it is not shipped: {proof.failures[0]}",
+            file=artifact,
+            fix="`asrbuild verify` shows every gate; build the artifact on this machine",
+        )
+    store.remember_proven(artifact)
 
 
 def save_heard(path: Path, proof: Proof) -> None:

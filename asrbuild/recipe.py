@@ -25,8 +25,12 @@ TENSORFLOW = "tensorflow"
 
 @dataclass
 class Paths:
+    """Where things lie on this machine; ``trust_shared``: whatever other users can write there is
+    trusted, as on a cluster that shares a cache."""
+
     artifacts: str = "artifacts"
     cache: str = ".asrbuild/cache"
+    trust_shared: bool = False
 
 
 @dataclass
@@ -635,6 +639,18 @@ def memo_root() -> Path | None:
     if os.environ.get("ASRBUILD_CACHE") or root.is_dir():
         return root
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(base, "asrbuild") if os.path.isabs(base) else None
+
+
+def state_root() -> Path | None:
+    """Where it is remembered what was made or proven on this machine; None without a home folder.
+
+    ``$ASRBUILD_STATE``, ``$XDG_STATE_HOME/asrbuild`` or ``~/.local/state/asrbuild``: never a place
+    that could have come with a checkout.
+    """
+    if own := os.environ.get("ASRBUILD_STATE"):
+        return Path(own)
+    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return Path(base, "asrbuild") if os.path.isabs(base) else None
 
 

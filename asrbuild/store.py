@@ -34,6 +34,7 @@ from asrbuild.disk import (
     files_in,
     remove_tree,
     rename_directory,
+    require_own,
     stays_inside,
     sync_path,
     sync_tree,
@@ -41,7 +42,7 @@ from asrbuild.disk import (
 )
 from asrbuild.errors import AsrbuildError
 from asrbuild.kinds import ARTIFACT, require
-from asrbuild.recipe import NAME_RULE, is_name, is_version
+from asrbuild.recipe import NAME_RULE, is_name, is_version, memo_root, state_root
 
 SUMS = "SHA256SUMS"
 MANIFEST = "manifest.json"
@@ -164,6 +165,7 @@ def publish(
             os.chmod(target, stat.S_IMODE(target.stat().st_mode) & ~_WRITE)
             _write_latest(root, name, version, move_latest)
         remove_tree(staging_dir)
+    remember_proven(target)
     return target
 
 
@@ -214,6 +216,7 @@ def publish_signed(
             _write_latest(root, name, version)
         for left in (staging_dir, away):
             remove_tree(left)
+    remember_proven(target)
     return target
 
 
@@ -235,6 +238,7 @@ def keep_signed(
             return False
         keep_signature(target, signature)
         _write_latest(root, name, version)
+    remember_proven(target)
     return True
 
 
@@ -291,6 +295,33 @@ def _swap(staging_dir: Path, target: Path, away: Path) -> None:
         os.rename(target, away)
         os.rename(staging_dir, target)
     sync_path(target.parent)
+
+
+def remember_proven(artifact_dir: Path) -> None:
+    """Keeps, outside of the artifact, that these bytes were made, pulled or proven on this machine.
+
+    Whoever can write to the artifact can write what it claims of itself, but not to the user's own
+    state folder. The record is named by the digest of ``SHA256SUMS``, so a copy has it too.
+    """
+    with suppress(OSError):  # it is proven again then
+        if (record := _proven_record(artifact_dir)) is not None and not record.exists():
+            record.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_atomically(record, f"{artifact_dir.parent.name}/{artifact_dir.name}\n")
+
+
+def is_proven_here(artifact_dir: Path) -> bool:
+    """Whether :func:`remember_proven` was called for these bytes; its files are compared first."""
+    with suppress(OSError):
+        record = _proven_record(artifact_dir)
+        if record is not None and record.is_file():
+            require_own(record.parent, record, sharable=False)
+            return not verify_files(artifact_dir, memo_root())
+    return False
+
+
+def _proven_record(artifact_dir: Path) -> Path | None:
+    root = state_root()
+    return None if root is None else root / "proven" / file_digest(artifact_dir / SUMS)
 
 
 def point_latest(root: Path, name: str, version: str, *, move: bool = True) -> bool:
@@ -447,14 +478,15 @@ def resolve(root: Path, spec: str) -> Path:
             directory or its ``manifest.json``.
 
     Raises:
-        AsrbuildError: nothing or more than one fits; it lists what is there.
+        AsrbuildError: nothing or more than one fits; it lists what is there. Or the store is not
+            the user's own, see :func:`asrbuild.disk.require_own`.
     """
     if not spec:
         raise AsrbuildError("no artifact is named", fix="give a name that `asrbuild ls` lists")
     if "/" not in spec and os.sep not in spec:
         fitting = [a for a in list_artifacts(root) if a.name == spec]
         if fitting:
-            return _latest_of(root, spec, fitting).path
+            return _own(root, _latest_of(root, spec, fitting).path)
     path = Path(spec).expanduser()
     if path.name == MANIFEST and path.is_file():
         return path.parent
@@ -466,14 +498,14 @@ def resolve(root: Path, spec: str) -> Path:
     if not fitting:
         raise _nothing_fits(root, spec, artifacts, path)
     if version in ("", LATEST):
-        return _latest_of(root, name, fitting).path
+        return _own(root, _latest_of(root, name, fitting).path)
     for artifact in fitting:
         if artifact.version == version:
-            return artifact.path
+            return _own(root, artifact.path)
     meant = versions_meant([a.version for a in fitting], version)
     starts = [a for a in fitting if a.version in meant]
     if len(starts) == 1:
-        return starts[0].path
+        return _own(root, starts[0].path)
     if not starts:
         raise _nothing_fits(root, spec, fitting, path)
     raise AsrbuildError(
@@ -481,6 +513,11 @@ def resolve(root: Path, spec: str) -> Path:
         file=root,
         fix="write more of the version",
     )
+
+
+def _own(root: Path, artifact: Path) -> Path:
+    require_own(root, artifact.parent, artifact)
+    return artifact
 
 
 def versions_meant(versions: Collection[str], start: str) -> list[str]:

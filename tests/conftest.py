@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 from hypothesis import settings
 
@@ -16,3 +17,6 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 # A busy machine is no failure: what is tested is what comes out, never how long it takes.
 settings.register_profile("asrbuild", deadline=None)
 settings.load_profile("asrbuild")
+
+# What was made and proven is remembered for the time of the tests only.
+os.environ.setdefault("ASRBUILD_STATE", tempfile.mkdtemp(prefix="asrbuild-tests-state-"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asrbuild import terminal
+from asrbuild.disk import read_plain
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -74,13 +75,14 @@ def summarise(artifact: Artifact) -> dict[str, Any]:
     metrics = [_mapping(metric) for metric in _list(proof.get("metrics"))]
     transcripts = [_mapping(transcript) for transcript in _list(proof.get("transcripts"))]
     sizes = [file["bytes"] for file in files if isinstance(file.get("bytes"), int)]
+    sizes = [size for size in sizes if 0 <= size < 2**63]
     return {
         "name": artifact.name,
         "version": artifact.version,
         "latest": artifact.latest,
         "path": str(artifact.path),
-        "format": model.get("format"),
-        "precision": model.get("compute_precision"),
+        "format": _text(model.get("format")),
+        "precision": _text(model.get("compute_precision")),
         "bytes": sum(sizes) if files else None,
         "executed": proof.get("executed"),
         "core_ml_executed": proof.get("core_ml_executed"),
@@ -89,15 +91,19 @@ def summarise(artifact: Artifact) -> dict[str, Any]:
         "gates_passed": sum(metric.get("passed") is True for metric in metrics),
         "transcripts": len(transcripts),
         "transcripts_match": sum(t.get("match") is True for t in transcripts),
-        "created": _mapping(manifest.get("provenance")).get("created"),
+        "created": _text(_mapping(manifest.get("provenance")).get("created")),
     }
 
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        return _mapping(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        return _mapping(json.loads(read_plain(path)))
+    except (OSError, ValueError, RecursionError):
         return {}  # listed all the same: `show` and `verify` say what is wrong with it
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

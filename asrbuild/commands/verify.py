@@ -80,6 +80,7 @@ def _verify(
 ) -> bool:
     from asrbuild.manifest import read_manifest
     from asrbuild.proof import prove_again
+    from asrbuild.store import remember_proven
 
     problems = damaged_files(path)
     if problems and not bisect:
@@ -93,6 +94,8 @@ def _verify(
         with _graph_of(manifest, graph, checkpoint) as graph_path:
             divergence = _bisect(path, manifest, proof, graph_path)
     passed = proof.verification.passed and not problems
+    if passed:
+        remember_proven(path)
     if as_json:
         terminal.say_json(_as_json(shown, problems, origin, proof, divergence))
     else:

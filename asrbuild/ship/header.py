@@ -19,9 +19,11 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asrbuild import store, terminal
 from asrbuild.digest import canonical_json, tree_digests
 from asrbuild.disk import disk_errors
 from asrbuild.ship.envelope import AnySigner, Signatures, check_signatures, open_envelope, sign
@@ -113,7 +115,11 @@ def make_header(artifact: Path, manifest: Manifest, signer: AnySigner) -> Header
 
 
 def list_artifact(artifact: Path, manifest: Manifest) -> Listing:
-    """Reads and lists an artifact, to be signed."""
+    """Reads and lists an artifact, to be signed; one that is unknown here is proven first."""
+    if not store.is_proven_here(artifact):
+        from asrbuild.proof import prove_unknown
+
+        prove_unknown(artifact, manifest, partial(terminal.say, err=True))
     with disk_errors("reading an artifact", artifact):
         files = tuple(
             File(path, (artifact / path).stat().st_size, digest)

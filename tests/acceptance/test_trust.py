@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asrbuild import digest, processes
+from asrbuild import cache, digest, processes, work
 from asrbuild.cli import dispatch
 from asrbuild.dataset import read_dataset
 from asrbuild.errors import AsrbuildError
@@ -246,8 +246,17 @@ def test_git_that_hangs_is_given_up(
     monkeypatch.setattr(processes, "GIT_SECONDS", 1.0)
     assert processes.repository(checkout) is None
     for pid in (tmp_path / "pids").read_text().split():
-        state = Path(f"/proc/{pid}/stat")
-        assert not state.exists() or state.read_text().split()[2] == "Z"
+        end = time.monotonic() + 20
+        while _runs(pid) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not _runs(pid)
+
+
+def _runs(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
 
 
 def test_git_of_the_current_folder_is_not_run(
@@ -260,3 +269,149 @@ def test_git_of_the_current_folder_is_not_run(
     monkeypatch.setenv("PATH", f".::{os.environ['PATH']}")
     assert processes.repository(Path()) is not None
     assert not ran.exists()
+
+
+# The cache and the store
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def planted(place: Place, tmp_path: Path) -> Place:
+    """The build with a cache and a store of its own."""
+    for name in ("cache", "artifacts"):
+        shutil.copytree(place.folder / name, tmp_path / name)
+    return Place(tmp_path, tmp_path / place.artifact.relative_to(place.folder))
+
+
+@pytest.mark.parametrize("what", ["cache", "cache/convert", "cache/.digests", "entry", "artifacts"])
+@pytest.mark.parametrize("how", ["owner", "everybody", "group"])
+def test_what_another_user_could_have_written_is_refused(
+    place: Place, planted: Place, what: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if how != "everybody" and os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    path = planted.folder / what
+    if what == "entry":
+        receipts = (planted.folder / "cache/artifact").glob("*/receipt.json")
+        (path,) = (one for one in receipts if place.artifact.name in one.read_text())
+    if how == "everybody":
+        path.chmod(path.stat().st_mode | 0o002)
+    else:
+        os.chown(path, *((NOBODY, 0) if how == "owner" else (0, NOBODY)))
+        path.chmod(path.stat().st_mode | (0o020 if how == "group" else 0))
+    monkeypatch.setattr(os, "umask", lambda mask: mask)  # this process lives on
+    paths = [f"paths.{name}={planted.folder / name}" for name in ("cache", "artifacts")]
+    error = refusal("build", *RECIPE, *paths)
+    assert (error.key, error.file) == ("paths.trust_shared", str(path))
+    monkeypatch.setenv("ASRBUILD_TRUST_SHARED", "0")  # the key sets it
+    assert dispatch(["build", *RECIPE, *paths, "paths.trust_shared=true"]) == 0
+
+
+def test_nobody_else_can_write_what_a_build_makes(place: Place, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"umask 000; exec {PROGRAM} key new"],
+        env=os.environ | {"ASRBUILD_CONFIG": str(tmp_path / "config")}, check=True,
+        capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0
+    for path in (tmp_path / "config", *(tmp_path / "config").rglob("*")):
+        assert not path.stat().st_mode & 0o022, path
+
+
+def test_an_artifact_of_a_checkout_is_proven_before_it_is_shipped(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("ASRBUILD_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("ASRBUILD_CONFIG", str(tmp_path / "config"))
+    dispatch(["key", "new"])
+    good = copy_artifact(place.artifact, tmp_path / "good")
+    bad = copy_artifact(place.artifact, tmp_path / "bad")
+    spoil_weights(bad)
+    agree(bad)
+    capsys.readouterr()
+    error = refusal("bundle", str(bad), str(tmp_path / "bad.asrb"))
+    assert "does not pass its proof here" in error.message
+    assert "proving it again" in capsys.readouterr().err
+    assert not (tmp_path / "bad.asrb").exists()
+    dispatch(["bundle", str(good), str(tmp_path / "good.asrb")])
+    assert "proving it again" in capsys.readouterr().err
+    (tmp_path / "good.asrb").unlink()
+    dispatch(["bundle", str(good), str(tmp_path / "good.asrb")])
+    assert "proving it again" not in capsys.readouterr().err
+
+
+def test_a_clean_up_takes_nothing_from_a_running_build(tmp_path: Path) -> None:
+    root = tmp_path / "cache"
+    one, two = (cache.StageKey(name, 1, {}, {}, {}) for name in ("one", "two"))
+    with cache.in_use(root) as marks:
+        made = cache.run_stage(root, one, _write_file, notify=print, marks=marks)
+        other = cache.run_stage(root, two, _write_file, notify=print)
+        found = {entry.stage: entry for entry in cache.list_entries(root)}
+        assert not cache.remove_unused(root, found["one"], since=time.time() + 10**6)
+        cache.clear(root)
+        assert (made.path.exists(), other.path.exists()) == (True, False)
+    cache.clear(root)
+    assert not made.path.exists()
+    assert not list((root / ".building").iterdir())
+
+
+def _write_file(at: Path) -> None:
+    (at / "file").write_text("content")
+
+
+def test_a_result_that_vanishes_under_a_build_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [f"paths.cache={tmp_path}/cache", f"paths.artifacts={tmp_path}/artifacts"]
+    real, removed = work.prove, []
+
+    def prove(*given: Any) -> None:
+        if not removed:
+            removed.append(1)
+            shutil.rmtree(tmp_path / "cache")
+        real(*given)
+
+    monkeypatch.setattr(work, "prove", prove)
+    assert dispatch(["build", *RECIPE, *paths]) == 0
+    assert removed
+
+
+ODD: dict[str, bytes] = {
+    "nesting": b"[" * 100_000, "text": b"no JSON", "bytes": b"\xff\xfe", "list": b"[]",
+    "created": b'{"key": {}, "files": [], "created": 7, "host": "", "seconds": 1}',
+    "huge": b'{"created": "9999-12-31T23:59:59+00:00", "files": [{"bytes": 1e400}]}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", [*ODD, "fifo", "folder", "absent", "date", "size", "keys"])
+def test_one_odd_record_blocks_nothing(tmp_path: Path, odd: str) -> None:
+    root, artifacts = tmp_path / "cache", tmp_path / "artifacts"
+    key = cache.StageKey("one", 1, {}, {}, {})
+    good = cache.run_stage(root, key, _write_file, notify=print)
+    path = root / "one" / ("0" * 64)
+    shutil.copytree(good.path, path)
+    record = json.loads((path / "stage.json").read_text())
+    changes = {
+        "date": {"created": "0001-01-01T00:00:00"}, "size": {"files": [{"bytes": -(10**400)}]},
+        "keys": {"key": dict(record["key"], keys=5)},
+    }  # fmt: skip
+    artifact = artifacts / "odd" / "1.0.0+000000000000"
+    artifact.mkdir(parents=True)
+    for file in (path / "stage.json", artifact / "manifest.json"):
+        file.unlink(missing_ok=True)
+        if odd == "fifo":
+            os.mkfifo(file)
+        elif odd == "folder":
+            file.mkdir()
+        elif odd in changes:
+            file.write_text(json.dumps(record | changes[odd]))
+        elif odd != "absent":
+            file.write_bytes(ODD[odd])
+    places = ("--artifacts", str(artifacts))
+    assert dispatch(["ls", *places]) == 0
+    assert dispatch(["ls", *places, "--json"]) == 0
+    assert dispatch(["cache", "ls", "--cache", str(root)]) == 0
+    assert dispatch(["gc", *places, "--cache", str(root), "--offline"]) == 0
+    assert dispatch(["cache", "clear", "--cache", str(root)]) == 0
+    assert not good.path.exists()
