@@ -56,6 +56,7 @@ def edit(artifact: Path, *, sums: bool = True, **content: bytes) -> None:
         path.write_bytes(data)
     if sums:
         store.write_sums(artifact)
+        store.remember_proven(artifact)  # as if this machine had built it so
 
 
 # The store -------------------------------------------------------------------------------------
