@@ -63,7 +63,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     folder = tmp_path_factory.mktemp("place")
     done = run_program(*RECIPE, folder=folder)
     assert done.code == 0, done.err
-    (artifact,) = (folder / "artifacts/demo-static-mlprogram").glob("1.0.0+*")
+    (artifact,) = (folder / "artifacts").glob("*/1.0.0+*")
     return Place(folder, artifact)
 
 
