@@ -17,7 +17,21 @@ what guards it:
   genuine checkpoints. A frozen graph has its form itself, and must be the known one.
 - The exported graph also gives the words that ``evaluate`` compares with, and what ``bisect`` looks
   for; a build has compared it with the checkpoint before.
-- The clip of a checkpoint's ReLU is in no variable: graph and package have the recipe's.
+
+What they share besides the weights:
+
+- Labels: both sides are decoded with the source's own (``metadata_alphabet``, ``alphabet.txt``), so
+  words agree under any labels. A key with other labels is refused, and a model that gets no known
+  word right is not published (``proof.wrong_words``).
+- Features: both sides read the same cases. Their settings are those that the source states; a
+  graph's are also compared with its own AudioSpectrogram and Mfcc nodes (``source.settle``). A
+  checkpoint states them in flags.txt alone: only known words can contradict those.
+- The clip: TensorFlow runs a frozen graph's own nodes, and the package has what was read from them,
+  so the gates compare two readings. Of a checkpoint both have what flags.txt states.
+- Context and coefficients: TensorFlow refuses windows that are not the graph's ``input_node``; the
+  graph of a checkpoint has what the shapes of its variables state.
+- Lengths and state: TensorFlow masks and carries them as the graph says. The graph of a checkpoint
+  is asrbuild's export, which tests compare with the genuine exports.
 """
 
 from __future__ import annotations

@@ -99,6 +99,8 @@ def swift_type(described: dict[str, Any], choices: dict[str, dict[str, str]]) ->
         inner, null = described["anyOf"]
         assert null == {"type": "null"}
         return swift_type(inner, choices) + "?"
+    if not described.keys() & {"$ref", "enum", "const", "type"}:
+        return "JSONValue"
     if "$ref" in described:
         return described["$ref"].rpartition("/")[2]
     values = described.get("enum") or ([described["const"]] if "const" in described else None)

@@ -1,0 +1,115 @@
+"""Genuine checkpoints and exports, built with no key but the source, say their genuine words.
+
+The recording is the one that each was trained on; another kind of source is one more row.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from asrbuild.compose import compose_recipe
+from asrbuild.engine import build
+from asrbuild.errors import AsrbuildError
+from asrbuild.manifest import read_manifest
+from tests.acceptance.conftest import run_asrbuild
+
+GENUINE = Path(__file__).parents[1] / "data" / "genuine"
+SENTENCE = (GENUINE / "hello.txt").read_text().strip()
+AT_8_KHZ = "hello worl you are currently caller number"
+OF_BYTES = "hllooltlcallee"
+#: The kind of source, its path, its recording, and what the genuine graph says there.
+ROWS = [
+    ("checkpoint", "deepspeech-0.6.1/checkpoint", "hello.wav", SENTENCE),
+    ("frozen_graph", "deepspeech-0.6.1/x_r061.pb", "hello.wav", SENTENCE),
+    ("checkpoint", "deepspeech-0.9.3/checkpoint", "hello.wav", SENTENCE),
+    ("frozen_graph", "deepspeech-0.9.3/x_r1_16.pb", "hello.wav", SENTENCE),
+    ("frozen_graph", "deepspeech-0.9.3/x_r1_dyn.pb", "hello.wav", SENTENCE),
+    ("checkpoint", "deepspeech-0.9.3-layer-norm/checkpoint", "hello.wav", SENTENCE),
+    ("frozen_graph", "deepspeech-0.9.3-layer-norm/x_r2_16.pb", "hello.wav", SENTENCE),
+    ("frozen_graph", "deepspeech-0.9.3-layer-norm/x_r2_dyn.pb", "hello.wav", SENTENCE),
+    ("checkpoint", "deepspeech-0.9.3-swahili-labels/checkpoint", "hello.wav", SENTENCE),
+    ("frozen_graph", "deepspeech-0.9.3-swahili-labels/x_r3sw_16.pb", "hello.wav", SENTENCE),
+    ("checkpoint", "coqui-1.4.0/checkpoint", "hello.wav", SENTENCE),
+    ("frozen_graph", "coqui-1.4.0/x_q1.pb", "hello.wav", SENTENCE),
+    ("checkpoint", "deepspeech-0.9.3-8khz/checkpoint", "hello8k.wav", AT_8_KHZ),
+    ("frozen_graph", "deepspeech-0.9.3-8khz/x_r4k8_16.pb", "hello8k.wav", AT_8_KHZ),
+    ("checkpoint", "deepspeech-0.9.3-bytes/checkpoint", "hello.wav", OF_BYTES),
+    ("frozen_graph", "deepspeech-0.9.3-bytes/x_r5b_16.pb", "hello.wav", OF_BYTES),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sources")
+
+
+def overrides(kind: str, path: str, folder: Path) -> list[str]:
+    key = "source.checkpoint_dir" if kind == "checkpoint" else "source.path"
+    return [
+        f"source={kind}", f"{key}={GENUINE / path}", "verify=quick",
+        f"paths.artifacts={folder / 'artifacts'}", f"paths.cache={folder / 'cache'}",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "path", "recording", "words"), ROWS, ids=[r[1] for r in ROWS])
+def test_a_genuine_source_says_its_words(
+    kind: str, path: str, recording: str, words: str, folder: Path
+) -> None:
+    sample = f"source.sample.audio={GENUINE / recording}"
+    built = build(compose_recipe([*overrides(kind, path, folder), sample]))
+    assert built.receipt.transcripts == {"sample": words}
+    manifest = read_manifest(built.path)
+    stated = {fact.name: fact for fact in manifest.provenance.source_facts or ()}
+    rate = stated["export.audio_sample_rate"]
+    assert rate.value == manifest.audio.sample_rate == (8000 if "8k" in recording else 16000)
+    assert rate.file == (path.rpartition("/")[2] if kind == "frozen_graph" else "flags.txt")
+    assert stated["export.upper_frequency_limit"].value == manifest.features.upper_hz
+    assert "No known words were checked" in (built.path / "report.md").read_text()
+
+
+KNOWN = ("checkpoint", "deepspeech-0.9.3/checkpoint")
+
+
+def test_words_that_are_all_wrong_are_refused_unless_allowed(folder: Path) -> None:
+    (folder / "wrong.txt").write_text("ifmmp xpsme zpv bsf dvssfoumz dbmmfs ovncfs\n")
+    given = [
+        *overrides(*KNOWN, folder),
+        f"source.sample.audio={GENUINE / 'hello.wav'}",
+        f"source.sample.text={folder / 'wrong.txt'}",
+    ]
+    with pytest.raises(AsrbuildError, match="the model gets no word right") as error:
+        build(compose_recipe(given))
+    assert error.value.key == "verify.allow_wrong_words"
+    assert SENTENCE in error.value.message
+    allowed = run_asrbuild(*given, "verify.allow_wrong_words=true", cwd=folder)
+    assert allowed.code == 0, allowed.err
+    assert "WRONG: no word is as spoken" in allowed.out
+
+
+def test_words_that_are_known_are_said_to_be_right(folder: Path) -> None:
+    given = [*overrides(*KNOWN, folder), f"source.sample.audio={GENUINE / 'hello.wav'}"]
+    without = run_asrbuild(*given, cwd=folder)
+    assert "no known words were checked" in without.out
+    assert "source.sample.text=words.txt" in without.out
+    told = run_asrbuild(*given, f"source.sample.text={GENUINE / 'hello.txt'}", cwd=folder)
+    assert told.code == 0, told.err
+    assert "as spoken, word for word" in told.out
+    assert "no known words" not in told.out
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "deepspeech-0.9.3/checkpoint",
+        "deepspeech-0.9.3/checkpoint/best_dev-590",
+        "deepspeech-0.9.3/x_r1_16.pb",
+    ],
+)
+def test_inspect_source_prints_the_table(source: str, folder: Path) -> None:
+    shown = run_asrbuild("inspect", "source", str(GENUINE / source), cwd=folder)
+    assert shown.code == 0, shown.err
+    for text in ("export.audio_sample_rate", "16000", "28 labels", "export.relu_clip"):
+        assert text in shown.out
+    assert "not stated" not in shown.out
