@@ -48,6 +48,7 @@ from asrbuild.ship.trust import (
     public_pem,
     raw_key,
     read_trust,
+    require_own_file,
     trust_key,
 )
 
@@ -454,6 +455,7 @@ def _seen_lock(config: Path) -> Iterator[None]:
     doing = "remembering a channel"
     with disk_errors(doing, config):
         config.mkdir(parents=True, exist_ok=True, mode=0o700)
+        require_own_file(config)
     with locks.hold(config / "seen.lock", waiting=lambda _: None, doing=doing):
         yield
 

@@ -9,14 +9,27 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asrbuild.disk import disk_errors, write_atomically
+from asrbuild import locks
+from asrbuild.disk import disk_errors, sync_path, write_atomically
 from asrbuild.errors import AsrbuildError
-from asrbuild.ship.trust import KEY_NAME, Trust, TrustedKey, keyid_of, public_pem, trust_key
+from asrbuild.ship.trust import (
+    KEY_NAME,
+    Trust,
+    TrustedKey,
+    forget,
+    keyid_of,
+    private_folder,
+    public_pem,
+    require_own_file,
+    trust_key,
+)
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -62,23 +75,38 @@ def new_key(name: str, config: Path) -> Signer:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
+    path, public_path = folder / f"{name}.key", folder / f"{name}.pub"
+    public = public_pem(private.public_key(), name)
     with disk_errors("making a key", folder):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = folder / f"{name}.key"
-        try:
-            # Born unreadable to others: no moment between writing it and closing it to them.
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
+        private_folder(folder)
+    with (
+        locks.hold(folder / f".{name}.lock", waiting=lambda _: None, doing="making a key"),
+        disk_errors("making a key", folder),
+        ExitStack() as unless_made,
+    ):
+        if os.path.lexists(path):
             raise AsrbuildError(
                 f"there is a key {name!r} already", file=path, fix="choose another name"
-            ) from None
+            )
+        # The private half appears last, whole: what is left without it is no key of this name.
+        for left in folder.glob(f".{name}.key-*"):
+            left.unlink()
+        temporary = folder / f".{name}.key-{secrets.token_hex(6)}"
+        unless_made.callback(temporary.unlink, missing_ok=True)
+        # Born unreadable to others: no moment between writing it and closing it to them.
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(secret)
             stream.flush()
             os.fsync(stream.fileno())
-        public = public_pem(private.public_key(), name)
-        write_atomically(folder / f"{name}.pub", public)
-    trust_key(public, name, config)
+        unless_made.callback(public_path.unlink, missing_ok=True)
+        write_atomically(public_path, public)
+        os.chmod(public_path, 0o644)
+        unless_made.callback(forget, keyid_of(private.public_key()), config)
+        trust_key(public, name, config)
+        os.rename(temporary, path)
+        unless_made.pop_all()
+        sync_path(folder)
     return Signer(name, keyid_of(private.public_key()), private)
 
 
@@ -110,6 +138,8 @@ def _read_private(path: Path) -> Signer:
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    require_own_file(path.parent)
+    require_own_file(path)
     with disk_errors("reading a key", path):
         mode = stat.S_IMODE(path.stat().st_mode)
         secret = path.read_bytes()[:_MAX_KEY_FILE]

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import shlex
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,8 +152,46 @@ def _path(trusted: Trusted, config: Path) -> Path:
 def _write(trusted: Trusted, text: str, config: Path) -> None:
     path = _path(trusted, config)
     with disk_errors("trusting somebody", path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         write_atomically(path, text)
+        os.chmod(path, 0o644)
+
+
+def private_folder(folder: Path) -> None:
+    """Makes a folder of the configuration, and the configuration, for this user alone."""
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.mkdir(exist_ok=True, mode=0o700)
+
+
+def require_own_file(path: Path) -> None:
+    """Refuses a file or folder of the configuration that somebody else may write to.
+
+    Raises:
+        AsrbuildError: it is another user's, or its group or everybody may write to it.
+    """
+    if os.name != "posix" or not path.exists():
+        return
+    with disk_errors("reading whom to trust", path):
+        status = path.stat()
+    user = os.geteuid()
+    if user and status.st_uid not in (user, 0):
+        raise AsrbuildError(
+            "it belongs to another user, who may change whom you trust and what you sign with",
+            file=path,
+            fix="make it yours, or set ASRBUILD_CONFIG to a folder that is",
+        )
+    if (mode := stat.S_IMODE(status.st_mode)) & 0o022:
+        raise AsrbuildError(
+            f"others may write to it (mode {mode:04o}), and so change whom you trust and what you "
+            "sign with",
+            file=path,
+            fix=f"chmod go-w {shlex.quote(str(path))}, and look at `asrbuild key ls`",
+        )
+
+
+def forget(keyid: str, config: Path) -> None:
+    """Stops believing a key that was to be made and was not."""
+    (config / "trusted" / f"{keyid}.pub").unlink(missing_ok=True)
 
 
 def read_key_file(path: Path) -> str:
@@ -160,8 +201,13 @@ def read_key_file(path: Path) -> str:
 
 
 def _read(path: Path) -> str:
-    with disk_errors("reading whom to trust", path), open(path, "rb") as stream:
-        return stream.read(_MAX_FILE).decode("utf-8", "replace")
+    with disk_errors("reading whom to trust", path):
+        # A pipe or a device must not be waited for.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(descriptor, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise AsrbuildError("it is no plain file", file=path, fix="give a .pub file")
+            return stream.read(_MAX_FILE).decode("utf-8", "replace")
 
 
 def raw_key(raw: bytes) -> Ed25519PublicKey:
@@ -219,7 +265,11 @@ def read_trust(config: Path) -> dict[str, Trusted]:
         AsrbuildError: a file there is neither, or another one than its name says.
     """
     found: dict[str, Trusted] = {}
+    for folder in (config, config / "trusted"):
+        require_own_file(folder)
     for path in sorted((config / "trusted").iterdir()) if (config / "trusted").is_dir() else ():
+        if path.suffix in (".pub", ".json"):
+            require_own_file(path)
         if path.suffix == ".pub":
             one: Trusted = _read_public(_read(path), None)
         elif path.suffix == ".json":
