@@ -72,19 +72,20 @@ def _rows(remote: Remote, trust: Trust) -> list[dict[str, Any]]:
 
 
 def _pointed_at(remote: Remote, name: str, channel: str, trust: Trust) -> str | None:
+    from asrbuild.errors import AsrbuildError
     from asrbuild.ship.channels import newest
-    from asrbuild.ship.refusal import Refused
 
     try:
         record = newest(remote, name, channel, trust)
-    except Refused:
-        return None  # a pointer that nobody trusted signed points at nothing
+    except AsrbuildError:
+        return None  # a pointer that nobody trusted signed, or none can read, points at nothing
     return None if record is None else record.version
 
 
 def _about(remote: Remote, name: str, version: str, trust: Trust) -> dict[str, Any]:
     from dataclasses import asdict
 
+    from asrbuild.errors import AsrbuildError
     from asrbuild.ship.finding import proven
     from asrbuild.ship.header import Header
     from asrbuild.ship.refusal import Refused
@@ -92,8 +93,9 @@ def _about(remote: Remote, name: str, version: str, trust: Trust) -> dict[str, A
     about = dict.fromkeys(("bytes", "header", "signer", "refused", "variants"))
     try:
         found, key = proven(remote, name, version, trust)
-    except Refused as error:
-        return about | {"refused": error.reason.value}
+    except AsrbuildError as error:
+        refused = error.reason.value if isinstance(error, Refused) else error.message
+        return about | {"refused": refused}
     about |= {"header": found.digest, "signer": key.label}
     if isinstance(found, Header):
         return about | {"bytes": found.total}

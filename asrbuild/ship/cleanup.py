@@ -20,6 +20,7 @@ from itertools import chain
 
 from asrbuild.collect import Item
 from asrbuild.errors import AsrbuildError
+from asrbuild.recipe import is_version
 from asrbuild.retention import Candidate, Rules, Version, decide
 from asrbuild.ship.abreast import abreast
 from asrbuild.ship.channels import PAYLOAD_TYPE
@@ -38,18 +39,22 @@ _TRASH = "trash"
 def survey(remote: Remote, rules: Rules, now: float | None = None) -> list[Item]:
     """Every version and every file of a remote, and whether it stays; nothing is changed.
 
-    Signatures do not matter here: what somebody else signed stays as well as what we did.
+    Signatures do not matter here: what somebody else signed stays as well as what we did. Where a
+    version cannot be read, it stays, and every file; where a channel's record cannot be, every
+    version of its name.
 
     Raises:
-        AsrbuildError: the remote cannot be cleaned up from here, or a header or record cannot be
-            read, so that nobody knows what is needed.
+        AsrbuildError: the remote cannot be cleaned up from here.
     """
     now = time.time() if now is None else now
     place = _place(remote)
     stored_files = place.objects.entries("blobs")
     there = _there(place)
+    unread = _unreadable(place)
     candidates = [
-        Candidate(*version, max(0.0, now - stored.modified)) for version, stored in there.items()
+        Candidate(*version, max(0.0, now - stored.modified))
+        for version, stored in there.items()
+        if version not in unread  # it takes no other one's place among the last
     ]
     pointed = {
         (name, version): f"in the history of {name}@{channel}"
@@ -67,6 +72,14 @@ def survey(remote: Remote, rules: Rules, now: float | None = None) -> list[Item]
             there[v.candidate.name, v.candidate.version].bytes, v.candidate.age, v.keep, v.why,
         )
         for v in decide(candidates, rules, pointed)
+    ]  # fmt: skip
+    why = "it cannot be read, so nobody knows what it needs"
+    versions += [
+        Item(
+            "version", "/".join(version), there[version].bytes,
+            max(0.0, now - there[version].modified), True, why,
+        )
+        for version in unread if version in there
     ]  # fmt: skip
     going = {item.name for item in versions if not item.keep}
     return [*versions, *_files(place, stored_files, going, now)]
@@ -94,14 +107,36 @@ def _there(place: ObjectRemote) -> dict[Version, Stored]:
         (name, stored.name.removesuffix(".json")): stored
         for name, listed in zip(names, entries, strict=True)
         for stored in listed
-        if stored.name.endswith(".json")
+        if stored.name.endswith(".json") and is_version(stored.name.removesuffix(".json"))
     }
 
 
 def _read(place: ObjectRemote, versions: Collection[Version]) -> list[Header | VariantSet]:
-    """What is there as these versions; one that is gone by now is left out."""
-    read = abreast(lambda version: place.objects.read(_path(version), MAX_HEADER), versions)
-    return [parse_published(raw) for raw in read if raw is not None]
+    """What is there as these versions; one that is gone by now, or cannot be read, is left out."""
+    found = abreast(lambda version: _parsed(place, version), versions)
+    return [one for one in found if one is not None and not isinstance(one, AsrbuildError)]
+
+
+def _parsed(place: ObjectRemote, version: Version) -> Header | VariantSet | AsrbuildError | None:
+    """What is there as this version, None where nothing is; or why that cannot be read."""
+    path = _path(version)
+    try:
+        raw = place.objects.read(path, MAX_HEADER)
+        if raw is None:
+            return None
+        return parse_published(raw)
+    except Refused as why:
+        why.file = f"{place.address}/{path}"
+        why.fix = "remove that file, and ship the version again if it was one; until then all that "
+        why.fix += "it may need stays"
+        return why
+
+
+def _unreadable(place: ObjectRemote) -> dict[Version, AsrbuildError]:
+    """The versions that cannot be read, and why."""
+    there = [*_there(place)]
+    found = zip(there, abreast(lambda version: _parsed(place, version), there), strict=True)
+    return {version: one for version, one in found if isinstance(one, AsrbuildError)}
 
 
 def _sets(place: ObjectRemote, known: dict[Version, list[Version]]) -> dict[Version, list[Version]]:
@@ -113,16 +148,26 @@ def _sets(place: ObjectRemote, known: dict[Version, list[Version]]) -> dict[Vers
     return {version: known[version] for version in there if known.get(version)}
 
 
-def _pointed(place: ObjectRemote, name: str) -> dict[str, str]:
-    """Version -> channel, for all that a channel says or ever said."""
-    pointed = {}
+def _pointed(
+    place: ObjectRemote, name: str, problems: list[AsrbuildError] | None = None
+) -> dict[str, str]:
+    """Version -> channel, for all that a channel says or ever said; all where one is unreadable."""
+    pointed: dict[str, str] = {}
     for channel in place.channels(name):
         folder = f"artifacts/{name}/channels/{channel}"
         for stored in place.objects.entries(folder):
             if stored.name.removesuffix(".json").isdigit():
-                raw = place.objects.read(f"{folder}/{stored.name}", MAX_RECORD)
-                if raw is not None:
-                    pointed[_version_of(raw)] = channel
+                try:
+                    raw = place.objects.read(f"{folder}/{stored.name}", MAX_RECORD)
+                    if raw is not None:
+                        pointed[_version_of(raw)] = channel
+                except Refused as refused:
+                    unread = dict.fromkeys(place.versions(name), f"{channel}, unreadable")
+                    pointed = unread | pointed
+                    if problems is not None:
+                        refused.file = f"{place.address}/{folder}/{stored.name}"
+                        refused.fix = f"put that record back; until then every {name} stays"
+                        problems.append(refused)
     return pointed
 
 
@@ -135,19 +180,24 @@ def _version_of(record: bytes) -> str:
     return check_version(fields.get("version"))
 
 
-def _needed(place: ObjectRemote, without: Collection[str] = ()) -> set[str]:
-    """Digests of every file of every version but some."""
-    found = _read(place, [one for one in _there(place) if "/".join(one) not in without])
+def _needed(place: ObjectRemote, without: Collection[str] = ()) -> tuple[set[str], Version | None]:
+    """Digests of every file of every version but some; and a version that cannot be read, if any:
+    it may need any other."""
+    versions = [one for one in _there(place) if "/".join(one) not in without]
+    found = abreast(lambda version: _parsed(place, version), versions)
     headers = [one for one in found if isinstance(one, Header)]
-    return {file.sha256 for header in headers for file in header.files}
+    unread = [v for v, one in zip(versions, found, strict=True) if isinstance(one, AsrbuildError)]
+    return {f.sha256 for header in headers for f in header.files}, min(unread, default=None)
 
 
 def _files(place: ObjectRemote, files: list[Stored], going: set[str], now: float) -> Iterator[Item]:
-    needed = _needed(place, without=going)
+    needed, unread = _needed(place, without=going)
     for stored in files:
         age = max(0.0, now - stored.modified)
         keep, why = False, "no version needs it"
-        if stored.name in needed:
+        if unread is not None:
+            keep, why = True, f"nobody knows what {'/'.join(unread)} needs"
+        elif stored.name in needed:
             keep, why = True, "a version needs it"
         elif age < PUSH_SECONDS:
             keep, why = True, "came within a day: somebody may be pushing"
@@ -155,7 +205,12 @@ def _files(place: ObjectRemote, files: list[Stored], going: set[str], now: float
 
 
 def remove(remote: Remote, items: Sequence[Item]) -> Iterator[Item]:
-    """Takes away what does not stay, and gives back what really went."""
+    """Takes away what does not stay, and gives back what really went.
+
+    Raises:
+        Refused: at the end, where a version or a record cannot be read, so that more stays than
+            would have to.
+    """
     place = _place(remote)
     _empty_trash(place)
     known: dict[Version, list[Version]] = {}
@@ -166,11 +221,17 @@ def remove(remote: Remote, items: Sequence[Item]) -> Iterator[Item]:
             yield item
     place.refresh()
     blobs = {item.name: item for item in items if item.kind == "blob" and not item.keep}
-    for digest in sorted(set(blobs) - _needed(place)):
+    needed, unread = _needed(place)
+    for digest in sorted(set(blobs) - needed) if unread is None else ():
         place.objects.move(f"blobs/{digest}", f"{_TRASH}/{digest}")
     for digest in _empty_trash(place):
         if digest in blobs:
             yield blobs[digest]
+    problems: list[AsrbuildError] = [*_unreadable(place).values()]
+    for name in place.names():
+        _pointed(place, name, problems)
+    if problems:
+        raise problems[0]
 
 
 def _version(item: Item) -> Version:
@@ -197,11 +258,11 @@ def _empty_trash(place: ObjectRemote) -> list[str]:
     waiting = place.objects.entries(_TRASH)
     if not waiting:
         return []
-    needed = _needed(place)
+    needed, unread = _needed(place)
     removed = []
     for stored in waiting:
         path = f"{_TRASH}/{stored.name}"
-        if stored.name in needed:
+        if unread is not None or stored.name in needed:
             place.objects.move(path, f"blobs/{stored.name}")
         else:
             place.objects.remove(path)

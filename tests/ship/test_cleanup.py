@@ -299,3 +299,51 @@ def test_the_command(
     found = json.loads(CliRunner().invoke(tree.app, [*arguments, "--remove", "--json"]).stdout)
     assert len(found["gone"]) == 4
     assert len(remote.versions(NAME)) == 1
+
+
+@pytest.mark.parametrize("what", ["header", "record", "name"])
+def test_one_odd_file_does_not_block_the_rest(
+    what: str, folder: ObjectRemote, versions: list[Path], send: Any, trust: Trust, config: Path,
+    tmp_path: Path,
+):  # fmt: skip
+    """What it may need stays, and at the end it is named; all else goes."""
+    other = [
+        make_artifact(tmp_path / "artifacts", "other", {**CONTENT, "alphabet.txt": b"o%d" % n})
+        for n in range(2)
+    ]
+    for path in (*other, *versions[:2]):
+        send(path, folder)
+        time.sleep(0.01)
+    root = tmp_path / "remote" / f"artifacts/{NAME}"
+    blobs = digests_of(folder)
+    odd = {
+        "header": root / "versions/9.json", "record": root / "channels/beta/1.json",
+        "name": root / "versions/$(id).json",
+    }[what]  # fmt: skip
+    odd.parent.mkdir(parents=True, exist_ok=True)
+    odd.write_bytes(b'{"envelope": "garbled"}')
+    items = cleanup.survey(folder, STRICT, time.time() + LATER)
+    told = None
+    try:
+        clean(folder)
+    except Refused as refused:
+        told = refused.file
+    assert told == (None if what == "name" else str(odd))
+    gone = {item.name for item in items if item.kind == "version"} - {
+        f"{name}/{version}" for name in folder.names() for version in folder.versions(name)
+    }
+    assert f"other/{other[0].name}" in gone
+    assert (f"{NAME}/{versions[0].name}" in gone) is (what != "record")
+    # Files of what went: with a version that cannot be read nobody knows what it needs.
+    assert (digests_of(folder) == blobs) is (what == "header")
+    kept = [versions[1], *([versions[0]] if what == "record" else [])]
+    for path in (*kept, other[1]):
+        (pulled,) = pull(
+            f"{path.parent.name}@{path.name}", folder, tmp_path / "out", trust=trust, config=config
+        )
+        assert tree_digests(pulled.path) == tree_digests(path)
+    odd.unlink()
+    clean(folder)
+    assert digests_of(folder) == {
+        digest for path in (versions[1], other[1]) for digest in tree_digests(path).values()
+    }
