@@ -11,16 +11,19 @@ an older one, in which the added keys are absent. Times are in ms, rates and fre
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     SerializerFunctionWrapHandler,
     ValidationError,
+    field_validator,
     model_serializer,
 )
 
@@ -29,6 +32,14 @@ from asrbuild.errors import AsrbuildError
 
 SCHEMA_VERSION = "1.1"
 FILE_NAME = "manifest.json"
+#: The most bytes that a manifest may have, and the most values in one state.
+_MOST_BYTES, _MOST_VALUES = 1 << 26, 1 << 28
+# Bounds of what an artifact can be: a reader allocates and loops by these numbers.
+Rate = Annotated[int, Field(ge=1_000, le=768_000)]
+Size = Annotated[int, Field(ge=1, le=1 << 22)]
+Count = Annotated[int, Field(ge=0, le=1 << 53)]
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+Frequency = Annotated[float, Field(ge=0, le=384_000, allow_inf_nan=False)]
 _FETCH = "do not use this artifact: pull it again from where it came, or build it again"
 
 
@@ -57,17 +68,17 @@ class FileEntry(Section):
 
     path: str
     role: Literal["package", "alphabet", "scorer", "reference_audio", "parity", "report"]
-    bytes: int
+    bytes: Count
     sha256: str
 
 
 class Audio(Section):
     """What the feature extraction reads; ``sample_scale`` turns an int16 sample into its input."""
 
-    sample_rate: int
-    channels: int
+    sample_rate: Rate
+    channels: Annotated[int, Field(ge=1, le=64)]
     sample_type: Literal["int16"]
-    sample_scale: float
+    sample_scale: Annotated[float, Field(gt=0, le=2)]
 
 
 class ReferenceVector(Section):
@@ -78,30 +89,30 @@ class ReferenceVector(Section):
 
     audio: str
     audio_sha256: str
-    samples: int
-    total_frames: int
-    first_frame: int
+    samples: Count
+    total_frames: Count
+    first_frame: Count
     frames: list[list[float]]
-    tolerance: float
+    tolerance: Positive
 
 
 class Features(Section):
     """MFCC as TensorFlow's ``AudioSpectrogram`` and ``Mfcc`` kernels compute them."""
 
     kind: Literal["mfcc"]
-    window_ms: float
-    step_ms: float
-    window_samples: int
-    step_samples: int
+    window_ms: Positive
+    step_ms: Positive
+    window_samples: Size
+    step_samples: Size
     window_function: Literal["periodic_hann"]
-    fft_size: int
+    fft_size: Size
     spectrum: Literal["magnitude"]
-    mel_bands: int
-    lower_hz: float
-    upper_hz: float
-    coefficients: int
-    log_floor: float
-    context_frames: int
+    mel_bands: Annotated[int, Field(ge=1, le=4096)]
+    lower_hz: Frequency
+    upper_hz: Frequency
+    coefficients: Annotated[int, Field(ge=1, le=4096)]
+    log_floor: Positive
+    context_frames: Annotated[int, Field(ge=0, le=1000)]
     edge_padding: Literal["zeros"]
     reference: ReferenceVector
 
@@ -110,9 +121,9 @@ class Axis(Section):
     """One axis of a tensor: a fixed size has ``min == default == max``; no ``max`` is no bound."""
 
     name: str
-    min: int
-    default: int
-    max: int | None
+    min: Count
+    default: Count
+    max: Count | None
     enumerated: list[int] | None
 
 
@@ -136,9 +147,9 @@ class Streaming(Section):
     """
 
     mode: Literal["chunked", "whole"]
-    steps_per_chunk: int | None
-    hop_ms: float
-    chunk_ms: float | None
+    steps_per_chunk: Size | None
+    hop_ms: Positive
+    chunk_ms: Positive | None
     lookahead_ms: float
     latency_ms: float | None
     tail: Literal["zero_pad_and_trim"]
@@ -189,6 +200,13 @@ class State(Section):
     reset: Literal["per_utterance"]
     valid: Literal["always", "full_chunks"]
 
+    @field_validator("shape")
+    @classmethod
+    def _small(cls, shape: list[int]) -> list[int]:
+        if any(size < 1 for size in shape) or math.prod(shape) > _MOST_VALUES:
+            raise ValueError(f"{shape} is not the shape of a state")
+        return shape
+
 
 class Scorer(Section):
     """An external language model package, with its weights."""
@@ -221,10 +239,10 @@ class Decoder(Section):
     alphabet: list[str]
     alphabet_file: str | None
     utf8: bool
-    blank_index: int
-    beam_width: int
+    blank_index: Annotated[int, Field(ge=0, le=1 << 20)]
+    beam_width: Annotated[int, Field(ge=1, le=1 << 20)]
     cutoff_prob: float
-    cutoff_top_n: int
+    cutoff_top_n: Count
     scorer: Scorer | None
     hot_words: dict[str, float]
     tuned: Tuned | None
@@ -385,6 +403,10 @@ def read_manifest(artifact: Path) -> Manifest:
     """
     path = artifact / FILE_NAME
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise AsrbuildError(
+                f"the manifest is larger than {_MOST_BYTES:,} bytes", file=path, fix=_FETCH
+            )
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise AsrbuildError(
@@ -396,8 +418,8 @@ def read_manifest(artifact: Path) -> Manifest:
         raise AsrbuildError(f"the manifest cannot be read: {error}", file=path) from error
     try:
         raw = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise AsrbuildError(f"the manifest is not JSON: {error}", file=path) from error
+    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, nesting
+        raise AsrbuildError(f"the manifest is not JSON: {error}", file=path, fix=_FETCH) from error
     found = raw.get("schema_version") if isinstance(raw, dict) else None
     version = re.fullmatch(r"(\d+)\.(\d+)", found, re.ASCII) if isinstance(found, str) else None
     major, minor = (int(part) for part in SCHEMA_VERSION.split("."))

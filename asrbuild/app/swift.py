@@ -11,7 +11,7 @@ import re
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from asrbuild.manifest import SCHEMA_VERSION, Manifest, Section
 
@@ -158,12 +158,16 @@ def _literal(annotation: Any) -> tuple[str, ...]:
 
 
 def _optional(annotation: Any) -> tuple[Any, bool]:
-    """``X | None`` as X and True."""
+    """``X | None`` as X and True; a bounded X is X."""
     if get_origin(annotation) in (Union, types.UnionType):
         rest = [argument for argument in get_args(annotation) if argument is not type(None)]
         if len(rest) == 1:
-            return rest[0], True
-    return annotation, False
+            return _unbounded(rest[0]), True
+    return _unbounded(annotation), False
+
+
+def _unbounded(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
 def _swift_type(annotation: Any, where: str) -> str:
