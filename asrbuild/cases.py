@@ -7,6 +7,8 @@ last digits of a feature may differ between processors, so a verification record
 from __future__ import annotations
 
 import hashlib
+import math
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -25,6 +27,9 @@ CLIP_GAIN = 20.0
 #: Seconds of every case that is not a recording: enough to saturate a feature or a cell, and a step
 #: of a full-size network costs TensorFlow 13 ms.
 _SHORT_S = 2.0
+#: The most bytes that a recorded reference may have in memory: 100 times that of a full-size model.
+_MOST_BYTES = 1 << 32
+_FETCH = "pull the artifact again from where it came, or build it again"
 
 
 def build_cases(
@@ -141,6 +146,7 @@ def load_reference(
     cases: dict[str, np.ndarray] = {}
     reference: dict[str, dict[str, np.ndarray]] = {}
     try:
+        _check_sizes(path)
         with np.load(path, allow_pickle=False) as archive:
             for key in archive.files:
                 name, part = key.rsplit("/", 1)
@@ -156,11 +162,47 @@ def load_reference(
             file=path,
             fix="rebuild the artifact: without it nothing can be proved again",
         ) from None
+    except AsrbuildError:
+        raise
     except Exception as error:  # numpy raises zipfile, zlib, ValueError, EOFError ... here
-        raise AsrbuildError(f"the recorded reference cannot be read: {error}", file=path) from error
+        raise AsrbuildError(
+            f"the recorded reference cannot be read: {error}", file=path, fix=_FETCH
+        ) from error
     if not cases or cases.keys() != reference.keys():
-        raise AsrbuildError("the recorded reference is incomplete", file=path)
+        raise AsrbuildError("the recorded reference is incomplete", file=path, fix=_FETCH)
     return cases, reference
+
+
+def _check_sizes(path: Path) -> None:
+    """Refuses an archive whose arrays are larger than a proof's, or than the archive holds.
+
+    A zip of some kB can claim any number of zeros, and a header any shape: numpy allocates both.
+    """
+    total = 0
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            total += entry.file_size
+            if total > _MOST_BYTES:
+                raise AsrbuildError(
+                    f"the recorded reference claims more than {_MOST_BYTES:,} bytes",
+                    file=path,
+                    fix=_FETCH,
+                )
+            with archive.open(entry) as array:
+                version = np.lib.format.read_magic(array)
+                read = (
+                    np.lib.format.read_array_header_1_0
+                    if version == (1, 0)
+                    else np.lib.format.read_array_header_2_0
+                )
+                shape, _, dtype = read(array)
+                if math.prod(shape) * dtype.itemsize != entry.file_size - array.tell():
+                    raise AsrbuildError(
+                        f"{entry.filename} of the recorded reference is not the array that its "
+                        "header describes",
+                        file=path,
+                        fix=_FETCH,
+                    )
 
 
 def _windows(frames: np.ndarray, n_context: int) -> np.ndarray:

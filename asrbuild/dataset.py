@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,14 +45,14 @@ def read_dataset(path: Path) -> list[Recording]:
         AsrbuildError: there is nothing in it, or a part of it is missing.
     """
     require(path, DATASET)
-    found = list(_folder(path) if path.is_dir() else _table(path))
+    found = list(_folder(path) if os.path.isdir(path) else _table(path))
     if not found:
         raise AsrbuildError(
             "the data set has no recordings",
             file=path,
             fix="give a table with wav_filename and transcript, or a folder of a.wav with a.txt",
         )
-    missing = [recording.audio for recording in found if not recording.audio.is_file()]
+    missing = [recording.audio for recording in found if not os.path.isfile(recording.audio)]
     if missing:
         raise AsrbuildError(
             f"{len(missing)} of {len(found)} recordings are not there, first {missing[0]}",
@@ -144,7 +145,7 @@ def _audio_file(folder: Path, name: str, column: str) -> Path:
         guesses = [folder / _CLIPS / name, folder / name, folder / _CLIPS / f"{name}.mp3"]
     if "\\" in name:
         guesses.append(folder / name.replace("\\", "/"))
-    return next((guess for guess in guesses if guess.is_file()), guesses[0])
+    return next((guess for guess in guesses if os.path.isfile(guess)), guesses[0])
 
 
 def _folder(path: Path) -> Iterator[Recording]:

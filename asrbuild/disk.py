@@ -271,9 +271,18 @@ def _is_own_group(gid: int) -> bool:
 
 
 def stays_inside(path: str) -> bool:
-    """Whether a relative path is plain: forward slashes, no part that leads up, nothing to fold."""
+    """Whether a relative path is plain: forward slashes, no part that leads up, nothing to fold.
+
+    Every system takes it: a part has at most 255 bytes, the whole at most 1,024.
+    """
     parts = path.split("/")
-    return not {"", ".", ".."} & set(parts) and not any(c in path for c in "\\\0\n\r")
+    sizes = [len(part.encode("utf-8", "surrogateescape")) for part in parts]
+    return (
+        not {"", ".", ".."} & set(parts)
+        and not any(c in path for c in "\\\0\n\r")
+        and max(sizes) <= 255
+        and sum(sizes) + len(sizes) <= 1025
+    )
 
 
 def sync_tree(directory: Path) -> None:

@@ -319,7 +319,8 @@ def require(path: str | os.PathLike[str], place: Place, *, key: str | None = Non
         AsrbuildError: it is missing, unreadable, or of another kind, which is named.
     """
     path = Path(path)
-    if not path.exists():
+    # A name that no file can have (too long, a zero byte) is a file that is not there.
+    if not os.path.exists(path):
         noun = place.wants.partition(" ")[2]
         raise AsrbuildError(f"no such {noun}", key=key, file=path, fix=place.fix)
     kind = recognise(path, key=key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -529,7 +530,7 @@ def _words(path: Path, key: str) -> str:
 
 def _existing(path: str | None, key: str) -> Path:
     found = resolve_file(path or "")
-    if not path or not found.exists():
+    if not path or not os.path.exists(found):
         raise AsrbuildError(
             f"{key} names no file", key=key, file=found, fix=f"set {key}= to a file that exists"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import glob
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +56,7 @@ def choose_checkpoint(checkpoint_dir: Path | str, load_evaluate: str = "auto") -
         AsrbuildError: there is no such folder or checkpoint, or several and nothing says which.
     """
     named = Path(checkpoint_dir)
-    if named.exists():
+    if os.path.exists(named):
         require(named, CHECKPOINT, key="source.checkpoint_dir")
     if load_evaluate not in STATE_FILES:
         raise AsrbuildError(
@@ -63,7 +64,7 @@ def choose_checkpoint(checkpoint_dir: Path | str, load_evaluate: str = "auto") -
             key="source.load_evaluate",
             fix=f"choose one of {', '.join(STATE_FILES)}",
         )
-    if not named.is_dir():
+    if not os.path.isdir(named):
         return _without_folder(named)
     refused: list[AsrbuildError] = []
     for state in STATE_FILES[load_evaluate]:
@@ -88,7 +89,7 @@ def checkpoint_files(prefix: Path) -> list[Path]:
 
 def _is_whole(prefix: Path) -> bool:
     index, *parts = checkpoint_files(prefix)
-    return index.is_file() and bool(parts)
+    return os.path.isfile(index) and bool(parts)
 
 
 def _whole_prefixes(folder: Path) -> list[Path]:
@@ -113,14 +114,14 @@ def _without_folder(named: Path) -> tuple[Path, str]:
     prefix = named.with_name(_SUFFIX.sub("", named.name))
     if _is_whole(prefix):
         return prefix, "source.checkpoint_dir names it"
-    if prefix.with_name(f"{prefix.name}.index").is_file():
+    if os.path.isfile(prefix.with_name(f"{prefix.name}.index")):
         raise AsrbuildError(
             f"the checkpoint {prefix.name} has no data file",
             key="source.checkpoint_dir",
             file=prefix.parent,
             fix=f"{prefix.name}.data-00000-of-00001 belongs beside {prefix.name}.index",
         )
-    if named.is_file():
+    if os.path.isfile(named):
         return _prefix_of(named), f"{named.name} names it"
     raise AsrbuildError(
         "the checkpoint folder does not exist",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -139,7 +140,7 @@ def _argument(argument: str, after: list[str]) -> tuple[str, str | bool, int]:
 
 def _nested(named: str, path: Path, line: int, depth: int) -> Iterator[tuple[str, Flag]]:
     file = path.with_name(re.split(r"[\\/]", named)[-1])
-    if not file.is_file() or depth == _DEEPEST or file == path:
+    if not os.path.isfile(file) or depth == _DEEPEST or file == path:
         raise AsrbuildError(
             f"{path.name} takes flags from {named}, which is not beside it",
             file=f"{path}, line {line}",

@@ -119,6 +119,8 @@ class Tensor:
         """The values, shape ``self.shape``: a read-only view when they are stored as raw bytes."""
         count = int(np.prod(self.shape, dtype=np.int64))
         if self.dtype == STRING:
+            if len(self.values) != count:
+                raise WireError(f"{len(self.values)} texts for {list(self.shape)}")
             return np.array(list(self.values), dtype=object).reshape(self.shape)
         if self.dtype.numpy is None:
             raise WireError(f"constants of type {self.dtype.name} are not supported")
@@ -127,15 +129,24 @@ class Tensor:
                 raise WireError(f"{len(self.content)} bytes do not fill {list(self.shape)}")
             array = np.frombuffer(self.content, self.dtype.numpy.newbyteorder("<"))
             return array.reshape(self.shape)
+        try:
+            return self._filled(count)
+        except OverflowError as error:
+            raise WireError(f"a value is out of range: {error}") from error
+
+    def _filled(self, count: int) -> np.ndarray:
+        """The typed values, the last one repeated."""
+        dtype = self.dtype.numpy
+        assert dtype is not None
         given = np.asarray(self.values)
-        if self.dtype.numpy == np.float16:
+        if dtype == np.float16:
             given = given.astype(np.uint16).view(np.float16)
-        elif self.dtype.numpy.kind == "c":
-            parts = np.float32 if self.dtype.numpy == np.complex64 else np.float64
-            given = given.astype(parts).view(self.dtype.numpy)
+        elif dtype.kind == "c":
+            parts = np.float32 if dtype == np.complex64 else np.float64
+            given = given.astype(parts).view(dtype)
         if len(given) > count:
             raise WireError(f"{len(given)} values for {list(self.shape)}")
-        filled = np.zeros(count, self.dtype.numpy)
+        filled = np.zeros(count, dtype)
         if len(given):
             filled[: len(given)] = given
             filled[len(given) :] = given[-1]
