@@ -49,7 +49,8 @@ _CODE = {
     "prove": ("speech", "contract.py"),
     "evaluate": ("executor", "graph", "speech", "protobuf.py", "runtime.py", "evaluation.py",
                  "dataset.py", "manifest.py", "proof.py"),
-    "artifact": ("assembly.py", "report", "app", "store.py", "words.py", "quantities.py"),
+    "artifact": ("assembly.py", "report", "app", "store.py", "words.py", "quantities.py",
+                 "terminal.py"),
 }  # fmt: skip
 _TENSORFLOW = "tensorflow-cpu", "tensorflow"
 
