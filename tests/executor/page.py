@@ -11,7 +11,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "executor-ops.md"
 #: Ops and layers that coremltools knows and the executor does not run, and why.
 NOT_RUN = {
     "_const_symbolic": "stands for a size while a program is converted; it is in no package",
-    "conv_quantized": "of an old opset's tests; no converter writes it",
+    "conv_quantized": "becomes a `convolution` layer with quantized weights; it is in no package",
     "custom": "its code is in the app",
 }
 _PACKAGES = """

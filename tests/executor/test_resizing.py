@@ -69,12 +69,16 @@ def test_nearest(dtype: type) -> None:
     check("upsample_nearest_neighbor", doubled, {"x": x}, **given)
     size = {"target_size_height": 6, "target_size_width": 12}
     check("resize_nearest_neighbor", doubled, {"x": x}, **size)
-    check("resize", x.repeat(2, axis=2), {"x": x}, "iOS17", shape=np.array([6, 4], np.int32),
+    check("resize", doubled, {"x": x}, "iOS17", shape=np.array([6, 12], np.int32),
           resized_dims=np.uint32(2), interpolation_mode="NEAREST_NEIGHBOR")  # fmt: skip
+    check("resize", x[:, :, [0, 2]][..., [0, 3]], {"x": x}, "iOS17", resized_dims=np.uint32(2),
+          shape=np.array([2, 2], np.int32), interpolation_mode="NEAREST_NEIGHBOR",
+          sampling_mode="STRICT_ALIGN_CORNERS")  # fmt: skip
     # Apple's example: 2 rows to 3 are the first, then the second twice.
     check("resize", x[:, :, [0, 1, 1]], {"x": x[:, :, :2]}, "iOS17", resized_dims=np.uint32(2),
           shape=np.array([3, 4], np.int32), interpolation_mode="NEAREST_NEIGHBOR")  # fmt: skip
-    smaller = x[:, :, [0, 1]][:, :, :, [0, 1, 2]]
+    # Centres at 0.75 and 2.25 of 3, and at 2/3, 2 and 10/3 of 4.
+    smaller = x[:, :, [0, 2]][:, :, :, [0, 2, 3]]
     check("resize_nearest_neighbor", smaller, {"x": x}, target_size_height=2, target_size_width=3)
     if dtype is np.float32:
         same(

@@ -25,7 +25,10 @@ PARTS = {
     "converters/mil/frontend/torch/test": "torch",
 }  # fmt: skip
 #: Files that cannot run here: they call Core ML's compiler, or are written for Keras 2.
-NOT_HERE = ("test_compiled_model.py", "test_v2_ops_tf_keras.py")
+NOT_HERE = (
+    "test_compiled_model.py", "test_v2_ops_tf_keras.py", "test_tf2_conversion_api.py",
+    "test_v2_load.py",
+)  # fmt: skip
 
 
 def wheel() -> Path:

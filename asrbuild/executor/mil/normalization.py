@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from asrbuild.executor import sized
 from asrbuild.executor.registry import mil_op
 
 _EPSILON = 1e-5
@@ -84,6 +85,6 @@ def local_response_norm(
     size = int(size)
     pairs = [(0, 0)] * x.ndim
     pairs[1] = (size // 2, (size - 1) // 2)
-    squares = np.pad(np.square(x), pairs)
+    squares = sized.pad(np.square(x), pairs)
     near = np.lib.stride_tricks.sliding_window_view(squares, size, axis=1).sum(axis=-1)
     return x / np.power(k + alpha / size * near, beta)

@@ -76,8 +76,20 @@ def upsample_nearest_neighbor(
 def resize_nearest_neighbor(
     x: np.ndarray, target_size_height: int, target_size_width: int
 ) -> np.ndarray:
-    """``[*D, H, W]`` to a size, each output the nearest input before it."""
-    return nearest(x, int(target_size_height), int(target_size_width))
+    """``[*D, H, W]`` to a size, each output the input that its centre is in."""
+    sizes = sized.sized([target_size_height, target_size_width, *x.shape[:-2]])[:2]
+    for axis, count in zip((-2, -1), sizes, strict=True):
+        x = np.take(x, _centres(count, x.shape[axis]), axis)
+    return x
+
+
+def _centres(count: int, size: int) -> np.ndarray:
+    """The values of an axis in which the centres of ``count`` equal parts are.
+
+    Source: TensorFlow's ``half_pixel_centers``, which coremltools writes as these ops, and Apple's
+    tests: 2 values to 3 are the first, and the second twice.
+    """
+    return (2 * np.arange(count) + 1) * size // (2 * count)
 
 
 @mil_op("upsample_bilinear", arithmetic=True)
@@ -123,10 +135,11 @@ def resize(
     sized.sized([*x.shape[: x.ndim - count], *sizes])
     for axis, size in zip(range(x.ndim - count, x.ndim), sizes, strict=True):
         if interpolation_mode == "NEAREST_NEIGHBOR":
-            # The nearest value, of two the first: 2 values to 3 are 0, 1, 1, to 4 are 0, 0, 1, 1.
-            points = grid(size, x.shape[axis], sampling_mode)
-            places = np.clip(np.ceil(points - (0.5 + 1e-9)), 0, x.shape[axis] - 1)
-            x = np.take(x, places.astype(np.int64), axis)
+            places = _centres(size, x.shape[axis])
+            if sampling_mode != "DEFAULT":
+                points = np.rint(grid(size, x.shape[axis], sampling_mode))
+                places = np.clip(points, 0, x.shape[axis] - 1).astype(np.int64)
+            x = np.take(x, places, axis)
         else:
             x = between(x, grid(size, x.shape[axis], sampling_mode), axis)
     return x
@@ -165,6 +178,7 @@ def crop_resize(
         corners = np.asarray(boxes, np.float64)
         indices = range(len(corners)) if box_indices is None else box_indices
         pictures = [x[int(index)][None] for index in indices]
+    sized.sized([len(corners), *x.shape[:2], height, width])
     made = []
     for picture, four in zip(pictures, corners, strict=True):
         top, left, bottom, right = _corners(four, box_coordinate_mode)
