@@ -20,12 +20,14 @@ from asrbuild.manifest import Manifest, Transcript, content_core
 from asrbuild.why import differences
 
 #: What an app team has to do about one change.
-Effect = Literal["must change code", "can do more", "other words", "no action"]
+Effect = Literal["must change code", "must know", "can do more", "other words", "no action"]
 Section = Literal[
     "interface", "words", "running", "recipe", "source", "tools", "operations", "size", "proof",
     "about",
 ]  # fmt: skip
-Verdict = Literal["must change code", "may gain", "may lose", "other words", "nothing changed"]
+Verdict = Literal[
+    "must change code", "must know", "may gain", "may lose", "other words", "nothing changed"
+]
 Bump = Literal["major", "minor", "patch", "none"]
 _SEMVER = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:[-+].*)?")
 #: Settings whose change no app has to follow, and that shape the words.
@@ -33,9 +35,12 @@ _WORDS = (
     "decoder.type", "decoder.beam_width", "decoder.cutoff_prob", "decoder.cutoff_top_n",
     "decoder.scorer", "decoder.hot_words",
 )  # fmt: skip
-#: Advice and figures: the same words, at another pace or on other hardware.
-_RUNNING = (
+#: How an app is to feed the package, and how long its users wait for words.
+_PACE = (
     "streaming.mode", "streaming.steps_per_chunk", "streaming.chunk_ms", "streaming.latency_ms",
+)  # fmt: skip
+#: Advice and figures: the same words, on other hardware.
+_RUNNING = (
     "model.format", "model.spec_version", "model.compute_precision",
     "model.recommended_compute_units", "model.lstm", "model.default_function",
 )  # fmt: skip
@@ -194,7 +199,8 @@ def _words(old: Manifest, new: Manifest) -> Iterator[Change]:
 
 
 def _running(old: Manifest, new: Manifest) -> Iterator[Change]:
-    return _changed("running", _RUNNING, old, new, "no action")
+    yield from _changed("running", _PACE, old, new, "must know")
+    yield from _changed("running", _RUNNING, old, new, "no action")
 
 
 def _about(old: Manifest, new: Manifest) -> Iterator[Change]:
@@ -322,17 +328,20 @@ def _judge(
     """The verdict in a word, and why; the first of the rates speaks, as it has most recordings."""
     breaks = [f"{c.what}: {c.before} -> {c.now}" for c in changes if c.effect == "must change code"]
     wider = [f"{c.what}: {c.before} -> {c.now}" for c in changes if c.effect == "can do more"]
+    pace = [f"{c.what}: {c.before} -> {c.now}" for c in changes if c.effect == "must know"]
     rate = rates[0] if rates else None
     moved = rate is not None and rate.now_errors != rate.before_errors
     words = _rate_text(rate) if rate and moved else ()
     if breaks:
-        return "must change code", (*breaks, *words)
+        return "must change code", (*breaks, *pace, *words)
     if rate and rate.now_errors < rate.before_errors:
-        return "may gain", (*words, *wider)
+        return "may gain", (*words, *wider, *pace)
     if rate and rate.now_errors > rate.before_errors:
-        return "may lose", words
+        return "may lose", (*words, *pace)
     if wider:
-        return "may gain", (*wider, *words)
+        return "may gain", (*wider, *pace, *words)
+    if pace:
+        return "must know", (*pace, *words)
     other = [c for c in changes if c.effect == "other words"]
     if other:
         what = tuple(f"{c.section}: {c.what}" for c in other)
@@ -369,6 +378,8 @@ def _suggest(
         bump, reason = "minor", "it takes all that it took, and more"
     elif heard:
         bump, reason = "minor", "the same code hears other words"
+    elif any(change.effect == "must know" for change in changes):
+        bump, reason = "minor", "an app is fed otherwise, or its users wait longer or shorter"
     elif not identical:
         bump, reason = "patch", "the same code hears the same words"
     else:

@@ -14,6 +14,7 @@ import numpy as np
 
 from asrbuild import store
 from asrbuild.cases import RECORDINGS, load_reference, verified_inputs
+from asrbuild.compose import plain_values
 from asrbuild.contract import contradictions
 from asrbuild.errors import AsrbuildError
 from asrbuild.execution import REFERENCE, Executed, Outputs, execute, reference_state, runs
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.decoding import DecoderSettings
 
+#: A weakness of a proof that is none of its result, where the words are TensorFlow's all the same.
+WORDS_UNGATED = "its words need not be TensorFlow's"
+#: Gates that a value must reach; it must stay below the others.
+_AT_LEAST = ("argmax_agreement", "psnr_db", "state_psnr_db")
 #: The recorded reference in an artifact, see ``cases.save_reference``.
 PARITY_FILE = "parity.npz"
 
@@ -216,6 +221,59 @@ def prove_unknown(artifact: Path, manifest: Manifest, notify: Callable[[str], No
             fix="`asrbuild verify` shows every gate; build the artifact on this machine",
         )
     store.remember_proven(artifact)
+
+
+def weaknesses(manifest: Manifest) -> list[str]:
+    """What a proof lacks of the one that asrbuild comes with; empty where it is whole.
+
+    A recipe may look at less (``verify=quick``) or gate less. What it gates beside that, or more
+    strictly, is not lacking. Of an artifact without its recipe's ``verify`` only the gates are
+    known.
+    """
+    found = manifest.verification
+    if not found.executed:
+        return ["nothing has run the package"]
+    if not found.passed or not found.metrics:
+        return ["its gates did not pass"]
+    verify = manifest.provenance.recipe.get("verify")
+    whole = plain_values("verify", "default")
+    if not isinstance(verify, Mapping) or whole is None:
+        return []
+    try:
+        return _lacking(manifest, verify, whole)
+    except (TypeError, ValueError, AttributeError):
+        return ["its recipe does not say what was gated"]
+
+
+def _lacking(manifest: Manifest, verify: Mapping[str, Any], whole: Mapping[str, Any]) -> list[str]:
+    lacks = []
+    if missing := [name for name in whole["inputs"] if name not in verify.get("inputs", [])]:
+        lacks.append(f"it was not run on {', '.join(missing)}")
+    if not verify.get("edge_lengths", True):
+        lacks.append("it was not run at the lengths at which chunking goes wrong")
+    if not verify.get("require_transcript", True):
+        lacks.append(WORDS_UNGATED)
+    if verify.get("allow_wrong_words", False):
+        lacks.append("its words may all be wrong")
+    if verify.get("max_steps", whole["max_steps"]) < whole["max_steps"]:
+        lacks.append(f"no call was longer than {verify['max_steps']} steps")
+    coreml = {"precision": manifest.model.compute_precision}
+    for gates in gate_names(coreml | manifest.provenance.recipe.get("coreml", {})):
+        usual, own = whole["thresholds"].get(gates, {}), verify.get("thresholds", {}).get(gates, {})
+        for name, limit in usual.items():
+            given = own.get(name, limit)
+            if given < limit if name in _AT_LEAST else given > limit:
+                lacks.append(f"its gate {gates}.{name} is {given:g}, and comes as {limit:g}")
+    return lacks
+
+
+def is_quick(manifest: Manifest) -> bool:
+    """Whether a proof is that of ``verify=quick``: of the sample recording alone."""
+    verify = manifest.provenance.recipe.get("verify")
+    if not isinstance(verify, Mapping):
+        return False
+    quick = plain_values("verify", "quick") or {}
+    return all(verify.get(key) == quick.get(key) for key in ("inputs", "edge_lengths"))
 
 
 def save_heard(path: Path, proof: Proof) -> None:

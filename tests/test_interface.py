@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asrbuild import difference
 from asrbuild.interface import (
     NOT_RELIED_ON,
     RULES,
@@ -271,3 +272,19 @@ def test_outputs(outputs: list[dict[str, Any]], expected: list[tuple[str, str]])
     now = changed(model={"outputs": outputs, "functions": functions})
     found = compare_interfaces(changed(), now)
     assert [(f.what, f.relation.value) for f in found] == expected
+
+
+def test_an_app_must_know_how_it_is_fed_and_how_long_it_waits() -> None:
+    """Where no code has to change: ``asrbuild diff`` names the change among its reasons."""
+    old = changed()
+    for key, value in (("mode", "chunked"), ("latency_ms", 999.0), ("steps_per_chunk", 7)):
+        streaming = old.streaming.model_copy(update={key: value})
+        new = old.model_copy(update={"streaming": streaming})
+        found = list(difference._running(old, new))
+        assert [change.effect for change in found] == ["must know"]
+        verdict, reasons = difference._judge(found, (), False)
+        assert verdict == "must know"
+        assert reasons[0].startswith(f"streaming.{key}: ")
+        suggested = difference._suggest(old, new, Relation.SAME, found, (), False)
+        assert suggested.bump == "minor"
+    assert list(difference._running(old, old)) == []

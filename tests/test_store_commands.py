@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from asrbuild import cache, store
 from asrbuild.cache import StageKey
+from asrbuild.compose import plain_values
 from asrbuild.errors import AsrbuildError
 from asrbuild.manifest import SCHEMA_VERSION, Manifest, to_json
 
@@ -142,11 +143,13 @@ def publish(root: Path, manifest: dict[str, Any] = MANIFEST) -> Path:
 def run(*arguments: str) -> Result:
     from asrbuild.commands import cache as cache_commands
     from asrbuild.commands.ls import ls
+    from asrbuild.commands.ship import ship
     from asrbuild.commands.show import show
 
     app, group = typer.Typer(), typer.Typer()
     app.command("ls")(ls)
     app.command("show")(show)
+    app.command("ship")(ship)
     group.command("ls")(cache_commands.ls)
     group.command("clear")(cache_commands.clear)
     app.add_typer(group, name="cache")
@@ -185,7 +188,7 @@ def test_ls_json(root: Path) -> None:
         "path": str(path), "format": "neuralnetwork", "precision": "fp32", "bytes": 4_100_329,
         "executed": True, "core_ml_executed": False, "passed": True, "gates": 3,
         "gates_passed": 3, "transcripts": 1, "transcripts_match": 1,
-        "created": "2024-05-01T10:00:00+00:00",
+        "overrides": ["model=dynamic"], "created": "2024-05-01T10:00:00+00:00",
     }  # fmt: skip
 
 
@@ -297,3 +300,40 @@ def test_quantities() -> None:
         "yesterday": "?",
     }
     assert {created: age_text(created, now) for created in ages} == ages
+
+
+def test_a_channel_is_not_pointed_at_a_quick_look(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --allow-unproven; shipping it without a channel, or to one when whole, is fine."""
+    monkeypatch.setenv("ASRBUILD_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    whole, quick = (plain_values("verify", name) for name in ("default", "quick"))
+    ungated = {**whole, "require_transcript": False}
+    for number, (verify, passed, message) in enumerate((
+        (quick, True, "proven by verify=quick only: it was not run on second"),
+        (ungated, True, "its words need not be TensorFlow's"),
+        (whole, False, "its gates did not pass"),
+        (whole, True, None),
+    )):  # fmt: skip
+        fields = copy.deepcopy(MANIFEST)
+        fields["provenance"]["recipe"]["verify"] = verify
+        fields["verification"]["passed"] = passed
+        fields["version"] = f"{number}+abc"
+        publish(root, fields)
+        ship = ("ship", f"demo-dynamic/{fields['version']}", str(tmp_path / "remote"))
+        for more in ((), ("--channel", "beta"), ("--channel", "beta", "--allow-unproven")):
+            with pytest.raises(AsrbuildError) as caught:
+                run(*ship, *more)
+            refused = message is not None and more == ("--channel", "beta")
+            # What is not refused asks for a key.
+            assert ("is proven" in caught.value.message) == refused, caught.value.message
+            if refused:
+                assert message in caught.value.message
+                assert "--allow-unproven" in str(caught.value.fix)
+                assert not (tmp_path / "remote").exists()
+
+
+def test_ls_says_what_was_overridden(root: Path) -> None:
+    publish(root)
+    assert "model=dynamic" in run("ls").output

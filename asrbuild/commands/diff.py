@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _COLOURS = {
     "must change code": "bold red",
+    "must know": "yellow",
     "may lose": "yellow",
     "other words": "yellow",
     "may gain": "green",
@@ -143,6 +144,7 @@ def _print(difference: Difference) -> None:
 
 _VERDICTS = {
     "must change code": "An app must change its code.",
+    "must know": "No code has to change, but an app is fed otherwise or waits longer or shorter.",
     "may gain": "No code has to change, and an app may gain.",
     "may lose": "No code has to change, but an app may lose.",
     "other words": "No code has to change; other words may be heard.",

@@ -71,6 +71,7 @@ def summarise(artifact: Artifact) -> dict[str, Any]:
     manifest = _read(artifact.path / MANIFEST)
     model = _mapping(manifest.get("model"))
     proof = _mapping(manifest.get("verification"))
+    provenance = _mapping(manifest.get("provenance"))
     files = [_mapping(file) for file in _list(manifest.get("files"))]
     metrics = [_mapping(metric) for metric in _list(proof.get("metrics"))]
     transcripts = [_mapping(transcript) for transcript in _list(proof.get("transcripts"))]
@@ -91,7 +92,8 @@ def summarise(artifact: Artifact) -> dict[str, Any]:
         "gates_passed": sum(metric.get("passed") is True for metric in metrics),
         "transcripts": len(transcripts),
         "transcripts_match": sum(t.get("match") is True for t in transcripts),
-        "created": _text(_mapping(manifest.get("provenance")).get("created")),
+        "overrides": [str(each) for each in _list(provenance.get("overrides"))],
+        "created": _text(provenance.get("created")),
     }
 
 
@@ -123,6 +125,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
     for heading, justify in (
         ("name", "left"), ("version", "left"), ("format", "left"), ("precision", "left"),
         ("size", "right"), ("parity", "left"), ("transcript", "left"), ("age", "right"),
+        ("overrides", "left"),
     ):  # fmt: skip
         table.add_column(heading, justify=justify, overflow="fold")
     for row in rows:
@@ -135,6 +138,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
             _parity(row),
             _share(row["transcripts_match"], row["transcripts"], "match"),
             age_text(row["created"] or ""),
+            " ".join(row["overrides"]),
         )
     terminal.console().print(table)
 

@@ -66,6 +66,12 @@ def ship(
     ] = None,
     other_signer: OtherSignerOption = False,
     expires: ExpiresOption = None,
+    allow_unproven: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unproven", help="Point the channel also at what verify=quick or less proved."
+        ),
+    ] = False,
     key: KeyOption = None,
     sigstore: SigstoreOption = False,
     artifacts: ArtifactsOption = None,
@@ -116,6 +122,8 @@ def ship(
         raise MisuseError("--expires is for --channel", fix="name the channel, --channel stable")
     seconds = seconds_of(expires)
     paths = [resolve(artifacts or artifacts_root(), artifact) for artifact in given]
+    if channel is not None and not allow_unproven:
+        _require_proven(paths)
     config = config_root()
     remote = open_remote(dest)
     signer = signer_of(key, sigstore, config)
@@ -150,6 +158,24 @@ def ship(
     spec = f"{shipped.name}@{shipped.channel or shipped.version}"
     system = "" if set_name is None else " --os iOS17"
     terminal.say(f"asrbuild pull {spec} --from {shlex.quote(dest)}{system}")
+
+
+def _require_proven(paths: list[Path]) -> None:
+    """Refuses to let a channel point at what asrbuild's own proof has not passed."""
+    from asrbuild.errors import AsrbuildError
+    from asrbuild.manifest import read_manifest
+    from asrbuild.proof import is_quick, weaknesses
+
+    for path in paths:
+        manifest = read_manifest(path)
+        if lacks := weaknesses(manifest):
+            how = "by verify=quick only" if is_quick(manifest) else "in part only"
+            raise AsrbuildError(
+                f"{manifest.name} {manifest.version} is proven {how}: {'; '.join(lacks)}",
+                key="--channel",
+                file=path,
+                fix="build it with verify=default and ship that, or give --allow-unproven as well",
+            )
 
 
 def bundle(

@@ -13,6 +13,7 @@ from typing import Any
 
 from asrbuild.manifest import Axis, Evaluation, Manifest, Metric, Streaming, Transcript
 from asrbuild.parity import PROBABILITIES, worst
+from asrbuild.proof import WORDS_UNGATED, is_quick, weaknesses
 from asrbuild.recipe import compression
 from asrbuild.report.environment import Markdown, environment, markdown
 from asrbuild.report.html import TEMPLATES
@@ -88,7 +89,13 @@ def verdict(manifest: Manifest) -> str:
             else " No known words were checked: this compares the package with the original, and "
             "the original with nothing; source.sample.text gives the words of a recording."
         )
-        return f"**Proven**: the package was executed, passed {gates}, and {said}.{unknown}"
+        word, but = "Proven", ""
+        lacks = [each for each in weaknesses(manifest) if not agree or each != WORDS_UNGATED]
+        if lacks:
+            quick = is_quick(manifest)
+            word = "Quick look, not a whole proof" if quick else "Not wholly proven"
+            but = f" But {'; '.join(lacks)}."
+        return f"**{word}**: the package was executed, passed {gates}, and {said}.{but}{unknown}"
     return f"**Not proven**: {failed} of {gates} failed, and the package {said}."
 
 

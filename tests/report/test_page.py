@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import json
 import re
 from pathlib import Path
 
 import building
 import pytest
 
+from asrbuild.compose import plain_values
 from asrbuild.manifest import Manifest, Metric, Transcript, Verification, VerifiedInput
 from asrbuild.network import random_weights
 from asrbuild.report.anatomy import anatomy
-from asrbuild.report.page import marked_words, report, write_report
+from asrbuild.report.page import marked_words, report, verdict, write_report
+from tests.test_store_commands import MANIFEST
 
 
 def metric(case: str, output: str, name: str, value: float, comparison: str, threshold: float):
@@ -58,6 +62,31 @@ def page(built, verification: Verification) -> str:
     folder, manifest = built
     manifest = manifest.model_copy(update={"verification": verification})
     return report(manifest, anatomy(folder / manifest.model.package).operations)
+
+
+def test_a_quick_look_is_not_called_proven() -> None:
+    """The word stands where ``Proven`` does; weaker gates are named, stricter ones are not."""
+    whole = plain_values("verify", "default")
+    fields = copy.deepcopy(MANIFEST)
+
+    def told(**verify: object) -> str:
+        fields["provenance"]["recipe"]["verify"] = {**whole, **verify}
+        return verdict(Manifest.model_validate_json(json.dumps(fields)))
+
+    assert told().startswith("**Proven**")
+    assert told(max_wer=0.1, evaluation="set.csv").startswith("**Proven**")
+    quick = told(inputs=["sample"], edge_lengths=False)
+    assert quick.startswith("**Quick look, not a whole proof**")
+    assert "not run on second, silence" in quick
+    assert told(allow_wrong_words=True).startswith("**Not wholly proven**")
+    gates = fields["model"]["compute_precision"]
+    for limit, weaker in ((1e9, True), (1e-12, False)):
+        thresholds = copy.deepcopy(whole["thresholds"])
+        thresholds[gates]["kl_divergence"] = limit
+        assert told(thresholds=thresholds).startswith("**Proven**") != weaker
+        thresholds = copy.deepcopy(whole["thresholds"])
+        thresholds[gates]["psnr_db"] = 1 / limit
+        assert told(thresholds=thresholds).startswith("**Proven**") != weaker
 
 
 def test_it_says_what_the_manifest_says(built):
