@@ -32,6 +32,8 @@ DEMO = Path(asrbuild.__file__).parent / "demo"
 UNSEEN = Path(__file__).parent.parent / "data" / "unseen" / "unseen.csv"
 RECORDING = f"source.sample.audio={DEMO / 'sample.wav'}"
 TEXT = f"source.sample.text={DEMO / 'sample.txt'}"
+#: These hear wrong words, as they must.
+WRONG = "verify.allow_wrong_words=true"
 VARIANTS: dict[str, tuple[str, ...]] = {
     "static": ("model=static",),
     "chunk32": ("model=static", "n_steps=32"),
@@ -41,11 +43,11 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "stateful": ("model=static", "coreml.state=stateful"),
     "functions": ("model=multifunction",),
     "neural": ("model=static", "coreml=neuralnetwork"),
-    "hop": ("model=static", "source=checkpoint", RECORDING, TEXT),
+    "hop": ("model=static", "source=checkpoint", RECORDING, TEXT, WRONG),
     "beam": ("model=static", "decoder=beam"),
     "ios18": ("model=static", "coreml.minimum_deployment_target=iOS18"),
     "described": ("model=static", "source.description=Another", "version=1.0.1"),
-    "letters": ("model=static", "source=checkpoint", RECORDING, TEXT),
+    "letters": ("model=static", "source=checkpoint", RECORDING, TEXT, WRONG),
     "noisy": ("model=static", "source=frozen_graph", RECORDING, TEXT),
 }
 
