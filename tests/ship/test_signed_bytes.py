@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from asrbuild.ship.push import set_channel, ship, ship_set
 from asrbuild.ship.refusal import Refused
 from asrbuild.ship.remote import ObjectRemote, Remote, open_remote
 from asrbuild.ship.trust import Trust, distrust, read_key_file, read_trust, trust_key
+from tests.killing import run_until
 from tests.ship.making import CONTENT, make_artifact
 
 NAME = "demo-dynamic"
@@ -139,6 +142,55 @@ def test_a_pull_over_an_own_build_settles(
     assert [fetch(shipped).already for _ in range(3)] == [False, True, True]
     assert tree_digests(own) == tree_digests(built)
     assert store.read_latest(tmp_path / "mine", NAME) == built.name
+
+
+@pytest.mark.parametrize("seed", [7])
+def test_a_pull_over_an_own_build_that_is_killed(
+    shipped: Path, built: Path, fetch: Any, tmp_path: Path, trust: Trust, config: Path, seed: int
+):
+    """At any line: the version is the own build or the signed one, whole, and no signature lies
+    beside other bytes than its own."""
+    own = changed(built, tmp_path / "own", **{"report.html": b"mine"})
+    truth = {"own": tree_digests(own), "signed": tree_digests(built)}
+
+    def killed_at(point: int, root: Path) -> int:
+        changed(own, root / NAME / built.name)
+        (root / NAME / "latest").write_text(built.name + "\n")
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            remote = open_remote(str(shipped))
+            work = partial(pull, f"{NAME}@stable", remote, root, trust=trust, config=config)
+            os.write(writing, str(run_until(point, work)).encode())
+            os._exit(0)
+        os.close(writing)
+        _, status = os.waitpid(child, 0)
+        with os.fdopen(reading) as answer:
+            return int(answer.read() or 0) if not os.WIFSIGNALED(status) else -1
+
+    lines = killed_at(0, tmp_path / "whole")
+    points = random.Random(seed).sample(range(1, lines + 1), 20) + list(
+        range(lines - 120, lines, 8)
+    )
+    seen = set()
+    for point in points:
+        root = tmp_path / f"at{point}"
+        killed_at(point, root)
+        path = root / NAME / built.name
+        digests = tree_digests(path)
+        (which,) = [name for name, want in truth.items() if want == digests]
+        seen.add(which)
+        assert store.verify_files(path) == []
+        assert store.read_latest(root, NAME) == built.name
+        # Never a claim about other bytes: the signed ones, or no signature at all.
+        if store.signature_path(path).exists():
+            assert which == "signed"
+            assert prove_origin(path, trust)
+        (again,) = pull(f"{NAME}@stable", open_remote(str(shipped)), root, trust=trust,
+                        config=config)  # fmt: skip
+        assert tree_digests(again.path) == truth["signed"]
+        assert prove_origin(path, trust)
+    assert seen == {"own", "signed"}
 
 
 def test_two_paths_are_swapped_in_one_step(tmp_path: Path):
