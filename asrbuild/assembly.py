@@ -15,7 +15,7 @@ from asrbuild.digest import file_digest, tree_digests
 from asrbuild.disk import sync_path
 from asrbuild.errors import AsrbuildError
 from asrbuild.processes import repository
-from asrbuild.recipe import Recipe, record
+from asrbuild.recipe import Recipe, published_overrides, record
 from asrbuild.source import Source
 from asrbuild.terminal import plain
 from asrbuild.work import (
@@ -167,7 +167,7 @@ def _provenance(recipe: Recipe, source: Source, overrides: Sequence[str]) -> m.P
         platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         git=None if found is None else m.Git(commit=found[0], dirty=found[1]),
         recipe=record(recipe),
-        overrides=[plain(override) for override in overrides],
+        overrides=[plain(override) for override in published_overrides(overrides)],
         sources=[
             m.SourceFile(role=role, name=plain(path.name), sha256=source.digests[role])
             for role, path in sorted(source.files.items())

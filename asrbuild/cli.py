@@ -17,7 +17,7 @@ from asrbuild.errors import AsrbuildError, MisuseError
 HYDRA_FLAGS = (
     "-m", "--multirun", "-r", "--run", "-c", "--cfg", "-p", "--package", "--resolve", "--info",
     "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir", "--hydra-help",
-    "--experimental-rerun", "-sc", "--shell-completion",
+    "--experimental-rerun", "--trust-config", "-sc", "--shell-completion",
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from asrbuild.errors import AsrbuildError, MisuseError
-from asrbuild.recipe import Recipe, Steps
+from asrbuild.recipe import Recipe, Steps, publishable
 
 CONFIG_NAME = "config"
 #: Flags of Hydra's whose value is the next argument.
@@ -127,13 +127,12 @@ def _resolved(root: Any, keys: Iterable[str]) -> dict[str, Any]:
 
 def to_recipe(config: Any) -> Recipe:
     """The composed config as a ``Recipe``; interpolations are resolved and types checked."""
-    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     # A launcher's process has the config, but has registered nothing.
     _register_default_name()
     try:
-        recipe = OmegaConf.to_object(config)
+        recipe = _object_of(config)
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere
         raise explain(error, []) from error
     if not isinstance(recipe, Recipe):
@@ -146,7 +145,58 @@ def to_recipe(config: Any) -> Recipe:
         name: _at_home(f"paths.{name}", value) if isinstance(value, str) else value
         for name, value in vars(recipe.paths).items()
     }
-    return replace(recipe, paths=type(recipe.paths)(**paths))
+    return publishable(replace(recipe, paths=type(recipe.paths)(**paths)))
+
+
+#: Environment variables that a recipe may read; None: all, as where nothing is published.
+_variables: frozenset[str] | None = None
+
+
+def _env(name: str, *default: Any) -> Any:
+    """The resolver ``oc.env``, which reads only what may be published.
+
+    Raises:
+        AsrbuildError: it is read outside of ``paths``, and ``paths.env`` does not list it.
+    """
+    from omegaconf.resolvers.oc import env
+
+    if _variables is not None and name not in _variables:
+        raise AsrbuildError(
+            f"the recipe reads the environment variable {name} outside of paths, where it would be "
+            "published",
+            key="paths.env",
+            fix=f"write the value itself, or, if it is no secret, add paths.env=[{name}]",
+        )
+    return env(name, *default)
+
+
+def _object_of(config: Any) -> Any:
+    """The config's object, its interpolations resolved.
+
+    ``paths`` may read the environment. The other sections are resolved without it, also where they
+    lead to ``paths``: what they say is published.
+    """
+    from omegaconf import OmegaConf
+
+    global _variables
+    OmegaConf.register_new_resolver("oc.env", _env, replace=True)
+    kind = OmegaConf.get_type(config)
+    if kind is not Recipe or "paths" not in config:
+        return OmegaConf.to_object(config)
+    paths = OmegaConf.to_object(config.paths)
+    before, _variables = _variables, frozenset(paths.env)
+    try:
+        values = {}
+        for key in config:
+            if key == "paths":
+                continue
+            value = config[key]
+            values[key] = OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
+    finally:
+        _variables = before
+    known = {declared.name for declared in fields(Recipe)}
+    # Others are told by name below.
+    return Recipe(**{key: value for key, value in values.items() if key in known}, paths=paths)
 
 
 def _at_home(key: str, path: str) -> str:
@@ -226,6 +276,99 @@ def _flags_first(argv: list[str]) -> list[str]:
             overrides.append(argument)
     sweep = bool({"-m", "--multirun"} & set(flags)) or "hydra.mode=MULTIRUN" in overrides
     return flags + readable(overrides, sweep=sweep)
+
+
+#: Asks for what a configuration folder can do beyond choosing values; also a flag.
+TRUST_CONFIG = "ASRBUILD_TRUST_CONFIG"
+
+
+def check_folders(argv: list[str]) -> list[str]:
+    """Refuses a configuration folder that could run code, and Hydra's replay of a pickled job.
+
+    A folder of somebody else's chooses values. Hydra's own settings in it (callbacks, logging,
+    launchers, environment variables), ``_target_`` and ``decoder.interpreter`` name code to run,
+    and ``paths.env`` and ``paths.trust_shared`` are for the user to give: those need the flag
+    ``--trust-config``, or ``ASRBUILD_TRUST_CONFIG=1``. What the command line sets is allowed.
+
+    Returns:
+        The arguments without the flag.
+
+    Raises:
+        AsrbuildError: naming the file and the key.
+    """
+    trusted = "--trust-config" in argv or os.environ.get(TRUST_CONFIG, "0") not in ("", "0")
+    argv = [argument for argument in argv if argument != "--trust-config"]
+    if any(argument.split("=")[0] == "--experimental-rerun" for argument in argv):
+        raise AsrbuildError(
+            "--experimental-rerun runs whatever its pickle file holds",
+            key="--experimental-rerun",
+            fix="give the overrides again: they are in the artifact's manifest",
+        )
+    if not trusted:
+        for folder in _foreign_folders(argv):
+            for path in sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")]):
+                _check_file(folder, path)
+    return argv
+
+
+def _foreign_folders(argv: list[str]) -> list[Path]:
+    """Folders that a command line takes configuration from, beside the packaged one."""
+    found = []
+    for at, argument in enumerate(argv):
+        name, separator, value = argument.partition("=")
+        if name in ("--config-dir", "-cd", "--config-path", "-cp"):
+            found.append(value if separator else "".join(argv[at + 1 : at + 2]))
+        elif name.lstrip("+~") == "hydra.searchpath":
+            found += re.findall(r"file://([^,\]'\"]+)", value)
+    return [Path(folder).expanduser() for folder in found if folder]
+
+
+def _check_file(folder: Path, path: Path) -> None:
+    import yaml
+
+    try:
+        text = path.read_text("utf-8")
+        content = yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return  # Hydra reads it, too, and says what is wrong
+    header = re.search(r"^\s*#\s*@package\s+(\S+)", text, re.MULTILINE)
+    power = "hydra" if header and "hydra" in header[1] else _power(content)
+    if "hydra" in path.relative_to(folder).parts[:-1]:
+        power = "hydra"
+    if power is not None:
+        raise AsrbuildError(
+            f"the configuration folder sets {power}, which is not for a folder to decide",
+            key=power,
+            file=path,
+            fix="read the file; if you trust it, add --trust-config, or set the key on the command "
+            "line instead",
+        )
+
+
+def _power(content: Any, prefix: str = "") -> str | None:
+    """The first key of a config that can run code; None where it only chooses values."""
+    if isinstance(content, dict):
+        for name, value in content.items():
+            key = f"{prefix}{name}"
+            if str(name) in ("_target_", "()"):
+                return key
+            if str(name) == "interpreter" and value:
+                return "decoder.interpreter"
+            if str(name) in ("env", "trust_shared") and value:
+                return f"paths.{name}"
+            # Switching Hydra's own logging off is what the packaged configuration does, too.
+            switched_off = prefix == "defaults." and value == "none"
+            if re.search(r"(^|[/@. ])hydra\b", str(name)) and not switched_off:
+                return key
+            if (found := _power(value, f"{key}.")) is not None:
+                return found
+    elif isinstance(content, list):
+        for item in content:
+            if isinstance(item, str) and prefix == "defaults." and "hydra" in item:
+                return f"{prefix}{item}"
+            if (found := _power(item, prefix)) is not None:
+                return found
+    return None
 
 
 def run_hydra(task: Callable[[Any], Any], argv: list[str]) -> None:

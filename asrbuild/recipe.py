@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,13 @@ TENSORFLOW = "tensorflow"
 @dataclass
 class Paths:
     """Where things lie on this machine; ``trust_shared``: whatever other users can write there is
-    trusted, as on a cluster that shares a cache."""
+    trusted, as on a cluster that shares a cache. ``env``: environment variables that may be read
+    outside of this section, although what the recipe says there is published."""
 
     artifacts: str = "artifacts"
     cache: str = ".asrbuild/cache"
     trust_shared: bool = False
+    env: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -597,26 +599,111 @@ def resolve_file(path: str) -> Path:
     return Path(path).expanduser()
 
 
+#: What a published text may not hold -> what stands there instead.
+_SECRETS = (
+    (re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/@\s]*@"), r"\1"),  # user:password@host
+    (
+        re.compile(
+            r"([?&;](?:[a-z_-]*(?:token|signature|secret|password|passwd|api_?key)|sig|x-amz-[a-z-]+)=)"
+            r"[^&\s'\"]+",
+            re.IGNORECASE,
+        ),
+        r"\1***",
+    ),
+    (
+        re.compile(
+            r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|hf_[A-Za-z0-9]{20,}"
+            r"|glpat-[\w-]{20,}|(?:AKIA|ASIA)[0-9A-Z]{16}|xox[abprs]-[\w-]{10,}|sk-[\w-]{20,})"
+        ),
+        "***",
+    ),
+    (re.compile(r"(?<![\w.~-])/(?:home|Users)/[^/\s'\"]+"), "~"),
+)
+
+
+def without_secrets(text: str) -> str:
+    """A text as it may be published: no password in an address, no token, no home folder."""
+    home = os.path.expanduser("~")
+    if len(home) > 1 and os.path.isabs(home):
+        text = re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text)
+    for pattern, instead in _SECRETS:
+        text = pattern.sub(instead, text)
+    return text
+
+
+def published_overrides(overrides: Sequence[str]) -> list[str]:
+    """Overrides as a manifest records them: as :func:`record` does with the keys they set."""
+    found = []
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        name = key.lstrip("+~").split("@")[0]
+        if name.startswith(("paths.", "tune.", "hydra")) or name == "decoder.interpreter":
+            continue  # a matter of this machine
+        if name in _FILE_KEYS:
+            value = _portable(value.strip("'\"")) or ""
+        elif name == "verify.compared_with":
+            value = _artifact_name(value.strip("'\""))
+        found.append(without_secrets(f"{key}{separator}{value}"))
+    return found
+
+
+_FILE_KEYS = (
+    *(f"source.{key}" for key in ("checkpoint_dir", "path", "alphabet_config_path", "scorer",
+                                  "development")),
+    *(f"source.{name}.{part}" for name in ("sample", "second") for part in ("audio", "text")),
+    "decoder.scorer_path", "verify.evaluation",
+)  # fmt: skip
+
+
+def _portable(path: str | None) -> str | None:
+    if path is None or path.startswith(DEMO_PREFIX):
+        return path
+    return plain(Path(path).name)
+
+
+def _artifact_name(spec: str) -> str:
+    """``name/version`` of an artifact that is named by its path."""
+    path = Path(spec).expanduser()
+    if spec == TENSORFLOW or not (path.is_absolute() or path.exists()):
+        return spec
+    whole = Path(os.path.abspath(path))
+    return f"{whole.parent.name}/{whole.name}"
+
+
 def record(recipe: Recipe) -> dict[str, Any]:
     """The recipe as the manifest records it: whole, but for where files lie on this machine."""
     whole = asdict(recipe)
     del whole["paths"], whole["tune"]
 
-    def portable(path: str | None) -> str | None:
-        if path is None or path.startswith(DEMO_PREFIX):
-            return path
-        return plain(Path(path).name)
-
     source, decoder = whole["source"], whole["decoder"]
     for key in ("checkpoint_dir", "path", "alphabet_config_path", "scorer", "development"):
-        source[key] = portable(source[key])
+        source[key] = _portable(source[key])
     for key in ("sample", "second"):
-        source[key] = {part: portable(value) for part, value in source[key].items()}
-    decoder["scorer_path"] = portable(decoder["scorer_path"])
-    whole["verify"]["evaluation"] = portable(whole["verify"]["evaluation"])
+        source[key] = {part: _portable(value) for part, value in source[key].items()}
+    decoder["scorer_path"] = _portable(decoder["scorer_path"])
+    whole["verify"]["evaluation"] = _portable(whole["verify"]["evaluation"])
+    whole["verify"]["compared_with"] = _artifact_name(whole["verify"]["compared_with"])
     # Which Python runs the decoder is this machine's affair; the words are the same in each.
     del decoder["interpreter"]
-    return whole
+    return _clean(whole)
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_secrets(value)
+    if isinstance(value, dict):
+        return {key: _clean(item) for key, item in value.items()}
+    return [_clean(item) for item in value] if isinstance(value, list) else value
+
+
+def publishable(recipe: Recipe) -> Recipe:
+    """The recipe with every text that its manifest repeats word for word made fit for that."""
+    source, export = recipe.source, recipe.export
+    told = {key: _clean(getattr(source, key))
+            for key in ("name", "description", "author", "license")}  # fmt: skip
+    keys = ("export_language", "export_author_id", "export_license", "export_description")
+    exported = {key: _clean(getattr(export, key)) for key in keys}
+    return replace(recipe, source=replace(source, **told), export=replace(export, **exported))
 
 
 def artifacts_root() -> Path:

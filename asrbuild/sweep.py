@@ -12,12 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild import terminal
-from asrbuild.compose import compose_recipe, is_plain, run_hydra, to_recipe, varied_keys
+from asrbuild.compose import (
+    check_folders,
+    compose_recipe,
+    is_plain,
+    run_hydra,
+    to_recipe,
+    varied_keys,
+)
 from asrbuild.disk import disk_errors, write_atomically
 from asrbuild.engine import Built, build
 from asrbuild.errors import AsrbuildError, GatesError
 from asrbuild.progress import Progress
-from asrbuild.recipe import Recipe
+from asrbuild.recipe import Recipe, published_overrides
 
 #: Where the jobs of a sweep leave their records; inherited by every launcher's processes.
 RECORDS = "ASRBUILD_SWEEP_RECORDS"
@@ -59,6 +66,7 @@ class JobRecord:
 
 def build_from_command_line(argv: list[str]) -> int:
     """Runs ``asrbuild [flags] key=value ...``; the exit code is 0 only when every job succeeded."""
+    argv = check_folders(argv)
     if is_plain(argv):
         _tell(_do(compose_recipe(argv), argv, Progress()))
         return 0
@@ -68,6 +76,8 @@ def build_from_command_line(argv: list[str]) -> int:
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     records = Path(".asrbuild", "sweeps", f"{stamp}-{secrets.token_hex(3)}").absolute()
     os.environ[RECORDS] = str(records)
+    # Launchers start `python -m`: from Python 3.11 on, this keeps it off the current folder.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     try:
         records.mkdir(parents=True)
         (records / VARIED).write_text("\n".join(varied_keys(argv)), encoding="utf-8")
@@ -141,16 +151,15 @@ def _sweep_job(config: Any) -> None:
 
     start = time.perf_counter()
     number = int(HydraConfig.get().job.num)
-    overrides = tuple(_task_overrides())
+    asked = _task_overrides()
+    overrides = tuple(published_overrides(asked))
     progress = Progress(prefix=f"[{number}] ")
     progress.line("job", " ".join(overrides))
     # Whoever dies without a word has left this one.
     _write(_unfinished(number, overrides, "running", 0.0, ""))
     try:
         # Which of its jobs is the one to use, a sweep does not know.
-        built = _do(
-            _told_apart(to_recipe(config), overrides), overrides, progress, move_latest=False
-        )
+        built = _do(_told_apart(to_recipe(config), asked), asked, progress, move_latest=False)
     except KeyboardInterrupt:
         seconds = time.perf_counter() - start
         _write(_unfinished(number, overrides, "failed", seconds, _INTERRUPTED))

@@ -232,6 +232,7 @@ def config_text(tuning: Tuning, recipe: Recipe, built: m.Decoder) -> str:
     values = asdict(decoder) | {
         "beam_width": best.beam_width,
         "scorer_path": scorer,
+        "interpreter": None,  # which Python runs the decoder is a matter of each machine
         "lm_alpha": best.lm_alpha,
         "lm_beta": best.lm_beta,
         "tuned": {

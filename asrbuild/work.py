@@ -18,6 +18,7 @@ from asrbuild.recipe import (
     Steps,
     evaluates,
     gate_names,
+    record,
 )
 from asrbuild.source import Source, load_weights
 
@@ -312,7 +313,7 @@ def evaluate(
         wer=found.wer,
         wer_low=found.wer_interval.low,
         wer_high=found.wer_interval.high,
-        reference=None if told is None else verify.compared_with,
+        reference=None if told is None else record(recipe)["verify"]["compared_with"],
         reference_wer=None if told is None else told.wer,
     )
     _check_words(evaluation, recipe, data)

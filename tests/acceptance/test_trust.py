@@ -18,6 +18,7 @@ import pytest
 
 from asrbuild import cache, digest, processes, work
 from asrbuild.cli import dispatch
+from asrbuild.compose import check_folders, compose_recipe
 from asrbuild.dataset import read_dataset
 from asrbuild.errors import AsrbuildError
 from asrbuild.evaluation import listen
@@ -415,3 +416,105 @@ def test_one_odd_record_blocks_nothing(tmp_path: Path, odd: str) -> None:
     assert dispatch(["gc", *places, "--cache", str(root), "--offline"]) == 0
     assert dispatch(["cache", "clear", "--cache", str(root)]) == 0
     assert not good.path.exists()
+
+
+# The configuration
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "key"),
+    [
+        ("model/mine.yaml", "# @package _global_\nhydra: {callbacks: {x: {_target_: a}}}", "hydra"),
+        ("model/mine.yaml", "# @package hydra.callbacks.x\n_target_: builtins.open", "hydra"),
+        ("model/mine.yaml", "defaults: [/decoder@hydra.callbacks: nice]", "/decoder@hydra"),
+        ("model/mine.yaml", "defaults: [override /hydra/launcher: mine]", "hydra/launcher"),
+        ("model/mine.yaml", '"\\x68ydra": {job: {env_set: {LD_PRELOAD: x}}}', "hydra"),
+        ("hydra/job_logging/mine.yaml", "version: 1", "hydra"),
+        ("decoder/mine.yaml", "interpreter: ./evil.sh", "decoder.interpreter"),
+        ("source/mine.yaml", "a: [{_target_: os.system}]", "_target_"),
+        ("source/mine.yaml", "# @package paths\nenv: [SECRET]", "paths.env"),
+    ],
+)
+@pytest.mark.parametrize("flag", ["--config-dir", "--config-path="])
+def test_what_could_run_code_in_a_config_folder_is_refused(
+    tmp_path: Path, file: str, text: str, key: str, flag: str
+) -> None:
+    path = tmp_path / "conf" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(text + "\n")
+    folder = str(tmp_path / "conf")
+    given = [flag + folder] if flag.endswith("=") else [flag, folder]
+    error = refusal("build", *given, "model=static")
+    assert "not for a folder to decide" in error.message
+    assert key in str(error.key)
+    assert error.file == str(path)
+    assert check_folders([*given, "model=static", "--trust-config"]) == [*given, "model=static"]
+
+
+def test_a_pickled_job_is_not_run_again(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    (tmp_path / "job.pickle").write_bytes(b"cos\nsystem\n(S'touch %s'\ntR." % str(ran).encode())
+    error = refusal("build", "--experimental-rerun", str(tmp_path / "job.pickle"))
+    assert error.key == "--experimental-rerun"
+    assert not ran.exists()
+
+
+# Nothing secret is published
+
+
+@pytest.mark.parametrize(
+    "author",
+    ["${oc.env:SECRET}", "${paths.artifacts}/${oc.env:SECRET}", "${oc.decode:${oc.env:SECRET}}",
+     "${oc.${x}:SECRET}", "${paths.cache}", "${oc.env:OTHER,${oc.env:SECRET}}"],
+)  # fmt: skip
+def test_the_environment_is_read_for_paths_alone(
+    author: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET", "open-sesame")
+    given = ["model=static", f"source.author={author.replace('${x}', '${decoder.type}')}"]
+    with pytest.raises(AsrbuildError) as refused:
+        compose_recipe([*given, "paths.cache=${oc.env:SECRET}"])
+    assert "open-sesame" not in str(refused.value)
+    recipe = compose_recipe(
+        ["source.author=${oc.env:SECRET}", "paths.env=[SECRET]", "paths.cache=${oc.env:SECRET}"]
+    )
+    assert (recipe.source.author, recipe.paths.cache) == ("open-sesame", "open-sesame")
+
+
+def test_no_secret_is_in_a_published_byte(place: Place, tmp_path: Path) -> None:
+    home = tmp_path / "home" / "alice"
+    other = home / "artifacts" / "other" / "1.0"
+    shutil.copytree(place.artifact, other)
+    token = "ghp_" + "a1B2" * 9
+    done = place.run(
+        "-m", *RECIPE, "version=2.0.0,2.0.1", f"paths.cache={home}/cache",
+        f"paths.artifacts={home}/published", f"verify.compared_with={other}",
+        f"source.description='from https://bob:hunter2@example.org/x?token=letmein and {token}'",
+        f"source.author='{home}/me'", f"source.sample.audio={_copied(home, 'sample.wav')}",
+        f"source.license='{token}'", cwd=tmp_path, env={"HOME": str(home)},
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    (artifact,) = (home / "published").glob("*/2.0.1+*")
+    env = {"HOME": str(home), "ASRBUILD_CONFIG": str(tmp_path / "config")}
+    assert place.run("key", "new", env=env).code == 0
+    bundle = place.run("bundle", str(artifact), str(tmp_path / "b.asrb"), env=env)
+    assert bundle.code == 0, bundle.err
+    published = [path for path in artifact.rglob("*") if path.is_file()]
+    pages = [*(tmp_path / ".asrbuild/sweeps").rglob("*.html"), tmp_path / "b.asrb"]
+    receipts = [*(home / "cache/artifact").rglob("*.json")]
+    assert len(pages) == 2
+    for path in (*published, *pages, *receipts):
+        content = path.read_bytes()
+        for secret in ("hunter2", "letmein", token, "bob:"):
+            assert secret.encode() not in content, (path, secret)
+        if path not in pages:
+            assert str(home).encode() not in content, path
+    manifest = read_manifest(artifact)
+    assert manifest.provenance.recipe["verify"]["compared_with"] == "other/1.0"
+    assert manifest.verification.evaluation is not None
+    assert manifest.verification.evaluation.reference == "other/1.0"
+    assert "source.sample.audio=sample.wav" in manifest.provenance.overrides
+
+
+def _copied(folder: Path, name: str) -> Path:
+    return Path(shutil.copy(resolve_file(f"demo:{name}"), folder / name))
