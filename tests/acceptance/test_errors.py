@@ -353,7 +353,7 @@ def test_odd_names_of_folders_and_files(workshop: Workshop, at: Path) -> None:
         cwd=folder,
     )  # fmt: skip
     assert done.code == 0, done.err
-    assert (folder / "art é" / "deepspeech-mine-mlprogram" / "latest").is_file()
+    assert (folder / "art é" / "deepspeech-mine-mlprogram-quick" / "latest").is_file()
 
 
 def _other_width(at: Path) -> tuple[list[str], str]:
