@@ -84,7 +84,7 @@ def _noisy(folder: Path) -> str:
     ).astype(np.float32)
     path = folder / "noisy.pb"
     labels = list(source.alphabet.labels)
-    flags = ExportFlags(16, weights.n_hidden)
+    flags = ExportFlags(16, weights.n_hidden, export_language="en-US")
     write_frozen_graph(
         replace(weights, layer_6_weights=weights.layer_6_weights + noise), flags, labels, path
     )
