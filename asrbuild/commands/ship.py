@@ -205,6 +205,7 @@ def bundle(
     from asrbuild.ship.bundle import write_bundle
     from asrbuild.ship.frame import SUFFIX
     from asrbuild.ship.keys import config_root
+    from asrbuild.ship.push import require_passed
     from asrbuild.ship.variants import write_variants
     from asrbuild.store import resolve
 
@@ -213,6 +214,8 @@ def bundle(
             f"a bundle's name ends in {SUFFIX}", file=target, fix=f"write {target}{SUFFIX}"
         )
     paths = [resolve(artifacts or artifacts_root(), artifact) for artifact in given]
+    for path in paths:
+        require_passed(path)
     signer = signer_of(key, sigstore, config_root())
     if len(paths) > 1:
         written = write_variants(paths, target, signer)

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from asrbuild import store
 from asrbuild.errors import AsrbuildError
@@ -33,6 +34,9 @@ from asrbuild.ship.remote import Notify, ObjectRemote, Remote
 from asrbuild.ship.sets import VariantSet, artifacts_of, make_set, set_version, signers_of
 from asrbuild.ship.trust import Trust
 from asrbuild.ship.variants import Variant, describe_variant
+
+if TYPE_CHECKING:
+    from asrbuild.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -77,23 +81,11 @@ def ship(
         AsrbuildError: the artifact is damaged, failed its proof, or the remote has another one of
             its version; or the version there has another signer and a channel is given.
     """
-    from asrbuild.manifest import read_manifest
-
     if channel is not None:
         check_channel(channel)
     if isinstance(remote, ObjectRemote) and isinstance(remote.objects, Folder):
         require_no_store(remote.objects.root, artifact)
-    if problems := store.verify_files(artifact):
-        raise AsrbuildError(
-            f"the artifact is not as it was published: {problems[0]}",
-            file=artifact,
-            fix="`asrbuild verify` says all that is wrong; build it again",
-        )
-    manifest = read_manifest(artifact)
-    if not manifest.verification.passed:
-        raise AsrbuildError(
-            "the artifact has not passed its proof, so it is not shipped", file=artifact
-        )
+    manifest = require_passed(artifact)
     ours = list_artifact(artifact, manifest)
     check_manifest(ours, manifest)
     uploaded: list[File] = []
@@ -120,6 +112,28 @@ def ship(
         sum(file.bytes for file in uploaded), there is not None, _signer(header, signer, trust),
         channel, record.counter if record else None,
     )  # fmt: skip
+
+
+def require_passed(artifact: Path) -> Manifest:
+    """The manifest of an artifact that is as it was published and has passed its proof.
+
+    Raises:
+        AsrbuildError: it is not, or has not.
+    """
+    from asrbuild.manifest import read_manifest
+
+    if problems := store.verify_files(artifact):
+        raise AsrbuildError(
+            f"the artifact is not as it was published: {problems[0]}",
+            file=artifact,
+            fix="`asrbuild verify` says all that is wrong; build it again",
+        )
+    manifest = read_manifest(artifact)
+    if not manifest.verification.passed:
+        raise AsrbuildError(
+            "the artifact has not passed its proof, so it is not shipped", file=artifact
+        )
+    return manifest
 
 
 def ship_set(

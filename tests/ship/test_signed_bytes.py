@@ -393,3 +393,17 @@ def test_verify_of_a_remote(
     assert command("ship", built, remote)[0] == 0
     code, out, _ = command("verify", remote, "--json")
     assert [fault["what"] for fault in json.loads(out)["faults"]] == [f"{NAME}/8"]
+
+
+def test_what_is_damaged_or_unproven_is_not_bundled(
+    command: Callable[..., tuple[int, str, str]], built: Path, tmp_path: Path
+):
+    """A signature on it would say that all is well."""
+    unproven = make_artifact(
+        tmp_path / "unproven", change=lambda m: m["verification"].update(passed=False)
+    )
+    damaged = changed(built, tmp_path / "damaged", sums=False, swift=b"// EVIL\n")
+    for path, why in ((unproven, "has not passed its proof"), (damaged, "not as it was published")):
+        code, _, err = command("bundle", path, tmp_path / "x.asrb")
+        assert (code, why in err) == (1, True), err
+    assert not (tmp_path / "x.asrb").exists()
