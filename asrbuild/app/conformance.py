@@ -8,7 +8,8 @@
       <recording>/audio.wav    int16 mono
       <recording>/mfcc.npy     (steps, coefficients)
       <recording>/windows.npy  (steps, 2 * context + 1, coefficients): what the package is fed
-      <recording>/<input>.npy  (calls, ...) the state each call was given
+      <recording>/<input>.npy  (calls, ...) the state each call was given; its name as
+                               ``disk.file_names`` writes it
       <recording>/<output>.npy (calls, ...) the state each call gave back
       <recording>/probabilities.npy  (steps, classes)
 
@@ -29,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from asrbuild.disk import file_names
 from asrbuild.manifest import Manifest
 from asrbuild.parity import gates_from
 from asrbuild.runtime import (
@@ -48,6 +50,8 @@ FORMAT = "asrbuild-conformance/1"
 FOLDER = "conformance"
 STEPS = "steps.json"
 KIT = Path(__file__).parent / "templates" / FOLDER
+#: Steps whose file has the name of the step; a state may have any name.
+OTHER_STEPS = ("samples", "mfcc", "windows", "probabilities")
 
 
 @dataclass
@@ -144,11 +148,12 @@ def _record(folder: Path, manifest: Manifest, package: Package, samples: np.ndar
     run = Acoustic(recorder, contract)
     rows = np.concatenate([run.feed(windows), run.finish()])
     arrays = {"mfcc": frames, "windows": windows, "probabilities": rows}
+    files = state_files(manifest)
     for pair in contract.state:
         if pair.kind == "explicit":
             for name in (pair.input, pair.output):
                 empty = np.zeros((0, *pair.shape), np.float32)
-                arrays[name] = np.stack(recorder.given[name]) if recorder.calls else empty
+                arrays[files[name]] = np.stack(recorder.given[name]) if recorder.calls else empty
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array.astype("<f4"), allow_pickle=False)
     alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
@@ -160,6 +165,18 @@ def _record(folder: Path, manifest: Manifest, package: Package, samples: np.ndar
         "calls": recorder.calls,
         "text": said.text,
         "words": [asdict(word) for word in said.words],
+    }
+
+
+def state_files(manifest: Manifest) -> dict[str, str]:
+    """Name of an input or output of the LSTM state -> its file in a recording's folder, without
+    ``.npy``: the name as ``disk.file_names`` writes it, and never the file of another step."""
+    explicit = [pair for pair in manifest.state if pair.kind == "explicit"]
+    names = [name for pair in explicit for name in (pair.input, pair.output)]
+    taken = {step.casefold() for step in OTHER_STEPS}
+    return {
+        name: f"state%20{file}" if file.casefold() in taken else file
+        for name, file in file_names(names).items()
     }
 
 
@@ -192,13 +209,15 @@ def _steps(manifest: Manifest) -> list[dict[str, Any]]:
         step("calls", "calls.json", "calls", "which steps go into which call is no matter of "
              "rounding: first step, real steps, size after padding"),
     ]  # fmt: skip
-    explicit = [pair for pair in manifest.state if pair.kind == "explicit"]
+    explicit, files = [p for p in manifest.state if p.kind == "explicit"], state_files(manifest)
     for direction, why in (("in", "zeros, then what the call before gave back; "), ("out", "")):
         for pair in explicit:
             name = pair.input if direction == "in" else pair.output
             why_near = f"{why}{gate}, a share of the largest value where that is above 1"
             steps.append(
-                step(name, f"{name}.npy", "state", why_near, direction=direction, limits=state)
+                step(
+                    name, f"{files[name]}.npy", "state", why_near, direction=direction, limits=state
+                )
             )
     steps += [
         step(

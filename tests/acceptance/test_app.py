@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from asrbuild.app.conformance import write_conformance
 from asrbuild.deepspeech.checkpoint import find_checkpoint, read_weights
 from asrbuild.digest import tree_digests
+from asrbuild.manifest import Manifest, read_manifest
 from asrbuild.network import AcousticWeights
-from asrbuild.runtime import open_artifact
+from asrbuild.runtime import load_package, open_artifact
 from asrbuild.ship.names import check_paths
 from tests.acceptance.conftest import Workshop, run_asrbuild
 from tests.app.foreign import Foreign
@@ -308,5 +310,39 @@ def test_a_damaged_artifact_is_refused(artifact: Path, tmp_path: Path) -> None:
     (damaged / "reference.wav").write_bytes(b"RIFF")
     done = run_asrbuild("app", str(damaged), "--out", "out", cwd=tmp_path)
     assert done.code == 1
-    assert "not as it was published: reference.wav: changed" in done.err
+    assert "reference.wav is not as it was published" in done.err
     assert not (tmp_path / "out").exists()
+
+
+def test_no_name_of_a_state_chooses_a_path(artifact: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(artifact)
+    first, second = manifest.state
+    evil = {first.output: "../../../x", second.output: "MFCC"}
+    text = artifact.joinpath("manifest.json").read_text()
+    for name, other in evil.items():
+        text = text.replace(json.dumps(name), json.dumps(other))
+    hostile = Manifest.model_validate_json(text)
+
+    class Renamed:
+        package = load_package(artifact, manifest)
+
+        def make_state(self) -> Any:
+            return None
+
+        def predict(self, data: Any, state: Any = None) -> Any:
+            answer = self.package.predict(data)
+            return {evil.get(name, name): value for name, value in answer.items()}
+
+    kit = tmp_path / "a" / "b" / "conformance"
+    samples = {"one": np.zeros(8000, np.int16)}
+    write_conformance(kit, hostile, Renamed(), samples, lambda calls: [call() for call in calls])
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
+    files = {
+        step["name"]: step["file"] for step in json.loads((kit / "steps.json").read_text())["steps"]
+    }
+    assert files["../../../x"] == "%2E.%2F..%2F..%2Fx.npy"
+    assert files["MFCC"] == "state%20MFCC.npy"
+    for name in (*evil.values(), "mfcc"):
+        assert (kit / "one" / files[name]).is_file()
+    assert np.load(kit / "one" / "mfcc.npy").ndim == 2

@@ -30,7 +30,8 @@ struct Artifact {
     }
 
     func array(_ recording: Recording, _ name: String) throws -> Npy {
-        let path = "conformance/\(recording.name)/\(name).npy"
+        let file = try XCTUnwrap(book.steps.first { $0.name == name }?.file, "no step \(name)")
+        let path = "conformance/\(recording.name)/\(file)"
         if let known = read.arrays[path] { return known }
         let array = try Npy(contentsOf: folder.appendingPathComponent(path))
         read.arrays[path] = array
@@ -60,6 +61,7 @@ struct Book: Decodable {
 
 struct Step: Decodable {
     let name: String
+    let file: String
     let limits: [String: Double]?
 }
 
