@@ -8,9 +8,9 @@ from __future__ import annotations
 import io
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -21,6 +21,8 @@ FULL_SCALE = 32768.0
 #: Bounds of what a header may claim: samples a second, and channels.
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
 MOST_CHANNELS = 64
+#: Samples of a channel that are read: a few kB of FLAC can hold days of silence.
+MOST_SAMPLES = 1 << 28
 #: A float this far above full scale was never scaled to -1 .. 1.
 _UNSCALED = 16.0
 #: Energy of the mix by that of the channels, times the number of channels: 2 for equal channels, 1
@@ -32,6 +34,9 @@ _NOT_KNOWN = 0x7FFFF000
 #: Formats whose header says how many samples there are; that of an MP3 is a guess.
 _COUNTED = ("AIFF", "AU", "CAF", "FLAC", "W64")
 _BLOCK = 1 << 20
+
+if TYPE_CHECKING:
+    import soundfile
 
 Note = Callable[[str], None]
 
@@ -59,20 +64,18 @@ def read_audio(
 
     Raises:
         AsrbuildError: the file is missing, empty, not audio, damaged or has no samples; its header
-            claims what no recording has; floats are not scaled to -1 .. 1; the channels cancel.
+            claims what no recording has; it has more than MOST_SAMPLES; floats are not scaled to
+            -1 .. 1; the channels cancel.
     """
     file = None if isinstance(source, bytes) else Path(source)
     if file is not None:
         require(file, RECORDING if raw_rate is None else SAMPLES)
     try:
         if raw_rate is not None:
-            samples, rate = _raw(_bytes(source), note), raw_rate
+            _check_rate(raw_rate)
+            mono, rate = _mixed(_raw(_bytes(source), note), note), raw_rate
         else:
-            samples, rate = _decode(source, note)
-        _check_rate(rate)
-        if samples.shape[0] == 0:
-            raise AsrbuildError("the recording has no samples", fix="record it again")
-        mono = _mixed(_checked(samples, note), note)
+            mono, rate = _decode(source, note)
     except AsrbuildError as error:
         error.file = error.file or (None if file is None else str(file))
         raise
@@ -127,11 +130,13 @@ def _bytes(source: str | Path | bytes) -> bytes:
         raise AsrbuildError(f"cannot be read: {error.strerror}") from error
 
 
-def _raw(data: bytes, note: Note) -> np.ndarray:
-    """float32 (samples, 1) of 16-bit PCM."""
+def _raw(data: bytes, note: Note) -> Iterator[np.ndarray]:
+    """float32 (samples, 1) of 16-bit PCM, block by block."""
     if len(data) % 2:
         note("the raw samples are an odd number of bytes: the last byte is left out")
-    return from_int16(np.frombuffer(data[: len(data) // 2 * 2], "<i2"))[:, np.newaxis]
+    samples = np.frombuffer(data[: len(data) // 2 * 2], "<i2")
+    for start in range(0, len(samples), _BLOCK):
+        yield from_int16(samples[start : start + _BLOCK])[:, np.newaxis]
 
 
 def _check_rate(rate: int) -> None:
@@ -151,33 +156,54 @@ def _check_channels(channels: int) -> None:
         )
 
 
-def _checked(samples: np.ndarray, note: Note) -> np.ndarray:
-    """The samples (n, channels), if they are finite and scaled to -1 .. 1."""
-    if not np.isfinite(samples).all():
-        raise AsrbuildError(
-            "the recording has samples that are not finite numbers",
-            fix="write it again as 16-bit PCM",
-        )
-    peak = float(np.abs(samples).max())
-    if peak > _UNSCALED or (peak > 1 and not np.any(samples % 1)):
+def _mixed(blocks: Iterable[np.ndarray], note: Note) -> np.ndarray:
+    """float32 (n,): the mean of the channels of blocks (k, channels).
+
+    Raises:
+        AsrbuildError: there are no samples or too many; some are not finite, or not scaled to
+            -1 .. 1; the channels cancel.
+    """
+    mono: list[np.ndarray] = []
+    samples, channels, beyond, peak, whole_numbers = 0, 1, 0, 0.0, True
+    energy = mixed = 0.0
+    for block in blocks:
+        samples += len(block)
+        if samples > MOST_SAMPLES:
+            raise AsrbuildError(
+                f"the recording has more than {MOST_SAMPLES:,} samples, which is "
+                f"{MOST_SAMPLES / 16_000 / 3600:.1f} hours at 16 kHz",
+                fix="cut it into shorter recordings, for example with `sox IN OUT trim 0 3600 : "
+                "newfile : restart`",
+            )
+        if not np.isfinite(block).all():
+            raise AsrbuildError(
+                "the recording has samples that are not finite numbers",
+                fix="write it again as 16-bit PCM",
+            )
+        channels = block.shape[1]
+        peak = max(peak, float(np.abs(block).max(initial=0)))
+        beyond += np.count_nonzero(np.abs(block) > 1)
+        whole_numbers = whole_numbers and not np.any(block % 1)
+        mono.append(block.mean(axis=1, dtype=np.float32))
+        energy += float(np.square(block, dtype=np.float64).sum())
+        mixed += float(np.square(mono[-1], dtype=np.float64).sum())
+    if not samples:
+        raise AsrbuildError("the recording has no samples", fix="record it again")
+    if peak > _UNSCALED or (peak > 1 and whole_numbers):
         raise AsrbuildError(
             f"the samples are floats up to {peak:g}: they have the range of integers, not -1 to 1",
             fix="divide them by 32768, or write the file as 16-bit PCM",
         )
-    share = np.count_nonzero(np.abs(samples) > 1) / samples.size
+    share = beyond / (samples * channels)
     if share > 1e-3:
         note(f"{share:.1%} of the samples are beyond full scale (up to {peak:.3g}) and are clipped")
-    return samples
+    if channels > 1 and energy > 0:
+        _check_cancelling(channels * channels * mixed / energy, channels, note)
+    return np.concatenate(mono)
 
 
-def _mixed(samples: np.ndarray, note: Note) -> np.ndarray:
-    """float32 (n,): the mean of the channels."""
-    mono = samples.mean(axis=1, dtype=np.float32)
-    channels = samples.shape[1]
-    whole = float(np.mean(np.square(samples, dtype=np.float64)))
-    if channels == 1 or whole == 0:
-        return mono
-    left = channels * float(np.mean(np.square(mono, dtype=np.float64))) / whole
+def _check_cancelling(left: float, channels: int, note: Note) -> None:
+    """``left``: the energy of the mix by the mean energy of the channels, times their number."""
     if left < _CANCELLED:
         raise AsrbuildError(
             f"the {channels} channels cancel each other: they are in opposite phase, and their mix "
@@ -189,11 +215,10 @@ def _mixed(samples: np.ndarray, note: Note) -> np.ndarray:
             f"the {channels} channels cancel each other in part: their mix has "
             f"{left / channels:.0%} of their energy"
         )
-    return mono
 
 
 def _decode(source: str | Path | bytes, note: Note) -> tuple[np.ndarray, int]:
-    """float32 (samples, channels) and the file's own sample rate."""
+    """float32 (samples,), the mean of the channels, and the file's own sample rate."""
     import soundfile
 
     try:
@@ -205,14 +230,7 @@ def _decode(source: str | Path | bytes, note: Note) -> tuple[np.ndarray, int]:
         with soundfile.SoundFile(named) as sound:
             _check_rate(sound.samplerate)
             _check_channels(sound.channels)
-            blocks = [sound.read(_BLOCK, dtype="float32", always_2d=True)]
-            # A header may claim any number of samples: what is there decides.
-            while len(blocks[-1]) == _BLOCK:
-                blocks.append(sound.read(_BLOCK, dtype="float32", always_2d=True))
-            found = sum(map(len, blocks))
-            if sound.format in _COUNTED and found < sound.frames:
-                note(f"the file ends early: {found} of {sound.frames} samples are there")
-            return np.concatenate(blocks), sound.samplerate
+            return _mixed(_blocks(sound, note), note), sound.samplerate
     except (soundfile.SoundFileError, TypeError, ValueError) as error:
         # TypeError: soundfile takes an unknown suffix for headerless data and asks for its rate.
         reason = getattr(error, "error_string", None) or str(error)
@@ -222,6 +240,16 @@ def _decode(source: str | Path | bytes, note: Note) -> tuple[np.ndarray, int]:
         ) from error
     except OSError as error:
         raise AsrbuildError(f"cannot be read: {error.strerror}") from error
+
+
+def _blocks(sound: soundfile.SoundFile, note: Note) -> Iterator[np.ndarray]:
+    """float32 (k, channels), to the end: a header may claim any number of samples."""
+    found = 0
+    while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)):
+        yield block
+        found += len(block)
+    if sound.format in _COUNTED and found < sound.frames:
+        note(f"the file ends early: {found} of {sound.frames} samples are there")
 
 
 def _mended(file: BinaryIO, note: Note) -> bytes | None:

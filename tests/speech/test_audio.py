@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from asrbuild.errors import AsrbuildError
+from asrbuild.speech import audio
 from asrbuild.speech.audio import from_int16, read_audio, to_int16, wav_bytes
 
 RATE = 16_000
@@ -231,3 +232,20 @@ def test_samples_without_a_header() -> None:
     assert "odd number of bytes" in notes[0]
     with pytest.raises(AsrbuildError, match="samples a second"):
         read_audio(PCM.tobytes(), RATE, raw_rate=2**31)
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".wav", ".raw"])
+def test_a_recording_of_days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    """Silence is small in a FLAC file: it is read block by block, and no further than the bound."""
+    monkeypatch.setattr(audio, "MOST_SAMPLES", 3 << 20)
+    path = tmp_path / f"long{suffix}"
+    silence = np.zeros((4 << 20, 1), np.int16)
+    if suffix == ".raw":
+        path.write_bytes(silence.tobytes())
+    else:
+        soundfile.write(path, silence, 16_000)
+    with pytest.raises(AsrbuildError, match="has more than 3,145,728 samples") as refused:
+        read_audio(path, 16_000, raw_rate=16_000 if suffix == ".raw" else None)
+    assert refused.value.file == str(path)
+    monkeypatch.setattr(audio, "MOST_SAMPLES", 4 << 20)
+    assert len(read_audio(path, 16_000, raw_rate=16_000 if suffix == ".raw" else None)) == 4 << 20
