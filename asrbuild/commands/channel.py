@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,12 +17,13 @@ from asrbuild.commands.ship import (
     OtherSignerOption,
     RemoteHelp,
     SigstoreOption,
+    UnprovenOption,
     seconds_of,
     signer_of,
 )
 
 if TYPE_CHECKING:
-    from asrbuild.ship.channels import Record
+    from asrbuild.ship.channels import Record, Require
     from asrbuild.ship.envelope import AnySigner
     from asrbuild.ship.remote import Remote
     from asrbuild.ship.trust import Trust
@@ -37,12 +39,13 @@ def set_(
     version: Annotated[str, typer.Argument(help="A version on the remote, or its start.")],
     remote: AtOption,
     other_signer: OtherSignerOption = False,
+    allow_unproven: UnprovenOption = False,
     expires: ExpiresOption = None,
     key: KeyOption = None,
     sigstore: SigstoreOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Point a channel at a version that is on the remote.
+    """Point a channel at a version that is on the remote, if it is wholly proven.
 
     With --expires it is signed anew also where it points there already.
 
@@ -54,7 +57,7 @@ def set_(
     to = _moving(name, channel, remote, key, sigstore)
     record = set_channel(
         to.remote, name, channel, version, signer=to.signer, trust=to.trust, seconds=seconds,
-        other_signer=other_signer,
+        other_signer=other_signer, require=to.require(allow_unproven),
     )  # fmt: skip
     to.moved(record, as_json)
 
@@ -64,6 +67,7 @@ def rollback(
     channel: ChannelArgument,
     remote: AtOption,
     other_signer: OtherSignerOption = False,
+    allow_unproven: UnprovenOption = False,
     expires: ExpiresOption = None,
     key: KeyOption = None,
     sigstore: SigstoreOption = False,
@@ -79,7 +83,7 @@ def rollback(
     to = _moving(name, channel, remote, key, sigstore)
     record = channels.rollback(
         to.remote, name, channel, signer=to.signer, trust=to.trust, seconds=seconds,
-        other_signer=other_signer,
+        other_signer=other_signer, require=to.require(allow_unproven),
     )  # fmt: skip
     to.moved(record, as_json)
 
@@ -121,6 +125,15 @@ class _Move:
     signer: AnySigner
     trust: Trust
     config: Path
+
+    def require(self, allow_unproven: bool) -> Require:
+        """What the channel may point at: without ``--allow-unproven`` what is wholly proven."""
+        from asrbuild.ship.channels import anything
+        from asrbuild.ship.push import require_proven_there
+
+        return (
+            anything if allow_unproven else partial(require_proven_there, self.remote, self.trust)
+        )
 
     def moved(self, record: Record, as_json: bool) -> None:
         """Brings the remote's index up to date, remembers the record and prints it."""

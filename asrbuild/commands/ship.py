@@ -36,6 +36,12 @@ OtherSignerOption = Annotated[
         "--other-signer", help="Take a version that is there also where only another signed it."
     ),
 ]
+UnprovenOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unproven", help="Point the channel also at what verify=quick or less proved."
+    ),
+]
 ExpiresOption = Annotated[
     str | None,
     typer.Option(metavar="AGE", help="How long the channel's record is good for: 12h, 30d."),
@@ -66,12 +72,7 @@ def ship(
     ] = None,
     other_signer: OtherSignerOption = False,
     expires: ExpiresOption = None,
-    allow_unproven: Annotated[
-        bool,
-        typer.Option(
-            "--allow-unproven", help="Point the channel also at what verify=quick or less proved."
-        ),
-    ] = False,
+    allow_unproven: UnprovenOption = False,
     key: KeyOption = None,
     sigstore: SigstoreOption = False,
     artifacts: ArtifactsOption = None,
@@ -98,8 +99,8 @@ def ship(
     from asrbuild.ship.channels import newest, remember, require_seen
     from asrbuild.ship.frame import SUFFIX
     from asrbuild.ship.keys import config_root
+    from asrbuild.ship.push import require_proven, ship_set
     from asrbuild.ship.push import ship as ship_to
-    from asrbuild.ship.push import ship_set
     from asrbuild.ship.remote import open_remote
     from asrbuild.ship.trust import read_trust
     from asrbuild.store import resolve
@@ -123,7 +124,8 @@ def ship(
     seconds = seconds_of(expires)
     paths = [resolve(artifacts or artifacts_root(), artifact) for artifact in given]
     if channel is not None and not allow_unproven:
-        _require_proven(paths)
+        for path in paths:
+            require_proven(read_manifest(path), path)
     config = config_root()
     remote = open_remote(dest)
     signer = signer_of(key, sigstore, config)
@@ -158,24 +160,6 @@ def ship(
     spec = f"{shipped.name}@{shipped.channel or shipped.version}"
     system = "" if set_name is None else " --os iOS17"
     terminal.say(f"asrbuild pull {spec} --from {shlex.quote(dest)}{system}")
-
-
-def _require_proven(paths: list[Path]) -> None:
-    """Refuses to let a channel point at what asrbuild's own proof has not passed."""
-    from asrbuild.errors import AsrbuildError
-    from asrbuild.manifest import read_manifest
-    from asrbuild.proof import is_quick, weaknesses
-
-    for path in paths:
-        manifest = read_manifest(path)
-        if lacks := weaknesses(manifest):
-            how = "by verify=quick only" if is_quick(manifest) else "in part only"
-            raise AsrbuildError(
-                f"{manifest.name} {manifest.version} is proven {how}: {'; '.join(lacks)}",
-                key="--channel",
-                file=path,
-                fix="build it with verify=default and ship that, or give --allow-unproven as well",
-            )
 
 
 def bundle(

@@ -16,7 +16,7 @@ import hashlib
 import json
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -574,6 +574,14 @@ def _remember(
 # Moving a channel ------------------------------------------------------------------------------
 
 
+#: Raises where a channel must not point at an artifact or a set of them.
+Require = Callable[[Header | VariantSet], None]
+
+
+def anything(found: Header | VariantSet) -> None:
+    """Allows a channel to point at whatever is on the remote."""
+
+
 def point(
     remote: Remote,
     name: str,
@@ -680,11 +688,13 @@ def rollback(
     trust: Trust,
     seconds: float | None = None,
     other_signer: bool = False,
+    require: Require = anything,
 ) -> Record:
     """Moves a channel to the version it had before the present one, by a new record.
 
     Args:
         other_signer: also to a version that only somebody else signed.
+        require: raises where the channel must not point at what was found.
 
     Raises:
         AsrbuildError: it never had another version, or that one is not on the remote any more, as
@@ -708,6 +718,7 @@ def rollback(
         )
     target = stack[-2]
     found = _target(remote, target, trust)
+    require(found)
     if not other_signer:
         require_own(remote, found, signer, trust, "the channel is not moved")
     return point(

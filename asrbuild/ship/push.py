@@ -136,6 +136,52 @@ def require_passed(artifact: Path) -> Manifest:
     return manifest
 
 
+def require_proven(manifest: Manifest, where: str | Path) -> None:
+    """Refuses to let a channel point at what asrbuild's own proof has not wholly passed.
+
+    Args:
+        manifest: of the artifact.
+        where: the artifact's directory, or the address of its remote.
+
+    Raises:
+        AsrbuildError: its proof lacks something, see :func:`asrbuild.proof.weaknesses`.
+    """
+    from asrbuild.proof import is_quick, weaknesses
+
+    if lacks := weaknesses(manifest):
+        how = "by verify=quick only" if is_quick(manifest) else "in part only"
+        raise AsrbuildError(
+            f"{manifest.name} {manifest.version} is proven {how}: {'; '.join(lacks)}",
+            key="--allow-unproven",
+            file=where,
+            fix="build it with verify=default and ship that, or give --allow-unproven as well",
+        )
+
+
+def require_proven_there(remote: Remote, trust: Trust, found: Header | VariantSet) -> None:
+    """Refuses as :func:`require_proven` what is on a remote: an artifact, or one of a set.
+
+    Raises:
+        Refused: an artifact of the set is not as a trusted key signed it.
+        AsrbuildError: see :func:`require_proven`.
+    """
+    parts = (
+        [found]
+        if isinstance(found, Header)
+        else [require_artifact(proven(remote, *one, trust)[0]) for one in artifacts_of(found)]
+    )
+    for header in parts:
+        require_proven(_manifest_there(remote, header), remote.address)
+
+
+def _manifest_there(remote: Remote, header: Header) -> Manifest:
+    from asrbuild.manifest import read_manifest
+
+    with TemporaryDirectory(prefix="asrbuild-manifest-") as folder:
+        fetch_files(header, remote, Path(folder), wanted=lambda file: file == MANIFEST)
+        return read_manifest(Path(folder))
+
+
 def ship_set(
     artifacts: Sequence[Path],
     remote: Remote,
@@ -209,14 +255,10 @@ def _variant_there(
     remote: Remote, sent: Shipped, signer: AnySigner, trust: Trust, other_signer: bool
 ) -> Variant:
     """An artifact as it is on the remote, where another build of the same content may have been."""
-    from asrbuild.manifest import read_manifest
-
     header = require_artifact(proven(remote, sent.name, sent.version, trust)[0])
     if not other_signer:
         channels.require_own(remote, header, signer, trust, "it is not taken into the set")
-    with TemporaryDirectory(prefix="asrbuild-manifest-") as folder:
-        fetch_files(header, remote, Path(folder), wanted=lambda file: file == MANIFEST)
-        return describe_variant(header, read_manifest(Path(folder)))
+    return describe_variant(header, _manifest_there(remote, header))
 
 
 def _published(remote: Remote, listing: Listing, trust: Trust) -> Header | None:
@@ -298,17 +340,20 @@ def set_channel(
     trust: Trust,
     seconds: float | None = None,
     other_signer: bool = False,
+    require: channels.Require = channels.anything,
 ) -> channels.Record:
     """Points a channel at a version that is on the remote, whose signature is checked first.
 
     Args:
         seconds: how long the record is good for; None: for ever.
         other_signer: also at one that only somebody else signed.
+        require: raises where the channel must not point at what was found.
     """
     check_name(name)
     check_channel(channel)
     whole = whole_version(remote, name, check_version(version))
     found, _ = proven(remote, name, whole, trust)
+    require(found)
     record = _point(remote, found, channel, signer, trust, seconds, other_signer)
     remote.refresh()
     return record

@@ -14,6 +14,7 @@ import pytest
 import time_machine
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from asrbuild.compose import plain_values
 from asrbuild.digest import canonical_json, tree_digests
 from asrbuild.errors import AsrbuildError
 from asrbuild.ship import channels
@@ -329,6 +330,43 @@ def test_going_back_to_what_another_signed(
         channels.rollback(remote, NAME, "stable", signer=signer, trust=both)
     record = channels.rollback(remote, NAME, "stable", signer=signer, trust=both, other_signer=True)
     assert record.version == versions[0].name
+
+
+@pytest.mark.parametrize("as_set", [False, True], ids=["artifact", "set"])
+def test_a_channel_is_moved_to_nothing_that_is_not_proven(
+    command: Callable[..., tuple[int, str, str]],
+    versions: list[Path],
+    tmp_path: Path,
+    as_set: bool,
+):
+    """`channel set` and `rollback` ask as `ship --channel` does, of each artifact of a set."""
+    remote, name = tmp_path / "remote", "demo-set" if as_set else NAME
+
+    def quick(fields: dict[str, Any]) -> None:
+        fields["provenance"]["recipe"]["verify"] = plain_values("verify", "quick")
+
+    look = make_artifact(tmp_path / "artifacts", "demo-quick" if as_set else NAME, change=quick)
+    shipped = []
+    for several in ([versions[0], look], [versions[1]]):
+        given = [*several, remote, "--set", name] if as_set else [several[-1], remote]
+        code, out, err = command("ship", *given, "--json")
+        assert code == 0, err
+        shipped.append(json.loads(out)["version"])
+    at = (name, "stable", "--remote", remote)
+    pointed = remote / "artifacts" / name / "channels" / "stable"
+
+    def refused(*line: object) -> None:
+        before = len(list(pointed.glob("*")))
+        code, _, err = command(*line)
+        assert (code, "is proven by verify=quick only" in err) == (1, True), err
+        assert "--allow-unproven" in err
+        assert len(list(pointed.glob("*"))) == before
+
+    refused("channel", "set", *at[:2], shipped[0], *at[2:])
+    assert command("channel", "set", *at[:2], shipped[0], *at[2:], "--allow-unproven")[0] == 0
+    assert command("channel", "set", *at[:2], shipped[1], *at[2:])[0] == 0
+    refused("channel", "rollback", *at)
+    assert command("channel", "rollback", *at, "--allow-unproven")[0] == 0
 
 
 # Expiry ----------------------------------------------------------------------------------------
