@@ -183,21 +183,16 @@ def _provenance(recipe: Recipe, source: Source, overrides: Sequence[str]) -> m.P
 
 def receipt_fields(manifest: m.Manifest, path: Path, recipe: Recipe) -> dict[str, Any]:
     """What a person is told about a published artifact."""
-    from asrbuild.proof import summary
+    from asrbuild.proof import known_words, summary
 
     verification = manifest.verification
     words = {t.input: t.package for t in verification.transcripts if "@" not in t.input}
-    expected: Mapping[str, str] = {
-        t.input: t.expected
-        for t in verification.transcripts
-        if t.expected is not None and t.input in words
-    }
     return {
         "name": manifest.name,
         "version": manifest.version,
         "bytes": tree_bytes(path),
         "parity": summary(verification),
         "transcripts": words,
-        "expected": dict(expected),
+        "expected": known_words(manifest),
         "core_ml_executed": verification.core_ml_executed,
     } | outcome(verification, path / manifest.model.package, recipe)

@@ -273,11 +273,20 @@ def _proof(old: Manifest, new: Manifest) -> Iterator[Change]:
         first, second = (side.get(name, "none") for side in sides)
         if first != second:
             yield Change("proof", name, first, second, "no action")
+    first, second = (_left_out(manifest) for manifest in (old, new))
+    if first != second:
+        yield Change("proof", "references left out", first, second, "no action")
     yield from _changed(
         "proof",
         ("verification.passed", "verification.executed", "verification.core_ml_executed"),
         old, new, "no action",
     )  # fmt: skip
+
+
+def _left_out(manifest: Manifest) -> int:
+    """References of the evaluation that the alphabet cannot spell, and no count has."""
+    found = manifest.verification.evaluation
+    return 0 if found is None else found.left_out or 0
 
 
 def _proof_errors(old: Manifest, new: Manifest) -> ErrorRate | None:

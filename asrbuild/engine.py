@@ -45,8 +45,9 @@ class Receipt:
 
     ``parity``: the proof in one line; ``figures``: the worst value of each metric of the
     probabilities over all inputs. ``transcripts``: recording -> the package's words;
-    ``expected``: recording -> what was said, where somebody wrote it down. ``wer``: the word error
-    rate over those recordings, 1.0 is as many errors as words. ``compress``: the ways in which
+    ``expected``: recording -> what was said, where that is known and the alphabet can spell it.
+    ``wer``: the word error rate over all recordings whose words are known, 1.0 is as many errors as
+    words. ``compress``: the ways in which
     weights are compressed, joined by a plus. ``bytes`` are the artifact's, ``package_bytes`` the
     Core ML package's.
     """

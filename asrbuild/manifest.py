@@ -5,7 +5,7 @@ and another major ``schema_version`` is refused. A minor version only adds optio
 ignores (and keeps) the keys that it does not know in a newer minor version of its major, and reads
 an older one, in which the added keys are absent. Times are in ms, rates and frequencies in Hz.
 
-1.1 adds what the source states of itself.
+1.1 adds what the source states of itself, and how many references of a set were left out.
 """
 
 from __future__ import annotations
@@ -290,7 +290,8 @@ class Evaluation(Section):
     """Word errors on a set of recordings; ``wer`` has a 95 % interval.
 
     ``reference`` says what ``reference_wer`` is of: ``tensorflow``, or an artifact; both are null
-    where nothing was compared.
+    where nothing was compared. ``left_out``: references that are in no count, as the alphabet
+    cannot spell them; absent where there are none.
     """
 
     data: str
@@ -302,6 +303,7 @@ class Evaluation(Section):
     wer_high: float
     reference: str | None
     reference_wer: float | None
+    left_out: Count | None = None
 
 
 class Verification(Section):

@@ -401,7 +401,7 @@ def _decode(decoder: Any, batch: list[np.ndarray], labels: Sequence[str]) -> lis
 def _word_failures(
     transcripts: list[Transcript], words: WordGates, alphabet: Alphabet
 ) -> Iterator[str]:
-    from asrbuild.speech.rates import count, unspelled
+    from asrbuild.speech.rates import count
 
     for transcript in transcripts:
         if words.require_transcript and not transcript.match:
@@ -410,7 +410,7 @@ def _word_failures(
                 f"{transcript.reference!r}"
             )
         said = transcript.expected
-        if said is None or (unspelled(said, alphabet) and not words.count_unspelled):
+        if said is None or not _counts(said, alphabet, words.count_unspelled):
             continue
         wer = count(said, transcript.package, alphabet).words.rate
         rise = wer - count(said, transcript.reference, alphabet).words.rate
@@ -422,27 +422,62 @@ def _word_failures(
                 yield f"{transcript.input}: the {name} is {value:.1%}, above {limit:.1%}"
 
 
+def _counts(said: str, alphabet: Alphabet, count_unspelled: bool) -> bool:
+    """Whether known words judge a model: those that it cannot write do not, unless asked for."""
+    from asrbuild.speech.rates import unspelled
+
+    return count_unspelled or not unspelled(said, alphabet)
+
+
+def known_words(manifest: Manifest) -> dict[str, str]:
+    """The words that judge a model: recording -> what was said.
+
+    Left out is what the alphabet cannot spell, unless ``verify.count_unspelled`` counts it.
+    """
+    from asrbuild.speech.alphabet import make_alphabet
+
+    decoder = manifest.decoder
+    alphabet = make_alphabet(decoder.alphabet, bytes_output=decoder.utf8)
+    verify = manifest.provenance.recipe.get("verify", {})
+    count_unspelled = verify.get("count_unspelled", False)
+    return {
+        t.input: t.expected
+        for t in manifest.verification.transcripts
+        if t.expected is not None
+        and "@" not in t.input
+        and _counts(t.expected, alphabet, count_unspelled)
+    }
+
+
 #: Share of wrong characters above which words that are all wrong are no near misses. Sentences that
 #: have nothing to do with each other share a quarter of their characters, in some order.
 _CHANCE = 0.5
 
 
-def wrong_words(transcripts: Sequence[Transcript], alphabet: Alphabet) -> str | None:
+def wrong_words(
+    transcripts: Sequence[Transcript], alphabet: Alphabet, count_unspelled: bool = False
+) -> str | None:
     """Says that the model gets no word right of the recordings whose words are known.
 
     Not where at most half of the characters are wrong: a language may have no spaces, and a
     recording one word.
+
+    Args:
+        transcripts: of all recordings.
+        alphabet: the model's.
+        count_unspelled: judge also by words that the alphabet cannot spell.
     """
     from asrbuild.speech.rates import count
 
-    known = [t for t in transcripts if t.expected and "@" not in t.input]
+    known = [
+        t
+        for t in transcripts
+        if t.expected and "@" not in t.input and _counts(t.expected, alphabet, count_unspelled)
+    ]
     counts = [count(t.expected or "", t.package, alphabet) for t in known]
     words = sum(c.words.reference - c.words.substitutions - c.words.deletions for c in counts)
     characters = sum(c.characters.reference for c in counts)
-    wrong = sum(
-        c.characters.substitutions + c.characters.deletions + c.characters.insertions
-        for c in counts
-    )
+    wrong = sum(c.characters.errors for c in counts)
     if words or not characters or wrong <= _CHANCE * characters:
         return None
     lines = [f"{t.input}: said {t.expected!r}, the model writes {t.package!r}" for t in known]

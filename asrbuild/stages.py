@@ -49,8 +49,8 @@ _CODE = {
     "prove": ("speech", "contract.py"),
     "evaluate": ("executor", "graph", "speech", "protobuf.py", "runtime.py", "evaluation.py",
                  "dataset.py", "manifest.py", "proof.py"),
-    "artifact": ("assembly.py", "report", "app", "store.py", "words.py", "quantities.py",
-                 "terminal.py"),
+    "artifact": ("assembly.py", "compose.py", "report", "app", "store.py", "words.py",
+                 "quantities.py", "terminal.py"),
 }  # fmt: skip
 _TENSORFLOW = "tensorflow-cpu", "tensorflow"
 
@@ -123,7 +123,7 @@ def chain(recipe: Recipe, source: Source) -> Chain:
         "numpy",
     )
     evaluating = evaluates(recipe)
-    left_out = ("thresholds", *_EVALUATION_KEYS) if evaluating else ("thresholds",)
+    left_out = ("thresholds", *_SET_KEYS) if evaluating else ("thresholds",)
     verify = {k: v for k, v in whole["verify"].items() if k not in left_out}
     gates = {name: whole["verify"]["thresholds"].get(name) for name in gate_names(whole["coreml"])}
     texts = {f"{name}_text" for name in source.texts}
@@ -162,10 +162,9 @@ def chain(recipe: Recipe, source: Source) -> Chain:
 
 #: Keys of ``coreml`` that no package shows: ``range_upper`` acts through ``model.steps``.
 _NOT_CONVERTED = ("name", "compute_units", "range_upper")
-#: Keys of ``verify`` that the word errors of a set are for.
-_EVALUATION_KEYS = (
-    "evaluation", "compared_with", "max_wer", "max_wer_increase", "count_unspelled",
-)  # fmt: skip
+#: Keys of ``verify`` that the word errors of a set are for, and no proof reads.
+_SET_KEYS = ("evaluation", "compared_with", "max_wer", "max_wer_increase")
+_EVALUATION_KEYS = (*_SET_KEYS, "count_unspelled")
 _FEATURE_KEYS = (
     "audio_sample_rate", "feature_win_len", "feature_win_step", "upper_frequency_limit",
     "n_input", "n_context",

@@ -217,7 +217,7 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs, executed: Pa
         )
         refused.found = outcome(proof.verification, package, recipe)
         raise refused
-    wrong = wrong_words(proof.verification.transcripts, source.alphabet)
+    wrong = wrong_words(proof.verification.transcripts, source.alphabet, verify.count_unspelled)
     if wrong is not None and not verify.allow_wrong_words:
         raise AsrbuildError(
             f"the model gets no word right, so it is not published: {wrong}. The package does what "
@@ -281,7 +281,8 @@ def evaluate(
             key="verify.evaluation",
             fix="give a set of recordings, or source.sample.text",
         )
-    dataset = _spelled(recipe, source, whole).counted
+    spelled = _spelled(recipe, source, whole)
+    dataset = spelled.counted
     package = converted / d.package_name(recipe)
     manifest = d.describe(recipe, source, package)
     asked = d.decoder_settings(recipe, source)
@@ -315,6 +316,7 @@ def evaluate(
         wer_high=found.wer_interval.high,
         reference=None if told is None else record(recipe)["verify"]["compared_with"],
         reference_wer=None if told is None else told.wer,
+        left_out=len(spelled.left_out) or None,
     )
     _check_words(evaluation, recipe, data)
     write_text(at / EVALUATION, evaluation.model_dump_json(indent=2) + "\n")

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from asrbuild.manifest import Axis, Evaluation, Manifest, Metric, Streaming, Transcript
+from asrbuild.deepspeech.facts import shown
+from asrbuild.manifest import Axis, Evaluation, Manifest, Metric, SourceFact, Streaming, Transcript
 from asrbuild.parity import PROBABILITIES, worst
-from asrbuild.proof import WORDS_UNGATED, is_quick, weaknesses
+from asrbuild.proof import WORDS_UNGATED, is_quick, known_words, weaknesses
 from asrbuild.recipe import compression
 from asrbuild.report.environment import Markdown, environment, markdown
 from asrbuild.report.html import TEMPLATES
@@ -27,6 +28,7 @@ MEASURES = {
     "max_abs_error": "largest error",
     "psnr_db": "PSNR (dB)",
 }
+_UNSPELLED = ", as the alphabet cannot spell those of the recordings"
 _SIGNS = {"<=": "\N{LESS-THAN OR EQUAL TO}", ">=": "\N{GREATER-THAN OR EQUAL TO}"}
 
 
@@ -56,6 +58,7 @@ def report(manifest: Manifest, operations: Counter[str]) -> str:
         marked=any("**" in row["text"] or "~~" in row["text"] for row in ran),
         worst=worst_rows(manifest.verification.metrics),
         inputs=input_rows(manifest),
+        facts=fact_rows(manifest.provenance.source_facts),
         feeding=feeding_text(manifest.streaming),
         operation_count=operations.total(),
         operations=", ".join(f"{count} {kind}" for kind, count in kinds),
@@ -66,10 +69,20 @@ def report(manifest: Manifest, operations: Counter[str]) -> str:
 def evaluation_text(found: Evaluation) -> str:
     """Word errors on a set of recordings in one line."""
     beside = f"; {found.reference} has {found.reference_wer:.1%}" if found.reference else ""
+    if found.left_out:
+        beside += f"; {found.left_out} more left out, as the alphabet cannot spell them"
     return (
         f"{found.wer:.1%} ({found.wer_low:.1%} to {found.wer_high:.1%}) on {found.data}, "
         f"{found.recordings} recordings, {found.words} words{beside}"
     )
+
+
+def fact_rows(facts: Iterable[SourceFact] | None) -> list[dict[str, str]]:
+    """What the source states of itself, and where; of an alphabet the labels in order."""
+    return [
+        {"name": f.name, "value": shown(f.value), "place": f.place, "file": f.file}
+        for f in facts or ()
+    ]
 
 
 def verdict(manifest: Manifest) -> str:
@@ -82,12 +95,13 @@ def verdict(manifest: Manifest) -> str:
     gates = f"{len(proof.metrics)} gates on {len(proof.inputs)} inputs"
     said = "says the same words as the TensorFlow graph" if agree else "says other words"
     if proof.passed:
-        known = any(transcript.expected is not None for transcript in proof.transcripts)
+        unspelled = any(transcript.expected is not None for transcript in proof.transcripts)
         unknown = (
             ""
-            if known
-            else " No known words were checked: this compares the package with the original, and "
-            "the original with nothing; source.sample.text gives the words of a recording."
+            if known_words(manifest)
+            else f" No known words were checked{_UNSPELLED if unspelled else ''}: this compares "
+            "the package with the original, and the original with nothing; source.sample.text "
+            "gives the words of a recording."
         )
         word, but = "Proven", ""
         lacks = [each for each in weaknesses(manifest) if not agree or each != WORDS_UNGATED]

@@ -201,5 +201,15 @@ def test_other_forms_of_a_graph_are_built(form: str, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert "hello world you are currently caller number" in done.out
     (manifest,) = (tmp_path / "artifacts").glob("*/*/manifest.json")
-    sources = json.loads(manifest.read_text())["provenance"]["sources"]
-    assert ("model.bin", file_digest(path)) in {(s["name"], s["sha256"]) for s in sources}
+    provenance = json.loads(manifest.read_text())["provenance"]
+    sources = {(s["name"], s["sha256"]) for s in provenance["sources"]}
+    assert ("model.bin", file_digest(path)) in sources
+    weights = [fact["value"] for fact in provenance["source_facts"] if fact["name"] == "weights"]
+    assert [text.partition(" as ")[0] for text in weights] == (
+        [] if form == "pbmm" else ["int8, dequantised to float32"]
+    )
+    for page in ("report.md", "report.html"):
+        text = manifest.with_name(page).read_text()
+        assert "What the source states of itself" in text
+        assert "export.relu_clip" in text
+        assert ("dequantised to float32" in text) == (form == "tflite")

@@ -88,6 +88,30 @@ def test_words_that_are_all_wrong_are_refused_unless_allowed(folder: Path) -> No
     assert "WRONG: no word is as spoken" in allowed.out
 
 
+def test_words_that_the_alphabet_cannot_spell_do_not_judge_the_model(folder: Path) -> None:
+    """As no gate counts them; only asked for, or beside words that it can spell, all are wrong."""
+    (folder / "digits.txt").write_text("911 112 24 7 365 1000 0\n")
+    (folder / "wrong.txt").write_text("ifmmp xpsme zpv bsf\n")
+    sample = f"source.sample.audio={GENUINE / 'hello.wav'}"
+    text = f"source.sample.text={folder / 'digits.txt'}"
+    given = [*overrides(*KNOWN, folder), "name=digits", sample, text]
+    built = run_asrbuild(*given, cwd=folder)
+    assert built.code == 0, built.err
+    assert "the alphabet cannot spell '9' in 1 of 1 references" in built.err
+    assert "no known words were checked" in built.out
+    assert "WRONG" not in built.out
+    (report,) = folder.glob("artifacts/digits/*/report.md")
+    assert "as the alphabet cannot spell those of the recordings" in report.read_text()
+    for more in (
+        ["verify.count_unspelled=true"],
+        [f"source.second.audio={GENUINE / 'hello.wav'}",
+         f"source.second.text={folder / 'wrong.txt'}", "verify.inputs=[sample,second]"],
+    ):  # fmt: skip
+        refused = run_asrbuild(*given, *more, cwd=folder)
+        assert refused.code == 1
+        assert "the model gets no word right" in refused.err
+
+
 def test_words_that_are_known_are_said_to_be_right(folder: Path) -> None:
     given = [*overrides(*KNOWN, folder), f"source.sample.audio={GENUINE / 'hello.wav'}"]
     without = run_asrbuild(*given, cwd=folder)

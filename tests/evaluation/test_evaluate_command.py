@@ -102,6 +102,16 @@ def test_a_reference_that_no_model_can_write(folder: Path, tmp_path: Path) -> No
     built = run_asrbuild(*gate, cwd=folder)
     assert built.code == 0, built.err
     assert reported in built.err
+    (path,) = {one.resolve() for one in folder.glob("artifacts/a/*/manifest.json")
+               if json.loads(one.read_text())["verification"]["evaluation"]}  # fmt: skip
+    measured = json.loads(path.read_text())["verification"]["evaluation"]
+    assert (measured["recordings"], measured["left_out"]) == (1, 1)
+    for page in ("report.md", "report.html"):
+        assert "1 more left out, as the alphabet" in path.with_name(page).read_text()
+    changed = json.loads(run_asrbuild("diff", "b", str(path.parent), "--json", cwd=folder).out)
+    assert {"what": "references left out", "before": 0, "now": 1}.items() <= next(
+        change for change in changed["changes"] if change["what"] == "references left out"
+    ).items()
     refused = run_asrbuild(*gate, "verify.count_unspelled=true", cwd=folder)
     assert refused.code == 1
     assert "the word error rate is" in refused.err
