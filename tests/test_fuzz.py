@@ -22,6 +22,7 @@ import pytest
 from asrbuild.cases import build_cases, load_reference, save_reference
 from asrbuild.dataset import read_dataset
 from asrbuild.deepspeech.checkpoint import find_checkpoint, read_weights
+from asrbuild.deepspeech.lite import read_lite
 from asrbuild.deepspeech.training_flags import read_flags
 from asrbuild.errors import AsrbuildError
 from asrbuild.graph.inspect import inspect_graph
@@ -32,6 +33,7 @@ from asrbuild.speech.audio import read_audio
 from asrbuild.speech.mfcc import FeatureSettings
 from asrbuild.speech.scorer import inspect_scorer
 from asrbuild.store import verify_files
+from tests.other_files import memory_mapped
 
 SEED = int(os.environ.get("ASRBUILD_FUZZ_SEED", "20261126"))
 ROUNDS = int(os.environ.get("ASRBUILD_FUZZ_ROUNDS", "60"))
@@ -64,6 +66,10 @@ class Reader:
 
 def copied(source: Path) -> Callable[[Path], object]:
     return lambda folder: shutil.copyfile(source, folder / source.name)
+
+
+def mapped(folder: Path) -> None:
+    memory_mapped(GENUINE / "deepspeech-0.9.3" / "x_r1_16.pb", folder / "x.pbmm")
 
 
 def checkpoint(folder: Path) -> None:
@@ -113,6 +119,9 @@ def whole(folder: Path) -> None:
 READERS = [
     Reader("x_r1_16.pb", copied(GENUINE / "deepspeech-0.9.3" / "x_r1_16.pb"),
            lambda at: inspect_graph(at / "x_r1_16.pb")),
+    Reader("x.pbmm", mapped, lambda at: inspect_graph(at / "x.pbmm")),
+    Reader("x_q1t.tflite", copied(GENUINE / "coqui-1.4.0" / "x_q1t.tflite"),
+           lambda at: read_lite(at / "x_q1t.tflite")),
     Reader("best_dev-590.index", checkpoint, lambda at: read_weights(find_checkpoint(at))),
     Reader("best_dev_checkpoint", checkpoint, lambda at: find_checkpoint(at)),
     Reader("flags.txt", checkpoint, lambda at: read_flags(at / "flags.txt")),

@@ -40,6 +40,7 @@ OVERRIDES = {
     "n_steps=17": "convert execute artifact",
     "paths.artifacts=elsewhere": "",
     "paths.env=[HOME]": "",
+    "paths.trust_shared=true": "",
     "source.name=other": "convert artifact",  # through the package's name
     "source.kind=checkpoint": "artifact",
     "source.checkpoint_dir={at}/checkpoint": "export convert artifact",
