@@ -86,8 +86,8 @@ def _require_finite(rows: list[dict[str, Any]], model: str) -> None:
         raise AsrbuildError(
             f"not all values are finite: {', '.join(wrong)}",
             file=model,
-            fix="look for the first op that gives them: asrbuild.executor.load(..., keep_all=True)"
-            ".trace(inputs) returns the value of every op",
+            fix="give inputs that are finite and of the size that the model was made for; where a "
+            "value grows beyond 65504 in half precision, build with coreml.precision=fp32",
         )
 
 

@@ -91,7 +91,7 @@ def load(path: str | Path, function: str | None = None, compute_units: str = "AL
         raise AsrbuildError(
             "Core ML runs on macOS only",
             file=path,
-            fix="use asrbuild's own executor: asrbuild.executor.load",
+            fix=f"run it with asrbuild's own executor: `asrbuild run {path}`",
         )
     try:
         return CoreMLModel(Path(path), function, compute_units)

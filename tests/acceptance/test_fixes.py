@@ -2,7 +2,8 @@
 
 The fixes are read out of the source: each key in one must be a key of a recipe that takes the
 value, each command and option must be one that the command line takes. Those of impossible configs
-are also typed: the same error must not come back.
+are also typed: the same error must not come back. The documentation names no other keys and options
+either, and each of the environment variables.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from asrbuild.compose import compose_recipe, recipe_keys
 from asrbuild.describe import check_recipe
 from asrbuild.errors import AsrbuildError
 from asrbuild.recipe import validate
+from asrbuild.source import settle
 
 from .test_errors import CONFIG_ERRORS
 
@@ -39,6 +42,8 @@ FOREIGN_KEYS = {"convert_to", "state", "HYDRA_FULL_ERROR"}
 #: Values of options: a hot word and its boost, an input and its file.
 FOREIGN_KEYS |= {"asterisk", "input_node"}
 FIX = "fix"
+#: What the source states is kept there.
+CACHE = TemporaryDirectory(prefix="asrbuild-fixes-")
 
 
 @functools.cache
@@ -87,7 +92,7 @@ def test_the_fixes_are_found() -> None:
 
 
 def test_no_fix_asks_a_user_to_edit_asrbuild() -> None:
-    assert not [place for place, text in FIXES if re.search(r"\basrbuild/|\w\.py\b", text)]
+    assert not [place for place, text in FIXES if re.search(r"\basrbuild[/.][a-z]|\w\.py\b", text)]
 
 
 NAMED_KEYS = sorted({(k, v) for _, text in FIXES for k, v in assignments(text)})
@@ -132,13 +137,18 @@ def test_each_command_of_a_fix_is_one(line: str) -> None:
             assert word.split("=")[0] in options | {"--help"}, f"{line}: {word}"
 
 
-def test_each_option_of_a_fix_is_some_commands() -> None:
-    known = set(HYDRA_FLAGS) | FOREIGN_OPTIONS | {"--help", "--debug"}
+def options_that_are_known() -> set[str]:
+    known = set(HYDRA_FLAGS) | FOREIGN_OPTIONS | {"--help", "--debug", "--trust-config"}
     waiting = [command_tree()]
     while waiting:
         command = waiting.pop()
         waiting += getattr(command, "commands", {}).values()
         known |= {name for parameter in command.params for name in parameter.opts}
+    return known
+
+
+def test_each_option_of_a_fix_is_some_commands() -> None:
+    known = options_that_are_known()
     unknown = {
         (place, option)
         for place, text in FIXES
@@ -148,9 +158,36 @@ def test_each_option_of_a_fix_is_some_commands() -> None:
     assert not unknown
 
 
+PAGES = ["README.md", "CHANGELOG.md", "SECURITY.md", "docs/settings.md", "docs/bundle-format.md"]
+#: Set by asrbuild itself for the processes that it starts, or by a test.
+NOT_SET = {"ASRBUILD_SWEEP_RECORDS", "ASRBUILD_WHOLE_TENSORFLOW"}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_names_what_there_is(page: str) -> None:
+    text = (PACKAGE.parent / page).read_text(encoding="utf-8")
+    known, keys = options_that_are_known(), recipe_keys()
+    assert not set(OPTION.findall(text)) - known
+    # With a dot, a word is a key; in code alone, as prose names files and modules.
+    named = {key for code in re.findall(r"`([^`]+)`", text) for key, _ in assignments(code)}
+    assert not {key for key in named if "." in key} - set(keys)
+
+
+def test_every_environment_variable_is_documented() -> None:
+    read = {
+        name
+        for path in PACKAGE.rglob("*.py")
+        for name in re.findall(r"\bASRBUILD_[A-Z]+(?:_[A-Z]+)*\b", path.read_text("utf-8"))
+    }
+    page = (PACKAGE.parent / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\bASRBUILD_[A-Z_]+\b", page)) == read - NOT_SET
+
+
 def error_of(overrides: list[str]) -> AsrbuildError | None:
     try:
         recipe = compose_recipe(overrides)
+        validate(recipe)
+        recipe, _ = settle(recipe, Path(CACHE.name))
         validate(recipe)
         check_recipe(recipe)
     except AsrbuildError as error:
