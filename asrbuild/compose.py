@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import os
@@ -12,6 +13,7 @@ from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+from asrbuild.disk import read_plain
 from asrbuild.errors import AsrbuildError, MisuseError
 from asrbuild.recipe import Recipe, Steps, publishable
 
@@ -93,11 +95,12 @@ def _filled(schema: Any, given: Any, recipe: Mapping[str, Any]) -> Any:
 
 def register_schema() -> None:
     """Makes the dataclasses of recipe.py known to Hydra as ``recipe_schema``, and
-    ``${default_name:}`` to OmegaConf."""
+    ``${default_name:}`` to OmegaConf; has the files that Hydra reads checked."""
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(name="recipe_schema", node=Recipe)
     _register_default_name()
+    _check_what_hydra_takes()
 
 
 def _register_default_name() -> None:
@@ -296,19 +299,42 @@ def check_folders(argv: list[str]) -> list[str]:
     Raises:
         AsrbuildError: naming the file and the key.
     """
-    trusted = "--trust-config" in argv or os.environ.get(TRUST_CONFIG, "0") not in ("", "0")
-    argv = [argument for argument in argv if argument != "--trust-config"]
+    if "--trust-config" in argv:
+        os.environ[TRUST_CONFIG] = "1"  # for Hydra, and for the processes of a launcher
+        argv = [argument for argument in argv if argument != "--trust-config"]
     if any(argument.split("=")[0] == "--experimental-rerun" for argument in argv):
         raise AsrbuildError(
             "--experimental-rerun runs whatever its pickle file holds",
             key="--experimental-rerun",
             fix="give the overrides again: they are in the artifact's manifest",
         )
-    if not trusted:
-        for folder in _foreign_folders(argv):
-            for path in sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")]):
-                _check_file(folder, path)
+    for folder in _foreign_folders(argv):
+        for path in sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")]):
+            # Of those that are no YAML, the ones that Hydra takes are refused when it does.
+            with contextlib.suppress(_UnreadableError):
+                _check_file(path, path.relative_to(folder).with_suffix("").as_posix())
     return argv
+
+
+def _check_what_hydra_takes() -> None:
+    """Has every file that Hydra takes from a folder checked, wherever links and ``..`` lead."""
+    from hydra._internal.sources_registry import SourcesRegistry
+    from hydra.core.plugins import Plugins
+
+    Plugins.instance()  # which makes the class anew, and registers it
+    source = SourcesRegistry.instance().resolve("file")
+    load = source.load_config
+    if load.__module__ == __name__:
+        return
+
+    def checked(self: Any, config_path: str) -> Any:
+        path = Path(os.path.realpath(Path(self.path, self._normalize_file_name(config_path))))
+        if path.exists() and not path.is_relative_to(os.path.realpath(conf_dir())):
+            _check_file(path, config_path.removesuffix(".yaml"))
+        return load(self, config_path)
+
+    checked.__module__ = __name__
+    source.load_config = checked
 
 
 def _foreign_folders(argv: list[str]) -> list[Path]:
@@ -319,30 +345,113 @@ def _foreign_folders(argv: list[str]) -> list[Path]:
         if name in ("--config-dir", "-cd", "--config-path", "-cp"):
             found.append(value if separator else "".join(argv[at + 1 : at + 2]))
         elif name.lstrip("+~") == "hydra.searchpath":
-            found += re.findall(r"file://([^,\]'\"]+)", value)
+            found += [
+                each.removeprefix("file://")
+                for each in re.findall(r"[^,\[\]'\" ]+", value)
+                if not each.startswith("pkg://")
+            ]
     return [Path(folder).expanduser() for folder in found if folder]
 
 
-def _check_file(folder: Path, path: Path) -> None:
+class _UnreadableError(AsrbuildError):
+    """A file of a configuration folder is no YAML, or more than a configuration holds."""
+
+
+#: Bytes of a file of a configuration folder, values with their aliases written out, and nesting.
+_MOST_YAML, _MOST_NODES, _DEEPEST = 1 << 20, 100_000, 100
+
+
+def _check_file(path: Path, asked_as: str) -> None:
+    """Refuses a file that expands without end, or sets what is not for a folder to decide.
+
+    Args:
+        path: the file.
+        asked_as: its group and name, such as ``model/mine``.
+    """
     import yaml
+    from hydra.plugins.config_source import ConfigSource
+    from omegaconf._utils import get_yaml_loader
 
     try:
-        text = path.read_text("utf-8")
-        content = yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
-        return  # Hydra reads it, too, and says what is wrong
-    header = re.search(r"^\s*#\s*@package\s+(\S+)", text, re.MULTILINE)
-    power = "hydra" if header and "hydra" in header[1] else _power(content)
-    if "hydra" in path.relative_to(folder).parts[:-1]:
-        power = "hydra"
+        text = read_plain(path, _MOST_YAML).decode("utf-8")
+        _check_size(text)
+        # The same loader as Hydra's, so that both see the same values.
+        content = yaml.load(text, get_yaml_loader())
+        header = ConfigSource._get_header_dict(text[:512])
+    except _UnreadableError as error:
+        error.file = str(path)
+        raise
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = "" if mark is None else f", line {mark.line + 1}"
+        problem = getattr(error, "problem", None) or "it cannot be parsed"
+        raise _UnreadableError(
+            f"not YAML: {problem}{line}", file=path, fix="mend the file"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise _UnreadableError(
+            f"the configuration cannot be read: {getattr(error, 'strerror', None) or error}",
+            file=path,
+            fix="mend the file",
+        ) from error
+    if os.environ.get(TRUST_CONFIG, "0") not in ("", "0"):
+        return
+    group, _, name = asked_as.rpartition("/")
+    package = str(header.get("package") or "")
+    package = package.replace("_group_", group.replace("/", ".")).replace("_name_", name)
+    in_hydra = re.search(r"(^|/)hydra(/|$)", asked_as) or "hydra" in package
+    power = "hydra" if in_hydra else _power(content)
     if power is not None:
         raise AsrbuildError(
             f"the configuration folder sets {power}, which is not for a folder to decide",
             key=power,
             file=path,
-            fix="read the file; if you trust it, add --trust-config, or set the key on the command "
-            "line instead",
+            fix="read the file; if you trust it, set ASRBUILD_TRUST_CONFIG=1, which is what "
+            "--trust-config does for a build; or set the key on the command line instead",
         )
+
+
+def _check_size(text: str) -> None:
+    """Counts the values of a YAML text as if every alias were written out.
+
+    Raises:
+        _UnreadableError: they are too many or nested too deep, or a value holds itself.
+    """
+    import yaml
+
+    sizes: dict[str, int] = {}
+    opened: list[tuple[str | None, int]] = [(None, 0)]
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            opened.append((event.anchor, 1))
+            size = 0
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = opened.pop()
+            if anchor is not None:
+                sizes[anchor] = size
+        elif isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in opened):
+                raise _UnreadableError(
+                    f"the value &{event.anchor} holds itself", fix="write the value out"
+                )
+            size = sizes.get(event.anchor, 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            size = 1
+            if event.anchor is not None:
+                sizes[event.anchor] = 1
+        else:
+            continue
+        anchor, before = opened[-1]
+        opened[-1] = anchor, before + size
+        if before + size > _MOST_NODES:
+            raise _UnreadableError(
+                f"the file has more than {_MOST_NODES:,} values with its aliases written out",
+                fix="write fewer values",
+            )
+        if len(opened) > _DEEPEST:
+            raise _UnreadableError(
+                f"values are nested more than {_DEEPEST} deep", fix="nest them less"
+            )
 
 
 def _power(content: Any, prefix: str = "") -> str | None:
@@ -360,11 +469,14 @@ def _power(content: Any, prefix: str = "") -> str | None:
             switched_off = prefix == "defaults." and value == "none"
             if re.search(r"(^|[/@. ])hydra\b", str(name)) and not switched_off:
                 return key
+            # A package put together from pieces, such as `dra@hy_name_`.
+            if prefix == "defaults." and re.search(r"\w_(group|name)_|_(group|name)_\w", str(name)):
+                return key
             if (found := _power(value, f"{key}.")) is not None:
                 return found
     elif isinstance(content, list):
         for item in content:
-            if isinstance(item, str) and prefix == "defaults." and "hydra" in item:
+            if prefix == "defaults." and isinstance(item, str) and "hydra" in item:
                 return f"{prefix}{item}"
             if (found := _power(item, prefix)) is not None:
                 return found
