@@ -22,7 +22,7 @@ import pytest
 from asrbuild.cases import build_cases, load_reference, save_reference
 from asrbuild.dataset import read_dataset
 from asrbuild.deepspeech.checkpoint import find_checkpoint, read_weights
-from asrbuild.deepspeech.lite import read_lite
+from asrbuild.deepspeech.lite import inspect_lite, read_lite
 from asrbuild.deepspeech.training_flags import read_flags
 from asrbuild.errors import AsrbuildError
 from asrbuild.graph.inspect import inspect_graph
@@ -121,7 +121,7 @@ READERS = [
            lambda at: inspect_graph(at / "x_r1_16.pb")),
     Reader("x.pbmm", mapped, lambda at: inspect_graph(at / "x.pbmm")),
     Reader("x_q1t.tflite", copied(GENUINE / "coqui-1.4.0" / "x_q1t.tflite"),
-           lambda at: read_lite(at / "x_q1t.tflite")),
+           lambda at: (inspect_lite(at / "x_q1t.tflite"), read_lite(at / "x_q1t.tflite"))),
     Reader("best_dev-590.index", checkpoint, lambda at: read_weights(find_checkpoint(at))),
     Reader("best_dev_checkpoint", checkpoint, lambda at: find_checkpoint(at)),
     Reader("flags.txt", checkpoint, lambda at: read_flags(at / "flags.txt")),

@@ -15,19 +15,25 @@ if TYPE_CHECKING:
 
 
 def inspect_graph(
-    graph: Annotated[Path, typer.Argument(help="A frozen TensorFlow graph: output_graph.pb.")],
+    graph: Annotated[
+        Path, typer.Argument(help="A TensorFlow graph: output_graph.pb, .pbmm or .tflite.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Show a frozen graph's inputs, outputs, metadata and operations.
+    """Show a graph's inputs, outputs, metadata, operations and the types of its weights.
 
-    Needs no TensorFlow. A dimension shown as ? is free; a shape shown as unknown depends on an
+    Runs no TensorFlow. A dimension shown as ? is free; a shape shown as unknown depends on an
     operation that asrbuild does not follow. Also shows whether the graph is frozen, its functions,
     and the operations that have no Core ML form.
 
     Example: asrbuild inspect graph output_graph.pb --json
     """
-    from asrbuild.graph.inspect import inspect_graph as read_summary
+    from asrbuild.kinds import recognise
 
+    if recognise(graph).key == "tflite":
+        from asrbuild.deepspeech.lite import inspect_lite as read_summary
+    else:
+        from asrbuild.graph.inspect import inspect_graph as read_summary
     summary = read_summary(graph)
     if as_json:
         terminal.say_json(summary.as_dict())
@@ -39,9 +45,10 @@ def _print_tables(summary: GraphSummary) -> None:
     from asrbuild.graph.proto import Shape
 
     console = terminal.console()
+    stored = ", ".join(f"{count:,} {kind}" for kind, count in summary.stored.items())
     console.print(
-        f"{summary.path}: {summary.nbytes:,} bytes, {summary.parameters:,} parameters, "
-        f"{sum(summary.ops.values())} nodes",
+        f"{summary.path}: {summary.nbytes:,} bytes, {summary.parameters:,} parameters"
+        f"{f' ({stored})' if stored else ''}, {sum(summary.ops.values())} nodes",
     )
     if not summary.frozen:
         first, *more = summary.variables

@@ -18,14 +18,17 @@ Sources: TensorFlow Lite's ``schema.fbs`` and the reference kernels; DeepSpeech'
 from __future__ import annotations
 
 import importlib.util
+import math
 import struct
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,6 +38,12 @@ from asrbuild.errors import AsrbuildError
 from asrbuild.kinds import LITE, require
 from asrbuild.network import LSTM_SCOPE, AcousticWeights, weights_from_named
 
+if TYPE_CHECKING:
+    from asrbuild.graph.inspect import GraphSummary, Metadata
+
+METADATA = "metadata_"
+#: Types that weights are stored in; whole numbers of more bits are sizes, places and biases.
+WEIGHTS = ("float16", "float32", "float64", "int4", "int8", "uint8", "int16")
 _STATES = ("previous_state_c", "previous_state_h")
 _OUTPUTS = ("logits", "new_state_c", "new_state_h")
 _DENSE = ("layer_1", "layer_2", "layer_3", "lstm", "layer_5", "layer_6")
@@ -92,8 +101,28 @@ def read_lite(path: Path) -> LiteModel:
         AsrbuildError: see :func:`write_lite_graph`.
     """
     require(path, LITE)
-    try:
+    with _errors(path):
         return _read(path)
+
+
+def inspect_lite(path: Path) -> GraphSummary:
+    """Describes a ``.tflite``, of DeepSpeech or not; nothing of it is run.
+
+    Of several subgraphs, inputs and outputs are those of the first, operations those of all. A
+    weight is an element of a constant of one dimension and more.
+
+    Raises:
+        AsrbuildError: the file is damaged.
+    """
+    require(path, LITE)
+    with _errors(path):
+        return _describe(path)
+
+
+@contextmanager
+def _errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except _Refused as refused:
         raise AsrbuildError(
             f"not a DeepSpeech model that can be read: {refused}", file=path, fix=_FIX
@@ -156,12 +185,9 @@ class _Graph:
         return None if data is None or len(data) == 0 else np.asarray(data, np.uint8).tobytes()
 
 
-def _open(path: Path) -> _Graph:
+def _subgraphs(path: Path) -> list[_Graph]:
     schema = _schema()
     model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
-    if len(model.subgraphs) != 1:
-        raise _Refused(f"it has {len(model.subgraphs)} subgraphs")
-    graph = model.subgraphs[0]
     kinds = _names(schema.BuiltinOperator)
     codes = [
         bytes(code.customCode).decode("utf-8", "replace")
@@ -169,9 +195,19 @@ def _open(path: Path) -> _Graph:
         else kinds[max(code.builtinCode, code.deprecatedBuiltinCode)]
         for code in model.operatorCodes
     ]
-    opened = _Graph(graph.tensors, graph.operators, model.buffers, codes, {}, {}, set())
-    opened.inputs |= {opened.name(i): i for i in graph.inputs}
-    opened.outputs |= {opened.name(i): i for i in graph.outputs}
+    found = []
+    for graph in model.subgraphs:
+        opened = _Graph(graph.tensors, graph.operators, model.buffers, codes, {}, {}, set())
+        opened.inputs |= {opened.name(i): i for i in graph.inputs}
+        opened.outputs |= {opened.name(i): i for i in graph.outputs}
+        found.append(opened)
+    return found
+
+
+def _open(path: Path) -> _Graph:
+    opened, *more = _subgraphs(path)
+    if more:
+        raise _Refused(f"it has {1 + len(more)} subgraphs")
     for name in ("input_node", *_STATES):
         if name not in opened.inputs:
             raise _Refused(f"it has no input {name}")
@@ -179,6 +215,64 @@ def _open(path: Path) -> _Graph:
         if name not in opened.outputs:
             raise _Refused(f"it has no output {name}")
     return opened
+
+
+def _describe(path: Path) -> GraphSummary:
+    from asrbuild.graph.inspect import GraphSummary, Port
+
+    graphs = _subgraphs(path)
+    first = graphs[0]
+    made_by = {int(t): first.codes[op.opcodeIndex] for op in first.operators for t in op.outputs}
+
+    def ports(tensors: Mapping[str, int]) -> tuple[Port, ...]:
+        return tuple(
+            Port(name, made_by.get(at, ""), first.kind(at).lower(), _dims(first.tensors[at]))
+            for name, at in tensors.items()
+            if not name.startswith(METADATA)
+        )
+
+    weights: Counter[str] = Counter()
+    for graph in graphs:
+        for at, tensor in enumerate(graph.tensors):
+            if graph.raw(at) is not None and (dims := _dims(tensor)):
+                weights[graph.kind(at).lower()] += math.prod(n or 1 for n in dims)
+    ops = Counter(graph.codes[op.opcodeIndex] for graph in graphs for op in graph.operators)
+    return GraphSummary(
+        path=str(path),
+        nbytes=path.stat().st_size,
+        producer=0,
+        inputs=ports(first.inputs),
+        outputs=ports(first.outputs),
+        metadata=tuple(_stated(first)),
+        ops=dict(sorted(ops.items(), key=lambda item: (-item[1], item[0]))),
+        parameters=sum(n for kind, n in weights.items() if kind in WEIGHTS),
+        stored={kind: n for kind, n in sorted(weights.items()) if kind in WEIGHTS},
+        variables=(),
+        functions={},
+        unconvertible=(),
+    )
+
+
+def _dims(tensor: Any) -> tuple[int | None, ...]:
+    signature = tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature
+    return () if signature is None else tuple(None if n < 0 else int(n) for n in signature)
+
+
+def _stated(graph: _Graph) -> Iterator[Metadata]:
+    from asrbuild.graph.inspect import UNITS, Metadata, unpack_alphabet
+
+    for name, at in graph.outputs.items():
+        raw = _metadata(graph, name) if name.startswith(METADATA) else None
+        if raw is None:
+            continue
+        value: int | str | list[str]
+        if graph.kind(at) != "STRING":
+            value = _whole(graph, name, None)
+        elif name == "metadata_alphabet":
+            value = unpack_alphabet(_strings(raw)[0])
+        else:
+            value = _strings(raw)[0].decode("utf-8", "backslashreplace")
+        yield Metadata(name, value, UNITS.get(name))
 
 
 def _read(path: Path) -> LiteModel:

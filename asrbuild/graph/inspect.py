@@ -17,7 +17,7 @@ from asrbuild.graph.shapes import infer_shapes
 from asrbuild.protobuf import WireError
 
 #: What the client reads the durations as.
-_UNITS = {
+UNITS = {
     "metadata_sample_rate": "Hz",
     "metadata_feature_win_len": "ms",
     "metadata_feature_win_step": "ms",
@@ -57,6 +57,7 @@ class GraphSummary:
         ops: how often each operation occurs, most frequent first.
         parameters: elements in floating-point constants of one dimension and more, those of
             functions included.
+        stored: how many of them each type of element has.
         variables: the nodes that hold a variable; a frozen graph has none.
         functions: how many nodes each function of a TensorFlow 2 graph has.
         unconvertible: the operations between inputs and outputs without a Core ML form.
@@ -70,6 +71,7 @@ class GraphSummary:
     metadata: tuple[Metadata, ...]
     ops: dict[str, int]
     parameters: int
+    stored: dict[str, int]
     variables: tuple[str, ...]
     functions: dict[str, int]
     unconvertible: tuple[Unconvertible, ...]
@@ -99,6 +101,10 @@ def inspect_graph(path: Path | str) -> GraphSummary:
     inside = [node for nodes in graph.functions.values() for node in nodes]
     counts = Counter(node.op for node in (*graph.nodes, *inside))
     outputs = output_nodes(graph)
+    stored: Counter[str] = Counter()
+    for node in (*graph.nodes, *inside):
+        if size := _parameters(node):
+            stored[node.attrs["value"].dtype.name] += size
     return GraphSummary(
         path=str(path),
         nbytes=graph.nbytes,
@@ -107,7 +113,8 @@ def inspect_graph(path: Path | str) -> GraphSummary:
         outputs=tuple(port(node) for node in outputs),
         metadata=read_metadata(graph),
         ops=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
-        parameters=sum(_parameters(node) for node in (*graph.nodes, *inside)),
+        parameters=sum(stored.values()),
+        stored=dict(sorted(stored.items())),
         variables=tuple(n.name for n in (*graph.nodes, *inside) if n.op in VARIABLES),
         functions={name: len(nodes) for name, nodes in graph.functions.items()},
         unconvertible=unconvertible(graph, [node.name for node in outputs]),
@@ -148,7 +155,7 @@ def read_metadata(graph: Graph) -> tuple[Metadata, ...]:
             raise AsrbuildError(
                 f"metadata node {node.name} is damaged: {error}", file=graph.path
             ) from error
-        found.append(Metadata(node.name, value, _UNITS.get(node.name)))
+        found.append(Metadata(node.name, value, UNITS.get(node.name)))
     return tuple(found)
 
 

@@ -42,7 +42,7 @@ KEYS = {
 
 #: Command line with {file} -> the kinds that it takes. {static} is a whole artifact.
 COMMANDS = {
-    "inspect graph {file}": {"graph", "graph-unfrozen", "pbmm"},
+    "inspect graph {file}": {"graph", "graph-unfrozen", "pbmm", "tflite"},
     "inspect model {file}": {"mlmodel", "mlpackage", "asrb", *ARTIFACT},
     "inspect scorer {file}": {"scorer"},
     "inspect scorer demo:prompts.scorer --alphabet {file}": WORDS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -241,3 +242,27 @@ def test_a_file_that_is_cut_off(size: int, tmp_path: Path) -> None:
     path.write_bytes(TFLITE.read_bytes()[:size])
     with pytest.raises(AsrbuildError):
         lite.read_lite(path)
+
+
+def test_inspect_graph_shows_what_tensorflow_lite_sees(capfd: pytest.CaptureFixture[str]) -> None:
+    import tensorflow as tf
+
+    from asrbuild.commands import inspect_graph as command
+
+    command.inspect_graph(TFLITE, as_json=True)
+    found = json.loads(capfd.readouterr().out)
+    ran = tf.lite.Interpreter(str(TFLITE))
+    details = {"inputs": ran.get_input_details(), "outputs": ran.get_output_details()}
+    for side, tensors in details.items():
+        wanted = {
+            d["name"]: (np.dtype(d["dtype"]).name, d["shape"].tolist())
+            for d in tensors
+            if not d["name"].startswith("metadata_")
+        }
+        assert {p["name"]: (p["dtype"], p["shape"]) for p in found[side]} == wanted
+    assert found["ops"]["FULLY_CONNECTED"] == 21
+    assert found["stored"].keys() == {"float32", "int8"}
+    assert sum(found["stored"].values()) == found["parameters"]
+    stated = {item["name"]: item["value"] for item in found["metadata"]}
+    assert stated["metadata_sample_rate"] == 16000
+    assert "".join(stated["metadata_alphabet"]) == " 'abcdefghijklmnopqrstuvwxyz"
