@@ -16,7 +16,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 from typing import Any
@@ -69,7 +69,9 @@ _PROOF = ("inputs", "edge_lengths", "max_steps", "require_transcript", "threshol
 
 
 def default_name(
-    recipe: Mapping[str, Any], varied: Mapping[str, str] = MappingProxyType({})
+    recipe: Mapping[str, Any],
+    varied: Mapping[str, str] = MappingProxyType({}),
+    repeated: Collection[str] = (),
 ) -> str:
     """The name of a recipe that has none of its own.
 
@@ -77,8 +79,9 @@ def default_name(
         recipe: the recipe as nested mappings; ``name``, ``paths`` and ``tune`` are not read.
         varied: keys and groups that a sweep varies, as this job has them; each that is not as it
             comes has a word.
+        repeated: keys that repeat what the source states; they have no word.
     """
-    words = dict(_words(recipe))
+    words = {key: word for key, word in _words(recipe) if key not in repeated}
     leaves = dict(_leaves(recipe))
     plain = _plain(recipe)
     for key, choice in varied.items():

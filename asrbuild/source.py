@@ -323,6 +323,7 @@ def _settled(recipe: Recipe, original: Original, alphabet: Alphabet) -> Recipe:
     stated = _stated(recipe, original)
     values: dict[str, Any] = {facts.BYTES_OUTPUT: alphabet.bytes_output}
     missing = []
+    repeated = []
     for key in (*_DESCRIBING, *_OTHERWISE, facts.BATCH):
         given, fact = lookup(recipe, key), stated.get(key)
         if given is None:
@@ -333,12 +334,25 @@ def _settled(recipe: Recipe, original: Original, alphabet: Alphabet) -> Recipe:
                 missing.append(key)
         elif fact is not None and key != facts.BEAM_WIDTH and not facts.same(given, fact.value):
             raise _contradiction(key, given, fact)
+        elif fact is not None:
+            repeated.append(key)
     if missing:
         raise _unstated(missing, original)
+    values["name"] = _name(recipe, repeated)
     settled = _with_steps(_with(recipe, values), stated.get(facts.N_STEPS))
     if original.graph is not None:
         _check_front_end(settled, stated, original.graph)
     return settled
+
+
+def _name(recipe: Recipe, repeated: list[str]) -> str:
+    """The name; in a default one, keys that repeat what the source states have no word."""
+    from asrbuild.naming import default_name
+
+    values = asdict(recipe)
+    if not repeated or recipe.name != default_name(values):
+        return recipe.name
+    return default_name(values, repeated=repeated)
 
 
 def _stated(recipe: Recipe, original: Original) -> dict[str, Fact]:

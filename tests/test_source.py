@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +89,16 @@ def test_genuine_sources_state_all_that_a_build_needs(
     # From the cache it is the same, and a recipe that is settled stays as it is.
     again = settle(recipe, tmp_path / "cache")
     assert again == (recipe, source)
+
+
+def test_a_key_that_repeats_the_source_changes_nothing(tmp_path: Path) -> None:
+    source = of(GENUINE / "deepspeech-0.9.3-8khz/x_r4k8_16.pb")
+    repeated = [f"export.{key}={value}" for key, value in USUAL.items() if value not in ("", 500)]
+    repeated = [key for key in repeated if "rate" not in key and "frequency" not in key]
+    repeated += ["export.audio_sample_rate=8000", "export.upper_frequency_limit=4000", "n_steps=16"]
+    plain, typed = (settled(tmp_path, *source, *more)[0] for more in ((), repeated))
+    assert asdict(typed) == asdict(plain)
+    assert settled(tmp_path, *source, *repeated, "name=own")[0].name == "own"
 
 
 def folder_of(source: str, at: Path, flags: Callable[[str], str] | None = None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -138,9 +139,21 @@ def _print(rows: list[dict[str, Any]]) -> None:
             _parity(row),
             _share(row["transcripts_match"], row["transcripts"], "match"),
             age_text(row["created"] or ""),
-            " ".join(row["overrides"]),
+            " ".join(_shown(row["overrides"])),
         )
     terminal.console().print(table)
+
+
+def _shown(overrides: list[str]) -> list[str]:
+    """Overrides in short: without the name, which has a column, and without folders of paths."""
+    found = []
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not value.startswith(("[", "{")):
+            value = re.split(r"[/\\]", value.rstrip("/\\"))[-1]
+        if key != "name":
+            found.append(f"{key}{equals}{value}")
+    return found
 
 
 def _parity(row: Mapping[str, Any]) -> str | Text:

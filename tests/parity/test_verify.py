@@ -213,7 +213,7 @@ def test_another_reference_than_the_manifests_is_refused(copy):
     [
         (["--graph", "g.pb"], "--graph and --checkpoint are for --bisect"),
         (["--bisect", "--graph", "g.pb", "--checkpoint", "c"], "exclude each other"),
-        (["--bisect", "--graph", "no-such.pb"], "no such graph"),
+        (["--bisect", "--graph", "no-such.pb"], "no such frozen TensorFlow graph"),
     ],
 )
 def test_options_that_make_no_sense_are_errors(published, arguments, message):
