@@ -268,6 +268,25 @@ SAMPLES = Place(
     - {"pipe", "device", "empty", "lfs-pointer", "annex-pointer", "html"},
     "give mono 16-bit PCM, little-endian",
 )
+CHECKPOINT_INDEX = Place(
+    "the index of a checkpoint", frozenset({"checkpoint-index"}), "copy the checkpoint again"
+)
+#: Weights may begin with any bytes; what stands for a file that was never fetched does not.
+CHECKPOINT_DATA = Place(
+    "the data file of a checkpoint",
+    SAMPLES.takes - {"annex-pointer", "xml", "answer", "pipe", "device"},
+    "copy the checkpoint again",
+)
+CHECKPOINT_STATE = Place(
+    "the state file of a checkpoint folder",
+    frozenset({"checkpoint-state", "text", "csv", "empty", "binary"}),
+    "copy it again, or name the checkpoint: source.checkpoint_dir=folder/best_dev-1234",
+)
+FLAGS = Place(
+    "the flags of a training run",
+    frozenset({"text", "csv", "json", "empty", "binary"}),
+    "copy the flags.txt of the training run again, or move this file out of the folder",
+)
 SCORER = Place(
     "a scorer package",
     frozenset({"scorer"}),

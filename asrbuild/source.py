@@ -219,6 +219,19 @@ def _alphabet(recipe: Recipe, original: Original, files: dict[str, Path]) -> Alp
         bytes_output = bool(writes_bytes.value)
     else:
         bytes_output = bool(source.bytes_output_mode)
+    if writes_bytes is not None and not bytes_output and writes_bytes.value:
+        raise _contradiction(facts.BYTES_OUTPUT, False, writes_bytes)
+    if writes_bytes is not None and bytes_output and not writes_bytes.value:
+        raise _contradiction(facts.BYTES_OUTPUT, True, writes_bytes)
+    if bytes_output and source.alphabet_config_path is not None:
+        because = f"the source states {writes_bytes}" if writes_bytes else "bytes_output_mode=true"
+        raise AsrbuildError(
+            f"a model that writes bytes has no alphabet, and source.alphabet_config_path="
+            f"{source.alphabet_config_path} gives one: {because}",
+            key=facts.ALPHABET,
+            file=original.graph or original.checkpoint,
+            fix="leave out source.alphabet_config_path",
+        )
     if bytes_output and stated is not None:
         raise AsrbuildError(
             f"source.bytes_output_mode=true, but the source states {stated}",
@@ -226,7 +239,7 @@ def _alphabet(recipe: Recipe, original: Original, files: dict[str, Path]) -> Alp
             file=stated.file,
             fix="leave out source.bytes_output_mode: the model does not write bytes",
         )
-    if source.alphabet_config_path is not None and not bytes_output:
+    if source.alphabet_config_path is not None:
         path = _existing(source.alphabet_config_path, facts.ALPHABET)
         alphabet = read_alphabet(path, size)
         files["alphabet"] = path
@@ -338,6 +351,8 @@ def _settled(recipe: Recipe, original: Original, alphabet: Alphabet) -> Recipe:
             repeated.append(key)
     if missing:
         raise _unstated(missing, original)
+    if facts.BYTES_OUTPUT in stated and recipe.source.bytes_output_mode is not None:
+        repeated.append(facts.BYTES_OUTPUT)
     values["name"] = _name(recipe, repeated)
     settled = _with_steps(_with(recipe, values), stated.get(facts.N_STEPS))
     if original.graph is not None:

@@ -21,6 +21,7 @@ from asrbuild.graph.proto import Graph, Node, constant, write_graph
 from asrbuild.network import random_weights
 from asrbuild.recipe import Recipe, lookup
 from asrbuild.source import Source, settle
+from tests.other_files import LFS
 
 GENUINE = Path(__file__).parent / "data" / "genuine"
 DEEPSPEECH = GENUINE / "deepspeech-0.9.3"
@@ -99,6 +100,20 @@ def test_a_key_that_repeats_the_source_changes_nothing(tmp_path: Path) -> None:
     plain, typed = (settled(tmp_path, *source, *more)[0] for more in ((), repeated))
     assert asdict(typed) == asdict(plain)
     assert settled(tmp_path, *source, *repeated, "name=own")[0].name == "own"
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "x_r5b_16.pb"])
+def test_a_model_that_writes_bytes_takes_no_alphabet(name: str, tmp_path: Path) -> None:
+    source = GENUINE / "deepspeech-0.9.3-bytes" / name
+    plain, typed = (
+        settled(tmp_path, *of(source, *more))[0]
+        for more in ((), ("source.bytes_output_mode=true",))
+    )
+    assert typed == plain
+    for key in ("source.bytes_output_mode=false", "source.alphabet_config_path=demo:alphabet.txt"):
+        error = refusal(tmp_path, *of(source, key))
+        assert error.key == key.partition("=")[0]
+        assert "the source states true" in error.message
 
 
 def folder_of(source: str, at: Path, flags: Callable[[str], str] | None = None) -> Path:
@@ -220,6 +235,19 @@ def test_a_checkpoint_that_states_nothing(tmp_path: Path) -> None:
     assert len(given) == 5
     recipe, _ = settled(tmp_path, *of(folder, labels, *given))
     assert recipe.export.audio_sample_rate == 16000
+
+
+@pytest.mark.parametrize(
+    "name", ["best_dev-590.index", "best_dev-590.data-00000-of-00001", "best_dev_checkpoint",
+             "flags.txt", "alphabet.txt"],
+)  # fmt: skip
+def test_a_pointer_in_the_place_of_a_file_of_a_checkpoint(name: str, tmp_path: Path) -> None:
+    folder = with_alphabet(folder_of("deepspeech-0.9.3", tmp_path))
+    (folder / name).write_text(LFS)
+    error = refusal(tmp_path, *of(folder))
+    assert "a Git LFS pointer" in error.message
+    assert "git lfs pull" in (error.fix or "")
+    assert error.file == str(folder / name)
 
 
 def test_a_checkpoint_whose_alphabet_is_elsewhere(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from asrbuild.coreml.request import (
 from asrbuild.coreml.standins import StandInLostError, StandIns, check_all_found, put_back, stand_in
 from asrbuild.disk import full_disk_errors
 from asrbuild.errors import AsrbuildError
-from asrbuild.graph.convertible import unconvertible
+from asrbuild.graph.convertible import random_nodes, unconvertible
 from asrbuild.graph.proto import graph_pieces, load_graph
 from asrbuild.kinds import recognise
 from asrbuild.processes import python_module, start
@@ -91,6 +91,13 @@ def convert_graph(graph_path: Path, request: ConversionRequest, destination: Pat
 def _check_operations(graph_path: Path, request: ConversionRequest) -> None:
     graph = load_graph(graph_path)
     outputs = [name for name in request.outputs if name in graph.by_name]
+    if drawn := random_nodes(graph, outputs):
+        raise AsrbuildError(
+            f"the graph draws random numbers: {', '.join(drawn[:5])}",
+            key="source.path",
+            file=graph_path,
+            fix="export the graph for inference, without dropout",
+        )
     refused = unconvertible(graph, outputs)
     if refused:
         named = ", ".join(f"{item.op} ({item.node})" for item in refused[:5])
@@ -215,11 +222,12 @@ def _convert(
             **arguments,
         )
     except Exception as error:  # whatever one of coremltools' translations or passes raises
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = " ".join([f"{type(error).__name__}:", *str(error).split()])
         raise AsrbuildError(
-            f"coremltools cannot convert the graph: {text}",
+            f"coremltools cannot convert the graph ({text})",
             key="coreml.frontend",
-            fix="build it with coreml.frontend=mil; --debug shows where coremltools failed",
+            fix="leave out coreml.frontend, where the graph is one of DeepSpeech or Coqui STT; "
+            "--debug shows where coremltools failed",
         ) from error
 
 

@@ -11,7 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asrbuild.errors import AsrbuildError
-from asrbuild.kinds import CHECKPOINT, require
+from asrbuild.kinds import (
+    CHECKPOINT,
+    CHECKPOINT_DATA,
+    CHECKPOINT_INDEX,
+    CHECKPOINT_STATE,
+    require,
+)
 
 if TYPE_CHECKING:
     from asrbuild.deepspeech.tensorbundle import Bundle
@@ -40,6 +46,8 @@ def find_checkpoint(checkpoint_dir: Path | str, load_evaluate: str = "auto") -> 
 def choose_checkpoint(checkpoint_dir: Path | str, load_evaluate: str = "auto") -> tuple[Path, str]:
     """The prefix of a checkpoint in the folder that is named, and what chose it.
 
+    Its files are what their names say: none is a pointer, a page or empty.
+
     A state file gives the last component of a path only: training may have run elsewhere, and
     under another system.
 
@@ -53,8 +61,18 @@ def choose_checkpoint(checkpoint_dir: Path | str, load_evaluate: str = "auto") -
         names it.
 
     Raises:
-        AsrbuildError: there is no such folder or checkpoint, or several and nothing says which.
+        AsrbuildError: there is no such folder or checkpoint, or several and nothing says which, or
+            a file of it is of another kind.
     """
+    prefix, because = _choose(checkpoint_dir, load_evaluate)
+    index, *parts = checkpoint_files(prefix)
+    require(index, CHECKPOINT_INDEX)
+    for part in parts:
+        require(part, CHECKPOINT_DATA)
+    return prefix, because
+
+
+def _choose(checkpoint_dir: Path | str, load_evaluate: str) -> tuple[Path, str]:
     named = Path(checkpoint_dir)
     if os.path.exists(named):
         require(named, CHECKPOINT, key="source.checkpoint_dir")
@@ -150,6 +168,7 @@ def _without_state(folder: Path, load_evaluate: str) -> Path:
 
 def _prefix_of(state: Path) -> Path:
     """The checkpoint beside a state file that has the last component of the path it names."""
+    require(state, CHECKPOINT_STATE)
     try:
         data = state.read_bytes()
         wide = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)

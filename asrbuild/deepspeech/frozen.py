@@ -11,7 +11,8 @@ from asrbuild.deepspeech.export import build_graph
 from asrbuild.deepspeech.flags import ExportFlags
 from asrbuild.deepspeech.matching import check_same_network
 from asrbuild.errors import AsrbuildError
-from asrbuild.graph.outputs import graph_steps, placeholder_shape
+from asrbuild.graph.convertible import other_front_end
+from asrbuild.graph.outputs import DEFAULT_OUTPUTS, graph_steps, placeholder_shape
 from asrbuild.graph.proto import Graph, input_name, load_graph
 from asrbuild.network import NORM_VARIABLES, VARIABLES, AcousticWeights, weights_from_named
 from asrbuild.protobuf import WireError
@@ -49,11 +50,17 @@ def graph_weights(graph: Graph) -> AcousticWeights:
             raise AsrbuildError(f"constant {name}: {error}", file=graph.path) from error
     if not arrays:
         names = [node.name for node in graph.nodes if node.op == "Const" and _large(node.attrs)]
+        keys = other_front_end(graph, DEFAULT_OUTPUTS)
         raise AsrbuildError(
-            "not a DeepSpeech graph: none of its weights (layer_1/weights and so on) is in it",
+            "not a DeepSpeech graph: none of its weights (layer_1/weights and so on) is in it; "
+            f"its constants are: {', '.join(names[:12]) or 'none'}",
             file=graph.path,
-            fix=f"its constants are: {', '.join(names[:12]) or 'none'}; "
-            "for another network use coreml.frontend=tensorflow coreml.lstm=loop",
+            fix="give the graph that DeepSpeech's --export_dir wrote"
+            + (
+                f"; another network with the same inputs and outputs is converted with {keys}"
+                if keys
+                else ""
+            ),
         )
     weights = weights_from_named(arrays, file=None if graph.path is None else str(graph.path))
     steps = graph_steps(graph)
@@ -83,10 +90,13 @@ def relu_clip(graph: Graph) -> float:
     """
     limits = {limit for _, limit in clip_nodes(graph)}
     if len(limits) != 1:
+        keys = other_front_end(graph, DEFAULT_OUTPUTS)
         raise AsrbuildError(
             f"expected one limit for the clipped ReLU, found {sorted(limits) or 'none'}",
             file=graph.path,
-            fix="convert this graph with coreml.frontend=tensorflow coreml.lstm=loop",
+            fix=f"convert this graph with {keys}"
+            if keys
+            else "export it again with the code of DeepSpeech or Coqui STT",
         )
     return limits.pop()
 

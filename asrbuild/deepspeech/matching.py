@@ -13,6 +13,7 @@ from collections.abc import Collection
 import numpy as np
 
 from asrbuild.errors import AsrbuildError
+from asrbuild.graph.convertible import other_front_end
 from asrbuild.graph.proto import AttrValue, DType, Graph, Node, Shape, input_name
 from asrbuild.protobuf import WireError
 
@@ -185,10 +186,13 @@ def _named(node: Node) -> str:
 
 
 def _another(graph: Graph, problem: str) -> AsrbuildError:
+    fix = "export it again with the code of DeepSpeech or Coqui STT, for inference"
+    keys = other_front_end(graph, _OUTPUTS)
+    if keys is not None:
+        fix += f"; or, if it is meant to be another network, let coremltools convert it: {keys}"
     return AsrbuildError(
         f"the graph computes something else than the DeepSpeech network: {problem}",
-        key="coreml.frontend",
+        key="coreml.frontend" if keys is not None else "source.path",
         file=graph.path,
-        fix="export it again with the code of DeepSpeech or Coqui STT; or, if it is meant to be "
-        "another network, let coremltools convert it: coreml.frontend=tensorflow coreml.lstm=loop",
+        fix=fix,
     )

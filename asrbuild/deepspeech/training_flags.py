@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild.errors import AsrbuildError
+from asrbuild.kinds import FLAGS, require
 
 FILE_NAME = "flags.txt"
 #: The flags that describe a model, and their types. ``utf8`` is DeepSpeech 0.6's name of
@@ -73,6 +74,7 @@ def read_flags(path: Path) -> dict[str, Flag]:
 
 
 def _text(path: Path) -> str:
+    require(path, FLAGS)
     try:
         data = path.read_bytes()
         wide = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)

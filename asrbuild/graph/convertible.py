@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from asrbuild.graph.proto import Graph, Node, called_function, input_name
+from asrbuild.graph.proto import DType, Graph, Node, called_function, input_name
 
 #: Operations with a translation of their own.
 _TRANSLATED = """
@@ -43,6 +43,13 @@ _REWRITTEN = """
     Assert CheckNumerics Enter Exit LoopCond Merge NextIteration NoOp PlaceholderWithDefault Switch
 """
 REWRITTEN = frozenset(_REWRITTEN.split())
+#: Operations that draw random numbers, as dropout does: no two runs agree, so nothing is proven.
+RANDOM = frozenset(
+    ["Multinomial", "RandomShuffle", "RandomStandardNormal", "RandomUniform", "RandomUniformInt",
+     "TruncatedNormal"]
+)  # fmt: skip
+#: Element types of TensorFlow's quantised tensors (types.proto), which coremltools does not know.
+_QUANTISED = {11: "qint8", 12: "quint8", 13: "qint32", 15: "qint16", 16: "quint16"}
 #: Operations that hold a variable: a graph with one is not frozen.
 VARIABLES = frozenset(
     ["AutoReloadVariable", "TemporaryVariable", "VarHandleOp", "Variable", "VariableV2"]
@@ -70,6 +77,7 @@ def unconvertible(graph: Graph, outputs: Iterable[str]) -> tuple[Unconvertible, 
     """The operations that ``outputs`` need, compute from the inputs and cannot be converted.
 
     What depends on constants alone is left out: coremltools computes it while it converts.
+    Constants of a quantised type are in, which it does not read.
     """
     found: dict[str, list[str]] = {}
     needed_by: dict[str, list[str]] = {}
@@ -87,6 +95,21 @@ def unconvertible(graph: Graph, outputs: Iterable[str]) -> tuple[Unconvertible, 
         Unconvertible(op, len(places), places[0], tuple(needed_by[op]))
         for op, places in sorted(found.items())
     )
+
+
+def random_nodes(graph: Graph, outputs: Iterable[str]) -> list[str]:
+    """The nodes that draw random numbers and that ``outputs`` need, each with its operation."""
+    varying = _varying(graph)
+    found = (each for output in outputs for each in _operations(graph, output, varying))
+    return sorted({f"{place} ({op})" for place, op in found if op in RANDOM})
+
+
+def other_front_end(graph: Graph, outputs: Iterable[str]) -> str | None:
+    """The keys that let coremltools convert a graph, or None if it cannot."""
+    here = [name for name in outputs if name in graph.by_name]
+    if not here or unconvertible(graph, here) or random_nodes(graph, here):
+        return None
+    return "coreml.frontend=tensorflow coreml.lstm=loop"
 
 
 def _varying(graph: Graph) -> set[str]:
@@ -113,10 +136,16 @@ def _operations(graph: Graph, output: str, varying: set[str]) -> Iterator[tuple[
     called: list[str] = []
     while waiting:
         name = waiting.pop()
-        if name in seen or name not in varying:
+        node = graph.by_name.get(name)
+        if name in seen or node is None:
             continue
         seen.add(name)
-        node = graph.by_name[name]
+        if name not in varying:
+            waiting += [input_name(reference) for reference in node.inputs]
+            dtype = node.attrs.get("dtype")
+            if node.op == "Const" and isinstance(dtype, DType) and dtype.number in _QUANTISED:
+                yield name, f"Const of {_QUANTISED[dtype.number]}"
+            continue
         waiting += [input_name(reference) for reference in node.inputs]
         called += [f for f in _called(node) if f in graph.functions]
         yield name, node.op

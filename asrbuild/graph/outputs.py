@@ -51,9 +51,15 @@ def placeholder_shape(graph: Graph, name: str) -> tuple[int | None, ...]:
     """
     node = graph.by_name.get(name)
     if node is None or node.op != "Placeholder":
-        offered = ", ".join(node.name for node in input_nodes(graph)) or "none"
+        offered = [node.name for node in input_nodes(graph)]
+        below = next((own for own in offered if own.endswith(f"/{name}")), None)
         raise AsrbuildError(
-            f"the graph has no input {name}", file=graph.path, fix=f"its inputs are: {offered}"
+            f"the graph has no input {name}; its inputs are: {', '.join(offered) or 'none'}",
+            file=graph.path,
+            fix="give the graph that DeepSpeech's --export_dir wrote"
+            if below is None
+            else f"its names begin with {below.removesuffix(name)}: import it with "
+            "tf.import_graph_def(graph, name='') and save it again",
         )
     shape = node.attrs.get("shape")
     if not isinstance(shape, Shape) or shape.dims is None:

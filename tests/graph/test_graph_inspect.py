@@ -186,9 +186,12 @@ def test_static_graph_takes_no_other_steps(export):
 def test_inputs_that_are_not_there(export):
     with pytest.raises(AsrbuildError, match="no input input_mode") as error:
         placeholder_shape(load_graph(export(16)), "input_mode")
-    assert "input_node" in error.value.fix
+    assert "its inputs are: input_samples, input_node" in error.value.message
     with pytest.raises(AsrbuildError, match="has no declared shape"):
         placeholder_shape(Graph((Node("x", "Placeholder"),)), "x")
+    with pytest.raises(AsrbuildError, match="no input x") as error:
+        placeholder_shape(Graph((Node("import/x", "Placeholder"),)), "x")
+    assert "begin with import/" in error.value.fix
 
 
 def test_the_table_of_convertible_operations_is_coremltools(tf):
