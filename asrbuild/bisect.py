@@ -120,7 +120,13 @@ class _Traced:
         return self.package.make_state()
 
 
-def bisect(artifact: Path, manifest: Manifest, features: np.ndarray, graph_path: Path) -> Bisection:
+def bisect(
+    artifact: Path,
+    manifest: Manifest,
+    features: np.ndarray,
+    graph_path: Path,
+    checkpoint: Path | None = None,
+) -> Bisection:
     """Compares a package with its graph node by node, call by call.
 
     Args:
@@ -128,11 +134,13 @@ def bisect(artifact: Path, manifest: Manifest, features: np.ndarray, graph_path:
         manifest: how to run the package.
         features: one case, (T, n_window, n_input).
         graph_path: the frozen graph of the same weights; TensorFlow runs it.
+        checkpoint: prefix of the checkpoint that the graph was exported from; TensorFlow reads it
+            too, and the graph must have its variables.
     """
     from asrbuild.executor import load
     from asrbuild.runtime import Acoustic, Contract
 
-    landmarks, states = _reference(graph_path, features)
+    landmarks, states = _reference(graph_path, features, checkpoint)
     package = package_path(artifact, manifest)
     traced = _Traced(load(package, package_function(manifest), keep_all=True), manifest)
     run = Acoustic(traced, Contract.of(manifest))
@@ -160,6 +168,7 @@ def bisect_failure(
     metrics: Sequence[Metric],
     graph_path: Path,
     max_steps: int | None,
+    checkpoint: Path | None = None,
 ) -> Bisection:
     """Bisects the first input that failed a gate, the way it failed; the sample if none did.
 
@@ -170,6 +179,7 @@ def bisect_failure(
         metrics: of a proof.
         graph_path: the frozen graph of the same weights.
         max_steps: the longest bound that the proof ran.
+        checkpoint: as for :func:`bisect`.
     """
     possible = ways(manifest, cases)
     # Bounds are made of the cases: the proof names them, and nothing holds them.
@@ -179,7 +189,7 @@ def bisect_failure(
     name, *marks = (failed[0] if failed else "sample").split("@")
     label = next((mark for mark in marks if mark not in ("self", "coreml")), "")
     way = next((w for w in possible if w.label == label), possible[0])
-    return bisect(artifact, way.manifest, features[name], graph_path)
+    return bisect(artifact, way.manifest, features[name], graph_path, checkpoint)
 
 
 def landmarks_of(graph: Any) -> dict[str, str]:
@@ -211,7 +221,7 @@ def _is_landmark(graph: Any, node: Any) -> bool:
 
 
 def _reference(
-    graph_path: Path, features: np.ndarray
+    graph_path: Path, features: np.ndarray, checkpoint: Path | None
 ) -> tuple[list[Landmark], dict[str, np.ndarray]]:
     """The landmarks of TensorFlow's run, and the states after each step, (T, H)."""
     from asrbuild.graph.proto import load_graph
@@ -227,7 +237,8 @@ def _reference(
         "new_state_h": f"{cells[0]}:{_HIDDEN_STATES}",
     }
     nodes = list(dict.fromkeys([*layers, *tensors.values()]))
-    values = run_reference(graph_path, {"case": features}, nodes=nodes)["case"].nodes
+    run = run_reference(graph_path, {"case": features}, nodes=nodes, checkpoint=checkpoint)
+    values = run["case"].nodes
     rows = {
         node: np.concatenate([v.reshape(len(v), -1) for v in values[node]])[: len(features)]
         for node in nodes

@@ -469,7 +469,8 @@ def decoder_settings(recipe: Recipe, source: Source) -> Any:
         beam_width=decoder.beam_width,
         cutoff_prob=decoder.cutoff_prob,
         cutoff_top_n=decoder.cutoff_top_n,
-        scorer=source.scorer,
+        # A relative path is taken from where the package is.
+        scorer=None if source.scorer is None else source.scorer.absolute(),
         lm_alpha=decoder.lm_alpha,
         lm_beta=decoder.lm_beta,
         hot_words=dict(decoder.hot_words),

@@ -91,8 +91,8 @@ def _verify(
     proof = prove_again(path, manifest)
     divergence = None
     if bisect:
-        with _graph_of(manifest, graph, checkpoint) as graph_path:
-            divergence = _bisect(path, manifest, proof, graph_path)
+        with _graph_of(manifest, graph, checkpoint) as (graph_path, prefix):
+            divergence = _bisect(path, manifest, proof, graph_path, prefix)
     passed = proof.verification.passed and not problems
     if passed:
         remember_proven(path)
@@ -153,7 +153,9 @@ def _tell_damage(artifact: str, problems: list[str], as_json: bool) -> None:
     terminal.say("  fix: build it again, or fetch it again from where it came")
 
 
-def _bisect(path: Path, manifest: Manifest, proof: Proof, graph: Path) -> Bisection:
+def _bisect(
+    path: Path, manifest: Manifest, proof: Proof, graph: Path, checkpoint: Path | None
+) -> Bisection:
     from asrbuild.bisect import bisect_failure
     from asrbuild.cases import load_reference
     from asrbuild.proof import PARITY_FILE
@@ -161,18 +163,20 @@ def _bisect(path: Path, manifest: Manifest, proof: Proof, graph: Path) -> Bisect
     cases, _ = load_reference(path / PARITY_FILE, manifest.features.context_frames)
     max_steps = manifest.provenance.recipe.get("verify", {}).get("max_steps")
     metrics = proof.verification.metrics
-    return bisect_failure(path, manifest, cases, metrics, graph, max_steps)
+    return bisect_failure(path, manifest, cases, metrics, graph, max_steps, checkpoint)
 
 
 @contextmanager
-def _graph_of(manifest: Manifest, graph: Path | None, checkpoint: Path | None) -> Iterator[Path]:
-    """The frozen graph: the one given, or exported again from the checkpoint."""
+def _graph_of(
+    manifest: Manifest, graph: Path | None, checkpoint: Path | None
+) -> Iterator[tuple[Path, Path | None]]:
+    """The frozen graph: the one given, or exported again from the checkpoint of this prefix."""
     import tempfile
 
     from asrbuild.recipe import resolve_file
 
     if graph is not None:
-        yield graph
+        yield graph, None
         return
     source = manifest.provenance.recipe.get("source", {})
     if checkpoint is None and source.get("kind") == "demo":
@@ -184,22 +188,27 @@ def _graph_of(manifest: Manifest, graph: Path | None, checkpoint: Path | None) -
         )
     with tempfile.TemporaryDirectory(prefix="asrbuild-bisect-") as folder:
         exported = Path(folder, "output_graph.pb")
-        _export(manifest, checkpoint, exported)
-        yield exported
+        yield exported, _export(manifest, checkpoint, exported)
 
 
-def _export(manifest: Manifest, checkpoint: Path, destination: Path) -> None:
+def _export(manifest: Manifest, checkpoint: Path, destination: Path) -> Path:
+    """Writes the frozen graph of a folder's checkpoint, and returns the checkpoint's prefix."""
+    from dataclasses import fields
+
     from asrbuild.deepspeech.checkpoint import find_checkpoint, read_weights
     from asrbuild.deepspeech.export import write_frozen_graph
     from asrbuild.deepspeech.flags import ExportFlags
     from asrbuild.speech.alphabet import make_alphabet
 
     recipe = manifest.provenance.recipe
-    weights = read_weights(find_checkpoint(checkpoint, recipe["source"]["load_evaluate"]))
+    prefix = find_checkpoint(checkpoint, recipe["source"]["load_evaluate"])
+    weights = read_weights(prefix)
     # Any length, so that one run gives every step of the utterance.
     settings = recipe["export"] | {"n_hidden": weights.n_hidden, "n_steps": -1}
+    settings = {field.name: settings[field.name] for field in fields(ExportFlags)}
     alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
     write_frozen_graph(weights, ExportFlags(**settings), alphabet.graph_labels, destination)
+    return prefix
 
 
 def _as_json(

@@ -15,8 +15,8 @@ what guards it:
 - The form of a checkpoint's network (order of the gates, forget bias, normalisation): exporter and
   MIL builder are two texts of one idea. Tests compare the exporter's graph with genuine exports of
   genuine checkpoints. A frozen graph has its form itself, and must be the known one.
-- The exported graph also gives the words that ``evaluate`` compares with, and what ``bisect`` looks
-  for; a build has compared it with the checkpoint before.
+- The exported graph also gives the words that ``evaluate`` compares with; the build has compared it
+  with the checkpoint before. What ``verify --bisect`` exports is compared again.
 
 What they share besides the weights:
 
@@ -180,13 +180,18 @@ def start_reference(
 
 
 def run_reference(
-    graph: Path | str, cases: Mapping[str, np.ndarray], *, nodes: Iterable[str] = ()
+    graph: Path | str,
+    cases: Mapping[str, np.ndarray],
+    *,
+    nodes: Iterable[str] = (),
+    checkpoint: Path | None = None,
 ) -> dict[str, ReferenceOutput]:
     """Runs the reference process on cases in memory and waits for it."""
     with tempfile.TemporaryDirectory(prefix="asrbuild-reference-") as folder:
         cases_path = Path(folder, "cases.npz")
         np.savez(cases_path, **dict(cases))
-        run = start_reference(graph, cases_path, Path(folder, "out.npz"), nodes=nodes)
+        out = Path(folder, "out.npz")
+        run = start_reference(graph, cases_path, out, nodes=nodes, checkpoint=checkpoint)
         return read_reference(run.wait())
 
 

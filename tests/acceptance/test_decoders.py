@@ -60,8 +60,9 @@ def scorers(tmp_path: Path) -> Path:
 
 
 UNFIT = {
-    "cut": "the scorer ends without the word trie: it is truncated",
-    "text": "the scorer does not start with a KenLM binary model",
+    "cut": "is a bare KenLM binary model (its name ends in .scorer), not a scorer package: it ends "
+    "without the word trie",
+    "text": "is a text",
     "other": "the scorer was made for another alphabet: its words end with label 27, "
     "the alphabet's space is 0",
     "bytes": "the scorer was made for UTF-8 bytes, the model writes characters",
@@ -195,9 +196,9 @@ def test_a_model_that_writes_bytes(bytes_graph: Path, tmp_path: Path) -> None:
 
 def test_bytes_and_letters_are_not_taken_for_each_other(bytes_graph: Path, tmp_path: Path) -> None:
     wrong = {
-        "the alphabet has 28 labels, but the source has 256 outputs: it wants 255 labels":
-            ("source.alphabet_config_path", _of_bytes(bytes_graph)),
-        "the alphabet has 255 labels, but the source has 29 outputs: it wants 28 labels":
+        "source.bytes_output_mode=false in the recipe, but the source states true":
+            ("source.bytes_output_mode", _of_bytes(bytes_graph, "source.bytes_output_mode=false")),
+        "source.bytes_output_mode=true in the recipe, but the source states false":
             ("source.bytes_output_mode", ["model=static", "source.bytes_output_mode=true"]),
     }  # fmt: skip
     for message, (key, overrides) in wrong.items():

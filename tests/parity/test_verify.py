@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 import typer
 
+import asrbuild
 from asrbuild import store
 from asrbuild.commands.verify import verify as verify_command
+from asrbuild.deepspeech.checkpoint import find_checkpoint, read_weights
 from asrbuild.digest import file_digest
 from asrbuild.errors import AsrbuildError
 from asrbuild.manifest import content_core, read_manifest, to_json
@@ -228,3 +230,14 @@ def test_bisect_asks_for_the_graph_where_it_cannot_know_it(copy):
     edit_manifest(copy, elsewhere)
     with pytest.raises(AsrbuildError, match="does not hold the graph"):
         verify(copy, "--bisect")
+
+
+def test_bisect_exports_the_graph_of_a_checkpoint_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = Path(asrbuild.__file__).parent / "demo" / "checkpoint"
+    weights = read_weights(find_checkpoint(checkpoint))
+    artifact = building.publish(tmp_path / "artifacts", tmp_path / "work", weights, "model=static")
+    for given in ((), ("--checkpoint", checkpoint)):
+        assert verify(artifact, "--bisect", *given) == 0
+        assert "comparisons agree" in capsys.readouterr().out
