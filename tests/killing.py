@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import signal
 import sys
 import threading
@@ -15,6 +16,13 @@ from typing import Any
 import asrbuild
 
 PACKAGE = Path(asrbuild.__file__).parent
+#: Added to the seeds of the tests that kill and damage at random: another number tries others.
+SEED = int(os.environ.get("ASRBUILD_TEST_SEED", "0"))
+
+
+def seeded(seed: int) -> random.Random:
+    """The chance of a test with this seed of its own."""
+    return random.Random(seed + SEED)
 
 
 def run_until(point: int, work: Callable[[], object], ours: Path = PACKAGE) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -21,6 +20,8 @@ from asrbuild.cache import StageKey
 
 sys.path.insert(0, str(Path(__file__).parent))
 import cache_worker
+
+from tests.killing import seeded
 
 STAGES = ("source", "export", "convert")
 
@@ -122,7 +123,7 @@ def test_fifty_kills_at_random_moments(tmp_path: Path) -> None:
     # Forks of a server without threads: each a process in a few milliseconds.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["cache_worker"])
-    moments = random.Random(20260)
+    moments = seeded(20260)
 
     def start(tag: str) -> multiprocessing.process.BaseProcess:
         process = context.Process(target=cache_worker.run, args=(tmp_path, tmp_path / "log", tag))

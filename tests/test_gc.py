@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -31,6 +30,7 @@ from asrbuild.ship.push import set_channel, ship
 from asrbuild.ship.remote import open_remote
 from asrbuild.ship.trust import read_trust
 from tests import gc_worker
+from tests.killing import seeded
 from tests.ship.making import CONTENT, make_artifact
 
 DAY = 86400.0
@@ -266,7 +266,7 @@ def test_a_killed_clean_up_leaves_nothing_half(grown: Path):
     lines = int(run(0).stdout)
     assert lines > 60
     seen = set()
-    for point in sorted(random.Random(3).sample(range(1, lines), 20)):
+    for point in sorted(seeded(3).sample(range(1, lines), 20)):
         gc_worker.publish(grown, "killed", 0)
         store.point_latest(root, "killed", "1+5")
         assert run(point).returncode == -signal.SIGKILL

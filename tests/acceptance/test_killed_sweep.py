@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import random
 import re
 import signal
 import time
@@ -17,6 +16,7 @@ from asrbuild import cache, store
 from asrbuild.digest import file_digest, tree_digests
 from tests.acceptance import sweep_process
 from tests.acceptance.conftest import Workshop, run_asrbuild
+from tests.killing import seeded
 
 KILLS = 50
 MODELS, FORMATS = ("static", "dynamic_to_static"), ("mlprogram", "neuralnetwork")
@@ -101,7 +101,7 @@ def kill(process: BaseProcess, everyone: bool) -> None:
 def test_fifty_kills_of_a_real_sweep(workshop: Workshop, tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([sweep_process.__name__])
-    moments = random.Random(20261)
+    moments = seeded(20261)
     log = tmp_path / "log"
     kills = steps = 0
     hit: Counter[str] = Counter()

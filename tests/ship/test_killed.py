@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from asrbuild.ship.pull import pull
 from asrbuild.ship.push import ship, ship_set
 from asrbuild.ship.remote import open_remote
 from asrbuild.ship.trust import Trust
+from tests.killing import seeded
 from tests.ship.making import CONTENT, make_artifact
 
 
@@ -106,7 +106,7 @@ def test_killed_at_random_lines(
     (whole,) = _kill(new, of_set, addresses[:1], [0])
     lines = int(whole.removeprefix("lines "))
     assert lines > 300
-    points = sorted(random.Random(71).sample(range(1, lines + 1), count))
+    points = sorted(seeded(71).sample(range(1, lines + 1), count))
     assert _kill(new, of_set, addresses[1:], points) == [f"signal {int(signal.SIGKILL)}"] * count
     seen = set()
     for number, (address, point) in enumerate(zip(addresses[1:], points, strict=True)):
@@ -131,7 +131,7 @@ def test_killed_from_outside(
     command = [
         sys.executable, "-m", "asrbuild.cli", "ship", str(new), remote, "--channel", "beta"
     ]  # fmt: skip
-    chance = random.Random(5)
+    chance = seeded(5)
     for number in range(5):
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(chance.uniform(0.2, 0.7))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +24,7 @@ from asrbuild.ship.push import set_channel, ship, ship_set
 from asrbuild.ship.refusal import Refused
 from asrbuild.ship.remote import ObjectRemote, Remote, open_remote
 from asrbuild.ship.trust import Trust, distrust, read_key_file, read_trust, trust_key
-from tests.killing import run_until
+from tests.killing import run_until, seeded
 from tests.ship.making import CONTENT, make_artifact
 
 NAME = "demo-dynamic"
@@ -169,9 +168,7 @@ def test_a_pull_over_an_own_build_that_is_killed(
             return int(answer.read() or 0) if not os.WIFSIGNALED(status) else -1
 
     lines = killed_at(0, tmp_path / "whole")
-    points = random.Random(seed).sample(range(1, lines + 1), 20) + list(
-        range(lines - 120, lines, 8)
-    )
+    points = seeded(seed).sample(range(1, lines + 1), 20) + list(range(lines - 120, lines, 8))
     seen = set()
     for point in points:
         root = tmp_path / f"at{point}"
