@@ -10,11 +10,14 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from asrbuild import coremlproto
+from asrbuild.disk import read_plain
 from asrbuild.errors import AsrbuildError
 from asrbuild.executor.nnweights import NnWeights, not_a_model, split_weights
 from asrbuild.kinds import PACKAGE, require
 
 _NOT_A_PACKAGE = "give a .mlpackage directory or a .mlmodel file that coremltools or asrbuild wrote"
+#: Bytes of a ``Manifest.json``, which names one or two files.
+_MOST_MANIFEST = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -73,16 +76,17 @@ def _specification(path: Path) -> Path:
 def _root_model(path: Path) -> Path:
     manifest_path = path / "Manifest.json"
     try:
-        manifest = json.loads(manifest_path.read_text(encoding="utf-8"))
+        manifest = json.loads(read_plain(manifest_path, _MOST_MANIFEST))
         root = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
         model = (path / "Data" / root).resolve()
+        there = model.is_file()
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise AsrbuildError(
             f"not a Core ML package: its Manifest.json cannot be read ({error!r})",
             file=path,
             fix=_NOT_A_PACKAGE,
         ) from error
-    if not model.is_relative_to(path.resolve()) or not model.is_file():
+    if not model.is_relative_to(path.resolve()) or not there:
         raise AsrbuildError(
             f"the package's manifest names {root}, which is not in it",
             file=path,
