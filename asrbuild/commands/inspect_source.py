@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 
 from asrbuild import terminal
 from asrbuild.commands.tables import folding
+from asrbuild.errors import AsrbuildError
 
 
 def inspect_source(
@@ -56,6 +58,12 @@ def _overrides(given: list[str]) -> list[str]:
     if "=" in first and not Path(first).exists():
         return given
     path = Path(first).expanduser()
+    if not os.path.exists(path) and not os.path.isfile(f"{path}.index"):
+        raise AsrbuildError(
+            "there is no such source",
+            file=path,
+            fix="give a checkpoint folder, a checkpoint's prefix or a frozen graph",
+        )
     if path.is_dir() or path.with_name(f"{path.name}.index").is_file() or _of_checkpoint(path):
         return ["source=checkpoint", f"source.checkpoint_dir={first}", *more]
     return ["source=frozen_graph", f"source.path={first}", *more]

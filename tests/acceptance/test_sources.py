@@ -137,3 +137,9 @@ def test_inspect_source_prints_the_table(source: str, folder: Path) -> None:
     for text in ("export.audio_sample_rate", "16000", "28 labels", "export.relu_clip"):
         assert text in shown.out
     assert "not stated" not in shown.out
+
+
+def test_a_source_that_is_not_there_has_no_key(folder: Path) -> None:
+    done = run_asrbuild("inspect", "source", "nowhere/best_dev-1", cwd=folder)
+    assert done.code == 1
+    assert "error: there is no such source\n  file: nowhere/best_dev-1\n" in done.err
