@@ -120,7 +120,8 @@ def _varying(graph: Graph) -> set[str]:
             readers.setdefault(input_name(reference), []).append(node.name)
     # A node without inputs that is no constant: a placeholder, a variable, a random number.
     waiting = [node.name for node in graph.nodes if not node.inputs and node.op != "Const"]
-    waiting += [node.name for node in graph.nodes if node.op == "PlaceholderWithDefault"]
+    more = RANDOM | {"PlaceholderWithDefault"}
+    waiting += [node.name for node in graph.nodes if node.op in more]
     varying: set[str] = set()
     while waiting:
         name = waiting.pop()

@@ -450,10 +450,13 @@ def test_a_graph_that_computes_something_else_is_refused(what, export):
     assert "coreml.frontend=tensorflow" in error.value.fix
 
 
-@pytest.mark.parametrize("op", ["Digamma", "RandomUniform"])
-def test_no_front_end_is_named_that_would_refuse_the_graph_too(op, export):
+@pytest.mark.parametrize(
+    ("op", "source"), [("Digamma", "Minimum"), ("RandomUniform", "Minimum"), ("RandomUniform", "n")]
+)
+def test_no_front_end_is_named_that_would_refuse_the_graph_too(op, source, export):
     changes = {"MatMul_1": inputs("odd", "layer_2/weights/read")}
-    other = changed(load_graph(export(-1)), changes, Node("odd", op, ("Minimum",), T))
+    more = [Node("odd", op, (source,), T), const("n", [16, HIDDEN])]
+    other = changed(load_graph(export(-1)), changes, *more)
     with pytest.raises(AsrbuildError, match="computes something else") as error:
         graph_weights(other)
     assert "frontend" not in error.value.fix
