@@ -657,8 +657,11 @@ def _damaged(artifact_dir: Path, path: str, what: str) -> AsrbuildError:
 
 
 def _read_sums(directory: Path) -> dict[str, str] | None:
+    path = directory / SUMS
+    if os.path.lexists(path) and not path.is_file():
+        return None  # a pipe would be waited for
     try:
-        lines = (directory / SUMS).read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
         return None
     sums: dict[str, str] = {}

@@ -103,6 +103,8 @@ class Blobs:
         if file_name not in self._maps:
             path = self._path(file_name)
             try:
+                if not path.is_file():  # a pipe would be waited for
+                    raise OSError("there is no such plain file")
                 with path.open("rb") as file:
                     self._maps[file_name] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except (OSError, ValueError) as error:

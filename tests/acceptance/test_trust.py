@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asrbuild import cache, digest, processes, work
+from asrbuild import cache, digest, processes, store, work
 from asrbuild.cli import dispatch
 from asrbuild.compose import check_folders, compose_recipe
 from asrbuild.dataset import read_dataset
@@ -587,3 +587,13 @@ def test_no_secret_is_in_a_published_byte(place: Place, tmp_path: Path) -> None:
 
 def _copied(folder: Path, name: str) -> Path:
     return Path(shutil.copy(resolve_file(f"demo:{name}"), folder / name))
+
+
+def test_pipes_inside_an_artifact_are_not_waited_for(place: Place, tmp_path: Path) -> None:
+    for name in ("SHA256SUMS", "model.mlpackage/Data/com.apple.CoreML/weights/weight.bin"):
+        damaged = copy_artifact(place.artifact, tmp_path / name.split("/")[0])
+        (damaged / name).unlink()
+        os.mkfifo(damaged / name)
+        assert store.verify_files(damaged)
+        done = place.run("run", str(damaged / "model.mlpackage"), cwd=tmp_path)
+        assert done.code == (1 if "weight" in name else 0), done.err
