@@ -441,6 +441,7 @@ def read_manifest(artifact: Path) -> Manifest:
         raise AsrbuildError(
             f"the manifest breaks its schema at {where}: {first['msg']} "
             f"({error.error_count()} problem(s))",
+            key=where or None,
             file=path,
             fix=f"use an asrbuild that knows schema_version {found}"
             if newer
