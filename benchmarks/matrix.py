@@ -77,17 +77,21 @@ class Row:
     ratio: float
 
 
-def cells(only: list[str]) -> Iterator[Cell]:
-    """Every cell that a recipe may ask for and that has all words of ``only``."""
+def cells(only: list[str], folder: Path) -> Iterator[Cell]:
+    """Every cell that a recipe may ask for and that has all words of ``only``.
+
+    ``folder`` keeps what the demo model states of itself, which completes each recipe.
+    """
     from asrbuild.compose import compose_recipe
     from asrbuild.describe import check_recipe
+    from asrbuild.source import settle
 
     for values in itertools.product(MODELS, *AXES.values()):
         cell = Cell(values)
         if not set(only) <= set(values):
             continue
         try:
-            check_recipe(compose_recipe(cell.overrides))
+            check_recipe(settle(compose_recipe(cell.overrides), folder)[0])
         except AsrbuildError:
             continue
         yield cell
@@ -295,7 +299,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> int:
 
     common = random_network(folder, arguments.n_hidden) if arguments.n_hidden else ()
     bench = Bench(folder, common, arguments.rounds)
-    chosen = list(cells([word for word in arguments.only.split(",") if word]))
+    chosen = list(cells([word for word in arguments.only.split(",") if word], folder))
     if not chosen:
         print(f"no cell has all of {arguments.only}", file=sys.stderr)
         return 1

@@ -26,6 +26,7 @@ from asrbuild.engine import build
 from asrbuild.errors import AsrbuildError
 from asrbuild.manifest import Manifest, read_manifest
 from asrbuild.runtime import acoustic, open_artifact
+from asrbuild.source import settle
 from benchmarks import matrix
 from tests.acceptance.conftest import Workshop, run_asrbuild
 
@@ -59,9 +60,9 @@ def overrides(cell: Cell) -> list[str]:
     return [f"{key}={value}" for key, value in zip(keys, cell, strict=True)]
 
 
-def test_the_cells_are_all_that_a_recipe_may_ask_for() -> None:
+def test_the_cells_are_all_that_a_recipe_may_ask_for(tmp_path: Path) -> None:
     assert len(CELLS) == len(set(CELLS)) == 44
-    axes = {cell.values for cell in matrix.cells([])}
+    axes = {cell.values for cell in matrix.cells([], tmp_path)}
     assert axes == set(CELLS)
 
 
@@ -142,10 +143,10 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("cell", REFUSED, ids="-".join)
-def test_a_cell_that_core_ml_has_not_is_refused_when_composed(cell: Cell) -> None:
+def test_a_cell_that_core_ml_has_not_is_refused_when_composed(cell: Cell, tmp_path: Path) -> None:
     model, form, *_ = cell
     with pytest.raises(AsrbuildError) as caught:
-        check_recipe(compose_recipe(overrides(cell)))
+        check_recipe(settle(compose_recipe(overrides(cell)), tmp_path)[0])
     if form == "neuralnetwork":
         key = "model.functions" if model == "multifunction" else "coreml.state"
     else:
