@@ -57,6 +57,11 @@ tf.raw_ops.SaveV2(prefix=str(folder / "train-1"), tensor_names=list(named),
                   shape_and_slices=[""] * len(named), tensors=list(named.values()))
 (folder / "checkpoint").write_text('model_checkpoint_path: "train-1"\\n')
 """
+#: What a checkpoint without ``flags.txt`` does not state: DeepSpeech's own values.
+TRAINED_WITH = (
+    "export.audio_sample_rate=16000", "export.feature_win_len=32", "export.feature_win_step=20",
+    "export.upper_frequency_limit=8000.0", "export.relu_clip=20.0",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,7 @@ def asrbuild_command(source: Path, *overrides: str) -> list[str]:
     return [
         sys.executable, "-m", "asrbuild.cli", "source=checkpoint",
         "verify.require_transcript=false",
-        f"source.checkpoint_dir={source}", *overrides,
+        f"source.checkpoint_dir={source}", *TRAINED_WITH, *overrides,
     ]  # fmt: skip
 
 
