@@ -13,6 +13,7 @@ Git LFS's ``docs/spec.md``; the container formats' own specifications.
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
 import os
@@ -326,6 +327,23 @@ KEYS = {
 }
 
 
+def exists(path: str | os.PathLike[str]) -> bool:
+    """Whether there is something of this name; a name that no file can have is not there.
+
+    Raises:
+        OSError: the system does not say, for instance in a folder that may not be read.
+    """
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
+    return True
+
+
 def require(path: str | os.PathLike[str], place: Place, *, key: str | None = None) -> Kind:
     """The kind of a file that a place takes.
 
@@ -339,7 +357,7 @@ def require(path: str | os.PathLike[str], place: Place, *, key: str | None = Non
     """
     path = Path(path)
     # A name that no file can have (too long, a zero byte) is a file that is not there.
-    if not os.path.exists(path):
+    if not exists(path):
         noun = place.wants.partition(" ")[2]
         raise AsrbuildError(f"no such {noun}", key=key, file=path, fix=place.fix)
     kind = recognise(path, key=key)

@@ -116,15 +116,16 @@ def make_header(artifact: Path, manifest: Manifest, signer: AnySigner) -> Header
 
 def list_artifact(artifact: Path, manifest: Manifest) -> Listing:
     """Reads and lists an artifact, to be signed; one that is unknown here is proven first."""
-    if not store.is_proven_here(artifact):
-        from asrbuild.proof import prove_unknown
-
-        prove_unknown(artifact, manifest, partial(terminal.say, err=True))
+    # Listed first: a link or a device in it is refused before anything reads through it.
     with disk_errors("reading an artifact", artifact):
         files = tuple(
             File(path, (artifact / path).stat().st_size, digest)
             for path, digest in sorted(tree_digests(artifact).items())
         )
+    if not store.is_proven_here(artifact):
+        from asrbuild.proof import prove_unknown
+
+        prove_unknown(artifact, manifest, partial(terminal.say, err=True))
     payload = canonical_json(_statement(manifest, files)).encode()
     return Listing(manifest.name, manifest.version, files, payload)
 

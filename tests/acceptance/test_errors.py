@@ -217,8 +217,8 @@ HALF_RIGHT = [
     (["transcribe", "{static}", "none.wav", "."], "2 of 2 recordings gave no words:\n"
      "  none.wav: no such recording; give a WAV, FLAC, OGG or MP3 file\n  .: this is a folder"),
     *((arguments, f"the system refused: File name too long, while running asrbuild\n  file: {LONG}")
-      for arguments in (["verify", LONG], ["transcribe", "{static}", LONG],
-                        ["app", "{static}", "-o", LONG])),
+      for arguments in (["verify", LONG], ["app", "{static}", "-o", LONG])),
+    (["transcribe", "{static}", LONG], f"no such recording\n  file: {LONG}\n  fix: "),
 ]  # fmt: skip
 
 

@@ -222,9 +222,9 @@ def test_inspect_shows_what_is_inside(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("missing.mlpackage", None, "no such Core ML package"),
-        ("empty.mlmodel", b"", "not a Core ML model"),
-        ("broken.mlmodel", b"\x08\x05\x12\xff", "not a Core ML model, or a damaged one"),
-        ("folder.mlpackage", {}, "Manifest.json cannot be read"),
+        ("empty.mlmodel", b"", "an empty file .0 bytes., not a Core ML package"),
+        ("broken.mlmodel", b"\x08\x05\x12\xff", "of no kind that asrbuild knows"),
+        ("folder.mlpackage", {}, "this is a folder"),
         ("bad.mlpackage", {"Manifest.json": "{"}, "Manifest.json cannot be read"),
     ],
 )
