@@ -21,7 +21,7 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 from functools import cache
@@ -136,20 +136,29 @@ def require_own(cache_root: Path) -> None:
 
 
 @contextmanager
-def in_use(cache_root: Path) -> Iterator[Path]:
+def in_use(cache_root: Path) -> Iterator[Path | None]:
     """A folder of marks for one build: no clean-up takes an entry that a live build has marked.
 
     The marks are in ``.building`` beside what is being built, under a lock of the build's own, so
-    that those of a killed build are swept as its leftovers are.
+    that those of a killed build are swept as its leftovers are. None where that lock cannot be
+    written, as on a full or read-only disk: the build goes on without marks, takes what is there,
+    and a stage that has to write raises its own error.
     """
     nonce = secrets.token_hex(6)
     marks = cache_root / BUILDING / f"{_USE}{nonce}.marks"
     lock = cache_root / LOCKS / f"{_USE}{nonce}.lock"
-    with locks.hold(lock, waiting=lambda _: None, doing="beginning a build"):
+    held = locks.hold(lock, waiting=lambda _: None, doing="marking entries as in use")
+    with ExitStack() as stack:
+        locked = True
         try:
-            yield marks
+            stack.enter_context(held)
+        except AsrbuildError:
+            locked = False
+        try:
+            yield marks if locked else None
         finally:
-            _discard(marks)
+            with suppress(AsrbuildError):  # marks without a lock are swept as leftovers
+                _discard(marks)
 
 
 def _mark(marks: Path | None, path: Path) -> None:

@@ -341,7 +341,7 @@ class _Stages:
     cache: Path
     progress: Progress
     done: list[str]
-    marks: Path
+    marks: Path | None
     given: list[Path] = field(default_factory=list)
 
     def __call__(self, key: StageKey, body: Callable[[Path], None]) -> Path:

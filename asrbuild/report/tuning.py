@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ def print_tuning(tuning: Tuning, output: Path) -> None:
     console.print(table)
     console.print("front: no other trial has fewer errors and is faster", style="dim")
     terminal.say(f"config: {output}/decoder/tuned.yaml   page: {output}/tuning.html")
-    terminal.say(f"use it: asrbuild decoder=tuned --config-dir {output}")
+    terminal.say(f"use it: asrbuild decoder=tuned --config-dir {shlex.quote(str(output))}")
 
 
 def write_page(destination: Path, tuning: Tuning) -> None:

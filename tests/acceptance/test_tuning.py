@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -27,6 +28,12 @@ def _tune(workshop: Workshop, output: Path, *more: str) -> Finished:
     search = (f"tune.output={output}", f"tune.trials={TRIALS}", "tune.beam_width=[8,64]",
               f"paths.artifacts={output.parent / 'untuned'}", *more)  # fmt: skip
     return run_asrbuild("tune=scorer", "-m", "model=static", *search, cwd=workshop.folder)
+
+
+def _printed(done: Finished) -> list[str]:
+    """The arguments of the command that a search ends with."""
+    [line] = [line for line in done.out.splitlines() if line.startswith("use it: ")]
+    return shlex.split(line.removeprefix("use it: asrbuild "))
 
 
 def _kept(workshop: Workshop) -> dict[Path, int]:
@@ -59,8 +66,9 @@ def test_from_the_search_to_an_artifact_that_names_its_set(
         "sha256": dataset_digest(read_dataset(DEMO / "dev" / "dev.csv")),
         "recordings": 11, "words": 49, "wer": round(best["wer"], 6), "trials": TRIALS,
     }  # fmt: skip
+    # The command that the search printed works as typed, without --trust-config.
     built = run_asrbuild(
-        "decoder=tuned", "--config-dir", str(tmp_path / "tuned"), "model=static",
+        *_printed(done), "model=static",
         f"paths.artifacts={tmp_path / 'artifacts'}", cwd=workshop.folder,
     )  # fmt: skip
     assert built.code == 0, built.err
@@ -94,7 +102,15 @@ def test_from_the_search_to_an_artifact_that_names_its_set(
     assert repeated["trials"] == found["trials"]
     text = yaml.safe_load((tmp_path / "again" / "decoder" / "tuned.yaml").read_text())
     tuned_on = {**config["tuned"], "settings": settings}
-    assert text == {**config, "tuned": tuned_on, "interpreter": str(named)}
+    # Which Python runs the decoder is a matter of this machine, and a configuration folder may not
+    # name it without --trust-config: the config leaves it out, and a key gives it.
+    assert text == {**config, "tuned": tuned_on}
+    assert text["interpreter"] is None
+    chosen = run_asrbuild(
+        *_printed(again), f"decoder.interpreter={named}", "--cfg", "job", cwd=workshop.folder
+    )
+    assert chosen.code == 0, chosen.err
+    assert f"interpreter: {named}" in chosen.out
 
     # Another value than what was found was not tuned, and the manifest does not say so.
     other = run_asrbuild(
