@@ -60,6 +60,8 @@ def under_way(at: Path) -> set[tuple[str, str]]:
     """What a killed process was at: (stage, fingerprint) of builds, and publications."""
     builds = (at / ".asrbuild" / "cache" / cache.BUILDING).glob("*-*.*")
     found = {tuple(path.name.split(".")[0].split("-", 1)) for path in builds}
+    # A build's marks of the entries that it uses lie there too, and are no stage's work.
+    found = {piece for piece in found if piece[0] != "use"}
     return found | {("publication", path.name) for path in at.glob("artifacts/.staging-*[!ke]")}
 
 
@@ -67,6 +69,7 @@ def traces(at: Path) -> set[str]:
     """Everything that begins or ends with a piece of work: builds, entries, publications."""
     root = at / ".asrbuild" / "cache"
     found = {path.name for path in (*root.glob(".building/*"), *root.glob("[a-z]*/*"))}
+    found = {name for name in found if not name.startswith("use-")}
     return found | {path.name for path in at.glob("artifacts/.staging-*")}
 
 
