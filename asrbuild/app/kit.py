@@ -119,7 +119,10 @@ def _parent(directory: Path) -> Path:
 
 def write_swift(directory: Path, manifest: Manifest) -> None:
     """Writes the Swift package, for the systems that the manifest names."""
-    shutil.copytree(TEMPLATES / SWIFT, directory, copy_function=shutil.copyfile)
+    # File by file: `shutil.copytree` turns what the disk refused into a list of texts.
+    for file in files_in(TEMPLATES / SWIFT):
+        (directory / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(TEMPLATES / SWIFT / file, directory / file)
     made = {
         "Package.swift": _render("Package.swift.j2", manifest),
         f"Sources/{SWIFT}/{ROOT}.swift": manifest_swift(),

@@ -14,6 +14,8 @@ import numpy as np
 
 #: Elements: 4 GiB of float32, a hundred times what an hour of speech makes at any layer's output.
 MOST = 1 << 30
+#: Arrays that one array may be cut into.
+MOST_PARTS = 1 << 16
 
 
 def sized(sizes: Iterable[Any]) -> list[int]:
@@ -31,6 +33,12 @@ def sized(sizes: Iterable[Any]) -> list[int]:
 def full(sizes: Iterable[Any], value: Any, dtype: Any = None) -> np.ndarray:
     """``np.full`` of ``sized`` sizes."""
     return np.full(sized(sizes), value, dtype)
+
+
+def check_parts(count: int) -> None:
+    """Refuses to cut an array into more parts than any model names: each is an object."""
+    if count > MOST_PARTS:
+        raise ValueError(f"it makes {count} arrays, beyond {MOST_PARTS}")
 
 
 def tile(x: np.ndarray, counts: Iterable[Any]) -> np.ndarray:

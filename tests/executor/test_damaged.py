@@ -17,6 +17,7 @@ from asrbuild.coreml.inspect import inspect_model
 from asrbuild.coreml.request import ConversionRequest, FixedSteps
 from asrbuild.errors import AsrbuildError
 from asrbuild.executor import Model, load
+from asrbuild.executor.mil.movement import split
 from asrbuild.executor.package import read_spec
 from asrbuild.network import random_weights
 from tests.acceptance.conftest import run_asrbuild
@@ -228,6 +229,19 @@ def test_an_op_that_makes_too_much_is_refused(packages, tmp_path: Path, count: i
 
     change(package, grow)
     refused(package, r"\(tile\) failed: it makes an array of shape .* beyond")
+
+
+def test_an_array_is_not_cut_into_any_number_of_parts(packages, tmp_path: Path) -> None:
+    package = copy_of(packages["loop.mlmodel"], tmp_path)
+
+    def grow(spec: Any) -> None:
+        splits = [m for m in messages(spec) if m.DESCRIPTOR.name == "SplitNDLayerParams"]
+        splits[0].numSplits = 1 << 31
+
+    change(package, grow)
+    refused(package, "2147483648 arrays")
+    with pytest.raises(ValueError, match="makes 2147483648 arrays"):
+        split(np.zeros((0, 1)), 1 << 31)
 
 
 def test_networks_nested_without_end(packages, tmp_path: Path) -> None:

@@ -103,6 +103,7 @@ def split(
     """Cuts along an axis, into equal parts or parts of these sizes: ``tensor<*, T> -> N x ...``."""
     if split_sizes is None:
         assert num_splits is not None
+        sized.check_parts(int(num_splits))
         return np.split(x, int(num_splits), int(axis))
     return np.split(x, np.cumsum(split_sizes)[:-1], int(axis))
 

@@ -208,6 +208,7 @@ def split_nd(layer: Any, weights: NnWeights) -> Any:
     sizes = np.array(params.splitSizes, np.int64) if params.splitSizes else None
     axis, count = params.axis, int(params.numSplits) or len(layer.output)
     if sizes is None:
+        sized.check_parts(count)
         return lambda x: np.array_split(x, count, axis)
     return lambda x: mil.split(x, count, sizes, axis)
 
