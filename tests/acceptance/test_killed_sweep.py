@@ -120,7 +120,7 @@ def test_fifty_kills_of_a_real_sweep(workshop: Workshop, tmp_path: Path) -> None
             # Half of them at any moment, half in the stage that was killed least.
             if moments.random() < 0.5:
                 least = min(STAGES, key=lambda stage: hit[stage])
-                wait_for(process, tmp_path, least, 5, moments.random())
+                wait_for(process, tmp_path, least, 12, moments.random())
             else:
                 wait_for(process, tmp_path, None, moments.randint(0, 3), moments.random())
             kill(process, everyone=moments.random() < 0.7)
