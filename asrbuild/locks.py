@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -86,6 +87,7 @@ def _take(path: Path, stack: ExitStack, waiting: Callable[[str], None] | None) -
         # A shared folder without kernel locks: the lease alone keeps order there.
         if error.errno not in _NO_FLOCK:
             raise
+    _discard_empty(lease_path)
     try:
         _acquire(lease, lease_path, waiting)
     except Timeout:
@@ -117,6 +119,24 @@ def _acquire(
         # At every look; it raises when the wait is for nothing any more.
         check = interrupts.check
         lock.acquire(timeout=-1, poll_interval=_POLL_SECONDS, cancel_check=check)  # type: ignore[arg-type]
+
+
+def _discard_empty(lease: Path) -> None:
+    """Removes a lease without a name in it: its owner found the disk full, or was killed between
+    making and writing it, and filelock would wait for it without end."""
+
+    def state() -> tuple[int, int] | None:
+        with suppress(OSError):
+            found = os.stat(lease)
+            if found.st_size == 0:
+                return found.st_ino, found.st_mtime_ns
+        return None
+
+    seen = state()
+    if seen is not None:
+        time.sleep(_TAKE_SECONDS)  # another machine may be about to write it
+        if state() == seen:
+            lease.unlink(missing_ok=True)
 
 
 def _release_local(lock: FileLock, path: Path) -> None:

@@ -289,3 +289,22 @@ def test_clearing_keeps_what_is_being_built(tmp_path: Path, start: Start) -> Non
     assert cache.list_entries(tmp_path / "cache") == []
     finish(process)
     assert {entry.stage for entry in cache.list_entries(tmp_path / "cache")} >= {"export"}
+
+
+@pytest.mark.parametrize("content", [b"", b"filelock/2\npid=1", b"\xff\0"])
+def test_a_lease_that_was_never_written_whole_is_not_waited_for(
+    tmp_path: Path, content: bytes
+) -> None:
+    """A full disk, or a kill, between making a lease and writing it."""
+    key = StageKey("convert", 1, {"n": 1}, {}, {})
+    lease = tmp_path / cache.LOCKS / f"convert-{cache.fingerprint(key)}.lease"
+    lease.parent.mkdir()
+    lease.write_bytes(content)
+    held = threading.Thread(
+        target=cache.run_stage, args=(tmp_path, key, lambda at: (at / "x").touch()),
+        kwargs={"notify": lambda _: None}, daemon=True,
+    )  # fmt: skip
+    held.start()
+    held.join(20)
+    assert not held.is_alive()
+    assert cache.is_cached(tmp_path, key)
