@@ -163,9 +163,9 @@ def test_a_bound_that_fails_alone_is_bisected(tmp_path, graph, capsys, monkeypat
     calls = []
     bisect = bisection.bisect
 
-    def watched(artifact, manifest, windows, graph_path):
+    def watched(artifact, manifest, windows, *original):
         calls.append(len(windows))
-        return bisect(artifact, manifest, windows, graph_path)
+        return bisect(artifact, manifest, windows, *original)
 
     monkeypatch.setattr(bisection, "bisect", watched)
     assert cli.dispatch(["verify", str(path), "--bisect", "--graph", str(graph)]) == 1
