@@ -9,6 +9,7 @@ import pytest
 
 from asrbuild.manifest import read_manifest
 from asrbuild.recipe import compression
+from tests import golden
 from tests.acceptance.conftest import Finished, Workshop, run_asrbuild
 
 WAYS = ("none", "int8", "palettize_6", "palettize_4", "prune")
@@ -68,6 +69,13 @@ def test_what_says_other_words_or_nearly_is_not_published(sweep: Finished, folde
     names = {path.parent.name for path in (folder / "artifacts").glob("demo-*/1.*")}
     ways = ("int8", "palettize_6", "prune")
     assert names == {"demo-static-mlprogram", *(f"demo-static-mlprogram-{way}" for way in ways)}
+    golden.check_error("coreml.compress=palettize_4", 1, f"error: {refused['error']}", folder)
+
+
+@pytest.mark.parametrize("way", ["int8", "palettize_6", "prune"])
+def test_a_compressed_package_is_as_recorded(way: str, sweep: Finished, folder: Path):
+    (path,) = (folder / "artifacts" / f"demo-static-mlprogram-{way}").glob("1.*")
+    golden.check_artifact(path.parent.name, path)
 
 
 def test_a_choice_for_each_layer_passes_and_is_proven_again(sweep: Finished, folder: Path):
@@ -93,3 +101,4 @@ def test_a_choice_for_each_layer_passes_and_is_proven_again(sweep: Finished, fol
     gates = {m.name: m.threshold for m in manifest.verification.metrics if m.output == "logits"}
     assert gates["kl_divergence"] == 0.3
     assert gates["argmax_agreement"] == 0.97
+    golden.check_artifact("demo-static-mlprogram mixed", artifact)

@@ -22,6 +22,7 @@ import asrbuild
 from asrbuild import cli
 from asrbuild.compose import compose_recipe
 from asrbuild.network import random_weights
+from tests import golden
 from tests.acceptance.conftest import Workshop, run_asrbuild
 
 DEMO = Path(asrbuild.__file__).parent / "demo"
@@ -166,6 +167,7 @@ def test_impossible_configs(
     assert message.format(at=at) in err
     assert "Traceback" not in err
     assert_nothing_was_published(at)
+    golden.check_error(" ".join(overrides), code, err, at)
 
 
 #: (arguments, error as printed): command lines that a command does not take.
@@ -198,6 +200,7 @@ def test_misused_commands(
     assert err.startswith("error: ")
     assert message in err
     assert "unexpected " not in err.replace("got unexpected extra", "")
+    golden.check_error(" ".join(map(str, arguments)), code, err, at)
 
 
 LONG = "x" * 300
@@ -237,6 +240,7 @@ def test_half_right_commands(
     assert err.startswith("error: ")
     assert message in err
     assert list(at.iterdir()) == []
+    golden.check_error(" ".join(arguments), code, err, at)
 
 
 @pytest.mark.parametrize("variable", ["ASRBUILD_ARTIFACTS", "ASRBUILD_CACHE"])
@@ -249,6 +253,7 @@ def test_a_file_in_the_place_of_a_folder_is_not_an_empty_one(
     code, err = run_here([*command, "--json"], monkeypatch, capfd)
     assert code == 1
     assert f"this is a file, not a folder\n  key: {variable}\n  file: taken" in err
+    golden.check_error(f"{variable}=taken", code, err, at)
 
 
 def test_a_home_that_is_not_there(
@@ -262,6 +267,7 @@ def test_a_home_that_is_not_there(
         code, err = run_here(arguments, monkeypatch, capfd)
         assert code == 1
         assert err.startswith(f"error: {message}")
+        golden.check_error(" ".join(arguments), code, err, at)
     monkeypatch.setenv("HOME", str(at / "home"))
     assert compose_recipe(["paths.cache=~/cache"]).paths.cache == f"{at}/home/cache"
 
@@ -335,6 +341,7 @@ def test_odd_circumstances(script: str, code: int, message: str, at: Path) -> No
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert "unexpected" not in done.stderr
+    golden.check_error(script, code, done.stderr, at)
 
 
 def test_odd_names_of_folders_and_files(workshop: Workshop, at: Path) -> None:
@@ -472,6 +479,7 @@ def test_bad_files(
     assert "Traceback" not in err
     assert "unexpected" not in err
     assert_nothing_was_published(at)
+    golden.check_error(make.__name__, code, err, at)
 
 
 def start_build(at: Path, *overrides: str, **options: Any) -> subprocess.Popen[str]:
@@ -517,6 +525,7 @@ def test_control_c_in_the_middle_leaves_nothing(overrides: list[str], at: Path) 
     assert ("interrupted" in out) == ("-m" in overrides), "a sweep's table says it of the job"
     assert "interrupted" in err
     assert "Traceback" not in err
+    golden.check_error(f"SIGINT {' '.join(overrides)}", process.returncode, err, at)
     assert_nothing_was_published(at)
 
 
@@ -535,6 +544,7 @@ def test_the_end_of_a_build_is_the_end_of_all_its_processes(number: int, at: Pat
         return
     assert_nothing_was_published(at)
     assert process.returncode == 128 + number
+    golden.check_error(signal.Signals(number).name, process.returncode, err, at)
     assert f"error: ended by {signal.Signals(number).name}; nothing half-made was kept" in err
     assert "Traceback" not in err
 

@@ -16,6 +16,7 @@ from asrbuild.digest import file_digest
 from asrbuild.errors import AsrbuildError
 from asrbuild.kinds import KINDS, recognise
 from asrbuild.source import settle
+from tests import golden
 from tests.acceptance.conftest import Workshop, run_asrbuild
 from tests.other_files import DEMO, FILES, GENUINE, PB, TFLITE, make, memory_mapped
 
@@ -132,15 +133,19 @@ def test_every_key_that_names_a_file(key: str, files: Path, tmp_path: Path) -> N
     for part in section.split("."):
         owner = getattr(owner, part)
 
+    refusals = {}
+
     def problems() -> Iterator[str | None]:
         for name in FILES:
             object.__setattr__(owner, last, str(files / name))
             error = refusal(lambda: settle(recipe, tmp_path))
+            refusals[name] = None if FILES[name][0] in takes else str(error)
             yield wrong(name, error, takes, files / name)
             if error is not None and FILES[name][0] not in takes and error.key not in (key, None):
                 yield f"{name}: the error is put down to {error.key}"
 
     assert unlike(problems()) == ""
+    golden.check_refusals(key, refusals)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -160,14 +165,17 @@ def test_every_command_that_reads_a_file(
         "sample": DEMO / "sample.wav", "out": tmp_path / "out",
     }  # fmt: skip
 
+    refusals = {}
+
     def problems() -> Iterator[str | None]:
         for name in FILES:
             argv = [part.format(file=files / name, **places) for part in command.split()]
-            yield wrong(
-                name, refusal(lambda a=argv: command_line(a)), COMMANDS[command], files / name
-            )
+            error = refusal(lambda a=argv: command_line(a))
+            refusals[name] = None if FILES[name][0] in COMMANDS[command] else str(error)
+            yield wrong(name, error, COMMANDS[command], files / name)
 
     assert unlike(problems()) == ""
+    golden.check_refusals(command, refusals)
 
 
 def test_transcribe_refuses_each_recording_by_its_kind(

@@ -28,6 +28,7 @@ from asrbuild.manifest import Manifest, read_manifest
 from asrbuild.runtime import acoustic, open_artifact
 from asrbuild.source import settle
 from benchmarks import matrix
+from tests import golden
 from tests.acceptance.conftest import Workshop, run_asrbuild
 
 DEMO = Path(asrbuild.__file__).parent / "demo"
@@ -78,6 +79,7 @@ def test_a_cell_is_built_and_proven(cell: Cell, workshop: Workshop, tmp_path: Pa
     manifest = read_manifest(path)
     assert_it_is_what_was_asked_for(cell, manifest, inspect_model(path / manifest.model.package))
     assert_it_was_proven(cell, manifest)
+    golden.check_artifact("-".join(cell), path)
 
 
 def assert_it_is_what_was_asked_for(cell: Cell, manifest: Manifest, package: ModelSummary) -> None:

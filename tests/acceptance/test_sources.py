@@ -13,6 +13,7 @@ from asrbuild.compose import compose_recipe
 from asrbuild.engine import build
 from asrbuild.errors import AsrbuildError
 from asrbuild.manifest import read_manifest
+from tests import golden
 from tests.acceptance.conftest import run_asrbuild
 
 GENUINE = Path(__file__).parents[1] / "data" / "genuine"
@@ -67,6 +68,7 @@ def test_a_genuine_source_says_its_words(
     assert rate.file == (path.rpartition("/")[2] if kind == "frozen_graph" else "flags.txt")
     assert stated["export.upper_frequency_limit"].value == manifest.features.upper_hz
     assert "No known words were checked" in (built.path / "report.md").read_text()
+    golden.check_artifact(path, built.path)
 
 
 KNOWN = ("checkpoint", "deepspeech-0.9.3/checkpoint")
@@ -83,6 +85,7 @@ def test_words_that_are_all_wrong_are_refused_unless_allowed(folder: Path) -> No
         build(compose_recipe(given))
     assert error.value.key == "verify.allow_wrong_words"
     assert SENTENCE in error.value.message
+    golden.check_error("all words are wrong", 1, f"error: {error.value}", folder)
     allowed = run_asrbuild(*given, "verify.allow_wrong_words=true", cwd=folder)
     assert allowed.code == 0, allowed.err
     assert "WRONG: no word is as spoken" in allowed.out
@@ -110,6 +113,7 @@ def test_words_that_the_alphabet_cannot_spell_do_not_judge_the_model(folder: Pat
         refused = run_asrbuild(*given, *more, cwd=folder)
         assert refused.code == 1
         assert "the model gets no word right" in refused.err
+        golden.check_error(f"no word is right, {more[0].partition('=')[0]}", 1, refused.err, folder)
 
 
 def test_words_that_are_known_are_said_to_be_right(folder: Path) -> None:

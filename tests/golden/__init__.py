@@ -1,0 +1,228 @@
+"""Golden files: what earlier code built and answered, compared with what today's code does.
+
+A test that has an artifact, an error or a JSON answer at hand records it here, and fails with a
+diff by path if the record differs from the one in ``tests/golden/*.json``. The tests reach the
+product through the command line and files only, so moving its modules does not touch these files.
+
+    uv run python -m tests.golden              makes all records anew and prints what changed
+    uv run python -m tests.golden tests/x.py   those of one test file
+
+A changed record is a changed product: its commit names the fields and the reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+#: Set by ``python -m tests.golden``: the folder where tests leave their records, uncompared.
+COLLECT = "ASRBUILD_GOLDEN"
+#: A part of a manifest whose JSON is longer than this is stored once for all that have it.
+LONG = 160
+#: Manifest field (``*``: every entry of a list) -> why its value is not compared. That the field is
+#: there is compared.
+MASKED = {
+    "provenance.created": "the time of the build",
+    "provenance.platform": "the machine and its Python",
+    "provenance.git": "the commit of the folder that the build ran in, if any",
+    "provenance.overrides": "they name the test's folders; provenance.recipe has what they gave",
+    "provenance.tools.*": "versions of what is installed; where they differ, so does the content",
+    "verification.core_ml_executed": "true on a Mac",
+    "verification.executions": "a Mac runs Core ML too; names the platform and asrbuild's version",
+    "verification.metrics.*.value": "measured, and BLAS kernels round differently; `passed`, the "
+    "gate and its limit are compared",
+    "verification.inputs.*.sha256": "features, of a BLAS product; name and length are compared",
+    "verification.evaluation.*": "measured like the metrics",
+    "files.parity.npz.bytes": "outputs of the run, compressed",
+    "files.parity.npz.sha256": "outputs of the run",
+}
+
+
+def check_artifact(name: str, artifact: Path) -> None:
+    """Compares an artifact: its content version, the digest of every package file, its manifest."""
+    _check("artifacts", name, _artifact(artifact))
+
+
+def check_error(name: str, code: int, error: str, folder: Path) -> None:
+    """Compares a refusal as printed: exit code, key, file name, whether it has a fix.
+
+    Texts may be reworded, so they are left to the tables of the tests. ``folder`` is the test's.
+    """
+    # Absolute paths of the project are those of one machine.
+    name = re.sub(r"(?<![\w}])/[^ ]*/", "", name)
+    _check("errors", name, {"code": code, **error_fields(error, folder)})
+
+
+def check_refusals(reader: str, refusals: dict[str, str | None]) -> None:
+    """Compares how a command or a key refuses files that are not of its kind (None: they are)."""
+    record: dict[str, list[str]] = {}
+    for name, error in refusals.items():
+        found = error_fields(f"error: {error}", Path(name))
+        file = "file" if found["file"] in ("{at}", name) else f"file {found['file']}"
+        how = f"key {found['key']}, {file}, fix {found['fix']}" if error else "taken"
+        record.setdefault(how, []).append(name)
+    _check("kinds", reader, record)
+
+
+def error_fields(error: str, folder: Path) -> dict[str, Any]:
+    """Key, file name and presence of a fix of an error as printed on standard error."""
+    start = error.find("error: ")
+    lines = re.findall(r"^  (key|file|fix): (.*)$", error[start:] if start >= 0 else "", re.M)
+    found = dict(reversed(lines))
+    file = found.get("file")
+    if file is not None:
+        file = "{at}" if Path(file) == folder else Path(file).name
+    return {"key": found.get("key"), "file": file, "fix": "fix" in found}
+
+
+def check_keys(command: str, answer: str) -> None:
+    """Compares the dotted key names of what a command prints with ``--json``."""
+    _check("json_keys", command, sorted(set(_key_names(json.loads(answer), ""))))
+
+
+def _check(file: str, name: str, record: Any) -> None:
+    if folder := os.environ.get(COLLECT):
+        entry = json.dumps({"file": file, "name": name, "record": record})
+        (Path(folder) / f"{hashlib.sha256(entry.encode()).hexdigest()}.json").write_text(entry)
+        return
+    wanted = read(file).get(name)
+    assert wanted is not None, f"{name} has no record: run `uv run python -m tests.golden`"
+    changed = list(differences(*_comparable(wanted, record)))
+    assert not changed, "\n".join([f"{name} differs from tests/golden/{file}.json:", *changed])
+
+
+def _comparable(wanted: Any, found: Any) -> tuple[Any, Any]:
+    """Both records without the content digests if they were made with different libraries."""
+    tools = [r.get("tools") if isinstance(r, dict) else None for r in (wanted, found)]
+    if tools[0] == tools[1]:
+        return wanted, found
+    warnings.warn(f"digests are not compared: recorded with {tools[0]}", stacklevel=4)
+    return tuple({k: v for k, v in record.items() if k not in ("tools", "version", "package")}
+                 for record in (wanted, found))  # fmt: skip
+
+
+def _artifact(path: Path) -> dict[str, Any]:
+    manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    version = manifest.pop("version")
+    assert manifest.pop("artifact_id") == f"{manifest['name']}/{version}"
+    assert path.name == version
+    packages = {f["path"]: f for f in manifest["files"] if f["role"] == "package"}
+    for file in packages:
+        digest = hashlib.sha256((path / file).read_bytes()).hexdigest()
+        assert digest == packages[file]["sha256"], f"the manifest lists another digest of {file}"
+    tools = dict(manifest["provenance"]["tools"])
+    manifest["files"] = {
+        file["path"]: {"role": file["role"]} if file["path"] in packages else file
+        for file in manifest["files"]
+    }
+    for field in MASKED:
+        _mask(manifest, field.split("."), field)
+    metrics = manifest["verification"]["metrics"]
+    manifest["verification"]["metrics"] = [" ".join(map(str, row.values())) for row in metrics]
+    files = (file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    return {
+        "tools": tools,
+        "version": version,
+        "package": {name: file["sha256"] for name, file in packages.items()},
+        "layout": sorted(files),
+        "manifest": manifest,
+    }
+
+
+def _mask(value: Any, path: Sequence[str], field: str) -> None:
+    """Replaces the value at ``path``; a key with dots in it (a file's name) is found, too."""
+    if not isinstance(value, (dict, list)):
+        return
+    keys = list(value) if isinstance(value, dict) else range(len(value))
+    for count in range(1, len(path) + 1):
+        head = ".".join(path[:count])
+        for key in keys:
+            if key != head and head != "*":
+                continue
+            if count < len(path):
+                _mask(value[key], path[count:], field)
+            elif value[key] is not None:
+                value[key] = "masked"
+
+
+def _key_names(value: Any, at: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield f"{at}.{key}".lstrip(".")
+            yield from _key_names(item, f"{at}.{key}")
+    elif isinstance(value, list):
+        for item in value:
+            yield from _key_names(item, f"{at}[]")
+
+
+def differences(wanted: Any, found: Any, at: str = "") -> Iterator[str]:
+    """One line for every path at which two JSON values differ."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for key in [*wanted, *(key for key in found if key not in wanted)]:
+            here = f"{at}.{key}".lstrip(".")
+            if key not in found:
+                yield f"  {here}: {_short(wanted[key])} is gone"
+            elif key not in wanted:
+                yield f"  {here}: {_short(found[key])} is new"
+            else:
+                yield from differences(wanted[key], found[key], here)
+    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        for index, pair in enumerate(zip(wanted, found, strict=True)):
+            yield from differences(*pair, f"{at}[{index}]")
+    elif isinstance(wanted, list) and isinstance(found, list):
+        gone, new = ([x for x in a if x not in b] for a, b in ((wanted, found), (found, wanted)))
+        counts = f"{len(wanted)} entries -> {len(found)}"
+        yield f"  {at}: {counts}; gone {_short(gone)}; new {_short(new)}"
+    elif wanted != found or type(wanted) is not type(found):
+        yield f"  {at}: {_short(wanted)} -> {_short(found)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 300 else f"{text[:300]}..."
+
+
+@cache
+def read(file: str) -> dict[str, Any]:
+    """Name -> record of one golden file."""
+    path = FOLDER / f"{file}.json"
+    if not path.exists():
+        return {}
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return {name: _whole(record, stored["shared"]) for name, record in stored["records"].items()}
+
+
+def write(file: str, records: dict[str, Any]) -> None:
+    """Writes one golden file; a long part that several records have is stored once."""
+    shared: dict[str, Any] = {}
+    stored = {name: _parts(records[name], shared, 4) for name in sorted(records)}
+    whole = {"records": stored, "shared": dict(sorted(shared.items()))}
+    text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+    (FOLDER / f"{file}.json").write_text(text, encoding="utf-8")
+
+
+def _parts(value: Any, shared: dict[str, Any], depth: int) -> Any:
+    if depth and isinstance(value, dict):
+        value = {key: _parts(item, shared, depth - 1) for key, item in value.items()}
+    text = json.dumps(value)
+    if depth == 4 or len(text) < LONG or not isinstance(value, (dict, list)):
+        return value
+    name = f"shared {hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    shared[name] = value
+    return name
+
+
+def _whole(value: Any, shared: dict[str, Any]) -> Any:
+    if isinstance(value, str) and value in shared:
+        return _whole(shared[value], shared)
+    if isinstance(value, dict):
+        return {key: _whole(item, shared) for key, item in value.items()}
+    return value

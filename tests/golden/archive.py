@@ -1,0 +1,78 @@
+"""Makes ``written-by-VERSION.tar.xz``: what one version of asrbuild left on disk, for later ones.
+
+    uv run python -m tests.golden.archive 0.1.0
+
+A home of one person: keys, a store with two versions of one artifact and one of another, the cache
+they were built with, one signed bundle, and a remote folder with a channel and a set. The source is
+a small genuine checkpoint of ``tests/data``. An archive is made once and never again: a release
+that changes a format adds its own beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.golden import FOLDER
+
+GENUINE = FOLDER.parent / "data" / "genuine"
+SOURCE = ("source=checkpoint", "source.checkpoint_dir=checkpoint", "source.sample.audio=hello.wav",
+          "source.sample.text=hello.txt", "verify=quick")  # fmt: skip
+#: Stands for the home's own folder in what is packed.
+HOME = "/home/of/golden"
+COMMANDS = (
+    ("key", "new", "golden"),
+    (*SOURCE, "name=old", "model=static"),
+    (*SOURCE, "name=old", "model=static", "version=1.1.0"),
+    (*SOURCE, "name=old-network", "model=dynamic", "coreml=neuralnetwork"),
+    ("ship", "old/1.0.0", "remote", "--channel", "stable", "--allow-unproven"),
+    ("ship", "old/1.1.0", "remote", "--channel", "beta", "--allow-unproven"),
+    ("ship", "old/1.1.0", "old-network", "remote", "--set", "choice", "--channel", "stable",
+     "--allow-unproven"),
+    ("bundle", "old/1.0.0", "old.asrb"),
+)  # fmt: skip
+
+
+def write(archive: Path) -> None:
+    """Runs ``COMMANDS`` in an empty home and packs what they left."""
+    with TemporaryDirectory() as temporary:
+        home = Path(temporary)
+        shutil.copytree(GENUINE / "coqui-1.4.0" / "checkpoint", home / "checkpoint")
+        for name in ("hello.wav", "hello.txt"):
+            shutil.copy(GENUINE / name, home)
+        inputs = set(home.iterdir())
+        (home / "remote").mkdir()
+        for command in COMMANDS:
+            subprocess.run(
+                [Path(sys.executable).with_name("asrbuild"), *command],
+                cwd=home, check=True,
+                env=os.environ | {"ASRBUILD_CONFIG": "config", "ASRBUILD_STATE": "state"},
+            )  # fmt: skip
+        move_seen(home, str(home), HOME)
+        with tarfile.open(archive, "w:xz", preset=9) as packed:
+            for path in sorted(set(home.iterdir()) - inputs):
+                packed.add(path, path.name, filter=_plain)
+
+
+def move_seen(home: Path, before: str, now: str) -> None:
+    """Renames the folder by which the file of channels seen calls the remote."""
+    seen = home / "config" / "seen.json"
+    seen.write_text(seen.read_text(encoding="utf-8").replace(before, now), encoding="utf-8")
+
+
+def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """The entry without owner and time; None for what holds for one boot of one machine only."""
+    if entry.name.split("/")[-1] in (".digests", ".locks", "state"):
+        return None
+    entry.uid = entry.gid = entry.mtime = 0
+    entry.uname = entry.gname = ""
+    return entry
+
+
+if __name__ == "__main__":
+    write(FOLDER / f"written-by-{sys.argv[1]}.tar.xz")
