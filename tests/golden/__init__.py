@@ -17,6 +17,7 @@ import json
 import os
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,8 @@ FOLDER = Path(__file__).parent
 COLLECT = "ASRBUILD_GOLDEN"
 #: A part of a manifest whose JSON is longer than this is stored once for all that have it.
 LONG = 160
+#: And such parts are looked for down to here: manifest.provenance.recipe.verify is the deepest.
+DEPTH = 4
 #: Manifest field (``*``: every entry of a list) -> why its value is not compared. That the field is
 #: there is compared.
 MASKED = {
@@ -46,9 +49,14 @@ MASKED = {
 }
 
 
+def digest(content: bytes) -> str:
+    """SHA-256 as hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def check_artifact(name: str, artifact: Path) -> None:
     """Compares an artifact: its content version, the digest of every package file, its manifest."""
-    _check("artifacts", name, _artifact(artifact))
+    _check("artifacts", name, artifact_record(artifact))
 
 
 def check_error(name: str, code: int, error: str, folder: Path) -> None:
@@ -91,7 +99,7 @@ def check_keys(command: str, answer: str) -> None:
 def _check(file: str, name: str, record: Any) -> None:
     if folder := os.environ.get(COLLECT):
         entry = json.dumps({"file": file, "name": name, "record": record})
-        (Path(folder) / f"{hashlib.sha256(entry.encode()).hexdigest()}.json").write_text(entry)
+        (Path(folder) / f"{digest(entry.encode())}.json").write_text(entry)
         return
     wanted = read(file).get(name)
     assert wanted is not None, f"{name} has no record: run `uv run python -m tests.golden`"
@@ -109,15 +117,16 @@ def _comparable(wanted: Any, found: Any) -> tuple[Any, Any]:
                  for record in (wanted, found))  # fmt: skip
 
 
-def _artifact(path: Path) -> dict[str, Any]:
+def artifact_record(path: Path) -> dict[str, Any]:
+    """What is compared of an artifact; its manifest with the fields of ``MASKED`` masked."""
     manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     version = manifest.pop("version")
     assert manifest.pop("artifact_id") == f"{manifest['name']}/{version}"
     assert path.name == version
     packages = {f["path"]: f for f in manifest["files"] if f["role"] == "package"}
     for file in packages:
-        digest = hashlib.sha256((path / file).read_bytes()).hexdigest()
-        assert digest == packages[file]["sha256"], f"the manifest lists another digest of {file}"
+        found = digest((path / file).read_bytes())
+        assert found == packages[file]["sha256"], f"the manifest lists another digest of {file}"
     tools = dict(manifest["provenance"]["tools"])
     manifest["files"] = {
         file["path"]: {"role": file["role"]} if file["path"] in packages else file
@@ -149,7 +158,7 @@ def _mask(value: Any, path: Sequence[str], field: str) -> None:
                 continue
             if count < len(path):
                 _mask(value[key], path[count:], field)
-            elif value[key] is not None:
+            else:
                 value[key] = "masked"
 
 
@@ -202,20 +211,36 @@ def read(file: str) -> dict[str, Any]:
 
 def write(file: str, records: dict[str, Any]) -> None:
     """Writes one golden file; a long part that several records have is stored once."""
+    count = Counter(name for record in records.values() for name in _long_parts(record))
     shared: dict[str, Any] = {}
-    stored = {name: _parts(records[name], shared, 4) for name in sorted(records)}
+    stored = {name: _shared(records[name], count, shared) for name in sorted(records)}
     whole = {"records": stored, "shared": dict(sorted(shared.items()))}
     text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
     (FOLDER / f"{file}.json").write_text(text, encoding="utf-8")
 
 
-def _parts(value: Any, shared: dict[str, Any], depth: int) -> Any:
-    if depth and isinstance(value, dict):
-        value = {key: _parts(item, shared, depth - 1) for key, item in value.items()}
-    text = json.dumps(value)
-    if depth == 4 or len(text) < LONG or not isinstance(value, (dict, list)):
+def _name(value: Any) -> str:
+    """What a long part is called where it is stored once; empty for a short one."""
+    text = json.dumps(value) if isinstance(value, (dict, list)) else ""
+    return f"shared {digest(text.encode())[:12]}" if len(text) > LONG else ""
+
+
+def _long_parts(value: Any, depth: int = 0) -> Iterator[str]:
+    if name := _name(value):
+        yield name
+        if isinstance(value, dict) and depth < DEPTH:
+            for item in value.values():
+                yield from _long_parts(item, depth + 1)
+
+
+def _shared(value: Any, count: Counter[str], shared: dict[str, Any], depth: int = 0) -> Any:
+    name = _name(value)
+    if name in shared:
+        return name
+    if isinstance(value, dict) and depth < DEPTH:
+        value = {key: _shared(item, count, shared, depth + 1) for key, item in value.items()}
+    if count[name] < 2 or depth == 0:
         return value
-    name = f"shared {hashlib.sha256(text.encode()).hexdigest()[:12]}"
     shared[name] = value
     return name
 

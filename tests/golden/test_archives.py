@@ -6,7 +6,6 @@ version lists and cleans up an earlier one's entries, but does not meet them in 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import sys
@@ -63,7 +62,7 @@ def run(home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixtur
 
 def digests(folder: Path) -> dict[str, str]:
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(folder).as_posix(): golden.digest(path.read_bytes())
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
