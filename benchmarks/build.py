@@ -30,9 +30,9 @@ import sys
 from pathlib import Path
 import tensorflow as tf
 import coremltools as ct
-from asrbuild.deepspeech.checkpoint import find_checkpoint, read_weights
-from asrbuild.deepspeech.export import write_frozen_graph
-from asrbuild.deepspeech.flags import ExportFlags
+from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
+from asrbuild.architectures.deepspeech.export import write_frozen_graph
+from asrbuild.architectures.deepspeech.flags import ExportFlags
 from asrbuild.speech.alphabet import read_alphabet
 folder, out, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 weights = read_weights(find_checkpoint(folder))
@@ -50,7 +50,7 @@ WRITE_CHECKPOINT = """
 import sys
 from pathlib import Path
 import tensorflow as tf
-from asrbuild.network import random_weights
+from asrbuild.architectures.deepspeech.network import random_weights
 folder, n_hidden = Path(sys.argv[1]), int(sys.argv[2])
 named = random_weights(n_hidden).named()
 tf.raw_ops.SaveV2(prefix=str(folder / "train-1"), tensor_names=list(named),
@@ -131,7 +131,7 @@ def asrbuild_command(source: Path, *overrides: str) -> list[str]:
     # Untrained weights babble: where two letters tie, fp16 picks the other one, and that is no
     # fault. Every other gate, the argmax agreement up to such ties among them, stays.
     return [
-        sys.executable, "-m", "asrbuild.cli", "source=checkpoint",
+        sys.executable, "-m", "asrbuild.cli.main", "source=checkpoint",
         "verify.require_transcript=false",
         f"source.checkpoint_dir={source}", *TRAINED_WITH, *overrides,
     ]  # fmt: skip
@@ -210,7 +210,7 @@ class Bench:
             sizes = ",".join(str(4 * n) for n in range(1, width + 1))
             overrides = ("-m", "model=dynamic_to_static", f"n_steps={sizes}", "verify=quick")
             folder = self.fresh()
-            command = [sys.executable, "-m", "asrbuild.cli", *overrides]
+            command = [sys.executable, "-m", "asrbuild.cli.main", *overrides]
             show(f"demo, sweep of {width}", measure(command, folder))
             if width == 64:
                 show("demo, sweep of 64 again, nothing to do", measure(command, folder))

@@ -73,10 +73,10 @@ def plain(graph: Path, form: str, precision: str, lstm: str, out: Path) -> Calla
 
 
 def mil(graph: Path, form: str, precision: str, lstm: str, out: Path) -> Callable[[], None]:
-    from asrbuild.coreml import acoustic  # noqa: F401  # imports coremltools, without TensorFlow
-    from asrbuild.coreml.from_weights import convert_weights
+    from asrbuild.architectures.deepspeech import program as acoustic  # noqa: F401  # imports coremltools, without TensorFlow
+    from asrbuild.architectures.deepspeech.from_weights import convert_weights
+    from asrbuild.architectures.deepspeech.frozen import read_graph_weights
     from asrbuild.coreml.request import ConversionRequest, FixedSteps
-    from asrbuild.deepspeech.frozen import read_graph_weights
 
     request = ConversionRequest(form, precision, lstm=lstm, steps=FixedSteps(N_STEPS))  # type: ignore[arg-type]
     return lambda: convert_weights(read_graph_weights(graph), request, out)
@@ -85,7 +85,7 @@ def mil(graph: Path, form: str, precision: str, lstm: str, out: Path) -> Callabl
 def tensorflow(graph: Path, form: str, precision: str, lstm: str, out: Path) -> Callable[[], None]:
     import coremltools  # noqa: F401  # imports TensorFlow itself
 
-    from asrbuild.coreml.from_graph import convert_here
+    from asrbuild.architectures.deepspeech.from_graph import convert_here
     from asrbuild.coreml.request import ConversionRequest, FixedSteps
 
     request = ConversionRequest(form, precision, lstm=lstm, steps=FixedSteps(N_STEPS))  # type: ignore[arg-type]
@@ -95,9 +95,9 @@ def tensorflow(graph: Path, form: str, precision: str, lstm: str, out: Path) -> 
 def child(arguments: list[str]) -> None:
     """Runs one conversion and prints its figures; ``prepare`` only exports the graph."""
     if arguments[0] == "prepare":
-        from asrbuild.deepspeech.export import write_frozen_graph
-        from asrbuild.deepspeech.flags import ExportFlags
-        from asrbuild.network import random_weights
+        from asrbuild.architectures.deepspeech.export import write_frozen_graph
+        from asrbuild.architectures.deepspeech.flags import ExportFlags
+        from asrbuild.architectures.deepspeech.network import random_weights
 
         hidden = int(arguments[1])
         flags = ExportFlags(n_steps=N_STEPS, n_hidden=hidden)

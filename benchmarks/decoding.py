@@ -25,15 +25,16 @@ from typing import Any
 
 import numpy as np
 
-from asrbuild.compose import compose_recipe
-from asrbuild.engine import build
-from asrbuild.progress import Progress
-from asrbuild.runtime import open_artifact
+from asrbuild.artifact.runtime import open_artifact
+from asrbuild.base.progress import Progress
+from asrbuild.build.compose import compose_recipe
+from asrbuild.build.engine import build
 from asrbuild.speech.alphabet import Alphabet
 from asrbuild.speech.audio import read_audio
-from asrbuild.speech.decoding import DecoderSettings, open_decoder
-from asrbuild.speech.ds_environment import decoder_python
-from asrbuild.speech.genuine import DsDecoder
+from asrbuild.speech.decoders import open_decoder
+from asrbuild.speech.decoding import DecoderSettings
+from asrbuild.speech.deepspeech_decoder.decoder import DsDecoder
+from asrbuild.speech.deepspeech_decoder.environment import decoder_python
 
 DEMO = Path(__file__).resolve().parents[1] / "asrbuild" / "demo"
 LIMIT = 1.10

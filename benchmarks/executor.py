@@ -45,11 +45,11 @@ def chosen(only: str) -> list[tuple[str, str, str, float | None, float | None]]:
 
 def build(directory: Path, n_hidden: int, only: str) -> None:
     """Writes the graph and the packages into ``directory``; what is there already stays."""
-    from asrbuild.coreml.from_weights import convert_weights
+    from asrbuild.architectures.deepspeech.export import write_frozen_graph
+    from asrbuild.architectures.deepspeech.flags import ExportFlags
+    from asrbuild.architectures.deepspeech.from_weights import convert_weights
+    from asrbuild.architectures.deepspeech.network import random_weights
     from asrbuild.coreml.request import ConversionRequest, RangeSteps
-    from asrbuild.deepspeech.export import write_frozen_graph
-    from asrbuild.deepspeech.flags import ExportFlags
-    from asrbuild.network import random_weights
 
     weights = random_weights(n_hidden)
     graph = directory / "output_graph.pb"
@@ -84,7 +84,7 @@ def open_tensorflow(graph: str) -> Callable[[dict[str, np.ndarray]], dict[str, n
 
 
 def open_package(path: str) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:
-    from asrbuild.executor import load
+    from asrbuild.coreml.executor import load
 
     return load(path).predict
 
@@ -95,8 +95,8 @@ def measure(what: str, path: str, n_hidden: int, steps: int, repeats: int) -> di
     if what == "tensorflow":
         import tensorflow  # noqa: F401 - its import is not what is measured
     else:
-        import asrbuild.executor.mil
-        import asrbuild.executor.nn  # noqa: F401
+        import asrbuild.coreml.executor.mil
+        import asrbuild.coreml.executor.nn  # noqa: F401
     windows = np.random.default_rng(0).standard_normal((1, steps, 19, 26), dtype=np.float32)
     before = _resident_mb()
     start = time.perf_counter()

@@ -27,12 +27,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asrbuild.errors import AsrbuildError
+from asrbuild.base.errors import AsrbuildError
 
 if TYPE_CHECKING:
-    from asrbuild.manifest import Metric
-    from asrbuild.parity import Gates
-    from asrbuild.recipe import Recipe, Steps
+    from asrbuild.artifact.manifest import Metric
+    from asrbuild.build.recipe import Recipe, Steps
+    from asrbuild.proof.gates import Gates
 
 MODELS = ("static", "dynamic", "dynamic_to_static", "enumerated", "multifunction")
 AXES = {
@@ -82,9 +82,9 @@ def cells(only: list[str], folder: Path) -> Iterator[Cell]:
 
     ``folder`` keeps what the demo model states of itself, which completes each recipe.
     """
-    from asrbuild.compose import compose_recipe
-    from asrbuild.describe import check_recipe
-    from asrbuild.source import settle
+    from asrbuild.build.compose import compose_recipe
+    from asrbuild.build.describe import check_recipe
+    from asrbuild.build.sources import settle
 
     for values in itertools.product(MODELS, *AXES.values()):
         cell = Cell(values)
@@ -106,15 +106,15 @@ class Bench:
     rounds: int
 
     def recipe(self, cell: Cell) -> Recipe:
-        from asrbuild.compose import compose_recipe
-        from asrbuild.source import settle
+        from asrbuild.build.compose import compose_recipe
+        from asrbuild.build.sources import settle
 
         return settle(compose_recipe([*cell.overrides, *self.common]), self.folder)[0]
 
     def shared(self, recipe: Recipe) -> Path:
         """The stages before the conversion, done once for each kind of graph."""
-        from asrbuild import work
-        from asrbuild.source import settle
+        from asrbuild.build import work
+        from asrbuild.build.sources import settle
 
         _, source = settle(recipe, self.folder)
         at = self.folder / ("static" if (recipe.export.n_steps or 0) > 0 else "dynamic")
@@ -127,13 +127,14 @@ class Bench:
 
     def measure(self, cell: Cell, tensorflow: dict[str, float], before: int) -> Row:
         """Converts one cell, runs it on every input, every way, and takes its figures."""
-        from asrbuild import describe, executor, work
+        from asrbuild.artifact.runtime import timed
+        from asrbuild.build import describe, work
+        from asrbuild.build.sources import settle
+        from asrbuild.coreml import executor
         from asrbuild.coreml.inspect import inspect_model
-        from asrbuild.execution import package_function, run_case
-        from asrbuild.parity import gates_from
-        from asrbuild.proof import WordGates, prove
-        from asrbuild.runtime import timed
-        from asrbuild.source import settle
+        from asrbuild.proof.execution import package_function, run_case
+        from asrbuild.proof.gates import gates_from
+        from asrbuild.proof.verdict import WordGates, prove
 
         recipe = self.recipe(cell)
         _, source = settle(recipe, self.folder)
@@ -187,9 +188,9 @@ def _relative(metric: Metric, gates: Gates) -> Metric:
 
 def random_network(folder: Path, n_hidden: int) -> tuple[str, ...]:
     """Writes a frozen graph of random weights; returns the overrides that build it."""
-    from asrbuild.deepspeech.export import write_frozen_graph
-    from asrbuild.deepspeech.flags import ExportFlags
-    from asrbuild.network import random_weights
+    from asrbuild.architectures.deepspeech.export import write_frozen_graph
+    from asrbuild.architectures.deepspeech.flags import ExportFlags
+    from asrbuild.architectures.deepspeech.network import random_weights
 
     graph = folder / "output_graph.pb"
     if not graph.exists():
@@ -219,11 +220,11 @@ def plain_conversions(bench: Bench, chosen: list[Cell]) -> dict[Cell, int]:
     Of a cell with several functions: what it makes of each, together. It knows no states inside,
     so a stateful cell is compared with the same one without.
     """
+    from asrbuild.architectures.deepspeech.export import write_frozen_graph
+    from asrbuild.architectures.deepspeech.flags import ExportFlags
+    from asrbuild.architectures.deepspeech.network import random_weights
+    from asrbuild.build.describe import deployment_target
     from asrbuild.coreml.inspect import inspect_model
-    from asrbuild.deepspeech.export import write_frozen_graph
-    from asrbuild.deepspeech.flags import ExportFlags
-    from asrbuild.describe import deployment_target
-    from asrbuild.network import random_weights
 
     at = bench.folder / "plain"
     at.mkdir(exist_ok=True)
@@ -294,8 +295,8 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, folder: Path) -> int:
     """Prints a row as soon as it is there; returns 1 if a gate failed, else 0."""
-    from asrbuild import work
-    from asrbuild.source import load_weights, settle
+    from asrbuild.build import work
+    from asrbuild.build.sources import load_weights, settle
 
     common = random_network(folder, arguments.n_hidden) if arguments.n_hidden else ()
     bench = Bench(folder, common, arguments.rounds)

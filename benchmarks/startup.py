@@ -48,7 +48,7 @@ def main(config: DictConfig) -> None:
 main()
 """
 
-ASRBUILD = [sys.executable, "-c", "from asrbuild.cli import main; main()"]
+ASRBUILD = [sys.executable, "-c", "from asrbuild.cli.main import main; main()"]
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from asrbuild import store
-from asrbuild.digest import file_digest
+from asrbuild.artifact import store
+from asrbuild.base.digest import file_digest
 
 
 def copy_artifact(artifact: Path, to: Path) -> Path:

@@ -1,4 +1,4 @@
-"""One file or folder of every kind that :mod:`asrbuild.kinds` knows, small and made on the spot."""
+"""One small file or folder of every kind that :mod:`asrbuild.base.kinds` knows."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ import numpy as np
 import soundfile
 
 import asrbuild
-from asrbuild.graph.proto import Node, Shape, graph_pieces, load_graph
-from asrbuild.protobuf import bytes_field, int_field, message_field
+from asrbuild.architectures.tensorflow.graph import load_graph
+from asrbuild.architectures.tensorflow.proto import Node, Shape, graph_pieces
+from asrbuild.base.protobuf import bytes_field, int_field, message_field
 
 DEMO = Path(asrbuild.__file__).parent / "demo"
 GENUINE = Path(__file__).parent / "data" / "genuine"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # A Swift toolchain for a Debian without one: that of a newer Debian, in a folder of its own (3 GB, two
-# minutes, as root). Then tests/app/test_toolchain.py runs:
+# minutes, as root). Then tests/handover/app/test_toolchain.py runs:
 #
-#     tools/debian_swift.sh /opt/swift && PATH=/opt/swift/bin:$PATH uv run pytest tests/app
+#     tools/debian_swift.sh /opt/swift && PATH=/opt/swift/bin:$PATH uv run pytest tests/handover/app
 #
 # Folders below /tmp are shared with it, so that it sees what pytest writes there.
 set -euo pipefail

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from asrbuild import coremlproto
+from asrbuild.coreml import protobufs as coremlproto
 
 #: Specification version -> the oldest systems that load it.
 MINIMUM_OS = {

@@ -11,15 +11,15 @@ it lets through. The program computes as before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from asrbuild.coreml.importing import import_coremltools
+from asrbuild.base.array import Array
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.request import ConversionRequest
-from asrbuild.errors import AsrbuildError
-from asrbuild.network import DENSE_LAYERS
+from asrbuild.coreml.speedups.importing import import_coremltools
 
 PASS = "asrbuild::compress_layers"
 _PASSES = {
@@ -31,13 +31,16 @@ _PASSES = {
 _OPTION = "choice"
 
 
-def add_compression(pipeline: Any, request: ConversionRequest) -> None:
-    """Appends the compression that a request asks for to a ``ct.PassPipeline``, if it asks."""
+def add_compression(pipeline: Any, request: ConversionRequest, dense: Sequence[str]) -> None:
+    """Appends the compression that a request asks for to a ``ct.PassPipeline``, if it asks.
+
+    ``dense``: names of the dense layers, in the order in which the program runs them.
+    """
     if not request.compress:
         return
     _register()
     pipeline.append_pass(PASS)
-    pipeline.set_options(PASS, {_OPTION: request})
+    pipeline.set_options(PASS, {_OPTION: (request, tuple(dense))})
 
 
 def _register() -> None:
@@ -49,17 +52,21 @@ def _register() -> None:
         return
 
     class CompressLayers(AbstractGraphPass):
-        choice: ConversionRequest = ConversionRequest()
+        choice: tuple[ConversionRequest, tuple[str, ...]] = (ConversionRequest(), ())
 
         def apply(self, prog: Any) -> None:
-            compress_program(ct, prog, self.choice)
+            compress_program(ct, prog, *self.choice)
 
     namespace, name = PASS.split("::")
     PASS_REGISTRY.add(namespace, CompressLayers, override=False, name=name)
 
 
-def compress_program(ct: Any, program: Any, request: ConversionRequest) -> None:
+def compress_program(
+    ct: Any, program: Any, request: ConversionRequest, dense: Sequence[str]
+) -> None:
     """Replaces the weights of the layers that ``request.compress`` names.
+
+    ``dense``: names of the dense layers, in the order in which the program runs them.
 
     Raises:
         AsrbuildError: a layer is not in the program, or coremltools left one as it was.
@@ -67,8 +74,8 @@ def compress_program(ct: Any, program: Any, request: ConversionRequest) -> None:
     from coremltools.converters.mil.mil.passes.graph_pass import PassOption
     from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
 
-    shared = {const.name: const.weight_id for _, const in _weights(program)}
-    found = {const.name: layer for layer, const in _weights(program)}
+    shared = {const.name: const.weight_id for _, const in _weights(program, dense)}
+    found = {const.name: layer for layer, const in _weights(program, dense)}
     if missing := sorted(set(request.compress) - set(found.values())):
         raise AsrbuildError(
             f"the program has no weights of {', '.join(missing)} to compress",
@@ -78,7 +85,7 @@ def compress_program(ct: Any, program: Any, request: ConversionRequest) -> None:
     for method in sorted(set(request.compress.values())):
         settings = {
             const.name: _settings(ct, method, request, const)
-            for layer, const in _weights(program)
+            for layer, const in _weights(program, dense)
             if request.compress.get(layer) == method
         }
         config = ct.optimize.coreml.OptimizationConfig(op_name_configs=settings)
@@ -86,7 +93,7 @@ def compress_program(ct: Any, program: Any, request: ConversionRequest) -> None:
         compress.set_options([PassOption("config", config)])
         compress.apply(program)
     # Where coremltools cannot compress a weight it logs a line and leaves it.
-    left = sorted({layer for layer, _ in _weights(program) if layer in request.compress})
+    left = sorted({layer for layer, _ in _weights(program, dense) if layer in request.compress})
     if left:
         raise AsrbuildError(
             f"coremltools left the weights of {', '.join(left)} as they were",
@@ -115,7 +122,7 @@ def _settings(ct: Any, method: str, request: ConversionRequest, const: Any) -> A
     )
 
 
-def smallest(weights: np.ndarray, fraction: float) -> float:
+def smallest(weights: Array, fraction: float) -> float:
     """The magnitude that this fraction of the weights does not exceed.
 
     coremltools 9.0's own ``OpMagnitudePrunerConfig`` takes it with ``np.percentile``, which counts
@@ -127,7 +134,7 @@ def smallest(weights: np.ndarray, fraction: float) -> float:
     return float(np.partition(np.abs(weights).reshape(-1), count - 1)[count - 1])
 
 
-def palette(weights: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+def palette(weights: Array, bits: int) -> tuple[Array, Array]:
     """The ``2 ** bits`` values nearest to all weights in the mean square, and each weight's index.
 
     Exact k-means in one dimension, by coremltools' own copy of kmeans1d: there is no random start,
@@ -154,20 +161,20 @@ def palette(weights: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
     return table, cluster_of[codes]
 
 
-def _weights(program: Any) -> Iterator[tuple[str, Any]]:
+def _weights(program: Any, dense: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """(layer, const op) of each weight matrix that is not compressed.
 
     Names differ between the front ends, the order does not: a chain of dense layers, with the LSTM
     as one op or as the body of a loop.
     """
     for function in program.functions.values():
-        dense = iter(DENSE_LAYERS)
+        names = iter(dense)
         for operation in function.operations:
             if operation.op_type == "linear":
-                layer = next(dense, None)
+                layer = next(names, None)
                 if layer is None:
                     raise AsrbuildError(
-                        f"the program has more dense layers than {', '.join(DENSE_LAYERS)}",
+                        f"the program has more dense layers than {', '.join(dense)}",
                         key="coreml.compress",
                         fix="set coreml.compress=none",
                     )

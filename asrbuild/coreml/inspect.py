@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild.coreml.availability import MINIMUM_OS, layer_version, operation_version, reasons
+from asrbuild.coreml.executor.package import read_spec
 from asrbuild.coreml.features import Feature, read_feature
 from asrbuild.coreml.stored import compression, constant_arguments, weight_bytes
-from asrbuild.executor.package import read_spec
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.request import ConversionRequest
-from asrbuild.errors import AsrbuildError
 
 AUTHOR = "com.apple.CoreML"
 WEIGHTS_PATH = "weights/weight.bin"

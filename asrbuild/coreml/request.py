@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from asrbuild.errors import AsrbuildError
+from asrbuild.base.errors import AsrbuildError
 
 #: Deployment target -> Core ML specification version of an ML program.
 SPECIFICATION_VERSIONS = MappingProxyType(

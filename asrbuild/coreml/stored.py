@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from asrbuild import coremlproto
+from asrbuild.coreml import protobufs as coremlproto
 
 
 def weight_bytes(spec: Any, kind: str) -> dict[str, int]:

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asrbuild.errors import AsrbuildError
-from asrbuild.kinds import ALPHABET, require
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.kinds import ALPHABET, require
 
 _BOM = "\ufeff"
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from asrbuild.errors import AsrbuildError
-from asrbuild.kinds import RECORDING, SAMPLES, require
+from asrbuild.base.array import Array
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.kinds import RECORDING, SAMPLES, require
 
 FULL_SCALE = 32768.0
 #: Bounds of what a header may claim: samples a second, and channels.
@@ -46,7 +47,7 @@ def read_audio(
     sample_rate: int,
     note: Note = lambda _: None,
     raw_rate: int | None = None,
-) -> np.ndarray:
+) -> Array:
     """Reads any file libsndfile knows; mixes channels to one, then resamples.
 
     A 16-bit mono file at ``sample_rate`` comes back as exactly its samples / 32768. A WAV whose
@@ -87,7 +88,7 @@ def read_audio(
     return np.clip(resample(mono, rate, sample_rate), -1.0, 1.0)
 
 
-def resample(samples: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
+def resample(samples: Array, rate: int, sample_rate: int) -> Array:
     """float32 (n,) at ``rate`` to float32 (about n * sample_rate / rate,) at ``sample_rate``."""
     if rate == sample_rate:
         return samples.astype(np.float32, copy=False)
@@ -96,18 +97,18 @@ def resample(samples: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
     return soxr.resample(samples, rate, sample_rate, quality="HQ").astype(np.float32, copy=False)
 
 
-def from_int16(samples: np.ndarray) -> np.ndarray:
+def from_int16(samples: Array) -> Array:
     """int16 PCM (n,) to float32 in [-1, 1)."""
     return samples.astype(np.float32) / np.float32(FULL_SCALE)
 
 
-def to_int16(samples: np.ndarray) -> np.ndarray:
+def to_int16(samples: Array) -> Array:
     """float32 in [-1, 1] to int16 PCM, rounded and clipped."""
     scaled = np.rint(np.asarray(samples, np.float64) * FULL_SCALE)
     return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
-def wav_bytes(samples: np.ndarray, sample_rate: int) -> bytes:
+def wav_bytes(samples: Array, sample_rate: int) -> bytes:
     """int16 mono samples as a canonical WAV file: the same samples give the same bytes."""
     import io
     import wave
@@ -130,7 +131,7 @@ def _bytes(source: str | Path | bytes) -> bytes:
         raise AsrbuildError(f"cannot be read: {error.strerror}") from error
 
 
-def _raw(data: bytes, note: Note) -> Iterator[np.ndarray]:
+def _raw(data: bytes, note: Note) -> Iterator[Array]:
     """float32 (samples, 1) of 16-bit PCM, block by block."""
     if len(data) % 2:
         note("the raw samples are an odd number of bytes: the last byte is left out")
@@ -156,14 +157,14 @@ def _check_channels(channels: int) -> None:
         )
 
 
-def _mixed(blocks: Iterable[np.ndarray], note: Note) -> np.ndarray:
+def _mixed(blocks: Iterable[Array], note: Note) -> Array:
     """float32 (n,): the mean of the channels of blocks (k, channels).
 
     Raises:
         AsrbuildError: there are no samples or too many; some are not finite, or not scaled to
             -1 .. 1; the channels cancel.
     """
-    mono: list[np.ndarray] = []
+    mono: list[Array] = []
     samples, channels, beyond, peak, whole_numbers = 0, 1, 0, 0.0, True
     energy = mixed = 0.0
     for block in blocks:
@@ -217,7 +218,7 @@ def _check_cancelling(left: float, channels: int, note: Note) -> None:
         )
 
 
-def _decode(source: str | Path | bytes, note: Note) -> tuple[np.ndarray, int]:
+def _decode(source: str | Path | bytes, note: Note) -> tuple[Array, int]:
     """float32 (samples,), the mean of the channels, and the file's own sample rate."""
     import soundfile
 
@@ -242,7 +243,7 @@ def _decode(source: str | Path | bytes, note: Note) -> tuple[np.ndarray, int]:
         raise AsrbuildError(f"cannot be read: {error.strerror}") from error
 
 
-def _blocks(sound: soundfile.SoundFile, note: Note) -> Iterator[np.ndarray]:
+def _blocks(sound: soundfile.SoundFile, note: Note) -> Iterator[Array]:
     """float32 (k, channels), to the end: a header may claim any number of samples."""
     found = 0
     while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from asrbuild.base.array import Array
 from asrbuild.speech.alphabet import Alphabet
 from asrbuild.speech.decoding import (
     Decoder,
@@ -39,7 +40,7 @@ class _Tree:
         self.value = np.full(1024, -1, np.int64)
         self.count = 1  # the root is node 0
 
-    def add(self, parents: np.ndarray, values: np.ndarray) -> np.ndarray:
+    def add(self, parents: Array, values: Array) -> Array:
         """New nodes (n,) below ``parents`` (n,); their indices."""
         end = self.count + len(parents)
         if end > len(self.parent):
@@ -59,7 +60,7 @@ class _Tree:
             node = int(self.parent[node])
         return values[::-1]
 
-    def compact(self, nodes: np.ndarray) -> np.ndarray:
+    def compact(self, nodes: Array) -> Array:
         """Drops all but ``nodes`` and their ancestors; the new indices of ``nodes``."""
         live = np.zeros(self.count, bool)
         live[0] = True
@@ -98,7 +99,7 @@ class PrefixSearch:
         self._started = False
         self._step = 0
 
-    def feed(self, probabilities: np.ndarray) -> None:
+    def feed(self, probabilities: Array) -> None:
         """Takes (k, classes) more steps."""
         for row in np.asarray(probabilities, np.float64):
             # As ds-ctcdecoder does, so that silence up front does not move the first times.
@@ -122,7 +123,7 @@ class PrefixSearch:
     def best_tokens(self) -> list[int]:
         return self._labels.path(self._node[self._score.argmax()])
 
-    def _advance(self, row: np.ndarray) -> None:
+    def _advance(self, row: Array) -> None:
         blank = self._blank
         tried, blank_rank = self._tried(row)
         logs = np.full(self._classes, -np.inf)
@@ -179,7 +180,7 @@ class PrefixSearch:
             self._place = np.concatenate([self._place, room])
         self._place[self._node] = np.arange(len(self._node))
 
-    def _tried(self, row: np.ndarray) -> tuple[np.ndarray, int]:
+    def _tried(self, row: Array) -> tuple[Array, int]:
         """Classes to try, in order, and how many labels are tried before the blank."""
         if self._settings.cutoff_prob >= 1.0:
             # With no cut, ds-ctcdecoder sorts only when cutoff_top_n is below the class count.
@@ -194,9 +195,7 @@ class PrefixSearch:
         at = np.flatnonzero(order == self._blank)
         return order, int(at[0]) if len(at) else -1
 
-    def _select(
-        self, staying: np.ndarray, extended: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _select(self, staying: Array, extended: Array) -> tuple[Array, Array, Array]:
         """Rows that stay, and (row, column) of the extensions that enter the beam."""
         scores = np.concatenate([staying, extended.ravel()])
         chosen = np.flatnonzero(scores > -np.inf)
@@ -207,7 +206,7 @@ class PrefixSearch:
         fresh = chosen[chosen >= len(staying)] - len(staying)
         return kept, fresh // extended.shape[1], fresh % extended.shape[1]
 
-    def _nodes_for(self, parents: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def _nodes_for(self, parents: Array, labels: Array) -> Array:
         """Tree nodes of these extensions; a prefix that was dropped before gets its old node.
 
         Its descendants may still be in the beam, and they know it by that node.
@@ -239,7 +238,7 @@ class BeamDecoder(Decoder):
         self._alphabet = alphabet
         self._step_s = step_s
 
-    def decode(self, probabilities: np.ndarray, n_best: int = 1) -> list[Hypothesis]:
+    def decode(self, probabilities: Array, n_best: int = 1) -> list[Hypothesis]:
         stream = self.stream()
         stream.feed(probabilities)
         return stream.finish(n_best)
@@ -253,9 +252,9 @@ class _BeamStream(Stream):
         self._search = PrefixSearch(alphabet.size + 1, settings)
         self._alphabet = alphabet
         self._step_s = step_s
-        self._rows: list[np.ndarray] = [np.zeros((0, alphabet.size + 1), np.float32)]
+        self._rows: list[Array] = [np.zeros((0, alphabet.size + 1), np.float32)]
 
-    def feed(self, probabilities: np.ndarray) -> str:
+    def feed(self, probabilities: Array) -> str:
         checked = check_probabilities(probabilities, self._alphabet)
         self._rows.append(checked.copy())
         self._search.feed(checked)

@@ -15,7 +15,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from asrbuild.errors import AsrbuildError
+from asrbuild.base.array import Array
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.alphabet import Alphabet, check_size
 
 LARGEST_WEIGHT = 1e6
@@ -99,7 +100,7 @@ class Stream(ABC):
     """Decoding of steps that arrive chunk by chunk."""
 
     @abstractmethod
-    def feed(self, probabilities: np.ndarray) -> str:
+    def feed(self, probabilities: Array) -> str:
         """Takes (k, classes) more steps; the best text so far."""
 
     @abstractmethod
@@ -111,14 +112,14 @@ class Decoder(ABC):
     """A decoder with its settings and alphabet; use as a context manager, or ``close`` it."""
 
     @abstractmethod
-    def decode(self, probabilities: np.ndarray, n_best: int = 1) -> list[Hypothesis]:
+    def decode(self, probabilities: Array, n_best: int = 1) -> list[Hypothesis]:
         """(steps, classes) to at most ``n_best`` hypotheses, best first."""
 
     @abstractmethod
     def stream(self) -> Stream:
         """A fresh stream."""
 
-    def decode_batch(self, batch: Sequence[np.ndarray], n_best: int = 1) -> list[list[Hypothesis]]:
+    def decode_batch(self, batch: Sequence[Array], n_best: int = 1) -> list[list[Hypothesis]]:
         """Several recordings; in parallel where the decoder can.
 
         Raises:
@@ -136,78 +137,7 @@ class Decoder(ABC):
         self.close()
 
 
-def open_decoder(
-    settings: DecoderSettings, alphabet: Alphabet, step_ms: float, base_dir: Path | None = None
-) -> Decoder:
-    """The decoder that the settings name, checked and ready.
-
-    Args:
-        settings: which decoder, and how.
-        alphabet: the model's labels.
-        step_ms: milliseconds from one step to the next.
-        base_dir: what a relative ``scorer`` is relative to.
-
-    Raises:
-        AsrbuildError: a setting makes no sense, or the decoder cannot be had here.
-    """
-    check_settings(settings)
-    step_s = step_ms / 1000.0
-    if settings.type == "greedy":
-        from asrbuild.speech.greedy import GreedyDecoder
-
-        return GreedyDecoder(alphabet, step_s)
-    if settings.type == "beam":
-        from asrbuild.speech.beam import BeamDecoder
-
-        return BeamDecoder(settings, alphabet, step_s)
-    from asrbuild.speech.genuine import DsDecoder
-
-    return DsDecoder(settings, alphabet, step_s, base_dir)
-
-
-def check_settings(settings: DecoderSettings) -> None:
-    """Refuses settings that no decoder could follow.
-
-    Raises:
-        AsrbuildError: naming the key at fault.
-    """
-    if settings.type not in DECODERS:
-        raise AsrbuildError(
-            f"no decoder is called {settings.type!r}",
-            key="decoder.type",
-            fix=f"choose one of {', '.join(DECODERS)}",
-        )
-    wrong = {
-        "beam_width": (settings.beam_width < 1, "must be at least 1"),
-        "cutoff_prob": (not 0 < settings.cutoff_prob <= 1, "must be above 0 and at most 1"),
-        "cutoff_top_n": (settings.cutoff_top_n < 1, "must be at least 1"),
-    }
-    for key, (bad, rule) in wrong.items():
-        if bad:
-            raise AsrbuildError(f"{key} is {getattr(settings, key)}, {rule}", key=f"decoder.{key}")
-    weights = {"lm_alpha": settings.lm_alpha, "lm_beta": settings.lm_beta}
-    weights |= {f"hot_words.{word}": boost for word, boost in settings.hot_words.items()}
-    for key, weight in weights.items():
-        # The library computes in float32, and has no error for what does not fit.
-        if weight is not None and not abs(weight) <= LARGEST_WEIGHT:
-            raise AsrbuildError(
-                f"{key} is {weight}", key=f"decoder.{key}", fix="give a number of sensible size"
-            )
-    if settings.type != "ds_ctcdecoder" and (settings.scorer or settings.hot_words):
-        raise AsrbuildError(
-            f"the {settings.type} decoder uses no scorer and no hot words",
-            key="decoder.scorer_path" if settings.scorer else "decoder.hot_words",
-            fix="choose decoder=ds_ctcdecoder, or leave them out",
-        )
-    if settings.hot_words and settings.scorer is None:
-        raise AsrbuildError(
-            "hot words need a scorer",
-            key="decoder.hot_words",
-            fix="give decoder.scorer_path as well",
-        )
-
-
-def check_probabilities(probabilities: np.ndarray, alphabet: Alphabet) -> np.ndarray:
+def check_probabilities(probabilities: Array, alphabet: Alphabet) -> Array:
     """float (steps, classes), finite, in [0, 1], rows adding up to 1 within 1 %.
 
     Raises:
@@ -232,7 +162,7 @@ def check_probabilities(probabilities: np.ndarray, alphabet: Alphabet) -> np.nda
 
 
 def hypothesis(
-    path: LabelPath, probabilities: np.ndarray, alphabet: Alphabet, step_s: float
+    path: LabelPath, probabilities: Array, alphabet: Alphabet, step_s: float
 ) -> Hypothesis:
     """Text and words of a path; probabilities (steps, classes) are those it was found in."""
     return Hypothesis(
@@ -243,7 +173,7 @@ def hypothesis(
 
 
 def words(
-    path: LabelPath, probabilities: np.ndarray, alphabet: Alphabet, step_s: float
+    path: LabelPath, probabilities: Array, alphabet: Alphabet, step_s: float
 ) -> tuple[Word, ...]:
     """Words between space labels; each runs from its first label's step past its last one's."""
     tokens, steps = np.asarray(path.tokens, np.intp), np.asarray(path.steps, np.intp)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from asrbuild.base.array import Array
 from asrbuild.speech.alphabet import Alphabet
 from asrbuild.speech.decoding import (
     Decoder,
@@ -15,7 +16,7 @@ from asrbuild.speech.decoding import (
 )
 
 
-def best_path(probabilities: np.ndarray, blank: int) -> LabelPath:
+def best_path(probabilities: Array, blank: int) -> LabelPath:
     """(steps, classes) to the labels of the single likeliest alignment."""
     classes = probabilities.argmax(axis=1)
     previous = np.concatenate([[blank], classes[:-1]])[: len(classes)]
@@ -35,7 +36,7 @@ class GreedyDecoder(Decoder):
         self._alphabet = alphabet
         self._step_s = step_s
 
-    def decode(self, probabilities: np.ndarray, n_best: int = 1) -> list[Hypothesis]:
+    def decode(self, probabilities: Array, n_best: int = 1) -> list[Hypothesis]:
         checked = check_probabilities(probabilities, self._alphabet)
         path = best_path(checked, self._alphabet.blank)
         return [hypothesis(path, checked, self._alphabet, self._step_s)]
@@ -48,11 +49,11 @@ class _GreedyStream(Stream):
     def __init__(self, decoder: GreedyDecoder, alphabet: Alphabet) -> None:
         self._decoder = decoder
         self._alphabet = alphabet
-        self._chunks: list[np.ndarray] = []
+        self._chunks: list[Array] = []
         self._tokens: list[int] = []
         self._last = alphabet.blank
 
-    def feed(self, probabilities: np.ndarray) -> str:
+    def feed(self, probabilities: Array) -> str:
         checked = check_probabilities(probabilities, self._alphabet)
         self._chunks.append(checked.copy())
         for label in checked.argmax(axis=1).tolist():

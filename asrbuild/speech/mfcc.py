@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asrbuild.errors import AsrbuildError
+from asrbuild.base.array import Array
+from asrbuild.base.errors import AsrbuildError
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class FeatureSettings:
         return 0 if samples < self.window else 1 + (samples - self.window) // self.stride
 
 
-def mfcc(samples: np.ndarray, settings: FeatureSettings) -> np.ndarray:
+def mfcc(samples: Array, settings: FeatureSettings) -> Array:
     """float32 samples (n,) in [-1, 1] to coefficients, float32 (steps, n_input)."""
     if len(samples) < settings.window:
         return np.zeros((0, settings.n_input), np.float32)
@@ -85,7 +86,7 @@ def mfcc(samples: np.ndarray, settings: FeatureSettings) -> np.ndarray:
     return (np.log(bands) @ _dct(settings.n_mels, settings.n_input)).astype(np.float32)
 
 
-def log_bands(coefficients: np.ndarray, settings: FeatureSettings) -> np.ndarray:
+def log_bands(coefficients: Array, settings: FeatureSettings) -> Array:
     """Coefficients (steps, n_input) back to the logarithms of mel bands (steps, n_mels).
 
     As much of them as the coefficients kept: what a model hears of a spectrum, its envelope.
@@ -93,7 +94,7 @@ def log_bands(coefficients: np.ndarray, settings: FeatureSettings) -> np.ndarray
     return coefficients @ np.linalg.pinv(_dct(settings.n_mels, settings.n_input))
 
 
-def context_windows(coefficients: np.ndarray, n_context: int) -> np.ndarray:
+def context_windows(coefficients: Array, n_context: int) -> Array:
     """(steps, n_input) to (steps, 2 * n_context + 1, n_input), zeros past both ends."""
     if not len(coefficients):
         return np.zeros((0, 2 * n_context + 1, coefficients.shape[1]), np.float32)
@@ -102,7 +103,7 @@ def context_windows(coefficients: np.ndarray, n_context: int) -> np.ndarray:
     return np.ascontiguousarray(windows.transpose(0, 2, 1))
 
 
-def features(samples: np.ndarray, settings: FeatureSettings) -> np.ndarray:
+def features(samples: Array, settings: FeatureSettings) -> Array:
     """Samples (n,) in [-1, 1] to model input, float32 (steps, 2 * n_context + 1, n_input)."""
     return context_windows(mfcc(samples, settings), settings.n_context)
 
@@ -120,7 +121,7 @@ class FeatureStream:
         self._frames = np.zeros((settings.n_context, settings.n_input), np.float32)
         self._finished = False
 
-    def push(self, samples: np.ndarray) -> np.ndarray:
+    def push(self, samples: Array) -> Array:
         """Samples (n,) in; windows (k, n_window, n_input) that became complete out."""
         if self._finished:
             raise ValueError("the stream is finished")
@@ -129,14 +130,14 @@ class FeatureStream:
         self._samples = self._samples[len(new) * self._settings.stride :]
         return self._take(new)
 
-    def finish(self) -> np.ndarray:
+    def finish(self) -> Array:
         """The last windows; their right context is zeros. A rest below one stride has no frame."""
         if self._finished:
             raise ValueError("the stream is finished")
         self._finished = True
         return self._take(np.zeros((self._settings.n_context, self._settings.n_input), np.float32))
 
-    def _take(self, new: np.ndarray) -> np.ndarray:
+    def _take(self, new: Array) -> Array:
         frames = np.concatenate([self._frames, new])
         complete = len(frames) - 2 * self._settings.n_context
         if complete <= 0:
@@ -148,7 +149,7 @@ class FeatureStream:
 
 
 @functools.lru_cache(maxsize=8)
-def mel_weights(settings: FeatureSettings) -> np.ndarray:
+def mel_weights(settings: FeatureSettings) -> Array:
     """Band weights for magnitudes, (fft_size / 2 + 1, n_mels), as TensorFlow's Mfcc lays them.
 
     Bands are triangles on the mel scale; every bin is shared by the two bands around it. The bin
@@ -172,18 +173,18 @@ def mel_weights(settings: FeatureSettings) -> np.ndarray:
     return weights[:, 1:-1]
 
 
-def _mel(hz: np.ndarray | float) -> np.ndarray:
+def _mel(hz: Array | float) -> Array:
     return 1127.0 * np.log1p(np.asarray(hz, np.float64) / 700.0)
 
 
 @functools.lru_cache(maxsize=8)
-def _hann(window: int) -> np.ndarray:
+def _hann(window: int) -> Array:
     """Periodic Hann window (window,)."""
     return 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(window) / window)
 
 
 @functools.lru_cache(maxsize=8)
-def _dct(n_mels: int, n_input: int) -> np.ndarray:
+def _dct(n_mels: int, n_input: int) -> Array:
     """DCT-II (n_mels, n_input), scaled by sqrt(2 / n_mels)."""
     angles = np.pi / n_mels * np.outer(np.arange(n_mels) + 0.5, np.arange(n_input))
     return np.sqrt(2.0 / n_mels) * np.cos(angles)

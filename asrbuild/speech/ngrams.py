@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asrbuild.errors import AsrbuildError
-from asrbuild.kinds import ARPA, require
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.kinds import ARPA, require
 
 UNKNOWN, BEGIN, END = "<unk>", "<s>", "</s>"
 _MARKS = frozenset((UNKNOWN, BEGIN, END))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from asrbuild.errors import AsrbuildError
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.alphabet import Alphabet
 
 RESAMPLES = 1000

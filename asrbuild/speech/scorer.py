@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from asrbuild.errors import AsrbuildError
-from asrbuild.kinds import SCORER, require
+from asrbuild.base.array import Array
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.kinds import SCORER, require
 from asrbuild.speech.alphabet import Alphabet
 
 KENLM_MAGIC = b"mmap lm http://kheafield.com/code format version"
@@ -114,8 +115,8 @@ class Spelling:
 class _Lexicon:
     """A package's trie, and the part of its model that has the hashes of words."""
 
-    states: np.ndarray
-    arcs: np.ndarray
+    states: Array
+    arcs: Array
     keys: bytes
 
 
@@ -348,7 +349,7 @@ def _last_trie(data: mmap.mmap) -> re.Match[bytes] | None:
     return None
 
 
-def _fst(data: mmap.mmap, at: int, size: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _fst(data: mmap.mmap, at: int, size: int, path: Path) -> tuple[Array, Array]:
     """States and arcs of the ConstFst whose magic number is at ``at``."""
     try:
         at += 4
@@ -384,7 +385,7 @@ def _aligned(at: int, flags: int) -> int:
     return -(-at // 16) * 16 if flags & _ALIGNED else at
 
 
-def _count_words(states: np.ndarray, arcs: np.ndarray, path: Path) -> int:
+def _count_words(states: Array, arcs: Array, path: Path) -> int:
     """Paths from the start to a final state, counted length by length; words share states."""
     source = np.repeat(np.arange(len(states)), states["arcs"])
     following = arcs["next"][_arc_order(states)]
@@ -398,7 +399,7 @@ def _count_words(states: np.ndarray, arcs: np.ndarray, path: Path) -> int:
     raise _bad(path, f"has a word trie with a loop, or words of over {LONGEST_WORD} labels")
 
 
-def _arc_order(states: np.ndarray) -> np.ndarray:
+def _arc_order(states: Array) -> Array:
     """Indices of the arcs, state by state."""
     counts = states["arcs"].astype(np.int64)
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asrbuild.errors import AsrbuildError
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.alphabet import Alphabet
 from asrbuild.speech.ngrams import BEGIN, END, UNKNOWN, Gram, NgramModel
 from asrbuild.speech.scorer import KENLM_MAGIC, MASK, VERSION, murmur

@@ -25,7 +25,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from asrbuild.errors import AsrbuildError
+from asrbuild.base.errors import AsrbuildError
 
 #: No job hands anything to another through Ray, so its object store is as small as Ray allows.
 _OBJECT_STORE_BYTES = 80 << 20

@@ -30,7 +30,7 @@ def run_asrbuild(
 ) -> Finished:
     """Runs ``asrbuild`` in a process of its own, at a fixed width and without colours."""
     done = subprocess.run(
-        [sys.executable, "-m", "asrbuild.cli", *arguments],
+        [sys.executable, "-m", "asrbuild.cli.main", *arguments],
         cwd=cwd,
         env=os.environ | {"COLUMNS": "160", "NO_COLOR": "1"} | dict(env or {}),
         capture_output=True,

@@ -16,7 +16,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from asrbuild import cli, store
+from asrbuild.artifact import store
+from asrbuild.cli import main as cli
 from tests.acceptance import sweep_process  # noqa: F401
 from tests.acceptance.conftest import Finished
 

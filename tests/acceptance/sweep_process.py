@@ -8,8 +8,9 @@ from pathlib import Path
 
 import hydra  # noqa: F401
 
-from asrbuild import cli, sweep, work  # noqa: F401
-from asrbuild.coreml.importing import import_coremltools
+from asrbuild.build import sweep, work  # noqa: F401
+from asrbuild.cli import main as cli
+from asrbuild.coreml.speedups.importing import import_coremltools
 
 import_coremltools()
 

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asrbuild.app.conformance import write_conformance
-from asrbuild.deepspeech.checkpoint import find_checkpoint, read_weights
-from asrbuild.digest import tree_digests
-from asrbuild.manifest import Manifest, read_manifest
-from asrbuild.network import AcousticWeights
-from asrbuild.runtime import load_package, open_artifact
-from asrbuild.ship.names import check_paths
+from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
+from asrbuild.architectures.deepspeech.network import AcousticWeights
+from asrbuild.artifact.manifest import Manifest, read_manifest
+from asrbuild.artifact.runtime import load_package, open_artifact
+from asrbuild.base.digest import tree_digests
+from asrbuild.handover.app.conformance import write_conformance
+from asrbuild.handover.ship.names import check_paths
 from tests.acceptance.conftest import Workshop, run_asrbuild
-from tests.app.foreign import Foreign
-from tests.test_demo_assets import DEMO
+from tests.acceptance.test_demo_assets import DEMO
+from tests.handover.app.foreign import Foreign
 
 Checked = tuple[int, dict[str, Any]]
 

@@ -13,15 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from asrbuild import locks
-from asrbuild.cache import LOCKS, entry_path
-from asrbuild.compose import compose_recipe
-from asrbuild.source import settle
-from asrbuild.stages import chain
+from asrbuild.base import locks
+from asrbuild.base.cache import LOCKS, entry_path
+from asrbuild.build.compose import compose_recipe
+from asrbuild.build.sources import settle
+from asrbuild.build.stages import chain
 from tests.acceptance.conftest import Workshop
 
 #: Read by every Python at its start: the process of TensorFlow never comes to its work.
-NEVER = "import sys, time\nif 'asrbuild.graph.reference' in sys.orig_argv: time.sleep(3600)\n"
+NEVER = """import sys, time
+if "asrbuild.architectures.deepspeech.reference" in sys.orig_argv:
+    time.sleep(3600)
+"""
 BUILD = ("model=static",)
 
 
@@ -29,7 +32,7 @@ def start(
     at: Path, *overrides: str, env: dict[str, str], limit: Callable[[], None] | None = None
 ) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "asrbuild.cli", *BUILD, *overrides],
+        [sys.executable, "-m", "asrbuild.cli.main", *BUILD, *overrides],
         cwd=at,
         env=os.environ | env,
         stdout=subprocess.DEVNULL,

@@ -14,8 +14,8 @@ import jsonschema
 import pytest
 
 import asrbuild
-from asrbuild import store
-from asrbuild.manifest import json_schema, read_manifest
+from asrbuild.artifact import store
+from asrbuild.artifact.manifest import json_schema, read_manifest
 from tests.acceptance.conftest import FORMATS, MODELS, Workshop, run_asrbuild
 
 CELLS = [(model, coreml) for model in MODELS for coreml in FORMATS]
@@ -113,7 +113,7 @@ def test_dynamic_to_static_has_no_dynamic_ops(workshop: Workshop, coreml: str) -
 
 def test_a_second_run_does_nothing_and_imports_nothing_heavy(workshop: Workshop) -> None:
     code = (
-        "import sys; from asrbuild.cli import dispatch\n"
+        "import sys; from asrbuild.cli.main import dispatch\n"
         "assert dispatch(['model=dynamic']) == 0\n"
         "print([n for n in ('tensorflow', 'coremltools') if n in sys.modules])"
     )

@@ -13,10 +13,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from asrbuild import stages
-from asrbuild.cache import run_stage
-from asrbuild.compose import compose_recipe
-from asrbuild.source import settle
+from asrbuild.base.cache import run_stage
+from asrbuild.build import stages
+from asrbuild.build.compose import compose_recipe
+from asrbuild.build.sources import settle
 from tests.acceptance.conftest import Workshop, run_asrbuild
 from tests.acceptance.test_build import SAMPLE_TEXT
 from tests.acceptance.test_errors import DEMO
@@ -29,7 +29,7 @@ def test_transcribe_needs_the_artifact_alone(
 ) -> None:
     artifact = workshop.artifact(model, "mlprogram")
     code = (
-        "import sys; from asrbuild.cli import dispatch\n"
+        "import sys; from asrbuild.cli.main import dispatch\n"
         f"code = dispatch(['transcribe', {str(artifact)!r}, {str(DEMO / 'sample.wav')!r}])\n"
         "print(code, [n for n in ('tensorflow', 'coremltools') if n in sys.modules])"
     )
@@ -213,7 +213,7 @@ def test_report_of_one_fails_where_its_proof_does(workshop: Workshop, tmp_path: 
 
 def test_help_is_light_and_names_every_command(tmp_path: Path) -> None:
     code = (
-        "import sys; from asrbuild.cli import dispatch\n"
+        "import sys; from asrbuild.cli.main import dispatch\n"
         "dispatch(['--help'])\n"
         "heavy = ('tensorflow', 'coremltools', 'numpy', 'hydra')\n"
         "print([n for n in heavy if n in sys.modules])"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from asrbuild.manifest import read_manifest
-from asrbuild.recipe import compression
+from asrbuild.artifact.manifest import read_manifest
+from asrbuild.coreml.compression import compression
 from tests import golden
 from tests.acceptance.conftest import Finished, Workshop, run_asrbuild
 

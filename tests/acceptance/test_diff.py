@@ -14,19 +14,19 @@ import pytest
 from typer.testing import CliRunner
 
 import asrbuild
-from asrbuild import store
-from asrbuild.commands import tree
-from asrbuild.compose import compose_recipe
-from asrbuild.difference import Difference, Side, compare
-from asrbuild.engine import build
-from asrbuild.errors import AsrbuildError
-from asrbuild.interface import Relation
-from asrbuild.manifest import read_manifest
-from asrbuild.ship.keys import new_key
-from asrbuild.ship.push import ship
-from asrbuild.ship.refusal import Refused
-from asrbuild.ship.remote import open_remote
-from asrbuild.ship.trust import read_trust
+from asrbuild.artifact import store
+from asrbuild.artifact.interface import Relation
+from asrbuild.artifact.manifest import read_manifest
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.build.compose import compose_recipe
+from asrbuild.build.engine import build
+from asrbuild.cli import tree
+from asrbuild.handover.difference import Difference, Side, compare
+from asrbuild.handover.ship.keys import new_key
+from asrbuild.handover.ship.push import ship
+from asrbuild.handover.ship.refusal import Refused
+from asrbuild.handover.ship.remotes import open_remote
+from asrbuild.handover.ship.trust import read_trust
 
 DEMO = Path(asrbuild.__file__).parent / "demo"
 UNSEEN = Path(__file__).parent.parent / "data" / "unseen" / "unseen.csv"
@@ -70,10 +70,10 @@ def _hop(folder: Path) -> str:
 
 def _noisy(folder: Path) -> str:
     """The demo's graph with noise on its last weights: another model, that hears worse."""
-    from asrbuild.deepspeech.checkpoint import read_weights
-    from asrbuild.deepspeech.export import write_frozen_graph
-    from asrbuild.deepspeech.flags import ExportFlags
-    from asrbuild.source import settle
+    from asrbuild.architectures.deepspeech.checkpoint import read_weights
+    from asrbuild.architectures.deepspeech.export import write_frozen_graph
+    from asrbuild.architectures.deepspeech.flags import ExportFlags
+    from asrbuild.build.sources import settle
 
     _, source = settle(compose_recipe([]), folder)
     assert source.checkpoint is not None
@@ -265,8 +265,8 @@ def test_table(run: Any):
 
 
 def test_everywhere_that_an_artifact_may_be(run: Any, artifacts: dict[str, Path], tmp_path: Path):
-    from asrbuild.manifest import read_manifest
-    from asrbuild.ship.bundle import write_bundle
+    from asrbuild.artifact.manifest import read_manifest
+    from asrbuild.handover.ship.bundle import write_bundle
 
     config = tmp_path / "config"
     signer = new_key("default", config)
@@ -299,7 +299,7 @@ def test_everywhere_that_an_artifact_may_be(run: Any, artifacts: dict[str, Path]
 
 
 def test_a_stranger_is_not_believed(run: Any, artifacts: dict[str, Path], tmp_path: Path):
-    from asrbuild.ship.bundle import write_bundle
+    from asrbuild.handover.ship.bundle import write_bundle
 
     stranger = new_key("stranger", tmp_path / "strange")
     write_bundle(artifacts["static"], tmp_path / "b.asrb", stranger)

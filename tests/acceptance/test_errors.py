@@ -19,9 +19,9 @@ import pytest
 import soundfile
 
 import asrbuild
-from asrbuild import cli
-from asrbuild.compose import compose_recipe
-from asrbuild.network import random_weights
+from asrbuild.architectures.deepspeech.network import random_weights
+from asrbuild.build.compose import compose_recipe
+from asrbuild.cli import main as cli
 from tests import golden
 from tests.acceptance.conftest import Workshop, run_asrbuild
 
@@ -331,7 +331,7 @@ CIRCUMSTANCES = [
 @pytest.mark.parametrize(("script", "code", "message"), CIRCUMSTANCES)
 def test_odd_circumstances(script: str, code: int, message: str, at: Path) -> None:
     done = subprocess.run(
-        ["sh", "-c", script.format(run=f"{sys.executable} -m asrbuild.cli")],
+        ["sh", "-c", script.format(run=f"{sys.executable} -m asrbuild.cli.main")],
         cwd=at,
         capture_output=True,
         text=True,
@@ -383,8 +383,8 @@ def _truncated_graph(at: Path) -> tuple[list[str], str]:
 
 
 def _graph(at: Path, n_steps: int) -> Path:
-    from asrbuild.deepspeech.export import write_frozen_graph
-    from asrbuild.deepspeech.flags import ExportFlags
+    from asrbuild.architectures.deepspeech.export import write_frozen_graph
+    from asrbuild.architectures.deepspeech.flags import ExportFlags
     from asrbuild.speech.alphabet import read_alphabet
 
     labels = list(read_alphabet(DEMO / "alphabet.txt").labels)
@@ -485,7 +485,7 @@ def test_bad_files(
 def start_build(at: Path, *overrides: str, **options: Any) -> subprocess.Popen[str]:
     """A build that is at the reference: TensorFlow runs in a process of its own."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "asrbuild.cli", *overrides],
+        [sys.executable, "-m", "asrbuild.cli.main", *overrides],
         cwd=at,
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -21,13 +21,13 @@ import pytest
 import typer
 
 import asrbuild
-from asrbuild.cli import HYDRA_FLAGS
-from asrbuild.commands import tree
-from asrbuild.compose import compose_recipe, recipe_keys
-from asrbuild.describe import check_recipe
-from asrbuild.errors import AsrbuildError
-from asrbuild.recipe import validate
-from asrbuild.source import settle
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.build.compose import compose_recipe, recipe_keys
+from asrbuild.build.describe import check_recipe
+from asrbuild.build.recipe import validate
+from asrbuild.build.sources import settle
+from asrbuild.cli import tree
+from asrbuild.cli.main import HYDRA_FLAGS
 
 from .test_errors import CONFIG_ERRORS
 

@@ -8,8 +8,8 @@ import shutil
 import time
 from pathlib import Path
 
-from asrbuild.cache import RECORD
-from asrbuild.disk import remove_tree
+from asrbuild.base.cache import RECORD
+from asrbuild.base.disk import remove_tree
 from tests.acceptance.conftest import FORMATS, MODELS, Workshop, run_asrbuild
 
 GONE = ("demo-static-mlprogram", "demo-static-neuralnetwork")

@@ -12,8 +12,9 @@ from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from asrbuild import cache, store
-from asrbuild.digest import file_digest, tree_digests
+from asrbuild.artifact import store
+from asrbuild.base import cache
+from asrbuild.base.digest import file_digest, tree_digests
 from tests.acceptance import sweep_process
 from tests.acceptance.conftest import Workshop, run_asrbuild
 from tests.killing import seeded

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import typer
 
-from asrbuild.commands import tree
-from asrbuild.compose import compose_recipe
-from asrbuild.digest import file_digest
-from asrbuild.errors import AsrbuildError
-from asrbuild.kinds import KINDS, recognise
-from asrbuild.source import settle
+from asrbuild.base.digest import file_digest
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.kinds import KINDS, recognise
+from asrbuild.build.compose import compose_recipe
+from asrbuild.build.sources import settle
+from asrbuild.cli import tree
 from tests import golden
 from tests.acceptance.conftest import Workshop, run_asrbuild
 from tests.other_files import DEMO, FILES, GENUINE, PB, TFLITE, make, memory_mapped

@@ -100,7 +100,7 @@ def test_without_ray_the_extra_is_named(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['ray'] = None\n"
         "sys.argv = ['asrbuild', '-m', 'hydra/launcher=ray']\n"
-        "from asrbuild.cli import main; main()"
+        "from asrbuild.cli.main import main; main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -118,7 +118,7 @@ def _waiting_for_tensorflow(folder: Path) -> list[int]:
             parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
         except OSError:  # ended meanwhile
             continue
-        if "asrbuild.graph.reference" in command and str(folder) in command:
+        if "asrbuild.architectures.deepspeech.reference" in command and str(folder) in command:
             found.append(int(parent))
     return found
 
@@ -130,7 +130,7 @@ def test_a_job_that_is_killed_is_a_failed_row_or_starts_again(
 ) -> None:
     """As a machine without memory does it. Ray starts the job again; joblib cannot."""
     sweep = subprocess.Popen(
-        [sys.executable, "-m", "asrbuild.cli", "-m", "model=static,dynamic", "verify=quick",
+        [sys.executable, "-m", "asrbuild.cli.main", "-m", "model=static,dynamic", "verify=quick",
          f"paths.cache={tmp_path}/.asrbuild/cache", *LAUNCHERS[launcher]],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"COLUMNS": "160", "NO_COLOR": "1"},

@@ -18,15 +18,15 @@ import numpy as np
 import pytest
 
 import asrbuild
-from asrbuild import work
-from asrbuild.compose import compose_recipe
+from asrbuild.artifact.manifest import Manifest, read_manifest
+from asrbuild.artifact.runtime import acoustic, open_artifact
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.build import work
+from asrbuild.build.compose import compose_recipe
+from asrbuild.build.describe import check_recipe
+from asrbuild.build.engine import build
+from asrbuild.build.sources import settle
 from asrbuild.coreml.inspect import ModelSummary, inspect_model
-from asrbuild.describe import check_recipe
-from asrbuild.engine import build
-from asrbuild.errors import AsrbuildError
-from asrbuild.manifest import Manifest, read_manifest
-from asrbuild.runtime import acoustic, open_artifact
-from asrbuild.source import settle
 from benchmarks import matrix
 from tests import golden
 from tests.acceptance.conftest import Workshop, run_asrbuild

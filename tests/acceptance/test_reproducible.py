@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from asrbuild.manifest import read_manifest
+from asrbuild.artifact.manifest import read_manifest
 from tests import kernels
 from tests.acceptance.conftest import Workshop, run_asrbuild
 
@@ -23,7 +23,7 @@ LATER = (
     "import datetime, time_machine\n"
     "then = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=40)\n"
     "time_machine.travel(then).start()\n"
-    "from asrbuild.cli import main\n"
+    "from asrbuild.cli.main import main\n"
     "main()\n"
 )
 #: A machine whose Python, clock, language and libraries are set otherwise.

@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from asrbuild import store
+from asrbuild.artifact import store
 
 STAGES = ("export", "cases", "reference", "convert", "execute", "prove")
 
@@ -17,7 +17,7 @@ def test_three_builds_at_once_share_the_work(tmp_path: Path) -> None:
     """Each stage is done by one of them; the others wait, say so, and take it."""
     builds = [
         subprocess.Popen(
-            [sys.executable, "-m", "asrbuild.cli", "model=static", "verify=quick"],
+            [sys.executable, "-m", "asrbuild.cli.main", "model=static", "verify=quick"],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from asrbuild.compose import compose_recipe
-from asrbuild.engine import build
-from asrbuild.errors import AsrbuildError
-from asrbuild.manifest import read_manifest
+from asrbuild.artifact.manifest import read_manifest
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.build.compose import compose_recipe
+from asrbuild.build.engine import build
 from tests import golden
 from tests.acceptance.conftest import run_asrbuild
 

@@ -16,15 +16,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asrbuild import cache, digest, processes, store, work
-from asrbuild.cli import dispatch
-from asrbuild.compose import check_folders, compose_recipe
-from asrbuild.dataset import read_dataset
-from asrbuild.errors import AsrbuildError
-from asrbuild.evaluation import listen
-from asrbuild.manifest import read_manifest
-from asrbuild.recipe import resolve_file
-from asrbuild.runtime import open_artifact
+from asrbuild.artifact import store
+from asrbuild.artifact.manifest import read_manifest
+from asrbuild.artifact.runtime import open_artifact
+from asrbuild.base import cache, digest, processes
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.places import resolve_file
+from asrbuild.build import work
+from asrbuild.build.compose import check_folders, compose_recipe
+from asrbuild.cli.main import dispatch
+from asrbuild.proof.evaluation import listen
+from asrbuild.speech.dataset import read_dataset
 from tests.acceptance.conftest import Finished
 from tests.forging import agree, copy_artifact, spoil_weights
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from asrbuild import evaluation, tuning
-from asrbuild.dataset import dataset_digest, read_dataset
-from asrbuild.manifest import read_manifest
-from asrbuild.speech import ds_environment
-from asrbuild.tuning import Trial, Tuning
+from asrbuild.artifact.manifest import read_manifest
+from asrbuild.build import tuning
+from asrbuild.build.tuning import Trial, Tuning
+from asrbuild.proof import evaluation
+from asrbuild.speech.dataset import dataset_digest, read_dataset
+from asrbuild.speech.deepspeech_decoder import environment as ds_environment
 from tests.acceptance.conftest import Finished, Workshop, run_asrbuild
 from tests.acceptance.test_decoders import DEMO, genuine
 from tests.acceptance.test_errors import at, run_here  # noqa: F401 (a fixture)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asrbuild import coremlproto
+from asrbuild.coreml import protobufs as coremlproto
 
 
 def read_spec(path: Path):

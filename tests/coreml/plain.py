@@ -86,7 +86,8 @@ def plain(graph: str, request: dict, out: str) -> None:
 
 
 def ours(graph: str, request: dict, out: str) -> None:
-    from asrbuild.coreml import from_graph, standins
+    from asrbuild.architectures.deepspeech import from_graph
+    from asrbuild.coreml.speedups import placeholders as standins
 
     standins.MIN_ELEMENTS = 100
     from_graph.StandIns = None  # what converting again with the real weights would need
@@ -95,7 +96,7 @@ def ours(graph: str, request: dict, out: str) -> None:
 
 
 def refused(graph: str, request: dict, out: str) -> None:
-    from asrbuild.errors import AsrbuildError
+    from asrbuild.base.errors import AsrbuildError
 
     package = Path(out).with_suffix("")
     try:

@@ -15,9 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asrbuild import executor
-from asrbuild.coreml.from_graph import _encoded, convert_graph
-from asrbuild.coreml.from_weights import convert_weights
+from asrbuild.architectures.deepspeech.export import write_frozen_graph
+from asrbuild.architectures.deepspeech.flags import ExportFlags
+from asrbuild.architectures.deepspeech.from_graph import _encoded, convert_graph
+from asrbuild.architectures.deepspeech.from_weights import convert_weights
+from asrbuild.architectures.deepspeech.network import AcousticWeights, random_weights
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreml import executor
 from asrbuild.coreml.request import (
     ConversionRequest,
     EnumeratedSteps,
@@ -25,10 +29,6 @@ from asrbuild.coreml.request import (
     RangeSteps,
     package_suffix,
 )
-from asrbuild.deepspeech.export import write_frozen_graph
-from asrbuild.deepspeech.flags import ExportFlags
-from asrbuild.errors import AsrbuildError
-from asrbuild.network import AcousticWeights, random_weights
 from tests.coreml.dataflow import network_dataflow, op_counts, program_dataflow, read_spec
 
 HIDDEN = 32

@@ -16,13 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from asrbuild import executor
-from asrbuild.coreml import compress
-from asrbuild.coreml.from_weights import convert_weights
-from asrbuild.coreml.importing import import_coremltools
+from asrbuild.architectures.deepspeech.from_weights import convert_weights
+from asrbuild.architectures.deepspeech.network import random_weights
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreml import compress, executor
 from asrbuild.coreml.request import ConversionRequest, FixedSteps, RangeSteps
-from asrbuild.errors import AsrbuildError
-from asrbuild.network import random_weights
+from asrbuild.coreml.speedups.importing import import_coremltools
 from tests.coreml.dataflow import op_counts, read_spec
 
 ct = import_coremltools()
@@ -255,11 +254,13 @@ def test_a_weight_that_coremltools_leaves_is_an_error():
         return mb.linear(x=x, weight=weight, name="layer_1_BiasAdd")
 
     with pytest.raises(AsrbuildError, match="left the weights of layer_1 as they were") as caught:
-        compress.compress_program(ct, program, replace(STATIC, compress={"layer_1": "int8"}))
+        compress.compress_program(
+            ct, program, replace(STATIC, compress={"layer_1": "int8"}), ["layer_1"]
+        )
     assert caught.value.key == "coreml.compress_layers.layer_1"
     with pytest.raises(AsrbuildError, match="no weights of layer_2, lstm to compress"):
         compress.compress_program(
-            ct, program, replace(STATIC, compress={"layer_2": "int8", "lstm": "int8"})
+            ct, program, replace(STATIC, compress={"layer_2": "int8", "lstm": "int8"}), ["layer_1"]
         )
 
 
@@ -311,9 +312,9 @@ def test_parts_that_do_not_fit_are_one_clear_error(package, name, tmp_path):
 SCRIPT = """
 import sys
 from pathlib import Path
-from asrbuild.coreml.from_graph import convert_graph
-from asrbuild.deepspeech.export import write_frozen_graph
-from asrbuild.deepspeech.flags import ExportFlags
+from asrbuild.architectures.deepspeech.from_graph import convert_graph
+from asrbuild.architectures.deepspeech.export import write_frozen_graph
+from asrbuild.architectures.deepspeech.flags import ExportFlags
 from tests.coreml.test_compress import HIDDEN, REQUESTS, WEIGHTS
 folder = Path(sys.argv[1])
 flags = ExportFlags(n_hidden=HIDDEN, n_steps=-1)

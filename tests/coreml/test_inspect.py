@@ -14,7 +14,7 @@ from coremltools.models import datatypes
 from coremltools.models.neural_network import NeuralNetworkBuilder, flexible_shape_utils
 from coremltools.proto import FeatureTypes_pb2, Model_pb2
 
-from asrbuild.commands.inspect_model import inspect_model as command
+from asrbuild.cli.inspect_model import inspect_model as command
 from asrbuild.coreml.availability import MINIMUM_OS, NEWER_OPERATIONS, layer_version
 from asrbuild.coreml.inspect import inspect_model
 

@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asrbuild.coreml.from_weights import convert_weights
+from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
+from asrbuild.architectures.deepspeech.export import write_frozen_graph
+from asrbuild.architectures.deepspeech.flags import ExportFlags
+from asrbuild.architectures.deepspeech.from_weights import convert_weights
+from asrbuild.architectures.deepspeech.network import AcousticWeights
+from asrbuild.architectures.deepspeech.reference import ReferenceOutput, run_reference
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreml.executor import load
 from asrbuild.coreml.request import (
     ConversionRequest,
     EnumeratedSteps,
@@ -16,13 +23,6 @@ from asrbuild.coreml.request import (
     RangeSteps,
     package_suffix,
 )
-from asrbuild.deepspeech.checkpoint import find_checkpoint, read_weights
-from asrbuild.deepspeech.export import write_frozen_graph
-from asrbuild.deepspeech.flags import ExportFlags
-from asrbuild.errors import AsrbuildError
-from asrbuild.executor import load
-from asrbuild.graph.reference import ReferenceOutput, run_reference
-from asrbuild.network import AcousticWeights
 from asrbuild.speech.audio import read_audio
 from asrbuild.speech.mfcc import FeatureSettings, features
 from tests.coreml.dataflow import op_counts

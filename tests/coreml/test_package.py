@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from asrbuild.coreml.from_weights import convert_weights
+from asrbuild.architectures.deepspeech.from_weights import convert_weights
+from asrbuild.architectures.deepspeech.network import Geometry, random_weights
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.inspect import inspect_model
 from asrbuild.coreml.request import (
     ConversionRequest,
@@ -23,8 +25,6 @@ from asrbuild.coreml.request import (
     RangeSteps,
     package_suffix,
 )
-from asrbuild.errors import AsrbuildError
-from asrbuild.network import Geometry, random_weights
 from tests.coreml.dataflow import read_spec
 
 WEIGHTS = random_weights(16, seed=1)
@@ -197,7 +197,7 @@ def test_outputs_are_those_asked_for_in_that_order(tmp_path: Path) -> None:
 def test_inspect_shows_what_is_inside(tmp_path: Path) -> None:
     import typer
 
-    from asrbuild.commands.inspect_model import inspect_model as command
+    from asrbuild.cli.inspect_model import inspect_model as command
 
     app = typer.Typer()
     app.command()(command)

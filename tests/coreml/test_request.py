@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.request import (
     ConversionRequest,
     EnumeratedSteps,
@@ -19,7 +20,6 @@ from asrbuild.coreml.request import (
     specification_version,
     state_validity,
 )
-from asrbuild.errors import AsrbuildError
 
 TARGET = "coreml.minimum_deployment_target"
 DEFAULT = ConversionRequest()

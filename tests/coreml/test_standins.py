@@ -9,8 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asrbuild.coreml import standins
-from asrbuild.coreml.standins import FIRST, REST, SECOND, StandInLostError, StandIns, stand_in
+from asrbuild.coreml.speedups import placeholders as standins
+from asrbuild.coreml.speedups.placeholders import (
+    FIRST,
+    REST,
+    SECOND,
+    StandInLostError,
+    StandIns,
+    stand_in,
+)
 
 
 @pytest.fixture(autouse=True)

@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asrbuild import executor
-from asrbuild.coreml.from_weights import convert_weights
-from asrbuild.coreml.importing import import_coremltools
+from asrbuild.architectures.deepspeech.from_weights import convert_weights
+from asrbuild.architectures.deepspeech.network import random_weights
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreml import executor
 from asrbuild.coreml.inspect import inspect_model
 from asrbuild.coreml.request import ConversionRequest, FixedSteps, RangeSteps, package_suffix
-from asrbuild.errors import AsrbuildError
-from asrbuild.network import random_weights
+from asrbuild.coreml.speedups.importing import import_coremltools
 from tests.coreml.dataflow import op_counts, read_spec
-from tests.parity import numpy_network
+from tests.proof import numpy_network
 
 HIDDEN = 24
 CHUNK = 7

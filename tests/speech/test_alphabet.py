@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asrbuild.errors import AsrbuildError
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.alphabet import (
     Alphabet,
     bytes_alphabet,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from asrbuild.errors import AsrbuildError
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech import audio
 from asrbuild.speech.audio import from_int16, read_audio, to_int16, wav_bytes
 

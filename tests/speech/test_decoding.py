@@ -9,14 +9,15 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from ctc_cases import ENGLISH, SMALL, random_probabilities, spoken, spoken_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asrbuild.errors import AsrbuildError
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech import beam
 from asrbuild.speech.alphabet import bytes_alphabet
-from asrbuild.speech.decoding import DecoderSettings, Hypothesis, open_decoder
+from asrbuild.speech.decoders import open_decoder
+from asrbuild.speech.decoding import DecoderSettings, Hypothesis
+from tests.speech.ctc_cases import ENGLISH, SMALL, random_probabilities, spoken, spoken_bytes
 
 
 def _all_texts(probabilities: np.ndarray) -> dict[tuple[int, ...], float]:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from asrbuild.errors import AsrbuildError
-from asrbuild.speech import ds_environment
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.alphabet import make_alphabet
-from asrbuild.speech.decoding import DecoderSettings, open_decoder
+from asrbuild.speech.decoders import open_decoder
+from asrbuild.speech.decoding import DecoderSettings
+from asrbuild.speech.deepspeech_decoder import environment as ds_environment
 
 
 @pytest.fixture

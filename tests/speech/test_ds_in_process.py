@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ctc_cases import ENGLISH, random_probabilities
 
-from asrbuild.errors import AsrbuildError
-from asrbuild.speech import ds_environment, ds_process
-from asrbuild.speech.decoding import DecoderSettings, open_decoder
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.speech.decoders import open_decoder
+from asrbuild.speech.decoding import DecoderSettings
+from asrbuild.speech.deepspeech_decoder import environment as ds_environment
+from asrbuild.speech.deepspeech_decoder import process as ds_process
+from tests.speech.ctc_cases import ENGLISH, random_probabilities
 
 STAND_IN = """
 from collections import namedtuple

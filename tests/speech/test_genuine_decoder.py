@@ -13,15 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ctc_cases import ENGLISH, random_probabilities, spoken, spoken_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asrbuild.errors import AsrbuildError
-from asrbuild.speech import ds_environment
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.alphabet import bytes_alphabet
-from asrbuild.speech.decoding import DecoderSettings, open_decoder
-from asrbuild.speech.genuine import DsDecoder
+from asrbuild.speech.decoders import open_decoder
+from asrbuild.speech.decoding import DecoderSettings
+from asrbuild.speech.deepspeech_decoder import environment as ds_environment
+from asrbuild.speech.deepspeech_decoder.decoder import DsDecoder
+from tests.speech.ctc_cases import ENGLISH, random_probabilities, spoken, spoken_bytes
 
 _HERE = ds_environment.status()
 pytestmark = pytest.mark.skipif(

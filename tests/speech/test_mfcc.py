@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import asrbuild
-from asrbuild.errors import AsrbuildError
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.audio import read_audio
 from asrbuild.speech.mfcc import FeatureSettings, FeatureStream, context_windows, features, mfcc
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asrbuild.errors import AsrbuildError
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.alphabet import bytes_alphabet, make_alphabet
 from asrbuild.speech.rates import count, error_rates, normalise, unspelled, unspelled_text
 

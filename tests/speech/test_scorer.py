@@ -13,21 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from ctc_cases import ENGLISH, random_probabilities, spoken_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import asrbuild
-from asrbuild.commands import scorer as scorer_command
-from asrbuild.compose import compose_recipe
-from asrbuild.describe import check_recipe
-from asrbuild.errors import AsrbuildError
-from asrbuild.source import settle
-from asrbuild.speech import ds_environment
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.build.compose import compose_recipe
+from asrbuild.build.describe import check_recipe
+from asrbuild.build.sources import settle
+from asrbuild.cli import scorer as scorer_command
 from asrbuild.speech import scorer as scorer_module
 from asrbuild.speech.alphabet import Alphabet, bytes_alphabet, make_alphabet, read_alphabet
-from asrbuild.speech.decoding import DecoderSettings, open_decoder
-from asrbuild.speech.genuine import language_remarks
+from asrbuild.speech.decoders import open_decoder
+from asrbuild.speech.decoding import DecoderSettings
+from asrbuild.speech.deepspeech_decoder import environment as ds_environment
+from asrbuild.speech.deepspeech_decoder.decoder import language_remarks
 from asrbuild.speech.ngrams import BEGIN, NgramModel, characters, estimate, read_arpa
 from asrbuild.speech.scorer import (
     Spelling,
@@ -38,6 +38,7 @@ from asrbuild.speech.scorer import (
     unknown_words,
 )
 from asrbuild.speech.scorer_build import write_scorer
+from tests.speech.ctc_cases import ENGLISH, random_probabilities, spoken_bytes
 
 _HERE = ds_environment.status()
 genuine = pytest.mark.skipif(

@@ -1,0 +1,5 @@
+"""``python -m asrbuild``: the command line."""
+
+from asrbuild.cli.main import main
+
+main()

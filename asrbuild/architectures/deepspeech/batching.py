@@ -1,0 +1,154 @@
+"""Several utterances at once through a frozen graph that was exported for one.
+
+A step of the LSTM reads all its weights, for one utterance or for six; so six at once take a third
+of the time. The graph is run as it is in the file, by the same kernels. Only the constants that say
+how many utterances there are get another value from outside, as any tensor of a TensorFlow 1 graph
+can::
+
+    Reshape to [-1, 1, n_hidden]  ->  [-1, 6, n_hidden]      around the LSTM, and of the logits
+    Range(0, 1)                   ->  Range(0, 6)            which utterance's state is picked
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from asrbuild.architectures.tensorflow.outputs import DEFAULT_OUTPUTS
+from asrbuild.architectures.tensorflow.proto import Graph, Node, Shape, input_name
+from asrbuild.architectures.tensorflow.session import GraphSession
+from asrbuild.base.array import Array
+
+_INPUTS = ("input_node", "input_lengths", "previous_state_c", "previous_state_h")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The constants of a graph that say how many utterances it takes.
+
+    ``shapes``: of a ``Reshape``, name -> last dimension; ``counts``: of a ``Range``.
+    """
+
+    shapes: Mapping[str, int]
+    counts: tuple[str, ...]
+
+    def feeds(self, utterances: int) -> dict[str, Array]:
+        """Their values for so many."""
+        shapes = {
+            name: np.array([-1, utterances, last], np.int32) for name, last in self.shapes.items()
+        }
+        return shapes | dict.fromkeys(self.counts, np.array(utterances, np.int32))
+
+
+def find_batch(graph: Graph) -> Batch | None:
+    """The constants that say 1 where the graph means its one utterance; None where none do."""
+    nodes = {node.name: node for node in graph.nodes}
+    shapes: dict[str, int] = {}
+    counts: set[str] = set()
+    for node in _leading_to(nodes, DEFAULT_OUTPUTS):
+        given = [nodes[input_name(reference)] for reference in node.inputs]
+        if node.op == "Reshape" and given[1].op == "Const":
+            wanted = given[1].value.tolist()
+            if len(wanted) == 3 and wanted[:2] == [-1, 1]:
+                shapes[given[1].name] = wanted[2]
+        elif node.op == "Pack":  # a length and a number for each utterance
+            counts.update(
+                nodes[input_name(each.inputs[1])].name for each in given if _counts_one(each, nodes)
+            )
+    return Batch(shapes, tuple(sorted(counts))) if shapes and counts else None
+
+
+def _leading_to(nodes: Mapping[str, Node], names: Sequence[str]) -> Iterator[Node]:
+    waiting, seen = list(names), set[str]()
+    while waiting:
+        if (name := waiting.pop()) not in seen:
+            seen.add(name)
+            yield nodes[name]
+            waiting += [input_name(reference) for reference in nodes[name].inputs]
+
+
+def _counts_one(node: Node, nodes: Mapping[str, Node]) -> bool:
+    """Whether this is ``Range(0, 1)``."""
+    if node.op != "Range":
+        return False
+    limits = [nodes[input_name(reference)] for reference in node.inputs]
+    return all(limit.op == "Const" for limit in limits) and [
+        limit.value.item() for limit in limits
+    ] == [0, 1, 1]
+
+
+def for_any_batch(graph: Graph) -> Graph:
+    """The graph with inputs that let any number of utterances in."""
+
+    def relaxed(node: Node) -> Node:
+        shape = node.attrs.get("shape")
+        if node.name not in _INPUTS or not isinstance(shape, Shape) or not shape.dims:
+            return node
+        return replace(node, attrs={**node.attrs, "shape": Shape((None, *shape.dims[1:]))})
+
+    return replace(graph, nodes=tuple(relaxed(node) for node in graph.nodes))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one run of the graph gives for one utterance.
+
+    Args:
+        logits: probabilities of its real steps, (T', V).
+        states: c and h after them, (1, H) each.
+        nodes: the other tensors that were asked for, with this utterance alone.
+    """
+
+    logits: Array
+    states: tuple[Array, Array]
+    nodes: tuple[Array, ...]
+
+
+def run_together(
+    session: GraphSession,
+    batch: Batch | None,
+    cases: Mapping[str, Array],
+    nodes: Sequence[str],
+    steps: int | None,
+    n_hidden: int,
+) -> dict[str, list[Piece]]:
+    """Runs every case beside the others until it ends, state carried on.
+
+    A short last chunk is filled up with zeros, and ``input_lengths`` says how many steps are real.
+
+    Args:
+        session: for several cases, of a graph ``for_any_batch``.
+        batch: None for one case.
+        cases: name -> features (T, window, coefficients).
+        nodes: more tensors that are wanted; of several cases only such as are (T, utterances, ...).
+        steps: the steps that a static graph takes at once; None for a dynamic one, which is run
+            from the end of one utterance to the end of the next.
+    """
+    names = sorted(cases, key=lambda name: -len(cases[name]))
+    ends = sorted({len(features) for features in cases.values()})
+    longest = ends[-1]
+    starts = range(0, longest, steps) if steps else sorted({0, *ends[:-1]})
+    made: dict[str, list[Piece]] = {name: [] for name in cases}
+    c = h = np.zeros((len(cases), n_hidden), np.float32)
+    for start in starts:
+        names = [name for name in names if len(cases[name]) > start]
+        parts = [cases[name][start : start + (steps or longest)] for name in names]
+        if not parts:
+            break
+        size = steps or len(parts[-1])
+        lengths = np.array([min(len(part), size) for part in parts], np.int32)
+        chunk = np.zeros((len(parts), size, *parts[0].shape[1:]), np.float32)
+        for row, part in enumerate(parts):
+            chunk[row, : lengths[row]] = part[:size]
+        # The longest come first, so those that are left are the first rows.
+        values = (chunk, lengths, c[: len(parts)], h[: len(parts)])
+        feeds = dict(zip(_INPUTS, values, strict=True))
+        feeds |= batch.feeds(len(parts)) if batch else {}
+        logits, c, h, *more = session.run([*DEFAULT_OUTPUTS, *nodes], feeds)
+        for row, name in enumerate(names):
+            own = slice(row, row + 1)
+            extra = tuple(each[:, own] if batch else each for each in more)
+            made[name].append(Piece(logits[: lengths[row], row], (c[own], h[own]), extra))
+    return made

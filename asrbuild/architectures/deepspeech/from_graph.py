@@ -1,0 +1,400 @@
+"""The second front end: any frozen TensorFlow graph, through ``coremltools.convert``.
+
+It runs in a process of its own, because it imports TensorFlow: the caller's process stays small,
+and coremltools there stays without it. That process is
+``python -m asrbuild.architectures.deepspeech.from_graph request.json``.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asrbuild.architectures.deepspeech.network import DENSE_LAYERS
+from asrbuild.architectures.tensorflow.convertible import random_nodes, unconvertible
+from asrbuild.architectures.tensorflow.graph import load_graph
+from asrbuild.architectures.tensorflow.proto import graph_pieces
+from asrbuild.base.array import Array
+from asrbuild.base.disk import full_disk_errors
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.kinds import recognise
+from asrbuild.base.processes import python_module, start
+from asrbuild.coreml.compress import add_compression
+from asrbuild.coreml.package import write_neuralnetwork, write_package
+from asrbuild.coreml.request import (
+    INPUT_NODE,
+    ConversionRequest,
+    EnumeratedSteps,
+    FixedSteps,
+    RangeSteps,
+    Steps,
+    check_request,
+    specification_version,
+)
+from asrbuild.coreml.speedups import placeholders
+from asrbuild.coreml.speedups.lean_passes import lean_passes
+from asrbuild.coreml.speedups.placeholders import (
+    StandInLostError,
+    StandIns,
+    check_all_found,
+    put_back,
+    stand_in,
+)
+
+_STEPS = {"fixed": FixedSteps, "range": RangeSteps, "enumerated": EnumeratedSteps}
+_DT_INT32 = 3
+_RECURRENT_OPS = ("BlockLSTM", "BlockLSTMV2", "LSTMBlockCell")
+
+
+def convert_graph(graph_path: Path, request: ConversionRequest, destination: Path) -> None:
+    """Writes the package ``destination`` from a frozen graph, in a process of its own.
+
+    Raises:
+        AsrbuildError: the request or the graph is at fault, or coremltools cannot convert it.
+    """
+    check_request(request)
+    check_supported(request)
+    _check_operations(graph_path, request)
+    with tempfile.TemporaryDirectory() as scratch:
+        job, outcome = Path(scratch) / "request.json", Path(scratch) / "outcome.json"
+        job.write_text(
+            json.dumps(
+                {
+                    "graph": str(graph_path.absolute()),
+                    "destination": str(destination.absolute()),
+                    "request": _encoded(request),
+                    "outcome": str(outcome),
+                }
+            )
+        )
+        command = python_module("asrbuild.architectures.deepspeech.from_graph", str(job))
+        with tempfile.TemporaryFile() as log:
+            process = start(command, log)
+            try:
+                code = process.wait()
+            except BaseException:  # the process must not outlive the build
+                process.kill()
+                process.wait()
+                raise
+            log.seek(0)
+            lines = log.read().decode(errors="replace").strip().splitlines() or ["no message"]
+        error = json.loads(outcome.read_text()) if outcome.exists() else None
+    if error:
+        raise AsrbuildError(error.pop("message"), **error)
+    if code:
+        raise AsrbuildError(
+            f"the conversion process ended with code {code}: {lines[-1]}",
+            file=graph_path,
+        ) from RuntimeError(lines[-1])
+
+
+def _check_operations(graph_path: Path, request: ConversionRequest) -> None:
+    graph = load_graph(graph_path)
+    outputs = [name for name in request.outputs if name in graph.by_name]
+    if drawn := random_nodes(graph, outputs):
+        raise AsrbuildError(
+            f"the graph draws random numbers: {', '.join(drawn[:5])}",
+            key="source.path",
+            file=graph_path,
+            fix="export the graph for inference, without dropout",
+        )
+    refused = unconvertible(graph, outputs)
+    if refused:
+        named = ", ".join(f"{item.op} ({item.node})" for item in refused[:5])
+        raise AsrbuildError(
+            f"the graph has operations without a Core ML form: {named}",
+            key="coreml.outputs",
+            file=graph_path,
+            fix="`asrbuild inspect graph` lists them with the outputs that need them: leave those "
+            "outputs out, or export the graph without them",
+        )
+
+
+def check_supported(request: ConversionRequest) -> None:
+    """Refuses what the other front end can make and ``ct.convert`` cannot.
+
+    Raises:
+        AsrbuildError: naming the key of the recipe that is at fault.
+    """
+    if request.functions:
+        raise AsrbuildError(
+            "frontend tensorflow converts one function",
+            key="coreml.frontend",
+            fix="use coreml.frontend=mil for model=multifunction",
+        )
+    if request.state == "stateful":
+        raise AsrbuildError(
+            "frontend tensorflow cannot put the state into the model",
+            key="coreml.frontend",
+            fix="use coreml.frontend=mil for coreml.state=stateful",
+        )
+
+
+def convert_here(graph_path: Path, request: ConversionRequest, destination: Path) -> None:
+    """``convert_graph`` in this process: imports TensorFlow."""
+    graph_def = _read_graph(graph_path)
+    _check_outputs(graph_def, request, graph_path)
+    _check_recurrent(graph_def, request)
+    inputs = _inputs(graph_def, request, graph_path)
+    # Compression looks at the weights themselves.
+    stand_ins = StandIns((), ()) if request.compress else stand_in(graph_def)
+    with (
+        tempfile.TemporaryDirectory(dir=destination.parent) as scratch,
+        # Inside: the scratch's own end gives its space back.
+        full_disk_errors("converting the graph", destination.parent),
+    ):
+        try:
+            _write(graph_def, stand_ins, inputs, request, destination, Path(scratch))
+            return
+        except StandInLostError:
+            pass
+        whole = _read_graph(graph_path)
+        nothing = StandIns((), ())
+        again = Path(scratch) / "again"
+        again.mkdir()
+        _write(whole, nothing, inputs, request, destination, again)
+
+
+def _write(
+    graph_def: Any,
+    stand_ins: StandIns,
+    inputs: list[Any],
+    request: ConversionRequest,
+    destination: Path,
+    scratch: Path,
+) -> None:
+    if request.format == "mlprogram":
+        package = scratch / "converted.mlpackage"
+        with lean_passes(placeholders.MIN_ELEMENTS if stand_ins.matrices else sys.maxsize):
+            model = _convert(graph_def, inputs, request, package)
+        if stand_ins.matrices:
+            put_back(stand_ins, package)
+        weights = package / "Data" / "com.apple.CoreML" / "weights" / "weight.bin"
+        write_package(model.get_spec(), weights, request, destination)
+        return
+    from coremltools.models.neural_network import NeuralNetworkBuilder
+
+    from asrbuild.coreml.speedups.nn_weights import fast_weights
+
+    found: set[int] = set()
+
+    def real(stored: Array) -> Array:
+        number = stand_ins.number(stored.ravel())
+        if number is None:
+            return stored
+        found.add(number)
+        return stand_ins.real(stored.ravel())
+
+    half = request.precision == "fp16"
+    with (
+        fast_weights(NeuralNetworkBuilder, half=half, real=real),
+        lean_passes(placeholders.MIN_ELEMENTS if stand_ins.matrices else sys.maxsize),
+    ):
+        model = _convert(graph_def, inputs, request, None)
+    check_all_found(stand_ins, found)
+    write_neuralnetwork(model.get_spec(), request, destination)
+
+
+def _convert(
+    graph_def: Any, inputs: list[Any], request: ConversionRequest, package: Path | None
+) -> Any:
+    import coremltools as ct
+
+    gc.freeze()  # coremltools collects garbage often, and would walk all of TensorFlow each time
+    arguments: dict[str, Any] = {"outputs": list(request.outputs)}
+    if request.format == "mlprogram":
+        # float32 outside whatever is inside, as the other front end has it.
+        arguments["outputs"] = [ct.TensorType(name, dtype=np.float32) for name in request.outputs]
+        arguments["minimum_deployment_target"] = ct.target(specification_version(request))
+        half = request.precision == "fp16"
+        arguments["compute_precision"] = ct.precision.FLOAT16 if half else ct.precision.FLOAT32
+        arguments["package_dir"] = str(package)
+    passes = ct.PassPipeline()
+    add_compression(passes, request, DENSE_LAYERS)
+    try:
+        return ct.convert(
+            graph_def,
+            source="tensorflow",
+            convert_to=request.format,
+            inputs=inputs,
+            skip_model_load=True,
+            pass_pipeline=passes,
+            **arguments,
+        )
+    except Exception as error:  # whatever one of coremltools' translations or passes raises
+        text = " ".join([f"{type(error).__name__}:", *str(error).split()])
+        raise AsrbuildError(
+            f"coremltools cannot convert the graph ({text})",
+            key="coreml.frontend",
+            fix="leave out coreml.frontend, where the graph is one of DeepSpeech or Coqui STT; "
+            "--debug shows where coremltools failed",
+        ) from error
+
+
+def _read_graph(path: Path) -> Any:
+    try:
+        content = path.read_bytes() if recognise(path).key != "pbmm" else _from_regions(path)
+    except OSError as error:
+        raise AsrbuildError(f"cannot read the graph: {error.strerror}", file=path) from error
+    from google.protobuf.message import DecodeError
+    from tensorflow.compat.v1 import GraphDef
+
+    graph_def = GraphDef()
+    try:
+        graph_def.ParseFromString(content)
+    except DecodeError as error:
+        raise AsrbuildError("not a frozen graph, or a truncated one", file=path) from error
+    return graph_def
+
+
+def _from_regions(path: Path) -> bytes:
+    """A memory-mapped graph's ``GraphDef``, its constants in it."""
+    graph = load_graph(path)
+    return b"".join(graph_pieces(graph.nodes, graph.producer))
+
+
+def _check_outputs(graph_def: Any, request: ConversionRequest, path: Path) -> None:
+    names = {node.name for node in graph_def.node}
+    missing = [name for name in request.outputs if name not in names]
+    if missing:
+        used = {_node_name(name) for node in graph_def.node for name in node.input}
+        ends = sorted(
+            node.name for node in graph_def.node if node.name not in used and node.op != "Const"
+        )
+        raise AsrbuildError(
+            f"the graph has no node {', '.join(missing)}",
+            key="coreml.outputs",
+            file=path,
+            fix=f"it ends in: {', '.join(ends)}",
+        )
+
+
+def _check_recurrent(graph_def: Any, request: ConversionRequest) -> None:
+    if any(node.op in _RECURRENT_OPS for node in graph_def.node):
+        check_lstm_form(request)
+
+
+def check_lstm_form(request: ConversionRequest) -> None:
+    """Refuses the native form of a graph that has an LSTM, as every DeepSpeech graph does.
+
+    Raises:
+        AsrbuildError: ``ct.convert`` has the loop only.
+    """
+    if request.lstm == "native":
+        raise AsrbuildError(
+            "frontend tensorflow gives an LSTM as coremltools' loop",
+            key="coreml.lstm",
+            fix="use coreml.lstm=loop, or coreml.frontend=mil",
+        )
+
+
+def _inputs(graph_def: Any, request: ConversionRequest, path: Path) -> list[Any]:
+    """A type for every placeholder the outputs depend on; the steps fill the open axis."""
+    import coremltools as ct
+
+    needed = _needed(graph_def, request.outputs)
+    inputs = []
+    for node in graph_def.node:
+        if node.op != "Placeholder" or node.name not in needed:
+            continue
+        shape = [dim.size for dim in node.attr["shape"].shape.dim]
+        described = _shape(ct, node.name, shape, request.steps, path)
+        dtype = np.int32 if node.attr["dtype"].type == _DT_INT32 else np.float32
+        # A neural network has float32 inputs only, and coremltools wants no type for them.
+        typed = {} if request.format == "neuralnetwork" else {"dtype": dtype}
+        inputs.append(ct.TensorType(node.name, shape=described, **typed))
+    return inputs
+
+
+def _shape(ct: Any, name: str, shape: list[int], steps: Steps, path: Path) -> Any:
+    """A placeholder's shape with its open axis (-1), if it has one, filled with ``steps``."""
+    if shape.count(-1) > 1:
+        raise AsrbuildError(
+            f"{name} has {shape.count(-1)} open axes {tuple(shape)}, the steps can fill one",
+            file=path,
+            fix="export it again with --export_batch_size 1",
+        )
+    if -1 not in shape:
+        if name == INPUT_NODE and len(shape) == 4 and steps != FixedSteps(shape[1]):
+            asked = steps.steps if isinstance(steps, FixedSteps) else "a flexible number"
+            raise AsrbuildError(
+                f"the graph is static at {shape[1]} steps, asked {asked}",
+                key="n_steps",
+                file=path,
+                fix="export with n_steps=-1 (model=dynamic_to_static)",
+            )
+        return tuple(shape)
+    axis = shape.index(-1)
+
+    def filled(length: Any) -> tuple[Any, ...]:
+        return (*shape[:axis], length, *shape[axis + 1 :])
+
+    if isinstance(steps, FixedSteps):
+        return filled(steps.steps)
+    if isinstance(steps, EnumeratedSteps):
+        return ct.EnumeratedShapes(
+            [filled(size) for size in steps.sizes], default=filled(steps.default)
+        )
+    upper = -1 if steps.upper is None else steps.upper
+    return ct.Shape(filled(ct.RangeDim(steps.lower, upper, default=steps.default)))
+
+
+def _needed(graph_def: Any, outputs: Iterable[str]) -> set[str]:
+    """Names of the nodes the outputs depend on."""
+    sources = {node.name: [_node_name(name) for name in node.input] for node in graph_def.node}
+    needed: set[str] = set()
+    waiting = list(outputs)
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            waiting += sources.get(name, [])
+    return needed
+
+
+def _node_name(tensor: str) -> str:
+    return tensor.lstrip("^").split(":")[0]
+
+
+def _encoded(request: ConversionRequest) -> dict[str, Any]:
+    kind = next(name for name, steps in _STEPS.items() if isinstance(request.steps, steps))
+    plain = asdict(request)
+    return plain | {"steps": {"kind": kind} | plain["steps"]}
+
+
+def _decoded(plain: dict[str, Any]) -> ConversionRequest:
+    steps = dict(plain["steps"])
+    kind = _STEPS[steps.pop("kind")]
+    if "sizes" in steps:
+        steps["sizes"] = tuple(steps["sizes"])
+    changed = {"steps": kind(**steps), "outputs": tuple(plain["outputs"])}
+    return ConversionRequest(**(plain | changed))
+
+
+def main(job_path: str) -> int:
+    """Runs one job; an error the user can act on goes to the job's ``outcome`` file."""
+    # Ctrl-C ends it at once: TensorFlow, being imported, would swallow a KeyboardInterrupt.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    job = json.loads(Path(job_path).read_text())
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        convert_here(Path(job["graph"]), _decoded(job["request"]), Path(job["destination"]))
+    except AsrbuildError as error:
+        fields = {"message": error.message, "key": error.key, "file": error.file, "fix": error.fix}
+        Path(job["outcome"]).write_text(json.dumps(fields))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,302 @@
+"""The DeepSpeech acoustic network as MIL operations, written with coremltools' builder.
+
+Shapes: T steps, W window frames, F coefficients, H hidden, V classes. Time is the first axis, as in
+the TensorFlow graph. Dense operations are named as coremltools names the TensorFlow ones
+(``layer_1_BiasAdd``, ``layer_1_Relu``...), so that the two graphs can be compared node by node.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from asrbuild.architectures.deepspeech.layout import FREEZE, Layout, LoopLstm, NativeLstm
+from asrbuild.architectures.deepspeech.network import NORM_EPSILON
+from asrbuild.base.array import Array
+from asrbuild.coreml.speedups.importing import import_coremltools
+
+ct = import_coremltools()
+mb = ct.converters.mil.Builder
+
+Var = Any
+
+
+@dataclass
+class Network:
+    """How the operations are written.
+
+    Args:
+        layout: the constants.
+        relu_clip: upper limit of the clipped ReLU.
+        steps: T where it is fixed, else ``None``.
+        dtype: numpy type of the computation.
+        lstm_dtype: numpy type the ``lstm`` op computes in; its weights may be stored narrower.
+        cell_clip: what a native LSTM's cell is clipped at; ``None``: not at all.
+        share_weights: constants are stored once for all functions of the package.
+    """
+
+    layout: Layout
+    relu_clip: float
+    steps: int | None
+    dtype: type
+    lstm_dtype: type
+    cell_clip: float | None = None
+    share_weights: bool = False
+    constants: dict[str, Var] = field(default_factory=dict)
+
+    def constant(self, name: str, array: Array) -> Var:
+        """A named constant, made once in a function."""
+        if name not in self.constants:
+            var = mb.const(val=array, name=name)
+            if self.share_weights:
+                var.op.weight_id = name
+            self.constants[name] = var
+        return self.constants[name]
+
+    def scalar(self, value: float) -> np.generic:
+        return self.dtype(value)
+
+    @property
+    def type_name(self) -> str:
+        return _type_name(self.dtype)
+
+
+def probabilities_and_state(
+    network: Network, input_node: Var, input_lengths: Var, state_c: Var, state_h: Var
+) -> tuple[Var, Var, Var]:
+    """The whole network.
+
+    Args:
+        input_node: (1, T, W, F) of the computation's type.
+        input_lengths: (1,) int32, steps that are real.
+        state_c: (1, H) float32 or the computation's type.
+        state_h: likewise.
+
+    Returns:
+        probabilities (T, 1, V), and the state after ``input_lengths`` steps, c and h: (1, H).
+    """
+    layout = network.layout
+    x = mb.transpose(x=input_node, perm=[1, 0, 2, 3], name="time_major")
+    x = mb.reshape(x=x, shape=[-1, layout.n_input], name="Reshape")
+    for layer in ("layer_1", "layer_2", "layer_3"):
+        x = _dense(network, x, layer)
+    x = mb.reshape(x=x, shape=[-1, 1, layout.n_hidden], name="Reshape_1")
+    recurrent = _native if isinstance(layout.lstm, NativeLstm) else _loop
+    x, new_c, new_h = recurrent(network, x, input_lengths, state_c, state_h)
+    x = mb.reshape(x=x, shape=[-1, layout.n_hidden], name="Reshape_2")
+    x = _dense(network, x, "layer_5")
+    x = _dense(network, x, "layer_6", relu=False)
+    x = mb.reshape(x=x, shape=[-1, 1, layout.n_output], name="raw_logits")
+    return mb.softmax(x=x, axis=-1, name="probabilities"), new_c, new_h
+
+
+def _dense(network: Network, x: Var, layer: str, relu: bool = True) -> Var:
+    """(T, inputs) -> (T, outputs): ``min(relu(x @ weight.T + bias), relu_clip)``, normalised
+    where the layer is."""
+    weight, bias = network.layout.dense[layer]
+    x = mb.linear(
+        x=x,
+        weight=network.constant(f"{layer}_weights", weight),
+        bias=network.constant(f"{layer}_bias", bias),
+        name=f"{layer}_BiasAdd",
+    )
+    if not relu:
+        return x
+    x = mb.relu(x=x, name=f"{layer}_Relu")
+    x = mb.minimum(x=x, y=network.scalar(network.relu_clip), name=f"{layer}_Minimum")
+    return _normalised(network, x, layer) if layer in network.layout.norms else x
+
+
+def _normalised(network: Network, x: Var, layer: str) -> Var:
+    """``gamma * (x - mean) / sqrt(variance + epsilon) + beta`` over a step's units, in fp32.
+
+    In fp16 the epsilon is 0, and a step whose units are all alike would be NaN; and 2048 squares of
+    up to 400 add up to more than fp16 holds.
+    """
+    name = f"{layer}_LayerNorm"
+    gamma, beta = network.layout.norms[layer]
+    found = mb.layer_norm(
+        x=_as(x, "fp32", name),
+        axes=[-1],
+        gamma=network.constant(f"{name}_gamma", gamma),
+        beta=network.constant(f"{name}_beta", beta),
+        epsilon=np.float32(NORM_EPSILON),
+        name=name,
+    )
+    return _as(found, network.type_name, name)
+
+
+def _native(
+    network: Network, x: Var, input_lengths: Var, state_c: Var, state_h: Var
+) -> tuple[Var, Var, Var]:
+    """One ``lstm`` op; the state it returns is exact for every ``input_lengths``.
+
+        x (T,1,H) ── concat ── (T,1,H+1) ── lstm ── h (T,1,H) ── * mask ── to layer 5
+                       │                     └───── c after the last step = new_state_c
+        (1 - mask) * FREEZE                         new_state_h = [h0, h][input_lengths]
+
+    The extra column has weight -1 for the input gate and +1 for the forget gate, so past the end
+    i = 0 and f = 1, and c is carried on unchanged to the last step.
+    """
+    mask = _mask(network, x, input_lengths)
+    past = mb.mul(x=mask, y=network.scalar(-FREEZE), name="past_end_minus_one")
+    past = mb.add(x=past, y=network.scalar(FREEZE), name="past_end")
+    steps = mb.concat(values=(x, past), axis=-1, name="lstm_input")
+    type_name = _type_name(network.lstm_dtype)
+    lstm = network.layout.lstm
+    clip = {} if network.cell_clip is None else {"clip": network.lstm_dtype(network.cell_clip)}
+    h_all, _, c = mb.lstm(
+        x=_as(steps, type_name, "lstm_input"),
+        initial_h=_as(state_h, type_name, "initial_h"),
+        initial_c=_as(state_c, type_name, "initial_c"),
+        weight_ih=_widened(network, "lstm_input_weights", lstm.input),
+        weight_hh=_widened(network, "lstm_hidden_weights", lstm.hidden),
+        bias=_widened(network, "lstm_bias", lstm.bias),
+        output_sequence=True,
+        name="lstm",
+        **clip,
+    )
+    h_all = mb.mul(x=_as(h_all, network.type_name, "lstm_h"), y=mask, name="masked_h")
+    h_before = mb.expand_dims(x=_as(state_h, network.type_name, "h0"), axes=[0], name="h_before")
+    h_list = mb.concat(values=(h_before, h_all), axis=0, name="h_list")
+    return h_all, c, mb.gather_nd(x=h_list, indices=_last_step(input_lengths), name="last_h")
+
+
+def _loop(
+    network: Network, x: Var, input_lengths: Var, state_c: Var, state_h: Var
+) -> tuple[Var, Var, Var]:
+    """coremltools' own form of TensorFlow's ``BlockLSTM``: a ``while_loop`` over time.
+
+    The lists of c and h are (T + 1, 1, H) with the initial state first; they are carried in fp32
+    even where the cell is fp16, as plain conversion does.
+    """
+    dtype, name, hidden = network.dtype, network.type_name, network.layout.n_hidden
+    before = {
+        part: mb.expand_dims(x=_as(state, name, f"{part}0"), axes=[0], name=f"{part}_before")
+        for part, state in (("c", state_c), ("h", state_h))
+    }
+    if network.steps is None:
+        shape = mb.shape(x=x, name="step_shape")
+        length = mb.slice_by_index(x=shape, begin=[0], end=[1], name="step_count")
+        tail = np.array([1, hidden], np.int32)
+        list_shape = mb.concat(values=(length, tail), axis=0, name="list_shape")
+        zeros = mb.fill(shape=list_shape, value=dtype(0), name="empty_list")
+    else:
+        length = np.array([network.steps], np.int32)
+        zeros = mb.const(val=np.zeros((network.steps, 1, hidden), dtype), name="empty_list")
+    lists = {
+        part: mb.concat(values=(before[part], zeros), axis=0, name=f"{part}_list")
+        for part in ("c", "h")
+    }
+    body = _loop_body(network, x)
+    _, c_list, h_list = mb.while_loop(
+        _cond=lambda step, c, h: mb.less(x=step, y=length, name="more_steps"),
+        _body=body,
+        loop_vars=(
+            mb.const(val=np.array([0], np.int32), name="first_step"),
+            _as(lists["c"], "fp32", "c_list"),
+            _as(lists["h"], "fp32", "h_list"),
+        ),
+        name="while_loop",
+    )
+    after = {"begin": [1, 0, 0], "end": [0, 0, 0]}
+    after |= {"begin_mask": [False, True, True], "end_mask": [True, True, True]}
+    c_all = mb.slice_by_index(x=_as(c_list, name, "c_done"), name="c_all", **after)
+    h_all = mb.slice_by_index(x=_as(h_list, name, "h_done"), name="h_all", **after)
+    mask = mb.tile(x=_mask(network, x, input_lengths), reps=[1, 1, hidden], name="Tile")
+    h_all = mb.mul(x=h_all, y=mask, name="masked_h")
+    index = _last_step(input_lengths)
+    last = {
+        part: mb.gather_nd(
+            x=mb.concat(values=(before[part], steps), axis=0, name=f"{part}_states"),
+            indices=index,
+            name=f"last_{part}",
+        )
+        for part, steps in (("c", c_all), ("h", h_all))
+    }
+    return h_all, last["c"], last["h"]
+
+
+def _loop_body(network: Network, x: Var) -> Any:
+    """One step: reads c and h at ``step``, writes them at ``step + 1``. Gate order i, c, f, o."""
+    lstm = network.layout.lstm
+    assert isinstance(lstm, LoopLstm)
+    weight = network.constant("lstm_kernel", lstm.weight)
+    bias = network.constant("lstm_bias", lstm.bias)
+    name = network.type_name
+
+    def body(step: Var, c_list: Var, h_list: Var) -> tuple[Var, Var, Var]:
+        c_list = _as(c_list, name, "c_list_in")
+        h_list = _as(h_list, name, "h_list_in")
+        x_now = mb.gather(x=x, indices=step, axis=0, name="x_now")
+        h = mb.gather(x=h_list, indices=step, axis=0, name="h_now")
+        c = mb.gather(x=c_list, indices=step, axis=0, name="c_now")
+        joined = mb.concat(values=(x_now, h), axis=-1, name="x_and_h")
+        gates = mb.linear(x=joined, weight=weight, bias=bias, name="gates")
+        i, g, f, o = mb.split(x=gates, num_splits=4, axis=-1, name="gate")
+        i, f = mb.sigmoid(x=i, name="gate_i"), mb.sigmoid(x=f, name="gate_f")
+        g = mb.tanh(x=g, name="gate_g")
+        written = mb.mul(x=g, y=i, name="written")
+        c = mb.add(x=written, y=mb.mul(x=c, y=f, name="kept"), name="c_next")
+        o = mb.sigmoid(x=o, name="gate_o")
+        h = mb.mul(x=mb.tanh(x=c, name="c_tanh"), y=o, name="h_next")
+        following = mb.add(x=step, y=np.int32(1), name="next_step")
+        c_list = mb.scatter(data=c_list, indices=following, updates=c, name="c_list_next")
+        h_list = mb.scatter(data=h_list, indices=following, updates=h, name="h_list_next")
+        return following, _as(c_list, "fp32", "c_list_out"), _as(h_list, "fp32", "h_list_out")
+
+    return body
+
+
+def _mask(network: Network, x: Var, input_lengths: Var) -> Var:
+    """(T, 1, 1): 1 for the steps before ``input_lengths``, else 0."""
+    if network.steps is None:
+        shape = mb.shape(x=x, name="mask_shape")
+        count = mb.slice_by_index(
+            x=shape,
+            begin=[0],
+            end=[1],
+            stride=[1],
+            begin_mask=[False],
+            end_mask=[False],
+            squeeze_mask=[True],
+            name="mask_count",
+        )
+        positions = mb.range_1d(end=count, start=0, step=1, name="SequenceMask_Range")
+    else:
+        positions = np.arange(network.steps, dtype=np.int32)
+    lengths = mb.expand_dims(x=input_lengths, axes=[-1], name="SequenceMask_ExpandDims")
+    valid = mb.less(x=positions, y=lengths, name="SequenceMask_Less")
+    mask = mb.cast(x=valid, dtype=network.type_name, name="SequenceMask_Cast")
+    mask = mb.transpose(x=mask, perm=[1, 0], name="mask_time_major")
+    return mb.expand_dims(x=mask, axes=[-1], name="mask")
+
+
+def _last_step(input_lengths: Var) -> Var:
+    """(1, 2): ``[[input_lengths, 0]]``, a row of a (T + 1, 1, H) list."""
+    return mb.stack(values=(input_lengths, np.array([0], np.int32)), axis=1, name="last_step")
+
+
+def _widened(network: Network, name: str, array: Array) -> Var:
+    """A constant of the lstm's type; stored as it is, and cast when the package is loaded."""
+    if array.dtype == network.lstm_dtype:
+        return network.constant(name, array)
+    if name not in network.constants:
+        network.constants[name] = mb.constexpr_cast(
+            source_val=array, output_dtype=_type_name(network.lstm_dtype), name=name
+        )
+    return network.constants[name]
+
+
+def _as(x: Var, type_name: str, name: str) -> Var:
+    """``x`` of the given MIL type, cast where it is not."""
+    current = ct.converters.mil.mil.types.builtin_to_string(x.dtype)
+    if current == type_name:
+        return x
+    return mb.cast(x=x, dtype=type_name, name=f"{name}_to_{type_name}")
+
+
+def _type_name(dtype: type) -> str:
+    return "fp16" if dtype is np.float16 else "fp32"

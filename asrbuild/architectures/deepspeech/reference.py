@@ -1,0 +1,419 @@
+"""The TensorFlow original as the reference: a DeepSpeech graph run on given features.
+
+It runs in a process of its own, so that the build itself never imports TensorFlow, and beside the
+conversion:
+
+    python -m asrbuild.architectures.deepspeech.reference --graph G.pb --cases in.npz --out out.npz
+
+A proof is worth something where its two sides share no reader. What they share of the weights, and
+what guards it:
+
+- A checkpoint's variables: asrbuild's reader feeds the package and the exported graph. Here
+  TensorFlow's reader reads the checkpoint, and each constant of the graph must be its variable.
+- A frozen graph: asrbuild's parser feeds the package and the session. Here TensorFlow parses the
+  file, and each node must be the one asrbuild read.
+- Which variables make the network, and which are records of training: one rule (``network.py``).
+  What it does not know is refused.
+- The form of a checkpoint's network (order of the gates, forget bias, normalisation): exporter and
+  MIL builder are two texts of one idea. Tests compare the exporter's graph with genuine exports of
+  genuine checkpoints. A frozen graph has its form itself, and must be the known one.
+- The exported graph also gives the words that ``evaluate`` compares with; the build has compared it
+  with the checkpoint before. What ``verify --bisect`` exports is compared again.
+
+What they share besides the weights:
+
+- Labels: both sides are decoded with the source's own (``metadata_alphabet``, ``alphabet.txt``), so
+  words agree under any labels. A key with other labels is refused, and a model that gets no known
+  word right is not published (``proof.wrong_words``).
+- Features: both sides read the same cases. Their settings are those that the source states; a
+  graph's are also compared with its own AudioSpectrogram and Mfcc nodes (``source.settle``). A
+  checkpoint states them in flags.txt alone: only known words can contradict those.
+- The clip: TensorFlow runs a frozen graph's own nodes, and the package has what was read from them,
+  so the gates compare two readings. Of a checkpoint both have what flags.txt states.
+- Context and coefficients: TensorFlow refuses windows that are not the graph's ``input_node``; the
+  graph of a checkpoint has what the shapes of its variables state.
+- Lengths and state: TensorFlow masks and carries them as the graph says. The graph of a checkpoint
+  is asrbuild's export, which tests compare with the genuine exports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+
+from asrbuild.architectures.tensorflow.graph import load_graph
+from asrbuild.architectures.tensorflow.outputs import (
+    DEFAULT_OUTPUTS,
+    check_outputs,
+    placeholder_shape,
+)
+from asrbuild.architectures.tensorflow.proto import Graph, input_name
+from asrbuild.base import interrupts
+from asrbuild.base.array import Array
+from asrbuild.base.disk import full_disk_errors
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.kinds import recognise
+from asrbuild.base.processes import python_module, start
+from asrbuild.base.processors import usable_processors
+
+if TYPE_CHECKING:
+    from asrbuild.architectures.deepspeech.batching import Batch, Piece
+
+_POLL_SECONDS = 0.1
+_COMPARED_STEPS = 8
+#: Of probabilities; a wrong utterance differs by a thousand times that.
+_SAME = 1e-4
+#: What rounding leaves of 1 in a sum of probabilities.
+_SUM_ERROR = 1e-3
+
+
+@dataclass(frozen=True)
+class ReferenceOutput:
+    """What TensorFlow gives for one case.
+
+    Args:
+        logits: probabilities (the node is a softmax), (T, n_output).
+        new_state_c: cell state after T steps, (1, n_hidden).
+        new_state_h: output state after T steps, (1, n_hidden).
+        nodes: other nodes that were asked for: name -> its value for each run of the graph.
+    """
+
+    logits: Array
+    new_state_c: Array
+    new_state_h: Array
+    nodes: Mapping[str, Sequence[Array]]
+
+
+@dataclass(frozen=True)
+class ReferenceRun:
+    """A running reference process."""
+
+    process: subprocess.Popen[bytes]
+    out_path: Path
+    log: IO[bytes]
+
+    def wait(self, timeout: float | None = None) -> Path:
+        """Waits for the results' file.
+
+        Raises:
+            AsrbuildError: what went wrong over there, or it took longer than ``timeout`` seconds.
+        """
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        try:
+            while (code := self._poll()) is None:
+                interrupts.check()
+                if time.monotonic() > end:
+                    raise AsrbuildError(f"TensorFlow did not finish in {timeout:g} s")
+        except BaseException:  # the process must not outlive the build
+            self.stop()
+            raise
+        with self.log:
+            self.log.seek(0)
+            lines = self.log.read().decode(errors="replace").strip().splitlines()
+        if code:
+            raise _error_of(code, lines)
+        return self.out_path
+
+    def _poll(self) -> int | None:
+        try:
+            return self.process.wait(_POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def stop(self) -> None:
+        """Ends the process; nothing is left half-written."""
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+
+def _error_of(code: int, lines: list[str]) -> AsrbuildError:
+    """The error that the process reported as its last line, or what is known of its death."""
+    last = lines[-1] if lines else "no message"
+    try:
+        fields = json.loads(last)
+        return AsrbuildError(fields.pop("message"), **fields)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        cause = f"signal {-code}" if code < 0 else f"code {code}"
+        error = AsrbuildError(
+            f"running the graph in TensorFlow ended with {cause}: {last}",
+            fix="`asrbuild doctor` tells whether TensorFlow can be imported",
+        )
+        error.__cause__ = RuntimeError(last)
+        return error
+
+
+def start_reference(
+    graph: Path | str,
+    cases_path: Path | str,
+    out_path: Path | str,
+    *,
+    nodes: Iterable[str] = (),
+    checkpoint: Path | None = None,
+) -> ReferenceRun:
+    """Starts the reference beside the caller.
+
+    Args:
+        graph: a frozen DeepSpeech graph, static or dynamic.
+        cases_path: npz of case name -> features (T, window, coefficients) float32.
+        out_path: npz to write, by rename when whole; read it with ``read_reference``.
+        nodes: more nodes whose values are wanted, ``name`` or ``name:index``.
+        checkpoint: prefix of the checkpoint that the graph was exported from; TensorFlow reads it
+            too, and a graph with other weights is refused.
+    """
+    command = python_module("asrbuild.architectures.deepspeech.reference", "--graph", str(graph))
+    command += ["--cases", str(cases_path), "--out", str(out_path)]
+    if wanted := ",".join(nodes):
+        command += ["--nodes", wanted]
+    if checkpoint is not None:
+        command += ["--checkpoint", str(checkpoint)]
+    # A pipe could fill up while the caller converts; `wait` and `stop` close the file.
+    log = tempfile.TemporaryFile()  # noqa: SIM115
+    return ReferenceRun(start(command, log), Path(out_path), log)
+
+
+def run_reference(
+    graph: Path | str,
+    cases: Mapping[str, Array],
+    *,
+    nodes: Iterable[str] = (),
+    checkpoint: Path | None = None,
+) -> dict[str, ReferenceOutput]:
+    """Runs the reference process on cases in memory and waits for it."""
+    with tempfile.TemporaryDirectory(prefix="asrbuild-reference-") as folder:
+        cases_path = Path(folder, "cases.npz")
+        np.savez(cases_path, **dict(cases))
+        out = Path(folder, "out.npz")
+        run = start_reference(graph, cases_path, out, nodes=nodes, checkpoint=checkpoint)
+        return read_reference(run.wait())
+
+
+def read_reference(path: Path | str) -> dict[str, ReferenceOutput]:
+    """Reads a results' file: case name -> output."""
+    with np.load(path, allow_pickle=False) as stored:
+        arrays = dict(stored)
+    outputs = {}
+    for key in arrays:
+        name, _, part = key.rpartition("/")
+        if part != "logits" or "/nodes/" in key:
+            continue
+        prefix = f"{name}/nodes/"
+        nodes: dict[str, list[Array]] = {}
+        runs = [key for key in arrays if key.startswith(prefix)]
+        for node_key in sorted(runs, key=lambda key: int(key.rpartition("/")[2])):
+            nodes.setdefault(node_key[len(prefix) :].rpartition("/")[0], []).append(
+                arrays[node_key]
+            )
+        main = [arrays[f"{name}/{output}"] for output in DEFAULT_OUTPUTS]
+        outputs[name] = ReferenceOutput(*main, nodes=nodes)
+    return outputs
+
+
+def run_cases(
+    path: Path, cases: Mapping[str, Array], nodes: Sequence[str] = (), *, lean: bool = False
+) -> dict[str, Array]:
+    """Runs every case in this process; returns the arrays of the results' file.
+
+    A static graph is run in chunks with carried state. A dynamic graph is run in one shot, or, as
+    several cases go together, from the end of one to the end of the next. ``lean`` as in
+    ``GraphSession``.
+    """
+    from asrbuild.architectures.deepspeech.batching import find_batch, for_any_batch, run_together
+    from asrbuild.architectures.tensorflow.session import GraphSession
+
+    graph = load_graph(path)
+    check_outputs(graph, [*DEFAULT_OUTPUTS, *nodes])
+    batch, steps, window, coefficients = _input_dims(graph)
+    state_dims = placeholder_shape(graph, "previous_state_c")
+    if batch not in (1, None):
+        raise AsrbuildError(
+            f"the reference runs one utterance at a time, the graph takes {batch}",
+            key="batch_size",
+            file=path,
+        )
+    for name, features in cases.items():
+        if features.ndim != 3 or features.shape[1:] != (window, coefficients):
+            raise AsrbuildError(
+                f"case {name} has shape {features.shape}, expected (T, {window}, {coefficients})"
+            )
+    n_hidden = int(state_dims[1] or 0)
+    batch = find_batch(graph) if _may_be_batched(graph, cases, nodes) else None
+    session = GraphSession(for_any_batch(graph) if batch else graph, lean=lean)
+    run = partial(run_together, session, nodes=nodes, steps=steps, n_hidden=n_hidden)
+
+    def run_group(names: Sequence[str]) -> dict[str, list[Piece]]:
+        given = {name: cases[name] for name in names}
+        together = _run_at_once(run, batch, given) if batch and len(given) > 1 else None
+        if together is None:
+            return {name: run(None, {name: given[name]})[name] for name in names}
+        return together
+
+    ordered = sorted(cases, key=lambda name: -len(cases[name]))
+    # The longest takes about as long as all others beside each other.
+    groups = [ordered[:1], ordered[1:]] if batch else [[name] for name in ordered]
+    with ThreadPoolExecutor(usable_processors()) as threads:
+        pieces = {
+            name: own for group in threads.map(run_group, groups) for name, own in group.items()
+        }
+    zeros = np.zeros((1, n_hidden), np.float32)
+    results: dict[str, Array] = {}
+    for name in cases:
+        own = pieces[name]
+        logits = [piece.logits for piece in own] or [np.zeros((0, _classes(graph)), np.float32)]
+        results[f"{name}/logits"] = np.concatenate(logits)
+        states = own[-1].states if own else (zeros, zeros)
+        results |= zip((f"{name}/new_state_c", f"{name}/new_state_h"), states, strict=True)
+        for index, piece in enumerate(own):
+            for node, value in zip(nodes, piece.nodes, strict=True):
+                results[f"{name}/nodes/{node}/{index}"] = value
+    return results
+
+
+def check_readings(path: Path, checkpoint: Path | None, *, lean: bool = False) -> None:
+    """TensorFlow's readers find in the source what asrbuild's found.
+
+    Raises:
+        AsrbuildError: naming the variable or node that is another one.
+    """
+    from asrbuild.architectures.deepspeech.readings import (
+        check_checkpoint,
+        check_graph_file,
+        check_lite,
+    )
+    from asrbuild.architectures.tensorflow.session import import_tensorflow
+
+    import_tensorflow(lean)
+    graph = load_graph(path)
+    if checkpoint is not None and checkpoint.is_file() and recognise(checkpoint).key == "tflite":
+        check_lite(graph, checkpoint)
+    elif checkpoint is not None:
+        check_checkpoint(graph, checkpoint)
+    else:
+        check_graph_file(graph)
+
+
+def check_probabilities(path: Path, results: Mapping[str, Array]) -> None:
+    """``logits`` are probabilities, as packages, manifests and decoders say they are.
+
+    Raises:
+        AsrbuildError: a row of them does not add up to 1.
+    """
+    for key, rows in results.items():
+        if not key.endswith("/logits") or "/nodes/" in key or not np.isfinite(rows).all():
+            continue
+        sums = rows.sum(axis=-1)
+        wrong = (abs(sums - 1) > _SUM_ERROR) | (rows < 0).any(axis=-1)
+        if wrong.any():
+            raise AsrbuildError(
+                f"the graph's logits are not probabilities: a row adds up to {sums[wrong][0]:.4g}",
+                file=path,
+                fix="export the graph with the softmax that DeepSpeech puts behind its last layer",
+            )
+
+
+def _may_be_batched(graph: Graph, cases: Mapping[str, Array], nodes: Sequence[str]) -> bool:
+    """Whether there are several cases, and only such nodes as keep utterances apart."""
+    lstm = all(graph.by_name[input_name(node)].op.startswith("BlockLSTM") for node in nodes)
+    return lstm and len(cases) > 1
+
+
+def _run_at_once(
+    run: Callable[..., dict[str, list[Piece]]], batch: Batch, cases: Mapping[str, Array]
+) -> dict[str, list[Piece]] | None:
+    """All cases together; None where that is not what the graph gives for each alone.
+
+    The beginnings of the first and the last are run alone as well: were one constant left out or
+    one too many fed, they would differ or TensorFlow would refuse. What does not differ by more
+    than sums made in another order is the same.
+    """
+    try:
+        together = run(batch, cases)
+    except AsrbuildError:
+        return None
+    by_length = sorted((name for name in cases if len(cases[name])), key=lambda n: -len(cases[n]))
+    for name in {*by_length[:1], *by_length[-1:]}:
+        (pieces,) = run(None, {name: cases[name][:_COMPARED_STEPS]}).values()
+        alone, own = pieces[0].logits, together[name][0].logits
+        both = min(len(alone), len(own))
+        if not np.allclose(alone[:both], own[:both], 0, _SAME, equal_nan=True):
+            return None
+    return together
+
+
+def _input_dims(graph: Graph) -> tuple[int | None, ...]:
+    dims = placeholder_shape(graph, "input_node")
+    placeholder_shape(graph, "input_lengths")
+    placeholder_shape(graph, "previous_state_h")
+    if len(dims) != 4 or len(placeholder_shape(graph, "previous_state_c")) != 2:
+        raise AsrbuildError("not a DeepSpeech inference graph", file=graph.path)
+    return dims
+
+
+def _classes(graph: Graph) -> int:
+    """Width of ``logits``, for a case of no steps."""
+    from asrbuild.architectures.tensorflow.shapes import infer_shapes
+
+    dims = infer_shapes(graph)["logits"].dims
+    return int(dims[-1] or 0) if dims else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The process: prints an error as one JSON line and returns 1."""
+    # Ctrl-C ends it at once: TensorFlow, being imported, would swallow a KeyboardInterrupt.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parser = argparse.ArgumentParser(
+        prog="python -m asrbuild.architectures.deepspeech.reference", description=__doc__
+    )
+    parser.add_argument("--graph", type=Path, required=True)
+    parser.add_argument("--cases", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--nodes", default="")
+    parser.add_argument("--checkpoint", type=Path)
+    options = parser.parse_args(arguments)
+    try:
+        nodes = [name for name in options.nodes.split(",") if name]
+        try:
+            with np.load(options.cases, allow_pickle=False) as stored:
+                cases = {name: stored[name] for name in stored.files}
+        except (OSError, ValueError) as error:
+            raise AsrbuildError(f"cannot read the cases: {error}", file=options.cases) from error
+        check_readings(options.graph, options.checkpoint, lean=True)
+        try:
+            results = run_cases(options.graph, cases, nodes, lean=True)
+        except AsrbuildError:
+            raise
+        except Exception as error:  # TensorFlow's errors have no common base class
+            raise AsrbuildError(
+                f"TensorFlow cannot run the graph: {str(error).splitlines()[0]}",
+                file=options.graph,
+                fix="`asrbuild inspect graph` shows its inputs, outputs and operations",
+            ) from error
+        check_probabilities(options.graph, results)
+        partial = options.out.with_name(options.out.name + f".{os.getpid()}.npz")
+        with full_disk_errors("writing TensorFlow's results", options.out.parent):
+            np.savez(partial, **results)
+            partial.replace(options.out)
+    except AsrbuildError as error:
+        fields = {key: getattr(error, key) for key in ("message", "key", "file", "fix")}
+        sys.stderr.write(json.dumps(fields) + "\n")  # noqa: TID251 - the parent process reads it
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""A TensorFlow session on a frozen graph, with a quick start and little memory.
+
+Two things make it so. Importing the whole of TensorFlow takes 8 to 15 s, of which a session needs
+a third: the package's own ``__init__``, which collects the public API, is left out. And large
+constants become variables that are assigned from the mapped file, instead of going through two
+serialised copies of the graph.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from asrbuild.architectures.tensorflow.proto import DType, Graph, Node, Shape, Tensor, graph_pieces
+from asrbuild.base.array import Array
+from asrbuild.base.errors import AsrbuildError
+
+_LARGE = 4096  # bytes from which a constant is held as a variable
+_WHOLE = "ASRBUILD_WHOLE_TENSORFLOW"  # set: do not try to import parts of TensorFlow
+
+
+class GraphSession:
+    """Runs a graph's nodes; the values are those of the graph as it is in the file.
+
+    Args:
+        graph: what to run.
+        lean: import only the parts of TensorFlow that a session needs. Only for a process that
+            imports nothing else of TensorFlow, before or after, and that can be started again.
+    """
+
+    def __init__(self, graph: Graph, *, lean: bool = False) -> None:
+        graph_pb2, config_pb2, session, importer, ops = import_tensorflow(lean)
+        large = {node.name: node for node in graph.nodes if is_large(node)}
+        nodes = [
+            part
+            for node in graph.nodes
+            for part in (_as_variable(node) if node.name in large else (node,))
+        ]
+        self._file = graph.path
+        self._errors = tensorflow_errors()
+        try:
+            definition = graph_pb2.GraphDef()
+            definition.ParseFromString(b"".join(graph_pieces(nodes, graph.producer)))
+            with ops.Graph().as_default() as loaded:
+                importer.import_graph_def(definition, name="")
+            self._session = session.Session(graph=loaded, config=_config(config_pb2))
+            for name, node in large.items():
+                self._session.run(f"{name}/assign", {f"{name}/value:0": node.value})
+        except (ValueError, *self._errors) as error:
+            raise self._refuse("TensorFlow does not take the graph", error) from error
+
+    def run(self, fetches: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
+        """Values of nodes (``name`` or ``name:index``), given values for the inputs.
+
+        Raises:
+            AsrbuildError: TensorFlow refuses the shapes or fails.
+        """
+        try:
+            return self._session.run(
+                [_tensor(name) for name in fetches],
+                {_tensor(name): value for name, value in feeds.items()},
+            )
+        except (ValueError, KeyError, *self._errors) as error:
+            raise self._refuse("TensorFlow cannot run the graph", error) from error
+
+    def _refuse(self, what: str, error: Exception) -> AsrbuildError:
+        return AsrbuildError(f"{what}: {str(error).splitlines()[0]}", file=self._file)
+
+
+def _tensor(name: str) -> str:
+    return name if ":" in name else f"{name}:0"
+
+
+def is_large(node: Node) -> bool:
+    """Whether a node is a constant that is held as a variable."""
+    value = node.attrs.get("value")
+    return node.op == "Const" and isinstance(value, Tensor) and value.nbytes >= _LARGE
+
+
+def _as_variable(node: Node) -> tuple[Node, ...]:
+    """The constant ``name`` as: a handle, a value to be fed, an assignment, and the read."""
+    tensor = node.attrs["value"]
+    assert isinstance(tensor, Tensor)
+    dtype: DType = tensor.dtype
+    handle, value = f"{node.name}/handle", f"{node.name}/value"
+    shape = Shape(tensor.shape)
+    shared = {"container": b"", "shared_name": node.name.encode(), "dtype": dtype, "shape": shape}
+    return (
+        Node(handle, "VarHandleOp", (), shared),
+        Node(value, "Placeholder", (), {"dtype": dtype, "shape": shape}),
+        Node(f"{node.name}/assign", "AssignVariableOp", (handle, value), {"dtype": dtype}),
+        Node(node.name, "ReadVariableOp", (handle,), {"dtype": dtype}),
+    )
+
+
+def _config(config_pb2: Any) -> Any:
+    """One operation at a time, in the caller's thread, each kernel as the graph names it.
+
+    The build executes the package meanwhile. And sums are made in one order on every machine.
+    """
+    config = config_pb2.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    config.graph_options.optimizer_options.opt_level = config_pb2.OptimizerOptions.L0
+    return config
+
+
+def import_tensorflow(lean: bool) -> tuple[Any, ...]:
+    """Imports TensorFlow's session machinery: graph_pb2, config_pb2, session, importer, ops."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Plain kernels: with them chunks and one shot differ less, and machines agree better.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    parts = lean and _WHOLE not in os.environ and "tensorflow" not in sys.modules
+    if parts:
+        _leave_out_public_api()
+    try:
+        try:
+            return _session_modules()
+        except (ImportError, AttributeError):
+            if not parts:
+                raise
+            # A TensorFlow whose parts need the whole. Its libraries cannot be loaded twice, so
+            # the process starts again.
+            os.execve(
+                sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, _WHOLE: "1"}
+            )
+    except ImportError as error:
+        raise AsrbuildError(
+            f"TensorFlow cannot be imported: {error}",
+            fix="install it: a build is verified against it (`asrbuild doctor` says more)",
+        ) from error
+
+
+def _session_modules() -> tuple[Any, ...]:
+    from tensorflow.core.framework import graph_pb2
+    from tensorflow.core.protobuf import config_pb2
+    from tensorflow.python.client import session
+    from tensorflow.python.framework import importer, ops
+
+    return graph_pb2, config_pb2, session, importer, ops
+
+
+def _leave_out_public_api() -> None:
+    """Puts an empty package in the place of ``tensorflow``, whose submodules are the real ones."""
+    found = importlib.util.find_spec("tensorflow")
+    if found is None or not found.submodule_search_locations:
+        return
+    package = types.ModuleType("tensorflow")
+    package.__path__ = list(found.submodule_search_locations)
+    package.__spec__ = found
+    package.__file__ = found.origin
+    sys.modules["tensorflow"] = package
+
+
+def tensorflow_errors() -> tuple[type[Exception], ...]:
+    """What TensorFlow raises that is no exception of Python's own."""
+    from tensorflow.python.framework import errors
+
+    return (errors.OpError,)

@@ -1,0 +1,1 @@
+"""What is published: the manifest, its files, the store, and running an artifact."""

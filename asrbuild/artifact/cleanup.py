@@ -1,0 +1,218 @@
+"""What can go from the store and the cache here, and taking it away.
+
+An artifact stays by the rules of :mod:`asrbuild.artifact.retention`, when ``latest`` names it, and
+when a channel points at it. A cache entry stays while it is a step towards an artifact that stays,
+or was used lately. Builds may run meanwhile: what they claim or publish is kept, see
+:func:`asrbuild.base.cache.remove_unused` and :func:`asrbuild.artifact.store.remove`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from asrbuild.artifact import store
+from asrbuild.artifact.retention import YOUNG_SECONDS, Candidate, Rules, Version, decide
+from asrbuild.base import cache
+from asrbuild.base.cache import Entry
+from asrbuild.base.digest import forget_missing
+from asrbuild.base.disk import disk_errors, read_plain
+from asrbuild.base.quantities import age_of_seconds, size_text
+
+#: A build that claimed an entry is done with it after so long.
+CLAIM_SECONDS = 24 * 3600.0
+#: Where :mod:`asrbuild.proof.evaluation` keeps probabilities, and :mod:`asrbuild.build.engine` its
+#: receipts.
+_PROBABILITIES = "probabilities"
+_RECEIPT = "receipt.json"
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that stays or goes. ``age``: seconds since it came, or was last used."""
+
+    kind: Literal["artifact", "cache", "probabilities", "version", "blob"]
+    name: str
+    bytes: int
+    age: float
+    keep: bool
+    why: str
+
+
+@dataclass(frozen=True)
+class CacheRules:
+    """Entries that no artifact needs go when unused for ``older_than`` seconds.
+
+    ``size``: then, while the cache is larger than so many bytes, those unused for longest; None for
+    no limit.
+    """
+
+    older_than: float
+    size: int | None = None
+
+
+def survey(
+    root: Path,
+    cache_root: Path,
+    rules: Rules,
+    cache_rules: CacheRules,
+    pointed: Mapping[Version, str],
+    now: float | None = None,
+) -> list[Item]:
+    """Every artifact and cache entry, and whether it stays; nothing is changed.
+
+    Args:
+        pointed: artifacts that channels point at, and which.
+        now: POSIX seconds.
+    """
+    now = time.time() if now is None else now
+    artifacts = list(_artifacts(root, rules, pointed, now))
+    kept = {item.name for item in artifacts if item.keep}
+    entries = list(_entries(cache_root, cache_rules, kept, now))
+    return [*artifacts, *entries, *_probabilities(cache_root, cache_rules, now)]
+
+
+def _artifacts(
+    root: Path, rules: Rules, pointed: Mapping[Version, str], now: float
+) -> Iterator[Item]:
+    published = {(a.name, a.version): a for a in store.list_artifacts(root)}
+    latest = {version: "latest" for version, artifact in published.items() if artifact.latest}
+    candidates = [
+        Candidate(*version, max(0.0, now - store.came(artifact.path)))
+        for version, artifact in published.items()
+    ]
+    for verdict in decide(candidates, rules, {**pointed, **latest}):
+        one = verdict.candidate
+        size = _size(published[one.name, one.version].path)
+        name = f"{one.name}/{one.version}"
+        yield Item("artifact", name, size, one.age, verdict.keep, verdict.why)
+
+
+def _size(directory: Path) -> int:
+    total = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(folder, name)).st_size
+    return total
+
+
+def _entries(
+    cache_root: Path, rules: CacheRules, artifacts: Collection[str], now: float
+) -> Iterator[Item]:
+    entries = cache.list_entries(cache_root)
+    needed = _needed(entries, artifacts)
+    total = sum(entry.bytes for entry in entries)
+    # Those unused for longest first, for the limit on the size.
+    for entry in sorted(entries, key=lambda entry: entry.used):
+        age = max(0.0, now - entry.used)
+        name = f"{entry.stage}/{entry.fingerprint}"
+        why = None
+        if entry.fingerprint in needed:
+            keep, why = True, f"a step towards {needed[entry.fingerprint]}"
+        elif age < CLAIM_SECONDS:
+            keep, why = True, "used within a day"
+        elif age >= rules.older_than:
+            keep, why = False, f"no artifact needs it, unused for {age_of_seconds(age)}"
+        elif rules.size is not None and total > rules.size:
+            keep, why = False, f"no artifact needs it, the cache is over {size_text(rules.size)}"
+        else:
+            keep, why = True, f"used within {age_of_seconds(rules.older_than)}"
+        total -= 0 if keep else entry.bytes
+        yield Item("cache", name, entry.bytes, age, keep, why)
+
+
+def _needed(entries: Iterable[Entry], artifacts: Collection[str]) -> dict[str, str]:
+    """Fingerprint -> artifact, of every entry that led to one of the artifacts.
+
+    A stage's key holds the fingerprints of the stages before it, so the last stage's receipt and
+    the keys tell the way back.
+    """
+    known = {entry.fingerprint: entry for entry in entries}
+    needed: dict[str, str] = {}
+    for entry in known.values():
+        name = _receipt(entry)
+        pending = [entry.fingerprint] if name in artifacts else []
+        while pending:
+            fingerprint = pending.pop()
+            if fingerprint in known and fingerprint not in needed:
+                needed[fingerprint] = str(name)
+                pending += _texts(known[fingerprint].key.keys)
+    return needed
+
+
+def _receipt(entry: Entry) -> str | None:
+    """The artifact that an entry of the last stage tells of."""
+    if entry.stage != "artifact":
+        return None
+    try:
+        receipt = json.loads(read_plain(entry.path / _RECEIPT))
+        return f"{receipt['name']}/{receipt['version']}"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in nested JSON, however deep."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, (Mapping, list)):
+            pending += item.values() if isinstance(item, Mapping) else item
+
+
+def _probabilities(cache_root: Path, rules: CacheRules, now: float) -> Iterator[Item]:
+    """What evaluations kept, one file a recording; what is gone is computed again."""
+    oldest = max(rules.older_than, CLAIM_SECONDS)
+    for path in sorted((cache_root / _PROBABILITIES).glob("*/*")):
+        with suppress(OSError):
+            status = path.stat()
+            age = max(0.0, now - status.st_mtime)
+            limit = age_of_seconds(oldest)
+            why = f"older than {limit}" if age >= oldest else f"newer than {limit}"
+            name = path.relative_to(cache_root).as_posix()
+            yield Item("probabilities", name, status.st_size, age, age < oldest, why)
+
+
+def remove(root: Path, cache_root: Path, items: Iterable[Item]) -> Iterator[Item]:
+    """Takes away what does not stay, one after another, and gives back what really went.
+
+    What a build took up since the survey, or what was made the latest, is left where it is.
+    """
+    now = time.time()
+    entries = None
+    for item in items:
+        if item.keep:
+            continue
+        gone = False
+        if item.kind == "artifact":
+            gone = store.remove(root, *item.name.split("/"), unless_after=now - YOUNG_SECONDS)
+        elif item.kind == "cache":
+            if entries is None:
+                entries = {f"{e.stage}/{e.fingerprint}": e for e in cache.list_entries(cache_root)}
+            entry = entries.get(item.name)
+            gone = entry is not None and cache.remove_unused(cache_root, entry, now - CLAIM_SECONDS)
+        elif item.kind == "probabilities":
+            path = cache_root / item.name
+            with disk_errors("removing probabilities", path):
+                path.unlink(missing_ok=True)
+                gone = True
+        if gone:
+            yield item
+    sweep(root, cache_root)
+
+
+def sweep(root: Path, cache_root: Path) -> None:
+    """Removes what killed builds and clean-ups left, and memos of files that are gone."""
+    store.sweep(root)
+    cache.sweep(cache_root)
+    if cache_root.is_dir():
+        forget_missing(cache_root)

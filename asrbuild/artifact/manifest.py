@@ -1,0 +1,543 @@
+"""The runtime manifest: everything an app needs to run an artifact, and the proof that it is right.
+
+``manifest.json`` is strict. A reader has no defaults to fall back on, an unknown key is an error,
+and another major ``schema_version`` is refused. A minor version only adds optional keys: a reader
+ignores (and keeps) the keys that it does not know in a newer minor version of its major, and reads
+an older one, in which the added keys are absent. Times are in ms, rates and frequencies in Hz.
+
+1.1 adds what the source states of itself, and how many references of a set were left out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
+
+from asrbuild.base.disk import stays_inside
+from asrbuild.base.errors import AsrbuildError
+
+SCHEMA_VERSION = "1.1"
+FILE_NAME = "manifest.json"
+#: The most bytes that a manifest may have, and the most values in one state.
+_MOST_BYTES, _MOST_VALUES = 1 << 26, 1 << 28
+# Bounds of what an artifact can be: a reader allocates and loops by these numbers.
+Rate = Annotated[int, Field(ge=1_000, le=768_000)]
+Size = Annotated[int, Field(ge=1, le=1 << 22)]
+Count = Annotated[int, Field(ge=0, le=1 << 53)]
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+Frequency = Annotated[float, Field(ge=0, le=384_000, allow_inf_nan=False)]
+_FETCH = "do not use this artifact: pull it again from where it came, or build it again"
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, strict, no unknown keys.
+
+    A key that a minor version adds has the type ``X | None`` and the default None, and is absent
+    from the JSON where it is None, so that an artifact of an older version keeps its digest.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_serializer(mode="wrap")
+    def _without_absent_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        written = {
+            key: value
+            for key, value in handler(self).items()
+            if value is not None or fields[key].is_required()
+        }
+        return written | (self.model_extra or {})
+
+
+class FileEntry(Section):
+    """One file of the artifact; ``path`` is relative, with forward slashes."""
+
+    path: str
+    role: Literal["package", "alphabet", "scorer", "reference_audio", "parity", "report"]
+    bytes: Count
+    sha256: str
+
+
+class Audio(Section):
+    """What the feature extraction reads; ``sample_scale`` turns an int16 sample into its input."""
+
+    sample_rate: Rate
+    channels: Annotated[int, Field(ge=1, le=64)]
+    sample_type: Literal["int16"]
+    sample_scale: Annotated[float, Field(gt=0, le=2)]
+
+
+class ReferenceVector(Section):
+    """A short recording and its first windowless MFCC frames, for testing an app's front end.
+
+    ``frames``: (n, coefficients), the MFCC of the frames numbered ``first_frame`` and following.
+    """
+
+    audio: str
+    audio_sha256: str
+    samples: Count
+    total_frames: Count
+    first_frame: Count
+    frames: list[list[float]]
+    tolerance: Positive
+
+
+class Features(Section):
+    """MFCC as TensorFlow's ``AudioSpectrogram`` and ``Mfcc`` kernels compute them."""
+
+    kind: Literal["mfcc"]
+    window_ms: Positive
+    step_ms: Positive
+    window_samples: Size
+    step_samples: Size
+    window_function: Literal["periodic_hann"]
+    fft_size: Size
+    spectrum: Literal["magnitude"]
+    mel_bands: Annotated[int, Field(ge=1, le=4096)]
+    lower_hz: Frequency
+    upper_hz: Frequency
+    coefficients: Annotated[int, Field(ge=1, le=4096)]
+    log_floor: Positive
+    context_frames: Annotated[int, Field(ge=0, le=1000)]
+    edge_padding: Literal["zeros"]
+    reference: ReferenceVector
+
+
+class Axis(Section):
+    """One axis of a tensor: a fixed size has ``min == default == max``; no ``max`` is no bound."""
+
+    name: str
+    min: Count
+    default: Count
+    max: Count | None
+    enumerated: list[int] | None
+
+
+class Tensor(Section):
+    """An input or output of the package."""
+
+    name: str
+    dtype: Literal["float32", "float16", "int32"]
+    shape: list[Axis]
+    meaning: Literal["features", "step_count", "state", "probabilities", "mfcc", "samples", "other"]
+    fill: str
+
+
+class Streaming(Section):
+    """How an utterance is fed.
+
+    ``chunked``: ``steps_per_chunk`` steps a call, state carried. ``whole``: all steps in one call,
+    or in calls of ``steps_per_chunk`` where the utterance is longer than that bound (null: no
+    bound). ``tail``: the last, short chunk is padded with zeros to an accepted size,
+    ``input_lengths`` says how many steps are real, and only their rows are kept.
+    """
+
+    mode: Literal["chunked", "whole"]
+    steps_per_chunk: Size | None
+    hop_ms: Positive
+    chunk_ms: Positive | None
+    lookahead_ms: float
+    latency_ms: float | None
+    tail: Literal["zero_pad_and_trim"]
+
+
+class Function(Section):
+    """One function of the package, and what it is for: how ``streaming`` feeds it.
+
+    A single-function package has one, named ``main``. Functions share weights and the meaning of
+    their state, so an app may hand an utterance's state from one to another.
+    """
+
+    name: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    streaming: Streaming
+
+
+class Model(Section):
+    """The Core ML package. ``inputs`` and ``outputs`` are the default function's."""
+
+    format: Literal["mlprogram", "neuralnetwork"]
+    package: str
+    spec_version: int
+    minimum_os: dict[str, str]
+    compute_precision: Literal["fp16", "fp32"]
+    recommended_compute_units: Literal["ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"]
+    lstm: Literal["native", "loop"]
+    default_function: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    functions: list[Function]
+
+
+class State(Section):
+    """LSTM state. ``explicit``: the app feeds ``output`` back as ``input``; ``stateful``: the
+    package keeps it, and both names are that of the Core ML state.
+
+    ``valid`` says when the value may be carried on: ``always`` (it is the state after
+    ``input_lengths`` steps) or ``full_chunks`` (only when every step of the chunk is real).
+    """
+
+    input: str
+    output: str
+    kind: Literal["explicit", "stateful"]
+    shape: list[int]
+    initial: Literal["zeros"]
+    reset: Literal["per_utterance"]
+    valid: Literal["always", "full_chunks"]
+
+    @field_validator("shape")
+    @classmethod
+    def _small(cls, shape: list[int]) -> list[int]:
+        if any(size < 1 for size in shape) or math.prod(shape) > _MOST_VALUES:
+            raise ValueError(f"{shape} is not the shape of a state")
+        return shape
+
+
+class Scorer(Section):
+    """An external language model package, with its weights."""
+
+    path: str
+    sha256: str
+    lm_alpha: float
+    lm_beta: float
+
+
+class Tuned(Section):
+    """The development set that the decoder's values were tuned on, and the rate they had there."""
+
+    data: str
+    sha256: str
+    recordings: int
+    words: int
+    wer: float
+    trials: int
+
+
+class Decoder(Section):
+    """How probabilities become words. ``alphabet`` lists the labels in index order.
+
+    With ``utf8`` a label is a byte, 1 to 255, shown as the character of that code point, and there
+    is no ``alphabet_file``; decoded bytes are UTF-8 text.
+    """
+
+    type: Literal["greedy", "beam", "ds_ctcdecoder"]
+    alphabet: list[str]
+    alphabet_file: str | None
+    utf8: bool
+    blank_index: Annotated[int, Field(ge=0, le=1 << 20)]
+    beam_width: Annotated[int, Field(ge=1, le=1 << 20)]
+    cutoff_prob: float
+    cutoff_top_n: Count
+    scorer: Scorer | None
+    hot_words: dict[str, float]
+    tuned: Tuned | None
+
+
+class Execution(Section):
+    """Something that ran the package, and where."""
+
+    executor: Literal["asrbuild", "coreml"]
+    version: str
+    platform: str
+
+
+class VerifiedInput(Section):
+    """Features the package was run on; ``sha256`` is of the float32 little-endian bytes."""
+
+    name: str
+    steps: int
+    sha256: str
+
+
+class Metric(Section):
+    """One measured gate: ``passed`` is ``value comparison threshold``."""
+
+    input: str
+    output: str
+    name: Literal["argmax_agreement", "kl_divergence", "max_abs_error", "psnr_db"]
+    value: float
+    comparison: Literal["<=", ">="]
+    threshold: float
+    passed: bool
+
+
+class Transcript(Section):
+    """The words of one recording; ``expected`` is null where nobody wrote them down."""
+
+    input: str
+    expected: str | None
+    reference: str
+    package: str
+    match: bool
+
+
+class Evaluation(Section):
+    """Word errors on a set of recordings; ``wer`` has a 95 % interval.
+
+    ``reference`` says what ``reference_wer`` is of: ``tensorflow``, or an artifact; both are null
+    where nothing was compared. ``left_out``: references that are in no count, as the alphabet
+    cannot spell them; absent where there are none.
+    """
+
+    data: str
+    sha256: str
+    recordings: int
+    words: int
+    wer: float
+    wer_low: float
+    wer_high: float
+    reference: str | None
+    reference_wer: float | None
+    left_out: Count | None = None
+
+
+class Verification(Section):
+    """The proof: every metric with its threshold. ``reference`` names what it was compared with."""
+
+    executed: bool
+    core_ml_executed: bool
+    reference: str
+    executions: list[Execution]
+    inputs: list[VerifiedInput]
+    metrics: list[Metric]
+    transcripts: list[Transcript]
+    evaluation: Evaluation | None
+    passed: bool
+
+
+class SourceFile(Section):
+    """An input of the build by digest."""
+
+    role: str
+    name: str
+    sha256: str
+
+
+class SourceFact(Section):
+    """What the source states of itself: a key of the recipe or a plain name, its value, and the
+    file and the place in it (a node, a line, a variable) that it was read from."""
+
+    name: str
+    value: Any
+    file: str
+    place: str
+
+
+class Git(Section):
+    """The repository the build was started in."""
+
+    commit: str
+    dirty: bool
+
+
+class Provenance(Section):
+    """Where the artifact came from. ``created`` (UTC, ISO 8601), ``git`` and ``platform`` are the
+    facts of one run and stand outside the content digest."""
+
+    created: str
+    platform: str
+    git: Git | None
+    recipe: dict[str, Any]
+    overrides: list[str]
+    sources: list[SourceFile]
+    tools: dict[str, str]
+    parents: list[str]
+    source_facts: list[SourceFact] | None = None
+
+
+class Manifest(Section):
+    """The whole of ``manifest.json``."""
+
+    schema_version: str
+    artifact_id: str
+    name: str
+    version: str
+    description: str
+    author: str
+    license: str
+    languages: list[str]
+    files: list[FileEntry]
+    audio: Audio
+    features: Features
+    model: Model
+    state: list[State]
+    streaming: Streaming
+    decoder: Decoder
+    verification: Verification
+    provenance: Provenance
+
+
+def to_json(manifest: Manifest) -> str:
+    """The manifest as stable, readable JSON with a final newline."""
+    return json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) that ``asrbuild schema`` prints."""
+    schema = Manifest.model_json_schema()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:asrbuild:manifest:{SCHEMA_VERSION}",
+        **schema,
+    }
+
+
+def read_manifest(artifact: Path) -> Manifest:
+    """Reads ``manifest.json`` of an artifact directory.
+
+    Raises:
+        AsrbuildError: it is missing, is not JSON, has another major version, or breaks the schema.
+    """
+    path = artifact / FILE_NAME
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise AsrbuildError(
+                f"the manifest is larger than {_MOST_BYTES:,} bytes", file=path, fix=_FETCH
+            )
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise AsrbuildError(
+            f"{artifact.name} is not an artifact: it has no {FILE_NAME}",
+            file=path,
+            fix="give a directory that `asrbuild ls` lists",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise AsrbuildError(f"the manifest cannot be read: {error}", file=path) from error
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, nesting
+        raise AsrbuildError(f"the manifest is not JSON: {error}", file=path, fix=_FETCH) from error
+    found = raw.get("schema_version") if isinstance(raw, dict) else None
+    version = re.fullmatch(r"(\d+)\.(\d+)", found, re.ASCII) if isinstance(found, str) else None
+    major, minor = (int(part) for part in SCHEMA_VERSION.split("."))
+    if version is None or int(version[1]) != major:
+        raise AsrbuildError(
+            f"manifest schema_version {found!r} is not supported by this asrbuild "
+            f"(it reads {major}.x)",
+            file=path,
+            fix="use the asrbuild version that the artifact was built with, or rebuild it",
+        )
+    newer = int(version[2]) > minor
+    try:
+        manifest = Manifest.model_validate_json(text, extra="allow" if newer else "forbid")
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise AsrbuildError(
+            f"the manifest breaks its schema at {where}: {first['msg']} "
+            f"({error.error_count()} problem(s))",
+            key=where or None,
+            file=path,
+            fix=f"use an asrbuild that knows schema_version {found}"
+            if newer
+            else "print the schema with `asrbuild schema`",
+        ) from error
+    for key, named in _named_files(manifest):
+        file_of(artifact, named, key)
+    return manifest
+
+
+def require_listed(manifest: Manifest) -> None:
+    """Checks that every file which a manifest names elsewhere is among those it lists by digest.
+
+    Raises:
+        AsrbuildError: one is not, so that no digest, and no signature, would cover it.
+    """
+    listed = {entry.path for entry in manifest.files}
+    for key, named in _named_files(manifest):
+        if named not in listed and not any(path.startswith(f"{named}/") for path in listed):
+            raise AsrbuildError(
+                f"{key} is {named!r}, which is not among the files that the manifest lists",
+                key=key,
+                fix=_FETCH,
+            )
+
+
+def _named_files(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Every key that names a file of the artifact, with the name."""
+    yield "model.package", manifest.model.package
+    yield "features.reference.audio", manifest.features.reference.audio
+    if manifest.decoder.scorer is not None:
+        yield "decoder.scorer.path", manifest.decoder.scorer.path
+    if manifest.decoder.alphabet_file is not None:
+        yield "decoder.alphabet_file", manifest.decoder.alphabet_file
+    for index, entry in enumerate(manifest.files):
+        yield f"files.{index}.path", entry.path
+
+
+def file_of(artifact: Path, path: str, key: str) -> Path:
+    """Where a file or folder lies that a manifest names; it need not be there.
+
+    Raises:
+        AsrbuildError: the path is absolute, leads up, or goes through a link: an artifact holds all
+            that its manifest names.
+    """
+    found = artifact / path
+    if not stays_inside(path):
+        raise AsrbuildError(
+            f"{key} is {path!r}, which is not a file of the artifact: it leads out of it",
+            key=key,
+            file=artifact / FILE_NAME,
+            fix=_FETCH,
+        )
+    for part in (found, *found.parents):
+        if part == artifact:
+            break
+        if part.is_symlink():
+            raise AsrbuildError(
+                f"{key} is {path!r}, and that is a link, not a file of the artifact",
+                key=key,
+                file=part,
+                fix=_FETCH,
+            )
+    return found
+
+
+def package_path(artifact: Path, manifest: Manifest) -> Path:
+    """Where the package of an artifact lies; see :func:`file_of`."""
+    return file_of(artifact, manifest.model.package, "model.package")
+
+
+def with_function(manifest: Manifest, name: str) -> Manifest:
+    """The manifest as if the function ``name`` were the default one.
+
+    Raises:
+        AsrbuildError: the package has no such function.
+    """
+    chosen = next((f for f in manifest.model.functions if f.name == name), None)
+    if chosen is None:
+        names = ", ".join(function.name for function in manifest.model.functions)
+        raise AsrbuildError(f"no function {name} in the package", fix=f"the functions are {names}")
+    tensors = {"inputs": chosen.inputs, "outputs": chosen.outputs}
+    model = manifest.model.model_copy(update={"default_function": name, **tensors})
+    return manifest.model_copy(update={"model": model, "streaming": chosen.streaming})
+
+
+def content_core(manifest: Manifest) -> dict[str, Any]:
+    """What the content digest covers: all but the identity made from it and facts of one run.
+
+    Measured values differ in their last digits between processors, so ``verification``, the
+    parity vectors and the report are left out; ``SHA256SUMS`` in the artifact covers every byte.
+    """
+    core = manifest.model_dump(mode="json")
+    core["files"] = [f for f in core["files"] if f["role"] not in ("parity", "report")]
+    for key in ("artifact_id", "version", "verification"):
+        del core[key]
+    for key in ("created", "platform", "git", "overrides"):
+        del core["provenance"][key]
+    return core

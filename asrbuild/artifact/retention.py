@@ -1,0 +1,101 @@
+"""Which versions stay: the rules of a clean-up, for the store here and for remotes alike."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from asrbuild.base.disk import disk_errors
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.quantities import age_of_seconds
+
+PINNED = "pinned"
+#: Whatever the rules say, what is this young stays: its publisher may not be done with it.
+YOUNG_SECONDS = 3600.0
+Version = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A version stays when any of these says so, and where something points at it.
+
+    Args:
+        last: as many of the newest of each name.
+        newer_than: those that came less than so many seconds ago.
+        pinned: patterns of ``name`` or ``name/version``, with ``*`` and ``?``.
+    """
+
+    last: int
+    newer_than: float
+    pinned: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A version and how many seconds ago it came to where it is."""
+
+    name: str
+    version: str
+    age: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a version stays, and why."""
+
+    candidate: Candidate
+    keep: bool
+    why: str
+
+
+def decide(
+    candidates: Iterable[Candidate], rules: Rules, pointed: Mapping[Version, str]
+) -> list[Verdict]:
+    """What stays and what goes, by name and newest first.
+
+    Args:
+        pointed: versions that something points at, and what that is. They stay.
+    """
+    verdicts = []
+    ordered = sorted(candidates, key=lambda c: (c.name, c.age, c.version))
+    for _, group in groupby(ordered, key=lambda c: c.name):
+        for place, candidate in enumerate(group):
+            why = _reason(candidate, place, rules, pointed)
+            old = f", older than {age_of_seconds(rules.newer_than)}" if rules.newer_than else ""
+            gone = f"not among the last {rules.last}{old}"
+            verdicts.append(Verdict(candidate, why is not None, why or gone))
+    return verdicts
+
+
+def _reason(
+    candidate: Candidate, place: int, rules: Rules, pointed: Mapping[Version, str]
+) -> str | None:
+    version = (candidate.name, candidate.version)
+    if version in pointed:
+        return pointed[version]
+    for pattern in rules.pinned:
+        name = pattern.replace("@", "/")
+        if any(fnmatch.fnmatchcase(text, name) for text in (candidate.name, "/".join(version))):
+            return f"pinned by {pattern}"
+    if place < rules.last:
+        return f"among the last {rules.last}"
+    if candidate.age < rules.newer_than:
+        return f"newer than {age_of_seconds(rules.newer_than)}"
+    return "came within the hour" if candidate.age < YOUNG_SECONDS else None
+
+
+def pinned_in(root: Path) -> tuple[str, ...]:
+    """The patterns in the store's file ``pinned``, one a line; ``#`` begins a remark."""
+    path = root / PINNED
+    if not path.is_file():
+        return ()
+    with disk_errors("reading what is pinned", path):
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            # To go on could remove what somebody wanted kept.
+            raise AsrbuildError("the list of what is pinned is not text", file=path) from None
+    return tuple(line for text in lines if (line := text.partition("#")[0].strip()))

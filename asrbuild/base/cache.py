@@ -1,0 +1,509 @@
+"""The stage cache: a stage's result is a directory named by a digest of all that shaped it.
+
+    cache/<stage>/<fingerprint>/            the stage's files, and stage.json describing them
+    cache/.building/<stage>-<fingerprint>.* a build under way; renamed into place when whole
+    cache/.locks/                           who is building what
+    cache/.digests/                         digests of large files, so a no-op build reads none
+
+An entry is there and whole, or it is not there. A failed build leaves nothing. Every use checks
+the entry against its recorded digests; a damaged entry is a miss. Any number of processes, on any
+number of machines, may share one cache.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import secrets
+import socket
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, fields
+from datetime import datetime, timezone
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from asrbuild import __version__
+from asrbuild.base import disk, locks
+from asrbuild.base.digest import (
+    canonical_json,
+    file_digest,
+    forget_missing,
+    remember_digest,
+    text_digest,
+    tree_digests,
+)
+from asrbuild.base.disk import (
+    disk_errors,
+    files_in,
+    full_disk_errors,
+    read_plain,
+    remove_tree,
+    rename_directory,
+    sync_path,
+)
+from asrbuild.base.errors import AsrbuildError
+
+RECORD = "stage.json"
+BUILDING = ".building"
+LOCKS = ".locks"
+_USE = "use-"
+_STAGE_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class StageKey:
+    """All that a stage's result depends on.
+
+    Args:
+        stage: its name, ``[a-z0-9_]``.
+        code_version: a number raised by hand when the stage's own code changes its result, or a
+            digest of that code.
+        keys: the recipe keys the stage reads, and no others; nested JSON is fine.
+        files: label to SHA-256 of each file it reads; labels, so that moving a file is no change.
+        versions: name to version of each library that shapes the result.
+    """
+
+    stage: str
+    code_version: int | str
+    keys: Mapping[str, Any]
+    files: Mapping[str, str]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """Where a stage's files are; ``hit``: they were there already (or another process built them).
+
+    ``seconds`` is what this call took, waiting included.
+    """
+
+    path: Path
+    fingerprint: str
+    hit: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finished entry.
+
+    ``created`` is ISO 8601 in UTC, ``seconds`` what building it took, ``used`` the POSIX time when
+    a build last took it; ``made`` is ``created`` as POSIX time.
+    """
+
+    stage: str
+    fingerprint: str
+    path: Path
+    bytes: int
+    created: str
+    host: str
+    seconds: float
+    key: StageKey
+    used: float
+    made: float
+
+
+def fingerprint(key: StageKey) -> str:
+    """SHA-256 of the key as canonical JSON: the same for any key order, another for any change."""
+    if not _STAGE_NAME.fullmatch(key.stage):
+        raise AsrbuildError(f"{key.stage!r} is no name for a stage", key=key.stage)
+    return text_digest(_key_text(key))
+
+
+def _key_text(key: StageKey) -> str:
+    return canonical_json({field.name: getattr(key, field.name) for field in fields(key)})
+
+
+def entry_path(cache_root: Path, key: StageKey) -> Path:
+    """Where the entry of ``key`` is or will be."""
+    return cache_root / key.stage / fingerprint(key)
+
+
+def require_own(cache_root: Path) -> None:
+    """Refuses a cache that another user could have written to; see :func:`disk.require_own`.
+
+    Looks at the folders; :func:`entry_problem` looks at the files of the entries that are used.
+    """
+    with disk_errors("looking at the cache", cache_root):
+        below = cache_root.iterdir() if cache_root.is_dir() else ()
+        disk.require_own(cache_root, *(path for path in below if path.is_dir()))
+
+
+@contextmanager
+def in_use(cache_root: Path) -> Iterator[Path | None]:
+    """A folder of marks for one build: no clean-up takes an entry that a live build has marked.
+
+    The marks are in ``.building`` beside what is being built, under a lock of the build's own, so
+    that those of a killed build are swept as its leftovers are. None where that lock cannot be
+    written, as on a full or read-only disk: the build goes on without marks, takes what is there,
+    and a stage that has to write raises its own error.
+    """
+    nonce = secrets.token_hex(6)
+    marks = cache_root / BUILDING / f"{_USE}{nonce}.marks"
+    lock = cache_root / LOCKS / f"{_USE}{nonce}.lock"
+    held = locks.hold(lock, waiting=lambda _: None, doing="marking entries as in use")
+    with ExitStack() as stack:
+        locked = True
+        try:
+            stack.enter_context(held)
+        except AsrbuildError:
+            locked = False
+        try:
+            yield marks if locked else None
+        finally:
+            with suppress(AsrbuildError):  # marks without a lock are swept as leftovers
+                _discard(marks)
+
+
+def _mark(marks: Path | None, path: Path) -> None:
+    """Before the entry is looked at; see :func:`_claim`."""
+    if marks is not None:
+        with suppress(OSError):  # a cache that may only be read is cleaned up by nobody here
+            marks.mkdir(parents=True, exist_ok=True)
+            (marks / f"{path.parent.name}-{path.name}").touch()
+
+
+def _is_used(cache_root: Path, path: Path) -> bool:
+    """Whether a build has marked this entry; asked while the entry's lock is held."""
+    name = f"{path.parent.name}-{path.name}"
+    return any((marks / name).exists() for marks in (cache_root / BUILDING).glob(f"{_USE}*.marks"))
+
+
+def run_stage(
+    cache_root: Path,
+    key: StageKey,
+    build: Callable[[Path], None],
+    *,
+    notify: Callable[[str], None],
+    verify: bool = False,
+    marks: Path | None = None,
+) -> StageResult:
+    """The stage's directory: from the cache, or made by ``build(empty directory)`` now.
+
+    Args:
+        build: writes the stage's files into the directory it is given; whatever it raises comes
+            out of here, after its directory is removed.
+        notify: told in one line each what a person may wonder about: waiting, damage, leftovers.
+        verify: read every byte of a found entry, even where the file system vouches for it.
+        marks: from :func:`in_use`; the entry stays for as long as those do.
+
+    Raises:
+        AsrbuildError: the disk is full or read-only, another user could have written the entry, or
+            ``build`` raised it.
+    """
+
+    def waiting(who: str) -> None:
+        notify(f"{key.stage}: {who} is building the same thing; waiting to take its result")
+
+    start = time.perf_counter()
+    print_ = fingerprint(key)
+    path = cache_root / key.stage / print_
+    _mark(marks, path)
+    hit = _claim(cache_root, path) and _is_whole(cache_root, path, verify=verify)
+    while not hit:
+        _sweep_once(cache_root)
+        lock = _lock_path(cache_root, key.stage, print_)
+        doing = f"building the stage {key.stage}"
+        with locks.hold(lock, waiting=waiting, doing=doing) as held:
+            if hit := _usable(cache_root, path, key.stage, notify, verify=verify):
+                break
+            for leftover in (cache_root / BUILDING).glob(f"{key.stage}-{print_}.*"):
+                _discard(leftover)
+            try:
+                _build_entry(cache_root, key, print_, build)
+                break
+            except Exception:
+                # Another machine took us for dead and swept our files away: take what it made.
+                if not held.lost():
+                    raise
+                notify(f"{key.stage}: another machine took this over; waiting for it")
+    return StageResult(path, print_, hit, time.perf_counter() - start)
+
+
+def is_cached(cache_root: Path, key: StageKey) -> bool:
+    """Whether running the stage would do no work."""
+    return _is_whole(cache_root, entry_path(cache_root, key), verify=False)
+
+
+def claim(cache_root: Path, key: StageKey) -> bool:
+    """Whether the stage's result is there and whole; if so it counts as used now."""
+    path = entry_path(cache_root, key)
+    return _claim(cache_root, path) and _is_whole(cache_root, path, verify=False)
+
+
+def _claim(cache_root: Path, path: Path) -> bool:
+    """Marks an entry as used; False when it is not there, or its lock is taken: look again, locked.
+
+    A clean-up takes the lock and then looks at the mark; a build marks and then looks at the lock.
+    Whichever is later sees the other, so an entry that a build has claimed is not taken away.
+    """
+    try:
+        os.utime(path / RECORD)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass  # a cache that may only be read is cleaned up by nobody here
+    lock = _lock_path(cache_root, path.parent.name, path.name)
+    return not (lock.exists() or lock.with_suffix(".lease").exists())
+
+
+def _build_entry(
+    cache_root: Path, key: StageKey, print_: str, build: Callable[[Path], None]
+) -> None:
+    target = cache_root / key.stage / print_
+    work = cache_root / BUILDING / f"{key.stage}-{print_}.{secrets.token_hex(6)}"
+    doing = f"building the stage {key.stage}"
+    try:
+        with disk_errors(doing, cache_root):
+            work.mkdir(parents=True)
+            target.parent.mkdir(exist_ok=True)
+        start = time.perf_counter()
+        with full_disk_errors(doing, cache_root):
+            build(work)
+        with disk_errors(doing, cache_root):
+            digests = _record(work, key, print_, time.perf_counter() - start)
+            if rename_directory(work, target):
+                for name, digest in digests.items():
+                    remember_digest(target / name, cache_root, digest)
+    finally:
+        # Also after Ctrl-C, and when another machine won the rename: theirs is as good.
+        _discard(work)
+
+
+def _record(work: Path, key: StageKey, print_: str, seconds: float) -> dict[str, str]:
+    """Writes the entry's description and returns its files' digests."""
+    if (work / RECORD).exists():
+        raise AsrbuildError(f"the stage {key.stage} wrote {RECORD}, a name the cache keeps")
+    digests = tree_digests(work)
+    record = {
+        "key": json.loads(_key_text(key)),
+        "fingerprint": print_,
+        "files": [
+            {"path": name, "bytes": (work / name).stat().st_size, "sha256": digest}
+            for name, digest in digests.items()
+        ],
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "host": socket.gethostname(),
+        "tool": f"asrbuild {__version__}",
+        "seconds": round(seconds, 3),
+    }
+    with open(work / RECORD, "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(record, indent=2, sort_keys=True) + "\n")
+    # The data is not forced to the disk: after a power cut the digests are checked anew.
+    sync_path(work / RECORD)
+    return digests
+
+
+def _usable(
+    cache_root: Path, path: Path, stage: str, notify: Callable[[str], None], *, verify: bool
+) -> bool:
+    """Whether the entry is there and whole; a damaged one is reported and removed."""
+    if not os.path.lexists(path):
+        return False
+    problem = entry_problem(cache_root, path, verify=verify)
+    if problem is None:
+        return True
+    notify(f"{stage}: the cached entry is damaged ({problem}); building it again")
+    _discard(path)
+    return False
+
+
+def _is_whole(cache_root: Path, path: Path, *, verify: bool) -> bool:
+    return os.path.lexists(path) and entry_problem(cache_root, path, verify=verify) is None
+
+
+def entry_problem(cache_root: Path, path: Path, *, verify: bool = False) -> str | None:
+    """What is wrong with an entry, or None when it is exactly what its stage wrote.
+
+    Sizes and digests of every file are compared. A digest is taken from the memo where the file
+    system says that the file has not changed since it was read, unless ``verify`` is set.
+    """
+    record = _read_record(path)
+    if record is None:
+        return f"{RECORD} is missing or unreadable"
+    try:
+        if text_digest(canonical_json(record["key"])) != path.name:
+            return f"{RECORD} belongs to another entry"
+        recorded = {str(f["path"]): (f["bytes"], f["sha256"]) for f in record["files"]}
+        present = set(files_in(path)) - {RECORD}
+    except (KeyError, TypeError):
+        return f"{RECORD} is malformed"
+    except (AsrbuildError, OSError) as error:
+        return getattr(error, "message", None) or str(error)
+    folders = {parent for name in present for parent in (path / name).parents} - {*path.parents}
+    disk.require_own(path, *folders, *(path / name for name in (RECORD, *present)))
+    for name in sorted(present ^ set(recorded)):
+        return f"{name} is missing" if name in recorded else f"{name} was added"
+    for name, (size, digest) in recorded.items():
+        try:
+            if os.stat(path / name).st_size != size:
+                return f"{name} has the wrong size"
+            if file_digest(path / name, None if verify else cache_root) != digest:
+                return f"{name} was changed"
+        except (AsrbuildError, OSError) as error:
+            return f"{name} cannot be read: {getattr(error, 'message', error)}"
+    return None
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads(read_plain(path / RECORD))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _discard(path: Path) -> None:
+    """Removes an entry or a build directory; readers never see it half gone."""
+    if not os.path.lexists(path):
+        return
+    with disk_errors("removing a damaged or unfinished entry", path):
+        if path.parent.name != BUILDING:
+            building = path.parent.parent / BUILDING
+            building.mkdir(exist_ok=True)
+            away = building / f"{path.parent.name}-{path.name}.{secrets.token_hex(6)}"
+            os.rename(path, away)
+            path = away
+        remove_tree(path)
+
+
+def _lock_path(cache_root: Path, stage: str, print_: str) -> Path:
+    return cache_root / LOCKS / f"{stage}-{print_}.lock"
+
+
+def sweep(cache_root: Path) -> int:
+    """Removes what killed builds left behind and returns how many; live builds are let be."""
+    removed = 0
+    # A build is killed with a lock and a directory, or before it made the second of them.
+    traces = [*(cache_root / BUILDING).glob("*.*"), *(cache_root / LOCKS).glob("[!.]*")]
+    for entry in sorted({trace.name.split(".")[0] for trace in traces}):
+        # What somebody else put there must not keep the rest from being swept.
+        with (
+            suppress(AsrbuildError),
+            locks.try_hold(cache_root / LOCKS / f"{entry}.lock") as dead,
+        ):
+            if dead:
+                for leftover in (cache_root / BUILDING).glob(f"{entry}.*"):
+                    _discard(leftover)
+                    removed += 1
+    return removed
+
+
+@cache
+def _sweep_once(cache_root: Path) -> None:
+    # Leftovers come from earlier processes, so one look per process finds them.
+    sweep(cache_root)
+
+
+def list_entries(cache_root: Path, stage: str | None = None) -> list[Entry]:
+    """The finished entries, by stage and then newest first; unreadable ones are left out."""
+    entries = [entry for path in _entry_paths(cache_root, stage) if (entry := _entry(path))]
+    entries.sort(key=lambda entry: entry.created, reverse=True)
+    return sorted(entries, key=lambda entry: entry.stage)
+
+
+def _entry_paths(cache_root: Path, stage: str | None) -> Iterator[Path]:
+    if not cache_root.is_dir():
+        return
+    for folder in sorted(cache_root.iterdir()):
+        if folder.is_dir() and _STAGE_NAME.fullmatch(folder.name) and stage in (None, folder.name):
+            yield from (path for path in folder.iterdir() if _FINGERPRINT.fullmatch(path.name))
+
+
+def _entry(path: Path) -> Entry | None:
+    record = _read_record(path)
+    if record is None:
+        return None
+    try:
+        key = StageKey(**record["key"])
+        size = sum(int(file["bytes"]) for file in record["files"])
+        seconds = float(record["seconds"])
+        sections = (key.keys, key.files, key.versions)
+        if not all(isinstance(section, dict) for section in sections):
+            return None
+        if not (0 <= size < 2**63 and 0 <= seconds < math.inf):
+            return None
+        return Entry(
+            stage=path.parent.name,
+            fingerprint=path.name,
+            path=path,
+            bytes=size,
+            created=str(record["created"]),
+            made=datetime.fromisoformat(record["created"]).timestamp(),
+            host=str(record["host"]),
+            seconds=seconds,
+            key=key,
+            used=os.stat(path / RECORD).st_mtime,
+        )
+    except (KeyError, TypeError, ValueError, OSError, OverflowError):
+        return None
+
+
+def remove_unused(cache_root: Path, entry: Entry, since: float) -> bool:
+    """Removes an entry that no build took after the POSIX time ``since``; says whether it did.
+
+    Its readers never see it half gone. One that is being built, or waited for, is kept.
+    """
+    with locks.try_hold(_lock_path(cache_root, entry.stage, entry.fingerprint)) as free:
+        try:
+            if not free or os.stat(entry.path / RECORD).st_mtime > since:
+                return False
+            if _is_used(cache_root, entry.path):
+                return False
+        except FileNotFoundError:
+            return False  # somebody else removed it
+        _discard(entry.path)
+        return True
+
+
+def clear(cache_root: Path, stage: str | None = None, older_than: float | None = None) -> int:
+    """Removes finished entries and dead builds, and returns the bytes freed.
+
+    Args:
+        stage: only entries of this stage.
+        older_than: only entries made more than so many seconds ago.
+
+    An entry that some process is building, waiting for or using at this moment is kept.
+    """
+    freed = 0
+    now = time.time()
+    refused: AsrbuildError | None = None
+    sweep(cache_root)  # before, so that a killed build's marks keep nothing
+    for path in list(_entry_paths(cache_root, stage)):
+        entry = _entry(path)
+        if entry is not None:
+            made, size = entry.made, entry.bytes
+        else:  # what evaluations keep, or a damaged entry
+            made, size = _made_and_size(path)
+        if older_than is not None and now - made <= older_than:
+            continue
+        try:
+            with locks.try_hold(_lock_path(cache_root, path.parent.name, path.name)) as free:
+                if free and not _is_used(cache_root, path):
+                    _discard(path)
+                    freed += size
+        except AsrbuildError as error:
+            refused = refused or error  # told after the others are removed
+    if cache_root.is_dir():
+        forget_missing(cache_root)
+    if refused is not None:
+        raise refused
+    return freed
+
+
+def _made_and_size(folder: Path) -> tuple[float, int]:
+    """When something was last added to a folder without a record, and its bytes."""
+    made, size = 0.0, 0
+    for path in (folder, *folder.rglob("*")):
+        with suppress(OSError):  # somebody else removed it
+            status = path.lstat()
+            made = max(made, status.st_mtime)
+            size += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return made, size

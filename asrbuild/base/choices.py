@@ -1,0 +1,31 @@
+"""The packaged ``conf/``: the choices of each group, read without Hydra."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from asrbuild.base.places import PACKAGE
+
+
+def conf_dir() -> Path:
+    """The packaged ``conf/``: inside the package when installed, beside it in a checkout."""
+    installed = PACKAGE / "conf"
+    return installed if installed.is_dir() else PACKAGE.parent / "conf"
+
+
+@functools.cache
+def packaged(group: str, choice: str) -> dict[str, Any] | None:
+    """A file of the packaged ``conf/`` with those it inherits; None where it is not one."""
+    import yaml
+
+    path = conf_dir() / group / f"{choice}.yaml"
+    if not path.is_file():
+        return None
+    found = yaml.load(path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    values: dict[str, Any] = {}
+    for parent in found.pop("defaults", []):
+        if isinstance(parent, str) and parent != "_self_":
+            values |= packaged(group, parent) or {}
+    return values | found

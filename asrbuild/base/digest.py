@@ -1,0 +1,218 @@
+"""Digests of values and files, and a memo of the large ones so that a no-op build reads none."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache, lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from asrbuild.base.disk import (
+    disk_errors,
+    files_in,
+    others_power,
+    read_plain,
+    trusts_shared,
+    write_atomically,
+)
+from asrbuild.base.errors import AsrbuildError
+
+MEMO_FOLDER = ".digests"
+# Reading a file this small costs less than looking its digest up.
+_SMALL = 256 * 1024
+# A file changed this recently may change again within one tick of its timestamps.
+_SETTLED_SECONDS = 2.0
+# Integers beyond this have neighbours that are the same float.
+_EXACT_FLOAT = 2**53
+
+
+def canonical_json(value: object) -> str:
+    """One text per JSON value: keys sorted, no spaces, ASCII, ``1.0`` written as ``1``.
+
+    Raises:
+        AsrbuildError: the value is not JSON (NaN, a path, a key that is not a string, ...).
+    """
+    return json.dumps(
+        _canonical(value, "value"), sort_keys=True, separators=(",", ":"), allow_nan=False
+    )
+
+
+def _canonical(value: Any, where: str) -> Any:
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise AsrbuildError(f"{where} is {value}, which has no digest", key=where)
+        return int(value) if value.is_integer() and abs(value) < _EXACT_FLOAT else float(value)
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise AsrbuildError(f"{where} has the key {key!r}, which is not text", key=where)
+        return {key: _canonical(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        return [_canonical(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    raise AsrbuildError(f"{where} is a {type(value).__name__}, which has no digest", key=where)
+
+
+def text_digest(text: str) -> str:
+    """SHA-256 of the text in UTF-8, as hex."""
+    # A path that is not UTF-8 has surrogates for its odd bytes (PEP 383).
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def file_digest(path: Path, cache_root: Path | None = None) -> str:
+    """SHA-256 of a file's bytes, as hex.
+
+    With a ``cache_root``, the digest of a large file is remembered there under the file's path
+    and identity: size, modification and change time in ns, inode, device. A write changes the
+    change time, which no program can set back, so an unchanged identity means unchanged bytes as
+    far as the file system can tell. The memo is good for one boot of one machine: what a power
+    cut did to a file is found by reading it again. A file changed in the last seconds is not
+    remembered: it may change once more within the same tick.
+
+    What this does not see: writes through a memory map that was made before the file was read, by
+    the same user; a device written to directly; a file system without change times (FAT, and some
+    network shares); a clock set back to the very nanosecond by the administrator.
+    """
+    path = Path(path)
+    with disk_errors("reading a file", path):
+        status = path.stat()
+        if not path.is_file():
+            raise AsrbuildError(f"{path.name} is not a file", file=path)
+        memo = _memo_path(cache_root, path) if cache_root and status.st_size > _SMALL else None
+        if memo is None:
+            return _read_digest(path)
+        identity = _identity(status)
+        if (known := _recall(memo, identity)) is not None:
+            return known
+        digest = _read_digest(path)
+        quiet = time.time() - max(status.st_mtime, status.st_ctime) > _SETTLED_SECONDS
+        if quiet and _identity(path.stat()) == identity:
+            _remember(memo, path, identity, digest)
+        return digest
+
+
+def remember_digest(path: Path, cache_root: Path, digest: str) -> None:
+    """Remembers the digest of a file that nobody else can be writing: the caller just made it."""
+    with disk_errors("reading a file", path):
+        status = path.stat()
+    if status.st_size > _SMALL:
+        _remember(_memo_path(cache_root, path), path, _identity(status), digest)
+
+
+def tree_digests(
+    directory: Path,
+    cache_root: Path | None = None,
+    known: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, str]:
+    """Relative path to SHA-256 for every file below ``directory``, sorted by path.
+
+    Those that are ``known`` are not read.
+    """
+    with disk_errors("reading a directory", directory):
+        return {
+            name: known.get(name) or file_digest(directory / name, cache_root)
+            for name in files_in(directory)
+        }
+
+
+@cache
+def source_digest(entries: tuple[str, ...]) -> str:
+    """SHA-256 over the source of modules of this package: no version to forget to raise.
+
+    Args:
+        entries: files, and folders with all that is in them, relative to the package.
+    """
+    digest = hashlib.sha256()
+    for entry in entries:
+        digest.update(_source_digest(entry))
+    return digest.hexdigest()
+
+
+@cache
+def _source_digest(entry: str) -> bytes:
+    package = Path(__file__).parent.parent
+    path = package / entry
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.suffix in (".py", ".j2", ".css", ".js", ".html", ".md", ".swift"):
+            digest.update(
+                f"{file.relative_to(package).as_posix()}\0".encode("utf-8", "surrogateescape")
+            )
+            digest.update(file.read_bytes() + b"\0")
+    return digest.digest()
+
+
+def _read_digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    block = memoryview(bytearray(1 << 20))
+    with open(path, "rb", buffering=0) as stream:
+        while count := stream.readinto(block):
+            digest.update(block[:count])
+    return digest.hexdigest()
+
+
+def _identity(status: os.stat_result) -> list[int]:
+    return [
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_ino,
+        status.st_dev,
+    ]
+
+
+@lru_cache
+def _boot() -> str:
+    """What changes when this machine restarts; empty where the system does not say (macOS)."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _memo_path(cache_root: Path, path: Path) -> Path:
+    name = text_digest(f"{_boot()}\n{os.path.abspath(path)}")[:40]
+    return cache_root / MEMO_FOLDER / f"{name}.json"
+
+
+def _recall(memo: Path, identity: list[int]) -> str | None:
+    try:
+        if others_power(os.stat(memo)) and not trusts_shared():
+            return None
+        record = json.loads(read_plain(memo))
+    except (OSError, ValueError, RecursionError):
+        return None  # never seen, or half-written by a crash: the file is read again
+    if not isinstance(record, dict) or record.get("identity") != identity:
+        return None
+    digest = record.get("sha256")
+    return digest if isinstance(digest, str) and len(digest) == 64 else None
+
+
+def _remember(memo: Path, path: Path, identity: list[int], digest: str) -> None:
+    record = {"path": os.path.abspath(path), "identity": identity, "sha256": digest}
+    # The memo only saves time: on a full or read-only disk the file is simply read again.
+    with suppress(OSError):
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(memo, canonical_json(record))
+
+
+def forget_missing(cache_root: Path) -> None:
+    """Drops the memos of files that are no longer there."""
+    for memo in (cache_root / MEMO_FOLDER).glob("*"):
+        try:
+            gone = not os.path.exists(json.loads(read_plain(memo))["path"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            gone = True
+        if gone:
+            with suppress(OSError):  # a folder that somebody put there
+                memo.unlink(missing_ok=True)

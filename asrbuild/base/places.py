@@ -1,0 +1,64 @@
+"""Where things lie: the package's own files, the store, the cache, and what is remembered."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from asrbuild.base.errors import AsrbuildError
+
+#: The folder of the package ``asrbuild``.
+PACKAGE = Path(__file__).resolve().parent.parent
+#: Prefix of the files that come with asrbuild, for instance ``demo:sample.wav``.
+DEMO_PREFIX = "demo:"
+
+
+def resolve_file(path: str) -> Path:
+    """A path of the recipe on disk; ``demo:x`` is the file ``x`` that comes with asrbuild."""
+    if path.startswith(DEMO_PREFIX):
+        return PACKAGE / "demo" / path[len(DEMO_PREFIX) :]
+    return Path(path).expanduser()
+
+
+def artifacts_root() -> Path:
+    """The artifact store that commands use: ``$ASRBUILD_ARTIFACTS``, or ``artifacts`` here."""
+    return _folder("ASRBUILD_ARTIFACTS", "artifacts")
+
+
+def cache_root() -> Path:
+    """The stage cache that commands use: ``$ASRBUILD_CACHE``, or ``.asrbuild/cache`` here."""
+    return _folder("ASRBUILD_CACHE", ".asrbuild/cache")
+
+
+def memo_root() -> Path | None:
+    """Where commands remember the digests of large files; None where there is no home folder.
+
+    It is the cache if there is one, else the user's own folder for caches, so that looking at an
+    artifact leaves nothing in the current folder.
+    """
+    root = cache_root()
+    if os.environ.get("ASRBUILD_CACHE") or root.is_dir():
+        return root
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(base, "asrbuild") if os.path.isabs(base) else None
+
+
+def state_root() -> Path | None:
+    """Where it is remembered what was made or proven on this machine; None without a home folder.
+
+    ``$ASRBUILD_STATE``, ``$XDG_STATE_HOME/asrbuild`` or ``~/.local/state/asrbuild``: never a place
+    that could have come with a checkout.
+    """
+    if own := os.environ.get("ASRBUILD_STATE"):
+        return Path(own)
+    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return Path(base, "asrbuild") if os.path.isabs(base) else None
+
+
+def _folder(variable: str, usual: str) -> Path:
+    path = Path(os.environ.get(variable, usual))
+    if path.is_file():
+        raise AsrbuildError(
+            "this is a file, not a folder", key=variable, file=path, fix="name a folder"
+        )
+    return path

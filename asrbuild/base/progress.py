@@ -1,0 +1,81 @@
+"""What a person sees while a build runs: one line per stage, a spinner on a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from asrbuild.base import terminal
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+
+@dataclass
+class Progress:
+    """Writes to standard error, so that standard output stays the result.
+
+    ``prefix`` tells the jobs of a sweep apart.
+    """
+
+    prefix: str = ""
+    _spinner: Any = field(default=None, init=False, repr=False)
+    _under_way: list[str] = field(default_factory=list, init=False, repr=False)
+    _lock: Any = field(default_factory=Lock, init=False, repr=False)
+
+    @contextmanager
+    def stage(self, name: str, doing: str) -> Iterator[None]:
+        """Shows that ``doing`` is under way, then how long it took; from any thread."""
+        start = time.perf_counter()
+        if terminal.is_terminal(err=True):
+            self._spin(begun=doing)
+            try:
+                yield
+            finally:
+                self._spin(ended=doing)
+        else:
+            yield
+        self.line(name, doing, time.perf_counter() - start)
+
+    def _spin(self, *, begun: str | None = None, ended: str | None = None) -> None:
+        """One spinner for all that is under way: a terminal shows no two at once."""
+        with self._lock:
+            if begun is not None:
+                self._under_way.append(begun)
+            if ended is not None:
+                self._under_way.remove(ended)
+            text = f"{self.prefix}{', '.join(self._under_way)}"
+            if not self._under_way:
+                self._spinner.stop()
+                self._spinner = None
+            elif self._spinner is None:
+                self._spinner = terminal.status(text)
+                self._spinner.start()
+            else:
+                self._spinner.update(terminal.line(f"{text} …"))
+
+    def line(self, name: str, text: str, seconds: float | None = None) -> None:
+        """One finished stage."""
+        took = "" if seconds is None else f"  {seconds:6.1f} s"
+        terminal.say(f"{self.prefix}{name:<10} {text:<58}{took}", err=True)
+
+    def note(self, text: str) -> None:
+        """Something a person may wonder about: waiting for another process, a damaged entry."""
+        terminal.say(f"{self.prefix}note: {text}", err=True)
+
+
+@contextmanager
+def bars() -> Iterator[Bars]:
+    """Progress bars on standard error, on a terminal only."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    console = terminal.console(err=True)
+    columns = (terminal.text_column(), BarColumn(), MofNCompleteColumn())
+    elapsed = TimeElapsedColumn()
+    with Bars(*columns, elapsed, console=console, disable=not console.is_terminal) as shown:
+        yield shown

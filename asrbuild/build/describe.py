@@ -1,0 +1,522 @@
+"""From a recipe and the package it made to the manifest, and to what the other stages are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from asrbuild.architectures.deepspeech.network import AcousticWeights, Geometry
+from asrbuild.artifact import manifest as m
+from asrbuild.base.digest import canonical_json, text_digest
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.build.recipe import Decoder, Recipe, Steps, label, validate
+from asrbuild.build.sources import Source
+from asrbuild.coreml.compression import compression
+
+#: Specification version -> oldest systems that load it (Core ML's release notes).
+MINIMUM_OS = {
+    4: {"iOS": "13", "macOS": "10.15"},
+    5: {"iOS": "14", "macOS": "11"},
+    6: {"iOS": "15", "macOS": "12"},
+    7: {"iOS": "16", "macOS": "13"},
+    8: {"iOS": "17", "macOS": "14"},
+    9: {"iOS": "18", "macOS": "15"},
+    10: {"iOS": "26", "macOS": "26"},
+}
+SAMPLE_SCALE = 1.0 / 32768.0
+REFERENCE_AUDIO = "reference.wav"
+ALPHABET = "alphabet.txt"
+_AXES = {
+    "input_node": ("batch", "steps", "window", "coefficient"),
+    "input_lengths": ("batch",),
+    "logits": ("steps", "batch", "class"),
+    "mfccs": ("batch", "coefficient"),
+    "input_samples": ("sample",),
+}
+_MEANING = {
+    "input_node": ("features", "context windows of MFCC, zeros past the last real step"),
+    "input_lengths": ("step_count", "number of real steps in input_node"),
+    "previous_state_c": ("state", "zeros at the start of an utterance, then new_state_c"),
+    "previous_state_h": ("state", "zeros at the start of an utterance, then new_state_h"),
+    "logits": ("probabilities", "already softmaxed; one row a step, the CTC blank is last"),
+    "new_state_c": ("state", "feed back as previous_state_c"),
+    "new_state_h": ("state", "feed back as previous_state_h"),
+    "mfccs": ("mfcc", "coefficients of one window of samples"),
+    "input_samples": ("samples", "one window of samples, scaled by audio.sample_scale"),
+}
+
+
+def feature_settings(recipe: Recipe) -> Any:
+    """The MFCC front end of a recipe, DeepSpeech's: 40 bands from 20 Hz."""
+    from asrbuild.speech.mfcc import FeatureSettings
+
+    export = recipe.export
+    return FeatureSettings(
+        sample_rate=export.audio_sample_rate,
+        window=export.audio_sample_rate * export.feature_win_len // 1000,
+        stride=export.audio_sample_rate * export.feature_win_step // 1000,
+        upper_hz=export.upper_frequency_limit,
+        n_input=export.n_input,
+        n_context=export.n_context,
+    )
+
+
+def export_flags(recipe: Recipe, weights: AcousticWeights) -> Any:
+    """The recipe's ``export`` section as the exporter takes it."""
+    from asrbuild.architectures.deepspeech.flags import ExportFlags
+
+    values = asdict(recipe.export) | {"n_hidden": weights.n_hidden}
+    return ExportFlags(**{field.name: values[field.name] for field in fields(ExportFlags)})
+
+
+def geometry(recipe: Recipe, source: Source, weights: AcousticWeights) -> Geometry:
+    """Sizes of the network; the clip of a frozen graph is its own, not the recipe's."""
+    export = recipe.export
+    clip = export.relu_clip
+    if source.graph is not None:
+        from asrbuild.architectures.deepspeech.frozen import relu_clip
+        from asrbuild.architectures.tensorflow.graph import load_graph
+
+        clip = relu_clip(load_graph(source.graph))
+    return Geometry(export.n_input, export.n_context, weights.n_hidden, weights.n_output, clip)
+
+
+def package_name(recipe: Recipe) -> str:
+    """``model.mlpackage`` or ``model.mlmodel``."""
+    from asrbuild.coreml.request import package_suffix
+
+    return f"model{package_suffix(recipe.coreml.format)}"
+
+
+def deployment_target(recipe: Recipe) -> str:
+    """The recipe's target, ``auto`` resolved to the oldest that holds the recipe as asked.
+
+    Several functions and states came with iOS 18; before iOS 17 an ``lstm`` op computes in fp32,
+    so a native fp16 package asks for iOS 17; compressed constants came with iOS 16.
+    """
+    coreml = recipe.coreml
+    if coreml.minimum_deployment_target != "auto":
+        return coreml.minimum_deployment_target
+    if recipe.model.functions or coreml.state == "stateful":
+        return "iOS18"
+    if coreml.lstm == "native" and coreml.precision == "fp16":
+        return "iOS17"
+    return "iOS16" if compression(asdict(coreml)) else "iOS15"
+
+
+def check_recipe(recipe: Recipe) -> tuple[str, ...]:
+    """Refuses what no build can satisfy, before anything runs; returns advice on the rest.
+
+    Raises:
+        AsrbuildError: naming the key, the value and the choices or the fix.
+    """
+    from asrbuild.coreml.request import check_request
+
+    validate(recipe)
+    _check_outputs(recipe)
+    request = _request(recipe, {})
+    advice = check_request(request)
+    if recipe.coreml.frontend == "tensorflow":
+        from asrbuild.architectures.deepspeech.from_graph import check_lstm_form, check_supported
+
+        check_supported(request)
+        check_lstm_form(request)
+    return (*advice, *_without_effect(recipe))
+
+
+def _without_effect(recipe: Recipe) -> list[str]:
+    """Keys of the decoder that its type does not read, where they are not as they come."""
+    decoder, plain = recipe.decoder, Decoder()
+    unread = {
+        "greedy": ("beam_width", "cutoff_prob", "cutoff_top_n", "lm_alpha", "lm_beta"),
+        "beam": ("lm_alpha", "lm_beta"),
+    }
+    return [
+        f"decoder.{key}={getattr(decoder, key)} has no effect: the {decoder.type} decoder does not "
+        "read it"
+        for key in unread.get(decoder.type, ())
+        if getattr(decoder, key) != getattr(plain, key)
+    ]
+
+
+def _check_outputs(recipe: Recipe) -> None:
+    """Only what the proof compares may be in a package, and all that an app must carry on."""
+    from asrbuild.coreml.request import OUTPUTS, STATE_PAIRS
+
+    asked = recipe.coreml.outputs
+    unproven = [name for name in asked if name not in OUTPUTS]
+    if unproven:
+        raise AsrbuildError(
+            f"coreml.outputs asks for {', '.join(unproven)}, which nothing would prove",
+            key="coreml.outputs",
+            fix=f"choose from {', '.join(OUTPUTS)}; an app computes features by the manifest",
+        )
+    missing = [output for _, output in STATE_PAIRS if output not in asked]
+    if missing and recipe.coreml.state == "explicit":
+        raise AsrbuildError(
+            f"coreml.outputs leaves out {', '.join(missing)}, which the next call needs",
+            key="coreml.outputs",
+            fix="add it, or let the package keep its state: coreml.state=stateful (iOS 18)",
+        )
+
+
+def conversion_request(recipe: Recipe, source: Source) -> Any:
+    """What the Core ML front ends are asked for."""
+    return _request(recipe, package_metadata(recipe, source))
+
+
+def _request(recipe: Recipe, metadata: Mapping[str, str]) -> Any:
+    from asrbuild.coreml.request import ConversionRequest
+
+    coreml = recipe.coreml
+    return ConversionRequest(
+        format=coreml.format,  # type: ignore[arg-type]
+        precision=coreml.precision,  # type: ignore[arg-type]
+        deployment_target=deployment_target(recipe),
+        steps=_request_steps(recipe.model.steps),
+        functions={name: _request_steps(s) for name, s in recipe.model.functions.items()},
+        lstm=coreml.lstm,  # type: ignore[arg-type]
+        state=coreml.state,  # type: ignore[arg-type]
+        outputs=tuple(coreml.outputs),
+        compress=compression(asdict(coreml)),
+        sparsity=coreml.sparsity,
+        metadata=metadata,
+        author=recipe.export.export_author_id,
+        license=recipe.export.export_license,
+        version=recipe.version,
+        description=recipe.export.export_description,
+    )
+
+
+def _request_steps(steps: Steps) -> Any:
+    from asrbuild.coreml.request import EnumeratedSteps, FixedSteps, RangeSteps
+
+    if steps.kind == "range":
+        return RangeSteps(steps.lower, steps.default, steps.upper)
+    if steps.kind == "enumerated":
+        return EnumeratedSteps(tuple(steps.sizes), steps.default)
+    return FixedSteps(steps.default)
+
+
+def package_metadata(recipe: Recipe, source: Source) -> dict[str, str]:
+    """The essentials of the manifest, for an app that has only the package.
+
+    Flat strings, as Core ML's user-defined metadata wants; the alphabet is JSON.
+    """
+    import json
+
+    settings = feature_settings(recipe)
+    alphabet = source.alphabet
+    values = {
+        "schema_version": m.SCHEMA_VERSION,
+        "name": label(recipe),
+        "recipe_version": recipe.version,
+        "sample_rate_hz": settings.sample_rate,
+        "window_samples": settings.window,
+        "step_samples": settings.stride,
+        "fft_size": settings.fft_size,
+        "mel_bands": settings.n_mels,
+        "lower_hz": settings.lower_hz,
+        "upper_hz": settings.upper_hz,
+        "coefficients": settings.n_input,
+        "context_frames": settings.n_context,
+        "log_floor": settings.log_floor,
+        "streaming_mode": recipe.model.streaming,
+        "blank_index": alphabet.blank,
+        "alphabet": json.dumps(alphabet.labels, ensure_ascii=False),
+    }
+    if alphabet.bytes_output:
+        values["utf8"] = "true"
+    return {f"asrbuild.{key}": str(value) for key, value in values.items()}
+
+
+def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
+    """The manifest of a package that is not proven yet: no version, no files, no verification.
+
+    Args:
+        package: the package on disk; inputs, outputs and versions are read from its bytes.
+    """
+    from asrbuild.coreml.executor.package import open_package
+    from asrbuild.proof.verdict import unproven
+
+    spec = open_package(package).spec
+    settings = feature_settings(recipe)
+    functions = _functions(recipe, settings, spec, source.alphabet.size + 1)
+    default = spec.description.defaultFunctionName or functions[0].name
+    main = next(function for function in functions if function.name == default)
+    return m.Manifest(
+        schema_version=m.SCHEMA_VERSION,
+        artifact_id=f"{recipe.name}/{recipe.version}",
+        name=recipe.name,
+        version=recipe.version,
+        description=recipe.export.export_description,
+        author=recipe.export.export_author_id,
+        license=recipe.export.export_license,
+        languages=[recipe.export.export_language] if recipe.export.export_language else [],
+        files=[],
+        audio=m.Audio(
+            sample_rate=settings.sample_rate,
+            channels=1,
+            sample_type="int16",
+            sample_scale=SAMPLE_SCALE,
+        ),
+        features=_features(recipe, settings, source),
+        model=m.Model(
+            format=recipe.coreml.format,  # type: ignore[arg-type]
+            package=package.name,
+            spec_version=spec.specificationVersion,
+            minimum_os=MINIMUM_OS[spec.specificationVersion],
+            compute_precision=recipe.coreml.precision,  # type: ignore[arg-type]
+            recommended_compute_units=recipe.coreml.compute_units,  # type: ignore[arg-type]
+            lstm=recipe.coreml.lstm,  # type: ignore[arg-type]
+            default_function=default,
+            inputs=main.inputs,
+            outputs=main.outputs,
+            functions=functions,
+        ),
+        state=_states(recipe, source, spec, main),
+        streaming=main.streaming,
+        decoder=_decoder(recipe, source),
+        verification=unproven(),
+        provenance=m.Provenance(
+            created="", platform="", git=None, recipe={}, overrides=[], sources=[], tools={},
+            parents=[],
+        ),
+    )  # fmt: skip
+
+
+def _functions(recipe: Recipe, settings: Any, spec: Any, n_output: int) -> list[m.Function]:
+    described = list(spec.description.functions)
+    if not described:
+        mode = recipe.model.streaming
+        return [_function("main", spec.description, n_output, settings, mode)]
+    return [
+        _function(function.name, function, n_output, settings, _mode(recipe, function.name))
+        for function in described
+    ]
+
+
+def _mode(recipe: Recipe, function: str) -> str:
+    """How a function is fed: one that takes a range of lengths is for whole utterances."""
+    steps = recipe.model.functions.get(function)
+    if steps is None:
+        return recipe.model.streaming
+    return "whole" if steps.kind == "range" else "chunked"
+
+
+def _function(name: str, description: Any, n_output: int, settings: Any, mode: str) -> m.Function:
+    from asrbuild.coreml.executor.signature import read_features
+
+    inputs = [_tensor(f) for f in read_features(description.input).values()]
+    steps = next((t.shape[1] for t in inputs if t.name == "input_node"), None)
+    outputs: list[m.Tensor] = []
+    for feature in read_features(description.output).values():
+        tensor = _tensor(feature)
+        # Core ML declares no size for an output whose length follows the input's.
+        if tensor.name == "logits" and steps is not None:
+            axes = [steps, _axis("batch", 1), _axis("class", n_output)]
+            tensor = tensor.model_copy(update={"shape": axes})
+        outputs.append(tensor)
+    streaming = _streaming(mode, settings, inputs)
+    return m.Function(name=name, inputs=inputs, outputs=outputs, streaming=streaming)
+
+
+def _axis(name: str, size: int) -> m.Axis:
+    return m.Axis(name=name, min=size, default=size, max=size, enumerated=None)
+
+
+def _tensor(feature: Any) -> m.Tensor:
+    from asrbuild.coreml.executor.signature import Enumerated, Fixed, Ranged
+
+    shape = feature.shape
+    default = () if shape is None else shape.shape if isinstance(shape, Fixed) else shape.default
+    names = _AXES.get(feature.name, ("batch", "hidden"))
+    axes = []
+    for index, size in enumerate(default):
+        name = names[index] if len(names) == len(default) else f"axis_{index}"
+        low, high, listed = size, size, None
+        if isinstance(shape, Ranged):
+            low, high = shape.bounds[index]
+        elif isinstance(shape, Enumerated):
+            sizes = sorted({option[index] for option in shape.shapes})
+            low, high = sizes[0], sizes[-1]
+            listed = sizes if len(sizes) > 1 else None
+        axes.append(m.Axis(name=name, min=low, default=size, max=high, enumerated=listed))
+    meaning, fill = _MEANING.get(feature.name, ("other", ""))
+    return m.Tensor(
+        name=feature.name,
+        dtype=str(feature.dtype),  # type: ignore[arg-type]
+        shape=axes,
+        meaning=meaning,  # type: ignore[arg-type]
+        fill=fill,
+    )
+
+
+def _features(recipe: Recipe, settings: Any, source: Source) -> m.Features:
+    return m.Features(
+        kind="mfcc",
+        window_ms=float(recipe.export.feature_win_len),
+        step_ms=float(recipe.export.feature_win_step),
+        window_samples=settings.window,
+        step_samples=settings.stride,
+        window_function="periodic_hann",
+        fft_size=settings.fft_size,
+        spectrum="magnitude",
+        mel_bands=settings.n_mels,
+        lower_hz=settings.lower_hz,
+        upper_hz=settings.upper_hz,
+        coefficients=settings.n_input,
+        log_floor=settings.log_floor,
+        context_frames=settings.n_context,
+        edge_padding="zeros",
+        reference=_reference_vector(settings, source),
+    )
+
+
+def reference_samples(settings: Any, source: Source) -> Any:
+    """int16 samples (n,): the first two seconds of the sample recording, for the vector."""
+    from asrbuild.speech.audio import read_audio, to_int16
+
+    samples = read_audio(source.recordings["sample"], settings.sample_rate)
+    return to_int16(samples[: 2 * settings.sample_rate])
+
+
+def _reference_vector(settings: Any, source: Source) -> m.ReferenceVector:
+    import hashlib
+
+    from asrbuild.speech.audio import from_int16, wav_bytes
+    from asrbuild.speech.mfcc import mfcc
+
+    samples = reference_samples(settings, source)
+    frames = mfcc(from_int16(samples), settings)
+    # From the loudest frame on: frames of silence would pass a wrong front end.
+    first = max(0, min(int(frames[:, 0].argmax()), len(frames) - 8))
+    return m.ReferenceVector(
+        audio=REFERENCE_AUDIO,
+        audio_sha256=hashlib.sha256(wav_bytes(samples, settings.sample_rate)).hexdigest(),
+        samples=len(samples),
+        total_frames=len(frames),
+        first_frame=first,
+        # Four decimals: far below the tolerance, and the same on every processor.
+        frames=[[round(float(x), 4) for x in frame] for frame in frames[first : first + 8]],
+        tolerance=1e-3,
+    )
+
+
+def _states(recipe: Recipe, source: Source, spec: Any, main: m.Function) -> list[m.State]:
+    from asrbuild.coreml.executor.signature import Fixed, read_features
+    from asrbuild.coreml.request import STATE_PAIRS, state_validity
+
+    valid = state_validity(conversion_request(recipe, source))
+    described = list(spec.description.functions)
+    owner = next((f for f in described if f.name == main.name), spec.description)
+    kept = read_features(owner.state).values()
+    common: Mapping[str, Any] = {"initial": "zeros", "reset": "per_utterance", "valid": valid}
+    if kept:
+        return [
+            m.State(
+                input=f.name,
+                output=f.name,
+                kind="stateful",
+                shape=list(f.shape.shape) if isinstance(f.shape, Fixed) else [],
+                **common,
+            )
+            for f in kept
+        ]
+    inputs = {tensor.name: tensor for tensor in main.inputs}
+    outputs = {tensor.name for tensor in main.outputs}
+    return [
+        m.State(
+            input=given,
+            output=made,
+            kind="explicit",
+            shape=[axis.default for axis in inputs[given].shape],
+            **common,
+        )
+        for given, made in STATE_PAIRS
+        if given in inputs and made in outputs
+    ]
+
+
+def _streaming(mode: str, settings: Any, inputs: list[m.Tensor]) -> m.Streaming:
+    axis = next(t.shape[1] for t in inputs if t.meaning == "features")
+    hop_ms = 1000.0 * settings.stride / settings.sample_rate
+    lookahead = settings.n_context * hop_ms
+    chunked = mode == "chunked"
+    steps = axis.default if chunked else axis.max
+    # The first word can come out when a chunk's last frame, and its right context, are there.
+    latency = steps * hop_ms + lookahead if chunked and steps is not None else None
+    return m.Streaming(
+        mode=mode,  # type: ignore[arg-type]
+        steps_per_chunk=steps,
+        hop_ms=hop_ms,
+        chunk_ms=steps * hop_ms if chunked and steps is not None else None,
+        lookahead_ms=lookahead,
+        latency_ms=latency,
+        tail="zero_pad_and_trim",
+    )
+
+
+def decoder_settings(recipe: Recipe, source: Source) -> Any:
+    """The recipe's decoder, with its scorer where it lies now."""
+    from asrbuild.speech.decoding import DecoderSettings
+
+    decoder = recipe.decoder
+    interpreter = None if decoder.interpreter is None else Path(decoder.interpreter).expanduser()
+    return DecoderSettings(
+        type=decoder.type,
+        beam_width=decoder.beam_width,
+        cutoff_prob=decoder.cutoff_prob,
+        cutoff_top_n=decoder.cutoff_top_n,
+        # A relative path is taken from where the package is.
+        scorer=None if source.scorer is None else source.scorer.absolute(),
+        lm_alpha=decoder.lm_alpha,
+        lm_beta=decoder.lm_beta,
+        hot_words=dict(decoder.hot_words),
+        interpreter=interpreter,
+    )
+
+
+def _decoder(recipe: Recipe, source: Source) -> m.Decoder:
+    alphabet = source.alphabet
+    decoder = recipe.decoder
+    scorer = None
+    if source.scorer is not None:
+        from asrbuild.speech.scorer import scorer_weights
+
+        alpha, beta = scorer_weights(source.scorer)
+        scorer = m.Scorer(
+            path=source.scorer.name,
+            sha256=source.digests["scorer"],
+            lm_alpha=alpha if decoder.lm_alpha is None else decoder.lm_alpha,
+            lm_beta=beta if decoder.lm_beta is None else decoder.lm_beta,
+        )
+    found = m.Decoder(
+        type=decoder.type,  # type: ignore[arg-type]
+        alphabet=list(alphabet.labels),
+        alphabet_file=None if alphabet.bytes_output else ALPHABET,
+        utf8=alphabet.bytes_output,
+        blank_index=alphabet.blank,
+        beam_width=decoder.beam_width,
+        cutoff_prob=decoder.cutoff_prob,
+        cutoff_top_n=decoder.cutoff_top_n,
+        scorer=scorer,
+        hot_words=dict(decoder.hot_words),
+        tuned=None,
+    )
+    if decoder.tuned is None or decoder.tuned.settings != settings_digest(found):
+        return found
+    tuned = asdict(decoder.tuned)
+    del tuned["settings"]
+    return found.model_copy(update={"tuned": m.Tuned(**tuned)})
+
+
+def settings_digest(decoder: m.Decoder) -> str:
+    """Of all that tuning depends on and finds: a scorer by its content, not by its name."""
+    fields = ("type", "beam_width", "cutoff_prob", "cutoff_top_n", "hot_words")
+    weights = ("sha256", "lm_alpha", "lm_beta")
+    parts = {name: getattr(decoder, name) for name in fields}
+    parts |= {name: getattr(decoder.scorer, name, None) for name in weights}
+    return text_digest(canonical_json(parts))

@@ -1,0 +1,114 @@
+"""The decoder options that ``transcribe`` and ``evaluate`` share, and what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asrbuild.base import terminal
+from asrbuild.base.errors import AsrbuildError
+
+if TYPE_CHECKING:
+    from asrbuild.artifact.manifest import Manifest
+    from asrbuild.speech.decoding import DecoderSettings
+
+BeamOption = Annotated[int | None, typer.Option(help="Hypotheses kept at each step.")]
+ScorerOption = Annotated[
+    str | None,
+    typer.Option(
+        help="A DeepSpeech .scorer, for ds_ctcdecoder; demo:prompts.scorer is the demo's."
+    ),
+]
+AlphaOption = Annotated[float | None, typer.Option(help="Weight of the scorer's language model.")]
+BetaOption = Annotated[float | None, typer.Option(help="The scorer's reward of a word.")]
+HotWordOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="WORD=BOOST", help="A word to expect, or with a boost below 0 to avoid."),
+]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a user wants of the decoder; None: as the manifest says."""
+
+    beam_width: int | None = None
+    scorer: str | None = None
+    lm_alpha: float | None = None
+    lm_beta: float | None = None
+    hot_words: Mapping[str, float] = field(default_factory=dict)
+
+
+def parse_hot_words(given: list[str] | None) -> dict[str, float]:
+    """``word=boost`` texts as a mapping.
+
+    Raises:
+        AsrbuildError: one is something else.
+    """
+    boosts = {}
+    for text in given or ():
+        word, _, boost = text.partition("=")
+        try:
+            boosts[word] = float(boost)
+        except ValueError:
+            raise AsrbuildError(
+                f"--hot-word {text!r} is not a word and its boost",
+                fix="for instance --hot-word asterisk=5",
+            ) from None
+    return boosts
+
+
+def settings_for(
+    manifest: Manifest, artifact: Path, kind: str | None, wanted: Wanted
+) -> DecoderSettings:
+    """The manifest's decoder, with what the user wants otherwise, checked against the alphabet.
+
+    Args:
+        manifest: of the artifact.
+        artifact: its folder, which holds its scorer.
+        kind: the decoder; None: the manifest's.
+        wanted: the rest.
+
+    Raises:
+        AsrbuildError: an option makes no sense for this decoder, or the scorer does not fit.
+    """
+    from asrbuild.artifact.runtime import decoder_settings
+    from asrbuild.base.places import resolve_file
+    from asrbuild.speech.alphabet import make_alphabet
+    from asrbuild.speech.decoders import check_settings
+    from asrbuild.speech.deepspeech_decoder.decoder import check_language, language_remarks
+
+    settings = decoder_settings(manifest)
+    if kind is not None:
+        settings = replace(settings, type=kind)
+        if kind != "ds_ctcdecoder":
+            settings = replace(settings, scorer=None, hot_words={})
+    if wanted.scorer is not None:
+        # Alpha and beta belong to a scorer: another one brings its own.
+        scorer = resolve_file(wanted.scorer).resolve()
+        settings = replace(settings, scorer=scorer, lm_alpha=None, lm_beta=None)
+    given = {"beam_width": wanted.beam_width, "lm_alpha": wanted.lm_alpha,
+             "lm_beta": wanted.lm_beta, "hot_words": dict(wanted.hot_words) or None}  # fmt: skip
+    settings = replace(
+        settings, **{key: value for key, value in given.items() if value is not None}
+    )
+    check_settings(settings)
+    if settings.scorer is None and (wanted.lm_alpha is not None or wanted.lm_beta is not None):
+        raise AsrbuildError(
+            "there is no scorer that --lm-alpha and --lm-beta could weigh",
+            fix="give --decoder ds_ctcdecoder and --scorer as well",
+        )
+    if settings.type == "greedy" and wanted.beam_width is not None:
+        raise AsrbuildError(
+            "the greedy decoder has no beam, so --beam-width has no effect",
+            fix="give --decoder beam as well, or leave --beam-width out",
+        )
+    if settings.type == "ds_ctcdecoder":
+        alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
+        check_language(settings, alphabet, artifact)
+        for remark in language_remarks(settings, alphabet, artifact):
+            terminal.say(f"note: {remark}", err=True)
+    return settings

@@ -1,0 +1,186 @@
+"""``asrbuild diff``: what changed between two versions, and what an app team has to do about it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from asrbuild.base import terminal
+from asrbuild.base.progress import bars
+from asrbuild.cli.options import ArtifactsOption
+
+if TYPE_CHECKING:
+    from asrbuild.handover.difference import Change, Difference, ErrorRate, Side
+
+_COLOURS = {
+    "must change code": "bold red",
+    "must know": "yellow",
+    "may lose": "yellow",
+    "other words": "yellow",
+    "may gain": "green",
+    "can do more": "green",
+    "nothing changed": "green",
+}
+_SHORT = 80
+
+
+def diff(
+    before: Annotated[
+        str,
+        typer.Argument(help="What you have: name@version, a path, a .asrb, REMOTE#NAME@CHANNEL."),
+    ],
+    after: Annotated[str, typer.Argument(help="What you are offered, named in the same ways.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Also measure word errors of both on these recordings: CSV or folder."),
+    ] = None,
+    artifacts: ArtifactsOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Say what changed between two artifacts: must an app change code, may it gain?
+
+    The interface is compared as an app sees it that was written for the first: what it feeds, reads
+    and computes. Then words, recipe, sources, tools, operations, sizes and the proof, and the
+    version that the second should have. Of a remote's artifact only its description is fetched.
+
+    Examples: asrbuild diff demo@1.0.0 demo | asrbuild diff s3://models/asr#demo@stable demo.asrb
+    """
+    from asrbuild.base.places import artifacts_root
+    from asrbuild.handover.difference import compare
+    from asrbuild.handover.ship.opening import opened
+
+    root = artifacts or artifacts_root()
+    with ExitStack() as stack:
+        paths = [
+            stack.enter_context(
+                opened(
+                    spec,
+                    root,
+                    lambda line: terminal.say(line, err=True),
+                    description_only=data is None,
+                )
+            )
+            for spec in (before, after)
+        ]
+        evaluated = _evaluate(data, paths) if data is not None else None
+        difference = compare(_side(paths[0]), _side(paths[1]), evaluated)
+    if as_json:
+        terminal.say_json(_as_json(difference))
+    else:
+        _print(difference)
+
+
+def _side(path: Path) -> Side:
+    from asrbuild.artifact.manifest import package_path, read_manifest
+    from asrbuild.handover.difference import Side
+
+    manifest = read_manifest(path)
+    return Side(manifest, package_path(path, manifest))
+
+
+def _evaluate(data: Path, paths: list[Path]) -> ErrorRate | None:
+    """Word errors of both, each with its own decoder."""
+    from asrbuild.cli.decoding import Wanted
+    from asrbuild.cli.evaluate import decoders_for, evaluate_one, spelled_dataset
+    from asrbuild.handover.difference import error_rate
+    from asrbuild.speech.dataset import read_dataset
+
+    spelled = spelled_dataset(paths, read_dataset(data), data, count_all=False)
+    dataset = spelled.counted
+    if spelled.remark:
+        terminal.say(f"note: {spelled.remark}", err=True)
+    decoders = [decoders_for(path, [None], Wanted()) for path in paths]
+    with bars() as shown:
+        results = [
+            evaluate_one(name, path, dataset, decoder, shown)[0]
+            for name, path, decoder in zip(("before", "now"), paths, decoders, strict=True)
+        ]
+    old, new = (result.rates.utterances for result in results)
+    said, heard = [each.said for each in old], [each.heard for each in old]
+    return error_rate(str(data), said, heard, [each.heard for each in new])
+
+
+def _as_json(difference: Difference) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    rates = [
+        asdict(rate) | {"before": rate.before, "now": rate.now} for rate in difference.error_rates
+    ]
+    return asdict(difference) | {
+        "must_change_code": difference.must_change_code,
+        "may_gain": difference.may_gain,
+        "error_rates": rates,
+    }
+
+
+def _print(difference: Difference) -> None:
+    from itertools import groupby
+
+    from rich.table import Table
+
+    console = terminal.console()
+    console.print(f"{difference.before}  ->  {difference.now}", soft_wrap=True)
+    colour = _COLOURS[difference.verdict]
+    console.print(_VERDICTS[difference.verdict], style=colour)
+    for reason in difference.reasons:
+        console.print(f"  {_shortened(reason)}", soft_wrap=True)
+    console.print(f"version: {_version_text(difference)}", soft_wrap=True)
+    for section, group in groupby(difference.changes, lambda change: change.section):
+        table = Table(
+            title=section, title_justify="left", title_style="bold cyan", box=None,
+            pad_edge=False, padding=(0, 2, 0, 0),
+        )  # fmt: skip
+        headings = ("what", "before", "now") + (("", "") if section == "interface" else ())
+        for heading in headings:
+            table.add_column(heading, overflow="fold")
+        for change in group:
+            table.add_row(*_cells(change))
+        console.print()
+        console.print(table)
+
+
+_VERDICTS = {
+    "must change code": "An app must change its code.",
+    "must know": "No code has to change, but an app is fed otherwise or waits longer or shorter.",
+    "may gain": "No code has to change, and an app may gain.",
+    "may lose": "No code has to change, but an app may lose.",
+    "other words": "No code has to change; other words may be heard.",
+    "nothing changed": "Nothing that an app notices has changed.",
+}
+
+
+def _cells(change: Change) -> list[str]:
+
+    cells = [change.what, *(_value(change, v) for v in (change.before, change.now))]
+    if change.relation is not None:
+        colour = _COLOURS[change.effect]
+        cells += [terminal.line(change.relation.value, colour), change.why]
+    return cells
+
+
+def _value(change: Change, value: str | int) -> str:
+
+    from asrbuild.base.quantities import size_text
+
+    if isinstance(value, int):
+        return size_text(value) if change.section == "size" else str(value)
+    return value
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 2 * _SHORT else f"{text[:_SHORT]} ... {text[-_SHORT:]}"
+
+
+def _version_text(difference: Difference) -> str:
+    wanted = difference.suggestion
+    if wanted.bump == "none":
+        return f"no new one: {wanted.reason}"
+    if wanted.version is None:
+        return f"a {wanted.bump} step: {wanted.reason}"
+    text = f"{wanted.version} ({wanted.bump}: {wanted.reason})"
+    if wanted.enough:
+        return f"{text}; {wanted.given} is enough"
+    return f"{text}; it says {wanted.given}: build it with version={wanted.version}"

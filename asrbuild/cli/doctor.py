@@ -1,0 +1,145 @@
+"""``asrbuild doctor``: what is installed, what is missing, and what that means."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from asrbuild.base import terminal
+from asrbuild.cli.tables import folding
+
+Status = Literal["ok", "missing", "info"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. ``needed``: without it builds do not work."""
+
+    name: str
+    status: Status
+    found: str
+    meaning: str
+    needed: bool
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Say what is installed, what is missing, and what it means for you.
+
+    The exit code is 1 when something a build needs is missing.
+    """
+    findings = examine()
+    if as_json:
+        terminal.say_json([asdict(finding) for finding in findings])
+    else:
+        _print(findings)
+    if any(finding.needed and finding.status == "missing" for finding in findings):
+        raise typer.Exit(1)
+
+
+def examine() -> list[Finding]:
+    """Looks without importing anything heavy."""
+    return [
+        _python(),
+        *_libraries(),
+        _core_ml(),
+        _swift(),
+        _genuine_decoder(),
+        _disk(),
+        _writable("artifacts", Path(os.environ.get("ASRBUILD_ARTIFACTS", "artifacts"))),
+        _writable("cache", Path(os.environ.get("ASRBUILD_CACHE", ".asrbuild/cache"))),
+    ]
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    good = (3, 10) <= sys.version_info[:2] <= (3, 13)
+    return Finding(
+        "Python", "ok" if good else "missing", version,
+        "" if good else "asrbuild's dependencies have wheels for 3.10 to 3.13", True,
+    )  # fmt: skip
+
+
+def _libraries() -> list[Finding]:
+    from asrbuild.build.stages import library_version
+
+    roles = {
+        "hydra-core": ("composes recipes", True),
+        "coremltools": ("writes Core ML packages", True),
+        "tensorflow": ("the reference that a package is proven against", True),
+        "numpy": ("runs packages off macOS", True),
+        "soundfile": ("reads recordings", True),
+        "soxr": ("resamples recordings", True),
+        "jiwer": ("counts word errors", True),
+    }
+    found = []
+    for name, (role, needed) in roles.items():
+        version = library_version(name)
+        absent = version == "absent"
+        found.append(Finding(name, "missing" if absent else "ok", version, role, needed))
+    return found
+
+
+def _core_ml() -> Finding:
+    if sys.platform == "darwin":
+        return Finding("Core ML", "ok", platform.mac_ver()[0], "also runs every package", False)
+    return Finding(
+        "Core ML", "info", platform.system(),
+        "runs on macOS only; packages are proven by asrbuild's own executor here", False,
+    )  # fmt: skip
+
+
+def _swift() -> Finding:
+    found = shutil.which("swift")
+    return Finding(
+        "Swift", "ok" if found else "info", found or "no toolchain",
+        "compiles and tests what `asrbuild app` writes" if found
+        else "`asrbuild app` checks the syntax of its Swift, and compiles nothing", False,
+    )  # fmt: skip
+
+
+def _genuine_decoder() -> Finding:
+    from asrbuild.speech.deepspeech_decoder.environment import status
+
+    found = status()
+    return Finding(
+        "ds-ctcdecoder", "ok" if found.ready else "info", found.detail,
+        "for decoder=ds_ctcdecoder" if found.ready else "only decoder=ds_ctcdecoder needs it; "
+        "`asrbuild decoder install` sets it up", False,
+    )  # fmt: skip
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free
+    enough = free > 2e9
+    return Finding(
+        "disk", "ok" if enough else "missing", f"{free / 1e9:.1f} GB free",
+        "" if enough else "a full-size build keeps about 1 GB in its cache", True,
+    )  # fmt: skip
+
+
+def _writable(name: str, path: Path) -> Finding:
+    probe = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
+    good = os.access(probe, os.W_OK)
+    return Finding(
+        name, "ok" if good else "missing", str(path),
+        "" if good else f"cannot be written; set ASRBUILD_{name.upper()}", True,
+    )  # fmt: skip
+
+
+def _print(findings: list[Finding]) -> None:
+    table = folding("asrbuild doctor", "", "what", "found", "meaning")
+    marks = {"ok": ("ok", "green"), "missing": ("missing", "red"), "info": ("note", "cyan")}
+    for finding in findings:
+        table.add_row(
+            terminal.line(*marks[finding.status]), finding.name, finding.found, finding.meaning
+        )
+    terminal.console().print(table)

@@ -1,0 +1,87 @@
+"""``asrbuild inspect graph``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asrbuild.base import terminal
+from asrbuild.cli.tables import folding
+
+if TYPE_CHECKING:
+    from asrbuild.architectures.tensorflow.inspect import GraphSummary
+
+
+def inspect_graph(
+    graph: Annotated[
+        Path, typer.Argument(help="A TensorFlow graph: output_graph.pb, .pbmm or .tflite.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Show a graph's inputs, outputs, metadata, operations and the types of its weights.
+
+    Runs no TensorFlow. A dimension shown as ? is free; a shape shown as unknown depends on an
+    operation that asrbuild does not follow. Also shows whether the graph is frozen, its functions,
+    and the operations that have no Core ML form.
+
+    Example: asrbuild inspect graph output_graph.pb --json
+    """
+    from asrbuild.base.kinds import recognise
+
+    if recognise(graph).key == "tflite":
+        from asrbuild.architectures.deepspeech.lite import inspect_lite as read_summary
+    else:
+        from asrbuild.architectures.tensorflow.inspect import inspect_graph as read_summary
+    summary = read_summary(graph)
+    if as_json:
+        terminal.say_json(summary.as_dict())
+    else:
+        _print_tables(summary)
+
+
+def _print_tables(summary: GraphSummary) -> None:
+    from asrbuild.architectures.tensorflow.proto import Shape
+
+    console = terminal.console()
+    stored = ", ".join(f"{count:,} {kind}" for kind, count in summary.stored.items())
+    console.print(
+        f"{summary.path}: {summary.nbytes:,} bytes, {summary.parameters:,} parameters"
+        f"{f' ({stored})' if stored else ''}, {sum(summary.ops.values())} nodes",
+    )
+    if not summary.frozen:
+        first, *more = summary.variables
+        others = f" and {len(more)} more" if more else ""
+        console.print(
+            f"not frozen: {first}{others} hold variables, whose values are in a checkpoint; "
+            "freeze the graph with it before a build",
+            style="yellow",
+        )
+    for title, ports in (("Inputs", summary.inputs), ("Outputs", summary.outputs)):
+        table = folding(title, "name", "type", "shape", "operation")
+        for port in ports:
+            table.add_row(port.name, port.dtype, str(Shape(port.shape)), port.op)
+        console.print(table)
+    if summary.metadata:
+        table = folding("Metadata", "name", "value")
+        for item in summary.metadata:
+            value = item.value
+            if isinstance(value, list):
+                value = f"{len(value)} labels: " + " ".join(repr(label) for label in value)
+            table.add_row(item.name, f"{value} {item.unit or ''}".strip())
+        console.print(table)
+    if summary.functions:
+        table = folding("Functions", "name", "nodes")
+        for name, nodes in summary.functions.items():
+            table.add_row(name, str(nodes))
+        console.print(table)
+    if summary.unconvertible:
+        table = folding("No Core ML form", "operation", "count", "first node", "needed by")
+        for item in summary.unconvertible:
+            table.add_row(item.op, str(item.count), item.node, ", ".join(item.outputs))
+        console.print(table)
+    table = folding("Operations", "operation", "count")
+    for op, count in summary.ops.items():
+        table.add_row(op, str(count))
+    console.print(table)

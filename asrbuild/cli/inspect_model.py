@@ -1,0 +1,100 @@
+"""``asrbuild inspect model``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asrbuild.base import terminal
+from asrbuild.cli.options import ArtifactsOption
+from asrbuild.cli.packages import PackageArgument, opened_package
+from asrbuild.cli.tables import folding
+
+if TYPE_CHECKING:
+    from asrbuild.base.terminal import Console
+    from asrbuild.coreml.inspect import FunctionSummary, ModelSummary
+
+
+def inspect_model(
+    model: PackageArgument,
+    artifacts: ArtifactsOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Show a Core ML package's inputs, outputs, operations, weights and metadata.
+
+    Needs neither coremltools' converters nor a Mac. A flexible axis is shown as 1..100, or as 1..
+    where it has no upper bound.
+
+    Examples: asrbuild inspect model model.mlpackage --json |
+    asrbuild inspect model demo-static-mlprogram
+    """
+    from asrbuild.coreml.inspect import inspect_model as read_summary
+    from asrbuild.handover.ship.opening import opened_as
+
+    with opened_package(model, artifacts) as package:
+        shown = f"{opened_as(model, package.parent)}/{package.name}".removeprefix("./")
+        summary = replace(read_summary(package), path=shown)
+    if as_json:
+        terminal.say_json(summary.as_dict())
+    else:
+        _print_tables(summary)
+
+
+def _print_tables(summary: ModelSummary) -> None:
+    console = terminal.console()
+    _print_model(console, summary)
+    for number, part in enumerate(summary.parts, 1):
+        console.print(f"\nPart {number} of {len(summary.parts)}", style="bold")
+        _print_model(console, part)
+
+
+def _print_model(console: Console, summary: ModelSummary) -> None:
+    weights = ", ".join(f"{size:,} bytes {dtype}" for dtype, size in summary.weight_bytes.items())
+    stored = "".join(f", {count} x {how}" for how, count in summary.compression.items())
+    because = ", ".join(summary.minimum_os_reasons)
+    console.print(
+        f"{summary.path}: {summary.kind}, {summary.nbytes:,} bytes "
+        f"(weights: {weights or 'none'}{stored})",
+        f"specification version {summary.specification_version}: {summary.minimum_os} and later, "
+        + (f"for {because}" if because else "by its deployment target: no part asks for it"),
+        sep="\n",
+    )
+    if summary.labels:
+        console.print(f"{len(summary.labels)} classes: {' '.join(map(repr, summary.labels))}")
+    for function in summary.functions:
+        if len(summary.functions) > 1:
+            default = " (default)" * (function.name == summary.default_function)
+            console.print(f"\nFunction {function.name}{default}")
+        _print_function(console, function)
+    fields = {name: text for name, text in summary.metadata.items() if text}
+    if fields or summary.user_metadata:
+        table = folding("Metadata", "name", "value")
+        for name, text in (fields | summary.user_metadata).items():
+            table.add_row(name, text)
+        console.print(table)
+
+
+def _print_function(console: Console, function: FunctionSummary) -> None:
+    kinds = ("Inputs", function.inputs), ("Outputs", function.outputs), ("States", function.states)
+    for title, features in kinds:
+        if not features:
+            continue
+        table = folding(title, "name", "type", "shape", "default")
+        for item in features:
+            flexible = item.shapes is not None or any(low != high for low, high in item.axes or ())
+            default = str(item.default) if flexible else ""
+            if item.optional_value is not None:
+                default = f"{default} optional, {item.optional_value:g} if absent".strip()
+            elif item.optional:
+                default = f"{default} optional".strip()
+            table.add_row(item.name, item.dtype, item.shape_text, default)
+        console.print(table)
+    if not function.ops:
+        return
+    table = folding("Operations", "operation", "count", "in loops")
+    for op, count in function.ops.items():
+        table.add_row(op, str(count), str(function.ops_in_loops.get(op, "")))
+    table.add_row("total", str(sum(function.ops.values())), "", style="bold")
+    console.print(table)

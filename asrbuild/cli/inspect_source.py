@@ -1,0 +1,73 @@
+"""``asrbuild inspect source``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asrbuild.base import terminal
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.cli.tables import folding
+
+
+def inspect_source(
+    source: Annotated[
+        list[str],
+        typer.Argument(
+            help="A checkpoint folder or prefix, a frozen graph, or the overrides of a build."
+        ),
+    ],
+    config_dir: Annotated[
+        str | None, typer.Option("--config-dir", help="A folder with your own config groups.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show what a source states of itself: each value, and the file and place it is read from.
+
+    A name with a dot is a key of the recipe: a build takes the value where the key is null, and
+    refuses another one. What is not stated must be given as a key.
+
+    Example: asrbuild inspect source checkpoints/
+    Example: asrbuild inspect source source=frozen_graph source.path=output_graph.pb --json
+    """
+    from asrbuild.architectures.deepspeech.facts import shown
+    from asrbuild.build.compose import compose_recipe
+    from asrbuild.build.sources import question, unstated
+
+    recipe = compose_recipe(_overrides(source), config_dir)
+    original = question(recipe, Path(recipe.paths.cache), keep=False)
+    missing = unstated(original)
+    if as_json:
+        terminal.say_json({"facts": [asdict(f) for f in original.facts], "not_stated": missing})
+        return
+    table = folding(str(original.graph or original.checkpoint), "name", "value", "place", "file")
+    for fact in original.facts:
+        table.add_row(fact.name, shown(fact.value), fact.place, Path(fact.file).name)
+    terminal.console().print(table)
+    if missing:
+        terminal.say(f"not stated, a build needs them as keys: {', '.join(missing)}")
+
+
+def _overrides(given: list[str]) -> list[str]:
+    """The overrides of a build, where a path stands for them."""
+    first, *more = given
+    if "=" in first and not Path(first).exists():
+        return given
+    path = Path(first).expanduser()
+    if not os.path.exists(path) and not os.path.isfile(f"{path}.index"):
+        raise AsrbuildError(
+            "there is no such source",
+            file=path,
+            fix="give a checkpoint folder, a checkpoint's prefix or a frozen graph",
+        )
+    if path.is_dir() or path.with_name(f"{path.name}.index").is_file() or _of_checkpoint(path):
+        return ["source=checkpoint", f"source.checkpoint_dir={first}", *more]
+    return ["source=frozen_graph", f"source.path={first}", *more]
+
+
+def _of_checkpoint(path: Path) -> bool:
+    return path.suffix in (".index", ".meta") or ".data-" in path.name or "checkpoint" in path.name

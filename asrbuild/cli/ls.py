@@ -1,0 +1,157 @@
+"""``asrbuild ls``: what is published."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from asrbuild.base import terminal
+from asrbuild.base.disk import read_plain
+from asrbuild.cli.options import ArtifactsOption
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from asrbuild.artifact.store import Artifact
+
+
+def ls(
+    artifacts: ArtifactsOption = None,
+    remote: Annotated[
+        str | None, typer.Option("--remote", help="List what was shipped to a remote instead.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """List the published artifacts, each with its proof in short.
+
+    The artifact that a bare name means is marked with a star.
+
+    Examples: asrbuild ls --json | asrbuild ls --remote s3://models/asr
+    """
+    if remote is not None:
+        from asrbuild.cli.ls_remote import ls_remote
+
+        ls_remote(remote, as_json)
+        return
+    from asrbuild.artifact.store import list_artifacts
+    from asrbuild.base.places import artifacts_root
+
+    root = artifacts or artifacts_root()
+    rows = [summarise(artifact) for artifact in list_artifacts(root)]
+    if as_json:
+        terminal.say_json(rows)
+        return
+    if not rows:
+        terminal.say(f"nothing is published in {root}; build with `asrbuild model=dynamic`")
+        return
+    _print(rows)
+
+
+def summarise(artifact: Artifact) -> dict[str, Any]:
+    """One row. A manifest that is damaged or of another version gives what it can, else None."""
+    from asrbuild.artifact.store import MANIFEST
+
+    manifest = _read(artifact.path / MANIFEST)
+    model = _mapping(manifest.get("model"))
+    proof = _mapping(manifest.get("verification"))
+    provenance = _mapping(manifest.get("provenance"))
+    files = [_mapping(file) for file in _list(manifest.get("files"))]
+    metrics = [_mapping(metric) for metric in _list(proof.get("metrics"))]
+    transcripts = [_mapping(transcript) for transcript in _list(proof.get("transcripts"))]
+    sizes = [file["bytes"] for file in files if isinstance(file.get("bytes"), int)]
+    sizes = [size for size in sizes if 0 <= size < 2**63]
+    return {
+        "name": artifact.name,
+        "version": artifact.version,
+        "latest": artifact.latest,
+        "path": str(artifact.path),
+        "format": _text(model.get("format")),
+        "precision": _text(model.get("compute_precision")),
+        "bytes": sum(sizes) if files else None,
+        "executed": proof.get("executed"),
+        "core_ml_executed": proof.get("core_ml_executed"),
+        "passed": proof.get("passed"),
+        "gates": len(metrics),
+        "gates_passed": sum(metric.get("passed") is True for metric in metrics),
+        "transcripts": len(transcripts),
+        "transcripts_match": sum(t.get("match") is True for t in transcripts),
+        "overrides": [str(each) for each in _list(provenance.get("overrides"))],
+        "created": _text(provenance.get("created")),
+    }
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        return _mapping(json.loads(read_plain(path)))
+    except (OSError, ValueError, RecursionError):
+        return {}  # listed all the same: `show` and `verify` say what is wrong with it
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    from asrbuild.base.quantities import age_text, size_text
+
+    table = Table()
+    for heading, justify in (
+        ("name", "left"), ("version", "left"), ("format", "left"), ("precision", "left"),
+        ("size", "right"), ("parity", "left"), ("transcript", "left"), ("age", "right"),
+        ("overrides", "left"),
+    ):  # fmt: skip
+        table.add_column(heading, justify=justify, overflow="fold")
+    for row in rows:
+        table.add_row(
+            row["name"],
+            row["version"] + (" *" if row["latest"] else ""),
+            row["format"] or "?",
+            row["precision"] or "?",
+            "?" if row["bytes"] is None else size_text(row["bytes"]),
+            _parity(row),
+            _share(row["transcripts_match"], row["transcripts"], "match"),
+            age_text(row["created"] or ""),
+            " ".join(_shown(row["overrides"])),
+        )
+    terminal.console().print(table)
+
+
+def _shown(overrides: list[str]) -> list[str]:
+    """Overrides in short: without the name, which has a column, and without folders of paths."""
+    found = []
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not value.startswith(("[", "{")):
+            value = re.split(r"[/\\]", value.rstrip("/\\"))[-1]
+        if key != "name":
+            found.append(f"{key}{equals}{value}")
+    return found
+
+
+def _parity(row: Mapping[str, Any]) -> str | Text:
+    if row["passed"] is None:
+        return "?"
+    if not row["executed"]:
+        return terminal.line("not executed", "yellow")
+    return _share(row["gates_passed"], row["gates"], "gates")
+
+
+def _share(good: int, of: int, what: str) -> str | Text:
+    if not of:
+        return "-"
+    return terminal.line(f"{good}/{of} {what}", "green" if good == of else "red")

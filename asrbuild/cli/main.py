@@ -1,0 +1,151 @@
+"""The entry point: Hydra overrides are built, commands are Typer's; errors come out in one voice.
+
+Typer is imported for a command alone: a build with nothing to do is over before it would be there.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from asrbuild.base import interrupts, terminal
+from asrbuild.base.disk import FATAL, disk_problem, keep_to_oneself
+from asrbuild.base.errors import AsrbuildError, MisuseError
+
+HYDRA_FLAGS = (
+    "-m", "--multirun", "-r", "--run", "-c", "--cfg", "-p", "--package", "--resolve", "--info",
+    "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir", "--hydra-help",
+    "--experimental-rerun", "--trust-config", "-sc", "--shell-completion",
+)  # fmt: skip
+
+
+def _build(argv: list[str]) -> int:
+    from asrbuild.build.sweep import build_from_command_line
+
+    return build_from_command_line(argv)
+
+
+def _is_hydra(argument: str) -> bool:
+    return argument.split("=")[0] in HYDRA_FLAGS or "=" in argument or argument[:1] in "+~"
+
+
+def dispatch(argv: list[str]) -> int:
+    """Runs one command line; the exit code is 0 only on success.
+
+    Raises:
+        AsrbuildError: the user can act on what went wrong.
+    """
+    if argv and argv[0] == "build" and not {"-h", "--help"} & set(argv):
+        return _build(argv[1:])
+    if argv and _is_hydra(argv[0]):
+        return _build(argv)
+    from asrbuild.cli.tree import run_command
+
+    return run_command(argv)
+
+
+def main() -> None:
+    """Entry point of ``asrbuild``: one clear error, no traceback unless asked for."""
+    _open_streams()
+    keep_to_oneself()
+    argv = sys.argv[1:]
+    if "--debug" in argv:
+        argv.remove("--debug")
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+    debug = os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")
+    try:
+        _require_folder()
+        with interrupts.remembered():
+            try:
+                code = dispatch(argv)
+            except KeyboardInterrupt:
+                if debug:
+                    raise
+                code = _interrupted()
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        code = _interrupted()
+    except BrokenPipeError:
+        # The reader of our output has left (`asrbuild ls | head`): no news, but no success.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    except AsrbuildError as error:
+        if debug:
+            raise
+        _print_error(str(error))
+        code = 2 if isinstance(error, MisuseError) else 1
+    except Exception as error:
+        code = _other_failure(error, debug)
+    sys.exit(code)
+
+
+def _interrupted() -> int:
+    """Reports a signal; the exit code is 128 and its number, as a shell has it."""
+    number = interrupts.caught()
+    what = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
+    where = f" in {interrupts.place()}" if interrupts.place() else ""
+    _print_error(f"{what}{where}; nothing half-made was kept")
+    return 128 + number
+
+
+def _open_streams() -> None:
+    """Output that nobody reads, or that cannot show a letter, is no reason to fail."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _require_folder() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise AsrbuildError(
+            "the current folder is not there any more", fix="change to one that is"
+        ) from None
+
+
+def _other_failure(error: Exception, debug: bool) -> int:
+    if debug:
+        raise error
+    if isinstance(error, OSError) and error.errno is not None and error.filename:
+        # The system refused something that the user or the machine can change.
+        name = error.filename if isinstance(error.filename, (str, bytes)) else str(error.filename)
+        _print_error(str(disk_problem(error, "running asrbuild", Path(os.fsdecode(name)))))
+        return 1
+    if isinstance(error, MemoryError):
+        _print_error(
+            str(AsrbuildError("there is not enough memory", fix="end other programs, or use less"))
+        )
+        return 1
+    if isinstance(error, OSError) and error.errno in FATAL:
+        _print_error(str(disk_problem(error, "running asrbuild", Path("standard output"))))
+        # What could not be written would be tried again when Python ends, and reported once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if isinstance(error, RuntimeError) and "home directory" in str(error):  # pathlib's, of ~name/x
+        homeless = AsrbuildError(
+            "a path begins with ~, and that user has no home here", fix="write the path in full"
+        )
+        _print_error(str(homeless))
+        return 1
+    _print_error(
+        f"unexpected {type(error).__name__}: {error}\n"
+        "  fix: run again with --debug and report the traceback; this is a bug in asrbuild"
+    )
+    return 1
+
+
+def _print_error(text: str) -> None:
+    terminal.console(err=True).print("error: ", style="bold red", end="")
+    terminal.say(text, err=True)
+
+
+if __name__ == "__main__":
+    main()

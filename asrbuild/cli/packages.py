@@ -1,0 +1,56 @@
+"""A Core ML package where a command takes one: by itself, or as an artifact's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asrbuild.base import terminal
+from asrbuild.base.kinds import ARTIFACT, recognise
+
+PackageArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A .mlpackage, a .mlmodel, or the artifact that holds one: a name, name/version, a "
+        "path, a .asrb, or REMOTE#NAME@VERSION.",
+    ),
+]
+
+
+@contextmanager
+def opened_package(spec: str, artifacts: Path | None) -> Iterator[Path]:
+    """The package's path, for as long as the block lasts.
+
+    Args:
+        spec: a package's path, or what :func:`asrbuild.handover.ship.opening.opened` takes.
+        artifacts: the artifact store; None: the usual one.
+
+    Raises:
+        AsrbuildError: there is neither; of what comes from elsewhere, no trusted key signed it.
+    """
+    path = Path(spec).expanduser()
+    if _is_package(path):
+        yield path
+        return
+    from asrbuild.artifact.manifest import package_path, read_manifest
+    from asrbuild.base.places import artifacts_root
+    from asrbuild.handover.ship.opening import opened
+
+    with opened(spec, artifacts or artifacts_root(), partial(terminal.say, err=True)) as artifact:
+        yield package_path(artifact, read_manifest(artifact))
+
+
+def _is_package(path: Path) -> bool:
+    """Whether this is to be read as a package, be it damaged or not there."""
+    if not path.exists():
+        return path.suffix in (".mlpackage", ".mlmodel")
+    return (
+        recognise(path).key not in ARTIFACT.takes | {"asrb", "folder"}
+        or path.suffix == ".mlpackage"
+    )

@@ -1,0 +1,115 @@
+"""``asrbuild plan`` and ``asrbuild cache why``: what a build would do, and for which reason."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asrbuild.base import terminal
+
+if TYPE_CHECKING:
+    from asrbuild.base.why import Explanation
+    from asrbuild.build.recipe import Recipe
+    from asrbuild.build.sources import Source
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Hydra overrides, as for a build: model=static n_steps=32."),
+]
+ConfigDir = Annotated[
+    str | None, typer.Option("--config-dir", help="A folder with your own config groups.")
+]
+
+
+def plan(
+    overrides: Overrides = None,
+    config_dir: ConfigDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show which stages a build would run and what makes them, without running any.
+
+    Example: asrbuild plan model=static coreml.precision=fp32
+    """
+    from asrbuild.build.stages import DOING
+
+    recipe, explained, there = _explain(overrides, config_dir)
+    rows = [
+        {
+            "stage": stage.stage,
+            "doing": DOING[stage.stage],
+            "cached": stage.cached,
+            "would": "reuse" if stage.cached else "skip" if there else "run",
+            "because": stage.reasons(),
+            "fingerprint": stage.fingerprint[:12],
+        }
+        for stage in explained
+    ]
+    if not there and rows[-1]["would"] == "reuse":
+        rows[-1] |= {"would": "run", "because": ["the artifact is not in the store"]}
+    if as_json:
+        terminal.say_json(rows)
+        return
+    from rich.table import Table
+
+    table = Table(title=f"{recipe.name} {recipe.version}", title_justify="left")
+    for heading in ("stage", "what it does", "would", "because"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        colour = "yellow" if row["would"] == "run" else "green"
+        first, *more = row["because"] or [""]
+        because = f"{first} and {len(more)} more" if more else first
+        table.add_row(row["stage"], row["doing"], terminal.line(row["would"], colour), because)
+    if there:
+        table.caption = "nothing to do: this recipe is built and published already"
+        table.caption_justify = "left"
+    terminal.console().print(table)
+
+
+def why(
+    overrides: Overrides = None,
+    config_dir: ConfigDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Say which key, file or version makes each stage of a build run again.
+
+    Example: asrbuild cache why model=dynamic coreml.precision=fp32
+    """
+    _, explained, there = _explain(overrides, config_dir)
+    if as_json:
+        terminal.say_json([asdict(stage) for stage in explained])
+        return
+    for stage in explained:
+        terminal.say(str(stage))
+    if there:
+        terminal.say("nothing to do: this recipe is built and published already")
+
+
+def _explain(
+    overrides: list[str] | None, config_dir: str | None
+) -> tuple[Recipe, list[Explanation], bool]:
+    """The recipe, each stage explained, and whether the artifact is there already."""
+    from asrbuild.base.why import why as explain
+    from asrbuild.build.engine import published
+    from asrbuild.build.stages import chain
+
+    recipe, source, cache = _compose(overrides, config_dir)
+    keys = chain(recipe, source)
+    there = published(cache, Path(recipe.paths.artifacts), keys.artifact) is not None
+    return recipe, [explain(cache, key) for key in keys.ordered()], there
+
+
+def _compose(overrides: list[str] | None, config_dir: str | None) -> tuple[Recipe, Source, Path]:
+    from asrbuild.build.compose import compose_recipe
+    from asrbuild.build.describe import check_recipe
+    from asrbuild.build.recipe import validate
+    from asrbuild.build.sources import settle
+
+    recipe = compose_recipe(list(overrides or []), config_dir)
+    validate(recipe)
+    cache = Path(recipe.paths.cache)
+    recipe, source = settle(recipe, cache, keep=False)
+    check_recipe(recipe)
+    return recipe, source, cache

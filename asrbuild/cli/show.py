@@ -1,0 +1,229 @@
+"""``asrbuild show``: one artifact's manifest as a page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from asrbuild.base import terminal
+from asrbuild.cli.options import ArtifactsOption, OpenedArgument
+
+if TYPE_CHECKING:
+    from asrbuild.artifact.manifest import Manifest, Metric, Streaming, Tensor
+
+Rows = list[tuple[str, ...]]
+
+
+def show(
+    artifact: OpenedArgument,
+    artifacts: ArtifactsOption = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print manifest.json as it is stored.")
+    ] = False,
+) -> None:
+    """Show what an app needs to run an artifact, and the proof that it is right.
+
+    Example: asrbuild show demo-static-mlprogram
+    """
+    from asrbuild.artifact.manifest import FILE_NAME, read_manifest
+    from asrbuild.base.places import artifacts_root
+    from asrbuild.handover.ship.opening import opened, opened_as
+
+    tell = partial(terminal.say, err=True)
+    root = artifacts or artifacts_root()
+    with opened(artifact, root, tell, description_only=True) as path:
+        manifest = read_manifest(path)
+        if as_json:
+            terminal.say_json(json.loads((path / FILE_NAME).read_text(encoding="utf-8")))
+            return
+    from rich.table import Table
+
+    console = terminal.console()
+    console.print(terminal.line(manifest.name, "bold"), manifest.version)
+    if manifest.description:
+        console.print(manifest.description)
+    for title, headings, rows in page(manifest):
+        table = Table(
+            title=title,
+            title_justify="left",
+            title_style="bold cyan",
+            show_header=bool(headings),
+            box=None,
+            pad_edge=False,
+            padding=(0, 2, 0, 0),
+        )
+        for heading in headings or ("", ""):
+            table.add_column(heading, overflow="fold")
+        for row in rows:
+            table.add_row(*(cell for cell in row))
+        console.print()
+        console.print(table)
+    console.print(f"\n{opened_as(artifact, path)}", soft_wrap=True)
+
+
+def page(manifest: Manifest) -> Iterator[tuple[str, tuple[str, ...], Rows]]:
+    """The sections in order: title, column headings (none for plain pairs) and rows."""
+    m = manifest
+    yield "Model", (), _model(m)
+    tensor_headings = ("", "name", "type", "shape", "meaning", "fill")
+    for function in m.model.functions:
+        several = len(m.model.functions) > 1
+        use = f"Function {function.name}, for {_feeding(function.streaming)}"
+        title = use if several else "Inputs and outputs"
+        rows = [_tensor("in", tensor) for tensor in function.inputs]
+        yield title, tensor_headings, rows + [_tensor("out", t) for t in function.outputs]
+    yield "Audio and features", (), _features(m)
+    yield "Running it", (), _running(m)
+    yield "Decoding", (), _decoding(m)
+    yield "Proof", (), _proof(m)
+    metric_headings = ("output", "measure", "worst", "gate", "checks")
+    yield "Compared with the original", metric_headings, _metrics(m.verification.metrics)
+    transcripts: Rows = [
+        (t.input, t.package, "same" if t.match else f"DIFFERS: {t.reference}")
+        for t in m.verification.transcripts
+    ]
+    yield "Words", ("recording", "the package hears", "as the original"), transcripts
+    yield "Provenance", (), _provenance(m)
+    files: Rows = [(f.path, f.role, _size(f.bytes), f.sha256[:12]) for f in m.files]
+    yield "Files", ("path", "role", "size", "sha256"), files
+
+
+def _size(count: int) -> str:
+    from asrbuild.base.quantities import size_text
+
+    return size_text(count)
+
+
+def _model(m: Manifest) -> Rows:
+    model = m.model
+    systems = ", ".join(f"{name} {version}" for name, version in model.minimum_os.items())
+    return [
+        ("package", f"{model.package}, {_size(sum(f.bytes for f in m.files))} with its assets"),
+        ("format", f"{model.format}, specification {model.spec_version}, runs on {systems} and up"),
+        ("precision", f"{model.compute_precision}, {model.lstm} LSTM"),
+        ("compute units", model.recommended_compute_units),
+        ("languages", ", ".join(m.languages)),
+        ("licence", f"{m.license}, by {m.author}"),
+    ]
+
+
+def _tensor(direction: str, tensor: Tensor) -> tuple[str, ...]:
+    from asrbuild.artifact.interface import shape_text
+
+    return direction, tensor.name, tensor.dtype, shape_text(tensor), tensor.meaning, tensor.fill
+
+
+def _features(m: Manifest) -> Rows:
+    audio, f = m.audio, m.features
+    return [
+        ("audio", f"{audio.sample_rate} Hz, {audio.channels} channel(s), {audio.sample_type}, "
+                  f"times {audio.sample_scale:g}"),
+        ("window", f"{f.window_ms:g} ms ({f.window_samples} samples) every {f.step_ms:g} ms "
+                   f"({f.step_samples}), {f.window_function}, FFT of {f.fft_size}"),
+        ("MFCC", f"{f.coefficients} coefficients from {f.mel_bands} bands, {f.lower_hz:g} to "
+                 f"{f.upper_hz:g} Hz, {f.spectrum} spectrum, logarithm floored at {f.log_floor:g}"),
+        ("context", f"{f.context_frames} frames on each side, {f.edge_padding} beyond the edges"),
+        ("self-test", f"{f.reference.audio}, {len(f.reference.frames)} frames from "
+                      f"{f.reference.first_frame}, within {f.reference.tolerance:g}"),
+    ]  # fmt: skip
+
+
+def _feeding(s: Streaming) -> str:
+    if s.mode == "chunked":
+        return f"chunks of {s.steps_per_chunk} steps ({s.chunk_ms:g} ms), state carried"
+    if s.steps_per_chunk is None:
+        return "the whole utterance in one call"
+    return f"the whole utterance in one call, or calls of {s.steps_per_chunk} steps"
+
+
+def _running(m: Manifest) -> Rows:
+    s = m.streaming
+    rows = [
+        ("feeding", _feeding(s)),
+        ("step", f"{s.hop_ms:g} ms, {s.lookahead_ms:g} ms look-ahead"),
+    ]
+    if s.latency_ms is not None:
+        rows.append(("latency", f"{s.latency_ms:g} ms"))
+    rows.append(("tail", s.tail.replace("_", " ")))
+    rows += [
+        ("state", f"{state.input} <- {state.output}, {state.kind}, starts as {state.initial}, "
+                  f"reset {state.reset.replace('_', ' ')}, valid {state.valid.replace('_', ' ')}")
+        for state in m.state
+    ]  # fmt: skip
+    return rows
+
+
+def _decoding(m: Manifest) -> Rows:
+    d = m.decoder
+    labels = "UTF-8 bytes" if d.utf8 else f"{len(d.alphabet)} labels"
+    rows = [("decoder", d.type), ("alphabet", f"{labels}, blank at {d.blank_index}")]
+    if d.type != "greedy":
+        cut = f"cut off at {d.cutoff_prob:g} or {d.cutoff_top_n}"
+        rows.append(("beam", f"{d.beam_width} wide, {cut}"))
+    if d.scorer is not None:
+        weights = f"alpha {d.scorer.lm_alpha:g}, beta {d.scorer.lm_beta:g}"
+        rows.append(("scorer", f"{d.scorer.path}, {weights}"))
+    if d.tuned is not None:
+        on = f"{d.tuned.data} ({d.tuned.sha256[:12]}), {d.tuned.recordings} recordings"
+        rows.append(("tuned on", f"{on}: WER {d.tuned.wer:.1%} after {d.tuned.trials} trials"))
+    if d.hot_words:
+        rows.append(("hot words", ", ".join(f"{w} {b:+g}" for w, b in d.hot_words.items())))
+    return rows
+
+
+def _proof(m: Manifest) -> Rows:
+    from asrbuild.handover.report.page import evaluation_text
+
+    v = m.verification
+    if not v.executed:
+        return [("result", "NOT EXECUTED: nothing ran this package")]
+    ran = "; ".join(f"{e.executor} {e.version} on {e.platform}" for e in v.executions)
+    rows: Rows = [
+        ("result", "passed" if v.passed else "FAILED"),
+        ("ran by", ran),
+        ("Core ML", "executed it" if v.core_ml_executed else "did not execute it"),
+        ("against", v.reference),
+    ]
+    if v.evaluation is not None:
+        rows.append(("word errors", evaluation_text(v.evaluation)))
+    return rows
+
+
+def _metrics(metrics: list[Metric]) -> Rows:
+    """The worst value of each measure over all inputs."""
+    groups: dict[tuple[str, str], list[Metric]] = {}
+    for metric in metrics:
+        groups.setdefault((metric.output, metric.name), []).append(metric)
+    rows: Rows = []
+    for (output, name), group in groups.items():
+        # Nearest to its gate, or furthest beyond it.
+        sign = 1 if group[0].comparison == "<=" else -1
+        worst = max(group, key=lambda metric: sign * (metric.value - metric.threshold))
+        failed = sum(not metric.passed for metric in group)
+        verdict = f"{len(group)} passed" if not failed else f"{failed} of {len(group)} FAILED"
+        gate = f"{worst.comparison} {worst.threshold:g}"
+        rows.append((output, name.replace("_", " "), f"{worst.value:.3g}", gate, verdict))
+    return rows
+
+
+def _provenance(m: Manifest) -> Rows:
+    p = m.provenance
+    rows: list[tuple[str, str]] = [("created", f"{p.created} on {p.platform}")]
+    if p.git is not None:
+        rows.append(("commit", p.git.commit + (", with changes" if p.git.dirty else "")))
+    rows.append(("overrides", " ".join(p.overrides) or "none"))
+    rows += [("source", f"{s.role}: {s.name} {s.sha256[:12]}") for s in p.sources]
+    rows.append(("tools", ", ".join(f"{name} {version}" for name, version in p.tools.items())))
+    rows += [("parent", parent) for parent in p.parents]
+    rows.append(("recipe", _settings(p.recipe)))
+    return rows
+
+
+def _settings(recipe: dict[str, Any]) -> str:
+    """The recipe's top level in a line; all of it is in the manifest."""
+    plain = {k: v for k, v in recipe.items() if isinstance(v, (str, int, float, bool))}
+    return ", ".join(f"{key}={value}" for key, value in plain.items()) or "-"

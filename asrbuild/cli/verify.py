@@ -1,0 +1,299 @@
+"""``asrbuild verify``: prove a published artifact again, from its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from asrbuild.base import terminal
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.kinds import CHECKPOINT, GRAPH_TO_RUN, require
+from asrbuild.cli.options import ArtifactsOption, OpenedArgument
+
+if TYPE_CHECKING:
+    from asrbuild.artifact.manifest import Manifest
+    from asrbuild.handover.ship.trust import Trusted
+    from asrbuild.proof.bisect import Bisection
+    from asrbuild.proof.verdict import Proof
+
+
+def verify(
+    artifact: OpenedArgument,
+    bisect: Annotated[
+        bool, typer.Option("--bisect", help="Name the first node that leaves TensorFlow's values.")
+    ] = False,
+    graph: Annotated[
+        Path | None, typer.Option(help="The frozen graph, for --bisect: output_graph.pb.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Or the checkpoint folder it was exported from.")
+    ] = None,
+    artifacts: ArtifactsOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Prove an artifact again: every file's digest, then every gate, by running its package.
+
+    No TensorFlow is needed: what it gave when the artifact was built is recorded in it. --bisect
+    does run TensorFlow, on the graph that the artifact was made of. Where a signature came with an
+    artifact (from a remote or a bundle), a trusted key's signature of every file is proven as well.
+    Of a whole remote, every signature and every byte that is there is proven, and nothing is run.
+
+    Example: asrbuild verify demo-static-mlprogram
+    Example: asrbuild verify s3://models/asr
+    """
+    if (graph or checkpoint) and not bisect:
+        raise AsrbuildError("--graph and --checkpoint are for --bisect", fix="add --bisect")
+    if graph and checkpoint:
+        raise AsrbuildError("--graph and --checkpoint exclude each other", fix="give one of them")
+    if graph is not None:
+        require(graph, GRAPH_TO_RUN, key="--graph")
+    if checkpoint is not None:
+        require(checkpoint, CHECKPOINT, key="--checkpoint")
+    from asrbuild.base.places import artifacts_root
+    from asrbuild.handover.ship.opening import is_remote, opened, opened_as
+
+    if is_remote(artifact):
+        from asrbuild.cli.verify_remote import verify_remote
+
+        if bisect:
+            raise AsrbuildError("--bisect is for one artifact", fix="name it, REMOTE#NAME@VERSION")
+        if not verify_remote(artifact, as_json):
+            raise typer.Exit(1)
+        return
+
+    def tell(line: str) -> None:
+        terminal.say(line, err=True)
+
+    with opened(artifact, artifacts or artifacts_root(), tell, checked=False) as path:
+        shown = opened_as(artifact, path)
+        passed = _verify(path, shown, bisect, graph, checkpoint, as_json)
+    if not passed:
+        raise typer.Exit(1)
+
+
+def _verify(
+    path: Path, shown: str, bisect: bool, graph: Path | None, checkpoint: Path | None, as_json: bool
+) -> bool:
+    from asrbuild.artifact.manifest import read_manifest
+    from asrbuild.artifact.store import remember_proven
+    from asrbuild.proof.verdict import prove_again
+
+    problems = damaged_files(path)
+    if problems and not bisect:
+        _tell_damage(shown, problems, as_json)
+        return False
+    origin = None if problems else _origin(path)
+    manifest = read_manifest(path)
+    proof = prove_again(path, manifest)
+    divergence = None
+    if bisect:
+        with _graph_of(manifest, graph, checkpoint) as (graph_path, prefix):
+            divergence = _bisect(path, manifest, proof, graph_path, prefix)
+    passed = proof.verification.passed and not problems
+    if passed:
+        remember_proven(path)
+    if as_json:
+        terminal.say_json(_as_json(shown, problems, origin, proof, divergence))
+    else:
+        _print(shown, manifest, problems, origin, proof, divergence)
+    return passed and (divergence is None or divergence.first is None)
+
+
+def _origin(path: Path) -> Trusted | None:
+    from asrbuild.handover.ship.keys import config_root
+    from asrbuild.handover.ship.origin import prove_origin
+    from asrbuild.handover.ship.trust import read_trust
+
+    return prove_origin(path, read_trust(config_root()))
+
+
+def damaged_files(path: Path) -> list[str]:
+    """What of an artifact is not as it was published, a line each; empty if all is.
+
+    Three records must agree: ``SHA256SUMS`` with every file, the manifest with every file it lists,
+    and the version with the content digest.
+    """
+    from asrbuild.artifact.manifest import content_core, read_manifest, require_listed
+    from asrbuild.artifact.store import content_digest, verify_files
+    from asrbuild.base.digest import file_digest
+
+    problems = [str(problem) for problem in verify_files(path)]
+    if problems:
+        return problems
+    manifest = read_manifest(path)
+    require_listed(manifest)
+    for entry in manifest.files:
+        file = path / entry.path
+        if not file.is_file():
+            problems.append(f"{entry.path}: missing, the manifest lists it")
+        elif file_digest(file) != entry.sha256:
+            problems.append(f"{entry.path}: changed since the manifest was written")
+    core = content_core(manifest)
+    digest = content_digest({f["path"]: f["sha256"] for f in core["files"]}, core)
+    claimed = manifest.version.rpartition("+")[2]
+    if not digest.startswith(claimed) or len(claimed) < 12:
+        problems.append(
+            f"manifest.json: changed, its content digest is {digest[:12]}, the version says "
+            f"{claimed}"
+        )
+    return problems
+
+
+def _tell_damage(artifact: str, problems: list[str], as_json: bool) -> None:
+    if as_json:
+        terminal.say_json({"artifact": artifact, "passed": False, "files": problems})
+        return
+    terminal.say(f"{artifact} is not as it was published:")
+    for problem in problems:
+        terminal.say(f"  {problem}")
+    terminal.say("  fix: build it again, or fetch it again from where it came")
+
+
+def _bisect(
+    path: Path, manifest: Manifest, proof: Proof, graph: Path, checkpoint: Path | None
+) -> Bisection:
+    from asrbuild.proof.bisect import bisect_failure
+    from asrbuild.proof.cases import load_reference
+    from asrbuild.proof.verdict import PARITY_FILE
+
+    cases, _ = load_reference(path / PARITY_FILE, manifest.features.context_frames)
+    max_steps = manifest.provenance.recipe.get("verify", {}).get("max_steps")
+    metrics = proof.verification.metrics
+    return bisect_failure(path, manifest, cases, metrics, graph, max_steps, checkpoint)
+
+
+@contextmanager
+def _graph_of(
+    manifest: Manifest, graph: Path | None, checkpoint: Path | None
+) -> Iterator[tuple[Path, Path | None]]:
+    """The frozen graph: the one given, or exported again from the checkpoint of this prefix."""
+    import tempfile
+
+    from asrbuild.base.places import resolve_file
+
+    if graph is not None:
+        yield graph, None
+        return
+    source = manifest.provenance.recipe.get("source", {})
+    if checkpoint is None and source.get("kind") == "demo":
+        checkpoint = resolve_file(source["checkpoint_dir"])
+    if checkpoint is None:
+        raise AsrbuildError(
+            "an artifact does not hold the graph it was made of",
+            fix="add --graph output_graph.pb, or --checkpoint with the training checkpoints",
+        )
+    with tempfile.TemporaryDirectory(prefix="asrbuild-bisect-") as folder:
+        exported = Path(folder, "output_graph.pb")
+        yield exported, _export(manifest, checkpoint, exported)
+
+
+def _export(manifest: Manifest, checkpoint: Path, destination: Path) -> Path:
+    """Writes the frozen graph of a folder's checkpoint, and returns the checkpoint's prefix."""
+    from dataclasses import fields
+
+    from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
+    from asrbuild.architectures.deepspeech.export import write_frozen_graph
+    from asrbuild.architectures.deepspeech.flags import ExportFlags
+    from asrbuild.speech.alphabet import make_alphabet
+
+    recipe = manifest.provenance.recipe
+    prefix = find_checkpoint(checkpoint, recipe["source"]["load_evaluate"])
+    weights = read_weights(prefix)
+    # Any length, so that one run gives every step of the utterance.
+    settings = recipe["export"] | {"n_hidden": weights.n_hidden, "n_steps": -1}
+    settings = {field.name: settings[field.name] for field in fields(ExportFlags)}
+    alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
+    write_frozen_graph(weights, ExportFlags(**settings), alphabet.graph_labels, destination)
+    return prefix
+
+
+def _as_json(
+    artifact: str,
+    problems: list[str],
+    origin: Trusted | None,
+    proof: Proof,
+    divergence: Bisection | None,
+) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    answer: dict[str, Any] = {
+        "artifact": artifact,
+        "passed": proof.verification.passed and not problems,
+        "files": problems,
+        "origin": origin and {"signer": origin.label, "keyid": origin.keyid},
+        "failures": list(proof.failures),
+        "verification": proof.verification.model_dump(mode="json"),
+    }
+    if divergence is not None:
+        first = divergence.first
+        answer["bisect"] = {
+            "first_divergence": None if first is None else asdict(first),
+            "comparisons": [asdict(comparison) for comparison in divergence.comparisons],
+        }
+    return answer
+
+
+def _print(
+    artifact: str,
+    manifest: Manifest,
+    problems: list[str],
+    origin: Trusted | None,
+    proof: Proof,
+    divergence: Bisection | None,
+) -> None:
+    from rich.table import Table
+
+    from asrbuild.handover.report.page import verdict, worst_rows
+
+    console = terminal.console()
+    for problem in problems:
+        console.print(problem, style="red")
+    if not problems:
+        console.print(f"{len(manifest.files)} files are as they were published")
+        console.print(_origin_line(origin), soft_wrap=True)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("output", "measure", "worst", "on", "gate", ""):
+        table.add_column(heading, overflow="fold")
+    for row in worst_rows(proof.verification.metrics):
+        style = "bold red" if "FAILED" in row["verdict"] else ""
+        table.add_row(
+            row["output"], row["name"], row["value"], row["input"], row["gate"], row["verdict"],
+            style=style,
+        )  # fmt: skip
+    console.print(table)
+    for transcript in proof.verification.transcripts:
+        if "@" not in transcript.input:
+            console.print(f"{transcript.input}: {transcript.package}", soft_wrap=True)
+    shown = manifest.model_copy(update={"verification": proof.verification})
+    console.print(verdict(shown).replace("**", ""), soft_wrap=True)
+    for failure in proof.failures[:12]:
+        console.print(f"  {failure}", soft_wrap=True)
+    if len(proof.failures) > 12:
+        console.print(f"  and {len(proof.failures) - 12} more")
+    if divergence is not None:
+        for line in _divergence_lines(divergence):
+            console.print(line, soft_wrap=True)
+    console.print(artifact, soft_wrap=True)
+
+
+def _origin_line(origin: Trusted | None) -> str:
+    if origin is None:
+        return (
+            "consistency only: no signature came with it, so its files fit one another, and "
+            "nothing proves where they come from"
+        )
+    return f"every file is as {origin.label} ({origin.keyid[:12]}) signed it"
+
+
+def _divergence_lines(divergence: Bisection) -> Iterator[str]:
+    first, good = divergence.first, divergence.last_good
+    if first is None:
+        yield f"layer by layer: all {len(divergence.comparisons)} comparisons agree"
+        return
+    yield f"first divergence: {first}"
+    if good is not None:
+        yield f"before it, this agrees: {good}"

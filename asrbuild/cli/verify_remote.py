@@ -1,0 +1,36 @@
+"""``asrbuild verify REMOTE``: is every byte on a remote as it was signed?"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+
+from asrbuild.base import terminal
+
+
+def verify_remote(address: str, as_json: bool) -> bool:
+    """Prints what of a remote is not as it was signed; whether all is."""
+    from asrbuild.base.quantities import size_text
+    from asrbuild.cli.ship import on_its_way
+    from asrbuild.handover.ship.checking import check_remote
+    from asrbuild.handover.ship.keys import config_root
+    from asrbuild.handover.ship.remotes import open_remote
+    from asrbuild.handover.ship.trust import read_trust
+
+    remote = open_remote(address)
+    with on_its_way() as notify:
+        checked = check_remote(remote, read_trust(config_root()), notify)
+    if as_json:
+        terminal.say_json(asdict(checked) | {"passed": not checked.faults})
+        return not checked.faults
+    for fault in checked.faults:
+        where = "" if fault.path is None else f" {fault.path}"
+        terminal.say(f"{fault.what}{where}: {fault.message}")
+    damaged = sorted({fault.what for fault in checked.faults if fault.path is not None})
+    for version in damaged:
+        terminal.say(f"  fix: asrbuild ship {version} {shlex.quote(address)}, where it is whole")
+    terminal.say(
+        f"{checked.versions} versions, {checked.files} files with {size_text(checked.bytes)}: "
+        + (f"{len(checked.faults)} faults" if checked.faults else "all as signed")
+    )
+    return not checked.faults

@@ -1,0 +1,62 @@
+"""From a program's messages to a compiled function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asrbuild.coreml.executor.mil  # noqa: F401 - registers the ops
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreml.executor.literals import Blobs
+from asrbuild.coreml.executor.products import Products
+from asrbuild.coreml.executor.program import CompiledFunction, Compiler
+
+
+def compile_function(
+    program: Any,
+    name: str,
+    blobs: Blobs,
+    *,
+    keep_all: bool = False,
+    products: Products | None = None,
+) -> CompiledFunction:
+    """Compiles one function of a ``MILSpec.Program`` for its own opset.
+
+    ``keep_all``: every value of its block is an output too, in the block's order. ``products``: as
+    in ``Compiler``.
+    """
+    if name not in program.functions:
+        raise AsrbuildError(
+            f"the program has no function {name}",
+            fix=f"it has {', '.join(sorted(program.functions))}; the package is damaged",
+        )
+    function = program.functions[name]
+    if function.opset not in function.block_specializations:
+        raise AsrbuildError(
+            f"function {name} has no block for its opset {function.opset or '(none)'}",
+            fix="the package is damaged: build it again, or copy it again from a good copy",
+        )
+    compiler = Compiler(blobs, name, function.opset, products)
+    inputs = {named.name: compiler.declare(named) for named in function.inputs}
+    block = function.block_specializations[function.opset]
+    if keep_all:
+        block = _returning_all(block)
+    compiled = compiler.block(block)
+    outputs = dict(zip(block.outputs, compiled.outputs, strict=True))
+    # What was widened to float32 is in memory now; its mapped source need not stay as well.
+    blobs.release()
+    return CompiledFunction(inputs, outputs, compiled, tuple(compiler.template))
+
+
+def _returning_all(block: Any) -> Any:
+    """The block with all its operations' values as outputs; what it gave before stays first."""
+    whole = type(block)()
+    whole.CopyFrom(block)
+    given = set(block.outputs)
+    whole.outputs.extend(
+        output.name
+        for operation in block.operations
+        if operation.type != "const"
+        for output in operation.outputs
+        if output.name not in given
+    )
+    return whole

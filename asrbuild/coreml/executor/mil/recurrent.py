@@ -1,0 +1,285 @@
+"""Recurrent layers: ``lstm``, ``gru``, ``rnn``.
+
+Source: "recurrent" in the MIL reference. It leaves open in which order a layer of direction
+``reverse`` gives its outputs; Apple's tests expect the order of processing, the last time step
+first, of all three, and the order of time only of a bidirectional LSTM's second half.
+
+The input's product with its weights is one matrix product
+for all steps; a step is one matrix-vector product, bound by reading the recurrent weights once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from asrbuild.base.array import Array
+from asrbuild.coreml.executor.registry import mil_op
+from asrbuild.coreml.executor.together import rows_times
+
+Activation = Callable[[Array], Array]
+_ONE = np.float32(1.0)
+#: Time steps whose input products are held at once: 128 x 4H floats, not T x 4H.
+_STEPS_AT_ONCE = 128
+
+
+def _sigmoid(x: Array) -> Array:
+    return _ONE / (_ONE + np.exp(-x))
+
+
+#: Source: the activations' definitions and default parameters in the MIL reference. With those
+#: ``scaled_tanh`` is ``tanh``, as Apple's tests have it of both formats; the comment on recurrent
+#: layers in NeuralNetwork.proto says ``1.7159 * tanh(2 / 3 * x)``.
+ACTIVATIONS: dict[str, Activation] = {
+    "sigmoid": _sigmoid,
+    "tanh": np.tanh,
+    "relu": lambda x: np.maximum(x, np.float32(0.0)),
+    "linear": lambda x: x,
+    "scaled_tanh": np.tanh,
+    "sigmoid_hard": lambda x: np.clip(np.float32(0.2) * x + np.float32(0.5), np.float32(0), _ONE),
+    "hard_sigmoid": lambda x: np.clip(np.float32(0.2) * x + np.float32(0.5), np.float32(0), _ONE),
+}
+
+
+def in_order(sequence: Array, direction: str) -> Array:
+    """Outputs in the order of time, as a layer of one direction gives them."""
+    return sequence[::-1] if direction == "reverse" else sequence
+
+
+def input_products(x: Array, weight: Array, bias: Array | None) -> Array:
+    """``x @ weight.T + bias`` for ``x (s, b, I)``, ``weight (G, I)``: ``(s, b, G)`` float32."""
+    product = rows_times(x, weight)
+    if bias is not None:
+        product += bias
+    return product
+
+
+def run_lstm(
+    x: Array,
+    h: Array,
+    c: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias: Array | None,
+    *,
+    peephole: Array | None = None,
+    recurrent_activation: Activation = _sigmoid,
+    cell_activation: Activation = np.tanh,
+    activation: Activation = np.tanh,
+    clip: float | None = None,
+    reverse: bool = False,
+    coupled: bool = False,
+    stored: np.dtype | None = None,
+) -> tuple[Array, Array, Array]:
+    """One direction, in float32: all ``h (s, b, H)``, then the last ``h (b, H)`` and ``c (b, H)``.
+
+    All ``h`` are in the order of time; ``reverse`` starts at the last step.
+
+    Gates stand in the order input, forget, output, cell; ``weight_ih (4H, I)``,
+    ``weight_hh (4H, H)``. ``stored`` rounds h and c to that type after every step, as a program of
+    that precision stores them; so chunks with carried state equal one shot.
+    """
+    steps, batch, _ = x.shape
+    hidden = weight_hh.shape[1]
+    outputs = np.empty((steps, batch, hidden), np.float32)
+    i_end, f_end, o_end = hidden, 2 * hidden, 3 * hidden
+    order = range(steps - 1, -1, -1) if reverse else range(steps)
+    ready: Array | None = None
+    first = last = -1
+    for step in order:
+        if not first <= step < last:
+            first = max(0, step - _STEPS_AT_ONCE + 1) if reverse else step
+            last = step + 1 if reverse else min(steps, step + _STEPS_AT_ONCE)
+            ready = input_products(x[first:last], weight_ih, bias)
+        assert ready is not None
+        gates = rows_times(h, weight_hh)
+        gates += ready[step - first]
+        if peephole is not None:
+            gates[:, :i_end] += peephole[:i_end] * c
+            gates[:, i_end:f_end] += peephole[i_end:f_end] * c
+        i_gate = recurrent_activation(gates[:, :i_end])
+        f_gate = _ONE - i_gate if coupled else recurrent_activation(gates[:, i_end:f_end])
+        new = cell_activation(gates[:, o_end:])
+        c = f_gate * c + i_gate * new
+        if clip is not None:
+            c = np.clip(c, -clip, clip)
+        if stored is not None:
+            c = c.astype(stored).astype(np.float32)
+        o_gates = gates[:, f_end:o_end]
+        if peephole is not None:
+            o_gates = o_gates + peephole[f_end:o_end] * c
+        h = recurrent_activation(o_gates) * activation(c)
+        if stored is not None:
+            h = h.astype(stored).astype(np.float32)
+        outputs[step] = h
+    return outputs, h, c
+
+
+@mil_op("lstm", wide_constants=True)
+def lstm(
+    x: Array,
+    initial_h: Array,
+    initial_c: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias: Array | None = None,
+    peephole: Array | None = None,
+    weight_ih_back: Array | None = None,
+    weight_hh_back: Array | None = None,
+    bias_back: Array | None = None,
+    peephole_back: Array | None = None,
+    direction: str = "forward",
+    output_sequence: bool = False,
+    recurrent_activation: str = "sigmoid",
+    cell_activation: str = "tanh",
+    activation: str = "tanh",
+    clip: Array | None = None,
+) -> list[Array]:
+    """``x <s, b, I>, initial_h <b, D * H>, initial_c <b, D * H> -> <s or 1, b, D * H>, h, c``.
+
+    Weights ``<4H, I>`` and ``<4H, H>``, gates input, forget, output, cell; peepholes ``<3H>``,
+    input, forget, output. ``D`` is 2 when bidirectional; h and c then hold forward, backward.
+    Without ``output_sequence`` only the final step remains.
+    """
+    dtype = x.dtype
+    hidden = weight_hh.shape[1]
+    options = {
+        "recurrent_activation": ACTIVATIONS[recurrent_activation],
+        "cell_activation": ACTIVATIONS[cell_activation],
+        "activation": ACTIVATIONS[activation],
+        "clip": None if clip is None else np.float32(clip),
+        "stored": dtype if dtype == np.float16 else None,
+    }
+    wide = [np.asarray(value, np.float32) for value in (x, initial_h, initial_c)]
+    x, h, c = wide
+    if direction != "bidirectional":
+        sequence, h, c = run_lstm(
+            x, h, c, weight_ih, weight_hh, bias,
+            peephole=peephole, reverse=direction == "reverse", **options,
+        )  # fmt: skip
+        sequence = in_order(sequence, direction) if output_sequence else h[None]
+    else:
+        ahead = run_lstm(
+            x, h[:, :hidden], c[:, :hidden], weight_ih, weight_hh, bias,
+            peephole=peephole, **options,
+        )  # fmt: skip
+        back = run_lstm(
+            x, h[:, hidden:], c[:, hidden:], weight_ih_back, weight_hh_back, bias_back,
+            peephole=peephole_back, reverse=True, **options,
+        )  # fmt: skip
+        sequence, h, c = (np.concatenate(pair, axis=-1) for pair in zip(ahead, back, strict=True))
+        if not output_sequence:
+            sequence = h[None]
+    return [value.astype(dtype, copy=False) for value in (sequence, h, c)]
+
+
+@mil_op("gru", wide_constants=True)
+def gru(
+    x: Array,
+    initial_h: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias: Array | None = None,
+    input_bias: Array | None = None,
+    direction: str = "forward",
+    output_sequence: bool = False,
+    recurrent_activation: str = "sigmoid",
+    activation: str = "tanh",
+    reset_after: bool = False,
+) -> list[Array]:
+    """``x <s, b, I>, initial_h <b, H> -> <s or 1, b, H>, <b, H>``.
+
+    Weights ``<3H, I>`` and ``<3H, H>``, gates reset, output, update. The reset gate scales h before
+    its product with the output gate's weights, or that product and its bias with ``reset_after``
+    (iOS18); the reference's formula for iOS15 leaves the first of these open, the neural network
+    format's GRU settles it.
+    """
+    dtype = x.dtype
+    sequence, h = run_gru(
+        np.asarray(x, np.float32), np.asarray(initial_h, np.float32), weight_ih, weight_hh, bias,
+        input_bias, inner=ACTIVATIONS[recurrent_activation], outer=ACTIVATIONS[activation],
+        reverse=direction == "reverse", reset_after=reset_after, stored=dtype,
+    )  # fmt: skip
+    sequence = in_order(sequence, direction) if output_sequence else h[None]
+    return [sequence.astype(dtype, copy=False), h.astype(dtype, copy=False)]
+
+
+def run_gru(
+    x: Array,
+    h: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias: Array | None,
+    input_bias: Array | None = None,
+    *,
+    inner: Activation,
+    outer: Activation,
+    reverse: bool,
+    reset_after: bool = False,
+    stored: Any = np.float32,
+) -> tuple[Array, Array]:
+    """All ``h (s, b, H)`` in the order of time, and the last; as ``gru``, in float32."""
+    hidden = weight_hh.shape[1]
+    ready = input_products(x, weight_ih, input_bias)
+    if bias is None:
+        bias = np.zeros(3 * hidden, np.float32)
+    outputs = np.empty((*x.shape[:2], hidden), np.float32)
+    reset_rows, new_rows, update_rows = (slice(n * hidden, (n + 1) * hidden) for n in range(3))
+    for step in range(len(x) - 1, -1, -1) if reverse else range(len(x)):
+        reset_gate, update = (
+            inner(ready[step][:, rows] + rows_times(h, weight_hh[rows]) + bias[rows])
+            for rows in (reset_rows, update_rows)
+        )
+        if reset_after:
+            candidate = reset_gate * (rows_times(h, weight_hh[new_rows]) + bias[new_rows])
+        else:
+            candidate = rows_times(reset_gate * h, weight_hh[new_rows]) + bias[new_rows]
+        new = outer(ready[step][:, new_rows] + candidate)
+        h = (_ONE - update) * new + update * h
+        h = h.astype(stored).astype(np.float32)
+        outputs[step] = h
+    return outputs, h
+
+
+@mil_op("rnn", wide_constants=True)
+def rnn(
+    x: Array,
+    initial_h: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias: Array | None = None,
+    direction: str = "forward",
+    output_sequence: bool = False,
+    activation: str = "tanh",
+) -> list[Array]:
+    """``x <s, b, I>, initial_h <b, H> -> <s or 1, b, H>, <b, H>``; weights ``<H, I>``, ``<H, H>``."""  # noqa: E501
+    dtype = x.dtype
+    sequence, h = run_rnn(
+        np.asarray(x, np.float32), np.asarray(initial_h, np.float32), weight_ih, weight_hh, bias,
+        ACTIVATIONS[activation], reverse=direction == "reverse", stored=dtype,
+    )  # fmt: skip
+    sequence = in_order(sequence, direction) if output_sequence else h[None]
+    return [sequence.astype(dtype, copy=False), h.astype(dtype, copy=False)]
+
+
+def run_rnn(
+    x: Array,
+    h: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias: Array | None,
+    activation: Activation,
+    *,
+    reverse: bool,
+    stored: Any = np.float32,
+) -> tuple[Array, Array]:
+    """All ``h (s, b, H)`` in the order of time, and the last; as ``rnn``, in float32."""
+    ready = input_products(x, weight_ih, bias)
+    outputs = np.empty_like(ready)
+    for step in range(len(x) - 1, -1, -1) if reverse else range(len(x)):
+        h = activation(ready[step] + rows_times(h, weight_hh))
+        h = h.astype(stored).astype(np.float32)
+        outputs[step] = h
+    return outputs, h

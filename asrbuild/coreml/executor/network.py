@@ -1,0 +1,286 @@
+"""Compiles a neural network's layers into steps over numbered slots.
+
+Blobs of a neural network are variables: a loop's body writes to the same names again and again.
+Every name has one slot; a slot is cleared where its value can no longer be read, which lets
+``scatter`` write into a loop's list in place.
+
+Source: ``NeuralNetwork.proto``. All values are float32, integers and booleans too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import asrbuild.coreml.executor.nn  # noqa: F401 - registers the layers
+from asrbuild.base.array import Array
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreml import protobufs as coremlproto
+from asrbuild.coreml.executor.mil.control import label_and_probabilities
+from asrbuild.coreml.executor.nn.inside import count_reads
+from asrbuild.coreml.executor.nnweights import NnWeights
+from asrbuild.coreml.executor.package import Package
+from asrbuild.coreml.executor.program import CompiledBlock, Draft, does_not_hold_together, make_step
+from asrbuild.coreml.executor.registry import NN_LAYERS, NOT_HERE, NnLayer
+from asrbuild.coreml.executor.signature import Feature, default_shape
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A classifier's classes: the blob with their probabilities, and the outputs made of it."""
+
+    blob: str
+    classes: tuple[str | int, ...]
+    label: str
+    probabilities: str
+
+    @property
+    def given(self) -> set[str]:
+        return {self.label, self.probabilities} - {""}
+
+    def of(self, values: Array) -> dict[str, Any]:
+        """The outputs by name.
+
+        Raises:
+            AsrbuildError: there are not as many values as classes.
+        """
+        try:
+            pair = label_and_probabilities(values, list(self.classes))
+        except ValueError as error:
+            raise does_not_hold_together(f"the classifier's blob {self.blob}", error) from error
+        named = zip((self.label, self.probabilities), pair, strict=True)
+        return {name: value for name, value in named if name}
+
+
+@dataclass(frozen=True)
+class CompiledNetwork:
+    """A neural network ready to run."""
+
+    inputs: dict[str, int]
+    outputs: dict[str, int]
+    block: CompiledBlock
+    slots: int
+    labels: Labels | None = None
+
+    def run(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Input name -> array; returns output name -> array. Inside, all is float32."""
+        env: list[Any] = [None] * self.slots
+        for name, slot in self.inputs.items():
+            env[slot] = np.asarray(values[name], np.float32)
+        with np.errstate(all="ignore"):
+            self.block.run(env)
+        results = {name: env[slot] for name, slot in self.outputs.items()}
+        if self.labels is not None:
+            results |= self.labels.of(results[self.labels.blob])
+        return results
+
+
+@dataclass(frozen=True)
+class PaddedNetwork:
+    """A network whose arrays have five axes inside: sequence, batch, channel, height, width.
+
+    Source: ``RANK5_ARRAY_MAPPING`` in NeuralNetwork.proto: (C) is (1, 1, C, 1, 1) inside and
+    (C, H, W) is (1, 1, C, H, W); the first two axes may be given as well. An output gets its
+    declared shape back where only axes of size 1 are in the way; else it keeps its five axes.
+    """
+
+    network: CompiledNetwork
+    ranks: dict[str, int]
+    shapes: dict[str, tuple[int, ...]]
+
+    def run(self, values: dict[str, Any]) -> dict[str, Any]:
+        """As ``CompiledNetwork.run``, of arrays with padded axes or without."""
+        padded = {name: _padded(np.asarray(v), self.ranks[name]) for name, v in values.items()}
+        results = self.network.run(padded)
+        return {
+            name: _unpadded(value, self.shapes[name]) if name in self.shapes else value
+            for name, value in results.items()
+        }
+
+
+def _padded(x: Array, rank: int) -> Array:
+    """Five axes of one (C) or three (C, H, W), with or without two before them."""
+    lead = x.shape[:-rank] or (1, 1)
+    return x.reshape(*lead, *x.shape[-rank:], *(1,) * (3 - rank))
+
+
+def _unpadded(x: Any, shape: tuple[int, ...]) -> Any:
+    without_ones = tuple(size for size in np.shape(x) if size != 1)
+    wanted = tuple(size for size in shape if size != 1)
+    return x.reshape(shape) if without_ones == wanted else x
+
+
+@dataclass
+class NetworkCompiler:
+    """Compiles the layers of one model, networks inside networks included."""
+
+    weights: NnWeights
+    reads: Counter[str]
+    padded: bool = False
+    slots: dict[str, int] = field(default_factory=dict)
+    _path: list[str] = field(default_factory=list)
+
+    def slot(self, name: str) -> int:
+        return self.slots.setdefault(name, len(self.slots))
+
+    def network(self, network: Any, label: str | None = None) -> CompiledBlock:
+        """Compiles a (nested) network's layers."""
+        if label is not None:
+            self._path.append(label)
+        drafts = [self._draft(layer) for layer in network.layers]
+        inside = Counter[str]()
+        count_reads(network, inside)
+        outer = {self.slot(name) for name, count in self.reads.items() if count > inside[name]}
+        if label is not None:
+            self._path.pop()
+        dying = _dying(drafts, outer)
+        steps = tuple(make_step(draft, dead) for draft, dead in zip(drafts, dying, strict=True))
+        return CompiledBlock(steps, (), tuple(draft.place for draft in drafts))
+
+    def place(self, layer: Any) -> str:
+        """Where a layer is, its network's enclosing layers first."""
+        return f"layer {' > '.join([*self._path, layer.name])}"
+
+    def _draft(self, layer: Any) -> Draft:
+        kind = layer.WhichOneof("layer")
+        place = self.place(layer)
+        entry = NN_LAYERS.get(kind or "")
+        if entry is None:
+            raise AsrbuildError(
+                f"the executor has no layer {kind} ({place})",
+                fix=NOT_HERE,
+            )
+        if self.padded and kind not in _PADDED_LAYERS:
+            raise AsrbuildError(
+                f"{place} ({kind}) is a layer of iOS 13 or later in a network that pads its arrays "
+                "to five axes, which Core ML refuses",
+                fix="convert it again with coremltools 4 or later",
+            )
+        place = f"{place} ({kind})"
+        try:
+            draft = entry.compile(self, layer) if entry.structural else self._call(entry, layer)
+        except AsrbuildError:
+            raise
+        except Exception as error:
+            raise does_not_hold_together(place, error) from error
+        draft.place = place
+        return draft
+
+    def _call(self, entry: NnLayer, layer: Any) -> Draft:
+        run = entry.compile(layer, self.weights)
+        reads: list[int | list[int]] = [self.slot(name) for name in layer.input]
+        writes = [self.slot(name) for name in layer.output]
+        owned = 0 if getattr(run, "owns_first", False) else None
+        return Draft(_as_list(run, len(writes)), reads, writes, owned=owned)
+
+
+def compile_network(
+    package: Package,
+    inputs: Mapping[str, Feature],
+    outputs: Mapping[str, Feature],
+    *,
+    keep_all: bool = False,
+) -> CompiledNetwork | PaddedNetwork:
+    """Compiles a package's ``NeuralNetwork``, or that of its classifier or regressor.
+
+    ``keep_all``: every blob that its layers write is an output too, in their order.
+
+    Raises:
+        AsrbuildError: it has a layer the executor does not have, or says nothing of its classes.
+    """
+    kind = package.spec.WhichOneof("Type")
+    network = getattr(package.spec, kind)
+    padded = not uses_exact_ranks(network)
+    labels = _labels(network, package.spec.description) if "Classifier" in kind else None
+    names = [name for name in outputs if labels is None or name not in labels.given]
+    names += [labels.blob] if labels is not None else []
+    if keep_all:
+        names += [name for layer in network.layers for name in layer.output]
+    names = list(dict.fromkeys(names))
+    reads = Counter[str](names)
+    count_reads(network, reads)
+    assert package.weights is not None
+    compiler = NetworkCompiler(package.weights, reads, padded)
+    places = {name: compiler.slot(name) for name in inputs}
+    block = compiler.network(network)
+    # What had to be copied out of the file is in memory now; its mapped source need not stay.
+    package.weights.release()
+    slots = {name: compiler.slot(name) for name in names}
+    compiled = CompiledNetwork(places, slots, block, len(compiler.slots), labels)
+    if not padded:
+        return compiled
+    ranks = {name: len(feature.shape.default) for name, feature in inputs.items() if feature.shape}
+    shapes = {name: default_shape(f.shape) for name, f in outputs.items() if f.shape is not None}
+    return PaddedNetwork(compiled, ranks, shapes)
+
+
+#: Layers of before iOS 13, the only ones that may stand in a network with padded arrays.
+_PADDED_LAYERS = {
+    "convolution", "pooling", "activation", "innerProduct", "embedding", "batchnorm", "mvn",
+    "l2normalize", "softmax", "lrn", "crop", "padding", "upsample", "resizeBilinear",
+    "cropResize", "unary", "add", "multiply", "average", "scale", "bias", "max", "min", "dot",
+    "reduce", "loadConstant", "reshape", "flatten", "permute", "concat", "split",
+    "sequenceRepeat", "reorganizeData", "slice", "simpleRecurrent", "gru", "uniDirectionalLSTM",
+    "biDirectionalLSTM",
+}  # fmt: skip
+
+
+def uses_exact_ranks(network: Any) -> bool:
+    """Whether a neural network's arrays keep their ranks, instead of being padded to five axes."""
+    return network.arrayInputShapeMapping == coremlproto.neural_network().EXACT_ARRAY_MAPPING
+
+
+def _labels(network: Any, description: Any) -> Labels:
+    kind = network.WhichOneof("ClassLabels")
+    if kind is None:
+        raise AsrbuildError(
+            "the classifier has no class labels",
+            fix="the model is damaged: build it again, or copy it again from a good copy",
+        )
+    blob = network.labelProbabilityLayerName
+    if not blob and network.layers:
+        blob = network.layers[-1].output[0]
+    return Labels(
+        blob,
+        tuple(getattr(network, kind).vector),
+        description.predictedFeatureName,
+        description.predictedProbabilitiesName,
+    )
+
+
+def _dying(drafts: Sequence[Draft], outer: set[int]) -> list[frozenset[int]]:
+    """Per step the slots whose value nothing reads any more once it has run.
+
+    That is so at a last read before the slot is written again; or at the very last read of a slot
+    that this network writes first and that nothing outside of it reads.
+    """
+    events: dict[int, list[tuple[int, bool]]] = {}
+    for number, draft in enumerate(drafts):
+        for slot in draft.flat_reads():
+            events.setdefault(slot, []).append((number, False))
+        for slot in draft.writes:
+            events.setdefault(slot, []).append((number, True))
+    dying: list[set[int]] = [set() for _ in drafts]
+    for slot, sequence in events.items():
+        temporary = slot not in outer and sequence[0][1]
+        for (number, _), following in zip(sequence, [*sequence[1:], None], strict=True):
+            rewritten = following is not None and following[1] and following[0] > number
+            if rewritten or (following is None and temporary):
+                dying[number].add(slot)
+    return [frozenset(slots) for slots in dying]
+
+
+def _as_list(run: Callable[..., Any], count: int) -> Callable[..., Any]:
+    """A layer with several outputs gives a list; one with a single output gives the array."""
+    if count != 1:
+        return run
+
+    def run_one(*inputs: Any) -> Any:
+        result = run(*inputs)
+        return result[0] if isinstance(result, list) else result
+
+    return run_one

@@ -1,0 +1,242 @@
+"""Weights of a neural network ``.mlmodel``, mapped instead of parsed.
+
+The format keeps weights inside the protobuf message, where Python would turn 47 million floats into
+objects. So the wire format is walked first: the bytes of every ``WeightParams`` payload stay in the
+mapped file, and the message that protobuf parses holds a number in their place.
+
+Sources: the protobuf encoding guide; ``WeightParams`` in Core ML's ``NeuralNetwork.proto``.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from asrbuild.base.array import Array
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreml import protobufs as coremlproto
+
+_PAYLOADS = {"floatValue", "float16Value", "rawValue", "int8RawValue"}
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+class NnWeights:
+    """The payloads of one ``.mlmodel``, by their number."""
+
+    def __init__(self, data: mmap.mmap, payloads: list[tuple[int, int]]) -> None:
+        self._data = data
+        self._payloads = payloads
+
+    def read(self, params: Any, shape: tuple[int, ...] | None = None) -> Array:
+        """A ``WeightParams`` as float32, flat or of ``shape``; a view of the file where it can be.
+
+        float16 and quantized payloads are widened once, here.
+        """
+        if params.floatValue:
+            parts = [self._bytes(int(number)).view(np.uint8) for number in params.floatValue]
+            raw = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            values = raw.view(np.float32)
+        elif params.float16Value:
+            values = self._token(params.float16Value).view(np.float16).astype(np.float32)
+        elif params.rawValue:
+            return self._dequantize(params, shape)
+        elif params.int8RawValue:
+            raise AsrbuildError(
+                "this neural network multiplies int8 weights with int8 inputs, which the executor "
+                "does not do",
+                fix="convert without dynamic quantization",
+            )
+        else:
+            values = np.zeros(0, np.float32)
+        return values if shape is None else _reshape(values, shape)
+
+    def stored_bytes(self, message: Any) -> int:
+        """Bytes of all weights in a message of this model, as they are stored."""
+        if message.DESCRIPTOR.name == "WeightParams":
+            numbers = [int(number) for number in message.floatValue]
+            tokens = (message.float16Value, message.rawValue, message.int8RawValue)
+            numbers += [struct.unpack("<Q", token)[0] for token in tokens if token]
+            return sum(self._payloads[number][1] for number in numbers)
+        total = 0
+        for field, value in message.ListFields():
+            if field.message_type is not None and _holds_weights(field.message_type.full_name):
+                items = (value,) if hasattr(value, "ListFields") else value
+                total += sum(map(self.stored_bytes, items))
+        return total
+
+    def release(self) -> None:
+        """Lets the system drop the mapped pages read so far; they come back when touched."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._data.madvise(mmap.MADV_DONTNEED)
+
+    def _bytes(self, number: int) -> Array:
+        start, size = self._payloads[number]
+        payload = np.frombuffer(self._data, np.uint8, size, start)
+        # BLAS wants aligned floats; the protobuf encoding does not promise them.
+        return payload if start % 4 == 0 else payload.copy()
+
+    def _token(self, token: bytes) -> Array:
+        return self._bytes(struct.unpack("<Q", token)[0])
+
+    def _dequantize(self, params: Any, shape: tuple[int, ...] | None) -> Array:
+        """Source: ``QuantizationParams`` in NeuralNetwork.proto; bits run from the most significant
+        down, channels are the first axis."""
+        bits = int(params.quantization.numberOfBits)
+        stream = np.unpackbits(self._token(params.rawValue))
+        stream = stream[: len(stream) - len(stream) % bits].reshape(-1, bits)
+        indices = np.packbits(stream, axis=1)[:, 0] >> (8 - bits)
+        count = len(indices) if shape is None else int(np.prod(shape))
+        indices = indices[:count]
+        if params.quantization.WhichOneof("QuantizationType") == "lookupTableQuantization":
+            table = params.quantization.lookupTableQuantization.floatValue
+            values = np.array(table, np.float32)[indices]
+        else:
+            linear = params.quantization.linearQuantization
+            scale = np.array(linear.scale, np.float32).reshape(-1, 1)
+            bias = np.array(linear.bias or [0.0], np.float32).reshape(-1, 1)
+            channels = max(len(scale), len(bias))
+            rows = indices.reshape(channels, -1).astype(np.float32)
+            values = (rows * scale + bias).reshape(-1)
+        return values if shape is None else _reshape(values, shape)
+
+
+def split_weights(path: Path) -> tuple[Any, NnWeights]:
+    """Parses a ``Model`` message without its weight payloads, and maps those.
+
+    Raises:
+        AsrbuildError: the file cannot be read, or is no such message.
+    """
+    message = coremlproto.model().Model
+    payloads: list[tuple[int, int]] = []
+    try:
+        with path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        small = _strip(data, 0, len(data), message.DESCRIPTOR, payloads)
+        return message.FromString(bytes(small)), NnWeights(data, payloads)
+    except (OSError, ValueError, IndexError, struct.error, RecursionError, DecodeError) as error:
+        raise not_a_model(path, error) from error
+
+
+def not_a_model(path: Path, error: Exception) -> AsrbuildError:
+    """The error of a file that holds no readable ``Model`` message."""
+    return AsrbuildError(
+        f"not a Core ML model, or a damaged one: {error}",
+        file=path,
+        fix="give a .mlpackage directory or a .mlmodel file; copy it again if it was copied",
+    )
+
+
+@cache
+def _holds_weights(name: str) -> bool:
+    return name in _names_holding_weights()
+
+
+@cache
+def _names_holding_weights() -> frozenset[str]:
+    """Full names of the messages below which a ``WeightParams`` can stand."""
+    root = coremlproto.model().Model.DESCRIPTOR
+    uses: dict[str, set[str]] = {}
+    waiting = [root]
+    while waiting:
+        descriptor = waiting.pop()
+        if descriptor.full_name in uses:
+            continue
+        children = [f.message_type for f in descriptor.fields if f.message_type is not None]
+        uses[descriptor.full_name] = {child.full_name for child in children}
+        waiting += children
+    holding = {name for name in uses if name.endswith(".WeightParams")}
+    while True:
+        more = {name for name, children in uses.items() if children & holding} - holding
+        if not more:
+            return frozenset(holding)
+        holding |= more
+
+
+def _strip(
+    data: mmap.mmap, start: int, end: int, descriptor: Any, payloads: list[tuple[int, int]]
+) -> bytearray:
+    """The message in ``data[start:end]`` again, weight payloads replaced by their numbers."""
+    fields = descriptor.fields_by_number
+    is_weights = descriptor.name == "WeightParams"
+    small = bytearray()
+    position = start
+    while position < end:
+        field_start = position
+        key, position = _varint(data, position)
+        wire, field = key & 7, fields.get(key >> 3)
+        if wire != _BYTES:
+            if is_weights and field is not None and field.name in _PAYLOADS:
+                # They would be taken for the numbers that stand in the payloads' place.
+                raise ValueError("weights one by one, where coremltools packs them")
+            position = _skip(data, position, wire)
+            if position > end:
+                raise ValueError("a field runs past the end of its message")
+            small += data[field_start:position]
+            continue
+        size, position = _varint(data, position)
+        body, position = position, position + size
+        if position > end:
+            raise ValueError("a field runs past the end of its message")
+        if is_weights and field is not None and field.name in _PAYLOADS and size:
+            number = len(payloads)
+            payloads.append((body, size))
+            packed_float = field.name == "floatValue"
+            token = struct.pack("<f", number) if packed_float else struct.pack("<Q", number)
+            small += _encode(key) + _encode(len(token)) + token
+        elif (
+            field is not None
+            and field.message_type is not None
+            and _holds_weights(field.message_type.full_name)
+        ):
+            inner = _strip(data, body, position, field.message_type, payloads)
+            small += _encode(key) + _encode(len(inner)) + inner
+        else:
+            small += data[field_start:position]
+    return small
+
+
+def _skip(data: mmap.mmap, position: int, wire: int) -> int:
+    if wire == _VARINT:
+        return _varint(data, position)[1]
+    if wire == _FIXED64:
+        return position + 8
+    if wire == _FIXED32:
+        return position + 4
+    raise ValueError(f"wire type {wire} is not in use")
+
+
+def _varint(data: mmap.mmap, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+        if shift > 63:
+            raise ValueError("a number is longer than 64 bits")
+
+
+def _encode(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def _reshape(values: Array, shape: tuple[int, ...]) -> Array:
+    if values.size != int(np.prod(shape)):
+        raise AsrbuildError(
+            f"a layer's weights have {values.size} values, {shape} needed",
+            fix="the model is damaged: build it again",
+        )
+    return values.reshape(shape)

@@ -1,0 +1,197 @@
+"""Rows times weights: in the way that BLAS does fastest, and never twice.
+
+A product that was made before, of the same weights and the same row byte for byte, is not made
+again. The lengths that a proof runs are beginnings of one recording, and the packages of a sweep
+have the same weights; what differs between them is all else that the program does.
+
+So a row's product must be the same bits in any company. BLAS promises no such thing: it takes
+another path for another number of rows, and the AVX2 kernels of OpenBLAS even round the first rows
+of a large matrix otherwise than the next. Therefore each call of BLAS here has one of two shapes,
+one row or a block of ``BLOCK``, and a product depends on its row, its weights and its place in the
+block alone. On the kernels of OpenBLAS for x86-64 the place makes no difference for a block of 16.
+``Products`` does not rely on that: it tries it with each weights, and where the place does make a
+difference, a row is remembered for its place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from asrbuild.base.array import Array
+
+#: Entries from which weights are worth knowing by their digest: 4 MB of them.
+LARGE = 1 << 20
+#: What is remembered at most, in bytes of products: two minutes of speech at ``n_hidden`` 2048.
+_REMEMBERED = 600_000_000
+#: Rows of a block. Haswell's kernel rounds rows alike in blocks of up to 16, but not of 24.
+BLOCK = 16
+#: Outputs that are made at once for all blocks: 8 MB of weights at ``n_hidden`` 2048 stay in the
+#: processor's cache from block to block.
+_OUTPUTS_AT_ONCE = 1024
+
+#: The weights, the row's place in its block (None: the row was alone), and the row.
+Row = tuple[bytes, int | None, bytes]
+
+
+def multiply(x: Array, weight: Array) -> Array:
+    """``x @ weight.T`` for ``x (..., I)`` and ``weight (O, I)``.
+
+    A single row is a matrix-vector product, which reads the weights once, in order, on all cores.
+    Several rows are blocks of ``BLOCK``; zeros fill the last one.
+    """
+    shape = (*x.shape[:-1], weight.shape[0])
+    if x.size == x.shape[-1]:
+        return np.dot(weight, x.reshape(-1)).reshape(shape)
+    return _in_blocks(x.reshape(-1, x.shape[-1]), weight).reshape(shape)
+
+
+def _in_blocks(rows: Array, weight: Array) -> Array:
+    """``rows @ weight.T`` for ``rows (N, I)``; row n stands at place ``n % BLOCK`` of its block.
+
+    The weights go first: OpenBLAS then packs the small matrix, not the large one.
+    """
+    count, width = rows.shape
+    blocks = -(-count // BLOCK)
+    if count % BLOCK:
+        rows = np.concatenate([rows, np.zeros((blocks * BLOCK - count, width), rows.dtype)])
+    columns = rows.reshape(blocks, BLOCK, width).transpose(0, 2, 1)
+    product = np.empty((blocks, BLOCK, len(weight)), np.result_type(rows, weight))
+    for first in range(0, len(weight), _OUTPUTS_AT_ONCE):
+        part = slice(first, first + _OUTPUTS_AT_ONCE)
+        product[:, :, part] = np.matmul(weight[part], columns).transpose(0, 2, 1)
+    return product.reshape(blocks * BLOCK, len(weight))[:count]
+
+
+class Products:
+    """Products that were made already, and weights that were widened already.
+
+    Both are known by the SHA-256 of their bytes, so that a difference of one bit makes a new one.
+    """
+
+    def __init__(self, limit: int = _REMEMBERED) -> None:
+        self._limit = limit
+        self._held = 0
+        self._made: OrderedDict[Row, Array] = OrderedDict()
+        self._wide: dict[bytes, Array] = {}
+        self._wide_before: dict[bytes, Array] = {}
+        self._names: dict[int, tuple[weakref.ref[Array], bytes]] = {}
+        self._alike: dict[bytes, bool] = {}
+
+    def next_package(self) -> None:
+        """Lets go of the widened weights that the package before did not use."""
+        self._wide, self._wide_before = {}, self._wide
+
+    def widened(self, half: Array, widen: Callable[[Array], Array]) -> Array:
+        """``widen(half)``, or what it gave for the same bytes before."""
+        if half.size < LARGE:
+            return widen(half)
+        name = _digest(half)
+        if name not in self._wide:
+            wide = self._wide_before.get(name)
+            if wide is None:
+                wide = widen(half)
+                wide.flags.writeable = False
+            self._wide[name] = wide
+        return self._wide[name]
+
+    def known(self, x: Array, weight: Array) -> Array | None:
+        """The product of a single row ``x (1, I)``, if it was made before; any thread may ask."""
+        named = self._names.get(id(weight))
+        if named is None or named[0]() is not weight:
+            return None
+        key = (named[1], None, hashlib.sha256(np.ascontiguousarray(x)).digest())
+        row = self._made.get(key)
+        if row is None:
+            return None
+        self._made.move_to_end(key)
+        return row[None].copy()
+
+    def rows_times(self, calls: Sequence[Array], weight: Array) -> list[Array]:
+        """``multiply(x, weight)`` for each ``x (N, I)`` of ``calls``, made only of new rows.
+
+        Each result is the same bits whatever else is multiplied or was before.
+        """
+        name = self._name(weight)
+        keys = [self._keys(name, np.ascontiguousarray(x), weight) for x in calls]
+        new = {
+            key: row
+            for x, own in zip(calls, keys, strict=True)
+            for key, row in zip(own, x, strict=True)
+            if key not in self._made
+        }
+        found = {key: multiply(row, weight) for key, row in new.items() if key[1] is None}
+        found |= self._in_places({k: row for k, row in new.items() if k[1] is not None}, weight)
+        results = [
+            np.stack([found[key] if key in found else self._made[key] for key in own])
+            for own in keys
+        ]
+        for key in dict.fromkeys(key for own in keys for key in own):
+            self._remember(key, found.get(key))
+        return results
+
+    def _keys(self, name: bytes, x: Array, weight: Array) -> list[Row]:
+        places: Iterable[int | None] = [None]
+        if len(x) > 1:
+            alike = self._places_are_alike(name, weight)
+            places = (0 if alike else row % BLOCK for row in range(len(x)))
+        return [
+            (name, place, hashlib.sha256(row).digest())
+            for place, row in zip(places, x, strict=True)
+        ]
+
+    def _in_places(self, rows: dict[Row, Array], weight: Array) -> dict[Row, Array]:
+        """The rows' products, each made at its place; at any, where all are alike."""
+        if not rows:
+            return {}
+        alike = self._places_are_alike(next(iter(rows))[0], weight)
+        blocks = [0] * BLOCK
+        at = []
+        for index, (_, place, _) in enumerate(rows):
+            place = index % BLOCK if alike else place or 0
+            at.append(blocks[place] * BLOCK + place)
+            blocks[place] += 1
+        x = np.zeros((max(at) + 1, weight.shape[1]), next(iter(rows.values())).dtype)
+        x[at] = list(rows.values())
+        return dict(zip(rows, _in_blocks(x, weight)[at], strict=True))
+
+    def _places_are_alike(self, name: bytes, weight: Array) -> bool:
+        """Whether a row's product is the same bits at each place of a block: tried with one row.
+
+        In which order a kernel adds up does not depend on the numbers, and another order shows in
+        some of a million roundings.
+        """
+        if name not in self._alike:
+            row = np.random.default_rng(0).standard_normal(weight.shape[1]).astype(np.float32)
+            product = _in_blocks(np.tile(row, (BLOCK, 1)), weight)
+            self._alike[name] = bool((product == product[0]).all())
+        return self._alike[name]
+
+    def _remember(self, key: Row, row: Array | None) -> None:
+        if row is None:
+            self._made.move_to_end(key)
+            return
+        # A copy: a row of a product would keep all of it.
+        self._made[key] = row.copy()
+        self._held += row.nbytes
+        while self._held > self._limit:
+            _, oldest = self._made.popitem(last=False)
+            self._held -= oldest.nbytes
+
+    def _name(self, weight: Array) -> bytes:
+        """The digest of weights, taken once for each array."""
+        known = self._names.get(id(weight))
+        if known is not None and known[0]() is weight:
+            return known[1]
+        name = _digest(weight)
+        self._names[id(weight)] = (weakref.ref(weight), name)
+        return name
+
+
+def _digest(array: Array) -> bytes:
+    head = f"{array.dtype.str} {array.shape} ".encode()
+    return hashlib.sha256(head + hashlib.sha256(np.ascontiguousarray(array)).digest()).digest()

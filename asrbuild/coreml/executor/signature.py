@@ -1,0 +1,333 @@
+"""What a package takes and gives, and the checks at its door.
+
+Source: ``ModelDescription`` and ``ArrayFeatureType`` in Core ML's protobuf definitions; the
+conventions of coremltools' ``MLModel.predict`` (a dict of arrays by name, a dict back).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from asrbuild.base.array import Array
+from asrbuild.base.errors import AsrbuildError
+
+#: ``ArrayFeatureType.ArrayDataType`` number -> numpy type.
+_ARRAY_DTYPES = {
+    65552: np.dtype(np.float16),
+    65568: np.dtype(np.float32),
+    65600: np.dtype(np.float64),
+    131104: np.dtype(np.int32),
+    131080: np.dtype(np.int8),
+}
+#: Types of a label.
+_LABELS = {"stringType": np.dtype(str), "int64Type": np.dtype(np.int64)}
+#: What a declared shape alone makes, an absent input or a new state, is no larger: 1 GiB.
+_LARGEST_FILLED = 1 << 30
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Exactly one shape."""
+
+    shape: tuple[int, ...]
+
+    def allows(self, shape: tuple[int, ...]) -> bool:
+        return shape == self.shape
+
+    def __str__(self) -> str:
+        return str(self.shape)
+
+
+@dataclass(frozen=True)
+class Ranged:
+    """Per axis the smallest and largest size, ``None`` where there is no upper bound."""
+
+    default: tuple[int, ...]
+    bounds: tuple[tuple[int, int | None], ...]
+
+    def allows(self, shape: tuple[int, ...]) -> bool:
+        return len(shape) == len(self.bounds) and all(
+            low <= size and (high is None or size <= high)
+            for size, (low, high) in zip(shape, self.bounds, strict=True)
+        )
+
+    def __str__(self) -> str:
+        axes = (
+            str(low) if low == high else f"{low}..{'' if high is None else high}"
+            for low, high in self.bounds
+        )
+        return f"({', '.join(axes)})"
+
+
+@dataclass(frozen=True)
+class Enumerated:
+    """One of a list of shapes."""
+
+    default: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    def allows(self, shape: tuple[int, ...]) -> bool:
+        return shape in self.shapes
+
+    def __str__(self) -> str:
+        return "one of " + ", ".join(map(str, self.shapes))
+
+
+@dataclass(frozen=True)
+class Sequenced:
+    """A shape, or a sequence and a batch axis before it."""
+
+    single: Fixed | Ranged | Enumerated
+
+    @property
+    def default(self) -> tuple[int, ...]:
+        return default_shape(self.single)
+
+    def allows(self, shape: tuple[int, ...]) -> bool:
+        return self.single.allows(shape) or self.single.allows(shape[2:])
+
+    def __str__(self) -> str:
+        return f"{self.single}, or a sequence and a batch axis before it"
+
+
+def default_shape(shape: Fixed | Ranged | Enumerated | Sequenced) -> tuple[int, ...]:
+    """The shape that a package says is meant where none is given."""
+    return shape.shape if isinstance(shape, Fixed) else shape.default
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One input, output or state. ``shape`` is ``None`` where the package does not say.
+
+    ``kind``: ``array``; or of a classifier ``label``, a str or int, and ``probabilities``, a dict
+    of them by label. ``dtype`` is then the label's type: ``str`` or ``int64``.
+    """
+
+    name: str
+    dtype: np.dtype
+    shape: Fixed | Ranged | Enumerated | Sequenced | None
+    default_value: float | None = None
+    kind: str = "array"
+
+
+def read_features(descriptions: Iterable[Any]) -> dict[str, Feature]:
+    """``FeatureDescription`` messages as features, by name, in their order."""
+    return {description.name: _feature(description) for description in descriptions}
+
+
+def _feature(description: Any) -> Feature:
+    kind = description.type.WhichOneof("Type")
+    if kind == "stateType":
+        array = description.type.stateType.arrayType
+    elif kind == "multiArrayType":
+        array = description.type.multiArrayType
+    elif kind in _LABELS:
+        return Feature(description.name, _LABELS[kind], None, kind="label")
+    elif kind == "dictionaryType":
+        key = description.type.dictionaryType.WhichOneof("KeyType")
+        dtype = _LABELS[str(key).replace("KeyType", "Type")]
+        return Feature(description.name, dtype, None, kind="probabilities")
+    else:
+        raise AsrbuildError(
+            f"{description.name} is of type {kind}; the executor takes and gives arrays, and a "
+            "classifier's label and probabilities",
+            fix="convert with ct.TensorType inputs and outputs",
+        )
+    dtype = _ARRAY_DTYPES.get(array.dataType)
+    if dtype is None:
+        raise AsrbuildError(
+            f"{description.name} has the unknown array type {array.dataType}",
+            fix="a newer asrbuild may read this package",
+        )
+    default_value = None
+    if description.type.isOptional:
+        which = array.WhichOneof("defaultOptionalValue")
+        default_value = 0.0 if which is None else float(getattr(array, which))
+    return Feature(description.name, dtype, _constraint(array), default_value)
+
+
+def _constraint(array: Any) -> Fixed | Ranged | Enumerated | None:
+    default = tuple(int(size) for size in array.shape)
+    flexibility = array.WhichOneof("ShapeFlexibility")
+    if flexibility == "enumeratedShapes":
+        shapes = tuple(tuple(map(int, s.shape)) for s in array.enumeratedShapes.shapes)
+        return Enumerated(default, shapes)
+    if flexibility == "shapeRange":
+        bounds = tuple(
+            (int(size.lowerBound), None if size.upperBound < 0 else int(size.upperBound))
+            for size in array.shapeRange.sizeRanges
+        )
+        return Ranged(default, bounds)
+    return Fixed(default) if default else None
+
+
+def check_inputs(
+    data: Mapping[str, Any], features: Mapping[str, Feature], model: str
+) -> dict[str, Array]:
+    """The inputs as arrays of the declared types, every declared constraint enforced.
+
+    Raises:
+        AsrbuildError: a name, type or shape is wrong; it names the input and what to give.
+    """
+    if not isinstance(data, Mapping):
+        raise AsrbuildError(
+            f"inputs must be a dict of arrays by name, got {type(data).__name__}",
+            file=model,
+            fix=_expected(features),
+        )
+    unknown = [str(name) for name in data if name not in features]
+    if unknown:
+        raise AsrbuildError(
+            f"no such input: {', '.join(unknown)}", file=model, fix=_expected(features)
+        )
+    for feature in features.values():
+        if feature.kind != "array":
+            raise AsrbuildError(
+                f"input {feature.name} is no array, which the executor does not take",
+                file=model,
+                fix="convert the model again with ct.TensorType inputs",
+            )
+    missing = [f.name for f in features.values() if f.name not in data and f.default_value is None]
+    if missing:
+        raise AsrbuildError(
+            f"missing input: {', '.join(missing)}", file=model, fix=_expected(features)
+        )
+    arrays = {
+        feature.name: check_array(data[feature.name], feature, model)
+        if feature.name in data
+        else _default_array(feature, model)
+        for feature in features.values()
+    }
+    _check_together(arrays, features, model)
+    return arrays
+
+
+def _check_together(
+    arrays: Mapping[str, Array], features: Mapping[str, Feature], model: str
+) -> None:
+    """Enumerated shapes of several inputs match by index: both their first, or both their second...
+
+    Source: "Flexible Input Shapes" in the coremltools guide. A shape that is listed twice counts
+    where it stands first (coremltools issue 2271).
+    """
+    shapes = {f.name: f.shape for f in features.values() if isinstance(f.shape, Enumerated)}
+    if len(shapes) < 2:
+        return
+    if len({len(one.shapes) for one in shapes.values()}) > 1:
+        raise AsrbuildError(
+            f"the inputs {', '.join(shapes)} enumerate different numbers of shapes, which Core ML "
+            "does not take",
+            file=model,
+            fix="convert again with equally long lists, or with a range of sizes",
+        )
+    if len({one.shapes.index(arrays[name].shape) for name, one in shapes.items()}) > 1:
+        given = ", ".join(f"{name} {arrays[name].shape}" for name in shapes)
+        together = " or ".join(
+            ", ".join(f"{name} {shape}" for name, shape in zip(shapes, row, strict=True))
+            for row in zip(*(one.shapes for one in shapes.values()), strict=True)
+        )
+        raise AsrbuildError(
+            f"the package does not take these shapes together: {given}",
+            file=model,
+            fix=f"give {together}",
+        )
+
+
+def check_array(value: Any, feature: Feature, model: str) -> Array:
+    """One value as an array of the feature's type, its shape checked.
+
+    Raises:
+        AsrbuildError: its type or shape is wrong, or it is no array.
+    """
+    try:
+        array = np.asarray(value)
+    except Exception as error:  # whatever the object's own __array__ raises
+        raise AsrbuildError(
+            f"input {feature.name} is no array: {error}", file=model, fix=_expected_one(feature)
+        ) from error
+    if feature.shape is not None and not feature.shape.allows(array.shape):
+        raise AsrbuildError(
+            f"input {feature.name} has shape {array.shape}, the package takes {feature.shape}",
+            file=model,
+            fix=f"give {feature.name} a shape it takes, or convert with other shapes",
+        )
+    if array.dtype == feature.dtype:
+        return array
+    if not _converts(array, feature.dtype):
+        raise AsrbuildError(
+            f"input {feature.name} is {array.dtype}, the package takes {feature.dtype}",
+            file=model,
+            fix=f"pass {feature.name}.astype('{feature.dtype}')",
+        )
+    with np.errstate(over="ignore"):
+        return array.astype(feature.dtype)
+
+
+def _converts(array: Array, dtype: np.dtype) -> bool:
+    """Numbers become floats; only integers that fit become integers."""
+    if dtype.kind == "f":
+        return array.dtype.kind in "fiu"
+    if array.dtype.kind not in "iu":
+        return False
+    limits = np.iinfo(dtype)
+    return array.size == 0 or bool(array.min() >= limits.min and array.max() <= limits.max)
+
+
+def _default_array(feature: Feature, model: str) -> Array:
+    if feature.shape is None:
+        raise AsrbuildError(f"optional input {feature.name} declares no shape", fix="pass it")
+    return filled(default_shape(feature.shape), feature.default_value, feature, model)
+
+
+def filled(shape: tuple[int, ...], value: float | None, feature: Feature, model: str) -> Array:
+    """An array of the feature's type with one value everywhere.
+
+    Raises:
+        AsrbuildError: its declared shape or value is none that an array can have.
+    """
+    size = math.prod(shape) * feature.dtype.itemsize
+    try:
+        if min(shape, default=0) < 0 or size > _LARGEST_FILLED:
+            raise ValueError(f"{size} bytes")
+        return np.full(shape, value, feature.dtype)
+    except (ValueError, OverflowError) as error:
+        raise AsrbuildError(
+            f"{feature.name} is declared as {feature.dtype} {shape} of {value}, which cannot be "
+            f"made: {error}",
+            file=model,
+            fix="the package is damaged: build it again, or copy it again from a good copy",
+        ) from error
+
+
+def _expected(features: Mapping[str, Feature]) -> str:
+    return "the inputs are " + "; ".join(_expected_one(f) for f in features.values())
+
+
+def _expected_one(feature: Feature) -> str:
+    return f"{feature.name}: {feature.dtype} {feature.shape}"
+
+
+def read_sequenced(features: Mapping[str, Feature]) -> dict[str, Feature]:
+    """Features of a network that pads its arrays to five axes, which may come with the first two.
+
+    Raises:
+        AsrbuildError: a shape has neither one nor three axes, so what they mean is not known.
+    """
+    found = {}
+    for feature in features.values():
+        shape = feature.shape
+        if isinstance(shape, Fixed | Ranged | Enumerated):
+            if len(default_shape(shape)) not in (1, 3):
+                raise AsrbuildError(
+                    f"{feature.name} has the shape {shape} in a network that pads arrays to five "
+                    "axes; the format knows one axis (C) or three (C, H, W)",
+                    fix="convert it again with coremltools 4 or later",
+                )
+            shape = Sequenced(shape)
+        found[feature.name] = replace(feature, shape=shape)
+    return found

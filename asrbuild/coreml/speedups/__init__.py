@@ -1,0 +1,1 @@
+"""Faster conversion: changes to how coremltools works, none to what it makes."""

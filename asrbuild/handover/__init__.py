@@ -1,0 +1,1 @@
+"""What people are given: reports, the app kit, bundles and remotes."""

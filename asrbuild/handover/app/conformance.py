@@ -1,0 +1,238 @@
+"""The conformance kit: what every step from samples to words gives, for any runtime to compare.
+
+    conformance/
+      steps.json               the steps, their tolerances and why;
+                               the recordings with their calls and words
+      README.md                what a runtime writes to be checked
+      check.py                 compares a runtime's results with these, numpy alone
+      <recording>/audio.wav    int16 mono
+      <recording>/mfcc.npy     (steps, coefficients)
+      <recording>/windows.npy  (steps, 2 * context + 1, coefficients): what the package is fed
+      <recording>/<input>.npy  (calls, ...) the state each call was given; its name as
+                               ``disk.file_names`` writes it
+      <recording>/<output>.npy (calls, ...) the state each call gave back
+      <recording>/probabilities.npy  (steps, classes)
+
+All arrays are float32, little-endian. The numbers are those of the package itself, run by
+asrbuild's executor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asrbuild.artifact.manifest import Manifest
+from asrbuild.artifact.runtime import Acoustic, Contract, Package, feature_settings
+from asrbuild.base.array import Array
+from asrbuild.base.disk import file_names
+from asrbuild.proof.gates import gates_from
+from asrbuild.speech.alphabet import make_alphabet
+from asrbuild.speech.audio import wav_bytes
+from asrbuild.speech.greedy import GreedyDecoder
+from asrbuild.speech.mfcc import FeatureSettings, context_windows, mfcc
+
+#: What ``steps.json`` says of one recording.
+Entry = dict[str, Any]
+FORMAT = "asrbuild-conformance/1"
+FOLDER = "conformance"
+STEPS = "steps.json"
+KIT = Path(__file__).parent / "templates" / FOLDER
+#: Steps whose file has the name of the step; a state may have any name.
+OTHER_STEPS = ("samples", "mfcc", "windows", "probabilities")
+
+
+@dataclass
+class Recorder:
+    """A package that remembers the calls it was asked for; see ``runtime.Package``."""
+
+    package: Package
+    contract: Contract
+    given: dict[str, list[Array]] = field(default_factory=dict)
+    calls: list[dict[str, Any]] = field(default_factory=list)
+
+    def make_state(self) -> Any:
+        return self.package.make_state()
+
+    def predict(self, data: Mapping[str, Array], state: Any = None) -> Mapping[str, Array]:
+        answer = self.package.predict(data, *([state] if self.contract.stateful else []))
+        for pair in self.contract.state:
+            if pair.kind == "explicit":
+                for name, arrays in ((pair.input, data), (pair.output, answer)):
+                    value = np.asarray(arrays[name], np.float32).reshape(pair.shape)
+                    self.given.setdefault(name, []).append(value)
+        counts = [t.name for t in self.contract.model.inputs if t.meaning == "step_count"]
+        size = data[self.contract.features.name].shape[1]
+        real = int(np.ravel(data[counts[0]])[0]) if counts else size
+        before = self.calls[-1] if self.calls else {"first": 0, "steps": 0}
+        valid = real == size or all(pair.valid == "always" for pair in self.contract.state)
+        first = before["first"] + before["steps"]
+        self.calls.append({"first": first, "steps": real, "size": size, "state_valid": valid})
+        return answer
+
+
+def short_recordings(samples: Array, settings: FeatureSettings, chunk: int) -> dict[str, Any]:
+    """int16 samples (n,), whole and cut to the lengths at which a runtime goes wrong.
+
+    ``reference`` is all of it; ``one_chunk`` fills one call exactly, ``one_step`` is the shortest
+    that has a step, and ``too_short`` has none.
+    """
+    length = settings.window + (chunk - 1) * settings.stride
+    cuts = {"one_chunk": length, "one_step": settings.window, "too_short": settings.window - 1}
+    shorter = {name: samples[:cut] for name, cut in cuts.items() if cut < len(samples)}
+    return {"reference": samples, **shorter}
+
+
+def write_conformance(
+    directory: Path,
+    manifest: Manifest,
+    package: Package,
+    recordings: Mapping[str, Array],
+    run_calls: Callable[[Sequence[Callable[[], Entry]]], list[Entry]],
+) -> None:
+    """Writes the kit into ``directory``, which must not be there yet.
+
+    Args:
+        manifest: of the artifact; the tolerances are the gates of its proof.
+        package: its package, loaded.
+        recordings: name -> int16 samples (n,) at the artifact's rate.
+        run_calls: makes one call for each recording, as ``executor.together.run_calls`` does.
+    """
+    directory.mkdir(parents=True)
+    recorded = run_calls(
+        [
+            partial(_record, directory / name, manifest, package, samples)
+            for name, samples in recordings.items()
+        ]
+    )
+    entries = [
+        entry | {"name": name, "audio": f"{name}/audio.wav"}
+        for name, entry in zip(recordings, recorded, strict=True)
+    ]
+    book = {
+        "format": FORMAT,
+        "artifact": manifest.artifact_id,
+        "precision": manifest.model.compute_precision,
+        "decoder": "greedy",
+        "steps": _steps(manifest),
+        "recordings": [{"name": entry.pop("name"), **entry} for entry in entries],
+    }
+    text = json.dumps(book, indent=2, ensure_ascii=False) + "\n"
+    (directory / STEPS).write_text(text, encoding="utf-8", newline="\n")
+    for name in ("check.py", "README.md"):
+        shutil.copyfile(KIT / name, directory / name)
+
+
+def _record(folder: Path, manifest: Manifest, package: Package, samples: Array) -> Entry:
+    """Runs one recording, writes its arrays and returns its entry of ``steps.json``."""
+    settings, contract = feature_settings(manifest), Contract.of(manifest)
+    folder.mkdir()
+    (folder / "audio.wav").write_bytes(wav_bytes(samples, settings.sample_rate))
+    frames = mfcc(samples.astype(np.float32) * np.float32(manifest.audio.sample_scale), settings)
+    windows = context_windows(frames, settings.n_context)
+    recorder = Recorder(package, contract)
+    run = Acoustic(recorder, contract)
+    rows = np.concatenate([run.feed(windows), run.finish()])
+    arrays = {"mfcc": frames, "windows": windows, "probabilities": rows}
+    files = state_files(manifest)
+    for pair in contract.state:
+        if pair.kind == "explicit":
+            for name in (pair.input, pair.output):
+                empty = np.zeros((0, *pair.shape), np.float32)
+                arrays[files[name]] = np.stack(recorder.given[name]) if recorder.calls else empty
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array.astype("<f4"), allow_pickle=False)
+    alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
+    said = GreedyDecoder(alphabet, manifest.features.step_ms / 1000).decode(rows)[0]
+    return {
+        "samples": len(samples),
+        "samples_sha256": hashlib.sha256(samples.astype("<i2").tobytes()).hexdigest(),
+        "steps": len(frames),
+        "calls": recorder.calls,
+        "text": said.text,
+        "words": [asdict(word) for word in said.words],
+    }
+
+
+def state_files(manifest: Manifest) -> dict[str, str]:
+    """Name of an input or output of the LSTM state -> its file in a recording's folder, without
+    ``.npy``: the name as ``disk.file_names`` writes it, and never the file of another step."""
+    explicit = [pair for pair in manifest.state if pair.kind == "explicit"]
+    names = [name for pair in explicit for name in (pair.input, pair.output)]
+    taken = {step.casefold() for step in OTHER_STEPS}
+    return {
+        name: f"state%20{file}" if file.casefold() in taken else file
+        for name, file in file_names(names).items()
+    }
+
+
+def _steps(manifest: Manifest) -> list[dict[str, Any]]:
+    """What is compared, in order, how near it must come, and why that near."""
+    precision = manifest.model.compute_precision
+    thresholds = manifest.provenance.recipe["verify"]["thresholds"][precision]
+    gates = gates_from(thresholds, precision)
+    frames = {"max_abs_error": manifest.features.reference.tolerance}
+    gate = f"the gate of the artifact's proof for {precision}"
+    state = {"max_abs_error_of_peak": gates.state_max_abs_error}
+    half = precision == "fp16"
+
+    def step(name: str, file: str, kind: str, why: str, **more: Any) -> dict[str, Any]:
+        return {"name": name, "file": file, "kind": kind, "why": why, **more}
+
+    steps = [
+        step("samples", "samples.npy", "samples", "int16 samples are read, not computed"),
+        step(
+            "mfcc", "mfcc.npy", "frames",
+            "single precision strays in the fourth decimal; another window, band edge, floor or "
+            "transform strays by whole units",
+            limits=frames,
+        ),
+        step(
+            "windows", "windows.npy", "frames",
+            "the frames again, each with its neighbours, and zeros past both ends",
+            limits=frames,
+        ),
+        step("calls", "calls.json", "calls", "which steps go into which call is no matter of "
+             "rounding: first step, real steps, size after padding"),
+    ]  # fmt: skip
+    explicit, files = [p for p in manifest.state if p.kind == "explicit"], state_files(manifest)
+    for direction, why in (("in", "zeros, then what the call before gave back; "), ("out", "")):
+        for pair in explicit:
+            name = pair.input if direction == "in" else pair.output
+            why_near = f"{why}{gate}, a share of the largest value where that is above 1"
+            steps.append(
+                step(
+                    name, f"{files[name]}.npy", "state", why_near, direction=direction, limits=state
+                )
+            )
+    steps += [
+        step(
+            "probabilities", "probabilities.npy", "probabilities",
+            f"{gate}; classes as near as argmax_tie are one choice",
+            limits={
+                "max_abs_error": gates.max_abs_error,
+                "argmax_agreement": gates.argmax_agreement,
+                "argmax_tie": gates.argmax_tie,
+                "kl_divergence": gates.kl_divergence,
+            },
+        ),
+        step("text", "text.json", "text", "the words are what it is all for"),
+        step(
+            "words", "text.json", "words",
+            "an even choice may fall to the next step in half precision" if half
+            else "steps times the hop; half of the last printed digit",
+            limits={
+                "time_s": manifest.features.step_ms / 1000 if half else 1e-6,
+                "confidence": 0.05 if half else 1e-3,
+            },
+        ),
+    ]  # fmt: skip
+    return steps

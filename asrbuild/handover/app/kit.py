@@ -1,0 +1,170 @@
+"""Everything an app team gets beside the package, written into a folder.
+
+README.md      how to check the artifact, add it in Xcode and run it
+ASRKit/        a Swift package: the manifest's types, features, streaming, decoding, tests
+conformance/   vectors for every step, and a program that compares a runtime with them
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import wave
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from asrbuild.artifact.manifest import Manifest, file_of, package_path
+from asrbuild.artifact.runtime import feature_settings, load_package
+from asrbuild.artifact.store import SUMS, verify_files, write_sums
+from asrbuild.base.array import Array
+from asrbuild.base.disk import disk_errors, files_in, rename_directory
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreml.executor.products import Products
+from asrbuild.coreml.executor.threads import one_thread
+from asrbuild.coreml.executor.together import run_calls
+from asrbuild.handover.app.conformance import FOLDER, short_recordings, write_conformance
+from asrbuild.handover.app.swift import ROOT, manifest_swift
+from asrbuild.handover.report.environment import environment
+from asrbuild.handover.report.page import feeding_text
+
+TEMPLATES = Path(__file__).parent / "templates"
+README, SWIFT = "README.md", "ASRKit"
+#: What the kit adds to a folder.
+ENTRIES = (README, SWIFT, FOLDER)
+#: Where the Swift code compiles: what it uses of Core ML came with these.
+_SWIFT_MINIMUM = {"iOS": "15", "macOS": "12"}
+#: Steps of the recording that fills a call, where the package takes an utterance whole.
+_WHOLE_STEPS = 16
+
+
+def write_kit(
+    directory: Path,
+    artifact: Path,
+    manifest: Manifest,
+    recordings: Mapping[str, Array] | None = None,
+    products: Products | None = None,
+) -> None:
+    """Writes the kit of an artifact into ``directory``, which may be the artifact's own.
+
+    Args:
+        artifact: the folder that the manifest's paths are relative to.
+        recordings: name -> int16 samples (n,), for the conformance kit; None: the artifact's
+            reference recording, whole and cut to awkward lengths.
+        products: what this process has multiplied and widened already.
+
+    Raises:
+        AsrbuildError: the package cannot be run.
+    """
+    if recordings is None:
+        audio = manifest.features.reference.audio
+        audio_file = file_of(artifact, audio, "features.reference.audio")
+        with wave.open(str(audio_file), "rb") as file:
+            samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+        recordings = short_recordings(samples, feature_settings(manifest), _chunk_steps(manifest))
+    products = Products() if products is None else products
+    package = load_package(artifact, manifest, products)
+    run = partial(run_calls, package_path(artifact, manifest), products=products)
+    with one_thread():
+        write_conformance(directory / FOLDER, manifest, package, recordings, run)
+    write_swift(directory / SWIFT, manifest)
+    text = _render("README.md.j2", manifest, recordings=list(recordings))
+    (directory / README).write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_folder(
+    directory: Path,
+    artifact: Path,
+    manifest: Manifest,
+    recordings: Mapping[str, Array] | None = None,
+) -> None:
+    """Writes a whole artifact into a new folder, its kit made anew; it appears whole.
+
+    Raises:
+        AsrbuildError: the folder is there already, or the artifact is not as it was published.
+    """
+    if directory.exists():
+        raise AsrbuildError(
+            "this folder is there already", file=directory, fix="name one that is not"
+        )
+    if problems := verify_files(artifact):
+        raise AsrbuildError(
+            f"the artifact is not as it was published: {problems[0]}",
+            file=artifact,
+            fix="pull or build it again",
+        )
+    made_anew = {*ENTRIES, SUMS}
+    files = [path for path in files_in(artifact) if path.split("/")[0] not in made_anew]
+    with (
+        disk_errors("writing a folder for the app", directory),
+        tempfile.TemporaryDirectory(
+            prefix=f".{directory.name}-", dir=_parent(directory)
+        ) as temporary,
+    ):
+        made = Path(temporary, directory.name)
+        for file in files:
+            (made / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(artifact / file, made / file)
+        write_kit(made, artifact, manifest, recordings)
+        write_sums(made)
+        rename_directory(made, directory)
+
+
+def _parent(directory: Path) -> Path:
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    return directory.parent
+
+
+def write_swift(directory: Path, manifest: Manifest) -> None:
+    """Writes the Swift package, for the systems that the manifest names."""
+    # File by file: `shutil.copytree` turns what the disk refused into a list of texts.
+    for file in files_in(TEMPLATES / SWIFT):
+        (directory / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(TEMPLATES / SWIFT / file, directory / file)
+    made = {
+        "Package.swift": _render("Package.swift.j2", manifest),
+        f"Sources/{SWIFT}/{ROOT}.swift": manifest_swift(),
+    }
+    for path, text in made.items():
+        (directory / path).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _chunk_steps(manifest: Manifest) -> int:
+    streaming = manifest.streaming
+    chunk = streaming.steps_per_chunk if streaming.mode == "chunked" else None
+    return chunk or _WHOLE_STEPS
+
+
+def minimum_systems(manifest: Manifest) -> dict[str, str]:
+    """The oldest systems that both the package and the Swift code run on."""
+    return {
+        name: max(manifest.model.minimum_os.get(name, needed), needed, key=_numbers)
+        for name, needed in _SWIFT_MINIMUM.items()
+    }
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    # It goes into Package.swift, which is code.
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4}){0,2}", version):
+        raise AsrbuildError(f"{version!r} is no version of a system", key="model.minimum_os")
+    return tuple(int(part) for part in version.split("."))
+
+
+def _render(template: str, manifest: Manifest, **more: object) -> str:
+    made = environment(TEMPLATES)
+    made.filters["feeding"] = feeding_text
+    systems = minimum_systems(manifest)
+    return made.get_template(template).render(
+        m=manifest,
+        systems=systems,
+        platforms=", ".join(f'.{name}("{_dotted(v)}")' for name, v in systems.items()),
+        **more,
+    )
+
+
+def _dotted(version: str) -> str:
+    """``17`` as ``17.0``: the package manager wants both numbers."""
+    return version if "." in version else f"{version}.0"

@@ -1,0 +1,418 @@
+"""What changed between two versions of an artifact, and what an app team has to do about it.
+
+The interface decides whether code must change (:mod:`asrbuild.artifact.interface`), words and error
+rates whether there is something to gain. Everything else that differs is listed as well: recipe,
+sources, tools, operations, sizes, measures of the proof.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from asrbuild.artifact.interface import Relation, combined, compare_interfaces
+from asrbuild.artifact.manifest import Manifest, Transcript, content_core
+from asrbuild.base.cache import StageKey
+from asrbuild.base.why import differences
+
+#: What an app team has to do about one change.
+Effect = Literal["must change code", "must know", "can do more", "other words", "no action"]
+Section = Literal[
+    "interface", "words", "running", "recipe", "source", "tools", "operations", "size", "proof",
+    "about",
+]  # fmt: skip
+Verdict = Literal[
+    "must change code", "must know", "may gain", "may lose", "other words", "nothing changed"
+]
+Bump = Literal["major", "minor", "patch", "none"]
+_SEMVER = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:[-+].*)?")
+#: Settings whose change no app has to follow, and that shape the words.
+_WORDS = (
+    "decoder.type", "decoder.beam_width", "decoder.cutoff_prob", "decoder.cutoff_top_n",
+    "decoder.scorer", "decoder.hot_words",
+)  # fmt: skip
+#: How an app is to feed the package, and how long its users wait for words.
+_PACE = (
+    "streaming.mode", "streaming.steps_per_chunk", "streaming.chunk_ms", "streaming.latency_ms",
+)  # fmt: skip
+#: Advice and figures: the same words, on other hardware.
+_RUNNING = (
+    "model.format", "model.spec_version", "model.compute_precision",
+    "model.recommended_compute_units", "model.lstm", "model.default_function",
+)  # fmt: skip
+_ABOUT = ("name", "version", "description", "author", "license", "schema_version")
+_WEIGHTS = ("checkpoint", "graph")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two artifacts; ``package`` is its model on disk, whose weights are not needed."""
+
+    manifest: Manifest
+    package: Path
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that differs; sizes (in bytes) and counts are numbers.
+
+    ``relation``: how the new stands to the old, of the interface; ``why``: what an app does with
+    it.
+    """
+
+    section: Section
+    what: str
+    before: str | int
+    now: str | int
+    effect: Effect
+    relation: Relation | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class ErrorRate:
+    """Word errors of both on the same recordings: those of the proof, or a set that was given."""
+
+    on: str
+    recordings: int
+    words: int
+    before_errors: int
+    now_errors: int
+    better: int
+    worse: int
+
+    @property
+    def before(self) -> float:
+        return self.before_errors / self.words
+
+    @property
+    def now(self) -> float:
+        return self.now_errors / self.words
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """The version that the second artifact should have, after the first one's.
+
+    ``version`` is None where the first has none of three numbers; ``given`` is the second's own,
+    ``enough`` whether that is at least as high.
+    """
+
+    bump: Bump
+    version: str | None
+    given: str
+    enough: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """All of it. ``identical``: the same content, but for the facts of one run."""
+
+    before: str
+    now: str
+    identical: bool
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    suggestion: Suggestion
+    error_rates: tuple[ErrorRate, ...]
+    changes: tuple[Change, ...]
+
+    @property
+    def must_change_code(self) -> bool:
+        """Whether code written for the first may fail with the second."""
+        return self.verdict == "must change code"
+
+    @property
+    def may_gain(self) -> bool:
+        """Whether the second makes fewer word errors, or can do more."""
+        fewer = any(rate.now_errors < rate.before_errors for rate in self.error_rates[:1])
+        return fewer or any(change.effect == "can do more" for change in self.changes)
+
+
+def compare(before: Side, now: Side, evaluated: ErrorRate | None = None) -> Difference:
+    """Compares two artifacts, as an app team sees it that has ``before`` and is offered ``now``.
+
+    Args:
+        evaluated: word errors of both on a set of recordings, where somebody measured them.
+    """
+    old, new = before.manifest, now.manifest
+    identical = content_core(old) == content_core(new)
+    findings = compare_interfaces(old, new)
+    interface = [
+        Change("interface", f.what, f.before, f.now, _effect(f.relation), f.relation, f.why)
+        for f in findings
+    ]
+    changes = [*interface, *_words(old, new), *_running(old, new), *_recipe(old, new)]
+    changes += [*_operations(before, now), *_sizes(old, new), *_proof(old, new), *_about(old, new)]
+    proof = _proof_errors(old, new)
+    rates = tuple(rate for rate in (evaluated, proof) if rate is not None)
+    verdict, reasons = _judge(changes, rates, identical)
+    return Difference(
+        f"{old.name} {old.version}", f"{new.name} {new.version}", identical, verdict, reasons,
+        _suggest(old, new, combined(findings), changes, rates, identical), rates, tuple(changes),
+    )  # fmt: skip
+
+
+def _effect(relation: Relation) -> Effect:
+    return "must change code" if relation.breaks else "can do more"
+
+
+def _changed(
+    section: Section, keys: Iterable[str], old: Manifest, new: Manifest, effect: Effect
+) -> Iterator[Change]:
+    for key in keys:
+        first, second = (_show(_read(manifest, key)) for manifest in (old, new))
+        if first != second:
+            yield Change(section, key, first, second, effect)
+
+
+def _read(manifest: Manifest, key: str) -> Any:
+    value: Any = manifest
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _show(value: Any) -> str:
+    if value is None:
+        return "none"
+    if hasattr(value, "model_dump"):
+        value = {k: v[:12] if k == "sha256" else v for k, v in value.model_dump().items()}
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {item}" for key, item in value.items()) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _words(old: Manifest, new: Manifest) -> Iterator[Change]:
+    """What decides the words, and the words of the proof that are not what they were."""
+    yield from _changed("words", _WORDS, old, new, "other words")
+    first, second = ({t.input: t for t in m.verification.transcripts} for m in (old, new))
+    for name in (name for name in first if name in second):
+        heard, hears = first[name].package, second[name].package
+        if heard != hears:
+            yield Change("words", name, heard, hears, "other words")
+
+
+def _running(old: Manifest, new: Manifest) -> Iterator[Change]:
+    yield from _changed("running", _PACE, old, new, "must know")
+    yield from _changed("running", _RUNNING, old, new, "no action")
+
+
+def _about(old: Manifest, new: Manifest) -> Iterator[Change]:
+    return _changed("about", _ABOUT, old, new, "no action")
+
+
+def _recipe(old: Manifest, new: Manifest) -> Iterator[Change]:
+    """Recipe keys, inputs by digest and tools; weights that changed mean another model."""
+    keys = (
+        StageKey(
+            "difference", 0, m.provenance.recipe,
+            {source.role: source.sha256 for source in m.provenance.sources}, m.provenance.tools,
+        )
+        for m in (old, new)
+    )  # fmt: skip
+    sections: Mapping[str, Section] = {
+        "key": "recipe", "input": "recipe", "file": "source", "version": "tools"
+    }  # fmt: skip
+    for change in differences(*keys):
+        weights = change.kind == "file" and change.name.startswith(_WEIGHTS)
+        effect: Effect = "other words" if weights else "no action"
+        yield Change(sections[change.kind], change.name, change.before, change.now, effect)
+
+
+def _operations(before: Side, now: Side) -> Iterator[Change]:
+    """Operations by kind over all functions, and the stored weights by type."""
+    from asrbuild.coreml.inspect import inspect_model
+
+    old, new = inspect_model(before.package), inspect_model(now.package)
+    counts = []
+    for model in (old, new):
+        counts.append(sum((Counter(f.ops) for f in model.functions), Counter[str]()))
+    for kind in sorted({*counts[0], *counts[1]}):
+        first, second = (count[kind] for count in counts)
+        if first != second:
+            yield Change("operations", kind, first, second, "no action")
+    for kind in sorted({*old.weight_bytes, *new.weight_bytes}):
+        first, second = (model.weight_bytes.get(kind, 0) for model in (old, new))
+        if first != second:
+            yield Change("size", f"{kind} weights", first, second, "no action")
+
+
+def _sizes(old: Manifest, new: Manifest) -> Iterator[Change]:
+    """Bytes of the files by their role, and of all."""
+    counts = []
+    for manifest in (old, new):
+        sizes: Counter[str] = Counter()
+        for file in manifest.files:
+            sizes[file.role] += file.bytes
+            sizes["all files"] += file.bytes
+        counts.append(sizes)
+    for role in sorted({*counts[0], *counts[1]}):
+        first, second = (count[role] for count in counts)
+        if first != second:
+            yield Change("size", role, first, second, "no action")
+
+
+def _proof(old: Manifest, new: Manifest) -> Iterator[Change]:
+    """The worst of every measure: the one that used up most of its gate."""
+    from asrbuild.proof.gates import worst
+
+    sides: list[dict[str, str]] = []
+    for manifest in (old, new):
+        groups: dict[str, list[Any]] = {}
+        for metric in manifest.verification.metrics:
+            groups.setdefault(f"{metric.output} {metric.name}", []).append(metric)
+        found = {name: worst(group) for name, group in groups.items()}
+        sides.append({name: f"{metric.value:.3g}" for name, metric in found.items() if metric})
+    for name in sorted({*sides[0], *sides[1]}):
+        first, second = (side.get(name, "none") for side in sides)
+        if first != second:
+            yield Change("proof", name, first, second, "no action")
+    first, second = (_left_out(manifest) for manifest in (old, new))
+    if first != second:
+        yield Change("proof", "references left out", first, second, "no action")
+    yield from _changed(
+        "proof",
+        ("verification.passed", "verification.executed", "verification.core_ml_executed"),
+        old, new, "no action",
+    )  # fmt: skip
+
+
+def _left_out(manifest: Manifest) -> int:
+    """References of the evaluation that the alphabet cannot spell, and no count has."""
+    found = manifest.verification.evaluation
+    return 0 if found is None else found.left_out or 0
+
+
+def _proof_errors(old: Manifest, new: Manifest) -> ErrorRate | None:
+    """Word errors on the proof's own recordings, where both know the same words for them."""
+    first, second = ({t.input: t for t in m.verification.transcripts} for m in (old, new))
+    both = [
+        name
+        for name, transcript in first.items()
+        # A name with @ is a recording once more, run in another way.
+        if "@" not in name
+        and name in second
+        and transcript.expected
+        and transcript.expected == second[name].expected
+    ]
+    return _rate("the recordings of the proof", [(first[n], second[n]) for n in both])
+
+
+def _rate(on: str, pairs: list[tuple[Transcript, Transcript]]) -> ErrorRate | None:
+    if not pairs:
+        return None
+    return error_rate(
+        on,
+        [old.expected or "" for old, _ in pairs],
+        [old.package for old, _ in pairs],
+        [new.package for _, new in pairs],
+    )
+
+
+def error_rate(on: str, said: list[str], heard: list[str], hears: list[str]) -> ErrorRate | None:
+    """Word errors of two lists of transcripts; None where nothing was said."""
+    from asrbuild.speech.rates import count
+
+    old = [count(words, found).words for words, found in zip(said, heard, strict=True)]
+    new = [count(words, found).words for words, found in zip(said, hears, strict=True)]
+    words = sum(counts.reference for counts in old)
+    if not words:
+        return None
+    pairs = [(a.errors, b.errors) for a, b in zip(old, new, strict=True)]
+    return ErrorRate(
+        on, len(pairs), words, sum(a for a, _ in pairs), sum(b for _, b in pairs),
+        better=sum(b < a for a, b in pairs), worse=sum(b > a for a, b in pairs),
+    )  # fmt: skip
+
+
+def _judge(
+    changes: list[Change], rates: tuple[ErrorRate, ...], identical: bool
+) -> tuple[Verdict, tuple[str, ...]]:
+    """The verdict in a word, and why; the first of the rates speaks, as it has most recordings."""
+    breaks = [f"{c.what}: {c.before} -> {c.now}" for c in changes if c.effect == "must change code"]
+    wider = [f"{c.what}: {c.before} -> {c.now}" for c in changes if c.effect == "can do more"]
+    pace = [f"{c.what}: {c.before} -> {c.now}" for c in changes if c.effect == "must know"]
+    rate = rates[0] if rates else None
+    moved = rate is not None and rate.now_errors != rate.before_errors
+    words = _rate_text(rate) if rate and moved else ()
+    if breaks:
+        return "must change code", (*breaks, *pace, *words)
+    if rate and rate.now_errors < rate.before_errors:
+        return "may gain", (*words, *wider, *pace)
+    if rate and rate.now_errors > rate.before_errors:
+        return "may lose", (*words, *pace)
+    if wider:
+        return "may gain", (*wider, *pace, *words)
+    if pace:
+        return "must know", (*pace, *words)
+    other = [c for c in changes if c.effect == "other words"]
+    if other:
+        what = tuple(f"{c.section}: {c.what}" for c in other)
+        return "other words", (*what, *(_rate_text(rate) if rate else ()))
+    if identical:
+        return "nothing changed", ("the content is the same",)
+    return "nothing changed", ("nothing that an app takes, gives or hears",)
+
+
+def _rate_text(rate: ErrorRate) -> tuple[str, ...]:
+    return (
+        f"word error rate {100 * rate.before:.1f} % -> {100 * rate.now:.1f} % on {rate.on} "
+        f"({rate.before_errors} -> {rate.now_errors} of {rate.words} words; "
+        f"{rate.better} recordings better, {rate.worse} worse)",
+    )
+
+
+def _suggest(
+    old: Manifest,
+    new: Manifest,
+    relation: Relation,
+    changes: list[Change],
+    rates: tuple[ErrorRate, ...],
+    identical: bool,
+) -> Suggestion:
+    """Semantic Versioning 2.0.0, for what an app sees: https://semver.org."""
+    heard = any(c.effect == "other words" for c in changes) or any(
+        rate.now_errors != rate.before_errors for rate in rates
+    )
+    bump: Bump
+    if relation.breaks:
+        bump, reason = "major", "an app must change its code"
+    elif relation is Relation.WIDER:
+        bump, reason = "minor", "it takes all that it took, and more"
+    elif heard:
+        bump, reason = "minor", "the same code hears other words"
+    elif any(change.effect == "must know" for change in changes):
+        bump, reason = "minor", "an app is fed otherwise, or its users wait longer or shorter"
+    elif not identical:
+        bump, reason = "patch", "the same code hears the same words"
+    else:
+        bump, reason = "none", "the content is the same"
+    first, second = (manifest.version.partition("+")[0] for manifest in (old, new))
+    parts = _SEMVER.fullmatch(first)
+    given = _SEMVER.fullmatch(second)
+    if parts is None:
+        return Suggestion(bump, None, second, False, reason)
+    numbers = tuple(int(part) for part in parts.groups())
+    if bump == "major" and numbers[0] == 0:
+        reason += "; below 1.0.0 the second number stands for that"
+    wanted = _raised(numbers, bump)
+    enough = given is not None and tuple(map(int, given.groups())) >= wanted
+    return Suggestion(bump, ".".join(map(str, wanted)), second, enough, reason)
+
+
+def _raised(numbers: tuple[int, ...], bump: Bump) -> tuple[int, ...]:
+    major, minor, patch = numbers
+    if bump == "major" and major == 0:
+        return (0, minor + 1, 0)
+    return {
+        "major": (major + 1, 0, 0),
+        "minor": (major, minor + 1, 0),
+        "patch": (major, minor, patch + 1),
+        "none": numbers,
+    }[bump]

@@ -1,0 +1,214 @@
+"""``report.html``: an artifact as one page that a person enjoys reading."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asrbuild.artifact.manifest import Manifest, Metric, Transcript
+from asrbuild.base.array import Array
+from asrbuild.handover.report.anatomy import Anatomy
+from asrbuild.handover.report.html import render, write_html
+from asrbuild.handover.report.page import (
+    MEASURES,
+    compression_text,
+    evaluation_text,
+    fact_rows,
+    feeding_text,
+    input_rows,
+    shape_text,
+    transcript_rows,
+    verdict,
+    word_errors,
+    word_marks,
+    worst_rows,
+)
+from asrbuild.handover.report.recording import Score, score
+from asrbuild.handover.report.table import Column, Entry, Table, make_table
+from asrbuild.handover.report.timeline import timeline
+from asrbuild.proof.gates import PROBABILITIES, used
+
+FILE_NAME = "report.html"
+#: The scale of gates: the share of its allowance that a metric used, from here to ten times it.
+_LEAST_USED, _MOST_USED = 1e-5, 10.0
+#: Layers below this share of all bytes are told together.
+_SMALL_LAYER = 0.002
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One recording, as TensorFlow and the package heard it.
+
+    Args:
+        coefficients: (steps, n_input), what the model was given.
+        reference: (steps, classes), TensorFlow's probabilities.
+        package: the same of the package.
+    """
+
+    coefficients: Array
+    reference: Array
+    package: Array
+
+
+def heard(
+    cases: Mapping[str, Array],
+    reference: Mapping[str, Mapping[str, Array]],
+    package: Mapping[str, Array],
+) -> dict[str, Heard]:
+    """The recordings among the cases of a proof.
+
+    Args:
+        cases: name -> features (steps, window, n_input).
+        reference: name -> output -> TensorFlow's values.
+        package: recording -> the package's probabilities (steps, classes).
+    """
+    return {
+        name: Heard(
+            coefficients=cases[name][:, cases[name].shape[1] // 2],
+            reference=reference[name][PROBABILITIES],
+            package=probabilities,
+        )
+        for name, probabilities in package.items()
+        if name in cases and name in reference
+    }
+
+
+def write_page(
+    path: Path, manifest: Manifest, inside: Anatomy, recordings: Mapping[str, Heard]
+) -> None:
+    """Writes the page of an artifact.
+
+    Raises:
+        AsrbuildError: the disk refuses.
+    """
+    write_html(path, page(manifest, inside, recordings))
+
+
+def page(manifest: Manifest, inside: Anatomy, recordings: Mapping[str, Heard]) -> str:
+    """The page as HTML; the same manifest, package and probabilities give the same text.
+
+    Args:
+        manifest: with the verification to show.
+        inside: of its package.
+        recordings: by name; see ``heard``.
+    """
+    proof = manifest.verification
+    return render(
+        "artifact.html.j2",
+        scripts=("readout.js", "sort.js"),
+        m=manifest,
+        verdict=verdict(manifest).replace("**", ""),
+        systems=", ".join(f"{name} {v}" for name, v in manifest.model.minimum_os.items()),
+        errors=word_errors(proof.transcripts),
+        evaluated=evaluation_text(proof.evaluation) if proof.evaluation else None,
+        stored=compression_text(manifest.provenance.recipe),
+        package_bytes=sum(f.bytes for f in manifest.files if f.role == "package"),
+        facts=fact_rows(manifest.provenance.source_facts),
+        feeding=feeding_text,
+        shape=shape_text,
+        transcripts=[_marked(row) for row in transcript_rows(proof.transcripts)],
+        scores=_scores(manifest, recordings),
+        gates=_gates(proof.metrics),
+        inputs=_inputs(manifest),
+        timeline=timeline(manifest),
+        layers=_bars(_without_small(inside.layers)),
+        operations=_bars({k: n for k, n in inside.operations.most_common() if n > 1}),
+        once=sorted(kind for kind, number in inside.operations.items() if number == 1),
+        recipe=json.dumps(manifest.provenance.recipe, indent=2, ensure_ascii=False),
+        operation_count=inside.operations.total(),
+    )
+
+
+def _marked(row: dict[str, Any]) -> dict[str, Any]:
+    """A transcript's row with its words as ``word_marks`` has them; or ``unknown``."""
+    said, heard = row["expected"], row["package"]
+    return row | {"marks": [("unknown", heard)] if said is None else word_marks(said, heard)}
+
+
+def _inputs(manifest: Manifest) -> Table:
+    columns = [Column("steps", "steps", text="{:.0f}")]
+    columns += [Column(key, heading) for key, heading in MEASURES.items()]
+    entries = []
+    for number, row in enumerate(input_rows(manifest)):
+        measured = {key: text for key, text in row.items() if key in MEASURES}
+        entries.append(
+            Entry(
+                number,
+                row["name"],
+                facts={"steps": float(row["steps"])}
+                | {key: float(text.split(" ")[0]) for key, text in measured.items()},
+                bad=frozenset(key for key, text in measured.items() if "FAILED" in text),
+            )
+        )
+    return make_table(columns, entries)
+
+
+def _scores(manifest: Manifest, recordings: Mapping[str, Heard]) -> list[Score]:
+    from asrbuild.artifact.runtime import feature_settings
+    from asrbuild.speech.mfcc import log_bands
+
+    transcripts: dict[str, Transcript] = {
+        t.input: t for t in manifest.verification.transcripts if t.input in recordings
+    }
+    settings = feature_settings(manifest)
+    return [
+        score(
+            transcripts[name],
+            log_bands(one.coefficients, settings),
+            one.reference,
+            one.package,
+            [*manifest.decoder.alphabet, "blank"],
+            manifest.features.step_ms,
+        )
+        for name, one in recordings.items()
+        if name in transcripts
+    ]
+
+
+def _gates(metrics: Iterable[Metric]) -> list[dict[str, Any]]:
+    """For each gate its nearest input in words, and all inputs as places on a logarithmic scale."""
+    metrics = list(metrics)
+    rows = []
+    for row in worst_rows(metrics):
+        group = [m for m in metrics if (m.output, MEASURES[m.name]) == (row["output"], row["name"])]
+        nearest = max(map(used, group))
+        rows.append(
+            row
+            | {
+                "failed": "FAILED" in row["verdict"],
+                "used": f"{100 * nearest:.2g} %" if nearest < 1 else f"{nearest:.3g} times",
+                "dots": [
+                    {
+                        "x": used_place(used(m)),
+                        "passed": m.passed,
+                        "worst": m.input == row["input"],
+                        "title": f"{m.input}: {m.value:.4g}",
+                    }
+                    for m in sorted(group, key=used)
+                ],
+            }
+        )
+    return rows
+
+
+def used_place(share: float) -> float:
+    """Where a share of a gate's allowance lies on the logarithmic scale, in percent."""
+    clipped = min(max(share, _LEAST_USED), _MOST_USED)
+    return round(100 * math.log10(clipped / _LEAST_USED) / math.log10(_MOST_USED / _LEAST_USED), 2)
+
+
+def _without_small(layers: Mapping[str, int]) -> dict[str, int]:
+    total = sum(layers.values())
+    large = {name: size for name, size in layers.items() if size >= _SMALL_LAYER * total}
+    rest = total - sum(large.values())
+    return large | ({"small constants": rest} if rest else {})
+
+
+def _bars(values: Mapping[str, int]) -> list[tuple[str, int, float]]:
+    """Name, value, and the value's share of the largest in percent."""
+    largest = max(values.values(), default=0)
+    return [(name, value, round(100 * value / largest, 2)) for name, value in values.items()]

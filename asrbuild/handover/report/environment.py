@@ -1,0 +1,65 @@
+"""Where templates are rendered: one Jinja environment a folder, so that each is compiled once."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asrbuild.base.terminal import plain
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from jinja2.runtime import Context
+
+
+_MARKS = re.compile(r"([\\`*~<>|\[\]]|&(?=[#\w]))")
+
+
+class Markdown(str):
+    """Text that is Markdown already."""
+
+
+def markdown(text: str) -> Markdown:
+    """``text`` as one line of Markdown in which nothing is a mark, a link, a tag or a table cell.
+
+    Source: CommonMark 0.31.2, section 2.4; ``|`` and ``~`` are marks of GitHub's dialect.
+    """
+    return Markdown(_MARKS.sub(r"\\\1", plain(text).replace("\n", " ")))
+
+
+def code(text: str) -> Markdown:
+    """``text`` as a code span, also in a table."""
+    shown = plain(text).replace("\n", " ").replace("`", "'").replace("|", "\\|")
+    return Markdown(f"`{shown}`")
+
+
+def _escaped_in_markdown(context: Context, value: Any) -> Any:
+    if isinstance(value, Markdown) or not isinstance(value, str):
+        return value
+    return markdown(value) if (context.name or "").endswith(".md.j2") else value
+
+
+@functools.cache
+def environment(folder: Path) -> Environment:
+    """Templates of a folder; ``.html.j2`` and ``.md.j2`` escape what goes into them.
+
+    A name that a template is not given is an error, as it is rendered.
+    """
+    import jinja2
+
+    from asrbuild.base.quantities import size_text
+
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
+        finalize=jinja2.pass_context(_escaped_in_markdown),
+    )
+    made.filters["code"] = code
+    made.filters["size"] = size_text
+    return made

@@ -1,0 +1,65 @@
+"""The frame of every HTML page: one style, our own scripts, and nothing that is loaded.
+
+The page's policy lets a browser run only the scripts that are named by their digest, and fetch
+nothing at all; so a hostile string in a name or a transcript could do no harm even unescaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.handover.report.environment import environment
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(template: str, scripts: Iterable[str] = (), **values: Any) -> str:
+    """A page from a template of this folder; everything in ``values`` is escaped.
+
+    Args:
+        template: the name of a file in ``templates``, which extends ``base.html.j2``.
+        scripts: names of the scripts it needs, there too.
+        values: what the template shows.
+    """
+    from markupsafe import Markup
+
+    script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in scripts)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    policy = (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
+        f"form-action 'none'; script-src 'sha256-{digest}'"
+    )
+    return (
+        environment(TEMPLATES)
+        .get_template(template)
+        .render(
+            style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+            script=Markup(script),
+            policy=policy,
+            **values,
+        )
+    )
+
+
+def write_html(path: Path, text: str) -> None:
+    """Writes a page, and the folder it belongs in.
+
+    Raises:
+        AsrbuildError: the disk refuses.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise AsrbuildError(f"the page cannot be written: {error.strerror}", file=path) from error
+
+
+def figure_text(value: float) -> str:
+    """A measured value in four digits at most: ``0.00711``, ``7.2e-12``, ``1``."""
+    text = f"{value:.3g}"
+    return text.replace("e-0", "e-").replace("e+0", "e")

@@ -1,0 +1,253 @@
+"""``report.md``: what an artifact is, how to run it, its words, and how near it is to TensorFlow.
+
+The same manifest and package give the same text.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from asrbuild.architectures.deepspeech.facts import shown
+from asrbuild.artifact.manifest import (
+    Axis,
+    Evaluation,
+    Manifest,
+    Metric,
+    SourceFact,
+    Streaming,
+    Transcript,
+)
+from asrbuild.coreml.compression import compression
+from asrbuild.handover.report.environment import Markdown, environment, markdown
+from asrbuild.handover.report.html import TEMPLATES
+from asrbuild.proof.gates import PROBABILITIES, worst
+from asrbuild.proof.verdict import WORDS_UNGATED, is_quick, known_words, weaknesses
+from asrbuild.speech.alignment import align
+from asrbuild.speech.rates import Counts, count, total
+
+FILE_NAME = "report.md"
+MEASURES = {
+    "argmax_agreement": "argmax agreement",
+    "kl_divergence": "KL divergence (nats)",
+    "max_abs_error": "largest error",
+    "psnr_db": "PSNR (dB)",
+}
+_UNSPELLED = ", as the alphabet cannot spell those of the recordings"
+_SIGNS = {"<=": "\N{LESS-THAN OR EQUAL TO}", ">=": "\N{GREATER-THAN OR EQUAL TO}"}
+
+
+def write_report(artifact: Path, manifest: Manifest, operations: Counter[str]) -> None:
+    """Writes ``report.md`` into the artifact's directory."""
+    text = report(manifest, operations)
+    (artifact / FILE_NAME).write_text(text, encoding="utf-8", newline="\n")
+
+
+def report(manifest: Manifest, operations: Counter[str]) -> str:
+    """The report as Markdown.
+
+    Args:
+        operations: how many operations of each kind the package has.
+    """
+    made = environment(TEMPLATES)
+    made.filters |= {"shape": shape_text, "feeding": feeding_text}
+    proof = manifest.verification
+    ran = transcript_rows(proof.transcripts)
+    kinds = sorted(operations.items(), key=lambda item: (-item[1], item[0]))
+    text = made.get_template("report.md.j2").render(
+        m=manifest,
+        verdict=Markdown(verdict(manifest)),
+        systems=", ".join(f"{name} {v}" for name, v in manifest.model.minimum_os.items()),
+        transcripts=ran,
+        evaluated=evaluation_text(proof.evaluation) if proof.evaluation is not None else None,
+        marked=any("**" in row["text"] or "~~" in row["text"] for row in ran),
+        worst=worst_rows(manifest.verification.metrics),
+        inputs=input_rows(manifest),
+        facts=fact_rows(manifest.provenance.source_facts),
+        feeding=feeding_text(manifest.streaming),
+        operation_count=operations.total(),
+        operations=", ".join(f"{count} {kind}" for kind, count in kinds),
+    )
+    return text.rstrip() + "\n"
+
+
+def evaluation_text(found: Evaluation) -> str:
+    """Word errors on a set of recordings in one line."""
+    beside = f"; {found.reference} has {found.reference_wer:.1%}" if found.reference else ""
+    if found.left_out:
+        beside += f"; {found.left_out} more left out, as the alphabet cannot spell them"
+    return (
+        f"{found.wer:.1%} ({found.wer_low:.1%} to {found.wer_high:.1%}) on {found.data}, "
+        f"{found.recordings} recordings, {found.words} words{beside}"
+    )
+
+
+def fact_rows(facts: Iterable[SourceFact] | None) -> list[dict[str, str]]:
+    """What the source states of itself, and where; of an alphabet the labels in order."""
+    return [
+        {"name": f.name, "value": shown(f.value), "place": f.place, "file": f.file}
+        for f in facts or ()
+    ]
+
+
+def verdict(manifest: Manifest) -> str:
+    """The proof in a sentence or two."""
+    proof = manifest.verification
+    if not proof.executed:
+        return "**Not executed**: nothing has run this package."
+    failed = sum(not metric.passed for metric in proof.metrics)
+    agree = all(transcript.match for transcript in proof.transcripts)
+    gates = f"{len(proof.metrics)} gates on {len(proof.inputs)} inputs"
+    said = "says the same words as the TensorFlow graph" if agree else "says other words"
+    if proof.passed:
+        unspelled = any(transcript.expected is not None for transcript in proof.transcripts)
+        unknown = (
+            ""
+            if known_words(manifest)
+            else f" No known words were checked{_UNSPELLED if unspelled else ''}: this compares "
+            "the package with the original, and the original with nothing; source.sample.text "
+            "gives the words of a recording."
+        )
+        word, but = "Proven", ""
+        lacks = [each for each in weaknesses(manifest) if not agree or each != WORDS_UNGATED]
+        if lacks:
+            quick = is_quick(manifest)
+            word = "Quick look, not a whole proof" if quick else "Not wholly proven"
+            but = f" But {'; '.join(lacks)}."
+        return f"**{word}**: the package was executed, passed {gates}, and {said}.{but}{unknown}"
+    return f"**Not proven**: {failed} of {gates} failed, and the package {said}."
+
+
+def transcript_rows(transcripts: Iterable[Transcript]) -> list[dict[str, Any]]:
+    """Recordings and their words, the wrong ones marked where it is known what was said.
+
+    Ways to run a package that gave the same words share a row.
+    """
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    for t in transcripts:
+        key = (t.input.split("@")[0], t.package, t.reference)
+        if key in rows:
+            rows[key]["inputs"] += f", {t.input}"
+            continue
+        text, wer = t.package, None
+        if t.expected is not None:
+            text = marked_words(t.expected, t.package)
+            wer = count(t.expected, t.package).words.rate
+        rows[key] = {
+            "inputs": t.input,
+            "expected": t.expected,
+            "package": t.package,
+            "text": text or "(nothing)",
+            "wer": wer,
+            "match": t.match,
+            "reference": t.reference or "(nothing)",
+        }
+    return list(rows.values())
+
+
+def word_errors(transcripts: Iterable[Transcript]) -> Counts | None:
+    """Word edits of the recordings whose words are known, run as apps are told to; None of none."""
+    known = [
+        count(t.expected, t.package).words
+        for t in transcripts
+        if t.expected is not None and "@" not in t.input
+    ]
+    return total(known) if known else None
+
+
+def compression_text(recipe: Mapping[str, Any]) -> str:
+    """How a recipe has weights stored: ``int8``, ``int8+prune`` by layers, or ``none``."""
+    return "+".join(sorted(set(compression(recipe.get("coreml", {})).values()))) or "none"
+
+
+def marked_words(expected: str, found: str) -> Markdown:
+    """The words found, in Markdown: ``~~expected~~ **found**`` where they are wrong."""
+    around = {"right": "", "missed": "~~", "wrong": "**"}
+    marked = " ".join(
+        f"{around[kind]}{markdown(words)}{around[kind]}"
+        for kind, words in word_marks(expected, found)
+    )
+    return Markdown(marked)
+
+
+def word_marks(expected: str, found: str) -> list[tuple[str, str]]:
+    """Words as (kind, words): ``right``, ``missed`` (said, not heard) and ``wrong``."""
+    marks: list[tuple[str, str]] = []
+    for missed, heard, right in word_runs(expected, found):
+        if right:
+            marks.append(("right", heard))
+            continue
+        marks += [("missed", missed)] if missed else []
+        marks += [("wrong", heard)] if heard else []
+    return marks
+
+
+def word_runs(expected: str, found: str) -> Iterator[tuple[str, str, bool]]:
+    """Runs of right and of wrong words: expected, found, and whether they are equal."""
+    for right, run in itertools.groupby(align(expected, found), lambda w: w.kind == "equal"):
+        words = list(run)
+        missed = " ".join(word.expected for word in words if word.expected)
+        yield missed, " ".join(word.found for word in words if word.found), right
+
+
+def worst_rows(metrics: Iterable[Metric]) -> list[dict[str, str]]:
+    """For each gate the input that came nearest to failing it."""
+    groups: dict[tuple[str, str], list[Metric]] = {}
+    for metric in metrics:
+        groups.setdefault((metric.output, metric.name), []).append(metric)
+    rows = []
+    for (output, name), group in groups.items():
+        nearest = worst(group)
+        assert nearest is not None
+        failed = sum(not metric.passed for metric in group)
+        rows.append(
+            {
+                "output": output,
+                "name": MEASURES[name],
+                "value": f"{nearest.value:.4g}",
+                "input": nearest.input,
+                "gate": f"{_SIGNS[nearest.comparison]} {nearest.threshold:.4g}",
+                "verdict": f"{failed} FAILED" if failed else f"{len(group)} passed",
+            }
+        )
+    return rows
+
+
+def input_rows(manifest: Manifest) -> list[dict[str, str]]:
+    """For each input, every way it was run: the measures of its probabilities."""
+    steps = {entry.name: entry.steps for entry in manifest.verification.inputs}
+    rows: dict[str, dict[str, str]] = {}
+    for metric in manifest.verification.metrics:
+        if metric.output == PROBABILITIES:
+            name = metric.input.split("@")[0]
+            row = rows.setdefault(metric.input, {"name": metric.input, "steps": str(steps[name])})
+            failed = "" if metric.passed else " **FAILED**"
+            row[metric.name] = Markdown(f"{metric.value:.4g}{failed}")
+    return list(rows.values())
+
+
+def feeding_text(streaming: Streaming) -> str:
+    """How an utterance goes into the package, or into one function of it."""
+    if streaming.mode == "chunked":
+        return (
+            f"chunks of {streaming.steps_per_chunk} steps, the state carried from one to the next"
+        )
+    if streaming.steps_per_chunk is None:
+        return "all steps of an utterance in one call"
+    return f"all steps in one call, or calls of {streaming.steps_per_chunk} if there are more"
+
+
+def shape_text(shape: Iterable[Axis]) -> str:
+    """Axes by name and size: ``batch 1, steps 1..3000``."""
+    return ", ".join(f"{axis.name} {_extent(axis)}" for axis in shape)
+
+
+def _extent(axis: Axis) -> str:
+    if axis.enumerated is not None:
+        return " or ".join(map(str, axis.enumerated))
+    if axis.min == axis.max:
+        return str(axis.min)
+    return f"{axis.min}.." + ("" if axis.max is None else str(axis.max))

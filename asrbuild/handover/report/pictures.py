@@ -1,0 +1,49 @@
+"""Arrays as small grey PNG files inside a page; the page's style gives them their colours."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+
+from asrbuild.base.array import Array
+
+#: Brightness is probability to this power, so that a doubt of one percent still shows.
+PROBABILITY_POWER = 0.25
+#: Errors are drawn on a logarithmic scale between these.
+SMALLEST_ERROR, LARGEST_ERROR = 1e-7, 1e-1
+
+
+def png(values: Array) -> str:
+    """(height, width) between 0 and 1 as a data URI; what is outside, or no number, is clipped.
+
+    The same numbers give the same text.
+    """
+    from PIL import Image
+
+    levels = np.clip(np.nan_to_num(np.asarray(values, np.float64), nan=0.0), 0.0, 1.0) * 255.0
+    buffer = io.BytesIO()
+    Image.fromarray(np.rint(levels).astype(np.uint8)).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def probability_levels(probabilities: Array) -> Array:
+    """Probabilities (steps, classes) as levels (classes, steps)."""
+    finite = np.nan_to_num(np.asarray(probabilities, np.float64), nan=0.0, posinf=1.0, neginf=0.0)
+    return np.clip(finite, 0.0, 1.0).T ** PROBABILITY_POWER
+
+
+def error_levels(reference: Array, package: Array) -> Array:
+    """The largest error of each step of two (steps, classes), as levels (1, steps)."""
+    with np.errstate(invalid="ignore"):
+        error = np.abs(np.asarray(reference, np.float64) - package).max(axis=1, initial=0.0)
+    error = np.clip(np.nan_to_num(error, nan=LARGEST_ERROR), SMALLEST_ERROR, LARGEST_ERROR)
+    span = np.log10(LARGEST_ERROR / SMALLEST_ERROR)
+    return (np.log10(error / SMALLEST_ERROR) / span)[None]
+
+
+def spectrum_levels(bands: Array) -> Array:
+    """Logarithms of mel bands (steps, bands) as levels (bands, steps), low bands below."""
+    low, high = np.percentile(bands, (10, 99.5)) if bands.size else (0.0, 1.0)
+    return ((bands - low) / max(high - low, 1e-6)).T[::-1]

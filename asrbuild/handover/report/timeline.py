@@ -1,0 +1,98 @@
+"""How sound becomes calls of a package: chunks, what they wait for, what they hand on, the tail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asrbuild.artifact.manifest import Manifest
+
+#: More chunks than this are shortened to the first ones and the last two.
+_MOST_CHUNKS = 6
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Places are percent of the drawing's width. ``real``: where its real steps end."""
+
+    number: int
+    left: float
+    real: float
+    right: float
+    call: float
+    starts: str
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A recording fed as the manifest says.
+
+    Args:
+        input: the recording.
+        steps: how many it has.
+        chunks: those drawn, in order; where some are left out ``gap`` is the place.
+        calls: how many calls it takes.
+        tail: real steps of the last call.
+        size: steps of a call.
+        whole: everything goes in one call.
+        carried: names of the states that are handed on.
+    """
+
+    input: str
+    steps: int
+    chunks: tuple[Chunk, ...]
+    gap: float | None
+    calls: int
+    tail: int
+    size: int
+    whole: bool
+    carried: tuple[str, ...]
+
+
+def timeline(manifest: Manifest) -> Timeline | None:
+    """Of the first verified input; None where nothing was verified."""
+    if not manifest.verification.inputs:
+        return None
+    first, streaming = manifest.verification.inputs[0], manifest.streaming
+    whole = streaming.mode == "whole"
+    limit = streaming.steps_per_chunk or first.steps
+    size = min(limit, first.steps) if whole else limit
+    calls = -(-first.steps // size)
+    tail = first.steps - (calls - 1) * size
+    numbers = list(range(calls))
+    if calls > _MOST_CHUNKS:
+        numbers = [*numbers[: _MOST_CHUNKS - 2], *numbers[-2:]]
+    gap_at = _MOST_CHUNKS - 2 if calls > _MOST_CHUNKS else None
+    # Half a column for the gap, and room for the mark of a call at the right edge.
+    columns = len(numbers) + (0.5 if gap_at is not None else 0.0) + 0.15
+    wait = streaming.lookahead_ms / (size * streaming.hop_ms)
+    chunks = []
+    for place, number in enumerate(numbers):
+        left = place + (0.5 if gap_at is not None and place >= gap_at else 0.0)
+        real = tail / size if number == calls - 1 else 1.0
+        # At the end nothing is to come: the last call need not wait.
+        ready = left + real if number == calls - 1 else left + 1 + min(wait, 0.85)
+        chunks.append(
+            Chunk(
+                number=number + 1,
+                left=_percent(left, columns),
+                real=_percent(left + real, columns),
+                right=_percent(left + 1, columns),
+                call=_percent(ready, columns),
+                starts=f"{number * size * streaming.hop_ms / 1000:g} s",
+            )
+        )
+    return Timeline(
+        input=first.name,
+        steps=first.steps,
+        chunks=tuple(chunks),
+        gap=None if gap_at is None else _percent(gap_at + 0.25, columns),
+        calls=calls,
+        tail=tail,
+        size=size,
+        whole=whole,
+        carried=tuple(s.input.removeprefix("previous_") for s in manifest.state),
+    )
+
+
+def _percent(place: float, columns: float) -> float:
+    return round(100 * place / columns, 2)

@@ -1,0 +1,111 @@
+"""A whole remote proven: every signature, every byte, every channel's newest record."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.handover.ship import channels
+from asrbuild.handover.ship.finding import proven
+from asrbuild.handover.ship.header import File, Header
+from asrbuild.handover.ship.parallel import abreast, check
+from asrbuild.handover.ship.refusal import Refused
+from asrbuild.handover.ship.remote import Notify, Remote
+from asrbuild.handover.ship.trust import Trust
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a version (``what``: name/version) or a channel (``what``: name@channel).
+
+    ``path``: the file of the version that is missing or has other bytes; None: it is about the
+    signed header or record itself.
+    """
+
+    what: str
+    path: str | None
+    message: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was proven, and what was not as it should be."""
+
+    versions: int
+    files: int
+    bytes: int
+    faults: tuple[Fault, ...]
+
+
+def check_remote(remote: Remote, trust: Trust, notify: Notify = nullcontext) -> Checked:
+    """Proves every version and channel of a remote; each file is read once."""
+    names = remote.names()
+    versions = [
+        (name, version)
+        for name, found in zip(names, abreast(remote.versions, names), strict=True)
+        for version in found
+    ]
+    faults: list[Fault] = []
+
+    def header(of: tuple[str, str]) -> Header | None:
+        try:
+            found, _ = proven(remote, *of, trust)
+        except AsrbuildError as error:
+            faults.append(Fault("/".join(of), None, error.message))
+            return None
+        return found if isinstance(found, Header) else None
+
+    headers = [found for found in abreast(header, versions) if found is not None]
+    # Equal contents are one object, but in a registry each artifact has its own.
+    needed: dict[tuple[str, str], list[tuple[Header, File]]] = {}
+    for one in headers:
+        for file in one.files:
+            needed.setdefault((one.name, file.sha256), []).append((one, file))
+    damage = abreast(lambda uses: _damage(remote, *uses[0], notify), needed.values())
+    for uses, message in zip(needed.values(), damage, strict=True):
+        if message is not None:
+            faults += [Fault(f"{of.name}/{of.version}", f.path, message) for of, f in uses]
+    faults += _channel_faults(remote, names, trust)
+    return Checked(
+        len(versions), len(needed), sum(uses[0][1].bytes for uses in needed.values()),
+        tuple(sorted(faults, key=lambda fault: (fault.what, fault.path or ""))),
+    )  # fmt: skip
+
+
+def _damage(remote: Remote, header: Header, file: File, notify: Notify) -> str | None:
+    """What is wrong with a file on a remote; it is read to its end and kept nowhere."""
+    digest = hashlib.sha256()
+    count = 0
+
+    def sink(block: bytes) -> None:
+        nonlocal count
+        check()
+        count += len(block)
+        digest.update(block)
+
+    try:
+        with notify(file):
+            remote.fetch(header.name, file, sink)
+    except Refused as error:
+        return error.message
+    if count != file.bytes:
+        return f"it has {count} bytes, {file.bytes} were signed"
+    return None if digest.hexdigest() == file.sha256 else "its bytes are not those that were signed"
+
+
+def _channel_faults(remote: Remote, names: list[str], trust: Trust) -> Iterator[Fault]:
+    for name in names:
+        for channel in remote.channels(name):
+            try:
+                record = channels.newest(remote, name, channel, trust)
+                if record is not None:
+                    found, _ = proven(remote, name, record.version, trust)
+                    if found.digest != record.header:
+                        raise AsrbuildError(
+                            f"{name} {record.version} is not the one that it was pointed at"
+                        )
+            except AsrbuildError as error:
+                yield Fault(f"{name}@{channel}", None, error.message)

@@ -1,0 +1,270 @@
+"""What can go from a remote: versions that no channel ever pointed at and no set that stays needs,
+and files of no version.
+
+Nothing is locked, and pushes may go on meanwhile. Each side writes first and looks afterwards:
+
+- a version's header is removed, then channels and sets are read again: where one needs it by now,
+  the header is brought back. Who moves a channel, or adds a set, looks for the header after that.
+  Sets go before what they need.
+- a file is moved to ``trash/``, then the headers are read again: one that needs it brings it back.
+  Who pushes looks for the files once more after the header is written.
+
+What a killed clean-up left in ``trash/`` is brought back or removed by the next one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Sequence
+from itertools import chain
+
+from asrbuild.artifact.cleanup import Item
+from asrbuild.artifact.names import is_version
+from asrbuild.artifact.retention import Candidate, Rules, Version, decide
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.handover.ship.channels import PAYLOAD_TYPE
+from asrbuild.handover.ship.envelope import open_envelope
+from asrbuild.handover.ship.header import MAX_HEADER, Header, strict_json
+from asrbuild.handover.ship.names import check_version
+from asrbuild.handover.ship.parallel import abreast
+from asrbuild.handover.ship.refusal import Refusal, Refused
+from asrbuild.handover.ship.remote import MAX_RECORD, ObjectRemote, Remote, Stored
+from asrbuild.handover.ship.sets import VariantSet, artifacts_of, parse_published
+
+#: A push sends its files within so long before the header that needs them.
+PUSH_SECONDS = 24 * 3600.0
+_TRASH = "trash"
+
+
+def survey(remote: Remote, rules: Rules, now: float | None = None) -> list[Item]:
+    """Every version and every file of a remote, and whether it stays; nothing is changed.
+
+    Signatures do not matter here: what somebody else signed stays as well as what we did. Where a
+    version cannot be read, it stays, and every file; where a channel's record cannot be, every
+    version of its name.
+
+    Raises:
+        AsrbuildError: the remote cannot be cleaned up from here.
+    """
+    now = time.time() if now is None else now
+    place = _place(remote)
+    stored_files = place.objects.entries("blobs")
+    there = _there(place)
+    unread = _unreadable(place)
+    candidates = [
+        Candidate(*version, max(0.0, now - stored.modified))
+        for version, stored in there.items()
+        if version not in unread  # it takes no other one's place among the last
+    ]
+    pointed = {
+        (name, version): f"in the history of {name}@{channel}"
+        for name in place.names()
+        for version, channel in _pointed(place, name).items()
+    }
+    staying = {(v.candidate.name, v.candidate.version)
+               for v in decide(candidates, rules, pointed) if v.keep}  # fmt: skip
+    for of, needed in _sets(place, {}).items():
+        if of in staying:
+            pointed = dict.fromkeys(needed, f"the set {'@'.join(of)} needs it") | pointed
+    versions = [
+        Item(
+            "version", f"{v.candidate.name}/{v.candidate.version}",
+            there[v.candidate.name, v.candidate.version].bytes, v.candidate.age, v.keep, v.why,
+        )
+        for v in decide(candidates, rules, pointed)
+    ]  # fmt: skip
+    why = "it cannot be read, so nobody knows what it needs"
+    versions += [
+        Item(
+            "version", "/".join(version), there[version].bytes,
+            max(0.0, now - there[version].modified), True, why,
+        )
+        for version in unread if version in there
+    ]  # fmt: skip
+    going = {item.name for item in versions if not item.keep}
+    return [*versions, *_files(place, stored_files, going, now)]
+
+
+def _place(remote: Remote) -> ObjectRemote:
+    if not isinstance(remote, ObjectRemote):
+        raise AsrbuildError(
+            "a registry is cleaned up by its keeper, not from outside",
+            file=remote.address,
+            fix="remove tags there, and run its garbage collection",
+        )
+    return remote
+
+
+def _path(version: Version) -> str:
+    return "artifacts/{}/versions/{}.json".format(*version)
+
+
+def _there(place: ObjectRemote) -> dict[Version, Stored]:
+    """Every version, artifact or set, as it is stored."""
+    names = place.names()
+    entries = abreast(lambda name: place.objects.entries(f"artifacts/{name}/versions"), names)
+    return {
+        (name, stored.name.removesuffix(".json")): stored
+        for name, listed in zip(names, entries, strict=True)
+        for stored in listed
+        if stored.name.endswith(".json") and is_version(stored.name.removesuffix(".json"))
+    }
+
+
+def _read(place: ObjectRemote, versions: Collection[Version]) -> list[Header | VariantSet]:
+    """What is there as these versions; one that is gone by now, or cannot be read, is left out."""
+    found = abreast(lambda version: _parsed(place, version), versions)
+    return [one for one in found if one is not None and not isinstance(one, AsrbuildError)]
+
+
+def _parsed(place: ObjectRemote, version: Version) -> Header | VariantSet | AsrbuildError | None:
+    """What is there as this version, None where nothing is; or why that cannot be read."""
+    path = _path(version)
+    try:
+        raw = place.objects.read(path, MAX_HEADER)
+        if raw is None:
+            return None
+        return parse_published(raw)
+    except Refused as why:
+        why.file = f"{place.address}/{path}"
+        why.fix = "remove that file, and ship the version again if it was one; until then all that "
+        why.fix += "it may need stays"
+        return why
+
+
+def _unreadable(place: ObjectRemote) -> dict[Version, AsrbuildError]:
+    """The versions that cannot be read, and why."""
+    there = [*_there(place)]
+    found = zip(there, abreast(lambda version: _parsed(place, version), there), strict=True)
+    return {version: one for version, one in found if isinstance(one, AsrbuildError)}
+
+
+def _sets(place: ObjectRemote, known: dict[Version, list[Version]]) -> dict[Version, list[Version]]:
+    """What each set needs that is there now; ``known`` saves reading a version twice."""
+    there = _there(place)
+    for found in _read(place, [version for version in there if version not in known]):
+        needed = artifacts_of(found) if isinstance(found, VariantSet) else []
+        known[found.name, found.version] = needed
+    return {version: known[version] for version in there if known.get(version)}
+
+
+def _pointed(
+    place: ObjectRemote, name: str, problems: list[AsrbuildError] | None = None
+) -> dict[str, str]:
+    """Version -> channel, for all that a channel says or ever said; all where one is unreadable."""
+    pointed: dict[str, str] = {}
+    for channel in place.channels(name):
+        folder = f"artifacts/{name}/channels/{channel}"
+        for stored in place.objects.entries(folder):
+            if stored.name.removesuffix(".json").isdigit():
+                try:
+                    raw = place.objects.read(f"{folder}/{stored.name}", MAX_RECORD)
+                    if raw is not None:
+                        pointed[_version_of(raw)] = channel
+                except Refused as refused:
+                    unread = dict.fromkeys(place.versions(name), f"{channel}, unreadable")
+                    pointed = unread | pointed
+                    if problems is not None:
+                        refused.file = f"{place.address}/{folder}/{stored.name}"
+                        refused.fix = f"put that record back; until then every {name} stays"
+                        problems.append(refused)
+    return pointed
+
+
+def _version_of(record: bytes) -> str:
+    malformed = Refusal.RECORD_MALFORMED
+    payload, _ = open_envelope(strict_json(record, MAX_RECORD, malformed), PAYLOAD_TYPE, malformed)
+    fields = strict_json(payload, MAX_RECORD, malformed)
+    if not isinstance(fields, dict):
+        raise Refused(malformed, "it is no record of a channel")
+    return check_version(fields.get("version"))
+
+
+def _needed(place: ObjectRemote, without: Collection[str] = ()) -> tuple[set[str], Version | None]:
+    """Digests of every file of every version but some; and a version that cannot be read, if any:
+    it may need any other."""
+    versions = [one for one in _there(place) if "/".join(one) not in without]
+    found = abreast(lambda version: _parsed(place, version), versions)
+    headers = [one for one in found if isinstance(one, Header)]
+    unread = [v for v, one in zip(versions, found, strict=True) if isinstance(one, AsrbuildError)]
+    return {f.sha256 for header in headers for f in header.files}, min(unread, default=None)
+
+
+def _files(place: ObjectRemote, files: list[Stored], going: set[str], now: float) -> Iterator[Item]:
+    needed, unread = _needed(place, without=going)
+    for stored in files:
+        age = max(0.0, now - stored.modified)
+        keep, why = False, "no version needs it"
+        if unread is not None:
+            keep, why = True, f"nobody knows what {'/'.join(unread)} needs"
+        elif stored.name in needed:
+            keep, why = True, "a version needs it"
+        elif age < PUSH_SECONDS:
+            keep, why = True, "came within a day: somebody may be pushing"
+        yield Item("blob", stored.name, stored.bytes, age, keep, why)
+
+
+def remove(remote: Remote, items: Sequence[Item]) -> Iterator[Item]:
+    """Takes away what does not stay, and gives back what really went.
+
+    Raises:
+        Refused: at the end, where a version or a record cannot be read, so that more stays than
+            would have to.
+    """
+    place = _place(remote)
+    _empty_trash(place)
+    known: dict[Version, list[Version]] = {}
+    sets = _sets(place, known)
+    going = [item for item in items if item.kind == "version" and not item.keep]
+    for item in sorted(going, key=lambda item: _version(item) not in sets):
+        if _remove_version(place, _version(item), known):
+            yield item
+    place.refresh()
+    blobs = {item.name: item for item in items if item.kind == "blob" and not item.keep}
+    needed, unread = _needed(place)
+    for digest in sorted(set(blobs) - needed) if unread is None else ():
+        place.objects.move(f"blobs/{digest}", f"{_TRASH}/{digest}")
+    for digest in _empty_trash(place):
+        if digest in blobs:
+            yield blobs[digest]
+    problems: list[AsrbuildError] = [*_unreadable(place).values()]
+    for name in place.names():
+        _pointed(place, name, problems)
+    if problems:
+        raise problems[0]
+
+
+def _version(item: Item) -> Version:
+    name, _, version = item.name.partition("/")
+    return name, version
+
+
+def _remove_version(
+    place: ObjectRemote, version: Version, known: dict[Version, list[Version]]
+) -> bool:
+    header = place.objects.read(_path(version), MAX_HEADER)
+    if header is None:
+        return False
+    place.objects.remove(_path(version))
+    name, which = version
+    if which in _pointed(place, name) or version in chain(*_sets(place, known).values()):
+        place.objects.create(_path(version), header)
+        return False
+    return True
+
+
+def _empty_trash(place: ObjectRemote) -> list[str]:
+    """Brings back what a version needs, removes the rest and returns its digests."""
+    waiting = place.objects.entries(_TRASH)
+    if not waiting:
+        return []
+    needed, unread = _needed(place)
+    removed = []
+    for stored in waiting:
+        path = f"{_TRASH}/{stored.name}"
+        if unread is not None or stored.name in needed:
+            place.objects.move(path, f"blobs/{stored.name}")
+        else:
+            place.objects.remove(path)
+            removed.append(stored.name)
+    return removed

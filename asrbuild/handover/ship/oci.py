@@ -1,0 +1,446 @@
+"""A remote in an OCI registry, over the distribution API and nothing else.
+
+An artifact is a repository ``<prefix>/<name>``; a version is a tag whose image manifest has the
+bundle's header as its config and the artifact's files as its layers. ``+`` cannot stand in a tag
+and becomes ``_``. A channel's n-th record is the tag ``_channel.<channel>.<n>``.
+
+Registries cannot refuse to move a tag that exists: of two that look, find nothing and write, the
+second overwrites the first, and both may read back what they wrote. A version is the same bytes
+whoever writes it. A channel's record is not, so its writers take turns by Fischer's timed mutual
+exclusion: write one's own mark into ``_claim.<channel>``, wait, and write the record only where
+the mark still stands and the record is still absent. It holds as long as writing a tag takes less
+than ``SETTLE_SECONDS``; a slower write is noticed, and reported as lost.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
+
+from asrbuild.base.disk import disk_errors
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.handover.ship.header import MAX_HEADER, File
+from asrbuild.handover.ship.names import check_version, is_channel
+from asrbuild.handover.ship.parallel import AT_ONCE, check
+from asrbuild.handover.ship.refusal import Refusal, Refused, shown
+from asrbuild.handover.ship.remote import (
+    MAX_INDEX,
+    MAX_RECORD,
+    Sink,
+    missing,
+    read_hint,
+    write_hint,
+)
+from asrbuild.handover.ship.wire import PAUSES, Answer, ask, blocks, read_all, unexpected
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+HEADER_TYPE = "application/vnd.asrbuild.header.v1+json"
+RECORD_TYPE = "application/vnd.asrbuild.channel.v1+json"
+HINT_TYPE = "application/vnd.asrbuild.hint.v1+json"
+CLAIM_TYPE = "application/vnd.asrbuild.claim.v1+json"
+FILE_TYPE = "application/octet-stream"
+#: Longer than a registry takes to write a tag; what moving a channel costs.
+SETTLE_SECONDS = 2.0
+_REPOSITORY = re.compile(
+    r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
+)
+#: Of an address, as it may stand in a message.
+_HOST = re.compile(r"[a-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9a-f:]+\](?::[0-9]{1,5})?")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_MAX_PAGES = 100
+_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
+
+
+class _Abandonable(FileIO):
+    """A file that is sent for as long as somebody waits for that."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with disk_errors("reading an artifact", path):
+            super().__init__(path)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        check()
+        with disk_errors("reading an artifact", self.path):
+            return super().read(-1 if size is None else size)
+
+
+class OciRemote:
+    """Artifacts in the repositories below ``oci://host[:port]/prefix``."""
+
+    writers = AT_ONCE
+
+    def __init__(self, address: str, told: str | None = None) -> None:
+        parts = urlsplit(address)
+        self.address = parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
+        self.told = told
+        self._prefix = parts.path.strip("/")
+        if not parts.hostname or (self._prefix and not _REPOSITORY.fullmatch(self._prefix)):
+            raise AsrbuildError(
+                "this is no address of a registry",
+                file=address,
+                fix="write oci://host[:port]/prefix in lower-case letters and digits",
+            )
+        self._host = parts.netloc.lower()
+        plain = parts.hostname in _LOOPBACK
+        self._base = f"{'http' if plain else 'https'}://{self._host}/v2/"
+        # A token to read with may not write: whoever reads beside it must not take its place.
+        self._authorization: dict[bool, str] = {}
+
+    def identity(self) -> str | None:
+        return self.told or self.address
+
+    def claim(self) -> str:
+        return self.address
+
+    # What is there ---------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        prefix = f"{self._prefix}/" if self._prefix else ""
+        found = self._pages("_catalog", "repositories")
+        below = (name.removeprefix(prefix) for name in found or [] if name.startswith(prefix))
+        # A repository whose last tag was removed stays in the catalogue.
+        return sorted(name for name in below if "/" not in name and self.versions(name))
+
+    def versions(self, name: str) -> list[str]:
+        tags = self._pages(f"{self._repository(name)}/tags/list", "tags") or []
+        found = []
+        for tag in tags:
+            if not tag.startswith("_"):
+                try:
+                    found.append(check_version(tag.replace("_", "+")))
+                except Refused:
+                    continue  # somebody else's tag
+        return sorted(found)
+
+    def channels(self, name: str) -> list[str]:
+        tags = self._pages(f"{self._repository(name)}/tags/list", "tags") or []
+        parts = [tag.split(".") for tag in tags if tag.startswith("_channel.")]
+        return sorted({part[1] for part in parts if len(part) == 3 and is_channel(part[1])})
+
+    def header(self, name: str, version: str) -> bytes | None:
+        return self._config(name, _tag(version), HEADER_TYPE, MAX_HEADER)
+
+    def has(self, name: str, file: File) -> bool:
+        with self._ask("HEAD", f"{self._repository(name)}/blobs/sha256:{file.sha256}") as answer:
+            if answer.status not in (200, 404):
+                raise unexpected(answer, "looking for a file")
+            return answer.status == 200
+
+    def record(self, name: str, channel: str, counter: int) -> bytes | None:
+        return self._config(name, f"_channel.{channel}.{counter}", RECORD_TYPE, MAX_RECORD)
+
+    def hint(self, name: str, channel: str) -> int:
+        return read_hint(self._config(name, f"_channel.{channel}", HINT_TYPE, MAX_RECORD))
+
+    def fetch(self, name: str, file: File, sink: Sink) -> None:
+        self._fetch(name, file.sha256, file.bytes, sink)
+
+    # Adding ----------------------------------------------------------------------------------
+
+    def sound(self, name: str, file: File, source: Path) -> bool:
+        # A registry proves the digest of what it takes in, and tells no other checksum.
+        return True
+
+    def put(self, name: str, file: File, source: Path) -> None:
+        with _Abandonable(source) as stream:
+            self._upload(name, file.sha256, file.bytes, stream)
+
+    def publish(self, name: str, version: str, header: bytes, files: tuple[File, ...]) -> bool:
+        layers = [
+            {
+                "mediaType": FILE_TYPE,
+                "digest": f"sha256:{file.sha256}",
+                "size": file.bytes,
+                "annotations": {"org.opencontainers.image.title": file.path},
+            }
+            for file in files
+        ]
+        notes = {
+            "org.opencontainers.image.title": name,
+            "org.opencontainers.image.version": version,
+        }
+        return self._create(name, _tag(version), header, HEADER_TYPE, layers, notes)
+
+    def add_record(self, name: str, channel: str, counter: int, record: bytes) -> bool:
+        tag = f"_channel.{channel}.{counter}"
+        if not self._claimed(name, channel, tag):
+            return False
+        start = time.monotonic()
+        if not self._create(name, tag, record, RECORD_TYPE, [], {}):
+            return False
+        if time.monotonic() - start > SETTLE_SECONDS:
+            # Too slow for the claim to have held; whoever came next has written by now.
+            time.sleep(SETTLE_SECONDS)
+            if self.record(name, channel, counter) != record:
+                return False
+        self._tag_config(name, f"_channel.{channel}", write_hint(counter), HINT_TYPE, [], {})
+        return True
+
+    def _claimed(self, name: str, channel: str, tag: str) -> bool:
+        """Whether this writer, and no other, may create the record ``tag`` now.
+
+        Of two whose marks both stood, the later one marked after the earlier had looked, and looks
+        for the record itself only ``SETTLE_SECONDS`` after that, when the earlier has written it.
+        """
+        if self._config(name, tag, RECORD_TYPE, MAX_RECORD) is not None:
+            return False
+        claim = f"_claim.{channel}"
+        mark = json.dumps({"mark": secrets.token_hex(16)}).encode()
+        self._tag_config(name, claim, mark, CLAIM_TYPE, [], {})
+        time.sleep(SETTLE_SECONDS)
+        return self._config(name, claim, CLAIM_TYPE, MAX_RECORD) == mark
+
+    def refresh(self) -> None:
+        """A registry lists itself."""
+
+    def _create(
+        self,
+        name: str,
+        tag: str,
+        config: bytes,
+        kind: str,
+        layers: list[Any],
+        notes: dict[str, str],
+    ) -> bool:
+        limit = max(MAX_HEADER, MAX_RECORD)
+        if self._config(name, tag, kind, limit) is not None:
+            return False
+        self._tag_config(name, tag, config, kind, layers, notes)
+        return self._config(name, tag, kind, limit) == config
+
+    def _tag_config(
+        self,
+        name: str,
+        tag: str,
+        config: bytes,
+        kind: str,
+        layers: list[Any],
+        notes: dict[str, str],
+    ) -> None:
+        digest = hashlib.sha256(config).hexdigest()
+        self._upload(name, digest, len(config), config)
+        about = {"mediaType": kind, "digest": f"sha256:{digest}", "size": len(config)}
+        # A manifest must have a layer; a record's is its own config once more.
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "artifactType": kind,
+            "config": about,
+            "layers": layers or [about],
+            "annotations": notes,
+        }
+        body = json.dumps(manifest, sort_keys=True).encode()
+        where = f"{self._repository(name)}/manifests/{tag}"
+        for pause in (*PAUSES, None):
+            with self._ask("PUT", where, body, {"Content-Type": MANIFEST_TYPE}) as answer:
+                if answer.status in (200, 201, 202):
+                    return
+                # A registry on plain files answers 400 or 500 while another one writes the tag;
+                # the same bytes can be put again at no risk.
+                if pause is None or answer.status not in (400, 500, 502, 503):
+                    raise unexpected(answer, "publishing")
+            time.sleep(pause)
+
+    def _upload(self, name: str, digest: str, size: int, body: bytes | BinaryIO) -> None:
+        repository = self._repository(name)
+        with self._ask("POST", f"{repository}/blobs/uploads/", b"") as answer:
+            if answer.status != 202 or "location" not in answer.headers:
+                raise unexpected(answer, "beginning an upload")
+            place = urljoin(answer.url, answer.headers["location"])
+        parts = urlsplit(place)
+        query = urlencode([*parse_qsl(parts.query), ("digest", f"sha256:{digest}")])
+        headers = {"Content-Type": FILE_TYPE, "Content-Length": str(size)}
+        with self._ask("PUT", urlunsplit(parts._replace(query=query)), body, headers) as answer:
+            if answer.status not in (201, 202, 204):
+                raise unexpected(answer, "uploading a file")
+
+    # Reading ---------------------------------------------------------------------------------
+
+    def _config(self, name: str, tag: str, kind: str, limit: int) -> bytes | None:
+        where = f"{self._repository(name)}/manifests/{tag}"
+        with self._ask("GET", where, headers={"Accept": MANIFEST_TYPE}) as answer:
+            if answer.status == 404:
+                return None
+            if answer.status != 200:
+                raise unexpected(answer, "reading a tag")
+            raw = read_all(answer, MAX_INDEX)
+        try:
+            about = json.loads(raw)["config"]
+            digest, size = str(about["digest"]), about["size"]
+            fits = about["mediaType"] == kind and re.fullmatch(r"sha256:[0-9a-f]{64}", digest)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            fits = None
+        if not fits or type(size) is not int:
+            raise Refused(
+                Refusal.RECORD_MALFORMED, f"the tag {shown(tag)} holds something else than ours",
+                file=self.address,
+            )  # fmt: skip
+        if size > limit:
+            raise Refused(Refusal.TOO_LARGE, f"more than {limit} bytes", file=self.address)
+        found = bytearray()
+        self._fetch(name, digest.removeprefix("sha256:"), size, found.extend)
+        return bytes(found)
+
+    def _fetch(self, name: str, digest: str, size: int, sink: Sink) -> None:
+        with self._ask("GET", f"{self._repository(name)}/blobs/sha256:{digest}") as answer:
+            if answer.status == 404:
+                raise missing(f"blob {digest}", self.address)
+            if answer.status != 200:
+                raise unexpected(answer, "reading a file")
+            for block in blocks(answer, size):
+                sink(block)
+
+    def _pages(self, path: str, key: str) -> list[str] | None:
+        """A list that may come in pages; None where there is no such thing."""
+        found: list[str] = []
+        left = MAX_INDEX
+        where = urljoin(self._base, f"{path}?n=1000")
+        for _ in range(_MAX_PAGES):
+            with self._ask("GET", where) as answer:
+                if answer.status == 404:
+                    return found or None
+                if answer.status != 200:
+                    raise unexpected(answer, "listing")
+                raw = read_all(answer, left)
+                left -= len(raw)
+                try:
+                    listed = json.loads(raw)[key]
+                except (ValueError, KeyError, TypeError, RecursionError):
+                    raise unexpected(answer, "listing") from None
+                found += [text for text in listed or [] if isinstance(text, str)]
+                more = re.match(r'<([^>]+)>;\s*rel="?next"?', answer.headers.get("link", ""))
+                if more is None:
+                    return found
+                where = urljoin(answer.url, more[1])
+        return found
+
+    def _repository(self, name: str) -> str:
+        repository = f"{self._prefix}/{name}" if self._prefix else name
+        if not _REPOSITORY.fullmatch(repository):
+            raise AsrbuildError(
+                f"{name} cannot be a repository: a registry takes lower-case letters and digits, "
+                "with single dots, dashes and underscores between them",
+                file=self.address,
+                fix="build it with a lower-case name",
+            )
+        return repository
+
+    # Logging in ------------------------------------------------------------------------------
+
+    @contextmanager
+    def _ask(
+        self,
+        method: str,
+        where: str,
+        body: bytes | BinaryIO | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Iterator[Answer]:
+        """Asks the registry, and logs in when it says so; a stream is sent only after that."""
+        url = urljoin(self._base, where)
+        if self._base.startswith("https:") and url.lower().startswith("http:"):
+            raise AsrbuildError(
+                "the registry sends us to an address without TLS", file=self.address,
+                fix="ask who keeps it",
+            )  # fmt: skip
+        reads = method in ("GET", "HEAD")
+        login = self._login(url, self._authorization.get(reads))
+        with ask(method, url, headers={**(headers or {}), **login}, body=body) as answer:
+            if answer.status != 401:
+                yield answer
+                return
+            challenge = answer.headers.get("www-authenticate", "")
+        authorization = self._answer_to(challenge)
+        if body is not None and not isinstance(body, bytes):
+            body.seek(0)
+        self._authorization[reads] = authorization
+        login = self._login(url, authorization)
+        with ask(method, url, headers={**(headers or {}), **login}, body=body) as answer:
+            yield answer
+
+    def _login(self, url: str, authorization: str | None) -> dict[str, str]:
+        # Uploads may be sent to another host, which has its own ways; it gets no secret of ours,
+        # and nor does anybody who listens to plain HTTP.
+        same = urljoin(url, "/v2/") == self._base
+        return {"Authorization": authorization} if authorization and same else {}
+
+    def _answer_to(self, challenge: str) -> str:
+        """What to log in with, as the registry asks for it.
+
+        Raises:
+            AsrbuildError: there is no password for it, or not for whom it sends us to.
+        """
+        if challenge.lower().startswith("basic"):
+            if (basic := _credentials(self._host, self._host)) is None:
+                raise self._no_login(self._host)
+            return f"Basic {basic}"
+        fields = dict(_CHALLENGE.findall(challenge))
+        realm = urlsplit(fields.pop("realm", ""))
+        host = realm.netloc.lower()
+        plain = self._base.startswith("http:") and realm.hostname in _LOOPBACK
+        safe = _HOST.fullmatch(host) and (realm.scheme == "https" or plain)
+        if not challenge.lower().startswith("bearer") or not safe:
+            raise self._no_login(self._host)
+        basic = _credentials(host, self._host)
+        url = urlunsplit(realm._replace(query=urlencode(fields)))
+        # Without a password for this host it is asked all the same: what is public needs none.
+        with ask(
+            "GET", url, headers={"Authorization": f"Basic {basic}"} if basic else {}
+        ) as answer:
+            try:
+                token = json.loads(read_all(answer, MAX_RECORD)) if answer.status == 200 else {}
+                return f"Bearer {token.get('token') or token['access_token']}"
+            except (ValueError, KeyError, AttributeError, RecursionError):
+                raise self._no_login(host) from None
+
+    def _no_login(self, host: str) -> AsrbuildError:
+        hosts = self._host if host == self._host else f"{self._host},{host}"
+        to = "" if host == self._host else f", at {host}"
+        return AsrbuildError(
+            f"the registry wants a login{to}",
+            file=self.address,
+            fix=f"`docker login {host}` where you trust it, or set ASRBUILD_OCI_USER, "
+            f"ASRBUILD_OCI_PASSWORD and ASRBUILD_OCI_HOST={hosts}, the hosts that they are for; "
+            "what Docker keeps in a credential helper is not read",
+        )
+
+
+def _tag(version: str) -> str:
+    if "_" in version:
+        raise AsrbuildError(
+            f"the version {version} cannot be a tag of a registry: it has an underscore",
+            fix="build it with another version",
+        )
+    return version.replace("+", "_")
+
+
+def _credentials(host: str, registry: str) -> str | None:
+    """Base64 of user:password for a host: the registry itself, or one that hands out its tokens.
+
+    From the environment for the hosts that ``ASRBUILD_OCI_HOST`` lists; from Docker's configuration
+    for the host that they are kept for, and of the registry for those that are listed.
+    """
+    listed = {one.strip().lower() for one in os.environ.get("ASRBUILD_OCI_HOST", "").split(",")}
+    user = os.environ.get("ASRBUILD_OCI_USER")
+    if user is not None and host in listed:
+        password = os.environ.get("ASRBUILD_OCI_PASSWORD", "")
+        return base64.b64encode(f"{user}:{password}".encode()).decode()
+    folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
+    for of in (host, *((registry,) if host in listed else ())):
+        try:
+            auths = json.loads((folder / "config.json").read_text(encoding="utf-8"))["auths"]
+            return str(auths[of]["auth"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # nobody has logged in there
+    return None

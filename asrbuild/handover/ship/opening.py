@@ -1,0 +1,103 @@
+"""An artifact wherever it is, as a directory to read: in the store, in a bundle, on a remote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from asrbuild.artifact import store
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.kinds import recognise
+from asrbuild.base.places import memo_root
+from asrbuild.handover.ship.bundle import unpack_bundle
+from asrbuild.handover.ship.finding import find, require_artifact, split_spec
+from asrbuild.handover.ship.header import MANIFEST
+from asrbuild.handover.ship.keys import config_root
+from asrbuild.handover.ship.pull import fetch_files
+from asrbuild.handover.ship.remotes import open_remote
+from asrbuild.handover.ship.trust import read_trust
+from asrbuild.handover.ship.variants import holds_variants
+
+_TEMPORARY = "asrbuild-opened-"
+
+
+def opened_as(spec: str, path: Path) -> str:
+    """What a person calls an opened artifact: its directory, or what was given where that goes."""
+    return spec if _TEMPORARY in str(path) else str(path)
+
+
+def is_remote(spec: str) -> bool:
+    """Whether a whole remote is meant: an address, or a folder that was shipped to."""
+    folder = Path(spec).expanduser()
+    return ("://" in spec and "#" not in spec) or all(
+        (folder / name).is_dir() for name in ("blobs", "artifacts")
+    )
+
+
+@contextmanager
+def opened(
+    spec: str,
+    root: Path,
+    notify: Callable[[str], None],
+    *,
+    description_only: bool = False,
+    checked: bool = True,
+) -> Iterator[Path]:
+    """The directory of an artifact, for as long as the block lasts.
+
+    What comes from elsewhere is proven, as by ``asrbuild pull``, and put into a temporary folder.
+    What is in the store is compared with its digests,
+    see :func:`asrbuild.artifact.store.require_whole`.
+
+    Args:
+        spec: what :func:`asrbuild.artifact.store.resolve` takes; ``name@version``; a bundle file;
+            or a remote's address, ``#`` and ``name@version`` or ``name@channel``.
+        root: the artifact store.
+        notify: told who signed it.
+        description_only: of a remote's artifact, fetch the manifest and the model's description,
+            without weights and recordings.
+        checked: False for a caller that looks for damage itself.
+
+    Raises:
+        Refused: what comes from elsewhere is not as a trusted key signed it.
+        AsrbuildError: there is no such artifact, or it is damaged.
+    """
+    path = Path(spec).expanduser()
+    bundle = path.is_file() and recognise(path).key == "asrb"
+    if not bundle and (path.exists() or "#" not in spec):
+        name, at, version = spec.partition("@")
+        found = store.resolve(root, f"{name}/{version}" if at and not path.exists() else spec)
+        if checked:
+            store.require_whole(found, memo_root())
+        yield found
+        return
+    config = config_root()
+    trust = read_trust(config)
+    with TemporaryDirectory(prefix=_TEMPORARY) as folder:
+        directory = Path(folder) / "artifacts" / "opened"
+        if bundle and holds_variants(path):
+            raise AsrbuildError(
+                "the bundle holds several artifacts",
+                file=path,
+                fix=f"take one out first: `asrbuild pull {spec} --os iOS17`",
+            )
+        if bundle:
+            unpacked = unpack_bundle(path, directory, trust)
+            header, key = unpacked.header, unpacked.key
+        else:
+            address, _, version = spec.rpartition("#")
+            remote = open_remote(address)
+            found, key = find(remote, *split_spec(version), trust, config)
+            header = require_artifact(found)
+            wanted = _describes if description_only else lambda _: True
+            fetch_files(header, remote, directory, wanted=wanted)
+        store.keep_signature(directory, header.raw)
+        notify(f"{spec}: signed by {key.label} ({key.keyid[:12]})")
+        yield directory
+
+
+def _describes(path: str) -> bool:
+    # A package's own Manifest.json says where its .mlmodel is; its weights are beside it.
+    return path == MANIFEST or path.endswith(("/Manifest.json", ".mlmodel"))

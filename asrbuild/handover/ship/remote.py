@@ -1,0 +1,347 @@
+"""What a remote holds, wherever it is, and the layout that folders, object stores and HTTP share.
+
+    blobs/<sha256>                                    one file of any artifact, by its digest
+    artifacts/<name>/versions/<version>.json          a bundle's header; written last, never again
+    artifacts/<name>/channels/<channel>/<n>.json      the n-th signed record of a channel
+    artifacts/<name>/channels/<channel>/current.json  {"counter": n}: where to begin reading
+    trash/<sha256>                                    what a clean-up is about to remove
+    remote.json                                       a folder's identity: records are bound to it
+    index.json                                        names, versions, channels: for HTTP, which
+                                                      cannot list; made anew after every change
+
+A version is there when its header is, and its header is written when every blob is: a push that is
+killed leaves blobs that nobody refers to, and the next push finds them and goes on from there.
+Records are only ever added. ``current.json`` and ``index.json`` are hints that are not trusted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import SplitResult, urlsplit
+
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.handover.ship.header import MAX_HEADER, File
+from asrbuild.handover.ship.names import check_name, check_version, is_channel
+from asrbuild.handover.ship.parallel import abreast
+from asrbuild.handover.ship.refusal import Refusal, Refused
+
+MAX_RECORD = 64 << 10
+MAX_INDEX = 8 << 20
+_IDENTITY = re.compile(r"[!-~]{1,500}")
+INDEX_FORMAT = "asrbuild-index/1"
+_CURRENT = "current"
+#: Only somebody else's push in the same moment makes a second or third one needed.
+_MOST_REFRESHES = 10
+Sink = Callable[[bytes], object]
+#: Around each file that is sent or fetched, in a thread of its own.
+Notify = Callable[[File], AbstractContextManager[object]]
+
+
+class Remote(Protocol):
+    """Where artifacts are shipped to and pulled from. What it gives is proven by the caller.
+
+    Names, versions and channels given to it have passed :mod:`asrbuild.handover.ship.names`.
+    """
+
+    address: str
+    #: Files that may be sent to it at a time.
+    writers: int
+    #: The identity that the user says it has; of a mirror, that of the original.
+    told: str | None
+
+    def identity(self) -> str | None:
+        """What channels' records call it; None where it does not say."""
+
+    def claim(self) -> str:
+        """Its identity, which it gets now where it has none, so that a record can be added.
+
+        Raises:
+            AsrbuildError: it takes no records.
+        """
+
+    def names(self) -> list[str]: ...
+    def versions(self, name: str) -> list[str]: ...
+    def channels(self, name: str) -> list[str]: ...
+    def header(self, name: str, version: str) -> bytes | None: ...
+    def has(self, name: str, file: File) -> bool: ...
+    def sound(self, name: str, file: File, source: Path) -> bool:
+        """Whether a file that is there has the bytes of ``source``, which is ``file``, as far as
+        the store's own checksums tell."""
+
+    def put(self, name: str, file: File, source: Path) -> None: ...
+    def publish(self, name: str, version: str, header: bytes, files: tuple[File, ...]) -> bool:
+        """Makes a version appear; False, and no change, when it is there already."""
+
+    def fetch(self, name: str, file: File, sink: Sink) -> None: ...
+    def record(self, name: str, channel: str, counter: int) -> bytes | None: ...
+    def hint(self, name: str, channel: str) -> int: ...
+    def add_record(self, name: str, channel: str, counter: int, record: bytes) -> bool:
+        """Adds a record and moves the hint; False, and no change, when that number is taken."""
+
+    def refresh(self) -> None:
+        """Brings what is derived up to date, after a change."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One object: its name below its folder, its size and when it was written (POSIX seconds)."""
+
+    name: str
+    bytes: int
+    modified: float
+
+
+class Objects(Protocol):
+    """Named bytes, written whole or not at all: what a folder, a bucket or a web server gives."""
+
+    address: str
+    writers: int
+
+    def identity(self) -> str | None:
+        """See :meth:`Remote.identity`: a bucket's is its address, a folder has a number."""
+
+    def claim(self) -> str:
+        """See :meth:`Remote.claim`."""
+
+    def size(self, path: str) -> int | None: ...
+    def read(self, path: str, limit: int) -> bytes | None:
+        """A small object, None when it is not there; more than ``limit`` bytes are refused."""
+
+    def fetch(self, path: str, size: int, sink: Sink) -> None:
+        """Hands on an object of that size, block by block, and never more."""
+
+    def create(self, path: str, content: bytes) -> bool:
+        """Writes a new object; False, and no change, when there is one."""
+
+    def send(self, path: str, file: File, source: Path, *, replace: bool = False) -> bool:
+        """As :meth:`create`, from a file here, which is refused when it is not ``file``.
+
+        ``replace``: what is there is replaced, in one step.
+        """
+
+    def sound(self, path: str, file: File, source: Path) -> bool:
+        """See :meth:`Remote.sound`."""
+
+    def replace(self, path: str, content: bytes) -> None: ...
+    def remove(self, path: str) -> None: ...
+    def list(self, folder: str) -> list[str] | None:
+        """What is directly below; None where that cannot be asked."""
+
+    def entries(self, folder: str) -> list[Stored]:
+        """The objects directly below, for a clean-up."""
+
+    def move(self, path: str, to: str) -> None:
+        """Moves an object; one that is gone already is fine."""
+
+
+class ObjectRemote:
+    """A remote with the layout above."""
+
+    def __init__(self, objects: Objects, told: str | None = None) -> None:
+        self.objects = objects
+        self.address = objects.address
+        self.writers = objects.writers
+        self.told = told
+
+    def identity(self) -> str | None:
+        return self.told or self.objects.identity()
+
+    def claim(self) -> str:
+        return self.objects.claim()
+
+    def names(self) -> list[str]:
+        listed = self.objects.list("artifacts")
+        found = [*self._index()] if listed is None else listed
+        return sorted(name for name in found if _fits(check_name, name))
+
+    def versions(self, name: str) -> list[str]:
+        listed = self.objects.list(f"artifacts/{name}/versions")
+        if listed is None:
+            found = self._index().get(name, {}).get("versions", [])
+        else:
+            found = [file.removesuffix(".json") for file in listed if file.endswith(".json")]
+        return sorted(version for version in found if _fits(check_version, version))
+
+    def channels(self, name: str) -> list[str]:
+        listed = self.objects.list(f"artifacts/{name}/channels")
+        found = self._index().get(name, {}).get("channels", []) if listed is None else listed
+        return sorted(
+            channel for channel in found if isinstance(channel, str) and is_channel(channel)
+        )
+
+    def header(self, name: str, version: str) -> bytes | None:
+        return self.objects.read(f"artifacts/{name}/versions/{version}.json", MAX_HEADER)
+
+    def has(self, name: str, file: File) -> bool:
+        return self.objects.size(f"blobs/{file.sha256}") == file.bytes
+
+    def put(self, name: str, file: File, source: Path) -> None:
+        path = f"blobs/{file.sha256}"
+        if not self.objects.send(path, file, source) and not (
+            self.has(name, file) and self.sound(name, file, source)
+        ):
+            # Only damage makes a blob that is not what its name says.
+            self.objects.send(path, file, source, replace=True)
+
+    def sound(self, name: str, file: File, source: Path) -> bool:
+        return self.objects.sound(f"blobs/{file.sha256}", file, source)
+
+    def publish(self, name: str, version: str, header: bytes, files: tuple[File, ...]) -> bool:
+        return self.objects.create(f"artifacts/{name}/versions/{version}.json", header)
+
+    def fetch(self, name: str, file: File, sink: Sink) -> None:
+        self.objects.fetch(f"blobs/{file.sha256}", file.bytes, sink)
+
+    def record(self, name: str, channel: str, counter: int) -> bytes | None:
+        return self.objects.read(self._record(name, channel, str(counter)), MAX_RECORD)
+
+    def hint(self, name: str, channel: str) -> int:
+        raw = self.objects.read(self._record(name, channel, _CURRENT), MAX_RECORD)
+        return read_hint(raw)
+
+    def add_record(self, name: str, channel: str, counter: int, record: bytes) -> bool:
+        if not self.objects.create(self._record(name, channel, str(counter)), record):
+            return False
+        self.objects.replace(self._record(name, channel, _CURRENT), write_hint(counter))
+        return True
+
+    def refresh(self) -> None:
+        # Until what was written is still so: somebody whose index was made later may have written
+        # it before ours was.
+        for _ in range(_MOST_REFRESHES):
+            index = self._listed()
+            if self.objects.read("index.json", MAX_INDEX) == index:
+                return
+            self.objects.replace("index.json", index)
+
+    def _listed(self) -> bytes:
+        """What ``index.json`` should say now."""
+
+        def entry(name: str) -> dict[str, list[str]]:
+            return {"versions": self.versions(name), "channels": self.channels(name)}
+
+        names = self.names()
+        index = dict(zip(names, abreast(entry, names), strict=True))
+        fields: dict[str, Any] = {"format": INDEX_FORMAT, "artifacts": index}
+        if identity := self.objects.identity():
+            fields["remote"] = identity
+        return (json.dumps(fields, indent=1) + "\n").encode()
+
+    def _record(self, name: str, channel: str, which: str) -> str:
+        return f"artifacts/{name}/channels/{channel}/{which}.json"
+
+    def _index(self) -> dict[str, Any]:
+        raw = self.objects.read("index.json", MAX_INDEX)
+        if raw is None:
+            raise AsrbuildError(
+                "there is no index.json, so this is no remote of asrbuild, or an empty one",
+                file=self.address,
+                fix="check the address; ship to its folder or bucket first",
+            )
+        try:
+            index = json.loads(raw)
+            artifacts = index["artifacts"] if index["format"] == INDEX_FORMAT else None
+            whole = isinstance(artifacts, dict) and all(
+                isinstance(entry, dict)
+                and all(isinstance(entry.get(key), list) for key in ("versions", "channels"))
+                for entry in artifacts.values()
+            )
+        except (ValueError, TypeError, KeyError, RecursionError):
+            whole = False
+        if not whole:
+            raise Refused(Refusal.RECORD_MALFORMED, "index.json is not readable", file=self.address)
+        return artifacts
+
+
+def holds(objects: Objects, path: str, file: File) -> bool:
+    """Whether an object has the file's bytes; all of it is read."""
+    digest = hashlib.sha256()
+    try:
+        objects.fetch(path, file.bytes, digest.update)
+    except Refused:
+        return False
+    return digest.hexdigest() == file.sha256
+
+
+def missing(path: str, address: str) -> Refused:
+    """Says that an object which a signed header needs is not there."""
+    return Refused(
+        Refusal.FILE_MISSING,
+        f"the remote has no {path}",
+        file=address,
+        fix="ask who keeps it to ship the version again, which sends what is missing",
+    )
+
+
+def write_hint(counter: int) -> bytes:
+    """``current.json``: where to begin looking for the newest record."""
+    return json.dumps({"counter": counter}).encode()
+
+
+def read_hint(raw: bytes | None) -> int:
+    """The counter of a hint; what is missing or damaged is no hint: looking begins at the start."""
+    try:
+        counter = json.loads(raw or b"{}").get("counter", 0)
+    except (ValueError, AttributeError, RecursionError):
+        return 0
+    return counter if type(counter) is int and 0 < counter < 1 << 31 else 0
+
+
+def read_identity(raw: bytes | None, key: str) -> str | None:
+    """The identity in ``remote.json`` or ``index.json``; None where there is none."""
+    try:
+        identity = json.loads(raw or b"{}").get(key)
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return identity if is_identity(identity) else None
+
+
+def _fits(check: Callable[[object], str], text: object) -> bool:
+    try:
+        check(text)
+    except Refused:
+        return False
+    return True
+
+
+def _split(address: str) -> SplitResult:
+    """An address in its parts.
+
+    Raises:
+        AsrbuildError: it is none, or has what would go into messages and memory, or be lost.
+    """
+    try:
+        parts = urlsplit(address)
+        _ = parts.port
+    except ValueError as error:
+        raise AsrbuildError(
+            f"this is no address: {error}", file=address, fix="check its host and port"
+        ) from None
+    if parts.scheme.lower() in ("http", "https", "oci"):
+        if not parts.hostname:
+            raise AsrbuildError("the address names no host", file=address)
+        if "@" in parts.netloc:
+            raise AsrbuildError(
+                "an address has no user and password in it",
+                file=parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
+                fix="leave them out; docs/bundle-format.md, Remotes, says how to log in",
+            )
+        if parts.query or parts.fragment:
+            raise AsrbuildError(
+                "the address of a remote ends with its path",
+                file=address,
+                fix="leave out what follows ? or #",
+            )
+    return parts
+
+
+def is_identity(value: object) -> bool:
+    """Whether this can be what a remote is called: an address, or a number's URN."""
+    return isinstance(value, str) and _IDENTITY.fullmatch(value) is not None

@@ -1,0 +1,1 @@
+"""A package compared with its original: cases, execution, gates, verdict."""

@@ -1,0 +1,285 @@
+"""Where a package leaves TensorFlow: the first node whose value the package does not have.
+
+Both are run on the same features. The landmarks of the graph (the output of every bias, activation,
+LSTM and softmax, and the state after each call) are looked for among all values that the package
+computes, by size and by value, not by name: so it works for either front end and either format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asrbuild.artifact.manifest import Manifest, Metric, package_path
+from asrbuild.base.array import Array
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.proof.execution import bound_of, package_function, reference_state, ways
+from asrbuild.proof.gates import PSNR_CAP_DB, psnr_db
+
+#: PSNR from which a package's value counts as the graph's. What rounding does to a layer is 60 dB
+#: and more in half precision, 120 and more in single; a fault leaves 20 and less.
+AGREEMENT_DB = {"fp16": 40.0, "fp32": 80.0}
+#: Kinds of nodes whose values a converted graph still has, and which of their outputs. The sums of
+#: normalisations are such, too.
+_LANDMARKS = {"BiasAdd": 0, "Relu": 0, "Minimum": 0, "BlockLSTM": 6, "Softmax": 0}
+_CELL_STATES, _HIDDEN_STATES = 1, 6
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One node on the steps of one call.
+
+    Args:
+        node: the graph's node.
+        layer: the layer whose weights it uses, or its kind.
+        first_step: of the utterance, and ``last_step``: the real steps of this call.
+        nearest: the package's value nearest to it; None where none has its size.
+        psnr_db: of that value.
+        agrees: near enough to be the same.
+    """
+
+    node: str
+    layer: str
+    first_step: int
+    last_step: int
+    nearest: str | None
+    psnr_db: float
+    agrees: bool
+
+    def __str__(self) -> str:
+        where = f"{self.layer} (node {self.node}), steps {self.first_step} to {self.last_step}"
+        if self.nearest is None:
+            return f"{where}: the package has no value of its size"
+        return f"{where}: the package's nearest value is {self.nearest}, {self.psnr_db:.1f} dB"
+
+
+@dataclass(frozen=True)
+class Bisection:
+    """Every comparison up to the end of the call in which the first divergence is."""
+
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def first(self) -> Comparison | None:
+        """The first node that diverges; None if all agree."""
+        return next((c for c in self.comparisons if not c.agrees), None)
+
+    @property
+    def last_good(self) -> Comparison | None:
+        """The node before the first that diverges, or the very last."""
+        good = None
+        for comparison in self.comparisons:
+            if not comparison.agrees:
+                break
+            good = comparison
+        return good
+
+
+@dataclass(frozen=True)
+class Landmark:
+    """A tensor of the graph; ``rows``: (steps, width) over the utterance."""
+
+    node: str
+    layer: str
+    rows: Array
+
+
+@dataclass
+class _Call:
+    """What one call of the package was given and computed."""
+
+    size: int
+    real: int
+    values: Mapping[str, Array]
+
+
+@dataclass
+class _Traced:
+    """A package that writes down every value of every call."""
+
+    package: Any
+    manifest: Manifest
+    calls: list[_Call] = field(default_factory=list)
+
+    def predict(self, data: Mapping[str, Array], state: Any = None) -> Mapping[str, Any]:
+        inputs = {tensor.meaning: data[tensor.name] for tensor in self.manifest.model.inputs}
+        size = inputs["features"].shape[1]
+        real = int(inputs["step_count"][0]) if "step_count" in inputs else size
+        values = self.package.trace(data, state)
+        kept = {
+            reference_state(s): state.read(s.output) if state is not None else values[s.output]
+            for s in self.manifest.state
+        }
+        self.calls.append(_Call(size, real, values | kept))
+        return values
+
+    def make_state(self) -> Any:
+        return self.package.make_state()
+
+
+def bisect(
+    artifact: Path,
+    manifest: Manifest,
+    features: Array,
+    graph_path: Path,
+    checkpoint: Path | None = None,
+) -> Bisection:
+    """Compares a package with its graph node by node, call by call.
+
+    Args:
+        artifact: the directory that the manifest's paths are relative to.
+        manifest: how to run the package.
+        features: one case, (T, n_window, n_input).
+        graph_path: the frozen graph of the same weights; TensorFlow runs it.
+        checkpoint: prefix of the checkpoint that the graph was exported from; TensorFlow reads it
+            too, and the graph must have its variables.
+    """
+    from asrbuild.artifact.runtime import Acoustic, Contract
+    from asrbuild.coreml.executor import load
+
+    landmarks, states = _reference(graph_path, features, checkpoint)
+    package = package_path(artifact, manifest)
+    traced = _Traced(load(package, package_function(manifest), keep_all=True), manifest)
+    run = Acoustic(traced, Contract.of(manifest))
+    run.feed(features)
+    run.finish()
+    floor = AGREEMENT_DB[manifest.model.compute_precision]
+    found: list[Comparison] = []
+    start = 0
+    for call in traced.calls:
+        found += [_compare(landmark, call, start, floor) for landmark in landmarks]
+        for name, rows in states.items():
+            state = next((s for s in manifest.state if reference_state(s) == name), None)
+            if state is not None and (state.valid == "always" or call.real == call.size):
+                found.append(_compare_state(name, rows, call, start, floor))
+        if not all(comparison.agrees for comparison in found):
+            break
+        start += call.real
+    return Bisection(tuple(found))
+
+
+def bisect_failure(
+    artifact: Path,
+    manifest: Manifest,
+    cases: Mapping[str, Array],
+    metrics: Sequence[Metric],
+    graph_path: Path,
+    max_steps: int | None,
+    checkpoint: Path | None = None,
+) -> Bisection:
+    """Bisects the first input that failed a gate, the way it failed; the sample if none did.
+
+    Args:
+        artifact: the directory that the manifest's paths are relative to.
+        manifest: how to run the package.
+        cases: name -> features (T, n_window, n_input) that the metrics are of.
+        metrics: of a proof.
+        graph_path: the frozen graph of the same weights.
+        max_steps: the longest bound that the proof ran.
+        checkpoint: as for :func:`bisect`.
+    """
+    possible = ways(manifest, cases)
+    # Bounds are made of the cases: the proof names them, and nothing holds them.
+    bounds = [bound_of(way.manifest, cases, max_steps) or {} for way in possible]
+    features = dict(cases) | {name: made for bound in bounds for name, made in bound.items()}
+    failed = [metric.input for metric in metrics if not metric.passed]
+    name, *marks = (failed[0] if failed else "sample").split("@")
+    label = next((mark for mark in marks if mark not in ("self", "coreml")), "")
+    way = next((w for w in possible if w.label == label), possible[0])
+    return bisect(artifact, way.manifest, features[name], graph_path, checkpoint)
+
+
+def landmarks_of(graph: Any) -> dict[str, str]:
+    """Tensor -> layer of each landmark, in the graph's order."""
+    from asrbuild.architectures.tensorflow.proto import input_name, upstream
+
+    needed = upstream(graph, ["logits"])
+    found: dict[str, str] = {}
+    layer = "input"
+    for node in graph.nodes:
+        if node.name not in needed or not _is_landmark(graph, node):
+            continue
+        if node.op == "BiasAdd":
+            layer = input_name(node.inputs[1]).partition("/")[0]
+        output = _LANDMARKS.get(node.op, 0)
+        named = {"BlockLSTM": "lstm", "Softmax": "softmax"}.get(node.op, layer)
+        found[f"{node.name}:{output}" if output else node.name] = named
+    return found
+
+
+def _is_landmark(graph: Any, node: Any) -> bool:
+    """Also the last node of ``tf.nn.batch_normalization``: what it scaled, and what it shifts."""
+    from asrbuild.architectures.tensorflow.proto import input_name
+
+    if node.op not in ("Add", "AddV2"):
+        return node.op in _LANDMARKS
+    read = (graph.by_name.get(input_name(reference)) for reference in node.inputs)
+    return [source.op for source in read if source is not None] == ["Mul", "Sub"]
+
+
+def _reference(
+    graph_path: Path, features: Array, checkpoint: Path | None
+) -> tuple[list[Landmark], dict[str, Array]]:
+    """The landmarks of TensorFlow's run, and the states after each step, (T, H)."""
+    from asrbuild.architectures.deepspeech.reference import run_reference
+    from asrbuild.architectures.tensorflow.graph import load_graph
+
+    graph = load_graph(graph_path)
+    layers = landmarks_of(graph)
+    cells = [n.name for n in graph.nodes if n.op == "BlockLSTM"]
+    if not layers or len(cells) != 1:
+        raise AsrbuildError("not a DeepSpeech inference graph", file=graph_path)
+    tensors = {
+        "new_state_c": f"{cells[0]}:{_CELL_STATES}",
+        "new_state_h": f"{cells[0]}:{_HIDDEN_STATES}",
+    }
+    nodes = list(dict.fromkeys([*layers, *tensors.values()]))
+    run = run_reference(graph_path, {"case": features}, nodes=nodes, checkpoint=checkpoint)
+    values = run["case"].nodes
+    rows = {
+        node: np.concatenate([v.reshape(len(v), -1) for v in values[node]])[: len(features)]
+        for node in nodes
+    }
+    landmarks = [Landmark(node, layer, rows[node]) for node, layer in layers.items()]
+    return landmarks, {name: rows[node] for name, node in tensors.items()}
+
+
+def _compare(landmark: Landmark, call: _Call, start: int, floor: float) -> Comparison:
+    """The package's value of the landmark's size that is nearest to it."""
+    wanted = landmark.rows[start : start + call.real]
+    nearest, best = None, -PSNR_CAP_DB
+    for name, value in call.values.items():
+        rows = _rows(value, call.size, wanted.shape[1])
+        if rows is None:
+            continue
+        value_db = _psnr(wanted, rows[: call.real])
+        if nearest is None or value_db > best:
+            nearest, best = name, value_db
+    last = start + call.real - 1
+    agrees = nearest is not None and best >= floor
+    return Comparison(landmark.node, landmark.layer, start, last, nearest, best, agrees)
+
+
+def _compare_state(name: str, rows: Array, call: _Call, start: int, floor: float) -> Comparison:
+    last = start + call.real - 1
+    value = _psnr(rows[last][None], call.values[name].reshape(1, -1))
+    return Comparison(name, "state", start, last, name, value, value >= floor)
+
+
+def _rows(value: Array, size: int, width: int) -> Array | None:
+    """A value as (steps, width), time first or after a batch of one; None if it is not such."""
+    if value.dtype.kind != "f" or value.size != size * width:
+        return None
+    if size != 1 and not (value.shape[0] == size or value.shape[:2] == (1, size)):
+        return None
+    return value.reshape(size, width)
+
+
+def _psnr(expected: Array, found: Array) -> float:
+    if not np.isfinite(found).all():
+        return -PSNR_CAP_DB
+    return psnr_db(expected, found)

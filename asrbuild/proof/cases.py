@@ -1,0 +1,245 @@
+"""What a package is verified on: speech, silence, noise and awkward lengths, as model input.
+
+A case is features (T, 2 * n_context + 1, n_input), float32. Everything is deterministic; only the
+last digits of a feature may differ between processors, so a verification records its inputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from asrbuild.artifact.manifest import VerifiedInput
+from asrbuild.base.array import Array
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.speech.mfcc import FeatureSettings, context_windows, mfcc
+
+#: The inputs that ``verify.inputs`` can name.
+INPUTS = ("sample", "second", "silence", "noise", "clipped", "random")
+#: Cases with words in them: they are decoded and their transcripts compared.
+RECORDINGS = ("sample", "second")
+SEED = 20_210_708
+CLIP_GAIN = 20.0
+#: Seconds of every case that is not a recording: enough to saturate a feature or a cell, and a step
+#: of a full-size network costs TensorFlow 13 ms.
+_SHORT_S = 2.0
+#: The most bytes that a recorded reference may have in memory: 100 times that of a full-size model.
+_MOST_BYTES = 1 << 32
+_FETCH = "pull the artifact again from where it came, or build it again"
+
+
+def build_cases(
+    settings: FeatureSettings,
+    recordings: Mapping[str, Array],
+    inputs: Iterable[str] = INPUTS,
+) -> dict[str, Array]:
+    """The cases by name, in a fixed order.
+
+    Args:
+        settings: how features are made.
+        recordings: ``sample``, and ``second`` if there is one: float32 samples in [-1, 1].
+        inputs: which of ``INPUTS`` to make.
+
+    Returns:
+        name -> float32 (T, n_window, n_input).
+
+    Raises:
+        AsrbuildError: an unknown input, or a recording without a single step.
+    """
+    cases: dict[str, Array] = {}
+    for name in dict.fromkeys(inputs):
+        if name in RECORDINGS:
+            frames = _frames(name, recordings, settings)
+        elif name == "clipped":
+            start = _recording("sample", recordings)[: round(_SHORT_S * settings.sample_rate)]
+            loud = np.clip(start * np.float32(CLIP_GAIN), -1.0, 1.0)
+            frames = mfcc(loud.astype(np.float32), settings)
+        elif name in ("silence", "noise"):
+            frames = mfcc(_synthetic(name, settings), settings)
+        elif name == "random":
+            cases[name] = _random_windows(settings)
+            continue
+        else:
+            raise AsrbuildError(
+                f"unknown verification input {name!r}",
+                key="verify.inputs",
+                fix=f"choose from: {', '.join(INPUTS)}",
+            )
+        cases[name] = context_windows(frames, settings.n_context)
+    return cases
+
+
+def edge_lengths(
+    n_steps: int | None = None,
+    enumerated: Iterable[int] = (),
+    lower: int | None = None,
+    upper: int | None = None,
+) -> tuple[int, ...]:
+    """The awkward lengths of a model: one step, around a chunk, every size, both bounds.
+
+    Args:
+        n_steps: steps of a chunk; None where the model takes whole utterances.
+        enumerated: the accepted sizes of an enumerated model.
+        lower: the smallest accepted size of a ranged one.
+        upper: the largest; None where there is no bound.
+    """
+    lengths = {1, *enumerated}
+    if n_steps is not None:
+        lengths |= {n_steps - 1, n_steps, n_steps + 1}
+    for bound in (lower, upper):
+        if bound is not None:
+            lengths.add(bound)
+    return tuple(sorted(length for length in lengths if length >= 1))
+
+
+def verified_inputs(cases: Mapping[str, Array]) -> list[VerifiedInput]:
+    """The manifest's record of the cases: name, steps, digest of the float32 bytes."""
+    return [
+        VerifiedInput(
+            name=name,
+            steps=len(features),
+            sha256=hashlib.sha256(np.ascontiguousarray(features, "<f4").tobytes()).hexdigest(),
+        )
+        for name, features in cases.items()
+    ]
+
+
+def save_reference(
+    path: Path,
+    cases: Mapping[str, Array],
+    reference: Mapping[str, Mapping[str, Array]],
+) -> None:
+    """Writes ``parity.npz``: the cases and what the TensorFlow graph made of them.
+
+    ``{case}/frames`` (T + 2 * n_context, n_input), context on both ends included, where the windows
+    are made of neighbouring frames, which is 19 times smaller; or else ``{case}/features``. And
+    ``{case}/{output}`` for each output.
+    """
+    arrays: dict[str, Array] = {}
+    for name, features in cases.items():
+        n_context = features.shape[1] // 2
+        ends = features[0, :n_context], features[-1, n_context + 1 :]
+        frames = np.concatenate([ends[0], features[:, n_context], ends[1]])
+        if np.array_equal(_windows(frames, n_context), features):
+            arrays[f"{name}/frames"] = frames
+        else:
+            arrays[f"{name}/features"] = features
+        for output, value in reference[name].items():
+            arrays[f"{name}/{output}"] = value
+    # Through a file handle: given a path numpy would append ".npz" to any other suffix.
+    with path.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def load_reference(
+    path: Path, n_context: int
+) -> tuple[dict[str, Array], dict[str, dict[str, Array]]]:
+    """Reads what ``save_reference`` wrote: the cases, and the outputs by case and name.
+
+    Raises:
+        AsrbuildError: the file is missing or is no such archive.
+    """
+    cases: dict[str, Array] = {}
+    reference: dict[str, dict[str, Array]] = {}
+    try:
+        _check_sizes(path)
+        with np.load(path, allow_pickle=False) as archive:
+            for key in archive.files:
+                name, part = key.rsplit("/", 1)
+                if part == "frames":
+                    cases[name] = _windows(archive[key], n_context)
+                elif part == "features":
+                    cases[name] = archive[key]
+                else:
+                    reference.setdefault(name, {})[part] = archive[key]
+    except FileNotFoundError:
+        raise AsrbuildError(
+            "the artifact has no recorded TensorFlow reference",
+            file=path,
+            fix="rebuild the artifact: without it nothing can be proved again",
+        ) from None
+    except AsrbuildError:
+        raise
+    except Exception as error:  # numpy raises zipfile, zlib, ValueError, EOFError ... here
+        raise AsrbuildError(
+            f"the recorded reference cannot be read: {error}", file=path, fix=_FETCH
+        ) from error
+    if not cases or cases.keys() != reference.keys():
+        raise AsrbuildError("the recorded reference is incomplete", file=path, fix=_FETCH)
+    return cases, reference
+
+
+def _check_sizes(path: Path) -> None:
+    """Refuses an archive whose arrays are larger than a proof's, or than the archive holds.
+
+    A zip of some kB can claim any number of zeros, and a header any shape: numpy allocates both.
+    """
+    total = 0
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            total += entry.file_size
+            if total > _MOST_BYTES:
+                raise AsrbuildError(
+                    f"the recorded reference claims more than {_MOST_BYTES:,} bytes",
+                    file=path,
+                    fix=_FETCH,
+                )
+            with archive.open(entry) as array:
+                version = np.lib.format.read_magic(array)
+                read = (
+                    np.lib.format.read_array_header_1_0
+                    if version == (1, 0)
+                    else np.lib.format.read_array_header_2_0
+                )
+                shape, _, dtype = read(array)
+                if math.prod(shape) * dtype.itemsize != entry.file_size - array.tell():
+                    raise AsrbuildError(
+                        f"{entry.filename} of the recorded reference is not the array that its "
+                        "header describes",
+                        file=path,
+                        fix=_FETCH,
+                    )
+
+
+def _windows(frames: Array, n_context: int) -> Array:
+    """(T + 2 * n_context, n_input) to (T, 2 * n_context + 1, n_input), nothing added."""
+    return context_windows(frames, n_context)[n_context : len(frames) - n_context]
+
+
+def _recording(name: str, recordings: Mapping[str, Array]) -> Array:
+    if name not in recordings:
+        raise AsrbuildError(
+            f"verification asks for the {name} recording, and the source has none",
+            key="verify.inputs",
+            fix=f"leave {name} out of verify.inputs, or give the source one",
+        )
+    return np.asarray(recordings[name], np.float32)
+
+
+def _frames(name: str, recordings: Mapping[str, Array], settings: FeatureSettings) -> Array:
+    """Coefficients (T, n_input) of one recording."""
+    frames = mfcc(_recording(name, recordings), settings)
+    if len(frames) == 0:
+        raise AsrbuildError(f"the {name} recording is too short for a single step")
+    return frames
+
+
+def _synthetic(name: str, settings: FeatureSettings) -> Array:
+    """Digital silence, or white noise at -20 dB of full scale."""
+    samples = round(_SHORT_S * settings.sample_rate)
+    if name == "silence":
+        return np.zeros(samples, np.float32)
+    rng = np.random.default_rng(SEED)
+    return np.clip(0.1 * rng.standard_normal(samples), -1.0, 1.0).astype(np.float32)
+
+
+def _random_windows(settings: FeatureSettings) -> Array:
+    """Standard normal windows: no neighbouring frames, no scale, nothing a recording has."""
+    steps = settings.steps(round(_SHORT_S * settings.sample_rate))
+    rng = np.random.default_rng(SEED + 1)
+    return rng.standard_normal((steps, settings.n_window, settings.n_input)).astype(np.float32)

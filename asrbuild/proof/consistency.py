@@ -1,0 +1,124 @@
+"""Whether a package is what its manifest says: its interface, its version, its own metadata.
+
+An app reads one of the two, so each must say the same. What the package computes is the proof's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from asrbuild.artifact.manifest import Axis, Function, Manifest, Tensor
+from asrbuild.coreml.executor.package import open_package
+from asrbuild.coreml.executor.signature import Enumerated, Feature, Fixed, Ranged, read_features
+
+METADATA_PREFIX = "asrbuild."
+
+
+def contradictions(package: Path, manifest: Manifest) -> list[str]:
+    """What the package and its manifest say differently, a line each; empty if nothing.
+
+    Args:
+        package: the ``.mlpackage`` or ``.mlmodel``.
+        manifest: of the artifact that it is in.
+    """
+    spec = open_package(package).spec
+    kinds = {"mlProgram": "mlprogram", "neuralNetwork": "neuralnetwork"}
+    found = kinds.get(spec.WhichOneof("Type"), spec.WhichOneof("Type"))
+    return [
+        *_differs("format", found, manifest.model.format),
+        *_differs("specification version", spec.specificationVersion, manifest.model.spec_version),
+        *_functions(spec.description, manifest),
+        *_metadata(spec.description.metadata.userDefined, manifest),
+    ]
+
+
+def metadata_of(manifest: Manifest) -> dict[str, str]:
+    """The essentials of the manifest as the package's user-defined metadata has them."""
+    features = manifest.features
+    values = {
+        "name": manifest.name,
+        "recipe_version": manifest.version.partition("+")[0],
+        "sample_rate_hz": manifest.audio.sample_rate,
+        "window_samples": features.window_samples,
+        "step_samples": features.step_samples,
+        "fft_size": features.fft_size,
+        "mel_bands": features.mel_bands,
+        "lower_hz": features.lower_hz,
+        "upper_hz": features.upper_hz,
+        "coefficients": features.coefficients,
+        "context_frames": features.context_frames,
+        "log_floor": features.log_floor,
+        "blank_index": manifest.decoder.blank_index,
+        "alphabet": json.dumps(manifest.decoder.alphabet, ensure_ascii=False),
+    }
+    return {f"{METADATA_PREFIX}{key}": str(value) for key, value in values.items()}
+
+
+def _differs(what: str, package: Any, manifest: Any) -> Iterator[str]:
+    if package != manifest:
+        yield f"{what}: the package says {package}, the manifest {manifest}"
+
+
+def _metadata(said: Mapping[str, str], manifest: Manifest) -> Iterator[str]:
+    for key, value in metadata_of(manifest).items():
+        # A package has the beginning of a default name, see recipe.label.
+        if key == f"{METADATA_PREFIX}name" and value.startswith(f"{said.get(key)}-"):
+            continue
+        yield from _differs(f"metadata {key}", said.get(key), value)
+
+
+def _functions(description: Any, manifest: Manifest) -> Iterator[str]:
+    described = {function.name: function for function in description.functions}
+    promised = {function.name: function for function in manifest.model.functions}
+    if not described and len(promised) == 1:
+        described = dict.fromkeys(promised, description)
+    yield from _differs("functions", sorted(described), sorted(promised))
+    default = description.defaultFunctionName or manifest.model.default_function
+    yield from _differs("default function", default, manifest.model.default_function)
+    for name in described.keys() & promised.keys():
+        prefix = f"{name}: " if len(promised) > 1 else ""
+        yield from _tensors(prefix, described[name], promised[name])
+        kept = sorted(read_features(described[name].state))
+        wanted = sorted(s.output for s in manifest.state if s.kind == "stateful")
+        yield from _differs(f"{prefix}states inside", kept, wanted)
+
+
+def _tensors(prefix: str, described: Any, promised: Function) -> Iterator[str]:
+    for kind, features, tensors in (
+        ("input", read_features(described.input), promised.inputs),
+        ("output", read_features(described.output), promised.outputs),
+    ):
+        names = [tensor.name for tensor in tensors]
+        yield from _differs(f"{prefix}{kind}s", sorted(features), sorted(names))
+        for tensor in tensors:
+            feature = features.get(tensor.name)
+            if feature is None:
+                continue
+            where = f"{prefix}{kind} {tensor.name}"
+            yield from _differs(f"{where} type", str(feature.dtype), tensor.dtype)
+            # Core ML declares no size for an output whose length follows the input's.
+            if kind == "input":
+                yield from _differs(f"{where} shape", _sizes(feature), _promised_sizes(tensor))
+
+
+def _sizes(feature: Feature) -> list[Any]:
+    """Per axis (smallest, largest), or the sizes that are listed."""
+    shape = feature.shape
+    if isinstance(shape, Fixed):
+        return [(size, size) for size in shape.shape]
+    if isinstance(shape, Ranged):
+        return list(shape.bounds)
+    if isinstance(shape, Enumerated):
+        columns = (sorted(set(column)) for column in zip(*shape.shapes, strict=True))
+        return [sizes if len(sizes) > 1 else (sizes[0], sizes[0]) for sizes in columns]
+    return []
+
+
+def _promised_sizes(tensor: Tensor) -> list[Any]:
+    def one(axis: Axis) -> Any:
+        return axis.enumerated if axis.enumerated is not None else (axis.min, axis.max)
+
+    return [one(axis) for axis in tensor.shape]

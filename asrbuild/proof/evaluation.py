@@ -1,0 +1,359 @@
+"""Error rates of artifacts and decoders on a set of recordings.
+
+Probabilities are computed once per artifact and recording and kept, so that another decoder does
+not run the model again. Words are kept too, by what they were decoded from and with, so that a run
+that was interrupted goes on where it was. Times are those of when it was computed.
+
+A recording that a decoder gives no words of fails the set: a rate without it would be of another
+set. What was decoded of the others is kept, so that leaving it out costs nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from asrbuild.artifact.manifest import package_path
+from asrbuild.artifact.runtime import Transcriber, timed
+from asrbuild.base.array import Array
+from asrbuild.base.cache import require_own
+from asrbuild.base.digest import (
+    canonical_json,
+    file_digest,
+    source_digest,
+    text_digest,
+    tree_digests,
+)
+from asrbuild.base.disk import disk_errors, read_plain
+from asrbuild.base.disk import require_own as require_own_files
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.speech.alphabet import Alphabet
+from asrbuild.speech.audio import read_audio
+from asrbuild.speech.dataset import Recording
+from asrbuild.speech.decoding import Decoder, DecoderSettings, Hypothesis, UtteranceError
+from asrbuild.speech.rates import ErrorRates, error_rates, unspelled, unspelled_text
+
+FOLDER = "probabilities"
+BATCH = 16
+#: So many kinds of notes on recordings are shown.
+MOST_NOTES = 5
+#: What probabilities depend on beside the artifact, and words beside the decoder's settings.
+_LISTENING = ("coreml/executor", "artifact/runtime.py", "speech/mfcc.py", "speech/audio.py")
+_DECODING = ("speech",)
+#: The words of a recording, and its share of the seconds that its batch took.
+_WORDS = TypeAdapter(tuple[str, float])
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What a model made of one recording.
+
+    ``seconds`` is what that took when it was computed; ``notes`` are those of ``read_audio``.
+    """
+
+    probabilities: Array
+    audio_s: float
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """One artifact with one decoder on the whole set. ``heard`` is in the set's order."""
+
+    artifact: str
+    decoder: str
+    settings: DecoderSettings
+    heard: tuple[str, ...]
+    rates: ErrorRates
+    audio_s: float
+    acoustic_s: float
+    decoder_s: float
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of work for a second of sound."""
+        return (self.acoustic_s + self.decoder_s) / self.audio_s if self.audio_s else 0.0
+
+    def worst(self, count: int) -> list[int]:
+        """Indices of the recordings with most word errors."""
+        errors = [-utterance.words.errors for utterance in self.rates.utterances]
+        wrong = [int(at) for at in np.argsort(errors, kind="stable") if errors[at] < 0]
+        return wrong[:count]
+
+
+@dataclass(frozen=True)
+class Spelled:
+    """A set without the references that an alphabet cannot spell.
+
+    Args:
+        counted: the recordings whose words are compared.
+        left_out: the others.
+        remark: what the alphabet cannot spell, as ``'1' in 3 of 8 references``; empty: nothing.
+    """
+
+    counted: list[Recording]
+    left_out: list[Recording]
+    remark: str
+
+
+def spelled_by(
+    alphabets: Sequence[Alphabet], dataset: Sequence[Recording], *, count_all: bool, option: str
+) -> Spelled:
+    """The references that every one of the alphabets can spell.
+
+    A model gets no other reference right, so an error rate with them is not the model's.
+
+    Args:
+        alphabets: of the models that are compared on one set.
+        dataset: what was said.
+        count_all: leave nothing out; the remark says what there is all the same.
+        option: what a user gives to count all of them.
+
+    Raises:
+        AsrbuildError: the alphabets spell none of the references.
+    """
+    references = [recording.text for recording in dataset]
+    remarks = dict.fromkeys(unspelled_text(references, alphabet) for alphabet in alphabets)
+    remark = "; ".join(text for text in remarks if text)
+    if not remark:
+        return Spelled(list(dataset), [], "")
+    strange = [any(unspelled(text, alphabet) for alphabet in alphabets) for text in references]
+    left_out = [one for one, out in zip(dataset, strange, strict=True) if out and not count_all]
+    counted = [one for one, out in zip(dataset, strange, strict=True) if count_all or not out]
+    remark = f"the alphabet cannot spell {remark}"
+    if not counted:
+        raise AsrbuildError(
+            f"none of the references can be compared: {remark}",
+            fix="write the references with the letters that the model writes (numbers as words, "
+            f"composed letters), or count them as errors with {option}",
+        )
+    what = "counted as errors" if count_all else f"not counted; {option} counts them"
+    return Spelled(counted, left_out, f"{remark}: {sum(strange)} {what}")
+
+
+def listen(
+    transcriber: Transcriber,
+    dataset: Sequence[Recording],
+    cache_root: Path,
+    advance: Callable[[], None] = lambda: None,
+) -> list[Spoken]:
+    """Probabilities of every recording, from the cache where they are known."""
+    require_own(cache_root)
+    folder = cache_root / FOLDER / _model_digest(transcriber, cache_root)
+    spoken = []
+    for recording in dataset:
+        kept = folder / f"{file_digest(recording.audio)}.npz"
+        found = _load(kept)
+        if found is None:
+            notes: list[str] = []
+            samples = read_audio(recording.audio, transcriber.sample_rate, notes.append)
+            given, seconds = timed(transcriber.probabilities, samples)
+            audio_s = len(samples) / transcriber.sample_rate
+            found = Spoken(given.probabilities, audio_s, seconds, tuple(notes))
+            _save(kept, found)
+        spoken.append(found)
+        advance()
+    return spoken
+
+
+def notes_text(dataset: Sequence[Recording], spoken: Sequence[Spoken]) -> list[str]:
+    """What may make the words of recordings wrong: a line for each note, with the first of them."""
+    found: dict[str, list[Path]] = {}
+    for recording, one in zip(dataset, spoken, strict=True):
+        for note in one.notes:
+            found.setdefault(note, []).append(recording.audio)
+    lines = [
+        f"{note} ({len(files)} of {len(dataset)} recordings, first {files[0].name})"
+        for note, files in list(found.items())[:MOST_NOTES]
+    ]
+    more = len(found) - MOST_NOTES
+    return [*lines, f"{more} more such notes"] if more > 0 else lines
+
+
+def listen_in_tensorflow(
+    graph: Path, transcriber: Transcriber, dataset: Sequence[Recording]
+) -> list[Spoken]:
+    """What a frozen graph makes of the features that the artifact's front end gives."""
+    from asrbuild.architectures.deepspeech.reference import run_reference
+
+    samples = [read_audio(one.audio, transcriber.sample_rate) for one in dataset]
+    cases = {f"{at}": transcriber.windows(each) for at, each in enumerate(samples)}
+    given, seconds = timed(run_reference, graph, cases)
+    return [
+        Spoken(given[f"{at}"].logits, len(each) / transcriber.sample_rate, seconds / len(dataset))
+        for at, each in enumerate(samples)
+    ]
+
+
+def decode(
+    name: str,
+    decoder_name: str,
+    settings: DecoderSettings,
+    decoder: Decoder,
+    dataset: Sequence[Recording],
+    spoken: Sequence[Spoken],
+    advance: Callable[[int], None] = lambda _: None,
+    kept: Path | None = None,
+    alphabet: Alphabet | None = None,
+) -> Result:
+    """Words and rates of one artifact's probabilities with one decoder.
+
+    Args:
+        name: the artifact's, for the result.
+        decoder_name: the decoder's, likewise.
+        settings: what ``decoder`` was opened with.
+        decoder: left open.
+        dataset: what was said.
+        spoken: the probabilities of it, in the same order.
+        advance: given the number of recordings after each batch.
+        kept: a folder for the words of this decoder, from ``words_folder``.
+        alphabet: the model's, by which texts are put into lower case.
+
+    Raises:
+        UtteranceError: a recording, which it names, cannot be decoded.
+    """
+    heard: list[str] = []
+    decoder_s = 0.0
+    for start in range(0, len(spoken), BATCH):
+        batch = [one.probabilities for one in spoken[start : start + BATCH]]
+        try:
+            found = _decode(decoder, batch, kept)
+        except UtteranceError as error:
+            error.file = str(dataset[start + error.position].audio)
+            raise
+        heard += [text for text, _ in found]
+        decoder_s += sum(seconds for _, seconds in found)
+        advance(len(batch))
+    return Result(
+        name,
+        decoder_name,
+        settings,
+        tuple(heard),
+        error_rates([recording.text for recording in dataset], heard, alphabet=alphabet),
+        audio_s=sum(one.audio_s for one in spoken),
+        acoustic_s=sum(one.seconds for one in spoken),
+        decoder_s=decoder_s,
+    )
+
+
+def words_folder(cache_root: Path, transcriber: Transcriber, settings: DecoderSettings) -> Path:
+    """Where the words are kept that a decoder with these settings makes of probabilities."""
+    alphabet, scorer = transcriber.alphabet, settings.scorer
+    found = None if scorer is None else file_digest(transcriber.artifact / scorer, cache_root)
+    parts = asdict(settings) | {
+        "scorer": found,
+        "interpreter": None,
+        "labels": alphabet.labels,
+        "bytes_output": alphabet.bytes_output,
+        "code": source_digest(_DECODING),
+    }
+    return cache_root / FOLDER / text_digest(canonical_json(parts))
+
+
+def _decode(decoder: Decoder, batch: Sequence[Array], kept: Path | None) -> list[tuple[str, float]]:
+    """Of each its words, and the seconds that they took when they were decoded."""
+    files = [None if kept is None else kept / f"{_rows_digest(rows)}.json" for rows in batch]
+    known = [_load_words(file) for file in files]
+    missing = [at for at, words in enumerate(known) if words is None]
+
+    def keep(found: Mapping[int, list[Hypothesis]], seconds: float) -> None:
+        for position, hypotheses in found.items():
+            at = missing[position]
+            words = known[at] = hypotheses[0].text, seconds / len(missing)
+            if (file := files[at]) is not None:
+                _write(file, _WORDS.dump_json(words))
+
+    start = time.perf_counter()
+    try:
+        found = decoder.decode_batch([batch[at] for at in missing]) if missing else []
+    except UtteranceError as error:
+        keep(error.others, time.perf_counter() - start)
+        error.position = missing[error.position]
+        raise
+    keep(dict(enumerate(found)), time.perf_counter() - start)
+    return [words for words in known if words is not None]
+
+
+def _rows_digest(rows: Array) -> str:
+    digest = hashlib.sha256(f"{rows.dtype} {rows.shape}\n".encode())
+    digest.update(np.ascontiguousarray(rows))
+    return digest.hexdigest()
+
+
+def _load_words(path: Path | None) -> tuple[str, float] | None:
+    """What was kept; None if nothing was, or it is damaged, and then it is decoded again."""
+    if path is not None:
+        require_own_files(path.parent, path)
+    try:
+        return None if path is None else _WORDS.validate_json(read_plain(path))
+    except (OSError, ValueError):
+        return None
+
+
+def _model_digest(transcriber: Transcriber, cache_root: Path) -> str:
+    """Of the package, what says how it is fed, and what feeds it: not of the decoder.
+
+    The package counts by the bytes that are there, not by what the manifest claims of them.
+    """
+    manifest = transcriber.manifest
+    package = package_path(transcriber.artifact, manifest)
+    own = (
+        tree_digests(package, cache_root)
+        if package.is_dir()
+        else {package.name: file_digest(package, cache_root)}
+    )
+    parts = [str(sorted(own.items())), manifest.audio.model_dump_json()]
+    parts += [manifest.features.model_dump_json(), manifest.streaming.model_dump_json()]
+    parts += [manifest.model.model_dump_json(), *(s.model_dump_json() for s in manifest.state)]
+    parts += [source_digest(_LISTENING), np.__version__, sys.platform]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _load(path: Path) -> Spoken | None:
+    """What was kept; None if nothing was, or it is damaged, and then it is computed again."""
+    require_own_files(path.parent, path)
+    try:
+        with np.load(path) as kept:
+            return Spoken(
+                kept["probabilities"], float(kept["audio_s"]), float(kept["seconds"]),
+                tuple(str(note) for note in kept["notes"]),
+            )  # fmt: skip
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _save(path: Path, spoken: Spoken) -> None:
+    content = io.BytesIO()
+    np.savez(
+        content,
+        probabilities=spoken.probabilities,
+        audio_s=spoken.audio_s,
+        seconds=spoken.seconds,
+        notes=np.array(spoken.notes, np.str_),
+    )
+    _write(path, content.getvalue())
+
+
+def _write(path: Path, content: bytes) -> None:
+    fresh = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
+    with disk_errors("keeping what was heard", path):
+        for attempts_left in (2, 1, 0):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                fresh.write_bytes(content)
+                fresh.replace(path)
+                return
+            except FileNotFoundError:  # a clean-up took the folder away
+                if not attempts_left:
+                    raise

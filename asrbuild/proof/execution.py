@@ -1,0 +1,327 @@
+"""A package run on the verification cases, every way its manifest allows.
+
+What it gave is data for a proof, which compares it with TensorFlow: neither waits for the other.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asrbuild import __version__
+from asrbuild.artifact.manifest import Axis, Execution, Manifest, State, package_path, with_function
+from asrbuild.base.array import Array
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreml.executor.products import Products
+from asrbuild.coreml.executor.together import run_calls
+from asrbuild.proof.gates import PROBABILITIES
+
+Outputs = dict[str, Array]
+#: What a run is compared with, if it is not another run.
+REFERENCE = "tensorflow"
+OUTPUTS, EXECUTIONS = "outputs.npz", "executions.json"
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to run a package that its manifest allows.
+
+    Args:
+        label: what its metrics' inputs are marked with, after an ``@``; empty for the way an app
+            is told to go.
+        manifest: the manifest, narrowed to this way.
+        cases: the cases to run, in the order of the proof.
+    """
+
+    label: str
+    manifest: Manifest
+    cases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a package.
+
+    Args:
+        label: what its metrics carry as their input: ``sample``, ``steps_32@32``, ``noise@coreml``.
+        executor: empty for ours, or ``coreml``.
+        manifest: how the package is fed.
+        case: name of the input.
+        features: the input, (T, n_window, n_input).
+        against: ``REFERENCE``, the label of the run it is compared with, or None if it is only
+            there to be compared with.
+    """
+
+    label: str
+    executor: str
+    manifest: Manifest
+    case: str
+    features: Array
+    against: str | None = REFERENCE
+
+
+@dataclass(frozen=True)
+class Executed:
+    """``outputs``: label -> output, named as in the TensorFlow graph -> what the package gave."""
+
+    outputs: Mapping[str, Outputs]
+    executions: tuple[Execution, ...]
+
+    @property
+    def executors(self) -> tuple[str, ...]:
+        """As in ``Run.executor``."""
+        return tuple("" if e.executor == "asrbuild" else e.executor for e in self.executions)
+
+
+def execute(
+    artifact: Path,
+    manifest: Manifest,
+    cases: Mapping[str, Array],
+    max_steps: int | None = None,
+    products: Products | None = None,
+) -> Executed:
+    """Runs the package on every case, every way its manifest allows.
+
+    Args:
+        artifact: the directory that the manifest's paths are relative to.
+        manifest: how to run the package; its ``verification`` is not read.
+        cases: name -> features (T, n_window, n_input).
+        max_steps: also run the upper bound of a range, at most this long; see ``_bound_runs``.
+        products: what earlier packages of this process have multiplied already.
+    """
+    from asrbuild.coreml.executor import load
+
+    package = package_path(artifact, manifest)
+    products = Products() if products is None else products
+    products.next_package()
+    loaders: dict[str, Callable[..., Any]] = {"": partial(load, products=products)}
+    if sys.platform == "darwin":
+        from asrbuild.coreml.executor import coreml_backend
+
+        units = manifest.model.recommended_compute_units
+        loaders["coreml"] = partial(coreml_backend.load, compute_units=units)
+    outputs: dict[str, Outputs] = {}
+    every = runs(manifest, cases, max_steps, tuple(loaders))
+    for (executor, function), group in groupby(every, _loaded_as):
+        batch = list(group)
+        model = loaders[executor](package, function=function)
+        calls = [partial(run_case, model, run.manifest, run.features) for run in batch]
+        found = run_calls(package, calls, products) if not executor else [c() for c in calls]
+        outputs |= {run.label: given for run, given in zip(batch, found, strict=True)}
+    return Executed(outputs, tuple(_execution(name or "asrbuild") for name in loaders))
+
+
+def _loaded_as(run: Run) -> tuple[str, str | None]:
+    return run.executor, package_function(run.manifest)
+
+
+def runs(
+    manifest: Manifest,
+    cases: Mapping[str, Array],
+    max_steps: int | None,
+    executors: Iterable[str],
+) -> Iterator[Run]:
+    """Every run of a proof, in its order."""
+    for executor in executors:
+        for way in ways(manifest, cases):
+            for name in way.cases:
+                label = _label(name, way.label, executor)
+                yield Run(label, executor, way.manifest, name, cases[name])
+            yield from _bound_runs(way, cases, max_steps, executor)
+
+
+def ways(manifest: Manifest, cases: Mapping[str, Array]) -> list[Way]:
+    """Every way to run the package: as an app is told to, then each other function and size.
+
+    The first takes all cases, and so does each other function. Another enumerated size takes the
+    sample in chunks of that size, and the case of just that length. A range that is told to be run
+    in chunks also takes the edge lengths whole, for its bounds are promises too. And whatever takes
+    a range takes the sample and the edge lengths in chunks of its default size, the last one
+    padded: an utterance in one call would never show a state that is not carried on, nor
+    ``input_lengths`` that are not heeded.
+    """
+    every = tuple(cases)
+    edges = tuple(name for name in every if name.startswith("steps_"))
+    speech = tuple(name for name in every if name == "sample")
+    found = [Way("", manifest, every)]
+    axis = steps_axis(manifest)
+    chunk = manifest.streaming.steps_per_chunk
+    for size in axis.enumerated or ():
+        if size != chunk:
+            wanted = tuple(name for name in ("sample", f"steps_{size}") if name in cases)
+            found.append(Way(str(size), _chunked(manifest, size), wanted))
+    for function in manifest.model.functions:
+        if function.name != manifest.model.default_function:
+            found.append(Way(function.name, with_function(manifest, function.name), every))
+    ranged = [way for way in found if _is_range(steps_axis(way.manifest))]
+    for way in ranged:
+        size = steps_axis(way.manifest).default
+        label = "_".join(part for part in (way.label, str(size)) if part)
+        found.append(Way(label, _padded(way.manifest, size), (*speech, *edges)))
+    if _is_range(axis) and manifest.streaming.mode == "chunked":
+        found.append(Way("whole", _whole(manifest, axis.max), edges))
+    return [way for way in found if way.cases]
+
+
+def bound_of(
+    manifest: Manifest, cases: Mapping[str, Array], max_steps: int | None
+) -> dict[str, Array] | None:
+    """The upper bound of a range that is run whole, as one case; None where the cases reach it.
+
+    The sample's windows, repeated. A bound above ``max_steps`` is run at that length, and the name
+    says so: ``steps_3000_of_9000``.
+    """
+    axis = steps_axis(manifest)
+    if axis.enumerated is not None or manifest.streaming.mode != "whole" or not max_steps:
+        return None
+    if axis.max is None or axis.max <= max(map(len, cases.values())):
+        return None
+    steps = min(axis.max, max_steps)
+    name = f"steps_{steps}" if steps == axis.max else f"steps_{steps}_of_{axis.max}"
+    return {name: np.resize(cases["sample"], (steps, *cases["sample"].shape[1:]))}
+
+
+def _bound_runs(
+    way: Way, cases: Mapping[str, Array], max_steps: int | None, executor: str
+) -> Iterator[Run]:
+    """A call as long as a range's bound, and the same package in shorter calls, state carried on.
+
+    The shorter calls are as long as the sample, which is compared with TensorFlow; so the long call
+    is, too, without a run of TensorFlow that takes as long as all others together. The metrics'
+    input is marked ``self`` for that.
+    """
+    for name, features in (bound_of(way.manifest, cases, max_steps) or {}).items():
+        label = _label(name, way.label, f"self@{executor}" if executor else "self")
+        shorter = f"{label}@shorter"
+        whole = _whole(way.manifest, len(features))
+        yield Run(label, executor, whole, name, features, shorter)
+        chunked = _chunked(way.manifest, len(cases["sample"]))
+        yield Run(shorter, executor, chunked, name, features, None)
+
+
+def steps_axis(manifest: Manifest) -> Axis:
+    """The time axis of the features input of the default function."""
+    for tensor in manifest.model.inputs:
+        if tensor.meaning == "features":
+            return tensor.shape[1]
+    raise AsrbuildError("the package has no input for features", key="model.inputs")
+
+
+def _is_range(axis: Axis) -> bool:
+    return axis.enumerated is None and axis.min != axis.max
+
+
+def package_function(manifest: Manifest) -> str | None:
+    """The function to load; None where the package has only one, which then needs no name."""
+    return manifest.model.default_function if len(manifest.model.functions) > 1 else None
+
+
+def reference_state(state: State) -> str:
+    """The TensorFlow output that a state of the manifest is compared with.
+
+    A stateful package's own states are named ``state_c`` and ``state_h``, the graph's outputs
+    ``new_state_c`` and ``new_state_h``.
+    """
+    return f"new_state_{state.output.rsplit('_', 1)[-1]}"
+
+
+def _chunked(manifest: Manifest, size: int) -> Manifest:
+    update: dict[str, Any] = {"mode": "chunked", "steps_per_chunk": size}
+    return manifest.model_copy(update={"streaming": manifest.streaming.model_copy(update=update)})
+
+
+def _padded(manifest: Manifest, size: int) -> Manifest:
+    """In chunks of ``size``, as if the package took no other: a short last one is padded."""
+    inputs = []
+    for tensor in manifest.model.inputs:
+        if tensor.meaning == "features":
+            update: dict[str, Any] = {"min": size, "default": size, "max": size}
+            steps = tensor.shape[1].model_copy(update=update)
+            shape = [tensor.shape[0], steps, *tensor.shape[2:]]
+            tensor = tensor.model_copy(update={"shape": shape})
+        inputs.append(tensor)
+    model = manifest.model.model_copy(update={"inputs": inputs})
+    return _chunked(manifest.model_copy(update={"model": model}), size)
+
+
+def _whole(manifest: Manifest, bound: int | None) -> Manifest:
+    update: dict[str, Any] = {"mode": "whole", "steps_per_chunk": bound}
+    return manifest.model_copy(update={"streaming": manifest.streaming.model_copy(update=update)})
+
+
+@dataclass
+class _Watched:
+    """A package that remembers the state object of its stream, to be read at the end."""
+
+    package: Any
+    kept: Any = None
+
+    def predict(self, data: Mapping[str, Array], state: Any = None) -> Mapping[str, Any]:
+        return self.package.predict(data) if state is None else self.package.predict(data, state)
+
+    def make_state(self) -> Any:
+        self.kept = self.package.make_state()
+        return self.kept
+
+
+def run_case(package: Any, manifest: Manifest, features: Array) -> Outputs:
+    """Probabilities (T, V) and final states (1, H), under the TensorFlow graph's output names."""
+    from asrbuild.artifact.runtime import Acoustic, Contract
+
+    watched = _Watched(package)
+    run = Acoustic(watched, Contract.of(manifest))
+    outputs = {PROBABILITIES: np.concatenate([run.feed(features), run.finish()])}
+    known = run.state
+    for state in manifest.state:
+        if state.kind == "stateful":
+            outputs[reference_state(state)] = np.asarray(watched.kept.read(state.output))
+        elif state.output in known:
+            outputs[reference_state(state)] = known[state.output]
+    return outputs
+
+
+def _label(case: str, way: str, executor: str) -> str:
+    marks = [mark for mark in (way, executor) if mark]
+    return case if not marks else f"{case}@{'@'.join(marks)}"
+
+
+def save_executed(at: Path, executed: Executed) -> None:
+    """Writes ``outputs.npz`` (``{label}/{output}``) and ``executions.json`` into a directory."""
+    arrays = {
+        f"{label}/{output}": value
+        for label, outputs in executed.outputs.items()
+        for output, value in outputs.items()
+    }
+    with (at / OUTPUTS).open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+    listed = [execution.model_dump() for execution in executed.executions]
+    (at / EXECUTIONS).write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
+
+
+def load_executed(at: Path) -> Executed:
+    """Reads what ``save_executed`` wrote."""
+    outputs: dict[str, Outputs] = {}
+    with np.load(at / OUTPUTS, allow_pickle=False) as archive:
+        for key in archive.files:
+            label, _, output = key.rpartition("/")
+            outputs.setdefault(label, {})[output] = archive[key]
+    listed = json.loads((at / EXECUTIONS).read_text(encoding="utf-8"))
+    return Executed(outputs, tuple(Execution(**fields) for fields in listed))
+
+
+def _execution(executor: str) -> Execution:
+    version = platform.mac_ver()[0] if executor == "coreml" else __version__
+    return Execution(
+        executor=executor,  # type: ignore[arg-type]
+        version=version,
+        platform=f"{platform.system()} {platform.machine()}",
+    )

@@ -1,0 +1,285 @@
+"""How close a package is to the TensorFlow graph, and the gates it must pass.
+
+Numbers are taken in float64. A value that is not finite, or a missing or misshapen output, gets the
+worst value of every metric, so that it fails each gate and still fits in JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Literal
+
+import numpy as np
+
+from asrbuild.artifact.manifest import Metric
+from asrbuild.base.array import Array
+from asrbuild.base.errors import AsrbuildError
+
+#: Probabilities are floored here, then normalised again, before a logarithm is taken: twice the
+#: smallest positive half-precision number, below which fp16 outputs are all zero.
+PROBABILITY_FLOOR = 1.2e-7
+#: PSNR of identical arrays, and the limit of what is reported.
+PSNR_CAP_DB = 200.0
+#: What is reported when a value is not finite.
+WORST = {
+    "argmax_agreement": 0.0,
+    "kl_divergence": 1e9,
+    "max_abs_error": 1e9,
+    "psnr_db": -PSNR_CAP_DB,
+}
+PROBABILITIES = "logits"
+#: Two classes whose probabilities differ by less than this fraction are a tie: which of them comes
+#: out best is rounding, not behaviour. Near-uniform steps (silence, random features) have such
+#: ties, confident ones do not. A probability that went through six layers in half precision is good
+#: to about four units of its last place (2^-10); in single precision to a few times 2^-20.
+ARGMAX_TIE = {"fp16": 2.0**-8, "fp32": 2.0**-18}
+
+
+@dataclass(frozen=True)
+class Gates:
+    """The thresholds of one build, from ``conf/verify``.
+
+    Args:
+        argmax_agreement: least fraction of steps whose best class is the reference's.
+        kl_divergence: largest KL divergence of a step, in nats.
+        max_abs_error: largest error of a probability.
+        psnr_db: least PSNR of the probabilities.
+        state_max_abs_error: largest error of a state's value, as a fraction of the state's largest
+            magnitude where that is above 1: a cell counts up without bound, and floating point is
+            as fine as the number is small.
+        state_psnr_db: least PSNR of a state.
+        argmax_tie: classes within this fraction of the reference's best probability are one
+            choice for the agreement; it follows from the precision, see ``ARGMAX_TIE``.
+    """
+
+    argmax_agreement: float
+    kl_divergence: float
+    max_abs_error: float
+    psnr_db: float
+    state_max_abs_error: float
+    state_psnr_db: float
+    argmax_tie: float
+
+
+# A looser gate than these would let a uniform predictor, or a network without its state, pass.
+_SENSIBLE: dict[str, tuple[float, float]] = {
+    "argmax_agreement": (0.9, 1.0),
+    "kl_divergence": (0.0, 0.1),
+    "max_abs_error": (0.0, 0.1),
+    "psnr_db": (30.0, PSNR_CAP_DB),
+    "state_max_abs_error": (0.0, 1.0),
+    "state_psnr_db": (20.0, PSNR_CAP_DB),
+}
+# Compressed weights move a letter by a step here and there, which is a large error of that step's
+# probabilities. A uniform predictor's worst step is above 2 nats, and a step that is certain of the
+# wrong letter above 0.9 of a probability.
+_SENSIBLE_COMPRESSED = _SENSIBLE | {"kl_divergence": (0.0, 1.0), "max_abs_error": (0.0, 0.6)}
+_AT_LEAST = ("argmax_agreement", "psnr_db", "state_psnr_db")
+
+
+def gates_of(
+    thresholds: Mapping[str, Mapping[str, object]], precision: str, names: Iterable[str]
+) -> Gates:
+    """The gates of a build: of those that its recipe names, the loosest for each measure.
+
+    Args:
+        thresholds: the recipe's ``verify.thresholds``.
+        precision: what ties follow from.
+        names: see ``recipe.gate_names``.
+    """
+    found = [asdict(gates_from(thresholds.get(name, {}), precision, name)) for name in names]
+    return Gates(
+        **{
+            measure: (min if measure in _AT_LEAST else max)(gates[measure] for gates in found)
+            for measure in found[0]
+        }
+    )
+
+
+def gates_from(thresholds: Mapping[str, object], precision: str, name: str | None = None) -> Gates:
+    """The gates of one precision or compression from ``verify.thresholds[name]``.
+
+    Args:
+        precision: what ties follow from.
+        name: the precision where none is given.
+
+    Raises:
+        AsrbuildError: a threshold is missing, unknown or senseless.
+    """
+    name = name or precision
+    key = f"verify.thresholds.{name}"
+    measures = [field.name for field in fields(Gates) if field.name != "argmax_tie"]
+    wrong = sorted(set(thresholds) - set(measures)) or [m for m in measures if m not in thresholds]
+    if wrong:
+        problem = "unknown threshold" if wrong[0] in thresholds else "missing threshold"
+        raise AsrbuildError(
+            f"{problem} {wrong[0]!r}",
+            key=f"{key}.{wrong[0]}",
+            fix=f"the thresholds are: {', '.join(measures)}",
+        )
+    bounds = _SENSIBLE if name in ARGMAX_TIE else _SENSIBLE_COMPRESSED
+    for measure, value in thresholds.items():
+        low, high = bounds[measure]
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise AsrbuildError(f"{measure} is {value!r}, not a number", key=f"{key}.{measure}")
+        if not low <= value <= high:
+            raise AsrbuildError(
+                f"{measure} is {value}, outside {low} to {high}",
+                key=f"{key}.{measure}",
+                fix="a gate outside these bounds would pass anything, or nothing",
+            )
+    return Gates(**thresholds, argmax_tie=ARGMAX_TIE[precision])  # type: ignore[arg-type]
+
+
+def max_abs_error(reference: Array, package: Array) -> float:
+    """Largest absolute difference of two arrays of one shape."""
+    return float(np.abs(_wide(reference) - _wide(package)).max(initial=0.0))
+
+
+def psnr_db(reference: Array, package: Array) -> float:
+    """Peak signal to noise in dB: the reference's largest magnitude over the RMS error.
+
+    Limited to +-200 dB; identical arrays have 200. A reference that is all zero has no peak: any
+    error against it is the worst value.
+    """
+    wide = _wide(reference)
+    noise = float(np.mean((wide - _wide(package)) ** 2)) if wide.size else 0.0
+    peak = float(np.abs(wide).max(initial=0.0))
+    if noise == 0.0:
+        return PSNR_CAP_DB
+    if peak == 0.0:
+        return -PSNR_CAP_DB
+    value = 20.0 * np.log10(peak) - 10.0 * np.log10(noise)
+    return float(np.clip(value, -PSNR_CAP_DB, PSNR_CAP_DB))
+
+
+def kl_divergence(reference: Array, package: Array) -> float:
+    """The worst step's KL(reference || package) in nats; probabilities (T, V).
+
+    The worst step and not the mean: one wrong step in a long recording must not be averaged away.
+    """
+    p, q = _floored(reference), _floored(package)
+    return float(np.sum(p * (np.log(p) - np.log(q)), axis=-1).max(initial=0.0))
+
+
+def argmax_agreement(reference: Array, package: Array, tie: float) -> float:
+    """Fraction of the steps (T, V) whose best class the two agree on.
+
+    A step agrees when the package's best class has at least ``1 - tie`` times the reference's
+    largest probability.
+    """
+    if len(reference) == 0:
+        return 1.0
+    wide = _wide(reference)
+    chosen = np.take_along_axis(wide, np.argmax(package, axis=-1)[:, None], axis=-1)[:, 0]
+    return float(np.mean(chosen >= wide.max(axis=-1) * (1.0 - tie)))
+
+
+def compare(
+    case: str,
+    reference: Mapping[str, Array],
+    package: Mapping[str, Array],
+    gates: Gates,
+) -> list[Metric]:
+    """Every gate of one case.
+
+    Args:
+        case: the name the metrics carry as their input.
+        reference: ``logits`` (T, V) as probabilities, and states, from the TensorFlow graph. An
+            output that is not in it is not compared.
+        package: the same from the package.
+        gates: the thresholds.
+    """
+    metrics: list[Metric] = []
+    for output, expected in reference.items():
+        found = package.get(output)
+        usable = (
+            found is not None
+            and found.shape == expected.shape
+            and bool(np.isfinite(found).all())
+            and bool(np.isfinite(expected).all())
+        )
+        for name, comparison, threshold, measure in _gates_of(output, expected, gates):
+            value = WORST[name]
+            if usable and found is not None:
+                value = measure(expected, found)
+            metrics.append(_metric(case, output, name, value, comparison, threshold))
+    return metrics
+
+
+def worst(metrics: list[Metric]) -> Metric | None:
+    """The metric that used up most of what its gate allows; None of none."""
+    return max(metrics, key=used, default=None)
+
+
+def used(metric: Metric) -> float:
+    """The share of its gate's allowance that a metric used up; above 1 it fails.
+
+    An error over the largest allowed; disagreeing steps over those allowed; for PSNR the RMS error
+    over the one allowed.
+    """
+    if metric.name == "psnr_db":
+        return 10.0 ** ((metric.threshold - metric.value) / 20.0)
+    error, allowed = metric.value, metric.threshold
+    if metric.name == "argmax_agreement":
+        error, allowed = 1.0 - error, 1.0 - allowed
+    return 0.0 if error <= 0.0 else error / max(allowed, 1e-12)
+
+
+Comparison = Literal["<=", ">="]
+MetricName = Literal["argmax_agreement", "kl_divergence", "max_abs_error", "psnr_db"]
+Measure = Callable[[Array, Array], float]
+
+
+def _gates_of(
+    output: str, expected: Array, gates: Gates
+) -> list[tuple[MetricName, Comparison, float, Measure]]:
+    """Metric, comparison, threshold and measure of each gate on one output."""
+    if output != PROBABILITIES:
+        peak = (
+            float(np.abs(_wide(expected)).max(initial=1.0)) if np.isfinite(expected).all() else 1.0
+        )
+        return [
+            ("max_abs_error", "<=", gates.state_max_abs_error * peak, max_abs_error),
+            ("psnr_db", ">=", gates.state_psnr_db, psnr_db),
+        ]
+
+    def agreement(reference: Array, package: Array) -> float:
+        return argmax_agreement(reference, package, gates.argmax_tie)
+
+    return [
+        ("argmax_agreement", ">=", gates.argmax_agreement, agreement),
+        ("kl_divergence", "<=", gates.kl_divergence, kl_divergence),
+        ("max_abs_error", "<=", gates.max_abs_error, max_abs_error),
+        ("psnr_db", ">=", gates.psnr_db, psnr_db),
+    ]
+
+
+def _metric(
+    case: str,
+    output: str,
+    name: MetricName,
+    value: float,
+    comparison: Comparison,
+    threshold: float,
+) -> Metric:
+    passed = value >= threshold if comparison == ">=" else value <= threshold
+    return Metric(
+        input=case,
+        output=output,
+        name=name,
+        value=value,
+        comparison=comparison,
+        threshold=float(threshold),
+        passed=bool(passed),
+    )
+
+
+def _wide(array: Array) -> Array:
+    return np.asarray(array, np.float64)
+
+
+def _floored(probabilities: Array) -> Array:
+    floored = np.maximum(_wide(probabilities), PROBABILITY_FLOOR)
+    return floored / floored.sum(axis=-1, keepdims=True)

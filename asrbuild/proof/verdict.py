@@ -1,0 +1,490 @@
+"""The proof of a package: what it gave on every case, compared with what TensorFlow gave.
+
+A gate that fails is data in the result; what to do about it is the caller's affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from asrbuild.artifact import store
+from asrbuild.artifact.manifest import Manifest, Metric, Transcript, Verification, package_path
+from asrbuild.base.array import Array
+from asrbuild.base.choices import packaged
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreml.compression import gate_names
+from asrbuild.proof.cases import RECORDINGS, load_reference, verified_inputs
+from asrbuild.proof.consistency import contradictions
+from asrbuild.proof.execution import REFERENCE, Executed, Outputs, execute, reference_state, runs
+from asrbuild.proof.gates import PROBABILITIES, Gates, compare, gates_of, worst
+
+if TYPE_CHECKING:
+    from asrbuild.speech.alphabet import Alphabet
+    from asrbuild.speech.decoding import DecoderSettings
+
+#: A weakness of a proof that is none of its result, where the words are TensorFlow's all the same.
+WORDS_UNGATED = "its words need not be TensorFlow's"
+#: Gates that a value must reach; it must stay below the others.
+_AT_LEAST = ("argmax_agreement", "psnr_db", "state_psnr_db")
+#: The recorded reference in an artifact, see ``cases.save_reference``.
+PARITY_FILE = "parity.npz"
+
+
+@dataclass(frozen=True)
+class WordGates:
+    """What the transcripts must be.
+
+    Args:
+        require_transcript: the package's words equal those of the TensorFlow graph.
+        max_wer: largest word error rate of a recording whose words are known; None: any.
+        max_wer_increase: largest rise of it above the TensorFlow graph's; None: any.
+        count_unspelled: also of recordings whose words the alphabet cannot spell.
+    """
+
+    require_transcript: bool = True
+    max_wer: float | None = None
+    max_wer_increase: float | None = None
+    count_unspelled: bool = False
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was found.
+
+    Args:
+        verification: the manifest's section.
+        failures: each gate that failed, in words; empty when ``verification.passed``.
+        outputs: metric input (``sample``, ``sample@whole``) -> output -> what the package gave.
+    """
+
+    verification: Verification
+    failures: tuple[str, ...]
+    outputs: Mapping[str, Outputs] = field(repr=False)
+
+
+def unproven() -> Verification:
+    """The section of a manifest whose package has not run yet."""
+    return Verification(
+        executed=False,
+        core_ml_executed=False,
+        reference=REFERENCE,
+        executions=[],
+        inputs=[],
+        metrics=[],
+        transcripts=[],
+        evaluation=None,
+        passed=False,
+    )
+
+
+def prove(
+    artifact: Path,
+    manifest: Manifest,
+    cases: Mapping[str, Array],
+    reference: Mapping[str, Mapping[str, Array]],
+    gates: Gates,
+    texts: Mapping[str, str | None] | None = None,
+    words: WordGates | None = None,
+    max_steps: int | None = None,
+) -> Proof:
+    """Runs the package on every case, every way its manifest allows, and judges it."""
+    _check_reference(cases, reference)
+    executed = execute(artifact, manifest, cases, max_steps)
+    return judge(executed, artifact, manifest, cases, reference, gates, texts, words, max_steps)
+
+
+def judge(
+    executed: Executed,
+    artifact: Path,
+    manifest: Manifest,
+    cases: Mapping[str, Array],
+    reference: Mapping[str, Mapping[str, Array]],
+    gates: Gates,
+    texts: Mapping[str, str | None] | None = None,
+    words: WordGates | None = None,
+    max_steps: int | None = None,
+    decoding: DecoderSettings | None = None,
+) -> Proof:
+    """Compares what a package gave with what TensorFlow gave.
+
+    A package that describes itself otherwise than its manifest does fails too.
+
+    Args:
+        executed: from ``execute``, with the same manifest, cases and ``max_steps``.
+        artifact: the directory that the manifest's paths are relative to.
+        manifest: how the package was run; its ``verification`` is not read.
+        cases: name -> features (T, n_window, n_input).
+        reference: case -> ``logits`` (T, V) and ``new_state_*`` (1, H) of the TensorFlow graph.
+        gates: the thresholds of the package's precision and compression.
+        texts: recording -> the words that are said in it, where somebody wrote them down.
+        words: what the transcripts must be.
+        max_steps: the longest call that was run.
+        decoding: where the scorer lies and which Python 3.9 runs ds-ctcdecoder; None: the scorer is
+            the artifact's, and a Python is found.
+    """
+    from asrbuild.artifact.runtime import decoder_settings
+
+    words = words or WordGates()
+    _check_reference(cases, reference)
+    metrics: list[Metric] = []
+    every = {run.label: run for run in runs(manifest, cases, max_steps, executed.executors)}
+    inputs = {**cases, **{run.case: run.features for run in every.values()}}
+    for label, run in every.items():
+        if run.against is None:
+            continue
+        if run.against == REFERENCE:
+            expected, made_by = reference[run.case], run.manifest
+        else:
+            expected, made_by = executed.outputs[run.against], every[run.against].manifest
+        wanted = _comparable(expected, made_by, len(run.features))
+        metrics += compare(label, wanted, executed.outputs[label], gates)
+    heard = {
+        label: outputs[PROBABILITIES]
+        for label, outputs in executed.outputs.items()
+        if _recording(label)
+    }
+    said = {_recording(label): reference[_recording(label)][PROBABILITIES] for label in heard}
+    settings = decoder_settings(manifest)
+    if decoding is not None:
+        settings = replace(settings, interpreter=decoding.interpreter, scorer=decoding.scorer)
+    transcripts = _transcripts(artifact, manifest, settings, said, heard, texts or {})
+    failures = [_in_words(metric) for metric in metrics if not metric.passed]
+    failures += _word_failures(transcripts, words, _alphabet(manifest))
+    failures += contradictions(package_path(artifact, manifest), manifest)
+    verification = Verification(
+        executed=True,
+        core_ml_executed="coreml" in executed.executors,
+        reference=REFERENCE,
+        executions=list(executed.executions),
+        inputs=verified_inputs(inputs),
+        metrics=metrics,
+        transcripts=transcripts,
+        evaluation=None,
+        passed=not failures and bool(metrics),
+    )
+    return Proof(verification, tuple(failures), executed.outputs)
+
+
+def prove_again(artifact: Path, manifest: Manifest) -> Proof:
+    """Proves a published artifact from its own bytes: its recorded reference, its recipe's gates.
+
+    Raises:
+        AsrbuildError: the recorded reference is missing, or is not what the manifest was made with.
+    """
+    recorded = artifact / PARITY_FILE
+    cases, reference = load_reference(recorded, manifest.features.context_frames)
+    # Bounds come after the cases; they are made of them, so they need no record.
+    if verified_inputs(cases) != manifest.verification.inputs[: len(cases)]:
+        raise AsrbuildError(
+            "the recorded inputs are not those that the manifest names",
+            file=recorded,
+            fix="the artifact was changed after it was published: build it again",
+        )
+    verify = manifest.provenance.recipe.get("verify", {})
+    precision = manifest.model.compute_precision
+    names = gate_names({"precision": precision} | manifest.provenance.recipe.get("coreml", {}))
+    gates = gates_of(verify.get("thresholds", {}), precision, names)
+    words = WordGates(
+        verify.get("require_transcript", True),
+        verify.get("max_wer"),
+        verify.get("max_wer_increase"),
+        verify.get("count_unspelled", False),
+    )
+    texts = {t.input.split("@")[0]: t.expected for t in manifest.verification.transcripts}
+    max_steps = verify.get("max_steps") if verify.get("edge_lengths") else None
+    return prove(artifact, manifest, cases, reference, gates, texts, words, max_steps)
+
+
+def prove_unknown(artifact: Path, manifest: Manifest, notify: Callable[[str], None]) -> None:
+    """Proves an artifact that was not made, pulled or proven here: not ``store.is_proven_here``.
+
+    An artifact folder that came with a checkout may claim anything. A proof from its own bytes
+    shows that they agree with each other; where they come from, only a signature shows, so
+    ``notify`` gets a line.
+
+    Raises:
+        AsrbuildError: its package does not do what its manifest says.
+    """
+    notify(
+        f"{manifest.artifact_id} was not built, pulled or verified on this machine; proving it "
+        "again from its own bytes"
+    )
+    proof = prove_again(artifact, manifest)
+    if not proof.verification.passed:
+        raise AsrbuildError(
+            f"the artifact does not pass its proof here, so it is not shipped: {proof.failures[0]}",
+            file=artifact,
+            fix="`asrbuild verify` shows every gate; build the artifact on this machine",
+        )
+    store.remember_proven(artifact)
+
+
+def weaknesses(manifest: Manifest) -> list[str]:
+    """What a proof lacks of the one that asrbuild comes with; empty where it is whole.
+
+    A recipe may look at less (``verify=quick``) or gate less. What it gates beside that, or more
+    strictly, is not lacking. Of an artifact without its recipe's ``verify`` only the gates are
+    known.
+    """
+    found = manifest.verification
+    if not found.executed:
+        return ["nothing has run the package"]
+    if not found.passed or not found.metrics:
+        return ["its gates did not pass"]
+    verify = manifest.provenance.recipe.get("verify")
+    whole = packaged("verify", "default")
+    if not isinstance(verify, Mapping) or whole is None:
+        return []
+    try:
+        return _lacking(manifest, verify, whole)
+    except (TypeError, ValueError, AttributeError):
+        return ["its recipe does not say what was gated"]
+
+
+def _lacking(manifest: Manifest, verify: Mapping[str, Any], whole: Mapping[str, Any]) -> list[str]:
+    lacks = []
+    if missing := [name for name in whole["inputs"] if name not in verify.get("inputs", [])]:
+        lacks.append(f"it was not run on {', '.join(missing)}")
+    if not verify.get("edge_lengths", True):
+        lacks.append("it was not run at the lengths at which chunking goes wrong")
+    if not verify.get("require_transcript", True):
+        lacks.append(WORDS_UNGATED)
+    if verify.get("allow_wrong_words", False):
+        lacks.append("its words may all be wrong")
+    if verify.get("max_steps", whole["max_steps"]) < whole["max_steps"]:
+        lacks.append(f"no call was longer than {verify['max_steps']} steps")
+    coreml = {"precision": manifest.model.compute_precision}
+    for gates in gate_names(coreml | manifest.provenance.recipe.get("coreml", {})):
+        usual, own = whole["thresholds"].get(gates, {}), verify.get("thresholds", {}).get(gates, {})
+        for name, limit in usual.items():
+            given = own.get(name, limit)
+            if given < limit if name in _AT_LEAST else given > limit:
+                lacks.append(f"its gate {gates}.{name} is {given:g}, and comes as {limit:g}")
+    return lacks
+
+
+def is_quick(manifest: Manifest) -> bool:
+    """Whether a proof is that of ``verify=quick``: of the sample recording alone."""
+    verify = manifest.provenance.recipe.get("verify")
+    if not isinstance(verify, Mapping):
+        return False
+    quick = packaged("verify", "quick") or {}
+    return all(verify.get(key) == quick.get(key) for key in ("inputs", "edge_lengths"))
+
+
+def save_heard(path: Path, proof: Proof) -> None:
+    """Writes what the package gave for the recordings, run as an app is told to.
+
+    An ``.npz`` of probabilities (steps, classes) by recording.
+    """
+    heard = {n: proof.outputs[n][PROBABILITIES] for n in RECORDINGS if n in proof.outputs}
+    with path.open("wb") as file:
+        np.savez_compressed(file, **heard)
+
+
+def summary(verification: Verification) -> str:
+    """The proof in one line: the verdict, and the metric nearest to its gate."""
+    nearest = worst(verification.metrics)
+    if nearest is None:
+        return "not executed"
+    failed = sum(not metric.passed for metric in verification.metrics)
+    count = len(verification.metrics)
+    verdict = f"{failed} of {count} gates failed" if failed else f"{count} gates passed"
+    return f"{verdict}; nearest: {_in_words(nearest)}"
+
+
+def _comparable(reference: Mapping[str, Array], manifest: Manifest, steps: int) -> dict[str, Array]:
+    """The reference outputs that the package promises after ``steps`` steps.
+
+    A state that is valid after full chunks only says nothing after a short tail; it is compared on
+    the cases without one.
+    """
+    wanted = {PROBABILITIES: reference[PROBABILITIES]}
+    chunk = manifest.streaming.steps_per_chunk
+    short_tail = manifest.streaming.mode == "chunked" and bool(chunk) and steps % (chunk or 1) != 0
+    for state in manifest.state:
+        if state.valid == "always" or not short_tail:
+            wanted[reference_state(state)] = reference[reference_state(state)]
+    return wanted
+
+
+def _check_reference(
+    cases: Mapping[str, Array], reference: Mapping[str, Mapping[str, Array]]
+) -> None:
+    missing = [name for name in cases if PROBABILITIES not in reference.get(name, {})]
+    if missing or not cases:
+        raise AsrbuildError(
+            f"nothing to compare with: no TensorFlow reference for {', '.join(missing) or 'a case'}"
+        )
+
+
+def _transcripts(
+    artifact: Path,
+    manifest: Manifest,
+    settings: DecoderSettings,
+    said: Mapping[str, Array],
+    heard: Mapping[str, Array],
+    texts: Mapping[str, str | None],
+) -> list[Transcript]:
+    """The words of each recording, every way it was run, by the manifest's own decoder.
+
+    ``said``: recording -> TensorFlow's probabilities; ``heard``: way to run it -> the package's.
+    """
+    from asrbuild.speech.decoders import open_decoder
+
+    with open_decoder(
+        settings, _alphabet(manifest), manifest.features.step_ms, artifact
+    ) as decoder:
+        labels = [f"{name} in TensorFlow" for name in said] + list(heard)
+        texts_of = _decode(decoder, [*said.values(), *heard.values()], labels)
+    expected = dict(zip(said, texts_of, strict=False))
+    found = dict(zip(heard, texts_of[len(said) :], strict=True))
+    return [
+        Transcript(
+            input=label,
+            expected=texts.get(_recording(label)),
+            reference=expected[_recording(label)] or "",
+            package=text or "",
+            match=text is not None and text == expected[_recording(label)],
+        )
+        for label, text in found.items()
+    ]
+
+
+def _alphabet(manifest: Manifest) -> Alphabet:
+    from asrbuild.speech.alphabet import make_alphabet
+
+    return make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
+
+
+def _recording(label: str) -> str:
+    """The recording that a metric's input is of; empty where it has no words in it."""
+    name = label.split("@")[0]
+    return name if name in RECORDINGS else ""
+
+
+def _decode(decoder: Any, batch: list[Array], labels: Sequence[str]) -> list[str | None]:
+    """The best text of each; None where the output is no probability at all.
+
+    The same numbers are decoded once: a beam takes seconds, and several ways to run a package
+    often give the same.
+
+    Raises:
+        UtteranceError: one cannot be decoded; its label is named.
+    """
+    from asrbuild.speech.decoding import UtteranceError
+
+    usable = {
+        probabilities.tobytes(): probabilities
+        for probabilities in batch
+        if np.isfinite(probabilities).all()
+        and np.abs(probabilities.sum(axis=-1) - 1.0).max(initial=0.0) <= 0.01
+    }
+    try:
+        decoded = decoder.decode_batch(list(usable.values()))
+    except UtteranceError as error:
+        same = [*usable][error.position]
+        label = next(n for n, rows in zip(labels, batch, strict=True) if rows.tobytes() == same)
+        error.message = f"{label}: {error.message}"
+        raise
+    texts = [hypotheses[0].text if hypotheses else "" for hypotheses in decoded]
+    by_bytes = dict(zip(usable, texts, strict=True))
+    return [by_bytes.get(probabilities.tobytes()) for probabilities in batch]
+
+
+def _word_failures(
+    transcripts: list[Transcript], words: WordGates, alphabet: Alphabet
+) -> Iterator[str]:
+    from asrbuild.speech.rates import count
+
+    for transcript in transcripts:
+        if words.require_transcript and not transcript.match:
+            yield (
+                f"{transcript.input}: the transcript is {transcript.package!r}, TensorFlow's is "
+                f"{transcript.reference!r}"
+            )
+        said = transcript.expected
+        if said is None or not _counts(said, alphabet, words.count_unspelled):
+            continue
+        wer = count(said, transcript.package, alphabet).words.rate
+        rise = wer - count(said, transcript.reference, alphabet).words.rate
+        for name, value, limit in (
+            ("word error rate", wer, words.max_wer),
+            ("rise of the word error rate", rise, words.max_wer_increase),
+        ):
+            if limit is not None and value > limit:
+                yield f"{transcript.input}: the {name} is {value:.1%}, above {limit:.1%}"
+
+
+def _counts(said: str, alphabet: Alphabet, count_unspelled: bool) -> bool:
+    """Whether known words judge a model: those that it cannot write do not, unless asked for."""
+    from asrbuild.speech.rates import unspelled
+
+    return count_unspelled or not unspelled(said, alphabet)
+
+
+def known_words(manifest: Manifest) -> dict[str, str]:
+    """The words that judge a model: recording -> what was said.
+
+    Left out is what the alphabet cannot spell, unless ``verify.count_unspelled`` counts it.
+    """
+    from asrbuild.speech.alphabet import make_alphabet
+
+    decoder = manifest.decoder
+    alphabet = make_alphabet(decoder.alphabet, bytes_output=decoder.utf8)
+    verify = manifest.provenance.recipe.get("verify", {})
+    count_unspelled = verify.get("count_unspelled", False)
+    return {
+        t.input: t.expected
+        for t in manifest.verification.transcripts
+        if t.expected is not None
+        and "@" not in t.input
+        and _counts(t.expected, alphabet, count_unspelled)
+    }
+
+
+#: Share of wrong characters above which words that are all wrong are no near misses. Sentences that
+#: have nothing to do with each other share a quarter of their characters, in some order.
+_CHANCE = 0.5
+
+
+def wrong_words(
+    transcripts: Sequence[Transcript], alphabet: Alphabet, count_unspelled: bool = False
+) -> str | None:
+    """Says that the model gets no word right of the recordings whose words are known.
+
+    Not where at most half of the characters are wrong: a language may have no spaces, and a
+    recording one word.
+
+    Args:
+        transcripts: of all recordings.
+        alphabet: the model's.
+        count_unspelled: judge also by words that the alphabet cannot spell.
+    """
+    from asrbuild.speech.rates import count
+
+    known = [
+        t
+        for t in transcripts
+        if t.expected and "@" not in t.input and _counts(t.expected, alphabet, count_unspelled)
+    ]
+    counts = [count(t.expected or "", t.package, alphabet) for t in known]
+    words = sum(c.words.reference - c.words.substitutions - c.words.deletions for c in counts)
+    characters = sum(c.characters.reference for c in counts)
+    wrong = sum(c.characters.errors for c in counts)
+    if words or not characters or wrong <= _CHANCE * characters:
+        return None
+    lines = [f"{t.input}: said {t.expected!r}, the model writes {t.package!r}" for t in known]
+    return "; ".join(lines) + f" ({wrong / characters:.0%} of the characters are wrong)"
+
+
+def _in_words(metric: Metric) -> str:
+    return (
+        f"{metric.input}: {metric.output} {metric.name} {metric.value:.6g} "
+        f"(must be {metric.comparison} {metric.threshold:g})"
+    )

@@ -1,0 +1,1 @@
+"""The genuine ds-ctcdecoder, run by a Python of its own."""

@@ -1,0 +1,201 @@
+"""Where the genuine decoder runs: in a process, restarted when it dies, or in this very one."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asrbuild.base.array import Array
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.speech.decoding import LabelPath
+
+START_TRIES = 3
+SCRIPT = Path(__file__).with_name("worker.py")
+
+
+class WorkerDiedError(Exception):
+    """The process is gone; what it held is lost. ``last_words`` is the end of its stderr."""
+
+    def __init__(self, last_words: str) -> None:
+        super().__init__(last_words)
+        self.last_words = last_words
+
+
+@dataclass
+class Worker:
+    """A process that has one decoder open. Calls from several threads wait for each other.
+
+    Args:
+        python: the interpreter that has ds_ctcdecoder.
+        opening: the ``open`` message, sent to every new process.
+    """
+
+    python: Path
+    opening: Mapping[str, Any]
+    starts: int = 0
+    _process: subprocess.Popen[bytes] | None = None
+    _stderr: Any = None
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Makes sure that a process runs.
+
+        Raises:
+            AsrbuildError: it cannot open this decoder.
+        """
+        with self._lock:
+            for attempt in range(START_TRIES):
+                if self._process is not None and self._process.poll() is None:
+                    return
+                self.close()
+                self._launch()
+                try:
+                    self._exchange(self.opening, b"")
+                except WorkerDiedError as death:
+                    if attempt + 1 == START_TRIES:
+                        raise AsrbuildError(
+                            f"the ds-ctcdecoder process ended while it started: {death.last_words}",
+                            key="decoder.type",
+                            fix="run `asrbuild decoder install` again, or use decoder=beam",
+                        ) from death
+
+    def reopen(self, opening: Mapping[str, Any]) -> None:
+        """Gives the process, or the one that comes after it, another decoder."""
+        with self._lock:
+            self.opening = opening
+            if self._process is not None and self._process.poll() is None:
+                try:
+                    self._exchange(opening, b"")
+                except WorkerDiedError:
+                    self.start()
+
+    def _launch(self) -> None:
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
+        # A session of its own: Ctrl-C is for us, the worker ends when its pipe closes.
+        self._process = subprocess.Popen(
+            [str(self.python), "-I", "-u", str(SCRIPT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            start_new_session=True,
+        )
+        self.starts += 1
+
+    def call(self, request: Mapping[str, Any], rows: Array | None = None) -> list[LabelPath]:
+        """Sends a request, with probabilities (steps, classes) if it has some.
+
+        Raises:
+            WorkerDiedError: the process ended; the next call starts another.
+        """
+        with self._lock:
+            self.start()
+            payload = b"" if rows is None else np.ascontiguousarray(rows, np.float32).tobytes()
+            shape = {} if rows is None else {"shape": list(rows.shape)}
+            reply = self._exchange({**request, **shape, "payload": len(payload)}, payload)
+        return _label_paths(reply)
+
+    def close(self) -> None:
+        """Ends the process."""
+        with self._lock:
+            process, self._process = self._process, None
+            if process is not None:
+                for pipe in (process.stdin, process.stdout):
+                    _close_quietly(pipe)
+                try:
+                    process.wait(timeout=2)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+            if self._stderr is not None:
+                self._stderr.close()
+                self._stderr = None
+
+    def _exchange(self, request: Mapping[str, Any], payload: bytes) -> dict[str, Any]:
+        process = self._process
+        if process is None or process.stdin is None or process.stdout is None:
+            raise WorkerDiedError("it was closed")
+        text = json.dumps(request).encode("utf-8")
+        try:
+            process.stdin.write(struct.pack("<I", len(text)) + text + payload)
+            process.stdin.flush()
+            head = process.stdout.read(4)
+            size = struct.unpack("<I", head)[0] if len(head) == 4 else 0
+            body = process.stdout.read(size)
+        except (BrokenPipeError, ConnectionResetError):
+            body, size = b"", 1
+        if not body or len(body) < size:
+            raise WorkerDiedError(self._last_words(process))
+        reply = json.loads(body)
+        if "error" in reply:
+            raise _refused(reply["error"])
+        return reply
+
+    def _last_words(self, process: subprocess.Popen[bytes]) -> str:
+        process.kill()
+        code = process.wait()
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode("utf-8", "replace").strip().splitlines()
+        ended = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return f"{lines[-1].strip()} ({ended})" if lines else ended
+
+
+class InProcess:
+    """The decoder without a process: the interface of ``Worker``, without its protection."""
+
+    starts = 1
+
+    def __init__(self, opening: Mapping[str, Any]) -> None:
+        self.reopen(opening)
+
+    def start(self) -> None:
+        """It runs already."""
+
+    def reopen(self, opening: Mapping[str, Any]) -> None:
+        """Another decoder; streams that are under way are lost."""
+        from asrbuild.speech.deepspeech_decoder import worker
+
+        try:
+            self._decoder = worker.Decoder(opening)
+        except ValueError as error:
+            raise _refused(error) from error
+
+    def call(self, request: Mapping[str, Any], rows: Array | None = None) -> list[LabelPath]:
+        """As ``Worker.call``."""
+        payload = b"" if rows is None else np.ascontiguousarray(rows, np.float32).tobytes()
+        shape = {} if rows is None else {"shape": list(rows.shape)}
+        return _label_paths(self._decoder.answer({**request, **shape}, payload))
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+
+def _label_paths(reply: Mapping[str, Any]) -> list[LabelPath]:
+    return [
+        LabelPath(tuple(path["tokens"]), tuple(path["steps"]), path["score"])
+        for path in reply["paths"]
+    ]
+
+
+def _refused(error: object) -> AsrbuildError:
+    return AsrbuildError(f"ds-ctcdecoder refused the request: {error}", key="decoder.type")
+
+
+def _close_quietly(pipe: Any) -> None:
+    """Closes a pipe whose other end may be gone: what was buffered for it has no reader."""
+    try:
+        pipe.close()
+    except BrokenPipeError:
+        return

@@ -1,0 +1,439 @@
+"""``asrbuild gc``: its rules, races with builds and kills, and the command, on a real store."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from asrbuild.artifact import cleanup as collect
+from asrbuild.artifact import store
+from asrbuild.artifact.cleanup import CacheRules, Item
+from asrbuild.artifact.retention import YOUNG_SECONDS, Candidate, Rules, Version, decide
+from asrbuild.base import cache
+from asrbuild.base.cache import RECORD
+from asrbuild.base.digest import tree_digests
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.cli import tree
+from asrbuild.handover.ship.keys import new_key
+from asrbuild.handover.ship.push import set_channel, ship
+from asrbuild.handover.ship.remotes import open_remote
+from asrbuild.handover.ship.trust import read_trust
+from tests.artifact import gc_worker
+from tests.handover.ship.making import CONTENT, make_artifact
+from tests.killing import seeded
+
+DAY = 86400.0
+PINS = {
+    "a": lambda name, _: name == "a",
+    "b/*": lambda name, _: name == "b",
+    "a/1": lambda name, version: (name, version) == ("a", "1"),
+    "b@2": lambda name, version: (name, version) == ("b", "2"),
+}
+names, numbers = st.sampled_from(["a", "b"]), st.integers(0, 9).map(str)
+
+
+@given(
+    st.lists(
+        st.builds(Candidate, names, numbers, st.floats(0, 100 * DAY)),
+        max_size=12,
+        unique_by=lambda c: (c.name, c.version),
+    ),
+    st.builds(
+        Rules,
+        st.integers(1, 4),
+        st.floats(0, 60 * DAY),
+        st.lists(st.sampled_from(sorted(PINS)), max_size=2).map(tuple),
+    ),
+    st.sets(st.tuples(names, numbers)),
+)
+def test_what_any_rule_wants_stays_and_nothing_else(
+    found: list[Candidate], rules: Rules, pointed: set[Version]
+):
+    verdicts = decide(found, rules, dict.fromkeys(pointed, "a channel"))
+    assert {v.candidate for v in verdicts} == set(found)
+    for verdict in verdicts:
+        one = verdict.candidate
+        newer = [
+            c for c in found
+            if c.name == one.name and (c.age, c.version) < (one.age, one.version)
+        ]  # fmt: skip
+        assert verdict.keep == (
+            (one.name, one.version) in pointed
+            or any(PINS[pattern](one.name, one.version) for pattern in rules.pinned)
+            or len(newer) < rules.last
+            or one.age < max(rules.newer_than, YOUNG_SECONDS)
+        )
+        assert verdict.why
+
+
+def make_old(path: Path, days: float) -> None:
+    then = time.time() - days * DAY
+    os.utime(path, (then, then))
+
+
+def all_old(root: Path, days: float) -> None:
+    """Makes every artifact and cache entry below ``root`` as old as that, the first the oldest."""
+    found = [*root.glob(f"artifacts/*/*/{store.SUMS}"), *root.glob(f"cache/*/*/{RECORD}")]
+    for place, path in enumerate(sorted(found, key=lambda p: p.stat().st_mtime_ns)):
+        make_old(path, days + (len(found) - place) / 1000)
+
+
+@pytest.fixture
+def grown(tmp_path: Path) -> Path:
+    """A store of six versions and a cache of eight entries, two days old."""
+    for number in range(6):
+        gc_worker.publish(tmp_path, "killed", number)
+    for number in (6, 7):
+        gc_worker.make(tmp_path, number)
+    all_old(tmp_path, 2)
+    return tmp_path
+
+
+def survey(root: Path, rules: Rules, **more: Any) -> list[Item]:
+    cache_rules = CacheRules(more.pop("older", 7 * DAY), more.pop("size", None))
+    pointed = more.pop("pointed", {})
+    return collect.survey(root / "artifacts", root / "cache", rules, cache_rules, pointed)
+
+
+def told(items: list[Item], kind: str) -> dict[str, str | None]:
+    """Name -> why it stays, None where it goes."""
+    return {item.name: item.why if item.keep else None for item in items if item.kind == kind}
+
+
+def test_artifacts(grown: Path):
+    for number in range(6):
+        make_old(grown / "artifacts/killed" / f"1+{number}" / store.SUMS, 10 - number)
+    store.point_latest(grown / "artifacts", "killed", "1+0")
+    pointed = {("killed", "1+1"): "beta", ("other", "1+3"): "beta"}
+    items = survey(grown, Rules(1, 6.5 * DAY, ("*/1+2",)), pointed=pointed)
+    assert told(items, "artifact") == {
+        "killed/1+0": "latest",
+        "killed/1+1": "beta",
+        "killed/1+2": "pinned by */1+2",
+        "killed/1+3": None,
+        "killed/1+4": "newer than 6 d",
+        "killed/1+5": "among the last 1",
+    }
+    before = {n: tree_digests(grown / "artifacts/killed" / f"1+{n}") for n in (0, 1, 2, 4, 5)}
+    gone = list(collect.remove(grown / "artifacts", grown / "cache", items))
+    assert [item.name for item in gone] == ["killed/1+3"]
+    assert sorted(a.version for a in store.list_artifacts(grown / "artifacts")) == [
+        f"1+{n}" for n in before
+    ]
+    for number, digests in before.items():
+        assert tree_digests(grown / "artifacts/killed" / f"1+{number}") == digests
+    assert sorted(p.name for p in (grown / "artifacts").iterdir()) == ["killed"]
+
+
+def test_cache_entries(grown: Path):
+    """None is known to lead to an artifact: these artifacts have no receipts."""
+    prints = {n: f"convert/{cache.fingerprint(gc_worker.key(n))}" for n in range(8)}
+    for number in range(8):
+        make_old(grown / "cache" / prints[number] / RECORD, number)
+    items = survey(grown, Rules(1, 0.0), older=4.5 * DAY)
+    assert told(items, "cache") == {
+        prints[0]: "used within a day",
+        **dict.fromkeys((prints[n] for n in (1, 2, 3, 4)), "used within 4 d"),
+        **dict.fromkeys((prints[n] for n in (5, 6, 7)), None),
+    }
+    # Over the size, those unused for longest go; what was used within a day never does.
+    whole = sum(entry.bytes for entry in cache.list_entries(grown / "cache"))
+    for share, stays in ((1.0, 8), (0.999, 7), (0.5, 4), (0.0, 1)):
+        items = survey(grown, Rules(1, 0.0), older=99 * DAY, size=int(whole * share))
+        assert [prints[n] for n in range(stays)] == [
+            name for name, why in reversed(told(items, "cache").items()) if why
+        ]
+    gone = list(collect.remove(grown / "artifacts", grown / "cache", items))
+    assert {item.kind for item in gone} == {"artifact", "cache"}
+    assert [e.fingerprint for e in cache.list_entries(grown / "cache")] == [prints[0][8:]]
+    assert (gc_worker.make(grown, 7) / "a.bin").read_bytes() == gc_worker.content(7)
+
+
+def test_an_entry_that_a_build_took_meanwhile_stays(grown: Path):
+    items = survey(grown, Rules(1, 0.0), older=DAY)
+    taken = gc_worker.make(grown, 3)
+    names = {item.name for item in collect.remove(grown / "artifacts", grown / "cache", items)}
+    assert f"convert/{taken.name}" not in names
+    assert [e.path for e in cache.list_entries(grown / "cache")] == [taken]
+
+
+def test_what_became_the_latest_meanwhile_stays(grown: Path):
+    """As it was; what it took the place of goes."""
+    root = grown / "artifacts"
+    items = survey(grown, Rules(1, 0.0))
+    before = tree_digests(root / "killed/1+2")
+    mode = (root / "killed/1+2").stat().st_mode
+    assert store.point_latest(root, "killed", "1+2")
+    gone = [item.name for item in collect.remove(root, grown / "cache", items)]
+    assert gone == ["killed/1+4", "killed/1+3", "killed/1+1", "killed/1+0"]
+    assert store.read_latest(root, "killed") == "1+2"
+    assert tree_digests(root / "killed/1+2") == before
+    assert (root / "killed/1+2").stat().st_mode == mode
+
+
+def test_what_was_published_anew_since_the_survey_stays(grown: Path):
+    root = grown / "artifacts"
+    items = survey(grown, Rules(1, 0.0))
+    assert store.remove(root, "killed", "1+2")
+    gc_worker.publish(grown, "killed", 2)
+    assert store.point_latest(root, "killed", "1+5")
+    gone = [item.name for item in collect.remove(root, grown / "cache", items)]
+    assert "killed/1+2" not in gone
+    assert len(gone) == 4
+    assert store.verify_files(root / "killed/1+2") == []
+
+
+class Meanwhile(threading.Thread):
+    """A step of another process in the middle of ours: it waits until ours is done."""
+
+    def __init__(self, step: Callable[[], bool]) -> None:
+        super().__init__()
+        self.step = step
+        self.result: bool | None = None
+
+    def run(self) -> None:
+        self.result = self.step()
+
+    def begin(self) -> None:
+        self.start()
+        self.join(0.3)
+        assert self.is_alive()
+
+
+def test_pointing_at_what_is_being_taken_away(grown: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whoever points is told that nothing is there, and ``latest`` stays what it was."""
+    root = grown / "artifacts"
+    pointing = Meanwhile(lambda: store.point_latest(root, "killed", "1+2"))
+    real = os.rename
+
+    def rename(source: Any, target: Any) -> None:
+        monkeypatch.setattr(os, "rename", real)
+        real(source, target)
+        pointing.begin()
+
+    monkeypatch.setattr(os, "rename", rename)
+    assert store.remove(root, "killed", "1+2")
+    pointing.join()
+    assert pointing.result is False
+    assert store.read_latest(root, "killed") == "1+5"
+    assert sorted(path.name for path in root.iterdir()) == ["killed"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_publishing_while_a_clean_up_wants_the_version(
+    there: bool, grown: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """In place, but not yet the latest: a clean-up that comes now sees it when it is both."""
+    root = grown / "artifacts"
+    if not there:
+        assert store.remove(root, "killed", "1+2")
+    removing = Meanwhile(lambda: store.remove(root, "killed", "1+2"))
+    real = store._write_latest
+
+    def point(*arguments: Any) -> None:
+        removing.begin()
+        real(*arguments)
+
+    monkeypatch.setattr(store, "_write_latest", point)
+    path = gc_worker.publish(grown, "killed", 2)
+    removing.join()
+    assert removing.result is False
+    assert store.verify_files(path) == []
+    assert store.read_latest(root, "killed") == "1+2"
+    assert sorted(p.name for p in root.iterdir()) == ["killed"]
+
+
+def test_a_killed_clean_up_leaves_nothing_half(grown: Path):
+    """Killed at thirty random lines, the artifact is whole or not there; the rest is swept."""
+    root = grown / "artifacts"
+    whole = tree_digests(root / "killed/1+0")
+
+    def run(point: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", gc_worker.__name__, "kill", str(grown), str(point)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    lines = int(run(0).stdout)
+    assert lines > 60
+    seen = set()
+    for point in sorted(seeded(3).sample(range(1, lines), 20)):
+        gc_worker.publish(grown, "killed", 0)
+        store.point_latest(root, "killed", "1+5")
+        assert run(point).returncode == -signal.SIGKILL
+        there = [a.version for a in store.list_artifacts(root)]
+        assert set(there) - {"1+0"} == {f"1+{n}" for n in range(1, 6)}
+        seen.add("1+0" in there)
+        if "1+0" in there:
+            assert tree_digests(root / "killed/1+0") == whole
+        store.sweep(root)
+        assert sorted(path.name for path in root.iterdir()) == ["killed"]
+    assert seen == {True, False}
+
+
+def test_builds_and_clean_ups_at_once(tmp_path: Path):
+    """Builders take old entries and publish old versions again while others take them away.
+
+    A builder checks that every entry it was given can be read, and that what it published is
+    there, whole and the latest. All is old, so everything goes that nobody claims.
+    """
+    names = ("first", "second")
+    for number in range(gc_worker.COUNT):
+        for name in names:
+            gc_worker.publish(tmp_path, name, number)
+    all_old(tmp_path, 2)
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        what, *more = arguments
+        command = [sys.executable, "-m", gc_worker.__name__, what, str(tmp_path), *more]
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    collectors = [start("collect") for _ in range(2)]
+    builders = [start("build", name) for name in names]
+    try:
+        for builder in builders:
+            output, _ = builder.communicate(timeout=120)
+            assert builder.returncode == 0, output
+    finally:
+        (tmp_path / "stop").touch()
+    gone = 0
+    for collector in collectors:
+        output, _ = collector.communicate(timeout=60)
+        assert collector.returncode == 0, output
+        gone += int(output.splitlines()[-1])
+    assert gone > 0
+    for artifact in store.list_artifacts(tmp_path / "artifacts"):
+        assert store.verify_files(artifact.path) == []
+    collect.sweep(tmp_path / "artifacts", tmp_path / "cache")
+    assert sorted(p.name for p in (tmp_path / "artifacts").iterdir()) == sorted(names)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    tree._register()
+    for name in ("artifacts", "cache", "config"):
+        monkeypatch.setenv(f"ASRBUILD_{name.upper()}", str(tmp_path / name))
+    monkeypatch.setenv("COLUMNS", "140")
+
+    def run(*arguments: str) -> Any:
+        result = CliRunner().invoke(tree.app, ["gc", *arguments])
+        if isinstance(result.exception, AsrbuildError):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout) if "--json" in arguments else result.stdout
+
+    return run
+
+
+def test_nothing_is_changed_unless_told(grown: Path, run: Any):
+    before = tree_digests(grown)
+    text = run("--last", "2", "--newer", "1d", "--cache-older", "1d")
+    assert tree_digests(grown) == before
+    assert "12 would go" in text
+    assert "nothing was changed; --remove removes them" in text
+    dry = run("--last", "2", "--newer", "1d", "--cache-older", "1d", "--json")
+    assert tree_digests(grown) == before
+    size = sum((grown / path).stat().st_size for path in before)
+    done = run("--last", "2", "--newer", "1d", "--cache-older", "1d", "--json", "--remove")
+    assert (dry["removed"], done["removed"]) == (False, True)
+    assert {i["name"] for i in done["gone"]} == {i["name"] for i in dry["gone"]}
+    left = sum(path.stat().st_size for path in grown.rglob("*") if path.is_file())
+    # Records of entries are not counted in their sizes.
+    assert 0 <= size - left - done["bytes"] < 12 * 4096
+    assert "nothing to remove" in run("--last", "2", "--newer", "1d", "--cache-older", "1d")
+
+
+def test_pins_of_the_store(grown: Path, run: Any):
+    (grown / "artifacts" / "pinned").write_text("# what the app of May has\nkilled@1+0\n\n")
+    found = run("--last", "1", "--newer", "0s", "--pin", "*/1+1", "--json")
+    kept = {item["name"]: item["why"] for item in found["kept"] if item["kind"] == "artifact"}
+    assert kept["killed/1+0"] == "pinned by killed@1+0"
+    assert kept["killed/1+1"] == "pinned by */1+1"
+    assert set(kept) == {"killed/1+0", "killed/1+1", "killed/1+5"}
+    (grown / "artifacts" / "pinned").write_bytes(b"\xff\xfe")
+    with pytest.raises(AsrbuildError, match="not text"):
+        run()
+
+
+def test_what_channels_point_at_stays(tmp_path: Path, run: Any):
+    """As the remote says now, and as it was last seen where it does not answer."""
+    config = tmp_path / "config"
+    signer, root = new_key("default", config), tmp_path / "artifacts"
+    trust = read_trust(config)
+    made = [
+        make_artifact(root, content={**CONTENT, "alphabet.txt": b"%d" % number})
+        for number in range(4)
+    ]
+    address = str(tmp_path / "remote")
+    remote = open_remote(address)
+    for path in made[:2]:
+        ship(path, remote, signer=signer, trust=trust)
+    arguments = ["ship", str(made[0]), address, "--channel", "beta"]
+    assert CliRunner().invoke(tree.app, arguments).exit_code == 0
+    # Somebody else moves it; nobody here has pulled since.
+    set_channel(remote, "demo-dynamic", "beta", made[1].name, signer=signer, trust=trust)
+    all_old(tmp_path, 2)
+
+    def kept(*more: str) -> tuple[dict[str, str], list[str]]:
+        found = run("--last", "1", "--newer", "0s", "--json", *more)
+        return {item["name"].partition("/")[2]: item["why"] for item in found["kept"]}, found[
+            "notes"
+        ]
+
+    stays, notes = kept()
+    assert stays[made[0].name] == "a channel pointed at it"
+    assert stays[made[1].name] == f"demo-dynamic@beta of {address} points at it"
+    assert stays[made[3].name] == "latest"
+    assert (made[2].name in stays, notes) == (False, [])
+    stays, notes = kept("--offline")
+    assert (set(stays), notes) == ({made[0].name, made[3].name}, [])
+    (tmp_path / "remote").rename(tmp_path / "away")
+    stays, (note,) = kept()
+    assert set(stays) == {made[0].name, made[3].name}
+    assert note.startswith(f"demo-dynamic@beta of {address} is as last seen")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--newer", "soon"), "'soon' is no age"),
+        (("--cache-older", "5"), "'5' is no age"),
+        (("--cache-size", "much"), "'much' is no size"),
+        (("--remote", "https://models.example.com"), "can be read only"),
+        (("--remote", "oci://127.0.0.1:1/models"), "cleaned up by its keeper"),
+    ],
+)
+def test_bad_wishes(arguments: tuple[str, ...], message: str, run: Any):
+    with pytest.raises(AsrbuildError, match=message):
+        run(*arguments)
+
+
+def test_sizes(grown: Path, run: Any):
+    for text in ("0", "0GB", "0 kB"):
+        found = run("--cache-size", text, "--json")
+        assert sum(item["kind"] == "cache" for item in found["gone"]) == 8
+    assert run("--cache-size", "1TB", "--json")["gone"] == []
+
+
+def test_probabilities_of_evaluations(grown: Path):
+    folder = grown / "cache/probabilities" / ("ab" * 32)
+    folder.mkdir(parents=True)
+    for name, days in (("old", 9.0), ("new", 3.0)):
+        (folder / f"{name}.npz").write_bytes(b"kept")
+        make_old(folder / f"{name}.npz", days)
+    items = survey(grown, Rules(9, 0.0))
+    list(collect.remove(grown / "artifacts", grown / "cache", items))
+    assert [path.name for path in folder.iterdir()] == ["new.npz"]

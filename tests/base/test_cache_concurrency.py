@@ -1,0 +1,308 @@
+"""Real processes on one cache: races, kills at any moment, and locks left by the dead."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from asrbuild.artifact import store
+from asrbuild.base import cache, locks
+from asrbuild.base.cache import StageKey
+from tests.base import cache_worker
+from tests.killing import seeded
+
+STAGES = ("source", "export", "convert")
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    processes: list[subprocess.Popen[str]] = []
+
+    def run(tag: str, *options: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        command = [*prefix, sys.executable, cache_worker.__file__]
+        command += [str(tmp_path), str(tmp_path / "log"), tag, *options]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        processes.append(process)
+        return process
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    return output
+
+
+def log(root: Path) -> list[tuple[str, str, str]]:
+    """(start or end, stage, tag) for every piece of work done."""
+    if not (root / "log").exists():
+        return []
+    lines = [line.split() for line in (root / "log").read_text().splitlines()]
+    return [(what, stage, tag) for what, stage, tag, _ in lines]
+
+
+def starts(root: Path) -> Counter[tuple[str, str]]:
+    return Counter((stage, tag) for what, stage, tag in log(root) if what == "start")
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.01)
+
+
+def assert_tidy(root: Path) -> None:
+    for folder in ("cache/.building", "cache/.locks"):
+        assert list((root / folder).iterdir()) == []
+    assert [path.name for path in (root / "artifacts").iterdir()] == ["killed"]
+
+
+def test_six_processes_build_one_entry_once(tmp_path: Path, start: Start) -> None:
+    racers = [start("race", "--slow", "0.5") for _ in range(6)]
+    outputs = [finish(process) for process in racers]
+    assert starts(tmp_path) == {(stage, "race"): 1 for stage in STAGES}
+    for stage in STAGES:
+        assert sum(f"built {stage}" in output for output in outputs) == 1
+    waited = [output for output in outputs if "is building the same thing; waiting" in output]
+    assert waited
+    assert_tidy(tmp_path)
+    (artifact,) = store.list_artifacts(tmp_path / "artifacts")
+    assert store.verify_files(artifact.path) == []
+
+
+def test_threads_of_one_process_build_once(tmp_path: Path) -> None:
+    builds: list[Path] = []
+
+    def build(directory: Path) -> None:
+        builds.append(directory)
+        time.sleep(0.2)
+        (directory / "x").write_text("x")
+
+    def run() -> None:
+        cache.run_stage(tmp_path, StageKey("s", 1, {}, {}, {}), build, notify=lambda _: None)
+
+    threads = [threading.Thread(target=run) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(builds) == 1
+
+
+def whole_entries(root: Path, tag: str) -> set[str]:
+    """The stages that are visible for a tag, after a look at their every byte."""
+    found = [e for e in cache.list_entries(root / "cache") if e.key.keys["tag"] == tag]
+    for entry in found:
+        assert cache.entry_problem(root / "cache", entry.path, verify=True) is None
+    return {entry.stage for entry in found}
+
+
+def test_fifty_kills_at_random_moments(tmp_path: Path) -> None:
+    """After each kill all that is visible is whole; finished work is never done again."""
+    # Forks of a server without threads: each a process in a few milliseconds.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["cache_worker"])
+    moments = seeded(20260)
+
+    def start(tag: str) -> multiprocessing.process.BaseProcess:
+        process = context.Process(target=cache_worker.run, args=(tmp_path, tmp_path / "log", tag))
+        process.start()
+        return process
+
+    kills = rounds = 0
+    killed_after: Counter[int] = Counter()
+    while kills < 50:
+        tag = f"round{rounds}"
+        finished: dict[str, int] = {}  # stage to how often it was started until it was whole
+        exitcode = None
+        patience = 0.03  # s; grows, so that a busy machine comes to an end as well
+        while exitcode != 0:
+            process = start(tag)
+            # After a random piece of the work that is left, and a little more.
+            pieces = len(log(tmp_path)) + moments.randint(0, 2 * (len(STAGES) - len(finished)))
+            wait_for(lambda: not process.is_alive() or len(log(tmp_path)) >= pieces)  # noqa: B023
+            process.join(moments.uniform(0, patience))
+            patience *= 1.2
+            process.kill()
+            process.join()
+            exitcode = process.exitcode
+            assert exitcode in (0, -signal.SIGKILL)
+            kills += exitcode != 0
+            killed_after[len(finished)] += exitcode != 0
+            work = starts(tmp_path)
+            for stage, count in finished.items():
+                assert work[stage, tag] == count, f"{stage} was built again"
+            finished = {stage: work[stage, tag] for stage in whole_entries(tmp_path, tag)}
+            for artifact in store.list_artifacts(tmp_path / "artifacts"):
+                if artifact.version == f"1+{tag}":
+                    assert store.verify_files(artifact.path) == []
+        assert sorted(finished) == sorted(STAGES)
+        rounds += 1
+    # The kills fell into every stage and into the publication.
+    assert set(killed_after) == {0, 1, 2, 3}, killed_after
+    cache_worker.run(tmp_path, tmp_path / "log", "last")
+    versions = {artifact.version for artifact in store.list_artifacts(tmp_path / "artifacts")}
+    assert versions == {"1+last", *(f"1+round{n}" for n in range(rounds))}
+    assert_tidy(tmp_path)
+
+
+def kill_while_building(root: Path, process: subprocess.Popen[str]) -> None:
+    wait_for(lambda: bool(starts(root)))
+    process.kill()
+    process.wait()
+    assert list((root / "cache" / ".building").iterdir())
+    assert list((root / "cache" / ".locks").glob("*.lease"))
+
+
+def test_a_lock_left_by_a_dead_process_here_is_taken_at_once(tmp_path: Path, start: Start) -> None:
+    kill_while_building(tmp_path, start("stale", "--slow", "30"))
+    begin = time.monotonic()
+    finish(start("stale"))
+    assert time.monotonic() - begin < locks.LEASE_SECONDS / 4
+    assert_tidy(tmp_path)
+
+
+@pytest.fixture
+def on_another_host() -> tuple[str, ...]:
+    """A command prefix that gives a process a host name of its own."""
+    prefix = ("unshare", "--uts", "sh", "-c", 'hostname far-away && exec "$@"', "sh")
+    try:
+        probe = subprocess.run([*prefix, "hostname"], capture_output=True, text=True)
+    except FileNotFoundError:
+        pytest.skip("there is no unshare command here")
+    if probe.stdout.strip() != "far-away":
+        pytest.skip("this user may not make a namespace with another host name")
+    return prefix
+
+
+def test_a_lock_left_by_another_host_is_taken_after_it_stays_silent(
+    tmp_path: Path, start: Start, on_another_host: tuple[str, ...]
+) -> None:
+    lease = 2.0
+    options = ("--lease", str(lease), "--no-flock")
+    kill_while_building(tmp_path, start("far", "--slow", "30", *options, prefix=on_another_host))
+    begin = time.monotonic()
+    output = finish(start("far", *options))
+    assert time.monotonic() - begin >= lease
+    assert "source: process " in output
+    assert "on far-away is building the same thing" in output
+    assert_tidy(tmp_path)
+
+
+def test_a_live_builder_on_another_host_is_not_robbed(
+    tmp_path: Path, start: Start, on_another_host: tuple[str, ...]
+) -> None:
+    """Its build takes twice the lease; only its touches tell the waiter that it lives."""
+    options = ("--lease", "1.0", "--no-flock")
+    far = start("far", "--slow", "2", *options, prefix=on_another_host)
+    wait_for(lambda: bool(starts(tmp_path)))
+    near = finish(start("far", *options))
+    finish(far)
+    assert near.startswith("source: process ")
+    assert "hit source" in near
+    assert starts(tmp_path)["source", "far"] == 1
+
+
+def test_a_lease_is_judged_by_change_and_not_by_the_clock(
+    tmp_path: Path, start: Start, on_another_host: tuple[str, ...]
+) -> None:
+    """The owner's clock is decades behind; it is alive as long as its stamps change."""
+    options = ("--lease", "1.0", "--no-flock")
+    kill_while_building(tmp_path, start("far", "--slow", "30", *options, prefix=on_another_host))
+    (lease,) = (tmp_path / "cache" / ".locks").glob("*.lease")
+    waiter = start("far", *options)
+    for second in range(12):
+        os.utime(lease, (second, second))
+        time.sleep(0.25)
+        assert waiter.poll() is None
+    assert starts(tmp_path)["source", "far"] == 1
+    silent = time.monotonic()
+    os.utime(lease, (2**32, 2**32))  # the last stamp lies in the far future
+    finish(waiter)
+    assert time.monotonic() - silent >= 1.0
+
+
+def test_leftovers_of_another_host_are_swept_only_when_long_silent(
+    tmp_path: Path, start: Start, on_another_host: tuple[str, ...]
+) -> None:
+    kill_while_building(tmp_path, start("far", "--slow", "30", prefix=on_another_host))
+    finish(start("near"))
+    (leftover,) = (tmp_path / "cache" / ".building").iterdir()
+    (seen,) = (tmp_path / "cache" / ".locks").glob("*.seen")
+    long_ago = time.time() - 2 * locks.ABANDONED_SECONDS
+    os.utime(seen, (long_ago, long_ago))
+    (lease,) = (tmp_path / "cache" / ".locks").glob("*.lease")
+    os.utime(lease)  # it was alive after all
+    finish(start("another"))
+    assert leftover.exists()
+    os.utime(seen, (long_ago, long_ago))
+    finish(start("yet-another"))
+    assert not leftover.exists()
+    assert_tidy(tmp_path)
+
+
+def test_files_from_the_future_are_hits_and_damage_in_them_is_found(tmp_path: Path) -> None:
+    """A machine with a fast clock wrote the cache; nothing is judged by age."""
+    key = StageKey("convert", 1, {}, {}, {})
+    said: list[str] = []
+
+    def build(directory: Path) -> None:
+        (directory / "weights.bin").write_bytes(b"1" * 400_000)
+
+    path = cache.run_stage(tmp_path, key, build, notify=said.append).path
+    future = time.time() + 10 * 365 * 86400
+    for item in (path, *path.iterdir()):
+        os.utime(item, (future, future))
+    assert cache.run_stage(tmp_path, key, build, notify=said.append).hit
+    (path / "weights.bin").write_bytes(b"2" * 400_000)
+    os.utime(path / "weights.bin", (future, future))
+    assert not cache.run_stage(tmp_path, key, build, notify=said.append).hit
+    assert "weights.bin was changed" in said[0]
+
+
+def test_clearing_keeps_what_is_being_built(tmp_path: Path, start: Start) -> None:
+    process = start("busy", "--slow", "1")
+    wait_for(lambda: ("end", "source", "busy") in log(tmp_path))
+    wait_for(lambda: ("start", "export", "busy") in log(tmp_path))
+    cache.clear(tmp_path / "cache")
+    assert cache.list_entries(tmp_path / "cache") == []
+    finish(process)
+    assert {entry.stage for entry in cache.list_entries(tmp_path / "cache")} >= {"export"}
+
+
+@pytest.mark.parametrize("content", [b"", b"filelock/2\npid=1", b"\xff\0"])
+def test_a_lease_that_was_never_written_whole_is_not_waited_for(
+    tmp_path: Path, content: bytes
+) -> None:
+    """A full disk, or a kill, between making a lease and writing it."""
+    key = StageKey("convert", 1, {"n": 1}, {}, {})
+    lease = tmp_path / cache.LOCKS / f"convert-{cache.fingerprint(key)}.lease"
+    lease.parent.mkdir()
+    lease.write_bytes(content)
+    held = threading.Thread(
+        target=cache.run_stage, args=(tmp_path, key, lambda at: (at / "x").touch()),
+        kwargs={"notify": lambda _: None}, daemon=True,
+    )  # fmt: skip
+    held.start()
+    held.join(20)
+    assert not held.is_alive()
+    assert cache.is_cached(tmp_path, key)

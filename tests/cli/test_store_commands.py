@@ -1,0 +1,340 @@
+"""``asrbuild ls``, ``show``, ``cache ls`` and ``cache clear``, through Typer, on a real store."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from asrbuild.artifact import store
+from asrbuild.artifact.manifest import SCHEMA_VERSION, Manifest, to_json
+from asrbuild.base import cache
+from asrbuild.base.cache import StageKey
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.build.naming import plain_values
+
+
+def fixed(name: str, size: int) -> dict[str, Any]:
+    return {"name": name, "min": size, "default": size, "max": size, "enumerated": None}
+
+
+def tensor(name: str, dtype: str, shape: list[dict[str, Any]], meaning: str) -> dict[str, Any]:
+    return {"name": name, "dtype": dtype, "shape": shape, "meaning": meaning, "fill": "as told"}
+
+
+STEPS = {"name": "steps", "min": 1, "default": 16, "max": None, "enumerated": None}
+SIZES = {"name": "steps", "min": 16, "default": 16, "max": 64, "enumerated": [16, 32, 64]}
+INPUTS = [
+    tensor("input_node", "float32", [fixed("batch", 1), STEPS, fixed("window", 19)], "features"),
+    tensor("input_lengths", "int32", [fixed("batch", 1)], "step_count"),
+]
+OUTPUTS = [tensor("logits", "float32", [SIZES, fixed("class", 29)], "probabilities")]
+STREAMING = {
+    "mode": "whole", "steps_per_chunk": None, "hop_ms": 20.0, "chunk_ms": None,
+    "lookahead_ms": 180.0, "latency_ms": None, "tail": "zero_pad_and_trim",
+}  # fmt: skip
+
+
+def metric(output: str, value: float, threshold: float, comparison: str = "<=") -> dict[str, Any]:
+    passed = value <= threshold if comparison == "<=" else value >= threshold
+    name = "max_abs_error" if comparison == "<=" else "argmax_agreement"
+    return {
+        "input": "sample", "output": output, "name": name, "value": value,
+        "comparison": comparison, "threshold": threshold, "passed": passed,
+    }  # fmt: skip
+
+
+CONTENT = {"model.mlmodel": bytes(4_100_000), "alphabet.txt": bytes(329), "reference.wav": b""}
+MANIFEST: dict[str, Any] = {
+    "schema_version": SCHEMA_VERSION,
+    "artifact_id": "demo-dynamic/1.0.0+0123456789ab",
+    "name": "demo-dynamic",
+    "version": "1.0.0+0123456789ab",
+    "description": "A small [model] of English.",
+    "author": "someone",
+    "license": "CC0-1.0",
+    "languages": ["en"],
+    "files": [
+        {"path": path, "role": role, "bytes": len(content),
+         "sha256": hashlib.sha256(content).hexdigest()}
+        for (path, content), role in zip(
+            CONTENT.items(), ("package", "alphabet", "reference_audio"), strict=True
+        )
+    ],
+    "audio": {"sample_rate": 16000, "channels": 1, "sample_type": "int16", "sample_scale": 2**-15},
+    "features": {
+        "kind": "mfcc", "window_ms": 32.0, "step_ms": 20.0, "window_samples": 512,
+        "step_samples": 320, "window_function": "periodic_hann", "fft_size": 512,
+        "spectrum": "magnitude", "mel_bands": 40, "lower_hz": 20.0, "upper_hz": 8000.0,
+        "coefficients": 26, "log_floor": 1e-12, "context_frames": 9, "edge_padding": "zeros",
+        "reference": {
+            "audio": "reference.wav", "audio_sha256": "ef" * 32, "samples": 16000,
+            "total_frames": 49, "first_frame": 0, "frames": [[0.5] * 26], "tolerance": 1e-3,
+        },
+    },
+    "model": {
+        "format": "neuralnetwork", "package": "model.mlmodel", "spec_version": 5,
+        "minimum_os": {"iOS": "14", "macOS": "11"}, "compute_precision": "fp32",
+        "recommended_compute_units": "ALL", "lstm": "loop", "default_function": "main",
+        "inputs": INPUTS, "outputs": OUTPUTS,
+        "functions": [
+            {"name": "main", "inputs": INPUTS, "outputs": OUTPUTS, "streaming": STREAMING}
+        ],
+    },
+    "state": [{
+        "input": "previous_state_c", "output": "new_state_c", "kind": "explicit",
+        "shape": [1, 64], "initial": "zeros", "reset": "per_utterance", "valid": "always",
+    }],
+    "streaming": STREAMING,
+    "decoder": {
+        "type": "beam", "alphabet": ["a"] * 28, "alphabet_file": "alphabet.txt", "utf8": False,
+        "blank_index": 28, "beam_width": 500, "cutoff_prob": 1.0, "cutoff_top_n": 40,
+        "scorer": None, "hot_words": {"core": 7.5}, "tuned": None,
+    },
+    "verification": {
+        "executed": True, "core_ml_executed": False, "reference": "TensorFlow 2.21.0",
+        "executions": [{"executor": "asrbuild", "version": "0.1.0", "platform": "Linux"}],
+        "inputs": [{"name": "sample", "steps": 636, "sha256": "12" * 32}],
+        "metrics": [
+            metric("logits", 1e-6, 1e-3), metric("logits", 5e-4, 1e-3),
+            metric("logits", 1.0, 0.999, ">="),
+        ],
+        "transcripts": [{
+            "input": "sample", "expected": "core a b", "reference": "core a b",
+            "package": "core a b", "match": True,
+        }],
+        "evaluation": None, "passed": True,
+    },
+    "provenance": {
+        "created": "2024-05-01T10:00:00+00:00", "platform": "Linux x86_64, Python 3.11",
+        "git": {"commit": "deadbeef", "dirty": True}, "recipe": {"n_steps": 16, "model": {}},
+        "overrides": ["model=dynamic"], "parents": [],
+        "sources": [{"role": "checkpoint", "name": "best_dev-1", "sha256": "34" * 32}],
+        "tools": {"coremltools": "9.0"},
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "artifacts"
+    monkeypatch.setenv("ASRBUILD_ARTIFACTS", str(root))
+    monkeypatch.setenv("ASRBUILD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "250")
+    return root
+
+
+def publish(root: Path, manifest: dict[str, Any] = MANIFEST) -> Path:
+    text = to_json(Manifest.model_validate_json(json.dumps(manifest)))
+    with store.staging(root) as directory:
+        for path, content in CONTENT.items():
+            (directory / path).write_bytes(content)
+        (directory / "manifest.json").write_text(text)
+        return store.publish(root, manifest["name"], directory, manifest["version"])
+
+
+def run(*arguments: str) -> Result:
+    from asrbuild.cli import cache as cache_commands
+    from asrbuild.cli.ls import ls
+    from asrbuild.cli.ship import ship
+    from asrbuild.cli.show import show
+
+    app, group = typer.Typer(), typer.Typer()
+    app.command("ls")(ls)
+    app.command("show")(show)
+    app.command("ship")(ship)
+    group.command("ls")(cache_commands.ls)
+    group.command("clear")(cache_commands.clear)
+    app.add_typer(group, name="cache")
+    result = CliRunner().invoke(app, list(arguments))
+    if isinstance(result.exception, AsrbuildError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_ls_of_nothing(root: Path) -> None:
+    assert "nothing is published" in run("ls").output
+    assert json.loads(run("ls", "--json").output) == []
+
+
+def test_ls_shows_the_proof_in_short(root: Path) -> None:
+    publish(root)
+    failing = copy.deepcopy(MANIFEST)
+    failing["version"] = "1.1.0+ffff"
+    failing["verification"]["metrics"][0]["passed"] = False
+    failing["verification"]["transcripts"][0]["match"] = False
+    publish(root, failing)
+    lines = [line for line in run("ls").output.splitlines() if "demo-dynamic" in line]
+    for text in ("1.0.0+0123456789ab", "neuralnetwork", "fp32", "4.1 MB", "3/3 gates", "1/1 match"):
+        assert text in lines[0]
+    assert "1.1.0+ffff *" in lines[1]
+    assert "2/3 gates" in lines[1]
+    assert "0/1 match" in lines[1]
+
+
+def test_ls_json(root: Path) -> None:
+    path = publish(root)
+    (row,) = json.loads(run("ls", "--json").output)
+    assert row == {
+        "name": "demo-dynamic", "version": "1.0.0+0123456789ab", "latest": True,
+        "path": str(path), "format": "neuralnetwork", "precision": "fp32", "bytes": 4_100_329,
+        "executed": True, "core_ml_executed": False, "passed": True, "gates": 3,
+        "gates_passed": 3, "transcripts": 1, "transcripts_match": 1,
+        "overrides": ["model=dynamic"], "created": "2024-05-01T10:00:00+00:00",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("junk", ["", "{", "[]", '{"model": 3, "files": [1], "provenance": []}'])
+def test_ls_lists_an_artifact_whose_manifest_is_damaged(root: Path, junk: str) -> None:
+    path = publish(root)
+    os.chmod(path / "manifest.json", 0o644)
+    (path / "manifest.json").write_text(junk)
+    assert "1.0.0+0123456789ab" in run("ls").output
+    (row,) = json.loads(run("ls", "--json").output)
+    assert row["format"] is None
+    with pytest.raises(AsrbuildError):
+        run("show", "demo-dynamic")
+
+
+def test_show_has_what_an_app_needs(root: Path) -> None:
+    publish(root)
+    output = run("show", "demo-dynamic").output
+    squeezed = re.sub(r" +", " ", output)
+    for text in (
+        "A small [model] of English.",
+        "neuralnetwork, specification 5, runs on iOS 14, macOS 11 and up",
+        "in input_node float32 (batch 1, steps 1.., window 19) features as told",
+        "out logits float32 (steps 16/32/64, class 29) probabilities as told",
+        "audio 16000 Hz, 1 channel(s), int16, times 3.05176e-05",
+        "32 ms (512 samples) every 20 ms (320)",
+        "feeding the whole utterance in one call",
+        "previous_state_c <- new_state_c, explicit",
+        "beam 500 wide, cut off at 1 or 40",
+        "hot words core +7.5",
+        "Core ML did not execute it",
+        "logits max abs error 0.0005 <= 0.001 2 passed",
+        "logits argmax agreement 1 >= 0.999 1 passed",
+        "sample core a b same",
+        "commit deadbeef, with changes",
+        "source checkpoint: best_dev-1 343434343434",
+        "model.mlmodel package 4.1 MB " + hashlib.sha256(CONTENT["model.mlmodel"]).hexdigest()[:12],
+    ):
+        assert text in squeezed, text
+
+
+def test_show_says_what_failed_and_what_did_not_run(root: Path) -> None:
+    failing = copy.deepcopy(MANIFEST)
+    proof = failing["verification"]
+    proof["metrics"][2] |= {"value": 0.5, "passed": False}
+    proof["transcripts"][0] |= {"package": "corr", "match": False}
+    publish(root, failing)
+    squeezed = re.sub(r" +", " ", run("show", "demo-dynamic").output)
+    assert "logits argmax agreement 0.5 >= 0.999 1 of 1 FAILED" in squeezed
+    assert "sample corr DIFFERS: core a b" in squeezed
+    unproven = copy.deepcopy(MANIFEST)
+    unproven["version"] = "2"
+    unproven["verification"] |= {"executed": False, "executions": []}
+    publish(root, unproven)
+    assert "NOT EXECUTED" in run("show", "demo-dynamic/2").output
+    assert "not executed" in run("ls").output
+
+
+def test_show_json_is_the_stored_manifest(root: Path) -> None:
+    path = publish(root)
+    assert run("show", str(path), "--json").output == (path / "manifest.json").read_text()
+
+
+def test_show_of_an_unknown_name_suggests(root: Path) -> None:
+    publish(root)
+    with pytest.raises(AsrbuildError, match="did you mean demo-dynamic"):
+        run("show", "demo-dynamik")
+
+
+def test_cache_ls_and_clear(root: Path, tmp_path: Path) -> None:
+    assert "nothing is cached" in run("cache", "ls").output
+    for stage in ("convert", "export"):
+        cache.run_stage(
+            tmp_path / "cache",
+            StageKey(stage, 1, {}, {}, {}),
+            lambda directory: (directory / "x").write_bytes(b"x" * 1500) and None,
+            notify=print,
+        )
+    output = run("cache", "ls").output
+    assert "1.5 kB" in output
+    assert "2 entries, 3.0 kB" in output
+    rows = json.loads(run("cache", "ls", "--json", "--stage", "export").output)
+    assert [(row["stage"], row["bytes"]) for row in rows] == [("export", 1500)]
+    assert "freed 0 B" in run("cache", "clear", "--older-than", "1h").output
+    assert "freed 1.5 kB" in run("cache", "clear", "--stage", "export").output
+    assert "freed 1.5 kB" in run("cache", "clear").output
+    for age in ("soon", "", "5", "h", "-1h"):
+        with pytest.raises(AsrbuildError, match="is no age"):
+            run("cache", "clear", "--older-than", age)
+
+
+def test_quantities() -> None:
+    from datetime import datetime, timezone
+
+    from asrbuild.base.quantities import age_text, size_text
+
+    sizes = {
+        0: "0 B", 999: "999 B", 1000: "1.0 kB", 99_949: "99.9 kB", 123_456: "123 kB",
+        999_499: "999 kB", 999_500: "1.0 MB", 188_916_323: "189 MB", 5 * 10**13: "50.0 TB",
+    }  # fmt: skip
+    assert {count: size_text(count) for count in sizes} == sizes
+    now = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
+    ages = {
+        "2024-05-01T11:59:30Z": "30 s",
+        "2024-05-01T11:30:00+00:00": "30 min",
+        "2024-05-01T02:00:00": "10 h",
+        "2024-04-01T12:00:00+00:00": "30 d",
+        "2031-01-01T00:00:00+00:00": "just now",
+        "yesterday": "?",
+    }
+    assert {created: age_text(created, now) for created in ages} == ages
+
+
+def test_a_channel_is_not_pointed_at_a_quick_look(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --allow-unproven; shipping it without a channel, or to one when whole, is fine."""
+    monkeypatch.setenv("ASRBUILD_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    whole, quick = (plain_values("verify", name) for name in ("default", "quick"))
+    ungated = {**whole, "require_transcript": False}
+    for number, (verify, passed, message) in enumerate((
+        (quick, True, "proven by verify=quick only: it was not run on second"),
+        (ungated, True, "its words need not be TensorFlow's"),
+        (whole, False, "its gates did not pass"),
+        (whole, True, None),
+    )):  # fmt: skip
+        fields = copy.deepcopy(MANIFEST)
+        fields["provenance"]["recipe"]["verify"] = verify
+        fields["verification"]["passed"] = passed
+        fields["version"] = f"{number}+abc"
+        publish(root, fields)
+        ship = ("ship", f"demo-dynamic/{fields['version']}", str(tmp_path / "remote"))
+        for more in ((), ("--channel", "beta"), ("--channel", "beta", "--allow-unproven")):
+            with pytest.raises(AsrbuildError) as caught:
+                run(*ship, *more)
+            refused = message is not None and more == ("--channel", "beta")
+            # What is not refused asks for a key.
+            assert ("is proven" in caught.value.message) == refused, caught.value.message
+            if refused:
+                assert message in caught.value.message
+                assert "--allow-unproven" in str(caught.value.fix)
+                assert not (tmp_path / "remote").exists()
+
+
+def test_ls_says_what_was_overridden(root: Path) -> None:
+    publish(root)
+    assert "model=dynamic" in run("ls").output

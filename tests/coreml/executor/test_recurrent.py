@@ -1,0 +1,179 @@
+"""Recurrent ops against their equations, gate by gate, in double precision."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from tests.coreml.executor.harness import check, floats, run_op
+
+FUNCTIONS = {
+    "sigmoid": lambda v: 1 / (1 + math.exp(-v)),
+    "tanh": math.tanh,
+    "relu": lambda v: max(v, 0.0),
+    "linear": lambda v: v,
+}
+
+
+def dot(left, right) -> float:
+    return sum(float(a) * float(b) for a, b in zip(left, right, strict=True))
+
+
+def lstm_steps(x, h, c, w_x, w_h, bias, peephole=None, clip=None, acts=("sigmoid", "tanh", "tanh")):
+    """One batch entry: x (s, I), h and c (H,); every h, then the last c."""
+    inner, cell, outer = (FUNCTIONS[name] for name in acts)
+    size = len(h)
+    h, c = [float(v) for v in h], [float(v) for v in c]
+    peep = [0.0] * (3 * size) if peephole is None else [float(v) for v in peephole]
+    outputs = []
+    for row in x:
+        z = [dot(row, w_x[g]) + dot(h, w_h[g]) + float(bias[g]) for g in range(4 * size)]
+        new_h, new_c = [], []
+        for u in range(size):
+            i = inner(z[u] + peep[u] * c[u])
+            f = inner(z[size + u] + peep[size + u] * c[u])
+            value = f * c[u] + i * cell(z[3 * size + u])
+            if clip is not None:
+                value = min(max(value, -clip), clip)
+            o = inner(z[2 * size + u] + peep[2 * size + u] * value)
+            new_c.append(value)
+            new_h.append(o * outer(value))
+        h, c = new_h, new_c
+        outputs.append(h)
+    return np.array(outputs), np.array(c)
+
+
+def processed(outputs: np.ndarray, direction: str) -> np.ndarray:
+    """Outputs in the order of processing, as Apple's own tests expect them of one direction."""
+    return outputs[::-1] if direction == "reverse" else outputs
+
+
+def over_batch(x, h, c, *weights, reverse=False, **options):
+    sequences, states = [], []
+    for b in range(x.shape[1]):
+        rows = x[::-1, b] if reverse else x[:, b]
+        outputs, last = lstm_steps(rows, h[b], c[b], *weights, **options)
+        sequences.append(outputs[::-1] if reverse else outputs)
+        states.append((outputs[-1], last))
+    last_h, last_c = (np.array(part) for part in zip(*states, strict=True))
+    return np.stack(sequences, 1), last_h, last_c
+
+
+def weights(hidden: int, width: int, dtype=np.float32, seed=0):
+    return (
+        floats((4 * hidden, width), dtype, -0.6, 0.6, seed),
+        floats((4 * hidden, hidden), dtype, -0.6, 0.6, seed + 1),
+        floats((4 * hidden,), dtype, seed=seed + 2),
+    )
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+@pytest.mark.parametrize(("steps", "batch"), [(1, 1), (5, 1), (4, 3), (300, 1)])
+def test_lstm(direction: str, steps: int, batch: int) -> None:
+    x, h, c = floats((steps, batch, 2)), floats((batch, 3)), floats((batch, 3), seed=1)
+    w_x, w_h, bias = weights(3, 2)
+    expected = over_batch(x, h, c, w_x, w_h, bias, reverse=direction == "reverse")
+    expected = (processed(expected[0], direction), *expected[1:])
+    tensors = {"x": x, "initial_h": h, "initial_c": c}
+    given = {"weight_ih": w_x, "weight_hh": w_h, "bias": bias, "direction": direction}
+    check("lstm", expected, tensors, **given, output_sequence=True, atol=3e-6)
+    last = (expected[1][None], *expected[1:])
+    check("lstm", last, tensors, **given, output_sequence=False, atol=3e-6)
+
+
+def test_lstm_with_peepholes_clip_and_other_activations() -> None:
+    x, h, c = floats((4, 2, 2), low=-3, high=3), floats((2, 3)), floats((2, 3), seed=1)
+    w_x, w_h, bias = weights(3, 2)
+    peephole = floats((9,), seed=9)
+    acts = ("sigmoid", "linear", "relu")
+    expected = over_batch(x, h, c, w_x, w_h, bias, peephole=peephole, clip=0.75, acts=acts)
+    check("lstm", expected, {"x": x, "initial_h": h, "initial_c": c}, weight_ih=w_x, weight_hh=w_h,
+          bias=bias, peephole=peephole, clip=np.float32(0.75), output_sequence=True,
+          recurrent_activation=acts[0], cell_activation=acts[1], activation=acts[2],
+          atol=3e-6)  # fmt: skip
+
+
+@pytest.mark.parametrize("sequence", [True, False])
+def test_lstm_in_both_directions(sequence: bool) -> None:
+    x, h, c = floats((4, 2, 2)), floats((2, 6)), floats((2, 6), seed=1)
+    ahead_weights, back_weights = weights(3, 2), weights(3, 2, seed=7)
+    ahead = over_batch(x, h[:, :3], c[:, :3], *ahead_weights)
+    back = over_batch(x, h[:, 3:], c[:, 3:], *back_weights, reverse=True)
+    joined = tuple(np.concatenate(pair, -1) for pair in zip(ahead, back, strict=True))
+    expected = joined if sequence else (joined[1][None], *joined[1:])
+    names = ("weight_ih", "weight_hh", "bias")
+    given = dict(zip(names, ahead_weights, strict=True))
+    given |= {f"{n}_back": w for n, w in zip(names, back_weights, strict=True)}
+    check("lstm", expected, {"x": x, "initial_h": h, "initial_c": c}, **given,
+          direction="bidirectional", output_sequence=sequence, atol=3e-6)  # fmt: skip
+
+
+def test_lstm_in_float16_rounds_its_state_at_every_step() -> None:
+    """So chunks with carried state give exactly what one shot gives."""
+    x = floats((12, 1, 4), np.float16)
+    h, c = floats((1, 5), np.float16), floats((1, 5), np.float16, seed=1)
+    w_x, w_h, bias = weights(5, 4, np.float16)
+    given = {"weight_ih": w_x, "weight_hh": w_h, "bias": bias, "output_sequence": True}
+    whole = run_op("lstm", {"x": x, "initial_h": h, "initial_c": c}, "iOS17", **given).outputs
+    parts = []
+    for start in range(0, 12, 4):
+        tensors = {"x": x[start : start + 4], "initial_h": h, "initial_c": c}
+        part, h, c = run_op("lstm", tensors, "iOS17", **given).outputs
+        parts.append(part)
+    np.testing.assert_array_equal(np.concatenate(parts), whole[0])
+    np.testing.assert_array_equal(c, whole[2])
+    exact = over_batch(x, floats((1, 5), np.float16), floats((1, 5), np.float16, seed=1),
+                       w_x, w_h, bias)  # fmt: skip
+    np.testing.assert_allclose(whole[0].astype(float), exact[0], atol=3e-3)
+
+
+@pytest.mark.parametrize("reset_after", [False, True])
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_gru(direction: str, reset_after: bool) -> None:
+    x, h = floats((4, 2, 2)), floats((2, 3))
+    w_x, w_h = floats((9, 2), seed=1), floats((9, 3), seed=2)
+    bias, input_bias = floats((9,), seed=3), floats((9,), seed=4)
+    sigmoid = FUNCTIONS["sigmoid"]
+    rows = x[::-1] if direction == "reverse" else x
+    outputs = []
+    state = h.astype(float)
+    for row in rows:
+        new = np.empty_like(state)
+        for b in range(2):
+            z = [dot(row[b], w_x[g]) + float(input_bias[g]) for g in range(9)]
+            y = [dot(state[b], w_h[g]) + float(bias[g]) for g in range(9)]
+            r = [sigmoid(z[u] + y[u]) for u in range(3)]
+            k = [sigmoid(z[6 + u] + y[6 + u]) for u in range(3)]
+            for u in range(3):
+                if reset_after:
+                    inner = r[u] * (dot(state[b], w_h[3 + u]) + float(bias[3 + u]))
+                else:
+                    scaled = [r[v] * state[b, v] for v in range(3)]
+                    inner = dot(scaled, w_h[3 + u]) + float(bias[3 + u])
+                candidate = math.tanh(z[3 + u] + inner)
+                new[b, u] = (1 - k[u]) * candidate + k[u] * state[b, u]
+        state = new
+        outputs.append(new)
+    tensors = {"x": x, "initial_h": h}
+    check("gru", (np.array(outputs), state), tensors, "iOS18", weight_ih=w_x, weight_hh=w_h,
+          bias=bias, input_bias=input_bias, direction=direction, output_sequence=True,
+          reset_after=reset_after, atol=2e-6)  # fmt: skip
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+def test_rnn(direction: str) -> None:
+    x, h = floats((4, 2, 2)), floats((2, 3))
+    w_x, w_h, bias = floats((3, 2), seed=1), floats((3, 3), seed=2), floats((3,), seed=3)
+    state, outputs = h.astype(float), []
+    for row in processed(x, direction):
+        state = np.array(
+            [[math.tanh(dot(row[b], w_x[u]) + dot(state[b], w_h[u]) + float(bias[u]))
+              for u in range(3)] for b in range(2)]
+        )  # fmt: skip
+        outputs.append(state)
+    given = {"weight_ih": w_x, "weight_hh": w_h, "bias": bias, "direction": direction}
+    tensors = {"x": x, "initial_h": h}
+    check("rnn", (np.array(outputs), state), tensors, **given, output_sequence=True, atol=2e-6)
+    check("rnn", (state[None], state), tensors, **given, output_sequence=False, atol=2e-6)

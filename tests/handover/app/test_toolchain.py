@@ -1,0 +1,222 @@
+"""The Swift package, compiled and run: its own tests, the README's code, and ``CoreMLModel``.
+
+Core ML is Apple's alone. Elsewhere a stand-in with its interface passes every call on to
+asrbuild's executor, so that the whole way from samples to words runs in Swift on the real package.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from asrbuild.artifact.manifest import Manifest, read_manifest
+from asrbuild.coreml import executor
+from asrbuild.handover.app.checking import check_kit
+from asrbuild.handover.app.kit import write_folder
+from asrbuild.speech.audio import read_audio, to_int16
+from tests.acceptance.conftest import run_asrbuild
+from tests.acceptance.test_demo_assets import DEMO
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("swift") is None, reason="there is no Swift toolchain here"),
+]
+STAND_IN = Path(__file__).parent / "coreml_stand_in"
+KINDS = {
+    "explicit": ("model=static",),
+    "stateful": ("model=static", "coreml.state=stateful"),
+    "neuralnetwork": ("model=static", "coreml=neuralnetwork"),
+    "whole": ("model=dynamic", "coreml.precision=fp32"),
+    "enumerated": ("model=enumerated",),
+    "multifunction": ("model=multifunction",),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("swift")
+
+
+@pytest.fixture(scope="module")
+def artifacts(folder: Path) -> dict[str, Path]:
+    """A folder for the app, of each kind of package."""
+    found = {}
+    for kind, overrides in KINDS.items():
+        done = run_asrbuild(*overrides, f"name={kind}", cwd=folder)
+        assert done.code == 0, done.err
+        (artifact,) = (p for p in (folder / "artifacts" / kind).iterdir() if p.is_dir())
+        found[kind] = folder / f"app-{kind}"
+        recordings = other_recordings() if kind == "stateful" else None
+        write_folder(found[kind], artifact, read_manifest(artifact), recordings)
+    return found
+
+
+def other_recordings() -> dict[str, np.ndarray]:
+    """Speech, silence, noise, and samples at the ends of their range: int16 (n,)."""
+    speech = to_int16(read_audio(DEMO / "second.wav", 16_000))
+    noise = np.random.default_rng(5).integers(-300, 300, 20_011).astype(np.int16)
+    square = np.where(np.arange(9_000) // 37 % 2, 32767, -32768).astype(np.int16)
+    return {"speech": speech, "silence": np.zeros(8_000, np.int16), "noise": noise,
+            "square": square}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def package(artifacts: dict[str, Path], folder: Path) -> Path:
+    """The Swift package with the stand-in and the README's code in it, compiled."""
+    package = folder / "ASRKit"
+    shutil.copytree(artifacts["explicit"] / "ASRKit", package)
+    targets = '.target(name: "ASRKit"),'
+    settings = (package / "Package.swift").read_text()
+    assert targets in settings
+    more = (
+        '.target(name: "CoreML"),\n        .target(name: "ASRKit", dependencies: ["CoreML"]),\n'
+        '        .target(name: "Example", dependencies: ["ASRKit", "CoreML"]),'
+    )
+    if sys.platform == "darwin":
+        more = f'{targets}\n        .target(name: "Example", dependencies: ["ASRKit"]),'
+    else:
+        shutil.copytree(STAND_IN, package / "Sources" / "CoreML")
+    (package / "Package.swift").write_text(settings.replace(targets, more))
+    (code,) = re.findall(
+        r"```swift\n(.*?)```", (artifacts["explicit"] / "README.md").read_text(), re.DOTALL
+    )
+    (package / "Sources" / "Example").mkdir()
+    (package / "Sources" / "Example" / "Example.swift").write_text(code)
+    done = swift("build", "--build-tests", package=package)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "warning:" not in done.stdout + done.stderr
+    return package
+
+
+def swift(*command: str, package: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["swift", *command, "--package-path", str(package)],
+        capture_output=True, text=True, check=False, env=os.environ | env,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def serving(artifact: Path, manifest: Manifest, pipes: Path) -> Iterator[list[dict[str, Any]]]:
+    """Answers the stand-in's questions with the executor; the questions, without their arrays."""
+    pipes.mkdir()
+    for name in ("requests", "answers"):
+        os.mkfifo(pipes / name)
+    asked: list[dict[str, Any]] = []
+    states: list[Any] = []
+    models: dict[str | None, Any] = {}
+
+    def answer(question: dict[str, Any]) -> dict[str, Any]:
+        function = question["function"]
+        path = artifact / manifest.model.package
+        model = models.setdefault(function, executor.load(path, function=function))
+        asked.append({key: question.get(key) for key in ("ask", "function", "state")})
+        if question["ask"] == "state":
+            states.append(model.make_state())
+            return {"state": len(states) - 1}
+        arrays = {
+            name: np.array(given["numbers"], given["kind"]).reshape(given["sizes"])
+            for name, given in question["inputs"].items()
+        }
+        held = [] if question["state"] is None else [states[question["state"]]]
+        outputs = model.predict(arrays, *held)
+        return {
+            "outputs": {
+                name: {"sizes": list(array.shape), "numbers": array.ravel().tolist()}
+                for name, array in outputs.items()
+            }
+        }
+
+    def serve() -> None:
+        # Opened for both, so that a reader or writer who leaves ends nothing.
+        with open(os.open(pipes / "requests", os.O_RDWR), "rb", buffering=0) as requests:
+            buffered = bytearray()
+            answers = os.open(pipes / "answers", os.O_RDWR)
+            while True:
+                buffered += requests.read(1 << 16)
+                while b"\n" in buffered:
+                    line, _, rest = bytes(buffered).partition(b"\n")
+                    buffered = bytearray(rest)
+                    if line == b"end":
+                        return
+                    try:
+                        found = answer(json.loads(line))
+                    except Exception as error:
+                        found = {"error": f"{type(error).__name__}: {error}"}
+                    sent = json.dumps(found).encode() + b"\n"
+                    while sent:
+                        sent = sent[os.write(answers, sent) :]
+
+    server = threading.Thread(target=serve, daemon=True)
+    server.start()
+    try:
+        yield asked
+    finally:
+        with open(pipes / "requests", "wb") as requests:
+            requests.write(b"end\n")
+        server.join(10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_swift_says_the_words_of_every_kind_of_package(
+    package: Path, artifacts: dict[str, Path], kind: str, tmp_path: Path
+) -> None:
+    artifact, manifest = artifacts[kind], read_manifest(artifacts[kind])
+    results = tmp_path / "results"
+    with serving(artifact, manifest, tmp_path / "pipes") as asked:
+        done = swift(
+            "test", "--skip-build", package=package, ASRKIT_ARTIFACT=str(artifact),
+            ASRKIT_RESULTS=str(results), ASRKIT_EXECUTOR=str(tmp_path / "pipes"),
+        )  # fmt: skip
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output[-4000:]
+    assert re.search(r"Executed 24 tests, with 0 failures", output), output[-2000:]
+    assert "skipped" not in output
+    checker = artifact / "conformance" / "check.py"
+    checked = subprocess.run(
+        [sys.executable, checker, results], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout
+    if sys.platform == "darwin":
+        return
+    names = {function.name for function in manifest.model.functions}
+    assert {question["function"] for question in asked} == (names if len(names) > 1 else {None})
+    states = [question["state"] for question in asked if question["ask"] == "predict"]
+    assert all((state is not None) == (kind == "stateful") for state in states)
+    # Four recordings, four times: a new state for each, or none at all.
+    assert len(set(states)) > 4 if kind == "stateful" else set(states) == {None}
+
+
+def test_the_command_compiles_and_tests_what_it_wrote(artifacts: dict[str, Path]) -> None:
+    checks = check_kit(artifacts["explicit"])
+    assert [(check.what, check.passed) for check in checks] == [
+        ("syntax", True), ("compiled", True), ("tested", True), ("conformance", True),
+    ]  # fmt: skip
+    assert "Swift version" in checks[1].detail
+    sums = subprocess.run(
+        ["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=artifacts["explicit"], check=False
+    )
+    assert sums.returncode == 0, "building must leave the folder as it was"
+
+
+def test_code_that_does_not_compile_is_reported(tmp_path: Path) -> None:
+    sources = tmp_path / "ASRKit" / "Sources" / "ASRKit"
+    sources.mkdir(parents=True)
+    (sources / "Rows.swift").write_text('let broken: Int = "text"\n')
+    (tmp_path / "ASRKit" / "Package.swift").write_text(
+        "// swift-tools-version:5.9\nimport PackageDescription\n"
+        'let package = Package(name: "ASRKit", targets: [.target(name: "ASRKit")])\n'
+    )
+    syntax, compiled = check_kit(tmp_path)
+    assert (syntax.passed, compiled.what, compiled.passed) == (True, "compiled", False)
+    assert compiled.detail.startswith("Rows.swift:1:19: error: cannot convert value of type")

@@ -1,0 +1,102 @@
+"""The reports are of real packages, which the parity tests know how to build; and a browser."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from asrbuild.architectures.deepspeech.network import random_weights
+from tests.proof import building
+
+#: Nothing but the page: no sandbox (CI runs as root), no service of the browser's own.
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+DESKTOP, TABLET, PHONE = 1280, 820, 390
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published artifact with random weights."""
+    root = tmp_path_factory.mktemp("published")
+    return building.publish(
+        root / "artifacts", root / "work", random_weights(32, seed=3), "model=static"
+    )
+
+
+@pytest.fixture(scope="session")
+def pair(published, tmp_path_factory) -> list[Path]:
+    """The same weights as a program and as a neural network of enumerated shapes."""
+    root = tmp_path_factory.mktemp("pair")
+    other = building.publish(
+        root / "artifacts", root / "work", random_weights(32, seed=3),
+        "model=enumerated", "coreml=neuralnetwork",
+    )  # fmt: skip
+    return [published, other]
+
+
+@dataclass
+class Window:
+    """A page in a browser, with all that it said and asked for."""
+
+    page: object
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def overflow(self) -> list[str]:
+        """Elements that stick out to the right, so that a person would have to scroll."""
+        return self.page.evaluate(  # type: ignore[attr-defined]
+            """() => document.documentElement.scrollWidth <= innerWidth ? [] :
+                [...document.body.querySelectorAll("*")]
+                    .filter(e => e.getBoundingClientRect().right > innerWidth + 1)
+                    .map(e => e.outerHTML.slice(0, 120))"""
+        )
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[object]:
+    """A headless browser with a profile of its own."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium on this machine; pages are not looked at in a browser")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, headless=True, args=list(FLAGS)
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[(DESKTOP, "light"), (TABLET, "dark"), (PHONE, "dark")], ids=str)
+def look(request: pytest.FixtureRequest, chromium) -> Iterator[object]:
+    """Opens a file in a window of each width; at the end it must have been silent and alone."""
+    width, scheme = request.param
+    context = chromium.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
+    )
+    opened: list[Window] = []
+
+    def open_page(path: Path) -> Window:
+        window = Window(context.new_page())
+        window.page.on("console", lambda message: window.complaints.append(message.text))
+        window.page.on("pageerror", lambda error: window.complaints.append(str(error)))
+        window.page.on("request", lambda asked: window.requests.append(asked.url))
+        window.page.goto(path.absolute().as_uri())
+        opened.append(window)
+        return window
+
+    yield open_page
+    for window in opened:
+        assert window.complaints == []
+        assert [url for url in window.requests if not url.startswith("data:")] == [
+            window.requests[0]
+        ]
+        assert window.overflow() == []
+    context.close()

@@ -1,0 +1,96 @@
+"""Pages for the tests, what they are made from, and what a browser would find in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import typer
+
+from asrbuild.artifact.manifest import Manifest, read_manifest
+from asrbuild.build.sweep import JobRecord
+from asrbuild.cli.report import report as report_command
+from asrbuild.handover.report.anatomy import anatomy
+from asrbuild.handover.report.artifact import Heard, page
+
+HOSTILE = (
+    "<script>alert(1)</script>", "</style><script>alert(1)</script>", "'\"><img src=x onerror=a()>",
+    "{{ 7 * 7 }}", "<!--", "]]>", "&lt;b&gt;", "\u202egnp.exe",
+)  # fmt: skip
+LABELS = " abcdefghijklmnopqrstuvwxyz'"
+
+
+def command(*arguments: object) -> int:
+    app = typer.Typer()
+    app.command()(report_command)
+    return app([str(a) for a in arguments], standalone_mode=False) or 0
+
+
+class Page(HTMLParser):
+    """What a browser would load or run, and the text that a person sees."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.tags: list[str] = []
+        self.handlers: list[str] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self._inside = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self._inside = tag
+        for name, value in attributes:
+            if name in ("src", "href", "action", "srcset"):
+                self.sources.append(value or "")
+            if name.startswith("on"):
+                self.handlers.append(name)
+
+    def handle_endtag(self, tag):
+        self._inside = ""
+
+    def handle_data(self, data):
+        if self._inside == "script":
+            self.scripts.append(data)
+        elif self._inside != "style":
+            self.text += data
+
+
+def heard_of(text: str, steps: int | None = None) -> dict[str, Heard]:
+    """A sample whose likeliest path spells the text, a letter every third step."""
+    length = steps or 3 * len(text) + 3
+    rows = np.full((length, 29), 0.1 / 28, np.float32)
+    rows[:, 28] = 0.9
+    for index, character in enumerate(text):
+        rows[3 * index + 1] = 0.1 / 28
+        rows[3 * index + 1, LABELS.index(character)] = 0.9
+    bands = np.random.default_rng(0).standard_normal((length, 26)).astype(np.float32)
+    return {"sample": Heard(bands, rows, rows)}
+
+
+def saying(published: Path, package: str, expected: str | None = None, **fields: str) -> Manifest:
+    """The artifact's manifest as if its sample had these words."""
+    manifest = read_manifest(published)
+    first = manifest.verification.transcripts[0].model_copy(
+        update={"input": "sample", "package": package, "reference": package, "expected": expected}
+        | fields
+    )
+    verification = manifest.verification.model_copy(update={"transcripts": [first]})
+    return manifest.model_copy(update={"verification": verification})
+
+
+def html_of(published: Path, manifest: Manifest, heard: Mapping[str, Heard] | None = None) -> str:
+    return page(manifest, anatomy(published / manifest.model.package), heard or {})
+
+
+def job(number: int, path: Path | None, error: str = "", *overrides: str) -> JobRecord:
+    """A sweep's record of an artifact, or of an error."""
+    manifest = read_manifest(path) if path else None
+    return JobRecord(
+        number, overrides, "built" if path else "failed", manifest.name if manifest else "",
+        manifest.version if manifest else "", str(path or ""), 1000, {}, True, 2.5, error,
+    )  # fmt: skip

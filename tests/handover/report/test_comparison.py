@@ -1,0 +1,128 @@
+"""The page of a sweep and of named artifacts: a row each, with what its manifest says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from urllib.parse import unquote
+
+import pytest
+
+from asrbuild.artifact.manifest import read_manifest
+from asrbuild.handover.report.comparison import artifact_rows, job_rows, write_page
+from tests.forging import agree, copy_artifact
+from tests.handover.report.pages import HOSTILE, Page, command, job
+
+
+def test_rows_say_what_the_manifests_say(pair):
+    rows = artifact_rows(pair)
+    for row, path in zip(rows, pair, strict=True):
+        manifest = read_manifest(path)
+        assert row.name == f"{manifest.name}/{manifest.version}"
+        assert row.page == path / "report.html"
+        assert row.facts["format"] == manifest.model.format
+        package = path / manifest.model.package
+        files = [package] if package.is_file() else [f for f in package.rglob("*") if f.is_file()]
+        assert row.facts["size"] == sum(f.stat().st_size for f in files) / 1e6
+        errors = [
+            m.value
+            for m in manifest.verification.metrics
+            if (m.output, m.name) == ("logits", "max_abs_error")
+        ]
+        assert row.facts["max_abs_error"] == max(errors)
+        assert 0 <= row.facts["used"] <= 100
+        assert row.facts["steps"] == 16
+        assert row.facts["latency"] == 500
+        assert row.facts["compress"] == "none"
+    assert rows[0].facts["shape"] == "16"
+    assert rows[1].facts["shape"] == "16 or 32 or 64"
+
+
+def test_compression_has_a_column_where_a_recipe_asks_for_it(pair, tmp_path):
+    manifest = read_manifest(pair[0])
+    recipe = manifest.provenance.recipe
+    layers = {"lstm": "none", "layer_1": None}
+    coreml = recipe["coreml"] | {"compress": "palettize_4", "compress_layers": layers}
+    asked = recipe | {"coreml": coreml}
+    copy = copy_artifact(pair[0], tmp_path / "a" / "1")
+    (copy / "report.html").unlink()
+    agree(copy, lambda fields: fields["provenance"].update(recipe=asked))
+    (row,) = artifact_rows([copy])
+    assert row.facts["compress"] == "palettize_4"
+    assert row.page is None, "an artifact from before pages has no link"
+    write_page(tmp_path / "page.html", "title", artifact_rows(pair))
+    assert ">compression<" not in (tmp_path / "page.html").read_text(encoding="utf-8")
+    write_page(tmp_path / "page.html", "title", [*artifact_rows(pair), row])
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert ">compression<" in html
+    assert 'data-value="palettize_4">palettize_4</td>' in html
+
+
+def test_the_page_of_a_sweep_has_its_failures(pair, tmp_path):
+    jobs = [
+        job(0, pair[0], "", "model=static"),
+        job(1, None, "no such shape\n  key: model.steps", "n_steps=0"),
+        replace(job(2, pair[1]), status="unchanged"),
+        replace(job(3, pair[1]), path=str(tmp_path / "gone" / "1.0")),
+    ]
+    rows = job_rows(jobs)
+    assert [bool(row.error) for row in rows] == [False, True, False, True]
+    assert rows[0].facts["seconds"] == 2.5
+    page = tmp_path / "my sweeps #1, 100%" / "sweep.html"
+    write_page(page, "Sweep of 4 jobs", rows)
+    html = page.read_text(encoding="utf-8")
+    found = Page(html)
+    assert "2 of 4 jobs succeeded, 2 failed" in found.text
+    assert "no such shape\n  key: model.steps" in found.text
+    assert "SHA256SUMS is missing" in found.text
+    assert "unchanged" in found.text
+    links = [source for source in found.sources if source.endswith("report.html")]
+    assert len(links) == 2
+    for link, path in zip(links, pair, strict=True):
+        assert (page.parent / unquote(link)).resolve() == (path / "report.html").resolve()
+    assert found.handlers == []
+
+
+def test_a_package_that_failed_its_gates_is_measured_all_the_same(pair, tmp_path):
+    refused = replace(
+        job(1, None, "not published", "coreml.compress=palettize_4"),
+        figures={"max_abs_error": 0.5}, package_bytes=500_000, wer=0.25, compress="palettize_4",
+        transcripts_match=False,
+    )  # fmt: skip
+    rows = job_rows([job(0, pair[0]), refused])
+    facts = {"size": 0.5, "wer": 25.0, "compress": "palettize_4", "words": "differ",
+             "max_abs_error": 0.5, "seconds": 2.5}  # fmt: skip
+    assert rows[1].facts == facts
+    write_page(tmp_path / "page.html", "Sweep", rows)
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert 'data-value="25.0">25</td>' in html
+    assert html.count('data-kind="bad-mark"') == 1
+    assert "failed its gates</li>" in html
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_people_wrote_is_text_and_never_markup(tmp_path, text):
+    write_page(tmp_path / "page.html", text, job_rows([job(0, None, text, text)]))
+    found = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "img" not in found.tags
+    assert len(found.scripts) == 1
+    assert found.handlers == []
+    assert found.text.count(text) >= 3
+
+
+def test_a_sweep_without_a_single_artifact_has_a_page(tmp_path):
+    write_page(tmp_path / "page.html", "Sweep", job_rows([job(0, None, "no")]))
+    found = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "0 of 1 jobs succeeded" in found.text
+    assert "select" not in found.tags
+
+
+def test_the_command_compares_several(pair, tmp_path, capsys):
+    target = tmp_path / "pair.html"
+    assert command(*pair, "--output", target) == 0
+    assert f"wrote {target}" in capsys.readouterr().out
+    found = Page(target.read_text(encoding="utf-8"))
+    assert "2 artifacts" in found.text
+    for path in pair:
+        assert path.name in found.text
+    assert json.loads((pair[0] / "manifest.json").read_text())["version"] in found.text

@@ -1,0 +1,103 @@
+"""What every attack is held to: its exact refusal, nothing written, little memory, little time."""
+
+from __future__ import annotations
+
+import os
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from asrbuild.handover.ship.keys import Signer
+from asrbuild.handover.ship.pull import pull_bundle
+from asrbuild.handover.ship.refusal import Refusal, Refused
+from asrbuild.handover.ship.trust import Trust
+from tests.handover.ship.making import Forgery, variant_of
+
+#: Of the processor, so that a busy machine is no finding; an attack that sleeps is the caller's.
+MAX_SECONDS = 5.0
+#: The most that any attack below takes is a header of the largest size, parsed.
+MAX_BYTES = 48 << 20
+Attack = Callable[[], object]
+
+
+def everything(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file, link and device below a folder, with its inode and size.
+
+    What channels were seen to say is left out: that is remembered of a refused pull too.
+    """
+    found = {}
+    for base, folders, names in os.walk(folder):
+        for name in [*folders, *names]:
+            if name in ("seen.json", "seen.lock"):
+                continue
+            path = os.path.join(base, name)
+            status = os.lstat(path)
+            found[path] = (status.st_ino, 0 if name in folders else status.st_size)
+    return found
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> list[Path]:
+    """Two variants, the preferred first."""
+    root = tmp_path / "artifacts"
+    return [
+        variant_of(root, "new", "18", "15", b"new" * 500),
+        variant_of(root, "old", "15", "12", b"old" * 500),
+    ]
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Callable[[Refusal, Attack], Refused]:
+    """Runs an attack and gives the refusal, once it was cheap and left nothing behind.
+
+    ``victim/`` is where the attack may write if it succeeds; all of ``tmp_path`` is watched.
+    """
+
+    def check(reason: Refusal, attack: Attack) -> Refused:
+        (tmp_path / "victim").mkdir(exist_ok=True)
+        (tmp_path / "precious").write_text("precious")
+        before = everything(tmp_path)
+        tracemalloc.start()
+        begun = time.process_time()
+        try:
+            with pytest.raises(Refused) as caught:
+                attack()
+            seconds = time.process_time() - begun
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert caught.value.reason is reason, str(caught.value)
+        assert everything(tmp_path) == before, "something was written"
+        assert seconds < MAX_SECONDS
+        assert peak < MAX_BYTES, f"{peak:,} bytes"
+        text = str(caught.value)
+        assert len(text) < 2000
+        assert text.isprintable() or set(text) - {"\n"} <= set(map(chr, range(32, 127)))
+        return caught.value
+
+    return check
+
+
+@pytest.fixture
+def forgery(artifact: Path, signer: Signer) -> Forgery:
+    return Forgery.of(artifact, signer)
+
+
+@pytest.fixture
+def attack(
+    tmp_path: Path, trust: Trust, refused: Callable[[Refusal, Attack], Refused]
+) -> Callable[[Refusal, bytes], Refused]:
+    """Pulls a hostile bundle into ``victim/store``."""
+
+    def run(reason: Refusal, bundle: bytes) -> Refused:
+        path = tmp_path / "hostile.asrb"
+        path.write_bytes(bundle)
+        (tmp_path / "victim" / "store").mkdir(parents=True, exist_ok=True)
+        return refused(
+            reason, lambda: pull_bundle(path, tmp_path / "victim" / "store", trust=trust)
+        )
+
+    return run

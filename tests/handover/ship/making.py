@@ -1,0 +1,133 @@
+"""Small artifacts that are as whole as large ones, and bundles that are not."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asrbuild.artifact import store
+from asrbuild.artifact.manifest import Manifest, content_core, to_json
+from asrbuild.base.digest import canonical_json
+from asrbuild.handover.ship.envelope import sign
+from asrbuild.handover.ship.frame import MAGIC
+from asrbuild.handover.ship.header import PAYLOAD_TYPE
+from asrbuild.handover.ship.keys import Signer
+from tests.cli.test_store_commands import MANIFEST
+
+ROLES = {"model.mlmodel": "package", "alphabet.txt": "alphabet", "reference.wav": "reference_audio"}
+CONTENT = {
+    "model.mlmodel": b"weights" * 40_000,
+    "alphabet.txt": b"a\nb\n",
+    "reference.wav": b"RIFF" + bytes(5000),
+    "model.mlpackage/Data/weight.bin": b"",
+}
+
+
+def make_artifact(
+    root: Path,
+    name: str = "demo-dynamic",
+    content: Mapping[str, bytes] = CONTENT,
+    change: Callable[[dict[str, Any]], object] = lambda _: None,
+    recipe_version: str = "1.0.0",
+) -> Path:
+    """Publishes an artifact with a true manifest in the store ``root``."""
+    fields = copy.deepcopy(MANIFEST)
+    fields["name"] = name
+    fields["files"] = [
+        {"path": path, "role": ROLES.get(path, "package"), "bytes": len(data),
+         "sha256": hashlib.sha256(data).hexdigest()}
+        for path, data in sorted(content.items())
+    ]  # fmt: skip
+    change(fields)
+    core = content_core(Manifest.model_validate_json(json.dumps(fields)))
+    digest = store.content_digest({f["path"]: f["sha256"] for f in core["files"]}, core)
+    fields["version"] = f"{recipe_version}+{digest[:12]}"
+    fields["artifact_id"] = f"{name}/{fields['version']}"
+    manifest = Manifest.model_validate_json(json.dumps(fields))
+    with store.staging(root) as directory:
+        for path, data in content.items():
+            (directory / path).parent.mkdir(parents=True, exist_ok=True)
+            (directory / path).write_bytes(data)
+        (directory / "manifest.json").write_text(to_json(manifest), encoding="utf-8")
+        return store.publish(root, name, directory, manifest.version)
+
+
+def variant_of(root: Path, name: str, ios: str, macos: str, package: bytes) -> Path:
+    """An artifact that needs these systems; all but its package is as in the others."""
+
+    def change(fields: dict[str, Any]) -> None:
+        fields["model"]["minimum_os"] = {"iOS": ios, "macOS": macos}
+
+    return make_artifact(root, name, {**CONTENT, "model.mlmodel": package}, change)
+
+
+@dataclass
+class Forgery:
+    """A bundle's parts, to be changed and put together again without any check.
+
+    ``resign``: sign the statement anew after the change, as the holder of the key could.
+    """
+
+    files: list[dict[str, Any]]
+    contents: list[bytes]
+    statement: dict[str, Any]
+    name: Any
+    version: Any
+    format: Any = "asrbuild-bundle/1"
+
+    @classmethod
+    def of(cls, artifact: Path, signer: Signer) -> Forgery:
+        from asrbuild.artifact.manifest import read_manifest
+        from asrbuild.handover.ship.header import make_header
+
+        header = make_header(artifact, read_manifest(artifact), signer)
+        fields = json.loads(header.raw)
+        contents = [(artifact / file["path"]).read_bytes() for file in fields["files"]]
+        return cls(
+            fields["files"], contents, json.loads(header.payload), header.name, header.version
+        )
+
+    def add(self, path: str, content: bytes = b"evil") -> None:
+        """One more file, listed, signed and there, at the end of the list."""
+        digest = hashlib.sha256(content).hexdigest()
+        self.files.append({"path": path, "bytes": len(content), "sha256": digest})
+        self.contents.append(content)
+
+    def sort(self) -> None:
+        """Puts files and contents in order."""
+        pairs = sorted(zip(self.files, self.contents, strict=True), key=lambda p: p[0]["path"])
+        self.files, self.contents = [list(column) for column in zip(*pairs, strict=True)]
+
+    def subjects(self) -> None:
+        """Makes the statement speak of exactly the files, and of the name and version."""
+        self.statement["subject"] = [
+            {"name": f["path"], "digest": {"sha256": f["sha256"]}} for f in self.files
+        ]
+        parameters = self.statement["predicate"]["buildDefinition"]["externalParameters"]
+        parameters |= {"name": self.name, "version": self.version}
+
+    def header(self, signer: Signer) -> dict[str, Any]:
+        """The header as JSON values, signed by ``signer``."""
+        payload = canonical_json(self.statement).encode()
+        return {
+            "envelope": sign(PAYLOAD_TYPE, payload, signer),
+            "files": self.files,
+            "format": self.format,
+            "name": self.name,
+            "version": self.version,
+        }
+
+    def bytes(self, signer: Signer) -> bytes:
+        """The whole bundle."""
+        return assemble(canonical_json(self.header(signer)).encode(), b"".join(self.contents))
+
+
+def assemble(header: bytes, contents: bytes) -> bytes:
+    """Magic, length, header and contents, whatever they are."""
+    return MAGIC + struct.pack("<I", len(header)) + header + contents

@@ -1,0 +1,350 @@
+"""``asrbuild gc --remote``: a folder, S3 and GCS servers, races with pushes, and kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from asrbuild.artifact.cleanup import Item
+from asrbuild.artifact.retention import Rules
+from asrbuild.base.digest import tree_digests
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.cli import tree
+from asrbuild.handover.ship import channels, cleanup
+from asrbuild.handover.ship.header import MAX_HEADER
+from asrbuild.handover.ship.keys import Signer
+from asrbuild.handover.ship.pull import pull
+from asrbuild.handover.ship.push import set_channel, ship
+from asrbuild.handover.ship.refusal import Refused
+from asrbuild.handover.ship.remote import ObjectRemote
+from asrbuild.handover.ship.remotes import open_remote
+from asrbuild.handover.ship.trust import Trust
+from tests.handover.ship.making import CONTENT, make_artifact
+
+NAME = "demo-dynamic"
+STRICT = Rules(1, 0.0)
+#: So much later everything is old, by the server's clock too.
+LATER = 3 * 86400.0
+
+
+@pytest.fixture(params=["folder", "s3", "gs"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "folder":
+        return str(tmp_path / "remote")
+    if request.param == "gs":
+        request.getfixturevalue("gcs")
+        return f"gs://models/clean{abs(hash(request.node.nodeid))}"
+    return request.getfixturevalue("bucket")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> ObjectRemote:
+    return _open(str(tmp_path / "remote"))
+
+
+def _open(address: str) -> ObjectRemote:
+    remote = open_remote(address)
+    assert isinstance(remote, ObjectRemote)
+    return remote
+
+
+@pytest.fixture
+def versions(tmp_path: Path) -> list[Path]:
+    """Five versions; each has an alphabet of its own, all share the weights."""
+    return [
+        make_artifact(tmp_path / "artifacts", content={**CONTENT, "alphabet.txt": b"%d" % n})
+        for n in range(5)
+    ]
+
+
+@pytest.fixture
+def send(signer: Signer, trust: Trust) -> Callable[..., Any]:
+    return lambda path, remote, **more: ship(path, remote, signer=signer, trust=trust, **more)
+
+
+def clean(remote: ObjectRemote, rules: Rules = STRICT) -> list[Item]:
+    return list(cleanup.remove(remote, cleanup.survey(remote, rules, time.time() + LATER)))
+
+
+def digests_of(remote: ObjectRemote) -> set[str]:
+    return {stored.name for stored in remote.objects.entries("blobs")}
+
+
+def whole(remote: ObjectRemote, paths: list[Path], out: Path, trust: Trust, config: Path) -> None:
+    """The remote lists exactly these, and each comes back byte for byte."""
+    assert sorted(remote.versions(NAME)) == sorted(path.name for path in paths)
+    for path in paths:
+        (pulled,) = pull(f"{NAME}@{path.name}", remote, out, trust=trust, config=config)
+        assert tree_digests(pulled.path) == tree_digests(path)
+
+
+def test_what_no_channel_ever_pointed_at_goes(
+    address: str, versions: list[Path], send: Any, trust: Trust, config: Path, tmp_path: Path
+):
+    remote = _open(address)
+    # 0 was stable once, 1 is; 3 is pinned, 4 the newest of all; nobody needs 2.
+    for path, channel in zip(versions, ("stable", "stable", None, None, None), strict=True):
+        send(path, remote, channel=channel)
+        time.sleep(1.1 if "s3:" in address else 0.01)  # S3 tells whole seconds
+    left = b"left by a push that was killed"
+    remote.objects.create(f"blobs/{'ab' * 32}", left)
+    rules = Rules(1, 0.0, (f"{NAME}@{versions[3].name}",))
+    # Before a day is over a push may need what nothing needs now.
+    young = cleanup.survey(remote, rules)
+    assert all(item.keep for item in young)
+    items = cleanup.survey(remote, rules, time.time() + LATER)
+    assert {i.name.partition("/")[2] for i in items if not i.keep and i.kind == "version"} == {
+        versions[2].name
+    }
+    own = set(tree_digests(versions[2]).values())
+    for path in (versions[0], versions[1], versions[3], versions[4]):
+        own -= set(tree_digests(path).values())
+    assert len(own) == 3  # alphabet, manifest, sums
+    assert {i.name for i in items if not i.keep and i.kind == "blob"} == {*own, "ab" * 32}
+    before = digests_of(remote)
+    gone = list(cleanup.remove(remote, items))
+    assert gone == [item for item in items if not item.keep]
+    assert digests_of(remote) == before - own - {"ab" * 32}
+    assert remote.objects.entries("trash") == []
+    rest = [path for path in versions if path is not versions[2]]
+    whole(remote, rest, tmp_path / "out", trust, config)
+    index = json.loads(remote.objects.read("index.json", MAX_HEADER) or b"")
+    assert sorted(index["artifacts"][NAME]["versions"]) == sorted(path.name for path in rest)
+    assert clean(remote, rules) == []
+    # A channel can still go back, and what went can be shipped again.
+    assert [r.version for r in channels.history(remote, NAME, "stable", trust)] == [
+        path.name for path in versions[:2]
+    ]
+    assert send(versions[2], remote).uploaded == 3
+    whole(remote, versions, tmp_path / "out", trust, config)
+
+
+def test_a_push_that_counts_on_a_file_that_goes(
+    address: str, versions: list[Path], send: Any, trust: Trust, config: Path, tmp_path: Path
+):
+    """It looks, finds the file there, and the clean-up takes it before the header is written."""
+    remote, other = _open(address), _open(address)
+    for path in versions[:3]:
+        send(path, remote)
+        time.sleep(1.1 if "s3:" in address else 0.01)
+    real = remote.publish
+    went: list[Item] = []
+
+    def publish(*arguments: Any) -> bool:
+        went.extend(clean(other))
+        return real(*arguments)
+
+    # The files of 0 stay on their own, as after a killed push.
+    remote.objects.remove(f"artifacts/{NAME}/versions/{versions[0].name}.json")
+    remote.publish = publish  # type: ignore[method-assign]
+    shipped = send(versions[0], remote)
+    assert {item.kind for item in went} == {"version", "blob"}
+    assert shipped.uploaded == 3
+    whole(remote, [versions[0], versions[2]], tmp_path / "out", trust, config)
+
+
+def test_a_header_that_comes_while_files_go(
+    folder: ObjectRemote, versions: list[Path], send: Any, trust: Trust, config: Path,
+    tmp_path: Path,
+):  # fmt: skip
+    """It is written after the clean-up looked what is needed: the file is brought back."""
+    for path in versions[:2]:
+        send(path, folder)
+    header = f"artifacts/{NAME}/versions/{versions[0].name}.json"
+    raw = folder.objects.read(header, MAX_HEADER)
+    assert raw
+    folder.objects.remove(header)
+    items = cleanup.survey(folder, STRICT, time.time() + LATER)
+    assert sum(not item.keep for item in items) == 3
+    real = folder.objects.move
+
+    def move(path: str, to: str) -> None:
+        real(path, to)
+        folder.objects.create(header, raw)
+
+    folder.objects.move = move  # type: ignore[method-assign]
+    assert list(cleanup.remove(folder, items)) == []
+    whole(folder, versions[:2], tmp_path / "out", trust, config)
+
+
+def test_a_channel_that_moves_to_a_version_that_goes(
+    folder: ObjectRemote, versions: list[Path], send: Any, signer: Signer, trust: Trust,
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    for path in versions[:3]:
+        send(path, folder)
+        time.sleep(0.01)
+    items = cleanup.survey(folder, STRICT, time.time() + LATER)
+    real = folder.objects.remove
+
+    # Pointed at just before it is removed: the header is brought back.
+    def remove(path: str) -> None:
+        if versions[0].name in path:
+            channels.point(
+                folder, NAME, "beta", versions[0].name, "ab" * 32, signer=signer, trust=trust
+            )
+        real(path)
+
+    monkeypatch.setattr(folder.objects, "remove", remove)
+    gone = {item.name for item in cleanup.remove(folder, items) if item.kind == "version"}
+    assert gone == {f"{NAME}/{versions[1].name}"}
+    whole(folder, [versions[0], versions[2]], tmp_path / "out", trust, config)
+    # Removed between the look and the record: who moves the channel is told.
+    monkeypatch.undo()
+    monkeypatch.setenv("ASRBUILD_CONFIG", str(config))
+    real_point = channels.point
+
+    def point(*arguments: Any, **more: Any) -> Any:
+        real(f"artifacts/{NAME}/versions/{versions[2].name}.json")
+        return real_point(*arguments, **more)
+
+    monkeypatch.setattr(channels, "point", point)
+    with pytest.raises(AsrbuildError, match=r"took demo-dynamic .* away meanwhile"):
+        set_channel(folder, NAME, "stable", versions[2].name, signer=signer, trust=trust)
+    monkeypatch.setattr(channels, "point", real_point)
+    assert not send(versions[2], folder, channel="stable").already
+    whole(folder, [versions[0], versions[2]], tmp_path / "out", trust, config)
+
+
+def test_a_killed_clean_up_is_finished_by_the_next(
+    folder: ObjectRemote, versions: list[Path], send: Any, trust: Trust, config: Path,
+    tmp_path: Path,
+):  # fmt: skip
+    """Killed after every step in turn, in a process of its own; the rest can still be pulled."""
+    for path in versions[:3]:
+        send(path, folder, channel="stable" if path is versions[0] else None)
+        time.sleep(0.01)
+    wanted = [versions[0], versions[2]]
+    points = 0
+    while True:
+        send(versions[1], folder)
+        os.utime(tmp_path / "remote" / f"artifacts/{NAME}/versions/{versions[1].name}.json", (1, 1))
+        child = os.fork()
+        if child == 0:
+            _die_after(folder, points)
+            clean(folder)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        for path in wanted:
+            (pulled,) = pull(
+                f"{NAME}@{path.name}", folder, tmp_path / f"{points}", trust=trust, config=config
+            )
+            assert tree_digests(pulled.path) == tree_digests(path)
+        clean(folder)
+        assert folder.objects.entries("trash") == []
+        assert digests_of(folder) == {d for p in wanted for d in tree_digests(p).values()}
+        whole(folder, wanted, tmp_path / f"{points}", trust, config)
+        if not os.WIFSIGNALED(status):
+            break
+        points += 1
+    assert points > 6
+
+
+def _die_after(remote: ObjectRemote, count: int) -> None:
+    """Kills this process at the change of the remote that follows ``count`` others."""
+    left = [count]
+
+    def dying(real: Callable[..., Any]) -> Callable[..., Any]:
+        def change(*arguments: Any) -> Any:
+            if not left[0]:
+                os.kill(os.getpid(), 9)
+            left[0] -= 1
+            return real(*arguments)
+
+        return change
+
+    for name in ("move", "remove", "create", "replace"):
+        setattr(remote.objects, name, dying(getattr(remote.objects, name)))
+
+
+@pytest.mark.parametrize("what", ["header", "record"])
+def test_nothing_goes_where_it_is_not_known_what_is_needed(
+    what: str, folder: ObjectRemote, versions: list[Path], send: Any, tmp_path: Path
+):
+    for path in versions[:3]:
+        send(path, folder, channel="beta")
+    root = tmp_path / "remote" / f"artifacts/{NAME}"
+    path = root / "channels/beta/1.json"
+    if what == "header":
+        path = root / f"versions/{versions[0].name}.json"
+    path.write_bytes(b'{"envelope": "garbled"}')
+    before = tree_digests(tmp_path / "remote")
+    with pytest.raises(Refused):
+        clean(folder)
+    assert tree_digests(tmp_path / "remote") == before
+
+
+def test_the_command(
+    address: str, versions: list[Path], send: Any, monkeypatch: pytest.MonkeyPatch
+):
+    remote = _open(address)
+    for path in versions[:2]:
+        send(path, remote)
+    tree._register()
+    monkeypatch.setenv("COLUMNS", "160")
+    arguments = ["gc", "--remote", address, "--last", "1", "--newer", "0s"]
+    result = CliRunner().invoke(tree.app, arguments)
+    assert result.exit_code == 0
+    assert "nothing to remove" in result.stdout  # all came within the hour
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + LATER)
+    result = CliRunner().invoke(tree.app, arguments)
+    assert "4 would go" in result.stdout
+    found = json.loads(CliRunner().invoke(tree.app, [*arguments, "--remove", "--json"]).stdout)
+    assert len(found["gone"]) == 4
+    assert len(remote.versions(NAME)) == 1
+
+
+@pytest.mark.parametrize("what", ["header", "record", "name"])
+def test_one_odd_file_does_not_block_the_rest(
+    what: str, folder: ObjectRemote, versions: list[Path], send: Any, trust: Trust, config: Path,
+    tmp_path: Path,
+):  # fmt: skip
+    """What it may need stays, and at the end it is named; all else goes."""
+    other = [
+        make_artifact(tmp_path / "artifacts", "other", {**CONTENT, "alphabet.txt": b"o%d" % n})
+        for n in range(2)
+    ]
+    for path in (*other, *versions[:2]):
+        send(path, folder)
+        time.sleep(0.01)
+    root = tmp_path / "remote" / f"artifacts/{NAME}"
+    blobs = digests_of(folder)
+    odd = {
+        "header": root / "versions/9.json", "record": root / "channels/beta/1.json",
+        "name": root / "versions/$(id).json",
+    }[what]  # fmt: skip
+    odd.parent.mkdir(parents=True, exist_ok=True)
+    odd.write_bytes(b'{"envelope": "garbled"}')
+    items = cleanup.survey(folder, STRICT, time.time() + LATER)
+    told = None
+    try:
+        clean(folder)
+    except Refused as refused:
+        told = refused.file
+    assert told == (None if what == "name" else str(odd))
+    gone = {item.name for item in items if item.kind == "version"} - {
+        f"{name}/{version}" for name in folder.names() for version in folder.versions(name)
+    }
+    assert f"other/{other[0].name}" in gone
+    assert (f"{NAME}/{versions[0].name}" in gone) is (what != "record")
+    # Files of what went: with a version that cannot be read nobody knows what it needs.
+    assert (digests_of(folder) == blobs) is (what == "header")
+    kept = [versions[1], *([versions[0]] if what == "record" else [])]
+    for path in (*kept, other[1]):
+        (pulled,) = pull(
+            f"{path.parent.name}@{path.name}", folder, tmp_path / "out", trust=trust, config=config
+        )
+        assert tree_digests(pulled.path) == tree_digests(path)
+    odd.unlink()
+    clean(folder)
+    assert digests_of(folder) == {
+        digest for path in (versions[1], other[1]) for digest in tree_digests(path).values()
+    }

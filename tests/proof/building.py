@@ -1,0 +1,83 @@
+"""Real packages for the tests: built from weights by the recipe's own road, run by the executor."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from asrbuild.architectures.deepspeech.from_weights import convert_weights
+from asrbuild.architectures.deepspeech.network import AcousticWeights
+from asrbuild.artifact.manifest import Manifest
+from asrbuild.base.places import PACKAGE
+from asrbuild.build import describe
+from asrbuild.build.recipe import Recipe
+from asrbuild.build.sources import settle
+from asrbuild.proof.cases import RECORDINGS
+
+DEMO = PACKAGE / "demo"
+
+
+def recipe_of(*overrides: str) -> Recipe:
+    """A composed recipe, like the command line's."""
+    from asrbuild.build.compose import compose_recipe
+
+    return compose_recipe(list(overrides))
+
+
+def build(folder: Path, weights: AcousticWeights, *overrides: str) -> Manifest:
+    """Converts into ``folder`` and describes the package; the artifact directory is ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = recipe_of(*overrides)
+    # Recordings and alphabet are the demo's; the weights come from the test.
+    recipe, source = settle(recipe, folder)
+    package = folder / describe.package_name(recipe)
+    request = describe.conversion_request(recipe, source)
+    convert_weights(weights, request, package)
+    return describe.describe(recipe, source, package)
+
+
+def recordings() -> dict[str, np.ndarray]:
+    """The demo's recordings as float32 samples."""
+    from asrbuild.speech.audio import read_audio
+
+    return {name: read_audio(DEMO / f"{name}.wav", 16_000) for name in RECORDINGS}
+
+
+def texts() -> dict[str, str]:
+    """What is said in them."""
+    return {name: (DEMO / f"{name}.txt").read_text().strip() for name in RECORDINGS}
+
+
+def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *overrides: str) -> Path:
+    """A published artifact like a build's, its reference made by the numpy network; its path."""
+    from asrbuild.artifact import store
+    from asrbuild.build import assembly, work
+    from asrbuild.proof.cases import build_cases, save_reference
+    from asrbuild.proof.gates import gates_from
+    from asrbuild.proof.verdict import WordGates, prove, save_heard
+    from asrbuild.speech.mfcc import FeatureSettings
+    from tests.proof import numpy_network
+
+    # Random weights say nothing, so the letters of their transcripts are ties.
+    recipe = recipe_of("verify.require_transcript=false", *overrides)
+    recipe, source = settle(recipe, work_folder)
+    manifest = build(work_folder, weights, "verify.require_transcript=false", *overrides)
+    samples = {name: samples[8_000:40_000] for name, samples in recordings().items()}
+    cases = build_cases(FeatureSettings(), samples, ["sample", "random"])
+    reference = {name: numpy_network.run(weights, windows) for name, windows in cases.items()}
+    precision = manifest.model.compute_precision
+    gates = gates_from(asdict(recipe.verify.thresholds[precision]), precision)
+    proof = prove(
+        work_folder, manifest, cases, reference, gates, texts(), WordGates(require_transcript=False)
+    )
+    assert proof.verification.passed, proof.failures
+    save_reference(work_folder / work.PARITY, cases, reference)
+    save_heard(work_folder / work.HEARD, proof)
+    (work_folder / work.VERIFICATION).write_text(proof.verification.model_dump_json())
+    with store.staging(store_root) as staging:
+        copied = assembly.copy_package(staging, recipe, work_folder)
+        proven = assembly.Proven(work_folder, work_folder, None, staging, copied)
+        manifest = assembly.assemble(recipe, source, overrides, proven)
+        return store.publish(store_root, manifest.name, staging, manifest.version)

@@ -1,0 +1,243 @@
+"""``asrbuild verify`` on a published artifact: whole, tampered with, and forged."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+
+import asrbuild
+from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
+from asrbuild.architectures.deepspeech.network import random_weights
+from asrbuild.artifact import store
+from asrbuild.artifact.manifest import content_core, read_manifest, to_json
+from asrbuild.base.digest import file_digest
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.cli.verify import verify as verify_command
+from tests.proof import building
+
+WEIGHTS = random_weights(32, seed=3)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("verify")
+    return building.publish(root / "artifacts", root / "work", WEIGHTS, "model=static")
+
+
+@pytest.fixture
+def copy(published, tmp_path) -> Path:
+    """A copy that can be written to."""
+    target = tmp_path / "artifact"
+    shutil.copytree(published, target, copy_function=shutil.copyfile)
+    for path in [target, *target.rglob("*")]:
+        os.chmod(path, 0o755 if path.is_dir() else 0o644)
+    return target
+
+
+APP = typer.Typer()
+APP.command()(verify_command)
+
+
+def verify(*arguments: object) -> int:
+    """The command's exit code."""
+    return APP(list(map(str, arguments)), standalone_mode=False) or 0
+
+
+def flip(path: Path, position: float = 0.5, bit: int = 0x01) -> None:
+    """One bit of one byte."""
+    data = bytearray(path.read_bytes())
+    data[int(len(data) * position)] ^= bit
+    path.write_bytes(bytes(data))
+
+
+def weight_file(artifact: Path) -> Path:
+    (found,) = artifact.rglob("weight.bin")
+    return found
+
+
+def rewrite_sums(artifact: Path) -> None:
+    """What a forger does first: SHA256SUMS says again what the files are."""
+    sums = artifact / "SHA256SUMS"
+    files = [path for path in sorted(artifact.rglob("*")) if path.is_file() and path != sums]
+    lines = [f"{file_digest(path)}  {path.relative_to(artifact).as_posix()}\n" for path in files]
+    sums.write_text("".join(lines))
+
+
+def rewrite_manifest(artifact: Path, version: bool = False) -> None:
+    """And next: the manifest lists the files as they are, and the version follows."""
+    manifest = read_manifest(artifact)
+    files = [
+        entry.model_copy(update={"sha256": file_digest(artifact / entry.path)})
+        for entry in manifest.files
+    ]
+    manifest = manifest.model_copy(update={"files": files})
+    if version:
+        core = content_core(manifest)
+        digest = store.content_digest({f["path"]: f["sha256"] for f in core["files"]}, core)
+        name = f"{manifest.version.partition('+')[0]}+{digest[:12]}"
+        manifest = manifest.model_copy(update={"version": name})
+    (artifact / "manifest.json").write_text(to_json(manifest))
+    rewrite_sums(artifact)
+
+
+def test_a_whole_artifact_is_proven_again(published, capsys):
+    assert verify(published) == 0
+    said = capsys.readouterr().out
+    assert "files are as they were published" in said
+    assert "Proven: the package was executed" in said
+    assert "FAILED" not in said
+
+
+def test_as_json_it_gives_every_metric(published, capsys):
+    assert verify(published, "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["passed"] is True
+    assert answer["files"] == answer["failures"] == []
+    recorded = read_manifest(published).verification
+    assert [m["name"] for m in answer["verification"]["metrics"]] == [
+        m.name for m in recorded.metrics
+    ]
+
+
+def test_neither_tensorflow_nor_coremltools_is_imported(published):
+    program = (
+        "import sys; from asrbuild.cli import main; code = main.dispatch(['verify', sys.argv[1]]); "
+        "heavy = {'tensorflow', 'coremltools', 'hydra', 'matplotlib'} & set(sys.modules); "
+        "sys.exit(code or (3 if heavy else 0))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, published], capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_any_flipped_bit_is_found_and_its_file_named(published, tmp_path, capsys):
+    names = [p.relative_to(published) for p in published.rglob("*") if p.is_file()]
+    assert len(names) >= 8
+    for number, name in enumerate(names):
+        target = tmp_path / str(number)
+        shutil.copytree(published, target, copy_function=shutil.copyfile)
+        os.chmod(target / name, 0o644)
+        flip(target / name)
+        assert verify(target) == 1, name
+        said = capsys.readouterr().out
+        assert name.as_posix() in said or name.name == "SHA256SUMS", (name, said)
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (lambda a: (a / "alphabet.txt").unlink(), "alphabet.txt: missing"),
+        (lambda a: (a / "extra.txt").write_text("x"), "extra.txt: added"),
+        (lambda a: weight_file(a).write_bytes(b""), "weight.bin: changed"),
+    ],
+)
+def test_missing_added_and_emptied_files_are_named(copy, capsys, change, names):
+    change(copy)
+    assert verify(copy, "--json") == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["passed"] is False
+    assert any(problem.endswith(names) for problem in answer["files"])
+
+
+def test_a_change_that_sha256sums_hides_is_named_by_the_manifest(copy, capsys):
+    flip(weight_file(copy))
+    rewrite_sums(copy)
+    assert verify(copy) == 1
+    assert "weight.bin: changed since the manifest was written" in capsys.readouterr().out
+
+
+def test_a_change_that_the_manifest_hides_contradicts_the_version(copy, capsys):
+    flip(weight_file(copy))
+    rewrite_manifest(copy)
+    assert verify(copy) == 1
+    assert "manifest.json: changed, its content digest is" in capsys.readouterr().out
+
+
+def break_one_weight(artifact: Path) -> None:
+    """The top bit of one ordinary weight's exponent."""
+    path = weight_file(artifact)
+    data = bytearray(path.read_bytes())
+    numbers = np.abs(np.frombuffer(bytes(data), np.float16))
+    index = int(np.flatnonzero((numbers > 0.05) & (numbers < 0.5))[len(numbers) // 3])
+    data[2 * index + 1] ^= 0x40
+    path.write_bytes(bytes(data))
+
+
+def test_a_forgery_that_is_consistent_still_fails_its_gates(copy, capsys):
+    break_one_weight(copy)
+    rewrite_manifest(copy, version=True)
+    assert verify(copy) == 1
+    said = capsys.readouterr().out
+    assert "files are as they were published" in said
+    assert "Not proven" in said
+    assert "FAILED" in said
+    assert "PSNR (dB)" in said
+
+
+def edit_manifest(artifact: Path, change: Callable[[dict], None]) -> None:
+    path = artifact / "manifest.json"
+    raw = json.loads(path.read_text())
+    change(raw)
+    path.write_text(json.dumps(raw))
+    rewrite_manifest(artifact, version=True)
+
+
+def test_gates_that_would_pass_anything_are_refused(copy):
+    def loosen(raw: dict) -> None:
+        raw["provenance"]["recipe"]["verify"]["thresholds"]["fp16"]["kl_divergence"] = 50.0
+
+    edit_manifest(copy, loosen)
+    with pytest.raises(AsrbuildError, match=r"kl_divergence is 50\.0, outside"):
+        verify(copy)
+
+
+def test_another_reference_than_the_manifests_is_refused(copy):
+    with np.load(copy / "parity.npz") as archive:
+        arrays = dict(archive)
+    arrays["sample/frames"] = arrays["sample/frames"] + 1.0
+    with (copy / "parity.npz").open("wb") as file:
+        np.savez(file, **arrays)
+    rewrite_manifest(copy, version=True)
+    with pytest.raises(AsrbuildError, match="not those that the manifest names"):
+        verify(copy)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--graph", "g.pb"], "--graph and --checkpoint are for --bisect"),
+        (["--bisect", "--graph", "g.pb", "--checkpoint", "c"], "exclude each other"),
+        (["--bisect", "--graph", "no-such.pb"], "no such frozen TensorFlow graph"),
+    ],
+)
+def test_options_that_make_no_sense_are_errors(published, arguments, message):
+    with pytest.raises(AsrbuildError, match=message):
+        verify(published, *arguments)
+
+
+def test_bisect_asks_for_the_graph_where_it_cannot_know_it(copy):
+    def elsewhere(raw: dict) -> None:
+        raw["provenance"]["recipe"]["source"]["kind"] = "checkpoint"
+
+    edit_manifest(copy, elsewhere)
+    with pytest.raises(AsrbuildError, match="does not hold the graph"):
+        verify(copy, "--bisect")
+
+
+def test_bisect_exports_the_graph_of_a_checkpoint_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = Path(asrbuild.__file__).parent / "demo" / "checkpoint"
+    weights = read_weights(find_checkpoint(checkpoint))
+    artifact = building.publish(tmp_path / "artifacts", tmp_path / "work", weights, "model=static")
+    for given in ((), ("--checkpoint", checkpoint)):
+        assert verify(artifact, "--bisect", *given) == 0
+        assert "comparisons agree" in capsys.readouterr().out
