@@ -22,10 +22,11 @@ from asrbuild.cli.options import (
 from asrbuild.cli.ship import seconds_of, signer_of
 
 if TYPE_CHECKING:
-    from asrbuild.handover.ship.channels import Record, Require
-    from asrbuild.handover.ship.envelope import AnySigner
-    from asrbuild.handover.ship.remote import Remote
-    from asrbuild.handover.ship.trust import Trust
+    from asrbuild.handover.ship.channels.move import Require
+    from asrbuild.handover.ship.channels.record import Record
+    from asrbuild.handover.ship.remotes.remote import Remote
+    from asrbuild.handover.ship.signing.envelope import AnySigner
+    from asrbuild.handover.ship.signing.trust import Trust
 
 NameArgument = Annotated[str, typer.Argument(help="The artifact's name.")]
 ChannelArgument = Annotated[str, typer.Argument(help="The channel: stable, beta, ...")]
@@ -76,11 +77,11 @@ def rollback(
 
     Example: asrbuild channel rollback demo stable --remote s3://models/asr
     """
-    from asrbuild.handover.ship import channels
+    from asrbuild.handover.ship.channels import move
 
     seconds = seconds_of(expires)
     to = _moving(name, channel, remote, key, sigstore)
-    record = channels.rollback(
+    record = move.rollback(
         to.remote, name, channel, signer=to.signer, trust=to.trust, seconds=seconds,
         other_signer=other_signer, require=to.require(allow_unproven),
     )  # fmt: skip
@@ -104,13 +105,13 @@ def rotate(
 
     Example: asrbuild channel rotate demo stable --key old --to new --remote s3://models/asr
     """
-    from asrbuild.handover.ship import channels
-    from asrbuild.handover.ship.keys import config_root, find_signer
+    from asrbuild.handover.ship.channels import move
+    from asrbuild.handover.ship.signing.keys import config_root, find_signer
 
     seconds = seconds_of(expires)
     new = find_signer(to_key, config_root())
     to = _moving(name, channel, remote, key, sigstore)
-    record = channels.rotate(
+    record = move.rotate(
         to.remote, name, channel, signer=to.signer, to=new, trust=to.trust, seconds=seconds
     )
     to.moved(record, as_json)
@@ -127,7 +128,7 @@ class _Move:
 
     def require(self, allow_unproven: bool) -> Require:
         """What the channel may point at: without ``--allow-unproven`` what is wholly proven."""
-        from asrbuild.handover.ship.channels import anything
+        from asrbuild.handover.ship.channels.move import anything
         from asrbuild.handover.ship.push import require_proven_there
 
         return (
@@ -136,7 +137,7 @@ class _Move:
 
     def moved(self, record: Record, as_json: bool) -> None:
         """Brings the remote's index up to date, remembers the record and prints it."""
-        from asrbuild.handover.ship.channels import remember
+        from asrbuild.handover.ship.channels.seen import remember
 
         self.remote.refresh()
         remember(self.remote, record, self.config)
@@ -145,11 +146,11 @@ class _Move:
 
 def _moving(name: str, channel: str, address: str, key: str | None, sigstore: bool) -> _Move:
     """Looks whether the channel still says what it was seen to say here, before it is moved."""
-    from asrbuild.handover.ship.channels import require_seen
-    from asrbuild.handover.ship.keys import config_root
+    from asrbuild.handover.ship.channels.seen import require_seen
     from asrbuild.handover.ship.names import check_channel, check_name
-    from asrbuild.handover.ship.remotes import open_remote
-    from asrbuild.handover.ship.trust import read_trust
+    from asrbuild.handover.ship.remotes.address import open_remote
+    from asrbuild.handover.ship.signing.keys import config_root
+    from asrbuild.handover.ship.signing.trust import read_trust
 
     check_name(name)
     check_channel(channel)
@@ -173,19 +174,19 @@ def history(
     """
     from dataclasses import asdict
 
-    from asrbuild.handover.ship import channels
-    from asrbuild.handover.ship.keys import config_root
+    from asrbuild.handover.ship.channels import chain
     from asrbuild.handover.ship.names import check_channel, check_name
-    from asrbuild.handover.ship.remotes import open_remote
-    from asrbuild.handover.ship.trust import read_trust
+    from asrbuild.handover.ship.remotes.address import open_remote
+    from asrbuild.handover.ship.signing.keys import config_root
+    from asrbuild.handover.ship.signing.trust import read_trust
 
     check_name(name)
     check_channel(channel)
     trust = read_trust(config_root())
     place = open_remote(remote)
-    records = channels.history(place, name, channel, trust)[::-1]
+    records = chain.history(place, name, channel, trust)[::-1]
     if not records:
-        raise channels.no_channel(place, name, channel)
+        raise chain.no_channel(place, name, channel)
     if as_json:
         terminal.say_json([asdict(record) for record in records])
         return

@@ -66,7 +66,7 @@ def gc(
     notes: list[str] = []
     if remote is not None:
         from asrbuild.handover.ship import cleanup
-        from asrbuild.handover.ship.remotes import open_remote
+        from asrbuild.handover.ship.remotes.address import open_remote
 
         place = open_remote(remote)
         with _status("looking what is needed"):
@@ -130,20 +130,20 @@ def _bytes(option: str, text: str | None) -> int | None:
 
 def _pointed(offline: bool, notes: list[str]) -> dict[tuple[str, str], str]:
     """What channels point at: as they were last seen here, and as their remotes say now."""
-    from asrbuild.handover.ship import channels
-    from asrbuild.handover.ship.finding import proven
-    from asrbuild.handover.ship.keys import config_root
-    from asrbuild.handover.ship.remotes import open_remote
-    from asrbuild.handover.ship.sets import artifacts_of
-    from asrbuild.handover.ship.trust import read_trust
+    from asrbuild.handover.ship.channels import chain, seen
+    from asrbuild.handover.ship.formats.sets import artifacts_of
+    from asrbuild.handover.ship.lookup import proven
+    from asrbuild.handover.ship.remotes.address import open_remote
+    from asrbuild.handover.ship.signing.keys import config_root
+    from asrbuild.handover.ship.signing.trust import read_trust
 
     config = config_root()
-    pointed = dict.fromkeys(channels.seen_versions(config), "a channel pointed at it")
+    pointed = dict.fromkeys(seen.seen_versions(config), "a channel pointed at it")
     trust = read_trust(config)
-    for address, name, channel in () if offline else channels.seen_channels(config):
+    for address, name, channel in () if offline else seen.seen_channels(config):
         try:
             place = open_remote(address)
-            record = channels.newest(place, name, channel, trust)
+            record = chain.newest(place, name, channel, trust)
             found = None if record is None else proven(place, name, record.version, trust)[0]
         except AsrbuildError as error:
             notes.append(f"{name}@{channel} of {address} is as last seen: {error.message}")

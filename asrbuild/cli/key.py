@@ -22,7 +22,7 @@ def new(
 
     Example: asrbuild key new release
     """
-    from asrbuild.handover.ship.keys import config_root, new_key
+    from asrbuild.handover.ship.signing.keys import config_root, new_key
 
     config = config_root()
     signer = new_key(name, config)
@@ -35,8 +35,8 @@ def ls(as_json: JsonOption = False) -> None:
 
     Example: asrbuild key ls
     """
-    from asrbuild.handover.ship.keys import config_root
-    from asrbuild.handover.ship.trust import TrustedIdentity, read_trust
+    from asrbuild.handover.ship.signing.keys import config_root
+    from asrbuild.handover.ship.signing.trust import TrustedIdentity, read_trust
 
     config = config_root()
     own = {path.stem for path in (config / "keys").glob("*.key")}
@@ -90,9 +90,9 @@ def trust(
     Example: asrbuild key trust --identity ana@example.com --issuer https://accounts.google.com
     """
     from asrbuild.base.errors import AsrbuildError, MisuseError
-    from asrbuild.handover.ship.keyless import refresh
-    from asrbuild.handover.ship.keys import config_root
-    from asrbuild.handover.ship.trust import read_key_file, trust_identity, trust_key
+    from asrbuild.handover.ship.signing.keys import config_root
+    from asrbuild.handover.ship.signing.sigstore import refresh
+    from asrbuild.handover.ship.signing.trust import read_key_file, trust_identity, trust_key
 
     if public is not None and identity is None and issuer is None:
         key = trust_key(read_key_file(public), label, config_root())
@@ -119,8 +119,8 @@ def distrust(
 
     Example: asrbuild key distrust release
     """
-    from asrbuild.handover.ship.keys import config_root
-    from asrbuild.handover.ship.trust import distrust as forget
+    from asrbuild.handover.ship.signing.keys import config_root
+    from asrbuild.handover.ship.signing.trust import distrust as forget
 
     gone = forget(who, config_root())
     terminal.say(f"no longer trusted: {gone.label} {gone.keyid}")

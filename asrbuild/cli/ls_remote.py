@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 from asrbuild.base import terminal
 
 if TYPE_CHECKING:
-    from asrbuild.handover.ship.remote import Remote
-    from asrbuild.handover.ship.trust import Trust
+    from asrbuild.handover.ship.remotes.remote import Remote
+    from asrbuild.handover.ship.signing.trust import Trust
 
 
 def ls_remote(address: str, as_json: bool) -> None:
     """Prints every version of every artifact and set on a remote; what nobody trusted signed says
     so."""
-    from asrbuild.handover.ship.keys import config_root
-    from asrbuild.handover.ship.remotes import open_remote
-    from asrbuild.handover.ship.trust import read_trust
+    from asrbuild.handover.ship.remotes.address import open_remote
+    from asrbuild.handover.ship.signing.keys import config_root
+    from asrbuild.handover.ship.signing.trust import read_trust
 
     remote = open_remote(address)
     trust = read_trust(config_root())
@@ -73,7 +73,7 @@ def _rows(remote: Remote, trust: Trust) -> list[dict[str, Any]]:
 
 def _pointed_at(remote: Remote, name: str, channel: str, trust: Trust) -> str | None:
     from asrbuild.base.errors import AsrbuildError
-    from asrbuild.handover.ship.channels import newest
+    from asrbuild.handover.ship.channels.chain import newest
 
     try:
         record = newest(remote, name, channel, trust)
@@ -86,8 +86,8 @@ def _about(remote: Remote, name: str, version: str, trust: Trust) -> dict[str, A
     from dataclasses import asdict
 
     from asrbuild.base.errors import AsrbuildError
-    from asrbuild.handover.ship.finding import proven
-    from asrbuild.handover.ship.header import Header
+    from asrbuild.handover.ship.formats.header import Header
+    from asrbuild.handover.ship.lookup import proven
     from asrbuild.handover.ship.refusal import Refused
 
     about = dict.fromkeys(("bytes", "header", "signer", "refused", "variants"))

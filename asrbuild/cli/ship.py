@@ -26,10 +26,10 @@ from asrbuild.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from asrbuild.handover.ship.envelope import AnySigner
-    from asrbuild.handover.ship.header import File
+    from asrbuild.handover.ship.formats.header import File
     from asrbuild.handover.ship.pull import Pulled
-    from asrbuild.handover.ship.remote import Notify
+    from asrbuild.handover.ship.remotes.remote import Notify
+    from asrbuild.handover.ship.signing.envelope import AnySigner
 
 _LONGEST_SECONDS = 3650 * 86400.0
 #: Off a terminal, only a file that takes a while is worth a line.
@@ -78,13 +78,14 @@ def ship(
     from asrbuild.artifact.store import resolve
     from asrbuild.base.errors import AsrbuildError, MisuseError
     from asrbuild.base.places import artifacts_root
-    from asrbuild.handover.ship.channels import newest, remember, require_seen
-    from asrbuild.handover.ship.frame import SUFFIX
-    from asrbuild.handover.ship.keys import config_root
+    from asrbuild.handover.ship.channels.chain import newest
+    from asrbuild.handover.ship.channels.seen import remember, require_seen
+    from asrbuild.handover.ship.formats.frame import SUFFIX
     from asrbuild.handover.ship.push import require_proven, ship_set
     from asrbuild.handover.ship.push import ship as ship_to
-    from asrbuild.handover.ship.remotes import open_remote
-    from asrbuild.handover.ship.trust import read_trust
+    from asrbuild.handover.ship.remotes.address import open_remote
+    from asrbuild.handover.ship.signing.keys import config_root
+    from asrbuild.handover.ship.signing.trust import read_trust
 
     if dest.endswith(SUFFIX) and "://" not in dest:
         for option, value in (("--channel", channel), ("--set", set_name), ("--expires", expires)):
@@ -168,11 +169,11 @@ def bundle(
     from asrbuild.base.errors import AsrbuildError
     from asrbuild.base.places import artifacts_root
     from asrbuild.cli.variants import print_variants
-    from asrbuild.handover.ship.bundle import write_bundle
-    from asrbuild.handover.ship.frame import SUFFIX
-    from asrbuild.handover.ship.keys import config_root
+    from asrbuild.handover.ship.formats.bundle import write_bundle
+    from asrbuild.handover.ship.formats.frame import SUFFIX
+    from asrbuild.handover.ship.formats.variants import write_variants
     from asrbuild.handover.ship.push import require_passed
-    from asrbuild.handover.ship.variants import write_variants
+    from asrbuild.handover.ship.signing.keys import config_root
 
     if target.suffix != SUFFIX:
         raise AsrbuildError(
@@ -220,8 +221,8 @@ def seconds_of(expires: str | None) -> float | None:
 
 def signer_of(key: str | None, sigstore: bool, config: Path) -> AnySigner:
     """The key to sign with; or an identity that is asked for now, and the key that is named."""
-    from asrbuild.handover.ship.keyless import sign_in
-    from asrbuild.handover.ship.keys import find_signer
+    from asrbuild.handover.ship.signing.keys import find_signer
+    from asrbuild.handover.ship.signing.sigstore import sign_in
 
     if not sigstore:
         return find_signer(key, config)
@@ -262,13 +263,13 @@ def pull(
     """
     from asrbuild.base.errors import AsrbuildError, MisuseError
     from asrbuild.base.places import artifacts_root
-    from asrbuild.handover.ship.frame import SUFFIX
-    from asrbuild.handover.ship.keys import config_root
+    from asrbuild.handover.ship.formats.frame import SUFFIX
+    from asrbuild.handover.ship.formats.variants import holds_variants
     from asrbuild.handover.ship.pull import pull as pull_from
     from asrbuild.handover.ship.pull import pull_bundle, pull_variants
-    from asrbuild.handover.ship.remotes import open_remote
-    from asrbuild.handover.ship.trust import read_trust
-    from asrbuild.handover.ship.variants import holds_variants
+    from asrbuild.handover.ship.remotes.address import open_remote
+    from asrbuild.handover.ship.signing.keys import config_root
+    from asrbuild.handover.ship.signing.trust import read_trust
 
     check_choice(system, max_bytes)
     if remote is None and (fresh or remote_id is not None):

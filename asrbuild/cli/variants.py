@@ -12,7 +12,7 @@ from asrbuild.base import terminal
 from asrbuild.cli.options import JsonOption, MaxBytesOption, check_choice
 
 if TYPE_CHECKING:
-    from asrbuild.handover.ship.variants import Variant
+    from asrbuild.handover.ship.formats.variants import Variant
 
 
 def variants(
@@ -29,9 +29,9 @@ def variants(
 
     Example: asrbuild variants demo.asrb --os iOS17
     """
-    from asrbuild.handover.ship.keys import config_root
-    from asrbuild.handover.ship.trust import read_trust
-    from asrbuild.handover.ship.variants import choose, list_variants
+    from asrbuild.handover.ship.formats.variants import choose, list_variants
+    from asrbuild.handover.ship.signing.keys import config_root
+    from asrbuild.handover.ship.signing.trust import read_trust
 
     check_choice(system, max_bytes)
     found, key = list_variants(bundle_file, read_trust(config_root()))

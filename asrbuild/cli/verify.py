@@ -16,7 +16,7 @@ from asrbuild.cli.options import ArtifactsOption, OpenedArgument
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest
-    from asrbuild.handover.ship.trust import Trusted
+    from asrbuild.handover.ship.signing.trust import Trusted
     from asrbuild.proof.bisect import Bisection
     from asrbuild.proof.verdict import Proof
 
@@ -104,9 +104,9 @@ def _verify(
 
 
 def _origin(path: Path) -> Trusted | None:
-    from asrbuild.handover.ship.keys import config_root
     from asrbuild.handover.ship.origin import prove_origin
-    from asrbuild.handover.ship.trust import read_trust
+    from asrbuild.handover.ship.signing.keys import config_root
+    from asrbuild.handover.ship.signing.trust import read_trust
 
     return prove_origin(path, read_trust(config_root()))
 

@@ -12,10 +12,10 @@ def verify_remote(address: str, as_json: bool) -> bool:
     """Prints what of a remote is not as it was signed; whether all is."""
     from asrbuild.base.quantities import size_text
     from asrbuild.cli.ship import on_its_way
-    from asrbuild.handover.ship.checking import check_remote
-    from asrbuild.handover.ship.keys import config_root
-    from asrbuild.handover.ship.remotes import open_remote
-    from asrbuild.handover.ship.trust import read_trust
+    from asrbuild.handover.ship.remotes.address import open_remote
+    from asrbuild.handover.ship.signing.keys import config_root
+    from asrbuild.handover.ship.signing.trust import read_trust
+    from asrbuild.handover.ship.verify import check_remote
 
     remote = open_remote(address)
     with on_its_way() as notify:

@@ -22,11 +22,11 @@ from asrbuild.build.compose import compose_recipe
 from asrbuild.build.engine import build
 from asrbuild.cli import tree
 from asrbuild.handover.difference import Difference, Side, compare
-from asrbuild.handover.ship.keys import new_key
 from asrbuild.handover.ship.push import ship
 from asrbuild.handover.ship.refusal import Refused
-from asrbuild.handover.ship.remotes import open_remote
-from asrbuild.handover.ship.trust import read_trust
+from asrbuild.handover.ship.remotes.address import open_remote
+from asrbuild.handover.ship.signing.keys import new_key
+from asrbuild.handover.ship.signing.trust import read_trust
 
 DEMO = Path(asrbuild.__file__).parent / "demo"
 UNSEEN = Path(__file__).parent.parent / "data" / "unseen" / "unseen.csv"
@@ -266,7 +266,7 @@ def test_table(run: Any):
 
 def test_everywhere_that_an_artifact_may_be(run: Any, artifacts: dict[str, Path], tmp_path: Path):
     from asrbuild.artifact.manifest import read_manifest
-    from asrbuild.handover.ship.bundle import write_bundle
+    from asrbuild.handover.ship.formats.bundle import write_bundle
 
     config = tmp_path / "config"
     signer = new_key("default", config)
@@ -299,7 +299,7 @@ def test_everywhere_that_an_artifact_may_be(run: Any, artifacts: dict[str, Path]
 
 
 def test_a_stranger_is_not_believed(run: Any, artifacts: dict[str, Path], tmp_path: Path):
-    from asrbuild.handover.ship.bundle import write_bundle
+    from asrbuild.handover.ship.formats.bundle import write_bundle
 
     stranger = new_key("stranger", tmp_path / "strange")
     write_bundle(artifacts["static"], tmp_path / "b.asrb", stranger)

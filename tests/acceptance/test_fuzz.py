@@ -32,9 +32,9 @@ from asrbuild.base.cache import StageKey, run_stage
 from asrbuild.base.digest import file_digest, forget_missing, remember_digest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.executor.package import read_spec
-from asrbuild.handover.ship.bundle import check_bundle
+from asrbuild.handover.ship.formats.bundle import check_bundle
 from asrbuild.handover.ship.origin import prove_origin
-from asrbuild.handover.ship.trust import read_key_file, read_trust, trust_key
+from asrbuild.handover.ship.signing.trust import read_key_file, read_trust, trust_key
 from asrbuild.proof.cases import build_cases, load_reference, save_reference
 from asrbuild.speech.alphabet import read_alphabet
 from asrbuild.speech.audio import read_audio
@@ -116,7 +116,7 @@ def table(folder: Path) -> None:
 
 
 def key(folder: Path) -> None:
-    from asrbuild.handover.ship.keys import new_key
+    from asrbuild.handover.ship.signing.keys import new_key
 
     new_key("k", folder)
     shutil.move(folder / "keys" / "k.pub", folder / "k.pub")
@@ -130,10 +130,10 @@ def whole(folder: Path) -> None:
 
 def shipped(folder: Path) -> None:
     """A remote ``r`` with a channel, the artifact pulled from it, and a bundle."""
-    from asrbuild.handover.ship.bundle import write_bundle
-    from asrbuild.handover.ship.keys import new_key
+    from asrbuild.handover.ship.formats.bundle import write_bundle
     from asrbuild.handover.ship.push import ship
-    from asrbuild.handover.ship.remotes import open_remote
+    from asrbuild.handover.ship.remotes.address import open_remote
+    from asrbuild.handover.ship.signing.keys import new_key
     from tests.handover.ship.making import make_artifact
 
     signer = new_key("k", folder / "config")
@@ -148,7 +148,7 @@ def shipped(folder: Path) -> None:
 def pulled(folder: Path, to: Path | None = None, config: Path | None = None) -> Path:
     """By a reader who has seen nothing, or with what a configuration folder has seen."""
     from asrbuild.handover.ship.pull import pull
-    from asrbuild.handover.ship.remotes import open_remote
+    from asrbuild.handover.ship.remotes.address import open_remote
 
     to = to or Path(tempfile.mkdtemp(dir=folder))
     trust = read_trust(folder / "config")

@@ -27,10 +27,10 @@ from asrbuild.base.cache import RECORD
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.cli import tree
-from asrbuild.handover.ship.keys import new_key
 from asrbuild.handover.ship.push import set_channel, ship
-from asrbuild.handover.ship.remotes import open_remote
-from asrbuild.handover.ship.trust import read_trust
+from asrbuild.handover.ship.remotes.address import open_remote
+from asrbuild.handover.ship.signing.keys import new_key
+from asrbuild.handover.ship.signing.trust import read_trust
 from tests.artifact import gc_worker
 from tests.handover.ship.making import CONTENT, make_artifact
 from tests.killing import seeded

@@ -15,8 +15,8 @@ from asrbuild.build.compose import compose_recipe, varied_keys
 from asrbuild.build.naming import LONGEST, default_name
 from asrbuild.build.recipe import Recipe, label, validate
 from asrbuild.handover.ship.names import check_name, check_version
-from asrbuild.handover.ship.oci import _REPOSITORY
 from asrbuild.handover.ship.refusal import Refused
+from asrbuild.handover.ship.remotes.oci import _REPOSITORY
 
 MODELS = ("static", "dynamic", "dynamic_to_static", "enumerated", "multifunction")
 

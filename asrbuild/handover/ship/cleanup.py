@@ -22,14 +22,15 @@ from asrbuild.artifact.cleanup import Item
 from asrbuild.artifact.names import is_version
 from asrbuild.artifact.retention import Candidate, Rules, Version, decide
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship.channels import PAYLOAD_TYPE
-from asrbuild.handover.ship.envelope import open_envelope
-from asrbuild.handover.ship.header import MAX_HEADER, Header, strict_json
+from asrbuild.handover.ship.channels.record import PAYLOAD_TYPE
+from asrbuild.handover.ship.formats.header import MAX_HEADER, Header, strict_json
+from asrbuild.handover.ship.formats.sets import VariantSet, artifacts_of, parse_published
 from asrbuild.handover.ship.names import check_version
 from asrbuild.handover.ship.parallel import abreast
 from asrbuild.handover.ship.refusal import Refusal, Refused
-from asrbuild.handover.ship.remote import MAX_RECORD, ObjectRemote, Remote, Stored
-from asrbuild.handover.ship.sets import VariantSet, artifacts_of, parse_published
+from asrbuild.handover.ship.remotes.objects import ObjectRemote, Stored
+from asrbuild.handover.ship.remotes.remote import MAX_RECORD, Remote
+from asrbuild.handover.ship.signing.envelope import open_envelope
 
 #: A push sends its files within so long before the header that needs them.
 PUSH_SECONDS = 24 * 3600.0

@@ -11,14 +11,14 @@ from asrbuild.artifact import store
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds import recognise
 from asrbuild.base.places import memo_root
-from asrbuild.handover.ship.bundle import unpack_bundle
-from asrbuild.handover.ship.finding import find, require_artifact, split_spec
-from asrbuild.handover.ship.header import MANIFEST
-from asrbuild.handover.ship.keys import config_root
+from asrbuild.handover.ship.formats.bundle import unpack_bundle
+from asrbuild.handover.ship.formats.header import MANIFEST
+from asrbuild.handover.ship.formats.variants import holds_variants
+from asrbuild.handover.ship.lookup import find, require_artifact, split_spec
 from asrbuild.handover.ship.pull import fetch_files
-from asrbuild.handover.ship.remotes import open_remote
-from asrbuild.handover.ship.trust import read_trust
-from asrbuild.handover.ship.variants import holds_variants
+from asrbuild.handover.ship.remotes.address import open_remote
+from asrbuild.handover.ship.signing.keys import config_root
+from asrbuild.handover.ship.signing.trust import read_trust
 
 _TEMPORARY = "asrbuild-opened-"
 

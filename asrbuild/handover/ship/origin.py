@@ -6,9 +6,9 @@ from pathlib import Path
 
 from asrbuild.artifact import store
 from asrbuild.base.digest import tree_digests
-from asrbuild.handover.ship.header import MAX_HEADER, check_header, parse_header
+from asrbuild.handover.ship.formats.header import MAX_HEADER, check_header, parse_header
 from asrbuild.handover.ship.refusal import Refusal, Refused, refusing
-from asrbuild.handover.ship.trust import Trust, Trusted
+from asrbuild.handover.ship.signing.trust import Trust, Trusted
 
 
 def prove_origin(artifact: Path, trust: Trust) -> Trusted | None:

@@ -10,15 +10,10 @@ from pathlib import Path
 
 from asrbuild.artifact import store
 from asrbuild.base.disk import disk_errors
-from asrbuild.handover.ship.bundle import Opened, unpack_bundle
-from asrbuild.handover.ship.finding import find, proven, require_digest, split_spec
-from asrbuild.handover.ship.frame import new_file
-from asrbuild.handover.ship.header import MANIFEST, File, Header, check_manifest
-from asrbuild.handover.ship.parallel import abreast, check
-from asrbuild.handover.ship.refusal import Refusal, Refused
-from asrbuild.handover.ship.remote import Notify, Remote
-from asrbuild.handover.ship.trust import Trust, Trusted
-from asrbuild.handover.ship.variants import (
+from asrbuild.handover.ship.formats.bundle import Opened, unpack_bundle
+from asrbuild.handover.ship.formats.frame import new_file
+from asrbuild.handover.ship.formats.header import MANIFEST, File, Header, check_manifest
+from asrbuild.handover.ship.formats.variants import (
     Variant,
     check_variant,
     check_variants,
@@ -26,6 +21,11 @@ from asrbuild.handover.ship.variants import (
     describe_variant,
     unpack_variant,
 )
+from asrbuild.handover.ship.lookup import find, proven, require_digest, split_spec
+from asrbuild.handover.ship.parallel import abreast, check
+from asrbuild.handover.ship.refusal import Refusal, Refused
+from asrbuild.handover.ship.remotes.remote import Notify, Remote
+from asrbuild.handover.ship.signing.trust import Trust, Trusted
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def pull(
     file is cut off at the size that was signed.
 
     Args:
-        system: of the device it is for, see :func:`~asrbuild.handover.ship.variants.choose`; the
-            manifest is looked at before anything else is fetched. None: of a set come all.
+        system: the device's system, see :func:`~asrbuild.handover.ship.formats.variants.choose`;
+            the manifest is checked before anything else is fetched. None: all of a set.
         fresh: demand of a channel that its record has an expiry, which is not over.
 
     Raises:

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING
 
 from asrbuild.artifact import store
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship import channels
-from asrbuild.handover.ship.envelope import AnySigner
-from asrbuild.handover.ship.finding import proven, require_artifact, whole_version
-from asrbuild.handover.ship.folder import Folder, require_no_store
-from asrbuild.handover.ship.header import (
+from asrbuild.handover.ship.channels import move
+from asrbuild.handover.ship.channels.record import Record
+from asrbuild.handover.ship.formats.header import (
     MANIFEST,
     File,
     Header,
@@ -26,14 +24,24 @@ from asrbuild.handover.ship.header import (
     parse_header,
     sign_listing,
 )
+from asrbuild.handover.ship.formats.sets import (
+    VariantSet,
+    artifacts_of,
+    make_set,
+    set_version,
+    signers_of,
+)
+from asrbuild.handover.ship.formats.variants import Variant, describe_variant
+from asrbuild.handover.ship.lookup import proven, require_artifact, whole_version
 from asrbuild.handover.ship.names import check_channel, check_name, check_version
 from asrbuild.handover.ship.parallel import abreast, check
 from asrbuild.handover.ship.pull import fetch_files
 from asrbuild.handover.ship.refusal import refusing
-from asrbuild.handover.ship.remote import Notify, ObjectRemote, Remote
-from asrbuild.handover.ship.sets import VariantSet, artifacts_of, make_set, set_version, signers_of
-from asrbuild.handover.ship.trust import Trust
-from asrbuild.handover.ship.variants import Variant, describe_variant
+from asrbuild.handover.ship.remotes.folder import Folder, require_no_store
+from asrbuild.handover.ship.remotes.objects import ObjectRemote
+from asrbuild.handover.ship.remotes.remote import Notify, Remote
+from asrbuild.handover.ship.signing.envelope import AnySigner
+from asrbuild.handover.ship.signing.trust import Trust
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest
@@ -257,7 +265,7 @@ def _variant_there(
     """An artifact as it is on the remote, where another build of the same content may have been."""
     header = require_artifact(proven(remote, sent.name, sent.version, trust)[0])
     if not other_signer:
-        channels.require_own(remote, header, signer, trust, "it is not taken into the set")
+        move.require_own(remote, header, signer, trust, "it is not taken into the set")
     return describe_variant(header, _manifest_there(remote, header))
 
 
@@ -340,8 +348,8 @@ def set_channel(
     trust: Trust,
     seconds: float | None = None,
     other_signer: bool = False,
-    require: channels.Require = channels.anything,
-) -> channels.Record:
+    require: move.Require = move.anything,
+) -> Record:
     """Points a channel at a version that is on the remote, whose signature is checked first.
 
     Args:
@@ -367,10 +375,10 @@ def _point(
     trust: Trust,
     seconds: float | None,
     other_signer: bool,
-) -> channels.Record:
+) -> Record:
     if not other_signer:
-        channels.require_own(remote, found, signer, trust, "the channel is not moved")
-    record = channels.point(
+        move.require_own(remote, found, signer, trust, "the channel is not moved")
+    record = move.point(
         remote, found.name, channel, found.version, found.digest,
         signer=signer, trust=trust, seconds=seconds,
     )  # fmt: skip

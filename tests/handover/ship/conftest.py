@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asrbuild.cli import main as cli
-from asrbuild.handover.ship.keys import Signer, new_key
-from asrbuild.handover.ship.remote import Remote
-from asrbuild.handover.ship.remotes import open_remote
-from asrbuild.handover.ship.trust import Trust, read_trust
+from asrbuild.handover.ship.remotes.address import open_remote
+from asrbuild.handover.ship.remotes.remote import Remote
+from asrbuild.handover.ship.signing.keys import Signer, new_key
+from asrbuild.handover.ship.signing.trust import Trust, read_trust
 from tests.handover.ship.making import make_artifact
 
 if TYPE_CHECKING:

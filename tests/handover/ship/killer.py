@@ -18,10 +18,10 @@ from pathlib import Path
 
 # Imported here for the children, which would each import it anew.
 import asrbuild.artifact.manifest  # noqa: F401
-from asrbuild.handover.ship.keys import config_root, find_signer
 from asrbuild.handover.ship.push import ship, ship_set
-from asrbuild.handover.ship.remotes import open_remote
-from asrbuild.handover.ship.trust import read_trust
+from asrbuild.handover.ship.remotes.address import open_remote
+from asrbuild.handover.ship.signing.keys import config_root, find_signer
+from asrbuild.handover.ship.signing.trust import read_trust
 from tests.killing import PACKAGE, run_until
 
 

@@ -14,10 +14,10 @@ from typing import Any
 from asrbuild.artifact import store
 from asrbuild.artifact.manifest import Manifest, content_core, to_json
 from asrbuild.base.digest import canonical_json
-from asrbuild.handover.ship.envelope import sign
-from asrbuild.handover.ship.frame import MAGIC
-from asrbuild.handover.ship.header import PAYLOAD_TYPE
-from asrbuild.handover.ship.keys import Signer
+from asrbuild.handover.ship.formats.frame import MAGIC
+from asrbuild.handover.ship.formats.header import PAYLOAD_TYPE
+from asrbuild.handover.ship.signing.envelope import sign
+from asrbuild.handover.ship.signing.keys import Signer
 from tests.cli.test_store_commands import MANIFEST
 
 ROLES = {"model.mlmodel": "package", "alphabet.txt": "alphabet", "reference.wav": "reference_audio"}
@@ -84,7 +84,7 @@ class Forgery:
     @classmethod
     def of(cls, artifact: Path, signer: Signer) -> Forgery:
         from asrbuild.artifact.manifest import read_manifest
-        from asrbuild.handover.ship.header import make_header
+        from asrbuild.handover.ship.formats.header import make_header
 
         header = make_header(artifact, read_manifest(artifact), signer)
         fields = json.loads(header.raw)

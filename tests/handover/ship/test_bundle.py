@@ -13,11 +13,17 @@ import pytest
 from asrbuild.artifact import store
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship.bundle import check_bundle, unpack_bundle, write_bundle
-from asrbuild.handover.ship.header import PREDICATE_TYPE, STATEMENT_TYPE
-from asrbuild.handover.ship.keys import Signer, find_signer, new_key
+from asrbuild.handover.ship.formats.bundle import check_bundle, unpack_bundle, write_bundle
+from asrbuild.handover.ship.formats.header import PREDICATE_TYPE, STATEMENT_TYPE
 from asrbuild.handover.ship.pull import pull_bundle
-from asrbuild.handover.ship.trust import Trust, distrust, read_key_file, read_trust, trust_key
+from asrbuild.handover.ship.signing.keys import Signer, find_signer, new_key
+from asrbuild.handover.ship.signing.trust import (
+    Trust,
+    distrust,
+    read_key_file,
+    read_trust,
+    trust_key,
+)
 from tests.handover.ship.making import CONTENT, make_artifact
 
 

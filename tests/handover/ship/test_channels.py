@@ -17,16 +17,23 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from asrbuild.base.digest import canonical_json, tree_digests
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.build.naming import plain_values
-from asrbuild.handover.ship import channels
-from asrbuild.handover.ship.channels import PAYLOAD_TYPE
-from asrbuild.handover.ship.envelope import sign
-from asrbuild.handover.ship.keys import Signer, new_key
+from asrbuild.handover.ship.channels.chain import history
+from asrbuild.handover.ship.channels.move import rollback, rotate
+from asrbuild.handover.ship.channels.record import PAYLOAD_TYPE
 from asrbuild.handover.ship.origin import prove_origin
 from asrbuild.handover.ship.pull import Pulled, pull
 from asrbuild.handover.ship.push import set_channel, ship
 from asrbuild.handover.ship.refusal import Refused
-from asrbuild.handover.ship.remotes import open_remote
-from asrbuild.handover.ship.trust import Trust, raw_key, read_key_file, read_trust, trust_key
+from asrbuild.handover.ship.remotes.address import open_remote
+from asrbuild.handover.ship.signing.envelope import sign
+from asrbuild.handover.ship.signing.keys import Signer, new_key
+from asrbuild.handover.ship.signing.trust import (
+    Trust,
+    raw_key,
+    read_key_file,
+    read_trust,
+    trust_key,
+)
 from tests.handover.ship.making import CONTENT, make_artifact
 
 NAME = "demo-dynamic"
@@ -180,7 +187,7 @@ def test_a_bucket_and_a_registry_are_called_by_their_address(
     bucket: str, versions: list[Path], signer: Signer, trust: Trust, reader: Any
 ):
     ship(versions[0], open_remote(bucket), signer=signer, trust=trust, channel="stable")
-    (record,) = channels.history(open_remote(bucket), NAME, "stable", trust)
+    (record,) = history(open_remote(bucket), NAME, "stable", trust)
     assert record.remote == bucket
     assert reader(bucket).version == versions[0].name
     assert open_remote("oci://Example.com/a").identity() == "oci://example.com/a"
@@ -313,7 +320,7 @@ def test_going_back_to_what_is_there_no_more(
         header.write_bytes(header.with_name(f"{versions[1].name}.json").read_bytes())
     remote = open_remote(str(folder))
     with pytest.raises(AsrbuildError, match="is not on the remote any more") as no:
-        channels.rollback(remote, NAME, "stable", signer=signer, trust=trust)
+        rollback(remote, NAME, "stable", signer=signer, trust=trust)
     assert versions[1].name in str(no.value)
     assert not (folder / STABLE / "3.json").exists()
 
@@ -327,8 +334,8 @@ def test_going_back_to_what_another_signed(
     for version, by in zip(versions, (other, signer), strict=False):
         ship(version, remote, signer=by, trust=both, channel="stable")
     with pytest.raises(AsrbuildError, match="signed by other, not by default"):
-        channels.rollback(remote, NAME, "stable", signer=signer, trust=both)
-    record = channels.rollback(remote, NAME, "stable", signer=signer, trust=both, other_signer=True)
+        rollback(remote, NAME, "stable", signer=signer, trust=both)
+    record = rollback(remote, NAME, "stable", signer=signer, trust=both, other_signer=True)
     assert record.version == versions[0].name
 
 
@@ -392,7 +399,7 @@ def test_an_expiry_is_demanded(
         )
         assert (record.counter, record.expired) == (3, False)
         assert reader(folder, fresh=True).already
-        back = channels.rollback(remote, NAME, "stable", signer=signer, trust=trust)
+        back = rollback(remote, NAME, "stable", signer=signer, trust=trust)
         assert back.version == versions[0].name
     with pytest.raises(AsrbuildError, match="a version has no expiry"):
         pull(
@@ -432,7 +439,7 @@ def test_a_channel_is_handed_over(
     move(versions[0], folder)
     if seen:
         reader(folder)
-    record = channels.rotate(remote, NAME, "stable", signer=signer, to=new, trust=trust)
+    record = rotate(remote, NAME, "stable", signer=signer, to=new, trust=trust)
     assert (record.why, record.version) == ("rotate", versions[0].name)
     both = {**trust, **new.trust}
     ship(versions[1], remote, signer=new, trust=both, channel="stable")
@@ -453,7 +460,7 @@ def test_a_channel_is_handed_over(
     (folder / STABLE / "4.json").unlink()
     # And on to a third, by the second.
     third = new_key("third", tmp_path / "thirds")
-    channels.rotate(remote, NAME, "stable", signer=new, to=third, trust=both)
+    rotate(remote, NAME, "stable", signer=new, to=third, trust=both)
     ship(versions[3], remote, signer=third, trust={**both, **third.trust}, channel="stable")
     for who in ("reader", "somebody"):
         assert reader(folder, who).version == versions[3].name
@@ -557,7 +564,7 @@ def test_keys_that_anybody_could_sign_for():
         return point == (0, 1)
 
     # The points of order eight: those whose double is of order four, (sqrt(-1), 0).
-    from asrbuild.handover.ship.trust import _SMALL_ORDER
+    from asrbuild.handover.ship.signing.trust import _SMALL_ORDER
 
     for text in _SMALL_ORDER:
         y = int.from_bytes(bytes.fromhex(text), "little")

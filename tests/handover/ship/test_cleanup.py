@@ -17,15 +17,17 @@ from asrbuild.artifact.retention import Rules
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.cli import tree
-from asrbuild.handover.ship import channels, cleanup
-from asrbuild.handover.ship.header import MAX_HEADER
-from asrbuild.handover.ship.keys import Signer
+from asrbuild.handover.ship import cleanup
+from asrbuild.handover.ship.channels import move
+from asrbuild.handover.ship.channels.chain import history
+from asrbuild.handover.ship.formats.header import MAX_HEADER
 from asrbuild.handover.ship.pull import pull
 from asrbuild.handover.ship.push import set_channel, ship
 from asrbuild.handover.ship.refusal import Refused
-from asrbuild.handover.ship.remote import ObjectRemote
-from asrbuild.handover.ship.remotes import open_remote
-from asrbuild.handover.ship.trust import Trust
+from asrbuild.handover.ship.remotes.address import open_remote
+from asrbuild.handover.ship.remotes.objects import ObjectRemote
+from asrbuild.handover.ship.signing.keys import Signer
+from asrbuild.handover.ship.signing.trust import Trust
 from tests.handover.ship.making import CONTENT, make_artifact
 
 NAME = "demo-dynamic"
@@ -119,7 +121,7 @@ def test_what_no_channel_ever_pointed_at_goes(
     assert sorted(index["artifacts"][NAME]["versions"]) == sorted(path.name for path in rest)
     assert clean(remote, rules) == []
     # A channel can still go back, and what went can be shipped again.
-    assert [r.version for r in channels.history(remote, NAME, "stable", trust)] == [
+    assert [r.version for r in history(remote, NAME, "stable", trust)] == [
         path.name for path in versions[:2]
     ]
     assert send(versions[2], remote).uploaded == 3
@@ -187,7 +189,7 @@ def test_a_channel_that_moves_to_a_version_that_goes(
     # Pointed at just before it is removed: the header is brought back.
     def remove(path: str) -> None:
         if versions[0].name in path:
-            channels.point(
+            move.point(
                 folder, NAME, "beta", versions[0].name, "ab" * 32, signer=signer, trust=trust
             )
         real(path)
@@ -199,16 +201,16 @@ def test_a_channel_that_moves_to_a_version_that_goes(
     # Removed between the look and the record: who moves the channel is told.
     monkeypatch.undo()
     monkeypatch.setenv("ASRBUILD_CONFIG", str(config))
-    real_point = channels.point
+    real_point = move.point
 
     def point(*arguments: Any, **more: Any) -> Any:
         real(f"artifacts/{NAME}/versions/{versions[2].name}.json")
         return real_point(*arguments, **more)
 
-    monkeypatch.setattr(channels, "point", point)
+    monkeypatch.setattr(move, "point", point)
     with pytest.raises(AsrbuildError, match=r"took demo-dynamic .* away meanwhile"):
         set_channel(folder, NAME, "stable", versions[2].name, signer=signer, trust=trust)
-    monkeypatch.setattr(channels, "point", real_point)
+    monkeypatch.setattr(move, "point", real_point)
     assert not send(versions[2], folder, channel="stable").already
     whole(folder, [versions[0], versions[2]], tmp_path / "out", trust, config)
 

@@ -11,9 +11,14 @@ from typing import Any
 import pytest
 
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship import keys, trust
-from asrbuild.handover.ship.keys import find_signer, new_key
-from asrbuild.handover.ship.trust import read_key_file, read_trust, trust_identity, trust_key
+from asrbuild.handover.ship.signing import keys, trust
+from asrbuild.handover.ship.signing.keys import find_signer, new_key
+from asrbuild.handover.ship.signing.trust import (
+    read_key_file,
+    read_trust,
+    trust_identity,
+    trust_key,
+)
 from tests.killing import PACKAGE, run_until
 
 

@@ -13,12 +13,12 @@ import pytest
 
 from asrbuild.artifact import store
 from asrbuild.base.digest import tree_digests
-from asrbuild.handover.ship import channels
-from asrbuild.handover.ship.keys import Signer
+from asrbuild.handover.ship.channels.chain import history
 from asrbuild.handover.ship.pull import pull
 from asrbuild.handover.ship.push import ship, ship_set
-from asrbuild.handover.ship.remotes import open_remote
-from asrbuild.handover.ship.trust import Trust
+from asrbuild.handover.ship.remotes.address import open_remote
+from asrbuild.handover.ship.signing.keys import Signer
+from asrbuild.handover.ship.signing.trust import Trust
 from tests.handover.ship.making import CONTENT, make_artifact
 from tests.killing import seeded
 
@@ -114,7 +114,7 @@ def test_killed_at_random_lines(
         seen.add(_check(address, old, new, out / "killed", config, trust, name))
         send(new, address)
         assert _check(address, old, new, out / "again", config, trust, name) == new.name, point
-        records = channels.history(open_remote(address), name, "beta", trust)
+        records = history(open_remote(address), name, "beta", trust)
         assert len({record.version for record in records}) == len(records) == 2
         assert of_set or [record.version for record in records] == [old.name, new.name]
     # The points reach from before the first file to after the pointer.

@@ -19,15 +19,18 @@ from asrbuild.artifact import store
 from asrbuild.artifact.retention import Rules
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship import channels, cleanup
-from asrbuild.handover.ship.header import MAX_HEADER, File, make_header
-from asrbuild.handover.ship.keys import Signer, new_key
+from asrbuild.handover.ship import cleanup
+from asrbuild.handover.ship.channels.chain import history
+from asrbuild.handover.ship.channels.move import rollback
+from asrbuild.handover.ship.formats.header import MAX_HEADER, File, make_header
 from asrbuild.handover.ship.pull import Pulled, pull
 from asrbuild.handover.ship.push import set_channel, ship
 from asrbuild.handover.ship.refusal import Refused
-from asrbuild.handover.ship.remote import Notify, ObjectRemote, Remote
-from asrbuild.handover.ship.remotes import open_remote
-from asrbuild.handover.ship.trust import Trust, read_trust
+from asrbuild.handover.ship.remotes.address import open_remote
+from asrbuild.handover.ship.remotes.objects import ObjectRemote
+from asrbuild.handover.ship.remotes.remote import Notify, Remote
+from asrbuild.handover.ship.signing.keys import Signer, new_key
+from asrbuild.handover.ship.signing.trust import Trust, read_trust
 from tests.handover.ship.making import CONTENT, make_artifact
 
 
@@ -167,7 +170,7 @@ def test_channels_move_with_a_history_and_go_back(
     assert fetch("demo-dynamic@stable", remote).version == names[0]
 
     def back() -> str:
-        record = channels.rollback(remote, "demo-dynamic", "beta", signer=signer, trust=trust)
+        record = rollback(remote, "demo-dynamic", "beta", signer=signer, trust=trust)
         assert record.why == "rollback"
         assert fetch("demo-dynamic@beta", remote).version == record.version
         return record.version
@@ -176,7 +179,7 @@ def test_channels_move_with_a_history_and_go_back(
     with pytest.raises(AsrbuildError, match="no earlier version"):
         back()
     set_channel(remote, "demo-dynamic", "beta", names[2], signer=signer, trust=trust)
-    records = channels.history(remote, "demo-dynamic", "beta", trust)
+    records = history(remote, "demo-dynamic", "beta", trust)
     assert [r.version for r in records] == [*names, names[1], names[0], names[2]]
     assert [r.counter for r in records] == list(range(1, 7))
     assert remote.channels("demo-dynamic") == ["beta", "stable"]
@@ -205,7 +208,7 @@ def test_of_many_who_move_a_channel_each_knows_whether_it_did(
         refusals = list(pool.map(move, versions))
     assert None in refusals
     assert all("at the same time" in why for why in refusals if why is not None), refusals
-    records = channels.history(remote, "demo-dynamic", "beta", trust)
+    records = history(remote, "demo-dynamic", "beta", trust)
     moved = {v.name for v, why in zip(versions, refusals, strict=True) if why is None}
     assert {record.version for record in records} == moved
 
@@ -431,7 +434,7 @@ def test_two_teams_with_keys_of_their_own(
     remote: Remote, tmp_path: Path, versions: list[Path], signer: Signer, config: Path, fetch: Any
 ):
     """What one shipped the other moves, once each trusts the other."""
-    from asrbuild.handover.ship.trust import read_key_file, trust_key
+    from asrbuild.handover.ship.signing.trust import read_key_file, trust_key
 
     ship(versions[0], remote, signer=signer, trust=read_trust(config), channel="stable")
     other_config = tmp_path / "other"

@@ -16,13 +16,16 @@ from asrbuild.artifact.retention import Rules
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.cli import gc
-from asrbuild.handover.ship import channels, cleanup
-from asrbuild.handover.ship.keys import Signer
+from asrbuild.handover.ship import cleanup
+from asrbuild.handover.ship.channels.move import rollback
+from asrbuild.handover.ship.channels.seen import seen_versions
 from asrbuild.handover.ship.pull import Pulled, pull
 from asrbuild.handover.ship.push import Shipped, set_channel, ship, ship_set
-from asrbuild.handover.ship.remote import ObjectRemote, Remote
-from asrbuild.handover.ship.remotes import open_remote
-from asrbuild.handover.ship.trust import Trust
+from asrbuild.handover.ship.remotes.address import open_remote
+from asrbuild.handover.ship.remotes.objects import ObjectRemote
+from asrbuild.handover.ship.remotes.remote import Remote
+from asrbuild.handover.ship.signing.keys import Signer
+from asrbuild.handover.ship.signing.trust import Trust
 from tests.handover.ship.making import CONTENT, make_artifact, variant_of
 
 #: Name -> (minimum iOS, minimum macOS, the package's content), the preferred first.
@@ -92,7 +95,7 @@ def test_shipping_a_set_again_changes_nothing_and_another_order_is_another_set(
     other = send(artifacts[::-1], remote, channel="beta")
     assert (other.already, other.uploaded, other.counter) == (False, 0, 2)
     assert fetch("demo@beta", remote, "iOS18")[0].name == "demo-13"
-    record = channels.rollback(remote, "demo", "beta", signer=signer, trust=trust)
+    record = rollback(remote, "demo", "beta", signer=signer, trust=trust)
     assert record.version == first.version
     assert fetch("demo@beta", remote, "iOS18")[0].name == "demo-18"
     set_channel(remote, "demo", "stable", other.version, signer=signer, trust=trust)
@@ -243,7 +246,7 @@ def test_the_store_keeps_what_came_through_a_set_that_a_channel_points_at(
     send(artifacts, open_remote(address), channel="stable")
     fetch("demo", open_remote(address), "iOS17")
     members = {(path.parent.name, path.name) for path in artifacts}
-    assert members <= channels.seen_versions(config)
+    assert members <= seen_versions(config)
     notes: list[str] = []
     for offline in (False, True):
         assert members <= set(gc._pointed(offline, notes))

@@ -17,14 +17,14 @@ import pytest
 
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship.header import File
-from asrbuild.handover.ship.keys import Signer
+from asrbuild.handover.ship.formats.header import File
 from asrbuild.handover.ship.parallel import abreast, check
 from asrbuild.handover.ship.pull import pull
 from asrbuild.handover.ship.push import ship
 from asrbuild.handover.ship.refusal import Refused
-from asrbuild.handover.ship.remotes import open_remote
-from asrbuild.handover.ship.trust import Trust
+from asrbuild.handover.ship.remotes.address import open_remote
+from asrbuild.handover.ship.signing.keys import Signer
+from asrbuild.handover.ship.signing.trust import Trust
 from tests.handover.ship.conftest import Quiet, serving
 
 NAME = "demo-dynamic"

@@ -16,16 +16,23 @@ from asrbuild.artifact import store
 from asrbuild.base import disk
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship.bundle import write_bundle
-from asrbuild.handover.ship.checking import check_remote
-from asrbuild.handover.ship.keys import Signer, new_key
+from asrbuild.handover.ship.formats.bundle import write_bundle
 from asrbuild.handover.ship.origin import prove_origin
 from asrbuild.handover.ship.pull import pull, pull_bundle
 from asrbuild.handover.ship.push import set_channel, ship, ship_set
 from asrbuild.handover.ship.refusal import Refused
-from asrbuild.handover.ship.remote import ObjectRemote, Remote
-from asrbuild.handover.ship.remotes import open_remote
-from asrbuild.handover.ship.trust import Trust, distrust, read_key_file, read_trust, trust_key
+from asrbuild.handover.ship.remotes.address import open_remote
+from asrbuild.handover.ship.remotes.objects import ObjectRemote
+from asrbuild.handover.ship.remotes.remote import Remote
+from asrbuild.handover.ship.signing.keys import Signer, new_key
+from asrbuild.handover.ship.signing.trust import (
+    Trust,
+    distrust,
+    read_key_file,
+    read_trust,
+    trust_key,
+)
+from asrbuild.handover.ship.verify import check_remote
 from tests.handover.ship.making import CONTENT, make_artifact
 from tests.killing import run_until, seeded
 

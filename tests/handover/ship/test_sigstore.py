@@ -17,14 +17,20 @@ import pytest
 
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship.bundle import write_bundle
-from asrbuild.handover.ship.envelope import pae
-from asrbuild.handover.ship.keyless import sign_in
-from asrbuild.handover.ship.keys import Signer, new_key
+from asrbuild.handover.ship.formats.bundle import write_bundle
 from asrbuild.handover.ship.pull import pull, pull_bundle
 from asrbuild.handover.ship.push import ship
-from asrbuild.handover.ship.remotes import open_remote
-from asrbuild.handover.ship.trust import Trust, distrust, identity_of, read_trust, trust_identity
+from asrbuild.handover.ship.remotes.address import open_remote
+from asrbuild.handover.ship.signing.envelope import pae
+from asrbuild.handover.ship.signing.keys import Signer, new_key
+from asrbuild.handover.ship.signing.sigstore import sign_in
+from asrbuild.handover.ship.signing.trust import (
+    Trust,
+    distrust,
+    identity_of,
+    read_trust,
+    trust_identity,
+)
 from tests.handover.ship.making import CONTENT, make_artifact, variant_of
 
 WHO, ISSUER = "ci@example.com", "https://issuer.example.com"

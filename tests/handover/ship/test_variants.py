@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from asrbuild.artifact import store
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship.keys import Signer
-from asrbuild.handover.ship.pull import pull_variants
-from asrbuild.handover.ship.trust import Trust
-from asrbuild.handover.ship.variants import (
+from asrbuild.handover.ship.formats.variants import (
     Variant,
     check_variants,
     choose,
     holds_variants,
     write_variants,
 )
+from asrbuild.handover.ship.pull import pull_variants
+from asrbuild.handover.ship.signing.keys import Signer
+from asrbuild.handover.ship.signing.trust import Trust
 from tests.handover.ship.making import CONTENT, make_artifact, variant_of
 
 #: Name -> (minimum iOS, minimum macOS, the package's content), the preferred first.

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from asrbuild.handover.ship.keys import Signer
 from asrbuild.handover.ship.pull import pull_bundle
 from asrbuild.handover.ship.refusal import Refusal, Refused
-from asrbuild.handover.ship.trust import Trust
+from asrbuild.handover.ship.signing.keys import Signer
+from asrbuild.handover.ship.signing.trust import Trust
 from tests.handover.ship.making import Forgery, variant_of
 
 #: Of the processor, so that a busy machine is no finding; an attack that sleeps is the caller's.

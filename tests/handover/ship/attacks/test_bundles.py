@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from asrbuild.base.digest import canonical_json
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship.bundle import check_bundle, write_bundle
-from asrbuild.handover.ship.frame import MAGIC
-from asrbuild.handover.ship.header import MAX_FILES, MAX_HEADER, MAX_MANIFEST, MAX_TOTAL
-from asrbuild.handover.ship.keys import Signer
+from asrbuild.handover.ship.formats.bundle import check_bundle, write_bundle
+from asrbuild.handover.ship.formats.frame import MAGIC
+from asrbuild.handover.ship.formats.header import MAX_FILES, MAX_HEADER, MAX_MANIFEST, MAX_TOTAL
 from asrbuild.handover.ship.pull import pull_bundle
 from asrbuild.handover.ship.refusal import Refusal, Refused
-from asrbuild.handover.ship.trust import Trust
+from asrbuild.handover.ship.signing.keys import Signer
+from asrbuild.handover.ship.signing.trust import Trust
 from tests.handover.ship.making import CONTENT, Forgery, assemble, make_artifact
 
 Refuse = Callable[..., Refused]
@@ -315,7 +315,7 @@ def test_a_thousand_signatures(forgery: Forgery, signer: Signer, attack: Callabl
 
 def test_a_signature_of_another_type(forgery: Forgery, signer: Signer, attack: Callable):
     """What the key signed as something else, a channel's record say, is no statement."""
-    from asrbuild.handover.ship.envelope import sign
+    from asrbuild.handover.ship.signing.envelope import sign
 
     header = forgery.header(signer)
     payload = canonical_json(forgery.statement).encode()
@@ -383,7 +383,7 @@ def test_a_bundle_that_changes_between_two_readings(
     artifact: Path, tmp_path: Path, signer: Signer, trust: Trust, refused: Refuse, monkeypatch
 ):
     """The second reading proves the bytes again."""
-    from asrbuild.handover.ship import bundle
+    from asrbuild.handover.ship.formats import bundle
 
     path = tmp_path / "hostile.asrb"
     write_bundle(artifact, path, signer)
@@ -414,8 +414,8 @@ GENTLE = settings(
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, Trust, Path]:
-    from asrbuild.handover.ship.keys import new_key
-    from asrbuild.handover.ship.trust import read_trust
+    from asrbuild.handover.ship.signing.keys import new_key
+    from asrbuild.handover.ship.signing.trust import read_trust
 
     folder = tmp_path_factory.mktemp("small")
     key = new_key("k", folder / "config")

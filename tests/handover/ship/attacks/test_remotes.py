@@ -19,17 +19,18 @@ import pytest
 
 from asrbuild.base.digest import canonical_json, tree_digests
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship import channels, wire
-from asrbuild.handover.ship.channels import PAYLOAD_TYPE
-from asrbuild.handover.ship.envelope import sign
-from asrbuild.handover.ship.header import File
-from asrbuild.handover.ship.keys import Signer
+from asrbuild.handover.ship.channels.chain import history
+from asrbuild.handover.ship.channels.record import FORMAT, PAYLOAD_TYPE, parse_record
+from asrbuild.handover.ship.formats.header import File
 from asrbuild.handover.ship.pull import Pulled, pull
 from asrbuild.handover.ship.push import ship
 from asrbuild.handover.ship.refusal import Refusal, Refused
-from asrbuild.handover.ship.remote import MAX_INDEX, MAX_RECORD
-from asrbuild.handover.ship.remotes import open_remote
-from asrbuild.handover.ship.trust import Trust, read_trust
+from asrbuild.handover.ship.remotes import http as wire
+from asrbuild.handover.ship.remotes.address import open_remote
+from asrbuild.handover.ship.remotes.remote import MAX_INDEX, MAX_RECORD
+from asrbuild.handover.ship.signing.envelope import sign
+from asrbuild.handover.ship.signing.keys import Signer
+from asrbuild.handover.ship.signing.trust import Trust, read_trust
 from tests.handover.ship.conftest import Quiet, serving
 from tests.handover.ship.making import CONTENT, make_artifact
 
@@ -90,7 +91,7 @@ def test_a_stranger_is_refused_by_the_name_of_the_place(
         lambda: pull(f"{NAME}@beta", there, tmp_path / "s", trust=trust, config=config),
         lambda: pull(f"{NAME}@{version}", there, tmp_path / "s", trust=trust, config=config),
         lambda: ship(versions[0], there, signer=stranger, trust=trust),
-        lambda: channels.history(there, NAME, "beta", trust),
+        lambda: history(there, NAME, "beta", trust),
     ):
         with pytest.raises(Refused, match="UNTRUSTED_SIGNER") as refused:
             attempt()
@@ -119,11 +120,11 @@ def test_an_old_version_through_a_channel_moved_back(
 ):
     """A new record for the old version is what only the key could sign."""
     old = json.loads((remote / BETA / "1.json").read_text())
-    payload = channels.parse_record(
+    payload = parse_record(
         canonical_json(old).encode(), NAME, "beta", 1, trust
     )  # genuine, and of counter 1
     fields = {
-        "channel": "beta", "counter": 3, "format": channels.FORMAT, "header": payload.header,
+        "channel": "beta", "counter": 3, "format": FORMAT, "header": payload.header,
         "name": NAME, "previous": "0" * 64, "time": "", "version": versions[0].name,
         "why": "rollback",
     }  # fmt: skip
@@ -161,15 +162,15 @@ def test_a_history_with_a_hole_or_a_broken_link(
     place = open_remote(str(remote))
     ship(versions[2], place, signer=signer, trust=trust, channel="beta")
     (remote / BETA / "2.json").unlink()
-    refused(R.FORKED, lambda: channels.history(place, NAME, "beta", trust))
+    refused(R.FORKED, lambda: history(place, NAME, "beta", trust))
     (remote / BETA / "current.json").unlink()
     fields = {
-        "channel": "beta", "counter": 2, "format": channels.FORMAT, "header": "1" * 64,
+        "channel": "beta", "counter": 2, "format": FORMAT, "header": "1" * 64,
         "name": NAME, "previous": "0" * 64, "time": "", "version": "1.0.0", "why": "set",
     }  # fmt: skip
     broken = sign(PAYLOAD_TYPE, canonical_json(fields).encode(), signer)
     (remote / BETA / "2.json").write_text(canonical_json(broken))
-    refused(R.FORKED, lambda: channels.history(place, NAME, "beta", trust))
+    refused(R.FORKED, lambda: history(place, NAME, "beta", trust))
 
 
 @pytest.mark.parametrize(
@@ -257,7 +258,7 @@ def test_another_signed_build_in_the_place_of_the_one_meant(
 ):
     """Same name, same version, signed by the key: but not the one the channel was pointed at."""
     from asrbuild.artifact.manifest import read_manifest
-    from asrbuild.handover.ship.header import make_header
+    from asrbuild.handover.ship.formats.header import make_header
 
     other = make_artifact(
         tmp_path / "others",
@@ -323,7 +324,7 @@ def test_a_planted_header_is_not_built_upon(
 ):
     """Before the owner ships a version, somebody puts one of the same name there."""
     from asrbuild.artifact.manifest import read_manifest
-    from asrbuild.handover.ship.header import make_header
+    from asrbuild.handover.ship.formats.header import make_header
 
     raw = make_header(versions[2], read_manifest(versions[2]), stranger).raw
     _header(remote, versions[2]).write_bytes(raw)

@@ -13,16 +13,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asrbuild.base.digest import canonical_json
-from asrbuild.handover.ship import sets
-from asrbuild.handover.ship.envelope import sign
-from asrbuild.handover.ship.keys import Signer
+from asrbuild.handover.ship.formats import sets
+from asrbuild.handover.ship.formats.sets import (
+    FORMAT,
+    PAYLOAD_TYPE,
+    check_published,
+    parse_published,
+)
+from asrbuild.handover.ship.formats.variants import MAX_VARIANTS, Variant
 from asrbuild.handover.ship.pull import pull
 from asrbuild.handover.ship.push import ship, ship_set
 from asrbuild.handover.ship.refusal import Refusal, Refused
-from asrbuild.handover.ship.remotes import open_remote
-from asrbuild.handover.ship.sets import FORMAT, PAYLOAD_TYPE, check_published, parse_published
-from asrbuild.handover.ship.trust import Trust
-from asrbuild.handover.ship.variants import MAX_VARIANTS, Variant
+from asrbuild.handover.ship.remotes.address import open_remote
+from asrbuild.handover.ship.signing.envelope import sign
+from asrbuild.handover.ship.signing.keys import Signer
+from asrbuild.handover.ship.signing.trust import Trust
 from tests.handover.ship.attacks.test_variants import LIES, MALFORMED
 from tests.handover.ship.making import Forgery
 

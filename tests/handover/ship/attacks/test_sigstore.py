@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from asrbuild.base.digest import canonical_json
-from asrbuild.handover.ship.envelope import check_signatures, open_envelope, pae, sign
-from asrbuild.handover.ship.header import PAYLOAD_TYPE
-from asrbuild.handover.ship.keyless import MAX_SIGSTORE, sign_in
-from asrbuild.handover.ship.keys import Signer
+from asrbuild.handover.ship.formats.header import PAYLOAD_TYPE
 from asrbuild.handover.ship.pull import pull_bundle
 from asrbuild.handover.ship.refusal import Refusal, Refused
-from asrbuild.handover.ship.trust import Trust, TrustedIdentity, identity_of
+from asrbuild.handover.ship.signing.envelope import check_signatures, open_envelope, pae, sign
+from asrbuild.handover.ship.signing.keys import Signer
+from asrbuild.handover.ship.signing.sigstore import MAX_SIGSTORE, sign_in
+from asrbuild.handover.ship.signing.trust import Trust, TrustedIdentity, identity_of
 from tests.handover.ship.making import Forgery, assemble, make_artifact
 
 R = Refusal
@@ -376,14 +376,14 @@ def test_every_value_is_proven(good: dict[str, Any], trust: Trust):
 
 def test_keys_alone_never_load_the_library(tmp_path: Path, artifact: Path, signer: Signer):
     """What claims nothing that is trusted costs nothing."""
-    from asrbuild.handover.ship.bundle import write_bundle
+    from asrbuild.handover.ship.formats.bundle import write_bundle
 
     write_bundle(artifact, tmp_path / "demo.asrb", signer)
     program = (
         "import sys, pathlib\n"
-        "from asrbuild.handover.ship.bundle import check_bundle\n"
-        "from asrbuild.handover.ship.keys import config_root\n"
-        "from asrbuild.handover.ship.trust import read_trust\n"
+        "from asrbuild.handover.ship.formats.bundle import check_bundle\n"
+        "from asrbuild.handover.ship.signing.keys import config_root\n"
+        "from asrbuild.handover.ship.signing.trust import read_trust\n"
         "check_bundle(pathlib.Path(sys.argv[1]), read_trust(config_root()))\n"
         "assert 'cryptography' in sys.modules\n"
         "assert not {'sigstore', 'tuf', 'requests', 'pydantic'} & set(sys.modules)\n"

@@ -14,13 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asrbuild.base.digest import canonical_json
-from asrbuild.handover.ship.bundle import write_bundle
-from asrbuild.handover.ship.envelope import sign
-from asrbuild.handover.ship.keys import Signer
-from asrbuild.handover.ship.pull import pull_bundle, pull_variants
-from asrbuild.handover.ship.refusal import Refusal, Refused
-from asrbuild.handover.ship.trust import Trust
-from asrbuild.handover.ship.variants import (
+from asrbuild.handover.ship.formats.bundle import write_bundle
+from asrbuild.handover.ship.formats.variants import (
     FORMAT,
     MAX_VARIANTS,
     PAYLOAD_TYPE,
@@ -28,6 +23,11 @@ from asrbuild.handover.ship.variants import (
     unpack_variant,
     write_variants,
 )
+from asrbuild.handover.ship.pull import pull_bundle, pull_variants
+from asrbuild.handover.ship.refusal import Refusal, Refused
+from asrbuild.handover.ship.signing.envelope import sign
+from asrbuild.handover.ship.signing.keys import Signer
+from asrbuild.handover.ship.signing.trust import Trust
 from tests.handover.ship.making import Forgery, assemble, variant_of
 
 Refuse = Callable[..., Refused]

@@ -20,7 +20,7 @@ from typing import BinaryIO
 from asrbuild.base.disk import disk_errors, sync_path
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds import BUNDLE, advice, recognise
-from asrbuild.handover.ship.header import MAX_HEADER, File
+from asrbuild.handover.ship.formats.header import MAX_HEADER, File
 from asrbuild.handover.ship.parallel import check
 from asrbuild.handover.ship.refusal import Refusal, Refused, refusing
 

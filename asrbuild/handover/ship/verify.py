@@ -8,13 +8,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship import channels
-from asrbuild.handover.ship.finding import proven
-from asrbuild.handover.ship.header import File, Header
+from asrbuild.handover.ship.channels.chain import newest
+from asrbuild.handover.ship.formats.header import File, Header
+from asrbuild.handover.ship.lookup import proven
 from asrbuild.handover.ship.parallel import abreast, check
 from asrbuild.handover.ship.refusal import Refused
-from asrbuild.handover.ship.remote import Notify, Remote
-from asrbuild.handover.ship.trust import Trust
+from asrbuild.handover.ship.remotes.remote import Notify, Remote
+from asrbuild.handover.ship.signing.trust import Trust
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _channel_faults(remote: Remote, names: list[str], trust: Trust) -> Iterator[
     for name in names:
         for channel in remote.channels(name):
             try:
-                record = channels.newest(remote, name, channel, trust)
+                record = newest(remote, name, channel, trust)
                 if record is not None:
                     found, _ = proven(remote, name, record.version, trust)
                     if found.digest != record.header:

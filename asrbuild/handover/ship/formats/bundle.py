@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from asrbuild.handover.ship.envelope import AnySigner
-from asrbuild.handover.ship.frame import (
+from asrbuild.handover.ship.formats.frame import (
     START,
     check_size,
     copy_content,
@@ -16,14 +15,15 @@ from asrbuild.handover.ship.frame import (
     read_raw_header,
     write_frame,
 )
-from asrbuild.handover.ship.header import (
+from asrbuild.handover.ship.formats.header import (
     Header,
     check_header,
     check_manifest,
     make_header,
     parse_header,
 )
-from asrbuild.handover.ship.trust import Trust, Trusted
+from asrbuild.handover.ship.signing.envelope import AnySigner
+from asrbuild.handover.ship.signing.trust import Trust, Trusted
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from asrbuild.handover.ship.keyless import MAX_SIGSTORE, Keyless, claimed, prove
-from asrbuild.handover.ship.keys import Signer
 from asrbuild.handover.ship.refusal import Refusal, Refused, shown
-from asrbuild.handover.ship.trust import Trust, Trusted, TrustedIdentity, TrustedKey
+from asrbuild.handover.ship.signing.keys import Signer
+from asrbuild.handover.ship.signing.sigstore import MAX_SIGSTORE, Keyless, claimed, prove
+from asrbuild.handover.ship.signing.trust import Trust, Trusted, TrustedIdentity, TrustedKey
 
 MAX_SIGNATURES = 16
 AnySigner = Signer | Keyless

@@ -19,11 +19,12 @@ from typing import Any
 
 from asrbuild.base.disk import disk_errors
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship.frame import copy_content
-from asrbuild.handover.ship.header import File
+from asrbuild.handover.ship.formats.frame import copy_content
+from asrbuild.handover.ship.formats.header import File
 from asrbuild.handover.ship.parallel import AT_ONCE
 from asrbuild.handover.ship.refusal import Refusal, Refused
-from asrbuild.handover.ship.remote import Sink, Stored, holds, missing
+from asrbuild.handover.ship.remotes.objects import Stored, holds
+from asrbuild.handover.ship.remotes.remote import Sink, missing
 
 _BLOCK = 4 << 20
 #: What it says when an object is there already.

@@ -19,11 +19,12 @@ from typing import BinaryIO
 from asrbuild.base.digest import file_digest
 from asrbuild.base.disk import disk_errors, sync_path
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship.frame import BLOCK, copy_content, incoming, place_file
-from asrbuild.handover.ship.header import File
+from asrbuild.handover.ship.formats.frame import BLOCK, copy_content, incoming, place_file
+from asrbuild.handover.ship.formats.header import File
 from asrbuild.handover.ship.parallel import AT_ONCE
 from asrbuild.handover.ship.refusal import Refusal, Refused
-from asrbuild.handover.ship.remote import MAX_RECORD, Sink, Stored, missing, read_identity
+from asrbuild.handover.ship.remotes.objects import Stored
+from asrbuild.handover.ship.remotes.remote import MAX_RECORD, Sink, missing, read_identity
 
 _IDENTITY = "remote.json"
 #: What a killed writer left is removed by the next one, once nobody can still be writing it.

@@ -6,13 +6,18 @@ from pathlib import Path
 
 from asrbuild.artifact.store import versions_meant
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship import channels
-from asrbuild.handover.ship.header import Header
+from asrbuild.handover.ship.channels.seen import follow, remember, seen_channels
+from asrbuild.handover.ship.formats.header import Header
+from asrbuild.handover.ship.formats.sets import (
+    VariantSet,
+    artifacts_of,
+    check_published,
+    parse_published,
+)
 from asrbuild.handover.ship.names import check_name, check_version, is_channel
 from asrbuild.handover.ship.refusal import Refusal, Refused, refusing
-from asrbuild.handover.ship.remote import Remote
-from asrbuild.handover.ship.sets import VariantSet, artifacts_of, check_published, parse_published
-from asrbuild.handover.ship.trust import Trust, Trusted
+from asrbuild.handover.ship.remotes.remote import Remote
+from asrbuild.handover.ship.signing.trust import Trust, Trusted
 
 DEFAULT_CHANNEL = "stable"
 
@@ -37,7 +42,7 @@ def find(
     """
     record = None
     if is_channel(selector) and _means_channel(remote, name, selector, config):
-        record, trust = channels.follow(remote, name, selector, trust, config, fresh=fresh)
+        record, trust = follow(remote, name, selector, trust, config, fresh=fresh)
         version = record.version
     elif fresh:
         raise AsrbuildError(
@@ -49,7 +54,7 @@ def find(
     if record is not None:
         require_digest(remote, found, record.header, "the one that the channel was pointed at")
         if isinstance(found, VariantSet):
-            channels.remember(remote, record, config, artifacts_of(found))
+            remember(remote, record, config, artifacts_of(found))
     return found, key
 
 
@@ -102,7 +107,7 @@ def _means_channel(remote: Remote, name: str, selector: str, config: Path) -> bo
     what was a channel when it was last asked for, though a version may begin so."""
     return (
         not any(c.isdigit() for c in selector)
-        or (remote.address, name, selector) in channels.seen_channels(config)
+        or (remote.address, name, selector) in seen_channels(config)
         or selector in remote.channels(name)
     )
 

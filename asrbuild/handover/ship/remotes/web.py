@@ -7,9 +7,9 @@ from typing import NoReturn
 from urllib.parse import quote, urlsplit
 
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship.header import File
-from asrbuild.handover.ship.remote import MAX_INDEX, Sink, missing, read_identity
-from asrbuild.handover.ship.wire import ask, blocks, read_all, unexpected
+from asrbuild.handover.ship.formats.header import File
+from asrbuild.handover.ship.remotes.http import ask, blocks, read_all, unexpected
+from asrbuild.handover.ship.remotes.remote import MAX_INDEX, Sink, missing, read_identity
 
 
 class Web:

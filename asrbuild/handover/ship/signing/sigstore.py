@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 from asrbuild.base import terminal
 from asrbuild.base.disk import disk_errors
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship.keys import Signer
 from asrbuild.handover.ship.refusal import Refusal, Refused, shown
-from asrbuild.handover.ship.trust import Trust, TrustedIdentity, identity_of
+from asrbuild.handover.ship.signing.keys import Signer
+from asrbuild.handover.ship.signing.trust import Trust, TrustedIdentity, identity_of
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate

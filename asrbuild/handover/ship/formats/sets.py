@@ -14,19 +14,25 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from asrbuild.base.digest import canonical_json
-from asrbuild.handover.ship.envelope import AnySigner, Signatures, open_envelope, sign, signers
-from asrbuild.handover.ship.header import (
+from asrbuild.handover.ship.formats.header import (
     MAX_HEADER,
     Header,
     header_fields,
     parse_header,
     strict_json,
 )
-from asrbuild.handover.ship.header import PAYLOAD_TYPE as HEADER_TYPE
+from asrbuild.handover.ship.formats.header import PAYLOAD_TYPE as HEADER_TYPE
+from asrbuild.handover.ship.formats.variants import Variant, parse_listed
 from asrbuild.handover.ship.names import check_name, check_version
 from asrbuild.handover.ship.refusal import Refusal, Refused, shown
-from asrbuild.handover.ship.trust import Trust, Trusted
-from asrbuild.handover.ship.variants import Variant, parse_listed
+from asrbuild.handover.ship.signing.envelope import (
+    AnySigner,
+    Signatures,
+    open_envelope,
+    sign,
+    signers,
+)
+from asrbuild.handover.ship.signing.trust import Trust, Trusted
 
 FORMAT = "asrbuild-set/1"
 PAYLOAD_TYPE = "application/vnd.asrbuild.set+json"

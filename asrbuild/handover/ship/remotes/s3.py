@@ -21,12 +21,13 @@ from urllib.parse import urlsplit
 
 from asrbuild.base.disk import disk_errors
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship.frame import BLOCK, copy_content
-from asrbuild.handover.ship.header import File
+from asrbuild.handover.ship.formats.frame import BLOCK, copy_content
+from asrbuild.handover.ship.formats.header import File
 from asrbuild.handover.ship.parallel import AT_ONCE, check
 from asrbuild.handover.ship.refusal import Refusal, Refused
-from asrbuild.handover.ship.remote import Sink, Stored, holds, missing
-from asrbuild.handover.ship.wire import LEAST_BYTES_PER_SECOND, LEAST_SECONDS
+from asrbuild.handover.ship.remotes.http import LEAST_BYTES_PER_SECOND, LEAST_SECONDS
+from asrbuild.handover.ship.remotes.objects import Stored, holds
+from asrbuild.handover.ship.remotes.remote import Sink, missing
 
 if TYPE_CHECKING:
     from obstore.store import S3Store

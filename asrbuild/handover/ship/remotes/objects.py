@@ -1,4 +1,4 @@
-"""What a remote holds, wherever it is, and the layout that folders, object stores and HTTP share.
+"""The layout of a remote in a folder, an object store or behind a web server.
 
     blobs/<sha256>                                    one file of any artifact, by its digest
     artifacts/<name>/versions/<version>.json          a bundle's header; written last, never again
@@ -10,7 +10,7 @@
                                                       cannot list; made anew after every change
 
 A version is there when its header is, and its header is written when every blob is: a push that is
-killed leaves blobs that nobody refers to, and the next push finds them and goes on from there.
+killed leaves blobs that no header names, and the next push finds them and goes on from there.
 Records are only ever added. ``current.json`` and ``index.json`` are hints that are not trusted.
 """
 
@@ -18,75 +18,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import SplitResult, urlsplit
 
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship.header import MAX_HEADER, File
+from asrbuild.handover.ship.formats.header import MAX_HEADER, File
 from asrbuild.handover.ship.names import check_name, check_version, is_channel
 from asrbuild.handover.ship.parallel import abreast
 from asrbuild.handover.ship.refusal import Refusal, Refused
+from asrbuild.handover.ship.remotes.remote import MAX_INDEX, MAX_RECORD, Sink, read_hint, write_hint
 
-MAX_RECORD = 64 << 10
-MAX_INDEX = 8 << 20
-_IDENTITY = re.compile(r"[!-~]{1,500}")
 INDEX_FORMAT = "asrbuild-index/1"
 _CURRENT = "current"
 #: Only somebody else's push in the same moment makes a second or third one needed.
 _MOST_REFRESHES = 10
-Sink = Callable[[bytes], object]
-#: Around each file that is sent or fetched, in a thread of its own.
-Notify = Callable[[File], AbstractContextManager[object]]
-
-
-class Remote(Protocol):
-    """Where artifacts are shipped to and pulled from. What it gives is proven by the caller.
-
-    Names, versions and channels given to it have passed :mod:`asrbuild.handover.ship.names`.
-    """
-
-    address: str
-    #: Files that may be sent to it at a time.
-    writers: int
-    #: The identity that the user says it has; of a mirror, that of the original.
-    told: str | None
-
-    def identity(self) -> str | None:
-        """What channels' records call it; None where it does not say."""
-
-    def claim(self) -> str:
-        """Its identity, which it gets now where it has none, so that a record can be added.
-
-        Raises:
-            AsrbuildError: it takes no records.
-        """
-
-    def names(self) -> list[str]: ...
-    def versions(self, name: str) -> list[str]: ...
-    def channels(self, name: str) -> list[str]: ...
-    def header(self, name: str, version: str) -> bytes | None: ...
-    def has(self, name: str, file: File) -> bool: ...
-    def sound(self, name: str, file: File, source: Path) -> bool:
-        """Whether a file that is there has the bytes of ``source``, which is ``file``, as far as
-        the store's own checksums tell."""
-
-    def put(self, name: str, file: File, source: Path) -> None: ...
-    def publish(self, name: str, version: str, header: bytes, files: tuple[File, ...]) -> bool:
-        """Makes a version appear; False, and no change, when it is there already."""
-
-    def fetch(self, name: str, file: File, sink: Sink) -> None: ...
-    def record(self, name: str, channel: str, counter: int) -> bytes | None: ...
-    def hint(self, name: str, channel: str) -> int: ...
-    def add_record(self, name: str, channel: str, counter: int, record: bytes) -> bool:
-        """Adds a record and moves the hint; False, and no change, when that number is taken."""
-
-    def refresh(self) -> None:
-        """Brings what is derived up to date, after a change."""
 
 
 @dataclass(frozen=True)
@@ -270,78 +217,9 @@ def holds(objects: Objects, path: str, file: File) -> bool:
     return digest.hexdigest() == file.sha256
 
 
-def missing(path: str, address: str) -> Refused:
-    """Says that an object which a signed header needs is not there."""
-    return Refused(
-        Refusal.FILE_MISSING,
-        f"the remote has no {path}",
-        file=address,
-        fix="ask who keeps it to ship the version again, which sends what is missing",
-    )
-
-
-def write_hint(counter: int) -> bytes:
-    """``current.json``: where to begin looking for the newest record."""
-    return json.dumps({"counter": counter}).encode()
-
-
-def read_hint(raw: bytes | None) -> int:
-    """The counter of a hint; what is missing or damaged is no hint: looking begins at the start."""
-    try:
-        counter = json.loads(raw or b"{}").get("counter", 0)
-    except (ValueError, AttributeError, RecursionError):
-        return 0
-    return counter if type(counter) is int and 0 < counter < 1 << 31 else 0
-
-
-def read_identity(raw: bytes | None, key: str) -> str | None:
-    """The identity in ``remote.json`` or ``index.json``; None where there is none."""
-    try:
-        identity = json.loads(raw or b"{}").get(key)
-    except (ValueError, AttributeError, RecursionError):
-        return None
-    return identity if is_identity(identity) else None
-
-
 def _fits(check: Callable[[object], str], text: object) -> bool:
     try:
         check(text)
     except Refused:
         return False
     return True
-
-
-def _split(address: str) -> SplitResult:
-    """An address in its parts.
-
-    Raises:
-        AsrbuildError: it is none, or has what would go into messages and memory, or be lost.
-    """
-    try:
-        parts = urlsplit(address)
-        _ = parts.port
-    except ValueError as error:
-        raise AsrbuildError(
-            f"this is no address: {error}", file=address, fix="check its host and port"
-        ) from None
-    if parts.scheme.lower() in ("http", "https", "oci"):
-        if not parts.hostname:
-            raise AsrbuildError("the address names no host", file=address)
-        if "@" in parts.netloc:
-            raise AsrbuildError(
-                "an address has no user and password in it",
-                file=parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
-                fix="leave them out; docs/bundle-format.md, Remotes, says how to log in",
-            )
-        if parts.query or parts.fragment:
-            raise AsrbuildError(
-                "the address of a remote ends with its path",
-                file=address,
-                fix="leave out what follows ? or #",
-            )
-    return parts
-
-
-def is_identity(value: object) -> bool:
-    """Whether this can be what a remote is called: an address, or a number's URN."""
-    return isinstance(value, str) and _IDENTITY.fullmatch(value) is not None

@@ -30,11 +30,12 @@ from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
 from asrbuild.base.disk import disk_errors
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship.header import MAX_HEADER, File
+from asrbuild.handover.ship.formats.header import MAX_HEADER, File
 from asrbuild.handover.ship.names import check_version, is_channel
 from asrbuild.handover.ship.parallel import AT_ONCE, check
 from asrbuild.handover.ship.refusal import Refusal, Refused, shown
-from asrbuild.handover.ship.remote import (
+from asrbuild.handover.ship.remotes.http import PAUSES, Answer, ask, blocks, read_all, unexpected
+from asrbuild.handover.ship.remotes.remote import (
     MAX_INDEX,
     MAX_RECORD,
     Sink,
@@ -42,7 +43,6 @@ from asrbuild.handover.ship.remote import (
     read_hint,
     write_hint,
 )
-from asrbuild.handover.ship.wire import PAUSES, Answer, ask, blocks, read_all, unexpected
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 HEADER_TYPE = "application/vnd.asrbuild.header.v1+json"

@@ -20,15 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from asrbuild.base.digest import canonical_json
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship.bundle import Opened, unpack_bundle
-from asrbuild.handover.ship.envelope import (
-    AnySigner,
-    Signatures,
-    check_signatures,
-    open_envelope,
-    sign,
-)
-from asrbuild.handover.ship.frame import (
+from asrbuild.handover.ship.formats.bundle import Opened, unpack_bundle
+from asrbuild.handover.ship.formats.frame import (
     START,
     check_size,
     copy_content,
@@ -37,7 +30,7 @@ from asrbuild.handover.ship.frame import (
     read_raw_header,
     write_frame,
 )
-from asrbuild.handover.ship.header import (
+from asrbuild.handover.ship.formats.header import (
     MAX_HEADER,
     MAX_TOTAL,
     File,
@@ -51,7 +44,14 @@ from asrbuild.handover.ship.header import (
 )
 from asrbuild.handover.ship.names import check_name, check_version
 from asrbuild.handover.ship.refusal import Refusal, Refused, shown
-from asrbuild.handover.ship.trust import Trust, Trusted
+from asrbuild.handover.ship.signing.envelope import (
+    AnySigner,
+    Signatures,
+    check_signatures,
+    open_envelope,
+    sign,
+)
+from asrbuild.handover.ship.signing.trust import Trust, Trusted
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest

@@ -27,16 +27,16 @@ from asrbuild.artifact import store
 from asrbuild.base import terminal
 from asrbuild.base.digest import canonical_json, tree_digests
 from asrbuild.base.disk import disk_errors
-from asrbuild.handover.ship.envelope import (
+from asrbuild.handover.ship.names import check_name, check_paths, check_version
+from asrbuild.handover.ship.refusal import Refusal, Refused, shown
+from asrbuild.handover.ship.signing.envelope import (
     AnySigner,
     Signatures,
     check_signatures,
     open_envelope,
     sign,
 )
-from asrbuild.handover.ship.names import check_name, check_paths, check_version
-from asrbuild.handover.ship.refusal import Refusal, Refused, shown
-from asrbuild.handover.ship.trust import Trust, Trusted
+from asrbuild.handover.ship.signing.trust import Trust, Trusted
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest

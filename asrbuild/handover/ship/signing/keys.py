@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from asrbuild.base import locks
 from asrbuild.base.disk import disk_errors, sync_path, write_atomically
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship.trust import (
+from asrbuild.handover.ship.signing.trust import (
     KEY_NAME,
     Trust,
     TrustedKey,

@@ -1,0 +1,202 @@
+"""The chain of a channel's records, proven link by link to the newest.
+
+Records are only ever added, so the history of a channel is its records, each of which vouches for
+all before it. A chain begins at the record that was seen last, or at the first.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.handover.ship.channels.record import ROTATE, Record, handed_over, read_record
+from asrbuild.handover.ship.names import check_channel, check_name
+from asrbuild.handover.ship.parallel import AT_ONCE, abreast
+from asrbuild.handover.ship.refusal import Refusal, Refused, refusing, shown
+from asrbuild.handover.ship.remotes.remote import Remote
+from asrbuild.handover.ship.signing.trust import (
+    Trust,
+)
+
+#: More records than a channel moved every hour for ten years makes.
+_MAX_COUNTER = 100_000
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a channel was last seen to say.
+
+    ``remote``: the identity of its remote, where one of its channels said so; ``bound``: its
+    records must name it; ``retired``: ids of keys that sign its records no more; ``granted``: of
+    those that a rotation handed it over to.
+    """
+
+    counter: int = 0
+    digest: str = ""
+    remote: str | None = None
+    bound: bool = False
+    retired: frozenset[str] = frozenset()
+    granted: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Records that follow one another to the newest, oldest first, proven.
+
+    ``trust``: who is believed, with those that rotations handed the channel over to;
+    ``granted`` and ``retired``: as in :class:`Sight`.
+    """
+
+    records: tuple[Record, ...]
+    trust: Trust
+    granted: frozenset[str]
+    retired: frozenset[str]
+
+
+def newest(remote: Remote, name: str, channel: str, trust: Trust) -> Record | None:
+    """The channel's last record, None when it has none; nothing is compared with what was seen.
+
+    Raises:
+        Refused: FORKED, IDENTITY_MISMATCH, or what is wrong with a record.
+    """
+    records = walk(remote, name, channel, trust).records
+    return records[-1] if records else None
+
+
+def history(remote: Remote, name: str, channel: str, trust: Trust) -> list[Record]:
+    """Every record, oldest first, each linked to the one before; the newest is signed by one who
+    is trusted, and so vouches for the others."""
+    return list(walk(remote, name, channel, trust).records)
+
+
+def walk(
+    remote: Remote,
+    name: str,
+    channel: str,
+    trust: Trust,
+    since: Sight | None = None,
+) -> Chain:
+    """The records from the one that was seen last, or from the first, to the newest.
+
+    Raises:
+        Refused: FORKED where a link is broken or a record is missing, REPLAYED where the one that
+            was seen is not there, IDENTITY_MISMATCH where one is of another remote or place, or
+            what is wrong with a record; or nobody who is trusted signed the newest.
+    """
+    since = since or Sight()
+    check_name(name)
+    check_channel(channel)
+    place = f"{name}@{channel}"
+    believed, retired, granted = dict(trust), set(since.retired), set(since.granted)
+    records: list[Record] = []
+    failure: Refused | None = None
+    identity: str | None = None
+    hint = remote.hint(name, channel)
+    start = max(1, since.counter)
+    for counter, raw in enumerate(_raw_records(remote, name, channel, start, hint), start):
+        with refusing(remote.address):
+            signing = {keyid: one for keyid, one in believed.items() if keyid not in retired}
+            record, by, failure = read_record(raw, name, channel, counter, signing)
+            _require_link(record, records, since, failure, place)
+            if record.remote is not None and identity is None:
+                identity = since.remote or remote.identity()
+                if identity is None:
+                    raise Refused(
+                        Refusal.IDENTITY_MISMATCH,
+                        f"{place} was signed for one remote, and this one does not say which it is",
+                        fix="if this is a mirror of that remote, pull with --remote-id "
+                        f"{shlex.quote(record.remote)}",
+                    )
+            if record.remote is not None and record.remote != identity:
+                raise Refused(
+                    Refusal.IDENTITY_MISMATCH,
+                    f"record {counter} of {place} was signed for the remote "
+                    f"{shown(record.remote)}, this one is {shown(identity)}",
+                    fix="if this is a mirror of that remote, pull with --remote-id "
+                    f"{shlex.quote(record.remote)}",
+                )
+            if record.why == ROTATE and by:
+                new = handed_over(record, raw, by[0].label)
+                believed[new.keyid] = believed.get(new.keyid, new)
+                retired |= {one.keyid for one in by if one.keyid != new.keyid}
+                retired.discard(new.keyid)
+                granted.add(new.keyid)
+        records.append(record)
+    last = start + len(records) - 1
+    if since.counter and not records:
+        raise Refused(
+            Refusal.REPLAYED,
+            f"record {since.counter} of {place}, which was seen before, is not there",
+            file=remote.address,
+            fix="somebody put an old state back; ask who keeps the remote",
+        )
+    if hint > last and remote.record(name, channel, hint) is not None:
+        raise Refused(
+            Refusal.FORKED,
+            f"record {last + 1} of {place} is missing, record {hint} is there",
+            file=remote.address,
+        )
+    if failure is not None:
+        with refusing(remote.address):
+            raise failure
+    return Chain(tuple(records), believed, frozenset(granted), frozenset(retired))
+
+
+def _raw_records(
+    remote: Remote, name: str, channel: str, counter: int, hint: int
+) -> Iterator[bytes]:
+    """The records from ``counter`` on, to the first that is missing.
+
+    Each batch is proven before the next is asked for: a server may answer anything to anything.
+    """
+    while counter <= _MAX_COUNTER:
+        ahead = range(counter, counter + min(AT_ONCE, max(1, hint - counter + 1)))
+        if len(ahead) == 1:
+            batch = [remote.record(name, channel, counter)]
+        else:
+            batch = abreast(lambda number: remote.record(name, channel, number), ahead)
+        for raw in batch:
+            if raw is None:
+                return
+            yield raw
+        counter = ahead.stop
+
+
+def _require_link(
+    record: Record, before: Sequence[Record], since: Sight, failure: Refused | None, place: str
+) -> None:
+    """Refuses a record that is not the one that was seen, or does not follow the one before it."""
+    broken = None
+    if record.counter == since.counter:
+        if record.digest != since.digest:
+            broken = "was another one when it was seen before"
+    elif record.previous != (before[-1].digest if before else None):
+        broken = "does not follow the one before it"
+    if record.remote is None and (before[-1].remote is not None if before else since.bound):
+        broken = broken or "does not say which remote it is for"
+    if broken is not None:
+        raise failure or Refused(
+            Refusal.FORKED,
+            f"record {record.counter} of {place} {broken}",
+            fix="two histories were signed for one channel; ask who keeps the key and the remote",
+        )
+
+
+def no_channel(remote: Remote, name: str, channel: str) -> AsrbuildError:
+    """Says that there is no such channel, and what there is."""
+    known, versions = remote.channels(name), remote.versions(name)
+    if known:
+        fix = f"its channels are {', '.join(known)}"
+    elif versions:
+        fix = (
+            f"name a version, {versions[-1]}, or point the channel at one: "
+            f"`asrbuild channel set {name} {channel} VERSION`"
+        )
+    else:
+        names = ", ".join(remote.names()) or "nothing"
+        return AsrbuildError(
+            f"there is no {name}", file=remote.address, fix=f"what was shipped there: {names}"
+        )
+    return AsrbuildError(f"there is no channel {name}@{channel}", file=remote.address, fix=fix)

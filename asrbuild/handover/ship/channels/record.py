@@ -1,0 +1,187 @@
+"""One signed record of a channel: its fields, how it is read, and how it is refused.
+
+A record says "the n-th value of this channel of this artifact on this remote is this version, whose
+header has this digest; the record before has that digest", and is signed. It may expire, and one
+that the old and the new key sign hands the channel over; see docs/bundle-format.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.handover.ship.formats.header import strict_json
+from asrbuild.handover.ship.names import check_version
+from asrbuild.handover.ship.refusal import Refusal, Refused, shown
+from asrbuild.handover.ship.remotes.remote import MAX_RECORD, is_identity
+from asrbuild.handover.ship.signing.envelope import (
+    Signatures,
+    open_envelope,
+    signers,
+)
+from asrbuild.handover.ship.signing.trust import (
+    Trust,
+    Trusted,
+    TrustedKey,
+    raw_key,
+)
+
+PAYLOAD_TYPE = "application/vnd.asrbuild.channel+json"
+FORMAT = "asrbuild-channel/1"
+_HEX = re.compile(r"[0-9a-f]{64}")
+#: An expiry, in UTC.
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00")
+_KEYS = {"channel", "counter", "format", "header", "name", "previous", "time", "version", "why"}
+#: Records have these since they are bound to a remote; those from before have neither.
+_BOUND = {"expires", "remote"}
+ROTATE = "rotate"
+
+
+@dataclass(frozen=True)
+class Record:
+    """The ``counter``-th value of a channel.
+
+    ``header``: digest of the bundle header it means; ``previous``: digest of the record before,
+    None for the first; ``why``: set, rollback or rotate; ``signer``: the trusted key's label, or
+    the ids of the keys where none is trusted; ``remote``: the identity of the remote it is for,
+    None in records from before they had one; ``expires``: ISO 8601, None for never; ``key``: the
+    public key that a rotation hands over to, base64 of its 32 bytes.
+    """
+
+    name: str
+    channel: str
+    counter: int
+    version: str
+    header: str
+    previous: str | None
+    time: str
+    why: str
+    signer: str
+    digest: str
+    remote: str | None = None
+    expires: str | None = None
+    key: str | None = None
+
+    @property
+    def expired(self) -> bool:
+        """Whether its time is over by this machine's clock."""
+        return self.expires is not None and _time(self.expires) <= datetime.now(timezone.utc)
+
+
+def parse_record(raw: bytes, name: str, channel: str, counter: int, trust: Trust) -> Record:
+    """A record that a trusted key signed for exactly this place.
+
+    Raises:
+        Refused: RECORD_MALFORMED, IDENTITY_MISMATCH, or what is wrong with its signature.
+    """
+    record, _, failure = read_record(raw, name, channel, counter, trust)
+    if failure is not None:
+        raise failure
+    return record
+
+
+def read_record(
+    raw: bytes, name: str, channel: str, counter: int, trust: Trust
+) -> tuple[Record, list[Trusted], Refused | None]:
+    """A record, who signed it, and why it is not believed where nobody who is trusted did.
+
+    Raises:
+        Refused: RECORD_MALFORMED, IDENTITY_MISMATCH; BAD_SIGNATURE of one who is trusted.
+    """
+    envelope = strict_json(raw, MAX_RECORD, Refusal.RECORD_MALFORMED)
+    payload, signatures = open_envelope(envelope, PAYLOAD_TYPE, Refusal.RECORD_MALFORMED)
+    by: list[Trusted] = []
+    failure = None
+    try:
+        by = signers(PAYLOAD_TYPE, payload, signatures, trust)
+    except Refused as refused:
+        if refused.reason is Refusal.BAD_SIGNATURE:
+            raise
+        failure = refused
+    fields = strict_json(payload, MAX_RECORD, Refusal.RECORD_MALFORMED)
+    if not _is_record(fields):
+        raise Refused(Refusal.RECORD_MALFORMED, "it is no record of a channel")
+    place = (fields["name"], fields["channel"], fields["counter"])
+    if place != (name, channel, counter):
+        raise Refused(
+            Refusal.IDENTITY_MISMATCH,
+            f"record {counter} of {name}@{channel} was signed as {shown(place)}",
+        )
+    del fields["format"]
+    version = check_version(fields.pop("version"))
+    label = by[0].label if by else _unknown(signatures)
+    record = Record(**fields, version=version, signer=label, digest=hashlib.sha256(raw).hexdigest())
+    return record, by, failure
+
+
+def _is_record(fields: Any) -> bool:
+    if not isinstance(fields, dict):
+        return False
+    extra = set(fields) - _KEYS
+    rotates = fields.get("why") == ROTATE
+    if (
+        not set(fields) >= _KEYS
+        or extra not in ((set(), _BOUND) if not rotates else (_BOUND | {"key"},))
+        or fields["format"] != FORMAT
+        or type(fields["counter"]) is not int
+        or not is_digest(fields["header"])
+        or not (fields["previous"] is None or is_digest(fields["previous"]))
+        or not isinstance(fields["time"], str)
+        or fields["why"] not in ("set", "rollback", ROTATE)
+    ):
+        return False
+    if extra and not is_identity(fields["remote"]):
+        return False
+    expires, key = fields.get("expires"), fields.get("key")
+    return (expires is None or _is_time(expires)) and (key is None or isinstance(key, str))
+
+
+def _unknown(signatures: Signatures) -> str:
+    ids = ", ".join(str(one["keyid"])[:12] for one in signatures.keys if one["keyid"].isalnum())
+    return f"not trusted here: {shown(ids)}"
+
+
+def is_digest(value: Any) -> bool:
+    return isinstance(value, str) and _HEX.fullmatch(value) is not None
+
+
+def _is_time(text: Any) -> bool:
+    try:
+        return isinstance(text, str) and bool(_TIME.fullmatch(text) and _time(text))
+    except ValueError:
+        return False
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def handed_over(record: Record, raw: bytes, by: str) -> TrustedKey:
+    """The key that a rotation hands over to, which signed it as well.
+
+    Raises:
+        Refused: RECORD_MALFORMED, NOT_SIGNED or BAD_SIGNATURE.
+    """
+    try:
+        public = raw_key(base64.b64decode(str(record.key), validate=True))
+    except (ValueError, binascii.Error, AsrbuildError):
+        raise Refused(Refusal.RECORD_MALFORMED, "the key it hands over to is none") from None
+    keyid = hashlib.sha256(public.public_bytes_raw()).hexdigest()
+    new = TrustedKey(keyid, f"{by[:40]}-{keyid[:8]}", public)
+    envelope = strict_json(raw, MAX_RECORD, Refusal.RECORD_MALFORMED)
+    payload, signatures = open_envelope(envelope, PAYLOAD_TYPE, Refusal.RECORD_MALFORMED)
+    try:
+        signers(PAYLOAD_TYPE, payload, signatures, {keyid: new})
+    except Refused as refused:
+        if refused.reason is Refusal.BAD_SIGNATURE:
+            raise
+        raise Refused(
+            Refusal.NOT_SIGNED, "the key that the channel is handed over to has not signed that"
+        ) from None
+    return new

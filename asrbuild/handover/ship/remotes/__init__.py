@@ -1,0 +1,1 @@
+"""Remotes: folders, buckets, web servers and registries that artifacts are shipped to."""

@@ -1,0 +1,89 @@
+"""Opening the remote at an address, whatever its kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import url2pathname
+
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.handover.ship.remotes.objects import ObjectRemote
+from asrbuild.handover.ship.remotes.remote import Remote, is_identity
+
+
+def open_remote(address: str, told: str | None = None) -> Remote:
+    """The remote at an address.
+
+    Args:
+        address: a folder, ``s3://bucket/prefix`` (or ``gs://``), ``http(s)://...`` (read only) or
+            ``oci://registry/prefix``.
+        told: the identity that it must have, see :meth:`Remote.identity`; None: as it says.
+
+    Raises:
+        AsrbuildError: it is no address, or of a kind that is not known.
+    """
+    if not address.strip():
+        raise AsrbuildError("the address of a remote is empty", fix="name a folder or an address")
+    if told is not None and not is_identity(told):
+        raise AsrbuildError(
+            "this cannot be the identity of a remote", key="--remote-id",
+            fix="give what `asrbuild channel history --json` says as remote",
+        )  # fmt: skip
+    parts = split_address(address) if "://" in address else SplitResult("", "", address, "", "")
+    scheme = parts.scheme.lower()
+    if scheme in ("", "file"):
+        from asrbuild.handover.ship.remotes.folder import Folder
+
+        path = url2pathname(parts.path) if scheme else address
+        return ObjectRemote(Folder(Path(path).expanduser()), told)
+    if scheme in ("http", "https"):
+        from asrbuild.handover.ship.remotes.web import Web
+
+        return ObjectRemote(Web(address), told)
+    if scheme == "oci":
+        from asrbuild.handover.ship.remotes.oci import OciRemote
+
+        return OciRemote(address, told)
+    if scheme == "s3":
+        from asrbuild.handover.ship.remotes.s3 import S3
+
+        return ObjectRemote(S3(address), told)
+    if scheme in ("gs", "gcs"):
+        from asrbuild.handover.ship.remotes.gcs import Bucket
+
+        return ObjectRemote(Bucket(address), told)
+    raise AsrbuildError(
+        f"asrbuild cannot ship to or pull from {scheme}://",
+        fix="give a folder, s3://, gs://, http(s):// (to pull) or oci://",
+    )
+
+
+def split_address(address: str) -> SplitResult:
+    """An address in its parts.
+
+    Raises:
+        AsrbuildError: it is none, or has what would go into messages and memory, or be lost.
+    """
+    try:
+        parts = urlsplit(address)
+        _ = parts.port
+    except ValueError as error:
+        raise AsrbuildError(
+            f"this is no address: {error}", file=address, fix="check its host and port"
+        ) from None
+    if parts.scheme.lower() in ("http", "https", "oci"):
+        if not parts.hostname:
+            raise AsrbuildError("the address names no host", file=address)
+        if "@" in parts.netloc:
+            raise AsrbuildError(
+                "an address has no user and password in it",
+                file=parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
+                fix="leave them out; docs/bundle-format.md, Remotes, says how to log in",
+            )
+        if parts.query or parts.fragment:
+            raise AsrbuildError(
+                "the address of a remote ends with its path",
+                file=address,
+                fix="leave out what follows ? or #",
+            )
+    return parts

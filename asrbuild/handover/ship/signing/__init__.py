@@ -1,0 +1,1 @@
+"""Signatures: keys, identities, who is trusted, and the envelope that is signed."""
