@@ -13,10 +13,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 #: The signal that ended the work, or None.
@@ -69,30 +65,13 @@ def place() -> str:
     return _place
 
 
-@contextmanager
-def beside(threads: int = 1) -> Iterator[ThreadPoolExecutor]:
-    """Threads for work beside the caller's; where the caller fails, they end at their next check.
-
-    What is not begun by then is cancelled; what is, is waited for.
-    """
-    from concurrent.futures import ThreadPoolExecutor
-
-    abandoned = threading.Event()
-
-    def know() -> None:
-        _thread.abandoned = abandoned
-
-    with ThreadPoolExecutor(threads, initializer=know) as pool:
-        try:
-            yield pool
-        except BaseException:
-            abandoned.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+def stop_on(event: threading.Event) -> None:
+    """From now on, :func:`check` in this thread raises once the event is set."""
+    _thread.event = event
 
 
 def check() -> None:
-    """Raises ``KeyboardInterrupt`` where this thread's work has nobody left to wait for it."""
-    abandoned = getattr(_thread, "abandoned", None)
-    if _caught is not None or (abandoned is not None and abandoned.is_set()):
+    """Raises ``KeyboardInterrupt`` after a signal, or when this thread's caller has failed."""
+    event: threading.Event | None = getattr(_thread, "event", None)
+    if _caught is not None or (event is not None and event.is_set()):
         raise KeyboardInterrupt

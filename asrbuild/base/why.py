@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeAlias
 
 from asrbuild.base.cache import StageKey, entry_path, entry_problem, list_entries
-from asrbuild.base.digest import canonical_json
+from asrbuild.base.mappings import changed_keys, is_digest, value_text
 
-_ABSENT = "(absent)"
-_DIGEST = re.compile('"[0-9a-f]{64}"')
+Kind: TypeAlias = Literal["code", "key", "input", "file", "version"]
 #: Characters of a value that are shown; a list of hot words can be long.
 _LONG = 60
 
@@ -24,7 +21,7 @@ class Change:
     ``kind`` ``input``: what another stage made, by its fingerprint.
     """
 
-    kind: Literal["code", "key", "input", "file", "version"]
+    kind: Kind
     name: str
     before: str
     now: str
@@ -82,64 +79,29 @@ def why(cache_root: Path, key: StageKey) -> Explanation:
     earlier = [(differences(e.key, key), e) for e in list_entries(cache_root, key.stage)]
     if not earlier:
         return Explanation(key.stage, path.name, False, None, None, ())
-    changes, nearest = min(earlier, key=lambda pair: len(pair[0]))
-    return Explanation(key.stage, path.name, False, None, nearest.fingerprint, changes)
+    reasons, nearest = min(earlier, key=lambda pair: len(pair[0]))
+    return Explanation(key.stage, path.name, False, None, nearest.fingerprint, reasons)
 
 
 def differences(before: StageKey, now: StageKey) -> tuple[Change, ...]:
-    """Every key, file and version that differs; nested keys are named with dots."""
-    changes: list[Change] = []
+    """Every recipe key, file and version that differs; nested keys are named with dots."""
+    found: list[Change] = []
     if before.code_version != now.code_version:
-        changes.append(Change("code", "", _version(before), _version(now)))
-    changes += _compare_keys(before.keys, now.keys)
-    changes += _compare("file", _short(before.files), _short(now.files))
-    changes += _compare("version", dict(before.versions), dict(now.versions))
-    return tuple(changes)
+        found.append(Change("code", "", _version(before), _version(now)))
+    for name, old, new in changed_keys(before.keys, now.keys):
+        kind: Kind = "input" if is_digest(old) and is_digest(new) else "key"
+        found.append(Change(kind, name, value_text(old), value_text(new)))
+    found += [
+        Change("file", name, a[:16], b[:16]) for name, a, b in changed_keys(before.files, now.files)
+    ]
+    found += [Change("version", *change) for change in changed_keys(before.versions, now.versions)]
+    return tuple(found)
 
 
 def _version(key: StageKey) -> str:
-    # A number, or a digest of the stage's source, of which the start is enough to see.
+    # A number, or a digest of the stage's source, of which the first digits are enough.
     return f"version {str(key.code_version)[:12]}"
-
-
-def _compare(
-    kind: Literal["key", "file", "version"], before: Mapping[str, str], now: Mapping[str, str]
-) -> list[Change]:
-    return [
-        Change(kind, name, before.get(name, _ABSENT), now.get(name, _ABSENT))
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name)
-    ]
-
-
-def _compare_keys(
-    before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
-) -> list[Change]:
-    """Key by key, nested ones with dots; a section that only one side has is one change."""
-    changes: list[Change] = []
-    for name in sorted({*before, *now}):
-        old, new = before.get(name, _ABSENT), now.get(name, _ABSENT)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            changes += _compare_keys(old, new, f"{prefix}{name}.")
-            continue
-        texts = [_text(value) for value in (old, new)]
-        if texts[0] != texts[1]:
-            digests = all(_DIGEST.fullmatch(text) for text in texts)
-            short = [text.strip('"')[:12] for text in texts] if digests else texts
-            changes.append(Change("input" if digests else "key", f"{prefix}{name}", *short))
-    return changes
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{…}"
-    return _ABSENT if value is _ABSENT else canonical_json(value)
 
 
 def _start(text: str) -> str:
     return text if len(text) <= _LONG else f"{text[: _LONG - 2]} …"
-
-
-def _short(files: Mapping[str, str]) -> dict[str, str]:
-    # Whole digests are compared by name and printed by their start; a clash in 16 is no worry.
-    return {name: digest[:16] for name, digest in files.items()}

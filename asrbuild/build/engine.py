@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asrbuild.artifact import store
-from asrbuild.base import disk, interrupts
+from asrbuild.base import disk, interrupts, threads
 from asrbuild.base.cache import (
     StageKey,
     StageResult,
@@ -253,7 +253,7 @@ def _execute(job: _Job, cases: Path, staging: Callable[[], Path]) -> _Executed:
         with full_disk_errors("putting the artifact together", artifacts):
             return assembly.copy_package(put_together, recipe, converted)
 
-    with interrupts.beside(threads=3) as pool:
+    with threads.pool(3) as pool:
         exported = pool.submit(export)
         referred = pool.submit(reference)
         body = partial(work.convert, recipe=recipe, source=source, exported=exported.result)

@@ -53,7 +53,7 @@ def ls_remote(address: str, as_json: bool) -> None:
 
 def _rows(remote: Remote, trust: Trust) -> list[dict[str, Any]]:
     """A row for each version; far remotes are asked for many side by side."""
-    from asrbuild.handover.ship.parallel import abreast
+    from asrbuild.base.threads import run_concurrently
 
     def listed(name: str) -> list[tuple[str, str, list[str]]]:
         pointed: dict[str, list[str]] = {}
@@ -68,7 +68,9 @@ def _rows(remote: Remote, trust: Trust) -> list[dict[str, Any]]:
         about = _about(remote, name, version, trust)
         return {"name": name, "version": version, "channels": channels} | about
 
-    return abreast(row, [of for every in abreast(listed, remote.names()) for of in every])
+    return run_concurrently(
+        row, [of for every in run_concurrently(listed, remote.names()) for of in every]
+    )
 
 
 def _pointed_at(remote: Remote, name: str, channel: str, trust: Trust) -> str | None:

@@ -16,8 +16,7 @@ from typing import Any, Literal
 
 from asrbuild.artifact.interface import Relation, combined, compare_interfaces
 from asrbuild.artifact.manifest import Manifest, Transcript, content_core
-from asrbuild.base.cache import StageKey
-from asrbuild.base.why import differences
+from asrbuild.base.mappings import changed_keys, value_text
 
 #: What an app team has to do about one change.
 Effect = Literal["must change code", "must know", "can do more", "other words", "no action"]
@@ -209,20 +208,15 @@ def _about(old: Manifest, new: Manifest) -> Iterator[Change]:
 
 def _recipe(old: Manifest, new: Manifest) -> Iterator[Change]:
     """Recipe keys, inputs by digest and tools; weights that changed mean another model."""
-    keys = (
-        StageKey(
-            "difference", 0, m.provenance.recipe,
-            {source.role: source.sha256 for source in m.provenance.sources}, m.provenance.tools,
-        )
-        for m in (old, new)
-    )  # fmt: skip
-    sections: Mapping[str, Section] = {
-        "key": "recipe", "input": "recipe", "file": "source", "version": "tools"
-    }  # fmt: skip
-    for change in differences(*keys):
-        weights = change.kind == "file" and change.name.startswith(_WEIGHTS)
-        effect: Effect = "other words" if weights else "no action"
-        yield Change(sections[change.kind], change.name, change.before, change.now, effect)
+    first, second = old.provenance, new.provenance
+    for name, before, now in changed_keys(first.recipe, second.recipe):
+        yield Change("recipe", name, value_text(before), value_text(now), "no action")
+    sources = ({source.role: source.sha256 for source in m.sources} for m in (first, second))
+    for name, before, now in changed_keys(*sources):
+        effect: Effect = "other words" if name.startswith(_WEIGHTS) else "no action"
+        yield Change("source", name, before[:16], now[:16], effect)
+    for name, before, now in changed_keys(first.tools, second.tools):
+        yield Change("tools", name, before, now, "no action")
 
 
 def _operations(before: Side, now: Side) -> Iterator[Change]:

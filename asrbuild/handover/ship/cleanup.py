@@ -22,11 +22,11 @@ from asrbuild.artifact.cleanup import Item
 from asrbuild.artifact.names import is_version
 from asrbuild.artifact.retention import Candidate, Rules, Version, decide
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.threads import run_concurrently
 from asrbuild.handover.ship.channels.record import PAYLOAD_TYPE
 from asrbuild.handover.ship.formats.header import MAX_HEADER, Header, strict_json
 from asrbuild.handover.ship.formats.sets import VariantSet, artifacts_of, parse_published
 from asrbuild.handover.ship.names import check_version
-from asrbuild.handover.ship.parallel import abreast
 from asrbuild.handover.ship.refusal import Refusal, Refused
 from asrbuild.handover.ship.remotes.objects import ObjectRemote, Stored
 from asrbuild.handover.ship.remotes.remote import MAX_RECORD, Remote
@@ -103,7 +103,9 @@ def _path(version: Version) -> str:
 def _there(place: ObjectRemote) -> dict[Version, Stored]:
     """Every version, artifact or set, as it is stored."""
     names = place.names()
-    entries = abreast(lambda name: place.objects.entries(f"artifacts/{name}/versions"), names)
+    entries = run_concurrently(
+        lambda name: place.objects.entries(f"artifacts/{name}/versions"), names
+    )
     return {
         (name, stored.name.removesuffix(".json")): stored
         for name, listed in zip(names, entries, strict=True)
@@ -114,7 +116,7 @@ def _there(place: ObjectRemote) -> dict[Version, Stored]:
 
 def _read(place: ObjectRemote, versions: Collection[Version]) -> list[Header | VariantSet]:
     """What is there as these versions; one that is gone by now, or cannot be read, is left out."""
-    found = abreast(lambda version: _parsed(place, version), versions)
+    found = run_concurrently(lambda version: _parsed(place, version), versions)
     return [one for one in found if one is not None and not isinstance(one, AsrbuildError)]
 
 
@@ -136,7 +138,9 @@ def _parsed(place: ObjectRemote, version: Version) -> Header | VariantSet | Asrb
 def _unreadable(place: ObjectRemote) -> dict[Version, AsrbuildError]:
     """The versions that cannot be read, and why."""
     there = [*_there(place)]
-    found = zip(there, abreast(lambda version: _parsed(place, version), there), strict=True)
+    found = zip(
+        there, run_concurrently(lambda version: _parsed(place, version), there), strict=True
+    )
     return {version: one for version, one in found if isinstance(one, AsrbuildError)}
 
 
@@ -185,7 +189,7 @@ def _needed(place: ObjectRemote, without: Collection[str] = ()) -> tuple[set[str
     """Digests of every file of every version but some; and a version that cannot be read, if any:
     it may need any other."""
     versions = [one for one in _there(place) if "/".join(one) not in without]
-    found = abreast(lambda version: _parsed(place, version), versions)
+    found = run_concurrently(lambda version: _parsed(place, version), versions)
     headers = [one for one in found if isinstance(one, Header)]
     unread = [v for v, one in zip(versions, found, strict=True) if isinstance(one, AsrbuildError)]
     return {f.sha256 for header in headers for f in header.files}, min(unread, default=None)

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asrbuild.artifact import store
+from asrbuild.base import interrupts
 from asrbuild.base.disk import disk_errors
+from asrbuild.base.threads import run_concurrently
 from asrbuild.handover.ship.formats.bundle import Opened, unpack_bundle
 from asrbuild.handover.ship.formats.frame import new_file
 from asrbuild.handover.ship.formats.header import MANIFEST, File, Header, check_manifest
@@ -22,7 +24,6 @@ from asrbuild.handover.ship.formats.variants import (
     unpack_variant,
 )
 from asrbuild.handover.ship.lookup import find, proven, require_digest, split_spec
-from asrbuild.handover.ship.parallel import abreast, check
 from asrbuild.handover.ship.refusal import Refusal, Refused
 from asrbuild.handover.ship.remotes.remote import Notify, Remote
 from asrbuild.handover.ship.signing.trust import Trust, Trusted
@@ -151,7 +152,7 @@ def fetch_files(
         with notify(file):
             _fetch(remote, header.name, file, directory)
 
-    abreast(fetch, [file for file in header.files if wanted(file.path)])
+    run_concurrently(fetch, [file for file in header.files if wanted(file.path)])
     check_manifest(header, read_manifest(directory))
 
 
@@ -177,7 +178,7 @@ def _fetch(remote: Remote, name: str, file: File, staging: Path) -> None:
 
         def sink(block: bytes) -> None:
             nonlocal count
-            check()
+            interrupts.check()
             count += len(block)
             if count > file.bytes:
                 raise Refused(

@@ -10,7 +10,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from asrbuild.artifact import store
+from asrbuild.base import interrupts
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.threads import run_concurrently
 from asrbuild.handover.ship.channels import move
 from asrbuild.handover.ship.channels.record import Record
 from asrbuild.handover.ship.formats.header import (
@@ -34,7 +36,6 @@ from asrbuild.handover.ship.formats.sets import (
 from asrbuild.handover.ship.formats.variants import Variant, describe_variant
 from asrbuild.handover.ship.lookup import proven, require_artifact, whole_version
 from asrbuild.handover.ship.names import check_channel, check_name, check_version
-from asrbuild.handover.ship.parallel import abreast, check
 from asrbuild.handover.ship.pull import fetch_files
 from asrbuild.handover.ship.refusal import refusing
 from asrbuild.handover.ship.remotes.folder import Folder, require_no_store
@@ -318,13 +319,13 @@ def _upload(
             look and not remote.sound(header.name, file, source)
         ):
             return None
-        check()
+        interrupts.check()
         with notify(file):
             remote.put(header.name, file, source)
         return file
 
     # Most files are small, and take as long as the way to the remote and back.
-    sent = abreast(send, blobs.values(), remote.writers)
+    sent = run_concurrently(send, blobs.values(), remote.writers)
     return [file for file in sent if file is not None]
 
 

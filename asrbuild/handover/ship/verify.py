@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+from asrbuild.base import interrupts
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.threads import run_concurrently
 from asrbuild.handover.ship.channels.chain import newest
 from asrbuild.handover.ship.formats.header import File, Header
 from asrbuild.handover.ship.lookup import proven
-from asrbuild.handover.ship.parallel import abreast, check
 from asrbuild.handover.ship.refusal import Refused
 from asrbuild.handover.ship.remotes.remote import Notify, Remote
 from asrbuild.handover.ship.signing.trust import Trust
@@ -45,7 +46,7 @@ def check_remote(remote: Remote, trust: Trust, notify: Notify = nullcontext) -> 
     names = remote.names()
     versions = [
         (name, version)
-        for name, found in zip(names, abreast(remote.versions, names), strict=True)
+        for name, found in zip(names, run_concurrently(remote.versions, names), strict=True)
         for version in found
     ]
     faults: list[Fault] = []
@@ -58,13 +59,13 @@ def check_remote(remote: Remote, trust: Trust, notify: Notify = nullcontext) -> 
             return None
         return found if isinstance(found, Header) else None
 
-    headers = [found for found in abreast(header, versions) if found is not None]
+    headers = [found for found in run_concurrently(header, versions) if found is not None]
     # Equal contents are one object, but in a registry each artifact has its own.
     needed: dict[tuple[str, str], list[tuple[Header, File]]] = {}
     for one in headers:
         for file in one.files:
             needed.setdefault((one.name, file.sha256), []).append((one, file))
-    damage = abreast(lambda uses: _damage(remote, *uses[0], notify), needed.values())
+    damage = run_concurrently(lambda uses: _damage(remote, *uses[0], notify), needed.values())
     for uses, message in zip(needed.values(), damage, strict=True):
         if message is not None:
             faults += [Fault(f"{of.name}/{of.version}", f.path, message) for of, f in uses]
@@ -82,7 +83,7 @@ def _damage(remote: Remote, header: Header, file: File, notify: Notify) -> str |
 
     def sink(block: bytes) -> None:
         nonlocal count
-        check()
+        interrupts.check()
         count += len(block)
         digest.update(block)
 

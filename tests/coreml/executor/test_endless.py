@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asrbuild.base import interrupts
+from asrbuild.base import interrupts, threads
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.cli import main as cli
 from asrbuild.coreml.executor import endless, load
@@ -267,7 +267,7 @@ def test_ctrl_c_ends_a_loop_in_a_thread_beside(
     name = next(iter(model.inputs))
 
     def beside() -> None:
-        with interrupts.remembered(), interrupts.beside() as thread:
+        with interrupts.remembered(), threads.pool(1) as thread:
             waiting = thread.submit(model.predict, {name: one(0)})
             press_when_looping()
             waiting.result()

@@ -18,7 +18,6 @@ import pytest
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.handover.ship.formats.header import File
-from asrbuild.handover.ship.parallel import abreast, check
 from asrbuild.handover.ship.pull import pull
 from asrbuild.handover.ship.push import ship
 from asrbuild.handover.ship.refusal import Refused
@@ -28,39 +27,6 @@ from asrbuild.handover.ship.signing.trust import Trust
 from tests.handover.ship.conftest import Quiet, serving
 
 NAME = "demo-dynamic"
-
-
-def test_results_are_in_order_and_no_more_run_than_may():
-    running, counts = [], []
-
-    def work(item: int) -> int:
-        running.append(item)
-        counts.append(len(running))
-        time.sleep(0.001)
-        running.remove(item)
-        return item * item
-
-    assert abreast(work, range(50), 3) == [n * n for n in range(50)]
-    assert max(counts) <= 3
-    assert abreast(work, []) == []
-
-
-def test_the_first_failure_is_the_one_that_is_told_and_ends_the_rest():
-    begun, failed = [], threading.Event()
-
-    def work(item: int) -> None:
-        begun.append(item)
-        if item == 1:
-            failed.set()
-            raise AsrbuildError("one")
-        failed.wait(20)
-        while True:
-            check()
-            time.sleep(0.001)
-
-    with pytest.raises(AsrbuildError, match=r"^one$"):
-        abreast(work, range(100), 4)
-    assert set(begun) <= {0, 1, 2, 3}
 
 
 def test_files_are_sent_side_by_side(address: str, artifact: Path, signer: Signer, trust: Trust):

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.threads import IO_THREADS, run_concurrently
 from asrbuild.handover.ship.channels.record import ROTATE, Record, handed_over, read_record
 from asrbuild.handover.ship.names import check_channel, check_name
-from asrbuild.handover.ship.parallel import AT_ONCE, abreast
 from asrbuild.handover.ship.refusal import Refusal, Refused, refusing, shown
 from asrbuild.handover.ship.remotes.remote import Remote
 from asrbuild.handover.ship.signing.trust import (
@@ -152,11 +152,11 @@ def _raw_records(
     Each batch is proven before the next is asked for: a server may answer anything to anything.
     """
     while counter <= _MAX_COUNTER:
-        ahead = range(counter, counter + min(AT_ONCE, max(1, hint - counter + 1)))
+        ahead = range(counter, counter + min(IO_THREADS, max(1, hint - counter + 1)))
         if len(ahead) == 1:
             batch = [remote.record(name, channel, counter)]
         else:
-            batch = abreast(lambda number: remote.record(name, channel, number), ahead)
+            batch = run_concurrently(lambda number: remote.record(name, channel, number), ahead)
         for raw in batch:
             if raw is None:
                 return

@@ -10,6 +10,7 @@ from typing import Any
 
 from asrbuild.base.digest import canonical_json
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.threads import run_concurrently
 from asrbuild.handover.ship.channels.chain import history, newest, no_channel, walk
 from asrbuild.handover.ship.channels.record import (
     FORMAT,
@@ -26,7 +27,6 @@ from asrbuild.handover.ship.formats.sets import (
     parse_published,
     signers_of,
 )
-from asrbuild.handover.ship.parallel import abreast
 from asrbuild.handover.ship.refusal import refusing
 from asrbuild.handover.ship.remotes.remote import Remote
 from asrbuild.handover.ship.signing.envelope import (
@@ -212,7 +212,9 @@ def _target(remote: Remote, target: Record, trust: Trust) -> Header | VariantSet
             if raw is None:
                 raise gone
             header = parse_header(raw)
-            there = abreast(lambda file, of=header: remote.has(of.name, file), header.files)
+            there = run_concurrently(
+                lambda file, of=header: remote.has(of.name, file), header.files
+            )
             if not all(there):
                 raise gone
     return found

@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from asrbuild.base import interrupts
 from asrbuild.base.disk import disk_errors, sync_path
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds import BUNDLE, advice, recognise
 from asrbuild.handover.ship.formats.header import MAX_HEADER, File
-from asrbuild.handover.ship.parallel import check
 from asrbuild.handover.ship.refusal import Refusal, Refused, refusing
 
 SUFFIX = ".asrb"
@@ -96,7 +96,7 @@ def copy_content(source: BinaryIO, file: File, write: Callable[[bytes], object])
     digest = hashlib.sha256()
     left = file.bytes
     while left:
-        check()
+        interrupts.check()
         block = source.read(min(BLOCK, left))
         if not block:
             raise Refused(Refusal.TRUNCATED, f"{file.path} ends {left} bytes early")

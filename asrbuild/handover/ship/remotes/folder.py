@@ -19,9 +19,9 @@ from typing import BinaryIO
 from asrbuild.base.digest import file_digest
 from asrbuild.base.disk import disk_errors, sync_path
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.threads import IO_THREADS
 from asrbuild.handover.ship.formats.frame import BLOCK, copy_content, incoming, place_file
 from asrbuild.handover.ship.formats.header import File
-from asrbuild.handover.ship.parallel import AT_ONCE
 from asrbuild.handover.ship.refusal import Refusal, Refused
 from asrbuild.handover.ship.remotes.objects import Stored
 from asrbuild.handover.ship.remotes.remote import MAX_RECORD, Sink, missing, read_identity
@@ -49,7 +49,7 @@ def require_no_store(remote: Path, artifact: Path) -> None:
 class Folder:
     """Objects as files below ``root``."""
 
-    writers = AT_ONCE
+    writers = IO_THREADS
 
     def __init__(self, root: Path) -> None:
         # What a channel said is remembered by address, which must mean one folder from anywhere.

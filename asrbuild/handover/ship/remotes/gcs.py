@@ -19,9 +19,9 @@ from typing import Any
 
 from asrbuild.base.disk import disk_errors
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.threads import IO_THREADS
 from asrbuild.handover.ship.formats.frame import copy_content
 from asrbuild.handover.ship.formats.header import File
-from asrbuild.handover.ship.parallel import AT_ONCE
 from asrbuild.handover.ship.refusal import Refusal, Refused
 from asrbuild.handover.ship.remotes.objects import Stored, holds
 from asrbuild.handover.ship.remotes.remote import Sink, missing
@@ -34,7 +34,7 @@ _TAKEN = ("PreconditionFailed", "412", "already exists")
 class Bucket:
     """Objects below ``gs://bucket/prefix``."""
 
-    writers = AT_ONCE
+    writers = IO_THREADS
 
     def __init__(self, address: str) -> None:
         self._root = address.partition("://")[2].rstrip("/")

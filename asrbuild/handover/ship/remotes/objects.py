@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.threads import run_concurrently
 from asrbuild.handover.ship.formats.header import MAX_HEADER, File
 from asrbuild.handover.ship.names import check_name, check_version, is_channel
-from asrbuild.handover.ship.parallel import abreast
 from asrbuild.handover.ship.refusal import Refusal, Refused
 from asrbuild.handover.ship.remotes.remote import MAX_INDEX, MAX_RECORD, Sink, read_hint, write_hint
 
@@ -175,7 +175,7 @@ class ObjectRemote:
             return {"versions": self.versions(name), "channels": self.channels(name)}
 
         names = self.names()
-        index = dict(zip(names, abreast(entry, names), strict=True))
+        index = dict(zip(names, run_concurrently(entry, names), strict=True))
         fields: dict[str, Any] = {"format": INDEX_FORMAT, "artifacts": index}
         if identity := self.objects.identity():
             fields["remote"] = identity

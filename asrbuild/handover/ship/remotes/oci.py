@@ -28,11 +28,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
+from asrbuild.base import interrupts
 from asrbuild.base.disk import disk_errors
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.threads import IO_THREADS
 from asrbuild.handover.ship.formats.header import MAX_HEADER, File
 from asrbuild.handover.ship.names import check_version, is_channel
-from asrbuild.handover.ship.parallel import AT_ONCE, check
 from asrbuild.handover.ship.refusal import Refusal, Refused, shown
 from asrbuild.handover.ship.remotes.http import PAUSES, Answer, ask, blocks, read_all, unexpected
 from asrbuild.handover.ship.remotes.remote import (
@@ -71,7 +72,7 @@ class _Abandonable(FileIO):
             super().__init__(path)
 
     def read(self, size: int | None = -1, /) -> bytes:
-        check()
+        interrupts.check()
         with disk_errors("reading an artifact", self.path):
             return super().read(-1 if size is None else size)
 
@@ -79,7 +80,7 @@ class _Abandonable(FileIO):
 class OciRemote:
     """Artifacts in the repositories below ``oci://host[:port]/prefix``."""
 
-    writers = AT_ONCE
+    writers = IO_THREADS
 
     def __init__(self, address: str, told: str | None = None) -> None:
         parts = urlsplit(address)

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
+from asrbuild.base import interrupts
 from asrbuild.base.disk import disk_errors
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.threads import IO_THREADS
 from asrbuild.handover.ship.formats.frame import BLOCK, copy_content
 from asrbuild.handover.ship.formats.header import File
-from asrbuild.handover.ship.parallel import AT_ONCE, check
 from asrbuild.handover.ship.refusal import Refusal, Refused
 from asrbuild.handover.ship.remotes.http import LEAST_BYTES_PER_SECOND, LEAST_SECONDS
 from asrbuild.handover.ship.remotes.objects import Stored, holds
@@ -48,7 +49,7 @@ _UNKNOWN = ("NotImplemented", "501 Not Implemented", "not supported", "NotSuppor
 class S3:
     """Objects below ``s3://bucket/prefix``."""
 
-    writers = AT_ONCE
+    writers = IO_THREADS
 
     def __init__(self, address: str) -> None:
         self.address = f"s3://{address.partition('://')[2].rstrip('/')}"
@@ -124,7 +125,7 @@ class S3:
                     return  # it ends here; the caller says how much is missing
                 raise
             for block in answer.stream(min_chunk_size=BLOCK):
-                check()
+                interrupts.check()
                 left -= len(block)
                 if left < 0:
                     raise Refused(
@@ -245,7 +246,7 @@ class S3:
         with self._errors("listing"):
             offset = None if after is None else self._at(after)
             for chunk in obstore.list(self._store, top, offset=offset, chunk_size=1000):
-                check()
+                interrupts.check()
                 count += len(chunk)
                 if count > _MOST_LISTED:
                     raise Refused(
@@ -347,7 +348,7 @@ def _proven(stream: BinaryIO, file: File, failed: list[BaseException]) -> Iterat
     left = file.bytes
     try:
         while left:
-            check()
+            interrupts.check()
             block = stream.read(min(BLOCK, left))
             if not block:
                 raise Refused(Refusal.TRUNCATED, f"{file.path} ends {left} bytes early")
