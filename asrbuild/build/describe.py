@@ -14,6 +14,7 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.build.recipe import Decoder, Recipe, Steps, label, validate
 from asrbuild.build.sources import Source
 from asrbuild.coreml.compression import compression
+from asrbuild.coreml.signature import STEPS, Signature
 
 #: Specification version -> oldest systems that load it (Core ML's release notes).
 MINIMUM_OS = {
@@ -28,24 +29,14 @@ MINIMUM_OS = {
 SAMPLE_SCALE = 1.0 / 32768.0
 REFERENCE_AUDIO = "reference.wav"
 ALPHABET = "alphabet.txt"
-_AXES = {
-    "input_node": ("batch", "steps", "window", "coefficient"),
-    "input_lengths": ("batch",),
-    "logits": ("steps", "batch", "class"),
-    "mfccs": ("batch", "coefficient"),
-    "input_samples": ("sample",),
-}
-_MEANING = {
-    "input_node": ("features", "context windows of MFCC, zeros past the last real step"),
-    "input_lengths": ("step_count", "number of real steps in input_node"),
-    "previous_state_c": ("state", "zeros at the start of an utterance, then new_state_c"),
-    "previous_state_h": ("state", "zeros at the start of an utterance, then new_state_h"),
-    "logits": ("probabilities", "already softmaxed; one row a step, the CTC blank is last"),
-    "new_state_c": ("state", "feed back as previous_state_c"),
-    "new_state_h": ("state", "feed back as previous_state_h"),
-    "mfccs": ("mfcc", "coefficients of one window of samples"),
-    "input_samples": ("samples", "one window of samples, scaled by audio.sample_scale"),
-}
+
+
+def network_signature(recipe: Recipe) -> Signature:
+    """Inputs, outputs and states of the recipe's network."""
+    from asrbuild.architectures.deepspeech.signature import SIGNATURE
+
+    del recipe
+    return SIGNATURE
 
 
 def feature_settings(recipe: Recipe) -> Any:
@@ -112,12 +103,14 @@ def check_recipe(recipe: Recipe) -> tuple[str, ...]:
     Raises:
         AsrbuildError: naming the key, the value and the choices or the fix.
     """
+    from asrbuild.architectures.deepspeech.signature import check_layers
     from asrbuild.coreml.request import check_request
 
     validate(recipe)
     _check_outputs(recipe)
     request = _request(recipe, {})
     advice = check_request(request)
+    check_layers(request)
     if recipe.coreml.frontend == "tensorflow":
         from asrbuild.architectures.deepspeech.from_graph import check_lstm_form, check_supported
 
@@ -143,17 +136,17 @@ def _without_effect(recipe: Recipe) -> list[str]:
 
 def _check_outputs(recipe: Recipe) -> None:
     """Only what the proof compares may be in a package, and all that an app must carry on."""
-    from asrbuild.coreml.request import OUTPUTS, STATE_PAIRS
-
+    signature = network_signature(recipe)
     asked = recipe.coreml.outputs
-    unproven = [name for name in asked if name not in OUTPUTS]
+    unproven = [name for name in asked if name not in signature.output_names]
     if unproven:
         raise AsrbuildError(
             f"coreml.outputs asks for {', '.join(unproven)}, which nothing would prove",
             key="coreml.outputs",
-            fix=f"choose from {', '.join(OUTPUTS)}; an app computes features by the manifest",
+            fix=f"choose from {', '.join(signature.output_names)}; an app computes features by the "
+            "manifest",
         )
-    missing = [output for _, output in STATE_PAIRS if output not in asked]
+    missing = [pair.output for pair in signature.states if pair.output not in asked]
     if missing and recipe.coreml.state == "explicit":
         raise AsrbuildError(
             f"coreml.outputs leaves out {', '.join(missing)}, which the next call needs",
@@ -243,7 +236,8 @@ def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
 
     spec = open_package(package).spec
     settings = feature_settings(recipe)
-    functions = _functions(recipe, settings, spec, source.alphabet.size + 1)
+    signature = network_signature(recipe).with_classes(source.alphabet.size + 1)
+    functions = _functions(recipe, settings, spec, signature)
     default = spec.description.defaultFunctionName or functions[0].name
     main = next(function for function in functions if function.name == default)
     return m.Manifest(
@@ -276,7 +270,7 @@ def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
             outputs=main.outputs,
             functions=functions,
         ),
-        state=_states(recipe, source, spec, main),
+        state=_states(spec, main, signature),
         streaming=main.streaming,
         decoder=_decoder(recipe, source),
         verification=unproven(),
@@ -287,13 +281,13 @@ def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
     )  # fmt: skip
 
 
-def _functions(recipe: Recipe, settings: Any, spec: Any, n_output: int) -> list[m.Function]:
+def _functions(recipe: Recipe, settings: Any, spec: Any, signature: Signature) -> list[m.Function]:
     described = list(spec.description.functions)
     if not described:
         mode = recipe.model.streaming
-        return [_function("main", spec.description, n_output, settings, mode)]
+        return [_function("main", spec.description, signature, settings, mode)]
     return [
-        _function(function.name, function, n_output, settings, _mode(recipe, function.name))
+        _function(function.name, function, signature, settings, _mode(recipe, function.name))
         for function in described
     ]
 
@@ -306,17 +300,23 @@ def _mode(recipe: Recipe, function: str) -> str:
     return "whole" if steps.kind == "range" else "chunked"
 
 
-def _function(name: str, description: Any, n_output: int, settings: Any, mode: str) -> m.Function:
+def _function(
+    name: str, description: Any, signature: Signature, settings: Any, mode: str
+) -> m.Function:
     from asrbuild.coreml.executor.signature import read_features
 
-    inputs = [_tensor(f) for f in read_features(description.input).values()]
-    steps = next((t.shape[1] for t in inputs if t.name == "input_node"), None)
+    inputs = [_tensor(f, signature) for f in read_features(description.input).values()]
+    features = next((t for t in inputs if t.name == signature.features.name), None)
+    steps = next((a for a in features.shape if a.name == STEPS), None) if features else None
     outputs: list[m.Tensor] = []
     for feature in read_features(description.output).values():
-        tensor = _tensor(feature)
+        tensor = _tensor(feature, signature)
         # Core ML declares no size for an output whose length follows the input's.
-        if tensor.name == "logits" and steps is not None:
-            axes = [steps, _axis("batch", 1), _axis("class", n_output)]
+        if tensor.name == signature.probabilities and steps is not None:
+            axes = [
+                steps if axis.name == STEPS else _axis(axis.name, axis.size or 0)
+                for axis in signature.outputs[0].axes
+            ]
             tensor = tensor.model_copy(update={"shape": axes})
         outputs.append(tensor)
     streaming = _streaming(mode, settings, inputs)
@@ -327,12 +327,14 @@ def _axis(name: str, size: int) -> m.Axis:
     return m.Axis(name=name, min=size, default=size, max=size, enumerated=None)
 
 
-def _tensor(feature: Any) -> m.Tensor:
+def _tensor(feature: Any, signature: Signature) -> m.Tensor:
+    """A tensor as its package describes it, with the meaning that the signature gives it."""
     from asrbuild.coreml.executor.signature import Enumerated, Fixed, Ranged
 
+    port = signature.port(feature.name)
     shape = feature.shape
     default = () if shape is None else shape.shape if isinstance(shape, Fixed) else shape.default
-    names = _AXES.get(feature.name, ("batch", "hidden"))
+    names = () if port is None else tuple(axis.name for axis in port.axes)
     axes = []
     for index, size in enumerate(default):
         name = names[index] if len(names) == len(default) else f"axis_{index}"
@@ -344,13 +346,12 @@ def _tensor(feature: Any) -> m.Tensor:
             low, high = sizes[0], sizes[-1]
             listed = sizes if len(sizes) > 1 else None
         axes.append(m.Axis(name=name, min=low, default=size, max=high, enumerated=listed))
-    meaning, fill = _MEANING.get(feature.name, ("other", ""))
     return m.Tensor(
         name=feature.name,
         dtype=str(feature.dtype),  # type: ignore[arg-type]
         shape=axes,
-        meaning=meaning,  # type: ignore[arg-type]
-        fill=fill,
+        meaning="other" if port is None else port.meaning,  # type: ignore[arg-type]
+        fill="" if port is None else port.fill,
     )
 
 
@@ -405,15 +406,13 @@ def _reference_vector(settings: Any, source: Source) -> m.ReferenceVector:
     )
 
 
-def _states(recipe: Recipe, source: Source, spec: Any, main: m.Function) -> list[m.State]:
+def _states(spec: Any, main: m.Function, signature: Signature) -> list[m.State]:
     from asrbuild.coreml.executor.signature import Fixed, read_features
-    from asrbuild.coreml.request import STATE_PAIRS, state_validity
 
-    valid = state_validity(conversion_request(recipe, source))
     described = list(spec.description.functions)
     owner = next((f for f in described if f.name == main.name), spec.description)
     kept = read_features(owner.state).values()
-    common: Mapping[str, Any] = {"initial": "zeros", "reset": "per_utterance", "valid": valid}
+    common: Mapping[str, Any] = {"initial": "zeros", "reset": "per_utterance", "valid": "always"}
     if kept:
         return [
             m.State(
@@ -429,14 +428,14 @@ def _states(recipe: Recipe, source: Source, spec: Any, main: m.Function) -> list
     outputs = {tensor.name for tensor in main.outputs}
     return [
         m.State(
-            input=given,
-            output=made,
+            input=pair.input,
+            output=pair.output,
             kind="explicit",
-            shape=[axis.default for axis in inputs[given].shape],
+            shape=[axis.default for axis in inputs[pair.input].shape],
             **common,
         )
-        for given, made in STATE_PAIRS
-        if given in inputs and made in outputs
+        for pair in signature.states
+        if pair.input in inputs and pair.output in outputs
     ]
 
 

@@ -11,14 +11,14 @@ it lets through. The program computes as before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.coreml.request import ConversionRequest
+from asrbuild.coreml.request import ConversionRequest, Layers
 from asrbuild.coreml.speedups.importing import import_coremltools
 
 PASS = "asrbuild::compress_layers"
@@ -31,16 +31,13 @@ _PASSES = {
 _OPTION = "choice"
 
 
-def add_compression(pipeline: Any, request: ConversionRequest, dense: Sequence[str]) -> None:
-    """Appends the compression that a request asks for to a ``ct.PassPipeline``, if it asks.
-
-    ``dense``: names of the dense layers, in the order in which the program runs them.
-    """
+def add_compression(pipeline: Any, request: ConversionRequest, layers: Layers) -> None:
+    """Appends the compression that a request asks for to a ``ct.PassPipeline``, if it asks."""
     if not request.compress:
         return
     _register()
     pipeline.append_pass(PASS)
-    pipeline.set_options(PASS, {_OPTION: (request, tuple(dense))})
+    pipeline.set_options(PASS, {_OPTION: (request, layers)})
 
 
 def _register() -> None:
@@ -52,7 +49,7 @@ def _register() -> None:
         return
 
     class CompressLayers(AbstractGraphPass):
-        choice: tuple[ConversionRequest, tuple[str, ...]] = (ConversionRequest(), ())
+        choice: tuple[ConversionRequest, Layers] = (ConversionRequest(), Layers())
 
         def apply(self, prog: Any) -> None:
             compress_program(ct, prog, *self.choice)
@@ -61,12 +58,8 @@ def _register() -> None:
     PASS_REGISTRY.add(namespace, CompressLayers, override=False, name=name)
 
 
-def compress_program(
-    ct: Any, program: Any, request: ConversionRequest, dense: Sequence[str]
-) -> None:
+def compress_program(ct: Any, program: Any, request: ConversionRequest, layers: Layers) -> None:
     """Replaces the weights of the layers that ``request.compress`` names.
-
-    ``dense``: names of the dense layers, in the order in which the program runs them.
 
     Raises:
         AsrbuildError: a layer is not in the program, or coremltools left one as it was.
@@ -74,8 +67,8 @@ def compress_program(
     from coremltools.converters.mil.mil.passes.graph_pass import PassOption
     from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
 
-    shared = {const.name: const.weight_id for _, const in _weights(program, dense)}
-    found = {const.name: layer for layer, const in _weights(program, dense)}
+    shared = {const.name: const.weight_id for _, const in _weights(program, layers)}
+    found = {const.name: layer for layer, const in _weights(program, layers)}
     if missing := sorted(set(request.compress) - set(found.values())):
         raise AsrbuildError(
             f"the program has no weights of {', '.join(missing)} to compress",
@@ -85,7 +78,7 @@ def compress_program(
     for method in sorted(set(request.compress.values())):
         settings = {
             const.name: _settings(ct, method, request, const)
-            for layer, const in _weights(program, dense)
+            for layer, const in _weights(program, layers)
             if request.compress.get(layer) == method
         }
         config = ct.optimize.coreml.OptimizationConfig(op_name_configs=settings)
@@ -93,7 +86,7 @@ def compress_program(
         compress.set_options([PassOption("config", config)])
         compress.apply(program)
     # Where coremltools cannot compress a weight it logs a line and leaves it.
-    left = sorted({layer for layer, _ in _weights(program, dense) if layer in request.compress})
+    left = sorted({layer for layer, _ in _weights(program, layers) if layer in request.compress})
     if left:
         raise AsrbuildError(
             f"coremltools left the weights of {', '.join(left)} as they were",
@@ -161,30 +154,30 @@ def palette(weights: Array, bits: int) -> tuple[Array, Array]:
     return table, cluster_of[codes]
 
 
-def _weights(program: Any, dense: Sequence[str]) -> Iterator[tuple[str, Any]]:
+def _weights(program: Any, layers: Layers) -> Iterator[tuple[str, Any]]:
     """(layer, const op) of each weight matrix that is not compressed.
 
-    Names differ between the front ends, the order does not: a chain of dense layers, with the LSTM
-    as one op or as the body of a loop.
+    Names differ between the front ends, the order does not: a chain of dense layers, with the
+    recurrent one as one op or as the body of a loop.
     """
     for function in program.functions.values():
-        names = iter(dense)
+        names = iter(layers.dense)
         for operation in function.operations:
             if operation.op_type == "linear":
                 layer = next(names, None)
                 if layer is None:
                     raise AsrbuildError(
-                        f"the program has more dense layers than {', '.join(dense)}",
+                        f"the program has more dense layers than {', '.join(layers.dense)}",
                         key="coreml.compress",
                         fix="set coreml.compress=none",
                     )
                 yield from _consts(layer, operation)
-            elif operation.op_type == "lstm":
-                yield from _consts("lstm", operation)
+            elif operation.op_type == "lstm" and layers.recurrent:
+                yield from _consts(layers.recurrent, operation)
             for inner in operation.blocks:
                 for step in inner.operations:
-                    if step.op_type == "linear":
-                        yield from _consts("lstm", step)
+                    if step.op_type == "linear" and layers.recurrent:
+                        yield from _consts(layers.recurrent, step)
 
 
 def _consts(layer: str, operation: Any) -> Iterator[tuple[str, Any]]:

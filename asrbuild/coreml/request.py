@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreml.signature import Signature
 
 #: Deployment target -> Core ML specification version of an ML program.
 SPECIFICATION_VERSIONS = MappingProxyType(
@@ -23,14 +24,6 @@ NEURALNETWORK_FIXED, NEURALNETWORK_FLEXIBLE = 4, 5
 MAX_ENUMERATED = 128
 #: coremltools gathers with int16 indices inside fp16 loops from iOS17 on.
 MAX_INT16_STEPS = 32767 - 1
-
-INPUT_NODE = "input_node"
-INPUT_LENGTHS = "input_lengths"
-#: Explicit state: (input, output) pairs.
-STATE_PAIRS = (("previous_state_c", "new_state_c"), ("previous_state_h", "new_state_h"))
-#: Stateful models: the names of Core ML's own states, c then h.
-STATE_NAMES = ("state_c", "state_h")
-OUTPUTS = ("logits", "new_state_c", "new_state_h")
 
 Validity = Literal["always", "full_chunks"]
 
@@ -71,12 +64,12 @@ class ConversionRequest:
         precision: of computation (``mlprogram``) or of the stored weights (``neuralnetwork``).
         deployment_target: the oldest system that shall load an ``mlprogram``. A neural network
             always gets specification version 4 or 5 (iOS 13 or 14), which all of these load.
-        steps: the time axis of ``input_node``; ignored where ``functions`` is not empty.
+        steps: the time axis of the features; ignored where ``functions`` is not empty.
         functions: name -> steps of each function of a multifunction package, the default first.
         lstm: one ``lstm`` op, or coremltools' own ``while_loop`` over time.
-        state: the LSTM state is passed in and out, or lives in the model (iOS 18).
-        outputs: names and order of the outputs. A stateful package has no ``new_state_*``:
-            they are left out of it.
+        state: the network's states are passed in and out, or live in the model (iOS 18).
+        outputs: names and order of the outputs; None: all that the network has. A stateful package
+            has no outputs of states: they are left out of it.
         compress: layer -> how its weights are stored (``int8``, ``palettize_6``, ``palettize_4``,
             ``prune``); layers that are not in it are stored as they are.
         sparsity: the fraction of a pruned layer's weights that become 0, the smallest.
@@ -90,7 +83,7 @@ class ConversionRequest:
     functions: Mapping[str, Steps] = field(default_factory=dict)
     lstm: Literal["native", "loop"] = "native"
     state: Literal["explicit", "stateful"] = "explicit"
-    outputs: tuple[str, ...] = OUTPUTS
+    outputs: tuple[str, ...] | None = None
     compress: Mapping[str, str] = field(default_factory=dict)
     sparsity: float = 0.5
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -98,6 +91,18 @@ class ConversionRequest:
     license: str = ""
     version: str = ""
     description: str = ""
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The layers of a network whose weights can be compressed.
+
+    ``dense``: in the order in which the program runs them. ``recurrent``: the one that is an
+    ``lstm`` op or the body of a loop.
+    """
+
+    dense: tuple[str, ...] = ()
+    recurrent: str | None = None
 
 
 def package_suffix(format: str) -> str:
@@ -113,18 +118,35 @@ def specification_version(request: ConversionRequest) -> int:
     return SPECIFICATION_VERSIONS[request.deployment_target]
 
 
-def model_outputs(request: ConversionRequest) -> tuple[str, ...]:
-    """The outputs the package has: a stateful one keeps its state to itself."""
+def model_outputs(request: ConversionRequest, signature: Signature) -> tuple[str, ...]:
+    """The outputs the package has: a stateful one keeps its states to itself.
+
+    Raises:
+        AsrbuildError: the network has no such output, or all that are asked for are states.
+    """
+    asked = signature.output_names if request.outputs is None else request.outputs
+    if unknown := [name for name in asked if name not in signature.output_names]:
+        raise AsrbuildError(
+            f"the network has no output {', '.join(unknown)}",
+            key="coreml.outputs",
+            fix=f"choose from {', '.join(signature.output_names)}",
+        )
     if request.state == "explicit":
-        return request.outputs
-    carried = {output for _, output in STATE_PAIRS}
-    return tuple(name for name in request.outputs if name not in carried)
+        return asked
+    carried = {pair.output for pair in signature.states}
+    if not (kept := tuple(name for name in asked if name not in carried)):
+        raise AsrbuildError(
+            f"a stateful package has no outputs {', '.join(asked)}: it keeps its states",
+            key="coreml.outputs",
+            fix=f"add {signature.probabilities}",
+        )
+    return kept
 
 
 def state_validity(request: ConversionRequest) -> Validity:
-    """What the state after a call with ``input_lengths`` below the chunk size is.
+    """What the state after a call with fewer real steps than its size is.
 
-    ``always``: the state after exactly ``input_lengths`` steps, as TensorFlow gives it. The loop
+    ``always``: the state after exactly the real steps, as the original gives it. The loop
     gathers it at that step. The native form freezes the cell there: past the end the input gate is
     driven to 0 and the forget gate to 1, and h is gathered. Both hold for every format, precision
     and shape, so nothing is ``full_chunks`` today; the word stays in the contract for packages
@@ -146,9 +168,9 @@ def check_request(request: ConversionRequest) -> tuple[str, ...]:
     _one_of("coreml.state", request.state, ("explicit", "stateful"))
     targets = tuple(SPECIFICATION_VERSIONS)
     _one_of("coreml.minimum_deployment_target", request.deployment_target, targets)
-    if not request.outputs:
+    if request.outputs == ():
         raise AsrbuildError("the package has no outputs", key="coreml.outputs", fix="name one")
-    if len(set(request.outputs)) != len(request.outputs):
+    if request.outputs and len(set(request.outputs)) != len(request.outputs):
         raise AsrbuildError("an output is named twice", key="coreml.outputs")
     for steps in request.functions.values() or (request.steps,):
         _check_steps(steps, request)
@@ -264,8 +286,6 @@ def _check_stateful(request: ConversionRequest) -> None:
             key="coreml.precision",
             fix="use coreml.precision=fp16, or coreml.state=explicit",
         )
-    if not model_outputs(request):
-        raise AsrbuildError("a stateful package has no new_state_* outputs", key="coreml.outputs")
 
 
 def _check_compress(request: ConversionRequest) -> None:
@@ -281,15 +301,6 @@ def _check_compress(request: ConversionRequest) -> None:
             "compressed weights came with iOS16",
             key="coreml.minimum_deployment_target",
             fix="leave coreml.minimum_deployment_target=auto",
-        )
-    native_half = request.lstm == "native" and request.precision == "fp16"
-    if "lstm" in request.compress and native_half and version < SPECIFICATION_VERSIONS["iOS17"]:
-        raise AsrbuildError(
-            "before iOS17 an lstm op computes in fp32: its fp16 weights go through a cast already, "
-            "and nothing can be put before that",
-            key="coreml.compress_layers.lstm",
-            fix="leave coreml.minimum_deployment_target=auto, or set coreml.lstm=loop or "
-            "coreml.compress_layers.lstm=none",
         )
 
 

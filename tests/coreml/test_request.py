@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from asrbuild.architectures.deepspeech.signature import SIGNATURE, check_layers
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.request import (
     ConversionRequest,
@@ -67,21 +68,11 @@ CHUNKS = {"chunk_16": FixedSteps(16), "whole": RangeSteps(1, 16, 100)}
             TARGET,
             "came with iOS16",
         ),
-        (
-            replace(IOS16, compress={"lstm": "int8"}),
-            "coreml.compress_layers.lstm",
-            "go through a cast already",
-        ),
         (replace(IOS18, functions={"a b": FixedSteps(1)}), "model.functions", "'a b'"),
         (replace(IOS18, functions={"a": FixedSteps(0)}), "model.steps", "at least 1"),
         (replace(IOS18, functions=CHUNKS, state="stateful"), "coreml.state", "one function"),
         (replace(DEFAULT, state="stateful"), "coreml.state", "iOS18 or later"),
         (replace(IOS18, state="stateful", precision="fp32"), "coreml.precision", "fp16"),
-        (
-            replace(IOS18, state="stateful", outputs=("new_state_c",)),
-            "coreml.outputs",
-            "no new_state_",
-        ),
     ],
 )
 def test_an_impossible_request_is_refused_by_key(
@@ -124,8 +115,21 @@ def test_what_a_request_becomes() -> None:
         ".mlmodel",
     )
     assert (specification_version(DEFAULT), specification_version(network)) == (8, 4)
-    assert model_outputs(DEFAULT) == ("logits", "new_state_c", "new_state_h")
-    assert model_outputs(replace(IOS18, state="stateful")) == ("logits",)
+    assert model_outputs(DEFAULT, SIGNATURE) == ("logits", "new_state_c", "new_state_h")
+    assert model_outputs(replace(IOS18, state="stateful"), SIGNATURE) == ("logits",)
+
+
+@pytest.mark.parametrize("outputs", [("new_state_c",), ("mfccs",)])
+def test_an_output_that_the_package_cannot_have_is_refused(outputs: tuple[str, ...]) -> None:
+    with pytest.raises(AsrbuildError, match=outputs[0]) as caught:
+        model_outputs(replace(IOS18, state="stateful", outputs=outputs), SIGNATURE)
+    assert caught.value.key == "coreml.outputs"
+
+
+def test_the_lstm_of_iOS16_cannot_be_compressed() -> None:  # noqa: N802
+    with pytest.raises(AsrbuildError, match="go through a cast already") as caught:
+        check_layers(replace(IOS16, compress={"lstm": "int8"}))
+    assert caught.value.key == "coreml.compress_layers.lstm"
 
 
 def test_checking_a_request_imports_nothing_heavy() -> None:

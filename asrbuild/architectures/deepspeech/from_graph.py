@@ -14,13 +14,18 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from asrbuild.architectures.deepspeech.network import DENSE_LAYERS
+from asrbuild.architectures.deepspeech.signature import (
+    INPUT_NODE,
+    LAYERS,
+    SIGNATURE,
+    check_layers,
+)
 from asrbuild.architectures.tensorflow.convertible import random_nodes, unconvertible
 from asrbuild.architectures.tensorflow.graph import load_graph
 from asrbuild.architectures.tensorflow.proto import graph_pieces
@@ -30,15 +35,16 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds import recognise
 from asrbuild.base.processes import python_module, start
 from asrbuild.coreml.compress import add_compression
+from asrbuild.coreml.convert import flexible
 from asrbuild.coreml.package import write_neuralnetwork, write_package
 from asrbuild.coreml.request import (
-    INPUT_NODE,
     ConversionRequest,
     EnumeratedSteps,
     FixedSteps,
     RangeSteps,
     Steps,
     check_request,
+    model_outputs,
     specification_version,
 )
 from asrbuild.coreml.speedups import placeholders
@@ -63,7 +69,10 @@ def convert_graph(graph_path: Path, request: ConversionRequest, destination: Pat
         AsrbuildError: the request or the graph is at fault, or coremltools cannot convert it.
     """
     check_request(request)
+    check_layers(request)
     check_supported(request)
+    if request.outputs is None:
+        request = replace(request, outputs=model_outputs(request, SIGNATURE))
     _check_operations(graph_path, request)
     with tempfile.TemporaryDirectory() as scratch:
         job, outcome = Path(scratch) / "request.json", Path(scratch) / "outcome.json"
@@ -220,7 +229,7 @@ def _convert(
         arguments["compute_precision"] = ct.precision.FLOAT16 if half else ct.precision.FLOAT32
         arguments["package_dir"] = str(package)
     passes = ct.PassPipeline()
-    add_compression(passes, request, DENSE_LAYERS)
+    add_compression(passes, request, LAYERS)
     try:
         return ct.convert(
             graph_def,
@@ -339,14 +348,7 @@ def _shape(ct: Any, name: str, shape: list[int], steps: Steps, path: Path) -> An
     def filled(length: Any) -> tuple[Any, ...]:
         return (*shape[:axis], length, *shape[axis + 1 :])
 
-    if isinstance(steps, FixedSteps):
-        return filled(steps.steps)
-    if isinstance(steps, EnumeratedSteps):
-        return ct.EnumeratedShapes(
-            [filled(size) for size in steps.sizes], default=filled(steps.default)
-        )
-    upper = -1 if steps.upper is None else steps.upper
-    return ct.Shape(filled(ct.RangeDim(steps.lower, upper, default=steps.default)))
+    return flexible(ct, filled, steps)
 
 
 def _needed(graph_def: Any, outputs: Iterable[str]) -> set[str]:

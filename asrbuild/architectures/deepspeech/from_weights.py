@@ -6,7 +6,7 @@ over in the precision they are stored in: that is where plain conversion spends 
 
 from __future__ import annotations
 
-import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,30 +14,26 @@ from typing import Any
 import numpy as np
 
 from asrbuild.architectures.deepspeech.layout import FREEZE_WEIGHT, Layout, lay_out
-from asrbuild.architectures.deepspeech.network import DENSE_LAYERS, AcousticWeights, Geometry
-from asrbuild.base.disk import full_disk_errors
-from asrbuild.base.errors import AsrbuildError
-from asrbuild.coreml.compress import add_compression
-from asrbuild.coreml.package import write_neuralnetwork, write_package
-from asrbuild.coreml.request import (
+from asrbuild.architectures.deepspeech.network import AcousticWeights, Geometry
+from asrbuild.architectures.deepspeech.signature import (
     INPUT_LENGTHS,
     INPUT_NODE,
+    LAYERS,
     OUTPUTS,
-    STATE_NAMES,
-    STATE_PAIRS,
+    SIGNATURE,
+    STATES,
+    check_layers,
+    sized,
+)
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreml.convert import write_model
+from asrbuild.coreml.request import (
     ConversionRequest,
-    EnumeratedSteps,
-    FixedSteps,
-    Steps,
     check_request,
     model_outputs,
     specification_version,
 )
-from asrbuild.coreml.speedups.importing import import_coremltools
-from asrbuild.coreml.speedups.lean_passes import lean_constants
-from asrbuild.coreml.speedups.nn_weights import fast_weights
 
-DEFAULT_FUNCTION = "main"
 #: A neural network's LSTM always clips its cell; coremltools' own 500 could be reached by a cell
 #: that grows by up to 1 a step.
 NEURALNETWORK_CELL_CLIP = 50000.0
@@ -70,13 +66,8 @@ def convert_weights(
         AsrbuildError: the request is impossible, or the weights do not fit it.
     """
     check_request(request)
-    unknown = [name for name in request.outputs if name not in OUTPUTS]
-    if unknown:
-        raise AsrbuildError(
-            f"the network has no output {', '.join(unknown)}",
-            key="coreml.outputs",
-            fix=f"choose from {', '.join(OUTPUTS)}",
-        )
+    check_layers(request)
+    model_outputs(request, SIGNATURE)
     geometry = geometry or Geometry(26, 9, weights.n_hidden, weights.n_output)
     if geometry.n_features != weights.n_features:
         raise AsrbuildError(
@@ -94,17 +85,13 @@ def convert_weights(
         request.precision,
         FREEZE_WEIGHT["compressed" if "lstm" in request.compress else "exact"],
     )
-    program = _program(layout, request, geometry, types)
-    with (
-        tempfile.TemporaryDirectory(dir=destination.parent) as scratch,
-        # Inside: the scratch's own end gives its space back.
-        full_disk_errors("writing the package", destination.parent),
-    ):
-        spec = _export(program, request, Path(scratch))
-        if request.format == "mlprogram":
-            write_package(spec, Path(scratch) / "weight.bin", request, destination)
-        else:
-            write_neuralnetwork(spec, request, destination)
+    write_model(
+        lambda steps, inputs: _body(layout, request, geometry, types, steps, inputs),
+        sized(geometry.n_window, geometry.n_input, layout.n_hidden, layout.n_output),
+        request,
+        destination,
+        LAYERS,
+    )
 
 
 def _types(request: ConversionRequest) -> _Types:
@@ -117,140 +104,25 @@ def _types(request: ConversionRequest) -> _Types:
     return _Types(np.float16, np.float16, np.float32, np.float16 if version == 7 else np.float32)
 
 
-def _program(layout: Layout, request: ConversionRequest, geometry: Geometry, types: _Types) -> Any:
-    ct = import_coremltools()
-    functions = dict(request.functions) or {DEFAULT_FUNCTION: request.steps}
-    _forget_names(ct)
-    program = ct.converters.mil.mil.Program()
-    for name, steps in functions.items():
-        function = _function(layout, request, geometry, types, steps)
-        function.set_input_types(_input_types(ct, geometry, layout.n_hidden, request, steps))
-        program.functions[name] = function
-    program.default_function_name = next(iter(functions))
-    program.export_as_multifunction = bool(request.functions)
-    return program
-
-
-def _function(
+def _body(
     layout: Layout,
     request: ConversionRequest,
     geometry: Geometry,
     types: _Types,
-    steps: Steps,
-) -> Any:
-    from asrbuild.architectures.deepspeech.program import Network, ct, mb, probabilities_and_state
+    steps: int | None,
+    inputs: Mapping[str, Any],
+) -> dict[str, Any]:
+    from asrbuild.architectures.deepspeech.program import Network, probabilities_and_state
 
-    mil = ct.converters.mil.mil
-    fixed = steps.steps if isinstance(steps, FixedSteps) else None
     network = Network(
         layout,
         geometry.relu_clip,
-        fixed,
+        steps,
         types.compute,
         types.lstm,
         cell_clip=NEURALNETWORK_CELL_CLIP if request.format == "neuralnetwork" else None,
         share_weights=bool(request.functions),
     )
-    fp32, int32, fp16 = mil.types.fp32, mil.types.int32, mil.types.fp16
-    length = fixed if fixed is not None else mil.get_new_symbol()
-    state_shape = (1, layout.n_hidden)
-    inputs = {
-        INPUT_NODE: mb.placeholder((1, length, geometry.n_window, geometry.n_input), fp32),
-        INPUT_LENGTHS: mb.placeholder((1,), int32),
-    }
-    if request.state == "stateful":
-        inputs |= {name: mb.state_tensor_placeholder(state_shape, fp16) for name in STATE_NAMES}
-    else:
-        inputs |= {name: mb.placeholder(state_shape, fp32) for name, _ in STATE_PAIRS}
-    target = ct.target(specification_version(request))
-    with mil.Function(inputs, opset_version=target) as function:
-        given = function.inputs
-        node = given[INPUT_NODE]
-        if types.compute is np.float16:
-            node = mb.cast(x=node, dtype="fp16", name="input_node_to_fp16")
-        if request.state == "stateful":
-            states = [mb.read_state(input=given[name], name=f"read_{name}") for name in STATE_NAMES]
-        else:
-            states = [given[name] for name, _ in STATE_PAIRS]
-        found = probabilities_and_state(network, node, given[INPUT_LENGTHS], *states)
-        if request.state == "stateful":
-            for name, value in zip(STATE_NAMES, found[1:], strict=True):
-                mb.coreml_update_state(state=given[name], value=value, name=f"update_{name}")
-        named = dict(zip(OUTPUTS, found, strict=True))
-        outputs = {name: _float32(mb, name, named[name]) for name in model_outputs(request)}
-        function.set_outputs(list(outputs.values()))
-    for name, value in outputs.items():
-        value.name = name
-    return function
-
-
-def _float32(mb: Any, name: str, value: Any) -> Any:
-    """``value`` as float32, which it is outside the package whatever it is inside."""
-    if value.dtype.__name__ == "fp32":
-        return value
-    return mb.cast(x=value, dtype="fp32", name=name)
-
-
-def _input_types(
-    ct: Any, geometry: Geometry, n_hidden: int, request: ConversionRequest, steps: Steps
-) -> tuple[Any, ...]:
-    """The inputs as the package describes them, its flexible axis with explicit bounds."""
-
-    def node_shape(length: Any) -> tuple[Any, ...]:
-        return (1, length, geometry.n_window, geometry.n_input)
-
-    if isinstance(steps, FixedSteps):
-        shape: Any = node_shape(steps.steps)
-    elif isinstance(steps, EnumeratedSteps):
-        shape = ct.EnumeratedShapes(
-            [node_shape(size) for size in steps.sizes], default=node_shape(steps.default)
-        )
-    else:
-        upper = -1 if steps.upper is None else steps.upper
-        shape = ct.Shape(node_shape(ct.RangeDim(steps.lower, upper, default=steps.default)))
-    described = [
-        ct.TensorType(INPUT_NODE, shape=shape, dtype=np.float32),
-        ct.TensorType(INPUT_LENGTHS, shape=(1,), dtype=np.int32),
-    ]
-    if request.state == "explicit":
-        described += [
-            ct.TensorType(name, shape=(1, n_hidden), dtype=np.float32) for name, _ in STATE_PAIRS
-        ]
-    return tuple(described)
-
-
-def _export(program: Any, request: ConversionRequest, scratch: Path) -> Any:
-    """Runs coremltools' passes and back end; an mlprogram's ``weight.bin`` lands in ``scratch``."""
-    ct = import_coremltools()
-    from coremltools.converters.mil.converter import ConverterRegistry, mil_convert_to_proto
-
-    passes = ct.PassPipeline()
-    dropped = {"common::add_fp16_cast"}  # the program already is what this pass would make of it
-    if request.precision == "fp32" or request.lstm == "native":
-        dropped.add("common::add_int16_cast")
-    if request.lstm == "native":
-        # It gathers once, at an index that is never negative.
-        dropped.add("common::guard_negative_gather_indices")
-    passes.remove_passes(dropped)
-    add_compression(passes, request, DENSE_LAYERS)
-    builder = ct.models.neural_network.NeuralNetworkBuilder
-    try:
-        with fast_weights(builder, half=request.precision == "fp16"), lean_constants():
-            spec, _ = mil_convert_to_proto(
-                program,
-                "milinternal",
-                request.format,
-                ConverterRegistry,
-                main_pipeline=passes,
-                specification_version=specification_version(request),
-                weights_dir=str(scratch),
-            )
-    finally:
-        _forget_names(ct)
-    return spec
-
-
-def _forget_names(ct: Any) -> None:
-    # The builder numbers names for the life of the process; bytes must not depend on what was
-    # converted before.
-    ct.converters.mil.Builder.name_count.clear()
+    states = [inputs[pair.input] for pair in STATES]
+    made = probabilities_and_state(network, inputs[INPUT_NODE], inputs[INPUT_LENGTHS], *states)
+    return dict(zip(OUTPUTS, made, strict=True))

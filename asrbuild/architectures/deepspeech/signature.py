@@ -1,0 +1,91 @@
+"""Inputs, outputs and states of a DeepSpeech graph, by the names that its exporter gives them.
+
+Source: DeepSpeech 0.9.3 ``create_inference_graph``. The node ``logits`` is a softmax.
+"""
+
+from __future__ import annotations
+
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreml.request import (
+    SPECIFICATION_VERSIONS,
+    ConversionRequest,
+    Layers,
+    specification_version,
+)
+from asrbuild.coreml.signature import STEPS, Axis, Port, Signature, StatePair
+
+INPUT_NODE, INPUT_LENGTHS = "input_node", "input_lengths"
+LOGITS = "logits"
+#: The LSTM's states, cell then output: (input, output, name of Core ML's own state).
+STATES = (
+    StatePair("previous_state_c", "new_state_c", "state_c"),
+    StatePair("previous_state_h", "new_state_h", "state_h"),
+)
+OUTPUTS = (LOGITS, *(pair.output for pair in STATES))
+#: The layers that can be compressed.
+LAYERS = Layers(("layer_1", "layer_2", "layer_3", "layer_5", "layer_6"), recurrent="lstm")
+_STATE_AXES = (Axis("batch", 1), Axis("hidden"))
+
+SIGNATURE = Signature(
+    inputs=(
+        Port(
+            INPUT_NODE,
+            (Axis("batch", 1), Axis(STEPS), Axis("window"), Axis("coefficient")),
+            "features",
+            "context windows of MFCC, zeros past the last real step",
+        ),
+        Port(
+            INPUT_LENGTHS,
+            (Axis("batch", 1),),
+            "step_count",
+            f"number of real steps in {INPUT_NODE}",
+            "int32",
+        ),
+        *(
+            Port(
+                pair.input,
+                _STATE_AXES,
+                "state",
+                f"zeros at the start of an utterance, then {pair.output}",
+            )
+            for pair in STATES
+        ),
+    ),
+    outputs=(
+        Port(
+            LOGITS,
+            (Axis(STEPS), Axis("batch", 1), Axis("class")),
+            "probabilities",
+            "already softmaxed; one row a step, the CTC blank is last",
+        ),
+        *(Port(pair.output, _STATE_AXES, "state", f"feed back as {pair.input}") for pair in STATES),
+    ),
+    states=STATES,
+)
+
+
+def sized(window: int, coefficients: int, hidden: int, classes: int) -> Signature:
+    """The signature of one network; ``window``: frames of an input step."""
+    found = SIGNATURE.sized(INPUT_NODE, 1, None, window, coefficients)
+    found = found.sized(LOGITS, None, 1, classes)
+    for pair in STATES:
+        found = found.sized(pair.input, 1, hidden).sized(pair.output, 1, hidden)
+    return found
+
+
+def check_layers(request: ConversionRequest) -> None:
+    """Refuses a way to compress the LSTM that Core ML has no form for.
+
+    Raises:
+        AsrbuildError: its fp16 weights go through a cast before iOS17.
+    """
+    version = specification_version(request)
+    native_half = request.lstm == "native" and request.precision == "fp16"
+    if "lstm" in request.compress and native_half and version < SPECIFICATION_VERSIONS["iOS17"]:
+        raise AsrbuildError(
+            "before iOS17 an lstm op computes in fp32: its fp16 weights go through a cast already, "
+            "and nothing can be put before that",
+            key="coreml.compress_layers.lstm",
+            fix="leave coreml.minimum_deployment_target=auto, or set coreml.lstm=loop or "
+            "coreml.compress_layers.lstm=none",
+        )

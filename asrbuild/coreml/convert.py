@@ -1,0 +1,205 @@
+"""From a network's body, built with coremltools' MIL builder, to a package on disk.
+
+An architecture writes the body; inputs, states, outputs and functions are made here from its
+signature and the request, so that every architecture's packages are alike.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asrbuild.base.disk import full_disk_errors
+from asrbuild.coreml.compress import add_compression
+from asrbuild.coreml.package import write_neuralnetwork, write_package
+from asrbuild.coreml.request import (
+    ConversionRequest,
+    EnumeratedSteps,
+    FixedSteps,
+    Layers,
+    Steps,
+    model_outputs,
+    specification_version,
+)
+from asrbuild.coreml.signature import STEPS, Port, Signature
+from asrbuild.coreml.speedups.importing import import_coremltools
+from asrbuild.coreml.speedups.lean_passes import lean_constants
+from asrbuild.coreml.speedups.nn_weights import fast_weights
+
+DEFAULT_FUNCTION = "main"
+#: The body of a network: its steps in a call (None: any number), and its inputs and states by the
+#: name of the input; returns its outputs by name. Features come in the precision of computation,
+#: all else as declared; outputs may be in either precision.
+Body = Callable[[int | None, Mapping[str, Any]], Mapping[str, Any]]
+
+
+def is_half(request: ConversionRequest) -> bool:
+    """Whether the package computes in fp16; a neural network's precision is that of its weights."""
+    return request.format == "mlprogram" and request.precision == "fp16"
+
+
+def write_model(
+    body: Body,
+    signature: Signature,
+    request: ConversionRequest,
+    destination: Path,
+    layers: Layers,
+) -> None:
+    """Writes the package ``destination`` (``.mlpackage`` or ``.mlmodel``), replacing an old one.
+
+    The same body, signature and request give the same bytes in every process and on every day.
+
+    Args:
+        signature: with the size of every axis but the steps.
+        layers: those that can be compressed.
+    """
+    program = _program(body, signature, request)
+    with (
+        tempfile.TemporaryDirectory(dir=destination.parent) as scratch,
+        # Inside: the scratch's own end gives its space back.
+        full_disk_errors("writing the package", destination.parent),
+    ):
+        spec = _export(program, request, Path(scratch), layers)
+        if request.format == "mlprogram":
+            write_package(spec, Path(scratch) / "weight.bin", request, destination)
+        else:
+            write_neuralnetwork(spec, request, destination)
+
+
+def _program(body: Body, signature: Signature, request: ConversionRequest) -> Any:
+    ct = import_coremltools()
+    functions = dict(request.functions) or {DEFAULT_FUNCTION: request.steps}
+    _forget_names(ct)
+    program = ct.converters.mil.mil.Program()
+    for name, steps in functions.items():
+        function = _function(ct, body, signature, request, steps)
+        function.set_input_types(_input_types(ct, signature, request, steps))
+        program.functions[name] = function
+    program.default_function_name = next(iter(functions))
+    program.export_as_multifunction = bool(request.functions)
+    return program
+
+
+def _function(
+    ct: Any, body: Body, signature: Signature, request: ConversionRequest, steps: Steps
+) -> Any:
+    mil, mb = ct.converters.mil.mil, ct.converters.mil.Builder
+    fixed = steps.steps if isinstance(steps, FixedSteps) else None
+    length = fixed if fixed is not None else mil.get_new_symbol()
+    stateful = request.state == "stateful"
+    types = {"float32": mil.types.fp32, "int32": mil.types.int32}
+    kept = {pair.input: pair.kept for pair in signature.states} if stateful else {}
+    placeholders = {
+        port.name: mb.placeholder(_shape(port, length), types[port.dtype])
+        for port in signature.inputs
+        if port.name not in kept
+    }
+    shapes = {port.name: _shape(port, length) for port in signature.inputs}
+    for name, state in kept.items():
+        placeholders[state] = mb.state_tensor_placeholder(shapes[name], mil.types.fp16)
+    outputs: dict[str, Any] = {}
+    target = ct.target(specification_version(request))
+    with mil.Function(placeholders, opset_version=target) as function:
+        inputs = dict(function.inputs)
+        given = {name: inputs[name] for name in shapes if name not in kept}
+        if is_half(request):
+            for port in signature.inputs:
+                if port.meaning == "features":
+                    name = f"{port.name}_to_fp16"
+                    given[port.name] = mb.cast(x=given[port.name], dtype="fp16", name=name)
+        for name, state in kept.items():
+            given[name] = mb.read_state(input=inputs[state], name=f"read_{state}")
+        made = body(fixed, given)
+        for pair in signature.states if stateful else ():
+            mb.coreml_update_state(
+                state=inputs[pair.kept], value=made[pair.output], name=f"update_{pair.kept}"
+            )
+        for name in model_outputs(request, signature):
+            outputs[name] = _float32(mb, name, made[name])
+        function.set_outputs(list(outputs.values()))
+    for name, value in outputs.items():
+        value.name = name
+    return function
+
+
+def _float32(mb: Any, name: str, value: Any) -> Any:
+    """``value`` as float32, which it is outside the package whatever it is inside."""
+    if value.dtype.__name__ == "fp32":
+        return value
+    return mb.cast(x=value, dtype="fp32", name=name)
+
+
+def _shape(port: Port, length: Any) -> tuple[Any, ...]:
+    """A shape with ``length`` in the place of the steps."""
+    return tuple(length if axis.name == STEPS else axis.size for axis in port.axes)
+
+
+def _input_types(
+    ct: Any, signature: Signature, request: ConversionRequest, steps: Steps
+) -> tuple[Any, ...]:
+    """The inputs as the package describes them, its flexible axis with explicit bounds."""
+    kept = {pair.input for pair in signature.states} if request.state == "stateful" else ()
+    return tuple(
+        ct.TensorType(
+            port.name,
+            shape=flexible(ct, lambda length, port=port: _shape(port, length), steps)
+            if any(axis.name == STEPS for axis in port.axes)
+            else _shape(port, None),
+            dtype=np.dtype(port.dtype).type,
+        )
+        for port in signature.inputs
+        if port.name not in kept
+    )
+
+
+def flexible(ct: Any, shape: Callable[[Any], tuple[Any, ...]], steps: Steps) -> Any:
+    """A shape as coremltools takes it; ``shape`` makes one from the length of its open axis."""
+    if isinstance(steps, FixedSteps):
+        return shape(steps.steps)
+    if isinstance(steps, EnumeratedSteps):
+        return ct.EnumeratedShapes(
+            [shape(size) for size in steps.sizes], default=shape(steps.default)
+        )
+    upper = -1 if steps.upper is None else steps.upper
+    return ct.Shape(shape(ct.RangeDim(steps.lower, upper, default=steps.default)))
+
+
+def _export(program: Any, request: ConversionRequest, scratch: Path, layers: Layers) -> Any:
+    """Runs coremltools' passes and back end; an mlprogram's ``weight.bin`` lands in ``scratch``."""
+    ct = import_coremltools()
+    from coremltools.converters.mil.converter import ConverterRegistry, mil_convert_to_proto
+
+    passes = ct.PassPipeline()
+    dropped = {"common::add_fp16_cast"}  # the program already is what this pass would make of it
+    if request.precision == "fp32" or request.lstm == "native":
+        dropped.add("common::add_int16_cast")
+    if request.lstm == "native":
+        # It gathers once, at an index that is never negative.
+        dropped.add("common::guard_negative_gather_indices")
+    passes.remove_passes(dropped)
+    add_compression(passes, request, layers)
+    builder = ct.models.neural_network.NeuralNetworkBuilder
+    try:
+        with fast_weights(builder, half=request.precision == "fp16"), lean_constants():
+            spec, _ = mil_convert_to_proto(
+                program,
+                "milinternal",
+                request.format,
+                ConverterRegistry,
+                main_pipeline=passes,
+                specification_version=specification_version(request),
+                weights_dir=str(scratch),
+            )
+    finally:
+        _forget_names(ct)
+    return spec
+
+
+def _forget_names(ct: Any) -> None:
+    # The builder numbers names for the life of the process; bytes must not depend on what was
+    # converted before.
+    ct.converters.mil.Builder.name_count.clear()
