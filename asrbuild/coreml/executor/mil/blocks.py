@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,26 +27,8 @@ def names_read(block: Any) -> list[str]:
     """Every name that a block reads, blocks inside it included; a name once per reading."""
     names = list(block.outputs)
     for operation in block.operations:
-        names += names_given(operation)
+        for argument in operation.inputs.values():
+            names += [b.name for b in argument.arguments if b.WhichOneof("binding") == "name"]
+        for inner in operation.blocks:
+            names += names_read(inner)
     return names
-
-
-def names_given(operation: Any) -> list[str]:
-    """Every name that an op reads, in its own blocks too."""
-    names = [
-        binding.name
-        for argument in operation.inputs.values()
-        for binding in argument.arguments
-        if binding.WhichOneof("binding") == "name"
-    ]
-    for inner in operation.blocks:
-        names += names_read(inner)
-    return names
-
-
-def kinds_below(operation: Any) -> Iterator[str]:
-    """The op's type, and those of all ops in its blocks."""
-    yield operation.type
-    for inner in operation.blocks:
-        for each in inner.operations:
-            yield from kinds_below(each)

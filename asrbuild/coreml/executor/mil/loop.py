@@ -5,25 +5,17 @@ Source: "control_flow" in the MIL reference; the layout of blocks in ``MIL.proto
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from asrbuild.coreml.executor.endless import Watch, closure
 from asrbuild.coreml.executor.literals import read_value
-from asrbuild.coreml.executor.mil.blocks import (
-    is_true,
-    kinds_below,
-    names_given,
-    names_read,
-    reads_below,
-)
+from asrbuild.coreml.executor.mil.blocks import is_true, names_read, reads_below
 from asrbuild.coreml.executor.program import Compiler, Draft, Env, Step, tensor_dtype
 from asrbuild.coreml.executor.registry import mil_structure
+from asrbuild.coreml.executor.rounds import rounds
 
 _F16, _F32 = np.dtype(np.float16), np.dtype(np.float32)
-_STATEFUL = ("read_state", "write_state", "coreml_update_state")
 
 
 @mil_structure("while_loop")
@@ -52,12 +44,7 @@ def while_loop(compiler: Compiler, operation: Any) -> Draft:
     writes = [compiler.declare(output) for output in operation.outputs]
     below = reads_below(compiler, operation)
     reads = [*sources, *below]
-
-    positions = _deciding(condition_block, body_block)
-    watch = Watch(
-        f"{compiler.place(operation)} (while_loop)",
-        None if positions is None else tuple(carried[position] for position in positions),
-    )
+    place = f"{compiler.place(operation)} (while_loop)"
 
     def build(dead: frozenset[int]) -> Step:
         handed_over = tuple(dead & set(sources) - set(below))
@@ -72,9 +59,9 @@ def while_loop(compiler: Compiler, operation: Any) -> Draft:
             for slot in handed_over:
                 env[slot] = None
             ran = False
-            with watch.rounds(env) as begin:
+            with rounds(place) as begin_round:
                 while True:
-                    begin()
+                    begin_round()
                     condition.run(env)
                     if not is_true(env[condition.outputs[0]]):
                         break
@@ -97,30 +84,6 @@ def while_loop(compiler: Compiler, operation: Any) -> Draft:
         return step
 
     return Draft(None, reads, writes, build=build)
-
-
-def _deciding(condition: Any, body: Any) -> tuple[int, ...] | None:
-    """Positions of the carried values that decide how often the body runs; None: not they alone.
-
-    A state inside the model is no value that is carried: what reads one is not known from them.
-    """
-    needs = [_needs(body, [output]) for output in body.outputs]
-    return closure(_needs(condition, condition.outputs), needs)
-
-
-def _needs(block: Any, names: Iterable[str]) -> tuple[int, ...] | None:
-    """Positions of a block's inputs that some of its values are computed from; None if a state."""
-    makers = {output.name: op for op in block.operations for output in op.outputs}
-    found, waiting = set[str](), list(names)
-    while waiting:
-        if (name := waiting.pop()) in found:
-            continue
-        found.add(name)
-        if name in makers:
-            if any(kind in _STATEFUL for kind in kinds_below(makers[name])):
-                return None
-            waiting += names_given(makers[name])
-    return tuple(n for n, named in enumerate(block.inputs) if named.name in found)
 
 
 def _carry_half(compiler: Compiler, condition: Any, body: Any) -> tuple[Any, tuple[int, ...]]:

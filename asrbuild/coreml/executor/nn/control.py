@@ -6,13 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from asrbuild.coreml.executor.endless import Watch
-from asrbuild.coreml.executor.nn.inside import blobs_read, blobs_written, inner_networks
+from asrbuild.coreml.executor.nn.inside import blobs_read, blobs_written
 from asrbuild.coreml.executor.program import Draft, Env, Step
 from asrbuild.coreml.executor.registry import nn_structure
-
-#: Rounds that take years, so that a limit of so many is none.
-_FOR_EVER = 1 << 48
+from asrbuild.coreml.executor.rounds import rounds
 
 
 @nn_structure("loop")
@@ -24,24 +21,21 @@ def loop(compiler: Any, layer: Any) -> Draft:
     keep their names inside, so what the body writes is what the next round reads.
     """
     params = layer.loop
-    rounds = compiler.slot(layer.input[0]) if layer.input else None
+    count = compiler.slot(layer.input[0]) if layer.input else None
     condition = compiler.network(params.conditionNetwork, f"{layer.name} condition")
     body = compiler.network(params.bodyNetwork, f"{layer.name} body")
     tested = compiler.slot(params.conditionVar) if params.conditionVar else None
     fixed = int(params.maxLoopIterations) or None
     reads = _touched(compiler, layer)
-    ends = rounds is not None or (fixed is not None and fixed < _FOR_EVER)
-    names = None if ends else _deciding(params)
-    deciding = None if names is None else tuple(compiler.slot(name) for name in names)
-    watch = Watch(f"{compiler.place(layer)} (loop)", deciding)
+    place = f"{compiler.place(layer)} (loop)"
 
     def build(dead: frozenset[int]) -> Step:
         def step(env: Env) -> None:
             done = 0
-            limit = fixed if rounds is None else int(np.asarray(env[rounds]).reshape(-1)[0])
-            with watch.rounds(env) as begin:
+            limit = fixed if count is None else int(np.asarray(env[count]).reshape(-1)[0])
+            with rounds(place) as begin_round:
                 while limit is None or done < limit:
-                    begin()
+                    begin_round()
                     condition.run(env)
                     if tested is not None and not _true(env[tested]):
                         break
@@ -108,44 +102,6 @@ def branch(compiler: Any, layer: Any) -> Draft:
         return step
 
     return Draft(None, reads, [], build=build)
-
-
-def _deciding(params: Any) -> list[str] | None:
-    """The blobs that decide how often the body runs, as they are before a round; only those that
-    the loop writes. None where the body itself may end the loop."""
-    networks = (params.conditionNetwork, params.bodyNetwork)
-    if _may_leave(params.bodyNetwork):
-        return None
-    written = set[str]().union(
-        *(blobs_written(one) for network in networks for one in network.layers)
-    )
-    found: set[str] = set()
-    needed = _needed(params.conditionNetwork, {params.conditionVar})
-    while not needed <= found:
-        found |= needed
-        needed = _needed(params.conditionNetwork, _needed(params.bodyNetwork, found))
-    return sorted(found & written)
-
-
-def _may_leave(network: Any) -> bool:
-    """Whether a loop's body breaks or continues it; a loop inside has a body of its own."""
-    for layer in network.layers:
-        kind = layer.WhichOneof("layer")
-        if kind in ("loopBreak", "loopContinue"):
-            return True
-        if kind == "branch" and any(map(_may_leave, inner_networks(layer))):
-            return True
-    return False
-
-
-def _needed(network: Any, names: set[str]) -> set[str]:
-    """The blobs whose values before the network decide those of ``names`` after it."""
-    needed = set(names)
-    for layer in reversed(network.layers):
-        if needed & (writes := blobs_written(layer)):
-            # A layer with networks inside may leave as it was what it can write.
-            needed = (needed if inner_networks(layer) else needed - writes) | blobs_read(layer)
-    return needed
 
 
 def _touched(compiler: Any, layer: Any) -> list[int | list[int]]:
