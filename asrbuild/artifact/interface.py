@@ -80,16 +80,6 @@ def more_is_wider(before: Iterable[Any], now: Iterable[Any]) -> Relation:
     return _by(first <= second, second <= first)
 
 
-def rising(*order: Any) -> Compare:
-    """Values each of which promises all that those before it do."""
-
-    def compare(before: Any, now: Any) -> Relation:
-        first, second = order.index(before), order.index(now)
-        return _by(first <= second, second <= first)
-
-    return compare
-
-
 def systems(before: Mapping[str, str], now: Mapping[str, str]) -> Relation:
     """Oldest systems: an older one is wider, a system that is gone is narrower."""
 
@@ -321,20 +311,16 @@ def _tensor(
 
 
 def _states(before: list[State], now: list[State]) -> Iterator[Finding]:
-    """State: who keeps it, and when it may be carried on. Its shape is that of its input."""
+    """State: who keeps it, and how it starts. Its shape is that of its input."""
     first, second = ({state.input: state for state in side} for side in (before, now))
     why = "the app keeps, feeds back and resets it"
     yield from _presence("state", first, second, why, Relation.OTHER)
-    compare_validity = rising("full_chunks", "always")
     for name in (name for name in first if name in second):
         a, b = first[name], second[name]
         for key in ("output", "kind", "initial", "reset"):
             if getattr(a, key) != getattr(b, key):
                 was, is_ = str(getattr(a, key)), str(getattr(b, key))
                 yield Finding(f"state {name} {key}", was, is_, Relation.OTHER, why)
-        relation = compare_validity(a.valid, b.valid)
-        if relation is not Relation.SAME:
-            yield Finding(f"state {name} valid", a.valid, b.valid, relation, why)
 
 
 def shape_text(tensor: Tensor) -> str:

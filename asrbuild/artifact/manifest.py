@@ -188,8 +188,8 @@ class State(Section):
     """LSTM state. ``explicit``: the app feeds ``output`` back as ``input``; ``stateful``: the
     package keeps it, and both names are that of the Core ML state.
 
-    ``valid`` says when the value may be carried on: ``always`` (it is the state after
-    ``input_lengths`` steps) or ``full_chunks`` (only when every step of the chunk is real).
+    ``valid`` says when the value may be carried on: ``always``, for it is the state after exactly
+    ``input_lengths`` steps, in a padded chunk too.
     """
 
     input: str
@@ -198,7 +198,7 @@ class State(Section):
     shape: list[int]
     initial: Literal["zeros"]
     reset: Literal["per_utterance"]
-    valid: Literal["always", "full_chunks"]
+    valid: Literal["always"]
 
     @field_validator("shape")
     @classmethod

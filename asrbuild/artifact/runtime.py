@@ -82,8 +82,7 @@ class Contract:
 class Probabilities:
     """What an utterance gave: (steps, classes), and the state after its last step by output name.
 
-    ``state`` is empty when it is not known: the package keeps it to itself, or the last call was
-    padded and the manifest says that the state is only valid after full chunks.
+    ``state`` is empty where the package keeps it to itself.
     """
 
     probabilities: Array
@@ -119,7 +118,6 @@ class Acoustic:
             if pair.kind == "explicit"
         }
         self._kept = package.make_state() if contract.stateful else None
-        self._padded = False
 
     def feed(self, windows: Array) -> Array:
         """Takes (k, window, coefficients); the rows (n, classes) of the full calls it made."""
@@ -146,14 +144,10 @@ class Acoustic:
     def state(self) -> dict[str, Array]:
         """The state after the last step, by output name; see ``Probabilities``."""
         pairs = self._contract.state
-        known = [p for p in pairs if p.kind == "explicit"]
-        if self._padded:
-            known = [p for p in known if p.valid == "always"]
-        return {pair.output: self._explicit[pair.input] for pair in known}
+        return {p.output: self._explicit[p.input] for p in pairs if p.kind == "explicit"}
 
     def _call(self, windows: Array, size: int) -> Array:
         real = len(windows)
-        self._padded = real < size
         padded = np.zeros((1, size, *windows.shape[1:]), np.float32)
         padded[0, :real] = windows
         data = {self._contract.features.name: padded, **self._explicit}

@@ -25,8 +25,6 @@ MAX_ENUMERATED = 128
 #: coremltools gathers with int16 indices inside fp16 loops from iOS17 on.
 MAX_INT16_STEPS = 32767 - 1
 
-Validity = Literal["always", "full_chunks"]
-
 
 @dataclass(frozen=True)
 class FixedSteps:
@@ -141,19 +139,6 @@ def model_outputs(request: ConversionRequest, signature: Signature) -> tuple[str
             fix=f"add {signature.probabilities}",
         )
     return kept
-
-
-def state_validity(request: ConversionRequest) -> Validity:
-    """What the state after a call with fewer real steps than its size is.
-
-    ``always``: the state after exactly the real steps, as the original gives it. The loop
-    gathers it at that step. The native form freezes the cell there: past the end the input gate is
-    driven to 0 and the forget gate to 1, and h is gathered. Both hold for every format, precision
-    and shape, so nothing is ``full_chunks`` today; the word stays in the contract for packages
-    made elsewhere.
-    """
-    del request
-    return "always"
 
 
 def check_request(request: ConversionRequest) -> tuple[str, ...]:

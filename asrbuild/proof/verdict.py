@@ -141,7 +141,7 @@ def judge(
             expected, made_by = reference[run.case], run.manifest
         else:
             expected, made_by = executed.outputs[run.against], every[run.against].manifest
-        wanted = _comparable(expected, made_by, len(run.features))
+        wanted = _comparable(expected, made_by)
         metrics += compare(label, wanted, executed.outputs[label], gates)
     heard = {
         label: outputs[PROBABILITIES]
@@ -298,19 +298,11 @@ def summary(verification: Verification) -> str:
     return f"{verdict}; nearest: {_in_words(nearest)}"
 
 
-def _comparable(reference: Mapping[str, Array], manifest: Manifest, steps: int) -> dict[str, Array]:
-    """The reference outputs that the package promises after ``steps`` steps.
-
-    A state that is valid after full chunks only says nothing after a short tail; it is compared on
-    the cases without one.
-    """
+def _comparable(reference: Mapping[str, Array], manifest: Manifest) -> dict[str, Array]:
+    """The reference outputs that the package has: probabilities and its states."""
     wanted = {PROBABILITIES: reference[PROBABILITIES]}
-    chunk = manifest.streaming.steps_per_chunk
-    short_tail = manifest.streaming.mode == "chunked" and bool(chunk) and steps % (chunk or 1) != 0
-    for state in manifest.state:
-        if state.valid == "always" or not short_tail:
-            wanted[reference_state(state)] = reference[reference_state(state)]
-    return wanted
+    states = (reference_state(state) for state in manifest.state)
+    return wanted | {name: reference[name] for name in states}
 
 
 def _check_reference(

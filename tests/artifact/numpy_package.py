@@ -93,8 +93,6 @@ class NumpyPackage:
         held = state if kind == "stateful" else data
         names = [pair.input for pair in self.manifest.state]
         rows, c, h = network(self.weights, windows[0, :real], held[names[0]], held[names[1]])
-        if real < size and self.manifest.state[0].valid == "full_chunks":
-            c, h = np.full_like(c, np.nan), np.full_like(h, np.nan)
         if kind == "stateful":
             state.update({names[0]: c, names[1]: h})
         garbage = np.full((size - real, 29), np.nan, np.float32)
@@ -108,7 +106,6 @@ def make_manifest(
     chunk: int | None = 16,
     *,
     state: str = "explicit",
-    valid: str = "always",
     decoder: str = "greedy",
     hidden: int = HIDDEN,
     lengths: str = "int32",
@@ -175,7 +172,7 @@ def make_manifest(
         "state": [
             State(
                 input=a, output=b, kind=state,
-                shape=[1, hidden], initial="zeros", reset="per_utterance", valid=valid,
+                shape=[1, hidden], initial="zeros", reset="per_utterance", valid="always",
             )
             for a, b in pairs
         ],

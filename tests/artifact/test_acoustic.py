@@ -24,9 +24,6 @@ from tests.artifact.numpy_package import (
 CONTRACTS = {
     "fixed 16": make_manifest(fixed("steps", 16)),
     "fixed 1": make_manifest(fixed("steps", 1), chunk=1),
-    "fixed 16, state after full chunks only": make_manifest(
-        fixed("steps", 16), valid="full_chunks"
-    ),
     "fixed 16, stateful": make_manifest(fixed("steps", 16), state="stateful"),
     "range 1 to 40 in chunks of 16": make_manifest(ranged(1, 40)),
     "range 5 to 40 in chunks of 16": make_manifest(ranged(5, 40)),
@@ -51,10 +48,7 @@ def test_every_length_gives_what_one_call_gives(name: str, weights: AcousticWeig
         np.testing.assert_allclose(found.probabilities, rows, atol=1e-6)
         assert sum(real for _, real in package.calls) == steps
         assert all(size == real for size, real in package.calls[:-1])
-        padded = package.calls[-1][0] > package.calls[-1][1]
-        if manifest.state[0].kind == "stateful" or (
-            manifest.state[0].valid == "full_chunks" and padded
-        ):
+        if manifest.state[0].kind == "stateful":
             assert found.state == {}
         else:
             np.testing.assert_allclose(found.state["new_state_c"], c, atol=1e-5)

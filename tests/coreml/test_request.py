@@ -19,7 +19,6 @@ from asrbuild.coreml.request import (
     model_outputs,
     package_suffix,
     specification_version,
-    state_validity,
 )
 
 TARGET = "coreml.minimum_deployment_target"
@@ -97,7 +96,6 @@ def test_an_impossible_request_is_refused_by_key(
 )
 def test_what_core_ml_can_do_passes_without_advice(possible: ConversionRequest) -> None:
     assert check_request(possible) == ()
-    assert state_validity(possible) == "always"
 
 
 def test_old_systems_cost_a_native_fp16_lstm_its_size() -> None:

@@ -177,19 +177,6 @@ def test_every_form_of_package_passes(tmp_path, cases, reference, overrides):
     assert outputs == {"logits", "new_state_c", "new_state_h"}
 
 
-def test_a_state_that_only_full_chunks_promise_is_compared_after_full_chunks(
-    tmp_path, cases, reference
-):
-    manifest = building.build(tmp_path, WEIGHTS, "model=static")
-    promised = [s.model_copy(update={"valid": "full_chunks"}) for s in manifest.state]
-    manifest = manifest.model_copy(update={"state": promised})
-    proof = run(tmp_path, manifest, cases, reference)
-    assert proof.verification.passed
-    with_state = {m.input for m in proof.verification.metrics if m.output != "logits"}
-    assert with_state == {name for name, windows in cases.items() if len(windows) % 16 == 0}
-    assert with_state
-
-
 @pytest.fixture(scope="module")
 def package(tmp_path_factory) -> tuple[Path, Manifest]:
     folder = tmp_path_factory.mktemp("words")
