@@ -225,7 +225,12 @@ def _frames(name: str, recordings: Mapping[str, Array], settings: FeatureSetting
     """Coefficients (T, n_input) of one recording."""
     frames = mfcc(_recording(name, recordings), settings)
     if len(frames) == 0:
-        raise AsrbuildError(f"the {name} recording is too short for a single step")
+        raise AsrbuildError(
+            f"the {name} recording has {len(recordings[name])} samples, and one step of the "
+            f"features requires {settings.window}",
+            key=f"source.{name}.audio",
+            fix="give a recording with speech in it",
+        )
     return frames
 
 

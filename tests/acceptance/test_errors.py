@@ -431,7 +431,10 @@ def _words_in_latin_1(at: Path) -> tuple[list[str], str]:
 
 def _too_short(at: Path) -> tuple[list[str], str]:
     soundfile.write(at / "click.wav", [0.1] * 100, 16_000)
-    return [f"source.sample.audio={at}/click.wav", "verify=quick"], "too short for a single step"
+    return [
+        f"source.sample.audio={at}/click.wav",
+        "verify=quick",
+    ], "one step of the features requires"
 
 
 def _artifacts_is_a_file(at: Path) -> tuple[list[str], str]:

@@ -85,7 +85,10 @@ def test_edge_lengths(arguments, expected):
     [
         ({"inputs": ["sample", "music"]}, "unknown verification input 'music'"),
         ({"recordings": {"sample": np.ones(SECONDS, np.float32)}}, "asks for the second recording"),
-        ({"recordings": {"sample": np.ones(100, np.float32)}}, "sample recording is too short"),
+        (
+            {"recordings": {"sample": np.ones(100, np.float32)}},
+            "the sample recording has 100 samples",
+        ),
     ],
 )
 def test_what_cannot_be_made_is_said(recordings, change, message):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +59,21 @@ def test_a_shim_that_does_not_run_is_passed_over(bare: Path) -> None:
     assert ds_environment.find_python() is None
     real = _python(bare / ".pyenv" / "versions" / "3.9.18" / "bin" / "python")
     assert ds_environment.find_python().path == real
+
+
+def test_a_folder_that_may_not_be_read_is_passed_over(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Any, *more: Any, **named: Any) -> Any:
+        if str(bare / ".pyenv") in os.fspath(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, *more, **named)
+
+    stat = os.stat
+    _python(bare / ".pyenv" / "versions" / "3.9.18" / "bin" / "python")
+    monkeypatch.setattr(os, "stat", refuse)
+    monkeypatch.setattr(os, "lstat", refuse)
+    assert ds_environment.find_python() is None
 
 
 def test_the_order_of_the_search(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from glob import escape, glob
 from pathlib import Path
 
 from asrbuild.base.disk import disk_errors, remove_tree
@@ -206,7 +207,10 @@ def _candidates() -> Iterator[Path]:
             yield Path(found.stdout.strip())
     roots = [os.environ.get("PYENV_ROOT"), str(Path.home() / ".pyenv")]
     for root in dict.fromkeys(root for root in roots if root):
-        yield from sorted(Path(root).glob("versions/3.9.*/bin/python"), reverse=True)
+        # Unlike pathlib's, this glob passes over folders that may not be read.
+        yield from map(
+            Path, sorted(glob(f"{escape(root)}/versions/3.9.*/bin/python"), reverse=True)
+        )
     for name in ("python3.9", "python3", "python"):
         found_on_path = shutil.which(name)
         if found_on_path is not None:
