@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from asrbuild.artifact import store
+from asrbuild.artifact import layout, store
 from asrbuild.base.digest import file_digest
 
 
@@ -33,11 +33,11 @@ def spoil_weights(artifact: Path) -> Path:
 
 def agree(artifact: Path, change: Callable[[dict[str, Any]], object] = lambda _: None) -> None:
     """Makes ``manifest.json`` (after a ``change``) and ``SHA256SUMS`` agree with the files."""
-    fields = json.loads((artifact / store.MANIFEST).read_text(encoding="utf-8"))
+    fields = json.loads((artifact / layout.MANIFEST).read_text(encoding="utf-8"))
     change(fields)
     for entry in fields["files"]:
         path = artifact / entry["path"]
         if path.is_file():
             entry |= {"sha256": file_digest(path), "bytes": path.stat().st_size}
-    (artifact / store.MANIFEST).write_text(json.dumps(fields), encoding="utf-8")
+    (artifact / layout.MANIFEST).write_text(json.dumps(fields), encoding="utf-8")
     store.write_sums(artifact)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from asrbuild.artifact import store
+from asrbuild.artifact.layout import PROBABILITIES_FOLDER, RECEIPT
 from asrbuild.artifact.retention import YOUNG_SECONDS, Candidate, Rules, Version, decide
 from asrbuild.base import cache
 from asrbuild.base.cache import Entry
@@ -27,10 +28,6 @@ from asrbuild.base.quantities import age_of_seconds, size_text
 
 #: A build that claimed an entry is done with it after so long.
 CLAIM_SECONDS = 24 * 3600.0
-#: Where :mod:`asrbuild.proof.evaluation` keeps probabilities, and :mod:`asrbuild.build.engine` its
-#: receipts.
-_PROBABILITIES = "probabilities"
-_RECEIPT = "receipt.json"
 
 
 @dataclass(frozen=True)
@@ -152,7 +149,7 @@ def _receipt(entry: Entry) -> str | None:
     if entry.stage != "artifact":
         return None
     try:
-        receipt = json.loads(read_plain(entry.path / _RECEIPT))
+        receipt = json.loads(read_plain(entry.path / RECEIPT))
         return f"{receipt['name']}/{receipt['version']}"
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -172,7 +169,7 @@ def _texts(value: Any) -> Iterator[str]:
 def _probabilities(cache_root: Path, rules: CacheRules, now: float) -> Iterator[Item]:
     """What evaluations kept, one file a recording; what is gone is computed again."""
     oldest = max(rules.older_than, CLAIM_SECONDS)
-    for path in sorted((cache_root / _PROBABILITIES).glob("*/*")):
+    for path in sorted((cache_root / PROBABILITIES_FOLDER).glob("*/*")):
         with suppress(OSError):
             status = path.stat()
             age = max(0.0, now - status.st_mtime)

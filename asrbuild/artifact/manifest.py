@@ -27,11 +27,11 @@ from pydantic import (
     model_serializer,
 )
 
+from asrbuild.artifact.layout import MANIFEST
 from asrbuild.base.disk import stays_inside
 from asrbuild.base.errors import AsrbuildError
 
 SCHEMA_VERSION = "1.1"
-FILE_NAME = "manifest.json"
 #: The most bytes that a manifest may have, and the most values in one state.
 _MOST_BYTES, _MOST_VALUES = 1 << 26, 1 << 28
 # Bounds of what an artifact can be: a reader allocates and loops by these numbers.
@@ -403,7 +403,7 @@ def read_manifest(artifact: Path) -> Manifest:
     Raises:
         AsrbuildError: it is missing, is not JSON, has another major version, or breaks the schema.
     """
-    path = artifact / FILE_NAME
+    path = artifact / MANIFEST
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise AsrbuildError(
@@ -412,7 +412,7 @@ def read_manifest(artifact: Path) -> Manifest:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise AsrbuildError(
-            f"{artifact.name} is not an artifact: it has no {FILE_NAME}",
+            f"{artifact.name} is not an artifact: it has no {MANIFEST}",
             file=path,
             fix="give a directory that `asrbuild ls` lists",
         ) from None
@@ -492,7 +492,7 @@ def file_of(artifact: Path, path: str, key: str) -> Path:
         raise AsrbuildError(
             f"{key} is {path!r}, which is not a file of the artifact: it leads out of it",
             key=key,
-            file=artifact / FILE_NAME,
+            file=artifact / MANIFEST,
             fix=_FETCH,
         )
     for part in (found, *found.parents):

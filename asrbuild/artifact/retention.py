@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+from asrbuild.artifact.layout import PINNED
 from asrbuild.base.disk import disk_errors
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.quantities import age_of_seconds
 
-PINNED = "pinned"
 #: Whatever the rules say, what is this young stays: its publisher may not be done with it.
 YOUNG_SECONDS = 3600.0
 Version = tuple[str, str]

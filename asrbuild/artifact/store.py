@@ -26,6 +26,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from asrbuild.artifact.layout import LATEST, MANIFEST, SIGNED, STAGING, SUMS, is_volatile
 from asrbuild.artifact.names import NAME_RULE, is_name, is_version
 from asrbuild.base import locks
 from asrbuild.base.digest import canonical_json, file_digest, text_digest, tree_digests
@@ -45,15 +46,6 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds import ARTIFACT, require
 from asrbuild.base.places import memo_root, state_root
 
-SUMS = "SHA256SUMS"
-MANIFEST = "manifest.json"
-LATEST = "latest"
-#: What of an artifact holds facts of one run, or is made from them: it may differ where the version
-#: does not. A name that ends in a slash is a folder.
-VOLATILE = (MANIFEST, SUMS, "parity.npz", "report.md", "report.html", "README.md", "ASRKit/",
-            "conformance/")  # fmt: skip
-_STAGING = ".staging-"
-_SIGNED = ".signed"
 _DIGITS = re.compile(r"([0-9]+)")
 _SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 _WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
@@ -85,11 +77,6 @@ def content_digest(files: Mapping[str, str], manifest_core: Mapping[str, Any]) -
     return text_digest(canonical_json({"files": files, "manifest": manifest_core}))
 
 
-def is_volatile(path: str, volatile: Collection[str] = VOLATILE) -> bool:
-    """Whether a relative path is one of these files, or in one of these folders."""
-    return any(path == name or (name[-1] == "/" and path.startswith(name)) for name in volatile)
-
-
 @contextmanager
 def staging(root: Path) -> Iterator[Path]:
     """An empty directory inside the store to put an artifact together in, removed at the end.
@@ -98,7 +85,7 @@ def staging(root: Path) -> Iterator[Path]:
     """
     sweep(root)
     nonce = secrets.token_hex(6)
-    directory = root / f"{_STAGING}{nonce}"
+    directory = root / f"{STAGING}{nonce}"
     lock = _lock_of(directory)
     with locks.hold(lock, waiting=lambda _: None, doing="preparing an artifact"):
         try:
@@ -116,7 +103,6 @@ def publish(
     staging_dir: Path,
     version: str,
     *,
-    volatile: Collection[str] = (),
     digests: Mapping[str, str] = MappingProxyType({}),
     known: Mapping[str, str] = MappingProxyType({}),
     move_latest: bool = True,
@@ -124,13 +110,10 @@ def publish(
     """Moves a finished directory to ``root/name/version`` and points ``latest`` at it.
 
     Publishing a version that is there already keeps the published one, byte for byte, when both
-    have the same files.
+    have the same files; those of ``layout.VOLATILE`` may differ.
 
     Args:
         staging_dir: a directory inside ``root``, from :func:`staging`; it is consumed.
-        volatile: relative paths that hold facts of one run (times, the machine) and so may differ
-            between two builds of one version, see :func:`is_volatile`; ``manifest.json`` and
-            ``SHA256SUMS`` always may.
         digests: path -> SHA-256 of files that were copied from elsewhere, as they were there.
         known: path -> SHA-256 of files that were read back from ``staging_dir`` already.
         move_latest: False: ``latest`` is written only where there is none.
@@ -161,7 +144,7 @@ def publish(
             if rename_directory(staging_dir, target):
                 sync_path(root)
             else:
-                _require_same(target, sums, {*volatile, MANIFEST})
+                _require_same(target, sums)
             # The directory itself was writable until it is in place: moving it needs that.
             os.chmod(target, stat.S_IMODE(target.stat().st_mode) & ~_WRITE)
             _write_latest(root, name, version, move_latest)
@@ -246,7 +229,7 @@ def keep_signed(
 def signature_path(artifact: Path) -> Path:
     """Where the signed header of an artifact in a store is, if it has one."""
     version = Path(os.path.abspath(artifact))
-    return version.parents[1] / _SIGNED / version.parent.name / f"{version.name}.json"
+    return version.parents[1] / SIGNED / version.parent.name / f"{version.name}.json"
 
 
 def read_signature(artifact: Path, limit: int) -> bytes | None:
@@ -386,7 +369,7 @@ def came(artifact: Path) -> float:
 @contextmanager
 def _kept_still(root: Path, name: str, version: str, doing: str) -> Iterator[Path]:
     """One process at a time puts a version in place or takes it away; to where, out of sight."""
-    away = root / f"{_STAGING}{text_digest(f'{name}/{version}')[:12]}"
+    away = root / f"{STAGING}{text_digest(f'{name}/{version}')[:12]}"
     with locks.hold(_lock_of(away), waiting=lambda _: None, doing=doing):
         yield away
 
@@ -417,7 +400,7 @@ def _make_read_only(directory: Path) -> None:
             os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) & ~_WRITE)
 
 
-def _require_same(target: Path, sums: Mapping[str, str], volatile: set[str]) -> None:
+def _require_same(target: Path, sums: Mapping[str, str]) -> None:
     published = _read_sums(target)
     if published is None:
         differing = [SUMS]
@@ -425,7 +408,7 @@ def _require_same(target: Path, sums: Mapping[str, str], volatile: set[str]) -> 
         differing = sorted(
             path
             for path in {*published, *sums}
-            if published.get(path) != sums.get(path) and not is_volatile(path, volatile)
+            if published.get(path) != sums.get(path) and not is_volatile(path)
         )
     differing = differing or [p.path for p in verify_files(target)]
     if differing:
@@ -683,7 +666,7 @@ def sweep(root: Path) -> None:
     if not root.is_dir():
         return
     # A lock may be left without its directory, or the other way round.
-    owners = {path.name.split(".")[1] for path in root.glob(f"{_STAGING}*")}
+    owners = {path.name.split(".")[1] for path in root.glob(f"{STAGING}*")}
     for owner in owners:
         directory = root / f".{owner}"
         with locks.try_hold(_lock_of(directory)) as dead:

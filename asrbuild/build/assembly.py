@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild.artifact import manifest as m
+from asrbuild.artifact.layout import ALPHABET, MANIFEST, PARITY, REFERENCE_AUDIO, REPORT_PAGE
 from asrbuild.base import interrupts
 from asrbuild.base.digest import file_digest, tree_digests
 from asrbuild.base.disk import sync_path
@@ -21,7 +22,6 @@ from asrbuild.build.sources import Source
 from asrbuild.build.work import (
     EVALUATION,
     HEARD,
-    PARITY,
     VERIFICATION,
     outcome,
     products,
@@ -89,9 +89,9 @@ def assemble(
     manifest = d.describe(recipe, source, proven.converted / d.package_name(recipe))
     settings = d.feature_settings(recipe)
     samples = d.reference_samples(settings, source)
-    (staging / d.REFERENCE_AUDIO).write_bytes(wav_bytes(samples, settings.sample_rate))
+    (staging / REFERENCE_AUDIO).write_bytes(wav_bytes(samples, settings.sample_rate))
     if not source.alphabet.bytes_output:
-        write_text(staging / d.ALPHABET, source.alphabet.file_text())
+        write_text(staging / ALPHABET, source.alphabet.file_text())
     shutil.copyfile(proven.proof / PARITY, staging / PARITY)
     if source.scorer is not None:
         shutil.copyfile(source.scorer, staging / source.scorer.name)
@@ -121,7 +121,7 @@ def assemble(
     )
     _write_reports(staging, manifest, proven.proof)
     write_kit(staging, staging, manifest, products=products())
-    write_text(staging / m.FILE_NAME, m.to_json(manifest))
+    write_text(staging / MANIFEST, m.to_json(manifest))
     return manifest
 
 
@@ -138,11 +138,11 @@ def _write_reports(staging: Path, manifest: m.Manifest, proof: Path) -> None:
     with np.load(proof / HEARD, allow_pickle=False) as given:
         recordings = artifact.heard(made, expected, dict(given))
     page.write_report(staging, manifest, inside.operations)
-    artifact.write_page(staging / artifact.FILE_NAME, manifest, inside, recordings)
+    artifact.write_page(staging / REPORT_PAGE, manifest, inside, recordings)
 
 
 def _role(path: str) -> Any:
-    known = {d.ALPHABET: "alphabet", d.REFERENCE_AUDIO: "reference_audio", PARITY: "parity"}
+    known = {ALPHABET: "alphabet", REFERENCE_AUDIO: "reference_audio", PARITY: "parity"}
     if path.startswith("model."):
         return "package"
     return known.get(path, "scorer")

@@ -9,6 +9,7 @@ from typing import Any
 
 from asrbuild.architectures.deepspeech.network import AcousticWeights, Geometry
 from asrbuild.artifact import manifest as m
+from asrbuild.artifact.layout import ALPHABET, REFERENCE_AUDIO
 from asrbuild.base.digest import canonical_json, text_digest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.build.recipe import Decoder, Recipe, Steps, label, validate
@@ -27,8 +28,6 @@ MINIMUM_OS = {
     10: {"iOS": "26", "macOS": "26"},
 }
 SAMPLE_SCALE = 1.0 / 32768.0
-REFERENCE_AUDIO = "reference.wav"
-ALPHABET = "alphabet.txt"
 
 
 def network_signature(recipe: Recipe) -> Signature:

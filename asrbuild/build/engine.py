@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asrbuild.artifact import store
+from asrbuild.artifact.layout import RECEIPT
 from asrbuild.base import disk, interrupts, threads
 from asrbuild.base.cache import (
     StageKey,
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
     from asrbuild.build.assembly import Proven
     from asrbuild.build.work import Inputs
-
-RECEIPT = "receipt.json"
 
 
 @dataclass(frozen=True)
@@ -292,7 +291,6 @@ def _publish(job: _Job, overrides: Sequence[str], proven: Proven) -> Receipt:
             manifest.name,
             proven.staging,
             manifest.version,
-            volatile=store.VOLATILE,
             digests={file.path: file.sha256 for file in manifest.files},
             known=proven.copied,
             move_latest=job.move_latest,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild.artifact import manifest as m
+from asrbuild.artifact.layout import PARITY
 from asrbuild.base.errors import AsrbuildError, GatesError
 from asrbuild.build import describe as d
 from asrbuild.build.recipe import TENSORFLOW, Recipe, Steps, evaluates, record
@@ -22,7 +23,6 @@ REFERENCE = "reference.npz"
 STATE_NODES = "state_nodes.txt"
 VERIFICATION = "verification.json"
 EVALUATION = "evaluation.json"
-PARITY = "parity.npz"
 HEARD = "heard.npz"
 
 

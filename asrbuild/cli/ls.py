@@ -54,7 +54,7 @@ def ls(
 
 def summarise(artifact: Artifact) -> dict[str, Any]:
     """One row. A manifest that is damaged or of another version gives what it can, else None."""
-    from asrbuild.artifact.store import MANIFEST
+    from asrbuild.artifact.layout import MANIFEST
 
     manifest = _read(artifact.path / MANIFEST)
     model = _mapping(manifest.get("model"))

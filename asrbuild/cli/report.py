@@ -84,16 +84,17 @@ def _tell(found: dict[str, object], as_json: bool) -> None:
 
 def _prove_and_write(path: Path, output: Path) -> tuple[Proof, Manifest]:
     """The page of one artifact; what its proof found here, and its manifest with that in it."""
+    from asrbuild.artifact.layout import PARITY
     from asrbuild.artifact.manifest import package_path, read_manifest
     from asrbuild.handover.report.anatomy import anatomy
     from asrbuild.handover.report.artifact import heard, write_page
     from asrbuild.proof.cases import RECORDINGS, load_reference
     from asrbuild.proof.gates import PROBABILITIES
-    from asrbuild.proof.verdict import PARITY_FILE, prove_again
+    from asrbuild.proof.verdict import prove_again
 
     manifest = read_manifest(path)
     proof = prove_again(path, manifest)
-    cases, reference = load_reference(path / PARITY_FILE, manifest.features.context_frames)
+    cases, reference = load_reference(path / PARITY, manifest.features.context_frames)
     given = {n: proof.outputs[n][PROBABILITIES] for n in RECORDINGS if n in proof.outputs}
     shown = manifest.model_copy(update={"verification": proof.verification})
     inside = anatomy(package_path(path, manifest))

@@ -29,7 +29,8 @@ def show(
 
     Example: asrbuild show demo-static-mlprogram
     """
-    from asrbuild.artifact.manifest import FILE_NAME, read_manifest
+    from asrbuild.artifact.layout import MANIFEST
+    from asrbuild.artifact.manifest import read_manifest
     from asrbuild.base.places import artifacts_root
     from asrbuild.handover.ship.opening import opened, opened_as
 
@@ -38,7 +39,7 @@ def show(
     with opened(artifact, root, tell, description_only=True) as path:
         manifest = read_manifest(path)
         if as_json:
-            terminal.say_json(json.loads((path / FILE_NAME).read_text(encoding="utf-8")))
+            terminal.say_json(json.loads((path / MANIFEST).read_text(encoding="utf-8")))
             return
     from rich.table import Table
 

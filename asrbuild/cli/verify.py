@@ -156,11 +156,11 @@ def _tell_damage(artifact: str, problems: list[str], as_json: bool) -> None:
 def _bisect(
     path: Path, manifest: Manifest, proof: Proof, graph: Path, checkpoint: Path | None
 ) -> Bisection:
+    from asrbuild.artifact.layout import PARITY
     from asrbuild.proof.bisect import bisect_failure
     from asrbuild.proof.cases import load_reference
-    from asrbuild.proof.verdict import PARITY_FILE
 
-    cases, _ = load_reference(path / PARITY_FILE, manifest.features.context_frames)
+    cases, _ = load_reference(path / PARITY, manifest.features.context_frames)
     max_steps = manifest.provenance.recipe.get("verify", {}).get("max_steps")
     metrics = proof.verification.metrics
     return bisect_failure(path, manifest, cases, metrics, graph, max_steps, checkpoint)

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter
 
+from asrbuild.artifact.layout import PROBABILITIES_FOLDER
 from asrbuild.artifact.manifest import package_path
 from asrbuild.artifact.runtime import Transcriber, timed
 from asrbuild.base.array import Array
@@ -43,7 +44,6 @@ from asrbuild.speech.dataset import Recording
 from asrbuild.speech.decoding import Decoder, DecoderSettings, Hypothesis, UtteranceError
 from asrbuild.speech.rates import ErrorRates, error_rates, unspelled, unspelled_text
 
-FOLDER = "probabilities"
 BATCH = 16
 #: So many kinds of notes on recordings are shown.
 MOST_NOTES = 5
@@ -150,7 +150,7 @@ def listen(
 ) -> list[Spoken]:
     """Probabilities of every recording, from the cache where they are known."""
     require_own(cache_root)
-    folder = cache_root / FOLDER / _model_digest(transcriber, cache_root)
+    folder = cache_root / PROBABILITIES_FOLDER / _model_digest(transcriber, cache_root)
     spoken = []
     for recording in dataset:
         kept = folder / f"{file_digest(recording.audio)}.npz"
@@ -258,7 +258,7 @@ def words_folder(cache_root: Path, transcriber: Transcriber, settings: DecoderSe
         "bytes_output": alphabet.bytes_output,
         "code": source_digest(_DECODING),
     }
-    return cache_root / FOLDER / text_digest(canonical_json(parts))
+    return cache_root / PROBABILITIES_FOLDER / text_digest(canonical_json(parts))
 
 
 def _decode(decoder: Decoder, batch: Sequence[Array], kept: Path | None) -> list[tuple[str, float]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from asrbuild.artifact import store
+from asrbuild.artifact.layout import PARITY
 from asrbuild.artifact.manifest import Manifest, Metric, Transcript, Verification, package_path
 from asrbuild.base.array import Array
 from asrbuild.base.choices import packaged
@@ -32,7 +33,6 @@ WORDS_UNGATED = "its words need not be TensorFlow's"
 #: Gates that a value must reach; it must stay below the others.
 _AT_LEAST = ("argmax_agreement", "psnr_db", "state_psnr_db")
 #: The recorded reference in an artifact, see ``cases.save_reference``.
-PARITY_FILE = "parity.npz"
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def prove_again(artifact: Path, manifest: Manifest) -> Proof:
     Raises:
         AsrbuildError: the recorded reference is missing, or is not what the manifest was made with.
     """
-    recorded = artifact / PARITY_FILE
+    recorded = artifact / PARITY
     cases, reference = load_reference(recorded, manifest.features.context_frames)
     # Bounds come after the cases; they are made of them, so they need no record.
     if verified_inputs(cases) != manifest.verification.inputs[: len(cases)]:

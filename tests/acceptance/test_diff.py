@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 import asrbuild
-from asrbuild.artifact import store
+from asrbuild.artifact import layout
 from asrbuild.artifact.interface import Relation
 from asrbuild.artifact.manifest import read_manifest
 from asrbuild.base.errors import AsrbuildError
@@ -341,8 +341,8 @@ def test_a_damaged_manifest_is_an_error(run: Any, artifacts: dict[str, Path], tm
 
     copy = tmp_path / "damaged"
     shutil.copytree(artifacts["static"], copy)
-    (copy / store.MANIFEST).chmod(0o644)
+    (copy / layout.MANIFEST).chmod(0o644)
     copy.chmod(0o755)
-    (copy / store.MANIFEST).write_text('{"schema_version": "1.0"}')
+    (copy / layout.MANIFEST).write_text('{"schema_version": "1.0"}')
     with pytest.raises(AsrbuildError, match="is not as it was published"):
         run("static", str(copy))

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from asrbuild.artifact import layout
 from asrbuild.artifact.manifest import read_manifest
 from asrbuild.build import tuning
 from asrbuild.build.tuning import Trial, Tuning
-from asrbuild.proof import evaluation
 from asrbuild.speech.dataset import dataset_digest, read_dataset
 from asrbuild.speech.deepspeech_decoder import environment as ds_environment
 from tests.acceptance.conftest import Finished, Workshop, run_asrbuild
@@ -39,7 +39,7 @@ def _printed(done: Finished) -> list[str]:
 
 def _kept(workshop: Workshop) -> dict[Path, int]:
     """Probabilities and words, and when each was written."""
-    kept = (workshop.folder / ".asrbuild" / "cache" / evaluation.FOLDER).glob("*/*")
+    kept = (workshop.folder / ".asrbuild" / "cache" / layout.PROBABILITIES_FOLDER).glob("*/*")
     return {path: path.stat().st_mtime_ns for path in kept}
 
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from asrbuild.artifact import cleanup as collect
-from asrbuild.artifact import store
+from asrbuild.artifact import layout, store
 from asrbuild.artifact.cleanup import CacheRules
 from asrbuild.artifact.retention import Rules
 from asrbuild.base import cache
@@ -43,7 +43,7 @@ def publish(root: Path, name: str, number: int) -> Path:
     artifacts = root / "artifacts"
     with store.staging(artifacts) as directory:
         (directory / "a.bin").write_bytes((make(root, number) / "a.bin").read_bytes())
-        (directory / store.MANIFEST).write_text("{}")
+        (directory / layout.MANIFEST).write_text("{}")
         return store.publish(artifacts, name, directory, f"1+{number}")
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from asrbuild.artifact import cleanup as collect
-from asrbuild.artifact import store
+from asrbuild.artifact import layout, store
 from asrbuild.artifact.cleanup import CacheRules, Item
 from asrbuild.artifact.retention import YOUNG_SECONDS, Candidate, Rules, Version, decide
 from asrbuild.base import cache
@@ -86,7 +86,7 @@ def make_old(path: Path, days: float) -> None:
 
 def all_old(root: Path, days: float) -> None:
     """Makes every artifact and cache entry below ``root`` as old as that, the first the oldest."""
-    found = [*root.glob(f"artifacts/*/*/{store.SUMS}"), *root.glob(f"cache/*/*/{RECORD}")]
+    found = [*root.glob(f"artifacts/*/*/{layout.SUMS}"), *root.glob(f"cache/*/*/{RECORD}")]
     for place, path in enumerate(sorted(found, key=lambda p: p.stat().st_mtime_ns)):
         make_old(path, days + (len(found) - place) / 1000)
 
@@ -115,7 +115,7 @@ def told(items: list[Item], kind: str) -> dict[str, str | None]:
 
 def test_artifacts(grown: Path):
     for number in range(6):
-        make_old(grown / "artifacts/killed" / f"1+{number}" / store.SUMS, 10 - number)
+        make_old(grown / "artifacts/killed" / f"1+{number}" / layout.SUMS, 10 - number)
     store.point_latest(grown / "artifacts", "killed", "1+0")
     pointed = {("killed", "1+1"): "beta", ("other", "1+3"): "beta"}
     items = survey(grown, Rules(1, 6.5 * DAY, ("*/1+2",)), pointed=pointed)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from asrbuild.artifact import store
+from asrbuild.artifact import layout, store
 from asrbuild.base.errors import AsrbuildError
 
 
@@ -36,7 +36,7 @@ def test_published_artifact_has_every_byte_and_valid_sums(tmp_path: Path) -> Non
     assert path == tmp_path / "fresh" / "store" / "dynamic" / "1+abc"
     assert (path / "package" / "Data" / "weight.bin").read_bytes() == b"\0" * 100
     tool = ["sha256sum"] if shutil.which("sha256sum") else ["shasum", "-a", "256"]
-    done = subprocess.run([*tool, "-c", store.SUMS], cwd=path, capture_output=True, text=True)
+    done = subprocess.run([*tool, "-c", layout.SUMS], cwd=path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(": OK") == 3
     assert store.verify_files(path) == []
@@ -103,7 +103,7 @@ def test_volatile_files_may_differ(tmp_path: Path) -> None:
         with store.staging(tmp_path) as directory:
             make(directory)
             (directory / "report.md").write_text(text)
-            path = store.publish(tmp_path, "a", directory, "1", volatile=["report.md"])
+            path = store.publish(tmp_path, "a", directory, "1")
     assert (path / "report.md").read_text() == "3 ms"
 
 
@@ -141,11 +141,11 @@ def test_verify_names_each_tampered_missing_and_extra_file(tmp_path: Path) -> No
 def test_verify_refuses_missing_and_malicious_sums(tmp_path: Path, sums: str | None) -> None:
     path = publish(tmp_path)
     os.chmod(path, 0o755)
-    (path / store.SUMS).unlink()
+    (path / layout.SUMS).unlink()
     if sums is not None:
-        (path / store.SUMS).write_text(sums)
+        (path / layout.SUMS).write_text(sums)
     (problem,) = store.verify_files(path)
-    assert problem.path == store.SUMS
+    assert problem.path == layout.SUMS
 
 
 def test_latest_stays_where_it_is(tmp_path: Path) -> None:

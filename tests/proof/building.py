@@ -9,6 +9,7 @@ import numpy as np
 
 from asrbuild.architectures.deepspeech.from_weights import convert_weights
 from asrbuild.architectures.deepspeech.network import AcousticWeights
+from asrbuild.artifact import layout
 from asrbuild.artifact.manifest import Manifest
 from asrbuild.base.places import PACKAGE
 from asrbuild.build import describe
@@ -73,7 +74,7 @@ def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *over
         work_folder, manifest, cases, reference, gates, texts(), WordGates(require_transcript=False)
     )
     assert proof.verification.passed, proof.failures
-    save_reference(work_folder / work.PARITY, cases, reference)
+    save_reference(work_folder / layout.PARITY, cases, reference)
     save_heard(work_folder / work.HEARD, proof)
     (work_folder / work.VERIFICATION).write_text(proof.verification.model_dump_json())
     with store.staging(store_root) as staging:

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import asrbuild
+from asrbuild.artifact import layout
 from asrbuild.base.digest import file_digest
-from asrbuild.proof import evaluation
 from asrbuild.speech.deepspeech_decoder import environment as ds_environment
 from tests.acceptance.conftest import Finished, run_asrbuild
 
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def kept(folder: Path) -> dict[Path, int]:
     """Probabilities in the cache, and when each was written."""
-    found = (folder / ".asrbuild" / "cache" / evaluation.FOLDER).rglob("*.npz")
+    found = (folder / ".asrbuild" / "cache" / layout.PROBABILITIES_FOLDER).rglob("*.npz")
     return {path: path.stat().st_mtime_ns for path in found}
 
 

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asrbuild.artifact.layout import CONFORMANCE_KIT, SWIFT_KIT
 from asrbuild.base.processes import python_script
-from asrbuild.handover.app.conformance import FOLDER
-from asrbuild.handover.app.kit import SWIFT
 
 Notify = Callable[[str], None]
 
@@ -39,7 +38,7 @@ def check_kit(directory: Path, notify: Notify = lambda _: None) -> list[Check]:
         directory: the artifact with its kit.
         notify: told what takes its time.
     """
-    checks = [check_syntax(directory / SWIFT)]
+    checks = [check_syntax(directory / SWIFT_KIT)]
     swift = shutil.which("swift")
     if swift is None:
         missing = "not checked: there is no Swift toolchain here"
@@ -79,7 +78,7 @@ def _toolchain_checks(
 ) -> Iterator[Check]:
     results = scratch / "results"
     results.mkdir()
-    where = ["--package-path", str(directory / SWIFT), "--scratch-path", str(scratch / "build")]
+    where = ["--package-path", str(directory / SWIFT_KIT), "--scratch-path", str(scratch / "build")]
     environment = os.environ | {"ASRKIT_RESULTS": str(results)}
     environment["ASRKIT_ARTIFACT"] = str(directory.resolve())
     version = _run([swift, "--version"], environment).stdout.splitlines()
@@ -92,7 +91,7 @@ def _toolchain_checks(
             yield Check(what, False, _first_error(done.stdout + done.stderr))
             return
         yield Check(what, True, f"{name}{core_ml}")
-    checker = directory / FOLDER / "check.py"
+    checker = directory / CONFORMANCE_KIT / "check.py"
     done = _run(python_script(checker, str(results)), environment)
     lines = done.stdout.strip().splitlines() or ["the checker said nothing"]
     yield Check("conformance", done.returncode == 0, lines[-1].strip())

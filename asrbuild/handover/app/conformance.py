@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from asrbuild.artifact.layout import CONFORMANCE_KIT
 from asrbuild.artifact.manifest import Manifest
 from asrbuild.artifact.runtime import Acoustic, Contract, Package, feature_settings
 from asrbuild.base.array import Array
@@ -43,9 +44,8 @@ from asrbuild.speech.mfcc import FeatureSettings, context_windows, mfcc
 #: What ``steps.json`` says of one recording.
 Entry = dict[str, Any]
 FORMAT = "asrbuild-conformance/1"
-FOLDER = "conformance"
 STEPS = "steps.json"
-KIT = Path(__file__).parent / "templates" / FOLDER
+KIT = Path(__file__).parent / "templates" / CONFORMANCE_KIT
 #: Steps whose file has the name of the step; a state may have any name.
 OTHER_STEPS = ("samples", "mfcc", "windows", "probabilities")
 

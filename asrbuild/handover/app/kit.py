@@ -17,24 +17,24 @@ from pathlib import Path
 
 import numpy as np
 
+from asrbuild.artifact.layout import CONFORMANCE_KIT, README, SUMS, SWIFT_KIT
 from asrbuild.artifact.manifest import Manifest, file_of, package_path
 from asrbuild.artifact.runtime import feature_settings, load_package
-from asrbuild.artifact.store import SUMS, verify_files, write_sums
+from asrbuild.artifact.store import verify_files, write_sums
 from asrbuild.base.array import Array
 from asrbuild.base.disk import disk_errors, files_in, rename_directory
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.executor.products import Products
 from asrbuild.coreml.executor.threads import one_thread
 from asrbuild.coreml.executor.together import run_calls
-from asrbuild.handover.app.conformance import FOLDER, short_recordings, write_conformance
+from asrbuild.handover.app.conformance import short_recordings, write_conformance
 from asrbuild.handover.app.swift import ROOT, manifest_swift
 from asrbuild.handover.report.environment import environment
 from asrbuild.handover.report.page import feeding_text
 
 TEMPLATES = Path(__file__).parent / "templates"
-README, SWIFT = "README.md", "ASRKit"
 #: What the kit adds to a folder.
-ENTRIES = (README, SWIFT, FOLDER)
+ENTRIES = (README, SWIFT_KIT, CONFORMANCE_KIT)
 #: Where the Swift code compiles: what it uses of Core ML came with these.
 _SWIFT_MINIMUM = {"iOS": "15", "macOS": "12"}
 #: Steps of the recording that fills a call, where the package takes an utterance whole.
@@ -69,8 +69,8 @@ def write_kit(
     package = load_package(artifact, manifest, products)
     run = partial(run_calls, package_path(artifact, manifest), products=products)
     with one_thread():
-        write_conformance(directory / FOLDER, manifest, package, recordings, run)
-    write_swift(directory / SWIFT, manifest)
+        write_conformance(directory / CONFORMANCE_KIT, manifest, package, recordings, run)
+    write_swift(directory / SWIFT_KIT, manifest)
     text = _render("README.md.j2", manifest, recordings=list(recordings))
     (directory / README).write_text(text, encoding="utf-8", newline="\n")
 
@@ -121,12 +121,12 @@ def _parent(directory: Path) -> Path:
 def write_swift(directory: Path, manifest: Manifest) -> None:
     """Writes the Swift package, for the systems that the manifest names."""
     # File by file: `shutil.copytree` turns what the disk refused into a list of texts.
-    for file in files_in(TEMPLATES / SWIFT):
+    for file in files_in(TEMPLATES / SWIFT_KIT):
         (directory / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(TEMPLATES / SWIFT / file, directory / file)
+        shutil.copyfile(TEMPLATES / SWIFT_KIT / file, directory / file)
     made = {
         "Package.swift": _render("Package.swift.j2", manifest),
-        f"Sources/{SWIFT}/{ROOT}.swift": manifest_swift(),
+        f"Sources/{SWIFT_KIT}/{ROOT}.swift": manifest_swift(),
     }
     for path, text in made.items():
         (directory / path).write_text(text, encoding="utf-8", newline="\n")

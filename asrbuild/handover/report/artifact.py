@@ -32,7 +32,6 @@ from asrbuild.handover.report.table import Column, Entry, Table, make_table
 from asrbuild.handover.report.timeline import timeline
 from asrbuild.proof.gates import PROBABILITIES, used
 
-FILE_NAME = "report.html"
 #: The scale of gates: the share of its allowance that a metric used, from here to ten times it.
 _LEAST_USED, _MOST_USED = 1e-5, 10.0
 #: Layers below this share of all bytes are told together.

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from asrbuild.artifact.layout import REPORT_PAGE
 from asrbuild.artifact.manifest import Manifest, package_path, read_manifest
 from asrbuild.artifact.store import require_whole
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.places import memo_root
-from asrbuild.handover.report import artifact as artifact_page
 from asrbuild.handover.report.html import figure_text, render, write_html
 from asrbuild.handover.report.page import compression_text, shape_text, word_errors
 from asrbuild.handover.report.sweep import FIGURES, Job
@@ -133,7 +133,7 @@ def _row(number: int, path: Path, asked: str | None, status: str) -> Row:
         whole = path.absolute()
         name = f"{whole.parent.name}/{whole.name}"
         return Row(number, name, asked or "", None, status, str(error))
-    page = path / artifact_page.FILE_NAME
+    page = path / REPORT_PAGE
     return Row(
         number=number,
         name=manifest.artifact_id,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild.architectures.deepspeech.facts import shown
+from asrbuild.artifact.layout import REPORT_TEXT
 from asrbuild.artifact.manifest import (
     Axis,
     Evaluation,
@@ -29,7 +30,6 @@ from asrbuild.proof.verdict import WORDS_UNGATED, is_quick, known_words, weaknes
 from asrbuild.speech.alignment import align
 from asrbuild.speech.rates import Counts, count, total
 
-FILE_NAME = "report.md"
 MEASURES = {
     "argmax_agreement": "argmax agreement",
     "kl_divergence": "KL divergence (nats)",
@@ -43,7 +43,7 @@ _SIGNS = {"<=": "\N{LESS-THAN OR EQUAL TO}", ">=": "\N{GREATER-THAN OR EQUAL TO}
 def write_report(artifact: Path, manifest: Manifest, operations: Counter[str]) -> None:
     """Writes ``report.md`` into the artifact's directory."""
     text = report(manifest, operations)
-    (artifact / FILE_NAME).write_text(text, encoding="utf-8", newline="\n")
+    (artifact / REPORT_TEXT).write_text(text, encoding="utf-8", newline="\n")
 
 
 def report(manifest: Manifest, operations: Counter[str]) -> str:

@@ -8,11 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from asrbuild.artifact import store
+from asrbuild.artifact.layout import MANIFEST
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds import recognise
 from asrbuild.base.places import memo_root
 from asrbuild.handover.ship.formats.bundle import unpack_bundle
-from asrbuild.handover.ship.formats.header import MANIFEST
 from asrbuild.handover.ship.formats.variants import holds_variants
 from asrbuild.handover.ship.lookup import find, require_artifact, split_spec
 from asrbuild.handover.ship.pull import fetch_files

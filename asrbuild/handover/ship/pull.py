@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from asrbuild.artifact import store
+from asrbuild.artifact.layout import MANIFEST
 from asrbuild.base import interrupts
 from asrbuild.base.disk import disk_errors
 from asrbuild.base.threads import run_concurrently
 from asrbuild.handover.ship.formats.bundle import Opened, unpack_bundle
 from asrbuild.handover.ship.formats.frame import new_file
-from asrbuild.handover.ship.formats.header import MANIFEST, File, Header, check_manifest
+from asrbuild.handover.ship.formats.header import File, Header, check_manifest
 from asrbuild.handover.ship.formats.variants import (
     Variant,
     check_variant,

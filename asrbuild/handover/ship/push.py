@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from asrbuild.artifact import store
+from asrbuild.artifact.layout import MANIFEST, is_volatile
 from asrbuild.base import interrupts
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.threads import run_concurrently
 from asrbuild.handover.ship.channels import move
 from asrbuild.handover.ship.channels.record import Record
 from asrbuild.handover.ship.formats.header import (
-    MANIFEST,
     File,
     Header,
     Listing,
@@ -282,8 +282,8 @@ def _published(remote: Remote, listing: Listing, trust: Trust) -> Header | None:
     with refusing(remote.address):
         there = parse_header(raw)
         check_header(there, trust)
-    ours = {f.path: f.sha256 for f in listing.files if not store.is_volatile(f.path)}
-    theirs = {f.path: f.sha256 for f in there.files if not store.is_volatile(f.path)}
+    ours = {f.path: f.sha256 for f in listing.files if not is_volatile(f.path)}
+    theirs = {f.path: f.sha256 for f in there.files if not is_volatile(f.path)}
     if ours != theirs or (there.name, there.version) != (listing.name, listing.version):
         differing = sorted(p for p in {*ours, *theirs} if ours.get(p) != theirs.get(p))
         raise AsrbuildError(

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asrbuild.artifact import store
+from asrbuild.artifact.layout import MANIFEST, SUMS
 from asrbuild.base import terminal
 from asrbuild.base.digest import canonical_json, tree_digests
 from asrbuild.base.disk import disk_errors
@@ -50,8 +51,6 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:asrbuild:build:1"
-MANIFEST = "manifest.json"
-SUMS = "SHA256SUMS"
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 

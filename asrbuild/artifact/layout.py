@@ -1,0 +1,51 @@
+"""Names of the files and folders of an artifact, of the store and of the results they are made of.
+
+An artifact is a directory ``<store>/<name>/<version>``; its manifest names its package.
+"""
+
+from __future__ import annotations
+
+#: What an app needs to run the artifact; see :mod:`asrbuild.artifact.manifest`.
+MANIFEST = "manifest.json"
+#: SHA-256 of every other file.
+SUMS = "SHA256SUMS"
+#: The labels of the acoustic model, one a line.
+ALPHABET = "alphabet.txt"
+#: A short recording, with which an app tests its front end.
+REFERENCE_AUDIO = "reference.wav"
+#: Inputs and outputs of the original network, with which the artifact can be proven again.
+PARITY = "parity.npz"
+REPORT_TEXT, REPORT_PAGE = "report.md", "report.html"
+#: For app teams: how to use the artifact, the Swift package, and tests of an app's own code.
+README, SWIFT_KIT, CONFORMANCE_KIT = "README.md", "ASRKit", "conformance"
+#: What may differ between two builds of one version: facts of one run, and what is made from them.
+#: A name that ends in a slash is a folder.
+VOLATILE = (
+    MANIFEST,
+    SUMS,
+    PARITY,
+    REPORT_TEXT,
+    REPORT_PAGE,
+    README,
+    f"{SWIFT_KIT}/",
+    f"{CONFORMANCE_KIT}/",
+)
+
+#: In the store, below an artifact's name: the version that was published last.
+LATEST = "latest"
+#: In the store: the signed headers of versions that were pulled.
+SIGNED = ".signed"
+#: In the store: prefix of the directories in which artifacts are put together or removed.
+STAGING = ".staging-"
+#: In the store: patterns of the versions that a clean-up keeps.
+PINNED = "pinned"
+
+#: In the cache, in the result of the last stage: what was published.
+RECEIPT = "receipt.json"
+#: In the cache: the folder of probabilities that evaluations keep.
+PROBABILITIES_FOLDER = "probabilities"
+
+
+def is_volatile(path: str) -> bool:
+    """Whether a relative path may differ between two builds of one version."""
+    return any(path == name or (name[-1] == "/" and path.startswith(name)) for name in VOLATILE)
