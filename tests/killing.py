@@ -13,9 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import asrbuild
+from tests.paths import PACKAGE
 
-PACKAGE = Path(asrbuild.__file__).parent
 #: Added to the seeds of the tests that kill and damage at random: another number tries others.
 SEED = int(os.environ.get("ASRBUILD_TEST_SEED", "0"))
 

@@ -16,13 +16,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-import asrbuild
 from asrbuild.architectures.tensorflow.graph import load_graph
 from asrbuild.architectures.tensorflow.proto import Node, Shape, graph_pieces
 from asrbuild.base.protobuf import bytes_field, int_field, message_field
+from tests.paths import DEMO, GENUINE
 
-DEMO = Path(asrbuild.__file__).parent / "demo"
-GENUINE = Path(__file__).parent / "data" / "genuine"
 PB = GENUINE / "deepspeech-0.9.3" / "x_r1_16.pb"
 TFLITE = GENUINE / "coqui-1.4.0" / "x_q1t.tflite"
 CHECKPOINT = GENUINE / "deepspeech-0.9.3" / "checkpoint"

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from asrbuild.cli import main as cli
+from asrbuild.speech.deepspeech_decoder import environment as ds_environment
+
 MODELS = ("static", "dynamic", "dynamic_to_static", "enumerated")
 FORMATS = ("mlprogram", "neuralnetwork")
 
@@ -78,3 +81,29 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
         code, _, text = output.read_text(encoding="utf-8").partition("\n")
         out, _, err = text.partition("\f")
     return Workshop(folder, Finished(int(code), out, err))
+
+
+@pytest.fixture
+def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to build in."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+def run_here(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> tuple[int, str]:
+    """Exit code and standard error of a command line in this process."""
+    monkeypatch.setattr(sys, "argv", ["asrbuild", *arguments])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    return int(left.value.code or 0), capfd.readouterr().err
+
+
+_HERE = ds_environment.status()
+
+
+genuine = pytest.mark.skipif(
+    not _HERE.ready and _HERE.python is None, reason=f"no genuine decoder: {_HERE.detail}"
+)

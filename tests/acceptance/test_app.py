@@ -22,8 +22,8 @@ from asrbuild.base.digest import tree_digests
 from asrbuild.handover.app.conformance import write_conformance
 from asrbuild.handover.ship.names import check_paths
 from tests.acceptance.conftest import Workshop, run_asrbuild
-from tests.acceptance.test_demo_assets import DEMO
 from tests.handover.app.foreign import Foreign
+from tests.paths import DEMO
 
 Checked = tuple[int, dict[str, Any]]
 

@@ -13,13 +13,12 @@ from urllib.parse import unquote
 import jsonschema
 import pytest
 
-import asrbuild
 from asrbuild.artifact import store
 from asrbuild.artifact.manifest import json_schema, read_manifest
 from tests.acceptance.conftest import FORMATS, MODELS, Workshop, run_asrbuild
+from tests.paths import SAMPLE_TEXT
 
 CELLS = [(model, coreml) for model in MODELS for coreml in FORMATS]
-SAMPLE_TEXT = (Path(asrbuild.__file__).parent / "demo" / "sample.txt").read_text().strip()
 #: Operations by which a graph finds out its length at run time, or loops over it.
 DYNAMIC_OPS = {"shape", "while_loop", "range_1d", "fill", "getShape", "rangeDynamic", "loop"}
 

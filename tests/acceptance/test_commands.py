@@ -18,9 +18,8 @@ from asrbuild.build import stages
 from asrbuild.build.compose import compose_recipe
 from asrbuild.build.sources import settle
 from tests.acceptance.conftest import Workshop, run_asrbuild
-from tests.acceptance.test_build import SAMPLE_TEXT
-from tests.acceptance.test_errors import DEMO
 from tests.forging import agree
+from tests.paths import DEMO, SAMPLE_TEXT
 
 
 @pytest.mark.parametrize("model", ["static", "dynamic", "enumerated"])

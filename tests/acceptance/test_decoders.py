@@ -11,21 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import asrbuild
 from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
 from asrbuild.architectures.deepspeech.export import write_frozen_graph
 from asrbuild.architectures.deepspeech.flags import ExportFlags
 from asrbuild.artifact.manifest import read_manifest
 from asrbuild.speech.alphabet import bytes_alphabet, read_alphabet
 from asrbuild.speech.deepspeech_decoder import environment as ds_environment
-from tests.acceptance.conftest import Finished, Workshop, run_asrbuild
+from tests.acceptance.conftest import Finished, Workshop, genuine, run_asrbuild
+from tests.paths import DATA, DEMO, SAMPLE_TEXT
 
-DEMO = Path(asrbuild.__file__).parent / "demo"
-SAMPLE_TEXT = (DEMO / "sample.txt").read_text().strip()
-_HERE = ds_environment.status()
-genuine = pytest.mark.skipif(
-    not _HERE.ready and _HERE.python is None, reason=f"no genuine decoder: {_HERE.detail}"
-)
 DS = ("decoder=ds_ctcdecoder", "decoder.beam_width=50")
 
 
@@ -210,7 +204,7 @@ def test_bytes_and_letters_are_not_taken_for_each_other(bytes_graph: Path, tmp_p
         assert not (tmp_path / "artifacts").exists()
 
 
-UNSEEN = Path(__file__).parents[1] / "data" / "unseen" / "test.csv"
+UNSEEN = DATA / "unseen" / "test.csv"
 
 
 @dataclass(frozen=True)

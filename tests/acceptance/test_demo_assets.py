@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-ROOT = Path(__file__).resolve().parent.parent
-DEMO = ROOT / "asrbuild" / "demo"
-DATA = ROOT / "tests" / "data"
+from tests.paths import DATA, DEMO
+
 N_HIDDEN, N_WINDOW, N_OUTPUT = 256, 494, 29
 CELL = "cudnn_lstm/rnn/multi_rnn_cell/cell_0/cudnn_compatible_lstm_cell"
 SHAPES = {

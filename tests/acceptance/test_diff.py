@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-import asrbuild
 from asrbuild.artifact import layout
 from asrbuild.artifact.interface import Relation
 from asrbuild.artifact.manifest import read_manifest
@@ -27,9 +26,9 @@ from asrbuild.handover.ship.refusal import Refused
 from asrbuild.handover.ship.remotes.address import open_remote
 from asrbuild.handover.ship.signing.keys import new_key
 from asrbuild.handover.ship.signing.trust import read_trust
+from tests.paths import DATA, DEMO
 
-DEMO = Path(asrbuild.__file__).parent / "demo"
-UNSEEN = Path(__file__).parent.parent / "data" / "unseen" / "unseen.csv"
+UNSEEN = DATA / "unseen" / "unseen.csv"
 RECORDING = f"source.sample.audio={DEMO / 'sample.wav'}"
 TEXT = f"source.sample.text={DEMO / 'sample.txt'}"
 #: These hear wrong words, as they must.

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import Workshop, run_asrbuild
-
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
 
 
 def test_a_full_and_a_read_only_disk_in_each_stage(tmp_path: Path) -> None:

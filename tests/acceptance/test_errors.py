@@ -18,32 +18,11 @@ from typing import Any
 import pytest
 import soundfile
 
-import asrbuild
 from asrbuild.architectures.deepspeech.network import random_weights
 from asrbuild.build.compose import compose_recipe
-from asrbuild.cli import main as cli
 from tests import golden
-from tests.acceptance.conftest import Workshop, run_asrbuild
-
-DEMO = Path(asrbuild.__file__).parent / "demo"
-
-
-@pytest.fixture
-def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to build in."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-    return tmp_path
-
-
-def run_here(
-    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> tuple[int, str]:
-    """Exit code and standard error of a command line in this process."""
-    monkeypatch.setattr(sys, "argv", ["asrbuild", *arguments])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    return int(left.value.code or 0), capfd.readouterr().err
+from tests.acceptance.conftest import Workshop, run_asrbuild, run_here
+from tests.paths import DEMO
 
 
 def assert_nothing_was_published(folder: Path) -> None:

@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 import typer
 
-import asrbuild
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.build.compose import compose_recipe, recipe_keys
 from asrbuild.build.describe import check_recipe
@@ -28,10 +27,9 @@ from asrbuild.build.recipe import validate
 from asrbuild.build.sources import settle
 from asrbuild.cli import tree
 from asrbuild.cli.main import HYDRA_FLAGS
+from tests.acceptance.test_errors import CONFIG_ERRORS
+from tests.paths import PACKAGE
 
-from .test_errors import CONFIG_ERRORS
-
-PACKAGE = Path(asrbuild.__file__).parent
 #: Options of other programs that fixes name.
 FOREIGN_OPTIONS = {
     "--checkpoint_dir", "--export_batch_size", "--export_dir", "--layer_norm", "--load_cudnn",

@@ -42,6 +42,7 @@ from asrbuild.speech.dataset import read_dataset
 from asrbuild.speech.mfcc import FeatureSettings
 from asrbuild.speech.scorer import inspect_scorer
 from tests.other_files import memory_mapped
+from tests.paths import DEMO, GENUINE
 
 SEED = int(os.environ.get("ASRBUILD_FUZZ_SEED", "20261126"))
 ROUNDS = int(os.environ.get("ASRBUILD_FUZZ_ROUNDS", "60"))
@@ -49,9 +50,6 @@ ROUNDS = int(os.environ.get("ASRBUILD_FUZZ_ROUNDS", "60"))
 SECONDS = 60
 #: Memory that a reader may ask for beyond what the process has: a claim of terabytes fails.
 MEMORY = 4 << 30
-DATA = Path(__file__).parents[1] / "data"
-GENUINE = DATA / "genuine"
-DEMO = Path(__file__).parents[2] / "asrbuild" / "demo"
 #: Numbers that readers multiply, allocate and loop by.
 NUMBERS = [
     b"\xff" * 4,
@@ -97,7 +95,8 @@ def reference(folder: Path) -> None:
 
 
 def manifest(folder: Path) -> None:
-    from tests.cli.test_store_commands import MANIFEST, Manifest
+    from tests.cli.test_store_commands import Manifest
+    from tests.manifests import MANIFEST
 
     (folder / "manifest.json").write_text(to_json(Manifest.model_validate(MANIFEST)))
 

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import asrbuild
 from asrbuild.artifact.manifest import Manifest, read_manifest
 from asrbuild.artifact.runtime import acoustic, open_artifact
 from asrbuild.base.errors import AsrbuildError
@@ -30,8 +29,8 @@ from asrbuild.coreml.inspect import ModelSummary, inspect_model
 from benchmarks import matrix
 from tests import golden
 from tests.acceptance.conftest import Workshop, run_asrbuild
+from tests.paths import DEMO
 
-DEMO = Path(asrbuild.__file__).parent / "demo"
 SAID = {name: (DEMO / f"{name}.txt").read_text().strip() for name in ("sample", "second")}
 SINGLE = ("static", "dynamic", "dynamic_to_static", "enumerated")
 FORMATS, PRECISIONS, LSTMS = ("mlprogram", "neuralnetwork"), ("fp16", "fp32"), ("native", "loop")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import run_asrbuild
+from tests.paths import DEMO
 
-DEMO = Path(__file__).parents[2] / "asrbuild" / "demo"
 ODD = os.fsdecode(b"caf\xe9")
 
 

@@ -15,8 +15,8 @@ from asrbuild.build.compose import compose_recipe
 from asrbuild.build.engine import build
 from tests import golden
 from tests.acceptance.conftest import run_asrbuild
+from tests.paths import GENUINE
 
-GENUINE = Path(__file__).parents[1] / "data" / "genuine"
 SENTENCE = (GENUINE / "hello.txt").read_text().strip()
 AT_8_KHZ = "hello worl you are currently caller number"
 OF_BYTES = "hllooltlcallee"

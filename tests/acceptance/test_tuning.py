@@ -16,11 +16,10 @@ from asrbuild.build import tuning
 from asrbuild.build.tuning import Trial, Tuning
 from asrbuild.speech.dataset import dataset_digest, read_dataset
 from asrbuild.speech.deepspeech_decoder import environment as ds_environment
-from tests.acceptance.conftest import Finished, Workshop, run_asrbuild
-from tests.acceptance.test_decoders import DEMO, genuine
-from tests.acceptance.test_errors import at, run_here  # noqa: F401 (a fixture)
+from tests.acceptance.conftest import Finished, Workshop, genuine, run_asrbuild, run_here
+from tests.paths import DATA, DEMO
 
-UNSEEN = Path(__file__).parents[1] / "data" / "unseen"
+UNSEEN = DATA / "unseen"
 TRIALS = 8
 
 
@@ -146,7 +145,7 @@ def test_from_the_search_to_an_artifact_that_names_its_set(
 def test_what_cannot_be_tuned(
     overrides: list[str],
     message: str,
-    at: Path,  # noqa: F811
+    at: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -157,7 +156,7 @@ def test_what_cannot_be_tuned(
 
 
 def test_without_optuna(
-    at: Path,  # noqa: F811
+    at: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:

@@ -22,7 +22,7 @@ from asrbuild.artifact.interface import (
 )
 from asrbuild.artifact.manifest import Axis, Function, Manifest, Section, State, Tensor
 from asrbuild.handover import difference
-from tests.cli.test_store_commands import MANIFEST, fixed, tensor
+from tests.manifests import MANIFEST, fixed, tensor
 
 NAMES = st.sampled_from(["a", "b", "c"])
 #: Beyond every bound that is drawn, so that a range without an end can be counted out.

@@ -17,7 +17,7 @@ from asrbuild.artifact.manifest import (
     to_json,
 )
 from asrbuild.base.errors import AsrbuildError
-from tests.cli.test_store_commands import MANIFEST
+from tests.manifests import MANIFEST
 
 MAJOR, MINOR = (int(part) for part in SCHEMA_VERSION.split("."))
 NEWER = f"{MAJOR}.{MINOR + 1}"

@@ -22,8 +22,8 @@ from asrbuild.build.compose import compose_recipe
 from asrbuild.build.recipe import Recipe, lookup
 from asrbuild.build.sources import Source, settle
 from tests.other_files import LFS
+from tests.paths import GENUINE
 
-GENUINE = Path(__file__).parents[1] / "data" / "genuine"
 DEEPSPEECH = GENUINE / "deepspeech-0.9.3"
 ENGLISH = " abcdefghijklmnopqrstuvwxyz'"
 SWAHILI = " 'abcdefghijklmnopqrstuvwxyz"

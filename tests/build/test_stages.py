@@ -19,9 +19,9 @@ from asrbuild.build.compose import compose_recipe, recipe_keys
 from asrbuild.build.recipe import lookup
 from asrbuild.build.sources import settle
 from asrbuild.build.stages import chain
+from tests.paths import DEMO
 
 ROOT = Path(asrbuild.__file__).parent
-DEMO = ROOT / "demo"
 #: Stage -> the stages whose results it reads, as drawn in stages.py.
 READS = {
     "export": (),

@@ -168,7 +168,7 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
         path = folder / f"{graph}.pb"
         job.append({"do": "refused", "graph": str(path), "request": request, "out": str(out)})
     (folder / "job.json").write_text(json.dumps(job))
-    script = Path(__file__).with_name("plain.py")
+    script = Path(__file__).with_name("plain_conversion.py")
     ran = subprocess.run(
         [sys.executable, str(script), str(folder / "job.json")],
         capture_output=True,

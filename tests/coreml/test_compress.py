@@ -23,6 +23,7 @@ from asrbuild.coreml import compress, executor
 from asrbuild.coreml.request import ConversionRequest, FixedSteps, RangeSteps
 from asrbuild.coreml.speedups.importing import import_coremltools
 from tests.coreml.dataflow import op_counts, read_spec
+from tests.paths import ROOT
 
 ct = import_coremltools()
 
@@ -327,7 +328,7 @@ def test_the_front_end_for_graphs_compresses_the_same(package, tmp_path):
     subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path)],
         check=True,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
     )
     converted = tmp_path / "graph.mlpackage"
     ours, theirs = (op_counts(p) for p in (package("loop"), converted))

@@ -26,8 +26,8 @@ from asrbuild.coreml.request import (
 from asrbuild.speech.audio import read_audio
 from asrbuild.speech.mfcc import FeatureSettings, features
 from tests.coreml.dataflow import op_counts
+from tests.paths import GENUINE
 
-GENUINE = Path(__file__).parents[1] / "data" / "genuine"
 TRAINED = GENUINE / "deepspeech-0.9.3-layer-norm"
 SAID = "hello world you are currently caller number"
 LABELS = " abcdefghijklmnopqrstuvwxyz'"

@@ -26,6 +26,7 @@ from asrbuild.coreml.request import (
     package_suffix,
 )
 from tests.coreml.dataflow import read_spec
+from tests.paths import ROOT
 
 WEIGHTS = random_weights(16, seed=1)
 DESCRIBED = ConversionRequest(
@@ -81,7 +82,7 @@ def test_bytes_do_not_depend_on_process_hash_seed_order_or_day(tmp_path: Path) -
         folder.mkdir()
         command = [sys.executable, "-c", SCRIPT, str(folder), str(400 * days), *names]
         environment = os.environ | {"PYTHONHASHSEED": seed, "OMP_NUM_THREADS": str(1 + days)}
-        root = Path(__file__).parents[2]
+        root = ROOT
         started.append(subprocess.Popen(command, env=environment, cwd=root))
     assert [process.wait() for process in started] == [0, 0]
     first, second = (digests(tmp_path / seed) for seed in runs)
@@ -261,4 +262,4 @@ def test_conversion_needs_no_tensorflow_and_leaves_it_importable(tmp_path: Path)
         "assert 'tensorflow' not in sys.modules\n"
         "assert importlib.util.find_spec('tensorflow') is not None\n"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

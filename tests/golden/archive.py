@@ -19,8 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.golden import FOLDER
+from tests.paths import GENUINE
 
-GENUINE = FOLDER.parent / "data" / "genuine"
 SOURCE = ("source=checkpoint", "source.checkpoint_dir=checkpoint", "source.sample.audio=hello.wav",
           "source.sample.text=hello.txt", "verify=quick")  # fmt: skip
 #: Stands for the home's own folder in what is packed.

@@ -11,13 +11,11 @@ from asrbuild.architectures.deepspeech.from_weights import convert_weights
 from asrbuild.architectures.deepspeech.network import AcousticWeights
 from asrbuild.artifact import layout
 from asrbuild.artifact.manifest import Manifest
-from asrbuild.base.places import PACKAGE
 from asrbuild.build import describe
 from asrbuild.build.recipe import Recipe
 from asrbuild.build.sources import settle
 from asrbuild.proof.cases import RECORDINGS
-
-DEMO = PACKAGE / "demo"
+from tests.paths import DEMO
 
 
 def recipe_of(*overrides: str) -> Recipe:

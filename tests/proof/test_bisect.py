@@ -19,6 +19,7 @@ from asrbuild.proof import bisect as bisection
 from asrbuild.proof.cases import build_cases
 from asrbuild.speech.alphabet import read_alphabet
 from asrbuild.speech.mfcc import FeatureSettings
+from tests.paths import DEMO, GENUINE
 from tests.proof import building
 from tests.proof import numpy_network as network
 
@@ -28,7 +29,7 @@ WEIGHTS = random_weights(32, seed=3)
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("graph") / "output_graph.pb"
-    labels = list(read_alphabet(building.DEMO / "alphabet.txt").labels)
+    labels = list(read_alphabet(DEMO / "alphabet.txt").labels)
     write_frozen_graph(WEIGHTS, ExportFlags(n_steps=-1, n_hidden=32), labels, path)
     return path
 
@@ -75,7 +76,7 @@ def test_landmarks_are_the_layers_in_order(graph):
 def test_a_normalised_layer_is_a_landmark(tmp_path, monkeypatch, sample):
     """Its normalisation comes after its clip, and is named when its shift is another one."""
     monkeypatch.setattr("asrbuild.architectures.deepspeech.reference.run_reference", run_reference)
-    folder = Path(__file__).parents[1] / "data" / "genuine" / "deepspeech-0.9.3-layer-norm"
+    folder = GENUINE / "deepspeech-0.9.3-layer-norm"
     weights = read_weights(find_checkpoint(folder / "checkpoint"))
     landmarks = bisection.landmarks_of(_loaded(folder / "x_r2_dyn.pb"))
     norms = [node for node in landmarks if node.endswith("LayerNorm/batchnorm/add_1")]

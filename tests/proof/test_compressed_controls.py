@@ -22,6 +22,7 @@ from asrbuild.coreml.compression import gate_names
 from asrbuild.proof.gates import gates_of
 from asrbuild.proof.verdict import Proof, WordGates, prove
 from tests.coreml.dataflow import read_spec
+from tests.paths import DEMO
 from tests.proof import building
 
 RECIPES = {
@@ -52,7 +53,7 @@ def demo() -> Any:
     from asrbuild.speech.mfcc import FeatureSettings
     from tests.proof import numpy_network
 
-    weights = read_weights(find_checkpoint(building.DEMO / "checkpoint", "auto"))
+    weights = read_weights(find_checkpoint(DEMO / "checkpoint", "auto"))
     cases = build_cases(
         FeatureSettings(), building.recordings(), ["sample", "second", "silence", "random"]
     )

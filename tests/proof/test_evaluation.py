@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import asrbuild
 from asrbuild.artifact.runtime import Probabilities
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.cli.evaluate import aligned
@@ -24,8 +23,8 @@ from asrbuild.speech.decoders import open_decoder
 from asrbuild.speech.decoding import DecoderSettings, Hypothesis
 from asrbuild.speech.greedy import GreedyDecoder
 from asrbuild.speech.rates import error_rates
+from tests.paths import DEMO
 
-DEMO = Path(asrbuild.__file__).parent / "demo"
 LABELS = make_alphabet(" abcdefghijklmnopqrstuvwxyz'")
 
 

@@ -25,6 +25,7 @@ from asrbuild.proof.gates import gates_from
 from asrbuild.proof.prefixes import edge_cases
 from asrbuild.proof.verdict import Proof, WordGates, prove
 from asrbuild.speech.mfcc import FeatureSettings
+from tests.paths import DEMO
 from tests.proof import building
 from tests.proof import numpy_network as network
 
@@ -73,7 +74,7 @@ class Subject:
 def _demo_weights() -> AcousticWeights:
     from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
 
-    folder = building.DEMO / "checkpoint"
+    folder = DEMO / "checkpoint"
     if not folder.is_dir():
         pytest.skip("the demo checkpoint is not here")
     return read_weights(find_checkpoint(folder, "auto"))

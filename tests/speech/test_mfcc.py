@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -10,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import asrbuild
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.audio import read_audio
 from asrbuild.speech.mfcc import FeatureSettings, FeatureStream, context_windows, features, mfcc
+from tests.paths import DEMO
 
 DEEPSPEECH = FeatureSettings()
-SAMPLE = Path(asrbuild.__file__).parent / "demo" / "sample.wav"
+SAMPLE = DEMO / "sample.wav"
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,6 @@ import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import asrbuild
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.build.compose import compose_recipe
 from asrbuild.build.describe import check_recipe
@@ -38,13 +37,13 @@ from asrbuild.speech.scorer import (
     unknown_words,
 )
 from asrbuild.speech.scorer_build import write_scorer
+from tests.paths import DEMO
 from tests.speech.ctc_cases import ENGLISH, random_probabilities, spoken_bytes
 
 _HERE = ds_environment.status()
 genuine = pytest.mark.skipif(
     not _HERE.ready and _HERE.python is None, reason=f"no genuine decoder: {_HERE.detail}"
 )
-DEMO = Path(asrbuild.__file__).parent / "demo"
 LMPLZ = Path(__file__).parent / "lmplz"
 TEXT = """the cat sat on the mat
 the dog sat on the cat

@@ -22,8 +22,7 @@ from asrbuild.architectures.deepspeech.network import (
     random_weights,
 )
 from asrbuild.base.errors import AsrbuildError
-
-GENUINE = Path(__file__).parents[2] / "data" / "genuine"
+from tests.paths import DEMO, GENUINE
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +197,7 @@ def test_not_deepspeech(tf, tmp_path):
 
 
 def test_demo_checkpoint_is_read():
-    folder = Path(__file__).parents[3] / "asrbuild" / "demo" / "checkpoint"
+    folder = DEMO / "checkpoint"
     weights = read_weights(find_checkpoint(folder))
     assert weights.n_features == 494
     assert weights.n_output == 29

@@ -24,8 +24,8 @@ from asrbuild.architectures.tensorflow.graph import load_graph
 from asrbuild.architectures.tensorflow.proto import Graph, Node, constant, write_graph
 from asrbuild.base.errors import AsrbuildError
 from tests.other_files import PB, TFLITE, memory_mapped
+from tests.paths import GENUINE
 
-GENUINE = Path(__file__).parents[2] / "data" / "genuine"
 FLAGS = ExportFlags(-1, 96)
 LABELS = ["a"] * 28
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from asrbuild.architectures.deepspeech.from_weights import convert_weights
+from asrbuild.coreml.request import ConversionRequest, FixedSteps
 from tests.coreml.executor import tested
+from tests.coreml.executor.damage import FORMS, STEPS, WEIGHTS
+from tests.coreml.executor.harness import ct, mb
+from tests.coreml.executor.networks import FRAMES, WEIGHT, WORDS, converted
 
 _DESELECTED: set[str] = set()
 
@@ -34,3 +40,34 @@ def the_kept_ops_are_still_tested(request: pytest.FixtureRequest) -> Iterator[No
     kept = tested.read_kept().get(module, {})
     missing = {op: sorted(lost) for op, was in kept.items() if (lost := was - notes.get(op, set()))}
     assert not missing, f"{module} tests less than docs/executor-ops.md says: {missing}"
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The tiny network in every form of LSTM, state and format; tests change copies."""
+    folder = tmp_path_factory.mktemp("packages")
+    for name, options in FORMS.items():
+        request = ConversionRequest(
+            **{"format": "mlprogram", "steps": FixedSteps(STEPS), **options}
+        )
+        convert_weights(WEIGHTS, request, folder / name)
+    return {name: folder / name for name in FORMS}
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A classifier with text labels in both formats, and one with numbers."""
+    folder = tmp_path_factory.mktemp("classifiers")
+
+    def build(frames: Any) -> Any:
+        return mb.softmax(x=mb.linear(x=frames, weight=WEIGHT), axis=-1)
+
+    paths = {}
+    for name, labels in {
+        "words.mlmodel": WORDS,
+        "words.mlpackage": WORDS,
+        "numbers.mlpackage": [7, 11, -1],
+    }.items():
+        config = ct.ClassifierConfig(labels)
+        paths[name] = converted(build, {"frames": FRAMES}, folder / name, classifier_config=config)
+    return paths

@@ -56,3 +56,10 @@ def run_layer(method: str, *arrays: Any, outputs: int = 1, **parameters: Any) ->
 
     feeds = inputs or {"unused": np.zeros(1, np.float32)}
     return run_network(add, feeds, names)
+
+
+def same(got: list[np.ndarray], *wanted: np.ndarray, atol: float = 2e-6) -> None:
+    assert len(got) == len(wanted)
+    for g, w in zip(got, wanted, strict=True):
+        assert g.shape == np.shape(w), (g.shape, np.shape(w))
+        np.testing.assert_allclose(g, w, rtol=2e-6, atol=atol)

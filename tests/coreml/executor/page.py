@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from asrbuild.coreml.executor import supported_ops
 from tests.coreml.executor.tested import INFERENCE, kept_ops
+from tests.paths import ROOT
 
-PAGE = Path(__file__).parents[3] / "docs" / "executor-ops.md"
+PAGE = ROOT / "docs" / "executor-ops.md"
 #: Ops and layers that coremltools knows and the executor does not run, and why.
 NOT_RUN = {
     "_const_symbolic": "stands for a size while a program is converted; it is in no package",

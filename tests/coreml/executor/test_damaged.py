@@ -12,59 +12,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asrbuild.architectures.deepspeech.from_weights import convert_weights
-from asrbuild.architectures.deepspeech.network import random_weights
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.coreml.executor import Model, load
+from asrbuild.coreml.executor import load
 from asrbuild.coreml.executor.mil.movement import split
 from asrbuild.coreml.executor.package import read_spec
 from asrbuild.coreml.inspect import inspect_model
-from asrbuild.coreml.request import ConversionRequest, FixedSteps
 from tests.acceptance.conftest import run_asrbuild
-from tests.coreml.executor.recipes import case
+from tests.coreml.executor.damage import (
+    FORMS,
+    change,
+    copy_of,
+    inputs,
+    predict,
+    refused,
+    spec_of,
+)
 from tests.killing import SEED
 
-HIDDEN, STEPS = 8, 3
-WEIGHTS = random_weights(HIDDEN)
-FORMS: dict[str, dict[str, Any]] = {
-    "native.mlpackage": {"precision": "fp16", "deployment_target": "iOS17"},
-    "stateful.mlpackage": {"state": "stateful", "deployment_target": "iOS18"},
-    "loop.mlpackage": {"lstm": "loop"},
-    "native.mlmodel": {"format": "neuralnetwork", "precision": "fp32"},
-    "loop.mlmodel": {"format": "neuralnetwork", "precision": "fp32", "lstm": "loop"},
-}
 #: Numbers that sizes, indices and enumerations are not.
 ODD = (0, 1, -1, 7, 1 << 20, 1 << 31, 1 << 40, (1 << 63) - 1, -(1 << 63), (1 << 64) - 1)
-
-
-@pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("packages")
-    for name, options in FORMS.items():
-        request = ConversionRequest(
-            **{"format": "mlprogram", "steps": FixedSteps(STEPS), **options}
-        )
-        convert_weights(WEIGHTS, request, folder / name)
-    return {name: folder / name for name in FORMS}
-
-
-def inputs(model: Model) -> dict[str, np.ndarray]:
-    windows, c, h = case(HIDDEN, STEPS)
-    given = {"input_node": windows, "input_lengths": np.array([STEPS], np.int32),
-             "previous_state_c": c, "previous_state_h": h}  # fmt: skip
-    return given if not model.states else {n: given[n] for n in ("input_node", "input_lengths")}
-
-
-def copy_of(package: Path, folder: Path) -> Path:
-    copy = folder / package.name
-    if copy.is_dir():
-        shutil.rmtree(copy)
-    (shutil.copytree if package.is_dir() else shutil.copy)(package, copy)
-    return copy
-
-
-def spec_of(package: Path) -> Path:
-    return package / "Data/com.apple.CoreML/model.mlmodel" if package.is_dir() else package
 
 
 def messages(message: Any) -> Iterator[Any]:
@@ -158,11 +124,6 @@ def still_runs(package: Path, told: str) -> bool:
     return found is not None
 
 
-def predict(model: Model, given: dict[str, Any] | None = None) -> dict[str, np.ndarray]:
-    state = model.make_state() if model.states else None
-    return model.predict(inputs(model) if given is None else given, state)
-
-
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("where", ["bytes", "messages"])
 def test_whatever_is_damaged_is_one_error(packages, tmp_path: Path, name: str, where: str) -> None:
@@ -181,18 +142,6 @@ def test_whatever_is_damaged_is_one_error(packages, tmp_path: Path, name: str, w
         ran += still_runs(package, told)
     # Some damage is harmless, like that to a description; most is not.
     assert 0 < ran < 120
-
-
-def change(package: Path, edit: Any) -> None:
-    spec = read_spec(package)
-    edit(spec)
-    spec_of(package).write_bytes(spec.SerializeToString())
-
-
-def refused(package: Path, message: str, given: dict[str, Any] | None = None) -> None:
-    with pytest.raises(AsrbuildError, match=message) as caught:
-        predict(load(package), given)
-    assert caught.value.fix
 
 
 @pytest.mark.parametrize("size", [1 << 33, 1 << 62, -1])

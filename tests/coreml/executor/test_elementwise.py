@@ -11,17 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.coreml.executor.harness import check, floats, integers, run, run_op
+from tests.coreml.executor.plain import each
 
 FLOATS = (np.float32, np.float16)
 SHAPES = ((1,), (7,), (2, 3), (2, 1, 3, 2), (0, 3))
-
-
-def each(function, *arrays: np.ndarray) -> np.ndarray:
-    """``function`` of every value, in Python."""
-    wide = np.broadcast_arrays(*[np.asarray(array, np.float64) for array in arrays])
-    columns = [array.reshape(-1).tolist() for array in wide]
-    values = [function(*row) for row in zip(*columns, strict=True)]
-    return np.array(values, np.float64).reshape(wide[0].shape)
 
 
 UNARY = {

@@ -10,20 +10,18 @@ import pytest
 
 from asrbuild.base.errors import AsrbuildError
 from tests.coreml.executor.harness import floats, integers
-from tests.coreml.executor.layers import run_layer, run_network
-from tests.coreml.executor.test_elementwise import each
-from tests.coreml.executor.test_linear import convolved, pooled, turned_round
-from tests.coreml.executor.test_recurrent import over_batch
-from tests.coreml.executor.test_reduction import FUNCTIONS, reduced
+from tests.coreml.executor.layers import run_layer, run_network, same
+from tests.coreml.executor.plain import (
+    REDUCTIONS,
+    convolved,
+    each,
+    over_batch,
+    pooled,
+    reduced,
+    turned_round,
+)
 
 F = np.float32
-
-
-def same(got: list[np.ndarray], *wanted: np.ndarray, atol: float = 2e-6) -> None:
-    assert len(got) == len(wanted)
-    for g, w in zip(got, wanted, strict=True):
-        assert g.shape == np.shape(w), (g.shape, np.shape(w))
-        np.testing.assert_allclose(g, w, rtol=2e-6, atol=atol)
 
 
 UNARY = {
@@ -316,17 +314,17 @@ def test_ordering_and_bands() -> None:
     same(run_layer("add_where_broadcastable", condition, square, -square), chosen)
 
 
-REDUCTIONS = {
+REDUCING_LAYERS = {
     "l1": "reduce_l1_norm", "l2": "reduce_l2_norm", "max": "reduce_max", "min": "reduce_min",
     "sum": "reduce_sum", "prod": "reduce_prod", "mean": "reduce_mean", "logsum": "reduce_log_sum",
     "sumsquare": "reduce_sum_square", "logsumexp": "reduce_log_sum_exp",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", REDUCTIONS)
+@pytest.mark.parametrize("name", REDUCING_LAYERS)
 def test_reductions(name: str) -> None:
     x = floats((2, 3, 4), low=0.2, high=1.5)
-    function = FUNCTIONS[REDUCTIONS[name]]
+    function = REDUCTIONS[REDUCING_LAYERS[name]]
     method = f"add_reduce_{name}"
     same(run_layer(method, x, axes=[0, 2], keepdims=True), reduced(function, x, (0, 2), True))
     same(run_layer(method, x, axes=[-1], keepdims=False), reduced(function, x, (-1,), False))

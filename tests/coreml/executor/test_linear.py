@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.coreml.executor.harness import check, floats
+from tests.coreml.executor.plain import convolved, pooled, turned_round
 
 FLOATS = (np.float32, np.float16)
 
@@ -82,31 +83,6 @@ def test_attention() -> None:
           atol=1e-6)  # fmt: skip
 
 
-def convolved(x, weight, bias, strides, pads, dilations, groups):
-    """A convolution place by place."""
-    x = np.pad(x.astype(float), [(0, 0), (0, 0), *pads])
-    kernel = weight.shape[2:]
-    out = [
-        (size - (k - 1) * d - 1) // s + 1
-        for size, k, d, s in zip(x.shape[2:], kernel, dilations, strides, strict=True)
-    ]
-    result = np.zeros((x.shape[0], weight.shape[0], *out))
-    per_group_in, per_group_out = weight.shape[1], weight.shape[0] // groups
-    for n, c in itertools.product(range(x.shape[0]), range(weight.shape[0])):
-        first = c // per_group_out * per_group_in
-        for place in itertools.product(*map(range, out)):
-            total = float(bias[c])
-            for i in range(per_group_in):
-                for tap in itertools.product(*map(range, kernel)):
-                    at = tuple(
-                        p * s + t * d
-                        for p, s, t, d in zip(place, strides, tap, dilations, strict=True)
-                    )
-                    total += x[(n, first + i, *at)] * float(weight[(c, i, *tap)])
-            result[(n, c, *place)] = total
-    return result
-
-
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_conv(dtype: type) -> None:
     x, bias = floats((2, 4, 6, 5), dtype), floats((6,), dtype)
@@ -127,26 +103,6 @@ def test_conv(dtype: type) -> None:
           "iOS16", weight=kernel, bias=bias[:3], pad_type="same_lower", **tolerance)  # fmt: skip
 
 
-def turned_round(x, weight, bias, strides, dilations, groups):
-    """Every input value adds its multiple of the kernel to the result, which nothing is cut of."""
-    kernel, outputs = weight.shape[2:], weight.shape[1]
-    sizes = [
-        (size - 1) * s + (k - 1) * d + 1
-        for size, s, k, d in zip(x.shape[2:], strides, kernel, dilations, strict=True)
-    ]
-    result = np.zeros((x.shape[0], outputs * groups, *sizes))
-    for n, c, *place in itertools.product(*map(range, x.shape)):
-        first = c // (x.shape[1] // groups) * outputs
-        for out, *at in itertools.product(range(outputs), *map(range, kernel)):
-            where = [
-                p * s + a * d for p, s, a, d in zip(place, strides, at, dilations, strict=True)
-            ]
-            result[(n, first + out, *where)] += float(x[(n, c, *place)]) * float(
-                weight[(c, out, *at)]
-            )
-    return result + bias.reshape(1, -1, *[1] * len(kernel))
-
-
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_conv_transpose(dtype: type) -> None:
     x, weight = floats((2, 4, 3, 2), dtype), floats((4, 3, 3, 2), dtype, seed=1)
@@ -162,19 +118,6 @@ def test_conv_transpose(dtype: type) -> None:
     same = np.pad(whole, [(0, 0)] * 3 + [(0, 1)], mode="constant")
     same[..., 5:] = bias.reshape(1, -1, 1, 1)
     check("conv_transpose", same[:, :, 1:7], {"x": x}, **shared, pad_type="same", **tolerance)
-
-
-def pooled(x, kernel, strides, pads, function, fill):
-    padded = np.pad(x.astype(float), [(0, 0), (0, 0), *pads], constant_values=fill)
-    out = [
-        (size - k) // s + 1 for size, k, s in zip(padded.shape[2:], kernel, strides, strict=True)
-    ]
-    result = np.zeros((*x.shape[:2], *out))
-    for n, c, *place in itertools.product(*map(range, result.shape)):
-        window = padded[(n, c, *[slice(p * s, p * s + k) for p, s, k in
-                                 zip(place, strides, kernel, strict=True)])]  # fmt: skip
-        result[(n, c, *place)] = function(window[~np.isnan(window)])
-    return result
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

@@ -12,39 +12,10 @@ import pytest
 
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.executor import load
-from tests.coreml.executor.harness import ct, floats, mb, types
-from tests.coreml.executor.test_layers import same
-from tests.coreml.executor.test_older_layers import volume
-from tests.coreml.executor.test_recurrent import lstm_steps, over_batch, processed, weights
-from tests.coreml.executor.tested import note_function, note_network
-
-Build = Callable[..., Any]
-
-
-def converted(build: Build, arrays: dict[str, np.ndarray], path: Path, **options: Any) -> Path:
-    """A MIL program with these inputs, as ``ct.convert`` writes it."""
-    specs = [
-        mb.TensorSpec(array.shape, types.numpy_type_to_builtin_type(array.dtype))
-        for array in arrays.values()
-    ]
-
-    def named(*inputs: Any) -> Any:
-        return build(**dict(zip(arrays, inputs, strict=True)))
-
-    # mb.program takes the inputs' names from the function's signature.
-    source = f"lambda {', '.join(arrays)}: named({', '.join(arrays)})"
-    program = mb.program(input_specs=specs)(eval(source, {"named": named}))
-    if path.suffix == ".mlmodel":
-        options["convert_to"] = "neuralnetwork"
-    else:
-        options |= {"convert_to": "mlprogram", "compute_precision": ct.precision.FLOAT32}
-    model = ct.convert(program, source="milinternal", skip_model_load=True, **options)
-    if path.suffix == ".mlpackage":
-        note_function(model._mil_program.functions["main"], "iOS15")
-    elif model.get_spec().HasField("neuralNetwork"):
-        note_network(model.get_spec().neuralNetwork)
-    model.save(str(path))
-    return path
+from tests.coreml.executor.harness import ct, floats, mb
+from tests.coreml.executor.layers import same
+from tests.coreml.executor.networks import FRAMES, WEIGHT, WORDS, Build, converted
+from tests.coreml.executor.plain import lstm_steps, over_batch, processed, volume, weights
 
 
 def network(build: Build, **arrays: np.ndarray) -> list[np.ndarray]:
@@ -170,25 +141,6 @@ def test_a_volume() -> None:
 
     made = volume(x, weight, (1, 1, 1)).reshape(1, 3, 2, 2, 2, 2, 2, 2)
     same(network(build, x=x), made.max((3, 5, 7)), atol=5e-6)
-
-
-@pytest.fixture(scope="module")
-def labelled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A classifier with labels, in both formats, and with numbers."""
-    folder = tmp_path_factory.mktemp("classifiers")
-
-    def build(frames: Any) -> Any:
-        return mb.softmax(x=mb.linear(x=frames, weight=WEIGHT), axis=-1)
-
-    paths = {}
-    for name, labels in (("words.mlmodel", WORDS), ("words.mlpackage", WORDS),
-                         ("numbers.mlpackage", [7, 11, -1])):  # fmt: skip
-        config = ct.ClassifierConfig(labels)
-        paths[name] = converted(build, {"frames": FRAMES}, folder / name, classifier_config=config)
-    return paths
-
-
-WORDS, WEIGHT, FRAMES = ["yes", "no", "up"], floats((3, 4), seed=1), floats((1, 4))
 
 
 @pytest.mark.parametrize("name", ["words.mlmodel", "words.mlpackage", "numbers.mlpackage"])

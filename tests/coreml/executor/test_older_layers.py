@@ -12,9 +12,8 @@ import pytest
 
 from asrbuild.base.errors import AsrbuildError
 from tests.coreml.executor.harness import floats, integers
-from tests.coreml.executor.layers import run_layer, run_network
-from tests.coreml.executor.test_layers import same
-from tests.coreml.executor.test_recurrent import processed
+from tests.coreml.executor.layers import run_layer, run_network, same
+from tests.coreml.executor.plain import processed, volume
 
 
 def test_joining_and_cutting() -> None:
@@ -156,23 +155,6 @@ def test_blocks_and_windows() -> None:
     got = run_layer("add_crop", x, floats((1, 2, 2, 3)), left=0, right=0, top=0, bottom=0,
                     offset=[1, 2])  # fmt: skip
     same(got, x[:, :, 1:3, 2:5])
-
-
-def volume(x: np.ndarray, weight: np.ndarray, steps: tuple[int, ...]) -> np.ndarray:
-    """A convolution of (n, C, D, H, W), place by place."""
-    sizes = [
-        (s - w) // step + 1 for s, w, step in zip(x.shape[2:], weight.shape[2:], steps, strict=True)
-    ]
-    result = np.empty((len(x), len(weight), *sizes))
-    for place in np.ndindex(*sizes):
-        part = tuple(
-            slice(p * s, p * s + w) for p, s, w in zip(place, steps, weight.shape[2:], strict=True)
-        )
-        window = x[(slice(None), slice(None), *part)].astype(float)
-        result[(slice(None), slice(None), *place)] = np.tensordot(
-            window, weight, ([1, 2, 3, 4], [1, 2, 3, 4])
-        )
-    return result
 
 
 def test_volumes() -> None:

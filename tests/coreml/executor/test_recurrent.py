@@ -8,65 +8,7 @@ import numpy as np
 import pytest
 
 from tests.coreml.executor.harness import check, floats, run_op
-
-FUNCTIONS = {
-    "sigmoid": lambda v: 1 / (1 + math.exp(-v)),
-    "tanh": math.tanh,
-    "relu": lambda v: max(v, 0.0),
-    "linear": lambda v: v,
-}
-
-
-def dot(left, right) -> float:
-    return sum(float(a) * float(b) for a, b in zip(left, right, strict=True))
-
-
-def lstm_steps(x, h, c, w_x, w_h, bias, peephole=None, clip=None, acts=("sigmoid", "tanh", "tanh")):
-    """One batch entry: x (s, I), h and c (H,); every h, then the last c."""
-    inner, cell, outer = (FUNCTIONS[name] for name in acts)
-    size = len(h)
-    h, c = [float(v) for v in h], [float(v) for v in c]
-    peep = [0.0] * (3 * size) if peephole is None else [float(v) for v in peephole]
-    outputs = []
-    for row in x:
-        z = [dot(row, w_x[g]) + dot(h, w_h[g]) + float(bias[g]) for g in range(4 * size)]
-        new_h, new_c = [], []
-        for u in range(size):
-            i = inner(z[u] + peep[u] * c[u])
-            f = inner(z[size + u] + peep[size + u] * c[u])
-            value = f * c[u] + i * cell(z[3 * size + u])
-            if clip is not None:
-                value = min(max(value, -clip), clip)
-            o = inner(z[2 * size + u] + peep[2 * size + u] * value)
-            new_c.append(value)
-            new_h.append(o * outer(value))
-        h, c = new_h, new_c
-        outputs.append(h)
-    return np.array(outputs), np.array(c)
-
-
-def processed(outputs: np.ndarray, direction: str) -> np.ndarray:
-    """Outputs in the order of processing, as Apple's own tests expect them of one direction."""
-    return outputs[::-1] if direction == "reverse" else outputs
-
-
-def over_batch(x, h, c, *weights, reverse=False, **options):
-    sequences, states = [], []
-    for b in range(x.shape[1]):
-        rows = x[::-1, b] if reverse else x[:, b]
-        outputs, last = lstm_steps(rows, h[b], c[b], *weights, **options)
-        sequences.append(outputs[::-1] if reverse else outputs)
-        states.append((outputs[-1], last))
-    last_h, last_c = (np.array(part) for part in zip(*states, strict=True))
-    return np.stack(sequences, 1), last_h, last_c
-
-
-def weights(hidden: int, width: int, dtype=np.float32, seed=0):
-    return (
-        floats((4 * hidden, width), dtype, -0.6, 0.6, seed),
-        floats((4 * hidden, hidden), dtype, -0.6, 0.6, seed + 1),
-        floats((4 * hidden,), dtype, seed=seed + 2),
-    )
+from tests.coreml.executor.plain import ACTIVATIONS, dot, over_batch, processed, weights
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
@@ -135,7 +77,7 @@ def test_gru(direction: str, reset_after: bool) -> None:
     x, h = floats((4, 2, 2)), floats((2, 3))
     w_x, w_h = floats((9, 2), seed=1), floats((9, 3), seed=2)
     bias, input_bias = floats((9,), seed=3), floats((9,), seed=4)
-    sigmoid = FUNCTIONS["sigmoid"]
+    sigmoid = ACTIVATIONS["sigmoid"]
     rows = x[::-1] if direction == "reverse" else x
     outputs = []
     state = h.astype(float)

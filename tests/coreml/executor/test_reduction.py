@@ -2,47 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
 import pytest
 
 from tests.coreml.executor.harness import check, floats, integers
-
-FUNCTIONS = {
-    "reduce_sum": sum,
-    "reduce_mean": lambda v: sum(v) / len(v),
-    "reduce_max": max,
-    "reduce_min": min,
-    "reduce_prod": math.prod,
-    "reduce_l1_norm": lambda v: sum(map(abs, v)),
-    "reduce_l2_norm": lambda v: math.sqrt(sum(x * x for x in v)),
-    "reduce_log_sum": lambda v: math.log(sum(v)),
-    "reduce_log_sum_exp": lambda v: math.log(sum(map(math.exp, v))),
-    "reduce_sum_square": lambda v: sum(x * x for x in v),
-}
-
-
-def reduced(function, x: np.ndarray, axes: tuple[int, ...] | None, keep: bool) -> np.ndarray:
-    """``function`` of the list of values along ``axes``, place by place."""
-    over = tuple(range(x.ndim)) if axes is None else tuple(axis % x.ndim for axis in axes)
-    kept = [size if axis not in over else 1 for axis, size in enumerate(x.shape)]
-    result = np.empty(kept)
-    for place in itertools.product(*map(range, kept)):
-        index = tuple(slice(None) if axis in over else at for axis, at in enumerate(place))
-        result[place] = function(np.asarray(x[index], float).reshape(-1).tolist())
-    return result if keep else result.reshape([s for a, s in enumerate(x.shape) if a not in over])
+from tests.coreml.executor.plain import REDUCTIONS, reduced
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
-@pytest.mark.parametrize("op", FUNCTIONS)
+@pytest.mark.parametrize("op", REDUCTIONS)
 @pytest.mark.parametrize("axes", [(0,), (-1,), (0, 2), (-2, 0), None])
 def test_reduction(op: str, axes: tuple[int, ...] | None, dtype: type) -> None:
     x = floats((2, 3, 4), dtype, 0.2, 1.5)
     for keep in (False, True):
         given = {} if axes is None else {"axes": list(axes)}
-        check(op, reduced(FUNCTIONS[op], x, axes, keep), {"x": x}, keep_dims=keep, rtol=2e-3
+        check(op, reduced(REDUCTIONS[op], x, axes, keep), {"x": x}, keep_dims=keep, rtol=2e-3
               if dtype is np.float16 else 2e-6, infer=dtype is np.float32, atol=1e-6,
               **given)  # fmt: skip
 
@@ -50,7 +26,7 @@ def test_reduction(op: str, axes: tuple[int, ...] | None, dtype: type) -> None:
 @pytest.mark.parametrize("op", ["reduce_sum", "reduce_max", "reduce_min", "reduce_prod"])
 def test_reduction_of_integers(op: str) -> None:
     x = integers((2, 3, 2), 1, 5)
-    check(op, reduced(FUNCTIONS[op], x, (1,), False), {"x": x}, axes=[1], keep_dims=False)
+    check(op, reduced(REDUCTIONS[op], x, (1,), False), {"x": x}, axes=[1], keep_dims=False)
 
 
 def test_float16_sums_accumulate_wider() -> None:

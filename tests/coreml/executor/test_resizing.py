@@ -12,8 +12,7 @@ import pytest
 
 from asrbuild.base.errors import AsrbuildError
 from tests.coreml.executor.harness import check, floats, run_op
-from tests.coreml.executor.layers import run_layer
-from tests.coreml.executor.test_layers import same
+from tests.coreml.executor.layers import run_layer, same
 
 FLOATS = (np.float32, np.float16)
 #: Points of an axis of 2 values by the number of outputs: the MIL reference's own examples.

@@ -20,10 +20,8 @@ from asrbuild.cli import main as cli
 from asrbuild.coreml.executor import load, rounds
 from asrbuild.coreml.executor.model import StateCell
 from asrbuild.coreml.executor.package import read_spec
+from tests.coreml.executor.damage import change, copy_of, predict, refused
 from tests.coreml.executor.harness import Function, ct, mb, run, run_function, types
-from tests.coreml.executor.test_damaged import change, copy_of, packages, predict, refused
-
-__all__ = ["packages"]
 
 
 def one(number: int) -> np.ndarray:

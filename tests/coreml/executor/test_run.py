@@ -14,7 +14,7 @@ from asrbuild.base.disk import file_names
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.cli.run import run as command
 from tests.coreml.executor.harness import ct, floats, mb
-from tests.coreml.executor.test_networks import WORDS, converted, labelled  # noqa: F401 - a fixture
+from tests.coreml.executor.networks import WORDS, converted
 
 
 def run(model: Path, *arguments: str) -> str:
@@ -99,7 +99,7 @@ def test_an_outputs_name_chooses_no_path(name: str, tmp_path: Path) -> None:
 
 
 def test_a_classifiers_label_and_probabilities(
-    labelled: dict[str, Path],  # noqa: F811
+    labelled: dict[str, Path],
     tmp_path: Path,
 ) -> None:
     np.save(tmp_path / "frames.npy", floats((1, 4)))

@@ -29,9 +29,10 @@ import pytest
 
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.executor import load
+from tests.paths import ROOT
 
 #: What of the tests fails, line by line.
-PAGE = Path(__file__).parents[3] / "docs" / "executor-peer.md"
+PAGE = ROOT / "docs" / "executor-peer.md"
 #: The macOS version that coremltools believes it runs on: the first with every op of iOS 18.
 MACOS = (15, 5)
 #: coremltools 9's newest model version (iOS 18 with Int8 features).

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.paths import ROOT
+
 SEED, SAMPLE = os.environ.get("PEER_SEED", "0"), int(os.environ.get("PEER_SAMPLE", "40"))
 #: The parts of the wheel whose tests predict, and what they need.
 OPS = "converters/mil/mil/ops/tests"

@@ -17,7 +17,7 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.handover.app import swift
 from asrbuild.handover.app.checking import check_syntax
 from asrbuild.handover.app.kit import minimum_systems, write_swift
-from tests.cli.test_store_commands import MANIFEST
+from tests.manifests import MANIFEST
 
 SCALARS = {"string": "String", "integer": "Int", "number": "Double", "boolean": "Bool"}
 

@@ -27,7 +27,7 @@ from asrbuild.handover.app.checking import check_kit
 from asrbuild.handover.app.kit import write_folder
 from asrbuild.speech.audio import read_audio, to_int16
 from tests.acceptance.conftest import run_asrbuild
-from tests.acceptance.test_demo_assets import DEMO
+from tests.paths import DEMO
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("swift") is None, reason="there is no Swift toolchain here"),

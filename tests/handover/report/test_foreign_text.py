@@ -15,13 +15,14 @@ from asrbuild.base.digest import file_digest
 from asrbuild.cli.main import main
 from asrbuild.coreml.executor.package import read_spec
 from asrbuild.handover.report.environment import code, markdown
+from tests.paths import DEMO
 
 TITLE, COLOUR, CLEAR, REVERSED = "\x1b]0;PWNED", "\x1b[31mX", "\x9b2J", "\u202e"
 HOSTILE = (
     f"{TITLE}\x07{COLOUR}{CLEAR}{REVERSED}[/red] <img src=x onerror=alert(1)> [go](http://x) "
     "| cell | `tick` \n# Proven"
 )
-WAV = Path(__file__).parents[3] / "asrbuild/demo/second.wav"
+WAV = DEMO / "second.wav"
 
 
 @pytest.fixture(scope="module")

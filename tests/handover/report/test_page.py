@@ -15,7 +15,7 @@ from asrbuild.artifact.manifest import Manifest, Metric, Transcript, Verificatio
 from asrbuild.build.naming import plain_values
 from asrbuild.handover.report.anatomy import anatomy
 from asrbuild.handover.report.page import marked_words, report, verdict, write_report
-from tests.cli.test_store_commands import MANIFEST
+from tests.manifests import MANIFEST
 from tests.proof import building
 
 

@@ -18,7 +18,7 @@ from asrbuild.handover.ship.formats.frame import MAGIC
 from asrbuild.handover.ship.formats.header import PAYLOAD_TYPE
 from asrbuild.handover.ship.signing.envelope import sign
 from asrbuild.handover.ship.signing.keys import Signer
-from tests.cli.test_store_commands import MANIFEST
+from tests.manifests import MANIFEST
 
 ROLES = {"model.mlmodel": "package", "alphabet.txt": "alphabet", "reference.wav": "reference_audio"}
 CONTENT = {

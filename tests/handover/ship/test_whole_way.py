@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-import asrbuild
 from tests.acceptance.conftest import Finished, run_asrbuild
+from tests.paths import DEMO
 
-DEMO = Path(asrbuild.__file__).parent / "demo"
 NAME = "demo-static-mlprogram"
 
 

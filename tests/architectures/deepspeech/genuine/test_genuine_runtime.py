@@ -22,8 +22,8 @@ from asrbuild.architectures.deepspeech.reference import run_reference
 from asrbuild.architectures.tensorflow.proto import Graph, Node, constant, write_graph
 from asrbuild.speech.audio import read_audio
 from asrbuild.speech.mfcc import FeatureSettings, features
+from tests.paths import DEMO
 
-DEMO = Path(__file__).parents[4] / "asrbuild" / "demo"
 ALPHABET = DEMO / "alphabet.txt"
 LABELS = [" ", *"abcdefghijklmnopqrstuvwxyz", "'"]
 BEAM = 500

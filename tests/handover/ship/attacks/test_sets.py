@@ -28,7 +28,7 @@ from asrbuild.handover.ship.remotes.address import open_remote
 from asrbuild.handover.ship.signing.envelope import sign
 from asrbuild.handover.ship.signing.keys import Signer
 from asrbuild.handover.ship.signing.trust import Trust
-from tests.handover.ship.attacks.test_variants import LIES, MALFORMED
+from tests.handover.ship.attacks.variants import LIES, MALFORMED
 from tests.handover.ship.making import Forgery
 
 R = Refusal

@@ -28,6 +28,7 @@ from asrbuild.handover.ship.refusal import Refusal, Refused
 from asrbuild.handover.ship.signing.envelope import sign
 from asrbuild.handover.ship.signing.keys import Signer
 from asrbuild.handover.ship.signing.trust import Trust
+from tests.handover.ship.attacks.variants import LIES, MALFORMED
 from tests.handover.ship.making import Forgery, assemble, variant_of
 
 Refuse = Callable[..., Refused]
@@ -143,17 +144,6 @@ def test_the_same_artifact_twice(forged: Set, signer: Signer, attack: Callable):
     attack(R.DUPLICATE_PATH, forged.bytes(signer))
 
 
-LIES = {
-    "an older system": {"minimum_os": {"iOS": "15", "macOS": "12"}},
-    "another system": {"minimum_os": {"iOS": "18", "macOS": "15", "tvOS": "1"}},
-    "smaller": {"bytes": 1},
-    "another format": {"format": "mlprogram"},
-    "another precision": {"precision": "fp16"},
-    "other units": {"compute_units": "CPU_ONLY"},
-    "compressed": {"compress": "int8"},
-}
-
-
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
 def test_a_variant_that_is_not_its_manifest(
     forged: Set, signer: Signer, attack: Callable, lie: dict[str, Any]
@@ -173,23 +163,6 @@ def _contents_of(forged: Set) -> list[bytes]:
     by_digest = {hashlib.sha256(content).hexdigest(): content for content in forged.contents}
     digests = [file["sha256"] for header in forged.headers for file in header["files"]]
     return [by_digest[digest] for digest in dict.fromkeys(digests)]
-
-
-MALFORMED = {
-    "escape sequence": {"compress": "\x1b[2J"},
-    "newline": {"format": "ml\nprogram"},
-    "number for text": {"format": 1},
-    "empty text": {"compute_units": ""},
-    "text for number": {"bytes": "1"},
-    "truth for number": {"bytes": True},
-    "negative": {"bytes": -1},
-    "version of words": {"minimum_os": {"iOS": "seventeen"}},
-    "version without end": {"minimum_os": {"iOS": "9" * 10_000}},
-    "version with a trap": {"minimum_os": {"iOS": "17; rm"}},
-    "system with a trap": {"minimum_os": {"i\x1bOS": "17"}},
-    "list of systems": {"minimum_os": ["iOS"]},
-    "one key more": {"url": "https://example.com"},
-}
 
 
 @pytest.mark.parametrize("fault", MALFORMED.values(), ids=MALFORMED)

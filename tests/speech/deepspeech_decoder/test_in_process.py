@@ -1,7 +1,7 @@
 """The decoder in this process, where the interpreter has ds_ctcdecoder itself.
 
 No wheel of it fits a Python that asrbuild runs on, so a package stands in for it that has its names
-and decodes with our own beam search, which agrees with it (see test_genuine_decoder).
+and decodes with our own beam search, which agrees with it (see test_decoder).
 """
 
 from __future__ import annotations

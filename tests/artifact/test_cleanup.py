@@ -31,7 +31,7 @@ from asrbuild.handover.ship.push import set_channel, ship
 from asrbuild.handover.ship.remotes.address import open_remote
 from asrbuild.handover.ship.signing.keys import new_key
 from asrbuild.handover.ship.signing.trust import read_trust
-from tests.artifact import gc_worker
+from tests.artifact import cleanup_worker
 from tests.handover.ship.making import CONTENT, make_artifact
 from tests.killing import seeded
 
@@ -95,9 +95,9 @@ def all_old(root: Path, days: float) -> None:
 def grown(tmp_path: Path) -> Path:
     """A store of six versions and a cache of eight entries, two days old."""
     for number in range(6):
-        gc_worker.publish(tmp_path, "killed", number)
+        cleanup_worker.publish(tmp_path, "killed", number)
     for number in (6, 7):
-        gc_worker.make(tmp_path, number)
+        cleanup_worker.make(tmp_path, number)
     all_old(tmp_path, 2)
     return tmp_path
 
@@ -140,7 +140,7 @@ def test_artifacts(grown: Path):
 
 def test_cache_entries(grown: Path):
     """None is known to lead to an artifact: these artifacts have no receipts."""
-    prints = {n: f"convert/{cache.fingerprint(gc_worker.key(n))}" for n in range(8)}
+    prints = {n: f"convert/{cache.fingerprint(cleanup_worker.key(n))}" for n in range(8)}
     for number in range(8):
         make_old(grown / "cache" / prints[number] / RECORD, number)
     items = survey(grown, Rules(1, 0.0), older=4.5 * DAY)
@@ -159,12 +159,12 @@ def test_cache_entries(grown: Path):
     gone = list(collect.remove(grown / "artifacts", grown / "cache", items))
     assert {item.kind for item in gone} == {"artifact", "cache"}
     assert [e.fingerprint for e in cache.list_entries(grown / "cache")] == [prints[0][8:]]
-    assert (gc_worker.make(grown, 7) / "a.bin").read_bytes() == gc_worker.content(7)
+    assert (cleanup_worker.make(grown, 7) / "a.bin").read_bytes() == cleanup_worker.content(7)
 
 
 def test_an_entry_that_a_build_took_meanwhile_stays(grown: Path):
     items = survey(grown, Rules(1, 0.0), older=DAY)
-    taken = gc_worker.make(grown, 3)
+    taken = cleanup_worker.make(grown, 3)
     names = {item.name for item in collect.remove(grown / "artifacts", grown / "cache", items)}
     assert f"convert/{taken.name}" not in names
     assert [e.path for e in cache.list_entries(grown / "cache")] == [taken]
@@ -188,7 +188,7 @@ def test_what_was_published_anew_since_the_survey_stays(grown: Path):
     root = grown / "artifacts"
     items = survey(grown, Rules(1, 0.0))
     assert store.remove(root, "killed", "1+2")
-    gc_worker.publish(grown, "killed", 2)
+    cleanup_worker.publish(grown, "killed", 2)
     assert store.point_latest(root, "killed", "1+5")
     gone = [item.name for item in collect.remove(root, grown / "cache", items)]
     assert "killed/1+2" not in gone
@@ -248,7 +248,7 @@ def test_publishing_while_a_clean_up_wants_the_version(
         real(*arguments)
 
     monkeypatch.setattr(store, "_write_latest", point)
-    path = gc_worker.publish(grown, "killed", 2)
+    path = cleanup_worker.publish(grown, "killed", 2)
     removing.join()
     assert removing.result is False
     assert store.verify_files(path) == []
@@ -262,14 +262,14 @@ def test_a_killed_clean_up_leaves_nothing_half(grown: Path):
     whole = tree_digests(root / "killed/1+0")
 
     def run(point: int) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", gc_worker.__name__, "kill", str(grown), str(point)]
+        command = [sys.executable, "-m", cleanup_worker.__name__, "kill", str(grown), str(point)]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     lines = int(run(0).stdout)
     assert lines > 60
     seen = set()
     for point in sorted(seeded(3).sample(range(1, lines), 20)):
-        gc_worker.publish(grown, "killed", 0)
+        cleanup_worker.publish(grown, "killed", 0)
         store.point_latest(root, "killed", "1+5")
         assert run(point).returncode == -signal.SIGKILL
         there = [a.version for a in store.list_artifacts(root)]
@@ -289,14 +289,14 @@ def test_builds_and_clean_ups_at_once(tmp_path: Path):
     there, whole and the latest. All is old, so everything goes that nobody claims.
     """
     names = ("first", "second")
-    for number in range(gc_worker.COUNT):
+    for number in range(cleanup_worker.COUNT):
         for name in names:
-            gc_worker.publish(tmp_path, name, number)
+            cleanup_worker.publish(tmp_path, name, number)
     all_old(tmp_path, 2)
 
     def start(*arguments: str) -> subprocess.Popen[str]:
         what, *more = arguments
-        command = [sys.executable, "-m", gc_worker.__name__, what, str(tmp_path), *more]
+        command = [sys.executable, "-m", cleanup_worker.__name__, what, str(tmp_path), *more]
         return subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,8 +25,7 @@ from asrbuild.architectures.tensorflow.proto import FLOAT, INT32, Graph, Node, S
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.audio import read_audio
 from asrbuild.speech.mfcc import FeatureSettings, features
-
-GENUINE = Path(__file__).parents[2] / "data" / "genuine"
+from tests.paths import GENUINE
 
 HIDDEN = 32
 OUTPUTS = ["logits", "new_state_c", "new_state_h"]

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import typer
 
-import asrbuild
 from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
 from asrbuild.architectures.deepspeech.from_weights import convert_weights
 from asrbuild.architectures.deepspeech.network import AcousticWeights
@@ -38,8 +37,8 @@ from tests.artifact.numpy_package import (
     ranged,
     windows_of,
 )
+from tests.paths import DEMO
 
-DEMO = Path(asrbuild.__file__).parent / "demo"
 FP32 = ConversionRequest(precision="fp32", deployment_target="iOS17", steps=FixedSteps(16))
 ANY = RangeSteps(1, 16, 120)
 CASES: dict[str, tuple[ConversionRequest, Manifest]] = {
@@ -75,7 +74,7 @@ def test_every_length_gives_what_one_call_gives(
     path = tmp_path / f"tiny.{suffix}"
     convert_weights(weights, request, path)
     package = executor.load(path)
-    # A lost or doubled step moves probabilities by 0.01 and more (see test_acoustic.py).
+    # A lost or doubled step moves probabilities by 0.01 and more (see test_runtime_chunks.py).
     tolerance = 2e-5 if request.precision == "fp32" else 3e-3
     for steps in range(1, 101):
         found = acoustic(package, Contract.of(manifest), windows_of(steps))

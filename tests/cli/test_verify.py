@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import typer
 
-import asrbuild
 from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
 from asrbuild.architectures.deepspeech.network import random_weights
 from asrbuild.artifact import store
@@ -22,6 +21,7 @@ from asrbuild.artifact.manifest import content_core, read_manifest, to_json
 from asrbuild.base.digest import file_digest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.cli.verify import verify as verify_command
+from tests.paths import DEMO
 from tests.proof import building
 
 WEIGHTS = random_weights(32, seed=3)
@@ -235,7 +235,7 @@ def test_bisect_asks_for_the_graph_where_it_cannot_know_it(copy):
 def test_bisect_exports_the_graph_of_a_checkpoint_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint = Path(asrbuild.__file__).parent / "demo" / "checkpoint"
+    checkpoint = DEMO / "checkpoint"
     weights = read_weights(find_checkpoint(checkpoint))
     artifact = building.publish(tmp_path / "artifacts", tmp_path / "work", weights, "model=static")
     for given in ((), ("--checkpoint", checkpoint)):

@@ -14,14 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import asrbuild
 from asrbuild.artifact import layout
 from asrbuild.base.digest import file_digest
 from asrbuild.speech.deepspeech_decoder import environment as ds_environment
 from tests.acceptance.conftest import Finished, run_asrbuild
+from tests.paths import DATA, DEMO
 
-DATA = Path(__file__).parents[1] / "data"
-DEMO = Path(asrbuild.__file__).parent / "demo"
 _HERE = ds_environment.status()
 genuine = pytest.mark.skipif(
     not _HERE.ready and _HERE.python is None, reason=f"no genuine decoder: {_HERE.detail}"

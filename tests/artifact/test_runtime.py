@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import asrbuild
 from asrbuild.architectures.deepspeech.network import AcousticWeights
 from asrbuild.artifact import runtime
 from asrbuild.artifact.manifest import Manifest, to_json
@@ -28,8 +27,9 @@ from tests.artifact.numpy_package import (
     network,
     ranged,
 )
+from tests.paths import DEMO
 
-SAMPLE = Path(asrbuild.__file__).parent / "demo" / "sample.wav"
+SAMPLE = DEMO / "sample.wav"
 MANIFESTS = {
     "chunked": make_manifest(fixed("steps", 16)),
     "whole": make_manifest(ranged(1, None), "whole", None),

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import asrbuild
 from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
 from asrbuild.speech.alphabet import read_alphabet
 from asrbuild.speech.audio import read_audio
@@ -18,9 +17,9 @@ from asrbuild.speech.decoding import DecoderSettings
 from asrbuild.speech.deepspeech_decoder import environment as ds_environment
 from asrbuild.speech.mfcc import FeatureSettings, features
 from tests.artifact.numpy_package import network
+from tests.paths import DATA, DEMO
 
-DEMO = Path(asrbuild.__file__).parent / "demo"
-JOINS = Path(__file__).parents[1] / "data" / "joins"
+JOINS = DATA / "joins"
 ALPHABET = read_alphabet(DEMO / "alphabet.txt")
 SCORER = DEMO / "prompts.scorer"
 _HERE = ds_environment.status()
