@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -621,3 +621,16 @@ def publishable(recipe: Recipe) -> Recipe:
     keys = ("export_language", "export_author_id", "export_license", "export_description")
     exported = {key: _clean(getattr(export, key)) for key in keys}
     return replace(recipe, source=replace(source, **told), export=replace(export, **exported))
+
+
+def recipe_keys() -> list[str]:
+    """Every dotted key of the recipe, from its schema; sections that are null have none."""
+
+    def walk(section: Any, prefix: str) -> Iterator[str]:
+        for declared in fields(section):
+            yield f"{prefix}{declared.name}"
+            value = getattr(section, declared.name)
+            if is_dataclass(value):
+                yield from walk(value, f"{prefix}{declared.name}.")
+
+    return list(walk(Recipe(), ""))

@@ -50,7 +50,8 @@ _CODE = {
     "prove": ("speech", "proof/consistency.py"),
     "evaluate": (*_GRAPHS, "coreml/executor", "speech", "artifact/runtime.py",
                  "proof/evaluation.py", "artifact/manifest.py", "proof/verdict.py"),
-    "artifact": ("build/assembly.py", "build/compose.py", "handover/report", "handover/app",
+    "artifact": ("build/assembly.py", "build/compose.py", "build/explain.py",
+                 "build/overrides.py", "build/config_folders.py", "handover/report", "handover/app",
                  "artifact/store.py", "base/quantities.py", "base/terminal.py"),
 }  # fmt: skip
 _TENSORFLOW = "tensorflow-cpu", "tensorflow"

@@ -15,15 +15,10 @@ from asrbuild.base import terminal
 from asrbuild.base.disk import disk_errors, write_atomically
 from asrbuild.base.errors import AsrbuildError, GatesError
 from asrbuild.base.progress import Progress
-from asrbuild.build.compose import (
-    check_folders,
-    compose_recipe,
-    is_plain,
-    run_hydra,
-    to_recipe,
-    varied_keys,
-)
+from asrbuild.build.compose import compose_recipe, run_hydra, to_recipe
+from asrbuild.build.config_folders import check_folders
 from asrbuild.build.engine import Built, build
+from asrbuild.build.overrides import is_plain, varied_keys
 from asrbuild.build.recipe import Recipe, published_overrides
 
 #: Where the jobs of a sweep leave their records; inherited by every launcher's processes.

@@ -97,8 +97,8 @@ CONFIG_ERRORS = [
      "  fix: give a number, not null"),
     (["n_steps=1,2"], "n_steps=1,2 is several values, and this is one build\n  key: n_steps\n"
      "  fix: add -m"),
-    (["=3"], "'=3' names no key"),
-    (["model=static", "n_steps"], "n_steps is no override\n  fix: write n_steps=value"),
+    (["=3"], "'=3' has no key"),
+    (["model=static", "n_steps"], "n_steps is not an override\n  fix: write n_steps=value"),
     (["model="], "model= is not a choice\n  key: model\n  fix: choose one of dynamic"),
     (["-m", "hydra/launcher=nope"], "hydra/launcher=nope is not a choice\n  key: hydra/launcher\n"
      "  fix: choose one of basic, joblib, ray, submitit_local, submitit_slurm"),

@@ -21,9 +21,9 @@ import pytest
 import typer
 
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.build.compose import compose_recipe, recipe_keys
+from asrbuild.build.compose import compose_recipe
 from asrbuild.build.describe import check_recipe
-from asrbuild.build.recipe import validate
+from asrbuild.build.recipe import recipe_keys, validate
 from asrbuild.build.sources import settle
 from asrbuild.cli import tree
 from asrbuild.cli.main import HYDRA_FLAGS

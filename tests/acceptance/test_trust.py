@@ -23,7 +23,8 @@ from asrbuild.base import cache, digest, processes
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.places import resolve_file
 from asrbuild.build import work
-from asrbuild.build.compose import check_folders, compose_recipe
+from asrbuild.build.compose import compose_recipe
+from asrbuild.build.config_folders import check_folders
 from asrbuild.cli.main import dispatch
 from asrbuild.proof.evaluation import listen
 from asrbuild.speech.dataset import read_dataset
@@ -463,8 +464,10 @@ _BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (_BOMB, "more than 100,000 values"),
-        (_BOMB.replace("x,x", "x, {<<: {a: 1}}"), "more than 100,000 values"),
+        (_BOMB, "more than 10,000 values"),
+        (_BOMB.replace("x,x", "x, {<<: {a: 1}}"), "more than 10,000 values"),
+        (_BOMB[: _BOMB.index("\nf: ")], "more than 10,000 values"),
+        ("name: " + "${" * 5000, "more than 10,000 values"),
         ("name: &a [*a]", "the value &a holds itself"),
         ("name: &a {b: {c: *a}}", "the value &a holds itself"),
         ("name: " + "[" * 5000 + "]" * 5000, "nested more than 100 deep"),

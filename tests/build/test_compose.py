@@ -8,7 +8,8 @@ from hydra.errors import HydraException
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from asrbuild.build.compose import readable
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.build.overrides import readable
 
 PARSER = OverridesParser.create()
 #: What paths are made of, with much of what Hydra's grammar stumbles over.
@@ -20,11 +21,15 @@ values = st.text(st.sampled_from("ab1é☃ /\\~=,'\"()[]{}#&;!$:@._-"), min_size
 def test_a_value_that_hydra_cannot_read_is_taken_word_for_word(value: str) -> None:
     override = f"source.path={value}"
     try:
-        PARSER.parse_override(override)
+        parsed = PARSER.parse_override(override)
     except HydraException:
         assume(value[0] not in "[{'\"")  # begun as a list or a quote: its own error is better
         (given_to_hydra,) = readable([override], sweep=False)
         assert PARSER.parse_override(given_to_hydra).value() == value
+        return
+    if parsed.is_sweep_override():
+        with pytest.raises(AsrbuildError, match="several values"):
+            readable([override], sweep=False)
     else:
         assert readable([override], sweep=False) == [override]
 

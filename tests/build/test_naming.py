@@ -11,8 +11,9 @@ import yaml
 
 from asrbuild.artifact.names import is_name, is_version
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.build.compose import compose_recipe, varied_keys
+from asrbuild.build.compose import compose_recipe
 from asrbuild.build.naming import LONGEST, default_name
+from asrbuild.build.overrides import varied_keys
 from asrbuild.build.recipe import Recipe, label, validate
 from asrbuild.handover.ship.names import check_name, check_version
 from asrbuild.handover.ship.refusal import Refused

@@ -15,8 +15,8 @@ import pytest
 import asrbuild
 from asrbuild.base.cache import StageKey, StageResult, run_stage
 from asrbuild.build import assembly, engine, stages
-from asrbuild.build.compose import compose_recipe, recipe_keys
-from asrbuild.build.recipe import lookup
+from asrbuild.build.compose import compose_recipe
+from asrbuild.build.recipe import lookup, recipe_keys
 from asrbuild.build.sources import settle
 from asrbuild.build.stages import chain
 from tests.paths import DEMO
