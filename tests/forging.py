@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from asrbuild.artifact import layout, store
+from asrbuild.artifact import integrity, layout
 from asrbuild.base.digest import file_digest
 
 
@@ -40,4 +40,4 @@ def agree(artifact: Path, change: Callable[[dict[str, Any]], object] = lambda _:
         if path.is_file():
             entry |= {"sha256": file_digest(path), "bytes": path.stat().st_size}
     (artifact / layout.MANIFEST).write_text(json.dumps(fields), encoding="utf-8")
-    store.write_sums(artifact)
+    integrity.write_sums(artifact)

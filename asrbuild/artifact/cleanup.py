@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from asrbuild.artifact import store
+from asrbuild.artifact import lookup, store
 from asrbuild.artifact.layout import PROBABILITIES_FOLDER, RECEIPT
 from asrbuild.artifact.retention import YOUNG_SECONDS, Candidate, Rules, Version, decide
 from asrbuild.base import cache
@@ -78,7 +78,7 @@ def survey(
 def _artifacts(
     root: Path, rules: Rules, pointed: Mapping[Version, str], now: float
 ) -> Iterator[Item]:
-    published = {(a.name, a.version): a for a in store.list_artifacts(root)}
+    published = {(a.name, a.version): a for a in lookup.list_artifacts(root)}
     latest = {version: "latest" for version, artifact in published.items() if artifact.latest}
     candidates = [
         Candidate(*version, max(0.0, now - store.came(artifact.path)))

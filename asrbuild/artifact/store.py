@@ -12,69 +12,36 @@ version made twice is the same artifact.
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
-import re
 import secrets
 import stat
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-from asrbuild.artifact.layout import LATEST, MANIFEST, SIGNED, STAGING, SUMS, is_volatile
+from asrbuild.artifact.integrity import read_sums, verify_files, write_sums
+from asrbuild.artifact.layout import LATEST, STAGING, SUMS, is_volatile
+from asrbuild.artifact.lookup import read_latest
 from asrbuild.artifact.names import NAME_RULE, is_name, is_version
+from asrbuild.artifact.proven import remember_proven
+from asrbuild.artifact.signatures import keep_signature, signature_path
 from asrbuild.base import locks
-from asrbuild.base.digest import canonical_json, file_digest, text_digest, tree_digests
+from asrbuild.base.digest import text_digest, tree_digests
 from asrbuild.base.disk import (
     disk_errors,
     exchange_paths,
-    files_in,
     remove_tree,
     rename_directory,
-    require_own,
-    stays_inside,
     sync_path,
     sync_tree,
     write_atomically,
 )
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import ARTIFACT, require
-from asrbuild.base.places import memo_root, state_root
 
-_DIGITS = re.compile(r"([0-9]+)")
-_SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 _WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """One published artifact; ``latest``: the pointer of its name names it."""
-
-    name: str
-    version: str
-    path: Path
-    latest: bool
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One file that is not as it was published; ``what`` is changed, missing, added or invalid."""
-
-    path: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.what}"
-
-
-def content_digest(files: Mapping[str, str], manifest_core: Mapping[str, Any]) -> str:
-    """SHA-256 over the files' paths and digests and the manifest without the facts of one run."""
-    return text_digest(canonical_json({"files": files, "manifest": manifest_core}))
 
 
 @contextmanager
@@ -226,39 +193,6 @@ def keep_signed(
     return True
 
 
-def signature_path(artifact: Path) -> Path:
-    """Where the signed header of an artifact in a store is, if it has one."""
-    version = Path(os.path.abspath(artifact))
-    return version.parents[1] / SIGNED / version.parent.name / f"{version.name}.json"
-
-
-def read_signature(artifact: Path, limit: int) -> bytes | None:
-    """The signed header that an artifact came with; None where there is none.
-
-    Raises:
-        AsrbuildError: it is no plain file, or is larger than ``limit`` bytes.
-    """
-    path = signature_path(artifact)
-    if not os.path.lexists(path):
-        return None
-    with disk_errors("reading a signature", path):
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > limit:
-            raise AsrbuildError(
-                "the signature is not a plain file of a signature's size",
-                file=path,
-                fix="remove it, and pull the artifact again",
-            )
-        return path.read_bytes()
-
-
-def keep_signature(artifact: Path, signature: bytes) -> None:
-    """Writes the signed header beside an artifact; what is there already is not written again."""
-    path = signature_path(artifact)
-    if path.is_symlink() or not path.is_file() or path.read_bytes() != signature:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, signature.decode("ascii"))
-
-
 def _holds(directory: Path, files: Mapping[str, str]) -> bool:
     """Whether a directory has exactly these files, byte for byte; every byte is read."""
     if directory.is_symlink() or not directory.is_dir():
@@ -279,33 +213,6 @@ def _swap(staging_dir: Path, target: Path, away: Path) -> None:
         os.rename(target, away)
         os.rename(staging_dir, target)
     sync_path(target.parent)
-
-
-def remember_proven(artifact_dir: Path) -> None:
-    """Keeps, outside of the artifact, that these bytes were made, pulled or proven on this machine.
-
-    Whoever can write to the artifact can write what it claims of itself, but not to the user's own
-    state folder. The record is named by the digest of ``SHA256SUMS``, so a copy has it too.
-    """
-    with suppress(OSError):  # it is proven again then
-        if (record := _proven_record(artifact_dir)) is not None and not record.exists():
-            record.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_atomically(record, f"{artifact_dir.parent.name}/{artifact_dir.name}\n")
-
-
-def is_proven_here(artifact_dir: Path) -> bool:
-    """Whether :func:`remember_proven` was called for these bytes; its files are compared first."""
-    with suppress(OSError):
-        record = _proven_record(artifact_dir)
-        if record is not None and record.is_file():
-            require_own(record.parent, record, sharable=False)
-            return not verify_files(artifact_dir, memo_root())
-    return False
-
-
-def _proven_record(artifact_dir: Path) -> Path | None:
-    root = state_root()
-    return None if root is None else root / "proven" / file_digest(artifact_dir / SUMS)
 
 
 def point_latest(root: Path, name: str, version: str, *, move: bool = True) -> bool:
@@ -374,24 +281,6 @@ def _kept_still(root: Path, name: str, version: str, doing: str) -> Iterator[Pat
         yield away
 
 
-def write_sums(directory: Path, known: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
-    """Writes ``SHA256SUMS`` over every other file; path -> digest, ``known`` or read.
-
-    Raises:
-        AsrbuildError: there is no manifest, or a file's name cannot stand in the list.
-    """
-    (directory / SUMS).unlink(missing_ok=True)
-    sums = tree_digests(directory, known=known)
-    if MANIFEST not in sums:
-        raise AsrbuildError(f"an artifact without {MANIFEST} cannot be published", file=directory)
-    for path in sums:
-        if "\\" in path or "\n" in path or "\r" in path:
-            raise AsrbuildError(f"the file name {path!r} cannot be published", file=directory)
-    lines = [f"{digest}  {path}\n" for path, digest in sums.items()]
-    (directory / SUMS).write_text("".join(lines), encoding="utf-8", newline="")
-    return sums
-
-
 def _make_read_only(directory: Path) -> None:
     """Everything inside, not the directory itself."""
     for folder, folders, names in os.walk(directory):
@@ -401,7 +290,7 @@ def _make_read_only(directory: Path) -> None:
 
 
 def _require_same(target: Path, sums: Mapping[str, str]) -> None:
-    published = _read_sums(target)
+    published = read_sums(target)
     if published is None:
         differing = [SUMS]
     else:
@@ -419,242 +308,6 @@ def _require_same(target: Path, sums: Mapping[str, str]) -> None:
             fix="raise the recipe's version; or, if the published one was damaged, remove it "
             f"(chmod -R u+w {target} && rm -r {target}) and build again",
         )
-
-
-def read_latest(root: Path, name: str) -> str | None:
-    """The version that ``latest`` of ``name`` names, None when there is no such pointer."""
-    try:
-        version = (root / name / LATEST).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        return None
-    return version if is_version(version) else None
-
-
-def list_artifacts(root: Path) -> list[Artifact]:
-    """Everything published, by name and then by version; an absent store is empty."""
-    if not root.is_dir():
-        return []
-    found: list[Artifact] = []
-    with disk_errors("listing the artifacts", root):
-        for folder in sorted(path for path in root.iterdir() if is_name(path.name)):
-            if not folder.is_dir():
-                continue
-            latest = read_latest(root, folder.name)
-            found += [
-                Artifact(folder.name, path.name, path, path.name == latest)
-                for path in sorted(folder.iterdir(), key=_in_order)
-                if is_version(path.name) and path.is_dir()
-            ]
-    return found
-
-
-def _in_order(path: Path) -> list[tuple[int, str]]:
-    """Sorts 1.9 before 1.10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in _DIGITS.split(path.name)]
-
-
-def resolve(root: Path, spec: str) -> Path:
-    """The artifact that a person means.
-
-    Args:
-        spec: a name (its latest version), ``name/latest``, ``name/version``, ``name/`` with the
-            start of a version or of the digest after its ``+``, or a path to an artifact's
-            directory or its ``manifest.json``.
-
-    Raises:
-        AsrbuildError: nothing or more than one fits; it lists what is there. Or the store is not
-            the user's own, see :func:`asrbuild.base.disk.require_own`.
-    """
-    if not spec:
-        raise AsrbuildError("no artifact is named", fix="give a name that `asrbuild ls` lists")
-    if "/" not in spec and os.sep not in spec:
-        fitting = [a for a in list_artifacts(root) if a.name == spec]
-        if fitting:
-            return _own(root, _latest_of(root, spec, fitting).path)
-    path = Path(spec).expanduser()
-    if path.name == MANIFEST and path.is_file():
-        return path.parent
-    if (path / MANIFEST).is_file():
-        return path
-    artifacts = list_artifacts(root)
-    name, _, version = spec.strip("/").partition("/")
-    fitting = [a for a in artifacts if a.name == name]
-    if not fitting:
-        raise _nothing_fits(root, spec, artifacts, path)
-    if version in ("", LATEST):
-        return _own(root, _latest_of(root, name, fitting).path)
-    for artifact in fitting:
-        if artifact.version == version:
-            return _own(root, artifact.path)
-    meant = versions_meant([a.version for a in fitting], version)
-    starts = [a for a in fitting if a.version in meant]
-    if len(starts) == 1:
-        return _own(root, starts[0].path)
-    if not starts:
-        raise _nothing_fits(root, spec, fitting, path)
-    raise AsrbuildError(
-        f"{spec!r} fits {len(starts)} artifacts: {_names(starts)}",
-        file=root,
-        fix="write more of the version",
-    )
-
-
-def _own(root: Path, artifact: Path) -> Path:
-    require_own(root, artifact.parent, artifact)
-    return artifact
-
-
-def versions_meant(versions: Collection[str], start: str) -> list[str]:
-    """Those that begin with ``start``, or whose digest after the ``+`` does.
-
-    A recipe's whole version goes first: 1.0.1 is not the start of 1.0.10 to whoever types it.
-    """
-    whole = [v for v in versions if v.partition("+")[0] == start]
-    return whole or [
-        v for v in versions if v.startswith(start) or v.partition("+")[2].startswith(start)
-    ]
-
-
-def _latest_of(root: Path, name: str, fitting: list[Artifact]) -> Artifact:
-    for artifact in fitting:
-        if artifact.latest:
-            return artifact
-    if len(fitting) == 1:
-        return fitting[0]
-    raise AsrbuildError(
-        f"{name} has no latest version: {_names(fitting)} are there, but {name}/{LATEST} names "
-        "none of them",
-        file=root / name / LATEST,
-        fix="name the version",
-    )
-
-
-def _nothing_fits(root: Path, spec: str, artifacts: list[Artifact], path: Path) -> AsrbuildError:
-    if path.exists():
-        require(path, ARTIFACT)
-        return AsrbuildError(
-            f"{spec} is there, but not under the name {MANIFEST}",
-            file=path,
-            fix="give the artifact's directory",
-        )
-    if not artifacts:
-        return AsrbuildError(
-            f"there is no artifact {spec!r}: nothing is published here yet",
-            file=root,
-            fix="build one with `asrbuild model=dynamic`",
-        )
-    known = sorted({a.name for a in artifacts} | {f"{a.name}/{a.version}" for a in artifacts})
-    close = difflib.get_close_matches(spec, known, n=3, cutoff=0.6)
-    hint = f"; did you mean {' or '.join(close)}?" if close else ""
-    return AsrbuildError(
-        f"there is no artifact {spec!r}{hint}",
-        file=root,
-        fix=f"choose one of {_names(artifacts)}",
-    )
-
-
-def _names(artifacts: list[Artifact]) -> str:
-    names = [f"{a.name}/{a.version}" for a in artifacts]
-    shown = ", ".join(names[:10])
-    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown
-
-
-def is_published(artifact_dir: Path, cache_root: Path | None = None) -> bool:
-    """Whether the artifact is there and whole, so that building it again would be no work."""
-    return artifact_dir.is_dir() and not verify_files(artifact_dir, cache_root)
-
-
-def verify_files(artifact_dir: Path, cache_root: Path | None = None) -> list[Problem]:
-    """Compares every file with ``SHA256SUMS``; an empty list is a whole artifact.
-
-    Every byte is read. With a ``cache_root``, a large file that the file system says is unchanged
-    since it was last read is not read again; see :func:`asrbuild.base.digest.file_digest`.
-    """
-    with disk_errors("verifying an artifact", artifact_dir):
-        sums = _read_sums(artifact_dir)
-        if sums is None:
-            return [Problem(SUMS, "missing or malformed, so nothing can be verified")]
-        try:
-            present = {*files_in(artifact_dir)} - {SUMS}
-        except AsrbuildError as error:
-            return [Problem(str(error.file), f"invalid: {error.message}")]
-        problems = [Problem(path, "missing") for path in sums if path not in present]
-        problems += [Problem(path, "added") for path in present if path not in sums]
-        problems += [
-            Problem(path, "changed")
-            for path, digest in sums.items()
-            if path in present and file_digest(artifact_dir / path, cache_root) != digest
-        ]
-    return sorted(problems, key=lambda problem: problem.path)
-
-
-def require_whole(artifact_dir: Path, memo_root: Path | None = None) -> dict[str, str]:
-    """Checks the bytes of all that a use of an artifact reads: its manifest, and what that lists.
-
-    What only a person reads (README, report, kit) is left to ``asrbuild verify``.
-
-    Args:
-        artifact_dir: the artifact.
-        memo_root: where the digests of large files are remembered, see
-            :func:`asrbuild.base.digest.file_digest`: an unchanged file is read once.
-
-    Returns:
-        Path -> SHA-256 of each file that the manifest lists, as it is on the disk.
-
-    Raises:
-        AsrbuildError: a file is missing, or is not as it was published, or the package holds a file
-            that the manifest does not list.
-    """
-    # Not at the top: a build with nothing to do is over before pydantic would be there.
-    from asrbuild.artifact.manifest import package_path, read_manifest, require_listed
-
-    sums = _read_sums(artifact_dir)
-    if sums is None:
-        raise _damaged(artifact_dir, SUMS, "is missing or malformed, so nothing can be checked")
-    with disk_errors("checking an artifact", artifact_dir):
-        if file_digest(artifact_dir / MANIFEST) != sums.get(MANIFEST):
-            raise _damaged(artifact_dir, MANIFEST, "is not as it was published")
-        manifest = read_manifest(artifact_dir)
-        require_listed(manifest)
-        found: dict[str, str] = {}
-        for entry in manifest.files:
-            path = artifact_dir / entry.path
-            if not path.is_file():
-                raise _damaged(artifact_dir, entry.path, "is missing")
-            found[entry.path] = file_digest(path, memo_root)
-            if not found[entry.path] == entry.sha256 == sums.get(entry.path):
-                raise _damaged(artifact_dir, entry.path, "is not as it was published")
-        package = package_path(artifact_dir, manifest)
-        for name in files_in(package) if package.is_dir() else ():
-            if f"{manifest.model.package}/{name}" not in found:
-                raise _damaged(artifact_dir, f"{manifest.model.package}/{name}", "was added")
-    return found
-
-
-def _damaged(artifact_dir: Path, path: str, what: str) -> AsrbuildError:
-    return AsrbuildError(
-        f"the artifact is damaged: {path} {what}",
-        file=artifact_dir / path,
-        fix=f"remove it (chmod -R u+w {artifact_dir} && rm -r {artifact_dir}), then pull it again "
-        "from where it came, or build it again; `asrbuild verify` says all that is wrong",
-    )
-
-
-def _read_sums(directory: Path) -> dict[str, str] | None:
-    path = directory / SUMS
-    if os.path.lexists(path) and not path.is_file():
-        return None  # a pipe would be waited for
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
-        return None
-    sums: dict[str, str] = {}
-    for line in lines:
-        match = _SUM_LINE.fullmatch(line)
-        if match is None or not stays_inside(match[2]) or match[2] in sums:
-            return None
-        sums[match[2]] = match[1]
-    return sums
 
 
 def _lock_of(directory: Path) -> Path:

@@ -81,7 +81,7 @@ def assemble(
     proven: Proven,
 ) -> m.Manifest:
     """Fills the staging directory, where the package is, and returns the artifact's manifest."""
-    from asrbuild.artifact.store import content_digest
+    from asrbuild.artifact.integrity import content_digest
     from asrbuild.handover.app.kit import write_kit
     from asrbuild.speech.audio import wav_bytes
 

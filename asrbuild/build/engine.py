@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asrbuild.artifact import store
+from asrbuild.artifact import integrity, store
 from asrbuild.artifact.layout import RECEIPT
 from asrbuild.base import disk, interrupts, threads
 from asrbuild.base.cache import (
@@ -321,7 +321,7 @@ def published(cache: Path, artifacts: Path, key: StageKey) -> Receipt | None:
     except OSError:
         return None  # removed at this moment
     there = artifacts / receipt.name / receipt.version
-    return receipt if store.is_published(there, cache) else None
+    return receipt if integrity.is_published(there, cache) else None
 
 
 def _kept(cache: Path, artifacts: Path, key: StageKey) -> Receipt | None:

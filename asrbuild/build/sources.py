@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from asrbuild.architectures.deepspeech import facts
 from asrbuild.architectures.deepspeech.checkpoint import checkpoint_files, choose_checkpoint
 from asrbuild.architectures.deepspeech.facts import Fact
+from asrbuild.artifact.integrity import require_whole
 from asrbuild.artifact.layout import MANIFEST
-from asrbuild.artifact.store import require_whole, resolve
+from asrbuild.artifact.lookup import resolve
 from asrbuild.base.cache import StageKey, entry_path, is_cached, run_stage
 from asrbuild.base.digest import canonical_json, file_digest, source_digest, text_digest
 from asrbuild.base.errors import AsrbuildError

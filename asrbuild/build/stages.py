@@ -52,7 +52,7 @@ _CODE = {
                  "proof/evaluation.py", "artifact/manifest.py", "proof/verdict.py"),
     "artifact": ("build/assembly.py", "build/compose.py", "build/explain.py",
                  "build/overrides.py", "build/config_folders.py", "handover/report", "handover/app",
-                 "artifact/store.py", "base/quantities.py", "base/terminal.py"),
+                 "artifact", "base/quantities.py", "base/terminal.py"),
 }  # fmt: skip
 _TENSORFLOW = "tensorflow-cpu", "tensorflow"
 

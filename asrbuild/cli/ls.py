@@ -17,7 +17,7 @@ from asrbuild.cli.options import ArtifactsOption
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from asrbuild.artifact.store import Artifact
+    from asrbuild.artifact.lookup import Artifact
 
 
 def ls(
@@ -38,7 +38,7 @@ def ls(
 
         ls_remote(remote, as_json)
         return
-    from asrbuild.artifact.store import list_artifacts
+    from asrbuild.artifact.lookup import list_artifacts
     from asrbuild.base.places import artifacts_root
 
     root = artifacts or artifacts_root()

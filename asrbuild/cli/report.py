@@ -38,7 +38,8 @@ def report(
     Examples: asrbuild report demo-static-mlprogram -o proof.html |
     asrbuild report demo-static-mlprogram demo-static-neuralnetwork
     """
-    from asrbuild.artifact.store import require_whole, resolve
+    from asrbuild.artifact.integrity import require_whole
+    from asrbuild.artifact.lookup import resolve
     from asrbuild.base.places import artifacts_root, memo_root
 
     paths = [resolve(artifacts or artifacts_root(), name) for name in artifact]

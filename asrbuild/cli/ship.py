@@ -74,8 +74,8 @@ def ship(
     """
     from dataclasses import asdict
 
+    from asrbuild.artifact.lookup import resolve
     from asrbuild.artifact.manifest import read_manifest
-    from asrbuild.artifact.store import resolve
     from asrbuild.base.errors import AsrbuildError, MisuseError
     from asrbuild.base.places import artifacts_root
     from asrbuild.handover.ship.channels.chain import newest
@@ -165,7 +165,7 @@ def bundle(
     Example: asrbuild bundle demo-static-mlprogram demo.asrb
     Example: asrbuild bundle demo-ios18 demo-ios17 demo-neuralnetwork demo.asrb
     """
-    from asrbuild.artifact.store import resolve
+    from asrbuild.artifact.lookup import resolve
     from asrbuild.base.errors import AsrbuildError
     from asrbuild.base.places import artifacts_root
     from asrbuild.cli.variants import print_variants

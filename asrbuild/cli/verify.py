@@ -79,7 +79,7 @@ def _verify(
     path: Path, shown: str, bisect: bool, graph: Path | None, checkpoint: Path | None, as_json: bool
 ) -> bool:
     from asrbuild.artifact.manifest import read_manifest
-    from asrbuild.artifact.store import remember_proven
+    from asrbuild.artifact.proven import remember_proven
     from asrbuild.proof.verdict import prove_again
 
     problems = damaged_files(path)
@@ -117,8 +117,8 @@ def damaged_files(path: Path) -> list[str]:
     Three records must agree: ``SHA256SUMS`` with every file, the manifest with every file it lists,
     and the version with the content digest.
     """
+    from asrbuild.artifact.integrity import content_digest, verify_files
     from asrbuild.artifact.manifest import content_core, read_manifest, require_listed
-    from asrbuild.artifact.store import content_digest, verify_files
     from asrbuild.base.digest import file_digest
 
     problems = [str(problem) for problem in verify_files(path)]

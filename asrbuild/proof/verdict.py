@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asrbuild.artifact import store
+from asrbuild.artifact import proven
 from asrbuild.artifact.layout import PARITY
 from asrbuild.artifact.manifest import Manifest, Metric, Transcript, Verification, package_path
 from asrbuild.base.array import Array
@@ -201,7 +201,7 @@ def prove_again(artifact: Path, manifest: Manifest) -> Proof:
 
 
 def prove_unknown(artifact: Path, manifest: Manifest, notify: Callable[[str], None]) -> None:
-    """Proves an artifact that was not made, pulled or proven here: not ``store.is_proven_here``.
+    """Proves an artifact that was not made, pulled or proven here: not ``proven.is_proven_here``.
 
     An artifact folder that came with a checkout may claim anything. A proof from its own bytes
     shows that they agree with each other; where they come from, only a signature shows, so
@@ -221,7 +221,7 @@ def prove_unknown(artifact: Path, manifest: Manifest, notify: Callable[[str], No
             file=artifact,
             fix="`asrbuild verify` shows every gate; build the artifact on this machine",
         )
-    store.remember_proven(artifact)
+    proven.remember_proven(artifact)
 
 
 def weaknesses(manifest: Manifest) -> list[str]:

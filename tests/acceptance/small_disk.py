@@ -16,7 +16,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from asrbuild.artifact import store
+from asrbuild.artifact import lookup
 from asrbuild.cli import main as cli
 from tests.acceptance import sweep_process  # noqa: F401
 from tests.acceptance.conftest import Finished
@@ -90,7 +90,7 @@ def full(disk: Path) -> None:
     for stage, overrides, temporary in FULL:
         whole = build(disk, *overrides)
         assert whole.code == 0, whole.err
-        versions = [artifact.version for artifact in store.list_artifacts(disk / "store")]
+        versions = [artifact.version for artifact in lookup.list_artifacts(disk / "store")]
         forget(disk, stage)
         filler = fill(disk)
         refused = build(disk, *overrides, temporary=disk if temporary == "here" else None)
@@ -100,11 +100,11 @@ def full(disk: Path) -> None:
         assert "asrbuild cache clear" in refused.err, told
         assert "Traceback" not in refused.err, told
         assert leftovers(disk) == [], told
-        assert store.list_artifacts(disk / "store") == [], told
+        assert lookup.list_artifacts(disk / "store") == [], told
         filler.unlink()
         again = build(disk, *overrides)
         assert again.code == 0, again.err
-        (published,) = store.list_artifacts(disk / "store")
+        (published,) = lookup.list_artifacts(disk / "store")
         assert published.version in versions
         print(f"{stage:<10} {' '.join(overrides):<50} refused", flush=True)
 

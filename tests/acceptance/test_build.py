@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import jsonschema
 import pytest
 
-from asrbuild.artifact import store
+from asrbuild.artifact import lookup
 from asrbuild.artifact.manifest import json_schema, read_manifest
 from tests.acceptance.conftest import FORMATS, MODELS, Workshop, run_asrbuild
 from tests.paths import SAMPLE_TEXT
@@ -166,16 +166,16 @@ def test_latest_is_what_was_built_alone_last(workshop: Workshop) -> None:
     for command in (one, other, one, ("-m", *one, "version=2.0.0,3.0.0")):
         done = run_asrbuild(*command, cwd=workshop.folder)
         assert done.code == 0, done.err
-        found.append(store.read_latest(root, "a"))
+        found.append(lookup.read_latest(root, "a"))
     assert found[0] != found[1]
     assert found[1:] == [found[1]] * 3
-    assert len([a for a in store.list_artifacts(root) if a.name == "a"]) == 4
+    assert len([a for a in lookup.list_artifacts(root) if a.name == "a"]) == 4
 
     swept = run_asrbuild("-m", "model=static", "verify=quick", "decoder=greedy,beam",
                          "decoder.beam_width=9", f"paths.artifacts={root}",
                          cwd=workshop.folder)  # fmt: skip
     assert swept.code == 0, swept.err
-    names = {a.name for a in store.list_artifacts(root)} - {"a"}
+    names = {a.name for a in lookup.list_artifacts(root)} - {"a"}
     assert names == {"demo-static-mlprogram-width9-quick",
                      "demo-static-mlprogram-beam-width9-quick"}  # fmt: skip
     assert swept.err.count("Core ML package from the weights") == 2

@@ -25,8 +25,8 @@ from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_w
 from asrbuild.architectures.deepspeech.lite import inspect_lite, read_lite
 from asrbuild.architectures.deepspeech.training_flags import read_flags
 from asrbuild.architectures.tensorflow.inspect import inspect_graph
+from asrbuild.artifact.integrity import verify_files
 from asrbuild.artifact.manifest import read_manifest, to_json
-from asrbuild.artifact.store import verify_files
 from asrbuild.base import cache
 from asrbuild.base.cache import StageKey, run_stage
 from asrbuild.base.digest import file_digest, forget_missing, remember_digest
@@ -102,7 +102,7 @@ def manifest(folder: Path) -> None:
 
 
 def sums(folder: Path) -> None:
-    from asrbuild.artifact.store import write_sums
+    from asrbuild.artifact.integrity import write_sums
 
     manifest(folder)
     write_sums(folder)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from asrbuild.artifact import store
+from asrbuild.artifact import integrity, lookup
 from asrbuild.base import cache
 from asrbuild.base.digest import file_digest, tree_digests
 from tests.acceptance import sweep_process
@@ -49,10 +49,10 @@ def assert_whole(at: Path, new: set[tuple[str, str]]) -> None:
         assert cache.entry_problem(root, root / stage / fingerprint, verify=True) is None
     visible = {path.parent for path in root.glob("[a-z]*/*/*")}
     assert visible == {entry.path for entry in cache.list_entries(root)}
-    for artifact in store.list_artifacts(at / "artifacts"):
-        assert store.verify_files(artifact.path) == []
+    for artifact in lookup.list_artifacts(at / "artifacts"):
+        assert integrity.verify_files(artifact.path) == []
     for folder in at.glob("artifacts/[!.]*"):
-        latest = store.read_latest(at / "artifacts", folder.name)
+        latest = lookup.read_latest(at / "artifacts", folder.name)
         # Killed between the artifact's rename and its pointer, there is none yet.
         assert latest is None or (folder / latest).is_dir()
 

@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from asrbuild.artifact import store
+from asrbuild.artifact import integrity, lookup
 
 STAGES = ("export", "cases", "reference", "convert", "execute", "prove")
 
@@ -33,6 +33,6 @@ def test_three_builds_at_once_share_the_work(tmp_path: Path) -> None:
     done = re.findall(r"^  done        (.*) in ", "".join(out for out, _ in finished), re.MULTILINE)
     work = Counter(stage for line in done for stage in line.split(", "))
     assert {stage: work[stage] for stage in STAGES} == dict.fromkeys(STAGES, 1)
-    (artifact,) = store.list_artifacts(tmp_path / "artifacts")
-    assert store.verify_files(artifact.path) == []
+    (artifact,) = lookup.list_artifacts(tmp_path / "artifacts")
+    assert integrity.verify_files(artifact.path) == []
     assert list((tmp_path / ".asrbuild" / "cache" / ".building").iterdir()) == []

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asrbuild.artifact import store
+from asrbuild.artifact import integrity
 from asrbuild.artifact.manifest import read_manifest
 from asrbuild.artifact.runtime import open_artifact
 from asrbuild.base import cache, digest, processes
@@ -599,6 +599,6 @@ def test_pipes_inside_an_artifact_are_not_waited_for(place: Place, tmp_path: Pat
         damaged = copy_artifact(place.artifact, tmp_path / name.split("/")[0])
         (damaged / name).unlink()
         os.mkfifo(damaged / name)
-        assert store.verify_files(damaged)
+        assert integrity.verify_files(damaged)
         done = place.run("run", str(damaged / "model.mlpackage"), cwd=tmp_path)
         assert done.code == (1 if "weight" in name else 0), done.err

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from asrbuild.artifact import cleanup as collect
-from asrbuild.artifact import layout, store
+from asrbuild.artifact import integrity, layout, lookup, store
 from asrbuild.artifact.cleanup import CacheRules
 from asrbuild.artifact.retention import Rules
 from asrbuild.base import cache
@@ -52,9 +52,9 @@ def build(root: Path, name: str) -> None:
         assert (make(root, number) / "a.bin").read_bytes() == content(number)
         path = publish(root, name, number)
         # Nobody else publishes this name, so this one is the latest, and stays.
-        assert store.read_latest(root / "artifacts", name) == path.name
-        assert store.verify_files(path) == [], path
-        assert store.resolve(root / "artifacts", name) == path
+        assert lookup.read_latest(root / "artifacts", name) == path.name
+        assert integrity.verify_files(path) == [], path
+        assert lookup.resolve(root / "artifacts", name) == path
 
 
 def clean(root: Path) -> int:

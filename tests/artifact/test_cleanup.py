@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from asrbuild.artifact import cleanup as collect
-from asrbuild.artifact import layout, store
+from asrbuild.artifact import integrity, layout, lookup, store
 from asrbuild.artifact.cleanup import CacheRules, Item
 from asrbuild.artifact.retention import YOUNG_SECONDS, Candidate, Rules, Version, decide
 from asrbuild.base import cache
@@ -130,7 +130,7 @@ def test_artifacts(grown: Path):
     before = {n: tree_digests(grown / "artifacts/killed" / f"1+{n}") for n in (0, 1, 2, 4, 5)}
     gone = list(collect.remove(grown / "artifacts", grown / "cache", items))
     assert [item.name for item in gone] == ["killed/1+3"]
-    assert sorted(a.version for a in store.list_artifacts(grown / "artifacts")) == [
+    assert sorted(a.version for a in lookup.list_artifacts(grown / "artifacts")) == [
         f"1+{n}" for n in before
     ]
     for number, digests in before.items():
@@ -179,7 +179,7 @@ def test_what_became_the_latest_meanwhile_stays(grown: Path):
     assert store.point_latest(root, "killed", "1+2")
     gone = [item.name for item in collect.remove(root, grown / "cache", items)]
     assert gone == ["killed/1+4", "killed/1+3", "killed/1+1", "killed/1+0"]
-    assert store.read_latest(root, "killed") == "1+2"
+    assert lookup.read_latest(root, "killed") == "1+2"
     assert tree_digests(root / "killed/1+2") == before
     assert (root / "killed/1+2").stat().st_mode == mode
 
@@ -193,7 +193,7 @@ def test_what_was_published_anew_since_the_survey_stays(grown: Path):
     gone = [item.name for item in collect.remove(root, grown / "cache", items)]
     assert "killed/1+2" not in gone
     assert len(gone) == 4
-    assert store.verify_files(root / "killed/1+2") == []
+    assert integrity.verify_files(root / "killed/1+2") == []
 
 
 class Meanwhile(threading.Thread):
@@ -228,7 +228,7 @@ def test_pointing_at_what_is_being_taken_away(grown: Path, monkeypatch: pytest.M
     assert store.remove(root, "killed", "1+2")
     pointing.join()
     assert pointing.result is False
-    assert store.read_latest(root, "killed") == "1+5"
+    assert lookup.read_latest(root, "killed") == "1+5"
     assert sorted(path.name for path in root.iterdir()) == ["killed"]
 
 
@@ -251,8 +251,8 @@ def test_publishing_while_a_clean_up_wants_the_version(
     path = cleanup_worker.publish(grown, "killed", 2)
     removing.join()
     assert removing.result is False
-    assert store.verify_files(path) == []
-    assert store.read_latest(root, "killed") == "1+2"
+    assert integrity.verify_files(path) == []
+    assert lookup.read_latest(root, "killed") == "1+2"
     assert sorted(p.name for p in root.iterdir()) == ["killed"]
 
 
@@ -272,7 +272,7 @@ def test_a_killed_clean_up_leaves_nothing_half(grown: Path):
         cleanup_worker.publish(grown, "killed", 0)
         store.point_latest(root, "killed", "1+5")
         assert run(point).returncode == -signal.SIGKILL
-        there = [a.version for a in store.list_artifacts(root)]
+        there = [a.version for a in lookup.list_artifacts(root)]
         assert set(there) - {"1+0"} == {f"1+{n}" for n in range(1, 6)}
         seen.add("1+0" in there)
         if "1+0" in there:
@@ -315,8 +315,8 @@ def test_builds_and_clean_ups_at_once(tmp_path: Path):
         assert collector.returncode == 0, output
         gone += int(output.splitlines()[-1])
     assert gone > 0
-    for artifact in store.list_artifacts(tmp_path / "artifacts"):
-        assert store.verify_files(artifact.path) == []
+    for artifact in lookup.list_artifacts(tmp_path / "artifacts"):
+        assert integrity.verify_files(artifact.path) == []
     collect.sweep(tmp_path / "artifacts", tmp_path / "cache")
     assert sorted(p.name for p in (tmp_path / "artifacts").iterdir()) == sorted(names)
 

@@ -20,9 +20,9 @@ import typer
 from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
 from asrbuild.architectures.deepspeech.from_weights import convert_weights
 from asrbuild.architectures.deepspeech.network import AcousticWeights
+from asrbuild.artifact.integrity import write_sums
 from asrbuild.artifact.manifest import FileEntry, Manifest, to_json
 from asrbuild.artifact.runtime import Contract, acoustic
-from asrbuild.artifact.store import write_sums
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.cli.transcribe import transcribe

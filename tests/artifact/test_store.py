@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from asrbuild.artifact import layout, store
+from asrbuild.artifact import integrity, layout, lookup, store
 from asrbuild.base.errors import AsrbuildError
 
 
@@ -39,7 +39,7 @@ def test_published_artifact_has_every_byte_and_valid_sums(tmp_path: Path) -> Non
     done = subprocess.run([*tool, "-c", layout.SUMS], cwd=path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(": OK") == 3
-    assert store.verify_files(path) == []
+    assert integrity.verify_files(path) == []
 
 
 def test_published_files_and_directories_are_read_only(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_verify_names_each_tampered_missing_and_extra_file(tmp_path: Path) -> No
         os.chmod(folder, 0o755)
     (path / "alphabet.txt").unlink()
     (weights.parent / "extra.bin").write_bytes(b"")
-    assert [str(problem) for problem in store.verify_files(path)] == [
+    assert [str(problem) for problem in integrity.verify_files(path)] == [
         "alphabet.txt: missing",
         "package/Data/extra.bin: added",
         "package/Data/weight.bin: changed",
@@ -144,7 +144,7 @@ def test_verify_refuses_missing_and_malicious_sums(tmp_path: Path, sums: str | N
     (path / layout.SUMS).unlink()
     if sums is not None:
         (path / layout.SUMS).write_text(sums)
-    (problem,) = store.verify_files(path)
+    (problem,) = integrity.verify_files(path)
     assert problem.path == layout.SUMS
 
 
@@ -154,12 +154,12 @@ def test_latest_stays_where_it_is(tmp_path: Path) -> None:
         with store.staging(tmp_path) as staging:
             (staging / "manifest.json").write_text(version)
             store.publish(tmp_path, "dynamic", staging, version, move_latest=False)
-    assert store.read_latest(tmp_path, "dynamic") == "1+aaa"
+    assert lookup.read_latest(tmp_path, "dynamic") == "1+aaa"
     assert store.point_latest(tmp_path, "dynamic", "2+bbb", move=False)
     assert not store.point_latest(tmp_path, "dynamic", "3+ccc", move=False)
-    assert store.read_latest(tmp_path, "dynamic") == "1+aaa"
+    assert lookup.read_latest(tmp_path, "dynamic") == "1+aaa"
     assert store.point_latest(tmp_path, "dynamic", "2+bbb")
-    assert store.read_latest(tmp_path, "dynamic") == "2+bbb"
+    assert lookup.read_latest(tmp_path, "dynamic") == "2+bbb"
 
 
 def test_verify_refuses_links(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_verify_refuses_links(tmp_path: Path) -> None:
     os.chmod(path, 0o755)
     (path / "alphabet.txt").unlink()
     (path / "alphabet.txt").symlink_to("/etc/hostname")
-    (problem,) = store.verify_files(path)
+    (problem,) = integrity.verify_files(path)
     assert "alphabet.txt" in problem.path
     assert "link" in problem.what
 
@@ -183,16 +183,16 @@ def test_bad_names_are_refused(tmp_path: Path, name: str) -> None:
 def test_latest_follows_the_last_publication(tmp_path: Path) -> None:
     publish(tmp_path, version="1+aaa")
     publish(tmp_path, version="2+bbb", weights=b"2")
-    assert store.read_latest(tmp_path, "dynamic") == "2+bbb"
+    assert lookup.read_latest(tmp_path, "dynamic") == "2+bbb"
     publish(tmp_path, version="1+aaa")
-    assert [a.version for a in store.list_artifacts(tmp_path) if a.latest] == ["1+aaa"]
+    assert [a.version for a in lookup.list_artifacts(tmp_path) if a.latest] == ["1+aaa"]
 
 
 def test_list_sorts_versions_as_numbers(tmp_path: Path) -> None:
     for version in ("1.10+a", "1.9+b", "1.9.1+c"):
         publish(tmp_path, version=version)
-    assert [a.version for a in store.list_artifacts(tmp_path)] == ["1.9+b", "1.9.1+c", "1.10+a"]
-    assert store.list_artifacts(tmp_path / "absent") == []
+    assert [a.version for a in lookup.list_artifacts(tmp_path)] == ["1.9+b", "1.9.1+c", "1.10+a"]
+    assert lookup.list_artifacts(tmp_path / "absent") == []
 
 
 @pytest.fixture
@@ -206,12 +206,12 @@ def two(tmp_path: Path) -> Path:
 
 def test_a_version_is_not_the_beginning_of_another(tmp_path: Path) -> None:
     ten, one = (publish(tmp_path, version=version) for version in ("1.0.10+aa", "1.0.1+bb"))
-    assert store.resolve(tmp_path, "dynamic/1.0.1") == one
-    assert store.resolve(tmp_path, "dynamic/1.0.10") == ten
+    assert lookup.resolve(tmp_path, "dynamic/1.0.1") == one
+    assert lookup.resolve(tmp_path, "dynamic/1.0.10") == ten
     with pytest.raises(AsrbuildError, match="fits 2 artifacts"):
-        store.resolve(tmp_path, "dynamic/1.0")
+        lookup.resolve(tmp_path, "dynamic/1.0")
     with pytest.raises(AsrbuildError, match="no artifact is named"):
-        store.resolve(tmp_path, "")
+        lookup.resolve(tmp_path, "")
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_a_version_is_not_the_beginning_of_another(tmp_path: Path) -> None:
     ],
 )
 def test_resolve_finds(two: Path, spec: str, found: str) -> None:
-    assert store.resolve(two, spec) == two / found
+    assert lookup.resolve(two, spec) == two / found
 
 
 @pytest.mark.parametrize(
@@ -240,40 +240,42 @@ def test_resolve_finds(two: Path, spec: str, found: str) -> None:
 )
 def test_resolve_says_what_is_there(two: Path, spec: str, message: str) -> None:
     with pytest.raises(AsrbuildError) as caught:
-        store.resolve(two, spec)
+        lookup.resolve(two, spec)
     assert message in str(caught.value)
 
 
 def test_resolve_takes_paths_and_prefers_names(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     artifact = two / "static" / "1+3f2a00"
-    assert store.resolve(two, str(artifact)) == artifact
-    assert store.resolve(two, str(artifact / "manifest.json")) == artifact
+    assert lookup.resolve(two, str(artifact)) == artifact
+    assert lookup.resolve(two, str(artifact / "manifest.json")) == artifact
     elsewhere = two.parent / "static"
     shutil.copytree(artifact, elsewhere)
     monkeypatch.chdir(two.parent)
-    assert store.resolve(two, "static") == two / "static" / "1+9c1d00"
-    assert store.resolve(two, "./static") == Path("static")
+    assert lookup.resolve(two, "static") == two / "static" / "1+9c1d00"
+    assert lookup.resolve(two, "./static") == Path("static")
     (two.parent / "plain").mkdir()
     with pytest.raises(AsrbuildError, match="this is a folder, not an artifact"):
-        store.resolve(two, "plain")
+        lookup.resolve(two, "plain")
     with pytest.raises(AsrbuildError, match="nothing is published here yet"):
-        store.resolve(two.parent / "empty", "anything")
+        lookup.resolve(two.parent / "empty", "anything")
 
 
 def test_content_digest_depends_on_every_part_and_on_no_order() -> None:
     files = {"a": "0" * 64, "b": "1" * 64}
     core = {"name": "x", "model": {"format": "mlprogram", "n": [1, 2]}}
-    digest = store.content_digest(files, core)
-    assert digest == store.content_digest(dict(reversed(files.items())), core)
-    assert digest != store.content_digest({**files, "b": "2" * 64}, core)
-    assert digest != store.content_digest({"a": "0" * 64, "c": "1" * 64}, core)
-    assert digest != store.content_digest(files, {**core, "model": {"format": "x", "n": [1, 2]}})
+    digest = integrity.content_digest(files, core)
+    assert digest == integrity.content_digest(dict(reversed(files.items())), core)
+    assert digest != integrity.content_digest({**files, "b": "2" * 64}, core)
+    assert digest != integrity.content_digest({"a": "0" * 64, "c": "1" * 64}, core)
+    assert digest != integrity.content_digest(
+        files, {**core, "model": {"format": "x", "n": [1, 2]}}
+    )
 
 
 STAGE_AND_WAIT = """
 import sys, time
 from pathlib import Path
-from asrbuild.artifact import store
+from asrbuild.artifact import integrity, lookup, store
 with store.staging(Path(sys.argv[1])) as directory:
     (directory / "half").write_text("made")
     print(directory, flush=True)
@@ -296,7 +298,7 @@ def test_leftovers_of_the_dead_are_swept_and_the_living_are_let_be(tmp_path: Pat
     try:
         dead.send_signal(signal.SIGKILL)
         dead.wait()
-        assert store.list_artifacts(tmp_path) == []
+        assert lookup.list_artifacts(tmp_path) == []
         publish(tmp_path)
         assert not dead_directory.exists()
         assert (living_directory / "half").read_text() == "made"
@@ -314,16 +316,16 @@ def test_links_are_not_published(tmp_path: Path) -> None:
         (directory / "scorer").symlink_to("/etc/hostname")
         with pytest.raises(AsrbuildError, match="is a link or a device"):
             store.publish(tmp_path, "a", directory, "1")
-    assert store.list_artifacts(tmp_path) == []
+    assert lookup.list_artifacts(tmp_path) == []
 
 
 @pytest.mark.parametrize("with_memo", [False, True])
 def test_is_published_only_while_whole(tmp_path: Path, with_memo: bool) -> None:
     cache_root = tmp_path / "cache" if with_memo else None
     root = tmp_path / "artifacts"
-    assert not store.is_published(root / "dynamic" / "1+abc", cache_root)
+    assert not integrity.is_published(root / "dynamic" / "1+abc", cache_root)
     path = publish(root, weights=b"1" * 500_000)
-    assert store.is_published(path, cache_root)
-    assert store.is_published(path, cache_root)
+    assert integrity.is_published(path, cache_root)
+    assert integrity.is_published(path, cache_root)
     tamper(path / "package" / "Data" / "weight.bin", b"2" * 500_000)
-    assert not store.is_published(path, cache_root)
+    assert not integrity.is_published(path, cache_root)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from asrbuild.artifact import store
+from asrbuild.artifact import integrity, lookup
 from asrbuild.base import cache, locks
 from asrbuild.base.cache import StageKey
 from tests.base import cache_worker
@@ -85,8 +85,8 @@ def test_six_processes_build_one_entry_once(tmp_path: Path, start: Start) -> Non
     waited = [output for output in outputs if "is building the same thing; waiting" in output]
     assert waited
     assert_tidy(tmp_path)
-    (artifact,) = store.list_artifacts(tmp_path / "artifacts")
-    assert store.verify_files(artifact.path) == []
+    (artifact,) = lookup.list_artifacts(tmp_path / "artifacts")
+    assert integrity.verify_files(artifact.path) == []
 
 
 def test_threads_of_one_process_build_once(tmp_path: Path) -> None:
@@ -152,15 +152,15 @@ def test_fifty_kills_at_random_moments(tmp_path: Path) -> None:
             for stage, count in finished.items():
                 assert work[stage, tag] == count, f"{stage} was built again"
             finished = {stage: work[stage, tag] for stage in whole_entries(tmp_path, tag)}
-            for artifact in store.list_artifacts(tmp_path / "artifacts"):
+            for artifact in lookup.list_artifacts(tmp_path / "artifacts"):
                 if artifact.version == f"1+{tag}":
-                    assert store.verify_files(artifact.path) == []
+                    assert integrity.verify_files(artifact.path) == []
         assert sorted(finished) == sorted(STAGES)
         rounds += 1
     # The kills fell into every stage and into the publication.
     assert set(killed_after) == {0, 1, 2, 3}, killed_after
     cache_worker.run(tmp_path, tmp_path / "log", "last")
-    versions = {artifact.version for artifact in store.list_artifacts(tmp_path / "artifacts")}
+    versions = {artifact.version for artifact in lookup.list_artifacts(tmp_path / "artifacts")}
     assert versions == {"1+last", *(f"1+round{n}" for n in range(rounds))}
     assert_tidy(tmp_path)
 

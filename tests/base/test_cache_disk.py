@@ -15,7 +15,7 @@ PRELUDE = """
 import os, subprocess, sys
 from pathlib import Path
 from asrbuild.base import cache
-from asrbuild.artifact import store
+from asrbuild.artifact import integrity, lookup, store
 from asrbuild.base.cache import StageKey, run_stage
 from asrbuild.base.errors import AsrbuildError
 
@@ -135,9 +135,9 @@ def too_large():
         raise disk_problem(error, "putting the artifact together", disk)
 error = refused(too_large)
 assert "no space is left on the disk" in error.message, error
-assert [a.version for a in store.list_artifacts(disk / "artifacts")] == ["1+a"]
-assert store.read_latest(disk / "artifacts", "a") == "1+a"
-assert store.verify_files(first) == []
+assert [a.version for a in lookup.list_artifacts(disk / "artifacts")] == ["1+a"]
+assert lookup.read_latest(disk / "artifacts", "a") == "1+a"
+assert integrity.verify_files(first) == []
 assert os.listdir(disk / "artifacts") == ["a"], os.listdir(disk / "artifacts")
 publish(800, "3+c")
 """,
@@ -153,8 +153,8 @@ artifact = publish(10)
 mount("-o", "remount,ro", str(disk))
 assert run_stage(disk / "cache", key(), writer(1), notify=print).hit
 assert run_stage(disk / "cache", key(), writer(1), notify=print, verify=True).hit
-assert store.resolve(disk / "artifacts", "a") == artifact
-assert store.verify_files(artifact) == []
+assert lookup.resolve(disk / "artifacts", "a") == artifact
+assert integrity.verify_files(artifact) == []
 store.point_latest(disk / "artifacts", "a", "1+a")
 
 error = refused(lambda: run_stage(disk / "cache", key(2), writer(1), notify=print))

@@ -16,7 +16,7 @@ import typer
 
 from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
 from asrbuild.architectures.deepspeech.network import random_weights
-from asrbuild.artifact import store
+from asrbuild.artifact import integrity
 from asrbuild.artifact.manifest import content_core, read_manifest, to_json
 from asrbuild.base.digest import file_digest
 from asrbuild.base.errors import AsrbuildError
@@ -82,7 +82,7 @@ def rewrite_manifest(artifact: Path, version: bool = False) -> None:
     manifest = manifest.model_copy(update={"files": files})
     if version:
         core = content_core(manifest)
-        digest = store.content_digest({f["path"]: f["sha256"] for f in core["files"]}, core)
+        digest = integrity.content_digest({f["path"]: f["sha256"] for f in core["files"]}, core)
         name = f"{manifest.version.partition('+')[0]}+{digest[:12]}"
         manifest = manifest.model_copy(update={"version": name})
     (artifact / "manifest.json").write_text(to_json(manifest))

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from asrbuild.artifact.integrity import verify_files, write_sums
 from asrbuild.artifact.layout import CONFORMANCE_KIT, README, SUMS, SWIFT_KIT
 from asrbuild.artifact.manifest import Manifest, file_of, package_path
 from asrbuild.artifact.runtime import feature_settings, load_package
-from asrbuild.artifact.store import verify_files, write_sums
 from asrbuild.base.array import Array
 from asrbuild.base.disk import disk_errors, files_in, rename_directory
 from asrbuild.base.errors import AsrbuildError

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from asrbuild.artifact.integrity import require_whole
 from asrbuild.artifact.layout import REPORT_PAGE
 from asrbuild.artifact.manifest import Manifest, package_path, read_manifest
-from asrbuild.artifact.store import require_whole
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.places import memo_root
 from asrbuild.handover.report.html import figure_text, render, write_html

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from asrbuild.artifact.store import versions_meant
+from asrbuild.artifact.lookup import versions_meant
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.handover.ship.channels.seen import follow, remember, seen_channels
 from asrbuild.handover.ship.formats.header import Header

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from asrbuild.artifact import store
+from asrbuild.artifact import integrity, lookup, signatures
 from asrbuild.artifact.layout import MANIFEST
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds import recognise
@@ -49,10 +49,10 @@ def opened(
 
     What comes from elsewhere is proven, as by ``asrbuild pull``, and put into a temporary folder.
     What is in the store is compared with its digests,
-    see :func:`asrbuild.artifact.store.require_whole`.
+    see :func:`asrbuild.artifact.integrity.require_whole`.
 
     Args:
-        spec: what :func:`asrbuild.artifact.store.resolve` takes; ``name@version``; a bundle file;
+        spec: what :func:`asrbuild.artifact.lookup.resolve` takes; ``name@version``; a bundle file;
             or a remote's address, ``#`` and ``name@version`` or ``name@channel``.
         root: the artifact store.
         notify: told who signed it.
@@ -68,9 +68,9 @@ def opened(
     bundle = path.is_file() and recognise(path).key == "asrb"
     if not bundle and (path.exists() or "#" not in spec):
         name, at, version = spec.partition("@")
-        found = store.resolve(root, f"{name}/{version}" if at and not path.exists() else spec)
+        found = lookup.resolve(root, f"{name}/{version}" if at and not path.exists() else spec)
         if checked:
-            store.require_whole(found, memo_root())
+            integrity.require_whole(found, memo_root())
         yield found
         return
     config = config_root()
@@ -93,7 +93,7 @@ def opened(
             header = require_artifact(found)
             wanted = _describes if description_only else lambda _: True
             fetch_files(header, remote, directory, wanted=wanted)
-        store.keep_signature(directory, header.raw)
+        signatures.keep_signature(directory, header.raw)
         notify(f"{spec}: signed by {key.label} ({key.keyid[:12]})")
         yield directory
 

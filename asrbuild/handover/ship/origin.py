@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from asrbuild.artifact import store
+from asrbuild.artifact import signatures
 from asrbuild.base.digest import tree_digests
 from asrbuild.handover.ship.formats.header import MAX_HEADER, check_header, parse_header
 from asrbuild.handover.ship.refusal import Refusal, Refused, refusing
@@ -20,7 +20,7 @@ def prove_origin(artifact: Path, trust: Trust) -> Trusted | None:
     Raises:
         Refused: a file is not as it was signed, or the signer is not trusted here.
     """
-    raw = store.read_signature(artifact, MAX_HEADER)
+    raw = signatures.read_signature(artifact, MAX_HEADER)
     if raw is None:
         return None
     with refusing(artifact):

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from asrbuild.artifact import store
+from asrbuild.artifact import integrity
 from asrbuild.artifact.layout import MANIFEST, is_volatile
 from asrbuild.base import interrupts
 from asrbuild.base.errors import AsrbuildError
@@ -131,7 +131,7 @@ def require_passed(artifact: Path) -> Manifest:
     """
     from asrbuild.artifact.manifest import read_manifest
 
-    if problems := store.verify_files(artifact):
+    if problems := integrity.verify_files(artifact):
         raise AsrbuildError(
             f"the artifact is not as it was published: {problems[0]}",
             file=artifact,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from asrbuild.artifact import store
+from asrbuild.artifact import integrity
 from asrbuild.artifact.manifest import Manifest, content_core, to_json
 from asrbuild.base.digest import file_digest
 from asrbuild.cli.main import main
@@ -56,11 +56,11 @@ def hostile(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     manifest = manifest.model_copy(update={"files": files})
     core = content_core(manifest)
-    digest = store.content_digest({f["path"]: f["sha256"] for f in core["files"]}, core)
+    digest = integrity.content_digest({f["path"]: f["sha256"] for f in core["files"]}, core)
     version = f"{manifest.version.partition('+')[0]}+{digest[:12]}"
     update = {"version": version, "artifact_id": f"{manifest.name}/{version}"}
     (folder / "manifest.json").write_text(to_json(manifest.model_copy(update=update)))
-    store.write_sums(folder)
+    integrity.write_sums(folder)
     return folder
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asrbuild.artifact import store
+from asrbuild.artifact import integrity, store
 from asrbuild.artifact.manifest import Manifest, content_core, to_json
 from asrbuild.base.digest import canonical_json
 from asrbuild.handover.ship.formats.frame import MAGIC
@@ -46,7 +46,7 @@ def make_artifact(
     ]  # fmt: skip
     change(fields)
     core = content_core(Manifest.model_validate_json(json.dumps(fields)))
-    digest = store.content_digest({f["path"]: f["sha256"] for f in core["files"]}, core)
+    digest = integrity.content_digest({f["path"]: f["sha256"] for f in core["files"]}, core)
     fields["version"] = f"{recipe_version}+{digest[:12]}"
     fields["artifact_id"] = f"{name}/{fields['version']}"
     manifest = Manifest.model_validate_json(json.dumps(fields))

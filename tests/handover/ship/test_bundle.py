@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from asrbuild.artifact import store
+from asrbuild.artifact import integrity, lookup
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.handover.ship.formats.bundle import check_bundle, unpack_bundle, write_bundle
@@ -35,8 +35,8 @@ def test_what_goes_in_comes_out(artifact: Path, tmp_path: Path, signer: Signer, 
     assert pulled.path.relative_to(tmp_path / "elsewhere") == artifact.relative_to(
         tmp_path / "artifacts"
     )
-    assert store.verify_files(pulled.path) == []
-    assert store.read_latest(tmp_path / "elsewhere", pulled.name) == pulled.version
+    assert integrity.verify_files(pulled.path) == []
+    assert lookup.read_latest(tmp_path / "elsewhere", pulled.name) == pulled.version
 
 
 def test_unpacking_twice_changes_nothing(

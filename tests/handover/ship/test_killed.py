@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from asrbuild.artifact import store
+from asrbuild.artifact import integrity
 from asrbuild.base.digest import tree_digests
 from asrbuild.handover.ship.channels.chain import history
 from asrbuild.handover.ship.pull import pull
@@ -63,7 +63,7 @@ def _check(
         assert pull(f"{name}@{version}", remote, out / version, trust=trust, config=config)
     (pulled,) = pull(f"{name}@beta", remote, out / "beta", trust=trust, config=config)
     assert tree_digests(pulled.path) == truth[pulled.version]
-    assert store.verify_files(pulled.path) == []
+    assert integrity.verify_files(pulled.path) == []
     return pulled.version
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from asrbuild.artifact import store
+from asrbuild.artifact import integrity, proven
 from asrbuild.artifact.retention import Rules
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
@@ -68,7 +68,7 @@ def test_there_and_back(
     for spec in ("demo-dynamic", f"demo-dynamic@{shipped.version}", "demo-dynamic@1.0.0"):
         pulled = fetch(spec, remote, to=spec)
         assert tree_digests(pulled.path) == tree_digests(artifact)
-        assert store.verify_files(pulled.path) == []
+        assert integrity.verify_files(pulled.path) == []
         assert (pulled.signer, pulled.already) == ("default", False)
     assert fetch("demo-dynamic", remote, to="demo-dynamic").already
     assert remote.names() == ["demo-dynamic"]
@@ -460,8 +460,8 @@ def _rewrite(artifact: Path, name: str, content: bytes) -> None:
     artifact.chmod(0o755)
     (artifact / name).write_bytes(content)
     (artifact / "SHA256SUMS").chmod(0o644)
-    store.write_sums(artifact)
-    store.remember_proven(artifact)  # as if this machine had built it so
+    integrity.write_sums(artifact)
+    proven.remember_proven(artifact)  # as if this machine had built it so
 
 
 def test_google_is_asked_to_refuse_what_exists(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from asrbuild.artifact import store
+from asrbuild.artifact import lookup
 from asrbuild.artifact.retention import Rules
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
@@ -71,7 +71,7 @@ def test_a_device_gets_the_first_that_its_system_loads(
             (origin,) = [path for path in artifacts if path.parent.name == name]
             assert tree_digests(pulled.path) == tree_digests(origin)
             assert (pulled.name, pulled.of_set) == (name, f"demo@{shipped.version}")
-        assert [one.name for one in store.list_artifacts(tmp_path / "device" / system)] == [name]
+        assert [one.name for one in lookup.list_artifacts(tmp_path / "device" / system)] == [name]
     (small,) = fetch("demo", remote, "iOS18", max_bytes=10_000)
     assert small.name == "demo-18"
     every = fetch("demo@stable", remote)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from asrbuild.artifact import store
+from asrbuild.artifact import integrity, lookup, proven, signatures, store
 from asrbuild.base import disk
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
@@ -66,8 +66,8 @@ def edit(artifact: Path, *, sums: bool = True, **content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     if sums:
-        store.write_sums(artifact)
-        store.remember_proven(artifact)  # as if this machine had built it so
+        integrity.write_sums(artifact)
+        proven.remember_proven(artifact)  # as if this machine had built it so
 
 
 # The store -------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ def test_a_pull_over_an_own_build_settles(
     assert prove_origin(own, trust) is None
     assert [fetch(shipped).already for _ in range(3)] == [False, True, True]
     assert tree_digests(own) == tree_digests(built)
-    assert store.read_latest(tmp_path / "mine", NAME) == built.name
+    assert lookup.read_latest(tmp_path / "mine", NAME) == built.name
 
 
 @pytest.mark.parametrize("seed", [7])
@@ -186,10 +186,10 @@ def test_a_pull_over_an_own_build_that_is_killed(
         digests = tree_digests(path)
         (which,) = [name for name, want in truth.items() if want == digests]
         seen.add(which)
-        assert store.verify_files(path) == []
-        assert store.read_latest(root, NAME) == built.name
+        assert integrity.verify_files(path) == []
+        assert lookup.read_latest(root, NAME) == built.name
         # Never a claim about other bytes: the signed ones, or no signature at all.
-        if store.signature_path(path).exists():
+        if signatures.signature_path(path).exists():
             assert which == "signed"
             assert prove_origin(path, trust)
         (again,) = pull(f"{NAME}@stable", open_remote(str(shipped)), root, trust=trust,
@@ -228,8 +228,8 @@ def test_the_signature_stays_with_what_was_pulled_and_with_nothing_else(
     root = tmp_path / "mine"
     make_artifact(root, content={**CONTENT, "alphabet.txt": b"later"})
     assert store.remove(root, NAME, built.name)
-    assert not store.signature_path(path).exists()
-    store.keep_signature(path, b"{}")
+    assert not signatures.signature_path(path).exists()
+    signatures.keep_signature(path, b"{}")
     again = make_artifact(root)
     assert again == path
     assert prove_origin(again, trust) is None
@@ -240,7 +240,7 @@ def test_a_planted_signature(
     shipped: Path, fetch: Any, trust: Trust, tmp_path: Path, signer: Signer, what: str
 ):
     path = fetch(shipped).path
-    place = store.signature_path(path)
+    place = signatures.signature_path(path)
     raw = place.read_bytes()
     place.unlink()
     if what == "pipe":

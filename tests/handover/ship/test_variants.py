@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asrbuild.artifact import store
+from asrbuild.artifact import integrity, lookup
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.handover.ship.formats.variants import (
@@ -62,8 +62,8 @@ def test_a_device_gets_the_first_that_its_system_loads(
     assert pulled.name == name
     (origin,) = [path for path in artifacts if path.parent.name == name]
     assert tree_digests(pulled.path) == tree_digests(origin)
-    assert store.verify_files(pulled.path) == []
-    assert [a.name for a in store.list_artifacts(tmp_path / "device")] == [name]
+    assert integrity.verify_files(pulled.path) == []
+    assert [a.name for a in lookup.list_artifacts(tmp_path / "device")] == [name]
 
 
 def test_a_limit_on_the_size_passes_over_what_is_larger(bundle: Path, tmp_path: Path, trust: Trust):
@@ -90,7 +90,7 @@ def test_systems_without_one(bundle: Path, tmp_path: Path, trust: Trust, system:
     with pytest.raises(AsrbuildError, match="^" + message) as caught:
         pull_variants(bundle, tmp_path / "device", trust=trust, system=system)
     assert caught.value.key == "--os"
-    assert store.list_artifacts(tmp_path / "device") == []
+    assert lookup.list_artifacts(tmp_path / "device") == []
 
 
 def test_without_a_system_all_are_unpacked(

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asrbuild.artifact import store
+from asrbuild.artifact import proven
 from asrbuild.artifact.layout import MANIFEST, SUMS
 from asrbuild.base import terminal
 from asrbuild.base.digest import canonical_json, tree_digests
@@ -128,7 +128,7 @@ def list_artifact(artifact: Path, manifest: Manifest) -> Listing:
             File(path, (artifact / path).stat().st_size, digest)
             for path, digest in sorted(tree_digests(artifact).items())
         )
-    if not store.is_proven_here(artifact):
+    if not proven.is_proven_here(artifact):
         from asrbuild.proof.verdict import prove_unknown
 
         prove_unknown(artifact, manifest, partial(terminal.say, err=True))
@@ -321,8 +321,8 @@ def check_manifest(header: Listing, manifest: Manifest) -> None:
     Raises:
         Refused: IDENTITY_MISMATCH or MANIFEST_MISMATCH.
     """
+    from asrbuild.artifact.integrity import content_digest
     from asrbuild.artifact.manifest import content_core
-    from asrbuild.artifact.store import content_digest
 
     if (manifest.name, manifest.version) != (header.name, header.version):
         raise Refused(
