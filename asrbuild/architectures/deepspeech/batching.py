@@ -20,6 +20,7 @@ from asrbuild.architectures.tensorflow.outputs import DEFAULT_OUTPUTS
 from asrbuild.architectures.tensorflow.proto import Graph, Node, Shape, input_name
 from asrbuild.architectures.tensorflow.session import GraphSession
 from asrbuild.base.array import Array
+from asrbuild.coreml.speedups import enabled
 
 _INPUTS = ("input_node", "input_lengths", "previous_state_c", "previous_state_h")
 
@@ -44,6 +45,8 @@ class Batch:
 
 def find_batch(graph: Graph) -> Batch | None:
     """The constants that say 1 where the graph means its one utterance; None where none do."""
+    if not enabled("batching"):
+        return None
     nodes = {node.name: node for node in graph.nodes}
     shapes: dict[str, int] = {}
     counts: set[str] = set()

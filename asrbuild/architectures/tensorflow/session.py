@@ -18,9 +18,9 @@ from typing import Any
 from asrbuild.architectures.tensorflow.proto import DType, Graph, Node, Shape, Tensor, graph_pieces
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreml.speedups import SWITCH, enabled
 
 _LARGE = 4096  # bytes from which a constant is held as a variable
-_WHOLE = "ASRBUILD_WHOLE_TENSORFLOW"  # set: do not try to import parts of TensorFlow
 
 
 class GraphSession:
@@ -34,7 +34,8 @@ class GraphSession:
 
     def __init__(self, graph: Graph, *, lean: bool = False) -> None:
         graph_pb2, config_pb2, session, importer, ops = import_tensorflow(lean)
-        large = {node.name: node for node in graph.nodes if is_large(node)}
+        variables = enabled("session")
+        large = {node.name: node for node in graph.nodes if variables and is_large(node)}
         nodes = [
             part
             for node in graph.nodes
@@ -113,7 +114,7 @@ def import_tensorflow(lean: bool) -> tuple[Any, ...]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Plain kernels: with them chunks and one shot differ less, and machines agree better.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    parts = lean and _WHOLE not in os.environ and "tensorflow" not in sys.modules
+    parts = lean and enabled("session") and "tensorflow" not in sys.modules
     if parts:
         _leave_out_public_api()
     try:
@@ -125,7 +126,9 @@ def import_tensorflow(lean: bool) -> tuple[Any, ...]:
             # A TensorFlow whose parts need the whole. Its libraries cannot be loaded twice, so
             # the process starts again.
             os.execve(
-                sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, _WHOLE: "1"}
+                sys.executable,
+                [sys.executable, *sys.orig_argv[1:]],
+                {**os.environ, SWITCH: f"{os.environ.get(SWITCH, '')},session"},
             )
     except ImportError as error:
         raise AsrbuildError(

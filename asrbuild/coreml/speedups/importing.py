@@ -7,6 +7,8 @@ import os
 import sys
 from types import ModuleType
 
+from asrbuild.coreml.speedups import enabled
+
 #: coremltools imports these where it finds them: 8 s for TensorFlow alone.
 FRAMEWORKS = ("tensorflow", "torch", "torchvision", "executorch", "sklearn", "xgboost")
 
@@ -19,7 +21,7 @@ def import_coremltools() -> ModuleType:
     """
     if "coremltools" in sys.modules:
         return sys.modules["coremltools"]
-    hidden = [name for name in FRAMEWORKS if name not in sys.modules]
+    hidden = [name for name in FRAMEWORKS if name not in sys.modules and enabled("importing")]
     progress_bars = os.environ.get("TQDM_DISABLE")
     # Off macOS coremltools warns eight times that Core ML's own library is not there.
     logging.getLogger("coremltools").setLevel(logging.ERROR)

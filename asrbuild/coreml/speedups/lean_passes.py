@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from asrbuild.coreml.arrays import transposed
+from asrbuild.coreml.speedups import enabled
 
 
 @contextmanager
@@ -25,6 +26,9 @@ def lean_passes(min_elements: int) -> Iterator[None]:
     Args:
         min_elements: constants of this many elements are left alone.
     """
+    if not enabled("lean_passes"):
+        yield
+        return
     from coremltools.converters.mil.mil.ops.defs.iOS15.control_flow import Const
     from coremltools.converters.mil.mil.passes.defs.quantization import FP16ComputePrecision
 
@@ -70,6 +74,9 @@ def lean_constants() -> Iterator[None]:
     A pass that infers every op again compares each constant with itself, element by element; and
     fp16 is written from a third copy.
     """
+    if not enabled("lean_constants"):
+        yield
+        return
     from coremltools.converters.mil.backend.mil import helper
     from coremltools.converters.mil.mil.ops.defs.iOS15.control_flow import Const
 

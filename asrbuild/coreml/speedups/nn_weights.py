@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from asrbuild.base.array import Array
+from asrbuild.base.protobuf import varint
+from asrbuild.coreml.speedups import enabled
 
 _EMPTY = np.empty(0, np.float32)
 _FLOAT_VALUE_PACKED = b"\x0a"  # field 1, length-delimited
@@ -62,15 +64,9 @@ def _fill(parameters: Any, array: Array, half: bool) -> None:
         parameters.float16Value = array.astype("<f2").tobytes()
         return
     values = np.ascontiguousarray(array, "<f4")
+    if not enabled("nn_weights"):
+        parameters.floatValue.extend(values.reshape(-1))
+        return
     parameters.MergeFromString(
-        b"".join((_FLOAT_VALUE_PACKED, _varint(values.nbytes), memoryview(values).cast("B")))
+        b"".join((_FLOAT_VALUE_PACKED, varint(values.nbytes), memoryview(values).cast("B")))
     )
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)

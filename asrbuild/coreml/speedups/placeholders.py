@@ -19,6 +19,7 @@ import numpy as np
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.arrays import FP16_MAX, transposed
+from asrbuild.coreml.speedups import enabled
 
 #: Matrices below this stay as they are: they cost nothing, and coremltools may fold them.
 MIN_ELEMENTS = 100_000
@@ -76,8 +77,9 @@ class StandIns:
 
 def stand_in(graph_def: Any) -> StandIns:
     """Replaces the big float32 matrices of a ``GraphDef`` in place."""
-    matrices, names = [], []
-    for node in graph_def.node:
+    matrices: list[Array] = []
+    names: list[str] = []
+    for node in graph_def.node if enabled("placeholders") else ():
         if node.op != "Const" or len(matrices) == MAX_STANDINS:
             continue
         tensor = node.attr["value"].tensor
