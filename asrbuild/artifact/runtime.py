@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -34,9 +34,6 @@ from asrbuild.speech.audio import to_int16
 from asrbuild.speech.decoders import open_decoder
 from asrbuild.speech.decoding import Decoder, DecoderSettings, Hypothesis
 from asrbuild.speech.mfcc import FeatureSettings, FeatureStream, features
-
-if TYPE_CHECKING:
-    from asrbuild.coreml.executor.products import Products
 
 #: A package that takes an utterance whole is decoded in pieces of this many steps, so that words
 #: still appear one after the other.
@@ -357,11 +354,8 @@ def open_artifact(
     )
 
 
-def load_package(artifact: Path, manifest: Manifest, products: Products | None = None) -> Package:
+def load_package(artifact: Path, manifest: Manifest) -> Package:
     """The package of an artifact, its default function where it has several.
-
-    Args:
-        products: see ``executor.load``.
 
     Raises:
         AsrbuildError: it is missing, or no package that the executor runs.
@@ -376,7 +370,7 @@ def load_package(artifact: Path, manifest: Manifest, products: Products | None =
             fix="check it with `asrbuild verify`, or build it again",
         )
     function = manifest.model.default_function if len(manifest.model.functions) > 1 else None
-    return executor.load(path, function=function, products=products)
+    return executor.load(path, function=function)
 
 
 def transcribe(

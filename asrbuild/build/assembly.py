@@ -24,7 +24,6 @@ from asrbuild.build.work import (
     HEARD,
     VERIFICATION,
     outcome,
-    products,
     tree_bytes,
     write_text,
 )
@@ -120,7 +119,7 @@ def assemble(
         update={"version": version, "artifact_id": f"{recipe.name}/{version}"}
     )
     _write_reports(staging, manifest, proven.proof)
-    write_kit(staging, staging, manifest, products=products())
+    write_kit(staging, staging, manifest)
     write_text(staging / MANIFEST, m.to_json(manifest))
     return manifest
 

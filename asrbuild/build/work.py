@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -143,16 +142,8 @@ def execute(at: Path, recipe: Recipe, source: Source, converted: Path, cases: Pa
     manifest = d.describe(recipe, source, converted / d.package_name(recipe))
     made = cases_with_edges(recipe, cases)
     with one_thread():
-        executed = execute(converted, manifest, made, _bound(recipe), products())
+        executed = execute(converted, manifest, made, _bound(recipe))
     save_executed(at, executed)
-
-
-@functools.cache
-def products() -> Any:
-    """One for the process: the packages of a sweep multiply the same."""
-    from asrbuild.coreml.executor.products import Products
-
-    return Products()
 
 
 def _bound(recipe: Recipe) -> int | None:

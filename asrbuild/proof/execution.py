@@ -21,7 +21,7 @@ from asrbuild import __version__
 from asrbuild.artifact.manifest import Axis, Execution, Manifest, State, package_path, with_function
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.coreml.executor.products import Products
+from asrbuild.coreml.executor.products import sharing
 from asrbuild.coreml.executor.together import run_calls
 from asrbuild.proof.gates import PROBABILITIES
 
@@ -87,7 +87,6 @@ def execute(
     manifest: Manifest,
     cases: Mapping[str, Array],
     max_steps: int | None = None,
-    products: Products | None = None,
 ) -> Executed:
     """Runs the package on every case, every way its manifest allows.
 
@@ -96,14 +95,11 @@ def execute(
         manifest: how to run the package; its ``verification`` is not read.
         cases: name -> features (T, n_window, n_input).
         max_steps: also run the upper bound of a range, at most this long; see ``_bound_runs``.
-        products: what earlier packages of this process have multiplied already.
     """
     from asrbuild.coreml.executor import load
 
     package = package_path(artifact, manifest)
-    products = Products() if products is None else products
-    products.next_package()
-    loaders: dict[str, Callable[..., Any]] = {"": partial(load, products=products)}
+    loaders: dict[str, Callable[..., Any]] = {"": load}
     if sys.platform == "darwin":
         from asrbuild.coreml.executor import coreml_backend
 
@@ -111,12 +107,13 @@ def execute(
         loaders["coreml"] = partial(coreml_backend.load, compute_units=units)
     outputs: dict[str, Outputs] = {}
     every = runs(manifest, cases, max_steps, tuple(loaders))
-    for (executor, function), group in groupby(every, _loaded_as):
-        batch = list(group)
-        model = loaders[executor](package, function=function)
-        calls = [partial(run_case, model, run.manifest, run.features) for run in batch]
-        found = run_calls(package, calls, products) if not executor else [c() for c in calls]
-        outputs |= {run.label: given for run, given in zip(batch, found, strict=True)}
+    with sharing():
+        for (executor, function), group in groupby(every, _loaded_as):
+            batch = list(group)
+            model = loaders[executor](package, function=function)
+            calls = [partial(run_case, model, run.manifest, run.features) for run in batch]
+            results = run_calls(package, calls) if not executor else [call() for call in calls]
+            outputs |= {run.label: made for run, made in zip(batch, results, strict=True)}
     return Executed(outputs, tuple(_execution(name or "asrbuild") for name in loaders))
 
 

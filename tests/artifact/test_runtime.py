@@ -47,7 +47,7 @@ def opened(tmp_path: Path, weights: AcousticWeights, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(
             executor,
             "load",
-            lambda path, function=None, products=None: NumpyPackage(manifest, weights),
+            lambda path, function=None: NumpyPackage(manifest, weights),
         )
         return runtime.open_artifact(tmp_path, decoder)
 

@@ -18,7 +18,7 @@ from asrbuild.architectures.deepspeech.network import AcousticWeights, random_we
 from asrbuild.artifact import runtime
 from asrbuild.artifact.manifest import Manifest
 from asrbuild.coreml import executor
-from asrbuild.coreml.executor.products import Products
+from asrbuild.coreml.speedups import SWITCH
 from asrbuild.proof import execution
 from asrbuild.proof.cases import build_cases, edge_lengths
 from asrbuild.proof.gates import gates_from
@@ -139,11 +139,11 @@ def test_what_a_right_package_multiplied_hides_no_fault_of_the_next(subject, fau
     ):  # fmt: skip
         monkeypatch.setattr(place, name, 1)
     right, wrong = (subject.package(f, "coreml.precision=fp16") for f in ("", fault))
-    shared = Products()
-    passing = execution.execute(*right, subject.cases, products=shared).outputs
-    found = execution.execute(*wrong, subject.cases, products=shared).outputs
+    passing = execution.execute(*right, subject.cases).outputs
+    found = execution.execute(*wrong, subject.cases).outputs
+    again = execution.execute(*right, subject.cases).outputs
+    monkeypatch.setenv(SWITCH, "products")
     alone = execution.execute(*wrong, subject.cases).outputs
-    again = execution.execute(*right, subject.cases, products=shared).outputs
     for name in subject.cases:
         assert not np.array_equal(found[name]["logits"], passing[name]["logits"])
         for output in ("logits", "new_state_c", "new_state_h"):

@@ -7,7 +7,6 @@ from typing import Any
 import asrbuild.coreml.executor.mil  # noqa: F401 - registers the ops
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.executor.literals import Blobs
-from asrbuild.coreml.executor.products import Products
 from asrbuild.coreml.executor.program import CompiledFunction, Compiler
 
 
@@ -17,12 +16,10 @@ def compile_function(
     blobs: Blobs,
     *,
     keep_all: bool = False,
-    products: Products | None = None,
 ) -> CompiledFunction:
     """Compiles one function of a ``MILSpec.Program`` for its own opset.
 
-    ``keep_all``: every value of its block is an output too, in the block's order. ``products``: as
-    in ``Compiler``.
+    ``keep_all``: every value of its block is an output too, in the block's order.
     """
     if name not in program.functions:
         raise AsrbuildError(
@@ -35,7 +32,7 @@ def compile_function(
             f"function {name} has no block for its opset {function.opset or '(none)'}",
             fix="the package is damaged: build it again, or copy it again from a good copy",
         )
-    compiler = Compiler(blobs, name, function.opset, products)
+    compiler = Compiler(blobs, name, function.opset)
     inputs = {named.name: compiler.declare(named) for named in function.inputs}
     block = function.block_specializations[function.opset]
     if keep_all:

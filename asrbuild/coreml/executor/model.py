@@ -13,7 +13,6 @@ from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.executor.literals import Blobs
 from asrbuild.coreml.executor.package import Package, open_package
-from asrbuild.coreml.executor.products import Products
 from asrbuild.coreml.executor.signature import (
     Feature,
     Fixed,
@@ -200,33 +199,29 @@ def load(
     function: str | None = None,
     *,
     keep_all: bool = False,
-    products: Products | None = None,
 ) -> Model:
     """Opens an ``.mlpackage`` or ``.mlmodel`` and compiles it for execution.
 
     Args:
         function: which function of a multifunction package; its default one if not given.
         keep_all: keep every value of a run, for ``Model.trace``; it takes more memory.
-        products: shares what packages with the same weights have in common, see ``together``.
 
     Raises:
         AsrbuildError: no such package or function, or an op the executor does not have.
     """
     package = open_package(path)
     try:
-        return _load(package, function, keep_all, products)
+        return _load(package, function, keep_all)
     except AsrbuildError as error:
         # What is wrong inside is told by those who do not know which package it is.
         error.file = error.file or str(package.path)
         raise
 
 
-def _load(
-    package: Package, function: str | None, keep_all: bool, products: Products | None
-) -> Model:
+def _load(package: Package, function: str | None, keep_all: bool) -> Model:
     kind = package.spec.WhichOneof("Type")
     if kind == "mlProgram":
-        return _load_program(package, function, keep_all, products)
+        return _load_program(package, function, keep_all)
     if kind in _NETWORKS or kind in _PIPELINES:
         if function is not None:
             raise AsrbuildError(
@@ -236,7 +231,7 @@ def _load(
             )
         if kind in _NETWORKS:
             return _load_network(package, keep_all)
-        return _load_pipeline(package, kind, keep_all, products)
+        return _load_pipeline(package, kind, keep_all)
     raise AsrbuildError(
         f"the executor runs ML programs, neural networks and pipelines of them, this is a {kind}",
         file=package.path,
@@ -266,7 +261,7 @@ class Pipeline:
         return known
 
 
-def _load_pipeline(package: Package, kind: str, keep_all: bool, products: Products | None) -> Model:
+def _load_pipeline(package: Package, kind: str, keep_all: bool) -> Model:
     inner = getattr(package.spec, kind)
     pipeline = inner if kind == "pipeline" else inner.pipeline
     function, names, features = described_features(package.spec, package.path, None)
@@ -274,7 +269,7 @@ def _load_pipeline(package: Package, kind: str, keep_all: bool, products: Produc
     for number, spec in enumerate(pipeline.models, 1):
         part = replace(package, spec=spec)
         try:
-            parts.append(_load(part, None, keep_all, products))
+            parts.append(_load(part, None, keep_all))
         except AsrbuildError as error:
             error.message = f"part {number} of {len(pipeline.models)}: {error.message}"
             raise
@@ -288,16 +283,12 @@ def _load_pipeline(package: Package, kind: str, keep_all: bool, products: Produc
     return Model(package.path, Pipeline(tuple(parts)), features, names, function)
 
 
-def _load_program(
-    package: Package, function: str | None, keep_all: bool, products: Products | None
-) -> Model:
+def _load_program(package: Package, function: str | None, keep_all: bool) -> Model:
     from asrbuild.coreml.executor.function import compile_function
 
     function, names, features = described_features(package.spec, package.path, function)
     blobs = Blobs(package.directory)
-    program = compile_function(
-        package.spec.mlProgram, function, blobs, keep_all=keep_all, products=products
-    )
+    program = compile_function(package.spec.mlProgram, function, blobs, keep_all=keep_all)
     inputs, _, states = features
     if set(program.inputs) != set(inputs) | set(states):
         raise AsrbuildError(

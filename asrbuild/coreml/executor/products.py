@@ -18,11 +18,14 @@ from __future__ import annotations
 import hashlib
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 
 from asrbuild.base.array import Array
+from asrbuild.coreml.speedups import enabled
 
 #: Entries from which weights are worth knowing by their digest: 4 MB of them.
 LARGE = 1 << 20
@@ -190,6 +193,29 @@ class Products:
         name = _digest(weight)
         self._names[id(weight)] = (weakref.ref(weight), name)
         return name
+
+
+_of_process = Products()
+_shared: ContextVar[Products | None] = ContextVar("shared", default=None)
+
+
+@contextmanager
+def sharing() -> Iterator[None]:
+    """Lets the packages that are loaded and run inside reuse what earlier ones of the process made.
+
+    One package at a time: widened weights that it does not use are released at the next one.
+    """
+    _of_process.next_package()
+    token = _shared.set(_of_process if enabled("products") else None)
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
+def shared() -> Products | None:
+    """The products of the process; None outside of ``sharing``."""
+    return _shared.get()
 
 
 def _digest(array: Array) -> bytes:

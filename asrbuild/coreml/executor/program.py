@@ -17,7 +17,7 @@ import numpy as np
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.executor.literals import DTYPES, Blobs, read_value
-from asrbuild.coreml.executor.products import Products
+from asrbuild.coreml.executor.products import shared
 from asrbuild.coreml.executor.registry import MIL_OPS, NOT_HERE, REQUIRED, MilOp
 
 Env = list[Any]
@@ -73,13 +73,11 @@ class Compiler:
     """Compiles one function of a program.
 
     ``constants`` maps a constant's slot to its value; ``dtypes`` a slot to its declared type.
-    ``products``: where float16 weights are widened that other packages of the process have, too.
     """
 
     blobs: Blobs
     function_name: str
     opset: str
-    products: Products | None = None
     template: list[Any] = field(default_factory=list)
     constants: dict[int, Any] = field(default_factory=dict)
     dtypes: dict[int, np.dtype] = field(default_factory=dict)
@@ -137,7 +135,8 @@ class Compiler:
         """The slot of a float16 constant's float32 copy, made once."""
         if slot not in self._widened:
             half = self.constants[slot]
-            wide = self.products.widened(half, self._widen) if self.products else self._widen(half)
+            products = shared()
+            wide = products.widened(half, self._widen) if products else self._widen(half)
             self._widened[slot] = self.add_constant(wide)
         return self._widened[slot]
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from asrbuild.base.array import Array
-from asrbuild.coreml.executor.products import LARGE, Products, multiply
+from asrbuild.coreml.executor.products import LARGE, Products, multiply, shared
+from asrbuild.coreml.speedups import enabled
 
 Result = TypeVar("Result")
 #: Package size in bytes from which calls are worth it. Smaller weights stay in the processor's
@@ -27,12 +28,11 @@ Result = TypeVar("Result")
 _LARGE_PACKAGE = 16_000_000
 
 
-def run_calls(
-    package: Path, calls: Sequence[Callable[[], Result]], products: Products
-) -> list[Result]:
+def run_calls(package: Path, calls: Sequence[Callable[[], Result]]) -> list[Result]:
     """The results of calls of one package, in order: ``together`` where that is worth it."""
+    products = shared() if enabled("together") else None
     files = package.rglob("*") if package.is_dir() else (package,)
-    if sum(file.stat().st_size for file in files) >= _LARGE_PACKAGE:
+    if products is not None and sum(file.stat().st_size for file in files) >= _LARGE_PACKAGE:
         return together(calls, products)
     return [call() for call in calls]
 
@@ -60,8 +60,14 @@ def together(calls: Sequence[Callable[[], Result]], products: Products) -> list[
 
 def rows_times(x: Array, weight: Array) -> Array:
     """``x @ weight.T`` for ``x (..., I)`` and ``weight (O, I)``, met with other calls' if any."""
-    if _place.meeting is None or weight.size < LARGE:
+    if weight.size < LARGE:
         return multiply(x, weight)
+    if _place.meeting is None:
+        products = shared()
+        if products is None:
+            return multiply(x, weight)
+        (product,) = products.rows_times([x.reshape(-1, x.shape[-1])], weight)
+        return product.reshape(*x.shape[:-1], len(weight))
     return _place.meeting.rows_times(x, weight)
 
 

@@ -24,7 +24,7 @@ from asrbuild.artifact.runtime import feature_settings, load_package
 from asrbuild.base.array import Array
 from asrbuild.base.disk import disk_errors, files_in, rename_directory
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.coreml.executor.products import Products
+from asrbuild.coreml.executor.products import sharing
 from asrbuild.coreml.executor.threads import one_thread
 from asrbuild.coreml.executor.together import run_calls
 from asrbuild.handover.app.conformance import short_recordings, write_conformance
@@ -46,7 +46,6 @@ def write_kit(
     artifact: Path,
     manifest: Manifest,
     recordings: Mapping[str, Array] | None = None,
-    products: Products | None = None,
 ) -> None:
     """Writes the kit of an artifact into ``directory``, which may be the artifact's own.
 
@@ -54,7 +53,6 @@ def write_kit(
         artifact: the folder that the manifest's paths are relative to.
         recordings: name -> int16 samples (n,), for the conformance kit; None: the artifact's
             reference recording, whole and cut to awkward lengths.
-        products: what this process has multiplied and widened already.
 
     Raises:
         AsrbuildError: the package cannot be run.
@@ -65,10 +63,9 @@ def write_kit(
         with wave.open(str(audio_file), "rb") as file:
             samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
         recordings = short_recordings(samples, feature_settings(manifest), _chunk_steps(manifest))
-    products = Products() if products is None else products
-    package = load_package(artifact, manifest, products)
-    run = partial(run_calls, package_path(artifact, manifest), products=products)
-    with one_thread():
+    run = partial(run_calls, package_path(artifact, manifest))
+    with one_thread(), sharing():
+        package = load_package(artifact, manifest)
         write_conformance(directory / CONFORMANCE_KIT, manifest, package, recordings, run)
     write_swift(directory / SWIFT_KIT, manifest)
     text = _render("README.md.j2", manifest, recordings=list(recordings))
