@@ -135,7 +135,7 @@ def _write_reports(staging: Path, manifest: m.Manifest, proof: Path) -> None:
     inside = anatomy(staging / manifest.model.package)
     made, expected = load_reference(staging / PARITY, manifest.features.context_frames)
     with np.load(proof / HEARD, allow_pickle=False) as given:
-        recordings = artifact.heard(made, expected, dict(given))
+        recordings = artifact.comparisons(made, expected, dict(given))
     page.write_report(staging, manifest, inside.operations)
     artifact.write_page(staging / REPORT_PAGE, manifest, inside, recordings)
 

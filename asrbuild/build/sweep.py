@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from asrbuild.build.config_folders import check_folders
 from asrbuild.build.engine import Built, build
 from asrbuild.build.overrides import is_plain, varied_keys
 from asrbuild.build.recipe import Recipe, published_overrides
+from asrbuild.handover.report.sweep import JobRecord
 
 #: Where the jobs of a sweep leave their records; inherited by every launcher's processes.
 RECORDS = "ASRBUILD_SWEEP_RECORDS"
@@ -33,30 +34,6 @@ VARIED = "varied"
 #: The page of a sweep, in the folder of its records.
 PAGE = "sweep.html"
 _MULTIRUN = ("-m", "--multirun", "hydra.mode=MULTIRUN")
-
-
-@dataclass(frozen=True)
-class JobRecord:
-    """One row of a sweep's table.
-
-    ``status``: ``built``, ``unchanged`` or ``failed``; on disk also ``running``. A job whose
-    package failed its gates has no artifact, but the package's size and figures all the same.
-    """
-
-    number: int
-    overrides: tuple[str, ...]
-    status: str
-    name: str
-    version: str
-    path: str
-    bytes: int
-    figures: dict[str, float]
-    transcripts_match: bool
-    seconds: float
-    error: str
-    compress: str = "none"
-    package_bytes: int = 0
-    wer: float | None = None
 
 
 def build_from_command_line(argv: list[str]) -> int:

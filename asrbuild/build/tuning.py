@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from asrbuild.base.places import DEMO_PREFIX, resolve_file
 from asrbuild.base.progress import Progress, bars
 from asrbuild.build.engine import Built, build
 from asrbuild.build.recipe import Recipe, Tune, validate
+from asrbuild.handover.report.tuning import Trial, Tuning
 
 if TYPE_CHECKING:
     from asrbuild.artifact import manifest as m
@@ -33,50 +34,6 @@ if TYPE_CHECKING:
 
 CONFIG = Path("decoder", "tuned.yaml")
 PAGE, RECORD = "tuning.html", "tuning.json"
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One set of values; ``factor`` is seconds of decoding for a second of sound."""
-
-    number: int
-    lm_alpha: float
-    lm_beta: float
-    beam_width: int
-    wer: float
-    wer_interval: tuple[float, float]
-    cer: float
-    factor: float
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """All trials on one set. The first one has the values that the scorer and the recipe came with.
-
-    ``data`` and ``sha256`` are the set's name and digest, ``words`` its reference words.
-    """
-
-    artifact: str
-    scorer: str
-    data: str
-    sha256: str
-    recordings: int
-    words: int
-    trials: tuple[Trial, ...]
-
-    @property
-    def best(self) -> Trial:
-        """Fewest word errors, then fewest character errors, then the narrowest beam."""
-        return min(self.trials, key=lambda t: (t.wer, t.cer, t.beam_width, t.number))
-
-    @property
-    def front(self) -> list[Trial]:
-        """The trials that no other one beats in both error rate and time, fastest first."""
-        kept: list[Trial] = []
-        for trial in sorted(self.trials, key=lambda t: (t.factor, t.wer)):
-            if not kept or trial.wer < kept[-1].wer:
-                kept.append(trial)
-        return kept
 
 
 def tune(

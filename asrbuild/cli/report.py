@@ -49,7 +49,12 @@ def report(
         rows = artifact_rows(paths)
         write_page(output, "Artifacts side by side", rows)
         listed = [
-            {"artifact": row.name, "overrides": row.asked, "error": row.error or None, **row.facts}
+            {
+                "artifact": row.name,
+                "overrides": row.overrides,
+                "error": row.error or None,
+                **row.facts,
+            }
             for row in rows
         ]
         _tell({"page": str(output), "artifacts": listed}, as_json)
@@ -88,7 +93,7 @@ def _prove_and_write(path: Path, output: Path) -> tuple[Proof, Manifest]:
     from asrbuild.artifact.layout import PARITY
     from asrbuild.artifact.manifest import package_path, read_manifest
     from asrbuild.handover.report.anatomy import anatomy
-    from asrbuild.handover.report.artifact import heard, write_page
+    from asrbuild.handover.report.artifact import comparisons, write_page
     from asrbuild.proof.cases import RECORDINGS, load_reference
     from asrbuild.proof.gates import PROBABILITIES
     from asrbuild.proof.verdict import prove_again
@@ -99,5 +104,5 @@ def _prove_and_write(path: Path, output: Path) -> tuple[Proof, Manifest]:
     given = {n: proof.outputs[n][PROBABILITIES] for n in RECORDINGS if n in proof.outputs}
     shown = manifest.model_copy(update={"verification": proof.verification})
     inside = anatomy(package_path(path, manifest))
-    write_page(output, shown, inside, heard(cases, reference, given))
+    write_page(output, shown, inside, comparisons(cases, reference, given))
     return proof, shown

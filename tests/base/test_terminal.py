@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 from asrbuild.base import terminal
-from asrbuild.build.sweep import JobRecord
-from asrbuild.handover.report.sweep import print_table
+from asrbuild.handover.report.sweep import JobRecord, print_table
 
 #: A title, a colour, a cleared screen (C1), a reversed direction, and Rich's markup.
 HOSTILE = "\x1b]0;title\x07\x1b[31mred\x9b2J\u202e[/red][bold]"

@@ -1,4 +1,4 @@
-"""What a package is made of: how many operations of each kind, and which layers its bytes are."""
+"""Operations of a package by kind, and bytes of its weights by layer."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-#: Operations that only unpack stored weights: their bytes are those of whoever reads the result.
+#: Operations that only unpack stored weights; the bytes count for the operation that reads them.
 _UNPACKING = ("const", "cast")
-#: Ends of names that say what a layer's last operation does, not which layer it is.
+#: Endings that name a layer's last operation, not the layer.
 _ENDINGS = ("_BiasAdd", "_MatMul", "_to_fp16", "_0")
 
 
@@ -55,7 +55,7 @@ def _add_block(
     operations: Counter[str],
     layers: Counter[str],
 ) -> None:
-    """``waiting``: name of a value -> bytes of stored weights that no operation has claimed yet."""
+    """``waiting``: name of a value -> bytes of stored weights that no operation has read yet."""
     from asrbuild.coreml.stored import stored_weights
 
     for operation in block.operations:
@@ -84,7 +84,7 @@ def _add_layers(network: Any, weights: Any, operations: Counter[str], layers: Co
         inside = inner_networks(layer)
         for inner in inside:
             _add_layers(inner, weights, operations, layers)
-        # A loop has no weights but those of the networks in it.
+        # The weights of a loop are those of its inner networks.
         layers[_layer(layer.name)] += 0 if inside else weights.stored_bytes(layer)
 
 

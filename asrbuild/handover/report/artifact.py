@@ -1,4 +1,4 @@
-"""``report.html``: an artifact as one page that a person enjoys reading."""
+"""``report.html``: the HTML page of one artifact."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ from asrbuild.handover.report.table import Column, Entry, Table, make_table
 from asrbuild.handover.report.timeline import timeline
 from asrbuild.proof.gates import PROBABILITIES, used
 
-#: The scale of gates: the share of its allowance that a metric used, from here to ten times it.
+#: Ends of the scale of gates: shares of its limit that a metric reached.
 _LEAST_USED, _MOST_USED = 1e-5, 10.0
-#: Layers below this share of all bytes are told together.
+#: Layers with a smaller share of all bytes are shown as one bar.
 _SMALL_LAYER = 0.002
 
 
 @dataclass(frozen=True)
-class Heard:
-    """One recording, as TensorFlow and the package heard it.
+class Comparison:
+    """One recording as TensorFlow and the package transcribed it.
 
     Args:
-        coefficients: (steps, n_input), what the model was given.
+        coefficients: (steps, n_input), the MFCC of each step.
         reference: (steps, classes), TensorFlow's probabilities.
-        package: the same of the package.
+        package: (steps, classes), the package's probabilities.
     """
 
     coefficients: Array
@@ -53,12 +53,12 @@ class Heard:
     package: Array
 
 
-def heard(
+def comparisons(
     cases: Mapping[str, Array],
     reference: Mapping[str, Mapping[str, Array]],
     package: Mapping[str, Array],
-) -> dict[str, Heard]:
-    """The recordings among the cases of a proof.
+) -> dict[str, Comparison]:
+    """The recordings among the inputs of a proof.
 
     Args:
         cases: name -> features (steps, window, n_input).
@@ -66,7 +66,7 @@ def heard(
         package: recording -> the package's probabilities (steps, classes).
     """
     return {
-        name: Heard(
+        name: Comparison(
             coefficients=cases[name][:, cases[name].shape[1] // 2],
             reference=reference[name][PROBABILITIES],
             package=probabilities,
@@ -77,7 +77,7 @@ def heard(
 
 
 def write_page(
-    path: Path, manifest: Manifest, inside: Anatomy, recordings: Mapping[str, Heard]
+    path: Path, manifest: Manifest, inside: Anatomy, recordings: Mapping[str, Comparison]
 ) -> None:
     """Writes the page of an artifact.
 
@@ -87,13 +87,13 @@ def write_page(
     write_html(path, page(manifest, inside, recordings))
 
 
-def page(manifest: Manifest, inside: Anatomy, recordings: Mapping[str, Heard]) -> str:
+def page(manifest: Manifest, inside: Anatomy, recordings: Mapping[str, Comparison]) -> str:
     """The page as HTML; the same manifest, package and probabilities give the same text.
 
     Args:
         manifest: with the verification to show.
-        inside: of its package.
-        recordings: by name; see ``heard``.
+        inside: operations and layers of its package.
+        recordings: by name; see ``comparisons``.
     """
     proof = manifest.verification
     return render(
@@ -123,9 +123,9 @@ def page(manifest: Manifest, inside: Anatomy, recordings: Mapping[str, Heard]) -
 
 
 def _marked(row: dict[str, Any]) -> dict[str, Any]:
-    """A transcript's row with its words as ``word_marks`` has them; or ``unknown``."""
-    said, heard = row["expected"], row["package"]
-    return row | {"marks": [("unknown", heard)] if said is None else word_marks(said, heard)}
+    """A transcript's row with its words marked; ``unknown`` where no transcript is expected."""
+    expected, text = row["expected"], row["package"]
+    return row | {"marks": [("unknown", text)] if expected is None else word_marks(expected, text)}
 
 
 def _inputs(manifest: Manifest) -> Table:
@@ -146,7 +146,7 @@ def _inputs(manifest: Manifest) -> Table:
     return make_table(columns, entries)
 
 
-def _scores(manifest: Manifest, recordings: Mapping[str, Heard]) -> list[Score]:
+def _scores(manifest: Manifest, recordings: Mapping[str, Comparison]) -> list[Score]:
     from asrbuild.artifact.runtime import feature_settings
     from asrbuild.speech.mfcc import log_bands
 
@@ -169,7 +169,7 @@ def _scores(manifest: Manifest, recordings: Mapping[str, Heard]) -> list[Score]:
 
 
 def _gates(metrics: Iterable[Metric]) -> list[dict[str, Any]]:
-    """For each gate its nearest input in words, and all inputs as places on a logarithmic scale."""
+    """For each gate its nearest input, and all inputs as dots on a logarithmic scale."""
     metrics = list(metrics)
     rows = []
     for row in worst_rows(metrics):
@@ -195,7 +195,7 @@ def _gates(metrics: Iterable[Metric]) -> list[dict[str, Any]]:
 
 
 def used_place(share: float) -> float:
-    """Where a share of a gate's allowance lies on the logarithmic scale, in percent."""
+    """Position of a share of a gate's limit on the logarithmic scale, in percent."""
     clipped = min(max(share, _LEAST_USED), _MOST_USED)
     return round(100 * math.log10(clipped / _LEAST_USED) / math.log10(_MOST_USED / _LEAST_USED), 2)
 
@@ -208,6 +208,6 @@ def _without_small(layers: Mapping[str, int]) -> dict[str, int]:
 
 
 def _bars(values: Mapping[str, int]) -> list[tuple[str, int, float]]:
-    """Name, value, and the value's share of the largest in percent."""
+    """Name, value, and the value in percent of the largest."""
     largest = max(values.values(), default=0)
     return [(name, value, round(100 * value / largest, 2)) for name, value in values.items()]

@@ -1,4 +1,4 @@
-"""Artifacts side by side as one page: the jobs of a sweep, or artifacts that somebody named."""
+"""The HTML page that compares artifacts: the jobs of a sweep, or artifacts named by the user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.places import memo_root
 from asrbuild.handover.report.html import figure_text, render, write_html
 from asrbuild.handover.report.page import compression_text, shape_text, word_errors
-from asrbuild.handover.report.sweep import FIGURES, Job
+from asrbuild.handover.report.sweep import FIGURES, JobRecord
 from asrbuild.handover.report.table import Column, Entry, make_table
 from asrbuild.proof.gates import PROBABILITIES, used, worst
 
@@ -38,44 +38,44 @@ COLUMNS = (
     Column("words", "words", number=False),
     Column("seconds", "build, s", text="{:.1f}"),
 )
-#: The kind of a row whose package was made and did not pass.
+#: The kind of a row whose package failed its gates.
 _FAILED = "failed its gates"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One artifact, or a job that made none.
+    """One artifact, or a job that published none.
 
     Args:
-        number: of the job, or place in the list.
+        number: of the job, or position in the list.
         name: artifact and version; empty where there is none.
-        asked: the overrides that made it.
+        overrides: of the build, in one line.
         page: its own page, if it has one.
         status: ``built``, ``unchanged``, ``failed``, or empty.
-        error: why there is no artifact, or none that can be read.
+        error: why there is no artifact, or why it cannot be read; else empty.
         facts: column key -> value; a key that is missing is unknown, or does not apply.
     """
 
     number: int
     name: str
-    asked: str
+    overrides: str
     page: Path | None
     status: str
     error: str
     facts: dict[str, float | str] = field(default_factory=dict)
 
 
-def job_rows(jobs: Iterable[Job]) -> list[Row]:
-    """Rows of a sweep. An artifact that is not to be read any more is a row that says so."""
+def job_rows(jobs: Iterable[JobRecord]) -> list[Row]:
+    """Rows of a sweep; an artifact that can no longer be read is a row with an error."""
     rows = []
     for job in jobs:
-        asked = " ".join(job.overrides)
+        overrides = " ".join(job.overrides)
         if job.status == "failed":
             rows.append(
-                Row(job.number, "", asked, None, job.status, job.error, _facts_of_failed(job))
+                Row(job.number, "", overrides, None, job.status, job.error, _facts_of_failed(job))
             )
             continue
-        row = _row(job.number, Path(job.path), asked, job.status)
+        row = _row(job.number, Path(job.path), overrides, job.status)
         if not row.error:
             row.facts["seconds"] = job.seconds
         rows.append(row)
@@ -98,7 +98,7 @@ def write_page(path: Path, title: str, rows: Sequence[Row]) -> None:
     entries = [
         Entry(
             number=row.number,
-            name=row.name or row.asked,
+            name=row.name or row.overrides,
             facts=row.facts,
             kind=str(row.facts.get("format", _FAILED)) if row.facts else "",
             bad=frozenset({"words"} if row.facts.get("words") == "differ" else ()),
@@ -125,19 +125,19 @@ def write_page(path: Path, title: str, rows: Sequence[Row]) -> None:
     write_html(path, text)
 
 
-def _row(number: int, path: Path, asked: str | None, status: str) -> Row:
+def _row(number: int, path: Path, overrides: str | None, status: str) -> Row:
     try:
         require_whole(path, memo_root())
         manifest = read_manifest(path)
     except AsrbuildError as error:
         whole = path.absolute()
         name = f"{whole.parent.name}/{whole.name}"
-        return Row(number, name, asked or "", None, status, str(error))
+        return Row(number, name, overrides or "", None, status, str(error))
     page = path / REPORT_PAGE
     return Row(
         number=number,
         name=manifest.artifact_id,
-        asked=" ".join(manifest.provenance.overrides) if asked is None else asked,
+        overrides=" ".join(manifest.provenance.overrides) if overrides is None else overrides,
         page=page.absolute() if page.is_file() else None,
         status=status,
         error="",
@@ -145,8 +145,8 @@ def _row(number: int, path: Path, asked: str | None, status: str) -> Row:
     )
 
 
-def _facts_of_failed(job: Job) -> dict[str, float | str]:
-    """What is known of a package that was made and failed its gates; nothing of one never made."""
+def _facts_of_failed(job: JobRecord) -> dict[str, float | str]:
+    """The facts of a package that failed its gates; empty if no package was made."""
     if not job.package_bytes:
         return {}
     facts: dict[str, float | str] = {
@@ -199,7 +199,7 @@ def _facts(manifest: Manifest, path: Path) -> dict[str, float | str]:
 
 
 def _best(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
-    """What a reader looks for first: question, answer, and whose it is."""
+    """The summary cards: question, best value, and the rows that have it."""
     questions = (
         ("Smallest", "size", "MB"),
         ("Nearest to TensorFlow", "kl_divergence", "nats KL"),
@@ -207,7 +207,7 @@ def _best(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
         ("Fewest wrong words on the set", "set_wer", "% WER"),
         ("Fewest wrong words", "wer", "% WER"),
     )
-    found = []
+    answers = []
     for question, key, unit in questions:
         known = [row for row in rows if key in row.facts and not row.error]
         if len(known) < 2:
@@ -220,5 +220,5 @@ def _best(rows: Sequence[Row]) -> list[tuple[str, str, str]]:
             whose = f"{len(owners)} of {len(known)}"
         else:
             whose = ", ".join(f"{row.number}: {row.name.split('/')[0]}" for row in owners)
-        found.append((question, f"{figure_text(value)} {unit}", whose))
-    return found
+        answers.append((question, f"{figure_text(value)} {unit}", whose))
+    return answers

@@ -1,4 +1,4 @@
-"""Where templates are rendered: one Jinja environment a folder, so that each is compiled once."""
+"""Jinja environments, one a folder of templates, with escaping for HTML and Markdown."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _MARKS = re.compile(r"([\\`*~<>|\[\]]|&(?=[#\w]))")
 
 
 class Markdown(str):
-    """Text that is Markdown already."""
+    """Text that is Markdown already and is not escaped again."""
 
 
 def markdown(text: str) -> Markdown:
-    """``text`` as one line of Markdown in which nothing is a mark, a link, a tag or a table cell.
+    """``text`` as one line of Markdown without marks, links, tags and table cells.
 
     Source: CommonMark 0.31.2, section 2.4; ``|`` and ``~`` are marks of GitHub's dialect.
     """
@@ -45,7 +45,7 @@ def _escaped_in_markdown(context: Context, value: Any) -> Any:
 def environment(folder: Path) -> Environment:
     """Templates of a folder; ``.html.j2`` and ``.md.j2`` escape what goes into them.
 
-    A name that a template is not given is an error, as it is rendered.
+    An undefined name in a template is an error.
     """
     import jinja2
 

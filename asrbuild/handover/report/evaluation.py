@@ -1,4 +1,4 @@
-"""The page of an evaluation: error rates side by side and drawn, and every mistake."""
+"""The HTML page of an evaluation: error rates, their distribution, and every wrong recording."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_page(
     results: Sequence[Result],
     remark: str = "",
 ) -> None:
-    """Writes one self-contained HTML file; ``remark``: what was left out of the set.
+    """Writes one self-contained HTML file; ``remark``: recordings left out of the set.
 
     Raises:
         AsrbuildError: the disk refuses.
@@ -81,7 +81,7 @@ def _table(results: Sequence[Result]) -> Table:
 
 
 def _rates(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """Bars of word and character error rate with their intervals, in percent of the widest."""
+    """Bars of word and character error rates with their intervals, in percent of the widest."""
     widest = max(max(r.rates.wer_interval.high, r.rates.cer_interval.high) for r in results) or 1.0
     bars = []
     for r in results:
@@ -95,14 +95,16 @@ def _rates(results: Sequence[Result]) -> list[dict[str, Any]]:
             }
             for rate, interval in pairs
         ]
-        said = f"{_name(r)}: {rates[0]['text']} of words, {rates[1]['text']} of letters wrong"
-        bars.append({"name": r.artifact, "decoder": r.decoder, "rates": rates, "said": said})
+        label = f"{_name(r)}: {rates[0]['text']} of words, {rates[1]['text']} of letters wrong"
+        bars.append({"name": r.artifact, "decoder": r.decoder, "rates": rates, "label": label})
     return bars
 
 
 def _curve(result: Result, most: float) -> str:
-    """Steps in a square of 100: across the share of wrong words up to ``most`` percent, up the
-    recordings that have no more."""
+    """The SVG path, in a square of 100, of the share of recordings with at most x wrong words.
+
+    ``most``: percent of wrong words at the right edge.
+    """
     shares = sorted(100 * u.words.rate for u in result.rates.utterances)
     path = ["M0 100"]
     for rank, share in enumerate(shares, start=1):
@@ -111,7 +113,7 @@ def _curve(result: Result, most: float) -> str:
 
 
 def _wrong(result: Result, dataset: Sequence[Recording]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Recordings with wrong words, worst first: name, and words as ``word_marks`` has them."""
+    """Recordings with wrong words, worst first: name and marked words."""
     pairs = result.rates.utterances
     return [
         (dataset[at].audio.name, word_marks(pairs[at].said, pairs[at].heard))

@@ -1,7 +1,7 @@
-"""The frame of every HTML page: one style, our own scripts, and nothing that is loaded.
+"""Self-contained HTML pages: one style, inline scripts, no request to anywhere.
 
-The page's policy lets a browser run only the scripts that are named by their digest, and fetch
-nothing at all; so a hostile string in a name or a transcript could do no harm even unescaped.
+The page's Content-Security-Policy lets a browser run only the scripts named by their digest and
+fetch nothing, so that a hostile name or transcript does no harm even if it were not escaped.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def render(template: str, scripts: Iterable[str] = (), **values: Any) -> str:
 
     Args:
         template: the name of a file in ``templates``, which extends ``base.html.j2``.
-        scripts: names of the scripts it needs, there too.
-        values: what the template shows.
+        scripts: names of the scripts that it needs, in the same folder.
+        values: the variables of the template.
     """
     from markupsafe import Markup
 
@@ -47,7 +47,7 @@ def render(template: str, scripts: Iterable[str] = (), **values: Any) -> str:
 
 
 def write_html(path: Path, text: str) -> None:
-    """Writes a page, and the folder it belongs in.
+    """Writes a page, and makes its folder.
 
     Raises:
         AsrbuildError: the disk refuses.

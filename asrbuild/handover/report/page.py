@@ -1,4 +1,4 @@
-"""``report.md``: what an artifact is, how to run it, its words, and how near it is to TensorFlow.
+"""``report.md``, and the texts that it shares with ``report.html``.
 
 The same manifest and package give the same text.
 """
@@ -50,7 +50,7 @@ def report(manifest: Manifest, operations: Counter[str]) -> str:
     """The report as Markdown.
 
     Args:
-        operations: how many operations of each kind the package has.
+        operations: kind of operation -> how many the package has.
     """
     made = environment(TEMPLATES)
     made.filters |= {"shape": shape_text, "feeding": feeding_text}
@@ -74,19 +74,21 @@ def report(manifest: Manifest, operations: Counter[str]) -> str:
     return text.rstrip() + "\n"
 
 
-def evaluation_text(found: Evaluation) -> str:
+def evaluation_text(evaluation: Evaluation) -> str:
     """Word errors on a set of recordings in one line."""
-    beside = f"; {found.reference} has {found.reference_wer:.1%}" if found.reference else ""
-    if found.left_out:
-        beside += f"; {found.left_out} more left out, as the alphabet cannot spell them"
+    e, more = evaluation, ""
+    if e.reference:
+        more += f"; {e.reference} has {e.reference_wer:.1%}"
+    if e.left_out:
+        more += f"; {e.left_out} more left out, as the alphabet cannot spell them"
     return (
-        f"{found.wer:.1%} ({found.wer_low:.1%} to {found.wer_high:.1%}) on {found.data}, "
-        f"{found.recordings} recordings, {found.words} words{beside}"
+        f"{e.wer:.1%} ({e.wer_low:.1%} to {e.wer_high:.1%}) on {e.data}, "
+        f"{e.recordings} recordings, {e.words} words{more}"
     )
 
 
 def fact_rows(facts: Iterable[SourceFact] | None) -> list[dict[str, str]]:
-    """What the source states of itself, and where; of an alphabet the labels in order."""
+    """Rows of the facts that the source states of itself, with the place of each."""
     return [
         {"name": f.name, "value": shown(f.value), "place": f.place, "file": f.file}
         for f in facts or ()
@@ -94,14 +96,16 @@ def fact_rows(facts: Iterable[SourceFact] | None) -> list[dict[str, str]]:
 
 
 def verdict(manifest: Manifest) -> str:
-    """The proof in a sentence or two."""
+    """The result of the proof in one or two sentences."""
     proof = manifest.verification
     if not proof.executed:
-        return "**Not executed**: nothing has run this package."
+        return "**Not executed**: this package has not been run."
     failed = sum(not metric.passed for metric in proof.metrics)
     agree = all(transcript.match for transcript in proof.transcripts)
     gates = f"{len(proof.metrics)} gates on {len(proof.inputs)} inputs"
-    said = "says the same words as the TensorFlow graph" if agree else "says other words"
+    transcribed = (
+        "gives the same transcripts as the TensorFlow graph" if agree else "gives other transcripts"
+    )
     if proof.passed:
         unspelled = any(transcript.expected is not None for transcript in proof.transcripts)
         unknown = (
@@ -117,14 +121,15 @@ def verdict(manifest: Manifest) -> str:
             quick = is_quick(manifest)
             word = "Quick look, not a whole proof" if quick else "Not wholly proven"
             but = f" But {'; '.join(lacks)}."
-        return f"**{word}**: the package was executed, passed {gates}, and {said}.{but}{unknown}"
-    return f"**Not proven**: {failed} of {gates} failed, and the package {said}."
+        ran = f"the package was executed, passed {gates}, and {transcribed}"
+        return f"**{word}**: {ran}.{but}{unknown}"
+    return f"**Not proven**: {failed} of {gates} failed, and the package {transcribed}."
 
 
 def transcript_rows(transcripts: Iterable[Transcript]) -> list[dict[str, Any]]:
-    """Recordings and their words, the wrong ones marked where it is known what was said.
+    """Rows of the recordings' transcripts, wrong words marked where a transcript is expected.
 
-    Ways to run a package that gave the same words share a row.
+    Runs of a recording that gave the same transcript share a row.
     """
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     for t in transcripts:
@@ -149,7 +154,10 @@ def transcript_rows(transcripts: Iterable[Transcript]) -> list[dict[str, Any]]:
 
 
 def word_errors(transcripts: Iterable[Transcript]) -> Counts | None:
-    """Word edits of the recordings whose words are known, run as apps are told to; None of none."""
+    """Word errors of the recordings with an expected transcript; None if there are none.
+
+    Only runs as the manifest specifies count, not those at other sizes or by other functions.
+    """
     known = [
         count(t.expected, t.package).words
         for t in transcripts
@@ -159,35 +167,35 @@ def word_errors(transcripts: Iterable[Transcript]) -> Counts | None:
 
 
 def compression_text(recipe: Mapping[str, Any]) -> str:
-    """How a recipe has weights stored: ``int8``, ``int8+prune`` by layers, or ``none``."""
+    """How a recipe stores weights: ``int8``, ``int8+prune`` if layers differ, or ``none``."""
     return "+".join(sorted(set(compression(recipe.get("coreml", {})).values()))) or "none"
 
 
-def marked_words(expected: str, found: str) -> Markdown:
-    """The words found, in Markdown: ``~~expected~~ **found**`` where they are wrong."""
+def marked_words(expected: str, text: str) -> Markdown:
+    """A transcript in Markdown, wrong words as ``~~expected~~ **transcribed**``."""
     around = {"right": "", "missed": "~~", "wrong": "**"}
     marked = " ".join(
         f"{around[kind]}{markdown(words)}{around[kind]}"
-        for kind, words in word_marks(expected, found)
+        for kind, words in word_marks(expected, text)
     )
     return Markdown(marked)
 
 
-def word_marks(expected: str, found: str) -> list[tuple[str, str]]:
-    """Words as (kind, words): ``right``, ``missed`` (said, not heard) and ``wrong``."""
+def word_marks(expected: str, text: str) -> list[tuple[str, str]]:
+    """Runs of words as (kind, words): ``right``, ``missed`` (expected alone) and ``wrong``."""
     marks: list[tuple[str, str]] = []
-    for missed, heard, right in word_runs(expected, found):
+    for missed, words, right in word_runs(expected, text):
         if right:
-            marks.append(("right", heard))
+            marks.append(("right", words))
             continue
         marks += [("missed", missed)] if missed else []
-        marks += [("wrong", heard)] if heard else []
+        marks += [("wrong", words)] if words else []
     return marks
 
 
-def word_runs(expected: str, found: str) -> Iterator[tuple[str, str, bool]]:
-    """Runs of right and of wrong words: expected, found, and whether they are equal."""
-    for right, run in itertools.groupby(align(expected, found), lambda w: w.kind == "equal"):
+def word_runs(expected: str, text: str) -> Iterator[tuple[str, str, bool]]:
+    """Runs of right and of wrong words: expected, transcribed, and whether they are equal."""
+    for right, run in itertools.groupby(align(expected, text), lambda w: w.kind == "equal"):
         words = list(run)
         missed = " ".join(word.expected for word in words if word.expected)
         yield missed, " ".join(word.found for word in words if word.found), right
@@ -217,7 +225,7 @@ def worst_rows(metrics: Iterable[Metric]) -> list[dict[str, str]]:
 
 
 def input_rows(manifest: Manifest) -> list[dict[str, str]]:
-    """For each input, every way it was run: the measures of its probabilities."""
+    """For each run of each input the measures of its probabilities."""
     steps = {entry.name: entry.steps for entry in manifest.verification.inputs}
     rows: dict[str, dict[str, str]] = {}
     for metric in manifest.verification.metrics:
@@ -230,7 +238,7 @@ def input_rows(manifest: Manifest) -> list[dict[str, str]]:
 
 
 def feeding_text(streaming: Streaming) -> str:
-    """How an utterance goes into the package, or into one function of it."""
+    """How an utterance is fed to the package, or to one function of it."""
     if streaming.mode == "chunked":
         return (
             f"chunks of {streaming.steps_per_chunk} steps, the state carried from one to the next"

@@ -1,4 +1,4 @@
-"""Arrays as small grey PNG files inside a page; the page's style gives them their colours."""
+"""Arrays as small grey PNG images inside a page; the page's style colours them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 
 from asrbuild.base.array import Array
 
-#: Brightness is probability to this power, so that a doubt of one percent still shows.
+#: Brightness is probability to this power, so that one percent is still visible.
 PROBABILITY_POWER = 0.25
-#: Errors are drawn on a logarithmic scale between these.
+#: Ends of the logarithmic scale of errors.
 SMALLEST_ERROR, LARGEST_ERROR = 1e-7, 1e-1
 
 
 def png(values: Array) -> str:
-    """(height, width) between 0 and 1 as a data URI; what is outside, or no number, is clipped.
+    """Values (height, width) between 0 and 1 as a data URI; others are clipped, and NaN is 0.
 
-    The same numbers give the same text.
+    The same values give the same text.
     """
     from PIL import Image
 
@@ -40,7 +40,8 @@ def error_levels(reference: Array, package: Array) -> Array:
         error = np.abs(np.asarray(reference, np.float64) - package).max(axis=1, initial=0.0)
     error = np.clip(np.nan_to_num(error, nan=LARGEST_ERROR), SMALLEST_ERROR, LARGEST_ERROR)
     span = np.log10(LARGEST_ERROR / SMALLEST_ERROR)
-    return (np.log10(error / SMALLEST_ERROR) / span)[None]
+    levels: Array = np.log10(error / SMALLEST_ERROR) / span
+    return levels[None]
 
 
 def spectrum_levels(bands: Array) -> Array:

@@ -1,4 +1,4 @@
-"""A recording laid out like a line of music: what was heard, the letters, how sure they are."""
+"""The picture of one recording: spectrogram, labels, and the model's confidence in each."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from asrbuild.handover.report.pictures import error_levels, png, probability_lev
 from asrbuild.speech.alignment import align
 from asrbuild.speech.greedy import best_path
 
-#: Steps of one segment: 1.5 s of DeepSpeech's.
+#: Steps of one segment, 1.5 s at a step of 20 ms.
 SEGMENT = 75
-#: A letter is as wide as this many steps; one that would lie on the last one moves to the right.
+#: Width of a letter in steps; one that would overlap the letter before moves to the right.
 _LETTER = 1.9
-#: A longer recording is shown up to here, so that a page stays small.
+#: Steps that are shown of a longer recording, so that a page stays small.
 LONGEST = 20 * SEGMENT
 
 
 @dataclass(frozen=True)
 class Letter:
-    """``x``: percent of its lane's width. ``kind``: ``right``, ``wrong`` or ``unknown``."""
+    """One label. ``x``: percent of its lane's width; ``kind``: right, wrong or unknown."""
 
     text: str
     x: float
@@ -29,7 +29,7 @@ class Letter:
 
 @dataclass(frozen=True)
 class Segment:
-    """Pictures are data URIs; ``width`` is what they fill of a segment's width, in percent."""
+    """A part of a recording. Pictures are data URIs; ``width`` is in percent of a whole segment."""
 
     start_s: float
     width: float
@@ -41,7 +41,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Score:
-    """One recording. ``ticks``: labels beside the classes, with their places in percent."""
+    """One recording. ``ticks``: labels of the classes' axis with their places in percent."""
 
     name: str
     text: str
@@ -61,15 +61,15 @@ def score(
     labels: list[str],
     step_ms: float,
 ) -> Score:
-    """Lays a recording out.
+    """Lays out a recording in segments.
 
     Args:
-        transcript: its words.
+        transcript: of the recording.
         bands: logarithms of mel bands (steps, bands).
         reference: TensorFlow's probabilities (steps, classes).
         package: the package's, of the same shape.
         labels: text of each class; the last is the blank.
-        step_ms: from one step to the next.
+        step_ms: milliseconds from one step to the next.
     """
     shown = min(len(package), LONGEST)
     sound = spectrum_levels(bands[:shown])
@@ -115,7 +115,7 @@ def _name(label: str) -> str:
 
 
 def _apart(letters: list[tuple[int, str, str]]) -> list[tuple[float, str, str]]:
-    """Places in steps, text and kind of the letters to see, none on another."""
+    """Place in steps, text and kind of the visible letters, without overlap."""
     placed: list[tuple[float, str, str]] = []
     for step, text, kind in letters:
         if text.strip():
@@ -129,8 +129,8 @@ def _letters(
 ) -> list[tuple[int, str, str]]:
     """Step, text and kind of each letter on the likeliest path.
 
-    Whether a letter is right is known where the path spells the transcript, which a beam or a
-    language model may have changed, and somebody wrote down what was said.
+    The kind is ``unknown`` unless a transcript is expected and the path spells the package's
+    transcript; a beam search or a language model may have changed that.
     """
     path = best_path(package, len(labels) - 1)
     texts = [labels[token] for token in path.tokens]

@@ -1,18 +1,44 @@
-"""A sweep as one table on a terminal: a row per job, so that people can compare."""
+"""The terminal's table of a sweep: one row a job."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
 
 from asrbuild.base import terminal
 
+#: Metric -> heading. Each figure is the worst over all inputs, of the probabilities.
+FIGURES = {
+    "argmax_agreement": "argmax",
+    "kl_divergence": "KL nats",
+    "max_abs_error": "max error",
+    "psnr_db": "PSNR dB",
+}
+_FREE_WIDTH = 180
+#: Below this width an artifact's version is printed below its name.
+_ROOMY = 170
+#: Below this width the table has no figures of parity; the sweep's page has them.
+_NARROW = 130
+_STYLE = {"built": "green", "unchanged": "cyan", "failed": "bold red"}
 
-class Job(Protocol):
-    """What a row needs to know of a job.
 
-    ``seconds`` is its wall time, ``path`` and ``bytes`` are the artifact's. A job that failed its
-    gates has a package all the same: ``package_bytes``, ``figures``, ``wer``, ``compress``.
+@dataclass(frozen=True)
+class JobRecord:
+    """The outcome of one job of a sweep.
+
+    A job whose package failed its gates has no artifact (``path`` and ``bytes``), but the package's
+    size and figures.
+
+    Args:
+        number: of the job, from 0.
+        overrides: the keys that the sweep varies, with this job's values.
+        status: ``built``, ``unchanged`` or ``failed``; in a record on disk also ``running``.
+        bytes: the size of the artifact.
+        figures: metric -> its worst value over all inputs, of the probabilities.
+        seconds: wall time.
+        compress: how the weights are stored, as the table and the page show it.
+        wer: word error rate on the recordings of the proof whose transcript is known.
     """
 
     number: int
@@ -26,34 +52,18 @@ class Job(Protocol):
     transcripts_match: bool
     seconds: float
     error: str
-    compress: str
-    package_bytes: int
-    wer: float | None
+    compress: str = "none"
+    package_bytes: int = 0
+    wer: float | None = None
 
 
-#: Metric -> heading: the worst over all inputs, probabilities against TensorFlow's.
-FIGURES = {
-    "argmax_agreement": "argmax",
-    "kl_divergence": "KL nats",
-    "max_abs_error": "max error",
-    "psnr_db": "PSNR dB",
-}
-_FREE_WIDTH = 180
-#: Narrower terminals show an artifact's version below its name, and the narrowest no figures of
-#: parity: those are in the sweep's page.
-_ROOMY, _NARROW = 170, 130
-_STYLE = {"built": "green", "unchanged": "cyan", "failed": "bold red"}
-
-
-def print_table(jobs: Sequence[Job], seconds: float) -> None:
-    """Prints the table to standard output, and below it why each failed job failed."""
-    import os
-
+def print_table(jobs: Sequence[JobRecord], seconds: float) -> None:
+    """Prints the table to standard output, and below it the error of each failed job."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    # A file or a pipe has no width: there the table is as wide as it likes.
+    # A file or a pipe has no width.
     free = not terminal.is_terminal() and "COLUMNS" not in os.environ
     console = terminal.console(width=_FREE_WIDTH if free else None)
     failed = [job for job in jobs if job.status == "failed"]
@@ -68,7 +78,7 @@ def print_table(jobs: Sequence[Job], seconds: float) -> None:
 
     number("#")
     table.add_column("status", no_wrap=True)
-    # They are easier to read in pieces than a name is.
+    # Overrides fold first: they are easier to read in pieces than a name.
     most = None if roomy else console.width // 7
     table.add_column("overrides", overflow="fold", max_width=most)
     table.add_column("artifact", no_wrap=roomy, overflow="fold")

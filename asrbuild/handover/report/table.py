@@ -1,4 +1,4 @@
-"""Tables that sort, and a plot of two of their columns: what pages that compare have in common."""
+"""A sortable table with a plot of two of its columns, for the pages that compare."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from asrbuild.handover.report.html import figure_text
 
 @dataclass(frozen=True)
 class Column:
-    """One fact of every entry.
+    """One column of a table.
 
     Args:
-        key: what an entry keeps it under.
-        heading: what a person reads.
-        number: numeric; such a column can be an axis of the plot.
-        log: it spans powers of ten, so its axis does.
-        text: how a number is written; empty: in three digits.
+        key: of ``Entry.facts``.
+        heading: as shown.
+        number: numeric; a numeric column can be an axis of the plot.
+        log: its axis is logarithmic.
+        text: format of its numbers; empty: three significant digits.
     """
 
     key: str
@@ -33,13 +33,13 @@ class Entry:
     """One row.
 
     Args:
-        number: what the plot calls it.
-        name: what sorts its first cell, and what the plot says of it.
+        number: its label in the plot.
+        name: sorts its first cell and describes its mark in the plot.
         facts: column key -> value; a key that is missing is unknown, or does not apply.
-        kind: what its mark in the plot is coloured by; empty: it has none.
-        bad: keys of facts that are not as they should be.
-        error: told in full below the row.
-        about: what the page writes its first cell from.
+        kind: colours its mark in the plot; empty: it has no mark.
+        bad: keys of facts that are shown as faults.
+        error: shown in full below the row.
+        about: the value that the page makes the first cell from.
     """
 
     number: int
@@ -53,7 +53,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Cell:
-    """``value`` sorts it, ``text`` is read."""
+    """One cell: ``value`` sorts it, ``text`` is shown."""
 
     column: Column
     value: str
@@ -63,7 +63,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """What the templates draw. ``marks``: kind -> the style class of its marks in the plot."""
+    """A table as the templates draw it.
+
+    Args:
+        columns: those that any entry has a value for.
+        cells: number of an entry -> its cells, one a column.
+        marks: kind -> style class of its marks in the plot.
+    """
 
     columns: tuple[Column, ...]
     entries: tuple[Entry, ...]
@@ -74,10 +80,10 @@ class Table:
 def make_table(
     columns: Sequence[Column], entries: Sequence[Entry], marks: Mapping[str, str] | None = None
 ) -> Table:
-    """The columns that any entry has a value for, with all entries.
+    """A table of all entries and of the columns that any entry has a value for.
 
     Args:
-        marks: kind -> style class, where a kind is not to get the next of the usual ones.
+        marks: kind -> style class; other kinds get the usual ones in order.
     """
     marks = marks or {}
     known = {key for entry in entries for key in entry.facts}

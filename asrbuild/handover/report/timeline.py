@@ -1,4 +1,4 @@
-"""How sound becomes calls of a package: chunks, what they wait for, what they hand on, the tail."""
+"""The drawing of an utterance as calls of a package: chunks, look-ahead, states and the tail."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from asrbuild.artifact.manifest import Manifest
 
-#: More chunks than this are shortened to the first ones and the last two.
+#: Of more chunks than this, the first ones and the last two are drawn.
 _MOST_CHUNKS = 6
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Places are percent of the drawing's width. ``real``: where its real steps end."""
+    """One call. Places are percent of the drawing's width; ``real``: where its real steps end."""
 
     number: int
     left: float
@@ -24,17 +24,17 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Timeline:
-    """A recording fed as the manifest says.
+    """A recording in calls, as the manifest specifies.
 
     Args:
         input: the recording.
         steps: how many it has.
-        chunks: those drawn, in order; where some are left out ``gap`` is the place.
+        chunks: those drawn, in order; ``gap`` is the place of those left out.
         calls: how many calls it takes.
         tail: real steps of the last call.
         size: steps of a call.
         whole: everything goes in one call.
-        carried: names of the states that are handed on.
+        carried: names of the states that a call passes to the next.
     """
 
     input: str
@@ -49,7 +49,7 @@ class Timeline:
 
 
 def timeline(manifest: Manifest) -> Timeline | None:
-    """Of the first verified input; None where nothing was verified."""
+    """The timeline of the first verified input; None if no input was verified."""
     if not manifest.verification.inputs:
         return None
     first, streaming = manifest.verification.inputs[0], manifest.streaming
@@ -69,7 +69,7 @@ def timeline(manifest: Manifest) -> Timeline | None:
     for place, number in enumerate(numbers):
         left = place + (0.5 if gap_at is not None and place >= gap_at else 0.0)
         real = tail / size if number == calls - 1 else 1.0
-        # At the end nothing is to come: the last call need not wait.
+        # The last call has no look-ahead to wait for.
         ready = left + real if number == calls - 1 else left + 1 + min(wait, 0.85)
         chunks.append(
             Chunk(

@@ -1,17 +1,14 @@
-"""A search for decoder values as a table and as a page: the front of error rate against time."""
+"""The result of ``tune=scorer`` as a table and as a page: error rate against decoding time."""
 
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from asrbuild.base import terminal
 from asrbuild.handover.report.html import render, write_html
-from asrbuild.handover.report.table import Column, Entry, make_table
-
-if TYPE_CHECKING:
-    from asrbuild.build.tuning import Trial, Tuning
+from asrbuild.handover.report.table import Column, Entry, Table, make_table
 
 COLUMNS = (
     Column("alpha", "alpha", text="{:.2f}"),
@@ -22,20 +19,74 @@ COLUMNS = (
     Column("cer", "CER %", text="{:.1f}"),
     Column("factor", "x real time", log=True, text="{:.4f}"),
 )
-HEADINGS = ("trial", "alpha", "beta", "beam", "WER %", "95 %", "CER %", "x real time")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One set of decoder values and its error rates.
+
+    Args:
+        wer: word error rate; ``wer_interval`` is its 95 % confidence interval.
+        cer: character error rate.
+        factor: seconds of decoding for one second of sound.
+    """
+
+    number: int
+    lm_alpha: float
+    lm_beta: float
+    beam_width: int
+    wer: float
+    wer_interval: tuple[float, float]
+    cer: float
+    factor: float
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """All trials of one search.
+
+    Args:
+        artifact: name and version of the artifact whose probabilities were decoded.
+        data: name of the development set; ``sha256`` is its digest.
+        recordings: how many the set has; ``words`` is how many words their transcripts have.
+        trials: in order. The first one has the values of the recipe and the scorer.
+    """
+
+    artifact: str
+    scorer: str
+    data: str
+    sha256: str
+    recordings: int
+    words: int
+    trials: tuple[Trial, ...]
+
+    @property
+    def best(self) -> Trial:
+        """The trial with the fewest word errors, then character errors, then the narrowest beam."""
+        return min(self.trials, key=lambda t: (t.wer, t.cer, t.beam_width, t.number))
+
+    @property
+    def front(self) -> list[Trial]:
+        """The trials that no other one beats in both error rate and time, fastest first."""
+        kept: list[Trial] = []
+        for trial in sorted(self.trials, key=lambda t: (t.factor, t.wer)):
+            if not kept or trial.wer < kept[-1].wer:
+                kept.append(trial)
+        return kept
 
 
 def print_tuning(tuning: Tuning, output: Path) -> None:
-    """Prints the front to standard output, and what to do with the best values."""
-    from rich.table import Table
+    """Prints the front and the commands that use the best values to standard output."""
+    import rich.table
 
-    console = terminal.console()
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title_justify="left")
+    shown, labels = _table(tuning), _labels(tuning)
+    table = rich.table.Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title_justify="left")
     table.title = f"{tuning.scorer} on {tuning.data}: {_size(tuning)}, {len(tuning.trials)} trials"
-    for heading in ("", *HEADINGS):
+    for heading in ("", "trial", *(column.heading for column in shown.columns)):
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
-    for label, trial in _rows(tuning):
-        table.add_row(label, *_cells(trial))
+    for number, label in labels.items():
+        table.add_row(label, str(number), *(cell.text for cell in shown.cells[number]))
+    console = terminal.console()
     console.print(table)
     console.print("front: no other trial has fewer errors and is faster", style="dim")
     terminal.say(f"config: {output}/decoder/tuned.yaml   page: {output}/tuning.html")
@@ -48,7 +99,31 @@ def write_page(destination: Path, tuning: Tuning) -> None:
     Raises:
         AsrbuildError: the disk refuses.
     """
-    labels = {trial.number: label for label, trial in _rows(tuning)}
+    text = render(
+        "tuning.html.j2",
+        scripts=("sort.js", "scatter.js"),
+        t=tuning,
+        size=_size(tuning),
+        table=_table(tuning),
+    )
+    write_html(destination, text)
+
+
+def _size(tuning: Tuning) -> str:
+    return f"{tuning.recordings} recordings, {tuning.words} words"
+
+
+def _labels(tuning: Tuning) -> dict[int, str]:
+    """Number -> label of the first trial, of those on the front, and of the best."""
+    labels: dict[int, list[str]] = {0: ["before"]}
+    for trial in tuning.front:
+        labels.setdefault(trial.number, []).append("front")
+    labels.setdefault(tuning.best.number, []).append("best")
+    return {number: ", ".join(names) for number, names in labels.items()}
+
+
+def _table(tuning: Tuning) -> Table:
+    labels = _labels(tuning)
     entries = [
         Entry(
             number=trial.number,
@@ -66,33 +141,4 @@ def write_page(destination: Path, tuning: Tuning) -> None:
         )
         for trial in tuning.trials
     ]
-    text = render(
-        "tuning.html.j2",
-        scripts=("sort.js", "scatter.js"),
-        t=tuning,
-        size=_size(tuning),
-        table=make_table(COLUMNS, entries),
-    )
-    write_html(destination, text)
-
-
-def _size(tuning: Tuning) -> str:
-    return f"{tuning.recordings} recordings, {tuning.words} words"
-
-
-def _rows(tuning: Tuning) -> list[tuple[str, Trial]]:
-    """The values before, the front, and the best, each with its label."""
-    labels: dict[int, list[str]] = {0: ["before"]}
-    for trial in tuning.front:
-        labels.setdefault(trial.number, []).append("front")
-    labels.setdefault(tuning.best.number, []).append("best")
-    return [(", ".join(names), tuning.trials[number]) for number, names in labels.items()]
-
-
-def _cells(trial: Trial) -> tuple[str, ...]:
-    low, high = trial.wer_interval
-    return (
-        str(trial.number), f"{trial.lm_alpha:.2f}", f"{trial.lm_beta:.2f}", str(trial.beam_width),
-        f"{100 * trial.wer:.1f}", f"{100 * low:.1f}-{100 * high:.1f}", f"{100 * trial.cer:.1f}",
-        f"{trial.factor:.4f}",
-    )  # fmt: skip
+    return make_table(COLUMNS, entries)

@@ -10,10 +10,10 @@ import numpy as np
 import typer
 
 from asrbuild.artifact.manifest import Manifest, read_manifest
-from asrbuild.build.sweep import JobRecord
 from asrbuild.cli.report import report as report_command
 from asrbuild.handover.report.anatomy import anatomy
-from asrbuild.handover.report.artifact import Heard, page
+from asrbuild.handover.report.artifact import Comparison, page
+from asrbuild.handover.report.sweep import JobRecord
 
 HOSTILE = (
     "<script>alert(1)</script>", "</style><script>alert(1)</script>", "'\"><img src=x onerror=a()>",
@@ -60,7 +60,7 @@ class Page(HTMLParser):
             self.text += data
 
 
-def heard_of(text: str, steps: int | None = None) -> dict[str, Heard]:
+def comparisons_of(text: str, steps: int | None = None) -> dict[str, Comparison]:
     """A sample whose likeliest path spells the text, a letter every third step."""
     length = steps or 3 * len(text) + 3
     rows = np.full((length, 29), 0.1 / 28, np.float32)
@@ -69,7 +69,7 @@ def heard_of(text: str, steps: int | None = None) -> dict[str, Heard]:
         rows[3 * index + 1] = 0.1 / 28
         rows[3 * index + 1, LABELS.index(character)] = 0.9
     bands = np.random.default_rng(0).standard_normal((length, 26)).astype(np.float32)
-    return {"sample": Heard(bands, rows, rows)}
+    return {"sample": Comparison(bands, rows, rows)}
 
 
 def saying(published: Path, package: str, expected: str | None = None, **fields: str) -> Manifest:
@@ -83,8 +83,10 @@ def saying(published: Path, package: str, expected: str | None = None, **fields:
     return manifest.model_copy(update={"verification": verification})
 
 
-def html_of(published: Path, manifest: Manifest, heard: Mapping[str, Heard] | None = None) -> str:
-    return page(manifest, anatomy(published / manifest.model.package), heard or {})
+def html_of(
+    published: Path, manifest: Manifest, recordings: Mapping[str, Comparison] | None = None
+) -> str:
+    return page(manifest, anatomy(published / manifest.model.package), recordings or {})
 
 
 def job(number: int, path: Path | None, error: str = "", *overrides: str) -> JobRecord:

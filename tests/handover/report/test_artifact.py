@@ -22,7 +22,7 @@ from asrbuild.handover.report.page import evaluation_text, feeding_text
 from asrbuild.handover.report.pictures import error_levels, png, probability_levels, spectrum_levels
 from asrbuild.handover.report.recording import LONGEST, SEGMENT
 from asrbuild.handover.report.timeline import timeline
-from tests.handover.report.pages import HOSTILE, Page, command, heard_of, html_of, saying
+from tests.handover.report.pages import HOSTILE, Page, command, comparisons_of, html_of, saying
 from tests.proof import building
 
 
@@ -87,8 +87,8 @@ def test_what_people_wrote_is_text_and_never_markup(published, text):
             "decoder": manifest.decoder.model_copy(update={"alphabet": alphabet}),
         }
     )  # fmt: skip
-    plain = Page(html_of(published, saying(published, "a", "b"), heard_of("a")))
-    found = Page(html_of(published, manifest, heard_of("a")))
+    plain = Page(html_of(published, saying(published, "a", "b"), comparisons_of("a")))
+    found = Page(html_of(published, manifest, comparisons_of("a")))
     assert set(found.tags) <= set(plain.tags) | {"ins", "del"}
     assert found.tags.count("img") == plain.tags.count("img")
     assert found.handlers == []
@@ -106,7 +106,7 @@ def test_wrong_words_are_marked(published):
 
 
 def test_letters_are_where_they_are_heard_and_coloured_by_their_word(published):
-    html = html_of(published, saying(published, "ab cd", "ab ce"), heard_of("ab cd"))
+    html = html_of(published, saying(published, "ab cd", "ab ce"), comparisons_of("ab cd"))
     letters = re.findall(r'<span class="letter (\w+)"[^>]*left:([\d.]+)%">(.)</span>', html)
     assert [(kind, text) for kind, _, text in letters] == [
         ("right", "a"), ("right", "b"), ("wrong", "c"), ("wrong", "d"),
@@ -117,12 +117,12 @@ def test_letters_are_where_they_are_heard_and_coloured_by_their_word(published):
 
 
 def test_letters_of_a_text_that_a_beam_changed_are_not_judged(published):
-    html = html_of(published, saying(published, "abcd", "ab ce"), heard_of("ab cd"))
+    html = html_of(published, saying(published, "abcd", "ab ce"), comparisons_of("ab cd"))
     assert re.findall(r'class="letter (\w+)"', html) == ["unknown"] * 4
 
 
 def test_a_long_recording_is_shown_in_part_and_says_so(published):
-    html = html_of(published, saying(published, "a", "a"), heard_of("a", steps=LONGEST + 700))
+    html = html_of(published, saying(published, "a", "a"), comparisons_of("a", steps=LONGEST + 700))
     assert f"The first {LONGEST} of {LONGEST + 700} steps are shown." in html
     assert html.count('<div class="segment">') == LONGEST // SEGMENT
 
@@ -159,7 +159,7 @@ def test_what_was_not_executed_has_a_page_too(published):
 
     manifest = read_manifest(published).model_copy(update={"verification": unproven()})
     html = html_of(published, manifest)
-    assert "Not executed: nothing has run this package." in html
+    assert "Not executed: this package has not been run." in html
     assert "No recording was decoded." in html
     assert 'id="streaming"' not in html
 

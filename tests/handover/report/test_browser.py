@@ -13,14 +13,14 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from asrbuild.build.tuning import Trial, Tuning
 from asrbuild.handover.report.comparison import job_rows, write_page
 from asrbuild.handover.report.evaluation import write_page as write_evaluation
+from asrbuild.handover.report.tuning import Trial, Tuning
 from asrbuild.handover.report.tuning import write_page as write_tuning
 from asrbuild.proof.evaluation import Recording, Result
 from asrbuild.speech.decoding import DecoderSettings
 from asrbuild.speech.rates import error_rates
-from tests.handover.report.pages import heard_of, html_of, job, saying
+from tests.handover.report.pages import comparisons_of, html_of, job, saying
 
 WORDS = "hello world"
 #: An error with a word that no line of a phone holds.
@@ -30,7 +30,7 @@ REFUSAL = f"it cannot be\n  file: {'/cache' * 20}/model.mlpackage"
 @pytest.fixture
 def page_of_words(published, tmp_path) -> Path:
     """An artifact whose sample is known letter by letter; of two words one is wrong."""
-    html = html_of(published, saying(published, WORDS, "hallo world"), heard_of(WORDS))
+    html = html_of(published, saying(published, WORDS, "hallo world"), comparisons_of(WORDS))
     path = tmp_path / "report.html"
     path.write_text(html, encoding="utf-8")
     return path
@@ -81,7 +81,7 @@ def test_a_stored_page_opens_alone_and_is_whole(look, published):
 def test_words_and_letters_are_read_right(look, page_of_words):
     page = look(page_of_words).page
     assert page.locator(".words").inner_text().split() == [
-        "said:", "hallo", "heard:", "hello", "world",
+        "expected:", "hallo", "transcribed:", "hello", "world",
     ]  # fmt: skip
     letters = page.locator(".letter")
     assert "".join(letters.all_inner_texts()) == WORDS.replace(" ", "")

@@ -94,10 +94,10 @@ def test_it_says_what_the_manifest_says(built):
     text = page(built, proof(GOOD, [said("sample", "hello world", expected="hello world")]))
     assert text.startswith(f"# {manifest.name} {manifest.version}\n")
     assert "**Proven**: the package was executed, passed 4 gates on 1 inputs" in text
-    assert "word error rate 0.0 %; the package says what TensorFlow says" in text
+    assert "word error rate 0.0 %; the package and TensorFlow give the same transcript" in text
     assert "> hello world" in text
     assert "Wrong words" not in text
-    assert "Core ML itself has not run it." in text
+    assert "Core ML has not run it." in text
     for tensor in manifest.model.inputs + manifest.model.outputs:
         assert f"| `{tensor.name}` | {tensor.dtype} |" in text
     assert f"asrbuild transcribe {manifest.name} recording.wav" in text
@@ -124,7 +124,7 @@ def test_wrong_words_are_marked(built):
     text = page(built, proof(GOOD, [transcript]))
     assert "> ~~hello~~ **helo** world **you**" in text
     assert "word error rate 100.0 %" in text
-    assert "Wrong words: ~~expected~~ **heard**." in text
+    assert "Wrong words: ~~expected~~ **transcribed**." in text
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_marking(expected, found, text):
 def test_ways_with_the_same_words_share_a_line_and_others_do_not(built):
     transcripts = [said("sample", "a"), said("sample@whole", "a"), said("sample@32", "b", "a")]
     text = page(built, proof(GOOD, transcripts))
-    assert "**sample, sample@whole**; the package says what TensorFlow says" in text
+    assert "**sample, sample@whole**; the package and TensorFlow give the same transcript" in text
     assert "**sample@32**; THE PACKAGE AND TENSORFLOW DIFFER" in text
     assert "TensorFlow:\n\n> a\n" in text
 
@@ -154,7 +154,7 @@ def test_ways_with_the_same_words_share_a_line_and_others_do_not(built):
 def test_a_failed_gate_cannot_be_missed(built):
     bad = [*GOOD[:3], metric("sample", "logits", "psnr_db", 12.0, ">=", 60.0)]
     text = page(built, proof(bad, [said("sample", "a", "b")]))
-    assert "**Not proven**: 1 of 4 gates on 1 inputs failed, and the package says other" in text
+    assert "**Not proven**: 1 of 4 gates on 1 inputs failed, and the package gives other" in text
     assert "| 1 FAILED |" in text
     assert "12 **FAILED**" in text
 
@@ -163,7 +163,7 @@ def test_what_was_not_executed_says_so(built):
     from asrbuild.proof.verdict import unproven
 
     text = page(built, unproven())
-    assert "**Not executed**: nothing has run this package." in text
+    assert "**Not executed**: this package has not been run." in text
     assert "No recording was decoded." in text
 
 

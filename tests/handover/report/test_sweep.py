@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asrbuild.build.sweep import JobRecord
-from asrbuild.handover.report.sweep import print_table
+from asrbuild.handover.report.sweep import JobRecord, print_table
 
 FIGURES = {
     "argmax_agreement": 0.97979, "kl_divergence": 0.000101131,
