@@ -114,6 +114,7 @@ class Bench:
     def shared(self, recipe: Recipe) -> Path:
         """The stages before the conversion, done once for each kind of graph."""
         from asrbuild.build import work
+        from asrbuild.build.recipe import network_of
         from asrbuild.build.sources import settle
 
         _, source = settle(recipe, self.folder)
@@ -122,7 +123,8 @@ class Bench:
             at.mkdir(parents=True)
             work.cases(at, recipe, source)
             work.export(at, recipe, source)
-            work.reference(at, at / work.GRAPH, at, source.checkpoint)
+            original = work.original_of(recipe, source, at / work.GRAPH)
+            work.reference(at, network_of(recipe)[0], original, at)
         return at
 
     def measure(self, cell: Cell, tensorflow: dict[str, float], before: int) -> Row:
@@ -141,7 +143,7 @@ class Bench:
         shared = self.shared(recipe)
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
             at = Path(scratch)
-            work.convert(at, recipe, source, shared / work.GRAPH)
+            work.convert(at, recipe, source, lambda: shared / work.GRAPH)
             package = at / describe.package_name(recipe)
             manifest = describe.describe(recipe, source, package)
             cases, expected = work.cases_and_reference(recipe, work.Inputs(at, shared, shared))
@@ -296,7 +298,7 @@ def main() -> None:
 def run(arguments: argparse.Namespace, folder: Path) -> int:
     """Prints a row as soon as it is there; returns 1 if a gate failed, else 0."""
     from asrbuild.build import work
-    from asrbuild.build.sources import load_weights, settle
+    from asrbuild.build.sources import settle
 
     common = random_network(folder, arguments.n_hidden) if arguments.n_hidden else ()
     bench = Bench(folder, common, arguments.rounds)
@@ -309,7 +311,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> int:
     recipe = bench.recipe(Cell(("dynamic", "mlprogram", "fp32", "native", "explicit")))
     shared = bench.shared(recipe)
     cases, _ = work.cases_and_reference(recipe, work.Inputs(shared, shared, shared))
-    n_hidden = load_weights(settle(recipe, folder)[1], recipe).n_hidden
+    n_hidden = settle(recipe, folder)[0].export.n_hidden
     steps = len(cases["sample"])
     tensorflow = tensorflow_seconds(shared / work.GRAPH, n_hidden, steps, arguments.rounds)
     if not arguments.json:

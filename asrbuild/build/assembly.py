@@ -131,11 +131,13 @@ def _write_reports(staging: Path, manifest: m.Manifest, proof: Path) -> None:
     from asrbuild.handover.report import artifact, page
     from asrbuild.handover.report.anatomy import anatomy
     from asrbuild.proof.cases import load_reference
+    from asrbuild.proof.execution import probabilities_of
 
     inside = anatomy(staging / manifest.model.package)
     made, expected = load_reference(staging / PARITY, manifest.features.context_frames)
     with np.load(proof / HEARD, allow_pickle=False) as given:
-        recordings = artifact.comparisons(made, expected, dict(given))
+        name = probabilities_of(manifest)
+        recordings = artifact.comparisons(made, expected, dict(given), name)
     page.write_report(staging, manifest, inside.operations)
     artifact.write_page(staging / REPORT_PAGE, manifest, inside, recordings)
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from asrbuild.architectures.deepspeech.network import AcousticWeights, Geometry
 from asrbuild.artifact import manifest as m
 from asrbuild.artifact.layout import ALPHABET, REFERENCE_AUDIO
 from asrbuild.base.digest import canonical_json, text_digest
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.build.recipe import Decoder, Recipe, Steps, label, validate
+from asrbuild.build.recipe import Decoder, Recipe, Steps, label, network_of, validate
 from asrbuild.build.sources import Source
 from asrbuild.coreml.compression import compression
-from asrbuild.coreml.signature import STEPS, Signature
+from asrbuild.coreml.signature import STEPS, Signature, check_carried
+
+if TYPE_CHECKING:
+    from asrbuild.architectures.architecture import FrontEnd
+    from asrbuild.speech.mfcc import FeatureSettings
 
 #: Specification version -> oldest systems that load it (Core ML's release notes).
 MINIMUM_OS = {
@@ -32,45 +35,19 @@ SAMPLE_SCALE = 1.0 / 32768.0
 
 def network_signature(recipe: Recipe) -> Signature:
     """Inputs, outputs and states of the recipe's network."""
-    from asrbuild.architectures.deepspeech.signature import SIGNATURE
-
-    del recipe
-    return SIGNATURE
+    architecture, config = network_of(recipe)
+    return architecture.signature(config)
 
 
-def feature_settings(recipe: Recipe) -> Any:
-    """The MFCC front end of a recipe, DeepSpeech's: 40 bands from 20 Hz."""
-    from asrbuild.speech.mfcc import FeatureSettings
-
-    export = recipe.export
-    return FeatureSettings(
-        sample_rate=export.audio_sample_rate,
-        window=export.audio_sample_rate * export.feature_win_len // 1000,
-        stride=export.audio_sample_rate * export.feature_win_step // 1000,
-        upper_hz=export.upper_frequency_limit,
-        n_input=export.n_input,
-        n_context=export.n_context,
-    )
+def feature_settings(recipe: Recipe) -> FeatureSettings:
+    """The front end of the recipe's network."""
+    return front_end(recipe).settings
 
 
-def export_flags(recipe: Recipe, weights: AcousticWeights) -> Any:
-    """The recipe's ``export`` section as the exporter takes it."""
-    from asrbuild.architectures.deepspeech.flags import ExportFlags
-
-    values = asdict(recipe.export) | {"n_hidden": weights.n_hidden}
-    return ExportFlags(**{field.name: values[field.name] for field in fields(ExportFlags)})
-
-
-def geometry(recipe: Recipe, source: Source, weights: AcousticWeights) -> Geometry:
-    """Sizes of the network; the clip of a frozen graph is its own, not the recipe's."""
-    export = recipe.export
-    clip = export.relu_clip
-    if source.graph is not None:
-        from asrbuild.architectures.deepspeech.frozen import relu_clip
-        from asrbuild.architectures.tensorflow.graph import load_graph
-
-        clip = relu_clip(load_graph(source.graph))
-    return Geometry(export.n_input, export.n_context, weights.n_hidden, weights.n_output, clip)
+def front_end(recipe: Recipe) -> FrontEnd:
+    """The front end, and its durations as the recipe states them."""
+    architecture, config = network_of(recipe)
+    return architecture.front_end(config)
 
 
 def package_name(recipe: Recipe) -> str:
@@ -102,19 +79,15 @@ def check_recipe(recipe: Recipe) -> tuple[str, ...]:
     Raises:
         AsrbuildError: naming the key, the value and the choices or the fix.
     """
-    from asrbuild.architectures.deepspeech.signature import check_layers
     from asrbuild.coreml.request import check_request
 
     validate(recipe)
     _check_outputs(recipe)
     request = _request(recipe, {})
     advice = check_request(request)
-    check_layers(request)
-    if recipe.coreml.frontend == "tensorflow":
-        from asrbuild.architectures.deepspeech.from_graph import check_lstm_form, check_supported
-
-        check_supported(request)
-        check_lstm_form(request)
+    architecture, config = network_of(recipe)
+    check_carried(architecture.signature(config))
+    architecture.check_request(request, recipe.coreml.frontend)
     return (*advice, *_without_effect(recipe))
 
 
@@ -234,8 +207,10 @@ def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
     from asrbuild.proof.verdict import unproven
 
     spec = open_package(package).spec
-    settings = feature_settings(recipe)
-    signature = network_signature(recipe).with_classes(source.alphabet.size + 1)
+    front = front_end(recipe)
+    settings = front.settings
+    architecture, config = network_of(recipe)
+    signature = architecture.signature(config).with_classes(source.alphabet.size + 1)
     functions = _functions(recipe, settings, spec, signature)
     default = spec.description.defaultFunctionName or functions[0].name
     main = next(function for function in functions if function.name == default)
@@ -255,7 +230,7 @@ def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
             sample_type="int16",
             sample_scale=SAMPLE_SCALE,
         ),
-        features=_features(recipe, settings, source),
+        features=_features(front, source),
         model=m.Model(
             format=recipe.coreml.format,  # type: ignore[arg-type]
             package=package.name,
@@ -274,8 +249,8 @@ def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
         decoder=_decoder(recipe, source),
         verification=unproven(),
         provenance=m.Provenance(
-            created="", platform="", git=None, recipe={}, overrides=[], sources=[], tools={},
-            parents=[],
+            created="", platform="", git=None, overrides=[], sources=[], tools={},
+            parents=[], recipe={"source": {"kind": architecture.KINDS[0]}},
         ),
     )  # fmt: skip
 
@@ -354,11 +329,12 @@ def _tensor(feature: Any, signature: Signature) -> m.Tensor:
     )
 
 
-def _features(recipe: Recipe, settings: Any, source: Source) -> m.Features:
+def _features(front: FrontEnd, source: Source) -> m.Features:
+    settings = front.settings
     return m.Features(
         kind="mfcc",
-        window_ms=float(recipe.export.feature_win_len),
-        step_ms=float(recipe.export.feature_win_step),
+        window_ms=front.window_ms,
+        step_ms=front.step_ms,
         window_samples=settings.window,
         step_samples=settings.stride,
         window_function="periodic_hann",

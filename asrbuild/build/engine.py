@@ -28,7 +28,7 @@ from asrbuild.base.digest import remember_digest
 from asrbuild.base.disk import SHARED, full_disk_errors, keep_to_oneself, read_plain
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.progress import Progress
-from asrbuild.build.recipe import Recipe, validate
+from asrbuild.build.recipe import Recipe, network_of, validate
 from asrbuild.build.sources import Source, settle
 from asrbuild.build.stages import DOING, Chain, chain
 
@@ -218,20 +218,18 @@ def _execute(job: _Job, cases: Path, staging: Callable[[], Path]) -> _Executed:
     beside what this thread does with it. What fails here ends those, too; what failed there is told
     before the next stage.
     """
+    import importlib
     from concurrent.futures import FIRST_EXCEPTION, wait
     from functools import partial
 
     # The threads must import nothing: were Ctrl-C to break an import off in this one, they would
     # wait for that module for ever.
-    import google_crc32c  # noqa: F401
-
-    import asrbuild.architectures.deepspeech.export
-    import asrbuild.architectures.deepspeech.frozen
-    import asrbuild.architectures.tensorflow.tensorbundle
     import asrbuild.proof.prefixes  # noqa: F401
     from asrbuild.build import assembly, work
 
     recipe, source, keys, run = job.recipe, job.source, job.keys, job.run
+    for module in network_of(recipe)[0].THREAD_MODULES:
+        importlib.import_module(module)
 
     def export() -> Path:
         if source.graph is not None:
@@ -240,11 +238,10 @@ def _execute(job: _Job, cases: Path, staging: Callable[[], Path]) -> _Executed:
         return run(keys.export, lambda at: work.export(at, recipe, source)) / work.GRAPH
 
     def reference() -> Path:
-        graph = exported.result()
-        # What the graph was made of; None where it is the source itself.
-        made_of = source.files.get("lite")
-        checkpoint = made_of if source.graph is not None else source.checkpoint
-        body = partial(work.reference, graph=graph, cases=cases, checkpoint=checkpoint)
+        original = work.original_of(recipe, source, exported.result())
+        body = partial(
+            work.reference, architecture=network_of(recipe)[0], original=original, cases=cases
+        )
         return run(keys.reference, body)
 
     def copy() -> dict[str, str]:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from asrbuild.architectures.architecture import Architecture, architecture, kinds, name_of_kind
 from asrbuild.artifact.names import NAME_RULE, is_name
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.places import DEMO_PREFIX
@@ -231,9 +232,14 @@ class Recipe:
     tune: Tune = field(default_factory=Tune)
     verify: Verify = field(default_factory=Verify)
 
+    @property
+    def architecture(self) -> str:
+        """The folder of the architecture that takes the source: it follows from ``source.kind``."""
+        return name_of_kind(self.source.kind)
+
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "source.kind": ("demo", "checkpoint", "frozen_graph"),
+    "source.kind": kinds(),
     "source.load_evaluate": ("auto", "best", "last"),
     "model.streaming": ("chunked", "whole", "exported"),
     "model.steps.kind": ("fixed", "range", "enumerated", "exported"),
@@ -272,6 +278,12 @@ def lookup(recipe: Recipe, key: str) -> Any:
     for part in key.split("."):
         value = value[part] if isinstance(value, dict) else getattr(value, part)
     return value
+
+
+def network_of(recipe: Recipe) -> tuple[Architecture, Any]:
+    """The recipe's architecture, and its section of the recipe."""
+    found = architecture(recipe.architecture)
+    return found, lookup(recipe, found.SECTION)
 
 
 def validate(recipe: Recipe) -> None:

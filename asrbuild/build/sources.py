@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asrbuild.architectures.deepspeech import facts
 from asrbuild.architectures.deepspeech.checkpoint import checkpoint_files, choose_checkpoint
@@ -24,9 +23,6 @@ from asrbuild.base.places import resolve_file
 from asrbuild.build.recipe import TENSORFLOW, Recipe, lookup
 from asrbuild.speech.alphabet import Alphabet, bytes_alphabet, make_alphabet, read_alphabet
 from asrbuild.speech.dataset import dataset_digest, read_dataset
-
-if TYPE_CHECKING:
-    from asrbuild.architectures.deepspeech.network import AcousticWeights
 
 _FACTS = "facts.json"
 #: The code that reads what sources state.
@@ -568,51 +564,3 @@ def _existing(path: str | None, key: str) -> Path:
         )
     require(found, KEYS[key], key=key)
     return found
-
-
-def load_weights(source: Source, recipe: Recipe) -> AcousticWeights:
-    """The acoustic weights, checked against the recipe and the alphabet.
-
-    Raises:
-        AsrbuildError: the file is damaged, of another width, or for another alphabet.
-    """
-    if source.graph is not None:
-        file, key = source.graph, "source.path"
-    else:
-        assert source.checkpoint is not None
-        key = "source.checkpoint_dir"
-        file = source.checkpoint.with_name(f"{source.checkpoint.name}.index")
-    digests = tuple(source.weights_digests().items())
-    weights = _read_weights(source.graph, source.checkpoint, digests)
-    features = (recipe.export.n_input or 0) * (2 * (recipe.export.n_context or 0) + 1)
-    if weights.n_features != features:
-        raise AsrbuildError(
-            f"the source reads {weights.n_features} values a step, but n_input="
-            f"{recipe.export.n_input} and n_context={recipe.export.n_context} make {features}",
-            key="export.n_context",
-            file=file,
-            fix="set the n_input and n_context that the model was trained with",
-        )
-    if weights.n_output != source.alphabet.size + 1:
-        raise AsrbuildError(
-            f"the alphabet has {source.alphabet.size} labels, but the source has "
-            f"{weights.n_output} outputs",
-            key=facts.ALPHABET,
-            file=file,
-            fix=f"give the alphabet.txt that {key} was trained with",
-        )
-    return weights
-
-
-@functools.lru_cache(maxsize=1)
-def _read_weights(
-    graph: Path | None, checkpoint: Path | None, digests: tuple[tuple[str, str], ...]
-) -> AcousticWeights:
-    """Mapped from the files that have these digests; the last ones are kept for a sweep."""
-    from asrbuild.architectures.deepspeech.checkpoint import read_weights
-    from asrbuild.architectures.deepspeech.frozen import read_graph_weights
-
-    if graph is not None:
-        return read_graph_weights(graph)
-    assert checkpoint is not None
-    return read_weights(checkpoint)

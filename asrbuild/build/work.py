@@ -8,18 +8,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from asrbuild.architectures.architecture import Architecture, Original
 from asrbuild.artifact import manifest as m
 from asrbuild.artifact.layout import PARITY
 from asrbuild.base.errors import AsrbuildError, GatesError
 from asrbuild.build import describe as d
-from asrbuild.build.recipe import TENSORFLOW, Recipe, Steps, evaluates, record
-from asrbuild.build.sources import Source, load_weights
+from asrbuild.build.recipe import TENSORFLOW, Recipe, Steps, evaluates, network_of, record
+from asrbuild.build.sources import Source
 from asrbuild.coreml.compression import gate_names
 
 GRAPH = "output_graph.pb"
 CASES = "cases.npz"
 REFERENCE = "reference.npz"
-STATE_NODES = "state_nodes.txt"
 VERIFICATION = "verification.json"
 EVALUATION = "evaluation.json"
 HEARD = "heard.npz"
@@ -81,12 +81,9 @@ def _lengths(steps: Steps) -> list[int | None]:
 
 
 def export(at: Path, recipe: Recipe, source: Source) -> None:
-    """The frozen graph, as DeepSpeech's own exporter lays it out."""
-    from asrbuild.architectures.deepspeech.export import write_frozen_graph
-
-    weights = load_weights(source, recipe)
-    labels = source.alphabet.graph_labels
-    write_frozen_graph(weights, d.export_flags(recipe, weights), labels, at / GRAPH)
+    """The original's file, where it is not the source itself."""
+    architecture, config = network_of(recipe)
+    architecture.export(source, config, at / GRAPH)
 
 
 def cases(at: Path, recipe: Recipe, source: Source) -> None:
@@ -105,33 +102,28 @@ def cases(at: Path, recipe: Recipe, source: Source) -> None:
         np.savez(file, **made)
 
 
-def reference(at: Path, graph: Path, cases: Path, checkpoint: Path | None) -> None:
-    """What the TensorFlow graph makes of the cases, state after every step included.
+def reference(at: Path, architecture: Architecture, original: Original, cases: Path) -> None:
+    """What the original makes of the cases, states after every step included."""
+    architecture.start(original, cases / CASES, at / REFERENCE).wait()
 
-    ``checkpoint``: what the graph was made of, a prefix or a ``.tflite``; None where the graph is
-    the source.
-    """
-    from asrbuild.architectures.deepspeech.reference import start_reference
-    from asrbuild.proof.prefixes import state_nodes
 
-    nodes = state_nodes(graph)
-    start_reference(graph, cases / CASES, at / REFERENCE, nodes=nodes, checkpoint=checkpoint).wait()
-    write_text(at / STATE_NODES, "\n".join(nodes) + "\n")
+def original_of(recipe: Recipe, source: Source, exported: Path) -> Original:
+    """What the original runtime runs; ``exported``: its file, the source's or the export's."""
+    architecture, _ = network_of(recipe)
+    return architecture.original(source) or architecture.exported(source, exported)
 
 
 def convert(at: Path, recipe: Recipe, source: Source, exported: Callable[[], Path]) -> None:
-    """The Core ML package; ``exported`` waits for the frozen graph, where that is converted."""
-    request = d.conversion_request(recipe, source)
-    destination = at / d.package_name(recipe)
-    if recipe.coreml.frontend == "tensorflow":
-        from asrbuild.architectures.deepspeech.from_graph import convert_graph
-
-        convert_graph(exported(), request, destination)
-        return
-    from asrbuild.architectures.deepspeech.from_weights import convert_weights
-
-    weights = load_weights(source, recipe)
-    convert_weights(weights, request, destination, d.geometry(recipe, source, weights))
+    """The Core ML package; ``exported`` waits for the original's file, where that is converted."""
+    architecture, config = network_of(recipe)
+    architecture.convert(
+        source,
+        config,
+        d.conversion_request(recipe, source),
+        at / d.package_name(recipe),
+        recipe.coreml.frontend,
+        exported,
+    )
 
 
 def execute(at: Path, recipe: Recipe, source: Source, converted: Path, cases: Path) -> None:
@@ -185,7 +177,12 @@ def prove(at: Path, recipe: Recipe, source: Source, inputs: Inputs, executed: Pa
             ""
             if compressed
             else _first_divergence(
-                inputs.converted, manifest, made, metrics, inputs.graph, _bound(recipe)
+                inputs.converted,
+                manifest,
+                made,
+                metrics,
+                inputs.graph and original_of(recipe, source, inputs.graph),
+                _bound(recipe),
             )
         )
         shown = "\n".join(f"    {failure}" for failure in proof.failures[:12])
@@ -222,16 +219,16 @@ def _first_divergence(
     manifest: m.Manifest,
     cases: Mapping[str, Any],
     metrics: Sequence[m.Metric],
-    graph: Path | None,
+    original: Original | None,
     max_steps: int | None,
 ) -> str:
     """The first node that the package has other values than, as a line; empty if unknown."""
     from asrbuild.proof.bisect import bisect_failure
 
-    if graph is None or all(metric.passed for metric in metrics):
+    if original is None or all(metric.passed for metric in metrics):
         return ""
     try:
-        first = bisect_failure(converted, manifest, cases, metrics, graph, max_steps).first
+        first = bisect_failure(converted, manifest, cases, metrics, original, max_steps).first
     except AsrbuildError:
         # A graph that is laid out otherwise; which gates failed is known without it.
         return ""
@@ -254,7 +251,7 @@ def evaluate(
         AsrbuildError: the rate, or its rise above what it is compared with, is above its gate.
     """
     from asrbuild.artifact.runtime import decoder_settings, open_artifact
-    from asrbuild.proof.evaluation import listen, listen_in_tensorflow, notes_text
+    from asrbuild.proof.evaluation import listen, listen_in_original, notes_text
     from asrbuild.speech.dataset import dataset_digest
 
     verify = recipe.verify
@@ -281,7 +278,7 @@ def evaluate(
             note(text)
         found = _rates(recipe.name, settings, own, dataset, spoken)
         if source.baseline is None and verify.max_wer_increase is not None:
-            spoken = listen_in_tensorflow(graph, own, dataset)
+            spoken = listen_in_original(original_of(recipe, source, graph), own, dataset)
             told = _rates(TENSORFLOW, settings, own, dataset, spoken)
     if source.baseline is not None:
         theirs = replace(
@@ -424,24 +421,19 @@ def cases_with_edges(recipe: Recipe, cases: Path) -> dict[str, Any]:
 
 
 def cases_and_reference(recipe: Recipe, inputs: Inputs) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The cases with their edges, and what TensorFlow makes of each."""
-    from asrbuild.architectures.deepspeech.reference import read_reference
+    """The cases with their edges, and what the original makes of each."""
     from asrbuild.proof.prefixes import edge_reference
 
     made = cases_with_edges(recipe, inputs.cases)
-    outputs = read_reference(inputs.reference / REFERENCE)
-    cells, hidden = (inputs.reference / STATE_NODES).read_text("utf-8").split()
-    expected: dict[str, Any] = {}
-    for name, features in made.items():
-        if name in outputs:
-            whole = outputs[name]
-            expected[name] = {
-                "logits": whole.logits,
-                "new_state_c": whole.new_state_c,
-                "new_state_h": whole.new_state_h,
-            }
-        else:
-            expected[name] = edge_reference(outputs["sample"], (cells, hidden), len(features))
+    architecture, config = network_of(recipe)
+    results = architecture.read(inputs.reference / REFERENCE)
+    probabilities = architecture.signature(config).probabilities
+    expected = {
+        name: dict(results[name].outputs)
+        if name in results
+        else edge_reference(results["sample"], probabilities, len(features))
+        for name, features in made.items()
+    }
     return made, expected
 
 
@@ -453,7 +445,7 @@ def outcome(verification: m.Verification, package: Path, recipe: Recipe) -> dict
     return {
         "compress": compression_text({"coreml": asdict(recipe.coreml)}),
         "package_bytes": tree_bytes(package),
-        "figures": _worst_of_logits(verification),
+        "figures": _worst_of_probabilities(verification),
         "transcripts_match": all(t.match for t in verification.transcripts),
         "wer": None if errors is None else errors.rate,
     }
@@ -465,11 +457,14 @@ def tree_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _worst_of_logits(verification: m.Verification) -> dict[str, float]:
+def _worst_of_probabilities(verification: m.Verification) -> dict[str, float]:
+    from asrbuild.proof.gates import of_probabilities
+
     values: dict[str, list[float]] = {}
     better: dict[str, str] = {}
+    probabilities = of_probabilities(verification.metrics)
     for metric in verification.metrics:
-        if metric.output == "logits":
+        if metric.output in probabilities:
             values.setdefault(metric.name, []).append(metric.value)
             better[metric.name] = metric.comparison
     return {name: (min if better[name] == ">=" else max)(found) for name, found in values.items()}

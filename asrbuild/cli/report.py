@@ -94,15 +94,16 @@ def _prove_and_write(path: Path, output: Path) -> tuple[Proof, Manifest]:
     from asrbuild.artifact.manifest import package_path, read_manifest
     from asrbuild.handover.report.anatomy import anatomy
     from asrbuild.handover.report.artifact import comparisons, write_page
-    from asrbuild.proof.cases import RECORDINGS, load_reference
-    from asrbuild.proof.gates import PROBABILITIES
+    from asrbuild.proof.cases import load_reference
+    from asrbuild.proof.execution import probabilities_of
     from asrbuild.proof.verdict import prove_again
 
     manifest = read_manifest(path)
     proof = prove_again(path, manifest)
     cases, reference = load_reference(path / PARITY, manifest.features.context_frames)
-    given = {n: proof.outputs[n][PROBABILITIES] for n in RECORDINGS if n in proof.outputs}
+    given = proof.probabilities_of_recordings()
     shown = manifest.model_copy(update={"verification": proof.verification})
     inside = anatomy(package_path(path, manifest))
-    write_page(output, shown, inside, comparisons(cases, reference, given))
+    name = probabilities_of(manifest)
+    write_page(output, shown, inside, comparisons(cases, reference, given, name))
     return proof, shown

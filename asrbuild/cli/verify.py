@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,8 +90,7 @@ def _verify(
     proof = prove_again(path, manifest)
     divergence = None
     if bisect:
-        with _graph_of(manifest, graph, checkpoint) as (graph_path, prefix):
-            divergence = _bisect(path, manifest, proof, graph_path, prefix)
+        divergence = _bisect(path, manifest, proof, graph, checkpoint)
     passed = proof.verification.passed and not problems
     if passed:
         remember_proven(path)
@@ -154,61 +152,25 @@ def _tell_damage(artifact: str, problems: list[str], as_json: bool) -> None:
 
 
 def _bisect(
-    path: Path, manifest: Manifest, proof: Proof, graph: Path, checkpoint: Path | None
+    path: Path, manifest: Manifest, proof: Proof, graph: Path | None, checkpoint: Path | None
 ) -> Bisection:
+    import tempfile
+
+    from asrbuild.architectures.architecture import of_recorded
     from asrbuild.artifact.layout import PARITY
     from asrbuild.proof.bisect import bisect_failure
     from asrbuild.proof.cases import load_reference
-
-    cases, _ = load_reference(path / PARITY, manifest.features.context_frames)
-    max_steps = manifest.provenance.recipe.get("verify", {}).get("max_steps")
-    metrics = proof.verification.metrics
-    return bisect_failure(path, manifest, cases, metrics, graph, max_steps, checkpoint)
-
-
-@contextmanager
-def _graph_of(
-    manifest: Manifest, graph: Path | None, checkpoint: Path | None
-) -> Iterator[tuple[Path, Path | None]]:
-    """The frozen graph: the one given, or exported again from the checkpoint of this prefix."""
-    import tempfile
-
-    from asrbuild.base.places import resolve_file
-
-    if graph is not None:
-        yield graph, None
-        return
-    source = manifest.provenance.recipe.get("source", {})
-    if checkpoint is None and source.get("kind") == "demo":
-        checkpoint = resolve_file(source["checkpoint_dir"])
-    if checkpoint is None:
-        raise AsrbuildError(
-            "an artifact does not hold the graph it was made of",
-            fix="add --graph output_graph.pb, or --checkpoint with the training checkpoints",
-        )
-    with tempfile.TemporaryDirectory(prefix="asrbuild-bisect-") as folder:
-        exported = Path(folder, "output_graph.pb")
-        yield exported, _export(manifest, checkpoint, exported)
-
-
-def _export(manifest: Manifest, checkpoint: Path, destination: Path) -> Path:
-    """Writes the frozen graph of a folder's checkpoint, and returns the checkpoint's prefix."""
-    from dataclasses import fields
-
-    from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
-    from asrbuild.architectures.deepspeech.export import write_frozen_graph
-    from asrbuild.architectures.deepspeech.flags import ExportFlags
     from asrbuild.speech.alphabet import make_alphabet
 
     recipe = manifest.provenance.recipe
-    prefix = find_checkpoint(checkpoint, recipe["source"]["load_evaluate"])
-    weights = read_weights(prefix)
-    # Any length, so that one run gives every step of the utterance.
-    settings = recipe["export"] | {"n_hidden": weights.n_hidden, "n_steps": -1}
-    settings = {field.name: settings[field.name] for field in fields(ExportFlags)}
+    architecture, _ = of_recorded(recipe)
     alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
-    write_frozen_graph(weights, ExportFlags(**settings), alphabet.graph_labels, destination)
-    return prefix
+    with tempfile.TemporaryDirectory(prefix="asrbuild-bisect-") as folder:
+        original = architecture.recover(recipe, alphabet, graph, checkpoint, Path(folder))
+        cases, _ = load_reference(path / PARITY, manifest.features.context_frames)
+        max_steps = recipe.get("verify", {}).get("max_steps")
+        metrics = proof.verification.metrics
+        return bisect_failure(path, manifest, cases, metrics, original, max_steps)
 
 
 def _as_json(

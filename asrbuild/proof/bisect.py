@@ -1,8 +1,8 @@
-"""Where a package leaves TensorFlow: the first node whose value the package does not have.
+"""Where a package leaves its original: the first node whose value the package does not have.
 
-Both are run on the same features. The landmarks of the graph (the output of every bias, activation,
-LSTM and softmax, and the state after each call) are looked for among all values that the package
-computes, by size and by value, not by name: so it works for either front end and either format.
+Both are run on the same features. The landmarks that the architecture has in the original, and the
+states after each call, are looked for among all values that the package computes, by size and by
+value, not by name: so it works for either front end and either format.
 """
 
 from __future__ import annotations
@@ -14,19 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from asrbuild.architectures.architecture import Landmark, Original, of_recorded
 from asrbuild.artifact.manifest import Manifest, Metric, package_path
 from asrbuild.base.array import Array
-from asrbuild.base.errors import AsrbuildError
 from asrbuild.proof.execution import bound_of, package_function, reference_state, ways
 from asrbuild.proof.gates import PSNR_CAP_DB, psnr_db
 
 #: PSNR from which a package's value counts as the graph's. What rounding does to a layer is 60 dB
 #: and more in half precision, 120 and more in single; a fault leaves 20 and less.
 AGREEMENT_DB = {"fp16": 40.0, "fp32": 80.0}
-#: Kinds of nodes whose values a converted graph still has, and which of their outputs. The sums of
-#: normalisations are such, too.
-_LANDMARKS = {"BiasAdd": 0, "Relu": 0, "Minimum": 0, "BlockLSTM": 6, "Softmax": 0}
-_CELL_STATES, _HIDDEN_STATES = 1, 6
 
 
 @dataclass(frozen=True)
@@ -79,15 +75,6 @@ class Bisection:
         return good
 
 
-@dataclass(frozen=True)
-class Landmark:
-    """A tensor of the graph; ``rows``: (steps, width) over the utterance."""
-
-    node: str
-    layer: str
-    rows: Array
-
-
 @dataclass
 class _Call:
     """What one call of the package was given and computed."""
@@ -111,7 +98,9 @@ class _Traced:
         real = int(inputs["step_count"][0]) if "step_count" in inputs else size
         values = self.package.trace(data, state)
         kept = {
-            reference_state(s): state.read(s.output) if state is not None else values[s.output]
+            reference_state(self.manifest, s): state.read(s.output)
+            if state is not None
+            else values[s.output]
             for s in self.manifest.state
         }
         self.calls.append(_Call(size, real, values | kept))
@@ -125,23 +114,21 @@ def bisect(
     artifact: Path,
     manifest: Manifest,
     features: Array,
-    graph_path: Path,
-    checkpoint: Path | None = None,
+    original: Original,
 ) -> Bisection:
-    """Compares a package with its graph node by node, call by call.
+    """Compares a package with its original node by node, call by call.
 
     Args:
         artifact: the directory that the manifest's paths are relative to.
         manifest: how to run the package.
         features: one case, (T, n_window, n_input).
-        graph_path: the frozen graph of the same weights; TensorFlow runs it.
-        checkpoint: prefix of the checkpoint that the graph was exported from; TensorFlow reads it
-            too, and the graph must have its variables.
+        original: the model of the same weights; its own runtime runs it.
     """
     from asrbuild.artifact.runtime import Acoustic, Contract
     from asrbuild.coreml.executor import load
 
-    landmarks, states = _reference(graph_path, features, checkpoint)
+    architecture, _ = of_recorded(manifest.provenance.recipe)
+    landmarks, states = architecture.landmarks(original, features)
     package = package_path(artifact, manifest)
     traced = _Traced(load(package, package_function(manifest), keep_all=True), manifest)
     run = Acoustic(traced, Contract.of(manifest))
@@ -153,7 +140,7 @@ def bisect(
     for call in traced.calls:
         found += [_compare(landmark, call, start, floor) for landmark in landmarks]
         for name, rows in states.items():
-            state = next((s for s in manifest.state if reference_state(s) == name), None)
+            state = next((s for s in manifest.state if reference_state(manifest, s) == name), None)
             if state is not None:
                 found.append(_compare_state(name, rows, call, start, floor))
         if not all(comparison.agrees for comparison in found):
@@ -167,9 +154,8 @@ def bisect_failure(
     manifest: Manifest,
     cases: Mapping[str, Array],
     metrics: Sequence[Metric],
-    graph_path: Path,
+    original: Original,
     max_steps: int | None,
-    checkpoint: Path | None = None,
 ) -> Bisection:
     """Bisects the first input that failed a gate, the way it failed; the sample if none did.
 
@@ -178,9 +164,8 @@ def bisect_failure(
         manifest: how to run the package.
         cases: name -> features (T, n_window, n_input) that the metrics are of.
         metrics: of a proof.
-        graph_path: the frozen graph of the same weights.
+        original: the model of the same weights.
         max_steps: the longest bound that the proof ran.
-        checkpoint: as for :func:`bisect`.
     """
     possible = ways(manifest, cases)
     # Bounds are made of the cases: the proof names them, and nothing holds them.
@@ -190,62 +175,7 @@ def bisect_failure(
     name, *marks = (failed[0] if failed else "sample").split("@")
     label = next((mark for mark in marks if mark not in ("self", "coreml")), "")
     way = next((w for w in possible if w.label == label), possible[0])
-    return bisect(artifact, way.manifest, features[name], graph_path, checkpoint)
-
-
-def landmarks_of(graph: Any) -> dict[str, str]:
-    """Tensor -> layer of each landmark, in the graph's order."""
-    from asrbuild.architectures.tensorflow.proto import input_name, upstream
-
-    needed = upstream(graph, ["logits"])
-    found: dict[str, str] = {}
-    layer = "input"
-    for node in graph.nodes:
-        if node.name not in needed or not _is_landmark(graph, node):
-            continue
-        if node.op == "BiasAdd":
-            layer = input_name(node.inputs[1]).partition("/")[0]
-        output = _LANDMARKS.get(node.op, 0)
-        named = {"BlockLSTM": "lstm", "Softmax": "softmax"}.get(node.op, layer)
-        found[f"{node.name}:{output}" if output else node.name] = named
-    return found
-
-
-def _is_landmark(graph: Any, node: Any) -> bool:
-    """Also the last node of ``tf.nn.batch_normalization``: what it scaled, and what it shifts."""
-    from asrbuild.architectures.tensorflow.proto import input_name
-
-    if node.op not in ("Add", "AddV2"):
-        return node.op in _LANDMARKS
-    read = (graph.by_name.get(input_name(reference)) for reference in node.inputs)
-    return [source.op for source in read if source is not None] == ["Mul", "Sub"]
-
-
-def _reference(
-    graph_path: Path, features: Array, checkpoint: Path | None
-) -> tuple[list[Landmark], dict[str, Array]]:
-    """The landmarks of TensorFlow's run, and the states after each step, (T, H)."""
-    from asrbuild.architectures.deepspeech.reference import run_reference
-    from asrbuild.architectures.tensorflow.graph import load_graph
-
-    graph = load_graph(graph_path)
-    layers = landmarks_of(graph)
-    cells = [n.name for n in graph.nodes if n.op == "BlockLSTM"]
-    if not layers or len(cells) != 1:
-        raise AsrbuildError("not a DeepSpeech inference graph", file=graph_path)
-    tensors = {
-        "new_state_c": f"{cells[0]}:{_CELL_STATES}",
-        "new_state_h": f"{cells[0]}:{_HIDDEN_STATES}",
-    }
-    nodes = list(dict.fromkeys([*layers, *tensors.values()]))
-    run = run_reference(graph_path, {"case": features}, nodes=nodes, checkpoint=checkpoint)
-    values = run["case"].nodes
-    rows = {
-        node: np.concatenate([v.reshape(len(v), -1) for v in values[node]])[: len(features)]
-        for node in nodes
-    }
-    landmarks = [Landmark(node, layer, rows[node]) for node, layer in layers.items()]
-    return landmarks, {name: rows[node] for name, node in tensors.items()}
+    return bisect(artifact, way.manifest, features[name], original)
 
 
 def _compare(landmark: Landmark, call: _Call, start: int, floor: float) -> Comparison:

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter
 
+from asrbuild.architectures.architecture import Original, of_recorded
 from asrbuild.artifact.layout import PROBABILITIES_FOLDER
 from asrbuild.artifact.manifest import package_path
 from asrbuild.artifact.runtime import Transcriber, timed
@@ -38,6 +39,7 @@ from asrbuild.base.digest import (
 from asrbuild.base.disk import disk_errors, read_plain
 from asrbuild.base.disk import require_own as require_own_files
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.proof.execution import probabilities_of
 from asrbuild.speech.alphabet import Alphabet
 from asrbuild.speech.audio import read_audio
 from asrbuild.speech.dataset import Recording
@@ -181,17 +183,24 @@ def notes_text(dataset: Sequence[Recording], spoken: Sequence[Spoken]) -> list[s
     return [*lines, f"{more} more such notes"] if more > 0 else lines
 
 
-def listen_in_tensorflow(
-    graph: Path, transcriber: Transcriber, dataset: Sequence[Recording]
+def listen_in_original(
+    original: Original, transcriber: Transcriber, dataset: Sequence[Recording]
 ) -> list[Spoken]:
-    """What a frozen graph makes of the features that the artifact's front end gives."""
-    from asrbuild.architectures.deepspeech.reference import run_reference
+    """What the original makes of the features that the artifact's front end gives."""
+    from asrbuild.architectures.original import run_original
 
     samples = [read_audio(one.audio, transcriber.sample_rate) for one in dataset]
     cases = {f"{at}": transcriber.windows(each) for at, each in enumerate(samples)}
-    given, seconds = timed(run_reference, graph, cases)
+    manifest = transcriber.manifest
+    architecture, _ = of_recorded(manifest.provenance.recipe)
+    given, seconds = timed(run_original, architecture, original, cases)
+    name = probabilities_of(manifest)
     return [
-        Spoken(given[f"{at}"].logits, len(each) / transcriber.sample_rate, seconds / len(dataset))
+        Spoken(
+            given[f"{at}"].outputs[name],
+            len(each) / transcriber.sample_rate,
+            seconds / len(dataset),
+        )
         for at, each in enumerate(samples)
     ]
 

@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 
 from asrbuild import __version__
+from asrbuild.architectures.architecture import of_recorded
 from asrbuild.artifact.manifest import Axis, Execution, Manifest, State, package_path, with_function
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.executor.products import sharing
 from asrbuild.coreml.executor.together import run_calls
-from asrbuild.proof.gates import PROBABILITIES
+from asrbuild.coreml.signature import compared_name
 
 Outputs = dict[str, Array]
 #: What a run is compared with, if it is not another run.
@@ -144,7 +145,7 @@ def ways(manifest: Manifest, cases: Mapping[str, Array]) -> list[Way]:
     in chunks also takes the edge lengths whole, for its bounds are promises too. And whatever takes
     a range takes the sample and the edge lengths in chunks of its default size, the last one
     padded: an utterance in one call would never show a state that is not carried on, nor
-    ``input_lengths`` that are not heeded.
+    an input of the step count that is not heeded.
     """
     every = tuple(cases)
     edges = tuple(name for name in every if name.startswith("steps_"))
@@ -222,13 +223,18 @@ def package_function(manifest: Manifest) -> str | None:
     return manifest.model.default_function if len(manifest.model.functions) > 1 else None
 
 
-def reference_state(state: State) -> str:
-    """The TensorFlow output that a state of the manifest is compared with.
+def reference_state(manifest: Manifest, state: State) -> str:
+    """The original's output that a state of the manifest is compared with.
 
-    A stateful package's own states are named ``state_c`` and ``state_h``, the graph's outputs
-    ``new_state_c`` and ``new_state_h``.
+    A package that keeps its states names them otherwise than the original its outputs.
     """
-    return f"new_state_{state.output.rsplit('_', 1)[-1]}"
+    architecture, config = of_recorded(manifest.provenance.recipe)
+    return compared_name(architecture.signature(config).states, state.output)
+
+
+def probabilities_of(manifest: Manifest) -> str:
+    """Name of the output that is decoded."""
+    return next(t.name for t in manifest.model.outputs if t.meaning == "probabilities")
 
 
 def _chunked(manifest: Manifest, size: int) -> Manifest:
@@ -271,18 +277,18 @@ class _Watched:
 
 
 def run_case(package: Any, manifest: Manifest, features: Array) -> Outputs:
-    """Probabilities (T, V) and final states (1, H), under the TensorFlow graph's output names."""
+    """Probabilities (T, V) and final states (1, H), under the original's output names."""
     from asrbuild.artifact.runtime import Acoustic, Contract
 
     watched = _Watched(package)
     run = Acoustic(watched, Contract.of(manifest))
-    outputs = {PROBABILITIES: np.concatenate([run.feed(features), run.finish()])}
+    outputs = {probabilities_of(manifest): np.concatenate([run.feed(features), run.finish()])}
     known = run.state
     for state in manifest.state:
         if state.kind == "stateful":
-            outputs[reference_state(state)] = np.asarray(watched.kept.read(state.output))
+            outputs[reference_state(manifest, state)] = np.asarray(watched.kept.read(state.output))
         elif state.output in known:
-            outputs[reference_state(state)] = known[state.output]
+            outputs[reference_state(manifest, state)] = known[state.output]
     return outputs
 
 

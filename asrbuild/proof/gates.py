@@ -28,7 +28,6 @@ WORST = {
     "max_abs_error": 1e9,
     "psnr_db": -PSNR_CAP_DB,
 }
-PROBABILITIES = "logits"
 #: Two classes whose probabilities differ by less than this fraction are a tie: which of them comes
 #: out best is rounding, not behaviour. Near-uniform steps (silence, random features) have such
 #: ties, confident ones do not. A probability that went through six layers in half precision is good
@@ -181,15 +180,17 @@ def compare(
     reference: Mapping[str, Array],
     package: Mapping[str, Array],
     gates: Gates,
+    probabilities: str,
 ) -> list[Metric]:
     """Every gate of one case.
 
     Args:
         case: the name the metrics carry as their input.
-        reference: ``logits`` (T, V) as probabilities, and states, from the TensorFlow graph. An
-            output that is not in it is not compared.
+        reference: probabilities (T, V), and states, from the original. An output that is not in
+            it is not compared.
         package: the same from the package.
         gates: the thresholds.
+        probabilities: name of the output that has probabilities; the others are states.
     """
     metrics: list[Metric] = []
     for output, expected in reference.items():
@@ -200,12 +201,19 @@ def compare(
             and bool(np.isfinite(found).all())
             and bool(np.isfinite(expected).all())
         )
-        for name, comparison, threshold, measure in _gates_of(output, expected, gates):
+        for name, comparison, threshold, measure in _gates_of(
+            expected, gates, output == probabilities
+        ):
             value = WORST[name]
             if usable and found is not None:
                 value = measure(expected, found)
             metrics.append(_metric(case, output, name, value, comparison, threshold))
     return metrics
+
+
+def of_probabilities(metrics: Iterable[Metric]) -> set[str]:
+    """The outputs whose metrics are those of probabilities: the others are states."""
+    return {metric.output for metric in metrics if metric.name == "argmax_agreement"}
 
 
 def worst(metrics: list[Metric]) -> Metric | None:
@@ -233,10 +241,10 @@ Measure = Callable[[Array, Array], float]
 
 
 def _gates_of(
-    output: str, expected: Array, gates: Gates
+    expected: Array, gates: Gates, are_probabilities: bool
 ) -> list[tuple[MetricName, Comparison, float, Measure]]:
     """Metric, comparison, threshold and measure of each gate on one output."""
-    if output != PROBABILITIES:
+    if not are_probabilities:
         peak = (
             float(np.abs(_wide(expected)).max(initial=1.0)) if np.isfinite(expected).all() else 1.0
         )

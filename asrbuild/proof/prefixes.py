@@ -1,38 +1,17 @@
-"""Awkward lengths for verification, at no cost in TensorFlow: they are prefixes of the sample.
+"""Awkward lengths for verification: prefixes of the sample.
 
-The network is causal: what it gives for the first n windows of a recording is the first n rows of
-what it gives for all of it, and the LSTM state after them is the state at step n. So one run of
-the TensorFlow graph on the sample, its states at every step kept, is the reference of every length.
+What a causal network gives for the first n windows of a recording is the first n rows of what it
+gives for all of it, and the state after them is the state at step n. So one run of the original on
+the sample, its states at every step kept, is the reference of every length. A network that is not
+causal is run at every length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 
-from asrbuild.architectures.deepspeech.reference import ReferenceOutput
-from asrbuild.architectures.tensorflow.graph import load_graph
+from asrbuild.architectures.original import Result
 from asrbuild.base.array import Array
-from asrbuild.base.errors import AsrbuildError
-
-#: ``BlockLSTM``'s outputs: ``cs`` (cell states) and ``h`` (outputs), one row a step.
-_CELL_STATES, _HIDDEN_STATES = 1, 6
-
-
-def state_nodes(graph: Path) -> tuple[str, str]:
-    """The tensors that hold the LSTM's c and h after every step, (T, 1, H) each.
-
-    Raises:
-        AsrbuildError: the graph has no LSTM of the kind DeepSpeech exports, or several.
-    """
-    found = [node.name for node in load_graph(graph).nodes if node.op.startswith("BlockLSTM")]
-    if len(found) != 1:
-        raise AsrbuildError(
-            f"the graph has {len(found)} BlockLSTM nodes; a DeepSpeech graph has one",
-            file=graph,
-            fix="export the model with DeepSpeech 0.6 to 0.9, or with asrbuild",
-        )
-    return f"{found[0]}:{_CELL_STATES}", f"{found[0]}:{_HIDDEN_STATES}"
 
 
 def edge_cases(
@@ -51,19 +30,15 @@ def edge_cases(
     return edges
 
 
-def edge_reference(sample: ReferenceOutput, nodes: tuple[str, str], steps: int) -> dict[str, Array]:
-    """What TensorFlow gives after the first ``steps`` steps of the sample.
+def edge_reference(sample: Result, probabilities: str, steps: int) -> dict[str, Array]:
+    """What a causal original gives after the first ``steps`` steps of the sample.
 
-    ``logits``: (steps, V); ``new_state_c`` and ``new_state_h``: (1, H).
+    Args:
+        sample: what it gave for all of it, its states after every step included.
+        probabilities: name of the output with a row for each step.
+
+    Returns:
+        The probabilities (steps, V), and the states (1, width).
     """
-    cells, hidden = (_row(sample.nodes[node], steps - 1) for node in nodes)
-    return {"logits": sample.logits[:steps], "new_state_c": cells, "new_state_h": hidden}
-
-
-def _row(runs: Sequence[Array], row: int) -> Array:
-    """One row, (1, H), of what several runs gave one after another."""
-    for run in runs:
-        if row < len(run):
-            return run[row].reshape(1, -1)
-        row -= len(run)
-    raise IndexError(row)
+    states = {name: rows[steps - 1].reshape(1, -1) for name, rows in sample.steps.items()}
+    return {probabilities: sample.outputs[probabilities][:steps], **states}

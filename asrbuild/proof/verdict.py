@@ -21,8 +21,16 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.compression import gate_names
 from asrbuild.proof.cases import RECORDINGS, load_reference, verified_inputs
 from asrbuild.proof.consistency import contradictions
-from asrbuild.proof.execution import REFERENCE, Executed, Outputs, execute, reference_state, runs
-from asrbuild.proof.gates import PROBABILITIES, Gates, compare, gates_of, worst
+from asrbuild.proof.execution import (
+    REFERENCE,
+    Executed,
+    Outputs,
+    execute,
+    probabilities_of,
+    reference_state,
+    runs,
+)
+from asrbuild.proof.gates import Gates, compare, gates_of, of_probabilities, worst
 
 if TYPE_CHECKING:
     from asrbuild.speech.alphabet import Alphabet
@@ -66,6 +74,11 @@ class Proof:
     failures: tuple[str, ...]
     outputs: Mapping[str, Outputs] = field(repr=False)
 
+    def probabilities_of_recordings(self) -> dict[str, Array]:
+        """What the package gave for the recordings, run as an app is told to: (steps, classes)."""
+        (name,) = of_probabilities(self.verification.metrics)
+        return {n: self.outputs[n][name] for n in RECORDINGS if n in self.outputs}
+
 
 def unproven() -> Verification:
     """The section of a manifest whose package has not run yet."""
@@ -93,7 +106,7 @@ def prove(
     max_steps: int | None = None,
 ) -> Proof:
     """Runs the package on every case, every way its manifest allows, and judges it."""
-    _check_reference(cases, reference)
+    _check_reference(cases, reference, probabilities_of(manifest))
     executed = execute(artifact, manifest, cases, max_steps)
     return judge(executed, artifact, manifest, cases, reference, gates, texts, words, max_steps)
 
@@ -119,7 +132,7 @@ def judge(
         artifact: the directory that the manifest's paths are relative to.
         manifest: how the package was run; its ``verification`` is not read.
         cases: name -> features (T, n_window, n_input).
-        reference: case -> ``logits`` (T, V) and ``new_state_*`` (1, H) of the TensorFlow graph.
+        reference: case -> probabilities (T, V) and states (1, H) of the original.
         gates: the thresholds of the package's precision and compression.
         texts: recording -> the words that are said in it, where somebody wrote them down.
         words: what the transcripts must be.
@@ -129,8 +142,8 @@ def judge(
     """
     from asrbuild.artifact.runtime import decoder_settings
 
-    words = words or WordGates()
-    _check_reference(cases, reference)
+    words, probabilities = words or WordGates(), probabilities_of(manifest)
+    _check_reference(cases, reference, probabilities)
     metrics: list[Metric] = []
     every = {run.label: run for run in runs(manifest, cases, max_steps, executed.executors)}
     inputs = {**cases, **{run.case: run.features for run in every.values()}}
@@ -142,13 +155,13 @@ def judge(
         else:
             expected, made_by = executed.outputs[run.against], every[run.against].manifest
         wanted = _comparable(expected, made_by)
-        metrics += compare(label, wanted, executed.outputs[label], gates)
+        metrics += compare(label, wanted, executed.outputs[label], gates, probabilities)
     heard = {
-        label: outputs[PROBABILITIES]
+        label: outputs[probabilities]
         for label, outputs in executed.outputs.items()
         if _recording(label)
     }
-    said = {_recording(label): reference[_recording(label)][PROBABILITIES] for label in heard}
+    said = {_recording(label): reference[_recording(label)][probabilities] for label in heard}
     settings = decoder_settings(manifest)
     if decoding is not None:
         settings = replace(settings, interpreter=decoding.interpreter, scorer=decoding.scorer)
@@ -282,7 +295,7 @@ def save_heard(path: Path, proof: Proof) -> None:
 
     An ``.npz`` of probabilities (steps, classes) by recording.
     """
-    heard = {n: proof.outputs[n][PROBABILITIES] for n in RECORDINGS if n in proof.outputs}
+    heard = proof.probabilities_of_recordings()
     with path.open("wb") as file:
         np.savez_compressed(file, **heard)
 
@@ -300,15 +313,14 @@ def summary(verification: Verification) -> str:
 
 def _comparable(reference: Mapping[str, Array], manifest: Manifest) -> dict[str, Array]:
     """The reference outputs that the package has: probabilities and its states."""
-    wanted = {PROBABILITIES: reference[PROBABILITIES]}
-    states = (reference_state(state) for state in manifest.state)
-    return wanted | {name: reference[name] for name in states}
+    states = (reference_state(manifest, state) for state in manifest.state)
+    return {name: reference[name] for name in (probabilities_of(manifest), *states)}
 
 
 def _check_reference(
-    cases: Mapping[str, Array], reference: Mapping[str, Mapping[str, Array]]
+    cases: Mapping[str, Array], reference: Mapping[str, Mapping[str, Array]], probabilities: str
 ) -> None:
-    missing = [name for name in cases if PROBABILITIES not in reference.get(name, {})]
+    missing = [name for name in cases if probabilities not in reference.get(name, {})]
     if missing or not cases:
         raise AsrbuildError(
             f"nothing to compare with: no TensorFlow reference for {', '.join(missing) or 'a case'}"

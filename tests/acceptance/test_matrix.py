@@ -20,7 +20,6 @@ import pytest
 from asrbuild.artifact.manifest import Manifest, read_manifest
 from asrbuild.artifact.runtime import acoustic, open_artifact
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.build import work
 from asrbuild.build.compose import compose_recipe
 from asrbuild.build.describe import check_recipe
 from asrbuild.build.engine import build
@@ -203,7 +202,9 @@ def test_a_wrong_package_is_never_published(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The conversion mixes up two gates: every shape fits, and only running it can tell."""
-    load_weights = work.load_weights
+    from asrbuild.architectures.deepspeech import weights as source
+
+    load_weights = source.load_weights
 
     def wrong_weights(*given: Any) -> Any:
         weights = load_weights(*given)
@@ -212,7 +213,7 @@ def test_a_wrong_package_is_never_published(
         parts = {k: np.concatenate([v[i] for i in (0, 1, 3, 2)], -1) for k, v in mixed.items()}
         return replace(weights, **parts)
 
-    monkeypatch.setattr(work, "load_weights", wrong_weights)
+    monkeypatch.setattr(source, "load_weights", wrong_weights)
     # A description of its own, so that no other test meets this package in the cache.
     ask = ("model=static", "verify=quick", "source.description=wrong")
     for _ in range(2):  # nor is a failed proof kept

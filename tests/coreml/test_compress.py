@@ -20,7 +20,7 @@ from asrbuild.architectures.deepspeech.from_weights import convert_weights
 from asrbuild.architectures.deepspeech.network import random_weights
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml import compress, executor
-from asrbuild.coreml.request import ConversionRequest, FixedSteps, RangeSteps
+from asrbuild.coreml.request import ConversionRequest, FixedSteps, Layers, RangeSteps
 from asrbuild.coreml.speedups.importing import import_coremltools
 from tests.coreml.dataflow import op_counts, read_spec
 from tests.paths import ROOT
@@ -256,12 +256,15 @@ def test_a_weight_that_coremltools_leaves_is_an_error():
 
     with pytest.raises(AsrbuildError, match="left the weights of layer_1 as they were") as caught:
         compress.compress_program(
-            ct, program, replace(STATIC, compress={"layer_1": "int8"}), ["layer_1"]
+            ct, program, replace(STATIC, compress={"layer_1": "int8"}), Layers(("layer_1",))
         )
     assert caught.value.key == "coreml.compress_layers.layer_1"
     with pytest.raises(AsrbuildError, match="no weights of layer_2, lstm to compress"):
         compress.compress_program(
-            ct, program, replace(STATIC, compress={"layer_2": "int8", "lstm": "int8"}), ["layer_1"]
+            ct,
+            program,
+            replace(STATIC, compress={"layer_2": "int8", "lstm": "int8"}),
+            Layers(("layer_1",)),
         )
 
 

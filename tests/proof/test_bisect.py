@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from asrbuild.architectures.architecture import Original
 from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
 from asrbuild.architectures.deepspeech.export import write_frozen_graph
 from asrbuild.architectures.deepspeech.flags import ExportFlags
+from asrbuild.architectures.deepspeech.landmarks import landmarks_of
 from asrbuild.architectures.deepspeech.network import random_weights
 from asrbuild.architectures.deepspeech.reference import run_reference
 from asrbuild.cli import main as cli
@@ -43,7 +45,7 @@ def sample() -> np.ndarray:
 @pytest.fixture(scope="module", autouse=True)
 def one_run_of_tensorflow(graph, sample):
     """Every test here asks TensorFlow the same; it is asked once."""
-    nodes = [*bisection.landmarks_of(_loaded(graph))]
+    nodes = [*landmarks_of(_loaded(graph))]
     cell = next(node for node in nodes if "BlockLSTM" in node).partition(":")[0]
     answer = run_reference(graph, {"case": sample}, nodes=[*nodes, f"{cell}:1"])
     patch = pytest.MonkeyPatch()
@@ -68,7 +70,7 @@ def test_the_numpy_network_of_these_tests_is_tensorflows(one_run_of_tensorflow, 
 
 
 def test_landmarks_are_the_layers_in_order(graph):
-    layers = list(bisection.landmarks_of(_loaded(graph)).values())
+    layers = list(landmarks_of(_loaded(graph)).values())
     dense = ["layer_1"] * 3 + ["layer_2"] * 3 + ["layer_3"] * 3 + ["lstm"] + ["layer_5"] * 3
     assert layers == [*dense, "layer_6", "softmax"]
 
@@ -78,14 +80,16 @@ def test_a_normalised_layer_is_a_landmark(tmp_path, monkeypatch, sample):
     monkeypatch.setattr("asrbuild.architectures.deepspeech.reference.run_reference", run_reference)
     folder = GENUINE / "deepspeech-0.9.3-layer-norm"
     weights = read_weights(find_checkpoint(folder / "checkpoint"))
-    landmarks = bisection.landmarks_of(_loaded(folder / "x_r2_dyn.pb"))
+    landmarks = landmarks_of(_loaded(folder / "x_r2_dyn.pb"))
     norms = [node for node in landmarks if node.endswith("LayerNorm/batchnorm/add_1")]
     assert [landmarks[node] for node in norms] == ["layer_1", "layer_2", "layer_3", "layer_5"]
     assert len(landmarks) == 15 + len(norms)
     gamma, beta = weights.norms["layer_2"]
     shifted = replace(weights, norms={**weights.norms, "layer_2": (gamma, beta + 1)})
     manifest = building.build(tmp_path, shifted, "model=static")
-    first = bisection.bisect(tmp_path, manifest, sample[:16], folder / "x_r2_dyn.pb").first
+    first = bisection.bisect(
+        tmp_path, manifest, sample[:16], Original(folder / "x_r2_dyn.pb")
+    ).first
     assert (first.layer, first.node) == ("layer_2", "layer_2_1/LayerNorm/batchnorm/add_1")
 
 
@@ -106,7 +110,7 @@ def test_a_normalised_layer_is_a_landmark(tmp_path, monkeypatch, sample):
 def test_the_wrong_layer_is_named(tmp_path, graph, sample, fault, layer, overrides):
     weights = getattr(network, fault)(WEIGHTS) if fault else WEIGHTS
     manifest = building.build(tmp_path, weights, *overrides)
-    found = bisection.bisect(tmp_path, manifest, sample, graph)
+    found = bisection.bisect(tmp_path, manifest, sample, Original(graph))
     assert (found.first and found.first.layer) == layer
     if layer is None:
         # Every landmark of every call, and both states after each.
@@ -128,14 +132,14 @@ def test_a_state_that_is_not_carried_shows_at_the_lstm_of_the_second_call(
 
     monkeypatch.setattr(bisection._Traced, "predict", forgetful)
     manifest = building.build(tmp_path, WEIGHTS, "model=static")
-    first = bisection.bisect(tmp_path, manifest, sample, graph).first
+    first = bisection.bisect(tmp_path, manifest, sample, Original(graph)).first
     assert first is not None
     assert (first.layer, first.first_step) == ("lstm", 16)
 
 
 def test_a_stateful_package_is_bisected_too(tmp_path, graph, sample):
     manifest = building.build(tmp_path, WEIGHTS, "model=static", "coreml.state=stateful")
-    assert bisection.bisect(tmp_path, manifest, sample, graph).first is None
+    assert bisection.bisect(tmp_path, manifest, sample, Original(graph)).first is None
 
 
 def test_the_command_names_the_node(tmp_path, graph, capsys, monkeypatch):

@@ -95,7 +95,7 @@ def test_a_tie_is_forgiven_and_a_choice_is_not():
 @pytest.mark.parametrize("gates", [FP16, FP32])
 def test_identical_outputs_pass_every_gate(gates):
     outputs = {"logits": probabilities(), "new_state_c": np.ones((1, 8), np.float32)}
-    metrics = compare("sample", outputs, outputs, gates)
+    metrics = compare("sample", outputs, outputs, gates, "logits")
     assert [metric.name for metric in metrics] == [
         "argmax_agreement", "kl_divergence", "max_abs_error", "psnr_db", "max_abs_error", "psnr_db"
     ]  # fmt: skip
@@ -106,7 +106,7 @@ def test_identical_outputs_pass_every_gate(gates):
 def test_a_uniform_predictor_fails_every_gate_on_probabilities(sharp):
     reference = {"logits": probabilities(sharp=sharp)}
     uniform = {"logits": np.full((40, 29), 1 / 29, np.float32)}
-    assert failed(compare("sample", reference, uniform, FP16)) == {
+    assert failed(compare("sample", reference, uniform, FP16, "logits")) == {
         "argmax_agreement", "kl_divergence", "max_abs_error", "psnr_db"
     }  # fmt: skip
 
@@ -116,7 +116,7 @@ def test_a_uniform_predictor_fails_where_closeness_alone_would_pass():
     rng = np.random.default_rng(1)
     reference = {"logits": softmax(0.1 * rng.standard_normal((40, 29)))}
     uniform = {"logits": np.full((40, 29), 1 / 29, np.float32)}
-    names = failed(compare("random", reference, uniform, FP16))
+    names = failed(compare("random", reference, uniform, FP16, "logits"))
     assert "max_abs_error" not in names
     assert {"argmax_agreement", "kl_divergence", "psnr_db"} <= names
 
@@ -131,7 +131,7 @@ def test_one_value_that_is_not_finite_fails_every_gate(value, row, column, where
     bad = good.copy()
     bad[row, column] = value
     pair = (good, bad) if where == "package" else (bad, good)
-    metrics = compare("sample", {"logits": pair[0]}, {"logits": pair[1]}, FP16)
+    metrics = compare("sample", {"logits": pair[0]}, {"logits": pair[1]}, FP16, "logits")
     assert not any(metric.passed for metric in metrics)
     assert all(math.isfinite(metric.value) for metric in metrics)
 
@@ -140,7 +140,7 @@ def test_one_value_that_is_not_finite_fails_every_gate(value, row, column, where
     "package", [{}, {"logits": probabilities(39)}, {"logits": probabilities(classes=28)}]
 )
 def test_a_missing_or_misshapen_output_fails_every_gate(package):
-    metrics = compare("sample", {"logits": probabilities()}, package, FP16)
+    metrics = compare("sample", {"logits": probabilities()}, package, FP16, "logits")
     assert len(metrics) == 4
     assert not any(metric.passed for metric in metrics)
 
@@ -149,7 +149,7 @@ def test_one_wrong_step_in_a_long_recording_is_refused():
     reference = probabilities(2000)
     package = reference.copy()
     package[1234] = np.roll(package[1234], 1)
-    names = failed(compare("sample", {"logits": reference}, {"logits": package}, FP16))
+    names = failed(compare("sample", {"logits": reference}, {"logits": package}, FP16, "logits"))
     assert {"kl_divergence", "max_abs_error"} <= names
 
 
@@ -160,7 +160,7 @@ def test_one_wrong_step_in_a_long_recording_is_refused():
 def test_a_states_error_is_relative_to_its_size_above_one(peak, error, passes):
     reference = np.full((1, 4), peak, np.float32)
     package = reference + np.float32([[error, 0, 0, 0]])
-    (metric, _) = compare("x", {"new_state_c": reference}, {"new_state_c": package}, FP16)
+    (metric, _) = compare("x", {"new_state_c": reference}, {"new_state_c": package}, FP16, "logits")
     assert metric.threshold == pytest.approx(0.1 * max(1.0, peak))
     assert metric.passed is passes
 
@@ -169,14 +169,14 @@ def test_the_worst_metric_is_the_one_that_used_most_of_its_gate():
     reference = {"logits": probabilities()}
     noisy = reference["logits"].copy()
     noisy[7, 3] += np.float32(0.019)  # of 0.02 allowed; the other gates mind it less
-    metrics = compare("sample", reference, {"logits": noisy}, FP16)
+    metrics = compare("sample", reference, {"logits": noisy}, FP16, "logits")
     shares = {metric.name: used(metric) for metric in metrics}
     assert shares["argmax_agreement"] == 0.0
     assert shares["max_abs_error"] == pytest.approx(0.95, abs=1e-3)
     for metric in metrics:
         assert (used(metric) <= 1.0) is metric.passed, metric
     wrong = {"logits": np.full((40, 29), 1 / 29, np.float32)}
-    refused = worst(compare("sample", reference, wrong, FP16))
+    refused = worst(compare("sample", reference, wrong, FP16, "logits"))
     assert refused is not None
     assert refused.name == "kl_divergence"  # nats by the thousandfold
     assert worst([]) is None
@@ -249,4 +249,6 @@ def test_a_uniform_output_fails_the_gates_of_every_compression():
     uniform = {"logits": np.full((40, 29), 1 / 29, np.float32)}
     for name in thresholds.keys() - {"fp16", "fp32"}:
         gates = gates_of(thresholds, "fp16", ("fp16", name))
-        assert not any(metric.passed for metric in compare("x", reference, uniform, gates))
+        assert not any(
+            metric.passed for metric in compare("x", reference, uniform, gates, "logits")
+        )

@@ -39,42 +39,34 @@ What they share besides the weights:
 from __future__ import annotations
 
 import argparse
-import json
-import math
-import os
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asrbuild.architectures.tensorflow.graph import load_graph
-from asrbuild.architectures.tensorflow.outputs import (
-    DEFAULT_OUTPUTS,
-    check_outputs,
-    placeholder_shape,
+from asrbuild.architectures import original
+from asrbuild.architectures.deepspeech.signature import (
+    OUTPUTS,
+    STATES,
 )
+from asrbuild.architectures.original import OriginalRun, Result
+from asrbuild.architectures.tensorflow.graph import load_graph
+from asrbuild.architectures.tensorflow.outputs import check_outputs, placeholder_shape
 from asrbuild.architectures.tensorflow.proto import Graph, input_name
-from asrbuild.base import interrupts
 from asrbuild.base.array import Array
-from asrbuild.base.disk import full_disk_errors
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds import recognise
-from asrbuild.base.processes import python_module, start
 from asrbuild.base.processors import usable_processors
 
 if TYPE_CHECKING:
     from asrbuild.architectures.deepspeech.batching import Batch, Piece
 
-_POLL_SECONDS = 0.1
 _COMPARED_STEPS = 8
 #: Of probabilities; a wrong utterance differs by a thousand times that.
 _SAME = 1e-4
@@ -99,65 +91,6 @@ class ReferenceOutput:
     nodes: Mapping[str, Sequence[Array]]
 
 
-@dataclass(frozen=True)
-class ReferenceRun:
-    """A running reference process."""
-
-    process: subprocess.Popen[bytes]
-    out_path: Path
-    log: IO[bytes]
-
-    def wait(self, timeout: float | None = None) -> Path:
-        """Waits for the results' file.
-
-        Raises:
-            AsrbuildError: what went wrong over there, or it took longer than ``timeout`` seconds.
-        """
-        end = math.inf if timeout is None else time.monotonic() + timeout
-        try:
-            while (code := self._poll()) is None:
-                interrupts.check()
-                if time.monotonic() > end:
-                    raise AsrbuildError(f"TensorFlow did not finish in {timeout:g} s")
-        except BaseException:  # the process must not outlive the build
-            self.stop()
-            raise
-        with self.log:
-            self.log.seek(0)
-            lines = self.log.read().decode(errors="replace").strip().splitlines()
-        if code:
-            raise _error_of(code, lines)
-        return self.out_path
-
-    def _poll(self) -> int | None:
-        try:
-            return self.process.wait(_POLL_SECONDS)
-        except subprocess.TimeoutExpired:
-            return None
-
-    def stop(self) -> None:
-        """Ends the process; nothing is left half-written."""
-        self.process.kill()
-        self.process.wait()
-        self.log.close()
-
-
-def _error_of(code: int, lines: list[str]) -> AsrbuildError:
-    """The error that the process reported as its last line, or what is known of its death."""
-    last = lines[-1] if lines else "no message"
-    try:
-        fields = json.loads(last)
-        return AsrbuildError(fields.pop("message"), **fields)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        cause = f"signal {-code}" if code < 0 else f"code {code}"
-        error = AsrbuildError(
-            f"running the graph in TensorFlow ended with {cause}: {last}",
-            fix="`asrbuild doctor` tells whether TensorFlow can be imported",
-        )
-        error.__cause__ = RuntimeError(last)
-        return error
-
-
 def start_reference(
     graph: Path | str,
     cases_path: Path | str,
@@ -165,7 +98,7 @@ def start_reference(
     *,
     nodes: Iterable[str] = (),
     checkpoint: Path | None = None,
-) -> ReferenceRun:
+) -> OriginalRun:
     """Starts the reference beside the caller.
 
     Args:
@@ -176,15 +109,13 @@ def start_reference(
         checkpoint: prefix of the checkpoint that the graph was exported from; TensorFlow reads it
             too, and a graph with other weights is refused.
     """
-    command = python_module("asrbuild.architectures.deepspeech.reference", "--graph", str(graph))
-    command += ["--cases", str(cases_path), "--out", str(out_path)]
+    arguments = ["--graph", str(graph), "--cases", str(cases_path)]
     if wanted := ",".join(nodes):
-        command += ["--nodes", wanted]
+        arguments += ["--nodes", wanted]
     if checkpoint is not None:
-        command += ["--checkpoint", str(checkpoint)]
-    # A pipe could fill up while the caller converts; `wait` and `stop` close the file.
-    log = tempfile.TemporaryFile()  # noqa: SIM115
-    return ReferenceRun(start(command, log), Path(out_path), log)
+        arguments += ["--checkpoint", str(checkpoint)]
+    module = "asrbuild.architectures.deepspeech.reference"
+    return original.start(module, "TensorFlow", Path(out_path), *arguments)
 
 
 def run_reference(
@@ -219,9 +150,45 @@ def read_reference(path: Path | str) -> dict[str, ReferenceOutput]:
             nodes.setdefault(node_key[len(prefix) :].rpartition("/")[0], []).append(
                 arrays[node_key]
             )
-        main = [arrays[f"{name}/{output}"] for output in DEFAULT_OUTPUTS]
+        main = [arrays[f"{name}/{output}"] for output in OUTPUTS]
         outputs[name] = ReferenceOutput(*main, nodes=nodes)
     return outputs
+
+
+#: ``BlockLSTM``'s outputs ``cs`` (cell states) and ``h`` (outputs), one row a step, in the order
+#: of ``STATES``.
+STATE_OUTPUTS = (1, 6)
+
+
+def state_nodes(graph: Path) -> tuple[str, ...]:
+    """The tensors that hold the LSTM's states after every step, (T, 1, H) each.
+
+    Raises:
+        AsrbuildError: the graph has no LSTM of the kind DeepSpeech exports, or several.
+    """
+    found = [node.name for node in load_graph(graph).nodes if node.op.startswith("BlockLSTM")]
+    if len(found) != 1:
+        raise AsrbuildError(
+            f"the graph has {len(found)} BlockLSTM nodes; a DeepSpeech graph has one",
+            file=graph,
+            fix="export the model with DeepSpeech 0.6 to 0.9, or with asrbuild",
+        )
+    return tuple(f"{found[0]}:{output}" for output in STATE_OUTPUTS)
+
+
+def read_results(path: Path) -> dict[str, Result]:
+    """Reads a results' file whose run was asked for the states of every step."""
+    names = {f"{index}": pair.output for index, pair in zip(STATE_OUTPUTS, STATES, strict=True)}
+    return {
+        case: Result(
+            dict(zip(OUTPUTS, (own.logits, own.new_state_c, own.new_state_h), strict=True)),
+            {
+                names[node.rpartition(":")[2]]: np.concatenate([v.reshape(len(v), -1) for v in run])
+                for node, run in own.nodes.items()
+            },
+        )
+        for case, own in read_reference(path).items()
+    }
 
 
 def run_cases(
@@ -237,7 +204,7 @@ def run_cases(
     from asrbuild.architectures.tensorflow.session import GraphSession
 
     graph = load_graph(path)
-    check_outputs(graph, [*DEFAULT_OUTPUTS, *nodes])
+    check_outputs(graph, [*OUTPUTS, *nodes])
     batch, steps, window, coefficients = _input_dims(graph)
     state_dims = placeholder_shape(graph, "previous_state_c")
     if batch not in (1, None):
@@ -372,47 +339,28 @@ def _classes(graph: Graph) -> int:
     return int(dims[-1] or 0) if dims else 0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The process: prints an error as one JSON line and returns 1."""
-    # Ctrl-C ends it at once: TensorFlow, being imported, would swallow a KeyboardInterrupt.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    parser = argparse.ArgumentParser(
-        prog="python -m asrbuild.architectures.deepspeech.reference", description=__doc__
-    )
-    parser.add_argument("--graph", type=Path, required=True)
-    parser.add_argument("--cases", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--nodes", default="")
-    parser.add_argument("--checkpoint", type=Path)
-    options = parser.parse_args(arguments)
+def _run(options: argparse.Namespace, cases: Mapping[str, Array]) -> dict[str, Array]:
+    graph = Path(options.graph)
+    checkpoint = None if options.checkpoint is None else Path(options.checkpoint)
+    check_readings(graph, checkpoint, lean=True)
+    nodes = [name for name in (options.nodes or "").split(",") if name]
     try:
-        nodes = [name for name in options.nodes.split(",") if name]
-        try:
-            with np.load(options.cases, allow_pickle=False) as stored:
-                cases = {name: stored[name] for name in stored.files}
-        except (OSError, ValueError) as error:
-            raise AsrbuildError(f"cannot read the cases: {error}", file=options.cases) from error
-        check_readings(options.graph, options.checkpoint, lean=True)
-        try:
-            results = run_cases(options.graph, cases, nodes, lean=True)
-        except AsrbuildError:
-            raise
-        except Exception as error:  # TensorFlow's errors have no common base class
-            raise AsrbuildError(
-                f"TensorFlow cannot run the graph: {str(error).splitlines()[0]}",
-                file=options.graph,
-                fix="`asrbuild inspect graph` shows its inputs, outputs and operations",
-            ) from error
-        check_probabilities(options.graph, results)
-        partial = options.out.with_name(options.out.name + f".{os.getpid()}.npz")
-        with full_disk_errors("writing TensorFlow's results", options.out.parent):
-            np.savez(partial, **results)
-            partial.replace(options.out)
-    except AsrbuildError as error:
-        fields = {key: getattr(error, key) for key in ("message", "key", "file", "fix")}
-        sys.stderr.write(json.dumps(fields) + "\n")  # noqa: TID251 - the parent process reads it
-        return 1
-    return 0
+        results = run_cases(graph, cases, nodes, lean=True)
+    except AsrbuildError:
+        raise
+    except Exception as error:  # TensorFlow's errors have no common base class
+        raise AsrbuildError(
+            f"TensorFlow cannot run the graph: {str(error).splitlines()[0]}",
+            file=graph,
+            fix="`asrbuild inspect graph` shows its inputs, outputs and operations",
+        ) from error
+    check_probabilities(graph, results)
+    return results
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The process; see ``original.serve``."""
+    return original.serve(_run, arguments, "--graph", "--nodes", "--checkpoint")
 
 
 if __name__ == "__main__":

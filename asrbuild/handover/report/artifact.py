@@ -30,7 +30,7 @@ from asrbuild.handover.report.page import (
 from asrbuild.handover.report.recording import Score, score
 from asrbuild.handover.report.table import Column, Entry, Table, make_table
 from asrbuild.handover.report.timeline import timeline
-from asrbuild.proof.gates import PROBABILITIES, used
+from asrbuild.proof.gates import used
 
 #: Ends of the scale of gates: shares of its limit that a metric reached.
 _LEAST_USED, _MOST_USED = 1e-5, 10.0
@@ -57,21 +57,23 @@ def comparisons(
     cases: Mapping[str, Array],
     reference: Mapping[str, Mapping[str, Array]],
     package: Mapping[str, Array],
+    probabilities: str,
 ) -> dict[str, Comparison]:
     """The recordings among the inputs of a proof.
 
     Args:
         cases: name -> features (steps, window, n_input).
-        reference: name -> output -> TensorFlow's values.
+        reference: name -> output -> the original's values.
         package: recording -> the package's probabilities (steps, classes).
+        probabilities: name of that output.
     """
     return {
         name: Comparison(
             coefficients=cases[name][:, cases[name].shape[1] // 2],
-            reference=reference[name][PROBABILITIES],
-            package=probabilities,
+            reference=reference[name][probabilities],
+            package=rows,
         )
-        for name, probabilities in package.items()
+        for name, rows in package.items()
         if name in cases and name in reference
     }
 

@@ -17,7 +17,7 @@ from asrbuild.handover.report.html import figure_text, render, write_html
 from asrbuild.handover.report.page import compression_text, shape_text, word_errors
 from asrbuild.handover.report.sweep import FIGURES, JobRecord
 from asrbuild.handover.report.table import Column, Entry, make_table
-from asrbuild.proof.gates import PROBABILITIES, used, worst
+from asrbuild.proof.gates import of_probabilities, used, worst
 
 COLUMNS = (
     Column("shape", "shape", number=False),
@@ -191,8 +191,9 @@ def _facts(manifest: Manifest, path: Path) -> dict[str, float | str]:
     nearest = worst(proof.metrics)
     if nearest is not None:
         facts["used"] = 100 * used(nearest)
+    outputs = of_probabilities(proof.metrics)
     for name in FIGURES:
-        measured = worst([m for m in proof.metrics if (m.output, m.name) == (PROBABILITIES, name)])
+        measured = worst([m for m in proof.metrics if m.output in outputs and m.name == name])
         if measured is not None:
             facts[name] = measured.value
     return facts

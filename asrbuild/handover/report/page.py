@@ -25,7 +25,7 @@ from asrbuild.artifact.manifest import (
 from asrbuild.coreml.compression import compression
 from asrbuild.handover.report.environment import Markdown, environment, markdown
 from asrbuild.handover.report.html import TEMPLATES
-from asrbuild.proof.gates import PROBABILITIES, worst
+from asrbuild.proof.gates import of_probabilities, worst
 from asrbuild.proof.verdict import WORDS_UNGATED, is_quick, known_words, weaknesses
 from asrbuild.speech.alignment import align
 from asrbuild.speech.rates import Counts, count, total
@@ -228,8 +228,10 @@ def input_rows(manifest: Manifest) -> list[dict[str, str]]:
     """For each run of each input the measures of its probabilities."""
     steps = {entry.name: entry.steps for entry in manifest.verification.inputs}
     rows: dict[str, dict[str, str]] = {}
-    for metric in manifest.verification.metrics:
-        if metric.output == PROBABILITIES:
+    metrics = manifest.verification.metrics
+    probabilities = of_probabilities(metrics)
+    for metric in metrics:
+        if metric.output in probabilities:
             name = metric.input.split("@")[0]
             row = rows.setdefault(metric.input, {"name": metric.input, "steps": str(steps[name])})
             failed = "" if metric.passed else " **FAILED**"

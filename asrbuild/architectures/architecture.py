@@ -1,0 +1,225 @@
+"""What an architecture brings, and how one is found.
+
+An architecture is a folder beside this file with a module ``architecture.py`` that has the names of
+:class:`Architecture`. Nothing lists it: the folder is found. Its section of the recipe comes from
+its own ``conf/source/<kind>.yaml``. A build meets its functions in this order:
+
+    settle ► front_end, signature ► export ► start ─┐
+                                  └► convert ────────┴► proof ► landmarks, if a gate fails
+
+Nothing here imports numpy, and an ``architecture.py`` imports nothing heavy at its top: a build
+with nothing to do asks for keys and files only.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from asrbuild.base.errors import AsrbuildError
+
+if TYPE_CHECKING:
+    from asrbuild.architectures.original import OriginalRun, Result
+    from asrbuild.base.array import Array
+    from asrbuild.coreml.request import ConversionRequest, Layers
+    from asrbuild.coreml.signature import Signature
+    from asrbuild.speech.alphabet import Alphabet
+    from asrbuild.speech.mfcc import FeatureSettings
+
+_FOLDER = Path(__file__).parent
+_MODULE = "architecture.py"
+
+
+@dataclass(frozen=True)
+class Original:
+    """What the original runtime runs.
+
+    Args:
+        file: the model in that runtime's own format.
+        made_of: what ``file`` was exported from, where asrbuild exported it: the runtime's own
+            reader reads it too and compares. None where ``file`` is the source itself.
+    """
+
+    file: Path
+    made_of: Path | None = None
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """How an app computes the features; durations in ms, as the recipe states them."""
+
+    settings: FeatureSettings
+    window_ms: float
+    step_ms: float
+
+
+@dataclass(frozen=True)
+class Landmark:
+    """A value inside the original that a package has too; ``rows``: (steps, width) of a case."""
+
+    node: str
+    layer: str
+    rows: Array = field(repr=False)
+
+
+class SourceFiles(Protocol):
+    """What a build found of a source: files and their SHA-256 by label, and the model's labels."""
+
+    @property
+    def files(self) -> Mapping[str, Path]: ...
+
+    @property
+    def digests(self) -> Mapping[str, str]: ...
+
+    @property
+    def alphabet(self) -> Alphabet: ...
+
+
+class Architecture(Protocol):
+    """The names of an ``architecture.py``.
+
+    ``config`` is the architecture's section of the recipe (``SECTION``), with every value settled.
+    """
+
+    #: Values of ``source.kind``.
+    KINDS: tuple[str, ...]
+    #: The recipe's section that is ``config``, such as ``source.config``.
+    SECTION: str
+    #: Keys of the recipe that decide the features, the exported original, and the network.
+    FEATURE_KEYS: tuple[str, ...]
+    ORIGINAL_KEYS: tuple[str, ...]
+    NETWORK_KEYS: tuple[str, ...]
+    #: Modules that ``export``, ``start`` and ``read`` import: threads call them, and an import that
+    #: Ctrl-C breaks off in the main thread would hold theirs up for ever.
+    THREAD_MODULES: tuple[str, ...]
+    #: The layers that ``coreml.compress_layers`` can name.
+    LAYERS: Layers
+
+    def signature(self, config: Any) -> Signature:
+        """Inputs, outputs, states, and how time runs; sizes that only weights state are None."""
+        ...
+
+    def front_end(self, config: Any) -> FrontEnd:
+        """How an app computes the features."""
+        ...
+
+    def check_request(self, request: ConversionRequest, frontend: str) -> None:
+        """Refuses a package that this network cannot become.
+
+        Raises:
+            AsrbuildError: naming the key of the recipe.
+        """
+        ...
+
+    def convert(
+        self,
+        source: SourceFiles,
+        config: Any,
+        request: ConversionRequest,
+        destination: Path,
+        frontend: str,
+        exported: Callable[[], Path],
+    ) -> None:
+        """Writes the package; ``exported`` waits for the file of the original."""
+        ...
+
+    def original(self, source: SourceFiles) -> Original | None:
+        """What the original runtime runs, where it is the source itself; None: it is exported."""
+        ...
+
+    def export(self, source: SourceFiles, config: Any, file: Path) -> None:
+        """Writes the original's file from the weights."""
+        ...
+
+    def exported(self, source: SourceFiles, file: Path) -> Original:
+        """The original that :meth:`export` wrote."""
+        ...
+
+    def recover(
+        self,
+        recipe: Mapping[str, Any],
+        alphabet: Alphabet,
+        graph: Path | None,
+        checkpoint: Path | None,
+        folder: Path,
+    ) -> Original:
+        """The original of a published artifact, to bisect it.
+
+        Args:
+            recipe: as the manifest records it.
+            graph: the original's file, if the user gives it.
+            checkpoint: the weights that it was exported from, if the user gives them.
+            folder: where it may be exported again.
+
+        Raises:
+            AsrbuildError: it is not given, and cannot be found.
+        """
+        ...
+
+    def start(self, original: Original, cases: Path, out: Path) -> OriginalRun:
+        """Runs the original on an npz of cases, name -> (steps, ...), in a process of its own."""
+        ...
+
+    def read(self, out: Path) -> dict[str, Result]:
+        """Reads what that process wrote, by case."""
+        ...
+
+    def landmarks(
+        self, original: Original, features: Array
+    ) -> tuple[Sequence[Landmark], Mapping[str, Array]]:
+        """Values inside the original, in order, and its states after each step by output name,
+        (steps, width); both may be empty.
+
+        Raises:
+            AsrbuildError: the original is not laid out as this architecture's.
+        """
+        ...
+
+
+@functools.cache
+def names() -> tuple[str, ...]:
+    """The folders that hold an architecture."""
+    return tuple(sorted(path.parent.name for path in _FOLDER.glob(f"*/{_MODULE}")))
+
+
+@functools.cache
+def architecture(name: str) -> Architecture:
+    """The architecture of a folder."""
+    return cast(
+        Architecture, importlib.import_module(f"asrbuild.architectures.{name}.architecture")
+    )
+
+
+def kinds() -> tuple[str, ...]:
+    """Every value that ``source.kind`` can have."""
+    return tuple(kind for name in names() for kind in architecture(name).KINDS)
+
+
+def name_of_kind(kind: str) -> str:
+    """The folder whose architecture takes sources of this kind.
+
+    Raises:
+        AsrbuildError: there is none.
+    """
+    found = next((name for name in names() if kind in architecture(name).KINDS), None)
+    if found is None:
+        raise AsrbuildError(
+            f"no architecture of this asrbuild takes a source of kind {kind}",
+            key="source.kind",
+            fix=f"choose one of {', '.join(kinds())}",
+        )
+    return found
+
+
+def of_recorded(recipe: Mapping[str, Any]) -> tuple[Architecture, Any]:
+    """The architecture of a recipe as a manifest records it, and its section of that recipe."""
+    kind = recipe.get("source", {}).get("kind", "checkpoint")
+    found = architecture(name_of_kind(kind))
+    section: Any = recipe
+    for part in found.SECTION.split("."):
+        section = section.get(part, {})
+    return found, section

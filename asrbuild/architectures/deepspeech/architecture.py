@@ -1,0 +1,189 @@
+"""DeepSpeech 0.6 to 0.9 and Coqui STT: training checkpoints, frozen graphs and .tflite files.
+
+The names of :class:`asrbuild.architectures.architecture.Architecture`; each function's work is in
+a module of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asrbuild.architectures.architecture import FrontEnd, Landmark, Original, SourceFiles
+from asrbuild.architectures.deepspeech.signature import (
+    LAYERS,
+    SIGNATURE,
+    check_layers,
+)
+from asrbuild.base.errors import AsrbuildError
+
+if TYPE_CHECKING:
+    from asrbuild.architectures.original import OriginalRun, Result
+    from asrbuild.base.array import Array
+    from asrbuild.coreml.request import ConversionRequest
+    from asrbuild.coreml.signature import Signature
+    from asrbuild.speech.alphabet import Alphabet
+
+__all__ = ["LAYERS"]
+
+KINDS = ("demo", "checkpoint", "frozen_graph")
+SECTION = "export"
+FEATURE_KEYS = (
+    "export.audio_sample_rate", "export.feature_win_len", "export.feature_win_step",
+    "export.upper_frequency_limit", "export.n_input", "export.n_context",
+)  # fmt: skip
+ORIGINAL_KEYS = (
+    *FEATURE_KEYS, "export.n_steps", "export.n_hidden", "export.batch_size", "export.relu_clip",
+    "export.beam_width", "export.export_language",
+)  # fmt: skip
+NETWORK_KEYS = (*FEATURE_KEYS, "export.n_hidden", "export.relu_clip")
+
+THREAD_MODULES = (
+    "google_crc32c", "asrbuild.architectures.deepspeech.export",
+    "asrbuild.architectures.deepspeech.frozen", "asrbuild.architectures.deepspeech.reference",
+    "asrbuild.architectures.deepspeech.weights", "asrbuild.architectures.tensorflow.tensorbundle",
+)  # fmt: skip
+
+
+def signature(config: Any) -> Signature:
+    """The same for every DeepSpeech network."""
+    del config
+    return SIGNATURE
+
+
+def front_end(config: Any) -> FrontEnd:
+    """MFCC as DeepSpeech's clients compute them: 40 bands from 20 Hz."""
+    from asrbuild.speech.mfcc import FeatureSettings
+
+    settings = FeatureSettings(
+        sample_rate=config.audio_sample_rate,
+        window=config.audio_sample_rate * config.feature_win_len // 1000,
+        stride=config.audio_sample_rate * config.feature_win_step // 1000,
+        upper_hz=config.upper_frequency_limit,
+        n_input=config.n_input,
+        n_context=config.n_context,
+    )
+    return FrontEnd(settings, float(config.feature_win_len), float(config.feature_win_step))
+
+
+def check_request(request: ConversionRequest, frontend: str) -> None:
+    """Refuses what neither front end can make."""
+    check_layers(request)
+    if frontend == "tensorflow":
+        from asrbuild.architectures.deepspeech.from_graph import check_lstm_form, check_supported
+
+        check_supported(request)
+        check_lstm_form(request)
+
+
+def convert(
+    source: SourceFiles,
+    config: Any,
+    request: ConversionRequest,
+    destination: Path,
+    frontend: str,
+    exported: Callable[[], Path],
+) -> None:
+    """Writes the package from the weights, or from the frozen graph with ``ct.convert``."""
+    if frontend == "tensorflow":
+        from asrbuild.architectures.deepspeech.from_graph import convert_graph
+
+        convert_graph(exported(), request, destination)
+        return
+    from asrbuild.architectures.deepspeech.from_weights import convert_weights
+    from asrbuild.architectures.deepspeech.network import Geometry
+    from asrbuild.architectures.deepspeech.weights import load_weights
+
+    weights = load_weights(source, config)
+    clip = config.relu_clip
+    if "graph" in source.files:
+        from asrbuild.architectures.deepspeech.frozen import relu_clip
+        from asrbuild.architectures.tensorflow.graph import load_graph
+
+        clip = relu_clip(load_graph(source.files["graph"]))
+    sizes = config.n_input, config.n_context, weights.n_hidden, weights.n_output
+    convert_weights(weights, request, destination, Geometry(*sizes, clip))
+
+
+def original(source: SourceFiles) -> Original | None:
+    """The frozen graph of the source, if it is one; of a ``.tflite`` the graph made of it."""
+    graph = source.files.get("graph")
+    return None if graph is None else Original(graph, source.files.get("lite"))
+
+
+def export(source: SourceFiles, config: Any, file: Path) -> None:
+    """The frozen graph of a checkpoint, as DeepSpeech's own exporter lays it out."""
+    from asrbuild.architectures.deepspeech.export import write_frozen_graph
+    from asrbuild.architectures.deepspeech.flags import ExportFlags
+    from asrbuild.architectures.deepspeech.weights import load_weights
+
+    weights = load_weights(source, config)
+    values = {field.name: getattr(config, field.name) for field in fields(ExportFlags)}
+    flags = ExportFlags(**values | {"n_hidden": weights.n_hidden})
+    write_frozen_graph(weights, flags, source.alphabet.graph_labels, file)
+
+
+def exported(source: SourceFiles, file: Path) -> Original:
+    """The graph of :func:`export`, and the checkpoint that it was made of."""
+    from asrbuild.architectures.deepspeech.weights import checkpoint_prefix
+
+    return Original(file, checkpoint_prefix(source))
+
+
+def recover(
+    recipe: Mapping[str, Any],
+    alphabet: Alphabet,
+    graph: Path | None,
+    checkpoint: Path | None,
+    folder: Path,
+) -> Original:
+    """The frozen graph that is given, or exported again from a checkpoint; the demo has its own."""
+    from asrbuild.base.places import resolve_file
+
+    if graph is not None:
+        return Original(graph)
+    source = recipe.get("source", {})
+    if checkpoint is None and source.get("kind") == "demo":
+        checkpoint = resolve_file(source["checkpoint_dir"])
+    if checkpoint is None:
+        raise AsrbuildError(
+            "an artifact does not hold the graph it was made of",
+            fix="add --graph output_graph.pb, or --checkpoint with the training checkpoints",
+        )
+    from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
+    from asrbuild.architectures.deepspeech.export import write_frozen_graph
+    from asrbuild.architectures.deepspeech.flags import ExportFlags
+
+    prefix, exported = find_checkpoint(checkpoint, source["load_evaluate"]), folder / "graph.pb"
+    weights = read_weights(prefix)
+    # Any length, so that one run gives every step of the utterance.
+    settings = recipe["export"] | {"n_hidden": weights.n_hidden, "n_steps": -1}
+    flags = ExportFlags(**{field.name: settings[field.name] for field in fields(ExportFlags)})
+    write_frozen_graph(weights, flags, alphabet.graph_labels, exported)
+    return Original(exported, prefix)
+
+
+def start(original: Original, cases: Path, out: Path) -> OriginalRun:
+    """TensorFlow on the graph, the LSTM's states at every step included."""
+    from asrbuild.architectures.deepspeech.reference import start_reference, state_nodes
+
+    nodes = state_nodes(original.file)
+    return start_reference(original.file, cases, out, nodes=nodes, checkpoint=original.made_of)
+
+
+def read(out: Path) -> dict[str, Result]:
+    """Outputs and states by case."""
+    from asrbuild.architectures.deepspeech.reference import read_results
+
+    return read_results(out)
+
+
+def landmarks(
+    original: Original, features: Array
+) -> tuple[Sequence[Landmark], Mapping[str, Array]]:
+    """The output of every bias, activation, LSTM, normalisation and softmax of the graph."""
+    from asrbuild.architectures.deepspeech.landmarks import run_landmarks
+
+    return run_landmarks(original, features)

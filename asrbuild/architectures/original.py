@@ -1,0 +1,178 @@
+"""The original model run by its own runtime, in a process of its own, as the reference of a proof.
+
+A build imports no such runtime itself. A worker is a module that ends in ``sys.exit(serve(run))``;
+:func:`start` starts it with a file of cases and :class:`OriginalRun` waits for its results, an npz:
+
+    <case>/<output>         what an output gave; of a state, its value after the last step
+    <case>/steps/<output>   a state after every step, (steps, width), where the network is causal
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from asrbuild.architectures.architecture import Architecture, Original
+from asrbuild.base import interrupts, processes
+from asrbuild.base.array import Array
+from asrbuild.base.disk import full_disk_errors
+from asrbuild.base.errors import AsrbuildError
+
+_POLL_SECONDS = 0.1
+_STEPS = "/steps"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the original gave for one case.
+
+    ``outputs``: by name. ``steps``: state output -> its value after every step, (steps, width).
+    """
+
+    outputs: Mapping[str, Array]
+    steps: Mapping[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OriginalRun:
+    """A running worker."""
+
+    process: subprocess.Popen[bytes]
+    out_path: Path
+    log: IO[bytes]
+    runtime: str
+
+    def wait(self, timeout: float | None = None) -> Path:
+        """Waits for the results' file.
+
+        Raises:
+            AsrbuildError: the worker's error, or it took longer than ``timeout`` seconds.
+        """
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        try:
+            while (code := self._poll()) is None:
+                interrupts.check()
+                if time.monotonic() > end:
+                    raise AsrbuildError(f"{self.runtime} did not finish in {timeout:g} s")
+        except BaseException:  # the process must not outlive the build
+            self.stop()
+            raise
+        with self.log:
+            self.log.seek(0)
+            lines = self.log.read().decode(errors="replace").strip().splitlines()
+        if code:
+            raise _error_of(code, lines, self.runtime)
+        return self.out_path
+
+    def _poll(self) -> int | None:
+        try:
+            return self.process.wait(_POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def stop(self) -> None:
+        """Ends the process; nothing is left half-written."""
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+
+def _error_of(code: int, lines: list[str], runtime: str) -> AsrbuildError:
+    """The error that the process reported as its last line, or what is known of its death."""
+    last = lines[-1] if lines else "no message"
+    try:
+        fields = json.loads(last)
+        return AsrbuildError(fields.pop("message"), **fields)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        cause = f"signal {-code}" if code < 0 else f"code {code}"
+        error = AsrbuildError(
+            f"running the model in {runtime} ended with {cause}: {last}",
+            fix=f"`asrbuild doctor` tells whether {runtime} can be imported",
+        )
+        error.__cause__ = RuntimeError(last)
+        return error
+
+
+def start(module: str, runtime: str, out: Path, *arguments: str) -> OriginalRun:
+    """Starts a worker; ``arguments`` are its command line but for ``--out``."""
+    command = processes.python_module(module, *arguments, "--out", str(out))
+    # A pipe could fill up while the caller converts; `wait` and `stop` close the file.
+    log = tempfile.TemporaryFile()  # noqa: SIM115
+    return OriginalRun(processes.start(command, log), out, log, runtime)
+
+
+def serve(
+    run: Callable[[argparse.Namespace, Mapping[str, Array]], Mapping[str, Array]],
+    arguments: Sequence[str] | None = None,
+    *options: str,
+) -> int:
+    """The worker: calls ``run`` with its options and cases, and writes the arrays it returns.
+
+    An error is printed as one JSON line, and 1 returned. ``options``: further ``--names``.
+    """
+    # Ctrl-C ends it at once: a runtime that is being imported could swallow a KeyboardInterrupt.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parser = argparse.ArgumentParser()
+    for option in ("--cases", "--out"):
+        parser.add_argument(option, type=Path, required=True)
+    for option in options:
+        parser.add_argument(option)
+    parsed = parser.parse_args(arguments)
+    try:
+        try:
+            with np.load(parsed.cases, allow_pickle=False) as stored:
+                cases = dict(stored)
+        except (OSError, ValueError) as error:
+            raise AsrbuildError(f"cannot read the cases: {error}", file=parsed.cases) from error
+        results: dict[str, Any] = dict(run(parsed, cases))
+        partial = parsed.out.with_name(parsed.out.name + f".{os.getpid()}.npz")
+        with full_disk_errors("writing the original's results", parsed.out.parent):
+            np.savez(partial, **results)
+            partial.replace(parsed.out)
+    except AsrbuildError as error:
+        fields = {key: getattr(error, key) for key in ("message", "key", "file", "fix")}
+        fields["file"] = None if fields["file"] is None else str(fields["file"])
+        sys.stderr.write(json.dumps(fields) + "\n")  # noqa: TID251 - the parent process reads it
+        return 1
+    return 0
+
+
+def read_results(path: Path) -> dict[str, Result]:
+    """Reads a results' file in the form that this module's docstring gives."""
+    outputs: dict[str, dict[str, Array]] = {}
+    steps: dict[str, dict[str, Array]] = {}
+    with np.load(path, allow_pickle=False) as stored:
+        for key in stored.files:
+            case, _, output = key.rpartition("/")
+            into = steps if case.endswith(_STEPS) else outputs
+            into.setdefault(case.removesuffix(_STEPS), {})[output] = stored[key]
+    return {case: Result(own, steps.get(case, {})) for case, own in outputs.items()}
+
+
+def save_cases(path: Path, cases: Mapping[str, Array]) -> None:
+    """Writes a file of cases as :func:`serve` reads it."""
+    arrays: dict[str, Any] = dict(cases)
+    np.savez(path, **arrays)
+
+
+def run_original(
+    architecture: Architecture, original: Original, cases: Mapping[str, Array]
+) -> dict[str, Result]:
+    """Runs the worker on cases in memory and waits for it."""
+    with tempfile.TemporaryDirectory(prefix="asrbuild-original-") as folder:
+        path = Path(folder, "cases.npz")
+        save_cases(path, cases)
+        return architecture.read(architecture.start(original, path, Path(folder, "out.npz")).wait())
