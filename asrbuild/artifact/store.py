@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterator, Mapping
@@ -48,11 +47,10 @@ _WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 def staging(root: Path) -> Iterator[Path]:
     """An empty directory inside the store to put an artifact together in, removed at the end.
 
-    What killed builds left is removed first; another process's live staging is let be.
+    What killed builds left is removed first; another process's live staging is not touched.
     """
     sweep(root)
-    nonce = secrets.token_hex(6)
-    directory = root / f"{STAGING}{nonce}"
+    directory = root / f"{STAGING}{locks.unfinished_name()}"
     lock = _lock_of(directory)
     with locks.hold(lock, waiting=lambda _: None, doing="preparing an artifact"):
         try:
@@ -322,7 +320,7 @@ def sweep(root: Path) -> None:
     owners = {path.name.split(".")[1] for path in root.glob(f"{STAGING}*")}
     for owner in owners:
         directory = root / f".{owner}"
-        with locks.try_hold(_lock_of(directory)) as dead:
-            if dead:
+        with locks.try_hold(_lock_of(directory)) as free:
+            if free is not False and locks.is_abandoned(directory, exact=free is True):
                 with disk_errors("removing an unfinished artifact", directory):
                     remove_tree(directory)

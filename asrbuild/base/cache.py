@@ -145,9 +145,9 @@ def in_use(cache_root: Path) -> Iterator[Path | None]:
     written, as on a full or read-only disk: the build goes on without marks, takes what is there,
     and a stage that has to write raises its own error.
     """
-    nonce = secrets.token_hex(6)
-    marks = cache_root / BUILDING / f"{_USE}{nonce}.marks"
-    lock = cache_root / LOCKS / f"{_USE}{nonce}.lock"
+    name = f"{_USE}{locks.unfinished_name()}"
+    marks = cache_root / BUILDING / f"{name}.marks"
+    lock = cache_root / LOCKS / f"{name}.lock"
     held = locks.hold(lock, waiting=lambda _: None, doing="marking entries as in use")
     with ExitStack() as stack:
         locked = True
@@ -207,23 +207,15 @@ def run_stage(
     path = cache_root / key.stage / print_
     _mark(marks, path)
     hit = _claim(cache_root, path) and _is_whole(cache_root, path, verify=verify)
-    while not hit:
+    if not hit:
         _sweep_once(cache_root)
         lock = _lock_path(cache_root, key.stage, print_)
         doing = f"building the stage {key.stage}"
-        with locks.hold(lock, waiting=waiting, doing=doing) as held:
-            if hit := _usable(cache_root, path, key.stage, notify, verify=verify):
-                break
-            for leftover in (cache_root / BUILDING).glob(f"{key.stage}-{print_}.*"):
-                _discard(leftover)
-            try:
+        with locks.hold(lock, waiting=waiting, doing=doing) as exact:
+            hit = _usable(cache_root, path, key.stage, notify, verify=verify)
+            if not hit:
+                _remove_leftovers(cache_root, f"{key.stage}-{print_}", exact=exact)
                 _build_entry(cache_root, key, print_, build)
-                break
-            except Exception:
-                # Another machine took us for dead and swept our files away: take what it made.
-                if not held.lost():
-                    raise
-                notify(f"{key.stage}: another machine took this over; waiting for it")
     return StageResult(path, print_, hit, time.perf_counter() - start)
 
 
@@ -251,14 +243,14 @@ def _claim(cache_root: Path, path: Path) -> bool:
     except OSError:
         pass  # a cache that may only be read is cleaned up by nobody here
     lock = _lock_path(cache_root, path.parent.name, path.name)
-    return not (lock.exists() or lock.with_suffix(".lease").exists())
+    return not lock.exists()
 
 
 def _build_entry(
     cache_root: Path, key: StageKey, print_: str, build: Callable[[Path], None]
 ) -> None:
     target = cache_root / key.stage / print_
-    work = cache_root / BUILDING / f"{key.stage}-{print_}.{secrets.token_hex(6)}"
+    work = cache_root / BUILDING / f"{key.stage}-{print_}.{locks.unfinished_name()}"
     doing = f"building the stage {key.stage}"
     try:
         with disk_errors(doing, cache_root):
@@ -379,7 +371,7 @@ def _lock_path(cache_root: Path, stage: str, print_: str) -> Path:
 
 
 def sweep(cache_root: Path) -> int:
-    """Removes what killed builds left behind and returns how many; live builds are let be."""
+    """Removes what killed builds left behind and returns how many; live builds are not touched."""
     removed = 0
     # A build is killed with a lock and a directory, or before it made the second of them.
     traces = [*(cache_root / BUILDING).glob("*.*"), *(cache_root / LOCKS).glob("[!.]*")]
@@ -387,13 +379,23 @@ def sweep(cache_root: Path) -> int:
         # What somebody else put there must not keep the rest from being swept.
         with (
             suppress(AsrbuildError),
-            locks.try_hold(cache_root / LOCKS / f"{entry}.lock") as dead,
+            locks.try_hold(cache_root / LOCKS / f"{entry}.lock") as free,
         ):
-            if dead:
-                for leftover in (cache_root / BUILDING).glob(f"{entry}.*"):
-                    _discard(leftover)
-                    removed += 1
+            if free is not False:
+                removed += _remove_leftovers(cache_root, entry, exact=free is True)
     return removed
+
+
+def _remove_leftovers(cache_root: Path, entry: str, *, exact: bool) -> int:
+    """Removes what killed builds left of an entry, whose lock the caller holds; how many it was."""
+    leftovers = [
+        path
+        for path in (cache_root / BUILDING).glob(f"{entry}.*")
+        if locks.is_abandoned(path, exact=exact)
+    ]
+    for leftover in leftovers:
+        _discard(leftover)
+    return len(leftovers)
 
 
 @cache
@@ -453,7 +455,7 @@ def remove_unused(cache_root: Path, entry: Entry, since: float) -> bool:
     """
     with locks.try_hold(_lock_path(cache_root, entry.stage, entry.fingerprint)) as free:
         try:
-            if not free or os.stat(entry.path / RECORD).st_mtime > since:
+            if free is False or os.stat(entry.path / RECORD).st_mtime > since:
                 return False
             if _is_used(cache_root, entry.path):
                 return False
@@ -486,7 +488,7 @@ def clear(cache_root: Path, stage: str | None = None, older_than: float | None =
             continue
         try:
             with locks.try_hold(_lock_path(cache_root, path.parent.name, path.name)) as free:
-                if free and not _is_used(cache_root, path):
+                if free is not False and not _is_used(cache_root, path):
                     _discard(path)
                     freed += size
         except AsrbuildError as error:

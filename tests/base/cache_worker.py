@@ -1,6 +1,6 @@
 """A build of three stages and a publication, small enough to be killed fifty times in a test.
 
-    python cache_worker.py ROOT LOG TAG [--lease SECONDS] [--slow SECONDS] [--no-flock]
+    python cache_worker.py ROOT LOG TAG [--slow SECONDS] [--no-flock]
 
 Every start and end of a stage's work is a line in LOG; what the user is told goes to stdout.
 """
@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 from asrbuild.artifact import store
-from asrbuild.base import locks
 from asrbuild.base.cache import StageKey, run_stage
 
 STAGES = ("source", "export", "convert")
@@ -29,12 +28,9 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("log", type=Path)
     parser.add_argument("tag")
-    parser.add_argument("--lease", type=float)
     parser.add_argument("--slow", type=float, default=0.02)
     parser.add_argument("--no-flock", action="store_true")
     options = parser.parse_args()
-    if options.lease:
-        locks.LEASE_SECONDS = options.lease
     if options.no_flock:
         without_flock()
     run(options.root, options.log, options.tag, options.slow)
@@ -74,7 +70,7 @@ def run(root: Path, log_file: Path, tag: str, slow: float = 0.02) -> None:
 
 
 def without_flock() -> None:
-    """A shared folder whose kernel locks do not reach the other machine."""
+    """A shared folder that takes no kernel locks."""
     import filelock
 
     class NoFlock(filelock.FileLock):
