@@ -1,0 +1,74 @@
+"""The scripts of ``examples/``, run as their READMEs say."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import Finished, genuine
+from tests.paths import DEMO, ROOT
+
+EXAMPLES = ROOT / "examples"
+
+
+def run_example(name: str, *arguments: str, cwd: Path, cache: Path) -> Finished:
+    """Runs the script of an example with the ``asrbuild`` of this environment."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", str(EXAMPLES / name / "run.sh"), *arguments],
+        cwd=cwd,
+        env=os.environ | {"PATH": path, "COLUMNS": "160", "ASRBUILD_CACHE": str(cache)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache for all examples: they share the export and the reference."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def test_every_example_is_listed_and_run() -> None:
+    folders = {path.name for path in EXAMPLES.iterdir() if path.is_dir()}
+    listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    assert folders == {"checkpoint", "sweep", "decoder"}
+    for folder in folders:
+        assert f"({folder}/README.md)" in listed
+        assert f"examples/{folder}/run.sh" in (EXAMPLES / folder / "README.md").read_text("utf-8")
+
+
+def test_checkpoint(tmp_path: Path, cache: Path) -> None:
+    checkpoint = str(DEMO / "checkpoint")
+    done = run_example("checkpoint", checkpoint, "verify=quick", cwd=tmp_path, cache=cache)
+    assert done.code == 0, done.err
+    assert done.out.strip().splitlines()[-1] == (DEMO / "second.txt").read_text().strip()
+    (manifest,) = (tmp_path / "artifacts" / "mine").glob("1.0.0+*/manifest.json")
+    assert json.loads(manifest.read_text())["author"] == "the example's author"
+
+
+def test_sweep(tmp_path: Path, cache: Path) -> None:
+    done = run_example("sweep", "verify=quick", cwd=tmp_path, cache=cache)
+    assert done.code == 0, done.err
+    assert "4 of 4 jobs succeeded" in done.out
+    assert len(list((tmp_path / "artifacts").glob("*/1.0.0+*/manifest.json"))) == 4
+
+
+@genuine
+def test_decoder(tmp_path: Path, cache: Path) -> None:
+    done = run_example("decoder", "verify=quick", cwd=tmp_path, cache=cache)
+    assert done.code == 0, done.err
+    (manifest,) = (tmp_path / "artifacts" / "prompts").glob("1.0.0+*/manifest.json")
+    decoder = json.loads(manifest.read_text())["decoder"]
+    assert decoder["type"] == "ds_ctcdecoder"
+    assert decoder["beam_width"] == 100
+    assert decoder["scorer"]["lm_alpha"] == 0.9
+    assert "prompts.scorer" in done.out

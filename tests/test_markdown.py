@@ -1,0 +1,52 @@
+"""Links and file names in the project's Markdown lead to files that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from tests.paths import ROOT
+
+FOLDERS = ("asrbuild", "benchmarks", "docs", "examples", "tests", "tools")
+#: Templates of pages in an artifact are left out.
+PAGES = sorted(
+    str(page.relative_to(ROOT))
+    for page in [*ROOT.glob("*.md"), *(p for name in FOLDERS for p in (ROOT / name).rglob("*.md"))]
+    if "templates" not in page.parts
+)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+#: A path of this project in code quotes.
+PATH = re.compile(
+    r"(?:asrbuild|benchmarks|conf|docs|examples|hydra_plugins|tests|tools|\.ci|\.github)/[\w./-]+"
+)
+HEADING = re.compile(r"^#+ (.*)$", re.M)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = HEADING.findall(page.read_text(encoding="utf-8"))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name: str) -> None:
+    page = ROOT / name
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = unquote(link).partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), f"{name}: {link} does not exist"
+        assert not anchor or anchor in anchors(target), f"{name}: {link} is no heading"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_named_files_exist(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for quoted in re.findall(r"`([^`\n]+)`", text):
+        for word in quoted.split():
+            if PATH.fullmatch(word):
+                assert (ROOT / word).exists(), f"{name}: {word} does not exist"
