@@ -31,9 +31,9 @@ from asrbuild.build.compose import compose_recipe
 from asrbuild.build.engine import build
 from asrbuild.speech.alphabet import Alphabet
 from asrbuild.speech.audio import read_audio
+from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.decoders import open_decoder
-from asrbuild.speech.decoding import DecoderSettings
-from asrbuild.speech.deepspeech_decoder.decoder import DsDecoder
+from asrbuild.speech.deepspeech_decoder.decoder import DeepSpeechDecoder
 from asrbuild.speech.deepspeech_decoder.environment import decoder_python
 
 DEMO = Path(__file__).resolve().parents[1] / "asrbuild" / "demo"
@@ -81,7 +81,7 @@ def overhead(
     settings = DecoderSettings("ds_ctcdecoder", beam_width, scorer=scorer, lm_alpha=0.75,
                                lm_beta=1.85)  # fmt: skip
     inside, isolated, own = [], [], []
-    with DsDecoder(settings, alphabet, 0.02, processes=1) as decoder:
+    with DeepSpeechDecoder(settings, alphabet, 0.02, processes=1) as decoder:
         for turn in range(rounds + 2):
             server.stdin.write("\n")
             took = float(server.stdout.readline())
@@ -109,7 +109,7 @@ def batches(rows: np.ndarray, alphabet: Alphabet, beam_width: int) -> dict[str, 
     batch = [rows] * 12
     seconds = {}
     for name, count in (("one_process_s", 1), ("all_cores_s", os.cpu_count())):
-        with DsDecoder(settings, alphabet, 0.02, processes=count) as decoder:
+        with DeepSpeechDecoder(settings, alphabet, 0.02, processes=count) as decoder:
             decoder.decode_batch(batch[: count or 1])
             seconds[name] = timed(lambda decoder=decoder: decoder.decode_batch(batch))
     return seconds | {"speed_up": seconds["one_process_s"] / seconds["all_cores_s"]}

@@ -191,7 +191,8 @@ def remove(root: Path, cache_root: Path, items: Iterable[Item]) -> Iterator[Item
             continue
         gone = False
         if item.kind == "artifact":
-            gone = store.remove(root, *item.name.split("/"), unless_after=now - YOUNG_SECONDS)
+            name, _, version = item.name.partition("/")
+            gone = store.remove(root, name, version, unless_after=now - YOUNG_SECONDS)
         elif item.kind == "cache":
             if entries is None:
                 entries = {f"{e.stage}/{e.fingerprint}": e for e in cache.list_entries(cache_root)}

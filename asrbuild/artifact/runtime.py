@@ -31,8 +31,9 @@ from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.alphabet import Alphabet, make_alphabet
 from asrbuild.speech.audio import to_int16
+from asrbuild.speech.decoder import Decoder, Hypothesis
+from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.decoders import open_decoder
-from asrbuild.speech.decoding import Decoder, DecoderSettings, Hypothesis
 from asrbuild.speech.mfcc import FeatureSettings, FeatureStream, features
 
 #: A package that takes an utterance whole is decoded in pieces of this many steps, so that words

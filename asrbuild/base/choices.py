@@ -23,9 +23,11 @@ def packaged(group: str, choice: str) -> dict[str, Any] | None:
     path = conf_dir() / group / f"{choice}.yaml"
     if not path.is_file():
         return None
-    found = yaml.load(path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    values: dict[str, Any] = {}
-    for parent in found.pop("defaults", []):
+    values: dict[str, Any] = yaml.load(
+        path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    )
+    inherited: dict[str, Any] = {}
+    for parent in values.pop("defaults", []):
         if isinstance(parent, str) and parent != "_self_":
-            values |= packaged(group, parent) or {}
-    return values | found
+            inherited |= packaged(group, parent) or {}
+    return inherited | values

@@ -348,8 +348,10 @@ def exchange_paths(one: Path, other: Path) -> bool:
     try:
         libc = ctypes.CDLL(None, use_errno=True)
         if sys.platform == "darwin":
-            return libc.renamex_np(*names, ctypes.c_uint(swap)) == 0
-        return libc.renameat2(current, names[0], current, names[1], ctypes.c_uint(swap)) == 0
+            code = libc.renamex_np(*names, ctypes.c_uint(swap))
+        else:
+            code = libc.renameat2(current, names[0], current, names[1], ctypes.c_uint(swap))
+        return bool(code == 0)
     except (AttributeError, OSError):
         return False  # a C library without it
 

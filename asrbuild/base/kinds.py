@@ -709,8 +709,8 @@ def _text_kind(text: str, encoding: str, whole: bool) -> Kind:
         return KINDS["html" if re.search(r"<!doctype html|<html\b", start, re.I) else "xml"]
     if marked := re.search(r"^-----BEGIN .*?(PUBLIC|PRIVATE) KEY-----", start[:400], re.MULTILINE):
         return KINDS[f"{marked[1].lower()}-key"]
-    if start[:1] in ("{", "[") and (found := _json_kind(start, whole)) is not None:
-        return found
+    if start[:1] in ("{", "[") and (kind := _json_kind(start, whole)) is not None:
+        return kind
     if re.match(r"\\data\\\s", start):
         return KINDS["arpa"]
     if re.match(r'(all_)?model_checkpoint_paths?\s*:\s*"', start):

@@ -39,5 +39,5 @@ def value_text(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{…}"
     if value is ABSENT:
-        return ABSENT
+        return str(value)
     return str(value)[:12] if is_digest(value) else canonical_json(value)

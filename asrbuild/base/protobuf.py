@@ -67,10 +67,10 @@ def read_fields(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]
         at += size
 
 
-def read_packed(value: int | memoryview, kind: int) -> list[int]:
+def read_packed(value: int | memoryview) -> list[int]:
     """Reads a repeated integer field, packed or not."""
-    if kind == VARINT:
-        return [signed(int(value))]
+    if isinstance(value, int):
+        return [signed(value)]
     numbers, at = [], 0
     while at < len(value):
         number, at = read_varint(value, at)

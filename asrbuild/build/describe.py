@@ -435,7 +435,7 @@ def _streaming(mode: str, settings: Any, inputs: list[m.Tensor]) -> m.Streaming:
 
 def decoder_settings(recipe: Recipe, source: Source) -> Any:
     """The recipe's decoder, with its scorer where it lies now."""
-    from asrbuild.speech.decoding import DecoderSettings
+    from asrbuild.speech.decoder_settings import DecoderSettings
 
     decoder = recipe.decoder
     interpreter = None if decoder.interpreter is None else Path(decoder.interpreter).expanduser()

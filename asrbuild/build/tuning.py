@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from asrbuild.proof.evaluation import Result, Spoken
     from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.dataset import Recording
-    from asrbuild.speech.decoding import DecoderSettings
-    from asrbuild.speech.deepspeech_decoder.decoder import DsDecoder
+    from asrbuild.speech.decoder_settings import DecoderSettings
+    from asrbuild.speech.deepspeech_decoder.decoder import DeepSpeechDecoder
 
 CONFIG = Path("decoder", "tuned.yaml")
 PAGE, RECORD = "tuning.html", "tuning.json"
@@ -108,7 +108,7 @@ def tune(
 
 
 def search(
-    decoder: DsDecoder,
+    decoder: DeepSpeechDecoder,
     settings: DecoderSettings,
     tune: Tune,
     dataset: Sequence[Recording],

@@ -46,7 +46,7 @@ def check_decoder(recipe: Recipe, source: Source) -> None:
         AsrbuildError: a setting makes no sense, the scorer or a hot word does not fit the alphabet,
             or the genuine decoder cannot run here.
     """
-    from asrbuild.speech.decoders import check_settings
+    from asrbuild.speech.decoder_settings import check_settings
     from asrbuild.speech.deepspeech_decoder.decoder import check_language
     from asrbuild.speech.deepspeech_decoder.environment import decoder_python
 

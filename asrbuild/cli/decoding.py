@@ -14,7 +14,7 @@ from asrbuild.base.errors import AsrbuildError
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest
-    from asrbuild.speech.decoding import DecoderSettings
+    from asrbuild.speech.decoder_settings import DecoderSettings
 
 BeamOption = Annotated[int | None, typer.Option(help="Hypotheses kept at each step.")]
 ScorerOption = Annotated[
@@ -78,7 +78,7 @@ def settings_for(
     from asrbuild.artifact.runtime import decoder_settings
     from asrbuild.base.places import resolve_file
     from asrbuild.speech.alphabet import make_alphabet
-    from asrbuild.speech.decoders import check_settings
+    from asrbuild.speech.decoder_settings import check_settings
     from asrbuild.speech.deepspeech_decoder.decoder import check_language, language_remarks
 
     settings = decoder_settings(manifest)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from asrbuild.proof.evaluation import Result, Spelled
     from asrbuild.speech.dataset import Recording
-    from asrbuild.speech.decoding import DecoderSettings
+    from asrbuild.speech.decoder_settings import DecoderSettings
 
 
 #: Columns of the terminal that all figures and a few letters of names take.

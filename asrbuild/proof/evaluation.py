@@ -43,7 +43,8 @@ from asrbuild.proof.execution import probabilities_of
 from asrbuild.speech.alphabet import Alphabet
 from asrbuild.speech.audio import read_audio
 from asrbuild.speech.dataset import Recording
-from asrbuild.speech.decoding import Decoder, DecoderSettings, Hypothesis, UtteranceError
+from asrbuild.speech.decoder import Decoder, Hypothesis, UtteranceError
+from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.rates import ErrorRates, error_rates, unspelled, unspelled_text
 
 BATCH = 16

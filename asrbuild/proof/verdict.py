@@ -34,7 +34,7 @@ from asrbuild.proof.gates import Gates, compare, gates_of, of_probabilities, wor
 
 if TYPE_CHECKING:
     from asrbuild.speech.alphabet import Alphabet
-    from asrbuild.speech.decoding import DecoderSettings
+    from asrbuild.speech.decoder_settings import DecoderSettings
 
 #: A weakness of a proof that is none of its result, where the words are TensorFlow's all the same.
 WORDS_UNGATED = "its words need not be TensorFlow's"
@@ -381,7 +381,7 @@ def _decode(decoder: Any, batch: list[Array], labels: Sequence[str]) -> list[str
     Raises:
         UtteranceError: one cannot be decoded; its label is named.
     """
-    from asrbuild.speech.decoding import UtteranceError
+    from asrbuild.speech.decoder import UtteranceError
 
     usable = {
         probabilities.tobytes(): probabilities

@@ -1,16 +1,19 @@
-"""Words right and wrong: two transcripts laid side by side."""
+"""Word-level alignment of two transcripts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
+
+Kind: TypeAlias = Literal["equal", "substitute", "delete", "insert"]
+_KINDS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
 
 
 @dataclass(frozen=True)
 class AlignedWord:
-    """One place of an alignment; an insertion expects nothing, a deletion finds nothing."""
+    """One word of an alignment; an insertion has no expected word, a deletion no found one."""
 
-    kind: Literal["equal", "substitute", "delete", "insert"]
+    kind: Kind
     expected: str
     found: str
 
@@ -30,7 +33,7 @@ def align(expected: str, found: str) -> list[AlignedWord]:
         for position in range(max(len(before), len(after))):
             aligned.append(
                 AlignedWord(
-                    chunk.type,
+                    _KINDS[chunk.type],
                     before[position] if position < len(before) else "",
                     after[position] if position < len(after) else "",
                 )

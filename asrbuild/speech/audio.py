@@ -94,7 +94,8 @@ def resample(samples: Array, rate: int, sample_rate: int) -> Array:
         return samples.astype(np.float32, copy=False)
     import soxr
 
-    return soxr.resample(samples, rate, sample_rate, quality="HQ").astype(np.float32, copy=False)
+    resampled: Array = soxr.resample(samples, rate, sample_rate, quality="HQ")
+    return resampled.astype(np.float32, copy=False)
 
 
 def from_int16(samples: Array) -> Array:
@@ -227,7 +228,7 @@ def _decode(source: str | Path | bytes, note: Note) -> tuple[Array, int]:
         with open(source, "rb") if data is None else io.BytesIO(data) as file:
             data = _mended(file, note) or data
         # As bytes: a name need not be UTF-8.
-        named = os.fsencode(source) if data is None else io.BytesIO(data)  # type: ignore[arg-type]
+        named = os.fsencode(source) if data is None else io.BytesIO(data)
         with soundfile.SoundFile(named) as sound:
             _check_rate(sound.samplerate)
             _check_channels(sound.channels)

@@ -17,15 +17,15 @@ import numpy as np
 
 from asrbuild.base.array import Array
 from asrbuild.speech.alphabet import Alphabet
-from asrbuild.speech.decoding import (
+from asrbuild.speech.decoder import (
     Decoder,
-    DecoderSettings,
     Hypothesis,
     LabelPath,
     Stream,
     check_probabilities,
     hypothesis,
 )
+from asrbuild.speech.decoder_settings import DecoderSettings
 
 TINY = float(np.finfo(np.float32).tiny)
 SKIP_BLANK = 0.999
@@ -36,8 +36,8 @@ class _Tree:
     """Nodes that only know their parent and one value; children are never listed."""
 
     def __init__(self) -> None:
-        self.parent = np.zeros(1024, np.int64)
-        self.value = np.full(1024, -1, np.int64)
+        self.parent: Array = np.zeros(1024, np.int64)
+        self.value: Array = np.full(1024, -1, np.int64)
         self.count = 1  # the root is node 0
 
     def add(self, parents: Array, values: Array) -> Array:
@@ -87,7 +87,7 @@ class PrefixSearch:
         self._times = _Tree()
         self._children: dict[int, int] = {}  # node * classes + label -> node
         self._compact_at = COMPACT_AT
-        self._place = np.full(1024, -1, np.int64)  # node -> its row in the beam, or -1
+        self._place: Array = np.full(1024, -1, np.int64)  # node -> its row in the beam, or -1
         self._place[0] = 0
         # The beam, one row a prefix.
         self._node = np.zeros(1, np.int64)

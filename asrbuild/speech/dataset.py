@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from asrbuild.base.digest import file_digest
 from asrbuild.base.disk import decode_text, read_text
@@ -106,7 +106,7 @@ def _table(path: Path) -> Iterator[Recording]:
 
 def _rows(text: str, delimiter: str) -> Any:
     # Common Voice writes its tables without quoting: a sentence may begin with a quotation mark.
-    quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     lines = io.StringIO(text, newline="")
     return csv.reader(lines, delimiter=delimiter, quoting=quoting, skipinitialspace=True)
 
@@ -115,7 +115,7 @@ def _columns(text: str, path: Path) -> tuple[str, dict[str, int]]:
     """What parts the cells, and the place of each column of the first line."""
     found: dict[str, dict[str, int]] = {}
     for delimiter in _DELIMITERS:
-        first = next(_rows(text, delimiter), [])
+        first: list[str] = next(_rows(text, delimiter), [])
         names = [cell.strip().strip('"').strip().lower().replace(" ", "_") for cell in first]
         columns = found[delimiter] = {name: at for at, name in reversed([*enumerate(names)])}
         if columns.keys() & set(_AUDIO) and columns.keys() & set(_TEXT):

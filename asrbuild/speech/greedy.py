@@ -6,7 +6,7 @@ import numpy as np
 
 from asrbuild.base.array import Array
 from asrbuild.speech.alphabet import Alphabet
-from asrbuild.speech.decoding import (
+from asrbuild.speech.decoder import (
     Decoder,
     Hypothesis,
     LabelPath,

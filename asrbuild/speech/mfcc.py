@@ -83,7 +83,8 @@ def mfcc(samples: Array, settings: FeatureSettings) -> Array:
     frames = np.lib.stride_tricks.sliding_window_view(samples, settings.window)[:: settings.stride]
     spectrum = np.fft.rfft(frames * _hann(settings.window), n=settings.fft_size, axis=-1)
     bands = np.maximum(np.abs(spectrum) @ mel_weights(settings), settings.log_floor)
-    return (np.log(bands) @ _dct(settings.n_mels, settings.n_input)).astype(np.float32)
+    coefficients: Array = np.log(bands) @ _dct(settings.n_mels, settings.n_input)
+    return coefficients.astype(np.float32)
 
 
 def log_bands(coefficients: Array, settings: FeatureSettings) -> Array:
@@ -116,9 +117,9 @@ class FeatureStream:
 
     def __init__(self, settings: FeatureSettings) -> None:
         self._settings = settings
-        self._samples = np.zeros(0, np.float32)
+        self._samples: Array = np.zeros(0, np.float32)
         # The left context of the next window, then frames whose right context is not there yet.
-        self._frames = np.zeros((settings.n_context, settings.n_input), np.float32)
+        self._frames: Array = np.zeros((settings.n_context, settings.n_input), np.float32)
         self._finished = False
 
     def push(self, samples: Array) -> Array:
@@ -187,4 +188,5 @@ def _hann(window: int) -> Array:
 def _dct(n_mels: int, n_input: int) -> Array:
     """DCT-II (n_mels, n_input), scaled by sqrt(2 / n_mels)."""
     angles = np.pi / n_mels * np.outer(np.arange(n_mels) + 0.5, np.arange(n_input))
-    return np.sqrt(2.0 / n_mels) * np.cos(angles)
+    scaled: Array = np.sqrt(2.0 / n_mels) * np.cos(angles)
+    return scaled

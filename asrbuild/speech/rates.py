@@ -180,15 +180,10 @@ def _counts(reference: str, hypothesis: str, *, words: bool) -> Counts:
         # jiwer takes no empty reference: all that was heard is an insertion.
         return Counts(0, 0, len(hypothesis.split()) if words else len(hypothesis), 0)
     process = jiwer.process_words if words else jiwer.process_characters
-    plain = jiwer.Compose([jiwer.ReduceToListOfListOfWords() if words else _characters()])
+    split = jiwer.ReduceToListOfListOfWords() if words else jiwer.ReduceToListOfListOfChars()
+    plain = jiwer.Compose([split])
     found = process(reference, hypothesis, reference_transform=plain, hypothesis_transform=plain)
     return Counts(found.substitutions, found.deletions, found.insertions, size)
-
-
-def _characters() -> object:
-    import jiwer
-
-    return jiwer.ReduceToListOfListOfChars()
 
 
 def total(counts: Sequence[Counts]) -> Counts:

@@ -403,7 +403,8 @@ def _arc_order(states: Array) -> Array:
     """Indices of the arcs, state by state."""
     counts = states["arcs"].astype(np.int64)
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.repeat(states["first"].astype(np.int64), counts) + within
+    order: Array = np.repeat(states["first"].astype(np.int64), counts) + within
+    return order
 
 
 def _bad(path: Path, what: str) -> AsrbuildError:

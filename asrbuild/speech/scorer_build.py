@@ -13,6 +13,7 @@ import math
 import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,7 +72,7 @@ def write_scorer(
         )
     package = bytearray(kenlm_binary(model))
     package += struct.pack("<4si?dd", b"EIRT", VERSION, alphabet.bytes_output, lm_alpha, lm_beta)
-    end = [] if alphabet.bytes_output else [alphabet.space]
+    end = [] if alphabet.bytes_output or alphabet.space is None else [alphabet.space]
     _append_trie(package, [alphabet.encode(word) + end for word in spelled])
     destination.write_bytes(package)
     return len(spelled)
@@ -140,7 +141,7 @@ def _key(gram: Gram, index: dict[str, int]) -> int:
     return key
 
 
-def _hash_table(rows: Sequence[tuple], entries: int, dtype: np.dtype) -> bytes:
+def _hash_table(rows: Sequence[tuple[Any, ...]], entries: int, dtype: np.dtype[Any]) -> bytes:
     """Linear probing from key modulo size; key 0 is an empty place."""
     size = max(entries + 1, int(np.float32(_MULTIPLIER) * np.float32(entries)))
     table = np.zeros(size, dtype)
@@ -181,7 +182,7 @@ def _minimal_automaton(words: list[list[int]]) -> list[tuple[list[tuple[int, int
     Words come sorted; a state is settled once no later word passes through it, and equal settled
     states are one.
     """
-    settled: dict[tuple, int] = {}
+    settled: dict[tuple[Any, ...], int] = {}
     ordered: list[tuple[list[tuple[int, int]], bool]] = []
 
     def settle(node: dict[int, object]) -> int:

@@ -16,7 +16,7 @@ from asrbuild.artifact.manifest import Manifest, to_json
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml import executor
 from asrbuild.speech.audio import read_audio, to_int16
-from asrbuild.speech.decoding import DecoderSettings
+from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.mfcc import FeatureSettings, features
 from tests.artifact.numpy_package import (
     LABELS,

@@ -19,8 +19,9 @@ from asrbuild.proof import evaluation
 from asrbuild.proof.evaluation import Result, Spelled, decode, listen, spelled_by, words_folder
 from asrbuild.speech.alphabet import make_alphabet
 from asrbuild.speech.dataset import Recording, read_dataset
+from asrbuild.speech.decoder import Hypothesis
+from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.decoders import open_decoder
-from asrbuild.speech.decoding import DecoderSettings, Hypothesis
 from asrbuild.speech.greedy import GreedyDecoder
 from asrbuild.speech.rates import error_rates
 from tests.paths import DEMO

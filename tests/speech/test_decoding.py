@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech import beam
 from asrbuild.speech.alphabet import bytes_alphabet
+from asrbuild.speech.decoder import Hypothesis
+from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.decoders import open_decoder
-from asrbuild.speech.decoding import DecoderSettings, Hypothesis
 from tests.speech.ctc_cases import ENGLISH, SMALL, random_probabilities, spoken, spoken_bytes
 
 

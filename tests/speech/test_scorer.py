@@ -23,8 +23,8 @@ from asrbuild.build.sources import settle
 from asrbuild.cli import scorer as scorer_command
 from asrbuild.speech import scorer as scorer_module
 from asrbuild.speech.alphabet import Alphabet, bytes_alphabet, make_alphabet, read_alphabet
+from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.decoders import open_decoder
-from asrbuild.speech.decoding import DecoderSettings
 from asrbuild.speech.deepspeech_decoder import environment as ds_environment
 from asrbuild.speech.deepspeech_decoder.decoder import language_remarks
 from asrbuild.speech.ngrams import BEGIN, NgramModel, characters, estimate, read_arpa

@@ -308,7 +308,7 @@ def _read_list(data: memoryview) -> list[AttrValue]:
     for number, kind, value in wire.read_fields(data):
         if number in (3, 5, 6):
             make = {3: int, 5: bool, 6: DType}[number]
-            items += [make(item) for item in wire.read_packed(value, kind)]
+            items += [make(item) for item in wire.read_packed(value)]
         elif number == 4:
             items += [float(item) for item in np.frombuffer(value, "<f4")]
         else:
@@ -344,7 +344,7 @@ def _read_tensor(data: memoryview) -> Tensor:
         elif number in _VALUE_FIELDS:
             element, single = _VALUE_FIELDS[number]
             if element is None:
-                values += wire.read_packed(value, kind)
+                values += wire.read_packed(value)
             elif kind in (BYTES, single):
                 values += np.frombuffer(value, element).tolist()
         elif number != _VERSION_NUMBER:

@@ -22,9 +22,8 @@ from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.processors import usable_processors
 from asrbuild.speech.alphabet import Alphabet
-from asrbuild.speech.decoding import (
+from asrbuild.speech.decoder import (
     Decoder,
-    DecoderSettings,
     Hypothesis,
     LabelPath,
     Stream,
@@ -32,6 +31,7 @@ from asrbuild.speech.decoding import (
     check_probabilities,
     hypothesis,
 )
+from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.deepspeech_decoder.environment import decoder_python
 from asrbuild.speech.deepspeech_decoder.process import InProcess, Worker, WorkerDiedError
 from asrbuild.speech.scorer import ScorerInfo, check_scorer, compare_spelling, unknown_words
@@ -39,7 +39,7 @@ from asrbuild.speech.scorer import ScorerInfo, check_scorer, compare_spelling, u
 TRIES = 3
 
 
-class DsDecoder(Decoder):
+class DeepSpeechDecoder(Decoder):
     """Beam search with a scorer and hot words, exactly as DeepSpeech decodes.
 
     Args:

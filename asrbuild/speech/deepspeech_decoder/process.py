@@ -16,7 +16,7 @@ import numpy as np
 
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.speech.decoding import LabelPath
+from asrbuild.speech.decoder import LabelPath
 
 START_TRIES = 3
 SCRIPT = Path(__file__).with_name("worker.py")
@@ -138,7 +138,7 @@ class Worker:
             body, size = b"", 1
         if not body or len(body) < size:
             raise WorkerDiedError(self._last_words(process))
-        reply = json.loads(body)
+        reply: dict[str, Any] = json.loads(body)
         if "error" in reply:
             raise _refused(reply["error"])
         return reply

@@ -1,27 +1,31 @@
-"""Runs the genuine ds_ctcdecoder behind a pipe. Started by ``ds_process``, which imports it only
-where the interpreter has ds_ctcdecoder itself.
+"""DeepSpeech's own decoder, ds_ctcdecoder, behind a pipe.
 
-It runs under Python 3.9 and knows nothing of asrbuild. A message is a little-endian uint32, that
-many bytes of JSON, and as many bytes of payload as the JSON's ``payload`` says. Probabilities are
-float32 rows. The library aborts the process on some bad input; the other side checks it first, and
-starts a new worker where that was not enough.
+:mod:`asrbuild.speech.deepspeech_decoder.process` starts it under Python 3.9, where it imports
+nothing of asrbuild, or imports it where this interpreter has ds_ctcdecoder. A message is a
+little-endian uint32, that many bytes of JSON, and as many bytes of payload as the JSON's
+``payload`` says. Probabilities are float32 rows. The library aborts the process on some bad input;
+the other side checks the input first, and starts a new worker where that was not enough.
 """
+
+from __future__ import annotations
 
 import json
 import os
 import struct
 import sys
 import tempfile
+from collections.abc import Mapping
+from typing import IO, Any
 
 import ds_ctcdecoder
 import numpy as np
 from ds_ctcdecoder import swigwrapper
 
 
-def main():
+def main() -> None:
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the library prints must not land between two replies
-    decoder = None
+    decoder: Decoder | None = None
     while True:
         message = _read(sys.stdin.buffer)
         if message is None:
@@ -30,8 +34,9 @@ def main():
         try:
             if request["op"] == "open":
                 decoder = Decoder(request)
-                reply = {"version": ds_ctcdecoder.__version__}
+                reply: dict[str, Any] = {"version": ds_ctcdecoder.__version__}
             else:
+                assert decoder is not None
                 reply = decoder.answer(request, payload)
         except Exception as error:
             reply = {"error": "%s: %s" % (type(error).__name__, error)}  # noqa: UP031
@@ -39,9 +44,9 @@ def main():
 
 
 class Decoder:
-    """One alphabet, scorer and set of settings, with the streams that are under way."""
+    """One alphabet, scorer and set of settings, with its open streams."""
 
-    def __init__(self, request):
+    def __init__(self, request: Mapping[str, Any]) -> None:
         self.alphabet = _alphabet(request["alphabet"])
         self.settings = (request["beam_width"], request["cutoff_prob"], request["cutoff_top_n"])
         self.scorer = None
@@ -51,9 +56,9 @@ class Decoder:
             )
         # SWIG takes bytes only.
         self.hot_words = {word.encode(): boost for word, boost in request["hot_words"].items()}
-        self.streams = {}
+        self.streams: dict[int, Any] = {}
 
-    def answer(self, request, payload):
+    def answer(self, request: Mapping[str, Any], payload: bytes) -> dict[str, Any]:
         if request["op"] == "decode":
             found = swigwrapper.ctc_beam_search_decoder(
                 _rows(request, payload),
@@ -73,7 +78,7 @@ class Decoder:
             return {"paths": _paths(stream.decode(request["n_best"]))}
         raise ValueError("unknown op " + request["op"])
 
-    def _stream(self, name):
+    def _stream(self, name: int) -> Any:
         if name not in self.streams:
             stream = swigwrapper.DecoderState()
             stream.init(self.alphabet, *self.settings, self.scorer, self.hot_words)
@@ -81,7 +86,7 @@ class Decoder:
         return self.streams[name]
 
 
-def _alphabet(text):
+def _alphabet(text: str | None) -> Any:
     """From the text of an alphabet.txt; None is UTF-8 mode."""
     if text is None:
         return ds_ctcdecoder.UTF8Alphabet()
@@ -91,11 +96,11 @@ def _alphabet(text):
         return ds_ctcdecoder.Alphabet(file.name)
 
 
-def _rows(request, payload):
+def _rows(request: Mapping[str, Any], payload: bytes) -> Any:
     return np.frombuffer(payload, np.float32).reshape(request["shape"]).astype(np.float64)
 
 
-def _paths(outputs):
+def _paths(outputs: Any) -> list[dict[str, Any]]:
     return [
         {
             "tokens": [int(token) for token in output.tokens],
@@ -106,7 +111,7 @@ def _paths(outputs):
     ]
 
 
-def _read(stream):
+def _read(stream: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
     head = stream.read(4)
     if len(head) < 4:
         return None
@@ -114,7 +119,7 @@ def _read(stream):
     return request, stream.read(request.get("payload", 0))
 
 
-def _write(stream, reply):
+def _write(stream: IO[bytes], reply: dict[str, Any]) -> None:
     text = json.dumps(reply).encode("utf-8")
     stream.write(struct.pack("<I", len(text)) + text)
     stream.flush()

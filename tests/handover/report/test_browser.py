@@ -18,7 +18,7 @@ from asrbuild.handover.report.evaluation import write_page as write_evaluation
 from asrbuild.handover.report.tuning import Trial, Tuning
 from asrbuild.handover.report.tuning import write_page as write_tuning
 from asrbuild.proof.evaluation import Recording, Result
-from asrbuild.speech.decoding import DecoderSettings
+from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.rates import error_rates
 from tests.handover.report.pages import comparisons_of, html_of, job, saying
 

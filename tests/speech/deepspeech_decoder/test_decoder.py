@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.alphabet import bytes_alphabet
+from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.decoders import open_decoder
-from asrbuild.speech.decoding import DecoderSettings
 from asrbuild.speech.deepspeech_decoder import environment as ds_environment
-from asrbuild.speech.deepspeech_decoder.decoder import DsDecoder
+from asrbuild.speech.deepspeech_decoder.decoder import DeepSpeechDecoder
 from tests.speech.ctc_cases import ENGLISH, random_probabilities, spoken, spoken_bytes
 
 _HERE = ds_environment.status()
@@ -70,9 +70,9 @@ CASES = [_case(seed) for seed in range(50)]
 
 
 @pytest.fixture(scope="module")
-def genuine() -> Iterator[DsDecoder]:
+def genuine() -> Iterator[DeepSpeechDecoder]:
     settings = DecoderSettings("ds_ctcdecoder", beam_width=50)
-    with DsDecoder(settings, ENGLISH, 0.02, processes=2) as decoder:
+    with DeepSpeechDecoder(settings, ENGLISH, 0.02, processes=2) as decoder:
         yield decoder
 
 
@@ -151,7 +151,7 @@ def test_our_beam_search_always_finds_the_same_best_text() -> None:
     blank=st.floats(-2, 3),
 )
 def test_where_our_beam_search_differs_it_is_a_tie(
-    genuine: DsDecoder, seed: int, steps: int, sharpness: float, blank: float
+    genuine: DeepSpeechDecoder, seed: int, steps: int, sharpness: float, blank: float
 ) -> None:
     """Not where labels are exactly as likely as each other: there the edge of the beam cuts through
     equals, and which of them survive is anybody's choice."""
@@ -163,7 +163,7 @@ def test_where_our_beam_search_differs_it_is_a_tie(
     assert wanted.text in tied
 
 
-def test_a_batch_is_decoded_by_all_workers(genuine: DsDecoder) -> None:
+def test_a_batch_is_decoded_by_all_workers(genuine: DeepSpeechDecoder) -> None:
     genuine.decode_batch(CASES)
     assert all(worker.pid is not None for worker in genuine.workers)
     assert len({worker.pid for worker in genuine.workers}) == 2
@@ -172,10 +172,10 @@ def test_a_batch_is_decoded_by_all_workers(genuine: DsDecoder) -> None:
     ]
 
 
-def test_other_settings_in_the_same_processes(genuine: DsDecoder) -> None:
+def test_other_settings_in_the_same_processes(genuine: DeepSpeechDecoder) -> None:
     """As tuning does it: no process is started anew, and the next one has the settings too."""
     narrow = DecoderSettings("ds_ctcdecoder", beam_width=1)
-    with DsDecoder(narrow, ENGLISH, 0.02, processes=1) as decoder:
+    with DeepSpeechDecoder(narrow, ENGLISH, 0.02, processes=1) as decoder:
         [worker] = decoder.workers
         pid = worker.pid
         assert len(decoder.decode(CASES[49], 3)) == 1
@@ -188,7 +188,7 @@ def test_other_settings_in_the_same_processes(genuine: DsDecoder) -> None:
         assert decoder.decode(CASES[49], 3) == wide
 
 
-def test_words_and_bytes_output(genuine: DsDecoder) -> None:
+def test_words_and_bytes_output(genuine: DeepSpeechDecoder) -> None:
     [found] = genuine.decode(spoken("we all go"))
     assert [(w.text, w.start_s) for w in found.words] == [
         ("we", 0.0), ("all", pytest.approx(0.12)), ("go", pytest.approx(0.28)),
@@ -198,7 +198,7 @@ def test_words_and_bytes_output(genuine: DsDecoder) -> None:
         assert decoder.decode(spoken_bytes("für 漢字"))[0].text == "für 漢字"
 
 
-def test_streaming(genuine: DsDecoder) -> None:
+def test_streaming(genuine: DeepSpeechDecoder) -> None:
     rows = CASES[49]
     stream, other = genuine.stream(), genuine.stream()
     assert stream.feed(rows[:0]) == ""
@@ -211,13 +211,13 @@ def test_streaming(genuine: DsDecoder) -> None:
     assert other.finish(4) == genuine.decode(CASES[48][: len(rows) + 6], 4)
 
 
-def test_no_steps_at_all(genuine: DsDecoder) -> None:
+def test_no_steps_at_all(genuine: DeepSpeechDecoder) -> None:
     rows = np.zeros((0, 29), np.float32)
     assert genuine.decode(rows)[0].text == ""
     assert genuine.stream().finish()[0].text == ""
 
 
-def test_a_worker_killed_in_a_batch_loses_nothing(genuine: DsDecoder) -> None:
+def test_a_worker_killed_in_a_batch_loses_nothing(genuine: DeepSpeechDecoder) -> None:
     batch = CASES * 4
     expected = genuine.decode_batch(batch, 2)
     killed = []
@@ -242,7 +242,7 @@ def test_a_worker_killed_in_a_batch_loses_nothing(genuine: DsDecoder) -> None:
     assert found == expected
 
 
-def test_a_worker_killed_in_a_stream_loses_nothing(genuine: DsDecoder) -> None:
+def test_a_worker_killed_in_a_stream_loses_nothing(genuine: DeepSpeechDecoder) -> None:
     rows = CASES[49]
     stream = genuine.stream()
     for at in range(0, len(rows), 7):
@@ -251,7 +251,7 @@ def test_a_worker_killed_in_a_stream_loses_nothing(genuine: DsDecoder) -> None:
     assert stream.finish(3) == genuine.decode(rows, 3)
 
 
-def test_more_hypotheses_than_there_are(genuine: DsDecoder) -> None:
+def test_more_hypotheses_than_there_are(genuine: DeepSpeechDecoder) -> None:
     """The library crashes on this request; ours gives those that exist."""
     rows = random_probabilities(1, 1)
     found = genuine.decode(rows, n_best=50)
@@ -260,7 +260,7 @@ def test_more_hypotheses_than_there_are(genuine: DsDecoder) -> None:
 
 
 def test_an_utterance_that_always_kills_it_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    with DsDecoder(DecoderSettings("ds_ctcdecoder"), ENGLISH, 0.02, processes=1) as decoder:
+    with DeepSpeechDecoder(DecoderSettings("ds_ctcdecoder"), ENGLISH, 0.02, processes=1) as decoder:
         start = decoder.workers[0].start
 
         def start_and_die() -> None:
@@ -273,7 +273,7 @@ def test_an_utterance_that_always_kills_it_is_reported(monkeypatch: pytest.Monke
     assert caught.value.message == "ds-ctcdecoder ended 3 times on this utterance: signal 9"
 
 
-def test_bad_input_never_reaches_it(genuine: DsDecoder) -> None:
+def test_bad_input_never_reaches_it(genuine: DeepSpeechDecoder) -> None:
     starts = genuine.workers[0].starts
     for bad in (np.zeros((3, 20), np.float32), np.full((3, 29), np.nan), np.ones((3, 29))):
         with pytest.raises(AsrbuildError):
@@ -284,7 +284,7 @@ def test_bad_input_never_reaches_it(genuine: DsDecoder) -> None:
 
 
 def test_closing_ends_the_processes() -> None:
-    decoder = DsDecoder(DecoderSettings("ds_ctcdecoder"), ENGLISH, 0.02, processes=2)
+    decoder = DeepSpeechDecoder(DecoderSettings("ds_ctcdecoder"), ENGLISH, 0.02, processes=2)
     decoder.decode_batch(CASES[:2])
     pids = [worker.pid for worker in decoder.workers]
     decoder.close()

@@ -12,8 +12,8 @@ import pytest
 
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.alphabet import make_alphabet
+from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.decoders import open_decoder
-from asrbuild.speech.decoding import DecoderSettings
 from asrbuild.speech.deepspeech_decoder import environment as ds_environment
 
 

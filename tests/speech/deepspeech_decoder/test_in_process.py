@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.decoders import open_decoder
-from asrbuild.speech.decoding import DecoderSettings
 from asrbuild.speech.deepspeech_decoder import environment as ds_environment
 from asrbuild.speech.deepspeech_decoder import process as ds_process
 from tests.speech.ctc_cases import ENGLISH, random_probabilities
@@ -34,7 +34,7 @@ def UTF8Alphabet():
 WRAPPER = """
 from collections import namedtuple
 from asrbuild.speech.beam import PrefixSearch
-from asrbuild.speech.decoding import DecoderSettings
+from asrbuild.speech.decoder import DecoderSettings
 
 Output = namedtuple("Output", "confidence tokens timesteps")
 

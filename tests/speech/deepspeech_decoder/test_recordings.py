@@ -12,8 +12,8 @@ import pytest
 from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
 from asrbuild.speech.alphabet import read_alphabet
 from asrbuild.speech.audio import read_audio
+from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.decoders import open_decoder
-from asrbuild.speech.decoding import DecoderSettings
 from asrbuild.speech.deepspeech_decoder import environment as ds_environment
 from asrbuild.speech.mfcc import FeatureSettings, features
 from tests.artifact.numpy_package import network

@@ -1,16 +1,15 @@
-"""What every CTC decoder offers: text, words with times, confidence, N best, streaming.
+"""The interface of every CTC decoder: text, words with times, confidence, N best, streaming.
 
-A decoder reads probabilities (steps, classes), the blank last, and finds label sequences. How it
-finds them is its own affair (``greedy``, ``beam``, ``genuine``); texts and words are made
-here, so they mean the same everywhere.
+A decoder reads probabilities (steps, classes), the blank last, and finds label sequences, each in
+its own way (``greedy``, ``beam``, ``deepspeech_decoder``). Texts and words are made from them here,
+so they mean the same everywhere.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
@@ -18,36 +17,6 @@ import numpy as np
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.alphabet import Alphabet, check_size
-
-LARGEST_WEIGHT = 1e6
-DECODERS = ("greedy", "beam", "ds_ctcdecoder")
-
-
-@dataclass(frozen=True)
-class DecoderSettings:
-    """How to decode; the fields of a manifest's ``decoder`` section that change the outcome.
-
-    Args:
-        type: one of ``DECODERS``.
-        beam_width: hypotheses kept after each step.
-        cutoff_prob: only the likeliest labels that add up to this probability are tried; 1: all.
-        cutoff_top_n: at most this many labels are tried, when ``cutoff_prob`` is below 1.
-        scorer: a DeepSpeech scorer package, for ``ds_ctcdecoder`` only.
-        lm_alpha: weight of the language model; None: the scorer's own.
-        lm_beta: reward of each word; None: the scorer's own.
-        hot_words: word -> boost, for ``ds_ctcdecoder`` with a scorer.
-        interpreter: a Python that has, or can have, ds-ctcdecoder; None: found.
-    """
-
-    type: str = "greedy"
-    beam_width: int = 500
-    cutoff_prob: float = 1.0
-    cutoff_top_n: int = 40
-    scorer: Path | None = None
-    lm_alpha: float | None = None
-    lm_beta: float | None = None
-    hot_words: Mapping[str, float] = field(default_factory=dict)
-    interpreter: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +47,7 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class LabelPath:
-    """What a search finds: labels, the step each one begins at, and the log probability."""
+    """The result of a search: labels, the step each one begins at, and the log probability."""
 
     tokens: tuple[int, ...]
     steps: tuple[int, ...]
@@ -86,10 +55,10 @@ class LabelPath:
 
 
 class UtteranceError(AsrbuildError):
-    """One utterance that no words can be had of.
+    """An utterance that could not be decoded.
 
-    ``position`` is its place in the batch; ``others`` are the hypotheses of those of the batch that
-    have some, by their places: nothing that was decoded need be decoded again.
+    ``position`` is its index in the batch; ``others`` are the hypotheses of the decoded utterances
+    of the batch by their indices, so that they need not be decoded again.
     """
 
     position: int = 0
