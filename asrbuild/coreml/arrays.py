@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from asrbuild.base.array import Array
@@ -9,7 +11,7 @@ from asrbuild.base.array import Array
 FP16_MAX = 65504.0
 
 
-def transposed(matrix: Array, dtype: np.dtype | type) -> Array:
+def transposed(matrix: Array, dtype: np.dtype[Any] | type) -> Array:
     """``matrix.T`` of another type, in C order."""
     out = np.empty(matrix.shape[::-1], dtype)
     transpose_into(out, matrix)

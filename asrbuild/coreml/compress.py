@@ -48,7 +48,7 @@ def _register() -> None:
     if PASS in PASS_REGISTRY:
         return
 
-    class CompressLayers(AbstractGraphPass):
+    class CompressLayers(AbstractGraphPass):  # type: ignore[misc]  # coremltools has no types
         choice: tuple[ConversionRequest, Layers] = (ConversionRequest(), Layers())
 
         def apply(self, prog: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def _input_types(
     return tuple(
         ct.TensorType(
             port.name,
-            shape=flexible(ct, lambda length, port=port: _shape(port, length), steps)
+            shape=flexible(ct, partial(_shape, port), steps)
             if any(axis.name == STEPS for axis in port.axes)
             else _shape(port, None),
             dtype=np.dtype(port.dtype).type,

@@ -58,7 +58,7 @@ class Feature:
 def read_feature(described: Any) -> Feature:
     """A ``FeatureDescription`` message, or the description of a state."""
     kind = described.type.WhichOneof("Type") or "unknown"
-    value = getattr(described.type, kind, None)
+    value: Any = getattr(described.type, kind, None)
     optional = described.type.isOptional
     if kind == "stateType":
         return _array(described.name, value.arrayType, optional)

@@ -11,6 +11,8 @@ import json
 import shutil
 import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +95,11 @@ def _check_suffix(destination: Path, suffix: str) -> None:
         raise AsrbuildError(f"the package must be named *{suffix}", file=destination)
 
 
-def _beside(destination: Path) -> tempfile.TemporaryDirectory[str]:
+@contextmanager
+def _beside(destination: Path) -> Iterator[Path]:
     """A scratch folder on the destination's file system, so that the last step is a rename."""
-    return _PathDirectory(prefix=f".{destination.name}.", dir=destination.parent)
-
-
-class _PathDirectory(tempfile.TemporaryDirectory):
-    def __enter__(self) -> Path:
-        return Path(super().__enter__())
+    with tempfile.TemporaryDirectory(prefix=f".{destination.name}.", dir=destination.parent) as at:
+        yield Path(at)
 
 
 def _replace(new: Path, destination: Path, scratch: Path) -> None:

@@ -175,7 +175,7 @@ def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
 
 def _check_steps(steps: Steps, request: ConversionRequest) -> None:
     if isinstance(steps, FixedSteps):
-        sizes = (steps.steps,)
+        sizes: tuple[int, ...] = (steps.steps,)
     elif isinstance(steps, EnumeratedSteps):
         _check_enumerated(steps)
         sizes = steps.sizes

@@ -18,7 +18,7 @@ from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 
 #: ``MILSpec.DataType`` number -> numpy type. Sub-byte integers are widened to a byte each.
-DTYPES: dict[int, np.dtype] = {
+DTYPES: dict[int, np.dtype[Any]] = {
     1: np.dtype(bool),
     10: np.dtype(np.float16),
     11: np.dtype(np.float32),
@@ -49,7 +49,7 @@ _BLOB_TYPES = {
 _BLOB_RECORD = struct.Struct("<IIQQQ")
 _BLOB_SENTINEL = 0xDEADBEEF
 #: By MIL's names, as ``cast`` and friends spell them.
-NAMED_DTYPES: dict[str, np.dtype] = {
+NAMED_DTYPES: dict[str, np.dtype[Any]] = {
     "bool": np.dtype(bool),
     "fp16": np.dtype(np.float16),
     "fp32": np.dtype(np.float32),

@@ -340,7 +340,7 @@ def _zeros(feature: Feature, model: str) -> Array:
     return filled(feature.shape.shape, 0, feature, model)
 
 
-def _own(array: Array, dtype: np.dtype, inputs: dict[str, Any]) -> Array:
+def _own(array: Array, dtype: np.dtype[Any], inputs: dict[str, Any]) -> Array:
     """The output as an array of the caller's own: no view, no constant, no input."""
     if array.dtype != dtype:
         with np.errstate(all="ignore"):

@@ -162,7 +162,9 @@ class NetworkCompiler:
             )
         place = f"{place} ({kind})"
         try:
-            draft = entry.compile(self, layer) if entry.structural else self._call(entry, layer)
+            draft: Any = (
+                entry.compile(self, layer) if entry.structural else self._call(entry, layer)
+            )
         except AsrbuildError:
             raise
         except Exception as error:
@@ -213,7 +215,7 @@ def compile_network(
     compiled = CompiledNetwork(places, slots, block, len(compiler.slots), labels)
     if not padded:
         return compiled
-    ranks = {name: len(feature.shape.default) for name, feature in inputs.items() if feature.shape}
+    ranks = {name: len(default_shape(f.shape)) for name, f in inputs.items() if f.shape is not None}
     shapes = {name: default_shape(f.shape) for name, f in outputs.items() if f.shape is not None}
     return PaddedNetwork(compiled, ranks, shapes)
 

@@ -107,7 +107,7 @@ class Products:
         named = self._names.get(id(weight))
         if named is None or named[0]() is not weight:
             return None
-        key = (named[1], None, hashlib.sha256(np.ascontiguousarray(x)).digest())
+        key = (named[1], None, hashlib.sha256(np.ascontiguousarray(x).data).digest())
         row = self._made.get(key)
         if row is None:
             return None
@@ -220,4 +220,4 @@ def shared() -> Products | None:
 
 def _digest(array: Array) -> bytes:
     head = f"{array.dtype.str} {array.shape} ".encode()
-    return hashlib.sha256(head + hashlib.sha256(np.ascontiguousarray(array)).digest()).digest()
+    return hashlib.sha256(head + hashlib.sha256(np.ascontiguousarray(array).data).digest()).digest()

@@ -80,7 +80,7 @@ class Compiler:
     opset: str
     template: list[Any] = field(default_factory=list)
     constants: dict[int, Any] = field(default_factory=dict)
-    dtypes: dict[int, np.dtype] = field(default_factory=dict)
+    dtypes: dict[int, np.dtype[Any]] = field(default_factory=dict)
     _widened: dict[int, int] = field(default_factory=dict)
     _scopes: list[dict[str, int]] = field(default_factory=lambda: [{}])
     _path: list[str] = field(default_factory=list)
@@ -297,7 +297,7 @@ def does_not_hold_together(place: str, error: Exception) -> AsrbuildError:
     )
 
 
-def tensor_dtype(value_type: Any) -> np.dtype | None:
+def tensor_dtype(value_type: Any) -> np.dtype[Any] | None:
     """The element type of a tensor or a state's tensor; ``None`` for lists and strings."""
     kind = value_type.WhichOneof("type")
     if kind == "stateType":
@@ -445,7 +445,7 @@ def _widening(
     return widened
 
 
-def _typed(run: Callable[..., Any], wanted: tuple[np.dtype | None, ...]) -> Callable[..., Any]:
+def _typed(run: Callable[..., Any], wanted: tuple[np.dtype[Any] | None, ...]) -> Callable[..., Any]:
     if len(wanted) != 1:
 
         def run_typed_all(*arguments: Any) -> Any:

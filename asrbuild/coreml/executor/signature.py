@@ -17,7 +17,7 @@ from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 
 #: ``ArrayFeatureType.ArrayDataType`` number -> numpy type.
-_ARRAY_DTYPES = {
+_ARRAY_DTYPES: dict[int, np.dtype[Any]] = {
     65552: np.dtype(np.float16),
     65568: np.dtype(np.float32),
     65600: np.dtype(np.float64),
@@ -25,7 +25,7 @@ _ARRAY_DTYPES = {
     131080: np.dtype(np.int8),
 }
 #: Types of a label.
-_LABELS = {"stringType": np.dtype(str), "int64Type": np.dtype(np.int64)}
+_LABELS: dict[str, np.dtype[Any]] = {"stringType": np.dtype(str), "int64Type": np.dtype(np.int64)}
 #: What a declared shape alone makes, an absent input or a new state, is no larger: 1 GiB.
 _LARGEST_FILLED = 1 << 30
 
@@ -109,7 +109,7 @@ class Feature:
     """
 
     name: str
-    dtype: np.dtype
+    dtype: np.dtype[Any]
     shape: Fixed | Ranged | Enumerated | Sequenced | None
     default_value: float | None = None
     kind: str = "array"
@@ -130,8 +130,8 @@ def _feature(description: Any) -> Feature:
         return Feature(description.name, _LABELS[kind], None, kind="label")
     elif kind == "dictionaryType":
         key = description.type.dictionaryType.WhichOneof("KeyType")
-        dtype = _LABELS[str(key).replace("KeyType", "Type")]
-        return Feature(description.name, dtype, None, kind="probabilities")
+        label = _LABELS[str(key).replace("KeyType", "Type")]
+        return Feature(description.name, label, None, kind="probabilities")
     else:
         raise AsrbuildError(
             f"{description.name} is of type {kind}; the executor takes and gives arrays, and a "
@@ -268,7 +268,7 @@ def check_array(value: Any, feature: Feature, model: str) -> Array:
         return array.astype(feature.dtype)
 
 
-def _converts(array: Array, dtype: np.dtype) -> bool:
+def _converts(array: Array, dtype: np.dtype[Any]) -> bool:
     """Numbers become floats; only integers that fit become integers."""
     if dtype.kind == "f":
         return array.dtype.kind in "fiu"

@@ -29,7 +29,7 @@ def import_coremltools() -> ModuleType:
         for name in hidden:
             sys.modules[name] = None  # type: ignore[assignment]  # an import of it fails
         os.environ["TQDM_DISABLE"] = "1"  # read once, when tqdm is imported
-        import coremltools
+        import coremltools  # noqa: F401
     finally:
         for name in hidden:
             sys.modules.pop(name, None)
@@ -37,4 +37,4 @@ def import_coremltools() -> ModuleType:
             os.environ.pop("TQDM_DISABLE", None)
         else:
             os.environ["TQDM_DISABLE"] = progress_bars
-    return coremltools
+    return sys.modules["coremltools"]

@@ -44,7 +44,7 @@ def lean_passes(min_elements: int) -> Iterator[None]:
             return isinstance(given, (list, tuple)) or is_small(given.val)
 
         inputs = {name: given for name, given in op.inputs.items() if small(given)}
-        return overflows(SimpleNamespace(inputs=inputs))
+        return bool(overflows(SimpleNamespace(inputs=inputs)))
 
     def check_small_underflow(self: Any, new_var: Any, var: Any) -> None:
         if is_small(var.val):
@@ -86,7 +86,7 @@ def lean_constants() -> Iterator[None]:
         if self._output_vars is None:
             infer(self, overwrite_output)
 
-    def write_uncopied(output_var: Any, blob_writer: Any) -> int:
+    def write_uncopied(output_var: Any, blob_writer: Any) -> Any:
         value = output_var.val
         if value.dtype == np.float16 and value.flags.c_contiguous:
             return blob_writer.write_fp16_data(value.reshape(-1).view(np.uint16))

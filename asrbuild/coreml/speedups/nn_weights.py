@@ -24,12 +24,12 @@ _LSTM_GATES = ("inputGate", "forgetGate", "outputGate", "blockInput")
 
 @contextmanager
 def fast_weights(
-    builder: type, half: bool, real: Callable[[Array], Array] = lambda stored: stored
+    builder: Any, half: bool, real: Callable[[Array], Array] = lambda stored: stored
 ) -> Iterator[None]:
     """While it is open, ``builder`` writes dense and LSTM weights as bytes.
 
     Args:
-        builder: coremltools' ``NeuralNetworkBuilder``.
+        builder: coremltools' class ``NeuralNetworkBuilder``.
         half: store them in fp16. Other constants stay float32: fp16 cannot count steps past 2048.
         real: what to store instead of a dense layer's matrix; that matrix itself by default.
     """
@@ -67,6 +67,5 @@ def _fill(parameters: Any, array: Array, half: bool) -> None:
     if not enabled("nn_weights"):
         parameters.floatValue.extend(values.reshape(-1))
         return
-    parameters.MergeFromString(
-        b"".join((_FLOAT_VALUE_PACKED, varint(values.nbytes), memoryview(values).cast("B")))
-    )
+    payload = values.view(np.uint8).reshape(-1).data
+    parameters.MergeFromString(b"".join((_FLOAT_VALUE_PACKED, varint(len(payload)), payload)))

@@ -28,7 +28,7 @@ FIRST, SECOND, REST = 1024.0, 0.5, 0.25
 MAX_STANDINS = 1024
 _BLOB = np.dtype([("magic", "<u4"), ("dtype", "<u4"), ("bytes", "<u8"), ("offset", "<u8")])
 _BLOB_MAGIC = 0xDEADBEEF
-_BLOB_TYPES = {1: np.dtype("<f2"), 2: np.dtype("<f4")}
+_BLOB_TYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f2"), 2: np.dtype("<f4")}
 _DT_FLOAT = 1
 
 
@@ -138,7 +138,7 @@ def check_all_found(stand_ins: StandIns, found: set[int]) -> None:
         raise StandInLostError(stand_ins.names[min(lost)])
 
 
-def _check_fits(stand_ins: StandIns, number: int, dtype: np.dtype) -> None:
+def _check_fits(stand_ins: StandIns, number: int, dtype: np.dtype[Any]) -> None:
     matrix = stand_ins.matrices[number]
     largest = max(-float(matrix.min()), float(matrix.max()))
     if dtype.itemsize == 2 and not largest <= FP16_MAX:

@@ -128,6 +128,7 @@ def constexpr_lut_to_sparse(compiler: Compiler, operation: Any) -> None:
     dense = look_up(spread(given["indices_nonzero_data"], mask), given["lut"], axis)
     vector = given["lut"].shape[-1]
     if vector > 1:
+        assert axis is not None
         mask = np.repeat(mask, vector, int(axis))
     _define(compiler, operation, mask, dense[mask != 0])
 

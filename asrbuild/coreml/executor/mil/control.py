@@ -34,7 +34,7 @@ def cond(compiler: Compiler, operation: Any) -> Draft:
         for label, block in zip(("true", "false"), operation.blocks, strict=True)
     ]
     writes = [compiler.declare(output) for output in operation.outputs]
-    reads = [predicate, *reads_below(compiler, operation)]
+    reads: list[int | list[int]] = [predicate, *reads_below(compiler, operation)]
 
     def build(dead: frozenset[int]) -> Step:
         def step(env: Env) -> None:

@@ -6,6 +6,7 @@ Source: "conv" and "pool" in the MIL reference. Sums accumulate in float32.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -41,10 +42,12 @@ def windows(x: Array, kernel: list[int], strides: list[int], dilations: list[int
     """``x (n, C, *D)`` as ``(n, C, *out, *kernel)``, a view."""
     rank = len(kernel)
     reach = [(width - 1) * dilation + 1 for width, dilation in zip(kernel, dilations, strict=True)]
-    view = np.lib.stride_tricks.sliding_window_view(x, reach, tuple(range(2, 2 + rank)))
+    axes: Any = tuple(range(2, 2 + rank))
+    view = np.lib.stride_tricks.sliding_window_view(x, reach, axes)
     steps = [slice(None, None, stride) for stride in strides]
     inside = [slice(None, None, dilation) for dilation in dilations]
-    return view[(slice(None), slice(None), *steps, *inside)]
+    places: tuple[Any, ...] = (slice(None), slice(None), *steps, *inside)
+    return view[places]
 
 
 @mil_op("conv", arithmetic=True)
@@ -101,16 +104,15 @@ def conv_transpose(
     rows = x.reshape(batch, int(groups), -1, int(np.prod(sizes))).astype(np.float32, copy=False)
     columns = weight.reshape(int(groups), -1, per_group, *kernel)
     total = np.zeros((batch, int(groups), per_group, *whole), np.float32)
+    whole_axes: tuple[Any, ...] = (slice(None),) * 3
     for place in np.ndindex(*kernel):
         # (groups, C_out / groups, C_in / groups) times (n, groups, C_in / groups, D).
-        part = columns[(slice(None), slice(None), slice(None), *place)].swapaxes(1, 2) @ rows
+        part = columns[(*whole_axes, *place)].swapaxes(1, 2) @ rows
         where = tuple(
             slice(at * dilation, at * dilation + (size - 1) * step + 1, step)
             for at, dilation, size, step in zip(place, spread, sizes, steps, strict=True)
         )
-        total[(slice(None), slice(None), slice(None), *where)] += part.reshape(
-            batch, int(groups), per_group, *sizes
-        )
+        total[(*whole_axes, *where)] += part.reshape(batch, int(groups), per_group, *sizes)
     result = total.reshape(batch, -1, *whole)
     wanted = [size * step for size, step in zip(sizes, steps, strict=True)]
     if output_shape is not None:
@@ -131,7 +133,8 @@ def conv_transpose(
 def _cut(x: Array, before: list[int], sizes: list[int]) -> Array:
     """The given sizes of the spatial axes, from ``before`` on; zeros where ``x`` ends early."""
     pairs = list(zip(before, sizes, strict=True))
-    x = x[(..., *(slice(start, start + size) for start, size in pairs))]
+    inside: tuple[Any, ...] = tuple(slice(start, start + size) for start, size in pairs)
+    x = x[(..., *inside)]
     short = [(0, want - size) for want, size in zip(sizes, x.shape[2:], strict=True)]
     return sized.pad(x, [(0, 0), (0, 0), *short])
 

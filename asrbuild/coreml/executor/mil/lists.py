@@ -50,7 +50,7 @@ def make_list(
 @mil_op("list_length")
 def list_length(ls: TensorList) -> Array:
     """``List -> i32``."""
-    return np.int32(len(ls))
+    return np.array(len(ls), np.int32)
 
 
 @mil_op("list_read")

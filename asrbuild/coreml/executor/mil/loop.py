@@ -43,7 +43,7 @@ def while_loop(compiler: Compiler, operation: Any) -> Draft:
     made_inside = {slot for slot in body.outputs if slot >= carried[0]} - set(compiler.constants)
     writes = [compiler.declare(output) for output in operation.outputs]
     below = reads_below(compiler, operation)
-    reads = [*sources, *below]
+    reads: list[int | list[int]] = [*sources, *below]
     place = f"{compiler.place(operation)} (while_loop)"
 
     def build(dead: frozenset[int]) -> Step:

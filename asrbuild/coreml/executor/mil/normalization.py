@@ -16,7 +16,7 @@ _EPSILON = 1e-5
 
 def _by_channel(values: Array | None, rank: int, otherwise: float) -> Array:
     if values is None:
-        return np.float32(otherwise)
+        return np.full((), otherwise, np.float32)
     return values.reshape(1, -1, *[1] * (rank - 2))
 
 

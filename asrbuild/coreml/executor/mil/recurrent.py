@@ -71,7 +71,7 @@ def run_lstm(
     clip: float | None = None,
     reverse: bool = False,
     coupled: bool = False,
-    stored: np.dtype | None = None,
+    stored: np.dtype[Any] | None = None,
 ) -> tuple[Array, Array, Array]:
     """One direction, in float32: all ``h (s, b, H)``, then the last ``h (b, H)`` and ``c (b, H)``.
 
@@ -145,7 +145,7 @@ def lstm(
     """
     dtype = x.dtype
     hidden = weight_hh.shape[1]
-    options = {
+    options: dict[str, Any] = {
         "recurrent_activation": ACTIVATIONS[recurrent_activation],
         "cell_activation": ACTIVATIONS[cell_activation],
         "activation": ACTIVATIONS[activation],
@@ -165,6 +165,8 @@ def lstm(
             x, h[:, :hidden], c[:, :hidden], weight_ih, weight_hh, bias,
             peephole=peephole, **options,
         )  # fmt: skip
+        assert weight_ih_back is not None
+        assert weight_hh_back is not None
         back = run_lstm(
             x, h[:, hidden:], c[:, hidden:], weight_ih_back, weight_hh_back, bias_back,
             peephole=peephole_back, reverse=True, **options,

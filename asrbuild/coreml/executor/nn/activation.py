@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.executor.mil import activation as mil
 from asrbuild.coreml.executor.nnweights import NnWeights
@@ -26,28 +29,27 @@ def activation_function(params: Any, weights: NnWeights | None) -> Any:
     }
     if kind in simple:
         return simple[kind]
-    given = getattr(params, kind) if kind else None
+    given: Any = getattr(params, kind) if kind else None
     if kind in ("PReLU", "parametricSoftplus"):
         assert weights is not None
         return _by_channel(kind, given, weights)
-    if kind in ("linear", "scaledTanh", "sigmoidHard"):
-        function = {
-            "linear": mil.linear_activation,
-            "scaledTanh": mil.scaled_tanh,
-            "sigmoidHard": mil.sigmoid_hard,
-        }[kind]
+    two_parameters: dict[str | None, Callable[..., Array]] = {
+        "linear": mil.linear_activation,
+        "scaledTanh": mil.scaled_tanh,
+        "sigmoidHard": mil.sigmoid_hard,
+    }
+    if kind in two_parameters:
         alpha, beta = _F(given.alpha), _F(given.beta)
         if kind == "linear" and alpha == 1 and beta == 0:
             return lambda x: x
-        return lambda x: function(x, alpha, beta)
-    if kind in ("leakyReLU", "thresholdedReLU", "ELU"):
-        function = {
-            "leakyReLU": mil.leaky_relu,
-            "thresholdedReLU": mil.thresholded_relu,
-            "ELU": mil.elu,
-        }[kind]
-        alpha = _F(given.alpha)
-        return lambda x: function(x, alpha)
+        return partial(two_parameters[kind], alpha=alpha, beta=beta)
+    one_parameter: dict[str | None, Callable[..., Array]] = {
+        "leakyReLU": mil.leaky_relu,
+        "thresholdedReLU": mil.thresholded_relu,
+        "ELU": mil.elu,
+    }
+    if kind in one_parameter:
+        return partial(one_parameter[kind], alpha=_F(given.alpha))
     raise AsrbuildError(
         f"the executor has no activation {kind}",
         fix=NOT_HERE,
@@ -92,7 +94,8 @@ def clip(layer: Any, weights: NnWeights) -> Any:
 @nn_layer("clampedReLU")
 def clamped_relu(layer: Any, weights: NnWeights) -> Any:
     """``min(beta, x)`` where ``x >= 0``, else ``min(beta, alpha * x)``: any shape to the same."""
-    alpha, beta = _F(layer.clampedReLU.alpha), _F(layer.clampedReLU.beta)
+    alpha: Any = _F(layer.clampedReLU.alpha)
+    beta: Any = _F(layer.clampedReLU.beta)
     return lambda x: mil.clamped_relu(x, alpha, beta)
 
 

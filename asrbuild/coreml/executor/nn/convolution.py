@@ -8,6 +8,7 @@ weights (C_out / groups, C_in, D, H, W); coremltools writes (C_in, C_out / group
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def convolution(layer: Any, weights: NnWeights) -> Any:
     (C_out, C_in / groups, H, W), turned round (C_in, C_out / groups, H, W), may be an input."""
     params = layer.convolution
     kernel = [int(size) for size in params.kernelSize] or [3, 3]
-    fixed = {
+    fixed: dict[str, Any] = {
         "strides": [int(size) for size in params.stride] or [1, 1],
         "dilations": [int(size) for size in params.dilationFactor] or [1, 1],
         "groups": int(params.nGroups) or 1,
@@ -92,6 +93,13 @@ def global_pooling3d(layer: Any, weights: NnWeights) -> Any:
     return lambda x: pool(x, axis=(-3, -2, -1), keepdims=True)
 
 
+_POOLS: dict[str, Callable[..., Array]] = {
+    "MAX": mil.max_pool,
+    "AVERAGE": mil.avg_pool,
+    "L2": mil.l2_pool,
+}
+
+
 @nn_layer("pooling")
 def pooling(layer: Any, weights: NnWeights) -> Any:
     """``(n, C, H, W) -> (n, C, H, W)``: largest, mean or L2 norm of each window, or of all."""
@@ -104,7 +112,7 @@ def pooling(layer: Any, weights: NnWeights) -> Any:
     else:
         fixed |= _padding(params)
     kind = params.PoolingType.Name(params.type)
-    pool = {"MAX": mil.max_pool, "AVERAGE": mil.avg_pool, "L2": mil.l2_pool}[kind]
+    pool = _POOLS[kind]
     if kind == "AVERAGE":
         fixed["exclude_padding_from_average"] = params.avgPoolExcludePadding
     if params.globalPooling:
@@ -129,7 +137,7 @@ def batchnorm(layer: Any, weights: NnWeights) -> Any:
     variance are parameters, or those of each entry, or of the whole batch."""
     params = layer.batchnorm
     gamma, beta = weights.read(params.gamma), weights.read(params.beta)
-    epsilon = np.float32(params.epsilon or 1e-5)
+    epsilon: Any = np.float32(params.epsilon or 1e-5)
     if params.computeMeanVar:
         if params.instanceNormalization:
             return by_batch(lambda x: instance_norm(x, gamma, beta, epsilon))
@@ -138,7 +146,7 @@ def batchnorm(layer: Any, weights: NnWeights) -> Any:
     return by_batch(lambda x: mil_batch_norm(x, mean, variance, gamma, beta, epsilon))
 
 
-def _of_the_batch(x: Array, gamma: Array, beta: Array, epsilon: np.float32) -> Array:
+def _of_the_batch(x: Array, gamma: Array, beta: Array, epsilon: float) -> Array:
     mean = np.mean(x, axis=(0, 2, 3))
     variance = np.mean(np.square(x - mean.reshape(1, -1, 1, 1)), axis=(0, 2, 3))
     return mil_batch_norm(x, mean, variance, gamma, beta, epsilon)

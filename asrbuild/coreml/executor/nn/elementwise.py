@@ -50,7 +50,7 @@ def _register_binary(name: str, function: Callable[..., Array], meaning: str) ->
     nn_layer(name)(compile_layer)
 
 
-for _name, _function, _meaning in (
+_BINARY: tuple[tuple[str, Callable[..., Array], str], ...] = (
     ("add", np.add, "Sum"),
     ("multiply", np.multiply, "Product"),
     ("max", np.maximum, "Largest"),
@@ -73,8 +73,9 @@ for _name, _function, _meaning in (
     ("logicalAnd", np.logical_and, "x and y"),
     ("logicalOr", np.logical_or, "x or y"),
     ("logicalXor", np.logical_xor, "x xor y"),
-):
-    _register_binary(_name, _function, _meaning)
+)
+for _name, _binary, _meaning in _BINARY:
+    _register_binary(_name, _binary, _meaning)
 
 
 @nn_layer("logicalNot")

@@ -283,8 +283,9 @@ def range_dynamic(layer: Any, weights: NnWeights) -> Any:
     defaults = (0.0, params.startValue, params.stepSizeValue)
 
     def run(*inputs: Array) -> Array:
-        given = [np.asarray(value).reshape(-1)[0] for value in inputs]
-        end, start, step = (*given, *defaults[len(given) :])
+        values = [np.asarray(value).reshape(-1)[0] for value in inputs]
+        values += defaults[len(values) :]
+        end, start, step = values
         return sized.arange(start, end, step, _F)
 
     return run
@@ -312,7 +313,7 @@ def constant_pad(layer: Any, weights: NnWeights) -> Any:
     to_size = params.padToGivenOutputSizeMode
 
     def run(x: Array, dynamic: Array | None = None) -> Array:
-        pairs = np.reshape(amounts if dynamic is None else integers(dynamic), (-1, 2))
+        pairs: Array = np.reshape(amounts if dynamic is None else integers(dynamic), (-1, 2))
         if to_size:
             # A size, where there is one, stands in the place of the side that is padded.
             sizes = np.array(x.shape)[:, None]

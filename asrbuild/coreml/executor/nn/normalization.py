@@ -5,6 +5,7 @@ The channel is the third axis from the end. Statistics are computed in float32.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def mvn(layer: Any, weights: NnWeights) -> Any:
 @nn_layer("l2normalize")
 def l2_normalize(layer: Any, weights: NnWeights) -> Any:
     """``x / sqrt(sum(x^2) + epsilon)`` over the last three axes."""
-    epsilon = _F(layer.l2normalize.epsilon or 1e-6)
+    epsilon: Any = _F(layer.l2normalize.epsilon or 1e-6)
     return lambda x: mil.l2_norm(x, epsilon)
 
 
@@ -47,9 +48,13 @@ def l2_normalize(layer: Any, weights: NnWeights) -> Any:
 def lrn(layer: Any, weights: NnWeights) -> Any:
     """``x / (k + alpha / localSize * sum of x^2 over the nearest channels) ^ beta``."""
     params = layer.lrn
-    size, alpha, beta = int(params.localSize), _F(params.alpha), _F(params.beta)
-    k = _F(params.k or 1.0)
-    return by_batch(lambda x: mil.local_response_norm(x, size, alpha, beta, k))
+    values: dict[str, Any] = {
+        "size": int(params.localSize),
+        "alpha": _F(params.alpha),
+        "beta": _F(params.beta),
+        "k": _F(params.k or 1.0),
+    }
+    return by_batch(partial(mil.local_response_norm, **values))
 
 
 @nn_layer("layerNormalization")
@@ -58,7 +63,8 @@ def layer_normalization(layer: Any, weights: NnWeights) -> Any:
     params = layer.layerNormalization
     shape = tuple(int(size) for size in params.normalizedShape)
     gamma, beta = (weights.read(one, shape) for one in (params.gamma, params.beta))
-    axes, epsilon = np.arange(-len(shape), 0), _F(params.eps)
+    axes = np.arange(-len(shape), 0)
+    epsilon: Any = _F(params.eps)
     return lambda x: mil.layer_norm(x, axes, gamma, beta, epsilon)
 
 

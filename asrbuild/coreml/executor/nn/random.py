@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from asrbuild.base.array import Array
 from asrbuild.coreml.executor.mil import random as mil
 from asrbuild.coreml.executor.nnweights import NnWeights
 from asrbuild.coreml.executor.registry import nn_layer
 
-_DRAWS = {
+_DRAWS: dict[str, tuple[Callable[..., Array], tuple[str, ...], str]] = {
     "randomNormal": (mil.random_normal, ("mean", "stdDev"), "The mean, where the deviation is 0"),
     "randomUniform": (mil.random_uniform, ("minVal", "maxVal"), "The bound, where both are one"),
     "randomBernoulli": (mil.random_bernoulli, ("prob",), "0 or 1, where that is certain"),

@@ -81,12 +81,15 @@ def crop(layer: Any, weights: NnWeights) -> Any:
     """Cuts ``cropAmounts`` off the last two axes; or, from ``offset`` on, to the second input's
     sizes."""
     params = layer.crop
-    edges = [(int(e.startEdgeSize), int(e.endEdgeSize)) for e in params.cropAmounts.borderAmounts]
+    edges: list[Any] = [
+        (int(e.startEdgeSize), int(e.endEdgeSize)) for e in params.cropAmounts.borderAmounts
+    ]
     top, left = [int(start) for start in params.offset] or [0, 0]
 
     def run(x: Array, like: Array | None = None) -> Array:
         if like is None:
-            return mil.crop(x, *(edges or [(0, 0), (0, 0)]))
+            height, width = edges or [(0, 0), (0, 0)]
+            return mil.crop(x, height, width)
         return x[..., top : top + like.shape[-2], left : left + like.shape[-1]]
 
     return run
@@ -107,12 +110,11 @@ def nms(layer: Any, weights: NnWeights) -> Any:
     """Boxes (B, N, 4) and scores (B, N, C), thresholds and ``maxBoxes`` that may be inputs, to the
     boxes that stay, their scores, their indices, and how many they are."""
     params = layer.NonMaximumSuppression
-    given = (params.iouThreshold, params.scoreThreshold, params.maxBoxes)
+    defaults = [params.iouThreshold, params.scoreThreshold, params.maxBoxes]
 
     def run(boxes: Array, scores: Array, *limits: Array) -> list[Array]:
-        overlap, least, most = [
-            *(float(np.asarray(limit).reshape(-1)[0]) for limit in limits), *given[len(limits) :]
-        ]  # fmt: skip
+        values = [float(np.asarray(limit).reshape(-1)[0]) for limit in limits]
+        overlap, least, most = values + defaults[len(values) :]
         found = non_maximum_suppression(
             boxes, scores, overlap, least, int(most), params.perClassSuppression
         )
