@@ -1,9 +1,11 @@
-"""Every figure of speed and memory that the project holds itself to, as ratios in one run.
+"""Every ratio of time and memory that the project holds itself to, in one run.
 
     uv run benchmarks/all.py [--n-hidden 2048] [--repeat 3]
 
 Rows of ``startup.py`` (help and a build with nothing to do), ``convert.py`` (the convert stage by
 front end and format) and ``build.py`` (whole cold builds, their memory, a sweep of 16 shapes).
+``decoding.py`` (decoders), ``executor.py`` (packages in the executor) and ``matrix.py`` (every
+recipe) have no ratio to keep, and run alone.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Whole builds against the guide done by hand, in one run: time and peak memory, as ratios.
+"""Time and peak memory of whole builds, compared with the guide's steps in a script.
 
     uv run benchmarks/build.py [--n-hidden 2048] [--repeat 3] [--only cold,sweep,noop,width,growth]
 
 "By hand" is a script that exports the graph, runs plain ``ct.convert`` and saves, with no
-verification; its export is asrbuild's own, which flatters it. asrbuild's builds include export,
-TensorFlow's reference and the proof. Weights are random at a trained network's scale.
+verification; its export is asrbuild's own, which is faster than DeepSpeech's. asrbuild's builds
+include export, TensorFlow's reference and the proof. Weights are random at a trained network's
+scale.
 """
 
 from __future__ import annotations

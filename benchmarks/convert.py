@@ -1,11 +1,13 @@
-"""The convert stage against the plain way: ``python benchmarks/convert.py [--n-hidden 2048]``.
+"""Time of the convert stage, compared with plain ``coremltools.convert``.
+
+    python benchmarks/convert.py [--n-hidden 2048]
 
 Everything runs in this one session, each conversion in a process of its own, on the same exported
 graph with random weights:
 
 - plain: parse ``output_graph.pb``, ``coremltools.convert``, ``save``;
 - mil: read the weights from the graph, build the program with coremltools' builder, write it;
-- tensorflow: ``coremltools.convert`` with stand-in weights, the real ones written afterwards.
+- tensorflow: ``coremltools.convert`` with placeholder weights, the real ones written afterwards.
 
 A ratio is a median over a median. Imports are left out of "convert" and are in "process".
 """

@@ -1,13 +1,13 @@
-"""What it costs that ds-ctcdecoder lives in a process of its own, and what each decoder costs.
+"""Time of each decoder, and the overhead of running ds-ctcdecoder in a process of its own.
 
     python benchmarks/decoding.py [--rounds 15] [--beam-width 500] [--json]
 
-The utterance is the demo's sample, 11.8 s, in the probabilities of a demo package. "In process" is
-the genuine decoder called in a loop inside its own Python 3.9, the matrix already in memory and
-nothing made of the result; "isolated" is what asrbuild does: checked, sent over the pipe, decoded,
-sent back, words with times made of it. The two take turns, so that a busy machine slows both, and
-both processes are warm. The overhead is a ratio of medians, and one of the fastest rounds; beside
-them stands the processor time that this side adds, which hardly feels what else the machine does.
+The utterance is the demo's sample, 11.8 s, as probabilities of a demo package. "In process" calls
+the ds-ctcdecoder in a loop inside its own Python 3.9, with the matrix in memory and without using
+the result. "Isolated" is what asrbuild does: check, send over the pipe, decode, send back, make
+words with times. The two take turns, so that a busy machine slows both, and both processes are
+warm. The overhead is a ratio of medians and a ratio of the fastest rounds; the processor time that
+this process adds is shown as well, because other work on the machine hardly changes it.
 """
 
 from __future__ import annotations

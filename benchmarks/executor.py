@@ -1,10 +1,12 @@
-"""The executor's speed and memory: ``python benchmarks/executor.py [--only fp32] [--rounds 3]``.
+"""The executor's speed and memory, compared with TensorFlow.
 
-Everything runs in this one session, each measurement in a process of its own, TensorFlow before the
-packages in every round, on one network with random weights: the graph that the export writes, and
-packages of it. One shot is the whole recording at once; chunked is 16 steps at a time with carried
-state. A ratio is a median over TensorFlow's median for the same way. Memory is what loading and one
-shot add to the process at the most, over the package's size on disk.
+    python benchmarks/executor.py [--only fp32] [--rounds 3]
+
+Everything runs in this one session, each measurement in a process of its own, TensorFlow before
+the packages in every round, on one network with random weights: the graph that the export writes,
+and packages of it. One shot is the whole recording at once; chunked is 16 steps at a time with
+carried state. A ratio is a median over TensorFlow's median for the same way. Memory is the peak
+that loading and one shot add to the process, divided by the package's size on disk.
 """
 
 from __future__ import annotations

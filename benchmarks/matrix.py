@@ -1,4 +1,6 @@
-"""Every recipe, in one table: ``python benchmarks/matrix.py [--n-hidden 2048] [--only fp16]``.
+"""Every recipe, built, proven and measured, in one table.
+
+    python benchmarks/matrix.py [--n-hidden 2048] [--only fp16]
 
 Each cell (model, format, precision, LSTM form, where the state is kept) that a recipe can ask for
 is built and proven by the stages of a build, and measured while it is proven. Without

@@ -1,9 +1,9 @@
-"""How long asrbuild takes to say something: against an empty Typer app and an empty Hydra app.
+"""Start-up time of asrbuild, compared with an empty Typer app and an empty Hydra app.
 
     python benchmarks/startup.py [--runs 7] [--json]
 
 Each pair of commands runs in turns, so that a busy machine slows both. The ratios are of medians,
-of elapsed time and of processor time; the latter hardly feels what else the machine does. The
+of elapsed time and of processor time; other work on the machine hardly changes the latter. The
 first build, which makes the artifact that the no-op build finds, is not timed.
 """
 

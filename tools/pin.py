@@ -8,6 +8,7 @@ every install follows them.
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 from pathlib import Path
@@ -16,7 +17,7 @@ EXPORT = (
     "uv", "export", "--no-hashes", "--no-emit-project", "--no-annotate", "--no-header",
     "--all-groups", "--all-extras",
 )  # fmt: skip
-#: uv repeats the supported platforms (tool.uv.environments) on every line; they say nothing here.
+#: uv repeats the marker of tool.uv.environments on every line; it is redundant here.
 EVERYWHERE = (
     "(platform_machine == 'arm64' and sys_platform == 'darwin') or "
     "(platform_machine == 'x86_64' and sys_platform == 'linux')"
@@ -34,11 +35,12 @@ def pinned() -> list[str]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     path = Path("pyproject.toml")
     block = "".join(f'  "{line}",\n' for line in pinned())
     text, count = re.subn(
         r"(constraint-dependencies = \[\n).*?(\]\n)",
-        lambda found: found[1] + block + found[2],
+        lambda match: match[1] + block + match[2],
         path.read_text(encoding="utf-8"),
         flags=re.DOTALL,
     )

@@ -1,0 +1,30 @@
+"""The programs in ``benchmarks/`` and ``tools/`` start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.paths import ROOT
+
+PROGRAMS = sorted(
+    str(p.relative_to(ROOT)) for d in ("benchmarks", "tools") for p in (ROOT / d).glob("*.py")
+)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_help(program: str) -> None:
+    done = subprocess.run(
+        [sys.executable, program, "--help"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: ")
+
+
+def test_the_main_benchmark_names_every_other_one() -> None:
+    text = (ROOT / "benchmarks" / "all.py").read_text(encoding="utf-8")
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        assert path.name == "all.py" or f"``{path.name}``" in text, path.name
