@@ -16,9 +16,9 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from asrbuild.base.errors import AsrbuildError
 
@@ -32,6 +32,57 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent
 _MODULE = "architecture.py"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing that a source states of itself.
+
+    Args:
+        name: the recipe's key that takes the value; of a fact that no key takes, a name without a
+            dot.
+        value: a number, text, truth value, or the labels of the alphabet in order.
+        file: the file that states it.
+        place: where in the file: a node, a line, a variable.
+    """
+
+    name: str
+    value: Any
+    file: str
+    place: str
+
+    def __str__(self) -> str:
+        return f"{shown(self.value)} ({self.place} of {self.file})"
+
+
+def shown(value: Any) -> str:
+    """A fact's value in one line: of an alphabet the labels in order, each in quotes."""
+    if isinstance(value, (list, tuple)):
+        labels = " ".join(repr(label) for label in value)
+        return f"{len(value)} labels: {labels}"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an architecture found of a source.
+
+    Args:
+        files: by label; ``graph`` is the file that the original runtime runs, where the source is
+            one, and labels of other weights begin with ``checkpoint``.
+        facts: what the source states of itself.
+        alphabet: the labels of the model.
+        values: dotted key of the recipe -> its value, for keys that were null.
+        repeated: keys of the recipe that repeat what the source states.
+        steps: steps of a call, where the source takes no other number.
+    """
+
+    files: Mapping[str, Path]
+    facts: tuple[Fact, ...]
+    alphabet: Alphabet
+    values: Mapping[str, Any] = field(default_factory=dict)
+    repeated: tuple[str, ...] = ()
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +149,21 @@ class Architecture(Protocol):
     THREAD_MODULES: tuple[str, ...]
     #: The layers that ``coreml.compress_layers`` can name.
     LAYERS: Layers
+
+    def settle(self, recipe: Any, cache_root: Path, keep: bool) -> Found:
+        """Finds the model of a composed recipe, and settles the keys that are null.
+
+        Args:
+            cache_root: where digests and facts are remembered; ``keep``: whether to write there.
+
+        Raises:
+            AsrbuildError: a file is missing or damaged, or a key contradicts it.
+        """
+        ...
+
+    def question(self, recipe: Any, cache_root: Path) -> tuple[Path, tuple[Fact, ...], list[str]]:
+        """The source's file, what it states, and the keys that it does not state: to show them."""
+        ...
 
     def signature(self, config: Any) -> Signature:
         """Inputs, outputs, states, and how time runs; sizes that only weights state are None."""
@@ -178,6 +244,36 @@ class Architecture(Protocol):
             AsrbuildError: the original is not laid out as this architecture's.
         """
         ...
+
+
+Section = TypeVar("Section")
+
+
+def section(schema: type[Section], values: Mapping[str, Any], key: str) -> Section:
+    """An architecture's section of the recipe as its own dataclass.
+
+    Args:
+        schema: the dataclass, with a default for every key that may be left out.
+        values: the section as the recipe has it.
+        key: the section's own key, to name what is wrong.
+
+    Raises:
+        AsrbuildError: a key is unknown or missing, or a value has another type.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), dict(values))
+        return cast(Section, OmegaConf.to_object(merged))
+    except OmegaConfBaseException as error:
+        wrong = f"{key}.{error.full_key}" if error.full_key else key
+        known = (f"{key}.{own.name}" for own in fields(cast(Any, schema)))
+        raise AsrbuildError(
+            f"{wrong}: {str(error.msg or error).splitlines()[0]}",
+            key=wrong,
+            fix=f"its keys are {', '.join(known)}",
+        ) from error
 
 
 @functools.cache

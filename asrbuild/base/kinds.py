@@ -27,6 +27,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.places import resolve_file
 from asrbuild.base.protobuf import BYTES, FIXED32, FIXED64, VARINT, WireError, read_varint
 
 _HEAD = 4096
@@ -764,3 +765,19 @@ def _delimiter(text: str) -> str | None:
         if len(lines) > 2 and len(cells) == 1 and cells.pop() > 0:
             return delimiter
     return None
+
+
+def existing_file(path: str | None, key: str) -> Path:
+    """The file or folder that a key of the recipe names.
+
+    Raises:
+        AsrbuildError: it is missing, or of another kind than the key takes.
+    """
+    found = resolve_file(path or "")
+    if not path or not os.path.exists(found):
+        raise AsrbuildError(
+            f"{key} names no file", key=key, file=found, fix=f"set {key}= to a file that exists"
+        )
+    if key in KEYS:
+        require(found, KEYS[key], key=key)
+    return found

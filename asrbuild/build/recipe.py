@@ -47,7 +47,11 @@ class Recording:
 
 @dataclass
 class Source:
-    """Where the acoustic model comes from."""
+    """Where the acoustic model comes from.
+
+    ``kind`` says which architecture takes it; ``config`` is that architecture's own section, where
+    it needs one, and its architecture checks it.
+    """
 
     kind: str = "demo"
     name: str = "demo"
@@ -63,6 +67,7 @@ class Source:
     second: Recording = field(default_factory=lambda: Recording("demo:second.wav"))
     scorer: str | None = None
     development: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -605,6 +610,8 @@ def record(recipe: Recipe) -> dict[str, Any]:
     del whole["paths"], whole["tune"]
 
     source, decoder = whole["source"], whole["decoder"]
+    if not source["config"]:
+        del source["config"]
     for key in ("checkpoint_dir", "path", "alphabet_config_path", "scorer", "development"):
         source[key] = _portable(source[key])
     for key in ("sample", "second"):

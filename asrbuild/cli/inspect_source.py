@@ -34,18 +34,17 @@ def inspect_source(
     Example: asrbuild inspect source checkpoints/
     Example: asrbuild inspect source source=frozen_graph source.path=output_graph.pb --json
     """
-    from asrbuild.architectures.deepspeech.facts import shown
+    from asrbuild.architectures.architecture import architecture, shown
     from asrbuild.build.compose import compose_recipe
-    from asrbuild.build.sources import question, unstated
 
     recipe = compose_recipe(_overrides(source), config_dir)
-    original = question(recipe, Path(recipe.paths.cache), keep=False)
-    missing = unstated(original)
+    found = architecture(recipe.architecture).question(recipe, Path(recipe.paths.cache))
+    file, facts, missing = found
     if as_json:
-        terminal.say_json({"facts": [asdict(f) for f in original.facts], "not_stated": missing})
+        terminal.say_json({"facts": [asdict(f) for f in facts], "not_stated": missing})
         return
-    table = folding(str(original.graph or original.checkpoint), "name", "value", "place", "file")
-    for fact in original.facts:
+    table = folding(str(file), "name", "value", "place", "file")
+    for fact in facts:
         table.add_row(fact.name, shown(fact.value), fact.place, Path(fact.file).name)
     terminal.console().print(table)
     if missing:

@@ -11,7 +11,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asrbuild.architectures.architecture import FrontEnd, Landmark, Original, SourceFiles
+from asrbuild.architectures.architecture import (
+    Fact,
+    Found,
+    FrontEnd,
+    Landmark,
+    Original,
+    SourceFiles,
+)
 from asrbuild.architectures.deepspeech.signature import (
     LAYERS,
     SIGNATURE,
@@ -45,6 +52,23 @@ THREAD_MODULES = (
     "asrbuild.architectures.deepspeech.frozen", "asrbuild.architectures.deepspeech.reference",
     "asrbuild.architectures.deepspeech.weights", "asrbuild.architectures.tensorflow.tensorbundle",
 )  # fmt: skip
+
+
+def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
+    """From the source's metadata, shapes, flags.txt and alphabet.txt."""
+    from asrbuild.architectures.deepspeech.settle import settle
+
+    return settle(recipe, cache_root, keep)
+
+
+def question(recipe: Any, cache_root: Path) -> tuple[Path, tuple[Fact, ...], list[str]]:
+    """What a checkpoint or a graph states."""
+    from asrbuild.architectures.deepspeech.settle import read_source, unstated
+
+    model = read_source(recipe, cache_root, keep=False)
+    named = model.graph or model.checkpoint
+    assert named is not None
+    return named, model.facts, unstated(model)
 
 
 def signature(config: Any) -> Signature:

@@ -12,10 +12,11 @@ import re
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asrbuild.architectures.architecture import Fact
 from asrbuild.architectures.deepspeech.training_flags import FILE_NAME as FLAGS
 from asrbuild.architectures.deepspeech.training_flags import Flag, read_flags
 from asrbuild.base.errors import AsrbuildError
@@ -71,35 +72,6 @@ _METADATA = {
     "metadata_version": GRAPH_VERSION,
 }
 _ALPHABET_FILE = "alphabet.txt"
-
-
-@dataclass(frozen=True)
-class Fact:
-    """One thing that a source states of itself.
-
-    Args:
-        name: the recipe's key that takes the value; of a fact that no key takes, a name without a
-            dot.
-        value: a number, text, truth value, or the labels of the alphabet in order.
-        file: the file that states it.
-        place: where in the file: a node, a line, a variable.
-    """
-
-    name: str
-    value: Any
-    file: str
-    place: str
-
-    def __str__(self) -> str:
-        return f"{shown(self.value)} ({self.place} of {self.file})"
-
-
-def shown(value: Any) -> str:
-    """A fact's value in one line: of an alphabet the labels in order, each in quotes."""
-    if isinstance(value, (list, tuple)):
-        labels = " ".join(repr(label) for label in value)
-        return f"{len(value)} labels: {labels}"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def same(first: Any, second: Any) -> bool:

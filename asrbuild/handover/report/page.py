@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from asrbuild.architectures.deepspeech.facts import shown
+from asrbuild.architectures.architecture import shown
 from asrbuild.artifact.layout import REPORT_TEXT
 from asrbuild.artifact.manifest import (
     Axis,
