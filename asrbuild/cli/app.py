@@ -1,4 +1,4 @@
-"""``asrbuild app``: an artifact as a folder for an app team, its Swift checked."""
+"""``asrbuild app``: an artifact as a folder for an app team, with checked Swift code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.cli.options import ArtifactsOption, OpenedArgument
+from asrbuild.cli.options import ArtifactsOption, JsonOption, OpenedArgument
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def app(
     artifact: OpenedArgument,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="The folder to write; it must not be there yet.")
+        Path, typer.Option("--out", "-o", help="The folder to write; it must not exist yet.")
     ],
     audio: Annotated[
         list[Path] | None,
@@ -27,12 +27,12 @@ def app(
     ] = None,
     check: Annotated[bool, typer.Option(help="Check the Swift as far as this machine can.")] = True,
     artifacts: ArtifactsOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write an artifact as a folder for an app team: Swift package, conformance kit, README.
 
-    Every artifact and bundle has these already. Here they are made anew by this asrbuild, in a
-    folder that can be written to, with recordings of your own if you like, and are checked.
+    Every artifact and bundle contains these already. This command makes them again with the present
+    asrbuild, in a writable folder, with your own recordings if given, and checks them.
 
     Example: asrbuild app demo-static-mlprogram --out for-the-app
     """
@@ -50,8 +50,11 @@ def app(
         write_folder(out, path, manifest, _recordings(audio, manifest) if audio else None)
     checks = check_kit(out, say) if check else []
     if as_json:
-        answer = {"artifact": manifest.artifact_id, "folder": str(out),
-                  "checks": [asdict(each) for each in checks]}  # fmt: skip
+        answer = {
+            "artifact": manifest.artifact_id,
+            "folder": str(out),
+            "checks": [asdict(each) for each in checks],
+        }
         terminal.say_json(answer)
     else:
         terminal.say(f"{out}: {manifest.artifact_id}; begin with {out / 'README.md'}")
@@ -71,12 +74,12 @@ def _recordings(files: list[Path], manifest: Manifest) -> dict[str, Array]:
     def note(text: str) -> None:
         terminal.say(f"note: {file}: {text}", err=True)
 
-    found: dict[str, Array] = {}
+    recordings: dict[str, Array] = {}
     for file in files:
         name = re.sub(r"[^A-Za-z0-9_-]", "_", file.stem)
-        if name in found:
+        if name in recordings:
             raise AsrbuildError(
                 f"two recordings are called {name}", file=file, fix="rename one of them"
             )
-        found[name] = to_int16(read_audio(file, manifest.audio.sample_rate, note))
-    return found
+        recordings[name] = to_int16(read_audio(file, manifest.audio.sample_rate, note))
+    return recordings

@@ -8,15 +8,16 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.cli.options import CacheOption, StageOption
+from asrbuild.cli.options import CacheOption, JsonOption, StageOption, age_seconds
+from asrbuild.cli.tables import folding
 
 
 def ls(
     stage: StageOption = None,
     cache: CacheOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """List the finished stages in the cache: size, age, what building them took.
+    """List the finished stages in the cache: size, age, and build time.
 
     Example: asrbuild cache ls --stage convert
     """
@@ -45,14 +46,8 @@ def ls(
     if not entries:
         terminal.say(f"nothing is cached in {root}" + (f" for the stage {stage}" if stage else ""))
         return
-    from rich.table import Table
-
-    table = Table(title=str(root), title_justify="left")
-    for heading, justify in (
-        ("stage", "left"), ("fingerprint", "left"), ("size", "right"), ("age", "right"),
-        ("took", "right"),
-    ):  # fmt: skip
-        table.add_column(heading, justify=justify, overflow="fold")
+    headings = ("stage", "fingerprint", "size", "age", "took")
+    table = folding(str(root), *headings, right=headings[2:])
     for entry in entries:
         table.add_row(
             entry.stage,
@@ -62,7 +57,6 @@ def ls(
             f"{entry.seconds:.1f} s",
         )
     table.caption = f"{len(entries)} entries, {size_text(sum(e.bytes for e in entries))}"
-    table.caption_justify = "left"
     terminal.console().print(table)
 
 
@@ -74,26 +68,17 @@ def clear(
     ] = None,
     cache: CacheOption = None,
 ) -> None:
-    """Remove finished stages and what killed builds left; artifacts are not touched.
+    """Remove finished stages and the remains of killed builds; artifacts are not touched.
 
-    What another process is building at this moment is kept.
+    Entries that another process is building stay.
 
     Example: asrbuild cache clear --older-than 7d
     """
     from asrbuild.base.cache import clear as clear_entries
     from asrbuild.base.places import cache_root
-    from asrbuild.base.quantities import duration_seconds, size_text
+    from asrbuild.base.quantities import size_text
 
-    seconds = None
-    if older_than is not None:
-        try:
-            seconds = duration_seconds(older_than)
-        except ValueError:
-            raise AsrbuildError(
-                f"{older_than!r} is no age",
-                key="--older-than",
-                fix="write a number and s, m, h or d: 30m, 12h, 7d",
-            ) from None
+    seconds = None if older_than is None else age_seconds("--older-than", older_than)
     root = cache or cache_root()
     _check_stage(stage)
     freed = clear_entries(root, stage, seconds)
@@ -105,5 +90,5 @@ def _check_stage(stage: str | None) -> None:
 
     if stage is not None and stage not in DOING:
         raise AsrbuildError(
-            f"no stage is called {stage!r}", key="--stage", fix=f"choose one of {', '.join(DOING)}"
+            f"{stage!r} is not a stage", key="--stage", fix=f"choose one of {', '.join(DOING)}"
         )

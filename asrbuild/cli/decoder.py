@@ -1,4 +1,4 @@
-"""``asrbuild decoder``: the genuine ds-ctcdecoder and the Python 3.9 it lives in."""
+"""``asrbuild decoder``: the original ds-ctcdecoder and its Python 3.9 environment."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Annotated
 import typer
 
 from asrbuild.base import terminal
+from asrbuild.cli.options import JsonOption
 
 PythonOption = Annotated[
     Path | None,
-    typer.Option("--python", help="The Python 3.9 to use; found by itself if left out."),
+    typer.Option("--python", help="The Python 3.9 to use; default: search for one."),
 ]
 
 
 def install(python: PythonOption = None) -> None:
-    """Make the small Python 3.9 environment for the genuine decoder, ahead of its first use.
+    """Make the small Python 3.9 environment of the original decoder before its first use.
 
-    It is kept in your cache folder. decoder=ds_ctcdecoder makes it too when it is needed first.
+    It is in your cache folder. A build with decoder=ds_ctcdecoder makes it as well if needed.
 
     Example: asrbuild decoder install
     """
@@ -31,9 +32,9 @@ def install(python: PythonOption = None) -> None:
 
 def status(
     python: PythonOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Say whether the genuine decoder can run here. The exit code is 1 while it cannot.
+    """Show whether the original decoder can run here. The exit code is 1 if it cannot.
 
     Example: asrbuild decoder status
     """

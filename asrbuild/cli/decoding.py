@@ -1,4 +1,4 @@
-"""The decoder options that ``transcribe`` and ``evaluate`` share, and what they come to."""
+"""The decoder options of ``transcribe`` and ``evaluate``, and the settings that result."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ HotWordOption = Annotated[
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a user wants of the decoder; None: as the manifest says."""
+class DecoderChoice:
+    """The user's decoder options; None: as in the manifest."""
 
     beam_width: int | None = None
     scorer: str | None = None
@@ -42,38 +42,38 @@ class Wanted:
     hot_words: Mapping[str, float] = field(default_factory=dict)
 
 
-def parse_hot_words(given: list[str] | None) -> dict[str, float]:
-    """``word=boost`` texts as a mapping.
+def parse_hot_words(texts: list[str] | None) -> dict[str, float]:
+    """Word -> boost, from ``word=boost`` texts.
 
     Raises:
-        AsrbuildError: one is something else.
+        AsrbuildError: one has another form.
     """
     boosts = {}
-    for text in given or ():
+    for text in texts or ():
         word, _, boost = text.partition("=")
         try:
             boosts[word] = float(boost)
         except ValueError:
             raise AsrbuildError(
-                f"--hot-word {text!r} is not a word and its boost",
+                f"--hot-word {text!r} is not WORD=BOOST",
                 fix="for instance --hot-word asterisk=5",
             ) from None
     return boosts
 
 
 def settings_for(
-    manifest: Manifest, artifact: Path, kind: str | None, wanted: Wanted
+    manifest: Manifest, artifact: Path, kind: str | None, choice: DecoderChoice
 ) -> DecoderSettings:
-    """The manifest's decoder, with what the user wants otherwise, checked against the alphabet.
+    """The manifest's decoder with the user's options, checked against the alphabet.
 
     Args:
         manifest: of the artifact.
         artifact: its folder, which holds its scorer.
         kind: the decoder; None: the manifest's.
-        wanted: the rest.
+        choice: the other options.
 
     Raises:
-        AsrbuildError: an option makes no sense for this decoder, or the scorer does not fit.
+        AsrbuildError: an option does not apply to this decoder, or the scorer does not fit.
     """
     from asrbuild.artifact.runtime import decoder_settings
     from asrbuild.base.places import resolve_file
@@ -86,22 +86,25 @@ def settings_for(
         settings = replace(settings, type=kind)
         if kind != "ds_ctcdecoder":
             settings = replace(settings, scorer=None, hot_words={})
-    if wanted.scorer is not None:
+    if choice.scorer is not None:
         # Alpha and beta belong to a scorer: another one brings its own.
-        scorer = resolve_file(wanted.scorer).resolve()
+        scorer = resolve_file(choice.scorer).resolve()
         settings = replace(settings, scorer=scorer, lm_alpha=None, lm_beta=None)
-    given = {"beam_width": wanted.beam_width, "lm_alpha": wanted.lm_alpha,
-             "lm_beta": wanted.lm_beta, "hot_words": dict(wanted.hot_words) or None}  # fmt: skip
-    settings = replace(
-        settings, **{key: value for key, value in given.items() if value is not None}
-    )
+    if choice.beam_width is not None:
+        settings = replace(settings, beam_width=choice.beam_width)
+    if choice.lm_alpha is not None:
+        settings = replace(settings, lm_alpha=choice.lm_alpha)
+    if choice.lm_beta is not None:
+        settings = replace(settings, lm_beta=choice.lm_beta)
+    if choice.hot_words:
+        settings = replace(settings, hot_words=dict(choice.hot_words))
     check_settings(settings)
-    if settings.scorer is None and (wanted.lm_alpha is not None or wanted.lm_beta is not None):
+    if settings.scorer is None and (choice.lm_alpha is not None or choice.lm_beta is not None):
         raise AsrbuildError(
-            "there is no scorer that --lm-alpha and --lm-beta could weigh",
+            "--lm-alpha and --lm-beta require a scorer",
             fix="give --decoder ds_ctcdecoder and --scorer as well",
         )
-    if settings.type == "greedy" and wanted.beam_width is not None:
+    if settings.type == "greedy" and choice.beam_width is not None:
         raise AsrbuildError(
             "the greedy decoder has no beam, so --beam-width has no effect",
             fix="give --decoder beam as well, or leave --beam-width out",

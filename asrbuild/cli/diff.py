@@ -1,4 +1,4 @@
-"""``asrbuild diff``: what changed between two versions, and what an app team has to do about it."""
+"""``asrbuild diff``: what changed between two versions, and what it requires of an app."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.progress import bars
-from asrbuild.cli.options import ArtifactsOption
+from asrbuild.cli.options import ArtifactsOption, JsonOption
+from asrbuild.cli.tables import bare
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from asrbuild.handover.difference import Change, Difference, ErrorRate, Side
 
 _COLOURS = {
@@ -30,21 +33,21 @@ _SHORT = 80
 def diff(
     before: Annotated[
         str,
-        typer.Argument(help="What you have: name@version, a path, a .asrb, REMOTE#NAME@CHANNEL."),
+        typer.Argument(help="The one in use: name@version, a path, a .asrb, REMOTE#NAME@CHANNEL."),
     ],
-    after: Annotated[str, typer.Argument(help="What you are offered, named in the same ways.")],
+    after: Annotated[str, typer.Argument(help="The new one, named in the same ways.")],
     data: Annotated[
         Path | None,
         typer.Option(help="Also measure word errors of both on these recordings: CSV or folder."),
     ] = None,
     artifacts: ArtifactsOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say what changed between two artifacts: must an app change code, may it gain?
 
-    The interface is compared as an app sees it that was written for the first: what it feeds, reads
-    and computes. Then words, recipe, sources, tools, operations, sizes and the proof, and the
-    version that the second should have. Of a remote's artifact only its description is fetched.
+    The interface is compared for an app that was written for the first: what it feeds, reads and
+    computes. Then transcripts, recipe, sources, tools, operations, sizes and the proof, and the
+    version that the second should have. Of a remote's artifact only the description is fetched.
 
     Examples: asrbuild diff demo@1.0.0 demo | asrbuild diff s3://models/asr#demo@stable demo.asrb
     """
@@ -83,8 +86,8 @@ def _side(path: Path) -> Side:
 
 def _evaluate(data: Path, paths: list[Path]) -> ErrorRate | None:
     """Word errors of both, each with its own decoder."""
-    from asrbuild.cli.decoding import Wanted
-    from asrbuild.cli.evaluate import decoders_for, evaluate_one, spelled_dataset
+    from asrbuild.cli.decoding import DecoderChoice
+    from asrbuild.cli.measuring import decoders_for, evaluate_one, spelled_dataset
     from asrbuild.handover.difference import error_rate
     from asrbuild.speech.dataset import read_dataset
 
@@ -92,15 +95,17 @@ def _evaluate(data: Path, paths: list[Path]) -> ErrorRate | None:
     dataset = spelled.counted
     if spelled.remark:
         terminal.say(f"note: {spelled.remark}", err=True)
-    decoders = [decoders_for(path, [None], Wanted()) for path in paths]
+    decoders = [decoders_for(path, [None], DecoderChoice()) for path in paths]
     with bars() as shown:
         results = [
             evaluate_one(name, path, dataset, decoder, shown)[0]
             for name, path, decoder in zip(("before", "now"), paths, decoders, strict=True)
         ]
     old, new = (result.rates.utterances for result in results)
-    said, heard = [each.said for each in old], [each.heard for each in old]
-    return error_rate(str(data), said, heard, [each.heard for each in new])
+    expected = [each.said for each in old]
+    return error_rate(
+        str(data), expected, [each.heard for each in old], [each.heard for each in new]
+    )
 
 
 def _as_json(difference: Difference) -> dict[str, Any]:
@@ -119,8 +124,6 @@ def _as_json(difference: Difference) -> dict[str, Any]:
 def _print(difference: Difference) -> None:
     from itertools import groupby
 
-    from rich.table import Table
-
     console = terminal.console()
     console.print(f"{difference.before}  ->  {difference.now}", soft_wrap=True)
     colour = _COLOURS[difference.verdict]
@@ -129,13 +132,8 @@ def _print(difference: Difference) -> None:
         console.print(f"  {_shortened(reason)}", soft_wrap=True)
     console.print(f"version: {_version_text(difference)}", soft_wrap=True)
     for section, group in groupby(difference.changes, lambda change: change.section):
-        table = Table(
-            title=section, title_justify="left", title_style="bold cyan", box=None,
-            pad_edge=False, padding=(0, 2, 0, 0),
-        )  # fmt: skip
         headings = ("what", "before", "now") + (("", "") if section == "interface" else ())
-        for heading in headings:
-            table.add_column(heading, overflow="fold")
+        table = bare(section, *headings)
         for change in group:
             table.add_row(*_cells(change))
         console.print()
@@ -144,17 +142,19 @@ def _print(difference: Difference) -> None:
 
 _VERDICTS = {
     "must change code": "An app must change its code.",
-    "must know": "No code has to change, but an app is fed otherwise or waits longer or shorter.",
+    "must know": "No code has to change, but input or waiting times differ.",
     "may gain": "No code has to change, and an app may gain.",
     "may lose": "No code has to change, but an app may lose.",
-    "other words": "No code has to change; other words may be heard.",
+    "other words": "No code has to change; transcripts may differ.",
     "nothing changed": "Nothing that an app notices has changed.",
 }
 
 
-def _cells(change: Change) -> list[str]:
-
-    cells = [change.what, *(_value(change, v) for v in (change.before, change.now))]
+def _cells(change: Change) -> list[str | Text]:
+    cells: list[str | Text] = [
+        change.what,
+        *(_value(change, v) for v in (change.before, change.now)),
+    ]
     if change.relation is not None:
         colour = _COLOURS[change.effect]
         cells += [terminal.line(change.relation.value, colour), change.why]
@@ -162,7 +162,6 @@ def _cells(change: Change) -> list[str]:
 
 
 def _value(change: Change, value: str | int) -> str:
-
     from asrbuild.base.quantities import size_text
 
     if isinstance(value, int):
@@ -175,12 +174,12 @@ def _shortened(text: str) -> str:
 
 
 def _version_text(difference: Difference) -> str:
-    wanted = difference.suggestion
-    if wanted.bump == "none":
-        return f"no new one: {wanted.reason}"
-    if wanted.version is None:
-        return f"a {wanted.bump} step: {wanted.reason}"
-    text = f"{wanted.version} ({wanted.bump}: {wanted.reason})"
-    if wanted.enough:
-        return f"{text}; {wanted.given} is enough"
-    return f"{text}; it says {wanted.given}: build it with version={wanted.version}"
+    suggestion = difference.suggestion
+    if suggestion.bump == "none":
+        return f"no new one: {suggestion.reason}"
+    if suggestion.version is None:
+        return f"a {suggestion.bump} step: {suggestion.reason}"
+    text = f"{suggestion.version} ({suggestion.bump}: {suggestion.reason})"
+    if suggestion.enough:
+        return f"{text}; {suggestion.given} is enough"
+    return f"{text}; it has {suggestion.given}: build it with version={suggestion.version}"

@@ -1,4 +1,4 @@
-"""``asrbuild doctor``: what is installed, what is missing, and what that means."""
+"""``asrbuild doctor``: the installed and missing parts, and their consequences."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import shutil
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import typer
 
 from asrbuild.base import terminal
+from asrbuild.cli.options import JsonOption
 from asrbuild.cli.tables import folding
 
 Status = Literal["ok", "missing", "info"]
@@ -20,7 +21,7 @@ Status = Literal["ok", "missing", "info"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. ``needed``: without it builds do not work."""
+    """One line of the report. ``needed``: builds require it."""
 
     name: str
     status: Status
@@ -30,11 +31,11 @@ class Finding:
 
 
 def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Say what is installed, what is missing, and what it means for you.
+    """Show what is installed, what is missing, and the consequences.
 
-    The exit code is 1 when something a build needs is missing.
+    The exit code is 1 if a part that builds require is missing.
     """
     findings = examine()
     if as_json:
@@ -46,7 +47,7 @@ def doctor(
 
 
 def examine() -> list[Finding]:
-    """Looks without importing anything heavy."""
+    """All findings, without importing heavy libraries."""
     return [
         _python(),
         *_libraries(),
@@ -63,9 +64,12 @@ def _python() -> Finding:
     version = platform.python_version()
     good = (3, 10) <= sys.version_info[:2] <= (3, 13)
     return Finding(
-        "Python", "ok" if good else "missing", version,
-        "" if good else "asrbuild's dependencies have wheels for 3.10 to 3.13", True,
-    )  # fmt: skip
+        "Python",
+        "ok" if good else "missing",
+        version,
+        "" if good else "asrbuild's dependencies have wheels for 3.10 to 3.13",
+        True,
+    )
 
 
 def _libraries() -> list[Finding]:
@@ -92,18 +96,25 @@ def _core_ml() -> Finding:
     if sys.platform == "darwin":
         return Finding("Core ML", "ok", platform.mac_ver()[0], "also runs every package", False)
     return Finding(
-        "Core ML", "info", platform.system(),
-        "runs on macOS only; packages are proven by asrbuild's own executor here", False,
-    )  # fmt: skip
+        "Core ML",
+        "info",
+        platform.system(),
+        "runs on macOS only; packages are proven by asrbuild's own executor here",
+        False,
+    )
 
 
 def _swift() -> Finding:
     found = shutil.which("swift")
     return Finding(
-        "Swift", "ok" if found else "info", found or "no toolchain",
-        "compiles and tests what `asrbuild app` writes" if found
-        else "`asrbuild app` checks the syntax of its Swift, and compiles nothing", False,
-    )  # fmt: skip
+        "Swift",
+        "ok" if found else "info",
+        found or "no toolchain",
+        "compiles and tests what `asrbuild app` writes"
+        if found
+        else "`asrbuild app` checks the syntax of its Swift, and compiles nothing",
+        False,
+    )
 
 
 def _genuine_decoder() -> Finding:
@@ -111,28 +122,38 @@ def _genuine_decoder() -> Finding:
 
     found = status()
     return Finding(
-        "ds-ctcdecoder", "ok" if found.ready else "info", found.detail,
-        "for decoder=ds_ctcdecoder" if found.ready else "only decoder=ds_ctcdecoder needs it; "
-        "`asrbuild decoder install` sets it up", False,
-    )  # fmt: skip
+        "ds-ctcdecoder",
+        "ok" if found.ready else "info",
+        found.detail,
+        "for decoder=ds_ctcdecoder"
+        if found.ready
+        else "only decoder=ds_ctcdecoder needs it; `asrbuild decoder install` sets it up",
+        False,
+    )
 
 
 def _disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free
     enough = free > 2e9
     return Finding(
-        "disk", "ok" if enough else "missing", f"{free / 1e9:.1f} GB free",
-        "" if enough else "a full-size build keeps about 1 GB in its cache", True,
-    )  # fmt: skip
+        "disk",
+        "ok" if enough else "missing",
+        f"{free / 1e9:.1f} GB free",
+        "" if enough else "a full-size build keeps about 1 GB in its cache",
+        True,
+    )
 
 
 def _writable(name: str, path: Path) -> Finding:
     probe = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
     good = os.access(probe, os.W_OK)
     return Finding(
-        name, "ok" if good else "missing", str(path),
-        "" if good else f"cannot be written; set ASRBUILD_{name.upper()}", True,
-    )  # fmt: skip
+        name,
+        "ok" if good else "missing",
+        str(path),
+        "" if good else f"cannot be written; set ASRBUILD_{name.upper()}",
+        True,
+    )
 
 
 def _print(findings: list[Finding]) -> None:

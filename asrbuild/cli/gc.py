@@ -1,23 +1,27 @@
-"""``asrbuild gc``: take away old versions and unused cache entries, by rules."""
+"""``asrbuild gc``: remove old versions and unused cache entries, by rules."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asrbuild.base import terminal
-from asrbuild.base.errors import AsrbuildError
-from asrbuild.cli.options import ArtifactsOption, CacheOption
+from asrbuild.cli.options import (
+    ArtifactsOption,
+    CacheOption,
+    JsonOption,
+    age_seconds,
+    size_bytes,
+)
+from asrbuild.cli.tables import folding
 
 if TYPE_CHECKING:
-    from asrbuild.artifact.cleanup import Item
-
-_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+    from asrbuild.artifact.cleanup import CacheRules, Item
+    from asrbuild.artifact.retention import Rules
 
 
 def gc(
@@ -25,15 +29,16 @@ def gc(
         bool, typer.Option("--remove", help="Really remove. Without it nothing is changed.")
     ] = False,
     last: Annotated[int, typer.Option(min=1, help="Keep so many of the newest of a name.")] = 3,
-    newer: Annotated[str, typer.Option(help="Keep what came within this: 12h, 30d.")] = "30d",
+    newer: Annotated[str, typer.Option(help="Keep versions younger than this: 12h, 30d.")] = "30d",
     pin: Annotated[
         list[str] | None,
         typer.Option(
-            help="Keep what fits: name, name/version, with * and ?. Several may be given."
+            help="Keep what matches: name, name/version, with * and ?. Several may be given."
         ),
     ] = None,
     cache_older: Annotated[
-        str, typer.Option(help="Cache entries that no artifact needs go when unused for this.")
+        str,
+        typer.Option(help="Remove cache entries that no artifact needs once unused for this long."),
     ] = "7d",
     cache_size: Annotated[
         str | None, typer.Option(help="And those unused for longest, while it is larger: 20GB.")
@@ -46,125 +51,81 @@ def gc(
     ] = None,
     artifacts: ArtifactsOption = None,
     cache: CacheOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Show what can go: old versions and cache entries that nothing needs; --remove removes it.
+    """Show old versions and cache entries that nothing needs; --remove removes them.
 
     A version stays when `latest` or a channel points at it, here or on a remote that was pulled
     from or shipped to; when it is pinned, by --pin or a line of the file `pinned` in the store;
-    and when it is among the last few, or young. On a remote all that a channel ever pointed at
-    stays, so that it can go back. Builds, pulls and pushes may run meanwhile.
+    and when it is among the last few, or young. On a remote every version that a channel ever
+    pointed at stays, so that the channel can go back. Builds, pulls and pushes may run meanwhile.
 
     Example: asrbuild gc --last 5 --newer 14d --remove
     """
+    from asrbuild.artifact.cleanup import CacheRules
     from asrbuild.artifact.retention import Rules, pinned_in
     from asrbuild.base.places import artifacts_root, cache_root
 
     root = artifacts or artifacts_root()
     pinned = (*(pin or ()), *(pinned_in(root) if remote is None else ()))
-    rules = Rules(last, _seconds("--newer", newer), pinned)
+    rules = Rules(last, age_seconds("--newer", newer), pinned)
     notes: list[str] = []
-    if remote is not None:
-        from asrbuild.handover.ship import cleanup
-        from asrbuild.handover.ship.remotes.address import open_remote
-
-        place = open_remote(remote)
-        with _status("looking what is needed"):
-            items = cleanup.survey(place, rules)
-
-        def go() -> Iterator[Item]:
-            return cleanup.remove(place, items)
-
-    else:
-        from asrbuild.artifact import cleanup
-
-        cache_rules = cleanup.CacheRules(
-            _seconds("--cache-older", cache_older), _bytes("--cache-size", cache_size)
-        )
-        folder = cache or cache_root()
-        with _status("looking what is needed"):
-            pointed = _pointed(offline, notes)
-            items = cleanup.survey(root, folder, rules, cache_rules, pointed)
-
-        def go() -> Iterator[Item]:
-            return cleanup.remove(root, folder, items)
-
+    with terminal.status("looking for what is needed …"):
+        if remote is not None:
+            items, removal = _survey_remote(remote, rules)
+        else:
+            cache_rules = CacheRules(
+                age_seconds("--cache-older", cache_older), size_bytes("--cache-size", cache_size)
+            )
+            folder = cache or cache_root()
+            items, removal = _survey_store(root, folder, rules, cache_rules, offline, notes)
     gone = [item for item in items if not item.keep]
     if remove:
-        with _status("removing"):
-            gone = list(go())
+        with terminal.status("removing …"):
+            gone = list(removal())
     if as_json:
-        answer = {
-            "removed": remove,
-            "bytes": sum(item.bytes for item in gone),
-            "gone": [asdict(item) for item in gone],
-            "kept": [asdict(item) for item in items if item.keep],
-            "notes": notes,
-        }
-        terminal.say_json(answer)
+        terminal.say_json(
+            {
+                "removed": remove,
+                "bytes": sum(item.bytes for item in gone),
+                "gone": [asdict(item) for item in gone],
+                "kept": [asdict(item) for item in items if item.keep],
+                "notes": notes,
+            }
+        )
         return
     _print(items, gone, remove, notes)
 
 
-def _seconds(option: str, text: str) -> float:
-    from asrbuild.base.quantities import duration_seconds
-
-    try:
-        return duration_seconds(text)
-    except ValueError:
-        raise AsrbuildError(
-            f"{text!r} is no age", key=option, fix="write a number and s, m, h or d: 12h, 30d"
-        ) from None
-
-
-def _bytes(option: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+) ?([kMGT]?)B?", text)
-    if match is None:
-        raise AsrbuildError(
-            f"{text!r} is no size", key=option, fix="write a number and kB, MB, GB or TB: 20GB"
-        )
-    return int(match[1]) * _UNITS[match[2]]
-
-
-def _pointed(offline: bool, notes: list[str]) -> dict[tuple[str, str], str]:
-    """What channels point at: as they were last seen here, and as their remotes say now."""
-    from asrbuild.handover.ship.channels import chain, seen
-    from asrbuild.handover.ship.formats.sets import artifacts_of
-    from asrbuild.handover.ship.lookup import proven
+def _survey_remote(address: str, rules: Rules) -> tuple[list[Item], Callable[[], Iterable[Item]]]:
+    """The versions and files of a remote, and the function that removes those not kept."""
+    from asrbuild.handover.ship import cleanup
     from asrbuild.handover.ship.remotes.address import open_remote
+
+    remote = open_remote(address)
+    items = cleanup.survey(remote, rules)
+    return items, lambda: cleanup.remove(remote, items)
+
+
+def _survey_store(
+    root: Path,
+    cache: Path,
+    rules: Rules,
+    cache_rules: CacheRules,
+    offline: bool,
+    notes: list[str],
+) -> tuple[list[Item], Callable[[], Iterable[Item]]]:
+    """As :func:`_survey_remote`, of the artifact store and the cache; ``notes`` is added to."""
+    from asrbuild.artifact import cleanup
+    from asrbuild.handover.ship.lookup import pointed_versions
     from asrbuild.handover.ship.signing.keys import config_root
-    from asrbuild.handover.ship.signing.trust import read_trust
 
-    config = config_root()
-    pointed = dict.fromkeys(seen.seen_versions(config), "a channel pointed at it")
-    trust = read_trust(config)
-    for address, name, channel in () if offline else seen.seen_channels(config):
-        try:
-            place = open_remote(address)
-            record = chain.newest(place, name, channel, trust)
-            found = None if record is None else proven(place, name, record.version, trust)[0]
-        except AsrbuildError as error:
-            notes.append(f"{name}@{channel} of {address} is as last seen: {error.message}")
-            continue
-        if found is None:
-            notes.append(f"{name}@{channel} of {address} is as last seen: it has no record now")
-        else:
-            why = f"{name}@{channel} of {address} points at it"
-            pointed |= dict.fromkeys(artifacts_of(found), why)
-    return pointed
-
-
-def _status(doing: str) -> AbstractContextManager[object]:
-    """Shows on a terminal that something is under way: a large store takes its time."""
-
-    return terminal.status(f"{doing} …")
+    pointed = pointed_versions(config_root(), notes.append, offline=offline)
+    items = cleanup.survey(root, cache, rules, cache_rules, pointed)
+    return items, lambda: cleanup.remove(root, cache, items)
 
 
 def _print(items: Sequence[Item], gone: Sequence[Item], removed: bool, notes: list[str]) -> None:
-    from rich.table import Table
-
     from asrbuild.base.quantities import age_of_seconds, size_text
 
     console = terminal.console()
@@ -175,12 +136,7 @@ def _print(items: Sequence[Item], gone: Sequence[Item], removed: bool, notes: li
     for title, rows in (("stays", shown), ("went" if removed else "would go", gone)):
         if not rows:
             continue
-        table = Table(title=title, title_justify="left", title_style="bold cyan")
-        for heading in ("what", "name"):
-            table.add_column(heading, overflow="fold")
-        table.add_column("size", justify="right")
-        table.add_column("age", justify="right")
-        table.add_column("why", overflow="fold")
+        table = folding(title, "what", "name", "size", "age", "why", right=("size", "age"))
         for item in rows:
             name = item.name if item.kind in ("artifact", "version") else _short(item.name)
             size, age = size_text(item.bytes), age_of_seconds(item.age)

@@ -1,4 +1,4 @@
-"""``asrbuild inspect graph``."""
+"""``asrbuild inspect graph``: the inputs, outputs, operations and weights of a graph."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asrbuild.base import terminal
+from asrbuild.cli.options import JsonOption
 from asrbuild.cli.tables import folding
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ def inspect_graph(
     graph: Annotated[
         Path, typer.Argument(help="A TensorFlow graph: output_graph.pb, .pbmm or .tflite.")
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show a graph's inputs, outputs, metadata, operations and the types of its weights.
 
@@ -78,8 +79,8 @@ def _print_tables(summary: GraphSummary) -> None:
         console.print(table)
     if summary.unconvertible:
         table = folding("No Core ML form", "operation", "count", "first node", "needed by")
-        for item in summary.unconvertible:
-            table.add_row(item.op, str(item.count), item.node, ", ".join(item.outputs))
+        for kind in summary.unconvertible:
+            table.add_row(kind.op, str(kind.count), kind.node, ", ".join(kind.outputs))
         console.print(table)
     table = folding("Operations", "operation", "count")
     for op, count in summary.ops.items():

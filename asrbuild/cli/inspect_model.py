@@ -1,26 +1,23 @@
-"""``asrbuild inspect model``."""
+"""``asrbuild inspect model``: the inputs, outputs, operations and weights of a package."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from asrbuild.base import terminal
-from asrbuild.cli.options import ArtifactsOption
+from asrbuild.cli.options import ArtifactsOption, JsonOption
 from asrbuild.cli.packages import PackageArgument, opened_package
 from asrbuild.cli.tables import folding
 
 if TYPE_CHECKING:
-    from asrbuild.base.terminal import Console
     from asrbuild.coreml.inspect import FunctionSummary, ModelSummary
 
 
 def inspect_model(
     model: PackageArgument,
     artifacts: ArtifactsOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show a Core ML package's inputs, outputs, operations, weights and metadata.
 
@@ -44,13 +41,14 @@ def inspect_model(
 
 def _print_tables(summary: ModelSummary) -> None:
     console = terminal.console()
-    _print_model(console, summary)
+    _print_model(summary)
     for number, part in enumerate(summary.parts, 1):
         console.print(f"\nPart {number} of {len(summary.parts)}", style="bold")
-        _print_model(console, part)
+        _print_model(part)
 
 
-def _print_model(console: Console, summary: ModelSummary) -> None:
+def _print_model(summary: ModelSummary) -> None:
+    console = terminal.console()
     weights = ", ".join(f"{size:,} bytes {dtype}" for dtype, size in summary.weight_bytes.items())
     stored = "".join(f", {count} x {how}" for how, count in summary.compression.items())
     because = ", ".join(summary.minimum_os_reasons)
@@ -67,7 +65,7 @@ def _print_model(console: Console, summary: ModelSummary) -> None:
         if len(summary.functions) > 1:
             default = " (default)" * (function.name == summary.default_function)
             console.print(f"\nFunction {function.name}{default}")
-        _print_function(console, function)
+        _print_function(function)
     fields = {name: text for name, text in summary.metadata.items() if text}
     if fields or summary.user_metadata:
         table = folding("Metadata", "name", "value")
@@ -76,7 +74,8 @@ def _print_model(console: Console, summary: ModelSummary) -> None:
         console.print(table)
 
 
-def _print_function(console: Console, function: FunctionSummary) -> None:
+def _print_function(function: FunctionSummary) -> None:
+    console = terminal.console()
     kinds = ("Inputs", function.inputs), ("Outputs", function.outputs), ("States", function.states)
     for title, features in kinds:
         if not features:

@@ -1,4 +1,4 @@
-"""``asrbuild inspect source``."""
+"""``asrbuild inspect source``: the facts that a source states about itself."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.cli.options import JsonOption
 from asrbuild.cli.tables import folding
 
 
@@ -24,12 +25,12 @@ def inspect_source(
     config_dir: Annotated[
         str | None, typer.Option("--config-dir", help="A folder with your own config groups.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Show what a source states of itself: each value, and the file and place it is read from.
+    """Show what a source states about itself: each value, and the file and place it is read from.
 
-    A name with a dot is a key of the recipe: a build takes the value where the key is null, and
-    refuses another one. What is not stated must be given as a key.
+    A name with a dot is a key of the recipe: a build takes the value if the key is null, and
+    refuses another one. A value that is not stated must be given as a key.
 
     Example: asrbuild inspect source checkpoints/
     Example: asrbuild inspect source source=frozen_graph source.path=output_graph.pb --json
@@ -48,18 +49,18 @@ def inspect_source(
         table.add_row(fact.name, shown(fact.value), fact.place, Path(fact.file).name)
     terminal.console().print(table)
     if missing:
-        terminal.say(f"not stated, a build needs them as keys: {', '.join(missing)}")
+        terminal.say(f"not stated, so a build requires them as keys: {', '.join(missing)}")
 
 
-def _overrides(given: list[str]) -> list[str]:
-    """The overrides of a build, where a path stands for them."""
-    first, *more = given
+def _overrides(arguments: list[str]) -> list[str]:
+    """The arguments as overrides of a build; a path becomes the override that names it."""
+    first, *more = arguments
     if "=" in first and not Path(first).exists():
-        return given
+        return arguments
     path = Path(first).expanduser()
     if not os.path.exists(path) and not os.path.isfile(f"{path}.index"):
         raise AsrbuildError(
-            "there is no such source",
+            "the source does not exist",
             file=path,
             fix="give a checkpoint folder, a checkpoint's prefix or a frozen graph",
         )

@@ -1,4 +1,4 @@
-"""``asrbuild key``: the keys that sign bundles, and those that are believed."""
+"""``asrbuild key``: the keys that sign, and the keys and identities that are trusted."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from asrbuild.base import terminal
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+from asrbuild.base.errors import AsrbuildError, MisuseError
+from asrbuild.cli.options import JsonOption
+from asrbuild.cli.tables import folding
 
 
 def new(
-    name: Annotated[str, typer.Argument(help="What to call the key.")] = "default",
+    name: Annotated[str, typer.Argument(help="The key's name.")] = "default",
 ) -> None:
     """Make a key pair to sign with; it is trusted here at once.
 
@@ -35,14 +36,14 @@ def ls(as_json: JsonOption = False) -> None:
 
     Example: asrbuild key ls
     """
-    from asrbuild.handover.ship.signing.keys import config_root
+    from asrbuild.handover.ship.signing.keys import config_root, key_names
     from asrbuild.handover.ship.signing.trust import TrustedIdentity, read_trust
 
     config = config_root()
-    own = {path.stem for path in (config / "keys").glob("*.key")}
-    rows = []
+    own = set(key_names(config))
+    rows: list[dict[str, str | bool]] = []
     for one in read_trust(config).values():
-        row = {"label": one.label, "keyid": one.keyid, "can_sign": False}
+        row: dict[str, str | bool] = {"label": one.label, "keyid": one.keyid, "can_sign": False}
         if isinstance(one, TrustedIdentity):
             rows.append(row | {"identity": one.identity, "issuer": one.issuer})
         else:
@@ -53,17 +54,12 @@ def ls(as_json: JsonOption = False) -> None:
     if not rows and not own:
         terminal.say(f"there are no keys in {config}; make one with `asrbuild key new`")
         return
-    from rich.table import Table
-
-    table = Table("label")
-    table.add_column("id", overflow="fold")
-    table.add_column("", overflow="fold")
+    table = folding("", "label", "id", "")
     for row in rows:
-        what = f"{row['identity']} of {row['issuer']}" if "identity" in row else ""
-        table.add_row(
-            str(row["label"]), str(row["keyid"]),
-            what or "signs" * bool(row["can_sign"]),
-        )  # fmt: skip
+        use = "signs" if row["can_sign"] else ""
+        if "identity" in row:
+            use = f"{row['identity']} of {row['issuer']}"
+        table.add_row(str(row["label"]), str(row["keyid"]), use)
     for name in sorted(own - {str(row["label"]) for row in rows if "identity" not in row}):
         table.add_row(name, "", "signs, not trusted")
     terminal.console().print(table)
@@ -75,21 +71,23 @@ def trust(
     ] = None,
     identity: Annotated[
         str | None,
-        typer.Option(help="Instead of a key: who signs with --sigstore, an e-mail or address."),
+        typer.Option(help="Instead of a key: an identity that signs with --sigstore."),
     ] = None,
     issuer: Annotated[
-        str | None, typer.Option(help="With --identity: who says that it is they, an address.")
+        str | None,
+        typer.Option(help="With --identity: the https address of the issuer that certifies it."),
     ] = None,
-    label: Annotated[str | None, typer.Option(help="What to call it; else its own name.")] = None,
+    label: Annotated[
+        str | None, typer.Option(help="The name to show; else the key's or identity's own.")
+    ] = None,
 ) -> None:
-    """Believe what is signed with a key, or by an identity. Compare it with its owner first.
+    """Trust what a key or an identity signs. Compare it with its owner first.
 
-    An identity is believed only as exactly this issuer certifies it; there are no patterns.
+    An identity is trusted only as exactly this issuer certifies it; there are no patterns.
 
     Example: asrbuild key trust release.pub
     Example: asrbuild key trust --identity ana@example.com --issuer https://accounts.google.com
     """
-    from asrbuild.base.errors import AsrbuildError, MisuseError
     from asrbuild.handover.ship.signing.keys import config_root
     from asrbuild.handover.ship.signing.sigstore import refresh
     from asrbuild.handover.ship.signing.trust import read_key_file, trust_identity, trust_key
@@ -100,27 +98,27 @@ def trust(
         return
     if public is not None or identity is None or issuer is None:
         raise MisuseError(
-            "a key or an identity is trusted",
+            "trust requires either a key or an identity",
             fix="give a .pub file, or both --identity and --issuer",
         )
-    believed = trust_identity(identity, issuer, label, config_root())
-    terminal.say(f"trusted: {believed.identity} of {believed.issuer} {believed.keyid}")
+    trusted = trust_identity(identity, issuer, label, config_root())
+    terminal.say(f"trusted: {trusted.identity} of {trusted.issuer} {trusted.keyid}")
     terminal.say("fetching Sigstore's keys", err=True)
     try:
         refresh()
     except AsrbuildError as error:
-        terminal.say(f"warning: its signatures may not be proven yet: {error}", err=True)
+        terminal.say(f"warning: its signatures may not be provable yet: {error}", err=True)
 
 
 def distrust(
     who: Annotated[str, typer.Argument(help="The label, the identity, or the start of the id.")],
 ) -> None:
-    """Stop believing a key or an identity.
+    """Stop trusting a key or an identity.
 
     Example: asrbuild key distrust release
     """
     from asrbuild.handover.ship.signing.keys import config_root
-    from asrbuild.handover.ship.signing.trust import distrust as forget
+    from asrbuild.handover.ship.signing.trust import distrust as remove_trust
 
-    gone = forget(who, config_root())
-    terminal.say(f"no longer trusted: {gone.label} {gone.keyid}")
+    removed = remove_trust(who, config_root())
+    terminal.say(f"no longer trusted: {removed.label} {removed.keyid}")

@@ -1,4 +1,4 @@
-"""``asrbuild ls``: what is published."""
+"""``asrbuild ls``: the published artifacts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.disk import read_plain
-from asrbuild.cli.options import ArtifactsOption
+from asrbuild.cli.options import ArtifactsOption, JsonOption
+from asrbuild.cli.tables import folding
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -25,9 +26,9 @@ def ls(
     remote: Annotated[
         str | None, typer.Option("--remote", help="List what was shipped to a remote instead.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """List the published artifacts, each with its proof in short.
+    """List the published artifacts, each with a summary of its proof.
 
     The artifact that a bare name means is marked with a star.
 
@@ -53,7 +54,7 @@ def ls(
 
 
 def summarise(artifact: Artifact) -> dict[str, Any]:
-    """One row. A manifest that is damaged or of another version gives what it can, else None."""
+    """One row; values that a damaged or unknown manifest lacks are None."""
     from asrbuild.artifact.layout import MANIFEST
 
     manifest = _read(artifact.path / MANIFEST)
@@ -89,7 +90,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     try:
         return _mapping(json.loads(read_plain(path)))
     except (OSError, ValueError, RecursionError):
-        return {}  # listed all the same: `show` and `verify` say what is wrong with it
+        return {}  # it is listed all the same: `show` and `verify` report the damage
 
 
 def _text(value: Any) -> str | None:
@@ -105,17 +106,13 @@ def _list(value: Any) -> list[Any]:
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-
     from asrbuild.base.quantities import age_text, size_text
 
-    table = Table()
-    for heading, justify in (
-        ("name", "left"), ("version", "left"), ("format", "left"), ("precision", "left"),
-        ("size", "right"), ("parity", "left"), ("transcript", "left"), ("age", "right"),
-        ("overrides", "left"),
-    ):  # fmt: skip
-        table.add_column(heading, justify=justify, overflow="fold")
+    headings = (
+        *("name", "version", "format", "precision", "size"),
+        *("parity", "transcript", "age", "overrides"),
+    )
+    table = folding("", *headings, right=("size", "age"))
     for row in rows:
         table.add_row(
             row["name"],
@@ -132,15 +129,15 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 
 def _shown(overrides: list[str]) -> list[str]:
-    """Overrides in short: without the name, which has a column, and without folders of paths."""
-    found = []
+    """Overrides without the name, which has a column, and without the folders of paths."""
+    shown = []
     for override in overrides:
         key, equals, value = override.partition("=")
         if not value.startswith(("[", "{")):
             value = re.split(r"[/\\]", value.rstrip("/\\"))[-1]
         if key != "name":
-            found.append(f"{key}{equals}{value}")
-    return found
+            shown.append(f"{key}{equals}{value}")
+    return shown
 
 
 def _parity(row: Mapping[str, Any]) -> str | Text:

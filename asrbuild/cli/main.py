@@ -1,6 +1,6 @@
-"""The entry point: Hydra overrides are built, commands are Typer's; errors come out in one voice.
+"""The entry point: Hydra overrides are built, Typer runs commands, and every error has one form.
 
-Typer is imported for a command alone: a build with nothing to do is over before it would be there.
+Typer is imported for a command alone: a no-op build must not wait for it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,28 @@ from asrbuild.base.disk import FATAL, disk_problem, keep_to_oneself
 from asrbuild.base.errors import AsrbuildError, MisuseError
 
 HYDRA_FLAGS = (
-    "-m", "--multirun", "-r", "--run", "-c", "--cfg", "-p", "--package", "--resolve", "--info",
-    "-cp", "--config-path", "-cn", "--config-name", "-cd", "--config-dir", "--hydra-help",
-    "--experimental-rerun", "--trust-config", "-sc", "--shell-completion",
-)  # fmt: skip
+    "-m",
+    "--multirun",
+    "-r",
+    "--run",
+    "-c",
+    "--cfg",
+    "-p",
+    "--package",
+    "--resolve",
+    "--info",
+    "-cp",
+    "--config-path",
+    "-cn",
+    "--config-name",
+    "-cd",
+    "--config-dir",
+    "--hydra-help",
+    "--experimental-rerun",
+    "--trust-config",
+    "-sc",
+    "--shell-completion",
+)
 
 
 def _build(argv: list[str]) -> int:
@@ -47,7 +65,7 @@ def dispatch(argv: list[str]) -> int:
 
 
 def main() -> None:
-    """Entry point of ``asrbuild``: one clear error, no traceback unless asked for."""
+    """Entry point of ``asrbuild``: one clear error, a traceback only with ``--debug``."""
     _open_streams()
     keep_to_oneself()
     argv = sys.argv[1:]
@@ -70,7 +88,7 @@ def main() -> None:
             raise
         code = _interrupted()
     except BrokenPipeError:
-        # The reader of our output has left (`asrbuild ls | head`): no news, but no success.
+        # The reader of the output has ended (`asrbuild ls | head`): no message, but no success.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     except AsrbuildError as error:
@@ -84,16 +102,16 @@ def main() -> None:
 
 
 def _interrupted() -> int:
-    """Reports a signal; the exit code is 128 and its number, as a shell has it."""
+    """Reports a signal; the exit code is 128 plus its number, as in a shell."""
     number = interrupts.caught()
     what = "interrupted" if number == signal.SIGINT else f"ended by {number.name}"
     where = f" in {interrupts.place()}" if interrupts.place() else ""
-    _print_error(f"{what}{where}; nothing half-made was kept")
+    _print_error(f"{what}{where}; nothing incomplete was kept")
     return 128 + number
 
 
 def _open_streams() -> None:
-    """Output that nobody reads, or that cannot show a letter, is no reason to fail."""
+    """Keeps closed streams, and letters that an encoding lacks, from failing the command."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -107,7 +125,7 @@ def _require_folder() -> None:
         os.getcwd()
     except FileNotFoundError:
         raise AsrbuildError(
-            "the current folder is not there any more", fix="change to one that is"
+            "the current folder no longer exists", fix="change to one that exists"
         ) from None
 
 
@@ -115,7 +133,7 @@ def _other_failure(error: Exception, debug: bool) -> int:
     if debug:
         raise error
     if isinstance(error, OSError) and error.errno is not None and error.filename:
-        # The system refused something that the user or the machine can change.
+        # The system refused an access that the user can change.
         name = error.filename if isinstance(error.filename, (str, bytes)) else str(error.filename)
         _print_error(str(disk_problem(error, "running asrbuild", Path(os.fsdecode(name)))))
         return 1
@@ -126,12 +144,12 @@ def _other_failure(error: Exception, debug: bool) -> int:
         return 1
     if isinstance(error, OSError) and error.errno in FATAL:
         _print_error(str(disk_problem(error, "running asrbuild", Path("standard output"))))
-        # What could not be written would be tried again when Python ends, and reported once more.
+        # Python would write the rest again when it ends, and report the failure once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     if isinstance(error, RuntimeError) and "home directory" in str(error):  # pathlib's, of ~name/x
         homeless = AsrbuildError(
-            "a path begins with ~, and that user has no home here", fix="write the path in full"
+            "a path begins with ~, and that user has no home folder", fix="write the path in full"
         )
         _print_error(str(homeless))
         return 1

@@ -1,77 +1,20 @@
-"""Options and arguments that several commands take, and reading their values."""
+"""Options and arguments that several commands take, and how their values are read."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    pass
-
-
-RemoteHelp = "A folder, s3://bucket/prefix, gs://, oci://host/prefix, https:// (read)."
-
-
-KeyOption = Annotated[
-    str | None, typer.Option("--key", help="The key to sign with; `asrbuild key ls`.")
-]
-
-
-SigstoreOption = Annotated[
-    bool,
-    typer.Option(
-        "--sigstore", help="Sign as an identity through Sigstore; with --key, with that key too."
-    ),
-]
-
-
-OtherSignerOption = Annotated[
-    bool,
-    typer.Option(
-        "--other-signer", help="Take a version that is there also where only another signed it."
-    ),
-]
-
-
-UnprovenOption = Annotated[
-    bool,
-    typer.Option(
-        "--allow-unproven", help="Point the channel also at what verify=quick or less proved."
-    ),
-]
-
-
-ExpiresOption = Annotated[
-    str | None,
-    typer.Option(metavar="AGE", help="How long the channel's record is good for: 12h, 30d."),
-]
-
-
-MaxBytesOption = Annotated[
-    int | None, typer.Option(min=1, help="With --os: the most its Core ML package may have.")
-]
-
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a sentence.")]
-
-
-def check_choice(system: str | None, max_bytes: int | None) -> None:
-    """Refuses a limit that nothing would be chosen by."""
-    from asrbuild.base.errors import MisuseError
-
-    if max_bytes is not None and system is None:
-        raise MisuseError("--max-bytes is for --os", fix="say which system: --os iOS17")
-
+from asrbuild.base.errors import AsrbuildError, MisuseError
 
 #: What :func:`asrbuild.handover.ship.opening.opened` takes.
 OpenedArgument = Annotated[
     str,
     typer.Argument(help="A name, name/version, a path, a .asrb, or REMOTE#NAME@VERSION."),
 ]
-
-
 ArtifactsOption = Annotated[
     Path | None,
     typer.Option(
@@ -80,8 +23,6 @@ ArtifactsOption = Annotated[
         help="The artifact store; $ASRBUILD_ARTIFACTS or artifacts.",
     ),
 ]
-
-
 CacheOption = Annotated[
     Path | None,
     typer.Option(
@@ -90,6 +31,99 @@ CacheOption = Annotated[
         help="The cache folder; $ASRBUILD_CACHE or .asrbuild/cache.",
     ),
 ]
-
-
 StageOption = Annotated[str | None, typer.Option("--stage", help="Only entries of this stage.")]
+ConfigDirOption = Annotated[
+    str | None, typer.Option("--config-dir", help="A folder with your own config groups.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+# Shipping ----------------------------------------------------------------------------------------
+
+REMOTE_HELP = "A folder, s3://bucket/prefix, gs://, oci://host/prefix, https:// (read)."
+KeyOption = Annotated[
+    str | None, typer.Option("--key", help="The key to sign with; `asrbuild key ls`.")
+]
+SigstoreOption = Annotated[
+    bool,
+    typer.Option(
+        "--sigstore", help="Sign as an identity through Sigstore; with --key, with that key too."
+    ),
+]
+OtherSignerOption = Annotated[
+    bool,
+    typer.Option(
+        "--other-signer", help="Accept an existing version that only another signer signed."
+    ),
+]
+UnprovenOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unproven",
+        help="Point the channel also at a version that verify=quick or less proved.",
+    ),
+]
+ExpiresOption = Annotated[
+    str | None,
+    typer.Option(metavar="AGE", help="How long the channel's record is valid: 12h, 30d."),
+]
+MaxBytesOption = Annotated[
+    int | None, typer.Option(min=1, help="With --os: the largest Core ML package, in bytes.")
+]
+
+_LONGEST_SECONDS = 3650 * 86400.0
+_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def check_choice(system: str | None, max_bytes: int | None) -> None:
+    """Refuses a size limit without a system."""
+    if max_bytes is not None and system is None:
+        raise MisuseError("--max-bytes requires --os", fix="name the system: --os iOS17")
+
+
+def expiry_seconds(expires: str | None) -> float | None:
+    """Seconds of ``--expires``; None if it is absent."""
+    from asrbuild.base.quantities import duration_seconds
+
+    try:
+        seconds = None if expires is None else duration_seconds(expires)
+    except ValueError:
+        seconds = 0.0
+    if seconds is not None and not 0 < seconds <= _LONGEST_SECONDS:
+        raise AsrbuildError(
+            f"{expires!r} is not a time for which a record can be valid",
+            key="--expires",
+            fix="write a number and s, m, h or d, at most 3650d: 12h, 30d",
+        )
+    return seconds
+
+
+def age_seconds(option: str, text: str) -> float:
+    """Seconds of an age such as ``12h``.
+
+    Raises:
+        AsrbuildError: it is not one; ``option`` is named.
+    """
+    from asrbuild.base.quantities import duration_seconds
+
+    try:
+        return duration_seconds(text)
+    except ValueError:
+        raise AsrbuildError(
+            f"{text!r} is not an age", key=option, fix="write a number and s, m, h or d: 12h, 30d"
+        ) from None
+
+
+def size_bytes(option: str, text: str | None) -> int | None:
+    """Bytes of a size such as ``20GB``; None if it is absent.
+
+    Raises:
+        AsrbuildError: it is not one; ``option`` is named.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+) ?([kMGT]?)B?", text)
+    if match is None:
+        raise AsrbuildError(
+            f"{text!r} is not a size", key=option, fix="write a number and kB, MB, GB or TB: 20GB"
+        )
+    return int(match[1]) * _UNITS[match[2]]

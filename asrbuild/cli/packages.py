@@ -1,4 +1,4 @@
-"""A Core ML package where a command takes one: by itself, or as an artifact's."""
+"""The Core ML package that a command takes: a file of its own, or an artifact's."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def opened_package(spec: str, artifacts: Path | None) -> Iterator[Path]:
         artifacts: the artifact store; None: the usual one.
 
     Raises:
-        AsrbuildError: there is neither; of what comes from elsewhere, no trusted key signed it.
+        AsrbuildError: it does not exist, or no trusted key signed the bundle or remote's artifact.
     """
     path = Path(spec).expanduser()
     if _is_package(path):
@@ -47,7 +47,7 @@ def opened_package(spec: str, artifacts: Path | None) -> Iterator[Path]:
 
 
 def _is_package(path: Path) -> bool:
-    """Whether this is to be read as a package, be it damaged or not there."""
+    """Whether this path is meant as a package, even if it is damaged or missing."""
     if not path.exists():
         return path.suffix in (".mlpackage", ".mlmodel")
     return (

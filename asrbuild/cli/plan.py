@@ -1,14 +1,16 @@
-"""``asrbuild plan`` and ``asrbuild cache why``: what a build would do, and for which reason."""
+"""``asrbuild plan`` and ``asrbuild cache why``: the stages that a build would run, and why."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from asrbuild.base import terminal
+from asrbuild.cli.options import ConfigDirOption, JsonOption
+from asrbuild.cli.tables import folding
 
 if TYPE_CHECKING:
     from asrbuild.base.why import Explanation
@@ -19,24 +21,21 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="Hydra overrides, as for a build: model=static n_steps=32."),
 ]
-ConfigDir = Annotated[
-    str | None, typer.Option("--config-dir", help="A folder with your own config groups.")
-]
 
 
 def plan(
     overrides: Overrides = None,
-    config_dir: ConfigDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    config_dir: ConfigDirOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Show which stages a build would run and what makes them, without running any.
+    """Show which stages a build would run, and the reasons, without running any.
 
     Example: asrbuild plan model=static coreml.precision=fp32
     """
     from asrbuild.build.stages import DOING
 
     recipe, explained, there = _explain(overrides, config_dir)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "stage": stage.stage,
             "doing": DOING[stage.stage],
@@ -52,11 +51,8 @@ def plan(
     if as_json:
         terminal.say_json(rows)
         return
-    from rich.table import Table
-
-    table = Table(title=f"{recipe.name} {recipe.version}", title_justify="left")
-    for heading in ("stage", "what it does", "would", "because"):
-        table.add_column(heading, overflow="fold")
+    title = f"{recipe.name} {recipe.version}"
+    table = folding(title, "stage", "what it does", "would", "because")
     for row in rows:
         colour = "yellow" if row["would"] == "run" else "green"
         first, *more = row["because"] or [""]
@@ -64,14 +60,13 @@ def plan(
         table.add_row(row["stage"], row["doing"], terminal.line(row["would"], colour), because)
     if there:
         table.caption = "nothing to do: this recipe is built and published already"
-        table.caption_justify = "left"
     terminal.console().print(table)
 
 
 def why(
     overrides: Overrides = None,
-    config_dir: ConfigDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    config_dir: ConfigDirOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Say which key, file or version makes each stage of a build run again.
 
@@ -90,7 +85,7 @@ def why(
 def _explain(
     overrides: list[str] | None, config_dir: str | None
 ) -> tuple[Recipe, list[Explanation], bool]:
-    """The recipe, each stage explained, and whether the artifact is there already."""
+    """The recipe, each stage with its reasons, and whether the artifact is published already."""
     from asrbuild.base.why import why as explain
     from asrbuild.build.engine import published
     from asrbuild.build.stages import chain

@@ -1,4 +1,4 @@
-"""``asrbuild report``: an artifact as one page with pictures, or several side by side."""
+"""``asrbuild report``: the HTML page of one artifact, or a comparison of several."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def report(
     ),
     artifacts: ArtifactsOption = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Also print what the page is made of as JSON.")
+        bool, typer.Option("--json", help="Also print the content of the page as JSON.")
     ] = False,
 ) -> None:
-    """Write an artifact's page anew, proving it again; or a page that compares several.
+    """Prove an artifact again and write its page; or write a page that compares several.
 
-    An artifact's page is in it already, as report.html: what it is, how to use it, its words, its
-    probabilities, and how near it is to TensorFlow. This command runs the package again, here, and
-    shows what that gave. Of several artifacts it writes one table and plot, from their manifests;
-    with --json sizes are in MB, latencies in ms, error rates in per cent.
+    An artifact contains its page already, as report.html: what it is, how to use it, transcripts,
+    probabilities, and the distance to TensorFlow. This command runs the package again on this
+    machine and shows its results. For several artifacts it writes one table and plot, from their
+    manifests; with --json sizes are in MB, latencies in ms, error rates in per cent.
 
     Examples: asrbuild report demo-static-mlprogram -o proof.html |
     asrbuild report demo-static-mlprogram demo-static-neuralnetwork
@@ -57,39 +57,41 @@ def report(
             }
             for row in rows
         ]
-        _tell({"page": str(output), "artifacts": listed}, as_json)
+        _print({"page": str(output), "artifacts": listed}, as_json)
         if damaged := [row.name for row in rows if row.error]:
             raise AsrbuildError(
                 f"{len(damaged)} of {len(rows)} cannot be read: {', '.join(damaged)}",
                 file=output,
-                fix="the page says why; pull or build them again",
+                fix="the page names the reasons; pull or build them again",
             )
         return
     require_whole(paths[0], memo_root())
     proof, shown = _prove_and_write(paths[0], output)
-    found = {
-        "page": str(output), "artifact": shown.artifact_id,
-        "passed": proof.verification.passed, "failures": list(proof.failures),
+    content: dict[str, object] = {
+        "page": str(output),
+        "artifact": shown.artifact_id,
+        "passed": proof.verification.passed,
+        "failures": list(proof.failures),
         "verification": shown.verification.model_dump(mode="json"),
-    }  # fmt: skip
-    _tell(found, as_json)
+    }
+    _print(content, as_json)
     if not proof.verification.passed:
         raise AsrbuildError(
             f"the artifact fails its proof here: {proof.failures[0]}",
             file=paths[0],
-            fix="the page shows where; `asrbuild verify` says whether its files are whole",
+            fix="the page shows where; `asrbuild verify` checks its files",
         )
 
 
-def _tell(found: dict[str, object], as_json: bool) -> None:
+def _print(content: dict[str, object], as_json: bool) -> None:
     if as_json:
-        terminal.say_json(found)
+        terminal.say_json(content)
     else:
-        terminal.say(f"wrote {found['page']}")
+        terminal.say(f"wrote {content['page']}")
 
 
 def _prove_and_write(path: Path, output: Path) -> tuple[Proof, Manifest]:
-    """The page of one artifact; what its proof found here, and its manifest with that in it."""
+    """Writes the page of one artifact; returns its proof, and its manifest with that proof."""
     from asrbuild.artifact.layout import PARITY
     from asrbuild.artifact.manifest import package_path, read_manifest
     from asrbuild.handover.report.anatomy import anatomy

@@ -1,4 +1,4 @@
-"""``asrbuild run``."""
+"""``asrbuild run``: a Core ML package on arrays, on any system."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds import ARRAY, require
-from asrbuild.cli.options import ArtifactsOption
+from asrbuild.cli.options import ArtifactsOption, JsonOption
 from asrbuild.cli.packages import PackageArgument, opened_package
 from asrbuild.cli.tables import folding
 
@@ -29,8 +29,8 @@ def run(
     output_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Write every output there, as name.npy; of a classifier's label and "
-            "probabilities name.json. What cannot be in a file's name is written %XX."
+            help="Write every output there, as name.npy; a classifier's label and probabilities "
+            "as name.json. Characters that a file's name cannot have are written %XX."
         ),
     ] = None,
     finite: Annotated[
@@ -41,13 +41,13 @@ def run(
         str | None, typer.Option(help="A function of a multifunction package.")
     ] = None,
     artifacts: ArtifactsOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run a Core ML package on arrays, on any system.
 
-    Without any --input it shows what the package takes and gives. A package that keeps its state
-    inside starts from zeros, or from what --input gives for a state; its states after the run are
-    shown and written like outputs, so that the next run can go on from them.
+    Without --input it shows the inputs, outputs and states. A package with an internal state starts
+    from zeros, or from the --input of that state; its states after the run are shown and written
+    like outputs, so that the next run can continue from them.
 
     Examples: asrbuild run demo-static-mlprogram |
     asrbuild run model.mlpackage --input input_node=windows.npy --output-dir out
@@ -56,8 +56,8 @@ def run(
 
     if output_dir is not None and not inputs:
         raise AsrbuildError(
-            "without --input nothing is run, so there is nothing for --output-dir",
-            fix="give every input, or leave --output-dir out to see which there are",
+            "--output-dir requires --input: without it nothing is run",
+            fix="give every input, or leave --output-dir out to list them",
         )
     with opened_package(model, artifacts) as package:
         loaded = load(package, function)
@@ -85,17 +85,19 @@ def _require_finite(rows: list[dict[str, Any]], model: str) -> None:
         raise AsrbuildError(
             f"not all values are finite: {', '.join(wrong)}",
             file=model,
-            fix="give inputs that are finite and of the size that the model was made for; where a "
-            "value grows beyond 65504 in half precision, build with coreml.precision=fp32",
+            fix="give finite inputs of the magnitude that the model was made for; if a value "
+            "exceeds 65504 in half precision, build with coreml.precision=fp32",
         )
 
 
-def _predict(model: Model, given: list[tuple[str, Array]]) -> dict[str, Any]:
+def _predict(model: Model, inputs: list[tuple[str, Array]]) -> dict[str, Any]:
     """The outputs, and the states after the run."""
-    arrays = dict(given)
-    if len(arrays) < len(given):
-        names = sorted({name for name, _ in given if [n for n, _ in given].count(name) > 1})
-        raise AsrbuildError(f"input given twice: {', '.join(names)}", fix="give each input once")
+    arrays = dict(inputs)
+    if len(arrays) < len(inputs):
+        names = sorted({name for name, _ in inputs if [n for n, _ in inputs].count(name) > 1})
+        raise AsrbuildError(
+            f"an input is given twice: {', '.join(names)}", fix="give each input once"
+        )
     if not model.states:
         return model.predict(arrays)
     state = model.make_state()
@@ -152,16 +154,16 @@ def _write(results: dict[str, Any], directory: Path) -> dict[str, Path]:
         raise AsrbuildError(
             f"outputs cannot be written: {error}",
             file=directory,
-            fix="give --output-dir a directory that can be written",
+            fix="name a writable directory with --output-dir",
         ) from error
     return paths
 
 
 def _row(name: str, value: Any) -> dict[str, Any]:
-    """One line about an output: an array's limits, and how many of its values are not finite.
+    """A row about an output: an array's limits, and the count of values that are not finite.
 
-    A NaN is no limit unless all values are; JSON has neither it nor infinity, so they are text. A
-    label and probabilities are shown themselves.
+    NaNs are left out of the limits unless all values are NaN; JSON has neither NaN nor infinity, so
+    they are text. A label and probabilities are shown themselves.
     """
     import numpy as np
 
@@ -183,17 +185,17 @@ def _row(name: str, value: Any) -> dict[str, Any]:
 
 
 def _not_finite(row: dict[str, Any]) -> str:
-    """``2 NaN, 1 -inf``, or nothing."""
-    found = {kind: row.get(kind, 0) for kind in ("nan", "+inf", "-inf")}
+    """``2 NaN, 1 -inf``, or an empty string."""
+    counts = {kind: row.get(kind, 0) for kind in ("nan", "+inf", "-inf")}
     for value in row.get("probabilities", {}).values():
         if isinstance(value, str):
-            found["nan" if value == "nan" else value] += 1
+            counts["nan" if value == "nan" else value] += 1
     kinds = {"nan": "NaN", "+inf": "+inf", "-inf": "-inf"}
-    return ", ".join(f"{count} {kinds[kind]}" for kind, count in found.items() if count)
+    return ", ".join(f"{count} {kinds[kind]}" for kind, count in counts.items() if count)
 
 
 def _plain(value: Any) -> Any:
-    """A label or probabilities as JSON has them; a number that is none as ``nan`` or ``+inf``."""
+    """A label or probabilities as JSON values; NaN and infinities become text."""
     import math
 
     if isinstance(value, dict):
@@ -220,7 +222,7 @@ def _print_results(rows: list[dict[str, Any]]) -> None:
 
 
 def _likelier(pair: tuple[str, Any]) -> tuple[bool, float]:
-    """Sorts the most probable first, and what is no number before all."""
+    """Sorts the most probable first, and NaN and infinities before all."""
     return (not isinstance(pair[1], str), -pair[1] if not isinstance(pair[1], str) else 0.0)
 
 
@@ -260,7 +262,6 @@ def _shape(feature: Feature) -> str:
 
 
 def _print_table(title: str, columns: list[str], rows: list[dict[str, Any]]) -> None:
-
     table = folding(title, *columns)
     for row in rows:
         table.add_row(*(_text(row[column]) for column in columns))

@@ -10,6 +10,7 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from asrbuild.speech.alphabet import Alphabet
@@ -34,7 +35,7 @@ def build(
     lm_alpha: Annotated[float | None, typer.Option(help="Default weight of the model.")] = None,
     lm_beta: Annotated[float | None, typer.Option(help="Default reward of a word.")] = None,
 ) -> None:
-    """Make a DeepSpeech scorer package from a text, with no other tool.
+    """Make a DeepSpeech scorer package from a text, without other tools.
 
     For a model in UTF-8 (bytes output) mode the n-grams are of characters, spaces included.
 
@@ -47,17 +48,17 @@ def build(
 
     if (text is None) == (arpa is None):
         raise AsrbuildError(
-            "n-grams come from a text or from an ARPA file", fix="give either --text or --arpa"
+            "a scorer requires either a text or an ARPA file", fix="give either --text or --arpa"
         )
     labels = _labels(alphabet, bytes_output)
     if labels is None:
         raise AsrbuildError(
-            "a scorer is made for one alphabet", fix="give either --alphabet or --bytes-output"
+            "a scorer requires an alphabet", fix="give either --alphabet or --bytes-output"
         )
     if text is not None:
         units = characters if bytes_output else str.split
         model = estimate(map(units, read_text(text).splitlines()), order)
-    else:
+    elif arpa is not None:
         model = read_arpa(arpa)
     alpha = DEFAULT_ALPHA if lm_alpha is None else lm_alpha
     beta = DEFAULT_BETA if lm_beta is None else lm_beta
@@ -76,9 +77,9 @@ def inspect_scorer(
     ],
     alphabet: AlphabetOption = None,
     bytes_output: BytesOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Show what a scorer holds, and how many of its words an alphabet spells otherwise.
+    """Show a scorer's content, and how many of its words an alphabet spells differently.
 
     Example: asrbuild inspect scorer my.scorer --alphabet alphabet.txt
     """
@@ -123,7 +124,7 @@ def inspect_scorer(
 
 
 def _labels(alphabet: Path | None, bytes_output: bool) -> Alphabet | None:
-    """The alphabet that the user names; None where none is named."""
+    """The alphabet of the options; None without one."""
     from asrbuild.speech.alphabet import bytes_alphabet, read_alphabet
 
     if alphabet is not None and bytes_output:

@@ -1,4 +1,4 @@
-"""``asrbuild show``: one artifact's manifest as a page."""
+"""``asrbuild show``: the manifest of one artifact as a page."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.cli.options import ArtifactsOption, OpenedArgument
+from asrbuild.cli.tables import bare
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest, Metric, Streaming, Tensor
@@ -25,7 +26,7 @@ def show(
         bool, typer.Option("--json", help="Print manifest.json as it is stored.")
     ] = False,
 ) -> None:
-    """Show what an app needs to run an artifact, and the proof that it is right.
+    """Show what an app needs to run an artifact, and the proof that it matches the original.
 
     Example: asrbuild show demo-static-mlprogram
     """
@@ -34,33 +35,21 @@ def show(
     from asrbuild.base.places import artifacts_root
     from asrbuild.handover.ship.opening import opened, opened_as
 
-    tell = partial(terminal.say, err=True)
+    note = partial(terminal.say, err=True)
     root = artifacts or artifacts_root()
-    with opened(artifact, root, tell, description_only=True) as path:
+    with opened(artifact, root, note, description_only=True) as path:
         manifest = read_manifest(path)
         if as_json:
             terminal.say_json(json.loads((path / MANIFEST).read_text(encoding="utf-8")))
             return
-    from rich.table import Table
-
     console = terminal.console()
     console.print(terminal.line(manifest.name, "bold"), manifest.version)
     if manifest.description:
         console.print(manifest.description)
     for title, headings, rows in page(manifest):
-        table = Table(
-            title=title,
-            title_justify="left",
-            title_style="bold cyan",
-            show_header=bool(headings),
-            box=None,
-            pad_edge=False,
-            padding=(0, 2, 0, 0),
-        )
-        for heading in headings or ("", ""):
-            table.add_column(heading, overflow="fold")
+        table = bare(title, *(headings or ("", "")))
         for row in rows:
-            table.add_row(*(cell for cell in row))
+            table.add_row(*row)
         console.print()
         console.print(table)
     console.print(f"\n{opened_as(artifact, path)}", soft_wrap=True)
@@ -87,7 +76,7 @@ def page(manifest: Manifest) -> Iterator[tuple[str, tuple[str, ...], Rows]]:
         (t.input, t.package, "same" if t.match else f"DIFFERS: {t.reference}")
         for t in m.verification.transcripts
     ]
-    yield "Words", ("recording", "the package hears", "as the original"), transcripts
+    yield "Words", ("recording", "transcript", "as the original"), transcripts
     yield "Provenance", (), _provenance(m)
     files: Rows = [(f.path, f.role, _size(f.bytes), f.sha256[:12]) for f in m.files]
     yield "Files", ("path", "role", "size", "sha256"), files
@@ -121,16 +110,28 @@ def _tensor(direction: str, tensor: Tensor) -> tuple[str, ...]:
 def _features(m: Manifest) -> Rows:
     audio, f = m.audio, m.features
     return [
-        ("audio", f"{audio.sample_rate} Hz, {audio.channels} channel(s), {audio.sample_type}, "
-                  f"times {audio.sample_scale:g}"),
-        ("window", f"{f.window_ms:g} ms ({f.window_samples} samples) every {f.step_ms:g} ms "
-                   f"({f.step_samples}), {f.window_function}, FFT of {f.fft_size}"),
-        ("MFCC", f"{f.coefficients} coefficients from {f.mel_bands} bands, {f.lower_hz:g} to "
-                 f"{f.upper_hz:g} Hz, {f.spectrum} spectrum, logarithm floored at {f.log_floor:g}"),
+        (
+            "audio",
+            f"{audio.sample_rate} Hz, {audio.channels} channel(s), {audio.sample_type}, "
+            f"times {audio.sample_scale:g}",
+        ),
+        (
+            "window",
+            f"{f.window_ms:g} ms ({f.window_samples} samples) every {f.step_ms:g} ms "
+            f"({f.step_samples}), {f.window_function}, FFT of {f.fft_size}",
+        ),
+        (
+            "MFCC",
+            f"{f.coefficients} coefficients from {f.mel_bands} bands, {f.lower_hz:g} to "
+            f"{f.upper_hz:g} Hz, {f.spectrum} spectrum, logarithm floored at {f.log_floor:g}",
+        ),
         ("context", f"{f.context_frames} frames on each side, {f.edge_padding} beyond the edges"),
-        ("self-test", f"{f.reference.audio}, {len(f.reference.frames)} frames from "
-                      f"{f.reference.first_frame}, within {f.reference.tolerance:g}"),
-    ]  # fmt: skip
+        (
+            "self-test",
+            f"{f.reference.audio}, {len(f.reference.frames)} frames from "
+            f"{f.reference.first_frame}, within {f.reference.tolerance:g}",
+        ),
+    ]
 
 
 def _feeding(s: Streaming) -> str:
@@ -143,7 +144,7 @@ def _feeding(s: Streaming) -> str:
 
 def _running(m: Manifest) -> Rows:
     s = m.streaming
-    rows = [
+    rows: Rows = [
         ("feeding", _feeding(s)),
         ("step", f"{s.hop_ms:g} ms, {s.lookahead_ms:g} ms look-ahead"),
     ]
@@ -151,17 +152,20 @@ def _running(m: Manifest) -> Rows:
         rows.append(("latency", f"{s.latency_ms:g} ms"))
     rows.append(("tail", s.tail.replace("_", " ")))
     rows += [
-        ("state", f"{state.input} <- {state.output}, {state.kind}, starts as {state.initial}, "
-                  f"reset {state.reset.replace('_', ' ')}, valid {state.valid.replace('_', ' ')}")
+        (
+            "state",
+            f"{state.input} <- {state.output}, {state.kind}, starts as {state.initial}, "
+            f"reset {state.reset.replace('_', ' ')}, valid {state.valid.replace('_', ' ')}",
+        )
         for state in m.state
-    ]  # fmt: skip
+    ]
     return rows
 
 
 def _decoding(m: Manifest) -> Rows:
     d = m.decoder
     labels = "UTF-8 bytes" if d.utf8 else f"{len(d.alphabet)} labels"
-    rows = [("decoder", d.type), ("alphabet", f"{labels}, blank at {d.blank_index}")]
+    rows: Rows = [("decoder", d.type), ("alphabet", f"{labels}, blank at {d.blank_index}")]
     if d.type != "greedy":
         cut = f"cut off at {d.cutoff_prob:g} or {d.cutoff_top_n}"
         rows.append(("beam", f"{d.beam_width} wide, {cut}"))
@@ -213,7 +217,7 @@ def _metrics(metrics: list[Metric]) -> Rows:
 
 def _provenance(m: Manifest) -> Rows:
     p = m.provenance
-    rows: list[tuple[str, str]] = [("created", f"{p.created} on {p.platform}")]
+    rows: Rows = [("created", f"{p.created} on {p.platform}")]
     if p.git is not None:
         rows.append(("commit", p.git.commit + (", with changes" if p.git.dirty else "")))
     rows.append(("overrides", " ".join(p.overrides) or "none"))
@@ -225,6 +229,6 @@ def _provenance(m: Manifest) -> Rows:
 
 
 def _settings(recipe: dict[str, Any]) -> str:
-    """The recipe's top level in a line; all of it is in the manifest."""
+    """The recipe's top-level values in a line; the whole recipe is in the manifest."""
     plain = {k: v for k, v in recipe.items() if isinstance(v, (str, int, float, bool))}
     return ", ".join(f"{key}={value}" for key, value in plain.items()) or "-"

@@ -1,4 +1,4 @@
-"""``asrbuild transcribe``: recordings to words, from an artifact's manifest alone."""
+"""``asrbuild transcribe``: recordings to words, by an artifact's manifest alone."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from asrbuild.cli.decoding import (
     AlphaOption,
     BeamOption,
     BetaOption,
+    DecoderChoice,
     HotWordOption,
     ScorerOption,
-    Wanted,
     parse_hot_words,
     settings_for,
 )
@@ -43,7 +43,7 @@ def transcribe(
     ],
     decoder: Annotated[
         str | None,
-        typer.Option(help="greedy, beam or ds_ctcdecoder; left out: as the manifest says."),
+        typer.Option(help="greedy, beam or ds_ctcdecoder; default: the manifest's."),
     ] = None,
     beam_width: BeamOption = None,
     scorer: ScorerOption = None,
@@ -74,8 +74,8 @@ def transcribe(
 ) -> None:
     """Transcribe recordings with an artifact; words appear while it runs.
 
-    Any sample rate will do; channels are mixed to one. TensorFlow and the recipe are not needed.
-    What may make words wrong (an end that is missing, a telephone's sample rate) is reported.
+    Any sample rate is accepted; channels are mixed to one. TensorFlow is not needed.
+    Conditions that may make words wrong (a missing end, a telephone's sample rate) are reported.
 
     Examples: asrbuild transcribe demo-dynamic-mlprogram hello.wav --decoder beam |
     arecord -t raw -f S16_LE -r 16000 -d 5 | asrbuild transcribe demo-static - --raw 16000
@@ -85,30 +85,30 @@ def transcribe(
     from asrbuild.base.places import artifacts_root
     from asrbuild.handover.ship.opening import opened
 
-    wanted = Wanted(beam_width, scorer, lm_alpha, lm_beta, parse_hot_words(hot_word))
+    choice = DecoderChoice(beam_width, scorer, lm_alpha, lm_beta, parse_hot_words(hot_word))
     rows: list[dict[str, Any]] = []
     failed: list[AsrbuildError] = []
     with ExitStack() as stack:
-        tell = bind(terminal.say, err=True)
-        path = stack.enter_context(opened(artifact, artifacts or artifacts_root(), tell))
+        note = bind(terminal.say, err=True)
+        path = stack.enter_context(opened(artifact, artifacts or artifacts_root(), note))
         manifest = read_manifest(path)
-        settings = settings_for(manifest, path, decoder, wanted)
+        settings = settings_for(manifest, path, decoder, choice)
         transcriber = stack.enter_context(open_artifact(path, settings, function))
         for file in audio:
             try:
                 notes: list[str] = []
-                found = _one(transcriber, file, raw, n_best, partial, notes.append)
+                transcription = _one(transcriber, file, raw, n_best, partial, notes.append)
             except AsrbuildError as error:
-                # The other recordings are none the worse for it.
+                # The other recordings are transcribed all the same.
                 error.file = error.file or str(file)
                 failed.append(error)
                 rows.append({"file": str(file), "error": error.message})
                 continue
-            rows.append(_row(file, found, notes))
-            for note in notes:
-                terminal.say(f"note: {file}: {note}", err=True)
+            rows.append(_row(file, transcription, notes))
+            for text in notes:
+                terminal.say(f"note: {file}: {text}", err=True)
             if not as_json:
-                _print_text(file, found, len(audio) > 1, settings.type)
+                _print_text(file, transcription, len(audio) > 1, settings.type)
     if as_json:
         head = {"artifact": manifest.artifact_id, "decoder": settings.type}
         terminal.say_json({**head, "recordings": rows})
@@ -141,9 +141,9 @@ def _standard_input() -> bytes:
 
 @contextmanager
 def _showing(as_lines: bool) -> Iterator[Show | None]:
-    """Where partial results go: a live line on a terminal, lines on stderr if asked, or nowhere.
+    """Shows partial results as a live line on a terminal, as lines on stderr, or not at all.
 
-    They go to stderr, so that stdout holds transcripts only.
+    They are on stderr, so that stdout has transcripts only.
     """
     if as_lines:
         yield bind(terminal.say, err=True)
@@ -189,4 +189,4 @@ def _several(failed: list[AsrbuildError], total: int) -> AsrbuildError:
         f"\n  {error.file}: {error.message}" + (f"; {error.fix}" if error.fix else "")
         for error in failed
     )
-    return AsrbuildError(f"{len(failed)} of {total} recordings gave no words:{lines}")
+    return AsrbuildError(f"{len(failed)} of {total} recordings have no transcript:{lines}")

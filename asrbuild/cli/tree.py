@@ -1,4 +1,4 @@
-"""The Typer commands: which there are, how ``--help`` shows them, and how one is run."""
+"""The tree of commands, their panels in ``--help``, and how a command runs."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Anything that is no command is a Hydra override of [bold]build[/bold]: "
+    epilog="An argument that is not a command is a Hydra override of [bold]build[/bold]: "
     "[cyan]asrbuild model=static n_steps=32[/cyan]. Add [cyan]--debug[/cyan] for tracebacks.",
 )
 inspect_app = typer.Typer(no_args_is_help=True, help="Look inside a graph, a package or a scorer.")
 cache_app = typer.Typer(no_args_is_help=True, help="The stage cache: list, explain, clear.")
 scorer_app = typer.Typer(no_args_is_help=True, help="Language model scorers.")
 key_app = typer.Typer(no_args_is_help=True, help="Keys that sign bundles, and keys to trust.")
-channel_app = typer.Typer(no_args_is_help=True, help="A remote's signed pointers: stable, ...")
-decoder_app = typer.Typer(no_args_is_help=True, help="The genuine ds-ctcdecoder.")
+channel_app = typer.Typer(
+    no_args_is_help=True, help="A remote's signed pointers: stable, beta, ..."
+)
+decoder_app = typer.Typer(no_args_is_help=True, help="The original ds-ctcdecoder.")
 
 
 def _print_version(value: bool) -> None:
@@ -84,6 +86,7 @@ def _register() -> None:
     """Attaches the commands; their modules import nothing heavy at the top."""
     from asrbuild.cli import app as app_folder
     from asrbuild.cli import (
+        bundle,
         cache,
         channel,
         decoder,
@@ -97,6 +100,7 @@ def _register() -> None:
         key,
         ls,
         plan,
+        pull,
         report,
         run,
         schema,
@@ -133,8 +137,8 @@ def _register() -> None:
     _add(decoder_app, "status", decoder.status)
     _add(app, "app", app_folder.app)
     _add(app, "ship", ship.ship)
-    _add(app, "bundle", ship.bundle)
-    _add(app, "pull", ship.pull)
+    _add(app, "bundle", bundle.bundle)
+    _add(app, "pull", pull.pull)
     _add(app, "variants", variants.variants)
     _add(channel_app, "set", channel.set_)
     _add(channel_app, "history", channel.history)
@@ -150,7 +154,7 @@ def _register() -> None:
 
 
 def _add(to: typer.Typer, name: str, function: Callable[..., Any], **settings: Any) -> None:
-    """Attaches a command; its docstring is the help, a paragraph to a line whatever its width."""
+    """Attaches a command; its docstring is the help, each paragraph as one line."""
     paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
     text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     panel = _panel(name) if to is app else None
@@ -161,7 +165,7 @@ def _panel(name: str) -> str:
     return next(panel for panel, names in PANELS.items() if name in names)
 
 
-#: The panels of ``--help`` and what stands in each.
+#: The panels of ``--help`` and the commands in each.
 PANELS = {
     "Build": ("build", "plan", "gc", "cache"),
     "Look and compare": ("ls", "show", "diff", "report", "schema", "inspect"),
@@ -171,21 +175,25 @@ PANELS = {
 }
 COMMANDS = tuple(name for names in PANELS.values() for name in names)
 GROUPS = {
-    "inspect": inspect_app, "cache": cache_app, "scorer": scorer_app,
-    "decoder": decoder_app, "channel": channel_app, "key": key_app,
-}  # fmt: skip
+    "inspect": inspect_app,
+    "cache": cache_app,
+    "scorer": scorer_app,
+    "decoder": decoder_app,
+    "channel": channel_app,
+    "key": key_app,
+}
 
 
-#: What Typer makes of Ctrl-C in a command, without a word.
+#: Typer's exit code after Ctrl-C in a command, without a message.
 INTERRUPTED = 130
 
 
 def run_command(argv: list[str]) -> int:
-    """Runs one command; its exit code.
+    """Runs one command and returns its exit code.
 
     Raises:
         MisuseError: there is no such command, or it does not take these arguments.
-        KeyboardInterrupt: the user broke it off.
+        KeyboardInterrupt: the user interrupted it.
     """
     if argv and argv[0] not in COMMANDS and not argv[0].startswith("-"):
         close = difflib.get_close_matches(argv[0], COMMANDS, n=1)
@@ -197,11 +205,11 @@ def run_command(argv: list[str]) -> int:
     try:
         result = app(argv, standalone_mode=False, prog_name="asrbuild")
     except typer.Exit as asked:
-        return asked.exit_code
+        return int(asked.exit_code)
     except typer.Abort:
         raise KeyboardInterrupt from None
     except Exception as error:
-        # Typer brings a Click of its own along: its exceptions are known by what they can do.
+        # Typer has its own copy of Click, so its exceptions are recognised by their attributes.
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             return _misused(error)
         raise
@@ -211,10 +219,10 @@ def run_command(argv: list[str]) -> int:
 
 
 def _misused(error: Any) -> int:
-    """A command line that a command does not take; a group without a command shows its help."""
+    """Reports a wrong command line; a group without a command shows its help."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
-        return error.exit_code
+        return int(error.exit_code)
     command = getattr(getattr(error, "ctx", None), "command_path", "asrbuild")
     message = error.format_message().rstrip(".")
     raise MisuseError(

@@ -1,8 +1,9 @@
-"""``asrbuild variants``: what a bundle of several artifacts holds, and which a device takes."""
+"""``asrbuild variants``: the artifacts in a bundle, and the one that a device takes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.cli.options import JsonOption, MaxBytesOption, check_choice
+from asrbuild.cli.tables import folding
 
 if TYPE_CHECKING:
     from asrbuild.handover.ship.formats.variants import Variant
@@ -18,12 +20,12 @@ if TYPE_CHECKING:
 def variants(
     bundle_file: Annotated[Path, typer.Argument(metavar="FILE.asrb", help="A bundle.")],
     system: Annotated[
-        str | None, typer.Option("--os", help="Mark the one that iOS17, macOS14.2, ... takes.")
+        str | None, typer.Option("--os", help="Mark the one for iOS17, macOS14.2, ...")
     ] = None,
     max_bytes: MaxBytesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Prove a bundle and list the artifacts that it holds, in the order of preference.
+    """Prove a bundle and list its artifacts in the order of preference.
 
     A device takes the first that its system can load.
 
@@ -47,25 +49,19 @@ def print_variants(
     chosen: Variant | None = None,
 ) -> None:
     """A row for each variant of a bundle; ``chosen`` is marked."""
-    from dataclasses import asdict
-
     size = file.stat().st_size
     if as_json:
         rows = [asdict(one) | ({"chosen": one == chosen} if chosen else {}) for one in listed]
         answer = {"file": str(file), "bytes": size, "signer": signer, "variants": rows}
         terminal.say_json(answer)
         return
-    from rich.table import Table
-
-    table = Table(title=f"{file}: {size:,} bytes, signed by {signer}", title_justify="left")
-    for heading in ("", "artifact", "format", "weights", "from", "compute units"):
-        table.add_column(heading, overflow="fold")
-    table.add_column("package", justify="right")
+    headings = ("", "artifact", "format", "weights", "from", "compute units", "package")
+    title = f"{file}: {size:,} bytes, signed by {signer}"
+    table = folding(title, *headings, right=("package",))
     for number, one in enumerate(listed, 1):
         systems = ", ".join(f"{system} {least}" for system, least in one.minimum_os.items())
         weights = one.precision if one.compress == "none" else f"{one.precision}, {one.compress}"
-        table.add_row(
-            "▶" if one == chosen else str(number), f"{one.name}/{one.version}", one.format,
-            weights, systems, one.compute_units, f"{one.bytes:,}",
-        )  # fmt: skip
+        mark = "▶" if one == chosen else str(number)
+        name = f"{one.name}/{one.version}"
+        table.add_row(mark, name, one.format, weights, systems, one.compute_units, f"{one.bytes:,}")
     terminal.console().print(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,8 @@ import typer
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds import CHECKPOINT, GRAPH_TO_RUN, require
-from asrbuild.cli.options import ArtifactsOption, OpenedArgument
+from asrbuild.cli.options import ArtifactsOption, JsonOption, OpenedArgument
+from asrbuild.cli.tables import bare
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 def verify(
     artifact: OpenedArgument,
     bisect: Annotated[
-        bool, typer.Option("--bisect", help="Name the first node that leaves TensorFlow's values.")
+        bool,
+        typer.Option("--bisect", help="Name the first node whose values differ from TensorFlow's."),
     ] = False,
     graph: Annotated[
         Path | None, typer.Option(help="The frozen graph, for --bisect: output_graph.pb.")
@@ -32,20 +35,20 @@ def verify(
         Path | None, typer.Option(help="Or the checkpoint folder it was exported from.")
     ] = None,
     artifacts: ArtifactsOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Prove an artifact again: every file's digest, then every gate, by running its package.
 
-    No TensorFlow is needed: what it gave when the artifact was built is recorded in it. --bisect
-    does run TensorFlow, on the graph that the artifact was made of. Where a signature came with an
-    artifact (from a remote or a bundle), a trusted key's signature of every file is proven as well.
-    Of a whole remote, every signature and every byte that is there is proven, and nothing is run.
+    TensorFlow is not needed: the artifact records its outputs. --bisect does run TensorFlow, on the
+    graph that the artifact was made from. If the artifact came with a signature (from a remote or a
+    bundle), a trusted key's signature of every file is proven as well. For a whole remote, every
+    signature and every byte is proven, and nothing is run.
 
     Example: asrbuild verify demo-static-mlprogram
     Example: asrbuild verify s3://models/asr
     """
     if (graph or checkpoint) and not bisect:
-        raise AsrbuildError("--graph and --checkpoint are for --bisect", fix="add --bisect")
+        raise AsrbuildError("--graph and --checkpoint require --bisect", fix="add --bisect")
     if graph and checkpoint:
         raise AsrbuildError("--graph and --checkpoint exclude each other", fix="give one of them")
     if graph is not None:
@@ -59,15 +62,15 @@ def verify(
         from asrbuild.cli.verify_remote import verify_remote
 
         if bisect:
-            raise AsrbuildError("--bisect is for one artifact", fix="name it, REMOTE#NAME@VERSION")
+            raise AsrbuildError(
+                "--bisect requires one artifact", fix="name it, REMOTE#NAME@VERSION"
+            )
         if not verify_remote(artifact, as_json):
             raise typer.Exit(1)
         return
 
-    def tell(line: str) -> None:
-        terminal.say(line, err=True)
-
-    with opened(artifact, artifacts or artifacts_root(), tell, checked=False) as path:
+    note = partial(terminal.say, err=True)
+    with opened(artifact, artifacts or artifacts_root(), note, checked=False) as path:
         shown = opened_as(artifact, path)
         passed = _verify(path, shown, bisect, graph, checkpoint, as_json)
     if not passed:
@@ -83,7 +86,7 @@ def _verify(
 
     problems = damaged_files(path)
     if problems and not bisect:
-        _tell_damage(shown, problems, as_json)
+        _report_damage(shown, problems, as_json)
         return False
     origin = None if problems else _origin(path)
     manifest = read_manifest(path)
@@ -110,7 +113,7 @@ def _origin(path: Path) -> Trusted | None:
 
 
 def damaged_files(path: Path) -> list[str]:
-    """What of an artifact is not as it was published, a line each; empty if all is.
+    """The files of an artifact that are not as they were published, a line each.
 
     Three records must agree: ``SHA256SUMS`` with every file, the manifest with every file it lists,
     and the version with the content digest.
@@ -135,20 +138,20 @@ def damaged_files(path: Path) -> list[str]:
     claimed = manifest.version.rpartition("+")[2]
     if not digest.startswith(claimed) or len(claimed) < 12:
         problems.append(
-            f"manifest.json: changed, its content digest is {digest[:12]}, the version says "
-            f"{claimed}"
+            f"manifest.json: changed, its content digest is {digest[:12]}, the version ends "
+            f"in {claimed}"
         )
     return problems
 
 
-def _tell_damage(artifact: str, problems: list[str], as_json: bool) -> None:
+def _report_damage(artifact: str, problems: list[str], as_json: bool) -> None:
     if as_json:
         terminal.say_json({"artifact": artifact, "passed": False, "files": problems})
         return
     terminal.say(f"{artifact} is not as it was published:")
     for problem in problems:
         terminal.say(f"  {problem}")
-    terminal.say("  fix: build it again, or fetch it again from where it came")
+    terminal.say("  fix: build it again, or fetch it again from its origin")
 
 
 def _bisect(
@@ -207,8 +210,6 @@ def _print(
     proof: Proof,
     divergence: Bisection | None,
 ) -> None:
-    from rich.table import Table
-
     from asrbuild.handover.report.page import verdict, worst_rows
 
     console = terminal.console()
@@ -217,15 +218,11 @@ def _print(
     if not problems:
         console.print(f"{len(manifest.files)} files are as they were published")
         console.print(_origin_line(origin), soft_wrap=True)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("output", "measure", "worst", "on", "gate", ""):
-        table.add_column(heading, overflow="fold")
+    table = bare("", "output", "measure", "worst", "on", "gate", "")
     for row in worst_rows(proof.verification.metrics):
         style = "bold red" if "FAILED" in row["verdict"] else ""
-        table.add_row(
-            row["output"], row["name"], row["value"], row["input"], row["gate"], row["verdict"],
-            style=style,
-        )  # fmt: skip
+        keys = ("output", "name", "value", "input", "gate", "verdict")
+        table.add_row(*(row[key] for key in keys), style=style)
     console.print(table)
     for transcript in proof.verification.transcripts:
         if "@" not in transcript.input:
@@ -245,7 +242,7 @@ def _print(
 def _origin_line(origin: Trusted | None) -> str:
     if origin is None:
         return (
-            "consistency only: no signature came with it, so its files fit one another, and "
+            "consistency only: no signature came with it, so its files match one another, and "
             "nothing proves where they come from"
         )
     return f"every file is as {origin.label} ({origin.keyid[:12]}) signed it"

@@ -1,4 +1,4 @@
-"""``asrbuild verify REMOTE``: is every byte on a remote as it was signed?"""
+"""``asrbuild verify REMOTE``: whether every byte on a remote is as it was signed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from asrbuild.base import terminal
 
 
 def verify_remote(address: str, as_json: bool) -> bool:
-    """Prints what of a remote is not as it was signed; whether all is."""
+    """Prints what on a remote is not as it was signed; False if anything is not."""
     from asrbuild.base.quantities import size_text
-    from asrbuild.cli.ship import on_its_way
+    from asrbuild.cli.transfers import shown_transfers
     from asrbuild.handover.ship.remotes.address import open_remote
     from asrbuild.handover.ship.signing.keys import config_root
     from asrbuild.handover.ship.signing.trust import read_trust
     from asrbuild.handover.ship.verify import check_remote
 
     remote = open_remote(address)
-    with on_its_way() as notify:
+    with shown_transfers() as notify:
         checked = check_remote(remote, read_trust(config_root()), notify)
     if as_json:
         terminal.say_json(asdict(checked) | {"passed": not checked.faults})
@@ -28,7 +28,9 @@ def verify_remote(address: str, as_json: bool) -> bool:
         terminal.say(f"{fault.what}{where}: {fault.message}")
     damaged = sorted({fault.what for fault in checked.faults if fault.path is not None})
     for version in damaged:
-        terminal.say(f"  fix: asrbuild ship {version} {shlex.quote(address)}, where it is whole")
+        terminal.say(
+            f"  fix: asrbuild ship {version} {shlex.quote(address)}, from a store that has it whole"
+        )
     terminal.say(
         f"{checked.versions} versions, {checked.files} files with {size_text(checked.bytes)}: "
         + (f"{len(checked.faults)} faults" if checked.faults else "all as signed")

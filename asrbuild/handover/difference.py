@@ -1,8 +1,8 @@
-"""What changed between two versions of an artifact, and what an app team has to do about it.
+"""The difference of two versions of an artifact, and what it requires of an app.
 
-The interface decides whether code must change (:mod:`asrbuild.artifact.interface`), words and error
-rates whether there is something to gain. Everything else that differs is listed as well: recipe,
-sources, tools, operations, sizes, measures of the proof.
+The interface decides whether code must change (:mod:`asrbuild.artifact.interface`), transcripts and
+error rates whether the app may gain. Every other difference is listed as well: recipe, sources,
+tools, operations, sizes, measures of the proof.
 """
 
 from __future__ import annotations
@@ -18,31 +18,50 @@ from asrbuild.artifact.interface import Relation, combined, compare_interfaces
 from asrbuild.artifact.manifest import Manifest, Transcript, content_core
 from asrbuild.base.mappings import changed_keys, value_text
 
-#: What an app team has to do about one change.
+#: What one change means for an app.
 Effect = Literal["must change code", "must know", "can do more", "other words", "no action"]
 Section = Literal[
-    "interface", "words", "running", "recipe", "source", "tools", "operations", "size", "proof",
+    "interface",
+    "words",
+    "running",
+    "recipe",
+    "source",
+    "tools",
+    "operations",
+    "size",
+    "proof",
     "about",
-]  # fmt: skip
+]
 Verdict = Literal[
     "must change code", "must know", "may gain", "may lose", "other words", "nothing changed"
 ]
 Bump = Literal["major", "minor", "patch", "none"]
 _SEMVER = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:[-+].*)?")
-#: Settings whose change no app has to follow, and that shape the words.
+#: Settings that shape the transcripts; an app need not follow them.
 _WORDS = (
-    "decoder.type", "decoder.beam_width", "decoder.cutoff_prob", "decoder.cutoff_top_n",
-    "decoder.scorer", "decoder.hot_words",
-)  # fmt: skip
-#: How an app is to feed the package, and how long its users wait for words.
+    "decoder.type",
+    "decoder.beam_width",
+    "decoder.cutoff_prob",
+    "decoder.cutoff_top_n",
+    "decoder.scorer",
+    "decoder.hot_words",
+)
+#: How an app feeds the package, and how long its users wait.
 _PACE = (
-    "streaming.mode", "streaming.steps_per_chunk", "streaming.chunk_ms", "streaming.latency_ms",
-)  # fmt: skip
-#: Advice and figures: the same words, on other hardware.
+    "streaming.mode",
+    "streaming.steps_per_chunk",
+    "streaming.chunk_ms",
+    "streaming.latency_ms",
+)
+#: Facts that change speed and requirements, not transcripts.
 _RUNNING = (
-    "model.format", "model.spec_version", "model.compute_precision",
-    "model.recommended_compute_units", "model.lstm", "model.default_function",
-)  # fmt: skip
+    "model.format",
+    "model.spec_version",
+    "model.compute_precision",
+    "model.recommended_compute_units",
+    "model.lstm",
+    "model.default_function",
+)
 _ABOUT = ("name", "version", "description", "author", "license", "schema_version")
 _WEIGHTS = ("checkpoint", "graph")
 
@@ -57,10 +76,10 @@ class Side:
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that differs; sizes (in bytes) and counts are numbers.
+    """One difference; sizes (in bytes) and counts are numbers.
 
-    ``relation``: how the new stands to the old, of the interface; ``why``: what an app does with
-    it.
+    ``relation``: of the new interface to the old one, None outside of the interface; ``why``: what
+    an app does with the changed part.
     """
 
     section: Section
@@ -74,7 +93,10 @@ class Change:
 
 @dataclass(frozen=True)
 class ErrorRate:
-    """Word errors of both on the same recordings: those of the proof, or a set that was given."""
+    """Word errors of both on the same recordings: those of the proof, or of a data set.
+
+    ``better`` and ``worse`` count the recordings with fewer and with more errors now.
+    """
 
     on: str
     recordings: int
@@ -95,10 +117,10 @@ class ErrorRate:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """The version that the second artifact should have, after the first one's.
+    """The version that the second artifact should have.
 
-    ``version`` is None where the first has none of three numbers; ``given`` is the second's own,
-    ``enough`` whether that is at least as high.
+    ``version`` is None if the first version is not three numbers; ``given`` is the second's own
+    version, ``enough`` whether it is at least as high.
     """
 
     bump: Bump
@@ -110,7 +132,7 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Difference:
-    """All of it. ``identical``: the same content, but for the facts of one run."""
+    """The whole comparison. ``identical``: the same content, apart from the facts of one run."""
 
     before: str
     now: str
@@ -134,10 +156,10 @@ class Difference:
 
 
 def compare(before: Side, now: Side, evaluated: ErrorRate | None = None) -> Difference:
-    """Compares two artifacts, as an app team sees it that has ``before`` and is offered ``now``.
+    """Compares two artifacts for an app that uses ``before`` and may move to ``now``.
 
     Args:
-        evaluated: word errors of both on a set of recordings, where somebody measured them.
+        evaluated: word errors of both on a data set; None: not measured.
     """
     old, new = before.manifest, now.manifest
     identical = content_core(old) == content_core(new)
@@ -152,9 +174,15 @@ def compare(before: Side, now: Side, evaluated: ErrorRate | None = None) -> Diff
     rates = tuple(rate for rate in (evaluated, proof) if rate is not None)
     verdict, reasons = _judge(changes, rates, identical)
     return Difference(
-        f"{old.name} {old.version}", f"{new.name} {new.version}", identical, verdict, reasons,
-        _suggest(old, new, combined(findings), changes, rates, identical), rates, tuple(changes),
-    )  # fmt: skip
+        f"{old.name} {old.version}",
+        f"{new.name} {new.version}",
+        identical,
+        verdict,
+        reasons,
+        _suggest(old, new, combined(findings), changes, rates, identical),
+        rates,
+        tuple(changes),
+    )
 
 
 def _effect(relation: Relation) -> Effect:
@@ -188,13 +216,13 @@ def _show(value: Any) -> str:
 
 
 def _words(old: Manifest, new: Manifest) -> Iterator[Change]:
-    """What decides the words, and the words of the proof that are not what they were."""
+    """Decoder settings, and the transcripts of the proof that changed."""
     yield from _changed("words", _WORDS, old, new, "other words")
     first, second = ({t.input: t for t in m.verification.transcripts} for m in (old, new))
     for name in (name for name in first if name in second):
-        heard, hears = first[name].package, second[name].package
-        if heard != hears:
-            yield Change("words", name, heard, hears, "other words")
+        old_text, new_text = first[name].package, second[name].package
+        if old_text != new_text:
+            yield Change("words", name, old_text, new_text, "other words")
 
 
 def _running(old: Manifest, new: Manifest) -> Iterator[Change]:
@@ -211,8 +239,8 @@ def _recipe(old: Manifest, new: Manifest) -> Iterator[Change]:
     first, second = old.provenance, new.provenance
     for name, before, now in changed_keys(first.recipe, second.recipe):
         yield Change("recipe", name, value_text(before), value_text(now), "no action")
-    sources = ({source.role: source.sha256 for source in m.sources} for m in (first, second))
-    for name, before, now in changed_keys(*sources):
+    sources = [{source.role: source.sha256 for source in m.sources} for m in (first, second)]
+    for name, before, now in changed_keys(sources[0], sources[1]):
         effect: Effect = "other words" if name.startswith(_WEIGHTS) else "no action"
         yield Change("source", name, before[:16], now[:16], effect)
     for name, before, now in changed_keys(first.tools, second.tools):
@@ -220,25 +248,21 @@ def _recipe(old: Manifest, new: Manifest) -> Iterator[Change]:
 
 
 def _operations(before: Side, now: Side) -> Iterator[Change]:
-    """Operations by kind over all functions, and the stored weights by type."""
+    """Counts of operations by kind over all functions, and bytes of the weights by type."""
     from asrbuild.coreml.inspect import inspect_model
 
     old, new = inspect_model(before.package), inspect_model(now.package)
-    counts = []
-    for model in (old, new):
-        counts.append(sum((Counter(f.ops) for f in model.functions), Counter[str]()))
-    for kind in sorted({*counts[0], *counts[1]}):
-        first, second = (count[kind] for count in counts)
-        if first != second:
-            yield Change("operations", kind, first, second, "no action")
-    for kind in sorted({*old.weight_bytes, *new.weight_bytes}):
-        first, second = (model.weight_bytes.get(kind, 0) for model in (old, new))
-        if first != second:
-            yield Change("size", f"{kind} weights", first, second, "no action")
+    counts = [
+        sum((Counter(function.ops) for function in model.functions), Counter[str]())
+        for model in (old, new)
+    ]
+    yield from _changed_counts("operations", *counts)
+    weights = ({f"{kind} weights": n for kind, n in m.weight_bytes.items()} for m in (old, new))
+    yield from _changed_counts("size", *weights)
 
 
 def _sizes(old: Manifest, new: Manifest) -> Iterator[Change]:
-    """Bytes of the files by their role, and of all."""
+    """Bytes of the files by role, and of all files."""
     counts = []
     for manifest in (old, new):
         sizes: Counter[str] = Counter()
@@ -246,14 +270,20 @@ def _sizes(old: Manifest, new: Manifest) -> Iterator[Change]:
             sizes[file.role] += file.bytes
             sizes["all files"] += file.bytes
         counts.append(sizes)
-    for role in sorted({*counts[0], *counts[1]}):
-        first, second = (count[role] for count in counts)
+    yield from _changed_counts("size", *counts)
+
+
+def _changed_counts(
+    section: Section, before: Mapping[str, int], now: Mapping[str, int]
+) -> Iterator[Change]:
+    for name in sorted({*before, *now}):
+        first, second = before.get(name, 0), now.get(name, 0)
         if first != second:
-            yield Change("size", role, first, second, "no action")
+            yield Change(section, name, first, second, "no action")
 
 
 def _proof(old: Manifest, new: Manifest) -> Iterator[Change]:
-    """The worst of every measure: the one that used up most of its gate."""
+    """The worst value of every measure, relative to its gate."""
     from asrbuild.proof.gates import worst
 
     sides: list[dict[str, str]] = []
@@ -261,35 +291,36 @@ def _proof(old: Manifest, new: Manifest) -> Iterator[Change]:
         groups: dict[str, list[Any]] = {}
         for metric in manifest.verification.metrics:
             groups.setdefault(f"{metric.output} {metric.name}", []).append(metric)
-        found = {name: worst(group) for name, group in groups.items()}
-        sides.append({name: f"{metric.value:.3g}" for name, metric in found.items() if metric})
+        worsts = {name: worst(group) for name, group in groups.items()}
+        sides.append({name: f"{metric.value:.3g}" for name, metric in worsts.items() if metric})
     for name in sorted({*sides[0], *sides[1]}):
         first, second = (side.get(name, "none") for side in sides)
         if first != second:
             yield Change("proof", name, first, second, "no action")
-    first, second = (_left_out(manifest) for manifest in (old, new))
-    if first != second:
-        yield Change("proof", "references left out", first, second, "no action")
+    left_out = ({"references left out": _left_out(manifest)} for manifest in (old, new))
+    yield from _changed_counts("proof", *left_out)
     yield from _changed(
         "proof",
         ("verification.passed", "verification.executed", "verification.core_ml_executed"),
-        old, new, "no action",
-    )  # fmt: skip
+        old,
+        new,
+        "no action",
+    )
 
 
 def _left_out(manifest: Manifest) -> int:
-    """References of the evaluation that the alphabet cannot spell, and no count has."""
-    found = manifest.verification.evaluation
-    return 0 if found is None else found.left_out or 0
+    """The number of references that the evaluation leaves out: the alphabet cannot spell them."""
+    evaluation = manifest.verification.evaluation
+    return 0 if evaluation is None else evaluation.left_out or 0
 
 
 def _proof_errors(old: Manifest, new: Manifest) -> ErrorRate | None:
-    """Word errors on the proof's own recordings, where both know the same words for them."""
+    """Word errors on the proof's own recordings for which both have the same expected words."""
     first, second = ({t.input: t for t in m.verification.transcripts} for m in (old, new))
     both = [
         name
         for name, transcript in first.items()
-        # A name with @ is a recording once more, run in another way.
+        # A name with @ is the same recording, run in another way.
         if "@" not in name
         and name in second
         and transcript.expected
@@ -309,26 +340,38 @@ def _rate(on: str, pairs: list[tuple[Transcript, Transcript]]) -> ErrorRate | No
     )
 
 
-def error_rate(on: str, said: list[str], heard: list[str], hears: list[str]) -> ErrorRate | None:
-    """Word errors of two lists of transcripts; None where nothing was said."""
+def error_rate(on: str, expected: list[str], before: list[str], now: list[str]) -> ErrorRate | None:
+    """Word errors of two lists of transcripts; None if no words are expected.
+
+    Args:
+        on: the name of the recordings.
+        expected: the words of each recording.
+        before: the transcripts of the first artifact.
+        now: those of the second.
+    """
     from asrbuild.speech.rates import count
 
-    old = [count(words, found).words for words, found in zip(said, heard, strict=True)]
-    new = [count(words, found).words for words, found in zip(said, hears, strict=True)]
+    old = [count(words, text).words for words, text in zip(expected, before, strict=True)]
+    new = [count(words, text).words for words, text in zip(expected, now, strict=True)]
     words = sum(counts.reference for counts in old)
     if not words:
         return None
     pairs = [(a.errors, b.errors) for a, b in zip(old, new, strict=True)]
     return ErrorRate(
-        on, len(pairs), words, sum(a for a, _ in pairs), sum(b for _, b in pairs),
-        better=sum(b < a for a, b in pairs), worse=sum(b > a for a, b in pairs),
-    )  # fmt: skip
+        on,
+        len(pairs),
+        words,
+        sum(a for a, _ in pairs),
+        sum(b for _, b in pairs),
+        better=sum(b < a for a, b in pairs),
+        worse=sum(b > a for a, b in pairs),
+    )
 
 
 def _judge(
     changes: list[Change], rates: tuple[ErrorRate, ...], identical: bool
 ) -> tuple[Verdict, tuple[str, ...]]:
-    """The verdict in a word, and why; the first of the rates speaks, as it has most recordings."""
+    """The verdict and its reasons; the first error rate counts, because it has most recordings."""
     breaks = [f"{c.what}: {c.before} -> {c.now}" for c in changes if c.effect == "must change code"]
     wider = [f"{c.what}: {c.before} -> {c.now}" for c in changes if c.effect == "can do more"]
     pace = [f"{c.what}: {c.before} -> {c.now}" for c in changes if c.effect == "must know"]
@@ -351,7 +394,7 @@ def _judge(
         return "other words", (*what, *(_rate_text(rate) if rate else ()))
     if identical:
         return "nothing changed", ("the content is the same",)
-    return "nothing changed", ("nothing that an app takes, gives or hears",)
+    return "nothing changed", ("no input, output or transcript has changed",)
 
 
 def _rate_text(rate: ErrorRate) -> tuple[str, ...]:
@@ -370,34 +413,37 @@ def _suggest(
     rates: tuple[ErrorRate, ...],
     identical: bool,
 ) -> Suggestion:
-    """Semantic Versioning 2.0.0, for what an app sees: https://semver.org."""
-    heard = any(c.effect == "other words" for c in changes) or any(
+    """The version by Semantic Versioning 2.0.0, for what an app sees: https://semver.org."""
+    other_words = any(c.effect == "other words" for c in changes) or any(
         rate.now_errors != rate.before_errors for rate in rates
     )
     bump: Bump
     if relation.breaks:
         bump, reason = "major", "an app must change its code"
     elif relation is Relation.WIDER:
-        bump, reason = "minor", "it takes all that it took, and more"
-    elif heard:
-        bump, reason = "minor", "the same code hears other words"
+        bump, reason = "minor", "it takes every input that it took, and more"
+    elif other_words:
+        bump, reason = "minor", "the same code gets other transcripts"
     elif any(change.effect == "must know" for change in changes):
-        bump, reason = "minor", "an app is fed otherwise, or its users wait longer or shorter"
+        bump, reason = (
+            "minor",
+            "an app feeds the package differently, or its users wait longer or shorter",
+        )
     elif not identical:
-        bump, reason = "patch", "the same code hears the same words"
+        bump, reason = "patch", "the same code gets the same transcripts"
     else:
         bump, reason = "none", "the content is the same"
     first, second = (manifest.version.partition("+")[0] for manifest in (old, new))
     parts = _SEMVER.fullmatch(first)
-    given = _SEMVER.fullmatch(second)
+    own = _SEMVER.fullmatch(second)
     if parts is None:
         return Suggestion(bump, None, second, False, reason)
     numbers = tuple(int(part) for part in parts.groups())
     if bump == "major" and numbers[0] == 0:
         reason += "; below 1.0.0 the second number stands for that"
-    wanted = _raised(numbers, bump)
-    enough = given is not None and tuple(map(int, given.groups())) >= wanted
-    return Suggestion(bump, ".".join(map(str, wanted)), second, enough, reason)
+    raised = _raised(numbers, bump)
+    enough = own is not None and tuple(map(int, own.groups())) >= raised
+    return Suggestion(bump, ".".join(map(str, raised)), second, enough, reason)
 
 
 def _raised(numbers: tuple[int, ...], bump: Bump) -> tuple[int, ...]:

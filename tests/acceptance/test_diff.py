@@ -311,7 +311,7 @@ def test_a_stranger_is_not_believed(run: Any, artifacts: dict[str, Path], tmp_pa
     [
         ("nothing", "there is no artifact 'nothing'"),
         ("static@old", "there is no artifact 'static/old'"),
-        ("/nowhere#static@beta", "no such remote"),
+        ("/nowhere#static@beta", "the remote does not exist"),
         ("gopher://x#static", "cannot ship to or pull from gopher"),
     ],
 )

@@ -185,18 +185,20 @@ def test_misused_commands(
 LONG = "x" * 300
 #: (arguments, error as printed): what a command takes and cannot do; {static} is an artifact.
 HALF_RIGHT = [
-    (["run", "{static}", "--output-dir", "out"], "without --input nothing is run, so there is "
-     "nothing for --output-dir\n  fix: "),
+    (["run", "{static}", "--output-dir", "out"], "--output-dir requires --input: without it "
+     "nothing is run\n  fix: "),
     (["run", "{static}", "--input", "x"], "--input x is not name=file.npy\n  fix: "),
-    (["evaluate", "{static}"], "give at least one artifact, and the data last\n  fix: "),
+    (["evaluate", "{static}"],
+     "evaluate requires at least one artifact, and the data last\n  fix: "),
     (["evaluate", "{static}", str(DEMO / "dev" / "dev.csv"), "--decoder", ""],
      "no decoder is called ''\n  key: decoder.type"),
-    (["cache", "clear", "--stage", "covert"], "no stage is called 'covert'\n  key: --stage\n"
+    (["cache", "clear", "--stage", "covert"], "'covert' is not a stage\n  key: --stage\n"
      "  fix: choose one of export, cases, "),
-    (["scorer", "build", "-o", "x"], "a text or from an ARPA file\n  fix: give either --text"),
-    (["scorer", "build", "-o", "x", "--text", "x"], "made for one alphabet\n  fix: give either"),
+    (["scorer", "build", "-o", "x"], "a text or an ARPA file\n  fix: give either --text"),
+    (["scorer", "build", "-o", "x", "--text", "x"],
+     "a scorer requires an alphabet\n  fix: give either"),
     (["inspect", "scorer", "demo:none.scorer"], "no such scorer package\n  key: "),
-    (["transcribe", "{static}", "none.wav", "."], "2 of 2 recordings gave no words:\n"
+    (["transcribe", "{static}", "none.wav", "."], "2 of 2 recordings have no transcript:\n"
      "  none.wav: no such recording; give a WAV, FLAC, OGG or MP3 file\n  .: this is a folder"),
     *((arguments, f"the system refused: File name too long, while running asrbuild\n  file: {LONG}")
       for arguments in (["verify", LONG], ["app", "{static}", "-o", LONG])),
@@ -240,7 +242,7 @@ def test_a_home_that_is_not_there(
 ) -> None:
     path = "~nobody-is-called-so/x"
     for arguments, message in (
-        (["verify", path], "a path begins with ~, and that user has no home here\n  fix: "),
+        (["verify", path], "a path begins with ~, and that user has no home folder\n  fix: "),
         (["plan", f"paths.cache={path}"], f"paths.cache={path} is in the home of a user who has"),
     ):
         code, err = run_here(arguments, monkeypatch, capfd)
@@ -300,7 +302,7 @@ CIRCUMSTANCES = [
     ("{run} schema >/dev/full", 1, "no space is left on the disk, while running asrbuild\n"
      "  file: standard output"),
     ("mkdir gone && cd gone && rmdir ../gone && {run} -m model=static", 1,
-     "the current folder is not there any more"),
+     "the current folder no longer exists"),
     ("LC_ALL=C PYTHONUTF8=0 PYTHONIOENCODING=ascii {run} name=é", 1, "cannot name a folder"),
     ("env -u HOME {run} schema", 0, ""),
 ]  # fmt: skip
@@ -527,7 +529,7 @@ def test_the_end_of_a_build_is_the_end_of_all_its_processes(number: int, at: Pat
     assert_nothing_was_published(at)
     assert process.returncode == 128 + number
     golden.check_error(signal.Signals(number).name, process.returncode, err, at)
-    assert f"error: ended by {signal.Signals(number).name}; nothing half-made was kept" in err
+    assert f"error: ended by {signal.Signals(number).name}; nothing incomplete was kept" in err
     assert "Traceback" not in err
 
 

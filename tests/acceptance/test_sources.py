@@ -146,4 +146,4 @@ def test_inspect_source_prints_the_table(source: str, folder: Path) -> None:
 def test_a_source_that_is_not_there_has_no_key(folder: Path) -> None:
     done = run_asrbuild("inspect", "source", "nowhere/best_dev-1", cwd=folder)
     assert done.code == 1
-    assert "error: there is no such source\n  file: nowhere/best_dev-1\n" in done.err
+    assert "error: the source does not exist\n  file: nowhere/best_dev-1\n" in done.err

@@ -27,7 +27,8 @@ from asrbuild.base.cache import RECORD
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.cli import tree
-from asrbuild.handover.ship.push import set_channel, ship
+from asrbuild.handover.ship.pointing import set_channel
+from asrbuild.handover.ship.push import ship
 from asrbuild.handover.ship.remotes.address import open_remote
 from asrbuild.handover.ship.signing.keys import new_key
 from asrbuild.handover.ship.signing.trust import read_trust
@@ -409,10 +410,10 @@ def test_what_channels_point_at_stays(tmp_path: Path, run: Any):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--newer", "soon"), "'soon' is no age"),
-        (("--cache-older", "5"), "'5' is no age"),
-        (("--cache-size", "much"), "'much' is no size"),
-        (("--remote", "https://models.example.com"), "can be read only"),
+        (("--newer", "soon"), "'soon' is not an age"),
+        (("--cache-older", "5"), "'5' is not an age"),
+        (("--cache-size", "much"), "'much' is not a size"),
+        (("--remote", "https://models.example.com"), "is read-only"),
         (("--remote", "oci://127.0.0.1:1/models"), "cleaned up by its keeper"),
     ],
 )

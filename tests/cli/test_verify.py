@@ -213,7 +213,7 @@ def test_another_reference_than_the_manifests_is_refused(copy):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--graph", "g.pb"], "--graph and --checkpoint are for --bisect"),
+        (["--graph", "g.pb"], "--graph and --checkpoint require --bisect"),
         (["--bisect", "--graph", "g.pb", "--checkpoint", "c"], "exclude each other"),
         (["--bisect", "--graph", "no-such.pb"], "no such frozen TensorFlow graph"),
     ],

@@ -1,15 +1,15 @@
-"""What can go from a remote: versions that no channel ever pointed at and no set that stays needs,
-and files of no version.
+"""Clean-up of a remote: versions that no channel ever pointed at and no kept set needs, and files
+that no version has.
 
 Nothing is locked, and pushes may go on meanwhile. Each side writes first and looks afterwards:
 
-- a version's header is removed, then channels and sets are read again: where one needs it by now,
-  the header is brought back. Who moves a channel, or adds a set, looks for the header after that.
-  Sets go before what they need.
-- a file is moved to ``trash/``, then the headers are read again: one that needs it brings it back.
-  Who pushes looks for the files once more after the header is written.
+- a version's header is removed, then channels and sets are read again; if one needs it by now, the
+  header is restored. A writer that moves a channel, or adds a set, checks for the header
+  afterwards. Sets are removed before the versions they need.
+- a file is moved to ``trash/``, then the headers are read again; a file that one needs is restored.
+  A push checks for the files once more after the header is written.
 
-What a killed clean-up left in ``trash/`` is brought back or removed by the next one.
+Files that a killed clean-up left in ``trash/`` are restored or removed by the next one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from asrbuild.handover.ship.remotes.objects import ObjectRemote, Stored
 from asrbuild.handover.ship.remotes.remote import MAX_RECORD, Remote
 from asrbuild.handover.ship.signing.envelope import open_envelope
 
-#: A push sends its files within so long before the header that needs them.
+#: A push sends its files at most this long before the header that needs them.
 PUSH_SECONDS = 24 * 3600.0
 _TRASH = "trash"
 
@@ -40,8 +40,8 @@ _TRASH = "trash"
 def survey(remote: Remote, rules: Rules, now: float | None = None) -> list[Item]:
     """Every version and every file of a remote, and whether it stays; nothing is changed.
 
-    Signatures do not matter here: what somebody else signed stays as well as what we did. Where a
-    version cannot be read, it stays, and every file; where a channel's record cannot be, every
+    Signatures do not matter here: versions of all signers are treated alike. A version that cannot
+    be read stays, and every file with it; a channel's record that cannot be read keeps every
     version of its name.
 
     Raises:
@@ -55,33 +55,45 @@ def survey(remote: Remote, rules: Rules, now: float | None = None) -> list[Item]
     candidates = [
         Candidate(*version, max(0.0, now - stored.modified))
         for version, stored in there.items()
-        if version not in unread  # it takes no other one's place among the last
+        if version not in unread  # it does not count among the last
     ]
     pointed = {
         (name, version): f"in the history of {name}@{channel}"
         for name in place.names()
         for version, channel in _pointed(place, name).items()
     }
-    staying = {(v.candidate.name, v.candidate.version)
-               for v in decide(candidates, rules, pointed) if v.keep}  # fmt: skip
+    staying = {
+        (v.candidate.name, v.candidate.version)
+        for v in decide(candidates, rules, pointed)
+        if v.keep
+    }
     for of, needed in _sets(place, {}).items():
         if of in staying:
             pointed = dict.fromkeys(needed, f"the set {'@'.join(of)} needs it") | pointed
     versions = [
         Item(
-            "version", f"{v.candidate.name}/{v.candidate.version}",
-            there[v.candidate.name, v.candidate.version].bytes, v.candidate.age, v.keep, v.why,
+            "version",
+            f"{v.candidate.name}/{v.candidate.version}",
+            there[v.candidate.name, v.candidate.version].bytes,
+            v.candidate.age,
+            v.keep,
+            v.why,
         )
         for v in decide(candidates, rules, pointed)
-    ]  # fmt: skip
-    why = "it cannot be read, so nobody knows what it needs"
+    ]
+    why = "it cannot be read, so the files it needs are unknown"
     versions += [
         Item(
-            "version", "/".join(version), there[version].bytes,
-            max(0.0, now - there[version].modified), True, why,
+            "version",
+            "/".join(version),
+            there[version].bytes,
+            max(0.0, now - there[version].modified),
+            True,
+            why,
         )
-        for version in unread if version in there
-    ]  # fmt: skip
+        for version in unread
+        if version in there
+    ]
     going = {item.name for item in versions if not item.keep}
     return [*versions, *_files(place, stored_files, going, now)]
 
@@ -89,7 +101,7 @@ def survey(remote: Remote, rules: Rules, now: float | None = None) -> list[Item]
 def _place(remote: Remote) -> ObjectRemote:
     if not isinstance(remote, ObjectRemote):
         raise AsrbuildError(
-            "a registry is cleaned up by its keeper, not from outside",
+            "a registry is cleaned up by its keeper, not by asrbuild",
             file=remote.address,
             fix="remove tags there, and run its garbage collection",
         )
@@ -115,13 +127,13 @@ def _there(place: ObjectRemote) -> dict[Version, Stored]:
 
 
 def _read(place: ObjectRemote, versions: Collection[Version]) -> list[Header | VariantSet]:
-    """What is there as these versions; one that is gone by now, or cannot be read, is left out."""
+    """The headers and sets of these versions; one that is gone or unreadable is left out."""
     found = run_concurrently(lambda version: _parsed(place, version), versions)
     return [one for one in found if one is not None and not isinstance(one, AsrbuildError)]
 
 
 def _parsed(place: ObjectRemote, version: Version) -> Header | VariantSet | AsrbuildError | None:
-    """What is there as this version, None where nothing is; or why that cannot be read."""
+    """The header or set of a version; None if it is gone, or the error if it cannot be read."""
     path = _path(version)
     try:
         raw = place.objects.read(path, MAX_HEADER)
@@ -130,13 +142,13 @@ def _parsed(place: ObjectRemote, version: Version) -> Header | VariantSet | Asrb
         return parse_published(raw)
     except Refused as why:
         why.file = f"{place.address}/{path}"
-        why.fix = "remove that file, and ship the version again if it was one; until then all that "
-        why.fix += "it may need stays"
+        why.fix = "remove that file, and ship the version again if it was one; until then every "
+        why.fix += "file stays"
         return why
 
 
 def _unreadable(place: ObjectRemote) -> dict[Version, AsrbuildError]:
-    """The versions that cannot be read, and why."""
+    """The versions that cannot be read, and the errors."""
     there = [*_there(place)]
     found = zip(
         there, run_concurrently(lambda version: _parsed(place, version), there), strict=True
@@ -145,7 +157,7 @@ def _unreadable(place: ObjectRemote) -> dict[Version, AsrbuildError]:
 
 
 def _sets(place: ObjectRemote, known: dict[Version, list[Version]]) -> dict[Version, list[Version]]:
-    """What each set needs that is there now; ``known`` saves reading a version twice."""
+    """The versions that each present set needs; ``known`` saves reading a version twice."""
     there = _there(place)
     for found in _read(place, [version for version in there if version not in known]):
         needed = artifacts_of(found) if isinstance(found, VariantSet) else []
@@ -156,7 +168,7 @@ def _sets(place: ObjectRemote, known: dict[Version, list[Version]]) -> dict[Vers
 def _pointed(
     place: ObjectRemote, name: str, problems: list[AsrbuildError] | None = None
 ) -> dict[str, str]:
-    """Version -> channel, for all that a channel says or ever said; all where one is unreadable."""
+    """Version -> channel, of all present and past targets; every version if one is unreadable."""
     pointed: dict[str, str] = {}
     for channel in place.channels(name):
         folder = f"artifacts/{name}/channels/{channel}"
@@ -201,20 +213,20 @@ def _files(place: ObjectRemote, files: list[Stored], going: set[str], now: float
         age = max(0.0, now - stored.modified)
         keep, why = False, "no version needs it"
         if unread is not None:
-            keep, why = True, f"nobody knows what {'/'.join(unread)} needs"
+            keep, why = True, f"{'/'.join(unread)} cannot be read and may need it"
         elif stored.name in needed:
             keep, why = True, "a version needs it"
         elif age < PUSH_SECONDS:
-            keep, why = True, "came within a day: somebody may be pushing"
+            keep, why = True, "it is less than a day old: a push may be under way"
         yield Item("blob", stored.name, stored.bytes, age, keep, why)
 
 
 def remove(remote: Remote, items: Sequence[Item]) -> Iterator[Item]:
-    """Takes away what does not stay, and gives back what really went.
+    """Removes the items that are not kept, and yields those that were removed.
 
     Raises:
-        Refused: at the end, where a version or a record cannot be read, so that more stays than
-            would have to.
+        Refused: at the end, if a version or a record cannot be read, so that more stays than
+            needed.
     """
     place = _place(remote)
     _empty_trash(place)
@@ -259,7 +271,7 @@ def _remove_version(
 
 
 def _empty_trash(place: ObjectRemote) -> list[str]:
-    """Brings back what a version needs, removes the rest and returns its digests."""
+    """Restores the files that a version needs, removes the rest and returns their digests."""
     waiting = place.objects.entries(_TRASH)
     if not waiting:
         return []

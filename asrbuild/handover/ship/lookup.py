@@ -1,12 +1,14 @@
-"""What a name and a version or channel mean on a remote, proven before anybody goes by it."""
+"""The artifact or set that a name with a version or channel means on a remote, proven."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from asrbuild.artifact.lookup import versions_meant
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship.channels.seen import follow, remember, seen_channels
+from asrbuild.handover.ship.channels.chain import newest
+from asrbuild.handover.ship.channels.seen import follow, remember, seen_channels, seen_versions
 from asrbuild.handover.ship.formats.header import Header
 from asrbuild.handover.ship.formats.sets import (
     VariantSet,
@@ -16,8 +18,9 @@ from asrbuild.handover.ship.formats.sets import (
 )
 from asrbuild.handover.ship.names import check_name, check_version, is_channel
 from asrbuild.handover.ship.refusal import Refusal, Refused, refusing
+from asrbuild.handover.ship.remotes.address import open_remote
 from asrbuild.handover.ship.remotes.remote import Remote
-from asrbuild.handover.ship.signing.trust import Trust, Trusted
+from asrbuild.handover.ship.signing.trust import Trust, Trusted, read_trust
 
 DEFAULT_CHANNEL = "stable"
 
@@ -31,14 +34,14 @@ def split_spec(spec: str) -> tuple[str, str]:
 def find(
     remote: Remote, name: str, selector: str, trust: Trust, config: Path, *, fresh: bool = False
 ) -> tuple[Header | VariantSet, Trusted]:
-    """The header or set that a channel, a version or the start of a version means, proven.
+    """The header or set of a channel, a version or the start of a version, proven.
 
     Args:
-        fresh: demand of a channel that its record has an expiry, which is not over.
+        fresh: require of a channel that its record has an expiry that is not over.
 
     Raises:
-        Refused: it is not what a trusted key signed, or not the newest that was seen.
-        AsrbuildError: there is no such thing.
+        Refused: it is not what a trusted key signed, or is older than what was seen before.
+        AsrbuildError: there is no such version or channel.
     """
     record = None
     if is_channel(selector) and _means_channel(remote, name, selector, config):
@@ -61,7 +64,11 @@ def find(
 def proven(
     remote: Remote, name: str, version: str, trust: Trust
 ) -> tuple[Header | VariantSet, Trusted]:
-    """What is on the remote as this version, and the trusted key that signed it as this."""
+    """The header or set of this version on the remote, and the trusted signer.
+
+    Raises:
+        Refused: it is missing, not signed by a trusted signer, or of another name or version.
+    """
     raw = remote.header(name, version)
     if raw is None:
         raise Refused(
@@ -73,7 +80,7 @@ def proven(
     if (found.name, found.version) != (name, version):
         raise Refused(
             Refusal.IDENTITY_MISMATCH,
-            f"where {name} {version} should be is {found.name} {found.version}",
+            f"the remote has {found.name} {found.version} in the place of {name} {version}",
             file=remote.address,
         )
     return found, key
@@ -89,10 +96,10 @@ def require_digest(remote: Remote, found: Header | VariantSet, digest: str, whic
 
 
 def require_artifact(found: Header | VariantSet) -> Header:
-    """What was found, where only an artifact will do.
+    """The header of an artifact; a set is refused.
 
     Raises:
-        AsrbuildError: it is a set of them.
+        AsrbuildError: it is a set.
     """
     if isinstance(found, Header):
         return found
@@ -103,8 +110,11 @@ def require_artifact(found: Header | VariantSet) -> Header:
 
 
 def _means_channel(remote: Remote, name: str, selector: str, config: Path) -> bool:
-    """A word that is no version is a channel, even one that is gone: that must be noticed. So is
-    what was a channel when it was last asked for, though a version may begin so."""
+    """Whether a selector that can be a channel's name is meant as one.
+
+    A word without digits is, even if the channel is gone: that must be noticed. So is a channel
+    that was seen before, though a version may begin with the same letters.
+    """
     return (
         not any(c.isdigit() for c in selector)
         or (remote.address, name, selector) in seen_channels(config)
@@ -113,15 +123,42 @@ def _means_channel(remote: Remote, name: str, selector: str, config: Path) -> bo
 
 
 def whole_version(remote: Remote, name: str, start: str) -> str:
+    """The one version on the remote that is ``start`` or begins with it."""
     if remote.header(name, start) is not None:
         return start
     versions = remote.versions(name)
-    fitting = versions_meant(versions, start)
-    if len(fitting) == 1:
-        return fitting[0]
+    matching = versions_meant(versions, start)
+    if len(matching) == 1:
+        return matching[0]
     known = ", ".join(versions[-10:]) or "none"
     raise AsrbuildError(
-        f"{start} fits {len(fitting)} versions of {name}",
+        f"{start} matches {len(matching)} versions of {name}",
         file=remote.address,
         fix=f"the remote has: {known}",
     )
+
+
+def pointed_versions(
+    config: Path, note: Callable[[str], object], *, offline: bool
+) -> dict[tuple[str, str], str]:
+    """Name and version of everything that channels point at, and which channel does.
+
+    Channels count as they were last seen here, and unless ``offline`` as their remotes show them
+    now; ``note`` takes a line about each channel that a remote does not show.
+    """
+    pointed = dict.fromkeys(seen_versions(config), "a channel pointed at it")
+    trust = read_trust(config)
+    for address, name, channel in () if offline else seen_channels(config):
+        where = f"{name}@{channel} of {address}"
+        try:
+            remote = open_remote(address)
+            record = newest(remote, name, channel, trust)
+            published = None if record is None else proven(remote, name, record.version, trust)[0]
+        except AsrbuildError as error:
+            note(f"{where} is as last seen: {error.message}")
+            continue
+        if published is None:
+            note(f"{where} is as last seen: it has no record now")
+        else:
+            pointed |= dict.fromkeys(artifacts_of(published), f"{where} points at it")
+    return pointed

@@ -1,4 +1,4 @@
-"""Names and paths that mean the same file everywhere, and no file outside of where they belong."""
+"""Names and paths that are portable and stay inside their folder."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from asrbuild.handover.ship.refusal import Refusal, Refused, shown
 
 MAX_PATH = 512
 MAX_DEPTH = 16
-#: One component of a path: printable ASCII that no system gives a meaning, so that neither
-#: separators, drive letters, streams, control characters nor Unicode look-alikes can be spelled.
+#: One component of a path: printable ASCII without special meaning on any system, so no separators,
+#: drive letters, streams, control characters or Unicode look-alikes.
 _PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_ .+@(),=-]{0,125}[A-Za-z0-9_+@()=-])?")
 _CHANNEL = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 def check_name(name: object) -> str:
-    """An artifact's name, safe as a folder, an object key and a part of an address."""
+    """Returns an artifact's name, safe as a folder, an object key and a part of an address."""
     return _check(name, is_name, "name", NAME_RULE)
 
 
 def check_version(version: object) -> str:
-    """An artifact's version; ``latest`` is the store's pointer and no version."""
+    """Returns an artifact's version; ``latest`` is the store's pointer, not a version."""
     return _check(version, is_version, "version", NAME_RULE)
 
 
 def check_channel(channel: object) -> str:
-    """A channel: lower-case letters, digits and dashes."""
+    """Returns a channel's name: lower-case letters, digits and dashes."""
     rule = "use lower-case letters, digits and dashes, starting with a letter"
     return _check(channel, is_channel, "channel", rule)
 
@@ -37,14 +37,14 @@ def is_channel(text: str) -> bool:
     return _CHANNEL.fullmatch(text) is not None and is_name(text)
 
 
-def _check(text: object, fits: Callable[[str], bool], what: str, rule: str) -> str:
-    if not isinstance(text, str) or not fits(text):
+def _check(text: object, is_valid: Callable[[str], bool], what: str, rule: str) -> str:
+    if not isinstance(text, str) or not is_valid(text):
         raise Refused(Refusal.UNSAFE_NAME, f"{shown(text)} cannot be a {what}", fix=rule)
     return text
 
 
 def check_paths(paths: Sequence[str]) -> None:
-    """Refuses a list of files that could not be unpacked the same way on every system.
+    """Refuses a list of files that would not unpack in the same way on every system.
 
     Raises:
         Refused: UNSAFE_PATH, DUPLICATE_PATH, CASE_CLASH, PATH_CONFLICT or UNSORTED.

@@ -1,4 +1,4 @@
-"""An artifact wherever it is, as a directory to read: in the store, in a bundle, on a remote."""
+"""An artifact as a directory to read: from the store, a bundle or a remote."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _TEMPORARY = "asrbuild-opened-"
 
 
 def opened_as(spec: str, path: Path) -> str:
-    """What a person calls an opened artifact: its directory, or what was given where that goes."""
+    """The name of an opened artifact in output: its directory, or ``spec`` if it is temporary."""
     return spec if _TEMPORARY in str(path) else str(path)
 
 
 def is_remote(spec: str) -> bool:
-    """Whether a whole remote is meant: an address, or a folder that was shipped to."""
+    """Whether ``spec`` is a whole remote: an address, or a folder that was shipped to."""
     folder = Path(spec).expanduser()
     return ("://" in spec and "#" not in spec) or all(
         (folder / name).is_dir() for name in ("blobs", "artifacts")
@@ -47,31 +47,31 @@ def opened(
 ) -> Iterator[Path]:
     """The directory of an artifact, for as long as the block lasts.
 
-    What comes from elsewhere is proven, as by ``asrbuild pull``, and put into a temporary folder.
-    What is in the store is compared with its digests,
-    see :func:`asrbuild.artifact.integrity.require_whole`.
+    Content of a bundle or remote is proven, as by ``asrbuild pull``, and put into a temporary
+    folder. An artifact in the store is compared with its digests, see
+    :func:`asrbuild.artifact.integrity.require_whole`.
 
     Args:
         spec: what :func:`asrbuild.artifact.lookup.resolve` takes; ``name@version``; a bundle file;
             or a remote's address, ``#`` and ``name@version`` or ``name@channel``.
         root: the artifact store.
-        notify: told who signed it.
+        notify: takes a line that names the signer.
         description_only: of a remote's artifact, fetch the manifest and the model's description,
             without weights and recordings.
-        checked: False for a caller that looks for damage itself.
+        checked: False for a caller that checks for damage itself.
 
     Raises:
-        Refused: what comes from elsewhere is not as a trusted key signed it.
+        Refused: the content of a bundle or remote is not as a trusted key signed it.
         AsrbuildError: there is no such artifact, or it is damaged.
     """
     path = Path(spec).expanduser()
     bundle = path.is_file() and recognise(path).key == "asrb"
     if not bundle and (path.exists() or "#" not in spec):
         name, at, version = spec.partition("@")
-        found = lookup.resolve(root, f"{name}/{version}" if at and not path.exists() else spec)
+        path = lookup.resolve(root, f"{name}/{version}" if at and not path.exists() else spec)
         if checked:
-            integrity.require_whole(found, memo_root())
-        yield found
+            integrity.require_whole(path, memo_root())
+        yield path
         return
     config = config_root()
     trust = read_trust(config)
@@ -89,15 +89,15 @@ def opened(
         else:
             address, _, version = spec.rpartition("#")
             remote = open_remote(address)
-            found, key = find(remote, *split_spec(version), trust, config)
-            header = require_artifact(found)
-            wanted = _describes if description_only else lambda _: True
-            fetch_files(header, remote, directory, wanted=wanted)
+            published, key = find(remote, *split_spec(version), trust, config)
+            header = require_artifact(published)
+            chosen = _describes if description_only else lambda _: True
+            fetch_files(header, remote, directory, wanted=chosen)
         signatures.keep_signature(directory, header.raw)
         notify(f"{spec}: signed by {key.label} ({key.keyid[:12]})")
         yield directory
 
 
 def _describes(path: str) -> bool:
-    # A package's own Manifest.json says where its .mlmodel is; its weights are beside it.
+    # A package's own Manifest.json names its .mlmodel; its weights are other files.
     return path == MANIFEST or path.endswith(("/Manifest.json", ".mlmodel"))

@@ -1,4 +1,4 @@
-"""Who signed what is in a store: the header that a pulled artifact came with is kept beside it."""
+"""The signer of an artifact in a store, proven by the header that it was pulled with."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ def prove_origin(artifact: Path, trust: Trust) -> Trusted | None:
             raise Refused(
                 Refusal.DIGEST_MISMATCH,
                 f"{differing[0]} is not as {key.label} signed it",
-                fix="pull it again, which mends it",
+                fix="pull it again, which repairs it",
             )
     return key

@@ -1,4 +1,4 @@
-"""Artifacts from a remote or a bundle into a store: nothing appears before all of it is proven."""
+"""Artifacts from a remote or a bundle into a store: one appears once all of it is proven."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from asrbuild.handover.ship.formats.variants import (
     check_variants,
     choose,
     describe_variant,
+    holds_variants,
     unpack_variant,
 )
 from asrbuild.handover.ship.lookup import find, proven, require_digest, split_spec
@@ -32,8 +33,11 @@ from asrbuild.handover.ship.signing.trust import Trust, Trusted
 
 @dataclass(frozen=True)
 class Pulled:
-    """``already``: the store had it, whole, and nothing was fetched; ``of_set``: the
-    name@version of the set that it was taken from, None where it was asked for itself."""
+    """An artifact that is in the store after a pull.
+
+    ``already``: the store had it, whole, and nothing was fetched; ``of_set``: the name@version of
+    the set that it was taken from, None if the artifact itself was requested.
+    """
 
     name: str
     version: str
@@ -59,30 +63,31 @@ def pull(
 ) -> list[Pulled]:
     """Fetches an artifact, or artifacts of a set, into the store ``root``.
 
-    Signatures are checked before anything is fetched, every digest before anything appears; each
-    file is cut off at the size that was signed.
+    Signatures are checked before anything is fetched, every digest before anything appears in the
+    store; each file is cut off at its signed size.
 
     Args:
         system: the device's system, see :func:`~asrbuild.handover.ship.formats.variants.choose`;
             the manifest is checked before anything else is fetched. None: all of a set.
-        fresh: demand of a channel that its record has an expiry, which is not over.
+        fresh: require of a channel that its record has an expiry that is not over.
 
     Raises:
-        Refused: something is not as a trusted key signed it; nothing is kept of it then.
+        Refused: it is not as a trusted key signed it; none of it is kept.
         AsrbuildError: it does not run on ``system``, or there is no such artifact.
     """
-    found, key = find(remote, *split_spec(spec), trust, config, fresh=fresh)
-    wanted: list[tuple[Header, Trusted, Variant | None]]
-    if isinstance(found, Header):
-        wanted, of_set = [(found, key, None)], None
+    published, key = find(remote, *split_spec(spec), trust, config, fresh=fresh)
+    parts: list[tuple[Header, Trusted, Variant | None]]
+    if isinstance(published, Header):
+        parts, of_set = [(published, key, None)], None
     else:
-        chosen = found.variants if system is None else [choose(found.variants, system, max_bytes)]
-        wanted = [(*_header_of(remote, variant, trust), variant) for variant in chosen]
-        of_set = f"{found.name}@{found.version}"
+        variants = published.variants
+        chosen = variants if system is None else [choose(variants, system, max_bytes)]
+        parts = [(*_header_of(remote, variant, trust), variant) for variant in chosen]
+        of_set = f"{published.name}@{published.version}"
     with ExitStack() as stagings:
 
         def fetched(header: Header, variant: Variant | None) -> Path | None:
-            """Where it is, proven and not published yet; None when the store has it."""
+            """The folder of its files, proven and not published yet; None if the store has it."""
             path = root / header.name / header.version
             if store.keep_signed(root, header.name, header.version, header.digests, header.raw):
                 _require_fit(header, path, system, max_bytes, variant)
@@ -93,17 +98,17 @@ def pull(
             fetch_files(header, remote, new, wanted=lambda file: file != MANIFEST, notify=notify)
             return new
 
-        # Every one is fetched before the first is published.
-        ready = [(header, key, fetched(header, variant)) for header, key, variant in wanted]
+        # All are fetched before the first is published.
+        ready = [(header, key, fetched(header, variant)) for header, key, variant in parts]
         return [_publish(root, header, key, new, of_set) for header, key, new in ready]
 
 
 def _header_of(remote: Remote, variant: Variant, trust: Trust) -> tuple[Header, Trusted]:
-    """The header of a set's variant, and the trusted key that signed it, who may be another."""
+    """The header of a set's variant, and its trusted signer, which may differ from the set's."""
     header, key = proven(remote, variant.name, variant.version, trust)
     require_digest(remote, header, variant.header, "the one that is in the set")
     if not isinstance(header, Header):
-        raise Refused(Refusal.UNKNOWN_FORMAT, "there is a set in the set", file=remote.address)
+        raise Refused(Refusal.UNKNOWN_FORMAT, "the set contains a set", file=remote.address)
     return header, key
 
 
@@ -123,8 +128,8 @@ def _require_fit(
     max_bytes: int | None,
     variant: Variant | None = None,
 ) -> None:
-    """Refuses an artifact that the device of ``system`` cannot load, or that is too large; and one
-    that is not what its set says of it, by which it was chosen."""
+    """Refuses an artifact that the device of ``system`` cannot load or that is too large, and one
+    that contradicts the variant by which it was chosen."""
     from asrbuild.artifact.manifest import read_manifest
 
     if variant is not None:
@@ -141,11 +146,12 @@ def fetch_files(
     wanted: Callable[[str], bool] = lambda _: True,
     notify: Notify = nullcontext,
 ) -> None:
-    """Fetches the wanted files of a proven header, each proven; the manifest is among them, or is
-    there already.
+    """Fetches the wanted files of a proven header and proves each one.
+
+    The manifest is among them, or in the directory already.
 
     Raises:
-        Refused: a file is not what was signed, or the manifest tells something else.
+        Refused: a file is not as it was signed, or the manifest contradicts the header.
     """
     from asrbuild.artifact.manifest import read_manifest
 
@@ -158,7 +164,7 @@ def fetch_files(
 
 
 def _put_in_store(root: Path, header: Header, staging: Path) -> Path:
-    """The store has exactly what was signed afterwards, whatever was there, and the signature."""
+    """Publishes exactly the signed files, in the place of other files of that version, if any."""
     return store.publish_signed(
         root, header.name, staging, header.version, header.digests, header.raw
     )
@@ -166,9 +172,14 @@ def _put_in_store(root: Path, header: Header, staging: Path) -> Path:
 
 def _pulled(header: Header, key: Trusted, path: Path, *, already: bool) -> Pulled:
     return Pulled(
-        header.name, header.version, path, key.label, header.digest,
-        0 if already else header.total, already,
-    )  # fmt: skip
+        header.name,
+        header.version,
+        path,
+        key.label,
+        header.digest,
+        0 if already else header.total,
+        already,
+    )
 
 
 def _fetch(remote: Remote, name: str, file: File, staging: Path) -> None:
@@ -183,10 +194,12 @@ def _fetch(remote: Remote, name: str, file: File, staging: Path) -> None:
             count += len(block)
             if count > file.bytes:
                 raise Refused(
-                    Refusal.TOO_LARGE, f"{file.path} is larger than was signed", file=remote.address
+                    Refusal.TOO_LARGE,
+                    f"{file.path} is larger than its signed size",
+                    file=remote.address,
                 )
             digest.update(block)
-            # Told here, or it would be told as the remote's fault.
+            # Report disk errors here; otherwise they look like errors of the remote.
             with disk_errors("pulling an artifact", staging):
                 write(block)
 
@@ -200,10 +213,25 @@ def _fetch(remote: Remote, name: str, file: File, staging: Path) -> None:
     if digest.hexdigest() != file.sha256:
         raise Refused(
             Refusal.DIGEST_MISMATCH,
-            f"{file.path} has another digest than was signed",
+            f"the digest of {file.path} is not the signed one",
             file=remote.address,
-            fix="ask who keeps it to ship the version again, which sends what is damaged",
+            fix="ask the remote's keeper to ship the version again, which sends damaged files",
         )
+
+
+def pull_file(
+    bundle: Path,
+    root: Path,
+    *,
+    trust: Trust,
+    system: str | None = None,
+    max_bytes: int | None = None,
+) -> tuple[list[Pulled], bool]:
+    """Unpacks a bundle of one artifact or of variants; and whether it is one of variants."""
+    if holds_variants(bundle):
+        pulled = pull_variants(bundle, root, trust=trust, system=system, max_bytes=max_bytes)
+        return pulled, True
+    return [pull_bundle(bundle, root, trust=trust, system=system, max_bytes=max_bytes)], False
 
 
 def pull_bundle(
@@ -217,7 +245,7 @@ def pull_bundle(
     """Unpacks a bundle file into the store ``root``, once all of it is proven.
 
     Raises:
-        Refused: something is not as a trusted key signed it.
+        Refused: its content is not as a trusted key signed it.
         AsrbuildError: it does not run on ``system``.
     """
     with store.staging(root) as staging:
@@ -237,12 +265,12 @@ def pull_variants(
     """Unpacks artifacts of a bundle of variants into the store ``root``, once all is proven.
 
     Args:
-        system: of the device the one is for, see ``variants.choose``; None: all.
+        system: the device's system, see ``variants.choose``; None: take all.
     """
     found, _ = check_variants(bundle, trust)
     chosen = found.variants if system is None else [choose(found.variants, system, max_bytes)]
     with ExitStack() as stagings:
-        # Every one is unpacked and proven before the first is published.
+        # All are unpacked and proven before the first is published.
         unpacked = []
         for variant in chosen:
             staging = stagings.enter_context(store.staging(root))

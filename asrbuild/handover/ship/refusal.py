@@ -11,7 +11,7 @@ from asrbuild.base.errors import AsrbuildError
 
 
 class Refusal(str, Enum):
-    """The list that docs/bundle-format.md explains; nothing is ever refused without one of them."""
+    """The reasons that docs/bundle-format.md explains; every refusal has one."""
 
     NOT_A_BUNDLE = "NOT_A_BUNDLE"
     UNKNOWN_FORMAT = "UNKNOWN_FORMAT"
@@ -42,8 +42,8 @@ class Refusal(str, Enum):
     TOO_SLOW = "TOO_SLOW"
 
 
-class Refused(AsrbuildError):  # noqa: N818 - it is what happened, not what went wrong
-    """Something was not trusted, and nothing of it was kept; ``reason`` says why."""
+class Refused(AsrbuildError):  # noqa: N818 - a refusal is an outcome, not a fault of the program
+    """Content was refused for ``reason``, and none of it was kept."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Refused(AsrbuildError):  # noqa: N818 - it is what happened, not what went
 
 @contextmanager
 def refusing(place: str | Path) -> Iterator[None]:
-    """A refusal within that does not say where names this file or address."""
+    """Adds this file or address to a refusal raised within that names none."""
     try:
         yield
     except Refused as refused:
@@ -69,6 +69,6 @@ def refusing(place: str | Path) -> Iterator[None]:
 
 
 def shown(value: object) -> str:
-    """Foreign text for a message: ASCII, quoted, short; it cannot steer a terminal."""
+    """Foreign text for a message: ASCII, quoted, at most 80 characters."""
     text = ascii(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,4 +1,4 @@
-"""A whole remote proven: every signature, every byte, every channel's newest record."""
+"""Proof of a whole remote: every signature, every byte, every channel's newest record."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from asrbuild.handover.ship.signing.trust import Trust
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a version (``what``: name/version) or a channel (``what``: name@channel).
+    """A fault of a version (``what``: name/version) or a channel (``what``: name@channel).
 
-    ``path``: the file of the version that is missing or has other bytes; None: it is about the
-    signed header or record itself.
+    ``path``: the file of the version that is missing or has other bytes; None: the fault is in the
+    signed header or record.
     """
 
     what: str
@@ -33,7 +33,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Checked:
-    """What was proven, and what was not as it should be."""
+    """How many versions, files and bytes were checked, and the faults."""
 
     versions: int
     files: int
@@ -71,13 +71,15 @@ def check_remote(remote: Remote, trust: Trust, notify: Notify = nullcontext) -> 
             faults += [Fault(f"{of.name}/{of.version}", f.path, message) for of, f in uses]
     faults += _channel_faults(remote, names, trust)
     return Checked(
-        len(versions), len(needed), sum(uses[0][1].bytes for uses in needed.values()),
+        len(versions),
+        len(needed),
+        sum(uses[0][1].bytes for uses in needed.values()),
         tuple(sorted(faults, key=lambda fault: (fault.what, fault.path or ""))),
-    )  # fmt: skip
+    )
 
 
 def _damage(remote: Remote, header: Header, file: File, notify: Notify) -> str | None:
-    """What is wrong with a file on a remote; it is read to its end and kept nowhere."""
+    """The fault of a file on a remote, None if there is none; it is read to its end."""
     digest = hashlib.sha256()
     count = 0
 
@@ -106,7 +108,7 @@ def _channel_faults(remote: Remote, names: list[str], trust: Trust) -> Iterator[
                     found, _ = proven(remote, name, record.version, trust)
                     if found.digest != record.header:
                         raise AsrbuildError(
-                            f"{name} {record.version} is not the one that it was pointed at"
+                            f"{name} {record.version} is not what the channel was pointed at"
                         )
             except AsrbuildError as error:
                 yield Fault(f"{name}@{channel}", None, error.message)

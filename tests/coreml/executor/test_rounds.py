@@ -222,7 +222,7 @@ def test_ctrl_c_ends_a_command_and_says_where(
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 130
-    pattern = rf"error: interrupted in {WHERE}; nothing half-made was kept\n"
+    pattern = rf"error: interrupted in {WHERE}; nothing incomplete was kept\n"
     assert re.fullmatch(pattern, capsys.readouterr().err)
 
 

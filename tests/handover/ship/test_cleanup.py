@@ -21,8 +21,9 @@ from asrbuild.handover.ship import cleanup
 from asrbuild.handover.ship.channels import move
 from asrbuild.handover.ship.channels.chain import history
 from asrbuild.handover.ship.formats.header import MAX_HEADER
+from asrbuild.handover.ship.pointing import set_channel
 from asrbuild.handover.ship.pull import pull
-from asrbuild.handover.ship.push import set_channel, ship
+from asrbuild.handover.ship.push import ship
 from asrbuild.handover.ship.refusal import Refused
 from asrbuild.handover.ship.remotes.address import open_remote
 from asrbuild.handover.ship.remotes.objects import ObjectRemote
@@ -208,7 +209,7 @@ def test_a_channel_that_moves_to_a_version_that_goes(
         return real_point(*arguments, **more)
 
     monkeypatch.setattr(move, "point", point)
-    with pytest.raises(AsrbuildError, match=r"took demo-dynamic .* away meanwhile"):
+    with pytest.raises(AsrbuildError, match=r"has removed demo-dynamic .* meanwhile"):
         set_channel(folder, NAME, "stable", versions[2].name, signer=signer, trust=trust)
     monkeypatch.setattr(move, "point", real_point)
     assert not send(versions[2], folder, channel="stable").already

@@ -144,7 +144,7 @@ def test_an_interrupt_does_not_wait_for_a_silent_server(
     assert Silent.asked.wait(60)
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=15)  # the server may be silent for 30 s
-    assert (child.returncode, err) == (130, "error: interrupted; nothing half-made was kept\n")
+    assert (child.returncode, err) == (130, "error: interrupted; nothing incomplete was kept\n")
     assert not [path for path in store.rglob("*") if path.is_file() and path.name[0] != "."]
 
 

@@ -23,8 +23,9 @@ from asrbuild.handover.ship import cleanup
 from asrbuild.handover.ship.channels.chain import history
 from asrbuild.handover.ship.channels.move import rollback
 from asrbuild.handover.ship.formats.header import MAX_HEADER, File, make_header
+from asrbuild.handover.ship.pointing import set_channel
 from asrbuild.handover.ship.pull import Pulled, pull
-from asrbuild.handover.ship.push import set_channel, ship
+from asrbuild.handover.ship.push import ship
 from asrbuild.handover.ship.refusal import Refused
 from asrbuild.handover.ship.remotes.address import open_remote
 from asrbuild.handover.ship.remotes.objects import ObjectRemote
@@ -228,13 +229,13 @@ def test_two_who_ship_one_version_at_once(
 
 def test_what_is_not_there(remote: Remote, artifact: Path, signer: Signer, trust: Trust, fetch):
     ship(artifact, remote, signer=signer, trust=trust, channel="beta")
-    with pytest.raises(AsrbuildError, match="there is no channel demo-dynamic@stable") as caught:
+    with pytest.raises(AsrbuildError, match="has no channel demo-dynamic@stable") as caught:
         fetch("demo-dynamic", remote)
     assert "beta" in str(caught.value)
-    with pytest.raises(AsrbuildError, match=r"2\.0\.0 fits 0 versions") as caught:
+    with pytest.raises(AsrbuildError, match=r"2\.0\.0 matches 0 versions") as caught:
         fetch("demo-dynamic@2.0.0", remote)
     assert artifact.name in str(caught.value)
-    with pytest.raises(AsrbuildError, match="fits 0 versions"):
+    with pytest.raises(AsrbuildError, match="matches 0 versions"):
         set_channel(remote, "demo-dynamic", "beta", "2.0.0", signer=signer, trust=trust)
     with pytest.raises(AsrbuildError):
         fetch("nobody@1.0.0", remote)
@@ -266,7 +267,7 @@ def test_a_web_server_shows_a_folder(
         assert tree_digests(pulled.path) == tree_digests(version)
     assert outside.versions("demo-dynamic") == inside.versions("demo-dynamic")
     assert (outside.names(), outside.channels("demo-dynamic")) == (["demo-dynamic"], ["stable"])
-    with pytest.raises(AsrbuildError, match="can be read only"):
+    with pytest.raises(AsrbuildError, match="is read-only"):
         ship(versions[0], outside, signer=signer, trust=trust, channel="beta")
 
 
@@ -280,7 +281,7 @@ def test_a_web_server_that_shows_something_else(web: tuple[Path, str], fetch: An
 def test_addresses():
     with pytest.raises(AsrbuildError, match="cannot ship to or pull from ftp://"):
         open_remote("ftp://example.com/x")
-    with pytest.raises(AsrbuildError, match="no address of a registry"):
+    with pytest.raises(AsrbuildError, match="not the address of a registry"):
         open_remote("oci://Example.com/UPPER")
     with pytest.raises(AsrbuildError, match="names no bucket"):
         open_remote("s3://")
@@ -294,11 +295,11 @@ def test_addresses():
     [
         ("", "is empty"),
         ("https://", "names no host"),
-        ("https://[::1/x", "is no address"),
-        ("oci://127.0.0.1:abc/x", "is no address"),
-        ("https://example.com/x?token=1", "ends with its path"),
-        ("oci://example.com/x#y", "ends with its path"),
-        ("https://me:secret@example.com/x", "no user and password"),
+        ("https://[::1/x", "is not an address"),
+        ("oci://127.0.0.1:abc/x", "is not an address"),
+        ("https://example.com/x?token=1", "must end with its path"),
+        ("oci://example.com/x#y", "must end with its path"),
+        ("https://me:secret@example.com/x", "must not contain a user and a password"),
     ],
 )
 def test_what_is_no_address(address: str, message: str):
@@ -361,14 +362,17 @@ def test_the_commands_say_what_is_not_there(
 ):
     remote = tmp_path / "a remote"
     code, _, err = command("channel", "history", "demo", "stable", "--remote", remote)
-    assert (code, err.splitlines()[0]) == (1, "error: there is no such remote")
+    assert (code, err.splitlines()[0]) == (1, "error: the remote does not exist")
     code, out, err = command("ship", artifact, remote)
     assert (code, out.splitlines()[-1]) == (
         0, f"asrbuild pull demo-dynamic@{artifact.name} --from '{remote}'",
     )  # fmt: skip
     assert not err, "small files are no news"
     code, _, err = command("channel", "history", "demo-dynamic", "stable", "--remote", remote)
-    assert (code, err.splitlines()[0]) == (1, "error: there is no channel demo-dynamic@stable")
+    assert (code, err.splitlines()[0]) == (
+        1,
+        "error: the remote has no channel demo-dynamic@stable",
+    )
     code, _, err = command("pull", "demo-dynamic", "--from", remote)
     assert code == 1
     assert f"fix: name a version, {artifact.name}" in err
@@ -376,7 +380,7 @@ def test_the_commands_say_what_is_not_there(
     assert (code, err.splitlines()) == (
         1,
         [
-            "error: there is no nothing", f"  file: {remote}",
+            "error: the remote has no nothing", f"  file: {remote}",
             "  fix: what was shipped there: demo-dynamic",
         ],
     )  # fmt: skip
@@ -529,9 +533,9 @@ def test_names_and_versions_that_begin_like_others(
     for (name, version), artifact in made.items():
         assert fetch(f"{name}@{version}", remote).version == artifact.name
         assert fetch(f"{name}@{artifact.name[:-3]}", remote).version == artifact.name
-    with pytest.raises(AsrbuildError, match=r"1\.0 fits 2 versions of demo"):
+    with pytest.raises(AsrbuildError, match=r"1\.0 matches 2 versions of demo"):
         fetch("demo@1.0", remote)
-    with pytest.raises(AsrbuildError, match="there is no dem"):
+    with pytest.raises(AsrbuildError, match="the remote has no dem"):
         fetch("dem@beta", remote)
     if isinstance(remote, ObjectRemote):
         # Of the shared files none goes with the one name, whatever the clocks say.

@@ -18,8 +18,9 @@ from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.handover.ship.formats.bundle import write_bundle
 from asrbuild.handover.ship.origin import prove_origin
+from asrbuild.handover.ship.pointing import set_channel
 from asrbuild.handover.ship.pull import pull, pull_bundle
-from asrbuild.handover.ship.push import set_channel, ship, ship_set
+from asrbuild.handover.ship.push import ship, ship_set
 from asrbuild.handover.ship.refusal import Refused
 from asrbuild.handover.ship.remotes.address import open_remote
 from asrbuild.handover.ship.remotes.objects import ObjectRemote

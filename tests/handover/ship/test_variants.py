@@ -80,10 +80,10 @@ def test_a_limit_on_the_size_passes_over_what_is_larger(bundle: Path, tmp_path: 
     [
         ("iOS12.5", "no variant runs on iOS12.5"),
         ("macOS10.14", "no variant runs on macOS10.14"),
-        ("watchOS11", "watchOS11 is no system"),
-        ("iOS", "iOS is no system"),
-        ("17", "17 is no system"),
-        ("iOS17.x", "iOS17.x is no system"),
+        ("watchOS11", "watchOS11 is not a system"),
+        ("iOS", "iOS is not a system"),
+        ("17", "17 is not a system"),
+        ("iOS17.x", "iOS17.x is not a system"),
     ],
 )
 def test_systems_without_one(bundle: Path, tmp_path: Path, trust: Trust, system: str, message: str):
@@ -151,7 +151,7 @@ def test_the_commands(command: Callable, artifacts: list[Path], tmp_path: Path):
     assert code == 0
     assert len(out.splitlines()) == 2 * len(MADE)
     code, _, err = command("pull", bundle, "--os", "tvOS1", "--artifacts", device)
-    assert (code, err.splitlines()[0]) == (1, "error: tvOS1 is no system")
+    assert (code, err.splitlines()[0]) == (1, "error: tvOS1 is not a system")
     code, _, err = command("verify", bundle)
     assert (code, err.splitlines()[0]) == (1, "error: the bundle holds several artifacts")
     single = tmp_path / "single.asrb"
@@ -167,7 +167,7 @@ def test_the_commands(command: Callable, artifacts: list[Path], tmp_path: Path):
         assert code == 0
         assert told in out
     code, _, err = command("pull", single, "--max-bytes", 9, "--artifacts", device)
-    assert (code, err.splitlines()[0]) == (2, "error: --max-bytes is for --os")
+    assert (code, err.splitlines()[0]) == (2, "error: --max-bytes requires --os")
     code, _, err = command("bundle", artifacts[0], tmp_path / "single.zip")
     assert (code, err.splitlines()[0]) == (1, "error: a bundle's name ends in .asrb")
 

@@ -26,11 +26,14 @@ _MAX_COUNTER = 100_000
 
 @dataclass(frozen=True)
 class Sight:
-    """What a channel was last seen to say.
+    """The last record that was seen of a channel.
 
-    ``remote``: the identity of its remote, where one of its channels said so; ``bound``: its
-    records must name it; ``retired``: ids of keys that sign its records no more; ``granted``: of
-    those that a rotation handed it over to.
+    Attributes:
+        counter: of the record, 0 if none was seen; ``digest``: of it.
+        remote: the identity of its remote, if one of that remote's channels named it.
+        bound: records must name the remote.
+        retired: ids of keys whose newer records are refused.
+        granted: ids of keys that rotations handed the channel over to.
     """
 
     counter: int = 0
@@ -43,9 +46,9 @@ class Sight:
 
 @dataclass(frozen=True)
 class Chain:
-    """Records that follow one another to the newest, oldest first, proven.
+    """Proven records that follow one another to the newest, oldest first.
 
-    ``trust``: who is believed, with those that rotations handed the channel over to;
+    ``trust``: the trusted signers, with the keys that rotations handed the channel over to;
     ``granted`` and ``retired``: as in :class:`Sight`.
     """
 
@@ -56,18 +59,18 @@ class Chain:
 
 
 def newest(remote: Remote, name: str, channel: str, trust: Trust) -> Record | None:
-    """The channel's last record, None when it has none; nothing is compared with what was seen.
+    """The channel's last record, None when it has none; not compared with what was seen before.
 
     Raises:
-        Refused: FORKED, IDENTITY_MISMATCH, or what is wrong with a record.
+        Refused: FORKED, IDENTITY_MISMATCH, or the fault of a record.
     """
     records = walk(remote, name, channel, trust).records
     return records[-1] if records else None
 
 
 def history(remote: Remote, name: str, channel: str, trust: Trust) -> list[Record]:
-    """Every record, oldest first, each linked to the one before; the newest is signed by one who
-    is trusted, and so vouches for the others."""
+    """Every record, oldest first, each linked to the one before; a trusted signer signed the
+    newest, which so vouches for the others."""
     return list(walk(remote, name, channel, trust).records)
 
 
@@ -78,18 +81,18 @@ def walk(
     trust: Trust,
     since: Sight | None = None,
 ) -> Chain:
-    """The records from the one that was seen last, or from the first, to the newest.
+    """Proves the records from the one that was seen last, or from the first, to the newest.
 
     Raises:
-        Refused: FORKED where a link is broken or a record is missing, REPLAYED where the one that
-            was seen is not there, IDENTITY_MISMATCH where one is of another remote or place, or
-            what is wrong with a record; or nobody who is trusted signed the newest.
+        Refused: FORKED if a link is broken or a record is missing, REPLAYED if the record that
+            was seen is gone, IDENTITY_MISMATCH if one is of another remote or channel; the fault
+            of a record; or no trusted signer signed the newest.
     """
     since = since or Sight()
     check_name(name)
     check_channel(channel)
     place = f"{name}@{channel}"
-    believed, retired, granted = dict(trust), set(since.retired), set(since.granted)
+    trusted, retired, granted = dict(trust), set(since.retired), set(since.granted)
     records: list[Record] = []
     failure: Refused | None = None
     identity: str | None = None
@@ -97,7 +100,7 @@ def walk(
     start = max(1, since.counter)
     for counter, raw in enumerate(_raw_records(remote, name, channel, start, hint), start):
         with refusing(remote.address):
-            signing = {keyid: one for keyid, one in believed.items() if keyid not in retired}
+            signing = {keyid: one for keyid, one in trusted.items() if keyid not in retired}
             record, by, failure = read_record(raw, name, channel, counter, signing)
             _require_link(record, records, since, failure, place)
             if record.remote is not None and identity is None:
@@ -105,7 +108,7 @@ def walk(
                 if identity is None:
                     raise Refused(
                         Refusal.IDENTITY_MISMATCH,
-                        f"{place} was signed for one remote, and this one does not say which it is",
+                        f"{place} was signed for one remote, and this one states no identity",
                         fix="if this is a mirror of that remote, pull with --remote-id "
                         f"{shlex.quote(record.remote)}",
                     )
@@ -119,7 +122,7 @@ def walk(
                 )
             if record.why == ROTATE and by:
                 new = handed_over(record, raw, by[0].label)
-                believed[new.keyid] = believed.get(new.keyid, new)
+                trusted[new.keyid] = trusted.get(new.keyid, new)
                 retired |= {one.keyid for one in by if one.keyid != new.keyid}
                 retired.discard(new.keyid)
                 granted.add(new.keyid)
@@ -128,20 +131,20 @@ def walk(
     if since.counter and not records:
         raise Refused(
             Refusal.REPLAYED,
-            f"record {since.counter} of {place}, which was seen before, is not there",
+            f"record {since.counter} of {place}, which was seen before, is gone",
             file=remote.address,
-            fix="somebody put an old state back; ask who keeps the remote",
+            fix="an old state was put back; ask the keeper of the remote",
         )
     if hint > last and remote.record(name, channel, hint) is not None:
         raise Refused(
             Refusal.FORKED,
-            f"record {last + 1} of {place} is missing, record {hint} is there",
+            f"record {last + 1} of {place} is missing, but the remote has record {hint}",
             file=remote.address,
         )
     if failure is not None:
         with refusing(remote.address):
             raise failure
-    return Chain(tuple(records), believed, frozenset(granted), frozenset(retired))
+    return Chain(tuple(records), trusted, frozenset(granted), frozenset(retired))
 
 
 def _raw_records(
@@ -149,7 +152,7 @@ def _raw_records(
 ) -> Iterator[bytes]:
     """The records from ``counter`` on, to the first that is missing.
 
-    Each batch is proven before the next is asked for: a server may answer anything to anything.
+    Each batch is proven before the next is requested: a server may send any answer.
     """
     while counter <= _MAX_COUNTER:
         ahead = range(counter, counter + min(IO_THREADS, max(1, hint - counter + 1)))
@@ -167,15 +170,15 @@ def _raw_records(
 def _require_link(
     record: Record, before: Sequence[Record], since: Sight, failure: Refused | None, place: str
 ) -> None:
-    """Refuses a record that is not the one that was seen, or does not follow the one before it."""
+    """Refuses a record that differs from the one that was seen, or does not follow the last."""
     broken = None
     if record.counter == since.counter:
         if record.digest != since.digest:
-            broken = "was another one when it was seen before"
+            broken = "is not the one that was seen before"
     elif record.previous != (before[-1].digest if before else None):
         broken = "does not follow the one before it"
     if record.remote is None and (before[-1].remote is not None if before else since.bound):
-        broken = broken or "does not say which remote it is for"
+        broken = broken or "does not name the remote it is for"
     if broken is not None:
         raise failure or Refused(
             Refusal.FORKED,
@@ -185,7 +188,7 @@ def _require_link(
 
 
 def no_channel(remote: Remote, name: str, channel: str) -> AsrbuildError:
-    """Says that there is no such channel, and what there is."""
+    """The error that there is no such channel; its fix lists the channels or versions there."""
     known, versions = remote.channels(name), remote.versions(name)
     if known:
         fix = f"its channels are {', '.join(known)}"
@@ -197,6 +200,8 @@ def no_channel(remote: Remote, name: str, channel: str) -> AsrbuildError:
     else:
         names = ", ".join(remote.names()) or "nothing"
         return AsrbuildError(
-            f"there is no {name}", file=remote.address, fix=f"what was shipped there: {names}"
+            f"the remote has no {name}", file=remote.address, fix=f"it has: {names}"
         )
-    return AsrbuildError(f"there is no channel {name}@{channel}", file=remote.address, fix=fix)
+    return AsrbuildError(
+        f"the remote has no channel {name}@{channel}", file=remote.address, fix=fix
+    )

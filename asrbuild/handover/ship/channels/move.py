@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 from asrbuild.base.digest import canonical_json
@@ -30,10 +31,10 @@ from asrbuild.handover.ship.formats.sets import (
 from asrbuild.handover.ship.refusal import refusing
 from asrbuild.handover.ship.remotes.remote import Remote
 from asrbuild.handover.ship.signing.envelope import (
-    AnySigner,
     sign,
 )
 from asrbuild.handover.ship.signing.keys import Signer
+from asrbuild.handover.ship.signing.signer import AnySigner
 from asrbuild.handover.ship.signing.trust import (
     Trust,
 )
@@ -42,8 +43,8 @@ from asrbuild.handover.ship.signing.trust import (
 Require = Callable[[Header | VariantSet], None]
 
 
-def anything(found: Header | VariantSet) -> None:
-    """Allows a channel to point at whatever is on the remote."""
+def anything(published: Header | VariantSet) -> None:
+    """Allows a channel to point at any version."""
 
 
 def point(
@@ -59,16 +60,16 @@ def point(
     seconds: float | None = None,
     to: Signer | None = None,
 ) -> Record:
-    """Moves a channel to a version; one that is there already is let be.
+    """Moves a channel to a version; a channel that points there already is left unchanged.
 
     Args:
-        seconds: how long the record is good for; one that is there already is signed anew. None:
-            it does not expire.
-        to: the key that the channel is handed over to, which signs as well.
+        seconds: how long the record is valid; a new record is signed even if the channel points
+            there already. None: it does not expire.
+        to: the key that the channel is handed over to, which signs as well; None: none.
 
     Raises:
-        AsrbuildError: somebody else moved the channel at the same time, or the remote has no
-            conditional writes, so that nobody would notice.
+        AsrbuildError: another writer moved the channel at the same time, or the remote has no
+            conditional writes, so that this could not be noticed.
     """
     chain = walk(remote, name, channel, trust)
     before = chain.records[-1] if chain.records else None
@@ -108,9 +109,9 @@ def point(
     raw = canonical_json(envelope).encode()
     if not remote.add_record(name, channel, counter, raw):
         raise AsrbuildError(
-            f"somebody else moved {name}@{channel} at the same time",
+            f"another writer moved {name}@{channel} at the same time",
             file=remote.address,
-            fix="look at `asrbuild channel history`, and set it again if need be",
+            fix="see `asrbuild channel history`, and set it again if needed",
         )
     return parse_record(raw, name, channel, counter, {**trust, **signer.trust})
 
@@ -125,7 +126,7 @@ def rotate(
     trust: Trust,
     seconds: float | None = None,
 ) -> Record:
-    """Hands a channel over to another key, by a record that both sign; what it points at stays.
+    """Hands a channel over to another key, by a record that both sign; its target stays.
 
     Raises:
         AsrbuildError: there is no such channel, or it is the same key.
@@ -138,9 +139,16 @@ def rotate(
             f"{to.name} is the key that signs now", key="--to", fix="name another key"
         )
     return point(
-        remote, name, channel, before.version, before.header,
-        signer=signer, trust=trust, seconds=seconds, to=to,
-    )  # fmt: skip
+        remote,
+        name,
+        channel,
+        before.version,
+        before.header,
+        signer=signer,
+        trust=trust,
+        seconds=seconds,
+        to=to,
+    )
 
 
 def rollback(
@@ -157,19 +165,19 @@ def rollback(
     """Moves a channel to the version it had before the present one, by a new record.
 
     Args:
-        other_signer: also to a version that only somebody else signed.
-        require: raises where the channel must not point at what was found.
+        other_signer: also to a version that only another signer signed.
+        require: raises where the channel must not point at this artifact or set.
 
     Raises:
-        AsrbuildError: it never had another version, or that one is not on the remote any more, as
-            it was then and whole.
+        AsrbuildError: it never had another version, or that one is no longer on the remote, whole
+            and unchanged.
     """
     records = history(remote, name, channel, trust)
-    # Undo what rollbacks undid: walking back from a rollback goes on from where it went to.
+    # Rollbacks are undone: going back from a rollback continues from its target.
     stack: list[Record] = []
     for record in records:
         if stack and (record.version, record.header) == (stack[-1].version, stack[-1].header):
-            continue  # signed anew
+            continue  # a new record for the same target
         if record.why == "rollback" and len(stack) > 1:
             stack.pop()
         else:
@@ -181,22 +189,29 @@ def rollback(
             fix=f"set one with `asrbuild channel set {name} {channel} VERSION`",
         )
     target = stack[-2]
-    found = _target(remote, target, trust)
-    require(found)
+    published = _target(remote, target, trust)
+    require(published)
     if not other_signer:
-        require_own(remote, found, signer, trust, "the channel is not moved")
+        require_own(remote, published, signer, trust, "the channel is not moved")
     return point(
-        remote, name, channel, target.version, target.header,
-        signer=signer, trust=trust, why="rollback", seconds=seconds,
-    )  # fmt: skip
+        remote,
+        name,
+        channel,
+        target.version,
+        target.header,
+        signer=signer,
+        trust=trust,
+        why="rollback",
+        seconds=seconds,
+    )
 
 
 def _target(remote: Remote, target: Record, trust: Trust) -> Header | VariantSet:
-    """What an earlier record pointed at, where all of it is still on the remote."""
+    """The artifact or set that an earlier record pointed at, if it is still whole on the remote."""
     name, version = target.name, target.version
     gone = AsrbuildError(
-        f"{name} {version}, which {name}@{target.channel} pointed at before, is not on the remote "
-        "any more",
+        f"{name} {version}, which {name}@{target.channel} pointed at before, is no longer on the "
+        "remote",
         file=remote.address,
         fix=f"ship it again, or set another: `asrbuild channel set {name} {target.channel} "
         f"VERSION`; there are {', '.join(remote.versions(name)[-10:]) or 'none'}",
@@ -205,36 +220,33 @@ def _target(remote: Remote, target: Record, trust: Trust) -> Header | VariantSet
     if raw is None or hashlib.sha256(raw).hexdigest() != target.header:
         raise gone
     with refusing(remote.address):
-        found = parse_published(raw)
-        check_published(found, trust)
-        for part in artifacts_of(found):
+        published = parse_published(raw)
+        check_published(published, trust)
+        for part in artifacts_of(published):
             raw = remote.header(*part)
             if raw is None:
                 raise gone
             header = parse_header(raw)
-            there = run_concurrently(
-                lambda file, of=header: remote.has(of.name, file), header.files
-            )
-            if not all(there):
+            if not all(run_concurrently(partial(remote.has, header.name), header.files)):
                 raise gone
-    return found
+    return published
 
 
 def require_own(
-    remote: Remote, found: Header | VariantSet, signer: AnySigner, trust: Trust, so: str
+    remote: Remote, published: Header | VariantSet, signer: AnySigner, trust: Trust, so: str
 ) -> None:
-    """Refuses what only somebody else signed; ``so`` says what is not done then.
+    """Refuses a version that only another signer signed; ``so`` names what is not done then.
 
-    Of one version there may be several builds, whose reports and source code differ.
+    One version may have several builds, whose reports and source code differ.
     """
-    by = signers_of(found, trust)
+    by = signers_of(published, trust)
     if any(one.keyid in signer.trust for one in by):
         return
     raise AsrbuildError(
-        f"{found.name} {found.version} on the remote is signed by {by[0].label}, not by "
+        f"{published.name} {published.version} on the remote is signed by {by[0].label}, not by "
         f"{signer.name}; {so}",
         key="--other-signer",
         file=remote.address,
-        fix=f"if you trust what {by[0].label} shipped as you do your own, add --other-signer; else "
+        fix=f"if you trust the build of {by[0].label} like your own, add --other-signer; otherwise "
         "raise the recipe's version, build and ship that",
     )

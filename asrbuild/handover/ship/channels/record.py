@@ -1,4 +1,4 @@
-"""One signed record of a channel: its fields, how it is read, and how it is refused.
+"""One signed record of a channel: its fields, and how a record is read and checked.
 
 A record says "the n-th value of this channel of this artifact on this remote is this version, whose
 header has this digest; the record before has that digest", and is signed. It may expire, and one
@@ -38,7 +38,7 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 #: An expiry, in UTC.
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00")
 _KEYS = {"channel", "counter", "format", "header", "name", "previous", "time", "version", "why"}
-#: Records have these since they are bound to a remote; those from before have neither.
+#: Records that are bound to a remote have these; records of the older format have neither.
 _BOUND = {"expires", "remote"}
 ROTATE = "rotate"
 
@@ -47,11 +47,15 @@ ROTATE = "rotate"
 class Record:
     """The ``counter``-th value of a channel.
 
-    ``header``: digest of the bundle header it means; ``previous``: digest of the record before,
-    None for the first; ``why``: set, rollback or rotate; ``signer``: the trusted key's label, or
-    the ids of the keys where none is trusted; ``remote``: the identity of the remote it is for,
-    None in records from before they had one; ``expires``: ISO 8601, None for never; ``key``: the
-    public key that a rotation hands over to, base64 of its 32 bytes.
+    Attributes:
+        header: digest of the bundle header or set that it points at.
+        previous: digest of the record before; None for the first.
+        why: set, rollback or rotate.
+        signer: the trusted signer's label, or the ids of the keys if none is trusted.
+        digest: SHA-256 of the record as it is stored.
+        remote: the identity of the remote it is for; None in records of the older format.
+        expires: ISO 8601; None: never.
+        key: the public key that a rotation hands over to, base64 of its 32 bytes.
     """
 
     name: str
@@ -70,15 +74,15 @@ class Record:
 
     @property
     def expired(self) -> bool:
-        """Whether its time is over by this machine's clock."""
+        """Whether its expiry is over by this machine's clock."""
         return self.expires is not None and _time(self.expires) <= datetime.now(timezone.utc)
 
 
 def parse_record(raw: bytes, name: str, channel: str, counter: int, trust: Trust) -> Record:
-    """A record that a trusted key signed for exactly this place.
+    """A record that a trusted signer signed for exactly this channel and counter.
 
     Raises:
-        Refused: RECORD_MALFORMED, IDENTITY_MISMATCH, or what is wrong with its signature.
+        Refused: RECORD_MALFORMED, IDENTITY_MISMATCH, or the fault of its signature.
     """
     record, _, failure = read_record(raw, name, channel, counter, trust)
     if failure is not None:
@@ -89,10 +93,10 @@ def parse_record(raw: bytes, name: str, channel: str, counter: int, trust: Trust
 def read_record(
     raw: bytes, name: str, channel: str, counter: int, trust: Trust
 ) -> tuple[Record, list[Trusted], Refused | None]:
-    """A record, who signed it, and why it is not believed where nobody who is trusted did.
+    """A record, its trusted signers, and the refusal to raise if there are none.
 
     Raises:
-        Refused: RECORD_MALFORMED, IDENTITY_MISMATCH; BAD_SIGNATURE of one who is trusted.
+        Refused: RECORD_MALFORMED, IDENTITY_MISMATCH; BAD_SIGNATURE of a trusted signer.
     """
     envelope = strict_json(raw, MAX_RECORD, Refusal.RECORD_MALFORMED)
     payload, signatures = open_envelope(envelope, PAYLOAD_TYPE, Refusal.RECORD_MALFORMED)
@@ -106,7 +110,7 @@ def read_record(
         failure = refused
     fields = strict_json(payload, MAX_RECORD, Refusal.RECORD_MALFORMED)
     if not _is_record(fields):
-        raise Refused(Refusal.RECORD_MALFORMED, "it is no record of a channel")
+        raise Refused(Refusal.RECORD_MALFORMED, "it is not a record of a channel")
     place = (fields["name"], fields["channel"], fields["counter"])
     if place != (name, channel, counter):
         raise Refused(
@@ -163,7 +167,7 @@ def _time(text: str) -> datetime:
 
 
 def handed_over(record: Record, raw: bytes, by: str) -> TrustedKey:
-    """The key that a rotation hands over to, which signed it as well.
+    """The key that a rotation hands over to; it must have signed the record as well.
 
     Raises:
         Refused: RECORD_MALFORMED, NOT_SIGNED or BAD_SIGNATURE.
@@ -171,7 +175,9 @@ def handed_over(record: Record, raw: bytes, by: str) -> TrustedKey:
     try:
         public = raw_key(base64.b64decode(str(record.key), validate=True))
     except (ValueError, binascii.Error, AsrbuildError):
-        raise Refused(Refusal.RECORD_MALFORMED, "the key it hands over to is none") from None
+        raise Refused(
+            Refusal.RECORD_MALFORMED, "the key it hands over to is not a public key"
+        ) from None
     keyid = hashlib.sha256(public.public_bytes_raw()).hexdigest()
     new = TrustedKey(keyid, f"{by[:40]}-{keyid[:8]}", public)
     envelope = strict_json(raw, MAX_RECORD, Refusal.RECORD_MALFORMED)
@@ -182,6 +188,7 @@ def handed_over(record: Record, raw: bytes, by: str) -> TrustedKey:
         if refused.reason is Refusal.BAD_SIGNATURE:
             raise
         raise Refused(
-            Refusal.NOT_SIGNED, "the key that the channel is handed over to has not signed that"
+            Refusal.NOT_SIGNED,
+            "the key that the channel is handed over to has not signed the record",
         ) from None
     return new

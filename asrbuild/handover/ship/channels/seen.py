@@ -29,19 +29,19 @@ from asrbuild.handover.ship.signing.trust import (
 )
 
 _SEEN = "seen.json"
-#: How often a walk begins anew because another process went further meanwhile.
+#: Walks begin anew this often when another process saves a newer record meanwhile.
 _MOST_WALKS = 5
 
 
 def follow(
     remote: Remote, name: str, channel: str, trust: Trust, config: Path, *, fresh: bool = False
 ) -> tuple[Record, Trust]:
-    """What a channel says now, and who may sign what it points at; it is remembered.
+    """The newest record of a channel, which is remembered, and the signers trusted for its target.
 
     A key that a rotation hands the channel over to is trusted from now on.
 
     Args:
-        fresh: demand an expiry that is not over.
+        fresh: require an expiry that is not over.
 
     Raises:
         Refused: see :func:`walk`; EXPIRED.
@@ -60,7 +60,7 @@ def follow(
         with _seen_lock(config):
             seen = _read_seen(config)
             if _sight(seen, remote, name, channel) != since:
-                continue  # another process went further meanwhile
+                continue  # another process remembered a newer record meanwhile
             before = dict(seen)
             for keyid in chain.granted - since.granted - set(trust):
                 handed = chain.trust[keyid]
@@ -70,7 +70,7 @@ def follow(
             if seen != before:
                 _write_seen(config, seen)
         return record, chain.trust
-    raise AsrbuildError(f"{name}@{channel} moves too often to be read", file=remote.address)
+    raise AsrbuildError(f"{name}@{channel} changes too often to be read", file=remote.address)
 
 
 def current(
@@ -81,7 +81,7 @@ def current(
 
 
 def require_seen(remote: Remote, name: str, channel: str, trust: Trust, config: Path) -> None:
-    """Before a channel is moved: it still says what it was seen to say here, or more.
+    """Refuses a channel that lacks the record that was last seen here; to call before moving it.
 
     Raises:
         Refused: see :func:`walk`.
@@ -98,7 +98,7 @@ def _require_fresh(remote: Remote, record: Record) -> None:
             Refusal.EXPIRED,
             f"record {record.counter} of {record.name}@{record.channel} {what}",
             file=remote.address,
-            fix="ask its keeper to sign it anew: `asrbuild channel set "
+            fix="ask its keeper to sign a new record: `asrbuild channel set "
             f"{record.name} {record.channel} {record.version} --expires 30d`; or pull without "
             "--fresh",
         )
@@ -106,8 +106,8 @@ def _require_fresh(remote: Remote, record: Record) -> None:
 
 @contextmanager
 def _seen_lock(config: Path) -> Iterator[None]:
-    """One process at a time compares and remembers, or one would forget what another saw."""
-    doing = "remembering a channel"
+    """One process at a time compares and writes, so that none overwrites a newer record."""
+    doing = "saving the state of a channel"
     with disk_errors(doing, config):
         config.mkdir(parents=True, exist_ok=True, mode=0o700)
         require_own_file(config)
@@ -120,34 +120,34 @@ def _read_seen(config: Path) -> dict[str, Any]:
     try:
         seen = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(seen, dict):
-            raise ValueError("it is no object")
+            raise ValueError("it is not a JSON object")
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
-        # To go on would forget what protects against old states.
+        # Without it, an old state could not be noticed.
         raise AsrbuildError(
-            f"what channels were seen to say cannot be read: {error}",
+            f"the saved state of the channels cannot be read: {error}",
             file=path,
-            fix="repair or remove it; removing it forgets which states are old",
+            fix="repair or remove it; without it, old states are not noticed",
         ) from None
     return seen
 
 
 def _write_seen(config: Path, seen: dict[str, Any]) -> None:
-    with disk_errors("remembering a channel", config):
+    with disk_errors("saving the state of a channel", config):
         text = json.dumps(seen, indent=2, sort_keys=True) + "\n"
         write_atomically(config / _SEEN, text)
 
 
 def seen_versions(config: Path) -> set[tuple[str, str]]:
-    """Name and version of everything that a channel pointed at when it was last pulled."""
+    """Name and version of everything that a channel pointed at when it was last seen."""
     entries = [entry for entry in _read_seen(config).values() if isinstance(entry, dict)]
     found = {(one["name"], one["version"]) for one in entries if {"name", "version"} <= set(one)}
     return found.union(*(map(tuple, entry.get("variants", ())) for entry in entries))
 
 
 def seen_channels(config: Path) -> list[tuple[str, str, str]]:
-    """Address, name and channel of every channel that was ever pulled from or moved here."""
+    """Address, name and channel of every channel that was pulled from or moved here."""
     places = (place.rpartition("#") for place in _read_seen(config))
     return sorted((address, *name.rpartition("@")[::2]) for address, found, name in places if found)
 
@@ -155,7 +155,7 @@ def seen_channels(config: Path) -> list[tuple[str, str, str]]:
 def remember(
     remote: Remote, record: Record, config: Path, variants: Sequence[tuple[str, str]] = ()
 ) -> None:
-    """Remembers what the user has just made a channel say; ``variants``: of the set it is."""
+    """Remembers a record that was just added; ``variants``: the members of the set it points at."""
     with _seen_lock(config):
         seen = _read_seen(config)
         counter = _sight(seen, remote, record.name, record.channel).counter
@@ -171,21 +171,21 @@ def _place(remote: Remote, name: str, channel: str) -> str:
 
 
 def _sight(seen: dict[str, Any], remote: Remote, name: str, channel: str) -> Sight:
-    """What was seen of a channel; the remote's identity is one for all its channels."""
-    told = remote.told
-    if told is None:
+    """The last record seen of a channel; the remote's identity is shared by its channels."""
+    identity = remote.required_identity
+    if identity is None:
         of = (e for place, e in seen.items() if place.rpartition("#")[0] == remote.address)
         known = (entry.get("remote") for entry in of if isinstance(entry, dict))
-        told = next((one for one in known if is_identity(one)), None)
+        identity = next((one for one in known if is_identity(one)), None)
     entry = seen.get(_place(remote, name, channel))
     if not isinstance(entry, dict) or type(entry.get("counter")) is not int:
-        return Sight(remote=told, bound=remote.told is not None)
+        return Sight(remote=identity, bound=remote.required_identity is not None)
     retired, granted = (
         frozenset(filter(is_digest, entry[key] if isinstance(entry.get(key), list) else ()))
         for key in ("retired", "granted")
     )
-    bound = remote.told is not None or is_identity(entry.get("remote"))
-    return Sight(entry["counter"], str(entry.get("digest")), told, bound, retired, granted)
+    bound = remote.required_identity is not None or is_identity(entry.get("remote"))
+    return Sight(entry["counter"], str(entry.get("digest")), identity, bound, retired, granted)
 
 
 def _remember(
@@ -197,9 +197,11 @@ def _remember(
     if (entry.get("name"), entry.get("version")) != (record.name, record.version):
         entry.pop("variants", None)
     entry |= {
-        "counter": record.counter, "digest": record.digest,
-        "name": record.name, "version": record.version,
-    }  # fmt: skip
+        "counter": record.counter,
+        "digest": record.digest,
+        "name": record.name,
+        "version": record.version,
+    }
     if record.remote is not None:
         entry["remote"] = record.remote
     for key in ("retired", "granted"):

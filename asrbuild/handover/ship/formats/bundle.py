@@ -1,4 +1,4 @@
-"""An artifact as one file, see docs/bundle-format.md: written, proven, unpacked."""
+"""A bundle of one artifact, see docs/bundle-format.md: writing, proving and unpacking it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from asrbuild.handover.ship.formats.header import (
     make_header,
     parse_header,
 )
-from asrbuild.handover.ship.signing.envelope import AnySigner
+from asrbuild.handover.ship.signing.signer import AnySigner
 from asrbuild.handover.ship.signing.trust import Trust, Trusted
 
 
@@ -35,10 +35,10 @@ class Opened:
 
 
 def write_bundle(artifact: Path, target: Path, signer: AnySigner) -> Header:
-    """Writes an artifact as one file, which appears whole; the same content gives the same bytes.
+    """Writes an artifact as one file, whole or not at all; the same content gives the same bytes.
 
     Raises:
-        AsrbuildError: something else is at ``target``, or a file changed while it was read.
+        AsrbuildError: ``target`` exists with other bytes, or a file changed while it was read.
     """
     from asrbuild.artifact.manifest import read_manifest
 
@@ -72,11 +72,11 @@ def _check(stream: BinaryIO, size: int, path: Path, trust: Trust) -> Opened:
 
 
 def unpack_bundle(path: Path, directory: Path, trust: Trust) -> Opened:
-    """Proves a bundle, then writes its files into an empty directory of ours.
+    """Proves a bundle, then writes its files into an empty directory.
 
     Everything is proven before the first byte is written. The bytes are proven again as they are
     written, so that a file that changes between the two readings is refused as well; the caller
-    throws the directory away then.
+    then removes the directory.
 
     Raises:
         Refused: one of the reasons of docs/bundle-format.md.

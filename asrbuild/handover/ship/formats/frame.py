@@ -1,8 +1,8 @@
-"""What every bundle is on disk: magic, header length, header, then contents one after another.
+"""The file format of every bundle: magic, header length, header, then the files' contents.
 
 The whole format is docs/bundle-format.md. There is no compression, no offset table, no file mode
-and no link: the size of a bundle is the sum of its parts or it is refused, so nothing can unpack
-to more than was read, and nothing but plain files can come out.
+and no link: the size of a bundle is the sum of its parts or it is refused, so it cannot unpack to
+more than was read, and only plain files can come out.
 """
 
 from __future__ import annotations
@@ -25,21 +25,26 @@ from asrbuild.handover.ship.formats.header import MAX_HEADER, File
 from asrbuild.handover.ship.refusal import Refusal, Refused, refusing
 
 SUFFIX = ".asrb"
-#: As PNG's: a first byte that is no text, then line ends that careless transfers change.
+#: As PNG's: a first byte that is not text, then line ends that careless transfers change.
 MAGIC = b"\x89ASR\r\n\x1a\n"
 _LENGTH = struct.Struct("<I")
 START = len(MAGIC) + _LENGTH.size
 BLOCK = 1 << 20
 
 
+def names_bundle(text: str) -> bool:
+    """Whether a destination is a bundle's file name, not a remote's address."""
+    return text.endswith(SUFFIX) and "://" not in text
+
+
 def place_file(temporary: Path, target: Path) -> bool:
-    """Moves a whole file to ``target`` in one step; False, and no change, when that exists."""
+    """Moves a whole file to ``target`` in one step; False, without a change, if that exists."""
     try:
         os.link(temporary, target)
     except FileExistsError:
         return False
     except OSError:
-        # A file system without hard links (FAT, some network shares): next best, not race-free.
+        # A file system without hard links (FAT, some network shares): not free of races.
         if target.exists():
             return False
         os.rename(temporary, target)
@@ -49,7 +54,7 @@ def place_file(temporary: Path, target: Path) -> bool:
 
 @contextmanager
 def incoming(folder: Path) -> Iterator[Path]:
-    """A name for a file in the making, beside where it will be; whatever is left is removed."""
+    """A temporary name in the folder of a new file; the file there is removed if it is left."""
     path = folder / f".incoming-{secrets.token_hex(8)}"
     try:
         yield path
@@ -58,10 +63,10 @@ def incoming(folder: Path) -> Iterator[Path]:
 
 
 def write_frame(target: Path, raw: bytes, contents: Iterable[tuple[File, Path]]) -> None:
-    """Writes a header and the contents that follow it; the file appears whole.
+    """Writes a header and the contents that follow it; the file appears whole or not at all.
 
     Raises:
-        AsrbuildError: something else is at ``target``, or a file changed while it was read.
+        AsrbuildError: ``target`` exists with other bytes, or a file changed while it was read.
     """
     with disk_errors("writing a bundle", target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +80,7 @@ def write_frame(target: Path, raw: bytes, contents: Iterable[tuple[File, Path]])
                 os.fsync(stream.fileno())
             if not place_file(temporary, target) and not _same(temporary, target):
                 raise AsrbuildError(
-                    "something else is there already; a bundle is never overwritten",
+                    "another file exists already; a bundle is never overwritten",
                     file=target,
                     fix="choose another name, or remove it",
                 )
@@ -130,13 +135,13 @@ def open_frame(path: Path) -> Iterator[tuple[BinaryIO, int]]:
         with os.fdopen(descriptor, "rb") as stream:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise Refused(Refusal.NOT_A_BUNDLE, "it is no plain file", file=path)
+                raise Refused(Refusal.NOT_A_BUNDLE, "it is not a plain file", file=path)
             with refusing(path):
                 yield stream, status.st_size
 
 
 def read_raw_header(stream: BinaryIO, path: Path) -> bytes:
-    """The header's bytes; the stream is where the contents begin then.
+    """The header's bytes; the stream then is at the first content.
 
     Raises:
         Refused: NOT_A_BUNDLE, TRUNCATED or HEADER_TOO_LARGE.

@@ -1,15 +1,15 @@
-"""A bundle's header: which files an artifact has, who says so, and from what it was made.
+"""A bundle's header: the files of an artifact, its sources, and the signatures of both.
 
-The header is canonical JSON, so one content has one spelling: what parses but is not spelled as
+The header is canonical JSON, so one content has one spelling: JSON that is not spelled as
 :func:`asrbuild.base.digest.canonical_json` spells it is refused, and with it duplicate keys, stray
-spaces and other numbers than plain ones.
+spaces and unusual numbers.
 
     {"envelope": DSSE, "files": [{"bytes", "path", "sha256"}, ...], "format": FORMAT,
      "name": ..., "version": ...}
 
 The envelope holds an in-toto Statement v1 with a SLSA provenance v1 predicate. Its subjects are
-exactly the files, and its external parameters name the artifact, so the signature covers all that
-the header says.
+exactly the files, and its external parameters name the artifact, so the signature covers the whole
+header.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from asrbuild.base.disk import disk_errors
 from asrbuild.handover.ship.names import check_name, check_paths, check_version
 from asrbuild.handover.ship.refusal import Refusal, Refused, shown
 from asrbuild.handover.ship.signing.envelope import (
-    AnySigner,
     Signatures,
     check_signatures,
     open_envelope,
     sign,
 )
+from asrbuild.handover.ship.signing.signer import AnySigner
 from asrbuild.handover.ship.signing.trust import Trust, Trusted
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class File:
 
 @dataclass(frozen=True)
 class Listing:
-    """What there is to sign of an artifact; ``payload`` is the statement about exactly that."""
+    """The content of an artifact to be signed; ``payload`` is the statement about exactly that."""
 
     name: str
     version: str
@@ -98,7 +98,7 @@ class Listing:
 class Header(Listing):
     """A header whose shape is checked; ``raw`` is its one spelling.
 
-    ``statement`` is what its signers say; nobody has checked who they are yet.
+    ``statement`` is the signed statement; the signatures are not checked yet.
     """
 
     statement: Mapping[str, Any]
@@ -121,8 +121,8 @@ def make_header(artifact: Path, manifest: Manifest, signer: AnySigner) -> Header
 
 
 def list_artifact(artifact: Path, manifest: Manifest) -> Listing:
-    """Reads and lists an artifact, to be signed; one that is unknown here is proven first."""
-    # Listed first: a link or a device in it is refused before anything reads through it.
+    """Lists an artifact's files for signing; an artifact that is unknown here is proven first."""
+    # Listed first: a link or a device is refused before anything reads through it.
     with disk_errors("reading an artifact", artifact):
         files = tuple(
             File(path, (artifact / path).stat().st_size, digest)
@@ -137,7 +137,7 @@ def list_artifact(artifact: Path, manifest: Manifest) -> Listing:
 
 
 def sign_listing(listing: Listing, signer: AnySigner) -> Header:
-    """Signs what is listed; raises :class:`AsrbuildError` where it cannot be shipped."""
+    """Signs a listing; raises :class:`AsrbuildError` if it cannot be shipped."""
     header = {
         "envelope": sign(PAYLOAD_TYPE, listing.payload, signer),
         "files": [asdict(file) for file in listing.files],
@@ -145,7 +145,7 @@ def sign_listing(listing: Listing, signer: AnySigner) -> Header:
         "name": listing.name,
         "version": listing.version,
     }
-    # Read back as a stranger's: what cannot be pulled is not shipped.
+    # Parsed as a reader parses it: a header that cannot be pulled is not shipped.
     return parse_header(canonical_json(header).encode())
 
 
@@ -178,9 +178,15 @@ def _statement(manifest: Manifest, files: tuple[File, ...]) -> dict[str, Any]:
                     for source in origin.sources
                 ]
                 + (
-                    [{"name": "repository", "digest": {"gitCommit": origin.git.commit},
-                      "annotations": {"dirty": origin.git.dirty}}]
-                    if origin.git is not None else []
+                    [
+                        {
+                            "name": "repository",
+                            "digest": {"gitCommit": origin.git.commit},
+                            "annotations": {"dirty": origin.git.dirty},
+                        }
+                    ]
+                    if origin.git is not None
+                    else []
                 ),
             },
             "runDetails": {
@@ -191,20 +197,22 @@ def _statement(manifest: Manifest, files: tuple[File, ...]) -> dict[str, Any]:
                 },
             },
         },
-    }  # fmt: skip
+    }
 
 
 def strict_json(raw: bytes, limit: int, malformed: Refusal) -> Any:
-    """Foreign JSON in its one canonical spelling, or nothing.
+    """The value of foreign JSON in its canonical spelling.
 
     Raises:
-        Refused: it is too large, is no JSON, nests too deep, or is spelled in another way.
+        Refused: it is too large, is not JSON, nests too deep, or is not canonical.
     """
     if len(raw) > limit:
-        raise Refused(Refusal.HEADER_TOO_LARGE, f"{len(raw)} bytes, at most {limit} are read")
+        raise Refused(
+            Refusal.HEADER_TOO_LARGE, f"it has {len(raw)} bytes, at most {limit} are read"
+        )
     try:
         value = json.loads(raw.decode("ascii"), parse_float=_fraction)
-        # As canonical_json spells it, without looking at each of what may be a million values.
+        # As canonical_json spells it, without a check of each of perhaps a million values.
         canonical = json.dumps(
             value, sort_keys=True, separators=(",", ":"), allow_nan=False
         ).encode()
@@ -216,7 +224,7 @@ def strict_json(raw: bytes, limit: int, malformed: Refusal) -> Any:
 
 
 def _fraction(text: str) -> float:
-    """A number with a fraction; one that is whole has another spelling."""
+    """A number with a fraction; a whole number has another spelling."""
     number = float(text)
     if number.is_integer() and abs(number) < 2**53:
         raise ValueError(text)
@@ -224,7 +232,7 @@ def _fraction(text: str) -> float:
 
 
 def header_fields(raw: bytes, form: str, keys: set[str]) -> dict[str, Any]:
-    """The keys of a header of the format ``form``, which has exactly these.
+    """The fields of a header of the format ``form``, which has exactly these keys.
 
     Raises:
         Refused: HEADER_MALFORMED or UNKNOWN_FORMAT.
@@ -233,16 +241,14 @@ def header_fields(raw: bytes, form: str, keys: set[str]) -> dict[str, Any]:
     if not isinstance(value, dict) or not isinstance(value.get("format"), str):
         raise Refused(Refusal.HEADER_MALFORMED, "it does not name its format")
     if value["format"] != form:
-        raise Refused(
-            Refusal.UNKNOWN_FORMAT, f"its format is {shown(value['format'])}, here {form} is read"
-        )
+        raise Refused(Refusal.UNKNOWN_FORMAT, f"its format is {shown(value['format'])}, not {form}")
     if set(value) != keys:
         raise Refused(Refusal.HEADER_MALFORMED, "its keys are not those of the format")
     return value
 
 
 def parse_header(raw: bytes) -> Header:
-    """Checks a header's shape, limits, names and paths, and that its statement says the same.
+    """Checks a header's shape, limits, names and paths, and that its statement agrees.
 
     Signatures are not checked: :func:`check_header` does that, before anything is unpacked.
 
@@ -269,7 +275,9 @@ def _parse_files(listed: Any) -> tuple[File, ...]:
     if not isinstance(listed, list):
         raise Refused(Refusal.HEADER_MALFORMED, "its files are not a list")
     if len(listed) > MAX_FILES:
-        raise Refused(Refusal.TOO_MANY_FILES, f"{len(listed)} files, at most {MAX_FILES} are read")
+        raise Refused(
+            Refusal.TOO_MANY_FILES, f"it has {len(listed)} files, at most {MAX_FILES} are read"
+        )
     files = []
     for entry in listed:
         if (
@@ -282,7 +290,7 @@ def _parse_files(listed: Any) -> tuple[File, ...]:
             or not isinstance(entry["sha256"], str)
             or not _HEX.fullmatch(entry["sha256"])
         ):
-            raise Refused(Refusal.HEADER_MALFORMED, f"this is no file entry: {shown(entry)}")
+            raise Refused(Refusal.HEADER_MALFORMED, f"{shown(entry)} is not a file entry")
         files.append(File(entry["path"], entry["bytes"], entry["sha256"]))
     check_paths([file.path for file in files])
     if sum(file.bytes for file in files) > MAX_TOTAL:
@@ -291,7 +299,7 @@ def _parse_files(listed: Any) -> tuple[File, ...]:
 
 
 def _check_statement(header: Header) -> None:
-    """The statement speaks of this artifact and exactly these files."""
+    """Refuses a statement that is not about this artifact and exactly these files."""
     try:
         statement = header.statement
         parameters = statement["predicate"]["buildDefinition"]["externalParameters"]
@@ -306,17 +314,17 @@ def _check_statement(header: Header) -> None:
     if not agrees:
         raise Refused(
             Refusal.STATEMENT_MISMATCH,
-            "what is signed does not speak of this artifact and exactly these files",
+            "the signed statement is not about this artifact and exactly these files",
         )
 
 
 def check_header(header: Header, trust: Trust) -> Trusted:
-    """The trusted key that signed the header; raises :class:`Refused` when there is none."""
+    """The trusted signer of the header; raises :class:`Refused` if there is none."""
     return check_signatures(PAYLOAD_TYPE, header.payload, header.signatures, trust)
 
 
 def check_manifest(header: Listing, manifest: Manifest) -> None:
-    """The artifact's own manifest, once its bytes are proven, tells the same as the header.
+    """Refuses an artifact's own manifest, whose bytes are proven, if it contradicts the header.
 
     Raises:
         Refused: IDENTITY_MISMATCH or MANIFEST_MISMATCH.
@@ -334,7 +342,8 @@ def check_manifest(header: Listing, manifest: Manifest) -> None:
     present = {(f.path, f.bytes, f.sha256) for f in header.files}
     if strays := sorted(path for path, _, _ in listed - present):
         raise Refused(
-            Refusal.MANIFEST_MISMATCH, f"the manifest lists another {shown(strays[0])} than is here"
+            Refusal.MANIFEST_MISMATCH,
+            f"the manifest lists another {shown(strays[0])} than the header",
         )
     core = content_core(manifest)
     digest = content_digest({f["path"]: f["sha256"] for f in core["files"]}, core)
@@ -342,5 +351,5 @@ def check_manifest(header: Listing, manifest: Manifest) -> None:
     if len(claimed) < 12 or not digest.startswith(claimed):
         raise Refused(
             Refusal.IDENTITY_MISMATCH,
-            f"the version says {shown(claimed)}, the content digest is {digest[:12]}",
+            f"the version ends in {shown(claimed)}, the content digest is {digest[:12]}",
         )

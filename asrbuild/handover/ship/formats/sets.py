@@ -1,10 +1,10 @@
-"""A set: versions on a remote that are variants of one, of which each device takes what it loads.
+"""A set: versions on a remote that are variants of one model, one of which suits each device.
 
     {"envelope": DSSE, "format": FORMAT}
 
-It is on the remote where a version's header would be, under a name and version of its own, so
+A set takes the place of a version's header on the remote, with its own name and version, so
 channels point at it as at any version. The envelope holds the name, the version, and the variants
-as a bundle of several lists them. The artifacts stay where they are; each has its own signature.
+as a bundle of variants lists them. The artifacts stay where they are, each with its own signature.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from asrbuild.handover.ship.formats.variants import Variant, parse_listed
 from asrbuild.handover.ship.names import check_name, check_version
 from asrbuild.handover.ship.refusal import Refusal, Refused, shown
 from asrbuild.handover.ship.signing.envelope import (
-    AnySigner,
     Signatures,
     open_envelope,
     sign,
     signers,
 )
+from asrbuild.handover.ship.signing.signer import AnySigner
 from asrbuild.handover.ship.signing.trust import Trust, Trusted
 
 FORMAT = "asrbuild-set/1"
 PAYLOAD_TYPE = "application/vnd.asrbuild.set+json"
-#: The keys are sorted, so this is how a set ends, and how a header does not.
+#: The keys are sorted, so a set ends with this, and a header does not.
 _END = f'"format":"{FORMAT}"}}'.encode()
 
 
@@ -57,9 +57,9 @@ class VariantSet:
         return hashlib.sha256(self.raw).hexdigest()
 
 
-def artifacts_of(found: Header | VariantSet) -> list[tuple[str, str]]:
-    """Name and version of each artifact that it is, or needs."""
-    every = (found,) if isinstance(found, Header) else found.variants
+def artifacts_of(published: Header | VariantSet) -> list[tuple[str, str]]:
+    """Name and version of the artifact, or of each artifact in the set."""
+    every = (published,) if isinstance(published, Header) else published.variants
     return [(one.name, one.version) for one in every]
 
 
@@ -71,12 +71,12 @@ def make_set(name: str, variants: Sequence[Variant], signer: AnySigner) -> Varia
         "version": set_version(variants),
     }
     envelope = sign(PAYLOAD_TYPE, canonical_json(fields).encode(), signer)
-    # Read back as a stranger's: what cannot be pulled is not published.
+    # Parsed as a reader parses it: a set that cannot be pulled is not published.
     return parse_set(canonical_json({"envelope": envelope, "format": FORMAT}).encode())
 
 
 def set_version(variants: Sequence[Variant]) -> str:
-    """The recipe's version of the first, and a digest of which artifacts there are."""
+    """The first variant's recipe version, and a digest of the names and versions of all."""
     return f"{variants[0].version.rpartition('+')[0]}+{_which(variants)}"
 
 
@@ -95,18 +95,18 @@ def parse_set(raw: bytes) -> VariantSet:
     payload, signatures = open_envelope(value["envelope"], PAYLOAD_TYPE, Refusal.HEADER_MALFORMED)
     fields = strict_json(payload, MAX_HEADER, Refusal.HEADER_MALFORMED)
     if not isinstance(fields, dict) or set(fields) != {"name", "variants", "version"}:
-        raise Refused(Refusal.HEADER_MALFORMED, "what is signed is no set")
+        raise Refused(Refusal.HEADER_MALFORMED, "the signed content is not a set")
     name, version = check_name(fields["name"]), check_version(fields["version"])
     variants = parse_listed(fields["variants"])
     if version.rpartition("+")[2] != _which(variants):
         raise Refused(
-            Refusal.IDENTITY_MISMATCH, f"the version {shown(version)} is not of these variants"
+            Refusal.IDENTITY_MISMATCH, f"the version {shown(version)} is not that of these variants"
         )
     return VariantSet(name, version, variants, payload, signatures, raw)
 
 
 def parse_published(raw: bytes) -> Header | VariantSet:
-    """What is on a remote as a version: an artifact's header, or a set.
+    """Parses a version on a remote: an artifact's header, or a set.
 
     Raises:
         Refused: it is neither, see :func:`parse_header` and :func:`parse_set`.
@@ -114,12 +114,12 @@ def parse_published(raw: bytes) -> Header | VariantSet:
     return parse_set(raw) if raw.endswith(_END) else parse_header(raw)
 
 
-def check_published(found: Header | VariantSet, trust: Trust) -> Trusted:
-    """The trusted key that signed it; raises :class:`Refused` when there is none."""
-    return signers_of(found, trust)[0]
+def check_published(published: Header | VariantSet, trust: Trust) -> Trusted:
+    """The first trusted signer; raises :class:`Refused` if there is none."""
+    return signers_of(published, trust)[0]
 
 
-def signers_of(found: Header | VariantSet, trust: Trust) -> list[Trusted]:
-    """Every trusted key and identity that signed it; raises :class:`Refused` when there is none."""
-    kind = HEADER_TYPE if isinstance(found, Header) else PAYLOAD_TYPE
-    return signers(kind, found.payload, found.signatures, trust)
+def signers_of(published: Header | VariantSet, trust: Trust) -> list[Trusted]:
+    """Every trusted signer; raises :class:`Refused` if there is none."""
+    kind = HEADER_TYPE if isinstance(published, Header) else PAYLOAD_TYPE
+    return signers(kind, published.payload, published.signatures, trust)

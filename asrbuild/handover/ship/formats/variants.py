@@ -1,19 +1,20 @@
-"""Several artifacts in one bundle, and which of them a device takes.
+"""A bundle of variants: several artifacts in one file, and the choice of one for a device.
 
     {"envelope": DSSE, "format": FORMAT, "headers": [a bundle's header, ...]}
 
-Each header is one that a bundle of its own would have, signed and all. The envelope holds the
-variants: for each header, in the same order, its digest and what an app must know to choose. The
-order is the publisher's preference, so choosing is: the first that the device's system can load.
-A content that several artifacts have is stored once.
+Each header is that of a bundle of one artifact, with its signatures. The envelope holds the
+variants: for each header, in the same order, its digest and the facts that an app chooses by. The
+order is the publisher's preference: an app takes the first that the device's system can load.
+Content that several artifacts share is stored once.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -45,12 +46,12 @@ from asrbuild.handover.ship.formats.header import (
 from asrbuild.handover.ship.names import check_name, check_version
 from asrbuild.handover.ship.refusal import Refusal, Refused, shown
 from asrbuild.handover.ship.signing.envelope import (
-    AnySigner,
     Signatures,
     check_signatures,
     open_envelope,
     sign,
 )
+from asrbuild.handover.ship.signing.signer import AnySigner
 from asrbuild.handover.ship.signing.trust import Trust, Trusted
 
 if TYPE_CHECKING:
@@ -61,17 +62,24 @@ PAYLOAD_TYPE = "application/vnd.asrbuild.variants+json"
 MAX_VARIANTS = 32
 _SYSTEM = re.compile(r"(iOS|macOS) ?(\d{1,3}(?:\.\d{1,3}){0,2})")
 _OS_VERSION = re.compile(r"\d{1,3}(?:\.\d{1,3}){0,2}")
-#: What is shown to a person is a word.
+#: Fields that are shown to a person.
 _WORD = re.compile(r"[A-Za-z0-9_.+-]{1,100}")
 _KEYS = {
-    "bytes", "compress", "compute_units", "format", "header", "minimum_os", "name", "precision",
+    "bytes",
+    "compress",
+    "compute_units",
+    "format",
+    "header",
+    "minimum_os",
+    "name",
+    "precision",
     "version",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What an app must know of an artifact to choose it.
+    """The facts about an artifact that an app chooses by.
 
     ``header``: digest of its header; ``bytes``: of its Core ML package; ``compress``: how its
     weights are stored, ``none`` or methods joined by a plus; ``minimum_os``: system -> version.
@@ -106,7 +114,7 @@ class Variants:
 
 
 def describe_variant(header: Header, manifest: Manifest) -> Variant:
-    """What the manifest says that a choice depends on."""
+    """The facts of a manifest that a choice depends on."""
     from asrbuild.coreml.compression import compression
 
     ways = sorted(set(compression(manifest.provenance.recipe.get("coreml", {})).values()))
@@ -124,12 +132,12 @@ def describe_variant(header: Header, manifest: Manifest) -> Variant:
 
 
 def write_variants(artifacts: Sequence[Path], target: Path, signer: AnySigner) -> Variants:
-    """Writes artifacts, the preferred first, as one file, which appears whole.
+    """Writes artifacts, the preferred first, as one file, whole or not at all.
 
     The same artifacts, order and key give the same bytes.
 
     Raises:
-        AsrbuildError: there are too many, one is given twice, or something else is at ``target``.
+        AsrbuildError: there are too many, one is there twice, or ``target`` has other bytes.
     """
     from asrbuild.artifact.manifest import read_manifest
 
@@ -144,11 +152,12 @@ def write_variants(artifacts: Sequence[Path], target: Path, signer: AnySigner) -
         {
             "envelope": sign(PAYLOAD_TYPE, payload, signer),
             "format": FORMAT,
-            "headers": [strict_json(h.raw, MAX_HEADER, Refusal.HEADER_MALFORMED)
-                        for h, _ in described],
+            "headers": [
+                strict_json(h.raw, MAX_HEADER, Refusal.HEADER_MALFORMED) for h, _ in described
+            ],
         }
-    ).encode()  # fmt: skip
-    # Read back as a stranger's: what cannot be pulled is not written.
+    ).encode()
+    # Parsed as a reader parses it: a bundle that cannot be pulled is not written.
     parsed = parse_variants(raw)
     where = {
         file.sha256: artifact / file.path
@@ -160,7 +169,7 @@ def write_variants(artifacts: Sequence[Path], target: Path, signer: AnySigner) -
 
 
 def parse_variants(raw: bytes) -> Variants:
-    """Checks shape, limits, and that headers and variants speak of the same artifacts.
+    """Checks shape, limits, and that headers and variants name the same artifacts.
 
     Signatures are not checked: :func:`check_variants` does that, before anything is unpacked.
 
@@ -174,16 +183,16 @@ def parse_variants(raw: bytes) -> Variants:
     headers = tuple(parse_header(canonical_json(header).encode()) for header in value["headers"])
     payload, signatures = open_envelope(value["envelope"], PAYLOAD_TYPE, Refusal.HEADER_MALFORMED)
     variants = parse_listed(strict_json(payload, MAX_HEADER, Refusal.HEADER_MALFORMED))
-    said = [(variant.header, variant.name, variant.version) for variant in variants]
-    if said != [(header.digest, header.name, header.version) for header in headers]:
+    listed = [(variant.header, variant.name, variant.version) for variant in variants]
+    if listed != [(header.digest, header.name, header.version) for header in headers]:
         raise Refused(
-            Refusal.STATEMENT_MISMATCH, "the variants that are signed are not the artifacts here"
+            Refusal.STATEMENT_MISMATCH, "the signed variants are not the artifacts in the bundle"
         )
     return Variants(variants, headers, _contents(headers), payload, signatures, raw)
 
 
 def parse_listed(listed: Any) -> tuple[Variant, ...]:
-    """The variants that somebody signed; whether they are here is not checked.
+    """A signed list of variants; whether their artifacts are present is not checked.
 
     Raises:
         Refused: HEADER_MALFORMED, UNSAFE_NAME, DUPLICATE_PATH or TOO_MANY_FILES.
@@ -204,17 +213,17 @@ def parse_listed(listed: Any) -> tuple[Variant, ...]:
             )
             or not all(_is(_WORD, entry[key]) for key in _KEYS - {"bytes", "minimum_os"})
         ):
-            raise Refused(Refusal.HEADER_MALFORMED, f"this is no variant: {shown(entry)}")
+            raise Refused(Refusal.HEADER_MALFORMED, f"{shown(entry)} is not a variant")
     artifacts = {(check_name(one["name"]), check_version(one["version"])) for one in listed}
     if len(artifacts) < len(listed):
-        raise Refused(Refusal.DUPLICATE_PATH, "an artifact is in it twice")
+        raise Refused(Refusal.DUPLICATE_PATH, "it has an artifact twice")
     return tuple(Variant(**entry) for entry in listed)
 
 
 def _require_count(listed: list[Any]) -> None:
     if not 1 <= len(listed) <= MAX_VARIANTS:
         raise Refused(
-            Refusal.TOO_MANY_FILES, f"{len(listed)} variants, 1 to {MAX_VARIANTS} are read"
+            Refusal.TOO_MANY_FILES, f"it has {len(listed)} variants, 1 to {MAX_VARIANTS} are read"
         )
 
 
@@ -235,7 +244,7 @@ def _contents(headers: Sequence[Header]) -> tuple[File, ...]:
 
 
 def holds_variants(path: Path) -> bool:
-    """Whether a bundle claims to hold several artifacts; nothing else of it is checked."""
+    """Whether a bundle's format is that of variants; nothing else is checked."""
     with open_frame(path) as (stream, _):
         raw = read_raw_header(stream, path)
     value = strict_json(raw, MAX_HEADER, Refusal.HEADER_MALFORMED)
@@ -246,7 +255,7 @@ def check_variants(path: Path, trust: Trust) -> tuple[Variants, Trusted]:
     """Proves a bundle without unpacking it: shape, every signature and every digest.
 
     Returns:
-        What is in it, and the key that signed the variants.
+        Its content, and the trusted signer of the variants.
 
     Raises:
         Refused: one of the reasons of docs/bundle-format.md.
@@ -267,7 +276,7 @@ def _check(stream: Any, size: int, path: Path, trust: Trust) -> tuple[Variants, 
 
 
 def list_variants(path: Path, trust: Trust) -> tuple[tuple[Variant, ...], Trusted]:
-    """What a bundle holds, once all of it is proven; a bundle of one artifact holds one.
+    """The variants of a bundle, once all of it is proven; a bundle of one artifact has one.
 
     Raises:
         Refused: one of the reasons of docs/bundle-format.md.
@@ -283,7 +292,7 @@ def list_variants(path: Path, trust: Trust) -> tuple[tuple[Variant, ...], Truste
 
 
 def unpack_variant(path: Path, variant: Variant, directory: Path, trust: Trust) -> Opened:
-    """Proves the whole bundle, then writes one of its artifacts into an empty directory of ours.
+    """Proves the whole bundle, then writes one of its artifacts into an empty directory.
 
     Everything is proven before the first byte is written, and again as it is written.
 
@@ -297,18 +306,23 @@ def unpack_variant(path: Path, variant: Variant, directory: Path, trust: Trust) 
         header = _header_of(found, variant)
         stream.seek(START + len(found.raw))
         for file in found.contents:
-            wanted = [own for own in header.files if own.sha256 == file.sha256]
+            own = [each for each in header.files if each.sha256 == file.sha256]
             with ExitStack() as open_files:
-                writes = [open_files.enter_context(new_file(directory, f.path)) for f in wanted]
-                copy_content(stream, file, lambda block, all_=writes: [w(block) for w in all_])
+                writes = [open_files.enter_context(new_file(directory, f.path)) for f in own]
+                copy_content(stream, file, partial(_write_all, writes))
     manifest = read_manifest(directory)
     check_manifest(header, manifest)
     check_variant(variant, header, manifest)
     return Opened(header, check_header(header, trust))
 
 
+def _write_all(writes: Sequence[Callable[[bytes], object]], block: bytes) -> None:
+    for write in writes:
+        write(block)
+
+
 def check_variant(variant: Variant, header: Header, manifest: Manifest) -> None:
-    """What a variant says is what the manifest of its artifact says, whoever signed it.
+    """Refuses a variant that contradicts its artifact's manifest.
 
     Raises:
         Refused: MANIFEST_MISMATCH.
@@ -316,7 +330,7 @@ def check_variant(variant: Variant, header: Header, manifest: Manifest) -> None:
     if describe_variant(header, manifest) != variant:
         raise Refused(
             Refusal.MANIFEST_MISMATCH,
-            f"the manifest of {header.name} {header.version} is not what its variant says",
+            f"the manifest of {header.name} {header.version} contradicts its variant",
         )
 
 
@@ -324,16 +338,16 @@ def _header_of(found: Variants, variant: Variant) -> Header:
     for header in found.headers:
         if header.digest == variant.header:
             return header
-    raise Refused(Refusal.FILE_MISSING, f"it has no {variant.name} {variant.version} any more")
+    raise Refused(Refusal.FILE_MISSING, f"it no longer has {variant.name} {variant.version}")
 
 
 def choose(variants: Sequence[Variant], system: str, max_bytes: int | None = None) -> Variant:
-    """The variant for a device: the first that its system loads, and that is small enough.
+    """The variant for a device: the first that its system loads and that is small enough.
 
     Args:
         variants: in the publisher's order of preference.
         system: ``iOS17``, ``iOS17.4``, ``macOS14``.
-        max_bytes: the most that the Core ML package may have.
+        max_bytes: the largest Core ML package, in bytes; None: any.
 
     Raises:
         AsrbuildError: there is none, or no such system.
@@ -341,7 +355,7 @@ def choose(variants: Sequence[Variant], system: str, max_bytes: int | None = Non
     match = _SYSTEM.fullmatch(system)
     if match is None:
         raise AsrbuildError(
-            f"{system} is no system",
+            f"{system} is not a system",
             key="--os",
             fix="give iOS or macOS with its version, for example iOS17 or macOS14.2",
         )

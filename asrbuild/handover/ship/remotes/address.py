@@ -11,47 +11,49 @@ from asrbuild.handover.ship.remotes.objects import ObjectRemote
 from asrbuild.handover.ship.remotes.remote import Remote, is_identity
 
 
-def open_remote(address: str, told: str | None = None) -> Remote:
+def open_remote(address: str, required_identity: str | None = None) -> Remote:
     """The remote at an address.
 
     Args:
         address: a folder, ``s3://bucket/prefix`` (or ``gs://``), ``http(s)://...`` (read only) or
             ``oci://registry/prefix``.
-        told: the identity that it must have, see :meth:`Remote.identity`; None: as it says.
+        required_identity: the identity that it must have, see :meth:`Remote.identity`; None: its
+            own.
 
     Raises:
-        AsrbuildError: it is no address, or of a kind that is not known.
+        AsrbuildError: it is not an address, or of an unknown kind.
     """
     if not address.strip():
         raise AsrbuildError("the address of a remote is empty", fix="name a folder or an address")
-    if told is not None and not is_identity(told):
+    if required_identity is not None and not is_identity(required_identity):
         raise AsrbuildError(
-            "this cannot be the identity of a remote", key="--remote-id",
-            fix="give what `asrbuild channel history --json` says as remote",
-        )  # fmt: skip
+            "this cannot be the identity of a remote",
+            key="--remote-id",
+            fix="give the value of `remote` in `asrbuild channel history --json`",
+        )
     parts = split_address(address) if "://" in address else SplitResult("", "", address, "", "")
     scheme = parts.scheme.lower()
     if scheme in ("", "file"):
         from asrbuild.handover.ship.remotes.folder import Folder
 
         path = url2pathname(parts.path) if scheme else address
-        return ObjectRemote(Folder(Path(path).expanduser()), told)
+        return ObjectRemote(Folder(Path(path).expanduser()), required_identity)
     if scheme in ("http", "https"):
         from asrbuild.handover.ship.remotes.web import Web
 
-        return ObjectRemote(Web(address), told)
+        return ObjectRemote(Web(address), required_identity)
     if scheme == "oci":
         from asrbuild.handover.ship.remotes.oci import OciRemote
 
-        return OciRemote(address, told)
+        return OciRemote(address, required_identity)
     if scheme == "s3":
         from asrbuild.handover.ship.remotes.s3 import S3
 
-        return ObjectRemote(S3(address), told)
+        return ObjectRemote(S3(address), required_identity)
     if scheme in ("gs", "gcs"):
         from asrbuild.handover.ship.remotes.gcs import Bucket
 
-        return ObjectRemote(Bucket(address), told)
+        return ObjectRemote(Bucket(address), required_identity)
     raise AsrbuildError(
         f"asrbuild cannot ship to or pull from {scheme}://",
         fix="give a folder, s3://, gs://, http(s):// (to pull) or oci://",
@@ -59,30 +61,30 @@ def open_remote(address: str, told: str | None = None) -> Remote:
 
 
 def split_address(address: str) -> SplitResult:
-    """An address in its parts.
+    """Splits an address into its parts.
 
     Raises:
-        AsrbuildError: it is none, or has what would go into messages and memory, or be lost.
+        AsrbuildError: it is not an address, or has a password, a query or a fragment.
     """
     try:
         parts = urlsplit(address)
         _ = parts.port
     except ValueError as error:
         raise AsrbuildError(
-            f"this is no address: {error}", file=address, fix="check its host and port"
+            f"this is not an address: {error}", file=address, fix="check its host and port"
         ) from None
     if parts.scheme.lower() in ("http", "https", "oci"):
         if not parts.hostname:
             raise AsrbuildError("the address names no host", file=address)
         if "@" in parts.netloc:
             raise AsrbuildError(
-                "an address has no user and password in it",
+                "an address must not contain a user and a password",
                 file=parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl(),
-                fix="leave them out; docs/bundle-format.md, Remotes, says how to log in",
+                fix="leave them out; see docs/bundle-format.md, Remotes, for how to log in",
             )
         if parts.query or parts.fragment:
             raise AsrbuildError(
-                "the address of a remote ends with its path",
+                "the address of a remote must end with its path",
                 file=address,
                 fix="leave out what follows ? or #",
             )

@@ -1,7 +1,7 @@
 """A remote in a folder, local or shared: every object is a file that appears whole.
 
-fsspec's own local file system writes in place, so that a reader could see half a file and a killed
-writer would leave one; hence these few lines.
+fsspec's local file system writes in place, so that a reader could see half a file and a killed
+writer would leave one; this module does not.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from asrbuild.handover.ship.remotes.objects import Stored
 from asrbuild.handover.ship.remotes.remote import MAX_RECORD, Sink, missing, read_identity
 
 _IDENTITY = "remote.json"
-#: What a killed writer left is removed by the next one, once nobody can still be writing it.
+#: Files of a killed writer are removed by the next one, once they are too old to be still written.
 _ABANDONED_SECONDS = 24 * 3600
 
 
 def require_no_store(remote: Path, artifact: Path) -> None:
-    """A remote and an artifact store both have their own things in ``artifacts`` and beside it.
+    """Refuses a remote that overlaps the artifact store: both use a folder ``artifacts``.
 
     Raises:
         AsrbuildError: the remote would lie in the store that holds the artifact, or over it.
@@ -52,12 +52,12 @@ class Folder:
     writers = IO_THREADS
 
     def __init__(self, root: Path) -> None:
-        # What a channel said is remembered by address, which must mean one folder from anywhere.
+        # Seen channels are remembered by address, which must not depend on the current folder.
         self.root = root.absolute()
         self.address = os.path.abspath(root)
 
     def identity(self) -> str | None:
-        # A path means nothing elsewhere, and is nobody's business: it is called by a number.
+        # A path means nothing on other machines and is private: the identity is a UUID.
         return read_identity(self.read(_IDENTITY, MAX_RECORD), "id")
 
     def claim(self) -> str:
@@ -67,7 +67,7 @@ class Folder:
             raise AsrbuildError(
                 "the identity of the remote cannot be read",
                 file=self.root / _IDENTITY,
-                fix="put back what it was; readers know the remote by it",
+                fix="restore the file; readers know the remote by it",
             )
         return identity
 
@@ -144,19 +144,19 @@ class Folder:
         with disk_errors("removing from a remote", self.root):
             (self.root / path).unlink(missing_ok=True)
 
-    def list(self, folder: str) -> list[str] | None:
+    def names_in(self, folder: str) -> list[str] | None:
         with _reading(self.root / folder):
             try:
                 names = os.listdir(self.root / folder)
             except (FileNotFoundError, NotADirectoryError):
                 if not self.root.is_dir():
-                    raise AsrbuildError("there is no such remote", file=self.root) from None
+                    raise AsrbuildError("the remote does not exist", file=self.root) from None
                 return []
         return sorted(name for name in names if not name.startswith("."))
 
     def entries(self, folder: str) -> list[Stored]:
         found = []
-        for name in self.list(folder) or []:
+        for name in self.names_in(folder) or []:
             with _reading(self.root / folder), suppress(FileNotFoundError):
                 status = (self.root / folder / name).stat()
                 if stat.S_ISREG(status.st_mode):
@@ -173,7 +173,7 @@ class Folder:
         folder.mkdir(parents=True, exist_ok=True)
         now = time.time()
         for left in folder.glob(".incoming-*"):
-            with suppress(FileNotFoundError):  # another writer has just finished with it
+            with suppress(FileNotFoundError):  # another writer has just removed it
                 if now - left.lstat().st_mtime > _ABANDONED_SECONDS:
                     left.unlink()
 
@@ -191,7 +191,7 @@ def _write(target: Path, fill: Callable[[Sink], object]) -> None:
 
 
 def _open_file(path: Path) -> BinaryIO | None:
-    """A plain file to read, None where there is nothing; a pipe would have to be waited for."""
+    """A plain file to read, None if there is none; a pipe, which could block, is refused."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except (FileNotFoundError, NotADirectoryError):
@@ -199,7 +199,7 @@ def _open_file(path: Path) -> BinaryIO | None:
     stream = os.fdopen(descriptor, "rb")
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         stream.close()
-        raise Refused(Refusal.RECORD_MALFORMED, "it is no plain file", file=path)
+        raise Refused(Refusal.RECORD_MALFORMED, "it is not a plain file", file=path)
     return stream
 
 

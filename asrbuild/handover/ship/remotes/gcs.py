@@ -1,6 +1,6 @@
 """A remote in a bucket of Google Cloud Storage, through gcsfs.
 
-An object is shown when its last byte has arrived. Creating asks to refuse what exists
+An object appears when its last byte has arrived. Creating requires that none exists
 (``ifGenerationMatch=0``). Credentials are Google's own (``GOOGLE_APPLICATION_CREDENTIALS``, ...).
 """
 
@@ -27,7 +27,7 @@ from asrbuild.handover.ship.remotes.objects import Stored, holds
 from asrbuild.handover.ship.remotes.remote import Sink, missing
 
 _BLOCK = 4 << 20
-#: What it says when an object is there already.
+#: In its errors if an object exists already.
 _TAKEN = ("PreconditionFailed", "412", "already exists")
 
 
@@ -41,10 +41,10 @@ class Bucket:
         self.address = f"gs://{self._root}"
         if not self._root.strip("/"):
             raise AsrbuildError("the address names no bucket", file=address)
-        # gcsfs asks each bucket for its kind before each call, aloud where it may not know. Only
-        # zonal buckets need that; who has one sets it.
+        # gcsfs asks each bucket for its kind before each call and logs a refusal. Only zonal
+        # buckets need that; their users can set the variable.
         os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-        # They log whole tracebacks of what they then raise.
+        # They log the tracebacks of errors that they then raise.
         for library in ("gcsfs", "google.auth"):
             logging.getLogger(library).setLevel(logging.CRITICAL)
         try:
@@ -53,7 +53,7 @@ class Bucket:
             self._files: Any = fsspec.filesystem("gs", use_listings_cache=False)
         except ImportError:
             raise AsrbuildError(
-                "gs:// needs the package gcsfs, which is not installed",
+                "gs:// requires the package gcsfs, which is not installed",
                 fix="`pip install 'asrbuild[gcs]'`",
             ) from None
 
@@ -73,7 +73,7 @@ class Bucket:
     def read(self, path: str, limit: int) -> bytes | None:
         size = self.size(path)
         if not size:
-            return None if size is None else b""  # of nothing, no range can be asked for
+            return None if size is None else b""  # an empty object has no range
         if size > limit:
             raise Refused(Refusal.TOO_LARGE, f"more than {limit} bytes", file=self._at(path))
         with self._errors("reading"):
@@ -92,7 +92,7 @@ class Bucket:
                     raise missing(path, self.address) from None
                 except Exception:
                     if (self.size(path) or 0) <= start:
-                        return  # it ends here; the caller says how much is missing
+                        return  # the object ends here; the caller reports the missing bytes
                     raise
                 sink(block[: end - start])
 
@@ -102,7 +102,7 @@ class Bucket:
         )
 
     def send(self, path: str, file: File, source: Path, *, replace: bool = False) -> bool:
-        # The store does not look what it gets, and its package does not say who failed.
+        # The store does not check the bytes, and gcsfs does not tell local errors from remote ones.
         with disk_errors("reading an artifact", source), open(source, "rb") as stream:
             copy_content(stream, file, lambda _: None)
         mode = "overwrite" if replace else "create"
@@ -122,7 +122,7 @@ class Bucket:
         md5 = hashlib.md5(usedforsecurity=False)
         with disk_errors("reading an artifact", source), open(source, "rb") as stream:
             copy_content(stream, file, md5.update)
-        # An object of several parts has no such checksum: it is read.
+        # An object of several parts has no MD5: it is read.
         return about.get("md5Hash") == base64.b64encode(md5.digest()).decode() or holds(
             self, path, file
         )
@@ -135,7 +135,7 @@ class Bucket:
                 write()
             except OSError as error:
                 taken = isinstance(error, FileExistsError) or any(t in repr(error) for t in _TAKEN)
-                # Digits of a request's id can look like it, so it is looked at again.
+                # A request id can contain the same digits, so the object is checked.
                 if taken and self.size(path) is not None:
                     return False
                 raise
@@ -149,7 +149,7 @@ class Bucket:
         with self._errors("removing"):
             self._files.rm_file(self._at(path))
 
-    def list(self, folder: str) -> list[str] | None:
+    def names_in(self, folder: str) -> list[str] | None:
         with self._errors("listing"):
             try:
                 found = self._files.ls(self._at(folder), detail=False, refresh=True)
@@ -182,7 +182,7 @@ class Bucket:
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
-        """A store's refusals come as errors of many libraries; each becomes one sentence."""
+        """Errors of the several libraries below become one sentence each."""
         try:
             yield
         except AsrbuildError:
@@ -197,7 +197,7 @@ class Bucket:
 
 
 def _modified(info: Mapping[str, Any]) -> float:
-    """When an object was written; one of which the store does not say it was written now."""
+    """The time at which an object was written; now if the store does not state it."""
     value = info.get("updated") or info.get("mtime")
     if isinstance(value, str):
         value = datetime.fromisoformat(value.replace("Z", "+00:00"))

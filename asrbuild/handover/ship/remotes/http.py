@@ -1,4 +1,4 @@
-"""HTTP with bounds: how large an answer may be, and how long it may take to come."""
+"""HTTP requests with limits on the size and the duration of an answer."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from asrbuild.handover.ship.refusal import Refusal, Refused
 
 #: A server may be silent for this long.
 SILENCE_SECONDS = 30.0
-#: An answer takes at most this long, and this much more for its size.
+#: An answer takes at most this long, and longer in proportion to its size.
 LEAST_SECONDS = 60.0
 LEAST_BYTES_PER_SECOND = 64 << 10
 _BLOCK = 256 << 10
-#: What only asks is asked again when a server stumbles, after these pauses.
+#: Requests that change nothing are repeated after these pauses when a server fails.
 PAUSES = (0.2, 0.8, 2.0)
-_STUMBLES = (500, 502, 503, 504)
-#: Whoever says so has done nothing yet, so that a body may be sent again, too.
+_FAILURES = (500, 502, 503, 504)
+#: A server that answers this has done nothing yet, so that a body may be sent again, too.
 _BUSY = 429
-#: The longest that a busy server's own wish to be left alone is followed.
+#: The longest pause that a busy server may ask for.
 _LONGEST_PAUSE = 20.0
 
 
@@ -41,14 +41,14 @@ class Answer:
 
 
 class _OnlyWeb(urllib.request.HTTPRedirectHandler):
-    """Follows redirects on the web: to another host over TLS alone, and from TLS to nothing less.
+    """Follows redirects to another host over TLS alone, and never from TLS to plain HTTP.
 
-    Credentials go to the server they are for.
+    Credentials are not sent to another host.
     """
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
         if not newurl.lower().startswith(("http://", "https://")):
-            return None  # it stays a redirect, which is no answer
+            return None  # the redirect itself is the answer, which is refused
         new = super().redirect_request(req, fp, code, msg, headers, newurl)
         if new is None or (new.type, new.host) == (req.type, req.host):
             return new
@@ -59,9 +59,13 @@ class _OnlyWeb(urllib.request.HTTPRedirectHandler):
 def _opener() -> urllib.request.OpenerDirector:
     opener = urllib.request.OpenerDirector()
     for handler in (
-        urllib.request.ProxyHandler, urllib.request.HTTPHandler, urllib.request.HTTPSHandler,
-        urllib.request.HTTPDefaultErrorHandler, urllib.request.HTTPErrorProcessor, _OnlyWeb,
-    ):  # fmt: skip
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPErrorProcessor,
+        _OnlyWeb,
+    ):
         opener.add_handler(handler())
     return opener
 
@@ -85,7 +89,7 @@ def ask(
     try:
         response = _open(request)
         for pause in PAUSES:
-            if response.status != _BUSY and not (asks and response.status in _STUMBLES):
+            if response.status != _BUSY and not (asks and response.status in _FAILURES):
                 break
             response.close()
             time.sleep(max(pause, _retry_after(response)))
@@ -102,14 +106,15 @@ def ask(
         raise AsrbuildError(
             f"the server did not answer: {reason}",
             file=url,
-            fix="check the address and the network, and try again: what is done stays done",
+            fix="check the address and the network, and try again: finished work is kept",
         ) from error
 
 
 def _open(request: urllib.request.Request) -> Any:
     if request.type not in ("http", "https"):
         raise AsrbuildError(
-            "the server sends us to an address that is not on the web", file=request.full_url
+            "the server redirects to an address that is neither http nor https",
+            file=request.full_url,
         )
     try:
         return _opener().open(request, timeout=SILENCE_SECONDS)
@@ -118,34 +123,36 @@ def _open(request: urllib.request.Request) -> Any:
 
 
 def _retry_after(response: Any) -> float:
-    """Seconds that a busy server asks for; 0 where it says none, or a date."""
+    """Seconds that a busy server asks to wait; 0 if it states none, or a date."""
     text = response.headers.get("Retry-After", "")
     return min(float(text), _LONGEST_PAUSE) if text.isascii() and text.isdigit() else 0.0
 
 
 def blocks(answer: Answer, limit: int) -> Iterator[bytes]:
-    """The body, refused beyond ``limit`` bytes and when it comes too slowly.
+    """The body, refused beyond ``limit`` bytes or if it arrives too slowly.
 
     Raises:
         Refused: TOO_LARGE or TOO_SLOW.
-        AsrbuildError: the connection broke off before all had come.
+        AsrbuildError: the connection broke off before the end.
     """
     deadline = time.monotonic() + LEAST_SECONDS + limit / LEAST_BYTES_PER_SECOND
     count = 0
-    # read1 gives what has come; read would wait for a whole block, however slowly it drips.
+    # read1 returns what has arrived; read would wait for a whole block, however slow.
     while block := answer.body.read1(_BLOCK):  # type: ignore[attr-defined]
         count += len(block)
         if count > limit:
-            raise Refused(Refusal.TOO_LARGE, f"more than {limit} bytes come", file=answer.url)
+            raise Refused(
+                Refusal.TOO_LARGE, f"the answer has more than {limit} bytes", file=answer.url
+            )
         if time.monotonic() > deadline:
             raise Refused(Refusal.TOO_SLOW, "the server sends too slowly", file=answer.url)
         yield block
-    promised = answer.headers.get("content-length", "")
-    if promised.isascii() and promised.isdigit() and count < int(promised):
+    expected = answer.headers.get("content-length", "")
+    if expected.isascii() and expected.isdigit() and count < int(expected):
         raise AsrbuildError(
-            f"the connection broke off after {count:,} of {int(promised):,} bytes",
+            f"the connection broke off after {count:,} of {int(expected):,} bytes",
             file=answer.url,
-            fix="try again; what is done stays done",
+            fix="try again; finished work is kept",
         )
 
 
@@ -155,16 +162,16 @@ def read_all(answer: Answer, limit: int) -> bytes:
 
 
 def unexpected(answer: Answer, doing: str) -> AsrbuildError:
-    """An answer that is neither what was asked for nor a plain no."""
+    """The error of an answer with an unexpected status."""
     hint = {
-        302: "the server sends us in a circle, away from the web, or to another host without TLS; "
+        302: "the server redirects in a circle, to another protocol, or to a host without TLS; "
         "check the address",
         401: "log in: see docs/bundle-format.md, Remotes",
-        403: "you may not do this there; check your credentials",
+        403: "access is denied; check your credentials",
         404: "check the address",
-        413: "the server takes no file of this size; ask who keeps it",
-        _BUSY: "too much was asked of it; wait a little and try again: what is done stays done",
-    }.get(answer.status, "try again; what is done stays done")
+        413: "the server accepts no file of this size; ask its keeper",
+        _BUSY: "it had too many requests; wait a little and try again: finished work is kept",
+    }.get(answer.status, "try again; finished work is kept")
     return AsrbuildError(
         f"the server answered {answer.status} while {doing}", file=answer.url, fix=hint
     )

@@ -32,13 +32,13 @@ from asrbuild.handover.ship.remotes.remote import MAX_INDEX, MAX_RECORD, Sink, r
 
 INDEX_FORMAT = "asrbuild-index/1"
 _CURRENT = "current"
-#: Only somebody else's push in the same moment makes a second or third one needed.
+#: Only another push at the same moment makes a second or third one needed.
 _MOST_REFRESHES = 10
 
 
 @dataclass(frozen=True)
 class Stored:
-    """One object: its name below its folder, its size and when it was written (POSIX seconds)."""
+    """One object: its name below its folder, its bytes and the time of writing, POSIX seconds."""
 
     name: str
     bytes: int
@@ -46,31 +46,31 @@ class Stored:
 
 
 class Objects(Protocol):
-    """Named bytes, written whole or not at all: what a folder, a bucket or a web server gives."""
+    """A store of named bytes, written whole or not at all: a folder, a bucket or a web server."""
 
     address: str
     writers: int
 
     def identity(self) -> str | None:
-        """See :meth:`Remote.identity`: a bucket's is its address, a folder has a number."""
+        """See :meth:`Remote.identity`: a bucket's is its address, a folder has a UUID."""
 
     def claim(self) -> str:
         """See :meth:`Remote.claim`."""
 
     def size(self, path: str) -> int | None: ...
     def read(self, path: str, limit: int) -> bytes | None:
-        """A small object, None when it is not there; more than ``limit`` bytes are refused."""
+        """A small object, None if it is missing; more than ``limit`` bytes are refused."""
 
     def fetch(self, path: str, size: int, sink: Sink) -> None:
-        """Hands on an object of that size, block by block, and never more."""
+        """Passes an object of that size to ``sink``, block by block, and never more."""
 
     def create(self, path: str, content: bytes) -> bool:
-        """Writes a new object; False, and no change, when there is one."""
+        """Writes a new object; False, without a change, if it exists."""
 
     def send(self, path: str, file: File, source: Path, *, replace: bool = False) -> bool:
-        """As :meth:`create`, from a file here, which is refused when it is not ``file``.
+        """As :meth:`create`, from a local file, which is refused if it does not match ``file``.
 
-        ``replace``: what is there is replaced, in one step.
+        ``replace``: an existing object is replaced, in one step.
         """
 
     def sound(self, path: str, file: File, source: Path) -> bool:
@@ -78,38 +78,38 @@ class Objects(Protocol):
 
     def replace(self, path: str, content: bytes) -> None: ...
     def remove(self, path: str) -> None: ...
-    def list(self, folder: str) -> list[str] | None:
-        """What is directly below; None where that cannot be asked."""
+    def names_in(self, folder: str) -> list[str] | None:
+        """The names directly below a folder; None if the store cannot list."""
 
     def entries(self, folder: str) -> list[Stored]:
         """The objects directly below, for a clean-up."""
 
     def move(self, path: str, to: str) -> None:
-        """Moves an object; one that is gone already is fine."""
+        """Moves an object; one that is gone already is ignored."""
 
 
 class ObjectRemote:
-    """A remote with the layout above."""
+    """A remote with the layout above in an object store."""
 
-    def __init__(self, objects: Objects, told: str | None = None) -> None:
+    def __init__(self, objects: Objects, required_identity: str | None = None) -> None:
         self.objects = objects
         self.address = objects.address
         self.writers = objects.writers
-        self.told = told
+        self.required_identity = required_identity
 
     def identity(self) -> str | None:
-        return self.told or self.objects.identity()
+        return self.required_identity or self.objects.identity()
 
     def claim(self) -> str:
         return self.objects.claim()
 
     def names(self) -> list[str]:
-        listed = self.objects.list("artifacts")
+        listed = self.objects.names_in("artifacts")
         found = [*self._index()] if listed is None else listed
         return sorted(name for name in found if _fits(check_name, name))
 
     def versions(self, name: str) -> list[str]:
-        listed = self.objects.list(f"artifacts/{name}/versions")
+        listed = self.objects.names_in(f"artifacts/{name}/versions")
         if listed is None:
             found = self._index().get(name, {}).get("versions", [])
         else:
@@ -117,7 +117,7 @@ class ObjectRemote:
         return sorted(version for version in found if _fits(check_version, version))
 
     def channels(self, name: str) -> list[str]:
-        listed = self.objects.list(f"artifacts/{name}/channels")
+        listed = self.objects.names_in(f"artifacts/{name}/channels")
         found = self._index().get(name, {}).get("channels", []) if listed is None else listed
         return sorted(
             channel for channel in found if isinstance(channel, str) and is_channel(channel)
@@ -134,7 +134,7 @@ class ObjectRemote:
         if not self.objects.send(path, file, source) and not (
             self.has(name, file) and self.sound(name, file, source)
         ):
-            # Only damage makes a blob that is not what its name says.
+            # A blob that does not match its name is damaged.
             self.objects.send(path, file, source, replace=True)
 
     def sound(self, name: str, file: File, source: Path) -> bool:
@@ -160,8 +160,8 @@ class ObjectRemote:
         return True
 
     def refresh(self) -> None:
-        # Until what was written is still so: somebody whose index was made later may have written
-        # it before ours was.
+        # Until the index on the remote is the present one: another writer with a newer index may
+        # have written it before this one did.
         for _ in range(_MOST_REFRESHES):
             index = self._listed()
             if self.objects.read("index.json", MAX_INDEX) == index:
@@ -169,7 +169,7 @@ class ObjectRemote:
             self.objects.replace("index.json", index)
 
     def _listed(self) -> bytes:
-        """What ``index.json`` should say now."""
+        """The present content of ``index.json``."""
 
         def entry(name: str) -> dict[str, list[str]]:
             return {"versions": self.versions(name), "channels": self.channels(name)}
@@ -188,19 +188,19 @@ class ObjectRemote:
         raw = self.objects.read("index.json", MAX_INDEX)
         if raw is None:
             raise AsrbuildError(
-                "there is no index.json, so this is no remote of asrbuild, or an empty one",
+                "this address has no index.json, so it is not an asrbuild remote, or an empty one",
                 file=self.address,
                 fix="check the address; ship to its folder or bucket first",
             )
         try:
             index = json.loads(raw)
-            artifacts = index["artifacts"] if index["format"] == INDEX_FORMAT else None
-            whole = isinstance(artifacts, dict) and all(
-                isinstance(entry, dict)
-                and all(isinstance(entry.get(key), list) for key in ("versions", "channels"))
+            artifacts: dict[str, Any] = index["artifacts"]
+            whole = index["format"] == INDEX_FORMAT and all(
+                isinstance(entry.get(key), list)
                 for entry in artifacts.values()
+                for key in ("versions", "channels")
             )
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             whole = False
         if not whole:
             raise Refused(Refusal.RECORD_MALFORMED, "index.json is not readable", file=self.address)
@@ -208,7 +208,7 @@ class ObjectRemote:
 
 
 def holds(objects: Objects, path: str, file: File) -> bool:
-    """Whether an object has the file's bytes; all of it is read."""
+    """Whether an object has the file's bytes; it is read whole."""
     digest = hashlib.sha256()
     try:
         objects.fetch(path, file.bytes, digest.update)

@@ -1,28 +1,24 @@
-"""A remote in an OCI registry, over the distribution API and nothing else.
+"""A remote in an OCI registry, over the distribution API alone.
 
 An artifact is a repository ``<prefix>/<name>``; a version is a tag whose image manifest has the
 bundle's header as its config and the artifact's files as its layers. ``+`` cannot stand in a tag
 and becomes ``_``. A channel's n-th record is the tag ``_channel.<channel>.<n>``.
 
-Registries cannot refuse to move a tag that exists: of two that look, find nothing and write, the
-second overwrites the first, and both may read back what they wrote. A version is the same bytes
-whoever writes it. A channel's record is not, so its writers take turns by Fischer's timed mutual
-exclusion: write one's own mark into ``_claim.<channel>``, wait, and write the record only where
-the mark still stands and the record is still absent. It holds as long as writing a tag takes less
-than ``SETTLE_SECONDS``; a slower write is noticed, and reported as lost.
+Registries cannot refuse to move an existing tag: of two writers that find none and write, the
+second overwrites the first, and both may read back their own. A version has the same bytes from
+every writer. A channel's record has not, so its writers take turns by Fischer's timed mutual
+exclusion: write a mark into ``_claim.<channel>``, wait, and write the record only if the mark is
+unchanged and the record is still absent. This holds as long as writing a tag takes less than
+``SETTLE_SECONDS``; a slower write is noticed and reported as lost.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,7 +31,8 @@ from asrbuild.base.threads import IO_THREADS
 from asrbuild.handover.ship.formats.header import MAX_HEADER, File
 from asrbuild.handover.ship.names import check_version, is_channel
 from asrbuild.handover.ship.refusal import Refusal, Refused, shown
-from asrbuild.handover.ship.remotes.http import PAUSES, Answer, ask, blocks, read_all, unexpected
+from asrbuild.handover.ship.remotes.http import PAUSES, blocks, read_all, unexpected
+from asrbuild.handover.ship.remotes.registry import Registry
 from asrbuild.handover.ship.remotes.remote import (
     MAX_INDEX,
     MAX_RECORD,
@@ -51,20 +48,16 @@ RECORD_TYPE = "application/vnd.asrbuild.channel.v1+json"
 HINT_TYPE = "application/vnd.asrbuild.hint.v1+json"
 CLAIM_TYPE = "application/vnd.asrbuild.claim.v1+json"
 FILE_TYPE = "application/octet-stream"
-#: Longer than a registry takes to write a tag; what moving a channel costs.
+#: Longer than a registry takes to write a tag; each move of a channel waits this long.
 SETTLE_SECONDS = 2.0
 _REPOSITORY = re.compile(
     r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
 )
-#: Of an address, as it may stand in a message.
-_HOST = re.compile(r"[a-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9a-f:]+\](?::[0-9]{1,5})?")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _MAX_PAGES = 100
-_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 
 
-class _Abandonable(FileIO):
-    """A file that is sent for as long as somebody waits for that."""
+class _CancellableFile(FileIO):
+    """A file to send, whose reading stops when the caller is cancelled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -82,30 +75,26 @@ class OciRemote:
 
     writers = IO_THREADS
 
-    def __init__(self, address: str, told: str | None = None) -> None:
+    def __init__(self, address: str, required_identity: str | None = None) -> None:
         parts = urlsplit(address)
         self.address = parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
-        self.told = told
+        self.required_identity = required_identity
         self._prefix = parts.path.strip("/")
         if not parts.hostname or (self._prefix and not _REPOSITORY.fullmatch(self._prefix)):
             raise AsrbuildError(
-                "this is no address of a registry",
+                "this is not the address of a registry",
                 file=address,
                 fix="write oci://host[:port]/prefix in lower-case letters and digits",
             )
-        self._host = parts.netloc.lower()
-        plain = parts.hostname in _LOOPBACK
-        self._base = f"{'http' if plain else 'https'}://{self._host}/v2/"
-        # A token to read with may not write: whoever reads beside it must not take its place.
-        self._authorization: dict[bool, str] = {}
+        self._registry = Registry(self.address)
 
     def identity(self) -> str | None:
-        return self.told or self.address
+        return self.required_identity or self.address
 
     def claim(self) -> str:
         return self.address
 
-    # What is there ---------------------------------------------------------------------------
+    # Listing and reading ---------------------------------------------------------------------
 
     def names(self) -> list[str]:
         prefix = f"{self._prefix}/" if self._prefix else ""
@@ -122,7 +111,7 @@ class OciRemote:
                 try:
                     found.append(check_version(tag.replace("_", "+")))
                 except Refused:
-                    continue  # somebody else's tag
+                    continue  # a tag that asrbuild has not made
         return sorted(found)
 
     def channels(self, name: str) -> list[str]:
@@ -134,7 +123,9 @@ class OciRemote:
         return self._config(name, _tag(version), HEADER_TYPE, MAX_HEADER)
 
     def has(self, name: str, file: File) -> bool:
-        with self._ask("HEAD", f"{self._repository(name)}/blobs/sha256:{file.sha256}") as answer:
+        with self._registry.ask(
+            "HEAD", f"{self._repository(name)}/blobs/sha256:{file.sha256}"
+        ) as answer:
             if answer.status not in (200, 404):
                 raise unexpected(answer, "looking for a file")
             return answer.status == 200
@@ -151,11 +142,11 @@ class OciRemote:
     # Adding ----------------------------------------------------------------------------------
 
     def sound(self, name: str, file: File, source: Path) -> bool:
-        # A registry proves the digest of what it takes in, and tells no other checksum.
+        # A registry checks the digest of every upload, and offers no other checksum.
         return True
 
     def put(self, name: str, file: File, source: Path) -> None:
-        with _Abandonable(source) as stream:
+        with _CancellableFile(source) as stream:
             self._upload(name, file.sha256, file.bytes, stream)
 
     def publish(self, name: str, version: str, header: bytes, files: tuple[File, ...]) -> bool:
@@ -182,7 +173,7 @@ class OciRemote:
         if not self._create(name, tag, record, RECORD_TYPE, [], {}):
             return False
         if time.monotonic() - start > SETTLE_SECONDS:
-            # Too slow for the claim to have held; whoever came next has written by now.
+            # Too slow for the claim to have held; the next writer has written by now.
             time.sleep(SETTLE_SECONDS)
             if self.record(name, channel, counter) != record:
                 return False
@@ -192,8 +183,8 @@ class OciRemote:
     def _claimed(self, name: str, channel: str, tag: str) -> bool:
         """Whether this writer, and no other, may create the record ``tag`` now.
 
-        Of two whose marks both stood, the later one marked after the earlier had looked, and looks
-        for the record itself only ``SETTLE_SECONDS`` after that, when the earlier has written it.
+        If two writers both saw their own mark, the later one wrote its mark after the earlier had
+        checked, and checks for the record ``SETTLE_SECONDS`` later: the earlier has written it.
         """
         if self._config(name, tag, RECORD_TYPE, MAX_RECORD) is not None:
             return False
@@ -204,7 +195,7 @@ class OciRemote:
         return self._config(name, claim, CLAIM_TYPE, MAX_RECORD) == mark
 
     def refresh(self) -> None:
-        """A registry lists itself."""
+        """Does nothing: a registry lists its own content."""
 
     def _create(
         self,
@@ -233,7 +224,7 @@ class OciRemote:
         digest = hashlib.sha256(config).hexdigest()
         self._upload(name, digest, len(config), config)
         about = {"mediaType": kind, "digest": f"sha256:{digest}", "size": len(config)}
-        # A manifest must have a layer; a record's is its own config once more.
+        # A manifest must have a layer; a record's layer is its own config.
         manifest = {
             "schemaVersion": 2,
             "mediaType": MANIFEST_TYPE,
@@ -245,25 +236,27 @@ class OciRemote:
         body = json.dumps(manifest, sort_keys=True).encode()
         where = f"{self._repository(name)}/manifests/{tag}"
         for pause in (*PAUSES, None):
-            with self._ask("PUT", where, body, {"Content-Type": MANIFEST_TYPE}) as answer:
+            with self._registry.ask("PUT", where, body, {"Content-Type": MANIFEST_TYPE}) as answer:
                 if answer.status in (200, 201, 202):
                     return
-                # A registry on plain files answers 400 or 500 while another one writes the tag;
-                # the same bytes can be put again at no risk.
+                # A registry on plain files answers 400 or 500 while another writer writes the tag;
+                # the same bytes can be sent again safely.
                 if pause is None or answer.status not in (400, 500, 502, 503):
                     raise unexpected(answer, "publishing")
             time.sleep(pause)
 
     def _upload(self, name: str, digest: str, size: int, body: bytes | BinaryIO) -> None:
         repository = self._repository(name)
-        with self._ask("POST", f"{repository}/blobs/uploads/", b"") as answer:
+        with self._registry.ask("POST", f"{repository}/blobs/uploads/", b"") as answer:
             if answer.status != 202 or "location" not in answer.headers:
                 raise unexpected(answer, "beginning an upload")
             place = urljoin(answer.url, answer.headers["location"])
         parts = urlsplit(place)
         query = urlencode([*parse_qsl(parts.query), ("digest", f"sha256:{digest}")])
         headers = {"Content-Type": FILE_TYPE, "Content-Length": str(size)}
-        with self._ask("PUT", urlunsplit(parts._replace(query=query)), body, headers) as answer:
+        with self._registry.ask(
+            "PUT", urlunsplit(parts._replace(query=query)), body, headers
+        ) as answer:
             if answer.status not in (201, 202, 204):
                 raise unexpected(answer, "uploading a file")
 
@@ -271,7 +264,7 @@ class OciRemote:
 
     def _config(self, name: str, tag: str, kind: str, limit: int) -> bytes | None:
         where = f"{self._repository(name)}/manifests/{tag}"
-        with self._ask("GET", where, headers={"Accept": MANIFEST_TYPE}) as answer:
+        with self._registry.ask("GET", where, headers={"Accept": MANIFEST_TYPE}) as answer:
             if answer.status == 404:
                 return None
             if answer.status != 200:
@@ -285,17 +278,18 @@ class OciRemote:
             fits = None
         if not fits or type(size) is not int:
             raise Refused(
-                Refusal.RECORD_MALFORMED, f"the tag {shown(tag)} holds something else than ours",
+                Refusal.RECORD_MALFORMED,
+                f"the tag {shown(tag)} is not one of asrbuild's",
                 file=self.address,
-            )  # fmt: skip
+            )
         if size > limit:
             raise Refused(Refusal.TOO_LARGE, f"more than {limit} bytes", file=self.address)
-        found = bytearray()
-        self._fetch(name, digest.removeprefix("sha256:"), size, found.extend)
-        return bytes(found)
+        content = bytearray()
+        self._fetch(name, digest.removeprefix("sha256:"), size, content.extend)
+        return bytes(content)
 
     def _fetch(self, name: str, digest: str, size: int, sink: Sink) -> None:
-        with self._ask("GET", f"{self._repository(name)}/blobs/sha256:{digest}") as answer:
+        with self._registry.ask("GET", f"{self._repository(name)}/blobs/sha256:{digest}") as answer:
             if answer.status == 404:
                 raise missing(f"blob {digest}", self.address)
             if answer.status != 200:
@@ -304,12 +298,12 @@ class OciRemote:
                 sink(block)
 
     def _pages(self, path: str, key: str) -> list[str] | None:
-        """A list that may come in pages; None where there is no such thing."""
+        """A list that may come in pages; None if it does not exist."""
         found: list[str] = []
         left = MAX_INDEX
-        where = urljoin(self._base, f"{path}?n=1000")
+        where = urljoin(self._registry.base, f"{path}?n=1000")
         for _ in range(_MAX_PAGES):
-            with self._ask("GET", where) as answer:
+            with self._registry.ask("GET", where) as answer:
                 if answer.status == 404:
                     return found or None
                 if answer.status != 200:
@@ -331,90 +325,12 @@ class OciRemote:
         repository = f"{self._prefix}/{name}" if self._prefix else name
         if not _REPOSITORY.fullmatch(repository):
             raise AsrbuildError(
-                f"{name} cannot be a repository: a registry takes lower-case letters and digits, "
+                f"{name} cannot be a repository: its name requires lower-case letters and digits, "
                 "with single dots, dashes and underscores between them",
                 file=self.address,
                 fix="build it with a lower-case name",
             )
         return repository
-
-    # Logging in ------------------------------------------------------------------------------
-
-    @contextmanager
-    def _ask(
-        self,
-        method: str,
-        where: str,
-        body: bytes | BinaryIO | None = None,
-        headers: dict[str, str] | None = None,
-    ) -> Iterator[Answer]:
-        """Asks the registry, and logs in when it says so; a stream is sent only after that."""
-        url = urljoin(self._base, where)
-        if self._base.startswith("https:") and url.lower().startswith("http:"):
-            raise AsrbuildError(
-                "the registry sends us to an address without TLS", file=self.address,
-                fix="ask who keeps it",
-            )  # fmt: skip
-        reads = method in ("GET", "HEAD")
-        login = self._login(url, self._authorization.get(reads))
-        with ask(method, url, headers={**(headers or {}), **login}, body=body) as answer:
-            if answer.status != 401:
-                yield answer
-                return
-            challenge = answer.headers.get("www-authenticate", "")
-        authorization = self._answer_to(challenge)
-        if body is not None and not isinstance(body, bytes):
-            body.seek(0)
-        self._authorization[reads] = authorization
-        login = self._login(url, authorization)
-        with ask(method, url, headers={**(headers or {}), **login}, body=body) as answer:
-            yield answer
-
-    def _login(self, url: str, authorization: str | None) -> dict[str, str]:
-        # Uploads may be sent to another host, which has its own ways; it gets no secret of ours,
-        # and nor does anybody who listens to plain HTTP.
-        same = urljoin(url, "/v2/") == self._base
-        return {"Authorization": authorization} if authorization and same else {}
-
-    def _answer_to(self, challenge: str) -> str:
-        """What to log in with, as the registry asks for it.
-
-        Raises:
-            AsrbuildError: there is no password for it, or not for whom it sends us to.
-        """
-        if challenge.lower().startswith("basic"):
-            if (basic := _credentials(self._host, self._host)) is None:
-                raise self._no_login(self._host)
-            return f"Basic {basic}"
-        fields = dict(_CHALLENGE.findall(challenge))
-        realm = urlsplit(fields.pop("realm", ""))
-        host = realm.netloc.lower()
-        plain = self._base.startswith("http:") and realm.hostname in _LOOPBACK
-        safe = _HOST.fullmatch(host) and (realm.scheme == "https" or plain)
-        if not challenge.lower().startswith("bearer") or not safe:
-            raise self._no_login(self._host)
-        basic = _credentials(host, self._host)
-        url = urlunsplit(realm._replace(query=urlencode(fields)))
-        # Without a password for this host it is asked all the same: what is public needs none.
-        with ask(
-            "GET", url, headers={"Authorization": f"Basic {basic}"} if basic else {}
-        ) as answer:
-            try:
-                token = json.loads(read_all(answer, MAX_RECORD)) if answer.status == 200 else {}
-                return f"Bearer {token.get('token') or token['access_token']}"
-            except (ValueError, KeyError, AttributeError, RecursionError):
-                raise self._no_login(host) from None
-
-    def _no_login(self, host: str) -> AsrbuildError:
-        hosts = self._host if host == self._host else f"{self._host},{host}"
-        to = "" if host == self._host else f", at {host}"
-        return AsrbuildError(
-            f"the registry wants a login{to}",
-            file=self.address,
-            fix=f"`docker login {host}` where you trust it, or set ASRBUILD_OCI_USER, "
-            f"ASRBUILD_OCI_PASSWORD and ASRBUILD_OCI_HOST={hosts}, the hosts that they are for; "
-            "what Docker keeps in a credential helper is not read",
-        )
 
 
 def _tag(version: str) -> str:
@@ -424,24 +340,3 @@ def _tag(version: str) -> str:
             fix="build it with another version",
         )
     return version.replace("+", "_")
-
-
-def _credentials(host: str, registry: str) -> str | None:
-    """Base64 of user:password for a host: the registry itself, or one that hands out its tokens.
-
-    From the environment for the hosts that ``ASRBUILD_OCI_HOST`` lists; from Docker's configuration
-    for the host that they are kept for, and of the registry for those that are listed.
-    """
-    listed = {one.strip().lower() for one in os.environ.get("ASRBUILD_OCI_HOST", "").split(",")}
-    user = os.environ.get("ASRBUILD_OCI_USER")
-    if user is not None and host in listed:
-        password = os.environ.get("ASRBUILD_OCI_PASSWORD", "")
-        return base64.b64encode(f"{user}:{password}".encode()).decode()
-    folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
-    for of in (host, *((registry,) if host in listed else ())):
-        try:
-            auths = json.loads((folder / "config.json").read_text(encoding="utf-8"))["auths"]
-            return str(auths[of]["auth"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # nobody has logged in there
-    return None

@@ -1,4 +1,4 @@
-"""What a remote is: the protocol that folders, buckets, web servers and registries fulfil."""
+"""The protocol of a remote, which folders, buckets, web servers and registries implement."""
 
 from __future__ import annotations
 
@@ -16,30 +16,31 @@ MAX_RECORD = 64 << 10
 MAX_INDEX = 8 << 20
 _IDENTITY = re.compile(r"[!-~]{1,500}")
 Sink = Callable[[bytes], object]
-#: Around each file that is sent or fetched, in a thread of its own.
+#: A context around each file that is sent or fetched, entered in that file's thread.
 Notify = Callable[[File], AbstractContextManager[object]]
 
 
 class Remote(Protocol):
-    """Where artifacts are shipped to and pulled from. What it gives is proven by the caller.
+    """A place that artifacts are shipped to and pulled from; the caller proves what it returns.
 
-    Names, versions and channels given to it have passed :mod:`asrbuild.handover.ship.names`.
+    Names, versions and channels passed to it have been checked by
+    :mod:`asrbuild.handover.ship.names`.
     """
 
     address: str
-    #: Files that may be sent to it at a time.
+    #: How many files may be sent to it at a time.
     writers: int
-    #: The identity that the user says it has; of a mirror, that of the original.
-    told: str | None
+    #: The identity that the user requires; of a mirror, that of the original.
+    required_identity: str | None
 
     def identity(self) -> str | None:
-        """What channels' records call it; None where it does not say."""
+        """The remote's name in the records of its channels; None if it does not state one."""
 
     def claim(self) -> str:
-        """Its identity, which it gets now where it has none, so that a record can be added.
+        """Returns its identity, after making one if it has none, so that a record can be added.
 
         Raises:
-            AsrbuildError: it takes no records.
+            AsrbuildError: it cannot hold channels.
         """
 
     def names(self) -> list[str]: ...
@@ -48,30 +49,30 @@ class Remote(Protocol):
     def header(self, name: str, version: str) -> bytes | None: ...
     def has(self, name: str, file: File) -> bool: ...
     def sound(self, name: str, file: File, source: Path) -> bool:
-        """Whether a file that is there has the bytes of ``source``, which is ``file``, as far as
-        the store's own checksums tell."""
+        """Whether a file on the remote has the bytes of ``source``, by the store's own checksum
+        if it has one."""
 
     def put(self, name: str, file: File, source: Path) -> None: ...
     def publish(self, name: str, version: str, header: bytes, files: tuple[File, ...]) -> bool:
-        """Makes a version appear; False, and no change, when it is there already."""
+        """Makes a version appear; False, without a change, if it exists."""
 
     def fetch(self, name: str, file: File, sink: Sink) -> None: ...
     def record(self, name: str, channel: str, counter: int) -> bytes | None: ...
     def hint(self, name: str, channel: str) -> int: ...
     def add_record(self, name: str, channel: str, counter: int, record: bytes) -> bool:
-        """Adds a record and moves the hint; False, and no change, when that number is taken."""
+        """Adds a record and moves the hint; False, without a change, if the counter is taken."""
 
     def refresh(self) -> None:
-        """Brings what is derived up to date, after a change."""
+        """Updates the derived files after a change."""
 
 
 def missing(path: str, address: str) -> Refused:
-    """Says that an object which a signed header needs is not there."""
+    """The refusal that an object which a signed header needs is missing."""
     return Refused(
         Refusal.FILE_MISSING,
         f"the remote has no {path}",
         file=address,
-        fix="ask who keeps it to ship the version again, which sends what is missing",
+        fix="ask the remote's keeper to ship the version again, which sends missing files",
     )
 
 
@@ -81,7 +82,7 @@ def write_hint(counter: int) -> bytes:
 
 
 def read_hint(raw: bytes | None) -> int:
-    """The counter of a hint; what is missing or damaged is no hint: looking begins at the start."""
+    """The counter of a hint; 0 if it is missing or damaged, so that reading begins at the start."""
     try:
         counter = json.loads(raw or b"{}").get("counter", 0)
     except (ValueError, AttributeError, RecursionError):
@@ -99,5 +100,5 @@ def read_identity(raw: bytes | None, key: str) -> str | None:
 
 
 def is_identity(value: object) -> bool:
-    """Whether this can be what a remote is called: an address, or a number's URN."""
+    """Whether this can be a remote's identity: an address, or the URN of a UUID."""
     return isinstance(value, str) and _IDENTITY.fullmatch(value) is not None

@@ -1,9 +1,9 @@
-"""A remote in a bucket of Amazon S3 or a server that speaks its language, through obstore.
+"""A remote in a bucket of Amazon S3 or a compatible server, through obstore.
 
-An object is shown when its last byte has arrived. Creating asks the server to refuse what exists
-(``If-None-Match: *``); a server that does not know that takes no channels, for of two who move one
-at the same time neither would know. Server and credentials are those that botocore reads: of the
-environment, ``~/.aws/config`` and ``~/.aws/credentials`` with ``AWS_PROFILE``, and a role.
+An object appears when its last byte has arrived. Creating requires that none exists
+(``If-None-Match: *``); a server without that condition takes no channels, because two writers that
+move one at the same time would not notice. Server and credentials are those that botocore reads:
+from the environment, ``~/.aws/config`` and ``~/.aws/credentials`` with ``AWS_PROFILE``, and a role.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from asrbuild.handover.ship.remotes.remote import Sink, missing
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
-#: What one request reads, so that it has a time to be over.
+#: Bytes of one request, so that it has a time limit.
 _RANGE = 4 << 20
 _TIMEOUT = timedelta(seconds=LEAST_SECONDS + _RANGE / LEAST_BYTES_PER_SECOND)
-#: A larger file is sent in parts of this size, and its checksum is of those.
+#: A larger file is sent in parts of this size, and its checksum is made of theirs.
 _PART = 8 << 20
-#: More than any remote has; a server may list for ever.
+#: More than any remote has; a server may list without end.
 _MOST_LISTED = 200_000
 _CREDENTIALS_SECONDS = 600
 _MARK = "remote.json"
-#: What servers say that do not know a condition.
+#: In the errors of servers that do not implement a condition.
 _UNKNOWN = ("NotImplemented", "501 Not Implemented", "not supported", "NotSupported")
 
 
@@ -67,15 +67,15 @@ class S3:
         mark = {"format": "asrbuild-remote/1", "id": self.address}
         content = (json.dumps(mark) + "\n").encode()
         with self._errors("writing"):
-            # The first may be the one that creates it; the second must be refused.
+            # The first may create it; the second must be refused.
             if not all(self._put_new(_MARK, content) for _ in range(2)):
                 return self.address
         raise AsrbuildError(
-            "the store knows no conditional writes, so it takes no channels: of two who move one "
-            "at the same time neither would know",
+            "the store has no conditional writes, so it takes no channels: two writers that move "
+            "one at the same time would not notice",
             file=self.address,
-            fix="ship without --channel and pull NAME@VERSION, or use a store that knows "
-            "If-None-Match",
+            fix="ship without --channel and pull NAME@VERSION, or use a store that "
+            "implements If-None-Match",
         )
 
     def size(self, path: str) -> int | None:
@@ -90,17 +90,17 @@ class S3:
     def read(self, path: str, limit: int) -> bytes | None:
         size = self.size(path)
         if not size:
-            return None if size is None else b""  # of nothing, no range can be asked for
+            return None if size is None else b""  # an empty object has no range
         if size > limit:
             raise Refused(Refusal.TOO_LARGE, f"more than {limit} bytes", file=self.address)
-        found = bytearray()
+        content = bytearray()
         try:
-            self.fetch(path, size, found.extend)
+            self.fetch(path, size, content.extend)
         except Refused as refused:
             if refused.reason is Refusal.FILE_MISSING:
                 return None
             raise
-        return bytes(found)
+        return bytes(content)
 
     def fetch(self, path: str, size: int, sink: Sink) -> None:
         for start in range(0, size, _RANGE):
@@ -109,7 +109,7 @@ class S3:
                 sink(block)
 
     def _range(self, path: str, start: int, end: int) -> Iterator[bytes]:
-        """The bytes from ``start`` to before ``end``, or to where the object ends before that."""
+        """The bytes from ``start`` to ``end``, exclusive, or to the end of a shorter object."""
         import obstore
 
         deadline = time.monotonic() + _TIMEOUT.total_seconds()
@@ -122,16 +122,17 @@ class S3:
                 raise missing(path, self.address) from None
             except Exception:
                 if (self.size(path) or 0) <= start:
-                    return  # it ends here; the caller says how much is missing
+                    return  # the object ends here; the caller reports the missing bytes
                 raise
             for block in answer.stream(min_chunk_size=BLOCK):
                 interrupts.check()
                 left -= len(block)
                 if left < 0:
                     raise Refused(
-                        Refusal.TOO_LARGE, f"more comes than the {end - start} bytes asked for",
+                        Refusal.TOO_LARGE,
+                        f"the store sends more than the {end - start} bytes that were requested",
                         file=self.address,
-                    )  # fmt: skip
+                    )
                 if time.monotonic() > deadline:
                     raise Refused(Refusal.TOO_SLOW, "the store sends too slowly", file=self.address)
                 yield bytes(block)
@@ -143,7 +144,10 @@ class S3:
             return self._put_new(path, content)
 
     def _put_new(self, path: str, content: bytes) -> bool:
-        """Writes, and the store refuses where there is something, if it knows the condition."""
+        """Writes a new object; False if the store refused because one exists.
+
+        A store that does not implement the condition overwrites.
+        """
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
@@ -171,17 +175,20 @@ class S3:
                         return self._put_new(path, bytes(content))
                     obstore.put(self._store, self._at(path), bytes(content))
                 return True
-            # In parts; the store shows it when the last one has come. Equal names are equal bytes,
-            # so that it does no harm where somebody else has sent it meanwhile.
+            # In parts; the object appears with the last one. Equal names are equal bytes, so that
+            # overwriting another writer's object is harmless.
             failed: list[BaseException] = []
             with self._errors("writing"):
                 try:
                     obstore.put(
-                        self._store, self._at(path), _proven(stream, file, failed),
-                        chunk_size=_PART, max_concurrency=2,
-                    )  # fmt: skip
+                        self._store,
+                        self._at(path),
+                        _proven(stream, file, failed),
+                        chunk_size=_PART,
+                        max_concurrency=2,
+                    )
                 except Exception:
-                    if failed:  # what the file's own reading said, not what became of that
+                    if failed:  # the error of reading the file, not its consequence
                         raise failed[0] from None
                     raise
         return True
@@ -193,7 +200,7 @@ class S3:
             tag = str(obstore.head(self._store, self._at(path))["e_tag"]).strip('"')
         if tag == _tag_of(file, source):
             return True
-        # The tag of an encrypted object, or of other parts, is no checksum of these.
+        # The tag of an encrypted object, or of other parts, does not tell: the object is read.
         return holds(self, path, file)
 
     def replace(self, path: str, content: bytes) -> None:
@@ -211,7 +218,7 @@ class S3:
             except FileNotFoundError:
                 return
 
-    def list(self, folder: str) -> list[str] | None:
+    def names_in(self, folder: str) -> list[str] | None:
         found: set[str] = set()
         after: str | None = None
         while True:
@@ -220,10 +227,10 @@ class S3:
                 found.add(name)
                 last = (name, within)
                 if within:
-                    break  # the rest of what is in it is passed over
+                    break  # the rest of that folder is skipped
             if last is None or not last[1]:
                 return sorted(found)
-            # The character that follows a slash.
+            # 0 is the character after the slash.
             after = f"{folder}/{last[0]}0"
 
     def entries(self, folder: str) -> list[Stored]:
@@ -237,7 +244,7 @@ class S3:
         return ((name, within) for name, within, _ in self._walk(folder, after))
 
     def _walk(self, folder: str, after: str | None) -> Iterator[tuple[str, bool, Any]]:
-        """What is directly below a folder; whether it is a folder itself; and about the object."""
+        """Each entry below a folder: its name, whether it is a folder, the object's metadata."""
         import obstore
 
         top = self._at(folder)
@@ -273,14 +280,14 @@ class S3:
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
-        """The store's refusals, in one sentence each."""
+        """Errors of the store become one sentence each."""
         try:
             yield
         except (AsrbuildError, GeneratorExit):
             raise
         except Exception as error:
-            said = str(error).partition("Debug source:")[0]
-            text = " ".join(said.split()) or type(error).__name__
+            first = str(error).partition("Debug source:")[0]
+            text = " ".join(first.split()) or type(error).__name__
             if "timed out" in text or "TimedOut" in text:
                 raise Refused(
                     Refusal.TOO_SLOW, f"the store was too slow while {doing}", file=self.address
@@ -298,7 +305,7 @@ def _store(bucket: str) -> S3Store:
         from obstore.store import S3Store
     except ImportError:
         raise AsrbuildError(
-            "s3:// needs the packages obstore and botocore, which are not installed",
+            "s3:// requires the packages obstore and botocore, which are not installed",
             fix="`pip install 'asrbuild[s3]'`",
         ) from None
     session = botocore.session.Session()
@@ -311,7 +318,7 @@ def _store(bucket: str) -> S3Store:
     region = os.environ.get("AWS_REGION") or session.get_config_variable("region")
     config: Any = {
         "region": region or "us-east-1",
-        # Servers of one's own have one name for all buckets; TLS knows no dots in a bucket's.
+        # A private server has one host for all buckets; TLS certificates cover no dots in names.
         "virtual_hosted_style_request": endpoint is None and "." not in bucket,
     }
     if endpoint:
@@ -328,7 +335,7 @@ def _store(bucket: str) -> S3Store:
         }
 
     if credentials is None:
-        config["skip_signature"] = True  # what is public can be read
+        config["skip_signature"] = True  # public buckets can be read
     return S3Store(
         bucket,
         config=config,
@@ -343,7 +350,8 @@ def _store(bucket: str) -> S3Store:
 
 
 def _proven(stream: BinaryIO, file: File, failed: list[BaseException]) -> Iterator[bytes]:
-    """The file's bytes; what they are not is raised, and kept in ``failed``, before the last."""
+    """The file's bytes; if they do not match, the error is kept in ``failed`` and raised before the
+    last block."""
     digest = hashlib.sha256()
     left = file.bytes
     try:
@@ -365,7 +373,7 @@ def _proven(stream: BinaryIO, file: File, failed: list[BaseException]) -> Iterat
 
 
 def _tag_of(file: File, source: Path) -> str:
-    """The tag that S3 gives these bytes: MD5; of several parts, MD5 of theirs, and how many."""
+    """S3's tag of these bytes: the MD5; of several parts, the MD5 of their MD5s and the count."""
     parts = []
     with disk_errors("reading an artifact", source), open(source, "rb") as stream:
         while block := stream.read(_PART):

@@ -18,7 +18,7 @@ class Web:
     writers = 1
 
     def __init__(self, address: str) -> None:
-        # A host's case means nothing, and what a channel said is remembered by address.
+        # A host's case has no meaning, and seen channels are remembered by address.
         parts = urlsplit(address)
         self.address = parts._replace(netloc=parts.netloc.lower()).geturl().rstrip("/")
 
@@ -68,8 +68,8 @@ class Web:
     def remove(self, path: str) -> None:
         self._refuse()
 
-    def list(self, folder: str) -> None:
-        return None
+    def names_in(self, folder: str) -> list[str] | None:
+        return None  # a web server cannot list
 
     def entries(self, folder: str) -> NoReturn:
         self._refuse()
@@ -79,7 +79,7 @@ class Web:
 
     def _refuse(self) -> NoReturn:
         raise AsrbuildError(
-            "a remote over HTTP can be read only",
+            "a remote over HTTP is read-only",
             file=self.address,
             fix="name the folder or bucket behind it",
         )

@@ -1,4 +1,4 @@
-"""DSSE envelopes: what is signed, by whom, and whether one who is trusted is among them.
+"""DSSE envelopes: a signed payload, its signatures, and which trusted signers made them.
 
 https://github.com/secure-systems-lab/dsse
 """
@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from asrbuild.handover.ship.refusal import Refusal, Refused, shown
-from asrbuild.handover.ship.signing.keys import Signer
-from asrbuild.handover.ship.signing.sigstore import MAX_SIGSTORE, Keyless, claimed, prove
+from asrbuild.handover.ship.signing.signer import AnySigner
+from asrbuild.handover.ship.signing.sigstore import MAX_SIGSTORE, SigstoreSigner, claimed, prove
 from asrbuild.handover.ship.signing.trust import Trust, Trusted, TrustedIdentity, TrustedKey
 
 MAX_SIGNATURES = 16
-AnySigner = Signer | Keyless
 
 
 @dataclass(frozen=True)
 class Signatures:
-    """Of an envelope whose shape is checked, and nothing else yet.
+    """The signatures of an envelope; only their shape is checked.
 
     ``keys``: ``{"keyid", "sig"}`` each; ``sigstore``: a Sigstore bundle, as JSON values.
     """
@@ -32,15 +31,15 @@ class Signatures:
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:
-    """DSSE's pre-authentication encoding: what is signed names its own type and length."""
+    """DSSE's pre-authentication encoding: the signed bytes name their own type and length."""
     kind = payload_type.encode()
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
 
 
 def sign(payload_type: str, payload: bytes, signer: AnySigner) -> dict[str, Any]:
-    """A DSSE envelope as JSON values; the same content and key give the same, an identity not."""
+    """A DSSE envelope as JSON values; reproducible with a key, not through Sigstore."""
     message = pae(payload_type, payload)
-    key = signer.key if isinstance(signer, Keyless) else signer
+    key = signer.key if isinstance(signer, SigstoreSigner) else signer
     envelope: dict[str, Any] = {
         "payload": base64.b64encode(payload).decode(),
         "payloadType": payload_type,
@@ -49,7 +48,7 @@ def sign(payload_type: str, payload: bytes, signer: AnySigner) -> dict[str, Any]
     if key is not None:
         signature = base64.b64encode(key.private.sign(message)).decode()
         envelope["signatures"].append({"keyid": key.keyid, "sig": signature})
-    if isinstance(signer, Keyless):
+    if isinstance(signer, SigstoreSigner):
         envelope["sigstore"] = signer.sign(message)
     return envelope
 
@@ -91,7 +90,7 @@ def _decode(text: str, malformed: Refusal) -> bytes:
     except (binascii.Error, ValueError):
         raise Refused(malformed, "the signed envelope is not base64") from None
     if base64.b64encode(decoded).decode() != text:
-        raise Refused(malformed, "the signed envelope is not base64 in its one form")
+        raise Refused(malformed, "the signed envelope is not canonical base64")
     return decoded
 
 
@@ -108,20 +107,20 @@ def signers(
     """Every trusted key and identity that signed the payload; one at least.
 
     Raises:
-        Refused: NOT_SIGNED, UNTRUSTED_SIGNER, or BAD_SIGNATURE where a signature that claims to
-            be of one who is trusted is not, whoever else signed.
+        Refused: NOT_SIGNED, UNTRUSTED_SIGNER, or BAD_SIGNATURE if a signature that names a trusted
+            signer is invalid, even if others are valid.
         AsrbuildError: a trusted identity claims to have signed, and the extra is not installed.
     """
     if not signatures.keys and signatures.sigstore is None:
         raise Refused(Refusal.NOT_SIGNED, "it carries no signature")
     message = pae(payload_type, payload)
-    believed: list[Trusted] = []
+    trusted: list[Trusted] = []
     unknown: list[str] = []
     for one in signatures.keys:
         key = trust.get(one["keyid"])
         if isinstance(key, TrustedKey):
             _prove_key(one["sig"], message, key)
-            believed.append(key)
+            trusted.append(key)
         else:
             unknown.append(f"the key {shown(one['keyid'][:12])}")
     if signatures.sigstore is not None:
@@ -129,16 +128,16 @@ def signers(
             identity = trust.get(claim.keyid)
             if isinstance(identity, TrustedIdentity):
                 prove(signatures.sigstore, message, identity)
-                believed.append(identity)
+                trusted.append(identity)
             else:
                 unknown.append(f"{shown(claim.identity)} of {shown(claim.issuer)}")
-    if not believed:
+    if not trusted:
         raise Refused(
             Refusal.UNTRUSTED_SIGNER,
-            f"nobody who is trusted here signed it, but {', '.join(unknown)}",
-            fix="if you know who that is, `asrbuild key trust` the key or the identity",
+            f"no signer that is trusted here signed it, only {', '.join(unknown)}",
+            fix="if you know the signer, `asrbuild key trust` the key or the identity",
         )
-    return believed
+    return trusted
 
 
 def _prove_key(signature: str, message: bytes, key: TrustedKey) -> None:
@@ -149,6 +148,6 @@ def _prove_key(signature: str, message: bytes, key: TrustedKey) -> None:
     except InvalidSignature:
         raise Refused(
             Refusal.BAD_SIGNATURE,
-            f"the signature of {key.label} ({key.keyid[:12]}) does not fit its content",
-            fix="it was changed after it was signed; get it from its origin again",
+            f"the signature of {key.label} ({key.keyid[:12]}) does not match the content",
+            fix="the content was changed after it was signed; get it from its origin again",
         ) from None

@@ -1,7 +1,7 @@
 """Ed25519 keys to sign with, in the user's configuration folder.
 
     <config>/keys/<name>.key   private, PKCS 8 PEM, readable by its owner alone
-    <config>/keys/<name>.pub   public, PEM, to hand to those who pull
+    <config>/keys/<name>.pub   public, PEM, to hand to the people who pull
 
 ``<config>`` is ``$ASRBUILD_CONFIG``, ``$XDG_CONFIG_HOME/asrbuild`` or ``~/.config/asrbuild``.
 """
@@ -39,7 +39,7 @@ _MAX_KEY_FILE = 4096
 
 @dataclass(frozen=True)
 class Signer:
-    """A private key that is at hand."""
+    """A private key to sign with."""
 
     name: str
     keyid: str
@@ -47,12 +47,12 @@ class Signer:
 
     @property
     def trust(self) -> Trust:
-        """The key itself, as one that is believed."""
+        """The key itself, as a trusted signer."""
         return {self.keyid: TrustedKey(self.keyid, self.name, self.private.public_key())}
 
 
 def config_root() -> Path:
-    """Where keys and what channels were seen to say are kept."""
+    """The configuration folder: keys, trusted signers, and the last record seen of each channel."""
     if own := os.environ.get("ASRBUILD_CONFIG"):
         return Path(own)
     base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
@@ -60,7 +60,7 @@ def config_root() -> Path:
 
 
 def new_key(name: str, config: Path) -> Signer:
-    """Makes a key pair and trusts it; a key that is there is never replaced."""
+    """Makes a key pair and trusts it; an existing key is never replaced."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -86,14 +86,14 @@ def new_key(name: str, config: Path) -> Signer:
     ):
         if os.path.lexists(path):
             raise AsrbuildError(
-                f"there is a key {name!r} already", file=path, fix="choose another name"
+                f"the key {name!r} exists already", file=path, fix="choose another name"
             )
-        # The private half appears last, whole: what is left without it is no key of this name.
+        # The private half appears last, whole: without it there is no key of this name.
         for left in folder.glob(f".{name}.key-*"):
             left.unlink()
         temporary = folder / f".{name}.key-{secrets.token_hex(6)}"
         unless_made.callback(temporary.unlink, missing_ok=True)
-        # Born unreadable to others: no moment between writing it and closing it to them.
+        # Unreadable to others from the start: not written first and protected afterwards.
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(secret)
@@ -110,10 +110,15 @@ def new_key(name: str, config: Path) -> Signer:
     return Signer(name, keyid_of(private.public_key()), private)
 
 
+def key_names(config: Path) -> list[str]:
+    """The names of the private keys."""
+    return sorted(path.stem for path in (config / "keys").glob("*.key"))
+
+
 def find_signer(name: str | None, config: Path) -> Signer:
-    """The named private key, or the only one there is."""
+    """The private key of this name; None: the only one, or the one named ``default``."""
     folder = config / "keys"
-    names = sorted(path.stem for path in folder.glob("*.key"))
+    names = key_names(config)
     if not names:
         raise AsrbuildError(
             "there is no key to sign with", file=folder, fix="make one with `asrbuild key new`"

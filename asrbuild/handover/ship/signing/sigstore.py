@@ -1,12 +1,12 @@
 """Signatures by an identity instead of a key, through Sigstore (the extra ``sigstore``).
 
-Who signs proves to an identity provider who they are; a certificate for a key that lives for
-minutes, and an entry in a public log, take the place of a key that is kept. What is signed is what
-a key would sign, DSSE's pre-authentication encoding, as a Sigstore bundle v0.3 with a message
+The signer proves an identity to an identity provider; a certificate for a key that lives for
+minutes, and an entry in a public log, take the place of a stored key. The signed bytes are those
+that a key would sign, DSSE's pre-authentication encoding, as a Sigstore bundle v0.3 with a message
 signature: https://docs.sigstore.dev/about/bundle/
 
-The library is imported only to sign, and to prove a signature that claims to be of an identity
-that is trusted here. Proving asks no server.
+The library is imported only to sign, and to prove a signature that names an identity that is
+trusted here. Proving asks no server.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ _ISSUER = "1.3.6.1.4.1.57264.1.1"
 
 
 @dataclass(frozen=True)
-class Keyless:
-    """An identity that is proven for some minutes, and a key that signs beside it, if any."""
+class SigstoreSigner:
+    """An identity whose certificate lasts for minutes, and a key that signs as well, if any."""
 
     identity: TrustedIdentity
     key: Signer | None
@@ -55,7 +55,7 @@ class Keyless:
 
     @property
     def name(self) -> str:
-        """Who signs, for a person."""
+        """The signers' labels, for a person."""
         return self.identity.label + (f" and {self.key.name}" if self.key else "")
 
     @property
@@ -65,70 +65,70 @@ class Keyless:
 
     @property
     def trust(self) -> Trust:
-        """Those who sign here, as ones who are believed."""
+        """The identity and the key, as trusted signers."""
         return {**(self.key.trust if self.key else {}), self.keyid: self.identity}
 
     def sign(self, message: bytes) -> dict[str, Any]:
-        """A Sigstore bundle as JSON values, proven as a stranger would.
+        """A Sigstore bundle as JSON values, proven as a reader proves it.
 
         Raises:
-            AsrbuildError: Sigstore's servers did not sign, or not so that it can be proven.
+            AsrbuildError: Sigstore's servers did not sign, or the signature cannot be proven.
         """
         with _library("signing through Sigstore", "sign in again: a certificate lasts ten minutes"):
-            bundle = json.loads(self.session.sign_artifact(message).to_json())
-        with _library("proving what was just signed", "try again later; nobody could prove it"):
+            bundle: dict[str, Any] = json.loads(self.session.sign_artifact(message).to_json())
+        with _library("proving the new signature", "try again later; no reader could prove it"):
             _verify(bundle, message, self.identity, self.root)
         return bundle
 
 
-def sign_in(key: Signer | None, tell: Callable[[str], object]) -> Keyless:
-    """Asks who signs, and has it certified by Sigstore.
+def sign_in(key: Signer | None, note: Callable[[str], object]) -> SigstoreSigner:
+    """Signs in, and gets a certificate of the identity from Sigstore.
 
     The identity token is ``SIGSTORE_ID_TOKEN``, that of the CI job, or from a browser.
 
     Raises:
-        AsrbuildError: nobody can be asked, or a server said no.
+        AsrbuildError: there is no token and no terminal to ask at, or a server refused.
     """
     with _library("signing in to Sigstore", "check the network and the identity token"):
         from sigstore.sign import SigningContext
 
-        tell("Sigstore publishes who signs, and the digest of what is signed, for ever")
+        note("Sigstore publishes the identity that signs and the digest of the content, for ever")
         config = _instance(offline=False)
-        token = _token(config, tell)
+        token = _token(config, note)
         with SigningContext.from_trust_config(config).signer(token) as session:
-            # It was given its certificate already, which alone says who that is; the library has
-            # no public way to see it before something is signed.
-            who = _names(session._signing_cert())
-    if not who:
+            # Only the certificate names the identity; the library has no public way to read it
+            # before something is signed.
+            names = _names(session._signing_cert())
+    if not names:
         raise AsrbuildError(
             "Sigstore's certificate names neither an e-mail nor an address",
             key="--sigstore",
-            fix="sign in as somebody else: nobody could trust this identity",
+            fix="sign in as another identity: this one cannot be trusted",
         )
-    tell(f"signing as {who[0].identity} of {who[0].issuer}")
-    return Keyless(who[0], key, session, config.trusted_root)
+    note(f"signing as {names[0].identity} of {names[0].issuer}")
+    return SigstoreSigner(names[0], key, session, config.trusted_root)
 
 
-def _token(config: ClientTrustConfig, tell: Callable[[str], object]) -> Any:
+def _token(config: ClientTrustConfig, note: Callable[[str], object]) -> Any:
     from sigstore.oidc import IdentityToken, Issuer, detect_credential
 
     if raw := os.environ.get("SIGSTORE_ID_TOKEN") or detect_credential():
         return IdentityToken(raw)
     if not terminal.is_terminal(err=True):
         raise AsrbuildError(
-            "there is no identity to sign with, and nobody to ask for one",
+            "there is no identity token, and no terminal to sign in at",
             key="--sigstore",
             fix="set SIGSTORE_ID_TOKEN, or give the CI job the permission id-token: write",
         )
-    tell("say in the browser who you are")
+    note("sign in in the browser")
     return Issuer(config.signing_config.get_oidc_url()).identity_token()
 
 
 def claimed(bundle: dict[str, Any]) -> list[TrustedIdentity]:
-    """Who a Sigstore bundle says has signed; nobody has checked that yet.
+    """The identities that a Sigstore bundle names as its signers; not checked yet.
 
     Raises:
-        Refused: BAD_SIGNATURE where it is no bundle of the one form that is read.
+        Refused: BAD_SIGNATURE if it is not a bundle of version 0.3.
     """
     from cryptography import x509
 
@@ -137,7 +137,7 @@ def claimed(bundle: dict[str, Any]) -> list[TrustedIdentity]:
             raise ValueError
         raw = bundle["verificationMaterial"]["certificate"]["rawBytes"]
         return _names(x509.load_der_x509_certificate(base64.b64decode(raw, validate=True)))
-    except Exception:  # whatever a stranger's certificate makes the parser raise
+    except Exception:  # a hostile certificate can make the parser raise anything
         raise Refused(
             Refusal.BAD_SIGNATURE, "its Sigstore bundle is not one of version 0.3 that can be read"
         ) from None
@@ -156,19 +156,19 @@ def _names(certificate: Certificate) -> list[TrustedIdentity]:
 
 
 def prove(bundle: dict[str, Any], message: bytes, identity: TrustedIdentity) -> None:
-    """Proves that a trusted identity, which a bundle claims, signed the message.
+    """Proves that a trusted identity, which a bundle names, signed the message.
 
     Raises:
         Refused: BAD_SIGNATURE.
-        AsrbuildError: the extra is not installed, or the setting names no instance.
+        AsrbuildError: the extra is not installed, or the file in the setting is not readable.
     """
     with _library(
-        "reading Sigstore's keys", "the library keeps them in your home folder; look there"
+        "reading Sigstore's keys", "check the library's copy of them in your home folder"
     ):
         root = _root()
     try:
         _verify(bundle, message, identity, root)
-    except Exception as error:  # whatever a stranger's bundle makes the library raise
+    except Exception as error:  # a hostile bundle can make the library raise anything
         raise Refused(
             Refusal.BAD_SIGNATURE,
             f"the signature of {identity.label} ({identity.keyid[:12]}) through Sigstore is not "
@@ -192,10 +192,10 @@ def _verify(
 
 
 def refresh() -> None:
-    """Fetches the public instance's present keys; until then those are used that the library has.
+    """Fetches the public instance's present keys; until then the library's own are used.
 
     Raises:
-        AsrbuildError: there is no network, no library, or nothing in the file that is set.
+        AsrbuildError: there is no network or no library, or the file in the setting is empty.
     """
     with _library("fetching Sigstore's keys", "check the network, and trust the identity again"):
         if os.environ.get(SETTING):
@@ -226,35 +226,35 @@ def _setting(path: Path) -> dict[str, Any]:
         raw = stream.read(_MAX_SETTING)
     value = json.loads(raw)
     if not isinstance(value, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     return value
 
 
 @contextmanager
 def _library(doing: str, fix: str) -> Iterator[None]:
-    """Sigstore's library within: one clear error when it is missing or says no.
+    """Around calls of Sigstore's library: one clear error if it is missing or raises.
 
     Args:
-        fix: what to do where the instance is the public one.
+        fix: what to do if the instance is the public one.
     """
     try:
         import sigstore
     except ImportError:
         raise AsrbuildError(
-            "signatures through Sigstore need the extra sigstore, which is not installed",
+            "signatures through Sigstore require the extra sigstore, which is not installed",
             fix="pip install 'asrbuild[sigstore]'",
         ) from None
-    # It warns of what is meant here, such as that no server is asked.
+    # Its warnings are of intended settings, such as that no server is asked.
     logging.getLogger(sigstore.__name__).setLevel(logging.ERROR)
     try:
         yield
     except AsrbuildError:
         raise
-    except Exception as error:  # it has no base class of what it raises
-        said = " ".join(str(error).split()) or type(error).__name__
+    except Exception as error:  # its exceptions have no common base class
+        reason = " ".join(str(error).split()) or type(error).__name__
         setting = os.environ.get(SETTING)
         raise AsrbuildError(
-            f"{doing} failed: {said[:500]}",
+            f"{doing} failed: {reason[:500]}",
             file=setting,
             fix=f"{fix}; or check the file that {SETTING} names, and its servers"
             if setting

@@ -1,10 +1,10 @@
-"""Who is believed: Ed25519 keys, and identities that sign through Sigstore.
+"""Trusted signers: Ed25519 keys, and identities that sign through Sigstore.
 
-    <config>/trusted/<key id>.pub   a public key, PEM; own keys are there
+    <config>/trusted/<key id>.pub   a public key, PEM; your own keys are among them
     <config>/trusted/<id>.json      {"identity", "issuer", "label"}
 
 A key id is the SHA-256 of the raw public key, an identity's id that of its canonical JSON
-``{"identity", "issuer"}``. Each is believed whole or not at all: there are no patterns.
+``{"identity", "issuer"}``. Each is trusted exactly as it is written: there are no patterns.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _SMALL_ORDER = {
     "ed" + "ff" * 30 + "7f",
     "ee" + "ff" * 30 + "7f",
 }
-#: An e-mail or an address. A star would look like a pattern, and is in neither.
+#: An e-mail or an address. A star would look like a pattern, so neither may have one.
 _IDENTITY = re.compile(r"[!-)+-~]{1,500}")
 
 
 @dataclass(frozen=True)
 class Trusted:
-    """One who is believed; ``label`` is what the user calls them."""
+    """A trusted signer; ``label`` is the user's name for it."""
 
     keyid: str
     label: str
@@ -55,14 +55,14 @@ class Trusted:
 
 @dataclass(frozen=True)
 class TrustedKey(Trusted):
-    """The holder of a private key."""
+    """A trusted key; its holder signs."""
 
     public: Ed25519PublicKey
 
 
 @dataclass(frozen=True)
 class TrustedIdentity(Trusted):
-    """Whoever ``issuer`` (an OpenID Connect address) says is ``identity``."""
+    """An identity that ``issuer``, an OpenID Connect address, certifies as ``identity``."""
 
     identity: str
     issuer: str
@@ -77,7 +77,7 @@ def keyid_of(public: Ed25519PublicKey) -> str:
 
 
 def identity_of(identity: str, issuer: str, label: str | None = None) -> TrustedIdentity:
-    """An identity with its id; ``label`` None calls it what it is."""
+    """An identity with its id; ``label`` None is the identity itself."""
     text = canonical_json({"identity": identity, "issuer": issuer})
     keyid = hashlib.sha256(text.encode()).hexdigest()
     return TrustedIdentity(keyid, label or identity, identity, issuer)
@@ -94,7 +94,7 @@ def public_pem(public: Ed25519PublicKey, label: str) -> str:
 
 
 def is_label(text: str) -> bool:
-    """Whether this can be what somebody is called: one short line that is shown as it is."""
+    """Whether this can be a label: one short printable line without spaces around it."""
     return 0 < len(text) <= 100 and text.isprintable() and text == text.strip()
 
 
@@ -108,7 +108,7 @@ def _require_label(label: str | None) -> None:
 
 
 def trust_key(text: str, label: str | None, config: Path) -> TrustedKey:
-    """Believes a public key from now on; ``label`` None takes the file's own comment."""
+    """Trusts a public key from now on; ``label`` None takes the file's own comment."""
     _require_label(label)
     key = _read_public(text, label)
     _write(key, public_pem(key.public, key.label), config)
@@ -116,32 +116,32 @@ def trust_key(text: str, label: str | None, config: Path) -> TrustedKey:
 
 
 def trust_identity(identity: str, issuer: str, label: str | None, config: Path) -> TrustedIdentity:
-    """Believes, from now on, what this identity signs through Sigstore.
+    """Trusts, from now on, what this identity signs through Sigstore.
 
     Args:
-        identity: the e-mail or address that is in its certificates.
-        issuer: who vouched for it, an ``https`` address.
+        identity: the e-mail or address in its certificates.
+        issuer: the ``https`` address of the issuer that certifies it.
     """
     for key, text in (("--identity", identity), ("--issuer", issuer)):
         if not _IDENTITY.fullmatch(text):
             raise AsrbuildError(
                 f"{text!r} is not one identity"
                 if key == "--identity"
-                else f"{text!r} is no issuer",
+                else f"{text!r} is not an issuer",
                 key=key,
-                fix="give it whole, as it is in the certificate: there are no patterns",
+                fix="write it in full, as in the certificate: there are no patterns",
             )
     if not issuer.startswith("https://"):
         raise AsrbuildError(
-            f"{issuer!r} is no issuer",
+            f"{issuer!r} is not an issuer",
             key="--issuer",
             fix="give its address, for example https://token.actions.githubusercontent.com",
         )
     _require_label(label)
-    believed = identity_of(identity, issuer, label)
-    fields = {"identity": identity, "issuer": issuer, "label": believed.label}
-    _write(believed, canonical_json(fields) + "\n", config)
-    return believed
+    trusted = identity_of(identity, issuer, label)
+    fields = {"identity": identity, "issuer": issuer, "label": trusted.label}
+    _write(trusted, canonical_json(fields) + "\n", config)
+    return trusted
 
 
 def _path(trusted: Trusted, config: Path) -> Path:
@@ -151,46 +151,46 @@ def _path(trusted: Trusted, config: Path) -> Path:
 
 def _write(trusted: Trusted, text: str, config: Path) -> None:
     path = _path(trusted, config)
-    with disk_errors("trusting somebody", path.parent):
+    with disk_errors("saving a trusted signer", path.parent):
         private_folder(path.parent)
         write_atomically(path, text)
         os.chmod(path, 0o644)
 
 
 def private_folder(folder: Path) -> None:
-    """Makes a folder of the configuration, and the configuration, for this user alone."""
+    """Makes a folder in the configuration folder, and that one, accessible to this user alone."""
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.mkdir(exist_ok=True, mode=0o700)
 
 
 def require_own_file(path: Path) -> None:
-    """Refuses a file or folder of the configuration that somebody else may write to.
+    """Refuses a file or folder of the configuration that another user may write to.
 
     Raises:
-        AsrbuildError: it is another user's, or its group or everybody may write to it.
+        AsrbuildError: it is another user's, or is writable by its group or by all users.
     """
     if os.name != "posix" or not path.exists():
         return
-    with disk_errors("reading whom to trust", path):
+    with disk_errors("reading the trusted signers", path):
         status = path.stat()
     user = os.geteuid()
     if user and status.st_uid not in (user, 0):
         raise AsrbuildError(
-            "it belongs to another user, who may change whom you trust and what you sign with",
+            "it belongs to another user, who may change which signers you trust and your keys",
             file=path,
             fix="make it yours, or set ASRBUILD_CONFIG to a folder that is",
         )
     if (mode := stat.S_IMODE(status.st_mode)) & 0o022:
         raise AsrbuildError(
-            f"others may write to it (mode {mode:04o}), and so change whom you trust and what you "
-            "sign with",
+            f"others may write to it (mode {mode:04o}), and change which signers you trust and "
+            "your keys",
             file=path,
             fix=f"chmod go-w {shlex.quote(str(path))}, and look at `asrbuild key ls`",
         )
 
 
 def forget(keyid: str, config: Path) -> None:
-    """Stops believing a key that was to be made and was not."""
+    """Removes the trust in a key whose making failed."""
     (config / "trusted" / f"{keyid}.pub").unlink(missing_ok=True)
 
 
@@ -201,26 +201,26 @@ def read_key_file(path: Path) -> str:
 
 
 def _read(path: Path) -> str:
-    with disk_errors("reading whom to trust", path):
+    with disk_errors("reading the trusted signers", path):
         # A pipe or a device must not be waited for.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(descriptor, "rb") as stream:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise AsrbuildError("it is no plain file", file=path, fix="give a .pub file")
+                raise AsrbuildError("it is not a plain file", file=path, fix="give a .pub file")
             return stream.read(_MAX_FILE).decode("utf-8", "replace")
 
 
 def raw_key(raw: bytes) -> Ed25519PublicKey:
-    """An Ed25519 public key of its 32 bytes.
+    """The Ed25519 public key of these 32 bytes.
 
     Raises:
-        AsrbuildError: they are none, or of a point of small order, in whose name anybody can sign
-            (the points: https://github.com/jedisct1/libsodium, ``ge25519_has_small_order``).
+        AsrbuildError: they are not one, or encode a point of small order, for which anyone can
+            forge signatures (https://github.com/jedisct1/libsodium, ``ge25519_has_small_order``).
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     if len(raw) != 32 or (raw[:31] + bytes([raw[31] & 0x7F])).hex() in _SMALL_ORDER:
-        raise AsrbuildError("this is no Ed25519 public key that anybody has the private half of")
+        raise AsrbuildError("this is not an Ed25519 public key that a private key belongs to")
     return Ed25519PublicKey.from_public_bytes(raw)
 
 
@@ -231,8 +231,8 @@ def _read_public(text: str, label: str | None) -> TrustedKey:
 
     if "PRIVATE KEY" in text:
         raise AsrbuildError(
-            "this is a private key, which nobody but its owner may have",
-            fix="give the .pub file beside it",
+            "this is a private key, which only its owner may have",
+            fix="give the .pub file next to it",
         )
     first = text.splitlines()[0] if text else ""
     own = first.removeprefix(_COMMENT) if first.startswith(_COMMENT) else ""
@@ -254,17 +254,19 @@ def _read_identity(path: Path) -> TrustedIdentity:
         return identity_of(fields["identity"], fields["issuer"], fields["label"])
     except (ValueError, KeyError, TypeError):
         raise AsrbuildError(
-            "this is no trusted identity", file=path, fix="remove it, and trust the identity again"
+            "this is not a trusted identity",
+            file=path,
+            fix="remove it, and trust the identity again",
         ) from None
 
 
 def read_trust(config: Path) -> dict[str, Trusted]:
-    """Every key and identity that is believed, by its id.
+    """Every trusted key and identity, by its id.
 
     Raises:
-        AsrbuildError: a file there is neither, or another one than its name says.
+        AsrbuildError: a file there is neither, or does not match its name.
     """
-    found: dict[str, Trusted] = {}
+    trust: dict[str, Trusted] = {}
     for folder in (config, config / "trusted"):
         require_own_file(folder)
     for path in sorted((config / "trusted").iterdir()) if (config / "trusted").is_dir() else ():
@@ -277,25 +279,28 @@ def read_trust(config: Path) -> dict[str, Trusted]:
         else:
             continue
         if path.stem != one.keyid:
-            raise AsrbuildError("whom this file trusts is not whom its name says", file=path)
-        found[one.keyid] = one
-    return found
+            raise AsrbuildError(
+                "the key or identity in this file does not match the file's name", file=path
+            )
+        trust[one.keyid] = one
+    return trust
 
 
 def distrust(start: str, config: Path) -> Trusted:
-    """Stops believing the one whose label or identity it is or whose id starts so."""
-    everyone = read_trust(config).values()
-    fitting = [
+    """Removes the trusted signer with this label, identity or start of an id."""
+    signers = read_trust(config).values()
+    matching = [
         one
-        for one in everyone
+        for one in signers
         if start in (one.label, getattr(one, "identity", None)) or one.keyid.startswith(start)
     ]
-    if len(fitting) != 1 or not start:
-        known = ", ".join(f"{one.label} {one.keyid[:12]}" for one in everyone) or "none"
+    if len(matching) != 1 or not start:
+        known = ", ".join(f"{one.label} {one.keyid[:12]}" for one in signers) or "none"
         raise AsrbuildError(
-            f"{start!r} fits {len(fitting)} who are trusted", fix=f"choose one of these: {known}"
+            f"{start!r} matches {len(matching)} trusted signers",
+            fix=f"choose one of these: {known}",
         )
-    path = _path(fitting[0], config)
-    with disk_errors("distrusting somebody", path):
+    path = _path(matching[0], config)
+    with disk_errors("removing a trusted signer", path):
         path.unlink()
-    return fitting[0]
+    return matching[0]
