@@ -123,7 +123,7 @@ def test_a_private_key_is_its_owners_alone(config: Path):
     path.chmod(0o640)
     with pytest.raises(AsrbuildError, match="can be read by others"):
         find_signer(None, config)
-    with pytest.raises(AsrbuildError, match="there is a key 'release' already"):
+    with pytest.raises(AsrbuildError, match="the key 'release' exists already"):
         new_key("release", config)
     with pytest.raises(AsrbuildError, match="cannot be a key's name"):
         new_key("../release", config)

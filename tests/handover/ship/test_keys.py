@@ -94,7 +94,7 @@ def test_killed_at_every_line(tmp_path: Path):
 def test_a_key_that_is_there_is_left_as_it_is(tmp_path: Path):
     first = new_key("default", tmp_path)
     before = {p.name: p.read_bytes() for p in (tmp_path / "keys").iterdir()}
-    with pytest.raises(AsrbuildError, match="there is a key 'default' already"):
+    with pytest.raises(AsrbuildError, match="the key 'default' exists already"):
         new_key("default", tmp_path)
     assert {p.name: p.read_bytes() for p in (tmp_path / "keys").iterdir()} == before
     assert set(read_trust(tmp_path)) == {first.keyid}

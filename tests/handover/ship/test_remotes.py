@@ -381,7 +381,7 @@ def test_the_commands_say_what_is_not_there(
         1,
         [
             "error: the remote has no nothing", f"  file: {remote}",
-            "  fix: what was shipped there: demo-dynamic",
+            "  fix: it has: demo-dynamic",
         ],
     )  # fmt: skip
     elsewhere = ("--artifacts", tmp_path / "elsewhere")

@@ -192,6 +192,7 @@ def test_what_a_set_needs_stays_as_long_as_the_set(
     artifacts: list[Path], place: ObjectRemote, send: Any, fetch: Any, signer: Signer, trust: Trust
 ):
     old = send(artifacts[1:], place)
+    time.sleep(1.1)  # S3 tells whole seconds
     pointed = send(artifacts, place, channel="stable")
     newer(artifacts, place, signer, trust)
     items = cleanup.survey(place, Rules(1, 0.0), time.time() + LATER)
