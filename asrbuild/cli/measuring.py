@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from asrbuild.proof.evaluation import Result, Spelled
     from asrbuild.speech.dataset import Recording
-    from asrbuild.speech.decoding import DecoderSettings
+    from asrbuild.speech.decoder_settings import DecoderSettings
 
 
 def spelled_dataset(
