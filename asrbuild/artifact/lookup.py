@@ -13,7 +13,8 @@ from asrbuild.artifact.layout import LATEST, MANIFEST
 from asrbuild.artifact.names import is_name, is_version
 from asrbuild.base.disk import disk_errors, require_own
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import ARTIFACT, require
+from asrbuild.base.kinds.places import ARTIFACT
+from asrbuild.base.kinds.recognition import require
 
 _DIGITS = re.compile(r"([0-9]+)")
 

@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import TEXT, require
+from asrbuild.base.kinds.places import TEXT
+from asrbuild.base.kinds.recognition import require
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 #: No matter which file was being written: the disk is at fault.

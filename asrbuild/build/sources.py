@@ -13,7 +13,7 @@ from asrbuild.artifact.layout import MANIFEST
 from asrbuild.artifact.lookup import resolve
 from asrbuild.base.digest import canonical_json, file_digest, text_digest
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import existing_file
+from asrbuild.base.kinds.recognition import existing_file
 from asrbuild.base.places import resolve_file
 from asrbuild.build.recipe import TENSORFLOW, Recipe
 from asrbuild.speech.alphabet import Alphabet

@@ -29,7 +29,7 @@ def inspect_graph(
 
     Example: asrbuild inspect graph output_graph.pb --json
     """
-    from asrbuild.base.kinds import recognise
+    from asrbuild.base.kinds.recognition import recognise
 
     if recognise(graph).key == "tflite":
         from asrbuild.architectures.deepspeech.lite import inspect_lite as read_summary

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from asrbuild.base import terminal
-from asrbuild.base.kinds import ARTIFACT, recognise
+from asrbuild.base.kinds.places import ARTIFACT
+from asrbuild.base.kinds.recognition import recognise
 
 PackageArgument = Annotated[
     str,

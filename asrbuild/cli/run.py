@@ -9,7 +9,8 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import ARRAY, require
+from asrbuild.base.kinds.places import ARRAY
+from asrbuild.base.kinds.recognition import require
 from asrbuild.cli.options import ArtifactsOption, JsonOption
 from asrbuild.cli.packages import PackageArgument, opened_package
 from asrbuild.cli.tables import folding

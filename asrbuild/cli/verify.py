@@ -11,7 +11,8 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import CHECKPOINT, GRAPH_TO_RUN, require
+from asrbuild.base.kinds.places import CHECKPOINT, GRAPH_TO_RUN
+from asrbuild.base.kinds.recognition import require
 from asrbuild.cli.options import ArtifactsOption, JsonOption, OpenedArgument
 from asrbuild.cli.tables import bare
 

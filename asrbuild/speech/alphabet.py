@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import ALPHABET, require
+from asrbuild.base.kinds.places import ALPHABET
+from asrbuild.base.kinds.recognition import require
 
 _BOM = "\ufeff"
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import RECORDING, SAMPLES, require
+from asrbuild.base.kinds.places import RECORDING, SAMPLES
+from asrbuild.base.kinds.recognition import require
 
 FULL_SCALE = 32768.0
 #: Bounds of what a header may claim: samples a second, and channels.

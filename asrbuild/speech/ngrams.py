@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import ARPA, require
+from asrbuild.base.kinds.places import ARPA
+from asrbuild.base.kinds.recognition import require
 
 UNKNOWN, BEGIN, END = "<unk>", "<s>", "</s>"
 _MARKS = frozenset((UNKNOWN, BEGIN, END))

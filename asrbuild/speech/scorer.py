@@ -20,7 +20,8 @@ import numpy as np
 
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import SCORER, require
+from asrbuild.base.kinds.places import SCORER
+from asrbuild.base.kinds.recognition import require
 from asrbuild.speech.alphabet import Alphabet
 
 KENLM_MAGIC = b"mmap lm http://kheafield.com/code format version"

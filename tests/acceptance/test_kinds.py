@@ -12,7 +12,8 @@ import typer
 
 from asrbuild.base.digest import file_digest
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import KINDS, recognise
+from asrbuild.base.kinds.recognition import recognise
+from asrbuild.base.kinds.table import KINDS
 from asrbuild.build.compose import compose_recipe
 from asrbuild.build.sources import settle
 from asrbuild.cli import tree

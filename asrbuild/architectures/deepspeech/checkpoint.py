@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import (
+from asrbuild.base.kinds.places import (
     CHECKPOINT,
     CHECKPOINT_DATA,
     CHECKPOINT_INDEX,
     CHECKPOINT_STATE,
-    require,
 )
+from asrbuild.base.kinds.recognition import require
 
 if TYPE_CHECKING:
     from asrbuild.architectures.deepspeech.network import AcousticWeights

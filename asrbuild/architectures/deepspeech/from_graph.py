@@ -32,7 +32,7 @@ from asrbuild.architectures.tensorflow.proto import graph_pieces
 from asrbuild.base.array import Array
 from asrbuild.base.disk import full_disk_errors
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import recognise
+from asrbuild.base.kinds.recognition import recognise
 from asrbuild.base.processes import python_module, start
 from asrbuild.coreml.compress import add_compression
 from asrbuild.coreml.convert import flexible

@@ -41,7 +41,8 @@ from asrbuild.architectures.deepspeech.network import (
 )
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import LITE, require
+from asrbuild.base.kinds.places import LITE
+from asrbuild.base.kinds.recognition import require
 
 if TYPE_CHECKING:
     from asrbuild.architectures.tensorflow.inspect import GraphSummary, Metadata

@@ -19,7 +19,7 @@ from asrbuild.architectures.tensorflow.proto import Graph, Tensor, graph_pieces,
 from asrbuild.architectures.tensorflow.session import is_large, tensorflow_errors
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import recognise
+from asrbuild.base.kinds.recognition import recognise
 
 _FIX = (
     "this is a fault of asrbuild, please report it; until it is mended, export the graph with the "

@@ -61,7 +61,7 @@ from asrbuild.architectures.tensorflow.outputs import check_outputs, placeholder
 from asrbuild.architectures.tensorflow.proto import Graph, input_name
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import recognise
+from asrbuild.base.kinds.recognition import recognise
 from asrbuild.base.processors import usable_processors
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from asrbuild.architectures.deepspeech.checkpoint import checkpoint_files, choos
 from asrbuild.base.cache import StageKey, entry_path, is_cached, run_stage
 from asrbuild.base.digest import file_digest, source_digest
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import existing_file, recognise
+from asrbuild.base.kinds.recognition import existing_file, recognise
 from asrbuild.base.places import resolve_file
 from asrbuild.speech.alphabet import Alphabet, bytes_alphabet, make_alphabet, read_alphabet
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import FLAGS, require
+from asrbuild.base.kinds.places import FLAGS
+from asrbuild.base.kinds.recognition import require
 
 FILE_NAME = "flags.txt"
 #: The flags that describe a model, and their types. ``utf8`` is DeepSpeech 0.6's name of

@@ -10,7 +10,8 @@ from pathlib import Path
 from asrbuild.architectures.tensorflow.proto import Graph, Node, input_name, read_node
 from asrbuild.base import protobuf as wire
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import GRAPH, require
+from asrbuild.base.kinds.places import GRAPH
+from asrbuild.base.kinds.recognition import require
 from asrbuild.base.protobuf import BYTES, WireError
 
 

@@ -11,7 +11,8 @@ from google.protobuf.message import DecodeError
 
 from asrbuild.base.disk import read_plain
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import PACKAGE, require
+from asrbuild.base.kinds.places import PACKAGE
+from asrbuild.base.kinds.recognition import require
 from asrbuild.coreml import protobufs as coremlproto
 from asrbuild.coreml.executor.nnweights import NnWeights, not_a_model, split_weights
 

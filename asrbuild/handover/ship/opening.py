@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from asrbuild.artifact import integrity, lookup, signatures
 from asrbuild.artifact.layout import MANIFEST
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import recognise
+from asrbuild.base.kinds.recognition import recognise
 from asrbuild.base.places import memo_root
 from asrbuild.handover.ship.formats.bundle import unpack_bundle
 from asrbuild.handover.ship.formats.variants import holds_variants

@@ -34,7 +34,7 @@ def UTF8Alphabet():
 WRAPPER = """
 from collections import namedtuple
 from asrbuild.speech.beam import PrefixSearch
-from asrbuild.speech.decoder import DecoderSettings
+from asrbuild.speech.decoder_settings import DecoderSettings
 
 Output = namedtuple("Output", "confidence tokens timesteps")
 

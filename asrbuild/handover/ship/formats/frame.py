@@ -20,7 +20,8 @@ from typing import BinaryIO
 from asrbuild.base import interrupts
 from asrbuild.base.disk import disk_errors, sync_path
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import BUNDLE, advice, recognise
+from asrbuild.base.kinds.places import BUNDLE
+from asrbuild.base.kinds.recognition import advice, recognise
 from asrbuild.handover.ship.formats.header import MAX_HEADER, File
 from asrbuild.handover.ship.refusal import Refusal, Refused, refusing
 

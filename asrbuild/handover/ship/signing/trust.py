@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING
 from asrbuild.base.digest import canonical_json
 from asrbuild.base.disk import disk_errors, write_atomically
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds import PUBLIC_KEY, require
+from asrbuild.base.kinds.places import PUBLIC_KEY
+from asrbuild.base.kinds.recognition import require
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey

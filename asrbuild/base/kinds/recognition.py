@@ -1,0 +1,149 @@
+"""The kind of a file or folder, and the error where a place does not take it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import stat
+from pathlib import Path
+
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.kinds.places import KEYS, Place
+from asrbuild.base.kinds.table import KINDS, Kind
+from asrbuild.base.places import resolve_file
+
+#: Wrappings and accidents: the place's own fix does not help with them.
+_UNUSED = frozenset({"lfs-pointer", "annex-pointer", "html", "xml", "answer", "zeros", "gzip",
+                     "zip", "tar", "archive", "mlpackage-zip", "mp4", "film", "pipe",
+                     "device"})  # fmt: skip
+
+
+def exists(path: str | os.PathLike[str]) -> bool:
+    """Whether there is something of this name; a name that no file can have is not there.
+
+    Raises:
+        OSError: the system does not say, for instance in a folder that may not be read.
+    """
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
+    return True
+
+
+def require(path: str | os.PathLike[str], place: Place, *, key: str | None = None) -> Kind:
+    """The kind of a file that a place takes.
+
+    Args:
+        path: the file or folder.
+        place: what takes it.
+        key: the config key or option that named it.
+
+    Raises:
+        AsrbuildError: it is missing, unreadable, or of another kind, which is named.
+    """
+    path = Path(path)
+    # A name that no file can have (too long, a zero byte) is a file that is not there.
+    if not exists(path):
+        noun = place.wants.partition(" ")[2]
+        raise AsrbuildError(f"no such {noun}", key=key, file=path, fix=place.fix)
+    kind = recognise(path, key=key)
+    if kind.key in place.takes:
+        return kind
+    named = f" (its name ends in {path.suffix})" if _misnamed(path, kind) else ""
+    why = f": {kind.why}" if kind.why else ""
+    raise AsrbuildError(
+        f"{key or 'this'} is {kind.what}{named}, not {place.wants}{why}",
+        key=key,
+        file=path,
+        fix=advice(path, place, kind),
+    )
+
+
+def advice(path: Path, place: Place, kind: Kind) -> str:
+    """The fix for a file of a kind that a place does not take."""
+    text = place.instead.get(kind.key, kind.instead)
+    text = text.replace("{file}", shlex.quote(str(path)))
+    text = text.replace("{folder}", shlex.quote(str(path.parent)))
+    if kind.key in place.instead:
+        return text
+    if kind.key == "empty":
+        return f"{text}, or {place.fix}"
+    if kind.key in _UNUSED:
+        return text
+    return f"{place.fix}; {text}" if text else place.fix
+
+
+def _misnamed(path: Path, kind: Kind) -> bool:
+    """Whether the file's suffix belongs to another kind; not of wrappings and accidents."""
+    suffix = path.suffix.lower()
+    if kind.key in _UNUSED | {"empty"} or suffix in kind.suffixes:
+        return False
+    return any(suffix in other.suffixes for other in KINDS.values())
+
+
+def recognise(path: str | os.PathLike[str], *, key: str | None = None) -> Kind:
+    """The kind of a file or folder.
+
+    Raises:
+        AsrbuildError: it is missing or unreadable.
+    """
+    path = Path(path)
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            return KINDS[_folder(path)]
+        if stat.S_ISFIFO(mode):
+            return KINDS["pipe"]
+        if not stat.S_ISREG(mode):
+            return KINDS["device"]
+        from asrbuild.base.kinds.content import kind_of_content
+
+        return kind_of_content(path)
+    except FileNotFoundError:
+        raise AsrbuildError("there is no such file", key=key, file=path) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise AsrbuildError(f"cannot be read: {reason}", key=key, file=path) from error
+    except ValueError as error:  # a path with a NUL byte
+        raise AsrbuildError(f"cannot be read: {error}", key=key, file=str(path)) from error
+
+
+def _folder(path: Path) -> str:
+    # By exact names: some file systems take manifest.json for Manifest.json.
+    with os.scandir(path) as entries:
+        names = {entry.name for entry in entries if entry.is_file()}
+    if "Manifest.json" in names:
+        return "mlpackage"
+    if "manifest.json" in names and recognise(path / "manifest.json").key == "manifest":
+        return "artifact"
+    if names & {"saved_model.pb", "saved_model.pbtxt"}:
+        return "saved-model"
+    if "coremldata.bin" in names or {"model.espresso.net", "model.mil"} & names:
+        return "mlmodelc"
+    if "main.mlirb" in names:
+        return "aimodel"
+    if names & {"checkpoint", "best_dev_checkpoint"} or any(n.endswith(".index") for n in names):
+        return "checkpoint"
+    return "folder"
+
+
+def existing_file(path: str | None, key: str) -> Path:
+    """The file or folder that a key of the recipe names.
+
+    Raises:
+        AsrbuildError: it is missing, or of another kind than the key takes.
+    """
+    file = resolve_file(path or "")
+    if not path or not os.path.exists(file):
+        raise AsrbuildError(
+            f"{key} names no file", key=key, file=file, fix=f"set {key}= to a file that exists"
+        )
+    if key in KEYS:
+        require(file, KEYS[key], key=key)
+    return file
