@@ -26,6 +26,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,24 +116,28 @@ class Bench:
 
     def shared(self, recipe: Recipe) -> Path:
         """The stages before the conversion, done once for each kind of graph."""
-        from asrbuild.build import work
-        from asrbuild.build.recipe import network_of
-        from asrbuild.build.sources import settle
-
-        _, source = settle(recipe, self.folder)
         at = self.folder / ("static" if (recipe.export.n_steps or 0) > 0 else "dynamic")
         if not at.exists():
-            at.mkdir(parents=True)
-            work.cases(at, recipe, source)
-            work.export(at, recipe, source)
-            original = work.original_of(recipe, source, at / work.GRAPH)
-            work.reference(at, network_of(recipe)[0], original, at)
+            for stage in ("export", "cases", "reference"):
+                self.run(stage, recipe, at)
         return at
+
+    def run(self, stage: str, recipe: Recipe, shared: Path, at: Path | None = None) -> None:
+        """Runs one stage into ``shared``, where those before it are, or into ``at``."""
+        from asrbuild.build.plan import plan
+        from asrbuild.build.sources import settle
+
+        planned = plan(*settle(recipe, self.folder))
+        step = next(step for step in planned.steps if step.stage.name == stage)
+        folders = {name: partial(shared.__truediv__, name) for name in planned.keys}
+        at = at or shared / stage
+        at.mkdir(parents=True, exist_ok=True)
+        step.stage.run(planned.view(step, folders, print), at)
 
     def measure(self, cell: Cell, tensorflow: dict[str, float], before: int) -> Row:
         """Converts one cell, runs it on every input, every way, and takes its figures."""
         from asrbuild.artifact.runtime import timed
-        from asrbuild.build import describe, work
+        from asrbuild.build import describe
         from asrbuild.build.sources import settle
         from asrbuild.coreml import executor
         from asrbuild.coreml.inspect import inspect_model
@@ -145,10 +150,10 @@ class Bench:
         shared = self.shared(recipe)
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
             at = Path(scratch)
-            work.convert(at, recipe, source, lambda: shared / work.GRAPH)
-            package = at / describe.package_name(recipe)
+            self.run("convert", recipe, shared, at)
+            package = at / describe.package_name(recipe.coreml.format)
             manifest = describe.describe(recipe, source, package)
-            cases, expected = work.cases_and_reference(recipe, work.Inputs(at, shared, shared))
+            cases, expected = cases_and_reference(recipe, shared)
             precision = recipe.coreml.precision
             gates = gates_from(asdict(recipe.verify.thresholds[precision]), precision)
             words = WordGates(require_transcript=recipe.verify.require_transcript)
@@ -188,6 +193,22 @@ def _relative(metric: Metric, gates: Gates) -> Metric:
         return metric
     value = metric.value * gates.state_max_abs_error / metric.threshold
     return metric.model_copy(update={"value": value})
+
+
+def cases_and_reference(recipe: Recipe, shared: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The verification inputs with their edges, and what TensorFlow computes of each."""
+    from asrbuild.build.recipe import network_of
+    from asrbuild.build.stages.cases import read_cases, with_edges
+    from asrbuild.build.stages.reference import read_reference
+
+    model, verify = recipe.model, recipe.verify
+    axes = model.functions.values() or [model.steps]
+    longest = verify.max_steps if verify.edge_lengths else None
+    cases = with_edges(read_cases(shared / "cases"), axes, recipe.n_steps or 0, longest)
+    architecture, config = network_of(recipe)
+    return cases, read_reference(
+        shared / "reference", cases, architecture, architecture.signature(config)
+    )
 
 
 def random_network(folder: Path, n_hidden: int) -> tuple[str, ...]:
@@ -239,7 +260,7 @@ def plain_conversions(bench: Bench, chosen: list[Cell]) -> dict[Cell, int]:
     wanted: dict[Cell, list[str]] = {}
     for cell in chosen:
         recipe = bench.recipe(cell)
-        target = deployment_target(recipe)
+        target = deployment_target(recipe.coreml, recipe.model)
         for steps in recipe.model.functions.values() or [recipe.model.steps]:
             request = {"format": recipe.coreml.format, "steps": _plain_steps(steps),
                        "precision": recipe.coreml.precision, "deployment_target": target,
@@ -299,8 +320,8 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, folder: Path) -> int:
     """Prints a row as soon as it is there; returns 1 if a gate failed, else 0."""
-    from asrbuild.build import work
     from asrbuild.build.sources import settle
+    from asrbuild.build.stages.export import GRAPH
 
     common = random_network(folder, arguments.n_hidden) if arguments.n_hidden else ()
     bench = Bench(folder, common, arguments.rounds)
@@ -312,10 +333,10 @@ def run(arguments: argparse.Namespace, folder: Path) -> int:
     before = plain_conversions(bench, chosen)
     recipe = bench.recipe(Cell(("dynamic", "mlprogram", "fp32", "native", "explicit")))
     shared = bench.shared(recipe)
-    cases, _ = work.cases_and_reference(recipe, work.Inputs(shared, shared, shared))
+    cases, _ = cases_and_reference(recipe, shared)
     n_hidden = settle(recipe, folder)[0].export.n_hidden
     steps = len(cases["sample"])
-    tensorflow = tensorflow_seconds(shared / work.GRAPH, n_hidden, steps, arguments.rounds)
+    tensorflow = tensorflow_seconds(shared / "export" / GRAPH, n_hidden, steps, arguments.rounds)
     if not arguments.json:
         whole, chunked = tensorflow["one_shot"], tensorflow["chunked"]
         print(f"n_hidden {n_hidden}; inputs {', '.join(cases)}; TensorFlow on the sample's {steps} "

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -123,33 +123,6 @@ def tree_digests(
             name: known.get(name) or file_digest(directory / name, cache_root)
             for name in files_in(directory)
         }
-
-
-@cache
-def source_digest(entries: tuple[str, ...]) -> str:
-    """SHA-256 over the source of modules of this package: no version to forget to raise.
-
-    Args:
-        entries: files, and folders with all that is in them, relative to the package.
-    """
-    digest = hashlib.sha256()
-    for entry in entries:
-        digest.update(_source_digest(entry))
-    return digest.hexdigest()
-
-
-@cache
-def _source_digest(entry: str) -> bytes:
-    package = Path(__file__).parent.parent
-    path = package / entry
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.suffix in (".py", ".j2", ".css", ".js", ".html", ".md", ".swift"):
-            digest.update(
-                f"{file.relative_to(package).as_posix()}\0".encode("utf-8", "surrogateescape")
-            )
-            digest.update(file.read_bytes() + b"\0")
-    return digest.digest()
 
 
 def _read_digest(path: Path) -> str:

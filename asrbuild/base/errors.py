@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 
@@ -47,10 +45,10 @@ class AsrbuildError(Exception):
 
 
 class GatesError(AsrbuildError):
-    """A package ran and failed its gates; ``found``: what it is like all the same, as a receipt
-    has it, for the row of a sweep."""
+    """A package ran and failed its gates; its path and its verification, for the row of a sweep."""
 
-    found: Mapping[str, Any] = MappingProxyType({})
+    package: Path | None = None
+    verification: Any = None
 
 
 class MisuseError(AsrbuildError):

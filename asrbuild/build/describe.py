@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +11,24 @@ from asrbuild.artifact import manifest as m
 from asrbuild.artifact.layout import ALPHABET, REFERENCE_AUDIO
 from asrbuild.base.digest import canonical_json, text_digest
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.build.recipe import Decoder, Recipe, Steps, label, network_of, validate
+from asrbuild.build.recipe import (
+    CoreML,
+    Decoder,
+    Export,
+    Model,
+    Recipe,
+    Steps,
+    label,
+    network_of,
+    validate,
+)
 from asrbuild.build.sources import Source
 from asrbuild.coreml.compression import compression
 from asrbuild.coreml.signature import STEPS, Signature, check_carried
 
 if TYPE_CHECKING:
-    from asrbuild.architectures.architecture import FrontEnd
+    from asrbuild.architectures.architecture import Architecture, FrontEnd
+    from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.mfcc import FeatureSettings
 
 #: Specification version -> oldest systems that load it (Core ML's release notes).
@@ -33,44 +44,74 @@ MINIMUM_OS = {
 SAMPLE_SCALE = 1.0 / 32768.0
 
 
-def network_signature(recipe: Recipe) -> Signature:
-    """Inputs, outputs and states of the recipe's network."""
-    architecture, config = network_of(recipe)
-    return architecture.signature(config)
+@dataclass(frozen=True)
+class Conversion:
+    """What shapes a package: sections of a recipe, its network, and the labels of the model.
+
+    ``label`` is the package's own name, ``version`` the recipe's; ``config`` is the architecture's
+    section of the recipe.
+    """
+
+    label: str
+    version: str
+    architecture: Architecture
+    config: Any
+    export: Export
+    model: Model
+    coreml: CoreML
+    alphabet: Alphabet
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs, outputs and states of the network."""
+        return self.architecture.signature(self.config)
+
+    @property
+    def front_end(self) -> FrontEnd:
+        """The front end, and its durations as the recipe states them."""
+        return self.architecture.front_end(self.config)
+
+
+def conversion(recipe: Recipe, source: Source) -> Conversion:
+    """What shapes the package of a whole recipe."""
+    return Conversion(
+        label(recipe), recipe.version, *network_of(recipe), recipe.export, recipe.model,
+        recipe.coreml, source.alphabet,
+    )  # fmt: skip
 
 
 def feature_settings(recipe: Recipe) -> FeatureSettings:
     """The front end of the recipe's network."""
-    return front_end(recipe).settings
-
-
-def front_end(recipe: Recipe) -> FrontEnd:
-    """The front end, and its durations as the recipe states them."""
     architecture, config = network_of(recipe)
-    return architecture.front_end(config)
+    return architecture.front_end(config).settings
 
 
-def package_name(recipe: Recipe) -> str:
+def package_name(package_format: str) -> str:
     """``model.mlpackage`` or ``model.mlmodel``."""
     from asrbuild.coreml.request import package_suffix
 
-    return f"model{package_suffix(recipe.coreml.format)}"
+    return f"model{package_suffix(package_format)}"
 
 
-def deployment_target(recipe: Recipe) -> str:
+def deployment_target(coreml: CoreML, model: Model) -> str:
     """The recipe's target, ``auto`` resolved to the oldest that holds the recipe as asked.
 
     Several functions and states came with iOS 18; before iOS 17 an ``lstm`` op computes in fp32,
     so a native fp16 package asks for iOS 17; compressed constants came with iOS 16.
     """
-    coreml = recipe.coreml
     if coreml.minimum_deployment_target != "auto":
         return coreml.minimum_deployment_target
-    if recipe.model.functions or coreml.state == "stateful":
+    if model.functions or coreml.state == "stateful":
         return "iOS18"
     if coreml.lstm == "native" and coreml.precision == "fp16":
         return "iOS17"
-    return "iOS16" if compression(asdict(coreml)) else "iOS15"
+    return "iOS16" if _compression(coreml) else "iOS15"
+
+
+def _compression(coreml: CoreML) -> dict[str, str]:
+    """Layer -> how its weights are stored."""
+    layers = asdict(coreml.compress_layers)
+    return compression({"compress": coreml.compress, "compress_layers": layers})
 
 
 def check_recipe(recipe: Recipe) -> tuple[str, ...]:
@@ -83,7 +124,7 @@ def check_recipe(recipe: Recipe) -> tuple[str, ...]:
 
     validate(recipe)
     _check_outputs(recipe)
-    request = _request(recipe, {})
+    request = _request(recipe.coreml, recipe.model, recipe.export, recipe.version, {})
     advice = check_request(request)
     architecture, config = network_of(recipe)
     check_carried(architecture.signature(config))
@@ -108,7 +149,8 @@ def _without_effect(recipe: Recipe) -> list[str]:
 
 def _check_outputs(recipe: Recipe) -> None:
     """Only what the proof compares may be in a package, and all that an app must carry on."""
-    signature = network_signature(recipe)
+    architecture, config = network_of(recipe)
+    signature = architecture.signature(config)
     asked = recipe.coreml.outputs
     unproven = [name for name in asked if name not in signature.output_names]
     if unproven:
@@ -127,31 +169,32 @@ def _check_outputs(recipe: Recipe) -> None:
         )
 
 
-def conversion_request(recipe: Recipe, source: Source) -> Any:
+def conversion_request(asked: Conversion) -> Any:
     """What the Core ML front ends are asked for."""
-    return _request(recipe, package_metadata(recipe, source))
+    return _request(asked.coreml, asked.model, asked.export, asked.version, package_metadata(asked))
 
 
-def _request(recipe: Recipe, metadata: Mapping[str, str]) -> Any:
+def _request(
+    coreml: CoreML, model: Model, export: Export, version: str, metadata: Mapping[str, str]
+) -> Any:
     from asrbuild.coreml.request import ConversionRequest
 
-    coreml = recipe.coreml
     return ConversionRequest(
         format=coreml.format,  # type: ignore[arg-type]
         precision=coreml.precision,  # type: ignore[arg-type]
-        deployment_target=deployment_target(recipe),
-        steps=_request_steps(recipe.model.steps),
-        functions={name: _request_steps(s) for name, s in recipe.model.functions.items()},
+        deployment_target=deployment_target(coreml, model),
+        steps=_request_steps(model.steps),
+        functions={name: _request_steps(s) for name, s in model.functions.items()},
         lstm=coreml.lstm,  # type: ignore[arg-type]
         state=coreml.state,  # type: ignore[arg-type]
         outputs=tuple(coreml.outputs),
-        compress=compression(asdict(coreml)),
+        compress=_compression(coreml),
         sparsity=coreml.sparsity,
         metadata=metadata,
-        author=recipe.export.export_author_id,
-        license=recipe.export.export_license,
-        version=recipe.version,
-        description=recipe.export.export_description,
+        author=export.export_author_id,
+        license=export.export_license,
+        version=version,
+        description=export.export_description,
     )
 
 
@@ -165,19 +208,18 @@ def _request_steps(steps: Steps) -> Any:
     return FixedSteps(steps.default)
 
 
-def package_metadata(recipe: Recipe, source: Source) -> dict[str, str]:
+def package_metadata(asked: Conversion) -> dict[str, str]:
     """The essentials of the manifest, for an app that has only the package.
 
     Flat strings, as Core ML's user-defined metadata wants; the alphabet is JSON.
     """
     import json
 
-    settings = feature_settings(recipe)
-    alphabet = source.alphabet
+    settings, alphabet = asked.front_end.settings, asked.alphabet
     values = {
         "schema_version": m.SCHEMA_VERSION,
-        "name": label(recipe),
-        "recipe_version": recipe.version,
+        "name": asked.label,
+        "recipe_version": asked.version,
         "sample_rate_hz": settings.sample_rate,
         "window_samples": settings.window,
         "step_samples": settings.stride,
@@ -188,7 +230,7 @@ def package_metadata(recipe: Recipe, source: Source) -> dict[str, str]:
         "coefficients": settings.n_input,
         "context_frames": settings.n_context,
         "log_floor": settings.log_floor,
-        "streaming_mode": recipe.model.streaming,
+        "streaming_mode": asked.model.streaming,
         "blank_index": alphabet.blank,
         "alphabet": json.dumps(alphabet.labels, ensure_ascii=False),
     }
@@ -203,26 +245,50 @@ def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
     Args:
         package: the package on disk; inputs, outputs and versions are read from its bytes.
     """
+    asked = conversion(recipe, source)
+    manifest = describe_package(asked, package)
+    decoder = describe_decoder(
+        recipe.decoder, asked.alphabet, source.scorer, source.digests.get("scorer", "")
+    )
+    reference = _reference_vector(asked.front_end.settings, source)
+    units: Any = recipe.coreml.compute_units
+    return manifest.model_copy(
+        update={
+            "artifact_id": f"{recipe.name}/{recipe.version}",
+            "name": recipe.name,
+            "languages": [recipe.export.export_language] if recipe.export.export_language else [],
+            "decoder": decoder.model_copy(update={"tuned": _tuned(recipe.decoder, decoder)}),
+            "features": manifest.features.model_copy(update={"reference": reference}),
+            "model": manifest.model.model_copy(update={"recommended_compute_units": units}),
+        }
+    )
+
+
+def describe_package(asked: Conversion, package: Path) -> m.Manifest:
+    """What a package and its conversion say of a manifest: enough to execute it.
+
+    It decodes greedily, and has no reference vector.
+    """
     from asrbuild.coreml.executor.package import open_package
     from asrbuild.proof.verdict import unproven
 
     spec = open_package(package).spec
-    front = front_end(recipe)
+    export, coreml, alphabet = asked.export, asked.coreml, asked.alphabet
+    front = asked.front_end
     settings = front.settings
-    architecture, config = network_of(recipe)
-    signature = architecture.signature(config).with_classes(source.alphabet.size + 1)
-    functions = _functions(recipe, settings, spec, signature)
+    signature = asked.signature.with_classes(alphabet.size + 1)
+    functions = _functions(asked.model, settings, spec, signature)
     default = spec.description.defaultFunctionName or functions[0].name
     main = next(function for function in functions if function.name == default)
     return m.Manifest(
         schema_version=m.SCHEMA_VERSION,
-        artifact_id=f"{recipe.name}/{recipe.version}",
-        name=recipe.name,
-        version=recipe.version,
-        description=recipe.export.export_description,
-        author=recipe.export.export_author_id,
-        license=recipe.export.export_license,
-        languages=[recipe.export.export_language] if recipe.export.export_language else [],
+        artifact_id=f"{asked.label}/{asked.version}",
+        name=asked.label,
+        version=asked.version,
+        description=export.export_description,
+        author=export.export_author_id,
+        license=export.export_license,
+        languages=[],
         files=[],
         audio=m.Audio(
             sample_rate=settings.sample_rate,
@@ -230,15 +296,15 @@ def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
             sample_type="int16",
             sample_scale=SAMPLE_SCALE,
         ),
-        features=_features(front, source),
+        features=_features(front),
         model=m.Model(
-            format=recipe.coreml.format,  # type: ignore[arg-type]
+            format=coreml.format,  # type: ignore[arg-type]
             package=package.name,
             spec_version=spec.specificationVersion,
             minimum_os=MINIMUM_OS[spec.specificationVersion],
-            compute_precision=recipe.coreml.precision,  # type: ignore[arg-type]
-            recommended_compute_units=recipe.coreml.compute_units,  # type: ignore[arg-type]
-            lstm=recipe.coreml.lstm,  # type: ignore[arg-type]
+            compute_precision=coreml.precision,  # type: ignore[arg-type]
+            recommended_compute_units="ALL",
+            lstm=coreml.lstm,  # type: ignore[arg-type]
             default_function=default,
             inputs=main.inputs,
             outputs=main.outputs,
@@ -246,31 +312,31 @@ def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
         ),
         state=_states(spec, main, signature),
         streaming=main.streaming,
-        decoder=_decoder(recipe, source),
+        decoder=describe_decoder(Decoder(), alphabet, None),
         verification=unproven(),
         provenance=m.Provenance(
             created="", platform="", git=None, overrides=[], sources=[], tools={},
-            parents=[], recipe={"source": {"kind": architecture.KINDS[0]}},
+            parents=[], recipe={"source": {"kind": asked.architecture.KINDS[0]}},
         ),
     )  # fmt: skip
 
 
-def _functions(recipe: Recipe, settings: Any, spec: Any, signature: Signature) -> list[m.Function]:
+def _functions(model: Model, settings: Any, spec: Any, signature: Signature) -> list[m.Function]:
     described = list(spec.description.functions)
     if not described:
-        mode = recipe.model.streaming
+        mode = model.streaming
         return [_function("main", spec.description, signature, settings, mode)]
     return [
-        _function(function.name, function, signature, settings, _mode(recipe, function.name))
+        _function(function.name, function, signature, settings, _mode(model, function.name))
         for function in described
     ]
 
 
-def _mode(recipe: Recipe, function: str) -> str:
+def _mode(model: Model, function: str) -> str:
     """How a function is fed: one that takes a range of lengths is for whole utterances."""
-    steps = recipe.model.functions.get(function)
+    steps = model.functions.get(function)
     if steps is None:
-        return recipe.model.streaming
+        return model.streaming
     return "whole" if steps.kind == "range" else "chunked"
 
 
@@ -329,7 +395,13 @@ def _tensor(feature: Any, signature: Signature) -> m.Tensor:
     )
 
 
-def _features(front: FrontEnd, source: Source) -> m.Features:
+#: In place of the reference vector of a manifest that is not published.
+_NO_REFERENCE = m.ReferenceVector(
+    audio="", audio_sha256="", samples=0, total_frames=0, first_frame=0, frames=[], tolerance=1e-3
+)
+
+
+def _features(front: FrontEnd) -> m.Features:
     settings = front.settings
     return m.Features(
         kind="mfcc",
@@ -347,7 +419,7 @@ def _features(front: FrontEnd, source: Source) -> m.Features:
         log_floor=settings.log_floor,
         context_frames=settings.n_context,
         edge_padding="zeros",
-        reference=_reference_vector(settings, source),
+        reference=_NO_REFERENCE,
     )
 
 
@@ -433,11 +505,10 @@ def _streaming(mode: str, settings: Any, inputs: list[m.Tensor]) -> m.Streaming:
     )
 
 
-def decoder_settings(recipe: Recipe, source: Source) -> Any:
+def decoder_settings(decoder: Decoder, scorer: Path | None) -> Any:
     """The recipe's decoder, with its scorer where it lies now."""
     from asrbuild.speech.decoder_settings import DecoderSettings
 
-    decoder = recipe.decoder
     interpreter = None if decoder.interpreter is None else Path(decoder.interpreter).expanduser()
     return DecoderSettings(
         type=decoder.type,
@@ -445,7 +516,7 @@ def decoder_settings(recipe: Recipe, source: Source) -> Any:
         cutoff_prob=decoder.cutoff_prob,
         cutoff_top_n=decoder.cutoff_top_n,
         # A relative path is taken from where the package is.
-        scorer=None if source.scorer is None else source.scorer.absolute(),
+        scorer=None if scorer is None else scorer.absolute(),
         lm_alpha=decoder.lm_alpha,
         lm_beta=decoder.lm_beta,
         hot_words=dict(decoder.hot_words),
@@ -453,21 +524,22 @@ def decoder_settings(recipe: Recipe, source: Source) -> Any:
     )
 
 
-def _decoder(recipe: Recipe, source: Source) -> m.Decoder:
-    alphabet = source.alphabet
-    decoder = recipe.decoder
-    scorer = None
-    if source.scorer is not None:
+def describe_decoder(
+    decoder: Decoder, alphabet: Alphabet, scorer: Path | None, scorer_digest: str = ""
+) -> m.Decoder:
+    """The manifest's decoder; ``scorer_digest`` is the SHA-256 of the scorer."""
+    described = None
+    if scorer is not None:
         from asrbuild.speech.scorer import scorer_weights
 
-        alpha, beta = scorer_weights(source.scorer)
-        scorer = m.Scorer(
-            path=source.scorer.name,
-            sha256=source.digests["scorer"],
+        alpha, beta = scorer_weights(scorer)
+        described = m.Scorer(
+            path=scorer.name,
+            sha256=scorer_digest,
             lm_alpha=alpha if decoder.lm_alpha is None else decoder.lm_alpha,
             lm_beta=beta if decoder.lm_beta is None else decoder.lm_beta,
         )
-    found = m.Decoder(
+    return m.Decoder(
         type=decoder.type,  # type: ignore[arg-type]
         alphabet=list(alphabet.labels),
         alphabet_file=None if alphabet.bytes_output else ALPHABET,
@@ -476,15 +548,19 @@ def _decoder(recipe: Recipe, source: Source) -> m.Decoder:
         beam_width=decoder.beam_width,
         cutoff_prob=decoder.cutoff_prob,
         cutoff_top_n=decoder.cutoff_top_n,
-        scorer=scorer,
+        scorer=described,
         hot_words=dict(decoder.hot_words),
         tuned=None,
     )
-    if decoder.tuned is None or decoder.tuned.settings != settings_digest(found):
-        return found
-    tuned = asdict(decoder.tuned)
-    del tuned["settings"]
-    return found.model_copy(update={"tuned": m.Tuned(**tuned)})
+
+
+def _tuned(decoder: Decoder, described: m.Decoder) -> m.Tuned | None:
+    """What the decoder's values were tuned on, if they still are those values."""
+    if decoder.tuned is None or decoder.tuned.settings != settings_digest(described):
+        return None
+    values = asdict(decoder.tuned)
+    del values["settings"]
+    return m.Tuned(**values)
 
 
 def settings_digest(decoder: m.Decoder) -> str:

@@ -1,69 +1,27 @@
-"""The chain of stages for one recipe: what ``asrbuild model=dynamic`` does."""
+"""The engine: runs the stages of one recipe, each only where its result is not in the cache."""
 
 from __future__ import annotations
 
-import json
+import importlib
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asrbuild.artifact import integrity, store
-from asrbuild.artifact.layout import RECEIPT
-from asrbuild.base import disk, interrupts, threads
-from asrbuild.base.cache import (
-    StageKey,
-    StageResult,
-    claim,
-    entry_path,
-    in_use,
-    is_cached,
-    require_own,
-    run_stage,
-)
-from asrbuild.base.digest import remember_digest
-from asrbuild.base.disk import SHARED, full_disk_errors, keep_to_oneself, read_plain
-from asrbuild.base.errors import AsrbuildError
+from asrbuild.artifact import store
+from asrbuild.base import cache, disk, interrupts, threads
 from asrbuild.base.progress import Progress
-from asrbuild.build.recipe import Recipe, network_of, validate
-from asrbuild.build.sources import Source, settle
-from asrbuild.build.stages import DOING, Chain, chain
+from asrbuild.build import receipt as receipts
+from asrbuild.build.plan import Plan, Step, plan
+from asrbuild.build.receipt import Receipt
+from asrbuild.build.recipe import Recipe, validate
+from asrbuild.build.sources import settle
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-    from asrbuild.build.assembly import Proven
-    from asrbuild.build.work import Inputs
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """What was published.
-
-    ``parity``: the proof in one line; ``figures``: the worst value of each metric of the
-    probabilities over all inputs. ``transcripts``: recording -> the package's words;
-    ``expected``: recording -> what was said, where that is known and the alphabet can spell it.
-    ``wer``: the word error rate over all recordings whose words are known, 1.0 is as many errors as
-    words. ``compress``: the ways in which
-    weights are compressed, joined by a plus. ``bytes`` are the artifact's, ``package_bytes`` the
-    Core ML package's.
-    """
-
-    name: str
-    version: str
-    bytes: int
-    parity: str
-    figures: dict[str, float]
-    transcripts: dict[str, str]
-    expected: dict[str, str]
-    transcripts_match: bool
-    core_ml_executed: bool
-    compress: str
-    package_bytes: int
-    wer: float | None
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 
 @dataclass(frozen=True)
@@ -95,13 +53,13 @@ def build(
     start = time.perf_counter()
     progress = progress or Progress()
     validate(recipe)
-    cache, artifacts = Path(recipe.paths.cache), Path(recipe.paths.artifacts)
+    root, artifacts = Path(recipe.paths.cache), Path(recipe.paths.artifacts)
     _require_own(recipe)
-    recipe, source = settle(recipe, cache)
+    recipe, source = settle(recipe, root)
     validate(recipe)
-    keys = chain(recipe, source)
-    receipt = _kept(cache, artifacts, keys.artifact)
+    planned = plan(recipe, source)
     done: list[str] = []
+    receipt = receipts.claimed(root, artifacts, planned.receipt)
     if receipt is None:
         # Not before: what it reads takes longer to import than all else of a build with nothing to
         # do, and a published recipe has passed it.
@@ -109,250 +67,135 @@ def build(
 
         for remark in check_recipe(recipe):
             progress.note(remark)
-        receipt = _work_in(
-            cache,
-            progress,
-            done,
-            lambda run: _work(_Job(recipe, source, keys, run, move_latest), overrides),
-        )
+        receipt = _build(planned, progress, done, overrides, move_latest)
     path = artifacts / receipt.name / receipt.version
-    stages = tuple(key.stage for key in keys.ordered() if key.stage in done)
+    stages = tuple(name for name in planned.keys if name in done)
     return Built(receipt, path, stages, time.perf_counter() - start)
 
 
 def _require_own(recipe: Recipe) -> None:
-    """Nobody but the user, or whom he trusts, may have written what a build finds."""
+    """Only the user, or whom he trusts, may have written what a build finds."""
     if recipe.paths.trust_shared:
-        os.environ[SHARED] = "1"  # for this process, and those it starts
-    keep_to_oneself()
-    require_own(Path(recipe.paths.cache))
+        os.environ[disk.SHARED] = "1"  # for this process, and those it starts
+    disk.keep_to_oneself()
+    cache.require_own(Path(recipe.paths.cache))
     artifacts = Path(recipe.paths.artifacts)
     disk.require_own(artifacts, artifacts / recipe.name)
 
 
-def _work_in(
-    cache: Path, progress: Progress, done: list[str], work_with: Callable[[_Stages], Receipt]
+def _build(
+    planned: Plan, progress: Progress, done: list[str], overrides: Sequence[str], move_latest: bool
 ) -> Receipt:
-    """Every stage; once more where a result that was there vanished under the build (``rm -r``)."""
+    """Every stage; once more where a result vanished from the cache under the build (``rm -r``)."""
+    from asrbuild.build.checks import check_files
+
+    for remark in check_files(planned.recipe, planned.source):
+        progress.note(remark)
     for attempts_left in (2, 1, 0):
-        with in_use(cache) as marks:
-            run = _Stages(cache, progress, done, marks)
+        with cache.in_use(Path(planned.recipe.paths.cache)) as marks:
+            run = _Run(planned, progress, done, marks)
             try:
-                return work_with(run)
+                return _publish(run, overrides, move_latest)
             except Exception:
-                if not attempts_left or all(path.exists() for path in run.given):
+                if not attempts_left or all(path.exists() for path in run.results):
                     raise
         progress.note("a result of this build was removed from the cache; making it again")
     raise AssertionError("the last attempt returns or raises")
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What every step of one build needs."""
-
-    recipe: Recipe
-    source: Source
-    keys: Chain
-    run: _Stages
-    move_latest: bool
-
-
-@dataclass(frozen=True)
-class _Executed:
-    """Both sides of a proof.
-
-    ``inputs``: directories of the stages; ``outputs``: what the package gave. ``staging``: where
-    the artifact is put together, ``copied`` the package's files there, path -> SHA-256.
-    """
-
-    inputs: Inputs
-    outputs: Path
-    staging: Path
-    copied: dict[str, str]
-
-
-def _work(job: _Job, overrides: Sequence[str]) -> Receipt:
-    """Every stage, and then the artifact."""
-    # Imported where there is work to do: a build with nothing to do is told so without numpy.
+def _publish(run: _Run, overrides: Sequence[str], move_latest: bool) -> Receipt:
+    """Runs every stage and publishes what passed; the package is copied next to the stages."""
     from contextlib import ExitStack
-    from functools import partial
 
-    from asrbuild.build import work
+    from asrbuild.build import publish
 
-    work.check_decoder(job.recipe, job.source)
-    if job.source.graph is not None:
-        work.check_graph(job.recipe, job.source.graph)
-    for remark in work.remarks(job.recipe, job.source):
-        job.run.progress.note(remark)
+    recipe, root = run.planned.recipe, Path(run.planned.recipe.paths.artifacts)
     with ExitStack() as opened:
-        # Not before there is a package: a build that is refused leaves not even an empty store.
-        store_root = Path(job.recipe.paths.artifacts)
-        staging = partial(opened.enter_context, store.staging(store_root))
-        return _publish(job, overrides, _prove(job, staging))
-
-
-def _prove(job: _Job, staging: Callable[[], Path]) -> Proven:
-    """Every stage up to the proof and the word errors; the package is copied beside them."""
-    from asrbuild.build import assembly, work
-
-    recipe, source, keys, run = job.recipe, job.source, job.keys, job.run
-    cases = run(keys.cases, lambda at: work.cases(at, recipe, source))
-    found = _execute(job, cases, staging)
-    inputs, graph = found.inputs, found.inputs.graph
-    proof = run(keys.prove, lambda at: work.prove(at, recipe, source, inputs, found.outputs))
-    evaluated = None
-    if keys.evaluate is not None:
-        evaluated = run(
-            keys.evaluate,
-            lambda at: work.evaluate(
-                at, recipe, source, graph, inputs.converted, run.progress.note
-            ),
+        with threads.pool(3) as pool:
+            folders: dict[str, Future[Path]] = {}
+            for step in run.planned.steps:
+                run.start(step, folders, pool)
+                if step.stage.name == "convert":
+                    # Not before: a build that is refused leaves not even an empty store.
+                    staging = opened.enter_context(store.staging(root))
+                    converted = folders["convert"].result()
+                    copied = pool.submit(publish.copy_package, staging, converted, recipe)
+                    run.threaded.append(copied)
+            run.wait([*folders.values(), copied])
+        proven = publish.Proven(
+            {name: folder.result() for name, folder in folders.items()}, staging, copied.result()
         )
-    return assembly.Proven(inputs.converted, proof, evaluated, found.staging, found.copied)
-
-
-def _execute(job: _Job, cases: Path, staging: Callable[[], Path]) -> _Executed:
-    """Executes the package and the graph.
-
-    The graph is written, and run by TensorFlow in its own process, and the package is copied,
-    beside what this thread does with it. What fails here ends those, too; what failed there is told
-    before the next stage.
-    """
-    import importlib
-    from concurrent.futures import FIRST_EXCEPTION, wait
-    from functools import partial
-
-    # The threads must import nothing: were Ctrl-C to break an import off in this one, they would
-    # wait for that module for ever.
-    import asrbuild.proof.prefixes  # noqa: F401
-    from asrbuild.build import assembly, work
-
-    recipe, source, keys, run = job.recipe, job.source, job.keys, job.run
-    for module in network_of(recipe)[0].THREAD_MODULES:
-        importlib.import_module(module)
-
-    def export() -> Path:
-        if source.graph is not None:
-            return source.graph
-        assert keys.export is not None
-        return run(keys.export, lambda at: work.export(at, recipe, source)) / work.GRAPH
-
-    def reference() -> Path:
-        original = work.original_of(recipe, source, exported.result())
-        body = partial(
-            work.reference, architecture=network_of(recipe)[0], original=original, cases=cases
-        )
-        return run(keys.reference, body)
-
-    def copy() -> dict[str, str]:
-        artifacts = Path(recipe.paths.artifacts)
-        with full_disk_errors("putting the artifact together", artifacts):
-            return assembly.copy_package(put_together, recipe, converted)
-
-    with threads.pool(3) as pool:
-        exported = pool.submit(export)
-        referred = pool.submit(reference)
-        body = partial(work.convert, recipe=recipe, source=source, exported=exported.result)
-        converted = run(keys.convert, body)
-        put_together = staging()
-        copied = pool.submit(copy)
-        side = (exported, referred, copied)
-        _raise_failure(side)
-        executed = run(keys.execute, lambda at: work.execute(at, recipe, source, converted, cases))
-        wait(side, return_when=FIRST_EXCEPTION)
-        _raise_failure(side)
-        inputs = work.Inputs(converted, cases, referred.result(), exported.result())
-    return _Executed(inputs, executed, put_together, copied.result())
-
-
-def _raise_failure(running: Sequence[Future[Any]]) -> None:
-    """Raises what one of these failed with, if one has by now."""
-    for future in running:
-        if future.done():
-            future.result()
-
-
-def _publish(job: _Job, overrides: Sequence[str], proven: Proven) -> Receipt:
-    """Puts the artifact together in the store, moves it into place, and keeps a receipt."""
-    from asrbuild.build import assembly, work
-
-    recipe, source, keys, run = job.recipe, job.source, job.keys, job.run
-    artifacts = Path(recipe.paths.artifacts)
-    with run.progress.stage("artifact", DOING["artifact"]):
-        with full_disk_errors("putting the artifact together", artifacts):
-            manifest = assembly.assemble(recipe, source, overrides, proven)
-        # Of the directory that nobody else knows.
-        receipt = Receipt(**assembly.receipt_fields(manifest, proven.staging, recipe))
-        path = store.publish(
-            artifacts,
-            manifest.name,
-            proven.staging,
-            manifest.version,
-            digests={file.path: file.sha256 for file in manifest.files},
-            known=proven.copied,
-            move_latest=job.move_latest,
-        )
-        # With the list of digests, unless a clean-up took it at once.
-        receipt = replace(receipt, bytes=work.tree_bytes(path) or receipt.bytes)
-    for file in manifest.files:
-        # A clean-up may have taken it at once, if its clock says so: it was published all the same.
-        with suppress(AsrbuildError):
-            remember_digest(path / file.path, run.cache, file.sha256)
-    text = json.dumps(asdict(receipt), indent=2, ensure_ascii=False) + "\n"
-    run_stage(
-        run.cache,
-        keys.artifact,
-        lambda at: work.write_text(at / RECEIPT, text),
-        notify=run.progress.note,
-    )
-    run.done.append("artifact")
+        with run.progress.stage(receipts.NAME, receipts.TITLE):
+            receipt = publish.publish(
+                recipe, run.planned.source, overrides, proven, move_latest=move_latest
+            )
+    receipts.keep(run.root, run.planned.receipt, receipt, run.progress.note)
+    run.done.append(receipts.NAME)
     return receipt
 
 
-def published(cache: Path, artifacts: Path, key: StageKey) -> Receipt | None:
-    """The receipt of an earlier build of the same recipe whose artifact is still there."""
-    if not is_cached(cache, key):
-        return None
-    try:
-        receipt = Receipt(**json.loads(read_plain(entry_path(cache, key) / RECEIPT)))
-    except OSError:
-        return None  # removed at this moment
-    there = artifacts / receipt.name / receipt.version
-    return receipt if integrity.is_published(there, cache) else None
-
-
-def _kept(cache: Path, artifacts: Path, key: StageKey) -> Receipt | None:
-    """The receipt of what is published already, which from now on no clean-up removes."""
-    receipt = published(cache, artifacts, key) if claim(cache, key) else None
-    # Nothing was built, so a pointer that is there stays; a receipt is written after the pointer.
-    if receipt and store.point_latest(artifacts, receipt.name, receipt.version, move=False):
-        return receipt
-    return None
-
-
 @dataclass(frozen=True)
-class _Stages:
-    """Runs stages through the cache and tells the person watching."""
+class _Run:
+    """One attempt at a plan: stages through the cache, with a line for each to who watches.
 
-    cache: Path
+    ``threaded``: the work next to the caller's; what fails there ends the rest.
+    """
+
+    planned: Plan
     progress: Progress
     done: list[str]
     marks: Path | None
-    given: list[Path] = field(default_factory=list)
+    results: list[Path] = field(default_factory=list)
+    threaded: list[Future[Any]] = field(default_factory=list)
 
-    def __call__(self, key: StageKey, body: Callable[[Path], None]) -> Path:
-        doing = DOING[key.stage]
-        if is_cached(self.cache, key):
-            result = self._run(key, body)
-            self.progress.line(key.stage, f"{doing}: already there")
+    @property
+    def root(self) -> Path:
+        return Path(self.planned.recipe.paths.cache)
+
+    def start(self, step: Step, folders: dict[str, Future[Path]], pool: ThreadPoolExecutor) -> None:
+        """Runs a stage here, or begins it in a thread; its folder comes as a future."""
+        from concurrent.futures import Future
+
+        before = [folders[name] for name in step.after]
+        results = {name: folder.result for name, folder in folders.items()}
+        if step.threaded:
+            # A thread imports nothing: were Ctrl-C to break an import off in this thread, that one
+            # would wait for the module for ever.
+            for module in step.threaded:
+                importlib.import_module(module)
+            folders[step.stage.name] = pool.submit(self._run, step, results)
+            self.threaded.append(folders[step.stage.name])
+            return
+        if before:
+            self.wait(before)
+        folders[step.stage.name] = finished = Future()
+        finished.set_result(self._run(step, results))
+
+    def wait(self, needed: Sequence[Future[Any]]) -> None:
+        """Until all of these are done; raises what any thread failed with in the meantime."""
+        from concurrent.futures import FIRST_COMPLETED, wait
+
+        while True:
+            for future in self.threaded:
+                if future.done():
+                    future.result()
+            if all(future.done() for future in needed):
+                return
+            wait((f for f in self.threaded if not f.done()), return_when=FIRST_COMPLETED)
+
+    def _run(self, step: Step, folders: Mapping[str, Callable[[], Path]]) -> Path:
+        for name in step.after:
+            folders[name]()
+        stage, key, note = step.stage, step.key, self.progress.note
+        work = partial(stage.run, self.planned.view(step, folders, note))
+        if cache.is_cached(self.root, key):
+            result = cache.run_stage(self.root, key, work, notify=note, marks=self.marks)
+            self.progress.line(stage.name, f"{stage.title}: already there")
         else:
-            with self.progress.stage(key.stage, doing):
-                result = self._run(key, body)
-        self.given.append(result.path)
+            with self.progress.stage(stage.name, stage.title):
+                result = cache.run_stage(self.root, key, work, notify=note, marks=self.marks)
+        self.results.append(result.path)
         if not result.hit:
-            self.done.append(key.stage)
+            self.done.append(stage.name)
         interrupts.check()
         return result.path
-
-    def _run(self, key: StageKey, body: Callable[[Path], None]) -> StageResult:
-        return run_stage(self.cache, key, body, notify=self.progress.note, marks=self.marks)

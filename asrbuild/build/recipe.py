@@ -604,6 +604,12 @@ def _artifact_name(spec: str) -> str:
     return f"{whole.parent.name}/{whole.name}"
 
 
+def compared_artifact(recipe: Recipe) -> str:
+    """What ``verify.compared_with`` names, as :func:`record` has it."""
+    name: str = _clean(_artifact_name(recipe.verify.compared_with))
+    return name
+
+
 def record(recipe: Recipe) -> dict[str, Any]:
     """The recipe as the manifest records it: whole, but for where files lie on this machine."""
     whole = asdict(recipe)

@@ -52,9 +52,30 @@ class Source:
         """The file that the original runtime runs, where the source is one; else it is exported."""
         return self.files.get("graph")
 
-    def weights_digests(self) -> dict[str, str]:
-        """The digests that decide the weights."""
-        return {k: v for k, v in self.digests.items() if k.startswith(("checkpoint", "graph"))}
+    @property
+    def evaluation(self) -> Path | None:
+        """The set of recordings on which word errors are measured."""
+        return self.files.get("evaluation")
+
+    @property
+    def sample_text(self) -> Path | None:
+        """The file with the words of the sample."""
+        return self.files.get("sample_text")
+
+    def digests_of(self, group: str) -> dict[str, str]:
+        """Label -> SHA-256 of the files of one group; see :func:`group_of`."""
+        return {label: each for label, each in self.digests.items() if group_of(label) == group}
+
+
+def group_of(label: str) -> str:
+    """What a file is for; what is none of a build's own inputs is the ``model``."""
+    if label in ("sample", "second"):
+        return "recordings"
+    if label.endswith("_text"):
+        return "texts"
+    name = label.partition(".")[0].partition("_")[0]
+    own = ("alphabet", "flags", "scorer", "evaluation", "baseline")
+    return name if name in own else "model"
 
 
 def settle(recipe: Recipe, cache_root: Path, *, keep: bool = True) -> tuple[Recipe, Source]:

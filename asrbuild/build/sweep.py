@@ -130,8 +130,9 @@ def _sweep_job(config: Any) -> None:
     # Whoever dies without a word has left this one.
     _write(_unfinished(number, overrides, "running", 0.0, ""))
     try:
+        recipe = _told_apart(to_recipe(config), asked)
         # Which of its jobs is the one to use, a sweep does not know.
-        built = _do(_told_apart(to_recipe(config), asked), asked, progress, move_latest=False)
+        built = _do(recipe, asked, progress, move_latest=False)
     except KeyboardInterrupt:
         seconds = time.perf_counter() - start
         _write(_unfinished(number, overrides, "failed", seconds, _INTERRUPTED))
@@ -145,8 +146,12 @@ def _sweep_job(config: Any) -> None:
         progress.note(f"failed: {text}")
         seconds = time.perf_counter() - start
         failed = _unfinished(number, overrides, "failed", seconds, text)
-        found = error.found if isinstance(error, GatesError) else {}
-        _write(replace(failed, **found))
+        if isinstance(error, GatesError) and error.package is not None:
+            from asrbuild.build.publish import package_figures
+
+            figures = package_figures(error.verification, error.package, recipe.coreml)
+            failed = replace(failed, **figures)
+        _write(failed)
         return
     receipt = built.receipt
     _write(

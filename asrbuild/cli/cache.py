@@ -86,9 +86,9 @@ def clear(
 
 
 def _check_stage(stage: str | None) -> None:
-    from asrbuild.build.stages import DOING
+    from asrbuild.build.plan import TITLES
 
-    if stage is not None and stage not in DOING:
+    if stage is not None and stage not in TITLES:
         raise AsrbuildError(
-            f"{stage!r} is not a stage", key="--stage", fix=f"choose one of {', '.join(DOING)}"
+            f"{stage!r} is not a stage", key="--stage", fix=f"choose one of {', '.join(TITLES)}"
         )

@@ -73,7 +73,7 @@ def _python() -> Finding:
 
 
 def _libraries() -> list[Finding]:
-    from asrbuild.build.stages import library_version
+    from asrbuild.base.libraries import library_version
 
     roles = {
         "hydra-core": ("composes recipes", True),

@@ -32,13 +32,13 @@ def plan(
 
     Example: asrbuild plan model=static coreml.precision=fp32
     """
-    from asrbuild.build.stages import DOING
+    from asrbuild.build.plan import TITLES
 
     recipe, explained, there = _explain(overrides, config_dir)
     rows: list[dict[str, Any]] = [
         {
             "stage": stage.stage,
-            "doing": DOING[stage.stage],
+            "doing": TITLES[stage.stage],
             "cached": stage.cached,
             "would": "reuse" if stage.cached else "skip" if there else "run",
             "because": stage.reasons(),
@@ -87,13 +87,13 @@ def _explain(
 ) -> tuple[Recipe, list[Explanation], bool]:
     """The recipe, each stage with its reasons, and whether the artifact is published already."""
     from asrbuild.base.why import why as explain
-    from asrbuild.build.engine import published
-    from asrbuild.build.stages import chain
+    from asrbuild.build.plan import plan
+    from asrbuild.build.receipt import published
 
     recipe, source, cache = _compose(overrides, config_dir)
-    keys = chain(recipe, source)
-    there = published(cache, Path(recipe.paths.artifacts), keys.artifact) is not None
-    return recipe, [explain(cache, key) for key in keys.ordered()], there
+    planned = plan(recipe, source)
+    there = published(cache, Path(recipe.paths.artifacts), planned.receipt) is not None
+    return recipe, [explain(cache, key) for key in planned.keys.values()], there
 
 
 def _compose(overrides: list[str] | None, config_dir: str | None) -> tuple[Recipe, Source, Path]:

@@ -29,10 +29,10 @@ from asrbuild.artifact.manifest import package_path
 from asrbuild.artifact.runtime import Transcriber, timed
 from asrbuild.base.array import Array
 from asrbuild.base.cache import require_own
+from asrbuild.base.code import code_digest
 from asrbuild.base.digest import (
     canonical_json,
     file_digest,
-    source_digest,
     text_digest,
     tree_digests,
 )
@@ -51,8 +51,8 @@ BATCH = 16
 #: So many kinds of notes on recordings are shown.
 MOST_NOTES = 5
 #: What probabilities depend on beside the artifact, and words beside the decoder's settings.
-_LISTENING = ("coreml/executor", "artifact/runtime.py", "speech/mfcc.py", "speech/audio.py")
-_DECODING = ("speech",)
+_LISTENING = ("artifact/runtime.py", "speech/audio.py")
+_DECODING = ("speech/decoders.py",)
 #: The words of a recording, and its share of the seconds that its batch took.
 _WORDS = TypeAdapter(tuple[str, float])
 
@@ -266,7 +266,7 @@ def words_folder(cache_root: Path, transcriber: Transcriber, settings: DecoderSe
         "interpreter": None,
         "labels": alphabet.labels,
         "bytes_output": alphabet.bytes_output,
-        "code": source_digest(_DECODING),
+        "code": code_digest(*_DECODING),
     }
     return cache_root / PROBABILITIES_FOLDER / text_digest(canonical_json(parts))
 
@@ -326,7 +326,7 @@ def _model_digest(transcriber: Transcriber, cache_root: Path) -> str:
     parts = [str(sorted(own.items())), manifest.audio.model_dump_json()]
     parts += [manifest.features.model_dump_json(), manifest.streaming.model_dump_json()]
     parts += [manifest.model.model_dump_json(), *(s.model_dump_json() for s in manifest.state)]
-    parts += [source_digest(_LISTENING), np.__version__, sys.platform]
+    parts += [code_digest(*_LISTENING), np.__version__, sys.platform]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -16,8 +16,8 @@ import pytest
 from asrbuild.base import locks
 from asrbuild.base.cache import LOCKS, entry_path
 from asrbuild.build.compose import compose_recipe
+from asrbuild.build.plan import plan
 from asrbuild.build.sources import settle
-from asrbuild.build.stages import chain
 from tests.acceptance.conftest import Workshop
 
 #: Read by every Python at its start: the process of TensorFlow never comes to its work.
@@ -119,7 +119,7 @@ def test_a_copy_that_fails_does_not_wait_for_tensorflow(
 def test_control_c_of_a_build_that_waits_for_another(tmp_path: Path) -> None:
     """The other is at the reference, and takes for ever."""
     recipe = compose_recipe([*BUILD, f"paths.cache={tmp_path}/cache"])
-    key = chain(*settle(recipe, tmp_path / "cache")).reference
+    key = plan(*settle(recipe, tmp_path / "cache")).keys["reference"]
     lock = f"{key.stage}-{entry_path(tmp_path, key).name}.lock"
     with locks.hold(tmp_path / "cache" / LOCKS / lock, waiting=print, doing="testing"):
         process = start(tmp_path, f"paths.cache={tmp_path}/cache", env={})

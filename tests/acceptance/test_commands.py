@@ -14,8 +14,8 @@ import jsonschema
 import pytest
 
 from asrbuild.base.cache import run_stage
-from asrbuild.build import stages
 from asrbuild.build.compose import compose_recipe
+from asrbuild.build.plan import plan
 from asrbuild.build.sources import settle
 from tests.acceptance.conftest import Workshop, run_asrbuild
 from tests.forging import agree
@@ -98,7 +98,7 @@ def test_plan_says_what_makes_a_stage_run(workshop: Workshop, tmp_path: Path) ->
     (made,) = changed["reference"]
     assert made.startswith("input cases: ")
     gates = _reasons(workshop, "verify.thresholds.fp16.psnr_db=61")
-    assert gates["prove"] == ["key verify.gates.fp16.psnr_db: 60 -> 61"]
+    assert gates["prove"] == ["key gates.fp16.psnr_db: 60 -> 61"]
     gone = _reasons(workshop, f"paths.artifacts={tmp_path}")
     assert gone == {"artifact": ["the artifact is not in the store"]}
 
@@ -106,9 +106,9 @@ def test_plan_says_what_makes_a_stage_run(workshop: Workshop, tmp_path: Path) ->
 def test_why_names_an_older_library_and_older_code(tmp_path: Path) -> None:
     """The cache holds what another version of coremltools, and of asrbuild, made."""
     recipe = compose_recipe([])
-    chain = stages.chain(*settle(recipe, tmp_path))
-    older = replace(chain.convert, versions=dict(chain.convert.versions) | {"coremltools": "8.3"})
-    before = replace(chain.cases, code_version="0" * 64)
+    keys = plan(*settle(recipe, tmp_path)).keys
+    older = replace(keys["convert"], versions={**keys["convert"].versions, "coremltools": "8.3"})
+    before = replace(keys["cases"], code_version="0" * 64)
     for key in (older, before):
         run_stage(tmp_path, key, lambda at: (at / "x").touch(), notify=print)
     why = run_asrbuild("cache", "why", f"paths.cache={tmp_path}", cwd=tmp_path)

@@ -22,9 +22,10 @@ from asrbuild.artifact.runtime import open_artifact
 from asrbuild.base import cache, digest, processes
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.places import resolve_file
-from asrbuild.build import work
 from asrbuild.build.compose import compose_recipe
 from asrbuild.build.config_folders import check_folders
+from asrbuild.build.stage import View
+from asrbuild.build.stages import prove
 from asrbuild.cli.main import dispatch
 from asrbuild.proof.evaluation import listen
 from asrbuild.speech.dataset import read_dataset
@@ -368,15 +369,15 @@ def test_a_result_that_vanishes_under_a_build_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = [f"paths.cache={tmp_path}/cache", f"paths.artifacts={tmp_path}/artifacts"]
-    real, removed = work.prove, []
+    read_cases, removed = prove.all_cases, []
 
-    def prove(*given: Any) -> None:
+    def cases(view: View) -> Any:
         if not removed:
             removed.append(1)
             shutil.rmtree(tmp_path / "cache")
-        real(*given)
+        return read_cases(view)
 
-    monkeypatch.setattr(work, "prove", prove)
+    monkeypatch.setattr(prove, "all_cases", cases)
     assert dispatch(["build", *RECIPE, *paths]) == 0
     assert removed
 

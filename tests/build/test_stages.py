@@ -1,136 +1,64 @@
-"""What makes a stage run again: each key of the recipe by hand, the code by watching it run."""
+"""What makes a stage run again, and that it can read nothing else."""
 
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
-from types import CodeType, FrameType
 from typing import Any
 
 import pytest
 
-import asrbuild
-from asrbuild.base.cache import StageKey, StageResult, run_stage
-from asrbuild.build import assembly, engine, stages
+from asrbuild.base import code
+from asrbuild.base.cache import StageKey
+from asrbuild.base.places import PACKAGE
+from asrbuild.build import plan as planning
 from asrbuild.build.compose import compose_recipe
-from asrbuild.build.recipe import lookup, recipe_keys
+from asrbuild.build.plan import Plan, plan
+from asrbuild.build.recipe import Recipe, record
 from asrbuild.build.sources import settle
-from asrbuild.build.stages import chain
-from tests.paths import DEMO
+from asrbuild.build.stage import Stage, UndeclaredError, View
+from asrbuild.build.stages import STAGES
 
-ROOT = Path(asrbuild.__file__).parent
-#: Stage -> the stages whose results it reads, as drawn in stages.py.
-READS = {
-    "export": (),
-    "cases": (),
-    "reference": ("export", "cases"),
-    "convert": (),
-    "execute": ("convert", "cases"),
-    "prove": ("execute", "reference"),
-    "evaluate": ("convert", "export"),
-    "artifact": ("prove", "evaluate"),
-}
-#: Override -> the stages that read its key themselves. The base is model=dynamic_to_static.
-OVERRIDES = {
-    "name=other": "convert artifact",
-    "version=2.0.0": "convert artifact",
-    "n_steps=17": "convert execute artifact",
+DEMO = PACKAGE / "demo"
+#: The package, and all that comes after it.
+PACKAGE_ON = "convert execute prove evaluate artifact"
+#: Override -> the stages that run again. The base is model=dynamic_to_static with a set of
+#: recordings; the artifact is made again for all that its manifest records.
+SHARED = {
     "paths.artifacts=elsewhere": "",
-    "paths.env=[HOME]": "",
-    "paths.trust_shared=true": "",
-    "source.name=other": "convert artifact",  # through the package's name
-    "source.kind=checkpoint": "artifact",
-    "source.checkpoint_dir={at}/checkpoint": "export convert artifact",
-    "source.load_evaluate=best": "artifact",
-    "source.path=other.pb": "artifact",
-    "source.alphabet_config_path={at}/alphabet.txt": "export convert artifact",
-    "source.bytes_output_mode=true": "artifact",  # the labels are those of the bytes
-    "source.description=other": "convert artifact",
-    "source.author=other": "convert artifact",
-    "source.license=MIT": "convert artifact",
-    "source.sample.audio=demo:second.wav": "cases artifact",
-    "source.sample.text={at}/words.txt": "prove artifact",
-    "source.second.audio=demo:sample.wav": "cases artifact",
-    "source.second.text={at}/words.txt": "prove artifact",
-    "source.scorer=other.scorer": "artifact",
-    "source.development=other.csv": "artifact",
-    "export.n_steps=16": "export artifact",
-    "export.n_hidden=256": "",  # as the source states it
-    "export.n_context=8": "export cases convert artifact",
-    "export.n_input=25": "export cases convert artifact",
-    "export.batch_size=2": "export artifact",
-    "export.audio_sample_rate=8000": "export cases convert artifact",
-    "export.feature_win_len=30": "export cases convert artifact",
-    "export.feature_win_step=10": "export cases convert artifact",
-    "export.upper_frequency_limit=4000": "export cases convert artifact",
-    "export.relu_clip=6": "export convert artifact",
-    "export.beam_width=100": "export artifact",
-    "export.export_language=cy": "export artifact",
-    "export.export_author_id=other": "convert artifact",
-    "export.export_license=MIT": "convert artifact",
-    "export.export_description=other": "convert artifact",
-    "model.name=other": "convert artifact",  # through the package's name
-    "model.export_n_steps=16": "export artifact",
-    "model.streaming=whole": "convert artifact",
-    "model.steps.kind=enumerated": "convert artifact",
-    "model.steps.default=17": "convert artifact",
-    "model.steps.lower=2": "convert artifact",
-    "model.steps.upper=9": "convert artifact",
-    "model.steps.sizes=[16,32]": "convert artifact",
-    "model=multifunction": "convert artifact",
-    "coreml.name=other": "convert artifact",  # through the package's name
-    "coreml.format=neuralnetwork": "convert artifact",
-    "coreml.precision=fp32": "convert prove artifact",
-    "coreml.minimum_deployment_target=iOS18": "convert artifact",
-    "coreml.compute_units=CPU_ONLY": "artifact" + " execute" * (sys.platform == "darwin"),
-    "coreml.lstm=loop": "convert artifact",
-    "coreml.state=stateful": "convert artifact",
-    "coreml.frontend=tensorflow": "convert artifact",
-    "coreml.frontend=mil": "artifact",  # as the base's auto
-    "coreml.outputs=[logits]": "convert artifact",
-    "coreml.range_upper=100": "artifact",  # through model.steps, which has no range here
-    "coreml.compress=int8": "convert prove artifact",
-    **{
-        f"coreml.compress_layers.{layer}=int8": "convert prove artifact"
-        for layer in ("layer_1", "layer_2", "layer_3", "lstm", "layer_5", "layer_6")
-    },
-    "coreml.sparsity=0.2": "convert artifact",
-    "decoder.type=beam": "prove evaluate artifact",
-    "decoder.beam_width=9": "prove evaluate artifact",
-    "decoder.cutoff_prob=0.9": "prove evaluate artifact",
-    "decoder.cutoff_top_n=9": "prove evaluate artifact",
-    "decoder.scorer_path=demo:prompts.scorer": "prove evaluate artifact",
-    "decoder.lm_alpha=1": "prove evaluate artifact",
-    "decoder.lm_beta=1": "prove evaluate artifact",
-    "decoder.hot_words.hello=3": "prove evaluate artifact",
-    "decoder.interpreter=python3.9": "",
-    "tune.target=scorer": "",
-    "tune.data=dev.csv": "",
     "tune.trials=1": "",
-    "tune.seed=1": "",
-    "tune.lm_alpha=[0,1]": "",
-    "tune.lm_beta=[0,1]": "",
-    "tune.beam_width=[1,2]": "",
-    "tune.output=other": "",
-    "verify.inputs=[sample,noise]": "cases prove artifact",
-    "verify.edge_lengths=false": "execute prove artifact",
+    "decoder.interpreter=python3.9": "",
+    "export.n_hidden=256": "",  # as the source states it
+    "verify.compared_with=tensorflow": "",
+    "coreml.frontend=mil": "artifact",  # which is what auto means
+    "coreml.range_upper=100": "artifact",  # the model has no range
+    "verify.thresholds.prune.psnr_db=61": "artifact",  # nothing is pruned
+    "source.scorer=other.scorer": "artifact",
+    "source.checkpoint_dir={at}/checkpoint": f"export reference {PACKAGE_ON}",
+    "source.alphabet_config_path={at}/alphabet.txt": f"export reference {PACKAGE_ON}",
+    "source.sample.text={at}/words.txt": "prove artifact",
+    "source.sample.audio=demo:second.wav": "cases reference execute prove artifact",
+    "verify.inputs=[sample,noise]": "cases reference execute prove artifact",
+    "export.beam_width=100": "export reference prove evaluate artifact",
+    "n_steps=17": PACKAGE_ON,
+    "name=other": PACKAGE_ON,  # the label of the package
+    "coreml.precision=fp32": PACKAGE_ON,
+    "coreml.compress_layers.lstm=int8": PACKAGE_ON,
+    "coreml.frontend=tensorflow": PACKAGE_ON,
+    "coreml=neuralnetwork": PACKAGE_ON,
+    "model=multifunction": PACKAGE_ON,
     "verify.max_steps=99": "execute prove artifact",
-    "verify.require_transcript=false": "prove artifact",
+    "decoder=beam": "prove evaluate artifact",
+    "decoder.hot_words.hello=3": "prove evaluate artifact",
+    "decoder.scorer_path=demo:prompts.scorer": "prove evaluate artifact",
+    "verify.thresholds.fp16.psnr_db=61": "prove artifact",
+    "verify.count_unspelled=true": "prove evaluate artifact",
     "verify.allow_wrong_words=true": "prove artifact",
     "verify.max_wer=0.5": "evaluate artifact",
-    "verify.max_wer_increase=0.5": "evaluate artifact",
-    "verify.count_unspelled=true": "prove evaluate artifact",
     "verify.evaluation={at}/one.csv": "evaluate artifact",
-    "verify.compared_with=tensorflow": "",  # as it is; another artifact's name is its digest
-    "verify.thresholds.fp16.psnr_db=61": "prove artifact",
-    "verify.thresholds.prune.psnr_db=61": "artifact",
 }  # fmt: skip
-#: Not in the table: the cache is where the keys are; functions come with a model and what was tuned
-#: comes with a decoder, neither takes an override of its own.
-UNTRIED = {"paths.cache", "model.functions", "decoder.tuned"}
 
 
 @pytest.fixture(scope="module")
@@ -151,103 +79,147 @@ def at(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-#: Keys whose other value the demo's facts contradict: they are changed after it was questioned.
-STATED = {
-    "source.bytes_output_mode", "export.n_context", "export.n_input", "export.audio_sample_rate",
-    "export.feature_win_len", "export.feature_win_step", "export.upper_frequency_limit",
-    "export.relu_clip", "export.export_language",
-}  # fmt: skip
-
-
-def keys(at: Path, *overrides: str) -> dict[str, StageKey]:
+def planned(at: Path, *overrides: str) -> Plan:
     base = "model=dynamic_to_static", f"verify.evaluation={at}/two.csv"
-    given = [override.replace("{at}", str(at)) for override in overrides]
-    stated = [override for override in given if override.partition("=")[0] in STATED]
-    recipe, source = settle(
-        compose_recipe([*base, *(o for o in given if o not in stated)]), at / "cache"
-    )
-    for override in stated:
-        section, _, name = override.partition("=")[0].partition(".")
-        value = lookup(compose_recipe([override]), f"{section}.{name}")
-        recipe = replace(recipe, **{section: replace(getattr(recipe, section), **{name: value})})
-    return {key.stage: key for key in chain(recipe, source).ordered()}
+    recipe = compose_recipe([*base, *(override.replace("{at}", str(at)) for override in overrides)])
+    return plan(*settle(recipe, at / "cache"))
 
 
 @pytest.fixture(scope="module")
-def before(at: Path) -> dict[str, StageKey]:
-    return keys(at)
+def before(at: Path) -> Plan:
+    return planned(at)
 
 
-@pytest.mark.parametrize(("override", "read_by"), OVERRIDES.items())
-def test_only_what_reads_a_key_runs_again(
-    override: str, read_by: str, before: dict[str, StageKey], at: Path
+def changed(before: Plan, after: Plan) -> set[str]:
+    return {name for name, key in before.keys.items() if key != after.keys[name]}
+
+
+@pytest.mark.parametrize(("override", "again"), SHARED.items())
+def test_recipes_share_the_stages_that_they_do_not_change(
+    override: str, again: str, before: Plan, at: Path
 ) -> None:
-    """And what reads its results; stages.py draws which."""
-    expected = set(read_by.split())
-    for stage, earlier in READS.items():  # earlier stages stand first
-        if expected & {*earlier}:
-            expected.add(stage)
-    after = keys(at, override)
-    assert {stage for stage in before if before[stage] != after[stage]} == expected
+    assert changed(before, planned(at, override)) == set(again.split())
 
 
-def test_every_key_of_the_recipe_is_in_the_table() -> None:
-    recipe = compose_recipe([])
-    sections = {key.rpartition(".")[0] for key in recipe_keys()}
-    tried = {override.partition("=")[0] for override in OVERRIDES}
-    for key in set(recipe_keys()) - sections - UNTRIED:
-        free = isinstance(lookup(recipe, key), dict)
-        assert key in tried or (free and any(name.startswith(f"{key}.") for name in tried)), key
-
-
-#: Code that any stage may run and that shapes no result.
-NEUTRAL = {"base", "build/engine.py", "build/stages.py"}
-
-
-def covered(stage: str) -> set[str]:
-    """Modules whose change is a change of the stage's key, directly or through what it reads."""
-    named = {*stages._BODIES, *stages._CODE[stage]}
-    return named.union(*(covered(earlier) for earlier in READS[stage]))
-
-
-def test_code_that_runs_in_a_stage_is_part_of_its_key(
-    at: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_compute_units_count_where_core_ml_runs_the_package(
+    at: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran: defaultdict[str, set[CodeType]] = defaultdict(set)
+    for platform, again in (("linux", {"artifact"}), ("darwin", {"execute", "prove", "artifact"})):
+        monkeypatch.setattr(sys, "platform", platform)
+        assert changed(planned(at), planned(at, "coreml.compute_units=CPU_ONLY")) == again
 
-    def watch(stage: str, body: Callable[..., Any]) -> Callable[..., Any]:
-        def called(frame: FrameType, event: str, argument: object) -> None:
-            ran[stage].add(frame.f_code)
 
-        def watched(*arguments: Any, **named: Any) -> Any:
-            before = sys.gettrace()
-            sys.settrace(called)
-            try:
-                return body(*arguments, **named)
-            finally:
-                sys.settrace(before)
+def test_stages_that_a_recipe_does_not_need_are_not_planned(at: Path) -> None:
+    names = [step.stage.name for step in plan(*settle(compose_recipe([]), at / "cache")).steps]
+    assert names == ["export", "cases", "reference", "convert", "execute", "prove"]
 
-        return watched
 
-    def run(
-        root: Path, key: StageKey, build: Callable[[Path], None], **settings: Any
-    ) -> StageResult:
-        return run_stage(root, key, watch(key.stage, build), **settings)
+def test_each_declared_key_changes_what_declares_it_and_what_comes_after(
+    before: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exactly: facts that follow from a key are declarations of their own."""
+    declared = {
+        (step.stage.name, key) for step in before.steps for key in step.keys & {*step.key.keys}
+    }
+    for key in {key for _, key in declared}:
+        again = {stage for stage, read in declared if read == key}
+        for step in before.steps:
+            if again & {*step.after}:
+                again.add(step.stage.name)
 
-    monkeypatch.setattr(engine, "run_stage", run)
-    monkeypatch.setattr(assembly, "assemble", watch("artifact", assembly.assemble))
-    for overrides in (
-        ["coreml.compress=int8", f"verify.evaluation={at}/one.csv", "verify.max_wer_increase=1"],
-        ["coreml=neuralnetwork"],
-    ):  # fmt: skip
-        paths = f"paths.cache={tmp_path}/cache", f"paths.artifacts={tmp_path}/store"
-        static = compose_recipe(["model=static", "verify.inputs=[sample]", *overrides, *paths])
-        engine.build(static)
-    assert set(ran) == set(READS)
-    for stage, codes in ran.items():
-        # A module that is only imported is used for nothing that is known here.
-        files = {Path(code.co_filename) for code in codes if code.co_name != "<module>"}
-        modules = {file.relative_to(ROOT) for file in files if file.is_relative_to(ROOT)}
-        named = {Path(entry) for entry in covered(stage) | NEUTRAL}
-        unnamed = {module for module in modules if not {module, *module.parents} & named}
-        assert not unnamed, f"{stage} runs code that its key does not name"
+        def edited(recipe: Recipe, key: str = key) -> dict[str, Any]:
+            recorded = section = record(recipe)
+            *sections, name = key.split(".")
+            for part in sections:
+                section = section[part]
+            section[name] = "another value"
+            return recorded
+
+        monkeypatch.setattr(planning, "record", edited)
+        assert changed(before, plan(before.recipe, before.source)) == again | {"artifact"}, key
+
+
+READS: dict[str, Callable[[View], object]] = {
+    "a key": lambda view: view.recipe.coreml.lstm,
+    "a key with a default": lambda view: getattr(view.recipe.coreml, "lstm", None),
+    "a key at the top": lambda view: view.recipe.name,
+    "a section": lambda view: view.recipe.decoder,
+    "a section that is declared in part": lambda view: asdict(view.recipe.coreml),
+    "all keys of a section": lambda view: vars(view.recipe.coreml),
+    "each key of a section": lambda view: [*view.recipe.coreml],  # type: ignore[misc,attr-defined]
+    "a file": lambda view: view.source.scorer,
+    "a file by its label": lambda view: view.source.files.get("scorer"),
+    "whether there is a file": lambda view: "graph" in view.source.files,
+    "where weights are": lambda view: view.source.checkpoint,
+    "a digest": lambda view: view.source.digests["scorer"],
+    "a fact": lambda view: view.fact(planning.record),
+    "another stage's folder": lambda view: view.folder("convert"),
+}
+
+
+def viewed(before: Plan, monkeypatch: pytest.MonkeyPatch, **declared: Any) -> View:
+    """The view of a stage that declares this alone."""
+    stage = Stage("alone", "a test", lambda view, at: None, **declared)
+    monkeypatch.setattr(planning, "STAGES", (*STAGES, stage))
+    monkeypatch.setattr(planning, "code_digest", lambda *modules: "0")
+    again = plan(before.recipe, before.source)
+    folders = dict.fromkeys(again.keys, Path)
+    return again.view(again.steps[-1], folders, print)
+
+
+@pytest.mark.parametrize("what", READS)
+def test_a_stage_cannot_read_what_it_does_not_declare(
+    what: str, before: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = viewed(before, monkeypatch, reads=("coreml.precision",), files=("alphabet",))
+    assert view.recipe.coreml.precision == "fp16"
+    assert view.source.alphabet.size == 28
+    with pytest.raises((UndeclaredError, TypeError, KeyError)):
+        READS[what](view)
+
+
+def test_a_stage_reads_whole_sections_facts_and_what_earlier_stages_declare(
+    before: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def doubled(recipe: Recipe) -> int:
+        return 2 * recipe.decoder.beam_width
+
+    view = viewed(before, monkeypatch, reads=("decoder", "version", doubled), after=("convert",))
+    assert asdict(view.recipe.decoder) == asdict(before.recipe.decoder)
+    assert view.fact(doubled) == 1000
+    assert view.recipe.coreml.precision == "fp16"
+    assert view.folder("convert") == Path()
+    with pytest.raises(UndeclaredError):
+        view.folder("cases")
+
+
+@pytest.mark.parametrize(
+    ("changed_file", "again"),
+    [
+        ("coreml/executor/mil/linear.py", {"execute", "prove", "evaluate"}),
+        ("architectures/deepspeech/export.py", {"export"}),
+        ("architectures/deepspeech/from_graph.py", {"convert"}),
+        ("proof/bisect.py", {"prove"}),
+        ("handover/report/templates/page.css", {"artifact"}),
+        ("build/engine.py", set()),
+        ("cli/ship.py", set()),
+    ],
+)
+def test_a_stage_runs_again_when_code_that_it_imports_changes(
+    changed_file: str, again: set[str], before: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = code._content
+
+    def edited(path: Path) -> bytes:
+        return content(path) + (b"\n" if path == PACKAGE / changed_file else b"")
+
+    def own(key: StageKey) -> int | str:
+        return key.code_version
+
+    monkeypatch.setattr(code, "_content", edited)
+    code.code_digest.cache_clear()
+    after = plan(before.recipe, before.source)
+    code.code_digest.cache_clear()
+    assert {n for n, key in before.keys.items() if own(key) != own(after.keys[n])} >= again
+    if not again:
+        assert not changed(before, after)

@@ -31,8 +31,8 @@ def build(folder: Path, weights: AcousticWeights, *overrides: str) -> Manifest:
     recipe = recipe_of(*overrides)
     # Recordings and alphabet are the demo's; the weights come from the test.
     recipe, source = settle(recipe, folder)
-    package = folder / describe.package_name(recipe)
-    request = describe.conversion_request(recipe, source)
+    package = folder / describe.package_name(recipe.coreml.format)
+    request = describe.conversion_request(describe.conversion(recipe, source))
     convert_weights(weights, request, package)
     return describe.describe(recipe, source, package)
 
@@ -52,7 +52,8 @@ def texts() -> dict[str, str]:
 def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *overrides: str) -> Path:
     """A published artifact like a build's, its reference made by the numpy network; its path."""
     from asrbuild.artifact import store
-    from asrbuild.build import assembly, work
+    from asrbuild.build import publish as assembling
+    from asrbuild.build.stages.prove import HEARD, VERIFICATION
     from asrbuild.proof.cases import build_cases, save_reference
     from asrbuild.proof.gates import gates_from
     from asrbuild.proof.verdict import WordGates, prove, save_heard
@@ -73,10 +74,11 @@ def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *over
     )
     assert proof.verification.passed, proof.failures
     save_reference(work_folder / layout.PARITY, cases, reference)
-    save_heard(work_folder / work.HEARD, proof)
-    (work_folder / work.VERIFICATION).write_text(proof.verification.model_dump_json())
+    save_heard(work_folder / HEARD, proof)
+    (work_folder / VERIFICATION).write_text(proof.verification.model_dump_json())
     with store.staging(store_root) as staging:
-        copied = assembly.copy_package(staging, recipe, work_folder)
-        proven = assembly.Proven(work_folder, work_folder, None, staging, copied)
-        manifest = assembly.assemble(recipe, source, overrides, proven)
+        copied = assembling.copy_package(staging, work_folder, recipe)
+        folders = {"convert": work_folder, "prove": work_folder}
+        proven = assembling.Proven(folders, staging, copied)
+        manifest = assembling.assemble(recipe, source, overrides, proven)
         return store.publish(store_root, manifest.name, staging, manifest.version)

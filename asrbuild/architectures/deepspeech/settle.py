@@ -18,19 +18,16 @@ from asrbuild.architectures.architecture import Fact, Found, shown
 from asrbuild.architectures.deepspeech import facts
 from asrbuild.architectures.deepspeech.checkpoint import checkpoint_files, choose_checkpoint
 from asrbuild.base.cache import StageKey, entry_path, is_cached, run_stage
-from asrbuild.base.digest import file_digest, source_digest
+from asrbuild.base.code import code_digest
+from asrbuild.base.digest import file_digest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.recognition import existing_file, recognise
 from asrbuild.base.places import resolve_file
 from asrbuild.speech.alphabet import Alphabet, bytes_alphabet, make_alphabet, read_alphabet
 
 _FACTS = "facts.json"
-#: The code that reads what sources state.
-_READERS = ("architectures", "base/protobuf.py", "speech/alphabet.py")
 _GRAPH = "output_graph.pb"
 _STORED = "weights.txt"
-#: The code that a ``.tflite`` becomes a frozen graph with.
-_LITE_READERS = ("architectures", "base/protobuf.py")
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ def _remembered(
 ) -> list[Fact]:
     """What files state, from the cache where they were read before: it needs no numpy there."""
     digests = {label: file_digest(path, cache_root) for label, path in files.items()}
-    key = StageKey("facts", source_digest(_READERS), {}, digests, {})
+    key = StageKey("facts", code_digest("architectures/deepspeech/facts.py"), {}, digests, {})
     labels = {str(path): label for label, path in files.items()}
     paths = {label: path for path, label in labels.items()}
     if not is_cached(cache_root, key):
@@ -407,6 +404,6 @@ def _frozen(given: Path, cache_root: Path) -> tuple[Path, str]:
         (at / _STORED).write_text(write_lite_graph(given, at / _GRAPH), "utf-8")
 
     digest = {"lite": file_digest(given, cache_root)}
-    key = StageKey("import", source_digest(_LITE_READERS), {}, digest, {})
+    key = StageKey("import", code_digest("architectures/deepspeech/lite.py"), {}, digest, {})
     at = run_stage(cache_root, key, write, notify=lambda _: None).path
     return at / _GRAPH, (at / _STORED).read_text("utf-8")

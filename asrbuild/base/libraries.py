@@ -1,0 +1,31 @@
+"""Versions of the installed libraries, without importing any of them."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+
+_TENSORFLOW = "tensorflow-cpu", "tensorflow"
+
+
+def library_version(name: str) -> str:
+    """Installed version of a distribution, or ``absent``."""
+    names = _TENSORFLOW if name == "tensorflow" else (name,)
+    versions = (_installed().get(each.replace("-", "_")) for each in names)
+    return next((version for version in versions if version is not None), "absent")
+
+
+@functools.cache
+def _installed() -> dict[str, str]:
+    """Normalised name -> version of everything installed, first on the path first.
+
+    Both are in the name of the ``.dist-info`` folder (PyPA: "Recording installed projects").
+    ``importlib.metadata`` would parse an e-mail for each of them.
+    """
+    versions: dict[str, str] = {}
+    for folder in sys.path:
+        for path in Path(folder or ".").glob("*.dist-info"):
+            name, _, version = path.stem.partition("-")
+            versions.setdefault(name.lower().replace(".", "_"), version)
+    return versions
