@@ -119,16 +119,16 @@ def test_a_runtime_that_shows_only_its_answers_is_judged_by_them(
 @pytest.mark.parametrize(
     ("file", "content", "step", "detail"),
     [
-        ("probabilities.npy", None, "probabilities", "there is no reference/probabilities.npy"),
-        ("probabilities.npy", b"no array", "probabilities", "no .npy file"),
+        ("probabilities.npy", None, "probabilities", "reference/probabilities.npy is missing"),
+        ("probabilities.npy", b"no array", "probabilities", "not a .npy file"),
         ("mfcc.npy", np.full((99, 26), np.nan, np.float32), "mfcc", "not finite"),
         ("mfcc.npy", np.zeros((99, 13), np.float32), "mfcc", "shape (99, 13), expected (99, 26)"),
         ("samples.npy", np.zeros(32000, np.float32), "samples", "as int16"),
         ("samples.npy", np.zeros(31999, np.int16), "samples", "expected (32000,)"),
-        ("calls.json", b'[{"first": "a"}]', "calls", "no list of calls"),
-        ("calls.json", b'[{"first": 1e999}]', "calls", "no list of calls"),
-        ("text.json", b"hello", "text", "no JSON"),
-        ("text.json", b'["hello"]', "text", "no JSON object"),
+        ("calls.json", b'[{"first": "a"}]', "calls", "not a list of calls"),
+        ("calls.json", b'[{"first": 1e999}]', "calls", "not a list of calls"),
+        ("text.json", b"hello", "text", "not JSON"),
+        ("text.json", b'["hello"]', "text", "not a JSON object"),
     ],
 )
 def test_bad_results_are_refused_by_name(
@@ -207,14 +207,14 @@ def test_the_checker_needs_only_numpy(artifact: Path) -> None:
     assert imported - set(sys.stdlib_module_names) == {"numpy"}
 
 
-def test_the_checker_says_how_it_is_used(artifact: Path, tmp_path: Path) -> None:
+def test_the_checker_prints_its_usage(artifact: Path, tmp_path: Path) -> None:
     checker = str(artifact / "conformance" / "check.py")
     for arguments in ([], ["a", "b"], [str(tmp_path / "nowhere")]):
         done = subprocess.run(
             [sys.executable, checker, *arguments], capture_output=True, text=True, check=False
         )
         assert (done.returncode, done.stdout) == (2, "")
-        assert "RESULTS" in done.stderr or "there is no folder" in done.stderr
+        assert "RESULTS" in done.stderr or "does not exist" in done.stderr
 
 
 def test_words_that_are_no_objects_are_refused(artifact: Path, tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_words_that_are_no_objects_are_refused(artifact: Path, tmp_path: Path) -
         (tmp_path / "r" / recording["name"] / "text.json").write_text(json.dumps(text))
     code, answer = run_checker(artifact, tmp_path / "r")
     assert (code, answer["first_off"]["step"]) == (1, "words")
-    assert "no objects" in answer["first_off"]["detail"]
+    assert "not objects" in answer["first_off"]["detail"]
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_the_command_writes_a_folder_of_its_own(
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=out, check=True)
     again = run_asrbuild(*arguments, cwd=tmp_path)
     assert again.code == 1
-    assert "there already" in again.err
+    assert "this folder exists already" in again.err
 
 
 def test_the_command_says_what_was_checked(artifact: Path, tmp_path: Path) -> None:
@@ -281,7 +281,7 @@ def test_the_command_says_what_was_checked(artifact: Path, tmp_path: Path) -> No
     assert checks["syntax"]["passed"] is True
     assert checks["compiled"] == {
         "what": "compiled", "passed": None,
-        "detail": "not checked: there is no Swift toolchain here",
+        "detail": "not checked: Swift is not installed",
     }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
-"""What this machine can say of the Swift package: its syntax, and where there is a toolchain, all.
+"""Checks of the Swift package: its syntax and, where Swift is installed, its build and tests.
 
-A check that cannot be made here is a result too, with its reason: nothing is passed over.
+A check that cannot run on this machine is reported with the reason.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Notify = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Check:
-    """One check; ``passed`` is None where it could not be made, and ``detail`` says why."""
+    """One check; ``passed`` is None if it could not run, and ``detail`` gives the reason."""
 
     what: str
     passed: bool | None
@@ -36,12 +36,12 @@ def check_kit(directory: Path, notify: Notify = lambda _: None) -> list[Check]:
 
     Args:
         directory: the artifact with its kit.
-        notify: told what takes its time.
+        notify: called before a step that takes long.
     """
     checks = [check_syntax(directory / SWIFT_KIT)]
     swift = shutil.which("swift")
     if swift is None:
-        missing = "not checked: there is no Swift toolchain here"
+        missing = "not checked: Swift is not installed"
         return [*checks, *(Check(what, None, missing) for what in ("compiled", "tested"))]
     with tempfile.TemporaryDirectory(prefix="asrkit-") as scratch:
         return [*checks, *_toolchain_checks(swift, directory, Path(scratch), notify)]
@@ -65,7 +65,7 @@ def check_syntax(package: Path) -> Check:
 
 
 def _broken(node: Any) -> Iterator[Any]:
-    """The nodes that are errors or were made up by the parser."""
+    """The nodes that are errors or that the parser added."""
     if node.is_error or node.is_missing:
         yield node
     elif node.has_error:
@@ -83,7 +83,9 @@ def _toolchain_checks(
     environment["ASRKIT_ARTIFACT"] = str(directory.resolve())
     version = _run([swift, "--version"], environment).stdout.splitlines()
     name = next((line for line in version if "Swift version" in line), "Swift").strip()
-    core_ml = "" if sys.platform == "darwin" else "; without Core ML, which is Apple's alone"
+    core_ml = (
+        "" if sys.platform == "darwin" else "; without Core ML, which is on Apple systems only"
+    )
     for what, command in (("compiled", ["build", "--build-tests"]), ("tested", ["test"])):
         notify(f"swift {command[0]}: this takes about a minute")
         done = _run([swift, *command, *where], environment)
@@ -93,7 +95,7 @@ def _toolchain_checks(
         yield Check(what, True, f"{name}{core_ml}")
     checker = directory / CONFORMANCE_KIT / "check.py"
     done = _run(python_script(checker, str(results)), environment)
-    lines = done.stdout.strip().splitlines() or ["the checker said nothing"]
+    lines = done.stdout.strip().splitlines() or ["the checker printed nothing"]
     yield Check("conformance", done.returncode == 0, lines[-1].strip())
 
 
@@ -104,7 +106,7 @@ def _run(command: list[str], environment: dict[str, str]) -> subprocess.Complete
 
 
 def _first_error(output: str) -> str:
-    """The first line that names a place in a file; else one that says error, or the last."""
+    """The first line with an error in a file; else the first error, or the last line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()] or ["no output"]
     for pattern in (r"[^/]+\.swift:\d+:.*error: .*", r"error: .*"):
         for line in lines:

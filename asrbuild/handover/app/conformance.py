@@ -1,4 +1,4 @@
-"""The conformance kit: what every step from samples to words gives, for any runtime to compare.
+"""The conformance kit: the results of every step from samples to words, for any runtime.
 
     conformance/
       steps.json               the steps, their tolerances and why;
@@ -7,10 +7,10 @@
       check.py                 compares a runtime's results with these, numpy alone
       <recording>/audio.wav    int16 mono
       <recording>/mfcc.npy     (steps, coefficients)
-      <recording>/windows.npy  (steps, 2 * context + 1, coefficients): what the package is fed
-      <recording>/<input>.npy  (calls, ...) the state each call was given; its name as
+      <recording>/windows.npy  (steps, 2 * context + 1, coefficients): the package's input
+      <recording>/<input>.npy  (calls, ...) the state that each call takes; its name as
                                ``disk.file_names`` writes it
-      <recording>/<output>.npy (calls, ...) the state each call gave back
+      <recording>/<output>.npy (calls, ...) the state that each call returns
       <recording>/probabilities.npy  (steps, classes)
 
 All arrays are float32, little-endian. The numbers are those of the package itself, run by
@@ -41,18 +41,18 @@ from asrbuild.speech.audio import wav_bytes
 from asrbuild.speech.greedy import GreedyDecoder
 from asrbuild.speech.mfcc import FeatureSettings, context_windows, mfcc
 
-#: What ``steps.json`` says of one recording.
+#: A recording's entry in ``steps.json``.
 Entry = dict[str, Any]
 FORMAT = "asrbuild-conformance/1"
 STEPS = "steps.json"
 KIT = Path(__file__).parent / "templates" / CONFORMANCE_KIT
-#: Steps whose file has the name of the step; a state may have any name.
+#: Steps whose file has the name of the step. A state's name may be one of these.
 OTHER_STEPS = ("samples", "mfcc", "windows", "probabilities")
 
 
 @dataclass
 class Recorder:
-    """A package that remembers the calls it was asked for; see ``runtime.Package``."""
+    """A package that records its calls; see ``runtime.Package``."""
 
     package: Package
     contract: Contract
@@ -79,10 +79,10 @@ class Recorder:
 
 
 def short_recordings(samples: Array, settings: FeatureSettings, chunk: int) -> dict[str, Any]:
-    """int16 samples (n,), whole and cut to the lengths at which a runtime goes wrong.
+    """int16 samples (n,), whole and cut to lengths at which runtimes tend to fail.
 
-    ``reference`` is all of it; ``one_chunk`` fills one call exactly, ``one_step`` is the shortest
-    that has a step, and ``too_short`` has none.
+    ``reference`` is the whole recording; ``one_chunk`` fills one call exactly, ``one_step`` is the
+    shortest with a step, and ``too_short`` has no step.
     """
     length = settings.window + (chunk - 1) * settings.stride
     cuts = {"one_chunk": length, "one_step": settings.window, "too_short": settings.window - 1}
@@ -97,7 +97,7 @@ def write_conformance(
     recordings: Mapping[str, Array],
     run_calls: Callable[[Sequence[Callable[[], Entry]]], list[Entry]],
 ) -> None:
-    """Writes the kit into ``directory``, which must not be there yet.
+    """Writes the kit into ``directory``, which must not exist.
 
     Args:
         manifest: of the artifact; the tolerances are the gates of its proof.
@@ -150,20 +150,22 @@ def _record(folder: Path, manifest: Manifest, package: Package, samples: Array) 
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array.astype("<f4"), allow_pickle=False)
     alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
-    said = GreedyDecoder(alphabet, manifest.features.step_ms / 1000).decode(rows)[0]
+    utterance = GreedyDecoder(alphabet, manifest.features.step_ms / 1000).decode(rows)[0]
     return {
         "samples": len(samples),
         "samples_sha256": hashlib.sha256(samples.astype("<i2").tobytes()).hexdigest(),
         "steps": len(frames),
         "calls": recorder.calls,
-        "text": said.text,
-        "words": [asdict(word) for word in said.words],
+        "text": utterance.text,
+        "words": [asdict(word) for word in utterance.words],
     }
 
 
 def state_files(manifest: Manifest) -> dict[str, str]:
-    """Name of an input or output of the LSTM state -> its file in a recording's folder, without
-    ``.npy``: the name as ``disk.file_names`` writes it, and never the file of another step."""
+    """Name of a state's input or output -> its file in a recording's folder, without ``.npy``.
+
+    The file is named as ``disk.file_names`` names it, and never like the file of another step.
+    """
     explicit = [pair for pair in manifest.state if pair.kind == "explicit"]
     names = [name for pair in explicit for name in (pair.input, pair.output)]
     taken = {step.casefold() for step in OTHER_STEPS}
@@ -174,7 +176,7 @@ def state_files(manifest: Manifest) -> dict[str, str]:
 
 
 def _steps(manifest: Manifest) -> list[dict[str, Any]]:
-    """What is compared, in order, how near it must come, and why that near."""
+    """The compared steps in order, each with its tolerance and the reason for it."""
     precision = manifest.model.compute_precision
     thresholds = manifest.provenance.recipe["verify"]["thresholds"][precision]
     gates = gates_from(thresholds, precision)
@@ -189,21 +191,29 @@ def _steps(manifest: Manifest) -> list[dict[str, Any]]:
     steps = [
         step("samples", "samples.npy", "samples", "int16 samples are read, not computed"),
         step(
-            "mfcc", "mfcc.npy", "frames",
-            "single precision strays in the fourth decimal; another window, band edge, floor or "
-            "transform strays by whole units",
+            "mfcc",
+            "mfcc.npy",
+            "frames",
+            "single precision differs in the fourth decimal; another window, band edge, floor or "
+            "transform differs by whole units",
             limits=frames,
         ),
         step(
-            "windows", "windows.npy", "frames",
-            "the frames again, each with its neighbours, and zeros past both ends",
+            "windows",
+            "windows.npy",
+            "frames",
+            "the same frames with their neighbours, and zeros past both ends",
             limits=frames,
         ),
-        step("calls", "calls.json", "calls", "which steps go into which call is no matter of "
-             "rounding: first step, real steps, size after padding"),
-    ]  # fmt: skip
+        step(
+            "calls",
+            "calls.json",
+            "calls",
+            "first step, real steps and size after padding of a call do not depend on rounding",
+        ),
+    ]
     explicit, files = [p for p in manifest.state if p.kind == "explicit"], state_files(manifest)
-    for direction, why in (("in", "zeros, then what the call before gave back; "), ("out", "")):
+    for direction, why in (("in", "zeros, then the state of the call before; "), ("out", "")):
         for pair in explicit:
             name = pair.input if direction == "in" else pair.output
             why_near = f"{why}{gate}, a share of the largest value where that is above 1"
@@ -214,7 +224,9 @@ def _steps(manifest: Manifest) -> list[dict[str, Any]]:
             )
     steps += [
         step(
-            "probabilities", "probabilities.npy", "probabilities",
+            "probabilities",
+            "probabilities.npy",
+            "probabilities",
             f"{gate}; classes as near as argmax_tie are one choice",
             limits={
                 "max_abs_error": gates.max_abs_error,
@@ -223,15 +235,18 @@ def _steps(manifest: Manifest) -> list[dict[str, Any]]:
                 "kl_divergence": gates.kl_divergence,
             },
         ),
-        step("text", "text.json", "text", "the words are what it is all for"),
+        step("text", "text.json", "text", "the transcript must be equal"),
         step(
-            "words", "text.json", "words",
-            "an even choice may fall to the next step in half precision" if half
+            "words",
+            "text.json",
+            "words",
+            "in half precision an even choice may move to the next step"
+            if half
             else "steps times the hop; half of the last printed digit",
             limits={
                 "time_s": manifest.features.step_ms / 1000 if half else 1e-6,
                 "confidence": 0.05 if half else 1e-3,
             },
         ),
-    ]  # fmt: skip
+    ]
     return steps

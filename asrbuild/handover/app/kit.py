@@ -1,4 +1,4 @@
-"""Everything an app team gets beside the package, written into a folder.
+"""The kit for an app team: everything in an artifact's folder but package and manifest.
 
 README.md      how to check the artifact, add it in Xcode and run it
 ASRKit/        a Swift package: the manifest's types, features, streaming, decoding, tests
@@ -35,9 +35,9 @@ from asrbuild.handover.report.page import feeding_text
 TEMPLATES = Path(__file__).parent / "templates"
 #: What the kit adds to a folder.
 ENTRIES = (README, SWIFT_KIT, CONFORMANCE_KIT)
-#: Where the Swift code compiles: what it uses of Core ML came with these.
+#: The oldest systems of the Swift code: it uses Core ML interfaces that they introduced.
 _SWIFT_MINIMUM = {"iOS": "15", "macOS": "12"}
-#: Steps of the recording that fills a call, where the package takes an utterance whole.
+#: Steps of the recording ``one_chunk`` for a package that takes an utterance whole.
 _WHOLE_STEPS = 16
 
 
@@ -78,14 +78,14 @@ def write_folder(
     manifest: Manifest,
     recordings: Mapping[str, Array] | None = None,
 ) -> None:
-    """Writes a whole artifact into a new folder, its kit made anew; it appears whole.
+    """Writes a whole artifact with a new kit into a new folder, in one step.
 
     Raises:
-        AsrbuildError: the folder is there already, or the artifact is not as it was published.
+        AsrbuildError: the folder exists already, or the artifact is not as it was published.
     """
     if directory.exists():
         raise AsrbuildError(
-            "this folder is there already", file=directory, fix="name one that is not"
+            "this folder exists already", file=directory, fix="name a folder that does not exist"
         )
     if problems := verify_files(artifact):
         raise AsrbuildError(
@@ -116,8 +116,8 @@ def _parent(directory: Path) -> Path:
 
 
 def write_swift(directory: Path, manifest: Manifest) -> None:
-    """Writes the Swift package, for the systems that the manifest names."""
-    # File by file: `shutil.copytree` turns what the disk refused into a list of texts.
+    """Writes the Swift package for the systems that the manifest names."""
+    # File by file: `shutil.copytree` turns an OSError into a list of texts.
     for file in files_in(TEMPLATES / SWIFT_KIT):
         (directory / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(TEMPLATES / SWIFT_KIT / file, directory / file)
@@ -144,9 +144,9 @@ def minimum_systems(manifest: Manifest) -> dict[str, str]:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    # It goes into Package.swift, which is code.
+    # The version goes into Package.swift, which is code.
     if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4}){0,2}", version):
-        raise AsrbuildError(f"{version!r} is no version of a system", key="model.minimum_os")
+        raise AsrbuildError(f"{version!r} is not the version of a system", key="model.minimum_os")
     return tuple(int(part) for part in version.split("."))
 
 
@@ -163,5 +163,5 @@ def _render(template: str, manifest: Manifest, **more: object) -> str:
 
 
 def _dotted(version: str) -> str:
-    """``17`` as ``17.0``: the package manager wants both numbers."""
+    """``17`` as ``17.0``: the package manager requires both numbers."""
     return version if "." in version else f"{version}.0"

@@ -1,7 +1,7 @@
 """The manifest's models as Swift: ``ASRManifest.swift``, Codable structs as strict as pydantic's.
 
-Everything is read from the models that ``asrbuild schema`` prints, so the two cannot drift apart. A
-field of a type that has no Swift spelling here is an error, never a guess.
+The structs are made from the models whose schema ``asrbuild schema`` prints, so they cannot differ.
+A field whose type has no Swift equivalent here is an error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ROOT = "ASRManifest"
 _SCALARS = {str: "String", int: "Int", float: "Double", bool: "Bool", Any: "JSONValue"}
 _SYMBOLS = {"<=": "at_most", ">=": "at_least", "<": "below", ">": "above", "==": "equal"}
 _ACRONYMS = {"CPU", "GPU", "NE"}
-#: Words that Swift wants in backticks where a name is expected.
+#: Swift keywords: as a name, each needs backticks.
 _RESERVED = {
     "as", "associatedtype", "break", "case", "catch", "class", "continue", "default", "defer",
     "deinit", "do", "else", "enum", "extension", "fallthrough", "false", "fileprivate", "for",
@@ -48,7 +48,7 @@ class _Field:
 
     @property
     def plain(self) -> str:
-        """The name where a dot before it says that it is one."""
+        """The name without backticks, as it is written after a dot."""
         return self.name.strip("`")
 
 
@@ -56,11 +56,11 @@ def manifest_swift() -> str:
     """``ASRManifest.swift``.
 
     Raises:
-        AsrbuildError: a model has a field that cannot be said in Swift.
+        AsrbuildError: a model has a field that has no Swift type.
     """
     nested = [model for model in _reachable(Manifest) if model is not Manifest]
     parts = [
-        "// Made by asrbuild from the models behind its JSON Schema; not to be edited.",
+        "// Made by asrbuild from the models of its JSON Schema. Do not edit.",
         _struct(Manifest),
         *(f"extension {ROOT} {{\n{_indented(_struct(model))}\n}}" for model in nested),
     ]
@@ -68,7 +68,7 @@ def manifest_swift() -> str:
 
 
 def _reachable(model: type[Section], seen: list[type[Section]] | None = None) -> list[Any]:
-    """The model and every section it holds, each once, in the order they are met."""
+    """The model and every section in it, each once, in order of appearance."""
     seen = [] if seen is None else seen
     if model not in seen:
         seen.append(model)
@@ -101,7 +101,7 @@ def _struct(model: type[Section]) -> str:
     lines = [*_documentation(model), f"public struct {name}: Codable, Equatable, Sendable {{"]
     if model is Manifest:
         lines += [
-            "    /// The schema this code was made for; another major version is refused.",
+            "    /// The schema of this code; another major version is refused.",
             f'    public static let supportedSchemaVersion = "{SCHEMA_VERSION}"',
             "",
         ]
@@ -121,7 +121,7 @@ def _struct(model: type[Section]) -> str:
     lines += [f"        self.{f.plain} = try fields.{f.reading}(.{f.plain})" for f in fields]
     lines += ["    }"]
     if any(f.nullable for f in fields):
-        # What Swift would write by itself leaves a null out.
+        # Swift's own encoding would leave a null out.
         lines += [
             "",
             "    public func encode(to target: any Swift.Encoder) throws {",
@@ -180,7 +180,7 @@ def _swift_type(annotation: Any, where: str) -> str:
         return annotation.__name__
     if annotation in _SCALARS:
         return _SCALARS[annotation]
-    # A test writes the code of every section: this is for who adds a field to the manifest.
+    # A test writes the code of every section, so this error meets a developer, not a user.
     raise TypeError(f"the manifest's {where} is {annotation}, which has no Swift type")
 
 
@@ -207,7 +207,7 @@ def _identifier(text: str) -> str:
 
 def _type_name(key: str, owner: str) -> str:
     name = "".join(_capital(word) for word in _words(key))
-    # Swift keeps these names of nested types for itself.
+    # Swift reserves these names of nested types.
     return owner + name if name in ("Type", "Protocol") else name
 
 

@@ -245,5 +245,5 @@ def test_what_is_no_version_does_not_become_code(
     manifest: Manifest, tmp_path: Path, version: str
 ) -> None:
     model = manifest.model.model_copy(update={"minimum_os": {"iOS": version}})
-    with pytest.raises(AsrbuildError, match="is no version of a system"):
+    with pytest.raises(AsrbuildError, match="is not the version of a system"):
         write_swift(tmp_path / "ASRKit", manifest.model_copy(update={"model": model}))

@@ -1,12 +1,13 @@
-"""Says whether a runtime does what this artifact's package does, and names the first step that
-is off. It needs Python and numpy, nothing else.
+"""Compares a runtime's results with those of this artifact's package, step by step.
+
+It needs Python and numpy, and prints the first step that is wrong.
 
     python check.py RESULTS [--json]
 
 RESULTS has a folder for each recording of ``steps.json``, with the files that the runtime wrote
-there, named and shaped as those beside this program. ``probabilities.npy`` and ``text.json`` must
-be there; every other file is optional, and narrows down what is wrong. The exit code is 0 when all
-that was given is right.
+there, named and shaped as those next to this program. ``probabilities.npy`` and ``text.json`` are
+required; every other file is optional and helps to find what is wrong. The exit code is 0 if every
+file that is there is right.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Finding:
 
 
 class NotGivenError(Exception):
-    """The file is there without what this step is about."""
+    """The file has no values for this step."""
 
 
 class UnusableError(Exception):
@@ -55,7 +56,7 @@ def check(kit: Path, results: Path) -> list[Finding]:
             given = results / name / step["file"]
             if not given.is_file():
                 wanted = step["name"] in REQUIRED
-                detail = f"there is no {name}/{step['file']}" if wanted else ""
+                detail = f"{name}/{step['file']} is missing" if wanted else ""
                 found.append(Finding(name, step["name"], OFF if wanted else ABSENT, detail))
                 continue
             try:
@@ -102,7 +103,7 @@ def _calls(step: Any, recording: Any, _kit: Path, given: Path) -> Details:
             {key: int(call[key]) for key in keys} for call in json.loads(given.read_text("utf-8"))
         ]
     except (ValueError, TypeError, KeyError, OverflowError) as error:
-        raise UnusableError(f"no list of calls with {', '.join(keys)}: {error}") from None
+        raise UnusableError(f"not a list of calls with {', '.join(keys)}: {error}") from None
     expected = [{key: call[key] for key in keys} for call in recording["calls"]]
     for index, (wanted, made) in enumerate(zip(expected, found)):  # noqa: B905 - Python 3.9
         yield wanted == made, f"call {index} is {made}, expected {wanted}"
@@ -164,8 +165,8 @@ def _words(step: Any, recording: Any, _kit: Path, given: Path) -> Details:
     limits = {"start_s": "time_s", "end_s": "time_s", "confidence": "confidence"}
     for wanted, made in zip(expected, found):  # noqa: B905 - Python 3.9
         if not isinstance(made, dict):
-            raise UnusableError("its words are no objects with text, start_s and end_s")
-        yield made.get("text") == wanted["text"], f"{made.get('text')!r} is no {wanted['text']!r}"
+            raise UnusableError("its words are not objects with text, start_s and end_s")
+        yield made.get("text") == wanted["text"], f"{made.get('text')!r} is not {wanted['text']!r}"
         for key, limit in limits.items():
             value = made.get(key)
             if not isinstance(value, (int, float)) or not np.isfinite(value):
@@ -176,18 +177,23 @@ def _words(step: Any, recording: Any, _kit: Path, given: Path) -> Details:
 
 
 _COMPARE = {
-    "samples": _samples, "frames": _frames, "calls": _calls, "state": _state,
-    "probabilities": _probabilities, "text": _text, "words": _words,
-}  # fmt: skip
+    "samples": _samples,
+    "frames": _frames,
+    "calls": _calls,
+    "state": _state,
+    "probabilities": _probabilities,
+    "text": _text,
+    "words": _words,
+}
 
 
 def _transcription(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UnusableError(f"no JSON: {error}") from None
+        raise UnusableError(f"not JSON: {error}") from None
     if not isinstance(found, dict) or not isinstance(found.get("text"), str):
-        raise UnusableError("no JSON object with a text")
+        raise UnusableError("not a JSON object with a text")
     return found
 
 
@@ -195,9 +201,9 @@ def _array(path: Path) -> np.ndarray:
     try:
         loaded = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise UnusableError(f"no .npy file: {error}") from None
+        raise UnusableError(f"not a .npy file: {error}") from None
     if not isinstance(loaded, np.ndarray) or loaded.dtype.kind not in "fi":
-        raise UnusableError("no .npy file of numbers")
+        raise UnusableError("not a .npy file of numbers")
     return loaded
 
 
@@ -217,7 +223,7 @@ def _error(expected: np.ndarray, found: np.ndarray) -> float:
 
 
 def _plain(text: str) -> str:
-    """Characters that would steer a terminal as visible escapes."""
+    """The text with control characters as visible escapes."""
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
@@ -230,13 +236,16 @@ def main(arguments: list[str]) -> int:
         return 2
     results = Path(folders[0])
     if not results.is_dir():
-        print(_plain(f"error: there is no folder {results}"), file=sys.stderr)
+        print(_plain(f"error: the folder {results} does not exist"), file=sys.stderr)
         return 2
     found = check(Path(__file__).parent, results)
     first = next((finding for finding in found if finding.verdict == OFF), None)
     if as_json:
-        answer = {"passed": first is None, "first_off": asdict(first) if first else None,
-                  "findings": [asdict(finding) for finding in found]}  # fmt: skip
+        answer = {
+            "passed": first is None,
+            "first_off": asdict(first) if first else None,
+            "findings": [asdict(finding) for finding in found],
+        }
         print(json.dumps(answer, indent=2))
         return 0 if first is None else 1
     for finding in found:
@@ -246,7 +255,7 @@ def main(arguments: list[str]) -> int:
     if first is None:
         print(f"\npassed: {given} of {len(found)} checks were given, and all are right")
         return 0
-    print(_plain(f"\nfailed: the first step that is off is {first.step} of {first.recording}"))
+    print(_plain(f"\nfailed: the first step that is wrong is {first.step} of {first.recording}"))
     print(_plain(f"        {first.detail}"))
     return 1
 

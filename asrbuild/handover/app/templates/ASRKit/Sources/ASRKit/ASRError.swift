@@ -1,16 +1,16 @@
 import Foundation
 
-/// What can go wrong, in words for a developer.
+/// An error, described for a developer.
 public enum ASRError: Error, Equatable, LocalizedError {
-    /// The manifest has another major version than this code was made for.
+    /// The manifest has another major version than this code.
     case unsupportedSchema(found: String, supported: String)
-    /// Two sections of the manifest do not fit each other.
+    /// Two sections of the manifest contradict each other.
     case contradiction(String)
-    /// The manifest asks for something that this code does not do.
+    /// The manifest requires something that this code does not do.
     case unsupported(String)
     /// The package takes no call of so many steps.
     case tooManySteps(steps: Int, limit: Int)
-    /// The package gave other outputs than the manifest says.
+    /// The package's outputs are not those of the manifest.
     case badOutput(String)
     /// A sample is not a finite number.
     case badSamples

@@ -2,15 +2,15 @@
 import CoreML
 import Foundation
 
-/// The package, run by Core ML as its manifest says.
+/// The package, run by Core ML as its manifest specifies.
 public final class CoreMLModel: AcousticModel {
     private let model: MLModel
     private let manifest: ASRManifest
 
     /// - Parameters:
     ///   - url: `model.mlmodelc`, as Xcode puts it in the app; a `.mlpackage` or `.mlmodel` is
-    ///     compiled first, which takes a moment.
-    ///   - computeUnits: nil for what the manifest recommends.
+    ///     compiled first, which takes some time.
+    ///   - computeUnits: nil: the manifest's recommendation.
     public init(
         contentsOf url: URL, manifest: ASRManifest, computeUnits: MLComputeUnits? = nil
     ) throws {

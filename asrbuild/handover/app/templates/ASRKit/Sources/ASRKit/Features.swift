@@ -4,9 +4,9 @@ import Foundation
 public struct FeatureSettings: Equatable, Sendable {
     /// Samples a second.
     public let sampleRate: Int
-    /// What an Int16 sample is multiplied by.
+    /// The factor of an Int16 sample.
     public let sampleScale: Float
-    /// Samples in a frame, and from one frame to the next.
+    /// Samples in a frame, and between the starts of two frames.
     public let window: Int
     public let stride: Int
     public let fftSize: Int
@@ -17,7 +17,7 @@ public struct FeatureSettings: Equatable, Sendable {
     public let coefficients: Int
     /// Smallest band value before the logarithm.
     public let logFloor: Double
-    /// Frames on each side of the current one that a step sees.
+    /// Frames of context on each side of a step's own frame.
     public let context: Int
 
     public init(_ manifest: ASRManifest) throws {
@@ -50,13 +50,13 @@ public struct FeatureSettings: Equatable, Sendable {
         }
     }
 
-    /// Values that a step sees: the frame's, and those of its neighbours.
+    /// Values of one step: its frame and the frames of context.
     public var windowWidth: Int { (2 * context + 1) * coefficients }
 
     /// Seconds from one step to the next.
     public var stepSeconds: Double { Double(stride) / Double(sampleRate) }
 
-    /// Frames, so model steps, that so many samples make.
+    /// Frames, which are model steps, of so many samples.
     public func steps(samples: Int) -> Int {
         samples < window ? 0 : 1 + (samples - window) / stride
     }
@@ -88,7 +88,7 @@ public struct MFCC: Sendable {
         }
     }
 
-    /// Int16 samples to frames of coefficients; a rest shorter than a frame is left out.
+    /// Int16 samples to frames of coefficients; a remainder shorter than a frame is left out.
     public func callAsFunction(_ samples: [Int16]) -> Rows {
         var frames = Rows(width: settings.coefficients)
         for frame in 0..<settings.steps(samples: samples.count) {
@@ -104,7 +104,7 @@ public struct MFCC: Sendable {
             real[index] = Double(Float(sample) * settings.sampleScale) * hann[index]
         }
         let magnitudes = fft.magnitudes(of: real)
-        // Bands 0 and melBands + 1 stand for the two outer edges, which are no bands.
+        // Indices 0 and melBands + 1 are the two outer edges, not bands.
         var bands = [Double](repeating: 0, count: settings.melBands + 2)
         for (bin, upper, falling) in bins {
             bands[upper - 1] += falling * magnitudes[bin]
@@ -192,13 +192,13 @@ struct FFT: Sendable {
     }
 }
 
-/// Context windows from samples that arrive bit by bit: the same as from all of them at once.
+/// Context windows from samples in pieces, equal to those from all samples at once.
 ///
-/// A window comes out once its right context is there: `context` steps after its own frame.
+/// A window is complete `context` frames after its own frame.
 public struct FeatureStream {
     private let mfcc: MFCC
     private var samples: [Int16] = []
-    /// The left context of the next window, then frames whose right context is not there yet.
+    /// The left context of the next window, then frames without their whole right context.
     private var frames: Rows
     private var finished = false
 
@@ -207,7 +207,7 @@ public struct FeatureStream {
         frames = Self.silence(mfcc.settings)
     }
 
-    /// Takes samples; the windows that became complete.
+    /// Takes samples; returns the windows that became complete.
     public mutating func push(_ more: [Int16]) throws -> Rows {
         guard !finished else { throw ASRError.finished }
         samples += more

@@ -1,7 +1,7 @@
 extension ASRManifest {
-    /// The manifest with another function of the package as the one that runs.
+    /// The manifest with another function of the package selected.
     ///
-    /// Functions share weights and the meaning of their state; how each is fed is its own.
+    /// Functions share weights and states; each has its own sizes of calls.
     public func selecting(function name: String) throws -> ASRManifest {
         guard let chosen = model.functions.first(where: { $0.name == name }) else {
             throw ASRError.unsupported("the function \(name), which the package does not have")

@@ -1,6 +1,6 @@
 import Foundation
 
-/// One word: when it was said, in seconds, and how sure the model was, from 0 to 1.
+/// One word, its times in seconds, and its confidence from 0 to 1.
 public struct Word: Codable, Equatable, Sendable {
     public let text: String
     public let start: Double
@@ -16,7 +16,7 @@ public struct Word: Codable, Equatable, Sendable {
     }
 }
 
-/// What was said.
+/// A transcript with its words.
 public struct Transcription: Codable, Equatable, Sendable {
     public let text: String
     public let words: [Word]
@@ -29,7 +29,7 @@ public struct GreedyDecoder: Sendable {
     private let space: Int?
     private let stepSeconds: Double
     private var last: Int
-    /// Labels found so far: which, at which step, and how likely.
+    /// The labels so far: class, step and probability.
     private var found: [(label: Int, step: Int, probability: Float)] = []
     private var steps = 0
 
@@ -52,7 +52,7 @@ public struct GreedyDecoder: Sendable {
 
     private var blank: Int { labels.count }
 
-    /// Takes the probabilities of more steps; the text so far.
+    /// Takes the probabilities of more steps; returns the text so far.
     public mutating func feed(_ rows: Rows) throws -> String {
         guard rows.width == labels.count + 1 else {
             throw ASRError.contradiction(
@@ -61,7 +61,7 @@ public struct GreedyDecoder: Sendable {
         }
         for row in 0..<rows.count {
             let probabilities = rows[row]
-            // The first of equals, as every decoder of asrbuild has it.
+            // The first of equal classes, as in asrbuild's decoders.
             var best = probabilities.startIndex
             for index in probabilities.indices where probabilities[index] > probabilities[best] {
                 best = index

@@ -14,27 +14,27 @@ public struct Tensor: Equatable, Sendable {
     }
 }
 
-/// What runs the package: `CoreMLModel`, or a stand-in in a test.
+/// Runs the package: `CoreMLModel`, or a stand-in in a test.
 public protocol AcousticModel: AnyObject {
     /// A state of zeros for one utterance; nil where the app carries the state itself.
     func makeState() throws -> AnyObject?
 
-    /// Runs the package once. Inputs and outputs go by the names in the manifest.
+    /// Runs the package once; inputs and outputs by name, as in the manifest.
     func predict(_ inputs: [String: Tensor], state: AnyObject?) throws -> [String: Tensor]
 }
 
-/// One call of the package: which steps it took, and how many it was padded to.
+/// One call of the package: its real steps, and its size with padding.
 public struct Call: Equatable, Sendable {
     public let first: Int
     public let steps: Int
     public let size: Int
 }
 
-/// One utterance through the package, call by call, as the manifest says.
+/// One utterance, fed to the package call by call as the manifest specifies.
 ///
-/// The state goes from one call to the next. The last, short call is padded with zeros to a size
+/// The state is passed from one call to the next. The last, short call is padded with zeros to a size
 /// that the package takes, `input_lengths` says how many steps are real, and only their rows are
-/// kept: no step is ever lost.
+/// kept, so no step is lost.
 public final class AcousticStream {
     /// The calls made so far.
     public private(set) var calls: [Call] = []
@@ -44,7 +44,7 @@ public final class AcousticStream {
     private let features: ASRManifest.Tensor
     private let probabilities: ASRManifest.Tensor
     private var waiting: Rows
-    /// By input name, what the next call is given.
+    /// Input name -> state of the next call.
     private var state: [String: Tensor] = [:]
     private let kept: AnyObject?
 
@@ -66,12 +66,12 @@ public final class AcousticStream {
         }
     }
 
-    /// Takes context windows; the probabilities of the full calls that they made.
+    /// Takes context windows; returns the probabilities of the calls that they filled.
     public func feed(_ windows: Rows) throws -> Rows {
         waiting.append(windows)
         var rows = Rows(width: classes)
         guard let size = manifest.streaming.stepsPerChunk else { return rows }
-        // An utterance that is taken whole: the last full chunk may be part of one larger call.
+        // A whole utterance: the last full chunk may be part of one larger call.
         let least = manifest.streaming.mode == .chunked ? size : size + 1
         var taken = 0
         while waiting.count - taken >= least {
@@ -82,7 +82,7 @@ public final class AcousticStream {
         return rows
     }
 
-    /// The probabilities of the steps that were still waiting for a full call.
+    /// Runs the steps that did not fill a call; returns their probabilities.
     public func finish() throws -> Rows {
         let rest = waiting
         waiting = Rows(width: rest.width)

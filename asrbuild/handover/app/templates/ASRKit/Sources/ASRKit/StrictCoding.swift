@@ -1,5 +1,5 @@
-/// The fields of one section, read as strictly as asrbuild reads them: no key that the schema does
-/// not know, no key left out, and `null` only where the schema says so.
+/// The fields of one section, read as strictly as asrbuild reads them: no unknown key, no missing
+/// key, and `null` only where the schema allows it.
 ///
 /// With `ignoresUnknownKeys` in the decoder's `userInfo`, keys that the schema does not know are
 /// ignored: a newer minor version added them.

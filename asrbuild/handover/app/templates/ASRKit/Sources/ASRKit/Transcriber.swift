@@ -1,4 +1,4 @@
-/// A package and its manifest, ready: makes utterances.
+/// Transcribes utterances with a package as its manifest specifies.
 public struct Transcriber {
     public let manifest: ASRManifest
     public let settings: FeatureSettings
@@ -23,7 +23,7 @@ public struct Transcriber {
         }
     }
 
-    /// A new utterance; its state begins with zeros.
+    /// A new utterance; its state starts from zeros.
     public func utterance() throws -> Utterance {
         Utterance(
             features: FeatureStream(mfcc),
@@ -44,7 +44,7 @@ public struct Transcriber {
     }
 }
 
-/// One utterance that may still be going on: samples in, words so far out.
+/// One utterance in progress: takes samples, returns the text so far.
 ///
 /// It is not safe to use from two threads at once: keep it in an actor or on one queue.
 public final class Utterance {
@@ -58,17 +58,17 @@ public final class Utterance {
         self.decoder = decoder
     }
 
-    /// Takes more samples; the text so far.
+    /// Takes more samples; returns the text so far.
     public func push(_ samples: [Int16]) throws -> String {
         try decoder.feed(try acoustic.feed(try features.push(samples)))
     }
 
-    /// Takes more samples between -1 and 1, as `AVAudioEngine` gives them; the text so far.
+    /// Takes more samples between -1 and 1, as `AVAudioEngine` gives them; returns the text so far.
     public func push(_ samples: [Float]) throws -> String {
         try push(try samples.map(pcm))
     }
 
-    /// The utterance is over: runs what was still waiting.
+    /// Ends the utterance: runs the remaining steps.
     public func finish() throws -> Transcription {
         _ = try decoder.feed(try acoustic.feed(try features.finish()))
         _ = try decoder.feed(try acoustic.finish())

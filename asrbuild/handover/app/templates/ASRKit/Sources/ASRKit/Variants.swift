@@ -10,7 +10,7 @@ public struct SystemVersion: Sendable {
         numbers = version.split(separator: ".").map { Int($0) ?? 0 }
     }
 
-    /// The system this runs on; the name is empty where no package runs.
+    /// The system of this device; the name is empty on systems without Core ML.
     public static var current: SystemVersion {
         #if os(iOS)
         let name = "iOS"
@@ -24,7 +24,7 @@ public struct SystemVersion: Sendable {
         return SystemVersion(name: name, version: numbers.map(String.init).joined(separator: "."))
     }
 
-    /// Whether this is the other version or a newer one; `17` is `17.0`.
+    /// Whether this version is the other one or newer; `17` is `17.0`.
     func isAtLeast(_ other: SystemVersion) -> Bool {
         let length = max(numbers.count, other.numbers.count)
         func padded(_ numbers: [Int]) -> [Int] {

@@ -10,7 +10,7 @@ struct Artifact {
     let book: Book
     private let read = Read()
 
-    /// Arrays that were read before.
+    /// Arrays read so far.
     private final class Read {
         var arrays: [String: Npy] = [:]
     }

@@ -13,7 +13,7 @@ final class DecoderTests: XCTestCase {
         }
     }
 
-    /// What a path of likeliest labels spells.
+    /// The text of a path of likeliest labels.
     private func decode(_ path: [Int], _ manifest: ASRManifest) throws -> Transcription {
         var decoder = try GreedyDecoder(manifest)
         for label in path {

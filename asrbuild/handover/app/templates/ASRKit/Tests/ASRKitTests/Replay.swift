@@ -2,14 +2,14 @@ import XCTest
 
 @testable import ASRKit
 
-/// Stands in for the package: checks what it is given against the conformance kit, call by call,
-/// and gives what the package gave there.
+/// A stand-in for the package: checks its inputs against the conformance kit, call by call, and
+/// returns the outputs recorded there.
 final class Replay: AcousticModel {
     private let artifact: Artifact
     private let recording: Recording
     private(set) var made = 0
 
-    /// What an app must carry itself, `Replay` keeps to itself where the manifest says so.
+    /// The state, where the manifest says that the package keeps it.
     final class Kept {}
 
     init(_ artifact: Artifact, _ recording: Recording) {
@@ -40,7 +40,7 @@ final class Replay: AcousticModel {
             case .stepCount:
                 XCTAssertEqual(given.values, [Float(call.steps)])
             case .state:
-                // What was given back came from the kit, so it must come again to the last bit.
+                // The state came from the kit, so it must come back to the last bit.
                 XCTAssertEqual(given, try value(described.name), "\(described.name), call \(made)")
             default:
                 XCTFail("the kit has nothing for \(described.name)")
@@ -51,7 +51,7 @@ final class Replay: AcousticModel {
             if described.meaning == .probabilities {
                 let rows = try artifact.rows(recording, "probabilities")
                 var values = rows[call.first..<call.first + call.steps].values
-                // Rows past the last real step mean nothing: whoever keeps them shall notice.
+                // NaN in the rows past the last real step shows a runtime that keeps them.
                 values += [Float](repeating: .nan, count: (call.size - call.steps) * rows.width)
                 outputs[described.name] = Tensor(shape: [call.size, 1, rows.width], values: values)
             } else if described.meaning == .state {
@@ -62,7 +62,7 @@ final class Replay: AcousticModel {
         return outputs
     }
 
-    /// The state that the kit has for this call.
+    /// The state in the kit for this call.
     private func value(_ name: String) throws -> Tensor {
         let array = try artifact.array(recording, name)
         let shape = Array(array.shape.dropFirst())

@@ -46,7 +46,7 @@ final class StreamingTests: XCTestCase {
     func testAnUtteranceBeginsWithZeros() throws {
         let artifact = try Artifact()
         let recording = try XCTUnwrap(artifact.book.recordings.first)
-        // Replay insists on zeros in the first call, so a state left over from the first would show.
+        // Replay requires zeros in the first call, so a state left from the first utterance fails.
         for _ in 0..<2 {
             let replay = Replay(artifact, recording)
             let stream = try AcousticStream(model: replay, manifest: artifact.manifest)

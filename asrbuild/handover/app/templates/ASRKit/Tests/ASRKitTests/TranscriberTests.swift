@@ -3,7 +3,7 @@ import XCTest
 
 @testable import ASRKit
 
-/// From samples to words: with the package's answers played back, and on a Mac by Core ML itself.
+/// From samples to words: with the recorded outputs of the package, and on a Mac with Core ML.
 final class TranscriberTests: XCTestCase {
     func testSamplesBecomeWords() throws {
         let artifact = try Artifact()
@@ -25,7 +25,7 @@ final class TranscriberTests: XCTestCase {
         }
     }
 
-    /// Writes what this runtime makes of the kit where `ASRKIT_RESULTS` says, for `check.py`.
+    /// Writes this runtime's results on the kit to the folder `ASRKIT_RESULTS`, for `check.py`.
     func testResultsForTheChecker() throws {
         guard let path = ProcessInfo.processInfo.environment["ASRKIT_RESULTS"] else {
             throw XCTSkip("ASRKIT_RESULTS names no folder")
@@ -74,7 +74,7 @@ final class TranscriberTests: XCTestCase {
     }
 
     #if canImport(CoreML)
-    /// This Mac may be older than what the package needs.
+    /// Whether this Mac is new enough for the package.
     private func skipUnlessLoadable(_ artifact: Artifact) throws {
         #if os(macOS) || os(iOS)
         try XCTSkipUnless(artifact.manifest.loads(on: .current), "the package needs a newer system")
