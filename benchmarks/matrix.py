@@ -86,7 +86,7 @@ def cells(only: list[str], folder: Path) -> Iterator[Cell]:
     ``folder`` keeps what the demo model states of itself, which completes each recipe.
     """
     from asrbuild.build.compose import compose_recipe
-    from asrbuild.build.describe import check_recipe
+    from asrbuild.build.rules import check_recipe
     from asrbuild.build.sources import settle
 
     for values in itertools.product(MODELS, *AXES.values()):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -171,6 +171,13 @@ class Architecture(Protocol):
 
     def front_end(self, config: Any) -> FrontEnd:
         """How an app computes the features."""
+        ...
+
+    def problems(self, config: Any) -> Iterator[AsrbuildError]:
+        """An error, with its key and fix, for each value that no such model has.
+
+        Before the source is read ``config`` has nulls, which are no problem.
+        """
         ...
 
     def check_request(self, request: ConversionRequest, frontend: str) -> None:

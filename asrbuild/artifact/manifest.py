@@ -30,6 +30,8 @@ from pydantic import (
 from asrbuild.artifact.layout import MANIFEST
 from asrbuild.base.disk import stays_inside
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreml.request import ComputeUnits, Format, LstmForm, Precision, StateKind
+from asrbuild.speech.decoder_settings import DecoderType
 
 SCHEMA_VERSION = "1.1"
 #: The most bytes that a manifest may have, and the most values in one state.
@@ -171,13 +173,13 @@ class Function(Section):
 class Model(Section):
     """The Core ML package. ``inputs`` and ``outputs`` are the default function's."""
 
-    format: Literal["mlprogram", "neuralnetwork"]
+    format: Format
     package: str
     spec_version: int
     minimum_os: dict[str, str]
-    compute_precision: Literal["fp16", "fp32"]
-    recommended_compute_units: Literal["ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"]
-    lstm: Literal["native", "loop"]
+    compute_precision: Precision
+    recommended_compute_units: ComputeUnits
+    lstm: LstmForm
     default_function: str
     inputs: list[Tensor]
     outputs: list[Tensor]
@@ -194,7 +196,7 @@ class State(Section):
 
     input: str
     output: str
-    kind: Literal["explicit", "stateful"]
+    kind: StateKind
     shape: list[int]
     initial: Literal["zeros"]
     reset: Literal["per_utterance"]
@@ -235,7 +237,7 @@ class Decoder(Section):
     is no ``alphabet_file``; decoded bytes are UTF-8 text.
     """
 
-    type: Literal["greedy", "beam", "ds_ctcdecoder"]
+    type: DecoderType
     alphabet: list[str]
     alphabet_file: str | None
     utf8: bool

@@ -14,7 +14,8 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.build.config_folders import check_files_of_hydra, require_folder
 from asrbuild.build.explain import explain, unknown_key
 from asrbuild.build.overrides import check_flags, flags_first, quoted, readable
-from asrbuild.build.recipe import Recipe, publishable, recipe_keys
+from asrbuild.build.recipe import Recipe, recipe_keys
+from asrbuild.build.record import publishable
 
 CONFIG_NAME = "config"
 #: Sections whose keys the user names (functions of a package, hot words, precisions), and one that

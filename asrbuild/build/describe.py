@@ -10,21 +10,19 @@ from typing import TYPE_CHECKING, Any
 from asrbuild.artifact import manifest as m
 from asrbuild.artifact.layout import ALPHABET, REFERENCE_AUDIO
 from asrbuild.base.digest import canonical_json, text_digest
-from asrbuild.base.errors import AsrbuildError
 from asrbuild.build.recipe import (
     CoreML,
     Decoder,
     Export,
     Model,
     Recipe,
-    Steps,
     label,
     network_of,
-    validate,
+    package_steps,
 )
 from asrbuild.build.sources import Source
 from asrbuild.coreml.compression import compression
-from asrbuild.coreml.signature import STEPS, Signature, check_carried
+from asrbuild.coreml.signature import STEPS, Signature
 
 if TYPE_CHECKING:
     from asrbuild.architectures.architecture import Architecture, FrontEnd
@@ -114,77 +112,32 @@ def _compression(coreml: CoreML) -> dict[str, str]:
     return compression({"compress": coreml.compress, "compress_layers": layers})
 
 
-def check_recipe(recipe: Recipe) -> tuple[str, ...]:
-    """Refuses what no build can satisfy, before anything runs; returns advice on the rest.
-
-    Raises:
-        AsrbuildError: naming the key, the value and the choices or the fix.
-    """
-    from asrbuild.coreml.request import check_request
-
-    validate(recipe)
-    _check_outputs(recipe)
-    request = _request(recipe.coreml, recipe.model, recipe.export, recipe.version, {})
-    advice = check_request(request)
-    architecture, config = network_of(recipe)
-    check_carried(architecture.signature(config))
-    architecture.check_request(request, recipe.coreml.frontend)
-    return (*advice, *_without_effect(recipe))
-
-
-def _without_effect(recipe: Recipe) -> list[str]:
-    """Keys of the decoder that its type does not read, where they are not as they come."""
-    decoder, plain = recipe.decoder, Decoder()
-    unread = {
-        "greedy": ("beam_width", "cutoff_prob", "cutoff_top_n", "lm_alpha", "lm_beta"),
-        "beam": ("lm_alpha", "lm_beta"),
-    }
-    return [
-        f"decoder.{key}={getattr(decoder, key)} has no effect: the {decoder.type} decoder does not "
-        "read it"
-        for key in unread.get(decoder.type, ())
-        if getattr(decoder, key) != getattr(plain, key)
-    ]
-
-
-def _check_outputs(recipe: Recipe) -> None:
-    """Only what the proof compares may be in a package, and all that an app must carry on."""
-    architecture, config = network_of(recipe)
-    signature = architecture.signature(config)
-    asked = recipe.coreml.outputs
-    unproven = [name for name in asked if name not in signature.output_names]
-    if unproven:
-        raise AsrbuildError(
-            f"coreml.outputs asks for {', '.join(unproven)}, which nothing would prove",
-            key="coreml.outputs",
-            fix=f"choose from {', '.join(signature.output_names)}; an app computes features by the "
-            "manifest",
-        )
-    missing = [pair.output for pair in signature.states if pair.output not in asked]
-    if missing and recipe.coreml.state == "explicit":
-        raise AsrbuildError(
-            f"coreml.outputs leaves out {', '.join(missing)}, which the next call needs",
-            key="coreml.outputs",
-            fix="add it, or let the package keep its state: coreml.state=stateful (iOS 18)",
-        )
-
-
 def conversion_request(asked: Conversion) -> Any:
     """What the Core ML front ends are asked for."""
-    return _request(asked.coreml, asked.model, asked.export, asked.version, package_metadata(asked))
+    return package_request(
+        asked.coreml, asked.model, asked.export, asked.version, package_metadata(asked)
+    )
 
 
-def _request(
+def package_request(
     coreml: CoreML, model: Model, export: Export, version: str, metadata: Mapping[str, str]
 ) -> Any:
+    """The package of a recipe; ``metadata``: what is written into it.
+
+    Raises:
+        AsrbuildError: Core ML cannot hold it.
+    """
     from asrbuild.coreml.request import ConversionRequest
 
     return ConversionRequest(
         format=coreml.format,  # type: ignore[arg-type]
         precision=coreml.precision,  # type: ignore[arg-type]
         deployment_target=deployment_target(coreml, model),
-        steps=_request_steps(model.steps),
-        functions={name: _request_steps(s) for name, s in model.functions.items()},
+        steps=package_steps(model.steps),
+        functions={
+            name: package_steps(own, f"model.functions.{name}")
+            for name, own in model.functions.items()
+        },
         lstm=coreml.lstm,  # type: ignore[arg-type]
         state=coreml.state,  # type: ignore[arg-type]
         outputs=tuple(coreml.outputs),
@@ -196,16 +149,6 @@ def _request(
         version=version,
         description=export.export_description,
     )
-
-
-def _request_steps(steps: Steps) -> Any:
-    from asrbuild.coreml.request import EnumeratedSteps, FixedSteps, RangeSteps
-
-    if steps.kind == "range":
-        return RangeSteps(steps.lower, steps.default, steps.upper)
-    if steps.kind == "enumerated":
-        return EnumeratedSteps(tuple(steps.sizes), steps.default)
-    return FixedSteps(steps.default)
 
 
 def package_metadata(asked: Conversion) -> dict[str, str]:

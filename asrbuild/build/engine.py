@@ -17,7 +17,8 @@ from asrbuild.base.progress import Progress
 from asrbuild.build import receipt as receipts
 from asrbuild.build.plan import Plan, Step, plan
 from asrbuild.build.receipt import Receipt
-from asrbuild.build.recipe import Recipe, validate
+from asrbuild.build.recipe import Recipe
+from asrbuild.build.rules import check_keys, check_recipe
 from asrbuild.build.sources import settle
 
 if TYPE_CHECKING:
@@ -52,19 +53,17 @@ def build(
     """
     start = time.perf_counter()
     progress = progress or Progress()
-    validate(recipe)
+    check_keys(recipe)
     root, artifacts = Path(recipe.paths.cache), Path(recipe.paths.artifacts)
     _require_own(recipe)
     recipe, source = settle(recipe, root)
-    validate(recipe)
+    check_keys(recipe)
     planned = plan(recipe, source)
     done: list[str] = []
     receipt = receipts.claimed(root, artifacts, planned.receipt)
     if receipt is None:
         # Not before: what it reads takes longer to import than all else of a build with nothing to
         # do, and a published recipe has passed it.
-        from asrbuild.build.describe import check_recipe
-
         for remark in check_recipe(recipe):
             progress.note(remark)
         receipt = _build(planned, progress, done, overrides, move_latest)

@@ -24,7 +24,7 @@ from typing import Any
 
 from asrbuild.base.choices import packaged
 from asrbuild.base.places import DEMO_PREFIX
-from asrbuild.build.recipe import CHOICES, Recipe, Steps, base_name
+from asrbuild.build.recipe import Recipe, Steps, base_name, chosen
 
 #: What :func:`asrbuild.build.recipe.is_name` takes.
 LONGEST = 80
@@ -175,10 +175,17 @@ def _word(key: str, value: Any, *, apart: bool = False) -> str:
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     file = PureWindowsPath(PurePosixPath(text.removeprefix(DEMO_PREFIX)).name).name
     word = _plain_text(f"{before}{'-' if len(before) > 1 and file[:1].isalpha() else ''}{file}")
-    lossless = key in CHOICES or isinstance(value, int | float | list) or text == _plain_text(text)
+    lossless = (
+        key in _chosen() or isinstance(value, int | float | list) or text == _plain_text(text)
+    )
     if len(word) > _LONGEST_WORD or (apart and not lossless):
         word = f"{_plain_text(word[: _LONGEST_WORD - 7])}-{_digest(value)}"
     return word
+
+
+@functools.cache
+def _chosen() -> frozenset[str]:
+    return frozenset(key for key, _, _ in chosen(Recipe()))
 
 
 def _plain_text(text: str) -> str:

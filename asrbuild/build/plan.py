@@ -20,7 +20,8 @@ from asrbuild.base.cache import StageKey, fingerprint
 from asrbuild.base.code import code_digest
 from asrbuild.base.libraries import library_version
 from asrbuild.build import receipt
-from asrbuild.build.recipe import Recipe, network_of, record
+from asrbuild.build.recipe import Recipe, network_of
+from asrbuild.build.record import record
 from asrbuild.build.sources import Source
 from asrbuild.build.stage import Stage, Value, View, shown_recipe, shown_source
 from asrbuild.build.stages import STAGES

@@ -21,7 +21,8 @@ from asrbuild.base.processes import repository
 from asrbuild.base.terminal import plain
 from asrbuild.build import describe as d
 from asrbuild.build.receipt import Receipt
-from asrbuild.build.recipe import CoreML, Recipe, published_overrides, record
+from asrbuild.build.recipe import CoreML, Recipe
+from asrbuild.build.record import published_overrides, record
 from asrbuild.build.sources import Source
 from asrbuild.build.stages.evaluate import EVALUATION
 from asrbuild.build.stages.prove import HEARD, VERIFICATION

@@ -19,7 +19,8 @@ from asrbuild.build.compose import compose_recipe, run_hydra, to_recipe
 from asrbuild.build.config_folders import check_folders
 from asrbuild.build.engine import Built, build
 from asrbuild.build.overrides import is_plain, varied_keys
-from asrbuild.build.recipe import Recipe, published_overrides
+from asrbuild.build.recipe import Recipe
+from asrbuild.build.record import published_overrides
 from asrbuild.handover.report.sweep import JobRecord
 
 #: Where the jobs of a sweep leave their records; inherited by every launcher's processes.

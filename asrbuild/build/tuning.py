@@ -21,7 +21,8 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.places import DEMO_PREFIX, resolve_file
 from asrbuild.base.progress import Progress, bars
 from asrbuild.build.engine import Built, build
-from asrbuild.build.recipe import Recipe, Tune, validate
+from asrbuild.build.recipe import Recipe, Tune
+from asrbuild.build.rules import check_keys
 from asrbuild.handover.report.tuning import Trial, Tuning
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def tune(
         AsrbuildError: there is nothing to tune or to tune on, Optuna is not installed, or the build
             failed.
     """
-    validate(recipe)
+    check_keys(recipe)
     if importlib.util.find_spec("optuna") is None:
         raise AsrbuildError(
             "tune=scorer searches with Optuna, which is not installed",

@@ -98,12 +98,11 @@ def _explain(
 
 def _compose(overrides: list[str] | None, config_dir: str | None) -> tuple[Recipe, Source, Path]:
     from asrbuild.build.compose import compose_recipe
-    from asrbuild.build.describe import check_recipe
-    from asrbuild.build.recipe import validate
+    from asrbuild.build.rules import check_keys, check_recipe
     from asrbuild.build.sources import settle
 
     recipe = compose_recipe(list(overrides or []), config_dir)
-    validate(recipe)
+    check_keys(recipe)
     cache = Path(recipe.paths.cache)
     recipe, source = settle(recipe, cache, keep=False)
     check_recipe(recipe)

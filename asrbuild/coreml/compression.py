@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
+
+#: How the weights of a layer are stored; ``none``: as they are.
+Compression = Literal["none", "int8", "palettize_6", "palettize_4", "prune"]
 
 
 def compression(coreml: Mapping[str, Any]) -> dict[str, str]:

@@ -1,11 +1,11 @@
-"""What a Core ML package shall be: the request both front ends take, and its checks.
+"""What a Core ML package shall be: the request that both front ends take.
 
-Nothing here imports coremltools, so an impossible request is refused at once.
+An impossible request cannot be made. Nothing here imports coremltools.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
@@ -26,11 +26,21 @@ MAX_ENUMERATED = 128
 MAX_INT16_STEPS = 32767 - 1
 
 
+Format = Literal["mlprogram", "neuralnetwork"]
+Precision = Literal["fp16", "fp32"]
+LstmForm = Literal["native", "loop"]
+StateKind = Literal["explicit", "stateful"]
+ComputeUnits = Literal["ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"]
+
+
 @dataclass(frozen=True)
 class FixedSteps:
     """The package takes exactly ``steps`` time steps."""
 
     steps: int
+
+    def __post_init__(self) -> None:
+        _check_least(self.steps)
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,16 @@ class RangeSteps:
     default: int
     upper: int | None
 
+    def __post_init__(self) -> None:
+        _check_least(self.lower)
+        if not self.lower <= self.default <= (self.default if self.upper is None else self.upper):
+            raise AsrbuildError(
+                f"the default of {self.default} steps is not in the range {self.lower} to "
+                f"{'any' if self.upper is None else self.upper}",
+                key="model.steps",
+                fix="keep lower <= n_steps <= upper",
+            )
+
 
 @dataclass(frozen=True)
 class EnumeratedSteps:
@@ -49,13 +69,40 @@ class EnumeratedSteps:
     sizes: tuple[int, ...]
     default: int
 
+    def __post_init__(self) -> None:
+        different = len(set(self.sizes))
+        if not 1 <= different <= MAX_ENUMERATED or different != len(self.sizes):
+            raise AsrbuildError(
+                f"the enumerated steps have {len(self.sizes)} entries ({different} different); "
+                f"Core ML takes 1 to {MAX_ENUMERATED} different shapes",
+                key="model.steps.sizes",
+                fix="for example model.steps.sizes=[16,32,64], or a range of steps: model=dynamic",
+            )
+        _check_least(min(self.sizes))
+        if self.default not in self.sizes:
+            raise AsrbuildError(
+                f"the default of {self.default} steps is not one of "
+                f"{', '.join(map(str, self.sizes))}",
+                key="model.steps.sizes",
+                fix=f"add {self.default} to the sizes, or set n_steps to one of them",
+            )
+
+
+def _check_least(steps: int) -> None:
+    if steps < 1:
+        raise AsrbuildError(
+            f"a package takes at least 1 step, not {steps}",
+            key="model.steps",
+            fix="lengths start at 1 step",
+        )
+
 
 Steps = FixedSteps | RangeSteps | EnumeratedSteps
 
 
 @dataclass(frozen=True)
 class ConversionRequest:
-    """One package.
+    """One package, which Core ML can hold: an impossible one raises an ``AsrbuildError``.
 
     Args:
         format: an ``.mlpackage`` (``mlprogram``) or an ``.mlmodel`` (``neuralnetwork``).
@@ -74,21 +121,26 @@ class ConversionRequest:
         metadata: user-defined metadata, beside author, license, version and description.
     """
 
-    format: Literal["mlprogram", "neuralnetwork"] = "mlprogram"
-    precision: Literal["fp16", "fp32"] = "fp16"
+    format: Format = "mlprogram"
+    precision: Precision = "fp16"
     deployment_target: str = "iOS17"
     steps: Steps = FixedSteps(16)
     functions: Mapping[str, Steps] = field(default_factory=dict)
-    lstm: Literal["native", "loop"] = "native"
-    state: Literal["explicit", "stateful"] = "explicit"
+    lstm: LstmForm = "native"
+    state: StateKind = "explicit"
     outputs: tuple[str, ...] | None = None
     compress: Mapping[str, str] = field(default_factory=dict)
-    sparsity: float = 0.5
+    sparsity: float = 0.1
     metadata: Mapping[str, str] = field(default_factory=dict)
     author: str = ""
     license: str = ""
     version: str = ""
     description: str = ""
+
+    def __post_init__(self) -> None:
+        for rule in _RULES:
+            for problem in rule(self):
+                raise problem
 
 
 @dataclass(frozen=True)
@@ -141,155 +193,132 @@ def model_outputs(request: ConversionRequest, signature: Signature) -> tuple[str
     return kept
 
 
-def check_request(request: ConversionRequest) -> tuple[str, ...]:
-    """Refuses what Core ML cannot do; returns advice on what it can do but at a price.
-
-    Raises:
-        AsrbuildError: naming the key of the recipe that is at fault.
-    """
-    _one_of("coreml.format", request.format, ("mlprogram", "neuralnetwork"))
-    _one_of("coreml.precision", request.precision, ("fp16", "fp32"))
-    _one_of("coreml.lstm", request.lstm, ("native", "loop"))
-    _one_of("coreml.state", request.state, ("explicit", "stateful"))
-    targets = tuple(SPECIFICATION_VERSIONS)
-    _one_of("coreml.minimum_deployment_target", request.deployment_target, targets)
-    if request.outputs == ():
-        raise AsrbuildError("the package has no outputs", key="coreml.outputs", fix="name one")
-    if request.outputs and len(set(request.outputs)) != len(request.outputs):
-        raise AsrbuildError("an output is named twice", key="coreml.outputs")
-    for steps in request.functions.values() or (request.steps,):
-        _check_steps(steps, request)
-    if request.functions:
-        _check_functions(request)
-    if request.state == "stateful":
-        _check_stateful(request)
-    if request.compress:
-        _check_compress(request)
-    return _advice(request)
-
-
-def _one_of(key: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise AsrbuildError(f"{value!r} is not one of {', '.join(choices)}", key=key)
-
-
-def _check_steps(steps: Steps, request: ConversionRequest) -> None:
-    if isinstance(steps, FixedSteps):
-        sizes: tuple[int, ...] = (steps.steps,)
-    elif isinstance(steps, EnumeratedSteps):
-        _check_enumerated(steps)
-        sizes = steps.sizes
-    else:
-        _check_range(steps, request)
-        sizes = (steps.lower, steps.default) + (() if steps.upper is None else (steps.upper,))
-    if min(sizes) < 1:
-        raise AsrbuildError(
-            f"a package needs at least 1 time step, got {min(sizes)}", key="model.steps"
+def _outputs(request: ConversionRequest) -> Iterator[AsrbuildError]:
+    outputs = request.outputs
+    if outputs is not None and (not outputs or len(set(outputs)) != len(outputs)):
+        yield AsrbuildError(
+            f"coreml.outputs={list(outputs)} must name each output once",
+            key="coreml.outputs",
+            fix="leave coreml.outputs out for all outputs that the network has",
         )
+
+
+def _lengths(request: ConversionRequest) -> Iterator[AsrbuildError]:
+    lengths: list[int] = []
+    for steps in request.functions.values() or (request.steps,):
+        if isinstance(steps, FixedSteps):
+            lengths.append(steps.steps)
+        elif isinstance(steps, EnumeratedSteps):
+            lengths += steps.sizes
+        elif steps.upper is not None:
+            lengths.append(steps.upper)
+        elif request.format == "mlprogram":
+            yield AsrbuildError(
+                "an mlprogram cannot have an unbounded axis: model.steps.upper is empty",
+                key="coreml.range_upper",
+                fix="set coreml.range_upper=3000, or choose coreml=neuralnetwork",
+            )
     int16_loop = (
         request.format == "mlprogram"
         and request.lstm == "loop"
         and request.precision == "fp16"
         and specification_version(request) >= SPECIFICATION_VERSIONS["iOS17"]
     )
-    if int16_loop and max(sizes) > MAX_INT16_STEPS:
-        raise AsrbuildError(
-            f"an fp16 loop counts its steps in int16 from iOS17 on, {max(sizes)} is above "
+    longest = max(lengths, default=0)
+    if int16_loop and longest > MAX_INT16_STEPS:
+        yield AsrbuildError(
+            f"an fp16 loop counts its steps in int16 from iOS17 on, {longest} is above "
             f"{MAX_INT16_STEPS}",
             key="model.steps",
             fix="use coreml.lstm=native or coreml.precision=fp32, or a lower bound on the steps",
         )
 
 
-def _check_enumerated(steps: EnumeratedSteps) -> None:
-    if not steps.sizes:
-        raise AsrbuildError("no step counts are enumerated", key="model.steps.sizes")
-    if len(steps.sizes) > MAX_ENUMERATED:
-        raise AsrbuildError(
-            f"Core ML takes at most {MAX_ENUMERATED} enumerated shapes, got {len(steps.sizes)}",
-            key="model.steps.sizes",
-            fix="use a range of steps (model=dynamic)",
+def _functions(request: ConversionRequest) -> Iterator[AsrbuildError]:
+    if not request.functions:
+        return
+    if request.format == "neuralnetwork":
+        yield AsrbuildError(
+            "a neuralnetwork has one function",
+            key="model.functions",
+            fix="choose coreml=mlprogram for model=multifunction",
         )
-    if len(set(steps.sizes)) != len(steps.sizes):
-        raise AsrbuildError("a step count is enumerated twice", key="model.steps.sizes")
-    if steps.default not in steps.sizes:
-        raise AsrbuildError(
-            f"the default of {steps.default} steps is not one of "
-            f"{', '.join(map(str, steps.sizes))}",
-            key="model.steps.default",
-        )
-
-
-def _check_range(steps: RangeSteps, request: ConversionRequest) -> None:
-    if steps.upper is None and request.format == "mlprogram":
-        raise AsrbuildError(
-            "an mlprogram needs an upper bound on its steps",
-            key="model.steps.upper",
-            fix="give one, or use coreml=neuralnetwork, which takes any number of steps",
-        )
-    if steps.upper is not None and steps.upper < steps.lower:
-        raise AsrbuildError(
-            f"the range of steps {steps.lower} to {steps.upper} is empty", key="model.steps.upper"
-        )
-    above = steps.upper is not None and steps.default > steps.upper
-    if steps.default < steps.lower or above:
-        raise AsrbuildError(
-            f"the default of {steps.default} steps is outside the range "
-            f"{steps.lower} to {steps.upper if steps.upper is not None else 'any'}",
-            key="model.steps.default",
-        )
-
-
-def _check_functions(request: ConversionRequest) -> None:
-    if request.format != "mlprogram" or specification_version(request) < 9:
-        raise AsrbuildError(
+    if specification_version(request) < SPECIFICATION_VERSIONS["iOS18"]:
+        yield AsrbuildError(
             "several functions in one package need an mlprogram for iOS18 or later",
             key="coreml.minimum_deployment_target",
             fix="set coreml=mlprogram coreml.minimum_deployment_target=iOS18",
         )
     for name in request.functions:
         if not name.isidentifier():
-            raise AsrbuildError(f"{name!r} is not a function name", key="model.functions")
+            yield AsrbuildError(
+                f"{name!r} is not a function name",
+                key="model.functions",
+                fix="use letters, digits and underscores, not starting with a digit",
+            )
     if request.state == "stateful":
-        raise AsrbuildError(
+        yield AsrbuildError(
             "a Core ML state belongs to one function, so functions could not hand it on",
             key="coreml.state",
             fix="use coreml.state=explicit with functions",
         )
 
 
-def _check_stateful(request: ConversionRequest) -> None:
-    if request.format != "mlprogram" or specification_version(request) < 9:
-        raise AsrbuildError(
+def _stateful(request: ConversionRequest) -> Iterator[AsrbuildError]:
+    if request.state != "stateful":
+        return
+    if request.format == "neuralnetwork":
+        yield AsrbuildError(
+            "a neuralnetwork has no StateType",
+            key="coreml.state",
+            fix="choose coreml=mlprogram with coreml.minimum_deployment_target=iOS18",
+        )
+    if specification_version(request) < SPECIFICATION_VERSIONS["iOS18"]:
+        yield AsrbuildError(
             "a stateful package needs an mlprogram for iOS18 or later",
             key="coreml.state",
             fix="set coreml=mlprogram coreml.minimum_deployment_target=iOS18",
         )
     if request.precision != "fp16":
-        raise AsrbuildError(
+        yield AsrbuildError(
             "Core ML states are fp16, so a stateful package is not fp32",
             key="coreml.precision",
             fix="use coreml.precision=fp16, or coreml.state=explicit",
         )
 
 
-def _check_compress(request: ConversionRequest) -> None:
+def _compressed(request: ConversionRequest) -> Iterator[AsrbuildError]:
+    if not request.compress:
+        return
     if request.format != "mlprogram":
-        raise AsrbuildError(
+        yield AsrbuildError(
             "coremltools.optimize compresses ML programs, not neural networks",
             key="coreml.compress",
             fix="choose coreml=mlprogram, or halve the weights with coreml.precision=fp16",
         )
-    version = specification_version(request)
-    if version < SPECIFICATION_VERSIONS["iOS16"]:
-        raise AsrbuildError(
+    if specification_version(request) < SPECIFICATION_VERSIONS["iOS16"]:
+        yield AsrbuildError(
             "compressed weights came with iOS16",
             key="coreml.minimum_deployment_target",
             fix="leave coreml.minimum_deployment_target=auto",
         )
 
 
-def _advice(request: ConversionRequest) -> tuple[str, ...]:
+def _sparsity(request: ConversionRequest) -> Iterator[AsrbuildError]:
+    if not 0.0 < request.sparsity < 1.0:
+        yield AsrbuildError(
+            f"coreml.sparsity={request.sparsity} is not between 0 and 1",
+            key="coreml.sparsity",
+            fix="give the fraction of a pruned layer's weights that become 0, for example 0.1",
+        )
+
+
+#: What Core ML cannot do. Each yields an error that names the recipe's key; the first is raised.
+_RULES = (_outputs, _functions, _stateful, _lengths, _compressed, _sparsity)
+
+
+def advice(request: ConversionRequest) -> tuple[str, ...]:
+    """What Core ML can do at a price, a sentence each."""
     version = specification_version(request)
     if request.format == "mlprogram" and request.lstm == "native" and request.precision == "fp16":
         if version == SPECIFICATION_VERSIONS["iOS15"]:

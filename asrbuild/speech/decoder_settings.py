@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from asrbuild.base.errors import AsrbuildError
 
+DecoderType = Literal["greedy", "beam", "ds_ctcdecoder"]
+DECODERS: tuple[DecoderType, ...] = get_args(DecoderType)
 LARGEST_WEIGHT = 1e6
-
-
-DECODERS = ("greedy", "beam", "ds_ctcdecoder")
 
 
 @dataclass(frozen=True)

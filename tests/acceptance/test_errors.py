@@ -58,11 +58,11 @@ CONFIG_ERRORS = [
      "with iOS16\n  key: coreml.minimum_deployment_target"),
     (["coreml.compress=int8", "~verify.thresholds.int8"], "verify.thresholds has no gates for "
      "int8\n  key: verify.thresholds.int8"),
-    (["coreml.range_upper=null"], "model.steps.upper is empty: an mlprogram cannot have an "
-     "unbounded axis\n  key: coreml.range_upper\n  fix: set coreml.range_upper=3000"),
+    (["coreml.range_upper=null"], "an mlprogram cannot have an unbounded axis: "
+     "model.steps.upper is empty\n  key: coreml.range_upper\n  fix: set coreml.range_upper=3000"),
     (["model=static", "export.n_steps=32"], "the graph is exported for 32 steps and cannot become "
      "16\n  key: export.n_steps\n  fix: set export.n_steps=-1"),
-    (["model=enumerated", "model.steps.sizes=[16,16]"], "model.steps.sizes has 2 entries (1 "
+    (["model=enumerated", "model.steps.sizes=[16,16]"], "the enumerated steps have 2 entries (1 "
      "different); Core ML takes 1 to 128 different shapes"),
     (["model=multifunction", "coreml=neuralnetwork"], "a neuralnetwork has one function\n"
      "  key: model.functions"),
@@ -88,9 +88,10 @@ CONFIG_ERRORS = [
      "exist\n  key: source.checkpoint_dir\n  file: {at}/none"),
     (["source.alphabet_config_path={at}/none.txt"], "source.alphabet_config_path names no file\n"
      "  key: source.alphabet_config_path\n  file: {at}/none.txt"),
-    (["decoder.scorer_path={at}/x.scorer"], "decoder.type=greedy cannot use a scorer\n"
+    (["decoder.scorer_path={at}/x.scorer"], "the greedy decoder uses no scorer and no hot "
+     "words\n"
      "  key: decoder.scorer_path"),
-    (["verify.max_wer=-1"], "verify.max_wer=-1.0 is no word error rate\n  key: verify.max_wer"),
+    (["verify.max_wer=-1"], "verify.max_wer=-1.0 is not a word error rate\n  key: verify.max_wer"),
     (["verify.inputs=[silence]"], "verify.inputs must hold sample"),
     (["name=../up"], "name='../up' cannot name a folder\n  key: name"),
     (["coreml.sparsity=null"], "coreml.sparsity=null has the wrong type\n  key: coreml.sparsity\n"
@@ -108,7 +109,7 @@ CONFIG_ERRORS = [
     (["coreml.outputs=logits"], "coreml.outputs=logits has the wrong type\n  key: coreml.outputs\n"
      "  fix: give a list"),
     (["coreml.precision=${{nope}}"], "Interpolation key 'nope' not found\n  key: coreml.precision"),
-    (["verify.thresholds.fp16.psnr_db=nan"], "psnr_db=nan is no number\n"
+    (["verify.thresholds.fp16.psnr_db=nan"], "psnr_db=nan is not a finite number\n"
      "  key: verify.thresholds.fp16.psnr_db"),
     (["export.feature_win_len=1", "export.feature_win_step=20"],
      "export.feature_win_len=1 ms is shorter than the step of 20 ms"),

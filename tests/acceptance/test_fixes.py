@@ -22,8 +22,8 @@ import typer
 
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.build.compose import compose_recipe
-from asrbuild.build.describe import check_recipe
-from asrbuild.build.recipe import recipe_keys, validate
+from asrbuild.build.recipe import recipe_keys
+from asrbuild.build.rules import check_keys, check_recipe
 from asrbuild.build.sources import settle
 from asrbuild.cli import tree
 from asrbuild.cli.main import HYDRA_FLAGS
@@ -184,9 +184,9 @@ def test_every_environment_variable_is_documented() -> None:
 def error_of(overrides: list[str]) -> AsrbuildError | None:
     try:
         recipe = compose_recipe(overrides)
-        validate(recipe)
+        check_keys(recipe)
         recipe, _ = settle(recipe, Path(CACHE.name))
-        validate(recipe)
+        check_keys(recipe)
         check_recipe(recipe)
     except AsrbuildError as error:
         return error

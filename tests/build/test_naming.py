@@ -14,7 +14,8 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.build.compose import compose_recipe
 from asrbuild.build.naming import LONGEST, default_name
 from asrbuild.build.overrides import varied_keys
-from asrbuild.build.recipe import Recipe, label, validate
+from asrbuild.build.recipe import Recipe, label
+from asrbuild.build.rules import check_keys
 from asrbuild.handover.ship.names import check_name, check_version
 from asrbuild.handover.ship.refusal import Refused
 from asrbuild.handover.ship.remotes.oci import _REPOSITORY
@@ -160,7 +161,7 @@ def test_the_recipe_the_store_and_remotes_refuse_the_same_names(name: str) -> No
     for key in ("name", "version"):
         setattr(recipe, key, name)
         with pytest.raises(AsrbuildError, match="cannot name a folder"):
-            validate(recipe)
+            check_keys(recipe)
         setattr(recipe, key, "a")
 
 

@@ -16,7 +16,8 @@ from asrbuild.base.places import PACKAGE
 from asrbuild.build import plan as planning
 from asrbuild.build.compose import compose_recipe
 from asrbuild.build.plan import Plan, plan
-from asrbuild.build.recipe import Recipe, record
+from asrbuild.build.recipe import Recipe
+from asrbuild.build.record import record
 from asrbuild.build.sources import settle
 from asrbuild.build.stage import Stage, UndeclaredError, View
 from asrbuild.build.stages import STAGES

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.build.compose import compose_recipe
-from asrbuild.build.describe import check_recipe
+from asrbuild.build.rules import check_recipe
 from asrbuild.build.sources import settle
 from asrbuild.cli import scorer as scorer_command
 from asrbuild.speech import scorer as scorer_module

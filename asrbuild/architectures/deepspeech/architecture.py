@@ -19,6 +19,7 @@ from asrbuild.architectures.architecture import (
     Original,
     SourceFiles,
 )
+from asrbuild.architectures.deepspeech.section import export_problems as problems
 from asrbuild.architectures.deepspeech.signature import (
     LAYERS,
     SIGNATURE,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from asrbuild.coreml.signature import Signature
     from asrbuild.speech.alphabet import Alphabet
 
-__all__ = ["LAYERS"]
+__all__ = ["LAYERS", "problems"]
 
 KINDS = ("demo", "checkpoint", "frozen_graph")
 SECTION = "export"

@@ -43,7 +43,6 @@ from asrbuild.coreml.request import (
     FixedSteps,
     RangeSteps,
     Steps,
-    check_request,
     model_outputs,
     specification_version,
 )
@@ -68,7 +67,6 @@ def convert_graph(graph_path: Path, request: ConversionRequest, destination: Pat
     Raises:
         AsrbuildError: the request or the graph is at fault, or coremltools cannot convert it.
     """
-    check_request(request)
     check_layers(request)
     check_supported(request)
     if request.outputs is None:

@@ -29,7 +29,6 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.convert import write_model
 from asrbuild.coreml.request import (
     ConversionRequest,
-    check_request,
     model_outputs,
     specification_version,
 )
@@ -65,7 +64,6 @@ def convert_weights(
     Raises:
         AsrbuildError: the request is impossible, or the weights do not fit it.
     """
-    check_request(request)
     check_layers(request)
     model_outputs(request, SIGNATURE)
     geometry = geometry or Geometry(26, 9, weights.n_hidden, weights.n_output)

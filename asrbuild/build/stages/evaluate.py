@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.build.recipe import TENSORFLOW, Recipe, Verify, compared_artifact, evaluates
+from asrbuild.build.recipe import TENSORFLOW, Recipe, Verify, evaluates
+from asrbuild.build.record import compared_artifact
 from asrbuild.build.sources import Source
 from asrbuild.build.stage import Stage, View
 from asrbuild.build.stages.convert import conversion
