@@ -235,14 +235,13 @@ def test_version_of_another_first(
 @pytest.fixture
 def run(artifacts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The command, with a store of the variants and a configuration of its own."""
-    tree._register()
     monkeypatch.setenv("ASRBUILD_ARTIFACTS", str(artifacts["static"].parent.parent))
     monkeypatch.setenv("ASRBUILD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("ASRBUILD_CONFIG", str(tmp_path / "config"))
     monkeypatch.setenv("COLUMNS", "140")
 
     def run(*arguments: str) -> Any:
-        result = CliRunner().invoke(tree.app, ["diff", *arguments])
+        result = CliRunner().invoke(tree.typer_app(), ["diff", *arguments])
         if isinstance(result.exception, AsrbuildError):
             raise result.exception
         assert result.exit_code == 0, result.output
@@ -327,9 +326,8 @@ def test_word_errors_are_those_that_evaluate_counts(run: Any, artifacts: dict[st
     measured, proof = found["error_rates"]
     assert measured["on"] == str(UNSEEN)
     assert (measured["recordings"], measured["words"]) == (22, 118)
-    tree._register()
     names = ["static", "noisy"]
-    result = CliRunner().invoke(tree.app, ["evaluate", *names, str(UNSEEN), "--json"])
+    result = CliRunner().invoke(tree.typer_app(), ["evaluate", *names, str(UNSEEN), "--json"])
     rates = [row["wer"] for row in json.loads(result.stdout)["results"]]
     assert [measured["before"], measured["now"]] == pytest.approx(rates)
     assert proof["on"] == "the recordings of the proof"

@@ -46,8 +46,7 @@ CACHE = TemporaryDirectory(prefix="asrbuild-fixes-")
 
 @functools.cache
 def command_tree() -> Any:
-    tree._register()
-    return typer.main.get_command(tree.app)
+    return typer.main.get_command(tree.typer_app())
 
 
 def fixes() -> Iterator[tuple[str, str]]:

@@ -81,8 +81,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def command_line() -> Callable[[list[str]], object]:
     """``asrbuild``, its commands made once for all of the pairs."""
-    tree._register()
-    command = typer.main.get_command(tree.app)
+    command = typer.main.get_command(tree.typer_app())
     return lambda argv: command(argv, standalone_mode=False, prog_name="asrbuild")
 
 

@@ -324,13 +324,12 @@ def test_builds_and_clean_ups_at_once(tmp_path: Path):
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    tree._register()
     for name in ("artifacts", "cache", "config"):
         monkeypatch.setenv(f"ASRBUILD_{name.upper()}", str(tmp_path / name))
     monkeypatch.setenv("COLUMNS", "140")
 
     def run(*arguments: str) -> Any:
-        result = CliRunner().invoke(tree.app, ["gc", *arguments])
+        result = CliRunner().invoke(tree.typer_app(), ["gc", *arguments])
         if isinstance(result.exception, AsrbuildError):
             raise result.exception
         assert result.exit_code == 0, result.output
@@ -383,7 +382,7 @@ def test_what_channels_point_at_stays(tmp_path: Path, run: Any):
     for path in made[:2]:
         ship(path, remote, signer=signer, trust=trust)
     arguments = ["ship", str(made[0]), address, "--channel", "beta"]
-    assert CliRunner().invoke(tree.app, arguments).exit_code == 0
+    assert CliRunner().invoke(tree.typer_app(), arguments).exit_code == 0
     # Somebody else moves it; nobody here has pulled since.
     set_channel(remote, "demo-dynamic", "beta", made[1].name, signer=signer, trust=trust)
     all_old(tmp_path, 2)

@@ -290,17 +290,18 @@ def test_the_command(
     remote = _open(address)
     for path in versions[:2]:
         send(path, remote)
-    tree._register()
     monkeypatch.setenv("COLUMNS", "160")
     arguments = ["gc", "--remote", address, "--last", "1", "--newer", "0s"]
-    result = CliRunner().invoke(tree.app, arguments)
+    result = CliRunner().invoke(tree.typer_app(), arguments)
     assert result.exit_code == 0
     assert "nothing to remove" in result.stdout  # all came within the hour
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + LATER)
-    result = CliRunner().invoke(tree.app, arguments)
+    result = CliRunner().invoke(tree.typer_app(), arguments)
     assert "4 would go" in result.stdout
-    found = json.loads(CliRunner().invoke(tree.app, [*arguments, "--remove", "--json"]).stdout)
+    found = json.loads(
+        CliRunner().invoke(tree.typer_app(), [*arguments, "--remove", "--json"]).stdout
+    )
     assert len(found["gone"]) == 4
     assert len(remote.versions(NAME)) == 1
 

@@ -1,0 +1,27 @@
+"""``asrbuild build``: one recipe, or a sweep of several."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def build(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Hydra overrides and flags: key=value, group=choice, -m, --cfg job."),
+    ] = None,
+) -> None:
+    """Build one recipe, or sweep several with -m.
+
+    Groups: model (static, dynamic, dynamic_to_static, enumerated, multifunction), source (demo,
+    checkpoint, frozen_graph), coreml (mlprogram, neuralnetwork), decoder (greedy, beam,
+    ds_ctcdecoder), tune (none, scorer), verify (default, quick), export (deepspeech).
+
+    Examples: asrbuild model=dynamic | asrbuild source=checkpoint source.checkpoint_dir=ckpt |
+    asrbuild -m model=dynamic_to_static n_steps=16,32,64
+    """
+    from asrbuild.build.sweep import build_from_command_line
+
+    raise typer.Exit(build_from_command_line(list(overrides or [])))
