@@ -12,8 +12,9 @@ from typing import Any
 
 from asrbuild.artifact.layout import MANIFEST, SUMS
 from asrbuild.base.digest import canonical_json, file_digest, text_digest, tree_digests
-from asrbuild.base.disk import disk_errors, files_in, stays_inside
+from asrbuild.base.disk import disk_errors, files_in
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.file_names import stays_inside
 
 _SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 

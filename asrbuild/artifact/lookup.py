@@ -11,10 +11,11 @@ from pathlib import Path
 
 from asrbuild.artifact.layout import LATEST, MANIFEST
 from asrbuild.artifact.names import is_name, is_version
-from asrbuild.base.disk import disk_errors, require_own
+from asrbuild.base.disk import disk_errors
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.places import ARTIFACT
 from asrbuild.base.kinds.recognition import require
+from asrbuild.base.ownership import require_own
 
 _DIGITS = re.compile(r"([0-9]+)")
 
@@ -71,7 +72,7 @@ def resolve(root: Path, spec: str) -> Path:
 
     Raises:
         AsrbuildError: nothing or more than one fits; it lists what is there. Or the store is not
-            the user's own, see :func:`asrbuild.base.disk.require_own`.
+            the user's own, see :func:`asrbuild.base.ownership.require_own`.
     """
     if not spec:
         raise AsrbuildError("no artifact is named", fix="give a name that `asrbuild ls` lists")

@@ -28,8 +28,8 @@ from pydantic import (
 )
 
 from asrbuild.artifact.layout import MANIFEST
-from asrbuild.base.disk import stays_inside
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.file_names import stays_inside
 from asrbuild.coreml.request import ComputeUnits, Format, LstmForm, Precision, StateKind
 from asrbuild.speech.decoder_settings import DecoderType
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from asrbuild.artifact.integrity import verify_files
 from asrbuild.artifact.layout import SUMS
 from asrbuild.base.digest import file_digest
-from asrbuild.base.disk import require_own, write_atomically
+from asrbuild.base.disk import write_atomically
+from asrbuild.base.ownership import require_own
 from asrbuild.base.places import memo_root, state_root
 
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild import __version__
-from asrbuild.base import disk, locks
+from asrbuild.base import locks, ownership
 from asrbuild.base.digest import (
     canonical_json,
     file_digest,
@@ -127,13 +127,13 @@ def entry_path(cache_root: Path, key: StageKey) -> Path:
 
 
 def require_own(cache_root: Path) -> None:
-    """Refuses a cache that another user could have written to; see :func:`disk.require_own`.
+    """Refuses a cache that another user could have written to; see :func:`ownership.require_own`.
 
     Looks at the folders; :func:`entry_problem` looks at the files of the entries that are used.
     """
     with disk_errors("looking at the cache", cache_root):
         below = cache_root.iterdir() if cache_root.is_dir() else ()
-        disk.require_own(cache_root, *(path for path in below if path.is_dir()))
+        ownership.require_own(cache_root, *(path for path in below if path.is_dir()))
 
 
 @contextmanager
@@ -330,7 +330,7 @@ def entry_problem(cache_root: Path, path: Path, *, verify: bool = False) -> str 
     except (AsrbuildError, OSError) as error:
         return getattr(error, "message", None) or str(error)
     folders = {parent for name in present for parent in (path / name).parents} - {*path.parents}
-    disk.require_own(path, *folders, *(path / name for name in (RECORD, *present)))
+    ownership.require_own(path, *folders, *(path / name for name in (RECORD, *present)))
     for name in sorted(present ^ set(recorded)):
         return f"{name} is missing" if name in recorded else f"{name} was added"
     for name, (size, digest) in recorded.items():

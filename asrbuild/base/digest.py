@@ -14,15 +14,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from asrbuild.base.disk import (
-    disk_errors,
-    files_in,
-    others_power,
-    read_plain,
-    trusts_shared,
-    write_atomically,
-)
+from asrbuild.base.disk import disk_errors, files_in, read_plain, write_atomically
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.ownership import others_power, trusts_shared
 
 MEMO_FOLDER = ".digests"
 # Reading a file this small costs less than looking its digest up.

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import codecs
 import errno
-import functools
-import hashlib
-import io
 import os
-import re
 import secrets
 import shutil
 import stat
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds.places import TEXT
-from asrbuild.base.kinds.recognition import require
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 #: No matter which file was being written: the disk is at fault.
 FATAL = {*_FULL, errno.EROFS, errno.EFBIG}
-#: The environment variable that trusts other users' caches and stores.
-SHARED = "ASRBUILD_TRUST_SHARED"
 _DENIED = {errno.EACCES, errno.EPERM}
 _REFUSED = {
     errno.EROFS: "is on a read-only file system",
@@ -106,39 +96,6 @@ def full_disk_errors(doing: str, path: Path) -> Iterator[None]:
         raise
 
 
-def decode_text(data: bytes) -> str:
-    """The text of a file that a person wrote: UTF-8, or UTF-16 as Windows writes it.
-
-    A byte order mark is not part of the text. UTF-16 without one is known by the zero byte that
-    each letter of ASCII has.
-
-    Raises:
-        UnicodeDecodeError: it is in another encoding.
-    """
-    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        return data.decode("utf-16")
-    if len(data) > 1 and (data[0] == 0) != (data[1] == 0):
-        return data.decode("utf-16-be" if data[0] == 0 else "utf-16-le")
-    return data.decode("utf-8-sig")
-
-
-def read_text(path: Path) -> str:
-    """A text file that a person wrote, see :func:`decode_text`; lines end with a line feed.
-
-    Raises:
-        AsrbuildError: it is missing, a folder, unreadable or in another encoding.
-    """
-    require(path, TEXT)
-    try:
-        return io.StringIO(decode_text(path.read_bytes()), newline=None).read()
-    except UnicodeDecodeError as error:
-        raise AsrbuildError(
-            f"not UTF-8 text (byte {error.start})", file=path, fix="save it as UTF-8"
-        ) from error
-    except OSError as error:
-        raise AsrbuildError(f"cannot be read: {error.strerror}", file=path) from error
-
-
 def _temporary_folder() -> Path:
     import tempfile
 
@@ -196,94 +153,6 @@ def read_plain(path: Path, limit: int = 1 << 24) -> bytes:
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"it has more than {limit} bytes", str(path))
     return content
-
-
-def keep_to_oneself() -> None:
-    """From now on, only its own user may change what this process makes."""
-    if not trusts_shared():
-        os.umask(os.umask(0o077) | 0o022)
-
-
-def trusts_shared() -> bool:
-    """Whether the user trusts all who can write to the cache and the store: ``SHARED`` is set."""
-    return os.environ.get(SHARED, "").lower() not in ("", "0", "false", "no")
-
-
-def require_own(*paths: Path, sharable: bool = True) -> None:
-    """Refuses files and folders that another user could have made or changed; absent ones are fine.
-
-    The administrator (user 0) is trusted, and a group that has the user's name and no other member.
-
-    Args:
-        paths: what is looked at.
-        sharable: whether the user may choose to trust others with it; not with keys.
-
-    Raises:
-        AsrbuildError: one belongs to another user, or another user may write to it.
-    """
-    if sharable and trusts_shared():
-        return
-    for path in paths:
-        try:
-            status = os.stat(path)
-        except OSError:
-            continue  # what cannot be seen is not used
-        if (problem := others_power(status)) is not None:
-            fix = (
-                f"see what is there, then take it from them: chown -R $USER {path}; chmod -R go-w "
-            )
-            fix += f"{path}"
-            if sharable:
-                fix += (
-                    "; or name another place; or, if you trust all who can write there, set "
-                    f"paths.trust_shared=true, or {SHARED}=1 for commands"
-                )
-            raise AsrbuildError(
-                f"{path} {problem}, who could have put anything there",
-                key="paths.trust_shared" if sharable else None,
-                file=path,
-                fix=fix,
-            )
-
-
-def others_power(status: os.stat_result) -> str | None:
-    """What another user than this one could do to a file or folder; None for nothing."""
-    if not hasattr(os, "geteuid"):
-        return None
-    if status.st_uid not in (0, os.geteuid()):
-        return f"belongs to another user (number {status.st_uid})"
-    if status.st_mode & stat.S_IWOTH:
-        return "can be written by every user"
-    if status.st_mode & stat.S_IWGRP and not _is_own_group(status.st_gid):
-        return f"can be written by all of the group {status.st_gid}"
-    return None
-
-
-@functools.cache
-def _is_own_group(gid: int) -> bool:
-    import grp
-    import pwd
-
-    try:
-        group, user = grp.getgrgid(gid), pwd.getpwuid(os.geteuid())
-    except KeyError:
-        return False
-    return group.gr_name == user.pw_name and not {*group.gr_mem} - {user.pw_name}
-
-
-def stays_inside(path: str) -> bool:
-    """Whether a relative path is plain: forward slashes, no part that leads up, nothing to fold.
-
-    Every system takes it: a part has at most 255 bytes, the whole at most 1,024.
-    """
-    parts = path.split("/")
-    sizes = [len(part.encode("utf-8", "surrogateescape")) for part in parts]
-    return (
-        not {"", ".", ".."} & set(parts)
-        and not any(c in path for c in "\\\0\n\r")
-        and max(sizes) <= 255
-        and sum(sizes) + len(sizes) <= 1025
-    )
 
 
 def sync_tree(directory: Path) -> None:
@@ -375,49 +244,3 @@ def remove_tree(directory: Path) -> None:
         directory.unlink(missing_ok=True)
     elif directory.exists():
         shutil.rmtree(directory, onerror=unlock)
-
-
-#: Bytes of a name that stand for themselves in a file's name.
-_PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.")
-#: Names that Windows keeps for devices, whatever follows a dot.
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(?=\.|$)", re.IGNORECASE)
-_LONGEST_NAME = 180
-
-
-def file_names(names: Iterable[str]) -> dict[str, str]:
-    """File names, without a suffix, for names that others chose: of an output, a tensor, a label.
-
-    Every file name is one component of a path on any system, so no name chooses where a file goes;
-    and different names never share a file. ASCII letters, digits, ``_``, ``-`` and ``.`` stand for
-    themselves, every other byte of the name's UTF-8 is ``%`` and two hexadecimal digits, as in a
-    URL; so are a dot at either end and the first letter of a device of Windows. A long name, and
-    names that differ only in upper and lower case, which many file systems take for the same, end
-    with ``%-`` and a digest of the name::
-
-        logits       logits          ../x      %2E.%2Fx
-        net/in:0     net%2Fin%3A0    nul       %6Eul
-        x and X      x%-1f0a2b…      (empty)   %
-    """
-    plain = {name: _file_name(name) for name in names}
-    alike = Counter(short.casefold() for short in plain.values())
-    return {
-        name: _with_digest(short, name) if alike[short.casefold()] > 1 else short
-        for name, short in plain.items()
-    }
-
-
-def _file_name(name: str) -> str:
-    data = name.encode("utf-8", "surrogatepass")
-    quoted = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in data)
-    if _DEVICES.match(quoted) or quoted.startswith("."):
-        quoted = f"%{ord(quoted[0]):02X}{quoted[1:]}"
-    if quoted.endswith("."):
-        quoted = f"{quoted[:-1]}%2E"
-    if len(quoted) > _LONGEST_NAME:
-        return _with_digest(quoted, name)
-    return quoted or "%"
-
-
-def _with_digest(short: str, name: str) -> str:
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return f"{short[: _LONGEST_NAME - 20]}%-{digest}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asrbuild.artifact import store
-from asrbuild.base import cache, disk, interrupts, threads
+from asrbuild.base import cache, interrupts, ownership, threads
 from asrbuild.base.progress import Progress
 from asrbuild.build import receipt as receipts
 from asrbuild.build.plan import Plan, Step, plan
@@ -75,11 +75,11 @@ def build(
 def _require_own(recipe: Recipe) -> None:
     """Only the user, or whom he trusts, may have written what a build finds."""
     if recipe.paths.trust_shared:
-        os.environ[disk.SHARED] = "1"  # for this process, and those it starts
-    disk.keep_to_oneself()
+        os.environ[ownership.SHARED] = "1"  # for this process, and those it starts
+    ownership.keep_to_oneself()
     cache.require_own(Path(recipe.paths.cache))
     artifacts = Path(recipe.paths.artifacts)
-    disk.require_own(artifacts, artifacts / recipe.name)
+    ownership.require_own(artifacts, artifacts / recipe.name)
 
 
 def _build(

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 from asrbuild.base import interrupts, terminal
-from asrbuild.base.disk import FATAL, disk_problem, keep_to_oneself
+from asrbuild.base.disk import FATAL, disk_problem
 from asrbuild.base.errors import AsrbuildError, MisuseError
+from asrbuild.base.ownership import keep_to_oneself
 
 HYDRA_FLAGS = (
     "-m",

@@ -137,7 +137,7 @@ def _write(results: dict[str, Any], directory: Path) -> dict[str, Path]:
 
     import numpy as np
 
-    from asrbuild.base.disk import file_names
+    from asrbuild.base.file_names import file_names
 
     names = file_names(results)
     paths = {

@@ -41,7 +41,8 @@ def build(
 
     Example: asrbuild scorer build --text corpus.txt --alphabet alphabet.txt -o my.scorer
     """
-    from asrbuild.base.disk import disk_errors, read_text
+    from asrbuild.base.disk import disk_errors
+    from asrbuild.base.text_files import read_text
     from asrbuild.speech.ngrams import characters, estimate, read_arpa
     from asrbuild.speech.scorer import inspect_scorer
     from asrbuild.speech.scorer_build import DEFAULT_ALPHA, DEFAULT_BETA, write_scorer

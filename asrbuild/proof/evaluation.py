@@ -37,8 +37,8 @@ from asrbuild.base.digest import (
     tree_digests,
 )
 from asrbuild.base.disk import disk_errors, read_plain
-from asrbuild.base.disk import require_own as require_own_files
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.ownership import require_own as require_own_files
 from asrbuild.proof.execution import probabilities_of
 from asrbuild.speech.alphabet import Alphabet
 from asrbuild.speech.audio import read_audio

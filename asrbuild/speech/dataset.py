@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from asrbuild.base.digest import file_digest
-from asrbuild.base.disk import decode_text, read_text
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.places import DATASET
 from asrbuild.base.kinds.recognition import require
+from asrbuild.base.text_files import decode_text, read_text
 
 #: Names of the two columns that count: DeepSpeech's, then Common Voice's.
 _AUDIO = ("wav_filename", "path")

@@ -9,7 +9,7 @@
       <recording>/mfcc.npy     (steps, coefficients)
       <recording>/windows.npy  (steps, 2 * context + 1, coefficients): the package's input
       <recording>/<input>.npy  (calls, ...) the state that each call takes; its name as
-                               ``disk.file_names`` writes it
+                               ``file_names`` writes it
       <recording>/<output>.npy (calls, ...) the state that each call returns
       <recording>/probabilities.npy  (steps, classes)
 
@@ -34,7 +34,7 @@ from asrbuild.artifact.layout import CONFORMANCE_KIT
 from asrbuild.artifact.manifest import Manifest
 from asrbuild.artifact.runtime import Acoustic, Contract, Package, feature_settings
 from asrbuild.base.array import Array
-from asrbuild.base.disk import file_names
+from asrbuild.base.file_names import file_names
 from asrbuild.proof.gates import gates_from
 from asrbuild.speech.alphabet import make_alphabet
 from asrbuild.speech.audio import wav_bytes
@@ -164,7 +164,7 @@ def _record(folder: Path, manifest: Manifest, package: Package, samples: Array) 
 def state_files(manifest: Manifest) -> dict[str, str]:
     """Name of a state's input or output -> its file in a recording's folder, without ``.npy``.
 
-    The file is named as ``disk.file_names`` names it, and never like the file of another step.
+    The file is named as ``file_names`` names it, and never like the file of another step.
     """
     explicit = [pair for pair in manifest.state if pair.kind == "explicit"]
     names = [name for pair in explicit for name in (pair.input, pair.output)]

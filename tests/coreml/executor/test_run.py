@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from asrbuild.base.disk import file_names
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.file_names import file_names
 from asrbuild.cli.run import run as command
 from tests.coreml.executor.harness import ct, floats, mb
 from tests.coreml.executor.networks import WORDS, converted
