@@ -34,7 +34,7 @@ from asrbuild.base.errors import AsrbuildError
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Metric
-    from asrbuild.build.recipe import Recipe, Steps
+    from asrbuild.build.recipe import Recipe, StepsConfig
     from asrbuild.proof.gates import Gates
 
 MODELS = ("static", "dynamic", "dynamic_to_static", "enumerated", "multifunction")
@@ -279,7 +279,7 @@ def plain_conversions(bench: Bench, chosen: list[Cell]) -> dict[Cell, int]:
     }
 
 
-def _plain_steps(steps: Steps) -> dict[str, Any]:
+def _plain_steps(steps: StepsConfig) -> dict[str, Any]:
     if steps.kind == "fixed":
         return {"kind": "fixed", "steps": steps.default}
     if steps.kind == "enumerated":

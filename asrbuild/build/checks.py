@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from asrbuild.build import describe
-from asrbuild.build.recipe import Model, Recipe, Steps, evaluates
+from asrbuild.build.recipe import ModelConfig, Recipe, StepsConfig, evaluates
 from asrbuild.build.sources import Source
 from asrbuild.build.stages.evaluate import known_recordings, spelled_recordings
 
@@ -40,7 +40,7 @@ def _check_decoder(recipe: Recipe, source: Source) -> None:
         decoder_python(settings.interpreter)
 
 
-def _check_graph(graph: Path, outputs: list[str], model: Model) -> None:
+def _check_graph(graph: Path, outputs: list[str], model: ModelConfig) -> None:
     """Refuses a user's frozen graph that cannot become what the recipe asks for.
 
     Raises:
@@ -57,7 +57,7 @@ def _check_graph(graph: Path, outputs: list[str], model: Model) -> None:
     check_steps(loaded, lengths, key="model.steps")
 
 
-def _lengths(steps: Steps) -> list[int | None]:
+def _lengths(steps: StepsConfig) -> list[int | None]:
     if steps.kind == "range":
         return [None]
     return list(steps.sizes) if steps.kind == "enumerated" else [steps.default]

@@ -1,4 +1,4 @@
-"""From command-line overrides to recipes: Hydra, with errors in this project's voice."""
+"""Recipes from command-line overrides, composed by Hydra."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ _FREE_SECTIONS = (
 
 
 def register_schema() -> None:
-    """Makes the dataclasses of recipe.py known to Hydra as ``recipe_schema``, and
-    ``${default_name:}`` to OmegaConf; has the files that Hydra reads checked."""
+    """Registers the recipe's schema and ``${default_name:}``, and checks files that Hydra reads."""
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(name="recipe_schema", node=Recipe)
@@ -49,7 +48,7 @@ def _register_default_name() -> None:
 
 
 def _resolved(root: Any, keys: Iterable[str]) -> dict[str, Any]:
-    """These keys of a config as plain values; the others are not looked at."""
+    """These keys of a config as plain values; the others are not resolved."""
     from omegaconf import OmegaConf
 
     found = {}
@@ -77,11 +76,12 @@ def to_recipe(config: Any) -> Recipe:
             fix="start its defaults list with `- recipe_schema`",
         )
     _refuse_added_keys(config)
-    paths = {
-        name: _at_home(f"paths.{name}", value) if isinstance(value, str) else value
-        for name, value in vars(recipe.paths).items()
-    }
-    return publishable(replace(recipe, paths=type(recipe.paths)(**paths)))
+    paths = replace(
+        recipe.paths,
+        artifacts=_at_home("paths.artifacts", recipe.paths.artifacts),
+        cache=_at_home("paths.cache", recipe.paths.cache),
+    )
+    return publishable(replace(recipe, paths=paths))
 
 
 #: Environment variables that a recipe may read; None: all, as where nothing is published.
@@ -107,7 +107,7 @@ def _env(name: str, *default: Any) -> Any:
 
 
 def _object_of(config: Any) -> Any:
-    """The config's object, its interpolations resolved.
+    """The config as an object of its schema, its interpolations resolved.
 
     ``paths`` may read the environment. The other sections are resolved without it, also where they
     lead to ``paths``: what they say is published.
@@ -119,10 +119,10 @@ def _object_of(config: Any) -> Any:
     kind = OmegaConf.get_type(config)
     if kind is not Recipe or "paths" not in config:
         return OmegaConf.to_object(config)
-    paths = OmegaConf.to_object(config.paths)
+    paths: Any = OmegaConf.to_object(config.paths)
     before, _variables = _variables, frozenset(paths.env)
     try:
-        values = {}
+        values: dict[str, Any] = {}
         for key in config:
             if key == "paths":
                 continue
@@ -131,12 +131,12 @@ def _object_of(config: Any) -> Any:
     finally:
         _variables = before
     known = {declared.name for declared in fields(Recipe)}
-    # Others are told by name below.
+    # Unknown keys are refused by name later.
     return Recipe(**{key: value for key, value in values.items() if key in known}, paths=paths)
 
 
 def _at_home(key: str, path: str) -> str:
-    """The path with its ``~``, which no shell replaces behind ``paths.cache=``."""
+    """The path with its ``~`` replaced, which no shell does after ``paths.cache=``."""
     try:
         return path and str(Path(path).expanduser())
     except RuntimeError:
@@ -148,7 +148,7 @@ def _at_home(key: str, path: str) -> str:
 
 
 def _refuse_added_keys(config: Any) -> None:
-    """``+foo=1`` opens Hydra's struct, but a key that nothing reads is a mistake all the same."""
+    """Refuses keys that no schema has: ``+foo=1`` adds them past Hydra's own check."""
     known = set(recipe_keys())
 
     def walk(node: Any, prefix: str) -> None:

@@ -59,7 +59,7 @@ def require_folder(folder: str) -> None:
 
 
 def check_files_of_hydra() -> None:
-    """Has every file that Hydra takes from a folder checked, wherever links and ``..`` lead."""
+    """Makes Hydra check every file that it reads from a folder, wherever links and ``..`` lead."""
     from hydra._internal.sources_registry import SourcesRegistry
     from hydra.core.plugins import Plugins
 
@@ -76,7 +76,7 @@ def check_files_of_hydra() -> None:
         return load(self, config_path)
 
     checked.__module__ = __name__
-    source.load_config = checked
+    source.load_config = checked  # type: ignore[method-assign]  # Hydra has no hook for it
 
 
 def _foreign_folders(argv: list[str]) -> list[Path]:

@@ -11,10 +11,10 @@ from asrbuild.artifact import manifest as m
 from asrbuild.artifact.layout import ALPHABET, REFERENCE_AUDIO
 from asrbuild.base.digest import canonical_json, text_digest
 from asrbuild.build.recipe import (
-    CoreML,
-    Decoder,
-    Export,
-    Model,
+    CoreMLConfig,
+    DecoderConfig,
+    ExportConfig,
+    ModelConfig,
     Recipe,
     label,
     network_of,
@@ -54,9 +54,9 @@ class Conversion:
     version: str
     architecture: Architecture
     config: Any
-    export: Export
-    model: Model
-    coreml: CoreML
+    export: ExportConfig
+    model: ModelConfig
+    coreml: CoreMLConfig
     alphabet: Alphabet
 
     @property
@@ -91,7 +91,7 @@ def package_name(package_format: str) -> str:
     return f"model{package_suffix(package_format)}"
 
 
-def deployment_target(coreml: CoreML, model: Model) -> str:
+def deployment_target(coreml: CoreMLConfig, model: ModelConfig) -> str:
     """The recipe's target, ``auto`` resolved to the oldest that holds the recipe as asked.
 
     Several functions and states came with iOS 18; before iOS 17 an ``lstm`` op computes in fp32,
@@ -106,7 +106,7 @@ def deployment_target(coreml: CoreML, model: Model) -> str:
     return "iOS16" if _compression(coreml) else "iOS15"
 
 
-def _compression(coreml: CoreML) -> dict[str, str]:
+def _compression(coreml: CoreMLConfig) -> dict[str, str]:
     """Layer -> how its weights are stored."""
     layers = asdict(coreml.compress_layers)
     return compression({"compress": coreml.compress, "compress_layers": layers})
@@ -120,7 +120,11 @@ def conversion_request(asked: Conversion) -> Any:
 
 
 def package_request(
-    coreml: CoreML, model: Model, export: Export, version: str, metadata: Mapping[str, str]
+    coreml: CoreMLConfig,
+    model: ModelConfig,
+    export: ExportConfig,
+    version: str,
+    metadata: Mapping[str, str],
 ) -> Any:
     """The package of a recipe; ``metadata``: what is written into it.
 
@@ -255,7 +259,7 @@ def describe_package(asked: Conversion, package: Path) -> m.Manifest:
         ),
         state=_states(spec, main, signature),
         streaming=main.streaming,
-        decoder=describe_decoder(Decoder(), alphabet, None),
+        decoder=describe_decoder(DecoderConfig(), alphabet, None),
         verification=unproven(),
         provenance=m.Provenance(
             created="", platform="", git=None, overrides=[], sources=[], tools={},
@@ -264,7 +268,9 @@ def describe_package(asked: Conversion, package: Path) -> m.Manifest:
     )  # fmt: skip
 
 
-def _functions(model: Model, settings: Any, spec: Any, signature: Signature) -> list[m.Function]:
+def _functions(
+    model: ModelConfig, settings: Any, spec: Any, signature: Signature
+) -> list[m.Function]:
     described = list(spec.description.functions)
     if not described:
         mode = model.streaming
@@ -275,7 +281,7 @@ def _functions(model: Model, settings: Any, spec: Any, signature: Signature) -> 
     ]
 
 
-def _mode(model: Model, function: str) -> str:
+def _mode(model: ModelConfig, function: str) -> str:
     """How a function is fed: one that takes a range of lengths is for whole utterances."""
     steps = model.functions.get(function)
     if steps is None:
@@ -448,7 +454,7 @@ def _streaming(mode: str, settings: Any, inputs: list[m.Tensor]) -> m.Streaming:
     )
 
 
-def decoder_settings(decoder: Decoder, scorer: Path | None) -> Any:
+def decoder_settings(decoder: DecoderConfig, scorer: Path | None) -> Any:
     """The recipe's decoder, with its scorer where it lies now."""
     from asrbuild.speech.decoder_settings import DecoderSettings
 
@@ -468,7 +474,7 @@ def decoder_settings(decoder: Decoder, scorer: Path | None) -> Any:
 
 
 def describe_decoder(
-    decoder: Decoder, alphabet: Alphabet, scorer: Path | None, scorer_digest: str = ""
+    decoder: DecoderConfig, alphabet: Alphabet, scorer: Path | None, scorer_digest: str = ""
 ) -> m.Decoder:
     """The manifest's decoder; ``scorer_digest`` is the SHA-256 of the scorer."""
     described = None
@@ -497,7 +503,7 @@ def describe_decoder(
     )
 
 
-def _tuned(decoder: Decoder, described: m.Decoder) -> m.Tuned | None:
+def _tuned(decoder: DecoderConfig, described: m.Decoder) -> m.Tuned | None:
     """What the decoder's values were tuned on, if they still are those values."""
     if decoder.tuned is None or decoder.tuned.settings != settings_digest(described):
         return None

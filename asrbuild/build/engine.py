@@ -167,7 +167,8 @@ class _Run:
             return
         if before:
             self.wait(before)
-        folders[step.stage.name] = finished = Future()
+        finished: Future[Path] = Future()
+        folders[step.stage.name] = finished
         finished.set_result(self._run(step, results))
 
     def wait(self, needed: Sequence[Future[Any]]) -> None:

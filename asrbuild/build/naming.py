@@ -24,7 +24,7 @@ from typing import Any
 
 from asrbuild.base.choices import packaged
 from asrbuild.base.places import DEMO_PREFIX
-from asrbuild.build.recipe import Recipe, Steps, base_name, chosen
+from asrbuild.build.recipe import Recipe, StepsConfig, base_name, chosen
 
 #: What :func:`asrbuild.build.recipe.is_name` takes.
 LONGEST = 80
@@ -112,7 +112,7 @@ def _words(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _proof_words(verify: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """``quick``, and one word for every other proof than the one that comes."""
-    whole, quick = plain_values("verify", "default"), plain_values("verify", "quick")
+    whole, quick = (plain_values("verify", choice) or {} for choice in ("default", "quick"))
     other = {key: verify[key] for key in _PROOF if verify[key] != whole[key]}
     shorter = ("inputs", "edge_lengths")
     if other and all(verify[key] == quick[key] for key in shorter):
@@ -215,7 +215,9 @@ def plain_values(
     schema = asdict(getattr(Recipe(), group))
     if group == "model":
         values = values | {
-            "functions": {n: asdict(Steps()) | s for n, s in values.get("functions", {}).items()}
+            "functions": {
+                n: asdict(StepsConfig()) | s for n, s in values.get("functions", {}).items()
+            }
         }
     found: dict[str, Any] = _filled(schema, values, recipe or {})
     return found

@@ -21,7 +21,7 @@ from asrbuild.base.processes import repository
 from asrbuild.base.terminal import plain
 from asrbuild.build import describe as d
 from asrbuild.build.receipt import Receipt
-from asrbuild.build.recipe import CoreML, Recipe
+from asrbuild.build.recipe import CoreMLConfig, Recipe
 from asrbuild.build.record import published_overrides, record
 from asrbuild.build.sources import Source
 from asrbuild.build.stages.evaluate import EVALUATION
@@ -210,7 +210,7 @@ def _provenance(recipe: Recipe, source: Source, overrides: Sequence[str]) -> m.P
     )
 
 
-def _receipt(manifest: m.Manifest, artifact: Path, coreml: CoreML) -> Receipt:
+def _receipt(manifest: m.Manifest, artifact: Path, coreml: CoreMLConfig) -> Receipt:
     from asrbuild.proof.verdict import known_words, summary
 
     verification = manifest.verification
@@ -227,7 +227,9 @@ def _receipt(manifest: m.Manifest, artifact: Path, coreml: CoreML) -> Receipt:
     )
 
 
-def package_figures(verification: m.Verification, package: Path, coreml: CoreML) -> dict[str, Any]:
+def package_figures(
+    verification: m.Verification, package: Path, coreml: CoreMLConfig
+) -> dict[str, Any]:
     """How small and how good a package is, whether it passed its gates or not."""
     from asrbuild.handover.report.page import compression_text, word_errors
 

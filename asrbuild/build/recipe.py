@@ -33,16 +33,23 @@ TuneTarget = Literal["none", "scorer"]
 TENSORFLOW = "tensorflow"
 
 
-def choice(default: str | None, choices: tuple[str, ...]) -> Any:
-    """A field that has one of several values: OmegaConf knows no ``Literal``."""
-    return field(default=default, metadata={"choices": choices})
+def choice(default: str | None, choices: Any) -> Any:
+    """A field with a closed set of values.
+
+    Args:
+        choices: the values, or a ``Literal`` type of them: OmegaConf takes no ``Literal`` fields.
+    """
+    return field(default=default, metadata={"choices": get_args(choices) or tuple(choices)})
 
 
 @dataclass
-class Paths:
-    """Where things lie on this machine; ``trust_shared``: whatever other users can write there is
-    trusted, as on a cluster that shares a cache. ``env``: environment variables that may be read
-    outside of this section, although what the recipe says there is published."""
+class PathsConfig:
+    """Folders of this machine, and what may be read on it.
+
+    ``trust_shared``: the cache and the store are trusted although other users can write there, as
+    on a cluster that shares them. ``env``: environment variables that the other sections may read,
+    although those are published.
+    """
 
     artifacts: str = "artifacts"
     cache: str = ".asrbuild/cache"
@@ -51,7 +58,7 @@ class Paths:
 
 
 @dataclass
-class Recording:
+class RecordingConfig:
     """A recording that proves a build; ``text`` is a file with its words, or null."""
 
     audio: str
@@ -59,7 +66,7 @@ class Recording:
 
 
 @dataclass
-class Source:
+class SourceConfig:
     """Where the acoustic model comes from.
 
     ``kind`` says which architecture takes it; ``config`` is that architecture's own section, where
@@ -69,24 +76,23 @@ class Source:
     kind: str = choice("demo", kinds())
     name: str = "demo"
     checkpoint_dir: str | None = None
-    load_evaluate: str = choice("auto", get_args(CheckpointKind))
+    load_evaluate: str = choice("auto", CheckpointKind)
     path: str | None = None
     alphabet_config_path: str | None = None
     bytes_output_mode: bool | None = None
     description: str = ""
     author: str = ""
     license: str = ""
-    sample: Recording = field(default_factory=lambda: Recording("demo:sample.wav"))
-    second: Recording = field(default_factory=lambda: Recording("demo:second.wav"))
+    sample: RecordingConfig = field(default_factory=lambda: RecordingConfig("demo:sample.wav"))
+    second: RecordingConfig = field(default_factory=lambda: RecordingConfig("demo:second.wav"))
     scorer: str | None = None
     development: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
-class Export:
-    """DeepSpeech's export flags, under DeepSpeech's names. Null: as the source states it, see
-    ``source.settle``."""
+class ExportConfig:
+    """DeepSpeech's export flags, under DeepSpeech's names; null: as the source states it."""
 
     n_steps: int | None = -1
     n_hidden: int | None = None
@@ -106,10 +112,14 @@ class Export:
 
 
 @dataclass
-class Steps:
-    """The step axis of the package's ``input_node``; ``default`` null: the recipe's ``n_steps``."""
+class StepsConfig:
+    """How many time steps a call of the package takes; ``default`` null: the recipe's ``n_steps``.
 
-    kind: str = choice("fixed", get_args(StepsKind))
+    ``lower`` and ``upper`` bound a ``range``, ``sizes`` lists the lengths of ``enumerated``;
+    ``exported``: as the frozen graph was exported.
+    """
+
+    kind: str = choice("fixed", StepsKind)
     default: int | None = None
     lower: int = 1
     upper: int | None = None
@@ -117,46 +127,54 @@ class Steps:
 
 
 @dataclass
-class Model:
+class ModelConfig:
+    """How the package is fed: the steps of a call, and of each function if it has several.
+
+    ``export_n_steps`` is what the frozen graph is exported for, -1 for any number. ``streaming``:
+    whether an app feeds chunks or the whole recording.
+    """
+
     name: str = "dynamic"
     export_n_steps: int | None = -1
-    streaming: str = choice("chunked", get_args(Streaming))
-    steps: Steps = field(default_factory=Steps)
-    functions: dict[str, Steps] = field(default_factory=dict)
+    streaming: str = choice("chunked", Streaming)
+    steps: StepsConfig = field(default_factory=StepsConfig)
+    functions: dict[str, StepsConfig] = field(default_factory=dict)
 
 
 @dataclass
-class CompressLayers:
+class CompressLayersConfig:
     """How each layer's weights are stored; null: as ``coreml.compress`` says."""
 
-    layer_1: str | None = choice("none", get_args(Compression))
-    layer_2: str | None = choice(None, get_args(Compression))
-    layer_3: str | None = choice(None, get_args(Compression))
-    lstm: str | None = choice(None, get_args(Compression))
-    layer_5: str | None = choice(None, get_args(Compression))
-    layer_6: str | None = choice(None, get_args(Compression))
+    layer_1: str | None = choice("none", Compression)
+    layer_2: str | None = choice(None, Compression)
+    layer_3: str | None = choice(None, Compression)
+    lstm: str | None = choice(None, Compression)
+    layer_5: str | None = choice(None, Compression)
+    layer_6: str | None = choice(None, Compression)
 
 
 @dataclass
-class CoreML:
+class CoreMLConfig:
+    """The Core ML package: format, precision, target, and how its weights are stored."""
+
     name: str = "mlprogram"
-    format: str = choice("mlprogram", get_args(Format))
-    precision: str = choice("fp16", get_args(Precision))
+    format: str = choice("mlprogram", Format)
+    precision: str = choice("fp16", Precision)
     minimum_deployment_target: str = choice("auto", ("auto", *SPECIFICATION_VERSIONS))
-    compute_units: str = choice("ALL", get_args(ComputeUnits))
-    lstm: str = choice("native", get_args(LstmForm))
-    state: str = choice("explicit", get_args(StateKind))
-    frontend: str = choice("auto", get_args(FrontEnd))
+    compute_units: str = choice("ALL", ComputeUnits)
+    lstm: str = choice("native", LstmForm)
+    state: str = choice("explicit", StateKind)
+    frontend: str = choice("auto", FrontEnd)
     outputs: list[str] = field(default_factory=lambda: ["logits", "new_state_c", "new_state_h"])
     range_upper: int | None = None
-    compress: str = choice("none", get_args(Compression))
-    compress_layers: CompressLayers = field(default_factory=CompressLayers)
+    compress: str = choice("none", Compression)
+    compress_layers: CompressLayersConfig = field(default_factory=CompressLayersConfig)
     sparsity: float = 0.1
 
 
 @dataclass
-class Tuned:
-    """What values were tuned on; ``asrbuild -m tune=scorer`` writes it with them.
+class TunedConfig:
+    """What the decoder's values were tuned on, as ``asrbuild -m tune=scorer`` writes it.
 
     ``data`` is the set's name, ``sha256`` its digest (see ``evaluation.dataset_digest``).
     ``settings`` is the digest of the values (see ``describe.settings_digest``): with others, or
@@ -173,7 +191,9 @@ class Tuned:
 
 
 @dataclass
-class Decoder:
+class DecoderConfig:
+    """The CTC decoder and its settings; ``tuned`` says what the values were tuned on."""
+
     type: str = choice("greedy", DECODERS)
     beam_width: int = 500
     cutoff_prob: float = 1.0
@@ -183,17 +203,17 @@ class Decoder:
     lm_beta: float | None = None
     hot_words: dict[str, float] = field(default_factory=dict)
     interpreter: str | None = None
-    tuned: Tuned | None = None
+    tuned: TunedConfig | None = None
 
 
 @dataclass
-class Tune:
-    """A search instead of a build alone: which one, on which recordings, and how far.
+class TuneConfig:
+    """A search for the decoder's settings after the build: on which recordings, and how far.
 
     Ranges are [lowest, highest]; see conf/tune/scorer.yaml.
     """
 
-    target: str = choice("none", get_args(TuneTarget))
+    target: str = choice("none", TuneTarget)
     data: str | None = None
     trials: int = 60
     seed: int = 0
@@ -204,7 +224,7 @@ class Tune:
 
 
 @dataclass
-class Thresholds:
+class ThresholdsConfig:
     """Gates of a precision or a compression; conf/verify/default.yaml has the reasons."""
 
     argmax_agreement: float
@@ -216,7 +236,9 @@ class Thresholds:
 
 
 @dataclass
-class Verify:
+class VerifyConfig:
+    """What a package is run on, and the gates it must pass; see conf/verify/default.yaml."""
+
     inputs: list[str] = field(default_factory=list)
     edge_lengths: bool = True
     max_steps: int = 3000
@@ -227,12 +249,12 @@ class Verify:
     evaluation: str | None = None
     count_unspelled: bool = False
     compared_with: str = TENSORFLOW
-    thresholds: dict[str, Thresholds] = field(default_factory=dict)
+    thresholds: dict[str, ThresholdsConfig] = field(default_factory=dict)
 
 
 @dataclass
 class Recipe:
-    """One build.
+    """One build: all that decides an artifact, and where it goes.
 
     ``n_steps`` is the number of steps a static package takes at a time; null: as many as the frozen
     graph takes, or 16.
@@ -241,14 +263,14 @@ class Recipe:
     name: str = "???"
     version: str = "1.0.0"
     n_steps: int | None = None
-    paths: Paths = field(default_factory=Paths)
-    source: Source = field(default_factory=Source)
-    export: Export = field(default_factory=Export)
-    model: Model = field(default_factory=Model)
-    coreml: CoreML = field(default_factory=CoreML)
-    decoder: Decoder = field(default_factory=Decoder)
-    tune: Tune = field(default_factory=Tune)
-    verify: Verify = field(default_factory=Verify)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    source: SourceConfig = field(default_factory=SourceConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    coreml: CoreMLConfig = field(default_factory=CoreMLConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    verify: VerifyConfig = field(default_factory=VerifyConfig)
 
     @property
     def architecture(self) -> str:
@@ -257,7 +279,7 @@ class Recipe:
 
 
 def base_name(recipe: Mapping[str, Any]) -> str:
-    """Source, model and format: what every default name begins with, and a package is labelled."""
+    """Source, model and format: the beginning of every default name, and a package's label."""
     return f"{recipe['source']['name']}-{recipe['model']['name']}-{recipe['coreml']['name']}"
 
 
@@ -286,7 +308,7 @@ def network_of(recipe: Recipe) -> tuple[Architecture, Any]:
 
 
 def chosen(section: Any, prefix: str = "") -> Iterator[tuple[str, Any, tuple[str, ...]]]:
-    """Key, value and choices of every key that has choices; null, where a key takes it, is none."""
+    """Key, value and choices of every key with a closed set of values, where it is not null."""
     for declared in fields(section):
         key, value = f"{prefix}{declared.name}", getattr(section, declared.name)
         if "choices" in declared.metadata and value is not None:
@@ -297,7 +319,7 @@ def chosen(section: Any, prefix: str = "") -> Iterator[tuple[str, Any, tuple[str
                 yield from chosen(inner, f"{name}.")
 
 
-def package_steps(steps: Steps, key: str = "model.steps") -> request.Steps:
+def package_steps(steps: StepsConfig, key: str = "model.steps") -> request.Steps:
     """The steps that a package takes, of a recipe whose source is read.
 
     Args:
@@ -319,7 +341,7 @@ def package_steps(steps: Steps, key: str = "model.steps") -> request.Steps:
 
 
 def evaluates(recipe: Recipe) -> bool:
-    """Whether a build ends with the word errors of a set of recordings, or beside an artifact."""
+    """Whether a build measures word errors: on a set of recordings, or against an artifact."""
     return recipe.verify.evaluation is not None or recipe.verify.compared_with != TENSORFLOW
 
 

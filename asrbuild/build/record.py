@@ -76,7 +76,8 @@ def record(recipe: Recipe) -> dict[str, Any]:
     whole["verify"]["compared_with"] = _artifact_name(whole["verify"]["compared_with"])
     # Which Python runs the decoder is this machine's affair; the words are the same in each.
     del decoder["interpreter"]
-    return _clean(whole)
+    cleaned: dict[str, Any] = _clean(whole)
+    return cleaned
 
 
 def _clean(value: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 from asrbuild.artifact.names import NAME_RULE, is_name
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.build.recipe import Decoder, Recipe, chosen, lookup, network_of, package_steps
+from asrbuild.build.recipe import DecoderConfig, Recipe, chosen, lookup, network_of, package_steps
 from asrbuild.coreml.compression import gate_names
 from asrbuild.speech.decoder_settings import DecoderSettings, check_settings
 
@@ -243,7 +243,7 @@ def _outputs(recipe: Recipe, signature: Any) -> Iterator[AsrbuildError]:
 
 def _without_effect(recipe: Recipe) -> list[str]:
     """Keys of the decoder that its type does not read, where they are not as they come."""
-    decoder, plain = recipe.decoder, Decoder()
+    decoder, plain = recipe.decoder, DecoderConfig()
     unread = {
         "greedy": ("beam_width", "cutoff_prob", "cutoff_top_n", "lm_alpha", "lm_beta"),
         "beam": ("lm_alpha", "lm_beta"),

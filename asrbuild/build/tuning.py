@@ -21,7 +21,7 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.places import DEMO_PREFIX, resolve_file
 from asrbuild.base.progress import Progress, bars
 from asrbuild.build.engine import Built, build
-from asrbuild.build.recipe import Recipe, Tune
+from asrbuild.build.recipe import Recipe, TuneConfig
 from asrbuild.build.rules import check_keys
 from asrbuild.handover.report.tuning import Trial, Tuning
 
@@ -65,7 +65,7 @@ def tune(
     # Not after an hour's search.
     with disk_errors("making the folder for what is tuned", output):
         (output / CONFIG).parent.mkdir(parents=True, exist_ok=True)
-    built = build(replace(recipe, tune=Tune()), overrides, progress, move_latest=move_latest)
+    built = build(replace(recipe, tune=TuneConfig()), overrides, progress, move_latest=move_latest)
     interpreter = recipe.decoder.interpreter
     manifest = read_manifest(built.path)
     settings = replace(
@@ -111,7 +111,7 @@ def tune(
 def search(
     decoder: DeepSpeechDecoder,
     settings: DecoderSettings,
-    tune: Tune,
+    tune: TuneConfig,
     dataset: Sequence[Recording],
     spoken: Sequence[Spoken],
     advance: Callable[[], None] = lambda: None,
@@ -204,11 +204,12 @@ def config_text(tuning: Tuning, recipe: Recipe, built: m.Decoder) -> str:
             "settings": settings_digest(found),
         },
     }
+    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     return (
         f"# WER {best.wer:.1%} on {tuning.data}, {first.wer:.1%} before; made by "
         f"`asrbuild -m tune=scorer`.\n"
         f"# Use: asrbuild decoder=tuned --config-dir {recipe.tune.output}\n"
-        + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        f"{text}"
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from asrbuild.base.array import Array
-from asrbuild.build.recipe import Recipe, Steps, network_of
+from asrbuild.build.recipe import Recipe, StepsConfig, network_of
 from asrbuild.build.stage import Reads, Stage, View
 
 CASES = "cases.npz"
@@ -38,7 +38,7 @@ def read_cases(folder: Path) -> dict[str, Array]:
 
 
 def with_edges(
-    cases: dict[str, Array], axes: Iterable[Steps], n_steps: int, max_steps: int | None
+    cases: dict[str, Array], axes: Iterable[StepsConfig], n_steps: int, max_steps: int | None
 ) -> dict[str, Array]:
     """Everything a package is run on: the cases, then the sample at awkward lengths.
 

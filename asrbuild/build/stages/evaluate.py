@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.build.recipe import TENSORFLOW, Recipe, Verify, evaluates
+from asrbuild.build.recipe import TENSORFLOW, Recipe, VerifyConfig, evaluates
 from asrbuild.build.record import compared_artifact
 from asrbuild.build.sources import Source
 from asrbuild.build.stage import Stage, View
@@ -155,7 +155,7 @@ def spelled_recordings(
         raise
 
 
-def _check_words(evaluation: Evaluation, verify: Verify, data: Path | None) -> None:
+def _check_words(evaluation: Evaluation, verify: VerifyConfig, data: Path | None) -> None:
     wer, reference = evaluation.wer, evaluation.reference_wer
     measured = f"the word error rate is {wer:.1%} on {evaluation.data} ({evaluation.words} words)"
     gates = [("max_wer", wer, verify.max_wer, measured)]
