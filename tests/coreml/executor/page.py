@@ -9,8 +9,8 @@ from tests.paths import ROOT
 PAGE = ROOT / "docs" / "executor-ops.md"
 #: Ops and layers that coremltools knows and the executor does not run, and why.
 NOT_RUN = {
-    "_const_symbolic": "stands for a size while a program is converted; it is in no package",
-    "conv_quantized": "becomes a `convolution` layer with quantized weights; it is in no package",
+    "_const_symbolic": "a size during conversion; no package has it",
+    "conv_quantized": "written as a `convolution` layer with quantized weights; no package has it",
     "custom": "its code is in the app",
 }
 _PACKAGES = """
@@ -19,18 +19,17 @@ _PACKAGES = """
 | kind | what runs |
 |---|---|
 | ML program | every function, by name; states are kept between calls, set and read |
-| neural network | arrays of their own rank, or padded to five axes as before iOS 13 |
-| classifier, regressor | as the above; a classifier gives its label and every label's probability |
-| pipeline | of all of these, values passed on by name |
+| neural network | arrays of any rank, or padded to five axes as before iOS 13 |
+| classifier, regressor | as above; a classifier gives its label and the probability of every label |
+| pipeline | of all of these; values are passed on by name |
 
-Inputs and outputs are arrays. Several inputs with enumerated shapes are taken where the shapes
-match by index, as Core ML does. Not run: images, sound and text as inputs, trees and other models
-that are not networks, which have no place in a speech model; custom layers, whose code is in the
-app; weights of 8 bits that are multiplied with inputs quantized at run time, whose rounding the
-format leaves open; and random values, where there is more than one to draw: Core ML's generator is
-not published.
+Inputs and outputs are arrays. Several inputs with enumerated shapes must match by index, as in Core
+ML. Not run: images, sound and text as inputs; trees and other models that are not networks, which
+speech models do not have; custom layers, whose code is in the app; 8-bit weights multiplied with
+inputs quantized at run time, whose rounding the format does not define; and more than one random
+value, because Core ML's generator is not published.
 
-coremltools' own tests run on the executor, too: [what they find](executor-peer.md).
+coremltools' own tests run on the executor as well: [their results](executor-peer.md).
 """
 _TITLES = {"mlprogram": "ML programs (MIL ops)", "neuralnetwork": "Neural networks (layers)"}
 
@@ -40,12 +39,11 @@ def render() -> str:
     lines = [
         "# Ops the executor runs",
         "",
-        "Each is built with coremltools' own builders, saved, read back, run, and compared with",
-        "TensorFlow or numpy written another way. *Tested* is what the tests in",
-        "`tests/coreml/executor` ran, as they noted it: the element types of inputs and results,",
-        f"the deployment targets, and `{INFERENCE}` where coremltools' own value of the op was a",
-        "second reference.",
-        "Written by `python -m tests.coreml.executor.page`; a test keeps it true.",
+        "Tests build each op with coremltools, save and read it, run it, and compare the result with",
+        "TensorFlow or with plain Python. *Tested* lists what the tests in `tests/coreml/executor`",
+        "ran: the element types of inputs and results, the deployment targets, and",
+        f"`{INFERENCE}` where coremltools' own value of the op was a second reference.",
+        "`python -m tests.coreml.executor.page` writes this page; a test compares it.",
     ]
     lines += _PACKAGES.rstrip().splitlines()
     tested = kept_ops()
