@@ -20,7 +20,7 @@ _PACKAGES = """
 |---|---|
 | ML program | every function, by name; states are kept between calls, set and read |
 | neural network | arrays of any rank, or padded to five axes as before iOS 13 |
-| classifier, regressor | as above; a classifier gives its label and the probability of every label |
+| classifier, regressor | as above; a classifier gives its label and all probabilities |
 | pipeline | of all of these; values are passed on by name |
 
 Inputs and outputs are arrays. Several inputs with enumerated shapes must match by index, as in Core
@@ -39,8 +39,8 @@ def render() -> str:
     lines = [
         "# Ops the executor runs",
         "",
-        "Tests build each op with coremltools, save and read it, run it, and compare the result with",
-        "TensorFlow or with plain Python. *Tested* lists what the tests in `tests/coreml/executor`",
+        "Tests build each op with coremltools, save and read it, run it, and compare the result",
+        "with TensorFlow or with plain Python. *Tested* lists what the tests in `tests/coreml/executor`",
         "ran: the element types of inputs and results, the deployment targets, and",
         f"`{INFERENCE}` where coremltools' own value of the op was a second reference.",
         "`python -m tests.coreml.executor.page` writes this page; a test compares it.",
