@@ -40,7 +40,7 @@ def render() -> str:
         "# Ops the executor runs",
         "",
         "Tests build each op with coremltools, save and read it, run it, and compare the result",
-        "with TensorFlow or with plain Python. *Tested* lists what the tests in `tests/coreml/executor`",
+        "with TensorFlow or with plain Python. *Tested* lists what `tests/coreml/executor`",
         "ran: the element types of inputs and results, the deployment targets, and",
         f"`{INFERENCE}` where coremltools' own value of the op was a second reference.",
         "`python -m tests.coreml.executor.page` writes this page; a test compares it.",
