@@ -40,12 +40,12 @@ def status(
     """
     from asrbuild.speech.deepspeech_decoder.environment import status as look
 
-    found = look(python)
+    environment = look(python)
     if as_json:
-        terminal.say_json(asdict(found))
+        terminal.say_json(asdict(environment))
     else:
-        terminal.say(found.detail)
-        terminal.say(f"  environment: {found.environment}")
-        terminal.say(f"  python: {found.python or 'none'}")
-    if not found.ready:
+        terminal.say(environment.detail)
+        terminal.say(f"  environment: {environment.environment}")
+        terminal.say(f"  python: {environment.python or 'none'}")
+    if not environment.ready:
         raise typer.Exit(1)

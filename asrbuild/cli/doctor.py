@@ -84,12 +84,12 @@ def _libraries() -> list[Finding]:
         "soxr": ("resamples recordings", True),
         "jiwer": ("counts word errors", True),
     }
-    found = []
+    findings = []
     for name, (role, needed) in roles.items():
         version = library_version(name)
         absent = version == "absent"
-        found.append(Finding(name, "missing" if absent else "ok", version, role, needed))
-    return found
+        findings.append(Finding(name, "missing" if absent else "ok", version, role, needed))
+    return findings
 
 
 def _core_ml() -> Finding:

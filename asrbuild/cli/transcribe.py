@@ -157,30 +157,30 @@ def _showing(as_lines: bool) -> Iterator[Show | None]:
         yield lambda text: live.update(terminal.line(text + " …", "dim"))
 
 
-def _print_text(file: Path, found: Transcription, several: bool, decoder: str) -> None:
-    for rank, hypothesis in enumerate(found.hypotheses):
+def _print_text(file: Path, transcription: Transcription, several: bool, decoder: str) -> None:
+    for rank, hypothesis in enumerate(transcription.hypotheses):
         label = f"{file}: " if several else ""
-        place = f"{rank + 1}. " if len(found.hypotheses) > 1 else ""
+        place = f"{rank + 1}. " if len(transcription.hypotheses) > 1 else ""
         terminal.say(f"{label}{place}{hypothesis.text}")
-    spent = found.acoustic_s + found.decoder_s
+    spent = transcription.acoustic_s + transcription.decoder_s
     terminal.console(err=True).print(
-        f"{found.audio_s:.1f} s of audio in {spent:.2f} s "
-        f"({found.real_time_factor:.2f} of real time), {decoder}",
+        f"{transcription.audio_s:.1f} s of audio in {spent:.2f} s "
+        f"({transcription.real_time_factor:.2f} of real time), {decoder}",
         style="dim",
         soft_wrap=True,
     )
 
 
-def _row(file: Path, found: Transcription, notes: list[str]) -> dict[str, Any]:
-    best, *others = (asdict(hypothesis) for hypothesis in found.hypotheses)
+def _row(file: Path, transcription: Transcription, notes: list[str]) -> dict[str, Any]:
+    best, *others = (asdict(hypothesis) for hypothesis in transcription.hypotheses)
     return {
         "file": str(file),
         **best,
         "alternatives": others,
         "notes": notes,
-        "audio_s": round(found.audio_s, 4),
-        "acoustic_s": round(found.acoustic_s, 4),
-        "decoder_s": round(found.decoder_s, 4),
+        "audio_s": round(transcription.audio_s, 4),
+        "acoustic_s": round(transcription.acoustic_s, 4),
+        "decoder_s": round(transcription.decoder_s, 4),
     }
 
 

@@ -51,8 +51,8 @@ def test_artifacts_and_decoders_side_by_side(folder: Path) -> None:
     assert [row[:3] for row in rows if row[:1] in (["a"], ["b"])] == [
         ["a", "greedy", "69"], ["b", "greedy", "69"],
     ]  # fmt: skip
-    assert "  said  " in done.out
-    assert "  heard " in done.out
+    assert "  expected   " in done.out
+    assert "  transcript " in done.out
     assert "11 recordings, 33 s" in done.out
     page = (folder / "pages" / "rates.html").read_text()
     assert page.count("<svg") >= 2

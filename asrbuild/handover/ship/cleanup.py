@@ -50,11 +50,11 @@ def survey(remote: Remote, rules: Rules, now: float | None = None) -> list[Item]
     now = time.time() if now is None else now
     place = _place(remote)
     stored_files = place.objects.entries("blobs")
-    there = _there(place)
+    present = _present(place)
     unread = _unreadable(place)
     candidates = [
         Candidate(*version, max(0.0, now - stored.modified))
-        for version, stored in there.items()
+        for version, stored in present.items()
         if version not in unread  # it does not count among the last
     ]
     pointed = {
@@ -74,7 +74,7 @@ def survey(remote: Remote, rules: Rules, now: float | None = None) -> list[Item]
         Item(
             "version",
             f"{v.candidate.name}/{v.candidate.version}",
-            there[v.candidate.name, v.candidate.version].bytes,
+            present[v.candidate.name, v.candidate.version].bytes,
             v.candidate.age,
             v.keep,
             v.why,
@@ -86,13 +86,13 @@ def survey(remote: Remote, rules: Rules, now: float | None = None) -> list[Item]
         Item(
             "version",
             "/".join(version),
-            there[version].bytes,
-            max(0.0, now - there[version].modified),
+            present[version].bytes,
+            max(0.0, now - present[version].modified),
             True,
             why,
         )
         for version in unread
-        if version in there
+        if version in present
     ]
     going = {item.name for item in versions if not item.keep}
     return [*versions, *_files(place, stored_files, going, now)]
@@ -112,7 +112,7 @@ def _path(version: Version) -> str:
     return "artifacts/{}/versions/{}.json".format(*version)
 
 
-def _there(place: ObjectRemote) -> dict[Version, Stored]:
+def _present(place: ObjectRemote) -> dict[Version, Stored]:
     """Every version, artifact or set, as it is stored."""
     names = place.names()
     entries = run_concurrently(
@@ -128,8 +128,8 @@ def _there(place: ObjectRemote) -> dict[Version, Stored]:
 
 def _read(place: ObjectRemote, versions: Collection[Version]) -> list[Header | VariantSet]:
     """The headers and sets of these versions; one that is gone or unreadable is left out."""
-    found = run_concurrently(lambda version: _parsed(place, version), versions)
-    return [one for one in found if one is not None and not isinstance(one, AsrbuildError)]
+    results = run_concurrently(lambda version: _parsed(place, version), versions)
+    return [one for one in results if one is not None and not isinstance(one, AsrbuildError)]
 
 
 def _parsed(place: ObjectRemote, version: Version) -> Header | VariantSet | AsrbuildError | None:
@@ -149,20 +149,20 @@ def _parsed(place: ObjectRemote, version: Version) -> Header | VariantSet | Asrb
 
 def _unreadable(place: ObjectRemote) -> dict[Version, AsrbuildError]:
     """The versions that cannot be read, and the errors."""
-    there = [*_there(place)]
-    found = zip(
-        there, run_concurrently(lambda version: _parsed(place, version), there), strict=True
+    present = [*_present(place)]
+    results = zip(
+        present, run_concurrently(lambda version: _parsed(place, version), present), strict=True
     )
-    return {version: one for version, one in found if isinstance(one, AsrbuildError)}
+    return {version: one for version, one in results if isinstance(one, AsrbuildError)}
 
 
 def _sets(place: ObjectRemote, known: dict[Version, list[Version]]) -> dict[Version, list[Version]]:
     """The versions that each present set needs; ``known`` saves reading a version twice."""
-    there = _there(place)
-    for found in _read(place, [version for version in there if version not in known]):
-        needed = artifacts_of(found) if isinstance(found, VariantSet) else []
-        known[found.name, found.version] = needed
-    return {version: known[version] for version in there if known.get(version)}
+    present = _present(place)
+    for published in _read(place, [version for version in present if version not in known]):
+        needed = artifacts_of(published) if isinstance(published, VariantSet) else []
+        known[published.name, published.version] = needed
+    return {version: known[version] for version in present if known.get(version)}
 
 
 def _pointed(
@@ -200,10 +200,10 @@ def _version_of(record: bytes) -> str:
 def _needed(place: ObjectRemote, without: Collection[str] = ()) -> tuple[set[str], Version | None]:
     """Digests of every file of every version but some; and a version that cannot be read, if any:
     it may need any other."""
-    versions = [one for one in _there(place) if "/".join(one) not in without]
-    found = run_concurrently(lambda version: _parsed(place, version), versions)
-    headers = [one for one in found if isinstance(one, Header)]
-    unread = [v for v, one in zip(versions, found, strict=True) if isinstance(one, AsrbuildError)]
+    versions = [one for one in _present(place) if "/".join(one) not in without]
+    results = run_concurrently(lambda version: _parsed(place, version), versions)
+    headers = [one for one in results if isinstance(one, Header)]
+    unread = [v for v, one in zip(versions, results, strict=True) if isinstance(one, AsrbuildError)]
     return {f.sha256 for header in headers for f in header.files}, min(unread, default=None)
 
 

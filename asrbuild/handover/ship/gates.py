@@ -64,7 +64,7 @@ def require_proven(manifest: Manifest, where: str | Path) -> None:
         )
 
 
-def require_proven_there(remote: Remote, trust: Trust, published: Header | VariantSet) -> None:
+def require_proven_on(remote: Remote, trust: Trust, published: Header | VariantSet) -> None:
     """Refuses, as :func:`require_proven`, an artifact on a remote, or one of a set there.
 
     Raises:

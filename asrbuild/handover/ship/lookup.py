@@ -53,12 +53,12 @@ def find(
         )
     else:
         version = whole_version(remote, name, check_version(selector))
-    found, key = proven(remote, name, version, trust)
+    published, key = proven(remote, name, version, trust)
     if record is not None:
-        require_digest(remote, found, record.header, "the one that the channel was pointed at")
-        if isinstance(found, VariantSet):
-            remember(remote, record, config, artifacts_of(found))
-    return found, key
+        require_digest(remote, published, record.header, "the one that the channel was pointed at")
+        if isinstance(published, VariantSet):
+            remember(remote, record, config, artifacts_of(published))
+    return published, key
 
 
 def proven(
@@ -75,37 +75,37 @@ def proven(
             Refusal.FILE_MISSING, f"the remote has no {name} {version}", file=remote.address
         )
     with refusing(remote.address):
-        found = parse_published(raw)
-        key = check_published(found, trust)
-    if (found.name, found.version) != (name, version):
+        published = parse_published(raw)
+        key = check_published(published, trust)
+    if (published.name, published.version) != (name, version):
         raise Refused(
             Refusal.IDENTITY_MISMATCH,
-            f"the remote has {found.name} {found.version} in the place of {name} {version}",
+            f"the remote has {published.name} {published.version} in the place of {name} {version}",
             file=remote.address,
         )
-    return found, key
+    return published, key
 
 
-def require_digest(remote: Remote, found: Header | VariantSet, digest: str, which: str) -> None:
-    if found.digest != digest:
+def require_digest(remote: Remote, published: Header | VariantSet, digest: str, which: str) -> None:
+    if published.digest != digest:
         raise Refused(
             Refusal.IDENTITY_MISMATCH,
-            f"{found.name} {found.version} is not {which}",
+            f"{published.name} {published.version} is not {which}",
             file=remote.address,
         )
 
 
-def require_artifact(found: Header | VariantSet) -> Header:
+def require_artifact(published: Header | VariantSet) -> Header:
     """The header of an artifact; a set is refused.
 
     Raises:
         AsrbuildError: it is a set.
     """
-    if isinstance(found, Header):
-        return found
+    if isinstance(published, Header):
+        return published
     raise AsrbuildError(
-        f"{found.name} {found.version} is a set of artifacts",
-        fix=f"name one: {', '.join('@'.join(one) for one in artifacts_of(found))}",
+        f"{published.name} {published.version} is a set of artifacts",
+        fix=f"name one: {', '.join('@'.join(one) for one in artifacts_of(published))}",
     )
 
 

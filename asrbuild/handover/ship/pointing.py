@@ -71,11 +71,11 @@ def point_at(
         trust=trust,
         seconds=seconds,
     )
-    require_there(remote, published.name, published.version)
+    require_present(remote, published.name, published.version)
     return record
 
 
-def require_there(remote: Remote, name: str, version: str) -> None:
+def require_present(remote: Remote, name: str, version: str) -> None:
     """Refuses a version that a clean-up has removed meanwhile.
 
     To be called after a pointer to it was written: a clean-up that runs from then on keeps it.

@@ -14,7 +14,7 @@ from asrbuild.handover.ship.channels.record import Record
 from asrbuild.handover.ship.channels.seen import remember, require_seen
 from asrbuild.handover.ship.formats.header import Header
 from asrbuild.handover.ship.formats.sets import VariantSet
-from asrbuild.handover.ship.gates import require_proven, require_proven_there
+from asrbuild.handover.ship.gates import require_proven, require_proven_on
 from asrbuild.handover.ship.pointing import set_channel
 from asrbuild.handover.ship.push import Shipped, ship, ship_set
 from asrbuild.handover.ship.remotes.address import open_remote
@@ -182,6 +182,6 @@ def _proof_gate(by: Publisher, conditions: Conditions) -> move.Require:
     """Refuses versions that are not wholly proven, unless ``conditions`` allows them."""
 
     def require(published: Header | VariantSet) -> None:
-        require_proven_there(by.remote, by.trust, published)
+        require_proven_on(by.remote, by.trust, published)
 
     return move.anything if conditions.unproven else require

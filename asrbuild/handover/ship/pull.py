@@ -267,8 +267,8 @@ def pull_variants(
     Args:
         system: the device's system, see ``variants.choose``; None: take all.
     """
-    found, _ = check_variants(bundle, trust)
-    chosen = found.variants if system is None else [choose(found.variants, system, max_bytes)]
+    bundled, _ = check_variants(bundle, trust)
+    chosen = bundled.variants if system is None else [choose(bundled.variants, system, max_bytes)]
     with ExitStack() as stagings:
         # All are unpacked and proven before the first is published.
         unpacked = []

@@ -33,7 +33,7 @@ from asrbuild.handover.ship.formats.variants import Variant, describe_variant
 from asrbuild.handover.ship.gates import fetch_manifest, require_passed
 from asrbuild.handover.ship.lookup import proven, require_artifact
 from asrbuild.handover.ship.names import check_channel, check_name
-from asrbuild.handover.ship.pointing import point_at, require_there
+from asrbuild.handover.ship.pointing import point_at, require_present
 from asrbuild.handover.ship.refusal import refusing
 from asrbuild.handover.ship.remotes.folder import Folder, require_no_store
 from asrbuild.handover.ship.remotes.objects import ObjectRemote
@@ -103,15 +103,15 @@ def ship(
     uploaded: list[File] = []
     if channel is not None:
         remote.claim()  # raises before anything is sent where the remote takes no channels
-    there = _published(remote, ours, trust)
-    known = there is not None
+    existing = _existing_header(remote, ours, trust)
+    known = existing is not None
     # Signed only where it is needed: a signature through Sigstore is public for ever.
-    header = there or sign_listing(ours, signer)
-    if there is None:
+    header = existing or sign_listing(ours, signer)
+    if existing is None:
         uploaded = _upload(artifact, remote, ours, notify, look=True)
         if not remote.publish(header.name, header.version, header.raw, header.files):
-            there = _published(remote, ours, trust)  # another push was faster
-            header = there or header
+            existing = _existing_header(remote, ours, trust)  # another push was faster
+            header = existing or header
     # A clean-up may have removed files that no header named yet. From here on it keeps them.
     uploaded += _upload(artifact, remote, ours, notify, header, look=known)
     size = sum(file.bytes for file in uploaded)
@@ -123,7 +123,7 @@ def ship(
         header.digest,
         len(uploaded),
         size,
-        there is not None,
+        existing is not None,
         by,
         channel,
         counter,
@@ -160,15 +160,15 @@ def ship_set(
     if channel is not None:
         check_channel(channel)
     sent = [ship(one, remote, signer=signer, trust=trust, notify=notify) for one in artifacts]
-    variants = tuple(_variant_there(remote, one, signer, trust, other_signer) for one in sent)
-    there = _set_there(remote, name, variants, trust)
-    published = there or make_set(name, variants, signer)
-    if there is None and not remote.publish(name, published.version, published.raw, ()):
-        there = _set_there(remote, name, variants, trust)  # another push was faster
-        published = there or published
+    variants = tuple(_shipped_variant(remote, one, signer, trust, other_signer) for one in sent)
+    existing = _existing_set(remote, name, variants, trust)
+    published = existing or make_set(name, variants, signer)
+    if existing is None and not remote.publish(name, published.version, published.raw, ()):
+        existing = _existing_set(remote, name, variants, trust)  # another push was faster
+        published = existing or published
     for needed in artifacts_of(published):
         # A clean-up may have removed versions that no set named yet. From here on it keeps them.
-        require_there(remote, *needed)
+        require_present(remote, *needed)
     uploaded, size = sum(one.uploaded for one in sent), sum(one.bytes for one in sent)
     counter = _point(remote, published, channel, signer, trust, seconds, other_signer)
     by = _signer_name(published, signer, trust)
@@ -178,7 +178,7 @@ def ship_set(
         published.digest,
         uploaded,
         size,
-        there is not None,
+        existing is not None,
         by,
         channel,
         counter,
@@ -199,12 +199,12 @@ def _point(
     if channel is not None:
         record = point_at(remote, published, channel, signer, trust, seconds, other_signer)
         counter = record.counter
-    require_there(remote, published.name, published.version)
+    require_present(remote, published.name, published.version)
     remote.refresh()
     return counter
 
 
-def _set_there(
+def _existing_set(
     remote: Remote, name: str, variants: tuple[Variant, ...], trust: Trust
 ) -> VariantSet | None:
     """The remote's set of these variants, None when it has none.
@@ -215,17 +215,17 @@ def _set_there(
     version = set_version(variants)
     if remote.header(name, version) is None:
         return None
-    there, _ = proven(remote, name, version, trust)
-    if not isinstance(there, VariantSet) or there.variants != variants:
+    existing, _ = proven(remote, name, version, trust)
+    if not isinstance(existing, VariantSet) or existing.variants != variants:
         raise AsrbuildError(
             f"{name} {version} on the remote is something else",
             file=remote.address,
             fix="a version is never overwritten: choose another name for the set",
         )
-    return there
+    return existing
 
 
-def _variant_there(
+def _shipped_variant(
     remote: Remote, sent: Shipped, signer: AnySigner, trust: Trust, other_signer: bool
 ) -> Variant:
     """An artifact as it is on the remote, which may have another build of the same content."""
@@ -235,7 +235,7 @@ def _variant_there(
     return describe_variant(header, fetch_manifest(remote, header))
 
 
-def _published(remote: Remote, listing: Listing, trust: Trust) -> Header | None:
+def _existing_header(remote: Remote, listing: Listing, trust: Trust) -> Header | None:
     """The remote's header of this version, None when it has none.
 
     Raises:
@@ -245,11 +245,11 @@ def _published(remote: Remote, listing: Listing, trust: Trust) -> Header | None:
     if raw is None:
         return None
     with refusing(remote.address):
-        there = parse_header(raw)
-        check_header(there, trust)
+        existing = parse_header(raw)
+        check_header(existing, trust)
     ours = {f.path: f.sha256 for f in listing.files if not is_volatile(f.path)}
-    theirs = {f.path: f.sha256 for f in there.files if not is_volatile(f.path)}
-    if ours != theirs or (there.name, there.version) != (listing.name, listing.version):
+    theirs = {f.path: f.sha256 for f in existing.files if not is_volatile(f.path)}
+    if ours != theirs or (existing.name, existing.version) != (listing.name, listing.version):
         differing = sorted(p for p in {*ours, *theirs} if ours.get(p) != theirs.get(p))
         raise AsrbuildError(
             f"another artifact is on the remote as {listing.name} {listing.version}; it differs in "
@@ -257,7 +257,7 @@ def _published(remote: Remote, listing: Listing, trust: Trust) -> Header | None:
             file=remote.address,
             fix="a version is never overwritten: raise the recipe's version and build again",
         )
-    return there
+    return existing
 
 
 def _upload(

@@ -46,20 +46,20 @@ def check_remote(remote: Remote, trust: Trust, notify: Notify = nullcontext) -> 
     names = remote.names()
     versions = [
         (name, version)
-        for name, found in zip(names, run_concurrently(remote.versions, names), strict=True)
-        for version in found
+        for name, listed in zip(names, run_concurrently(remote.versions, names), strict=True)
+        for version in listed
     ]
     faults: list[Fault] = []
 
     def header(of: tuple[str, str]) -> Header | None:
         try:
-            found, _ = proven(remote, *of, trust)
+            published, _ = proven(remote, *of, trust)
         except AsrbuildError as error:
             faults.append(Fault("/".join(of), None, error.message))
             return None
-        return found if isinstance(found, Header) else None
+        return published if isinstance(published, Header) else None
 
-    headers = [found for found in run_concurrently(header, versions) if found is not None]
+    headers = [one for one in run_concurrently(header, versions) if one is not None]
     # Equal contents are one object, but in a registry each artifact has its own.
     needed: dict[tuple[str, str], list[tuple[Header, File]]] = {}
     for one in headers:
@@ -105,8 +105,8 @@ def _channel_faults(remote: Remote, names: list[str], trust: Trust) -> Iterator[
             try:
                 record = newest(remote, name, channel, trust)
                 if record is not None:
-                    found, _ = proven(remote, name, record.version, trust)
-                    if found.digest != record.header:
+                    published, _ = proven(remote, name, record.version, trust)
+                    if published.digest != record.header:
                         raise AsrbuildError(
                             f"{name} {record.version} is not what the channel was pointed at"
                         )

@@ -142,14 +142,16 @@ def _write_seen(config: Path, seen: dict[str, Any]) -> None:
 def seen_versions(config: Path) -> set[tuple[str, str]]:
     """Name and version of everything that a channel pointed at when it was last seen."""
     entries = [entry for entry in _read_seen(config).values() if isinstance(entry, dict)]
-    found = {(one["name"], one["version"]) for one in entries if {"name", "version"} <= set(one)}
-    return found.union(*(map(tuple, entry.get("variants", ())) for entry in entries))
+    versions = {(one["name"], one["version"]) for one in entries if {"name", "version"} <= set(one)}
+    return versions.union(*(map(tuple, entry.get("variants", ())) for entry in entries))
 
 
 def seen_channels(config: Path) -> list[tuple[str, str, str]]:
     """Address, name and channel of every channel that was pulled from or moved here."""
     places = (place.rpartition("#") for place in _read_seen(config))
-    return sorted((address, *name.rpartition("@")[::2]) for address, found, name in places if found)
+    return sorted(
+        (address, *name.rpartition("@")[::2]) for address, separator, name in places if separator
+    )
 
 
 def remember(

@@ -265,14 +265,14 @@ def check_variants(path: Path, trust: Trust) -> tuple[Variants, Trusted]:
 
 
 def _check(stream: Any, size: int, path: Path, trust: Trust) -> tuple[Variants, Trusted]:
-    found = parse_variants(read_raw_header(stream, path))
-    check_size(size, found.raw, sum(file.bytes for file in found.contents), path)
-    key = check_signatures(PAYLOAD_TYPE, found.payload, found.signatures, trust)
-    for header in found.headers:
+    bundle = parse_variants(read_raw_header(stream, path))
+    check_size(size, bundle.raw, sum(file.bytes for file in bundle.contents), path)
+    key = check_signatures(PAYLOAD_TYPE, bundle.payload, bundle.signatures, trust)
+    for header in bundle.headers:
         check_header(header, trust)
-    for file in found.contents:
+    for file in bundle.contents:
         copy_content(stream, file, lambda _: None)
-    return found, key
+    return bundle, key
 
 
 def list_variants(path: Path, trust: Trust) -> tuple[tuple[Variant, ...], Trusted]:
@@ -284,8 +284,8 @@ def list_variants(path: Path, trust: Trust) -> tuple[tuple[Variant, ...], Truste
     from asrbuild.artifact.manifest import read_manifest
 
     if holds_variants(path):
-        found, key = check_variants(path, trust)
-        return found.variants, key
+        bundle, key = check_variants(path, trust)
+        return bundle.variants, key
     with TemporaryDirectory(prefix="asrbuild-listed-") as folder:
         opened = unpack_bundle(path, Path(folder), trust)
         return (describe_variant(opened.header, read_manifest(Path(folder))),), opened.key
@@ -302,10 +302,10 @@ def unpack_variant(path: Path, variant: Variant, directory: Path, trust: Trust) 
     from asrbuild.artifact.manifest import read_manifest
 
     with open_frame(path) as (stream, size):
-        found, _ = _check(stream, size, path, trust)
-        header = _header_of(found, variant)
-        stream.seek(START + len(found.raw))
-        for file in found.contents:
+        bundle, _ = _check(stream, size, path, trust)
+        header = _header_of(bundle, variant)
+        stream.seek(START + len(bundle.raw))
+        for file in bundle.contents:
             own = [each for each in header.files if each.sha256 == file.sha256]
             with ExitStack() as open_files:
                 writes = [open_files.enter_context(new_file(directory, f.path)) for f in own]
@@ -334,8 +334,8 @@ def check_variant(variant: Variant, header: Header, manifest: Manifest) -> None:
         )
 
 
-def _header_of(found: Variants, variant: Variant) -> Header:
-    for header in found.headers:
+def _header_of(bundle: Variants, variant: Variant) -> Header:
+    for header in bundle.headers:
         if header.digest == variant.header:
             return header
     raise Refused(Refusal.FILE_MISSING, f"it no longer has {variant.name} {variant.version}")

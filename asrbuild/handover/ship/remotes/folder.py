@@ -155,13 +155,13 @@ class Folder:
         return sorted(name for name in names if not name.startswith("."))
 
     def entries(self, folder: str) -> list[Stored]:
-        found = []
+        entries = []
         for name in self.names_in(folder) or []:
             with _reading(self.root / folder), suppress(FileNotFoundError):
                 status = (self.root / folder / name).stat()
                 if stat.S_ISREG(status.st_mode):
-                    found.append(Stored(name, status.st_size, status.st_mtime))
-        return found
+                    entries.append(Stored(name, status.st_size, status.st_mtime))
+        return entries
 
     def move(self, path: str, to: str) -> None:
         target = self.root / to

@@ -152,18 +152,18 @@ class Bucket:
     def names_in(self, folder: str) -> list[str] | None:
         with self._errors("listing"):
             try:
-                found = self._files.ls(self._at(folder), detail=False, refresh=True)
+                listed = self._files.ls(self._at(folder), detail=False, refresh=True)
             except FileNotFoundError:
                 return []
-        return sorted({path.rstrip("/").rpartition("/")[2] for path in found})
+        return sorted({path.rstrip("/").rpartition("/")[2] for path in listed})
 
     def entries(self, folder: str) -> list[Stored]:
         with self._errors("listing"):
             try:
-                found = self._files.ls(self._at(folder), detail=True, refresh=True)
+                listed = self._files.ls(self._at(folder), detail=True, refresh=True)
             except FileNotFoundError:
                 return []
-        files = [info for info in found if info["type"] == "file"]
+        files = [info for info in listed if info["type"] == "file"]
         return [
             Stored(info["name"].rpartition("/")[2], int(info["size"]), _modified(info))
             for info in files

@@ -105,22 +105,22 @@ class ObjectRemote:
 
     def names(self) -> list[str]:
         listed = self.objects.names_in("artifacts")
-        found = [*self._index()] if listed is None else listed
-        return sorted(name for name in found if _fits(check_name, name))
+        names = [*self._index()] if listed is None else listed
+        return sorted(name for name in names if _fits(check_name, name))
 
     def versions(self, name: str) -> list[str]:
         listed = self.objects.names_in(f"artifacts/{name}/versions")
         if listed is None:
-            found = self._index().get(name, {}).get("versions", [])
+            versions = self._index().get(name, {}).get("versions", [])
         else:
-            found = [file.removesuffix(".json") for file in listed if file.endswith(".json")]
-        return sorted(version for version in found if _fits(check_version, version))
+            versions = [file.removesuffix(".json") for file in listed if file.endswith(".json")]
+        return sorted(version for version in versions if _fits(check_version, version))
 
     def channels(self, name: str) -> list[str]:
         listed = self.objects.names_in(f"artifacts/{name}/channels")
-        found = self._index().get(name, {}).get("channels", []) if listed is None else listed
+        channels = self._index().get(name, {}).get("channels", []) if listed is None else listed
         return sorted(
-            channel for channel in found if isinstance(channel, str) and is_channel(channel)
+            channel for channel in channels if isinstance(channel, str) and is_channel(channel)
         )
 
     def header(self, name: str, version: str) -> bytes | None:

@@ -98,21 +98,23 @@ class OciRemote:
 
     def names(self) -> list[str]:
         prefix = f"{self._prefix}/" if self._prefix else ""
-        found = self._pages("_catalog", "repositories")
-        below = (name.removeprefix(prefix) for name in found or [] if name.startswith(prefix))
+        repositories = self._pages("_catalog", "repositories")
+        below = (
+            name.removeprefix(prefix) for name in repositories or [] if name.startswith(prefix)
+        )
         # A repository whose last tag was removed stays in the catalogue.
         return sorted(name for name in below if "/" not in name and self.versions(name))
 
     def versions(self, name: str) -> list[str]:
         tags = self._pages(f"{self._repository(name)}/tags/list", "tags") or []
-        found = []
+        versions = []
         for tag in tags:
             if not tag.startswith("_"):
                 try:
-                    found.append(check_version(tag.replace("_", "+")))
+                    versions.append(check_version(tag.replace("_", "+")))
                 except Refused:
                     continue  # a tag that asrbuild has not made
-        return sorted(found)
+        return sorted(versions)
 
     def channels(self, name: str) -> list[str]:
         tags = self._pages(f"{self._repository(name)}/tags/list", "tags") or []
@@ -299,13 +301,13 @@ class OciRemote:
 
     def _pages(self, path: str, key: str) -> list[str] | None:
         """A list that may come in pages; None if it does not exist."""
-        found: list[str] = []
+        items: list[str] = []
         left = MAX_INDEX
         where = urljoin(self._registry.base, f"{path}?n=1000")
         for _ in range(_MAX_PAGES):
             with self._registry.ask("GET", where) as answer:
                 if answer.status == 404:
-                    return found or None
+                    return items or None
                 if answer.status != 200:
                     raise unexpected(answer, "listing")
                 raw = read_all(answer, left)
@@ -314,12 +316,12 @@ class OciRemote:
                     listed = json.loads(raw)[key]
                 except (ValueError, KeyError, TypeError, RecursionError):
                     raise unexpected(answer, "listing") from None
-                found += [text for text in listed or [] if isinstance(text, str)]
+                items += [text for text in listed or [] if isinstance(text, str)]
                 more = re.match(r'<([^>]+)>;\s*rel="?next"?', answer.headers.get("link", ""))
                 if more is None:
-                    return found
+                    return items
                 where = urljoin(answer.url, more[1])
-        return found
+        return items
 
     def _repository(self, name: str) -> str:
         repository = f"{self._prefix}/{name}" if self._prefix else name

@@ -219,17 +219,17 @@ class S3:
                 return
 
     def names_in(self, folder: str) -> list[str] | None:
-        found: set[str] = set()
+        names: set[str] = set()
         after: str | None = None
         while True:
             last = None
             for name, within in self._listed(folder, after):
-                found.add(name)
+                names.add(name)
                 last = (name, within)
                 if within:
                     break  # the rest of that folder is skipped
             if last is None or not last[1]:
-                return sorted(found)
+                return sorted(names)
             # 0 is the character after the slash.
             after = f"{folder}/{last[0]}0"
 
