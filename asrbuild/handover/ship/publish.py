@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from asrbuild.artifact.manifest import read_manifest
@@ -84,35 +85,24 @@ def publish(
         channel: the channel to point at it; None: none.
 
     Raises:
-        AsrbuildError: see :func:`ship` and :func:`ship_set`; or the channel does not say any more
-            what it was seen to say here.
+        AsrbuildError: see :func:`ship` and :func:`ship_set`; or the channel lacks the record
+            that was last seen here.
     """
     if channel is not None:
         name = set_name or read_manifest(artifacts[0]).name
         require_seen(by.remote, name, channel, by.trust, by.config)
     if set_name is None:
-        shipped = ship(
-            artifacts[0],
-            by.remote,
-            signer=by.signer,
-            trust=by.trust,
-            channel=channel,
-            seconds=conditions.seconds,
-            other_signer=conditions.other_signer,
-            notify=notify,
-        )
+        send = partial(ship, artifacts[0], by.remote)
     else:
-        shipped = ship_set(
-            artifacts,
-            by.remote,
-            set_name,
-            signer=by.signer,
-            trust=by.trust,
-            channel=channel,
-            seconds=conditions.seconds,
-            other_signer=conditions.other_signer,
-            notify=notify,
-        )
+        send = partial(ship_set, artifacts, by.remote, set_name)
+    shipped = send(
+        signer=by.signer,
+        trust=by.trust,
+        channel=channel,
+        seconds=conditions.seconds,
+        other_signer=conditions.other_signer,
+        notify=notify,
+    )
     if channel and (record := newest(by.remote, shipped.name, channel, by.trust)):
         remember(by.remote, record, by.config)
     return shipped
@@ -120,59 +110,32 @@ def publish(
 
 def move_to(by: Publisher, name: str, channel: str, version: str, conditions: Conditions) -> Record:
     """Points a channel at a version on the remote, or at the one whose start ``version`` is."""
-    return _moved(
-        by,
-        name,
-        channel,
-        lambda: set_channel(
-            by.remote,
-            name,
-            channel,
-            version,
-            signer=by.signer,
-            trust=by.trust,
-            seconds=conditions.seconds,
-            other_signer=conditions.other_signer,
-            require=_proof_gate(by, conditions),
-        ),
-    )
+    other, gate = conditions.other_signer, _proof_gate(by, conditions)
+    step = partial(set_channel, version=version, other_signer=other, require=gate)
+    return _moved(by, name, channel, conditions.seconds, step)
 
 
 def move_back(by: Publisher, name: str, channel: str, conditions: Conditions) -> Record:
     """Points a channel at the version that it had before the present one."""
-    return _moved(
-        by,
-        name,
-        channel,
-        lambda: move.rollback(
-            by.remote,
-            name,
-            channel,
-            signer=by.signer,
-            trust=by.trust,
-            seconds=conditions.seconds,
-            other_signer=conditions.other_signer,
-            require=_proof_gate(by, conditions),
-        ),
-    )
+    other, gate = conditions.other_signer, _proof_gate(by, conditions)
+    step = partial(move.rollback, other_signer=other, require=gate)
+    return _moved(by, name, channel, conditions.seconds, step)
 
 
 def hand_over(by: Publisher, name: str, channel: str, to: Signer, seconds: float | None) -> Record:
     """Hands a channel over to another key, which signs the record as well."""
-    return _moved(
-        by,
-        name,
-        channel,
-        lambda: move.rotate(
-            by.remote, name, channel, signer=by.signer, to=to, trust=by.trust, seconds=seconds
-        ),
-    )
+    return _moved(by, name, channel, seconds, partial(move.rotate, to=to))
 
 
-def _moved(by: Publisher, name: str, channel: str, step: Callable[[], Record]) -> Record:
-    """Takes a step of a channel that still says what it was seen to say here, and remembers it."""
+def _moved(
+    by: Publisher, name: str, channel: str, seconds: float | None, step: Callable[..., Record]
+) -> Record:
+    """Moves a channel that still has the record that was last seen here, and remembers the new one.
+
+    ``step``: adds the record that moves the channel.
+    """
     require_seen(by.remote, name, channel, by.trust, by.config)
-    record = step()
+    record = step(by.remote, name, channel, signer=by.signer, trust=by.trust, seconds=seconds)
     by.remote.refresh()
     remember(by.remote, record, by.config)
     return record
