@@ -479,7 +479,7 @@ def describe_decoder(
     """The manifest's decoder; ``scorer_digest`` is the SHA-256 of the scorer."""
     described = None
     if scorer is not None:
-        from asrbuild.speech.scorer import scorer_weights
+        from asrbuild.speech.scorer.package import scorer_weights
 
         alpha, beta = scorer_weights(scorer)
         described = m.Scorer(

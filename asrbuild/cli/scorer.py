@@ -43,9 +43,9 @@ def build(
     """
     from asrbuild.base.disk import disk_errors
     from asrbuild.base.text_files import read_text
-    from asrbuild.speech.ngrams import characters, estimate, read_arpa
-    from asrbuild.speech.scorer import inspect_scorer
-    from asrbuild.speech.scorer_build import DEFAULT_ALPHA, DEFAULT_BETA, write_scorer
+    from asrbuild.speech.scorer.build import DEFAULT_ALPHA, DEFAULT_BETA, write_scorer
+    from asrbuild.speech.scorer.ngrams import characters, estimate, read_arpa
+    from asrbuild.speech.scorer.package import inspect_scorer
 
     if (text is None) == (arpa is None):
         raise AsrbuildError(
@@ -85,8 +85,8 @@ def inspect_scorer(
     Example: asrbuild inspect scorer my.scorer --alphabet alphabet.txt
     """
     from asrbuild.base.places import resolve_file
-    from asrbuild.speech.scorer import check_scorer, compare_spelling
-    from asrbuild.speech.scorer import inspect_scorer as look
+    from asrbuild.speech.scorer.fit import check_scorer, compare_spelling
+    from asrbuild.speech.scorer.package import inspect_scorer as look
 
     labels = _labels(alphabet, bytes_output)
     path = resolve_file(scorer)

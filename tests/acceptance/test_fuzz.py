@@ -40,7 +40,7 @@ from asrbuild.speech.alphabet import read_alphabet
 from asrbuild.speech.audio import read_audio
 from asrbuild.speech.dataset import read_dataset
 from asrbuild.speech.mfcc import FeatureSettings
-from asrbuild.speech.scorer import inspect_scorer
+from asrbuild.speech.scorer.package import inspect_scorer
 from tests.other_files import memory_mapped
 from tests.paths import DEMO, GENUINE
 

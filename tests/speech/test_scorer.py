@@ -21,22 +21,16 @@ from asrbuild.build.compose import compose_recipe
 from asrbuild.build.rules import check_recipe
 from asrbuild.build.sources import settle
 from asrbuild.cli import scorer as scorer_command
-from asrbuild.speech import scorer as scorer_module
 from asrbuild.speech.alphabet import Alphabet, bytes_alphabet, make_alphabet, read_alphabet
 from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.decoders import open_decoder
 from asrbuild.speech.deepspeech_decoder import environment as ds_environment
 from asrbuild.speech.deepspeech_decoder.decoder import language_remarks
-from asrbuild.speech.ngrams import BEGIN, NgramModel, characters, estimate, read_arpa
-from asrbuild.speech.scorer import (
-    Spelling,
-    check_scorer,
-    compare_spelling,
-    inspect_scorer,
-    scorer_weights,
-    unknown_words,
-)
-from asrbuild.speech.scorer_build import write_scorer
+from asrbuild.speech.scorer import fit, package
+from asrbuild.speech.scorer.build import write_scorer
+from asrbuild.speech.scorer.fit import Spelling, check_scorer, compare_spelling, unknown_words
+from asrbuild.speech.scorer.ngrams import BEGIN, NgramModel, characters, estimate, read_arpa
+from asrbuild.speech.scorer.package import inspect_scorer, scorer_weights
 from tests.paths import DEMO
 from tests.speech.ctc_cases import ENGLISH, random_probabilities, spoken_bytes
 
@@ -290,8 +284,8 @@ def test_how_many_words_an_alphabet_spells_otherwise() -> None:
     assert compare_spelling(path, right) == Spelling(words, 0, 0, ())
     assert compare_spelling(path, right, whole=False).fits
     swapped = compare_spelling(path, _swapped("p", "q"))
-    trie = scorer_module._look(path)[1]
-    listed = {right.decode(word) for word in scorer_module._every_word(trie)}
+    trie = package.read_scorer(path)[1]
+    listed = {right.decode(word) for word in fit._every_word(trie)}
     assert len(listed) == words
     # "p" and "q" are words of their own, so each stays a word.
     table = str.maketrans("pq", "qp")

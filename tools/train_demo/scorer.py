@@ -12,8 +12,8 @@ from pathlib import Path
 from corpus import ALPHABET, read_transcripts
 
 from asrbuild.speech.alphabet import make_alphabet
-from asrbuild.speech.ngrams import estimate
-from asrbuild.speech.scorer_build import write_scorer
+from asrbuild.speech.scorer.build import write_scorer
+from asrbuild.speech.scorer.ngrams import estimate
 
 ROOT = Path(__file__).resolve().parents[2]
 ORDER = 3

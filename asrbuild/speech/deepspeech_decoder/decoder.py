@@ -34,7 +34,8 @@ from asrbuild.speech.decoder import (
 from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.deepspeech_decoder.environment import decoder_python
 from asrbuild.speech.deepspeech_decoder.process import InProcess, Worker, WorkerDiedError
-from asrbuild.speech.scorer import ScorerInfo, check_scorer, compare_spelling, unknown_words
+from asrbuild.speech.scorer.fit import check_scorer, compare_spelling, unknown_words
+from asrbuild.speech.scorer.package import ScorerInfo
 
 TRIES = 3
 

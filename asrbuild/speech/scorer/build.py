@@ -19,8 +19,8 @@ import numpy as np
 
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.alphabet import Alphabet
-from asrbuild.speech.ngrams import BEGIN, END, UNKNOWN, Gram, NgramModel
-from asrbuild.speech.scorer import KENLM_MAGIC, MASK, VERSION, murmur
+from asrbuild.speech.scorer.ngrams import BEGIN, END, UNKNOWN, Gram, NgramModel
+from asrbuild.speech.scorer.package import KENLM_MAGIC, MASK, VERSION, murmur
 
 DEFAULT_ALPHA, DEFAULT_BETA = 0.931289039105002, 1.1834137581510284  # DeepSpeech 0.7 to 0.9
 _MULTIPLIER = 1.5

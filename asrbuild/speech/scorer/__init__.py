@@ -1,0 +1,1 @@
+"""DeepSpeech scorers: read, compared with an alphabet, estimated from text and written."""
