@@ -20,16 +20,16 @@ from google.protobuf.message import DecodeError
 
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.protobuf import BYTES, read_fields, varint
 from asrbuild.coreml import protobufs as coremlproto
 
 _PAYLOADS = {"floatValue", "float16Value", "rawValue", "int8RawValue"}
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 class NnWeights:
     """The payloads of one ``.mlmodel``, by their number."""
 
-    def __init__(self, data: mmap.mmap, payloads: list[tuple[int, int]]) -> None:
+    def __init__(self, data: mmap.mmap, payloads: list[memoryview]) -> None:
         self._data = data
         self._payloads = payloads
 
@@ -62,7 +62,7 @@ class NnWeights:
             numbers = [int(number) for number in message.floatValue]
             tokens = (message.float16Value, message.rawValue, message.int8RawValue)
             numbers += [struct.unpack("<Q", token)[0] for token in tokens if token]
-            return sum(self._payloads[number][1] for number in numbers)
+            return sum(len(self._payloads[number]) for number in numbers)
         total = 0
         for field, value in message.ListFields():
             if field.message_type is not None and _holds_weights(field.message_type.full_name):
@@ -76,10 +76,9 @@ class NnWeights:
             self._data.madvise(mmap.MADV_DONTNEED)
 
     def _bytes(self, number: int) -> Array:
-        start, size = self._payloads[number]
-        payload = np.frombuffer(self._data, np.uint8, size, start)
+        payload = np.frombuffer(self._payloads[number], np.uint8)
         # BLAS wants aligned floats; the protobuf encoding does not promise them.
-        return payload if start % 4 == 0 else payload.copy()
+        return payload if payload.ctypes.data % 4 == 0 else payload.copy()
 
     def _token(self, token: bytes) -> Array:
         return self._bytes(struct.unpack("<Q", token)[0])
@@ -113,13 +112,13 @@ def split_weights(path: Path) -> tuple[Any, NnWeights]:
         AsrbuildError: the file cannot be read, or is no such message.
     """
     message = coremlproto.model().Model
-    payloads: list[tuple[int, int]] = []
+    payloads: list[memoryview] = []
     try:
         with path.open("rb") as file:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        small = _strip(data, 0, len(data), message.DESCRIPTOR, payloads)
+        small = _strip(memoryview(data), message.DESCRIPTOR, payloads)
         return message.FromString(bytes(small)), NnWeights(data, payloads)
-    except (OSError, ValueError, IndexError, struct.error, RecursionError, DecodeError) as error:
+    except (OSError, ValueError, RecursionError, DecodeError) as error:
         raise not_a_model(path, error) from error
 
 
@@ -158,79 +157,30 @@ def _names_holding_weights() -> frozenset[str]:
         holding |= more
 
 
-def _strip(
-    data: mmap.mmap, start: int, end: int, descriptor: Any, payloads: list[tuple[int, int]]
-) -> bytearray:
-    """The message in ``data[start:end]`` again, weight payloads replaced by their numbers."""
-    fields = descriptor.fields_by_number
-    is_weights = descriptor.name == "WeightParams"
+def _strip(data: memoryview, descriptor: Any, payloads: list[memoryview]) -> bytearray:
+    """The message in ``data`` again, its weights added to ``payloads`` and replaced by numbers."""
     small = bytearray()
-    position = start
-    while position < end:
-        field_start = position
-        key, position = _varint(data, position)
-        wire, field = key & 7, fields.get(key >> 3)
-        if wire != _BYTES:
-            if is_weights and field is not None and field.name in _PAYLOADS:
-                # They would be taken for the numbers that stand in the payloads' place.
-                raise ValueError("weights one by one, where coremltools packs them")
-            position = _skip(data, position, wire)
-            if position > end:
-                raise ValueError("a field runs past the end of its message")
-            small += data[field_start:position]
-            continue
-        size, position = _varint(data, position)
-        body, position = position, position + size
-        if position > end:
-            raise ValueError("a field runs past the end of its message")
-        if is_weights and field is not None and field.name in _PAYLOADS and size:
-            number = len(payloads)
-            payloads.append((body, size))
-            packed_float = field.name == "floatValue"
-            token = struct.pack("<f", number) if packed_float else struct.pack("<Q", number)
-            small += _encode(key) + _encode(len(token)) + token
-        elif (
-            field is not None
-            and field.message_type is not None
-            and _holds_weights(field.message_type.full_name)
-        ):
-            inner = _strip(data, body, position, field.message_type, payloads)
-            small += _encode(key) + _encode(len(inner)) + inner
+    for number, wire, value in read_fields(data):
+        field = descriptor.fields_by_number.get(number)
+        small += varint(number << 3 | wire)
+        holds = field is not None and descriptor.name == "WeightParams" and field.name in _PAYLOADS
+        if holds and wire != BYTES:
+            # They would be taken for the numbers that stand in the payloads' place.
+            raise ValueError("weights one by one, where coremltools packs them")
+        if isinstance(value, int):
+            small += varint(value)
+        elif wire != BYTES:
+            small += value
         else:
-            small += data[field_start:position]
+            body: memoryview | bytes | bytearray = value
+            if holds and len(value):
+                body = struct.pack("<f" if field.name == "floatValue" else "<Q", len(payloads))
+                payloads.append(value)
+            elif field and field.message_type and _holds_weights(field.message_type.full_name):
+                body = _strip(value, field.message_type, payloads)
+            small += varint(len(body))
+            small += body
     return small
-
-
-def _skip(data: mmap.mmap, position: int, wire: int) -> int:
-    if wire == _VARINT:
-        return _varint(data, position)[1]
-    if wire == _FIXED64:
-        return position + 8
-    if wire == _FIXED32:
-        return position + 4
-    raise ValueError(f"wire type {wire} is not in use")
-
-
-def _varint(data: mmap.mmap, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number is longer than 64 bits")
-
-
-def _encode(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
 
 
 def _reshape(values: Array, shape: tuple[int, ...]) -> Array:
