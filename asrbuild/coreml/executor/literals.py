@@ -43,9 +43,21 @@ STRING = 2
 SUB_BYTE = {25: 4, 35: 4, 36: 2, 37: 1, 38: 6, 39: 3}
 #: Blob record's own type number -> ``MILSpec.DataType`` number.
 _BLOB_TYPES = {
-    1: 10, 2: 11, 3: 31, 4: 21, 6: 22, 7: 32, 8: 25, 9: 37, 10: 36, 11: 35, 12: 39, 13: 38, 14: 23,
+    1: 10,
+    2: 11,
+    3: 31,
+    4: 21,
+    6: 22,
+    7: 32,
+    8: 25,
+    9: 37,
+    10: 36,
+    11: 35,
+    12: 39,
+    13: 38,
+    14: 23,
     15: 33,
-}  # fmt: skip
+}
 _BLOB_RECORD = struct.Struct("<IIQQQ")
 _BLOB_SENTINEL = 0xDEADBEEF
 #: By MIL's names, as ``cast`` and friends spell them.

@@ -34,9 +34,12 @@ def non_maximum_suppression(
     )
     for n in range(batch):
         chosen = _chosen(
-            boxes[n].astype(np.float64), scores[n], float(iou_threshold), float(score_threshold),
+            boxes[n].astype(np.float64),
+            scores[n],
+            float(iou_threshold),
+            float(score_threshold),
             bool(per_class_suppression),
-        )[:most]  # fmt: skip
+        )[:most]
         count = len(chosen)
         kept[0][n, :count], kept[1][n, :count] = boxes[n][chosen], scores[n][chosen]
         kept[2][n, :count], kept[3][n] = chosen, count

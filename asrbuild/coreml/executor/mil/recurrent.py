@@ -156,21 +156,41 @@ def lstm(
     x, h, c = wide
     if direction != "bidirectional":
         sequence, h, c = run_lstm(
-            x, h, c, weight_ih, weight_hh, bias,
-            peephole=peephole, reverse=direction == "reverse", **options,
-        )  # fmt: skip
+            x,
+            h,
+            c,
+            weight_ih,
+            weight_hh,
+            bias,
+            peephole=peephole,
+            reverse=direction == "reverse",
+            **options,
+        )
         sequence = in_order(sequence, direction) if output_sequence else h[None]
     else:
         ahead = run_lstm(
-            x, h[:, :hidden], c[:, :hidden], weight_ih, weight_hh, bias,
-            peephole=peephole, **options,
-        )  # fmt: skip
+            x,
+            h[:, :hidden],
+            c[:, :hidden],
+            weight_ih,
+            weight_hh,
+            bias,
+            peephole=peephole,
+            **options,
+        )
         assert weight_ih_back is not None
         assert weight_hh_back is not None
         back = run_lstm(
-            x, h[:, hidden:], c[:, hidden:], weight_ih_back, weight_hh_back, bias_back,
-            peephole=peephole_back, reverse=True, **options,
-        )  # fmt: skip
+            x,
+            h[:, hidden:],
+            c[:, hidden:],
+            weight_ih_back,
+            weight_hh_back,
+            bias_back,
+            peephole=peephole_back,
+            reverse=True,
+            **options,
+        )
         sequence, h, c = (np.concatenate(pair, axis=-1) for pair in zip(ahead, back, strict=True))
         if not output_sequence:
             sequence = h[None]
@@ -200,10 +220,18 @@ def gru(
     """
     dtype = x.dtype
     sequence, h = run_gru(
-        np.asarray(x, np.float32), np.asarray(initial_h, np.float32), weight_ih, weight_hh, bias,
-        input_bias, inner=ACTIVATIONS[recurrent_activation], outer=ACTIVATIONS[activation],
-        reverse=direction == "reverse", reset_after=reset_after, stored=dtype,
-    )  # fmt: skip
+        np.asarray(x, np.float32),
+        np.asarray(initial_h, np.float32),
+        weight_ih,
+        weight_hh,
+        bias,
+        input_bias,
+        inner=ACTIVATIONS[recurrent_activation],
+        outer=ACTIVATIONS[activation],
+        reverse=direction == "reverse",
+        reset_after=reset_after,
+        stored=dtype,
+    )
     sequence = in_order(sequence, direction) if output_sequence else h[None]
     return [sequence.astype(dtype, copy=False), h.astype(dtype, copy=False)]
 
@@ -259,9 +287,15 @@ def rnn(
     """``x <s, b, I>, initial_h <b, H> -> <s or 1, b, H>, <b, H>``; weights ``<H, I>``, ``<H, H>``."""  # noqa: E501
     dtype = x.dtype
     sequence, h = run_rnn(
-        np.asarray(x, np.float32), np.asarray(initial_h, np.float32), weight_ih, weight_hh, bias,
-        ACTIVATIONS[activation], reverse=direction == "reverse", stored=dtype,
-    )  # fmt: skip
+        np.asarray(x, np.float32),
+        np.asarray(initial_h, np.float32),
+        weight_ih,
+        weight_hh,
+        bias,
+        ACTIVATIONS[activation],
+        reverse=direction == "reverse",
+        stored=dtype,
+    )
     sequence = in_order(sequence, direction) if output_sequence else h[None]
     return [sequence.astype(dtype, copy=False), h.astype(dtype, copy=False)]
 

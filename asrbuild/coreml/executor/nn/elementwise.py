@@ -24,14 +24,11 @@ def _register_unary(name: str, function: Callable[[Array], Array]) -> None:
     nn_layer(name)(compile_layer)
 
 
-for _name, _function in (
-    ("ceil", np.ceil), ("floor", np.floor), ("sign", np.sign), ("round", np.round),
-    ("exp2", np.exp2), ("sin", np.sin), ("cos", np.cos), ("tan", np.tan), ("asin", np.arcsin),
-    ("acos", np.arccos), ("atan", np.arctan), ("sinh", np.sinh), ("cosh", np.cosh),
-    ("tanh", np.tanh), ("asinh", np.arcsinh), ("acosh", np.arccosh), ("atanh", np.arctanh),
-    ("erf", erf),
-):  # fmt: skip
-    _register_unary(_name, _function)
+_UNARY = ("ceil", "floor", "sign", "round", "exp2", "sin", "cos", "tan", "asin", "acos", "atan")
+_HYPERBOLIC = ("sinh", "cosh", "tanh", "asinh", "acosh", "atanh")
+for _name in (*_UNARY, *_HYPERBOLIC):
+    _register_unary(_name, getattr(np, _name))
+_register_unary("erf", erf)
 
 
 def _register_binary(name: str, function: Callable[..., Array], meaning: str) -> None:

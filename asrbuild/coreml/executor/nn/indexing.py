@@ -109,10 +109,13 @@ def slice_dynamic(layer: Any, weights: NnWeights) -> Any:
         given += [
             list(part) or None
             for part in (
-                params.endIds, params.strides, params.beginMasks, params.endMasks,
+                params.endIds,
+                params.strides,
+                params.beginMasks,
+                params.endMasks,
                 params.squeezeMasks,
             )[len(given) :]
-        ]  # fmt: skip
+        ]
         return np.atleast_1d(x[index_slices(np.array(integers(begin)), *given)])
 
     return run

@@ -169,10 +169,20 @@ def _direction(params: Any, gates: Any, activations: Any, weights: NnWeights, re
 
     def run(x: Array, h: Array, c: Array) -> Any:
         return run_lstm(
-            x, h, c, weight_ih, weight_hh, bias,
-            peephole=peephole, recurrent_activation=inner, cell_activation=cell, activation=outer,
-            clip=clip, reverse=reverse, coupled=options.coupledInputAndForgetGate,
-        )  # fmt: skip
+            x,
+            h,
+            c,
+            weight_ih,
+            weight_hh,
+            bias,
+            peephole=peephole,
+            recurrent_activation=inner,
+            cell_activation=cell,
+            activation=outer,
+            clip=clip,
+            reverse=reverse,
+            coupled=options.coupledInputAndForgetGate,
+        )
 
     return run
 

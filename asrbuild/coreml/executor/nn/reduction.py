@@ -53,7 +53,15 @@ def reduce(layer: Any, weights: NnWeights) -> Any:
     if mode == "LOGSUM":
         epsilon = np.float32(params.epsilon or 1e-6)
         return lambda x: np.sum(np.log(x + epsilon), axis=tuple(over), keepdims=True)
-    names = {"SUM": "sum", "AVG": "mean", "PROD": "prod", "SUMSQUARE": "sum_square",
-             "L1": "l1_norm", "L2": "l2_norm", "MAX": "max", "MIN": "min"}  # fmt: skip
+    names = {
+        "SUM": "sum",
+        "AVG": "mean",
+        "PROD": "prod",
+        "SUMSQUARE": "sum_square",
+        "L1": "l1_norm",
+        "L2": "l2_norm",
+        "MAX": "max",
+        "MIN": "min",
+    }
     function = MIL_OPS[f"reduce_{names[mode]}"].run
     return lambda x: function(x, over, True)

@@ -69,9 +69,17 @@ def crop_resize(layer: Any, weights: NnWeights) -> Any:
 
     def run(x: Array, roi: Array) -> Array:
         return mil.crop_resize(
-            x.reshape(-1, *x.shape[-3:]), roi, None, None, height, width,
-            params.normalizedCoordinates, params.spatialScale or 1.0, coordinates, mode,
-        )  # fmt: skip
+            x.reshape(-1, *x.shape[-3:]),
+            roi,
+            None,
+            None,
+            height,
+            width,
+            params.normalizedCoordinates,
+            params.spatialScale or 1.0,
+            coordinates,
+            mode,
+        )
 
     return run
 
