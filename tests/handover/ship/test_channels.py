@@ -535,7 +535,7 @@ def test_the_commands(
             True,
         )
     code, _, err = command("pull", tmp_path / "x.asrb", "--fresh")
-    assert (code, "--fresh and --remote-id are for a remote" in err) == (2, True)
+    assert (code, "--fresh and --remote-id require a remote" in err) == (2, True)
 
 
 # Keys ------------------------------------------------------------------------------------------

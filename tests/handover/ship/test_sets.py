@@ -289,7 +289,7 @@ def test_the_commands(command: Callable, artifacts: list[Path], tmp_path: Path):
     assert (code, err.splitlines()[0]) == (1, "error: a bundle file has no set")
     code, _, err = command("ship", artifacts[0], artifacts[0], remote, "--set", "twice")
     assert (code, err.splitlines()[0]) == (
-        1, "error: refused (DUPLICATE_PATH): an artifact is in it twice",
+        1, "error: refused (DUPLICATE_PATH): it has an artifact twice",
     )  # fmt: skip
     code, _, err = command("ship", artifacts[0], remote, "--set", "../up")
     assert code == 1

@@ -393,7 +393,8 @@ def test_verify_of_a_remote(
     assert f"{NAME}/{built.name} alphabet.txt: refused (FILE_MISSING)" in out
     assert f"{NAME}/8: refused (HEADER_MALFORMED)" in out
     assert f"{NAME}@beta: refused (RECORD_MALFORMED)" in out
-    assert f"  fix: asrbuild ship {NAME}/{built.name} {remote}, where it is whole" in out
+    fix = f"  fix: asrbuild ship {NAME}/{built.name} {remote}, from a store that has it whole"
+    assert fix in out
     code, out, _ = command("verify", remote, "--json")
     assert (code, json.loads(out)["passed"], len(json.loads(out)["faults"])) == (1, False, 4)
     (remote / "artifacts" / NAME / "channels" / "beta" / "2.json").unlink()
