@@ -1,4 +1,4 @@
-"""``asrbuild diff``: what changed between two versions, and what it requires of an app."""
+"""``asrbuild diff``: the changes between two versions, and their consequences for an app."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def diff(
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what changed between two artifacts: must an app change code, may it gain?
+    """Show the changes between two artifacts: must an app change code, may it gain?
 
     The interface is compared for an app that was written for the first: what it feeds, reads and
     computes. Then transcripts, recipe, sources, tools, operations, sizes and the proof, and the

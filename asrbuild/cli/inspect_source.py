@@ -27,7 +27,7 @@ def inspect_source(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a source states about itself: each value, and the file and place it is read from.
+    """Show the facts that a source states: each value, with its file and place.
 
     A name with a dot is a key of the recipe: a build takes the value if the key is null, and
     refuses another one. A value that is not stated must be given as a key.

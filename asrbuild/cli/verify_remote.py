@@ -9,7 +9,7 @@ from asrbuild.base import terminal
 
 
 def verify_remote(address: str, as_json: bool) -> bool:
-    """Prints what on a remote is not as it was signed; False if anything is not."""
+    """Prints the faults of a remote; True if there are none."""
     from asrbuild.base.quantities import size_text
     from asrbuild.cli.transfers import shown_transfers
     from asrbuild.handover.ship.remotes.address import open_remote

@@ -1,4 +1,4 @@
-"""What an artifact must have passed before it is shipped, and before a channel points at it."""
+"""The checks of an artifact before it is shipped, and before a channel points at it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is on a remote: every version, who signed it, and the channels that point at it."""
+"""The versions on a remote, their signers, and the channels that point at them."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Publisher:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a channel may be pointed at, and for how long.
+    """Conditions of moving a channel: the versions it may point at, and for how long.
 
     Attributes:
         seconds: how long the record is valid; None: it does not expire.

@@ -44,7 +44,7 @@ from asrbuild.handover.ship.signing.trust import Trust
 
 @dataclass(frozen=True)
 class Shipped:
-    """What is on the remote as a version after a push.
+    """A version on a remote after a push.
 
     Attributes:
         header: digest of the header or set.
@@ -194,7 +194,7 @@ def _point(
     seconds: float | None,
     other_signer: bool,
 ) -> int | None:
-    """Points a channel, if one is named, at what was just shipped; the number of its record."""
+    """Points a channel, if one is named, at the shipped version; the counter of its record."""
     counter = None
     if channel is not None:
         record = point_at(remote, published, channel, signer, trust, seconds, other_signer)
@@ -294,6 +294,6 @@ def _upload(
 
 
 def _signer_name(published: Header | VariantSet, signer: AnySigner, trust: Trust) -> str:
-    """Who signed it, for a person: this signer if it is among them."""
+    """The signer's name for output: this signer if it is among them."""
     by = signers_of(published, trust)
     return signer.name if any(one.keyid in signer.trust for one in by) else by[0].label

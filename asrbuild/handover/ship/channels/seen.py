@@ -1,4 +1,4 @@
-"""What each channel was last seen to say, in ``<config>/seen.json``.
+"""The last record that was seen of each channel, in ``<config>/seen.json``.
 
 A reader remembers the last record that it saw of a channel, and requires the chain from there to
 the newest: an old state put back, another history and a history cut short are noticed.
@@ -76,7 +76,7 @@ def follow(
 def current(
     remote: Remote, name: str, channel: str, trust: Trust, config: Path, *, fresh: bool = False
 ) -> Record:
-    """What a channel says now, see :func:`follow`."""
+    """The newest record of a channel, see :func:`follow`."""
     return follow(remote, name, channel, trust, config, fresh=fresh)[0]
 
 

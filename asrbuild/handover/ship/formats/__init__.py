@@ -1,1 +1,1 @@
-"""What is signed and how it is stored: headers, bundles, bundles of variants, and sets."""
+"""Signed formats: headers, bundles, bundles of variants, and sets."""

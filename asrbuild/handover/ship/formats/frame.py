@@ -112,7 +112,7 @@ def copy_content(source: BinaryIO, file: File, write: Callable[[bytes], object])
     if digest.hexdigest() != file.sha256:
         raise Refused(
             Refusal.DIGEST_MISMATCH,
-            f"{file.path} has another digest than its header says",
+            f"{file.path} does not match its digest in the header",
             fix="it was damaged or changed on its way; get it again",
         )
 

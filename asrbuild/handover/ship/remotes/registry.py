@@ -1,4 +1,4 @@
-"""Requests to an OCI registry, and logging in where it requires that."""
+"""Requests to an OCI registry, and logging in if it requires that."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def read_hint(raw: bytes | None) -> int:
 
 
 def read_identity(raw: bytes | None, key: str) -> str | None:
-    """The identity in ``remote.json`` or ``index.json``; None where there is none."""
+    """The identity in ``remote.json`` or ``index.json``; None if there is none."""
     try:
         identity = json.loads(raw or b"{}").get(key)
     except (ValueError, AttributeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Who signs here: a key, an identity through Sigstore, or both."""
+"""The signer of this machine: a key, an identity through Sigstore, or both."""
 
 from __future__ import annotations
 
