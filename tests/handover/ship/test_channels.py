@@ -181,7 +181,7 @@ def test_a_mirror_is_named(
     assert reader(mirror, identity=told).version == versions[0].name
     assert reader(mirror, identity=told).already
     with pytest.raises(Refused, match="IDENTITY_MISMATCH"):
-        reader(folder, "somebody", required_identity="s3://models/asr")
+        reader(folder, "somebody", identity="s3://models/asr")
     with pytest.raises(AsrbuildError, match="cannot be the identity"):
         reader(folder, required_identity="two words")
 

@@ -73,13 +73,6 @@ def follow(
     raise AsrbuildError(f"{name}@{channel} changes too often to be read", file=remote.address)
 
 
-def current(
-    remote: Remote, name: str, channel: str, trust: Trust, config: Path, *, fresh: bool = False
-) -> Record:
-    """The newest record of a channel, see :func:`follow`."""
-    return follow(remote, name, channel, trust, config, fresh=fresh)[0]
-
-
 def require_seen(remote: Remote, name: str, channel: str, trust: Trust, config: Path) -> None:
     """Refuses a channel that lacks the record that was last seen here; to call before moving it.
 

@@ -547,7 +547,7 @@ def test_a_registry_with_tls_sends_us_to_nothing_less(realm: str):
         remote._registry._answer_to(f'Bearer realm="{realm}"')
     with (
         pytest.raises(AsrbuildError, match="without TLS"),
-        remote._ask("GET", "http://example.com/"),
+        remote._registry.ask("GET", "http://example.com/"),
     ):
         pass
 
