@@ -44,8 +44,10 @@ def explain(error: BaseException, overrides: Sequence[str]) -> AsrbuildError:
                 )
             case ConfigAttributeError() | ConfigKeyError() if key:
                 return unknown_key(key)
-            case ValidationError() if key and not isinstance(link, InterpolationResolutionError):
-                return _wrong_type(key, link.value, overrides)
+            case ValidationError() if _is_typed(key) and not isinstance(
+                link, InterpolationResolutionError
+            ):
+                return _wrong_type(str(key), link.value, overrides)
     lines = [line for line in str(error).splitlines() if line.strip()]
     first = next((line for line in lines if "HYDRA_FULL_ERROR" not in line), repr(error))
     if first.endswith(":") and first != lines[-1]:
@@ -73,6 +75,11 @@ def _no_such_choice(file: str, options: Sequence[str]) -> AsrbuildError:
         key=group,
         fix=f"choose one of {', '.join(options)}" if options else f"see conf/{group}/",
     )
+
+
+def _is_typed(key: str | None) -> bool:
+    """Whether this is a key of the recipe; OmegaConf names some without their section."""
+    return key is not None and key.partition(".")[0] in vars(Recipe())
 
 
 def _wrong_type(key: str, value: Any, overrides: Sequence[str]) -> AsrbuildError:

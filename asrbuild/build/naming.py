@@ -25,6 +25,7 @@ from typing import Any
 from asrbuild.base.choices import packaged
 from asrbuild.base.places import DEMO_PREFIX
 from asrbuild.build.recipe import Recipe, StepsConfig, base_name, chosen
+from asrbuild.coreml.request import DEFAULT_STEPS
 
 #: What :func:`asrbuild.build.recipe.is_name` takes.
 LONGEST = 80
@@ -145,7 +146,7 @@ def _plain(recipe: Mapping[str, Any]) -> dict[str, Any]:
 @functools.lru_cache(maxsize=4)
 def _plain_leaves(groups: tuple[tuple[str, str], ...], given: str) -> tuple[tuple[str, Any], ...]:
     recipe = json.loads(given)
-    found: dict[str, Any] = {"n_steps": 16}
+    found: dict[str, Any] = {"n_steps": DEFAULT_STEPS}
     for group, choice in groups:
         values = plain_values(group, choice, recipe)
         section = recipe[group] if values is None else values
@@ -160,7 +161,7 @@ def _leaves(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
         if isinstance(value, Mapping) and key not in _WHOLE:
             yield from _leaves(value, f"{key}.")
         else:
-            yield key, 16 if key == "n_steps" and value is None else value
+            yield key, DEFAULT_STEPS if key == "n_steps" and value is None else value
 
 
 def _word(key: str, value: Any, *, apart: bool = False) -> str:

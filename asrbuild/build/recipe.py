@@ -22,7 +22,7 @@ from asrbuild.coreml.request import (
     Precision,
     StateKind,
 )
-from asrbuild.speech.decoder_settings import DECODERS
+from asrbuild.speech.decoder_settings import DECODERS, DecoderSettings
 
 CheckpointKind = Literal["auto", "best", "last"]
 Streaming = Literal["chunked", "whole", "exported"]
@@ -31,6 +31,7 @@ FrontEnd = Literal["auto", "mil", "tensorflow"]
 TuneTarget = Literal["none", "scorer"]
 #: What ``verify.compared_with`` names where it names no artifact.
 TENSORFLOW = "tensorflow"
+_DECODER = DecoderSettings()
 
 
 def choice(default: str | None, choices: Any) -> Any:
@@ -169,7 +170,7 @@ class CoreMLConfig:
     range_upper: int | None = None
     compress: str = choice("none", Compression)
     compress_layers: CompressLayersConfig = field(default_factory=CompressLayersConfig)
-    sparsity: float = 0.1
+    sparsity: float = request.ConversionRequest().sparsity
 
 
 @dataclass
@@ -194,10 +195,10 @@ class TunedConfig:
 class DecoderConfig:
     """The CTC decoder and its settings; ``tuned`` says what the values were tuned on."""
 
-    type: str = choice("greedy", DECODERS)
-    beam_width: int = 500
-    cutoff_prob: float = 1.0
-    cutoff_top_n: int = 40
+    type: str = choice(_DECODER.type, DECODERS)
+    beam_width: int = _DECODER.beam_width
+    cutoff_prob: float = _DECODER.cutoff_prob
+    cutoff_top_n: int = _DECODER.cutoff_top_n
     scorer_path: str | None = None
     lm_alpha: float | None = None
     lm_beta: float | None = None
@@ -257,7 +258,7 @@ class Recipe:
     """One build: all that decides an artifact, and where it goes.
 
     ``n_steps`` is the number of steps a static package takes at a time; null: as many as the frozen
-    graph takes, or 16.
+    graph takes, or ``DEFAULT_STEPS``.
     """
 
     name: str = "???"

@@ -22,6 +22,8 @@ SPECIFICATION_VERSIONS = MappingProxyType(
 NEURALNETWORK_FIXED, NEURALNETWORK_FLEXIBLE = 4, 5
 #: Core ML's limit on the shapes of one enumerated input.
 MAX_ENUMERATED = 128
+#: Steps of a call where neither the recipe nor its source states another number.
+DEFAULT_STEPS = 16
 #: coremltools gathers with int16 indices inside fp16 loops from iOS17 on.
 MAX_INT16_STEPS = 32767 - 1
 
@@ -124,7 +126,7 @@ class ConversionRequest:
     format: Format = "mlprogram"
     precision: Precision = "fp16"
     deployment_target: str = "iOS17"
-    steps: Steps = FixedSteps(16)
+    steps: Steps = FixedSteps(DEFAULT_STEPS)
     functions: Mapping[str, Steps] = field(default_factory=dict)
     lstm: LstmForm = "native"
     state: StateKind = "explicit"

@@ -60,7 +60,11 @@ def check_settings(settings: DecoderSettings) -> None:
     }
     for key, (bad, rule) in wrong.items():
         if bad:
-            raise AsrbuildError(f"{key} is {getattr(settings, key)}, {rule}", key=f"decoder.{key}")
+            raise AsrbuildError(
+                f"{key} is {getattr(settings, key)}, {rule}",
+                key=f"decoder.{key}",
+                fix=f"give another decoder.{key}, or leave it out",
+            )
     weights = {"lm_alpha": settings.lm_alpha, "lm_beta": settings.lm_beta}
     weights |= {f"hot_words.{word}": boost for word, boost in settings.hot_words.items()}
     for key, weight in weights.items():

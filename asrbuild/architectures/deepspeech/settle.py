@@ -23,7 +23,9 @@ from asrbuild.base.digest import file_digest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.recognition import existing_file, recognise
 from asrbuild.base.places import resolve_file
+from asrbuild.coreml.request import DEFAULT_STEPS
 from asrbuild.speech.alphabet import Alphabet, bytes_alphabet, make_alphabet, read_alphabet
+from asrbuild.speech.decoder_settings import DecoderSettings
 
 _FACTS = "facts.json"
 _GRAPH = "output_graph.pb"
@@ -239,10 +241,10 @@ _DESCRIBING = {
 }
 #: Keys that have a value of their own where the source states none.
 _OTHERWISE = {
-    facts.BEAM_WIDTH: 500,
+    facts.BEAM_WIDTH: DecoderSettings().beam_width,
     facts.LANGUAGE: "",
     facts.N_HIDDEN: None,
-    facts.N_STEPS: 16,
+    facts.N_STEPS: DEFAULT_STEPS,
 }
 
 
