@@ -10,18 +10,16 @@ whoever asks for the digest adds the modules that it may name.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
 from asrbuild.base.places import PACKAGE
 
-_NAME = PACKAGE.name
 _TYPES = re.compile(r"^if TYPE_CHECKING:\n(?:[ \t]+.*\n|\n)+", re.M)
-_FROM = re.compile(rf"^[ \t]*from ({_NAME}[\w.]*) import (\([^)]*\)|.*)", re.M)
-_IMPORT = re.compile(rf"^[ \t]*import ({_NAME}[\w.]*)", re.M)
-_QUOTED = re.compile(rf"\"({_NAME}(?:\.\w+)+)\"")
+#: A dotted name of this package, and what is imported from it.
+_NAME = re.compile(rf"{PACKAGE.name}([\w.]*)(\"| import (?:\([^)]*\)|.*))?")
 _SCRIPT = re.compile(r"\"(\w+\.py)\"")
 _WORD = re.compile(r"\w+")
 _TEMPLATES = "templates"
@@ -35,64 +33,80 @@ def code_digest(*modules: str) -> str:
         modules: paths relative to the package, for instance ``build/stages/convert.py``.
     """
     digest = hashlib.sha256()
-    for path in closure(*modules):
-        name = path.relative_to(PACKAGE).as_posix()
-        digest.update(f"{name}\0".encode("utf-8", "surrogateescape"))
-        digest.update(_content(path) + b"\0")
+    for name in closure(*modules):
+        digest.update(f"{name}\0".encode("utf-8", "surrogateescape") + _content_digest(name))
     return digest.hexdigest()
 
 
-def closure(*modules: str) -> list[Path]:
-    """The files of modules and of all that they import, sorted."""
-    counted: set[Path] = set()
-    waiting = [PACKAGE / module for module in modules]
+def closure(*modules: str) -> list[str]:
+    """The files of modules and of all that they import, relative to the package and sorted."""
+    counted: set[str] = set()
+    waiting = [*modules]
     while waiting:
-        path = waiting.pop()
-        if path not in counted:
-            counted.add(path)
-            waiting += _needs(path)
+        name = waiting.pop()
+        if name not in counted:
+            counted.add(name)
+            waiting += _needs(name)
     return sorted(counted)
 
 
 @cache
-def _content(path: Path) -> bytes:
-    return path.read_bytes()
+def _content(name: str) -> bytes:
+    with open(os.path.join(PACKAGE, name), "rb") as stream:
+        return stream.read()
 
 
 @cache
-def _needs(path: Path) -> frozenset[Path]:
+def _content_digest(name: str) -> bytes:
+    return hashlib.sha256(_content(name)).digest()
+
+
+@cache
+def _needs(name: str) -> frozenset[str]:
     """The files that a file imports, starts or fills in."""
-    if path.suffix != ".py" or _TEMPLATES in path.relative_to(PACKAGE).parts:
+    if not name.endswith(".py") or f"{_TEMPLATES}/" in name:
         return frozenset()
-    return frozenset(_found(path, _TYPES.sub("", _content(path).decode())))
+    text = _content(name).decode()
+    if "TYPE_CHECKING:" in text:
+        text = _TYPES.sub("", text)
+    return frozenset(_found(name, text))
 
 
-def _found(path: Path, text: str) -> Iterator[Path]:
-    yield from (folder / "__init__.py" for folder in path.parents if PACKAGE in folder.parents)
-    for module, names in _FROM.findall(text):
-        yield from _module(module)
-        for name in _WORD.findall(names):
-            yield from _module(f"{module}.{name}")
-    for module in _IMPORT.findall(text):
-        yield from _module(module)
-    for module in _QUOTED.findall(text):
-        yield from _module(module)
-    for script in _SCRIPT.findall(text):
-        if (path.parent / script).is_file():
-            yield path.parent / script
-    if "__file__" in text:
-        yield from (p for p in (path.parent / _TEMPLATES).rglob("*") if _is_text(p))
+def _found(name: str, text: str) -> Iterator[str]:
+    folder = os.path.dirname(name)
+    if folder:
+        yield from _module(folder.replace("/", "."))
+    for match in _NAME.finditer(text):
+        module, rest = match[1].lstrip("."), match[2] or ""
+        if text.endswith(("import ", "from "), 0, match.start()):
+            yield from _module(module)
+            for word in _WORD.findall(rest.removeprefix(" import ")):
+                yield from _module(f"{module}.{word}".lstrip("."))
+        elif rest == '"' and text.endswith('"', 0, match.start()):
+            yield from _module(module)
+    if '.py"' in text:
+        yield from (script for each in _SCRIPT.findall(text) if (script := _beside(folder, each)))
+    if "__file__" in text and f'"{_TEMPLATES}"' in text:
+        root = PACKAGE / folder / _TEMPLATES
+        files = (path for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc")
+        yield from (path.relative_to(PACKAGE).as_posix() for path in files)
 
 
-def _is_text(path: Path) -> bool:
-    return path.is_file() and path.suffix != ".pyc"
+def _beside(folder: str, file: str) -> str:
+    """A file of a module's own folder; empty where there is none."""
+    name = f"{folder}/{file}".lstrip("/")
+    return name if os.path.isfile(os.path.join(PACKAGE, name)) else ""
 
 
 @cache
-def _module(name: str) -> tuple[Path, ...]:
-    """The file of a dotted name; empty where it names no module."""
-    base = PACKAGE.joinpath(*name.split(".")[1:])
-    for path in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
-        if path.is_file() and path != PACKAGE.with_name(f"{PACKAGE.name}.py"):
-            return (path,)
-    return ()
+def _module(dotted: str) -> tuple[str, ...]:
+    """The file of a module below the package, with those of the packages it is in."""
+    parts = dotted.split(".") if dotted else []
+    packages = tuple(
+        name
+        for depth in range(1, len(parts) + 1)
+        if os.path.isfile(os.path.join(PACKAGE, name := "/".join([*parts[:depth], "__init__.py"])))
+    )
+    name = "/".join(parts) + ".py"
+    own = (name,) if os.path.isfile(os.path.join(PACKAGE, name)) else ()
+    return (*packages, *own)

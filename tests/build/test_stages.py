@@ -209,15 +209,15 @@ def test_a_stage_reads_whole_sections_facts_and_what_earlier_stages_declare(
 def test_a_stage_runs_again_when_code_that_it_imports_changes(
     changed_file: str, again: set[str], before: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = code._content
+    content = code._content_digest
 
-    def edited(path: Path) -> bytes:
-        return content(path) + (b"\n" if path == PACKAGE / changed_file else b"")
+    def edited(name: str) -> bytes:
+        return b"other" if name == changed_file else content(name)
 
     def own(key: StageKey) -> int | str:
         return key.code_version
 
-    monkeypatch.setattr(code, "_content", edited)
+    monkeypatch.setattr(code, "_content_digest", edited)
     code.code_digest.cache_clear()
     after = plan(before.recipe, before.source)
     code.code_digest.cache_clear()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from asrbuild.base.array import Array
 from asrbuild.build.recipe import Recipe, StepsConfig, network_of
 from asrbuild.build.stage import Reads, Stage, View
+
+if TYPE_CHECKING:
+    from asrbuild.base.array import Array
 
 CASES = "cases.npz"
 

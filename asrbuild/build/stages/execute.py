@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asrbuild.base.array import Array
 from asrbuild.build.recipe import Recipe
 from asrbuild.build.stage import Stage, View
 from asrbuild.build.stages.cases import read_cases, with_edges
@@ -14,6 +13,7 @@ from asrbuild.build.stages.convert import conversion
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest
+    from asrbuild.base.array import Array
 
 
 def run(view: View, at: Path) -> None:

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asrbuild.base.array import Array
 from asrbuild.build.stage import Stage, View
 from asrbuild.build.stages.cases import CASES
 from asrbuild.build.stages.export import original, thread_modules
 
 if TYPE_CHECKING:
     from asrbuild.architectures.architecture import Architecture
+    from asrbuild.base.array import Array
     from asrbuild.coreml.signature import Signature
 
 REFERENCE = "reference.npz"
