@@ -140,6 +140,8 @@ class Architecture(Protocol):
     KINDS: tuple[str, ...]
     #: The recipe's section that is ``config``, such as ``source.config``.
     SECTION: str
+    #: Keys of ``source.config`` that name files; a manifest records the file's name alone.
+    FILE_KEYS: tuple[str, ...]
     #: Keys of the recipe that decide the features, the exported original, and the network.
     FEATURE_KEYS: tuple[str, ...]
     ORIGINAL_KEYS: tuple[str, ...]
@@ -182,6 +184,20 @@ class Architecture(Protocol):
 
     def check_request(self, request: ConversionRequest, frontend: str) -> None:
         """Refuses a package that this network cannot become.
+
+        Raises:
+            AsrbuildError: naming the key of the recipe.
+        """
+        ...
+
+    def check_source(
+        self, source: SourceFiles, outputs: Sequence[str], lengths: Sequence[int | None]
+    ) -> None:
+        """Refuses a source that cannot become what is asked, before anything is converted.
+
+        Args:
+            outputs: of the package.
+            lengths: every number of steps that a call has; None: any.
 
         Raises:
             AsrbuildError: naming the key of the recipe.
@@ -316,6 +332,12 @@ def name_of_kind(kind: str) -> str:
             fix=f"choose one of {', '.join(kinds())}",
         )
     return found
+
+
+def to_record(architecture: Architecture, config: Any) -> dict[str, Any]:
+    """As much of a recorded recipe as :func:`of_recorded` reads, for a manifest not yet built."""
+    source = {"kind": architecture.KINDS[0]}
+    return {"source": source | ({"config": config} if isinstance(config, Mapping) else {})}
 
 
 def of_recorded(recipe: Mapping[str, Any]) -> tuple[Architecture, Any]:

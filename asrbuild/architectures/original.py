@@ -4,7 +4,7 @@ A build imports no such runtime itself. A worker is a module that ends in ``sys.
 :func:`start` starts it with a file of cases and :class:`OriginalRun` waits for its results, an npz:
 
     <case>/<output>         what an output gave; of a state, its value after the last step
-    <case>/steps/<output>   a state after every step, (steps, width), where the network is causal
+    <case>/steps/<output>   a state after every step, (steps, ...), where the network is causal
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _STEPS = "/steps"
 class Result:
     """What the original gave for one case.
 
-    ``outputs``: by name. ``steps``: state output -> its value after every step, (steps, width).
+    ``outputs``: by name. ``steps``: state output -> its value after every step, (steps, ...).
     """
 
     outputs: Mapping[str, Array]

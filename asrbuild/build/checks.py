@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from asrbuild.build import describe
-from asrbuild.build.recipe import ModelConfig, Recipe, StepsConfig, evaluates
+from asrbuild.build.recipe import Recipe, StepsConfig, evaluates, network_of
 from asrbuild.build.sources import Source
 from asrbuild.build.stages.evaluate import known_recordings, spelled_recordings
 
@@ -17,8 +15,7 @@ def check_files(recipe: Recipe, source: Source) -> list[str]:
         AsrbuildError: naming the key and the file.
     """
     _check_decoder(recipe, source)
-    if source.graph is not None:
-        _check_graph(source.graph, recipe.coreml.outputs, recipe.model)
+    _check_source(recipe, source)
     return _remarks(recipe, source)
 
 
@@ -40,21 +37,17 @@ def _check_decoder(recipe: Recipe, source: Source) -> None:
         decoder_python(settings.interpreter)
 
 
-def _check_graph(graph: Path, outputs: list[str], model: ModelConfig) -> None:
-    """Refuses a user's frozen graph that cannot become what the recipe asks for.
+def _check_source(recipe: Recipe, source: Source) -> None:
+    """Refuses a source that cannot become what the recipe asks for.
 
     Raises:
-        AsrbuildError: an output is not in it, or a static graph is asked for another length.
+        AsrbuildError: an output is not in it, or it takes another number of steps.
     """
-    from asrbuild.architectures.tensorflow.graph import load_graph
-    from asrbuild.architectures.tensorflow.outputs import check_outputs, check_steps
-
-    loaded = load_graph(graph)
-    check_outputs(loaded, outputs, key="coreml.outputs")
     lengths: list[int | None] = []
-    for steps in model.functions.values() or [model.steps]:
+    for steps in recipe.model.functions.values() or [recipe.model.steps]:
         lengths += _lengths(steps)
-    check_steps(loaded, lengths, key="model.steps")
+    architecture, _ = network_of(recipe)
+    architecture.check_source(source, recipe.coreml.outputs or (), lengths)
 
 
 def _lengths(steps: StepsConfig) -> list[int | None]:
@@ -78,7 +71,7 @@ def _remarks(recipe: Recipe, source: Source) -> list[str]:
     remarks = language_remarks(settings, alphabet)
     for name, path in source.recordings.items():
         notes: list[str] = []
-        read_audio(path, recipe.export.audio_sample_rate or 0, notes.append)
+        read_audio(path, describe.feature_settings(recipe).sample_rate, notes.append)
         remarks += [f"source.{name}.audio: {note}" for note in notes]
     gated = verify.max_wer is not None or verify.max_wer_increase is not None
     whole = known_recordings(source.evaluation, source.recordings, source.texts)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asrbuild.architectures.architecture import to_record
 from asrbuild.artifact import manifest as m
 from asrbuild.artifact.layout import ALPHABET, REFERENCE_AUDIO
 from asrbuild.base.digest import canonical_json, text_digest
@@ -144,7 +145,7 @@ def package_request(
         },
         lstm=coreml.lstm,  # type: ignore[arg-type]
         state=coreml.state,  # type: ignore[arg-type]
-        outputs=tuple(coreml.outputs),
+        outputs=None if coreml.outputs is None else tuple(coreml.outputs),
         compress=_compression(coreml),
         sparsity=coreml.sparsity,
         metadata=metadata,
@@ -263,7 +264,7 @@ def describe_package(asked: Conversion, package: Path) -> m.Manifest:
         verification=unproven(),
         provenance=m.Provenance(
             created="", platform="", git=None, overrides=[], sources=[], tools={},
-            parents=[], recipe={"source": {"kind": asked.architecture.KINDS[0]}},
+            parents=[], recipe=to_record(asked.architecture, asked.config),
         ),
     )  # fmt: skip
 

@@ -166,7 +166,7 @@ class CoreMLConfig:
     lstm: str = choice("native", LstmForm)
     state: str = choice("explicit", StateKind)
     frontend: str = choice("auto", FrontEnd)
-    outputs: list[str] = field(default_factory=lambda: ["logits", "new_state_c", "new_state_h"])
+    outputs: list[str] | None = None
     range_upper: int | None = None
     compress: str = choice("none", Compression)
     compress_layers: CompressLayersConfig = field(default_factory=CompressLayersConfig)

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from asrbuild.architectures.architecture import architecture, names
 from asrbuild.base.places import DEMO_PREFIX
 from asrbuild.base.secrets import without_secrets
 from asrbuild.base.terminal import plain
@@ -16,13 +17,16 @@ from asrbuild.build.recipe import TENSORFLOW, Recipe
 
 def published_overrides(overrides: Sequence[str]) -> list[str]:
     """Overrides as a manifest records them: as :func:`record` does with the keys they set."""
+    config_files = [
+        f"source.config.{key}" for each in names() for key in architecture(each).FILE_KEYS
+    ]
     found = []
     for override in overrides:
         key, separator, value = override.partition("=")
         name = key.lstrip("+~").split("@")[0]
         if name.startswith(("paths.", "tune.", "hydra")) or name == "decoder.interpreter":
             continue  # a matter of this machine
-        if name in _FILE_KEYS:
+        if name in _FILE_KEYS or name in config_files:
             value = _portable(value.strip("'\"")) or ""
         elif name == "verify.compared_with":
             value = _artifact_name(value.strip("'\""))
@@ -67,6 +71,8 @@ def record(recipe: Recipe) -> dict[str, Any]:
     source, decoder = whole["source"], whole["decoder"]
     if not source["config"]:
         del source["config"]
+    for key in architecture(recipe.architecture).FILE_KEYS:
+        source["config"][key] = _portable(source["config"].get(key))
     for key in ("checkpoint_dir", "path", "alphabet_config_path", "scorer", "development"):
         source[key] = _portable(source[key])
     for key in ("sample", "second"):

@@ -217,7 +217,8 @@ def _inputs(recipe: Recipe) -> Iterator[AsrbuildError]:
 
 def _outputs(recipe: Recipe, signature: Any) -> Iterator[AsrbuildError]:
     """Only what the proof compares may be in a package, and all that an app must carry on."""
-    outputs = recipe.coreml.outputs
+    asked = recipe.coreml.outputs
+    outputs = list(signature.output_names) if asked is None else asked
     if unproven := [name for name in outputs if name not in signature.output_names]:
         yield AsrbuildError(
             f"coreml.outputs asks for {', '.join(unproven)}, which nothing would prove",
@@ -227,8 +228,8 @@ def _outputs(recipe: Recipe, signature: Any) -> Iterator[AsrbuildError]:
         )
     if signature.probabilities not in outputs:
         yield AsrbuildError(
-            f"coreml.outputs={outputs} leaves out {signature.probabilities}, without which nothing "
-            "can be decoded",
+            f"coreml.outputs={outputs} leaves out {signature.probabilities}, without which "
+            "nothing can be decoded",
             key="coreml.outputs",
             fix=f"the default is [{','.join(signature.output_names)}]",
         )

@@ -15,9 +15,12 @@ from asrbuild.base.digest import canonical_json, file_digest, text_digest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.recognition import existing_file
 from asrbuild.base.places import resolve_file
-from asrbuild.build.recipe import TENSORFLOW, Recipe
+from asrbuild.build.recipe import TENSORFLOW, Recipe, network_of
 from asrbuild.speech.alphabet import Alphabet
 from asrbuild.speech.dataset import dataset_digest, read_dataset
+
+#: Steps of a call, where neither the recipe nor the source states them.
+DEFAULT_STEPS = 16
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def settle(recipe: Recipe, cache_root: Path, *, keep: bool = True) -> tuple[Reci
     found = architecture(recipe.architecture).settle(recipe, cache_root, keep)
     files = dict(found.files)
     values = {**found.values, "name": _name(recipe, found.repeated)}
-    settled = _with_steps(_with(recipe, values), found.steps)
+    settled = _with_outputs(_with_steps(_with(recipe, values), found.steps))
     recordings: dict[str, Path] = {}
     texts: dict[str, str] = {}
     for name in ("sample", "second"):
@@ -148,9 +151,18 @@ def _with(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     return replace(recipe, **top, **changed)
 
 
+def _with_outputs(recipe: Recipe) -> Recipe:
+    """Every output of the network, where the recipe names none."""
+    if recipe.coreml.outputs is not None:
+        return recipe
+    architecture, config = network_of(recipe)
+    outputs = list(architecture.signature(config).output_names)
+    return replace(recipe, coreml=replace(recipe.coreml, outputs=outputs))
+
+
 def _with_steps(recipe: Recipe, exported: int | None) -> Recipe:
     """Every null of the model's steps filled, and ``model=exported`` as the graph was exported."""
-    model, n_steps = recipe.model, recipe.n_steps
+    model, n_steps = recipe.model, recipe.n_steps or DEFAULT_STEPS
     steps = model.steps
     if steps.kind == "exported":
         static = exported is not None
@@ -168,7 +180,7 @@ def _with_steps(recipe: Recipe, exported: int | None) -> Recipe:
     if export.n_steps is None:
         export = replace(export, n_steps=n_steps)
     model = replace(model, steps=steps, functions=filled, export_n_steps=export_n_steps)
-    return replace(recipe, model=model, export=export)
+    return replace(recipe, n_steps=n_steps, model=model, export=export)
 
 
 def _baseline(recipe: Recipe) -> Path | None:

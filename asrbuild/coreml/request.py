@@ -156,6 +156,10 @@ class Layers:
     dense: tuple[str, ...] = ()
     recurrent: str | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.dense, *((self.recurrent,) if self.recurrent else ()))
+
 
 def package_suffix(format: str) -> str:
     """``.mlpackage`` or ``.mlmodel``."""

@@ -38,7 +38,10 @@ def edge_reference(sample: Result, probabilities: str, steps: int) -> dict[str, 
         probabilities: name of the output with a row for each step.
 
     Returns:
-        The probabilities (steps, V), and the states (1, width).
+        The probabilities (steps, V), and the states after that step.
     """
-    states = {name: rows[steps - 1].reshape(1, -1) for name, rows in sample.steps.items()}
+    states = {
+        name: rows[steps - 1].reshape(sample.outputs[name].shape)
+        for name, rows in sample.steps.items()
+    }
     return {probabilities: sample.outputs[probabilities][:steps], **states}

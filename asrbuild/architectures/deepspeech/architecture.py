@@ -38,6 +38,7 @@ __all__ = ["LAYERS", "problems"]
 
 KINDS = ("demo", "checkpoint", "frozen_graph")
 SECTION = "export"
+FILE_KEYS = ()
 FEATURE_KEYS = (
     "export.audio_sample_rate", "export.feature_win_len", "export.feature_win_step",
     "export.upper_frequency_limit", "export.n_input", "export.n_context",
@@ -101,6 +102,21 @@ def check_request(request: ConversionRequest, frontend: str) -> None:
 
         check_supported(request)
         check_lstm_form(request)
+
+
+def check_source(
+    source: SourceFiles, outputs: Sequence[str], lengths: Sequence[int | None]
+) -> None:
+    """Refuses a frozen graph without the outputs, or of another number of steps."""
+    if "graph" not in source.files:
+        return
+    from asrbuild.architectures.deepspeech.graph_shape import check_steps
+    from asrbuild.architectures.tensorflow.graph import load_graph
+    from asrbuild.architectures.tensorflow.outputs import check_outputs
+
+    loaded = load_graph(source.files["graph"])
+    check_outputs(loaded, outputs, key="coreml.outputs")
+    check_steps(loaded, lengths, key="model.steps")
 
 
 def convert(

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from asrbuild.architectures.tensorflow.outputs import DEFAULT_OUTPUTS
+from asrbuild.architectures.deepspeech.signature import OUTPUTS
 from asrbuild.architectures.tensorflow.proto import Graph, Node, Shape, input_name
 from asrbuild.architectures.tensorflow.session import GraphSession
 from asrbuild.base.array import Array
@@ -50,7 +50,7 @@ def find_batch(graph: Graph) -> Batch | None:
     nodes = {node.name: node for node in graph.nodes}
     shapes: dict[str, int] = {}
     counts: set[str] = set()
-    for node in _leading_to(nodes, DEFAULT_OUTPUTS):
+    for node in _leading_to(nodes, OUTPUTS):
         given = [nodes[input_name(reference)] for reference in node.inputs]
         if node.op == "Reshape" and given[1].op == "Const":
             wanted = given[1].value.tolist()
@@ -149,7 +149,7 @@ def run_together(
         values = (chunk, lengths, c[: len(parts)], h[: len(parts)])
         feeds = dict(zip(_INPUTS, values, strict=True))
         feeds |= batch.feeds(len(parts)) if batch else {}
-        logits, c, h, *more = session.run([*DEFAULT_OUTPUTS, *nodes], feeds)
+        logits, c, h, *more = session.run([*OUTPUTS, *nodes], feeds)
         for row, name in enumerate(names):
             own = slice(row, row + 1)
             extra = tuple(each[:, own] if batch else each for each in more)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from asrbuild.architectures.deepspeech.export import build_graph
 from asrbuild.architectures.deepspeech.flags import ExportFlags
+from asrbuild.architectures.deepspeech.graph_shape import graph_steps
 from asrbuild.architectures.deepspeech.matching import check_same_network
 from asrbuild.architectures.deepspeech.network import (
     NORM_VARIABLES,
@@ -14,11 +15,10 @@ from asrbuild.architectures.deepspeech.network import (
     AcousticWeights,
     weights_from_named,
 )
+from asrbuild.architectures.deepspeech.signature import OUTPUTS
 from asrbuild.architectures.tensorflow.convertible import other_front_end
 from asrbuild.architectures.tensorflow.graph import load_graph
 from asrbuild.architectures.tensorflow.outputs import (
-    DEFAULT_OUTPUTS,
-    graph_steps,
     placeholder_shape,
 )
 from asrbuild.architectures.tensorflow.proto import Graph, input_name
@@ -59,7 +59,7 @@ def graph_weights(graph: Graph) -> AcousticWeights:
             raise AsrbuildError(f"constant {name}: {error}", file=graph.path) from error
     if not arrays:
         names = [node.name for node in graph.nodes if node.op == "Const" and _large(node.attrs)]
-        keys = other_front_end(graph, DEFAULT_OUTPUTS)
+        keys = other_front_end(graph, OUTPUTS)
         raise AsrbuildError(
             "not a DeepSpeech graph: none of its weights (layer_1/weights and so on) is in it; "
             f"its constants are: {', '.join(names[:12]) or 'none'}",
@@ -99,7 +99,7 @@ def relu_clip(graph: Graph) -> float:
     """
     limits = {limit for _, limit in clip_nodes(graph)}
     if len(limits) != 1:
-        keys = other_front_end(graph, DEFAULT_OUTPUTS)
+        keys = other_front_end(graph, OUTPUTS)
         raise AsrbuildError(
             f"expected one limit for the clipped ReLU, found {sorted(limits) or 'none'}",
             file=graph.path,

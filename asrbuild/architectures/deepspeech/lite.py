@@ -45,13 +45,13 @@ from asrbuild.base.kinds.places import LITE
 from asrbuild.base.kinds.recognition import require
 
 if TYPE_CHECKING:
-    from asrbuild.architectures.tensorflow.inspect import GraphSummary, Metadata
+    from asrbuild.architectures.deepspeech.signature import OUTPUTS
+from asrbuild.architectures.tensorflow.inspect import GraphSummary, Metadata
 
 METADATA = "metadata_"
 #: Types that weights are stored in; whole numbers of more bits are sizes, places and biases.
 WEIGHTS = ("float16", "float32", "float64", "int4", "int8", "uint8", "int16")
 _STATES = ("previous_state_c", "previous_state_h")
-_OUTPUTS = ("logits", "new_state_c", "new_state_h")
 _DENSE = ("layer_1", "layer_2", "layer_3", "lstm", "layer_5", "layer_6")
 _SCHEMA = "lite/python/schema_py_generated.py"
 _FIX = (
@@ -217,7 +217,7 @@ def _open(path: Path) -> _Graph:
     for name in ("input_node", *_STATES):
         if name not in opened.inputs:
             raise _Refused(f"it has no input {name}")
-    for name in _OUTPUTS:
+    for name in OUTPUTS:
         if name not in opened.outputs:
             raise _Refused(f"it has no output {name}")
     return opened
@@ -298,7 +298,7 @@ def _read(path: Path) -> LiteModel:
     clip = _one(run.limits, "limit of the clipped ReLU")
     with np.errstate(all="ignore"):
         wanted = _network(weights, clip, inputs)
-    for name in _OUTPUTS:
+    for name in OUTPUTS:
         difference = float(np.abs(given[name].ravel() - wanted[name].ravel()).max())
         if not difference <= _SAME:
             raise _Refused(
@@ -381,12 +381,12 @@ class _Run:
         self._values = {self.graph.inputs[name]: value for name, value in inputs.items()}
         for operator in self._needed():
             self._step(operator)
-        return {name: self._value(self.graph.outputs[name]) for name in _OUTPUTS}
+        return {name: self._value(self.graph.outputs[name]) for name in OUTPUTS}
 
     def _needed(self) -> list[Any]:
         """The operators behind the outputs, in the file's order."""
         needed: set[int] = set()
-        waiting = [self.graph.outputs[name] for name in _OUTPUTS]
+        waiting = [self.graph.outputs[name] for name in OUTPUTS]
         while waiting:
             operator = self._made_by.get(waiting.pop())
             if operator is not None and id(operator) not in needed:

@@ -12,13 +12,13 @@ from collections.abc import Collection
 
 import numpy as np
 
+from asrbuild.architectures.deepspeech.signature import OUTPUTS
 from asrbuild.architectures.tensorflow.convertible import other_front_end
 from asrbuild.architectures.tensorflow.proto import AttrValue, DType, Graph, Node, Shape, input_name
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.protobuf import WireError
 
-_OUTPUTS = ("logits", "new_state_c", "new_state_h")
 #: Operations that give their input.
 _SAME_VALUE = ("Identity", "StopGradient")
 #: Operations of one meaning, where the bias is the last axis'.
@@ -51,7 +51,7 @@ def check_same_network(graph: Graph, expected: Graph, weights: Collection[str]) 
     """
     seen: set[tuple[str, str]] = set()
     axes: set[tuple[str, str]] = set()
-    waiting = [(name, name) for name in _OUTPUTS]
+    waiting = [(name, name) for name in OUTPUTS]
     while waiting:
         pair = waiting.pop()
         if pair in seen:
@@ -186,7 +186,7 @@ def _named(node: Node) -> str:
 
 def _another(graph: Graph, problem: str) -> AsrbuildError:
     fix = "export it again with the code of DeepSpeech or Coqui STT, for inference"
-    keys = other_front_end(graph, _OUTPUTS)
+    keys = other_front_end(graph, OUTPUTS)
     if keys is not None:
         fix += f"; or, if it is meant to be another network, let coremltools convert it: {keys}"
     return AsrbuildError(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from asrbuild.architectures.deepspeech.network import OPAQUE_KERNEL, network_variables
-from asrbuild.architectures.tensorflow.outputs import DEFAULT_OUTPUTS
+from asrbuild.architectures.deepspeech.signature import OUTPUTS
 from asrbuild.architectures.tensorflow.proto import Graph, Tensor, graph_pieces, upstream
 from asrbuild.architectures.tensorflow.session import is_large, tensorflow_errors
 from asrbuild.base.array import Array
@@ -73,7 +73,7 @@ def check_graph_file(graph: Graph) -> None:
 
     assert graph.path is not None
     theirs, regions = _parsed(graph.path)
-    needed = upstream(graph, DEFAULT_OUTPUTS)
+    needed = upstream(graph, OUTPUTS)
     # Large constants are compared where they lie, not written and parsed again.
     small = [graph.by_name[name] for name in needed if not is_large(graph.by_name[name])]
     ours = graph_pb2.GraphDef.FromString(b"".join(graph_pieces(small, 0)))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from asrbuild.architectures.tensorflow.proto import Graph, Node, Shape, input_name
 from asrbuild.base.errors import AsrbuildError
-
-DEFAULT_OUTPUTS = ("logits", "new_state_c", "new_state_h")
 
 
 def input_nodes(graph: Graph) -> list[Node]:
@@ -65,50 +63,3 @@ def placeholder_shape(graph: Graph, name: str) -> tuple[int | None, ...]:
     if not isinstance(shape, Shape) or shape.dims is None:
         raise AsrbuildError(f"the graph's input {name} has no declared shape", file=graph.path)
     return shape.dims
-
-
-def graph_steps(graph: Graph, name: str = "input_node") -> int | None:
-    """Time steps a DeepSpeech graph takes at once; None for any number."""
-    dims = placeholder_shape(graph, name)
-    if len(dims) != 4:
-        raise AsrbuildError(
-            f"the graph's input {name} has {len(dims)} dimensions, expected 4 "
-            "(batch, time, window, coefficients)",
-            file=graph.path,
-        )
-    return dims[1]
-
-
-def check_input_shape(
-    graph: Graph, name: str, asked: Sequence[int | None], *, key: str = "model.steps"
-) -> None:
-    """Checks an asked shape (None: flexible) against the graph's own.
-
-    Raises:
-        AsrbuildError: a fixed dimension of the graph is asked to be another, or flexible.
-    """
-    own = placeholder_shape(graph, name)
-    if len(own) != len(asked):
-        raise AsrbuildError(
-            f"the graph's {name} has {len(own)} dimensions, asked {len(asked)}",
-            key=key,
-            file=graph.path,
-        )
-    for axis, (have, want) in enumerate(zip(own, asked, strict=True)):
-        if have is None or have == want:
-            continue
-        unit = "steps" if axis == 1 and len(own) == 4 else f"in dimension {axis} of {name}"
-        wanted = "any number" if want is None else str(want)
-        raise AsrbuildError(
-            f"the graph is static at {have} {unit}, asked {wanted}",
-            key=key,
-            file=graph.path,
-            fix="export it with n_steps=-1 to choose the shape at conversion",
-        )
-
-
-def check_steps(graph: Graph, steps: Iterable[int | None], *, key: str = "model.steps") -> None:
-    """Checks asked step counts (None: any) of a DeepSpeech graph's ``input_node``."""
-    own = placeholder_shape(graph, "input_node")
-    for asked in steps:
-        check_input_shape(graph, "input_node", (own[0], asked, *own[2:]), key=key)

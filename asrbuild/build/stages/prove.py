@@ -108,8 +108,8 @@ def _refused(
         f"{failures}" + (f"\n    and {more} more" if more > 0 else "") + where,
         key=f"verify.thresholds.{names[-1]}",
         file=package,
-        fix="compress less where it harms: coreml.compress_layers.lstm=int8 (or none), "
-        "and so layer_2, layer_3, layer_5 and layer_6"
+        fix="compress less where it harms: coreml.compress_layers.LAYER=int8 (or none); "
+        f"LAYER is one of {', '.join(view.architecture.LAYERS.names)}"
         if compressed
         else "choose another coreml.precision, coreml.lstm or coreml.frontend",
     )

@@ -17,10 +17,10 @@ from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_w
 from asrbuild.architectures.deepspeech.export import pack_alphabet, write_frozen_graph
 from asrbuild.architectures.deepspeech.flags import ExportFlags
 from asrbuild.architectures.deepspeech.frozen import graph_weights, read_graph_weights, relu_clip
+from asrbuild.architectures.deepspeech.graph_shape import graph_steps
 from asrbuild.architectures.deepspeech.network import LSTM_SCOPE, random_weights
 from asrbuild.architectures.tensorflow.graph import load_graph
 from asrbuild.architectures.tensorflow.inspect import inspect_graph, unpack_alphabet
-from asrbuild.architectures.tensorflow.outputs import graph_steps
 from asrbuild.architectures.tensorflow.proto import FLOAT, INT32, Graph, Node, Shape, constant
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.audio import read_audio

@@ -117,7 +117,7 @@ def interpreter(path: Path) -> Callable[[np.ndarray, Any, Any], Any]:
         for name, value in zip(("input_node", *lite._STATES), values, strict=True):
             ran.set_tensor(inputs[name], value)
         ran.invoke()
-        return [ran.get_tensor(outputs[name]) for name in lite._OUTPUTS]
+        return [ran.get_tensor(outputs[name]) for name in lite.OUTPUTS]
 
     return run
 
@@ -126,7 +126,7 @@ def network(model: lite.LiteModel) -> Callable[[np.ndarray, Any, Any], Any]:
     def run(*values: np.ndarray) -> list[np.ndarray]:
         given = dict(zip(("input_node", *lite._STATES), values, strict=True))
         found = lite._network(model.weights, model.flags.relu_clip, given)
-        return [found[name] for name in lite._OUTPUTS]
+        return [found[name] for name in lite.OUTPUTS]
 
     return run
 

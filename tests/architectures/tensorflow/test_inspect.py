@@ -11,15 +11,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from asrbuild.architectures.tensorflow.graph import load_graph
-from asrbuild.architectures.tensorflow.inspect import inspect_graph, read_metadata
-from asrbuild.architectures.tensorflow.outputs import (
+from asrbuild.architectures.deepspeech.graph_shape import (
     check_input_shape,
-    check_outputs,
     check_steps,
     graph_steps,
-    placeholder_shape,
 )
+from asrbuild.architectures.tensorflow.graph import load_graph
+from asrbuild.architectures.tensorflow.inspect import inspect_graph, read_metadata
+from asrbuild.architectures.tensorflow.outputs import check_outputs, placeholder_shape
 from asrbuild.architectures.tensorflow.proto import Graph, Node, constant
 from asrbuild.architectures.tensorflow.shapes import infer_shapes
 from asrbuild.base.errors import AsrbuildError
