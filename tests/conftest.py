@@ -1,4 +1,4 @@
-"""What every test process starts with."""
+"""Settings of every test process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An artifact as somebody may change it who is no asrbuild: its records made to agree again."""
+"""Changed artifacts whose records are made consistent again, as an attacker would."""
 
 from __future__ import annotations
 

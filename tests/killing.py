@@ -1,4 +1,4 @@
-"""Processes that kill themselves at a chosen line of ours, past every ``finally``."""
+"""Processes that kill themselves at a chosen line of asrbuild, past every ``finally``."""
 
 from __future__ import annotations
 

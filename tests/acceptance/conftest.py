@@ -13,7 +13,6 @@ import pytest
 from filelock import FileLock
 
 from asrbuild.cli import main as cli
-from asrbuild.speech.deepspeech_decoder import environment as ds_environment
 
 MODELS = ("static", "dynamic", "dynamic_to_static", "enumerated")
 FORMATS = ("mlprogram", "neuralnetwork")
@@ -99,11 +98,3 @@ def run_here(
     with pytest.raises(SystemExit) as left:
         cli.main()
     return int(left.value.code or 0), capfd.readouterr().err
-
-
-_HERE = ds_environment.status()
-
-
-genuine = pytest.mark.skipif(
-    not _HERE.ready and _HERE.python is None, reason=f"no genuine decoder: {_HERE.detail}"
-)

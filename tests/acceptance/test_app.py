@@ -1,4 +1,4 @@
-"""What an app team gets: a kit in every artifact, a checker that finds faults, Swift that works."""
+"""The app kit: one in every artifact, a checker that finds faults, and working Swift code."""
 
 from __future__ import annotations
 

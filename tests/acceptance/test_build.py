@@ -1,4 +1,4 @@
-"""The main job: configs in, proven and published artifacts out."""
+"""Builds from configs to proven, published artifacts."""
 
 from __future__ import annotations
 

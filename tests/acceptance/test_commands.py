@@ -122,7 +122,7 @@ def test_why_names_an_older_library_and_older_code(tmp_path: Path) -> None:
 def test_plan_of_a_published_recipe_skips_what_was_cleared(
     workshop: Workshop, tmp_path: Path
 ) -> None:
-    """The artifact is there, so nobody needs the entries it was made of."""
+    """A published artifact needs no entries of the cache."""
     shutil.copytree(workshop.folder / ".asrbuild" / "cache", tmp_path / "cache")
     shutil.rmtree(tmp_path / "cache" / "convert")
     paths = f"paths.cache={tmp_path}/cache", f"paths.artifacts={workshop.artifacts}"

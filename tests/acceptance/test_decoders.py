@@ -17,7 +17,8 @@ from asrbuild.architectures.deepspeech.flags import ExportFlags
 from asrbuild.artifact.manifest import read_manifest
 from asrbuild.speech.alphabet import bytes_alphabet, read_alphabet
 from asrbuild.speech.deepspeech_decoder import environment as ds_environment
-from tests.acceptance.conftest import Finished, Workshop, genuine, run_asrbuild
+from tests.acceptance.conftest import Finished, Workshop, run_asrbuild
+from tests.marks import needs_ds_ctcdecoder
 from tests.paths import DATA, DEMO, SAMPLE_TEXT
 
 DS = ("decoder=ds_ctcdecoder", "decoder.beam_width=50")
@@ -90,7 +91,7 @@ def test_unfit_scorers_are_refused_before_anything_is_heard(
     assert not (scorers / ".asrbuild").exists(), "the model ran before the scorer was refused"
 
 
-@genuine
+@needs_ds_ctcdecoder
 def test_hot_words_and_weights_from_the_command_line(workshop: Workshop, tmp_path: Path) -> None:
     """A boost makes a word of the scorer appear; times, confidences and N best come as JSON."""
     artifact = str(workshop.artifact("static", "mlprogram"))
@@ -159,7 +160,7 @@ def _of_bytes(graph: Path, *more: str) -> list[str]:
     return [*source, text, "model=dynamic_to_static", *more]
 
 
-@genuine
+@needs_ds_ctcdecoder
 def test_a_model_that_writes_bytes(bytes_graph: Path, tmp_path: Path) -> None:
     """UTF-8 mode from the graph to the words, with a scorer of characters, by every decoder."""
     (tmp_path / "corpus.txt").write_text(SAMPLE_TEXT + "\n")
@@ -266,7 +267,7 @@ def test_a_rise_above_tensorflow_gates_a_build(gated: Gated) -> None:
     assert (found.reference, found.reference_wer) == ("tensorflow", found.wer)
 
 
-@genuine
+@needs_ds_ctcdecoder
 def test_a_rise_above_a_named_artifact_gates_a_build(gated: Gated) -> None:
     """With a scorer the demo hears the unseen phrases far better than greedily."""
     scorer = "decoder.scorer_path=demo:prompts.scorer"

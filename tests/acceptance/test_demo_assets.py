@@ -1,4 +1,4 @@
-"""The demo's checkpoint, alphabet and recordings are what the rest of asrbuild expects."""
+"""The demo's checkpoint, alphabet and recordings have the names and shapes that asrbuild reads."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import Finished, genuine
+from tests.acceptance.conftest import Finished
+from tests.marks import needs_ds_ctcdecoder
 from tests.paths import DEMO, ROOT
 
 EXAMPLES = ROOT / "examples"
@@ -62,7 +63,7 @@ def test_sweep(tmp_path: Path, cache: Path) -> None:
     assert len(list((tmp_path / "artifacts").glob("*/1.0.0+*/manifest.json"))) == 4
 
 
-@genuine
+@needs_ds_ctcdecoder
 def test_decoder(tmp_path: Path, cache: Path) -> None:
     done = run_example("decoder", "verify=quick", cwd=tmp_path, cache=cache)
     assert done.code == 0, done.err

@@ -1,4 +1,4 @@
-"""``asrbuild gc`` on the cache of real builds: what led to an artifact stays, the rest goes."""
+"""``asrbuild gc`` on the cache of real builds: entries of an artifact stay, others are removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real sweep, killed at fifty random moments: each time all that is visible is whole."""
+"""A real sweep, killed at fifty random moments: all visible results are whole each time."""
 
 from __future__ import annotations
 

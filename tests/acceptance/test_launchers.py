@@ -1,4 +1,4 @@
-"""The same sweep through other launchers: the cores of this machine, and a cluster's engine."""
+"""A sweep with other launchers: processes on this machine, and Slurm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs and what is published is what is there: bytes count, claims do not."""
+"""Commands check the bytes of artifacts, caches and configurations, not what these claim."""
 
 from __future__ import annotations
 

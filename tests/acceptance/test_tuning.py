@@ -1,4 +1,4 @@
-"""``asrbuild -m tune=scorer``: searched, drawn, written, built with, and recorded."""
+"""``asrbuild -m tune=scorer``: search, page, config, a build with it, and its record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from asrbuild.build import tuning
 from asrbuild.handover.report.tuning import Trial, Tuning
 from asrbuild.speech.dataset import dataset_digest, read_dataset
 from asrbuild.speech.deepspeech_decoder import environment as ds_environment
-from tests.acceptance.conftest import Finished, Workshop, genuine, run_asrbuild, run_here
+from tests.acceptance.conftest import Finished, Workshop, run_asrbuild, run_here
+from tests.marks import needs_ds_ctcdecoder
 from tests.paths import DATA, DEMO
 
 UNSEEN = DATA / "unseen"
@@ -42,7 +43,7 @@ def _kept(workshop: Workshop) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in kept}
 
 
-@genuine
+@needs_ds_ctcdecoder
 def test_from_the_search_to_an_artifact_that_names_its_set(
     workshop: Workshop, tmp_path: Path
 ) -> None:

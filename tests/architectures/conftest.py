@@ -1,4 +1,4 @@
-"""TensorFlow as an independent judge, and graphs to judge."""
+"""TensorFlow as an independent reference, and graphs to compare."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights and the network run in one go, shared by the runtime's tests."""
+"""Weights and the network's outputs in one call, shared by the tests of the runtime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A package that needs no Core ML: the DeepSpeech network in plain numpy, behind a strict door."""
+"""A package without Core ML: the DeepSpeech network in numpy, strict about its inputs."""
 
 from __future__ import annotations
 

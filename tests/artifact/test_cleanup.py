@@ -215,7 +215,7 @@ class Meanwhile(threading.Thread):
 
 
 def test_pointing_at_what_is_being_taken_away(grown: Path, monkeypatch: pytest.MonkeyPatch):
-    """Whoever points is told that nothing is there, and ``latest`` stays what it was."""
+    """Pointing at a removed version is an error, and ``latest`` is unchanged."""
     root = grown / "artifacts"
     pointing = Meanwhile(lambda: store.point_latest(root, "killed", "1+2"))
     real = os.rename

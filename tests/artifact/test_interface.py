@@ -1,4 +1,4 @@
-"""The rules of what breaks an app, against plain sets, turned round, and for every manifest key."""
+"""The rules of what breaks an app: against plain sets, both ways, for every manifest key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From samples to words through a manifest: the same words however the sound arrives."""
+"""From samples to words through a manifest: the same words for every form of input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No step is lost: however the manifest has an utterance cut, the outcome is that of one call."""
+"""No step is lost: every way of cutting an utterance gives the outputs of one call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The artifact store: whole, read-only, never rewritten, and found by the names people use."""
+"""The artifact store: whole, read-only, never rewritten, found by name, version and path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stage cache: fingerprints, whole entries only, damage found, and reasons given."""
+"""The stage cache: fingerprints, whole entries only, detection of damage, and reasons of misses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real processes on one cache: races, kills at any moment, and locks left by the dead."""
+"""Real processes on one cache: races, kills at any moment, and locks of dead processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text of files, packages and remotes on a terminal: nothing in it is obeyed, nothing is hidden."""
+"""Text of files, packages and remotes on a terminal: control characters are shown, not obeyed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Overrides as a shell hands them over, against Hydra's own parser."""
+"""Overrides from a shell, against Hydra's own parser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Default names: each tells what was built, is the same every time, and is legal everywhere."""
+"""Default names: they tell builds apart, are deterministic, and are legal on every system."""
 
 from __future__ import annotations
 

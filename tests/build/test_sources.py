@@ -1,4 +1,4 @@
-"""What a source states of itself, and a recipe that says something else."""
+"""Facts that a source states of itself, and recipes that contradict them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes a stage run again, and that it can read nothing else."""
+"""Which stages a change runs again, and that a stage reads only what it declares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``asrbuild evaluate`` as a user runs it: side by side, resumed when killed, heard only once."""
+"""``asrbuild evaluate``: artifacts side by side, resumed after a kill, the model run only once."""
 
 from __future__ import annotations
 
@@ -18,12 +18,8 @@ from asrbuild.artifact import layout
 from asrbuild.base.digest import file_digest
 from asrbuild.speech.deepspeech_decoder import environment as ds_environment
 from tests.acceptance.conftest import Finished, run_asrbuild
+from tests.marks import needs_ds_ctcdecoder
 from tests.paths import DATA, DEMO
-
-_HERE = ds_environment.status()
-genuine = pytest.mark.skipif(
-    not _HERE.ready and _HERE.python is None, reason=f"no genuine decoder: {_HERE.detail}"
-)
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +165,7 @@ def test_an_option_that_has_no_effect_is_refused(folder: Path) -> None:
 
 
 def test_a_function_of_several(tmp_path: Path) -> None:
-    """Every function says the same; what one was heard with is not taken for another's."""
+    """Functions give equal transcripts; cached probabilities of one are not used for another."""
     built = run_asrbuild("model=multifunction", "verify=quick", "name=m", cwd=tmp_path)
     assert built.code == 0, built.err
     asked = ("evaluate", "m", str(DATA / "unseen" / "test.csv"), "--decoder", "greedy", "--json")
@@ -187,9 +183,9 @@ def test_a_function_of_several(tmp_path: Path) -> None:
     assert "chunk_32" in wrong.err
 
 
-@genuine
+@needs_ds_ctcdecoder
 def test_the_demos_scorer_lowers_its_word_error_rate(folder: Path) -> None:
-    """Both halves of the recordings never heard in training: without and with the scorer."""
+    """Both halves of the recordings that were not in training, without and with the scorer."""
     for table in (DEMO / "dev" / "dev.csv", DATA / "unseen" / "test.csv"):
         told = ("--decoder", "greedy,ds_ctcdecoder", "--scorer", "demo:prompts.scorer", "--json")
         done = run_asrbuild("evaluate", "a", str(table), *told, "--beam-width", "50", cwd=folder)
@@ -236,7 +232,7 @@ runpy.run_path(sys.argv[3], run_name="__main__")
 """
 
 
-@genuine
+@needs_ds_ctcdecoder
 def test_a_recording_that_kills_the_decoder_is_named_and_the_others_are_kept(
     folder: Path, tmp_path: Path
 ) -> None:

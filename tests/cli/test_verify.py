@@ -1,4 +1,4 @@
-"""``asrbuild verify`` on a published artifact: whole, tampered with, and forged."""
+"""``asrbuild verify`` on a published artifact: intact, damaged, and forged."""
 
 from __future__ import annotations
 

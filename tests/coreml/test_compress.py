@@ -1,4 +1,4 @@
-"""Compressed weights: the executor runs what coremltools itself decompresses them to."""
+"""Compressed weights: the executor's results against coremltools' own decompression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packages on disk: the same bytes every time, whole or not there, described as asked."""
+"""Packages on disk: reproducible bytes, written in one step, with the requested description."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The LSTM state a package hands on is the state after exactly ``input_lengths`` steps."""
+"""The LSTM state that a package returns is the state after exactly ``input_lengths`` steps."""
 
 from __future__ import annotations
 

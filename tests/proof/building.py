@@ -1,4 +1,4 @@
-"""Real packages for the tests: built from weights by the recipe's own road, run by the executor."""
+"""Real packages for the tests, built from weights by the stages of a build."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def recordings() -> dict[str, np.ndarray]:
 
 
 def texts() -> dict[str, str]:
-    """What is said in them."""
+    """Their transcripts."""
     return {name: (DEMO / f"{name}.txt").read_text().strip() for name in RECORDINGS}
 
 

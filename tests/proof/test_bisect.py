@@ -1,4 +1,4 @@
-"""The first node that diverges is the one that is wrong: TensorFlow against faulty packages."""
+"""Bisection names the faulty node: TensorFlow against faulty packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The inputs of verification: what is in them, their lengths, and their record on disk."""
+"""The inputs of verification: content, lengths, and their file."""
 
 from __future__ import annotations
 

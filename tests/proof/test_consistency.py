@@ -1,4 +1,4 @@
-"""A package that describes itself otherwise than its manifest does is refused, and says in what."""
+"""A package whose description differs from its manifest is refused, with the difference."""
 
 from __future__ import annotations
 

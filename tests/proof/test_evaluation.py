@@ -1,4 +1,4 @@
-"""Data sets, cached probabilities, and figures that are the counts of what was heard."""
+"""Data sets, cached probabilities, and error rates against counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metrics against formulas written another way, and what no gate may ever let through."""
+"""The metrics against other formulas, and values that no gate may pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a proof runs: every way a manifest allows, every size it promises, and the words."""
+"""The runs of a proof: every way and size that a manifest allows, and the transcripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Probabilities to decode: random ones, and ones that say a text."""
+"""Probabilities to decode: random ones, and those of a text."""
 
 from __future__ import annotations
 

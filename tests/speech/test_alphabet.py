@@ -1,4 +1,4 @@
-"""alphabet.txt as DeepSpeech reads it, and its mistakes."""
+"""alphabet.txt as DeepSpeech reads it, and files with mistakes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Reading recordings: exact where nothing has to change, clear where there is nothing to read."""
+"""Readers of recordings: exact samples, and clear errors."""
 
 import struct
 import sys

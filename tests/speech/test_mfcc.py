@@ -1,4 +1,4 @@
-"""Features against TensorFlow's own kernels, and streaming against all at once."""
+"""Features against TensorFlow's kernels, and streaming against one call."""
 
 from __future__ import annotations
 

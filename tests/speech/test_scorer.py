@@ -1,4 +1,4 @@
-"""Scorers: estimated, written and checked by us, read by the genuine decoder's own KenLM."""
+"""Scorers: estimated, written and checked by asrbuild, read by ds-ctcdecoder's KenLM."""
 
 from __future__ import annotations
 
@@ -31,13 +31,10 @@ from asrbuild.speech.scorer.build import write_scorer
 from asrbuild.speech.scorer.fit import Spelling, check_scorer, compare_spelling, unknown_words
 from asrbuild.speech.scorer.ngrams import BEGIN, NgramModel, characters, estimate, read_arpa
 from asrbuild.speech.scorer.package import inspect_scorer, scorer_weights
+from tests.marks import needs_ds_ctcdecoder
 from tests.paths import DEMO
 from tests.speech.ctc_cases import ENGLISH, random_probabilities, spoken_bytes
 
-_HERE = ds_environment.status()
-genuine = pytest.mark.skipif(
-    not _HERE.ready and _HERE.python is None, reason=f"no genuine decoder: {_HERE.detail}"
-)
 LMPLZ = Path(__file__).parent / "lmplz"
 TEXT = """the cat sat on the mat
 the dog sat on the cat
@@ -125,7 +122,7 @@ print(json.dumps([scorer.get_max_order()] + [
 """
 
 
-@genuine
+@needs_ds_ctcdecoder
 @pytest.mark.parametrize("order", [2, 3, 4])
 def test_kenlm_reads_the_probabilities_we_wrote(tmp_path: Path, order: int) -> None:
     sentences = _random_sentences(order)
@@ -163,7 +160,7 @@ print(json.dumps([
 """
 
 
-@genuine
+@needs_ds_ctcdecoder
 @pytest.mark.parametrize("hot_words", [{}, {"mat": 9.5, "yes": -3.0}])
 def test_exactly_what_the_decoder_says_directly(
     tmp_path: Path, scorer: Path, hot_words: dict[str, float]
@@ -210,7 +207,7 @@ print(json.dumps(found))
 CHARACTERS = ["für 漢字 und", "fünf 漢 ñ", "нет ñ 🙂 字", "für und 字", "нет"]
 
 
-@genuine
+@needs_ds_ctcdecoder
 def test_utf8_mode_is_what_the_decoder_says_directly(tmp_path: Path) -> None:
     """A scorer of characters of one to four bytes: KenLM reads it, and decoding is the same."""
     model = estimate(map(characters, CHARACTERS), 3)

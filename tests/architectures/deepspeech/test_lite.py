@@ -1,4 +1,4 @@
-"""A DeepSpeech ``.tflite`` as a source: its weights, and TensorFlow Lite's own words."""
+"""A DeepSpeech ``.tflite`` as a source: its weights, and TensorFlow Lite's transcripts."""
 
 from __future__ import annotations
 

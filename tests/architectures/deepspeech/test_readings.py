@@ -1,4 +1,4 @@
-"""A fault of asrbuild's own readers is found by TensorFlow's, before anything is proven."""
+"""TensorFlow's readers find faults of asrbuild's own readers before a proof."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shapes against TensorFlow's own inference, the summary, and the checks of what is asked."""
+"""Inspection of graphs: shapes against TensorFlow's inference, the summary, and refusals."""
 
 from __future__ import annotations
 

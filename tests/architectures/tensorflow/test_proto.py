@@ -1,4 +1,4 @@
-"""Our GraphDef reader and writer against TensorFlow's, and against files that are none."""
+"""asrbuild's GraphDef reader and writer against TensorFlow's, and on files that are not graphs."""
 
 from __future__ import annotations
 

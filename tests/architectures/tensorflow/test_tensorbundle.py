@@ -1,4 +1,4 @@
-"""Our checkpoint reader against TensorFlow's, and against damage."""
+"""asrbuild's checkpoint reader against TensorFlow's, and on damaged files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps account of which ops the conformance tests run; see ``tested.py``."""
+"""Records which ops the conformance tests run (see ``tested.py``), and fixtures of packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loops, conditions, states and constants; above all that nothing is overwritten too early."""
+"""Loops, conditions, states and constants; no value is overwritten too early."""
 
 from __future__ import annotations
 

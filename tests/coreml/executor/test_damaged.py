@@ -1,4 +1,4 @@
-"""Packages damaged at random, and by malice: one clear error or a result, never anything else."""
+"""Packages damaged at random and on purpose: one clear error or a result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``asrbuild run``: what it prints and writes of values and names that others chose."""
+"""``asrbuild run``: output of values and names, also hostile ones."""
 
 from __future__ import annotations
 

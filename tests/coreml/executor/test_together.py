@@ -1,4 +1,4 @@
-"""Calls side by side give what they give alone; products are shared where all bytes are equal."""
+"""Concurrent calls give the results of single calls; equal products are computed once."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_rows_of_several_calls_are_one_product(products_made):
 
 
 def test_the_order_of_arrival_changes_nothing():
-    """Rows stand in the order of the calls, whoever comes last."""
+    """Rows are in the order of the calls, in any order of arrival."""
     weight = weights(1)
     late = threading.Event()
 

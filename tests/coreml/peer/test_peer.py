@@ -1,4 +1,4 @@
-"""coremltools' own tests with the executor in Core ML's place; see docs/executor-peer.md."""
+"""coremltools' own tests with the executor in place of Core ML; see docs/executor-peer.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stand-in weights: put back exactly, or noticed when something else became of them."""
+"""Placeholder weights: replaced exactly, or an error if a pass changed them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Swift types say what the JSON Schema says; every Swift file parses."""
+"""The Swift types match the JSON Schema, and every Swift file parses."""
 
 from __future__ import annotations
 

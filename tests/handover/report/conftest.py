@@ -1,4 +1,4 @@
-"""The reports are of real packages, which the parity tests know how to build; and a browser."""
+"""A browser, and published artifacts whose reports are tested."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from asrbuild.architectures.deepspeech.network import random_weights
 from tests.proof import building
 
-#: Nothing but the page: no sandbox (CI runs as root), no service of the browser's own.
+#: No sandbox, as CI runs as root, and no background services of the browser.
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -42,14 +42,14 @@ def pair(published, tmp_path_factory) -> list[Path]:
 
 @dataclass
 class Window:
-    """A page in a browser, with all that it said and asked for."""
+    """A page in a browser, with its console messages and requests."""
 
     page: object
     complaints: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
     def overflow(self) -> list[str]:
-        """Elements that stick out to the right, so that a person would have to scroll."""
+        """Elements beyond the right edge, which would require scrolling."""
         return self.page.evaluate(  # type: ignore[attr-defined]
             """() => document.documentElement.scrollWidth <= innerWidth ? [] :
                 [...document.body.querySelectorAll("*")]
@@ -76,7 +76,7 @@ def chromium() -> Iterator[object]:
 
 @pytest.fixture(params=[(DESKTOP, "light"), (TABLET, "dark"), (PHONE, "dark")], ids=str)
 def look(request: pytest.FixtureRequest, chromium) -> Iterator[object]:
-    """Opens a file in a window of each width; at the end it must have been silent and alone."""
+    """Opens a file at each width; at the end there must be no message and no request."""
     width, scheme = request.param
     context = chromium.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True

@@ -1,4 +1,4 @@
-"""Pages for the tests, what they are made from, and what a browser would find in them."""
+"""Pages for the tests, their inputs, and a reader of their HTML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a package is made of, against coremltools' own view of the same bytes."""
+"""Operations and weights of a package, against coremltools' view of the same bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages in a real browser, as wide as a desk and as a hand: what a person sees and does."""
+"""The pages in a real browser, at the widths of a desk, a tablet and a phone."""
 
 from __future__ import annotations
 

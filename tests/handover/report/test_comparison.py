@@ -1,4 +1,4 @@
-"""The page of a sweep and of named artifacts: a row each, with what its manifest says."""
+"""The page of a sweep and of named artifacts: one row each, with the values of its manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hostile artifact in every command that shows one: its text is shown, never obeyed."""
+"""A hostile artifact in every command that shows one: its text has no effect."""
 
 from __future__ import annotations
 

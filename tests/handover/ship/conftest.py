@@ -52,7 +52,7 @@ def trust(signer: Signer, config: Path) -> Trust:
 
 @pytest.fixture
 def stranger(tmp_path: Path) -> Signer:
-    """A key that nobody here trusts."""
+    """A key that is not trusted."""
     return new_key("stranger", tmp_path / "strange")
 
 

@@ -1,4 +1,4 @@
-"""Small artifacts that are as whole as large ones, and bundles that are not."""
+"""Small, whole artifacts, and bundles with faults."""
 
 from __future__ import annotations
 

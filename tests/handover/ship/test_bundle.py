@@ -1,4 +1,4 @@
-"""Bundles and keys: what goes in comes out, and only for those who trust the key."""
+"""Bundles and keys: what is packed is unpacked, for readers who trust the key only."""
 
 from __future__ import annotations
 

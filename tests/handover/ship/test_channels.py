@@ -82,7 +82,7 @@ def reader(tmp_path: Path, config: Path, signer: Signer) -> Callable[..., Pulled
 
 
 def copied(source: Path, to: Path) -> None:
-    """What whoever can write to a remote, but has no key, puts there."""
+    """Records put on a remote by an attacker who can write to it but has no key."""
     for part in ("artifacts", "blobs"):
         shutil.copytree(source / part, to / part, dirs_exist_ok=True)
 
@@ -271,7 +271,7 @@ def _digest(remote: Path, counter: int) -> str:
 def test_who_moves_a_channel_looks_first_what_was_seen(
     command: Callable[..., tuple[int, str, str]], versions: list[Path], tmp_path: Path
 ):
-    """Else the holder of the key would sign a second history for whoever put an old state back."""
+    """Else the key's holder would sign a second history after an attacker restored an old state."""
     remote = tmp_path / "remote"
     for version in versions[:3]:
         assert command("ship", version, remote, "--channel", "stable")[0] == 0

@@ -1,4 +1,4 @@
-"""Key pairs: both halves or none, and no folder that somebody else may write to."""
+"""Key pairs: both halves or none, and only in folders that no other user may write to."""
 
 from __future__ import annotations
 

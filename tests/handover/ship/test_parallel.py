@@ -1,4 +1,4 @@
-"""Files on their way at once: what a person sees, and how it ends when a disk or a server fails."""
+"""Concurrent transfers: progress, and failures of a disk or a server."""
 
 from __future__ import annotations
 

@@ -312,7 +312,7 @@ def test_a_folder_is_one_place_however_it_is_spelt(
     versions: list[Path], signer: Signer, trust: Trust, fetch: Any,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ):  # fmt: skip
-    """What a channel said is remembered of that folder, and of no other one of its name."""
+    """The last record of a channel is kept for its folder, not for another one of that name."""
     for project, given in (("one", versions[:2]), ("two", versions[2:])):
         (tmp_path / project / "a b").mkdir(parents=True)
         monkeypatch.chdir(tmp_path / project)

@@ -1,4 +1,4 @@
-"""Buckets of S3: what is read of the environment, what a server may do, and large files."""
+"""S3 buckets: settings from the environment, faults of servers, and large files."""
 
 from __future__ import annotations
 

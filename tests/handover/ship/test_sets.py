@@ -1,4 +1,4 @@
-"""Sets of variants on real remotes: every device gets the one it should, by name and channel."""
+"""Sets of variants on real remotes: each device gets its variant, by name and channel."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_what_a_set_needs_stays_as_long_as_the_set(
 def test_a_set_that_comes_while_what_it_needs_goes(
     artifacts: list[Path], tmp_path: Path, send: Any, fetch: Any, signer: Signer, trust: Trust
 ):
-    """Before the look it is brought back; after it, who ships is told."""
+    """Removed before the check, it is put back; removed after it, shipping reports it."""
     place, other = (open_remote(str(tmp_path / "remote")) for _ in range(2))
     assert isinstance(place, ObjectRemote)
     for path in artifacts:

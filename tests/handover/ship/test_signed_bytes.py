@@ -1,4 +1,4 @@
-"""What is reported as signed is what is there, byte for byte: in the store and on the remote."""
+"""Reported signatures cover every byte, in the store and on the remote."""
 
 from __future__ import annotations
 

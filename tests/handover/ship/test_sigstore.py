@@ -1,4 +1,4 @@
-"""Signatures by an identity: made by the genuine Sigstore client, and proven by it."""
+"""Signatures by an identity, made and verified by the Sigstore client."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ main()
 
 @pytest.fixture
 def believed(instance: Any, config: Path) -> Trust:
-    """Trusts the identity whose token is set, and nobody else."""
+    """Trusts only the identity whose token is set."""
     trust_identity(WHO, ISSUER, None, config)
     return read_trust(config)
 
@@ -67,7 +67,7 @@ def without_library(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_signed_by_an_identity_alone(
     instance: Any, artifact: Path, tmp_path: Path, command: Callable, config: Path
 ):
-    """By commands: nobody trusted, then the identity, then no longer."""
+    """With commands: no trust, then trust in the identity, then none again."""
     bundle, there = tmp_path / "demo.asrb", tmp_path / "there"
     code, out, err = command(
         "bundle", artifact, bundle, "--sigstore", "--artifacts", artifact.parent.parent
@@ -126,7 +126,7 @@ def test_a_key_signs_as_before(artifact: Path, tmp_path: Path, signer: Signer):
 
 
 def test_a_key_and_an_identity(instance: Any, artifact: Path, tmp_path: Path, config: Path):
-    """Whoever trusts one of the two pulls, and nobody else."""
+    """Trust in one of the two signers is required and sufficient."""
     bundle = tmp_path / "demo.asrb"
     key = new_key("release", tmp_path / "publisher")
     write_bundle(artifact, bundle, sign_in(key, print))

@@ -1,4 +1,4 @@
-"""Bundles of several artifacts: every device gets the one it should, byte for byte."""
+"""Bundles of several artifacts: each device gets its variant, byte for byte."""
 
 from __future__ import annotations
 

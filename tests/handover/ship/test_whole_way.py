@@ -1,4 +1,4 @@
-"""The whole way as people type it: build, ship, move a channel, pull at an app team's, speak.
+"""From build to transcript on the command line: build, ship, channel, pull, transcribe.
 
 The app team's home is clean: no keys, no store, no cache; it has the public key and an address.
 """

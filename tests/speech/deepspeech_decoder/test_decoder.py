@@ -1,4 +1,4 @@
-"""The genuine ds-ctcdecoder through our interface: the same answers as when called directly."""
+"""ds-ctcdecoder through the interface of decoders, against direct calls."""
 
 from __future__ import annotations
 
@@ -22,12 +22,10 @@ from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.decoders import open_decoder
 from asrbuild.speech.deepspeech_decoder import environment as ds_environment
 from asrbuild.speech.deepspeech_decoder.decoder import DeepSpeechDecoder
+from tests.marks import needs_ds_ctcdecoder
 from tests.speech.ctc_cases import ENGLISH, random_probabilities, spoken, spoken_bytes
 
-_HERE = ds_environment.status()
-pytestmark = pytest.mark.skipif(
-    not _HERE.ready and _HERE.python is None, reason=f"no genuine decoder: {_HERE.detail}"
-)
+pytestmark = needs_ds_ctcdecoder
 
 #: What a user of the package writes: no code of ours in it.
 DIRECT = """

@@ -1,4 +1,4 @@
-"""Finding a Python 3.9 for the genuine decoder, and saying so where there is none."""
+"""The search for a Python 3.9 for ds-ctcdecoder, and the error if there is none."""
 
 from __future__ import annotations
 

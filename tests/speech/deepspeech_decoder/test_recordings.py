@@ -1,4 +1,4 @@
-"""The genuine decoder on twenty real recordings: as it says directly, and as our search says."""
+"""ds-ctcdecoder on twenty real recordings, against direct calls and the beam search."""
 
 from __future__ import annotations
 
@@ -17,15 +17,12 @@ from asrbuild.speech.decoders import open_decoder
 from asrbuild.speech.deepspeech_decoder import environment as ds_environment
 from asrbuild.speech.mfcc import FeatureSettings, features
 from tests.artifact.numpy_package import network
+from tests.marks import needs_ds_ctcdecoder
 from tests.paths import DATA, DEMO
 
 JOINS = DATA / "joins"
 ALPHABET = read_alphabet(DEMO / "alphabet.txt")
 SCORER = DEMO / "prompts.scorer"
-_HERE = ds_environment.status()
-genuine = pytest.mark.skipif(
-    not _HERE.ready and _HERE.python is None, reason=f"no genuine decoder: {_HERE.detail}"
-)
 
 DIRECT = """
 import json, sys
@@ -56,7 +53,7 @@ def spoken() -> list[np.ndarray]:
     ]
 
 
-@genuine
+@needs_ds_ctcdecoder
 def test_exactly_what_it_says_directly(tmp_path: Path, spoken: list[np.ndarray]) -> None:
     for index, rows in enumerate(spoken):
         np.save(tmp_path / f"{index}.npy", rows)
@@ -71,7 +68,7 @@ def test_exactly_what_it_says_directly(tmp_path: Path, spoken: list[np.ndarray])
         assert [[[h.confidence, h.text] for h in found] for found in ours] == direct
 
 
-@genuine
+@needs_ds_ctcdecoder
 def test_our_search_agrees_on_speech(spoken: list[np.ndarray]) -> None:
     with open_decoder(DecoderSettings("ds_ctcdecoder", 40), ALPHABET, 20.0) as decoder:
         theirs = decoder.decode_batch(spoken)

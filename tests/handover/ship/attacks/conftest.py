@@ -1,4 +1,4 @@
-"""What every attack is held to: its exact refusal, nothing written, little memory, little time."""
+"""The check of every attack: the exact refusal, nothing written, bounded memory and time."""
 
 from __future__ import annotations
 

@@ -314,7 +314,7 @@ def test_a_thousand_signatures(forgery: Forgery, signer: Signer, attack: Callabl
 
 
 def test_a_signature_of_another_type(forgery: Forgery, signer: Signer, attack: Callable):
-    """What the key signed as something else, a channel's record say, is no statement."""
+    """What the key signed as another type, such as a channel's record, is not a statement."""
     from asrbuild.handover.ship.signing.envelope import sign
 
     header = forgery.header(signer)

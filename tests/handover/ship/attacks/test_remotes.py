@@ -1,4 +1,4 @@
-"""Hostile remotes: whoever can write to one, or answers in its place, but has no key."""
+"""Hostile remotes: an attacker can write to one, or answer in its place, but has no key."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def test_a_memory_of_channels_that_is_something_else(remote: Path, fetch: Any, c
 def test_a_channel_that_is_hidden_so_that_an_old_version_is_taken_for_it(
     remote: Path, versions: list[Path], fetch: Any, refused: Refuse, signer: Signer, trust: Trust
 ):
-    """Its name begins an old version's digest; whoever has seen the channel is not fooled."""
+    """The name begins an old version's digest; a reader that knows the channel refuses it."""
     old = versions[0].name.partition("+")[2]
     while not old[0].isalpha():
         old = old[1:]
@@ -464,7 +464,7 @@ SECRET = "Basic bWU6c2VjcmV0"  # me:secret
 
 @pytest.fixture
 def listening() -> Any:
-    """Servers that note the ``Authorization`` of every request, then answer as is said."""
+    """Servers that record the ``Authorization`` of every request and give the chosen answer."""
     noted: list[str | None] = []
 
     def server(answer: Callable[[Any], object]) -> Any:

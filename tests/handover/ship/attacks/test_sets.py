@@ -56,7 +56,7 @@ def forged(remote: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def plant(remote: Path, signer: Signer) -> Callable[..., str]:
-    """Puts a set where its version is said to be; the name and version to pull."""
+    """Puts a set at its version's place; returns the name and version to pull."""
 
     def put(fields: Any, by: Signer = signer, *, fit: bool = True, kind: str = PAYLOAD_TYPE) -> str:
         if fit:
@@ -174,7 +174,7 @@ def test_what_is_missing(remote: Path, attack: Callable):
 def test_a_variant_that_is_not_its_manifest(
     forged: Any, plant: Callable, attack: Callable, lie: dict[str, Any]
 ):
-    """A slip of the publisher, or a lie: told before any file but the manifest is fetched."""
+    """A false record of a variant is reported before any file but the manifest is fetched."""
     forged["variants"][0] |= lie
     attack(R.MANIFEST_MISMATCH, plant(forged))
     # Of all of them, none is kept because of the last.
@@ -239,7 +239,7 @@ def test_none_twice_and_too_many(forged: Any, plant: Callable, attack: Callable)
 
 
 def test_a_signature_of_another_type(forged: Any, plant: Callable, attack: Callable, remote: Path):
-    """What the key signed as a channel's record or a bundle's variants is no set."""
+    """What the key signed as a channel's record or a bundle's variants is not a set."""
     spec = plant(forged, kind="application/vnd.asrbuild.variants+json")
     attack(R.HEADER_MALFORMED, spec)
     path = _at(remote, "demo")

@@ -38,7 +38,7 @@ def identity(instance: Any) -> TrustedIdentity:
 
 @pytest.fixture
 def trust(identity: TrustedIdentity) -> Trust:
-    """The identity, and nobody else."""
+    """Trust in the identity only."""
     return {identity.keyid: identity}
 
 
@@ -136,7 +136,7 @@ def test_a_log_that_is_not_trusted(
     instance: Any, forgery: Forgery, attack: Attack, good: dict[str, Any], which: str,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ):  # fmt: skip
-    """The certificate is good, but nobody would have noticed that it was given out, or used."""
+    """The certificate is valid, but its issue or its use is not in a public log."""
     from tests.handover.ship.instance import new_key
 
     before = instance.trust_config()
@@ -190,7 +190,7 @@ def test_the_signature_of_another_artifact(
 
 
 def test_a_signature_of_another_type(good: dict[str, Any], forgery: Forgery, attack: Attack):
-    """What was signed as a channel's record is no statement, though the bytes are the same."""
+    """What was signed as a channel's record is not a statement, even with equal bytes."""
     payload = canonical_json(forgery.statement).encode()
     record = sign("application/vnd.asrbuild.channel+json", payload, sign_in(None, print))
     good["envelope"]["sigstore"] = record["sigstore"]

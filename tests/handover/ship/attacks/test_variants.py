@@ -148,7 +148,7 @@ def test_the_same_artifact_twice(forged: Set, signer: Signer, attack: Callable):
 def test_a_variant_that_is_not_its_manifest(
     forged: Set, signer: Signer, attack: Callable, lie: dict[str, Any]
 ):
-    """Signed by the key itself: a slip of the publisher, caught before a device is sent it."""
+    """A mistake of the publisher, signed by the key, is refused before a device gets it."""
     honest = dict(forged.variants[1])
     forged.variants[0] |= lie
     attack(R.MANIFEST_MISMATCH, forged.bytes(signer), "iOS18")
@@ -198,7 +198,7 @@ def test_none_and_too_many(forged: Set, signer: Signer, attack: Callable):
 
 
 def test_a_signature_of_another_type(forged: Set, signer: Signer, attack: Callable):
-    """What the key signed as a channel's record or a statement is no list of variants."""
+    """What the key signed as a channel's record or a statement is not a list of variants."""
     header = forged.header(signer)
     payload = canonical_json(forged.variants).encode()
     header["envelope"] = sign("application/vnd.in-toto+json", payload, signer)

@@ -1,4 +1,4 @@
-"""TensorFlow runs beside the conversion: who fails first, or is interrupted, ends the other."""
+"""TensorFlow runs next to the conversion: a failure or an interrupt of one ends the other."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def small_files() -> None:
 
 
 def end(process: subprocess.Popen[str]) -> str:
-    """What it said; it must come to its end, and so must all that it started."""
+    """The output of a process that must end, with every process that it started."""
     try:
         _, told = process.communicate(timeout=60)
     finally:

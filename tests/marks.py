@@ -1,0 +1,12 @@
+"""Marks of tests that need a program that not every machine has."""
+
+from __future__ import annotations
+
+import pytest
+
+from asrbuild.speech.deepspeech_decoder import environment
+
+_STATUS = environment.status()
+needs_ds_ctcdecoder = pytest.mark.skipif(
+    not _STATUS.ready and _STATUS.python is None, reason=f"no ds-ctcdecoder: {_STATUS.detail}"
+)
