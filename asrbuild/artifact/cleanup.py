@@ -1,4 +1,4 @@
-"""What can go from the store and the cache here, and taking it away.
+"""Clean-up of the store and the cache: a survey of what can be removed, and the removal.
 
 An artifact stays by the rules of :mod:`asrbuild.artifact.retention`, when ``latest`` names it, and
 when a channel points at it. A cache entry stays while it is a step towards an artifact that stays,
@@ -32,7 +32,7 @@ CLAIM_SECONDS = 24 * 3600.0
 
 @dataclass(frozen=True)
 class Item:
-    """Something that stays or goes. ``age``: seconds since it came, or was last used."""
+    """Something that stays or goes. ``age``: seconds since it was added, or last used."""
 
     kind: Literal["artifact", "cache", "probabilities", "version", "blob"]
     name: str
@@ -129,7 +129,7 @@ def _needed(entries: Iterable[Entry], artifacts: Collection[str]) -> dict[str, s
     """Fingerprint -> artifact, of every entry that led to one of the artifacts.
 
     A stage's key holds the fingerprints of the stages before it, so the last stage's receipt and
-    the keys tell the way back.
+    the keys lead back.
     """
     known = {entry.fingerprint: entry for entry in entries}
     needed: dict[str, str] = {}
@@ -145,7 +145,7 @@ def _needed(entries: Iterable[Entry], artifacts: Collection[str]) -> dict[str, s
 
 
 def _receipt(entry: Entry) -> str | None:
-    """The artifact that an entry of the last stage tells of."""
+    """The artifact that an entry of the last stage records."""
     if entry.stage != "artifact":
         return None
     try:
@@ -167,7 +167,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _probabilities(cache_root: Path, rules: CacheRules, now: float) -> Iterator[Item]:
-    """What evaluations kept, one file a recording; what is gone is computed again."""
+    """Probabilities that evaluations kept, a file each recording; they can be computed again."""
     oldest = max(rules.older_than, CLAIM_SECONDS)
     for path in sorted((cache_root / PROBABILITIES_FOLDER).glob("*/*")):
         with suppress(OSError):

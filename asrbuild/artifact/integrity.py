@@ -39,7 +39,7 @@ def write_sums(directory: Path, known: Mapping[str, str] = MappingProxyType({}))
     """Writes ``SHA256SUMS`` over every other file; path -> digest, ``known`` or read.
 
     Raises:
-        AsrbuildError: there is no manifest, or a file's name cannot stand in the list.
+        AsrbuildError: there is no manifest, or a file's name cannot be listed.
     """
     (directory / SUMS).unlink(missing_ok=True)
     sums = tree_digests(directory, known=known)
@@ -83,9 +83,9 @@ def verify_files(artifact_dir: Path, cache_root: Path | None = None) -> list[Pro
 
 
 def require_whole(artifact_dir: Path, memo_root: Path | None = None) -> dict[str, str]:
-    """Checks the bytes of all that a use of an artifact reads: its manifest, and what that lists.
+    """Checks the files that a use of an artifact reads: its manifest, and those that it lists.
 
-    What only a person reads (README, report, kit) is left to ``asrbuild verify``.
+    Other files (README, report, kit) are left to ``asrbuild verify``.
 
     Args:
         artifact_dir: the artifact.
@@ -130,7 +130,7 @@ def _damaged(artifact_dir: Path, path: str, what: str) -> AsrbuildError:
         f"the artifact is damaged: {path} {what}",
         file=artifact_dir / path,
         fix=f"remove it (chmod -R u+w {artifact_dir} && rm -r {artifact_dir}), then pull it again "
-        "from where it came, or build it again; `asrbuild verify` says all that is wrong",
+        "from where it came, or build it again; `asrbuild verify` lists all damage",
     )
 
 

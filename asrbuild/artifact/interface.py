@@ -1,4 +1,4 @@
-"""What an app relies on in a manifest, and whether another manifest still keeps it.
+"""The promises of a manifest to an app, and whether another manifest keeps them.
 
 An app is taken to be written for one artifact: what that one took and gave stands in its code. The
 other artifact keeps the promise when it takes everything that the first took and gives nothing that
@@ -6,8 +6,8 @@ the first did not. So a larger set of accepted sizes is *wider* and a smaller on
 value that was exchanged for another one is *other*. Comparing the other way round swaps wider and
 narrower and leaves the rest, which is tested.
 
-``RULES`` and ``_tensors`` judge; ``NOT_RELIED_ON`` says of every other key why it is none of the
-app's business. Together they name every key of the manifest, which is tested too.
+``RULES`` and ``_tensors`` judge; ``NOT_RELIED_ON`` gives the reason why an app does not rely on any
+other key. Together they name every key of the manifest, which is tested too.
 """
 
 from __future__ import annotations

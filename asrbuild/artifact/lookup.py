@@ -31,7 +31,7 @@ class Artifact:
 
 
 def read_latest(root: Path, name: str) -> str | None:
-    """The version that ``latest`` of ``name`` names, None when there is no such pointer."""
+    """The version that ``latest`` of ``name`` names, None where no version is."""
     try:
         version = (root / name / LATEST).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
@@ -116,7 +116,7 @@ def _own(root: Path, artifact: Path) -> Path:
 def versions_meant(versions: Collection[str], start: str) -> list[str]:
     """Those that begin with ``start``, or whose digest after the ``+`` does.
 
-    A recipe's whole version goes first: 1.0.1 is not the start of 1.0.10 to whoever types it.
+    A recipe's whole version goes first: 1.0.1 does not mean 1.0.10.
     """
     whole = [v for v in versions if v.partition("+")[0] == start]
     return whole or [

@@ -1,4 +1,4 @@
-"""Artifacts that were made, pulled or proven on this machine."""
+"""The record of artifacts that were made, pulled or proven on this machine."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from asrbuild.base.places import memo_root, state_root
 
 
 def remember_proven(artifact_dir: Path) -> None:
-    """Keeps, outside of the artifact, that these bytes were made, pulled or proven on this machine.
+    """Records outside of the artifact that these bytes were made, pulled or proven here.
 
-    Whoever can write to the artifact can write what it claims of itself, but not to the user's own
+    Anyone who can write to the artifact can change its claims, but cannot write to the user's own
     state folder. The record is named by the digest of ``SHA256SUMS``, so a copy has it too.
     """
-    with suppress(OSError):  # it is proven again then
+    with suppress(OSError):  # then it is proven again
         if (record := _proven_record(artifact_dir)) is not None and not record.exists():
             record.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_atomically(record, f"{artifact_dir.parent.name}/{artifact_dir.name}\n")

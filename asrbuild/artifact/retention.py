@@ -1,4 +1,4 @@
-"""Which versions stay: the rules of a clean-up, for the store here and for remotes alike."""
+"""The rules that decide which versions a clean-up keeps, in the store and on remotes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from asrbuild.base.disk import disk_errors
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.quantities import age_of_seconds
 
-#: Whatever the rules say, what is this young stays: its publisher may not be done with it.
+#: A version younger than this always stays: its publisher may still be at work on it.
 YOUNG_SECONDS = 3600.0
 Version = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Rules:
-    """A version stays when any of these says so, and where something points at it.
+    """A version stays when any of these applies, or when something points at it.
 
     Args:
         last: as many of the newest of each name.
@@ -96,6 +96,6 @@ def pinned_in(root: Path) -> tuple[str, ...]:
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError:
-            # To go on could remove what somebody wanted kept.
+            # A clean-up without the list could remove a pinned version.
             raise AsrbuildError("the list of what is pinned is not text", file=path) from None
     return tuple(line for text in lines if (line := text.partition("#")[0].strip()))

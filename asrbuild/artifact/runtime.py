@@ -1,4 +1,4 @@
-"""An artifact at work: its manifest says how samples become features, steps, probabilities, words.
+"""Run an artifact: samples to features, probabilities and words, as its manifest specifies.
 
 Nothing here knows a recipe, TensorFlow or coremltools. A package takes steps in calls of certain
 sizes; ``Acoustic`` cuts an utterance into such calls, carries the state from one to the next, pads
@@ -152,17 +152,17 @@ class Acoustic:
         for tensor in self._contract.model.inputs:
             if tensor.meaning == "step_count":
                 data[tensor.name] = np.full(_fixed(tensor), real, tensor.dtype)
-        given = (
+        outputs = (
             self._package.predict(data, self._kept)
             if self._contract.stateful
             else self._package.predict(data)
         )
         for pair in self._contract.state:
             if pair.kind == "explicit":
-                found = np.asarray(_output(given, pair.output), np.float32)
+                found = np.asarray(_output(outputs, pair.output), np.float32)
                 self._explicit[pair.input] = found.reshape(pair.shape)
         name = _only(self._contract.model.outputs, "probabilities").name
-        rows = np.asarray(_output(given, name), np.float32)
+        rows = np.asarray(_output(outputs, name), np.float32)
         if rows.shape[0] != size:
             raise AsrbuildError(
                 f"the package gave {name} {rows.shape} for {size} steps; steps must come first"
@@ -310,10 +310,10 @@ class Utterance:
                     self._on_partial(text)
 
 
-def timed(work: Callable[..., Any], *given: Any) -> tuple[Any, float]:
+def timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
     """The result, and the seconds it took."""
     start = time.perf_counter()
-    result = work(*given)
+    result = work(*arguments)
     return result, time.perf_counter() - start
 
 
@@ -326,7 +326,7 @@ def open_artifact(
     """Loads an artifact directory.
 
     Args:
-        decoder: overrides what the manifest says of decoding.
+        decoder: replaces the manifest's settings of the decoder.
         function: which function of a multifunction package; the manifest's default if not given.
         manifest: of a package that is in no artifact yet; None: read from the directory.
 
@@ -429,15 +429,16 @@ def _check_fit(
     """The sections of the manifest must describe one model."""
     window = tuple(axis.default for axis in contract.features.shape[2:])
     classes = _only(contract.model.outputs, "probabilities").shape[-1].default
-    wrong = {
+    parts = {
         "features": (window, (settings.n_window, settings.n_input)),
         "decoder.blank_index": (blank_index, alphabet.blank),
         "decoder.alphabet": (alphabet.size + 1, classes),
     }
-    for key, (found, wanted) in wrong.items():
-        if found != wanted:
+    for key, (value, expected) in parts.items():
+        if value != expected:
             raise AsrbuildError(
-                f"the manifest contradicts itself: {key} gives {found}, the rest {wanted}", key=key
+                f"the manifest contradicts itself: {key} gives {value}, the rest {expected}",
+                key=key,
             )
     chunk = contract.streaming.steps_per_chunk
     if chunk is not None and call_size(chunk, contract.steps) != chunk:
@@ -460,9 +461,9 @@ def _fixed(tensor: Tensor) -> tuple[int, ...]:
     return tuple(axis.default for axis in tensor.shape)
 
 
-def _output(given: Mapping[str, Array], name: str) -> Array:
-    if name not in given:
+def _output(outputs: Mapping[str, Array], name: str) -> Array:
+    if name not in outputs:
         raise AsrbuildError(
-            f"the package gave no {name}", fix=f"it gives {', '.join(sorted(given))}"
+            f"the package has no output {name}", fix=f"it has {', '.join(sorted(outputs))}"
         )
-    return given[name]
+    return outputs[name]

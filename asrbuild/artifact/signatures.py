@@ -1,4 +1,4 @@
-"""The signed headers of a store: what a pulled artifact came with."""
+"""The signed headers of the artifacts in a store that were pulled from a remote."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read_signature(artifact: Path, limit: int) -> bytes | None:
     """The signed header that an artifact came with; None where there is none.
 
     Raises:
-        AsrbuildError: it is no plain file, or is larger than ``limit`` bytes.
+        AsrbuildError: it is not a plain file, or is larger than ``limit`` bytes.
     """
     path = signature_path(artifact)
     if not os.path.lexists(path):
@@ -36,7 +36,7 @@ def read_signature(artifact: Path, limit: int) -> bytes | None:
 
 
 def keep_signature(artifact: Path, signature: bytes) -> None:
-    """Writes the signed header beside an artifact; what is there already is not written again."""
+    """Writes the signed header of an artifact, unless it is stored already."""
     path = signature_path(artifact)
     if path.is_symlink() or not path.is_file() or path.read_bytes() != signature:
         path.parent.mkdir(parents=True, exist_ok=True)

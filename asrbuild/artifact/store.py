@@ -74,7 +74,7 @@ def publish(
 ) -> Path:
     """Moves a finished directory to ``root/name/version`` and points ``latest`` at it.
 
-    Publishing a version that is there already keeps the published one, byte for byte, when both
+    Publishing an existing version again keeps the published one, byte for byte, when both
     have the same files; those of ``layout.VOLATILE`` may differ.
 
     Args:
@@ -101,7 +101,7 @@ def publish(
                 )
         _make_read_only(staging_dir)
         sync_tree(staging_dir)
-        with _kept_still(root, name, version, doing):
+        with _locked(root, name, version, doing):
             target.parent.mkdir(parents=True, exist_ok=True)
             if not target.exists():
                 # Of an earlier artifact of this version, whose other bytes may have differed.
@@ -132,7 +132,7 @@ def publish_signed(
     files: Mapping[str, str],
     signature: bytes,
 ) -> Path:
-    """Makes a version have exactly the signed files, and keeps the signature beside it.
+    """Publishes exactly the signed files as a version, and keeps their signature.
 
     A version that is there with other bytes (another build of the same content, or a changed one)
     is swapped as a whole, in one step where the file system can do that.
@@ -152,10 +152,10 @@ def publish_signed(
     with disk_errors(doing, root):
         _make_read_only(staging_dir)
         sync_tree(staging_dir)
-        with _kept_still(root, name, version, doing) as away:
+        with _locked(root, name, version, doing) as away:
             target.parent.mkdir(parents=True, exist_ok=True)
             if not _holds(target, files):
-                # Never beside other bytes than its own, at whatever moment the process is killed.
+                # A kill at any moment must not leave a signature with other bytes.
                 signature_path(target).unlink(missing_ok=True)
                 if os.path.lexists(target) or not rename_directory(staging_dir, target):
                     _swap(staging_dir, target, away)
@@ -182,7 +182,7 @@ def keep_signed(
     doing = "pointing to the latest version"
     if not _holds(target, files):
         return False
-    with _kept_still(root, name, version, doing), disk_errors(doing, root):
+    with _locked(root, name, version, doing), disk_errors(doing, root):
         if not target.is_dir():
             return False
         keep_signature(target, signature)
@@ -202,7 +202,7 @@ def _holds(directory: Path, files: Mapping[str, str]) -> bool:
 
 
 def _swap(staging_dir: Path, target: Path, away: Path) -> None:
-    """Puts a directory in the place of another one, which is at its place or ``away`` then."""
+    """Puts a directory in the place of another one, which is moved to its place or to ``away``."""
     remove_tree(away)
     if not target.is_symlink() and target.is_dir():
         # A directory is moved to another folder only where it may be written to.
@@ -225,7 +225,7 @@ def point_latest(root: Path, name: str, version: str, *, move: bool = True) -> b
     doing = "pointing to the latest version"
     named = read_latest(root, name)
     if named is None or (move and named != version):
-        with _kept_still(root, name, version, doing), disk_errors(doing, root):
+        with _locked(root, name, version, doing), disk_errors(doing, root):
             if not (root / name / version).is_dir():
                 return False
             _write_latest(root, name, version, move)
@@ -239,9 +239,9 @@ def _write_latest(root: Path, name: str, version: str, move: bool = True) -> Non
 
 
 def remove(root: Path, name: str, version: str, unless_after: float = math.inf) -> bool:
-    """Removes an artifact, which is whole until it is gone.
+    """Removes an artifact in one step.
 
-    It is moved out of sight first, so a kill leaves no half of it: what is out of sight is swept.
+    It is moved to a hidden directory first, so that a kill leaves no part of it visible.
 
     Args:
         unless_after: the POSIX time of a look at the store; what was published later stays.
@@ -251,7 +251,7 @@ def remove(root: Path, name: str, version: str, unless_after: float = math.inf) 
     """
     path = root / name / version
     doing = "removing an artifact"
-    with _kept_still(root, name, version, doing) as away, disk_errors(doing, path):
+    with _locked(root, name, version, doing) as away, disk_errors(doing, path):
         if not path.is_dir() or read_latest(root, name) == version or came(path) > unless_after:
             return False
         remove_tree(away)
@@ -272,8 +272,8 @@ def came(artifact: Path) -> float:
 
 
 @contextmanager
-def _kept_still(root: Path, name: str, version: str, doing: str) -> Iterator[Path]:
-    """One process at a time puts a version in place or takes it away; to where, out of sight."""
+def _locked(root: Path, name: str, version: str, doing: str) -> Iterator[Path]:
+    """Holds the lock of a version; yields the hidden directory that it is removed through."""
     away = root / f"{STAGING}{text_digest(f'{name}/{version}')[:12]}"
     with locks.hold(_lock_of(away), waiting=lambda _: None, doing=doing):
         yield away

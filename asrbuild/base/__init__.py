@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, files, digests, locks, the cache, the terminal."""
+"""The foundation of all other rooms: errors, files, digests, locks, the cache, the terminal."""

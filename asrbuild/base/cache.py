@@ -1,11 +1,11 @@
-"""The stage cache: a stage's result is a directory named by a digest of all that shaped it.
+"""The stage cache: a stage's result is a directory named by the digest of all its inputs.
 
     cache/<stage>/<fingerprint>/            the stage's files, and stage.json describing them
     cache/.building/<stage>-<fingerprint>.* a build under way; renamed into place when whole
-    cache/.locks/                           who is building what
+    cache/.locks/                           a lock for each build under way
     cache/.digests/                         digests of large files, so a no-op build reads none
 
-An entry is there and whole, or it is not there. A failed build leaves nothing. Every use checks
+An entry is whole, or it does not exist. A failed build leaves nothing. Every use checks
 the entry against its recorded digests; a damaged entry is a miss. Any number of processes, on any
 number of machines, may share one cache.
 """
@@ -66,7 +66,7 @@ class StageKey:
         code_version: a number raised by hand when the stage's own code changes its result, or a
             digest of that code.
         keys: the recipe keys the stage reads, and no others; nested JSON is fine.
-        files: label to SHA-256 of each file it reads; labels, so that moving a file is no change.
+        files: label to SHA-256 of each file it reads; labels, so that a moved file changes nothing.
         versions: name to version of each library that shapes the result.
     """
 
@@ -79,7 +79,7 @@ class StageKey:
 
 @dataclass(frozen=True)
 class StageResult:
-    """Where a stage's files are; ``hit``: they were there already (or another process built them).
+    """A stage's files; ``hit``: they existed already, or another process built them.
 
     ``seconds`` is what this call took, waiting included.
     """
@@ -113,7 +113,7 @@ class Entry:
 def fingerprint(key: StageKey) -> str:
     """SHA-256 of the key as canonical JSON: the same for any key order, another for any change."""
     if not _STAGE_NAME.fullmatch(key.stage):
-        raise AsrbuildError(f"{key.stage!r} is no name for a stage", key=key.stage)
+        raise AsrbuildError(f"{key.stage!r} is not a stage's name", key=key.stage)
     return text_digest(_key_text(key))
 
 
@@ -140,7 +140,7 @@ def require_own(cache_root: Path) -> None:
 def in_use(cache_root: Path) -> Iterator[Path | None]:
     """A folder of marks for one build: no clean-up takes an entry that a live build has marked.
 
-    The marks are in ``.building`` beside what is being built, under a lock of the build's own, so
+    The marks are in ``.building``, next to unfinished entries, under a lock of the build's own, so
     that those of a killed build are swept as its leftovers are. None where that lock cannot be
     written, as on a full or read-only disk: the build goes on without marks, takes what is there,
     and a stage that has to write raises its own error.
@@ -165,7 +165,7 @@ def in_use(cache_root: Path) -> Iterator[Path | None]:
 def _mark(marks: Path | None, path: Path) -> None:
     """Before the entry is looked at; see :func:`_claim`."""
     if marks is not None:
-        with suppress(OSError):  # a cache that may only be read is cleaned up by nobody here
+        with suppress(OSError):  # no clean-up runs in a read-only cache
             marks.mkdir(parents=True, exist_ok=True)
             (marks / f"{path.parent.name}-{path.name}").touch()
 
@@ -188,10 +188,10 @@ def run_stage(
     """The stage's directory: from the cache, or made by ``build(empty directory)`` now.
 
     Args:
-        build: writes the stage's files into the directory it is given; whatever it raises comes
-            out of here, after its directory is removed.
-        notify: told in one line each what a person may wonder about: waiting, damage, leftovers.
-        verify: read every byte of a found entry, even where the file system vouches for it.
+        build: writes the stage's files into the directory it is given; its exceptions are raised
+            here, after its directory is removed.
+        notify: called with one line about a wait, damage or leftovers.
+        verify: read every byte of an existing entry, even of files that did not change.
         marks: from :func:`in_use`; the entry stays for as long as those do.
 
     Raises:
@@ -241,7 +241,7 @@ def _claim(cache_root: Path, path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
-        pass  # a cache that may only be read is cleaned up by nobody here
+        pass  # no clean-up runs in a read-only cache
     lock = _lock_path(cache_root, path.parent.name, path.name)
     return not lock.exists()
 
@@ -265,7 +265,7 @@ def _build_entry(
                 for name, digest in digests.items():
                     remember_digest(target / name, cache_root, digest)
     finally:
-        # Also after Ctrl-C, and when another machine won the rename: theirs is as good.
+        # Also after Ctrl-C, and when another process published the same entry first.
         _discard(work)
 
 
@@ -353,7 +353,7 @@ def _read_record(path: Path) -> dict[str, Any] | None:
 
 
 def _discard(path: Path) -> None:
-    """Removes an entry or a build directory; readers never see it half gone."""
+    """Removes an entry or a build directory; readers never see a part of it."""
     if not os.path.lexists(path):
         return
     with disk_errors("removing a damaged or unfinished entry", path):
@@ -376,7 +376,7 @@ def sweep(cache_root: Path) -> int:
     # A build is killed with a lock and a directory, or before it made the second of them.
     traces = [*(cache_root / BUILDING).glob("*.*"), *(cache_root / LOCKS).glob("[!.]*")]
     for entry in sorted({trace.name.split(".")[0] for trace in traces}):
-        # What somebody else put there must not keep the rest from being swept.
+        # A stray file must not keep the rest from being swept.
         with (
             suppress(AsrbuildError),
             locks.try_hold(cache_root / LOCKS / f"{entry}.lock") as free,
@@ -449,9 +449,9 @@ def _entry(path: Path) -> Entry | None:
 
 
 def remove_unused(cache_root: Path, entry: Entry, since: float) -> bool:
-    """Removes an entry that no build took after the POSIX time ``since``; says whether it did.
+    """Removes an entry that no build took after the POSIX time ``since``; returns whether it did.
 
-    Its readers never see it half gone. One that is being built, or waited for, is kept.
+    Its readers never see a part of it. One that is being built, or waited for, is kept.
     """
     with locks.try_hold(_lock_path(cache_root, entry.stage, entry.fingerprint)) as free:
         try:
@@ -460,7 +460,7 @@ def remove_unused(cache_root: Path, entry: Entry, since: float) -> bool:
             if _is_used(cache_root, entry.path):
                 return False
         except FileNotFoundError:
-            return False  # somebody else removed it
+            return False  # another process removed it
         _discard(entry.path)
         return True
 
@@ -492,7 +492,7 @@ def clear(cache_root: Path, stage: str | None = None, older_than: float | None =
                     _discard(path)
                     freed += size
         except AsrbuildError as error:
-            refused = refused or error  # told after the others are removed
+            refused = refused or error  # raised after the others are removed
     if cache_root.is_dir():
         forget_missing(cache_root)
     if refused is not None:
@@ -504,7 +504,7 @@ def _made_and_size(folder: Path) -> tuple[float, int]:
     """When something was last added to a folder without a record, and its bytes."""
     made, size = 0.0, 0
     for path in (folder, *folder.rglob("*")):
-        with suppress(OSError):  # somebody else removed it
+        with suppress(OSError):  # another process removed it
             status = path.lstat()
             made = max(made, status.st_mtime)
             size += status.st_size if stat.S_ISREG(status.st_mode) else 0

@@ -10,7 +10,7 @@ from asrbuild.base.places import PACKAGE
 
 
 def conf_dir() -> Path:
-    """The packaged ``conf/``: inside the package when installed, beside it in a checkout."""
+    """The packaged ``conf/``: inside the package when installed, next to it in a checkout."""
     installed = PACKAGE / "conf"
     return installed if installed.is_dir() else PACKAGE.parent / "conf"
 

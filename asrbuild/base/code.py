@@ -4,7 +4,7 @@ The imports are found by a scan of the text, wherever they stand: inside functio
 modules that are started by name, ``"asrbuild.x.y"``. Imports for type checkers alone do not count,
 for nothing runs by them. A module counts with its folder ``templates``, and with a script next to
 it whose file name it has in quotes. A name that is put together only when it runs is not found:
-whoever asks for the digest adds the modules that it may name.
+the caller adds the modules that it may name.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def file_digest(path: Path, cache_root: Path | None = None) -> str:
 
 
 def remember_digest(path: Path, cache_root: Path, digest: str) -> None:
-    """Remembers the digest of a file that nobody else can be writing: the caller just made it."""
+    """Remembers the digest of a file that the caller just made, and that nothing else writes."""
     with disk_errors("reading a file", path):
         status = path.stat()
     if status.st_size > _SMALL:
@@ -181,5 +181,5 @@ def forget_missing(cache_root: Path) -> None:
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             gone = True
         if gone:
-            with suppress(OSError):  # a folder that somebody put there
+            with suppress(OSError):  # a folder
                 memo.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Directories that appear whole or not at all, and a disk's refusals in words a user can act on."""
+"""Atomic directories and files, and disk errors as messages with a fix."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NEARLY_NOTHING = 1 << 20
 
 
 def disk_problem(error: OSError, doing: str, path: Path) -> AsrbuildError:
-    """Says in words what the disk refused; ``doing`` completes "while ..."."""
+    """The error for a refusal of the disk; ``doing`` completes "while ..."."""
     file = error.filename if isinstance(error.filename, str) else path
     if error.errno in _FULL:
         return AsrbuildError(
@@ -44,7 +44,7 @@ def disk_problem(error: OSError, doing: str, path: Path) -> AsrbuildError:
             fix="raise the limit (`ulimit -f`) or use another disk",
         )
     if error.errno in _DENIED:
-        # Reading or writing: what was done says it.
+        # ``doing`` says whether it was read or written.
         return AsrbuildError(
             f"{path}: permission denied, while {doing}",
             file=file,
@@ -75,11 +75,11 @@ def disk_errors(doing: str, path: Path) -> Iterator[None]:
 
 @contextmanager
 def full_disk_errors(doing: str, path: Path) -> Iterator[None]:
-    """Around other people's writing: a full or read-only disk is named, all else passes through.
+    """Around writing by libraries: a full or read-only disk is named, other errors pass through.
 
     Libraries report a failed write in their own ways, so an error on a disk with next to no space
-    left is put down to that; so is one that an ``AsrbuildError`` was raised from. ``path`` and the
-    folder for temporary files are looked at.
+    left is reported as a full disk; so is one that an ``AsrbuildError`` was raised from. The disks
+    of ``path`` and of the folder for temporary files are looked at.
     """
     try:
         yield
@@ -87,8 +87,8 @@ def full_disk_errors(doing: str, path: Path) -> Iterator[None]:
         cause = error.__cause__ if isinstance(error, AsrbuildError) else error
         if isinstance(cause, OSError) and cause.errno in FATAL:
             raise disk_problem(cause, doing, path) from error
-        told = cause is None or isinstance(cause, AsrbuildError)
-        if not told and (not isinstance(cause, OSError) or cause.errno is None):
+        final = cause is None or isinstance(cause, AsrbuildError)
+        if not final and (not isinstance(cause, OSError) or cause.errno is None):
             for folder in (path, _temporary_folder()):
                 if _is_full(folder):
                     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -139,10 +139,10 @@ def files_in(directory: Path) -> list[str]:
 
 
 def read_plain(path: Path, limit: int = 1 << 24) -> bytes:
-    """A small file of ours that somebody else may have put something in the place of.
+    """The bytes of a small file that may have been replaced by something else.
 
     Raises:
-        OSError: it cannot be read, is no plain file (a FIFO would be waited for), or has more than
+        OSError: it cannot be read, is not a plain file (a FIFO would block), or has more than
             ``limit`` bytes.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -168,7 +168,7 @@ def sync_tree(directory: Path) -> None:
 
 
 def sync_path(path: Path) -> None:
-    """Forces one file or directory to the disk; file systems that cannot say so are let be."""
+    """Forces a file or directory to the disk; ignored where the file system has no fsync."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -198,7 +198,7 @@ def rename_directory(source: Path, target: Path) -> bool:
     try:
         os.rename(source, target)
     except OSError as error:
-        # What each system says of a target that is there: Linux and macOS, and a file in the way.
+        # The codes for an existing target: of Linux, of macOS, and of a file in the way.
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             return False
         raise
@@ -227,7 +227,7 @@ def exchange_paths(one: Path, other: Path) -> bool:
 
 
 def remove_tree(directory: Path) -> None:
-    """Removes a directory, read-only or not; one that is gone already is fine."""
+    """Removes a directory, read-only or not, if it exists."""
 
     def unlock(function: Callable[[str], object], path: str, _: object) -> None:
         if not os.path.lexists(path):

@@ -14,7 +14,7 @@ SHARED = "ASRBUILD_TRUST_SHARED"
 
 
 def keep_to_oneself() -> None:
-    """From now on, only its own user may change what this process makes."""
+    """From now on, only this user can change the files that this process makes."""
     if not trusts_shared():
         os.umask(os.umask(0o077) | 0o022)
 
@@ -42,7 +42,7 @@ def require_own(*paths: Path, sharable: bool = True) -> None:
         try:
             status = os.stat(path)
         except OSError:
-            continue  # what cannot be seen is not used
+            continue  # an absent file is fine
         if (problem := others_power(status)) is not None:
             fix = (
                 f"see what is there, then take it from them: chown -R $USER {path}; chmod -R go-w "
@@ -62,7 +62,7 @@ def require_own(*paths: Path, sharable: bool = True) -> None:
 
 
 def others_power(status: os.stat_result) -> str | None:
-    """What another user than this one could do to a file or folder; None for nothing."""
+    """What another user could do to a file or folder; None if nothing."""
     if not hasattr(os, "geteuid"):
         return None
     if status.st_uid not in (0, os.geteuid()):

@@ -1,4 +1,4 @@
-"""Where things lie: the package's own files, the store, the cache, and what is remembered."""
+"""The folders in use: the package's own files, the store, the cache, the user's state."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def cache_root() -> Path:
 
 
 def memo_root() -> Path | None:
-    """Where commands remember the digests of large files; None where there is no home folder.
+    """The folder for the digests of large files; None where there is no home folder.
 
     It is the cache if there is one, else the user's own folder for caches, so that looking at an
     artifact leaves nothing in the current folder.
@@ -44,7 +44,7 @@ def memo_root() -> Path | None:
 
 
 def state_root() -> Path | None:
-    """Where it is remembered what was made or proven on this machine; None without a home folder.
+    """The folder that records what was made or proven on this machine; None without a home folder.
 
     ``$ASRBUILD_STATE``, ``$XDG_STATE_HOME/asrbuild`` or ``~/.local/state/asrbuild``: never a place
     that could have come with a checkout.

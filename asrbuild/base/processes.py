@@ -81,11 +81,19 @@ def repository(folder: Path) -> tuple[str, bool] | None:
     program = shutil.which("git", path=_absolute_path())
     if program is None:
         return None
-    base = [program, "-C", str(folder), "-c", "core.fsmonitor=false",
-            "-c", f"core.hooksPath={os.devnull}", "--no-pager"]  # fmt: skip
+    base = [
+        program,
+        "-C",
+        str(folder),
+        "-c",
+        "core.fsmonitor=false",
+        "-c",
+        f"core.hooksPath={os.devnull}",
+        "--no-pager",
+    ]
     environment = {
         **os.environ,
-        "GIT_OPTIONAL_LOCKS": "0",  # the index is not written, so no hook hears of it
+        "GIT_OPTIONAL_LOCKS": "0",  # the index is not written, so no hook runs
         "GIT_ALLOW_PROTOCOL": "none",
         "GIT_NO_LAZY_FETCH": "1",
         "GIT_TERMINAL_PROMPT": "0",

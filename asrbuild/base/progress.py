@@ -1,4 +1,4 @@
-"""What a person sees while a build runs: one line per stage, a spinner on a terminal."""
+"""The progress of a build: one line per stage, a spinner on a terminal."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Progress:
         terminal.say(f"{self.prefix}{name:<10} {text:<58}{took}", err=True)
 
     def note(self, text: str) -> None:
-        """Something a person may wonder about: waiting for another process, a damaged entry."""
+        """A remark: a wait for another process, a damaged entry."""
         terminal.say(f"{self.prefix}note: {text}", err=True)
 
 

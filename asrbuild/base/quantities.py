@@ -1,4 +1,4 @@
-"""Sizes and times as a person says them."""
+"""Human-readable sizes and durations."""
 
 from __future__ import annotations
 
@@ -39,5 +39,5 @@ def duration_seconds(text: str) -> float:
     number, unit = text[:-1], text[-1:]
     factor = {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(unit)
     if factor is None or not number.isdecimal():
-        raise ValueError(f"{text!r} is no duration")
+        raise ValueError(f"{text!r} is not a duration")
     return float(number) * factor

@@ -1,4 +1,4 @@
-"""Why a stage runs again: what differs between its key and the nearest entry made before."""
+"""Why a stage runs again: the differences between its key and the nearest earlier entry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONG = 60
 class Change:
     """One difference: ``before`` in the nearest entry, ``now`` in the key asked about.
 
-    ``kind`` ``input``: what another stage made, by its fingerprint.
+    ``kind`` ``input``: the result of another stage, by its fingerprint.
     """
 
     kind: Kind
@@ -42,7 +42,7 @@ class Explanation:
     """Whether a stage would run, and why.
 
     ``nearest`` is the earlier entry with the fewest ``changes``, None when the stage never ran.
-    ``damage`` says what is wrong with an entry that is there but cannot be used.
+    ``damage`` is what makes an existing entry unusable.
     """
 
     stage: str

@@ -22,13 +22,13 @@ from asrbuild.base.text_files import decode_text, read_text
 _AUDIO = ("wav_filename", "path")
 _TEXT = ("transcript", "sentence")
 _DELIMITERS = (",", "\t", ";")
-#: The folder beside a Common Voice table that its ``path`` column is relative to.
+#: The folder next to a Common Voice table that its ``path`` column is relative to.
 _CLIPS = "clips"
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A file and what is said in it."""
+    """A file and its transcript."""
 
     audio: Path
     text: str
@@ -38,7 +38,7 @@ def read_dataset(path: Path) -> list[Recording]:
     """A table with one recording a line, or a folder of WAV and TXT.
 
     A table is DeepSpeech's CSV (``wav_filename, wav_filesize, transcript``) or Common Voice's TSV
-    (``path, sentence``; the recordings are in ``clips/`` beside it). Commas, tabs or semicolons
+    (``path, sentence``; the recordings are in ``clips/`` next to it). Commas, tabs or semicolons
     part its cells; it is UTF-8, or UTF-16 as spreadsheets write it. Spaces around a cell, and the
     case of column names, do not count. A relative file name is relative to the table.
 
@@ -63,7 +63,7 @@ def read_dataset(path: Path) -> list[Recording]:
 
 
 def dataset_digest(dataset: Sequence[Recording]) -> str:
-    """SHA-256 of what is said in the set, recording by recording: not of names and order."""
+    """SHA-256 of the recordings and transcripts of the set, whatever their names and order."""
     lines = sorted(f"{file_digest(one.audio)} {one.text}" for one in dataset)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -113,7 +113,7 @@ def _rows(text: str, delimiter: str) -> Any:
 
 
 def _columns(text: str, path: Path) -> tuple[str, dict[str, int]]:
-    """What parts the cells, and the place of each column of the first line."""
+    """The delimiter of the cells, and the index of each column of the first line."""
     found: dict[str, dict[str, int]] = {}
     for delimiter in _DELIMITERS:
         first: list[str] = next(_rows(text, delimiter), [])
@@ -153,5 +153,5 @@ def _folder(path: Path) -> Iterator[Recording]:
     for audio in sorted(path.glob("*.wav")):
         text = audio.with_suffix(".txt")
         if not text.is_file():
-            raise AsrbuildError(f"{audio.name} has no {text.name} beside it", file=path)
+            raise AsrbuildError(f"{audio.name} has no {text.name} next to it", file=path)
         yield Recording(audio, read_text(text).strip())

@@ -21,7 +21,7 @@ from asrbuild.speech.alphabet import Alphabet, check_size
 
 @dataclass(frozen=True)
 class Word:
-    """One word: its text, when it was said (seconds), and how sure the model was (0 to 1).
+    """One word: its text, its time (seconds), and the model's confidence (0 to 1).
 
     ``confidence`` is the geometric mean of the probabilities of its labels at their own steps.
     """
@@ -124,7 +124,7 @@ def check_probabilities(probabilities: Array, alphabet: Alphabet) -> Array:
     sums = array.sum(axis=1, dtype=np.float64)
     if array.size and (array.min() < 0 or np.abs(sums - 1.0).max() > 0.01):
         raise AsrbuildError(
-            "these are no probabilities: rows must be at least 0 and add up to 1",
+            "these are not probabilities: rows must be at least 0 and add up to 1",
             fix="apply a softmax to logits first",
         )
     return array

@@ -24,7 +24,7 @@ def open_decoder(
         base_dir: what a relative ``scorer`` is relative to.
 
     Raises:
-        AsrbuildError: a setting makes no sense, or the decoder cannot be had here.
+        AsrbuildError: a setting is invalid, or the decoder is not available here.
     """
     check_settings(settings)
     step_s = step_ms / 1000.0

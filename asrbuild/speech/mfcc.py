@@ -90,7 +90,7 @@ def mfcc(samples: Array, settings: FeatureSettings) -> Array:
 def log_bands(coefficients: Array, settings: FeatureSettings) -> Array:
     """Coefficients (steps, n_input) back to the logarithms of mel bands (steps, n_mels).
 
-    As much of them as the coefficients kept: what a model hears of a spectrum, its envelope.
+    Only the envelope of the spectrum remains, which is the model's input.
     """
     return coefficients @ np.linalg.pinv(_dct(settings.n_mels, settings.n_input))
 
@@ -170,7 +170,7 @@ def mel_weights(settings: FeatureSettings) -> Array:
     weights = np.zeros((bins, settings.n_mels + 2))
     weights[used, upper - 1] += falling
     weights[used, upper] += 1.0 - falling
-    # Columns 0 and n_mels + 1 stand for the two outer edges, which are no bands.
+    # Columns 0 and n_mels + 1 stand for the two outer edges, which are not bands.
     return weights[:, 1:-1]
 
 

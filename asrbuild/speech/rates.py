@@ -132,9 +132,9 @@ def _shown(character: str) -> str:
 
 def count(reference: str, hypothesis: str, alphabet: Alphabet | None = None) -> Utterance:
     """Edits of one pair; ``alphabet``: see :func:`normalise`."""
-    wanted, found = normalise(reference, alphabet), normalise(hypothesis, alphabet)
+    expected, found = normalise(reference, alphabet), normalise(hypothesis, alphabet)
     return Utterance(
-        _counts(wanted, found, words=True), _counts(wanted, found, words=False), wanted, found
+        _counts(expected, found, words=True), _counts(expected, found, words=False), expected, found
     )
 
 
@@ -147,8 +147,8 @@ def error_rates(
     """Rates over a set of pairs.
 
     Args:
-        references: what was said.
-        hypotheses: what was heard, in the same order.
+        references: the expected transcripts.
+        hypotheses: the transcripts, in the same order.
         confidence: of the intervals, by the bootstrap over utterances with a fixed seed.
         alphabet: the model's; see :func:`normalise`.
 
@@ -160,7 +160,7 @@ def error_rates(
             f"cannot compare {len(references)} references with {len(hypotheses)} transcripts"
         )
     pairs = zip(references, hypotheses, strict=True)
-    utterances = tuple(count(wanted, found, alphabet) for wanted, found in pairs)
+    utterances = tuple(count(reference, found, alphabet) for reference, found in pairs)
     words = [utterance.words for utterance in utterances]
     characters = [utterance.characters for utterance in utterances]
     return ErrorRates(
@@ -177,7 +177,7 @@ def _counts(reference: str, hypothesis: str, *, words: bool) -> Counts:
 
     size = len(reference.split()) if words else len(reference)
     if not reference:
-        # jiwer takes no empty reference: all that was heard is an insertion.
+        # jiwer takes no empty reference: every word of the transcript is an insertion.
         return Counts(0, 0, len(hypothesis.split()) if words else len(hypothesis), 0)
     process = jiwer.process_words if words else jiwer.process_characters
     split = jiwer.ReduceToListOfListOfWords() if words else jiwer.ReduceToListOfListOfChars()

@@ -132,7 +132,7 @@ def test_calls_the_package_does_not_take(axis: Axis, steps: int, message: str) -
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (lambda out: {"probs": out["logits"]}, "the package gave no new_state_c"),
+        (lambda out: {"probs": out["logits"]}, "the package has no output new_state_c"),
         (lambda out: out | {"logits": out["logits"][:3]}, "steps must come first"),
     ],
 )

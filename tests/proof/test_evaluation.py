@@ -142,7 +142,7 @@ def test_a_folder_without_words(tmp_path: Path) -> None:
     with pytest.raises(AsrbuildError, match="the data set has no recordings"):
         read_dataset(tmp_path)
     (tmp_path / "a.wav").touch()
-    with pytest.raises(AsrbuildError, match=r"a.wav has no a.txt beside it"):
+    with pytest.raises(AsrbuildError, match=r"a.wav has no a.txt next to it"):
         read_dataset(tmp_path)
     (tmp_path / "a.txt").write_bytes("grüße".encode("latin-1"))
     with pytest.raises(AsrbuildError, match="not UTF-8 text"):

@@ -210,8 +210,8 @@ def test_settings_no_decoder_can_follow(wanted: DecoderSettings, key: str, messa
         (np.zeros((3, 29), np.int32), "probabilities must be floats"),
         (np.full((3, 30), 1 / 30, np.float32), "the alphabet has 28 labels, the model 30 classes"),
         (np.full((3, 29), np.nan, np.float32), "not finite numbers"),
-        (np.zeros((3, 29), np.float32), "these are no probabilities"),
-        (np.eye(29, dtype=np.float32) * 9 - 4, "these are no probabilities"),
+        (np.zeros((3, 29), np.float32), "these are not probabilities"),
+        (np.eye(29, dtype=np.float32) * 9 - 4, "these are not probabilities"),
     ],
 )
 @pytest.mark.parametrize("kind", ["greedy", "beam"])

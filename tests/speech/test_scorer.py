@@ -253,7 +253,7 @@ def test_hot_words_of_utf8_mode(tmp_path: Path) -> None:
     path = tmp_path / "c.scorer"
     write_scorer(estimate(map(characters, CHARACTERS), 2), bytes_alphabet(), path)
     wanted = DecoderSettings("ds_ctcdecoder", scorer=path, hot_words={"für": 3.0})
-    with pytest.raises(AsrbuildError, match="the hot word 'für' is no single character"):
+    with pytest.raises(AsrbuildError, match="the hot word 'für' is not a single character"):
         open_decoder(wanted, bytes_alphabet(), 20.0)
 
 
@@ -434,7 +434,7 @@ BROKEN = {
     "old version": (
         lambda data: data.replace(b"EIRT\x06", b"EIRT\x05"), "has trie version 5, not 6"
     ),
-    "other automaton": (lambda data: data.replace(b"const", b"vecto"), "a trie that is no const"),
+    "other automaton": (lambda data: data.replace(b"const", b"vecto"), "trie that is not a const"),
     "damaged arcs": (lambda data: data[:-4] + b"\xff\xff\xff\x7f", "has a damaged word trie"),
     "a loop": (lambda data: data[:-4] + bytes(4), "has a word trie with a loop"),
     "damaged header": (lambda data: data[:88] + b"\xff" + data[89:], "damaged KenLM header"),

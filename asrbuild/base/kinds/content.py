@@ -107,8 +107,12 @@ def _mp3_frame(head: bytes) -> bool:
     """MPEG audio: eleven set bits, then no reserved version, layer, bit rate or sample rate."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return False
-    return bool(head[1] >> 3 & 3 != 1 and head[1] >> 1 & 3 and head[2] >> 4 not in (0, 15)
-                and head[2] >> 2 & 3 != 3)  # fmt: skip
+    return bool(
+        head[1] >> 3 & 3 != 1
+        and head[1] >> 1 & 3
+        and head[2] >> 4 not in (0, 15)
+        and head[2] >> 2 & 3 != 3
+    )
 
 
 def _zip_kind(path: Path) -> str:

@@ -26,8 +26,9 @@ class Place:
 
 
 _AUDIO = frozenset({"wav", "flac", "ogg", "mp3", "audio"})
-_FOLDERS = frozenset({"folder", "saved-model", "checkpoint", "mlpackage", "mlmodelc", "aimodel",
-                      "artifact"})  # fmt: skip
+_FOLDERS = frozenset(
+    {"folder", "saved-model", "checkpoint", "mlpackage", "mlmodelc", "aimodel", "artifact"}
+)
 _CHECKPOINT_FILES = ("meta-graph", "checkpoint-index", "checkpoint-data", "checkpoint-state")
 
 GRAPH = Place(

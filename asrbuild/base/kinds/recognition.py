@@ -14,9 +14,25 @@ from asrbuild.base.kinds.table import KINDS, Kind
 from asrbuild.base.places import resolve_file
 
 #: Wrappings and accidents: the place's own fix does not help with them.
-_UNUSED = frozenset({"lfs-pointer", "annex-pointer", "html", "xml", "answer", "zeros", "gzip",
-                     "zip", "tar", "archive", "mlpackage-zip", "mp4", "film", "pipe",
-                     "device"})  # fmt: skip
+_UNUSED = frozenset(
+    {
+        "lfs-pointer",
+        "annex-pointer",
+        "html",
+        "xml",
+        "answer",
+        "zeros",
+        "gzip",
+        "zip",
+        "tar",
+        "archive",
+        "mlpackage-zip",
+        "mp4",
+        "film",
+        "pipe",
+        "device",
+    }
+)
 
 
 def exists(path: str | os.PathLike[str]) -> bool:

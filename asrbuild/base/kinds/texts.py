@@ -8,14 +8,18 @@ from dataclasses import replace
 
 from asrbuild.base.kinds.table import KINDS, Kind
 
-_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe\x00\x00", "utf-32"),
-          (b"\x00\x00\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"),
-          (b"\xfe\xff", "utf-16"))  # fmt: skip
+_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
 _CONTROLS = frozenset(range(32)) - frozenset(b"\t\n\x0b\f\r\x1b")
 
 
 def beginning(head: bytes, size: int) -> tuple[str, str] | None:
-    """The beginning of a text and its encoding; None where the bytes are no text."""
+    """The beginning of a text and its encoding; None where the bytes are not text."""
     encoding = next((name for mark, name in _MARKS if head.startswith(mark)), None)
     if encoding is None and len(head) >= 4 and b"\x00" in head:
         # UTF-16 without a byte order mark: every other byte of most texts is zero.
@@ -45,8 +49,21 @@ def _decode(head: bytes, encoding: str, cut: bool) -> str:
 
 
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-_COLUMNS = frozenset({"wav_filename", "wav_filesize", "transcript", "path", "sentence", "audio",
-                      "text", "client_id", "filename", "file", "duration"})  # fmt: skip
+_COLUMNS = frozenset(
+    {
+        "wav_filename",
+        "wav_filesize",
+        "transcript",
+        "path",
+        "sentence",
+        "audio",
+        "text",
+        "client_id",
+        "filename",
+        "file",
+        "duration",
+    }
+)
 _ENCODINGS = {"utf-8": "", "utf-8-sig": "", "latin-1": ", not in UTF-8"}
 
 
@@ -78,8 +95,10 @@ def text_kind(text: str, encoding: str, whole: bool) -> Kind:
         return KINDS["graph-text"]
     if len(text) < 200 and re.match(
         r"(entry|repository|page|file|404:?)? ?(not found|access denied|forbidden|unauthorized)"
-        r"|invalid (username|credentials)|access to model", start, re.I,
-    ):  # fmt: skip
+        r"|invalid (username|credentials)|access to model",
+        start,
+        re.I,
+    ):
         return KINDS["answer"]
     if (delimiter := _delimiter(start)) is not None:
         how = f" with {_DELIMITERS[delimiter]}{_ENCODINGS.get(encoding, f' in {encoding.upper()}')}"
@@ -105,7 +124,7 @@ def _json_kind(start: str, whole: bool) -> Kind | None:
 
 
 def _delimiter(text: str) -> str | None:
-    """What parts the cells of a table's first line; None where it is no table.
+    """The delimiter of a table's cells; None where the text is not a table.
 
     A first line that names a known column is one; so are lines with as many tabs or semicolons.
     """

@@ -1,1 +1,1 @@
-"""The genuine ds-ctcdecoder, run by a Python of its own."""
+"""DeepSpeech's own decoder, ds-ctcdecoder, run by a Python of its own."""

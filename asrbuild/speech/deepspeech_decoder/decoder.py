@@ -1,4 +1,4 @@
-"""The genuine ds-ctcdecoder 0.9.3 behind the interface of every decoder.
+"""DeepSpeech's own decoder, ds-ctcdecoder 0.9.3, behind the interface of every decoder.
 
 It runs in processes of its own (see ``ds_environment``), one for each core once there is a batch;
 one utterance after the other in this process, where the interpreter has ds_ctcdecoder itself.
@@ -230,7 +230,7 @@ def _check_hot_word(word: str, alphabet: Alphabet) -> None:
     if alphabet.bytes_output:
         if len(word) != 1:
             raise AsrbuildError(
-                f"the hot word {word!r} is no single character, and a UTF-8 mode scorer knows no "
+                f"the hot word {word!r} is not a single character, and a UTF-8 mode scorer has no "
                 "other words",
                 key=key,
                 fix="leave it out",

@@ -1,4 +1,4 @@
-"""A small Python 3.9 environment that holds the genuine ds-ctcdecoder 0.9.3.
+"""A small Python 3.9 environment with ds-ctcdecoder 0.9.3.
 
 Its wheels stop at CPython 3.9, so it lives apart: made once in the user's cache folder, from a
 Python 3.9 that the machine has (``uv``, ``pyenv``, ``PATH``) or the user names, in a setting or in
@@ -45,7 +45,7 @@ class Interpreter:
 
 @dataclass(frozen=True)
 class Status:
-    """Whether the genuine decoder can run here, and what it would run in."""
+    """Whether ds-ctcdecoder can run here, and in which environment."""
 
     environment: Path
     ready: bool
@@ -63,7 +63,7 @@ def environment_dir() -> Path:
 
 
 def runs_here() -> bool:
-    """Whether this interpreter has ds_ctcdecoder itself: one that somebody built for it."""
+    """Whether this interpreter has ds_ctcdecoder itself, built for it by hand."""
     return importlib.util.find_spec("ds_ctcdecoder") is not None
 
 
@@ -218,7 +218,7 @@ def _candidates() -> Iterator[Path]:
 
 
 def _probe(python: Path) -> Interpreter | None:
-    """What a Python says of itself; None if it does not run (a pyenv shim without its version)."""
+    """The facts that a Python reports; None if it does not run (a pyenv shim has no version)."""
     done = _run([str(python), "-I", "-c", _PROBE]) if shutil.which(str(python)) else None
     if done is None or done.returncode != 0:
         return None
@@ -264,8 +264,13 @@ def _run(
     clean.pop("PYTHONHOME", None)
     try:
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout_s, env=clean, cwd=cwd,
+            command,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            env=clean,
+            cwd=cwd,
             check=False,
-        )  # fmt: skip
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -1,4 +1,4 @@
-"""Where the genuine decoder runs: in a process, restarted when it dies, or in this very one."""
+"""Runs ds-ctcdecoder in a process, which is restarted when it dies, or in this process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCRIPT = Path(__file__).with_name("worker.py")
 
 
 class WorkerDiedError(Exception):
-    """The process is gone; what it held is lost. ``last_words`` is the end of its stderr."""
+    """The process has ended, and its streams are lost. ``last_words`` is the end of its stderr."""
 
     def __init__(self, last_words: str) -> None:
         super().__init__(last_words)
@@ -194,7 +194,7 @@ def _refused(error: object) -> AsrbuildError:
 
 
 def _close_quietly(pipe: Any) -> None:
-    """Closes a pipe whose other end may be gone: what was buffered for it has no reader."""
+    """Closes a pipe whose reader may have ended."""
     try:
         pipe.close()
     except BrokenPipeError:

@@ -4,7 +4,7 @@ The model is KenLM's "probing" layout: hash tables for the words and for the n-g
 with linear probing. Source of the layout: KenLM's binary_format.hh, vocab.hh and search_hashed.hh,
 binary version 5. The trie is a minimal acyclic automaton of the words as label indices + 1, each
 word ended by a space, written as OpenFst's ConstFst. In UTF-8 mode the words are single characters,
-spelled in bytes, and nothing ends them: UTF-8 itself tells where a character stops.
+spelled in bytes, and nothing ends them: UTF-8 itself marks where a character ends.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def write_scorer(
 
     Raises:
         AsrbuildError: the alphabet has no space label, or spells none of the words; in UTF-8 mode,
-            the model is not of characters; a weight is no number.
+            the model is not of characters; a weight is not a number.
     """
     for name, weight in (("alpha", lm_alpha), ("beta", lm_beta)):
         if not math.isfinite(weight):

@@ -51,7 +51,7 @@ def check_scorer(path: str | Path, alphabet: Alphabet) -> ScorerInfo:
     """The package's facts, if it can score this alphabet.
 
     Raises:
-        AsrbuildError: it is no scorer, or was made for another alphabet.
+        AsrbuildError: it is not a scorer, or was made for another alphabet.
     """
     path = Path(path)
     info, lexicon = read_scorer(path)

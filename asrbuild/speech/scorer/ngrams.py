@@ -108,7 +108,7 @@ def read_arpa(path: Path) -> NgramModel:
     """A model that lmplz or another tool estimated.
 
     Raises:
-        AsrbuildError: it is no ARPA file, or not whole.
+        AsrbuildError: it is not an ARPA file, or not whole.
     """
     require(path, ARPA)
     tables: list[dict[Gram, tuple[float, float]]] = []

@@ -55,8 +55,14 @@ _ARC = np.dtype([("ilabel", "<i4"), ("olabel", "<i4"), ("weight", "<f4"), ("next
 _ALIGNED = 4
 
 
-_MODEL_KINDS = ("probing", "rest-probing", "trie", "quantised trie", "array trie",
-                "quantised array trie")  # fmt: skip
+_MODEL_KINDS = (
+    "probing",
+    "rest-probing",
+    "trie",
+    "quantised trie",
+    "array trie",
+    "quantised array trie",
+)
 
 
 @dataclass(frozen=True)
@@ -163,9 +169,17 @@ def _read(data: mmap.mmap, size: int, path: Path) -> tuple[ScorerInfo, Lexicon]:
         raise bad_scorer(path, "has a trie with empty labels")
     space = int(ends[0]) if not bytes_output and len(ends) == 1 else None
     info = ScorerInfo(
-        order, ngrams, _count_words(states, arcs, path), bytes_output, alpha, beta,
-        tuple(labels.tolist()), space, kind, size,
-    )  # fmt: skip
+        order,
+        ngrams,
+        _count_words(states, arcs, path),
+        bytes_output,
+        alpha,
+        beta,
+        tuple(labels.tolist()),
+        space,
+        kind,
+        size,
+    )
     return info, Lexicon(states, arcs, data[:words_end])
 
 
@@ -203,7 +217,7 @@ def _fst(data: mmap.mmap, at: int, size: int, path: Path) -> tuple[Array, Array]
             if at + 4 + length > size:
                 raise bad_scorer(path, "is truncated in its word trie")
             if data[at + 4 : at + 4 + length] != wanted:
-                raise bad_scorer(path, f"has a trie that is no {wanted.decode()} FST")
+                raise bad_scorer(path, f"has a trie that is not a {wanted.decode()} FST")
             at += 4 + length
         _, flags, _, start, n_states, n_arcs = _FST_FIXED.unpack_from(data, at)
         at += _FST_FIXED.size
