@@ -145,7 +145,7 @@ class Streaming(Section):
     ``chunked``: ``steps_per_chunk`` steps a call, state carried. ``whole``: all steps in one call,
     or in calls of ``steps_per_chunk`` where the utterance is longer than that bound (null: no
     bound). ``tail``: the last, short chunk is padded with zeros to an accepted size,
-    ``input_lengths`` says how many steps are real, and only their rows are kept.
+    the ``step_count`` input says how many steps are real, and only their rows are kept.
     """
 
     mode: Literal["chunked", "whole"]
@@ -191,7 +191,7 @@ class State(Section):
     package keeps it, and both names are that of the Core ML state.
 
     ``valid`` says when the value may be carried on: ``always``, for it is the state after exactly
-    ``input_lengths`` steps, in a padded chunk too.
+    the real steps, in a padded chunk too.
     """
 
     input: str

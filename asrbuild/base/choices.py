@@ -1,10 +1,11 @@
-"""The packaged ``conf/``: the choices of each group, read without Hydra."""
+"""Choices: the values of a key, and the packaged ``conf/`` of each group, read without Hydra."""
 
 from __future__ import annotations
 
 import functools
+from dataclasses import field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from asrbuild.base.places import PACKAGE
 
@@ -31,3 +32,12 @@ def packaged(group: str, choice: str) -> dict[str, Any] | None:
         if isinstance(parent, str) and parent != "_self_":
             inherited |= packaged(group, parent) or {}
     return inherited | values
+
+
+def choice(default: str | None, choices: Any) -> Any:
+    """A field with a closed set of values.
+
+    Args:
+        choices: the values, or a ``Literal`` type of them: OmegaConf takes no ``Literal`` fields.
+    """
+    return field(default=default, metadata={"choices": get_args(choices) or tuple(choices)})

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asrbuild.architectures.architecture import to_record
+from asrbuild.architectures.deepspeech.config import ExportConfig
 from asrbuild.artifact import manifest as m
 from asrbuild.artifact.layout import ALPHABET, REFERENCE_AUDIO
 from asrbuild.base.digest import canonical_json, text_digest
 from asrbuild.build.recipe import (
     CoreMLConfig,
     DecoderConfig,
-    ExportConfig,
     ModelConfig,
     Recipe,
     label,

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from asrbuild.architectures.architecture import Architecture, architecture, kinds, name_of_kind
+from asrbuild.architectures.deepspeech.config import CompressLayersConfig, ExportConfig
+from asrbuild.base.choices import choice
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml import request
 from asrbuild.coreml.compression import Compression
@@ -32,15 +34,6 @@ TuneTarget = Literal["none", "scorer"]
 #: What ``verify.compared_with`` names where it names no artifact.
 TENSORFLOW = "tensorflow"
 _DECODER = DecoderSettings()
-
-
-def choice(default: str | None, choices: Any) -> Any:
-    """A field with a closed set of values.
-
-    Args:
-        choices: the values, or a ``Literal`` type of them: OmegaConf takes no ``Literal`` fields.
-    """
-    return field(default=default, metadata={"choices": get_args(choices) or tuple(choices)})
 
 
 @dataclass
@@ -92,27 +85,6 @@ class SourceConfig:
 
 
 @dataclass
-class ExportConfig:
-    """DeepSpeech's export flags, under DeepSpeech's names; null: as the source states it."""
-
-    n_steps: int | None = -1
-    n_hidden: int | None = None
-    n_context: int | None = None
-    n_input: int | None = None
-    batch_size: int = 1
-    audio_sample_rate: int | None = None
-    feature_win_len: int | None = None
-    feature_win_step: int | None = None
-    upper_frequency_limit: float | None = None
-    relu_clip: float | None = None
-    beam_width: int | None = None
-    export_language: str | None = None
-    export_author_id: str = "author"
-    export_license: str = ""
-    export_description: str = ""
-
-
-@dataclass
 class StepsConfig:
     """How many time steps a call of the package takes; ``default`` null: the recipe's ``n_steps``.
 
@@ -140,18 +112,6 @@ class ModelConfig:
     streaming: str = choice("chunked", Streaming)
     steps: StepsConfig = field(default_factory=StepsConfig)
     functions: dict[str, StepsConfig] = field(default_factory=dict)
-
-
-@dataclass
-class CompressLayersConfig:
-    """How each layer's weights are stored; null: as ``coreml.compress`` says."""
-
-    layer_1: str | None = choice("none", Compression)
-    layer_2: str | None = choice(None, Compression)
-    layer_3: str | None = choice(None, Compression)
-    lstm: str | None = choice(None, Compression)
-    layer_5: str | None = choice(None, Compression)
-    layer_6: str | None = choice(None, Compression)
 
 
 @dataclass

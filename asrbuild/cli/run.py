@@ -51,7 +51,7 @@ def run(
     like outputs, so that the next run can continue from them.
 
     Examples: asrbuild run demo-static-mlprogram |
-    asrbuild run model.mlpackage --input input_node=windows.npy --output-dir out
+    asrbuild run model.mlpackage --input features=windows.npy --output-dir out
     """
     from asrbuild.coreml.executor import load
 
@@ -114,7 +114,7 @@ def _read_input(text: str) -> tuple[str, Array]:
     if not equals or not name or not file:
         raise AsrbuildError(
             f"--input {text} is not name=file.npy",
-            fix="for instance --input input_node=windows.npy",
+            fix="for instance --input features=windows.npy",
         )
     require(file, ARRAY, key=f"--input {name}")
     try:

@@ -73,7 +73,7 @@ class Alphabet:
 
     @property
     def graph_labels(self) -> list[bytes]:
-        """The labels as a graph's ``metadata_alphabet`` holds them."""
+        """The labels as bytes, as a graph's metadata holds them."""
         encoding = "latin-1" if self.bytes_output else "utf-8"
         return [label.encode(encoding) for label in self.labels]
 
