@@ -183,7 +183,7 @@ def test_a_mirror_is_named(
     with pytest.raises(Refused, match="IDENTITY_MISMATCH"):
         reader(folder, "somebody", identity="s3://models/asr")
     with pytest.raises(AsrbuildError, match="cannot be the identity"):
-        reader(folder, required_identity="two words")
+        reader(folder, identity="two words")
 
 
 def test_a_bucket_and_a_registry_are_called_by_their_address(
