@@ -107,7 +107,7 @@ def assemble(
     recipe: Recipe, source: Source, overrides: Sequence[str], proven: Proven
 ) -> m.Manifest:
     """Fills the staging folder, where the package is, and returns the artifact's manifest."""
-    from asrbuild.artifact.integrity import content_digest
+    from asrbuild.artifact.agreement import content_digest_of
     from asrbuild.handover.app.kit import write_kit
     from asrbuild.speech.audio import wav_bytes
 
@@ -142,8 +142,7 @@ def assemble(
             "provenance": _provenance(recipe, source, overrides),
         }
     )
-    core = m.content_core(manifest)
-    digest = content_digest({f["path"]: f["sha256"] for f in core["files"]}, core)
+    digest = content_digest_of(manifest)
     version = f"{recipe.version}+{digest[:12]}"
     manifest = manifest.model_copy(
         update={"version": version, "artifact_id": f"{recipe.name}/{version}"}

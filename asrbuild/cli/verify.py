@@ -81,6 +81,7 @@ def verify(
 def _verify(
     path: Path, shown: str, bisect: bool, graph: Path | None, checkpoint: Path | None, as_json: bool
 ) -> bool:
+    from asrbuild.artifact.agreement import damaged_files
     from asrbuild.artifact.manifest import read_manifest
     from asrbuild.artifact.proven import remember_proven
     from asrbuild.proof.verdict import prove_again
@@ -111,38 +112,6 @@ def _origin(path: Path) -> Trusted | None:
     from asrbuild.handover.ship.signing.trust import read_trust
 
     return prove_origin(path, read_trust(config_root()))
-
-
-def damaged_files(path: Path) -> list[str]:
-    """The files of an artifact that are not as they were published, a line each.
-
-    Three records must agree: ``SHA256SUMS`` with every file, the manifest with every file it lists,
-    and the version with the content digest.
-    """
-    from asrbuild.artifact.integrity import content_digest, verify_files
-    from asrbuild.artifact.manifest import content_core, read_manifest, require_listed
-    from asrbuild.base.digest import file_digest
-
-    problems = [str(problem) for problem in verify_files(path)]
-    if problems:
-        return problems
-    manifest = read_manifest(path)
-    require_listed(manifest)
-    for entry in manifest.files:
-        file = path / entry.path
-        if not file.is_file():
-            problems.append(f"{entry.path}: missing, the manifest lists it")
-        elif file_digest(file) != entry.sha256:
-            problems.append(f"{entry.path}: changed since the manifest was written")
-    core = content_core(manifest)
-    digest = content_digest({f["path"]: f["sha256"] for f in core["files"]}, core)
-    claimed = manifest.version.rpartition("+")[2]
-    if not digest.startswith(claimed) or len(claimed) < 12:
-        problems.append(
-            f"manifest.json: changed, its content digest is {digest[:12]}, the version ends "
-            f"in {claimed}"
-        )
-    return problems
 
 
 def _report_damage(artifact: str, problems: list[str], as_json: bool) -> None:

@@ -16,8 +16,8 @@ import typer
 
 from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
 from asrbuild.architectures.deepspeech.network import random_weights
-from asrbuild.artifact import integrity
-from asrbuild.artifact.manifest import content_core, read_manifest, to_json
+from asrbuild.artifact.agreement import content_digest_of
+from asrbuild.artifact.manifest import read_manifest, to_json
 from asrbuild.base.digest import file_digest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.cli.verify import verify as verify_command
@@ -81,8 +81,7 @@ def rewrite_manifest(artifact: Path, version: bool = False) -> None:
     ]
     manifest = manifest.model_copy(update={"files": files})
     if version:
-        core = content_core(manifest)
-        digest = integrity.content_digest({f["path"]: f["sha256"] for f in core["files"]}, core)
+        digest = content_digest_of(manifest)
         name = f"{manifest.version.partition('+')[0]}+{digest[:12]}"
         manifest = manifest.model_copy(update={"version": name})
     (artifact / "manifest.json").write_text(to_json(manifest))

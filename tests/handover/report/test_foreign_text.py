@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from asrbuild.artifact import integrity
-from asrbuild.artifact.manifest import Manifest, content_core, to_json
+from asrbuild.artifact.agreement import content_digest_of
+from asrbuild.artifact.manifest import Manifest, to_json
 from asrbuild.base.digest import file_digest
 from asrbuild.cli.main import main
 from asrbuild.coreml.executor.package import read_spec
@@ -55,8 +56,7 @@ def hostile(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         for entry in manifest.files
     ]
     manifest = manifest.model_copy(update={"files": files})
-    core = content_core(manifest)
-    digest = integrity.content_digest({f["path"]: f["sha256"] for f in core["files"]}, core)
+    digest = content_digest_of(manifest)
     version = f"{manifest.version.partition('+')[0]}+{digest[:12]}"
     update = {"version": version, "artifact_id": f"{manifest.name}/{version}"}
     (folder / "manifest.json").write_text(to_json(manifest.model_copy(update=update)))

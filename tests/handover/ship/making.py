@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asrbuild.artifact import integrity, store
-from asrbuild.artifact.manifest import Manifest, content_core, to_json
+from asrbuild.artifact import store
+from asrbuild.artifact.agreement import content_digest_of
+from asrbuild.artifact.manifest import Manifest, to_json
 from asrbuild.base.digest import canonical_json
 from asrbuild.handover.ship.formats.frame import MAGIC
 from asrbuild.handover.ship.formats.header import PAYLOAD_TYPE
@@ -45,8 +46,7 @@ def make_artifact(
         for path, data in sorted(content.items())
     ]  # fmt: skip
     change(fields)
-    core = content_core(Manifest.model_validate_json(json.dumps(fields)))
-    digest = integrity.content_digest({f["path"]: f["sha256"] for f in core["files"]}, core)
+    digest = content_digest_of(Manifest.model_validate_json(json.dumps(fields)))
     fields["version"] = f"{recipe_version}+{digest[:12]}"
     fields["artifact_id"] = f"{name}/{fields['version']}"
     manifest = Manifest.model_validate_json(json.dumps(fields))

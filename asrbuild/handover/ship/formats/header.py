@@ -329,8 +329,7 @@ def check_manifest(header: Listing, manifest: Manifest) -> None:
     Raises:
         Refused: IDENTITY_MISMATCH or MANIFEST_MISMATCH.
     """
-    from asrbuild.artifact.integrity import content_digest
-    from asrbuild.artifact.manifest import content_core
+    from asrbuild.artifact.agreement import content_digest_of
 
     if (manifest.name, manifest.version) != (header.name, header.version):
         raise Refused(
@@ -345,8 +344,7 @@ def check_manifest(header: Listing, manifest: Manifest) -> None:
             Refusal.MANIFEST_MISMATCH,
             f"the manifest lists another {shown(strays[0])} than the header",
         )
-    core = content_core(manifest)
-    digest = content_digest({f["path"]: f["sha256"] for f in core["files"]}, core)
+    digest = content_digest_of(manifest)
     claimed = manifest.version.rpartition("+")[2]
     if len(claimed) < 12 or not digest.startswith(claimed):
         raise Refused(
