@@ -42,7 +42,7 @@ class Missing:
         if name.split(".")[0] == "sigstore":
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Missing())
-from asrbuild.cli import main
+from asrbuild.cli.main import main
 main()
 """
 
@@ -323,7 +323,7 @@ def test_servers_that_say_no(
         sign_in(None, print)
     # A log whose entries nobody could prove: what was signed is looked at as by a stranger.
     monkeypatch.setattr(instance, "ahead", 3600)
-    with pytest.raises(AsrbuildError, match="proving what was just signed failed"):
+    with pytest.raises(AsrbuildError, match="proving the new signature failed"):
         write_bundle(artifact, tmp_path / "demo.asrb", signer)
     assert not (tmp_path / "demo.asrb").exists()
 
