@@ -1,4 +1,4 @@
-"""Configuration folders of somebody else's: they choose values, and run no code."""
+"""Configuration folders of the user or of others: they may choose values, but run no code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRUST_CONFIG = "ASRBUILD_TRUST_CONFIG"
 def check_folders(argv: list[str]) -> list[str]:
     """Refuses a configuration folder that could run code, and Hydra's replay of a pickled job.
 
-    A folder of somebody else's chooses values. Hydra's own settings in it (callbacks, logging,
+    A configuration folder chooses values. Hydra's own settings in it (callbacks, logging,
     launchers, environment variables), ``_target_`` and ``decoder.interpreter`` name code to run,
     and ``paths.env`` and ``paths.trust_shared`` are for the user to give: those need the flag
     ``--trust-config``, or ``ASRBUILD_TRUST_CONFIG=1``. What the command line sets is allowed.
@@ -41,7 +41,7 @@ def check_folders(argv: list[str]) -> list[str]:
         )
     for folder in _foreign_folders(argv):
         for path in sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")]):
-            # Of those that are no YAML, the ones that Hydra takes are refused when it does.
+            # A file that is not YAML is refused when Hydra reads it.
             with contextlib.suppress(_UnreadableError):
                 _check_file(path, path.relative_to(folder).with_suffix("").as_posix())
     return argv
@@ -80,7 +80,7 @@ def check_files_of_hydra() -> None:
 
 
 def _foreign_folders(argv: list[str]) -> list[Path]:
-    """Folders that a command line takes configuration from, beside the packaged one."""
+    """Folders other than the packaged one that a command line takes configuration from."""
     found = []
     for at, argument in enumerate(argv):
         name, separator, value = argument.partition("=")
@@ -96,7 +96,7 @@ def _foreign_folders(argv: list[str]) -> list[Path]:
 
 
 class _UnreadableError(AsrbuildError):
-    """A file of a configuration folder is no YAML, or more than a configuration holds."""
+    """A file of a configuration folder is not YAML, or is larger than a configuration."""
 
 
 #: Bytes, values with their aliases written out, and nesting that a file may have. OmegaConf takes a
@@ -107,7 +107,7 @@ _INTERPOLATION = 50
 
 
 def _check_file(path: Path, asked_as: str) -> None:
-    """Refuses a file that expands without end, or sets what is not for a folder to decide.
+    """Refuses a file that expands without end, or sets what a folder may not decide.
 
     Args:
         path: the file.
@@ -200,7 +200,7 @@ def _check_size(text: str) -> None:
 
 
 def _power(content: Any, prefix: str = "") -> str | None:
-    """The first key of a config that can run code; None where it only chooses values."""
+    """The first key of a config that can run code; None if it only chooses values."""
     if isinstance(content, dict):
         for name, value in content.items():
             key = f"{prefix}{name}"

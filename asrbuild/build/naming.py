@@ -1,10 +1,10 @@
 """The default name of an artifact: what was built, in words that every remote takes.
 
-``<source>-<model>-<format>``, and behind it a word for each key that a recipe has otherwise than
-its groups come with: ``demo-static-mlprogram-n32-int8``. It depends on the recipe alone, so the
-same command gives the same name on any day and machine. Keys that change neither the artifact nor
-how much of it is proven have no word: labels, paths of inputs, and gates that only refuse more. A
-sweep that varies one of those adds it, see ``varied``.
+``<source>-<model>-<format>``, then a word for each key whose value is not its group's default:
+``demo-static-mlprogram-n32-int8``. It depends on the recipe alone, so the same command gives the
+same name on any day and machine. Keys that change neither the artifact nor how much of it is proven
+have no word: labels, paths of inputs, and gates that only refuse more. A sweep that varies one of
+those adds it, see ``varied``.
 
 A registry takes lower-case letters and digits with single dots, dashes and underscores between them
 (OCI distribution specification, "Pulling manifests"); the words are written so.
@@ -27,10 +27,10 @@ from asrbuild.base.places import DEMO_PREFIX
 from asrbuild.build.recipe import Recipe, StepsConfig, base_name, chosen
 from asrbuild.coreml.request import DEFAULT_STEPS
 
-#: What :func:`asrbuild.build.recipe.is_name` takes.
+#: The most characters that :func:`asrbuild.artifact.names.is_name` takes.
 LONGEST = 80
 _LONGEST_WORD = 24
-#: What stands before a value; empty where the value says enough, as ``int8`` does.
+#: Key -> the text before its value; empty where the value is clear alone, as ``int8`` is.
 _WORDS = {
     "n_steps": "n",
     "coreml.precision": "",
@@ -55,9 +55,9 @@ _WORDS = {
     "source.path": "",
     "source.alphabet_config_path": "",
 }
-#: Groups whose choice is not in the beginning of a name.
+#: Groups whose choice is not part of the base name.
 _SECTIONS = ("export", "decoder", "verify")
-#: What a sweep may vary without building something else.
+#: Keys that a sweep may vary without building another package.
 _NOT_BUILT = ("name", "version", "paths.", "tune", "decoder.interpreter", "hydra")
 #: Sections and keys that have no word of their own.
 _SILENT = (
@@ -76,12 +76,12 @@ def default_name(
     varied: Mapping[str, str] = MappingProxyType({}),
     repeated: Collection[str] = (),
 ) -> str:
-    """The name of a recipe that has none of its own.
+    """The default name of a recipe.
 
     Args:
         recipe: the recipe as nested mappings; ``name``, ``paths`` and ``tune`` are not read.
-        varied: keys and groups that a sweep varies, as this job has them; each that is not as it
-            comes has a word.
+        varied: keys and groups that a sweep varies, with this job's values; each that is not the
+            default has a word.
         repeated: keys that repeat what the source states; they have no word.
     """
     words = {key: word for key, word in _words(recipe) if key not in repeated}
@@ -103,7 +103,7 @@ def default_name(
 
 
 def _words(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Key -> word, for the keys that are not as their groups come."""
+    """Key and word of each key whose value is not its group's default."""
     plain = _plain(recipe)
     for key, value in _leaves(recipe):
         if value != plain.get(key) and (key in _SPOKEN or not key.startswith(_SILENT)):
@@ -112,7 +112,7 @@ def _words(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _proof_words(verify: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """``quick``, and one word for every other proof than the one that comes."""
+    """``quick``, and one word for every other proof than the default."""
     whole, quick = (plain_values("verify", choice) or {} for choice in ("default", "quick"))
     other = {key: verify[key] for key in _PROOF if verify[key] != whole[key]}
     shorter = ("inputs", "edge_lengths")
@@ -124,9 +124,9 @@ def _proof_words(verify: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _plain(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The leaves of a recipe of the same groups in which nothing else was chosen.
+    """The leaves of a recipe of the same groups with their defaults.
 
-    A group of the user's own has its name in the artifact's, and all in it is as it comes.
+    A group of the user's own is named in the base name, so all its values count as defaults.
     """
     decoder = recipe["decoder"]["type"]
     groups = {
@@ -155,7 +155,7 @@ def _plain_leaves(groups: tuple[tuple[str, str], ...], given: str) -> tuple[tupl
 
 
 def _leaves(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted key -> value; what the user names (functions, hot words, gates) is one value."""
+    """Dotted key and value; a section whose keys the user names, as hot words, is one value."""
     for name, value in section.items():
         key = f"{prefix}{name}"
         if isinstance(value, Mapping) and key not in _WHOLE:
@@ -165,7 +165,7 @@ def _leaves(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 
 def _word(key: str, value: Any, *, apart: bool = False) -> str:
-    """One word; ``apart``: no other value of the key has it, wherever it was typed."""
+    """The word of one value; ``apart``: no other value of the key has the same word."""
     before = _WORDS.get(key, key.rpartition(".")[2])
     if isinstance(value, bool):
         return _plain_text(key.rpartition(".")[2] if value else f"no-{key.rpartition('.')[2]}")
@@ -203,7 +203,7 @@ def _digest(value: Any, digits: int = 6) -> str:
 def plain_values(
     group: str, choice: str, recipe: Mapping[str, Any] | None = None
 ) -> dict[str, Any] | None:
-    """The section of a recipe as a packaged choice of its group comes; None: it is not packaged.
+    """The section of a recipe that a packaged choice of its group sets; None: it is not packaged.
 
     Args:
         group: ``model``, ``verify``, ...

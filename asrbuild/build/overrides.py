@@ -19,7 +19,7 @@ _VALUED = (
 
 
 def is_plain(argv: list[str]) -> bool:
-    """Whether these are overrides of the recipe alone: no flag, nothing about Hydra itself.
+    """Whether these are overrides of the recipe alone: no flags, and no settings of Hydra.
 
     Such a command line is composed once, by ``compose_recipe``; Hydra's own run composes it twice,
     the first time to learn whether it is a sweep.
@@ -28,13 +28,13 @@ def is_plain(argv: list[str]) -> bool:
 
 
 def _free_words(override: str) -> str:
-    """Hot words are keys of the user's own: Hydra adds them without being asked to by ``++``."""
+    """The override with ``++`` if it is a hot word: Hydra adds keys that the user names only so."""
     key = override.partition("=")[0]
     return f"++{override}" if key.startswith("decoder.hot_words") else override
 
 
 def flags_first(argv: list[str]) -> list[str]:
-    """Hydra wants its overrides in one piece; people put a flag where they think of it."""
+    """Flags before overrides: Hydra takes no flag between two overrides."""
     flags: list[str] = []
     overrides: list[str] = []
     for argument in argv:
@@ -64,18 +64,18 @@ def check_flags(arguments: list[str]) -> None:
         require_folder(folder)
 
 
-#: Values that Hydra's grammar is known to take without quotes: only the rest is worth a look.
+#: Values that Hydra's grammar takes without quotes; the others are parsed to find out.
 _PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./-]*")
 
 
 def readable(overrides: list[str], *, sweep: bool) -> list[str]:
-    """The overrides as Hydra's grammar wants them: a value it cannot read is put into quotes.
+    """The overrides as Hydra's grammar requires them: a value it cannot read is put into quotes.
 
     A shell takes the quotes off ``source.path="/data/mein é.pb"``, and the grammar knows neither
-    ``é`` nor ``~`` nor a second ``=``. In a sweep each of the values between commas is looked at.
+    ``é`` nor ``~`` nor a second ``=``. In a sweep each value between commas is quoted on its own.
 
     Raises:
-        AsrbuildError: an override has no key.
+        AsrbuildError: an override has no key, or several values although this is no sweep.
     """
     return [_free_words(_readable(override, sweep)) for override in overrides]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -16,29 +17,29 @@ from asrbuild.build.recipe import TENSORFLOW, Recipe
 
 
 def published_overrides(overrides: Sequence[str]) -> list[str]:
-    """Overrides as a manifest records them: as :func:`record` does with the keys they set."""
+    """Overrides as a manifest records them: as :func:`record` treats the keys they set."""
     config_files = [
         f"source.config.{key}" for each in names() for key in architecture(each).FILE_KEYS
     ]
-    found = []
+    published = []
     for override in overrides:
         key, separator, value = override.partition("=")
         name = key.lstrip("+~").split("@")[0]
         if name.startswith(("paths.", "tune.", "hydra")) or name == "decoder.interpreter":
-            continue  # a matter of this machine
+            continue  # these depend on the machine
         if name in _FILE_KEYS or name in config_files:
             value = _portable(value.strip("'\"")) or ""
         elif name == "verify.compared_with":
             value = _artifact_name(value.strip("'\""))
-        found.append(without_secrets(f"{key}{separator}{value}"))
-    return found
+        published.append(without_secrets(f"{key}{separator}{value}"))
+    return published
 
 
+#: Keys that name a file.
 _FILE_KEYS = (
-    *(f"source.{key}" for key in ("checkpoint_dir", "path", "alphabet_config_path", "scorer",
-                                  "development")),
-    *(f"source.{name}.{part}" for name in ("sample", "second") for part in ("audio", "text")),
-    "decoder.scorer_path", "verify.evaluation",
+    "source.checkpoint_dir", "source.path", "source.alphabet_config_path", "source.scorer",
+    "source.development", "source.sample.audio", "source.sample.text", "source.second.audio",
+    "source.second.text", "decoder.scorer_path", "verify.evaluation",
 )  # fmt: skip
 
 
@@ -68,20 +69,18 @@ def record(recipe: Recipe) -> dict[str, Any]:
     whole = asdict(recipe)
     del whole["paths"], whole["tune"]
 
-    source, decoder = whole["source"], whole["decoder"]
-    if not source["config"]:
-        del source["config"]
+    config = whole["source"]["config"]
+    if not config:
+        del whole["source"]["config"]
     for key in architecture(recipe.architecture).FILE_KEYS:
-        source["config"][key] = _portable(source["config"].get(key))
-    for key in ("checkpoint_dir", "path", "alphabet_config_path", "scorer", "development"):
-        source[key] = _portable(source[key])
-    for key in ("sample", "second"):
-        source[key] = {part: _portable(value) for part, value in source[key].items()}
-    decoder["scorer_path"] = _portable(decoder["scorer_path"])
-    whole["verify"]["evaluation"] = _portable(whole["verify"]["evaluation"])
+        config[key] = _portable(config.get(key))
+    for key in _FILE_KEYS:
+        *sections, name = key.split(".")
+        section = functools.reduce(dict.__getitem__, sections, whole)
+        section[name] = _portable(section[name])
     whole["verify"]["compared_with"] = _artifact_name(whole["verify"]["compared_with"])
-    # Which Python runs the decoder is this machine's affair; the words are the same in each.
-    del decoder["interpreter"]
+    # Which Python runs the decoder depends on the machine, and the transcripts do not.
+    del whole["decoder"]["interpreter"]
     cleaned: dict[str, Any] = _clean(whole)
     return cleaned
 
@@ -95,10 +94,10 @@ def _clean(value: Any) -> Any:
 
 
 def publishable(recipe: Recipe) -> Recipe:
-    """The recipe with every text that its manifest repeats word for word made fit for that."""
+    """The recipe without secrets in the texts that its manifest repeats word for word."""
     source, export = recipe.source, recipe.export
-    told = {key: _clean(getattr(source, key))
+    texts = {key: _clean(getattr(source, key))
             for key in ("name", "description", "author", "license")}  # fmt: skip
     keys = ("export_language", "export_author_id", "export_license", "export_description")
     exported = {key: _clean(getattr(export, key)) for key in keys}
-    return replace(recipe, source=replace(source, **told), export=replace(export, **exported))
+    return replace(recipe, source=replace(source, **texts), export=replace(export, **exported))
