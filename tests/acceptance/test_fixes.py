@@ -155,7 +155,16 @@ def test_each_option_of_a_fix_is_some_commands() -> None:
     assert not unknown
 
 
-PAGES = ["README.md", "CHANGELOG.md", "SECURITY.md", "docs/settings.md", "docs/bundle-format.md"]
+PAGES = [
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs/architecture.md",
+    "docs/bundle-format.md",
+    "docs/compression.md",
+    "docs/settings.md",
+]
 #: Set by asrbuild itself for the processes that it starts, or by a test.
 NOT_SET = {"ASRBUILD_SWEEP_RECORDS", "ASRBUILD_WHOLE_TENSORFLOW"}
 
