@@ -142,6 +142,7 @@ def check_carried(signature: Signature) -> None:
     """
     facts = (
         ("rows_per_step", signature.rows_per_step, Fraction(1)),
+        ("causal", signature.causal, True),  # references of short lengths are prefixes
         ("blank", signature.blank, None),
         ("front_end", signature.front_end, "app"),
         ("outputs[0].meaning", signature.outputs[0].meaning, "probabilities"),

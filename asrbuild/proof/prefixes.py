@@ -3,7 +3,7 @@
 What a causal network gives for the first n windows of a recording is the first n rows of what it
 gives for all of it, and the state after them is the state at step n. So one run of the original on
 the sample, its states at every step kept, is the reference of every length. A network that is not
-causal is run at every length.
+causal is refused: see ``coreml.signature.check_carried``.
 """
 
 from __future__ import annotations
