@@ -158,7 +158,6 @@ def test_each_option_of_a_fix_is_some_commands() -> None:
 PAGES = [
     "README.md",
     "CHANGELOG.md",
-    "CONTRIBUTING.md",
     "SECURITY.md",
     "docs/architecture.md",
     "docs/bundle-format.md",
