@@ -28,7 +28,6 @@ from asrbuild.coreml.request import (
 )
 from asrbuild.coreml.signature import STEPS, Port, Signature
 from asrbuild.coreml.speedups.importing import import_coremltools
-from asrbuild.coreml.speedups.lean_passes import lean_constants
 from asrbuild.coreml.speedups.nn_weights import fast_weights
 
 DEFAULT_FUNCTION = "main"
@@ -185,7 +184,7 @@ def _export(program: Any, request: ConversionRequest, scratch: Path, layers: Lay
     add_compression(passes, request, layers)
     builder = ct.models.neural_network.NeuralNetworkBuilder
     try:
-        with fast_weights(builder, half=request.precision == "fp16"), lean_constants():
+        with fast_weights(builder, half=request.precision == "fp16"):
             spec, _ = mil_convert_to_proto(
                 program,
                 "milinternal",
