@@ -23,7 +23,6 @@ from asrbuild.artifact.manifest import Axis, Execution, Manifest, State, package
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.executor.products import sharing
-from asrbuild.coreml.executor.together import run_calls
 from asrbuild.coreml.signature import compared_name
 
 Outputs = dict[str, Array]
@@ -110,11 +109,9 @@ def execute(
     every = runs(manifest, cases, max_steps, tuple(loaders))
     with sharing():
         for (executor, function), group in groupby(every, _loaded_as):
-            batch = list(group)
             model = loaders[executor](package, function=function)
-            calls = [partial(run_case, model, run.manifest, run.features) for run in batch]
-            results = run_calls(package, calls) if not executor else [call() for call in calls]
-            outputs |= {run.label: made for run, made in zip(batch, results, strict=True)}
+            for run in group:
+                outputs[run.label] = run_case(model, run.manifest, run.features)
     return Executed(outputs, tuple(_execution(name or "asrbuild") for name in loaders))
 
 

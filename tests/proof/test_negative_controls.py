@@ -132,12 +132,8 @@ def test_wrong_weights_are_refused(subject, fault, gates, states):
 
 @pytest.mark.parametrize("fault", ["uniform", "shift_classes", "swap_layers", "permute_gates"])
 def test_what_a_right_package_multiplied_hides_no_fault_of_the_next(subject, fault, monkeypatch):
-    """As in a sweep: calls side by side, products shared where every byte is equal."""
-    for place, name in (
-        (executor.products, "LARGE"), (executor.together, "LARGE"),
-        (executor.together, "_LARGE_PACKAGE"),
-    ):  # fmt: skip
-        monkeypatch.setattr(place, name, 1)
+    """As in a sweep: products are shared where every byte is equal."""
+    monkeypatch.setattr(executor.products, "LARGE", 1)
     right, wrong = (subject.package(f, "coreml.precision=fp16") for f in ("", fault))
     passing = execution.execute(*right, subject.cases).outputs
     found = execution.execute(*wrong, subject.cases).outputs

@@ -22,9 +22,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +94,6 @@ def write_conformance(
     manifest: Manifest,
     package: Package,
     recordings: Mapping[str, Array],
-    run_calls: Callable[[Sequence[Callable[[], Entry]]], list[Entry]],
 ) -> None:
     """Writes the kit into ``directory``, which must not exist.
 
@@ -103,18 +101,12 @@ def write_conformance(
         manifest: of the artifact; the tolerances are the gates of its proof.
         package: its package, loaded.
         recordings: name -> int16 samples (n,) at the artifact's rate.
-        run_calls: makes one call for each recording, as ``executor.together.run_calls`` does.
     """
     directory.mkdir(parents=True)
-    recorded = run_calls(
-        [
-            partial(_record, directory / name, manifest, package, samples)
-            for name, samples in recordings.items()
-        ]
-    )
     entries = [
-        entry | {"name": name, "audio": f"{name}/audio.wav"}
-        for name, entry in zip(recordings, recorded, strict=True)
+        _record(directory / name, manifest, package, samples)
+        | {"name": name, "audio": f"{name}/audio.wav"}
+        for name, samples in recordings.items()
     ]
     book = {
         "format": FORMAT,

@@ -12,21 +12,19 @@ import shutil
 import tempfile
 import wave
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from asrbuild.artifact.integrity import verify_files, write_sums
 from asrbuild.artifact.layout import CONFORMANCE_KIT, README, SUMS, SWIFT_KIT
-from asrbuild.artifact.manifest import Manifest, file_of, package_path
+from asrbuild.artifact.manifest import Manifest, file_of
 from asrbuild.artifact.runtime import feature_settings, load_package
 from asrbuild.base.array import Array
 from asrbuild.base.disk import disk_errors, files_in, rename_directory
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.executor.products import sharing
 from asrbuild.coreml.executor.threads import one_thread
-from asrbuild.coreml.executor.together import run_calls
 from asrbuild.handover.app.conformance import short_recordings, write_conformance
 from asrbuild.handover.app.swift import ROOT, manifest_swift
 from asrbuild.handover.report.environment import environment
@@ -63,10 +61,9 @@ def write_kit(
         with wave.open(str(audio_file), "rb") as file:
             samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
         recordings = short_recordings(samples, feature_settings(manifest), _chunk_steps(manifest))
-    run = partial(run_calls, package_path(artifact, manifest))
     with one_thread(), sharing():
         package = load_package(artifact, manifest)
-        write_conformance(directory / CONFORMANCE_KIT, manifest, package, recordings, run)
+        write_conformance(directory / CONFORMANCE_KIT, manifest, package, recordings)
     write_swift(directory / SWIFT_KIT, manifest)
     text = _render("README.md.j2", manifest, recordings=list(recordings))
     (directory / README).write_text(text, encoding="utf-8", newline="\n")

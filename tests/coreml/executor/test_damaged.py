@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.coreml.executor import load
+from asrbuild.coreml.executor import load, rounds
 from asrbuild.coreml.executor.mil.movement import split
 from asrbuild.coreml.executor.package import read_spec
 from asrbuild.coreml.inspect import inspect_model
@@ -31,6 +31,14 @@ from tests.killing import SEED
 
 #: Numbers that sizes, indices and enumerations are not.
 ODD = (0, 1, -1, 7, 1 << 20, 1 << 31, 1 << 40, (1 << 63) - 1, -(1 << 63), (1 << 64) - 1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_rounds() -> Iterator[None]:
+    """A damaged loop may never end; those of the whole packages here end after three rounds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rounds, "MOST_ROUNDS", 1000)
+        yield
 
 
 def messages(message: Any) -> Iterator[Any]:

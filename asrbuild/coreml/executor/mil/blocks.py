@@ -1,4 +1,4 @@
-"""What ops with blocks share."""
+"""Helpers of the ops that have blocks: predicates and the names that a block reads."""
 
 from __future__ import annotations
 

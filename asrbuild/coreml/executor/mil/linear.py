@@ -12,8 +12,8 @@ import numpy as np
 
 from asrbuild.base.array import Array
 from asrbuild.coreml.executor.mil.movement import as_list
+from asrbuild.coreml.executor.products import rows_times
 from asrbuild.coreml.executor.registry import mil_op
-from asrbuild.coreml.executor.together import rows_times
 
 
 @mil_op("linear", arithmetic=True)

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from asrbuild.base.array import Array
+from asrbuild.coreml.executor.products import rows_times
 from asrbuild.coreml.executor.registry import mil_op
-from asrbuild.coreml.executor.together import rows_times
 
 Activation = Callable[[Array], Array]
 _ONE = np.float32(1.0)

@@ -55,7 +55,7 @@ def loop(compiler: Any, layer: Any) -> Draft:
 
 
 class _BreakError(BaseException):
-    """The body's loop ends here; no layer may tell this as a failure of its own."""
+    """The body's loop ends here; no layer may report this as its own failure."""
 
 
 class _ContinueError(BaseException):

@@ -9,8 +9,8 @@ import numpy as np
 from asrbuild.base.array import Array
 from asrbuild.coreml.executor.mil.linear import matmul
 from asrbuild.coreml.executor.nnweights import NnWeights
+from asrbuild.coreml.executor.products import rows_times
 from asrbuild.coreml.executor.registry import nn_layer
-from asrbuild.coreml.executor.together import rows_times
 
 
 @nn_layer("innerProduct")

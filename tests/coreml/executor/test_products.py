@@ -1,12 +1,11 @@
-"""Concurrent calls give the results of single calls; equal products are computed once."""
+"""Products are shared where all bytes are equal, and are the same bits without sharing."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 import pytest
@@ -14,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asrbuild.coreml.executor import products as module
-from asrbuild.coreml.executor import together as meeting
-from asrbuild.coreml.executor.products import BLOCK, LARGE, Products
-from asrbuild.coreml.executor.together import rows_times, together
+from asrbuild.coreml.executor.products import BLOCK, LARGE, Products, rows_times, sharing
+from asrbuild.coreml.speedups import SWITCH
 from tests import kernels
 
 WIDTH = 48
@@ -27,9 +25,9 @@ IN_BLOCKS = module._in_blocks
 
 
 @pytest.fixture(autouse=True)
-def small_weights_meet(monkeypatch):
-    for place in (module, meeting):
-        monkeypatch.setattr(place, "LARGE", 1)
+def small_weights_are_shared(monkeypatch):
+    monkeypatch.setattr(module, "LARGE", 1)
+    monkeypatch.setattr(module, "_of_process", Products())
 
 
 @pytest.fixture
@@ -73,137 +71,68 @@ def chain(weight: np.ndarray, steps: int, seed: int) -> Callable[[], np.ndarray]
     return call
 
 
-def test_calls_give_bit_for_bit_what_they_give_alone(products_made):
+def test_a_call_gives_bit_for_bit_what_it_gives_without_sharing(products_made):
     weight = weights(0)
     calls = [chain(weight, steps, seed) for seed, steps in enumerate((7, 3, 11, 1))]
-    found = together(calls, Products())
+    with sharing():
+        results = [call() for call in calls]
     assert products_made == [1] * 22  # a call's one row stays one
-    for call, together_ in zip(calls, found, strict=True):
-        np.testing.assert_array_equal(together_, call())
-
-
-def test_rows_of_several_calls_are_one_product(products_made):
-    weight = weights(2)
-    inputs = [np.random.default_rng(n).standard_normal((n, WIDTH)) for n in (3, 2, 1, 4)]
-    calls = [partial(rows_times, x.astype(np.float32), weight) for x in inputs]
-    found = together(calls, Products())
-    assert sorted(products_made) == [1, 9]
-    for x, product in zip(inputs, found, strict=True):
-        np.testing.assert_allclose(product, x @ weight.T, atol=ROUNDING)
-
-
-def test_the_order_of_arrival_changes_nothing():
-    """Rows are in the order of the calls, in any order of arrival."""
-    weight = weights(1)
-    late = threading.Event()
-
-    def waits() -> np.ndarray:
-        late.wait(5)
-        return chain(weight, 4, 0)()
-
-    def comes() -> np.ndarray:
-        found = chain(weight, 0, 1)()
-        late.set()
-        return rows_times(found, weight)
-
-    first = together([waits, comes], Products())
-    second = together([chain(weight, 4, 0), lambda: rows_times(chain(weight, 0, 1)(), weight)],
-                      Products())  # fmt: skip
-    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
-
-
-def test_different_weights_do_not_mix():
-    calls = [chain(weights(seed), 5, 9) for seed in range(3)]
-    for call, found in zip(calls, together(calls, Products()), strict=True):
-        np.testing.assert_allclose(found, call(), atol=ROUNDING)
-
-
-def test_a_call_that_fails_is_told_and_nobody_waits_for_it():
-    weight = weights(2)
-
-    def fails() -> np.ndarray:
-        chain(weight, 3, 1)()
-        raise ValueError("no such row")
-
-    with pytest.raises(ValueError, match="no such row"):
-        together([chain(weight, 50, 0), fails, chain(weight, 50, 2)], Products())
-
-
-def test_a_product_that_fails_is_told(monkeypatch):
-    def no_memory(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        raise MemoryError("too large")
-
-    monkeypatch.setattr(module, "multiply", no_memory)
-    with pytest.raises(MemoryError, match="too large"):
-        together([chain(weights(0), 5, seed) for seed in range(3)], Products())
-
-
-def test_the_first_failure_is_told_and_not_a_call_given_up_for_it():
-    """Ops tell what fails in them as their own failure; being given up is none."""
-    weight = weights(7)
-
-    def given_up() -> np.ndarray:
-        try:
-            return chain(weight, 9, 0)()
-        except Exception as error:
-            raise RuntimeError("the op failed") from error
-
-    def fails() -> np.ndarray:
-        chain(weight, 2, 1)()
-        raise ValueError("the cause")
-
-    with pytest.raises(ValueError, match="the cause"):
-        together([given_up, fails], Products())
-
-
-def test_no_calls_give_nothing():
-    assert together([], Products()) == []
+    for call, result in zip(calls, results, strict=True):
+        np.testing.assert_array_equal(result, call())
 
 
 def test_the_same_rows_are_multiplied_once(products_made):
-    shared, weight = Products(), weights(3)
-    first = together([chain(weight, 6, 0), chain(weight, 6, 0)], shared)
+    weight = weights(3)
+    with sharing():
+        first = [chain(weight, 6, 0)(), chain(weight, 6, 0)()]
     assert products_made == [1] * 6
-    again = together([chain(weight.copy(), 4, 0), chain(weight.copy(), 6, 0)], shared)
+    with sharing():
+        again = [chain(weight.copy(), 4, 0)(), chain(weight.copy(), 6, 0)()]
     assert products_made == [1] * 6
     assert np.array_equal(first[0], first[1])
     assert np.array_equal(again[1], first[0])
+
+
+def test_the_switch_turns_sharing_off(products_made, monkeypatch):
+    monkeypatch.setenv(SWITCH, "products")
+    with sharing():
+        for _ in range(2):
+            chain(weights(3), 3, 0)()
+    assert products_made == [1] * 6
 
 
 def test_one_bit_makes_another_product(products_made):
     """Of the weights or of the row: nothing is taken for what it is not."""
     shared, x = Products(), np.ones((2, WIDTH), np.float32)
     weight = weights(4)
-    (right,) = shared.rows_times([x], weight)
+    right = shared.rows_times(x, weight)
     other = weight.copy()
     other.view(np.uint32)[5, 7] ^= 1 << 20
-    (wrong,) = shared.rows_times([x], other)
+    wrong = shared.rows_times(x, other)
     assert not np.array_equal(right[:, 5], wrong[:, 5])
     np.testing.assert_allclose(wrong, x @ other.T, atol=ROUNDING)
     moved = x.copy()
     moved.view(np.uint32)[1, 3] ^= 1 << 20
-    np.testing.assert_allclose(
-        shared.rows_times([moved], weight)[0], moved @ weight.T, atol=ROUNDING
-    )
+    np.testing.assert_allclose(shared.rows_times(moved, weight), moved @ weight.T, atol=ROUNDING)
     assert products_made == [1, 1, 1]  # of two equal rows one, and then the row that is new
 
 
 def test_what_is_handed_out_is_the_callers_own():
     shared, x, weight = Products(), np.ones((1, WIDTH), np.float32), weights(5)
-    (first,) = shared.rows_times([x], weight)
+    first = shared.rows_times(x, weight)
     kept = first.copy()
     first += 1
-    assert np.array_equal(shared.rows_times([x], weight)[0], kept)
+    assert np.array_equal(shared.rows_times(x, weight), kept)
 
 
 def test_memory_is_bounded(products_made):
     row_bytes = WIDTH * 4
     shared, weight = Products(limit=3 * row_bytes), weights(6)
     x = np.random.default_rng(0).standard_normal((5, WIDTH)).astype(np.float32)
-    (whole,) = shared.rows_times([x], weight)
-    assert np.array_equal(shared.rows_times([x[2:]], weight)[0], whole[2:])
+    whole = shared.rows_times(x, weight)
+    assert np.array_equal(shared.rows_times(x[2:], weight), whole[2:])
     assert products_made == [5]
-    np.testing.assert_allclose(shared.rows_times([x[:2]], weight)[0], whole[:2], atol=ROUNDING)
+    np.testing.assert_allclose(shared.rows_times(x[:2], weight), whole[:2], atol=ROUNDING)
     assert products_made == [5, 2]
 
 
@@ -231,28 +160,25 @@ def test_weights_are_widened_once_for_two_packages_and_then_let_go():
 
 @pytest.mark.parametrize("kernel", [IN_BLOCKS, rounds_by_place])
 @settings(max_examples=20)
-@given(cuts=st.sets(st.integers(1, 99), max_size=20), calls=st.integers(1, 5))
-def test_a_product_is_the_same_bits_in_any_company(
-    kernel: Callable[..., np.ndarray], cuts: set[int], calls: int
+@given(cuts=st.sets(st.integers(1, 99), max_size=20))
+def test_a_product_is_the_same_bits_whatever_was_multiplied_before(
+    kernel: Callable[..., np.ndarray], cuts: set[int]
 ) -> None:
     """So an artifact is the same bytes whatever its process has built before, by any kernel."""
     weight = large_weights()
     rows = np.random.default_rng(5).standard_normal((100, weight.shape[1])).astype(np.float32)
-    parts = np.split(rows, sorted(cuts))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_in_blocks", kernel)
         for products in (Products(), remembering(rows, weight)):
-            for first in range(0, len(parts), calls):
-                together_ = parts[first : first + calls]
-                for x, product in zip(
-                    together_, products.rows_times(together_, weight), strict=True
-                ):
-                    np.testing.assert_array_equal(product, module.multiply(x, weight))
+            for x in np.split(rows, sorted(cuts)):
+                np.testing.assert_array_equal(
+                    products.rows_times(x, weight), module.multiply(x, weight)
+                )
 
 
 def remembering(rows: np.ndarray, weight: np.ndarray) -> Products:
     products = Products()
-    products.rows_times([rows], weight)
+    products.rows_times(rows, weight)
     return products
 
 
@@ -266,11 +192,12 @@ def test_a_kernel_that_rounds_by_place_shares_products_of_the_same_place(monkeyp
     monkeypatch.setattr(module, "_in_blocks", counted)
     rows = np.random.default_rng(6).standard_normal((40, weight.shape[1])).astype(np.float32)
     products = Products()
-    products.rows_times([rows], weight)
+    products.rows_times(rows, weight)
     assert made == [BLOCK, 40]  # the first to see how the kernel rounds
-    products.rows_times([rows[:BLOCK], rows[BLOCK:]], weight)
+    products.rows_times(rows[:BLOCK], weight)
+    products.rows_times(rows[BLOCK:], weight)
     assert made == [BLOCK, 40]
-    products.rows_times([rows[1:3]], weight)
+    products.rows_times(rows[1:3], weight)
     assert made == [BLOCK, 40, 2]
 
 
