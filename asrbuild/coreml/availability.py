@@ -1,4 +1,4 @@
-"""Which systems load a Core ML specification version, and what in a package asks for it.
+"""Systems that load a Core ML specification version, and the parts of a package that require it.
 
 Sources: ``Model.proto`` (versions), the field numbers of ``NeuralNetworkLayer`` in
 ``NeuralNetwork.proto`` together with coremltools' ``mlmodel/src/Utils.cpp`` (layers), and the op
@@ -64,7 +64,7 @@ def layer_version(kind: str) -> int:
 
 
 def reasons(version: int, needs: Iterable[tuple[int, str]]) -> tuple[str, ...]:
-    """What asks for a specification version: the parts of a package that came with it.
+    """The parts of a package that require its specification version: those that came with it.
 
     Args:
         version: of the package.

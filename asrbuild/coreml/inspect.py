@@ -1,4 +1,4 @@
-"""What a Core ML package takes, gives and is made of, from its protobuf messages alone."""
+"""Inputs, outputs, operations and weights of a package, from its protobuf messages alone."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _scalars(value: Any) -> Iterator[str]:
 def _needs(
     spec: Any, kind: str, functions: Iterable[FunctionSummary], parts: Iterable[ModelSummary]
 ) -> Iterator[tuple[int, str]]:
-    """(specification version, what asks for it) of all that can."""
+    """(specification version, part of the package that requires it) of every part."""
     for function in functions:
         for op in function.ops:
             if kind == "mlProgram":

@@ -1,4 +1,4 @@
-"""What a Core ML package shall be: the request that both front ends take.
+"""The package to make: the request that both front ends take.
 
 An impossible request cannot be made. Nothing here imports coremltools.
 """
@@ -120,7 +120,7 @@ class ConversionRequest:
         compress: layer -> how its weights are stored (``int8``, ``palettize_6``, ``palettize_4``,
             ``prune``); layers that are not in it are stored as they are.
         sparsity: the fraction of a pruned layer's weights that become 0, the smallest.
-        metadata: user-defined metadata, beside author, license, version and description.
+        metadata: user-defined metadata, in addition to author, license, version and description.
     """
 
     format: Format = "mlprogram"

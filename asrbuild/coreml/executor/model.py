@@ -1,4 +1,4 @@
-"""A loaded package: what it takes and gives, and ``predict``."""
+"""A loaded package: its inputs, outputs and states, and ``predict``."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class State:
         return self._cell(name).value.copy()
 
     def write(self, name: str, value: Array) -> None:
-        """Replaces one state's value; what an input of its shape and type takes, it takes."""
+        """Replaces one state's value; types are converted as an input's are."""
         cell = self._cell(name)
         cell.value = np.array(check_array(value, self.features[name], self._model))
 
@@ -213,7 +213,7 @@ def load(
     try:
         return _load(package, function, keep_all)
     except AsrbuildError as error:
-        # What is wrong inside is told by those who do not know which package it is.
+        # Errors are raised deep inside, where the package's path is not known.
         error.file = error.file or str(package.path)
         raise
 
@@ -246,7 +246,7 @@ _PIPELINES = ("pipeline", "pipelineClassifier", "pipelineRegressor")
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Models one after the other; each takes what it names of the inputs and of what was made."""
+    """Models run in order; each takes the pipeline's inputs and earlier outputs that it names."""
 
     parts: tuple[Model, ...]
 
@@ -315,7 +315,7 @@ def _load_network(package: Package, keep_all: bool) -> Model:
 def described_features(
     spec: Any, path: Path, function: str | None
 ) -> tuple[str, tuple[str, ...], Features]:
-    """The function to load, the names of all, and what the chosen one takes, gives and keeps."""
+    """The function to load, the names of all functions, and its inputs, outputs and states."""
     description = spec.description
     by_name = {described.name: described for described in description.functions}
     names = tuple(by_name) or ("main",)

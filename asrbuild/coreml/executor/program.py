@@ -29,7 +29,7 @@ _WIDENED_AT_ONCE = 1 << 22
 
 @dataclass(frozen=True)
 class CompiledBlock:
-    """Steps in order, and where they leave the block's results. ``places`` tell where a step is."""
+    """Steps in order, and the slots of the block's results. ``places`` names each step in errors."""
 
     steps: tuple[Step, ...]
     outputs: tuple[int, ...]
@@ -399,7 +399,7 @@ _SOLE_OWNER = _count_sole_owner()
 
 
 def _owning_step(draft: Draft, dead: frozenset[int]) -> Step:
-    """A step whose op overwrites one input: in place if no one else can see it, else on a copy."""
+    """A step whose op overwrites one input: in place if it is not shared, else on a copy."""
     run, owned = draft.run, draft.owned
     assert run is not None
     assert owned is not None

@@ -31,7 +31,7 @@ class MilOp:
     for ops that compute in float32 and round in their own way.
 
     ``owns``: the input that ``run`` may overwrite; the executor hands over a private copy unless it
-    can prove that nobody else holds the array.
+    can prove that no other reference to the array exists.
 
     ``structural``: ``run`` is called once, when the program is compiled, and returns the step.
     """

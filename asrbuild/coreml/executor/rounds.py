@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from asrbuild.base import interrupts
 from asrbuild.base.errors import AsrbuildError
 
-#: Rounds that one run of a loop may take: over five hours of speech at 20 ms a round, or about 20 s
-#: until an endless loop is refused.
+#: Rounds that one run of a loop may take: over five hours of speech at 20 ms a round. An endless
+#: loop is refused after a minute or two.
 MOST_ROUNDS = 1_000_000
 
 

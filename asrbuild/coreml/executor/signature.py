@@ -26,7 +26,7 @@ _ARRAY_DTYPES: dict[int, np.dtype[Any]] = {
 }
 #: Types of a label.
 _LABELS: dict[str, np.dtype[Any]] = {"stringType": np.dtype(str), "int64Type": np.dtype(np.int64)}
-#: What a declared shape alone makes, an absent input or a new state, is no larger: 1 GiB.
+#: Largest array made from a declared shape alone (an absent input, a new state): 1 GiB.
 _LARGEST_FILLED = 1 << 30
 
 

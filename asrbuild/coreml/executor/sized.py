@@ -1,4 +1,4 @@
-"""Arrays whose sizes a model tells as numbers; a damaged model's are refused, not tried.
+"""Arrays whose sizes a model computes; sizes that only a damaged model has are refused.
 
 Left to numpy, a few bytes in a file could take all of a machine's memory, and ``np.tile`` by an
 absurd number crashes the process.

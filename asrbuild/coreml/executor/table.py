@@ -1,4 +1,4 @@
-"""The table of what the executor runs."""
+"""The table of the ops and layers that the executor runs."""
 
 from __future__ import annotations
 

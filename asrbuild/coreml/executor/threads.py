@@ -1,4 +1,4 @@
-"""How many threads multiply what is published: one, everywhere, for the bits depend on it."""
+"""One BLAS thread for published results, because their bits depend on the number of threads."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 
 def one_thread() -> AbstractContextManager[Any]:
-    """For as long as it lasts, products take one thread, whatever the environment says.
+    """Limits BLAS to one thread while it is open, whatever the environment sets.
 
     A sum split between two threads is rounded otherwise than in one, so with more of them a version
     would depend on the machine, on a launcher's workers, and on ``taskset``. The other cores are
-    TensorFlow's, which runs beside this.
+    TensorFlow's, which runs at the same time.
     """
     from threadpoolctl import threadpool_limits
 
