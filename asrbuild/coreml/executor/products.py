@@ -4,13 +4,13 @@ A product that was made before, of the same weights and the same row byte for by
 again. The lengths that a proof runs are beginnings of one recording, and the packages of a sweep
 have the same weights; what differs between them is all else that the program does.
 
-So a row's product must be the same bits whatever is multiplied with it. BLAS promises no such thing:
-it takes another path for another number of rows, and the AVX2 kernels of OpenBLAS even round the
-first rows of a large matrix otherwise than the next. Therefore each call of BLAS here has one of two
-shapes, one row or a block of ``BLOCK``, and a product depends on its row, its weights and its place
-in the block alone. On the kernels of OpenBLAS for x86-64 the place makes no difference for a block
-of 16. ``Products`` does not rely on that: it tries it with each weights, and where the place does
-make a difference, a row is remembered for its place.
+So a row's product must be the same bits whatever is multiplied with it. BLAS promises no such
+thing, for it takes another path for another number of rows, and the AVX2 kernels of OpenBLAS even
+round the first rows of a large matrix otherwise than the next. Therefore each BLAS call here has
+one of two shapes, one row or a block of ``BLOCK``, and a product depends on its row, its weights
+and its place in the block alone. On the kernels of OpenBLAS for x86-64 the place makes no
+difference for a block of 16. ``Products`` does not rely on that: it tries it with each weights,
+and where the place does make a difference, a row is remembered for its place.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ _WIDENED_AT_ONCE = 1 << 22
 
 @dataclass(frozen=True)
 class CompiledBlock:
-    """Steps in order, and the slots of the block's results. ``places`` names each step in errors."""
+    """Steps in order, and the slots of the results. ``places`` names each step in errors."""
 
     steps: tuple[Step, ...]
     outputs: tuple[int, ...]
