@@ -138,6 +138,7 @@ class Bench:
         """Converts one cell, runs it on every input, every way, and takes its figures."""
         from asrbuild.artifact.runtime import timed
         from asrbuild.build import describe
+        from asrbuild.build.conversion import package_name
         from asrbuild.build.sources import settle
         from asrbuild.coreml import executor
         from asrbuild.coreml.inspect import inspect_model
@@ -151,7 +152,7 @@ class Bench:
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch:
             at = Path(scratch)
             self.run("convert", recipe, shared, at)
-            package = at / describe.package_name(recipe.coreml.format)
+            package = at / package_name(recipe.coreml.format)
             manifest = describe.describe(recipe, source, package)
             cases, expected = cases_and_reference(recipe, shared)
             precision = recipe.coreml.precision
@@ -248,7 +249,7 @@ def plain_conversions(bench: Bench, chosen: list[Cell]) -> dict[Cell, int]:
     from asrbuild.architectures.deepspeech.export import write_frozen_graph
     from asrbuild.architectures.deepspeech.flags import ExportFlags
     from asrbuild.architectures.deepspeech.network import random_weights
-    from asrbuild.build.describe import deployment_target
+    from asrbuild.build.conversion import deployment_target
     from asrbuild.coreml.inspect import inspect_model
 
     at = bench.folder / "plain"

@@ -26,25 +26,26 @@ _TEMPLATES = "templates"
 
 
 @cache
-def code_digest(*modules: str) -> str:
+def code_digest(*modules: str, without: tuple[str, ...] = ()) -> str:
     """SHA-256 over the source of modules and of all that they import.
 
     Args:
         modules: paths relative to the package, for instance ``build/stages/convert.py``.
+        without: modules that do not count, nor what they alone import.
     """
     digest = hashlib.sha256()
-    for name in closure(*modules):
+    for name in closure(*modules, without=without):
         digest.update(f"{name}\0".encode("utf-8", "surrogateescape") + _content_digest(name))
     return digest.hexdigest()
 
 
-def closure(*modules: str) -> list[str]:
+def closure(*modules: str, without: tuple[str, ...] = ()) -> list[str]:
     """The files of modules and of all that they import, relative to the package and sorted."""
     counted: set[str] = set()
     waiting = [*modules]
     while waiting:
         name = waiting.pop()
-        if name not in counted:
+        if name not in counted and name not in without:
             counted.add(name)
             waiting += _needs(name)
     return sorted(counted)

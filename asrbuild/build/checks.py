@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asrbuild.build import describe
+from asrbuild.build.conversion import feature_settings
 from asrbuild.build.recipe import Recipe, StepsConfig, evaluates, network_of
 from asrbuild.build.sources import Source
 from asrbuild.build.stages.evaluate import known_recordings, spelled_recordings
@@ -71,7 +72,7 @@ def _remarks(recipe: Recipe, source: Source) -> list[str]:
     remarks = language_remarks(settings, alphabet)
     for name, path in source.recordings.items():
         notes: list[str] = []
-        read_audio(path, describe.feature_settings(recipe).sample_rate, notes.append)
+        read_audio(path, feature_settings(recipe).sample_rate, notes.append)
         remarks += [f"source.{name}.audio: {note}" for note in notes]
     gated = verify.max_wer is not None or verify.max_wer_increase is not None
     whole = known_recordings(source.evaluation, source.recordings, source.texts)

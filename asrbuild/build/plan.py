@@ -24,8 +24,20 @@ from asrbuild.build.recipe import Recipe, network_of
 from asrbuild.build.record import record
 from asrbuild.build.sources import Source
 from asrbuild.build.stage import Stage, Value, View, shown_recipe, shown_source
-from asrbuild.build.stages import STAGES
+from asrbuild.build.stages import cases, convert, evaluate, execute, export, prove, reference
 
+#: In the order in which they begin.
+STAGES = (
+    export.STAGE,
+    cases.STAGE,
+    reference.STAGE,
+    convert.STAGE,
+    execute.STAGE,
+    prove.STAGE,
+    evaluate.STAGE,
+)
+#: Its code is in no stage's key: what it gives to a stage is, as values.
+_GIVEN = ("build/stage.py",)
 #: What each stage does, for a person; the artifact is the end of a build.
 TITLES = {stage.name: stage.title for stage in STAGES} | {receipt.NAME: receipt.TITLE}
 
@@ -110,7 +122,9 @@ def _step(
     key = StageKey(
         stage.name,
         code_digest(
-            f"build/stages/{stage.name}.py", f"architectures/{architecture}/architecture.py"
+            f"build/stages/{stage.name}.py",
+            f"architectures/{architecture}/architecture.py",
+            without=_GIVEN,
         ),
         {"architecture": architecture}
         | {name: _recorded(recorded, name) for name in keys}

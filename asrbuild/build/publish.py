@@ -20,6 +20,7 @@ from asrbuild.base.libraries import library_version
 from asrbuild.base.processes import repository
 from asrbuild.base.terminal import plain
 from asrbuild.build import describe as d
+from asrbuild.build.conversion import feature_settings, package_name
 from asrbuild.build.receipt import Receipt
 from asrbuild.build.recipe import CoreMLConfig, Recipe
 from asrbuild.build.record import published_overrides, record
@@ -50,7 +51,7 @@ def copy_package(staging: Path, converted: Path, recipe: Recipe) -> dict[str, st
     Raises:
         AsrbuildError: the disk is full, or gave back other bytes than the stage recorded.
     """
-    package, artifacts = d.package_name(recipe.coreml.format), Path(recipe.paths.artifacts)
+    package, artifacts = package_name(recipe.coreml.format), Path(recipe.paths.artifacts)
     recorded = {
         path: digest
         for path, digest in tree_digests(converted, Path(recipe.paths.cache)).items()
@@ -112,9 +113,9 @@ def assemble(
     from asrbuild.speech.audio import wav_bytes
 
     staging, proof = proven.staging, proven.folders["prove"]
-    package = d.package_name(recipe.coreml.format)
+    package = package_name(recipe.coreml.format)
     manifest = d.describe(recipe, source, proven.folders["convert"] / package)
-    settings = d.feature_settings(recipe)
+    settings = feature_settings(recipe)
     samples = d.reference_samples(settings, source)
     (staging / REFERENCE_AUDIO).write_bytes(wav_bytes(samples, settings.sample_rate))
     if not source.alphabet.bytes_output:

@@ -39,7 +39,7 @@ def check_recipe(recipe: Recipe) -> tuple[str, ...]:
     Raises:
         AsrbuildError: naming the key, the value and the choices or the fix.
     """
-    from asrbuild.build.describe import package_request
+    from asrbuild.build.conversion import package_request
     from asrbuild.coreml.request import advice
     from asrbuild.coreml.signature import check_carried
     from asrbuild.proof.gates import gates_of

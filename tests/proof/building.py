@@ -11,7 +11,7 @@ from asrbuild.architectures.deepspeech.from_weights import convert_weights
 from asrbuild.architectures.deepspeech.network import AcousticWeights
 from asrbuild.artifact import layout
 from asrbuild.artifact.manifest import Manifest
-from asrbuild.build import describe
+from asrbuild.build import conversion, describe
 from asrbuild.build.recipe import Recipe
 from asrbuild.build.sources import settle
 from asrbuild.proof.cases import RECORDINGS
@@ -31,8 +31,8 @@ def build(folder: Path, weights: AcousticWeights, *overrides: str) -> Manifest:
     recipe = recipe_of(*overrides)
     # Recordings and alphabet are the demo's; the weights come from the test.
     recipe, source = settle(recipe, folder)
-    package = folder / describe.package_name(recipe.coreml.format)
-    request = describe.conversion_request(describe.conversion(recipe, source))
+    package = folder / conversion.package_name(recipe.coreml.format)
+    request = conversion.conversion_request(conversion.conversion(recipe, source))
     convert_weights(weights, request, package)
     return describe.describe(recipe, source, package)
 

@@ -10,12 +10,12 @@ from asrbuild.build.stage import Reads, Stage, View
 from asrbuild.build.stages.export import original
 
 if TYPE_CHECKING:
-    from asrbuild.build.describe import Conversion
+    from asrbuild.build.conversion import Conversion
 
 
 def run(view: View, at: Path) -> None:
     """Writes the package, ``model.mlpackage`` or ``model.mlmodel``."""
-    from asrbuild.build.describe import conversion_request, package_name
+    from asrbuild.build.conversion import conversion_request, package_name
 
     view.architecture.convert(
         view.source,
@@ -29,7 +29,7 @@ def run(view: View, at: Path) -> None:
 
 def conversion(view: View) -> Conversion:
     """What shapes a package, for this stage and for those that come after it."""
-    from asrbuild.build.describe import Conversion
+    from asrbuild.build.conversion import Conversion
 
     recipe = view.recipe
     return Conversion(

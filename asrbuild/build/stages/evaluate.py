@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.build.recipe import TENSORFLOW, Recipe, VerifyConfig, evaluates
 from asrbuild.build.record import compared_artifact
-from asrbuild.build.sources import Source
 from asrbuild.build.stage import Stage, View
 from asrbuild.build.stages.convert import conversion
 from asrbuild.build.stages.export import original
@@ -19,6 +18,7 @@ from asrbuild.build.stages.prove import DECODER, DECODER_PYTHON
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Evaluation
+    from asrbuild.build.sources import Source
     from asrbuild.proof.evaluation import Spelled
     from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.dataset import Recording
@@ -35,6 +35,7 @@ def run(view: View, at: Path) -> None:
     from asrbuild.artifact.manifest import Evaluation, read_manifest
     from asrbuild.artifact.runtime import decoder_settings, open_artifact
     from asrbuild.build import describe
+    from asrbuild.build.conversion import package_name
     from asrbuild.proof.evaluation import decode, listen, listen_in_original, notes_text
     from asrbuild.speech.dataset import dataset_digest
 
@@ -60,9 +61,7 @@ def run(view: View, at: Path) -> None:
         ).rates  # fmt: skip
 
     converted, asked = view.folder("convert"), conversion(view)
-    manifest = describe.describe_package(
-        asked, converted / describe.package_name(recipe.coreml.format)
-    )
+    manifest = describe.describe_package(asked, converted / package_name(recipe.coreml.format))
     digest = source.digests.get("scorer", "")
     decoder = describe.describe_decoder(recipe.decoder, asked.alphabet, source.scorer, digest)
     manifest = manifest.model_copy(update={"decoder": decoder})

@@ -30,10 +30,11 @@ def run(view: View, at: Path) -> None:
 
 def package_manifest(view: View) -> Manifest:
     """The manifest as far as it is known before a proof."""
-    from asrbuild.build import describe
+    from asrbuild.build.conversion import package_name
+    from asrbuild.build.describe import describe_package
 
-    package = view.folder("convert") / describe.package_name(view.recipe.coreml.format)
-    manifest = describe.describe_package(conversion(view), package)
+    package = view.folder("convert") / package_name(view.recipe.coreml.format)
+    manifest = describe_package(conversion(view), package)
     units = view.fact(core_ml_units)
     if units is None:
         return manifest

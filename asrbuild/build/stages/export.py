@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asrbuild.build.recipe import Recipe, network_of
-from asrbuild.build.sources import Source
 from asrbuild.build.stage import Stage, View
 
 if TYPE_CHECKING:
     from asrbuild.architectures.architecture import Original
+    from asrbuild.build.sources import Source
 
 GRAPH = "output_graph.pb"
 
