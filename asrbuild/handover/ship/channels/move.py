@@ -74,8 +74,8 @@ def point(
     chain = walk(remote, name, channel, trust)
     before = chain.records[-1] if chain.records else None
     same = before is not None and (before.version, before.header) == (version, header)
-    if same and seconds is None and to is None:
-        return before  # type: ignore[return-value]
+    if before is not None and same and seconds is None and to is None:
+        return before
     if signer_retired := chain.retired & set(signer.trust):
         raise AsrbuildError(
             f"the key {min(signer_retired)[:12]} has handed {name}@{channel} over",
