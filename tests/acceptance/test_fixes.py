@@ -38,7 +38,7 @@ FOREIGN_OPTIONS = {
 #: Keys that are not the recipe's: an argument of coremltools, an environment variable.
 FOREIGN_KEYS = {"convert_to", "state", "HYDRA_FULL_ERROR"}
 #: Values of options: a hot word and its boost, an input and its file.
-FOREIGN_KEYS |= {"asterisk", "input_node"}
+FOREIGN_KEYS |= {"asterisk", "features"}
 FIX = "fix"
 #: What the source states is kept there.
 CACHE = TemporaryDirectory(prefix="asrbuild-fixes-")

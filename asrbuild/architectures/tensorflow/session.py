@@ -1,4 +1,4 @@
-"""A TensorFlow session that spares 16 % of a cold build (3.6 s of 22.7 s, n_hidden 2048).
+"""A TensorFlow session that spares 16 % of a cold build (3.6 s of 22.7 s, 2048 units).
 
 Two things make it so. Importing the whole of TensorFlow takes 8 to 15 s, of which a session needs
 a third: the package's own ``__init__``, which collects the public API, is left out. And large

@@ -103,13 +103,14 @@ def _refused(
         where = _first_divergence(view, manifest, cases, metrics)
     failures = "\n".join(f"    {failure}" for failure in proof.failures[:12])
     more = len(proof.failures) - 12
+    *others, last = view.architecture.LAYERS.names
     error = GatesError(
         f"the package does not do what the TensorFlow graph does, so it is not published:\n"
         f"{failures}" + (f"\n    and {more} more" if more > 0 else "") + where,
         key=f"verify.thresholds.{names[-1]}",
         file=package,
-        fix="compress less where it harms: coreml.compress_layers.LAYER=int8 (or none); "
-        f"LAYER is one of {', '.join(view.architecture.LAYERS.names)}"
+        fix=f"compress less where it harms: coreml.compress_layers.{last}=int8 (or none), and so "
+        f"{', '.join(others)}"
         if compressed
         else "choose another coreml.precision, coreml.lstm or coreml.frontend",
     )

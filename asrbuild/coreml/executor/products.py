@@ -1,4 +1,4 @@
-"""Spares 5 % of a cold build (1.0 s of 20.1 s, n_hidden 2048): matrix products that are reused.
+"""Spares 5 % of a cold build (1.0 s of 20.1 s, 2048 units): matrix products that are reused.
 
 A product that was made before, of the same weights and the same row byte for byte, is not made
 again. The lengths that a proof runs are beginnings of one recording, and the packages of a sweep
@@ -29,11 +29,11 @@ from asrbuild.coreml.speedups import enabled
 
 #: Entries from which weights are worth knowing by their digest: 4 MB of them.
 LARGE = 1 << 20
-#: What is remembered at most, in bytes of products: two minutes of speech at ``n_hidden`` 2048.
+#: What is remembered at most, in bytes of products: two minutes of speech at 2048 units.
 _REMEMBERED = 600_000_000
 #: Rows of a block. Haswell's kernel rounds rows alike in blocks of up to 16, but not of 24.
 BLOCK = 16
-#: Outputs that are made at once for all blocks: 8 MB of weights at ``n_hidden`` 2048 stay in the
+#: Outputs that are made at once for all blocks: 8 MB of weights at 2048 units stay in the
 #: processor's cache from block to block.
 _OUTPUTS_AT_ONCE = 1024
 

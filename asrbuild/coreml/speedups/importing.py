@@ -1,4 +1,4 @@
-"""Spares 11 % of a cold build (2.5 s of 21.6 s, n_hidden 2048; 2.4 s of 6.2 s for the demo).
+"""Spares 11 % of a cold build (2.5 s of 21.6 s, 2048 units; 2.4 s of 6.2 s for the demo).
 
 The one place that imports coremltools: without TensorFlow and the other frameworks that it imports
 where they are installed.
