@@ -45,7 +45,7 @@ AXES = {
     "coreml.state": ("explicit", "stateful"),
 }
 ROOT = Path(__file__).parents[1]
-PLAIN = ROOT / "tests" / "coreml" / "plain.py"
+PLAIN = ROOT / "tests" / "coreml" / "plain_conversion.py"
 SPEED = ROOT / "benchmarks" / "executor.py"
 PLAIN_HIDDEN = 64
 

@@ -152,7 +152,7 @@ def test_a_failed_job_is_a_row_and_the_others_go_on(workshop: Workshop, tmp_path
     rows = [line for line in done.out.splitlines() if "model=" in line or "demo-" in line]
     assert any("failed" in row for row in rows)
     assert any("demo-static-mlprogram" in row and "failed" not in row for row in rows)
-    assert "outside 1..8" in done.err
+    assert "not in the range 1 to 8" in done.err
 
 
 def test_latest_is_what_was_built_alone_last(workshop: Workshop) -> None:

@@ -43,7 +43,7 @@ def assert_three_of_four(done: Finished, workshop: Workshop, at: Path) -> None:
     assert done.code == 1, done.err
     assert "Traceback" not in done.out + done.err
     assert "3 of 4 jobs succeeded" in done.out
-    assert "default 16 is outside 1..8" in done.out
+    assert "the default of 16 steps is not in the range 1 to 8" in done.out
     for model in ("static", "dynamic"):
         version = workshop.artifact(model, "mlprogram").name
         assert (at / "artifacts" / f"demo-{model}-mlprogram" / version).is_dir()

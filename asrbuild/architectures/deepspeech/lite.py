@@ -28,7 +28,7 @@ from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -39,14 +39,12 @@ from asrbuild.architectures.deepspeech.network import (
     AcousticWeights,
     weights_from_named,
 )
+from asrbuild.architectures.deepspeech.signature import OUTPUTS
+from asrbuild.architectures.tensorflow.inspect import GraphSummary, Metadata
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.places import LITE
 from asrbuild.base.kinds.recognition import require
-
-if TYPE_CHECKING:
-    from asrbuild.architectures.deepspeech.signature import OUTPUTS
-from asrbuild.architectures.tensorflow.inspect import GraphSummary, Metadata
 
 METADATA = "metadata_"
 #: Types that weights are stored in; whole numbers of more bits are sizes, places and biases.
