@@ -96,7 +96,19 @@ def _found(name: str, text: str) -> Iterator[str]:
 def _beside(folder: str, file: str) -> str:
     """A file of a module's own folder; empty where there is none."""
     name = f"{folder}/{file}".lstrip("/")
-    return name if os.path.isfile(os.path.join(PACKAGE, name)) else ""
+    return name if name in _files() else ""
+
+
+@cache
+def _files() -> frozenset[str]:
+    """The files of the package by path: one listing is faster than a question for each import."""
+    start = len(str(PACKAGE)) + 1
+    return frozenset(
+        f"{folder[start:]}/{file}".lstrip("/").replace(os.sep, "/")
+        for folder, _, files in os.walk(PACKAGE)
+        for file in files
+        if file.endswith(".py")
+    )
 
 
 @cache
@@ -106,8 +118,8 @@ def _module(dotted: str) -> tuple[str, ...]:
     packages = tuple(
         name
         for depth in range(1, len(parts) + 1)
-        if os.path.isfile(os.path.join(PACKAGE, name := "/".join([*parts[:depth], "__init__.py"])))
+        if (name := "/".join([*parts[:depth], "__init__.py"])) in _files()
     )
     name = "/".join(parts) + ".py"
-    own = (name,) if os.path.isfile(os.path.join(PACKAGE, name)) else ()
+    own = (name,) if name in _files() else ()
     return (*packages, *own)
