@@ -67,6 +67,17 @@ def read_fields(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]
         at += size
 
 
+def payload(value: int | memoryview) -> memoryview:
+    """The payload of a field that is no ``VARINT``.
+
+    Raises:
+        WireError: the field is a ``VARINT``.
+    """
+    if isinstance(value, int):
+        raise WireError("a number is in the place of a message or text")
+    return value
+
+
 def read_packed(value: int | memoryview) -> list[int]:
     """Reads a repeated integer field, packed or not."""
     if isinstance(value, int):

@@ -96,7 +96,7 @@ class _Traced:
         inputs = {tensor.meaning: data[tensor.name] for tensor in self.manifest.model.inputs}
         size = inputs["features"].shape[1]
         real = int(inputs["step_count"][0]) if "step_count" in inputs else size
-        values = self.package.trace(data, state)
+        values: dict[str, Any] = self.package.trace(data, state)
         kept = {
             reference_state(self.manifest, s): state.read(s.output)
             if state is not None

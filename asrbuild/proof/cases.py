@@ -133,7 +133,8 @@ def save_reference(
             arrays[f"{name}/{output}"] = value
     # Through a file handle: given a path numpy would append ".npz" to any other suffix.
     with path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        # numpy's stubs take any unpacked mapping for the flag allow_pickle as well.
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def load_reference(
@@ -190,13 +191,14 @@ def _check_sizes(path: Path) -> None:
                     fix=_FETCH,
                 )
             with archive.open(entry) as array:
-                version = np.lib.format.read_magic(array)
+                # numpy's stubs give the functions of numpy.lib.format no types.
+                version = np.lib.format.read_magic(array)  # type: ignore[no-untyped-call]
                 read = (
                     np.lib.format.read_array_header_1_0
                     if version == (1, 0)
                     else np.lib.format.read_array_header_2_0
                 )
-                shape, _, dtype = read(array)
+                shape, _, dtype = read(array)  # type: ignore[no-untyped-call]
                 if math.prod(shape) * dtype.itemsize != entry.file_size - array.tell():
                     raise AsrbuildError(
                         f"{entry.filename} of the recorded reference is not the array that its "

@@ -297,7 +297,7 @@ def _decode(decoder: Decoder, batch: Sequence[Array], kept: Path | None) -> list
 
 def _rows_digest(rows: Array) -> str:
     digest = hashlib.sha256(f"{rows.dtype} {rows.shape}\n".encode())
-    digest.update(np.ascontiguousarray(rows))
+    digest.update(np.ascontiguousarray(rows).data)
     return digest.hexdigest()
 
 

@@ -266,7 +266,9 @@ class _Watched:
     kept: Any = None
 
     def predict(self, data: Mapping[str, Array], state: Any = None) -> Mapping[str, Any]:
-        return self.package.predict(data) if state is None else self.package.predict(data, state)
+        given = (data,) if state is None else (data, state)
+        values: Mapping[str, Any] = self.package.predict(*given)
+        return values
 
     def make_state(self) -> Any:
         self.kept = self.package.make_state()
@@ -302,6 +304,7 @@ def save_executed(at: Path, executed: Executed) -> None:
         for output, value in outputs.items()
     }
     with (at / OUTPUTS).open("wb") as file:
+        # numpy's stubs take any unpacked mapping for the flag allow_pickle as well.
         np.savez(file, **arrays)  # type: ignore[arg-type]
     listed = [execution.model_dump() for execution in executed.executions]
     (at / EXECUTIONS).write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")

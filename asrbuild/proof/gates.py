@@ -228,7 +228,7 @@ def used(metric: Metric) -> float:
     over the one allowed.
     """
     if metric.name == "psnr_db":
-        return 10.0 ** ((metric.threshold - metric.value) / 20.0)
+        return float(10.0 ** ((metric.threshold - metric.value) / 20.0))
     error, allowed = metric.value, metric.threshold
     if metric.name == "argmax_agreement":
         error, allowed = 1.0 - error, 1.0 - allowed
@@ -290,4 +290,5 @@ def _wide(array: Array) -> Array:
 
 def _floored(probabilities: Array) -> Array:
     floored = np.maximum(_wide(probabilities), PROBABILITY_FLOOR)
-    return floored / floored.sum(axis=-1, keepdims=True)
+    shares: Array = floored / floored.sum(axis=-1, keepdims=True)
+    return shares

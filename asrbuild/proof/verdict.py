@@ -297,7 +297,8 @@ def save_heard(path: Path, proof: Proof) -> None:
     """
     heard = proof.probabilities_of_recordings()
     with path.open("wb") as file:
-        np.savez_compressed(file, **heard)
+        # numpy's stubs take any unpacked mapping for the flag allow_pickle as well.
+        np.savez_compressed(file, **heard)  # type: ignore[arg-type]
 
 
 def summary(verification: Verification) -> str:

@@ -77,7 +77,7 @@ _ALPHABET_FILE = "alphabet.txt"
 def same(first: Any, second: Any) -> bool:
     """Whether two values are one; numbers as float32, in which graphs have them."""
     if isinstance(first, bool) or isinstance(second, bool) or not _numbers(first, second):
-        return first == second
+        return bool(first == second)
     return math.isclose(first, second, rel_tol=1e-6)
 
 

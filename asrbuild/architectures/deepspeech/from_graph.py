@@ -105,9 +105,15 @@ def convert_graph(graph_path: Path, request: ConversionRequest, destination: Pat
         ) from RuntimeError(lines[-1])
 
 
+def _outputs(request: ConversionRequest) -> tuple[str, ...]:
+    """The names of the outputs; ``convert_graph`` puts them into a request that has none."""
+    assert request.outputs is not None
+    return request.outputs
+
+
 def _check_operations(graph_path: Path, request: ConversionRequest) -> None:
     graph = load_graph(graph_path)
-    outputs = [name for name in request.outputs if name in graph.by_name]
+    outputs = [name for name in _outputs(request) if name in graph.by_name]
     if drawn := random_nodes(graph, outputs):
         raise AsrbuildError(
             f"the graph draws random numbers: {', '.join(drawn[:5])}",
@@ -196,11 +202,11 @@ def _write(
     found: set[int] = set()
 
     def real(stored: Array) -> Array:
-        number = stand_ins.number(stored.ravel())
-        if number is None:
+        number, matrix = stand_ins.number(stored.ravel()), stand_ins.real(stored.ravel())
+        if number is None or matrix is None:
             return stored
         found.add(number)
-        return stand_ins.real(stored.ravel())
+        return matrix
 
     half = request.precision == "fp16"
     with (
@@ -218,10 +224,10 @@ def _convert(
     import coremltools as ct
 
     gc.freeze()  # coremltools collects garbage often, and would walk all of TensorFlow each time
-    arguments: dict[str, Any] = {"outputs": list(request.outputs)}
+    arguments: dict[str, Any] = {"outputs": list(_outputs(request))}
     if request.format == "mlprogram":
         # float32 outside whatever is inside, as the other front end has it.
-        arguments["outputs"] = [ct.TensorType(name, dtype=np.float32) for name in request.outputs]
+        arguments["outputs"] = [ct.TensorType(name, dtype=np.float32) for name in _outputs(request)]
         arguments["minimum_deployment_target"] = ct.target(specification_version(request))
         half = request.precision == "fp16"
         arguments["compute_precision"] = ct.precision.FLOAT16 if half else ct.precision.FLOAT32
@@ -272,7 +278,7 @@ def _from_regions(path: Path) -> bytes:
 
 def _check_outputs(graph_def: Any, request: ConversionRequest, path: Path) -> None:
     names = {node.name for node in graph_def.node}
-    missing = [name for name in request.outputs if name not in names]
+    missing = [name for name in _outputs(request) if name not in names]
     if missing:
         used = {_node_name(name) for node in graph_def.node for name in node.input}
         ends = sorted(
@@ -309,7 +315,7 @@ def _inputs(graph_def: Any, request: ConversionRequest, path: Path) -> list[Any]
     """A type for every placeholder the outputs depend on; the steps fill the open axis."""
     import coremltools as ct
 
-    needed = _needed(graph_def, request.outputs)
+    needed = _needed(graph_def, _outputs(request))
     inputs = []
     for node in graph_def.node:
         if node.op != "Placeholder" or node.name not in needed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from asrbuild.architectures.deepspeech.export import build_graph
@@ -86,7 +86,7 @@ def graph_weights(graph: Graph) -> AcousticWeights:
     return weights
 
 
-def _large(attrs: dict) -> bool:
+def _large(attrs: Mapping[str, object]) -> bool:
     value = attrs.get("value")
     return value is not None and getattr(value, "nbytes", 0) >= 1024
 

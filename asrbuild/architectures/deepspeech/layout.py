@@ -105,9 +105,9 @@ def lay_out(
 
 def _native(weights: AcousticWeights, dtype: type, freeze_weight: float) -> NativeLstm:
     kernel, hidden = weights.lstm_kernel, weights.n_hidden
-    of_input = np.empty((4 * hidden, hidden + 1), dtype)
-    of_hidden = np.empty((4 * hidden, hidden), dtype)
-    bias = np.empty(4 * hidden, dtype)
+    of_input: Array = np.empty((4 * hidden, hidden + 1), dtype)
+    of_hidden: Array = np.empty((4 * hidden, hidden), dtype)
+    bias: Array = np.empty(4 * hidden, dtype)
     for row, gate in enumerate(GATES):
         rows = slice(row * hidden, (row + 1) * hidden)
         columns = slice(gate * hidden, (gate + 1) * hidden)

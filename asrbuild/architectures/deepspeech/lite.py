@@ -335,10 +335,14 @@ def _network(
     """The known network on one chunk; see :mod:`asrbuild.architectures.deepspeech.network`."""
 
     def dense(x: Array, layer: str) -> Array:
-        return x @ getattr(weights, f"{layer}_weights") + getattr(weights, f"{layer}_bias")
+        kernel: Array = getattr(weights, f"{layer}_weights")
+        bias: Array = getattr(weights, f"{layer}_bias")
+        values: Array = x @ kernel + bias
+        return values
 
     def clipped(x: Array, layer: str) -> Array:
-        return np.minimum(np.maximum(dense(x, layer), 0), np.float32(clip))
+        values: Array = np.minimum(np.maximum(dense(x, layer), 0), np.float32(clip))
+        return values
 
     x = inputs["input_node"].reshape(inputs["input_node"].shape[1], -1)
     for layer in ("layer_1", "layer_2", "layer_3"):
@@ -361,7 +365,8 @@ def _sigmoid(x: Array) -> Array:
 
 def _softmax(x: Array) -> Array:
     raised = np.exp(x - x.max(axis=-1, keepdims=True))
-    return raised / raised.sum(axis=-1, keepdims=True)
+    shares: Array = raised / raised.sum(axis=-1, keepdims=True)
+    return shares
 
 
 class _Run:
@@ -425,7 +430,8 @@ class _Run:
         if content not in self._seen:
             self._seen.add(content)
             self.dense.append((weights, bias))
-        return self._value(x).reshape(-1, weights.shape[1]) @ weights.T + bias
+        values: Array = self._value(x).reshape(-1, weights.shape[1]) @ weights.T + bias
+        return values
 
 
 def _constant(graph: _Graph, tensor: int) -> Array:
@@ -451,8 +457,8 @@ def _constant(graph: _Graph, tensor: int) -> Array:
     if quantised is None or quantised.scale is None or len(quantised.scale) == 0:
         raise _Refused(f"{name} is {kind} without a scale")
     graph.stored.add(kind.lower())
-    scale = np.asarray(quantised.scale, np.float32)
-    zero = np.zeros(len(scale), np.int32)
+    scale: Array = np.asarray(quantised.scale, np.float32)
+    zero: Array = np.zeros(len(scale), np.int32)
     if quantised.zeroPoint is not None and len(quantised.zeroPoint):
         zero = np.asarray(quantised.zeroPoint).astype(np.int32)
     if len(scale) > 1:

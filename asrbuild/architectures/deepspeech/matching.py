@@ -24,7 +24,7 @@ _SAME_VALUE = ("Identity", "StopGradient")
 #: Operations of one meaning, where the bias is the last axis'.
 _ALIASES = {"AddV2": "Add", "BiasAdd": "Add"}
 #: What an attribute is where it is not written (TensorFlow's operation definitions).
-_DEFAULTS = {
+_DEFAULTS: dict[str, AttrValue] = {
     "transpose_a": False, "transpose_b": False, "data_format": b"NHWC", "keep_dims": False,
     "forget_bias": 1.0, "cell_clip": 3.0, "use_peephole": False, "Truncate": False, "axis": 0,
     "begin_mask": 0, "end_mask": 0, "ellipsis_mask": 0, "new_axis_mask": 0, "shrink_axis_mask": 0,

@@ -165,7 +165,7 @@ def weights_from_named(arrays: dict[str, Array], *, file: str | None = None) -> 
             file=file,
             fix=f"it has: {', '.join(sorted(arrays)[:20]) or 'no variables'}",
         )
-    norms = {}
+    norms: dict[str, tuple[Array, Array]] = {}
     if any(name in arrays for name in NORM_VARIABLES):
         missing = [name for name in NORM_VARIABLES if name not in arrays]
         if missing:
@@ -174,8 +174,9 @@ def weights_from_named(arrays: dict[str, Array], *, file: str | None = None) -> 
                 file=file,
                 fix="--layer_norm normalises all of layers 1, 2, 3 and 5, or none",
             )
+        gamma, beta = NORM_PARTS
         norms = {
-            layer: tuple(arrays[f"{layer}/LayerNorm/{part}"] for part in NORM_PARTS)
+            layer: (arrays[f"{layer}/LayerNorm/{gamma}"], arrays[f"{layer}/LayerNorm/{beta}"])
             for layer in NORMALISED_LAYERS
         }
     weights = AcousticWeights(**{own: arrays[name] for own, name in VARIABLES.items()}, norms=norms)
@@ -193,13 +194,16 @@ def _check_shapes(weights: AcousticWeights, file: str | None) -> None:
         "layer_5": (hidden, hidden),
         "layer_6": (hidden, output),
     }
-    wanted = {f"{layer}/weights": shape for layer, shape in expected.items()}
+    wanted: dict[str, tuple[int, ...]] = {
+        f"{layer}/weights": shape for layer, shape in expected.items()
+    }
     wanted |= {f"{layer}/bias": (shape[1],) for layer, shape in expected.items()}
     wanted |= {
         f"{LSTM_SCOPE}/kernel": (2 * hidden, 4 * hidden),
         f"{LSTM_SCOPE}/bias": (4 * hidden,),
     }
-    wanted |= dict.fromkeys(NORM_VARIABLES, (hidden,))
+    of_units: tuple[int, ...] = (hidden,)
+    wanted |= dict.fromkeys(NORM_VARIABLES, of_units)
     for name, array in weights.named().items():
         if tuple(array.shape) != wanted[name] or array.dtype != np.float32:
             raise AsrbuildError(
@@ -233,4 +237,4 @@ def random_weights(
         arrays[f"{layer}_bias"] = bias(outputs)
     arrays["lstm_kernel"] = dense(2 * n_hidden, 4 * n_hidden) * np.float32(0.7)
     arrays["lstm_bias"] = bias(4 * n_hidden)
-    return AcousticWeights(**arrays)
+    return AcousticWeights(**arrays, norms={})

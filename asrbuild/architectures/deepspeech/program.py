@@ -56,7 +56,8 @@ class Network:
         return self.constants[name]
 
     def scalar(self, value: float) -> np.generic:
-        return self.dtype(value)
+        scalar: np.generic = self.dtype(value)
+        return scalar
 
     @property
     def type_name(self) -> str:
@@ -146,6 +147,7 @@ def _native(
     steps = mb.concat(values=(x, past), axis=-1, name="lstm_input")
     type_name = _type_name(network.lstm_dtype)
     lstm = network.layout.lstm
+    assert isinstance(lstm, NativeLstm)
     clip = {} if network.cell_clip is None else {"clip": network.lstm_dtype(network.cell_clip)}
     h_all, _, c = mb.lstm(
         x=_as(steps, type_name, "lstm_input"),

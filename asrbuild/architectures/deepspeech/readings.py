@@ -42,6 +42,7 @@ def check_checkpoint(graph: Graph, checkpoint: Path) -> None:
     """
     from tensorflow.python.training import py_checkpoint_reader
 
+    refusals: tuple[type[Exception], ...] = (ValueError, RuntimeError, *tensorflow_errors())
     try:
         reader = py_checkpoint_reader.NewCheckpointReader(str(checkpoint))
         names, unknown = network_variables(reader.get_variable_to_shape_map())
@@ -51,7 +52,7 @@ def check_checkpoint(graph: Graph, checkpoint: Path) -> None:
             node = graph.by_name.get(name)
             if node is None or node.op != "Const" or not _same(reader.get_tensor(name), node.value):
                 raise _differs(graph, f"has another {name} than TensorFlow reads", checkpoint)
-    except (ValueError, RuntimeError, *tensorflow_errors()) as error:
+    except refusals as error:
         raise AsrbuildError(
             f"TensorFlow cannot read the checkpoint: {error}", file=checkpoint
         ) from error
@@ -193,7 +194,8 @@ def _array(tensor: Any) -> Array:
 
     content = tensor.tensor_content
     if not content:
-        return tensor_util.MakeNdarray(tensor)
+        value: Array = tensor_util.MakeNdarray(tensor)
+        return value
     shape = [dim.size for dim in tensor.tensor_shape.dim]
     return np.frombuffer(content, dtypes.as_dtype(tensor.dtype).as_numpy_dtype).reshape(shape)
 

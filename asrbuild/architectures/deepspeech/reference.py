@@ -128,7 +128,8 @@ def run_reference(
     """Runs the reference process on cases in memory and waits for it."""
     with tempfile.TemporaryDirectory(prefix="asrbuild-reference-") as folder:
         cases_path = Path(folder, "cases.npz")
-        np.savez(cases_path, **dict(cases))
+        # numpy's stubs take any unpacked mapping for the flag allow_pickle as well.
+        np.savez(cases_path, **dict(cases))  # type: ignore[arg-type]
         out = Path(folder, "out.npz")
         run = start_reference(graph, cases_path, out, nodes=nodes, checkpoint=checkpoint)
         return read_reference(run.wait())
@@ -150,8 +151,8 @@ def read_reference(path: Path | str) -> dict[str, ReferenceOutput]:
             nodes.setdefault(node_key[len(prefix) :].rpartition("/")[0], []).append(
                 arrays[node_key]
             )
-        main = [arrays[f"{name}/{output}"] for output in OUTPUTS]
-        outputs[name] = ReferenceOutput(*main, nodes=nodes)
+        logits, new_state_c, new_state_h = (arrays[f"{name}/{output}"] for output in OUTPUTS)
+        outputs[name] = ReferenceOutput(logits, new_state_c, new_state_h, nodes)
     return outputs
 
 
@@ -205,11 +206,11 @@ def run_cases(
 
     graph = load_graph(path)
     check_outputs(graph, [*OUTPUTS, *nodes])
-    batch, steps, window, coefficients = _input_dims(graph)
+    utterances, steps, window, coefficients = _input_dims(graph)
     state_dims = placeholder_shape(graph, "previous_state_c")
-    if batch not in (1, None):
+    if utterances not in (1, None):
         raise AsrbuildError(
-            f"the reference runs one utterance at a time, the graph takes {batch}",
+            f"the reference runs one utterance at a time, the graph takes {utterances}",
             key="batch_size",
             file=path,
         )

@@ -65,7 +65,7 @@ def read_source(recipe: Any, cache_root: Path, keep: bool) -> Stated:
     files = {"checkpoint.index": index}
     files |= {f"checkpoint.{part.name.rpartition('.')[2]}": part for part in parts}
     folder = checkpoint.parent
-    found = [facts.Fact("checkpoint", checkpoint.name, str(folder), because)]
+    found = [Fact("checkpoint", checkpoint.name, str(folder), because)]
     found += _remembered(
         cache_root, {"index": index}, lambda: facts.variable_facts(checkpoint), keep
     )
@@ -109,12 +109,11 @@ def _remembered(
         stored = [asdict(fact) | {"file": labels[fact.file]} for fact in found]
         if keep:
             text = json.dumps(stored, ensure_ascii=False, indent=1)
-            run_stage(
-                cache_root,
-                key,
-                lambda at: (at / _FACTS).write_text(text, "utf-8") and None,
-                notify=lambda _: None,
-            )
+
+            def write(at: Path) -> None:
+                (at / _FACTS).write_text(text, "utf-8")
+
+            run_stage(cache_root, key, write, notify=lambda _: None)
         return found
     stored = json.loads((entry_path(cache_root, key) / _FACTS).read_text("utf-8"))
     return [Fact(**fields | {"file": paths[fields["file"]]}) for fields in stored]

@@ -66,15 +66,16 @@ def _check_references(nodes: list[Node]) -> None:
 
 
 def _read_graph(data: memoryview) -> tuple[list[Node], int, memoryview | bytes]:
-    nodes, producer = [], 0
+    nodes: list[Node] = []
+    producer = 0
     library: memoryview | bytes = b""
     for number, kind, value in wire.read_fields(data):
         if number == 1 and kind == BYTES:
-            nodes.append(read_node(value))
+            nodes.append(read_node(wire.payload(value)))
         elif number == 2 and kind == BYTES:
-            library = value
+            library = wire.payload(value)
         elif number == 4 and kind == BYTES:
-            for inner, _, version in wire.read_fields(value):
+            for inner, _, version in wire.read_fields(wire.payload(value)):
                 producer = int(version) if inner == 1 else producer
         elif number not in (3, 5):
             raise WireError(f"GraphDef has no field {number}")

@@ -104,8 +104,9 @@ def inspect_graph(path: Path | str) -> GraphSummary:
     outputs = output_nodes(graph)
     stored: Counter[str] = Counter()
     for node in (*graph.nodes, *inside):
-        if size := _parameters(node):
-            stored[node.attrs["value"].dtype.name] += size
+        value = node.attrs.get("value")
+        if isinstance(value, Tensor) and (size := _parameters(node)):
+            stored[value.dtype.name] += size
     return GraphSummary(
         path=str(path),
         nbytes=graph.nbytes,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from asrbuild.architectures.tensorflow.proto import DType, Node, Shape, Tensor
-from asrbuild.base.protobuf import BYTES, WireError, read_fields
+from asrbuild.base.protobuf import BYTES, WireError, payload, read_fields
 
 GRAPH_REGION = "memmapped_package://."
 _OFFSET = struct.Struct("<Q")
@@ -42,8 +42,9 @@ def read_regions(data: memoryview) -> dict[str, Region]:
     for number, kind, element in read_fields(data[end : len(data) - _OFFSET.size]):
         if number != 1 or kind != BYTES:
             raise WireError(f"the directory has no field {number}")
-        fields = {inner: value for inner, _, value in read_fields(element)}
-        places[str(fields.get(2, b""), "utf-8")] = int(fields.get(1, 0)), int(fields.get(3, 0))
+        fields = {inner: value for inner, _, value in read_fields(payload(element))}
+        name = str(payload(fields.get(2, memoryview(b""))), "utf-8")
+        places[name] = int(fields.get(1, 0)), int(fields.get(3, 0))
     starts = sorted({offset for offset, _ in places.values()} | {end})
     regions = {}
     for name, (offset, length) in places.items():
@@ -77,10 +78,11 @@ def _constant(node: Node, regions: Mapping[str, Region]) -> Node:
             f"{node.name} has its value in a region of a .pbmm, and this graph was taken out of one"
         )
     region = regions.get(name.decode("utf-8", "replace"))
-    if shape.dims is None or None in shape.dims or dtype.numpy is None or region is None:
+    sizes = shape.known
+    if sizes is None or dtype.numpy is None or region is None:
         raise WireError(f"{node.name} has no value: its region is {name!r}")
-    size = int(np.prod(shape.dims, dtype=np.int64)) * dtype.numpy.itemsize
+    size = int(np.prod(sizes, dtype=np.int64)) * dtype.numpy.itemsize
     if size > len(region.content):
         raise WireError(f"{node.name} needs {size} bytes, its region has {len(region.content)}")
-    value = Tensor(dtype, tuple(d or 0 for d in shape.dims), region.content[:size])
+    value = Tensor(dtype, sizes, region.content[:size])
     return Node(node.name, "Const", node.inputs, {"dtype": dtype, "value": value}, node.device)

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.protobuf import BYTES, FIXED32, FIXED64, VARINT, Pieces, WireError
 
-_DTYPES = {
+_DTYPES: dict[int, tuple[str, type[np.generic] | None]] = {
     1: ("float32", np.float32),
     2: ("float64", np.float64),
     3: ("int32", np.int32),
@@ -41,7 +42,7 @@ _DTYPES = {
     23: ("uint64", np.uint64),
 }
 # TensorProto's typed value fields: field number -> (element type on the wire, its wire type).
-_VALUE_FIELDS = {
+_VALUE_FIELDS: dict[int, tuple[np.dtype[Any] | None, int]] = {
     5: (np.dtype("<f4"), FIXED32),
     6: (np.dtype("<f8"), FIXED64),
     7: (None, VARINT),
@@ -68,13 +69,13 @@ class DType:
         return _DTYPES[self.number][0] if self.number in _DTYPES else f"dtype {self.number}"
 
     @property
-    def numpy(self) -> np.dtype | None:
+    def numpy(self) -> np.dtype[Any] | None:
         """The numpy type, or None for strings and types numpy has not."""
         known = _DTYPES.get(self.number)
         return None if known is None or known[1] is None else np.dtype(known[1])
 
     @staticmethod
-    def of(dtype: np.dtype | type) -> DType:
+    def of(dtype: np.dtype[Any] | type) -> DType:
         wanted = np.dtype(dtype)
         for number, (_, numpy_type) in _DTYPES.items():
             if numpy_type is not None and np.dtype(numpy_type) == wanted:
@@ -90,6 +91,12 @@ class Shape:
     """A tensor's dimensions; None for an unknown one, ``dims=None`` for an unknown rank."""
 
     dims: tuple[int | None, ...] | None
+
+    @property
+    def known(self) -> tuple[int, ...] | None:
+        """The dimensions, or None where the rank or one of them is unknown."""
+        sizes = tuple(dim for dim in self.dims or () if dim is not None)
+        return None if self.dims is None or len(sizes) < len(self.dims) else sizes
 
     def __str__(self) -> str:
         if self.dims is None:
@@ -158,7 +165,7 @@ class Opaque:
     payload: bytes
 
 
-AttrValue = bytes | int | float | bool | DType | Shape | Tensor | Opaque | list
+AttrValue = bytes | int | float | bool | DType | Shape | Tensor | Opaque | list[Any]
 
 
 @dataclass(frozen=True)
@@ -234,13 +241,15 @@ def _read_functions(library: memoryview) -> Iterator[tuple[str, tuple[Node, ...]
     for number, _, definition in wire.read_fields(library):
         if number != 1:
             continue
-        name, nodes = "", []
-        for inner, _, value in wire.read_fields(definition):
+        name = ""
+        nodes: list[Node] = []
+        for inner, _, value in wire.read_fields(wire.payload(definition)):
             if inner == 1:
-                names = [str(part, "utf-8") for at, _, part in wire.read_fields(value) if at == 1]
+                signature = wire.read_fields(wire.payload(value))
+                names = [str(wire.payload(part), "utf-8") for at, _, part in signature if at == 1]
                 name = names[0] if names else ""
             elif inner == 3:
-                nodes.append(read_node(value))
+                nodes.append(read_node(wire.payload(value)))
         yield name, tuple(nodes)
 
 
@@ -250,9 +259,9 @@ def called_function(value: AttrValue) -> str | None:
         return None
     for number, kind, reference in wire.read_fields(memoryview(value.payload)):
         if number == 10 and kind == BYTES:
-            for inner, _, name in wire.read_fields(reference):
+            for inner, _, name in wire.read_fields(wire.payload(reference)):
                 if inner == 1:
-                    return str(name, "utf-8")
+                    return str(wire.payload(name), "utf-8")
     return None
 
 
@@ -260,9 +269,10 @@ def read_node(data: memoryview) -> Node:
     name = op = device = ""
     inputs: list[str] = []
     attrs: dict[str, AttrValue] = {}
-    for number, kind, value in wire.read_fields(data):
+    for number, kind, field_value in wire.read_fields(data):
         if kind != BYTES:
             raise WireError(f"NodeDef field {number} has wire type {kind}")
+        value = wire.payload(field_value)
         if number == 1:
             name = str(value, "utf-8")
         elif number == 2:
@@ -273,14 +283,15 @@ def read_node(data: memoryview) -> Node:
             device = str(value, "utf-8")
         elif number == 5:
             entry = {inner: part for inner, _, part in wire.read_fields(value)}
-            attrs[str(entry.get(1, b""), "utf-8")] = _read_attr(entry.get(2, memoryview(b"")))
+            key = str(wire.payload(entry.get(1, memoryview(b""))), "utf-8")
+            attrs[key] = _read_attr(wire.payload(entry.get(2, memoryview(b""))))
     return Node(name, op, tuple(inputs), attrs, device)
 
 
 def _read_attr(data: memoryview) -> AttrValue:
     for number, kind, value in wire.read_fields(data):
         if number == 1:
-            return _read_list(value)
+            return _read_list(wire.payload(value))
         return _read_scalar(number, kind, value, bytes(data) if len(data) < 4096 else b"")
     return Opaque(b"")
 
@@ -291,15 +302,15 @@ def _read_scalar(number: int, kind: int, value: int | memoryview, whole: bytes) 
     if number == 3:
         return wire.signed(int(value))
     if number == 4 and kind == FIXED32:
-        return struct.unpack("<f", value)[0]
+        return float(struct.unpack("<f", wire.payload(value))[0])
     if number == 5:
         return bool(value)
     if number == 6:
         return DType(int(value))
     if number == 7:
-        return _read_shape(value)
+        return _read_shape(wire.payload(value))
     if number == 8:
-        return _read_tensor(value)
+        return _read_tensor(wire.payload(value))
     return Opaque(whole)
 
 
@@ -310,7 +321,7 @@ def _read_list(data: memoryview) -> list[AttrValue]:
             make = {3: int, 5: bool, 6: DType}[number]
             items += [make(item) for item in wire.read_packed(value)]
         elif number == 4:
-            items += [float(item) for item in np.frombuffer(value, "<f4")]
+            items += [float(item) for item in np.frombuffer(wire.payload(value), "<f4")]
         else:
             items.append(_read_scalar(number, kind, value, b""))
     return items
@@ -322,7 +333,8 @@ def _read_shape(data: memoryview) -> Shape:
         if number == 3 and value:
             return Shape(None)
         if number == 2:
-            sizes = [wire.signed(int(v)) for inner, _, v in wire.read_fields(value) if inner == 1]
+            dim = wire.read_fields(wire.payload(value))
+            sizes = [wire.signed(int(v)) for inner, _, v in dim if inner == 1]
             size = sizes[0] if sizes else 0
             dims.append(None if size < 0 else size)
     return Shape(tuple(dims))
@@ -336,9 +348,9 @@ def _read_tensor(data: memoryview) -> Tensor:
         if number == 1:
             dtype = DType(int(value))
         elif number == 2:
-            shape = _read_shape(value)
+            shape = _read_shape(wire.payload(value))
         elif number == 4:
-            content = value
+            content = wire.payload(value)
         elif number == _STRING_VALUES:
             values.append(bytes(value))
         elif number in _VALUE_FIELDS:
@@ -346,12 +358,12 @@ def _read_tensor(data: memoryview) -> Tensor:
             if element is None:
                 values += wire.read_packed(value)
             elif kind in (BYTES, single):
-                values += np.frombuffer(value, element).tolist()
+                values += np.frombuffer(wire.payload(value), element).tolist()
         elif number != _VERSION_NUMBER:
             raise WireError(f"a constant with values of a kind not supported (field {number})")
-    if shape.dims is None or None in shape.dims:
+    if (sizes := shape.known) is None:
         raise WireError("a constant of unknown shape")
-    return Tensor(dtype, shape.dims, content, tuple(values))
+    return Tensor(dtype, sizes, content, tuple(values))
 
 
 def constant(array: Array) -> Tensor:
@@ -360,7 +372,7 @@ def constant(array: Array) -> Tensor:
         return Tensor(STRING, array.shape, values=tuple(array.ravel().tolist()))
     array = np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
     # memoryview.cast refuses an array with a zero in its shape.
-    content = memoryview(array).cast("B") if array.size else b""
+    content = array.data.cast("B") if array.size else b""
     return Tensor(DType.of(array.dtype), array.shape, content)
 
 
@@ -434,6 +446,7 @@ def _tensor_pieces(tensor: Tensor) -> Pieces:
     pieces += wire.message_field(2, _shape_pieces(Shape(tensor.shape)))
     if tensor.dtype == STRING:
         for item in tensor.values:
+            assert isinstance(item, bytes)
             pieces += wire.bytes_field(_STRING_VALUES, item)
         return pieces
     content = tensor.content

@@ -15,7 +15,15 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from asrbuild.architectures.tensorflow.proto import DType, Graph, Node, Shape, Tensor, graph_pieces
+from asrbuild.architectures.tensorflow.proto import (
+    AttrValue,
+    DType,
+    Graph,
+    Node,
+    Shape,
+    Tensor,
+    graph_pieces,
+)
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.speedups import SWITCH, enabled
@@ -42,7 +50,8 @@ class GraphSession:
             for part in (_as_variable(node) if node.name in large else (node,))
         ]
         self._file = graph.path
-        self._errors = tensorflow_errors()
+        refusals: tuple[type[Exception], ...] = (ValueError, *tensorflow_errors())
+        self._errors: tuple[type[Exception], ...] = (KeyError, *refusals)
         try:
             definition = graph_pb2.GraphDef()
             definition.ParseFromString(b"".join(graph_pieces(nodes, graph.producer)))
@@ -51,7 +60,7 @@ class GraphSession:
             self._session = session.Session(graph=loaded, config=_config(config_pb2))
             for name, node in large.items():
                 self._session.run(f"{name}/assign", {f"{name}/value:0": node.value})
-        except (ValueError, *self._errors) as error:
+        except refusals as error:
             raise self._refuse("TensorFlow does not take the graph", error) from error
 
     def run(self, fetches: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
@@ -61,11 +70,12 @@ class GraphSession:
             AsrbuildError: TensorFlow refuses the shapes or fails.
         """
         try:
-            return self._session.run(
+            values: list[Array] = self._session.run(
                 [_tensor(name) for name in fetches],
                 {_tensor(name): value for name, value in feeds.items()},
             )
-        except (ValueError, KeyError, *self._errors) as error:
+            return values
+        except self._errors as error:
             raise self._refuse("TensorFlow cannot run the graph", error) from error
 
     def _refuse(self, what: str, error: Exception) -> AsrbuildError:
@@ -89,7 +99,9 @@ def _as_variable(node: Node) -> tuple[Node, ...]:
     dtype: DType = tensor.dtype
     handle, value = f"{node.name}/handle", f"{node.name}/value"
     shape = Shape(tensor.shape)
-    shared = {"container": b"", "shared_name": node.name.encode(), "dtype": dtype, "shape": shape}
+    shared: dict[str, AttrValue] = {
+        "container": b"", "shared_name": node.name.encode(), "dtype": dtype, "shape": shape,
+    }  # fmt: skip
     return (
         Node(handle, "VarHandleOp", (), shared),
         Node(value, "Placeholder", (), {"dtype": dtype, "shape": shape}),

@@ -87,13 +87,29 @@ def _rule(*ops: str) -> Callable[[_Rule], _Rule]:
 
 
 def _count(dims: Sequence[int | None]) -> int | None:
-    return None if None in dims else int(np.prod(dims, dtype=np.int64))
+    sizes = Shape(tuple(dims)).known
+    return None if sizes is None else int(np.prod(sizes, dtype=np.int64))
 
 
 def _known(value: Value) -> tuple[int | None, ...]:
     if value.known is None:
         raise ValueError("a value that only a run can tell")
     return value.known
+
+
+def _numbers(value: Value) -> tuple[int, ...]:
+    known = _known(value)
+    numbers = tuple(number for number in known if number is not None)
+    if len(numbers) < len(known):
+        raise ValueError("a value that only a run can tell")
+    return numbers
+
+
+def _attribute(node: Node, key: str, default: int | None = None) -> int:
+    value = node.attrs.get(key, default)
+    if not isinstance(value, int):
+        raise TypeError(f"{node.name} has no whole number {key}")
+    return value
 
 
 def _vector(elements: Sequence[int | None]) -> Value:
@@ -160,8 +176,9 @@ def _matmul(node: Node, inputs: Sequence[Value]) -> Value:
 @_rule("Transpose")
 def _transpose(_: Node, inputs: Sequence[Value]) -> Value:
     dims = inputs[0].dims
-    order = _known(inputs[1])
-    return Value((None,) * len(order) if dims is None else tuple(dims[axis] for axis in order))
+    if dims is None:
+        return Value((None,) * len(_known(inputs[1])))
+    return Value(tuple(dims[axis] for axis in _numbers(inputs[1])))
 
 
 @_rule("Reshape")
@@ -180,7 +197,7 @@ def _reshape(_: Node, inputs: Sequence[Value]) -> Value:
 
 @_rule("ExpandDims")
 def _expand(_: Node, inputs: Sequence[Value]) -> Value:
-    dims, axis = inputs[0].dims, _known(inputs[1])[0]
+    dims, axis = inputs[0].dims, _numbers(inputs[1])[0]
     if dims is None:
         return _NOTHING
     at = axis if axis >= 0 else axis + len(dims) + 1
@@ -192,6 +209,8 @@ def _squeeze(node: Node, inputs: Sequence[Value]) -> Value:
     dims, axes = inputs[0].dims, node.attrs.get("squeeze_dims") or []
     if dims is None:
         return _NOTHING
+    if not isinstance(axes, list):
+        raise TypeError(f"{node.name} has no list squeeze_dims")
     if not axes:
         return _NOTHING if None in dims else Value(tuple(d for d in dims if d != 1))
     gone = {axis % len(dims) for axis in axes}
@@ -201,7 +220,7 @@ def _squeeze(node: Node, inputs: Sequence[Value]) -> Value:
 @_rule("ConcatV2")
 def _concat(_: Node, inputs: Sequence[Value]) -> Value:
     *parts, axis_value = inputs
-    axis = _known(axis_value)[0]
+    axis = _numbers(axis_value)[0]
     known = [part.dims for part in parts if part.dims is not None]
     if not known:
         return _NOTHING
@@ -209,19 +228,21 @@ def _concat(_: Node, inputs: Sequence[Value]) -> Value:
         next((d[i] for d in known if d[i] is not None), None) for i in range(len(known[0]))
     ]
     sizes = [None if part.dims is None else part.dims[axis] for part in parts]
-    dims[axis] = None if None in sizes else sum(sizes)
-    if len(dims) == 1 and all(part.known is not None for part in parts):
-        return _vector([item for part in parts for item in part.known])
+    dims[axis] = None if None in sizes else sum(size for size in sizes if size is not None)
+    elements = [part.known for part in parts if part.known is not None]
+    if len(dims) == 1 and len(elements) == len(parts):
+        return _vector([item for known_part in elements for item in known_part])
     return Value(tuple(dims))
 
 
 @_rule("Pack")
 def _pack(node: Node, inputs: Sequence[Value]) -> Value:
-    dims, axis = inputs[0].dims, node.attrs.get("axis", 0)
+    dims = inputs[0].dims
     if dims is None:
         return _NOTHING
     if not dims:
         return _vector([part.known[0] if part.known else None for part in inputs])
+    axis = _attribute(node, "axis", 0)
     at = axis if axis >= 0 else axis + len(dims) + 1
     return Value((*dims[:at], len(inputs), *dims[at:]))
 
@@ -238,10 +259,10 @@ def _strided_slice(node: Node, inputs: Sequence[Value]) -> Value:
     if inputs[0].dims is None or len(inputs[0].dims) != 1 or len(begin) != 1:
         return _NOTHING
     elements = inputs[0].known or (None,) * (inputs[0].dims[0] or 0)
-    if node.attrs.get("shrink_axis_mask", 0) & 1:
-        return Value((), (elements[begin[0]],))
-    start = None if node.attrs.get("begin_mask", 0) & 1 else begin[0]
-    stop = None if node.attrs.get("end_mask", 0) & 1 else end[0]
+    if _attribute(node, "shrink_axis_mask", 0) & 1:
+        return Value((), (elements[_numbers(inputs[1])[0]],))
+    start = None if _attribute(node, "begin_mask", 0) & 1 else begin[0]
+    stop = None if _attribute(node, "end_mask", 0) & 1 else end[0]
     return _vector(elements[start : stop : stride[0]])
 
 
@@ -272,7 +293,7 @@ def _reduce(node: Node, inputs: Sequence[Value]) -> Value:
     dims = inputs[0].dims
     if dims is None:
         return _NOTHING
-    gone = {axis % len(dims) for axis in _known(inputs[1])} if dims else set()
+    gone = {axis % len(dims) for axis in _numbers(inputs[1])} if dims else set()
     if node.attrs.get("keep_dims"):
         return Value(tuple(1 if axis in gone else d for axis, d in enumerate(dims)))
     return Value(tuple(d for axis, d in enumerate(dims) if axis not in gone))
@@ -298,7 +319,7 @@ def _block_lstm(_: Node, inputs: Sequence[Value]) -> tuple[Value, ...]:
 def _spectrogram(node: Node, inputs: Sequence[Value]) -> Value:
     """samples [count, channels] -> [channels, windows, bins]; the FFT is the next power of two."""
     dims = inputs[0].dims or (None, None)
-    window, stride = node.attrs["window_size"], node.attrs["stride"]
+    window, stride = _attribute(node, "window_size"), _attribute(node, "stride")
     windows = None if dims[0] is None else max(0, 1 + (dims[0] - window) // stride)
     return Value((dims[1], windows, 1 + (1 << (window - 1).bit_length()) // 2))
 
@@ -306,4 +327,4 @@ def _spectrogram(node: Node, inputs: Sequence[Value]) -> Value:
 @_rule("Mfcc")
 def _mfcc(node: Node, inputs: Sequence[Value]) -> Value:
     dims = inputs[0].dims or (None, None, None)
-    return Value((dims[0], dims[1], node.attrs["dct_coefficient_count"]))
+    return Value((dims[0], dims[1], _attribute(node, "dct_coefficient_count")))

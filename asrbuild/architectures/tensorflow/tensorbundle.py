@@ -150,7 +150,7 @@ def _masked_crc(data: Array) -> int:
     """CRC-32C, rotated and offset as LevelDB stores it."""
     import google_crc32c
 
-    crc = google_crc32c.value(data)
+    crc: int = google_crc32c.value(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
@@ -224,10 +224,10 @@ def _read_entry(data: memoryview) -> Entry:
         if number == 1:
             dtype = int(value)
         elif number == 2:
-            for inner, _, dim in wire.read_fields(value):
+            for inner, _, dim in wire.read_fields(wire.payload(value)):
                 if inner == 2:
-                    sizes = {part: int(size) for part, _, size in wire.read_fields(dim)
-                             if part == 1}  # fmt: skip
+                    parts = wire.read_fields(wire.payload(dim))
+                    sizes = {part: int(size) for part, _, size in parts if part == 1}
                     dims.append(sizes.get(1, 0))
         elif number == 3:
             shard = int(value)
@@ -236,7 +236,7 @@ def _read_entry(data: memoryview) -> Entry:
         elif number == 5:
             size = int(value)
         elif number == 6:
-            crc = int.from_bytes(value, "little")
+            crc = int.from_bytes(wire.payload(value), "little")
         elif number == 7:
             partitioned = True
     return Entry(DType(dtype), tuple(dims), shard, offset, size, crc, partitioned)
