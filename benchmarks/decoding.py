@@ -27,8 +27,8 @@ import numpy as np
 
 from asrbuild.artifact.runtime import open_artifact
 from asrbuild.base.progress import Progress
-from asrbuild.build.compose import compose_recipe
-from asrbuild.build.engine import build
+from asrbuild.builder.compose import compose_recipe
+from asrbuild.builder.engine import build
 from asrbuild.speech.alphabet import Alphabet
 from asrbuild.speech.audio import read_audio
 from asrbuild.speech.decoder_settings import DecoderSettings

@@ -34,7 +34,7 @@ from asrbuild.base.errors import AsrbuildError
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Metric
-    from asrbuild.build.recipe import Recipe, StepsConfig
+    from asrbuild.builder.recipe import Recipe, StepsConfig
     from asrbuild.proof.gates import Gates
 
 MODELS = ("static", "dynamic", "dynamic_to_static", "enumerated", "multifunction")
@@ -85,9 +85,9 @@ def cells(only: list[str], folder: Path) -> Iterator[Cell]:
 
     ``folder`` keeps what the demo model states of itself, which completes each recipe.
     """
-    from asrbuild.build.compose import compose_recipe
-    from asrbuild.build.rules import check_recipe
-    from asrbuild.build.sources import settle
+    from asrbuild.builder.compose import compose_recipe
+    from asrbuild.builder.rules import check_recipe
+    from asrbuild.builder.sources import settle
 
     for values in itertools.product(MODELS, *AXES.values()):
         cell = Cell(values)
@@ -109,8 +109,8 @@ class Bench:
     rounds: int
 
     def recipe(self, cell: Cell) -> Recipe:
-        from asrbuild.build.compose import compose_recipe
-        from asrbuild.build.sources import settle
+        from asrbuild.builder.compose import compose_recipe
+        from asrbuild.builder.sources import settle
 
         return settle(compose_recipe([*cell.overrides, *self.common]), self.folder)[0]
 
@@ -124,8 +124,8 @@ class Bench:
 
     def run(self, stage: str, recipe: Recipe, shared: Path, at: Path | None = None) -> None:
         """Runs one stage into ``shared``, where those before it are, or into ``at``."""
-        from asrbuild.build.plan import plan
-        from asrbuild.build.sources import settle
+        from asrbuild.builder.plan import plan
+        from asrbuild.builder.sources import settle
 
         planned = plan(*settle(recipe, self.folder))
         step = next(step for step in planned.steps if step.stage.name == stage)
@@ -137,9 +137,9 @@ class Bench:
     def measure(self, cell: Cell, tensorflow: dict[str, float], before: int) -> Row:
         """Converts one cell, runs it on every input, every way, and takes its figures."""
         from asrbuild.artifact.runtime import timed
-        from asrbuild.build import describe
-        from asrbuild.build.conversion import package_name
-        from asrbuild.build.sources import settle
+        from asrbuild.builder import describe
+        from asrbuild.builder.conversion import package_name
+        from asrbuild.builder.sources import settle
         from asrbuild.coreml import executor
         from asrbuild.coreml.inspect import inspect_model
         from asrbuild.proof.execution import package_function, run_case
@@ -198,9 +198,9 @@ def _relative(metric: Metric, gates: Gates) -> Metric:
 
 def cases_and_reference(recipe: Recipe, shared: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The verification inputs with their edges, and what TensorFlow computes of each."""
-    from asrbuild.build.recipe import network_of
-    from asrbuild.build.stages.cases import read_cases, with_edges
-    from asrbuild.build.stages.reference import read_reference
+    from asrbuild.builder.recipe import network_of
+    from asrbuild.builder.stages.cases import read_cases, with_edges
+    from asrbuild.builder.stages.reference import read_reference
 
     model, verify = recipe.model, recipe.verify
     axes = model.functions.values() or [model.steps]
@@ -249,7 +249,7 @@ def plain_conversions(bench: Bench, chosen: list[Cell]) -> dict[Cell, int]:
     from asrbuild.architectures.deepspeech.export import write_frozen_graph
     from asrbuild.architectures.deepspeech.flags import ExportFlags
     from asrbuild.architectures.deepspeech.network import random_weights
-    from asrbuild.build.conversion import deployment_target
+    from asrbuild.builder.conversion import deployment_target
     from asrbuild.coreml.inspect import inspect_model
 
     at = bench.folder / "plain"
@@ -321,8 +321,8 @@ def main() -> None:
 
 def run(arguments: argparse.Namespace, folder: Path) -> int:
     """Prints a row as soon as it is there; returns 1 if a gate failed, else 0."""
-    from asrbuild.build.sources import settle
-    from asrbuild.build.stages.export import GRAPH
+    from asrbuild.builder.sources import settle
+    from asrbuild.builder.stages.export import GRAPH
 
     common = random_network(folder, arguments.n_hidden) if arguments.n_hidden else ()
     bench = Bench(folder, common, arguments.rounds)

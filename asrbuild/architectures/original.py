@@ -25,7 +25,6 @@ from typing import IO, Any
 
 import numpy as np
 
-from asrbuild.architectures.architecture import Architecture, Original
 from asrbuild.base import interrupts, processes
 from asrbuild.base.array import Array
 from asrbuild.base.disk import full_disk_errors
@@ -166,13 +165,3 @@ def save_cases(path: Path, cases: Mapping[str, Array]) -> None:
     """Writes a file of cases as :func:`serve` reads it."""
     arrays: dict[str, Any] = dict(cases)
     np.savez(path, **arrays)
-
-
-def run_original(
-    architecture: Architecture, original: Original, cases: Mapping[str, Array]
-) -> dict[str, Result]:
-    """Runs the worker on cases in memory and waits for it."""
-    with tempfile.TemporaryDirectory(prefix="asrbuild-original-") as folder:
-        path = Path(folder, "cases.npz")
-        save_cases(path, cases)
-        return architecture.read(architecture.start(original, path, Path(folder, "out.npz")).wait())

@@ -30,7 +30,7 @@ def code_digest(*modules: str, without: tuple[str, ...] = ()) -> str:
     """SHA-256 over the source of modules and of all that they import.
 
     Args:
-        modules: paths relative to the package, for instance ``build/stages/convert.py``.
+        modules: paths relative to the package, for instance ``builder/stages/convert.py``.
         without: modules that do not count, nor what they alone import.
     """
     digest = hashlib.sha256()

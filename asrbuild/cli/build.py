@@ -22,6 +22,6 @@ def build(
     Examples: asrbuild model=dynamic | asrbuild source=checkpoint source.checkpoint_dir=ckpt |
     asrbuild -m model=dynamic_to_static n_steps=16,32,64
     """
-    from asrbuild.build.sweep import build_from_command_line
+    from asrbuild.builder.sweep import build_from_command_line
 
     raise typer.Exit(build_from_command_line(list(overrides or [])))

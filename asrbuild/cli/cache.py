@@ -86,7 +86,7 @@ def clear(
 
 
 def _check_stage(stage: str | None) -> None:
-    from asrbuild.build.plan import TITLES
+    from asrbuild.builder.plan import TITLES
 
     if stage is not None and stage not in TITLES:
         raise AsrbuildError(

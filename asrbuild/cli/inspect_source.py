@@ -36,7 +36,7 @@ def inspect_source(
     Example: asrbuild inspect source source=frozen_graph source.path=output_graph.pb --json
     """
     from asrbuild.architectures.architecture import architecture, shown
-    from asrbuild.build.compose import compose_recipe
+    from asrbuild.builder.compose import compose_recipe
 
     recipe = compose_recipe(_overrides(source), config_dir)
     found = architecture(recipe.architecture).question(recipe, Path(recipe.paths.cache))

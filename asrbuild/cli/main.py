@@ -41,7 +41,7 @@ HYDRA_FLAGS = (
 
 
 def _build(argv: list[str]) -> int:
-    from asrbuild.build.sweep import build_from_command_line
+    from asrbuild.builder.sweep import build_from_command_line
 
     return build_from_command_line(argv)
 

@@ -14,8 +14,8 @@ from asrbuild.cli.tables import folding
 
 if TYPE_CHECKING:
     from asrbuild.base.why import Explanation
-    from asrbuild.build.recipe import Recipe
-    from asrbuild.build.sources import Source
+    from asrbuild.builder.recipe import Recipe
+    from asrbuild.builder.sources import Source
 
 Overrides = Annotated[
     list[str] | None,
@@ -32,7 +32,7 @@ def plan(
 
     Example: asrbuild plan model=static coreml.precision=fp32
     """
-    from asrbuild.build.plan import TITLES
+    from asrbuild.builder.plan import TITLES
 
     recipe, explained, there = _explain(overrides, config_dir)
     rows: list[dict[str, Any]] = [
@@ -87,8 +87,8 @@ def _explain(
 ) -> tuple[Recipe, list[Explanation], bool]:
     """The recipe, each stage with its reasons, and whether the artifact is published already."""
     from asrbuild.base.why import why as explain
-    from asrbuild.build.plan import plan
-    from asrbuild.build.receipt import published
+    from asrbuild.builder.plan import plan
+    from asrbuild.builder.receipt import published
 
     recipe, source, cache = _compose(overrides, config_dir)
     planned = plan(recipe, source)
@@ -97,9 +97,9 @@ def _explain(
 
 
 def _compose(overrides: list[str] | None, config_dir: str | None) -> tuple[Recipe, Source, Path]:
-    from asrbuild.build.compose import compose_recipe
-    from asrbuild.build.rules import check_keys, check_recipe
-    from asrbuild.build.sources import settle
+    from asrbuild.builder.compose import compose_recipe
+    from asrbuild.builder.rules import check_keys, check_recipe
+    from asrbuild.builder.sources import settle
 
     recipe = compose_recipe(list(overrides or []), config_dir)
     check_keys(recipe)

@@ -14,6 +14,7 @@ import hashlib
 import io
 import os
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,9 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter
 
-from asrbuild.architectures.architecture import Original, of_recorded
+from asrbuild.architectures.architecture import Architecture, Original, of_recorded
+from asrbuild.architectures.original import Result as OriginalResult
+from asrbuild.architectures.original import save_cases
 from asrbuild.artifact.layout import PROBABILITIES_FOLDER
 from asrbuild.artifact.manifest import package_path
 from asrbuild.artifact.runtime import Transcriber, timed
@@ -188,13 +191,12 @@ def listen_in_original(
     original: Original, transcriber: Transcriber, dataset: Sequence[Recording]
 ) -> list[Spoken]:
     """What the original makes of the features that the artifact's front end gives."""
-    from asrbuild.architectures.original import run_original
 
     samples = [read_audio(one.audio, transcriber.sample_rate) for one in dataset]
     cases = {f"{at}": transcriber.windows(each) for at, each in enumerate(samples)}
     manifest = transcriber.manifest
     architecture, _ = of_recorded(manifest.provenance.recipe)
-    given, seconds = timed(run_original, architecture, original, cases)
+    given, seconds = timed(_run_original, architecture, original, cases)
     name = probabilities_of(manifest)
     return [
         Spoken(
@@ -367,3 +369,13 @@ def _write(path: Path, content: bytes) -> None:
             except FileNotFoundError:  # a clean-up took the folder away
                 if not attempts_left:
                     raise
+
+
+def _run_original(
+    architecture: Architecture, original: Original, cases: Mapping[str, Array]
+) -> dict[str, OriginalResult]:
+    """Runs the worker on cases in memory and waits for it."""
+    with tempfile.TemporaryDirectory(prefix="asrbuild-original-") as folder:
+        path = Path(folder, "cases.npz")
+        save_cases(path, cases)
+        return architecture.read(architecture.start(original, path, Path(folder, "out.npz")).wait())

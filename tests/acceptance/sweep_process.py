@@ -8,7 +8,7 @@ from pathlib import Path
 
 import hydra  # noqa: F401
 
-from asrbuild.build import publish, stages, sweep  # noqa: F401
+from asrbuild.builder import publish, stages, sweep  # noqa: F401
 from asrbuild.cli import main as cli
 from asrbuild.coreml.speedups.importing import import_coremltools
 

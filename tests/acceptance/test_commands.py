@@ -14,9 +14,9 @@ import jsonschema
 import pytest
 
 from asrbuild.base.cache import run_stage
-from asrbuild.build.compose import compose_recipe
-from asrbuild.build.plan import plan
-from asrbuild.build.sources import settle
+from asrbuild.builder.compose import compose_recipe
+from asrbuild.builder.plan import plan
+from asrbuild.builder.sources import settle
 from tests.acceptance.conftest import Workshop, run_asrbuild
 from tests.forging import agree
 from tests.paths import DEMO, SAMPLE_TEXT

@@ -15,9 +15,9 @@ import pytest
 
 from asrbuild.base import locks
 from asrbuild.base.cache import LOCKS, entry_path
-from asrbuild.build.compose import compose_recipe
-from asrbuild.build.plan import plan
-from asrbuild.build.sources import settle
+from asrbuild.builder.compose import compose_recipe
+from asrbuild.builder.plan import plan
+from asrbuild.builder.sources import settle
 from tests.acceptance.conftest import Workshop
 
 #: Read by every Python at its start: the process of TensorFlow never comes to its work.

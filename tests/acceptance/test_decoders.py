@@ -116,7 +116,7 @@ def test_hot_words_and_weights_from_the_command_line(workshop: Workshop, tmp_pat
     # With a large reward for every word and no say for the language model, there are more words.
     assert len(heard("--lm-alpha", "0", "--lm-beta", "30")["words"]) > 5
     wrong = run_asrbuild("transcribe", artifact, "x.wav", "--hot-word", "five", cwd=tmp_path)
-    assert wrong.err.startswith("error: --hot-word 'five' is not a word and its boost")
+    assert wrong.err.startswith("error: --hot-word 'five' is not WORD=BOOST")
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from asrbuild.artifact import layout
 from asrbuild.artifact.interface import Relation
 from asrbuild.artifact.manifest import read_manifest
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.build.compose import compose_recipe
-from asrbuild.build.engine import build
+from asrbuild.builder.compose import compose_recipe
+from asrbuild.builder.engine import build
 from asrbuild.cli import tree
 from asrbuild.handover.difference import Difference, Side, compare
 from asrbuild.handover.ship.push import ship
@@ -72,7 +72,7 @@ def _noisy(folder: Path) -> str:
     from asrbuild.architectures.deepspeech.checkpoint import read_weights
     from asrbuild.architectures.deepspeech.export import write_frozen_graph
     from asrbuild.architectures.deepspeech.flags import ExportFlags
-    from asrbuild.build.sources import settle
+    from asrbuild.builder.sources import settle
 
     _, source = settle(compose_recipe([]), folder)
     assert source.checkpoint is not None

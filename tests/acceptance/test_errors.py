@@ -19,7 +19,7 @@ import pytest
 import soundfile
 
 from asrbuild.architectures.deepspeech.network import random_weights
-from asrbuild.build.compose import compose_recipe
+from asrbuild.builder.compose import compose_recipe
 from tests import golden
 from tests.acceptance.conftest import Workshop, run_asrbuild, run_here
 from tests.paths import DEMO

@@ -21,10 +21,10 @@ import pytest
 import typer
 
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.build.compose import compose_recipe
-from asrbuild.build.recipe import recipe_keys
-from asrbuild.build.rules import check_keys, check_recipe
-from asrbuild.build.sources import settle
+from asrbuild.builder.compose import compose_recipe
+from asrbuild.builder.recipe import recipe_keys
+from asrbuild.builder.rules import check_keys, check_recipe
+from asrbuild.builder.sources import settle
 from asrbuild.cli import tree
 from asrbuild.cli.main import HYDRA_FLAGS
 from tests.acceptance.test_errors import CONFIG_ERRORS

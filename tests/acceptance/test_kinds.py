@@ -14,8 +14,8 @@ from asrbuild.base.digest import file_digest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.recognition import recognise
 from asrbuild.base.kinds.table import KINDS
-from asrbuild.build.compose import compose_recipe
-from asrbuild.build.sources import settle
+from asrbuild.builder.compose import compose_recipe
+from asrbuild.builder.sources import settle
 from asrbuild.cli import tree
 from tests import golden
 from tests.acceptance.conftest import Workshop, run_asrbuild

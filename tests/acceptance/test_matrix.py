@@ -20,10 +20,10 @@ import pytest
 from asrbuild.artifact.manifest import Manifest, read_manifest
 from asrbuild.artifact.runtime import acoustic, open_artifact
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.build.compose import compose_recipe
-from asrbuild.build.engine import build
-from asrbuild.build.rules import check_recipe
-from asrbuild.build.sources import settle
+from asrbuild.builder.compose import compose_recipe
+from asrbuild.builder.engine import build
+from asrbuild.builder.rules import check_recipe
+from asrbuild.builder.sources import settle
 from asrbuild.coreml.inspect import ModelSummary, inspect_model
 from benchmarks import matrix
 from tests import golden

@@ -11,8 +11,8 @@ import pytest
 
 from asrbuild.artifact.manifest import read_manifest
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.build.compose import compose_recipe
-from asrbuild.build.engine import build
+from asrbuild.builder.compose import compose_recipe
+from asrbuild.builder.engine import build
 from tests import golden
 from tests.acceptance.conftest import run_asrbuild
 from tests.paths import GENUINE

@@ -22,10 +22,10 @@ from asrbuild.artifact.runtime import open_artifact
 from asrbuild.base import cache, digest, processes
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.places import resolve_file
-from asrbuild.build.compose import compose_recipe
-from asrbuild.build.config_folders import check_folders
-from asrbuild.build.stage import View
-from asrbuild.build.stages import prove
+from asrbuild.builder.compose import compose_recipe
+from asrbuild.builder.config_folders import check_folders
+from asrbuild.builder.stage import View
+from asrbuild.builder.stages import prove
 from asrbuild.cli.main import dispatch
 from asrbuild.proof.evaluation import listen
 from asrbuild.speech.dataset import read_dataset

@@ -12,7 +12,7 @@ import yaml
 
 from asrbuild.artifact import layout
 from asrbuild.artifact.manifest import read_manifest
-from asrbuild.build import tuning
+from asrbuild.builder import tuning
 from asrbuild.handover.report.tuning import Trial, Tuning
 from asrbuild.speech.dataset import dataset_digest, read_dataset
 from asrbuild.speech.deepspeech_decoder import environment as ds_environment

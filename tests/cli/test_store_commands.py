@@ -19,7 +19,7 @@ from asrbuild.artifact.manifest import Manifest, to_json
 from asrbuild.base import cache
 from asrbuild.base.cache import StageKey
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.build.naming import plain_values
+from asrbuild.builder.naming import plain_values
 from tests.manifests import CONTENT, MANIFEST
 
 

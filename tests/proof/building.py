@@ -11,16 +11,16 @@ from asrbuild.architectures.deepspeech.from_weights import convert_weights
 from asrbuild.architectures.deepspeech.network import AcousticWeights
 from asrbuild.artifact import layout
 from asrbuild.artifact.manifest import Manifest
-from asrbuild.build import conversion, describe
-from asrbuild.build.recipe import Recipe
-from asrbuild.build.sources import settle
+from asrbuild.builder import conversion, describe
+from asrbuild.builder.recipe import Recipe
+from asrbuild.builder.sources import settle
 from asrbuild.proof.cases import RECORDINGS
 from tests.paths import DEMO
 
 
 def recipe_of(*overrides: str) -> Recipe:
     """A composed recipe, like the command line's."""
-    from asrbuild.build.compose import compose_recipe
+    from asrbuild.builder.compose import compose_recipe
 
     return compose_recipe(list(overrides))
 
@@ -52,8 +52,8 @@ def texts() -> dict[str, str]:
 def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *overrides: str) -> Path:
     """A published artifact like a build's, its reference made by the numpy network; its path."""
     from asrbuild.artifact import store
-    from asrbuild.build import publish as assembling
-    from asrbuild.build.stages.prove import HEARD, VERIFICATION
+    from asrbuild.builder import publish as assembling
+    from asrbuild.builder.stages.prove import HEARD, VERIFICATION
     from asrbuild.proof.cases import build_cases, save_reference
     from asrbuild.proof.gates import gates_from
     from asrbuild.proof.verdict import WordGates, prove, save_heard

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from asrbuild.artifact.manifest import Manifest
-from asrbuild.build.record import record
+from asrbuild.builder.record import record
 from asrbuild.coreml.compression import gate_names
 from asrbuild.proof.gates import gates_of
 from asrbuild.proof.verdict import Proof, WordGates, prove

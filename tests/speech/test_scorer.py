@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.build.compose import compose_recipe
-from asrbuild.build.rules import check_recipe
-from asrbuild.build.sources import settle
+from asrbuild.builder.compose import compose_recipe
+from asrbuild.builder.rules import check_recipe
+from asrbuild.builder.sources import settle
 from asrbuild.cli import scorer as scorer_command
 from asrbuild.speech.alphabet import Alphabet, bytes_alphabet, make_alphabet, read_alphabet
 from asrbuild.speech.decoder_settings import DecoderSettings

@@ -12,7 +12,7 @@ import pytest
 
 from asrbuild.architectures.deepspeech.network import random_weights
 from asrbuild.artifact.manifest import Manifest, Metric, Transcript, Verification, VerifiedInput
-from asrbuild.build.naming import plain_values
+from asrbuild.builder.naming import plain_values
 from asrbuild.handover.report.anatomy import anatomy
 from asrbuild.handover.report.page import marked_words, report, verdict, write_report
 from tests.manifests import MANIFEST

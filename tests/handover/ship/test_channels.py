@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from asrbuild.base.digest import canonical_json, tree_digests
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.build.naming import plain_values
+from asrbuild.builder.naming import plain_values
 from asrbuild.handover.ship.channels.chain import history
 from asrbuild.handover.ship.channels.move import rollback, rotate
 from asrbuild.handover.ship.channels.record import PAYLOAD_TYPE

@@ -1,0 +1,87 @@
+"""What is refused or remarked on when a recipe's files are known, before any stage runs."""
+
+from __future__ import annotations
+
+from asrbuild.builder import describe
+from asrbuild.builder.conversion import feature_settings
+from asrbuild.builder.recipe import Recipe, StepsConfig, evaluates, network_of
+from asrbuild.builder.sources import Source
+from asrbuild.builder.stages.evaluate import known_recordings, spelled_recordings
+
+
+def check_files(recipe: Recipe, source: Source) -> list[str]:
+    """Refuses files that cannot become what the recipe asks for; returns remarks on the rest.
+
+    Raises:
+        AsrbuildError: naming the key and the file.
+    """
+    _check_decoder(recipe, source)
+    _check_source(recipe, source)
+    return _remarks(recipe, source)
+
+
+def _check_decoder(recipe: Recipe, source: Source) -> None:
+    """Refuses a decoder that could not decode in the end, before anything is converted for it.
+
+    Raises:
+        AsrbuildError: a setting makes no sense, the scorer or a hot word does not fit the alphabet,
+            or DeepSpeech's decoder cannot run here.
+    """
+    from asrbuild.speech.decoder_settings import check_settings
+    from asrbuild.speech.deepspeech_decoder.decoder import check_language
+    from asrbuild.speech.deepspeech_decoder.environment import decoder_python
+
+    settings = describe.decoder_settings(recipe.decoder, source.scorer)
+    check_settings(settings)
+    if settings.type == "ds_ctcdecoder":
+        check_language(settings, source.alphabet)
+        decoder_python(settings.interpreter)
+
+
+def _check_source(recipe: Recipe, source: Source) -> None:
+    """Refuses a source that cannot become what the recipe asks for.
+
+    Raises:
+        AsrbuildError: an output is not in it, or it takes another number of steps.
+    """
+    lengths: list[int | None] = []
+    for steps in recipe.model.functions.values() or [recipe.model.steps]:
+        lengths += _lengths(steps)
+    architecture, _ = network_of(recipe)
+    architecture.check_source(source, recipe.coreml.outputs or (), lengths)
+
+
+def _lengths(steps: StepsConfig) -> list[int | None]:
+    if steps.kind == "range":
+        return [None]
+    return list(steps.sizes) if steps.kind == "enumerated" else [steps.default]
+
+
+def _remarks(recipe: Recipe, source: Source) -> list[str]:
+    """What a person must know of a build's scorer, recordings and words.
+
+    Raises:
+        AsrbuildError: words gate the build, and the alphabet spells none of them.
+    """
+    from asrbuild.speech.audio import read_audio
+    from asrbuild.speech.deepspeech_decoder.decoder import language_remarks
+    from asrbuild.speech.rates import unspelled_text
+
+    alphabet, verify = source.alphabet, recipe.verify
+    settings = describe.decoder_settings(recipe.decoder, source.scorer)
+    remarks = language_remarks(settings, alphabet)
+    for name, path in source.recordings.items():
+        notes: list[str] = []
+        read_audio(path, feature_settings(recipe).sample_rate, notes.append)
+        remarks += [f"source.{name}.audio: {note}" for note in notes]
+    gated = verify.max_wer is not None or verify.max_wer_increase is not None
+    whole = known_recordings(source.evaluation, source.recordings, source.texts)
+    if whole and (gated or evaluates(recipe)):
+        remark = spelled_recordings(
+            whole, alphabet, source.baseline, count_all=verify.count_unspelled,
+            file=source.evaluation or source.sample_text,
+        ).remark  # fmt: skip
+    else:
+        remark = unspelled_text([recording.text for recording in whole], alphabet)
+        remark = remark and f"the alphabet cannot spell {remark}"
+    return [*remarks, remark] if remark else remarks

@@ -1,0 +1,230 @@
+"""Recipes from command-line overrides, composed by Hydra."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from asrbuild.base.choices import conf_dir
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.builder.config_folders import check_files_of_hydra, require_folder
+from asrbuild.builder.explain import explain, unknown_key
+from asrbuild.builder.overrides import check_flags, flags_first, quoted, readable
+from asrbuild.builder.recipe import Recipe, recipe_keys
+from asrbuild.builder.record import publishable
+
+CONFIG_NAME = "config"
+#: Sections whose keys the user names (functions of a package, hot words, precisions), and one that
+#: is null where it is not given, so that Hydra alone knows and checks its keys.
+_FREE_SECTIONS = (
+    "source.config.", "model.functions.", "decoder.hot_words.", "decoder.tuned.",
+    "verify.thresholds.",
+)  # fmt: skip
+
+
+def register_schema() -> None:
+    """Registers the recipe's schema and ``${default_name:}``, and checks files that Hydra reads."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="recipe_schema", node=Recipe)
+    _register_default_name()
+    check_files_of_hydra()
+
+
+def _register_default_name() -> None:
+    from omegaconf import OmegaConf
+
+    def named(*, _root_: Any) -> str:
+        from asrbuild.builder.naming import default_name
+
+        read = ("n_steps", "source", "export", "model", "coreml", "decoder", "verify")
+        return default_name(_resolved(_root_, read))
+
+    OmegaConf.register_new_resolver("default_name", named, replace=True)
+
+
+def _resolved(root: Any, keys: Iterable[str]) -> dict[str, Any]:
+    """These keys of a config as plain values; the others are not resolved."""
+    from omegaconf import OmegaConf
+
+    found = {}
+    for key in keys:
+        value = root[key]
+        found[key] = (
+            OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        )
+    return found
+
+
+def to_recipe(config: Any) -> Recipe:
+    """The composed config as a ``Recipe``; interpolations are resolved and types checked."""
+    from omegaconf.errors import OmegaConfBaseException
+
+    # A launcher's process has the config, but has registered nothing.
+    _register_default_name()
+    try:
+        recipe = _object_of(config)
+    except OmegaConfBaseException as error:  # an interpolation that leads nowhere
+        raise explain(error, []) from error
+    if not isinstance(recipe, Recipe):
+        raise AsrbuildError(
+            f"{CONFIG_NAME}.yaml does not inherit recipe_schema",
+            fix="start its defaults list with `- recipe_schema`",
+        )
+    _refuse_added_keys(config)
+    paths = replace(
+        recipe.paths,
+        artifacts=_at_home("paths.artifacts", recipe.paths.artifacts),
+        cache=_at_home("paths.cache", recipe.paths.cache),
+    )
+    return publishable(replace(recipe, paths=paths))
+
+
+#: Environment variables that a recipe may read; None: all, as where nothing is published.
+_variables: frozenset[str] | None = None
+
+
+def _env(name: str, *default: Any) -> Any:
+    """The resolver ``oc.env``, which reads only what may be published.
+
+    Raises:
+        AsrbuildError: it is read outside of ``paths``, and ``paths.env`` does not list it.
+    """
+    from omegaconf.resolvers.oc import env
+
+    if _variables is not None and name not in _variables:
+        raise AsrbuildError(
+            f"the recipe reads the environment variable {name} outside of paths, where it would be "
+            "published",
+            key="paths.env",
+            fix=f"write the value itself, or, if it is no secret, add paths.env=[{name}]",
+        )
+    return env(name, *default)
+
+
+def _object_of(config: Any) -> Any:
+    """The config as an object of its schema, its interpolations resolved.
+
+    ``paths`` may read the environment. The other sections are resolved without it, also where they
+    lead to ``paths``: what they say is published.
+    """
+    from omegaconf import OmegaConf
+
+    global _variables
+    OmegaConf.register_new_resolver("oc.env", _env, replace=True)
+    kind = OmegaConf.get_type(config)
+    if kind is not Recipe or "paths" not in config:
+        return OmegaConf.to_object(config)
+    paths: Any = OmegaConf.to_object(config.paths)
+    before, _variables = _variables, frozenset(paths.env)
+    try:
+        values: dict[str, Any] = {}
+        for key in config:
+            if key == "paths":
+                continue
+            value = config[key]
+            values[key] = OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
+    finally:
+        _variables = before
+    known = {declared.name for declared in fields(Recipe)}
+    # Unknown keys are refused by name later.
+    return Recipe(**{key: value for key, value in values.items() if key in known}, paths=paths)
+
+
+def _at_home(key: str, path: str) -> str:
+    """The path with its ``~`` replaced, which no shell does after ``paths.cache=``."""
+    try:
+        return path and str(Path(path).expanduser())
+    except RuntimeError:
+        raise AsrbuildError(
+            f"{key}={path} is in the home of a user who has none here",
+            key=key,
+            fix="write the path in full",
+        ) from None
+
+
+def _refuse_added_keys(config: Any) -> None:
+    """Refuses keys that no schema has: ``+foo=1`` adds them past Hydra's own check."""
+    known = set(recipe_keys())
+
+    def walk(node: Any, prefix: str) -> None:
+        for name in node:
+            key = f"{prefix}{name}"
+            if key not in known and not prefix.startswith(_FREE_SECTIONS):
+                raise unknown_key(key)
+            child = node._get_node(name)
+            if child is not None and child._is_none() is False and hasattr(child, "items"):
+                walk(child, f"{key}.")
+
+    walk(config, "")
+
+
+def compose_recipe(overrides: list[str], config_dir: str | None = None) -> Recipe:
+    """Composes one recipe outside a Hydra run: a plain build, and commands such as ``plan``."""
+    from hydra import compose, initialize_config_dir
+
+    register_schema()
+    for argument in overrides:
+        if argument.startswith("-"):
+            raise AsrbuildError(
+                f"{argument} has no meaning here: this looks at one recipe",
+                fix="give overrides of one build: model=static n_steps=32",
+            )
+    given = readable(overrides, sweep=False)
+    if config_dir is not None:
+        require_folder(config_dir)
+        given.append(f"hydra.searchpath=[{quoted(f'file://{Path(config_dir).resolve()}')}]")
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="asrbuild"):
+            return to_recipe(compose(CONFIG_NAME, overrides=given))
+    except Exception as error:
+        raise explain(error, overrides) from error
+
+
+def run_hydra(task: Callable[[Any], Any], argv: list[str]) -> None:
+    """Runs ``task`` under Hydra's own command line (``-m``, ``--cfg``, ``--config-dir``, ...).
+
+    Raises:
+        AsrbuildError: the config does not compose.
+    """
+    import hydra
+
+    register_schema()
+    failed: list[Exception] = []
+
+    def guarded(config: Any) -> None:
+        # Kept and raised after Hydra is done: Hydra would print a message of its own about it.
+        try:
+            task(config)
+        except Exception as error:
+            failed.append(error)
+
+    check_flags(given := flags_first(argv))
+    asked_for_traceback = debugging()
+    # With this set Hydra raises what went wrong instead of printing it and leaving.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = ["asrbuild", *given]
+    try:
+        hydra.main(config_path=str(conf_dir()), config_name=CONFIG_NAME, version_base="1.3")(
+            guarded
+        )()
+    except (AsrbuildError, KeyboardInterrupt, SystemExit):
+        raise
+    except Exception as error:
+        if asked_for_traceback:
+            raise
+        raise explain(error, argv) from error
+    finally:
+        if not asked_for_traceback:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+    if failed:
+        raise failed[0]
+
+
+def debugging() -> bool:
+    """Whether the user asked for tracebacks, with ``--debug`` or ``HYDRA_FULL_ERROR=1``."""
+    return os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")

@@ -1,0 +1,170 @@
+"""What a recipe asks of the Core ML front ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from asrbuild.architectures.deepspeech.config import ExportConfig
+from asrbuild.artifact import manifest as m
+from asrbuild.builder.recipe import (
+    CoreMLConfig,
+    ModelConfig,
+    Recipe,
+    label,
+    network_of,
+    package_steps,
+)
+from asrbuild.coreml.compression import compression
+from asrbuild.coreml.signature import Signature
+
+if TYPE_CHECKING:
+    from asrbuild.architectures.architecture import Architecture, FrontEnd
+    from asrbuild.builder.sources import Source
+    from asrbuild.speech.alphabet import Alphabet
+    from asrbuild.speech.mfcc import FeatureSettings
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What shapes a package: sections of a recipe, its network, and the labels of the model.
+
+    ``label`` is the package's own name, ``version`` the recipe's; ``config`` is the architecture's
+    section of the recipe.
+    """
+
+    label: str
+    version: str
+    architecture: Architecture
+    config: Any
+    export: ExportConfig
+    model: ModelConfig
+    coreml: CoreMLConfig
+    alphabet: Alphabet
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs, outputs and states of the network."""
+        return self.architecture.signature(self.config)
+
+    @property
+    def front_end(self) -> FrontEnd:
+        """The front end, and its durations as the recipe states them."""
+        return self.architecture.front_end(self.config)
+
+
+def conversion(recipe: Recipe, source: Source) -> Conversion:
+    """What shapes the package of a whole recipe."""
+    return Conversion(
+        label(recipe), recipe.version, *network_of(recipe), recipe.export, recipe.model,
+        recipe.coreml, source.alphabet,
+    )  # fmt: skip
+
+
+def feature_settings(recipe: Recipe) -> FeatureSettings:
+    """The front end of the recipe's network."""
+    architecture, config = network_of(recipe)
+    return architecture.front_end(config).settings
+
+
+def package_name(package_format: str) -> str:
+    """``model.mlpackage`` or ``model.mlmodel``."""
+    from asrbuild.coreml.request import package_suffix
+
+    return f"model{package_suffix(package_format)}"
+
+
+def deployment_target(coreml: CoreMLConfig, model: ModelConfig) -> str:
+    """The recipe's target, ``auto`` resolved to the oldest that holds the recipe as asked.
+
+    Several functions and states came with iOS 18; before iOS 17 an ``lstm`` op computes in fp32,
+    so a native fp16 package asks for iOS 17; compressed constants came with iOS 16.
+    """
+    if coreml.minimum_deployment_target != "auto":
+        return coreml.minimum_deployment_target
+    if model.functions or coreml.state == "stateful":
+        return "iOS18"
+    if coreml.lstm == "native" and coreml.precision == "fp16":
+        return "iOS17"
+    return "iOS16" if _compression(coreml) else "iOS15"
+
+
+def _compression(coreml: CoreMLConfig) -> dict[str, str]:
+    """Layer -> how its weights are stored."""
+    layers = asdict(coreml.compress_layers)
+    return compression({"compress": coreml.compress, "compress_layers": layers})
+
+
+def conversion_request(asked: Conversion) -> Any:
+    """What the Core ML front ends are asked for."""
+    return package_request(
+        asked.coreml, asked.model, asked.export, asked.version, package_metadata(asked)
+    )
+
+
+def package_request(
+    coreml: CoreMLConfig,
+    model: ModelConfig,
+    export: ExportConfig,
+    version: str,
+    metadata: Mapping[str, str],
+) -> Any:
+    """The package of a recipe; ``metadata``: what is written into it.
+
+    Raises:
+        AsrbuildError: Core ML cannot hold it.
+    """
+    from asrbuild.coreml.request import ConversionRequest
+
+    return ConversionRequest(
+        format=coreml.format,  # type: ignore[arg-type]
+        precision=coreml.precision,  # type: ignore[arg-type]
+        deployment_target=deployment_target(coreml, model),
+        steps=package_steps(model.steps),
+        functions={
+            name: package_steps(own, f"model.functions.{name}")
+            for name, own in model.functions.items()
+        },
+        lstm=coreml.lstm,  # type: ignore[arg-type]
+        state=coreml.state,  # type: ignore[arg-type]
+        outputs=None if coreml.outputs is None else tuple(coreml.outputs),
+        compress=_compression(coreml),
+        sparsity=coreml.sparsity,
+        metadata=metadata,
+        author=export.export_author_id,
+        license=export.export_license,
+        version=version,
+        description=export.export_description,
+    )
+
+
+def package_metadata(asked: Conversion) -> dict[str, str]:
+    """The essentials of the manifest, for an app that has only the package.
+
+    Flat strings, as Core ML's user-defined metadata wants; the alphabet is JSON.
+    """
+    import json
+
+    settings, alphabet = asked.front_end.settings, asked.alphabet
+    values = {
+        "schema_version": m.SCHEMA_VERSION,
+        "name": asked.label,
+        "recipe_version": asked.version,
+        "sample_rate_hz": settings.sample_rate,
+        "window_samples": settings.window,
+        "step_samples": settings.stride,
+        "fft_size": settings.fft_size,
+        "mel_bands": settings.n_mels,
+        "lower_hz": settings.lower_hz,
+        "upper_hz": settings.upper_hz,
+        "coefficients": settings.n_input,
+        "context_frames": settings.n_context,
+        "log_floor": settings.log_floor,
+        "streaming_mode": asked.model.streaming,
+        "blank_index": alphabet.blank,
+        "alphabet": json.dumps(alphabet.labels, ensure_ascii=False),
+    }
+    if alphabet.bytes_output:
+        values["utf8"] = "true"
+    return {f"asrbuild.{key}": str(value) for key, value in values.items()}

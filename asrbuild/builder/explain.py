@@ -1,0 +1,133 @@
+"""Errors of Hydra and OmegaConf, each as one message that names the key and the choices."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import is_dataclass
+from typing import Any, get_args, get_origin, get_type_hints
+
+from asrbuild.base.choices import conf_dir
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.builder.recipe import Recipe, recipe_keys
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def explain(error: BaseException, overrides: Sequence[str]) -> AsrbuildError:
+    """One message for what Hydra and OmegaConf raise, from the fields of their exceptions.
+
+    Args:
+        error: as it was raised; what caused it is looked at, too.
+        overrides: of the command line, to quote a value as it was typed.
+    """
+    from hydra.errors import MissingConfigException, OverrideParseException
+    from omegaconf.errors import (
+        ConfigAttributeError,
+        ConfigKeyError,
+        InterpolationResolutionError,
+        ValidationError,
+    )
+
+    key = None
+    for link in _chain(error):
+        key = getattr(link, "full_key", None) or key
+        match link:
+            case AsrbuildError():
+                return link
+            case MissingConfigException(missing_cfg_file=str(file)) if "/" in file:
+                return _no_such_choice(file, link.options or [])
+            case OverrideParseException(override=override) if "=" not in override:
+                return AsrbuildError(
+                    f"{override} is not an override",
+                    fix=f"write {override}=value; a command comes first",
+                )
+            case ConfigAttributeError() | ConfigKeyError() if key:
+                return unknown_key(key)
+            case ValidationError() if _is_typed(key) and not isinstance(
+                link, InterpolationResolutionError
+            ):
+                return _wrong_type(str(key), link.value, overrides)
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    first = next((line for line in lines if "HYDRA_FULL_ERROR" not in line), repr(error))
+    if first.endswith(":") and first != lines[-1]:
+        first += f" {lines[lines.index(first) + 1].strip()}"
+    return AsrbuildError(
+        f"the config does not compose: {first}",
+        key=key,
+        fix="print what composes with `asrbuild --cfg job`; details with HYDRA_FULL_ERROR=1",
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what caused it, what caused that ..."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        yield error
+        seen.append(error)
+        error = error.__cause__ or error.__context__
+
+
+def _no_such_choice(file: str, options: Sequence[str]) -> AsrbuildError:
+    group, _, name = file.rpartition("/")
+    return AsrbuildError(
+        f"{group}={name} is not a choice",
+        key=group,
+        fix=f"choose one of {', '.join(options)}" if options else f"see conf/{group}/",
+    )
+
+
+def _is_typed(key: str | None) -> bool:
+    """Whether this is a key of the recipe; OmegaConf names some without their section."""
+    return key is not None and key.partition(".")[0] in vars(Recipe())
+
+
+def _wrong_type(key: str, value: Any, overrides: Sequence[str]) -> AsrbuildError:
+    """The value as it was typed, or as a file of the configuration has it."""
+    typed = (override.partition("=") for override in overrides)
+    texts = [text for name, _, text in typed if name.lstrip("+~") == key]
+    text = texts[-1] if texts else "null" if value is None else str(value)
+    null = ", not null" if text == "null" else ""
+    return AsrbuildError(f"{key}={text} has the wrong type", key=key, fix=f"{_accepted(key)}{null}")
+
+
+def _accepted(key: str) -> str:
+    """What a key of the recipe takes, in words."""
+    kind: Any = Recipe
+    for part in key.split("."):
+        if is_dataclass(kind):
+            kind = get_type_hints(kind).get(part)
+        elif get_origin(kind) is dict:
+            kind = get_args(kind)[1]
+        alternatives = [each for each in get_args(kind) if each is not type(None)]
+        if type(None) in get_args(kind):
+            kind = alternatives[0]
+    if get_origin(kind) is list:
+        return f"give a list: {key}=[a,b]"
+    if get_origin(kind) is dict or is_dataclass(kind):
+        below = [name for name in recipe_keys() if name.startswith(f"{key}.")]
+        return f"it is a section: set {' or '.join(below[:4]) or f'{key}.<name>'}"
+    return f"give {_KINDS.get(kind, 'one value')}"
+
+
+def unknown_key(name: str) -> AsrbuildError:
+    """The error of a key that is not in the schema, with the keys that are spelled alike."""
+    if name.startswith("hydra."):
+        return AsrbuildError(
+            f"unknown key {name}", key=name, fix="print Hydra's keys with `asrbuild --cfg hydra`"
+        )
+    known = recipe_keys()
+    groups = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
+    close = difflib.get_close_matches(name, dict.fromkeys([*groups, *known]), n=3, cutoff=0.6)
+    section = name.rpartition(".")[0]
+    listed = [key for key in known if section and key.startswith(section + ".")] or [
+        *groups,
+        *(key for key in known if "." not in key),
+    ]
+    return AsrbuildError(
+        f"unknown key {name}",
+        key=name,
+        fix=("did you mean " + " or ".join(close) + "?")
+        if close
+        else "known here: " + ", ".join(dict.fromkeys(listed)),
+    )

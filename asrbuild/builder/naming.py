@@ -1,0 +1,237 @@
+"""The default name of an artifact: what was built, in words that every remote takes.
+
+``<source>-<model>-<format>``, then a word for each key whose value is not its group's default:
+``demo-static-mlprogram-n32-int8``. It depends on the recipe alone, so the same command gives the
+same name on any day and machine. Keys that change neither the artifact nor how much of it is proven
+have no word: labels, paths of inputs, and gates that only refuse more. A sweep that varies one of
+those adds it, see ``varied``.
+
+A registry takes lower-case letters and digits with single dots, dashes and underscores between them
+(OCI distribution specification, "Pulling manifests"); the words are written so.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import PurePosixPath, PureWindowsPath
+from types import MappingProxyType
+from typing import Any
+
+from asrbuild.base.choices import packaged
+from asrbuild.base.places import DEMO_PREFIX
+from asrbuild.builder.recipe import Recipe, StepsConfig, base_name, chosen
+from asrbuild.coreml.request import DEFAULT_STEPS
+
+#: The most characters that :func:`asrbuild.artifact.names.is_name` takes.
+LONGEST = 80
+_LONGEST_WORD = 24
+#: Key -> the text before its value; empty where the value is clear alone, as ``int8`` is.
+_WORDS = {
+    "n_steps": "n",
+    "coreml.precision": "",
+    "coreml.minimum_deployment_target": "",
+    "coreml.compute_units": "",
+    "coreml.lstm": "",
+    "coreml.state": "",
+    "coreml.frontend": "",
+    "coreml.range_upper": "upto",
+    "coreml.compress": "",
+    "model.steps.sizes": "",
+    "model.steps.kind": "",
+    "model.streaming": "",
+    "decoder.type": "",
+    "decoder.beam_width": "width",
+    "decoder.scorer_path": "",
+    "decoder.lm_alpha": "alpha",
+    "decoder.lm_beta": "beta",
+    "decoder.hot_words": "hot",
+    "source.load_evaluate": "",
+    "source.checkpoint_dir": "",
+    "source.path": "",
+    "source.alphabet_config_path": "",
+}
+#: Groups whose choice is not part of the base name.
+_SECTIONS = ("export", "decoder", "verify")
+#: Keys that a sweep may vary without building another package.
+_NOT_BUILT = ("name", "version", "paths.", "tune", "decoder.interpreter", "hydra")
+#: Sections and keys that have no word of their own.
+_SILENT = (
+    "name", "version", "paths.", "tune.", "source.", "model.name", "coreml.name", "verify.",
+    "decoder.interpreter", "decoder.tuned", "export.export_", "export.beam_width",
+)  # fmt: skip
+_SPOKEN = ("source.load_evaluate", "source.bytes_output_mode")
+#: Sections whose keys the user names.
+_WHOLE = ("model.functions", "decoder.hot_words", "decoder.tuned", "verify.thresholds")
+#: Keys of ``verify`` that weaken or change a proof; the others only refuse more.
+_PROOF = ("inputs", "edge_lengths", "max_steps", "require_transcript", "thresholds")
+
+
+def default_name(
+    recipe: Mapping[str, Any],
+    varied: Mapping[str, str] = MappingProxyType({}),
+    repeated: Collection[str] = (),
+) -> str:
+    """The default name of a recipe.
+
+    Args:
+        recipe: the recipe as nested mappings; ``name``, ``paths`` and ``tune`` are not read.
+        varied: keys and groups that a sweep varies, with this job's values; each that is not the
+            default has a word.
+        repeated: keys that repeat what the source states; they have no word.
+    """
+    words = {key: word for key, word in _words(recipe) if key not in repeated}
+    leaves = dict(_leaves(recipe))
+    plain = _plain(recipe)
+    for key, choice in varied.items():
+        if key in words or key.startswith(_NOT_BUILT):
+            continue
+        if key in leaves and leaves[key] != plain.get(key):
+            words[key] = _word(key, leaves[key], apart=True)
+        silent = key in _SECTIONS and not any(word.startswith(key) for word in words)
+        if silent and plain_values(key, choice) is None:
+            # A file of the user's own, whose keys have no words.
+            words[key] = _word(key, choice, apart=True)
+    name = "-".join([base_name(recipe), *words.values()])
+    if len(name) > LONGEST and words:
+        name = f"{name[: LONGEST - 9].rstrip('-._')}-{_digest(name, 8)}"
+    return name
+
+
+def _words(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Key and word of each key whose value is not its group's default."""
+    plain = _plain(recipe)
+    for key, value in _leaves(recipe):
+        if value != plain.get(key) and (key in _SPOKEN or not key.startswith(_SILENT)):
+            yield key, _word(key, value)
+    yield from _proof_words(recipe["verify"])
+
+
+def _proof_words(verify: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """``quick``, and one word for every other proof than the default."""
+    whole, quick = (plain_values("verify", choice) or {} for choice in ("default", "quick"))
+    other = {key: verify[key] for key in _PROOF if verify[key] != whole[key]}
+    shorter = ("inputs", "edge_lengths")
+    if other and all(verify[key] == quick[key] for key in shorter):
+        yield "verify.inputs", "quick"
+        other = {key: value for key, value in other.items() if key not in shorter}
+    if other:
+        yield "verify", f"verify-{_digest(other)}"
+
+
+def _plain(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The leaves of a recipe of the same groups with their defaults.
+
+    A group of the user's own is named in the base name, so all its values count as defaults.
+    """
+    decoder = recipe["decoder"]["type"]
+    groups = {
+        "source": recipe["source"]["kind"],
+        "export": "deepspeech",
+        "model": recipe["model"]["name"],
+        "coreml": recipe["coreml"]["name"],
+        "decoder": decoder,
+        "verify": "default",
+    }
+    given = json.dumps(recipe, sort_keys=True, default=str)
+    plain = dict(_plain_leaves(tuple(groups.items()), given))
+    plain["decoder.type"] = "greedy"
+    return plain
+
+
+@functools.lru_cache(maxsize=4)
+def _plain_leaves(groups: tuple[tuple[str, str], ...], given: str) -> tuple[tuple[str, Any], ...]:
+    recipe = json.loads(given)
+    found: dict[str, Any] = {"n_steps": DEFAULT_STEPS}
+    for group, choice in groups:
+        values = plain_values(group, choice, recipe)
+        section = recipe[group] if values is None else values
+        found |= dict(_leaves({group: section}))
+    return tuple(found.items())
+
+
+def _leaves(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value; a section whose keys the user names, as hot words, is one value."""
+    for name, value in section.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and key not in _WHOLE:
+            yield from _leaves(value, f"{key}.")
+        else:
+            yield key, DEFAULT_STEPS if key == "n_steps" and value is None else value
+
+
+def _word(key: str, value: Any, *, apart: bool = False) -> str:
+    """The word of one value; ``apart``: no other value of the key has the same word."""
+    before = _WORDS.get(key, key.rpartition(".")[2])
+    if isinstance(value, bool):
+        return _plain_text(key.rpartition(".")[2] if value else f"no-{key.rpartition('.')[2]}")
+    if isinstance(value, Mapping):
+        return _plain_text(f"{before}-{_digest(value)}")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    file = PureWindowsPath(PurePosixPath(text.removeprefix(DEMO_PREFIX)).name).name
+    word = _plain_text(f"{before}{'-' if len(before) > 1 and file[:1].isalpha() else ''}{file}")
+    lossless = (
+        key in _chosen() or isinstance(value, int | float | list) or text == _plain_text(text)
+    )
+    if len(word) > _LONGEST_WORD or (apart and not lossless):
+        word = f"{_plain_text(word[: _LONGEST_WORD - 7])}-{_digest(value)}"
+    return word
+
+
+@functools.cache
+def _chosen() -> frozenset[str]:
+    return frozenset(key for key, _, _ in chosen(Recipe()))
+
+
+def _plain_text(text: str) -> str:
+    """Lower-case letters and digits, with single dots, dashes and underscores between them."""
+    text = re.sub(r"[^a-z0-9._-]+", "-", text.lower())
+    return re.sub(r"[._-]{2,}", "-", text).strip("._-")
+
+
+def _digest(value: Any, digits: int = 6) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:digits]
+
+
+def plain_values(
+    group: str, choice: str, recipe: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
+    """The section of a recipe that a packaged choice of its group sets; None: it is not packaged.
+
+    Args:
+        group: ``model``, ``verify``, ...
+        choice: the name of its file.
+        recipe: what the file's interpolations lead to, such as ``${n_steps}``.
+    """
+    values = packaged(group, choice)
+    if values is None:
+        return None
+    schema = asdict(getattr(Recipe(), group))
+    if group == "model":
+        values = values | {
+            "functions": {
+                n: asdict(StepsConfig()) | s for n, s in values.get("functions", {}).items()
+            }
+        }
+    found: dict[str, Any] = _filled(schema, values, recipe or {})
+    return found
+
+
+def _filled(schema: Any, given: Any, recipe: Mapping[str, Any]) -> Any:
+    if isinstance(given, Mapping):
+        known = schema if isinstance(schema, Mapping) else {}
+        return {**known, **{k: _filled(known.get(k), v, recipe) for k, v in given.items()}}
+    leads_to = re.fullmatch(r"\$\{([\w.]+)\}", given) if isinstance(given, str) else None
+    if leads_to is None:
+        return given
+    value: Any = recipe
+    for part in leads_to[1].split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value

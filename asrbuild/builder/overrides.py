@@ -1,0 +1,127 @@
+"""Overrides of a command line as Hydra's grammar reads them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NoReturn
+
+from asrbuild.base.errors import AsrbuildError, MisuseError
+from asrbuild.builder.config_folders import require_folder
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+#: Flags of Hydra's whose value is the next argument.
+_VALUED = (
+    "-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd",
+    "--config-dir", "--experimental-rerun",
+)  # fmt: skip
+
+
+def is_plain(argv: list[str]) -> bool:
+    """Whether these are overrides of the recipe alone: no flags, and no settings of Hydra.
+
+    Such a command line is composed once, by ``compose_recipe``; Hydra's own run composes it twice,
+    the first time to learn whether it is a sweep.
+    """
+    return not any(argument.startswith("-") or "hydra" in argument for argument in argv)
+
+
+def _free_words(override: str) -> str:
+    """The override with ``++`` if it is a hot word: Hydra adds keys that the user names only so."""
+    key = override.partition("=")[0]
+    return f"++{override}" if key.startswith("decoder.hot_words") else override
+
+
+def flags_first(argv: list[str]) -> list[str]:
+    """Flags before overrides: Hydra takes no flag between two overrides."""
+    flags: list[str] = []
+    overrides: list[str] = []
+    for argument in argv:
+        if argument.startswith("-") or (flags and flags[-1] in _VALUED):
+            flags.append(argument)
+        else:
+            overrides.append(argument)
+    sweep = bool({"-m", "--multirun"} & set(flags)) or "hydra.mode=MULTIRUN" in overrides
+    return flags + readable(overrides, sweep=sweep)
+
+
+def check_flags(arguments: list[str]) -> None:
+    """Refuses flags that Hydra does not take, or not so: Hydra would print its usage.
+
+    Raises:
+        MisuseError: a flag is unknown, or has a value that it does not take.
+        AsrbuildError: the configuration folder does not exist.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> NoReturn:
+        raise MisuseError(message, fix="see `asrbuild build --help`, or `asrbuild --hydra-help`")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    if (folder := parser.parse_args(arguments).config_dir) is not None:
+        require_folder(folder)
+
+
+#: Values that Hydra's grammar takes without quotes; the others are parsed to find out.
+_PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./-]*")
+
+
+def readable(overrides: list[str], *, sweep: bool) -> list[str]:
+    """The overrides as Hydra's grammar requires them: a value it cannot read is put into quotes.
+
+    A shell takes the quotes off ``source.path="/data/mein é.pb"``, and the grammar knows neither
+    ``é`` nor ``~`` nor a second ``=``. In a sweep each value between commas is quoted on its own.
+
+    Raises:
+        AsrbuildError: an override has no key, or several values although this is no sweep.
+    """
+    return [_free_words(_readable(override, sweep)) for override in overrides]
+
+
+def varied_keys(argv: list[str]) -> list[str]:
+    """The keys and groups that have several values on the command line of a sweep."""
+    overrides = readable([each for each in argv if "=" in each], sweep=True)
+    parsed = [_parsed(override) for override in overrides]
+    # None: a flag, or Hydra says what is wrong with it.
+    return [each.key_or_group for each in parsed if each and each.is_sweep_override()]
+
+
+def _readable(override: str, sweep: bool) -> str:
+    key, separator, value = override.partition("=")
+    if not key.strip():
+        raise AsrbuildError(f"{override!r} has no key", fix="write key=value")
+    if not separator or _PLAIN.fullmatch(value):
+        return override
+    parsed = _parsed(override)
+    if parsed is None and value[0] not in "[{'\"":
+        parts = value.split(",") if sweep else [value]
+        parts = [part if _parsed(f"{key}={part}") else quoted(part) for part in parts]
+        legible = f"{key}={','.join(parts)}"
+        return legible if _parsed(legible) else override
+    if parsed is not None and parsed.is_sweep_override() and not sweep:
+        raise AsrbuildError(
+            f"{override} is several values, and this is one build",
+            key=key,
+            fix="add -m to build each of them, or put a value that has a comma into quotes: "
+            "\"key='a,b'\"",
+        )
+    return override
+
+
+def quoted(value: str) -> str:
+    """A value in the quotes of Hydra's grammar."""
+    # The grammar's rule: a backslash counts only before a quote, or in a run that ends the value.
+    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value) + "'"
+
+
+def _parsed(override: str) -> Override | None:
+    """The override as Hydra's grammar reads it; None if it cannot."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(override)
+    except HydraException:
+        return None

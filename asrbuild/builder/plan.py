@@ -1,0 +1,157 @@
+"""The stages of one recipe with their keys: what would run, and what each stage may see.
+
+    export ─┬► reference ─┐
+    cases  ─┤             ├► prove ─┐
+    convert ┴► execute ───┘         ├► the artifact
+       └──────► evaluate ───────────┘
+
+A sweep over ``coreml.*`` shares export, cases and reference; one over ``decoder.*`` shares all but
+the comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asrbuild.base.cache import StageKey, fingerprint
+from asrbuild.base.code import code_digest
+from asrbuild.base.libraries import library_version
+from asrbuild.builder import receipt
+from asrbuild.builder.recipe import Recipe, network_of
+from asrbuild.builder.record import record
+from asrbuild.builder.sources import Source
+from asrbuild.builder.stage import Stage, Value, View, shown_recipe, shown_source
+from asrbuild.builder.stages import cases, convert, evaluate, execute, export, prove, reference
+
+#: In the order in which they begin.
+STAGES = (
+    export.STAGE,
+    cases.STAGE,
+    reference.STAGE,
+    convert.STAGE,
+    execute.STAGE,
+    prove.STAGE,
+    evaluate.STAGE,
+)
+#: Its code is in no stage's key: what it gives to a stage is, as values.
+_GIVEN = ("builder/stage.py",)
+#: What each stage does, for a person; the artifact is the end of a build.
+TITLES = {stage.name: stage.title for stage in STAGES} | {receipt.NAME: receipt.TITLE}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of one recipe.
+
+    ``after``: the stages it waits for. ``keys``, ``facts``, ``files`` and ``folders``: what it may
+    read, its own declarations and those of all stages before it. ``threaded``: see ``Stage``.
+    """
+
+    stage: Stage
+    key: StageKey
+    after: tuple[str, ...]
+    keys: frozenset[str]
+    facts: Mapping[str, Any]
+    files: frozenset[str]
+    folders: frozenset[str]
+    threaded: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe's steps in the order in which they run, and the key of its receipt."""
+
+    recipe: Recipe
+    source: Source
+    steps: tuple[Step, ...]
+    receipt: StageKey
+
+    @property
+    def keys(self) -> dict[str, StageKey]:
+        """Stage -> key, the receipt's last."""
+        return {step.stage.name: step.key for step in self.steps} | {receipt.NAME: self.receipt}
+
+    def view(
+        self, step: Step, folders: Mapping[str, Callable[[], Path]], note: Callable[[str], None]
+    ) -> View:
+        """What the step's stage is given."""
+        name = step.stage.name
+        return View(
+            shown_recipe(name, self.recipe, step.keys),
+            shown_source(name, self.source, step.files),
+            network_of(self.recipe)[0],
+            name,
+            step.facts,
+            {earlier: folders[earlier] for earlier in step.folders},
+            note,
+        )
+
+
+def plan(recipe: Recipe, source: Source) -> Plan:
+    """The steps of a recipe and their keys, from the digests of its inputs alone."""
+    recorded = record(recipe)
+    steps: dict[str, Step] = {}
+    for stage in STAGES:
+        if stage.needed(recipe, source):
+            steps[stage.name] = _step(stage, recipe, source, recorded, steps)
+    read = {name for step in steps.values() for name in step.after}
+    proofs = [fingerprint(step.key) for name, step in steps.items() if name not in read]
+    end = receipt.key(recorded, source.digests, proofs)
+    return Plan(recipe, source, tuple(steps.values()), end)
+
+
+def _step(
+    stage: Stage,
+    recipe: Recipe,
+    source: Source,
+    recorded: Mapping[str, Any],
+    earlier: Mapping[str, Step],
+) -> Step:
+    files = _of(stage.files, recipe)
+    reads = _of(stage.reads, recipe)
+    after = tuple(name for name in _of(stage.after, recipe) if name in earlier)
+    keys = tuple(read for read in reads if isinstance(read, str))
+    facts = {read.__name__: read(recipe) for read in reads if not isinstance(read, str)}
+    digests: dict[str, str] = {}
+    for group in files:
+        digests |= source.digests_of(group)
+    architecture = recipe.architecture
+    key = StageKey(
+        stage.name,
+        code_digest(
+            f"builder/stages/{stage.name}.py",
+            f"architectures/{architecture}/architecture.py",
+            without=_GIVEN,
+        ),
+        {"architecture": architecture}
+        | {name: _recorded(recorded, name) for name in keys}
+        | facts
+        | {name: fingerprint(earlier[name].key) for name in after},
+        digests,
+        {name: library_version(name) for name in _of(stage.libraries, recipe)},
+    )
+    before = [earlier[name] for name in after]
+    return Step(
+        stage,
+        key,
+        after,
+        frozenset({*keys, *stage.local}).union(*(step.keys for step in before)),
+        {name: value for step in before for name, value in step.facts.items()} | facts,
+        frozenset(files).union(*(step.files for step in before)),
+        frozenset(after).union(*(step.folders for step in before)),
+        _of(stage.threaded, recipe),
+    )
+
+
+def _of(declared: Value | Callable[[Recipe], Value], recipe: Recipe) -> Value:
+    return declared(recipe) if callable(declared) else declared
+
+
+def _recorded(recorded: Mapping[str, Any], key: str) -> Any:
+    value: Any = recorded
+    for part in key.split("."):
+        value = value[part]
+    return value

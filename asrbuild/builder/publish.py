@@ -1,0 +1,262 @@
+"""The end of a build: the artifact put together from what the stages made, and published."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from asrbuild.artifact import manifest as m
+from asrbuild.artifact import store
+from asrbuild.artifact.layout import ALPHABET, MANIFEST, PARITY, REFERENCE_AUDIO, REPORT_PAGE
+from asrbuild.base import interrupts
+from asrbuild.base.digest import file_digest, remember_digest, tree_digests
+from asrbuild.base.disk import full_disk_errors, sync_path
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.libraries import library_version
+from asrbuild.base.processes import repository
+from asrbuild.base.terminal import plain
+from asrbuild.builder import describe as d
+from asrbuild.builder.conversion import feature_settings, package_name
+from asrbuild.builder.receipt import Receipt
+from asrbuild.builder.recipe import CoreMLConfig, Recipe
+from asrbuild.builder.record import published_overrides, record
+from asrbuild.builder.sources import Source
+from asrbuild.builder.stages.evaluate import EVALUATION
+from asrbuild.builder.stages.prove import HEARD, VERIFICATION
+
+
+@dataclass(frozen=True)
+class Proven:
+    """What an artifact is made of.
+
+    ``folders``: stage -> its results. ``staging`` is the folder that the artifact is put together
+    in, ``copied`` what is in it already, the package's files: path -> SHA-256.
+    """
+
+    folders: Mapping[str, Path]
+    staging: Path
+    copied: Mapping[str, str]
+
+
+def copy_package(staging: Path, converted: Path, recipe: Recipe) -> dict[str, str]:
+    """Copies the package into the staging folder, next to whatever else a build does.
+
+    Returns:
+        Path -> SHA-256 of each file, forced to the disk and read back.
+
+    Raises:
+        AsrbuildError: the disk is full, or gave back other bytes than the stage recorded.
+    """
+    package, artifacts = package_name(recipe.coreml.format), Path(recipe.paths.artifacts)
+    recorded = {
+        path: digest
+        for path, digest in tree_digests(converted, Path(recipe.paths.cache)).items()
+        if path.split("/")[0] == package
+    }
+    with full_disk_errors("putting the artifact together", artifacts):
+        for path, digest in recorded.items():
+            interrupts.check()
+            copy = staging / path
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(converted / path, copy)
+            sync_path(copy)
+            if file_digest(copy) != digest:
+                raise AsrbuildError(
+                    f"{path} was not copied as it is",
+                    file=copy,
+                    fix="check the disk, then build again",
+                )
+    return recorded
+
+
+def publish(
+    recipe: Recipe,
+    source: Source,
+    overrides: Sequence[str],
+    proven: Proven,
+    *,
+    move_latest: bool,
+) -> Receipt:
+    """Completes the artifact in the store and moves it into place."""
+    artifacts, cache = Path(recipe.paths.artifacts), Path(recipe.paths.cache)
+    with full_disk_errors("putting the artifact together", artifacts):
+        manifest = assemble(recipe, source, overrides, proven)
+    # Of the folder that no other process knows.
+    receipt = _receipt(manifest, proven.staging, recipe.coreml)
+    path = store.publish(
+        artifacts,
+        manifest.name,
+        proven.staging,
+        manifest.version,
+        digests={file.path: file.sha256 for file in manifest.files},
+        known=proven.copied,
+        move_latest=move_latest,
+    )
+    for file in manifest.files:
+        # A clean-up may have taken it at once, if its clock says so: it was published all the same.
+        with suppress(AsrbuildError):
+            remember_digest(path / file.path, cache, file.sha256)
+    # With the list of digests, unless a clean-up took it at once.
+    return replace(receipt, bytes=tree_bytes(path) or receipt.bytes)
+
+
+def assemble(
+    recipe: Recipe, source: Source, overrides: Sequence[str], proven: Proven
+) -> m.Manifest:
+    """Fills the staging folder, where the package is, and returns the artifact's manifest."""
+    from asrbuild.artifact.agreement import content_digest_of
+    from asrbuild.handover.app.kit import write_kit
+    from asrbuild.speech.audio import wav_bytes
+
+    staging, proof = proven.staging, proven.folders["prove"]
+    package = package_name(recipe.coreml.format)
+    manifest = d.describe(recipe, source, proven.folders["convert"] / package)
+    settings = feature_settings(recipe)
+    samples = d.reference_samples(settings, source)
+    (staging / REFERENCE_AUDIO).write_bytes(wav_bytes(samples, settings.sample_rate))
+    if not source.alphabet.bytes_output:
+        _write_text(staging / ALPHABET, source.alphabet.file_text())
+    shutil.copyfile(proof / PARITY, staging / PARITY)
+    if source.scorer is not None:
+        shutil.copyfile(source.scorer, staging / source.scorer.name)
+    digests = tree_digests(staging, known=proven.copied)
+    files = [
+        m.FileEntry(
+            path=path, role=_role(path), bytes=(staging / path).stat().st_size, sha256=digest
+        )
+        for path, digest in digests.items()
+    ]
+    text = (proof / VERIFICATION).read_text("utf-8")
+    verification = m.Verification.model_validate_json(text)
+    if (evaluated := proven.folders.get("evaluate")) is not None:
+        text = (evaluated / EVALUATION).read_text("utf-8")
+        evaluation = m.Evaluation.model_validate_json(text)
+        verification = verification.model_copy(update={"evaluation": evaluation})
+    manifest = manifest.model_copy(
+        update={
+            "files": files,
+            "verification": verification,
+            "provenance": _provenance(recipe, source, overrides),
+        }
+    )
+    digest = content_digest_of(manifest)
+    version = f"{recipe.version}+{digest[:12]}"
+    manifest = manifest.model_copy(
+        update={"version": version, "artifact_id": f"{recipe.name}/{version}"}
+    )
+    _write_reports(staging, manifest, proof)
+    write_kit(staging, staging, manifest)
+    _write_text(staging / MANIFEST, m.to_json(manifest))
+    return manifest
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _write_reports(staging: Path, manifest: m.Manifest, proof: Path) -> None:
+    """The pages that a person reads: in Markdown, and in HTML with pictures."""
+    import numpy as np
+
+    from asrbuild.handover.report import artifact, page
+    from asrbuild.handover.report.anatomy import anatomy
+    from asrbuild.proof.cases import load_reference
+    from asrbuild.proof.execution import probabilities_of
+
+    inside = anatomy(staging / manifest.model.package)
+    cases, expected = load_reference(staging / PARITY, manifest.features.context_frames)
+    with np.load(proof / HEARD, allow_pickle=False) as outputs:
+        name = probabilities_of(manifest)
+        recordings = artifact.comparisons(cases, expected, dict(outputs), name)
+    page.write_report(staging, manifest, inside.operations)
+    artifact.write_page(staging / REPORT_PAGE, manifest, inside, recordings)
+
+
+def _role(path: str) -> Any:
+    known = {ALPHABET: "alphabet", REFERENCE_AUDIO: "reference_audio", PARITY: "parity"}
+    if path.startswith("model."):
+        return "package"
+    return known.get(path, "scorer")
+
+
+def _provenance(recipe: Recipe, source: Source, overrides: Sequence[str]) -> m.Provenance:
+    import platform
+    from datetime import datetime, timezone
+
+    from asrbuild import __version__
+
+    libraries = ("coremltools", "tensorflow", "numpy", "protobuf", "soxr", "soundfile")
+    commit = repository(Path.cwd())
+    return m.Provenance(
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        git=None if commit is None else m.Git(commit=commit[0], dirty=commit[1]),
+        recipe=record(recipe),
+        overrides=[plain(override) for override in published_overrides(overrides)],
+        sources=[
+            m.SourceFile(role=role, name=plain(path.name), sha256=source.digests[role])
+            for role, path in sorted(source.files.items())
+        ],
+        tools={"asrbuild": __version__} | {name: library_version(name) for name in libraries},
+        parents=[],
+        source_facts=[
+            m.SourceFact(name=f.name, value=f.value, file=Path(f.file).name, place=f.place)
+            for f in source.facts
+        ],
+    )
+
+
+def _receipt(manifest: m.Manifest, artifact: Path, coreml: CoreMLConfig) -> Receipt:
+    from asrbuild.proof.verdict import known_words, summary
+
+    verification = manifest.verification
+    words = {t.input: t.package for t in verification.transcripts if "@" not in t.input}
+    return Receipt(
+        name=manifest.name,
+        version=manifest.version,
+        bytes=tree_bytes(artifact),
+        parity=summary(verification),
+        transcripts=words,
+        expected=known_words(manifest),
+        core_ml_executed=verification.core_ml_executed,
+        **package_figures(verification, artifact / manifest.model.package, coreml),
+    )
+
+
+def package_figures(
+    verification: m.Verification, package: Path, coreml: CoreMLConfig
+) -> dict[str, Any]:
+    """How small and how good a package is, whether it passed its gates or not."""
+    from asrbuild.handover.report.page import compression_text, word_errors
+
+    errors = word_errors(verification.transcripts)
+    return {
+        "compress": compression_text({"coreml": asdict(coreml)}),
+        "package_bytes": tree_bytes(package),
+        "figures": _worst_of_probabilities(verification),
+        "transcripts_match": all(t.match for t in verification.transcripts),
+        "wer": None if errors is None else errors.rate,
+    }
+
+
+def tree_bytes(path: Path) -> int:
+    """Of a file, or of all files below a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _worst_of_probabilities(verification: m.Verification) -> dict[str, float]:
+    from asrbuild.proof.gates import of_probabilities
+
+    values: dict[str, list[float]] = {}
+    better: dict[str, str] = {}
+    probabilities = of_probabilities(verification.metrics)
+    for metric in verification.metrics:
+        if metric.output in probabilities:
+            values.setdefault(metric.name, []).append(metric.value)
+            better[metric.name] = metric.comparison
+    return {name: (min if better[name] == ">=" else max)(each) for name, each in values.items()}

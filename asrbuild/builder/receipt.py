@@ -1,0 +1,81 @@
+"""The receipt of a build: what it published, kept in the cache under all that shaped it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from asrbuild.artifact import integrity, store
+from asrbuild.artifact.layout import RECEIPT
+from asrbuild.base.cache import StageKey, claim, entry_path, is_cached, run_stage
+from asrbuild.base.code import code_digest
+from asrbuild.base.disk import read_plain
+
+NAME = "artifact"
+TITLE = "manifest, report, published"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What was published.
+
+    ``parity``: the proof in one line; ``figures``: the worst value of each metric of the
+    probabilities over all inputs. ``transcripts``: recording -> the package's words;
+    ``expected``: recording -> what was said, where that is known and the alphabet can spell it.
+    ``wer``: the word error rate over all recordings whose words are known, 1.0 is as many errors as
+    words. ``compress``: the ways in which weights are compressed, joined by a plus. ``bytes`` are
+    the artifact's, ``package_bytes`` the Core ML package's.
+    """
+
+    name: str
+    version: str
+    bytes: int
+    parity: str
+    figures: dict[str, float]
+    transcripts: dict[str, str]
+    expected: dict[str, str]
+    transcripts_match: bool
+    core_ml_executed: bool
+    compress: str
+    package_bytes: int
+    wer: float | None
+
+
+def key(recorded: Mapping[str, Any], digests: Mapping[str, str], proofs: Sequence[str]) -> StageKey:
+    """The key of a receipt: the whole recipe as recorded, every file, and what was proven."""
+    keys = {"prove": proofs, "recipe": recorded}
+    return StageKey(NAME, code_digest("builder/publish.py"), keys, digests, {})
+
+
+def published(cache: Path, artifacts: Path, key: StageKey) -> Receipt | None:
+    """The receipt of an earlier build of the same recipe whose artifact is still in the store."""
+    if not is_cached(cache, key):
+        return None
+    try:
+        receipt = Receipt(**json.loads(read_plain(entry_path(cache, key) / RECEIPT)))
+    except OSError:
+        return None  # removed at this moment
+    path = artifacts / receipt.name / receipt.version
+    return receipt if integrity.is_published(path, cache) else None
+
+
+def claimed(cache: Path, artifacts: Path, key: StageKey) -> Receipt | None:
+    """The receipt of what is published already, which from now on no clean-up removes."""
+    receipt = published(cache, artifacts, key) if claim(cache, key) else None
+    # Nothing was built, so a pointer that is there stays; a receipt is written after the pointer.
+    if receipt and store.point_latest(artifacts, receipt.name, receipt.version, move=False):
+        return receipt
+    return None
+
+
+def keep(cache: Path, key: StageKey, receipt: Receipt, notify: Callable[[str], None]) -> None:
+    """Writes the receipt of what was just published."""
+    text = json.dumps(asdict(receipt), indent=2, ensure_ascii=False) + "\n"
+
+    def write(at: Path) -> None:
+        (at / RECEIPT).write_text(text, encoding="utf-8", newline="\n")
+
+    run_stage(cache, key, write, notify=notify)

@@ -1,0 +1,319 @@
+"""The recipe: the typed schema of ``conf/``.
+
+Hydra composes ``conf/`` onto the dataclasses below, so an unknown key or a wrong type fails at
+compose time. What no build can satisfy is refused by :mod:`asrbuild.builder.rules`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Any, Literal
+
+from asrbuild.architectures.architecture import Architecture, architecture, kinds, name_of_kind
+from asrbuild.architectures.deepspeech.config import CompressLayersConfig, ExportConfig
+from asrbuild.base.choices import choice
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreml import request
+from asrbuild.coreml.compression import Compression
+from asrbuild.coreml.request import (
+    SPECIFICATION_VERSIONS,
+    ComputeUnits,
+    Format,
+    LstmForm,
+    Precision,
+    StateKind,
+)
+from asrbuild.speech.decoder_settings import DECODERS, DecoderSettings
+
+CheckpointKind = Literal["auto", "best", "last"]
+Streaming = Literal["chunked", "whole", "exported"]
+StepsKind = Literal["fixed", "range", "enumerated", "exported"]
+FrontEnd = Literal["auto", "mil", "tensorflow"]
+TuneTarget = Literal["none", "scorer"]
+#: What ``verify.compared_with`` names where it names no artifact.
+TENSORFLOW = "tensorflow"
+_DECODER = DecoderSettings()
+
+
+@dataclass
+class PathsConfig:
+    """Folders of this machine, and what may be read on it.
+
+    ``trust_shared``: the cache and the store are trusted although other users can write there, as
+    on a cluster that shares them. ``env``: environment variables that the other sections may read,
+    although those are published.
+    """
+
+    artifacts: str = "artifacts"
+    cache: str = ".asrbuild/cache"
+    trust_shared: bool = False
+    env: list[str] = field(default_factory=list)
+
+
+@dataclass
+class RecordingConfig:
+    """A recording that proves a build; ``text`` is a file with its words, or null."""
+
+    audio: str
+    text: str | None = None
+
+
+@dataclass
+class SourceConfig:
+    """Where the acoustic model comes from.
+
+    ``kind`` says which architecture takes it; ``config`` is that architecture's own section, where
+    it needs one, and its architecture checks it.
+    """
+
+    kind: str = choice("demo", kinds())
+    name: str = "demo"
+    checkpoint_dir: str | None = None
+    load_evaluate: str = choice("auto", CheckpointKind)
+    path: str | None = None
+    alphabet_config_path: str | None = None
+    bytes_output_mode: bool | None = None
+    description: str = ""
+    author: str = ""
+    license: str = ""
+    sample: RecordingConfig = field(default_factory=lambda: RecordingConfig("demo:sample.wav"))
+    second: RecordingConfig = field(default_factory=lambda: RecordingConfig("demo:second.wav"))
+    scorer: str | None = None
+    development: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class StepsConfig:
+    """How many time steps a call of the package takes; ``default`` null: the recipe's ``n_steps``.
+
+    ``lower`` and ``upper`` bound a ``range``, ``sizes`` lists the lengths of ``enumerated``;
+    ``exported``: as the frozen graph was exported.
+    """
+
+    kind: str = choice("fixed", StepsKind)
+    default: int | None = None
+    lower: int = 1
+    upper: int | None = None
+    sizes: list[int] = field(default_factory=list)
+
+
+@dataclass
+class ModelConfig:
+    """How the package is fed: the steps of a call, and of each function if it has several.
+
+    ``export_n_steps`` is what the frozen graph is exported for, -1 for any number. ``streaming``:
+    whether an app feeds chunks or the whole recording.
+    """
+
+    name: str = "dynamic"
+    export_n_steps: int | None = -1
+    streaming: str = choice("chunked", Streaming)
+    steps: StepsConfig = field(default_factory=StepsConfig)
+    functions: dict[str, StepsConfig] = field(default_factory=dict)
+
+
+@dataclass
+class CoreMLConfig:
+    """The Core ML package: format, precision, target, and how its weights are stored."""
+
+    name: str = "mlprogram"
+    format: str = choice("mlprogram", Format)
+    precision: str = choice("fp16", Precision)
+    minimum_deployment_target: str = choice("auto", ("auto", *SPECIFICATION_VERSIONS))
+    compute_units: str = choice("ALL", ComputeUnits)
+    lstm: str = choice("native", LstmForm)
+    state: str = choice("explicit", StateKind)
+    frontend: str = choice("auto", FrontEnd)
+    outputs: list[str] | None = None
+    range_upper: int | None = None
+    compress: str = choice("none", Compression)
+    compress_layers: CompressLayersConfig = field(default_factory=CompressLayersConfig)
+    sparsity: float = request.ConversionRequest().sparsity
+
+
+@dataclass
+class TunedConfig:
+    """What the decoder's values were tuned on, as ``asrbuild -m tune=scorer`` writes it.
+
+    ``data`` is the set's name, ``sha256`` its digest (see ``evaluation.dataset_digest``).
+    ``settings`` is the digest of the values (see ``describe.settings_digest``): with others, or
+    without it, a manifest does not say that they were tuned.
+    """
+
+    data: str
+    sha256: str
+    recordings: int
+    words: int
+    wer: float
+    trials: int
+    settings: str | None = None
+
+
+@dataclass
+class DecoderConfig:
+    """The CTC decoder and its settings; ``tuned`` says what the values were tuned on."""
+
+    type: str = choice(_DECODER.type, DECODERS)
+    beam_width: int = _DECODER.beam_width
+    cutoff_prob: float = _DECODER.cutoff_prob
+    cutoff_top_n: int = _DECODER.cutoff_top_n
+    scorer_path: str | None = None
+    lm_alpha: float | None = None
+    lm_beta: float | None = None
+    hot_words: dict[str, float] = field(default_factory=dict)
+    interpreter: str | None = None
+    tuned: TunedConfig | None = None
+
+
+@dataclass
+class TuneConfig:
+    """A search for the decoder's settings after the build: on which recordings, and how far.
+
+    Ranges are [lowest, highest]; see conf/tune/scorer.yaml.
+    """
+
+    target: str = choice("none", TuneTarget)
+    data: str | None = None
+    trials: int = 60
+    seed: int = 0
+    lm_alpha: list[float] = field(default_factory=lambda: [0.0, 3.0])
+    lm_beta: list[float] = field(default_factory=lambda: [-2.0, 6.0])
+    beam_width: list[int] = field(default_factory=lambda: [8, 512])
+    output: str = "tuned"
+
+
+@dataclass
+class ThresholdsConfig:
+    """Gates of a precision or a compression; conf/verify/default.yaml has the reasons."""
+
+    argmax_agreement: float
+    kl_divergence: float
+    max_abs_error: float
+    psnr_db: float
+    state_max_abs_error: float
+    state_psnr_db: float
+
+
+@dataclass
+class VerifyConfig:
+    """What a package is run on, and the gates it must pass; see conf/verify/default.yaml."""
+
+    inputs: list[str] = field(default_factory=list)
+    edge_lengths: bool = True
+    max_steps: int = 3000
+    require_transcript: bool = True
+    allow_wrong_words: bool = False
+    max_wer: float | None = None
+    max_wer_increase: float | None = None
+    evaluation: str | None = None
+    count_unspelled: bool = False
+    compared_with: str = TENSORFLOW
+    thresholds: dict[str, ThresholdsConfig] = field(default_factory=dict)
+
+
+@dataclass
+class Recipe:
+    """One build: all that decides an artifact, and where it goes.
+
+    ``n_steps`` is the number of steps a static package takes at a time; null: as many as the frozen
+    graph takes, or ``DEFAULT_STEPS``.
+    """
+
+    name: str = "???"
+    version: str = "1.0.0"
+    n_steps: int | None = None
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    source: SourceConfig = field(default_factory=SourceConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    coreml: CoreMLConfig = field(default_factory=CoreMLConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    verify: VerifyConfig = field(default_factory=VerifyConfig)
+
+    @property
+    def architecture(self) -> str:
+        """The folder of the architecture that takes the source: it follows from ``source.kind``."""
+        return name_of_kind(self.source.kind)
+
+
+def base_name(recipe: Mapping[str, Any]) -> str:
+    """Source, model and format: the beginning of every default name, and a package's label."""
+    return f"{recipe['source']['name']}-{recipe['model']['name']}-{recipe['coreml']['name']}"
+
+
+def label(recipe: Recipe) -> str:
+    """The name that a package has in its own metadata.
+
+    Of a default name it is the beginning, so that recipes that differ in their decoder alone share
+    one package; see :mod:`asrbuild.builder.naming`.
+    """
+    base = base_name(asdict(recipe))
+    return base if recipe.name.startswith(f"{base}-") else recipe.name
+
+
+def lookup(recipe: Recipe, key: str) -> Any:
+    """The value of a dotted key, for instance ``coreml.precision``."""
+    value: Any = recipe
+    for part in key.split("."):
+        value = value[part] if isinstance(value, dict) else getattr(value, part)
+    return value
+
+
+def network_of(recipe: Recipe) -> tuple[Architecture, Any]:
+    """The recipe's architecture, and its section of the recipe."""
+    found = architecture(recipe.architecture)
+    return found, lookup(recipe, found.SECTION)
+
+
+def chosen(section: Any, prefix: str = "") -> Iterator[tuple[str, Any, tuple[str, ...]]]:
+    """Key, value and choices of every key with a closed set of values, where it is not null."""
+    for declared in fields(section):
+        key, value = f"{prefix}{declared.name}", getattr(section, declared.name)
+        if "choices" in declared.metadata and value is not None:
+            yield key, value, declared.metadata["choices"]
+        below = value if isinstance(value, dict) else {}
+        for name, inner in {key: value, **{f"{key}.{n}": v for n, v in below.items()}}.items():
+            if is_dataclass(inner):
+                yield from chosen(inner, f"{name}.")
+
+
+def package_steps(steps: StepsConfig, key: str = "model.steps") -> request.Steps:
+    """The steps that a package takes, of a recipe whose source is read.
+
+    Args:
+        key: where the recipe has them, for the error.
+
+    Raises:
+        AsrbuildError: there are no such steps.
+    """
+    default = steps.default or 0
+    try:
+        if steps.kind == "range":
+            return request.RangeSteps(steps.lower, default, steps.upper)
+        if steps.kind == "enumerated":
+            return request.EnumeratedSteps(tuple(steps.sizes), default)
+        return request.FixedSteps(default)
+    except AsrbuildError as error:
+        error.key = error.key and error.key.replace("model.steps", key, 1)
+        raise
+
+
+def evaluates(recipe: Recipe) -> bool:
+    """Whether a build measures word errors: on a set of recordings, or against an artifact."""
+    return recipe.verify.evaluation is not None or recipe.verify.compared_with != TENSORFLOW
+
+
+def recipe_keys() -> list[str]:
+    """Every dotted key of the recipe, from its schema; sections that are null have none."""
+
+    def walk(section: Any, prefix: str) -> Iterator[str]:
+        for declared in fields(section):
+            yield f"{prefix}{declared.name}"
+            value = getattr(section, declared.name)
+            if is_dataclass(value):
+                yield from walk(value, f"{prefix}{declared.name}.")
+
+    return list(walk(Recipe(), ""))

@@ -1,0 +1,103 @@
+"""The recipe as a manifest records it: without secrets and where files lie on this machine."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from asrbuild.architectures.architecture import architecture, names
+from asrbuild.base.places import DEMO_PREFIX
+from asrbuild.base.secrets import without_secrets
+from asrbuild.base.terminal import plain
+from asrbuild.builder.recipe import TENSORFLOW, Recipe
+
+
+def published_overrides(overrides: Sequence[str]) -> list[str]:
+    """Overrides as a manifest records them: as :func:`record` treats the keys they set."""
+    config_files = [
+        f"source.config.{key}" for each in names() for key in architecture(each).FILE_KEYS
+    ]
+    published = []
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        name = key.lstrip("+~").split("@")[0]
+        if name.startswith(("paths.", "tune.", "hydra")) or name == "decoder.interpreter":
+            continue  # these depend on the machine
+        if name in _FILE_KEYS or name in config_files:
+            value = _portable(value.strip("'\"")) or ""
+        elif name == "verify.compared_with":
+            value = _artifact_name(value.strip("'\""))
+        published.append(without_secrets(f"{key}{separator}{value}"))
+    return published
+
+
+#: Keys that name a file.
+_FILE_KEYS = (
+    "source.checkpoint_dir", "source.path", "source.alphabet_config_path", "source.scorer",
+    "source.development", "source.sample.audio", "source.sample.text", "source.second.audio",
+    "source.second.text", "decoder.scorer_path", "verify.evaluation",
+)  # fmt: skip
+
+
+def _portable(path: str | None) -> str | None:
+    if path is None or path.startswith(DEMO_PREFIX):
+        return path
+    return plain(Path(path).name)
+
+
+def _artifact_name(spec: str) -> str:
+    """``name/version`` of an artifact that is named by its path."""
+    path = Path(spec).expanduser()
+    if spec == TENSORFLOW or not (path.is_absolute() or path.exists()):
+        return spec
+    whole = Path(os.path.abspath(path))
+    return f"{whole.parent.name}/{whole.name}"
+
+
+def compared_artifact(recipe: Recipe) -> str:
+    """What ``verify.compared_with`` names, as :func:`record` has it."""
+    name: str = _clean(_artifact_name(recipe.verify.compared_with))
+    return name
+
+
+def record(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as the manifest records it: whole, but for where files lie on this machine."""
+    whole = asdict(recipe)
+    del whole["paths"], whole["tune"]
+
+    config = whole["source"]["config"]
+    if not config:
+        del whole["source"]["config"]
+    for key in architecture(recipe.architecture).FILE_KEYS:
+        config[key] = _portable(config.get(key))
+    for key in _FILE_KEYS:
+        *sections, name = key.split(".")
+        section = functools.reduce(dict.__getitem__, sections, whole)
+        section[name] = _portable(section[name])
+    whole["verify"]["compared_with"] = _artifact_name(whole["verify"]["compared_with"])
+    # Which Python runs the decoder depends on the machine, and the transcripts do not.
+    del whole["decoder"]["interpreter"]
+    cleaned: dict[str, Any] = _clean(whole)
+    return cleaned
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return without_secrets(value)
+    if isinstance(value, dict):
+        return {key: _clean(item) for key, item in value.items()}
+    return [_clean(item) for item in value] if isinstance(value, list) else value
+
+
+def publishable(recipe: Recipe) -> Recipe:
+    """The recipe without secrets in the texts that its manifest repeats word for word."""
+    source, export = recipe.source, recipe.export
+    texts = {key: _clean(getattr(source, key))
+            for key in ("name", "description", "author", "license")}  # fmt: skip
+    keys = ("export_language", "export_author_id", "export_license", "export_description")
+    exported = {key: _clean(getattr(export, key)) for key in keys}
+    return replace(recipe, source=replace(source, **texts), export=replace(export, **exported))

@@ -1,0 +1,257 @@
+"""The rules of a recipe: what no build can satisfy, each said once.
+
+A rule yields an error for each thing that is wrong, with key, message and fix; the first is raised.
+Rules of Core ML, of decoders, of gates and of an architecture stay with those and are called here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from asrbuild.artifact.names import NAME_RULE, is_name
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.builder.recipe import DecoderConfig, Recipe, chosen, lookup, network_of, package_steps
+from asrbuild.coreml.compression import gate_names
+from asrbuild.speech.decoder_settings import DecoderSettings, check_settings
+
+
+def check_keys(recipe: Recipe) -> None:
+    """Refuses what the keys alone rule out, before and after the source is read.
+
+    It imports nothing heavy: a build with nothing to do asks for no more.
+
+    Raises:
+        AsrbuildError: naming the key, the value and the choices or the fix.
+    """
+    _raise_first(rule(recipe) for rule in _KEY_RULES)
+
+
+def check_recipe(recipe: Recipe) -> tuple[str, ...]:
+    """Refuses what no build can satisfy, before any stage runs; returns advice on the rest.
+
+    Args:
+        recipe: with the facts of its source.
+
+    Raises:
+        AsrbuildError: naming the key, the value and the choices or the fix.
+    """
+    from asrbuild.builder.conversion import package_request
+    from asrbuild.coreml.request import advice
+    from asrbuild.coreml.signature import check_carried
+    from asrbuild.proof.gates import gates_of
+
+    check_keys(recipe)
+    architecture, config = network_of(recipe)
+    signature = architecture.signature(config)
+    check_carried(signature)
+    _raise_first([_inputs(recipe), _outputs(recipe, signature)])
+    request = package_request(recipe.coreml, recipe.model, recipe.export, recipe.version, {})
+    architecture.check_request(request, recipe.coreml.frontend)
+    coreml = asdict(recipe.coreml)
+    gates_of(asdict(recipe.verify)["thresholds"], recipe.coreml.precision, gate_names(coreml))
+    return (*advice(request), *_without_effect(recipe))
+
+
+def _raise_first(rules: Iterable[Iterator[AsrbuildError]]) -> None:
+    for problems in rules:
+        for problem in problems:
+            raise problem
+
+
+def _choices(recipe: Recipe) -> Iterator[AsrbuildError]:
+    for key, value, choices in chosen(recipe):
+        if value not in choices:
+            yield AsrbuildError(
+                f"{key}={value} is not a choice", key=key, fix=f"choose one of {', '.join(choices)}"
+            )
+
+
+def _names(recipe: Recipe) -> Iterator[AsrbuildError]:
+    for key in ("name", "version"):
+        value = lookup(recipe, key)
+        if not is_name(value):
+            yield AsrbuildError(f"{key}={value!r} cannot name a folder", key=key, fix=NAME_RULE)
+    for key in ("paths.artifacts", "paths.cache"):
+        if not lookup(recipe, key):
+            yield AsrbuildError(f"{key} is empty", key=key, fix="give a folder")
+
+
+def _finite(recipe: Recipe) -> Iterator[AsrbuildError]:
+    def walk(section: dict[str, Any], prefix: str) -> Iterator[AsrbuildError]:
+        for name, value in section.items():
+            key = f"{prefix}{name}"
+            if isinstance(value, dict):
+                yield from walk(value, f"{key}.")
+            elif isinstance(value, float) and not math.isfinite(value):
+                yield AsrbuildError(
+                    f"{key}={value} is not a finite number", key=key, fix="give a finite number"
+                )
+
+    return walk(asdict(recipe), "")
+
+
+def _sizes(recipe: Recipe) -> Iterator[AsrbuildError]:
+    for key in ("n_steps", "verify.max_steps", "tune.trials"):
+        if (value := lookup(recipe, key)) is not None and value < 1:
+            yield AsrbuildError(f"{key}={value} must be at least 1", key=key, fix="give 1 or more")
+
+
+def _network(recipe: Recipe) -> Iterator[AsrbuildError]:
+    architecture, config = network_of(recipe)
+    return architecture.problems(config)
+
+
+def _source(recipe: Recipe) -> Iterator[AsrbuildError]:
+    source = recipe.source
+    for kind, name, file in (
+        ("checkpoint", "checkpoint_dir", "checkpoints"),
+        ("frozen_graph", "path", "output_graph.pb"),
+    ):
+        if source.kind == kind and not getattr(source, name):
+            yield AsrbuildError(
+                f"source={kind} needs source.{name}",
+                key=f"source.{name}",
+                fix=f"add source.{name}=/path/to/{file}",
+            )
+
+
+def _steps(recipe: Recipe) -> Iterator[AsrbuildError]:
+    """The graph is exported for the lengths that the package takes."""
+    exported = recipe.export.n_steps
+    named = {f"model.functions.{name}": own for name, own in recipe.model.functions.items()}
+    for key, steps in ({"model.steps": recipe.model.steps} | named).items():
+        if exported is None or steps.default is None or steps.kind == "exported":
+            continue  # before the source was read
+        package_steps(steps, key)
+        if exported != -1 and (steps.kind != "fixed" or steps.default != exported):
+            asked = steps.default if steps.kind == "fixed" else f"a {steps.kind} length"
+            yield AsrbuildError(
+                f"the graph is exported for {exported} steps and cannot become {asked}",
+                key="export.n_steps",
+                fix=f"set export.n_steps=-1 (model=dynamic_to_static), or ask for {exported} steps",
+            )
+
+
+def _decoder(recipe: Recipe) -> Iterator[AsrbuildError]:
+    decoder = recipe.decoder
+    scorer = decoder.scorer_path
+    check_settings(
+        DecoderSettings(
+            decoder.type, decoder.beam_width, decoder.cutoff_prob, decoder.cutoff_top_n,
+            None if scorer is None else Path(scorer), decoder.lm_alpha, decoder.lm_beta,
+            decoder.hot_words,
+        )
+    )  # fmt: skip
+    yield from ()
+
+
+def _tune(recipe: Recipe) -> Iterator[AsrbuildError]:
+    tune = recipe.tune
+    if tune.target == "none":
+        return
+    if tune.data is None:
+        yield AsrbuildError(
+            "tune=scorer has no recordings to tune on",
+            key="tune.data",
+            fix="give a development set, tune.data=dev.csv: not the one you report on",
+        )
+    if recipe.decoder.scorer_path is None:
+        yield AsrbuildError(
+            "tune=scorer has no scorer to tune",
+            key="decoder.scorer_path",
+            fix="give one: decoder.scorer_path=my.scorer; `asrbuild scorer build` makes it",
+        )
+    for key in ("lm_alpha", "lm_beta", "beam_width"):
+        bounds = getattr(tune, key)
+        least = 1 if key == "beam_width" else -math.inf
+        if len(bounds) != 2 or not least <= bounds[0] <= bounds[1]:
+            yield AsrbuildError(
+                f"tune.{key}={list(bounds)} is not a range",
+                key=f"tune.{key}",
+                fix=f"give its lowest and its highest value: tune.{key}=[1,2]",
+            )
+
+
+def _verify(recipe: Recipe) -> Iterator[AsrbuildError]:
+    verify = recipe.verify
+    if "sample" not in verify.inputs:
+        yield AsrbuildError(
+            "verify.inputs must hold sample: a build is proven on real speech",
+            key="verify.inputs",
+            fix="add sample",
+        )
+    if verify.max_wer is not None and verify.max_wer < 0:
+        yield AsrbuildError(
+            f"verify.max_wer={verify.max_wer} is not a word error rate",
+            key="verify.max_wer",
+            fix="give 0 or more: 0.1 is 10 %",
+        )
+    for gates in gate_names(asdict(recipe.coreml)):
+        if gates not in verify.thresholds:
+            yield AsrbuildError(
+                f"verify.thresholds has no gates for {gates}",
+                key=f"verify.thresholds.{gates}",
+                fix="take them from conf/verify/default.yaml",
+            )
+
+
+_KEY_RULES: tuple[Callable[[Recipe], Iterator[AsrbuildError]], ...] = (
+    _choices, _names, _finite, _sizes, _network, _source, _steps, _decoder, _tune, _verify,
+)  # fmt: skip
+
+
+def _inputs(recipe: Recipe) -> Iterator[AsrbuildError]:
+    from asrbuild.proof.cases import INPUTS
+
+    if unknown := [name for name in recipe.verify.inputs if name not in INPUTS]:
+        yield AsrbuildError(
+            f"verify.inputs has {', '.join(unknown)}, which is not known",
+            key="verify.inputs",
+            fix=f"choose from {', '.join(INPUTS)}",
+        )
+
+
+def _outputs(recipe: Recipe, signature: Any) -> Iterator[AsrbuildError]:
+    """Only what the proof compares may be in a package, and all that an app must carry on."""
+    asked = recipe.coreml.outputs
+    outputs = list(signature.output_names) if asked is None else asked
+    if unproven := [name for name in outputs if name not in signature.output_names]:
+        yield AsrbuildError(
+            f"coreml.outputs asks for {', '.join(unproven)}, which nothing would prove",
+            key="coreml.outputs",
+            fix=f"choose from {', '.join(signature.output_names)}; an app computes features by the "
+            "manifest",
+        )
+    if signature.probabilities not in outputs:
+        yield AsrbuildError(
+            f"coreml.outputs={outputs} leaves out {signature.probabilities}, without which "
+            "nothing can be decoded",
+            key="coreml.outputs",
+            fix=f"the default is [{','.join(signature.output_names)}]",
+        )
+    states = [pair.output for pair in signature.states if pair.output not in outputs]
+    if states and recipe.coreml.state == "explicit":
+        yield AsrbuildError(
+            f"coreml.outputs leaves out {', '.join(states)}, which the next call needs",
+            key="coreml.outputs",
+            fix="add it, or let the package keep its state: coreml.state=stateful (iOS 18)",
+        )
+
+
+def _without_effect(recipe: Recipe) -> list[str]:
+    """Keys of the decoder that its type does not read, where they are not as they come."""
+    decoder, plain = recipe.decoder, DecoderConfig()
+    unread = {
+        "greedy": ("beam_width", "cutoff_prob", "cutoff_top_n", "lm_alpha", "lm_beta"),
+        "beam": ("lm_alpha", "lm_beta"),
+    }
+    return [
+        f"decoder.{key}={getattr(decoder, key)} has no effect: the {decoder.type} decoder does not "
+        "read it"
+        for key in unread.get(decoder.type, ())
+        if getattr(decoder, key) != getattr(plain, key)
+    ]

@@ -1,0 +1,211 @@
+"""A build's inputs, by path and by digest, and what the source states of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from asrbuild.architectures.architecture import Fact, architecture
+from asrbuild.artifact.integrity import require_whole
+from asrbuild.artifact.layout import MANIFEST
+from asrbuild.artifact.lookup import resolve
+from asrbuild.base.digest import canonical_json, file_digest, text_digest
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.kinds.recognition import existing_file
+from asrbuild.base.places import resolve_file
+from asrbuild.builder.recipe import TENSORFLOW, Recipe, network_of
+from asrbuild.speech.alphabet import Alphabet
+from asrbuild.speech.dataset import dataset_digest, read_dataset
+
+#: Steps of a call, where neither the recipe nor the source states them.
+DEFAULT_STEPS = 16
+
+
+@dataclass(frozen=True)
+class Source:
+    """Every file a build reads: ``files`` and their SHA-256 ``digests`` by label.
+
+    Labels name roles, so that moving a file changes no fingerprint.
+
+    ``alphabet``: the labels of the model, from the file ``alphabet`` or from the source itself.
+    ``baseline`` is the artifact that ``verify.compared_with`` names; its digests are of its bytes.
+    ``texts``: recording -> what is said in it, where that is known.
+    ``facts``: what the source states of itself.
+    """
+
+    alphabet: Alphabet
+    recordings: dict[str, Path]
+    texts: dict[str, str]
+    scorer: Path | None
+    baseline: Path | None
+    files: dict[str, Path]
+    digests: dict[str, str]
+    facts: tuple[Fact, ...]
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The prefix of the source's weights: ``<prefix>.index`` is a file."""
+        index = self.files.get("checkpoint.index")
+        return None if index is None else index.with_suffix("")
+
+    @property
+    def graph(self) -> Path | None:
+        """The file that the original runtime runs, where the source is one; else it is exported."""
+        return self.files.get("graph")
+
+    @property
+    def evaluation(self) -> Path | None:
+        """The set of recordings on which word errors are measured."""
+        return self.files.get("evaluation")
+
+    @property
+    def sample_text(self) -> Path | None:
+        """The file with the words of the sample."""
+        return self.files.get("sample_text")
+
+    def digests_of(self, group: str) -> dict[str, str]:
+        """Label -> SHA-256 of the files of one group; see :func:`group_of`."""
+        return {label: each for label, each in self.digests.items() if group_of(label) == group}
+
+
+def group_of(label: str) -> str:
+    """What a file is for; what is none of a build's own inputs is the ``model``."""
+    if label in ("sample", "second"):
+        return "recordings"
+    if label.endswith("_text"):
+        return "texts"
+    name = label.partition(".")[0].partition("_")[0]
+    own = ("alphabet", "flags", "scorer", "evaluation", "baseline")
+    return name if name in own else "model"
+
+
+def settle(recipe: Recipe, cache_root: Path, *, keep: bool = True) -> tuple[Recipe, Source]:
+    """Finds, digests and questions the inputs of a recipe.
+
+    A key that is null takes what the source states. Nothing has a default that describes the
+    model: what neither the source nor a key says is an error.
+
+    Args:
+        recipe: as it was composed.
+        cache_root: where digests and what sources state are remembered.
+        keep: whether what the source states may be written there.
+
+    Returns:
+        The recipe without nulls, and its inputs.
+
+    Raises:
+        AsrbuildError: a file is missing, naming the key that points to it; a key contradicts the
+            source, or the source itself, naming both values and both places; a value is missing.
+    """
+    found = architecture(recipe.architecture).settle(recipe, cache_root, keep)
+    files = dict(found.files)
+    values = {**found.values, "name": _name(recipe, found.repeated)}
+    settled = _with_outputs(_with_steps(_with(recipe, values), found.steps))
+    recordings: dict[str, Path] = {}
+    texts: dict[str, str] = {}
+    for name in ("sample", "second"):
+        recording = getattr(recipe.source, name)
+        if name in recipe.verify.inputs or (name == "sample" and recipe.verify.inputs):
+            recordings[name] = existing_file(recording.audio, f"source.{name}.audio")
+            files[name] = recordings[name]
+            if recording.text is not None:
+                text_file = existing_file(recording.text, f"source.{name}.text")
+                files[f"{name}_text"] = text_file
+                texts[name] = _words(text_file, f"source.{name}.text")
+    scorer = None
+    if recipe.decoder.scorer_path is not None:
+        scorer = files["scorer"] = existing_file(recipe.decoder.scorer_path, "decoder.scorer_path")
+    digests = {label: file_digest(path, cache_root) for label, path in files.items()}
+    if recipe.verify.evaluation is not None:
+        files["evaluation"] = resolve_file(recipe.verify.evaluation)
+        digests["evaluation"] = dataset_digest(read_dataset(files["evaluation"]))
+    baseline = _baseline(recipe)
+    if baseline is not None:
+        digests["baseline"] = text_digest(canonical_json(require_whole(baseline, cache_root)))
+        digests["baseline.manifest"] = file_digest(baseline / MANIFEST)
+    return settled, Source(
+        found.alphabet, recordings, texts, scorer, baseline, files, digests, found.facts
+    )
+
+
+def _name(recipe: Recipe, repeated: Sequence[str]) -> str:
+    """The name; in a default one, keys that repeat what the source states have no word."""
+    from asrbuild.builder.naming import default_name
+
+    values = asdict(recipe)
+    if not repeated or recipe.name != default_name(values):
+        return recipe.name
+    return default_name(values, repeated=repeated)
+
+
+def _with(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """The recipe with other values of dotted keys; those of one level only."""
+    sections: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        section, _, name = key.rpartition(".")
+        sections.setdefault(section, {})[name] = value
+    top = sections.pop("", {})
+    changed = {name: replace(getattr(recipe, name), **own) for name, own in sections.items()}
+    return replace(recipe, **top, **changed)
+
+
+def _with_outputs(recipe: Recipe) -> Recipe:
+    """Every output of the network, where the recipe names none."""
+    if recipe.coreml.outputs is not None:
+        return recipe
+    architecture, config = network_of(recipe)
+    outputs = list(architecture.signature(config).output_names)
+    return replace(recipe, coreml=replace(recipe.coreml, outputs=outputs))
+
+
+def _with_steps(recipe: Recipe, exported: int | None) -> Recipe:
+    """Every null of the model's steps filled, and ``model=exported`` as the graph was exported."""
+    model, n_steps = recipe.model, recipe.n_steps or DEFAULT_STEPS
+    steps = model.steps
+    if steps.kind == "exported":
+        static = exported is not None
+        steps = replace(steps, kind="fixed" if static else "range", upper=None if static
+                        else steps.upper)  # fmt: skip
+        model = replace(model, streaming="chunked" if static else "whole")
+    filled = {
+        name: replace(own, default=n_steps) if own.default is None else own
+        for name, own in model.functions.items()
+    }
+    if steps.default is None:
+        steps = replace(steps, default=n_steps)
+    export_n_steps = n_steps if model.export_n_steps is None else model.export_n_steps
+    export = recipe.export
+    if export.n_steps is None:
+        export = replace(export, n_steps=n_steps)
+    model = replace(model, steps=steps, functions=filled, export_n_steps=export_n_steps)
+    return replace(recipe, n_steps=n_steps, model=model, export=export)
+
+
+def _baseline(recipe: Recipe) -> Path | None:
+    """The artifact to compare with, if it is one."""
+    named = recipe.verify.compared_with
+    if named == TENSORFLOW:
+        return None
+    try:
+        return resolve(Path(recipe.paths.artifacts), named)
+    except AsrbuildError as error:
+        raise AsrbuildError(
+            f"verify.compared_with={named} is neither tensorflow nor an artifact: {error.message}",
+            key="verify.compared_with",
+            file=error.file,
+            fix=error.fix,
+        ) from error
+
+
+def _words(path: Path, key: str) -> str:
+    try:
+        return " ".join(path.read_text(encoding="utf-8").split())
+    except UnicodeDecodeError as error:
+        raise AsrbuildError(
+            "the words of a recording are not UTF-8 text",
+            key=key,
+            file=path,
+            fix=f"save the file as UTF-8, or set {key}=null",
+        ) from error

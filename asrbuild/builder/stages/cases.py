@@ -1,0 +1,84 @@
+"""The verification inputs: features of recordings and of synthetic sounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asrbuild.builder.recipe import Recipe, StepsConfig, network_of
+from asrbuild.builder.stage import Reads, Stage, View
+
+if TYPE_CHECKING:
+    from asrbuild.base.array import Array
+
+CASES = "cases.npz"
+
+
+def run(view: View, at: Path) -> None:
+    """Writes ``cases.npz``: input -> features (T, n_window, n_input)."""
+    import numpy as np
+
+    from asrbuild.proof.cases import build_cases
+    from asrbuild.speech.audio import read_audio
+
+    settings = view.architecture.front_end(view.config).settings
+    recordings = {
+        name: read_audio(path, settings.sample_rate)
+        for name, path in view.source.recordings.items()
+    }
+    cases = build_cases(settings, recordings, view.recipe.verify.inputs)
+    with (at / CASES).open("wb") as file:
+        np.savez(file, **cases)  # type: ignore[arg-type]
+
+
+def read_cases(folder: Path) -> dict[str, Array]:
+    """What this stage wrote."""
+    import numpy as np
+
+    with np.load(folder / CASES, allow_pickle=False) as stored:
+        return dict(stored)
+
+
+def with_edges(
+    cases: dict[str, Array], axes: Iterable[StepsConfig], n_steps: int, max_steps: int | None
+) -> dict[str, Array]:
+    """Everything a package is run on: the cases, then the sample at awkward lengths.
+
+    Args:
+        cases: input -> features (T, n_window, n_input).
+        axes: the step axis of each function of the package.
+        n_steps: the length whose neighbours are awkward for a range.
+        max_steps: the longest edge; None: no edges.
+    """
+    from asrbuild.proof.cases import edge_lengths
+    from asrbuild.proof.prefixes import edge_cases
+
+    if max_steps is None:
+        return cases
+    lengths: set[int] = set()
+    for steps in axes:
+        ranged = steps.kind == "range"
+        lengths |= set(
+            edge_lengths(
+                n_steps if ranged else steps.default,
+                steps.sizes,
+                steps.lower if ranged else None,
+                steps.upper if ranged else None,
+            )
+        )
+    return cases | edge_cases(cases, lengths, max_steps)
+
+
+def _reads(recipe: Recipe) -> Reads:
+    return (*network_of(recipe)[0].FEATURE_KEYS, "verify.inputs")
+
+
+STAGE = Stage(
+    name="cases",
+    title="features of the verification inputs",
+    run=run,
+    reads=_reads,
+    files=("recordings",),
+    libraries=("numpy", "soundfile", "soxr"),
+)

@@ -1,0 +1,86 @@
+"""The Core ML package, from the weights or from the frozen graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asrbuild.builder.recipe import Recipe, label, network_of
+from asrbuild.builder.stage import Reads, Stage, View
+from asrbuild.builder.stages.export import original
+
+if TYPE_CHECKING:
+    from asrbuild.builder.conversion import Conversion
+
+
+def run(view: View, at: Path) -> None:
+    """Writes the package, ``model.mlpackage`` or ``model.mlmodel``."""
+    from asrbuild.builder.conversion import conversion_request, package_name
+
+    view.architecture.convert(
+        view.source,
+        view.config,
+        conversion_request(conversion(view)),
+        at / package_name(view.recipe.coreml.format),
+        view.fact(frontend),
+        lambda: original(view).file,
+    )
+
+
+def conversion(view: View) -> Conversion:
+    """What shapes a package, for this stage and for those that come after it."""
+    from asrbuild.builder.conversion import Conversion
+
+    recipe = view.recipe
+    return Conversion(
+        view.fact(label), recipe.version, view.architecture, view.config, recipe.export,
+        recipe.model, recipe.coreml, view.source.alphabet,
+    )  # fmt: skip
+
+
+def frontend(recipe: Recipe) -> str:
+    """``tensorflow`` where the original's file is converted, else ``mil``: what ``auto`` means."""
+    return "tensorflow" if recipe.coreml.frontend == "tensorflow" else "mil"
+
+
+def _graph(recipe: Recipe) -> tuple[str, ...]:
+    return ("export",) if frontend(recipe) == "tensorflow" else ()
+
+
+def _libraries(recipe: Recipe) -> tuple[str, ...]:
+    return ("coremltools", "numpy", *(("tensorflow",) if _graph(recipe) else ()))
+
+
+def _reads(recipe: Recipe) -> Reads:
+    return (*network_of(recipe)[0].NETWORK_KEYS, *_READS)
+
+
+_READS: Reads = (
+    "export.export_author_id",
+    "export.export_license",
+    "export.export_description",
+    "version",
+    label,
+    "model.steps",
+    "model.functions",
+    "model.streaming",
+    "coreml.format",
+    "coreml.precision",
+    "coreml.minimum_deployment_target",
+    "coreml.lstm",
+    "coreml.state",
+    "coreml.outputs",
+    "coreml.compress",
+    "coreml.compress_layers",
+    "coreml.sparsity",
+    frontend,
+)
+STAGE = Stage(
+    name="convert",
+    title="Core ML package from the weights",
+    run=run,
+    reads=_reads,
+    files=("model", "alphabet"),
+    after=_graph,
+    libraries=_libraries,
+)

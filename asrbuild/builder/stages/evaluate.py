@@ -1,0 +1,202 @@
+"""Word errors on a set of recordings; only a package that passes its gates is kept."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.builder.recipe import TENSORFLOW, Recipe, VerifyConfig, evaluates
+from asrbuild.builder.record import compared_artifact
+from asrbuild.builder.stage import Stage, View
+from asrbuild.builder.stages.convert import conversion
+from asrbuild.builder.stages.export import original
+from asrbuild.builder.stages.prove import DECODER, DECODER_PYTHON
+
+if TYPE_CHECKING:
+    from asrbuild.artifact.manifest import Evaluation
+    from asrbuild.builder.sources import Source
+    from asrbuild.proof.evaluation import Spelled
+    from asrbuild.speech.alphabet import Alphabet
+    from asrbuild.speech.dataset import Recording
+
+EVALUATION = "evaluation.json"
+
+
+def run(view: View, at: Path) -> None:
+    """Writes the evaluation.
+
+    Raises:
+        AsrbuildError: the rate, or its rise above what it is compared with, is above its gate.
+    """
+    from asrbuild.artifact.manifest import Evaluation, read_manifest
+    from asrbuild.artifact.runtime import decoder_settings, open_artifact
+    from asrbuild.builder import describe
+    from asrbuild.builder.conversion import package_name
+    from asrbuild.proof.evaluation import decode, listen, listen_in_original, notes_text
+    from asrbuild.speech.dataset import dataset_digest
+
+    recipe, source = view.recipe, view.source
+    verify, baseline, data = recipe.verify, source.baseline, source.evaluation
+    whole = known_recordings(data, *_own(view))
+    if not whole:
+        raise AsrbuildError(
+            "verify.compared_with has no recording whose words are known",
+            key="verify.evaluation",
+            fix="give a set of recordings, or source.sample.text",
+        )
+    file = data if data is not None else source.sample_text
+    spelled = spelled_recordings(
+        whole, source.alphabet, baseline, count_all=verify.count_unspelled, file=file
+    )
+    dataset = spelled.counted
+
+    def rates(name: str, settings: Any, opened: Any, spoken: Sequence[Any]) -> Any:
+        return decode(
+            name, settings.type, settings, opened.decoder, dataset, spoken,
+            alphabet=opened.alphabet,
+        ).rates  # fmt: skip
+
+    converted, asked = view.folder("convert"), conversion(view)
+    manifest = describe.describe_package(asked, converted / package_name(recipe.coreml.format))
+    digest = source.digests.get("scorer", "")
+    decoder = describe.describe_decoder(recipe.decoder, asked.alphabet, source.scorer, digest)
+    manifest = manifest.model_copy(update={"decoder": decoder})
+    given = describe.decoder_settings(recipe.decoder, source.scorer)
+    interpreter = given.interpreter
+    settings = replace(decoder_settings(manifest), interpreter=interpreter, scorer=given.scorer)
+    scratch = at / "scratch"
+    reference = None
+    with open_artifact(converted, settings, manifest=manifest) as own:
+        spoken = listen(own, dataset, scratch)
+        for text in notes_text(dataset, spoken):
+            view.note(text)
+        found = rates(asked.label, settings, own, spoken)
+        if baseline is None and verify.max_wer_increase is not None:
+            spoken = listen_in_original(original(view), own, dataset)
+            reference = rates(TENSORFLOW, settings, own, spoken)
+    if baseline is not None:
+        theirs = replace(decoder_settings(read_manifest(baseline)), interpreter=interpreter)
+        with open_artifact(baseline, theirs) as other:
+            spoken = listen(other, dataset, Path(recipe.paths.cache))
+            reference = rates(view.fact(compared_artifact), theirs, other, spoken)
+    shutil.rmtree(scratch)
+    evaluation = Evaluation(
+        data=data.name if data is not None else ", ".join(source.texts),
+        sha256=dataset_digest(whole),
+        recordings=len(dataset),
+        words=found.words.reference,
+        wer=found.wer,
+        wer_low=found.wer_interval.low,
+        wer_high=found.wer_interval.high,
+        reference=None if reference is None else view.fact(compared_artifact),
+        reference_wer=None if reference is None else reference.wer,
+        left_out=len(spelled.left_out) or None,
+    )
+    _check_words(evaluation, verify, data)
+    text = evaluation.model_dump_json(indent=2) + "\n"
+    (at / EVALUATION).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _own(view: View) -> tuple[Mapping[str, Path], Mapping[str, str]]:
+    """The source's recordings and their words, where no set of recordings is given."""
+    source = view.source
+    return (source.recordings, source.texts) if source.evaluation is None else ({}, {})
+
+
+def known_recordings(
+    data: Path | None, recordings: Mapping[str, Path], texts: Mapping[str, str]
+) -> list[Recording]:
+    """Recordings whose words are known: of the set ``data``, else those of the source."""
+    from asrbuild.speech.dataset import Recording, read_dataset
+
+    if data is not None:
+        return read_dataset(data)
+    return [Recording(recordings[name], text) for name, text in texts.items()]
+
+
+def spelled_recordings(
+    whole: Sequence[Recording],
+    alphabet: Alphabet,
+    baseline: Path | None,
+    *,
+    count_all: bool,
+    file: Path | None,
+) -> Spelled:
+    """The recordings whose words gate a build: those that the alphabets can spell.
+
+    Args:
+        whole: all whose words are known.
+        alphabet: the model's; the artifact ``baseline`` has its own.
+        count_all: the others count as well.
+        file: to be named where there are none.
+
+    Raises:
+        AsrbuildError: there are none.
+    """
+    from asrbuild.artifact.manifest import read_manifest
+    from asrbuild.proof.evaluation import spelled_by
+    from asrbuild.speech.alphabet import make_alphabet
+
+    alphabets = [alphabet]
+    if baseline is not None:
+        decoder = read_manifest(baseline).decoder
+        alphabets.append(make_alphabet(decoder.alphabet, bytes_output=decoder.utf8))
+    option = "verify.count_unspelled=true"
+    try:
+        return spelled_by(alphabets, whole, count_all=count_all, option=option)
+    except AsrbuildError as error:
+        error.key = "verify.count_unspelled"
+        error.file = error.file or (None if file is None else str(file))
+        raise
+
+
+def _check_words(evaluation: Evaluation, verify: VerifyConfig, data: Path | None) -> None:
+    wer, reference = evaluation.wer, evaluation.reference_wer
+    measured = f"the word error rate is {wer:.1%} on {evaluation.data} ({evaluation.words} words)"
+    gates = [("max_wer", wer, verify.max_wer, measured)]
+    if reference is not None:
+        rise = wer - reference
+        both = f"{measured}, {evaluation.reference} has {reference:.1%}: {rise:+.1%}"
+        gates.append(("max_wer_increase", rise, verify.max_wer_increase, both))
+    for key, value, limit, text in gates:
+        if limit is not None and value > limit:
+            raise AsrbuildError(
+                f"{text}; at most {limit:.1%} is allowed, so nothing is published",
+                key=f"verify.{key}",
+                file=data,
+                fix="choose another decoder, scorer or precision, or another gate",
+            )
+
+
+def _evaluates(recipe: Recipe, source: Source) -> bool:
+    del source
+    return evaluates(recipe)
+
+
+def _files(recipe: Recipe) -> tuple[str, ...]:
+    """The set of recordings; where there is none, those of the source."""
+    own = () if recipe.verify.evaluation is not None else ("recordings", "texts")
+    return ("model", "evaluation", *own, "baseline", "scorer")
+
+
+STAGE = Stage(
+    name="evaluate",
+    title="word errors on a set of recordings",
+    run=run,
+    reads=(
+        *DECODER,
+        "verify.max_wer",
+        "verify.max_wer_increase",
+        "verify.count_unspelled",
+        compared_artifact,
+    ),
+    files=_files,
+    local=(DECODER_PYTHON, "paths.cache"),
+    after=("export", "convert"),
+    libraries=("numpy", "soundfile", "soxr", "jiwer"),
+    needed=_evaluates,
+)

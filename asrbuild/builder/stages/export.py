@@ -1,0 +1,52 @@
+"""The original: the model in the format of its own runtime, exported from the weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asrbuild.builder.recipe import Recipe, network_of
+from asrbuild.builder.stage import Stage, View
+
+if TYPE_CHECKING:
+    from asrbuild.architectures.architecture import Original
+    from asrbuild.builder.sources import Source
+
+GRAPH = "output_graph.pb"
+
+
+def run(view: View, at: Path) -> None:
+    """Writes the original's file."""
+    view.architecture.export(view.source, view.config, at / GRAPH)
+
+
+def original(view: View) -> Original:
+    """The original, for a stage that comes after this one: the source itself, or exported."""
+    architecture, source = view.architecture, view.source
+    return architecture.original(source) or architecture.exported(
+        source, view.folder(STAGE.name) / GRAPH
+    )
+
+
+def _needed(recipe: Recipe, source: Source) -> bool:
+    return network_of(recipe)[0].original(source) is None
+
+
+def _reads(recipe: Recipe) -> tuple[str, ...]:
+    return network_of(recipe)[0].ORIGINAL_KEYS
+
+
+def thread_modules(recipe: Recipe) -> tuple[str, ...]:
+    """What the architecture imports in threads."""
+    return network_of(recipe)[0].THREAD_MODULES
+
+
+STAGE = Stage(
+    name="export",
+    title="frozen graph from the weights",
+    run=run,
+    reads=_reads,
+    files=("model", "alphabet"),
+    needed=_needed,
+    threaded=thread_modules,
+)

@@ -1,0 +1,170 @@
+"""The proof: the package's outputs compared with the reference; only one that passes is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asrbuild.artifact.layout import PARITY
+from asrbuild.base.errors import AsrbuildError, GatesError
+from asrbuild.builder.recipe import Recipe, evaluates
+from asrbuild.builder.stage import Stage, View
+from asrbuild.builder.stages.convert import conversion
+from asrbuild.builder.stages.execute import all_cases, longest, package_manifest
+from asrbuild.builder.stages.export import original
+from asrbuild.builder.stages.reference import read_reference
+from asrbuild.coreml.compression import gate_names
+
+if TYPE_CHECKING:
+    from asrbuild.artifact.manifest import Manifest, Metric
+    from asrbuild.proof.verdict import Proof
+
+VERIFICATION = "verification.json"
+HEARD = "heard.npz"
+#: The keys of a decoder; ``local``: where its Python is.
+DECODER = (
+    "decoder.type",
+    "decoder.beam_width",
+    "decoder.cutoff_prob",
+    "decoder.cutoff_top_n",
+    "decoder.lm_alpha",
+    "decoder.lm_beta",
+    "decoder.hot_words",
+)
+DECODER_PYTHON = "decoder.interpreter"
+
+
+def run(view: View, at: Path) -> None:
+    """Writes the verification, the recorded reference and the transcripts.
+
+    Raises:
+        AsrbuildError: a gate failed; it names each. Or the model gets no word right.
+    """
+    from asrbuild.builder.describe import decoder_settings
+    from asrbuild.proof.cases import save_reference
+    from asrbuild.proof.execution import load_executed
+    from asrbuild.proof.gates import gates_of
+    from asrbuild.proof.verdict import WordGates, judge, save_heard, wrong_words
+
+    recipe, source = view.recipe, view.source
+    verify, limits = recipe.verify, view.fact(gates)
+    manifest = decoded_manifest(view)
+    cases = all_cases(view)
+    signature = conversion(view).signature
+    expected = read_reference(view.folder("reference"), cases, view.architecture, signature)
+    proof = judge(
+        load_executed(view.folder("execute")), view.folder("convert"), manifest, cases, expected,
+        gates_of(limits, recipe.coreml.precision, tuple(limits)), source.texts,
+        WordGates(verify.require_transcript, **view.fact(word_gates)), longest(view),
+        decoder_settings(recipe.decoder, source.scorer),
+    )  # fmt: skip
+    if not proof.verification.passed:
+        raise _refused(view, manifest, cases, proof, list(limits))
+    verification = proof.verification
+    wrong = wrong_words(verification.transcripts, source.alphabet, verify.count_unspelled)
+    if wrong is not None and not verify.allow_wrong_words:
+        raise AsrbuildError(
+            f"the model gets no word right, so it is not published: {wrong}. The package does what "
+            "the TensorFlow graph does, so the labels, the sample rate or the text is wrong",
+            key="verify.allow_wrong_words",
+            file=source.sample_text,
+            fix="`asrbuild inspect source` prints what the source states; set "
+            "verify.allow_wrong_words=true to publish it all the same",
+        )
+    save_reference(at / PARITY, cases, expected)
+    save_heard(at / HEARD, proof)
+    text = verification.model_dump_json(indent=2) + "\n"
+    (at / VERIFICATION).write_text(text, encoding="utf-8", newline="\n")
+
+
+def decoded_manifest(view: View) -> Manifest:
+    """The manifest as far as it is known before a proof, with the recipe's decoder."""
+    from asrbuild.builder.describe import describe_decoder
+
+    source = view.source
+    decoder = describe_decoder(
+        view.recipe.decoder, source.alphabet, source.scorer, source.digests.get("scorer", "")
+    )
+    return package_manifest(view).model_copy(update={"decoder": decoder})
+
+
+def _refused(
+    view: View, manifest: Manifest, cases: Mapping[str, Any], proof: Proof, names: Sequence[str]
+) -> GatesError:
+    """The error of a package that failed its gates."""
+    package = view.folder("convert") / manifest.model.package
+    # Compressed weights are not the graph's anywhere, so the first difference says nothing.
+    compressed = len(names) > 1
+    where = ""
+    if not compressed:
+        metrics = proof.verification.metrics
+        where = _first_divergence(view, manifest, cases, metrics)
+    failures = "\n".join(f"    {failure}" for failure in proof.failures[:12])
+    more = len(proof.failures) - 12
+    *others, last = view.architecture.LAYERS.names
+    error = GatesError(
+        f"the package does not do what the TensorFlow graph does, so it is not published:\n"
+        f"{failures}" + (f"\n    and {more} more" if more > 0 else "") + where,
+        key=f"verify.thresholds.{names[-1]}",
+        file=package,
+        fix=f"compress less where it harms: coreml.compress_layers.{last}=int8 (or none), and so "
+        f"{', '.join(others)}"
+        if compressed
+        else "choose another coreml.precision, coreml.lstm or coreml.frontend",
+    )
+    error.package, error.verification = package, proof.verification
+    return error
+
+
+def _first_divergence(
+    view: View, manifest: Manifest, cases: Mapping[str, Any], metrics: Sequence[Metric]
+) -> str:
+    """The first node that the package has other values than, as a line; empty if unknown."""
+    from asrbuild.proof.bisect import bisect_failure
+
+    if all(metric.passed for metric in metrics):
+        return ""
+    try:
+        first = bisect_failure(
+            view.folder("convert"), manifest, cases, metrics, original(view), longest(view)
+        ).first
+    except AsrbuildError:
+        # A graph that is laid out otherwise; which gates failed is known without it.
+        return ""
+    return "" if first is None else f"\n    first divergence: {first}"
+
+
+def gates(recipe: Recipe) -> dict[str, Any]:
+    """The gates of the precision, then those of each compression in use."""
+    names = gate_names(asdict(recipe.coreml))
+    return {name: asdict(recipe.verify.thresholds[name]) for name in names}
+
+
+def word_gates(recipe: Recipe) -> dict[str, Any]:
+    """The gates of the recordings' own words; empty where those of a set are measured next."""
+    verify = recipe.verify
+    if evaluates(recipe):
+        return {}
+    names = ("max_wer", "max_wer_increase", "count_unspelled")
+    return {name: getattr(verify, name) for name in names}
+
+
+STAGE = Stage(
+    name="prove",
+    title="package compared with TensorFlow",
+    run=run,
+    reads=(
+        *DECODER,
+        "verify.require_transcript",
+        "verify.allow_wrong_words",
+        "verify.count_unspelled",
+        gates,
+        word_gates,
+    ),
+    files=("texts", "scorer"),
+    local=(DECODER_PYTHON,),
+    after=("execute", "reference"),
+    libraries=("numpy",),
+)

@@ -1,0 +1,53 @@
+"""The reference: what the original computes of the verification inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asrbuild.builder.stage import Stage, View
+from asrbuild.builder.stages.cases import CASES
+from asrbuild.builder.stages.export import original, thread_modules
+
+if TYPE_CHECKING:
+    from asrbuild.architectures.architecture import Architecture
+    from asrbuild.base.array import Array
+    from asrbuild.coreml.signature import Signature
+
+REFERENCE = "reference.npz"
+
+
+def run(view: View, at: Path) -> None:
+    """Writes ``reference.npz``, states after every step included.
+
+    The original runs in a process of its own.
+    """
+    cases = view.folder("cases") / CASES
+    view.architecture.start(original(view), cases, at / REFERENCE).wait()
+
+
+def read_reference(
+    folder: Path, cases: Mapping[str, Array], architecture: Architecture, signature: Signature
+) -> dict[str, dict[str, Array]]:
+    """Input -> output -> value, for the cases and for their edges."""
+    from asrbuild.proof.prefixes import edge_reference
+
+    results = architecture.read(folder / REFERENCE)
+    return {
+        name: dict(results[name].outputs)
+        if name in results
+        else edge_reference(results["sample"], signature.probabilities, len(features))
+        for name, features in cases.items()
+    }
+
+
+STAGE = Stage(
+    name="reference",
+    title="TensorFlow on the frozen graph",
+    run=run,
+    files=("model",),
+    after=("export", "cases"),
+    libraries=("tensorflow",),
+    threaded=thread_modules,
+)

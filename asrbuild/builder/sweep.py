@@ -1,0 +1,254 @@
+"""The Hydra side of a build: one job, or a sweep whose jobs are told as one table."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from asrbuild.base import terminal
+from asrbuild.base.disk import disk_errors, write_atomically
+from asrbuild.base.errors import AsrbuildError, GatesError
+from asrbuild.base.progress import Progress
+from asrbuild.builder.compose import compose_recipe, run_hydra, to_recipe
+from asrbuild.builder.config_folders import check_folders
+from asrbuild.builder.engine import Built, build
+from asrbuild.builder.overrides import is_plain, varied_keys
+from asrbuild.builder.recipe import Recipe
+from asrbuild.builder.record import published_overrides
+from asrbuild.handover.report.sweep import JobRecord
+
+#: Where the jobs of a sweep leave their records; inherited by every launcher's processes.
+RECORDS = "ASRBUILD_SWEEP_RECORDS"
+_INTERRUPTED = "interrupted"
+_LOST = (
+    "its process ended without a word: it was killed, or its machine had no memory left\n"
+    "  fix: run the sweep again with fewer jobs at a time; what is finished is not done again"
+)
+#: The keys that a sweep varies, in the folder of its records.
+VARIED = "varied"
+#: The page of a sweep, in the folder of its records.
+PAGE = "sweep.html"
+_MULTIRUN = ("-m", "--multirun", "hydra.mode=MULTIRUN")
+
+
+def build_from_command_line(argv: list[str]) -> int:
+    """Runs ``asrbuild [flags] key=value ...``; the exit code is 0 only when every job succeeded."""
+    argv = check_folders(argv)
+    if is_plain(argv):
+        _tell(_do(compose_recipe(argv), argv, Progress()))
+        return 0
+    if not any(flag in argv for flag in _MULTIRUN):
+        run_hydra(_single_job, argv)
+        return 0
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    records = Path(".asrbuild", "sweeps", f"{stamp}-{secrets.token_hex(3)}").absolute()
+    os.environ[RECORDS] = str(records)
+    # Launchers start `python -m`: from Python 3.11 on, this keeps it off the current folder.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
+    try:
+        records.mkdir(parents=True)
+        (records / VARIED).write_text("\n".join(varied_keys(argv)), encoding="utf-8")
+    except OSError as error:
+        raise AsrbuildError(
+            f"the sweep cannot keep its records: {error.strerror}",
+            file=records,
+            fix="run it in a folder you may write to",
+        ) from error
+    start = time.perf_counter()
+    stopped: BaseException | None = None
+    try:
+        run_hydra(_sweep_job, argv)
+    except BaseException as error:
+        stopped = error
+        if not any(records.glob("*.json")):
+            raise
+    jobs = read_records(records, _INTERRUPTED if isinstance(stopped, KeyboardInterrupt) else _LOST)
+    _tell_all(jobs, records, time.perf_counter() - start)
+    if stopped is not None:
+        raise _stop(stopped)
+    failed = [job for job in jobs if job.status == "failed"]
+    return 1 if failed or not jobs else 0
+
+
+def _stop(error: BaseException) -> BaseException:
+    """What ended a sweep whose jobs had begun: it composed, so it was the launcher."""
+    cause = error.__cause__
+    if not isinstance(error, AsrbuildError) or cause is None or isinstance(cause, AsrbuildError):
+        return error
+    lines = str(cause).strip().splitlines() or [type(cause).__name__]
+    stopped = AsrbuildError(
+        f"the launcher lost jobs: {lines[0]}",
+        key="hydra/launcher",
+        fix="run the sweep again; what is finished is not done again",
+    )
+    stopped.__cause__ = cause
+    return stopped
+
+
+def _tell_all(jobs: list[JobRecord], records: Path, seconds: float) -> None:
+    """The result of a sweep: a table, and the address of a page."""
+    from asrbuild.handover.report.comparison import job_rows, write_page
+    from asrbuild.handover.report.sweep import print_table
+
+    print_table(jobs, seconds)
+    page = records / PAGE
+    write_page(page, f"Sweep of {len(jobs)} jobs", job_rows(jobs))
+    terminal.say(f"page: {os.path.relpath(page)}")
+
+
+def _single_job(config: Any) -> None:
+    recipe = to_recipe(config)
+    _tell(_do(recipe, _task_overrides(), Progress()))
+
+
+def _do(
+    recipe: Recipe, overrides: Sequence[str], progress: Progress, *, move_latest: bool = True
+) -> Built:
+    """What the recipe asks for: a build, or a search for decoder values on top of one."""
+    if recipe.tune.target == "none":
+        return build(recipe, overrides, progress, move_latest=move_latest)
+    from asrbuild.builder.tuning import tune
+
+    return tune(recipe, overrides, progress, move_latest=move_latest)
+
+
+def _sweep_job(config: Any) -> None:
+    """One job of a sweep: whatever happens to it is a record, so the others go on."""
+    from hydra.core.hydra_config import HydraConfig
+
+    start = time.perf_counter()
+    number = int(HydraConfig.get().job.num)
+    asked = _task_overrides()
+    overrides = tuple(published_overrides(asked))
+    progress = Progress(prefix=f"[{number}] ")
+    progress.line("job", " ".join(overrides))
+    # Whoever dies without a word has left this one.
+    _write(_unfinished(number, overrides, "running", 0.0, ""))
+    try:
+        recipe = _told_apart(to_recipe(config), asked)
+        # Which of its jobs is the one to use, a sweep does not know.
+        built = _do(recipe, asked, progress, move_latest=False)
+    except KeyboardInterrupt:
+        seconds = time.perf_counter() - start
+        _write(_unfinished(number, overrides, "failed", seconds, _INTERRUPTED))
+        raise
+    except Exception as error:
+        if not isinstance(error, AsrbuildError) and os.environ.get("ASRBUILD_DEBUG"):
+            raise
+        text = (
+            str(error) if isinstance(error, AsrbuildError) else f"{type(error).__name__}: {error}"
+        )
+        progress.note(f"failed: {text}")
+        seconds = time.perf_counter() - start
+        failed = _unfinished(number, overrides, "failed", seconds, text)
+        if isinstance(error, GatesError) and error.package is not None:
+            from asrbuild.builder.publish import package_figures
+
+            figures = package_figures(error.verification, error.package, recipe.coreml)
+            failed = replace(failed, **figures)
+        _write(failed)
+        return
+    receipt = built.receipt
+    _write(
+        JobRecord(
+            number,
+            overrides,
+            "built" if built.stages else "unchanged",
+            receipt.name,
+            receipt.version,
+            str(built.path.absolute()),
+            receipt.bytes,
+            receipt.figures,
+            receipt.transcripts_match,
+            built.seconds,
+            "",
+            receipt.compress,
+            receipt.package_bytes,
+            receipt.wer,
+        )
+    )
+
+
+def _told_apart(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """The recipe, with a word in its default name for every key that the sweep varies."""
+    from asrbuild.builder.naming import default_name
+
+    values = asdict(recipe)
+    file = Path(os.environ[RECORDS], VARIED)
+    if recipe.name != default_name(values) or not file.is_file():
+        return recipe
+    given = dict(override.lstrip("+~").partition("=")[::2] for override in overrides)
+    varied = {key: given[key] for key in file.read_text("utf-8").split("\n") if key in given}
+    return replace(recipe, name=default_name(values, varied))
+
+
+def _unfinished(
+    number: int, overrides: tuple[str, ...], status: str, seconds: float, error: str
+) -> JobRecord:
+    return JobRecord(number, overrides, status, "", "", "", 0, {}, False, seconds, error)
+
+
+def _task_overrides() -> list[str]:
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task)
+
+
+def _write(record: JobRecord) -> None:
+    target = Path(os.environ[RECORDS], f"{record.number:04d}.json")
+    with disk_errors("keeping a record of the sweep", target):
+        write_atomically(target, json.dumps(asdict(record), indent=2) + "\n")
+
+
+def read_records(folder: Path, lost: str = _LOST) -> list[JobRecord]:
+    """The records of a finished sweep's jobs, in job order.
+
+    One that still says it runs has failed, ``lost`` says how.
+    """
+    jobs = []
+    for path in sorted(folder.glob("*.json")):
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        job = JobRecord(**fields | {"overrides": tuple(fields["overrides"])})
+        jobs.append(replace(job, status="failed", error=lost) if job.status == "running" else job)
+    return jobs
+
+
+def _tell(built: Built) -> None:
+    """The result of one build, on standard output."""
+    receipt = built.receipt
+    lines = [
+        f"{receipt.name} {receipt.version}",
+        f"  artifact    {built.path}  ({receipt.bytes / 1e6:.1f} MB)",
+        f"  parity      {receipt.parity}",
+    ]
+    for name, words in receipt.transcripts.items():
+        lines.append(f"  {name:<11} {words!r}")
+        expected = receipt.expected.get(name)
+        if expected is not None:
+            lines.append(f"              {_judge(words, expected)}")
+    if not receipt.expected:
+        lines.append(
+            "  words       no known words were checked: the proof compares the package with the "
+            "original; give some with source.sample.text=words.txt"
+        )
+    if not receipt.core_ml_executed:
+        lines.append("  executed    by asrbuild's executor; Core ML itself runs on macOS only")
+    if built.stages:
+        lines.append(f"  done        {', '.join(built.stages)} in {built.seconds:.1f} s")
+    else:
+        lines.append("  done        nothing to do: this recipe is built and published already")
+    terminal.say("\n".join(lines))
+
+
+def _judge(words: str, expected: str) -> str:
+    if words == expected:
+        return "as spoken, word for word"
+    if not set(words.split()) & set(expected.split()):
+        return f"WRONG: no word is as spoken: {expected!r}"
+    return f"spoken: {expected!r}"
