@@ -298,7 +298,7 @@ def _read_attr(data: memoryview) -> AttrValue:
 
 def _read_scalar(number: int, kind: int, value: int | memoryview, whole: bytes) -> AttrValue:
     if number == 2:
-        return bytes(value)
+        return bytes(wire.payload(value))
     if number == 3:
         return wire.signed(int(value))
     if number == 4 and kind == FIXED32:
@@ -352,7 +352,7 @@ def _read_tensor(data: memoryview) -> Tensor:
         elif number == 4:
             content = wire.payload(value)
         elif number == _STRING_VALUES:
-            values.append(bytes(value))
+            values.append(bytes(wire.payload(value)))
         elif number in _VALUE_FIELDS:
             element, single = _VALUE_FIELDS[number]
             if element is None:

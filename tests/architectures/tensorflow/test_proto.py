@@ -208,6 +208,11 @@ def small(foreign):
         (b"\x0a\x06\x0a\x01x\x12\x01y\x0a\x09\x0a\x01z\x12\x01y\x1a\x01q", "node z reads q"),
         (b"\x0a\x03\x0a\x01x", "a file of no kind"),
         (b"\x0a\x06\x0a\x01\xff\x12\x01y", "utf-8"),
+        # An attribute's text is a number: read as a length, it would ask for a terabyte.
+        (
+            b"\x0a\x14\x0a\x01x\x12\x01y\x2a\x0c\x0a\x01a\x12\x07\x10\x80\x80\x80\x80\x80\x20",
+            "a number is in the place of a message or text",
+        ),
     ],
 )
 def test_not_a_graph(tmp_path, content, message):
