@@ -1,6 +1,6 @@
 """Run as a process of its own: what coremltools and TensorFlow themselves make of a graph.
 
-``python plain.py job.json`` with a list of steps, in order:
+``python plain_conversion.py job.json`` with a list of steps, in order:
 
 - ``{"do": "plain", "graph", "request", "out"}``: ``ct.convert`` and ``save``, nothing of ours.
 - ``{"do": "ours", "graph", "request", "out"}``: the TensorFlow front end, with stand-ins for every
@@ -26,6 +26,7 @@ import numpy as np
 import tensorflow as tf
 
 STATES = ("previous_state_c", "previous_state_h")
+OUTPUTS = ("logits", "new_state_c", "new_state_h")
 
 
 def graph_def(path: str):
@@ -56,9 +57,9 @@ def plain(graph: str, request: dict, out: str) -> None:
     hidden = request["hidden"]
     inputs = [typed("input_node", shape, np.float32), typed("input_lengths", (1,), np.int32)]
     inputs += [typed(name, (1, hidden), np.float32) for name in STATES]
-    arguments: dict = {"outputs": list(request["outputs"])}
+    arguments: dict = {"outputs": list(request["outputs"] or OUTPUTS)}
     if not network:
-        arguments["outputs"] = [ct.TensorType(n, dtype=np.float32) for n in request["outputs"]]
+        arguments["outputs"] = [ct.TensorType(n, dtype=np.float32) for n in arguments["outputs"]]
         arguments["minimum_deployment_target"] = getattr(ct.target, request["deployment_target"])
         half = request["precision"] == "fp16"
         arguments["compute_precision"] = ct.precision.FLOAT16 if half else ct.precision.FLOAT32
@@ -116,9 +117,8 @@ def run(graph: str, cases: str, out: str) -> None:
             for case in sorted({name.split("/")[0] for name in loaded.files}):
                 names = ("input_node", "input_lengths", *STATES)
                 feed = {f"{name}:0": loaded[f"{case}/{name}"] for name in names}
-                outputs = ("logits", "new_state_c", "new_state_h")
-                found = session.run([f"{name}:0" for name in outputs], feed)
-                results |= {f"{case}/{n}": a for n, a in zip(outputs, found, strict=True)}
+                found = session.run([f"{name}:0" for name in OUTPUTS], feed)
+                results |= {f"{case}/{n}": a for n, a in zip(OUTPUTS, found, strict=True)}
     np.savez(out, **results)
 
 

@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,6 @@ from asrbuild.coreml.request import (
     FixedSteps,
     RangeSteps,
     Steps,
-    model_outputs,
     specification_version,
 )
 from asrbuild.coreml.speedups import placeholders
@@ -69,8 +68,6 @@ def convert_graph(graph_path: Path, request: ConversionRequest, destination: Pat
     """
     check_layers(request)
     check_supported(request)
-    if request.outputs is None:
-        request = replace(request, outputs=model_outputs(request, SIGNATURE))
     _check_operations(graph_path, request)
     with tempfile.TemporaryDirectory() as scratch:
         job, outcome = Path(scratch) / "request.json", Path(scratch) / "outcome.json"
@@ -106,9 +103,8 @@ def convert_graph(graph_path: Path, request: ConversionRequest, destination: Pat
 
 
 def _outputs(request: ConversionRequest) -> tuple[str, ...]:
-    """The names of the outputs; ``convert_graph`` puts them into a request that has none."""
-    assert request.outputs is not None
-    return request.outputs
+    """The names of the outputs, or of all that the network has."""
+    return SIGNATURE.output_names if request.outputs is None else request.outputs
 
 
 def _check_operations(graph_path: Path, request: ConversionRequest) -> None:
@@ -383,7 +379,8 @@ def _decoded(plain: dict[str, Any]) -> ConversionRequest:
     kind = _STEPS[steps.pop("kind")]
     if "sizes" in steps:
         steps["sizes"] = tuple(steps["sizes"])
-    changed = {"steps": kind(**steps), "outputs": tuple(plain["outputs"])}
+    outputs = plain["outputs"]
+    changed = {"steps": kind(**steps), "outputs": None if outputs is None else tuple(outputs)}
     return ConversionRequest(**(plain | changed))
 
 
