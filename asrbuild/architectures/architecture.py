@@ -146,8 +146,8 @@ class Architecture(Protocol):
     FEATURE_KEYS: tuple[str, ...]
     ORIGINAL_KEYS: tuple[str, ...]
     NETWORK_KEYS: tuple[str, ...]
-    #: Modules that ``export``, ``start`` and ``read`` import: threads call them, and an import that
-    #: Ctrl-C breaks off in the main thread would hold theirs up for ever.
+    #: Modules that ``export``, ``start`` and ``read`` import. Threads call these functions, and a
+    #: thread hangs if Ctrl-C interrupts the main thread's import of the same module.
     THREAD_MODULES: tuple[str, ...]
     #: The layers that ``coreml.compress_layers`` can name.
     LAYERS: Layers

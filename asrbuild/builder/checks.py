@@ -21,18 +21,16 @@ def check_files(recipe: Recipe, source: Source) -> list[str]:
 
 
 def _check_decoder(recipe: Recipe, source: Source) -> None:
-    """Refuses a decoder that could not decode in the end, before anything is converted for it.
+    """Refuses a decoder that does not fit the files; ``rules`` has refused impossible settings.
 
     Raises:
-        AsrbuildError: a setting makes no sense, the scorer or a hot word does not fit the alphabet,
-            or DeepSpeech's decoder cannot run here.
+        AsrbuildError: the scorer or a hot word does not fit the alphabet, or DeepSpeech's decoder
+            cannot run here.
     """
-    from asrbuild.speech.decoder_settings import check_settings
     from asrbuild.speech.deepspeech_decoder.decoder import check_language
     from asrbuild.speech.deepspeech_decoder.environment import decoder_python
 
     settings = describe.decoder_settings(recipe.decoder, source.scorer)
-    check_settings(settings)
     if settings.type == "ds_ctcdecoder":
         check_language(settings, source.alphabet)
         decoder_python(settings.interpreter)

@@ -101,7 +101,7 @@ def _env(name: str, *default: Any) -> Any:
             f"the recipe reads the environment variable {name} outside of paths, where it would be "
             "published",
             key="paths.env",
-            fix=f"write the value itself, or, if it is no secret, add paths.env=[{name}]",
+            fix=f"write the value itself, or, if it is not secret, add paths.env=[{name}]",
         )
     return env(name, *default)
 

@@ -158,8 +158,8 @@ class _Run:
         before = [folders[name] for name in step.after]
         results = {name: folder.result for name, folder in folders.items()}
         if step.threaded:
-            # A thread imports nothing: were Ctrl-C to break an import off in this thread, that one
-            # would wait for the module for ever.
+            # A thread imports nothing: it would hang if Ctrl-C interrupted this thread's import of
+            # the same module.
             for module in step.threaded:
                 importlib.import_module(module)
             folders[step.stage.name] = pool.submit(self._run, step, results)
