@@ -101,11 +101,27 @@ class Original:
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """How an app computes the features; durations in ms, as the recipe states them."""
+    """How the features are computed; durations in ms, as the recipe states them.
+
+    Args:
+        settings: of the kind of features; of :class:`asrbuild.speech.features.kinds.Samples` where
+            the package takes samples.
+        window_ms, step_ms: of an input step; 0 and that of a sample where it takes samples.
+    """
 
     settings: FeatureSettings
     window_ms: float
     step_ms: float
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a package says of its model, in words; ``language``: empty where it is not known."""
+
+    author: str
+    license: str
+    description: str
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,6 +167,20 @@ class Architecture(Protocol):
     THREAD_MODULES: tuple[str, ...]
     #: The layers that ``coreml.compress_layers`` can name.
     LAYERS: Layers
+    #: In words: the original (``TensorFlow graph``), its runtime (``TensorFlow``) and the format of
+    #: its file (``frozen graph``).
+    ORIGINAL: str
+    RUNTIME: str
+    FORMAT: str
+    #: Stage (``convert``, ``reference``) -> distributions whose versions shape its result, beyond
+    #: those that every architecture has.
+    LIBRARIES: Mapping[str, tuple[str, ...]]
+    #: Whether the original runs call by call, as the package does, padding and states included, and
+    #: not once a recording. A network that is not causal requires that: rows of its padded calls
+    #: are not those of the recording. See :mod:`asrbuild.proof.calls` for the cases that it gets.
+    CALLS: bool
+    #: Keys of the recipe that :meth:`card` reads.
+    CARD_KEYS: tuple[str, ...]
 
     def settle(self, recipe: Any, cache_root: Path, keep: bool) -> Found:
         """Finds the model of a composed recipe, and settles the keys that are null.
@@ -172,7 +202,11 @@ class Architecture(Protocol):
         ...
 
     def front_end(self, config: Any) -> FrontEnd:
-        """How an app computes the features."""
+        """How the features are computed."""
+        ...
+
+    def card(self, recipe: Any) -> Card:
+        """What the package says of its model, in words."""
         ...
 
     def problems(self, config: Any) -> Iterator[AsrbuildError]:
@@ -249,8 +283,12 @@ class Architecture(Protocol):
         """
         ...
 
-    def start(self, original: Original, cases: Path, out: Path) -> OriginalRun:
-        """Runs the original on an npz of cases, name -> (steps, ...), in a process of its own."""
+    def start(self, original: Original, config: Any, cases: Path, out: Path) -> OriginalRun:
+        """Runs the original in a process of its own.
+
+        Args:
+            cases: an npz, name -> (steps, ...); where ``CALLS``, of calls.
+        """
         ...
 
     def read(self, out: Path) -> dict[str, Result]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from asrbuild.architectures.deepspeech.config import ExportConfig
 from asrbuild.artifact import manifest as m
 from asrbuild.builder.recipe import (
     CoreMLConfig,
@@ -20,7 +19,7 @@ from asrbuild.coreml.compression import compression
 from asrbuild.coreml.signature import Signature
 
 if TYPE_CHECKING:
-    from asrbuild.architectures.architecture import Architecture, FrontEnd
+    from asrbuild.architectures.architecture import Architecture, Card, FrontEnd
     from asrbuild.builder.sources import Source
     from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.mfcc import FeatureSettings
@@ -38,7 +37,7 @@ class Conversion:
     version: str
     architecture: Architecture
     config: Any
-    export: ExportConfig
+    card: Card
     model: ModelConfig
     coreml: CoreMLConfig
     alphabet: Alphabet
@@ -56,9 +55,10 @@ class Conversion:
 
 def conversion(recipe: Recipe, source: Source) -> Conversion:
     """What shapes the package of a whole recipe."""
+    architecture, config = network_of(recipe)
     return Conversion(
-        label(recipe), recipe.version, *network_of(recipe), recipe.export, recipe.model,
-        recipe.coreml, source.alphabet,
+        label(recipe), recipe.version, architecture, config, architecture.card(recipe),
+        recipe.model, recipe.coreml, source.alphabet,
     )  # fmt: skip
 
 
@@ -99,14 +99,14 @@ def _compression(coreml: CoreMLConfig) -> dict[str, str]:
 def conversion_request(asked: Conversion) -> Any:
     """What the Core ML front ends are asked for."""
     return package_request(
-        asked.coreml, asked.model, asked.export, asked.version, package_metadata(asked)
+        asked.coreml, asked.model, asked.card, asked.version, package_metadata(asked)
     )
 
 
 def package_request(
     coreml: CoreMLConfig,
     model: ModelConfig,
-    export: ExportConfig,
+    card: Card,
     version: str,
     metadata: Mapping[str, str],
 ) -> Any:
@@ -132,10 +132,10 @@ def package_request(
         compress=_compression(coreml),
         sparsity=coreml.sparsity,
         metadata=metadata,
-        author=export.export_author_id,
-        license=export.export_license,
+        author=card.author,
+        license=card.license,
         version=version,
-        description=export.export_description,
+        description=card.description,
     )
 
 

@@ -50,7 +50,7 @@ def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
         update={
             "artifact_id": f"{recipe.name}/{recipe.version}",
             "name": recipe.name,
-            "languages": [recipe.export.export_language] if recipe.export.export_language else [],
+            "languages": [asked.card.language] if asked.card.language else [],
             "decoder": decoder.model_copy(update={"tuned": _tuned(recipe.decoder, decoder)}),
             "features": manifest.features.model_copy(update={"reference": reference}),
             "model": manifest.model.model_copy(update={"recommended_compute_units": units}),
@@ -67,7 +67,7 @@ def describe_package(asked: Conversion, package: Path) -> m.Manifest:
     from asrbuild.proof.verdict import unproven
 
     spec = open_package(package).spec
-    export, coreml, alphabet = asked.export, asked.coreml, asked.alphabet
+    card, coreml, alphabet = asked.card, asked.coreml, asked.alphabet
     front = asked.front_end
     settings = front.settings
     signature = asked.signature.with_classes(alphabet.size + 1)
@@ -79,9 +79,9 @@ def describe_package(asked: Conversion, package: Path) -> m.Manifest:
         artifact_id=f"{asked.label}/{asked.version}",
         name=asked.label,
         version=asked.version,
-        description=export.export_description,
-        author=export.export_author_id,
-        license=export.export_license,
+        description=card.description,
+        author=card.author,
+        license=card.license,
         languages=[],
         files=[],
         audio=m.Audio(

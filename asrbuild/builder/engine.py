@@ -190,9 +190,9 @@ class _Run:
         work = partial(stage.run, self.planned.view(step, folders, note))
         if cache.is_cached(self.root, key):
             result = cache.run_stage(self.root, key, work, notify=note, marks=self.marks)
-            self.progress.line(stage.name, f"{stage.title}: already there")
+            self.progress.line(stage.name, f"{step.title}: already there")
         else:
-            with self.progress.stage(stage.name, stage.title):
+            with self.progress.stage(stage.name, step.title):
                 result = cache.run_stage(self.root, key, work, notify=note, marks=self.marks)
         self.results.append(result.path)
         if not result.hit:

@@ -38,8 +38,8 @@ STAGES = (
 )
 #: Its code is in no stage's key: what it gives to a stage is, as values.
 _GIVEN = ("builder/stage.py",)
-#: What each stage does, for a person; the artifact is the end of a build.
-TITLES = {stage.name: stage.title for stage in STAGES} | {receipt.NAME: receipt.TITLE}
+#: What can be named as a stage; the artifact is the end of a build.
+STAGE_NAMES = (*(stage.name for stage in STAGES), receipt.NAME)
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Step:
     """
 
     stage: Stage
+    title: str
     key: StageKey
     after: tuple[str, ...]
     keys: frozenset[str]
@@ -103,6 +104,16 @@ def plan(recipe: Recipe, source: Source) -> Plan:
     return Plan(recipe, source, tuple(steps.values()), end)
 
 
+def titles(recipe: Recipe) -> dict[str, str]:
+    """Stage -> what it does, for a person."""
+    return {stage.name: _title(stage, recipe) for stage in STAGES} | {receipt.NAME: receipt.TITLE}
+
+
+def _title(stage: Stage, recipe: Recipe) -> str:
+    architecture = network_of(recipe)[0]
+    return stage.title.format(runtime=architecture.RUNTIME, format=architecture.FORMAT)
+
+
 def _step(
     stage: Stage,
     recipe: Recipe,
@@ -136,6 +147,7 @@ def _step(
     before = [earlier[name] for name in after]
     return Step(
         stage,
+        _title(stage, recipe),
         key,
         after,
         frozenset({*keys, *stage.local}).union(*(step.keys for step in before)),

@@ -41,15 +41,17 @@ def check_recipe(recipe: Recipe) -> tuple[str, ...]:
     """
     from asrbuild.builder.conversion import package_request
     from asrbuild.coreml.request import advice
-    from asrbuild.coreml.signature import check_carried
+    from asrbuild.coreml.signature import check_signature
     from asrbuild.proof.gates import gates_of
 
     check_keys(recipe)
     architecture, config = network_of(recipe)
     signature = architecture.signature(config)
-    check_carried(signature)
+    check_signature(signature)
     _raise_first([_inputs(recipe), _outputs(recipe, signature)])
-    request = package_request(recipe.coreml, recipe.model, recipe.export, recipe.version, {})
+    request = package_request(
+        recipe.coreml, recipe.model, architecture.card(recipe), recipe.version, {}
+    )
     architecture.check_request(request, recipe.coreml.frontend)
     coreml = asdict(recipe.coreml)
     gates_of(asdict(recipe.verify)["thresholds"], recipe.coreml.precision, gate_names(coreml))

@@ -41,7 +41,8 @@ class Stage:
 
     Args:
         name: the folder of its results in the cache, ``[a-z0-9_]``.
-        title: what it does, for a person who watches.
+        title: what it does, for a person who watches; ``{runtime}`` and ``{format}`` are those of
+            the architecture's original.
         run: writes its files into the empty folder that it is given.
         reads: dotted keys of the recipe, whole sections, and facts.
         files: groups of the source's files, see :func:`asrbuild.builder.sources.group_of`.

@@ -86,9 +86,11 @@ def clear(
 
 
 def _check_stage(stage: str | None) -> None:
-    from asrbuild.builder.plan import TITLES
+    from asrbuild.builder.plan import STAGE_NAMES
 
-    if stage is not None and stage not in TITLES:
+    if stage is not None and stage not in STAGE_NAMES:
         raise AsrbuildError(
-            f"{stage!r} is not a stage", key="--stage", fix=f"choose one of {', '.join(TITLES)}"
+            f"{stage!r} is not a stage",
+            key="--stage",
+            fix=f"choose one of {', '.join(STAGE_NAMES)}",
         )

@@ -32,13 +32,14 @@ def plan(
 
     Example: asrbuild plan model=static coreml.precision=fp32
     """
-    from asrbuild.builder.plan import TITLES
+    from asrbuild.builder.plan import titles
 
     recipe, explained, there = _explain(overrides, config_dir)
+    doing = titles(recipe)
     rows: list[dict[str, Any]] = [
         {
             "stage": stage.stage,
-            "doing": TITLES[stage.stage],
+            "doing": doing[stage.stage],
             "cached": stage.cached,
             "would": "reuse" if stage.cached else "skip" if there else "run",
             "because": stage.reasons(),

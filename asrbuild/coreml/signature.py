@@ -6,27 +6,36 @@ the proof read it, so that no other module knows the name of a tensor. Nothing h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
-from typing import Literal
+from typing import Literal, get_args
 
 from asrbuild.base.errors import AsrbuildError
 
-#: The axis whose size is that of a call: input steps in an input, rows in an output.
-STEPS = "steps"
+#: The open axis of a call: input steps (frames of features) or samples in an input, rows in an
+#: output; an output with a row for every step may call it steps too.
+STEPS, SAMPLES, ROWS = "steps", "samples", "rows"
 
 InputMeaning = Literal["features", "samples", "step_count", "state"]
-OutputMeaning = Literal["probabilities", "log_probabilities", "logits", "state"]
-Labels = Literal["characters", "bytes", "pieces", "phonemes", "classes"]
+ProbabilityKind = Literal["probabilities", "log_probabilities", "logits"]
+OutputMeaning = Literal["probabilities", "log_probabilities", "logits", "row_count", "state"]
+InitialState = Literal["zeros", "first_samples", "given"]
+Padding = Literal["neutral", "changes_output"]
+#: Meanings of the output that is decoded.
+DECODED: tuple[ProbabilityKind, ...] = get_args(ProbabilityKind)
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis; ``size`` None: that of a call (``STEPS``), or as the weights have it."""
+    """One axis; ``size`` None: that of a call (an open axis), or as the weights have it."""
 
     name: str
     size: int | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether its size is that of a call."""
+        return self.name in (STEPS, SAMPLES, ROWS)
 
 
 @dataclass(frozen=True)
@@ -35,8 +44,9 @@ class Port:
 
     Args:
         name: of the tensor, in the package as in the original.
-        axes: in order.
-        meaning: its role.
+        axes: in order; at most one is open.
+        meaning: its role. ``step_count``: how many steps (or samples) of a call are real;
+            ``row_count``: how many rows of its output are.
         fill: for the manifest: what an app puts in, or how it reads what comes out.
         dtype: of the package's tensor.
     """
@@ -47,17 +57,105 @@ class Port:
     fill: str
     dtype: Literal["float32", "int32"] = "float32"
 
+    @property
+    def time(self) -> int | None:
+        """Index of the open axis; None if there is none."""
+        return next((at for at, axis in enumerate(self.axes) if axis.open), None)
+
 
 @dataclass(frozen=True)
 class StatePair:
     """A state: ``input`` of a call takes what ``output`` of the call before gave.
 
-    ``kept`` is the name of Core ML's own state where the package keeps it. It begins with zeros.
+    ``kept`` is the name of Core ML's own state where the package keeps it. ``initial``: what the
+    first call takes; ``first_samples``: the beginning of the recording, ``given``: an app's values.
     """
 
     input: str
     output: str
     kept: str
+    initial: InitialState = "zeros"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How many output rows a call has: one for every ``steps`` input steps, ``add`` of them extra.
+
+    A chain of strided convolutions floors at each layer; nested floors of whole divisors are one
+    floor, so these two numbers are exact for any such chain.
+    """
+
+    steps: int = 1
+    add: int = 0
+
+    def of(self, steps: int) -> int:
+        """Rows of a call of ``steps`` input steps."""
+        return max(0, (steps + self.add) // self.steps)
+
+    def least(self) -> int:
+        """The fewest input steps that give a row."""
+        return max(1, self.steps - self.add)
+
+
+def measure_rows(rows: Callable[[int], int], start: int) -> Rows:
+    """The rule of a network that can be asked for the rows of a call of any length.
+
+    Args:
+        rows: what a call of so many steps gives; called about 30 times.
+        start: a length that the network takes, long enough for a row or more.
+
+    Raises:
+        AsrbuildError: its rows follow no such rule.
+    """
+
+    def next_change(at: int) -> int:
+        """The first length above ``at`` that gives more rows than ``at``."""
+        here, ahead = rows(at), 1
+        while rows(at + ahead) <= here:
+            ahead *= 2
+            if ahead > 1 << 20:
+                raise _no_rule(f"{at} and {at + ahead} steps both give {here} rows")
+        low, high = at, at + ahead
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if rows(middle) > here else (middle, high)
+        return high
+
+    first = next_change(start)
+    second = next_change(first)
+    steps = second - first
+    found = Rows(steps, rows(first) * steps - first)
+    for steps in (start, first - 1, second, 2 * second + 1, 3 * second):
+        if (count := rows(steps)) != found.of(steps):
+            raise _no_rule(f"{steps} steps give {count} rows, by {found} {found.of(steps)}")
+    return found
+
+
+def _no_rule(found: str) -> AsrbuildError:
+    return AsrbuildError(
+        f"the network's output does not have a row for every so many input steps: {found}",
+        key="source.config.rows",
+        fix="only networks with evenly spaced rows, as CTC networks have, can be built",
+    )
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a row depends on.
+
+    Args:
+        causal: on the steps up to its own alone, so the first rows of a recording are those of its
+            beginning.
+        left: input steps before a chunk that a call takes in addition, so that the chunk's first
+            rows are good; 0 where states carry the past, and where the network is causal.
+        right: input steps after a chunk, likewise.
+        padding: whether steps past the end of a recording leave its rows as they are.
+    """
+
+    causal: bool = True
+    left: int = 0
+    right: int = 0
+    padding: Padding = "neutral"
 
 
 @dataclass(frozen=True)
@@ -66,27 +164,17 @@ class Signature:
 
     Args:
         inputs: in the order of the package.
-        outputs: in the order of the package, probabilities first.
+        outputs: in the order of the package, the one that is decoded first.
         states: what is carried from call to call; may be empty.
-        rows_per_step: output rows for each input step; below 1 where the network subsamples.
-        causal: a row depends on the steps up to its own alone, so the first rows of a recording
-            are those of its beginning.
-        lookahead: steps after its own that a row depends on, beyond the context frames that are in
-            an input step already; 0 where causal.
-        blank: index of the CTC blank among the classes; None: the last.
-        labels: what a class is.
-        front_end: who computes the features: the app, or the package (it takes samples).
+        rows: how many rows a call has.
+        context: what a row depends on.
     """
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     states: tuple[StatePair, ...] = ()
-    rows_per_step: Fraction = Fraction(1)
-    causal: bool = True
-    lookahead: int = 0
-    blank: int | None = None
-    labels: Labels = "characters"
-    front_end: Literal["app", "package"] = "app"
+    rows: Rows = Rows()
+    context: Context = Context()
 
     def port(self, name: str) -> Port | None:
         """The input or output of this name; None if there is none."""
@@ -94,8 +182,14 @@ class Signature:
 
     @property
     def features(self) -> Port:
-        """The input whose steps are the time axis of a call."""
+        """The input whose open axis is the time of a call: features, or samples."""
         return next(port for port in self.inputs if port.meaning in ("features", "samples"))
+
+    @property
+    def time(self) -> str:
+        """Name of that axis."""
+        port = self.features
+        return port.axes[port.time or 0].name
 
     @property
     def probabilities(self) -> str:
@@ -107,7 +201,7 @@ class Signature:
         return tuple(port.name for port in self.outputs)
 
     def with_classes(self, count: int) -> Signature:
-        """With the size of the last axis of the probabilities."""
+        """With the size of the axis of the classes: the last of the output that is decoded."""
         axes = self.outputs[0].axes
         sizes = [axis.size for axis in axes[:-1]]
         return self.sized(self.probabilities, *sizes, count)
@@ -134,30 +228,36 @@ def compared_name(states: Sequence[StatePair], name: str) -> str:
     return next((pair.output for pair in states if name in (pair.output, pair.kept)), name)
 
 
-def check_carried(signature: Signature) -> None:
-    """Refuses a network with a fact that packages, manifests and decoders cannot carry yet.
+def check_signature(signature: Signature) -> None:
+    """Refuses a network whose declared facts contradict each other.
 
     Raises:
-        AsrbuildError: naming the fact.
+        AsrbuildError: naming the key of the recipe.
     """
-    facts = (
-        ("rows_per_step", signature.rows_per_step, Fraction(1)),
-        ("causal", signature.causal, True),  # references of short lengths are prefixes
-        ("blank", signature.blank, None),
-        ("front_end", signature.front_end, "app"),
-        ("outputs[0].meaning", signature.outputs[0].meaning, "probabilities"),
-    )
-    for fact, value, carried in facts:
-        if value != carried:
-            wanted = "the last class" if carried is None else carried
+    decoded, context, rows = signature.outputs[0], signature.context, signature.rows
+    problems = {
+        "outputs": decoded.meaning not in DECODED
+        and "no output has probabilities, log probabilities or logits, so nothing can be decoded",
+        "inputs": not any(p.meaning in ("features", "samples") for p in signature.inputs)
+        and "no input takes features or samples",
+        "rows": rows.steps < 1 and f"an output has a row for every {rows.steps} steps",
+        "context": any(steps % max(rows.steps, 1) for steps in (context.left, context.right))
+        and f"the context of {context.left} and {context.right} steps is not a whole number of "
+        f"rows of {rows.steps} steps",
+    }
+    for key, problem in problems.items():
+        if problem:
             raise AsrbuildError(
-                f"the network's signature has {fact} {value}; a package can carry {wanted} only",
-                key="source.kind",
-                fix="export the network so, or choose another source",
+                problem,
+                key=f"source.config.{key}",
+                fix="`asrbuild inspect FILE --recipe` writes a draft of the whole section",
             )
-    if signature.labels not in ("characters", "bytes"):
-        raise AsrbuildError(
-            f"the network's labels are {signature.labels}; decoders read characters and bytes",
-            key="source.kind",
-            fix="choose a network that writes characters or UTF-8 bytes",
-        )
+    for pair in signature.states:
+        ends = signature.port(pair.input), signature.port(pair.output)
+        if None in ends or [a.size for a in ends[0].axes] != [a.size for a in ends[1].axes]:  # type: ignore[union-attr]
+            raise AsrbuildError(
+                f"the state {pair.input} -> {pair.output} is not an input and an output of one "
+                "shape",
+                key="source.config.states",
+                fix="name an input and the output that the next call's input takes",
+            )

@@ -20,6 +20,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -195,8 +196,8 @@ def listen_in_original(
     samples = [read_audio(one.audio, transcriber.sample_rate) for one in dataset]
     cases = {f"{at}": transcriber.windows(each) for at, each in enumerate(samples)}
     manifest = transcriber.manifest
-    architecture, _ = of_recorded(manifest.provenance.recipe)
-    given, seconds = timed(_run_original, architecture, original, cases)
+    architecture, config = of_recorded(manifest.provenance.recipe)
+    given, seconds = timed(_run_original, architecture, config, original, cases)
     name = probabilities_of(manifest)
     return [
         Spoken(
@@ -372,10 +373,11 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _run_original(
-    architecture: Architecture, original: Original, cases: Mapping[str, Array]
+    architecture: Architecture, config: Any, original: Original, cases: Mapping[str, Array]
 ) -> dict[str, OriginalResult]:
     """Runs the worker on cases in memory and waits for it."""
     with tempfile.TemporaryDirectory(prefix="asrbuild-original-") as folder:
         path = Path(folder, "cases.npz")
         save_cases(path, cases)
-        return architecture.read(architecture.start(original, path, Path(folder, "out.npz")).wait())
+        run = architecture.start(original, config, path, Path(folder, "out.npz"))
+        return architecture.read(run.wait())

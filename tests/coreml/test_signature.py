@@ -1,38 +1,64 @@
-"""The declared facts of a network: what is carried, and what is refused by name."""
+"""The declared facts of a network: rows, context and states, and contradictions refused by name."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any
 
 import pytest
 
 from asrbuild.architectures.deepspeech.signature import SIGNATURE, sized
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.coreml.signature import check_carried, compared_name
-
-LOG = replace(SIGNATURE.outputs[0], meaning="log_probabilities")
+from asrbuild.coreml.signature import (
+    Context,
+    Rows,
+    StatePair,
+    check_signature,
+    compared_name,
+    measure_rows,
+)
 
 
 @pytest.mark.parametrize(
-    ("changed", "fact"),
+    ("changed", "key", "message"),
     [
-        ({"rows_per_step": Fraction(1, 4)}, "rows_per_step 1/4"),
-        ({"causal": False}, "causal False"),
-        ({"blank": 0}, "blank 0"),
-        ({"front_end": "package"}, "front_end package"),
-        ({"outputs": (LOG, *SIGNATURE.outputs[1:])}, "log_probabilities"),
-        ({"labels": "pieces"}, "labels are pieces"),
+        ({"outputs": SIGNATURE.outputs[1:]}, "outputs", "nothing can be decoded"),
+        ({"inputs": SIGNATURE.inputs[1:]}, "inputs", "no input takes features or samples"),
+        ({"rows": Rows(0)}, "rows", "a row for every 0 steps"),
+        ({"rows": Rows(4), "context": Context(False, 6, 4)}, "context", "6 and 4 steps"),
+        ({"states": (StatePair("input_node", "new_state_c", "c"),)}, "states", "of one shape"),
     ],
 )
-def test_a_fact_that_a_package_cannot_carry_yet_is_refused(
-    changed: dict[str, Any], fact: str
+def test_facts_that_contradict_each_other_are_refused(
+    changed: dict[str, Any], key: str, message: str
 ) -> None:
-    check_carried(SIGNATURE)
-    with pytest.raises(AsrbuildError, match=fact) as caught:
-        check_carried(replace(SIGNATURE, **changed))
-    assert (caught.value.key, bool(caught.value.fix)) == ("source.kind", True)
+    check_signature(SIGNATURE)
+    with pytest.raises(AsrbuildError, match=message) as caught:
+        check_signature(replace(SIGNATURE, **{"rows": Rows(), **changed}))
+    assert (caught.value.key, bool(caught.value.fix)) == (f"source.config.{key}", True)
+
+
+@pytest.mark.parametrize("strides", [(2, 2), (5, 2, 2, 2, 2, 2, 2), (160, 2), (1,)])
+@pytest.mark.parametrize("pad", [0, 1, 3])
+def test_rows_are_measured_exactly_from_calls_of_strided_convolutions(
+    strides: tuple[int, ...], pad: int
+) -> None:
+    def rows(steps: int) -> int:
+        for stride in strides:
+            kernel = stride + 1
+            steps = max(0, (steps + 2 * pad - kernel) // stride + 1)
+        return steps
+
+    found = measure_rows(rows, 2000)
+    assert [found.of(n) for n in range(1500, 6000, 7)] == [rows(n) for n in range(1500, 6000, 7)]
+    assert found.of(found.least()) >= 1
+
+
+def test_rows_without_a_rule_are_refused() -> None:
+    with pytest.raises(AsrbuildError, match="steps give"):
+        measure_rows(lambda steps: steps * steps // 1000, 100)
+    with pytest.raises(AsrbuildError, match="both give 7 rows"):
+        measure_rows(lambda steps: 7, 100)
 
 
 def test_a_kept_state_is_compared_with_the_output_of_the_original() -> None:

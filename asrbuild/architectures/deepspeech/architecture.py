@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from asrbuild.architectures.architecture import (
+    Card,
     Fact,
     Found,
     FrontEnd,
@@ -39,6 +41,13 @@ __all__ = ["LAYERS", "problems"]
 KINDS = ("demo", "checkpoint", "frozen_graph")
 SECTION = "export"
 FILE_KEYS = ()
+ORIGINAL, RUNTIME, FORMAT = "TensorFlow graph", "TensorFlow", "frozen graph"
+CALLS = False
+LIBRARIES = MappingProxyType({"reference": ("tensorflow",)})
+CARD_KEYS = (
+    "export.export_author_id", "export.export_license", "export.export_description",
+    "export.export_language",
+)  # fmt: skip
 FEATURE_KEYS = (
     "export.audio_sample_rate", "export.feature_win_len", "export.feature_win_step",
     "export.upper_frequency_limit", "export.n_input", "export.n_context",
@@ -92,6 +101,15 @@ def front_end(config: Any) -> FrontEnd:
         n_context=config.n_context,
     )
     return FrontEnd(settings, float(config.feature_win_len), float(config.feature_win_step))
+
+
+def card(recipe: Any) -> Card:
+    """The words of DeepSpeech's export flags."""
+    export = recipe.export
+    return Card(
+        export.export_author_id, export.export_license, export.export_description,
+        export.export_language or "",
+    )  # fmt: skip
 
 
 def check_request(request: ConversionRequest, frontend: str) -> None:
@@ -206,8 +224,9 @@ def recover(
     return Original(exported, prefix)
 
 
-def start(original: Original, cases: Path, out: Path) -> OriginalRun:
+def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRun:
     """TensorFlow on the graph, the LSTM's states at every step included."""
+    del config
     from asrbuild.architectures.deepspeech.reference import start_reference, state_nodes
 
     nodes = state_nodes(original.file)

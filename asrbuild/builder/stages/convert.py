@@ -33,8 +33,8 @@ def conversion(view: View) -> Conversion:
 
     recipe = view.recipe
     return Conversion(
-        view.fact(label), recipe.version, view.architecture, view.config, recipe.export,
-        recipe.model, recipe.coreml, view.source.alphabet,
+        view.fact(label), recipe.version, view.architecture, view.config,
+        view.architecture.card(recipe), recipe.model, recipe.coreml, view.source.alphabet,
     )  # fmt: skip
 
 
@@ -48,17 +48,16 @@ def _graph(recipe: Recipe) -> tuple[str, ...]:
 
 
 def _libraries(recipe: Recipe) -> tuple[str, ...]:
-    return ("coremltools", "numpy", *(("tensorflow",) if _graph(recipe) else ()))
+    own = network_of(recipe)[0].LIBRARIES.get("convert", ())
+    return ("coremltools", "numpy", *own, *(("tensorflow",) if _graph(recipe) else ()))
 
 
 def _reads(recipe: Recipe) -> Reads:
-    return (*network_of(recipe)[0].NETWORK_KEYS, *_READS)
+    architecture, _ = network_of(recipe)
+    return (*architecture.NETWORK_KEYS, *architecture.CARD_KEYS, *_READS)
 
 
 _READS: Reads = (
-    "export.export_author_id",
-    "export.export_license",
-    "export.export_description",
     "version",
     label,
     "model.steps",

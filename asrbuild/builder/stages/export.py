@@ -43,7 +43,7 @@ def thread_modules(recipe: Recipe) -> tuple[str, ...]:
 
 STAGE = Stage(
     name="export",
-    title="frozen graph from the weights",
+    title="{format} from the weights",
     run=run,
     reads=_reads,
     files=("model", "alphabet"),

@@ -67,7 +67,7 @@ def run(view: View, at: Path) -> None:
     if wrong is not None and not verify.allow_wrong_words:
         raise AsrbuildError(
             f"the model gets no word right, so it is not published: {wrong}. The package does what "
-            "the TensorFlow graph does, so the labels, the sample rate or the text is wrong",
+            f"the {_original(view)} does, so the labels, the sample rate or the text is wrong",
             key="verify.allow_wrong_words",
             file=source.sample_text,
             fix="`asrbuild inspect source` prints what the source states; set "
@@ -105,7 +105,7 @@ def _refused(
     more = len(proof.failures) - 12
     *others, last = view.architecture.LAYERS.names
     error = GatesError(
-        f"the package does not do what the TensorFlow graph does, so it is not published:\n"
+        f"the package does not do what the {_original(view)} does, so it is not published:\n"
         f"{failures}" + (f"\n    and {more} more" if more > 0 else "") + where,
         key=f"verify.thresholds.{names[-1]}",
         file=package,
@@ -116,6 +116,11 @@ def _refused(
     )
     error.package, error.verification = package, proof.verification
     return error
+
+
+def _original(view: View) -> str:
+    """``TensorFlow graph``, ``ONNX model``: what the package is compared with."""
+    return view.architecture.ORIGINAL
 
 
 def _first_divergence(
@@ -153,7 +158,7 @@ def word_gates(recipe: Recipe) -> dict[str, Any]:
 
 STAGE = Stage(
     name="prove",
-    title="package compared with TensorFlow",
+    title="package compared with {runtime}",
     run=run,
     reads=(
         *DECODER,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from asrbuild.builder.recipe import Recipe, network_of
 from asrbuild.builder.stage import Stage, View
 from asrbuild.builder.stages.cases import CASES
 from asrbuild.builder.stages.export import original, thread_modules
@@ -24,7 +25,7 @@ def run(view: View, at: Path) -> None:
     The original runs in a process of its own.
     """
     cases = view.folder("cases") / CASES
-    view.architecture.start(original(view), cases, at / REFERENCE).wait()
+    view.architecture.start(original(view), view.config, cases, at / REFERENCE).wait()
 
 
 def read_reference(
@@ -42,12 +43,16 @@ def read_reference(
     }
 
 
+def _libraries(recipe: Recipe) -> tuple[str, ...]:
+    return network_of(recipe)[0].LIBRARIES.get("reference", ())
+
+
 STAGE = Stage(
     name="reference",
-    title="TensorFlow on the frozen graph",
+    title="{runtime} on the {format}",
     run=run,
     files=("model",),
     after=("export", "cases"),
-    libraries=("tensorflow",),
+    libraries=_libraries,
     threaded=thread_modules,
 )

@@ -16,6 +16,7 @@ from asrbuild.architectures.cached_convolution.signature import (
 )
 
 from asrbuild.architectures.architecture import (
+    Card,
     Fact,
     Found,
     FrontEnd,
@@ -33,7 +34,10 @@ SECTION = "source.config"
 FILE_KEYS = ("weights",)
 FEATURE_KEYS = ("source.config",)
 ORIGINAL_KEYS = NETWORK_KEYS = ("source.config",)
+CARD_KEYS = ("source.author", "source.license", "source.description")
 THREAD_MODULES = ()
+ORIGINAL, RUNTIME, FORMAT, CALLS = "network in numpy", "numpy", "weights", False
+LIBRARIES: Mapping[str, tuple[str, ...]] = {"reference": ("numpy",)}
 
 
 def _config(values: Any) -> Config:
@@ -71,6 +75,10 @@ def front_end(config: Any) -> FrontEnd:
         n_input=COEFFICIENTS, n_context=0,
     )  # fmt: skip
     return FrontEnd(settings, 25.0, 20.0)
+
+
+def card(recipe: Any) -> Card:
+    return Card(recipe.source.author, recipe.source.license, recipe.source.description)
 
 
 def check_request(request: Any, frontend: str) -> None:
@@ -130,7 +138,7 @@ def recover(
     return Original(graph)
 
 
-def start(original: Original, cases: Path, out: Path) -> Any:
+def start(original: Original, config: Any, cases: Path, out: Path) -> Any:
     from asrbuild.architectures.original import start
 
     module = "asrbuild.architectures.cached_convolution.worker"
