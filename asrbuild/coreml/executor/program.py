@@ -18,6 +18,7 @@ from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.executor.literals import DTYPES, Blobs, read_value
 from asrbuild.coreml.executor.products import shared
+from asrbuild.coreml.executor.recording import Site, watched
 from asrbuild.coreml.executor.registry import MIL_OPS, NOT_HERE, REQUIRED, MilOp
 
 Env = list[Any]
@@ -152,11 +153,13 @@ class Compiler:
 
     # Operations.
 
+    def path(self, operation: Any = None) -> str:
+        """Enclosing blocks and the op's own name: ``while_loop body > gates``."""
+        own = [] if operation is None else [operation_name(operation)]
+        return " > ".join([*self._path, *own])
+
     def place(self, operation: Any = None) -> str:
-        parts = list(self._path)
-        if operation is not None:
-            parts.append(operation_name(operation))
-        return f"function {self.function_name}, op {' > '.join(parts)}"
+        return f"function {self.function_name}, op {self.path(operation)}"
 
     def arguments(self, operation: Any) -> dict[str, int | list[int]]:
         """Input name -> slot, or list of slots for an input that takes several values."""
@@ -234,11 +237,28 @@ class Compiler:
             else:
                 slots.append(self.add_constant(default))
         outputs = [self.declare(output) for output in operation.outputs]
+        declared = slots
         run, slots = self._with_precision(op, slots, outputs)
+        run = watched(run, lambda: self._site(op, operation, declared))
         owned = None
         if op.owns is not None:
             owned = [name for name, _ in op.parameters].index(op.owns)
         return Draft(run, slots, outputs, owned=owned)
+
+    def _site(self, op: MilOp, operation: Any, slots: list[int | list[int]]) -> Site:
+        listed = [slot if isinstance(slot, list) else [slot] for slot in slots]
+        return Site(
+            self.path(operation),
+            op.name,
+            tuple(name for name, _ in op.parameters),
+            tuple(
+                [self.dtypes.get(s) for s in slot]
+                if isinstance(slot, list)
+                else self.dtypes.get(slot)
+                for slot in slots
+            ),
+            tuple(all(s in self.constants for s in each) for each in listed),
+        )
 
     def _with_precision(
         self, op: MilOp, slots: list[int | list[int]], outputs: list[int]
