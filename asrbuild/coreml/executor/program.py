@@ -8,7 +8,7 @@ list that a loop carries) may write in place when it holds the only reference.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,6 +114,10 @@ class Compiler:
 
     def define_constant(self, named_type: Any, value: Any) -> None:
         self._scopes[-1][named_type.name] = self.add_constant(value)
+
+    def show(self, slots: Mapping[str, int]) -> None:
+        """Makes slots visible under these names from here on."""
+        self._scopes[-1].update(slots)
 
     def lookup(self, name: str) -> int | None:
         """The slot that ``name`` means here, if any."""
