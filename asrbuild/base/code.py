@@ -4,7 +4,8 @@ The imports are found by a scan of the text, wherever they stand: inside functio
 modules that are started by name, ``"asrbuild.x.y"``. Imports for type checkers alone do not count,
 for nothing runs by them. A module counts with its folder ``templates``, and with a script next to
 it whose file name it has in quotes. A name that is put together only when it runs is not found:
-the caller adds the modules that it may name.
+the caller adds the modules that it may name. Of a module that gathers functions of many kinds, the
+caller can count the imports of some functions alone.
 """
 
 from __future__ import annotations
@@ -17,29 +18,40 @@ from functools import cache
 
 from asrbuild.base.places import PACKAGE
 
-_TYPES = re.compile(r"^if TYPE_CHECKING:\n(?:[ \t]+.*\n|\n)+", re.M)
+_TYPES = re.compile(r"\nif TYPE_CHECKING:\n(?:[ \t]+.*\n|\n)+")
 #: A dotted name of this package, and what is imported from it.
 _NAME = re.compile(rf"{PACKAGE.name}([\w.]*)(\"| import (?:\([^)]*\)|.*))?")
+#: A function at the top level of a module: its name, and its text.
+_FUNCTION = re.compile(r"^def (\w+)\(.*\n(?:[ \t)].*\n|\n)*", re.M)
+_QUOTED = re.compile(r"\"[^\"]*\"")
 _SCRIPT = re.compile(r"\"(\w+\.py)\"")
+#: A name that may be a function's: no attribute, and nothing that has attributes or is assigned.
+_FREE = re.compile(r"(?<![.\w])\w+(?!\w|\.| =)")
 _WORD = re.compile(r"\w+")
 _TEMPLATES = "templates"
 
 
 @cache
-def code_digest(*modules: str, without: tuple[str, ...] = ()) -> str:
+def code_digest(
+    *modules: str, without: tuple[str, ...] = (), calls: tuple[str, ...] | None = None
+) -> str:
     """SHA-256 over the source of modules and of all that they import.
 
     Args:
         modules: paths relative to the package, for instance ``builder/stages/convert.py``.
         without: modules that do not count, nor what they alone import.
+        calls: functions of the last of ``modules``. Imports in its other functions do not count,
+            unless one of these calls them.
     """
     digest = hashlib.sha256()
-    for name in closure(*modules, without=without):
+    for name in closure(*modules, without=without, calls=calls):
         digest.update(f"{name}\0".encode("utf-8", "surrogateescape") + _content_digest(name))
     return digest.hexdigest()
 
 
-def closure(*modules: str, without: tuple[str, ...] = ()) -> list[str]:
+def closure(
+    *modules: str, without: tuple[str, ...] = (), calls: tuple[str, ...] | None = None
+) -> list[str]:
     """The files of modules and of all that they import, relative to the package and sorted."""
     counted: set[str] = set()
     waiting = [*modules]
@@ -47,13 +59,13 @@ def closure(*modules: str, without: tuple[str, ...] = ()) -> list[str]:
         name = waiting.pop()
         if name not in counted and name not in without:
             counted.add(name)
-            waiting += _needs(name)
+            waiting += _needs(name, calls if name == modules[-1] else None)
     return sorted(counted)
 
 
 @cache
 def _content(name: str) -> bytes:
-    with open(os.path.join(PACKAGE, name), "rb") as stream:
+    with open(os.path.join(PACKAGE, name), "rb", buffering=0) as stream:
         return stream.read()
 
 
@@ -63,63 +75,69 @@ def _content_digest(name: str) -> bytes:
 
 
 @cache
-def _needs(name: str) -> frozenset[str]:
-    """The files that a file imports, starts or fills in."""
+def _needs(name: str, calls: tuple[str, ...] | None = None) -> frozenset[str]:
+    """The files that a file imports, starts or fills in, and the packages that it is in."""
     if not name.endswith(".py") or f"{_TEMPLATES}/" in name:
         return frozenset()
-    text = _content(name).decode()
+    text, modules = _content(name).decode(), _modules()
     if "TYPE_CHECKING:" in text:
-        text = _TYPES.sub("", text)
-    return frozenset(_found(name, text))
-
-
-def _found(name: str, text: str) -> Iterator[str]:
+        text = _TYPES.sub("\n", text)
+    if calls is not None:
+        text = _only(text, calls)
     folder = os.path.dirname(name)
-    if folder:
-        yield from _module(folder.replace("/", "."))
+    parts = folder.split("/")
+    needed = {modules.get(".".join(parts[:depth])) for depth in range(1, len(parts) + 1)}
     for match in _NAME.finditer(text):
-        module, rest = match[1].lstrip("."), match[2] or ""
         if text.endswith(("import ", "from "), 0, match.start()):
-            yield from _module(module)
-            for word in _WORD.findall(rest.removeprefix(" import ")):
-                yield from _module(f"{module}.{word}".lstrip("."))
-        elif rest == '"' and text.endswith('"', 0, match.start()):
-            yield from _module(module)
+            needed |= _imported(match[1].lstrip("."), match[2] or "")
+        elif match[2] == '"' and text.endswith('"', 0, match.start()):
+            needed.add(modules.get(match[1].lstrip(".")))
     if '.py"' in text:
-        yield from (script for each in _SCRIPT.findall(text) if (script := _beside(folder, each)))
+        files = set(modules.values())
+        beside = (f"{folder}/{file}".lstrip("/") for file in _SCRIPT.findall(text))
+        needed.update(path for path in beside if path in files)
     if "__file__" in text and f'"{_TEMPLATES}"' in text:
-        root = PACKAGE / folder / _TEMPLATES
-        files = (path for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc")
-        yield from (path.relative_to(PACKAGE).as_posix() for path in files)
+        paths = _below(os.path.join(PACKAGE, folder, _TEMPLATES))
+        needed.update(path for path in paths if not path.endswith(".pyc"))
+    return frozenset(path for path in needed if path)
 
 
-def _beside(folder: str, file: str) -> str:
-    """A file of a module's own folder; empty where there is none."""
-    name = f"{folder}/{file}".lstrip("/")
-    return name if name in _files() else ""
+def _only(text: str, calls: tuple[str, ...]) -> str:
+    """The text of a module with those functions alone that its top level or ``calls`` lead to.
+
+    What is in quotes at its top level does not count, such as names of keys and of modules.
+    """
+    functions = {match[1]: match[0] for match in _FUNCTION.finditer(text)}
+    top = _QUOTED.sub("", _FUNCTION.sub("", text))
+    waiting = [*calls, *_FREE.findall(top)]
+    kept: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in functions and name not in kept:
+            kept.add(name)
+            waiting += _FREE.findall(_QUOTED.sub("", functions[name]))
+    return "".join([top, *(functions[name] for name in kept)])
 
 
 @cache
-def _files() -> frozenset[str]:
-    """The files of the package by path: one listing is faster than a question for each import."""
+def _imported(module: str, names: str) -> frozenset[str | None]:
+    """The file of a module, and of those among ``names`` that are modules in it."""
+    modules = _modules()
+    words = _WORD.findall(names.removeprefix(" import "))
+    inner = (modules.get(f"{module}.{word}".lstrip(".")) for word in words)
+    return frozenset([modules.get(module), *inner])
+
+
+@cache
+def _modules() -> dict[str, str]:
+    """Dotted name below the package -> file of each module; one listing is faster than many."""
+    files = (path for path in _below(str(PACKAGE)) if path.endswith(".py"))
+    return {path[:-3].removesuffix("/__init__").replace("/", "."): path for path in files}
+
+
+def _below(folder: str) -> Iterator[str]:
+    """The files in a folder of the package and below it, relative to the package."""
     start = len(str(PACKAGE)) + 1
-    return frozenset(
-        f"{folder[start:]}/{file}".lstrip("/").replace(os.sep, "/")
-        for folder, _, files in os.walk(PACKAGE)
-        for file in files
-        if file.endswith(".py")
-    )
-
-
-@cache
-def _module(dotted: str) -> tuple[str, ...]:
-    """The file of a module below the package, with those of the packages it is in."""
-    parts = dotted.split(".") if dotted else []
-    packages = tuple(
-        name
-        for depth in range(1, len(parts) + 1)
-        if (name := "/".join([*parts[:depth], "__init__.py"])) in _files()
-    )
-    name = "/".join(parts) + ".py"
-    own = (name,) if name in _files() else ()
-    return (*packages, *own)
+    for inside, _, files in os.walk(folder):
+        prefix = inside[start:].replace(os.sep, "/")
+        yield from (f"{prefix}/{file}".lstrip("/") for file in files)

@@ -23,7 +23,14 @@ from asrbuild.builder import receipt
 from asrbuild.builder.recipe import Recipe, network_of
 from asrbuild.builder.record import record
 from asrbuild.builder.sources import Source
-from asrbuild.builder.stage import Stage, Value, View, shown_recipe, shown_source
+from asrbuild.builder.stage import (
+    Stage,
+    Value,
+    View,
+    shown_architecture,
+    shown_recipe,
+    shown_source,
+)
 from asrbuild.builder.stages import cases, convert, evaluate, execute, export, prove, reference
 
 #: In the order in which they begin.
@@ -83,7 +90,7 @@ class Plan:
         return View(
             shown_recipe(name, self.recipe, step.keys),
             shown_source(name, self.source, step.files),
-            network_of(self.recipe)[0],
+            shown_architecture(name, network_of(self.recipe)[0], step.stage.calls),
             name,
             step.facts,
             {earlier: folders[earlier] for earlier in step.folders},
@@ -136,6 +143,7 @@ def _step(
             f"builder/stages/{stage.name}.py",
             f"architectures/{architecture}/architecture.py",
             without=_GIVEN,
+            calls=stage.calls,
         ),
         {"architecture": architecture}
         | {name: _recorded(recorded, name) for name in keys}

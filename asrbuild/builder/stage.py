@@ -46,6 +46,8 @@ class Stage:
         run: writes its files into the empty folder that it is given.
         reads: dotted keys of the recipe, whole sections, and facts.
         files: groups of the source's files, see :func:`asrbuild.builder.sources.group_of`.
+        calls: functions of the architecture that it calls, also through the proof: the code that
+            they import counts.
         local: keys that say where something is on this machine, and shape no result.
         after: stages whose folders it is given, of those that this recipe has.
         libraries: distributions whose versions shape its result.
@@ -59,6 +61,7 @@ class Stage:
     run: Callable[[View, Path], None]
     reads: Reads | Callable[[Recipe], Reads] = ()
     files: Names = ()
+    calls: tuple[str, ...] = ()
     local: tuple[str, ...] = ()
     after: Names = ()
     libraries: Names = ()
@@ -102,8 +105,8 @@ class _Branch(dict[str, Any]):
 class View:
     """All that a stage is given.
 
-    ``recipe`` and ``source`` raise :class:`UndeclaredError` on what the stage does not declare.
-    ``note`` shows a line to the person who watches.
+    ``recipe``, ``source`` and ``architecture`` raise :class:`UndeclaredError` on what the stage
+    does not declare. ``note`` shows a line to the person who watches.
     """
 
     recipe: Recipe
@@ -130,6 +133,15 @@ class View:
         if stage not in self.folders:
             raise UndeclaredError(f"the stage {self.stage} does not come after {stage}")
         return self.folders[stage]()
+
+
+def shown_architecture(
+    stage: str, architecture: Architecture, calls: tuple[str, ...]
+) -> Architecture:
+    """These functions of an architecture, and its constants."""
+    constants = (name for name in vars(architecture) if name.isupper())
+    values = {name: getattr(architecture, name) for name in (*constants, *calls)}
+    return cast("Architecture", Shown(stage, "architecture.", values))
 
 
 def shown_recipe(stage: str, recipe: Recipe, keys: Iterable[str]) -> Recipe:

@@ -41,7 +41,7 @@ def test_closure_has_what_a_module_imports_starts_and_fills_in(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     monkeypatch.setattr(code, "PACKAGE", package)
-    caches = (code._files, code._module, code._content, code._needs)
+    caches = (code._modules, code._imported, code._content, code._needs)
     for each in caches:
         each.cache_clear()
     try:

@@ -153,6 +153,7 @@ READS: dict[str, Callable[[View], object]] = {
     "where weights are": lambda view: view.source.checkpoint,
     "a digest": lambda view: view.source.digests["scorer"],
     "a fact": lambda view: view.fact(planning.record),
+    "a function of the architecture": lambda view: view.architecture.convert,
     "another stage's folder": lambda view: view.folder("convert"),
 }
 
@@ -197,6 +198,8 @@ def test_a_stage_reads_whole_sections_facts_and_what_earlier_stages_declare(
     ("changed_file", "again"),
     [
         ("coreml/executor/mil/linear.py", {"execute", "prove", "evaluate", "artifact"}),
+        ("coreml/convert.py", {"convert"}),
+        ("architectures/deepspeech/landmarks.py", {"prove"}),
         ("proof/bisect.py", {"prove", "evaluate", "artifact"}),
         ("handover/report/templates/page.css", {"artifact"}),
         ("builder/engine.py", set()),

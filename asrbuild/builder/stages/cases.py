@@ -78,6 +78,7 @@ STAGE = Stage(
     name="cases",
     title="features of the verification inputs",
     run=run,
+    calls=("front_end",),
     reads=_reads,
     files=("recordings",),
     libraries=("numpy", "soundfile", "soxr"),

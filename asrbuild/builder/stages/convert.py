@@ -78,6 +78,7 @@ STAGE = Stage(
     name="convert",
     title="Core ML package from the weights",
     run=run,
+    calls=("original", "exported", "signature", "front_end", "card", "convert"),
     reads=_reads,
     files=("model", "alphabet"),
     after=_graph,

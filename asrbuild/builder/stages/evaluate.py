@@ -187,6 +187,7 @@ STAGE = Stage(
     name="evaluate",
     title="word errors on a set of recordings",
     run=run,
+    calls=("original", "exported", "signature", "front_end", "card", "start", "read"),
     reads=(
         *DECODER,
         "verify.max_wer",

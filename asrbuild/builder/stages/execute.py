@@ -65,6 +65,7 @@ STAGE = Stage(
     name="execute",
     title="package executed on the verification inputs",
     run=run,
+    calls=("signature", "front_end", "card"),
     reads=("n_steps", "verify.edge_lengths", "verify.max_steps", core_ml_units),
     after=("convert", "cases"),
     libraries=("numpy",),

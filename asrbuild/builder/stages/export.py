@@ -45,6 +45,7 @@ STAGE = Stage(
     name="export",
     title="{format} from the weights",
     run=run,
+    calls=("export",),
     reads=_reads,
     files=("model", "alphabet"),
     needed=_needed,

@@ -160,6 +160,7 @@ STAGE = Stage(
     name="prove",
     title="package compared with {runtime}",
     run=run,
+    calls=("original", "exported", "signature", "front_end", "card", "read", "landmarks"),
     reads=(
         *DECODER,
         "verify.require_transcript",

@@ -51,6 +51,7 @@ STAGE = Stage(
     name="reference",
     title="{runtime} on the {format}",
     run=run,
+    calls=("original", "exported", "start"),
     files=("model",),
     after=("export", "cases"),
     libraries=_libraries,
