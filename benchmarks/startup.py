@@ -4,7 +4,8 @@
 
 Each pair of commands runs in turns, so that a busy machine slows both. The ratios are of medians,
 of elapsed time and of processor time; other work on the machine hardly changes the latter. The
-first build, which makes the artifact that the no-op build finds, is not timed.
+first build, which makes the artifact that the no-op build finds, is not timed. All modules run from
+compiled files, as those of an installed package do.
 """
 
 from __future__ import annotations
@@ -92,7 +93,9 @@ def measure(runs: int) -> list[Row]:
             **os.environ,
             "ASRBUILD_ARTIFACTS": str(at / "artifacts"),
             "ASRBUILD_CACHE": str(at / "cache"),
+            "PYTHONPYCACHEPREFIX": str(at / "compiled"),
         }
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         build = [*ASRBUILD, "model=dynamic"]
         subprocess.run(build, check=True, cwd=at, env=environment, stdout=subprocess.DEVNULL)
         pairs = (

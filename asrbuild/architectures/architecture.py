@@ -25,7 +25,8 @@ from asrbuild.base.errors import AsrbuildError
 if TYPE_CHECKING:
     from asrbuild.architectures.original import OriginalRun, Result
     from asrbuild.base.array import Array
-    from asrbuild.coreml.request import ConversionRequest, Layers
+    from asrbuild.coreml.compression import Layers
+    from asrbuild.coreml.request import ConversionRequest
     from asrbuild.coreml.signature import Signature
     from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.mfcc import FeatureSettings

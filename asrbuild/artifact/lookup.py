@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Collection
@@ -152,6 +151,8 @@ def _nothing_fits(root: Path, spec: str, artifacts: list[Artifact], path: Path) 
             file=root,
             fix="build one with `asrbuild model=dynamic`",
         )
+    import difflib
+
     known = sorted({a.name for a in artifacts} | {f"{a.name}/{a.version}" for a in artifacts})
     close = difflib.get_close_matches(spec, known, n=3, cutoff=0.6)
     hint = f"; did you mean {' or '.join(close)}?" if close else ""

@@ -30,7 +30,7 @@ from pydantic import (
 from asrbuild.artifact.layout import MANIFEST
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.file_names import stays_inside
-from asrbuild.coreml.request import ComputeUnits, Format, LstmForm, Precision, StateKind
+from asrbuild.coreml.choices import ComputeUnits, Format, LstmForm, Precision, StateKind
 from asrbuild.speech.decoder_settings import DecoderType
 
 SCHEMA_VERSION = "1.1"

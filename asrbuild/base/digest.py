@@ -121,8 +121,9 @@ def tree_digests(
 
 def _read_digest(path: Path) -> str:
     digest = hashlib.sha256()
-    block = memoryview(bytearray(1 << 20))
     with open(path, "rb", buffering=0) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        block = memoryview(bytearray(min(max(size, 1 << 12), 1 << 20)))
         while count := stream.readinto(block):
             digest.update(block[:count])
     return digest.hexdigest()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
-from pathlib import Path
+from contextlib import suppress
 
 _TENSORFLOW = "tensorflow-cpu", "tensorflow"
 
@@ -25,7 +26,9 @@ def _installed() -> dict[str, str]:
     """
     versions: dict[str, str] = {}
     for folder in sys.path:
-        for path in Path(folder or ".").glob("*.dist-info"):
-            name, _, version = path.stem.partition("-")
-            versions.setdefault(name.lower().replace(".", "_"), version)
+        with suppress(OSError):  # a ZIP file, or a folder that does not exist
+            for entry in os.listdir(folder or "."):
+                if entry.endswith(".dist-info"):
+                    name, _, version = entry.removesuffix(".dist-info").partition("-")
+                    versions.setdefault(name.lower().replace(".", "_"), version)
     return versions

@@ -57,13 +57,11 @@ def build(
     root, artifacts = Path(recipe.paths.cache), Path(recipe.paths.artifacts)
     _require_own(recipe)
     recipe, source = settle(recipe, root)
-    check_keys(recipe)
     planned = plan(recipe, source)
     done: list[str] = []
     receipt = receipts.claimed(root, artifacts, planned.receipt)
     if receipt is None:
-        # Not before: what it reads takes longer to import than all else of a build with nothing to
-        # do, and a published recipe has passed it.
+        # A published recipe has passed these rules, which are slow to import.
         for remark in check_recipe(recipe):
             progress.note(remark)
         receipt = _build(planned, progress, done, overrides, move_latest)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import is_dataclass
 from typing import Any, get_args, get_origin, get_type_hints
@@ -116,6 +115,8 @@ def unknown_key(name: str) -> AsrbuildError:
         return AsrbuildError(
             f"unknown key {name}", key=name, fix="print Hydra's keys with `asrbuild --cfg hydra`"
         )
+    import difflib
+
     known = recipe_keys()
     groups = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
     close = difflib.get_close_matches(name, dict.fromkeys([*groups, *known]), n=3, cutoff=0.6)

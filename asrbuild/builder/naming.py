@@ -25,7 +25,7 @@ from typing import Any
 from asrbuild.base.choices import packaged
 from asrbuild.base.places import DEMO_PREFIX
 from asrbuild.builder.recipe import Recipe, StepsConfig, base_name, chosen
-from asrbuild.coreml.request import DEFAULT_STEPS
+from asrbuild.coreml.choices import DEFAULT_STEPS
 
 #: The most characters that :func:`asrbuild.artifact.names.is_name` takes.
 LONGEST = 80

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from asrbuild.architectures.architecture import Architecture, architecture, kinds, name_of_kind
 from asrbuild.architectures.deepspeech.config import CompressLayersConfig, ExportConfig
 from asrbuild.base.choices import choice
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.coreml import request
-from asrbuild.coreml.compression import Compression
-from asrbuild.coreml.request import (
+from asrbuild.coreml.choices import (
+    DEFAULT_SPARSITY,
     SPECIFICATION_VERSIONS,
+    Compression,
     ComputeUnits,
     Format,
     LstmForm,
@@ -25,6 +25,9 @@ from asrbuild.coreml.request import (
     StateKind,
 )
 from asrbuild.speech.decoder_settings import DECODERS, DecoderSettings
+
+if TYPE_CHECKING:
+    from asrbuild.coreml.request import Steps
 
 CheckpointKind = Literal["auto", "best", "last"]
 Streaming = Literal["chunked", "whole", "exported"]
@@ -130,7 +133,7 @@ class CoreMLConfig:
     range_upper: int | None = None
     compress: str = choice("none", Compression)
     compress_layers: CompressLayersConfig = field(default_factory=CompressLayersConfig)
-    sparsity: float = request.ConversionRequest().sparsity
+    sparsity: float = DEFAULT_SPARSITY
 
 
 @dataclass
@@ -280,7 +283,7 @@ def chosen(section: Any, prefix: str = "") -> Iterator[tuple[str, Any, tuple[str
                 yield from chosen(inner, f"{name}.")
 
 
-def package_steps(steps: StepsConfig, key: str = "model.steps") -> request.Steps:
+def package_steps(steps: StepsConfig, key: str = "model.steps") -> Steps:
     """The steps that a package takes, of a recipe whose source is read.
 
     Args:
@@ -289,13 +292,15 @@ def package_steps(steps: StepsConfig, key: str = "model.steps") -> request.Steps
     Raises:
         AsrbuildError: there are no such steps.
     """
+    from asrbuild.coreml.request import EnumeratedSteps, FixedSteps, RangeSteps
+
     default = steps.default or 0
     try:
         if steps.kind == "range":
-            return request.RangeSteps(steps.lower, default, steps.upper)
+            return RangeSteps(steps.lower, default, steps.upper)
         if steps.kind == "enumerated":
-            return request.EnumeratedSteps(tuple(steps.sizes), default)
-        return request.FixedSteps(default)
+            return EnumeratedSteps(tuple(steps.sizes), default)
+        return FixedSteps(default)
     except AsrbuildError as error:
         error.key = error.key and error.key.replace("model.steps", key, 1)
         raise

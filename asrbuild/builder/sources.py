@@ -8,19 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild.architectures.architecture import Fact, architecture
-from asrbuild.artifact.integrity import require_whole
 from asrbuild.artifact.layout import MANIFEST
-from asrbuild.artifact.lookup import resolve
 from asrbuild.base.digest import canonical_json, file_digest, text_digest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.recognition import existing_file
 from asrbuild.base.places import resolve_file
 from asrbuild.builder.recipe import TENSORFLOW, Recipe, network_of
+from asrbuild.coreml.choices import DEFAULT_STEPS
 from asrbuild.speech.alphabet import Alphabet
-from asrbuild.speech.dataset import dataset_digest, read_dataset
-
-#: Steps of a call, where neither the recipe nor the source states them.
-DEFAULT_STEPS = 16
 
 
 @dataclass(frozen=True)
@@ -119,10 +114,14 @@ def settle(recipe: Recipe, cache_root: Path, *, keep: bool = True) -> tuple[Reci
         scorer = files["scorer"] = existing_file(recipe.decoder.scorer_path, "decoder.scorer_path")
     digests = {label: file_digest(path, cache_root) for label, path in files.items()}
     if recipe.verify.evaluation is not None:
+        from asrbuild.speech.dataset import dataset_digest, read_dataset
+
         files["evaluation"] = resolve_file(recipe.verify.evaluation)
         digests["evaluation"] = dataset_digest(read_dataset(files["evaluation"]))
     baseline = _baseline(recipe)
     if baseline is not None:
+        from asrbuild.artifact.integrity import require_whole
+
         digests["baseline"] = text_digest(canonical_json(require_whole(baseline, cache_root)))
         digests["baseline.manifest"] = file_digest(baseline / MANIFEST)
     return settled, Source(
@@ -188,6 +187,8 @@ def _baseline(recipe: Recipe) -> Path | None:
     named = recipe.verify.compared_with
     if named == TENSORFLOW:
         return None
+    from asrbuild.artifact.lookup import resolve
+
     try:
         return resolve(Path(recipe.paths.artifacts), named)
     except AsrbuildError as error:

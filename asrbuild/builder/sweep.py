@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asrbuild.base import terminal
 from asrbuild.base.disk import disk_errors, write_atomically
@@ -21,7 +21,9 @@ from asrbuild.builder.engine import Built, build
 from asrbuild.builder.overrides import is_plain, varied_keys
 from asrbuild.builder.recipe import Recipe
 from asrbuild.builder.record import published_overrides
-from asrbuild.handover.report.sweep import JobRecord
+
+if TYPE_CHECKING:
+    from asrbuild.handover.report.sweep import JobRecord
 
 #: Where the jobs of a sweep leave their records; inherited by every launcher's processes.
 RECORDS = "ASRBUILD_SWEEP_RECORDS"
@@ -122,6 +124,8 @@ def _sweep_job(config: Any) -> None:
     """One job of a sweep: whatever happens to it is a record, so the others go on."""
     from hydra.core.hydra_config import HydraConfig
 
+    from asrbuild.handover.report.sweep import JobRecord
+
     start = time.perf_counter()
     number = int(HydraConfig.get().job.num)
     asked = _task_overrides()
@@ -191,6 +195,8 @@ def _told_apart(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
 def _unfinished(
     number: int, overrides: tuple[str, ...], status: str, seconds: float, error: str
 ) -> JobRecord:
+    from asrbuild.handover.report.sweep import JobRecord
+
     return JobRecord(number, overrides, status, "", "", "", 0, {}, False, seconds, error)
 
 
@@ -211,6 +217,8 @@ def read_records(folder: Path, lost: str = _LOST) -> list[JobRecord]:
 
     One that still says it runs has failed, ``lost`` says how.
     """
+    from asrbuild.handover.report.sweep import JobRecord
+
     jobs = []
     for path in sorted(folder.glob("*.json")):
         fields = json.loads(path.read_text(encoding="utf-8"))

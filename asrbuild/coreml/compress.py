@@ -18,7 +18,8 @@ import numpy as np
 
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.coreml.request import ConversionRequest, Layers
+from asrbuild.coreml.compression import Layers
+from asrbuild.coreml.request import ConversionRequest
 from asrbuild.coreml.speedups.importing import import_coremltools
 
 PASS = "asrbuild::compress_layers"

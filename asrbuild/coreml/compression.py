@@ -1,12 +1,26 @@
-"""How a recipe stores the weights of each layer, and the gates that follow from it."""
+"""The layers of a network, how a recipe stores their weights, and the gates that follow from it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
-#: How the weights of a layer are stored; ``none``: as they are.
-Compression = Literal["none", "int8", "palettize_6", "palettize_4", "prune"]
+
+@dataclass(frozen=True)
+class Layers:
+    """The layers of a network whose weights can be compressed.
+
+    ``dense``: in the order in which the program runs them. ``recurrent``: the one that is an
+    ``lstm`` op or the body of a loop.
+    """
+
+    dense: tuple[str, ...] = ()
+    recurrent: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.dense, *((self.recurrent,) if self.recurrent else ()))
 
 
 def compression(coreml: Mapping[str, Any]) -> dict[str, str]:

@@ -16,12 +16,12 @@ import numpy as np
 
 from asrbuild.base.disk import full_disk_errors
 from asrbuild.coreml.compress import add_compression
+from asrbuild.coreml.compression import Layers
 from asrbuild.coreml.package import write_neuralnetwork, write_package
 from asrbuild.coreml.request import (
     ConversionRequest,
     EnumeratedSteps,
     FixedSteps,
-    Layers,
     Steps,
     model_outputs,
     specification_version,

@@ -7,32 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Literal
 
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreml.choices import (
+    DEFAULT_SPARSITY,
+    DEFAULT_STEPS,
+    SPECIFICATION_VERSIONS,
+    Format,
+    LstmForm,
+    Precision,
+    StateKind,
+)
 from asrbuild.coreml.signature import Signature
 
-#: Deployment target -> Core ML specification version of an ML program.
-SPECIFICATION_VERSIONS = MappingProxyType(
-    {"iOS15": 6, "iOS16": 7, "iOS17": 8, "iOS18": 9, "iOS26": 10}
-)
 #: The specification versions coremltools gives a neural network: iOS 13, and iOS 14 where the
 #: shape is flexible.
 NEURALNETWORK_FIXED, NEURALNETWORK_FLEXIBLE = 4, 5
 #: Core ML's limit on the shapes of one enumerated input.
 MAX_ENUMERATED = 128
-#: Steps of a call where neither the recipe nor its source states another number.
-DEFAULT_STEPS = 16
 #: coremltools gathers with int16 indices inside fp16 loops from iOS17 on.
 MAX_INT16_STEPS = 32767 - 1
-
-
-Format = Literal["mlprogram", "neuralnetwork"]
-Precision = Literal["fp16", "fp32"]
-LstmForm = Literal["native", "loop"]
-StateKind = Literal["explicit", "stateful"]
-ComputeUnits = Literal["ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"]
 
 
 @dataclass(frozen=True)
@@ -132,7 +126,7 @@ class ConversionRequest:
     state: StateKind = "explicit"
     outputs: tuple[str, ...] | None = None
     compress: Mapping[str, str] = field(default_factory=dict)
-    sparsity: float = 0.1
+    sparsity: float = DEFAULT_SPARSITY
     metadata: Mapping[str, str] = field(default_factory=dict)
     author: str = ""
     license: str = ""
@@ -143,22 +137,6 @@ class ConversionRequest:
         for rule in _RULES:
             for problem in rule(self):
                 raise problem
-
-
-@dataclass(frozen=True)
-class Layers:
-    """The layers of a network whose weights can be compressed.
-
-    ``dense``: in the order in which the program runs them. ``recurrent``: the one that is an
-    ``lstm`` op or the body of a loop.
-    """
-
-    dense: tuple[str, ...] = ()
-    recurrent: str | None = None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return (*self.dense, *((self.recurrent,) if self.recurrent else ()))
 
 
 def package_suffix(format: str) -> str:

@@ -20,7 +20,8 @@ from asrbuild.architectures.deepspeech.from_weights import convert_weights
 from asrbuild.architectures.deepspeech.network import random_weights
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml import compress, executor
-from asrbuild.coreml.request import ConversionRequest, FixedSteps, Layers, RangeSteps
+from asrbuild.coreml.compression import Layers
+from asrbuild.coreml.request import ConversionRequest, FixedSteps, RangeSteps
 from asrbuild.coreml.speedups.importing import import_coremltools
 from tests.coreml.dataflow import op_counts, read_spec
 from tests.paths import ROOT

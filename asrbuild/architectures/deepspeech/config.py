@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asrbuild.base.choices import choice
-from asrbuild.coreml.compression import Compression
+from asrbuild.coreml.choices import Compression
 
 
 @dataclass

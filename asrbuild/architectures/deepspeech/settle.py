@@ -23,7 +23,7 @@ from asrbuild.base.digest import file_digest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.recognition import existing_file, recognise
 from asrbuild.base.places import resolve_file
-from asrbuild.coreml.request import DEFAULT_STEPS
+from asrbuild.coreml.choices import DEFAULT_STEPS
 from asrbuild.speech.alphabet import Alphabet, bytes_alphabet, make_alphabet, read_alphabet
 from asrbuild.speech.decoder_settings import DecoderSettings
 

@@ -5,14 +5,15 @@ Source: DeepSpeech 0.9.3 ``create_inference_graph``. The node ``logits`` is a so
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.coreml.request import (
-    SPECIFICATION_VERSIONS,
-    ConversionRequest,
-    Layers,
-    specification_version,
-)
+from asrbuild.coreml.choices import SPECIFICATION_VERSIONS
+from asrbuild.coreml.compression import Layers
 from asrbuild.coreml.signature import STEPS, Axis, Port, Signature, StatePair
+
+if TYPE_CHECKING:
+    from asrbuild.coreml.request import ConversionRequest
 
 INPUT_NODE, INPUT_LENGTHS = "input_node", "input_lengths"
 LOGITS = "logits"
@@ -79,6 +80,8 @@ def check_layers(request: ConversionRequest) -> None:
     Raises:
         AsrbuildError: its fp16 weights go through a cast before iOS17.
     """
+    from asrbuild.coreml.request import specification_version
+
     version = specification_version(request)
     native_half = request.lstm == "native" and request.precision == "fp16"
     if "lstm" in request.compress and native_half and version < SPECIFICATION_VERSIONS["iOS17"]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shlex
 import stat
 from pathlib import Path
 
@@ -83,6 +82,8 @@ def require(path: str | os.PathLike[str], place: Place, *, key: str | None = Non
 
 def advice(path: Path, place: Place, kind: Kind) -> str:
     """The fix for a file of a kind that a place does not take."""
+    import shlex
+
     text = place.instead.get(kind.key, kind.instead)
     text = text.replace("{file}", shlex.quote(str(path)))
     text = text.replace("{folder}", shlex.quote(str(path.parent)))

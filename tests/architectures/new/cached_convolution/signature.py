@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from asrbuild.coreml.request import Layers
+from asrbuild.coreml.compression import Layers
 from asrbuild.coreml.signature import STEPS, Axis, Port, Signature, StatePair
 
 #: Rows that a convolution reads: the current one and those before it.

@@ -1,1 +1,0 @@
-"""Apple's Core AI: packages as ``.aimodel`` assets, run by Apple's own runtime."""

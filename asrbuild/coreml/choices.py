@@ -1,0 +1,23 @@
+"""What can be chosen of a Core ML package, and the values that hold where nothing is chosen."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Literal
+
+Format = Literal["mlprogram", "neuralnetwork"]
+Precision = Literal["fp16", "fp32"]
+LstmForm = Literal["native", "loop"]
+StateKind = Literal["explicit", "stateful"]
+ComputeUnits = Literal["ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"]
+#: How the weights of a layer are stored; ``none``: as they are.
+Compression = Literal["none", "int8", "palettize_6", "palettize_4", "prune"]
+
+#: Deployment target -> Core ML specification version of an ML program.
+SPECIFICATION_VERSIONS = MappingProxyType(
+    {"iOS15": 6, "iOS16": 7, "iOS17": 8, "iOS18": 9, "iOS26": 10}
+)
+#: Steps of a call where neither the recipe nor its source states another number.
+DEFAULT_STEPS = 16
+#: The fraction of a pruned layer's weights that become 0.
+DEFAULT_SPARSITY = 0.1
