@@ -1,0 +1,68 @@
+"""An ONNX graph as plain data: nodes in the order in which they run, and arrays that are known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from asrbuild.base.array import Array
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output of a graph.
+
+    Args:
+        dtype: numpy's name of the element type, such as ``float32``.
+        shape: sizes; a text is the name of an open axis, None an open axis without a name. None:
+            the file states no shape.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...] | None
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation.
+
+    Args:
+        name: of the node; nodes without one are called after their first output.
+        attributes: values as plain Python, arrays, or a :class:`Graph` for the branches of an If.
+        opset: version of the op set that its domain has in this file.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any] = field(repr=False)
+    opset: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.op} ({self.name})"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A whole graph, or a branch of an If; a branch also reads what the graph around it made."""
+
+    nodes: tuple[Node, ...]
+    constants: Mapping[str, Array] = field(repr=False)
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    def input(self, name: str) -> Tensor | None:
+        """The input of this name; None if there is none."""
+        return next((tensor for tensor in self.inputs if tensor.name == name), None)
+
+
+def port_name(name: str) -> str:
+    """The name that a package gives a tensor: Core ML takes letters, digits and underscores, and
+    ``state`` is a word of MIL."""
+    plain = re.sub(r"\W", "_", name, flags=re.ASCII)
+    plain = f"_{plain}" if plain[:1].isdigit() else plain
+    return "state_in" if plain == "state" else plain

@@ -1,0 +1,142 @@
+"""The original run by onnxruntime, in a process of its own and with one thread.
+
+    python -m asrbuild.architectures.onnx.worker --model M.onnx --cases in.npz --out out.npz
+        --pins '{"sr": 16000}' --states '{"h": "hn"}' --names '{"state_in": "state"}' --cuts '[]'
+
+onnxruntime reads the file itself: what asrbuild's reader makes of it does not come here. Cases are
+calls, ``<sequence>/<number>/<input>``, in the order of their numbers within a sequence. An input
+that is a state is in the first call alone; later ones get the output that ``--states`` names.
+``--names`` gives the model's names of inputs and outputs that a package calls otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from asrbuild.architectures.original import serve
+from asrbuild.base.array import Array
+from asrbuild.base.errors import AsrbuildError
+
+_DTYPES = {
+    "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
+    "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_,
+    "tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(int16)": np.int16,
+}  # fmt: skip
+_QUIET = 3  # errors only
+
+
+def run(options: argparse.Namespace, cases: Mapping[str, Array]) -> dict[str, Array]:
+    """Every output of every call, ``<sequence>/<number>/<output>``: float32 or int32."""
+    names: Mapping[str, str] = json.loads(options.names or "{}")
+    states: Mapping[str, str] = json.loads(options.states or "{}")
+    session = _Session(options)
+    port_of = {model: port for port, model in names.items()}
+    results: dict[str, Array] = {}
+    carried: dict[str, Array] = {}
+    for call, given in _calls(cases).items():
+        feeds = {names.get(port, port): array for port, array in given.items()}
+        # A call without its states goes on from the call before it.
+        feeds = carried | feeds
+        made = session.run(feeds, call)
+        carried = {state: made[output] for state, output in states.items()}
+        for name, array in made.items():
+            whole = array.dtype.kind in "iub"
+            results[f"{call}/{port_of.get(name, name)}"] = array.astype(
+                np.int32 if whole else np.float32
+            )
+    return results
+
+
+def _calls(cases: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
+    """Inputs by call, in the order in which they run."""
+    calls: dict[str, dict[str, Array]] = {}
+    for key in sorted(cases):
+        call, _, port = key.rpartition("/")
+        calls.setdefault(call, {})[port] = cases[key]
+    return calls
+
+
+class _Session:
+    """The model in onnxruntime."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise AsrbuildError(
+                "running a model in ONNX requires the package onnxruntime, which is not installed",
+                key="source.path",
+                fix="pip install 'asrbuild[onnx]'",
+            ) from error
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+        settings.log_severity_level = _QUIET
+        self.file = options.model
+        cuts = json.loads(options.cuts or "[]")
+        model = _cut(options.model, cuts) if cuts else options.model
+        try:
+            self.session = onnxruntime.InferenceSession(
+                model, settings, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime has a class of its own for each kind
+            raise self._error(f"onnxruntime cannot load the model: {error}") from error
+        self.inputs = {entry.name: entry for entry in self.session.get_inputs()}
+        self.outputs = [entry.name for entry in self.session.get_outputs()]
+        pins = json.loads(options.pins or "{}")
+        self.pins = {name: np.asarray(value) for name, value in pins.items() if name in self.inputs}
+
+    def run(self, feeds: Mapping[str, Array], call: str) -> dict[str, Array]:
+        """The outputs of one call by name."""
+        known = {name: array for name, array in feeds.items() if name in self.inputs}
+        typed = {name: self._typed(name, array) for name, array in (known | self.pins).items()}
+        try:
+            made: list[Any] = self.session.run(self.outputs, typed)
+        except Exception as error:
+            raise self._error(f"onnxruntime cannot run {call}: {error}") from error
+        return dict(zip(self.outputs, made, strict=True))
+
+    def _typed(self, name: str, array: Array) -> Array:
+        """An array in the type and with the number of axes that the model takes."""
+        entry = self.inputs[name]
+        typed: Array = array.astype(_DTYPES[entry.type], copy=False)
+        missing = len(entry.shape) - typed.ndim
+        if missing < 0 and typed.size == 1:  # packages have no inputs without axes
+            return typed.reshape((1,) * len(entry.shape))
+        return typed.reshape((1,) * max(0, missing) + typed.shape)
+
+    def _error(self, message: str) -> AsrbuildError:
+        return AsrbuildError(
+            message.splitlines()[0],
+            key="source.path",
+            file=self.file,
+            fix="check that onnxruntime runs the model with these inputs",
+        )
+
+
+def _cut(file: str, cuts: list[str]) -> bytes:
+    """The model from these tensors on, by the ``onnx`` package's own extractor."""
+    import onnx
+    from onnx.utils import Extractor
+
+    model = onnx.load(file)
+    outputs = [entry.name for entry in model.graph.output]
+    read = set(outputs)
+    for node in reversed(model.graph.node):
+        if read.intersection(node.output) - set(cuts):
+            read.update(node.input)
+    weights = {entry.name for entry in model.graph.initializer}
+    inputs = [entry.name for entry in model.graph.input if entry.name in read - weights]
+    kept = [name for name in inputs if name not in cuts]
+    extractor = Extractor(onnx.shape_inference.infer_shapes(model))
+    whole: bytes = extractor.extract_model([*cuts, *kept], outputs).SerializeToString()
+    return whole
+
+
+if __name__ == "__main__":
+    sys.exit(serve(run, None, "--model", "--pins", "--states", "--names", "--cuts"))
