@@ -253,7 +253,7 @@ def decode(
         decoder_name,
         settings,
         tuple(heard),
-        error_rates([recording.text for recording in dataset], heard, alphabet=alphabet),
+        error_rates([recording.text for recording in dataset], heard, tokens=alphabet),
         audio_s=sum(one.audio_s for one in spoken),
         acoustic_s=sum(one.seconds for one in spoken),
         decoder_s=decoder_s,

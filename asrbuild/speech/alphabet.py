@@ -17,6 +17,7 @@ from pathlib import Path
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.places import ALPHABET
 from asrbuild.base.kinds.recognition import require
+from asrbuild.speech.tokens import TokenKind, spans
 
 _BOM = "\ufeff"
 
@@ -34,8 +35,16 @@ class Alphabet:
     bytes_output: bool = False
 
     @property
+    def kind(self) -> TokenKind:
+        return "bytes" if self.bytes_output else "characters"
+
+    @property
     def size(self) -> int:
         return len(self.labels)
+
+    @property
+    def classes(self) -> int:
+        return len(self.labels) + 1
 
     @property
     def blank(self) -> int:
@@ -70,6 +79,10 @@ class Alphabet:
                 fix=f"the alphabet has {''.join(self.labels)!r}",
             )
         return [index[character] for character in text]
+
+    def words(self, tokens: Sequence[int]) -> list[range]:
+        """Positions of each word's labels, between the spaces."""
+        return spans(tokens, self.space)
 
     @property
     def graph_labels(self) -> list[bytes]:

@@ -9,6 +9,12 @@ Shared with ds-ctcdecoder: leading steps with blank >= 0.999 are skipped; ``cuto
 only when ``cutoff_prob`` < 1; the step of a label is where its likeliest extension happened.
 Not shared: sums are float64 here and float32 there, so hypotheses that are equally likely to about
 six digits can swap places.
+
+With thousands of labels the table is not made whole. Let the beam be sorted by score and the labels
+by probability: extension (i, r), of the prefix with i better ones by the label with r better ones,
+is at most as good as every extension (i', r') with i' <= i and r' <= r. All of these count, in the
+table or as a prefix that is in the beam already, but for one in each row: a label after itself.
+So (i, r) has (i + 1) r - 1 others before it, and where these fill the beam it cannot enter.
 """
 
 from __future__ import annotations
@@ -16,7 +22,6 @@ from __future__ import annotations
 import numpy as np
 
 from asrbuild.base.array import Array
-from asrbuild.speech.alphabet import Alphabet
 from asrbuild.speech.decoder import (
     Decoder,
     Hypothesis,
@@ -26,10 +31,13 @@ from asrbuild.speech.decoder import (
     hypothesis,
 )
 from asrbuild.speech.decoder_settings import DecoderSettings
+from asrbuild.speech.tokens import Tokens
 
 TINY = float(np.finfo(np.float32).tiny)
 SKIP_BLANK = 0.999
 COMPACT_AT = 1 << 18
+#: Labels up to which the whole table is made; more than any DeepSpeech model has.
+WHOLE_TABLE = 256
 
 
 class _Tree:
@@ -79,9 +87,9 @@ class _Tree:
 class PrefixSearch:
     """The state of one search; ``step`` takes one row of probabilities at a time."""
 
-    def __init__(self, classes: int, settings: DecoderSettings) -> None:
+    def __init__(self, classes: int, settings: DecoderSettings, blank: int | None = None) -> None:
         self._classes = classes
-        self._blank = classes - 1
+        self._blank = classes - 1 if blank is None else blank
         self._settings = settings
         self._labels = _Tree()
         self._times = _Tree()
@@ -126,45 +134,64 @@ class PrefixSearch:
     def _advance(self, row: Array) -> None:
         blank = self._blank
         tried, blank_rank = self._tried(row)
-        logs = np.full(self._classes, -np.inf)
+        logs = np.full(self._classes + 1, -np.inf)  # last entry: the root's label, -1
         logs[tried] = np.log(row[tried] + TINY)
         tried = tried[tried != blank]
-        column = np.full(self._classes + 1, -1, np.int64)  # last entry: the root's label, -1
-        column[tried] = np.arange(len(tried))
+        rank = np.full(self._classes + 1, -1, np.int64)
+        rank[tried] = np.arange(len(tried))
 
         beam = len(self._node)
         rows = np.arange(beam)
-        repeated = column[self._label] >= 0
+        labels, counts = self._reach(tried, logs)
+        column = np.full(self._classes + 1, -1, np.int64)
+        column[labels] = np.arange(len(labels))
+        # The table, flat: each prefix has the extensions by the first ``counts`` labels.
+        starts = np.cumsum(counts) - counts
+        if counts.sum() == beam * len(labels):
+            extended = (self._score[:, None] + logs[labels]).ravel()
+        else:
+            at = np.repeat(rows, counts)
+            extended = self._score[at] + logs[labels[np.arange(len(at)) - starts[at]]]
+
+        def cells(prefixes: Array, by: Array) -> Array:
+            """Where the table has these extensions; -1, a spare last cell, where it does not."""
+            inside = (column[by] >= 0) & (column[by] < counts[prefixes])
+            return np.where(inside, starts[prefixes] + column[by], -1)
+
+        extended = np.append(extended, -np.inf)
+        repeated = rank[self._label] >= 0
+        own = self._label[repeated]
         # A label after itself is a new one only across a blank.
-        extended = self._score[:, None] + logs[tried]
-        extended[rows[repeated], column[self._label[repeated]]] = (
-            self._ends_blank[repeated] + logs[self._label[repeated]]
-        )
+        extended[cells(rows[repeated], own)] = self._ends_blank[repeated] + logs[own]
         ends_label = np.full(beam, -np.inf)
-        ends_label[repeated] = self._ends_label[repeated] + logs[self._label[repeated]]
+        ends_label[repeated] = self._ends_label[repeated] + logs[own]
         ends_blank = self._score + logs[blank]
 
         # Prefixes whose parent is in the beam get the parent's extension.
         parent_row = self._place[self._labels.parent[self._node]]
         merged = rows[repeated & (parent_row >= 0)]
-        cells = parent_row[merged], column[self._label[merged]]
-        arriving = extended[cells]
-        extended[cells] = -np.inf
+        parents, own = parent_row[merged], self._label[merged]
+        again = self._label[parents] == own
+        across = np.where(again, self._ends_blank[parents], self._score[parents])
+        arriving = across + logs[own]
+        extended[cells(parents, own)] = -np.inf
+        extended = extended[:-1]
         moved = arriving > ends_label[merged]
         ends_label[merged] = np.logaddexp(ends_label[merged], arriving)
         # The blank keeps the old step if it is likelier; it is asked after the labels before it.
-        asked = blank_rank > column[self._label[merged]]
+        asked = blank_rank > rank[own]
         moved &= ~(asked & (ends_label[merged] < ends_blank[merged]))
         time = self._time.copy()
         time[merged[moved]] = self._times.add(
             self._time[parent_row[merged[moved]]], np.full(moved.sum(), self._step)
         )
 
-        kept, fresh_row, fresh_column = self._select(np.logaddexp(ends_label, ends_blank), extended)
-        fresh_label = tried[fresh_column]
+        kept, fresh = self._select(np.logaddexp(ends_label, ends_blank), extended)
+        fresh_row = np.searchsorted(starts, fresh, side="right") - 1
+        fresh_label = labels[fresh - starts[fresh_row]]
         fresh_node = self._nodes_for(self._node[fresh_row], fresh_label)
         fresh_time = self._times.add(self._time[fresh_row], np.full(len(fresh_row), self._step))
-        fresh_score = extended[fresh_row, fresh_column]
+        fresh_score = extended[fresh]
 
         self._place[self._node] = -1
         self._node = np.concatenate([self._node[kept], fresh_node])
@@ -195,16 +222,27 @@ class PrefixSearch:
         at = np.flatnonzero(order == self._blank)
         return order, int(at[0]) if len(at) else -1
 
-    def _select(self, staying: Array, extended: Array) -> tuple[Array, Array, Array]:
-        """Rows that stay, and (row, column) of the extensions that enter the beam."""
-        scores = np.concatenate([staying, extended.ravel()])
+    def _reach(self, tried: Array, logs: Array) -> tuple[Array, Array]:
+        """Labels by which an extension can enter the beam; how many of them each prefix tries."""
+        beam, width = len(self._node), self._settings.beam_width
+        if len(tried) <= WHOLE_TABLE:
+            return tried, np.full(beam, len(tried), np.int64)
+        likeliest = tried
+        if len(tried) > width + 1:
+            likeliest = tried[np.argpartition(-logs[tried], width)[: width + 1]]
+        likeliest = likeliest[np.argsort(-logs[likeliest], kind="stable")]
+        better = np.empty(beam, np.int64)
+        better[np.argsort(-self._score, kind="stable")] = np.arange(beam)
+        return likeliest, np.minimum(len(likeliest), width // (better + 1) + 1)
+
+    def _select(self, staying: Array, extended: Array) -> tuple[Array, Array]:
+        """Rows that stay, and the extensions that enter the beam."""
+        scores = np.concatenate([staying, extended])
         chosen = np.flatnonzero(scores > -np.inf)
         if len(chosen) > self._settings.beam_width:
             width = self._settings.beam_width
             chosen = chosen[np.argpartition(-scores[chosen], width - 1)[:width]]
-        kept = chosen[chosen < len(staying)]
-        fresh = chosen[chosen >= len(staying)] - len(staying)
-        return kept, fresh // extended.shape[1], fresh % extended.shape[1]
+        return chosen[chosen < len(staying)], chosen[chosen >= len(staying)] - len(staying)
 
     def _nodes_for(self, parents: Array, labels: Array) -> Array:
         """Tree nodes of these extensions; a prefix that was dropped before gets its old node.
@@ -233,9 +271,9 @@ class PrefixSearch:
 class BeamDecoder(Decoder):
     """Prefix beam search with no dependency but numpy."""
 
-    def __init__(self, settings: DecoderSettings, alphabet: Alphabet, step_s: float) -> None:
+    def __init__(self, settings: DecoderSettings, tokens: Tokens, step_s: float) -> None:
         self._settings = settings
-        self._alphabet = alphabet
+        self._vocabulary = tokens
         self._step_s = step_s
 
     def decode(self, probabilities: Array, n_best: int = 1) -> list[Hypothesis]:
@@ -244,25 +282,25 @@ class BeamDecoder(Decoder):
         return stream.finish(n_best)
 
     def stream(self) -> Stream:
-        return _BeamStream(self._settings, self._alphabet, self._step_s)
+        return _BeamStream(self._settings, self._vocabulary, self._step_s)
 
 
 class _BeamStream(Stream):
-    def __init__(self, settings: DecoderSettings, alphabet: Alphabet, step_s: float) -> None:
-        self._search = PrefixSearch(alphabet.size + 1, settings)
-        self._alphabet = alphabet
+    def __init__(self, settings: DecoderSettings, tokens: Tokens, step_s: float) -> None:
+        self._search = PrefixSearch(tokens.classes, settings, tokens.blank)
+        self._vocabulary = tokens
         self._step_s = step_s
-        self._rows: list[Array] = [np.zeros((0, alphabet.size + 1), np.float32)]
+        self._rows: list[Array] = [np.zeros((0, tokens.classes), np.float32)]
 
     def feed(self, probabilities: Array) -> str:
-        checked = check_probabilities(probabilities, self._alphabet)
+        checked = check_probabilities(probabilities, self._vocabulary)
         self._rows.append(checked.copy())
         self._search.feed(checked)
-        return self._alphabet.decode(self._search.best_tokens())
+        return self._vocabulary.decode(self._search.best_tokens())
 
     def finish(self, n_best: int = 1) -> list[Hypothesis]:
         rows = np.concatenate(self._rows)
         return [
-            hypothesis(path, rows, self._alphabet, self._step_s)
+            hypothesis(path, rows, self._vocabulary, self._step_s)
             for path in self._search.best(n_best)
         ]

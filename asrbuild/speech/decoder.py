@@ -1,6 +1,6 @@
 """The interface of every CTC decoder: text, words with times, confidence, N best, streaming.
 
-A decoder reads probabilities (steps, classes), the blank last, and finds label sequences, each in
+A decoder reads probabilities (steps, classes) and finds label sequences, each in
 its own way (``greedy``, ``beam``, ``deepspeech_decoder``). Texts and words are made from them here,
 so they mean the same everywhere.
 """
@@ -17,6 +17,7 @@ import numpy as np
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.alphabet import Alphabet, check_size
+from asrbuild.speech.tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Stream(ABC):
 
 
 class Decoder(ABC):
-    """A decoder with its settings and alphabet; use as a context manager, or ``close`` it."""
+    """A decoder with its settings and labels; use as a context manager, or ``close`` it."""
 
     @abstractmethod
     def decode(self, probabilities: Array, n_best: int = 1) -> list[Hypothesis]:
@@ -106,7 +107,7 @@ class Decoder(ABC):
         self.close()
 
 
-def check_probabilities(probabilities: Array, alphabet: Alphabet) -> Array:
+def check_probabilities(probabilities: Array, tokens: Tokens) -> Array:
     """float (steps, classes), finite, in [0, 1], rows adding up to 1 within 1 %.
 
     Raises:
@@ -117,7 +118,14 @@ def check_probabilities(probabilities: Array, alphabet: Alphabet) -> Array:
         raise AsrbuildError(
             f"probabilities must be floats (steps, classes), not {array.dtype} {array.shape}"
         )
-    check_size(alphabet, array.shape[1])
+    if isinstance(tokens, Alphabet):
+        check_size(tokens, array.shape[1])
+    elif tokens.classes != array.shape[1]:
+        raise AsrbuildError(
+            f"the vocabulary has {tokens.classes} labels, the model {array.shape[1]} classes",
+            key="tokens",
+            fix="give the labels that the model was trained with, the blank's included",
+        )
     if not np.isfinite(array).all():
         raise AsrbuildError("probabilities hold values that are not finite numbers")
     # Half precision sums of 29 rounded values stray a little; logits stray far.
@@ -130,32 +138,25 @@ def check_probabilities(probabilities: Array, alphabet: Alphabet) -> Array:
     return array
 
 
-def hypothesis(
-    path: LabelPath, probabilities: Array, alphabet: Alphabet, step_s: float
-) -> Hypothesis:
+def hypothesis(path: LabelPath, probabilities: Array, tokens: Tokens, step_s: float) -> Hypothesis:
     """Text and words of a path; probabilities (steps, classes) are those it was found in."""
     return Hypothesis(
-        text=alphabet.decode(path.tokens),
+        text=tokens.decode(path.tokens),
         confidence=path.score,
-        words=words(path, probabilities, alphabet, step_s),
+        words=words(path, probabilities, tokens, step_s),
     )
 
 
-def words(
-    path: LabelPath, probabilities: Array, alphabet: Alphabet, step_s: float
-) -> tuple[Word, ...]:
-    """Words between space labels; each runs from its first label's step past its last one's."""
-    tokens, steps = np.asarray(path.tokens, np.intp), np.asarray(path.steps, np.intp)
-    breaks = np.flatnonzero(tokens == (-1 if alphabet.space is None else alphabet.space))
+def words(path: LabelPath, probabilities: Array, tokens: Tokens, step_s: float) -> tuple[Word, ...]:
+    """The words of a path; each runs from its first label's step past its last one's."""
+    labels, steps = np.asarray(path.tokens, np.intp), np.asarray(path.steps, np.intp)
     found = []
-    for start, stop in zip([-1, *breaks], [*breaks, len(tokens)], strict=True):
-        inside = slice(start + 1, stop)
-        if inside.start == stop:
-            continue
-        chances = probabilities[steps[inside], tokens[inside]].astype(np.float64)
+    for span in tokens.words(path.tokens):
+        inside = slice(span.start, span.stop)
+        chances = probabilities[steps[inside], labels[inside]].astype(np.float64)
         found.append(
             Word(
-                text=alphabet.decode(tokens[inside].tolist()),
+                text=tokens.decode(path.tokens[inside]),
                 start_s=float(steps[inside][0] * step_s),
                 end_s=float((steps[inside][-1] + 1) * step_s),
                 confidence=float(np.exp(np.log(np.maximum(chances, 1e-30)).mean())),

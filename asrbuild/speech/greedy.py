@@ -1,11 +1,14 @@
-"""Greedy CTC decoding: the likeliest class of each step, repeats merged, blanks dropped."""
+"""Greedy CTC decoding: the likeliest class of each step, repeats merged, blanks dropped.
+
+A model without a blank gives one of several classes for each row: its text is the label of the
+likeliest, or of each stretch of rows.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from asrbuild.base.array import Array
-from asrbuild.speech.alphabet import Alphabet
 from asrbuild.speech.decoder import (
     Decoder,
     Hypothesis,
@@ -14,11 +17,16 @@ from asrbuild.speech.decoder import (
     check_probabilities,
     hypothesis,
 )
+from asrbuild.speech.tokens import Tokens
 
 
-def best_path(probabilities: Array, blank: int) -> LabelPath:
-    """(steps, classes) to the labels of the single likeliest alignment."""
+def best_path(probabilities: Array, blank: int | None) -> LabelPath:
+    """(steps, classes) to the labels of the single likeliest alignment.
+
+    ``blank`` None: there is none, and every step has a label.
+    """
     classes = probabilities.argmax(axis=1)
+    blank = -1 if blank is None else blank
     previous = np.concatenate([[blank], classes[:-1]])[: len(classes)]
     steps = np.flatnonzero((classes != blank) & (classes != previous))
     chances = probabilities.max(axis=1).astype(np.float64) if len(classes) else np.ones(0)
@@ -32,36 +40,36 @@ def best_path(probabilities: Array, blank: int) -> LabelPath:
 class GreedyDecoder(Decoder):
     """Fast and without a choice: it has one hypothesis, whatever N is."""
 
-    def __init__(self, alphabet: Alphabet, step_s: float) -> None:
-        self._alphabet = alphabet
+    def __init__(self, tokens: Tokens, step_s: float) -> None:
+        self._vocabulary = tokens
         self._step_s = step_s
 
     def decode(self, probabilities: Array, n_best: int = 1) -> list[Hypothesis]:
-        checked = check_probabilities(probabilities, self._alphabet)
-        path = best_path(checked, self._alphabet.blank)
-        return [hypothesis(path, checked, self._alphabet, self._step_s)]
+        checked = check_probabilities(probabilities, self._vocabulary)
+        path = best_path(checked, self._vocabulary.blank)
+        return [hypothesis(path, checked, self._vocabulary, self._step_s)]
 
     def stream(self) -> Stream:
-        return _GreedyStream(self, self._alphabet)
+        return _GreedyStream(self, self._vocabulary)
 
 
 class _GreedyStream(Stream):
-    def __init__(self, decoder: GreedyDecoder, alphabet: Alphabet) -> None:
+    def __init__(self, decoder: GreedyDecoder, tokens: Tokens) -> None:
         self._decoder = decoder
-        self._alphabet = alphabet
+        self._vocabulary = tokens
         self._chunks: list[Array] = []
         self._tokens: list[int] = []
-        self._last = alphabet.blank
+        self._last = tokens.blank
 
     def feed(self, probabilities: Array) -> str:
-        checked = check_probabilities(probabilities, self._alphabet)
+        checked = check_probabilities(probabilities, self._vocabulary)
         self._chunks.append(checked.copy())
         for label in checked.argmax(axis=1).tolist():
-            if label not in (self._last, self._alphabet.blank):
+            if label not in (self._last, self._vocabulary.blank):
                 self._tokens.append(label)
             self._last = label
-        return self._alphabet.decode(self._tokens)
+        return self._vocabulary.decode(self._tokens)
 
     def finish(self, n_best: int = 1) -> list[Hypothesis]:
-        empty = np.zeros((0, self._alphabet.size + 1), np.float32)
+        empty = np.zeros((0, self._vocabulary.classes), np.float32)
         return self._decoder.decode(np.concatenate([empty, *self._chunks]), n_best)

@@ -1,9 +1,13 @@
-"""Word and character error rates, with their counts and confidence intervals.
+"""Word, character and phoneme error rates, with their counts and confidence intervals.
 
 Normalisation before counting, nothing else: letters are lower case, runs of white space are one
 space, and ends are trimmed. Punctuation and apostrophes count, and ß is not ss. Characters are
 counted with the spaces between words. Rates are errors over reference units of the whole set, not
 means of single rates.
+
+Phonemes are not letters: of a model that writes them no letter is lowered, a text is brought into
+the model's own form (``h eɪ v | f aɪ v``), and phonemes are counted instead of characters. A word
+of it is right where all its phonemes are.
 
 A reference that the model's alphabet cannot spell counts as errors of the model whatever it writes;
 ``unspelled`` finds such references, as DeepSpeech's own evaluation refuses them.
@@ -14,11 +18,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.speech.alphabet import Alphabet
+from asrbuild.speech.tokens import PHONEME_BOUNDARY, Tokens, Vocabulary
 
 RESAMPLES = 1000
 SEED = 20_200_708
@@ -28,7 +33,7 @@ _TURKIC = "\u0131"
 
 @dataclass(frozen=True)
 class Counts:
-    """Edits between a reference and a hypothesis, in words or in characters."""
+    """Edits between a reference and a hypothesis, in words, characters or phonemes."""
 
     substitutions: int
     deletions: int
@@ -47,7 +52,10 @@ class Counts:
 
 @dataclass(frozen=True)
 class Utterance:
-    """Both counts of one pair of texts, and the texts as they were compared."""
+    """Both counts of one pair of texts, and the texts as they were compared.
+
+    ``characters`` counts phonemes where the model writes them.
+    """
 
     words: Counts
     characters: Counts
@@ -65,13 +73,18 @@ class Interval:
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """Rates of a set, with 95 % intervals from resampled utterances."""
+    """Rates of a set, with 95 % intervals from resampled utterances.
+
+    ``characters``, ``cer`` and ``cer_interval`` are of the ``unit``: characters, or phonemes where
+    the model writes them.
+    """
 
     utterances: tuple[Utterance, ...]
     words: Counts
     characters: Counts
     wer_interval: Interval
     cer_interval: Interval
+    unit: Literal["characters", "phonemes"] = "characters"
 
     @property
     def wer(self) -> float:
@@ -82,39 +95,53 @@ class ErrorRates:
         return self.characters.rate
 
 
-def normalise(text: str, alphabet: Alphabet | None = None) -> str:
+def normalise(text: str, tokens: Tokens | None = None) -> str:
     """The text as it is compared.
 
     Lower case is Unicode's: with an alphabet that has the dotless ı it is the Turkic one, where İ
     is the capital of i and I that of ı (SpecialCasing.txt, tr and az).
     """
-    if alphabet is not None and _TURKIC in alphabet.labels:
+    if tokens is not None and tokens.kind == "phonemes":
+        try:
+            return tokens.decode(tokens.encode(text))
+        except AsrbuildError:  # ``unspelled`` says which
+            return " ".join(text.split())
+    if tokens is not None and _TURKIC in tokens.labels:
         text = text.replace("I\u0307", "i").replace("İ", "i").replace("I", _TURKIC)
     return " ".join(text.lower().split())
 
 
-def unspelled(text: str, alphabet: Alphabet) -> tuple[str, ...]:
-    """The characters of a reference that the alphabet has no label for, in order, each once."""
-    if alphabet.bytes_output:
+def unspelled(text: str, tokens: Tokens) -> tuple[str, ...]:
+    """The characters of a reference that no label of the model has, in order, each once."""
+    if tokens.kind == "bytes" or (isinstance(tokens, Vocabulary) and tokens.spells_bytes):
         return ()
-    known = {character for label in alphabet.labels for character in normalise(label, alphabet)}
-    if alphabet.space is not None:
+    known = {character for label in _printed(tokens) for character in normalise(label, tokens)}
+    if tokens.space is not None or tokens.kind in ("pieces", "phonemes"):
         known.add(" ")
-    if known.issuperset(normalise(text, alphabet)):
+    if tokens.kind == "phonemes":
+        known.add(PHONEME_BOUNDARY)
+    if known.issuperset(normalise(text, tokens)):
         return ()
     one_by_one = dict.fromkeys(" ".join(text.split()))
     strange = tuple(
-        c for c in one_by_one if not known.issuperset(normalise(c, alphabet) if c != " " else c)
+        c for c in one_by_one if not known.issuperset(normalise(c, tokens) if c != " " else c)
     )
-    return strange or tuple(c for c in dict.fromkeys(normalise(text, alphabet)) if c not in known)
+    return strange or tuple(c for c in dict.fromkeys(normalise(text, tokens)) if c not in known)
 
 
-def unspelled_text(references: Sequence[str], alphabet: Alphabet) -> str:
-    """What the alphabet cannot spell, the most frequent first: ``'1' in 3 of 8 references``.
+def _printed(tokens: Tokens) -> Sequence[str]:
+    """What each label prints: that of a vocabulary's blank nothing."""
+    if tokens.kind == "characters" and not isinstance(tokens, Vocabulary):
+        return tokens.labels
+    return [tokens.decode([token]) for token in range(tokens.classes)]
+
+
+def unspelled_text(references: Sequence[str], tokens: Tokens) -> str:
+    """What the labels cannot spell, the most frequent first: ``'1' in 3 of 8 references``.
 
     Empty where it spells every reference.
     """
-    counts = Counter(c for text in references for c in unspelled(text, alphabet))
+    counts = Counter(c for text in references for c in unspelled(text, tokens))
     total = f"{len(references)} references"
     shown = [f"{_shown(c)} in {n} of {total}" for c, n in counts.most_common(5)]
     more = [f"{len(counts) - 5} more characters"] if len(counts) > 5 else []
@@ -130,19 +157,37 @@ def _shown(character: str) -> str:
     return f"U+{ord(character):04X} {unicodedata.name(character, '')}".rstrip()
 
 
-def count(reference: str, hypothesis: str, alphabet: Alphabet | None = None) -> Utterance:
-    """Edits of one pair; ``alphabet``: see :func:`normalise`."""
-    expected, found = normalise(reference, alphabet), normalise(hypothesis, alphabet)
+def count(reference: str, hypothesis: str, tokens: Tokens | None = None) -> Utterance:
+    """Edits of one pair; ``tokens``: see :func:`normalise`."""
+    expected, found = normalise(reference, tokens), normalise(hypothesis, tokens)
+    if tokens is not None and tokens.kind == "phonemes":
+        return Utterance(
+            _counts(_phoneme_words(expected), _phoneme_words(found), words=True),
+            _counts(_phonemes(expected), _phonemes(found), words=True),
+            expected,
+            found,
+        )
     return Utterance(
         _counts(expected, found, words=True), _counts(expected, found, words=False), expected, found
     )
+
+
+def _phonemes(text: str) -> str:
+    """``h eɪ | j u`` without its word boundaries."""
+    return " ".join(part for part in text.split() if part != PHONEME_BOUNDARY)
+
+
+def _phoneme_words(text: str) -> str:
+    """``h eɪ | j u`` with each word as one: ``h_eɪ j_u``."""
+    words = f" {text} ".split(f" {PHONEME_BOUNDARY} ")
+    return " ".join("_".join(word.split()) for word in words)
 
 
 def error_rates(
     references: Sequence[str],
     hypotheses: Sequence[str],
     confidence: float = 0.95,
-    alphabet: Alphabet | None = None,
+    tokens: Tokens | None = None,
 ) -> ErrorRates:
     """Rates over a set of pairs.
 
@@ -150,7 +195,7 @@ def error_rates(
         references: the expected transcripts.
         hypotheses: the transcripts, in the same order.
         confidence: of the intervals, by the bootstrap over utterances with a fixed seed.
-        alphabet: the model's; see :func:`normalise`.
+        tokens: the model's labels; see :func:`normalise`.
 
     Raises:
         AsrbuildError: the two have not the same number, or none.
@@ -160,7 +205,7 @@ def error_rates(
             f"cannot compare {len(references)} references with {len(hypotheses)} transcripts"
         )
     pairs = zip(references, hypotheses, strict=True)
-    utterances = tuple(count(reference, found, alphabet) for reference, found in pairs)
+    utterances = tuple(count(reference, found, tokens) for reference, found in pairs)
     words = [utterance.words for utterance in utterances]
     characters = [utterance.characters for utterance in utterances]
     return ErrorRates(
@@ -169,6 +214,7 @@ def error_rates(
         total(characters),
         _bootstrap(words, confidence),
         _bootstrap(characters, confidence),
+        "phonemes" if tokens is not None and tokens.kind == "phonemes" else "characters",
     )
 
 

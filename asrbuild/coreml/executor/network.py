@@ -25,6 +25,7 @@ from asrbuild.coreml.executor.nn.inside import count_reads
 from asrbuild.coreml.executor.nnweights import NnWeights
 from asrbuild.coreml.executor.package import Package
 from asrbuild.coreml.executor.program import CompiledBlock, Draft, does_not_hold_together, make_step
+from asrbuild.coreml.executor.recording import Site, watched
 from asrbuild.coreml.executor.registry import NN_LAYERS, NOT_HERE, NnLayer
 from asrbuild.coreml.executor.signature import Feature, default_shape
 
@@ -141,9 +142,13 @@ class NetworkCompiler:
         steps = tuple(make_step(draft, dead) for draft, dead in zip(drafts, dying, strict=True))
         return CompiledBlock(steps, (), tuple(draft.place for draft in drafts))
 
+    def path(self, layer: Any) -> str:
+        """Enclosing layers and the layer's own name."""
+        return " > ".join([*self._path, layer.name])
+
     def place(self, layer: Any) -> str:
         """Where a layer is, its network's enclosing layers first."""
-        return f"layer {' > '.join([*self._path, layer.name])}"
+        return f"layer {self.path(layer)}"
 
     def _draft(self, layer: Any) -> Draft:
         kind = layer.WhichOneof("layer")
@@ -177,7 +182,13 @@ class NetworkCompiler:
         reads: list[int | list[int]] = [self.slot(name) for name in layer.input]
         writes = [self.slot(name) for name in layer.output]
         owned = 0 if getattr(run, "owns_first", False) else None
-        return Draft(_as_list(run, len(writes)), reads, writes, owned=owned)
+        run = watched(_as_list(run, len(writes)), lambda: self._site(entry, layer))
+        return Draft(run, reads, writes, owned=owned)
+
+    def _site(self, entry: NnLayer, layer: Any) -> Site:
+        count = len(layer.input)
+        dtypes = (np.dtype(np.float32),) * count
+        return Site(self.path(layer), entry.name, ("input",) * count, dtypes, (False,) * count)
 
 
 def compile_network(

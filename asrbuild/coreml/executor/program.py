@@ -8,7 +8,7 @@ list that a loop carries) may write in place when it holds the only reference.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.executor.literals import DTYPES, Blobs, read_value
 from asrbuild.coreml.executor.products import shared
+from asrbuild.coreml.executor.recording import Site, watched
 from asrbuild.coreml.executor.registry import MIL_OPS, NOT_HERE, REQUIRED, MilOp
 
 Env = list[Any]
@@ -114,6 +115,10 @@ class Compiler:
     def define_constant(self, named_type: Any, value: Any) -> None:
         self._scopes[-1][named_type.name] = self.add_constant(value)
 
+    def show(self, slots: Mapping[str, int]) -> None:
+        """Makes slots visible under these names from here on."""
+        self._scopes[-1].update(slots)
+
     def lookup(self, name: str) -> int | None:
         """The slot that ``name`` means here, if any."""
         for scope in reversed(self._scopes):
@@ -152,11 +157,13 @@ class Compiler:
 
     # Operations.
 
+    def path(self, operation: Any = None) -> str:
+        """Enclosing blocks and the op's own name: ``while_loop body > gates``."""
+        own = [] if operation is None else [operation_name(operation)]
+        return " > ".join([*self._path, *own])
+
     def place(self, operation: Any = None) -> str:
-        parts = list(self._path)
-        if operation is not None:
-            parts.append(operation_name(operation))
-        return f"function {self.function_name}, op {' > '.join(parts)}"
+        return f"function {self.function_name}, op {self.path(operation)}"
 
     def arguments(self, operation: Any) -> dict[str, int | list[int]]:
         """Input name -> slot, or list of slots for an input that takes several values."""
@@ -234,11 +241,28 @@ class Compiler:
             else:
                 slots.append(self.add_constant(default))
         outputs = [self.declare(output) for output in operation.outputs]
+        declared = slots
         run, slots = self._with_precision(op, slots, outputs)
+        run = watched(run, lambda: self._site(op, operation, declared))
         owned = None
         if op.owns is not None:
             owned = [name for name, _ in op.parameters].index(op.owns)
         return Draft(run, slots, outputs, owned=owned)
+
+    def _site(self, op: MilOp, operation: Any, slots: list[int | list[int]]) -> Site:
+        listed = [slot if isinstance(slot, list) else [slot] for slot in slots]
+        return Site(
+            self.path(operation),
+            op.name,
+            tuple(name for name, _ in op.parameters),
+            tuple(
+                [self.dtypes.get(s) for s in slot]
+                if isinstance(slot, list)
+                else self.dtypes.get(slot)
+                for slot in slots
+            ),
+            tuple(all(s in self.constants for s in each) for each in listed),
+        )
 
     def _with_precision(
         self, op: MilOp, slots: list[int | list[int]], outputs: list[int]

@@ -1,0 +1,317 @@
+"""Core AI assets: made from a package, run by Apple's runtime, and described.
+
+``open_witness`` is a second opinion of a package: its program in Apple's runtime, with the
+arithmetic that Linux can prove, in single precision.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from asrbuild.base.array import Array
+from asrbuild.base.disk import remove_tree
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreai import environment
+from asrbuild.coreai.handover import NoLoweringError, hand_over
+from asrbuild.coreai.process import RefusedError, Worker
+from asrbuild.coreml.executor.model import State, described_features, predict_each
+from asrbuild.coreml.executor.package import open_package
+from asrbuild.coreml.executor.signature import Feature, Fixed, Ranged, check_inputs
+
+#: Modules to import before a thread uses this one.
+THREAD_MODULES = ("asrbuild.coreai.asset", "coremltools")
+_DAMAGED = "make the asset again, or copy it again from a good copy"
+_workers: dict[Path, Worker] = {}
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class AssetMetadata:
+    """What an asset says of itself; ``values`` are JSON, the manifest's digest for instance."""
+
+    author: str = ""
+    license: str = ""
+    description: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def written(self) -> dict[str, Any]:
+        """As in ``metadata.json``."""
+        return {
+            "author": self.author,
+            "license": self.license,
+            "modelDescription": self.description,
+            "creatorDefinedMetadata": dict(self.values),
+        }
+
+
+def lower(
+    package: Path,
+    asset: Path,
+    *,
+    wide: bool = False,
+    keep_all: bool = False,
+    decompress: bool = False,
+    metadata: AssetMetadata | None = None,
+) -> None:
+    """Writes a package's program as an ``.aimodel``; the same bytes in any process.
+
+    Args:
+        package: an ``.mlpackage`` with an ML program.
+        asset: the folder to make; its name ends in ``.aimodel``.
+        wide: hold half precision in single; constants keep their values.
+        keep_all: every value of a function is an output too, for ``CoreAIModel.trace``.
+        decompress: store compressed constants as our executor expands them.
+        metadata: what the asset says of itself.
+
+    Raises:
+        NoLoweringError: an op has no counterpart; nothing was written.
+        AsrbuildError: the package cannot be read, or the process of Core AI ended.
+    """
+    with tempfile.TemporaryDirectory(prefix="asrbuild-handover-") as name:
+        folder = Path(name)
+        hand_over(package, folder, decompress=decompress)
+        made = folder / "made.aimodel"
+        _ask(
+            package,
+            "lower",
+            handover=str(folder),
+            asset=str(made),
+            metadata=(metadata or AssetMetadata()).written(),
+            wide=wide,
+            keep_all=keep_all,
+        )
+        remove_tree(asset)
+        shutil.move(made, asset)
+
+
+def load(asset: Path, function: str | None = None) -> CoreAIModel:
+    """Opens an asset for execution by Apple's runtime.
+
+    Args:
+        function: of an asset with several; its first one if not given.
+
+    Raises:
+        AsrbuildError: no such function, or the asset is damaged.
+    """
+    return CoreAIModel(asset, function)
+
+
+@contextmanager
+def open_witness(
+    package: Path,
+    function: str | None = None,
+    *,
+    keep_all: bool = False,
+    decompress: bool = False,
+) -> Iterator[CoreAIModel]:
+    """A package's program in Apple's runtime, in single precision; gone at the end of the block.
+
+    Raises:
+        NoLoweringError: an op has no counterpart in Core AI.
+        AsrbuildError: the package cannot be read, or the process of Core AI ended.
+    """
+    with tempfile.TemporaryDirectory(prefix="asrbuild-witness-") as name:
+        asset = Path(name) / "witness.aimodel"
+        lower(package, asset, wide=True, keep_all=keep_all, decompress=decompress)
+        with CoreAIModel(asset, function, package=package) as model:
+            yield model
+
+
+def inspect(asset: Path) -> dict[str, Any]:
+    """An asset's functions with inputs, outputs and states, element types, ops and metadata."""
+    reply, _ = _ask(asset, "inspect", asset=str(asset))
+    opened, _ = _ask(asset, "open", asset=str(asset))
+    _ask(asset, "close", asset=str(asset))
+    for name, function in opened["functions"].items():
+        reply["functions"][name]["states"] = function["states"]
+    metadata = _own_metadata(asset)
+    files = {p.name: p.stat().st_size for p in sorted(asset.iterdir()) if p.is_file()}
+    return {**reply, "values": metadata, "files": files}
+
+
+class CoreAIModel:
+    """An asset ready to run, with the interface of the executor's ``Model``.
+
+    ``inputs``, ``outputs`` and ``states`` describe its features by name. A function with
+    enumerated sizes is several functions of the asset; ``predict`` takes the one that fits.
+    """
+
+    def __init__(
+        self, asset: Path, function: str | None = None, *, package: Path | None = None
+    ) -> None:
+        self.path = asset
+        reply, _ = _ask(asset, "open", asset=str(asset))
+        self._described: dict[str, Any] = reply["functions"]
+        sizes: dict[str, list[str]] = _own_metadata(asset).get("sizes", {})
+        listed = {name for names in sizes.values() for name in names}
+        self.functions = tuple(sizes) + tuple(n for n in self._described if n not in listed)
+        if package is not None:
+            spec = open_package(package).spec
+            default, self.functions, features = described_features(spec, package, function)
+            function = function or default
+        self.function = function or self.functions[0]
+        if self.function not in self.functions:
+            raise AsrbuildError(
+                f"no function {function} in the asset",
+                file=asset,
+                fix=f"the functions are {', '.join(self.functions)}",
+            )
+        self._variants = tuple(sizes.get(self.function, (self.function,)))
+        first = self._described[self._variants[0]]
+        self.inputs, self.outputs, self.states = (
+            {name: _feature(name, described) for name, described in first[kind].items()}
+            for kind in ("inputs", "outputs", "states")
+        )
+        if package is not None:
+            # The package knows bounds and lists of sizes; the asset, its own element types.
+            self.inputs = {
+                name: replace(feature, dtype=self.inputs[name].dtype)
+                for name, feature in features[0].items()
+            }
+
+    def __enter__(self) -> CoreAIModel:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets Apple's runtime go of the asset."""
+        _ask(self.path, "close", asset=str(self.path))
+
+    def make_state(self) -> State:
+        """A new state, all zeros; pass it to ``predict``, once per stream."""
+        if not self.states:
+            raise AsrbuildError("this asset keeps no state inside", file=self.path)
+        return State(self.states, str(self.path))
+
+    def predict(self, data: Any, state: State | None = None) -> Any:
+        """Runs the asset on a dict of arrays by input name; returns arrays by output name.
+
+        Raises:
+            AsrbuildError: an input's name, type or shape is wrong, a state is missing, or the
+                process of Core AI ended.
+        """
+        if isinstance(data, list):
+            return predict_each(self.predict, data, state)
+        results = self.trace(data, state)
+        return {name: results[name] for name in self.outputs if name in results}
+
+    def trace(self, data: Mapping[str, Any], state: State | None = None) -> dict[str, Array]:
+        """As ``predict``; of an asset lowered with ``keep_all``, every value that it computes."""
+        arrays = check_inputs(data, self.inputs, str(self.path))
+        if self.states and state is None:
+            raise AsrbuildError(
+                f"predict needs this asset's state ({', '.join(self.states)})",
+                file=self.path,
+                fix="pass state=model.make_state(), and the same one for a whole stream",
+            )
+        kept = {} if state is None else {name: state.read(name) for name in self.states}
+        _, results = _ask(
+            self.path,
+            "run",
+            arrays | kept,
+            asset=str(self.path),
+            function=self._variant(arrays),
+            states=list(kept),
+        )
+        for name in kept:
+            assert state is not None
+            state.write(name, results.pop(name))
+        return results
+
+    def _variant(self, arrays: Mapping[str, Array]) -> str:
+        """The asset's function for inputs of these shapes."""
+        for variant in self._variants:
+            inputs = self._described[variant]["inputs"]
+            if all(_fits(arrays[name].shape, inputs[name]["shape"]) for name in arrays):
+                return variant
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise AsrbuildError(
+            f"the asset has no function for {shapes}",
+            file=self.path,
+            fix=f"its functions are {', '.join(self._variants)}",
+        )
+
+
+def _fits(shape: tuple[int, ...], declared: list[int | None]) -> bool:
+    return len(shape) == len(declared) and all(
+        known in (None, size) for size, known in zip(shape, declared, strict=True)
+    )
+
+
+def _feature(name: str, described: Mapping[str, Any]) -> Feature:
+    shape = described["shape"]
+    dtype = np.dtype(described["dtype"])
+    if None not in shape:
+        return Feature(name, dtype, Fixed(tuple(shape)))
+    bounds = tuple((1, None) if size is None else (size, size) for size in shape)
+    return Feature(name, dtype, Ranged(tuple(low for low, _ in bounds), bounds))
+
+
+def _own_metadata(asset: Path) -> dict[str, Any]:
+    import json
+
+    try:
+        text = (asset / "metadata.json").read_text(encoding="utf-8")
+        values = json.loads(text).get("creatorDefinedMetadata", {})
+    except (OSError, ValueError, AttributeError) as error:
+        raise AsrbuildError(
+            f"not a Core AI asset: its metadata.json cannot be read ({error})",
+            file=asset,
+            fix=_DAMAGED,
+        ) from error
+    return values if isinstance(values, dict) else {}
+
+
+def _ask(
+    file: Path, command: str, arrays: Mapping[str, Array] | None = None, **request: Any
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """A reply of the worker; its refusals and its end as errors about ``file``."""
+    python = environment.coreai_python()
+    with _lock:
+        if python not in _workers:
+            _workers[python] = Worker(python)
+            atexit.register(_workers[python].close)
+        worker = _workers[python]
+    try:
+        return worker.call(command, arrays, **request)
+    except RefusedError as refusal:
+        message = str(refusal)
+        ops = refusal.reply.get("ops")
+        if ops is not None:
+            raise NoLoweringError(
+                message, tuple(ops), file=file, fix="build with witness=off and coreai=none"
+            ) from refusal
+        raise AsrbuildError(
+            f"Core AI refused to {command}: {message}", file=file, fix=_DAMAGED
+        ) from refusal
+    except AsrbuildError as error:
+        error.file = error.file or str(file)
+        raise
+
+
+def _forget_workers() -> None:
+    """A forked process must not share its parent's pipe."""
+    _workers.clear()
+
+
+os.register_at_fork(after_in_child=_forget_workers)
+_: Callable[..., Any] = load

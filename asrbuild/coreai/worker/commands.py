@@ -1,0 +1,153 @@
+"""The requests that the worker answers."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import lowering, ops, selftest  # noqa: F401 - ops registers the lowerings
+from .apple import NDArray, authoring, check_version
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+Reply = tuple[dict[str, Any], Arrays]
+
+
+class Commands:
+    """The assets that are open, by path, and the functions loaded of them."""
+
+    def __init__(self) -> None:
+        self.version = check_version()
+        self._loop = asyncio.new_event_loop()
+        self._open: dict[str, tuple[AsyncExitStack, Any, dict[str, Any]]] = {}
+
+    def answer(self, request: Mapping[str, Any], arrays: Arrays) -> Reply:
+        """The reply to a request, and its arrays."""
+        wanted = {name: value for name, value in request.items() if name != "command"}
+        command = getattr(self, f"do_{request['command']}")
+        reply: Reply = command(arrays, **wanted)
+        return reply
+
+    def do_self_test(self, arrays: Arrays) -> Reply:
+        """Builds, saves, loads and runs a graph with everything that lowerings rest on."""
+        self._loop.run_until_complete(selftest.run())
+        return {"version": self.version}, {}
+
+    def do_lower(
+        self,
+        arrays: Arrays,
+        handover: str,
+        asset: str,
+        metadata: Mapping[str, Any],
+        wide: bool,
+        keep_all: bool,
+    ) -> Reply:
+        """Lowers a hand-over into a folder that does not exist yet."""
+        read = lowering.Handover.read(Path(handover))
+        module = lowering.build(read, wide=wide, keep_all=keep_all)
+        path = Path(asset)
+        authoring.AIProgram(module).save_asset(path)
+        sizes = {
+            function["name"]: [
+                lowering.function_name(function["name"], size) for size in function["sizes"]
+            ]
+            for function in read.functions
+            if function["sizes"]
+        }
+        own = dict(metadata["creatorDefinedMetadata"]) | ({"sizes": sizes} if sizes else {})
+        # coreai-core writes the time into it, and its keys in another order in each process.
+        written = {
+            **metadata,
+            "assetVersion": json.loads((path / "metadata.json").read_text())["assetVersion"],
+            "producer": f"coreai-core {self.version}",
+            "creatorDefinedMetadata": own,
+        }
+        text = json.dumps(written, indent=2, sort_keys=True, ensure_ascii=False)
+        (path / "metadata.json").write_text(text + "\n", encoding="utf-8", newline="\n")
+        return {"functions": [function["name"] for function in read.functions]}, {}
+
+    def do_open(self, arrays: Arrays, asset: str) -> Reply:
+        """Compiles and loads an asset; its functions with their inputs, outputs and states."""
+        self.do_close(arrays, asset)
+        stack = AsyncExitStack()
+        loaded = authoring.AIModelAsset.load(asset)
+        model = self._loop.run_until_complete(stack.enter_async_context(loaded.executable()))
+        functions = {name: model.load_function(name) for name in model.function_names}
+        self._open[asset] = (stack, model, functions)
+        described = {name: _signature(function.desc) for name, function in functions.items()}
+        return {"functions": described}, {}
+
+    def do_close(self, arrays: Arrays, asset: str) -> Reply:
+        """Lets go of an asset."""
+        held = self._open.pop(asset, None)
+        if held is not None:
+            self._loop.run_until_complete(held[0].aclose())
+        return {}, {}
+
+    def do_run(self, arrays: Arrays, asset: str, function: str, states: list[str]) -> Reply:
+        """Runs a function of an open asset; its outputs and, under their names, new states."""
+        if asset not in self._open:
+            self.do_open({}, asset)
+        called = self._open[asset][2][function]
+        given = {name: NDArray(np.array(array)) for name, array in arrays.items()}
+        kept = {name: given.pop(name) for name in states}
+        call = called(given, kept) if kept else called(given)
+        results = self._loop.run_until_complete(call)
+        # What the runtime gives lives only as long as the model.
+        found = {name: np.array(value.numpy()) for name, value in results.items()}
+        return {}, found | {name: np.array(value.numpy()) for name, value in kept.items()}
+
+    def do_inspect(self, arrays: Arrays, asset: str) -> Reply:
+        """What an asset holds, without running it."""
+        loaded = authoring.AIModelAsset.load(asset)
+        metadata, summary = loaded.metadata, loaded.summary(include_statistics=True)
+        program = Path(asset) / "main.mlirb"
+        digest = hashlib.sha256(program.read_bytes()).digest()
+        functions = {
+            name: {
+                "inputs": _described(summary.function_inputs(name)),
+                "outputs": _described(summary.function_outputs(name)),
+            }
+            for name in summary.function_names
+        }
+        return {
+            "functions": functions,
+            "storage_types": dict(summary.storage_types),
+            "compute_types": [str(kind) for kind in summary.compute_types],
+            "ops": dict(summary.operation_distribution),
+            "minimum_os": str(summary._compatibility_version),
+            "producer": metadata._producer,
+            "author": metadata.author,
+            "license": metadata.license,
+            "description": metadata.model_description,
+            "hash_agrees": digest == (Path(asset) / "main.hash").read_bytes(),
+        }, {}
+
+
+def _signature(described: Any) -> dict[str, Any]:
+    """Names, types and shapes of a function; null where a size is not known."""
+
+    def listed(names: list[str], descriptor: Any) -> dict[str, Any]:
+        return {
+            name: {
+                "dtype": str(descriptor(name).dtype),
+                "shape": [size if size and size > 0 else None for size in descriptor(name).shape],
+            }
+            for name in names
+        }
+
+    return {
+        "inputs": listed(described.input_names, described.input_descriptor),
+        "outputs": listed(described.output_names, described.output_descriptor),
+        "states": listed(described.state_names, described.state_descriptor),
+    }
+
+
+def _described(features: Any) -> Any:
+    return json.loads(json.dumps(features, default=str))

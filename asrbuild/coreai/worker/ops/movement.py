@@ -1,0 +1,158 @@
+"""Ops that move values without changing them: shapes, order, joining and splitting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import values
+from ..apple import raw
+from ..lowering import Call, op
+from ..values import END, dims, ints, positive, rank, reshaped, shape_of
+
+
+@op("expand_dims")
+def expand_dims(call: Call) -> Any:
+    x, axes = call.value("x"), call.array("axes")
+    return raw.expand_dims(x, ints(*sorted(positive(axes, rank(x) + np.size(axes)))))
+
+
+@op("squeeze")
+def squeeze(call: Call) -> Any:
+    x = call.value("x")
+    axes = call.array("axes")
+    wanted = range(rank(x)) if axes is None else positive(axes, rank(x))
+    gone = [axis for axis in sorted(wanted) if dims(x)[axis] == 1]
+    return raw.shrink_dims(x, ints(*gone)) if gone else x
+
+
+@op("transpose")
+def transpose(call: Call) -> Any:
+    x = call.value("x")
+    return raw.transpose(x, values.unsigned(*positive(call.array("perm"), rank(x))))
+
+
+@op("reshape")
+def reshape(call: Call) -> Any:
+    """A size 0 is that of the same axis, counted from the right."""
+    x = call.value("x")
+    if not call.is_constant("shape"):
+        return raw.reshape(x, call.value("shape"))
+    sizes = [int(size) for size in call.array("shape")]
+    offset = rank(x) - len(sizes)
+    taken = {axis: axis + offset for axis, size in enumerate(sizes) if size == 0}
+    for axis, source in taken.items():
+        sizes[axis] = 1 if source < 0 else dims(x)[source] or 0
+    dynamic = [axis for axis in taken if sizes[axis] == 0 and dims(x)[taken[axis]] is None]
+    if not dynamic:
+        return raw.reshape(x, ints(*sizes))
+    parts = [
+        values.size_of(x, taken[axis]) if axis in dynamic else ints(size)
+        for axis, size in enumerate(sizes)
+    ]
+    return raw.reshape(x, raw.concat(values.index(0), parts))
+
+
+@op("reshape_like")
+def reshape_like(call: Call) -> Any:
+    parts = []
+    masks = call.names("end_masks")
+    for number, reference in enumerate(call.values("ref_tensors")):
+        begin, end, mask = (
+            int(call.lowering.literal(call.names(name)[number]))
+            for name in ("begins", "ends", "end_masks")
+        )
+        last = END if mask else end
+        parts.append(raw.slice_(shape_of(reference), ints(begin), ints(last), ints(1)))
+    assert len(parts) == len(masks)
+    return raw.reshape(call.value("x"), raw.concat(values.index(0), parts))
+
+
+@op("flatten2d")
+def flatten2d(call: Call) -> Any:
+    x, axis = call.value("x"), int(call.number("axis", 1))
+    axis = axis if axis >= 0 else rank(x) + axis
+    before, after = dims(x)[:axis], dims(x)[axis:]
+    if None in after and None in before:
+        raise call.refused("sizes that are not known on both sides")
+    if None in after:
+        return reshaped(x, [int(np.prod([size or 1 for size in before])), None])
+    return reshaped(x, [None, int(np.prod([size or 1 for size in after]))])
+
+
+@op("concat")
+def concat(call: Call) -> Any:
+    parts = [values.with_rank(part, 1) for part in call.values("values")]
+    axis = int(call.number("axis")) % rank(parts[0])
+    if not call.number("interleave", False):
+        return raw.concat(values.index(axis), parts)
+    size = dims(parts[0])
+    shape = [*size[: axis + 1], *size[axis + 1 :]]
+    woven = raw.concat(
+        values.index(axis + 1), [raw.expand_dims(part, ints(axis + 1)) for part in parts]
+    )
+    shape[axis] = None if shape[axis] is None else (shape[axis] or 0) * len(parts)
+    return reshaped(woven, shape)
+
+
+@op("stack")
+def stack(call: Call) -> Any:
+    parts = call.values("values")
+    axis = int(call.number("axis")) % (rank(parts[0]) + 1)
+    return raw.concat(values.index(axis), [raw.expand_dims(part, ints(axis)) for part in parts])
+
+
+@op("split")
+def split(call: Call) -> Any:
+    x = call.value("x")
+    axis = int(call.number("axis", 0)) % rank(x)
+    sizes = call.array("split_sizes")
+    if sizes is None:
+        whole, count = dims(x)[axis], int(call.number("num_splits"))
+        if whole is None:
+            raise call.refused("an axis of unknown size")
+        sizes = [whole // count] * count
+    made = raw.split(x, values.unsigned(*map(int, sizes)), values.index(axis))
+    return list(made) if len(sizes) > 1 else [made if hasattr(made, "type") else made[0]]
+
+
+@op("tile")
+def tile(call: Call) -> Any:
+    if call.is_constant("reps"):
+        return raw.tile(call.value("x"), values.unsigned(*map(int, call.array("reps"))))
+    return raw.tile(call.value("x"), raw.cast(call.value("reps"), np.uint32))
+
+
+@op("reverse")
+def reverse(call: Call) -> Any:
+    x = call.value("x")
+    axes = call.array("axes")
+    return raw.reverse(x, ints(*(range(rank(x)) if axes is None else positive(axes, rank(x)))))
+
+
+@op("pad")
+def pad(call: Call) -> Any:
+    x, sizes = call.value("x"), [int(size) for size in call.array("pad")]
+    mode = call.array("mode", "constant")
+    return padded(x, sizes, mode, call.number("constant_val", 0) if mode == "constant" else 0)
+
+
+def padded(x: Any, sizes: list[int], mode: str = "constant", number: float = 0) -> Any:
+    """A value with (before, after) pairs around its last axes."""
+    if not any(sizes):
+        return x
+    whole = [0] * (2 * rank(x) - len(sizes)) + sizes
+    return raw.pad(x, values.unsigned(*whole), values.like(x, number), mode)
+
+
+@op("sliding_windows")
+def sliding_windows(call: Call) -> Any:
+    x = call.value("x")
+    axis, size = int(call.number("axis")) % rank(x), int(call.number("size"))
+    stride, whole = int(call.number("stride", 1)), dims(x)[axis]
+    if whole is None:
+        raise call.refused("an axis of unknown size")
+    starts = range(0, whole - size + 1, stride)
+    parts = [raw.expand_dims(values.cut(x, axis, at, at + size), ints(axis)) for at in starts]
+    return raw.concat(values.index(axis), parts)

@@ -1,0 +1,178 @@
+"""Values of a Core AI program: constants, shapes and types, and the few steps that ops share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .apple import DenseResourceElementsAttr, authoring, raw, tensor_type
+
+Array = np.ndarray[Any, Any]
+#: Constants of more elements are blobs under a name of ours; coreai-core would number its own at
+#: random.
+_INLINE = 16
+_ELEMENTS = {
+    "f32": np.float32,
+    "f16": np.float16,
+    "i1": np.bool_,
+    "si8": np.int8,
+    "si16": np.int16,
+    "si32": np.int32,
+    "ui8": np.uint8,
+    "ui16": np.uint16,
+    "ui32": np.uint32,
+}
+_PACKED = {
+    "int4": (authoring.int4, 4),
+    "uint4": (authoring.uint4, 4),
+    "uint2": (authoring.uint2, 2),
+}
+#: A slice's end that no axis reaches.
+END = 2**31 - 1
+
+
+def const(array: Any) -> Any:
+    """A constant of a numpy array."""
+    array = np.asarray(array)
+    if array.dtype == np.float64:
+        array = array.astype(np.float32)
+    if array.dtype == np.int64:
+        array = array.astype(np.int32)
+    if array.size <= _INLINE:
+        return raw.constant(array.copy())
+    if array.dtype == np.bool_:
+        # Blobs of bits have a layout of their own.
+        return raw.cast(const(array.astype(np.uint8)), np.bool_)
+    return _blob(array, list(array.shape), array.dtype.type)
+
+
+def packed(array: Array, dtype: str) -> Any:
+    """A constant of elements below a byte, which are given a byte each; low bits come first."""
+    kind, bits = _PACKED[dtype]
+    per_byte = 8 // bits
+    flat = array.reshape(-1).astype(np.uint8) & ((1 << bits) - 1)
+    padded = np.zeros(-(-flat.size // per_byte) * per_byte, np.uint8)
+    padded[: flat.size] = flat
+    parts = [padded[n::per_byte] << (bits * n) for n in range(per_byte)]
+    return _blob(np.bitwise_or.reduce(parts), list(array.shape), kind)
+
+
+def is_packed(dtype: str) -> bool:
+    """Whether Core AI stores elements of this type in less than a byte."""
+    return dtype in _PACKED
+
+
+def _blob(data: Array, shape: list[int], dtype: Any) -> Any:
+    data = np.ascontiguousarray(data)
+    data.flags.writeable = False
+    kind = tensor_type(shape, dtype)
+    digest = hashlib.sha256(f"{kind}".encode())
+    digest.update(data.data)
+    name = f"constant_{digest.hexdigest()[:32]}"
+    return raw.ConstantOp(value=DenseResourceElementsAttr.get_from_buffer(data, name, kind)).result
+
+
+def ints(*values: int) -> Any:
+    """A vector of int32."""
+    return const(np.array(values, np.int32))
+
+
+def index(value: int) -> Any:
+    """One int32."""
+    return const(np.array(value, np.int32))
+
+
+def unsigned(*values: int) -> Any:
+    """A vector of uint32."""
+    return const(np.array(values, np.uint32))
+
+
+def dims(value: Any) -> list[int | None]:
+    """A value's sizes; None where one is not known."""
+    return [size if size >= 0 else None for size in value.type.shape]
+
+
+def rank(value: Any) -> int:
+    """The number of a value's axes."""
+    return len(value.type.shape)
+
+
+def dtype_of(value: Any) -> Any:
+    """A value's numpy type."""
+    return _ELEMENTS[str(value.type.element_type)]
+
+
+def like(value: Any, number: Any) -> Any:
+    """A constant of a value's type."""
+    return const(np.asarray(number).astype(dtype_of(value)))
+
+
+def shape_of(value: Any) -> Any:
+    """A value's sizes at run time, int32."""
+    return raw.cast(raw.get_shape(value), np.int32)
+
+
+def size_of(value: Any, axis: int) -> Any:
+    """A vector with the size of one axis at run time."""
+    return raw.slice_(shape_of(value), ints(axis), ints(axis + 1), ints(1))
+
+
+def reshaped(value: Any, sizes: Sequence[int | None]) -> Any:
+    """A value in another shape; None may stand once, for what remains."""
+    return raw.reshape(value, ints(*(-1 if size is None else size for size in sizes)))
+
+
+def with_rank(value: Any, wanted: int) -> Any:
+    """A value with axes of size 1 put before its own."""
+    missing = wanted - rank(value)
+    return value if missing <= 0 else raw.expand_dims(value, ints(*range(missing)))
+
+
+def positive(axes: Any, of_rank: int) -> list[int]:
+    """Axes counted from the first."""
+    return [int(axis) % of_rank for axis in np.atleast_1d(axes)]
+
+
+def add(x: Any, y: Any) -> Any:
+    """Their sum, broadcast."""
+    return raw.broadcasting_add(*same_rank(x, y))
+
+
+def sub(x: Any, y: Any) -> Any:
+    """Their difference, broadcast."""
+    return raw.broadcasting_sub(*same_rank(x, y))
+
+
+def mul(x: Any, y: Any) -> Any:
+    """Their product, broadcast."""
+    return raw.broadcasting_mul(*same_rank(x, y))
+
+
+def divide(x: Any, y: Any) -> Any:
+    """Their quotient, broadcast."""
+    return raw.broadcasting_divide(*same_rank(x, y))
+
+
+def same_rank(*values: Any) -> list[Any]:
+    """Values with the axes of the one that has most.
+
+    A broadcast of a dynamic vector with a matrix is compiled to a wrong reshape.
+    """
+    most = max(map(rank, values))
+    return [with_rank(value, most) for value in values]
+
+
+def where(condition: Any, yes: Any, no: Any) -> Any:
+    """``yes`` where the condition holds, else ``no``, broadcast."""
+    return raw.broadcasting_where(*same_rank(condition, yes, no))
+
+
+def cut(value: Any, axis: int, start: int, end: int) -> Any:
+    """A value from ``start`` to ``end`` of one axis."""
+    count = rank(value)
+    first, last = [0] * count, [END] * count
+    first[axis], last[axis] = start, end
+    return raw.slice_(value, ints(*first), ints(*last), ints(*[1] * count))

@@ -1,0 +1,343 @@
+"""Exact figures of one call of a package: multiply-adds, weights read, live tensors, padding.
+
+They follow from shapes. Where the package declares all of them (an ML program of one fixed shape
+without a loop) nothing is run; else the executor runs it once, on zeros of the size in question.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asrbuild.coreml.features import Feature
+from asrbuild.handover.fit.operations import Function, Operation, Value, stored_bytes, walk
+from asrbuild.handover.fit.products import Shapes, Sizes, hidden_weights, multiply_adds
+
+#: Bytes to which the Neural Engine pads the last axis of an input or output, and of a value there.
+#: Source: neural_engine_rules.md of apple/coreai-models.
+PADDED_TO, HALF = 64, 2
+_ITEM_BYTES = {
+    "bool": 1, "int8": 1, "uint8": 1, "float16": 2, "int16": 2, "uint16": 2, "float32": 4,
+    "int32": 4, "uint32": 4, "float64": 8, "int64": 8, "uint64": 8,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OpCounts:
+    """Figures of one operation in one call.
+
+    Args:
+        calls: how often it runs: more than once in a loop.
+        multiply_adds: None where its kind is not counted.
+        weight_bytes: of its weights as they are stored.
+        weight_reads: bytes of weights that are read in a call if each run reads them, and a
+            recurrent op its hidden weights at each step; a cache that holds them reads fewer.
+    """
+
+    path: str
+    kind: str
+    calls: int
+    multiply_adds: int | None
+    weight_bytes: int
+    weight_reads: int
+
+
+@dataclass(frozen=True)
+class Padding:
+    """The last axis of an input or output, and what it is padded to on the Neural Engine."""
+
+    name: str
+    size: int
+    padded: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Figures of one call.
+
+    Args:
+        sizes: input -> its shape in this call.
+        ran: whether the executor ran the package to find the shapes.
+        live_bytes: of the tensors that exist at once at most, constants apart; inputs exist
+            through the call, an output from when it is made.
+        live_at: the operation that runs then.
+        largest: (name, bytes) of the largest tensors, largest first.
+        weight_bytes: of all weights as they are stored; one that several operations read counts
+            once. It is the least that a call reads.
+        io_bytes: of all inputs and outputs.
+        state_bytes: read and written in Core ML states.
+    """
+
+    function: str
+    sizes: Mapping[str, Sizes]
+    ran: bool
+    operations: tuple[OpCounts, ...]
+    weight_bytes: int
+    live_bytes: int
+    live_at: str
+    largest: tuple[tuple[str, int], ...]
+    io_bytes: int
+    state_bytes: int
+    padding: tuple[Padding, ...]
+
+    @property
+    def multiply_adds(self) -> int:
+        """Of all operations that are counted."""
+        return sum(each.multiply_adds or 0 for each in self.operations)
+
+    @property
+    def weight_reads(self) -> int:
+        """Bytes of weights that are read in a call if nothing holds them between two runs."""
+        return sum(each.weight_reads for each in self.operations)
+
+
+def call_sizes(function: Function, steps: int | None = None) -> dict[str, Sizes]:
+    """The shape of each input in a call.
+
+    Args:
+        steps: the size of every flexible axis; None: the package's default shape.
+    """
+    return {
+        feature.name: _sized(feature, steps)
+        for feature in function.inputs
+        if feature.default is not None
+    }
+
+
+def _sized(feature: Feature, steps: int | None) -> Sizes:
+    default = feature.default or ()
+    if steps is None:
+        return default
+    if feature.shapes is not None:
+        flexible = [len(set(column)) > 1 for column in zip(*feature.shapes, strict=False)]
+    else:
+        flexible = [low != high for low, high in feature.axes or ()]
+    pairs = zip(default, flexible, strict=False)
+    return tuple(steps if free else size for size, free in pairs)
+
+
+def count(package: Path, function: Function, steps: int | None = None) -> Counts:
+    """The figures of one call of a function.
+
+    Raises:
+        AsrbuildError: shapes are not declared, and the executor cannot run the package or does not
+            take a call of this size.
+    """
+    sizes = call_sizes(function, steps)
+    known = _declared(function)
+    ran = known is None or any(
+        feature.default != sizes.get(feature.name) for feature in function.inputs
+    )
+    runs = _executed(package, function, sizes) if ran or known is None else known
+    results = {path: shapes[0].results for path, shapes in runs.items() if shapes}
+    live, at, largest = _most_live(function, sizes, results)
+    return Counts(
+        function.name,
+        sizes,
+        ran,
+        tuple(_op_counts(op, runs.get(op.path, [])) for op in walk(function.operations)),
+        stored_bytes([function]),
+        live,
+        at,
+        largest,
+        _io_bytes(function, sizes, results),
+        2 * sum(math.prod(s.default or ()) * _item_bytes(s.dtype) for s in function.states),
+        tuple(_padding(function, sizes, results)),
+    )
+
+
+def _op_counts(operation: Operation, runs: Sequence[Shapes]) -> OpCounts:
+    each = [multiply_adds(operation, shapes) for shapes in runs]
+    stored = operation.stored_bytes
+    reads = 0
+    for shapes in runs:
+        steps, hidden = hidden_weights(operation, shapes)
+        reads += stored + (steps - 1) * _hidden_bytes(operation, hidden)
+    return OpCounts(
+        operation.path,
+        operation.kind,
+        len(runs),
+        None if None in each else sum(n or 0 for n in each),
+        stored,
+        reads,
+    )
+
+
+def _hidden_bytes(operation: Operation, elements: int) -> int:
+    """Bytes of a recurrent op's hidden weights as they are stored."""
+    if operation.message is None:
+        names = ("weight_hh", "weight_hh_back")
+        values = (v for name in names for v in operation.operands.get(name, ()))
+        return sum(value.stored_bytes for value in values)
+    # A layer's weights are of one type; its biases are single values a row.
+    half = operation.stored_bytes < 3 * elements
+    return elements * (HALF if half else 2 * HALF)
+
+
+def _declared(function: Function) -> dict[str, list[Shapes]] | None:
+    """The shapes of every operation's one run; None where they are not declared, or it may not be
+    one."""
+    found = {}
+    for operation in walk(function.operations):
+        if operation.inner or operation.message is not None:
+            return None
+        if any(_whole(value) is None for value in operation.values):
+            return None
+        operands = {
+            name: [_whole(value) or () for value in values]
+            for name, values in operation.operands.items()
+        }
+        results = tuple(_whole(value) or () for value in operation.results)
+        found[operation.path] = [Shapes(operands, results)]
+    return found or None
+
+
+def _whole(value: Value) -> Sizes | None:
+    if value.shape is None:
+        return () if value.constant else None
+    if any(size is None for size in value.shape):
+        return None
+    return tuple(size or 0 for size in value.shape)
+
+
+def _executed(
+    package: Path, function: Function, sizes: Mapping[str, Sizes]
+) -> dict[str, list[Shapes]]:
+    """The shapes of every run of every operation, of one call on zeros."""
+    import numpy as np
+
+    from asrbuild.coreml.executor import load
+    from asrbuild.coreml.executor.recording import Seen, Site, watching
+
+    runs: dict[str, list[Shapes]] = {}
+
+    def watch(site: Site) -> Seen:
+        own = runs.setdefault(site.path, [])
+
+        def seen(operands: Sequence[Any], result: Any) -> None:
+            results = result if isinstance(result, list) else [result]
+            given: dict[str, list[Sizes]] = {}
+            for name, value in zip(site.operands, operands, strict=True):
+                values = value if isinstance(value, list) else [value]
+                given.setdefault(name, []).extend(map(np.shape, values))
+            own.append(Shapes(given, tuple(map(np.shape, results))))
+
+        return seen
+
+    with watching(watch):
+        model = load(package, function.name if function.format == "mlProgram" else None)
+    data = {
+        name: np.zeros(sizes[name], feature.dtype)
+        for name, feature in model.inputs.items()
+        if name in sizes
+    }
+    if model.states:
+        model.predict(data, model.make_state())
+    else:
+        model.predict(data)
+    return runs
+
+
+def _most_live(
+    function: Function, sizes: Mapping[str, Sizes], results: Mapping[str, tuple[Sizes, ...]]
+) -> tuple[int, str, tuple[tuple[str, int], ...]]:
+    """Bytes of the tensors that exist at once at most, where, and the largest of all."""
+    held = sum(
+        math.prod(sizes[feature.name]) * _item_bytes(feature.dtype)
+        for feature in function.inputs
+        if feature.name in sizes
+    )
+    made = {
+        value.name: math.prod(shape) * _item_bytes(value.dtype)
+        for operation in walk(function.operations)
+        for value, shape in zip(operation.results, results.get(operation.path, ()), strict=False)
+    }
+    live, at = _peak(function.operations, frozenset(function.results), made)
+    largest = sorted(made.items(), key=lambda item: (-item[1], item[0]))
+    return held + live, at, tuple(largest[:_LARGEST])
+
+
+#: How many of the largest tensors are listed.
+_LARGEST = 5
+
+
+def _peak(
+    operations: Sequence[Operation], kept: frozenset[str], made: Mapping[str, int]
+) -> tuple[int, str]:
+    """Bytes that live at once at most of what these operations make, and where.
+
+    A value lives from the operation that makes it to the last that reads it, blocks included.
+    """
+    last: dict[str, int] = {}
+    for number, operation in enumerate(operations):
+        for name in _names(operation):
+            last[name] = number
+    alive: dict[str, int] = {}
+    most, at = 0, ""
+    for number, operation in enumerate(operations):
+        alive |= {value.name: made.get(value.name, 0) for value in operation.results}
+        inside = max(
+            (_peak(block.operations, frozenset(block.results), made) for block in operation.inner),
+            default=(0, operation.path),
+        )
+        now = sum(alive.values()) + inside[0]
+        if now > most:
+            most, at = now, inside[1] or operation.path
+        for name in [name for name in alive if last.get(name, number) <= number]:
+            if name not in kept:
+                del alive[name]
+    return most, at
+
+
+def _names(operation: Operation) -> Iterable[str]:
+    """Every value that an operation or one in its blocks reads."""
+    yield from (value.name for values in operation.operands.values() for value in values)
+    for block in operation.inner:
+        yield from block.results
+        for inner in block.operations:
+            yield from _names(inner)
+
+
+def _item_bytes(dtype: str) -> int:
+    """Bytes of one value; a neural network computes in float32 wherever it says nothing."""
+    return _ITEM_BYTES.get(dtype, 4)
+
+
+def _io_bytes(
+    function: Function, sizes: Mapping[str, Sizes], results: Mapping[str, tuple[Sizes, ...]]
+) -> int:
+    shapes = {**_output_shapes(function, results), **sizes}
+    return sum(
+        math.prod(shapes[feature.name]) * _item_bytes(feature.dtype)
+        for feature in (*function.inputs, *function.outputs)
+        if feature.name in shapes
+    )
+
+
+def _output_shapes(
+    function: Function, results: Mapping[str, tuple[Sizes, ...]]
+) -> dict[str, Sizes]:
+    """The shape of each output. Source: the values of that name; outputs of programs are in order
+    the results of the block."""
+    made = {
+        value.name: shape
+        for operation in walk(function.operations)
+        for value, shape in zip(operation.results, results.get(operation.path, ()), strict=False)
+    }
+    return {
+        feature.name: made[feature.name] for feature in function.outputs if feature.name in made
+    }
+
+
+def _padding(
+    function: Function, sizes: Mapping[str, Sizes], results: Mapping[str, tuple[Sizes, ...]]
+) -> Iterable[Padding]:
+    shapes = {**sizes, **_output_shapes(function, results)}
+    for feature in (*function.inputs, *function.outputs):
+        name, shape = feature.name, shapes.get(feature.name)
+        if shape and feature.dtype.startswith("float"):
+            values = PADDED_TO // HALF
+            yield Padding(name, shape[-1], -(-shape[-1] // values) * values)
