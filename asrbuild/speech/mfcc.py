@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from asrbuild.base.errors import AsrbuildError
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """What turns samples into features; the defaults are DeepSpeech's.
+    """What turns samples into features, of the kind ``mfcc_tf``; the defaults are DeepSpeech's.
 
     Args:
         sample_rate: samples a second.
@@ -31,6 +32,8 @@ class FeatureSettings:
         log_floor: smallest band value before the logarithm.
         n_context: frames on each side of the current one.
     """
+
+    kind: ClassVar[str] = "mfcc_tf"
 
     sample_rate: int = 16_000
     window: int = 512
@@ -182,6 +185,11 @@ def _mel(hz: Array | float) -> Array:
 def _hann(window: int) -> Array:
     """Periodic Hann window (window,)."""
     return 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(window) / window)
+
+
+def dct(settings: FeatureSettings) -> Array:
+    """Bands to coefficients, (n_mels, n_input)."""
+    return _dct(settings.n_mels, settings.n_input)
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,0 +1,1 @@
+"""The audio front end inside a package: it takes samples, and any network follows."""

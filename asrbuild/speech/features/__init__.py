@@ -1,0 +1,1 @@
+"""Features of each kind: samples to what a network reads."""
