@@ -32,7 +32,7 @@ def inspect_graph(
     from asrbuild.base.kinds.recognition import recognise
 
     if recognise(graph).key == "tflite":
-        from asrbuild.architectures.deepspeech.lite import inspect_lite as read_summary
+        from asrbuild.architectures.deepspeech.lite_summary import inspect_lite as read_summary
     else:
         from asrbuild.architectures.tensorflow.inspect import inspect_graph as read_summary
     summary = read_summary(graph)
