@@ -38,6 +38,8 @@ _PACKED = {
     "uint2": (authoring.uint2, 2),
 }
 _blobs: dict[str, Any] = {}
+#: Constant -> its array. What coreai-core folds of a blob, it would number at random.
+_arrays: dict[Any, Array] = {}
 #: A slice's end that no axis reaches.
 END = 2**31 - 1
 
@@ -54,7 +56,9 @@ def const(array: Any) -> Any:
     if array.dtype == np.bool_:
         # Blobs of bits have a layout of their own.
         return raw.cast(const(array.astype(np.uint8)), np.bool_)
-    return _blob(array, list(array.shape), array.dtype.type)
+    value = _blob(array, list(array.shape), array.dtype.type)
+    _arrays[value] = array
+    return value
 
 
 def packed(array: Array, dtype: str) -> Any:
@@ -88,6 +92,7 @@ def _blob(data: Array, shape: list[int], dtype: Any) -> Any:
 def forget_blobs() -> None:
     """Begins another module: blobs belong to one, and each is stored once in it."""
     _blobs.clear()
+    _arrays.clear()
 
 
 def ints(*values: int) -> Any:
@@ -147,7 +152,11 @@ def reshaped(value: Any, sizes: Sequence[int | None]) -> Any:
 def with_rank(value: Any, wanted: int) -> Any:
     """A value with axes of size 1 put before its own."""
     missing = wanted - rank(value)
-    return value if missing <= 0 else raw.expand_dims(value, ints(*range(missing)))
+    if missing <= 0:
+        return value
+    if value in _arrays:
+        return const(_arrays[value].reshape([1] * missing + dims(value)))
+    return raw.expand_dims(value, ints(*range(missing)))
 
 
 def positive(axes: Any, of_rank: int) -> list[int]:
