@@ -79,6 +79,16 @@ PANELS: dict[str, dict[str, str | Group]] = {
                 "rotate": "channel.rotate",
             },
         ),
+        "evidence": Group(
+            "What devices measured: plan, times, memory, outputs.",
+            {
+                "kit": "evidence.kit",
+                "add": "evidence.add",
+                "ls": "evidence.ls",
+                "show": "evidence.show",
+                "compare": "evidence.compare",
+            },
+        ),
         "key": Group(
             "Keys that sign bundles, and keys to trust.",
             {

@@ -199,9 +199,7 @@ def prove_again(artifact: Path, manifest: Manifest) -> Proof:
             fix="the artifact was changed after it was published: build it again",
         )
     verify = manifest.provenance.recipe.get("verify", {})
-    precision = manifest.model.compute_precision
-    names = gate_names({"precision": precision} | manifest.provenance.recipe.get("coreml", {}))
-    gates = gates_of(verify.get("thresholds", {}), precision, names)
+    gates = recorded_gates(manifest)
     words = WordGates(
         verify.get("require_transcript", True),
         verify.get("max_wer"),
@@ -211,6 +209,14 @@ def prove_again(artifact: Path, manifest: Manifest) -> Proof:
     texts = {t.input.split("@")[0]: t.expected for t in manifest.verification.transcripts}
     max_steps = verify.get("max_steps") if verify.get("edge_lengths") else None
     return prove(artifact, manifest, cases, reference, gates, texts, words, max_steps)
+
+
+def recorded_gates(manifest: Manifest) -> Gates:
+    """The gates of an artifact's proof, from the recipe in its manifest."""
+    verify = manifest.provenance.recipe.get("verify", {})
+    precision = manifest.model.compute_precision
+    names = gate_names({"precision": precision} | manifest.provenance.recipe.get("coreml", {}))
+    return gates_of(verify.get("thresholds", {}), precision, names)
 
 
 def prove_unknown(artifact: Path, manifest: Manifest, notify: Callable[[str], None]) -> None:
