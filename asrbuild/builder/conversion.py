@@ -148,7 +148,7 @@ def package_metadata(asked: Conversion) -> dict[str, str]:
 
     settings, alphabet = asked.front_end.settings, asked.alphabet
     values = {
-        "schema_version": m.SCHEMA_VERSION,
+        "schema_version": m.CONTENT_VERSION,
         "name": asked.label,
         "recipe_version": asked.version,
         "sample_rate_hz": settings.sample_rate,

@@ -75,7 +75,7 @@ def describe_package(asked: Conversion, package: Path) -> m.Manifest:
     default = spec.description.defaultFunctionName or functions[0].name
     main = next(function for function in functions if function.name == default)
     return m.Manifest(
-        schema_version=m.SCHEMA_VERSION,
+        schema_version=m.CONTENT_VERSION,
         artifact_id=f"{asked.label}/{asked.version}",
         name=asked.label,
         version=asked.version,

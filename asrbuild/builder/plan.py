@@ -2,7 +2,8 @@
 
     export ─┬► reference ─┐
     cases  ─┤             ├► prove ─┐
-    convert ┴► execute ───┘         ├► the artifact
+    convert ┴► execute ───┤         ├► the artifact
+       ├──────► witness ──┘         │
        └──────► evaluate ───────────┘
 
 A sweep over ``coreml.*`` shares export, cases and reference; one over ``decoder.*`` shares all but
@@ -31,7 +32,16 @@ from asrbuild.builder.stage import (
     shown_recipe,
     shown_source,
 )
-from asrbuild.builder.stages import cases, convert, evaluate, execute, export, prove, reference
+from asrbuild.builder.stages import (
+    cases,
+    convert,
+    evaluate,
+    execute,
+    export,
+    prove,
+    reference,
+    witness,
+)
 
 #: In the order in which they begin.
 STAGES = (
@@ -39,6 +49,7 @@ STAGES = (
     cases.STAGE,
     reference.STAGE,
     convert.STAGE,
+    witness.STAGE,
     execute.STAGE,
     prove.STAGE,
     evaluate.STAGE,

@@ -99,7 +99,17 @@ PANELS: dict[str, dict[str, str | Group]] = {
             },
         ),
     },
-    "This machine": {"doctor": "doctor.doctor"},
+    "This machine": {
+        "doctor": "doctor.doctor",
+        "coreai": Group(
+            "Apple's Core AI runtime, which witnesses proofs.",
+            {
+                "install": "coreai.install",
+                "status": "coreai.status",
+                "remove": "coreai.remove",
+            },
+        ),
+    },
 }
 COMMANDS = tuple(name for entries in PANELS.values() for name in entries)
 #: Functions whose arguments are Hydra's.

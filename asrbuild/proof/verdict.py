@@ -166,7 +166,7 @@ def judge(
     if decoding is not None:
         settings = replace(settings, interpreter=decoding.interpreter, scorer=decoding.scorer)
     transcripts = _transcripts(artifact, manifest, settings, said, heard, texts or {})
-    failures = [_in_words(metric) for metric in metrics if not metric.passed]
+    failures = [in_words(metric) for metric in metrics if not metric.passed]
     failures += _word_failures(transcripts, words, _alphabet(manifest))
     failures += contradictions(package_path(artifact, manifest), manifest)
     verification = Verification(
@@ -211,12 +211,16 @@ def prove_again(artifact: Path, manifest: Manifest) -> Proof:
     return prove(artifact, manifest, cases, reference, gates, texts, words, max_steps)
 
 
-def recorded_gates(manifest: Manifest) -> Gates:
-    """The gates of an artifact's proof, from the recipe in its manifest."""
+def recorded_gates(manifest: Manifest, *, compressed: bool = True) -> Gates:
+    """The gates of an artifact's proof, from the recipe in its manifest.
+
+    Args:
+        compressed: False: those of its precision alone.
+    """
     verify = manifest.provenance.recipe.get("verify", {})
     precision = manifest.model.compute_precision
     names = gate_names({"precision": precision} | manifest.provenance.recipe.get("coreml", {}))
-    return gates_of(verify.get("thresholds", {}), precision, names)
+    return gates_of(verify.get("thresholds", {}), precision, names if compressed else (precision,))
 
 
 def prove_unknown(artifact: Path, manifest: Manifest, notify: Callable[[str], None]) -> None:
@@ -315,7 +319,7 @@ def summary(verification: Verification) -> str:
     failed = sum(not metric.passed for metric in verification.metrics)
     count = len(verification.metrics)
     verdict = f"{failed} of {count} gates failed" if failed else f"{count} gates passed"
-    return f"{verdict}; nearest: {_in_words(nearest)}"
+    return f"{verdict}; nearest: {in_words(nearest)}"
 
 
 def _comparable(reference: Mapping[str, Array], manifest: Manifest) -> dict[str, Array]:
@@ -494,7 +498,7 @@ def wrong_words(
     return "; ".join(lines) + f" ({wrong / characters:.0%} of the characters are wrong)"
 
 
-def _in_words(metric: Metric) -> str:
+def in_words(metric: Metric) -> str:
     return (
         f"{metric.input}: {metric.output} {metric.name} {metric.value:.6g} "
         f"(must be {metric.comparison} {metric.threshold:g})"
