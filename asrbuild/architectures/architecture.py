@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from asrbuild.coreml.compression import Layers
     from asrbuild.coreml.request import ConversionRequest
     from asrbuild.coreml.signature import Signature
-    from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.mfcc import FeatureSettings
+    from asrbuild.speech.tokens import Tokens
 
 _FOLDER = Path(__file__).parent
 _MODULE = "architecture.py"
@@ -80,7 +80,7 @@ class Found:
 
     files: Mapping[str, Path]
     facts: tuple[Fact, ...]
-    alphabet: Alphabet
+    alphabet: Tokens
     values: Mapping[str, Any] = field(default_factory=dict)
     repeated: tuple[str, ...] = ()
     steps: int | None = None
@@ -144,7 +144,7 @@ class SourceFiles(Protocol):
     def digests(self) -> Mapping[str, str]: ...
 
     @property
-    def alphabet(self) -> Alphabet: ...
+    def alphabet(self) -> Any: ...  # the Tokens of Found, of the architecture's own type
 
 
 class Architecture(Protocol):
@@ -266,7 +266,7 @@ class Architecture(Protocol):
     def recover(
         self,
         recipe: Mapping[str, Any],
-        alphabet: Alphabet,
+        alphabet: Tokens,
         graph: Path | None,
         checkpoint: Path | None,
         folder: Path,

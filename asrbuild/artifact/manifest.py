@@ -1,19 +1,16 @@
 """The runtime manifest: everything an app needs to run an artifact, and the proof that it is right.
 
-``manifest.json`` is strict. A reader has no defaults to fall back on, an unknown key is an error,
-and another major ``schema_version`` is refused. A minor version only adds optional keys: a reader
-ignores (and keeps) the keys that it does not know in a newer minor version of its major, and reads
-an older one, in which the added keys are absent. Times are in ms, rates and frequencies in Hz.
+``manifest.json`` is strict, and has no defaults to fall back on. The policy of its versions is in
+:mod:`asrbuild.artifact.reading`, and what 2.0 says otherwise in :mod:`asrbuild.artifact.manifest2`.
+Times are in ms, rates and frequencies in Hz.
 
-1.1 adds what the source states of itself, and how many references of a set were left out. 1.2 adds
-the witness of a proof, and is written only where there is one: without it, a manifest is 1.1.
+1.1 adds what the source states of itself, and how many references of a set were left out.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,7 +20,6 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
-    ValidationError,
     field_validator,
     model_serializer,
 )
@@ -34,18 +30,16 @@ from asrbuild.base.file_names import stays_inside
 from asrbuild.coreml.choices import ComputeUnits, Format, LstmForm, Precision, StateKind
 from asrbuild.speech.decoder_settings import DecoderType
 
-SCHEMA_VERSION = "1.2"
-#: Of a manifest without a witness, and of all that the content digest covers.
-CONTENT_VERSION = "1.1"
-#: The most bytes that a manifest may have, and the most values in one state.
-_MOST_BYTES, _MOST_VALUES = 1 << 26, 1 << 28
+SCHEMA_VERSION = "1.1"
+#: The most values in one state.
+_MOST_VALUES = 1 << 28
 # Bounds of what an artifact can be: a reader allocates and loops by these numbers.
 Rate = Annotated[int, Field(ge=1_000, le=768_000)]
 Size = Annotated[int, Field(ge=1, le=1 << 22)]
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 Frequency = Annotated[float, Field(ge=0, le=384_000, allow_inf_nan=False)]
-_FETCH = "do not use this artifact: pull it again from where it came, or build it again"
+FETCH = "do not use this artifact: pull it again from where it came, or build it again"
 
 
 class Section(BaseModel):
@@ -311,39 +305,8 @@ class Evaluation(Section):
     left_out: Count | None = None
 
 
-class WitnessMetric(Metric):
-    """One measured gate on what another runtime than asrbuild's executor computed.
-
-    ``compared_with``: what the executor computed of the same package, what the original did, or
-    what the same runtime did of the package with its weights decompressed before.
-    """
-
-    computed_by: Literal["coreai"]
-    compared_with: Literal["executor", "original", "decompressed"]
-
-
-class Witness(Section):
-    """Another runtime that ran the published program on the proof's inputs.
-
-    ``coreai``: Apple's Core AI runtime, which computes in ``arithmetic``; of a package in half
-    precision it takes the constants as they are stored. ``missing_ops``: operations of the package
-    that it cannot be given; where there are any, nothing was run.
-    """
-
-    runtime: Literal["coreai"]
-    version: str
-    platform: str
-    arithmetic: Literal["fp32"]
-    missing_ops: list[str]
-    metrics: list[WitnessMetric]
-    passed: bool
-
-
 class Verification(Section):
-    """The proof: every metric with its threshold. ``reference`` names what it was compared with.
-
-    ``witness``: what another runtime computed; absent where none was asked or is installed.
-    """
+    """The proof: every metric with its threshold. ``reference`` names what it was compared with."""
 
     executed: bool
     core_ml_executed: bool
@@ -354,7 +317,6 @@ class Verification(Section):
     transcripts: list[Transcript]
     evaluation: Evaluation | None
     passed: bool
-    witness: Witness | None = None
 
 
 class SourceFile(Section):
@@ -424,71 +386,6 @@ def to_json(manifest: Manifest) -> str:
     return json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) that ``asrbuild schema`` prints."""
-    schema = Manifest.model_json_schema()
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:asrbuild:manifest:{SCHEMA_VERSION}",
-        **schema,
-    }
-
-
-def read_manifest(artifact: Path) -> Manifest:
-    """Reads ``manifest.json`` of an artifact directory.
-
-    Raises:
-        AsrbuildError: it is missing, is not JSON, has another major version, or breaks the schema.
-    """
-    path = artifact / MANIFEST
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise AsrbuildError(
-                f"the manifest is larger than {_MOST_BYTES:,} bytes", file=path, fix=_FETCH
-            )
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise AsrbuildError(
-            f"{artifact.name} is not an artifact: it has no {MANIFEST}",
-            file=path,
-            fix="give a directory that `asrbuild ls` lists",
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise AsrbuildError(f"the manifest cannot be read: {error}", file=path) from error
-    try:
-        raw = json.loads(text)
-    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, nesting
-        raise AsrbuildError(f"the manifest is not JSON: {error}", file=path, fix=_FETCH) from error
-    found = raw.get("schema_version") if isinstance(raw, dict) else None
-    version = re.fullmatch(r"(\d+)\.(\d+)", found, re.ASCII) if isinstance(found, str) else None
-    major, minor = (int(part) for part in SCHEMA_VERSION.split("."))
-    if version is None or int(version[1]) != major:
-        raise AsrbuildError(
-            f"manifest schema_version {found!r} is not supported by this asrbuild "
-            f"(it reads {major}.x)",
-            file=path,
-            fix="use the asrbuild version that the artifact was built with, or rebuild it",
-        )
-    newer = int(version[2]) > minor
-    try:
-        manifest = Manifest.model_validate_json(text, extra="allow" if newer else "forbid")
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise AsrbuildError(
-            f"the manifest breaks its schema at {where}: {first['msg']} "
-            f"({error.error_count()} problem(s))",
-            key=where or None,
-            file=path,
-            fix=f"use an asrbuild that knows schema_version {found}"
-            if newer
-            else "print the schema with `asrbuild schema`",
-        ) from error
-    for key, named in _named_files(manifest):
-        file_of(artifact, named, key)
-    return manifest
-
-
 def require_listed(manifest: Manifest) -> None:
     """Checks that every file which a manifest names elsewhere is among those it lists by digest.
 
@@ -496,19 +393,21 @@ def require_listed(manifest: Manifest) -> None:
         AsrbuildError: one is not, so that no digest, and no signature, would cover it.
     """
     listed = {entry.path for entry in manifest.files}
-    for key, named in _named_files(manifest):
+    for key, named in named_files(manifest):
         if named not in listed and not any(path.startswith(f"{named}/") for path in listed):
             raise AsrbuildError(
                 f"{key} is {named!r}, which is not among the files that the manifest lists",
                 key=key,
-                fix=_FETCH,
+                fix=FETCH,
             )
 
 
-def _named_files(manifest: Manifest) -> Iterator[tuple[str, str]]:
+def named_files(manifest: Manifest) -> Iterator[tuple[str, str]]:
     """Every key that names a file of the artifact, with the name."""
     yield "model.package", manifest.model.package
-    yield "features.reference.audio", manifest.features.reference.audio
+    reference = getattr(manifest.features, "reference", None)  # none where samples are fed (2.0)
+    if reference is not None:
+        yield "features.reference.audio", reference.audio
     if manifest.decoder.scorer is not None:
         yield "decoder.scorer.path", manifest.decoder.scorer.path
     if manifest.decoder.alphabet_file is not None:
@@ -530,7 +429,7 @@ def file_of(artifact: Path, path: str, key: str) -> Path:
             f"{key} is {path!r}, which is not a file of the artifact: it leads out of it",
             key=key,
             file=artifact / MANIFEST,
-            fix=_FETCH,
+            fix=FETCH,
         )
     for part in (found, *found.parents):
         if part == artifact:
@@ -540,7 +439,7 @@ def file_of(artifact: Path, path: str, key: str) -> Path:
                 f"{key} is {path!r}, and that is a link, not a file of the artifact",
                 key=key,
                 file=part,
-                fix=_FETCH,
+                fix=FETCH,
             )
     return found
 
@@ -570,12 +469,9 @@ def content_core(manifest: Manifest) -> dict[str, Any]:
 
     Measured values differ in their last digits between processors, so ``verification``, the
     parity vectors and the report are left out; ``SHA256SUMS`` in the artifact covers every byte.
-    With a witness and without it, an artifact has one version.
     """
     core = manifest.model_dump(mode="json")
     core["files"] = [f for f in core["files"] if f["role"] not in ("parity", "report")]
-    if manifest.verification.witness is not None:
-        core["schema_version"] = CONTENT_VERSION
     for key in ("artifact_id", "version", "verification"):
         del core[key]
     for key in ("created", "platform", "git", "overrides"):

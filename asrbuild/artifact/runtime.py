@@ -1,187 +1,43 @@
 """Run an artifact: samples to features, probabilities and words, as its manifest specifies.
 
-Nothing here knows a recipe, TensorFlow or coremltools. A package takes steps in calls of certain
-sizes; ``Acoustic`` cuts an utterance into such calls, carries the state from one to the next, pads
-the last one with zeros and keeps only the rows of real steps, so that no step is lost.
+Nothing here knows a recipe, TensorFlow or coremltools. :mod:`asrbuild.artifact.calls` feeds the
+package.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from asrbuild.artifact.manifest import (
-    Axis,
-    Features,
-    Manifest,
-    Model,
-    State,
-    Streaming,
-    Tensor,
-    package_path,
-    read_manifest,
-    with_function,
+from asrbuild.artifact import manifest2
+from asrbuild.artifact.calls import (
+    Acoustic,
+    Contract,
+    Package,
+    Probabilities,
+    acoustic,
+    call_size,
 )
+from asrbuild.artifact.manifest import Features, Manifest, package_path, with_function
+from asrbuild.artifact.reading import read_manifest
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.speech.alphabet import Alphabet, make_alphabet
 from asrbuild.speech.audio import to_int16
 from asrbuild.speech.decoder import Decoder, Hypothesis
 from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.decoders import open_decoder
-from asrbuild.speech.mfcc import FeatureSettings, FeatureStream, features
+from asrbuild.speech.features import kinds
+from asrbuild.speech.mfcc import FeatureSettings
+from asrbuild.speech.tokens import Tokens
 
 #: A package that takes an utterance whole is decoded in pieces of this many steps, so that words
 #: still appear one after the other.
 PARTIAL_STEPS = 16
-
-
-class Package(Protocol):
-    """What runs a package: ``asrbuild.coreml.executor`` or Core ML."""
-
-    def predict(self, data: Mapping[str, Array], state: Any = None) -> Mapping[str, Array]: ...
-
-    def make_state(self) -> Any: ...
-
-
-@dataclass(frozen=True)
-class Contract:
-    """The manifest sections that say how a package is fed."""
-
-    model: Model
-    state: tuple[State, ...]
-    streaming: Streaming
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> Contract:
-        return cls(manifest.model, tuple(manifest.state), manifest.streaming)
-
-    @property
-    def features(self) -> Tensor:
-        """The input (1, steps, window, coefficients)."""
-        return _only(self.model.inputs, "features")
-
-    @property
-    def steps(self) -> Axis:
-        """The axis of the steps."""
-        return self.features.shape[1]
-
-    @property
-    def stateful(self) -> bool:
-        return any(pair.kind == "stateful" for pair in self.state)
-
-
-@dataclass(frozen=True)
-class Probabilities:
-    """What an utterance gave: (steps, classes), and the state after its last step by output name.
-
-    ``state`` is empty where the package keeps it to itself.
-    """
-
-    probabilities: Array
-    state: dict[str, Array]
-
-
-def call_size(steps: int, axis: Axis) -> int:
-    """The smallest size of a call that ``steps`` real steps fit in.
-
-    Raises:
-        AsrbuildError: the package takes no such call.
-    """
-    sizes = axis.enumerated if axis.enumerated is not None else [max(steps, axis.min)]
-    fitting = [size for size in sizes if size >= steps]
-    if not fitting or (axis.max is not None and min(fitting) > axis.max):
-        raise AsrbuildError(
-            f"{steps} steps do not fit in one call of the package: it takes at most "
-            f"{max(axis.enumerated) if axis.enumerated else axis.max}"
-        )
-    return min(fitting)
-
-
-class Acoustic:
-    """One utterance through a package, call by call."""
-
-    def __init__(self, package: Package, contract: Contract) -> None:
-        self._package = package
-        self._contract = contract
-        self._waiting = np.zeros((0, *_fixed(contract.features)[2:]), np.float32)
-        self._explicit = {
-            pair.input: np.zeros(pair.shape, np.float32)
-            for pair in contract.state
-            if pair.kind == "explicit"
-        }
-        self._kept = package.make_state() if contract.stateful else None
-
-    def feed(self, windows: Array) -> Array:
-        """Takes (k, window, coefficients); the rows (n, classes) of the full calls it made."""
-        self._waiting = np.concatenate([self._waiting, windows])
-        size = self._contract.streaming.steps_per_chunk
-        if size is None:
-            return self._none()
-        # In whole mode the last full chunk may still be part of one call that takes all.
-        least = size if self._contract.streaming.mode == "chunked" else size + 1
-        rows = [self._none()]
-        while len(self._waiting) >= least:
-            rows.append(self._call(self._waiting[:size], size))
-            self._waiting = self._waiting[size:]
-        return np.concatenate(rows)
-
-    def finish(self) -> Array:
-        """The rows (n, classes) of the steps that were still waiting for a full call."""
-        waiting, self._waiting = self._waiting, self._waiting[:0]
-        if not len(waiting):
-            return self._none()
-        return self._call(waiting, call_size(len(waiting), self._contract.steps))
-
-    @property
-    def state(self) -> dict[str, Array]:
-        """The state after the last step, by output name; see ``Probabilities``."""
-        pairs = self._contract.state
-        return {p.output: self._explicit[p.input] for p in pairs if p.kind == "explicit"}
-
-    def _call(self, windows: Array, size: int) -> Array:
-        real = len(windows)
-        padded = np.zeros((1, size, *windows.shape[1:]), np.float32)
-        padded[0, :real] = windows
-        data = {self._contract.features.name: padded, **self._explicit}
-        for tensor in self._contract.model.inputs:
-            if tensor.meaning == "step_count":
-                data[tensor.name] = np.full(_fixed(tensor), real, tensor.dtype)
-        outputs = (
-            self._package.predict(data, self._kept)
-            if self._contract.stateful
-            else self._package.predict(data)
-        )
-        for pair in self._contract.state:
-            if pair.kind == "explicit":
-                found = np.asarray(_output(outputs, pair.output), np.float32)
-                self._explicit[pair.input] = found.reshape(pair.shape)
-        name = _only(self._contract.model.outputs, "probabilities").name
-        rows = np.asarray(_output(outputs, name), np.float32)
-        if rows.shape[0] != size:
-            raise AsrbuildError(
-                f"the package gave {name} {rows.shape} for {size} steps; steps must come first"
-            )
-        return rows.reshape(size, -1)[:real]
-
-    def _none(self) -> Array:
-        return np.zeros((0, self._classes), np.float32)
-
-    @property
-    def _classes(self) -> int:
-        return _only(self._contract.model.outputs, "probabilities").shape[-1].default
-
-
-def acoustic(package: Package, contract: Contract, windows: Array) -> Probabilities:
-    """One utterance (steps, window, coefficients), fed as the manifest says."""
-    run = Acoustic(package, contract)
-    rows = np.concatenate([run.feed(windows), run.finish()])
-    return Probabilities(rows, run.state)
 
 
 @dataclass(frozen=True)
@@ -209,18 +65,22 @@ class Transcriber:
     artifact: Path
     manifest: Manifest
     contract: Contract
-    settings: FeatureSettings
-    alphabet: Alphabet
+    settings: Any
+    alphabet: Tokens
     package: Package
     decoder: Decoder
 
     @property
     def sample_rate(self) -> int:
-        return self.settings.sample_rate
+        rate: int = self.settings.sample_rate
+        return rate
 
     def windows(self, samples: Array) -> Array:
-        """Samples, float32 in [-1, 1] or int16, to model input (steps, window, coefficients)."""
-        return features(self.scaled(samples), self.settings)
+        """Samples, float32 in [-1, 1] or int16, to model input (steps, ...).
+
+        For MFCC (steps, window, coefficients); (samples,) where the package takes those.
+        """
+        return kinds.compute(self.scaled(samples), self.settings)
 
     def scaled(self, samples: Array) -> Array:
         """Samples as the front end takes them: int16, times the manifest's scale."""
@@ -264,7 +124,7 @@ class Utterance:
     ) -> None:
         self._transcriber = transcriber
         self._on_partial = on_partial
-        self._features = FeatureStream(transcriber.settings)
+        self._features = kinds.open_stream(transcriber.settings)
         self._acoustic = Acoustic(transcriber.package, transcriber.contract)
         self._decoding = transcriber.decoder.stream()
         self._text = ""
@@ -340,7 +200,7 @@ def open_artifact(
         manifest = with_function(manifest, function)
     package = load_package(artifact, manifest)
     contract, settings = Contract.of(manifest), feature_settings(manifest)
-    alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
+    alphabet = manifest2.tokens_of(manifest.decoder)
     _check_fit(contract, settings, alphabet, manifest.decoder.blank_index)
     return Transcriber(
         artifact,
@@ -350,7 +210,7 @@ def open_artifact(
         alphabet,
         package,
         open_decoder(
-            decoder or decoder_settings(manifest), alphabet, manifest.features.step_ms, artifact
+            decoder or decoder_settings(manifest), alphabet, manifest2.row_ms(manifest), artifact
         ),
     )
 
@@ -385,9 +245,17 @@ def transcribe(
         return transcriber.transcribe(samples, on_partial, n_best)
 
 
-def feature_settings(manifest: Manifest) -> FeatureSettings:
-    """The manifest's ``audio`` and ``features`` as settings of our front end."""
-    section: Features = manifest.features
+def feature_settings(manifest: Manifest) -> Any:
+    """The manifest's ``audio`` and ``features`` as settings of our front end.
+
+    Of the kind ``none`` those of samples; see :mod:`asrbuild.speech.features.kinds`.
+    """
+    section: Any = manifest.features
+    rate = manifest.audio.sample_rate
+    if section.kind == "none" or getattr(section, "place", "app") == "package":
+        return kinds.Samples(rate)
+    if not isinstance(section, Features):
+        return kinds.make_settings(section.kind, **section.settings)
     settings = FeatureSettings(
         sample_rate=manifest.audio.sample_rate,
         window=section.window_samples,
@@ -424,16 +292,16 @@ def decoder_settings(manifest: Manifest) -> DecoderSettings:
 
 
 def _check_fit(
-    contract: Contract, settings: FeatureSettings, alphabet: Alphabet, blank_index: int
+    contract: Contract, settings: Any, alphabet: Tokens, blank_index: int | None
 ) -> None:
     """The sections of the manifest must describe one model."""
-    window = tuple(axis.default for axis in contract.features.shape[2:])
-    classes = _only(contract.model.outputs, "probabilities").shape[-1].default
-    parts = {
-        "features": (window, (settings.n_window, settings.n_input)),
+    parts: dict[str, tuple[Any, Any]] = {
         "decoder.blank_index": (blank_index, alphabet.blank),
-        "decoder.alphabet": (alphabet.size + 1, classes),
+        "decoder.alphabet": (alphabet.classes, contract.classes),
     }
+    if isinstance(settings, FeatureSettings):
+        window = tuple(axis.default for axis in contract.features.shape[2:])
+        parts["features"] = (window, (settings.n_window, settings.n_input))
     for key, (value, expected) in parts.items():
         if value != expected:
             raise AsrbuildError(
@@ -441,29 +309,12 @@ def _check_fit(
                 key=key,
             )
     chunk = contract.streaming.steps_per_chunk
+    if chunk is not None and chunk <= contract.around:
+        raise AsrbuildError(
+            f"a call of {chunk} steps has nothing new next to its context of {contract.around}",
+            key="streaming.steps_per_chunk",
+        )
     if chunk is not None and call_size(chunk, contract.steps) != chunk:
         raise AsrbuildError(
             f"the package takes no call of {chunk} steps", key="streaming.steps_per_chunk"
         )
-
-
-def _only(tensors: Sequence[Tensor], meaning: str) -> Tensor:
-    found = [tensor for tensor in tensors if tensor.meaning == meaning]
-    if len(found) != 1:
-        raise AsrbuildError(
-            f"the manifest names {len(found)} tensors that mean {meaning}, expected one",
-            key="model",
-        )
-    return found[0]
-
-
-def _fixed(tensor: Tensor) -> tuple[int, ...]:
-    return tuple(axis.default for axis in tensor.shape)
-
-
-def _output(outputs: Mapping[str, Array], name: str) -> Array:
-    if name not in outputs:
-        raise AsrbuildError(
-            f"the package has no output {name}", fix=f"it has {', '.join(sorted(outputs))}"
-        )
-    return outputs[name]

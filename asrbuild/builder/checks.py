@@ -27,12 +27,18 @@ def _check_decoder(recipe: Recipe, source: Source) -> None:
         AsrbuildError: the scorer or a hot word does not fit the alphabet, or DeepSpeech's decoder
             cannot run here.
     """
+    from asrbuild.speech.alphabet import Alphabet
+    from asrbuild.speech.decoders import check_labels
     from asrbuild.speech.deepspeech_decoder.decoder import check_language
     from asrbuild.speech.deepspeech_decoder.environment import decoder_python
+    from asrbuild.speech.letters import alphabet_of
 
     settings = describe.decoder_settings(recipe.decoder, source.scorer)
+    check_labels(settings.type, source.alphabet)
     if settings.type == "ds_ctcdecoder":
-        check_language(settings, source.alphabet)
+        tokens = source.alphabet
+        alphabet = tokens if isinstance(tokens, Alphabet) else alphabet_of(tokens)
+        check_language(settings, alphabet)
         decoder_python(settings.interpreter)
 
 
@@ -61,13 +67,14 @@ def _remarks(recipe: Recipe, source: Source) -> list[str]:
     Raises:
         AsrbuildError: words gate the build, and the alphabet spells none of them.
     """
+    from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.audio import read_audio
     from asrbuild.speech.deepspeech_decoder.decoder import language_remarks
     from asrbuild.speech.rates import unspelled_text
 
     alphabet, verify = source.alphabet, recipe.verify
     settings = describe.decoder_settings(recipe.decoder, source.scorer)
-    remarks = language_remarks(settings, alphabet)
+    remarks = language_remarks(settings, alphabet) if isinstance(alphabet, Alphabet) else []
     for name, path in source.recordings.items():
         notes: list[str] = []
         read_audio(path, feature_settings(recipe).sample_rate, notes.append)

@@ -21,8 +21,8 @@ from asrbuild.coreml.signature import Signature
 if TYPE_CHECKING:
     from asrbuild.architectures.architecture import Architecture, Card, FrontEnd
     from asrbuild.builder.sources import Source
-    from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.mfcc import FeatureSettings
+    from asrbuild.speech.tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Conversion:
     card: Card
     model: ModelConfig
     coreml: CoreMLConfig
-    alphabet: Alphabet
+    alphabet: Tokens
 
     @property
     def signature(self) -> Signature:
@@ -147,8 +147,10 @@ def package_metadata(asked: Conversion) -> dict[str, str]:
     import json
 
     settings, alphabet = asked.front_end.settings, asked.alphabet
+    if not fits_1(asked.signature, asked.front_end, alphabet):
+        return _metadata2(asked)
     values = {
-        "schema_version": m.CONTENT_VERSION,
+        "schema_version": m.SCHEMA_VERSION,
         "name": asked.label,
         "recipe_version": asked.version,
         "sample_rate_hz": settings.sample_rate,
@@ -165,6 +167,42 @@ def package_metadata(asked: Conversion) -> dict[str, str]:
         "blank_index": alphabet.blank,
         "alphabet": json.dumps(alphabet.labels, ensure_ascii=False),
     }
-    if alphabet.bytes_output:
+    if alphabet.kind == "bytes":
         values["utf8"] = "true"
     return {f"asrbuild.{key}": str(value) for key, value in values.items()}
+
+
+def _metadata2(asked: Conversion) -> dict[str, str]:
+    """The same of a package whose manifest is 2.0."""
+    import json
+
+    signature, alphabet = asked.signature, asked.alphabet
+    values = {
+        "schema_version": "2.0",
+        "name": asked.label,
+        "recipe_version": asked.version,
+        "sample_rate_hz": asked.front_end.settings.sample_rate,
+        "features": "none" if signature.features.meaning == "samples" else "app",
+        "row_steps": signature.rows.steps,
+        "output": signature.outputs[0].meaning,
+        "blank_index": alphabet.blank,
+        "alphabet": json.dumps(alphabet.labels, ensure_ascii=False),
+    }
+    return {f"asrbuild.{key}": str(value) for key, value in values.items()}
+
+
+def fits_1(signature: Signature, front: FrontEnd, alphabet: Tokens) -> bool:
+    """Whether manifest 1.x can say all of a network: see :mod:`asrbuild.artifact.manifest2`."""
+    from asrbuild.coreml.signature import Context, Rows
+    from asrbuild.speech.alphabet import Alphabet
+    from asrbuild.speech.mfcc import FeatureSettings
+
+    decoded, fed = signature.outputs[0], signature.features
+    return (
+        (signature.rows, signature.context) == (Rows(), Context())
+        and (decoded.meaning, decoded.time) == ("probabilities", 0)
+        and (fed.meaning, fed.time) == ("features", 1)
+        and all(pair.initial == "zeros" for pair in signature.states)
+        and isinstance(front.settings, FeatureSettings)
+        and isinstance(alphabet, Alphabet)
+    )

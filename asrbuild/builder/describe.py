@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asrbuild.architectures.architecture import to_record
 from asrbuild.artifact import manifest as m
+from asrbuild.artifact import manifest2
 from asrbuild.artifact.layout import ALPHABET, REFERENCE_AUDIO
 from asrbuild.base.digest import canonical_json, text_digest
-from asrbuild.builder.conversion import Conversion, conversion
+from asrbuild.builder.conversion import Conversion, conversion, fits_1
 from asrbuild.builder.recipe import DecoderConfig, ModelConfig, Recipe
-from asrbuild.coreml.signature import STEPS, Signature
+from asrbuild.coreml.signature import Rows, Signature
 
 if TYPE_CHECKING:
     from asrbuild.architectures.architecture import FrontEnd
     from asrbuild.builder.sources import Source
-    from asrbuild.speech.alphabet import Alphabet
+    from asrbuild.speech.tokens import Tokens
 
 #: Specification version -> oldest systems that load it (Core ML's release notes).
 MINIMUM_OS = {
@@ -44,7 +44,10 @@ def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
     decoder = describe_decoder(
         recipe.decoder, asked.alphabet, source.scorer, source.digests.get("scorer", "")
     )
-    reference = _reference_vector(asked.front_end.settings, source)
+    features = manifest.features
+    if not isinstance(features, manifest2.NoFeatures):
+        reference = _reference_vector(asked.front_end.settings, source)
+        features = features.model_copy(update={"reference": reference})
     units: Any = recipe.coreml.compute_units
     return manifest.model_copy(
         update={
@@ -52,7 +55,7 @@ def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
             "name": recipe.name,
             "languages": [asked.card.language] if asked.card.language else [],
             "decoder": decoder.model_copy(update={"tuned": _tuned(recipe.decoder, decoder)}),
-            "features": manifest.features.model_copy(update={"reference": reference}),
+            "features": features,
             "model": manifest.model.model_copy(update={"recommended_compute_units": units}),
         }
     )
@@ -70,12 +73,15 @@ def describe_package(asked: Conversion, package: Path) -> m.Manifest:
     card, coreml, alphabet = asked.card, asked.coreml, asked.alphabet
     front = asked.front_end
     settings = front.settings
-    signature = asked.signature.with_classes(alphabet.size + 1)
-    functions = _functions(asked.model, settings, spec, signature)
+    signature = asked.signature.with_classes(alphabet.classes)
+    # The sections of the version that the artifact needs: 1.x, unless it cannot say all.
+    v: Any = m if fits_1(signature, front, alphabet) else manifest2
+    functions = _functions(v, asked.model, front, spec, signature)
     default = spec.description.defaultFunctionName or functions[0].name
     main = next(function for function in functions if function.name == default)
-    return m.Manifest(
-        schema_version=m.CONTENT_VERSION,
+    added = {} if v is m else _added(signature, front)
+    manifest: m.Manifest = v.Manifest(
+        schema_version=v.SCHEMA_VERSION,
         artifact_id=f"{asked.label}/{asked.version}",
         name=asked.label,
         version=asked.version,
@@ -90,40 +96,58 @@ def describe_package(asked: Conversion, package: Path) -> m.Manifest:
             sample_type="int16",
             sample_scale=SAMPLE_SCALE,
         ),
-        features=_features(front),
-        model=m.Model(
-            format=coreml.format,  # type: ignore[arg-type]
+        features=_features(v, front, signature),
+        model=v.Model(
+            format=coreml.format,
             package=package.name,
             spec_version=spec.specificationVersion,
             minimum_os=MINIMUM_OS[spec.specificationVersion],
-            compute_precision=coreml.precision,  # type: ignore[arg-type]
+            compute_precision=coreml.precision,
             recommended_compute_units="ALL",
-            lstm=coreml.lstm,  # type: ignore[arg-type]
+            lstm=coreml.lstm if v is m else None,
             default_function=default,
             inputs=main.inputs,
             outputs=main.outputs,
             functions=functions,
         ),
-        state=_states(spec, main, signature),
+        state=_states(v, spec, main, signature),
         streaming=main.streaming,
         decoder=describe_decoder(DecoderConfig(), alphabet, None),
-        verification=unproven(),
+        verification=unproven(asked.architecture.RUNTIME, v2=v is manifest2),
         provenance=m.Provenance(
             created="", platform="", git=None, overrides=[], sources=[], tools={},
             parents=[], recipe=to_record(asked.architecture, asked.config),
         ),
+        **added,
     )  # fmt: skip
+    return manifest
+
+
+def _added(signature: Signature, front: FrontEnd) -> dict[str, Any]:
+    """The sections that manifest 2.0 has in addition."""
+    rows, context = signature.rows, signature.context
+    return {
+        "rows": manifest2.RowRule(steps=rows.steps, add=rows.add, row_ms=_row_ms(signature, front)),
+        "context": manifest2.ContextRule(
+            causal=context.causal, left_steps=context.left, right_steps=context.right,
+            padding=context.padding, trimmed=context.trimmed,
+        ),
+    }  # fmt: skip
+
+
+def _row_ms(signature: Signature, front: FrontEnd) -> float:
+    return front.step_ms * signature.rows.steps
 
 
 def _functions(
-    model: ModelConfig, settings: Any, spec: Any, signature: Signature
+    v: Any, model: ModelConfig, front: FrontEnd, spec: Any, signature: Signature
 ) -> list[m.Function]:
     described = list(spec.description.functions)
     if not described:
         mode = model.streaming
-        return [_function("main", spec.description, signature, settings, mode)]
+        return [_function(v, "main", spec.description, signature, front, mode)]
     return [
-        _function(function.name, function, signature, settings, _mode(model, function.name))
+        _function(v, function.name, function, signature, front, _mode(model, function.name))
         for function in described
     ]
 
@@ -137,33 +161,50 @@ def _mode(model: ModelConfig, function: str) -> str:
 
 
 def _function(
-    name: str, description: Any, signature: Signature, settings: Any, mode: str
+    v: Any, name: str, description: Any, signature: Signature, front: FrontEnd, mode: str
 ) -> m.Function:
     from asrbuild.coreml.executor.signature import read_features
 
-    inputs = [_tensor(f, signature) for f in read_features(description.input).values()]
-    features = next((t for t in inputs if t.name == signature.features.name), None)
-    steps = next((a for a in features.shape if a.name == STEPS), None) if features else None
+    inputs = [_tensor(v, f, signature) for f in read_features(description.input).values()]
+    shapes = [t.shape for t in inputs if t.name == signature.features.name]
+    steps = next((a for shape in shapes for a in shape if a.name == signature.time), None)
     outputs: list[m.Tensor] = []
     for feature in read_features(description.output).values():
-        tensor = _tensor(feature, signature)
+        tensor = _tensor(v, feature, signature)
         # Core ML declares no size for an output whose length follows the input's.
         if tensor.name == signature.probabilities and steps is not None:
             axes = [
-                steps if axis.name == STEPS else _axis(axis.name, axis.size or 0)
+                _rows_axis(axis.name, steps, signature.rows)
+                if axis.open
+                else _axis(axis.name, axis.size or 0)
                 for axis in signature.outputs[0].axes
             ]
             tensor = tensor.model_copy(update={"shape": axes})
         outputs.append(tensor)
-    streaming = _streaming(mode, settings, inputs)
-    return m.Function(name=name, inputs=inputs, outputs=outputs, streaming=streaming)
+    streaming = _streaming(v, mode, front, signature, inputs)
+    function: m.Function = v.Function(
+        name=name, inputs=inputs, outputs=outputs, streaming=streaming
+    )
+    return function
+
+
+def _rows_axis(name: str, steps: m.Axis, rows: Rows) -> m.Axis:
+    """The axis of the rows that calls of these steps have."""
+    sizes = steps.enumerated
+    return m.Axis(
+        name=name,
+        min=rows.of(steps.min),
+        default=rows.of(steps.default),
+        max=None if steps.max is None else rows.of(steps.max),
+        enumerated=None if sizes is None else [rows.of(size) for size in sizes],
+    )
 
 
 def _axis(name: str, size: int) -> m.Axis:
     return m.Axis(name=name, min=size, default=size, max=size, enumerated=None)
 
 
-def _tensor(feature: Any, signature: Signature) -> m.Tensor:
+def _tensor(v: Any, feature: Any, signature: Signature) -> m.Tensor:
     """A tensor as its package describes it, with the meaning that the signature gives it."""
     from asrbuild.coreml.executor.signature import Enumerated, Fixed, Ranged
 
@@ -182,13 +223,14 @@ def _tensor(feature: Any, signature: Signature) -> m.Tensor:
             low, high = sizes[0], sizes[-1]
             listed = sizes if len(sizes) > 1 else None
         axes.append(m.Axis(name=name, min=low, default=size, max=high, enumerated=listed))
-    return m.Tensor(
+    tensor: m.Tensor = v.Tensor(
         name=feature.name,
-        dtype=str(feature.dtype),  # type: ignore[arg-type]
+        dtype=str(feature.dtype),
         shape=axes,
-        meaning="other" if port is None else port.meaning,  # type: ignore[arg-type]
+        meaning="other" if port is None else port.meaning,
         fill="" if port is None else port.fill,
     )
+    return tensor
 
 
 #: In place of the reference vector of a manifest that is not published.
@@ -197,10 +239,21 @@ _NO_REFERENCE = m.ReferenceVector(
 )
 
 
-def _features(front: FrontEnd) -> m.Features:
-    settings = front.settings
-    return m.Features(
-        kind="mfcc",
+def _features(v: Any, front: FrontEnd, signature: Signature) -> Any:
+    """The front end; ``none`` where the package takes samples."""
+    from asrbuild.speech.mfcc import FeatureSettings
+
+    settings: Any = front.settings
+    if signature.features.meaning == "samples":
+        return v.NoFeatures(kind="none", place="package", step_ms=front.step_ms)
+    if not isinstance(settings, FeatureSettings):
+        return v.LogMel(
+            kind=settings.kind, place="app", window_ms=front.window_ms, step_ms=front.step_ms,
+            settings=asdict(settings), reference=None,
+        )  # fmt: skip
+    kinds = {"kind": "mfcc"} if v is m else {"kind": "mfcc_tf", "place": "app"}
+    return (v.Features if v is m else v.MfccTf)(
+        **kinds,
         window_ms=front.window_ms,
         step_ms=front.step_ms,
         window_samples=settings.window,
@@ -249,20 +302,21 @@ def _reference_vector(settings: Any, source: Source) -> m.ReferenceVector:
     )
 
 
-def _states(spec: Any, main: m.Function, signature: Signature) -> list[m.State]:
+def _states(v: Any, spec: Any, main: m.Function, signature: Signature) -> list[m.State]:
     from asrbuild.coreml.executor.signature import Fixed, read_features
 
     described = list(spec.description.functions)
     owner = next((f for f in described if f.name == main.name), spec.description)
     kept = read_features(owner.state).values()
-    common: Mapping[str, Any] = {"initial": "zeros", "reset": "per_utterance", "valid": "always"}
+    common: dict[str, Any] = {"reset": "per_utterance"} | ({"valid": "always"} if v is m else {})
     if kept:
         return [
-            m.State(
+            v.State(
                 input=f.name,
                 output=f.name,
                 kind="stateful",
                 shape=list(f.shape.shape) if isinstance(f.shape, Fixed) else [],
+                initial="zeros",
                 **common,
             )
             for f in kept
@@ -270,11 +324,12 @@ def _states(spec: Any, main: m.Function, signature: Signature) -> list[m.State]:
     inputs = {tensor.name: tensor for tensor in main.inputs}
     outputs = {tensor.name for tensor in main.outputs}
     return [
-        m.State(
+        v.State(
             input=pair.input,
             output=pair.output,
             kind="explicit",
             shape=[axis.default for axis in inputs[pair.input].shape],
+            initial=pair.initial,
             **common,
         )
         for pair in signature.states
@@ -282,16 +337,24 @@ def _states(spec: Any, main: m.Function, signature: Signature) -> list[m.State]:
     ]
 
 
-def _streaming(mode: str, settings: Any, inputs: list[m.Tensor]) -> m.Streaming:
-    axis = next(t.shape[1] for t in inputs if t.meaning == "features")
-    hop_ms = 1000.0 * settings.stride / settings.sample_rate
-    lookahead = settings.n_context * hop_ms
+def _streaming(
+    v: Any, mode: str, front: FrontEnd, signature: Signature, inputs: list[m.Tensor]
+) -> m.Streaming:
+    from asrbuild.speech.mfcc import FeatureSettings
+
+    fed = next(t for t in inputs if t.name == signature.features.name)
+    axis = fed.shape[signature.features.time or 0]
+    settings, hop_ms, frames = front.settings, front.step_ms, 0
+    if isinstance(settings, FeatureSettings):
+        hop_ms = 1000.0 * settings.stride / settings.sample_rate
+        frames = settings.n_context
+    lookahead = (frames + signature.context.right) * hop_ms
     chunked = mode == "chunked"
     steps = axis.default if chunked else axis.max
     # The first word can come out when a chunk's last frame, and its right context, are there.
-    latency = steps * hop_ms + lookahead if chunked and steps is not None else None
-    return m.Streaming(
-        mode=mode,  # type: ignore[arg-type]
+    latency = steps * hop_ms + frames * hop_ms if chunked and steps is not None else None
+    streaming: m.Streaming = v.Streaming(
+        mode=mode,
         steps_per_chunk=steps,
         hop_ms=hop_ms,
         chunk_ms=steps * hop_ms if chunked and steps is not None else None,
@@ -299,6 +362,7 @@ def _streaming(mode: str, settings: Any, inputs: list[m.Tensor]) -> m.Streaming:
         latency_ms=latency,
         tail="zero_pad_and_trim",
     )
+    return streaming
 
 
 def decoder_settings(decoder: DecoderConfig, scorer: Path | None) -> Any:
@@ -321,9 +385,11 @@ def decoder_settings(decoder: DecoderConfig, scorer: Path | None) -> Any:
 
 
 def describe_decoder(
-    decoder: DecoderConfig, alphabet: Alphabet, scorer: Path | None, scorer_digest: str = ""
+    decoder: DecoderConfig, alphabet: Tokens, scorer: Path | None, scorer_digest: str = ""
 ) -> m.Decoder:
     """The manifest's decoder; ``scorer_digest`` is the SHA-256 of the scorer."""
+    from asrbuild.speech.tokens import Vocabulary
+
     described = None
     if scorer is not None:
         from asrbuild.speech.scorer.package import scorer_weights
@@ -335,11 +401,21 @@ def describe_decoder(
             lm_alpha=alpha if decoder.lm_alpha is None else decoder.lm_alpha,
             lm_beta=beta if decoder.lm_beta is None else decoder.lm_beta,
         )
-    return m.Decoder(
-        type=decoder.type,  # type: ignore[arg-type]
+    v: Any = m
+    added: dict[str, Any] = {}
+    if isinstance(alphabet, Vocabulary):
+        v = manifest2
+        added = {
+            "kind": alphabet.kind,
+            "boundary_index": alphabet.boundary,
+            "silent_indices": sorted(alphabet.silent),
+        }
+    utf8 = alphabet.kind == "bytes"
+    described_decoder: m.Decoder = v.Decoder(
+        type=decoder.type,
         alphabet=list(alphabet.labels),
-        alphabet_file=None if alphabet.bytes_output else ALPHABET,
-        utf8=alphabet.bytes_output,
+        alphabet_file=None if utf8 or added else ALPHABET,
+        utf8=utf8,
         blank_index=alphabet.blank,
         beam_width=decoder.beam_width,
         cutoff_prob=decoder.cutoff_prob,
@@ -347,7 +423,9 @@ def describe_decoder(
         scorer=described,
         hot_words=dict(decoder.hot_words),
         tuned=None,
+        **added,
     )
+    return described_decoder
 
 
 def _tuned(decoder: DecoderConfig, described: m.Decoder) -> m.Tuned | None:

@@ -2,8 +2,8 @@
 
     export ─┬► reference ─┐
     cases  ─┤             ├► prove ─┐
-    convert ┴► execute ───┤         ├► the artifact
-       ├──────► witness ──┘         │
+    convert ┴► execute ───┘         ├► the artifact
+            └► calls: in the place of reference, where the original runs call by call
        └──────► evaluate ───────────┘
 
 A sweep over ``coreml.*`` shares export, cases and reference; one over ``decoder.*`` shares all but
@@ -33,6 +33,7 @@ from asrbuild.builder.stage import (
     shown_source,
 )
 from asrbuild.builder.stages import (
+    calls,
     cases,
     convert,
     evaluate,
@@ -40,7 +41,6 @@ from asrbuild.builder.stages import (
     export,
     prove,
     reference,
-    witness,
 )
 
 #: In the order in which they begin.
@@ -49,7 +49,7 @@ STAGES = (
     cases.STAGE,
     reference.STAGE,
     convert.STAGE,
-    witness.STAGE,
+    calls.STAGE,
     execute.STAGE,
     prove.STAGE,
     evaluate.STAGE,

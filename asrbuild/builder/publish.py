@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -80,12 +80,8 @@ def publish(
     proven: Proven,
     *,
     move_latest: bool,
-    notify: Callable[[str], None],
 ) -> Receipt:
-    """Completes the artifact in the store and moves it into place.
-
-    ``notify`` gets a line where the version is published already and its manifest has no witness.
-    """
+    """Completes the artifact in the store and moves it into place."""
     artifacts, cache = Path(recipe.paths.artifacts), Path(recipe.paths.cache)
     with full_disk_errors("putting the artifact together", artifacts):
         manifest = assemble(recipe, source, overrides, proven)
@@ -100,13 +96,6 @@ def publish(
         known=proven.copied,
         move_latest=move_latest,
     )
-    witnessed = manifest.verification.witness is not None
-    with suppress(AsrbuildError):
-        if witnessed and m.read_manifest(path).verification.witness is None:
-            notify(
-                f"{manifest.artifact_id} was published before, without a witness; a published "
-                "manifest stays as it is, so raise the recipe's version to publish the witness"
-            )
     for file in manifest.files:
         # A clean-up may have taken it at once, if its clock says so: it was published all the same.
         with suppress(AsrbuildError):
@@ -121,6 +110,7 @@ def assemble(
     """Fills the staging folder, where the package is, and returns the artifact's manifest."""
     from asrbuild.artifact.agreement import content_digest_of
     from asrbuild.handover.app.kit import write_kit
+    from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.audio import wav_bytes
 
     staging, proof = proven.staging, proven.folders["prove"]
@@ -129,7 +119,7 @@ def assemble(
     settings = feature_settings(recipe)
     samples = d.reference_samples(settings, source)
     (staging / REFERENCE_AUDIO).write_bytes(wav_bytes(samples, settings.sample_rate))
-    if not source.alphabet.bytes_output:
+    if isinstance(source.alphabet, Alphabet) and not source.alphabet.bytes_output:
         _write_text(staging / ALPHABET, source.alphabet.file_text())
     shutil.copyfile(proof / PARITY, staging / PARITY)
     if source.scorer is not None:
@@ -147,10 +137,8 @@ def assemble(
         text = (evaluated / EVALUATION).read_text("utf-8")
         evaluation = m.Evaluation.model_validate_json(text)
         verification = verification.model_copy(update={"evaluation": evaluation})
-    witnessed = verification.witness is not None
     manifest = manifest.model_copy(
         update={
-            "schema_version": m.SCHEMA_VERSION if witnessed else m.CONTENT_VERSION,
             "files": files,
             "verification": verification,
             "provenance": _provenance(recipe, source, overrides),
@@ -236,7 +224,6 @@ def _receipt(manifest: m.Manifest, artifact: Path, coreml: CoreMLConfig) -> Rece
         transcripts=words,
         expected=known_words(manifest),
         core_ml_executed=verification.core_ml_executed,
-        witnessed=verification.witness is not None and bool(verification.witness.metrics),
         **package_figures(verification, artifact / manifest.model.package, coreml),
     )
 

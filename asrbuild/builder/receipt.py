@@ -25,10 +25,9 @@ class Receipt:
     ``parity``: the proof in one line; ``figures``: the worst value of each metric of the
     probabilities over all inputs. ``transcripts``: recording -> the package's words;
     ``expected``: recording -> what was said, where that is known and the alphabet can spell it.
-    ``witnessed``: whether Apple's Core AI runtime ran the package too. ``wer``: the word error rate
-    over all recordings whose words are known, 1.0 is as many errors as words. ``compress``: the
-    ways in which weights are compressed, joined by a plus. ``bytes`` are the artifact's,
-    ``package_bytes`` the Core ML package's.
+    ``wer``: the word error rate over all recordings whose words are known, 1.0 is as many errors as
+    words. ``compress``: the ways in which weights are compressed, joined by a plus. ``bytes`` are
+    the artifact's, ``package_bytes`` the Core ML package's.
     """
 
     name: str
@@ -40,7 +39,6 @@ class Receipt:
     expected: dict[str, str]
     transcripts_match: bool
     core_ml_executed: bool
-    witnessed: bool
     compress: str
     package_bytes: int
     wer: float | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asrbuild.architectures.architecture import Fact, architecture
 from asrbuild.artifact.layout import MANIFEST
@@ -15,7 +15,9 @@ from asrbuild.base.kinds.recognition import existing_file
 from asrbuild.base.places import resolve_file
 from asrbuild.builder.recipe import TENSORFLOW, Recipe, network_of
 from asrbuild.coreml.choices import DEFAULT_STEPS
-from asrbuild.speech.alphabet import Alphabet
+
+if TYPE_CHECKING:
+    from asrbuild.speech.tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Source:
     ``facts``: what the source states of itself.
     """
 
-    alphabet: Alphabet
+    alphabet: Tokens
     recordings: dict[str, Path]
     texts: dict[str, str]
     scorer: Path | None

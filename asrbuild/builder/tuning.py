@@ -28,10 +28,10 @@ from asrbuild.handover.report.tuning import Trial, Tuning
 if TYPE_CHECKING:
     from asrbuild.artifact import manifest as m
     from asrbuild.proof.evaluation import Result, Spoken
-    from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.dataset import Recording
     from asrbuild.speech.decoder_settings import DecoderSettings
     from asrbuild.speech.deepspeech_decoder.decoder import DeepSpeechDecoder
+    from asrbuild.speech.tokens import Tokens
 
 CONFIG = Path("decoder", "tuned.yaml")
 PAGE, RECORD = "tuning.html", "tuning.json"
@@ -53,7 +53,7 @@ def tune(
             key="tune.target",
             fix="pip install 'asrbuild[tune]'",
         )
-    from asrbuild.artifact.manifest import read_manifest
+    from asrbuild.artifact.reading import read_manifest
     from asrbuild.artifact.runtime import decoder_settings, open_artifact
     from asrbuild.handover.report.tuning import print_tuning, write_page
     from asrbuild.proof.evaluation import listen, notes_text, spelled_by, words_folder
@@ -116,7 +116,7 @@ def search(
     spoken: Sequence[Spoken],
     advance: Callable[[], None] = lambda: None,
     folder: Callable[[DecoderSettings], Path | None] = lambda _: None,
-    alphabet: Alphabet | None = None,
+    alphabet: Tokens | None = None,
 ) -> list[Trial]:
     """The trials, in order; the first has the values of ``settings``.
 

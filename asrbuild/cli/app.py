@@ -38,7 +38,7 @@ def app(
     """
     from dataclasses import asdict
 
-    from asrbuild.artifact.manifest import read_manifest
+    from asrbuild.artifact.reading import read_manifest
     from asrbuild.base.places import artifacts_root
     from asrbuild.handover.app.checking import check_kit
     from asrbuild.handover.app.kit import write_folder

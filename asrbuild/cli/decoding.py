@@ -75,11 +75,14 @@ def settings_for(
     Raises:
         AsrbuildError: an option does not apply to this decoder, or the scorer does not fit.
     """
+    from asrbuild.artifact.manifest2 import tokens_of
     from asrbuild.artifact.runtime import decoder_settings
     from asrbuild.base.places import resolve_file
-    from asrbuild.speech.alphabet import make_alphabet
+    from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.decoder_settings import check_settings
+    from asrbuild.speech.decoders import check_labels
     from asrbuild.speech.deepspeech_decoder.decoder import check_language, language_remarks
+    from asrbuild.speech.letters import alphabet_of
 
     settings = decoder_settings(manifest)
     if kind is not None:
@@ -110,7 +113,9 @@ def settings_for(
             fix="give --decoder beam as well, or leave --beam-width out",
         )
     if settings.type == "ds_ctcdecoder":
-        alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
+        tokens = tokens_of(manifest.decoder)
+        check_labels(settings.type, tokens)
+        alphabet = tokens if isinstance(tokens, Alphabet) else alphabet_of(tokens)
         check_language(settings, alphabet, artifact)
         for remark in language_remarks(settings, alphabet, artifact):
             terminal.say(f"note: {remark}", err=True)

@@ -77,7 +77,8 @@ def diff(
 
 
 def _side(path: Path) -> Side:
-    from asrbuild.artifact.manifest import package_path, read_manifest
+    from asrbuild.artifact.manifest import package_path
+    from asrbuild.artifact.reading import read_manifest
     from asrbuild.handover.difference import Side
 
     manifest = read_manifest(path)

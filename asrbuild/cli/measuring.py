@@ -29,12 +29,12 @@ def spelled_dataset(
     Raises:
         AsrbuildError: there are none.
     """
-    from asrbuild.artifact.manifest import read_manifest
+    from asrbuild.artifact.manifest2 import tokens_of
+    from asrbuild.artifact.reading import read_manifest
     from asrbuild.proof.evaluation import spelled_by
-    from asrbuild.speech.alphabet import make_alphabet
 
     decoders = [read_manifest(path).decoder for path in paths]
-    alphabets = [make_alphabet(each.alphabet, bytes_output=each.utf8) for each in decoders]
+    alphabets = [tokens_of(each) for each in decoders]
     try:
         return spelled_by(alphabets, dataset, count_all=count_all, option="--count-unspelled")
     except AsrbuildError as error:
@@ -46,7 +46,8 @@ def decoders_for(
     path: Path, kinds: Sequence[str | None], choice: DecoderChoice, function: str | None = None
 ) -> list[DecoderSettings]:
     """The decoders to compare on one artifact; only ds_ctcdecoder takes a scorer."""
-    from asrbuild.artifact.manifest import read_manifest, with_function
+    from asrbuild.artifact.manifest import with_function
+    from asrbuild.artifact.reading import read_manifest
 
     manifest = read_manifest(path)
     if function is not None:

@@ -93,7 +93,8 @@ def _print(content: dict[str, object], as_json: bool) -> None:
 def _prove_and_write(path: Path, output: Path) -> tuple[Proof, Manifest]:
     """Writes the page of one artifact; returns its proof, and its manifest with that proof."""
     from asrbuild.artifact.layout import PARITY
-    from asrbuild.artifact.manifest import package_path, read_manifest
+    from asrbuild.artifact.manifest import package_path
+    from asrbuild.artifact.reading import read_manifest
     from asrbuild.handover.report.anatomy import anatomy
     from asrbuild.handover.report.artifact import comparisons, write_page
     from asrbuild.proof.cases import load_reference

@@ -10,6 +10,6 @@ def schema() -> None:
 
     Example: asrbuild schema > manifest.schema.json
     """
-    from asrbuild.artifact.manifest import json_schema
+    from asrbuild.artifact.reading import json_schema
 
     terminal.say_json(json_schema())

@@ -80,7 +80,7 @@ def transcribe(
     Examples: asrbuild transcribe demo-dynamic-mlprogram hello.wav --decoder beam |
     arecord -t raw -f S16_LE -r 16000 -d 5 | asrbuild transcribe demo-static - --raw 16000
     """
-    from asrbuild.artifact.manifest import read_manifest
+    from asrbuild.artifact.reading import read_manifest
     from asrbuild.artifact.runtime import open_artifact
     from asrbuild.base.places import artifacts_root
     from asrbuild.handover.ship.opening import opened

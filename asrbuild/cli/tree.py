@@ -79,16 +79,6 @@ PANELS: dict[str, dict[str, str | Group]] = {
                 "rotate": "channel.rotate",
             },
         ),
-        "evidence": Group(
-            "What devices measured: plan, times, memory, outputs.",
-            {
-                "kit": "evidence.kit",
-                "add": "evidence.add",
-                "ls": "evidence.ls",
-                "show": "evidence.show",
-                "compare": "evidence.compare",
-            },
-        ),
         "key": Group(
             "Keys that sign bundles, and keys to trust.",
             {
@@ -99,17 +89,7 @@ PANELS: dict[str, dict[str, str | Group]] = {
             },
         ),
     },
-    "This machine": {
-        "doctor": "doctor.doctor",
-        "coreai": Group(
-            "Apple's Core AI runtime, which witnesses proofs.",
-            {
-                "install": "coreai.install",
-                "status": "coreai.status",
-                "remove": "coreai.remove",
-            },
-        ),
-    },
+    "This machine": {"doctor": "doctor.doctor"},
 }
 COMMANDS = tuple(name for entries in PANELS.values() for name in entries)
 #: Functions whose arguments are Hydra's.

@@ -82,10 +82,9 @@ def _verify(
     path: Path, shown: str, bisect: bool, graph: Path | None, checkpoint: Path | None, as_json: bool
 ) -> bool:
     from asrbuild.artifact.agreement import damaged_files
-    from asrbuild.artifact.manifest import read_manifest
     from asrbuild.artifact.proven import remember_proven
+    from asrbuild.artifact.reading import read_manifest
     from asrbuild.proof.verdict import prove_again
-    from asrbuild.proof.witness import witness_again
 
     problems = damaged_files(path)
     if problems and not bisect:
@@ -93,7 +92,7 @@ def _verify(
         return False
     origin = None if problems else _origin(path)
     manifest = read_manifest(path)
-    proof = witness_again(path, manifest, prove_again(path, manifest))
+    proof = prove_again(path, manifest)
     divergence = None
     if bisect:
         divergence = _bisect(path, manifest, proof, graph, checkpoint)
@@ -132,13 +131,13 @@ def _bisect(
 
     from asrbuild.architectures.architecture import of_recorded
     from asrbuild.artifact.layout import PARITY
+    from asrbuild.artifact.manifest2 import tokens_of
     from asrbuild.proof.bisect import bisect_failure
     from asrbuild.proof.cases import load_reference
-    from asrbuild.speech.alphabet import make_alphabet
 
     recipe = manifest.provenance.recipe
     architecture, _ = of_recorded(recipe)
-    alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
+    alphabet = tokens_of(manifest.decoder)
     with tempfile.TemporaryDirectory(prefix="asrbuild-bisect-") as folder:
         original = architecture.recover(recipe, alphabet, graph, checkpoint, Path(folder))
         cases, _ = load_reference(path / PARITY, manifest.features.context_frames)
@@ -181,9 +180,7 @@ def _print(
     proof: Proof,
     divergence: Bisection | None,
 ) -> None:
-    from asrbuild.handover.report.measures import worst_rows
-    from asrbuild.handover.report.page import verdict
-    from asrbuild.handover.report.witness import witness_rows, witness_text
+    from asrbuild.handover.report.page import verdict, worst_rows
 
     console = terminal.console()
     for problem in problems:
@@ -197,18 +194,11 @@ def _print(
         keys = ("output", "name", "value", "input", "gate", "verdict")
         table.add_row(*(row[key] for key in keys), style=style)
     console.print(table)
-    shown = manifest.model_copy(update={"verification": proof.verification})
-    if witnesses := witness_rows(shown):
-        keys = ("output", "name", "executor", "witness", "between", "gate")
-        side = bare("", "output", "measure", "executor", "Core AI", "one against the other", "gate")
-        for row in witnesses:
-            side.add_row(*(row[key] for key in keys))
-        console.print(side)
     for transcript in proof.verification.transcripts:
         if "@" not in transcript.input:
             console.print(f"{transcript.input}: {transcript.package}", soft_wrap=True)
+    shown = manifest.model_copy(update={"verification": proof.verification})
     console.print(verdict(shown).replace("**", ""), soft_wrap=True)
-    console.print(witness_text(shown), soft_wrap=True)
     for failure in proof.failures[:12]:
         console.print(f"  {failure}", soft_wrap=True)
     if len(proof.failures) > 12:

@@ -26,15 +26,17 @@ from asrbuild.coreml.request import (
     model_outputs,
     specification_version,
 )
-from asrbuild.coreml.signature import STEPS, Port, Signature
+from asrbuild.coreml.signature import Port, Signature
 from asrbuild.coreml.speedups.importing import import_coremltools
 from asrbuild.coreml.speedups.nn_weights import fast_weights
 
 DEFAULT_FUNCTION = "main"
 #: The body of a network: its steps in a call (None: any number), and its inputs and states by the
 #: name of the input; returns its outputs by name. Features come in the precision of computation,
-#: all else as declared; outputs may be in either precision.
+#: all else as declared; outputs may be in either precision. With a ``Half`` all is float32.
 Body = Callable[[int | None, Mapping[str, Any]], Mapping[str, Any]]
+#: Whether an operation of the program computes in half precision, where the package does.
+Half = Callable[[Any], bool]
 
 
 def is_half(request: ConversionRequest) -> bool:
@@ -48,6 +50,7 @@ def write_model(
     request: ConversionRequest,
     destination: Path,
     layers: Layers,
+    half: Half | None = None,
 ) -> None:
     """Writes the package ``destination`` (``.mlpackage`` or ``.mlmodel``), replacing an old one.
 
@@ -56,27 +59,31 @@ def write_model(
     Args:
         signature: with the size of every axis but the steps.
         layers: those that can be compressed.
+        half: chooses the operations of an fp16 package that compute in half precision, of a body
+            that is in float32 throughout; None: the body has casts of its own.
     """
-    program = _program(body, signature, request)
+    program = _program(body, signature, request, own_casts=half is None)
     with (
         tempfile.TemporaryDirectory(dir=destination.parent) as scratch,
         # Inside: the scratch's own end gives its space back.
         full_disk_errors("writing the package", destination.parent),
     ):
-        spec = _export(program, request, Path(scratch), layers)
+        spec = _export(program, request, Path(scratch), layers, half)
         if request.format == "mlprogram":
             write_package(spec, Path(scratch) / "weight.bin", request, destination)
         else:
             write_neuralnetwork(spec, request, destination)
 
 
-def _program(body: Body, signature: Signature, request: ConversionRequest) -> Any:
+def _program(
+    body: Body, signature: Signature, request: ConversionRequest, *, own_casts: bool
+) -> Any:
     ct = import_coremltools()
     functions = dict(request.functions) or {DEFAULT_FUNCTION: request.steps}
     _forget_names(ct)
     program = ct.converters.mil.mil.Program()
     for name, steps in functions.items():
-        function = _function(ct, body, signature, request, steps)
+        function = _function(ct, body, signature, request, steps, own_casts)
         function.set_input_types(_input_types(ct, signature, request, steps))
         program.functions[name] = function
     program.default_function_name = next(iter(functions))
@@ -85,7 +92,12 @@ def _program(body: Body, signature: Signature, request: ConversionRequest) -> An
 
 
 def _function(
-    ct: Any, body: Body, signature: Signature, request: ConversionRequest, steps: Steps
+    ct: Any,
+    body: Body,
+    signature: Signature,
+    request: ConversionRequest,
+    steps: Steps,
+    own_casts: bool,
 ) -> Any:
     mil, mb = ct.converters.mil.mil, ct.converters.mil.Builder
     fixed = steps.steps if isinstance(steps, FixedSteps) else None
@@ -106,18 +118,21 @@ def _function(
     with mil.Function(placeholders, opset_version=target) as function:
         inputs = dict(function.inputs)
         given = {name: inputs[name] for name in shapes if name not in kept}
-        if is_half(request):
+        if is_half(request) and own_casts:
             for port in signature.inputs:
                 if port.meaning == "features":
                     name = f"{port.name}_to_fp16"
                     given[port.name] = mb.cast(x=given[port.name], dtype="fp16", name=name)
         for name, state in kept.items():
             given[name] = mb.read_state(input=inputs[state], name=f"read_{state}")
+            if not own_casts:
+                given[name] = mb.cast(x=given[name], dtype="fp32", name=f"{name}_to_fp32")
         made = body(fixed, given)
         for pair in signature.states if stateful else ():
-            mb.coreml_update_state(
-                state=inputs[pair.kept], value=made[pair.output], name=f"update_{pair.kept}"
-            )
+            value = made[pair.output]
+            if not own_casts:
+                value = mb.cast(x=value, dtype="fp16", name=f"{pair.output}_to_fp16")
+            mb.coreml_update_state(state=inputs[pair.kept], value=value, name=f"update_{pair.kept}")
         for name in model_outputs(request, signature):
             outputs[name] = _float32(mb, name, made[name])
         function.set_outputs(list(outputs.values()))
@@ -134,8 +149,8 @@ def _float32(mb: Any, name: str, value: Any) -> Any:
 
 
 def _shape(port: Port, length: Any) -> tuple[Any, ...]:
-    """A shape with ``length`` in the place of the steps."""
-    return tuple(length if axis.name == STEPS else axis.size for axis in port.axes)
+    """A shape with ``length`` in the place of its open axis."""
+    return tuple(length if axis.open else axis.size for axis in port.axes)
 
 
 def _input_types(
@@ -147,7 +162,7 @@ def _input_types(
         ct.TensorType(
             port.name,
             shape=flexible(ct, partial(_shape, port), steps)
-            if any(axis.name == STEPS for axis in port.axes)
+            if port.time is not None
             else _shape(port, None),
             dtype=np.dtype(port.dtype).type,
         )
@@ -168,16 +183,22 @@ def flexible(ct: Any, shape: Callable[[Any], tuple[Any, ...]], steps: Steps) -> 
     return ct.Shape(shape(ct.RangeDim(steps.lower, upper, default=steps.default)))
 
 
-def _export(program: Any, request: ConversionRequest, scratch: Path, layers: Layers) -> Any:
+def _export(
+    program: Any, request: ConversionRequest, scratch: Path, layers: Layers, half: Half | None
+) -> Any:
     """Runs coremltools' passes and back end; an mlprogram's ``weight.bin`` lands in ``scratch``."""
     ct = import_coremltools()
     from coremltools.converters.mil.converter import ConverterRegistry, mil_convert_to_proto
 
     passes = ct.PassPipeline()
-    dropped = {"common::add_fp16_cast"}  # the program already is what this pass would make of it
+    dropped: set[str] = set()
+    if half is None or not is_half(request):
+        dropped.add("common::add_fp16_cast")  # the program already is as this pass would make it
+    else:
+        passes.set_options("common::add_fp16_cast", {"op_selector": half})
     if request.precision == "fp32" or request.lstm == "native":
         dropped.add("common::add_int16_cast")
-    if request.lstm == "native":
+    if request.lstm == "native" and half is None:
         # It gathers once, at an index that is never negative.
         dropped.add("common::guard_negative_gather_indices")
     passes.remove_passes(dropped)

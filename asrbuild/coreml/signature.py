@@ -16,7 +16,7 @@ from asrbuild.base.errors import AsrbuildError
 #: output; an output with a row for every step may call it steps too.
 STEPS, SAMPLES, ROWS = "steps", "samples", "rows"
 
-InputMeaning = Literal["features", "samples", "step_count", "state"]
+InputMeaning = Literal["features", "samples", "step_count", "step_range", "state"]
 ProbabilityKind = Literal["probabilities", "log_probabilities", "logits"]
 OutputMeaning = Literal["probabilities", "log_probabilities", "logits", "row_count", "state"]
 InitialState = Literal["zeros", "first_samples", "given"]
@@ -46,7 +46,7 @@ class Port:
         name: of the tensor, in the package as in the original.
         axes: in order; at most one is open.
         meaning: its role. ``step_count``: how many steps (or samples) of a call are real;
-            ``row_count``: how many rows of its output are.
+            ``step_range``: the first of these and their end; ``row_count``: real rows of an output.
         fill: for the manifest: what an app puts in, or how it reads what comes out.
         dtype: of the package's tensor.
     """
@@ -150,12 +150,14 @@ class Context:
             rows are good; 0 where states carry the past, and where the network is causal.
         right: input steps after a chunk, likewise.
         padding: whether steps past the end of a recording leave its rows as they are.
+        trimmed: a call has no rows for its ``left`` and ``right``.
     """
 
     causal: bool = True
     left: int = 0
     right: int = 0
     padding: Padding = "neutral"
+    trimmed: bool = False
 
 
 @dataclass(frozen=True)

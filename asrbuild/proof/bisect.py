@@ -124,7 +124,7 @@ def bisect(
         features: one case, (T, n_window, n_input).
         original: the model of the same weights; its own runtime runs it.
     """
-    from asrbuild.artifact.runtime import Acoustic, Contract
+    from asrbuild.artifact.calls import Acoustic, Contract
     from asrbuild.coreml.executor import load
 
     architecture, _ = of_recorded(manifest.provenance.recipe)

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from asrbuild.artifact import manifest2
+from asrbuild.artifact.calls import decoded_tensor
 from asrbuild.artifact.manifest import Axis, Function, Manifest, Tensor
 from asrbuild.coreml.executor.package import open_package
 from asrbuild.coreml.executor.signature import Enumerated, Feature, Fixed, Ranged, read_features
@@ -38,10 +40,20 @@ def contradictions(package: Path, manifest: Manifest) -> list[str]:
 def metadata_of(manifest: Manifest) -> dict[str, str]:
     """The essentials of the manifest as the package's user-defined metadata has them."""
     features = manifest.features
-    values = {
+    common = {
         "name": manifest.name,
         "recipe_version": manifest.version.partition("+")[0],
         "sample_rate_hz": manifest.audio.sample_rate,
+        "blank_index": manifest.decoder.blank_index,
+        "alphabet": json.dumps(manifest.decoder.alphabet, ensure_ascii=False),
+    }
+    if isinstance(manifest, manifest2.Manifest):
+        own = {
+            "row_steps": manifest.rows.steps,
+            "output": decoded_tensor(manifest.model.outputs).meaning,
+        }
+        return {f"{METADATA_PREFIX}{key}": str(value) for key, value in (common | own).items()}
+    values = common | {
         "window_samples": features.window_samples,
         "step_samples": features.step_samples,
         "fft_size": features.fft_size,
@@ -51,8 +63,6 @@ def metadata_of(manifest: Manifest) -> dict[str, str]:
         "coefficients": features.coefficients,
         "context_frames": features.context_frames,
         "log_floor": features.log_floor,
-        "blank_index": manifest.decoder.blank_index,
-        "alphabet": json.dumps(manifest.decoder.alphabet, ensure_ascii=False),
     }
     return {f"{METADATA_PREFIX}{key}": str(value) for key, value in values.items()}
 

@@ -44,12 +44,12 @@ from asrbuild.base.disk import disk_errors, read_plain
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.ownership import require_own as require_own_files
 from asrbuild.proof.execution import probabilities_of
-from asrbuild.speech.alphabet import Alphabet
 from asrbuild.speech.audio import read_audio
 from asrbuild.speech.dataset import Recording
 from asrbuild.speech.decoder import Decoder, Hypothesis, UtteranceError
 from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.rates import ErrorRates, error_rates, unspelled, unspelled_text
+from asrbuild.speech.tokens import Tokens
 
 BATCH = 16
 #: So many kinds of notes on recordings are shown.
@@ -115,7 +115,7 @@ class Spelled:
 
 
 def spelled_by(
-    alphabets: Sequence[Alphabet], dataset: Sequence[Recording], *, count_all: bool, option: str
+    alphabets: Sequence[Tokens], dataset: Sequence[Recording], *, count_all: bool, option: str
 ) -> Spelled:
     """The references that every one of the alphabets can spell.
 
@@ -218,7 +218,7 @@ def decode(
     spoken: Sequence[Spoken],
     advance: Callable[[int], None] = lambda _: None,
     kept: Path | None = None,
-    alphabet: Alphabet | None = None,
+    alphabet: Tokens | None = None,
 ) -> Result:
     """Words and rates of one artifact's probabilities with one decoder.
 
@@ -268,7 +268,7 @@ def words_folder(cache_root: Path, transcriber: Transcriber, settings: DecoderSe
         "scorer": found,
         "interpreter": None,
         "labels": alphabet.labels,
-        "bytes_output": alphabet.bytes_output,
+        "kind": alphabet.kind,
         "code": code_digest(*_DECODING),
     }
     return cache_root / PROBABILITIES_FOLDER / text_digest(canonical_json(parts))

@@ -1,6 +1,6 @@
 """A package run on the verification cases, every way its manifest allows.
 
-What it gave is data for a proof, which compares it with TensorFlow: neither waits for the other.
+What it gave is data for a proof, which compares it with the original: neither waits for the other.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import numpy as np
 
 from asrbuild import __version__
 from asrbuild.architectures.architecture import of_recorded
+from asrbuild.artifact.calls import Acoustic, Contract, decoded_tensor, fed_tensor, steps_of
 from asrbuild.artifact.manifest import Axis, Execution, Manifest, State, package_path, with_function
 from asrbuild.base.array import Array
-from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.executor.products import sharing
 from asrbuild.coreml.signature import compared_name
 
 Outputs = dict[str, Array]
-#: What a run is compared with, if it is not another run.
-REFERENCE = "tensorflow"
+#: What a run is compared with, if it is not another run: the original.
+REFERENCE = "original"
 OUTPUTS, EXECUTIONS = "outputs.npz", "executions.json"
 
 
@@ -68,10 +68,15 @@ class Run:
     features: Array
     against: str | None = REFERENCE
 
+    @property
+    def way(self) -> str:
+        """The label without the executor: what the original is run for, where it is by calls."""
+        return "@".join(mark for mark in self.label.split("@") if mark != (self.executor or None))
+
 
 @dataclass(frozen=True)
 class Executed:
-    """``outputs``: label -> output, named as in the TensorFlow graph -> what the package gave."""
+    """``outputs``: label -> output, named as in the original -> what the package gave."""
 
     outputs: Mapping[str, Outputs]
     executions: tuple[Execution, ...]
@@ -178,6 +183,8 @@ def bound_of(
     axis = steps_axis(manifest)
     if axis.enumerated is not None or manifest.streaming.mode != "whole" or not max_steps:
         return None
+    if not _is_range(axis):
+        return None
     if axis.max is None or axis.max <= max(map(len, cases.values())):
         return None
     steps = min(axis.max, max_steps)
@@ -194,7 +201,12 @@ def _bound_runs(
     is, too, without a run of TensorFlow that takes as long as all others together. The metrics'
     input is marked ``self`` for that.
     """
+    called = run_by_calls(way.manifest)
     for name, features in (bound_of(way.manifest, cases, max_steps) or {}).items():
+        if called:
+            # The original is run at this length too.
+            yield Run(_label(name, way.label, executor), executor, way.manifest, name, features)
+            continue
         label = _label(name, way.label, f"self@{executor}" if executor else "self")
         shorter = f"{label}@shorter"
         whole = _whole(way.manifest, len(features))
@@ -204,11 +216,13 @@ def _bound_runs(
 
 
 def steps_axis(manifest: Manifest) -> Axis:
-    """The time axis of the features input of the default function."""
-    for tensor in manifest.model.inputs:
-        if tensor.meaning == "features":
-            return tensor.shape[1]
-    raise AsrbuildError("the package has no input for features", key="model.inputs")
+    """The time axis of the default function's input of features or samples."""
+    return steps_of(fed_tensor(manifest.model.inputs))
+
+
+def run_by_calls(manifest: Manifest) -> bool:
+    """Whether the original runs call by call: see :mod:`asrbuild.proof.calls`."""
+    return of_recorded(manifest.provenance.recipe)[0].CALLS
 
 
 def _is_range(axis: Axis) -> bool:
@@ -231,7 +245,7 @@ def reference_state(manifest: Manifest, state: State) -> str:
 
 def probabilities_of(manifest: Manifest) -> str:
     """Name of the output that is decoded."""
-    return next(t.name for t in manifest.model.outputs if t.meaning == "probabilities")
+    return decoded_tensor(manifest.model.outputs).name
 
 
 def _chunked(manifest: Manifest, size: int) -> Manifest:
@@ -241,16 +255,23 @@ def _chunked(manifest: Manifest, size: int) -> Manifest:
 
 def _padded(manifest: Manifest, size: int) -> Manifest:
     """In chunks of ``size``, as if the package took no other: a short last one is padded."""
-    inputs = []
-    for tensor in manifest.model.inputs:
-        if tensor.meaning == "features":
-            update: dict[str, Any] = {"min": size, "default": size, "max": size}
-            steps = tensor.shape[1].model_copy(update=update)
-            shape = [tensor.shape[0], steps, *tensor.shape[2:]]
-            tensor = tensor.model_copy(update={"shape": shape})
-        inputs.append(tensor)
+    return _chunked(_sized(manifest, size), size)
+
+
+def with_steps(manifest: Manifest, size: int) -> Manifest:
+    """As if the package took one call of ``size`` steps."""
+    return _whole(_sized(manifest, size), size)
+
+
+def _sized(manifest: Manifest, size: int) -> Manifest:
+    update: dict[str, Any] = {"min": size, "default": size, "max": size, "enumerated": None}
+    fed = fed_tensor(manifest.model.inputs)
+    axis = steps_of(fed)
+    shape = [a.model_copy(update=update) if a is axis else a for a in fed.shape]
+    resized = fed.model_copy(update={"shape": shape})
+    inputs = [resized if tensor is fed else tensor for tensor in manifest.model.inputs]
     model = manifest.model.model_copy(update={"inputs": inputs})
-    return _chunked(manifest.model_copy(update={"model": model}), size)
+    return manifest.model_copy(update={"model": model})
 
 
 def _whole(manifest: Manifest, bound: int | None) -> Manifest:
@@ -277,8 +298,6 @@ class _Watched:
 
 def run_case(package: Any, manifest: Manifest, features: Array) -> Outputs:
     """Probabilities (T, V) and final states (1, H), under the original's output names."""
-    from asrbuild.artifact.runtime import Acoustic, Contract
-
     watched = _Watched(package)
     run = Acoustic(watched, Contract.of(manifest))
     outputs = {probabilities_of(manifest): np.concatenate([run.feed(features), run.finish()])}
@@ -297,38 +316,28 @@ def _label(case: str, way: str, executor: str) -> str:
 
 
 def save_executed(at: Path, executed: Executed) -> None:
-    """Writes ``outputs.npz`` and ``executions.json`` into a directory."""
-    save_outputs(at / OUTPUTS, executed.outputs)
+    """Writes ``outputs.npz`` (``{label}/{output}``) and ``executions.json`` into a directory."""
+    arrays = {
+        f"{label}/{output}": value
+        for label, outputs in executed.outputs.items()
+        for output, value in outputs.items()
+    }
+    with (at / OUTPUTS).open("wb") as file:
+        # numpy's stubs take any unpacked mapping for the flag allow_pickle as well.
+        np.savez(file, **arrays)  # type: ignore[arg-type]
     listed = [execution.model_dump() for execution in executed.executions]
     (at / EXECUTIONS).write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
 
 
 def load_executed(at: Path) -> Executed:
     """Reads what ``save_executed`` wrote."""
-    listed = json.loads((at / EXECUTIONS).read_text(encoding="utf-8"))
-    return Executed(load_outputs(at / OUTPUTS), tuple(Execution(**fields) for fields in listed))
-
-
-def save_outputs(path: Path, outputs: Mapping[str, Outputs]) -> None:
-    """Writes an ``.npz`` of ``{label}/{output}``."""
-    arrays = {
-        f"{label}/{output}": value
-        for label, found in outputs.items()
-        for output, value in found.items()
-    }
-    with path.open("wb") as file:
-        # numpy's stubs take any unpacked mapping for the flag allow_pickle as well.
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-
-
-def load_outputs(path: Path) -> dict[str, Outputs]:
-    """Reads what ``save_outputs`` wrote: label -> output -> value."""
     outputs: dict[str, Outputs] = {}
-    with np.load(path, allow_pickle=False) as archive:
+    with np.load(at / OUTPUTS, allow_pickle=False) as archive:
         for key in archive.files:
             label, _, output = key.rpartition("/")
             outputs.setdefault(label, {})[output] = archive[key]
-    return outputs
+    listed = json.loads((at / EXECUTIONS).read_text(encoding="utf-8"))
+    return Executed(outputs, tuple(Execution(**fields) for fields in listed))
 
 
 def _execution(executor: str) -> Execution:

@@ -1,4 +1,4 @@
-"""The proof of a package: what it gave on every case, compared with what TensorFlow gave.
+"""The proof of a package: what it gave on every case, compared with what the original gave.
 
 A gate that fails is data in the result; what to do about it is the caller's affair.
 """
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asrbuild.artifact import proven
+from asrbuild.architectures.architecture import of_recorded
+from asrbuild.artifact import manifest2, proven
 from asrbuild.artifact.layout import PARITY
 from asrbuild.artifact.manifest import Manifest, Metric, Transcript, Verification, package_path
 from asrbuild.base.array import Array
@@ -31,16 +32,16 @@ from asrbuild.proof.execution import (
     runs,
 )
 from asrbuild.proof.gates import Gates, compare, gates_of, of_probabilities, worst
+from asrbuild.proof.recordings import against_recordings
 
 if TYPE_CHECKING:
-    from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.decoder_settings import DecoderSettings
+    from asrbuild.speech.tokens import Tokens
 
-#: A weakness of a proof that is none of its result, where the words are TensorFlow's all the same.
-WORDS_UNGATED = "its words need not be TensorFlow's"
+#: A weakness of a proof, not of its result where the words are those of the original.
+WORDS_UNGATED = "its words need not be those of the original"
 #: Gates that a value must reach; it must stay below the others.
 _AT_LEAST = ("argmax_agreement", "psnr_db", "state_psnr_db")
-#: The recorded reference in an artifact, see ``cases.save_reference``.
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ class WordGates:
     """What the transcripts must be.
 
     Args:
-        require_transcript: the package's words equal those of the TensorFlow graph.
+        require_transcript: the package's words equal those of the original.
         max_wer: largest word error rate of a recording whose words are known; None: any.
-        max_wer_increase: largest rise of it above the TensorFlow graph's; None: any.
+        max_wer_increase: largest rise of it above the original's; None: any.
         count_unspelled: also of recordings whose words the alphabet cannot spell.
     """
 
@@ -80,12 +81,12 @@ class Proof:
         return {n: self.outputs[n][name] for n in RECORDINGS if n in self.outputs}
 
 
-def unproven() -> Verification:
-    """The section of a manifest whose package has not run yet."""
-    return Verification(
+def unproven(runtime: str, *, v2: bool = False) -> Verification:
+    """The section of a manifest whose package has not run yet; ``runtime``: of its original."""
+    return (manifest2.Verification if v2 else Verification)(
         executed=False,
         core_ml_executed=False,
-        reference=REFERENCE,
+        reference=runtime.lower(),
         executions=[],
         inputs=[],
         metrics=[],
@@ -123,7 +124,7 @@ def judge(
     max_steps: int | None = None,
     decoding: DecoderSettings | None = None,
 ) -> Proof:
-    """Compares what a package gave with what TensorFlow gave.
+    """Compares what a package gave with what the original gave.
 
     A package that describes itself otherwise than its manifest does fails too.
 
@@ -151,7 +152,7 @@ def judge(
         if run.against is None:
             continue
         if run.against == REFERENCE:
-            expected, made_by = reference[run.case], run.manifest
+            expected, made_by = reference.get(run.way, reference[run.case]), run.manifest
         else:
             expected, made_by = executed.outputs[run.against], every[run.against].manifest
         wanted = _comparable(expected, made_by)
@@ -161,18 +162,25 @@ def judge(
         for label, outputs in executed.outputs.items()
         if _recording(label)
     }
-    said = {_recording(label): reference[_recording(label)][probabilities] for label in heard}
+    said = {
+        label: reference.get(every[label].way, reference[_recording(label)])[probabilities]
+        for label in heard
+    }
     settings = decoder_settings(manifest)
     if decoding is not None:
         settings = replace(settings, interpreter=decoding.interpreter, scorer=decoding.scorer)
     transcripts = _transcripts(artifact, manifest, settings, said, heard, texts or {})
-    failures = [in_words(metric) for metric in metrics if not metric.passed]
-    failures += _word_failures(transcripts, words, _alphabet(manifest))
+    if isinstance(manifest, manifest2.Manifest):
+        transcripts = against_recordings(manifest, transcripts, heard, reference)
+    failures = [_in_words(metric) for metric in metrics if not metric.passed]
+    runtime = of_recorded(manifest.provenance.recipe)[0].RUNTIME
+    failures += _word_failures(transcripts, words, _alphabet(manifest), runtime)
     failures += contradictions(package_path(artifact, manifest), manifest)
-    verification = Verification(
+    section = type(manifest.verification)
+    verification = section(
         executed=True,
         core_ml_executed="coreml" in executed.executors,
-        reference=REFERENCE,
+        reference=runtime.lower(),
         executions=list(executed.executions),
         inputs=verified_inputs(inputs),
         metrics=metrics,
@@ -190,7 +198,7 @@ def prove_again(artifact: Path, manifest: Manifest) -> Proof:
         AsrbuildError: the recorded reference is missing, or is not what the manifest was made with.
     """
     recorded = artifact / PARITY
-    cases, reference = load_reference(recorded, manifest.features.context_frames)
+    cases, reference = load_reference(recorded, manifest2.context_frames(manifest))
     # Bounds come after the cases; they are made of them, so they need no record.
     if verified_inputs(cases) != manifest.verification.inputs[: len(cases)]:
         raise AsrbuildError(
@@ -199,7 +207,9 @@ def prove_again(artifact: Path, manifest: Manifest) -> Proof:
             fix="the artifact was changed after it was published: build it again",
         )
     verify = manifest.provenance.recipe.get("verify", {})
-    gates = recorded_gates(manifest)
+    precision = manifest.model.compute_precision
+    names = gate_names({"precision": precision} | manifest.provenance.recipe.get("coreml", {}))
+    gates = gates_of(verify.get("thresholds", {}), precision, names)
     words = WordGates(
         verify.get("require_transcript", True),
         verify.get("max_wer"),
@@ -209,18 +219,6 @@ def prove_again(artifact: Path, manifest: Manifest) -> Proof:
     texts = {t.input.split("@")[0]: t.expected for t in manifest.verification.transcripts}
     max_steps = verify.get("max_steps") if verify.get("edge_lengths") else None
     return prove(artifact, manifest, cases, reference, gates, texts, words, max_steps)
-
-
-def recorded_gates(manifest: Manifest, *, compressed: bool = True) -> Gates:
-    """The gates of an artifact's proof, from the recipe in its manifest.
-
-    Args:
-        compressed: False: those of its precision alone.
-    """
-    verify = manifest.provenance.recipe.get("verify", {})
-    precision = manifest.model.compute_precision
-    names = gate_names({"precision": precision} | manifest.provenance.recipe.get("coreml", {}))
-    return gates_of(verify.get("thresholds", {}), precision, names if compressed else (precision,))
 
 
 def prove_unknown(artifact: Path, manifest: Manifest, notify: Callable[[str], None]) -> None:
@@ -319,7 +317,7 @@ def summary(verification: Verification) -> str:
     failed = sum(not metric.passed for metric in verification.metrics)
     count = len(verification.metrics)
     verdict = f"{failed} of {count} gates failed" if failed else f"{count} gates passed"
-    return f"{verdict}; nearest: {in_words(nearest)}"
+    return f"{verdict}; nearest: {_in_words(nearest)}"
 
 
 def _comparable(reference: Mapping[str, Array], manifest: Manifest) -> dict[str, Array]:
@@ -334,7 +332,8 @@ def _check_reference(
     missing = [name for name in cases if probabilities not in reference.get(name, {})]
     if missing or not cases:
         raise AsrbuildError(
-            f"nothing to compare with: no TensorFlow reference for {', '.join(missing) or 'a case'}"
+            "nothing to compare with: no reference of the original for "
+            f"{', '.join(missing) or 'a case'}"
         )
 
 
@@ -348,14 +347,14 @@ def _transcripts(
 ) -> list[Transcript]:
     """The words of each recording, every way it was run, by the manifest's own decoder.
 
-    ``said``: recording -> TensorFlow's probabilities; ``heard``: way to run it -> the package's.
+    ``said`` and ``heard``: way to run it -> the original's and the package's probabilities.
     """
     from asrbuild.speech.decoders import open_decoder
 
     with open_decoder(
-        settings, _alphabet(manifest), manifest.features.step_ms, artifact
+        settings, _alphabet(manifest), manifest2.row_ms(manifest), artifact
     ) as decoder:
-        labels = [f"{name} in TensorFlow" for name in said] + list(heard)
+        labels = [f"{name} in the original" for name in said] + list(heard)
         texts_of = _decode(decoder, [*said.values(), *heard.values()], labels)
     expected = dict(zip(said, texts_of, strict=False))
     found = dict(zip(heard, texts_of[len(said) :], strict=True))
@@ -363,18 +362,16 @@ def _transcripts(
         Transcript(
             input=label,
             expected=texts.get(_recording(label)),
-            reference=expected[_recording(label)] or "",
+            reference=expected[label] or "",
             package=text or "",
-            match=text is not None and text == expected[_recording(label)],
+            match=text is not None and text == expected[label],
         )
         for label, text in found.items()
     ]
 
 
-def _alphabet(manifest: Manifest) -> Alphabet:
-    from asrbuild.speech.alphabet import make_alphabet
-
-    return make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
+def _alphabet(manifest: Manifest) -> Tokens:
+    return manifest2.tokens_of(manifest.decoder)
 
 
 def _recording(label: str) -> str:
@@ -413,14 +410,14 @@ def _decode(decoder: Any, batch: list[Array], labels: Sequence[str]) -> list[str
 
 
 def _word_failures(
-    transcripts: list[Transcript], words: WordGates, alphabet: Alphabet
+    transcripts: list[Transcript], words: WordGates, alphabet: Tokens, runtime: str
 ) -> Iterator[str]:
     from asrbuild.speech.rates import count
 
     for transcript in transcripts:
         if words.require_transcript and not transcript.match:
             yield (
-                f"{transcript.input}: the transcript is {transcript.package!r}, TensorFlow's is "
+                f"{transcript.input}: the transcript is {transcript.package!r}, {runtime}'s is "
                 f"{transcript.reference!r}"
             )
         said = transcript.expected
@@ -436,7 +433,7 @@ def _word_failures(
                 yield f"{transcript.input}: the {name} is {value:.1%}, above {limit:.1%}"
 
 
-def _counts(said: str, alphabet: Alphabet, count_unspelled: bool) -> bool:
+def _counts(said: str, alphabet: Tokens, count_unspelled: bool) -> bool:
     """Whether known words judge a model: those that it cannot write do not, unless asked for."""
     from asrbuild.speech.rates import unspelled
 
@@ -448,10 +445,7 @@ def known_words(manifest: Manifest) -> dict[str, str]:
 
     Left out is what the alphabet cannot spell, unless ``verify.count_unspelled`` counts it.
     """
-    from asrbuild.speech.alphabet import make_alphabet
-
-    decoder = manifest.decoder
-    alphabet = make_alphabet(decoder.alphabet, bytes_output=decoder.utf8)
+    alphabet = manifest2.tokens_of(manifest.decoder)
     verify = manifest.provenance.recipe.get("verify", {})
     count_unspelled = verify.get("count_unspelled", False)
     return {
@@ -469,7 +463,7 @@ _CHANCE = 0.5
 
 
 def wrong_words(
-    transcripts: Sequence[Transcript], alphabet: Alphabet, count_unspelled: bool = False
+    transcripts: Sequence[Transcript], alphabet: Tokens, count_unspelled: bool = False
 ) -> str | None:
     """Says that the model gets no word right of the recordings whose words are known.
 
@@ -498,7 +492,7 @@ def wrong_words(
     return "; ".join(lines) + f" ({wrong / characters:.0%} of the characters are wrong)"
 
 
-def in_words(metric: Metric) -> str:
+def _in_words(metric: Metric) -> str:
     return (
         f"{metric.input}: {metric.output} {metric.name} {metric.value:.6g} "
         f"(must be {metric.comparison} {metric.threshold:g})"

@@ -16,7 +16,8 @@ import pytest
 
 from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
 from asrbuild.architectures.deepspeech.network import AcousticWeights
-from asrbuild.artifact.manifest import Manifest, read_manifest
+from asrbuild.artifact.manifest import Manifest
+from asrbuild.artifact.reading import read_manifest
 from asrbuild.artifact.runtime import load_package, open_artifact
 from asrbuild.base.digest import tree_digests
 from asrbuild.handover.app.conformance import write_conformance

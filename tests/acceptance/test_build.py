@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 
 from asrbuild.artifact import lookup
-from asrbuild.artifact.manifest import json_schema, read_manifest
+from asrbuild.artifact.reading import json_schema, read_manifest
 from tests.acceptance.conftest import FORMATS, MODELS, Workshop, run_asrbuild
 from tests.paths import SAMPLE_TEXT
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from asrbuild.artifact.manifest import read_manifest
+from asrbuild.artifact.reading import read_manifest
 from asrbuild.coreml.compression import compression
 from tests import golden
 from tests.acceptance.conftest import Finished, Workshop, run_asrbuild

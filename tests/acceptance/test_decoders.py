@@ -14,7 +14,7 @@ import pytest
 from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
 from asrbuild.architectures.deepspeech.export import write_frozen_graph
 from asrbuild.architectures.deepspeech.flags import ExportFlags
-from asrbuild.artifact.manifest import read_manifest
+from asrbuild.artifact.reading import read_manifest
 from asrbuild.speech.alphabet import bytes_alphabet, read_alphabet
 from asrbuild.speech.deepspeech_decoder import environment as ds_environment
 from tests.acceptance.conftest import Finished, Workshop, run_asrbuild

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from asrbuild.artifact import layout
 from asrbuild.artifact.interface import Relation
-from asrbuild.artifact.manifest import read_manifest
+from asrbuild.artifact.reading import read_manifest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.builder.compose import compose_recipe
 from asrbuild.builder.engine import build
@@ -263,7 +263,7 @@ def test_table(run: Any):
 
 
 def test_everywhere_that_an_artifact_may_be(run: Any, artifacts: dict[str, Path], tmp_path: Path):
-    from asrbuild.artifact.manifest import read_manifest
+    from asrbuild.artifact.reading import read_manifest
     from asrbuild.handover.ship.formats.bundle import write_bundle
 
     config = tmp_path / "config"

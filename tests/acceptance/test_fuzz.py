@@ -22,12 +22,12 @@ import numpy as np
 import pytest
 
 from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
-from asrbuild.architectures.deepspeech.lite import read_lite
-from asrbuild.architectures.deepspeech.lite_summary import inspect_lite
+from asrbuild.architectures.deepspeech.lite import inspect_lite, read_lite
 from asrbuild.architectures.deepspeech.training_flags import read_flags
 from asrbuild.architectures.tensorflow.inspect import inspect_graph
 from asrbuild.artifact.integrity import verify_files
-from asrbuild.artifact.manifest import read_manifest, to_json
+from asrbuild.artifact.manifest import to_json
+from asrbuild.artifact.reading import read_manifest
 from asrbuild.base import cache
 from asrbuild.base.cache import StageKey, run_stage
 from asrbuild.base.digest import file_digest, forget_missing, remember_digest

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asrbuild.artifact.manifest import Manifest, read_manifest
+from asrbuild.artifact.manifest import Manifest
+from asrbuild.artifact.reading import read_manifest
 from asrbuild.artifact.runtime import acoustic, open_artifact
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.builder.compose import compose_recipe

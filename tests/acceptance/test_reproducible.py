@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from asrbuild.artifact.manifest import read_manifest
+from asrbuild.artifact.reading import read_manifest
 from tests import kernels
 from tests.acceptance.conftest import Workshop, run_asrbuild
 

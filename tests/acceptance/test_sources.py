@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from asrbuild.artifact.manifest import read_manifest
+from asrbuild.artifact.reading import read_manifest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.builder.compose import compose_recipe
 from asrbuild.builder.engine import build

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from asrbuild.artifact import integrity
-from asrbuild.artifact.manifest import read_manifest
+from asrbuild.artifact.reading import read_manifest
 from asrbuild.artifact.runtime import open_artifact
 from asrbuild.base import cache, digest, processes
 from asrbuild.base.errors import AsrbuildError

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from asrbuild.artifact import layout
-from asrbuild.artifact.manifest import read_manifest
+from asrbuild.artifact.reading import read_manifest
 from asrbuild.builder import tuning
 from asrbuild.handover.report.tuning import Trial, Tuning
 from asrbuild.speech.dataset import dataset_digest, read_dataset

@@ -9,13 +9,8 @@ from typing import Any
 
 import pytest
 
-from asrbuild.artifact.manifest import (
-    SCHEMA_VERSION,
-    content_core,
-    json_schema,
-    read_manifest,
-    to_json,
-)
+from asrbuild.artifact.manifest import SCHEMA_VERSION, content_core, to_json
+from asrbuild.artifact.reading import json_schema, read_manifest
 from asrbuild.base.errors import AsrbuildError
 from tests.manifests import MANIFEST
 
@@ -74,7 +69,7 @@ def test_an_older_version_is_read_and_written_as_it_was(tmp_path: Path, version:
 
 
 @pytest.mark.parametrize(
-    "version", [f"{MAJOR + 1}.0", "0.9", "1", "1.", "1.x", "1.0.0", "", " 1.1", "1.²", 1.1, None]
+    "version", [f"{MAJOR + 2}.0", "0.9", "1", "1.", "1.x", "1.0.0", "", " 1.1", "1.²", 1.1, None]
 )
 def test_another_major_version_is_refused(tmp_path: Path, version: Any) -> None:
     artifact, _ = written(tmp_path, version)

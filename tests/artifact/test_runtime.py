@@ -15,6 +15,7 @@ from asrbuild.artifact import runtime
 from asrbuild.artifact.manifest import Manifest, to_json
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml import executor
+from asrbuild.speech.alphabet import make_alphabet
 from asrbuild.speech.audio import read_audio, to_int16
 from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.mfcc import FeatureSettings, features
@@ -85,8 +86,8 @@ def test_sound_may_arrive_bit_by_bit(cuts: list[int], name: str, weights: Acoust
     samples = read_audio(SAMPLE, 16_000)[:48_000]
     transcriber = runtime.Transcriber(
         Path(), manifest, runtime.Contract.of(manifest), runtime.feature_settings(manifest),
-        runtime.make_alphabet(LABELS), NumpyPackage(manifest, weights),
-        runtime.open_decoder(DecoderSettings(), runtime.make_alphabet(LABELS), 20.0),
+        make_alphabet(LABELS), NumpyPackage(manifest, weights),
+        runtime.open_decoder(DecoderSettings(), make_alphabet(LABELS), 20.0),
     )  # fmt: skip
     utterance, at = runtime.Utterance(transcriber), 0
     for cut in [*cuts, len(samples)]:

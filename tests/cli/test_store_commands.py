@@ -213,7 +213,7 @@ def test_a_channel_is_not_pointed_at_a_quick_look(
     ungated = {**whole, "require_transcript": False}
     for number, (verify, passed, message) in enumerate((
         (quick, True, "proven by verify=quick only: it was not run on second"),
-        (ungated, True, "its words need not be TensorFlow's"),
+        (ungated, True, "its words need not be those of the original"),
         (whole, False, "its gates did not pass"),
         (whole, True, None),
     )):  # fmt: skip

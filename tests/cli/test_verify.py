@@ -17,7 +17,8 @@ import typer
 from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
 from asrbuild.architectures.deepspeech.network import random_weights
 from asrbuild.artifact.agreement import content_digest_of
-from asrbuild.artifact.manifest import read_manifest, to_json
+from asrbuild.artifact.manifest import to_json
+from asrbuild.artifact.reading import read_manifest
 from asrbuild.base.digest import file_digest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.cli.verify import verify as verify_command

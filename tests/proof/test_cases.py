@@ -129,7 +129,7 @@ def test_the_reference_on_disk_gives_back_the_same_cases(recordings, tmp_path):
 def test_a_damaged_or_missing_reference_is_an_error_not_a_traceback(recordings, tmp_path):
     cases = build_cases(SETTINGS, recordings, inputs=["sample"])
     path = tmp_path / "parity.npz"
-    with pytest.raises(AsrbuildError, match="no recorded TensorFlow reference"):
+    with pytest.raises(AsrbuildError, match="no recorded reference of its original"):
         load_reference(path, 9)
     save_reference(path, cases, {"sample": {"logits": np.zeros((len(cases["sample"]), 29))}})
     whole = path.read_bytes()

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Evaluation
     from asrbuild.builder.sources import Source
     from asrbuild.proof.evaluation import Spelled
-    from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.dataset import Recording
+    from asrbuild.speech.tokens import Tokens
 
 EVALUATION = "evaluation.json"
 
@@ -32,7 +32,8 @@ def run(view: View, at: Path) -> None:
     Raises:
         AsrbuildError: the rate, or its rise above what it is compared with, is above its gate.
     """
-    from asrbuild.artifact.manifest import Evaluation, read_manifest
+    from asrbuild.artifact.manifest import Evaluation
+    from asrbuild.artifact.reading import read_manifest
     from asrbuild.artifact.runtime import decoder_settings, open_artifact
     from asrbuild.builder import describe
     from asrbuild.builder.conversion import package_name
@@ -120,7 +121,7 @@ def known_recordings(
 
 def spelled_recordings(
     whole: Sequence[Recording],
-    alphabet: Alphabet,
+    alphabet: Tokens,
     baseline: Path | None,
     *,
     count_all: bool,
@@ -137,14 +138,13 @@ def spelled_recordings(
     Raises:
         AsrbuildError: there are none.
     """
-    from asrbuild.artifact.manifest import read_manifest
+    from asrbuild.artifact.manifest2 import tokens_of
+    from asrbuild.artifact.reading import read_manifest
     from asrbuild.proof.evaluation import spelled_by
-    from asrbuild.speech.alphabet import make_alphabet
 
     alphabets = [alphabet]
     if baseline is not None:
-        decoder = read_manifest(baseline).decoder
-        alphabets.append(make_alphabet(decoder.alphabet, bytes_output=decoder.utf8))
+        alphabets.append(tokens_of(read_manifest(baseline).decoder))
     option = "verify.count_unspelled=true"
     try:
         return spelled_by(alphabets, whole, count_all=count_all, option=option)

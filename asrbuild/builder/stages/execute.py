@@ -51,9 +51,19 @@ def all_cases(view: View) -> dict[str, Array]:
 
 
 def longest(view: View) -> int | None:
-    """Steps of the longest input that is made for a proof; None where none is."""
-    verify = view.recipe.verify
-    return verify.max_steps if verify.edge_lengths else None
+    """Steps of the longest input that is made for a proof; None where none is.
+
+    ``verify.max_steps`` counts steps of 20 ms, also where the package takes samples.
+    """
+    from asrbuild.coreml.signature import SAMPLES
+
+    verify, architecture = view.recipe.verify, view.architecture
+    if not verify.edge_lengths:
+        return None
+    if architecture.signature(view.config).time == SAMPLES:
+        rate: int = architecture.front_end(view.config).settings.sample_rate
+        return verify.max_steps * rate // 50
+    return verify.max_steps
 
 
 def core_ml_units(recipe: Recipe) -> str | None:
@@ -61,12 +71,14 @@ def core_ml_units(recipe: Recipe) -> str | None:
     return recipe.coreml.compute_units if sys.platform == "darwin" else None
 
 
+#: What decides the inputs that a package is run on, and how.
+EXECUTED = ("n_steps", "verify.edge_lengths", "verify.max_steps", core_ml_units)
 STAGE = Stage(
     name="execute",
     title="package executed on the verification inputs",
     run=run,
     calls=("signature", "front_end", "card"),
-    reads=("n_steps", "verify.edge_lengths", "verify.max_steps", core_ml_units),
+    reads=EXECUTED,
     after=("convert", "cases"),
     libraries=("numpy",),
 )

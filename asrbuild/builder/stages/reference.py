@@ -14,6 +14,7 @@ from asrbuild.builder.stages.export import original, thread_modules
 if TYPE_CHECKING:
     from asrbuild.architectures.architecture import Architecture
     from asrbuild.base.array import Array
+    from asrbuild.builder.sources import Source
     from asrbuild.coreml.signature import Signature
 
 REFERENCE = "reference.npz"
@@ -43,8 +44,14 @@ def read_reference(
     }
 
 
-def _libraries(recipe: Recipe) -> tuple[str, ...]:
+def reference_libraries(recipe: Recipe) -> tuple[str, ...]:
     return network_of(recipe)[0].LIBRARIES.get("reference", ())
+
+
+def _once(recipe: Recipe, source: Source) -> bool:
+    """Whether the original runs once a recording, and not in calls."""
+    del source
+    return not network_of(recipe)[0].CALLS
 
 
 STAGE = Stage(
@@ -54,6 +61,7 @@ STAGE = Stage(
     calls=("original", "exported", "start"),
     files=("model",),
     after=("export", "cases"),
-    libraries=_libraries,
+    needed=_once,
+    libraries=reference_libraries,
     threaded=thread_modules,
 )

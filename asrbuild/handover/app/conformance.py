@@ -29,13 +29,14 @@ from typing import Any
 
 import numpy as np
 
+from asrbuild.artifact.calls import Acoustic, Contract, Package
 from asrbuild.artifact.layout import CONFORMANCE_KIT
 from asrbuild.artifact.manifest import Manifest
-from asrbuild.artifact.runtime import Acoustic, Contract, Package, feature_settings
+from asrbuild.artifact.manifest2 import tokens_of
+from asrbuild.artifact.runtime import feature_settings
 from asrbuild.base.array import Array
 from asrbuild.base.file_names import file_names
 from asrbuild.proof.gates import gates_from
-from asrbuild.speech.alphabet import make_alphabet
 from asrbuild.speech.audio import wav_bytes
 from asrbuild.speech.greedy import GreedyDecoder
 from asrbuild.speech.mfcc import FeatureSettings, context_windows, mfcc
@@ -141,7 +142,7 @@ def _record(folder: Path, manifest: Manifest, package: Package, samples: Array) 
                 arrays[files[name]] = np.stack(recorder.given[name]) if recorder.calls else empty
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array.astype("<f4"), allow_pickle=False)
-    alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
+    alphabet = tokens_of(manifest.decoder)
     utterance = GreedyDecoder(alphabet, manifest.features.step_ms / 1000).decode(rows)[0]
     return {
         "samples": len(samples),

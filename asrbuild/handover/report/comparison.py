@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 from asrbuild.artifact.integrity import require_whole
 from asrbuild.artifact.layout import REPORT_PAGE
-from asrbuild.artifact.manifest import Manifest, package_path, read_manifest
+from asrbuild.artifact.manifest import Manifest, package_path
+from asrbuild.artifact.reading import read_manifest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.places import memo_root
 from asrbuild.handover.report.html import figure_text, render, write_html
@@ -162,7 +163,7 @@ def _facts_of_failed(job: JobRecord) -> dict[str, float | str]:
 
 
 def _facts(manifest: Manifest, path: Path) -> dict[str, float | str]:
-    from asrbuild.artifact.runtime import Contract
+    from asrbuild.artifact.calls import Contract
     from asrbuild.handover.report.anatomy import anatomy
 
     proof, model = manifest.verification, manifest.model

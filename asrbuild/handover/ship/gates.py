@@ -26,7 +26,7 @@ def require_passed(artifact: Path) -> Manifest:
     Raises:
         AsrbuildError: it is not, or has not.
     """
-    from asrbuild.artifact.manifest import read_manifest
+    from asrbuild.artifact.reading import read_manifest
 
     if problems := integrity.verify_files(artifact):
         raise AsrbuildError(
@@ -82,7 +82,7 @@ def require_proven_on(remote: Remote, trust: Trust, published: Header | VariantS
 
 def fetch_manifest(remote: Remote, header: Header) -> Manifest:
     """The manifest of an artifact on a remote, whose header is proven."""
-    from asrbuild.artifact.manifest import read_manifest
+    from asrbuild.artifact.reading import read_manifest
 
     with TemporaryDirectory(prefix="asrbuild-manifest-") as folder:
         fetch_files(header, remote, Path(folder), wanted=lambda file: file == MANIFEST)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from asrbuild.artifact.manifest import read_manifest
+from asrbuild.artifact.reading import read_manifest
 from asrbuild.handover.ship.channels import move
 from asrbuild.handover.ship.channels.chain import newest
 from asrbuild.handover.ship.channels.record import Record

@@ -13,7 +13,6 @@ from asrbuild.artifact.layout import MANIFEST
 from asrbuild.base import interrupts
 from asrbuild.base.disk import disk_errors
 from asrbuild.base.threads import run_concurrently
-from asrbuild.handover.ship.evidence import bring_evidence
 from asrbuild.handover.ship.formats.bundle import Opened, unpack_bundle
 from asrbuild.handover.ship.formats.frame import new_file
 from asrbuild.handover.ship.formats.header import File, Header, check_manifest
@@ -61,7 +60,6 @@ def pull(
     system: str | None = None,
     max_bytes: int | None = None,
     fresh: bool = False,
-    note: Callable[[str], object] = lambda _: None,
 ) -> list[Pulled]:
     """Fetches an artifact, or artifacts of a set, into the store ``root``.
 
@@ -72,7 +70,6 @@ def pull(
         system: the device's system, see :func:`~asrbuild.handover.ship.formats.variants.choose`;
             the manifest is checked before anything else is fetched. None: all of a set.
         fresh: require of a channel that its record has an expiry that is not over.
-        note: takes a line where the artifact's evidence cannot be fetched.
 
     Raises:
         Refused: it is not as a trusted key signed it; none of it is kept.
@@ -103,10 +100,7 @@ def pull(
 
         # All are fetched before the first is published.
         ready = [(header, key, fetched(header, variant)) for header, key, variant in parts]
-        pulled = [_publish(root, header, key, new, of_set) for header, key, new in ready]
-    for one in pulled:
-        bring_evidence(remote, one.name, one.version, one.path, trust, note)
-    return pulled
+        return [_publish(root, header, key, new, of_set) for header, key, new in ready]
 
 
 def _header_of(remote: Remote, variant: Variant, trust: Trust) -> tuple[Header, Trusted]:
@@ -136,7 +130,7 @@ def _require_fit(
 ) -> None:
     """Refuses an artifact that the device of ``system`` cannot load or that is too large, and one
     that contradicts the variant by which it was chosen."""
-    from asrbuild.artifact.manifest import read_manifest
+    from asrbuild.artifact.reading import read_manifest
 
     if variant is not None:
         check_variant(variant, header, read_manifest(directory))
@@ -159,7 +153,7 @@ def fetch_files(
     Raises:
         Refused: a file is not as it was signed, or the manifest contradicts the header.
     """
-    from asrbuild.artifact.manifest import read_manifest
+    from asrbuild.artifact.reading import read_manifest
 
     def fetch(file: File) -> None:
         with notify(file):

@@ -12,7 +12,8 @@ import pytest
 from tree_sitter import Language, Node, Parser
 from tree_sitter_swift import language
 
-from asrbuild.artifact.manifest import Manifest, Section, json_schema
+from asrbuild.artifact.manifest import Manifest, Section
+from asrbuild.artifact.reading import json_schema
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.handover.app import swift
 from asrbuild.handover.app.checking import check_syntax

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asrbuild.artifact.manifest import Manifest, read_manifest
+from asrbuild.artifact.manifest import Manifest
+from asrbuild.artifact.reading import read_manifest
 from asrbuild.coreml import executor
 from asrbuild.handover.app.checking import check_kit
 from asrbuild.handover.app.kit import write_folder

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import typer
 
-from asrbuild.artifact.manifest import Manifest, read_manifest
+from asrbuild.artifact.manifest import Manifest
+from asrbuild.artifact.reading import read_manifest
 from asrbuild.cli.report import report as report_command
 from asrbuild.handover.report.anatomy import anatomy
 from asrbuild.handover.report.artifact import Comparison, page

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from asrbuild.architectures.deepspeech.network import random_weights
-from asrbuild.artifact.manifest import Evaluation, Metric, read_manifest
+from asrbuild.artifact.manifest import Evaluation, Metric
+from asrbuild.artifact.reading import read_manifest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.handover.report.anatomy import anatomy
 from asrbuild.handover.report.artifact import page, used_place
@@ -157,7 +158,7 @@ def test_word_errors_on_a_set_are_told_where_they_were_measured(published):
 def test_what_was_not_executed_has_a_page_too(published):
     from asrbuild.proof.verdict import unproven
 
-    manifest = read_manifest(published).model_copy(update={"verification": unproven()})
+    manifest = read_manifest(published).model_copy(update={"verification": unproven("tensorflow")})
     html = html_of(published, manifest)
     assert "Not executed: this package has not been run." in html
     assert "No recording was decoded." in html

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from asrbuild.artifact.manifest import read_manifest
+from asrbuild.artifact.reading import read_manifest
 from asrbuild.handover.report.comparison import artifact_rows, job_rows, write_page
 from tests.forging import agree, copy_artifact
 from tests.handover.report.pages import HOSTILE, Page, command, job

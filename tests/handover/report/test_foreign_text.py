@@ -96,7 +96,7 @@ def test_a_hostile_artifact_steers_no_terminal(
 
 
 def test_the_reports_markdown_shows_hostile_text_as_text(hostile: Path) -> None:
-    from asrbuild.artifact.manifest import read_manifest
+    from asrbuild.artifact.reading import read_manifest
     from asrbuild.handover.report.anatomy import anatomy
     from asrbuild.handover.report.page import report
 

@@ -162,7 +162,7 @@ def test_a_failed_gate_cannot_be_missed(built):
 def test_what_was_not_executed_says_so(built):
     from asrbuild.proof.verdict import unproven
 
-    text = page(built, unproven())
+    text = page(built, unproven("tensorflow"))
     assert "**Not executed**: this package has not been run." in text
     assert "No recording was decoded." in text
 

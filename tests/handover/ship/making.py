@@ -83,7 +83,7 @@ class Forgery:
 
     @classmethod
     def of(cls, artifact: Path, signer: Signer) -> Forgery:
-        from asrbuild.artifact.manifest import read_manifest
+        from asrbuild.artifact.reading import read_manifest
         from asrbuild.handover.ship.formats.header import make_header
 
         header = make_header(artifact, read_manifest(artifact), signer)

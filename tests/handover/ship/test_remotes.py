@@ -454,7 +454,7 @@ def test_two_teams_with_keys_of_their_own(
 
 
 def _manifest(artifact: Path) -> Any:
-    from asrbuild.artifact.manifest import read_manifest
+    from asrbuild.artifact.reading import read_manifest
 
     return read_manifest(artifact)
 

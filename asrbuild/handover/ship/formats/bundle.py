@@ -40,7 +40,7 @@ def write_bundle(artifact: Path, target: Path, signer: AnySigner) -> Header:
     Raises:
         AsrbuildError: ``target`` exists with other bytes, or a file changed while it was read.
     """
-    from asrbuild.artifact.manifest import read_manifest
+    from asrbuild.artifact.reading import read_manifest
 
     header = make_header(artifact, read_manifest(artifact), signer)
     write_frame(target, header.raw, ((file, artifact / file.path) for file in header.files))
@@ -81,7 +81,7 @@ def unpack_bundle(path: Path, directory: Path, trust: Trust) -> Opened:
     Raises:
         Refused: one of the reasons of docs/bundle-format.md.
     """
-    from asrbuild.artifact.manifest import read_manifest
+    from asrbuild.artifact.reading import read_manifest
 
     with open_frame(path) as (stream, size):
         opened = _check(stream, size, path, trust)

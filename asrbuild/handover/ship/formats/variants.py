@@ -139,7 +139,7 @@ def write_variants(artifacts: Sequence[Path], target: Path, signer: AnySigner) -
     Raises:
         AsrbuildError: there are too many, one is there twice, or ``target`` has other bytes.
     """
-    from asrbuild.artifact.manifest import read_manifest
+    from asrbuild.artifact.reading import read_manifest
 
     described = []
     for artifact in artifacts:
@@ -281,7 +281,7 @@ def list_variants(path: Path, trust: Trust) -> tuple[tuple[Variant, ...], Truste
     Raises:
         Refused: one of the reasons of docs/bundle-format.md.
     """
-    from asrbuild.artifact.manifest import read_manifest
+    from asrbuild.artifact.reading import read_manifest
 
     if holds_variants(path):
         bundle, key = check_variants(path, trust)
@@ -299,7 +299,7 @@ def unpack_variant(path: Path, variant: Variant, directory: Path, trust: Trust) 
     Raises:
         Refused: one of the reasons of docs/bundle-format.md.
     """
-    from asrbuild.artifact.manifest import read_manifest
+    from asrbuild.artifact.reading import read_manifest
 
     with open_frame(path) as (stream, size):
         bundle, _ = _check(stream, size, path, trust)

@@ -257,7 +257,7 @@ def test_another_signed_build_in_the_place_of_the_one_meant(
     remote: Path, tmp_path: Path, versions: list[Path], fetch: Any, refused: Refuse, signer: Signer
 ):
     """Same name, same version, signed by the key: but not the one the channel was pointed at."""
-    from asrbuild.artifact.manifest import read_manifest
+    from asrbuild.artifact.reading import read_manifest
     from asrbuild.handover.ship.formats.header import make_header
 
     other = make_artifact(
@@ -323,7 +323,7 @@ def test_a_planted_header_is_not_built_upon(
     remote: Path, versions: list[Path], signer: Signer, stranger: Signer, trust: Trust
 ):
     """Before the owner ships a version, somebody puts one of the same name there."""
-    from asrbuild.artifact.manifest import read_manifest
+    from asrbuild.artifact.reading import read_manifest
     from asrbuild.handover.ship.formats.header import make_header
 
     raw = make_header(versions[2], read_manifest(versions[2]), stranger).raw

@@ -1,0 +1,57 @@
+"""What it costs to feed a recording in chunks or padded: label edits against the whole recording.
+
+The proof compares a package with its original fed alike, so it says nothing of this. A network
+whose rows depend on all steps of a call writes other labels in chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from asrbuild.artifact import manifest2
+from asrbuild.artifact.manifest import Transcript
+from asrbuild.base.array import Array
+from asrbuild.proof.calls import whole_of
+from asrbuild.proof.execution import probabilities_of
+
+
+def against_recordings(
+    manifest: manifest2.Manifest,
+    transcripts: Sequence[Transcript],
+    heard: Mapping[str, Array],
+    reference: Mapping[str, Mapping[str, Array]],
+) -> list[Transcript]:
+    """Transcripts with what the original makes of the whole recording, where that was run.
+
+    Args:
+        heard: way to run a recording -> the package's probabilities (rows, classes).
+        reference: what the original gave, by label; see ``calls.original_outputs``.
+    """
+    from asrbuild.speech.greedy import GreedyDecoder, best_path
+
+    tokens, name = manifest2.tokens_of(manifest.decoder), probabilities_of(manifest)
+    decoder = GreedyDecoder(tokens, manifest2.row_ms(manifest) / 1000.0)
+    found: list[Transcript] = []
+    for transcript in transcripts:
+        values = transcript.model_dump()
+        if (whole := reference.get(whole_of(transcript.input))) is not None:
+            expected = best_path(whole[name], tokens.blank).tokens
+            given = best_path(heard[transcript.input], tokens.blank).tokens
+            values |= {
+                "recording": decoder.decode(whole[name])[0].text,
+                "recording_labels": len(expected),
+                "recording_edits": label_edits(expected, given),
+            }
+        found.append(manifest2.Transcript(**values))
+    return found
+
+
+def label_edits(expected: Sequence[int], given: Sequence[int]) -> int:
+    """Labels to replace, add or take away to make one sequence of labels the other."""
+    import jiwer
+
+    if not len(expected):
+        return len(given)
+    left, right = (" ".join(map(str, labels)) for labels in (expected, given))
+    counts = jiwer.process_words(left, right)
+    return counts.substitutions + counts.deletions + counts.insertions
