@@ -32,6 +32,8 @@ from asrbuild.coreml.executor.program import Compiler, operation_name
 from asrbuild.coreml.executor.registry import MIL_OPS
 from asrbuild.coreml.executor.signature import Enumerated
 
+#: Compressed constants of which the values alone are expanded: a sparse constant is made of them.
+_HALF_EXPANDED = ("constexpr_lut_to_sparse", "constexpr_sparse_blockwise_shift_scale")
 PROGRAM, WEIGHTS = "program.json", "weights.bin"
 _ALIGNMENT = 64
 #: ``MILSpec.DataType`` numbers of elements below a byte, whose names numpy has not.
@@ -128,7 +130,8 @@ class FunctionWriter:
         return {"inputs": inputs, "operations": operations, "outputs": outputs, "given": given}
 
     def _operation(self, operation: Any) -> dict[str, Any] | None:
-        expanded = self.decompress and operation.type.startswith("constexpr_")
+        compressed = operation.type.startswith("constexpr_")
+        expanded = compressed and (self.decompress or operation.type in _HALF_EXPANDED)
         if operation.type == "const" or expanded:
             self._expand(operation)
             return None

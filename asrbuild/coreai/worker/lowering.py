@@ -17,7 +17,8 @@ import numpy as np
 
 from . import values
 from .apple import DictAttr, StringAttr, authoring, raw, tensor_type
-from .values import dims
+from .folding import fold
+from .values import Array, dims
 
 Lower = Callable[["Call"], Any]
 OPS: dict[str, Lower] = {}
@@ -111,14 +112,21 @@ class Lowering:
     wide: bool
     known: dict[str, Any] = field(default_factory=dict)
     states: dict[str, Any] = field(default_factory=dict)
+    folded: dict[str, Array] = field(default_factory=dict)
 
     def dtype(self, name: str) -> Any:
         """The numpy type of a MIL type."""
         found = _NUMPY[name]
         return np.float32 if self.wide and found is np.float16 else found
 
+    def is_known(self, name: str) -> bool:
+        """Whether a name is a constant, or was folded to one."""
+        return name in self.constants or name in self.folded
+
     def literal(self, name: str) -> Any:
-        """A constant of the program."""
+        """A constant of the program, or a folded one."""
+        if name in self.folded:
+            return self.folded[name]
         value = self.handover.literal(self.constants[name])
         if self.wide and isinstance(value, np.ndarray) and value.dtype == np.float16:
             return value.astype(np.float32)
@@ -135,14 +143,18 @@ class Lowering:
         for operation in block["operations"]:
             call = Call(self, operation)
             try:
-                made = OPS[call.type](call)
+                made = fold(call)
+                made = OPS[call.type](call) if made is None else made
             except UnknownOpsError:
                 raise
             except Exception as error:
                 raise ValueError(f"op {call.name} ({call.type}): {error}") from error
             results = made if isinstance(made, list | tuple) else [made]
             for declared, value in zip(operation["outputs"], results, strict=True):
-                self.known[declared["name"]] = refined(value, declared["shape"])
+                if isinstance(value, np.ndarray):
+                    self.folded[declared["name"]] = value
+                else:
+                    self.known[declared["name"]] = refined(value, declared["shape"])
         return [self.value(name) for name in block["outputs"]]
 
 
@@ -185,7 +197,7 @@ class Call:
     def is_constant(self, argument: str) -> bool:
         """Whether an argument is given and known."""
         names = self.operation["inputs"].get(argument, ())
-        return len(names) == 1 and names[0] in self.lowering.constants
+        return len(names) == 1 and self.lowering.is_known(names[0])
 
     def array(self, argument: str, default: Any = None) -> Any:
         """A constant argument; ``default`` where it is not given.
@@ -283,7 +295,7 @@ def _add_function(
         results = dict(zip(block["given"], lowering.block(block), strict=True))
         if keep_all:
             made = [value["name"] for op in block["operations"] for value in op["outputs"]]
-            results |= {name: lowering.known[name] for name in made if name not in results}
+            results |= {name: lowering.value(name) for name in made if name not in results}
         results |= {_next(name): lowering.states[name] for name in states}
         raw.OutputOp(list(results.values()))
         graph.outputs_spec = list(results.items())

@@ -114,10 +114,9 @@ def _one_like(x: Any) -> Any:
 @op("sign")
 def sign(call: Call) -> Any:
     x = call.value("x")
-    zero = like(x, 0)
-    positive = values.where(raw.broadcasting_greater(*values.same_rank(x, zero)), like(x, 1), zero)
-    negative = raw.broadcasting_greater(*values.same_rank(zero, x))
-    return values.where(negative, like(x, -1), positive)
+    kind = values.dtype_of(x)
+    above, below = (raw.cast(one, kind) for one in (_above(x, like(x, 0)), _above(like(x, 0), x)))
+    return values.sub(above, below)
 
 
 @op("exp2")

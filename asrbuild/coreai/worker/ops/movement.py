@@ -10,6 +10,7 @@ from .. import values
 from ..apple import raw
 from ..lowering import Call, op
 from ..values import END, dims, ints, positive, rank, reshaped, shape_of
+from .control import as_list
 
 
 @op("expand_dims")
@@ -113,8 +114,7 @@ def split(call: Call) -> Any:
         if whole is None:
             raise call.refused("an axis of unknown size")
         sizes = [whole // count] * count
-    made = raw.split(x, values.unsigned(*map(int, sizes)), values.index(axis))
-    return list(made) if len(sizes) > 1 else [made if hasattr(made, "type") else made[0]]
+    return as_list(raw.split(x, values.unsigned(*map(int, sizes)), values.index(axis)))
 
 
 @op("tile")
@@ -156,3 +156,85 @@ def sliding_windows(call: Call) -> Any:
     starts = range(0, whole - size + 1, stride)
     parts = [raw.expand_dims(values.cut(x, axis, at, at + size), ints(axis)) for at in starts]
     return raw.concat(values.index(axis), parts)
+
+
+@op("reverse_sequence")
+def reverse_sequence(call: Call) -> Any:
+    """Entry ``t`` is taken from ``length - 1 - t`` where that is within the length."""
+    x, lengths = call.value("x"), call.value("lengths")
+    along = int(call.number("seq_axis", 0)) % rank(x)
+    batch = int(call.number("batch_axis", 0)) % rank(x)
+    size = dims(x)
+    if None in size:
+        raise call.refused("sizes that are not known")
+    steps = values.const(np.arange(size[along], dtype=np.int32).reshape(_at(x, along, -1)))
+    ends = raw.reshape(lengths, ints(*_at(x, batch, -1)))
+    turned = values.sub(values.sub(ends, values.index(1)), steps)
+    inside = raw.broadcasting_greater(*values.same_rank(ends, steps))
+    whole = values.unsigned(*(one or 0 for one in size))
+    places = raw.broadcast_to(values.where(inside, turned, steps), whole)
+    return raw.gather_along_axis(x, places, values.index(along))
+
+
+def _at(x: Any, axis: int, size: int) -> list[int]:
+    """A shape of ones but for an axis."""
+    return [size if other == axis else 1 for other in range(rank(x))]
+
+
+def _rearranged(x: Any, apart: list[int | None], order: list[int], whole: list[int | None]) -> Any:
+    """A value taken apart into more axes, in another order, and joined again."""
+    return reshaped(raw.transpose(reshaped(x, apart), values.unsigned(*order)), whole)
+
+
+def _plane(call: Call, x: Any) -> list[int]:
+    if None in dims(x):
+        raise call.refused("sizes that are not known")
+    return [size or 0 for size in dims(x)]
+
+
+@op("depth_to_space", "pixel_shuffle")
+def depth_to_space(call: Call) -> Any:
+    """The block's place is the slow part of the channels, or the fast one."""
+    x = call.value("x")
+    n, c, h, w = _plane(call, x)
+    slow = call.type == "depth_to_space"
+    b = int(call.number("block_size" if slow else "upscale_factor"))
+    whole: list[int | None] = [n, c // b**2, h * b, w * b]
+    if slow:
+        return _rearranged(x, [n, b, b, c // b**2, h, w], [0, 3, 4, 1, 5, 2], whole)
+    return _rearranged(x, [n, c // b**2, b, b, h, w], [0, 1, 4, 2, 5, 3], whole)
+
+
+@op("space_to_depth", "pixel_unshuffle")
+def space_to_depth(call: Call) -> Any:
+    x = call.value("x")
+    n, c, h, w = _plane(call, x)
+    slow = call.type == "space_to_depth"
+    b = int(call.number("block_size" if slow else "downscale_factor"))
+    order = [0, 3, 5, 1, 2, 4] if slow else [0, 1, 3, 5, 2, 4]
+    whole: list[int | None] = [n, c * b**2, h // b, w // b]
+    return _rearranged(x, [n, c, h // b, b, w // b, b], order, whole)
+
+
+@op("space_to_batch")
+def space_to_batch(call: Call) -> Any:
+    rows, columns = (int(size) for size in call.array("block_shape"))
+    around = [int(size) for size in call.array("paddings").reshape(-1)]
+    x = padded(call.value("x"), around)
+    n, c, h, w = _plane(call, x)
+    apart: list[int | None] = [n, c, h // rows, rows, w // columns, columns]
+    whole: list[int | None] = [n * rows * columns, c, h // rows, w // columns]
+    return _rearranged(x, apart, [3, 5, 0, 1, 2, 4], whole)
+
+
+@op("batch_to_space")
+def batch_to_space(call: Call) -> Any:
+    x = call.value("x")
+    rows, columns = (int(size) for size in call.array("block_shape"))
+    n, c, h, w = _plane(call, x)
+    left = n // (rows * columns)
+    whole: list[int | None] = [left, c, h * rows, w * columns]
+    made = _rearranged(x, [rows, columns, left, c, h, w], [2, 3, 4, 0, 5, 1], whole)
+    (top, bottom), (before, after) = call.array("crops").tolist()
+    made = values.cut(made, 2, top, h * rows - bottom)
+    return values.cut(made, 3, before, w * columns - after)

@@ -15,6 +15,7 @@ from .. import values
 from ..apple import raw
 from ..lowering import Call, op
 from ..values import add, dims, ints, like, mul, rank
+from .control import as_list
 from .elementwise import hard_sigmoid
 from .products import transposed
 
@@ -59,8 +60,7 @@ def _run(ready: Any, states: Sequence[Any], step: Step, *, reverse: bool) -> tup
     """
     count = dims(ready)[0]
     if count is not None and count <= _UNROLLED:
-        rows = raw.split(ready, values.unsigned(*[1] * count), values.index(0))
-        rows = [rows] if hasattr(rows, "type") else list(rows)
+        rows = as_list(raw.split(ready, values.unsigned(*[1] * count), values.index(0)))
         kept, outputs = list(states), []
         for row in reversed(rows) if reverse else rows:
             kept = list(step(raw.shrink_dims(row, ints(0)), kept))
@@ -81,7 +81,7 @@ def _looped(
     one = values.const(np.zeros((1, batch, hidden), values.dtype_of(states[0])))
     whole = raw.concat(values.index(0), [steps, ints(batch or 0, hidden or 0)])
     outputs = raw.broadcast_to(one, raw.cast(whole, np.uint32))
-    outputs = values.reshaped(outputs, [None, batch, hidden])
+    outputs = values.reshaped(outputs, [dims(ready)[0], batch, hidden])
     inits = [ints(0), outputs, *states]
     results, (before, after) = raw.while_(results=[v.type for v in inits], inits=inits)
     with before:

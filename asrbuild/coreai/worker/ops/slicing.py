@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,57 +18,100 @@ def _mask(call: Call, name: str, count: int) -> list[bool]:
     return [False] * count if mask is None else [bool(one) for one in np.atleast_1d(mask)]
 
 
-def _bounds(call: Call, x: Any) -> tuple[Any, Any, Any, list[int]]:
-    """Where a slice begins and ends and how it steps, and the axes that are an index."""
+@dataclass(frozen=True)
+class _Slice:
+    """Where a slice begins and ends, how it steps, and the axes that are an index or run back."""
+
+    first: Any
+    last: Any
+    steps: Any
+    gone: list[int]
+    turned: list[int]
+
+
+def _slice(call: Call, x: Any) -> _Slice:
     count = rank(x)
     begins, ends, squeezed = (
         _mask(call, name, count) for name in ("begin_mask", "end_mask", "squeeze_mask")
     )
     given = call.array("stride")
-    steps = [1] * count if given is None else [int(step) for step in given]
-    steps = [1 if gone else step for step, gone in zip(steps, squeezed, strict=True)]
-    first = _bound(call, "begin", begins, [0 if step > 0 else END for step in steps], x)
-    last = _bound(call, "end", ends, [END if step > 0 else -END for step in steps], x)
-    if any(squeezed):
-        # One entry, whatever the end says.
-        if isinstance(first, list) and isinstance(last, list):
-            last = [
-                (at + 1 if at != -1 else END) if gone else end
-                for at, end, gone in zip(first, last, squeezed, strict=True)
-            ]
-        else:
-            start = ints(*first) if isinstance(first, list) else first
-            after = values.add(start, ints(*[1] * count))
-            after = values.where(
-                raw.broadcasting_equal(after, ints(*[0] * count)), ints(*[END] * count), after
-            )
-            stop = ints(*last) if isinstance(last, list) else last
-            last = values.where(values.const(np.array(squeezed)), after, stop)
+    strides = [1] * count if given is None else [int(step) for step in given]
+    strides = [1 if gone else step for step, gone in zip(strides, squeezed, strict=True)]
     gone = [axis for axis, mark in enumerate(squeezed) if mark]
-    start, stop = (ints(*b) if isinstance(b, list) else b for b in (first, last))
-    return start, stop, ints(*steps), gone
+    turned = [axis for axis, step in enumerate(strides) if step < 0]
+    steps = ints(*map(abs, strides))
+    if call.is_constant("begin") and call.is_constant("end"):
+        bounds = (np.atleast_1d(call.array(name)) for name in ("begin", "end"))
+        pairs = [
+            _known(call, dims(x)[axis], begin, end, strides[axis], squeezed[axis])
+            for axis, begin, end in zip(
+                range(count),
+                *(
+                    [None if mark else int(at) for at, mark in zip(bound, mask, strict=True)]
+                    for bound, mask in zip(bounds, (begins, ends), strict=True)
+                ),
+                strict=True,
+            )
+        ]
+        first, last = (ints(*bound) for bound in zip(*pairs, strict=True))
+        return _Slice(first, last, steps, gone, turned)
+    if turned:
+        raise call.refused("a stride below zero and computed bounds")
+    first = _bound(call, "begin", begins, 0, count)
+    last = _bound(call, "end", ends, END, count)
+    if gone:
+        # One entry, whatever the end says; after the last entry comes no 0.
+        after = values.add(first, ints(*[1] * count))
+        wrapped = raw.broadcasting_equal(after, ints(*[0] * count))
+        after = values.where(wrapped, ints(*[END] * count), after)
+        last = values.where(values.const(np.array(squeezed)), after, last)
+    return _Slice(first, last, steps, gone, turned)
 
 
-def _bound(call: Call, name: str, mask: list[bool], free: list[int], x: Any) -> Any:
-    """A list where the bound is known, else a vector."""
-    if call.is_constant(name):
-        known = [int(at) for at in np.atleast_1d(call.array(name))]
-        return [f if m else at for at, m, f in zip(known, mask, free, strict=True)]
+def _known(
+    call: Call,
+    size: int | None,
+    begin: int | None,
+    end: int | None,
+    step: int,
+    one: bool,
+) -> tuple[int, int]:
+    """The bounds of one axis, counted from its other end where the step is below zero."""
+    if one:
+        begin = begin or 0
+        return begin, END if begin == -1 else begin + 1
+    if size is not None:
+        first, last, _ = slice(begin, end, step).indices(size)
+        first, last = (first, last) if step > 0 else (size - 1 - first, size - 1 - last)
+        return first, max(first, last)
+    if step > 0:
+        return begin or 0, END if end is None else end
+    if begin is not None or end is not None:
+        raise call.refused("a stride below zero on an axis of unknown size")
+    return 0, END
+
+
+def _bound(call: Call, name: str, mask: list[bool], free: int, count: int) -> Any:
+    """A vector of bounds; those that the mask opens are free."""
     given = call.value(name)
-    return values.where(values.const(np.array(mask)), ints(*free), given) if any(mask) else given
+    if not any(mask):
+        return given
+    return values.where(values.const(np.array(mask)), ints(*[free] * count), given)
 
 
 @op("slice_by_index")
 def slice_by_index(call: Call) -> Any:
     x = call.value("x")
-    first, last, steps, gone = _bounds(call, x)
-    cut = raw.slice_(x, first, last, steps)
-    if not gone:
+    wanted = _slice(call, x)
+    if wanted.turned:
+        x = raw.reverse(x, ints(*wanted.turned))
+    cut = raw.slice_(x, wanted.first, wanted.last, wanted.steps)
+    if not wanted.gone:
         return cut
-    sizes = [1 if axis in gone else size for axis, size in enumerate(dims(cut))]
+    sizes = [1 if axis in wanted.gone else size for axis, size in enumerate(dims(cut))]
     if sizes.count(None) <= 1:
         cut = values.reshaped(cut, sizes)
-    return raw.shrink_dims(cut, ints(*gone))
+    return raw.shrink_dims(cut, ints(*wanted.gone))
 
 
 @op("slice_by_size")
@@ -90,7 +134,12 @@ def slice_by_size(call: Call) -> Any:
 @op("slice_update")
 def slice_update(call: Call) -> Any:
     x, update = call.value("x"), call.value("update")
-    first, last, steps, gone = _bounds(call, x)
-    if gone:
-        update = raw.expand_dims(update, ints(*gone))
-    return raw.slice_update(x, first, last, steps, update)
+    wanted = _slice(call, x)
+    if wanted.gone:
+        update = raw.expand_dims(update, ints(*wanted.gone))
+    if wanted.turned:
+        axes = ints(*wanted.turned)
+        turned = raw.reverse(x, axes)
+        made = raw.slice_update(turned, wanted.first, wanted.last, wanted.steps, update)
+        return raw.reverse(made, axes)
+    return raw.slice_update(x, wanted.first, wanted.last, wanted.steps, update)
