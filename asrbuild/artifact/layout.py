@@ -35,6 +35,8 @@ VOLATILE = (
 LATEST = "latest"
 #: In the store: the signed headers of versions that were pulled.
 SIGNED = ".signed"
+#: In the store: signed evidence of devices, by name and version.
+EVIDENCE = ".evidence"
 #: In the store: prefix of the directories in which artifacts are put together or removed.
 STAGING = ".staging-"
 #: In the store: patterns of the versions that a clean-up keeps.

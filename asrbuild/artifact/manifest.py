@@ -4,7 +4,8 @@
 :mod:`asrbuild.artifact.reading`, and what 2.0 says otherwise in :mod:`asrbuild.artifact.manifest2`.
 Times are in ms, rates and frequencies in Hz.
 
-1.1 adds what the source states of itself, and how many references of a set were left out.
+1.1 adds what the source states of itself, and how many references of a set were left out. 1.2 adds
+the witness of a proof, and is written only where there is one: without it, a manifest is 1.1.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from asrbuild.base.file_names import stays_inside
 from asrbuild.coreml.choices import ComputeUnits, Format, LstmForm, Precision, StateKind
 from asrbuild.speech.decoder_settings import DecoderType
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
+#: Of a manifest without a witness, and of all that the content digest covers.
+CONTENT_VERSION = "1.1"
 #: The most values in one state.
 _MOST_VALUES = 1 << 28
 # Bounds of what an artifact can be: a reader allocates and loops by these numbers.
@@ -305,8 +308,39 @@ class Evaluation(Section):
     left_out: Count | None = None
 
 
+class WitnessMetric(Metric):
+    """One measured gate on what another runtime than asrbuild's executor computed.
+
+    ``compared_with``: what the executor computed of the same package, what the original did, or
+    what the same runtime did of the package with its weights decompressed before.
+    """
+
+    computed_by: Literal["coreai"]
+    compared_with: Literal["executor", "original", "decompressed"]
+
+
+class Witness(Section):
+    """Another runtime that ran the published program on the proof's inputs.
+
+    ``coreai``: Apple's Core AI runtime, which computes in ``arithmetic``; of a package in half
+    precision it takes the constants as they are stored. ``missing_ops``: operations of the package
+    that it cannot be given; where there are any, nothing was run.
+    """
+
+    runtime: Literal["coreai"]
+    version: str
+    platform: str
+    arithmetic: Literal["fp32"]
+    missing_ops: list[str]
+    metrics: list[WitnessMetric]
+    passed: bool
+
+
 class Verification(Section):
-    """The proof: every metric with its threshold. ``reference`` names what it was compared with."""
+    """The proof: every metric with its threshold. ``reference`` names what it was compared with.
+
+    ``witness``: what another runtime computed; absent where none was asked or is installed.
+    """
 
     executed: bool
     core_ml_executed: bool
@@ -317,6 +351,7 @@ class Verification(Section):
     transcripts: list[Transcript]
     evaluation: Evaluation | None
     passed: bool
+    witness: Witness | None = None
 
 
 class SourceFile(Section):
@@ -464,14 +499,24 @@ def with_function(manifest: Manifest, name: str) -> Manifest:
     return manifest.model_copy(update={"model": model, "streaming": chosen.streaming})
 
 
+def version_of(manifest: Manifest, *, witnessed: bool) -> str:
+    """The version to write: of 1.x the newer one has a witness, 2.0 may always have one."""
+    if not manifest.schema_version.startswith("1."):
+        return manifest.schema_version
+    return SCHEMA_VERSION if witnessed else CONTENT_VERSION
+
+
 def content_core(manifest: Manifest) -> dict[str, Any]:
     """What the content digest covers: all but the identity made from it and facts of one run.
 
     Measured values differ in their last digits between processors, so ``verification``, the
     parity vectors and the report are left out; ``SHA256SUMS`` in the artifact covers every byte.
+    With a witness and without it, an artifact has one version.
     """
     core = manifest.model_dump(mode="json")
     core["files"] = [f for f in core["files"] if f["role"] not in ("parity", "report")]
+    if manifest.verification.witness is not None:
+        core["schema_version"] = version_of(manifest, witnessed=False)
     for key in ("artifact_id", "version", "verification"):
         del core[key]
     for key in ("created", "platform", "git", "overrides"):

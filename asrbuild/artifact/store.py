@@ -3,6 +3,7 @@
     artifacts/<name>/<version>/             the artifact, with SHA256SUMS over every other file
     artifacts/<name>/latest                 a text file naming the version published last
     artifacts/.signed/<name>/<version>.json the signed header that a pulled version came with
+    artifacts/.evidence/<name>/<version>/   signed evidence of devices, see artifact/evidence.py
     artifacts/.staging-*                    an artifact being put together, or taken away
 
 A store may be shared by any number of processes and machines. A version is put in place, pointed

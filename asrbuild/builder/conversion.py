@@ -150,7 +150,7 @@ def package_metadata(asked: Conversion) -> dict[str, str]:
     if not fits_1(asked.signature, asked.front_end, alphabet):
         return _metadata2(asked)
     values = {
-        "schema_version": m.SCHEMA_VERSION,
+        "schema_version": m.CONTENT_VERSION,
         "name": asked.label,
         "recipe_version": asked.version,
         "sample_rate_hz": settings.sample_rate,

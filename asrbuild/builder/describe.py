@@ -81,7 +81,7 @@ def describe_package(asked: Conversion, package: Path) -> m.Manifest:
     main = next(function for function in functions if function.name == default)
     added = {} if v is m else _added(signature, front)
     manifest: m.Manifest = v.Manifest(
-        schema_version=v.SCHEMA_VERSION,
+        schema_version=m.CONTENT_VERSION if v is m else manifest2.SCHEMA_VERSION,
         artifact_id=f"{asked.label}/{asked.version}",
         name=asked.label,
         version=asked.version,

@@ -124,7 +124,12 @@ def _publish(run: _Run, overrides: Sequence[str], move_latest: bool) -> Receipt:
         )
         with run.progress.stage(receipts.NAME, receipts.TITLE):
             receipt = publish.publish(
-                recipe, run.planned.source, overrides, proven, move_latest=move_latest
+                recipe,
+                run.planned.source,
+                overrides,
+                proven,
+                move_latest=move_latest,
+                notify=run.progress.note,
             )
     receipts.keep(run.root, run.planned.receipt, receipt, run.progress.note)
     run.done.append(receipts.NAME)

@@ -2,10 +2,11 @@
 
     export ─┬► reference ─┐
     cases  ─┤             ├► prove ─┐
-    convert ┴► execute ───┘         ├► the artifact
-            └► calls: in the place of reference, where the original runs call by call
+    convert ┴► execute ───┤         ├► the artifact
+       ├──────► witness ──┘         │
        └──────► evaluate ───────────┘
 
+Where the original runs call by call, ``calls`` is in the place of ``reference``, after ``convert``.
 A sweep over ``coreml.*`` shares export, cases and reference; one over ``decoder.*`` shares all but
 the comparison.
 """
@@ -41,6 +42,7 @@ from asrbuild.builder.stages import (
     export,
     prove,
     reference,
+    witness,
 )
 
 #: In the order in which they begin.
@@ -49,6 +51,7 @@ STAGES = (
     cases.STAGE,
     reference.STAGE,
     convert.STAGE,
+    witness.STAGE,
     calls.STAGE,
     execute.STAGE,
     prove.STAGE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -80,8 +80,14 @@ def publish(
     proven: Proven,
     *,
     move_latest: bool,
+    notify: Callable[[str], None],
 ) -> Receipt:
-    """Completes the artifact in the store and moves it into place."""
+    """Completes the artifact in the store and moves it into place.
+
+    ``notify`` gets a line where the version is published already and its manifest has no witness.
+    """
+    from asrbuild.artifact.reading import read_manifest
+
     artifacts, cache = Path(recipe.paths.artifacts), Path(recipe.paths.cache)
     with full_disk_errors("putting the artifact together", artifacts):
         manifest = assemble(recipe, source, overrides, proven)
@@ -96,6 +102,13 @@ def publish(
         known=proven.copied,
         move_latest=move_latest,
     )
+    witnessed = manifest.verification.witness is not None
+    with suppress(AsrbuildError):
+        if witnessed and read_manifest(path).verification.witness is None:
+            notify(
+                f"{manifest.artifact_id} was published before, without a witness; a published "
+                "manifest stays as it is, so raise the recipe's version to publish the witness"
+            )
     for file in manifest.files:
         # A clean-up may have taken it at once, if its clock says so: it was published all the same.
         with suppress(AsrbuildError):
@@ -132,13 +145,15 @@ def assemble(
         for path, digest in digests.items()
     ]
     text = (proof / VERIFICATION).read_text("utf-8")
-    verification = m.Verification.model_validate_json(text)
+    verification = type(manifest.verification).model_validate_json(text)
     if (evaluated := proven.folders.get("evaluate")) is not None:
         text = (evaluated / EVALUATION).read_text("utf-8")
         evaluation = m.Evaluation.model_validate_json(text)
         verification = verification.model_copy(update={"evaluation": evaluation})
+    witnessed = verification.witness is not None
     manifest = manifest.model_copy(
         update={
+            "schema_version": m.version_of(manifest, witnessed=witnessed),
             "files": files,
             "verification": verification,
             "provenance": _provenance(recipe, source, overrides),
@@ -224,6 +239,7 @@ def _receipt(manifest: m.Manifest, artifact: Path, coreml: CoreMLConfig) -> Rece
         transcripts=words,
         expected=known_words(manifest),
         core_ml_executed=verification.core_ml_executed,
+        witnessed=verification.witness is not None and bool(verification.witness.metrics),
         **package_figures(verification, artifact / manifest.model.package, coreml),
     )
 

@@ -25,9 +25,10 @@ class Receipt:
     ``parity``: the proof in one line; ``figures``: the worst value of each metric of the
     probabilities over all inputs. ``transcripts``: recording -> the package's words;
     ``expected``: recording -> what was said, where that is known and the alphabet can spell it.
-    ``wer``: the word error rate over all recordings whose words are known, 1.0 is as many errors as
-    words. ``compress``: the ways in which weights are compressed, joined by a plus. ``bytes`` are
-    the artifact's, ``package_bytes`` the Core ML package's.
+    ``witnessed``: whether Apple's Core AI runtime ran the package too. ``wer``: the word error rate
+    over all recordings whose words are known, 1.0 is as many errors as words. ``compress``: the
+    ways in which weights are compressed, joined by a plus. ``bytes`` are the artifact's,
+    ``package_bytes`` the Core ML package's.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Receipt:
     expected: dict[str, str]
     transcripts_match: bool
     core_ml_executed: bool
+    witnessed: bool
     compress: str
     package_bytes: int
     wer: float | None

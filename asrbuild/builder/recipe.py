@@ -34,6 +34,7 @@ Streaming = Literal["chunked", "whole", "exported"]
 StepsKind = Literal["fixed", "range", "enumerated", "exported"]
 FrontEnd = Literal["auto", "mil", "tensorflow"]
 TuneTarget = Literal["none", "scorer"]
+WitnessUse = Literal["auto", "required", "off"]
 #: What ``verify.compared_with`` names where it names no artifact.
 TENSORFLOW = "tensorflow"
 _DECODER = DecoderSettings()
@@ -213,6 +214,7 @@ class VerifyConfig:
     evaluation: str | None = None
     count_unspelled: bool = False
     compared_with: str = TENSORFLOW
+    witness: str = choice("auto", WitnessUse)
     thresholds: dict[str, ThresholdsConfig] = field(default_factory=dict)
 
 

@@ -55,7 +55,7 @@ def check_recipe(recipe: Recipe) -> tuple[str, ...]:
     architecture.check_request(request, recipe.coreml.frontend)
     coreml = asdict(recipe.coreml)
     gates_of(asdict(recipe.verify)["thresholds"], recipe.coreml.precision, gate_names(coreml))
-    return (*advice(request), *_without_effect(recipe))
+    return (*advice(request), *_without_effect(recipe), *_unwitnessed(recipe))
 
 
 def _raise_first(rules: Iterable[Iterator[AsrbuildError]]) -> None:
@@ -201,8 +201,19 @@ def _verify(recipe: Recipe) -> Iterator[AsrbuildError]:
             )
 
 
+def _witness(recipe: Recipe) -> Iterator[AsrbuildError]:
+    from asrbuild.builder.stages.witness import why_unwitnessed
+
+    why = why_unwitnessed(recipe)
+    if recipe.verify.witness == "required" and why is not None:
+        yield AsrbuildError(
+            f"verify.witness=required, but {why[0]}", key="verify.witness", fix=why[1]
+        )
+
+
 _KEY_RULES: tuple[Callable[[Recipe], Iterator[AsrbuildError]], ...] = (
     _choices, _names, _finite, _sizes, _network, _source, _steps, _decoder, _tune, _verify,
+    _witness,
 )  # fmt: skip
 
 
@@ -257,3 +268,13 @@ def _without_effect(recipe: Recipe) -> list[str]:
         for key in unread.get(decoder.type, ())
         if getattr(decoder, key) != getattr(plain, key)
     ]
+
+
+def _unwitnessed(recipe: Recipe) -> list[str]:
+    """That no second runtime runs the package, where one was not turned off."""
+    from asrbuild.builder.stages.witness import why_unwitnessed
+
+    why = why_unwitnessed(recipe)
+    if recipe.verify.witness == "off" or why is None:
+        return []
+    return [f"no second runtime witnesses the package: {why[0]}; {why[1]}"]

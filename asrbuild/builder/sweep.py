@@ -246,7 +246,10 @@ def _tell(built: Built) -> None:
             "original; give some with source.sample.text=words.txt"
         )
     if not receipt.core_ml_executed:
-        lines.append("  executed    by asrbuild's executor; Core ML itself runs on macOS only")
+        also = " and by Apple's Core AI runtime" if receipt.witnessed else ""
+        lines.append(
+            f"  executed    by asrbuild's executor{also}; Core ML itself runs on macOS only"
+        )
     if built.stages:
         lines.append(f"  done        {', '.join(built.stages)} in {built.seconds:.1f} s")
     else:

@@ -54,6 +54,7 @@ def examine() -> list[Finding]:
         _core_ml(),
         _swift(),
         _genuine_decoder(),
+        _core_ai(),
         _disk(),
         _writable("artifacts", Path(os.environ.get("ASRBUILD_ARTIFACTS", "artifacts"))),
         _writable("cache", Path(os.environ.get("ASRBUILD_CACHE", ".asrbuild/cache"))),
@@ -128,6 +129,21 @@ def _genuine_decoder() -> Finding:
         "for decoder=ds_ctcdecoder"
         if found.ready
         else "only decoder=ds_ctcdecoder needs it; `asrbuild decoder install` sets it up",
+        False,
+    )
+
+
+def _core_ai() -> Finding:
+    from asrbuild.coreai.environment import status
+
+    found = status()
+    return Finding(
+        "Core AI",
+        "ok" if found.ready else "info",
+        found.detail,
+        "witnesses every build with Apple's own runtime"
+        if found.ready
+        else "builds are proven without a second runtime",
         False,
     )
 

@@ -23,8 +23,8 @@ def inspect_graph(
 ) -> None:
     """Show a graph's inputs, outputs, metadata, operations and the types of its weights.
 
-    Runs no TensorFlow. A dimension shown as ? is free; a shape shown as unknown depends on an
-    operation that asrbuild does not follow. Also shows whether the graph is frozen, its functions,
+    Runs no TensorFlow. A dimension shown as ? is free; a shape shown as unknown is not declared in
+    the graph, as those of most outputs. Also shows whether the graph is frozen, its functions,
     and the operations that have no Core ML form.
 
     Example: asrbuild inspect graph output_graph.pb --json
@@ -32,7 +32,7 @@ def inspect_graph(
     from asrbuild.base.kinds.recognition import recognise
 
     if recognise(graph).key == "tflite":
-        from asrbuild.architectures.deepspeech.lite import inspect_lite as read_summary
+        from asrbuild.architectures.deepspeech.lite_summary import inspect_lite as read_summary
     else:
         from asrbuild.architectures.tensorflow.inspect import inspect_graph as read_summary
     summary = read_summary(graph)

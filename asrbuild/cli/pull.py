@@ -92,6 +92,7 @@ def pull(
                 system=system,
                 max_bytes=max_bytes,
                 fresh=fresh,
+                note=lambda line: terminal.say(f"note: {line}", err=True),
             )
         several = pulled[0].of_set is not None
         _print_new_trust(trust, read_trust(config))

@@ -72,6 +72,9 @@ def page(manifest: Manifest) -> Iterator[tuple[str, tuple[str, ...], Rows]]:
     yield "Proof", (), _proof(m)
     metric_headings = ("output", "measure", "worst", "gate", "checks")
     yield "Compared with the original", metric_headings, _metrics(m.verification.metrics)
+    if witnesses := _witnesses(m):
+        headings = ("output", "measure", "executor", "Core AI", "one against the other", "gate")
+        yield "Two runtimes", headings, witnesses
     transcripts: Rows = [
         (t.input, t.package, "same" if t.match else f"DIFFERS: {t.reference}")
         for t in m.verification.transcripts
@@ -182,6 +185,7 @@ def _decoding(m: Manifest) -> Rows:
 
 def _proof(m: Manifest) -> Rows:
     from asrbuild.handover.report.page import evaluation_text
+    from asrbuild.handover.report.witness import witness_text
 
     v = m.verification
     if not v.executed:
@@ -191,6 +195,7 @@ def _proof(m: Manifest) -> Rows:
         ("result", "passed" if v.passed else "FAILED"),
         ("ran by", ran),
         ("Core ML", "executed it" if v.core_ml_executed else "did not execute it"),
+        ("witness", witness_text(m)),
         ("against", v.reference),
     ]
     if v.evaluation is not None:
@@ -213,6 +218,14 @@ def _metrics(metrics: list[Metric]) -> Rows:
         gate = f"{worst.comparison} {worst.threshold:g}"
         rows.append((output, name.replace("_", " "), f"{worst.value:.3g}", gate, verdict))
     return rows
+
+
+def _witnesses(m: Manifest) -> Rows:
+    """The worst value of each measure in both runtimes, side by side."""
+    from asrbuild.handover.report.witness import witness_rows
+
+    keys = ("output", "name", "executor", "witness", "between", "gate")
+    return [tuple(row[key] for key in keys) for row in witness_rows(m)]
 
 
 def _provenance(m: Manifest) -> Rows:

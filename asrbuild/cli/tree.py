@@ -79,6 +79,16 @@ PANELS: dict[str, dict[str, str | Group]] = {
                 "rotate": "channel.rotate",
             },
         ),
+        "evidence": Group(
+            "What devices measured: plan, times, memory, outputs.",
+            {
+                "kit": "evidence.kit",
+                "add": "evidence.add",
+                "ls": "evidence.ls",
+                "show": "evidence.show",
+                "compare": "evidence.compare",
+            },
+        ),
         "key": Group(
             "Keys that sign bundles, and keys to trust.",
             {
@@ -89,7 +99,17 @@ PANELS: dict[str, dict[str, str | Group]] = {
             },
         ),
     },
-    "This machine": {"doctor": "doctor.doctor"},
+    "This machine": {
+        "doctor": "doctor.doctor",
+        "coreai": Group(
+            "Apple's Core AI runtime, which witnesses proofs.",
+            {
+                "install": "coreai.install",
+                "status": "coreai.status",
+                "remove": "coreai.remove",
+            },
+        ),
+    },
 }
 COMMANDS = tuple(name for entries in PANELS.values() for name in entries)
 #: Functions whose arguments are Hydra's.

@@ -85,6 +85,7 @@ def _verify(
     from asrbuild.artifact.proven import remember_proven
     from asrbuild.artifact.reading import read_manifest
     from asrbuild.proof.verdict import prove_again
+    from asrbuild.proof.witness import witness_again
 
     problems = damaged_files(path)
     if problems and not bisect:
@@ -92,7 +93,7 @@ def _verify(
         return False
     origin = None if problems else _origin(path)
     manifest = read_manifest(path)
-    proof = prove_again(path, manifest)
+    proof = witness_again(path, manifest, prove_again(path, manifest))
     divergence = None
     if bisect:
         divergence = _bisect(path, manifest, proof, graph, checkpoint)
@@ -180,7 +181,9 @@ def _print(
     proof: Proof,
     divergence: Bisection | None,
 ) -> None:
-    from asrbuild.handover.report.page import verdict, worst_rows
+    from asrbuild.handover.report.measures import worst_rows
+    from asrbuild.handover.report.page import verdict
+    from asrbuild.handover.report.witness import witness_rows, witness_text
 
     console = terminal.console()
     for problem in problems:
@@ -194,11 +197,18 @@ def _print(
         keys = ("output", "name", "value", "input", "gate", "verdict")
         table.add_row(*(row[key] for key in keys), style=style)
     console.print(table)
+    shown = manifest.model_copy(update={"verification": proof.verification})
+    if witnesses := witness_rows(shown):
+        keys = ("output", "name", "executor", "witness", "between", "gate")
+        side = bare("", "output", "measure", "executor", "Core AI", "one against the other", "gate")
+        for row in witnesses:
+            side.add_row(*(row[key] for key in keys))
+        console.print(side)
     for transcript in proof.verification.transcripts:
         if "@" not in transcript.input:
             console.print(f"{transcript.input}: {transcript.package}", soft_wrap=True)
-    shown = manifest.model_copy(update={"verification": proof.verification})
     console.print(verdict(shown).replace("**", ""), soft_wrap=True)
+    console.print(witness_text(shown), soft_wrap=True)
     for failure in proof.failures[:12]:
         console.print(f"  {failure}", soft_wrap=True)
     if len(proof.failures) > 12:

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from asrbuild.coreai.handover import NoLoweringError, hand_over
 from asrbuild.coreai.process import RefusedError, Worker
 from asrbuild.coreml.executor.model import State, described_features, predict_each
 from asrbuild.coreml.executor.package import open_package
-from asrbuild.coreml.executor.signature import Feature, Fixed, Ranged, check_inputs
+from asrbuild.coreml.executor.signature import Enumerated, Feature, Fixed, Ranged, check_inputs
 
 #: Modules to import before a thread uses this one.
 THREAD_MODULES = ("asrbuild.coreai.asset", "coremltools")
@@ -83,7 +83,7 @@ def lower(
         folder = Path(name)
         hand_over(package, folder, decompress=decompress)
         made = folder / "made.aimodel"
-        _ask(
+        ask(
             package,
             "lower",
             handover=str(folder),
@@ -131,9 +131,9 @@ def open_witness(
 
 def inspect(asset: Path) -> dict[str, Any]:
     """An asset's functions with inputs, outputs and states, element types, ops and metadata."""
-    reply, _ = _ask(asset, "inspect", asset=str(asset))
-    opened, _ = _ask(asset, "open", asset=str(asset))
-    _ask(asset, "close", asset=str(asset))
+    reply, _ = ask(asset, "inspect", asset=str(asset))
+    opened, _ = ask(asset, "open", asset=str(asset))
+    ask(asset, "close", asset=str(asset))
     for name, function in opened["functions"].items():
         reply["functions"][name]["states"] = function["states"]
     metadata = _own_metadata(asset)
@@ -152,7 +152,7 @@ class CoreAIModel:
         self, asset: Path, function: str | None = None, *, package: Path | None = None
     ) -> None:
         self.path = asset
-        reply, _ = _ask(asset, "open", asset=str(asset))
+        reply, _ = ask(asset, "open", asset=str(asset))
         self._described: dict[str, Any] = reply["functions"]
         sizes: dict[str, list[str]] = _own_metadata(asset).get("sizes", {})
         listed = {name for names in sizes.values() for name in names}
@@ -169,9 +169,9 @@ class CoreAIModel:
                 fix=f"the functions are {', '.join(self.functions)}",
             )
         self._variants = tuple(sizes.get(self.function, (self.function,)))
-        first = self._described[self._variants[0]]
+        each = [self._described[variant] for variant in self._variants]
         self.inputs, self.outputs, self.states = (
-            {name: _feature(name, described) for name, described in first[kind].items()}
+            {name: _feature(name, [one[kind][name] for one in each]) for name in each[0][kind]}
             for kind in ("inputs", "outputs", "states")
         )
         if package is not None:
@@ -194,7 +194,7 @@ class CoreAIModel:
 
     def close(self) -> None:
         """Lets Apple's runtime go of the asset."""
-        _ask(self.path, "close", asset=str(self.path))
+        ask(self.path, "close", asset=str(self.path))
 
     def make_state(self) -> State:
         """A new state, all zeros; pass it to ``predict``, once per stream."""
@@ -224,7 +224,7 @@ class CoreAIModel:
                 fix="pass state=model.make_state(), and the same one for a whole stream",
             )
         kept = {} if state is None else {name: state.read(name) for name in self.states}
-        _, results = _ask(
+        _, results = ask(
             self.path,
             "run",
             arrays | kept,
@@ -257,9 +257,13 @@ def _fits(shape: tuple[int, ...], declared: list[int | None]) -> bool:
     )
 
 
-def _feature(name: str, described: Mapping[str, Any]) -> Feature:
-    shape = described["shape"]
-    dtype = np.dtype(described["dtype"])
+def _feature(name: str, described: Sequence[Mapping[str, Any]]) -> Feature:
+    """A feature from what each variant of a function says of it."""
+    shape = described[0]["shape"]
+    dtype = np.dtype(described[0]["dtype"])
+    shapes = tuple(dict.fromkeys(tuple(one["shape"]) for one in described))
+    if len(shapes) > 1:
+        return Feature(name, dtype, Enumerated(shapes[0], shapes))
     if None not in shape:
         return Feature(name, dtype, Fixed(tuple(shape)))
     bounds = tuple((1, None) if size is None else (size, size) for size in shape)
@@ -281,7 +285,7 @@ def _own_metadata(asset: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def _ask(
+def ask(
     file: Path, command: str, arrays: Mapping[str, Array] | None = None, **request: Any
 ) -> tuple[dict[str, Any], dict[str, Array]]:
     """A reply of the worker; its refusals and its end as errors about ``file``."""
@@ -314,4 +318,3 @@ def _forget_workers() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_workers)
-_: Callable[..., Any] = load

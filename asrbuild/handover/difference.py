@@ -299,6 +299,9 @@ def _proof(old: Manifest, new: Manifest) -> Iterator[Change]:
             yield Change("proof", name, first, second, "no action")
     left_out = ({"references left out": _left_out(manifest)} for manifest in (old, new))
     yield from _changed_counts("proof", *left_out)
+    before, now = _witness(old), _witness(new)
+    if before != now:
+        yield Change("proof", "witness", before, now, "no action")
     yield from _changed(
         "proof",
         ("verification.passed", "verification.executed", "verification.core_ml_executed"),
@@ -306,6 +309,14 @@ def _proof(old: Manifest, new: Manifest) -> Iterator[Change]:
         new,
         "no action",
     )
+
+
+def _witness(manifest: Manifest) -> str:
+    """The second runtime of a proof and its verdict."""
+    witness = manifest.verification.witness
+    if witness is None or not witness.metrics:
+        return "none"
+    return f"{witness.runtime} {witness.version}, {'passed' if witness.passed else 'FAILED'}"
 
 
 def _left_out(manifest: Manifest) -> int:

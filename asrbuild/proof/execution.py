@@ -316,28 +316,38 @@ def _label(case: str, way: str, executor: str) -> str:
 
 
 def save_executed(at: Path, executed: Executed) -> None:
-    """Writes ``outputs.npz`` (``{label}/{output}``) and ``executions.json`` into a directory."""
-    arrays = {
-        f"{label}/{output}": value
-        for label, outputs in executed.outputs.items()
-        for output, value in outputs.items()
-    }
-    with (at / OUTPUTS).open("wb") as file:
-        # numpy's stubs take any unpacked mapping for the flag allow_pickle as well.
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+    """Writes ``outputs.npz`` and ``executions.json`` into a directory."""
+    save_outputs(at / OUTPUTS, executed.outputs)
     listed = [execution.model_dump() for execution in executed.executions]
     (at / EXECUTIONS).write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
 
 
 def load_executed(at: Path) -> Executed:
     """Reads what ``save_executed`` wrote."""
+    listed = json.loads((at / EXECUTIONS).read_text(encoding="utf-8"))
+    return Executed(load_outputs(at / OUTPUTS), tuple(Execution(**fields) for fields in listed))
+
+
+def save_outputs(path: Path, outputs: Mapping[str, Outputs]) -> None:
+    """Writes an ``.npz`` of ``{label}/{output}``."""
+    arrays = {
+        f"{label}/{output}": value
+        for label, found in outputs.items()
+        for output, value in found.items()
+    }
+    with path.open("wb") as file:
+        # numpy's stubs take any unpacked mapping for the flag allow_pickle as well.
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def load_outputs(path: Path) -> dict[str, Outputs]:
+    """Reads what ``save_outputs`` wrote: label -> output -> value."""
     outputs: dict[str, Outputs] = {}
-    with np.load(at / OUTPUTS, allow_pickle=False) as archive:
+    with np.load(path, allow_pickle=False) as archive:
         for key in archive.files:
             label, _, output = key.rpartition("/")
             outputs.setdefault(label, {})[output] = archive[key]
-    listed = json.loads((at / EXECUTIONS).read_text(encoding="utf-8"))
-    return Executed(outputs, tuple(Execution(**fields) for fields in listed))
+    return outputs
 
 
 def _execution(executor: str) -> Execution:

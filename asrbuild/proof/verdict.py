@@ -172,7 +172,7 @@ def judge(
     transcripts = _transcripts(artifact, manifest, settings, said, heard, texts or {})
     if isinstance(manifest, manifest2.Manifest):
         transcripts = against_recordings(manifest, transcripts, heard, reference)
-    failures = [_in_words(metric) for metric in metrics if not metric.passed]
+    failures = [in_words(metric) for metric in metrics if not metric.passed]
     runtime = of_recorded(manifest.provenance.recipe)[0].RUNTIME
     failures += _word_failures(transcripts, words, _alphabet(manifest), runtime)
     failures += contradictions(package_path(artifact, manifest), manifest)
@@ -207,9 +207,7 @@ def prove_again(artifact: Path, manifest: Manifest) -> Proof:
             fix="the artifact was changed after it was published: build it again",
         )
     verify = manifest.provenance.recipe.get("verify", {})
-    precision = manifest.model.compute_precision
-    names = gate_names({"precision": precision} | manifest.provenance.recipe.get("coreml", {}))
-    gates = gates_of(verify.get("thresholds", {}), precision, names)
+    gates = recorded_gates(manifest)
     words = WordGates(
         verify.get("require_transcript", True),
         verify.get("max_wer"),
@@ -219,6 +217,18 @@ def prove_again(artifact: Path, manifest: Manifest) -> Proof:
     texts = {t.input.split("@")[0]: t.expected for t in manifest.verification.transcripts}
     max_steps = verify.get("max_steps") if verify.get("edge_lengths") else None
     return prove(artifact, manifest, cases, reference, gates, texts, words, max_steps)
+
+
+def recorded_gates(manifest: Manifest, *, compressed: bool = True) -> Gates:
+    """The gates of an artifact's proof, from the recipe in its manifest.
+
+    Args:
+        compressed: False: those of its precision alone.
+    """
+    verify = manifest.provenance.recipe.get("verify", {})
+    precision = manifest.model.compute_precision
+    names = gate_names({"precision": precision} | manifest.provenance.recipe.get("coreml", {}))
+    return gates_of(verify.get("thresholds", {}), precision, names if compressed else (precision,))
 
 
 def prove_unknown(artifact: Path, manifest: Manifest, notify: Callable[[str], None]) -> None:
@@ -317,7 +327,7 @@ def summary(verification: Verification) -> str:
     failed = sum(not metric.passed for metric in verification.metrics)
     count = len(verification.metrics)
     verdict = f"{failed} of {count} gates failed" if failed else f"{count} gates passed"
-    return f"{verdict}; nearest: {_in_words(nearest)}"
+    return f"{verdict}; nearest: {in_words(nearest)}"
 
 
 def _comparable(reference: Mapping[str, Array], manifest: Manifest) -> dict[str, Array]:
@@ -492,7 +502,7 @@ def wrong_words(
     return "; ".join(lines) + f" ({wrong / characters:.0%} of the characters are wrong)"
 
 
-def _in_words(metric: Metric) -> str:
+def in_words(metric: Metric) -> str:
     return (
         f"{metric.input}: {metric.output} {metric.name} {metric.value:.6g} "
         f"(must be {metric.comparison} {metric.threshold:g})"

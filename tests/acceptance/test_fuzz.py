@@ -22,7 +22,8 @@ import numpy as np
 import pytest
 
 from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
-from asrbuild.architectures.deepspeech.lite import inspect_lite, read_lite
+from asrbuild.architectures.deepspeech.lite import read_lite
+from asrbuild.architectures.deepspeech.lite_summary import inspect_lite
 from asrbuild.architectures.deepspeech.training_flags import read_flags
 from asrbuild.architectures.tensorflow.inspect import inspect_graph
 from asrbuild.artifact.integrity import verify_files

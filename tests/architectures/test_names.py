@@ -16,7 +16,6 @@ NAMES = re.compile(
 #: File -> why it may have such a name.
 ALLOWED = {
     "architectures/tensorflow/convertible.py": "the operations that coremltools converts",
-    "architectures/tensorflow/shapes.py": "TensorFlow's operation",
     "architectures/tensorflow/inspect.py": "`inspect graph` prints metadata with their units",
 }
 #: Core ML's own operations.

@@ -57,6 +57,7 @@ SHARED = {
     "verify.count_unspelled=true": "prove evaluate artifact",
     "verify.allow_wrong_words=true": "prove artifact",
     "verify.max_wer=0.5": "evaluate artifact",
+    "verify.witness=off": "",  # the runtime is not installed
     "verify.evaluation={at}/one.csv": "evaluate artifact",
 }  # fmt: skip
 
@@ -112,6 +113,25 @@ def test_compute_units_count_where_core_ml_runs_the_package(
 def test_stages_that_a_recipe_does_not_need_are_not_planned(at: Path) -> None:
     names = [step.stage.name for step in plan(*settle(compose_recipe([]), at / "cache")).steps]
     assert names == ["export", "cases", "reference", "convert", "execute", "prove"]
+
+
+def test_a_witness_is_a_stage_where_its_runtime_is(
+    at: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it shapes the proof alone: not the package, not the recipe that a manifest records."""
+    before = planned(at)
+    for file in ("self-test-passed", "bin/python"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    monkeypatch.setenv("ASRBUILD_COREAI", str(tmp_path))
+    after = planned(at)
+    assert {*after.keys} - {*before.keys} == {"witness"}
+    again = {name for name, key in before.keys.items() if key != after.keys[name]}
+    assert again == {"prove", "artifact"}
+    assert record(before.recipe) == record(after.recipe)
+    assert changed(after, planned(at, "verify.witness=required")) == {"witness"} | again
+    for override in ("verify.witness=off", "coreml=neuralnetwork"):
+        assert "witness" not in planned(at, override).keys
 
 
 def test_each_declared_key_changes_what_declares_it_and_what_comes_after(

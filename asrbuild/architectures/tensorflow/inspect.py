@@ -12,8 +12,7 @@ import numpy as np
 from asrbuild.architectures.tensorflow.convertible import VARIABLES, Unconvertible, unconvertible
 from asrbuild.architectures.tensorflow.graph import load_graph
 from asrbuild.architectures.tensorflow.outputs import input_nodes, is_metadata, output_nodes
-from asrbuild.architectures.tensorflow.proto import DType, Graph, Node, Tensor
-from asrbuild.architectures.tensorflow.shapes import infer_shapes
+from asrbuild.architectures.tensorflow.proto import DType, Graph, Node, Shape, Tensor
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.protobuf import WireError
 
@@ -27,7 +26,10 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output: name, operation, element type, and dimensions (None: not fixed)."""
+    """An input or output: name, operation, element type, and the shape that the graph declares.
+
+    A dimension is None where it is free; the shape is None where none is declared.
+    """
 
     name: str
     op: str
@@ -94,10 +96,11 @@ def inspect_graph(path: Path | str) -> GraphSummary:
         AsrbuildError: the file is not a whole graph, or its metadata are damaged.
     """
     graph = load_graph(path)
-    shapes = infer_shapes(graph)
 
     def port(node: Node) -> Port:
-        return Port(node.name, node.op, _dtype(graph, node), shapes[node.name].dims)
+        shape = node.attrs.get("shape")
+        dims = shape.dims if isinstance(shape, Shape) else None
+        return Port(node.name, node.op, _dtype(graph, node), dims)
 
     inside = [node for nodes in graph.functions.values() for node in nodes]
     counts = Counter(node.op for node in (*graph.nodes, *inside))

@@ -48,6 +48,7 @@ def run(view: View, at: Path) -> None:
     from asrbuild.proof.execution import load_executed
     from asrbuild.proof.gates import gates_of
     from asrbuild.proof.verdict import WordGates, judge, save_heard, wrong_words
+    from asrbuild.proof.witness import load_witnessed, with_witness
 
     recipe, source = view.recipe, view.source
     verify, limits = recipe.verify, view.fact(gates)
@@ -58,14 +59,22 @@ def run(view: View, at: Path) -> None:
     else:
         signature = conversion(view).signature
         expected = read_reference(view.folder("reference"), cases, view.architecture, signature)
+    precision = recipe.coreml.precision
+    package_gates = gates_of(limits, precision, tuple(limits))
     proof = judge(
         load_executed(view.folder("execute")), view.folder("convert"), manifest, cases, expected,
-        gates_of(limits, recipe.coreml.precision, tuple(limits)), source.texts,
+        package_gates, source.texts,
         WordGates(verify.require_transcript, **view.fact(word_gates)), longest(view),
         decoder_settings(recipe.decoder, source.scorer),
     )  # fmt: skip
     if not proof.verification.passed:
         raise _refused(view, manifest, cases, proof, list(limits))
+    if "witness" in view.folders:
+        both = package_gates, gates_of(limits, precision, (precision,))
+        witnessed = load_witnessed(view.folder("witness"))
+        proof = with_witness(proof, witnessed, manifest, cases, expected, both)
+        if not proof.verification.passed:
+            raise _disagreed(view, manifest, cases, proof)
     verification = proof.verification
     wrong = wrong_words(verification.transcripts, source.alphabet, verify.count_unspelled)
     if wrong is not None and not verify.allow_wrong_words:
@@ -105,12 +114,10 @@ def _refused(
     if not compressed:
         metrics = proof.verification.metrics
         where = _first_divergence(view, manifest, cases, metrics)
-    failures = "\n".join(f"    {failure}" for failure in proof.failures[:12])
-    more = len(proof.failures) - 12
     *others, last = view.architecture.LAYERS.names
     error = GatesError(
         f"the package does not do what the {_original(view)} does, so it is not published:\n"
-        f"{failures}" + (f"\n    and {more} more" if more > 0 else "") + where,
+        f"{_listed(proof.failures)}{where}",
         key=f"verify.thresholds.{names[-1]}",
         file=package,
         fix=f"compress less where it harms: coreml.compress_layers.{last}=int8 (or none), and so "
@@ -125,6 +132,35 @@ def _refused(
 def _original(view: View) -> str:
     """``TensorFlow graph``, ``ONNX model``: what the package is compared with."""
     return view.architecture.ORIGINAL
+
+
+def _disagreed(
+    view: View, manifest: Manifest, cases: Mapping[str, Any], proof: Proof
+) -> GatesError:
+    """The error of a package that passed its gates in asrbuild's executor alone."""
+    from asrbuild.proof.witness import first_difference
+
+    witness = proof.verification.witness
+    assert witness is not None
+    first = first_difference(view.folder("convert"), manifest, cases, witness)
+    where = "" if first is None else f"\n    first difference: {first}"
+    package = view.folder("convert") / manifest.model.package
+    error = GatesError(
+        "Apple's Core AI runtime computes something else from the package than asrbuild's "
+        f"executor or the original, so it is not published:\n{_listed(proof.failures)}{where}",
+        key="verify.witness",
+        file=package,
+        fix="one of the two runtimes misreads the package: report it; verify.witness=off publishes "
+        "what the executor alone proves",
+    )
+    error.package, error.verification = package, proof.verification
+    return error
+
+
+def _listed(failures: Sequence[str]) -> str:
+    more = len(failures) - 12
+    listed = "\n".join(f"    {failure}" for failure in failures[:12])
+    return listed + (f"\n    and {more} more" if more > 0 else "")
 
 
 def _first_divergence(
@@ -175,6 +211,6 @@ STAGE = Stage(
     ),
     files=("texts", "scorer"),
     local=(DECODER_PYTHON,),
-    after=("execute", "reference", "calls"),
+    after=("execute", "reference", "calls", "witness"),
     libraries=("numpy",),
 )

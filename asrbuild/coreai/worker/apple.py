@@ -12,12 +12,11 @@ from typing import Any
 import coreai.authoring as authoring
 from coreai._compiler.dialects import coreai as raw
 from coreai._compiler.ir import (
-    BoolAttr,
+    DenseElementsAttr,
     DenseResourceElementsAttr,
     DictAttr,
     IntegerType,
     StringAttr,
-    Value,
 )
 from coreai.runtime import NDArray
 
@@ -36,6 +35,11 @@ def check_version() -> str:
     return found
 
 
+def bit_type() -> Any:
+    """The type of an unsigned integer of one bit, as masks have it."""
+    return IntegerType.get_unsigned(1)
+
+
 def tensor_type(shape: list[int], dtype: Any) -> Any:
     """A tensor's type: -1 is a size that is not known; ``dtype`` of numpy or of Core AI."""
     return authoring.TensorSpec(shape, dtype)._to_mlir_type()
@@ -43,15 +47,14 @@ def tensor_type(shape: list[int], dtype: Any) -> Any:
 
 __all__ = [
     "PINNED",
-    "BoolAttr",
+    "DenseElementsAttr",
     "DenseResourceElementsAttr",
     "DictAttr",
-    "IntegerType",
     "NDArray",
     "StringAttr",
-    "Value",
     "authoring",
+    "bit_type",
     "check_version",
     "raw",
     "tensor_type",
-]  # fmt: skip
+]

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,23 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 Reply = tuple[dict[str, Any], Arrays]
 
 
+@dataclass
+class Opened:
+    """An asset that is loaded: its functions, what they take and give, and when it was written."""
+
+    stack: AsyncExitStack
+    functions: dict[str, Any]
+    described: dict[str, Any]
+    written: int
+
+
 class Commands:
     """The assets that are open, by path, and the functions loaded of them."""
 
     def __init__(self) -> None:
         self.version = check_version()
         self._loop = asyncio.new_event_loop()
-        self._open: dict[str, tuple[AsyncExitStack, Any, dict[str, Any]]] = {}
+        self._open: dict[str, Opened] = {}
 
     def answer(self, request: Mapping[str, Any], arrays: Arrays) -> Reply:
         """The reply to a request, and its arrays."""
@@ -38,6 +49,10 @@ class Commands:
         """Builds, saves, loads and runs a graph with everything that lowerings rest on."""
         self._loop.run_until_complete(selftest.run())
         return {"version": self.version}, {}
+
+    def do_ops(self, arrays: Arrays) -> Reply:
+        """The MIL ops that have a lowering."""
+        return {"ops": sorted(lowering.OPS)}, {}
 
     def do_lower(
         self,
@@ -74,27 +89,31 @@ class Commands:
 
     def do_open(self, arrays: Arrays, asset: str) -> Reply:
         """Compiles and loads an asset; its functions with their inputs, outputs and states."""
+        written = (Path(asset) / "main.mlirb").stat().st_mtime_ns
+        if asset in self._open and self._open[asset].written == written:
+            return {"functions": self._open[asset].described}, {}
         self.do_close(arrays, asset)
         stack = AsyncExitStack()
         loaded = authoring.AIModelAsset.load(asset)
         model = self._loop.run_until_complete(stack.enter_async_context(loaded.executable()))
         functions = {name: model.load_function(name) for name in model.function_names}
-        self._open[asset] = (stack, model, functions)
         described = {name: _signature(function.desc) for name, function in functions.items()}
+        self._open[asset] = Opened(stack, functions, described, written)
         return {"functions": described}, {}
 
     def do_close(self, arrays: Arrays, asset: str) -> Reply:
         """Lets go of an asset."""
         held = self._open.pop(asset, None)
         if held is not None:
-            self._loop.run_until_complete(held[0].aclose())
+            held.functions.clear()
+            self._loop.run_until_complete(held.stack.aclose())
         return {}, {}
 
     def do_run(self, arrays: Arrays, asset: str, function: str, states: list[str]) -> Reply:
         """Runs a function of an open asset; its outputs and, under their names, new states."""
         if asset not in self._open:
             self.do_open({}, asset)
-        called = self._open[asset][2][function]
+        called = self._open[asset].functions[function]
         given = {name: NDArray(np.array(array)) for name, array in arrays.items()}
         kept = {name: given.pop(name) for name in states}
         call = called(given, kept) if kept else called(given)

@@ -250,6 +250,7 @@ def build(handover: Handover, *, wide: bool = False, keep_all: bool = False) -> 
         UnknownOpsError: an op has no lowering.
     """
     check_ops(handover.functions)
+    values.forget_blobs()
 
     def add() -> None:
         for function in handover.functions:

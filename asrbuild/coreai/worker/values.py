@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from .apple import DenseResourceElementsAttr, authoring, raw, tensor_type
+from .apple import (
+    DenseElementsAttr,
+    DenseResourceElementsAttr,
+    authoring,
+    bit_type,
+    raw,
+    tensor_type,
+)
 
 Array = np.ndarray[Any, Any]
 #: Constants of more elements are blobs under a name of ours; coreai-core would number its own at
@@ -30,6 +37,9 @@ _PACKED = {
     "uint4": (authoring.uint4, 4),
     "uint2": (authoring.uint2, 2),
 }
+_blobs: dict[str, Any] = {}
+#: Constant -> its array. What coreai-core folds of a blob, it would number at random.
+_arrays: dict[Any, Array] = {}
 #: A slice's end that no axis reaches.
 END = 2**31 - 1
 
@@ -46,12 +56,14 @@ def const(array: Any) -> Any:
     if array.dtype == np.bool_:
         # Blobs of bits have a layout of their own.
         return raw.cast(const(array.astype(np.uint8)), np.bool_)
-    return _blob(array, list(array.shape), array.dtype.type)
+    value = _blob(array, list(array.shape), array.dtype.type)
+    _arrays[value] = array
+    return value
 
 
 def packed(array: Array, dtype: str) -> Any:
     """A constant of elements below a byte, which are given a byte each; low bits come first."""
-    kind, bits = _PACKED[dtype]
+    kind, bits = (bit_type(), 1) if dtype == "uint1" else _PACKED[dtype]
     per_byte = 8 // bits
     flat = array.reshape(-1).astype(np.uint8) & ((1 << bits) - 1)
     padded = np.zeros(-(-flat.size // per_byte) * per_byte, np.uint8)
@@ -72,12 +84,20 @@ def _blob(data: Array, shape: list[int], dtype: Any) -> Any:
     digest = hashlib.sha256(f"{kind}".encode())
     digest.update(data.data)
     name = f"constant_{digest.hexdigest()[:32]}"
-    return raw.ConstantOp(value=DenseResourceElementsAttr.get_from_buffer(data, name, kind)).result
+    if name not in _blobs:
+        _blobs[name] = DenseResourceElementsAttr.get_from_buffer(data, name, kind)
+    return raw.ConstantOp(value=_blobs[name]).result
+
+
+def forget_blobs() -> None:
+    """Begins another module: blobs belong to one, and each is stored once in it."""
+    _blobs.clear()
+    _arrays.clear()
 
 
 def ints(*values: int) -> Any:
-    """A vector of int32."""
-    return const(np.array(values, np.int32))
+    """A vector of int32, in the program's text: ops read it while they are built."""
+    return _inline(np.array(values, np.int32))
 
 
 def index(value: int) -> Any:
@@ -85,9 +105,13 @@ def index(value: int) -> Any:
     return const(np.array(value, np.int32))
 
 
+def _inline(array: Array) -> Any:
+    return raw.ConstantOp(value=DenseElementsAttr.get(array, signless=False)).result
+
+
 def unsigned(*values: int) -> Any:
-    """A vector of uint32."""
-    return const(np.array(values, np.uint32))
+    """A vector of uint32, in the program's text."""
+    return _inline(np.array(values, np.uint32))
 
 
 def dims(value: Any) -> list[int | None]:
@@ -128,7 +152,11 @@ def reshaped(value: Any, sizes: Sequence[int | None]) -> Any:
 def with_rank(value: Any, wanted: int) -> Any:
     """A value with axes of size 1 put before its own."""
     missing = wanted - rank(value)
-    return value if missing <= 0 else raw.expand_dims(value, ints(*range(missing)))
+    if missing <= 0:
+        return value
+    if value in _arrays:
+        return const(_arrays[value].reshape([1] * missing + dims(value)))
+    return raw.expand_dims(value, ints(*range(missing)))
 
 
 def positive(axes: Any, of_rank: int) -> list[int]:

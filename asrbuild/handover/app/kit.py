@@ -55,6 +55,22 @@ def write_kit(
     Raises:
         AsrbuildError: the package cannot be run.
     """
+    names = write_vectors(directory / CONFORMANCE_KIT, artifact, manifest, recordings)
+    write_swift(directory / SWIFT_KIT, manifest)
+    text = _render("README.md.j2", manifest, recordings=names)
+    (directory / README).write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_vectors(
+    directory: Path,
+    artifact: Path,
+    manifest: Manifest,
+    recordings: Mapping[str, Array] | None = None,
+) -> list[str]:
+    """Writes the conformance kit of an artifact into a new folder; the names of its recordings.
+
+    The arguments are as in :func:`write_kit`.
+    """
     if recordings is None:
         audio = manifest.features.reference.audio
         audio_file = file_of(artifact, audio, "features.reference.audio")
@@ -63,10 +79,8 @@ def write_kit(
         recordings = short_recordings(samples, feature_settings(manifest), _chunk_steps(manifest))
     with one_thread(), sharing():
         package = load_package(artifact, manifest)
-        write_conformance(directory / CONFORMANCE_KIT, manifest, package, recordings)
-    write_swift(directory / SWIFT_KIT, manifest)
-    text = _render("README.md.j2", manifest, recordings=list(recordings))
-    (directory / README).write_text(text, encoding="utf-8", newline="\n")
+        write_conformance(directory, manifest, package, recordings)
+    return list(recordings)
 
 
 def write_folder(
@@ -112,14 +126,19 @@ def _parent(directory: Path) -> Path:
     return directory.parent
 
 
-def write_swift(directory: Path, manifest: Manifest) -> None:
-    """Writes the Swift package for the systems that the manifest names."""
+def write_swift(directory: Path, manifest: Manifest, *, tests: bool = True) -> None:
+    """Writes the Swift package for the systems that the manifest names.
+
+    ``tests``: with its own tests; else with a target that measures, whose files are the caller's.
+    """
     # File by file: `shutil.copytree` turns an OSError into a list of texts.
     for file in files_in(TEMPLATES / SWIFT_KIT):
+        if file.startswith("Tests/") and not tests:
+            continue
         (directory / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(TEMPLATES / SWIFT_KIT / file, directory / file)
     made = {
-        "Package.swift": _render("Package.swift.j2", manifest),
+        "Package.swift": _render("Package.swift.j2", manifest, tests=tests),
         f"Sources/{SWIFT_KIT}/{ROOT}.swift": manifest_swift(),
     }
     for path, text in made.items():

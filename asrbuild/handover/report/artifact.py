@@ -13,8 +13,8 @@ from asrbuild.artifact.manifest import Manifest, Metric, Transcript
 from asrbuild.base.array import Array
 from asrbuild.handover.report.anatomy import Anatomy
 from asrbuild.handover.report.html import render, write_html
+from asrbuild.handover.report.measures import MEASURES, worst_rows
 from asrbuild.handover.report.page import (
-    MEASURES,
     compression_text,
     evaluation_text,
     fact_rows,
@@ -25,11 +25,11 @@ from asrbuild.handover.report.page import (
     verdict,
     word_errors,
     word_marks,
-    worst_rows,
 )
 from asrbuild.handover.report.recording import Score, score
 from asrbuild.handover.report.table import Column, Entry, Table, make_table
 from asrbuild.handover.report.timeline import timeline
+from asrbuild.handover.report.witness import witness_rows, witness_text
 from asrbuild.proof.gates import used
 
 #: Ends of the scale of gates: shares of its limit that a metric reached.
@@ -115,6 +115,8 @@ def page(manifest: Manifest, inside: Anatomy, recordings: Mapping[str, Compariso
         scores=_scores(manifest, recordings),
         gates=_gates(proof.metrics),
         inputs=_inputs(manifest),
+        witness=witness_text(manifest),
+        witnesses=witness_rows(manifest),
         timeline=timeline(manifest),
         layers=_bars(_without_small(inside.layers)),
         operations=_bars({k: n for k, n in inside.operations.most_common() if n > 1}),

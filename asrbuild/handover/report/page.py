@@ -17,7 +17,6 @@ from asrbuild.artifact.manifest import (
     Axis,
     Evaluation,
     Manifest,
-    Metric,
     SourceFact,
     Streaming,
     Transcript,
@@ -25,19 +24,14 @@ from asrbuild.artifact.manifest import (
 from asrbuild.coreml.compression import compression
 from asrbuild.handover.report.environment import Markdown, environment, markdown
 from asrbuild.handover.report.html import TEMPLATES
-from asrbuild.proof.gates import of_probabilities, worst
+from asrbuild.handover.report.measures import worst_rows
+from asrbuild.handover.report.witness import witness_rows, witness_text
+from asrbuild.proof.gates import of_probabilities
 from asrbuild.proof.verdict import WORDS_UNGATED, is_quick, known_words, weaknesses
 from asrbuild.speech.alignment import align
 from asrbuild.speech.rates import Counts, count, total
 
-MEASURES = {
-    "argmax_agreement": "argmax agreement",
-    "kl_divergence": "KL divergence (nats)",
-    "max_abs_error": "largest error",
-    "psnr_db": "PSNR (dB)",
-}
 _UNSPELLED = ", as the alphabet cannot spell those of the recordings"
-_SIGNS = {"<=": "\N{LESS-THAN OR EQUAL TO}", ">=": "\N{GREATER-THAN OR EQUAL TO}"}
 
 
 def write_report(artifact: Path, manifest: Manifest, operations: Counter[str]) -> None:
@@ -66,6 +60,8 @@ def report(manifest: Manifest, operations: Counter[str]) -> str:
         marked=any("**" in row["text"] or "~~" in row["text"] for row in ran),
         worst=worst_rows(manifest.verification.metrics),
         inputs=input_rows(manifest),
+        witness=witness_text(manifest),
+        witnesses=witness_rows(manifest),
         facts=fact_rows(manifest.provenance.source_facts),
         feeding=feeding_text(manifest.streaming),
         operation_count=operations.total(),
@@ -199,29 +195,6 @@ def word_runs(expected: str, text: str) -> Iterator[tuple[str, str, bool]]:
         words = list(run)
         missed = " ".join(word.expected for word in words if word.expected)
         yield missed, " ".join(word.found for word in words if word.found), right
-
-
-def worst_rows(metrics: Iterable[Metric]) -> list[dict[str, str]]:
-    """For each gate the input that came nearest to failing it."""
-    groups: dict[tuple[str, str], list[Metric]] = {}
-    for metric in metrics:
-        groups.setdefault((metric.output, metric.name), []).append(metric)
-    rows = []
-    for (output, name), group in groups.items():
-        nearest = worst(group)
-        assert nearest is not None
-        failed = sum(not metric.passed for metric in group)
-        rows.append(
-            {
-                "output": output,
-                "name": MEASURES[name],
-                "value": f"{nearest.value:.4g}",
-                "input": nearest.input,
-                "gate": f"{_SIGNS[nearest.comparison]} {nearest.threshold:.4g}",
-                "verdict": f"{failed} FAILED" if failed else f"{len(group)} passed",
-            }
-        )
-    return rows
 
 
 def input_rows(manifest: Manifest) -> list[dict[str, str]]:

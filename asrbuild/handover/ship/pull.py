@@ -13,6 +13,7 @@ from asrbuild.artifact.layout import MANIFEST
 from asrbuild.base import interrupts
 from asrbuild.base.disk import disk_errors
 from asrbuild.base.threads import run_concurrently
+from asrbuild.handover.ship.evidence import bring_evidence
 from asrbuild.handover.ship.formats.bundle import Opened, unpack_bundle
 from asrbuild.handover.ship.formats.frame import new_file
 from asrbuild.handover.ship.formats.header import File, Header, check_manifest
@@ -60,6 +61,7 @@ def pull(
     system: str | None = None,
     max_bytes: int | None = None,
     fresh: bool = False,
+    note: Callable[[str], object] = lambda _: None,
 ) -> list[Pulled]:
     """Fetches an artifact, or artifacts of a set, into the store ``root``.
 
@@ -70,6 +72,7 @@ def pull(
         system: the device's system, see :func:`~asrbuild.handover.ship.formats.variants.choose`;
             the manifest is checked before anything else is fetched. None: all of a set.
         fresh: require of a channel that its record has an expiry that is not over.
+        note: takes a line where the artifact's evidence cannot be fetched.
 
     Raises:
         Refused: it is not as a trusted key signed it; none of it is kept.
@@ -100,7 +103,10 @@ def pull(
 
         # All are fetched before the first is published.
         ready = [(header, key, fetched(header, variant)) for header, key, variant in parts]
-        return [_publish(root, header, key, new, of_set) for header, key, new in ready]
+        pulled = [_publish(root, header, key, new, of_set) for header, key, new in ready]
+    for one in pulled:
+        bring_evidence(remote, one.name, one.version, one.path, trust, note)
+    return pulled
 
 
 def _header_of(remote: Remote, variant: Variant, trust: Trust) -> tuple[Header, Trusted]:

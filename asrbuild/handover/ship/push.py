@@ -12,6 +12,7 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.interrupts import check
 from asrbuild.base.threads import run_concurrently
 from asrbuild.handover.ship.channels import move
+from asrbuild.handover.ship.evidence import send_evidence
 from asrbuild.handover.ship.formats.header import (
     File,
     Header,
@@ -78,6 +79,8 @@ def ship(
 ) -> Shipped:
     """Puts an artifact on a remote and points a channel at it; existing content stays unchanged.
 
+    Evidence that the store keeps of the artifact goes along.
+
     It may be stopped at any moment and run again: files that arrived are not sent again, and the
     version appears only when all have. A file on the remote whose bytes do not match its digest is
     sent again.
@@ -114,6 +117,7 @@ def ship(
             header = existing or header
     # A clean-up may have removed files that no header named yet. From here on it keeps them.
     uploaded += _upload(artifact, remote, ours, notify, header, look=known)
+    send_evidence(artifact, remote, header.name, header.version)
     size = sum(file.bytes for file in uploaded)
     counter = _point(remote, header, channel, signer, trust, seconds, other_signer)
     by = _signer_name(header, signer, trust)

@@ -14,6 +14,7 @@ import pytest
 from asrbuild.architectures.deepspeech import lite
 from asrbuild.architectures.deepspeech.frozen import read_graph_weights
 from asrbuild.architectures.tensorflow.inspect import inspect_graph
+from asrbuild.architectures.tensorflow.lite import schema
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.alphabet import make_alphabet
 from asrbuild.speech.audio import read_audio
@@ -31,8 +32,8 @@ def model() -> lite.LiteModel:
 
 def changed(path: Path, change: Callable[[Any], None]) -> Path:
     """The genuine file with something changed in it."""
-    schema = lite._schema()
-    whole = schema.ModelT.InitFromPackedBuf(TFLITE.read_bytes(), 0)
+    names = schema()
+    whole = names.ModelT.InitFromPackedBuf(TFLITE.read_bytes(), 0)
     change(whole)
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(whole.Pack(builder), file_identifier=b"TFL3")
@@ -41,7 +42,7 @@ def changed(path: Path, change: Callable[[Any], None]) -> Path:
 
 
 def quantised(model: Any) -> list[Any]:
-    kinds = lite._schema().TensorType
+    kinds = schema().TensorType
     return [t for t in model.subgraphs[0].tensors if t.type == kinds.INT8]
 
 
@@ -53,7 +54,7 @@ def as_floats(model: Any) -> None:
         buffer.data = (values.astype(np.float32) * np.float32(tensor.quantization.scale[0])).view(
             np.uint8
         )
-        tensor.type, tensor.quantization = lite._schema().TensorType.FLOAT32, None
+        tensor.type, tensor.quantization = schema().TensorType.FLOAT32, None
 
 
 def test_weights_are_those_of_the_frozen_graph_to_half_a_step(model: lite.LiteModel) -> None:
@@ -146,25 +147,25 @@ def test_tensorflow_lite_hears_the_same_words(model: lite.LiteModel, tmp_path: P
 
 def as_halves(model: Any) -> None:
     """float32 weights as float16 constants, each behind a DEQUANTIZE, as the converter does it."""
-    schema = lite._schema()
+    names = schema()
     as_floats(model)
     graph = model.subgraphs[0]
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
+    code = names.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = names.BuiltinOperator.DEQUANTIZE
     code.version = 3
     model.operatorCodes.append(code)
     for index, tensor in list(enumerate(graph.tensors)):
         if b"weights" not in tensor.name and b"kernel" not in tensor.name:
             continue
         data = np.asarray(model.buffers[tensor.buffer].data, np.uint8).view(np.float32)
-        half, buffer = schema.TensorT(), schema.BufferT()
+        half, buffer = names.TensorT(), names.BufferT()
         buffer.data = data.astype(np.float16).view(np.uint8)
         model.buffers.append(buffer)
         half.name, half.shape = tensor.name + b"_half", tensor.shape
-        half.type, half.buffer = schema.TensorType.FLOAT16, len(model.buffers) - 1
+        half.type, half.buffer = names.TensorType.FLOAT16, len(model.buffers) - 1
         graph.tensors.append(half)
         tensor.buffer = 0
-        operator = schema.OperatorT()
+        operator = names.OperatorT()
         operator.opcodeIndex = len(model.operatorCodes) - 1
         operator.inputs, operator.outputs = [len(graph.tensors) - 1], [index]
         graph.operators.insert(0, operator)
@@ -182,13 +183,13 @@ def test_other_stored_weights(
 
 
 def another_operation(model: Any) -> None:
-    tanh = lite._schema().BuiltinOperator.TANH
+    tanh = schema().BuiltinOperator.TANH
     code = next(c for c in model.operatorCodes if tanh in (c.builtinCode, c.deprecatedBuiltinCode))
-    code.builtinCode = code.deprecatedBuiltinCode = lite._schema().BuiltinOperator.COS
+    code.builtinCode = code.deprecatedBuiltinCode = schema().BuiltinOperator.COS
 
 
 def other_gates(model: Any) -> None:
-    split = lite._schema().BuiltinOperator.SPLIT
+    split = schema().BuiltinOperator.SPLIT
     codes = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes]
     for operator in model.subgraphs[0].operators:
         if codes[operator.opcodeIndex] == split:
@@ -197,7 +198,7 @@ def other_gates(model: Any) -> None:
 
 def int8_input(model: Any) -> None:
     as_floats(model)
-    kinds = lite._schema().TensorType
+    kinds = schema().TensorType
     tensor = next(t for t in model.subgraphs[0].tensors if t.name == b"layer_2/weights/transpose")
     tensor.type = kinds.INT4
 

@@ -116,5 +116,5 @@ def constexpr_sparse_to_dense(call: Call) -> Any:
 def _sparse(numbers: Any, mask: Any) -> Any:
     """Values where the mask is set, zero elsewhere."""
     return raw.sparse_with_bitmask_to_dense(
-        raw.build_sparse_with_bitmask(numbers, values.const(mask.astype(bool)))
+        raw.build_sparse_with_bitmask(numbers, values.packed(mask.astype(np.uint8), "uint1"))
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import values
 from ..apple import raw
-from ..lowering import Call, op
+from ..lowering import Call, op, refined
 from ..values import END, dims, ints, positive, rank, reshaped, shape_of
 from .control import as_list
 
@@ -86,6 +86,7 @@ def flatten2d(call: Call) -> Any:
 def concat(call: Call) -> Any:
     parts = [values.with_rank(part, 1) for part in call.values("values")]
     axis = int(call.number("axis")) % rank(parts[0])
+    parts = _agreeing(parts, axis)
     if not call.number("interleave", False):
         return raw.concat(values.index(axis), parts)
     size = dims(parts[0])
@@ -95,6 +96,13 @@ def concat(call: Call) -> Any:
     )
     shape[axis] = None if shape[axis] is None else (shape[axis] or 0) * len(parts)
     return reshaped(woven, shape)
+
+
+def _agreeing(parts: list[Any], axis: int) -> list[Any]:
+    """Parts whose sizes, other than that of an axis, are known where one of them is."""
+    columns = zip(*map(dims, parts), strict=True)
+    known = [next((size for size in sizes if size is not None), None) for sizes in columns]
+    return [refined(part, [*known[:axis], dims(part)[axis], *known[axis + 1 :]]) for part in parts]
 
 
 @op("stack")

@@ -4,6 +4,7 @@
     artifacts/<name>/versions/<version>.json          a bundle's header; written last, never again
     artifacts/<name>/channels/<channel>/<n>.json      the n-th signed record of a channel
     artifacts/<name>/channels/<channel>/current.json  {"counter": n}: where to begin reading
+    artifacts/<name>/evidence/<version>/<sha256>.json signed evidence of devices; only ever added
     trash/<sha256>                                    what a clean-up is about to remove
     remote.json                                       a folder's identity: records are bound to it
     index.json                                        names, versions, channels: for HTTP, which
@@ -28,7 +29,15 @@ from asrbuild.base.threads import run_concurrently
 from asrbuild.handover.ship.formats.header import MAX_HEADER, File
 from asrbuild.handover.ship.names import check_name, check_version, is_channel
 from asrbuild.handover.ship.refusal import Refusal, Refused
-from asrbuild.handover.ship.remotes.remote import MAX_INDEX, MAX_RECORD, Sink, read_hint, write_hint
+from asrbuild.handover.ship.remotes.remote import (
+    MAX_EVIDENCE,
+    MAX_INDEX,
+    MAX_RECORD,
+    Sink,
+    is_evidence,
+    read_hint,
+    write_hint,
+)
 
 INDEX_FORMAT = "asrbuild-index/1"
 _CURRENT = "current"
@@ -159,6 +168,22 @@ class ObjectRemote:
         self.objects.replace(self._record(name, channel, _CURRENT), write_hint(counter))
         return True
 
+    def evidence(self, name: str, version: str) -> list[str] | None:
+        listed = self.objects.names_in(f"artifacts/{name}/evidence/{version}")
+        if listed is None:
+            entry = self._index().get(name, {}).get("evidence", {})
+            named = entry.get(version, []) if isinstance(entry, dict) else []
+            digests = [digest for digest in named if isinstance(digest, str)]
+        else:
+            digests = [file.removesuffix(".json") for file in listed if file.endswith(".json")]
+        return sorted(digest for digest in digests if is_evidence(digest))
+
+    def read_evidence(self, name: str, version: str, digest: str) -> bytes | None:
+        return self.objects.read(_evidence(name, version, digest), MAX_EVIDENCE)
+
+    def add_evidence(self, name: str, version: str, digest: str, evidence: bytes) -> bool:
+        return self.objects.create(_evidence(name, version, digest), evidence)
+
     def refresh(self) -> None:
         # Until the index on the remote is the present one: another writer with a newer index may
         # have written it before this one did.
@@ -171,8 +196,13 @@ class ObjectRemote:
     def _listed(self) -> bytes:
         """The present content of ``index.json``."""
 
-        def entry(name: str) -> dict[str, list[str]]:
-            return {"versions": self.versions(name), "channels": self.channels(name)}
+        def entry(name: str) -> dict[str, Any]:
+            versions = self.versions(name)
+            fields: dict[str, Any] = {"versions": versions, "channels": self.channels(name)}
+            if self.objects.names_in(f"artifacts/{name}/evidence"):
+                held = ((version, self.evidence(name, version)) for version in versions)
+                fields["evidence"] = {version: digests for version, digests in held if digests}
+            return fields
 
         names = self.names()
         index = dict(zip(names, run_concurrently(entry, names), strict=True))
@@ -205,6 +235,10 @@ class ObjectRemote:
         if not whole:
             raise Refused(Refusal.RECORD_MALFORMED, "index.json is not readable", file=self.address)
         return artifacts
+
+
+def _evidence(name: str, version: str, digest: str) -> str:
+    return f"artifacts/{name}/evidence/{version}/{digest}.json"
 
 
 def holds(objects: Objects, path: str, file: File) -> bool:

@@ -2,7 +2,8 @@
 
 An artifact is a repository ``<prefix>/<name>``; a version is a tag whose image manifest has the
 bundle's header as its config and the artifact's files as its layers. ``+`` cannot stand in a tag
-and becomes ``_``. A channel's n-th record is the tag ``_channel.<channel>.<n>``.
+and becomes ``_``. A channel's n-th record is the tag ``_channel.<channel>.<n>``, an evidence file
+the tag ``_evidence.<start of the version's SHA-256>.<SHA-256 of the file>``.
 
 Registries cannot refuse to move an existing tag: of two writers that find none and write, the
 second overwrites the first, and both may read back their own. A version has the same bytes from
@@ -34,9 +35,11 @@ from asrbuild.handover.ship.refusal import Refusal, Refused, shown
 from asrbuild.handover.ship.remotes.http import PAUSES, blocks, read_all, unexpected
 from asrbuild.handover.ship.remotes.registry import Registry
 from asrbuild.handover.ship.remotes.remote import (
+    MAX_EVIDENCE,
     MAX_INDEX,
     MAX_RECORD,
     Sink,
+    is_evidence,
     missing,
     read_hint,
     write_hint,
@@ -46,6 +49,7 @@ MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 HEADER_TYPE = "application/vnd.asrbuild.header.v1+json"
 RECORD_TYPE = "application/vnd.asrbuild.channel.v1+json"
 HINT_TYPE = "application/vnd.asrbuild.hint.v1+json"
+EVIDENCE_TYPE = "application/vnd.asrbuild.evidence.v1+json"
 CLAIM_TYPE = "application/vnd.asrbuild.claim.v1+json"
 FILE_TYPE = "application/octet-stream"
 #: Longer than a registry takes to write a tag; each move of a channel waits this long.
@@ -135,6 +139,15 @@ class OciRemote:
     def record(self, name: str, channel: str, counter: int) -> bytes | None:
         return self._config(name, f"_channel.{channel}.{counter}", RECORD_TYPE, MAX_RECORD)
 
+    def evidence(self, name: str, version: str) -> list[str] | None:
+        tags = self._pages(f"{self._repository(name)}/tags/list", "tags") or []
+        start = _evidence_tag(version, "")
+        digests = (tag.removeprefix(start) for tag in tags if tag.startswith(start))
+        return sorted(digest for digest in digests if is_evidence(digest))
+
+    def read_evidence(self, name: str, version: str, digest: str) -> bytes | None:
+        return self._config(name, _evidence_tag(version, digest), EVIDENCE_TYPE, MAX_EVIDENCE)
+
     def hint(self, name: str, channel: str) -> int:
         return read_hint(self._config(name, f"_channel.{channel}", HINT_TYPE, MAX_RECORD))
 
@@ -182,6 +195,10 @@ class OciRemote:
         self._tag_config(name, f"_channel.{channel}", write_hint(counter), HINT_TYPE, [], {})
         return True
 
+    def add_evidence(self, name: str, version: str, digest: str, evidence: bytes) -> bool:
+        tag = _evidence_tag(version, digest)
+        return self._create(name, tag, evidence, EVIDENCE_TYPE, [], {}, MAX_EVIDENCE)
+
     def _claimed(self, name: str, channel: str, tag: str) -> bool:
         """Whether this writer, and no other, may create the record ``tag`` now.
 
@@ -207,8 +224,8 @@ class OciRemote:
         kind: str,
         layers: list[Any],
         notes: dict[str, str],
+        limit: int = max(MAX_HEADER, MAX_RECORD),
     ) -> bool:
-        limit = max(MAX_HEADER, MAX_RECORD)
         if self._config(name, tag, kind, limit) is not None:
             return False
         self._tag_config(name, tag, config, kind, layers, notes)
@@ -333,6 +350,11 @@ class OciRemote:
                 fix="build it with a lower-case name",
             )
         return repository
+
+
+def _evidence_tag(version: str, digest: str) -> str:
+    # A tag has at most 128 characters, a version may have 100.
+    return f"_evidence.{hashlib.sha256(version.encode()).hexdigest()[:16]}.{digest}"
 
 
 def _tag(version: str) -> str:

@@ -14,6 +14,8 @@ from asrbuild.handover.ship.refusal import Refusal, Refused
 
 MAX_RECORD = 64 << 10
 MAX_INDEX = 8 << 20
+#: Of a signed evidence file: its document's most bytes, as base64 in an envelope.
+MAX_EVIDENCE = 24 << 20
 _IDENTITY = re.compile(r"[!-~]{1,500}")
 Sink = Callable[[bytes], object]
 #: A context around each file that is sent or fetched, entered in that file's thread.
@@ -62,6 +64,17 @@ class Remote(Protocol):
     def add_record(self, name: str, channel: str, counter: int, record: bytes) -> bool:
         """Adds a record and moves the hint; False, without a change, if the counter is taken."""
 
+    def evidence(self, name: str, version: str) -> list[str] | None:
+        """Digests of the evidence files of a version; None: the remote keeps no evidence."""
+
+    def read_evidence(self, name: str, version: str, digest: str) -> bytes | None: ...
+    def add_evidence(self, name: str, version: str, digest: str, evidence: bytes) -> bool:
+        """Adds a signed evidence file; False, without a change, if it exists.
+
+        Raises:
+            AsrbuildError: the remote keeps no evidence.
+        """
+
     def refresh(self) -> None:
         """Updates the derived files after a change."""
 
@@ -97,6 +110,11 @@ def read_identity(raw: bytes | None, key: str) -> str | None:
     except (ValueError, AttributeError, RecursionError):
         return None
     return identity if is_identity(identity) else None
+
+
+def is_evidence(name: str) -> bool:
+    """Whether this can be the digest that an evidence file is named by."""
+    return re.fullmatch(r"[0-9a-f]{64}", name) is not None
 
 
 def is_identity(value: object) -> bool:

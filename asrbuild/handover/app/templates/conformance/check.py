@@ -46,13 +46,17 @@ class UnusableError(Exception):
     """A file of the runtime that cannot be compared; its message says why."""
 
 
-def check(kit: Path, results: Path) -> list[Finding]:
-    """Every step of every recording, in the order in which they depend on each other."""
+def check(kit: Path, results: Path, only: tuple[str, ...] | None = None) -> list[Finding]:
+    """Every step of every recording, in the order in which they depend on each other.
+
+    ``only``: the names of the steps to compare; None: all.
+    """
     book = json.loads((kit / "steps.json").read_text(encoding="utf-8"))
+    steps = [step for step in book["steps"] if only is None or step["name"] in only]
     found: list[Finding] = []
     for recording in book["recordings"]:
         name = recording["name"]
-        for step in book["steps"]:
+        for step in steps:
             given = results / name / step["file"]
             if not given.is_file():
                 wanted = step["name"] in REQUIRED

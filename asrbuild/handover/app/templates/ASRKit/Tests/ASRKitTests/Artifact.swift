@@ -15,9 +15,11 @@ struct Artifact {
         var arrays: [String: Npy] = [:]
     }
 
-    /// The folder above this package, or the one that `ASRKIT_ARTIFACT` names.
-    init() throws {
-        if let path = ProcessInfo.processInfo.environment["ASRKIT_ARTIFACT"] {
+    /// - Parameter folder: nil: the one that `ASRKIT_ARTIFACT` names, or the one above this package.
+    init(folder given: URL? = nil) throws {
+        if let given = given {
+            folder = given
+        } else if let path = ProcessInfo.processInfo.environment["ASRKIT_ARTIFACT"] {
             folder = URL(fileURLWithPath: path)
         } else {
             folder = (0..<4).reduce(URL(fileURLWithPath: #filePath)) { url, _ in
@@ -69,10 +71,16 @@ struct Recording: Decodable {
     let name: String
     let audio: String
     let samples: Int
+    let samplesSHA256: String
     let steps: Int
     let calls: [RecordedCall]
     let text: String
     let words: [Word]
+
+    enum CodingKeys: String, CodingKey {
+        case name, audio, samples, steps, calls, text, words
+        case samplesSHA256 = "samples_sha256"
+    }
 }
 
 struct RecordedCall: Decodable {

@@ -1,0 +1,62 @@
+"""Signed evidence of devices, kept in a store beside the artifacts that it is of.
+
+    artifacts/.evidence/<name>/<version>/<sha256 of the file>.json
+
+It lies outside of the artifact, whose bytes never change, and it stays when a clean-up removes the
+version: a version that is built or pulled again has the same bytes, and no clean-up can measure
+anew. What a file says is for :mod:`asrbuild.handover.evidence`; here it is bytes with a digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from asrbuild.artifact.layout import EVIDENCE
+from asrbuild.base.disk import disk_errors, write_atomically
+
+_NAME = re.compile(r"[0-9a-f]{64}")
+
+
+def evidence_folder(artifact: Path) -> Path:
+    """Where the evidence of an artifact in a store lies, if there is any."""
+    version = Path(os.path.abspath(artifact))
+    return version.parents[1] / EVIDENCE / version.parent.name / version.name
+
+
+def list_evidence(artifact: Path) -> list[Path]:
+    """The evidence files of an artifact, by name; nothing else in the folder counts."""
+    folder = evidence_folder(artifact)
+    if not folder.is_dir() or folder.is_symlink():
+        return []
+    with disk_errors("listing evidence", folder):
+        return [
+            path
+            for path in sorted(folder.glob("*.json"))
+            if _NAME.fullmatch(path.stem) and path.is_file() and not path.is_symlink()
+        ]
+
+
+def all_evidence(root: Path) -> list[tuple[Path, Path]]:
+    """Every evidence file of a store, with the directory of the artifact that it is of.
+
+    The artifact need not be there.
+    """
+    found = []
+    for folder in sorted((root / EVIDENCE).glob("*/*")):
+        artifact = root / folder.parent.name / folder.name
+        found += [(artifact, path) for path in list_evidence(artifact)]
+    return found
+
+
+def keep_evidence(artifact: Path, raw: bytes) -> Path:
+    """Writes a signed evidence file beside an artifact; one that is there already stays."""
+    folder = evidence_folder(artifact)
+    path = folder / f"{hashlib.sha256(raw).hexdigest()}.json"
+    with disk_errors("keeping evidence", folder):
+        if not path.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, raw.decode("ascii"))
+    return path

@@ -1,0 +1,1 @@
+"""What a device measured of an artifact: the kit that measures, the checks, what is kept."""

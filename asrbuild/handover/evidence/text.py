@@ -1,0 +1,79 @@
+"""Evidence as lines of text. It says what was planned and timed, and never where a package runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from asrbuild.base.quantities import size_text
+from asrbuild.handover.evidence.document import Device, Document
+from asrbuild.handover.evidence.figures import planned_counts
+from asrbuild.handover.evidence.kept import Kept
+
+
+def system_text(device: Device) -> str:
+    """``iPhone16,2, iOS 26.1 (23B85)``."""
+    return f"{device.identifier}, {device.os} {device.os_version} ({device.os_build})"
+
+
+def plan_text(document: Document, units: str) -> str:
+    """The plan for these units in numbers of operations: ``12 NE, 3 CPU, 2 unanswered``."""
+    for plan in document.plans:
+        if plan.units == units and plan.error is not None:
+            return f"no plan: {plan.error}"
+    counts = planned_counts(document, units)
+    if counts is None:
+        return "no plan"
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def lines(one: Kept) -> Iterator[str]:
+    """One run, as ``asrbuild evidence show`` prints it."""
+    document, device = one.document, one.document.device
+    of, memory = document.artifact, document.memory
+    yield f"{of.name} {of.version}, function {of.function}"
+    yield f"package   {of.package_sha256}"
+    yield f"device    {system_text(device)}, {device.chip or 'chip not known'}, " + size_text(
+        device.memory_bytes
+    )
+    yield (
+        f"state     power {device.power or 'not known'}, low power mode "
+        f"{_yes(device.low_power)}, thermal {' to '.join(device.thermal)}"
+    )
+    yield f"measured  {document.measured}, {document.runner.name} with {document.runner.core_ml}"
+    yield f"clock     {document.runner.clock}"
+    yield f"signed by {one.signer}, {one.digest}"
+    for row in document.statistics:
+        load = next(load for load in document.loads if load.units == row.units)
+        yield ""
+        yield f"{row.units}"
+        yield f"  planned  {plan_text(document, row.units)}"
+        for plan in document.plans:
+            if plan.units == row.units and (plan.absent or plan.added):
+                yield (
+                    f"           {len(plan.absent)} operations of the package are not in the plan, "
+                    f"{len(plan.added)} of the plan are not in the package"
+                )
+        yield (
+            f"  timed    {row.passes} passes of {document.timed_recording}: {row.p50_ms:.3g} ms "
+            f"per second of audio, 95 % within {row.p95_ms:.3g}, most {row.max_ms:.3g}"
+        )
+        again = max(load.again_ms, default=0.0)
+        yield (
+            f"  loaded   {load.first_ms:.4g} ms first (cache {load.cache})"
+            + (f", at most {again:.4g} ms again" if load.again_ms else "")
+        )
+    yield ""
+    sizes = (memory.before_bytes, memory.after_load_bytes, memory.peak_bytes)
+    before, loaded, peak = map(size_text, sizes)
+    yield f"memory    {memory.counts}, {before} before, {loaded} with every unit set loaded"
+    yield (
+        f"          {peak} at most; with the Neural Engine's memory: "
+        f"{_yes(memory.counts_neural_engine)}"
+    )
+    yield f"outputs   {len(document.outputs)}, all within the gates of the proof, words equal"
+    for error in document.errors:
+        yield f"error     {error}"
+
+
+def _yes(value: bool | None) -> str:
+    return "not known" if value is None else "yes" if value else "no"

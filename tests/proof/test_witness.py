@@ -1,0 +1,168 @@
+"""The second runtime: what it agrees on, and the faults that it alone finds.
+
+Packages are built for real from random weights, and run by Apple's runtime.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from asrbuild.architectures.deepspeech.network import AcousticWeights, random_weights
+from asrbuild.artifact.manifest import Manifest, Witness
+from asrbuild.builder.record import record
+from asrbuild.coreai import asset
+from asrbuild.coreai.handover import NoLoweringError
+from asrbuild.coreml.compression import gate_names
+from asrbuild.coreml.executor.registry import MIL_OPS
+from asrbuild.proof import witness
+from asrbuild.proof.cases import build_cases
+from asrbuild.proof.gates import gates_of
+from asrbuild.proof.verdict import Proof, WordGates, prove
+from asrbuild.speech.mfcc import FeatureSettings
+from tests.marks import needs_core_ai
+from tests.proof import building
+from tests.proof import numpy_network as network
+
+pytestmark = [needs_core_ai, pytest.mark.usefixtures("core_ai")]
+WEIGHTS = random_weights(32, seed=3)
+#: A recipe's overrides -> the largest error of a probability against the executor.
+FORMS = {
+    "model=static coreml.precision=fp32": 1e-5,
+    "model=dynamic coreml.precision=fp32 coreml.lstm=loop": 1e-5,
+    "model=static coreml.state=stateful": 1e-3,
+    "model=static coreml.precision=fp32 coreml.compress=int8": 1e-5,
+    "model=static coreml.compress=palettize_4": 1e-3,
+}
+
+
+@pytest.fixture(scope="module")
+def cases() -> dict[str, np.ndarray]:
+    """A second of speech, and random features."""
+    samples = {name: samples[8_000:24_000] for name, samples in building.recordings().items()}
+    return build_cases(FeatureSettings(), samples, ["sample", "random"])
+
+
+def proven(
+    folder: Path,
+    manifest: Manifest,
+    cases: dict[str, np.ndarray],
+    weights: AcousticWeights,
+    *overrides: str,
+) -> tuple[Proof, Witness]:
+    """The proof without the witness and with it; ``weights`` are the original's."""
+    recipe = building.recipe_of(*overrides)
+    thresholds, precision = asdict(recipe.verify)["thresholds"], recipe.coreml.precision
+    names = gate_names(record(recipe)["coreml"])
+    gates = gates_of(thresholds, precision, names), gates_of(thresholds, precision, (precision,))
+    reference = {name: network.run(weights, windows) for name, windows in cases.items()}
+    words = WordGates(require_transcript=False)
+    proof = prove(folder, manifest, cases, reference, gates[0], words=words)
+    found = witness.witness(folder, manifest, cases)
+    witness.save_witnessed(folder, found)
+    found = witness.load_witnessed(folder)
+    both = witness.with_witness(proof, found, manifest, cases, reference, gates)
+    assert both.verification.witness is not None
+    return proof, both.verification.witness
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_both_runtimes_agree_on_a_right_package(
+    form: str, cases: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    overrides = form.split()
+    manifest = building.build(tmp_path, WEIGHTS, *overrides)
+    if "compress" in form:
+        manifest = manifest.model_copy(
+            update={
+                "provenance": manifest.provenance.model_copy(
+                    update={"recipe": record(building.recipe_of(*overrides))}
+                )
+            }
+        )
+    _, found = proven(tmp_path, manifest, cases, WEIGHTS, *overrides)
+    against = {
+        other: [m for m in found.metrics if m.compared_with == other]
+        for other in ("executor", "original", "decompressed")
+    }
+    assert {m.input for m in against["executor"]} >= {"sample", "random"}
+    worst = max(
+        m.value for m in against["executor"] if (m.output, m.name) == ("logits", "max_abs_error")
+    )
+    assert worst < FORMS[form]
+    assert all(m.passed for m in (*against["executor"], *against["decompressed"]))
+    # Random weights are no speech model, and small: compressed, they miss the gates of one.
+    assert found.passed or "compress" in form
+    assert bool(against["decompressed"]) == ("compress" in form)
+    assert {m.value for m in against["decompressed"]} <= {0.0}
+    ways = {m.input for m in against["executor"]}
+    assert {"sample@chunk_32", "sample@whole"} <= ways or "multifunction" not in form
+    assert {"sample@32", "sample@64"} <= ways or "enumerated" not in form
+
+
+def test_a_constant_that_the_executor_misreads_is_found_and_its_node_named(
+    cases: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The package has another bias than the original, and the executor reads it as zero."""
+    right = replace(WEIGHTS, layer_6_bias=np.zeros(29, np.float32))
+    wrong = replace(WEIGHTS, layer_6_bias=np.linspace(-1, 1, 29, dtype=np.float32))
+    overrides = ("model=static", "coreml.precision=fp32")
+    manifest = building.build(tmp_path, wrong, *overrides)
+    linear = MIL_OPS["linear"]
+
+    def misread(x: Any, weight: Any, bias: Any = None) -> Any:
+        return linear.run(x, weight, None if weight.shape[0] == 29 else bias)
+
+    monkeypatch.setitem(MIL_OPS, "linear", replace(linear, run=misread))
+    proof, found = proven(tmp_path, manifest, cases, right, *overrides)
+    assert proof.verification.passed  # all that there was before the witness
+    assert not found.passed
+    failed = {(m.compared_with, m.output) for m in found.metrics if not m.passed}
+    assert failed == {("executor", "logits"), ("original", "logits")}
+    first = witness.first_difference(tmp_path, manifest, cases, found)
+    assert first is not None
+    assert "layer_6" in first.value
+    assert (first.first_step, first.last_step) == (0, 15)
+
+
+def test_a_program_that_core_ai_is_given_otherwise_is_found(
+    cases: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of the witness's own is a disagreement too: a maximum for a minimum."""
+    hand_over_with(monkeypatch, '"type": "minimum"', '"type": "maximum"')
+    overrides = ("model=static", "coreml.precision=fp32")
+    manifest = building.build(tmp_path, WEIGHTS, *overrides)
+    proof, found = proven(tmp_path, manifest, cases, WEIGHTS, *overrides)
+    assert proof.verification.passed
+    assert not found.passed
+    first = witness.first_difference(tmp_path, manifest, cases, found)
+    assert first is not None
+    assert first.first_step == 0
+
+
+def hand_over_with(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
+    """Changes a text in the program that Core AI is given."""
+    hand_over = asset.hand_over
+
+    def edited(package: Path, folder: Path, *, decompress: bool = False) -> None:
+        hand_over(package, folder, decompress=decompress)
+        path = folder / "program.json"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+    monkeypatch.setattr(asset, "hand_over", edited)
+
+
+def test_an_operation_without_a_lowering_is_named(
+    cases: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_over_with(monkeypatch, '"type": "softmax"', '"type": "hardmax"')
+    manifest = building.build(tmp_path, WEIGHTS, "model=static")
+    with pytest.raises(NoLoweringError) as caught:
+        witness.witness(tmp_path, manifest, cases)
+    assert caught.value.ops == ("hardmax",)
