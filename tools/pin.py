@@ -19,8 +19,9 @@ EXPORT = (
 )  # fmt: skip
 #: uv repeats the marker of tool.uv.environments on every line; it is redundant here.
 EVERYWHERE = (
-    "(platform_machine == 'arm64' and sys_platform == 'darwin') or "
-    "(platform_machine == 'x86_64' and sys_platform == 'linux')"
+    "(platform_machine == 'arm64' and platform_python_implementation == 'CPython' and "
+    "sys_platform == 'darwin') or (platform_machine == 'x86_64' and "
+    "platform_python_implementation == 'CPython' and sys_platform == 'linux')"
 )
 
 

@@ -1,11 +1,14 @@
-"""Versions of the installed libraries, without importing any of them."""
+"""Versions of the installed libraries, and the extra that brings one, without importing any."""
 
 from __future__ import annotations
 
 import functools
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
+
+from asrbuild.base.errors import AsrbuildError
 
 _TENSORFLOW = "tensorflow-cpu", "tensorflow"
 
@@ -15,6 +18,37 @@ def library_version(name: str) -> str:
     names = _TENSORFLOW if name == "tensorflow" else (name,)
     versions = (_installed().get(each.replace("-", "_")) for each in names)
     return next((version for version in versions if version is not None), "absent")
+
+
+def check_installed(versions: Mapping[str, str], use: str) -> None:
+    """Refuses work whose libraries are not installed.
+
+    Args:
+        versions: distribution -> what :func:`library_version` gives.
+        use: what needs them, such as "a build".
+
+    Raises:
+        AsrbuildError: one is absent; the fix names the extra of asrbuild that brings it.
+    """
+    absent = next((name for name, version in versions.items() if version == "absent"), None)
+    if absent is not None:
+        extra = _extra_of(absent)
+        raise AsrbuildError(
+            f"{use} requires {absent}, which is not installed",
+            fix=f"pip install '{f'asrbuild[{extra}]' if extra else absent}'",
+        )
+
+
+def _extra_of(name: str) -> str | None:
+    import re
+    from importlib.metadata import requires
+
+    names = _TENSORFLOW if name == "tensorflow" else (name,)
+    for line in requires("asrbuild") or ():
+        required, extra = re.match(r"[\w.-]+", line), re.search(r"extra == ['\"](\w+)", line)
+        if required and extra and required[0] in names:
+            return extra[1]
+    return None
 
 
 @functools.cache

@@ -20,7 +20,7 @@ from typing import Any
 
 from asrbuild.base.cache import StageKey, fingerprint
 from asrbuild.base.code import code_digest
-from asrbuild.base.libraries import library_version
+from asrbuild.base.libraries import check_installed, library_version
 from asrbuild.builder import receipt
 from asrbuild.builder.recipe import Recipe, network_of
 from asrbuild.builder.record import record
@@ -113,7 +113,11 @@ class Plan:
 
 
 def plan(recipe: Recipe, source: Source) -> Plan:
-    """The steps of a recipe and their keys, from the digests of its inputs alone."""
+    """The steps of a recipe and their keys, from the digests of its inputs alone.
+
+    Raises:
+        AsrbuildError: a library that a step requires is not installed.
+    """
     recorded = record(recipe)
     steps: dict[str, Step] = {}
     for stage in STAGES:
@@ -150,6 +154,8 @@ def _step(
     digests: dict[str, str] = {}
     for group in files:
         digests |= source.digests_of(group)
+    libraries = {name: library_version(name) for name in _of(stage.libraries, recipe)}
+    check_installed(libraries, "a build")
     architecture = recipe.architecture
     key = StageKey(
         stage.name,
@@ -164,7 +170,7 @@ def _step(
         | facts
         | {name: fingerprint(earlier[name].key) for name in after},
         digests,
-        {name: library_version(name) for name in _of(stage.libraries, recipe)},
+        libraries,
     )
     before = [earlier[name] for name in after]
     return Step(

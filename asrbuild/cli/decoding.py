@@ -77,7 +77,6 @@ def settings_for(
     """
     from asrbuild.artifact.manifest2 import tokens_of
     from asrbuild.artifact.runtime import decoder_settings
-    from asrbuild.base.places import resolve_file
     from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.decoder_settings import check_settings
     from asrbuild.speech.decoders import check_labels
@@ -91,7 +90,7 @@ def settings_for(
             settings = replace(settings, scorer=None, hot_words={})
     if choice.scorer is not None:
         # Alpha and beta belong to a scorer: another one brings its own.
-        scorer = resolve_file(choice.scorer).resolve()
+        scorer = Path(choice.scorer).expanduser().resolve()
         settings = replace(settings, scorer=scorer, lm_alpha=None, lm_beta=None)
     if choice.beam_width is not None:
         settings = replace(settings, beam_width=choice.beam_width)

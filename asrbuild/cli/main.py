@@ -62,7 +62,17 @@ def dispatch(argv: list[str]) -> int:
         return _build(argv)
     from asrbuild.cli.tree import run_command
 
-    return run_command(argv)
+    return run_command([_demo_file(argument) for argument in argv])
+
+
+def _demo_file(argument: str) -> str:
+    """``demo:NAME``, a file that comes with asrbuild, as its path; other arguments as they are."""
+    from asrbuild.base.places import DEMO_PREFIX, resolve_file
+
+    option, equals, value = argument.rpartition("=") if argument[:2] == "--" else ("", "", argument)
+    if not value.startswith(DEMO_PREFIX):
+        return argument
+    return f"{option}{equals}{resolve_file(value)}"
 
 
 def main() -> None:

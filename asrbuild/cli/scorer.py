@@ -84,12 +84,11 @@ def inspect_scorer(
 
     Example: asrbuild inspect scorer my.scorer --alphabet alphabet.txt
     """
-    from asrbuild.base.places import resolve_file
     from asrbuild.speech.scorer.fit import check_scorer, compare_spelling
     from asrbuild.speech.scorer.package import inspect_scorer as look
 
     labels = _labels(alphabet, bytes_output)
-    path = resolve_file(scorer)
+    path = Path(scorer).expanduser()
     info = look(path)
     spelling = None
     if labels is not None:

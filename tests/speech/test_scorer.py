@@ -511,9 +511,9 @@ def test_inspection_says_what_an_alphabet_makes_of_the_words(
             "of 578 words, and spells 73 otherwise",
         ),
     ):
-        scorer_command.inspect_scorer("demo:prompts.scorer", file)
+        scorer_command.inspect_scorer(str(DEMO / "prompts.scorer"), file)
         assert text in capsys.readouterr().out
-        scorer_command.inspect_scorer("demo:prompts.scorer", file, as_json=True)
+        scorer_command.inspect_scorer(str(DEMO / "prompts.scorer"), file, as_json=True)
         found = json.loads(capsys.readouterr().out)
         assert (found["fits"], found["spelling"]["otherwise"]) == {
             "right": (True, 0), "swapped": (False, 73),
