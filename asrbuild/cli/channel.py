@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asrbuild.base import terminal
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.cli.options import (
     REMOTE_HELP,
     ExpiresOption,
@@ -22,6 +25,7 @@ from asrbuild.cli.options import (
 from asrbuild.cli.tables import folding
 
 if TYPE_CHECKING:
+    from asrbuild.handover.ship.channels.move import Accept
     from asrbuild.handover.ship.channels.record import Record
     from asrbuild.handover.ship.publish import Publisher
 
@@ -37,6 +41,14 @@ def set_(
     remote: RemoteOption,
     other_signer: OtherSignerOption = False,
     allow_unproven: UnprovenOption = False,
+    require: Annotated[
+        Path | None,
+        typer.Option(metavar="POLICY", help="The evidence of devices that it must have: YAML."),
+    ] = None,
+    without_evidence: Annotated[
+        str | None,
+        typer.Option(metavar="REASON", help="Move it all the same; the reason is signed."),
+    ] = None,
     expires: ExpiresOption = None,
     key: KeyOption = None,
     sigstore: SigstoreOption = False,
@@ -44,15 +56,38 @@ def set_(
 ) -> None:
     """Point a channel at a version that is on the remote, if it is wholly proven.
 
-    With --expires a new record is signed even if the channel points there already.
+    With --require, evidence on the remote must satisfy the policy; the record names both, and from
+    then on the channel moves on evidence alone. With --expires a new record is signed even if the
+    channel points there already.
 
     Example: asrbuild channel set demo stable 1.0.0 --remote s3://models/asr
+    Example: asrbuild channel set demo stable 1.0.0 --remote s3://models/asr --require policy.yaml
     """
     from asrbuild.handover.ship.publish import Conditions, move_to
 
-    conditions = Conditions(expiry_seconds(expires), other_signer, allow_unproven)
+    policy = _policy(require, without_evidence)
     publisher = _publisher(name, channel, remote, key, sigstore)
+    accept = None if policy is None else policy(publisher)
+    conditions = Conditions(expiry_seconds(expires), other_signer, allow_unproven, accept)
     _print(move_to(publisher, name, channel, version, conditions), as_json)
+
+
+def _policy(require: Path | None, reason: str | None) -> Callable[[Publisher], Accept] | None:
+    """What decides on evidence, once the policy and the reason can be used; None: nothing does."""
+    from asrbuild.handover.ship.channels.record import MAX_REASON, is_reason
+
+    if require is None and reason is None:
+        return None
+    if reason is not None and not is_reason(reason):
+        raise AsrbuildError(
+            "this is not a reason that can be signed",
+            key="--without-evidence",
+            fix=f"write one line of at most {MAX_REASON} characters",
+        )
+    from asrbuild.handover.evidence.policy import accept, read_policy
+
+    policy = None if require is None else read_policy(require)
+    return lambda by: accept(by.remote, by.trust, policy, reason)
 
 
 def rollback(
@@ -142,8 +177,19 @@ def history(
         return
     table = folding("", "record", "version", "why", "when", "expires", "signed by")
     for r in records:
-        table.add_row(str(r.counter), r.version, r.why, r.time, r.expires or "", r.signer)
+        table.add_row(str(r.counter), r.version, _why(r), r.time, r.expires or "", r.signer)
     terminal.console().print(table)
+
+
+def _why(record: Record) -> str:
+    """Why a channel was moved, and on what evidence."""
+    found = record.evidence
+    if found is None:
+        return record.why
+    policy = "" if found.policy is None else f", policy {found.policy[:12]}"
+    if found.without is not None:
+        return f"{record.why}{policy}, without evidence: {found.without}"
+    return f"{record.why}{policy}, {len(found.digests)} runs"
 
 
 def _print(record: Record, as_json: bool) -> None:
@@ -152,5 +198,5 @@ def _print(record: Record, as_json: bool) -> None:
         return
     terminal.say(
         f"{record.name}@{record.channel} points at {record.version} "
-        f"(record {record.counter}, {record.why}, signed by {record.signer})"
+        f"(record {record.counter}, {_why(record)}, signed by {record.signer})"
     )

@@ -324,7 +324,11 @@ def _check_outputs(document: Document, manifest: Manifest, kit: Path, book: Any)
             )
         if not np.isfinite(rows).all():
             raise _refused(f"{one.recording} with {one.units} has a NaN or an infinity", key)
-        if (text := decode(rows)) != recording["text"]:
+        try:
+            text = decode(rows)
+        except AsrbuildError as error:
+            raise _refused(f"{one.recording} with {one.units}: {error.message}", key) from None
+        if text != recording["text"]:
             raise _refused(
                 f"the words of {one.recording} with {one.units} are {text!r}, expected "
                 f"{recording['text']!r}",
@@ -343,11 +347,10 @@ def _check_outputs(document: Document, manifest: Manifest, kit: Path, book: Any)
 
 def greedy_text(manifest: Manifest) -> Any:
     """A function from probabilities (steps, classes) to their greedy text."""
-    from asrbuild.speech.alphabet import make_alphabet
+    from asrbuild.artifact.manifest2 import tokens_of
     from asrbuild.speech.greedy import GreedyDecoder
 
-    alphabet = make_alphabet(manifest.decoder.alphabet, bytes_output=manifest.decoder.utf8)
-    decoder = GreedyDecoder(alphabet, manifest.features.step_ms / 1000)
+    decoder = GreedyDecoder(tokens_of(manifest.decoder), manifest.features.step_ms / 1000)
     return lambda rows: decoder.decode(rows)[0].text
 
 

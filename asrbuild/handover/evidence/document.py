@@ -136,10 +136,14 @@ class Pass(Part):
 
 
 class Statistics(Part):
-    """Of the passes with these units: milliseconds per second of audio. See ``figures``."""
+    """Of the passes with these units: milliseconds per second of audio. See ``figures``.
+
+    The mean moves with every single call, so that none can be changed alone.
+    """
 
     units: ComputeUnits
     passes: Count
+    mean_ms: Milliseconds
     p50_ms: Milliseconds
     p95_ms: Milliseconds
     max_ms: Milliseconds

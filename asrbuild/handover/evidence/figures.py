@@ -31,6 +31,7 @@ def statistics(document: Document, sample_rate: int) -> list[Statistics]:
                 Statistics(
                     units=units,  # type: ignore[arg-type]
                     passes=len(values),
+                    mean_ms=math.fsum(values) / len(values),
                     p50_ms=quantile(values, 0.5),
                     p95_ms=quantile(values, 0.95),
                     max_ms=max(values),

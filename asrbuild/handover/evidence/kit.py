@@ -46,6 +46,13 @@ def write_evidence_kit(
         raise AsrbuildError(
             "this folder exists already", file=directory, fix="name a folder that does not exist"
         )
+    if not manifest.schema_version.startswith("1."):
+        raise AsrbuildError(
+            f"an evidence kit measures packages with a manifest 1.x, this one has "
+            f"{manifest.schema_version}",
+            key="schema_version",
+            fix="measure it in the app; its outputs can be compared with `asrbuild run`",
+        )
     chosen = with_function(manifest, function or manifest.model.default_function)
     directory.parent.mkdir(parents=True, exist_ok=True)
     with (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.handover.ship.channels import move
-from asrbuild.handover.ship.channels.record import Record
+from asrbuild.handover.ship.channels.record import Accepted, Record
 from asrbuild.handover.ship.formats.header import Header
 from asrbuild.handover.ship.formats.sets import VariantSet
 from asrbuild.handover.ship.lookup import proven, whole_version
@@ -25,6 +25,7 @@ def set_channel(
     seconds: float | None = None,
     other_signer: bool = False,
     require: move.Require = move.anything,
+    accept: move.Accept | None = None,
 ) -> Record:
     """Points a channel at a version that is on the remote.
 
@@ -33,13 +34,15 @@ def set_channel(
         seconds: how long the record is valid; None: it does not expire.
         other_signer: also accept a version that only another signer signed.
         require: raises where the channel must not point at this artifact or set.
+        accept: likewise, and returns the evidence on which it may; None: none is asked for.
     """
     check_name(name)
     check_channel(channel)
     whole = whole_version(remote, name, check_version(version))
     published, _ = proven(remote, name, whole, trust)
     require(published)
-    record = point_at(remote, published, channel, signer, trust, seconds, other_signer)
+    accepted = None if accept is None else accept(published)
+    record = point_at(remote, published, channel, signer, trust, seconds, other_signer, accepted)
     remote.refresh()
     return record
 
@@ -52,6 +55,7 @@ def point_at(
     trust: Trust,
     seconds: float | None,
     other_signer: bool,
+    accepted: Accepted | None = None,
 ) -> Record:
     """Adds the record that points the channel at an artifact or set; its proof is not checked.
 
@@ -70,6 +74,7 @@ def point_at(
         signer=signer,
         trust=trust,
         seconds=seconds,
+        accepted=accepted,
     )
     require_present(remote, published.name, published.version)
     return record

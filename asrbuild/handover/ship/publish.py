@@ -43,11 +43,13 @@ class Conditions:
         seconds: how long the record is valid; None: it does not expire.
         other_signer: also at a version that only another signer signed.
         unproven: also at a version that is not wholly proven.
+        accept: returns the evidence on which it may point at a version; None: none is asked for.
     """
 
     seconds: float | None = None
     other_signer: bool = False
     unproven: bool = False
+    accept: move.Accept | None = None
 
 
 def open_publisher(
@@ -111,7 +113,13 @@ def publish(
 def move_to(by: Publisher, name: str, channel: str, version: str, conditions: Conditions) -> Record:
     """Points a channel at a version on the remote, or at the one whose start ``version`` is."""
     other, gate = conditions.other_signer, _proof_gate(by, conditions)
-    step = partial(set_channel, version=version, other_signer=other, require=gate)
+    step = partial(
+        set_channel,
+        version=version,
+        other_signer=other,
+        require=gate,
+        accept=conditions.accept,
+    )
     return _moved(by, name, channel, conditions.seconds, step)
 
 

@@ -45,6 +45,7 @@ def remake(document: dict[str, Any]) -> None:
         times = [sum(p["calls_ms"]) for p in document["passes"] if p["units"] == row["units"]]
         values = [ms / audio_s for ms in times]
         row |= {"passes": len(values), "p50_ms": quantile(values, 0.5),
+                "mean_ms": sum(values) / len(values),
                 "p95_ms": quantile(values, 0.95), "max_ms": max(values)}  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asrbuild.artifact.reading import read_manifest
@@ -129,6 +129,8 @@ FALSE: dict[str, tuple[Change, str]] = {
     "other words": (_output(_one_letter), r"the words of reference with ALL are '"),
     "other probabilities": (_output(_blurred), r"reference with ALL fails the gate \w+"),
     "NaN among the probabilities": (_output(_nan), "has a NaN or an infinity"),
+    "no probabilities": (
+        _output(lambda rows: rows + 1), "reference with ALL: these are not probabilities"),
     "too few rows": (_output(lambda rows: rows[:-1]), r"has \d+ bytes, \d+ are required"),
     "a recording left out": (lambda d: d["outputs"].pop(), "its outputs are not those of the kit"),
     "another recording": (
@@ -241,6 +243,7 @@ def test_what_is_planned_for_no_processor_is_not_the_cpu(document: dict[str, Any
     assert kinds["cast"] is None
 
 
+@settings(max_examples=30)
 @given(st.lists(st.floats(0.001, 1e6), min_size=1), st.floats(0.01, 1.0))
 def test_a_quantile_is_the_least_that_its_share_does_not_exceed(
     values: list[float], share: float

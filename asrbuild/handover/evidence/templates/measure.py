@@ -280,6 +280,7 @@ def statistics(units: str, passes: list[dict[str, Any]], audio_s: float) -> dict
     return {
         "units": units,
         "passes": len(values),
+        "mean_ms": math.fsum(values) / len(values),
         "p50_ms": quantile(values, 0.5),
         "p95_ms": quantile(values, 0.95),
         "max_ms": max(values),

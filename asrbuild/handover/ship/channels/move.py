@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from typing import Any
@@ -15,8 +16,10 @@ from asrbuild.base.threads import run_concurrently
 from asrbuild.handover.ship.channels.chain import history, newest, no_channel, walk
 from asrbuild.handover.ship.channels.record import (
     FORMAT,
+    FORMAT_EVIDENCE,
     PAYLOAD_TYPE,
     ROTATE,
+    Accepted,
     Record,
     parse_record,
 )
@@ -41,6 +44,8 @@ from asrbuild.handover.ship.signing.trust import (
 
 #: Raises where a channel must not point at an artifact or a set of them.
 Require = Callable[[Header | VariantSet], None]
+#: As ``Require``; returns the evidence on which the channel may point at it.
+Accept = Callable[[Header | VariantSet], Accepted]
 
 
 def anything(published: Header | VariantSet) -> None:
@@ -59,6 +64,7 @@ def point(
     why: str = "set",
     seconds: float | None = None,
     to: Signer | None = None,
+    accepted: Accepted | None = None,
 ) -> Record:
     """Moves a channel to a version; a channel that points there already is left unchanged.
 
@@ -66,16 +72,30 @@ def point(
         seconds: how long the record is valid; a new record is signed even if the channel points
             there already. None: it does not expire.
         to: the key that the channel is handed over to, which signs as well; None: none.
+        accepted: the evidence on which it moves; None: none is asked for, unless the channel has
+            moved on evidence before.
 
     Raises:
-        AsrbuildError: another writer moved the channel at the same time, or the remote has no
-            conditional writes, so that this could not be noticed.
+        AsrbuildError: the channel moves on evidence, and none is given; another writer moved the
+            channel at the same time, or the remote has no conditional writes, so that this could
+            not be noticed.
     """
     chain = walk(remote, name, channel, trust)
     before = chain.records[-1] if chain.records else None
     same = before is not None and (before.version, before.header) == (version, header)
+    if accepted is None and before is not None and same:
+        accepted = before.evidence  # a new record of the same target stands on the same evidence
     if before is not None and same and seconds is None and to is None:
-        return before
+        if before.evidence == accepted:
+            return before
+    elif accepted is None and why == "set" and any(one.evidence for one in chain.records):
+        raise AsrbuildError(
+            f"{name}@{channel} moves on evidence of devices, and none is required now",
+            key="--require",
+            file=remote.address,
+            fix=f"`asrbuild channel set {name} {channel} {version} --require policy.yaml`, or give "
+            "--without-evidence and the reason, which is signed",
+        )
     if signer_retired := chain.retired & set(signer.trust):
         raise AsrbuildError(
             f"the key {min(signer_retired)[:12]} has handed {name}@{channel} over",
@@ -99,6 +119,8 @@ def point(
         "version": version,
         "why": why,
     }
+    if accepted is not None:
+        fields |= {"evidence": asdict(accepted), "format": FORMAT_EVIDENCE}
     if to is not None:
         raw_public = to.private.public_key().public_bytes_raw()
         fields |= {"key": base64.b64encode(raw_public).decode(), "why": ROTATE}
@@ -203,6 +225,7 @@ def rollback(
         trust=trust,
         why="rollback",
         seconds=seconds,
+        accepted=target.evidence,
     )
 
 

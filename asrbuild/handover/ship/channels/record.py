@@ -34,6 +34,8 @@ from asrbuild.handover.ship.signing.trust import (
 
 PAYLOAD_TYPE = "application/vnd.asrbuild.channel+json"
 FORMAT = "asrbuild-channel/1"
+#: Of a record that says what evidence the channel moved on; programs before it refuse that.
+FORMAT_EVIDENCE = "asrbuild-channel/2"
 _HEX = re.compile(r"[0-9a-f]{64}")
 #: An expiry, in UTC.
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00")
@@ -41,6 +43,22 @@ _KEYS = {"channel", "counter", "format", "header", "name", "previous", "time", "
 #: Records that are bound to a remote have these; records of the older format have neither.
 _BOUND = {"expires", "remote"}
 ROTATE = "rotate"
+MAX_REASON = 500
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """Why a channel may point at a version: evidence that satisfies a policy, or an override.
+
+    Attributes:
+        policy: SHA-256 of the policy's canonical JSON; None: no policy was asked.
+        digests: the evidence files that satisfied it.
+        without: the reason of whoever moved the channel without; None: the policy is satisfied.
+    """
+
+    policy: str | None
+    digests: tuple[str, ...]
+    without: str | None
 
 
 @dataclass(frozen=True)
@@ -56,6 +74,7 @@ class Record:
         remote: the identity of the remote it is for; None in records of the older format.
         expires: ISO 8601; None: never.
         key: the public key that a rotation hands over to, base64 of its 32 bytes.
+        evidence: on what evidence the channel moved; None: none was asked for.
     """
 
     name: str
@@ -71,6 +90,7 @@ class Record:
     remote: str | None = None
     expires: str | None = None
     key: str | None = None
+    evidence: Accepted | None = None
 
     @property
     def expired(self) -> bool:
@@ -119,6 +139,9 @@ def read_record(
         )
     del fields["format"]
     version = check_version(fields.pop("version"))
+    if "evidence" in fields:
+        basis = fields["evidence"]
+        fields["evidence"] = Accepted(basis["policy"], tuple(basis["digests"]), basis["without"])
     label = by[0].label if by else _unknown(signatures)
     record = Record(**fields, version=version, signer=label, digest=hashlib.sha256(raw).hexdigest())
     return record, by, failure
@@ -129,10 +152,16 @@ def _is_record(fields: Any) -> bool:
         return False
     extra = set(fields) - _KEYS
     rotates = fields.get("why") == ROTATE
+    form = FORMAT
+    if "evidence" in extra:
+        form = FORMAT_EVIDENCE
+        if not is_accepted(fields["evidence"]):
+            return False
+        extra -= {"evidence"}
     if (
         not set(fields) >= _KEYS
         or extra not in ((set(), _BOUND) if not rotates else (_BOUND | {"key"},))
-        or fields["format"] != FORMAT
+        or fields["format"] != form
         or type(fields["counter"]) is not int
         or not is_digest(fields["header"])
         or not (fields["previous"] is None or is_digest(fields["previous"]))
@@ -153,6 +182,29 @@ def _unknown(signatures: Signatures) -> str:
 
 def is_digest(value: Any) -> bool:
     return isinstance(value, str) and _HEX.fullmatch(value) is not None
+
+
+def is_accepted(value: Any) -> bool:
+    """Whether this is the ``evidence`` of a record: a policy with its evidence, or a reason."""
+    if not isinstance(value, dict) or set(value) != {"policy", "digests", "without"}:
+        return False
+    policy, digests, without = value["policy"], value["digests"], value["without"]
+    return (
+        (policy is None or is_digest(policy))
+        and isinstance(digests, list)
+        and all(map(is_digest, digests))
+        and (is_reason(without) if without is not None else policy is not None and bool(digests))
+    )
+
+
+def is_reason(text: Any) -> bool:
+    """Whether this can be the reason of an override: one printable line."""
+    return (
+        isinstance(text, str)
+        and 0 < len(text) <= MAX_REASON
+        and text.isprintable()
+        and text == text.strip()
+    )
 
 
 def _is_time(text: Any) -> bool:

@@ -257,7 +257,8 @@ private func statistics(_ units: String, _ passes: [[String: Any]], _ audio: Dou
         values[max(1, Int((share * Double(values.count)).rounded(.up))) - 1]
     }
     return [
-        "units": units, "passes": values.count, "p50_ms": quantile(0.5), "p95_ms": quantile(0.95),
+        "units": units, "passes": values.count,
+        "mean_ms": values.reduce(0, +) / Double(values.count), "p50_ms": quantile(0.5), "p95_ms": quantile(0.95),
         "max_ms": values.last ?? 0,
     ]
 }
