@@ -25,6 +25,7 @@ from asrbuild.builder.compose import compose_recipe
 from asrbuild.builder.engine import build
 from asrbuild.builder.rules import check_recipe
 from asrbuild.builder.sources import settle
+from asrbuild.coreai.environment import unsupported
 from asrbuild.coreml.inspect import ModelSummary, inspect_model
 from benchmarks import matrix
 from tests import golden
@@ -73,9 +74,16 @@ def built_at(artifacts: Path, workshop: Workshop, *overrides: str) -> Path:
 
 
 @pytest.mark.parametrize("cell", CELLS, ids="-".join)
-def test_a_cell_is_built_and_proven(cell: Cell, workshop: Workshop, tmp_path: Path) -> None:
-    path = built_at(tmp_path, workshop, *overrides(cell))
+def test_a_cell_is_built_and_proven(
+    cell: Cell, workshop: Workshop, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    witnessed = cell[1] == "mlprogram" and unsupported() is None
+    if witnessed:
+        request.getfixturevalue("core_ai")
+    asked = ["verify.witness=required"] if witnessed else []
+    path = built_at(tmp_path, workshop, *overrides(cell), *asked)
     manifest = read_manifest(path)
+    assert (manifest.verification.witness is not None) == witnessed
     assert_it_is_what_was_asked_for(cell, manifest, inspect_model(path / manifest.model.package))
     assert_it_was_proven(cell, manifest)
     golden.check_artifact("-".join(cell), path)
