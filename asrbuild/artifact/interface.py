@@ -197,7 +197,7 @@ NOT_RELIED_ON = {
     "model.format": "an app sees the package's name and its inputs and outputs",
     "model.spec_version": "minimum_os says what it asks for",
     "model.compute_precision": "inputs and outputs name their own types",
-    "model.recommended_compute_units": "advice; every unit gives the same words",
+    "model.recommended_compute_units": "advice: all units take the same input; values may differ",
     "model.lstm": "inside of the package",
     "model.default_function": "its inputs and outputs are compared, and functions by name",
     "streaming.mode": "advice; the inputs' sizes say which calls are still taken",

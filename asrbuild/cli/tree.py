@@ -42,6 +42,7 @@ PANELS: dict[str, dict[str, str | Group]] = {
         "show": "show.show",
         "diff": "diff.diff",
         "report": "report.report",
+        "fit": "fit.fit",
         "schema": "schema.schema",
         "inspect": Group(
             "Look inside a graph, a package or a scorer.",

@@ -7,7 +7,7 @@ from typing import Literal
 
 Format = Literal["mlprogram", "neuralnetwork"]
 Precision = Literal["fp16", "fp32"]
-LstmForm = Literal["native", "loop"]
+LstmForm = Literal["native", "loop", "unrolled"]
 StateKind = Literal["explicit", "stateful"]
 ComputeUnits = Literal["ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"]
 #: How the weights of a layer are stored; ``none``: as they are.

@@ -25,6 +25,9 @@ from asrbuild.coreml.signature import Signature
 NEURALNETWORK_FIXED, NEURALNETWORK_FLEXIBLE = 4, 5
 #: Core ML's limit on the shapes of one enumerated input.
 MAX_ENUMERATED = 128
+#: Steps that an LSTM is written out for at most: a step is a dozen operations, and above 2,048 of
+#: them fp16 could not tell two steps apart.
+MAX_UNROLLED = 256
 #: coremltools gathers with int16 indices inside fp16 loops from iOS17 on.
 MAX_INT16_STEPS = 32767 - 1
 
@@ -107,7 +110,8 @@ class ConversionRequest:
             always gets specification version 4 or 5 (iOS 13 or 14), which all of these load.
         steps: the time axis of the features; ignored where ``functions`` is not empty.
         functions: name -> steps of each function of a multifunction package, the default first.
-        lstm: one ``lstm`` op, or coremltools' own ``while_loop`` over time.
+        lstm: one ``lstm`` op, coremltools' own ``while_loop`` over time, or (for research) the
+            steps written out one after the other.
         state: the network's states are passed in and out, or live in the model (iOS 18).
         outputs: names and order of the outputs; None: all that the network has. A stateful package
             has no outputs of states: they are left out of it.
@@ -288,6 +292,38 @@ def _compressed(request: ConversionRequest) -> Iterator[AsrbuildError]:
         )
 
 
+def _unrolled(request: ConversionRequest) -> Iterator[AsrbuildError]:
+    if request.lstm != "unrolled":
+        return
+    if request.format != "mlprogram":
+        yield AsrbuildError(
+            "a neuralnetwork has no unrolled LSTM: what is known of its operations is known of ML "
+            "programs",
+            key="coreml.lstm",
+            fix="choose coreml=mlprogram, or coreml.lstm=native",
+        )
+    for steps in request.functions.values() or (request.steps,):
+        if not isinstance(steps, FixedSteps):
+            yield AsrbuildError(
+                "an unrolled LSTM has one operation after the other for each step, so every "
+                "function requires a fixed number of steps",
+                key="coreml.lstm",
+                fix="choose model=dynamic_to_static, or coreml.lstm=native",
+            )
+        elif steps.steps > MAX_UNROLLED:
+            yield AsrbuildError(
+                f"{steps.steps} steps are too many to unroll: at most {MAX_UNROLLED}",
+                key="coreml.lstm",
+                fix=f"set n_steps={MAX_UNROLLED} or less, or coreml.lstm=native",
+            )
+    if request.compress:
+        yield AsrbuildError(
+            "an unrolled LSTM is not compressed: coremltools finds layers by their operations",
+            key="coreml.compress",
+            fix="set coreml.compress=none, or coreml.lstm=native",
+        )
+
+
 def _sparsity(request: ConversionRequest) -> Iterator[AsrbuildError]:
     if not 0.0 < request.sparsity < 1.0:
         yield AsrbuildError(
@@ -298,7 +334,7 @@ def _sparsity(request: ConversionRequest) -> Iterator[AsrbuildError]:
 
 
 #: What Core ML cannot do. Each yields an error that names the recipe's key; the first is raised.
-_RULES = (_outputs, _functions, _stateful, _lengths, _compressed, _sparsity)
+_RULES = (_outputs, _functions, _stateful, _lengths, _unrolled, _compressed, _sparsity)
 
 
 def advice(request: ConversionRequest) -> tuple[str, ...]:

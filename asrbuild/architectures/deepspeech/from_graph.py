@@ -299,7 +299,7 @@ def check_lstm_form(request: ConversionRequest) -> None:
     Raises:
         AsrbuildError: ``ct.convert`` has the loop only.
     """
-    if request.lstm == "native":
+    if request.lstm != "loop":
         raise AsrbuildError(
             "frontend tensorflow gives an LSTM as coremltools' loop",
             key="coreml.lstm",

@@ -96,7 +96,7 @@ def _types(request: ConversionRequest) -> _Types:
     if request.format == "neuralnetwork" or request.precision == "fp32":
         return _Types(np.float32, np.float32, np.float32, np.float32)
     version = specification_version(request)
-    if version >= 8 or request.lstm == "loop":
+    if version >= 8 or request.lstm != "native":
         return _Types(np.float16, np.float16, np.float16, np.float16)
     # Before iOS17 an lstm op is fp32 only; iOS16 has constexpr_cast to store its weights in fp16.
     return _Types(np.float16, np.float16, np.float32, np.float16 if version == 7 else np.float32)
@@ -120,6 +120,7 @@ def _body(
         types.lstm,
         cell_clip=NEURALNETWORK_CELL_CLIP if request.format == "neuralnetwork" else None,
         share_weights=bool(request.functions),
+        unrolled=request.lstm == "unrolled",
     )
     states = [inputs[pair.input] for pair in STATES]
     made = probabilities_and_state(network, inputs[INPUT_NODE], inputs[INPUT_LENGTHS], *states)

@@ -13,6 +13,7 @@ from asrbuild.architectures.deepspeech.network import DENSE_LAYERS, AcousticWeig
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.arrays import FP16_MAX, transpose_into, transposed
+from asrbuild.coreml.choices import LstmForm
 
 #: Past the end of the input the native LSTM's extra input column carries this, else 0. It is exact
 #: in fp16, and far beyond where a sigmoid is exactly 0 (-104 in float32, -17.4 in fp16).
@@ -28,7 +29,7 @@ GATES = (0, 2, 3, 1)
 
 @dataclass(frozen=True)
 class NativeLstm:
-    """Weights of one ``lstm`` op, gate rows i, f, o, c.
+    """Weights of one ``lstm`` op, or of its steps one by one, gate rows i, f, o, c.
 
     ``input``: (4H, H + 1), the last column freezes the cell. ``hidden``: (4H, H). ``bias``: (4H,).
     """
@@ -67,7 +68,7 @@ class Layout:
 @functools.lru_cache(maxsize=1)
 def lay_out(
     weights: AcousticWeights,
-    lstm: Literal["native", "loop"],
+    lstm: LstmForm,
     dense_dtype: type,
     lstm_dtype: type,
     relu_clip: float,

@@ -35,6 +35,7 @@ class Network:
         lstm_dtype: numpy type the ``lstm`` op computes in; its weights may be stored narrower.
         cell_clip: what a native LSTM's cell is clipped at; ``None``: not at all.
         share_weights: constants are stored once for all functions of the package.
+        unrolled: a native LSTM's steps are written out, which requires fixed steps.
     """
 
     layout: Layout
@@ -44,6 +45,7 @@ class Network:
     lstm_dtype: type
     cell_clip: float | None = None
     share_weights: bool = False
+    unrolled: bool = False
     constants: dict[str, Var] = field(default_factory=dict)
 
     def constant(self, name: str, array: Array) -> Var:
@@ -85,6 +87,8 @@ def probabilities_and_state(
         x = _dense(network, x, layer)
     x = mb.reshape(x=x, shape=[-1, 1, layout.n_hidden], name="Reshape_1")
     recurrent = _native if isinstance(layout.lstm, NativeLstm) else _loop
+    if network.unrolled:
+        recurrent = _unrolled
     x, new_c, new_h = recurrent(network, x, input_lengths, state_c, state_h)
     x = mb.reshape(x=x, shape=[-1, layout.n_hidden], name="Reshape_2")
     x = _dense(network, x, "layer_5")
@@ -142,9 +146,7 @@ def _native(
     i = 0 and f = 1, and c is carried on unchanged to the last step.
     """
     mask = _mask(network, x, input_lengths)
-    past = mb.mul(x=mask, y=network.scalar(-FREEZE), name="past_end_minus_one")
-    past = mb.add(x=past, y=network.scalar(FREEZE), name="past_end")
-    steps = mb.concat(values=(x, past), axis=-1, name="lstm_input")
+    steps = _with_past_end(network, x, mask)
     type_name = _type_name(network.lstm_dtype)
     lstm = network.layout.lstm
     assert isinstance(lstm, NativeLstm)
@@ -164,6 +166,71 @@ def _native(
     h_before = mb.expand_dims(x=_as(state_h, network.type_name, "h0"), axes=[0], name="h_before")
     h_list = mb.concat(values=(h_before, h_all), axis=0, name="h_list")
     return h_all, c, mb.gather_nd(x=h_list, indices=_last_step(input_lengths), name="last_h")
+
+
+def _unrolled(
+    network: Network, x: Var, input_lengths: Var, state_c: Var, state_h: Var
+) -> tuple[Var, Var, Var]:
+    """The steps of ``_native`` one after the other, of operations that no rule of fit blocks.
+
+    Only the cast of ``input_lengths`` from int32 is left; positions are numbers of the
+    computation's type, which are exact for all steps that may be unrolled. The cell is frozen past
+    the end as in ``_native``; the last h is a product with 1 at ``input_lengths``, else 0::
+
+        [h0, h] (T+1,1,H) ── reshape ── (T+1,H) ─┐
+        relu(1 - |input_lengths - (0...T)|) (1,T+1) ── matmul ── new_state_h
+    """
+    lstm, name, hidden, steps = network.layout.lstm, network.type_name, *_sizes(network)
+    assert isinstance(lstm, NativeLstm)
+    length = mb.cast(x=input_lengths, dtype=name, name="length")
+    before_end = mb.sub(x=length, y=_positions(network, steps, (steps, 1, 1)), name="before_end")
+    mask = mb.clip(x=before_end, alpha=network.scalar(0), beta=network.scalar(1), name="mask")
+    products = mb.linear(
+        x=_with_past_end(network, x, mask),
+        weight=network.constant("lstm_input_weights", lstm.input),
+        bias=network.constant("lstm_bias", lstm.bias),
+        name="lstm_input_products",
+    )
+    rows = mb.split(x=products, num_splits=steps, axis=0, name="step") if steps > 1 else [products]
+    weight = network.constant("lstm_hidden_weights", lstm.hidden)
+    h_before = mb.expand_dims(x=_as(state_h, name, "h0"), axes=[0], name="h_before")
+    h, c = h_before, mb.expand_dims(x=_as(state_c, name, "c0"), axes=[0], name="c_before")
+    h_steps = []
+    for step, row in enumerate(rows):
+        of_h = mb.linear(x=h, weight=weight, name=f"h_products_{step}")
+        gates = mb.add(x=row, y=of_h, name=f"gates_{step}")
+        ifo, g = mb.split(x=gates, split_sizes=[3 * hidden, hidden], axis=-1, name=f"cell_{step}")
+        ifo, g = mb.sigmoid(x=ifo, name=f"gates_ifo_{step}"), mb.tanh(x=g, name=f"gate_g_{step}")
+        i, f, o = mb.split(x=ifo, num_splits=3, axis=-1, name=f"gate_{step}")
+        kept, written = mb.mul(x=f, y=c, name=f"kept_{step}"), mb.mul(x=i, y=g, name=f"new_{step}")
+        c = mb.add(x=kept, y=written, name=f"c_{step}")
+        h = mb.mul(x=o, y=mb.tanh(x=c, name=f"c_tanh_{step}"), name=f"h_{step}")
+        h_steps.append(h)
+    h_all = mb.concat(values=h_steps, axis=0, name="lstm") if steps > 1 else h
+    h_all = mb.mul(x=h_all, y=mask, name="masked_h")
+    h_list = mb.concat(values=(h_before, h_all), axis=0, name="h_list")
+    h_rows = mb.reshape(x=h_list, shape=[steps + 1, hidden], name="h_rows")
+    apart = mb.sub(x=length, y=_positions(network, steps + 1, (1, steps + 1)), name="from_end")
+    apart = mb.abs(x=apart, name="from_end_abs")
+    at_end = mb.relu(x=mb.sub(x=network.scalar(1), y=apart, name="near_end"), name="at_end")
+    last_c = mb.squeeze(x=c, axes=[0], name="last_c")
+    return h_all, last_c, mb.matmul(x=at_end, y=h_rows, name="last_h")
+
+
+def _sizes(network: Network) -> tuple[int, int]:
+    assert network.steps is not None
+    return network.layout.n_hidden, network.steps
+
+
+def _positions(network: Network, count: int, shape: tuple[int, ...]) -> Array:
+    return np.arange(count).astype(network.dtype).reshape(shape)
+
+
+def _with_past_end(network: Network, x: Var, mask: Var) -> Var:
+    """(T, 1, H + 1): ``x``, and a column with FREEZE past the end, else 0."""
+    past = mb.mul(x=mask, y=network.scalar(-FREEZE), name="past_end_minus_one")
+    past = mb.add(x=past, y=network.scalar(FREEZE), name="past_end")
+    return mb.concat(values=(x, past), axis=-1, name="lstm_input")
 
 
 def _loop(

@@ -136,8 +136,12 @@ def read_functions(path: Path) -> dict[str, Function]:
     Raises:
         AsrbuildError: there is no package, or it is damaged.
     """
-    package = open_package(path)
-    return {f.name: f for f in _functions(package, package.spec, "")}
+    return {function.name: function for function in functions_of(open_package(path))}
+
+
+def functions_of(package: Package) -> Iterator[Function]:
+    """As ``read_functions``, of a package that is open."""
+    return _functions(package, package.spec, "")
 
 
 def _functions(package: Package, spec: Any, prefix: str) -> Iterator[Function]:

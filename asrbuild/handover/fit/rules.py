@@ -98,7 +98,7 @@ RULES: tuple[Rule, ...] = (
         "recurrent layer",
         "an op lstm, gru or rnn; a layer uniDirectionalLSTM, biDirectionalLSTM, gru or "
         "simpleRecurrent",
-        "every chip asked: M4, M5, M6; macOS 26 and 27; iOS as reported",
+        "M4 and M6 with macOS 27.0.1; M5, M4 Pro and older chips as reported since 2019",
         ("Apple", "measured"),
         (
             "ct#1780: an Apple engineer, 'RNN or LSTM ops are not supported'",
@@ -107,7 +107,7 @@ RULES: tuple[Rule, ...] = (
             "ct#337; hollance/neural-engine docs/unsupported-layers.md",
         ),
         _PLAN,
-        advice=("coreml.lstm=unrolled model=dynamic_to_static",),
+        advice=("model=dynamic_to_static coreml.lstm=unrolled",),
         names_operation=kind(
             "lstm", "gru", "rnn", "uniDirectionalLSTM", "biDirectionalLSTM", "simpleRecurrent"
         ),

@@ -1,0 +1,181 @@
+"""The table of rules applied to a package, and to what devices said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from asrbuild.coreml.executor.package import open_package
+from asrbuild.coreml.stored import compression
+from asrbuild.handover.fit.operations import Operation, functions_of, walk
+from asrbuild.handover.fit.planned import Planned
+from asrbuild.handover.fit.predicates import Package
+from asrbuild.handover.fit.rules import RULES, VERDICTS, Rule, Verdict
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one rule says of a package.
+
+    Args:
+        function: whose operations it names; empty for the package as a whole.
+        subject: the kinds of operations and how many there are, or parts of the package.
+        paths: of the operations.
+        planned: how many of them a plan supports on the Neural Engine, and how many it has.
+    """
+
+    rule: Rule
+    function: str
+    subject: str
+    paths: tuple[str, ...] = ()
+    planned: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Hits:
+    """How often the plans of devices bear out a rule: its hits and its misses.
+
+    A blocked operation that a plan supports on the Neural Engine is a miss, and so is an eligible
+    one that it does not support. An operation without an answer is neither.
+    """
+
+    hits: int
+    misses: int
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What the rules say of a package.
+
+    Args:
+        verdicts: (function, path of an operation) -> the strongest verdict of a rule that names it.
+        findings: strongest verdict first, then in the order of the table.
+        unnamed: (function, kinds of operations and how many) that no rule names.
+        planned: what devices said of these bytes.
+        borne_out: id of a rule -> what the plans say of it; empty without plans.
+    """
+
+    package: Package
+    verdicts: Mapping[tuple[str, str], Verdict]
+    findings: tuple[Finding, ...]
+    unnamed: tuple[tuple[str, str], ...]
+    planned: tuple[Planned, ...]
+    borne_out: Mapping[str, Hits]
+
+    def ids(self, *verdicts: Verdict) -> tuple[str, ...]:
+        """Rules with these verdicts that name a part of the package, in the table's order."""
+        return tuple(dict.fromkeys(f.rule.id for f in self.findings if f.rule.verdict in verdicts))
+
+    def paths(self, function: str, verdict: Verdict) -> frozenset[str]:
+        """Operations of a function whose strongest verdict is this one."""
+        return frozenset(
+            path
+            for (name, path), found in self.verdicts.items()
+            if (name, found) == (function, verdict)
+        )
+
+
+def read_package(
+    path: Path, compute_units: str | None = None, large: Sequence[tuple[str, float]] = ()
+) -> Package:
+    """The facts of a package that rules look at; weights stay on disk.
+
+    Args:
+        compute_units: those that its manifest recommends.
+        large: see ``Package.large``.
+
+    Raises:
+        AsrbuildError: there is no package, or it is damaged.
+    """
+    opened = open_package(path)
+    return Package(
+        tuple(functions_of(opened)),
+        opened.spec.specificationVersion,
+        compression(opened.spec, opened.spec.WhichOneof("Type")),
+        compute_units,
+        tuple(large),
+    )
+
+
+def fit_of(package: Package, planned: Iterable[Planned] = ()) -> Fit:
+    """What the rules say of a package, and what devices said of the rules."""
+    plans = tuple(planned)
+    verdicts: dict[tuple[str, str], Verdict] = {}
+    findings: list[Finding] = []
+    unnamed: list[tuple[str, str]] = []
+    for function in package.functions:
+        operations = list(walk(function.operations))
+        naming = {op.path: _rules_naming(op) for op in operations}
+        own: dict[str, Verdict] = {
+            path: min((rule.verdict for rule in rules), key=VERDICTS.index, default="not known")
+            for path, rules in naming.items()
+        }
+        verdicts |= {(function.name, path): verdict for path, verdict in own.items()}
+        for rule in RULES:
+            named = [
+                op
+                for op in operations
+                # What something blocks is not called eligible as well.
+                if rule in naming[op.path]
+                and (rule.verdict != "eligible" or own[op.path] == "eligible")
+            ]
+            if named:
+                paths = tuple(op.path for op in named)
+                tally = _tally(named, plans)
+                findings.append(Finding(rule, function.name, _kinds(named), paths, tally))
+        if rest := [op for op in operations if not naming[op.path]]:
+            unnamed.append((function.name, _kinds(rest)))
+    for rule in RULES:
+        if rule.names_package is not None:
+            findings += [Finding(rule, "", subject) for subject in rule.names_package(package)]
+    findings.sort(key=lambda each: VERDICTS.index(each.rule.verdict))
+    borne_out = (
+        {rule.id: hits for rule in RULES if (hits := _hits(rule, findings))} if plans else {}
+    )
+    return Fit(package, verdicts, tuple(findings), tuple(unnamed), plans, borne_out)
+
+
+def _rules_naming(operation: Operation) -> list[Rule]:
+    return [
+        rule
+        for rule in RULES
+        if rule.names_operation is not None and rule.names_operation(operation)
+    ]
+
+
+def _kinds(operations: Sequence[Operation]) -> str:
+    """``lstm, 3 less``: in the order in which they first stand in the program."""
+    counts: dict[str, int] = {}
+    for operation in operations:
+        counts[operation.kind] = counts.get(operation.kind, 0) + 1
+    return ", ".join(f"{n} {kind}" if n > 1 else kind for kind, n in counts.items())
+
+
+def _tally(operations: Sequence[Operation], plans: Sequence[Planned]) -> tuple[int, int]:
+    """Answers of plans for these operations: on the Neural Engine, and all."""
+    answers = list(_answers({op.results[0].name for op in operations if op.results}, plans))
+    return sum(answers), len(answers)
+
+
+def _answers(outputs: set[str], plans: Sequence[Planned]) -> Iterator[bool]:
+    # A choice of units without the Neural Engine says nothing of it.
+    asked = (plan for plan in plans if plan.answered and plan.units in ("ALL", "CPU_AND_NE"))
+    for plan in asked:
+        for row in plan.ops:
+            if row.output in outputs and row.preferred is not None:
+                yield "NE" in row.supported
+
+
+def _hits(rule: Rule, findings: Sequence[Finding]) -> Hits | None:
+    tallies = [f.planned for f in findings if f.rule is rule]
+    on, all_ = (sum(column) for column in zip(*tallies, strict=True)) if tallies else (0, 0)
+    if not all_ or rule.verdict not in ("blocked", "eligible"):
+        return None
+    return Hits(on, all_ - on) if rule.verdict == "eligible" else Hits(all_ - on, on)
+
+
+def summary(fit: Fit) -> str:
+    """The rules that name a package in one line: ``blocked R01 R03, contested R05``."""
+    sides = ((verdict, fit.ids(verdict)) for verdict in ("blocked", "contested"))
+    return ", ".join(f"{verdict} {' '.join(ids)}" for verdict, ids in sides if ids) or "no rule"
