@@ -132,6 +132,8 @@ def _publish(run: _Run, overrides: Sequence[str], move_latest: bool) -> Receipt:
                 notify=run.progress.note,
             )
     receipts.keep(run.root, run.planned.receipt, receipt, run.progress.note)
+    for remark in publish.remarks(root / receipt.name / receipt.version, proven.folders):
+        run.progress.note(remark)
     run.done.append(receipts.NAME)
     return receipt
 

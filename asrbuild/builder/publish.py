@@ -164,7 +164,7 @@ def assemble(
     manifest = manifest.model_copy(
         update={"version": version, "artifact_id": f"{recipe.name}/{version}"}
     )
-    _write_reports(staging, manifest, proof)
+    _write_reports(staging, manifest, proven)
     write_kit(staging, staging, manifest)
     _write_text(staging / MANIFEST, m.to_json(manifest))
     return manifest
@@ -174,22 +174,36 @@ def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _write_reports(staging: Path, manifest: m.Manifest, proof: Path) -> None:
+def _write_reports(staging: Path, manifest: m.Manifest, proven: Proven) -> None:
     """The pages that a person reads: in Markdown, and in HTML with pictures."""
     import numpy as np
 
+    from asrbuild.handover.fit.page import report_rows
+    from asrbuild.handover.fit.verdict import fit_of_artifact
     from asrbuild.handover.report import artifact, page
     from asrbuild.handover.report.anatomy import anatomy
     from asrbuild.proof.cases import load_reference
-    from asrbuild.proof.execution import probabilities_of
+    from asrbuild.proof.execution import load_reaches, probabilities_of
 
+    proof, reaches = proven.folders["prove"], load_reaches(proven.folders["execute"])
     inside = anatomy(staging / manifest.model.package)
+    fit = report_rows(fit_of_artifact(staging, manifest, reaches), reaches)
     cases, expected = load_reference(staging / PARITY, manifest.features.context_frames)
     with np.load(proof / HEARD, allow_pickle=False) as outputs:
         name = probabilities_of(manifest)
         recordings = artifact.comparisons(cases, expected, dict(outputs), name)
-    page.write_report(staging, manifest, inside.operations)
-    artifact.write_page(staging / REPORT_PAGE, manifest, inside, recordings)
+    page.write_report(staging, manifest, inside.operations, fit)
+    artifact.write_page(staging / REPORT_PAGE, manifest, inside, recordings, fit)
+
+
+def remarks(artifact: Path, folders: Mapping[str, Path]) -> list[str]:
+    """What stands in the way of a package that was published, a line each."""
+    from asrbuild.handover.fit import page
+    from asrbuild.handover.fit.verdict import fit_of_artifact
+    from asrbuild.proof.execution import load_reaches
+
+    manifest = m.read_manifest(artifact)
+    return page.remarks(fit_of_artifact(artifact, manifest, load_reaches(folders["execute"])))
 
 
 def _role(path: str) -> Any:

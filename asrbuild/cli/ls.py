@@ -12,6 +12,8 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.disk import read_plain
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.file_names import stays_inside
 from asrbuild.cli.options import ArtifactsOption, JsonOption
 from asrbuild.cli.tables import folding
 
@@ -81,9 +83,24 @@ def summarise(artifact: Artifact) -> dict[str, Any]:
         "gates_passed": sum(metric.get("passed") is True for metric in metrics),
         "transcripts": len(transcripts),
         "transcripts_match": sum(t.get("match") is True for t in transcripts),
+        "fit": _fit(artifact.path, model),
         "overrides": [str(each) for each in _list(provenance.get("overrides"))],
         "created": _text(provenance.get("created")),
     }
+
+
+def _fit(artifact: Path, model: Mapping[str, Any]) -> dict[str, list[str]] | None:
+    """Rules that name the package, by verdict; None for a damaged one."""
+    from asrbuild.handover.fit.verdict import fit_of, read_package
+
+    name = model.get("package")
+    if not isinstance(name, str) or not stays_inside(name):
+        return None
+    try:
+        found = fit_of(read_package(artifact / name, _text(model.get("recommended_compute_units"))))
+    except AsrbuildError:
+        return None
+    return {verdict: list(found.ids(verdict)) for verdict in ("blocked", "contested")}
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -109,7 +126,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
     from asrbuild.base.quantities import age_text, size_text
 
     headings = (
-        *("name", "version", "format", "precision", "size"),
+        *("name", "version", "format", "precision", "size", "blocked"),
         *("parity", "transcript", "age", "overrides"),
     )
     table = folding("", *headings, right=("size", "age"))
@@ -120,6 +137,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
             row["format"] or "?",
             row["precision"] or "?",
             "?" if row["bytes"] is None else size_text(row["bytes"]),
+            "?" if row["fit"] is None else " ".join(row["fit"]["blocked"]),
             _parity(row),
             _share(row["transcripts_match"], row["transcripts"], "match"),
             age_text(row["created"] or ""),

@@ -95,6 +95,8 @@ def _prove_and_write(path: Path, output: Path) -> tuple[Proof, Manifest]:
     from asrbuild.artifact.layout import PARITY
     from asrbuild.artifact.manifest import package_path
     from asrbuild.artifact.reading import read_manifest
+    from asrbuild.handover.fit.page import report_rows
+    from asrbuild.handover.fit.verdict import fit_of_artifact
     from asrbuild.handover.report.anatomy import anatomy
     from asrbuild.handover.report.artifact import comparisons, write_page
     from asrbuild.proof.cases import load_reference
@@ -108,5 +110,6 @@ def _prove_and_write(path: Path, output: Path) -> tuple[Proof, Manifest]:
     shown = manifest.model_copy(update={"verification": proof.verification})
     inside = anatomy(package_path(path, manifest))
     name = probabilities_of(manifest)
-    write_page(output, shown, inside, comparisons(cases, reference, given, name))
+    fit = report_rows(fit_of_artifact(path, manifest, proof.reaches), proof.reaches)
+    write_page(output, shown, inside, comparisons(cases, reference, given, name), fit)
     return proof, shown

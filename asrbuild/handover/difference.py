@@ -53,12 +53,13 @@ _PACE = (
     "streaming.chunk_ms",
     "streaming.latency_ms",
 )
-#: Facts that change speed and requirements, not transcripts.
+#: Units of a device give values of their own, which only a device shows.
+_UNITS = ("model.recommended_compute_units",)
+#: Facts that change speed and requirements; the transcripts of the proof are compared themselves.
 _RUNNING = (
     "model.format",
     "model.spec_version",
     "model.compute_precision",
-    "model.recommended_compute_units",
     "model.lstm",
     "model.default_function",
 )
@@ -168,8 +169,14 @@ def compare(before: Side, now: Side, evaluated: ErrorRate | None = None) -> Diff
         Change("interface", f.what, f.before, f.now, _effect(f.relation), f.relation, f.why)
         for f in findings
     ]
-    changes = [*interface, *_words(old, new), *_running(old, new), *_recipe(old, new)]
-    changes += [*_operations(before, now), *_sizes(old, new), *_proof(old, new), *_about(old, new)]
+    changes = [*interface, *_words(old, new), *_running(old, new), *_fit(before, now)]
+    changes += [
+        *_recipe(old, new),
+        *_operations(before, now),
+        *_sizes(old, new),
+        *_proof(old, new),
+        *_about(old, new),
+    ]
     proof = _proof_errors(old, new)
     rates = tuple(rate for rate in (evaluated, proof) if rate is not None)
     verdict, reasons = _judge(changes, rates, identical)
@@ -227,7 +234,20 @@ def _words(old: Manifest, new: Manifest) -> Iterator[Change]:
 
 def _running(old: Manifest, new: Manifest) -> Iterator[Change]:
     yield from _changed("running", _PACE, old, new, "must know")
+    yield from _changed("running", _UNITS, old, new, "must know")
     yield from _changed("running", _RUNNING, old, new, "no action")
+
+
+def _fit(before: Side, now: Side) -> Iterator[Change]:
+    """The rules that name each package: what blocks it from the Neural Engine, and what may."""
+    from asrbuild.handover.fit.verdict import fit_of, read_package, summary
+
+    first, second = (
+        summary(fit_of(read_package(s.package, s.manifest.model.recommended_compute_units)))
+        for s in (before, now)
+    )
+    if first != second:
+        yield Change("running", "asrbuild fit", first, second, "must know")
 
 
 def _about(old: Manifest, new: Manifest) -> Iterator[Change]:
@@ -438,7 +458,7 @@ def _suggest(
     elif any(change.effect == "must know" for change in changes):
         bump, reason = (
             "minor",
-            "an app feeds the package differently, or its users wait longer or shorter",
+            "an app feeds the package differently, or its users may wait longer or shorter",
         )
     elif not identical:
         bump, reason = "patch", "the same code gets the same transcripts"

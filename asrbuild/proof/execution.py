@@ -9,7 +9,7 @@ import json
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -23,7 +23,9 @@ from asrbuild.artifact.calls import Acoustic, Contract, decoded_tensor, fed_tens
 from asrbuild.artifact.manifest import Axis, Execution, Manifest, State, package_path, with_function
 from asrbuild.base.array import Array
 from asrbuild.coreml.executor.products import sharing
+from asrbuild.coreml.executor.recording import watching
 from asrbuild.coreml.signature import compared_name
+from asrbuild.proof.ranges import Ranges, Reach
 
 Outputs = dict[str, Array]
 #: What a run is compared with, if it is not another run: the original.
@@ -76,10 +78,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Executed:
-    """``outputs``: label -> output, named as in the original -> what the package gave."""
+    """``outputs``: label -> output, named as in the original -> what the package gave.
+
+    ``reaches``: how large the float16 values of each node became in asrbuild's executor.
+    """
 
     outputs: Mapping[str, Outputs]
     executions: tuple[Execution, ...]
+    reaches: tuple[Reach, ...] = ()
 
     @property
     def executors(self) -> tuple[str, ...]:
@@ -112,12 +118,14 @@ def execute(
         loaders["coreml"] = partial(coreml_backend.load, compute_units=units)
     outputs: dict[str, Outputs] = {}
     every = runs(manifest, cases, max_steps, tuple(loaders))
-    with sharing():
+    ranges = Ranges()
+    with sharing(), watching(ranges):
         for (executor, function), group in groupby(every, _loaded_as):
             model = loaders[executor](package, function=function)
             for run in group:
                 outputs[run.label] = run_case(model, run.manifest, run.features)
-    return Executed(outputs, tuple(_execution(name or "asrbuild") for name in loaders))
+    executions = tuple(_execution(name or "asrbuild") for name in loaders)
+    return Executed(outputs, executions, ranges.reaches())
 
 
 def _loaded_as(run: Run) -> tuple[str, str | None]:
@@ -316,10 +324,12 @@ def _label(case: str, way: str, executor: str) -> str:
 
 
 def save_executed(at: Path, executed: Executed) -> None:
-    """Writes ``outputs.npz`` and ``executions.json`` into a directory."""
+    """Writes outputs, executions and reaches into a directory."""
     save_outputs(at / OUTPUTS, executed.outputs)
     listed = [execution.model_dump() for execution in executed.executions]
     (at / EXECUTIONS).write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
+    reached = [asdict(reach) for reach in executed.reaches]
+    (at / REACHES).write_text(json.dumps(reached, indent=2) + "\n", encoding="utf-8")
 
 
 def load_executed(at: Path) -> Executed:

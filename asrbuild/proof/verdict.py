@@ -32,6 +32,7 @@ from asrbuild.proof.execution import (
     runs,
 )
 from asrbuild.proof.gates import Gates, compare, gates_of, of_probabilities, worst
+from asrbuild.proof.ranges import Reach
 from asrbuild.proof.recordings import against_recordings
 
 if TYPE_CHECKING:
@@ -69,11 +70,13 @@ class Proof:
         verification: the manifest's section.
         failures: each gate that failed, in words; empty when ``verification.passed``.
         outputs: metric input (``sample``, ``sample@whole``) -> output -> what the package gave.
+        reaches: how large the float16 values of each node became.
     """
 
     verification: Verification
     failures: tuple[str, ...]
     outputs: Mapping[str, Outputs] = field(repr=False)
+    reaches: tuple[Reach, ...] = field(default=(), repr=False)
 
     def probabilities_of_recordings(self) -> dict[str, Array]:
         """What the package gave for the recordings, run as an app is told to: (steps, classes)."""
@@ -188,7 +191,7 @@ def judge(
         evaluation=None,
         passed=not failures and bool(metrics),
     )
-    return Proof(verification, tuple(failures), executed.outputs)
+    return Proof(verification, tuple(failures), executed.outputs, executed.reaches)
 
 
 def prove_again(artifact: Path, manifest: Manifest) -> Proof:

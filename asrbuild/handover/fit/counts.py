@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.features import Feature
 from asrbuild.handover.fit.operations import Function, Operation, Value, stored_bytes, walk
 from asrbuild.handover.fit.products import Shapes, Sizes, hidden_weights, multiply_adds
@@ -126,6 +127,19 @@ def count(package: Path, function: Function, steps: int | None = None) -> Counts
         AsrbuildError: shapes are not declared, and the executor cannot run the package or does not
             take a call of this size.
     """
+    if "/" in function.name:
+        raise AsrbuildError("the parts of a pipeline are not counted")
+    try:
+        return _count(package, function, steps)
+    except (IndexError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise AsrbuildError(
+            f"the shapes of {function.name} do not hold together: {error or type(error).__name__}",
+            file=package,
+            fix="the package is damaged: build it again, or copy it again from a good copy",
+        ) from error
+
+
+def _count(package: Path, function: Function, steps: int | None) -> Counts:
     sizes = call_sizes(function, steps)
     known = _declared(function)
     ran = known is None or any(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml import protobufs as coremlproto
 from asrbuild.coreml.executor.nn.inside import inner_networks
 from asrbuild.coreml.executor.package import Package, open_package
@@ -139,9 +140,20 @@ def read_functions(path: Path) -> dict[str, Function]:
     return {function.name: function for function in functions_of(open_package(path))}
 
 
-def functions_of(package: Package) -> Iterator[Function]:
-    """As ``read_functions``, of a package that is open."""
-    return _functions(package, package.spec, "")
+def functions_of(package: Package) -> tuple[Function, ...]:
+    """As ``read_functions``, of a package that is open.
+
+    Raises:
+        AsrbuildError: the package is damaged.
+    """
+    try:
+        return tuple(_functions(package, package.spec, ""))
+    except (IndexError, KeyError, ValueError, TypeError, RecursionError) as error:
+        raise AsrbuildError(
+            f"the package's operations do not hold together: {error or type(error).__name__}",
+            file=package.path,
+            fix="the package is damaged: build it again, or copy it again from a good copy",
+        ) from error
 
 
 def _functions(package: Package, spec: Any, prefix: str) -> Iterator[Function]:

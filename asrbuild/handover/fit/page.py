@@ -14,6 +14,7 @@ from asrbuild.handover.fit.verdict import Finding, Fit
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest
+    from asrbuild.proof.ranges import Reach
 
 NO_DEVICE = "not known: no device has run these bytes"
 NO_LATENCY = "no figure: no published measurement supports one for a package that no device has run"
@@ -260,6 +261,42 @@ def _counts(counts: Counts | None) -> dict[str, Any] | None:
         return None
     derived = {"multiply_adds": counts.multiply_adds, "weight_reads": counts.weight_reads}
     return asdict(counts) | derived
+
+
+def report_rows(fit: Fit, reaches: Sequence[Reach] = ()) -> list[tuple[str, str]]:
+    """What the report of an artifact says of it: verdicts, and the largest values of its proof."""
+    rows: list[tuple[str, str]] = [
+        (finding.rule.verdict, f"{finding.rule.about}: {finding.subject} ({finding.rule.id})")
+        for finding in fit.findings
+    ]
+    rows += [("not known", f"no rule names: {kinds}") for _, kinds in fit.unnamed]
+    rows.append(("latency", NO_LATENCY))
+    if reaches:
+        value = max(reaches, key=lambda reach: reach.value)
+        total = max(reaches, key=lambda reach: reach.total)
+        text = f"at most {value.value:,.0f}, of {value.node}; "
+        text += f"sums of magnitudes at most {total.total:,.0f}, of {total.node}"
+        rows.append(("fp16 values", f"on the inputs of this proof {text}"))
+    return rows
+
+
+def remarks(fit: Fit) -> list[str]:
+    """What a build says of a package: where its shapes stand in the way, and where values do."""
+    shapes = [f for f in fit.findings if f.rule.id in ("R04", "R05", "R06")]
+    lines = []
+    if shapes:
+        what = ", ".join(dict.fromkeys(f"{f.rule.about} ({f.rule.id})" for f in shapes))
+        lines.append(
+            "to ship to devices, prefer fixed sizes, -m model=dynamic_to_static n_steps=16,64,150: "
+            f"this package has {what}; `asrbuild fit` has the sources"
+        )
+    lines += [
+        f"{finding.subject} in float16 on the inputs of the proof; a Neural Engine adds up to "
+        "32,768 (R11); coreml.precision=fp32 avoids it"
+        for finding in fit.findings
+        if finding.rule.id == "R11"
+    ]
+    return lines
 
 
 def rule_rows(rule: Rule) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from asrbuild.coreml.executor.package import open_package
 from asrbuild.coreml.stored import compression
@@ -12,6 +13,10 @@ from asrbuild.handover.fit.operations import Operation, functions_of, walk
 from asrbuild.handover.fit.planned import Planned
 from asrbuild.handover.fit.predicates import Package
 from asrbuild.handover.fit.rules import RULES, VERDICTS, Rule, Verdict
+
+if TYPE_CHECKING:
+    from asrbuild.artifact.manifest import Manifest
+    from asrbuild.proof.ranges import Reach
 
 
 @dataclass(frozen=True)
@@ -90,12 +95,27 @@ def read_package(
     """
     opened = open_package(path)
     return Package(
-        tuple(functions_of(opened)),
+        functions_of(opened),
         opened.spec.specificationVersion,
         compression(opened.spec, opened.spec.WhichOneof("Type")),
         compute_units,
         tuple(large),
     )
+
+
+def fit_of_artifact(
+    artifact: Path,
+    manifest: Manifest,
+    reaches: Iterable[Reach] = (),
+    planned: Iterable[Planned] = (),
+) -> Fit:
+    """What the rules say of an artifact's package, its manifest and the values of its proof."""
+    from asrbuild.artifact.manifest import package_path
+    from asrbuild.proof.ranges import reaching
+
+    units = manifest.model.recommended_compute_units
+    large = [(reach.node, reach.largest) for reach in reaching(reaches)]
+    return fit_of(read_package(package_path(artifact, manifest), units, large), planned)
 
 
 def fit_of(package: Package, planned: Iterable[Planned] = ()) -> Fit:

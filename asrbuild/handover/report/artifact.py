@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,23 +79,33 @@ def comparisons(
 
 
 def write_page(
-    path: Path, manifest: Manifest, inside: Anatomy, recordings: Mapping[str, Comparison]
+    path: Path,
+    manifest: Manifest,
+    inside: Anatomy,
+    recordings: Mapping[str, Comparison],
+    fit: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Writes the page of an artifact.
 
     Raises:
         AsrbuildError: the disk refuses.
     """
-    write_html(path, page(manifest, inside, recordings))
+    write_html(path, page(manifest, inside, recordings, fit))
 
 
-def page(manifest: Manifest, inside: Anatomy, recordings: Mapping[str, Comparison]) -> str:
+def page(
+    manifest: Manifest,
+    inside: Anatomy,
+    recordings: Mapping[str, Comparison],
+    fit: Sequence[tuple[str, str]] = (),
+) -> str:
     """The page as HTML; the same manifest, package and probabilities give the same text.
 
     Args:
         manifest: with the verification to show.
         inside: operations and layers of its package.
         recordings: by name; see ``comparisons``.
+        fit: what is known of the package and the Neural Engine, see ``fit.page.report_rows``.
     """
     proof = manifest.verification
     return render(
@@ -122,6 +132,7 @@ def page(manifest: Manifest, inside: Anatomy, recordings: Mapping[str, Compariso
         operations=_bars({k: n for k, n in inside.operations.most_common() if n > 1}),
         once=sorted(kind for kind, number in inside.operations.items() if number == 1),
         recipe=json.dumps(manifest.provenance.recipe, indent=2, ensure_ascii=False),
+        fit=fit,
         operation_count=inside.operations.total(),
     )
 

@@ -29,6 +29,7 @@ COLUMNS = (
     Column("size", "MB", text="{:.2f}"),
     Column("latency", "latency, ms"),
     Column("operations", "operations", text="{:.0f}"),
+    Column("fit", "Neural Engine", number=False),
     Column("wer", "WER %"),
     Column("set_wer", "WER % on the set"),
     Column("used", "gate used %", log=True),
@@ -164,6 +165,7 @@ def _facts_of_failed(job: JobRecord) -> dict[str, float | str]:
 
 def _facts(manifest: Manifest, path: Path) -> dict[str, float | str]:
     from asrbuild.artifact.calls import Contract
+    from asrbuild.handover.fit.verdict import fit_of_artifact, summary
     from asrbuild.handover.report.anatomy import anatomy
 
     proof, model = manifest.verification, manifest.model
@@ -175,6 +177,7 @@ def _facts(manifest: Manifest, path: Path) -> dict[str, float | str]:
         "steps": manifest.streaming.steps_per_chunk or axis.default,
         "size": sum(f.bytes for f in manifest.files if f.role == "package") / 1e6,
         "operations": anatomy(package_path(path, manifest)).operations.total(),
+        "fit": summary(fit_of_artifact(path, manifest)),
         "words": "equal" if all(t.match for t in proof.transcripts) else "differ",
         "compress": compression_text(manifest.provenance.recipe),
     }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +34,25 @@ from asrbuild.speech.rates import Counts, count, total
 _UNSPELLED = ", as the alphabet cannot spell those of the recordings"
 
 
-def write_report(artifact: Path, manifest: Manifest, operations: Counter[str]) -> None:
+def write_report(
+    artifact: Path,
+    manifest: Manifest,
+    operations: Counter[str],
+    fit: Sequence[tuple[str, str]] = (),
+) -> None:
     """Writes ``report.md`` into the artifact's directory."""
-    text = report(manifest, operations)
+    text = report(manifest, operations, fit)
     (artifact / REPORT_TEXT).write_text(text, encoding="utf-8", newline="\n")
 
 
-def report(manifest: Manifest, operations: Counter[str]) -> str:
+def report(
+    manifest: Manifest, operations: Counter[str], fit: Sequence[tuple[str, str]] = ()
+) -> str:
     """The report as Markdown.
 
     Args:
         operations: kind of operation -> how many the package has.
+        fit: what is known of the package and the Neural Engine, see ``fit.page.report_rows``.
     """
     made = environment(TEMPLATES)
     made.filters |= {"shape": shape_text, "feeding": feeding_text}
@@ -64,6 +72,7 @@ def report(manifest: Manifest, operations: Counter[str]) -> str:
         witnesses=witness_rows(manifest),
         facts=fact_rows(manifest.provenance.source_facts),
         feeding=feeding_text(manifest.streaming),
+        fit=fit,
         operation_count=operations.total(),
         operations=", ".join(f"{count} {kind}" for kind, count in kinds),
     )

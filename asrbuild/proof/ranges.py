@@ -1,0 +1,232 @@
+"""How large the float16 values of a package and the terms of its sums become on a proof's inputs.
+
+The Neural Engine adds up in a fixed-point number that ends at 32,768, float16 itself ends at
+65,504; the executor adds up in float32 and would not show either. So each op that can make a value
+larger is measured as it runs: its result, and the sum of the magnitudes of a product's terms, which
+no partial sum exceeds in whatever order they are added. An operand is the result of another op,
+an input after its cast, or a constant.
+
+A sum is bounded from its rows' lengths first, which costs little; only where that bound reaches
+``LIMIT`` the magnitudes are added up.
+
+Source of the limit: notes/defects.md (C2 to C4) of 751K/Apple-Neural-Engine-Microarchitecture-
+Study-M6, measured on an M6.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from asrbuild.base.array import Array
+from asrbuild.coreml.executor.recording import Seen, Site
+
+LIMIT = 32768.0
+_F16, _F32 = np.dtype(np.float16), np.dtype(np.float32)
+#: Ops whose results are no larger than an operand, or than 1.
+_NOT_LARGER = frozenset({
+    "reshape", "transpose", "expand_dims", "squeeze", "concat", "split", "stack", "gather",
+    "gather_nd", "gather_along_axis", "slice_by_index", "slice_by_size", "reverse", "tile", "pad",
+    "scatter", "scatter_nd", "scatter_along_axis", "select", "identity", "relu", "relu6", "clip",
+    "minimum", "maximum", "max_pool", "avg_pool", "reduce_max", "reduce_min", "abs", "sign",
+    "sigmoid", "sigmoid_hard", "tanh", "softmax", "softsign", "erf", "sin", "cos", "less",
+    "less_equal", "greater", "greater_equal", "equal", "not_equal", "shape",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How large the values of one node became.
+
+    Args:
+        node: enclosing blocks and the op's own name, as the executor writes it.
+        kind: of the op.
+        value: the largest magnitude of a result, or of a constant operand.
+        total: what no partial sum of its terms exceeds; 0 for an op that adds nothing up.
+    """
+
+    node: str
+    kind: str
+    value: float
+    total: float
+
+    @property
+    def largest(self) -> float:
+        return max(self.value, self.total)
+
+
+@dataclass
+class Ranges:
+    """A watcher of the executor that remembers the largest values of each float16 node."""
+
+    _nodes: dict[str, _Node] = field(default_factory=dict)
+
+    def __call__(self, site: Site) -> Seen | None:
+        flat = (d for each in site.dtypes for d in (each if isinstance(each, list) else [each]))
+        # A cast from float32 has no float16 operand, but may give a float16 result.
+        if site.kind != "cast" and (site.kind in _NOT_LARGER or _F16 not in flat):
+            return None
+        # A package is loaded once for each function and way to run it.
+        return self._nodes.setdefault(site.path, _Node(site)).see
+
+    def reaches(self) -> tuple[Reach, ...]:
+        """Each node with a float16 result, in the order of the program."""
+        return tuple(node.reach() for node in self._nodes.values() if node.value or node.total)
+
+
+def reaching(reaches: Iterable[Reach]) -> tuple[Reach, ...]:
+    """Those at or above ``LIMIT``, largest first."""
+    return tuple(sorted((r for r in reaches if r.largest >= LIMIT), key=lambda r: -r.largest))
+
+
+class _Node:
+    def __init__(self, site: Site) -> None:
+        self.site, self.value, self.total = site, 0.0, 0.0
+        self._sum = _SUMS.get(site.kind)
+        self._lengths: dict[int, tuple[weakref.ref[Array], _Lengths]] = {}
+        self._constants = False
+
+    def reach(self) -> Reach:
+        return Reach(self.site.path, self.site.kind, self.value, self.total)
+
+    def see(self, operands: Sequence[Any], result: Any) -> None:
+        results = result if isinstance(result, list) else [result]
+        self.value = max(self.value, *map(magnitude, results), 0.0)
+        if not self._constants:
+            self._constants = True
+            constant = zip(operands, self.site.constant, self.site.dtypes, strict=True)
+            for value, fixed, dtype in constant:
+                if fixed and dtype == _F16:
+                    self.value = max(self.value, float(np.max(np.abs(value), initial=0)))
+        if self._sum is not None:
+            named = dict(zip(self.site.operands, operands, strict=True))
+            self.total = max(self.total, float(self._sum(self, named, results)))
+
+    def lengths(self, weight: Array) -> _Lengths:
+        """What is known of a weight, found once for each array."""
+        known = self._lengths.get(id(weight))
+        if known is None or known[0]() is not weight:
+            known = self._lengths[id(weight)] = (weakref.ref(weight), _Lengths.of(weight))
+        return known[1]
+
+
+def magnitude(value: Any) -> float:
+    """The largest magnitude of a float16 array; an infinity or NaN is the largest; else 0.
+
+    The bits of a float16 without its sign are in the order of its magnitude.
+    """
+    if not isinstance(value, np.ndarray) or value.dtype != _F16 or not value.size:
+        return 0.0
+    bits = np.max(value.view(np.uint16) & np.uint16(0x7FFF))
+    found = float(np.uint16(bits).view(np.float16))
+    return found if found == found else float("inf")
+
+
+@dataclass(frozen=True)
+class _Lengths:
+    """Of a weight (O, I): the longest row, each column's largest magnitude, each row's sum."""
+
+    longest: float
+    columns: Array
+    sums: Array
+
+    @classmethod
+    def of(cls, weight: Array) -> _Lengths:
+        rows = weight.reshape(len(weight), -1)
+        squares = np.einsum("oi,oi->o", rows, rows, dtype=_F32)
+        columns = np.maximum(rows.max(0, initial=0), -rows.min(0, initial=0))
+        sums = np.abs(rows).sum(1, dtype=_F32)
+        return cls(float(np.sqrt(squares.max(initial=0))), columns.astype(_F32), sums)
+
+
+def _rows_bound(x: Array, lengths: _Lengths) -> Array:
+    """What ``sum(|w| * |x|)`` does not exceed for any row of the weight: (N,) for ``x (N, I)``.
+
+    |sum(w * x)| <= |w| * |x| (Cauchy and Schwarz), the largest value of ``x`` apart.
+    """
+    squares = np.einsum("ni,ni->n", x, x, dtype=_F32)
+    at = np.argmax(np.abs(x), axis=1)
+    most = np.abs(x[np.arange(len(x)), at])
+    rest = np.sqrt(np.maximum(squares - most * most, 0))
+    return most * lengths.columns[at] + rest * lengths.longest  # type: ignore[no-any-return]
+
+
+def _product(node: _Node, x: Array, weight: Array, added: Array | float) -> float:
+    """The bound for all rows of ``x (..., I)`` and ``weight (O, I)``; ``added (O,)`` to each."""
+    rows = np.asarray(x, _F32).reshape(-1, x.shape[-1])
+    bound = _rows_bound(rows, node.lengths(weight)) + np.max(added, initial=0)
+    if bound.max(initial=0) < LIMIT:
+        return float(bound.max(initial=0))
+    near = np.unique(np.abs(rows[bound >= LIMIT]), axis=0)
+    exact = near @ np.abs(np.asarray(weight, _F32)).T + added
+    return float(max(exact.max(initial=0), bound[bound < LIMIT].max(initial=0)))
+
+
+def _linear(node: _Node, given: dict[str, Any], results: list[Array]) -> float:
+    bias = given["bias"]
+    return _product(node, given["x"], given["weight"], 0.0 if bias is None else np.abs(bias))
+
+
+def _matmul(node: _Node, given: dict[str, Any], results: list[Array]) -> float:
+    x, y = (np.abs(np.asarray(given[name], _F32)) for name in ("x", "y"))
+    if given["transpose_x"] and x.ndim > 1:
+        x = np.swapaxes(x, -1, -2)
+    if given["transpose_y"] and y.ndim > 1:
+        y = np.swapaxes(y, -1, -2)
+    return float(np.max(np.matmul(x, y), initial=0))
+
+
+def _conv(node: _Node, given: dict[str, Any], results: list[Array]) -> float:
+    weight, x = np.asarray(given["weight"], _F32), np.asarray(given["x"], _F32)
+    bias = 0.0 if given["bias"] is None else np.abs(given["bias"])
+    kernels = node.lengths(weight).sums * np.max(np.abs(x), initial=0)
+    bound = float(np.max(kernels + bias, initial=0))
+    if bound < LIMIT:
+        return bound
+    from asrbuild.coreml.executor.mil.convolution import conv
+
+    whole = given | {"x": np.abs(x), "weight": np.abs(weight), "bias": np.abs(bias)}
+    whole["bias"] = None if given["bias"] is None else whole["bias"]
+    return float(np.max(conv(**whole), initial=0))
+
+
+def _recurrent(node: _Node, given: dict[str, Any], results: list[Array]) -> float:
+    """Of an lstm, gru or rnn: both products of a step, and the bias."""
+    h = max(magnitude(results[0]), magnitude(given["initial_h"]))
+    totals = [0.0]
+    for back in ("", "_back"):
+        if given.get(f"weight_ih{back}") is None:
+            continue
+        bias = given.get(f"bias{back}")
+        hidden = node.lengths(given[f"weight_hh{back}"]).sums * h
+        added = hidden if bias is None else hidden + np.abs(np.asarray(bias, _F32))
+        totals.append(_product(node, given["x"], given[f"weight_ih{back}"], added))
+    return max(totals)
+
+
+def _reduced(power: int) -> Callable[[_Node, dict[str, Any], list[Array]], float]:
+    def total(node: _Node, given: dict[str, Any], results: list[Array]) -> float:
+        x = np.abs(np.asarray(given["x"], _F32)) ** power
+        axes = given["axes"]
+        over = None if axes is None else tuple(int(axis) for axis in np.atleast_1d(axes))
+        return float(np.max(np.sum(x, axis=over), initial=0))
+
+    return total
+
+
+_SUMS: dict[str, Callable[[_Node, dict[str, Any], list[Array]], float]] = {
+    "linear": _linear,
+    "matmul": _matmul,
+    "conv": _conv,
+    "lstm": _recurrent,
+    "gru": _recurrent,
+    "rnn": _recurrent,
+    "reduce_sum": _reduced(1),
+    "reduce_mean": _reduced(1),
+    "reduce_sum_square": _reduced(2),
+    "layer_norm": _reduced(2),
+}
