@@ -183,9 +183,11 @@ def _write_reports(staging: Path, manifest: m.Manifest, proven: Proven) -> None:
     from asrbuild.handover.report import artifact, page
     from asrbuild.handover.report.anatomy import anatomy
     from asrbuild.proof.cases import load_reference
-    from asrbuild.proof.execution import load_reaches, probabilities_of
+    from asrbuild.proof.execution import probabilities_of
+    from asrbuild.proof.ranges import load_reaches
 
-    proof, reaches = proven.folders["prove"], load_reaches(proven.folders["execute"])
+    proof = proven.folders["prove"]
+    reaches = load_reaches(proof)
     inside = anatomy(staging / manifest.model.package)
     fit = report_rows(fit_of_artifact(staging, manifest, reaches), reaches)
     cases, expected = load_reference(staging / PARITY, manifest.features.context_frames)
@@ -200,10 +202,10 @@ def remarks(artifact: Path, folders: Mapping[str, Path]) -> list[str]:
     """What stands in the way of a package that was published, a line each."""
     from asrbuild.handover.fit import page
     from asrbuild.handover.fit.verdict import fit_of_artifact
-    from asrbuild.proof.execution import load_reaches
+    from asrbuild.proof.ranges import load_reaches
 
     manifest = m.read_manifest(artifact)
-    return page.remarks(fit_of_artifact(artifact, manifest, load_reaches(folders["execute"])))
+    return page.remarks(fit_of_artifact(artifact, manifest, load_reaches(folders["prove"])))
 
 
 def _role(path: str) -> Any:

@@ -9,7 +9,7 @@ import json
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -25,7 +25,7 @@ from asrbuild.base.array import Array
 from asrbuild.coreml.executor.products import sharing
 from asrbuild.coreml.executor.recording import watching
 from asrbuild.coreml.signature import compared_name
-from asrbuild.proof.ranges import Ranges, Reach
+from asrbuild.proof.ranges import Ranges, Reach, load_reaches, save_reaches
 
 Outputs = dict[str, Array]
 #: What a run is compared with, if it is not another run: the original.
@@ -328,8 +328,7 @@ def save_executed(at: Path, executed: Executed) -> None:
     save_outputs(at / OUTPUTS, executed.outputs)
     listed = [execution.model_dump() for execution in executed.executions]
     (at / EXECUTIONS).write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
-    reached = [asdict(reach) for reach in executed.reaches]
-    (at / REACHES).write_text(json.dumps(reached, indent=2) + "\n", encoding="utf-8")
+    save_reaches(at, executed.reaches)
 
 
 def load_executed(at: Path) -> Executed:

@@ -15,9 +15,11 @@ Study-M6, measured on an M6.
 
 from __future__ import annotations
 
+import json
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from asrbuild.base.array import Array
 from asrbuild.coreml.executor.recording import Seen, Site
 
 LIMIT = 32768.0
+_FILE = "reaches.json"
 _F16, _F32 = np.dtype(np.float16), np.dtype(np.float32)
 #: Ops whose results are no larger than an operand, or than 1.
 _NOT_LARGER = frozenset({
@@ -81,6 +84,18 @@ class Ranges:
 def reaching(reaches: Iterable[Reach]) -> tuple[Reach, ...]:
     """Those at or above ``LIMIT``, largest first."""
     return tuple(sorted((r for r in reaches if r.largest >= LIMIT), key=lambda r: -r.largest))
+
+
+def save_reaches(at: Path, reaches: Iterable[Reach]) -> None:
+    """Writes ``reaches.json`` into a directory."""
+    text = json.dumps([asdict(reach) for reach in reaches], indent=2) + "\n"
+    (at / _FILE).write_text(text, encoding="utf-8")
+
+
+def load_reaches(at: Path) -> tuple[Reach, ...]:
+    """What ``save_reaches`` wrote into a directory."""
+    listed = json.loads((at / _FILE).read_text(encoding="utf-8"))
+    return tuple(Reach(**fields) for fields in listed)
 
 
 class _Node:

@@ -89,7 +89,7 @@ def test_ls_json(root: Path) -> None:
         "path": str(path), "format": "neuralnetwork", "precision": "fp32", "bytes": 4_100_329,
         "executed": True, "core_ml_executed": False, "passed": True, "gates": 3,
         "gates_passed": 3, "transcripts": 1, "transcripts_match": 1,
-        "overrides": ["model=dynamic"], "created": "2024-05-01T10:00:00+00:00",
+        "fit": None, "overrides": ["model=dynamic"], "created": "2024-05-01T10:00:00+00:00",
     }  # fmt: skip
 
 

@@ -56,6 +56,7 @@ def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *over
     from asrbuild.builder.stages.prove import HEARD, VERIFICATION
     from asrbuild.proof.cases import build_cases, save_reference
     from asrbuild.proof.gates import gates_from
+    from asrbuild.proof.ranges import save_reaches
     from asrbuild.proof.verdict import WordGates, prove, save_heard
     from asrbuild.speech.mfcc import FeatureSettings
     from tests.proof import numpy_network
@@ -75,6 +76,7 @@ def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *over
     assert proof.verification.passed, proof.failures
     save_reference(work_folder / layout.PARITY, cases, reference)
     save_heard(work_folder / HEARD, proof)
+    save_reaches(work_folder, proof.reaches)
     (work_folder / VERIFICATION).write_text(proof.verification.model_dump_json())
     with store.staging(store_root) as staging:
         copied = assembling.copy_package(staging, work_folder, recipe)

@@ -47,6 +47,7 @@ def run(view: View, at: Path) -> None:
     from asrbuild.proof.cases import save_reference
     from asrbuild.proof.execution import load_executed
     from asrbuild.proof.gates import gates_of
+    from asrbuild.proof.ranges import save_reaches
     from asrbuild.proof.verdict import WordGates, judge, save_heard, wrong_words
     from asrbuild.proof.witness import load_witnessed, with_witness
 
@@ -88,6 +89,7 @@ def run(view: View, at: Path) -> None:
         )
     save_reference(at / PARITY, cases, expected)
     save_heard(at / HEARD, proof)
+    save_reaches(at, proof.reaches)
     text = verification.model_dump_json(indent=2) + "\n"
     (at / VERIFICATION).write_text(text, encoding="utf-8", newline="\n")
 

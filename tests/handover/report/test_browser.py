@@ -70,7 +70,7 @@ def test_a_stored_page_opens_alone_and_is_whole(look, published):
     assert page.locator("h1").inner_text() == published.parent.name
     headings = page.locator("h2").all_inner_texts()
     assert headings == ["Use it", "Words", "Sound to letters", "Against TensorFlow", "Streaming",
-                        "Inside", "Provenance"]  # fmt: skip
+                        "Inside", "Neural Engine", "Provenance"]  # fmt: skip
     assert page.locator(".verdict").inner_text().startswith("Proven")
     for picture in ("figure .heat", ".gates svg", ".timeline", ".bars svg"):
         assert colours(page.locator(picture).first) >= 3, picture
