@@ -200,11 +200,12 @@ def _write_reports(staging: Path, manifest: m.Manifest, proven: Proven) -> None:
 
 def remarks(artifact: Path, folders: Mapping[str, Path]) -> list[str]:
     """What stands in the way of a package that was published, a line each."""
+    from asrbuild.artifact.reading import read_manifest
     from asrbuild.handover.fit import page
     from asrbuild.handover.fit.verdict import fit_of_artifact
     from asrbuild.proof.ranges import load_reaches
 
-    manifest = m.read_manifest(artifact)
+    manifest = read_manifest(artifact)
     return page.remarks(fit_of_artifact(artifact, manifest, load_reaches(folders["prove"])))
 
 

@@ -94,7 +94,8 @@ def _show(model: str, package: Path, steps: int | None, as_json: bool) -> None:
 def _manifest(package: Path) -> Manifest | None:
     """The manifest of the artifact that a package is in; None for one of its own."""
     from asrbuild.artifact.layout import MANIFEST
-    from asrbuild.artifact.manifest import package_path, read_manifest
+    from asrbuild.artifact.manifest import package_path
+    from asrbuild.artifact.reading import read_manifest
 
     if not (package.parent / MANIFEST).is_file():
         return None
