@@ -334,7 +334,8 @@ def save_executed(at: Path, executed: Executed) -> None:
 def load_executed(at: Path) -> Executed:
     """Reads what ``save_executed`` wrote."""
     listed = json.loads((at / EXECUTIONS).read_text(encoding="utf-8"))
-    return Executed(load_outputs(at / OUTPUTS), tuple(Execution(**fields) for fields in listed))
+    executions = tuple(Execution(**fields) for fields in listed)
+    return Executed(load_outputs(at / OUTPUTS), executions, load_reaches(at))
 
 
 def save_outputs(path: Path, outputs: Mapping[str, Outputs]) -> None:
