@@ -3,7 +3,7 @@
 An artifact stays by the rules of :mod:`asrbuild.artifact.retention`, when ``latest`` names it, and
 when a channel points at it. A cache entry stays while it is a step towards an artifact that stays,
 or was used lately. Builds may run meanwhile: what they claim or publish is kept, see
-:func:`asrbuild.base.cache.remove_unused` and :func:`asrbuild.artifact.store.remove`.
+:func:`asrbuild.base.cache_cleanup.remove_unused` and :func:`asrbuild.artifact.store.remove`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any, Literal
 from asrbuild.artifact import lookup, store
 from asrbuild.artifact.layout import PROBABILITIES_FOLDER, RECEIPT
 from asrbuild.artifact.retention import YOUNG_SECONDS, Candidate, Rules, Version, decide
-from asrbuild.base import cache
-from asrbuild.base.cache import Entry
+from asrbuild.base import cache, cache_cleanup
+from asrbuild.base.cache_cleanup import Entry
 from asrbuild.base.digest import forget_missing
 from asrbuild.base.disk import disk_errors, read_plain
 from asrbuild.base.quantities import age_of_seconds, size_text
@@ -103,7 +103,7 @@ def _size(directory: Path) -> int:
 def _entries(
     cache_root: Path, rules: CacheRules, artifacts: Collection[str], now: float
 ) -> Iterator[Item]:
-    entries = cache.list_entries(cache_root)
+    entries = cache_cleanup.list_entries(cache_root)
     needed = _needed(entries, artifacts)
     total = sum(entry.bytes for entry in entries)
     # Those unused for longest first, for the limit on the size.
@@ -195,9 +195,13 @@ def remove(root: Path, cache_root: Path, items: Iterable[Item]) -> Iterator[Item
             gone = store.remove(root, name, version, unless_after=now - YOUNG_SECONDS)
         elif item.kind == "cache":
             if entries is None:
-                entries = {f"{e.stage}/{e.fingerprint}": e for e in cache.list_entries(cache_root)}
+                entries = {
+                    f"{e.stage}/{e.fingerprint}": e for e in cache_cleanup.list_entries(cache_root)
+                }
             entry = entries.get(item.name)
-            gone = entry is not None and cache.remove_unused(cache_root, entry, now - CLAIM_SECONDS)
+            gone = entry is not None and cache_cleanup.remove_unused(
+                cache_root, entry, now - CLAIM_SECONDS
+            )
         elif item.kind == "probabilities":
             path = cache_root / item.name
             with disk_errors("removing probabilities", path):

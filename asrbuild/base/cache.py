@@ -13,12 +13,10 @@ number of machines, may share one cache.
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import secrets
 import socket
-import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -33,7 +31,6 @@ from asrbuild.base import locks, ownership
 from asrbuild.base.digest import (
     canonical_json,
     file_digest,
-    forget_missing,
     remember_digest,
     text_digest,
     tree_digests,
@@ -53,8 +50,7 @@ RECORD = "stage.json"
 BUILDING = ".building"
 LOCKS = ".locks"
 _USE = "use-"
-_STAGE_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+STAGE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -90,29 +86,9 @@ class StageResult:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One finished entry.
-
-    ``created`` is ISO 8601 in UTC, ``seconds`` what building it took, ``used`` the POSIX time when
-    a build last took it; ``made`` is ``created`` as POSIX time.
-    """
-
-    stage: str
-    fingerprint: str
-    path: Path
-    bytes: int
-    created: str
-    host: str
-    seconds: float
-    key: StageKey
-    used: float
-    made: float
-
-
 def fingerprint(key: StageKey) -> str:
     """SHA-256 of the key as canonical JSON: the same for any key order, another for any change."""
-    if not _STAGE_NAME.fullmatch(key.stage):
+    if not STAGE_NAME.fullmatch(key.stage):
         raise AsrbuildError(f"{key.stage!r} is not a stage's name", key=key.stage)
     return text_digest(_key_text(key))
 
@@ -159,7 +135,7 @@ def in_use(cache_root: Path) -> Iterator[Path | None]:
             yield marks if locked else None
         finally:
             with suppress(AsrbuildError):  # marks without a lock are swept as leftovers
-                _discard(marks)
+                discard(marks)
 
 
 def _mark(marks: Path | None, path: Path) -> None:
@@ -170,7 +146,7 @@ def _mark(marks: Path | None, path: Path) -> None:
             (marks / f"{path.parent.name}-{path.name}").touch()
 
 
-def _is_used(cache_root: Path, path: Path) -> bool:
+def is_marked(cache_root: Path, path: Path) -> bool:
     """Whether a build has marked this entry; asked while the entry's lock is held."""
     name = f"{path.parent.name}-{path.name}"
     return any((marks / name).exists() for marks in (cache_root / BUILDING).glob(f"{_USE}*.marks"))
@@ -209,7 +185,7 @@ def run_stage(
     hit = _claim(cache_root, path) and _is_whole(cache_root, path, verify=verify)
     if not hit:
         _sweep_once(cache_root)
-        lock = _lock_path(cache_root, key.stage, print_)
+        lock = lock_path(cache_root, key.stage, print_)
         doing = f"building the stage {key.stage}"
         with locks.hold(lock, waiting=waiting, doing=doing) as exact:
             hit = _usable(cache_root, path, key.stage, notify, verify=verify)
@@ -242,7 +218,7 @@ def _claim(cache_root: Path, path: Path) -> bool:
         return False
     except OSError:
         pass  # no clean-up runs in a read-only cache
-    lock = _lock_path(cache_root, path.parent.name, path.name)
+    lock = lock_path(cache_root, path.parent.name, path.name)
     return not lock.exists()
 
 
@@ -266,7 +242,7 @@ def _build_entry(
                     remember_digest(target / name, cache_root, digest)
     finally:
         # Also after Ctrl-C, and when another process published the same entry first.
-        _discard(work)
+        discard(work)
 
 
 def _record(work: Path, key: StageKey, print_: str, seconds: float) -> dict[str, str]:
@@ -303,7 +279,7 @@ def _usable(
     if problem is None:
         return True
     notify(f"{stage}: the cached entry is damaged ({problem}); building it again")
-    _discard(path)
+    discard(path)
     return False
 
 
@@ -317,7 +293,7 @@ def entry_problem(cache_root: Path, path: Path, *, verify: bool = False) -> str 
     Sizes and digests of every file are compared. A digest is taken from the memo where the file
     system says that the file has not changed since it was read, unless ``verify`` is set.
     """
-    record = _read_record(path)
+    record = read_record(path)
     if record is None:
         return f"{RECORD} is missing or unreadable"
     try:
@@ -344,7 +320,8 @@ def entry_problem(cache_root: Path, path: Path, *, verify: bool = False) -> str 
     return None
 
 
-def _read_record(path: Path) -> dict[str, Any] | None:
+def read_record(path: Path) -> dict[str, Any] | None:
+    """The description of an entry; None where it is missing or unreadable."""
     try:
         record = json.loads(read_plain(path / RECORD))
     except (OSError, ValueError, RecursionError):
@@ -352,7 +329,7 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def _discard(path: Path) -> None:
+def discard(path: Path) -> None:
     """Removes an entry or a build directory; readers never see a part of it."""
     if not os.path.lexists(path):
         return
@@ -366,7 +343,8 @@ def _discard(path: Path) -> None:
         remove_tree(path)
 
 
-def _lock_path(cache_root: Path, stage: str, print_: str) -> Path:
+def lock_path(cache_root: Path, stage: str, print_: str) -> Path:
+    """The lock of an entry."""
     return cache_root / LOCKS / f"{stage}-{print_}.lock"
 
 
@@ -394,7 +372,7 @@ def _remove_leftovers(cache_root: Path, entry: str, *, exact: bool) -> int:
         if locks.is_abandoned(path, exact=exact)
     ]
     for leftover in leftovers:
-        _discard(leftover)
+        discard(leftover)
     return len(leftovers)
 
 
@@ -402,110 +380,3 @@ def _remove_leftovers(cache_root: Path, entry: str, *, exact: bool) -> int:
 def _sweep_once(cache_root: Path) -> None:
     # Leftovers come from earlier processes, so one look per process finds them.
     sweep(cache_root)
-
-
-def list_entries(cache_root: Path, stage: str | None = None) -> list[Entry]:
-    """The finished entries, by stage and then newest first; unreadable ones are left out."""
-    entries = [entry for path in _entry_paths(cache_root, stage) if (entry := _entry(path))]
-    entries.sort(key=lambda entry: entry.created, reverse=True)
-    return sorted(entries, key=lambda entry: entry.stage)
-
-
-def _entry_paths(cache_root: Path, stage: str | None) -> Iterator[Path]:
-    if not cache_root.is_dir():
-        return
-    for folder in sorted(cache_root.iterdir()):
-        if folder.is_dir() and _STAGE_NAME.fullmatch(folder.name) and stage in (None, folder.name):
-            yield from (path for path in folder.iterdir() if _FINGERPRINT.fullmatch(path.name))
-
-
-def _entry(path: Path) -> Entry | None:
-    record = _read_record(path)
-    if record is None:
-        return None
-    try:
-        key = StageKey(**record["key"])
-        size = sum(int(file["bytes"]) for file in record["files"])
-        seconds = float(record["seconds"])
-        sections = (key.keys, key.files, key.versions)
-        if not all(isinstance(section, dict) for section in sections):
-            return None
-        if not (0 <= size < 2**63 and 0 <= seconds < math.inf):
-            return None
-        return Entry(
-            stage=path.parent.name,
-            fingerprint=path.name,
-            path=path,
-            bytes=size,
-            created=str(record["created"]),
-            made=datetime.fromisoformat(record["created"]).timestamp(),
-            host=str(record["host"]),
-            seconds=seconds,
-            key=key,
-            used=os.stat(path / RECORD).st_mtime,
-        )
-    except (KeyError, TypeError, ValueError, OSError, OverflowError):
-        return None
-
-
-def remove_unused(cache_root: Path, entry: Entry, since: float) -> bool:
-    """Removes an entry that no build took after the POSIX time ``since``; returns whether it did.
-
-    Its readers never see a part of it. One that is being built, or waited for, is kept.
-    """
-    with locks.try_hold(_lock_path(cache_root, entry.stage, entry.fingerprint)) as free:
-        try:
-            if free is False or os.stat(entry.path / RECORD).st_mtime > since:
-                return False
-            if _is_used(cache_root, entry.path):
-                return False
-        except FileNotFoundError:
-            return False  # another process removed it
-        _discard(entry.path)
-        return True
-
-
-def clear(cache_root: Path, stage: str | None = None, older_than: float | None = None) -> int:
-    """Removes finished entries and dead builds, and returns the bytes freed.
-
-    Args:
-        stage: only entries of this stage.
-        older_than: only entries made more than so many seconds ago.
-
-    An entry that some process is building, waiting for or using at this moment is kept.
-    """
-    freed = 0
-    now = time.time()
-    refused: AsrbuildError | None = None
-    sweep(cache_root)  # before, so that a killed build's marks keep nothing
-    for path in list(_entry_paths(cache_root, stage)):
-        entry = _entry(path)
-        if entry is not None:
-            made, size = entry.made, entry.bytes
-        else:  # what evaluations keep, or a damaged entry
-            made, size = _made_and_size(path)
-        if older_than is not None and now - made <= older_than:
-            continue
-        try:
-            with locks.try_hold(_lock_path(cache_root, path.parent.name, path.name)) as free:
-                if free is not False and not _is_used(cache_root, path):
-                    _discard(path)
-                    freed += size
-        except AsrbuildError as error:
-            refused = refused or error  # raised after the others are removed
-    if cache_root.is_dir():
-        forget_missing(cache_root)
-    if refused is not None:
-        raise refused
-    return freed
-
-
-def _made_and_size(folder: Path) -> tuple[float, int]:
-    """When something was last added to a folder without a record, and its bytes."""
-    made, size = 0.0, 0
-    for path in (folder, *folder.rglob("*")):
-        with suppress(OSError):  # another process removed it
-            status = path.lstat()
-            made = max(made, status.st_mtime)
-            size += status.st_size if stat.S_ISREG(status.st_mode) else 0
-    return made, size

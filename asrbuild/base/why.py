@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from asrbuild.base.cache import StageKey, entry_path, entry_problem, list_entries
+from asrbuild.base.cache import StageKey, entry_path, entry_problem
+from asrbuild.base.cache_cleanup import list_entries
 from asrbuild.base.mappings import changed_keys, is_digest, value_text
 
 Kind: TypeAlias = Literal["code", "key", "input", "file", "version"]

@@ -21,7 +21,7 @@ def ls(
 
     Example: asrbuild cache ls --stage convert
     """
-    from asrbuild.base.cache import list_entries
+    from asrbuild.base.cache_cleanup import list_entries
     from asrbuild.base.places import cache_root
     from asrbuild.base.quantities import age_text, size_text
 
@@ -74,7 +74,7 @@ def clear(
 
     Example: asrbuild cache clear --older-than 7d
     """
-    from asrbuild.base.cache import clear as clear_entries
+    from asrbuild.base.cache_cleanup import clear as clear_entries
     from asrbuild.base.places import cache_root
     from asrbuild.base.quantities import size_text
 

@@ -29,7 +29,7 @@ from asrbuild.architectures.tensorflow.inspect import inspect_graph
 from asrbuild.artifact.integrity import verify_files
 from asrbuild.artifact.manifest import to_json
 from asrbuild.artifact.reading import read_manifest
-from asrbuild.base import cache
+from asrbuild.base import cache, cache_cleanup
 from asrbuild.base.cache import StageKey, run_stage
 from asrbuild.base.digest import file_digest, forget_missing, remember_digest
 from asrbuild.base.errors import AsrbuildError
@@ -174,7 +174,7 @@ def stage(folder: Path) -> None:
 
 
 def cached(folder: Path) -> None:
-    list(cache.list_entries(folder / "cache"))
+    list(cache_cleanup.list_entries(folder / "cache"))
     if not cache.is_cached(folder / "cache", _STAGE):
         raise AsrbuildError("not there, so it is made again")
     assert cache.entry_problem(folder / "cache", cache.entry_path(folder / "cache", _STAGE),

@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from asrbuild.artifact import integrity, lookup
-from asrbuild.base import cache
+from asrbuild.base import cache, cache_cleanup
 from asrbuild.base.digest import file_digest, tree_digests
 from tests.acceptance import sweep_process
 from tests.acceptance.conftest import Workshop, run_asrbuild
@@ -37,7 +37,7 @@ def entries(at: Path) -> dict[tuple[str, str], tuple[int, str]]:
     """Stage and fingerprint of every visible entry -> which file on the disk describes it."""
     root = at / ".asrbuild" / "cache"
     found = {}
-    for entry in cache.list_entries(root):
+    for entry in cache_cleanup.list_entries(root):
         record = entry.path / cache.RECORD
         found[entry.stage, entry.fingerprint] = record.stat().st_ino, record.read_text()
     return found
@@ -48,7 +48,7 @@ def assert_whole(at: Path, new: set[tuple[str, str]]) -> None:
     for stage, fingerprint in new:
         assert cache.entry_problem(root, root / stage / fingerprint, verify=True) is None
     visible = {path.parent for path in root.glob("[a-z]*/*/*")}
-    assert visible == {entry.path for entry in cache.list_entries(root)}
+    assert visible == {entry.path for entry in cache_cleanup.list_entries(root)}
     for artifact in lookup.list_artifacts(at / "artifacts"):
         assert integrity.verify_files(artifact.path) == []
     for folder in at.glob("artifacts/[!.]*"):

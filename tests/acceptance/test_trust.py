@@ -19,7 +19,7 @@ import pytest
 from asrbuild.artifact import integrity
 from asrbuild.artifact.reading import read_manifest
 from asrbuild.artifact.runtime import open_artifact
-from asrbuild.base import cache, digest, processes
+from asrbuild.base import cache, cache_cleanup, digest, processes
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.places import resolve_file
 from asrbuild.builder.compose import compose_recipe
@@ -352,11 +352,11 @@ def test_a_clean_up_takes_nothing_from_a_running_build(tmp_path: Path) -> None:
     with cache.in_use(root) as marks:
         made = cache.run_stage(root, one, _write_file, notify=print, marks=marks)
         other = cache.run_stage(root, two, _write_file, notify=print)
-        found = {entry.stage: entry for entry in cache.list_entries(root)}
-        assert not cache.remove_unused(root, found["one"], since=time.time() + 10**6)
-        cache.clear(root)
+        found = {entry.stage: entry for entry in cache_cleanup.list_entries(root)}
+        assert not cache_cleanup.remove_unused(root, found["one"], since=time.time() + 10**6)
+        cache_cleanup.clear(root)
         assert (made.path.exists(), other.path.exists()) == (True, False)
-    cache.clear(root)
+    cache_cleanup.clear(root)
     assert not made.path.exists()
     assert not list((root / ".building").iterdir())
 

@@ -22,7 +22,7 @@ from asrbuild.artifact import cleanup as collect
 from asrbuild.artifact import integrity, layout, lookup, store
 from asrbuild.artifact.cleanup import CacheRules, Item
 from asrbuild.artifact.retention import YOUNG_SECONDS, Candidate, Rules, Version, decide
-from asrbuild.base import cache
+from asrbuild.base import cache, cache_cleanup
 from asrbuild.base.cache import RECORD
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
@@ -151,7 +151,7 @@ def test_cache_entries(grown: Path):
         **dict.fromkeys((prints[n] for n in (5, 6, 7)), None),
     }
     # Over the size, those unused for longest go; what was used within a day never does.
-    whole = sum(entry.bytes for entry in cache.list_entries(grown / "cache"))
+    whole = sum(entry.bytes for entry in cache_cleanup.list_entries(grown / "cache"))
     for share, stays in ((1.0, 8), (0.999, 7), (0.5, 4), (0.0, 1)):
         items = survey(grown, Rules(1, 0.0), older=99 * DAY, size=int(whole * share))
         assert [prints[n] for n in range(stays)] == [
@@ -159,7 +159,7 @@ def test_cache_entries(grown: Path):
         ]
     gone = list(collect.remove(grown / "artifacts", grown / "cache", items))
     assert {item.kind for item in gone} == {"artifact", "cache"}
-    assert [e.fingerprint for e in cache.list_entries(grown / "cache")] == [prints[0][8:]]
+    assert [e.fingerprint for e in cache_cleanup.list_entries(grown / "cache")] == [prints[0][8:]]
     assert (cleanup_worker.make(grown, 7) / "a.bin").read_bytes() == cleanup_worker.content(7)
 
 
@@ -168,7 +168,7 @@ def test_an_entry_that_a_build_took_meanwhile_stays(grown: Path):
     taken = cleanup_worker.make(grown, 3)
     names = {item.name for item in collect.remove(grown / "artifacts", grown / "cache", items)}
     assert f"convert/{taken.name}" not in names
-    assert [e.path for e in cache.list_entries(grown / "cache")] == [taken]
+    assert [e.path for e in cache_cleanup.list_entries(grown / "cache")] == [taken]
 
 
 def test_what_became_the_latest_meanwhile_stays(grown: Path):

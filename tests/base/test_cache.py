@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asrbuild.base import cache, digest
+from asrbuild.base import cache, cache_cleanup, digest
 from asrbuild.base.cache import StageKey
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.why import Change, why
@@ -365,11 +365,11 @@ def test_differences_are_empty_for_equal_keys_only(a: dict[str, Any], b: dict[st
 
 
 def test_list_and_clear(tmp_path: Path, build: Builder) -> None:
-    assert cache.list_entries(tmp_path / "absent") == []
-    assert cache.clear(tmp_path / "absent") == 0
+    assert cache_cleanup.list_entries(tmp_path / "absent") == []
+    assert cache_cleanup.clear(tmp_path / "absent") == 0
     build.run(tmp_path)
     build.run(tmp_path, replace(KEY, stage="export"))
-    entries = cache.list_entries(tmp_path)
+    entries = cache_cleanup.list_entries(tmp_path)
     assert [entry.stage for entry in entries] == ["convert", "export"]
     size = LARGE + len("hello") + len("spec")
     assert [entry.bytes for entry in entries] == [size, size]
@@ -377,13 +377,13 @@ def test_list_and_clear(tmp_path: Path, build: Builder) -> None:
     kept = tmp_path / "probabilities" / ("0" * 64) / "words.json"
     kept.parent.mkdir(parents=True)
     kept.write_text("12345")
-    assert cache.clear(tmp_path, older_than=3600) == 0
+    assert cache_cleanup.clear(tmp_path, older_than=3600) == 0
     assert kept.exists()
-    assert cache.clear(tmp_path, "probabilities") == 5
+    assert cache_cleanup.clear(tmp_path, "probabilities") == 5
     assert not kept.exists()
-    assert cache.clear(tmp_path, "export") == size
-    assert [entry.stage for entry in cache.list_entries(tmp_path)] == ["convert"]
-    assert cache.clear(tmp_path) == size
+    assert cache_cleanup.clear(tmp_path, "export") == size
+    assert [entry.stage for entry in cache_cleanup.list_entries(tmp_path)] == ["convert"]
+    assert cache_cleanup.clear(tmp_path) == size
     assert not build.run(tmp_path).hit
 
 

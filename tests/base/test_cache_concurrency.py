@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from asrbuild.artifact import integrity, lookup
-from asrbuild.base import cache, locks
+from asrbuild.base import cache, cache_cleanup, locks
 from asrbuild.base.cache import StageKey
 from tests.base import cache_worker
 from tests.killing import seeded
@@ -110,7 +110,7 @@ def test_threads_of_one_process_build_once(tmp_path: Path) -> None:
 
 def whole_entries(root: Path, tag: str) -> set[str]:
     """The stages that are visible for a tag, after a look at their every byte."""
-    found = [e for e in cache.list_entries(root / "cache") if e.key.keys["tag"] == tag]
+    found = [e for e in cache_cleanup.list_entries(root / "cache") if e.key.keys["tag"] == tag]
     for entry in found:
         assert cache.entry_problem(root / "cache", entry.path, verify=True) is None
     return {entry.stage for entry in found}
@@ -224,8 +224,8 @@ def test_a_folder_without_kernel_locks_may_see_double_work_and_no_failure(
     (artifact,) = lookup.list_artifacts(tmp_path / "artifacts")
     assert integrity.verify_files(artifact.path) == []
     assert_tidy(tmp_path)
-    assert cache.clear(tmp_path / "cache") > 0
-    assert cache.list_entries(tmp_path / "cache") == []
+    assert cache_cleanup.clear(tmp_path / "cache") > 0
+    assert cache_cleanup.list_entries(tmp_path / "cache") == []
 
 
 def test_files_from_the_future_are_hits_and_damage_in_them_is_found(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_clearing_keeps_what_is_being_built(tmp_path: Path, start: Start) -> Non
     process = start("busy", "--slow", "1")
     wait_for(lambda: ("end", "source", "busy") in log(tmp_path))
     wait_for(lambda: ("start", "export", "busy") in log(tmp_path))
-    cache.clear(tmp_path / "cache")
-    assert cache.list_entries(tmp_path / "cache") == []
+    cache_cleanup.clear(tmp_path / "cache")
+    assert cache_cleanup.list_entries(tmp_path / "cache") == []
     finish(process)
-    assert {entry.stage for entry in cache.list_entries(tmp_path / "cache")} >= {"export"}
+    assert {entry.stage for entry in cache_cleanup.list_entries(tmp_path / "cache")} >= {"export"}

@@ -14,7 +14,7 @@ import pytest
 PRELUDE = """
 import os, subprocess, sys
 from pathlib import Path
-from asrbuild.base import cache
+from asrbuild.base import cache_cleanup
 from asrbuild.artifact import integrity, lookup, store
 from asrbuild.base.cache import StageKey, run_stage
 from asrbuild.base.errors import AsrbuildError
@@ -162,7 +162,7 @@ assert "is on a read-only file system, while building the stage convert" in erro
 error = refused(lambda: publish(10, "2+b"))
 assert "is on a read-only file system, while preparing an artifact" in error.message, error
 assert error.fix == "choose a directory you can write to, or change its permissions"
-error = refused(lambda: cache.clear(disk / "cache"))
+error = refused(lambda: cache_cleanup.clear(disk / "cache"))
 assert "read-only file system" in error.message, error
 
 mount("-o", "remount,rw", str(disk))
