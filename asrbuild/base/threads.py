@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from asrbuild.base import interrupts
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 #: Threads for requests to a server or a disk, which wait most of the time.
 IO_THREADS = 8
@@ -22,19 +23,45 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
+@dataclass(frozen=True)
+class Workers:
+    """Threads for work concurrent with the caller's; see :func:`workers`."""
+
+    pool: ThreadPoolExecutor
+    begun: list[Future[Any]] = field(default_factory=list)
+
+    def submit(self, work: Callable[..., _Result], *given: Any) -> Future[_Result]:
+        """Begins work in a thread."""
+        future = self.pool.submit(work, *given)
+        self.begun.append(future)
+        return future
+
+    def wait(self, needed: Sequence[Future[Any]]) -> None:
+        """Until all of these are done; raises what any work failed with in the meantime."""
+        from concurrent.futures import FIRST_COMPLETED, wait
+
+        while needed:
+            for future in self.begun:
+                if future.done():
+                    future.result()
+            if all(future.done() for future in needed):
+                return
+            wait((f for f in self.begun if not f.done()), return_when=FIRST_COMPLETED)
+
+
 @contextmanager
-def pool(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """A thread pool for work concurrent with the caller's.
+def workers(threads: int) -> Iterator[Workers]:
+    """Threads for work concurrent with the caller's.
 
     When the block fails, waiting work is cancelled, running work stops at its next check, and the
-    pool waits for it.
+    block waits for it.
     """
     from concurrent.futures import ThreadPoolExecutor
 
     cancelled = threading.Event()
     with ThreadPoolExecutor(threads, initializer=interrupts.stop_on, initargs=(cancelled,)) as pool:
         try:
-            yield pool
+            yield Workers(pool)
         except BaseException:
             cancelled.set()
             pool.shutdown(wait=False, cancel_futures=True)

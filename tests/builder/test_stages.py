@@ -222,7 +222,7 @@ def test_a_stage_reads_whole_sections_facts_and_what_earlier_stages_declare(
         ("architectures/deepspeech/landmarks.py", {"prove"}),
         ("proof/bisect.py", {"prove", "evaluate", "artifact"}),
         ("handover/report/templates/page.css", {"artifact"}),
-        ("builder/engine.py", set()),
+        ("builder/run.py", set()),
         ("cli/ship.py", set()),
     ],
 )

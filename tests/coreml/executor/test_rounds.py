@@ -233,7 +233,7 @@ def test_ctrl_c_ends_a_loop_in_a_thread_beside(
     name = next(iter(model.inputs))
 
     def beside() -> None:
-        with interrupts.remembered(), threads.pool(1) as thread:
+        with interrupts.remembered(), threads.workers(1) as thread:
             waiting = thread.submit(model.predict, {name: one(0)})
             press_when_looping()
             waiting.result()
