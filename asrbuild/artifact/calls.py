@@ -27,7 +27,7 @@ from asrbuild.artifact import manifest2
 from asrbuild.artifact.manifest import Axis, Manifest, Model, State, Streaming, Tensor
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.coreml.signature import DECODED, Context, ProbabilityKind, Rows
+from asrbuild.coreml.signature import DECODED, Context, ProbabilityKind, Rows, ahead
 from asrbuild.speech.outputs import to_probabilities
 
 
@@ -82,9 +82,7 @@ class Contract:
     @property
     def ahead(self) -> int:
         """Steps at the end of a call whose rows the next call gives."""
-        context = self.context
-        inside = context.right + (context.left if context.trimmed else 0)
-        return context.right + max(0, -self.rows.add - inside)
+        return ahead(self.rows, self.context)
 
     @property
     def around(self) -> int:

@@ -21,7 +21,7 @@ CONFIG_NAME = "config"
 #: Sections whose keys the user names (functions of a package, hot words, precisions), and one that
 #: is null where it is not given, so that Hydra alone knows and checks its keys.
 _FREE_SECTIONS = (
-    "source.config.", "model.functions.", "decoder.hot_words.", "decoder.tuned.",
+    "source.config.", "model.functions.", "model.axes.", "decoder.hot_words.", "decoder.tuned.",
     "verify.thresholds.",
 )  # fmt: skip
 

@@ -129,6 +129,7 @@ def package_request(
         lstm=coreml.lstm,  # type: ignore[arg-type]
         state=coreml.state,  # type: ignore[arg-type]
         outputs=None if coreml.outputs is None else tuple(coreml.outputs),
+        fp32=tuple(coreml.fp32) if isinstance(coreml.fp32, list) else coreml.fp32,
         compress=_compression(coreml),
         sparsity=coreml.sparsity,
         metadata=metadata,

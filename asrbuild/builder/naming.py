@@ -66,7 +66,13 @@ _SILENT = (
 )  # fmt: skip
 _SPOKEN = ("source.load_evaluate", "source.bytes_output_mode")
 #: Sections whose keys the user names.
-_WHOLE = ("model.functions", "decoder.hot_words", "decoder.tuned", "verify.thresholds")
+_WHOLE = (
+    "model.functions",
+    "model.axes",
+    "decoder.hot_words",
+    "decoder.tuned",
+    "verify.thresholds",
+)
 #: Keys of ``verify`` that weaken or change a proof; the others only refuse more.
 _PROOF = ("inputs", "edge_lengths", "max_steps", "require_transcript", "thresholds")
 

@@ -104,8 +104,21 @@ class StepsConfig:
 
 
 @dataclass
+class AxisConfig:
+    """Sizes of the axis of time, in its own unit (steps or samples); null: as ``steps`` has it."""
+
+    kind: str | None = choice(None, StepsKind)
+    default: int | None = None
+    lower: int | None = None
+    upper: int | None = None
+    sizes: list[int] | None = None
+
+
+@dataclass
 class ModelConfig:
     """How the package is fed: the steps of a call, and of each function if it has several.
+
+    ``axes``: the same by the name of the network's axis of time, ``steps`` or ``samples``.
 
     ``export_n_steps`` is what the frozen graph is exported for, -1 for any number. ``streaming``:
     whether an app feeds chunks or the whole recording.
@@ -116,11 +129,16 @@ class ModelConfig:
     streaming: str = choice("chunked", Streaming)
     steps: StepsConfig = field(default_factory=StepsConfig)
     functions: dict[str, StepsConfig] = field(default_factory=dict)
+    axes: dict[str, AxisConfig] = field(default_factory=dict)
 
 
 @dataclass
 class CoreMLConfig:
-    """The Core ML package: format, precision, target, and how its weights are stored."""
+    """The Core ML package: format, precision, target, and how its weights are stored.
+
+    ``fp32``: what of an fp16 package stays in single precision: ``front_end`` (all up to the first
+    logarithm), ``none``, or a list of node names; null: as the architecture chooses.
+    """
 
     name: str = "mlprogram"
     format: str = choice("mlprogram", Format)
@@ -134,6 +152,7 @@ class CoreMLConfig:
     range_upper: int | None = None
     compress: str = choice("none", Compression)
     compress_layers: CompressLayersConfig = field(default_factory=CompressLayersConfig)
+    fp32: Any = None
     sparsity: float = DEFAULT_SPARSITY
 
 

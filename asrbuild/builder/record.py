@@ -69,6 +69,10 @@ def record(recipe: Recipe) -> dict[str, Any]:
     whole = asdict(recipe)
     del whole["paths"], whole["tune"]
 
+    # Keys that came later are recorded where they are given: older recipes keep their digests.
+    for group, later in (("model", "axes"), ("coreml", "fp32")):
+        if not whole[group][later]:
+            del whole[group][later]
     config = whole["source"]["config"]
     if not config:
         del whole["source"]["config"]

@@ -40,6 +40,7 @@ def check_recipe(recipe: Recipe) -> tuple[str, ...]:
         AsrbuildError: naming the key, the value and the choices or the fix.
     """
     from asrbuild.builder.conversion import package_request
+    from asrbuild.builder.steps import check_calls
     from asrbuild.coreml.request import advice
     from asrbuild.coreml.signature import check_signature
     from asrbuild.proof.gates import gates_of
@@ -48,6 +49,7 @@ def check_recipe(recipe: Recipe) -> tuple[str, ...]:
     architecture, config = network_of(recipe)
     signature = architecture.signature(config)
     check_signature(signature)
+    check_calls(recipe, signature)
     _raise_first([_inputs(recipe), _outputs(recipe, signature)])
     request = package_request(
         recipe.coreml, recipe.model, architecture.card(recipe), recipe.version, {}

@@ -163,8 +163,11 @@ def _with_outputs(recipe: Recipe) -> Recipe:
 
 def _with_steps(recipe: Recipe, exported: int | None) -> Recipe:
     """Every null of the model's steps filled, and ``model=exported`` as the graph was exported."""
-    model, n_steps = recipe.model, recipe.n_steps or DEFAULT_STEPS
-    steps = model.steps
+    from asrbuild.builder.steps import axis_steps
+
+    model = recipe.model
+    steps = axis_steps(recipe, model.steps)
+    n_steps = steps.default or recipe.n_steps or DEFAULT_STEPS
     if steps.kind == "exported":
         static = exported is not None
         steps = replace(steps, kind="fixed" if static else "range", upper=None if static

@@ -115,6 +115,8 @@ class ConversionRequest:
         state: the network's states are passed in and out, or live in the model (iOS 18).
         outputs: names and order of the outputs; None: all that the network has. A stateful package
             has no outputs of states: they are left out of it.
+        fp32: what of an fp16 package stays in single precision: ``front_end`` (all up to the first
+            logarithm), ``none``, or names of nodes; None: as the architecture chooses.
         compress: layer -> how its weights are stored (``int8``, ``palettize_6``, ``palettize_4``,
             ``prune``); layers that are not in it are stored as they are.
         sparsity: the fraction of a pruned layer's weights that become 0, the smallest.
@@ -129,6 +131,7 @@ class ConversionRequest:
     lstm: LstmForm = "native"
     state: StateKind = "explicit"
     outputs: tuple[str, ...] | None = None
+    fp32: str | tuple[str, ...] | None = None
     compress: Mapping[str, str] = field(default_factory=dict)
     sparsity: float = DEFAULT_SPARSITY
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -179,6 +182,21 @@ def model_outputs(request: ConversionRequest, signature: Signature) -> tuple[str
             fix=f"add {signature.probabilities}",
         )
     return kept
+
+
+def _fp32(request: ConversionRequest) -> Iterator[AsrbuildError]:
+    if isinstance(request.fp32, str) and request.fp32 not in ("front_end", "none"):
+        yield AsrbuildError(
+            f"coreml.fp32={request.fp32} is not a choice",
+            key="coreml.fp32",
+            fix="choose front_end or none, or give a list of node names: coreml.fp32=[/conv/Conv]",
+        )
+    if request.fp32 and request.format == "neuralnetwork":
+        yield AsrbuildError(
+            "a neuralnetwork has one precision; coreml.fp32 names parts of an mlprogram",
+            key="coreml.fp32",
+            fix="leave coreml.fp32 out, or choose coreml=mlprogram",
+        )
 
 
 def _outputs(request: ConversionRequest) -> Iterator[AsrbuildError]:
@@ -334,7 +352,7 @@ def _sparsity(request: ConversionRequest) -> Iterator[AsrbuildError]:
 
 
 #: What Core ML cannot do. Each yields an error that names the recipe's key; the first is raised.
-_RULES = (_outputs, _functions, _stateful, _lengths, _unrolled, _compressed, _sparsity)
+_RULES = (_fp32, _outputs, _functions, _stateful, _lengths, _unrolled, _compressed, _sparsity)
 
 
 def advice(request: ConversionRequest) -> tuple[str, ...]:

@@ -194,6 +194,11 @@ class Signature:
         return port.axes[port.time or 0].name
 
     @property
+    def around(self) -> int:
+        """Steps of a call that are not new to it, where an utterance has several calls."""
+        return self.context.left + ahead(self.rows, self.context)
+
+    @property
     def probabilities(self) -> str:
         """Name of the output that is decoded."""
         return self.outputs[0].name
@@ -220,6 +225,12 @@ class Signature:
         return replace(
             self, inputs=tuple(map(of, self.inputs)), outputs=tuple(map(of, self.outputs))
         )
+
+
+def ahead(rows: Rows, context: Context) -> int:
+    """Steps at the end of a call whose rows the next call gives."""
+    inside = context.right + (context.left if context.trimmed else 0)
+    return context.right + max(0, -rows.add - inside)
 
 
 def compared_name(states: Sequence[StatePair], name: str) -> str:

@@ -115,6 +115,12 @@ def card(recipe: Any) -> Card:
 def check_request(request: ConversionRequest, frontend: str) -> None:
     """Refuses what neither front end can make."""
     check_layers(request)
+    if request.fp32 not in (None, "none"):
+        raise AsrbuildError(
+            "DeepSpeech's program computes in one precision",
+            key="coreml.fp32",
+            fix="leave coreml.fp32 out",
+        )
     if frontend == "tensorflow":
         from asrbuild.architectures.deepspeech.from_graph import check_lstm_form, check_supported
 

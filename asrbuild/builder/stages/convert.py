@@ -69,6 +69,7 @@ _READS: Reads = (
     "coreml.lstm",
     "coreml.state",
     "coreml.outputs",
+    "coreml.fp32",
     "coreml.compress",
     "coreml.compress_layers",
     "coreml.sparsity",

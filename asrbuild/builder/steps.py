@@ -1,0 +1,104 @@
+"""Sizes of a call in the unit of the network's own axis of time."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.builder.recipe import Recipe, StepsConfig, network_of
+
+if TYPE_CHECKING:
+    from asrbuild.coreml.signature import Signature
+
+#: Seconds of a call of a network without small chunks of its own: default, bounds, listed sizes.
+_DEFAULT_S, _BOUNDS_S, _SIZES_S = 4.0, (0.5, 30.0), (2.0, 4.0, 8.0)
+
+
+def axis_steps(recipe: Recipe, steps: StepsConfig) -> StepsConfig:
+    """``model.steps`` with what ``model.axes`` has, and sizes in seconds where nothing states them.
+
+    A network that takes samples, or whose rows depend on steps around them, is fed with seconds and
+    not with chunks of 16 steps.
+
+    Raises:
+        AsrbuildError: ``model.axes`` names an axis that the network does not have.
+    """
+    architecture, config = network_of(recipe)
+    if not recipe.model.axes and architecture.CALLS is False:
+        return steps
+    signature = architecture.signature(config)
+    for name in recipe.model.axes:
+        if name != signature.time:
+            raise AsrbuildError(
+                f"the network has no open axis {name}: its axis of time is {signature.time}",
+                key=f"model.axes.{name}",
+                fix=f"name it model.axes.{signature.time}",
+            )
+    fed = signature.features
+    size = fed.axes[fed.time or 0].size
+    if size is not None:
+        steps = replace(steps, default=size)
+    elif signature.time == "samples" or not signature.context.causal:
+        rate = 1000.0 / architecture.front_end(config).step_ms
+        steps = _in_seconds(steps, signature, rate, recipe.n_steps)
+    axis = recipe.model.axes.get(signature.time)
+    given = {} if axis is None else {k: v for k, v in asdict(axis).items() if v is not None}
+    return replace(steps, **given)
+
+
+def _in_seconds(
+    steps: StepsConfig, signature: Signature, rate: float, asked: int | None
+) -> StepsConfig:
+    """Sizes that are whole rows next to the context."""
+
+    def size(seconds: float) -> int:
+        rows = round(seconds * rate) // signature.rows.steps
+        return max(1, rows) * signature.rows.steps + signature.around
+
+    return replace(
+        steps,
+        default=size(_DEFAULT_S) if asked is None else asked,
+        lower=max(signature.rows.least(), round(_BOUNDS_S[0] * rate)),
+        upper=size(_BOUNDS_S[1]) if steps.kind == "range" else None,
+        sizes=[size(seconds) for seconds in _SIZES_S] if steps.kind == "enumerated" else [],
+    )
+
+
+def check_calls(recipe: Recipe, signature: Signature) -> None:
+    """Refuses calls that a network cannot take, or that leave nothing new next to its context.
+
+    Raises:
+        AsrbuildError: naming the key and the nearest size.
+    """
+    fed = signature.features
+    size = fed.axes[fed.time or 0].size
+    named = {"model.steps": recipe.model.steps} if not recipe.model.functions else {}
+    named |= {f"model.functions.{name}": own for name, own in recipe.model.functions.items()}
+    for key, steps in named.items():
+        if size is not None and (steps.kind != "fixed" or steps.default != size):
+            raise AsrbuildError(
+                f"the model takes calls of {size} {signature.time} only",
+                key=key,
+                fix="choose model=static, and leave n_steps out; or export the model with an open "
+                f"axis of {signature.time}",
+            )
+        for length in (steps.default, *steps.sizes):
+            _check_length(key, length or 0, signature)
+
+
+def _check_length(key: str, length: int, signature: Signature) -> None:
+    rule, around = signature.rows, signature.around
+    new = length - around
+    if new >= rule.steps and not new % rule.steps:
+        return
+    if rule.steps == 1 and not around:
+        return
+    nearest = max(1, round(new / rule.steps)) * rule.steps + around
+    context = f", of which {around} are context" if around else ""
+    raise AsrbuildError(
+        f"a call of {length} {signature.time}{context} is not a whole number of rows of "
+        f"{rule.steps} {signature.time}",
+        key=key,
+        fix=f"set n_steps={nearest}, or model.axes.{signature.time}.default={nearest}",
+    )
