@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from asrbuild.architectures.deepspeech.from_weights import convert_weights
+from asrbuild.coreai import environment
 from asrbuild.coreml.request import ConversionRequest, FixedSteps
+from tests.coreai import opinions
 from tests.coreml.executor import tested
 from tests.coreml.executor.damage import FORMS, STEPS, WEIGHTS
 from tests.coreml.executor.harness import ct, mb
@@ -40,6 +42,22 @@ def the_kept_ops_are_still_tested(request: pytest.FixtureRequest) -> Iterator[No
     kept = tested.read_kept().get(module, {})
     missing = {op: sorted(lost) for op, was in kept.items() if (lost := was - notes.get(op, set()))}
     assert not missing, f"{module} tests less than docs/executor-ops.md says: {missing}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def apples_runtime_agrees(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every program of one op that a module runs gives the same in Apple's runtime."""
+    if environment.unsupported() is not None:
+        yield
+        return
+    folder = request.getfixturevalue("core_ai_folder")
+    with opinions.recording() as recorded:
+        yield
+        with opinions.runtime(folder):
+            found = opinions.check(recorded)
+    assert not found.differing, "\n".join(found.differing)
+    unexpected = {reason for reason in found.refused if not opinions.expected(reason)}
+    assert not unexpected, f"without a lowering: {sorted(unexpected)}"
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from asrbuild.coreml.executor.function import compile_function
 from asrbuild.coreml.executor.literals import Blobs
 from asrbuild.coreml.executor.model import StateCell
 from asrbuild.coreml.speedups.importing import import_coremltools
+from tests.coreai import opinions
 from tests.coreml.executor.tested import note_function, note_inference
 
 ct = import_coremltools()
@@ -124,8 +125,10 @@ def run_function(function: Any, values: Tensors, target: str = "iOS15") -> list[
         proto = type(proto).FromString(proto.SerializeToString())
         compiled = compile_function(proto, "main", Blobs(Path(directory)))
         names = list(compiled.outputs)
+        first = {name: _copied(value) for name, value in values.items()}
         before = {name: np.array(v) for name, v in values.items() if isinstance(v, np.ndarray)}
         results = compiled.run(values)
+        opinions.record(proto, Path(directory), first, values, [results[name] for name in names])
         again = compiled.run(values)
     for name, array in before.items():
         np.testing.assert_array_equal(values[name], array, err_msg=f"{name} was overwritten")
@@ -136,6 +139,10 @@ def run_function(function: Any, values: Tensors, target: str = "iOS15") -> list[
     for output, variable in zip(outputs, function.outputs, strict=True):
         _check_type(output, variable)
     return outputs
+
+
+def _copied(value: Any) -> Any:
+    return StateCell(np.array(value.value)) if isinstance(value, StateCell) else value
 
 
 def _check_type(output: Any, variable: Any) -> None:

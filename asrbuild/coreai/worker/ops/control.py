@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from ..apple import raw, tensor_type
 from ..lowering import Call, op, refined
 from ..values import dims, ints, rank
 
+#: Ops that replace a state.
+_WRITING = ("write_state", "coreml_update_state")
+
 
 def _truth(value: Any) -> Any:
     return raw.shrink_dims(value, ints(*range(rank(value)))) if rank(value) else value
@@ -18,23 +22,45 @@ def _truth(value: Any) -> Any:
 
 @op("while_loop")
 def while_loop(call: Call) -> Any:
+    """States that the blocks write are carried as well."""
     lowering = call.lowering
     condition, body = call.blocks
-    inits = call.values("loop_vars")
+    written = _written(call.blocks)
+    inits = [*call.values("loop_vars"), *(lowering.states[name] for name in written)]
     results, (before, after) = raw.while_(results=[init.type for init in inits], inits=inits)
     with before:
-        lowering.known.update(zip(condition["inputs"], before.arguments, strict=True))
+        _enter(call, condition, before.arguments, written)
         (more,) = lowering.block(condition)
         raw.condition(_truth(more), *before.arguments)
     with after:
         arguments = list(after.arguments)
-        lowering.known.update(zip(body["inputs"], arguments, strict=True))
-        made = [
-            refined(value, dims(init))
-            for value, init in zip(lowering.block(body), inits, strict=True)
-        ]
+        _enter(call, body, arguments, written)
+        made = [*lowering.block(body), *(lowering.states[name] for name in written)]
+        made = [refined(value, dims(init)) for value, init in zip(made, inits, strict=True)]
         raw.yield_([_copied(value) if value in arguments else value for value in made])
-    return as_list(results)
+    carried = as_list(results)
+    count = len(carried) - len(written)
+    lowering.states.update(zip(written, carried[count:], strict=True))
+    return carried[:count]
+
+
+def _written(blocks: list[Any]) -> list[str]:
+    """The states that blocks write, in order."""
+    found: dict[str, None] = {}
+    for block in blocks:
+        for operation in block["operations"]:
+            if operation["type"] in _WRITING:
+                inputs = operation["inputs"]
+                found[inputs.get("input", inputs.get("state"))[0]] = None
+            found.update(dict.fromkeys(_written(operation["blocks"])))
+    return list(found)
+
+
+def _enter(call: Call, block: Any, arguments: Sequence[Any], written: list[str]) -> None:
+    """Gives a block of a loop its inputs, and the states that it carries."""
+    names = block["inputs"]
+    call.lowering.known.update(zip(names, list(arguments)[: len(names)], strict=True))
+    call.lowering.states.update(zip(written, list(arguments)[len(names) :], strict=True))
 
 
 def _copied(value: Any) -> Any:
@@ -58,8 +84,17 @@ def cond(call: Call) -> Any:
     truth = _truth(call.value("pred"))
     count = len(call.operation["outputs"])
     if all(None not in call.shape(number) for number in range(count)):
-        yes, no = (lowering.block(block) for block in call.blocks)
-        return [values.where(truth, one, other) for one, other in zip(yes, no, strict=True)]
+        written = _written(call.blocks)
+        before = dict(lowering.states)
+        found = []
+        for block in call.blocks:
+            lowering.states.update(before)
+            found.append([*lowering.block(block), *(lowering.states[name] for name in written)])
+        chosen = [values.where(truth, yes, no) for yes, no in zip(*found, strict=True)]
+        lowering.states.update(zip(written, chosen[count:], strict=True))
+        return chosen[:count]
+    if _written(call.blocks):
+        raise call.refused("a state that is written and results of unknown shapes")
     types = [
         tensor_type([-1 if size is None else size for size in call.shape(n)], call.output_dtype(n))
         for n in range(count)
@@ -77,7 +112,7 @@ def read_state(call: Call) -> Any:
     return call.lowering.states[name]
 
 
-@op("write_state", "coreml_update_state")
+@op(*_WRITING)
 def write_state(call: Call) -> Any:
     argument, data = ("input", "data") if call.has("input") else ("state", "value")
     (name,) = call.names(argument)
