@@ -62,6 +62,12 @@ def say(text: str = "", *, err: bool = False) -> None:
     stream.flush()
 
 
+def say_cells(cells: Iterable[str]) -> None:
+    """Writes one row of a table to standard output, its cells separated by tabs."""
+    sys.stdout.write("\t".join(map(plain, cells)) + "\n")
+    sys.stdout.flush()
+
+
 def say_json(value: Any, *, indent: int | None = 2) -> None:
     """Writes ``value`` as JSON to standard output.
 

@@ -9,7 +9,7 @@ import typer
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.cli.options import CacheOption, JsonOption, StageOption, age_seconds
-from asrbuild.cli.tables import folding
+from asrbuild.cli.tables import folding, show
 
 
 def ls(
@@ -57,7 +57,7 @@ def ls(
             f"{entry.seconds:.1f} s",
         )
     table.caption = f"{len(entries)} entries, {size_text(sum(e.bytes for e in entries))}"
-    terminal.console().print(table)
+    show(table)
 
 
 def clear(

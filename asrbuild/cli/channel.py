@@ -22,7 +22,7 @@ from asrbuild.cli.options import (
     UnprovenOption,
     expiry_seconds,
 )
-from asrbuild.cli.tables import folding
+from asrbuild.cli.tables import folding, show
 
 if TYPE_CHECKING:
     from asrbuild.handover.ship.channels.move import Accept
@@ -178,7 +178,7 @@ def history(
     table = folding("", "record", "version", "why", "when", "expires", "signed by")
     for r in records:
         table.add_row(str(r.counter), r.version, _why(r), r.time, r.expires or "", r.signer)
-    terminal.console().print(table)
+    show(table)
 
 
 def _why(record: Record) -> str:

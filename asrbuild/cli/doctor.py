@@ -14,7 +14,7 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.cli.options import JsonOption
-from asrbuild.cli.tables import folding
+from asrbuild.cli.tables import folding, show
 
 Status = Literal["ok", "missing", "info"]
 
@@ -179,4 +179,4 @@ def _print(findings: list[Finding]) -> None:
         table.add_row(
             terminal.line(*marks[finding.status]), finding.name, finding.found, finding.meaning
         )
-    terminal.console().print(table)
+    show(table)

@@ -20,6 +20,7 @@ from asrbuild.cli.options import (
     SigstoreOption,
 )
 from asrbuild.cli.tables import folding
+from asrbuild.cli.tables import show as show_table
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest
@@ -153,7 +154,7 @@ def ls(
             )
     console = terminal.console()
     if kept:
-        console.print(table)
+        show_table(table)
     for bad in unusable:
         console.print(f"does not count: {bad.digest[:12]}: {bad.why}", style="yellow")
 
@@ -208,7 +209,7 @@ def compare(
     table = folding("", "units", "what", "first", "second", right=("first", "second"))
     for row in rows:
         table.add_row(row.units, row.what, row.first, row.second)
-    terminal.console().print(table)
+    show_table(table)
 
 
 def _note(line: str) -> None:

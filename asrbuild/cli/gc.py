@@ -17,7 +17,7 @@ from asrbuild.cli.options import (
     age_seconds,
     size_bytes,
 )
-from asrbuild.cli.tables import folding
+from asrbuild.cli.tables import folding, show
 
 if TYPE_CHECKING:
     from asrbuild.artifact.cleanup import CacheRules, Item
@@ -141,7 +141,7 @@ def _print(items: Sequence[Item], gone: Sequence[Item], removed: bool, notes: li
             name = item.name if item.kind in ("artifact", "version") else _short(item.name)
             size, age = size_text(item.bytes), age_of_seconds(item.age)
             table.add_row(item.kind, name, size, age, item.why)
-        console.print(table)
+        show(table)
     total, left = (size_text(sum(item.bytes for item in some)) for some in (gone, kept))
     if removed:
         console.print(f"removed {len(gone)}, {total} freed; {len(kept)} stay, {left}")

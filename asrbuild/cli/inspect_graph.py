@@ -9,7 +9,7 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.cli.options import JsonOption
-from asrbuild.cli.tables import folding
+from asrbuild.cli.tables import folding, show
 
 if TYPE_CHECKING:
     from asrbuild.architectures.tensorflow.inspect import GraphSummary
@@ -63,7 +63,7 @@ def _print_tables(summary: GraphSummary) -> None:
         table = folding(title, "name", "type", "shape", "operation")
         for port in ports:
             table.add_row(port.name, port.dtype, str(Shape(port.shape)), port.op)
-        console.print(table)
+        show(table)
     if summary.metadata:
         table = folding("Metadata", "name", "value")
         for item in summary.metadata:
@@ -71,18 +71,18 @@ def _print_tables(summary: GraphSummary) -> None:
             if isinstance(value, list):
                 value = f"{len(value)} labels: " + " ".join(repr(label) for label in value)
             table.add_row(item.name, f"{value} {item.unit or ''}".strip())
-        console.print(table)
+        show(table)
     if summary.functions:
         table = folding("Functions", "name", "nodes")
         for name, nodes in summary.functions.items():
             table.add_row(name, str(nodes))
-        console.print(table)
+        show(table)
     if summary.unconvertible:
         table = folding("No Core ML form", "operation", "count", "first node", "needed by")
         for kind in summary.unconvertible:
             table.add_row(kind.op, str(kind.count), kind.node, ", ".join(kind.outputs))
-        console.print(table)
+        show(table)
     table = folding("Operations", "operation", "count")
     for op, count in summary.ops.items():
         table.add_row(op, str(count))
-    console.print(table)
+    show(table)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from asrbuild.base import terminal
 from asrbuild.cli.options import ArtifactsOption, JsonOption
 from asrbuild.cli.packages import PackageArgument, opened_package
-from asrbuild.cli.tables import folding
+from asrbuild.cli.tables import folding, show
 
 if TYPE_CHECKING:
     from asrbuild.coreml.inspect import FunctionSummary, ModelSummary
@@ -71,11 +71,10 @@ def _print_model(summary: ModelSummary) -> None:
         table = folding("Metadata", "name", "value")
         for name, text in (fields | summary.user_metadata).items():
             table.add_row(name, text)
-        console.print(table)
+        show(table)
 
 
 def _print_function(function: FunctionSummary) -> None:
-    console = terminal.console()
     kinds = ("Inputs", function.inputs), ("Outputs", function.outputs), ("States", function.states)
     for title, features in kinds:
         if not features:
@@ -89,11 +88,11 @@ def _print_function(function: FunctionSummary) -> None:
             elif item.optional:
                 default = f"{default} optional".strip()
             table.add_row(item.name, item.dtype, item.shape_text, default)
-        console.print(table)
+        show(table)
     if not function.ops:
         return
     table = folding("Operations", "operation", "count", "in loops")
     for op, count in function.ops.items():
         table.add_row(op, str(count), str(function.ops_in_loops.get(op, "")))
     table.add_row("total", str(sum(function.ops.values())), "", style="bold")
-    console.print(table)
+    show(table)

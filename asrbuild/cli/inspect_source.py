@@ -12,7 +12,7 @@ import typer
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.cli.options import JsonOption
-from asrbuild.cli.tables import folding
+from asrbuild.cli.tables import folding, show
 
 
 def inspect_source(
@@ -47,7 +47,7 @@ def inspect_source(
     table = folding(str(file), "name", "value", "place", "file")
     for fact in facts:
         table.add_row(fact.name, shown(fact.value), fact.place, Path(fact.file).name)
-    terminal.console().print(table)
+    show(table)
     if missing:
         terminal.say(f"not stated, so a build requires them as keys: {', '.join(missing)}")
 

@@ -10,7 +10,7 @@ import typer
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError, MisuseError
 from asrbuild.cli.options import JsonOption
-from asrbuild.cli.tables import folding
+from asrbuild.cli.tables import folding, show
 
 
 def new(
@@ -62,7 +62,7 @@ def ls(as_json: JsonOption = False) -> None:
         table.add_row(str(row["label"]), str(row["keyid"]), use)
     for name in sorted(own - {str(row["label"]) for row in rows if "identity" not in row}):
         table.add_row(name, "", "signs, not trusted")
-    terminal.console().print(table)
+    show(table)
 
 
 def trust(

@@ -15,7 +15,7 @@ from asrbuild.base.disk import read_plain
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.file_names import stays_inside
 from asrbuild.cli.options import ArtifactsOption, JsonOption
-from asrbuild.cli.tables import folding
+from asrbuild.cli.tables import folding, show
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -143,7 +143,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
             age_text(row["created"] or ""),
             " ".join(_shown(row["overrides"])),
         )
-    terminal.console().print(table)
+    show(table)
 
 
 def _shown(overrides: list[str]) -> list[str]:

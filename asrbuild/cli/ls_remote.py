@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from asrbuild.base import terminal
-from asrbuild.cli.tables import folding
+from asrbuild.cli.tables import folding, show
 
 
 def ls_remote(address: str, as_json: bool) -> None:
@@ -36,4 +36,4 @@ def ls_remote(address: str, as_json: bool) -> None:
         for one in row.variants or ():
             systems = ", ".join(f"{system} {least}" for system, least in one["minimum_os"].items())
             table.add_row("", f"  {one['name']} {one['version']}, from {systems}")
-    terminal.console().print(table)
+    show(table)

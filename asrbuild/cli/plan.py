@@ -10,7 +10,7 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.cli.options import ConfigDirOption, JsonOption
-from asrbuild.cli.tables import folding
+from asrbuild.cli.tables import folding, show
 
 if TYPE_CHECKING:
     from asrbuild.base.why import Explanation
@@ -61,7 +61,7 @@ def plan(
         table.add_row(row["stage"], row["doing"], terminal.line(row["would"], colour), because)
     if there:
         table.caption = "nothing to do: this recipe is built and published already"
-    terminal.console().print(table)
+    show(table)
 
 
 def why(

@@ -13,7 +13,7 @@ from asrbuild.base.kinds.places import ARRAY
 from asrbuild.base.kinds.recognition import require
 from asrbuild.cli.options import ArtifactsOption, JsonOption
 from asrbuild.cli.packages import PackageArgument, opened_package
-from asrbuild.cli.tables import folding
+from asrbuild.cli.tables import folding, show
 
 if TYPE_CHECKING:
     from asrbuild.base.array import Array
@@ -266,7 +266,7 @@ def _print_table(title: str, columns: list[str], rows: list[dict[str, Any]]) -> 
     table = folding(title, *columns)
     for row in rows:
         table.add_row(*(_text(row[column]) for column in columns))
-    terminal.console().print(table)
+    show(table)
 
 
 def _text(value: Any) -> str:

@@ -1,19 +1,36 @@
-"""The tables of the terminal: cells go on in the next line, and nothing is cut off."""
+"""The tables of the terminal, which break no word, and of a pipe, which have plain lines."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from asrbuild.base import terminal
+
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.table import Column, Table
+    from rich.text import Text
+
+#: Cells up to this many characters are never wrapped, words up to this many never broken.
+_SHORT, _WORD = 24, 40
+#: Spaces between two columns.
+_BETWEEN = 2
 
 
 def folding(title: str, *headings: str, right: Collection[str] = ()) -> Table:
-    """A table with lines around its cells; columns in ``right`` are right-aligned."""
+    """A list of things with a column for each fact, for :func:`show`; ``right``: its figures."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title=title or None, title_justify="left", caption_justify="left")
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, _BETWEEN - 1, 0, 0),
+    )
     _add_columns(table, headings, right)
     return table
 
@@ -35,6 +52,82 @@ def bare(title: str, *headings: str, right: Collection[str] = ()) -> Table:
     return table
 
 
+def show(table: Table) -> None:
+    """Prints a :func:`folding` table to standard output.
+
+    In a terminal that is too narrow for the longest word of each column, a row is a paragraph. In a
+    pipe or a file a row is a line, its cells separated by tabs, and the headings are the first one.
+    """
+    headings, *rows = zip(*(_cells(column) for column in table.columns), strict=True)
+    if not terminal.is_terminal():
+        if table.title:
+            terminal.say(str(table.title))
+        for row in (headings, *rows):
+            terminal.say_cells([" ".join(cell.plain.split()) for cell in row])
+        if table.caption:
+            terminal.say(str(table.caption))
+        return
+    console = terminal.console()
+    widths = _widths(table.columns, console.width)
+    if widths is not None:
+        for column, width in zip(table.columns, widths, strict=True):
+            column.width = width
+        console.print(table)
+        return
+    if table.title:
+        console.print(str(table.title), style="italic")
+    for row in rows:
+        _print_paragraph(headings, row)
+    if table.caption:
+        console.print(str(table.caption), style="italic")
+
+
+def _print_paragraph(headings: tuple[Text, ...], row: tuple[Text, ...]) -> None:
+    """A row as its first cell, and below it the others with their headings."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = terminal.console()
+    console.print(Text.assemble(row[0], style="bold"))
+    facts = [
+        Text.assemble((f"{heading.plain} " if heading.plain else "", "dim"), cell)
+        for heading, cell in zip(headings[1:], row[1:], strict=True)
+        if cell.plain
+    ]
+    console.print(Padding(Text(" · ", overflow="fold").join(facts), (0, 0, 0, 2)))
+
+
 def _add_columns(table: Table, headings: tuple[str, ...], right: Collection[str]) -> None:
     for heading in headings:
         table.add_column(heading, overflow="fold", justify="right" if heading in right else "left")
+
+
+def _cells(column: Column) -> list[Text]:
+    """The heading of a column and its cells."""
+    from rich.text import Text
+
+    cells = [column.header, *column.cells]
+    return [each if isinstance(each, Text) else terminal.line(str(each)) for each in cells]
+
+
+def _widths(columns: Collection[Column], width: int) -> list[int] | None:
+    """The width of each column; None where there is not room for all."""
+    from rich.cells import cell_len
+
+    least, wish = [], []
+    for column in columns:
+        lines = [line for cell in _cells(column) for line in cell.plain.split("\n")]
+        words = (word for line in lines for word in line.split())
+        whole = max(map(cell_len, lines))
+        least.append(whole if whole <= _SHORT else min(_WORD, max(map(cell_len, words), default=0)))
+        wish.append(whole)
+    spare = width - _BETWEEN * len(least) - sum(least)
+    if spare < 0:
+        return None
+    # The smallest wish is granted first, so that one long column takes only what others leave.
+    order = sorted(range(len(least)), key=lambda at: wish[at] - least[at])
+    for left, at in zip(range(len(order), 0, -1), order, strict=True):
+        more = min(wish[at] - least[at], spare // left)
+        least[at] += more
+        spare -= more
+    return least

@@ -11,7 +11,7 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.cli.options import JsonOption, MaxBytesOption, check_choice
-from asrbuild.cli.tables import folding
+from asrbuild.cli.tables import folding, show
 
 if TYPE_CHECKING:
     from asrbuild.handover.ship.formats.variants import Variant
@@ -64,4 +64,4 @@ def print_variants(
         mark = "▶" if one == chosen else str(number)
         name = f"{one.name}/{one.version}"
         table.add_row(mark, name, one.format, weights, systems, one.compute_units, f"{one.bytes:,}")
-    terminal.console().print(table)
+    show(table)
