@@ -18,7 +18,7 @@ import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
 from asrbuild.base.errors import AsrbuildError
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from asrbuild.coreml.compression import Layers
     from asrbuild.coreml.request import ConversionRequest
     from asrbuild.coreml.signature import Signature
-    from asrbuild.speech.mfcc import FeatureSettings
     from asrbuild.speech.tokens import Tokens
 
 _FOLDER = Path(__file__).parent
@@ -106,13 +105,24 @@ class FrontEnd:
 
     Args:
         settings: of the kind of features; of :class:`asrbuild.speech.features.kinds.Samples` where
-            the package takes samples.
-        window_ms, step_ms: of an input step; 0 and that of a sample where it takes samples.
+            the network takes samples.
+        window_ms, step_ms: of a frame; 0 and that of a sample where the network takes samples.
+        place: who computes them: the app, or the package, which then takes samples.
     """
 
-    settings: FeatureSettings
+    settings: Any
     window_ms: float
     step_ms: float
+    place: Literal["app", "package"] = "app"
+
+    @property
+    def fed(self) -> Any:
+        """The settings of what a package is fed with: its features, or samples."""
+        if self.place == "app":
+            return self.settings
+        from asrbuild.speech.features.kinds import Samples
+
+        return Samples(self.settings.sample_rate)
 
 
 @dataclass(frozen=True)

@@ -176,7 +176,8 @@ class Manifest(v1.Manifest):
     model: Model
     state: list[State]
     streaming: Streaming
-    decoder: Decoder
+    #: That of 1.x where the labels are those of DeepSpeech's alphabet.txt or UTF-8 bytes.
+    decoder: Decoder | v1.Decoder
     verification: Verification
 
 

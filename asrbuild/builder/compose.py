@@ -41,7 +41,7 @@ def _register_default_name() -> None:
     def named(*, _root_: Any) -> str:
         from asrbuild.builder.naming import default_name
 
-        read = ("n_steps", "source", "export", "model", "coreml", "decoder", "verify")
+        read = ("n_steps", "features", "source", "export", "model", "coreml", "decoder", "verify")
         return default_name(_resolved(_root_, read))
 
     OmegaConf.register_new_resolver("default_name", named, replace=True)

@@ -21,7 +21,6 @@ from asrbuild.coreml.signature import Signature
 if TYPE_CHECKING:
     from asrbuild.architectures.architecture import Architecture, Card, FrontEnd
     from asrbuild.builder.sources import Source
-    from asrbuild.speech.mfcc import FeatureSettings
     from asrbuild.speech.tokens import Tokens
 
 
@@ -62,7 +61,7 @@ def conversion(recipe: Recipe, source: Source) -> Conversion:
     )  # fmt: skip
 
 
-def feature_settings(recipe: Recipe) -> FeatureSettings:
+def feature_settings(recipe: Recipe) -> Any:
     """The front end of the recipe's network."""
     architecture, config = network_of(recipe)
     return architecture.front_end(config).settings

@@ -136,7 +136,12 @@ def _added(signature: Signature, front: FrontEnd) -> dict[str, Any]:
 
 
 def _row_ms(signature: Signature, front: FrontEnd) -> float:
-    return front.step_ms * signature.rows.steps
+    return _step_ms(front) * signature.rows.steps
+
+
+def _step_ms(front: FrontEnd) -> float:
+    """Milliseconds from one input step of the package to the next."""
+    return front.step_ms if front.place == "app" else 1000.0 / float(front.fed.sample_rate)
 
 
 def _functions(
@@ -244,14 +249,14 @@ def _features(v: Any, front: FrontEnd, signature: Signature) -> Any:
     from asrbuild.speech.mfcc import FeatureSettings
 
     settings: Any = front.settings
-    if signature.features.meaning == "samples":
+    if settings.kind == "none":
         return v.NoFeatures(kind="none", place="package", step_ms=front.step_ms)
     if not isinstance(settings, FeatureSettings):
         return v.LogMel(
-            kind=settings.kind, place="app", window_ms=front.window_ms, step_ms=front.step_ms,
+            kind=settings.kind, place=front.place, window_ms=front.window_ms, step_ms=front.step_ms,
             settings=asdict(settings), reference=None,
         )  # fmt: skip
-    kinds = {"kind": "mfcc"} if v is m else {"kind": "mfcc_tf", "place": "app"}
+    kinds = {"kind": "mfcc"} if v is m else {"kind": "mfcc_tf", "place": front.place}
     return (v.Features if v is m else v.MfccTf)(
         **kinds,
         window_ms=front.window_ms,
@@ -344,7 +349,7 @@ def _streaming(
 
     fed = next(t for t in inputs if t.name == signature.features.name)
     axis = fed.shape[signature.features.time or 0]
-    settings, hop_ms, frames = front.settings, front.step_ms, 0
+    settings, hop_ms, frames = front.fed, _step_ms(front), 0
     if isinstance(settings, FeatureSettings):
         hop_ms = 1000.0 * settings.stride / settings.sample_rate
         frames = settings.n_context

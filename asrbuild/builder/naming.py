@@ -33,6 +33,7 @@ _LONGEST_WORD = 24
 #: Key -> the text before its value; empty where the value is clear alone, as ``int8`` is.
 _WORDS = {
     "n_steps": "n",
+    "features.place": "features",
     "coreml.precision": "",
     "coreml.minimum_deployment_target": "",
     "coreml.compute_units": "",
@@ -63,6 +64,7 @@ _NOT_BUILT = ("name", "version", "paths.", "tune", "decoder.interpreter", "hydra
 _SILENT = (
     "name", "version", "paths.", "tune.", "source.", "model.name", "coreml.name", "verify.",
     "decoder.interpreter", "decoder.tuned", "export.export_", "export.beam_width",
+    "export.features_place",
 )  # fmt: skip
 _SPOKEN = ("source.load_evaluate", "source.bytes_output_mode")
 #: Sections whose keys the user names.
@@ -152,7 +154,7 @@ def _plain(recipe: Mapping[str, Any]) -> dict[str, Any]:
 @functools.lru_cache(maxsize=4)
 def _plain_leaves(groups: tuple[tuple[str, str], ...], given: str) -> tuple[tuple[str, Any], ...]:
     recipe = json.loads(given)
-    found: dict[str, Any] = {"n_steps": DEFAULT_STEPS}
+    found: dict[str, Any] = {"n_steps": DEFAULT_STEPS, "features.place": "app"}
     for group, choice in groups:
         values = plain_values(group, choice, recipe)
         section = recipe[group] if values is None else values

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild.artifact import manifest as m
-from asrbuild.artifact import store
+from asrbuild.artifact import manifest2, store
 from asrbuild.artifact.layout import ALPHABET, MANIFEST, PARITY, REFERENCE_AUDIO, REPORT_PAGE
 from asrbuild.base import interrupts
 from asrbuild.base.digest import file_digest, remember_digest, tree_digests
@@ -165,7 +165,8 @@ def assemble(
         update={"version": version, "artifact_id": f"{recipe.name}/{version}"}
     )
     _write_reports(staging, manifest, proven)
-    write_kit(staging, staging, manifest)
+    if not isinstance(manifest, manifest2.Manifest):  # an app feeds these by the manifest alone
+        write_kit(staging, staging, manifest)
     _write_text(staging / MANIFEST, m.to_json(manifest))
     return manifest
 

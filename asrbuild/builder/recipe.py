@@ -238,6 +238,13 @@ class VerifyConfig:
 
 
 @dataclass
+class FeaturesConfig:
+    """Who computes the features: the app, or the package, which then takes samples."""
+
+    place: str = choice("app", ("app", "package"))
+
+
+@dataclass
 class Recipe:
     """One build: all that decides an artifact, and where it goes.
 
@@ -248,6 +255,7 @@ class Recipe:
     name: str = "???"
     version: str = "1.0.0"
     n_steps: int | None = None
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
     source: SourceConfig = field(default_factory=SourceConfig)
     export: ExportConfig = field(default_factory=ExportConfig)

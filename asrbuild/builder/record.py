@@ -73,6 +73,9 @@ def record(recipe: Recipe) -> dict[str, Any]:
     for group, later in (("model", "axes"), ("coreml", "fp32")):
         if not whole[group][later]:
             del whole[group][later]
+    if recipe.features.place == "app":
+        del whole["features"]
+        whole["export"].pop("features_place", None)
     config = whole["source"]["config"]
     if not config:
         del whole["source"]["config"]

@@ -131,7 +131,9 @@ def _steps(recipe: Recipe) -> Iterator[AsrbuildError]:
         if exported is None or steps.default is None or steps.kind == "exported":
             continue  # before the source was read
         package_steps(steps, key)
-        if exported != -1 and (steps.kind != "fixed" or steps.default != exported):
+        # Where the package takes samples, the recipe's own number counts rows.
+        taken = steps.default if recipe.features.place == "app" else recipe.n_steps
+        if exported != -1 and (steps.kind != "fixed" or taken != exported):
             asked = steps.default if steps.kind == "fixed" else f"a {steps.kind} length"
             yield AsrbuildError(
                 f"the graph is exported for {exported} steps and cannot become {asked}",

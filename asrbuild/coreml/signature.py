@@ -92,6 +92,10 @@ class Rows:
         """Rows of a call of ``steps`` input steps."""
         return max(0, (steps + self.add) // self.steps)
 
+    def needed(self, rows: int) -> int:
+        """The fewest input steps of a call that has so many rows."""
+        return rows * self.steps - self.add
+
     def least(self) -> int:
         """The fewest input steps that give a row."""
         return max(1, self.steps - self.add)

@@ -21,6 +21,7 @@ from asrbuild import __version__
 from asrbuild.architectures.architecture import of_recorded
 from asrbuild.artifact.calls import Acoustic, Contract, decoded_tensor, fed_tensor, steps_of
 from asrbuild.artifact.manifest import Axis, Execution, Manifest, State, package_path, with_function
+from asrbuild.artifact.manifest2 import context_of, rows_of
 from asrbuild.base.array import Array
 from asrbuild.coreml.executor.products import sharing
 from asrbuild.coreml.executor.recording import watching
@@ -195,8 +196,9 @@ def bound_of(
         return None
     if axis.max is None or axis.max <= max(map(len, cases.values())):
         return None
-    steps = min(axis.max, max_steps)
-    name = f"steps_{steps}" if steps == axis.max else f"steps_{steps}_of_{axis.max}"
+    longest = axis.max - _around(manifest)
+    steps = min(longest, max_steps)
+    name = f"steps_{steps}" if steps == longest else f"steps_{steps}_of_{axis.max}"
     return {name: np.resize(cases["sample"], (steps, *cases["sample"].shape[1:]))}
 
 
@@ -217,10 +219,17 @@ def _bound_runs(
             continue
         label = _label(name, way.label, f"self@{executor}" if executor else "self")
         shorter = f"{label}@shorter"
-        whole = _whole(way.manifest, len(features))
+        whole = _whole(way.manifest, len(features) + _around(way.manifest))
         yield Run(label, executor, whole, name, features, shorter)
-        chunked = _chunked(way.manifest, len(cases["sample"]))
+        rows = rows_of(way.manifest)
+        chunked = _chunked(way.manifest, rows.needed(rows.of(len(cases["sample"]))))
         yield Run(shorter, executor, chunked, name, features, None)
+
+
+def _around(manifest: Manifest) -> int:
+    """Steps of a call that are of no recording, where it has them on both sides."""
+    context = context_of(manifest)
+    return context.left + context.right if context.trimmed else 0
 
 
 def steps_axis(manifest: Manifest) -> Axis:

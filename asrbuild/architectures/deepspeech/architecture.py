@@ -26,6 +26,7 @@ from asrbuild.architectures.deepspeech.signature import (
     LAYERS,
     SIGNATURE,
     check_layers,
+    of_samples,
 )
 from asrbuild.base.errors import AsrbuildError
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from asrbuild.coreml.request import ConversionRequest
     from asrbuild.coreml.signature import Signature
     from asrbuild.speech.alphabet import Alphabet
+    from asrbuild.speech.mfcc import FeatureSettings
 
 __all__ = ["LAYERS", "problems"]
 
@@ -48,12 +50,13 @@ CARD_KEYS = (
     "export.export_author_id", "export.export_license", "export.export_description",
     "export.export_language",
 )  # fmt: skip
-FEATURE_KEYS = (
+_FEATURES = (
     "export.audio_sample_rate", "export.feature_win_len", "export.feature_win_step",
     "export.upper_frequency_limit", "export.n_input", "export.n_context",
 )  # fmt: skip
+FEATURE_KEYS = (*_FEATURES, "export.features_place")
 ORIGINAL_KEYS = (
-    *FEATURE_KEYS, "export.n_steps", "export.n_hidden", "export.batch_size", "export.relu_clip",
+    *_FEATURES, "export.n_steps", "export.n_hidden", "export.batch_size", "export.relu_clip",
     "export.beam_width", "export.export_language",
 )  # fmt: skip
 NETWORK_KEYS = (*FEATURE_KEYS, "export.n_hidden", "export.relu_clip")
@@ -83,9 +86,17 @@ def question(recipe: Any, cache_root: Path) -> tuple[Path, tuple[Fact, ...], lis
 
 
 def signature(config: Any) -> Signature:
-    """The same for every DeepSpeech network."""
-    del config
-    return SIGNATURE
+    """The same for every DeepSpeech network; of samples where the front end is in the package."""
+    if _place(config) == "app":
+        return SIGNATURE
+    return of_samples(front_end(config).settings)
+
+
+def _place(config: Any) -> Any:
+    """Who computes the features; a manifest of 1.x does not say that the app does."""
+    if isinstance(config, Mapping):
+        return config.get("features_place", "app")
+    return getattr(config, "features_place", "app")
 
 
 def front_end(config: Any) -> FrontEnd:
@@ -100,7 +111,8 @@ def front_end(config: Any) -> FrontEnd:
         n_input=config.n_input,
         n_context=config.n_context,
     )
-    return FrontEnd(settings, float(config.feature_win_len), float(config.feature_win_step))
+    durations = float(config.feature_win_len), float(config.feature_win_step)
+    return FrontEnd(settings, *durations, _place(config))
 
 
 def card(recipe: Any) -> Card:
@@ -155,6 +167,12 @@ def convert(
     if frontend == "tensorflow":
         from asrbuild.architectures.deepspeech.from_graph import convert_graph
 
+        if _place(config) == "package":
+            raise AsrbuildError(
+                "coreml.frontend=tensorflow converts the graph, which takes features",
+                key="features.place",
+                fix="leave coreml.frontend=auto, or features.place=app",
+            )
         convert_graph(exported(), request, destination)
         return
     from asrbuild.architectures.deepspeech.from_weights import convert_weights
@@ -169,7 +187,9 @@ def convert(
 
         clip = relu_clip(load_graph(source.files["graph"]))
     sizes = config.n_input, config.n_context, weights.n_hidden, weights.n_output
-    convert_weights(weights, request, destination, Geometry(*sizes, clip))
+    front = front_end(config)
+    inside = front.settings if front.place == "package" else None
+    convert_weights(weights, request, destination, Geometry(*sizes, clip), inside)
 
 
 def original(source: SourceFiles) -> Original | None:
@@ -232,11 +252,26 @@ def recover(
 
 def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRun:
     """TensorFlow on the graph, the LSTM's states at every step included."""
-    del config
     from asrbuild.architectures.deepspeech.reference import start_reference, state_nodes
 
+    if _place(config) == "package":
+        cases = _features(cases, front_end(config).settings, out.parent)
     nodes = state_nodes(original.file)
     return start_reference(original.file, cases, out, nodes=nodes, checkpoint=original.made_of)
+
+
+def _features(cases: Path, settings: FeatureSettings, folder: Path) -> Path:
+    """Cases of samples as the graph takes them; those too short for a frame are left out."""
+    import numpy as np
+
+    from asrbuild.architectures.original import save_cases
+    from asrbuild.speech.mfcc import features
+
+    with np.load(cases, allow_pickle=False) as stored:
+        made = {name: features(samples, settings) for name, samples in stored.items()}
+    path = folder / "features.npz"
+    save_cases(path, {name: rows for name, rows in made.items() if len(rows)})
+    return path
 
 
 def read(out: Path) -> dict[str, Result]:

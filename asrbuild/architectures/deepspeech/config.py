@@ -27,6 +27,7 @@ class ExportConfig:
     export_author_id: str = "author"
     export_license: str = ""
     export_description: str = ""
+    features_place: str = choice("app", ("app", "package"))
 
 
 @dataclass

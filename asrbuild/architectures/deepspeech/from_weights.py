@@ -20,9 +20,12 @@ from asrbuild.architectures.deepspeech.signature import (
     INPUT_NODE,
     LAYERS,
     OUTPUTS,
+    REAL_SAMPLES,
     SIGNATURE,
     STATES,
     check_layers,
+    of_samples,
+    of_samples_sized,
     sized,
 )
 from asrbuild.base.errors import AsrbuildError
@@ -32,6 +35,8 @@ from asrbuild.coreml.request import (
     model_outputs,
     specification_version,
 )
+from asrbuild.coreml.signature import SAMPLES
+from asrbuild.speech.mfcc import FeatureSettings
 
 #: A neural network's LSTM always clips its cell; coremltools' own 500 could be reached by a cell
 #: that grows by up to 1 a step.
@@ -53,6 +58,7 @@ def convert_weights(
     request: ConversionRequest,
     destination: Path,
     geometry: Geometry | None = None,
+    front_end: FeatureSettings | None = None,
 ) -> None:
     """Writes the package ``destination`` (``.mlpackage`` or ``.mlmodel``), replacing an old one.
 
@@ -60,12 +66,19 @@ def convert_weights(
 
     Args:
         geometry: window, coefficients and ReLU clip; DeepSpeech 0.7's when not given.
+        front_end: of the features that the package computes itself; None: an app does.
 
     Raises:
         AsrbuildError: the request is impossible, or the weights do not fit it.
     """
     check_layers(request)
     model_outputs(request, SIGNATURE)
+    if front_end is not None and request.format == "neuralnetwork":
+        raise AsrbuildError(
+            "a neuralnetwork stores weights in half precision; a front end needs more",
+            key="features.place",
+            fix="choose coreml=mlprogram, or leave features.place=app",
+        )
     geometry = geometry or Geometry(26, 9, weights.n_hidden, weights.n_output)
     if geometry.n_features != weights.n_features:
         raise AsrbuildError(
@@ -83,9 +96,14 @@ def convert_weights(
         request.precision,
         FREEZE_WEIGHT["compressed" if "lstm" in request.compress else "exact"],
     )
+    signature = (
+        sized(geometry.n_window, geometry.n_input, layout.n_hidden, layout.n_output)
+        if front_end is None
+        else of_samples_sized(front_end, layout.n_hidden, layout.n_output)
+    )
     write_model(
-        lambda steps, inputs: _body(layout, request, geometry, types, steps, inputs),
-        sized(geometry.n_window, geometry.n_input, layout.n_hidden, layout.n_output),
+        lambda steps, inputs: _body(layout, request, geometry, types, front_end, steps, inputs),
+        signature,
         request,
         destination,
         LAYERS,
@@ -107,11 +125,22 @@ def _body(
     request: ConversionRequest,
     geometry: Geometry,
     types: _Types,
+    front_end: FeatureSettings | None,
     steps: int | None,
     inputs: Mapping[str, Any],
 ) -> dict[str, Any]:
-    from asrbuild.architectures.deepspeech.program import Network, probabilities_and_state
+    from asrbuild.architectures.deepspeech.program import Network, as_type, probabilities_and_state
 
+    if front_end is not None:
+        from asrbuild.architectures.front_end.spectra import frames, windows
+
+        coefficients = frames(inputs[SAMPLES], front_end)
+        found, lengths = windows(coefficients, front_end, inputs[REAL_SAMPLES])
+        found = as_type(found, types.compute, "windows")
+        if steps is not None:
+            steps = of_samples(front_end).rows.of(steps)
+    else:
+        found, lengths = inputs[INPUT_NODE], inputs[INPUT_LENGTHS]
     network = Network(
         layout,
         geometry.relu_clip,
@@ -123,5 +152,5 @@ def _body(
         unrolled=request.lstm == "unrolled",
     )
     states = [inputs[pair.input] for pair in STATES]
-    made = probabilities_and_state(network, inputs[INPUT_NODE], inputs[INPUT_LENGTHS], *states)
+    made = probabilities_and_state(network, found, lengths, *states)
     return dict(zip(OUTPUTS, made, strict=True))

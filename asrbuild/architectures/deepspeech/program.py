@@ -359,6 +359,11 @@ def _widened(network: Network, name: str, array: Array) -> Var:
     return network.constants[name]
 
 
+def as_type(x: Var, dtype: type, name: str) -> Var:
+    """``x`` of a numpy type, cast where it is not."""
+    return _as(x, _type_name(dtype), name)
+
+
 def _as(x: Var, type_name: str, name: str) -> Var:
     """``x`` of the given MIL type, cast where it is not."""
     current = ct.converters.mil.mil.types.builtin_to_string(x.dtype)

@@ -5,17 +5,31 @@ Source: DeepSpeech 0.9.3 ``create_inference_graph``. The node ``logits`` is a so
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from asrbuild.architectures.front_end.signature import samples_port
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.choices import SPECIFICATION_VERSIONS
 from asrbuild.coreml.compression import Layers
-from asrbuild.coreml.signature import STEPS, Axis, Port, Signature, StatePair
+from asrbuild.coreml.signature import (
+    SAMPLES,
+    STEPS,
+    Axis,
+    Context,
+    Port,
+    Rows,
+    Signature,
+    StatePair,
+)
 
 if TYPE_CHECKING:
     from asrbuild.coreml.request import ConversionRequest
+    from asrbuild.speech.mfcc import FeatureSettings
 
 INPUT_NODE, INPUT_LENGTHS = "input_node", "input_lengths"
+#: The input that says which samples of a call are real, where the front end is in the package.
+REAL_SAMPLES = "real_samples"
 LOGITS = "logits"
 #: The LSTM's states, cell then output: (input, output, name of Core ML's own state).
 STATES = (
@@ -67,7 +81,39 @@ SIGNATURE = Signature(
 
 def sized(window: int, coefficients: int, hidden: int, classes: int) -> Signature:
     """The signature of one network; ``window``: frames of an input step."""
-    found = SIGNATURE.sized(INPUT_NODE, 1, None, window, coefficients)
+    return _sized(SIGNATURE.sized(INPUT_NODE, 1, None, window, coefficients), hidden, classes)
+
+
+def of_samples(settings: FeatureSettings) -> Signature:
+    """The signature with the front end in the package.
+
+    A call has, on each side of the samples that are new to it, those of the context frames. Frames
+    that are not wholly of the recording are zeros, as at the ends of a recording, and their rows do
+    not advance the LSTM.
+    """
+    edge = settings.n_context * settings.stride
+    inputs = (
+        samples_port(),
+        Port(
+            REAL_SAMPLES, (Axis("bounds", 2),), "step_range",
+            f"first of the {SAMPLES} that are of the recording, and their end", "int32",
+        ),
+        *(port for port in SIGNATURE.inputs if port.meaning == "state"),
+    )  # fmt: skip
+    return replace(
+        SIGNATURE,
+        inputs=inputs,
+        rows=Rows(settings.stride, settings.stride - settings.window - 2 * edge),
+        context=Context(causal=False, left=edge, right=edge, trimmed=True),
+    )
+
+
+def of_samples_sized(settings: FeatureSettings, hidden: int, classes: int) -> Signature:
+    """The same of one network."""
+    return _sized(of_samples(settings), hidden, classes)
+
+
+def _sized(found: Signature, hidden: int, classes: int) -> Signature:
     found = found.sized(LOGITS, None, 1, classes)
     for pair in STATES:
         found = found.sized(pair.input, 1, hidden).sized(pair.output, 1, hidden)

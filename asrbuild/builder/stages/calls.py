@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from asrbuild.builder.recipe import Recipe, network_of
 from asrbuild.builder.stage import Stage, View
-from asrbuild.builder.stages.execute import EXECUTED, all_cases, longest, package_manifest
+from asrbuild.builder.stages.cases import all_cases, longest
+from asrbuild.builder.stages.execute import EXECUTED, package_manifest
 from asrbuild.builder.stages.export import original, thread_modules
 from asrbuild.builder.stages.reference import REFERENCE, reference_libraries
 

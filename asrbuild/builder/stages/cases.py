@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from asrbuild.base.array import Array
 
 CASES = "cases.npz"
+#: What decides the lengths of the inputs.
+LENGTHS = ("n_steps", "verify.edge_lengths", "verify.max_steps")
 
 
 def run(view: View, at: Path) -> None:
@@ -22,7 +24,7 @@ def run(view: View, at: Path) -> None:
     from asrbuild.proof.cases import build_cases
     from asrbuild.speech.audio import read_audio
 
-    settings = view.architecture.front_end(view.config).settings
+    settings = view.architecture.front_end(view.config).fed
     recordings = {
         name: read_audio(path, settings.sample_rate)
         for name, path in view.source.recordings.items()
@@ -68,6 +70,38 @@ def with_edges(
             )
         )
     return cases | edge_cases(cases, lengths, max_steps)
+
+
+def all_cases(view: View) -> dict[str, Array]:
+    """Input -> features (T, n_window, n_input): the cases, then the sample at awkward lengths."""
+    model = view.recipe.model
+    axes = model.functions.values() or [model.steps]
+    cases = read_cases(view.folder("cases"))
+    signature = view.architecture.signature(view.config)
+    chunk = view.recipe.n_steps or 0
+    if signature.context.trimmed:
+        chunk = model.steps.default or 0
+    found = with_edges(cases, axes, chunk, longest(view))
+    if not signature.context.trimmed:
+        return found
+    around = signature.context.left + signature.context.right
+    return {name: case for name, case in found.items() if signature.rows.of(len(case) + around)}
+
+
+def longest(view: View) -> int | None:
+    """Steps of the longest input that is made for a proof; None where none is.
+
+    ``verify.max_steps`` counts steps of 20 ms, also where the package takes samples.
+    """
+    from asrbuild.coreml.signature import SAMPLES
+
+    verify, architecture = view.recipe.verify, view.architecture
+    if not verify.edge_lengths:
+        return None
+    if architecture.signature(view.config).time == SAMPLES:
+        rate: int = architecture.front_end(view.config).settings.sample_rate
+        return verify.max_steps * rate // 50
+    return verify.max_steps
 
 
 def _reads(recipe: Recipe) -> Reads:

@@ -12,8 +12,9 @@ from asrbuild.base.errors import AsrbuildError, GatesError
 from asrbuild.builder.recipe import Recipe, evaluates
 from asrbuild.builder.stage import Stage, View
 from asrbuild.builder.stages.calls import read_calls
+from asrbuild.builder.stages.cases import all_cases, longest
 from asrbuild.builder.stages.convert import conversion
-from asrbuild.builder.stages.execute import all_cases, longest, package_manifest
+from asrbuild.builder.stages.execute import package_manifest
 from asrbuild.builder.stages.export import original
 from asrbuild.builder.stages.reference import read_reference
 from asrbuild.coreml.compression import gate_names

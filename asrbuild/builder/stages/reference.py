@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asrbuild.builder.recipe import Recipe, network_of
-from asrbuild.builder.stage import Stage, View
-from asrbuild.builder.stages.cases import CASES
+from asrbuild.builder.stage import Reads, Stage, View
+from asrbuild.builder.stages.cases import CASES, LENGTHS, all_cases
 from asrbuild.builder.stages.export import original, thread_modules
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from asrbuild.builder.sources import Source
     from asrbuild.coreml.signature import Signature
 
-REFERENCE = "reference.npz"
+REFERENCE, EVERY_CASE = "reference.npz", "every_case.npz"
 
 
 def run(view: View, at: Path) -> None:
@@ -26,6 +26,12 @@ def run(view: View, at: Path) -> None:
     The original runs in a process of its own.
     """
     cases = view.folder("cases") / CASES
+    if not view.architecture.signature(view.config).context.causal:
+        # The first rows of a recording are not those of its beginning: each length runs itself.
+        from asrbuild.architectures.original import save_cases
+
+        cases = at / EVERY_CASE
+        save_cases(cases, all_cases(view))
     view.architecture.start(original(view), view.config, cases, at / REFERENCE).wait()
 
 
@@ -54,14 +60,27 @@ def _once(recipe: Recipe, source: Source) -> bool:
     return not network_of(recipe)[0].CALLS
 
 
+def _reads(recipe: Recipe) -> Reads:
+    """The features, and what decides the lengths where they are no beginnings of one another."""
+    found, config = network_of(recipe)
+    causal = found.signature(config).context.causal
+    return (*found.FEATURE_KEYS, *(() if causal else ("model.steps", "model.functions", *LENGTHS)))
+
+
+def _threaded(recipe: Recipe) -> tuple[str, ...]:
+    own = "asrbuild.proof.cases", "asrbuild.proof.prefixes", "asrbuild.speech.mfcc"
+    return (*thread_modules(recipe), *own)
+
+
 STAGE = Stage(
     name="reference",
     title="{runtime} on the {format}",
     run=run,
-    calls=("original", "exported", "start"),
+    reads=_reads,
+    calls=("original", "exported", "signature", "front_end", "start"),
     files=("model",),
     after=("export", "cases"),
     needed=_once,
     libraries=reference_libraries,
-    threaded=thread_modules,
+    threaded=_threaded,
 )

@@ -8,7 +8,8 @@ from asrbuild.base.code import code_digest
 from asrbuild.base.places import PACKAGE
 from asrbuild.builder.recipe import Recipe
 from asrbuild.builder.stage import Stage, View
-from asrbuild.builder.stages.execute import all_cases, core_ml_units, package_manifest
+from asrbuild.builder.stages.cases import all_cases
+from asrbuild.builder.stages.execute import core_ml_units, package_manifest
 from asrbuild.coreai.environment import VERSION, find, unsupported
 
 

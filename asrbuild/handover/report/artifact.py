@@ -43,12 +43,13 @@ class Comparison:
     """One recording as TensorFlow and the package transcribed it.
 
     Args:
-        coefficients: (steps, n_input), the MFCC of each step.
+        case: what was fed: windows of MFCC (steps, window, n_input), log mel bands (steps, bands),
+            or samples (n,).
         reference: (steps, classes), TensorFlow's probabilities.
         package: (steps, classes), the package's probabilities.
     """
 
-    coefficients: Array
+    case: Array
     reference: Array
     package: Array
 
@@ -62,14 +63,14 @@ def comparisons(
     """The recordings among the inputs of a proof.
 
     Args:
-        cases: name -> features (steps, window, n_input).
+        cases: name -> what was fed; see :class:`Comparison`.
         reference: name -> output -> the original's values.
         package: recording -> the package's probabilities (steps, classes).
         probabilities: name of that output.
     """
     return {
         name: Comparison(
-            coefficients=cases[name][:, cases[name].shape[1] // 2],
+            case=cases[name],
             reference=reference[name][probabilities],
             package=rows,
         )
@@ -162,25 +163,51 @@ def _inputs(manifest: Manifest) -> Table:
 
 
 def _scores(manifest: Manifest, recordings: Mapping[str, Comparison]) -> list[Score]:
+    from asrbuild.artifact.manifest2 import row_ms, tokens_of
     from asrbuild.artifact.runtime import feature_settings
-    from asrbuild.speech.mfcc import log_bands
+    from asrbuild.speech.alphabet import Alphabet
 
     transcripts: dict[str, Transcript] = {
         t.input: t for t in manifest.verification.transcripts if t.input in recordings
     }
-    settings = feature_settings(manifest)
+    settings, tokens = feature_settings(manifest), tokens_of(manifest.decoder)
+    labels = [*tokens.labels, *(["blank"] if isinstance(tokens, Alphabet) else [])]
+    if tokens.blank is not None:
+        labels[tokens.blank] = "blank"
     return [
         score(
             transcripts[name],
-            log_bands(one.coefficients, settings),
+            _bands(one.case, settings, len(one.package)),
             one.reference,
             one.package,
-            [*manifest.decoder.alphabet, "blank"],
-            manifest.features.step_ms,
+            labels,
+            tokens.blank,
+            row_ms(manifest),
         )
         for name, one in recordings.items()
         if name in transcripts
     ]
+
+
+def _bands(case: Array, settings: Any, rows: int) -> Array:
+    """Logarithms of mel bands (rows, bands) of what was fed, for the picture of the sound."""
+    import numpy as np
+
+    from asrbuild.speech.mfcc import FeatureSettings, log_bands, mfcc
+
+    if case.ndim == 1:
+        rate = settings.sample_rate
+        shown = FeatureSettings(rate, rate * 32 // 1000, rate * 20 // 1000, upper_hz=rate / 2)
+        found = log_bands(mfcc(case, shown), shown)
+    elif case.ndim == 3:
+        found = log_bands(case[:, case.shape[1] // 2], settings)
+    else:
+        found = case
+    if len(found) == rows or not len(found):
+        return found
+    nearest = np.arange(rows) * len(found) // max(rows, 1)
+    picked: Array = found[nearest]
+    return picked
 
 
 def _gates(metrics: Iterable[Metric]) -> list[dict[str, Any]]:

@@ -59,23 +59,25 @@ def score(
     reference: Array,
     package: Array,
     labels: list[str],
+    blank: int | None,
     step_ms: float,
 ) -> Score:
     """Lays out a recording in segments.
 
     Args:
         transcript: of the recording.
-        bands: logarithms of mel bands (steps, bands).
-        reference: TensorFlow's probabilities (steps, classes).
+        bands: logarithms of mel bands (steps, bands), one a row of probabilities.
+        reference: the original's probabilities (steps, classes).
         package: the package's, of the same shape.
-        labels: text of each class; the last is the blank.
+        labels: text of each class.
+        blank: class of the CTC blank; None: there is none.
         step_ms: milliseconds from one step to the next.
     """
     shown = min(len(package), LONGEST)
     sound = spectrum_levels(bands[:shown])
     heat = probability_levels(package[:shown])
     error = error_levels(reference[:shown], package[:shown])
-    letters = _apart(_letters(transcript, package, labels))
+    letters = _apart(_letters(transcript, package, labels, blank))
     segments = []
     for start in range(0, shown, SEGMENT):
         part = slice(start, min(start + SEGMENT, shown))
@@ -125,14 +127,14 @@ def _apart(letters: list[tuple[int, str, str]]) -> list[tuple[float, str, str]]:
 
 
 def _letters(
-    transcript: Transcript, package: Array, labels: list[str]
+    transcript: Transcript, package: Array, labels: list[str], blank: int | None
 ) -> list[tuple[int, str, str]]:
     """Step, text and kind of each letter on the likeliest path.
 
     The kind is ``unknown`` unless a transcript is expected and the path spells the package's
     transcript; a beam search or a language model may have changed that.
     """
-    path = best_path(package, len(labels) - 1)
+    path = best_path(package, blank)
     texts = [labels[token] for token in path.tokens]
     kinds = ["unknown"] * len(texts)
     if transcript.expected is not None and "".join(texts) == transcript.package:

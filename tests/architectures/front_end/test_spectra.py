@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from asrbuild.coreml import executor
+from asrbuild.coreml.compression import Layers
 from asrbuild.coreml.convert import write_model
-from asrbuild.coreml.request import ConversionRequest, Layers, RangeSteps
+from asrbuild.coreml.request import ConversionRequest, RangeSteps
 from asrbuild.coreml.signature import STEPS, Axis, Port, Signature
 from asrbuild.speech.features.kinds import LogMelNemo, Settings, compute, make_settings
 from asrbuild.speech.mfcc import FeatureSettings, context_windows, mfcc

@@ -1,0 +1,112 @@
+"""Which operations of an fp16 package compute in float32.
+
+The audio front end has to: the floor under its logarithm is below half precision, the power of a
+loud window above it, and samples have more bits. Measured on networks with a front end of their
+own: float32 up to and with the first logarithm keeps the labels, some of these operations alone do
+not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from asrbuild.base.errors import AsrbuildError
+
+#: Operations with weights. Where none comes after a logarithm it is that of the outputs.
+_WEIGHTED = ("conv", "linear", "matmul", "lstm", "gru", "rnn", "conv_transpose")
+FRONT_END, NONE = "front_end", "none"
+
+
+class Mixed:
+    """Chooses the operations that compute in half precision: ``mixed(op)``.
+
+    Args:
+        fp32: ``front_end``: not those up to and with the first logarithm of a function, if layers
+            with weights come after it; ``none``: all; or names of operations or of their results.
+        always: how names begin of operations that never do.
+    """
+
+    def __init__(self, fp32: str | Sequence[str], always: str | None = None) -> None:
+        self._fp32 = fp32
+        self._always = always
+        #: By function: names of the operations up to its first logarithm.
+        self._before: dict[int, frozenset[str]] = {}
+        self.met: set[str] = set()
+
+    def __call__(self, op: Any) -> bool:
+        """Whether an operation of a MIL program computes in half precision."""
+        if self._always and op.name.startswith(self._always):
+            return False
+        if self._fp32 == NONE:
+            return True
+        if self._fp32 == FRONT_END:
+            function = _function(op)
+            if id(function) not in self._before:
+                self._before[id(function)] = up_to_first_log(function)
+            return op.name not in self._before[id(function)]
+        named = {op.name, *(value.name for value in op.outputs)}.intersection(self._fp32)
+        self.met |= named
+        return not named
+
+    def check(self) -> None:
+        """Refuses names that no operation of the program had.
+
+        Raises:
+            AsrbuildError: naming them.
+        """
+        if isinstance(self._fp32, str):
+            return
+        if missing := [name for name in self._fp32 if name not in self.met]:
+            raise AsrbuildError(
+                f"the program has no operation {', '.join(missing)}",
+                key="coreml.fp32",
+                fix="name operations as `asrbuild inspect model` lists them, or leave it out",
+            )
+
+
+def up_to_first_log(function: Any) -> frozenset[str]:
+    """Names of the operations that the first logarithm of a function depends on, and its own.
+
+    Empty where no operation with weights depends on it: it belongs to the outputs then.
+    """
+    first = next((op for op in function.operations if op.op_type == "log"), None)
+    if first is None:
+        return frozenset()
+    after: set[int] = set()
+    waiting = [first]
+    while waiting:
+        op = waiting.pop()
+        for value in op.outputs:
+            fresh = [child for child in value.child_ops if id(child) not in after]
+            after.update(map(id, fresh))
+            waiting += fresh
+        if op is not first and op.op_type in _WEIGHTED:
+            return _upstream(first)
+    return frozenset()
+
+
+def _upstream(op: Any) -> frozenset[str]:
+    names, waiting = set(), [op]
+    while waiting:
+        current = waiting.pop()
+        if current.name in names:
+            continue
+        names.add(current.name)
+        waiting += [value.op for value in _inputs(current) if value.op is not None]
+    return frozenset(names)
+
+
+def _inputs(op: Any) -> list[Any]:
+    values: list[Any] = []
+    for value in op.inputs.values():
+        values += value if isinstance(value, (list, tuple)) else [value]
+    return [value for value in values if value is not None]
+
+
+def _function(op: Any) -> Any:
+    """The outermost block that an operation is in."""
+    block = op.enclosing_block
+    while block.outer_op is not None:
+        block = block.outer_op.enclosing_block
+    return block
