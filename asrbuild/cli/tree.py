@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -45,8 +47,9 @@ PANELS: dict[str, dict[str, str | Group]] = {
         "fit": "fit.fit",
         "schema": "schema.schema",
         "inspect": Group(
-            "Look inside a graph, a package or a scorer.",
+            "Look inside a model, a package or a scorer.",
             {
+                "file": "inspect_file.inspect_file",
                 "graph": "inspect_graph.inspect_graph",
                 "model": "inspect_model.inspect_model",
                 "source": "inspect_source.inspect_source",
@@ -204,7 +207,7 @@ def run_command(argv: list[str]) -> int:
         )
     app = typer_app(argv[0] if argv and argv[0] in COMMANDS else None)
     try:
-        result = app(argv, standalone_mode=False, prog_name="asrbuild")
+        result = app(_with_file(argv), standalone_mode=False, prog_name="asrbuild")
     except typer.Exit as asked:
         return int(asked.exit_code)
     except typer.Abort:
@@ -217,6 +220,22 @@ def run_command(argv: list[str]) -> int:
     if result == INTERRUPTED:
         raise KeyboardInterrupt
     return result if isinstance(result, int) else 0
+
+
+def _with_file(argv: list[str]) -> list[str]:
+    """``inspect FILE`` as ``inspect file FILE``."""
+    inspect_group = PANELS["Look and compare"]["inspect"]
+    assert isinstance(inspect_group, Group)
+    if argv[:1] != ["inspect"] or len(argv) < 2 or argv[1] in inspect_group.commands:
+        return argv
+    return ["inspect", "file", *argv[1:]] if _names_file(argv[1]) else argv
+
+
+def _names_file(argument: str) -> bool:
+    path = Path(argument)
+    return not argument.startswith("-") and (
+        bool(path.suffix) or os.sep in argument or path.exists()
+    )
 
 
 def _misused(error: Any) -> int:

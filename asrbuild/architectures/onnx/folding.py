@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from asrbuild.architectures.onnx.graph import Graph, Node
+from asrbuild.architectures.onnx.graph import Graph, Node, Tensor
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 
@@ -23,49 +23,79 @@ _NEVER = frozenset({"RandomNormal", "RandomUniform", "RandomNormalLike", "Random
 _GROWING = frozenset({"ConstantOfShape", "Expand", "Tile", "Range", "Pad", "OneHot", "Resize"})
 
 
-def fold(graph: Graph, pins: Mapping[str, Any]) -> Graph:
+def fold(graph: Graph, pins: Mapping[str, Any], cuts: Sequence[str] = ()) -> Graph:
     """A graph with the same outputs and fewer nodes.
 
     Args:
-        pins: inputs that become constants, by name.
+        pins: inputs, or tensors inside of the graph, that become constants, by name.
+        cuts: tensors that become inputs; nodes that only they need are dropped.
 
     Raises:
-        AsrbuildError: there is no such input, or a constant would not fit in memory.
+        AsrbuildError: there is no such input or tensor, or a constant would not fit in memory.
     """
+    graph = _cut(graph, [*cuts, *(name for name in pins if graph.input(name) is None)], pins)
     known = dict(graph.constants)
     for name, value in pins.items():
         tensor = graph.input(name)
-        if tensor is None:
-            raise AsrbuildError(
-                f"the model has no input {name} to pin",
-                key="source.config.pin",
-                fix=f"its inputs are {', '.join(one.name for one in graph.inputs)}",
-            )
+        if tensor is None:  # nothing after a cut reads it
+            continue
         array = np.asarray(value, tensor.dtype or None)
         if tensor.shape is not None and array.ndim < len(tensor.shape):
             array = array.reshape((1,) * (len(tensor.shape) - array.ndim) + array.shape)
         known[name] = array
     nodes: list[Node] = []
     _fold(graph, known, nodes)
-    needed = {tensor.name for tensor in graph.outputs}
-    kept: list[Node] = []
-    for node in reversed(nodes):
-        if needed.intersection(node.outputs):
-            kept.append(node)
-            needed.update(_reads(node))
-    return Graph(
-        tuple(reversed(kept)),
-        {name: array for name, array in known.items() if name in needed},
-        tuple(tensor for tensor in graph.inputs if tensor.name not in pins),
-        graph.outputs,
+    outputs = [tensor.name for tensor in graph.outputs]
+    kept = kept_nodes(nodes, outputs)
+    needed = set(outputs).union(*map(reads, kept))
+    return replace(
+        graph,
+        nodes=tuple(kept),
+        constants={name: array for name, array in known.items() if name in needed},
+        inputs=tuple(tensor for tensor in graph.inputs if tensor.name not in pins),
     )
 
 
-def _reads(node: Node) -> set[str]:
+def kept_nodes(
+    nodes: Sequence[Node], outputs: Sequence[str], cuts: Sequence[str] = ()
+) -> list[Node]:
+    """The nodes that outputs depend on, in their order; what makes ``cuts`` is not one."""
+    needed = set(outputs) - set(cuts)
+    kept = []
+    for node in reversed(nodes):
+        if needed.intersection(node.outputs):
+            kept.append(node)
+            needed |= reads(node) - set(cuts)
+    return kept[::-1]
+
+
+def _cut(graph: Graph, cuts: Sequence[str], pins: Mapping[str, Any]) -> Graph:
+    """The graph with these tensors as inputs; inputs that nothing reads then are dropped."""
+    if not cuts:
+        return graph
+    made = {name for node in graph.nodes for name in node.outputs}
+    if lost := [name for name in cuts if name not in made]:
+        pinned = lost[0] in pins
+        raise AsrbuildError(
+            f"the model has no tensor {lost[0]} to {'pin' if pinned else 'cut at'}",
+            key=f"source.config.{'pin' if pinned else 'cut'}",
+            fix=f"its inputs are {', '.join(one.name for one in graph.inputs)}; "
+            "`asrbuild inspect FILE` lists the tensors",
+        )
+    outputs = [tensor.name for tensor in graph.outputs]
+    nodes = kept_nodes(graph.nodes, outputs, cuts)
+    needed = set(outputs).union(*map(reads, nodes))
+    inputs = tuple(tensor for tensor in graph.inputs if tensor.name in needed)
+    added = tuple(graph.tensors.get(name, Tensor(name, "float32", None)) for name in cuts)
+    return replace(graph, nodes=tuple(nodes), inputs=(*inputs, *added))
+
+
+def reads(node: Node) -> set[str]:
+    """The tensors that a node reads, in its branches too."""
     names = set(node.inputs)
     for value in node.attributes.values():
         if isinstance(value, Graph):
-            names.update(*map(_reads, value.nodes), (tensor.name for tensor in value.outputs))
+            names.update(*map(reads, value.nodes), (tensor.name for tensor in value.outputs))
     return names - {""}
 
 

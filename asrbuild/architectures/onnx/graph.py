@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,21 +47,17 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A whole graph, or a branch of an If; a branch also reads what the graph around it made."""
+    """A whole graph, or a branch of an If; a branch also reads what the graph around it made.
+
+    ``tensors``: what the file states of tensors inside of the graph.
+    """
 
     nodes: tuple[Node, ...]
     constants: Mapping[str, Array] = field(repr=False)
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    tensors: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
 
     def input(self, name: str) -> Tensor | None:
         """The input of this name; None if there is none."""
         return next((tensor for tensor in self.inputs if tensor.name == name), None)
-
-
-def port_name(name: str) -> str:
-    """The name that a package gives a tensor: Core ML takes letters, digits and underscores, and
-    ``state`` is a word of MIL."""
-    plain = re.sub(r"\W", "_", name, flags=re.ASCII)
-    plain = f"_{plain}" if plain[:1].isdigit() else plain
-    return "state_in" if plain == "state" else plain

@@ -58,6 +58,27 @@ def read_graph(path: Path) -> Graph:
         raise _error(path, f"the file is damaged: {error}") from error
 
 
+def weight_files(path: Path) -> list[str]:
+    """The files beside a model that hold its weights, relative to its folder and sorted.
+
+    Raises:
+        AsrbuildError: the file is no whole ONNX model.
+    """
+    onnx = import_onnx()
+    try:
+        graph = onnx.ModelProto.FromString(path.read_bytes()).graph
+    except Exception as error:
+        raise _error(path, "the file is no whole ONNX model") from error
+    places = {
+        entry.value
+        for tensor in graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    inside = path.parent.resolve()
+    return sorted(p for p in places if (inside / p).resolve().is_relative_to(inside))
+
+
 def import_onnx() -> Any:
     """The ``onnx`` package.
 
@@ -108,7 +129,8 @@ class _Reader:
         if lost := [tensor.name for tensor in outputs if tensor.name not in known]:
             raise _error(self.path, f"no node makes the output {lost[0]}")
         free = tuple(tensor for tensor in inputs if tensor.name not in constants)
-        return Graph(tuple(nodes), constants, free, outputs)
+        inner = {tensor.name: tensor for tensor in map(_tensor, message.value_info)}
+        return Graph(tuple(nodes), constants, free, outputs, inner)
 
     def node(self, entry: Any, at: int, known: set[str]) -> Node:
         named = next((name for name in entry.output if name), f"node {at}")

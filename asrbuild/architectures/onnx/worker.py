@@ -35,7 +35,7 @@ def run(options: argparse.Namespace, cases: Mapping[str, Array]) -> dict[str, Ar
     """Every output of every call, ``<sequence>/<number>/<output>``: float32 or int32."""
     names: Mapping[str, str] = json.loads(options.names or "{}")
     states: Mapping[str, str] = json.loads(options.states or "{}")
-    session = _Session(options)
+    session = Session(options)
     port_of = {model: port for port, model in names.items()}
     results: dict[str, Array] = {}
     carried: dict[str, Array] = {}
@@ -62,7 +62,7 @@ def _calls(cases: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
     return calls
 
 
-class _Session:
+class Session:
     """The model in onnxruntime."""
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -78,9 +78,10 @@ class _Session:
         settings.intra_op_num_threads = settings.inter_op_num_threads = 1
         settings.log_severity_level = _QUIET
         self.file = options.model
+        pins = json.loads(options.pins or "{}")
         cuts = json.loads(options.cuts or "[]")
-        model = _cut(options.model, cuts) if cuts else options.model
         try:
+            model = _cut(options.model, cuts, pins) if cuts or pins else options.model
             self.session = onnxruntime.InferenceSession(
                 model, settings, providers=["CPUExecutionProvider"]
             )
@@ -88,7 +89,6 @@ class _Session:
             raise self._error(f"onnxruntime cannot load the model: {error}") from error
         self.inputs = {entry.name: entry for entry in self.session.get_inputs()}
         self.outputs = [entry.name for entry in self.session.get_outputs()]
-        pins = json.loads(options.pins or "{}")
         self.pins = {name: np.asarray(value) for name, value in pins.items() if name in self.inputs}
 
     def run(self, feeds: Mapping[str, Array], call: str) -> dict[str, Array]:
@@ -119,12 +119,18 @@ class _Session:
         )
 
 
-def _cut(file: str, cuts: list[str]) -> bytes:
-    """The model from these tensors on, by the ``onnx`` package's own extractor."""
+def _cut(file: str, cuts: list[str], pins: Mapping[str, Any]) -> bytes | str:
+    """The model from these tensors on, by the ``onnx`` package's own extractor.
+
+    A pin that is no input is a cut too. Without one the file itself is run.
+    """
     import onnx
     from onnx.utils import Extractor
 
     model = onnx.load(file)
+    known = {entry.name for entry in model.graph.input}
+    if not (cuts := [*cuts, *(name for name in pins if name not in known)]):
+        return file
     outputs = [entry.name for entry in model.graph.output]
     read = set(outputs)
     for node in reversed(model.graph.node):

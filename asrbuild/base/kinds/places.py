@@ -48,6 +48,7 @@ GRAPH_SOURCE = Place(
     dict.fromkeys(_CHECKPOINT_FILES, "set source=checkpoint source.checkpoint_dir={folder}")
     | {"checkpoint": "set source=checkpoint source.checkpoint_dir={file}"},
 )
+ONNX = Place("an ONNX model", frozenset({"onnx"}), "give a .onnx file")
 LITE = Place(
     "a TensorFlow Lite model", frozenset({"tflite"}), "give the .tflite of a DeepSpeech model"
 )

@@ -30,6 +30,10 @@ _CHECKPOINT = (
 )
 _INSPECT_MODEL = "look at it with `asrbuild inspect model {file}`"
 _NOT_CONVERTED = "asrbuild builds DeepSpeech checkpoints and frozen graphs; export the model as one"
+_ONNX = (
+    "write its recipe with `asrbuild inspect {file} --recipe`, or build it with "
+    "`asrbuild source=onnx source.path={file}`"
+)
 _DOWNLOAD = "open the file to see what the server says, then download the file again"
 
 KINDS = {
@@ -73,8 +77,10 @@ KINDS = {
              "use the .mlpackage or .mlmodel that it was compiled from", (".mlmodelc",)),
         Kind("aimodel", "a Core AI model (.aimodel)",
              instead="use the .mlpackage of the same model", suffixes=(".aimodel",)),
-        Kind("onnx", "an ONNX model", instead=_NOT_CONVERTED, suffixes=(".onnx",)),
-        Kind("ort", "an ONNX Runtime model (.ort)", instead=_NOT_CONVERTED, suffixes=(".ort",)),
+        Kind("onnx", "an ONNX model", instead=_ONNX, suffixes=(".onnx",)),
+        Kind("ort", "an ONNX Runtime model (.ort)",
+             "onnxruntime has rewritten it for itself", "build from the .onnx that it was made of",
+             (".ort",)),
         Kind("keras-h5", "an HDF5 file (a Keras model or its weights)", instead=_NOT_CONVERTED,
              suffixes=(".h5", ".hdf5", ".keras", ".he5")),
         Kind("keras", "a Keras model (.keras)", instead=_NOT_CONVERTED, suffixes=(".keras",)),

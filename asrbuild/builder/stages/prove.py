@@ -117,16 +117,19 @@ def _refused(
     if not compressed:
         metrics = proof.verification.metrics
         where = _first_divergence(view, manifest, cases, metrics)
-    *others, last = view.architecture.LAYERS.names
+    fix = "choose another coreml.precision, coreml.lstm or coreml.frontend"
+    if compressed:
+        *others, last = view.architecture.LAYERS.names
+        fix = (
+            f"compress less where it harms: coreml.compress_layers.{last}=int8 (or none), and so "
+            f"{', '.join(others)}"
+        )
     error = GatesError(
         f"the package does not do what the {_original(view)} does, so it is not published:\n"
         f"{_listed(proof.failures)}{where}",
         key=f"verify.thresholds.{names[-1]}",
         file=package,
-        fix=f"compress less where it harms: coreml.compress_layers.{last}=int8 (or none), and so "
-        f"{', '.join(others)}"
-        if compressed
-        else "choose another coreml.precision, coreml.lstm or coreml.frontend",
+        fix=fix,
     )
     error.package, error.verification = package, proof.verification
     return error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,9 +15,9 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from asrbuild.architectures.onnx.folding import fold
-from asrbuild.architectures.onnx.graph import port_name
 from asrbuild.architectures.onnx.lowering.walk import lower
 from asrbuild.architectures.onnx.reading import read_graph
+from asrbuild.architectures.onnx.section import port_name
 from asrbuild.coreml.executor import load
 from asrbuild.coreml.speedups.importing import import_coremltools
 
@@ -102,13 +103,15 @@ def lowered(
     pins: Mapping[str, Any] | None = None,
     precision: str = "fp32",
     any_size: bool = True,
+    count_ops: bool = False,
     given: Callable[[dict[str, Any]], dict[str, Any]] = lambda inputs: inputs,
-) -> Callable[[Arrays], Arrays]:
+) -> Any:
     """The graph as a package in the executor.
 
     Args:
         any_size: whether an axis that the file leaves open takes any size, or that of ``feeds``.
         given: what the lowering gets of the function's inputs.
+        count_ops: returns how often the package has each operation, instead of running it.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx") if isinstance(model, onnx.ModelProto) else model
@@ -153,6 +156,10 @@ def lowered(
             compute_precision=ct.precision.FLOAT16 if precision == "fp16" else ct.precision.FLOAT32,
             minimum_deployment_target=opset, skip_model_load=True,
         )  # fmt: skip
+        if count_ops:
+            main = package.get_spec().mlProgram.functions["main"]
+            (block,) = main.block_specializations.values()
+            return Counter(operation.type for operation in block.operations)
         package.save(f"{folder}/m.mlpackage")
         loaded = load(Path(folder, "m.mlpackage"))
 

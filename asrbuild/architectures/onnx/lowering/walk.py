@@ -6,24 +6,35 @@ node of the graph.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from asrbuild.architectures.onnx.folding import constant_of, evaluate
 from asrbuild.architectures.onnx.graph import Graph, Node
-from asrbuild.architectures.onnx.lowering import sizes
+from asrbuild.architectures.onnx.lowering import (
+    arithmetic,
+    convolution,
+    functions,
+    indexing,
+    linear,
+    normalization,
+    parts,
+    recurrent,
+    reduction,
+    shapes,
+    sizes,
+)
 from asrbuild.architectures.onnx.lowering.builder import mb
 from asrbuild.architectures.onnx.lowering.table import LOWERINGS, Call, Var
 from asrbuild.architectures.onnx.lowering.values import Value, is_known, is_sizes, settled
+from asrbuild.architectures.onnx.patterns import recognise
 from asrbuild.base.errors import AsrbuildError
 
-for _family in (
-    "arithmetic", "convolution", "functions", "indexing", "linear", "normalization", "parts",
-    "recurrent", "reduction", "shapes",
-):  # fmt: skip
-    importlib.import_module(f"asrbuild.architectures.onnx.lowering.{_family}")
-
+#: Each has entered its ops into the table.
+FAMILIES = (
+    arithmetic, convolution, functions, indexing, linear, normalization, parts, recurrent,
+    reduction, shapes,
+)  # fmt: skip
 #: Ops that are computed while the package is made, or not at all.
 _COMPUTED = ("Constant", "Shape", "Size")
 _INSTEAD = {
@@ -77,7 +88,7 @@ def lower(
         AsrbuildError: a node has no Core ML form, with the node's name.
     """
     walk = _Walk(inputs)
-    walk.run(graph)
+    walk.run(recognise(graph))
     made: dict[str, Var] = {}
     for name in outputs or [tensor.name for tensor in graph.outputs]:
         value = walk.op_input(walk.values[name])

@@ -1,0 +1,194 @@
+"""Any network in an ONNX file: source=onnx source.path=model.onnx.
+
+The names of :class:`asrbuild.architectures.architecture.Architecture`; each function's work is in
+a module of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asrbuild.architectures.architecture import (
+    Card,
+    Fact,
+    Found,
+    FrontEnd,
+    Landmark,
+    Original,
+    SourceFiles,
+)
+from asrbuild.architectures.onnx.section import SECTION, port_name, read_section, signature_of
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreml.compression import Layers
+
+if TYPE_CHECKING:
+    from asrbuild.architectures.original import OriginalRun, Result
+    from asrbuild.base.array import Array
+    from asrbuild.coreml.request import ConversionRequest
+    from asrbuild.coreml.signature import Signature
+    from asrbuild.speech.alphabet import Alphabet
+
+KINDS = ("onnx",)
+FILE_KEYS = ("tokens.file",)
+FEATURE_KEYS = ("source.config",)
+ORIGINAL_KEYS = NETWORK_KEYS = ("source.config",)
+THREAD_MODULES = ("asrbuild.architectures.original",)
+ORIGINAL, RUNTIME, FORMAT = "ONNX model", "ONNX Runtime", "ONNX model"
+LIBRARIES = {"convert": ("onnx",), "reference": ("onnxruntime",)}
+CALLS = True
+LAYERS = Layers()
+CARD_KEYS = ("source.author", "source.license", "source.description")
+__all__ = ["SECTION"]
+
+
+def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
+    """From the file, the section, and what running the model shows."""
+    from asrbuild.architectures.onnx.settle import settle
+
+    return settle(recipe, cache_root, keep)
+
+
+def question(recipe: Any, cache_root: Path) -> tuple[Path, tuple[Fact, ...], list[str]]:
+    """The roles of inputs and outputs, rows and context."""
+    from asrbuild.architectures.onnx.settle import facts_of, model_file, settled
+
+    config, file = read_section(recipe.source.config), model_file(recipe)
+    found = settled(file, config, cache_root, keep=False)
+    return file, facts_of(found, file), [] if config.tokens else [f"{SECTION}.tokens.file"]
+
+
+def signature(config: Any) -> Signature:
+    """As the section states it."""
+    return signature_of(read_section(config))
+
+
+def front_end(config: Any) -> FrontEnd:
+    """The model's own, or of the kind that the section names."""
+    from asrbuild.architectures.onnx.settle import feature_values
+    from asrbuild.speech.features.kinds import Samples, make_settings
+
+    own = read_section(config)
+    if own.features.get("kind", "none") == "none":
+        samples: Any = Samples(own.sample_rate)
+        return FrontEnd(samples, 0.0, 1000 / own.sample_rate)
+    settings: Any = make_settings(**feature_values(own))
+    window = getattr(settings, "window", 0)
+    return FrontEnd(settings, 1000 * window / settings.sample_rate, 1000 * settings.step_s)
+
+
+def card(recipe: Any) -> Card:
+    """As the source section says."""
+    source = recipe.source
+    return Card(source.author, source.license, source.description)
+
+
+def problems(config: Any) -> Iterator[AsrbuildError]:
+    """Meanings that there are not, and inputs that are pinned and fed."""
+    from asrbuild.architectures.onnx.section import problems
+
+    yield from problems(read_section(config))
+
+
+def check_request(request: ConversionRequest, frontend: str) -> None:
+    """Refuses a neural network and coremltools' TensorFlow front end."""
+    if frontend == "tensorflow":
+        raise AsrbuildError(
+            "an ONNX model has no frozen graph that coremltools could convert",
+            key="coreml.frontend",
+            fix="leave out coreml.frontend",
+        )
+    if request.format == "neuralnetwork":
+        raise AsrbuildError(
+            "an ONNX model becomes an ML program; neural networks lack ops that it uses",
+            key="coreml.format",
+            fix="choose coreml=mlprogram",
+        )
+
+
+def check_source(
+    source: SourceFiles, outputs: Sequence[str], lengths: Sequence[int | None]
+) -> None:
+    """Refuses a model with ops that have no Core ML form."""
+    from asrbuild.architectures.onnx.folding import fold
+    from asrbuild.architectures.onnx.lowering.walk import missing
+    from asrbuild.architectures.onnx.reading import read_graph
+
+    for error in missing(fold(read_graph(source.files["graph"]), {})):
+        error.file = str(source.files["graph"])
+        raise error
+
+
+def convert(
+    source: SourceFiles,
+    config: Any,
+    request: ConversionRequest,
+    destination: Path,
+    frontend: str,
+    exported: Callable[[], Path],
+) -> None:
+    """Writes the package from the graph."""
+    from asrbuild.architectures.onnx.convert import convert_graph
+
+    convert_graph(source.files["graph"], read_section(config), request, destination)
+
+
+def original(source: SourceFiles) -> Original | None:
+    """The file itself."""
+    return Original(source.files["graph"])
+
+
+def export(source: SourceFiles, config: Any, file: Path) -> None:
+    """Nothing is exported: the source is the original."""
+    raise AssertionError("the source is the original")
+
+
+def exported(source: SourceFiles, file: Path) -> Original:
+    """The file itself."""
+    return Original(file)
+
+
+def recover(
+    recipe: Mapping[str, Any],
+    alphabet: Alphabet,
+    graph: Path | None,
+    checkpoint: Path | None,
+    folder: Path,
+) -> Original:
+    """The model that is given: an artifact does not hold it."""
+    if graph is None:
+        raise AsrbuildError(
+            "an artifact does not hold the model it was made of", fix="add --graph model.onnx"
+        )
+    return Original(graph)
+
+
+def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRun:
+    """onnxruntime on calls."""
+    from asrbuild.architectures.original import start
+
+    own = read_section(config)
+    names = {port_name(name): name for side in (own.inputs, own.outputs) for name in side}
+    renamed = {port: name for port, name in names.items() if port != name}
+    return start(
+        "asrbuild.architectures.onnx.worker", RUNTIME, out,
+        "--cases", str(cases), "--model", str(original.file), "--pins", json.dumps(own.pin),
+        "--cuts", json.dumps(own.cut), "--states", json.dumps(own.states),
+        "--names", json.dumps(renamed),
+    )  # fmt: skip
+
+
+def read(out: Path) -> dict[str, Result]:
+    """Outputs by call."""
+    from asrbuild.architectures.original import read_results
+
+    return read_results(out)
+
+
+def landmarks(
+    original: Original, features: Array
+) -> tuple[Sequence[Landmark], Mapping[str, Array]]:
+    """None yet."""
+    return [], {}

@@ -1,0 +1,42 @@
+"""From an ONNX graph to a Core ML package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from asrbuild.architectures.onnx.folding import fold
+from asrbuild.architectures.onnx.lowering.walk import lower
+from asrbuild.architectures.onnx.reading import read_graph
+from asrbuild.architectures.onnx.section import OnnxConfig, port_name, signature_of
+from asrbuild.coreml.compression import Layers
+from asrbuild.coreml.convert import write_model
+from asrbuild.coreml.mixed import Mixed
+from asrbuild.coreml.request import ConversionRequest
+from asrbuild.coreml.speedups.importing import import_coremltools
+
+
+def convert_graph(
+    file: Path, config: OnnxConfig, request: ConversionRequest, destination: Path
+) -> None:
+    """Writes the package ``destination`` of a model, replacing an old one.
+
+    Raises:
+        AsrbuildError: a node has no Core ML form.
+    """
+    graph = fold(read_graph(file), config.pin, config.cut)
+    axes = {tensor.name: tensor.shape for tensor in graph.inputs}
+    mb = import_coremltools().converters.mil.Builder
+
+    def body(steps: int | None, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        del steps
+        given = {name: inputs[port_name(name)] for name in config.inputs}
+        # Core ML has no tensors without axes.
+        given = {n: mb.squeeze(x=v) if axes[n] == () else v for n, v in given.items()}
+        made = lower(graph, given, list(config.outputs))
+        return {port_name(name): value for name, value in made.items()}
+
+    mixed = Mixed("front_end")
+    write_model(body, signature_of(config), request, destination, Layers(), half=mixed)
+    mixed.check()

@@ -1,0 +1,88 @@
+"""What an ONNX file holds: inputs, outputs, operations, weights, and what has no Core ML form."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asrbuild.architectures.onnx.folding import fold
+from asrbuild.architectures.onnx.graph import Graph, Tensor
+from asrbuild.architectures.onnx.lowering.walk import missing
+from asrbuild.architectures.onnx.reading import read_graph
+from asrbuild.architectures.onnx.roles import assign
+from asrbuild.architectures.onnx.section import OnnxConfig
+
+
+@dataclass(frozen=True)
+class OnnxSummary:
+    """A summary of one file.
+
+    Args:
+        roles: input -> what it seems to take.
+        ops: operation -> nodes, after constants are computed.
+        stored: element type of weights -> how many numbers.
+        unconvertible: what is wrong with each op that has no Core ML form.
+    """
+
+    path: str
+    nbytes: int
+    opset: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    roles: Mapping[str, str]
+    states: Mapping[str, str]
+    ops: Mapping[str, int]
+    stored: Mapping[str, int]
+    unconvertible: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+def inspect_onnx(path: Path) -> OnnxSummary:
+    """Reads a file and folds it.
+
+    Raises:
+        AsrbuildError: the file is no whole ONNX model.
+    """
+    whole = read_graph(path)
+    graph = fold(whole, {})
+    config, _ = assign(graph, OnnxConfig())
+    return OnnxSummary(
+        path=str(path),
+        nbytes=path.stat().st_size,
+        opset=max((node.opset for node in whole.nodes), default=0),
+        inputs=whole.inputs,
+        outputs=whole.outputs,
+        roles={name: one["meaning"] for name, one in config.inputs.items()},
+        states=config.states,
+        ops=_ops(graph),
+        stored=_stored(whole),
+        unconvertible=tuple(error.message for error in missing(graph)),
+    )
+
+
+def _stored(graph: Graph) -> dict[str, int]:
+    """Numbers of the weights, of branches too, by element type."""
+    counts: Counter[str] = Counter()
+    arrays = [*graph.constants.values()]
+    for node in graph.nodes:
+        for value in node.attributes.values():
+            if isinstance(value, Graph):
+                counts.update(_stored(value))
+            elif isinstance(value, np.ndarray):
+                arrays.append(value)
+    for array in arrays:
+        counts[array.dtype.name] += array.size
+    return dict(counts)
+
+
+def _ops(graph: Graph) -> dict[str, int]:
+    counts = Counter(node.op for node in graph.nodes)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

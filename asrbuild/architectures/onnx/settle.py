@@ -1,0 +1,288 @@
+"""What an ONNX source is, and the keys of ``source.config`` that it settles.
+
+Reading a model and running it takes a second or more: what was found is remembered by the digests
+of its files, so that a build with nothing to do imports no library for it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from asrbuild.architectures.architecture import Fact, Found
+from asrbuild.architectures.onnx.section import (
+    DRAFT,
+    SECTION,
+    OnnxConfig,
+    open_axis,
+    port_name,
+    problems,
+    read_section,
+)
+from asrbuild.base.cache import StageKey, entry_path, is_cached, run_stage
+from asrbuild.base.code import code_digest
+from asrbuild.base.digest import file_digest
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.kinds.places import ONNX
+from asrbuild.base.kinds.recognition import existing_file, require
+from asrbuild.base.places import resolve_file
+from asrbuild.coreml.signature import DECODED
+
+_RESULT = "found.json"
+_CODE = ("architectures/onnx/reading.py", "architectures/onnx/settle.py")
+#: Seconds of context where a row depends on all of a recording.
+_CONTEXT_SECONDS = 1.0
+#: Steps of features that a call has at least while a model is measured.
+_FEATURE_START = 100
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What is known of a model.
+
+    Args:
+        config: the section with every value but the labels.
+        classes: of the decoded output.
+        steps: of a call, where the model takes no other number.
+        weights: files of weights, relative to the model's folder.
+    """
+
+    config: dict[str, Any]
+    classes: int
+    steps: int | None
+    weights: list[str]
+
+
+def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
+    """Reads the model, gives every tensor its role and measures what the section leaves out.
+
+    Raises:
+        AsrbuildError: a file is missing or damaged, or a role cannot be told.
+    """
+    config = read_section(recipe.source.config)
+    for problem in problems(config):
+        raise problem
+    file = model_file(recipe)
+    found = settled(file, config, cache_root, keep)
+    files = {"graph": file}
+    files |= {f"weights.{at}": file.parent / name for at, name in enumerate(found.weights)}
+    tokens, labels = _tokens(config, found.classes)
+    if labels is not None:
+        files["alphabet"] = labels
+    facts = facts_of(found, file)
+    values = {"source.config": found.config}
+    return Found(files, facts, tokens, values, (), found.steps)
+
+
+def model_file(recipe: Any) -> Path:
+    """The file of the model.
+
+    Raises:
+        AsrbuildError: it is missing, or no ONNX model.
+    """
+    if not recipe.source.path:
+        raise AsrbuildError(
+            "source.path names no file", key="source.path", fix="set source.path=model.onnx"
+        )
+    file = resolve_file(recipe.source.path)
+    require(file, ONNX, key="source.path")
+    return file
+
+
+def settled(file: Path, config: OnnxConfig, cache_root: Path, keep: bool) -> Settled:
+    """What is known of a model, from the cache where it was found before."""
+    graph = {"graph": file_digest(file, cache_root)}
+    weights = _remembered(cache_root, StageKey("weights", code_digest(*_CODE), {}, graph, {}),
+                          keep, lambda: _weights(file))  # fmt: skip
+    digests = graph | {name: file_digest(file.parent / name, cache_root) for name in weights}
+    given = {name: value for name, value in asdict(config).items() if name != "tokens"}
+    key = StageKey("facts", code_digest(*_CODE), {SECTION: given}, digests, {})
+    known = _remembered(cache_root, key, keep, lambda: asdict(_find(file, config)))
+    config_found = known["config"] | {"tokens": config.tokens}
+    return Settled(config_found, known["classes"], known["steps"], weights)
+
+
+def _remembered(cache_root: Path, key: StageKey, keep: bool, find: Callable[[], Any]) -> Any:
+    if is_cached(cache_root, key):
+        return json.loads((entry_path(cache_root, key) / _RESULT).read_text("utf-8"))
+    text = json.dumps(find(), ensure_ascii=False, indent=1)
+    if keep:
+
+        def write(at: Path) -> None:
+            (at / _RESULT).write_text(text, "utf-8")
+
+        run_stage(cache_root, key, write, notify=lambda _: None)
+    return json.loads(text)
+
+
+def _weights(file: Path) -> list[str]:
+    from asrbuild.architectures.onnx.reading import weight_files
+
+    return weight_files(file)
+
+
+def _find(file: Path, config: OnnxConfig) -> Settled:
+    """Reads and measures."""
+    from asrbuild.architectures.onnx.folding import fold
+    from asrbuild.architectures.onnx.lowering.walk import missing
+    from asrbuild.architectures.onnx.measure import Question, measure
+    from asrbuild.architectures.onnx.reading import read_graph
+    from asrbuild.architectures.onnx.roles import assign
+
+    graph = fold(read_graph(file), config.pin, config.cut)
+    for error in missing(graph):
+        error.file = str(file)
+        raise error
+    assigned, unknown = assign(graph, config)
+    if unknown:
+        names = ", ".join(tensor.name for tensor in unknown)
+        raise _missing("inputs", f"the meaning of the inputs {names} cannot be told")
+    main = next(
+        (n for n, one in assigned.inputs.items() if one["meaning"] in ("features", "samples")), None
+    )
+    if main is None:
+        raise _missing("inputs", "no input takes features or samples")
+    own = assigned.inputs[main]
+    time = next(at for at, size in enumerate(own["axes"]) if isinstance(size, str))
+    steps = own.pop("steps", None)
+    second = _steps_a_second(assigned, own["meaning"])
+    start = round(second) if own["meaning"] == "samples" else _FEATURE_START
+    question = Question(
+        input=main,
+        axis=time,
+        shape=[steps if isinstance(size, str) else size for size in own["axes"]],
+        start=start,
+        others={n: one["axes"] for n, one in assigned.inputs.items() if one["meaning"] == "state"},
+        lengths=[n for n, one in assigned.inputs.items() if one["meaning"] == "step_count"],
+        decoded=_stated_decoded(config),
+    )
+    measured = measure(file, question, config.pin, config.cut)
+    rows = config.rows or {"steps": measured.steps, "add": measured.add}
+    context = {
+        "causal": measured.causal,
+        "left": _context(measured.left, second, rows["steps"], bool(assigned.states)),
+        "right": _context(measured.right, second, rows["steps"], bool(assigned.states)),
+        "padding": "neutral" if measured.neutral else "changes_output",
+    }
+    outputs = _outputs(assigned, measured.axes, measured.decoded, measured.kind)
+    classes = outputs[measured.decoded]["axes"][-1]
+    whole = OnnxConfig(
+        **vars(assigned) | {"rows": rows, "context": context | config.context, "outputs": outputs}
+    )
+    return Settled(asdict(whole), classes, steps, [])
+
+
+def _steps_a_second(config: OnnxConfig, meaning: str) -> float:
+    """Input steps in a second of sound."""
+    if meaning == "samples":
+        return float(config.sample_rate)
+    if config.features.get("kind", "none") == "none":
+        raise _missing("features.kind", "the model takes features, and their kind is not stated")
+    from asrbuild.speech.features.kinds import make_settings
+
+    return float(1 / make_settings(**feature_values(config)).step_s)
+
+
+def feature_values(config: OnnxConfig) -> dict[str, Any]:
+    own = {name: value for name, value in config.features.items() if name != "place"}
+    return {"sample_rate": config.sample_rate} | own
+
+
+def _context(found: int | None, second: float, row: int, states: bool) -> int:
+    """Steps of context in whole rows; states carry what is before, and chunks end where they do."""
+    if states:
+        return 0
+    if found is None:
+        found = round(_CONTEXT_SECONDS * second)
+    return -(-found // row) * row
+
+
+def _stated_decoded(config: OnnxConfig) -> str | None:
+    for name, value in config.outputs.items():
+        meaning = value.get("meaning") if isinstance(value, Mapping) else value
+        if meaning in DECODED:
+            return name
+    return None
+
+
+def _outputs(
+    config: OnnxConfig, shapes: Mapping[str, list[int | None]], decoded: str, kind: str
+) -> dict[str, Any]:
+    """The outputs that the package has: the decoded one, counts of rows, and states."""
+    stated = {n: dict(v) if isinstance(v, Mapping) else {"meaning": v}
+              for n, v in config.outputs.items()}  # fmt: skip
+    roles = {decoded: {"meaning": kind}} | stated
+    for name, shape in shapes.items():
+        if not config.outputs and name not in roles and len(shape) <= 1 and None not in shape:
+            roles[name] = {"meaning": "row_count"}
+    roles |= {output: {"meaning": "state"} for output in config.states.values()}
+    made = {}
+    for name, role in roles.items():
+        if name not in shapes:
+            known = ", ".join(shapes)
+            raise AsrbuildError(
+                f"the model has no output {name}",
+                key=f"{SECTION}.outputs.{name}",
+                fix=f"its outputs are {known}",
+            )
+        meaning = role["meaning"]
+        sizes = [open_axis(meaning) if size is None else size for size in shapes[name]]
+        if meaning == "state":
+            given = next(i for i, o in config.states.items() if o == name)
+            sizes = config.inputs[given]["axes"]
+            role |= {k: v for k, v in config.inputs[given].items() if k == "dtype"}
+        made[name] = {"axes": sizes or [1]} | role
+    first = {decoded: made.pop(decoded)}
+    return first | made
+
+
+def _tokens(config: OnnxConfig, classes: int) -> tuple[Any, Path | None]:
+    """The labels, and the file that has them."""
+    from asrbuild.speech.vocabulary import read_vocabulary
+
+    own = dict(config.tokens)
+    named = own.pop("file", None)
+    if not named:
+        raise AsrbuildError(
+            f"the model has {classes} classes, and their labels are not stated",
+            key=f"{SECTION}.tokens.file",
+            fix="give the model's tokens.txt or vocab.json: one label a class, in their order",
+        )
+    path = existing_file(named, f"{SECTION}.tokens.file")
+    kind = own.pop("kind", "characters")
+    try:
+        return read_vocabulary(path, kind, classes=classes, **own), path
+    except TypeError as error:
+        raise AsrbuildError(
+            f"{SECTION}.tokens has keys that it does not take: {', '.join(own)}",
+            key=f"{SECTION}.tokens",
+            fix="its keys are file, kind, blank, boundary, silent",
+        ) from error
+    except AsrbuildError as error:
+        error.key = f"source.config.{error.key}" if error.key else f"{SECTION}.tokens"
+        raise
+
+
+def facts_of(found: Settled, file: Path) -> tuple[Fact, ...]:
+    """What the file states and what was measured, to show it."""
+    config, facts = found.config, []
+    for side in ("inputs", "outputs"):
+        for name, one in config[side].items():
+            shape = ", ".join(map(str, one["axes"]))
+            text = f"{one['meaning']} ({shape})"
+            renamed = "" if port_name(name) == name else f", {port_name(name)} in the package"
+            facts.append(Fact(f"{side}.{name}", text + renamed, str(file), "the graph"))
+    for given, output in config["states"].items():
+        facts.append(Fact(f"states.{given}", output, str(file), "the graph"))
+    facts.append(Fact("classes", found.classes, str(file), "the decoded output"))
+    for key in ("rows", "context"):
+        for name, value in config[key].items():
+            facts.append(Fact(f"{key}.{name}", value, str(file), "measured"))
+    return tuple(facts)
+
+
+def _missing(key: str, message: str) -> AsrbuildError:
+    return AsrbuildError(message, key=f"{SECTION}.{key}", fix=DRAFT)

@@ -1,0 +1,119 @@
+"""``asrbuild inspect FILE``: what a file is, and a draft of a recipe for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from asrbuild.base import terminal
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.cli.options import JsonOption
+from asrbuild.cli.tables import folding
+
+if TYPE_CHECKING:
+    from asrbuild.architectures.onnx.inspect import OnnxSummary
+
+_GRAPHS = ("graph", "graph-unfrozen", "pbmm", "tflite")
+_PACKAGES = ("mlmodel", "mlpackage")
+
+
+def inspect_file(
+    file: Annotated[Path, typer.Argument(help="A model in any form: it is known by its content.")],
+    recipe: Annotated[
+        bool, typer.Option("--recipe", help="Write a draft of a recipe for an ONNX model.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a file holds; `asrbuild inspect FILE` is the same.
+
+    Of an ONNX model: inputs with the roles that they seem to have, outputs, operations, weights,
+    and what has no Core ML form. With --recipe, a config file with all that the model and a run of
+    it tell, and ??? for the rest.
+
+    Examples: asrbuild inspect model.onnx | asrbuild inspect model.onnx --recipe
+    """
+    from asrbuild.base.kinds.recognition import recognise
+
+    kind = recognise(file)
+    if recipe and kind.key != "onnx":
+        raise AsrbuildError(
+            f"a recipe is drafted for an ONNX model, and this is {kind.what}",
+            file=file,
+            fix=kind.instead.replace("{file}", str(file)) or "give a .onnx file",
+        )
+    if kind.key in _GRAPHS:
+        from asrbuild.cli.inspect_graph import inspect_graph
+
+        inspect_graph(file, as_json)
+    elif kind.key in _PACKAGES:
+        from asrbuild.cli.inspect_model import inspect_model
+
+        inspect_model(str(file), None, as_json)
+    elif kind.key == "checkpoint":
+        from asrbuild.cli.inspect_source import inspect_source
+
+        inspect_source([str(file)], None, as_json)
+    elif kind.key != "onnx":
+        raise AsrbuildError(
+            f"the file is {kind.what}, and no model that asrbuild can show",
+            file=file,
+            fix=kind.instead.replace("{file}", str(file)) or "give a model",
+        )
+    elif recipe:
+        _print_recipe(file)
+    else:
+        from asrbuild.architectures.onnx.inspect import inspect_onnx
+
+        summary = inspect_onnx(file)
+        if as_json:
+            terminal.say_json(summary.as_dict())
+        else:
+            _print_tables(summary)
+
+
+def _print_recipe(file: Path) -> None:
+    from asrbuild.architectures.onnx.draft import draft
+    from asrbuild.base.places import cache_root
+
+    terminal.say(draft(file, cache_root()).rstrip("\n"))
+
+
+def _print_tables(summary: OnnxSummary) -> None:
+    console = terminal.console()
+    stored = ", ".join(f"{count:,} {kind}" for kind, count in summary.stored.items())
+    console.print(
+        f"{summary.path}: {summary.nbytes:,} bytes, op set {summary.opset}, weights: "
+        f"{stored or 'none'}"
+    )
+    table = folding("Inputs", "name", "type", "shape", "seems to be")
+    for tensor in summary.inputs:
+        role = summary.roles.get(tensor.name, "")
+        fed = summary.states.get(tensor.name)
+        table.add_row(
+            tensor.name,
+            tensor.dtype,
+            _shape(tensor.shape),
+            f"{role}, fed by {fed}" if fed else role,
+        )
+    console.print(table)
+    table = folding("Outputs", "name", "type", "shape")
+    for tensor in summary.outputs:
+        table.add_row(tensor.name, tensor.dtype, _shape(tensor.shape))
+    console.print(table)
+    if summary.unconvertible:
+        table = folding("No Core ML form", "node")
+        for message in summary.unconvertible:
+            table.add_row(message)
+        console.print(table)
+    table = folding("Operations", "operation", "count")
+    for op, count in summary.ops.items():
+        table.add_row(op, str(count))
+    console.print(table)
+
+
+def _shape(shape: tuple[int | str | None, ...] | None) -> str:
+    if shape is None:
+        return "unknown"
+    return f"({', '.join('?' if size is None else str(size) for size in shape)})"
