@@ -10,6 +10,7 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.progress import bars
+from asrbuild.cli.devices import measured_rows
 from asrbuild.cli.options import ArtifactsOption, JsonOption
 from asrbuild.cli.tables import bare
 
@@ -64,6 +65,7 @@ def diff(
                     root,
                     lambda line: terminal.say(line, err=True),
                     description_only=data is None,
+                    evidence=True,
                 )
             )
             for spec in (before, after)
@@ -82,7 +84,8 @@ def _side(path: Path) -> Side:
     from asrbuild.handover.difference import Side
 
     manifest = read_manifest(path)
-    return Side(manifest, package_path(path, manifest))
+    devices = {row.label: (row.planned, row.timed) for row in measured_rows(path)}
+    return Side(manifest, package_path(path, manifest), devices)
 
 
 def _evaluate(data: Path, paths: list[Path]) -> ErrorRate | None:

@@ -23,7 +23,6 @@ from asrbuild.cli.tables import folding
 from asrbuild.cli.tables import show as show_table
 
 if TYPE_CHECKING:
-    from asrbuild.artifact.manifest import Manifest
     from asrbuild.handover.evidence.kept import Kept, Unusable
 
 EvidenceArgument = Annotated[
@@ -92,7 +91,8 @@ def add(
     trust = read_trust(config)
     remote = open_remote(artifact.rpartition("#")[0]) if _is_remote(artifact) else None
     with _artifact(artifact, root) as path, terminal.status("running the recordings …"):
-        known = _known_on(artifact, path, trust) if remote is not None else known_documents(root)
+        # Of a remote's artifact, what the remote has lies beside the copy.
+        known = known_documents(root if remote is None else path.parents[1])
         checked = check_file(file, path, trust, known)
         note = partial(terminal.say, err=True)
         signer = None if checked.signed is not None else choose_signer(key, sigstore, config, note)
@@ -233,48 +233,19 @@ def _artifact(spec: str, root: Path) -> Iterator[Path]:
             file=path,
             fix=f"`asrbuild pull {spec}`, and name the artifact in the store",
         )
-    with opened(spec, root, _note) as found:
+    with opened(spec, root, _note, evidence=True) as found:
         yield found
 
 
 def _evidence(spec: str, root: Path) -> tuple[list[Kept], list[Unusable]]:
-    from asrbuild.artifact.lookup import resolve
-    from asrbuild.handover.evidence.kept import evidence_of, evidence_on
-    from asrbuild.handover.ship.remotes.address import open_remote
+    """The evidence of an artifact, newest first, and the files that do not count."""
+    from asrbuild.handover.evidence.kept import evidence_of
+    from asrbuild.handover.ship.opening import opened
     from asrbuild.handover.ship.signing.keys import config_root
     from asrbuild.handover.ship.signing.trust import read_trust
 
-    trust = read_trust(config_root())
-    if not _is_remote(spec):
-        name, at, version = spec.partition("@")
-        path = resolve(root, f"{name}/{version}" if at and not Path(spec).exists() else spec)
-        return evidence_of(path, trust)
-    address, _, version = spec.rpartition("#")
-    remote = open_remote(address)
-    return evidence_on(remote, _manifest_on(address, version), trust)
-
-
-def _manifest_on(address: str, version: str) -> Manifest:
-    """The manifest of an artifact on a remote, proven."""
-    from asrbuild.handover.ship.gates import fetch_manifest
-    from asrbuild.handover.ship.lookup import find, require_artifact, split_spec
-    from asrbuild.handover.ship.remotes.address import open_remote
-    from asrbuild.handover.ship.signing.keys import config_root
-    from asrbuild.handover.ship.signing.trust import read_trust
-
-    config, remote = config_root(), open_remote(address)
-    published, _ = find(remote, *split_spec(version), read_trust(config), config)
-    return fetch_manifest(remote, require_artifact(published))
-
-
-def _known_on(spec: str, path: Path, trust: Any) -> list[Any]:
-    """The documents that the remote has of an artifact already."""
-    from asrbuild.artifact.reading import read_manifest
-    from asrbuild.handover.evidence.kept import evidence_on
-    from asrbuild.handover.ship.remotes.address import open_remote
-
-    kept, _ = evidence_on(open_remote(spec.rpartition("#")[0]), read_manifest(path), trust)
-    return [one.document for one in kept]
+    with opened(spec, root, _note, description_only=True, evidence=True, checked=False) as path:
+        return evidence_of(path, read_trust(config_root()))
 
 
 def _with_evidence(root: Path) -> list[str]:

@@ -57,6 +57,7 @@ def ls(
 
 def summarise(artifact: Artifact) -> dict[str, Any]:
     """One row; values that a damaged or unknown manifest lacks are None."""
+    from asrbuild.artifact.evidence import list_evidence
     from asrbuild.artifact.layout import MANIFEST
 
     manifest = _read(artifact.path / MANIFEST)
@@ -84,6 +85,7 @@ def summarise(artifact: Artifact) -> dict[str, Any]:
         "transcripts": len(transcripts),
         "transcripts_match": sum(t.get("match") is True for t in transcripts),
         "fit": _fit(artifact.path, model),
+        "evidence": len(list_evidence(artifact.path)),
         "overrides": [str(each) for each in _list(provenance.get("overrides"))],
         "created": _text(provenance.get("created")),
     }
@@ -125,9 +127,10 @@ def _list(value: Any) -> list[Any]:
 def _print(rows: list[dict[str, Any]]) -> None:
     from asrbuild.base.quantities import age_text, size_text
 
+    measured = any(row["evidence"] for row in rows)
     headings = (
         *("name", "version", "format", "precision", "size", "blocked"),
-        *("parity", "transcript", "age", "overrides"),
+        *("parity", "transcript", *(["devices"] if measured else []), "age", "overrides"),
     )
     table = folding("", *headings, right=("size", "age"))
     for row in rows:
@@ -140,6 +143,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
             "?" if row["fit"] is None else " ".join(row["fit"]["blocked"]),
             _parity(row),
             _share(row["transcripts_match"], row["transcripts"], "match"),
+            *([_runs(row["evidence"])] if measured else []),
             age_text(row["created"] or ""),
             " ".join(_shown(row["overrides"])),
         )
@@ -164,6 +168,11 @@ def _parity(row: Mapping[str, Any]) -> str | Text:
     if not row["executed"]:
         return terminal.line("not executed", "yellow")
     return _share(row["gates_passed"], row["gates"], "gates")
+
+
+def _runs(evidence: int) -> str:
+    """How many files of evidence there are; `asrbuild evidence ls` checks them."""
+    return "-" if not evidence else f"{evidence} run{'s' if evidence > 1 else ''}"
 
 
 def _share(good: int, of: int, what: str) -> str | Text:

@@ -9,6 +9,7 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.cli.devices import measured_rows
 from asrbuild.cli.options import ArtifactsOption
 
 if TYPE_CHECKING:
@@ -111,5 +112,6 @@ def _prove_and_write(path: Path, output: Path) -> tuple[Proof, Manifest]:
     inside = anatomy(package_path(path, manifest))
     name = probabilities_of(manifest)
     fit = report_rows(fit_of_artifact(path, manifest, proof.reaches), proof.reaches)
-    write_page(output, shown, inside, comparisons(cases, reference, given, name), fit)
+    recordings = comparisons(cases, reference, given, name)
+    write_page(output, shown, inside, recordings, fit, measured_rows(path))
     return proof, shown

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ Section = Literal[
     "operations",
     "size",
     "proof",
+    "devices",
     "about",
 ]
 Verdict = Literal[
@@ -69,10 +70,16 @@ _WEIGHTS = ("checkpoint", "graph")
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two artifacts; ``package`` is its model on disk, whose weights are not needed."""
+    """One of the two artifacts.
+
+    Attributes:
+        package: its model on disk, whose weights are not needed.
+        devices: device, system and units -> what was planned, and what was timed, in words.
+    """
 
     manifest: Manifest
     package: Path
+    devices: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -175,6 +182,7 @@ def compare(before: Side, now: Side, evaluated: ErrorRate | None = None) -> Diff
         *_operations(before, now),
         *_sizes(old, new),
         *_proof(old, new),
+        *_devices(before.devices, now.devices),
         *_about(old, new),
     ]
     proof = _proof_errors(old, new)
@@ -337,6 +345,20 @@ def _witness(manifest: Manifest) -> str:
     if witness is None or not witness.metrics:
         return "none"
     return f"{witness.runtime} {witness.version}, {'passed' if witness.passed else 'FAILED'}"
+
+
+def _devices(
+    old: Mapping[str, tuple[str, str]], new: Mapping[str, tuple[str, str]]
+) -> Iterator[Change]:
+    """Evidence of devices: an app must know of another plan; times differ from run to run."""
+    for label in sorted({*old, *new}):
+        first, second = (side.get(label, ("not measured",) * 2) for side in (old, new))
+        both = label in old and label in new
+        if first[0] != second[0]:
+            effect: Effect = "must know" if both else "no action"
+            yield Change("devices", f"{label}: planned", first[0], second[0], effect)
+        if first[1] != second[1]:
+            yield Change("devices", f"{label}: timed", first[1], second[1], "no action")
 
 
 def _left_out(manifest: Manifest) -> int:

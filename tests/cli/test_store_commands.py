@@ -88,7 +88,7 @@ def test_ls_json(root: Path) -> None:
         "name": "demo-dynamic", "version": "1.0.0+0123456789ab", "latest": True,
         "path": str(path), "format": "neuralnetwork", "precision": "fp32", "bytes": 4_100_329,
         "executed": True, "core_ml_executed": False, "passed": True, "gates": 3,
-        "gates_passed": 3, "transcripts": 1, "transcripts_match": 1,
+        "gates_passed": 3, "transcripts": 1, "transcripts_match": 1, "evidence": 0,
         "fit": None, "overrides": ["model=dynamic"], "created": "2024-05-01T10:00:00+00:00",
     }  # fmt: skip
 

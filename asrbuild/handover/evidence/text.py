@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from asrbuild.base.quantities import size_text
 from asrbuild.handover.evidence.document import Device, Document
@@ -24,6 +25,47 @@ def plan_text(document: Document, units: str) -> str:
     if counts is None:
         return "no plan"
     return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+@dataclass(frozen=True)
+class DeviceRow:
+    """The newest run of one device, system and set of units, as text for a table."""
+
+    device: str
+    system: str
+    units: str
+    planned: str
+    timed: str
+    loaded: str
+    measured: str
+    signer: str
+
+    @property
+    def label(self) -> str:
+        """``iPhone16,2, iOS 26.1, CPU_AND_NE``; without the build, so that versions compare."""
+        return f"{self.device}, {self.system.partition(' (')[0]}, {self.units}"
+
+
+def device_rows(evidence: Iterable[Kept]) -> list[DeviceRow]:
+    """The newest run of each device, system and set of units; ``evidence`` is newest first."""
+    found: dict[str, DeviceRow] = {}
+    for one in evidence:
+        document = one.document
+        device = document.device
+        for row in document.statistics:
+            load = next(load for load in document.loads if load.units == row.units)
+            made = DeviceRow(
+                device.identifier,
+                f"{device.os} {device.os_version} ({device.os_build})",
+                row.units,
+                plan_text(document, row.units),
+                f"{row.p50_ms:.3g} ms per second of audio, 95 % within {row.p95_ms:.3g}",
+                f"{load.first_ms:.3g} ms (cache {load.cache})",
+                document.measured[:10],
+                one.signer,
+            )
+            found.setdefault(made.label, made)
+    return list(found.values())
 
 
 def lines(one: Kept) -> Iterator[str]:

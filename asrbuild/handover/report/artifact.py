@@ -85,13 +85,14 @@ def write_page(
     inside: Anatomy,
     recordings: Mapping[str, Comparison],
     fit: Sequence[tuple[str, str]] = (),
+    devices: Sequence[object] = (),
 ) -> None:
-    """Writes the page of an artifact.
+    """Writes the page of an artifact; the arguments are as in :func:`page`.
 
     Raises:
         AsrbuildError: the disk refuses.
     """
-    write_html(path, page(manifest, inside, recordings, fit))
+    write_html(path, page(manifest, inside, recordings, fit, devices))
 
 
 def page(
@@ -99,6 +100,7 @@ def page(
     inside: Anatomy,
     recordings: Mapping[str, Comparison],
     fit: Sequence[tuple[str, str]] = (),
+    devices: Sequence[object] = (),
 ) -> str:
     """The page as HTML; the same manifest, package and probabilities give the same text.
 
@@ -107,12 +109,15 @@ def page(
         inside: operations and layers of its package.
         recordings: by name; see ``comparisons``.
         fit: what is known of the package and the Neural Engine, see ``fit.page.report_rows``.
+        devices: what devices measured: rows with device, system, units, planned, timed, loaded,
+            measured and signer as text.
     """
     proof = manifest.verification
     return render(
         "artifact.html.j2",
         scripts=("readout.js", "sort.js"),
         m=manifest,
+        devices=devices,
         verdict=verdict(manifest).replace("**", ""),
         systems=", ".join(f"{name} {v}" for name, v in manifest.model.minimum_os.items()),
         errors=word_errors(proof.transcripts),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from asrbuild.artifact.evidence import list_evidence
 from asrbuild.artifact.integrity import require_whole
 from asrbuild.artifact.layout import REPORT_PAGE
 from asrbuild.artifact.manifest import Manifest, package_path
@@ -38,6 +39,7 @@ COLUMNS = (
     Column("max_abs_error", FIGURES["max_abs_error"], log=True),
     Column("psnr_db", FIGURES["psnr_db"], text="{:.1f}"),
     Column("words", "words", number=False),
+    Column("devices", "runs on devices", text="{:.0f}"),
     Column("seconds", "build, s", text="{:.1f}"),
 )
 #: The kind of a row whose package failed its gates.
@@ -181,6 +183,8 @@ def _facts(manifest: Manifest, path: Path) -> dict[str, float | str]:
         "words": "equal" if all(t.match for t in proof.transcripts) else "differ",
         "compress": compression_text(manifest.provenance.recipe),
     }
+    if runs := len(list_evidence(path)):
+        facts["devices"] = runs
     if axis.enumerated is None and axis.max is None:
         facts["shape"] = f"{axis.min} and more"
     if len(model.functions) > 1:

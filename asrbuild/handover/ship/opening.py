@@ -12,6 +12,7 @@ from asrbuild.artifact.layout import MANIFEST
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.recognition import recognise
 from asrbuild.base.places import memo_root
+from asrbuild.handover.ship.evidence import bring_evidence
 from asrbuild.handover.ship.formats.bundle import unpack_bundle
 from asrbuild.handover.ship.formats.variants import holds_variants
 from asrbuild.handover.ship.lookup import find, require_artifact, split_spec
@@ -43,6 +44,7 @@ def opened(
     notify: Callable[[str], None],
     *,
     description_only: bool = False,
+    evidence: bool = False,
     checked: bool = True,
 ) -> Iterator[Path]:
     """The directory of an artifact, for as long as the block lasts.
@@ -58,6 +60,7 @@ def opened(
         notify: takes a line that names the signer.
         description_only: of a remote's artifact, fetch the manifest and the model's description,
             without weights and recordings.
+        evidence: of a remote's artifact, fetch its evidence too, beside the directory.
         checked: False for a caller that checks for damage itself.
 
     Raises:
@@ -93,6 +96,8 @@ def opened(
             header = require_artifact(published)
             chosen = _describes if description_only else lambda _: True
             fetch_files(header, remote, directory, wanted=chosen)
+            if evidence:
+                bring_evidence(remote, header.name, header.version, directory, trust, notify)
         signatures.keep_signature(directory, header.raw)
         notify(f"{spec}: signed by {key.label} ({key.keyid[:12]})")
         yield directory

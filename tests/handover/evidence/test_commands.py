@@ -12,6 +12,7 @@ import pytest
 
 from asrbuild.artifact.evidence import list_evidence
 from asrbuild.base.digest import tree_digests
+from asrbuild.handover.difference import _devices
 from asrbuild.handover.evidence.kept import planned
 from asrbuild.handover.ship.signing.keys import Signer, new_key
 from asrbuild.handover.ship.signing.trust import Trust
@@ -63,6 +64,22 @@ def test_from_the_kit_to_the_store(
     assert "planned" in out
     assert "unanswered" in out
     assert "runs on" not in out
+    code, out, _ = command("ls", "--json")
+    assert [row["evidence"] for row in json.loads(out)] == [1]
+    assert "1 run" in command("ls")[1]
+    page = tmp_path / "page.html"
+    code, _, err = command("report", name, "-o", page)
+    assert code == 0, err
+    html = page.read_text()
+    assert 'id="devices"' in html
+    assert "Mac16,1, macOS 26.1 (25B78)" in html
+
+    unmeasured = tmp_path / "unmeasured"
+    shutil.copytree(store, unmeasured, ignore=shutil.ignore_patterns(".evidence"))
+    code, out, err = command("diff", unmeasured / name / measured.name, name)
+    assert code == 0, err
+    assert "Mac16,1, macOS 26.1, CPU_AND_NE: planned" in out
+    assert "not measured" in out
     rows = planned(store, document["artifact"]["package_sha256"], trust)
     assert [one.units for one in rows] == ["CPU_ONLY", "CPU_AND_NE", "CPU_AND_GPU", "ALL"]
     assert planned(store, "0" * 64, trust) == ()
@@ -145,6 +162,17 @@ def test_runs_are_compared_on_one_device_only(
     code, _, err = command("evidence", "compare", name, name, "--first", first, "--second", third)
     assert code == 1
     assert "the runs have different devices" in err
+
+
+def test_an_app_must_know_of_another_plan() -> None:
+    label = "iPhone16,2, iOS 26.1, CPU_AND_NE"
+    changes = _devices({label: ("12 NE", "9 ms")}, {label: ("12 CPU", "8 ms"), "other": ("", "")})
+    assert [(c.what, c.before, c.now, c.effect) for c in changes] == [
+        (f"{label}: planned", "12 NE", "12 CPU", "must know"),
+        (f"{label}: timed", "9 ms", "8 ms", "no action"),
+        ("other: planned", "not measured", "", "no action"),
+        ("other: timed", "not measured", "", "no action"),
+    ]
 
 
 def test_a_kit_names_its_function_and_folder(
