@@ -1,4 +1,4 @@
-"""What devices measured of an artifact, for the commands that show it beside other facts."""
+"""What devices measured of an artifact, for commands that show other facts of it as well."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from asrbuild.handover.evidence.text import DeviceRow
+    from asrbuild.handover.fit.planned import Planned
 
 
 def measured_rows(artifact: Path) -> list[DeviceRow]:
@@ -21,3 +22,21 @@ def measured_rows(artifact: Path) -> list[DeviceRow]:
     from asrbuild.handover.ship.signing.trust import read_trust
 
     return device_rows(evidence_of(artifact, read_trust(config_root()))[0])
+
+
+def planned_of(package: Path, root: Path) -> tuple[Planned, ...]:
+    """Plans and times of these package bytes, by the evidence in the store ``root`` and, of an
+    artifact's package, in the artifact's own store."""
+    from asrbuild.artifact.evidence import all_evidence
+
+    roots = {root.absolute(), *package.absolute().parents[2:3]}
+    with_evidence = [one for one in sorted(roots) if all_evidence(one)]
+    if not with_evidence:
+        return ()
+    from asrbuild.handover.evidence.document import package_digest
+    from asrbuild.handover.evidence.kept import planned
+    from asrbuild.handover.ship.signing.keys import config_root
+    from asrbuild.handover.ship.signing.trust import read_trust
+
+    digest, trust = package_digest(package), read_trust(config_root())
+    return tuple(row for one in with_evidence for row in planned(one, digest, trust))

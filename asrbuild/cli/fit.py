@@ -9,6 +9,7 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError, MisuseError
+from asrbuild.cli.devices import planned_of
 from asrbuild.cli.options import ArtifactsOption, JsonOption
 from asrbuild.cli.tables import bare
 
@@ -56,7 +57,7 @@ def fit(
     from asrbuild.cli.packages import opened_package
 
     with opened_package(model, artifacts) as package:
-        _show(model, package, steps, as_json)
+        _show(model, package, steps, artifacts, as_json)
 
 
 def _print_rules(as_json: bool) -> None:
@@ -74,13 +75,17 @@ def _print_rules(as_json: bool) -> None:
         console.print(table)
 
 
-def _show(model: str, package: Path, steps: int | None, as_json: bool) -> None:
+def _show(
+    model: str, package: Path, steps: int | None, artifacts: Path | None, as_json: bool
+) -> None:
+    from asrbuild.base.places import artifacts_root
     from asrbuild.handover.fit.page import advice, content, fed_by
     from asrbuild.handover.fit.verdict import fit_of, read_package
 
     manifest = _manifest(package)
     units = None if manifest is None else manifest.model.recommended_compute_units
-    found = fit_of(read_package(package, units))
+    planned = planned_of(package, artifacts or artifacts_root())
+    found = fit_of(read_package(package, units), planned)
     counts, failures = _counts(package, found, steps)
     fed = {} if manifest is None else fed_by(manifest, counts)
     advised = [] if manifest is None else advice(found, manifest.model.format)

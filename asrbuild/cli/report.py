@@ -9,7 +9,7 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.cli.devices import measured_rows
+from asrbuild.cli.devices import measured_rows, planned_of
 from asrbuild.cli.options import ArtifactsOption
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ def _prove_and_write(path: Path, output: Path) -> tuple[Proof, Manifest]:
     shown = manifest.model_copy(update={"verification": proof.verification})
     inside = anatomy(package_path(path, manifest))
     name = probabilities_of(manifest)
-    fit = report_rows(fit_of_artifact(path, manifest, proof.reaches), proof.reaches)
+    planned = planned_of(package_path(path, manifest), path.parents[1])
+    fit = report_rows(fit_of_artifact(path, manifest, proof.reaches, planned), proof.reaches)
     recordings = comparisons(cases, reference, given, name)
     write_page(output, shown, inside, recordings, fit, measured_rows(path))
     return proof, shown

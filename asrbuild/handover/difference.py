@@ -7,7 +7,6 @@ tools, operations, sizes, measures of the proof.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any, Literal
 from asrbuild.artifact.interface import Relation, combined, compare_interfaces
 from asrbuild.artifact.manifest import Manifest, Transcript, content_core
 from asrbuild.base.mappings import changed_keys, value_text
+from asrbuild.handover.bump import Suggestion, suggest
 
 #: What one change means for an app.
 Effect = Literal["must change code", "must know", "can do more", "other words", "no action"]
@@ -36,8 +36,6 @@ Section = Literal[
 Verdict = Literal[
     "must change code", "must know", "may gain", "may lose", "other words", "nothing changed"
 ]
-Bump = Literal["major", "minor", "patch", "none"]
-_SEMVER = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:[-+].*)?")
 #: Settings that shape the transcripts; an app need not follow them.
 _WORDS = (
     "decoder.type",
@@ -124,21 +122,6 @@ class ErrorRate:
 
 
 @dataclass(frozen=True)
-class Suggestion:
-    """The version that the second artifact should have.
-
-    ``version`` is None if the first version is not three numbers; ``given`` is the second's own
-    version, ``enough`` whether it is at least as high.
-    """
-
-    bump: Bump
-    version: str | None
-    given: str
-    enough: bool
-    reason: str
-
-
-@dataclass(frozen=True)
 class Difference:
     """The whole comparison. ``identical``: the same content, apart from the facts of one run."""
 
@@ -194,7 +177,15 @@ def compare(before: Side, now: Side, evaluated: ErrorRate | None = None) -> Diff
         identical,
         verdict,
         reasons,
-        _suggest(old, new, combined(findings), changes, rates, identical),
+        suggest(
+            old.version,
+            new.version,
+            combined(findings),
+            other_words=any(change.effect == "other words" for change in changes)
+            or any(rate.now_errors != rate.before_errors for rate in rates),
+            must_know=any(change.effect == "must know" for change in changes),
+            identical=identical,
+        ),
         rates,
         tuple(changes),
     )
@@ -456,56 +447,3 @@ def _rate_text(rate: ErrorRate) -> tuple[str, ...]:
         f"({rate.before_errors} -> {rate.now_errors} of {rate.words} words; "
         f"{rate.better} recordings better, {rate.worse} worse)",
     )
-
-
-def _suggest(
-    old: Manifest,
-    new: Manifest,
-    relation: Relation,
-    changes: list[Change],
-    rates: tuple[ErrorRate, ...],
-    identical: bool,
-) -> Suggestion:
-    """The version by Semantic Versioning 2.0.0, for what an app sees: https://semver.org."""
-    other_words = any(c.effect == "other words" for c in changes) or any(
-        rate.now_errors != rate.before_errors for rate in rates
-    )
-    bump: Bump
-    if relation.breaks:
-        bump, reason = "major", "an app must change its code"
-    elif relation is Relation.WIDER:
-        bump, reason = "minor", "it takes every input that it took, and more"
-    elif other_words:
-        bump, reason = "minor", "the same code gets other transcripts"
-    elif any(change.effect == "must know" for change in changes):
-        bump, reason = (
-            "minor",
-            "an app feeds the package differently, or its users may wait longer or shorter",
-        )
-    elif not identical:
-        bump, reason = "patch", "the same code gets the same transcripts"
-    else:
-        bump, reason = "none", "the content is the same"
-    first, second = (manifest.version.partition("+")[0] for manifest in (old, new))
-    parts = _SEMVER.fullmatch(first)
-    own = _SEMVER.fullmatch(second)
-    if parts is None:
-        return Suggestion(bump, None, second, False, reason)
-    numbers = tuple(int(part) for part in parts.groups())
-    if bump == "major" and numbers[0] == 0:
-        reason += "; below 1.0.0 the second number stands for that"
-    raised = _raised(numbers, bump)
-    enough = own is not None and tuple(map(int, own.groups())) >= raised
-    return Suggestion(bump, ".".join(map(str, raised)), second, enough, reason)
-
-
-def _raised(numbers: tuple[int, ...], bump: Bump) -> tuple[int, ...]:
-    major, minor, patch = numbers
-    if bump == "major" and major == 0:
-        return (0, minor + 1, 0)
-    return {
-        "major": (major + 1, 0, 0),
-        "minor": (major, minor + 1, 0),
-        "patch": (major, minor, patch + 1),
-        "none": numbers,
-    }[bump]

@@ -22,6 +22,7 @@ from asrbuild.artifact.interface import (
 )
 from asrbuild.artifact.manifest import Axis, Function, Manifest, Section, State, Tensor
 from asrbuild.handover import difference
+from asrbuild.handover.bump import suggest
 from tests.manifests import MANIFEST, fixed, tensor
 
 NAMES = st.sampled_from(["a", "b", "c"])
@@ -285,6 +286,9 @@ def test_an_app_must_know_how_it_is_fed_and_how_long_it_waits() -> None:
         verdict, reasons = difference._judge(found, (), False)
         assert verdict == "must know"
         assert reasons[0].startswith(f"streaming.{key}: ")
-        suggested = difference._suggest(old, new, Relation.SAME, found, (), False)
+        suggested = suggest(
+            old.version, new.version, Relation.SAME,
+            other_words=False, must_know=True, identical=False,
+        )  # fmt: skip
         assert suggested.bump == "minor"
     assert list(difference._running(old, old)) == []

@@ -17,6 +17,7 @@ from asrbuild.base.disk import disk_errors, read_plain
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.handover.evidence.checks import check_claims, check_measured
 from asrbuild.handover.evidence.document import Document, read_document, read_json
+from asrbuild.handover.fit.planned import Planned, PlannedOp
 from asrbuild.handover.ship.evidence import fetch_evidence, seal, unseal
 from asrbuild.handover.ship.refusal import refusing
 from asrbuild.handover.ship.remotes.remote import MAX_EVIDENCE, Remote
@@ -44,29 +45,6 @@ class Unusable:
     digest: str
     where: str
     why: str
-
-
-@dataclass(frozen=True)
-class Planned:
-    """The plan and figures of one run with one set of units, as plain values.
-
-    Attributes:
-        device: the model of the device, ``iPhone16,2``; ``system``: ``iOS 26.1 (23B85)``.
-        answered: whether Core ML named a device for any operation.
-        ops: output, kind, preferred processor (CPU, GPU, NE; None: unanswered), supported ones.
-        p50_ms: milliseconds per second of audio; ``p95_ms`` likewise; of so many ``passes``.
-        first_load_ms: None where Core ML's cache was not known to be cleared.
-    """
-
-    device: str
-    system: str
-    units: str
-    answered: bool
-    ops: tuple[tuple[str, str, str | None, tuple[str, ...]], ...]
-    p50_ms: float
-    p95_ms: float
-    passes: int
-    first_load_ms: float | None
 
 
 @dataclass(frozen=True)
@@ -259,7 +237,10 @@ def rows(document: Document) -> list[Planned]:
                 f"{device.os} {device.os_version} ({device.os_build})",
                 one.units,
                 plan is not None and plan.answered,
-                tuple((op.output, op.operator, op.preferred, tuple(op.supported)) for op in ops),
+                tuple(
+                    PlannedOp(op.output, op.operator, op.preferred, tuple(op.supported))
+                    for op in ops
+                ),
                 one.p50_ms,
                 one.p95_ms,
                 one.passes,

@@ -270,7 +270,8 @@ def report_rows(fit: Fit, reaches: Sequence[Reach] = ()) -> list[tuple[str, str]
         for finding in fit.findings
     ]
     rows += [("not known", f"no rule names: {kinds}") for _, kinds in fit.unnamed]
-    rows.append(("latency", NO_LATENCY))
+    if not fit.planned:
+        rows.append(("latency", NO_LATENCY))
     if reaches:
         value = max(reaches, key=lambda reach: reach.value)
         total = max(reaches, key=lambda reach: reach.total)

@@ -74,6 +74,14 @@ def test_from_the_kit_to_the_store(
     assert 'id="devices"' in html
     assert "Mac16,1, macOS 26.1 (25B78)" in html
 
+    code, out, err = command("fit", name, "--json")
+    assert code == 0, err
+    fit = json.loads(out)
+    assert fit["neural_engine"] == "planned"
+    assert fit["borne_out"]["R01"] == {"hits": 2, "misses": 0}, "lstm, with two sets of units"
+    assert [row["units"] for row in fit["latency"]][:2] == ["CPU_ONLY", "CPU_AND_NE"]
+    assert "p95" in command("fit", name)[1]
+
     unmeasured = tmp_path / "unmeasured"
     shutil.copytree(store, unmeasured, ignore=shutil.ignore_patterns(".evidence"))
     code, out, err = command("diff", unmeasured / name / measured.name, name)
