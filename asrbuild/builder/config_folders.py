@@ -40,7 +40,7 @@ def check_folders(argv: list[str]) -> list[str]:
             fix="give the overrides again: they are in the artifact's manifest",
         )
     for folder in _foreign_folders(argv):
-        for path in sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")]):
+        for path in _yaml_files(folder):
             # A file that is not YAML is refused when Hydra reads it.
             with contextlib.suppress(_UnreadableError):
                 _check_file(path, path.relative_to(folder).with_suffix("").as_posix())
@@ -95,6 +95,27 @@ def _foreign_folders(argv: list[str]) -> list[Path]:
     return [Path(folder).expanduser() for folder in found if folder]
 
 
+def _yaml_files(folder: Path) -> list[Path]:
+    """The YAML files in a configuration folder and below it, sorted.
+
+    Raises:
+        AsrbuildError: it has so many files that it is no configuration folder.
+    """
+    found: list[Path] = []
+    count = 0
+    for inside, _, files in os.walk(folder):
+        count += 1 + len(files)
+        if count > _MOST_FILES:
+            raise AsrbuildError(
+                f"the config folder has more than {_MOST_FILES:,} files and folders",
+                key="--config-dir",
+                file=folder,
+                fix="give a folder that holds your own model/, source/ ... groups alone",
+            )
+        found += (Path(inside, name) for name in files if name.endswith((".yaml", ".yml")))
+    return sorted(found)
+
+
 class _UnreadableError(AsrbuildError):
     """A file of a configuration folder is not YAML, or is larger than a configuration."""
 
@@ -102,6 +123,8 @@ class _UnreadableError(AsrbuildError):
 #: Bytes, values with their aliases written out, and nesting that a file may have. OmegaConf takes a
 #: second for 10,000 values, and for 200 texts with an interpolation.
 _MOST_BYTES, _MOST_VALUES, _DEEPEST = 1 << 20, 10_000, 100
+#: Files and folders that a configuration folder may have.
+_MOST_FILES = 10_000
 #: An interpolation counts as many values.
 _INTERPOLATION = 50
 

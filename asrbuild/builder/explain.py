@@ -47,6 +47,14 @@ def explain(error: BaseException, overrides: Sequence[str]) -> AsrbuildError:
                 link, InterpolationResolutionError
             ):
                 return _wrong_type(str(key), link.value, overrides)
+    for override in overrides:
+        name = override.partition("=")[0].lstrip("+~")
+        if (section := _null_section(name)) is not None:
+            return AsrbuildError(
+                f"{section} is null, so {name} cannot be set alone",
+                key=name,
+                fix=f"leave {name} out; `tune=scorer` writes a decoder with the whole section",
+            )
     lines = [line for line in str(error).splitlines() if line.strip()]
     first = next((line for line in lines if "HYDRA_FULL_ERROR" not in line), repr(error))
     if first.endswith(":") and first != lines[-1]:
@@ -65,6 +73,17 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         yield error
         seen.append(error)
         error = error.__cause__ or error.__context__
+
+
+def _null_section(key: str) -> str | None:
+    """The section above a key that is null in the recipe's schema; None where there is none."""
+    value: Any = Recipe()
+    parts = key.split(".")
+    for depth, part in enumerate(parts[:-1], start=1):
+        value = getattr(value, part, value)
+        if value is None:
+            return ".".join(parts[:depth])
+    return None
 
 
 def _no_such_choice(file: str, options: Sequence[str]) -> AsrbuildError:

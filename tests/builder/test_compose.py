@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -9,6 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.builder import config_folders
+from asrbuild.builder.compose import compose_recipe
 from asrbuild.builder.overrides import readable
 
 PARSER = OverridesParser.create()
@@ -47,3 +51,21 @@ def test_a_sweep_keeps_its_values_apart(override: str, read: list[object]) -> No
     sweep = PARSER.parse_override(given_to_hydra)
     assert sweep.is_sweep_override()
     assert [getattr(v, "text", v) for v in sweep.sweep_iterator(lambda v: v)] == read
+
+
+def test_a_key_below_a_section_that_is_null_is_refused_by_name() -> None:
+    with pytest.raises(AsrbuildError) as error:
+        compose_recipe(["decoder.tuned.wer=0.1"])
+    assert error.value.message == "decoder.tuned is null, so decoder.tuned.wer cannot be set alone"
+    assert error.value.key == "decoder.tuned.wer"
+
+
+def test_a_folder_of_many_files_is_no_config_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config_folders, "_MOST_FILES", 3)
+    for number in range(4):
+        (tmp_path / f"{number}.txt").touch()
+    with pytest.raises(AsrbuildError, match="has more than 3 files and folders") as error:
+        config_folders.check_folders(["--config-dir", str(tmp_path), "model=static"])
+    assert error.value.file == str(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +34,7 @@ def is_remote(spec: str) -> bool:
     """Whether ``spec`` is a whole remote: an address, or a folder that was shipped to."""
     folder = Path(spec).expanduser()
     return ("://" in spec and "#" not in spec) or all(
-        (folder / name).is_dir() for name in ("blobs", "artifacts")
+        os.path.isdir(folder / name) for name in ("blobs", "artifacts")
     )
 
 
