@@ -80,15 +80,16 @@ def read_feature(described: Any) -> Feature:
 
 
 def _array(name: str, array: Any, optional: bool) -> Feature:
-    default = tuple(array.shape) or None
+    default = tuple(map(int, array.shape)) or None
     flexible = array.WhichOneof("ShapeFlexibility")
+    axes: tuple[tuple[int, int | None], ...] | None
     axes = None if default is None else tuple((size, size) for size in default)
     shapes = None
     if flexible == "shapeRange":
         axes = tuple(map(_range, array.shapeRange.sizeRanges))
     elif flexible == "enumeratedShapes":
         axes = None
-        shapes = tuple(tuple(item.shape) for item in array.enumeratedShapes.shapes)
+        shapes = tuple(tuple(map(int, item.shape)) for item in array.enumeratedShapes.shapes)
     dtype = _ARRAY_TYPES.get(array.dataType, str(array.dataType))
     given = array.WhichOneof("defaultOptionalValue")
     absent = float(getattr(array, given)) if given else 0.0

@@ -249,12 +249,8 @@ def _functions(request: ConversionRequest) -> Iterator[AsrbuildError]:
             key="model.functions",
             fix="choose coreml=mlprogram for model=multifunction",
         )
-    if specification_version(request) < SPECIFICATION_VERSIONS["iOS18"]:
-        yield AsrbuildError(
-            "several functions in one package need an mlprogram for iOS18 or later",
-            key="coreml.minimum_deployment_target",
-            fix="set coreml=mlprogram coreml.minimum_deployment_target=iOS18",
-        )
+    what = "several functions in one package need"
+    yield from _before_ios18(request, what, "coreml.minimum_deployment_target")
     for name in request.functions:
         if not name.isidentifier():
             yield AsrbuildError(
@@ -279,17 +275,21 @@ def _stateful(request: ConversionRequest) -> Iterator[AsrbuildError]:
             key="coreml.state",
             fix="choose coreml=mlprogram with coreml.minimum_deployment_target=iOS18",
         )
-    if specification_version(request) < SPECIFICATION_VERSIONS["iOS18"]:
-        yield AsrbuildError(
-            "a stateful package needs an mlprogram for iOS18 or later",
-            key="coreml.state",
-            fix="set coreml=mlprogram coreml.minimum_deployment_target=iOS18",
-        )
+    yield from _before_ios18(request, "a stateful package needs", "coreml.state")
     if request.precision != "fp16":
         yield AsrbuildError(
             "Core ML states are fp16, so a stateful package is not fp32",
             key="coreml.precision",
             fix="use coreml.precision=fp16, or coreml.state=explicit",
+        )
+
+
+def _before_ios18(request: ConversionRequest, what: str, key: str) -> Iterator[AsrbuildError]:
+    if specification_version(request) < SPECIFICATION_VERSIONS["iOS18"]:
+        yield AsrbuildError(
+            f"{what} an mlprogram for iOS18 or later",
+            key=key,
+            fix="set coreml=mlprogram coreml.minimum_deployment_target=iOS18",
         )
 
 

@@ -15,15 +15,9 @@ import numpy as np
 
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreml.features import Feature as Description
+from asrbuild.coreml.features import read_feature
 
-#: ``ArrayFeatureType.ArrayDataType`` number -> numpy type.
-_ARRAY_DTYPES: dict[int, np.dtype[Any]] = {
-    65552: np.dtype(np.float16),
-    65568: np.dtype(np.float32),
-    65600: np.dtype(np.float64),
-    131104: np.dtype(np.int32),
-    131080: np.dtype(np.int8),
-}
 #: Types of a label.
 _LABELS: dict[str, np.dtype[Any]] = {"stringType": np.dtype(str), "int64Type": np.dtype(np.int64)}
 #: Largest array made from a declared shape alone (an absent input, a new state): 1 GiB.
@@ -121,48 +115,33 @@ def read_features(descriptions: Iterable[Any]) -> dict[str, Feature]:
 
 
 def _feature(description: Any) -> Feature:
-    kind = description.type.WhichOneof("Type")
-    if kind == "stateType":
-        array = description.type.stateType.arrayType
-    elif kind == "multiArrayType":
-        array = description.type.multiArrayType
-    elif kind in _LABELS:
-        return Feature(description.name, _LABELS[kind], None, kind="label")
-    elif kind == "dictionaryType":
-        key = description.type.dictionaryType.WhichOneof("KeyType")
-        label = _LABELS[str(key).replace("KeyType", "Type")]
-        return Feature(description.name, label, None, kind="probabilities")
-    else:
+    kind, read = description.type.WhichOneof("Type"), read_feature(description)
+    if kind in _LABELS:
+        return Feature(read.name, _LABELS[kind], None, kind="label")
+    if kind == "dictionaryType":
+        key = str(description.type.dictionaryType.WhichOneof("KeyType"))
+        label = _LABELS[key.replace("KeyType", "Type")]
+        return Feature(read.name, label, None, kind="probabilities")
+    if kind not in ("multiArrayType", "stateType"):
         raise AsrbuildError(
-            f"{description.name} is of type {kind}; the executor takes and gives arrays, and a "
+            f"{read.name} is of type {kind}; the executor takes and gives arrays, and a "
             "classifier's label and probabilities",
             fix="convert with ct.TensorType inputs and outputs",
         )
-    dtype = _ARRAY_DTYPES.get(array.dataType)
-    if dtype is None:
+    if read.dtype.lstrip("-").isdigit():
         raise AsrbuildError(
-            f"{description.name} has the unknown array type {array.dataType}",
+            f"{read.name} has the unknown array type {read.dtype}",
             fix="a newer asrbuild may read this package",
         )
-    default_value = None
-    if description.type.isOptional:
-        which = array.WhichOneof("defaultOptionalValue")
-        default_value = 0.0 if which is None else float(getattr(array, which))
-    return Feature(description.name, dtype, _constraint(array), default_value)
+    return Feature(read.name, np.dtype(read.dtype), _constraint(read), read.optional_value)
 
 
-def _constraint(array: Any) -> Fixed | Ranged | Enumerated | None:
-    default = tuple(int(size) for size in array.shape)
-    flexibility = array.WhichOneof("ShapeFlexibility")
-    if flexibility == "enumeratedShapes":
-        shapes = tuple(tuple(map(int, s.shape)) for s in array.enumeratedShapes.shapes)
-        return Enumerated(default, shapes)
-    if flexibility == "shapeRange":
-        bounds = tuple(
-            (int(size.lowerBound), None if size.upperBound < 0 else int(size.upperBound))
-            for size in array.shapeRange.sizeRanges
-        )
-        return Ranged(default, bounds)
+def _constraint(read: Description) -> Fixed | Ranged | Enumerated | None:
+    default = read.default or ()
+    if read.shapes is not None:
+        return Enumerated(default, read.shapes)
+    if read.axes is not None and any(low != high for low, high in read.axes):
+        return Ranged(default, read.axes)
     return Fixed(default) if default else None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from asrbuild.artifact.layout import is_volatile
 from asrbuild.base.errors import AsrbuildError
@@ -41,6 +42,14 @@ from asrbuild.handover.ship.remotes.objects import ObjectRemote
 from asrbuild.handover.ship.remotes.remote import Notify, Remote
 from asrbuild.handover.ship.signing.signer import AnySigner
 from asrbuild.handover.ship.signing.trust import Trust
+
+
+class Sent(NamedTuple):
+    """What a push sent: files, their bytes, and whether the version was there already."""
+
+    files: int
+    bytes: int
+    already: bool
 
 
 @dataclass(frozen=True)
@@ -118,20 +127,8 @@ def ship(
     # A clean-up may have removed files that no header named yet. From here on it keeps them.
     uploaded += _upload(artifact, remote, ours, notify, header, look=known)
     send_evidence(artifact, remote, header.name, header.version)
-    size = sum(file.bytes for file in uploaded)
-    counter = _point(remote, header, channel, signer, trust, seconds, other_signer)
-    by = _signer_name(header, signer, trust)
-    return Shipped(
-        header.name,
-        header.version,
-        header.digest,
-        len(uploaded),
-        size,
-        existing is not None,
-        by,
-        channel,
-        counter,
-    )
+    sent = Sent(len(uploaded), sum(file.bytes for file in uploaded), existing is not None)
+    return _finish(remote, header, sent, channel, signer, trust, seconds, other_signer)
 
 
 def ship_set(
@@ -173,39 +170,42 @@ def ship_set(
     for needed in artifacts_of(published):
         # A clean-up may have removed versions that no set named yet. From here on it keeps them.
         require_present(remote, *needed)
-    uploaded, size = sum(one.uploaded for one in sent), sum(one.bytes for one in sent)
-    counter = _point(remote, published, channel, signer, trust, seconds, other_signer)
-    by = _signer_name(published, signer, trust)
-    return Shipped(
-        name,
-        published.version,
-        published.digest,
-        uploaded,
-        size,
-        existing is not None,
-        by,
-        channel,
-        counter,
+    done = Sent(
+        sum(one.uploaded for one in sent), sum(one.bytes for one in sent), existing is not None
     )
+    return _finish(remote, published, done, channel, signer, trust, seconds, other_signer)
 
 
-def _point(
+def _finish(
     remote: Remote,
     published: Header | VariantSet,
+    sent: Sent,
     channel: str | None,
     signer: AnySigner,
     trust: Trust,
     seconds: float | None,
     other_signer: bool,
-) -> int | None:
-    """Points a channel, if one is named, at the shipped version; the counter of its record."""
+) -> Shipped:
+    """Points a channel, if one is named, at the shipped version."""
     counter = None
     if channel is not None:
         record = point_at(remote, published, channel, signer, trust, seconds, other_signer)
         counter = record.counter
     require_present(remote, published.name, published.version)
     remote.refresh()
-    return counter
+    by = signers_of(published, trust)
+    ours = any(one.keyid in signer.trust for one in by)
+    return Shipped(
+        published.name,
+        published.version,
+        published.digest,
+        sent.files,
+        sent.bytes,
+        sent.already,
+        signer.name if ours else by[0].label,
+        channel,
+        counter,
+    )
 
 
 def _existing_set(
@@ -295,9 +295,3 @@ def _upload(
 
     sent = run_concurrently(send, blobs.values(), remote.writers)
     return [file for file in sent if file is not None]
-
-
-def _signer_name(published: Header | VariantSet, signer: AnySigner, trust: Trust) -> str:
-    """The signer's name for output: this signer if it is among them."""
-    by = signers_of(published, trust)
-    return signer.name if any(one.keyid in signer.trust for one in by) else by[0].label
