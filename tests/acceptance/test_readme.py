@@ -1,0 +1,100 @@
+"""The README's own text: its tour runs line by line, in order, in an empty folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.paths import ROOT, SAMPLE_TEXT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands(text: str) -> list[str]:
+    """The lines of the ``sh`` blocks of a text."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+def section(heading: str) -> str:
+    """The text below a heading of the README."""
+    found = re.search(rf"^## {heading}\n(.*?)(?=^## )", README, re.DOTALL | re.MULTILINE)
+    assert found is not None, heading
+    return found[1]
+
+
+def run(line: str, folder: Path) -> str:
+    """Runs a line as it stands, with this environment's ``asrbuild``; gives what it prints."""
+    own = {
+        name: str(folder.parent / name.lower()) for name in ("ASRBUILD_CONFIG", "ASRBUILD_STATE")
+    }
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, **own, "PATH": path, "COLUMNS": "80"}
+    done = subprocess.run(
+        line,
+        shell=True,
+        executable="/bin/bash",
+        cwd=folder,
+        env={
+            k: v
+            for k, v in environment.items()
+            if k not in ("ASRBUILD_CACHE", "ASRBUILD_ARTIFACTS")
+        },
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, f"{line}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_tour_runs_as_it_stands(tmp_path: Path) -> None:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    lines = commands(section("A tour"))
+    outputs = {line: run(line, folder) for line in lines}
+    assert len(lines) >= 15
+    assert {shlex.split(line)[0] for line in lines} == {"asrbuild"}
+    heard = next(text for line, text in outputs.items() if " transcribe " in line)
+    assert SAMPLE_TEXT in " ".join(heard.split())
+    assert (folder / "rates.html").stat().st_size > 10_000
+    assert (folder / "app" / "ASRKit" / "Package.swift").exists()
+
+
+def test_the_first_commands_are_those_of_ci() -> None:
+    first, hear, tests = commands(README)[:3]
+    assert first == "pip install uv && uv run asrbuild model=dynamic"
+    assert hear == "uv run asrbuild transcribe demo-dynamic-mlprogram demo:sample.wav"
+    assert tests == "pip install uv && uv run --group dev pytest"
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert 'run="$uv run --group dev"' in script
+    assert "$run pytest\n" in script
+
+
+def test_commands_outside_of_the_tour_parse() -> None:
+    """Lines that need somebody's own files, bucket or key: the command and each option exist."""
+    from typer.main import get_command
+
+    from asrbuild.cli.tree import typer_app
+
+    rest = README.partition("## What it replaces")[2]
+    tree = get_command(typer_app())
+    checked = 0
+    for line in " ".join(commands(rest)).replace("\\ ", "").split("asrbuild ")[1:]:
+        words = shlex.split(line)
+        if words[0] == "-m" or "=" in words[0]:
+            continue
+        command = tree
+        while hasattr(command, "commands") and words:
+            command = command.commands[words.pop(0)]
+        known = {name for option in command.params for name in option.opts}
+        for word in words:
+            if word.startswith("--"):
+                assert word.partition("=")[0] in known, line
+                checked += 1
+    assert checked >= 4
