@@ -10,10 +10,10 @@ import math
 import numpy as np
 
 from asrbuild.base.array import Array
+from asrbuild.coreml.executor.mil import error_function
 from asrbuild.coreml.executor.registry import mil_op
 
 _ONE = np.float32(1.0)
-_erf = np.frompyfunc(math.erf, 1, 1)
 
 
 @mil_op("relu", arithmetic=True)
@@ -122,8 +122,8 @@ def gelu(x: Array, mode: str = "EXACT") -> Array:
     if mode == "SIGMOID_APPROXIMATION":
         return x * sigmoid(np.float32(1.702) * x)
     wide = np.asarray(x, np.float64)
-    error_function = np.asarray(_erf(wide / math.sqrt(2)), np.float64)
-    return (0.5 * wide * (1 + error_function)).astype(x.dtype)
+    below = 1 + error_function.erf(wide / math.sqrt(2))
+    return (0.5 * wide * below).astype(x.dtype)
 
 
 def _by_channel(values: Array, rank: int) -> Array:

@@ -5,16 +5,14 @@ Source: "elementwise_unary" in the MIL reference (iOS15, and ``epsilon`` and ``c
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 
 from asrbuild.base.array import Array
 from asrbuild.coreml.executor.literals import NAMED_DTYPES
+from asrbuild.coreml.executor.mil import error_function
 from asrbuild.coreml.executor.registry import mil_op
-
-_erf = np.frompyfunc(math.erf, 1, 1)
 
 
 def _register(name: str, function: Callable[[Array], Array], meaning: str) -> None:
@@ -53,7 +51,7 @@ for _name, _function, _meaning in (
 @mil_op("erf", arithmetic=True)
 def erf(x: Array) -> Array:
     """Gauss error function: ``tensor<*, T> -> tensor<*, T>``."""
-    return np.asarray(_erf(np.asarray(x, np.float64)), np.float64).astype(x.dtype)
+    return error_function.erf(x).astype(x.dtype)
 
 
 @mil_op("clip", arithmetic=True)
