@@ -49,7 +49,7 @@ def compare_runs(first: Document, second: Document) -> list[Compared]:
     if not shared:
         raise AsrbuildError(
             f"no units were timed in both: {', '.join(first.units)}; {', '.join(second.units)}",
-            fix="measure both with the same --units",
+            fix="measure both with the same units",
         )
     rows = []
     for units in shared:

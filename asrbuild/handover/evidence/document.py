@@ -241,7 +241,7 @@ def read_json(raw: bytes, file: Path | str, limit: int = MAX_BYTES) -> Any:
         raise AsrbuildError(
             f"the evidence has {len(raw):,} bytes, at most {limit:,} are read",
             file=file,
-            fix="measure with fewer passes: python measure.py --passes 50",
+            fix="measure again with fewer passes",
         )
     try:
         return json.loads(raw, object_pairs_hook=_unique, parse_constant=_refuse_constant)

@@ -36,7 +36,7 @@ final class EvidenceTests: XCTestCase {
         ) + "+00:00"
         let thermal = thermalState()
         let before = footprint()
-        let compiled = try await MLModel.compileModel(at: package)
+        let compiled = try compile(package)
 
         var errors: [String] = []
         var runners: [(units: String, model: TimedModel)] = []
@@ -214,9 +214,9 @@ private func operations(_ plan: MLComputePlan, _ function: String) -> [[String: 
         rows.append([
             "operator": kind.split(separator: ".").last.map(String.init) ?? kind,
             "output": output,
-            "preferred": usage.map { processor($0.preferred) } ?? NSNull(),
-            "supported": Set(usage?.supported.map { processor($0) } ?? []).sorted(),
-            "weight": weight ?? NSNull(),
+            "preferred": json(usage.flatMap { processor($0.preferred) }),
+            "supported": Set(usage?.supported.compactMap { processor($0) } ?? []).sorted(),
+            "weight": json(weight),
         ])
     }
     func walk(_ block: MLModelStructure.Program.Block) {
@@ -230,7 +230,9 @@ private func operations(_ plan: MLComputePlan, _ function: String) -> [[String: 
     }
     switch plan.modelStructure {
     case .program(let program):
-        (program.functions[function] ?? program.functions.values.first).map { walk($0.block) }
+        if let chosen = program.functions[function] ?? program.functions.values.first {
+            walk(chosen.block)
+        }
     case .neuralNetwork(let network):
         for layer in network.layers { add(layer.type, layer.name, plan.deviceUsage(for: layer), nil) }
     default:
@@ -240,13 +242,24 @@ private func operations(_ plan: MLComputePlan, _ function: String) -> [[String: 
 }
 
 @available(iOS 17.4, macOS 14.4, *)
-private func processor(_ device: MLComputeDevice) -> String {
+private func processor(_ device: MLComputeDevice) -> String? {
     switch device {
     case .cpu: return "CPU"
     case .gpu: return "GPU"
     case .neuralEngine: return "NE"
-    @unknown default: return "CPU"
+    // A processor of a later system is none of these.
+    @unknown default: return nil
     }
+}
+
+/// JSON of an optional: null, where `JSONSerialization` would take none.
+private func json<T>(_ value: T?) -> Any {
+    value.map { $0 as Any } ?? NSNull()
+}
+
+/// The compiled package. In asynchronous code the name would mean a function of iOS 16.
+private func compile(_ package: URL) throws -> URL {
+    try MLModel.compileModel(at: package)
 }
 
 private func statistics(_ units: String, _ passes: [[String: Any]], _ audio: Double) -> [String: Any] {
@@ -349,15 +362,15 @@ private func device(_ thermal: String) async -> [String: Any] {
     if sysctlbyname("kern.hv_vmm_present", &virtual, &size, nil, 0) == 0, virtual == 1 {
         kind = "virtual machine"
     }
-    let power: Any = NSNull()
+    let power: String? = nil
     #else
     let (system, identifier) = ("iOS", control("hw.machine"))
-    let power: Any = await MainActor.run { () -> Any in
+    let power: String? = await MainActor.run { () -> String? in
         UIDevice.current.isBatteryMonitoringEnabled = true
         switch UIDevice.current.batteryState {
         case .unplugged: return "battery"
         case .charging, .full: return "mains"
-        default: return NSNull()
+        default: return nil
         }
     }
     #endif
@@ -366,7 +379,7 @@ private func device(_ thermal: String) async -> [String: Any] {
         "os_version": "\(version.majorVersion).\(version.minorVersion).\(version.patchVersion)",
         "os_build": control("kern.osversion"),
         "memory_bytes": Int(clamping: process.physicalMemory),
-        "low_power": process.isLowPowerModeEnabled, "power": power,
+        "low_power": process.isLowPowerModeEnabled, "power": json(power),
         "thermal": [thermal, thermalState()],
     ]
 }
