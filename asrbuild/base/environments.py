@@ -9,17 +9,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from glob import escape, glob
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asrbuild.base.disk import disk_errors, remove_tree
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.progress import Progress
+
+if TYPE_CHECKING:
+    from subprocess import CompletedProcess
 
 
 @dataclass(frozen=True)
@@ -140,8 +142,10 @@ def _make(folder: Path, contents: Contents, base: Path | None) -> None:
 
 def run(
     command: Sequence[str], timeout_s: float = 60, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str] | None:
+) -> CompletedProcess[str] | None:
     """The finished process, or None if it could not be started or did not end in time."""
+    import subprocess
+
     # A surrounding virtual environment must not leak into another interpreter.
     left_out = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")
     clean = {name: value for name, value in os.environ.items() if name not in left_out}

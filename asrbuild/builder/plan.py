@@ -68,7 +68,7 @@ class Step:
     """One stage of one recipe.
 
     ``after``: the stages it waits for. ``keys``, ``facts``, ``files`` and ``folders``: what it may
-    read, its own declarations and those of all stages before it. ``threaded``: see ``Stage``.
+    read, its own declarations and those of all stages before it.
     """
 
     stage: Stage
@@ -79,7 +79,6 @@ class Step:
     facts: Mapping[str, Any]
     files: frozenset[str]
     folders: frozenset[str]
-    threaded: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -146,15 +145,15 @@ def _step(
     recorded: Mapping[str, Any],
     earlier: Mapping[str, Step],
 ) -> Step:
-    files = _of(stage.files, recipe)
-    reads = _of(stage.reads, recipe)
-    after = tuple(name for name in _of(stage.after, recipe) if name in earlier)
+    files = declared(stage.files, recipe)
+    reads = declared(stage.reads, recipe)
+    after = tuple(name for name in declared(stage.after, recipe) if name in earlier)
     keys = tuple(read for read in reads if isinstance(read, str))
     facts = {read.__name__: read(recipe) for read in reads if not isinstance(read, str)}
     digests: dict[str, str] = {}
     for group in files:
         digests |= source.digests_of(group)
-    libraries = {name: library_version(name) for name in _of(stage.libraries, recipe)}
+    libraries = {name: library_version(name) for name in declared(stage.libraries, recipe)}
     check_installed(libraries, "a build")
     architecture = recipe.architecture
     key = StageKey(
@@ -182,12 +181,12 @@ def _step(
         {name: value for step in before for name, value in step.facts.items()} | facts,
         frozenset(files).union(*(step.files for step in before)),
         frozenset(after).union(*(step.folders for step in before)),
-        _of(stage.threaded, recipe),
     )
 
 
-def _of(declared: Value | Callable[[Recipe], Value], recipe: Recipe) -> Value:
-    return declared(recipe) if callable(declared) else declared
+def declared(names: Value | Callable[[Recipe], Value], recipe: Recipe) -> Value:
+    """What a stage declares, of a recipe where it depends on it."""
+    return names(recipe) if callable(names) else names
 
 
 def _recorded(recorded: Mapping[str, Any], key: str) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from asrbuild.base import cache, interrupts
 from asrbuild.base.progress import Progress
 from asrbuild.base.threads import Workers
-from asrbuild.builder.plan import Plan, Step
+from asrbuild.builder.plan import Plan, Step, declared
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,11 @@ class Run:
     def start(self, step: Step, threads: Workers) -> None:
         """Runs a stage here, or begins it in a thread."""
         earlier = {name: folder.result for name, folder in self.folders.items()}
-        if step.threaded:
+        modules = declared(step.stage.threaded, self.planned.recipe)
+        if modules:
             # A thread imports nothing: it would hang if Ctrl-C interrupted this thread's import of
             # the same module.
-            for module in step.threaded:
+            for module in modules:
                 importlib.import_module(module)
             self.folders[step.stage.name] = threads.submit(self._run, step, earlier)
             return

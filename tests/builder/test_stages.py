@@ -214,6 +214,14 @@ def test_a_stage_reads_whole_sections_facts_and_what_earlier_stages_declare(
         view.folder("cases")
 
 
+def test_a_plan_does_not_ask_what_threads_import(
+    before: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer can take longer to import than all else of a build with nothing to do."""
+    view = viewed(before, monkeypatch, threaded=lambda recipe: pytest.fail("it was asked"))
+    assert view.stage == "alone"
+
+
 @pytest.mark.parametrize(
     ("changed_file", "again"),
     [
