@@ -5,7 +5,8 @@
 Times are in ms, rates and frequencies in Hz.
 
 1.1 adds what the source states of itself, and how many references of a set were left out. 1.2 adds
-the witness of a proof, and is written only where there is one: without it, a manifest is 1.1.
+the witness of a proof and artifacts of Core AI's format, and is written only for those: any other
+manifest is 1.1.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pydantic import (
 from asrbuild.artifact.layout import MANIFEST
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.file_names import stays_inside
-from asrbuild.coreml.choices import ComputeUnits, Format, LstmForm, Precision, StateKind
+from asrbuild.coreml.choices import ComputeUnits, LstmForm, Precision, PublishedFormat, StateKind
 from asrbuild.speech.decoder_settings import DecoderType
 
 SCHEMA_VERSION = "1.2"
@@ -173,7 +174,7 @@ class Function(Section):
 class Model(Section):
     """The Core ML package. ``inputs`` and ``outputs`` are the default function's."""
 
-    format: Format
+    format: PublishedFormat
     package: str
     spec_version: int
     minimum_os: dict[str, str]
@@ -253,7 +254,7 @@ class Decoder(Section):
 class Execution(Section):
     """Something that ran the package, and where."""
 
-    executor: Literal["asrbuild", "coreml"]
+    executor: Literal["asrbuild", "coreml", "coreai"]
     version: str
     platform: str
 
@@ -499,11 +500,11 @@ def with_function(manifest: Manifest, name: str) -> Manifest:
     return manifest.model_copy(update={"model": model, "streaming": chosen.streaming})
 
 
-def version_of(manifest: Manifest, *, witnessed: bool) -> str:
-    """The version to write: of 1.x the newer one has a witness, 2.0 may always have one."""
+def version_of(manifest: Manifest, *, newer: bool) -> str:
+    """The version to write; ``newer``: it has what 1.2 adds to 1.1, and 2.0 always may."""
     if not manifest.schema_version.startswith("1."):
         return manifest.schema_version
-    return SCHEMA_VERSION if witnessed else CONTENT_VERSION
+    return SCHEMA_VERSION if newer else CONTENT_VERSION
 
 
 def content_core(manifest: Manifest) -> dict[str, Any]:
@@ -516,7 +517,7 @@ def content_core(manifest: Manifest) -> dict[str, Any]:
     core = manifest.model_dump(mode="json")
     core["files"] = [f for f in core["files"] if f["role"] not in ("parity", "report")]
     if manifest.verification.witness is not None:
-        core["schema_version"] = version_of(manifest, witnessed=False)
+        core["schema_version"] = version_of(manifest, newer=False)
     for key in ("artifact_id", "version", "verification"):
         del core[key]
     for key in ("created", "platform", "git", "overrides"):

@@ -27,6 +27,7 @@ from asrbuild.artifact.manifest import Features, Manifest, package_path, with_fu
 from asrbuild.artifact.reading import read_manifest
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreml.choices import ASSET
 from asrbuild.speech.audio import to_int16
 from asrbuild.speech.decoder import Decoder, Hypothesis
 from asrbuild.speech.decoder_settings import DecoderSettings
@@ -221,6 +222,7 @@ def load_package(artifact: Path, manifest: Manifest) -> Package:
     Raises:
         AsrbuildError: it is missing, or no package that the executor runs.
     """
+    from asrbuild.coreai import asset
     from asrbuild.coreml import executor
 
     path = package_path(artifact, manifest)
@@ -231,6 +233,8 @@ def load_package(artifact: Path, manifest: Manifest) -> Package:
             fix="check it with `asrbuild verify`, or build it again",
         )
     function = manifest.model.default_function if len(manifest.model.functions) > 1 else None
+    if manifest.model.format == ASSET:
+        return asset.load(path, function)
     return executor.load(path, function=function)
 
 

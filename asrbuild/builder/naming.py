@@ -64,7 +64,7 @@ _NOT_BUILT = ("name", "version", "paths.", "tune", "decoder.interpreter", "hydra
 _SILENT = (
     "name", "version", "paths.", "tune.", "source.", "model.name", "coreml.name", "verify.",
     "decoder.interpreter", "decoder.tuned", "export.export_", "export.beam_width",
-    "export.features_place",
+    "export.features_place", "coreai",
 )  # fmt: skip
 _SPOKEN = ("source.load_evaluate", "source.bytes_output_mode")
 #: Sections whose keys the user names.

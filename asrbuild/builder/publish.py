@@ -26,7 +26,9 @@ from asrbuild.builder.recipe import CoreMLConfig, Recipe
 from asrbuild.builder.record import published_overrides, record
 from asrbuild.builder.sources import Source
 from asrbuild.builder.stages.evaluate import EVALUATION
+from asrbuild.builder.stages.lower import PACKAGE, asset_manifest
 from asrbuild.builder.stages.prove import HEARD, VERIFICATION
+from asrbuild.coreml.choices import ASSET
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,13 @@ class Proven:
     copied: Mapping[str, str]
 
 
-def copy_package(staging: Path, converted: Path, recipe: Recipe) -> dict[str, str]:
+def copy_package(
+    staging: Path, converted: Path, recipe: Recipe, package: str | None = None
+) -> dict[str, str]:
     """Copies the package into the staging folder, next to whatever else a build does.
+
+    Args:
+        package: its name; None: that of the recipe's format.
 
     Returns:
         Path -> SHA-256 of each file, forced to the disk and read back.
@@ -51,7 +58,8 @@ def copy_package(staging: Path, converted: Path, recipe: Recipe) -> dict[str, st
     Raises:
         AsrbuildError: the disk is full, or gave back other bytes than the stage recorded.
     """
-    package, artifacts = package_name(recipe.coreml.format), Path(recipe.paths.artifacts)
+    package = package or package_name(recipe.coreml.format)
+    artifacts = Path(recipe.paths.artifacts)
     recorded = {
         path: digest
         for path, digest in tree_digests(converted, Path(recipe.paths.cache)).items()
@@ -93,15 +101,10 @@ def publish(
         manifest = assemble(recipe, source, overrides, proven)
     # Of the folder that no other process knows.
     receipt = _receipt(manifest, proven.staging, recipe.coreml)
-    path = store.publish(
-        artifacts,
-        manifest.name,
-        proven.staging,
-        manifest.version,
-        digests={file.path: file.sha256 for file in manifest.files},
-        known=proven.copied,
-        move_latest=move_latest,
-    )
+    path = _place(recipe, manifest, proven, move_latest)
+    if "lower" in proven.folders:
+        also = publish_asset(recipe, source, overrides, proven, move_latest=move_latest)
+        receipt = replace(receipt, also=also)
     witnessed = manifest.verification.witness is not None
     with suppress(AsrbuildError):
         if witnessed and read_manifest(path).verification.witness is None:
@@ -117,18 +120,64 @@ def publish(
     return replace(receipt, bytes=tree_bytes(path) or receipt.bytes)
 
 
+def publish_asset(
+    recipe: Recipe,
+    source: Source,
+    overrides: Sequence[str],
+    proven: Proven,
+    *,
+    move_latest: bool,
+) -> tuple[str, str]:
+    """Publishes the ``.aimodel`` of a build as an artifact of its own; its name and version."""
+    artifacts, lowered = Path(recipe.paths.artifacts), proven.folders["lower"]
+    with store.staging(artifacts) as staging:
+        copied = copy_package(staging, lowered, recipe, PACKAGE)
+        proven = replace(proven, staging=staging, copied=copied)
+        with full_disk_errors("putting the artifact together", artifacts):
+            manifest = assemble(recipe, source, overrides, proven, asset=True)
+        _place(recipe, manifest, proven, move_latest)
+    return manifest.name, manifest.version
+
+
+def _place(recipe: Recipe, manifest: m.Manifest, proven: Proven, move_latest: bool) -> Path:
+    """Moves a finished artifact into the store."""
+    return store.publish(
+        Path(recipe.paths.artifacts),
+        manifest.name,
+        proven.staging,
+        manifest.version,
+        digests={file.path: file.sha256 for file in manifest.files},
+        known=proven.copied,
+        move_latest=move_latest,
+    )
+
+
 def assemble(
-    recipe: Recipe, source: Source, overrides: Sequence[str], proven: Proven
+    recipe: Recipe,
+    source: Source,
+    overrides: Sequence[str],
+    proven: Proven,
+    *,
+    asset: bool = False,
 ) -> m.Manifest:
-    """Fills the staging folder, where the package is, and returns the artifact's manifest."""
+    """Fills the staging folder, where the package is, and returns the artifact's manifest.
+
+    Args:
+        asset: of the ``.aimodel``, not of the Core ML package.
+    """
     from asrbuild.artifact.agreement import content_digest_of
+    from asrbuild.coreai.asset import open_witness
     from asrbuild.handover.app.kit import write_kit
+    from asrbuild.proof.execution import package_function
     from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.audio import wav_bytes
 
     staging, proof = proven.staging, proven.folders["prove"]
-    package = package_name(recipe.coreml.format)
-    manifest = d.describe(recipe, source, proven.folders["convert"] / package)
+    package = proven.folders["convert"] / package_name(recipe.coreml.format)
+    manifest = d.describe(recipe, source, package)
+    own = proof
+    if asset:
+        manifest, own = asset_manifest(manifest), proof / ASSET
     settings = feature_settings(recipe)
     samples = d.reference_samples(settings, source)
     (staging / REFERENCE_AUDIO).write_bytes(wav_bytes(samples, settings.sample_rate))
@@ -144,28 +193,31 @@ def assemble(
         )
         for path, digest in digests.items()
     ]
-    text = (proof / VERIFICATION).read_text("utf-8")
+    text = (own / VERIFICATION).read_text("utf-8")
     verification = type(manifest.verification).model_validate_json(text)
     if (evaluated := proven.folders.get("evaluate")) is not None:
         text = (evaluated / EVALUATION).read_text("utf-8")
         evaluation = m.Evaluation.model_validate_json(text)
         verification = verification.model_copy(update={"evaluation": evaluation})
-    witnessed = verification.witness is not None
+    newer = asset or verification.witness is not None
     manifest = manifest.model_copy(
         update={
-            "schema_version": m.version_of(manifest, witnessed=witnessed),
+            "schema_version": m.version_of(manifest, newer=newer),
             "files": files,
             "verification": verification,
-            "provenance": _provenance(recipe, source, overrides),
+            "provenance": _provenance(recipe, source, overrides, asset),
         }
     )
     digest = content_digest_of(manifest)
     version = f"{recipe.version}+{digest[:12]}"
     manifest = manifest.model_copy(
-        update={"version": version, "artifact_id": f"{recipe.name}/{version}"}
+        update={"version": version, "artifact_id": f"{manifest.name}/{version}"}
     )
-    _write_reports(staging, manifest, proven)
-    if not isinstance(manifest, manifest2.Manifest):  # an app feeds these by the manifest alone
+    _write_reports(staging, manifest, own)
+    if asset:
+        with open_witness(package, package_function(manifest)) as wide:
+            write_kit(staging, staging, manifest, package=wide)
+    elif not isinstance(manifest, manifest2.Manifest):  # an app feeds these by the manifest alone
         write_kit(staging, staging, manifest)
     _write_text(staging / MANIFEST, m.to_json(manifest))
     return manifest
@@ -175,7 +227,7 @@ def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _write_reports(staging: Path, manifest: m.Manifest, proven: Proven) -> None:
+def _write_reports(staging: Path, manifest: m.Manifest, proof: Path) -> None:
     """The pages that a person reads: in Markdown, and in HTML with pictures."""
     import numpy as np
 
@@ -187,10 +239,11 @@ def _write_reports(staging: Path, manifest: m.Manifest, proven: Proven) -> None:
     from asrbuild.proof.execution import probabilities_of
     from asrbuild.proof.ranges import load_reaches
 
-    proof = proven.folders["prove"]
     reaches = load_reaches(proof)
     inside = anatomy(staging / manifest.model.package)
-    fit = report_rows(fit_of_artifact(staging, manifest, reaches), reaches)
+    fit = []
+    if manifest.model.format != ASSET:  # the rules are of Core ML packages
+        fit = report_rows(fit_of_artifact(staging, manifest, reaches), reaches)
     cases, expected = load_reference(staging / PARITY, manifest.features.context_frames)
     with np.load(proof / HEARD, allow_pickle=False) as outputs:
         name = probabilities_of(manifest)
@@ -217,7 +270,9 @@ def _role(path: str) -> Any:
     return known.get(path, "scorer")
 
 
-def _provenance(recipe: Recipe, source: Source, overrides: Sequence[str]) -> m.Provenance:
+def _provenance(
+    recipe: Recipe, source: Source, overrides: Sequence[str], asset: bool
+) -> m.Provenance:
     import platform
     from datetime import datetime, timezone
 
@@ -229,7 +284,7 @@ def _provenance(recipe: Recipe, source: Source, overrides: Sequence[str]) -> m.P
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         git=None if commit is None else m.Git(commit=commit[0], dirty=commit[1]),
-        recipe=record(recipe),
+        recipe=record(recipe) | ({"coreai": recipe.coreai} if asset else {}),
         overrides=[plain(override) for override in published_overrides(overrides)],
         sources=[
             m.SourceFile(role=role, name=plain(path.name), sha256=source.digests[role])
@@ -258,6 +313,7 @@ def _receipt(manifest: m.Manifest, artifact: Path, coreml: CoreMLConfig) -> Rece
         expected=known_words(manifest),
         core_ml_executed=verification.core_ml_executed,
         witnessed=verification.witness is not None and bool(verification.witness.metrics),
+        also=None,
         **package_figures(verification, artifact / manifest.model.package, coreml),
     )
 

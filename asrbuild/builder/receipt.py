@@ -25,10 +25,10 @@ class Receipt:
     ``parity``: the proof in one line; ``figures``: the worst value of each metric of the
     probabilities over all inputs. ``transcripts``: recording -> the package's words;
     ``expected``: recording -> what was said, where that is known and the alphabet can spell it.
-    ``witnessed``: whether Apple's Core AI runtime ran the package too. ``wer``: the word error rate
-    over all recordings whose words are known, 1.0 is as many errors as words. ``compress``: the
-    ways in which weights are compressed, joined by a plus. ``bytes`` are the artifact's,
-    ``package_bytes`` the Core ML package's.
+    ``witnessed``: whether Apple's Core AI runtime ran the package too; ``also``: name and version
+    of the variant in its format. ``wer``: the word error rate over all recordings whose words are
+    known, 1.0 is as many errors as words. ``compress``: the ways in which weights are compressed,
+    joined by a plus. ``bytes`` are the artifact's, ``package_bytes`` the Core ML package's.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Receipt:
     transcripts_match: bool
     core_ml_executed: bool
     witnessed: bool
+    also: tuple[str, str] | None
     compress: str
     package_bytes: int
     wer: float | None
@@ -61,7 +62,8 @@ def published(cache: Path, artifacts: Path, key: StageKey) -> Receipt | None:
     except OSError:
         return None  # removed at this moment
     path = artifacts / receipt.name / receipt.version
-    return receipt if integrity.is_published(path, cache) else None
+    also = [] if receipt.also is None else [artifacts.joinpath(*receipt.also)]
+    return receipt if all(integrity.is_published(p, cache) for p in (path, *also)) else None
 
 
 def claimed(cache: Path, artifacts: Path, key: StageKey) -> Receipt | None:

@@ -17,6 +17,7 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.choices import (
     DEFAULT_SPARSITY,
     SPECIFICATION_VERSIONS,
+    AssetUse,
     Compression,
     ComputeUnits,
     Format,
@@ -248,6 +249,7 @@ class FeaturesConfig:
 class Recipe:
     """One build: all that decides an artifact, and where it goes.
 
+    ``coreai=preview`` publishes Core AI's format too, as an artifact of its own.
     ``n_steps`` is the number of steps a static package takes at a time; null: as many as the frozen
     graph takes, or ``DEFAULT_STEPS``.
     """
@@ -261,6 +263,7 @@ class Recipe:
     export: ExportConfig = field(default_factory=ExportConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     coreml: CoreMLConfig = field(default_factory=CoreMLConfig)
+    coreai: str = choice("none", AssetUse)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
     verify: VerifyConfig = field(default_factory=VerifyConfig)

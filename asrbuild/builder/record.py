@@ -86,6 +86,8 @@ def record(recipe: Recipe) -> dict[str, Any]:
         section = functools.reduce(dict.__getitem__, sections, whole)
         section[name] = _portable(section[name])
     whole["verify"]["compared_with"] = _artifact_name(whole["verify"]["compared_with"])
+    # The Core ML artifact is the same with and without its variant for Core AI.
+    del whole["coreai"]
     # The manifest's verification says what ran; one recipe has one version with or without it.
     del whole["verify"]["witness"]
     # Which Python runs the decoder depends on the machine, and the transcripts do not.

@@ -215,9 +215,19 @@ def _witness(recipe: Recipe) -> Iterator[AsrbuildError]:
         )
 
 
+def _coreai(recipe: Recipe) -> Iterator[AsrbuildError]:
+    from asrbuild.builder.stages.witness import why_unwitnessed
+
+    why = why_unwitnessed(recipe)
+    if recipe.coreai == "preview" and why is not None:
+        yield AsrbuildError(
+            f"coreai=preview is proven by the witness, but {why[0]}", key="coreai", fix=why[1]
+        )
+
+
 _KEY_RULES: tuple[Callable[[Recipe], Iterator[AsrbuildError]], ...] = (
     _choices, _names, _finite, _sizes, _network, _source, _steps, _decoder, _tune, _verify,
-    _witness,
+    _witness, _coreai,
 )  # fmt: skip
 
 

@@ -250,6 +250,8 @@ def _tell(built: Built) -> None:
         lines.append(
             f"  executed    by asrbuild's executor{also}; Core ML itself runs on macOS only"
         )
+    if receipt.also is not None:
+        lines.append(f"  also        {'/'.join(receipt.also)}, for Core AI (iOS 27, macOS 27)")
     if built.stages:
         lines.append(f"  done        {', '.join(built.stages)} in {built.seconds:.1f} s")
     else:

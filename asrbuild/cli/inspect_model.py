@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asrbuild.base import terminal
 from asrbuild.cli.options import ArtifactsOption, JsonOption
 from asrbuild.cli.packages import PackageArgument, opened_package
 from asrbuild.cli.tables import folding, show
+from asrbuild.coreml.choices import ASSET
 
 if TYPE_CHECKING:
     from asrbuild.coreml.inspect import FunctionSummary, ModelSummary
@@ -32,11 +34,49 @@ def inspect_model(
 
     with opened_package(model, artifacts) as package:
         shown = f"{opened_as(model, package.parent)}/{package.name}".removeprefix("./")
+        if package.suffix == f".{ASSET}":
+            _show_asset(package, shown, as_json)
+            return
         summary = replace(read_summary(package), path=shown)
     if as_json:
         terminal.say_json(summary.as_dict())
     else:
         _print_tables(summary)
+
+
+def _show_asset(asset: Path, shown: str, as_json: bool) -> None:
+    """What Core AI says of an ``.aimodel``; operations count with those they are made of."""
+    from asrbuild.coreai.asset import inspect
+
+    found = inspect(asset)
+    if as_json:
+        terminal.say_json({"path": shown, "kind": ASSET, **found})
+        return
+    console = terminal.console()
+    stored = ", ".join(f"{count:,} {name}" for name, count in found["storage_types"].items())
+    console.print(
+        f"{shown}: Core AI asset by {found['producer']}, {sum(found['files'].values()):,} bytes",
+        f"runs on iOS, macOS {found['minimum_os']} and later; values: {stored}",
+        f"computes in {', '.join(found['compute_types'])}",
+        sep="\n",
+    )
+    for name, function in found["functions"].items():
+        table = folding(f"Function {name}", "", "name", "type")
+        for way, key in (("in", "inputs"), ("out", "outputs")):
+            for item, described in function[key]:
+                table.add_row(way, item, described)
+        for item, described in function["states"].items():
+            table.add_row("state", item, str(described))
+        console.print(table)
+    table = folding("Operations", "operation", "count")
+    for operation, count in found["ops"].items():
+        table.add_row(operation, str(count))
+    console.print(table)
+    told = {key: found[key] for key in ("author", "license", "description") if found[key]}
+    table = folding("Metadata", "name", "value")
+    for name, value in (told | found["values"]).items():
+        table.add_row(name, str(value))
+    console.print(table)
 
 
 def _print_tables(summary: ModelSummary) -> None:

@@ -11,6 +11,7 @@ from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.cli.devices import measured_rows, planned_of
 from asrbuild.cli.options import ArtifactsOption
+from asrbuild.coreml.choices import ASSET
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest
@@ -103,16 +104,19 @@ def _prove_and_write(path: Path, output: Path) -> tuple[Proof, Manifest]:
     from asrbuild.proof.cases import load_reference
     from asrbuild.proof.execution import probabilities_of
     from asrbuild.proof.verdict import prove_again
+    from asrbuild.proof.witness import witness_again
 
     manifest = read_manifest(path)
-    proof = prove_again(path, manifest)
+    proof = witness_again(path, manifest, prove_again(path, manifest))
     cases, reference = load_reference(path / PARITY, manifest.features.context_frames)
     given = proof.probabilities_of_recordings()
     shown = manifest.model_copy(update={"verification": proof.verification})
     inside = anatomy(package_path(path, manifest))
     name = probabilities_of(manifest)
     planned = planned_of(package_path(path, manifest), path.parents[1])
-    fit = report_rows(fit_of_artifact(path, manifest, proof.reaches, planned), proof.reaches)
+    fit = []
+    if manifest.model.format != ASSET:
+        fit = report_rows(fit_of_artifact(path, manifest, proof.reaches, planned), proof.reaches)
     recordings = comparisons(cases, reference, given, name)
     write_page(output, shown, inside, recordings, fit, measured_rows(path))
     return proof, shown

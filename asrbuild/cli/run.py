@@ -53,6 +53,8 @@ def run(
     Examples: asrbuild run demo-static-mlprogram |
     asrbuild run model.mlpackage --input features=windows.npy --output-dir out
     """
+    from asrbuild.coreai import asset
+    from asrbuild.coreml.choices import ASSET
     from asrbuild.coreml.executor import load
 
     if output_dir is not None and not inputs:
@@ -61,7 +63,8 @@ def run(
             fix="give every input, or leave --output-dir out to list them",
         )
     with opened_package(model, artifacts) as package:
-        loaded = load(package, function)
+        is_asset = package.suffix == f".{ASSET}"
+        loaded: Any = (asset.load if is_asset else load)(package, function)
         if not inputs:
             _show_signature(loaded, as_json)
             return

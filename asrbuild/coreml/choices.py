@@ -6,6 +6,10 @@ from types import MappingProxyType
 from typing import Literal
 
 Format = Literal["mlprogram", "neuralnetwork"]
+#: Core AI's format, of which a recipe can publish a variant besides its Core ML package.
+ASSET = "aimodel"
+PublishedFormat = Literal["mlprogram", "neuralnetwork", "aimodel"]
+AssetUse = Literal["none", "preview"]
 Precision = Literal["fp16", "fp32"]
 LstmForm = Literal["native", "loop", "unrolled"]
 StateKind = Literal["explicit", "stateful"]

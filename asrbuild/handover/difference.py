@@ -16,6 +16,7 @@ from typing import Any, Literal
 from asrbuild.artifact.interface import Relation, combined, compare_interfaces
 from asrbuild.artifact.manifest import Manifest, Transcript, content_core
 from asrbuild.base.mappings import changed_keys, value_text
+from asrbuild.coreml.choices import ASSET
 from asrbuild.handover.bump import Suggestion, suggest
 
 #: What one change means for an app.
@@ -241,6 +242,8 @@ def _fit(before: Side, now: Side) -> Iterator[Change]:
     """The rules that name each package: what blocks it from the Neural Engine, and what may."""
     from asrbuild.handover.fit.verdict import fit_of, read_package, summary
 
+    if ASSET in (before.manifest.model.format, now.manifest.model.format):
+        return  # the rules are of Core ML packages
     first, second = (
         summary(fit_of(read_package(s.package, s.manifest.model.recommended_compute_units)))
         for s in (before, now)
@@ -268,16 +271,22 @@ def _recipe(old: Manifest, new: Manifest) -> Iterator[Change]:
 
 def _operations(before: Side, now: Side) -> Iterator[Change]:
     """Counts of operations by kind over all functions, and bytes of the weights by type."""
+    old, new = _inside(before.package), _inside(now.package)
+    yield from _changed_counts("operations", old[0], new[0])
+    yield from _changed_counts("size", old[1], new[1])
+
+
+def _inside(package: Path) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    """Operations by kind, and bytes of weights by type; an ``.aimodel`` states no bytes of them."""
+    if package.suffix == f".{ASSET}":
+        from asrbuild.coreai.asset import inspect
+
+        return inspect(package)["ops"], {}
     from asrbuild.coreml.inspect import inspect_model
 
-    old, new = inspect_model(before.package), inspect_model(now.package)
-    counts = [
-        sum((Counter(function.ops) for function in model.functions), Counter[str]())
-        for model in (old, new)
-    ]
-    yield from _changed_counts("operations", *counts)
-    weights = ({f"{kind} weights": n for kind, n in m.weight_bytes.items()} for m in (old, new))
-    yield from _changed_counts("size", *weights)
+    model = inspect_model(package)
+    kinds = sum((Counter(function.ops) for function in model.functions), Counter[str]())
+    return kinds, {f"{kind} weights": size for kind, size in model.weight_bytes.items()}
 
 
 def _sizes(old: Manifest, new: Manifest) -> Iterator[Change]:

@@ -13,6 +13,7 @@ from typing import Any
 from asrbuild.artifact import manifest2
 from asrbuild.artifact.calls import decoded_tensor
 from asrbuild.artifact.manifest import Axis, Function, Manifest, Tensor
+from asrbuild.coreml.choices import ASSET
 from asrbuild.coreml.executor.package import open_package
 from asrbuild.coreml.executor.signature import Enumerated, Feature, Fixed, Ranged, read_features
 
@@ -26,6 +27,11 @@ def contradictions(package: Path, manifest: Manifest) -> list[str]:
         package: the ``.mlpackage`` or ``.mlmodel``.
         manifest: of the artifact that it is in.
     """
+    if manifest.model.format == ASSET:
+        # It names no types that a manifest has; a run checks the interface.
+        from asrbuild.coreai.asset import inspect
+
+        return list(_metadata(inspect(package)["values"], manifest))
     spec = open_package(package).spec
     kinds = {"mlProgram": "mlprogram", "neuralNetwork": "neuralnetwork"}
     found = kinds.get(spec.WhichOneof("Type"), spec.WhichOneof("Type"))

@@ -23,6 +23,8 @@ from asrbuild.artifact.calls import Acoustic, Contract, decoded_tensor, fed_tens
 from asrbuild.artifact.manifest import Axis, Execution, Manifest, State, package_path, with_function
 from asrbuild.artifact.manifest2 import context_of, rows_of
 from asrbuild.base.array import Array
+from asrbuild.coreai.environment import VERSION
+from asrbuild.coreml.choices import ASSET
 from asrbuild.coreml.executor.products import sharing
 from asrbuild.coreml.executor.recording import watching
 from asrbuild.coreml.signature import compared_name
@@ -91,7 +93,7 @@ class Executed:
     @property
     def executors(self) -> tuple[str, ...]:
         """As in ``Run.executor``."""
-        return tuple("" if e.executor == "asrbuild" else e.executor for e in self.executions)
+        return tuple("coreml" if e.executor == "coreml" else "" for e in self.executions)
 
 
 def execute(
@@ -108,11 +110,13 @@ def execute(
         cases: name -> features (T, n_window, n_input).
         max_steps: also run the upper bound of a range, at most this long; see ``_bound_runs``.
     """
+    from asrbuild.coreai import asset
     from asrbuild.coreml.executor import load
 
     package = package_path(artifact, manifest)
-    loaders: dict[str, Callable[..., Any]] = {"": load}
-    if sys.platform == "darwin":
+    is_asset = manifest.model.format == ASSET
+    loaders: dict[str, Callable[..., Any]] = {"": asset.load if is_asset else load}
+    if sys.platform == "darwin" and not is_asset:
         from asrbuild.coreml.executor import coreml_backend
 
         units = manifest.model.recommended_compute_units
@@ -125,7 +129,8 @@ def execute(
             model = loaders[executor](package, function=function)
             for run in group:
                 outputs[run.label] = run_case(model, run.manifest, run.features)
-    executions = tuple(_execution(name or "asrbuild") for name in loaders)
+    ours = "coreai" if is_asset else "asrbuild"
+    executions = tuple(_execution(name or ours) for name in loaders)
     return Executed(outputs, executions, ranges.reaches())
 
 
@@ -370,7 +375,8 @@ def load_outputs(path: Path) -> dict[str, Outputs]:
 
 
 def _execution(executor: str) -> Execution:
-    version = platform.mac_ver()[0] if executor == "coreml" else __version__
+    versions = {"coreml": platform.mac_ver()[0], "coreai": VERSION}
+    version = versions.get(executor, __version__)
     return Execution(
         executor=executor,  # type: ignore[arg-type]
         version=version,

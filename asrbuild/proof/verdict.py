@@ -19,6 +19,7 @@ from asrbuild.artifact.manifest import Manifest, Metric, Transcript, Verificatio
 from asrbuild.base.array import Array
 from asrbuild.base.choices import packaged
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreml.choices import ASSET
 from asrbuild.coreml.compression import gate_names
 from asrbuild.proof.cases import RECORDINGS, load_reference, verified_inputs
 from asrbuild.proof.consistency import contradictions
@@ -200,6 +201,14 @@ def prove_again(artifact: Path, manifest: Manifest) -> Proof:
     Raises:
         AsrbuildError: the recorded reference is missing, or is not what the manifest was made with.
     """
+    if manifest.model.format == ASSET and manifest.model.compute_precision == "fp16":
+        raise AsrbuildError(
+            "Core AI's half precision on this machine is not a device's, so the gates of this "
+            "asset hold for its program in single precision, as it was proven when it was built",
+            file=artifact,
+            fix="verify the Core ML variant that it was built with: "
+            f"`asrbuild verify {manifest.name.removesuffix(f'-{ASSET}')}`",
+        )
     recorded = artifact / PARITY
     cases, reference = load_reference(recorded, manifest2.context_frames(manifest))
     # Bounds come after the cases; they are made of them, so they need no record.

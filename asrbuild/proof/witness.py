@@ -20,7 +20,14 @@ from typing import Any, Literal
 import numpy as np
 
 from asrbuild.artifact.layout import PARITY
-from asrbuild.artifact.manifest import Manifest, Metric, Witness, WitnessMetric, package_path
+from asrbuild.artifact.manifest import (
+    Execution,
+    Manifest,
+    Metric,
+    Witness,
+    WitnessMetric,
+    package_path,
+)
 from asrbuild.base.array import Array
 from asrbuild.coreai import asset
 from asrbuild.coreai.environment import VERSION, find
@@ -65,13 +72,21 @@ class Witnessed:
     version: str = VERSION
     platform: str = f"{platform.system()} {platform.machine()}"
 
+    @property
+    def execution(self) -> Execution:
+        """As a manifest names what ran a package."""
+        return Execution(executor="coreai", version=self.version, platform=self.platform)
 
-def witness(artifact: Path, manifest: Manifest, cases: Mapping[str, Array]) -> Witnessed:
+
+def witness(
+    artifact: Path, manifest: Manifest, cases: Mapping[str, Array], *, every: bool = False
+) -> Witnessed:
     """Runs the package in Core AI's runtime.
 
     On every case the way an app is told to, and on the sample every other way.
 
     Args:
+        every: run every case every way.
         artifact: the directory that the manifest's paths are relative to.
         manifest: how to run the package; its ``verification`` is not read.
         cases: name -> features (T, n_window, n_input).
@@ -81,18 +96,16 @@ def witness(artifact: Path, manifest: Manifest, cases: Mapping[str, Array]) -> W
         AsrbuildError: the environment is missing or the runtime failed.
     """
     package = package_path(artifact, manifest)
-    every = [
-        run for run in runs(manifest, cases, None, ("",)) if _is_witnessed(run.label, run.case)
+    chosen = [
+        run
+        for run in runs(manifest, cases, None, ("",))
+        if every or "@" not in run.label or run.case == _SAMPLE
     ]
-    outputs = dict(_run(package, every))
+    outputs = dict(_run(package, chosen))
     twin: dict[str, Outputs] = {}
     if compression(manifest.provenance.recipe.get("coreml", {})):
-        twin = dict(_run(package, [run for run in every if run.label == _SAMPLE], decompress=True))
+        twin = dict(_run(package, [run for run in chosen if run.label == _SAMPLE], decompress=True))
     return Witnessed(outputs, twin)
-
-
-def _is_witnessed(label: str, case: str) -> bool:
-    return "@" not in label or case == _SAMPLE
 
 
 def _run(
@@ -127,10 +140,11 @@ def with_witness(
     probabilities = probabilities_of(manifest)
     metrics: list[WitnessMetric] = []
     for run in runs(manifest, cases, None, ("",)):
-        if witnessed.missing_ops or not _is_witnessed(run.label, run.case):
+        if run.label not in witnessed.outputs:
             continue
         found, own = witnessed.outputs[run.label], proof.outputs[run.label]
-        original = {name: reference[run.case][name] for name in own}
+        expected_of = reference.get(run.way, reference[run.case])
+        original = {name: expected_of[name] for name in own}
         for other, expected, limits in (
             ("original", original, gates[0]),
             ("executor", own, gates[1]),

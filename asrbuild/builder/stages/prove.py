@@ -16,7 +16,9 @@ from asrbuild.builder.stages.cases import all_cases, longest
 from asrbuild.builder.stages.convert import conversion
 from asrbuild.builder.stages.execute import package_manifest
 from asrbuild.builder.stages.export import original
+from asrbuild.builder.stages.lower import asset_manifest
 from asrbuild.builder.stages.reference import read_reference
+from asrbuild.coreml.choices import ASSET
 from asrbuild.coreml.compression import gate_names
 
 if TYPE_CHECKING:
@@ -46,10 +48,9 @@ def run(view: View, at: Path) -> None:
     """
     from asrbuild.builder.describe import decoder_settings
     from asrbuild.proof.cases import save_reference
-    from asrbuild.proof.execution import load_executed
+    from asrbuild.proof.execution import Executed, load_executed
     from asrbuild.proof.gates import gates_of
-    from asrbuild.proof.ranges import save_reaches
-    from asrbuild.proof.verdict import WordGates, judge, save_heard, wrong_words
+    from asrbuild.proof.verdict import WordGates, judge, wrong_words
     from asrbuild.proof.witness import load_witnessed, with_witness
 
     recipe, source = view.recipe, view.source
@@ -63,11 +64,11 @@ def run(view: View, at: Path) -> None:
         expected = read_reference(view.folder("reference"), cases, view.architecture, signature)
     precision = recipe.coreml.precision
     package_gates = gates_of(limits, precision, tuple(limits))
+    words = WordGates(verify.require_transcript, **view.fact(word_gates))
+    decoder = decoder_settings(recipe.decoder, source.scorer)
     proof = judge(
         load_executed(view.folder("execute")), view.folder("convert"), manifest, cases, expected,
-        package_gates, source.texts,
-        WordGates(verify.require_transcript, **view.fact(word_gates)), longest(view),
-        decoder_settings(recipe.decoder, source.scorer),
+        package_gates, source.texts, words, longest(view), decoder,
     )  # fmt: skip
     if not proof.verification.passed:
         raise _refused(view, manifest, cases, proof, list(limits))
@@ -89,9 +90,27 @@ def run(view: View, at: Path) -> None:
             "verify.allow_wrong_words=true to publish it all the same",
         )
     save_reference(at / PARITY, cases, expected)
+    _save(at, proof)
+    if "lower" in view.folders:
+        # What the witness computed is what the asset computes, in fp32 arithmetic.
+        proof = judge(
+            Executed(witnessed.outputs, (witnessed.execution,)), view.folder("lower"),
+            asset_manifest(manifest), cases, expected, package_gates, source.texts, words, None,
+            decoder,
+        )  # fmt: skip
+        if not proof.verification.passed:
+            raise _refused(view, asset_manifest(manifest), cases, proof, list(limits), "lower")
+        (at / ASSET).mkdir()
+        _save(at / ASSET, proof)
+
+
+def _save(at: Path, proof: Proof) -> None:
+    from asrbuild.proof.ranges import save_reaches
+    from asrbuild.proof.verdict import save_heard
+
     save_heard(at / HEARD, proof)
     save_reaches(at, proof.reaches)
-    text = verification.model_dump_json(indent=2) + "\n"
+    text = proof.verification.model_dump_json(indent=2) + "\n"
     (at / VERIFICATION).write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -107,14 +126,19 @@ def decoded_manifest(view: View) -> Manifest:
 
 
 def _refused(
-    view: View, manifest: Manifest, cases: Mapping[str, Any], proof: Proof, names: Sequence[str]
+    view: View,
+    manifest: Manifest,
+    cases: Mapping[str, Any],
+    proof: Proof,
+    names: Sequence[str],
+    made_by: str = "convert",
 ) -> GatesError:
-    """The error of a package that failed its gates."""
-    package = view.folder("convert") / manifest.model.package
+    """The error of a package that failed its gates; ``made_by``: the stage of the package."""
+    package = view.folder(made_by) / manifest.model.package
     # Compressed weights are not the graph's anywhere, so the first difference says nothing.
     compressed = len(names) > 1
     where = ""
-    if not compressed:
+    if not compressed and made_by == "convert":
         metrics = proof.verification.metrics
         where = _first_divergence(view, manifest, cases, metrics)
     fix = "choose another coreml.precision, coreml.lstm or coreml.frontend"
@@ -217,6 +241,6 @@ STAGE = Stage(
     ),
     files=("texts", "scorer"),
     local=(DECODER_PYTHON,),
-    after=("execute", "reference", "calls", "witness"),
+    after=("execute", "reference", "calls", "witness", "lower"),
     libraries=("numpy",),
 )

@@ -23,9 +23,14 @@ def run(view: View, at: Path) -> None:
     from asrbuild.proof.witness import Witnessed, save_witnessed, witness
 
     try:
-        found = witness(view.folder("convert"), package_manifest(view), all_cases(view))
+        found = witness(
+            view.folder("convert"),
+            package_manifest(view),
+            all_cases(view),
+            every=view.fact(publishes_asset),
+        )
     except NoLoweringError as error:
-        if view.fact(witness_required):
+        if view.fact(witness_required) or view.fact(publishes_asset):
             error.key = "verify.witness"
             raise
         view.note(f"the package is not witnessed: {error.message}")
@@ -36,6 +41,11 @@ def run(view: View, at: Path) -> None:
 def witness_required(recipe: Recipe) -> bool:
     """Whether a build without a witness is refused."""
     return recipe.verify.witness == "required"
+
+
+def publishes_asset(recipe: Recipe) -> bool:
+    """Whether a recipe publishes an ``.aimodel``, whose proof is that of the witness."""
+    return recipe.coreai == "preview"
 
 
 def core_ai(recipe: Recipe) -> str:
@@ -93,6 +103,7 @@ STAGE = Stage(
         core_ml_units,
         core_ai,
         witness_required,
+        publishes_asset,
     ),
     after=("convert", "cases"),
     libraries=("numpy",),

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from asrbuild.artifact.calls import Package
 from asrbuild.artifact.integrity import verify_files, write_sums
 from asrbuild.artifact.layout import CONFORMANCE_KIT, README, SUMS, SWIFT_KIT
 from asrbuild.artifact.manifest import Manifest, file_of
@@ -44,6 +45,7 @@ def write_kit(
     artifact: Path,
     manifest: Manifest,
     recordings: Mapping[str, Array] | None = None,
+    package: Package | None = None,
 ) -> None:
     """Writes the kit of an artifact into ``directory``, which may be the artifact's own.
 
@@ -51,11 +53,13 @@ def write_kit(
         artifact: the folder that the manifest's paths are relative to.
         recordings: name -> int16 samples (n,), for the conformance kit; None: the artifact's
             reference recording, whole and cut to awkward lengths.
+        package: what computes the vectors; None: the artifact's own package.
 
     Raises:
         AsrbuildError: the package cannot be run.
     """
-    names = write_vectors(directory / CONFORMANCE_KIT, artifact, manifest, recordings)
+    kit = directory / CONFORMANCE_KIT
+    names = write_vectors(kit, artifact, manifest, recordings, package)
     write_swift(directory / SWIFT_KIT, manifest)
     text = _render("README.md.j2", manifest, recordings=names)
     (directory / README).write_text(text, encoding="utf-8", newline="\n")
@@ -66,6 +70,7 @@ def write_vectors(
     artifact: Path,
     manifest: Manifest,
     recordings: Mapping[str, Array] | None = None,
+    package: Package | None = None,
 ) -> list[str]:
     """Writes the conformance kit of an artifact into a new folder; the names of its recordings.
 
@@ -78,7 +83,7 @@ def write_vectors(
             samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
         recordings = short_recordings(samples, feature_settings(manifest), _chunk_steps(manifest))
     with one_thread(), sharing():
-        package = load_package(artifact, manifest)
+        package = package or load_package(artifact, manifest)
         write_conformance(directory, manifest, package, recordings)
     return list(recordings)
 

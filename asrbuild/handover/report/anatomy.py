@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asrbuild.coreml.choices import ASSET
+
 #: Operations that only unpack stored weights; the bytes count for the operation that reads them.
 _UNPACKING = ("const", "cast")
 #: Endings that name a layer's last operation, not the layer.
@@ -33,6 +35,11 @@ def anatomy(path: Path) -> Anatomy:
     """
     from asrbuild.coreml.executor.package import open_package
 
+    if path.suffix == f".{ASSET}":
+        from asrbuild.coreai.asset import inspect
+
+        found = inspect(path)
+        return Anatomy(Counter(found["ops"]), {path.name: sum(found["files"].values())})
     package = open_package(path)
     operations: Counter[str] = Counter()
     layers: Counter[str] = Counter()

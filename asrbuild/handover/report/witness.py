@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from asrbuild.artifact.manifest import Manifest, Metric, Witness
+from asrbuild.coreml.choices import ASSET
 from asrbuild.coreml.compression import compression
 from asrbuild.handover.report.measures import MEASURES, SIGNS
 from asrbuild.proof.gates import worst
 
+_ASSET = (
+    "Apple's Core AI runtime ran this asset; no device has. asrbuild's executor ran the Core ML "
+    "package that it was made from."
+)
 RUNTIMES = {"coreai": "Apple's Core AI runtime"}
 
 
 def witness_text(manifest: Manifest) -> str:
     """Who witnessed the proof, and what of the package that leaves unproven, in sentences."""
     witness = manifest.verification.witness
+    if manifest.model.format == ASSET:
+        return " ".join((_ASSET, *_arithmetic(manifest)))
     if witness is None:
         why = (
             ""
