@@ -113,6 +113,7 @@ class Lowering:
     known: dict[str, Any] = field(default_factory=dict)
     states: dict[str, Any] = field(default_factory=dict)
     folded: dict[str, Array] = field(default_factory=dict)
+    first: Any = None
 
     def dtype(self, name: str) -> Any:
         """The numpy type of a MIL type."""
@@ -293,6 +294,7 @@ def _add_function(
     with graph.block:
         lowering.known.update(zip(names, graph.arguments, strict=True))
         lowering.states = {name: lowering.known[name] for name in states}
+        lowering.first = next((lowering.known[name] for name in names if name not in states), None)
         results = dict(zip(block["given"], lowering.block(block), strict=True))
         if keep_all:
             made = [value["name"] for op in block["operations"] for value in op["outputs"]]

@@ -204,3 +204,24 @@ def cut(value: Any, axis: int, start: int, end: int) -> Any:
     first, last = [0] * count, [END] * count
     first[axis], last[axis] = start, end
     return raw.slice_(value, ints(*first), ints(*last), ints(*[1] * count))
+
+
+def hidden_zero(value: Any) -> Any:
+    """Zero, (1,) int32, in a way that only the runtime knows: computed from a value."""
+    count = rank(value)
+    one = raw.slice_(value, ints(*[0] * count), ints(*[1] * count), ints(*[1] * count))
+    return reshaped(raw.cast(raw.broadcasting_greater(one, one), np.int32), [1])
+
+
+def of_unknown_length(value: Any, zero: Any) -> Any:
+    """A value whose first size only the runtime knows.
+
+    In loops over tensors of known sizes the runtime lays some over others that are still read.
+    """
+    sizes = dims(value)
+    if len(sizes) < 2 or sizes[0] is None:
+        return value
+    ends = [add(ints(sizes[0]), zero), ints(*[END] * (len(sizes) - 1))]
+    end = raw.concat(index(0), ends)
+    cut = raw.slice_(value, ints(*[0] * len(sizes)), end, ints(*[1] * len(sizes)))
+    return reshaped(cut, [None, *sizes[1:]]) if None not in sizes[1:] else cut

@@ -26,7 +26,9 @@ def while_loop(call: Call) -> Any:
     lowering = call.lowering
     condition, body = call.blocks
     written = _written(call.blocks)
-    inits = [*call.values("loop_vars"), *(lowering.states[name] for name in written)]
+    first = [*call.values("loop_vars"), *(lowering.states[name] for name in written)]
+    zero = values.hidden_zero(lowering.first)
+    inits = [values.of_unknown_length(value, zero) for value in first]
     results, (before, after) = raw.while_(results=[init.type for init in inits], inits=inits)
     with before:
         _enter(call, condition, before.arguments, written)
@@ -36,9 +38,16 @@ def while_loop(call: Call) -> Any:
         arguments = list(after.arguments)
         _enter(call, body, arguments, written)
         made = [*lowering.block(body), *(lowering.states[name] for name in written)]
-        made = [refined(value, dims(init)) for value, init in zip(made, inits, strict=True)]
-        raw.yield_([_copied(value) if value in arguments else value for value in made])
-    carried = as_list(results)
+        made = [_copied(value) if value in arguments else value for value in made]
+        raw.yield_(
+            [
+                values.of_unknown_length(refined(value, dims(one)), zero)
+                for value, one in zip(made, first, strict=True)
+            ]
+        )
+    carried = [
+        refined(value, dims(one)) for value, one in zip(as_list(results), first, strict=True)
+    ]
     count = len(carried) - len(written)
     lowering.states.update(zip(written, carried[count:], strict=True))
     return carried[:count]

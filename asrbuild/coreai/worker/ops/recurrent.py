@@ -82,6 +82,7 @@ def _looped(
     whole = raw.concat(values.index(0), [steps, ints(batch or 0, hidden or 0)])
     outputs = raw.broadcast_to(one, raw.cast(whole, np.uint32))
     outputs = values.reshaped(outputs, [dims(ready)[0], batch, hidden])
+    outputs = values.of_unknown_length(outputs, values.hidden_zero(ready))
     inits = [ints(0), outputs, *states]
     results, (before, after) = raw.while_(results=[v.type for v in inits], inits=inits)
     with before:
@@ -95,6 +96,7 @@ def _looped(
         held = raw.scatter_nd(held, place, raw.expand_dims(kept[0], ints(0)))
         raw.yield_([add(at, ints(1)), held, *kept])
     _, outputs, *kept = results
+    outputs = values.reshaped(outputs, [dims(ready)[0], batch, hidden])
     return (raw.reverse(outputs, ints(0)) if reverse else outputs), kept
 
 

@@ -1,0 +1,81 @@
+"""The demo's network in every form of package, built once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
+from asrbuild.architectures.deepspeech.from_weights import convert_weights
+from asrbuild.coreml.request import (
+    ConversionRequest,
+    EnumeratedSteps,
+    FixedSteps,
+    RangeSteps,
+)
+from tests.paths import DEMO
+
+RANGE = RangeSteps(1, 16, 2000)
+LISTED = EnumeratedSteps((4, 16), 16)
+_DENSE = ("layer_1", "layer_2", "layer_3", "layer_5")
+
+
+def stored(how: str, *layers: str) -> dict[str, str]:
+    """Layers that are all stored in one way."""
+    return dict.fromkeys(layers or _DENSE, how)
+
+
+FORMS: dict[str, dict[str, Any]] = {
+    "static": {"precision": "fp32"},
+    "range": {"precision": "fp32", "steps": RANGE},
+    "enumerated": {"precision": "fp32", "steps": LISTED},
+    "loop": {"precision": "fp32", "lstm": "loop", "steps": RANGE},
+    "enumerated_loop": {"precision": "fp32", "lstm": "loop", "steps": LISTED},
+    "multifunction": {
+        "precision": "fp32", "deployment_target": "iOS18",
+        "functions": {"main": FixedSteps(16), "whole": RANGE, "listed": LISTED},
+    },
+    "int8": {"precision": "fp32", "deployment_target": "iOS18", "compress": stored("int8")},
+    "palette_4": {"precision": "fp32", "compress": stored("palettize_4")},
+    "palette_6": {
+        "precision": "fp32", "deployment_target": "iOS18", "compress": stored("palettize_6"),
+    },
+    "pruned": {
+        "precision": "fp32", "deployment_target": "iOS18", "compress": stored("prune"),
+        "sparsity": 0.5,
+    },
+    "half": {"precision": "fp16"},
+    "half_range": {"precision": "fp16", "steps": RANGE},
+    "half_loop": {"precision": "fp16", "lstm": "loop", "steps": RANGE},
+    "half_stateful": {"precision": "fp16", "state": "stateful", "deployment_target": "iOS18"},
+    "half_stateful_range": {
+        "precision": "fp16", "state": "stateful", "deployment_target": "iOS18", "steps": RANGE,
+    },
+    "half_int8": {"precision": "fp16", "compress": stored("int8", *_DENSE, "lstm")},
+    "half_palette": {"precision": "fp16", "compress": stored("palettize_4", *_DENSE, "lstm")},
+    "half_pruned": {"precision": "fp16", "compress": stored("prune"), "sparsity": 0.5},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def form(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The package of a form, made when it is first asked for."""
+    folder = tmp_path_factory.mktemp("forms")
+    weights = read_weights(find_checkpoint(DEMO / "checkpoint"))
+
+    def package(name: str) -> Path:
+        path = folder / f"{name}.mlpackage"
+        if not path.exists():
+            convert_weights(weights, ConversionRequest(**FORMS[name]), path)
+        return path
+
+    return package
+
+
+@pytest.fixture(autouse=True)
+def runtime(core_ai: Path) -> Path:
+    """The environment of Apple's runtime, for every test here that has no other one in mind."""
+    return core_ai
