@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from asrbuild.architectures.tensorflow.convertible import VARIABLES, Unconvertible, unconvertible
+from asrbuild.architectures.tensorflow.cutting import suggested_cuts
 from asrbuild.architectures.tensorflow.graph import load_graph
 from asrbuild.architectures.tensorflow.outputs import input_nodes, is_metadata, output_nodes
 from asrbuild.architectures.tensorflow.proto import DType, Graph, Node, Shape, Tensor
@@ -64,6 +65,7 @@ class GraphSummary:
         variables: the nodes that hold a variable; a frozen graph has none.
         functions: how many nodes each function of a TensorFlow 2 graph has.
         unconvertible: the operations between inputs and outputs without a Core ML form.
+        cuts: the tensors at which the graph can be cut behind them.
     """
 
     path: str
@@ -78,6 +80,7 @@ class GraphSummary:
     variables: tuple[str, ...]
     functions: dict[str, int]
     unconvertible: tuple[Unconvertible, ...]
+    cuts: tuple[str, ...] = ()
 
     @property
     def frozen(self) -> bool:
@@ -123,6 +126,7 @@ def inspect_graph(path: Path | str) -> GraphSummary:
         variables=tuple(n.name for n in (*graph.nodes, *inside) if n.op in VARIABLES),
         functions={name: len(nodes) for name, nodes in graph.functions.items()},
         unconvertible=unconvertible(graph, [node.name for node in outputs]),
+        cuts=suggested_cuts(graph, [node.name for node in outputs]),
     )
 
 
