@@ -168,7 +168,7 @@ def show(
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one run: its plan, loads, times, memory and words.
+    """Show one run: its plan, loads, times, memory and outputs.
 
     Example: asrbuild evidence show demo-static-mlprogram
     """

@@ -116,7 +116,7 @@ class Plan(Part):
 
 class Load(Part):
     """How long loading took. ``cache``: whether Core ML's cache of compiled models was cleared
-    before the first load; ``unknown`` where nobody states it."""
+    before the first load; ``unknown`` where that is not stated."""
 
     units: ComputeUnits
     first_ms: Milliseconds

@@ -206,7 +206,7 @@ def _faults(
         )
     if policy.first_load_ms is not None:
         if load.cache != "cleared":
-            faults.append(f"the first load with {units} had a cache that nobody cleared")
+            faults.append(f"the first load with {units} was not with a cleared cache")
         elif load.first_ms > policy.first_load_ms:
             faults.append(
                 f"the first load with {units} takes {load.first_ms:.4g} ms, at most "

@@ -79,7 +79,7 @@ def test_words_caches_and_units_are_looked_at(document: dict[str, Any], measured
 
     for change, lacks in (
         (silence, "the words of reference with CPU_AND_NE are others"),
-        (lambda d: [o.update(cache="unknown") for o in d["loads"]], "a cache that nobody cleared"),
+        (lambda d: [o.update(cache="unknown") for o in d["loads"]], "was not with a cleared cache"),
         (
             lambda d: d["memory"].update(peak_bytes=d["memory"]["before_bytes"] + 20_000_000),
             "it takes 20 MB, at most 10 are allowed",
@@ -165,6 +165,15 @@ def test_a_channel_moves_on_evidence(
     payload = json.loads(base64.b64decode(json.loads(records[-1].read_bytes())["payload"]))
     assert (payload["format"], payload["evidence"]["without"]) == ("asrbuild-channel/2", reason)
 
+    # Each artifact of a set must satisfy the policy.
+    policy.write_text(policy.read_text().replace("1e-6", "1e6"))
+    code, out, err = command("ship", name, remote, "--set", "both", "--json")
+    assert code == 0, err
+    line = ("channel", "set", "both", "beta", json.loads(out)["version"], "--remote", remote)
+    code, out, err = command(*line, "--allow-unproven", "--require", policy, "--json")
+    assert code == 0, err
+    assert json.loads(out)["evidence"]["digests"] == [digest]
+
     # Who pulls gets the evidence, in a store of its own; who ships sends it along.
     monkeypatch.setenv("ASRBUILD_ARTIFACTS", str(tmp_path / "other"))
     code, _, err = command("pull", f"{name}@stable", "--from", remote)
@@ -210,6 +219,7 @@ def test_a_channel_that_moves_on_evidence_goes_on_so(
     )
     back = rollback(remote, shipped[0].name, "stable", signer=signer, trust=trust)
     assert (back.why, back.evidence) == ("rollback", on)
+    assert point(*second, signer=signer, trust=trust, accepted=on).counter == 5
     to = new_key("next", tmp_path / "config")
     handed = rotate(remote, shipped[0].name, "stable", signer=signer, to=to, trust=trust)
     assert (handed.why, handed.evidence) == ("rotate", on)

@@ -476,7 +476,7 @@ def main(arguments: list[str]) -> int:
         say(f"{row['units']:<12} {figures}")
     for line in [*document["errors"], *wrong]:
         say(f"WRONG: {line}")
-    say(f"wrote {choices.out}; send it back to whoever gave you this kit")
+    say(f"wrote {choices.out}; send it back: `asrbuild evidence add {choices.out.name} ARTIFACT`")
     return 1 if wrong else 0
 
 

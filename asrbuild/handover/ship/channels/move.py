@@ -88,7 +88,12 @@ def point(
     if before is not None and same and seconds is None and to is None:
         if before.evidence == accepted:
             return before
-    elif accepted is None and why == "set" and any(one.evidence for one in chain.records):
+    elif (
+        accepted is None
+        and why == "set"
+        and to is None
+        and any(one.evidence for one in chain.records)
+    ):
         raise AsrbuildError(
             f"{name}@{channel} moves on evidence of devices, and none is required now",
             key="--require",

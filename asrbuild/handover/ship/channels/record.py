@@ -53,7 +53,7 @@ class Accepted:
     Attributes:
         policy: SHA-256 of the policy's canonical JSON; None: no policy was asked.
         digests: the evidence files that satisfied it.
-        without: the reason of whoever moved the channel without; None: the policy is satisfied.
+        without: the reason for moving the channel without; None: the policy is satisfied.
     """
 
     policy: str | None
