@@ -28,7 +28,7 @@ from asrbuild.artifact.reading import read_manifest
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.choices import ASSET
-from asrbuild.speech.audio import to_int16
+from asrbuild.speech.audio import read_audio, to_int16
 from asrbuild.speech.decoder import Decoder, Hypothesis
 from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.decoders import open_decoder
@@ -102,6 +102,20 @@ class Transcriber:
         utterance = Utterance(self, on_partial)
         utterance.push(samples)
         return utterance.finish(n_best)
+
+    def transcribe_file(
+        self,
+        file: str | Path,
+        on_partial: Callable[[str], None] | None = None,
+        n_best: int = 1,
+    ) -> Transcription:
+        """A recording (WAV, FLAC, OGG, MP3; any rate, any channels) to words.
+
+        Raises:
+            AsrbuildError: it cannot be read.
+        """
+        samples = read_audio(Path(file), self.sample_rate)
+        return self.transcribe(samples, on_partial, n_best)
 
     def close(self) -> None:
         """Ends the decoder's processes, if it has any."""

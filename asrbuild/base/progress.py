@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from asrbuild.base import terminal
 
@@ -15,14 +15,32 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
 
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in a build.
+
+    Args:
+        kind: a stage has started or finished, or a remark.
+        stage: its name; empty for a remark.
+        text: what the stage does, or the remark.
+        seconds: how long a finished stage took.
+    """
+
+    kind: Literal["started", "finished", "note"]
+    stage: str
+    text: str
+    seconds: float | None = None
+
+
 @dataclass
 class Progress:
     """Writes to standard error, so that standard output stays the result.
 
-    ``prefix`` tells the jobs of a sweep apart.
+    ``prefix`` tells the jobs of a sweep apart. With ``on_event`` nothing is written: it is called.
     """
 
     prefix: str = ""
+    on_event: Callable[[Event], None] | None = None
     _spinner: Any = field(default=None, init=False, repr=False)
     _under_way: list[str] = field(default_factory=list, init=False, repr=False)
     _lock: Any = field(default_factory=Lock, init=False, repr=False)
@@ -31,7 +49,10 @@ class Progress:
     def stage(self, name: str, doing: str) -> Iterator[None]:
         """Shows that ``doing`` is under way, then how long it took; from any thread."""
         start = time.perf_counter()
-        if terminal.is_terminal(err=True):
+        if self.on_event is not None:
+            self.on_event(Event("started", name, doing))
+            yield
+        elif terminal.is_terminal(err=True):
             self._spin(begun=doing)
             try:
                 yield
@@ -60,11 +81,17 @@ class Progress:
 
     def line(self, name: str, text: str, seconds: float | None = None) -> None:
         """One finished stage."""
+        if self.on_event is not None:
+            self.on_event(Event("finished", name, text, seconds))
+            return
         took = "" if seconds is None else f"  {seconds:6.1f} s"
         terminal.say(f"{self.prefix}{name:<10} {text:<58}{took}", err=True)
 
     def note(self, text: str) -> None:
         """A remark: a wait for another process, a damaged entry."""
+        if self.on_event is not None:
+            self.on_event(Event("note", "", text))
+            return
         terminal.say(f"{self.prefix}note: {text}", err=True)
 
 

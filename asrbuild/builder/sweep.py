@@ -1,4 +1,4 @@
-"""The Hydra side of a build: one job, or a sweep whose jobs are told as one table."""
+"""The Hydra side of a build: one job, or a sweep whose jobs are one table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,19 +14,24 @@ from typing import TYPE_CHECKING, Any
 from asrbuild.base import terminal
 from asrbuild.base.disk import disk_errors, write_atomically
 from asrbuild.base.errors import AsrbuildError, GatesError
-from asrbuild.base.progress import Progress
+from asrbuild.base.progress import Event, Progress
+from asrbuild.builder.api import build_or_tune
 from asrbuild.builder.compose import compose_recipe, run_hydra, to_recipe
 from asrbuild.builder.config_folders import check_folders
-from asrbuild.builder.engine import Built, build
 from asrbuild.builder.overrides import is_plain, varied_keys
 from asrbuild.builder.recipe import Recipe
 from asrbuild.builder.record import published_overrides
 
 if TYPE_CHECKING:
+    from asrbuild.builder.engine import Built
     from asrbuild.handover.report.sweep import JobRecord
 
 #: Where the jobs of a sweep leave their records; inherited by every launcher's processes.
 RECORDS = "ASRBUILD_SWEEP_RECORDS"
+#: What a build writes while it runs, ``--json`` or ``--quiet``; inherited likewise.
+OUTPUT = "ASRBUILD_BUILD_OUTPUT"
+_QUIET = ("-q", "--quiet")
+_JSON = "--json"
 _INTERRUPTED = "interrupted"
 _LOST = (
     "its process ended without a word: it was killed, or its machine had no memory left\n"
@@ -40,10 +45,25 @@ _MULTIRUN = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 
 
 def build_from_command_line(argv: list[str]) -> int:
-    """Runs ``asrbuild [flags] key=value ...``; the exit code is 0 only when every job succeeded."""
-    argv = check_folders(argv)
+    """Runs ``asrbuild [flags] key=value ...``; the exit code is 0 only when every job succeeded.
+
+    With ``--json`` each event is one JSON object in a line of standard output: of a stage that
+    starts or finishes, of a remark, of a failure, and of the result at the end.
+    """
+    os.environ[OUTPUT] = _JSON if _JSON in argv else next((f for f in _QUIET if f in argv), "")
+    argv = check_folders([argument for argument in argv if argument not in (_JSON, *_QUIET)])
+    try:
+        return _build(argv)
+    except AsrbuildError as error:
+        if os.environ[OUTPUT] == _JSON:
+            named = {name: getattr(error, name) for name in ("message", "key", "file", "fix")}
+            _say_event("failed", None, named)
+        raise
+
+
+def _build(argv: list[str]) -> int:
     if is_plain(argv):
-        _tell(_do(compose_recipe(argv), argv, Progress()))
+        _tell(build_or_tune(compose_recipe(argv), argv, _progress()))
         return 0
     if not any(flag in argv for flag in _MULTIRUN):
         run_hydra(_single_job, argv)
@@ -98,26 +118,44 @@ def _tell_all(jobs: list[JobRecord], records: Path, seconds: float) -> None:
     from asrbuild.handover.report.comparison import job_rows, write_page
     from asrbuild.handover.report.sweep import print_table
 
-    print_table(jobs, seconds)
     page = records / PAGE
     write_page(page, f"Sweep of {len(jobs)} jobs", job_rows(jobs))
+    if os.environ.get(OUTPUT) == _JSON:
+        rows = [asdict(job) for job in jobs]
+        _say_event("swept", None, {"jobs": rows, "page": page, "seconds": round(seconds, 3)})
+        return
+    print_table(jobs, seconds)
     terminal.say(f"page: {os.path.relpath(page)}")
+
+
+def _progress(job: int | None = None) -> Progress:
+    """How a build, or a job of a sweep, writes what it does."""
+    prefix = "" if job is None else f"[{job}] "
+    asked = os.environ.get(OUTPUT)
+    if asked == _JSON:
+        return Progress(prefix, lambda event: _say_event(event.kind, job, _values(event)))
+    if asked in _QUIET:
+        spoken = Progress(prefix)
+        return Progress(
+            prefix, lambda event: spoken.note(event.text) if event.kind == "note" else None
+        )
+    return Progress(prefix)
+
+
+def _values(event: Event) -> dict[str, Any]:
+    values = {"stage": event.stage, "text": event.text, "seconds": event.seconds}
+    return {name: value for name, value in values.items() if value not in ("", None)}
+
+
+def _say_event(kind: str, job: int | None, values: Mapping[str, Any]) -> None:
+    terminal.say_json(
+        {"event": kind, **({} if job is None else {"job": job}), **values}, indent=None
+    )
 
 
 def _single_job(config: Any) -> None:
     recipe = to_recipe(config)
-    _tell(_do(recipe, _task_overrides(), Progress()))
-
-
-def _do(
-    recipe: Recipe, overrides: Sequence[str], progress: Progress, *, move_latest: bool = True
-) -> Built:
-    """What the recipe asks for: a build, or a search for decoder values on top of one."""
-    if recipe.tune.target == "none":
-        return build(recipe, overrides, progress, move_latest=move_latest)
-    from asrbuild.builder.tuning import tune
-
-    return tune(recipe, overrides, progress, move_latest=move_latest)
+    _tell(build_or_tune(recipe, _task_overrides(), _progress()))
 
 
 def _sweep_job(config: Any) -> None:
@@ -130,14 +168,14 @@ def _sweep_job(config: Any) -> None:
     number = int(HydraConfig.get().job.num)
     asked = _task_overrides()
     overrides = tuple(published_overrides(asked))
-    progress = Progress(prefix=f"[{number}] ")
+    progress = _progress(number)
     progress.line("job", " ".join(overrides))
     # Whoever dies without a word has left this one.
     _write(_unfinished(number, overrides, "running", 0.0, ""))
     try:
         recipe = _told_apart(to_recipe(config), asked)
         # Which of its jobs is the one to use, a sweep does not know.
-        built = _do(recipe, asked, progress, move_latest=False)
+        built = build_or_tune(recipe, asked, progress, move_latest=False)
     except KeyboardInterrupt:
         seconds = time.perf_counter() - start
         _write(_unfinished(number, overrides, "failed", seconds, _INTERRUPTED))
@@ -230,6 +268,10 @@ def read_records(folder: Path, lost: str = _LOST) -> list[JobRecord]:
 def _tell(built: Built) -> None:
     """The result of one build, on standard output."""
     receipt = built.receipt
+    if os.environ.get(OUTPUT) == _JSON:
+        values = {"path": built.path, "stages": built.stages, "seconds": round(built.seconds, 3)}
+        _say_event("built", None, asdict(receipt) | values)
+        return
     lines = [
         f"{receipt.name} {receipt.version}",
         f"  artifact    {built.path}  ({receipt.bytes / 1e6:.1f} MB)",

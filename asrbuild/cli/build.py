@@ -19,6 +19,8 @@ def build(
     checkpoint, frozen_graph), coreml (mlprogram, neuralnetwork), decoder (greedy, beam,
     ds_ctcdecoder), tune (none, scorer), verify (default, quick), export (deepspeech).
 
+    --json writes one JSON object a line as things happen, the result last; -q writes no stages.
+
     Examples: asrbuild model=dynamic | asrbuild source=checkpoint source.checkpoint_dir=ckpt |
     asrbuild -m model=dynamic_to_static n_steps=16,32,64
     """

@@ -37,6 +37,9 @@ HYDRA_FLAGS = (
     "--trust-config",
     "-sc",
     "--shell-completion",
+    "--json",
+    "-q",
+    "--quiet",
 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,9 +12,7 @@ from asrbuild.cli.options import ConfigDirOption, JsonOption
 from asrbuild.cli.tables import folding, show
 
 if TYPE_CHECKING:
-    from asrbuild.base.why import Explanation
-    from asrbuild.builder.recipe import Recipe
-    from asrbuild.builder.sources import Source
+    from asrbuild.builder.api import PlannedBuild
 
 Overrides = Annotated[
     list[str] | None,
@@ -34,7 +31,8 @@ def plan(
     """
     from asrbuild.builder.plan import titles
 
-    recipe, explained, there = _explain(overrides, config_dir)
+    planned = _plan(overrides, config_dir)
+    recipe, there = planned.recipe, planned.published
     doing = titles(recipe)
     rows: list[dict[str, Any]] = [
         {
@@ -45,7 +43,7 @@ def plan(
             "because": stage.reasons(),
             "fingerprint": stage.fingerprint[:12],
         }
-        for stage in explained
+        for stage in planned.stages
     ]
     if not there and rows[-1]["would"] == "reuse":
         rows[-1] |= {"would": "run", "because": ["the artifact is not in the store"]}
@@ -73,38 +71,17 @@ def why(
 
     Example: asrbuild cache why model=dynamic coreml.precision=fp32
     """
-    _, explained, there = _explain(overrides, config_dir)
+    planned = _plan(overrides, config_dir)
     if as_json:
-        terminal.say_json([asdict(stage) for stage in explained])
+        terminal.say_json([asdict(stage) for stage in planned.stages])
         return
-    for stage in explained:
+    for stage in planned.stages:
         terminal.say(str(stage))
-    if there:
+    if planned.published:
         terminal.say("nothing to do: this recipe is built and published already")
 
 
-def _explain(
-    overrides: list[str] | None, config_dir: str | None
-) -> tuple[Recipe, list[Explanation], bool]:
-    """The recipe, each stage with its reasons, and whether the artifact is published already."""
-    from asrbuild.base.why import why as explain
-    from asrbuild.builder.plan import plan
-    from asrbuild.builder.receipt import published
+def _plan(overrides: list[str] | None, config_dir: str | None) -> PlannedBuild:
+    from asrbuild.builder.api import compose, plan
 
-    recipe, source, cache = _compose(overrides, config_dir)
-    planned = plan(recipe, source)
-    there = published(cache, Path(recipe.paths.artifacts), planned.receipt) is not None
-    return recipe, [explain(cache, key) for key in planned.keys.values()], there
-
-
-def _compose(overrides: list[str] | None, config_dir: str | None) -> tuple[Recipe, Source, Path]:
-    from asrbuild.builder.compose import compose_recipe
-    from asrbuild.builder.rules import check_keys, check_recipe
-    from asrbuild.builder.sources import settle
-
-    recipe = compose_recipe(list(overrides or []), config_dir)
-    check_keys(recipe)
-    cache = Path(recipe.paths.cache)
-    recipe, source = settle(recipe, cache, keep=False)
-    check_recipe(recipe)
-    return recipe, source, cache
+    return plan(compose(*(overrides or ()), config_dir=config_dir))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.paths import ROOT, SAMPLE_TEXT
+from tests.paths import DEMO, ROOT, SAMPLE_TEXT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -64,6 +65,16 @@ def test_the_tour_runs_as_it_stands(tmp_path: Path) -> None:
     assert SAMPLE_TEXT in " ".join(heard.split())
     assert (folder / "rates.html").stat().st_size > 10_000
     assert (folder / "app" / "ASRKit" / "Package.swift").exists()
+
+
+def test_the_python_example_runs(tmp_path: Path) -> None:
+    found = re.search(r"^```python\n(.*?)^```$", section("From Python"), re.DOTALL | re.MULTILINE)
+    assert found is not None
+    (tmp_path / "example.py").write_text(found[1], encoding="utf-8")
+    shutil.copyfile(DEMO / "sample.wav", tmp_path / "hello.wav")
+    output = run("python example.py", tmp_path)
+    assert SAMPLE_TEXT in output
+    assert "finished prove" in output
 
 
 def test_the_first_commands_are_those_of_ci() -> None:
