@@ -97,7 +97,7 @@ def install(interpreter: Path | None = None) -> Path:
         AsrbuildError: this machine cannot have it, the packages could not be installed, or the
             self-test failed.
     """
-    from asrbuild.coreai.process import Worker
+    from asrbuild.coreai.process import RefusedError, Worker
 
     reason = unsupported()
     if reason is not None:
@@ -115,9 +115,10 @@ def install(interpreter: Path | None = None) -> Path:
         worker = Worker(python_in(target))
         try:
             worker.call("self_test")
-        except AsrbuildError as error:
+        except (AsrbuildError, RefusedError) as error:
+            what = error.message if isinstance(error, AsrbuildError) else error
             raise AsrbuildError(
-                f"coreai-core {VERSION} is installed but fails its self-test: {error.message}",
+                f"coreai-core {VERSION} is installed but fails its self-test: {what}",
                 file=target,
                 fix="run `asrbuild coreai install` again; build with witness=off until it passes",
             ) from error

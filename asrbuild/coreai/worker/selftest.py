@@ -44,6 +44,7 @@ def _compare(what: str, found: Any, wanted: Any) -> None:
 
 
 def _save(path: Path) -> None:
+    values.forget_blobs()
     frame: dict[str, Any] = {"Module": authoring.Module, "add": _add}
     exec(compile("module = Module.create()\nwith module: add()", "asrbuild", "exec"), frame)
     authoring.AIProgram(frame["module"]).save_asset(path)
