@@ -60,9 +60,12 @@ tf.raw_ops.SaveV2(prefix=str(folder / "train-1"), tensor_names=list(named),
 """
 #: What a checkpoint without ``flags.txt`` does not state: DeepSpeech's own values.
 TRAINED_WITH = (
-    "export.audio_sample_rate=16000", "export.feature_win_len=32", "export.feature_win_step=20",
-    "export.upper_frequency_limit=8000.0", "export.relu_clip=20.0",
-)  # fmt: skip
+    "export.audio_sample_rate=16000",
+    "export.feature_win_len=32",
+    "export.feature_win_step=20",
+    "export.upper_frequency_limit=8000.0",
+    "export.relu_clip=20.0",
+)
 
 
 @dataclass(frozen=True)
@@ -132,10 +135,15 @@ def asrbuild_command(source: Path, *overrides: str) -> list[str]:
     # Untrained weights babble: where two letters tie, fp16 picks the other one, and that is no
     # fault. Every other gate, the argmax agreement up to such ties among them, stays.
     return [
-        sys.executable, "-m", "asrbuild.cli.main", "source=checkpoint",
+        sys.executable,
+        "-m",
+        "asrbuild.cli.main",
+        "source=checkpoint",
         "verify.require_transcript=false",
-        f"source.checkpoint_dir={source}", *TRAINED_WITH, *overrides,
-    ]  # fmt: skip
+        f"source.checkpoint_dir={source}",
+        *TRAINED_WITH,
+        *overrides,
+    ]
 
 
 def write_source(folder: Path, n_hidden: int) -> Path:

@@ -65,21 +65,29 @@ def probabilities(folder: Path) -> tuple[np.ndarray, Alphabet, float]:
 
 
 def overhead(
-    rows: np.ndarray, alphabet: Alphabet, folder: Path, beam_width: int, scorer: Path | None,
+    rows: np.ndarray,
+    alphabet: Alphabet,
+    folder: Path,
+    beam_width: int,
+    scorer: Path | None,
     rounds: int,
-) -> dict[str, float]:  # fmt: skip
+) -> dict[str, float]:
     """Seconds of both ways, and their ratios."""
     np.save(folder / "rows.npy", rows)
     (folder / "alphabet.txt").write_text(alphabet.file_text())
     arguments = [folder / "rows.npy", folder / "alphabet.txt", beam_width, scorer or ""]
     server = subprocess.Popen(
         [decoder_python(), "-c", IN_PROCESS, *map(str, arguments)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
-    )  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    )
     assert server.stdin is not None
     assert server.stdout is not None
-    settings = DecoderSettings("ds_ctcdecoder", beam_width, scorer=scorer, lm_alpha=0.75,
-                               lm_beta=1.85)  # fmt: skip
+    settings = DecoderSettings(
+        "ds_ctcdecoder", beam_width, scorer=scorer, lm_alpha=0.75, lm_beta=1.85
+    )
     inside, isolated, own = [], [], []
     with DeepSpeechDecoder(settings, alphabet, 0.02, processes=1) as decoder:
         for turn in range(rounds + 2):

@@ -14,9 +14,15 @@ import subprocess
 from pathlib import Path
 
 EXPORT = (
-    "uv", "export", "--no-hashes", "--no-emit-project", "--no-annotate", "--no-header",
-    "--all-groups", "--all-extras",
-)  # fmt: skip
+    "uv",
+    "export",
+    "--no-hashes",
+    "--no-emit-project",
+    "--no-annotate",
+    "--no-header",
+    "--all-groups",
+    "--all-extras",
+)
 #: uv repeats the marker of tool.uv.environments on every line; it is redundant here.
 EVERYWHERE = (
     "(platform_machine == 'arm64' and platform_python_implementation == 'CPython' and "

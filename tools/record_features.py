@@ -51,9 +51,15 @@ def nemo(samples: np.ndarray, *, normalize: bool) -> np.ndarray:
     audio = torch.from_numpy(samples)
     audio = torch.cat((audio[:1], audio[1:] - 0.97 * audio[:-1]))
     spectrum = torch.stft(
-        audio, 512, HOP, win_length=400, window=torch.hann_window(400, periodic=False),
-        center=True, pad_mode="constant", return_complex=True,
-    )  # fmt: skip
+        audio,
+        512,
+        HOP,
+        win_length=400,
+        window=torch.hann_window(400, periodic=False),
+        center=True,
+        pad_mode="constant",
+        return_complex=True,
+    )
     power = torch.view_as_real(spectrum).pow(2).sum(-1)
     bands = torch.from_numpy(librosa.filters.mel(sr=RATE, n_fft=512, n_mels=80)) @ power
     logs = torch.log(bands + 2**-24)[:, : len(samples) // HOP]

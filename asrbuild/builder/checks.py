@@ -83,9 +83,12 @@ def _remarks(recipe: Recipe, source: Source) -> list[str]:
     whole = known_recordings(source.evaluation, source.recordings, source.texts)
     if whole and (gated or evaluates(recipe)):
         remark = spelled_recordings(
-            whole, alphabet, source.baseline, count_all=verify.count_unspelled,
+            whole,
+            alphabet,
+            source.baseline,
+            count_all=verify.count_unspelled,
             file=source.evaluation or source.sample_text,
-        ).remark  # fmt: skip
+        ).remark
     else:
         remark = unspelled_text([recording.text for recording in whole], alphabet)
         remark = remark and f"the alphabet cannot spell {remark}"

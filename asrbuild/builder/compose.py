@@ -20,10 +20,11 @@ from asrbuild.builder.record import publishable
 CONFIG_NAME = "config"
 #: Sections whose keys the user names (functions of a package, hot words, precisions), and one that
 #: is null where it is not given, so that Hydra alone knows and checks its keys.
-_FREE_SECTIONS = (
-    "source.config.", "model.functions.", "model.axes.", "decoder.hot_words.", "decoder.tuned.",
-    "verify.thresholds.",
-)  # fmt: skip
+_FREE_SECTIONS = tuple(
+    """
+    source.config. model.functions. model.axes. decoder.hot_words. decoder.tuned. verify.thresholds.
+    """.split()
+)
 
 
 def register_schema() -> None:

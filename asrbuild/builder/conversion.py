@@ -56,9 +56,15 @@ def conversion(recipe: Recipe, source: Source) -> Conversion:
     """What shapes the package of a whole recipe."""
     architecture, config = network_of(recipe)
     return Conversion(
-        label(recipe), recipe.version, architecture, config, architecture.card(recipe),
-        recipe.model, recipe.coreml, source.alphabet,
-    )  # fmt: skip
+        label(recipe),
+        recipe.version,
+        architecture,
+        config,
+        architecture.card(recipe),
+        recipe.model,
+        recipe.coreml,
+        source.alphabet,
+    )
 
 
 def feature_settings(recipe: Recipe) -> Any:

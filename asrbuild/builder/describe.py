@@ -115,11 +115,17 @@ def describe_package(asked: Conversion, package: Path) -> m.Manifest:
         decoder=describe_decoder(DecoderConfig(), alphabet, None),
         verification=unproven(asked.architecture.RUNTIME, v2=v is manifest2),
         provenance=m.Provenance(
-            created="", platform="", git=None, overrides=[], sources=[], tools={},
-            parents=[], recipe=to_record(asked.architecture, asked.config),
+            created="",
+            platform="",
+            git=None,
+            overrides=[],
+            sources=[],
+            tools={},
+            parents=[],
+            recipe=to_record(asked.architecture, asked.config),
         ),
         **added,
-    )  # fmt: skip
+    )
     return manifest
 
 
@@ -129,10 +135,13 @@ def _added(signature: Signature, front: FrontEnd) -> dict[str, Any]:
     return {
         "rows": manifest2.RowRule(steps=rows.steps, add=rows.add, row_ms=_row_ms(signature, front)),
         "context": manifest2.ContextRule(
-            causal=context.causal, left_steps=context.left, right_steps=context.right,
-            padding=context.padding, trimmed=context.trimmed,
+            causal=context.causal,
+            left_steps=context.left,
+            right_steps=context.right,
+            padding=context.padding,
+            trimmed=context.trimmed,
         ),
-    }  # fmt: skip
+    }
 
 
 def _row_ms(signature: Signature, front: FrontEnd) -> float:
@@ -253,9 +262,13 @@ def _features(v: Any, front: FrontEnd, signature: Signature) -> Any:
         return v.NoFeatures(kind="none", place="package", step_ms=front.step_ms)
     if not isinstance(settings, FeatureSettings):
         return v.LogMel(
-            kind=settings.kind, place=front.place, window_ms=front.window_ms, step_ms=front.step_ms,
-            settings=asdict(settings), reference=None,
-        )  # fmt: skip
+            kind=settings.kind,
+            place=front.place,
+            window_ms=front.window_ms,
+            step_ms=front.step_ms,
+            settings=asdict(settings),
+            reference=None,
+        )
     kinds = {"kind": "mfcc"} if v is m else {"kind": "mfcc_tf", "place": front.place}
     return (v.Features if v is m else v.MfccTf)(
         **kinds,

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 #: Flags of Hydra's whose value is the next argument.
-_VALUED = (
-    "-c", "--cfg", "-p", "--package", "-cp", "--config-path", "-cn", "--config-name", "-cd",
-    "--config-dir", "--experimental-rerun",
-)  # fmt: skip
+_VALUED = tuple(
+    """
+    -c --cfg -p --package -cp --config-path -cn --config-name -cd --config-dir --experimental-rerun
+    """.split()
+)
 
 
 def is_plain(argv: list[str]) -> bool:

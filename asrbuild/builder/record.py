@@ -36,11 +36,13 @@ def published_overrides(overrides: Sequence[str]) -> list[str]:
 
 
 #: Keys that name a file.
-_FILE_KEYS = (
-    "source.checkpoint_dir", "source.path", "source.alphabet_config_path", "source.scorer",
-    "source.development", "source.sample.audio", "source.sample.text", "source.second.audio",
-    "source.second.text", "decoder.scorer_path", "verify.evaluation",
-)  # fmt: skip
+_FILE_KEYS = tuple(
+    """
+    source.checkpoint_dir source.path source.alphabet_config_path source.scorer source.development
+    source.sample.audio source.sample.text source.second.audio source.second.text
+    decoder.scorer_path verify.evaluation
+    """.split()
+)
 
 
 def _portable(path: str | None) -> str | None:
@@ -107,8 +109,9 @@ def _clean(value: Any) -> Any:
 def publishable(recipe: Recipe) -> Recipe:
     """The recipe without secrets in the texts that its manifest repeats word for word."""
     source, export = recipe.source, recipe.export
-    texts = {key: _clean(getattr(source, key))
-            for key in ("name", "description", "author", "license")}  # fmt: skip
+    texts = {
+        key: _clean(getattr(source, key)) for key in ("name", "description", "author", "license")
+    }
     keys = ("export_language", "export_author_id", "export_license", "export_description")
     exported = {key: _clean(getattr(export, key)) for key in keys}
     return replace(recipe, source=replace(source, **texts), export=replace(export, **exported))

@@ -171,8 +171,9 @@ def _with_steps(recipe: Recipe, exported: int | None) -> Recipe:
     n_steps = steps.default or recipe.n_steps or DEFAULT_STEPS
     if steps.kind == "exported":
         static = exported is not None
-        steps = replace(steps, kind="fixed" if static else "range", upper=None if static
-                        else steps.upper)  # fmt: skip
+        steps = replace(
+            steps, kind="fixed" if static else "range", upper=None if static else steps.upper
+        )
         model = replace(model, streaming="chunked" if static else "whole")
     filled = {
         name: replace(own, default=n_steps) if own.default is None else own

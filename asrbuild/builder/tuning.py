@@ -86,9 +86,14 @@ def tune(
         task = shown.add_task("trials", total=recipe.tune.trials)
         trials = search(
             transcriber.decoder,  # type: ignore[arg-type]
-            settings, recipe.tune, dataset, spoken, lambda: shown.advance(task),
-            partial(words_folder, cache, transcriber), transcriber.alphabet,
-        )  # fmt: skip
+            settings,
+            recipe.tune,
+            dataset,
+            spoken,
+            lambda: shown.advance(task),
+            partial(words_folder, cache, transcriber),
+            transcriber.alphabet,
+        )
     tuning = Tuning(
         f"{built.receipt.name}/{built.receipt.version}",
         recipe.decoder.scorer_path or "",

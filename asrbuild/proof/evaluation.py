@@ -339,9 +339,11 @@ def _load(path: Path) -> Spoken | None:
     try:
         with np.load(path) as kept:
             return Spoken(
-                kept["probabilities"], float(kept["audio_s"]), float(kept["seconds"]),
+                kept["probabilities"],
+                float(kept["audio_s"]),
+                float(kept["seconds"]),
                 tuple(str(note) for note in kept["notes"]),
-            )  # fmt: skip
+            )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 

@@ -49,10 +49,19 @@ def run(weights: Weights, inputs: np.ndarray, cell: np.ndarray, hidden: np.ndarr
     values = clipped(3, clipped(2, clipped(1, tf.constant(inputs))))
     peephole = tf.zeros(cell.shape[1])
     lstm = tf.raw_ops.BlockLSTM(
-        seq_len_max=len(inputs), x=values[:, None], cs_prev=cell, h_prev=hidden,
-        w=weights[f"{CELL}/kernel"], wci=peephole, wcf=peephole, wco=peephole,
-        b=weights[f"{CELL}/bias"], forget_bias=0.0, cell_clip=-1.0, use_peephole=False,
-    )  # fmt: skip
+        seq_len_max=len(inputs),
+        x=values[:, None],
+        cs_prev=cell,
+        h_prev=hidden,
+        w=weights[f"{CELL}/kernel"],
+        wci=peephole,
+        wcf=peephole,
+        wco=peephole,
+        b=weights[f"{CELL}/bias"],
+        forget_bias=0.0,
+        cell_clip=-1.0,
+        use_peephole=False,
+    )
     outputs = tf.nn.softmax(dense(6, clipped(5, lstm.h[:, 0])))
     return outputs.numpy(), lstm.cs[-1].numpy(), lstm.h[-1].numpy()
 

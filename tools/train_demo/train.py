@@ -219,12 +219,15 @@ def train(worker: int, options: argparse.Namespace, sets: Sets, store: str) -> N
             if options.state:
                 torch.save(
                     {
-                        "network": network.state_dict(), "slow": slow.state_dict(),
-                        "optimizer": optimizer.state_dict(), "step": step, "heard": heard,
+                        "network": network.state_dict(),
+                        "slow": slow.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "step": step,
+                        "heard": heard,
                         "spent": time.time() - clock.started,
                     },
                     options.state,
-                )  # fmt: skip
+                )
             print(report(slow, sets), flush=True)
     if worker == 0:
         save(slow, step, options.out)
@@ -238,9 +241,11 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--transcripts", type=Path, required=True, help="core-sounds-en.txt")
     parser.add_argument(
-        "--sounds", type=Path, default=Path("/usr/share/asterisk/sounds/en_US_f_Allison"),
+        "--sounds",
+        type=Path,
+        default=Path("/usr/share/asterisk/sounds/en_US_f_Allison"),
         help="folder of the .g722 prompts",
-    )  # fmt: skip
+    )
     parser.add_argument("--out", type=Path, default=HERE.parent.parent / "asrbuild" / "demo")
     parser.add_argument("--tests", type=Path, help="also write the test recordings here")
     parser.add_argument("--corpus", type=Path, help="also write the training transcripts here")

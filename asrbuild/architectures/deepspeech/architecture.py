@@ -47,25 +47,39 @@ ORIGINAL, RUNTIME, FORMAT = "TensorFlow graph", "TensorFlow", "frozen graph"
 CALLS = False
 LIBRARIES = MappingProxyType({"reference": ("tensorflow",)})
 CARD_KEYS = (
-    "export.export_author_id", "export.export_license", "export.export_description",
+    "export.export_author_id",
+    "export.export_license",
+    "export.export_description",
     "export.export_language",
-)  # fmt: skip
+)
 _FEATURES = (
-    "export.audio_sample_rate", "export.feature_win_len", "export.feature_win_step",
-    "export.upper_frequency_limit", "export.n_input", "export.n_context",
-)  # fmt: skip
+    "export.audio_sample_rate",
+    "export.feature_win_len",
+    "export.feature_win_step",
+    "export.upper_frequency_limit",
+    "export.n_input",
+    "export.n_context",
+)
 FEATURE_KEYS = (*_FEATURES, "export.features_place")
 ORIGINAL_KEYS = (
-    *_FEATURES, "export.n_steps", "export.n_hidden", "export.batch_size", "export.relu_clip",
-    "export.beam_width", "export.export_language",
-)  # fmt: skip
+    *_FEATURES,
+    "export.n_steps",
+    "export.n_hidden",
+    "export.batch_size",
+    "export.relu_clip",
+    "export.beam_width",
+    "export.export_language",
+)
 NETWORK_KEYS = (*FEATURE_KEYS, "export.n_hidden", "export.relu_clip")
 
 THREAD_MODULES = (
-    "google_crc32c", "asrbuild.architectures.deepspeech.export",
-    "asrbuild.architectures.deepspeech.frozen", "asrbuild.architectures.deepspeech.reference",
-    "asrbuild.architectures.deepspeech.weights", "asrbuild.architectures.tensorflow.tensorbundle",
-)  # fmt: skip
+    "google_crc32c",
+    "asrbuild.architectures.deepspeech.export",
+    "asrbuild.architectures.deepspeech.frozen",
+    "asrbuild.architectures.deepspeech.reference",
+    "asrbuild.architectures.deepspeech.weights",
+    "asrbuild.architectures.tensorflow.tensorbundle",
+)
 
 
 def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
@@ -119,9 +133,11 @@ def card(recipe: Any) -> Card:
     """The words of DeepSpeech's export flags."""
     export = recipe.export
     return Card(
-        export.export_author_id, export.export_license, export.export_description,
+        export.export_author_id,
+        export.export_license,
+        export.export_description,
         export.export_language or "",
-    )  # fmt: skip
+    )
 
 
 def check_request(request: ConversionRequest, frontend: str) -> None:

@@ -185,9 +185,10 @@ def _labels(labels: list[bytes], place: str, graph: Graph) -> Iterator[Fact]:
         yield Fact(ALPHABET, [label.decode() for label in labels], "", place)
     except UnicodeDecodeError as error:
         raise AsrbuildError(
-            f"{place} has the label {error.object!r}, which is not UTF-8", file=graph.path,
+            f"{place} has the label {error.object!r}, which is not UTF-8",
+            file=graph.path,
             fix="give the graph's labels as a file: source.alphabet_config_path=alphabet.txt",
-        ) from error  # fmt: skip
+        ) from error
 
 
 @contextmanager
@@ -253,8 +254,10 @@ def variable_facts(prefix: Path) -> list[Fact]:
     file = f"{prefix}.index"
     bundle = open_bundle(prefix)
     names = bundle.names()
-    shapes = [bundle.shape(f"{layer}/weights") if f"{layer}/weights" in names else ()
-              for layer in ("layer_1", "layer_6")]  # fmt: skip
+    shapes = [
+        bundle.shape(f"{layer}/weights") if f"{layer}/weights" in names else ()
+        for layer in ("layer_1", "layer_6")
+    ]
     if any(len(shape) != 2 for shape in shapes):
         read_weights(prefix)
         raise AsrbuildError("not a DeepSpeech checkpoint", file=prefix)
@@ -348,8 +351,12 @@ def exported_alphabet(prefix: Path) -> list[Fact]:
         try:
             stated = {fact.name: fact for fact in graph_facts(graph)}
             if ALPHABET in stated and _same_weights(prefix, graph):
-                found.append(replace(stated[ALPHABET], place=f"{stated[ALPHABET].place}, exported"
-                                     " from the same weights"))  # fmt: skip
+                found.append(
+                    replace(
+                        stated[ALPHABET],
+                        place=f"{stated[ALPHABET].place}, exported from the same weights",
+                    )
+                )
         except AsrbuildError:
             continue  # not a graph that says anything of this checkpoint
     for other in found[1:]:

@@ -75,8 +75,15 @@ def check_flags(flags: ExportFlags, weights: AcousticWeights, labels: int) -> No
         raise AsrbuildError(
             f"n_steps is {flags.n_steps}", key="n_steps", fix="give 1 or more, or -1 for any length"
         )
-    positive = ("batch_size", "n_input", "audio_sample_rate", "feature_win_len",
-                "feature_win_step", "relu_clip", "beam_width")  # fmt: skip
+    positive = (
+        "batch_size",
+        "n_input",
+        "audio_sample_rate",
+        "feature_win_len",
+        "feature_win_step",
+        "relu_clip",
+        "beam_width",
+    )
     for key in positive:
         if getattr(flags, key) <= 0:
             raise AsrbuildError(f"{key} is {getattr(flags, key)}", key=key, fix="give 1 or more")

@@ -181,8 +181,10 @@ def _weights(dense: list[tuple[Array, Array]]) -> AcousticWeights:
             f"it has {len(dense)} layers with weights, the known network {len(_DENSE)}"
         )
     names = [LSTM_SCOPE if layer == "lstm" else layer for layer in _DENSE]
-    kernels = {f"{name}/{'kernel' if name == LSTM_SCOPE else 'weights'}": np.ascontiguousarray(w.T)
-               for name, (w, _) in zip(names, dense, strict=True)}  # fmt: skip
+    kernels = {
+        f"{name}/{'kernel' if name == LSTM_SCOPE else 'weights'}": np.ascontiguousarray(w.T)
+        for name, (w, _) in zip(names, dense, strict=True)
+    }
     biases = {f"{name}/bias": b for name, (_, b) in zip(names, dense, strict=True)}
     return weights_from_named(kernels | biases)
 
@@ -257,8 +259,11 @@ def _features(graph: LiteGraph) -> dict[str, Any]:
             found |= flexbuffers.Loads(bytes(bytearray(operator.customOptions)))
         if code == "Mfcc":
             found["sample_rate"] = int(constant(graph, int(operator.inputs[1])))
-    usual = {"magnitude_squared": True, "filterbank_channel_count": 40,
-             "lower_frequency_limit": 20.0}  # fmt: skip
+    usual = {
+        "magnitude_squared": True,
+        "filterbank_channel_count": 40,
+        "lower_frequency_limit": 20.0,
+    }
     for name, value in usual.items():
         if found and found.get(name) != value:
             raise RefusedError(f"its features have {name} {found.get(name)}, DeepSpeech's {value}")

@@ -25,15 +25,28 @@ _SAME_VALUE = ("Identity", "StopGradient")
 _ALIASES = {"AddV2": "Add", "BiasAdd": "Add"}
 #: What an attribute is where it is not written (TensorFlow's operation definitions).
 _DEFAULTS: dict[str, AttrValue] = {
-    "transpose_a": False, "transpose_b": False, "data_format": b"NHWC", "keep_dims": False,
-    "forget_bias": 1.0, "cell_clip": 3.0, "use_peephole": False, "Truncate": False, "axis": 0,
-    "begin_mask": 0, "end_mask": 0, "ellipsis_mask": 0, "new_axis_mask": 0, "shrink_axis_mask": 0,
-}  # fmt: skip
+    "transpose_a": False,
+    "transpose_b": False,
+    "data_format": b"NHWC",
+    "keep_dims": False,
+    "forget_bias": 1.0,
+    "cell_clip": 3.0,
+    "use_peephole": False,
+    "Truncate": False,
+    "axis": 0,
+    "begin_mask": 0,
+    "end_mask": 0,
+    "ellipsis_mask": 0,
+    "new_axis_mask": 0,
+    "shrink_axis_mask": 0,
+}
 #: Attributes that change no value: types of indices, and what only gradients or errors need.
-_IGNORED = (
-    "Tidx", "Tperm", "Tshape", "Tdim", "Tindices", "Tmultiples", "Tparams", "Index", "index_type",
-    "out_type", "N", "grad_a", "grad_b", "bad_indices_policy",
-)  # fmt: skip
+_IGNORED = tuple(
+    """
+    Tidx Tperm Tshape Tdim Tindices Tmultiples Tparams Index index_type out_type N grad_a grad_b
+    bad_indices_policy
+    """.split()
+)
 #: BlockLSTM's inputs wci, wcf and wco, which it reads where ``use_peephole`` is set.
 _PEEPHOLES = (5, 6, 7)
 

@@ -10,8 +10,13 @@ from asrbuild.base.errors import AsrbuildError
 
 def export_problems(export: Any) -> Iterator[AsrbuildError]:
     """An error for each value that no DeepSpeech model has; null, not yet read, is none."""
-    for name in ("n_input", "audio_sample_rate", "feature_win_len", "feature_win_step",
-                 "beam_width"):  # fmt: skip
+    for name in (
+        "n_input",
+        "audio_sample_rate",
+        "feature_win_len",
+        "feature_win_step",
+        "beam_width",
+    ):
         if (value := getattr(export, name)) is not None and value < 1:
             yield _error(name, f"={value} must be at least 1", "give 1 or more")
     window, stride = export.feature_win_len, export.feature_win_step

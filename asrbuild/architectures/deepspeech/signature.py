@@ -95,11 +95,14 @@ def of_samples(settings: FeatureSettings) -> Signature:
     inputs = (
         samples_port(),
         Port(
-            REAL_SAMPLES, (Axis("bounds", 2),), "step_range",
-            f"first of the {SAMPLES} that are of the recording, and their end", "int32",
+            REAL_SAMPLES,
+            (Axis("bounds", 2),),
+            "step_range",
+            f"first of the {SAMPLES} that are of the recording, and their end",
+            "int32",
         ),
         *(port for port in SIGNATURE.inputs if port.meaning == "state"),
-    )  # fmt: skip
+    )
     return replace(
         SIGNATURE,
         inputs=inputs,

@@ -45,9 +45,10 @@ _REWRITTEN = """
 REWRITTEN = frozenset(_REWRITTEN.split())
 #: Operations that draw random numbers, as dropout does: no two runs agree, so nothing is proven.
 RANDOM = frozenset(
-    ["Multinomial", "RandomShuffle", "RandomStandardNormal", "RandomUniform", "RandomUniformInt",
-     "TruncatedNormal"]
-)  # fmt: skip
+    """
+    Multinomial RandomShuffle RandomStandardNormal RandomUniform RandomUniformInt TruncatedNormal
+    """.split()
+)
 #: Element types of TensorFlow's quantised tensors (types.proto), which coremltools does not know.
 _QUANTISED = {11: "qint8", 12: "quint8", 13: "qint32", 15: "qint16", 16: "quint16"}
 #: Operations that hold a variable: a graph with one is not frozen.

@@ -100,8 +100,14 @@ def constant(graph: LiteGraph, tensor: int) -> Array:
         raise RefusedError(f"{name} has no value")
     if getattr(described, "sparsity", None) is not None:
         raise RefusedError(f"{name} is stored as a sparse tensor")
-    types = {"FLOAT32": "<f4", "FLOAT16": "<f2", "INT32": "<i4", "INT64": "<i8",
-             "INT8": "i1", "UINT8": "u1"}  # fmt: skip
+    types = {
+        "FLOAT32": "<f4",
+        "FLOAT16": "<f2",
+        "INT32": "<i4",
+        "INT64": "<i8",
+        "INT8": "i1",
+        "UINT8": "u1",
+    }
     if kind not in types:
         raise RefusedError(f"{name} has elements of type {kind}")
     shape = [] if described.shape is None else [int(n) for n in described.shape]

@@ -100,8 +100,11 @@ def _as_variable(node: Node) -> tuple[Node, ...]:
     handle, value = f"{node.name}/handle", f"{node.name}/value"
     shape = Shape(tensor.shape)
     shared: dict[str, AttrValue] = {
-        "container": b"", "shared_name": node.name.encode(), "dtype": dtype, "shape": shape,
-    }  # fmt: skip
+        "container": b"",
+        "shared_name": node.name.encode(),
+        "dtype": dtype,
+        "shape": shape,
+    }
     return (
         Node(handle, "VarHandleOp", (), shared),
         Node(value, "Placeholder", (), {"dtype": dtype, "shape": shape}),

@@ -33,9 +33,15 @@ def conversion(view: View) -> Conversion:
 
     recipe = view.recipe
     return Conversion(
-        view.fact(label), recipe.version, view.architecture, view.config,
-        view.architecture.card(recipe), recipe.model, recipe.coreml, view.source.alphabet,
-    )  # fmt: skip
+        view.fact(label),
+        recipe.version,
+        view.architecture,
+        view.config,
+        view.architecture.card(recipe),
+        recipe.model,
+        recipe.coreml,
+        view.source.alphabet,
+    )
 
 
 def frontend(recipe: Recipe) -> str:

@@ -57,9 +57,14 @@ def run(view: View, at: Path) -> None:
 
     def rates(name: str, settings: Any, opened: Any, spoken: Sequence[Any]) -> Any:
         return decode(
-            name, settings.type, settings, opened.decoder, dataset, spoken,
+            name,
+            settings.type,
+            settings,
+            opened.decoder,
+            dataset,
+            spoken,
             alphabet=opened.alphabet,
-        ).rates  # fmt: skip
+        ).rates
 
     converted, asked = view.folder("convert"), conversion(view)
     manifest = describe.describe_package(asked, converted / package_name(recipe.coreml.format))

@@ -232,14 +232,14 @@ def compile_network(
 
 
 #: Layers of before iOS 13, the only ones that may stand in a network with padded arrays.
-_PADDED_LAYERS = {
-    "convolution", "pooling", "activation", "innerProduct", "embedding", "batchnorm", "mvn",
-    "l2normalize", "softmax", "lrn", "crop", "padding", "upsample", "resizeBilinear",
-    "cropResize", "unary", "add", "multiply", "average", "scale", "bias", "max", "min", "dot",
-    "reduce", "loadConstant", "reshape", "flatten", "permute", "concat", "split",
-    "sequenceRepeat", "reorganizeData", "slice", "simpleRecurrent", "gru", "uniDirectionalLSTM",
-    "biDirectionalLSTM",
-}  # fmt: skip
+_PADDED_LAYERS = frozenset(
+    """
+    convolution pooling activation innerProduct embedding batchnorm mvn l2normalize softmax lrn crop
+    padding upsample resizeBilinear cropResize unary add multiply average scale bias max min dot
+    reduce loadConstant reshape flatten permute concat split sequenceRepeat reorganizeData slice
+    simpleRecurrent gru uniDirectionalLSTM biDirectionalLSTM
+    """.split()
+)
 
 
 def uses_exact_ranks(network: Any) -> bool:

@@ -20,14 +20,14 @@ _SCALARS = {str: "String", int: "Int", float: "Double", bool: "Bool", Any: "JSON
 _SYMBOLS = {"<=": "at_most", ">=": "at_least", "<": "below", ">": "above", "==": "equal"}
 _ACRONYMS = {"CPU", "GPU", "NE"}
 #: Swift keywords: as a name, each needs backticks.
-_RESERVED = {
-    "as", "associatedtype", "break", "case", "catch", "class", "continue", "default", "defer",
-    "deinit", "do", "else", "enum", "extension", "fallthrough", "false", "fileprivate", "for",
-    "func", "guard", "if", "import", "in", "init", "inout", "internal", "is", "let", "nil",
-    "operator", "precedencegroup", "private", "protocol", "public", "repeat", "rethrows",
-    "return", "self", "static", "struct", "subscript", "super", "switch", "throw", "throws",
-    "true", "try", "typealias", "var", "where", "while",
-}  # fmt: skip
+_RESERVED = frozenset(
+    """
+    as associatedtype break case catch class continue default defer deinit do else enum extension
+    fallthrough false fileprivate for func guard if import in init inout internal is let nil
+    operator precedencegroup private protocol public repeat rethrows return self static struct
+    subscript super switch throw throws true try typealias var where while
+    """.split()
+)
 
 
 @dataclass(frozen=True)
