@@ -74,10 +74,14 @@ AnyFeatures = Annotated[MfccTf | LogMel | NoFeatures, Field(discriminator="kind"
 
 
 class RowRule(Section):
-    """Rows of a call of n input steps: ``max(0, (n + add) // steps)``, one every ``row_ms``."""
+    """Rows of a call of n input steps: ``max(0, (n + add) // steps)``, one every ``row_ms``.
+
+    ``most``: rows that a call can have; null: any number.
+    """
 
     steps: Size
     add: Annotated[int, Field(ge=-(1 << 22), le=1 << 22)]
+    most: Size | None
     row_ms: Positive
 
 
@@ -185,7 +189,7 @@ def rows_of(manifest: v1.Manifest) -> Rows:
     """The rows of a call; in 1.x one for every step."""
     if not isinstance(manifest, Manifest):
         return Rows()
-    return Rows(manifest.rows.steps, manifest.rows.add)
+    return Rows(manifest.rows.steps, manifest.rows.add, manifest.rows.most)
 
 
 def context_of(manifest: v1.Manifest) -> Context:

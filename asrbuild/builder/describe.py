@@ -133,7 +133,9 @@ def _added(signature: Signature, front: FrontEnd) -> dict[str, Any]:
     """The sections that manifest 2.0 has in addition."""
     rows, context = signature.rows, signature.context
     return {
-        "rows": manifest2.RowRule(steps=rows.steps, add=rows.add, row_ms=_row_ms(signature, front)),
+        "rows": manifest2.RowRule(
+            steps=rows.steps, add=rows.add, most=rows.most, row_ms=_row_ms(signature, front)
+        ),
         "context": manifest2.ContextRule(
             causal=context.causal,
             left_steps=context.left,

@@ -52,8 +52,13 @@ def _in_seconds(
 ) -> StepsConfig:
     """Sizes that are whole rows next to the context."""
 
+    longest = signature.rows.longest
+
     def size(seconds: float) -> int:
-        rows = round(seconds * rate) // signature.rows.steps
+        steps = round(seconds * rate)
+        if longest is not None:
+            steps = min(steps, longest - signature.around)
+        rows = steps // signature.rows.steps
         return max(1, rows) * signature.rows.steps + signature.around
 
     return replace(
@@ -85,6 +90,18 @@ def check_calls(recipe: Recipe, signature: Signature) -> None:
             )
         for length in (steps.default, *steps.sizes):
             _check_length(key, length or 0, signature)
+        _check_longest(key, max(steps.default or 0, steps.upper or 0, *steps.sizes), signature)
+
+
+def _check_longest(key: str, length: int, signature: Signature) -> None:
+    longest = signature.rows.longest
+    if longest is not None and length > longest:
+        raise AsrbuildError(
+            f"the network has at most {signature.rows.most} rows in a call, those of {longest} "
+            f"{signature.time}; a call of {length} would lose the rest",
+            key=key,
+            fix=f"set model.axes.{signature.time}.upper={longest}, or n_steps to less",
+        )
 
 
 def _check_length(key: str, length: int, signature: Signature) -> None:

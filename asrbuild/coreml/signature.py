@@ -82,15 +82,23 @@ class Rows:
     """How many output rows a call has: one for every ``steps`` input steps, ``add`` of them extra.
 
     A chain of strided convolutions floors at each layer; nested floors of whole divisors are one
-    floor, so these two numbers are exact for any such chain.
+    floor, so these two numbers are exact for any such chain. ``most``: the rows that a call can
+    have, where the network has a limit, such as a table of positions.
     """
 
     steps: int = 1
     add: int = 0
+    most: int | None = None
 
     def of(self, steps: int) -> int:
         """Rows of a call of ``steps`` input steps."""
-        return max(0, (steps + self.add) // self.steps)
+        rows = max(0, (steps + self.add) // self.steps)
+        return rows if self.most is None else min(rows, self.most)
+
+    @property
+    def longest(self) -> int | None:
+        """The most input steps of a call that all have rows; None: any number."""
+        return None if self.most is None else self.most * self.steps - self.add
 
     def needed(self, rows: int) -> int:
         """The fewest input steps of a call that has so many rows."""
@@ -101,12 +109,13 @@ class Rows:
         return max(1, self.steps - self.add)
 
 
-def measure_rows(rows: Callable[[int], int], start: int) -> Rows:
+def measure_rows(rows: Callable[[int], int], start: int, far: int | None = None) -> Rows:
     """The rule of a network that can be asked for the rows of a call of any length.
 
     Args:
         rows: what a call of so many steps gives; called about 30 times.
         start: a length that the network takes, long enough for a row or more.
+        far: a length that calls may have, to find out whether the network has a limit.
 
     Raises:
         AsrbuildError: its rows follow no such rule.
@@ -132,6 +141,11 @@ def measure_rows(rows: Callable[[int], int], start: int) -> Rows:
     for steps in (start, first - 1, second, 2 * second + 1, 3 * second):
         if (count := rows(steps)) != found.of(steps):
             raise _no_rule(f"{steps} steps give {count} rows, by {found} {found.of(steps)}")
+    if far is not None and (most := rows(far)) < found.of(far):
+        limited = replace(found, most=most)
+        if (count := rows(limited.longest or far)) != most:
+            raise _no_rule(f"{limited.longest} steps give {count} rows, and {far} steps {most}")
+        return limited
     return found
 
 

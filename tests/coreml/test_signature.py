@@ -54,6 +54,13 @@ def test_rows_are_measured_exactly_from_calls_of_strided_convolutions(
     assert found.of(found.least()) >= 1
 
 
+def test_a_limit_of_rows_is_found() -> None:
+    found = measure_rows(lambda steps: min(steps // 320 + 1, 1500), 16_000, far=960_000)
+    assert (found, found.longest) == (Rows(320, 320, 1500), 479_680)
+    assert (found.of(479_680), found.of(700_000)) == (1500, 1500)
+    assert measure_rows(lambda steps: steps // 320 + 1, 16_000, far=960_000).longest is None
+
+
 def test_rows_without_a_rule_are_refused() -> None:
     with pytest.raises(AsrbuildError, match="steps give"):
         measure_rows(lambda steps: steps * steps // 1000, 100)
