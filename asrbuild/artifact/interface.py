@@ -16,8 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from functools import reduce
-from operator import attrgetter
+from functools import partial, reduce
 from typing import Any
 
 from asrbuild.artifact.manifest import Axis, Function, Manifest, State, Tensor
@@ -143,12 +142,20 @@ class Rule:
 
     def judge(self, before: Manifest, now: Manifest) -> Finding | None:
         """The finding, None where nothing changed."""
-        read = self.read or attrgetter(self.key)
+        read = self.read or partial(_read, key=self.key)
         first, second = read(before), read(now)
         relation = self.compare(first, second)
         if relation is Relation.SAME:
             return None
         return Finding(self.key, _text(first), _text(second), relation, self.why)
+
+
+def _read(manifest: Manifest, *, key: str) -> Any:
+    """The value of a dotted key; None where the manifest's version has no such key."""
+    value: Any = manifest
+    for part in key.split("."):
+        value = getattr(value, part, None)
+    return value
 
 
 _FRONT_END = "the app computes its features this way"
@@ -170,6 +177,19 @@ RULES = (
     Rule("features.log_floor", fixed, _FRONT_END),
     Rule("features.context_frames", fixed, _FRONT_END),
     Rule("features.edge_padding", fixed, _FRONT_END),
+    *(
+        Rule(key, fixed, why)
+        for key, why in {
+            "features.place": "the app computes features, or hands samples over",
+            "features.settings": _FRONT_END,
+            "rows.steps": "the app takes so many rows of a call",
+            "rows.add": "the app takes so many rows of a call",
+            "context": "the app repeats steps of the call before, and looks ahead",
+            "decoder.kind": "the app joins labels in this way",
+            "decoder.boundary_index": "the app parts words by this class",
+            "decoder.silent_indices": "the app prints nothing for these classes",
+        }.items()
+    ),
     Rule("model.package", fixed, "the app loads or compiles this file"),
     Rule("model.minimum_os", systems, "the app cannot be installed on older systems"),
     Rule("streaming.tail", fixed, "the app ends an utterance this way"),

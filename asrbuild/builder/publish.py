@@ -165,6 +165,7 @@ def assemble(
     Args:
         asset: of the ``.aimodel``, not of the Core ML package.
     """
+    from asrbuild.artifact import manifest2
     from asrbuild.artifact.agreement import content_digest_of
     from asrbuild.coreai.asset import open_witness
     from asrbuild.handover.app.kit import write_kit
@@ -214,10 +215,12 @@ def assemble(
         update={"version": version, "artifact_id": f"{manifest.name}/{version}"}
     )
     _write_reports(staging, manifest, own)
-    if asset:
+    if isinstance(manifest, manifest2.Manifest):
+        pass  # the kit does not read 2.0 yet
+    elif asset:
         with open_witness(package, package_function(manifest)) as wide:
             write_kit(staging, staging, manifest, package=wide)
-    elif not isinstance(manifest, manifest2.Manifest):  # an app feeds these by the manifest alone
+    else:
         write_kit(staging, staging, manifest)
     _write_text(staging / MANIFEST, m.to_json(manifest))
     return manifest
@@ -231,6 +234,7 @@ def _write_reports(staging: Path, manifest: m.Manifest, proof: Path) -> None:
     """The pages that a person reads: in Markdown, and in HTML with pictures."""
     import numpy as np
 
+    from asrbuild.artifact.manifest2 import context_frames
     from asrbuild.handover.fit.page import report_rows
     from asrbuild.handover.fit.verdict import fit_of_artifact
     from asrbuild.handover.report import artifact, page
@@ -244,7 +248,7 @@ def _write_reports(staging: Path, manifest: m.Manifest, proof: Path) -> None:
     fit = []
     if manifest.model.format != ASSET:  # the rules are of Core ML packages
         fit = report_rows(fit_of_artifact(staging, manifest, reaches), reaches)
-    cases, expected = load_reference(staging / PARITY, manifest.features.context_frames)
+    cases, expected = load_reference(staging / PARITY, context_frames(manifest))
     with np.load(proof / HEARD, allow_pickle=False) as outputs:
         name = probabilities_of(manifest)
         recordings = artifact.comparisons(cases, expected, dict(outputs), name)

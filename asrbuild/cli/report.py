@@ -96,6 +96,7 @@ def _prove_and_write(path: Path, output: Path) -> tuple[Proof, Manifest]:
     """Writes the page of one artifact; returns its proof, and its manifest with that proof."""
     from asrbuild.artifact.layout import PARITY
     from asrbuild.artifact.manifest import package_path
+    from asrbuild.artifact.manifest2 import context_frames
     from asrbuild.artifact.reading import read_manifest
     from asrbuild.handover.fit.page import report_rows
     from asrbuild.handover.fit.verdict import fit_of_artifact
@@ -108,7 +109,7 @@ def _prove_and_write(path: Path, output: Path) -> tuple[Proof, Manifest]:
 
     manifest = read_manifest(path)
     proof = witness_again(path, manifest, prove_again(path, manifest))
-    cases, reference = load_reference(path / PARITY, manifest.features.context_frames)
+    cases, reference = load_reference(path / PARITY, context_frames(manifest))
     given = proof.probabilities_of_recordings()
     shown = manifest.model_copy(update={"verification": proof.verification})
     inside = anatomy(package_path(path, manifest))

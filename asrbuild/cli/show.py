@@ -97,7 +97,7 @@ def _model(m: Manifest) -> Rows:
     return [
         ("package", f"{model.package}, {_size(sum(f.bytes for f in m.files))} with its assets"),
         ("format", f"{model.format}, specification {model.spec_version}, runs on {systems} and up"),
-        ("precision", f"{model.compute_precision}, {model.lstm} LSTM"),
+        ("precision", f"{model.compute_precision}{f', {model.lstm} LSTM' if model.lstm else ''}"),
         ("compute units", model.recommended_compute_units),
         ("languages", ", ".join(m.languages)),
         ("licence", f"{m.license}, by {m.author}"),
@@ -111,13 +111,18 @@ def _tensor(direction: str, tensor: Tensor) -> tuple[str, ...]:
 
 
 def _features(m: Manifest) -> Rows:
+    from asrbuild.artifact import manifest2
+
     audio, f = m.audio, m.features
+    sound = (
+        "audio",
+        f"{audio.sample_rate} Hz, {audio.channels} channel(s), {audio.sample_type}, "
+        f"times {audio.sample_scale:g}",
+    )
+    if isinstance(m, manifest2.Manifest):
+        return [sound, *_features2(m)]
     return [
-        (
-            "audio",
-            f"{audio.sample_rate} Hz, {audio.channels} channel(s), {audio.sample_type}, "
-            f"times {audio.sample_scale:g}",
-        ),
+        sound,
         (
             "window",
             f"{f.window_ms:g} ms ({f.window_samples} samples) every {f.step_ms:g} ms "
@@ -133,6 +138,23 @@ def _features(m: Manifest) -> Rows:
             "self-test",
             f"{f.reference.audio}, {len(f.reference.frames)} frames from "
             f"{f.reference.first_frame}, within {f.reference.tolerance:g}",
+        ),
+    ]
+
+
+def _features2(m: Any) -> Rows:
+    """The front end, rows and context of manifest 2.0."""
+    f, rows, context = m.features, m.rows, m.context
+    kind = "samples, as the audio" if f.kind == "none" else f"{f.kind} in the {f.place}"
+    settings = ", ".join(f"{name} {value}" for name, value in getattr(f, "settings", {}).items())
+    read = "steps up to its own" if context.causal else "steps around it"
+    return [
+        ("features", f"{kind}{f': {settings}' if settings else ''}"),
+        ("rows", f"one every {rows.steps} steps ({rows.row_ms:g} ms), {rows.add:+} steps"),
+        (
+            "context",
+            f"a row depends on {read}; {context.left_steps} steps before and {context.right_steps} "
+            f"after a chunk; padding {context.padding.replace('_', ' ')}",
         ),
     ]
 

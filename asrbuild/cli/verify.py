@@ -132,7 +132,7 @@ def _bisect(
 
     from asrbuild.architectures.architecture import of_recorded
     from asrbuild.artifact.layout import PARITY
-    from asrbuild.artifact.manifest2 import tokens_of
+    from asrbuild.artifact.manifest2 import context_frames, tokens_of
     from asrbuild.proof.bisect import bisect_failure
     from asrbuild.proof.cases import load_reference
 
@@ -141,7 +141,7 @@ def _bisect(
     alphabet = tokens_of(manifest.decoder)
     with tempfile.TemporaryDirectory(prefix="asrbuild-bisect-") as folder:
         original = architecture.recover(recipe, alphabet, graph, checkpoint, Path(folder))
-        cases, _ = load_reference(path / PARITY, manifest.features.context_frames)
+        cases, _ = load_reference(path / PARITY, context_frames(manifest))
         max_steps = recipe.get("verify", {}).get("max_steps")
         metrics = proof.verification.metrics
         return bisect_failure(path, manifest, cases, metrics, original, max_steps)

@@ -28,6 +28,7 @@ from asrbuild.coreml.signature import ProbabilityKind, Rows, measure_rows
 
 _MODULE = "asrbuild.architectures.onnx.measure"
 _LENGTHS = 4  # times the start: what the context is measured on
+_FAR = 65  # times the start: a minute of sound, beyond what tables of positions hold
 _SAME = 1e-5  # of values near 1; a row that sees a changed step differs by far more
 _SUM = 1e-2  # what half precision leaves of 1 in a sum of probabilities
 
@@ -62,7 +63,7 @@ class Measured:
         decoded: the output that is decoded.
         axes: output -> its shape, null at the time axis.
         kind: what the numbers of the decoded output are.
-        steps, add: the rule of its rows.
+        steps, add, most: the rule of its rows.
         causal: whether a row depends on the steps up to its own alone.
         left, right: steps before and after its own that a row depends on; None: on all of them.
         neutral: whether padding, with the real length given, leaves the real rows as they are.
@@ -73,6 +74,7 @@ class Measured:
     kind: ProbabilityKind
     steps: int
     add: int
+    most: int | None
     causal: bool
     left: int | None
     right: int | None
@@ -141,7 +143,9 @@ class _Model:
         causal, left, right = self.context(decoded, time, rule)
         neutral = causal or self.neutral(decoded, time, rule)
         kind = _kind(np.moveaxis(whole[decoded], time, 0))
-        return Measured(decoded, axes, kind, rule.steps, rule.add, causal, left, right, neutral)
+        return Measured(
+            decoded, axes, kind, rule.steps, rule.add, rule.most, causal, left, right, neutral
+        )
 
     def axes(self, whole: dict[str, Array]) -> dict[str, list[int | None]]:
         """Shapes of the outputs, null where they follow the input's length."""
@@ -171,7 +175,7 @@ class _Model:
             noise = np.tile(self.noise, repeats)
             return int(self.run(self.part(noise, 0, length))[decoded].shape[time])
 
-        return measure_rows(count, self.question.start)
+        return measure_rows(count, self.question.start, self.question.start * _FAR)
 
     def context(self, decoded: str, time: int, rule: Rows) -> tuple[bool, int | None, int | None]:
         """Whether the rows are causal, and how many steps before and after a row it depends on."""

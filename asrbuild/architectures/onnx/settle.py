@@ -160,7 +160,7 @@ def _find(file: Path, config: OnnxConfig) -> Settled:
         decoded=_stated_decoded(config),
     )
     measured = measure(file, question, config.pin, config.cut)
-    rows = config.rows or {"steps": measured.steps, "add": measured.add}
+    rows = config.rows or {"steps": measured.steps, "add": measured.add, "most": measured.most}
     context = {
         "causal": measured.causal,
         "left": _context(measured.left, second, rows["steps"], bool(assigned.states)),

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from asrbuild.artifact.calls import Package
+from asrbuild.artifact import manifest2
+from asrbuild.artifact.calls import Package, decoded_tensor
 from asrbuild.artifact.integrity import verify_files, write_sums
 from asrbuild.artifact.layout import CONFORMANCE_KIT, README, SUMS, SWIFT_KIT
 from asrbuild.artifact.manifest import Manifest, file_of
@@ -40,6 +41,35 @@ _SWIFT_MINIMUM = {"iOS": "15", "macOS": "12"}
 _WHOLE_STEPS = 16
 
 
+def check_kit(manifest: Manifest) -> None:
+    """Refuses an artifact that the kit's Swift code cannot run yet.
+
+    Raises:
+        AsrbuildError: its manifest is 2.0.
+    """
+    if isinstance(manifest, manifest2.Manifest):
+        raise AsrbuildError(
+            f"{manifest.artifact_id} has manifest {manifest.schema_version} ({_parts(manifest)}), "
+            "which the app kit does not read yet",
+            key="schema_version",
+            fix="feed the package as its manifest says; `asrbuild transcribe` and "
+            "asrbuild.artifact.runtime do, and read_manifest gives every number",
+        )
+
+
+def _parts(manifest: manifest2.Manifest) -> str:
+    """What of the manifest is new to the kit."""
+    decoded = decoded_tensor(manifest.model.outputs).meaning
+    return ", ".join(
+        [
+            f"features {manifest.features.kind} in the {manifest.features.place}",
+            f"{manifest.rows.steps} steps a row",
+            f"output {decoded}",
+            f"labels {manifest.decoder.kind}",
+        ]
+    )
+
+
 def write_kit(
     directory: Path,
     artifact: Path,
@@ -58,6 +88,7 @@ def write_kit(
     Raises:
         AsrbuildError: the package cannot be run.
     """
+    check_kit(manifest)
     kit = directory / CONFORMANCE_KIT
     names = write_vectors(kit, artifact, manifest, recordings, package)
     write_swift(directory / SWIFT_KIT, manifest)
@@ -76,6 +107,7 @@ def write_vectors(
 
     The arguments are as in :func:`write_kit`.
     """
+    check_kit(manifest)
     if recordings is None:
         audio = manifest.features.reference.audio
         audio_file = file_of(artifact, audio, "features.reference.audio")
