@@ -165,7 +165,6 @@ def assemble(
     Args:
         asset: of the ``.aimodel``, not of the Core ML package.
     """
-    from asrbuild.artifact import manifest2
     from asrbuild.artifact.agreement import content_digest_of
     from asrbuild.coreai.asset import open_witness
     from asrbuild.handover.app.kit import write_kit

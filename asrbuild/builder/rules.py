@@ -56,7 +56,8 @@ def check_recipe(recipe: Recipe) -> tuple[str, ...]:
     )
     architecture.check_request(request, recipe.coreml.frontend)
     coreml = asdict(recipe.coreml)
-    gates_of(asdict(recipe.verify)["thresholds"], recipe.coreml.precision, gate_names(coreml))
+    thresholds = asdict(recipe.verify)["thresholds"]
+    gates_of(thresholds, recipe.coreml.precision, gate_names(coreml, thresholds))
     return (*advice(request), *_without_effect(recipe), *_unwitnessed(recipe))
 
 
@@ -196,7 +197,7 @@ def _verify(recipe: Recipe) -> Iterator[AsrbuildError]:
             key="verify.max_wer",
             fix="give 0 or more: 0.1 is 10 %",
         )
-    for gates in gate_names(asdict(recipe.coreml)):
+    for gates in gate_names(asdict(recipe.coreml), verify.thresholds):
         if gates not in verify.thresholds:
             yield AsrbuildError(
                 f"verify.thresholds has no gates for {gates}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,15 @@ def compression(coreml: Mapping[str, Any]) -> dict[str, str]:
     return {layer: method for layer, method in chosen.items() if method != "none"}
 
 
-def gate_names(coreml: Mapping[str, Any]) -> tuple[str, ...]:
-    """The gates of ``verify.thresholds`` that a build has: its precision's, and those of the ways
-    its layers are compressed; the loosest of them count."""
-    return (coreml["precision"], *sorted(set(compression(coreml).values())))
+#: The gates of a package whose original computes in half precision: see conf/verify/half.yaml.
+HALF_ORIGINAL = "half"
+
+
+def gate_names(coreml: Mapping[str, Any], thresholds: Container[str] = ()) -> tuple[str, ...]:
+    """The gates of ``verify.thresholds`` that a build has: its precision's, those of the ways its
+    layers are compressed, and those of an original in half precision where the recipe has them.
+
+    The loosest of them count.
+    """
+    half = (HALF_ORIGINAL,) if HALF_ORIGINAL in thresholds else ()
+    return (coreml["precision"], *half, *sorted(set(compression(coreml).values())))

@@ -20,7 +20,7 @@ from asrbuild.base.array import Array
 from asrbuild.base.choices import packaged
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.choices import ASSET
-from asrbuild.coreml.compression import gate_names
+from asrbuild.coreml.compression import HALF_ORIGINAL, gate_names
 from asrbuild.proof.cases import RECORDINGS, load_reference, verified_inputs
 from asrbuild.proof.consistency import contradictions
 from asrbuild.proof.execution import (
@@ -239,8 +239,10 @@ def recorded_gates(manifest: Manifest, *, compressed: bool = True) -> Gates:
     """
     verify = manifest.provenance.recipe.get("verify", {})
     precision = manifest.model.compute_precision
-    names = gate_names({"precision": precision} | manifest.provenance.recipe.get("coreml", {}))
-    return gates_of(verify.get("thresholds", {}), precision, names if compressed else (precision,))
+    thresholds = verify.get("thresholds", {})
+    coreml = {"precision": precision} | manifest.provenance.recipe.get("coreml", {})
+    names = gate_names(coreml, thresholds)
+    return gates_of(thresholds, precision, names if compressed else (precision,))
 
 
 def prove_unknown(artifact: Path, manifest: Manifest, notify: Callable[[str], None]) -> None:
@@ -301,6 +303,8 @@ def _lacking(manifest: Manifest, verify: Mapping[str, Any], whole: Mapping[str, 
         lacks.append("its words may all be wrong")
     if verify.get("max_steps", whole["max_steps"]) < whole["max_steps"]:
         lacks.append(f"no call was longer than {verify['max_steps']} steps")
+    if HALF_ORIGINAL in verify.get("thresholds", {}):
+        lacks.append("its gates are those of an original in half precision")
     coreml = {"precision": manifest.model.compute_precision}
     for gates in gate_names(coreml | manifest.provenance.recipe.get("coreml", {})):
         usual, own = whole["thresholds"].get(gates, {}), verify.get("thresholds", {}).get(gates, {})

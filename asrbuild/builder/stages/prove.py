@@ -19,7 +19,7 @@ from asrbuild.builder.stages.export import original
 from asrbuild.builder.stages.lower import asset_manifest
 from asrbuild.builder.stages.reference import read_reference
 from asrbuild.coreml.choices import ASSET
-from asrbuild.coreml.compression import gate_names
+from asrbuild.coreml.compression import HALF_ORIGINAL, gate_names
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest, Metric
@@ -136,12 +136,17 @@ def _refused(
     """The error of a package that failed its gates; ``made_by``: the stage of the package."""
     package = view.folder(made_by) / manifest.model.package
     # Compressed weights are not the graph's anywhere, so the first difference says nothing.
-    compressed = len(names) > 1
+    compressed = len(set(names) - {HALF_ORIGINAL}) > 1
     where = ""
     if not compressed and made_by == "convert":
         metrics = proof.verification.metrics
         where = _first_divergence(view, manifest, cases, metrics)
     fix = "choose another coreml.precision, coreml.lstm or coreml.frontend"
+    if view.architecture.CALLS:
+        fix = (
+            "set coreml.precision=fp32; where the original computes in half precision itself, add "
+            "verify=half"
+        )
     if compressed:
         *others, last = view.architecture.LAYERS.names
         fix = (
@@ -213,7 +218,7 @@ def _first_divergence(
 
 def gates(recipe: Recipe) -> dict[str, Any]:
     """The gates of the precision, then those of each compression in use."""
-    names = gate_names(asdict(recipe.coreml))
+    names = gate_names(asdict(recipe.coreml), recipe.verify.thresholds)
     return {name: asdict(recipe.verify.thresholds[name]) for name in names}
 
 

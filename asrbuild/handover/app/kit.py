@@ -21,6 +21,7 @@ from asrbuild.artifact.calls import Package, decoded_tensor
 from asrbuild.artifact.integrity import verify_files, write_sums
 from asrbuild.artifact.layout import CONFORMANCE_KIT, README, SUMS, SWIFT_KIT
 from asrbuild.artifact.manifest import Manifest, file_of
+from asrbuild.artifact.manifest2 import tokens_of
 from asrbuild.artifact.runtime import feature_settings, load_package
 from asrbuild.base.array import Array
 from asrbuild.base.disk import disk_errors, files_in, rename_directory
@@ -65,7 +66,7 @@ def _parts(manifest: manifest2.Manifest) -> str:
             f"features {manifest.features.kind} in the {manifest.features.place}",
             f"{manifest.rows.steps} steps a row",
             f"output {decoded}",
-            f"labels {manifest.decoder.kind}",
+            f"labels {tokens_of(manifest.decoder).kind}",
         ]
     )
 

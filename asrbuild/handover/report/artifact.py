@@ -12,6 +12,7 @@ from typing import Any
 from asrbuild.artifact.manifest import Manifest, Metric, Transcript
 from asrbuild.base.array import Array
 from asrbuild.handover.report.anatomy import Anatomy
+from asrbuild.handover.report.feeding import after_text, features_text, runtime_of, whole_recordings
 from asrbuild.handover.report.html import render, write_html
 from asrbuild.handover.report.measures import MEASURES, worst_rows
 from asrbuild.handover.report.page import (
@@ -40,12 +41,12 @@ _SMALL_LAYER = 0.002
 
 @dataclass(frozen=True)
 class Comparison:
-    """One recording as TensorFlow and the package transcribed it.
+    """One recording as the original and the package transcribed it.
 
     Args:
         case: what was fed: windows of MFCC (steps, window, n_input), log mel bands (steps, bands),
             or samples (n,).
-        reference: (steps, classes), TensorFlow's probabilities.
+        reference: (steps, classes), the original's probabilities.
         package: (steps, classes), the package's probabilities.
     """
 
@@ -126,6 +127,10 @@ def page(
         package_bytes=sum(f.bytes for f in manifest.files if f.role == "package"),
         facts=fact_rows(manifest.provenance.source_facts),
         feeding=feeding_text,
+        features=features_text(manifest, ""),
+        after=after_text(manifest),
+        runtime=runtime_of(manifest),
+        recordings=whole_recordings(manifest),
         shape=shape_text,
         transcripts=[_marked(row) for row in transcript_rows(proof.transcripts)],
         scores=_scores(manifest, recordings),

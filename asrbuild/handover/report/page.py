@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from asrbuild.architectures.architecture import shown
+from asrbuild.architectures.architecture import of_recorded, shown
 from asrbuild.artifact.layout import REPORT_TEXT
 from asrbuild.artifact.manifest import (
     Axis,
@@ -23,6 +23,7 @@ from asrbuild.artifact.manifest import (
 )
 from asrbuild.coreml.compression import compression
 from asrbuild.handover.report.environment import Markdown, environment, markdown
+from asrbuild.handover.report.feeding import features_text, runtime_of, whole_recordings
 from asrbuild.handover.report.html import TEMPLATES
 from asrbuild.handover.report.measures import worst_rows
 from asrbuild.handover.report.witness import witness_rows, witness_text
@@ -72,6 +73,9 @@ def report(
         witnesses=witness_rows(manifest),
         facts=fact_rows(manifest.provenance.source_facts),
         feeding=feeding_text(manifest.streaming),
+        features=Markdown(features_text(manifest)),
+        runtime=runtime_of(manifest),
+        recordings=whole_recordings(manifest),
         fit=fit,
         operation_count=operations.total(),
         operations=", ".join(f"{count} {kind}" for kind, count in kinds),
@@ -107,9 +111,10 @@ def verdict(manifest: Manifest) -> str:
         return "**Not executed**: this package has not been run."
     failed = sum(not metric.passed for metric in proof.metrics)
     agree = all(transcript.match for transcript in proof.transcripts)
+    original = of_recorded(manifest.provenance.recipe)[0].ORIGINAL
     gates = f"{len(proof.metrics)} gates on {len(proof.inputs)} inputs"
     transcribed = (
-        "gives the same transcripts as the TensorFlow graph" if agree else "gives other transcripts"
+        f"gives the same transcripts as the {original}" if agree else "gives other transcripts"
     )
     if proof.passed:
         unspelled = any(transcript.expected is not None for transcript in proof.transcripts)
