@@ -177,19 +177,6 @@ RULES = (
     Rule("features.log_floor", fixed, _FRONT_END),
     Rule("features.context_frames", fixed, _FRONT_END),
     Rule("features.edge_padding", fixed, _FRONT_END),
-    *(
-        Rule(key, fixed, why)
-        for key, why in {
-            "features.place": "the app computes features, or hands samples over",
-            "features.settings": _FRONT_END,
-            "rows.steps": "the app takes so many rows of a call",
-            "rows.add": "the app takes so many rows of a call",
-            "context": "the app repeats steps of the call before, and looks ahead",
-            "decoder.kind": "the app joins labels in this way",
-            "decoder.boundary_index": "the app parts words by this class",
-            "decoder.silent_indices": "the app prints nothing for these classes",
-        }.items()
-    ),
     Rule("model.package", fixed, "the app loads or compiles this file"),
     Rule("model.minimum_os", systems, "the app cannot be installed on older systems"),
     Rule("streaming.tail", fixed, "the app ends an utterance this way"),
@@ -199,6 +186,21 @@ RULES = (
     Rule("decoder.blank_index", fixed, "the app leaves this class out"),
     Rule("decoder.scorer.path", _given_or_not, "the app's decoder opens this file", _scorer_path),
     Rule("languages", more_is_wider, "the app offers these languages"),
+)
+
+#: What manifest 2.0 has in addition; a 1.x manifest has none of these.
+RULES_2 = tuple(
+    Rule(key, fixed, why)
+    for key, why in {
+        "features.place": "the app computes features, or hands samples over",
+        "features.settings": _FRONT_END,
+        "rows.steps": "the app takes so many rows of a call",
+        "rows.add": "the app takes so many rows of a call",
+        "context": "the app repeats steps of the call before, and looks ahead",
+        "decoder.kind": "the app joins labels in this way",
+        "decoder.boundary_index": "the app parts words by this class",
+        "decoder.silent_indices": "the app prints nothing for these classes",
+    }.items()
 )
 
 #: Key of the manifest -> why an app that was written for one artifact does not rely on it.
@@ -240,7 +242,7 @@ NOT_RELIED_ON = {
 
 def compare_interfaces(before: Manifest, now: Manifest) -> list[Finding]:
     """Everything on which an app written for ``before`` relies and that is not so in ``now``."""
-    found = [finding for rule in RULES if (finding := rule.judge(before, now))]
+    found = [finding for rule in (*RULES, *RULES_2) if (finding := rule.judge(before, now))]
     return [*found, *_functions(before, now), *_states(before.state, now.state)]
 
 
