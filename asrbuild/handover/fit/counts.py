@@ -14,7 +14,14 @@ from typing import Any
 
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.features import Feature
-from asrbuild.handover.fit.operations import Function, Operation, Value, stored_bytes, walk
+from asrbuild.handover.fit.operations import (
+    UNDECLARED,
+    Function,
+    Operation,
+    Value,
+    stored_bytes,
+    walk,
+)
 from asrbuild.handover.fit.products import Shapes, Sizes, hidden_weights, multiply_adds
 
 #: Bytes to which the Neural Engine pads the last axis of an input or output, and of a value there.
@@ -68,7 +75,7 @@ class Counts:
         largest: (name, bytes) of the largest tensors, largest first.
         weight_bytes: of all weights as they are stored; one that several operations read counts
             once. It is the least that a call reads.
-        io_bytes: of all inputs and outputs.
+        io_bytes: of all inputs and outputs that are arrays.
         state_bytes: read and written in Core ML states.
     """
 
@@ -104,7 +111,7 @@ def call_sizes(function: Function, steps: int | None = None) -> dict[str, Sizes]
     return {
         feature.name: _sized(feature, steps)
         for feature in function.inputs
-        if feature.default is not None
+        if feature.default is not None and not feature.dtype.startswith("image")
     }
 
 
@@ -143,7 +150,7 @@ def _count(package: Path, function: Function, steps: int | None) -> Counts:
     sizes = call_sizes(function, steps)
     known = _declared(function)
     ran = known is None or any(
-        feature.default != sizes.get(feature.name) for feature in function.inputs
+        sizes.get(feature.name, feature.default) != feature.default for feature in function.inputs
     )
     runs = _executed(package, function, sizes) if ran or known is None else known
     results = {path: shapes[0].results for path, shapes in runs.items() if shapes}
@@ -211,7 +218,8 @@ def _declared(function: Function) -> dict[str, list[Shapes]] | None:
 
 def _whole(value: Value) -> Sizes | None:
     if value.shape is None:
-        return () if value.constant else None
+        # A classifier's label and dictionary have no shape.
+        return () if value.constant or value.dtype == UNDECLARED else None
     if any(size is None for size in value.shape):
         return None
     return tuple(size or 0 for size in value.shape)

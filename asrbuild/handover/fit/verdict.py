@@ -198,4 +198,7 @@ def _hits(rule: Rule, findings: Sequence[Finding]) -> Hits | None:
 def summary(fit: Fit) -> str:
     """The rules that name a package in one line: ``blocked R01 R03, contested R05``."""
     sides = ((verdict, fit.ids(verdict)) for verdict in ("blocked", "contested"))
-    return ", ".join(f"{verdict} {' '.join(ids)}" for verdict, ids in sides if ids) or "no rule"
+    return (
+        ", ".join(f"{verdict} {' '.join(ids)}" for verdict, ids in sides if ids)
+        or "no rule against it"
+    )
