@@ -289,7 +289,11 @@ def ask(
     file: Path, command: str, arrays: Mapping[str, Array] | None = None, **request: Any
 ) -> tuple[dict[str, Any], dict[str, Array]]:
     """A reply of the worker; its refusals and its end as errors about ``file``."""
-    python = environment.coreai_python()
+    try:
+        python = environment.coreai_python()
+    except AsrbuildError as error:
+        error.file = str(file)
+        raise
     with _lock:
         if python not in _workers:
             _workers[python] = Worker(python)
@@ -302,7 +306,7 @@ def ask(
         ops = refusal.reply.get("ops")
         if ops is not None:
             raise NoLoweringError(
-                message, tuple(ops), file=file, fix="build with witness=off and coreai=none"
+                message, tuple(ops), file=file, fix="build with verify.witness=off and coreai=none"
             ) from refusal
         raise AsrbuildError(
             f"Core AI refused to {command}: {message}", file=file, fix=_DAMAGED

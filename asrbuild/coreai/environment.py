@@ -27,7 +27,7 @@ _CONTENTS = Contents(
     "coreai-core",
     (f"coreai-core=={VERSION}", "numpy==2.4.6", "ml-dtypes==0.6.0"),
     PYTHONS[0],
-    "is a package index in reach? witness=off builds without it",
+    "is a package index in reach? verify.witness=off builds without it",
 )
 _PROBE = "import json, sys; print(json.dumps(sys.version_info[:2]))"
 #: Written last, when the environment has passed its self-test.
@@ -78,13 +78,18 @@ def unsupported() -> str | None:
     )
 
 
-def coreai_python(interpreter: Path | None = None) -> Path:
-    """The Python that has coreai-core; makes the environment where it is not there yet.
+def coreai_python() -> Path:
+    """The Python that has coreai-core.
 
     Raises:
-        AsrbuildError: this machine cannot have it, or it could not be made.
+        AsrbuildError: it is not installed.
     """
-    return find() or install(interpreter)
+    python = find()
+    if python is None:
+        raise AsrbuildError(
+            "Apple's Core AI runtime is not installed", fix="run `asrbuild coreai install`"
+        )
+    return python
 
 
 def install(interpreter: Path | None = None) -> Path:
@@ -101,12 +106,14 @@ def install(interpreter: Path | None = None) -> Path:
 
     reason = unsupported()
     if reason is not None:
-        raise AsrbuildError(reason, key="witness", fix="build with witness=off and coreai=none")
+        raise AsrbuildError(
+            reason, key="verify.witness", fix="build with verify.witness=off and coreai=none"
+        )
     base = find_python() if interpreter is None else _chosen(interpreter)
     if base is None and shutil.which("uv") is None:
         raise AsrbuildError(
             "no Python 3.11 to 3.14 found, and coreai-core runs in no other one",
-            key="witness",
+            key="verify.witness",
             fix="install one (or uv, which can), then run `asrbuild coreai install`",
         )
     target = environment_dir()
@@ -120,7 +127,7 @@ def install(interpreter: Path | None = None) -> Path:
             raise AsrbuildError(
                 f"coreai-core {VERSION} is installed but fails its self-test: {what}",
                 file=target,
-                fix="run `asrbuild coreai install` again; build with witness=off until it passes",
+                fix="run `asrbuild coreai install` again; verify.witness=off builds without it",
             ) from error
         finally:
             worker.close()

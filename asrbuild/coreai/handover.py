@@ -67,7 +67,7 @@ def hand_over(package: Path, folder: Path, *, decompress: bool = False) -> None:
             f"Core AI is made from ML programs; this package is a {kind}",
             (str(kind),),
             file=package,
-            fix="build with coreml.format=mlprogram, or with witness=off and coreai=none",
+            fix="build with coreml.format=mlprogram, or with verify.witness=off and coreai=none",
         )
     with (folder / WEIGHTS).open("wb") as weights:
         program = read_program(opened, weights, decompress=decompress)

@@ -29,7 +29,7 @@ from asrbuild.base.errors import AsrbuildError
 #: Seconds that one answer may take; the largest model lowers in ten.
 TIME_LIMIT = 600.0
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from worker.main import main; main()"
-_FIX = "run `asrbuild coreai install` again; witness=off builds without Apple's runtime"
+_FIX = "run `asrbuild coreai install` again; verify.witness=off builds without Apple's runtime"
 #: Bytes of the last words that an error repeats.
 _LAST_WORDS = 300
 

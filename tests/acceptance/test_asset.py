@@ -26,11 +26,10 @@ from tests.marks import needs_core_ai
 from tests.paths import DEMO
 from tests.proof import building
 
+#: Of all forms, which tests/coreai lowers twice by two workers: those with the most to write down.
 FORMS = (
-    "model=static", "model=dynamic", "model=dynamic coreml.lstm=loop", "model=enumerated",
-    "model=multifunction", "model=static coreml.state=stateful",
-    "model=static coreml.precision=fp32", "model=static coreml.compress=int8",
-    "model=static coreml.compress=palettize_4", "model=static coreml.compress=prune",
+    "model=dynamic coreml.lstm=loop", "model=multifunction", "model=static coreml.state=stateful",
+    "model=static coreml.compress=palettize_4",
 )  # fmt: skip
 
 
@@ -90,8 +89,8 @@ def test_one_recipe_publishes_both_formats(
 
 
 @needs_core_ai
-def test_each_form_has_the_same_bytes_in_any_process(core_ai_folder: Path, tmp_path: Path) -> None:
-    """Lowered twice, by processes with other hash seeds."""
+def test_a_form_has_the_same_bytes_in_any_process(core_ai_folder: Path, tmp_path: Path) -> None:
+    """Handed over and lowered twice, by processes with other hash seeds."""
     weights = random_weights(32, seed=3)
     for number, form in enumerate(FORMS):
         building.build(tmp_path / str(number), weights, *form.split())

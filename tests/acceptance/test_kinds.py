@@ -45,10 +45,10 @@ KEYS = {
 #: Command line with {file} -> the kinds that it takes. {static} is a whole artifact.
 COMMANDS = {
     "inspect graph {file}": {"graph", "graph-unfrozen", "pbmm", "tflite"},
-    "inspect model {file}": {"mlmodel", "mlpackage", "asrb", *ARTIFACT},
+    "inspect model {file}": {"mlmodel", "mlpackage", "aimodel", "asrb", *ARTIFACT},
     "inspect scorer {file}": {"scorer"},
     "inspect scorer demo:prompts.scorer --alphabet {file}": WORDS,
-    "run {file}": {"mlmodel", "mlpackage", "asrb", *ARTIFACT},
+    "run {file}": {"mlmodel", "mlpackage", "aimodel", "asrb", *ARTIFACT},
     "run {static} --input input_node={file}": {"npy"},
     "scorer build -o {out} --alphabet {alphabet} --text {file}": WORDS,
     "scorer build -o {out} --alphabet {alphabet} --arpa {file}": {"arpa"},

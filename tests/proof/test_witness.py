@@ -33,13 +33,8 @@ WEIGHTS = random_weights(32, seed=3)
 #: A recipe's overrides -> the largest error of a probability against the executor.
 FORMS = {
     "model=static coreml.precision=fp32": 1e-5,
-    "model=dynamic coreml.precision=fp32 coreml.lstm=loop": 1e-5,
-    "model=enumerated coreml.precision=fp32": 1e-5,
+    "model=enumerated coreml.precision=fp32 coreml.compress=int8": 1e-5,
     "model=multifunction": 1e-3,
-    "model=static coreml.state=stateful": 1e-3,
-    "model=static coreml.precision=fp32 coreml.compress=int8": 1e-5,
-    "model=static coreml.compress=palettize_4": 1e-3,
-    "model=static coreml.precision=fp32 coreml.compress=prune": 1e-5,
 }
 
 
