@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from asrbuild.coreml.request import (
     FixedSteps,
     RangeSteps,
 )
+from tests.coreai import opinions
 from tests.paths import DEMO
 
 RANGE = RangeSteps(1, 16, 2000)
@@ -60,22 +61,27 @@ FORMS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+def convert_demo(request: ConversionRequest, path: Path) -> None:
+    """Writes the demo's network as a package."""
+    convert_weights(read_weights(find_checkpoint(DEMO / "checkpoint")), request, path)
+
+
 @pytest.fixture(scope="session")
 def form(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The package of a form, made when it is first asked for."""
     folder = tmp_path_factory.mktemp("forms")
-    weights = read_weights(find_checkpoint(DEMO / "checkpoint"))
 
     def package(name: str) -> Path:
         path = folder / f"{name}.mlpackage"
         if not path.exists():
-            convert_weights(weights, ConversionRequest(**FORMS[name]), path)
+            convert_demo(ConversionRequest(**FORMS[name]), path)
         return path
 
     return package
 
 
-@pytest.fixture(autouse=True)
-def runtime(core_ai: Path) -> Path:
-    """The environment of Apple's runtime, for every test here that has no other one in mind."""
-    return core_ai
+@pytest.fixture(scope="module", autouse=True)
+def runtime(core_ai_folder: Path) -> Iterator[None]:
+    """Apple's runtime, for every module here that has no other environment in mind."""
+    with opinions.runtime(core_ai_folder):
+        yield

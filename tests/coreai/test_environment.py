@@ -13,7 +13,7 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreai import environment
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def runtime() -> None:
     """These tests make environments of their own."""
 

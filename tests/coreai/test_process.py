@@ -22,11 +22,9 @@ Form = Callable[[str], Path]
 
 
 @pytest.fixture(scope="module")
-def made(form: Form, core_ai_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(form: Form, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("asset") / "made.aimodel"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ASRBUILD_COREAI", str(core_ai_folder))
-        asset.lower(form("static"), path)
+    asset.lower(form("static"), path)
     return path
 
 
