@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -173,12 +173,20 @@ def history(
     if not records:
         raise chain.no_channel(place, name, channel)
     if as_json:
-        terminal.say_json([asdict(record) for record in records])
+        terminal.say_json([_as_json(record) for record in records])
         return
     table = folding("", "record", "version", "why", "when", "expires", "signed by")
     for r in records:
         table.add_row(str(r.counter), r.version, _why(r), r.time, r.expires or "", r.signer)
     show(table)
+
+
+def _as_json(record: Record) -> dict[str, Any]:
+    """The fields of a record; ``evidence`` is absent where none was asked for."""
+    fields = asdict(record)
+    if fields["evidence"] is None:
+        del fields["evidence"]
+    return fields
 
 
 def _why(record: Record) -> str:
@@ -194,7 +202,7 @@ def _why(record: Record) -> str:
 
 def _print(record: Record, as_json: bool) -> None:
     if as_json:
-        terminal.say_json(asdict(record))
+        terminal.say_json(_as_json(record))
         return
     terminal.say(
         f"{record.name}@{record.channel} points at {record.version} "
