@@ -280,7 +280,7 @@ class Metric(Section):
 
 
 class Transcript(Section):
-    """The words of one recording; ``expected`` is null where nobody wrote them down."""
+    """The words of one recording; ``expected`` is null where they are not known."""
 
     input: str
     expected: str | None

@@ -1,4 +1,4 @@
-"""What is refused or remarked on when a recipe's files are known, before any stage runs."""
+"""Checks of a recipe against its files, before any stage runs."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Conversion:
 
 
 def conversion(recipe: Recipe, source: Source) -> Conversion:
-    """What shapes the package of a whole recipe."""
+    """The conversion of a whole recipe: what shapes its package."""
     architecture, config = network_of(recipe)
     return Conversion(
         label(recipe),
@@ -102,7 +102,7 @@ def _compression(coreml: CoreMLConfig) -> dict[str, str]:
 
 
 def conversion_request(asked: Conversion) -> Any:
-    """What the Core ML front ends are asked for."""
+    """The request to the Core ML front ends."""
     return package_request(
         asked.coreml, asked.model, asked.card, asked.version, package_metadata(asked)
     )

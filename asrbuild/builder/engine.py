@@ -69,7 +69,7 @@ def build(
 
 
 def _require_own(recipe: Recipe) -> None:
-    """Only the user, or whom he trusts, may have written what a build finds."""
+    """Refuses a cache or a store that an untrusted user could have written to."""
     if recipe.paths.trust_shared:
         os.environ[ownership.SHARED] = "1"  # for this process, and those it starts
     ownership.keep_to_oneself()

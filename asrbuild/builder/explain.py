@@ -67,7 +67,7 @@ def explain(error: BaseException, overrides: Sequence[str]) -> AsrbuildError:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, what caused it, what caused that ..."""
+    """An error, its cause, the cause of that cause, and so on."""
     seen: list[BaseException] = []
     while error is not None and error not in seen:
         yield error

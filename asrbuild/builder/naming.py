@@ -120,7 +120,7 @@ def _words(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _proof_words(verify: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """``quick``, and one word for every other proof than the default."""
+    """The words of a proof that is not the default: ``quick``, or one word for any other."""
     whole, quick = (plain_values("verify", choice) or {} for choice in ("default", "quick"))
     other = {key: verify[key] for key in _PROOF if verify[key] != whole[key]}
     shorter = ("inputs", "edge_lengths")

@@ -100,7 +100,7 @@ class Plan:
     def view(
         self, step: Step, folders: Mapping[str, Callable[[], Path]], note: Callable[[str], None]
     ) -> View:
-        """What the step's stage is given."""
+        """The view that a step's stage is given."""
         name = step.stage.name
         return View(
             shown_recipe(name, self.recipe, step.keys),

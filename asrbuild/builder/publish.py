@@ -338,7 +338,7 @@ def package_figures(
 
 
 def tree_bytes(path: Path) -> int:
-    """Of a file, or of all files below a folder."""
+    """Bytes of a file, or of all files below a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
 

@@ -244,12 +244,12 @@ def _inputs(recipe: Recipe) -> Iterator[AsrbuildError]:
 
 
 def _outputs(recipe: Recipe, signature: Any) -> Iterator[AsrbuildError]:
-    """Only what the proof compares may be in a package, and all that an app must carry on."""
+    """Refuses outputs that the proof does not compare, and a package without an app's states."""
     asked = recipe.coreml.outputs
     outputs = list(signature.output_names) if asked is None else asked
     if unproven := [name for name in outputs if name not in signature.output_names]:
         yield AsrbuildError(
-            f"coreml.outputs asks for {', '.join(unproven)}, which nothing would prove",
+            f"coreml.outputs asks for {', '.join(unproven)}, which the proof does not compare",
             key="coreml.outputs",
             fix=f"choose from {', '.join(signature.output_names)}; an app computes features by the "
             "manifest",
@@ -286,7 +286,7 @@ def _without_effect(recipe: Recipe) -> list[str]:
 
 
 def _unwitnessed(recipe: Recipe) -> list[str]:
-    """That no second runtime runs the package, where one was not turned off."""
+    """Remarks that no second runtime runs the package, unless it is turned off."""
     from asrbuild.builder.stages.witness import why_unwitnessed
 
     why = why_unwitnessed(recipe)

@@ -68,7 +68,7 @@ class Source:
 
 
 def group_of(label: str) -> str:
-    """What a file is for; what is none of a build's own inputs is the ``model``."""
+    """The group of a file, by its label; files of the model itself are the group ``model``."""
     if label in ("sample", "second"):
         return "recordings"
     if label.endswith("_text"):

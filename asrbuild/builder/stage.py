@@ -26,7 +26,7 @@ _ATTRIBUTES = {"model": ("checkpoint", "graph"), "texts": ("texts", "sample_text
 
 
 def always(recipe: Recipe, source: Source) -> bool:
-    """For a stage of every build."""
+    """True: the stage is part of every build."""
     del recipe, source
     return True
 
@@ -70,7 +70,7 @@ class Stage:
 
 
 class UndeclaredError(Exception):
-    """A stage read what it does not declare, and its results would be kept for too long.
+    """A stage read what it does not declare, so a change of that would not run it again.
 
     No ``AttributeError``: ``getattr`` with a default would take that for an answer.
     """
@@ -98,7 +98,7 @@ class Shown:
 
 
 class _Branch(dict[str, Any]):
-    """Values below a section of which not all is declared."""
+    """The declared values of a section that is not declared as a whole."""
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def _build(argv: list[str]) -> int:
 
 
 def _stop(error: BaseException) -> BaseException:
-    """What ended a sweep whose jobs had begun: it composed, so it was the launcher."""
+    """The error of a sweep that ended after its jobs had begun: that of the launcher."""
     cause = error.__cause__
     if not isinstance(error, AsrbuildError) or cause is None or isinstance(cause, AsrbuildError):
         return error

@@ -1,4 +1,4 @@
-"""Where a package leaves its original: the first node whose value the package does not have.
+"""Finds the first node of the original whose value a package does not reproduce.
 
 Both are run on the same features. The landmarks that the architecture has in the original, and the
 states after each call, are looked for among all values that the package computes, by size and by
@@ -77,7 +77,7 @@ class Bisection:
 
 @dataclass
 class _Call:
-    """What one call of the package was given and computed."""
+    """The inputs and the values of one call of the package."""
 
     size: int
     real: int
@@ -86,7 +86,7 @@ class _Call:
 
 @dataclass
 class _Traced:
-    """A package that writes down every value of every call."""
+    """A package that records every value of every call."""
 
     package: Any
     manifest: Manifest

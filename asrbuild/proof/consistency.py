@@ -21,7 +21,7 @@ METADATA_PREFIX = "asrbuild."
 
 
 def contradictions(package: Path, manifest: Manifest) -> list[str]:
-    """What the package and its manifest say differently, a line each; empty if nothing.
+    """The differences between a package and its manifest, a line each.
 
     Args:
         package: the ``.mlpackage`` or ``.mlmodel``.

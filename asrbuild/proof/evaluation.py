@@ -63,7 +63,7 @@ _WORDS = TypeAdapter(tuple[str, float])
 
 @dataclass(frozen=True)
 class Spoken:
-    """What a model made of one recording.
+    """The probabilities of one recording, and how long they took.
 
     ``seconds`` is what that took when it was computed; ``notes`` are those of ``read_audio``.
     """
@@ -191,7 +191,7 @@ def notes_text(dataset: Sequence[Recording], spoken: Sequence[Spoken]) -> list[s
 def listen_in_original(
     original: Original, transcriber: Transcriber, dataset: Sequence[Recording]
 ) -> list[Spoken]:
-    """What the original makes of the features that the artifact's front end gives."""
+    """Probabilities of the original, on the features that the artifact's front end gives."""
 
     samples = [read_audio(one.audio, transcriber.sample_rate) for one in dataset]
     cases = {f"{at}": transcriber.windows(each) for at, each in enumerate(samples)}
@@ -261,7 +261,7 @@ def decode(
 
 
 def words_folder(cache_root: Path, transcriber: Transcriber, settings: DecoderSettings) -> Path:
-    """Where the words are kept that a decoder with these settings makes of probabilities."""
+    """The folder of the words that a decoder with these settings makes of probabilities."""
     alphabet, scorer = transcriber.alphabet, settings.scorer
     found = None if scorer is None else file_digest(transcriber.artifact / scorer, cache_root)
     parts = asdict(settings) | {
@@ -275,7 +275,7 @@ def words_folder(cache_root: Path, transcriber: Transcriber, settings: DecoderSe
 
 
 def _decode(decoder: Decoder, batch: Sequence[Array], kept: Path | None) -> list[tuple[str, float]]:
-    """Of each its words, and the seconds that they took when they were decoded."""
+    """The words of each recording, and the seconds that decoding took."""
     files = [None if kept is None else kept / f"{_rows_digest(rows)}.json" for rows in batch]
     known = [_load_words(file) for file in files]
     missing = [at for at, words in enumerate(known) if words is None]
@@ -305,7 +305,7 @@ def _rows_digest(rows: Array) -> str:
 
 
 def _load_words(path: Path | None) -> tuple[str, float] | None:
-    """What was kept; None if nothing was, or it is damaged, and then it is decoded again."""
+    """The kept words; None if there are none, or they are damaged: they are decoded again."""
     if path is not None:
         require_own_files(path.parent, path)
     try:
@@ -334,7 +334,7 @@ def _model_digest(transcriber: Transcriber, cache_root: Path) -> str:
 
 
 def _load(path: Path) -> Spoken | None:
-    """What was kept; None if nothing was, or it is damaged, and then it is computed again."""
+    """The kept probabilities; None if there are none, or they are damaged."""
     require_own_files(path.parent, path)
     try:
         with np.load(path) as kept:
@@ -362,7 +362,7 @@ def _save(path: Path, spoken: Spoken) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     fresh = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
-    with disk_errors("keeping what was heard", path):
+    with disk_errors("keeping the probabilities of a recording", path):
         for attempts_left in (2, 1, 0):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:

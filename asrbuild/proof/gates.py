@@ -217,7 +217,7 @@ def of_probabilities(metrics: Iterable[Metric]) -> set[str]:
 
 
 def worst(metrics: list[Metric]) -> Metric | None:
-    """The metric that used up most of what its gate allows; None of none."""
+    """The metric that used up most of what its gate allows; None if there are no metrics."""
     return max(metrics, key=used, default=None)
 
 

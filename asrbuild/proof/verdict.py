@@ -48,7 +48,7 @@ _AT_LEAST = ("argmax_agreement", "psnr_db", "state_psnr_db")
 
 @dataclass(frozen=True)
 class WordGates:
-    """What the transcripts must be.
+    """The gates on the words of the recordings.
 
     Args:
         require_transcript: the package's words equal those of the original.
@@ -65,7 +65,7 @@ class WordGates:
 
 @dataclass(frozen=True)
 class Proof:
-    """What was found.
+    """The result of a proof.
 
     Args:
         verification: the manifest's section.

@@ -78,7 +78,8 @@ CONFIG_ERRORS = [
     (["coreml.outputs=[new_state_c,new_state_h]"], "coreml.outputs=['new_state_c', 'new_state_h'] "
      "leaves out logits"),
     (["coreml.outputs=[logits,new_state_c,new_state_h,mfccs]"], "coreml.outputs asks for mfccs, "
-     "which nothing would prove\n  key: coreml.outputs\n  fix: choose from logits, new_state_c"),
+     "which the proof does not compare\n  key: coreml.outputs\n  fix: choose from logits, "
+     "new_state_c"),
     (["coreml.outputs=[logits,new_state_h]"], "coreml.outputs leaves out new_state_c, which the "
      "next call needs\n  key: coreml.outputs\n  fix: add it, or let the package keep its state"),
     (["source=checkpoint"], "source=checkpoint needs source.checkpoint_dir\n"

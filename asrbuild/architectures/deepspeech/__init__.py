@@ -1,1 +1,1 @@
-"""The DeepSpeech world: checkpoints, the inference graph, and frozen graphs made of them."""
+"""DeepSpeech: checkpoints, the inference graph, and frozen graphs made of them."""

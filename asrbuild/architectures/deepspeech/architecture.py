@@ -250,7 +250,7 @@ def recover(
         checkpoint = resolve_file(source["checkpoint_dir"])
     if checkpoint is None:
         raise AsrbuildError(
-            "an artifact does not hold the graph it was made of",
+            "an artifact does not contain the graph that it was made of",
             fix="add --graph output_graph.pb, or --checkpoint with the training checkpoints",
         )
     from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights

@@ -36,7 +36,7 @@ class Batch:
     counts: tuple[str, ...]
 
     def feeds(self, utterances: int) -> dict[str, Array]:
-        """Their values for so many."""
+        """The values of these constants for so many utterances."""
         shapes = {
             name: np.array([-1, utterances, last], np.int32) for name, last in self.shapes.items()
         }
@@ -117,7 +117,7 @@ def run_together(
     steps: int | None,
     n_hidden: int,
 ) -> dict[str, list[Piece]]:
-    """Runs every case beside the others until it ends, state carried on.
+    """Runs all cases at once, each until its end, state carried on.
 
     A short last chunk is filled up with zeros, and ``input_lengths`` says how many steps are real.
 

@@ -75,7 +75,7 @@ _ALPHABET_FILE = "alphabet.txt"
 
 
 def same(first: Any, second: Any) -> bool:
-    """Whether two values are one; numbers as float32, in which graphs have them."""
+    """Whether two values are equal; numbers are compared as float32, as graphs store them."""
     if isinstance(first, bool) or isinstance(second, bool) or not _numbers(first, second):
         return bool(first == second)
     return math.isclose(first, second, rel_tol=1e-6)
@@ -332,7 +332,7 @@ def alphabet_fact(folder: Path, flags: dict[str, Flag], size: int) -> Fact | Non
 
 
 def absent_alphabet(folder: Path) -> str:
-    """The alphabet that ``flags.txt`` names and that is not there, for a message; or nothing."""
+    """The words of a message that name the missing alphabet of ``flags.txt``; may be empty."""
     named = flag_facts(folder)[1].get("alphabet_config_path")
     if named is None:
         return ""

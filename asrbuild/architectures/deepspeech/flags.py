@@ -90,7 +90,7 @@ def check_flags(flags: ExportFlags, weights: AcousticWeights, labels: int) -> No
     for key in ("feature_win_len", "feature_win_step"):
         if flags.audio_sample_rate * getattr(flags, key) % 1000:
             raise AsrbuildError(
-                f"{key} of {getattr(flags, key)} ms is no whole number of samples "
+                f"{key} of {getattr(flags, key)} ms is not a whole number of samples "
                 f"at {flags.audio_sample_rate} Hz",
                 key=key,
                 fix=f"choose another {key} or audio_sample_rate",

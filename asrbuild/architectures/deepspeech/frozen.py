@@ -49,7 +49,7 @@ def graph_weights(graph: Graph) -> AcousticWeights:
             continue
         if node.op != "Const":
             raise AsrbuildError(
-                f"{name} is no constant, the graph computes it with {node.op}",
+                f"{name} is not a constant: the graph computes it with {node.op}",
                 file=graph.path,
                 fix="export the graph with DeepSpeech, and do not quantise it afterwards",
             )

@@ -28,7 +28,7 @@ _FIX = (
 
 
 def check_checkpoint(graph: Graph, checkpoint: Path) -> None:
-    """The constants of an exported graph are the variables that TensorFlow reads, bit for bit.
+    """Compares the constants of an exported graph with the variables that TensorFlow reads.
 
     Every variable is such a constant or a record of training, and every constant of more than one
     number is such a variable, or zeros.
@@ -65,7 +65,7 @@ def check_checkpoint(graph: Graph, checkpoint: Path) -> None:
 
 
 def check_graph_file(graph: Graph) -> None:
-    """What a graph's outputs are computed from is in its file as TensorFlow parses it.
+    """Compares what a graph's outputs are computed from with its file as TensorFlow parses it.
 
     Raises:
         AsrbuildError: naming the node that is another one.
@@ -142,7 +142,7 @@ def _mapped(node: Any, regions: dict[str, bytes]) -> Array:
 
 
 def check_lite(graph: Graph, path: Path) -> None:
-    """Every weight of a graph is a tensor of the ``.tflite`` as TensorFlow Lite reads it.
+    """Compares every weight of a graph with the ``.tflite`` as TensorFlow Lite reads it.
 
     A quantised one has the value that its own scale and zero point give it, in float32.
 
@@ -184,7 +184,7 @@ def check_lite(graph: Graph, path: Path) -> None:
 
 
 def _attributes(node: Any) -> dict[str, Any]:
-    """All but a constant's value, which has several forms."""
+    """A node without its constant's value, which has several forms."""
     return {key: value for key, value in node.attr.items() if key != "value"}
 
 
@@ -201,7 +201,7 @@ def _array(tensor: Any) -> Array:
 
 
 def _same(one: Array, other: Array) -> bool:
-    """Bit for bit, NaN included."""
+    """Whether two arrays are equal bit for bit, NaN included."""
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
     if one.dtype.kind != "f":

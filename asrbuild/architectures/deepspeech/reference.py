@@ -99,7 +99,7 @@ def start_reference(
     nodes: Iterable[str] = (),
     checkpoint: Path | None = None,
 ) -> OriginalRun:
-    """Starts the reference beside the caller.
+    """Starts the reference process; the caller goes on.
 
     Args:
         graph: a frozen DeepSpeech graph, static or dynamic.
@@ -256,7 +256,7 @@ def run_cases(
 
 
 def check_readings(path: Path, checkpoint: Path | None, *, lean: bool = False) -> None:
-    """TensorFlow's readers find in the source what asrbuild's found.
+    """Checks that TensorFlow's readers find in the source what asrbuild's found.
 
     Raises:
         AsrbuildError: naming the variable or node that is another one.
@@ -279,7 +279,7 @@ def check_readings(path: Path, checkpoint: Path | None, *, lean: bool = False) -
 
 
 def check_probabilities(path: Path, results: Mapping[str, Array]) -> None:
-    """``logits`` are probabilities, as packages, manifests and decoders say they are.
+    """Checks that ``logits`` are probabilities, as packages, manifests and decoders state.
 
     Raises:
         AsrbuildError: a row of them does not add up to 1.

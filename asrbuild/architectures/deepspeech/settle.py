@@ -368,7 +368,7 @@ def _unstated(missing: list[str], model: Stated) -> AsrbuildError:
 
 
 def _check_front_end(settled: Mapping[str, Any], stated: Mapping[str, Fact], graph: Path) -> None:
-    """The features that asrbuild computes are those of the graph's own nodes."""
+    """Refuses a graph whose own features are not those that asrbuild computes."""
     rate = settled[facts.SAMPLE_RATE] or 0
     computed = {
         "window_samples": (rate * (settled[facts.WIN_LEN] or 0) // 1000, facts.WIN_LEN),

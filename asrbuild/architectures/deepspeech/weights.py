@@ -56,7 +56,7 @@ def load_weights(source: SourceFiles, config: Any) -> AcousticWeights:
 def _read_weights(
     graph: Path | None, checkpoint: Path | None, digests: tuple[tuple[str, str], ...]
 ) -> AcousticWeights:
-    """Mapped from the files that have these digests; the last ones are kept for a sweep."""
+    """The weights of files with these digests, mapped; the last ones are kept for a sweep."""
     from asrbuild.architectures.deepspeech.checkpoint import read_weights
     from asrbuild.architectures.deepspeech.frozen import read_graph_weights
 

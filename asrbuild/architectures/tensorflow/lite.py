@@ -24,7 +24,7 @@ _SCHEMA = "lite/python/schema_py_generated.py"
 
 
 class RefusedError(Exception):
-    """What of a model is not understood."""
+    """A part of a model is not understood; the text says which."""
 
 
 @cache

@@ -174,7 +174,7 @@ def _leave_out_public_api() -> None:
 
 
 def tensorflow_errors() -> tuple[type[Exception], ...]:
-    """What TensorFlow raises that is no exception of Python's own."""
+    """The classes of TensorFlow's own exceptions."""
     from tensorflow.python.framework import errors
 
     return (errors.OpError,)

@@ -35,7 +35,7 @@ def run(view: View, at: Path) -> None:
 
 
 def read_cases(folder: Path) -> dict[str, Array]:
-    """What this stage wrote."""
+    """The cases that this stage wrote: input -> features (T, n_window, n_input)."""
     import numpy as np
 
     with np.load(folder / CASES, allow_pickle=False) as stored:

@@ -55,7 +55,7 @@ def reference_libraries(recipe: Recipe) -> tuple[str, ...]:
 
 
 def _once(recipe: Recipe, source: Source) -> bool:
-    """Whether the original runs once a recording, and not in calls."""
+    """Whether the original takes a recording in one run, and not call by call."""
     del source
     return not network_of(recipe)[0].CALLS
 

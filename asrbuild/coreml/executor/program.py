@@ -316,7 +316,7 @@ class Draft:
 def does_not_hold_together(place: str, error: Exception) -> AsrbuildError:
     """The error of an op or layer whose own description makes no sense."""
     return AsrbuildError(
-        f"{place} does not hold together: {error or type(error).__name__}",
+        f"{place} is inconsistent: {error or type(error).__name__}",
         fix="the package is damaged: build it again, or copy it again from a good copy",
     )
 

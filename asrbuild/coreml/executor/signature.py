@@ -167,7 +167,7 @@ def check_inputs(
     for feature in features.values():
         if feature.kind != "array":
             raise AsrbuildError(
-                f"input {feature.name} is no array, which the executor does not take",
+                f"input {feature.name} is not an array; the executor takes arrays only",
                 file=model,
                 fix="convert the model again with ct.TensorType inputs",
             )
@@ -227,7 +227,7 @@ def check_array(value: Any, feature: Feature, model: str) -> Array:
         array = np.asarray(value)
     except Exception as error:  # whatever the object's own __array__ raises
         raise AsrbuildError(
-            f"input {feature.name} is no array: {error}", file=model, fix=_expected_one(feature)
+            f"input {feature.name} is not an array: {error}", file=model, fix=_expected_one(feature)
         ) from error
     if feature.shape is not None and not feature.shape.allows(array.shape):
         raise AsrbuildError(

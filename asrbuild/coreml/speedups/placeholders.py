@@ -70,7 +70,7 @@ class StandIns:
         return matrix.ravel().astype(stored.dtype, copy=False)
 
     def number(self, stored: Array) -> int | None:
-        """Which stand-in ``stored`` is, by its tag."""
+        """The number of the stand-in that ``stored`` is, by its tag."""
         if stored.size < MIN_ELEMENTS or stored[1] not in (SECOND, REST):
             return None
         number = float(stored[0]) - FIRST

@@ -140,7 +140,7 @@ def count(package: Path, function: Function, steps: int | None = None) -> Counts
         return _count(package, function, steps)
     except (IndexError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise AsrbuildError(
-            f"the shapes of {function.name} do not hold together: {error or type(error).__name__}",
+            f"the shapes of {function.name} are inconsistent: {error or type(error).__name__}",
             file=package,
             fix="the package is damaged: build it again, or copy it again from a good copy",
         ) from error

@@ -150,7 +150,7 @@ def functions_of(package: Package) -> tuple[Function, ...]:
         return tuple(_functions(package, package.spec, ""))
     except (IndexError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise AsrbuildError(
-            f"the package's operations do not hold together: {error or type(error).__name__}",
+            f"the package's operations are inconsistent: {error or type(error).__name__}",
             file=package.path,
             fix="the package is damaged: build it again, or copy it again from a good copy",
         ) from error

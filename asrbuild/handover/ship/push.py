@@ -117,7 +117,7 @@ def ship(
         remote.claim()  # raises before anything is sent where the remote takes no channels
     existing = _existing_header(remote, ours, trust)
     known = existing is not None
-    # Signed only where it is needed: a signature through Sigstore is public for ever.
+    # Signed only where it is needed: a signature through Sigstore stays public.
     header = existing or sign_listing(ours, signer)
     if existing is None:
         uploaded = _upload(artifact, remote, ours, notify, look=True)

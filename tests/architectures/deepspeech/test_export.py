@@ -505,7 +505,7 @@ def test_relu6_is_a_clip_at_six(export):
 
 def test_quantised_weights_are_refused_by_name(export):
     changes = {"layer_2/weights": {"op": "Dequantize", "inputs": ("x", "low", "high")}}
-    with pytest.raises(AsrbuildError, match=r"layer_2/weights is no constant, .* Dequantize"):
+    with pytest.raises(AsrbuildError, match=r"layer_2/weights is not a constant: .* Dequantize"):
         graph_weights(changed(load_graph(export(16)), changes))
 
 
@@ -522,7 +522,7 @@ def test_quantised_weights_are_refused_by_name(export):
         ({"feature_win_len": 0}, "feature_win_len is 0", "feature_win_len"),
         (
             {"audio_sample_rate": 11025, "feature_win_len": 33},
-            "feature_win_len of 33 ms is no whole number of samples at 11025 Hz",
+            "feature_win_len of 33 ms is not a whole number of samples at 11025 Hz",
             "feature_win_len",
         ),
         ({"relu_clip": -1.0}, "relu_clip is -1.0", "relu_clip"),

@@ -168,7 +168,7 @@ def test_inputs_are_checked(tmp_path) -> None:
         r"input_node is complex128": {**good, "input_node": windows.astype(complex)},
         r"inputs must be a dict": [windows],
         r"inputs must be a dict of arrays by name, got str": "input_node",
-        r"input_node is no array": {**good, "input_node": [[1.0], [1.0, 2.0]]},
+        r"input_node is not an array": {**good, "input_node": [[1.0], [1.0, 2.0]]},
         r"input_node is <U4": {**good, "input_node": np.full(windows.shape, "loud")},
         r"input_node is bool": {**good, "input_node": windows > 0},
     }  # fmt: skip

@@ -181,7 +181,7 @@ def test_a_channel_without_any_key(
 def test_what_is_there_is_not_signed_again(
     instance: Any, artifact: Path, tmp_path: Path, command: Callable
 ):
-    """An entry in a public log stays for ever."""
+    """An entry in a public log stays permanently."""
     store, remote = artifact.parent.parent, tmp_path / "remote"
     ship = ("ship", artifact, remote, "--sigstore", "--artifacts", store)
     before = len(instance.leaves)
@@ -286,7 +286,7 @@ def test_who_signs_is_asked(
     signer = sign_in(None, told.append)
     write_bundle(artifact, tmp_path / "demo.asrb", signer)
     assert signer.name == (JOB if way == "job" else PERSON)
-    assert any("for ever" in text for text in told)
+    assert any("permanently" in text for text in told)
     assert pull_bundle(tmp_path / "demo.asrb", tmp_path / "there", trust=signer.trust)
 
 

@@ -92,7 +92,7 @@ def sign_in(key: Signer | None, note: Callable[[str], object]) -> SigstoreSigner
     with _library("signing in to Sigstore", "check the network and the identity token"):
         from sigstore.sign import SigningContext
 
-        note("Sigstore publishes the identity that signs and the digest of the content, for ever")
+        note("Sigstore publishes the identity that signs and the digest of the content permanently")
         config = _instance(offline=False)
         token = _token(config, note)
         with SigningContext.from_trust_config(config).signer(token) as session:
