@@ -304,10 +304,13 @@ def _reference_vector(settings: Any, source: Source) -> m.ReferenceVector:
     import hashlib
 
     from asrbuild.speech.audio import from_int16, wav_bytes
-    from asrbuild.speech.mfcc import mfcc
+    from asrbuild.speech.features.kinds import compute
+    from asrbuild.speech.mfcc import FeatureSettings, mfcc
 
     samples = reference_samples(settings, source)
-    frames = mfcc(from_int16(samples), settings)
+    # Of MFCC the frames without their neighbours.
+    frames_of = mfcc if isinstance(settings, FeatureSettings) else compute
+    frames = frames_of(from_int16(samples), settings)
     # From the loudest frame on: frames of silence would pass a wrong front end.
     first = max(0, min(int(frames[:, 0].argmax()), len(frames) - 8))
     return m.ReferenceVector(

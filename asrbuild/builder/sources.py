@@ -13,7 +13,7 @@ from asrbuild.base.digest import canonical_json, file_digest, text_digest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.recognition import existing_file
 from asrbuild.base.places import resolve_file
-from asrbuild.builder.recipe import TENSORFLOW, Recipe, StepsConfig, network_of
+from asrbuild.builder.recipe import TENSORFLOW, Recipe, network_of
 from asrbuild.coreml.choices import DEFAULT_STEPS
 
 if TYPE_CHECKING:
@@ -99,8 +99,7 @@ def settle(recipe: Recipe, cache_root: Path, *, keep: bool = True) -> tuple[Reci
     found = architecture(recipe.architecture).settle(recipe, cache_root, keep)
     files = dict(found.files)
     values = {**found.values, "name": _name(recipe, found.repeated)}
-    settled = _in_samples(_with_steps(_with(recipe, values), found.steps))
-    settled = _with_outputs(settled)
+    settled = _with_outputs(_with_steps(_with(recipe, values), found.steps))
     recordings: dict[str, Path] = {}
     texts: dict[str, str] = {}
     for name in ("sample", "second"):
@@ -164,7 +163,7 @@ def _with_outputs(recipe: Recipe) -> Recipe:
 
 def _with_steps(recipe: Recipe, exported: int | None) -> Recipe:
     """Every null of the model's steps filled, and ``model=exported`` as the graph was exported."""
-    from asrbuild.builder.steps import axis_steps
+    from asrbuild.builder.steps import axis_steps, counts_rows, steps_of_rows
 
     model = recipe.model
     steps = axis_steps(recipe, model.steps)
@@ -185,33 +184,13 @@ def _with_steps(recipe: Recipe, exported: int | None) -> Recipe:
     export = recipe.export
     if export.n_steps is None:
         export = replace(export, n_steps=n_steps)
+    if counts_rows(recipe) and not model.axes:
+        architecture, config = network_of(recipe)
+        signature = architecture.signature(config)
+        filled = {name: steps_of_rows(own, signature) for name, own in filled.items()}
+        steps = steps_of_rows(steps, signature)
     model = replace(model, steps=steps, functions=filled, export_n_steps=export_n_steps)
     return replace(recipe, n_steps=n_steps, model=model, export=export)
-
-
-def _in_samples(recipe: Recipe) -> Recipe:
-    """The model's steps in samples, where the package computes the features of them itself.
-
-    A recipe counts rows there: a call of n rows has the samples of n rows.
-    """
-    architecture, config = network_of(recipe)
-    if recipe.features.place == "app":
-        return recipe
-    rows = architecture.signature(config).rows
-
-    def of(steps: StepsConfig) -> StepsConfig:
-        default, upper = steps.default or 0, steps.upper
-        return replace(
-            steps,
-            default=rows.needed(default),
-            lower=rows.needed(steps.lower),
-            upper=None if upper is None else rows.needed(upper),
-            sizes=[rows.needed(size) for size in steps.sizes],
-        )
-
-    model = recipe.model
-    functions = {name: of(own) for name, own in model.functions.items()}
-    return replace(recipe, model=replace(model, steps=of(model.steps), functions=functions))
 
 
 def _baseline(recipe: Recipe) -> Path | None:

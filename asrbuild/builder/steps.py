@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.builder.recipe import Recipe, StepsConfig, network_of
+from asrbuild.coreml.choices import DEFAULT_STEPS
 
 if TYPE_CHECKING:
     from asrbuild.coreml.signature import Signature
@@ -19,7 +20,7 @@ def axis_steps(recipe: Recipe, steps: StepsConfig) -> StepsConfig:
     """``model.steps`` with what ``model.axes`` has, and sizes in seconds where nothing states them.
 
     A network that takes samples, or whose rows depend on steps around them, is fed with seconds and
-    not with chunks of 16 steps.
+    not with chunks of 16 steps; one that carries states is fed with chunks of 16 rows.
 
     Raises:
         AsrbuildError: ``model.axes`` names an axis that the network does not have.
@@ -27,6 +28,8 @@ def axis_steps(recipe: Recipe, steps: StepsConfig) -> StepsConfig:
     architecture, config = network_of(recipe)
     if not recipe.model.axes and architecture.CALLS is False:
         return steps
+    from asrbuild.coreml.signature import SAMPLES, STEPS
+
     signature = architecture.signature(config)
     for name in recipe.model.axes:
         if name != signature.time:
@@ -39,12 +42,37 @@ def axis_steps(recipe: Recipe, steps: StepsConfig) -> StepsConfig:
     size = fed.axes[fed.time or 0].size
     if size is not None:
         steps = replace(steps, default=size)
-    elif signature.time == "samples" or not signature.context.causal:
-        rate = 1000.0 / architecture.front_end(config).step_ms
+    elif counts_rows(recipe):
+        pass
+    elif signature.states and signature.time == STEPS and recipe.n_steps is None:
+        steps = steps_of_rows(replace(steps, default=steps.default or DEFAULT_STEPS), signature)
+    elif signature.time == SAMPLES or not signature.context.causal:
+        front = architecture.front_end(config)
+        in_samples = signature.time == SAMPLES
+        rate = front.settings.sample_rate if in_samples else 1000.0 / front.step_ms
         steps = _in_seconds(steps, signature, rate, recipe.n_steps)
     axis = recipe.model.axes.get(signature.time)
     given = {} if axis is None else {k: v for k, v in asdict(axis).items() if v is not None}
     return replace(steps, **given)
+
+
+def counts_rows(recipe: Recipe) -> bool:
+    """Whether the recipe counts rows though the package takes samples: it computes the features
+    itself, of a network that carries states from chunk to chunk."""
+    architecture, config = network_of(recipe)
+    return recipe.features.place == "package" and bool(architecture.signature(config).states)
+
+
+def steps_of_rows(steps: StepsConfig, signature: Signature) -> StepsConfig:
+    """Sizes in rows as sizes of calls that have so many."""
+    rows, upper = signature.rows, steps.upper
+    return replace(
+        steps,
+        default=rows.needed(steps.default or 0),
+        lower=rows.needed(steps.lower),
+        upper=None if upper is None else rows.needed(upper),
+        sizes=[rows.needed(size) for size in steps.sizes],
+    )
 
 
 def _in_seconds(

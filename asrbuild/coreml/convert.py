@@ -129,7 +129,9 @@ def _function(
                 given[name] = mb.cast(x=given[name], dtype="fp32", name=f"{name}_to_fp32")
         made = body(fixed, given)
         for pair in signature.states if stateful else ():
-            value = made[pair.output]
+            value, shape = made[pair.output], shapes[pair.input]
+            if tuple(value.shape) != shape:  # cut from something of any length
+                value = mb.reshape(x=value, shape=shape, name=f"{pair.output}_of_state")
             if not own_casts:
                 value = mb.cast(x=value, dtype="fp16", name=f"{pair.output}_to_fp16")
             mb.coreml_update_state(state=inputs[pair.kept], value=value, name=f"update_{pair.kept}")

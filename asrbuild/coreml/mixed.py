@@ -22,8 +22,9 @@ class Mixed:
     """Chooses the operations that compute in half precision: ``mixed(op)``.
 
     Args:
-        fp32: ``front_end``: not those up to and with the first logarithm of a function, if layers
-            with weights come after it; ``none``: all; or names of operations or of their results.
+        fp32: ``front_end``: not those up to the first logarithm of a function and what normalises
+            it, if layers with weights come after; ``none``: all; or names of operations or of
+            their results.
         always: how names begin of operations that never do.
     """
 
@@ -68,7 +69,8 @@ class Mixed:
 def up_to_first_log(function: Any) -> frozenset[str]:
     """Names of the operations that the first logarithm of a function depends on, and its own.
 
-    Empty where no operation with weights depends on it: it belongs to the outputs then.
+    With them goes what normalises the logarithms: of values up to 20, half precision keeps two
+    decimals. Empty where no operation with weights depends on it: it belongs to the outputs then.
     """
     first = next((op for op in function.operations if op.op_type == "log"), None)
     if first is None:
@@ -82,19 +84,31 @@ def up_to_first_log(function: Any) -> frozenset[str]:
             after.update(map(id, fresh))
             waiting += fresh
         if op is not first and op.op_type in _WEIGHTED:
-            return _upstream(first)
+            return _with_normalisation(function, _upstream(first))
     return frozenset()
 
 
-def _upstream(op: Any) -> frozenset[str]:
-    names, waiting = set(), [op]
+def _with_normalisation(function: Any, names: set[str]) -> frozenset[str]:
+    """These operations, and those after them that need nothing else and have no weights."""
+    for op in function.operations:
+        made_by = [value.op for value in _inputs(op) if value.op is not None]
+        computed = {source.name for source in made_by if source.op_type != "const"}
+        given = any(value.op is None for value in _inputs(op))  # an input or a state
+        if computed and computed <= names and not given and op.op_type not in _WEIGHTED:
+            names.add(op.name)
+    return frozenset(names)
+
+
+def _upstream(op: Any) -> set[str]:
+    names: set[str] = set()
+    waiting = [op]
     while waiting:
         current = waiting.pop()
         if current.name in names:
             continue
         names.add(current.name)
         waiting += [value.op for value in _inputs(current) if value.op is not None]
-    return frozenset(names)
+    return names
 
 
 def _inputs(op: Any) -> list[Any]:

@@ -28,6 +28,7 @@ from asrbuild.artifact.manifest import (
     WitnessMetric,
     package_path,
 )
+from asrbuild.artifact.manifest2 import context_frames
 from asrbuild.base.array import Array
 from asrbuild.coreai import asset
 from asrbuild.coreai.environment import VERSION, find
@@ -184,7 +185,7 @@ def witness_again(artifact: Path, manifest: Manifest, proof: Proof) -> Proof:
     if find() is None or manifest.model.format != "mlprogram":
         return proof
     gates = recorded_gates(manifest), recorded_gates(manifest, compressed=False)
-    cases, reference = load_reference(artifact / PARITY, manifest.features.context_frames)
+    cases, reference = load_reference(artifact / PARITY, context_frames(manifest))
     try:
         witnessed = witness(artifact, manifest, cases)
     except NoLoweringError as error:

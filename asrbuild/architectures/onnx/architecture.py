@@ -20,7 +20,13 @@ from asrbuild.architectures.architecture import (
     Original,
     SourceFiles,
 )
-from asrbuild.architectures.onnx.section import SECTION, port_name, read_section, signature_of
+from asrbuild.architectures.onnx.inside import (
+    calls_of_network,
+    package_signature,
+    place_of,
+    settings_of,
+)
+from asrbuild.architectures.onnx.section import SECTION, port_name, read_section
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.compression import Layers
 
@@ -61,22 +67,17 @@ def question(recipe: Any, cache_root: Path) -> tuple[Path, tuple[Fact, ...], lis
 
 
 def signature(config: Any) -> Signature:
-    """As the section states it."""
-    return signature_of(read_section(config))
+    """As the section states it; of samples where the features are computed in the package."""
+    return package_signature(read_section(config))
 
 
 def front_end(config: Any) -> FrontEnd:
     """The model's own, or of the kind that the section names."""
-    from asrbuild.architectures.onnx.settle import feature_values
-    from asrbuild.speech.features.kinds import Samples, make_settings
-
     own = read_section(config)
-    if own.features.get("kind", "none") == "none":
-        samples: Any = Samples(own.sample_rate)
-        return FrontEnd(samples, 0.0, 1000 / own.sample_rate)
-    settings: Any = make_settings(**feature_values(own))
-    window = getattr(settings, "window", 0)
-    return FrontEnd(settings, 1000 * window / settings.sample_rate, 1000 * settings.step_s)
+    settings: Any = settings_of(own)
+    window_ms = 0.0 if settings.kind == "none" else 1000 * settings.window / settings.sample_rate
+    place: Any = place_of(own)
+    return FrontEnd(settings, window_ms, 1000 * settings.step_s, place)
 
 
 def card(recipe: Any) -> Card:
@@ -170,6 +171,7 @@ def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRu
     from asrbuild.architectures.original import start
 
     own = read_section(config)
+    cases = calls_of_network(cases, own, out.with_name("network_calls.npz"))
     names = {port_name(name): name for side in (own.inputs, own.outputs) for name in side}
     renamed = {port: name for port, name in names.items() if port != name}
     return start(

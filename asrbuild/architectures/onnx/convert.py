@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild.architectures.onnx.folding import fold
+from asrbuild.architectures.onnx.inside import package_signature, settings_inside
 from asrbuild.architectures.onnx.lowering.walk import lower
 from asrbuild.architectures.onnx.reading import read_graph
 from asrbuild.architectures.onnx.section import OnnxConfig, port_name, signature_of
 from asrbuild.coreml.compression import Layers
-from asrbuild.coreml.convert import write_model
-from asrbuild.coreml.mixed import Mixed
+from asrbuild.coreml.convert import Body, write_model
+from asrbuild.coreml.mixed import FRONT_END, Mixed
 from asrbuild.coreml.request import ConversionRequest
 from asrbuild.coreml.speedups.importing import import_coremltools
 
@@ -37,6 +38,13 @@ def convert_graph(
         made = lower(graph, given, list(config.outputs))
         return {port_name(name): value for name, value in made.items()}
 
-    mixed = Mixed("front_end")
-    write_model(body, signature_of(config), request, destination, Layers(), half=mixed)
+    settings, prefix = settings_inside(config), None
+    whole: Body = body
+    if settings is not None:
+        from asrbuild.architectures.front_end.program import with_front_end
+        from asrbuild.architectures.front_end.spectra import PREFIX
+
+        whole, prefix = with_front_end(body, signature_of(config), settings), PREFIX
+    mixed = Mixed(request.fp32 or FRONT_END, always=prefix)
+    write_model(whole, package_signature(config), request, destination, Layers(), half=mixed)
     mixed.check()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild.architectures.architecture import Fact, Found
+from asrbuild.architectures.onnx.inside import settings_of
 from asrbuild.architectures.onnx.section import (
     DRAFT,
     SECTION,
@@ -48,12 +49,14 @@ class Settled:
         classes: of the decoded output.
         steps: of a call, where the model takes no other number.
         weights: files of weights, relative to the model's folder.
+        target: the oldest deployment target that has all of its ops, where not every one has.
     """
 
     config: dict[str, Any]
     classes: int
     steps: int | None
     weights: list[str]
+    target: str | None = None
 
 
 def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
@@ -73,7 +76,9 @@ def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
     if labels is not None:
         files["alphabet"] = labels
     facts = facts_of(found, file)
-    values = {"source.config": found.config}
+    values: dict[str, Any] = {"source.config": found.config}
+    if found.target is not None and recipe.coreml.minimum_deployment_target == "auto":
+        values["coreml.minimum_deployment_target"] = found.target
     return Found(files, facts, tokens, values, (), found.steps)
 
 
@@ -102,7 +107,7 @@ def settled(file: Path, config: OnnxConfig, cache_root: Path, keep: bool) -> Set
     key = StageKey("facts", code_digest(*_CODE), {SECTION: given}, digests, {})
     known = _remembered(cache_root, key, keep, lambda: asdict(_find(file, config)))
     config_found = known["config"] | {"tokens": config.tokens}
-    return Settled(config_found, known["classes"], known["steps"], weights)
+    return Settled(config_found, known["classes"], known["steps"], weights, known["target"])
 
 
 def _remembered(cache_root: Path, key: StageKey, keep: bool, find: Callable[[], Any]) -> Any:
@@ -172,7 +177,9 @@ def _find(file: Path, config: OnnxConfig) -> Settled:
     whole = OnnxConfig(
         **vars(assigned) | {"rows": rows, "context": context | config.context, "outputs": outputs}
     )
-    return Settled(asdict(whole), classes, steps, [])
+    # A GRU that resets after the product, as PyTorch's and Keras' do, came with iOS 18.
+    after = any(n.op == "GRU" and n.attributes.get("linear_before_reset") for n in graph.nodes)
+    return Settled(asdict(whole), classes, steps, [], "iOS18" if after else None)
 
 
 def _steps_a_second(config: OnnxConfig, meaning: str) -> float:
@@ -181,14 +188,7 @@ def _steps_a_second(config: OnnxConfig, meaning: str) -> float:
         return float(config.sample_rate)
     if config.features.get("kind", "none") == "none":
         raise _missing("features.kind", "the model takes features, and their kind is not stated")
-    from asrbuild.speech.features.kinds import make_settings
-
-    return float(1 / make_settings(**feature_values(config)).step_s)
-
-
-def feature_values(config: OnnxConfig) -> dict[str, Any]:
-    own = {name: value for name, value in config.features.items() if name != "place"}
-    return {"sample_rate": config.sample_rate} | own
+    return float(1 / settings_of(config).step_s)
 
 
 def _context(found: int | None, second: float, row: int, states: bool) -> int:

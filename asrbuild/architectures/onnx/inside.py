@@ -1,0 +1,67 @@
+"""The front end that goes into the package before an ONNX network: see ``features.place``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from asrbuild.architectures.front_end.signature import in_package
+from asrbuild.architectures.onnx.section import OnnxConfig, signature_of
+from asrbuild.coreml.signature import Signature
+
+
+def settings_inside(config: OnnxConfig) -> Any:
+    """The settings of the features that the package computes; None: it takes what the model does.
+
+    Raises:
+        AsrbuildError: there are no such features.
+    """
+    if place_of(config) == "app":
+        return None
+    return settings_of(config)
+
+
+def place_of(config: OnnxConfig) -> str:
+    """``package`` where features are computed there; of a model that takes samples, ``app``."""
+    if config.features.get("kind", "none") == "none":
+        return "app"
+    place: str = config.features.get("place", "app")
+    return place
+
+
+def settings_of(config: OnnxConfig) -> Any:
+    """The settings of the features, or of samples."""
+    from asrbuild.speech.features.kinds import make_settings
+
+    own = {name: value for name, value in config.features.items() if name not in ("kind", "place")}
+    values: dict[str, Any] = {"sample_rate": config.sample_rate} | own
+    return make_settings(config.features.get("kind", "none"), **values)
+
+
+def package_signature(config: OnnxConfig) -> Signature:
+    """The signature of the package."""
+    network, settings = signature_of(config), settings_inside(config)
+    if settings is None:
+        return network
+    found = in_package(network, settings)
+    if settings.kind.startswith("log_mel"):
+        # The ends of a call are made up, and most of these look at all of it.
+        context = replace(found.context, causal=False, padding="changes_output")
+        return replace(found, context=context)
+    return found
+
+
+def calls_of_network(cases: Path, config: OnnxConfig, file: Path) -> Path:
+    """Writes a package's calls as the network's own, with features; the file that has them."""
+    import numpy as np
+
+    from asrbuild.architectures.front_end.feed import features_of_calls
+    from asrbuild.architectures.original import save_cases
+
+    settings = settings_inside(config)
+    if settings is None:
+        return cases
+    with np.load(cases, allow_pickle=False) as stored:
+        save_cases(file, features_of_calls(dict(stored), signature_of(config), settings))
+    return file
