@@ -1,6 +1,6 @@
 """What the rules of ``asrbuild fit`` say of packages whose placement others have measured.
 
-    python benchmarks/fit.py
+    uv run --group dev --extra build benchmarks/fit.py
 
 For each data set: how many packages the rules call blocked that are (right), how many are blocked
 and the rules do not say so (missed), how many the rules call blocked that are supported (false),
@@ -12,6 +12,7 @@ of packages as coremltools writes them; it shows nothing of other chips, systems
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -74,7 +75,10 @@ def named(kind: str) -> set[str]:
 
 
 def main() -> int:
-    from fit_cases import CASES, save
+    description, _, _ = (__doc__ or "").partition("\n")
+    argparse.ArgumentParser(description=description).parse_args()
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from tests.handover.fit.labels import CASES, save
 
     with tempfile.TemporaryDirectory() as folder:
         measured = [(c.name, c.blocked, verdicts_of(save(c, Path(folder)))) for c in CASES]

@@ -6,7 +6,6 @@ import itertools
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from asrbuild.handover.fit.planned import Planned, PlannedOp
 from asrbuild.handover.fit.predicates import Package
 from asrbuild.handover.fit.rules import RULES, VERDICTS
 from asrbuild.handover.fit.verdict import fit_of, fit_of_artifact, read_package, summary
-from tests.paths import ROOT
+from tests.handover.fit.labels import CASES, save
 from tests.proof.building import recipe_of
 
 #: One of the labelled packages for each rule, and one beside each limit.
@@ -32,19 +31,9 @@ LABELLED = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def labelled() -> dict[str, object]:
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    from fit_cases import CASES
-
-    return {case.name: case for case in CASES}
-
-
 @pytest.mark.parametrize("name", LABELLED)
-def test_verdicts_are_the_labels_that_others_measured(labelled, name: str, tmp_path: Path) -> None:
-    from fit_cases import save
-
-    case = labelled[name]
+def test_verdicts_are_the_labels_that_others_measured(name: str, tmp_path: Path) -> None:
+    (case,) = (case for case in CASES if case.name == name)
     fit = fit_of(read_package(save(case, tmp_path)))
     assert ("blocked" in fit.verdicts.values()) == case.blocked
     assert "not known" not in fit.verdicts.values()
