@@ -26,6 +26,7 @@ from asrbuild.artifact.runtime import feature_settings, load_package
 from asrbuild.base.array import Array
 from asrbuild.base.disk import disk_errors, files_in, rename_directory
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.coreml.choices import ASSET
 from asrbuild.coreml.executor.products import sharing
 from asrbuild.coreml.executor.threads import one_thread
 from asrbuild.handover.app.conformance import short_recordings, write_conformance
@@ -190,7 +191,12 @@ def _chunk_steps(manifest: Manifest) -> int:
 
 
 def minimum_systems(manifest: Manifest) -> dict[str, str]:
-    """The oldest systems that both the package and the Swift code run on."""
+    """The oldest systems that both the package and the Swift code run on.
+
+    Of an ``.aimodel`` those of the code: on older systems an app loads its Core ML variant.
+    """
+    if manifest.model.format == ASSET:
+        return dict(_SWIFT_MINIMUM)
     return {
         name: max(manifest.model.minimum_os.get(name, needed), needed, key=_numbers)
         for name, needed in _SWIFT_MINIMUM.items()

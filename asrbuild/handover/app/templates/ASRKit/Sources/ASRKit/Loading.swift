@@ -1,0 +1,55 @@
+import Foundation
+
+/// A model file with its manifest: one variant of a set.
+public struct ModelFile {
+    public let url: URL
+    public let manifest: ASRManifest
+
+    public init(url: URL, manifest: ASRManifest) {
+        self.url = url
+        self.manifest = manifest
+    }
+}
+
+/// A loaded model, and the manifest by which it is fed.
+public struct LoadedModel {
+    public let model: any AcousticModel
+    public let manifest: ASRManifest
+}
+
+extension Sequence where Element == ModelFile {
+    /// Of several variants, in the publisher's order, the first that this system loads.
+    ///
+    /// One that fails to load is passed over, so an `.aimodel` before a `.mlmodelc` falls back to
+    /// Core ML.
+    ///
+    /// - Parameter open: loads a file; see `openModel`.
+    public func loadFirst(
+        on system: SystemVersion = .current, open: (ModelFile) throws -> any AcousticModel
+    ) throws -> LoadedModel {
+        var failure: Error = ASRError.unsupported("every variant, on this system")
+        for file in self where file.manifest.loads(on: system) {
+            do {
+                return LoadedModel(model: try open(file), manifest: file.manifest)
+            } catch {
+                failure = error
+            }
+        }
+        throw failure
+    }
+}
+
+#if canImport(CoreML) && !os(tvOS) && !os(watchOS) && !os(visionOS)
+/// Loads a model file by its format: Core AI an `.aimodel`, Core ML the others.
+public func openModel(_ file: ModelFile) throws -> any AcousticModel {
+    guard file.manifest.model.format == .aimodel else {
+        return try CoreMLModel(contentsOf: file.url, manifest: file.manifest)
+    }
+    #if canImport(CoreAI)
+    if #available(iOS 27, macOS 27, *) {
+        return try CoreAIModel(contentsOf: file.url, manifest: file.manifest)
+    }
+    #endif
+    throw ASRError.unsupported("an .aimodel on this system")
+}
+#endif
