@@ -18,6 +18,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from asrbuild.base.version import __version__
+
 if TYPE_CHECKING:
     from asrbuild.artifact.runtime import Transcriber as Transcriber
     from asrbuild.base.errors import AsrbuildError as AsrbuildError
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from asrbuild.builder.engine import Built as Built
     from asrbuild.builder.recipe import Recipe as Recipe
 
-__version__ = "0.1.0"
 #: Public name -> its module, imported at the first use: `import asrbuild` costs nothing.
 _PUBLIC = {
     "AsrbuildError": "base.errors",

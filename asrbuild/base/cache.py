@@ -26,7 +26,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from asrbuild import __version__
 from asrbuild.base import locks, ownership
 from asrbuild.base.digest import (
     canonical_json,
@@ -45,6 +44,7 @@ from asrbuild.base.disk import (
     sync_path,
 )
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.version import __version__
 
 RECORD = "stage.json"
 BUILDING = ".building"

@@ -29,6 +29,8 @@ _SCRIPT = re.compile(r"\"(\w+\.py)\"")
 _FREE = re.compile(r"(?<![.\w])\w+(?!\w|\.| =)")
 _WORD = re.compile(r"\w+")
 _TEMPLATES = "templates"
+#: It shapes no result.
+_VERSION = "base/version.py"
 
 
 @cache
@@ -57,7 +59,7 @@ def closure(
     waiting = [*modules]
     while waiting:
         name = waiting.pop()
-        if name not in counted and name not in without:
+        if name not in counted and name not in (*without, _VERSION):
             counted.add(name)
             waiting += _needs(name, calls if name == modules[-1] else None)
     return sorted(counted)

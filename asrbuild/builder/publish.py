@@ -279,7 +279,7 @@ def _provenance(
     import platform
     from datetime import datetime, timezone
 
-    from asrbuild import __version__
+    from asrbuild.base.version import __version__
 
     libraries = ("coremltools", "tensorflow", "numpy", "protobuf", "soxr", "soundfile")
     commit = repository(Path.cwd())

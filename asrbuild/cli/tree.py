@@ -14,9 +14,9 @@ from typing import Annotated, Any
 
 import typer
 
-from asrbuild import __version__
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError, MisuseError
+from asrbuild.base.version import __version__
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from asrbuild import __version__
 from asrbuild.architectures.architecture import of_recorded
 from asrbuild.artifact.calls import Acoustic, Contract, decoded_tensor, fed_tensor, steps_of
 from asrbuild.artifact.manifest import Axis, Execution, Manifest, State, package_path, with_function
 from asrbuild.artifact.manifest2 import context_of, rows_of
 from asrbuild.base.array import Array
+from asrbuild.base.version import __version__
 from asrbuild.coreai.environment import VERSION
 from asrbuild.coreml.choices import ASSET
 from asrbuild.coreml.executor.products import sharing

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from asrbuild import __version__
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.version import __version__
 from asrbuild.handover.ship.refusal import Refusal, Refused
 
 #: A server may be silent for this long.
