@@ -188,6 +188,7 @@ class Signature:
         states: what is carried from call to call; may be empty.
         rows: how many rows a call has.
         context: what a row depends on.
+        steps: of a call, where the network takes no other number.
     """
 
     inputs: tuple[Port, ...]
@@ -195,6 +196,7 @@ class Signature:
     states: tuple[StatePair, ...] = ()
     rows: Rows = Rows()
     context: Context = Context()
+    steps: int | None = None
 
     def port(self, name: str) -> Port | None:
         """The input or output of this name; None if there is none."""

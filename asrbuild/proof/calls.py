@@ -72,8 +72,9 @@ def whole_of(label: str) -> str:
 
 def _every(manifest: Manifest, cases: Mapping[str, Array], max_steps: int | None) -> Iterator[Run]:
     yield from runs(manifest, cases, max_steps, ("",))
-    if _signature(manifest).states:
-        return  # a chunk carries all that it needs on
+    signature = _signature(manifest)
+    if signature.states or signature.steps:
+        return  # a chunk carries all that it needs on, or no call takes more than a chunk
     for name in (name for name in RECORDINGS if name in cases):
         whole = with_steps(manifest, len(cases[name]))
         yield Run(f"{name}@{WHOLE}", "", whole, name, cases[name])

@@ -76,7 +76,7 @@ def convert_graph(graph_path: Path, request: ConversionRequest, destination: Pat
                 {
                     "graph": str(graph_path.absolute()),
                     "destination": str(destination.absolute()),
-                    "request": _encoded(request),
+                    "request": encoded_request(request),
                     "outcome": str(outcome),
                 }
             )
@@ -368,13 +368,15 @@ def _node_name(tensor: str) -> str:
     return tensor.lstrip("^").split(":")[0]
 
 
-def _encoded(request: ConversionRequest) -> dict[str, Any]:
+def encoded_request(request: ConversionRequest) -> dict[str, Any]:
+    """A request as JSON."""
     kind = next(name for name, steps in _STEPS.items() if isinstance(request.steps, steps))
     plain = asdict(request)
     return plain | {"steps": {"kind": kind} | plain["steps"]}
 
 
-def _decoded(plain: dict[str, Any]) -> ConversionRequest:
+def decoded_request(plain: dict[str, Any]) -> ConversionRequest:
+    """The request of :func:`encoded_request`."""
     steps = dict(plain["steps"])
     kind = _STEPS[steps.pop("kind")]
     if "sizes" in steps:
@@ -391,7 +393,7 @@ def main(job_path: str) -> int:
     job = json.loads(Path(job_path).read_text())
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        convert_here(Path(job["graph"]), _decoded(job["request"]), Path(job["destination"]))
+        convert_here(Path(job["graph"]), decoded_request(job["request"]), Path(job["destination"]))
     except AsrbuildError as error:
         fields = {"message": error.message, "key": error.key, "file": error.file, "fix": error.fix}
         Path(job["outcome"]).write_text(json.dumps(fields))

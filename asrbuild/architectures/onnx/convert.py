@@ -10,7 +10,7 @@ from asrbuild.architectures.onnx.folding import fold
 from asrbuild.architectures.onnx.inside import package_signature, settings_inside
 from asrbuild.architectures.onnx.lowering.walk import lower
 from asrbuild.architectures.onnx.reading import read_graph
-from asrbuild.architectures.onnx.section import OnnxConfig, port_name, signature_of
+from asrbuild.architectures.onnx.section import OnnxConfig, check_steps, port_name, signature_of
 from asrbuild.coreml.compression import Layers
 from asrbuild.coreml.convert import Body, write_model
 from asrbuild.coreml.mixed import FRONT_END, Mixed
@@ -26,6 +26,7 @@ def convert_graph(
     Raises:
         AsrbuildError: a node has no Core ML form.
     """
+    check_steps(config, request)
     graph = fold(read_graph(file), config.pin, config.cut)
     axes = {tensor.name: tensor.shape for tensor in graph.inputs}
     mb = import_coremltools().converters.mil.Builder

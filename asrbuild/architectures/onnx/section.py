@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from asrbuild.architectures.architecture import section
 from asrbuild.base.errors import AsrbuildError
@@ -26,6 +26,9 @@ from asrbuild.coreml.signature import (
     Signature,
     StatePair,
 )
+
+if TYPE_CHECKING:
+    from asrbuild.coreml.request import ConversionRequest
 
 SECTION = "source.config"
 DRAFT = "`asrbuild inspect FILE --recipe` writes a draft of the whole section"
@@ -121,6 +124,7 @@ def signature_of(config: OnnxConfig) -> Signature:
         ),
         Rows(**config.rows),
         Context(**config.context),
+        next((one["steps"] for one in config.inputs.values() if "steps" in one), None),
     )
 
 
@@ -149,3 +153,20 @@ def _port(name: str, stated: Mapping[str, Any], fed_by: Mapping[str, str]) -> Po
 def open_axis(meaning: str) -> str:
     """The name of the open axis of a tensor of this meaning."""
     return {"samples": SAMPLES, "features": STEPS}.get(meaning, ROWS)
+
+
+def check_steps(config: OnnxConfig, request: ConversionRequest) -> None:
+    """Refuses calls of another number of steps than the model takes, where it takes one alone.
+
+    Raises:
+        AsrbuildError: naming the number.
+    """
+    from asrbuild.coreml.request import FixedSteps
+
+    only = signature_of(config).steps
+    if only is not None and (request.functions or request.steps != FixedSteps(only)):
+        raise AsrbuildError(
+            f"the model takes {only} steps in a call, and no other number",
+            key="n_steps",
+            fix=f"set model=static n_steps={only}",
+        )

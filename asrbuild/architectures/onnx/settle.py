@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asrbuild.architectures.architecture import Fact, Found
 from asrbuild.architectures.onnx.inside import settings_of
@@ -31,6 +31,10 @@ from asrbuild.base.kinds.places import ONNX
 from asrbuild.base.kinds.recognition import existing_file, require
 from asrbuild.base.places import resolve_file
 from asrbuild.coreml.signature import DECODED
+
+if TYPE_CHECKING:
+    from asrbuild.architectures.measure import Measured, Question
+    from asrbuild.architectures.onnx.graph import Graph
 
 _RESULT = "found.json"
 _CODE = ("architectures/onnx/reading.py", "architectures/onnx/settle.py")
@@ -72,7 +76,7 @@ def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
     found = settled(file, config, cache_root, keep)
     files = {"graph": file}
     files |= {f"weights.{at}": file.parent / name for at, name in enumerate(found.weights)}
-    tokens, labels = _tokens(config, found.classes)
+    tokens, labels = read_tokens(config, found.classes)
     if labels is not None:
         files["alphabet"] = labels
     facts = facts_of(found, file)
@@ -100,17 +104,18 @@ def model_file(recipe: Any) -> Path:
 def settled(file: Path, config: OnnxConfig, cache_root: Path, keep: bool) -> Settled:
     """What is known of a model, from the cache where it was found before."""
     graph = {"graph": file_digest(file, cache_root)}
-    weights = _remembered(cache_root, StageKey("weights", code_digest(*_CODE), {}, graph, {}),
+    weights = remembered(cache_root, StageKey("weights", code_digest(*_CODE), {}, graph, {}),
                           keep, lambda: _weights(file))  # fmt: skip
     digests = graph | {name: file_digest(file.parent / name, cache_root) for name in weights}
     given = {name: value for name, value in asdict(config).items() if name != "tokens"}
     key = StageKey("facts", code_digest(*_CODE), {SECTION: given}, digests, {})
-    known = _remembered(cache_root, key, keep, lambda: asdict(_find(file, config)))
+    known = remembered(cache_root, key, keep, lambda: asdict(_find(file, config)))
     config_found = known["config"] | {"tokens": config.tokens}
     return Settled(config_found, known["classes"], known["steps"], weights, known["target"])
 
 
-def _remembered(cache_root: Path, key: StageKey, keep: bool, find: Callable[[], Any]) -> Any:
+def remembered(cache_root: Path, key: StageKey, keep: bool, find: Callable[[], Any]) -> Any:
+    """What ``find`` gives as JSON, from the cache where it was found before."""
     if is_cached(cache_root, key):
         return json.loads((entry_path(cache_root, key) / _RESULT).read_text("utf-8"))
     text = json.dumps(find(), ensure_ascii=False, indent=1)
@@ -131,16 +136,35 @@ def _weights(file: Path) -> list[str]:
 
 def _find(file: Path, config: OnnxConfig) -> Settled:
     """Reads and measures."""
+    from asrbuild.architectures.measure import measure
     from asrbuild.architectures.onnx.folding import fold
     from asrbuild.architectures.onnx.lowering.walk import missing
-    from asrbuild.architectures.onnx.measure import Question, measure
     from asrbuild.architectures.onnx.reading import read_graph
-    from asrbuild.architectures.onnx.roles import assign
 
     graph = fold(read_graph(file), config.pin, config.cut)
     for error in missing(graph):
         error.file = str(file)
         raise error
+    module = "asrbuild.architectures.onnx.worker"
+    ask = ["--model", str(file), "--pins", json.dumps(config.pin), "--cuts", json.dumps(config.cut)]
+    return measured_section(graph, config, lambda q: measure(module, "ONNX Runtime", ask, q))
+
+
+def measured_section(
+    graph: Graph, config: OnnxConfig, ask: Callable[[Question], Measured]
+) -> Settled:
+    """The section with a role for every tensor, and what ``ask`` finds out of the rest.
+
+    Args:
+        graph: its inputs and outputs count, pins and cuts are done.
+        ask: runs the original.
+
+    Raises:
+        AsrbuildError: the role of an input cannot be told.
+    """
+    from asrbuild.architectures.measure import Question
+    from asrbuild.architectures.onnx.roles import assign
+
     assigned, unknown = assign(graph, config)
     if unknown:
         names = ", ".join(tensor.name for tensor in unknown)
@@ -152,7 +176,7 @@ def _find(file: Path, config: OnnxConfig) -> Settled:
         raise _missing("inputs", "no input takes features or samples")
     own = assigned.inputs[main]
     time = next(at for at, size in enumerate(own["axes"]) if isinstance(size, str))
-    steps = own.pop("steps", None)
+    steps = own.get("steps")
     second = _steps_a_second(assigned, own["meaning"])
     start = round(second) if own["meaning"] == "samples" else _FEATURE_START
     question = Question(
@@ -164,7 +188,7 @@ def _find(file: Path, config: OnnxConfig) -> Settled:
         lengths=[n for n, one in assigned.inputs.items() if one["meaning"] == "step_count"],
         decoded=_stated_decoded(config),
     )
-    measured = measure(file, question, config.pin, config.cut)
+    measured = ask(question)
     rows = config.rows or {"steps": measured.steps, "add": measured.add, "most": measured.most}
     context = {
         "causal": measured.causal,
@@ -239,7 +263,7 @@ def _outputs(
     return first | made
 
 
-def _tokens(config: OnnxConfig, classes: int) -> tuple[Any, Path | None]:
+def read_tokens(config: OnnxConfig, classes: int) -> tuple[Any, Path | None]:
     """The labels, and the file that has them."""
     from asrbuild.speech.vocabulary import read_vocabulary
 

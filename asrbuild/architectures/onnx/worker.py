@@ -3,10 +3,8 @@
     python -m asrbuild.architectures.onnx.worker --model M.onnx --cases in.npz --out out.npz
         --pins '{"sr": 16000}' --states '{"h": "hn"}' --names '{"state_in": "state"}' --cuts '[]'
 
-onnxruntime reads the file itself: what asrbuild's reader makes of it does not come here. Cases are
-calls, ``<sequence>/<number>/<input>``, in the order of their numbers within a sequence. An input
-that is a state is in the first call alone; later ones get the output that ``--states`` names.
-``--names`` gives the model's names of inputs and outputs that a package calls otherwise.
+onnxruntime reads the file itself: what asrbuild's reader makes of it does not come here. With
+``--question`` the model is measured instead; see :mod:`asrbuild.architectures.measure`.
 """
 
 from __future__ import annotations
@@ -19,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from asrbuild.architectures.measure import answer_of
 from asrbuild.architectures.original import serve
+from asrbuild.architectures.run_calls import run_calls
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 
@@ -32,34 +32,11 @@ _QUIET = 3  # errors only
 
 
 def run(options: argparse.Namespace, cases: Mapping[str, Array]) -> dict[str, Array]:
-    """Every output of every call, ``<sequence>/<number>/<output>``: float32 or int32."""
-    names: Mapping[str, str] = json.loads(options.names or "{}")
-    states: Mapping[str, str] = json.loads(options.states or "{}")
+    """The results of all calls, or the answer to ``--question``."""
     session = Session(options)
-    port_of = {model: port for port, model in names.items()}
-    results: dict[str, Array] = {}
-    carried: dict[str, Array] = {}
-    for call, given in _calls(cases).items():
-        feeds = {names.get(port, port): array for port, array in given.items()}
-        # A call without its states goes on from the call before it.
-        feeds = carried | feeds
-        made = session.run(feeds, call)
-        carried = {state: made[output] for state, output in states.items()}
-        for name, array in made.items():
-            whole = array.dtype.kind in "iub"
-            results[f"{call}/{port_of.get(name, name)}"] = array.astype(
-                np.int32 if whole else np.float32
-            )
-    return results
-
-
-def _calls(cases: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
-    """Inputs by call, in the order in which they run."""
-    calls: dict[str, dict[str, Array]] = {}
-    for key in sorted(cases):
-        call, _, port = key.rpartition("/")
-        calls.setdefault(call, {})[port] = cases[key]
-    return calls
+    if options.question:
+        return answer_of(session, options.question)
+    return run_calls(session, options.states, options.names, cases)
 
 
 class Session:
@@ -145,4 +122,4 @@ def _cut(file: str, cuts: list[str], pins: Mapping[str, Any]) -> bytes | str:
 
 
 if __name__ == "__main__":
-    sys.exit(serve(run, None, "--model", "--pins", "--states", "--names", "--cuts"))
+    sys.exit(serve(run, None, "--model", "--pins", "--states", "--names", "--cuts", "--question"))

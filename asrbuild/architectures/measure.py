@@ -1,7 +1,6 @@
 """Measures how a model's rows follow its input, by running the original in a process of its own.
 
-    python -m asrbuild.architectures.onnx.measure --model M.onnx --cases cases.npz --out out.npz
-        --question '{"input": "mel", "axis": 1, "shape": [1, null, 80], "start": 100, ...}'
+The process is the architecture's worker, which gets a question in the place of cases.
 
 What is measured: the time axis of each output, the rule of its rows, what its numbers are, whether
 a row depends on later steps and how far, and what padding at the end does to it. Steps far from a
@@ -10,23 +9,19 @@ row are replaced by noise ten times as loud; a row that does not change does not
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from asrbuild.architectures import original
-from asrbuild.architectures.onnx.worker import Session
+from asrbuild.architectures.run_calls import Session
 from asrbuild.base.array import Array
 from asrbuild.coreml.signature import ProbabilityKind, Rows, measure_rows
 
-_MODULE = "asrbuild.architectures.onnx.measure"
 _LENGTHS = 4  # times the start: what the context is measured on
 _FAR = 65  # times the start: a minute of sound, beyond what tables of positions hold
 _SAME = 1e-5  # of values near 1; a row that sees a changed step differs by far more
@@ -81,8 +76,12 @@ class Measured:
     neutral: bool
 
 
-def measure(model: Path, question: Question, pins: Mapping[str, Any], cuts: list[str]) -> Measured:
-    """Runs the process and waits for its answer.
+def measure(module: str, runtime: str, arguments: Sequence[str], question: Question) -> Measured:
+    """Starts a worker with a question and waits for its answer.
+
+    Args:
+        module, runtime: the worker, and what it runs the model in.
+        arguments: its command line, which names the model.
 
     Raises:
         AsrbuildError: the original does not run, or its rows follow no rule.
@@ -90,19 +89,15 @@ def measure(model: Path, question: Question, pins: Mapping[str, Any], cuts: list
     with tempfile.TemporaryDirectory(prefix="asrbuild-measure-") as folder:
         cases, out = Path(folder, "cases.npz"), Path(folder, "out.npz")
         original.save_cases(cases, {})
-        run = original.start(
-            _MODULE, "ONNX Runtime", out, "--cases", str(cases), "--model", str(model),
-            "--question", json.dumps(asdict(question)), "--pins", json.dumps(dict(pins)),
-            "--cuts", json.dumps(cuts),
-        )  # fmt: skip
+        asked = ("--cases", str(cases), "--question", json.dumps(asdict(question)))
+        run = original.start(module, runtime, out, *arguments, *asked)
         with np.load(run.wait(), allow_pickle=False) as stored:
             return Measured(**json.loads(str(stored["answer"])))
 
 
-def answer(options: argparse.Namespace, cases: Mapping[str, Array]) -> dict[str, Array]:
-    """The answer as JSON in an array without axes."""
-    del cases
-    model = _Model(Session(options), Question(**json.loads(options.question)))
+def answer_of(session: Session, question: str) -> dict[str, Array]:
+    """A worker's results: the answer as JSON in an array without axes."""
+    model = _Model(session, Question(**json.loads(question)))
     return {"answer": np.array(json.dumps(asdict(model.measured())))}
 
 
@@ -186,6 +181,8 @@ class _Model:
             axis=self.question.axis,
         )
         first = _changed(rows, np.moveaxis(self.run(after)[decoded], time, 0))[0]
+        if len(rows) == 1:  # a call is one row: nothing lies before or after it
+            return True, 0, 0
         ahead = rule.of(end) - first
         before = np.concatenate(
             [self.part(self.loud, 0, begin), self.part(self.noise, begin, self.length)],
@@ -231,8 +228,3 @@ def _kind(rows: Array) -> ProbabilityKind:
     if (flat <= 1e-3).all() and np.abs(np.exp(flat).sum(axis=-1) - 1).max() < _SUM:
         return "log_probabilities"
     return "logits"
-
-
-if __name__ == "__main__":
-    options = ("--model", "--pins", "--cuts", "--question")
-    sys.exit(original.serve(answer, None, *options))

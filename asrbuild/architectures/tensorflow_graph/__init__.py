@@ -1,0 +1,1 @@
+"""Any frozen TensorFlow graph that coremltools can convert, cut where it cannot."""

@@ -1,0 +1,159 @@
+"""Any frozen TensorFlow graph: source=tensorflow_graph source.path=graph.pb.
+
+DeepSpeech's own graphs are ``source=frozen_graph``. The names of
+:class:`asrbuild.architectures.architecture.Architecture`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asrbuild.architectures.architecture import Fact, Found, Landmark, Original, SourceFiles
+from asrbuild.architectures.onnx.architecture import (
+    CARD_KEYS,
+    FEATURE_KEYS,
+    FILE_KEYS,
+    LAYERS,
+    NETWORK_KEYS,
+    ORIGINAL_KEYS,
+    SECTION,
+    card,
+    front_end,
+    landmarks,
+    problems,
+    read,
+    signature,
+)
+from asrbuild.architectures.onnx.section import port_name, read_section
+from asrbuild.base.errors import AsrbuildError
+
+if TYPE_CHECKING:
+    from asrbuild.architectures.original import OriginalRun
+    from asrbuild.coreml.request import ConversionRequest
+    from asrbuild.speech.alphabet import Alphabet
+
+KINDS = ("tensorflow_graph",)
+THREAD_MODULES = (
+    "asrbuild.architectures.original", "asrbuild.architectures.tensorflow_graph.settle",
+    "asrbuild.architectures.tensorflow.cutting",
+)  # fmt: skip
+ORIGINAL, RUNTIME, FORMAT = "TensorFlow graph", "TensorFlow", "frozen graph"
+LIBRARIES = {"convert": ("tensorflow",), "reference": ("tensorflow",)}
+CALLS = True
+__all__ = [
+    "CARD_KEYS", "FEATURE_KEYS", "FILE_KEYS", "LAYERS", "NETWORK_KEYS", "ORIGINAL_KEYS", "SECTION",
+    "Landmark", "card", "front_end", "landmarks", "problems", "read", "signature",
+]  # fmt: skip
+
+
+def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
+    """From the graph, the section, and what running the cut graph shows."""
+    from asrbuild.architectures.tensorflow_graph.settle import settle
+
+    return settle(recipe, cache_root, keep)
+
+
+def question(recipe: Any, cache_root: Path) -> tuple[Path, tuple[Fact, ...], list[str]]:
+    """The roles of inputs and outputs, rows and context."""
+    from asrbuild.architectures.onnx.settle import facts_of
+    from asrbuild.architectures.tensorflow_graph.settle import graph_file, settled
+
+    config, file = read_section(recipe.source.config), graph_file(recipe)
+    found = settled(file, config, cache_root, keep=False)
+    return file, facts_of(found, file), [] if config.tokens else [f"{SECTION}.tokens.file"]
+
+
+def check_request(request: ConversionRequest, frontend: str) -> None:
+    """Refuses what ``coremltools.convert`` does not make."""
+    refused = {
+        "coreml.format": request.format == "neuralnetwork" and "a neural network",
+        "model.functions": bool(request.functions) and "several functions",
+        "coreml.state": request.state == "stateful" and "states of Core ML's own",
+        "coreml.compress": bool(request.compress) and "compressed weights",
+    }
+    for key, what in refused.items():
+        if what:
+            raise AsrbuildError(
+                f"a package of a TensorFlow graph cannot have {what}",
+                key=key,
+                fix="export the network to ONNX, and build it with source=onnx",
+            )
+
+
+def check_source(
+    source: SourceFiles, outputs: Sequence[str], lengths: Sequence[int | None]
+) -> None:
+    """Checked when the graph was settled."""
+
+
+def convert(
+    source: SourceFiles,
+    config: Any,
+    request: ConversionRequest,
+    destination: Path,
+    frontend: str,
+    exported: Callable[[], Path],
+) -> None:
+    """Writes the package from the graph, cut as the original is."""
+    import tempfile
+
+    from asrbuild.architectures.tensorflow_graph.convert import convert_graph
+    from asrbuild.architectures.tensorflow_graph.settle import cut_to
+
+    own = read_section(config)
+    with tempfile.TemporaryDirectory(prefix="asrbuild-cut-") as folder:
+        cut_to(source.files["checkpoint.graph"], own, Path(folder, "graph.pb"))
+        convert_graph(Path(folder, "graph.pb"), own, request, destination)
+
+
+def original(source: SourceFiles) -> Original | None:
+    """None: the graph is cut first."""
+    return None
+
+
+def export(source: SourceFiles, config: Any, file: Path) -> None:
+    """The graph as the section cuts and pins it."""
+    from asrbuild.architectures.tensorflow_graph.settle import cut_to
+
+    cut_to(source.files["checkpoint.graph"], read_section(config), file)
+
+
+def exported(source: SourceFiles, file: Path) -> Original:
+    """The cut graph."""
+    return Original(file)
+
+
+def recover(
+    recipe: Mapping[str, Any],
+    alphabet: Alphabet,
+    graph: Path | None,
+    checkpoint: Path | None,
+    folder: Path,
+) -> Original:
+    """The graph that is given, cut again."""
+    from asrbuild.architectures.tensorflow_graph.settle import cut_to
+
+    if graph is None:
+        raise AsrbuildError(
+            "an artifact does not hold the graph it was made of", fix="add --graph graph.pb"
+        )
+    cut = folder / "cut.pb"
+    cut_to(graph, read_section(recipe["source"]["config"]), cut)
+    return Original(cut)
+
+
+def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRun:
+    """TensorFlow on calls."""
+    from asrbuild.architectures.original import start
+
+    own = read_section(config)
+    names = {port_name(name): name for side in (own.inputs, own.outputs) for name in side}
+    renamed = {port: name for port, name in names.items() if port != name}
+    return start(
+        "asrbuild.architectures.tensorflow_graph.worker", RUNTIME, out,
+        "--cases", str(cases), "--model", str(original.file), "--outputs", ",".join(own.outputs),
+        "--states", json.dumps(own.states), "--names", json.dumps(renamed),
+    )  # fmt: skip

@@ -1,0 +1,147 @@
+"""What a frozen graph is, and the keys of ``source.config`` that it settles.
+
+Roles, rows, context and labels are those of an ONNX model: see
+:mod:`asrbuild.architectures.onnx.settle`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from asrbuild.architectures.architecture import Found
+from asrbuild.architectures.onnx.section import OnnxConfig, problems, read_section
+from asrbuild.architectures.onnx.settle import (
+    Settled,
+    facts_of,
+    measured_section,
+    read_tokens,
+    remembered,
+)
+from asrbuild.base.cache import StageKey
+from asrbuild.base.code import code_digest
+from asrbuild.base.digest import file_digest
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.kinds.places import GRAPH_TO_RUN
+from asrbuild.base.kinds.recognition import require
+from asrbuild.base.places import resolve_file
+
+_CODE = ("architectures/tensorflow_graph/settle.py",)
+
+
+def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
+    """Cuts and pins the graph, gives every tensor its role and measures what is left out.
+
+    Raises:
+        AsrbuildError: the file is missing or damaged, or a role cannot be told.
+    """
+    config = read_section(recipe.source.config)
+    for problem in problems(config):
+        raise problem
+    file = graph_file(recipe)
+    found = settled(file, config, cache_root, keep)
+    files = {"checkpoint.graph": file}
+    tokens, labels = read_tokens(config, found.classes)
+    if labels is not None:
+        files["alphabet"] = labels
+    return Found(
+        files, facts_of(found, file), tokens, {"source.config": found.config}, (), found.steps
+    )
+
+
+def graph_file(recipe: Any) -> Path:
+    """The file of the graph.
+
+    Raises:
+        AsrbuildError: it is missing, or no frozen graph.
+    """
+    if not recipe.source.path:
+        raise AsrbuildError(
+            "source.path names no file", key="source.path", fix="set source.path=graph.pb"
+        )
+    file = resolve_file(recipe.source.path)
+    require(file, GRAPH_TO_RUN, key="source.path")
+    return file
+
+
+def settled(file: Path, config: OnnxConfig, cache_root: Path, keep: bool) -> Settled:
+    """What is known of a graph, from the cache where it was found before."""
+    given = {name: value for name, value in asdict(config).items() if name != "tokens"}
+    digests = {"graph": file_digest(file, cache_root)}
+    key = StageKey("facts", code_digest(*_CODE), {"source.config": given}, digests, {})
+    known = remembered(cache_root, key, keep, lambda: asdict(_find(file, config)))
+    config_found = known["config"] | {"tokens": config.tokens}
+    return Settled(config_found, known["classes"], known["steps"], [])
+
+
+def cut_to(file: Path, config: OnnxConfig, destination: Path) -> None:
+    """Writes the graph as the section cuts and pins it."""
+    from asrbuild.architectures.tensorflow.cutting import Cut, cut_graph
+    from asrbuild.architectures.tensorflow.graph import load_graph
+    from asrbuild.architectures.tensorflow.outputs import output_nodes
+    from asrbuild.architectures.tensorflow.proto import FLOAT, INT32, Shape, write_graph
+
+    graph = load_graph(file)
+    cuts = {}
+    for tensor in config.cut:
+        own = _stated(config, tensor)
+        sizes = [own.get("steps") if isinstance(s, str) else s for s in own.get("axes", ())]
+        dtype = INT32 if own.get("dtype") == "int32" else FLOAT
+        cuts[tensor] = Cut(dtype, Shape(tuple(sizes) or None))
+    outputs = list(config.outputs) or [node.name for node in output_nodes(graph)]
+    write_graph(cut_graph(graph, cuts, config.pin, outputs), destination)
+
+
+def _stated(config: OnnxConfig, tensor: str) -> Mapping[str, Any]:
+    """What the section states of the input that stands for a cut tensor."""
+    from asrbuild.architectures.tensorflow.cutting import input_of
+
+    own = config.inputs.get(input_of(tensor))
+    if not isinstance(own, Mapping) or "axes" not in own:
+        raise AsrbuildError(
+            f"the shape of {tensor}, where the graph is cut, is not stated",
+            key=f"source.config.inputs.{input_of(tensor)}",
+            fix=f"set it, for instance +source.config.inputs.{input_of(tensor)}="
+            "{meaning: features, axes: [1, steps, 40]}",
+        )
+    return own
+
+
+def _find(file: Path, config: OnnxConfig) -> Settled:
+    """Cuts and measures."""
+    from asrbuild.architectures.measure import measure
+    from asrbuild.architectures.onnx.graph import Graph, Tensor
+    from asrbuild.architectures.tensorflow.convertible import unconvertible
+    from asrbuild.architectures.tensorflow.cutting import suggested_cuts
+    from asrbuild.architectures.tensorflow.graph import load_graph
+    from asrbuild.architectures.tensorflow.outputs import output_nodes
+    from asrbuild.architectures.tensorflow.proto import DType, Shape
+
+    with tempfile.TemporaryDirectory(prefix="asrbuild-cut-") as folder:
+        path = Path(folder, "graph.pb")
+        cut_to(file, config, path)
+        graph = load_graph(path)
+        outputs = list(config.outputs) or [node.name for node in output_nodes(graph)]
+        if refused := unconvertible(graph, outputs):
+            where = ", ".join(suggested_cuts(graph, outputs))
+            raise AsrbuildError(
+                f"no Core ML form for {refused[0].op} ({refused[0].node})",
+                key="source.config.cut",
+                file=file,
+                fix=f"cut the graph at one of {where}: +source.config.cut=[...]",
+            )
+        inputs = []
+        for node in graph.nodes:
+            if node.op == "Placeholder":
+                dtype, shape = node.attrs.get("dtype"), node.attrs.get("shape")
+                sizes = shape.dims if isinstance(shape, Shape) else None
+                named = dtype.name if isinstance(dtype, DType) else "float32"
+                inputs.append(Tensor(node.name, named, sizes))
+        ends = tuple(Tensor(name, "float32", None) for name in outputs)
+        seen = Graph((), {}, tuple(inputs), ends)
+        module = "asrbuild.architectures.tensorflow_graph.worker"
+        ask = ["--model", str(path), "--outputs", ",".join(outputs)]
+        return measured_section(seen, config, lambda q: measure(module, "TensorFlow", ask, q))
