@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,6 +39,10 @@ _PACKED = {
     "uint2": (authoring.uint2, 2),
 }
 _blobs: dict[str, Any] = {}
+#: Place of an array -> its attribute, and the array in C order: functions share constants.
+_written: dict[Any, tuple[Any, Array]] = {}
+#: Columns of a matrix that are turned at once.
+_STRIP = 64
 #: Constant -> its array. What coreai-core folds of a blob, it would number at random.
 _arrays: dict[Any, Array] = {}
 #: A slice's end that no axis reaches.
@@ -56,9 +61,37 @@ def const(array: Any) -> Any:
     if array.dtype == np.bool_:
         # Blobs of bits have a layout of their own.
         return raw.cast(const(array.astype(np.uint8)), np.bool_)
-    value = _blob(array, list(array.shape), array.dtype.type)
+    place = _place(array)
+    if place is None or place not in _written:
+        array = _in_order(array)
+        attribute = _attribute(array, list(array.shape), array.dtype.type)
+        if place is not None:
+            _written[place] = attribute, array
+    else:
+        attribute, array = _written[place]
+    value = raw.ConstantOp(value=attribute).result
     _arrays[value] = array
     return value
+
+
+def _place(array: Array) -> Any:
+    """What tells an array of the hand-over from others; None of another array."""
+    base = array.base
+    while isinstance(base, np.ndarray | memoryview):
+        base = base.obj if isinstance(base, memoryview) else base.base
+    if not isinstance(base, mmap.mmap):
+        return None
+    return array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str
+
+
+def _in_order(array: Array) -> Array:
+    """An array in C order; a matrix is turned by strips that fit a processor's cache."""
+    if array.ndim != 2 or array.flags.c_contiguous:
+        return np.ascontiguousarray(array)
+    turned = np.empty(array.shape, array.dtype)
+    for start in range(0, array.shape[1], _STRIP):
+        turned[:, start : start + _STRIP] = array[:, start : start + _STRIP]
+    return turned
 
 
 def packed(array: Array, dtype: str) -> Any:
@@ -69,7 +102,8 @@ def packed(array: Array, dtype: str) -> Any:
     padded = np.zeros(-(-flat.size // per_byte) * per_byte, np.uint8)
     padded[: flat.size] = flat
     parts = [padded[n::per_byte] << (bits * n) for n in range(per_byte)]
-    return _blob(np.bitwise_or.reduce(parts), list(array.shape), kind)
+    attribute = _attribute(np.bitwise_or.reduce(parts), list(array.shape), kind)
+    return raw.ConstantOp(value=attribute).result
 
 
 def is_packed(dtype: str) -> bool:
@@ -77,7 +111,8 @@ def is_packed(dtype: str) -> bool:
     return dtype in _PACKED
 
 
-def _blob(data: Array, shape: list[int], dtype: Any) -> Any:
+def _attribute(data: Array, shape: list[int], dtype: Any) -> Any:
+    """A blob under the digest of its bytes and type, stored once in a module."""
     data = np.ascontiguousarray(data)
     data.flags.writeable = False
     kind = tensor_type(shape, dtype)
@@ -86,13 +121,14 @@ def _blob(data: Array, shape: list[int], dtype: Any) -> Any:
     name = f"constant_{digest.hexdigest()[:32]}"
     if name not in _blobs:
         _blobs[name] = DenseResourceElementsAttr.get_from_buffer(data, name, kind)
-    return raw.ConstantOp(value=_blobs[name]).result
+    return _blobs[name]
 
 
 def forget_blobs() -> None:
     """Begins another module: blobs belong to one, and each is stored once in it."""
     _blobs.clear()
     _arrays.clear()
+    _written.clear()
 
 
 def ints(*values: int) -> Any:

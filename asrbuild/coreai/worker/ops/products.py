@@ -24,7 +24,7 @@ def transposed(matrix: Any) -> Any:
 def linear(call: Call) -> Any:
     x = call.value("x")
     if call.is_constant("weight"):
-        weight = values.const(np.ascontiguousarray(call.array("weight").T))
+        weight = values.const(call.array("weight").T)
     else:
         weight = transposed(call.value("weight"))
     vector = values.rank(x) == 1

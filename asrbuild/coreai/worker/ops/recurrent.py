@@ -40,7 +40,7 @@ def _activation(call: Call, name: str, otherwise: str) -> Callable[[Any], Any]:
 def _turned(call: Call, name: str) -> Any:
     """A matrix of weights (out, in) as (in, out)."""
     if call.is_constant(name):
-        return values.const(np.ascontiguousarray(call.array(name).T))
+        return values.const(call.array(name).T)
     return transposed(call.value(name))
 
 
