@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from asrbuild.artifact import manifest as m
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.builder.recipe import (
     CoreMLConfig,
     ModelConfig,
@@ -96,7 +97,7 @@ def deployment_target(coreml: CoreMLConfig, model: ModelConfig) -> str:
 
 
 def _compression(coreml: CoreMLConfig) -> dict[str, str]:
-    """Layer -> how its weights are stored."""
+    """Layer -> how its weights are stored, of DeepSpeech's layers."""
     layers = asdict(coreml.compress_layers)
     return compression({"compress": coreml.compress, "compress_layers": layers})
 
@@ -104,8 +105,9 @@ def _compression(coreml: CoreMLConfig) -> dict[str, str]:
 def conversion_request(asked: Conversion) -> Any:
     """The request to the Core ML front ends."""
     return package_request(
-        asked.coreml, asked.model, asked.card, asked.version, package_metadata(asked)
-    )
+        asked.coreml, asked.model, asked.card, asked.version, package_metadata(asked),
+        asked.architecture.LAYERS.names,
+    )  # fmt: skip
 
 
 def package_request(
@@ -114,14 +116,28 @@ def package_request(
     card: Card,
     version: str,
     metadata: Mapping[str, str],
+    layers: Sequence[str],
 ) -> Any:
-    """The package of a recipe; ``metadata``: what is written into it.
+    """The package of a recipe.
+
+    Args:
+        metadata: what is written into it.
+        layers: those of the network that can be compressed.
 
     Raises:
         AsrbuildError: Core ML cannot hold it.
     """
     from asrbuild.coreml.request import ConversionRequest
 
+    asked = _compression(coreml)
+    if coreml.compress != "none" and not layers:
+        raise AsrbuildError(
+            "the layers of this network have no names by which their weights could be compressed",
+            key="coreml.compress",
+            fix="leave coreml.compress=none; coreml.precision=fp16 halves the weights",
+        )
+    if not set(asked) <= set(layers):  # compress_layers names those of DeepSpeech
+        asked = {} if coreml.compress == "none" else dict.fromkeys(layers, coreml.compress)
     return ConversionRequest(
         format=coreml.format,  # type: ignore[arg-type]
         precision=coreml.precision,  # type: ignore[arg-type]
@@ -135,7 +151,7 @@ def package_request(
         state=coreml.state,  # type: ignore[arg-type]
         outputs=None if coreml.outputs is None else tuple(coreml.outputs),
         fp32=tuple(coreml.fp32) if isinstance(coreml.fp32, list) else coreml.fp32,
-        compress=_compression(coreml),
+        compress=asked,
         sparsity=coreml.sparsity,
         metadata=metadata,
         author=card.author,

@@ -40,7 +40,7 @@ def check_recipe(recipe: Recipe) -> tuple[str, ...]:
         AsrbuildError: naming the key, the value and the choices or the fix.
     """
     from asrbuild.builder.conversion import package_request
-    from asrbuild.builder.steps import check_calls
+    from asrbuild.builder.steps import check_calls, check_features
     from asrbuild.coreml.request import advice
     from asrbuild.coreml.signature import check_signature
     from asrbuild.proof.gates import gates_of
@@ -50,9 +50,16 @@ def check_recipe(recipe: Recipe) -> tuple[str, ...]:
     signature = architecture.signature(config)
     check_signature(signature)
     check_calls(recipe, signature)
+    if architecture.CALLS:
+        check_features(recipe, signature)
     _raise_first([_inputs(recipe), _outputs(recipe, signature)])
     request = package_request(
-        recipe.coreml, recipe.model, architecture.card(recipe), recipe.version, {}
+        recipe.coreml,
+        recipe.model,
+        architecture.card(recipe),
+        recipe.version,
+        {},
+        architecture.LAYERS.names,
     )
     architecture.check_request(request, recipe.coreml.frontend)
     coreml = asdict(recipe.coreml)

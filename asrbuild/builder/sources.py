@@ -166,7 +166,7 @@ def _with_steps(recipe: Recipe, exported: int | None) -> Recipe:
     from asrbuild.builder.steps import axis_steps, counts_rows, steps_of_rows
 
     model = recipe.model
-    steps = axis_steps(recipe, model.steps)
+    steps = axis_steps(recipe, model.steps, exported)
     n_steps = steps.default or recipe.n_steps or DEFAULT_STEPS
     if steps.kind == "exported":
         static = exported is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.builder.recipe import Recipe, StepsConfig, network_of
@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 _DEFAULT_S, _BOUNDS_S, _SIZES_S = 4.0, (0.5, 30.0), (2.0, 4.0, 8.0)
 
 
-def axis_steps(recipe: Recipe, steps: StepsConfig) -> StepsConfig:
+def axis_steps(recipe: Recipe, steps: StepsConfig, only: int | None) -> StepsConfig:
     """``model.steps`` with what ``model.axes`` has, and sizes in seconds where nothing states them.
 
     A network that takes samples, or whose rows depend on steps around them, is fed with seconds and
     not with chunks of 16 steps; one that carries states is fed with chunks of 16 rows.
 
+    Args:
+        only: the steps of a call, where the model takes no other number.
+
     Raises:
-        AsrbuildError: ``model.axes`` names an axis that the network does not have.
+        AsrbuildError: ``model.axes`` names an axis that the network does not have, or the recipe
+            asks for other calls than the model takes.
     """
     architecture, config = network_of(recipe)
     if not recipe.model.axes and architecture.CALLS is False:
@@ -38,11 +42,16 @@ def axis_steps(recipe: Recipe, steps: StepsConfig) -> StepsConfig:
                 key=f"model.axes.{name}",
                 fix=f"name it model.axes.{signature.time}",
             )
-    fed = signature.features
-    size = fed.axes[fed.time or 0].size
-    if size is not None:
-        steps = replace(steps, default=size)
-    elif counts_rows(recipe):
+    if only is not None:
+        if steps.kind not in ("fixed", "exported") or recipe.n_steps not in (None, only):
+            raise AsrbuildError(
+                f"the model takes calls of {only} {signature.time} only",
+                key="n_steps" if steps.kind == "fixed" else "model.steps",
+                fix="choose model=static and leave n_steps out, or export the model with an open "
+                f"axis of {signature.time}",
+            )
+        return replace(steps, kind="fixed", default=only)
+    if counts_rows(recipe):
         pass
     elif signature.states and signature.time == STEPS and recipe.n_steps is None:
         steps = steps_of_rows(replace(steps, default=steps.default or DEFAULT_STEPS), signature)
@@ -104,21 +113,36 @@ def check_calls(recipe: Recipe, signature: Signature) -> None:
     Raises:
         AsrbuildError: naming the key and the nearest size.
     """
-    fed = signature.features
-    size = fed.axes[fed.time or 0].size
     named = {"model.steps": recipe.model.steps} if not recipe.model.functions else {}
     named |= {f"model.functions.{name}": own for name, own in recipe.model.functions.items()}
     for key, steps in named.items():
-        if size is not None and (steps.kind != "fixed" or steps.default != size):
-            raise AsrbuildError(
-                f"the model takes calls of {size} {signature.time} only",
-                key=key,
-                fix="choose model=static, and leave n_steps out; or export the model with an open "
-                f"axis of {signature.time}",
-            )
         for length in (steps.default, *steps.sizes):
             _check_length(key, length or 0, signature)
         _check_longest(key, max(steps.default or 0, steps.upper or 0, *steps.sizes), signature)
+
+
+def check_features(recipe: Recipe, signature: Signature) -> None:
+    """Refuses features of another shape than the network takes.
+
+    Raises:
+        AsrbuildError: naming both.
+    """
+    import numpy as np
+
+    from asrbuild.speech.features.kinds import compute
+
+    architecture, config = network_of(recipe)
+    settings: Any = architecture.front_end(config).settings
+    made = compute(np.zeros(settings.sample_rate, np.float32), settings).shape[1:]
+    fed = signature.features
+    taken = [axis.size for axis in fed.axes if not axis.open and axis.name != "batch"]
+    if None in taken or list(made) == taken:
+        return  # sizes that only weights state are checked with the weights
+    raise AsrbuildError(
+        f"the network takes {taken} numbers a step, and the features are {list(made)}",
+        key="source.config.features",
+        fix="set the kind and the number of bands that the network was trained with",
+    )
 
 
 def _check_longest(key: str, length: int, signature: Signature) -> None:
@@ -140,10 +164,13 @@ def _check_length(key: str, length: int, signature: Signature) -> None:
     if rule.steps == 1 and not around:
         return
     nearest = max(1, round(new / rule.steps)) * rule.steps + around
+    fix = f"set n_steps={nearest}, or model.axes.{signature.time}.default={nearest}"
+    if key.startswith("model.functions"):
+        fix = f"set {key}.default={nearest}, or choose model=static, dynamic or enumerated"
     context = f", of which {around} are context" if around else ""
     raise AsrbuildError(
         f"a call of {length} {signature.time}{context} is not a whole number of rows of "
         f"{rule.steps} {signature.time}",
         key=key,
-        fix=f"set n_steps={nearest}, or model.axes.{signature.time}.default={nearest}",
+        fix=fix,
     )

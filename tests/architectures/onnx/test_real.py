@@ -50,7 +50,7 @@ def test_hama_is_measured(wheels: Path, tmp_path: Path) -> None:
     assert config["inputs"]["waveform_lengths"]["meaning"] == "step_count"
     assert config["outputs"]["log_probs"]["meaning"] == "log_probabilities"
     assert config["outputs"]["out_lengths"]["meaning"] == "row_count"
-    assert (config["rows"]["steps"], config["rows"]["add"]) == (320, 320)
+    assert config["rows"] == {"steps": 320, "add": 320, "most": 1500}
     # Squeeze-and-excite pools over the whole recording, so nothing makes chunks exact.
     assert config["context"] == {
         "causal": False, "left": 16_000, "right": 16_000, "padding": "changes_output",
