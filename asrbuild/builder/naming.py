@@ -45,6 +45,10 @@ _WORDS = {
     "model.steps.sizes": "",
     "model.steps.kind": "",
     "model.streaming": "",
+    "model.axes.steps.default": "n",
+    "model.axes.samples.default": "n",
+    "model.axes.steps.sizes": "",
+    "model.axes.samples.sizes": "",
     "decoder.type": "",
     "decoder.beam_width": "width",
     "decoder.scorer_path": "",
@@ -70,7 +74,6 @@ _SPOKEN = ("source.load_evaluate", "source.bytes_output_mode")
 #: Sections whose keys the user names.
 _WHOLE = (
     "model.functions",
-    "model.axes",
     "decoder.hot_words",
     "decoder.tuned",
     "verify.thresholds",

@@ -116,6 +116,14 @@ class AxisConfig:
 
 
 @dataclass
+class AxesConfig:
+    """Sizes by the name of the network's axis of time."""
+
+    steps: AxisConfig = field(default_factory=AxisConfig)
+    samples: AxisConfig = field(default_factory=AxisConfig)
+
+
+@dataclass
 class ModelConfig:
     """How the package is fed: the steps of a call, and of each function if it has several.
 
@@ -130,7 +138,7 @@ class ModelConfig:
     streaming: str = choice("chunked", Streaming)
     steps: StepsConfig = field(default_factory=StepsConfig)
     functions: dict[str, StepsConfig] = field(default_factory=dict)
-    axes: dict[str, AxisConfig] = field(default_factory=dict)
+    axes: AxesConfig = field(default_factory=AxesConfig)
 
 
 @dataclass

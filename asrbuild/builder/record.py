@@ -13,7 +13,7 @@ from asrbuild.architectures.architecture import architecture, names
 from asrbuild.base.places import DEMO_PREFIX
 from asrbuild.base.secrets import without_secrets
 from asrbuild.base.terminal import plain
-from asrbuild.builder.recipe import TENSORFLOW, Recipe
+from asrbuild.builder.recipe import TENSORFLOW, AxesConfig, Recipe
 
 
 def published_overrides(overrides: Sequence[str]) -> list[str]:
@@ -72,9 +72,10 @@ def record(recipe: Recipe) -> dict[str, Any]:
     del whole["paths"], whole["tune"]
 
     # Keys that came later are recorded where they are given: older recipes keep their digests.
-    for group, later in (("model", "axes"), ("coreml", "fp32")):
-        if not whole[group][later]:
-            del whole[group][later]
+    if recipe.model.axes == AxesConfig():
+        del whole["model"]["axes"]
+    if recipe.coreml.fp32 is None:
+        del whole["coreml"]["fp32"]
     if recipe.features.place == "app":
         del whole["features"]
         whole["export"].pop("features_place", None)

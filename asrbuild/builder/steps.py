@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.builder.recipe import Recipe, StepsConfig, network_of
+from asrbuild.builder.recipe import AxisConfig, Recipe, StepsConfig, network_of
 from asrbuild.coreml.choices import DEFAULT_STEPS
 
 if TYPE_CHECKING:
@@ -30,12 +30,13 @@ def axis_steps(recipe: Recipe, steps: StepsConfig, only: int | None) -> StepsCon
             asks for other calls than the model takes.
     """
     architecture, config = network_of(recipe)
-    if not recipe.model.axes and architecture.CALLS is False:
+    axes = {name: own for name, own in vars(recipe.model.axes).items() if own != AxisConfig()}
+    if not axes and architecture.CALLS is False:
         return steps
     from asrbuild.coreml.signature import SAMPLES, STEPS
 
     signature = architecture.signature(config)
-    for name in recipe.model.axes:
+    for name in axes:
         if name != signature.time:
             raise AsrbuildError(
                 f"the network has no open axis {name}: its axis of time is {signature.time}",
@@ -60,7 +61,7 @@ def axis_steps(recipe: Recipe, steps: StepsConfig, only: int | None) -> StepsCon
         in_samples = signature.time == SAMPLES
         rate = front.settings.sample_rate if in_samples else 1000.0 / front.step_ms
         steps = _in_seconds(steps, signature, rate, recipe.n_steps)
-    axis = recipe.model.axes.get(signature.time)
+    axis = axes.get(signature.time)
     given = {} if axis is None else {k: v for k, v in asdict(axis).items() if v is not None}
     return replace(steps, **given)
 
