@@ -13,7 +13,7 @@ from asrbuild.base.digest import canonical_json, file_digest, text_digest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.recognition import existing_file
 from asrbuild.base.places import resolve_file
-from asrbuild.builder.recipe import TENSORFLOW, Recipe, network_of
+from asrbuild.builder.recipe import TENSORFLOW, AxesConfig, Recipe, network_of
 from asrbuild.coreml.choices import DEFAULT_STEPS
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _with_steps(recipe: Recipe, exported: int | None) -> Recipe:
     export = recipe.export
     if export.n_steps is None:
         export = replace(export, n_steps=n_steps)
-    if counts_rows(recipe) and not model.axes:
+    if counts_rows(recipe) and model.axes == AxesConfig():
         architecture, config = network_of(recipe)
         signature = architecture.signature(config)
         filled = {name: steps_of_rows(own, signature) for name, own in filled.items()}

@@ -130,6 +130,20 @@ def random(folder: Path) -> Any:
     return make
 
 
+def test_a_network_with_states_streams(folder: Path, random: Any) -> None:
+    done = build(
+        folder, "streaming", *random("streaming_conformer", 33), "model=static",
+        "source.config.tokens.blank=first", "source.config.features.kind=fbank_kaldi",
+        "+source.config.features.n_mels=40", "coreml.precision=fp32",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    manifest: Any = read_manifest(published(folder, "streaming"))
+    states = {state.output for state in manifest.state}
+    assert states <= {metric.output for metric in manifest.verification.metrics}
+    assert len(states) > 1
+    assert manifest.decoder.blank_index == 0
+
+
 @pytest.mark.parametrize(
     ("overrides", "key", "message"),
     [
