@@ -10,23 +10,21 @@ the order of operations of their own sources. Every eighth frame is kept.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
-
-import kaldi_native_fbank
-import librosa
-import numpy as np
-import torch
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.speech.features.signals import signals  # noqa: E402
-
 RATE, HOP = 16_000, 160
 
 
-def kaldi(samples: np.ndarray) -> np.ndarray:
+def kaldi(samples: Any) -> Any:
+    import kaldi_native_fbank
+    import numpy as np
+
     options = kaldi_native_fbank.FbankOptions()
     options.frame_opts.dither = 0
     options.mel_opts.num_bins = 80
@@ -37,7 +35,10 @@ def kaldi(samples: np.ndarray) -> np.ndarray:
     return np.stack([computer.get_frame(at) for at in range(computer.num_frames_ready)])
 
 
-def whisper(samples: np.ndarray) -> np.ndarray:
+def whisper(samples: Any) -> Any:
+    import librosa
+    import torch
+
     audio = torch.from_numpy(samples)
     spectrum = torch.stft(audio, 400, HOP, window=torch.hann_window(400), return_complex=True)
     power = spectrum[..., :-1].abs() ** 2
@@ -47,7 +48,10 @@ def whisper(samples: np.ndarray) -> np.ndarray:
     return logs.T.numpy()
 
 
-def nemo(samples: np.ndarray, *, normalize: bool) -> np.ndarray:
+def nemo(samples: Any, *, normalize: bool) -> Any:
+    import librosa
+    import torch
+
     audio = torch.from_numpy(samples)
     audio = torch.cat((audio[:1], audio[1:] - 0.97 * audio[:-1]))
     spectrum = torch.stft(
@@ -70,6 +74,11 @@ def nemo(samples: np.ndarray, *, normalize: bool) -> np.ndarray:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    import numpy as np
+
+    from tests.speech.features.signals import signals
+
     recorded = {}
     for name, samples in signals().items():
         made = {
