@@ -29,7 +29,11 @@ _CHECKPOINT = (
     "build from its folder with `asrbuild source=checkpoint source.checkpoint_dir={folder}`"
 )
 _INSPECT_MODEL = "look at it with `asrbuild inspect model {file}`"
-_NOT_CONVERTED = "asrbuild builds DeepSpeech checkpoints and frozen graphs; export the model as one"
+_NOT_CONVERTED = "export the model to ONNX, and build that with `asrbuild source=onnx`"
+_FREEZE = (
+    "freeze it with TensorFlow's convert_variables_to_constants_v2, and build that with "
+    "`asrbuild source=tensorflow_graph`"
+)
 _ONNX = (
     "write its recipe with `asrbuild inspect {file} --recipe`, or build it with "
     "`asrbuild source=onnx source.path={file}`"
@@ -55,9 +59,9 @@ KINDS = {
              (".pbtxt", ".prototxt")),
         Kind("saved-model-file", "the saved_model.pb of a TensorFlow SavedModel",
              "its weights are in the folder beside it",
-             "freeze it with TensorFlow's convert_variables_to_constants_v2", (".pb",)),
+             _FREEZE, (".pb",)),
         Kind("saved-model", "a folder with a TensorFlow SavedModel",
-             instead="freeze it with TensorFlow's convert_variables_to_constants_v2"),
+             instead=_FREEZE),
         Kind("checkpoint-index", "the index of a TensorFlow checkpoint",
              "it is one of the files of a checkpoint", _CHECKPOINT, (".index",)),
         Kind("checkpoint-data", "the data file of a TensorFlow checkpoint",

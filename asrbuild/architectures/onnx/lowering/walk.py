@@ -23,6 +23,7 @@ from asrbuild.architectures.onnx.lowering import (
     reduction,
     shapes,
     sizes,
+    slicing,
 )
 from asrbuild.architectures.onnx.lowering.builder import mb
 from asrbuild.architectures.onnx.lowering.table import LOWERINGS, Call, Var
@@ -33,7 +34,7 @@ from asrbuild.base.errors import AsrbuildError
 #: Each has entered its ops into the table.
 FAMILIES = (
     arithmetic, convolution, functions, indexing, linear, normalization, parts, recurrent,
-    reduction, shapes,
+    reduction, shapes, slicing,
 )  # fmt: skip
 #: Ops that are computed while the package is made, or not at all.
 _COMPUTED = ("Constant", "Shape", "Size")

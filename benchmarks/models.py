@@ -1,0 +1,154 @@
+"""Models of other architectures: conversion, memory, size, error, and the executor's speed.
+
+    uv run --group dev benchmarks/models.py [--only hama,quartznet] [--rounds 5]
+
+Real models come from wheels of the package index, the others have random weights. Each runs in a
+process of its own, with one thread. A ratio is the executor's median over onnxruntime's, and should
+be at most 8; a conversion should take at most 400 MB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+KALDI, NEMO = ({"features": {"kind": kind}} for kind in ("fbank_kaldi", "log_mel_nemo"))
+#: Model -> its section of the recipe, and the steps of a call.
+MODELS: dict[str, tuple[dict[str, Any], int]] = {
+    "hama": ({}, 64_000),
+    "basic_pitch": ({}, 43_844),
+    "quartznet": (NEMO, 400),
+    "conformer": (KALDI, 400),
+    "bigru": (KALDI, 400),
+    "wav2vec2": ({}, 16_000),
+    "streaming_lstm": (KALDI, 16),
+    "streaming_conformer": (KALDI, 16),
+}
+MOST_RATIO, MOST_MEGABYTES = 8.0, 400
+
+
+def model_file(name: str, folder: Path) -> Path:
+    """The ONNX file of a model, fetched or made."""
+    if name == "hama":
+        from tests.wheels import fetched
+
+        return fetched() / "hama" / "assets" / "asr_waveform_fp16.onnx"
+    if name == "basic_pitch":
+        from tests.wheels import fetched
+
+        return fetched() / "basic_pitch" / "saved_models" / "icassp_2022" / "nmp.onnx"
+    from tests.architectures.onnx import models
+
+    made: Path = getattr(models, name)(folder / f"{name}.onnx")
+    return made
+
+
+def measure(name: str, rounds: int, folder: Path) -> dict[str, float]:
+    """One model's row, in this process."""
+    from asrbuild.architectures.onnx.convert import convert_graph
+    from asrbuild.architectures.onnx.section import OnnxConfig, port_name, read_section
+    from asrbuild.architectures.onnx.settle import settled
+    from asrbuild.coreml.executor import load
+    from asrbuild.coreml.request import ConversionRequest, FixedSteps
+    from asrbuild.coreml.speedups.importing import import_coremltools
+
+    section, steps = MODELS[name]
+    file = model_file(name, folder)
+    config = read_section(settled(file, OnnxConfig(**section), folder, keep=False).config)
+    import_coremltools()
+    request = ConversionRequest(
+        precision="fp32", deployment_target="iOS18", steps=FixedSteps(steps)
+    )
+    package = folder / f"{name}.mlpackage"
+    begin = time.perf_counter()
+    convert_graph(file, config, request, package)
+    seconds = time.perf_counter() - begin
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    rng = np.random.default_rng(0)
+    feeds = {}
+    for given, own in config.inputs.items():
+        shape = [steps if isinstance(size, str) else size for size in own["axes"]]
+        whole = own["meaning"] == "step_count"
+        value = np.full(shape, steps) if whole else 0.1 * rng.standard_normal(shape)
+        feeds[given] = value.astype(np.int64 if whole else np.float32)
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(file), options)
+    loaded = load(package)
+    plain = {
+        port_name(given): value.astype(np.int32 if value.dtype.kind == "i" else np.float32)
+        for given, value in feeds.items()
+    }
+    decoded = next(iter(config.outputs))
+    wanted, theirs = timed(lambda: session.run([decoded], feeds)[0], rounds)
+    got, ours = timed(lambda: loaded.predict(plain)[port_name(decoded)], rounds)
+    return {
+        "convert_s": seconds, "memory_mb": memory, "error": float(np.abs(got - wanted).max()),
+        "model_mb": file.stat().st_size / 1e6, "onnxruntime_ms": theirs, "executor_ms": ours,
+        "package_mb": sum(p.stat().st_size for p in package.rglob("*") if p.is_file()) / 1e6,
+    }  # fmt: skip
+
+
+def timed(run: Callable[[], np.ndarray], rounds: int) -> tuple[np.ndarray, float]:
+    """The result, and the median of the times after the first, in ms."""
+    result, times = run(), []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        run()
+        times.append(1000 * (time.perf_counter() - begin))
+    return result, statistics.median(times)
+
+
+def main() -> int:
+    description, _, _ = (__doc__ or "").partition("\n")
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--only", default=",".join(MODELS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    sys.path.insert(0, str(ROOT))
+    with tempfile.TemporaryDirectory() as folder:
+        if chosen.one:
+            print(json.dumps(measure(chosen.one, chosen.rounds, Path(folder))))
+            return 0
+    print(
+        f"{'model':>20}{'s':>8}{'MB':>8}{'onnx MB':>8}{'ours MB':>8}{'error':>10}{'ort ms':>9}"
+        f"{'ours ms':>9}{'ratio':>7}"
+    )
+    missed = False
+    for name in chosen.only.split(","):
+        done = subprocess.run(
+            [sys.executable, __file__, "--one", name, "--rounds", str(chosen.rounds)],
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True,
+            check=True,
+        )  # fmt: skip
+        row = json.loads(done.stdout.splitlines()[-1])
+        ratio = row["executor_ms"] / row["onnxruntime_ms"]
+        missed |= ratio > MOST_RATIO or row["memory_mb"] > MOST_MEGABYTES
+        print(
+            f"{name[:20]:>20}{row['convert_s']:>8.1f}{row['memory_mb']:>8.0f}{row['model_mb']:>8.2f}"
+            f"{row['package_mb']:>8.2f}{row['error']:>10.1e}{row['onnxruntime_ms']:>9.2f}"
+            f"{row['executor_ms']:>9.2f}{ratio:>7.1f}",
+            flush=True,
+        )
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
