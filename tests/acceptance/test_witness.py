@@ -71,11 +71,13 @@ def test_one_version_with_a_witness_and_without(
     assert found.passed
     assert found.version == "1.0.0b3"
     assert {m.compared_with for m in found.metrics} == {"executor", "original"}
-    assert {m.input for m in found.metrics} == {m.input for m in first.verification.metrics}
+    # The shorter recording, random features, and the sample's first steps.
+    inputs = {m.input for m in found.metrics}
+    assert inputs == {"second", "random", "steps_1", "steps_15", "steps_16", "steps_17"}
     # Apple's fp32 on the package's fp16 constants: nearer to TensorFlow than fp16 arithmetic is.
     errors = {m.input: m.value for m in found.metrics if m.compared_with == "original"
               and (m.output, m.name) == ("logits", "max_abs_error")}  # fmt: skip
-    assert errors["sample"] < 2.6e-3
+    assert max(errors.values()) < 1e-2
     for page in ("report.md", "report.html"):
         text = (seen / page).read_text(encoding="utf-8")
         assert "how a device rounds fp16 arithmetic is not" in text
@@ -112,7 +114,7 @@ def test_a_disagreement_refuses_the_build_and_names_the_node(
     with pytest.raises(GatesError) as caught:
         built(workshop, tmp_path)
     assert caught.value.key == "verify.witness"
-    assert "Core AI's runtime against the executor: sample: logits" in caught.value.message
+    assert "Core AI's runtime against the executor: second: logits" in caught.value.message
     assert "first difference: layer_1_Minimum, steps 0 to 15" in caught.value.message
     assert caught.value.verification.witness is not None
     assert not list(tmp_path.glob("*/*"))
