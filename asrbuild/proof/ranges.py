@@ -16,6 +16,7 @@ Study-M6, measured on an M6.
 from __future__ import annotations
 
 import json
+import math
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -102,7 +103,7 @@ class _Node:
     def __init__(self, site: Site) -> None:
         self.site, self.value, self.total = site, 0.0, 0.0
         self._sum = _SUMS.get(site.kind)
-        self._lengths: dict[int, tuple[weakref.ref[Array], _Lengths]] = {}
+        self._weights: dict[int, _Weight] = {}
         self._constants = False
 
     def reach(self) -> Reach:
@@ -121,12 +122,12 @@ class _Node:
             named = dict(zip(self.site.operands, operands, strict=True))
             self.total = max(self.total, float(self._sum(self, named, results)))
 
-    def lengths(self, weight: Array) -> _Lengths:
+    def weight(self, array: Array) -> _Weight:
         """What is known of a weight, found once for each array."""
-        known = self._lengths.get(id(weight))
-        if known is None or known[0]() is not weight:
-            known = self._lengths[id(weight)] = (weakref.ref(weight), _Lengths.of(weight))
-        return known[1]
+        known = self._weights.get(id(array))
+        if known is None or known.array() is not array:
+            known = self._weights[id(array)] = _Weight(array)
+        return known
 
 
 def magnitude(value: Any) -> float:
@@ -141,44 +142,44 @@ def magnitude(value: Any) -> float:
     return found if found == found else float("inf")
 
 
-@dataclass(frozen=True)
-class _Lengths:
-    """Of a weight (O, I): the longest row, each column's largest magnitude, each row's sum."""
+class _Weight:
+    """A weight (O, I): its longest row, and the largest magnitude of each column once asked for."""
 
-    longest: float
-    columns: Array
-    sums: Array
-
-    @classmethod
-    def of(cls, weight: Array) -> _Lengths:
+    def __init__(self, weight: Array) -> None:
+        self.array = weakref.ref(weight)
         rows = weight.reshape(len(weight), -1)
         squares = np.einsum("oi,oi->o", rows, rows, dtype=_F32)
-        columns = np.maximum(rows.max(0, initial=0), -rows.min(0, initial=0))
-        sums = np.abs(rows).sum(1, dtype=_F32)
-        return cls(float(np.sqrt(squares.max(initial=0))), columns.astype(_F32), sums)
+        self.longest = float(np.sqrt(squares.max(initial=0)))
+        self._columns: Array | None = None
 
-
-def _rows_bound(x: Array, lengths: _Lengths) -> Array:
-    """What ``sum(|w| * |x|)`` does not exceed for any row of the weight: (N,) for ``x (N, I)``.
-
-    |sum(w * x)| <= |w| * |x| (Cauchy and Schwarz), the largest value of ``x`` apart.
-    """
-    squares = np.einsum("ni,ni->n", x, x, dtype=_F32)
-    at = np.argmax(np.abs(x), axis=1)
-    most = np.abs(x[np.arange(len(x)), at])
-    rest = np.sqrt(np.maximum(squares - most * most, 0))
-    return most * lengths.columns[at] + rest * lengths.longest  # type: ignore[no-any-return]
+    def columns(self, weight: Array) -> Array:
+        """The largest magnitude of each column: (I,)."""
+        if self._columns is None:
+            highest, lowest = weight.max(0, initial=0), weight.min(0, initial=0)
+            self._columns = np.maximum(highest, -lowest).astype(_F32)
+        return self._columns
 
 
 def _product(node: _Node, x: Array, weight: Array, added: Array | float) -> float:
-    """The bound for all rows of ``x (..., I)`` and ``weight (O, I)``; ``added (O,)`` to each."""
-    rows = np.asarray(x, _F32).reshape(-1, x.shape[-1])
-    bound = _rows_bound(rows, node.lengths(weight)) + np.max(added, initial=0)
-    if bound.max(initial=0) < LIMIT:
-        return float(bound.max(initial=0))
-    near = np.unique(np.abs(rows[bound >= LIMIT]), axis=0)
+    """What no ``sum(|w| * |x|) + added`` exceeds, of ``x (..., I)``, ``weight (O, I)``.
+
+    |sum(w * x)| <= |w| * |x| (Cauchy and Schwarz); where that reaches the limit, the largest value
+    of ``x`` is taken apart; where that does, too, the sums are added up.
+    """
+    rows, known = np.asarray(x, _F32).reshape(-1, x.shape[-1]), node.weight(weight)
+    squares, more = np.einsum("ni,ni->n", rows, rows), float(np.max(added, initial=0))
+    bound = float(np.sqrt(squares.max(initial=0))) * known.longest + more
+    if bound < LIMIT:
+        return bound
+    at = np.argmax(np.abs(rows), axis=1)
+    most = np.abs(rows[np.arange(len(rows)), at])
+    rest = np.sqrt(np.maximum(squares - most * most, 0))
+    each = most * known.columns(weight)[at] + rest * known.longest + more
+    if each.max(initial=0) < LIMIT:
+        return float(each.max(initial=0))
+    near = np.unique(np.abs(rows[each >= LIMIT]), axis=0)
     exact = near @ np.abs(np.asarray(weight, _F32)).T + added
-    return float(max(exact.max(initial=0), bound[bound < LIMIT].max(initial=0)))
+    return float(max(exact.max(initial=0), each[each < LIMIT].max(initial=0)))
 
 
 def _linear(node: _Node, given: dict[str, Any], results: list[Array]) -> float:
@@ -198,14 +199,15 @@ def _matmul(node: _Node, given: dict[str, Any], results: list[Array]) -> float:
 def _conv(node: _Node, given: dict[str, Any], results: list[Array]) -> float:
     weight, x = np.asarray(given["weight"], _F32), np.asarray(given["x"], _F32)
     bias = 0.0 if given["bias"] is None else np.abs(given["bias"])
-    kernels = node.lengths(weight).sums * np.max(np.abs(x), initial=0)
-    bound = float(np.max(kernels + bias, initial=0))
+    # No patch of the input is longer than one that has its largest magnitude everywhere.
+    patch = float(np.max(np.abs(x), initial=0)) * math.sqrt(weight[0].size)
+    bound = patch * node.weight(given["weight"]).longest + float(np.max(bias, initial=0))
     if bound < LIMIT:
         return bound
     from asrbuild.coreml.executor.mil.convolution import conv
 
-    whole = given | {"x": np.abs(x), "weight": np.abs(weight), "bias": np.abs(bias)}
-    whole["bias"] = None if given["bias"] is None else whole["bias"]
+    whole = given | {"x": np.abs(x), "weight": np.abs(weight)}
+    whole["bias"] = None if given["bias"] is None else bias
     return float(np.max(conv(**whole), initial=0))
 
 
@@ -216,10 +218,15 @@ def _recurrent(node: _Node, given: dict[str, Any], results: list[Array]) -> floa
     for back in ("", "_back"):
         if given.get(f"weight_ih{back}") is None:
             continue
+        of_input, of_hidden = given[f"weight_ih{back}"], given[f"weight_hh{back}"]
         bias = given.get(f"bias{back}")
-        hidden = node.lengths(given[f"weight_hh{back}"]).sums * h
-        added = hidden if bias is None else hidden + np.abs(np.asarray(bias, _F32))
-        totals.append(_product(node, given["x"], given[f"weight_ih{back}"], added))
+        added = 0.0 if bias is None else np.abs(np.asarray(bias, _F32))
+        longest = h * math.sqrt(of_hidden.shape[1]) * node.weight(of_hidden).longest
+        total = _product(node, given["x"], of_input, added + longest)
+        if total >= LIMIT:
+            sums = h * np.abs(of_hidden).sum(1, dtype=_F32)
+            total = _product(node, given["x"], of_input, added + sums)
+        totals.append(total)
     return max(totals)
 
 
