@@ -7,7 +7,7 @@ compose time. What no build can satisfy is refused by :mod:`asrbuild.builder.rul
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from asrbuild.architectures.architecture import Architecture, architecture, kinds, name_of_kind
@@ -293,7 +293,8 @@ def label(recipe: Recipe) -> str:
     Of a default name it is the beginning, so that recipes that differ in their decoder alone share
     one package; see :mod:`asrbuild.builder.naming`.
     """
-    base = base_name(asdict(recipe))
+    named = ("source", "model", "coreml")
+    base = base_name({section: {"name": getattr(recipe, section).name} for section in named})
     return base if recipe.name.startswith(f"{base}-") else recipe.name
 
 
