@@ -70,9 +70,16 @@ def test_a_machine_without_a_wheel_is_told_why(bare: Path, monkeypatch: pytest.M
         False, None, "coreai-core requires glibc 2.34",
     )  # fmt: skip
     with pytest.raises(AsrbuildError) as caught:
-        environment.coreai_python()
+        environment.install()
     assert caught.value.message == "coreai-core requires glibc 2.34"
     assert "witness=off" in str(caught.value.fix)
+
+
+def test_what_is_not_installed_says_how(bare: Path) -> None:
+    assert environment.find() is None
+    with pytest.raises(AsrbuildError, match="is not installed") as caught:
+        environment.coreai_python()
+    assert caught.value.fix == "run `asrbuild coreai install`"
 
 
 def test_no_python_that_fits(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +121,7 @@ def test_an_environment_that_fails_its_self_test_is_not_used(
 
     monkeypatch.setattr(environments, "install", make)
     with pytest.raises(AsrbuildError, match=r"fails its self-test: .*coreai"):
-        environment.install(Path(sys.executable) if sys.version_info >= (3, 11) else None)
+        environment.install(program(bare / "python", "echo '[3, 12]'"))
     assert environment.find() is None
     assert environment.remove()
     assert not environment.remove()

@@ -139,6 +139,15 @@ class Lowering:
             return self.known[name]
         return values.const(self.literal(name))
 
+    def _define(self, outputs: Sequence[Mapping[str, Any]], made: Any) -> None:
+        """Gives an operation's outputs their values: folded ones are arrays."""
+        results = made if isinstance(made, list | tuple) else [made]
+        for declared, value in zip(outputs, results, strict=True):
+            if isinstance(value, np.ndarray):
+                self.folded[declared["name"]] = value
+            else:
+                self.known[declared["name"]] = refined(value, declared["shape"])
+
     def block(self, block: Mapping[str, Any]) -> list[Any]:
         """Lowers the operations of a block; the values of its outputs."""
         for operation in block["operations"]:
@@ -146,16 +155,11 @@ class Lowering:
             try:
                 made = fold(call)
                 made = OPS[call.type](call) if made is None else made
+                self._define(operation["outputs"], made)
             except UnknownOpsError:
                 raise
             except Exception as error:
                 raise ValueError(f"op {call.name} ({call.type}): {error}") from error
-            results = made if isinstance(made, list | tuple) else [made]
-            for declared, value in zip(operation["outputs"], results, strict=True):
-                if isinstance(value, np.ndarray):
-                    self.folded[declared["name"]] = value
-                else:
-                    self.known[declared["name"]] = refined(value, declared["shape"])
         return [self.value(name) for name in block["outputs"]]
 
 
@@ -237,7 +241,9 @@ class Call:
 def refined(value: Any, shape: Sequence[int | None]) -> Any:
     """A value whose static sizes are said again where Core AI's inference has lost them."""
     have = dims(value)
-    assert len(have) == len(shape), f"it has the shape {have}, the program declares {shape}"
+    if len(have) != len(shape):
+        # coremltools declares a select of two numbers as a number, whatever the condition is.
+        return value
     wanted = [known if known is not None else size for known, size in zip(shape, have, strict=True)]
     if wanted.count(None) < have.count(None) and wanted.count(None) <= 1:
         return values.reshaped(value, wanted)

@@ -16,6 +16,8 @@ def _counted_from_the_start(indices: Any, size: Any) -> Any:
     """Indices where a negative one counts from the end of an axis of this size."""
     if values.dtype_of(indices) is not np.int32:
         indices = raw.cast(indices, np.int32)
+    if rank(indices) == 0 and rank(size):
+        size = raw.shrink_dims(size, ints(0))
     below = raw.broadcasting_greater(*values.same_rank(values.index(0), indices))
     return values.where(below, values.add(indices, size), indices)
 
