@@ -156,7 +156,8 @@ def judge(
         if run.against is None:
             continue
         if run.against == REFERENCE:
-            expected, made_by = reference.get(run.way, reference[run.case]), run.manifest
+            made_by = run.manifest
+            expected = reference[run.way if run.way in reference else run.case]
         else:
             expected, made_by = executed.outputs[run.against], every[run.against].manifest
         wanted = _comparable(expected, made_by)

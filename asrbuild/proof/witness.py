@@ -157,7 +157,7 @@ def with_witness(
         if run.label not in witnessed.outputs:
             continue
         found, own = witnessed.outputs[run.label], proof.outputs[run.label]
-        expected_of = reference.get(run.way, reference[run.case])
+        expected_of = reference[run.way if run.way in reference else run.case]
         original = {name: expected_of[name] for name in own}
         for other, expected, limits in (
             ("original", original, gates[0]),

@@ -83,6 +83,7 @@ def _thread_modules(recipe: Recipe) -> tuple[str, ...]:
 
     del recipe
     return (
+        "encodings.cp437",  # of the names in an npz
         "asrbuild.builder.conversion",
         "asrbuild.builder.describe",
         "asrbuild.proof.cases",
