@@ -184,7 +184,7 @@ def test_a_pinned_input_chooses_the_branch_of_an_if(save: Save) -> None:
         assert [float(array) for array in graph.constants.values()] == [factor]
         assert [one.name for one in graph.inputs] == ["x"]
         assert not list(missing(graph))
-    with pytest.raises(AsrbuildError, match="no input rates to pin") as caught:
+    with pytest.raises(AsrbuildError, match="no tensor rates to pin") as caught:
         fold(read_graph(path), {"rates": 1})
     assert "rate" in str(caught.value.fix)
 

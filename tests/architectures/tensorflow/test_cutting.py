@@ -1,11 +1,8 @@
-"""Graphs cut at tensors: TensorFlow and the package give what the whole graph gives."""
+"""Graphs cut at tensors give what the whole graph gives; see ``test_graph_source`` for packages."""
 
 from __future__ import annotations
 
 import io
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +14,6 @@ from asrbuild.architectures.tensorflow.graph import load_graph
 from asrbuild.architectures.tensorflow.proto import Shape, write_graph
 from asrbuild.architectures.tensorflow.session import GraphSession
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.coreml.executor import load
 from asrbuild.speech.audio import read_audio
 from tests.architectures.tensorflow.keywords import SAMPLES, write_keywords
 from tests.paths import DEMO
@@ -59,22 +55,6 @@ def test_a_cut_graph_gives_what_the_whole_gives(
     read = load_graph(path)
     (value,) = GraphSession(read).run([OUTPUT], {fed: whole[fed]})
     np.testing.assert_array_equal(value, whole[OUTPUT])
-    package = tmp_path / "cut.mlpackage"
-    shape = list(whole[fed].shape)
-    code = (
-        "import sys, json, coremltools as ct\n"
-        "from tensorflow.compat.v1 import GraphDef\n"
-        "path, name, shape, out = sys.argv[1:]\n"
-        "graph = GraphDef.FromString(open(path, 'rb').read())\n"
-        "ct.convert(graph, source='tensorflow', skip_model_load=True,\n"
-        "    inputs=[ct.TensorType(name, shape=json.loads(shape))],\n"
-        "    compute_precision=ct.precision.FLOAT32,\n"
-        "    minimum_deployment_target=ct.target.iOS17).save(out)\n"
-    )
-    arguments = [str(path), fed, json.dumps(shape), str(package)]
-    subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True)
-    got = load(package).predict({fed: whole[fed]})
-    np.testing.assert_allclose(next(iter(got.values())), whole[OUTPUT], atol=2e-6)
 
 
 def test_cuts_are_suggested_behind_what_has_no_form(graph: Path) -> None:
