@@ -135,6 +135,7 @@ def _bisect(
     from asrbuild.artifact.manifest2 import context_frames, tokens_of
     from asrbuild.proof.bisect import bisect_failure
     from asrbuild.proof.cases import load_reference
+    from asrbuild.proof.execution import longest_call
 
     recipe = manifest.provenance.recipe
     architecture, _ = of_recorded(recipe)
@@ -142,7 +143,7 @@ def _bisect(
     with tempfile.TemporaryDirectory(prefix="asrbuild-bisect-") as folder:
         original = architecture.recover(recipe, alphabet, graph, checkpoint, Path(folder))
         cases, _ = load_reference(path / PARITY, context_frames(manifest))
-        max_steps = recipe.get("verify", {}).get("max_steps")
+        max_steps = longest_call(manifest, recipe.get("verify", {}).get("max_steps"))
         metrics = proof.verification.metrics
         return bisect_failure(path, manifest, cases, metrics, original, max_steps)
 

@@ -242,6 +242,13 @@ def steps_axis(manifest: Manifest) -> Axis:
     return steps_of(fed_tensor(manifest.model.inputs))
 
 
+def longest_call(manifest: Manifest, max_steps: int | None) -> int | None:
+    """``verify.max_steps``, which counts steps of 20 ms, in the unit of the package's input."""
+    if max_steps is None or fed_tensor(manifest.model.inputs).meaning != "samples":
+        return max_steps
+    return max_steps * manifest.audio.sample_rate // 50
+
+
 def run_by_calls(manifest: Manifest) -> bool:
     """Whether the original runs call by call: see :mod:`asrbuild.proof.calls`."""
     return of_recorded(manifest.provenance.recipe)[0].CALLS

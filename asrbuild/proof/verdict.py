@@ -28,6 +28,7 @@ from asrbuild.proof.execution import (
     Executed,
     Outputs,
     execute,
+    longest_call,
     probabilities_of,
     reference_state,
     runs,
@@ -229,6 +230,7 @@ def prove_again(artifact: Path, manifest: Manifest) -> Proof:
     )
     texts = {t.input.split("@")[0]: t.expected for t in manifest.verification.transcripts}
     max_steps = verify.get("max_steps") if verify.get("edge_lengths") else None
+    max_steps = longest_call(manifest, max_steps)
     return prove(artifact, manifest, cases, reference, gates, texts, words, max_steps)
 
 

@@ -12,6 +12,7 @@ import pytest
 from asrbuild.artifact.reading import read_manifest
 from asrbuild.artifact.runtime import open_artifact
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.proof.execution import longest_call
 from asrbuild.speech.audio import read_audio
 from tests.acceptance.conftest import Finished, run_asrbuild
 from tests.architectures.onnx import models
@@ -80,6 +81,7 @@ def test_what_chunks_cost_is_in_the_manifest_and_the_report(hama: tuple[Path, Pa
     assert manifest.schema_version == "2.0"
     assert (manifest.rows.steps, manifest.rows.add, manifest.rows.most) == (320, 320, 1500)
     assert not manifest.context.causal
+    assert longest_call(manifest, 3000) == 960_000  # one minute of samples
     cost = {t.input: (t.recording_edits, t.recording_labels) for t in
             manifest.verification.transcripts}  # fmt: skip
     assert cost["sample"] == (0, 108)

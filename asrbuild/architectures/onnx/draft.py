@@ -67,12 +67,12 @@ def draft(file: Path, cache_root: Path) -> str:
         lines.append(
             "  # mfcc_tf, log_mel_whisper, log_mel_nemo or fbank_kaldi; none for samples\n"
         )
-        lines.append(f"  features: {{kind: {BLANK}}}\n")
+        lines.append(f'  features: {{kind: "{BLANK}"}}\n')
     count = "all" if classes is None else classes
     lines += [
         f"  # The labels of {count} classes, one a line in the order of the classes.\n",
         "  # kind: characters, pieces, phonemes or classes; blank: first, last or a label.\n",
-        f"  tokens: {{file: {BLANK}, kind: {BLANK}, blank: {BLANK}}}\n",
+        f'  tokens: {{file: "{BLANK}", kind: "{BLANK}", blank: "{BLANK}"}}\n',
     ]
     return "".join(lines)
 
