@@ -52,14 +52,15 @@ def check_recipe(recipe: Recipe) -> tuple[str, ...]:
     check_calls(recipe, signature)
     if architecture.CALLS:
         check_features(recipe, signature)
-    _raise_first([_inputs(recipe), _outputs(recipe, signature)])
+    written = architecture.LAYERS
+    _raise_first([_inputs(recipe), _outputs(recipe, signature), _unrolled(recipe, written)])
     request = package_request(
         recipe.coreml,
         recipe.model,
         architecture.card(recipe),
         recipe.version,
         {},
-        architecture.LAYERS.names,
+        written.names,
     )
     architecture.check_request(request, recipe.coreml.frontend)
     coreml = asdict(recipe.coreml)
@@ -247,6 +248,17 @@ def _inputs(recipe: Recipe) -> Iterator[AsrbuildError]:
             f"verify.inputs has {', '.join(unknown)}, which is not known",
             key="verify.inputs",
             fix=f"choose from {', '.join(INPUTS)}",
+        )
+
+
+def _unrolled(recipe: Recipe, layers: Any) -> Iterator[AsrbuildError]:
+    """Only an LSTM that asrbuild writes itself can be written out step by step."""
+    if recipe.coreml.lstm == "unrolled" and layers.recurrent is None:
+        yield AsrbuildError(
+            f"a network of source.kind={recipe.source.kind} is converted with its own operations, "
+            "so no LSTM of it is unrolled",
+            key="coreml.lstm",
+            fix="leave coreml.lstm out, or export the network with its steps written out",
         )
 
 

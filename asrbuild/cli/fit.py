@@ -88,7 +88,10 @@ def _show(
     found = fit_of(read_package(package, units), planned)
     counts, failures = _counts(package, found, steps)
     fed = {} if manifest is None else fed_by(manifest, counts)
-    advised = [] if manifest is None else advice(found, manifest.model.format)
+    advised = []
+    if manifest is not None:
+        # The manifest of a network of another architecture has no form of an LSTM.
+        advised = advice(found, manifest.model.format, getattr(manifest.model, "lstm", None))
     if as_json:
         values = content(found, counts, fed, advised)
         terminal.say_json({"model": model, **values, "not_counted": failures})

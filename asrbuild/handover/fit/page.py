@@ -97,16 +97,20 @@ def shares(paths: Sequence[str], counts: Counts) -> Shares:
     )
 
 
-def advice(fit: Fit, package_format: str) -> list[tuple[Rule, str]]:
+def advice(fit: Fit, package_format: str, lstm: str | None) -> list[tuple[Rule, str]]:
     """Recipe overrides that avoid what rules name, for a package of this format that has a recipe.
 
     Args:
         package_format: the recipe's ``coreml.format``.
+        lstm: the form of the network's LSTM; None where the recipe has no choice of it.
     """
     found = []
     for rule in dict.fromkeys(finding.rule for finding in fit.findings):
         for choice in rule.advice:
-            if package_format == "mlprogram" or not any(k in choice for k in _ML_PROGRAM_ONLY):
+            possible = lstm is not None or "coreml.lstm" not in choice
+            if package_format != "mlprogram":
+                possible &= not any(key in choice for key in _ML_PROGRAM_ONLY)
+            if possible:
                 found.append((rule, choice))
     return found
 

@@ -134,9 +134,12 @@ def test_no_figure_of_time_without_a_device(forms) -> None:
 
 def test_advice_for_a_neural_network_names_no_keys_of_programs(forms) -> None:
     fit = fit_of(read_package(forms["network"].package))
-    choices = [choice for _, choice in advice(fit, "neuralnetwork")]
+    choices = [choice for _, choice in advice(fit, "neuralnetwork", "native")]
     assert choices
     assert not any("unrolled" in choice for choice in choices)
+    package = fit_of(read_package(forms["fixed"].package))
+    assert "unrolled" in str(advice(package, "mlprogram", "native"))
+    assert "unrolled" not in str(advice(package, "mlprogram", None))
 
 
 def run(*arguments: str) -> str:
