@@ -133,7 +133,9 @@ def _print_table(results: Sequence[Result]) -> None:
     console = terminal.console()
     # Names are folded first; figures only where the terminal has no room for them.
     whole = console.width >= _ROOM_FOR_FIGURES
-    for heading in ("words", "WER %", "95 %", "CER %", "95 %", "acoustic", "decoder"):
+    units = dict.fromkeys(r.rates.unit for r in results)  # phonemes, of a model that writes them
+    rate = " / ".join("PER %" if unit == "phonemes" else "CER %" for unit in units)
+    for heading in ("words", "WER %", "95 %", rate, "95 %", "acoustic", "decoder"):
         table.add_column(heading, justify="right", no_wrap=whole, overflow="fold")
     for r in results:
         wer, cer = r.rates.wer_interval, r.rates.cer_interval
