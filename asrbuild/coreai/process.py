@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from asrbuild.base import interrupts
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 
@@ -30,6 +31,8 @@ from asrbuild.base.errors import AsrbuildError
 TIME_LIMIT = 600.0
 _START = "import sys; sys.path.insert(0, sys.argv[1]); from worker.main import main; main()"
 _FIX = "run `asrbuild coreai install` again; verify.witness=off builds without Apple's runtime"
+#: Milliseconds between two looks at whether the work was cancelled.
+_AT_ONCE_MS = 100
 #: Bytes of the last words that an error repeats.
 _LAST_WORDS = 300
 
@@ -121,12 +124,10 @@ class Worker:
     ) -> tuple[dict[str, Any], bytes]:
         process = self._process
         assert process is not None
-        assert process.stdin is not None
         text = json.dumps(message).encode("utf-8")
         deadline = time.monotonic() + self.time_limit
         try:
-            process.stdin.write(struct.pack("<I", len(text)) + text + payload)
-            process.stdin.flush()
+            self._write(struct.pack("<I", len(text)) + text + payload, deadline)
             (size,) = struct.unpack("<I", self._read(4, deadline))
             reply: dict[str, Any] = json.loads(self._read(size, deadline))
             return reply, self._read(reply.get("payload", 0), deadline)
@@ -140,19 +141,26 @@ class Worker:
             self.close()
             raise
 
+    def _write(self, data: bytes, deadline: float) -> None:
+        """Sends all of ``data``, in pieces that a pipe with room takes whole."""
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        descriptor = process.stdin.fileno()
+        left = memoryview(data)
+        while left:
+            _wait(descriptor, select.POLLOUT, deadline)
+            left = left[os.write(descriptor, left[: select.PIPE_BUF]) :]
+
     def _read(self, size: int, deadline: float) -> bytes:
         """Exactly ``size`` bytes of the answer."""
         process = self._process
         assert process is not None
         assert process.stdout is not None
         descriptor = process.stdout.fileno()
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
         parts: list[bytes] = []
         while size > 0:
-            left = deadline - time.monotonic()
-            if left <= 0 or not poll.poll(left * 1000):
-                raise TimeoutError
+            _wait(descriptor, select.POLLIN, deadline)
             part = os.read(descriptor, min(size, 1 << 20))
             if not part:
                 raise EOFError
@@ -178,6 +186,20 @@ class Worker:
         return AsrbuildError(
             f"the process of Apple's Core AI ended at {doing} ({reason}){said}", fix=_FIX
         )
+
+
+def _wait(descriptor: int, event: int, deadline: float) -> None:
+    """Waits until a pipe has something or room; Ctrl-C ends it in any thread.
+
+    Raises:
+        TimeoutError: the time is over.
+    """
+    poll = select.poll()
+    poll.register(descriptor, event)
+    while not poll.poll(_AT_ONCE_MS):
+        interrupts.check()
+        if time.monotonic() > deadline:
+            raise TimeoutError
 
 
 def pack(arrays: Mapping[str, Array]) -> tuple[list[Any], bytes]:

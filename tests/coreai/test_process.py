@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from asrbuild.base import interrupts
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreai import asset, environment
 from asrbuild.coreai.process import RefusedError, Worker
@@ -96,6 +99,39 @@ def test_a_process_that_does_not_answer_is_ended(worker: Worker) -> None:
     worker.time_limit = 60
     assert "linear" in worker.call("ops")[0]["ops"]
     assert (worker.starts, worker.pid != pid) == (2, True)
+
+
+def test_a_process_that_does_not_read_is_ended(worker: Worker) -> None:
+    """A message that the pipe cannot hold."""
+    worker.call("ops")
+    assert worker.pid is not None
+    os.kill(worker.pid, signal.SIGSTOP)
+    worker.time_limit = 0.3
+    with pytest.raises(AsrbuildError, match="no answer"):
+        worker.call("run", {"x": np.zeros(1 << 20, np.float32)}, asset="", function="", states=[])
+
+
+def test_cancelled_work_ends_the_process(worker: Worker) -> None:
+    """As a thread of a build whose Ctrl-C the main thread got."""
+    worker.call("ops")
+    pid, event = worker.pid, threading.Event()
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+
+    def wait() -> str:
+        interrupts.stop_on(event)
+        try:
+            worker.call("ops")
+        except KeyboardInterrupt:
+            return "cancelled"
+        return "answered"
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(wait)
+        event.set()
+        assert waiting.result(timeout=30) == "cancelled"
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_wrong_inputs_are_refused_and_the_process_lives(made: Path, worker: Worker) -> None:
