@@ -17,7 +17,7 @@ import pytest
 
 from asrbuild.architectures.deepspeech.export import write_frozen_graph
 from asrbuild.architectures.deepspeech.flags import ExportFlags
-from asrbuild.architectures.deepspeech.from_graph import _encoded, convert_graph
+from asrbuild.architectures.deepspeech.from_graph import convert_graph, encoded_request
 from asrbuild.architectures.deepspeech.from_weights import convert_weights
 from asrbuild.architectures.deepspeech.network import AcousticWeights, random_weights
 from asrbuild.base.errors import AsrbuildError
@@ -155,7 +155,7 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
         }
     ]
     for kind, target in CELLS:
-        request = _encoded(request_of(kind, target)) | {"hidden": HIDDEN}
+        request = encoded_request(request_of(kind, target)) | {"hidden": HIDDEN}
         for maker in ("plain", "ours") if (kind, target) in GRAPH_CELLS else ("plain",):
             out = folder / (name_of(maker, kind, target) + suffix_of(target))
             graph = folder / f"{KINDS[kind][0]}.pb"
@@ -163,7 +163,7 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
     whole = (folder / "open.pb").read_bytes()
     (folder / "truncated.pb").write_bytes(whole[: len(whole) // 2])
     for name, (graph, changes, _, _) in REFUSED.items():
-        request = _encoded(replace(request_of("dynamic", TARGETS[1]), **changes))
+        request = encoded_request(replace(request_of("dynamic", TARGETS[1]), **changes))
         out = folder / f"refused_{name}.mlpackage.json"
         path = folder / f"{graph}.pb"
         job.append({"do": "refused", "graph": str(path), "request": request, "out": str(out)})
