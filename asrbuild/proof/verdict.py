@@ -27,6 +27,7 @@ from asrbuild.proof.execution import (
     REFERENCE,
     Executed,
     Outputs,
+    Run,
     execute,
     longest_call,
     probabilities_of,
@@ -168,10 +169,7 @@ def judge(
         for label, outputs in executed.outputs.items()
         if _recording(label)
     }
-    said = {
-        label: reference.get(every[label].way, reference[_recording(label)])[probabilities]
-        for label in heard
-    }
+    said = {label: _expected(reference, every[label])[probabilities] for label in heard}
     settings = decoder_settings(manifest)
     if decoding is not None:
         settings = replace(settings, interpreter=decoding.interpreter, scorer=decoding.scorer)
@@ -347,6 +345,11 @@ def summary(verification: Verification) -> str:
     count = len(verification.metrics)
     verdict = f"{failed} of {count} gates failed" if failed else f"{count} gates passed"
     return f"{verdict}; nearest: {in_words(nearest)}"
+
+
+def _expected(reference: Mapping[str, Mapping[str, Array]], run: Run) -> Mapping[str, Array]:
+    """What the original gave: in the calls of this run, or for its case where it ran once."""
+    return reference[run.way if run.way in reference else run.case]
 
 
 def _comparable(reference: Mapping[str, Array], manifest: Manifest) -> dict[str, Array]:
