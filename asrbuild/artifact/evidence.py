@@ -23,7 +23,7 @@ _NAME = re.compile(r"[0-9a-f]{64}")
 def evidence_folder(artifact: Path) -> Path:
     """Where the evidence of an artifact in a store lies, if there is any."""
     version = Path(os.path.abspath(artifact))
-    return version.parents[1] / EVIDENCE / version.parent.name / version.name
+    return version.absolute().parent.parent / EVIDENCE / version.parent.name / version.name
 
 
 def list_evidence(artifact: Path) -> list[Path]:

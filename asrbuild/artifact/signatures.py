@@ -13,7 +13,7 @@ from asrbuild.base.errors import AsrbuildError
 def signature_path(artifact: Path) -> Path:
     """Where the signed header of an artifact in a store is, if it has one."""
     version = Path(os.path.abspath(artifact))
-    return version.parents[1] / SIGNED / version.parent.name / f"{version.name}.json"
+    return version.absolute().parent.parent / SIGNED / version.parent.name / f"{version.name}.json"
 
 
 def read_signature(artifact: Path, limit: int) -> bytes | None:

@@ -92,7 +92,7 @@ def add(
     remote = open_remote(artifact.rpartition("#")[0]) if _is_remote(artifact) else None
     with _artifact(artifact, root) as path, terminal.status("running the recordings …"):
         # Of a remote's artifact, what the remote has lies beside the copy.
-        known = known_documents(root if remote is None else path.parents[1])
+        known = known_documents(root if remote is None else path.absolute().parent.parent)
         checked = check_file(file, path, trust, known)
         note = partial(terminal.say, err=True)
         signer = None if checked.signed is not None else choose_signer(key, sigstore, config, note)

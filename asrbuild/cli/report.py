@@ -114,7 +114,7 @@ def _prove_and_write(path: Path, output: Path) -> tuple[Proof, Manifest]:
     shown = manifest.model_copy(update={"verification": proof.verification})
     inside = anatomy(package_path(path, manifest))
     name = probabilities_of(manifest)
-    planned = planned_of(package_path(path, manifest), path.parents[1])
+    planned = planned_of(package_path(path, manifest), path.absolute().parent.parent)
     fit = []
     if manifest.model.format != ASSET:
         fit = report_rows(fit_of_artifact(path, manifest, proof.reaches, planned), proof.reaches)

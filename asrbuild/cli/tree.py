@@ -207,7 +207,7 @@ def run_command(argv: list[str]) -> int:
         )
     app = typer_app(argv[0] if argv and argv[0] in COMMANDS else None)
     try:
-        result = app(_with_file(argv), standalone_mode=False, prog_name="asrbuild")
+        result = app(with_file(argv), standalone_mode=False, prog_name="asrbuild")
     except typer.Exit as asked:
         return int(asked.exit_code)
     except typer.Abort:
@@ -222,7 +222,7 @@ def run_command(argv: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _with_file(argv: list[str]) -> list[str]:
+def with_file(argv: list[str]) -> list[str]:
     """``inspect FILE`` as ``inspect file FILE``."""
     inspect_group = PANELS["Look and compare"]["inspect"]
     assert isinstance(inspect_group, Group)

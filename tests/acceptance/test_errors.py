@@ -162,7 +162,7 @@ MISUSES = [
     (["cache", "ls", "--cache", __file__], f"'--cache': dir '{__file__}' is a file"),
     (["--cfg", "nope"], "argument --cfg/-c: invalid choice: 'nope' (choose from 'job', 'hydra', "
      "'all')\n  fix: see `asrbuild build --help`"),
-    (["-m", "model=static", "--json"], "unrecognized arguments: --json\n  fix: see"),
+    (["-m", "model=static", "--yaml"], "unrecognized arguments: --yaml\n  fix: see"),
     (["-m", "--multirun=3"], "argument --multirun/-m: ignored explicit argument '3'"),
     (["--bogus"], "no such option: --bogus\n  fix: see `asrbuild --help`"),
 ]  # fmt: skip

@@ -126,12 +126,13 @@ def _find(file: Path, config: OnnxConfig) -> Settled:
         graph = load_graph(path)
         outputs = list(config.outputs) or [node.name for node in output_nodes(graph)]
         if refused := unconvertible(graph, outputs):
-            where = ", ".join(suggested_cuts(graph, outputs))
+            first, *others = suggested_cuts(graph, outputs) or ("TENSOR",)
+            also = f", or at one of {', '.join(others)}" if others else ""
             raise AsrbuildError(
                 f"no Core ML form for {refused[0].op} ({refused[0].node})",
                 key="source.config.cut",
                 file=file,
-                fix=f"cut the graph at one of {where}: +source.config.cut=[...]",
+                fix=f"cut the graph: source.config.cut=[{first}]{also}",
             )
         inputs = []
         for node in graph.nodes:

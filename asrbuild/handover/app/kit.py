@@ -54,8 +54,7 @@ def check_kit(manifest: Manifest) -> None:
             f"{manifest.artifact_id} has manifest {manifest.schema_version} ({_parts(manifest)}), "
             "which the app kit does not read yet",
             key="schema_version",
-            fix="feed the package as its manifest says; `asrbuild transcribe` and "
-            "asrbuild.artifact.runtime do, and read_manifest gives every number",
+            fix="feed the package as its manifest says, as `asrbuild transcribe` does",
         )
 
 

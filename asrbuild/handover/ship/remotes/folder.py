@@ -37,7 +37,7 @@ def require_no_store(remote: Path, artifact: Path) -> None:
     Raises:
         AsrbuildError: the remote would lie in the store that holds the artifact, or over it.
     """
-    place, store = remote.resolve(), artifact.resolve().parents[1]
+    place, store = remote.resolve(), artifact.resolve().parent.parent
     if store in (place, place / "artifacts") or store in place.parents:
         raise AsrbuildError(
             "this folder holds the artifact store, or is in it",
