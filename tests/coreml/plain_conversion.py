@@ -93,7 +93,7 @@ def ours(graph: str, request: dict, out: str) -> None:
     standins.MIN_ELEMENTS = 100
     from_graph.StandIns = None  # what converting again with the real weights would need
     plain = {key: value for key, value in request.items() if key != "hidden"}
-    from_graph.convert_here(Path(graph), from_graph._decoded(plain), Path(out))
+    from_graph.convert_here(Path(graph), from_graph.decoded_request(plain), Path(out))
 
 
 def refused(graph: str, request: dict, out: str) -> None:
