@@ -228,7 +228,7 @@ def test_bisect_asks_for_the_graph_where_it_cannot_know_it(copy):
         raw["provenance"]["recipe"]["source"]["kind"] = "checkpoint"
 
     edit_manifest(copy, elsewhere)
-    with pytest.raises(AsrbuildError, match="does not hold the graph"):
+    with pytest.raises(AsrbuildError, match="does not contain the graph"):
         verify(copy, "--bisect")
 
 
