@@ -27,7 +27,8 @@ os.environ.setdefault("ASRBUILD_STATE", tempfile.mkdtemp(prefix="asrbuild-tests-
 
 # Only tests that ask for it run Apple's Core AI runtime: it takes a second of every build.
 _CORE_AI = "ASRBUILD_COREAI"
-_INSTALLED = os.environ.get(_CORE_AI)
+# The processes of pytest-xdist inherit what this one sets; they take the first value on.
+_INSTALLED = os.environ.setdefault("ASRBUILD_TESTS_COREAI", os.environ.get(_CORE_AI, ""))
 os.environ[_CORE_AI] = os.path.join(os.environ["ASRBUILD_STATE"], "no-core-ai")
 
 
@@ -35,10 +36,10 @@ os.environ[_CORE_AI] = os.path.join(os.environ["ASRBUILD_STATE"], "no-core-ai")
 def core_ai_folder() -> Path:
     """The environment of Core AI's runtime, installed once on a machine."""
     with pytest.MonkeyPatch.context() as patch:
-        if _INSTALLED is None:
-            patch.delenv(_CORE_AI)
-        else:
+        if _INSTALLED:
             patch.setenv(_CORE_AI, _INSTALLED)
+        else:
+            patch.delenv(_CORE_AI)
         environment.install()
         return environment.environment_dir()
 
