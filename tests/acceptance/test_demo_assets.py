@@ -96,4 +96,5 @@ def test_the_development_set_is_the_other_half_of_the_unseen_recordings() -> Non
 
 
 def test_demo_is_small() -> None:
-    assert sum(path.stat().st_size for path in DEMO.rglob("*") if path.is_file()) < 8_000_000
+    """Two models of about 3.4 MB each, and recordings of about 1 MB."""
+    assert sum(path.stat().st_size for path in DEMO.rglob("*") if path.is_file()) < 8_500_000

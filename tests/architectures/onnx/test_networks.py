@@ -110,11 +110,11 @@ def test_a_draft_names_roles_states_and_blanks(paths: dict[str, Path], tmp_path:
     assert '"mel": {"meaning": "features", "axes": [1, "steps", 40]}' in text
     for given, output in (("cc", "cc_out"), ("h", "hn"), ("c", "cn")):
         assert f'"{given}": "{output}"' in text
-    assert "features: {kind: ???}" in text
+    assert 'features: {kind: "???"}' in text
     whole = draft(paths["wav2vec2"], tmp_path)
     assert '"wave": {"meaning": "samples", "axes": [1, "samples"]}' in whole
     assert '"logits": {"axes": [1, "rows", 32], "meaning": "logits"}' in whole
-    assert "tokens: {file: ???" in whole
+    assert 'tokens: {file: "???"' in whole
 
 
 def test_a_summary_counts_operations_and_weights(paths: dict[str, Path]) -> None:
