@@ -26,7 +26,7 @@ from asrbuild.architectures.onnx.inside import (
     place_of,
     settings_of,
 )
-from asrbuild.architectures.onnx.section import SECTION, port_name, read_section
+from asrbuild.architectures.onnx.section import SECTION, read_section, renamed_ports
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.compression import Layers
 
@@ -87,7 +87,7 @@ def card(recipe: Any) -> Card:
 
 
 def problems(config: Any) -> Iterator[AsrbuildError]:
-    """Meanings that there are not, and inputs that are pinned and fed."""
+    """Meanings that do not exist, and inputs that are both pinned and fed."""
     from asrbuild.architectures.onnx.section import problems
 
     yield from problems(read_section(config))
@@ -172,13 +172,11 @@ def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRu
 
     own = read_section(config)
     cases = calls_of_network(cases, own, out.with_name("network_calls.npz"))
-    names = {port_name(name): name for side in (own.inputs, own.outputs) for name in side}
-    renamed = {port: name for port, name in names.items() if port != name}
     return start(
         "asrbuild.architectures.onnx.worker", RUNTIME, out,
         "--cases", str(cases), "--model", str(original.file), "--pins", json.dumps(own.pin),
         "--cuts", json.dumps(own.cut), "--states", json.dumps(own.states),
-        "--names", json.dumps(renamed),
+        "--names", json.dumps(renamed_ports(own)),
     )  # fmt: skip
 
 

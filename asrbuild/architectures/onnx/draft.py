@@ -37,7 +37,7 @@ def draft(file: Path, cache_root: Path) -> str:
     """The text of a config file for a model.
 
     Raises:
-        AsrbuildError: the file is no ONNX model, or has ops without a Core ML form.
+        AsrbuildError: the file is not an ONNX model, or has ops without a Core ML form.
     """
     graph = fold(read_graph(file), {})
     name = re.sub(r"\W+", "_", file.stem).strip("_").lower() or "model"
@@ -78,7 +78,7 @@ def draft(file: Path, cache_root: Path) -> str:
 
 
 def _likely(graph: Graph, config: OnnxConfig) -> str:
-    """The output that is most likely decoded: the first with several axes that is no state."""
+    """The output that is most likely decoded: the first one with several axes, states left out."""
     own = [output for output in graph.outputs if output.name not in config.states.values()]
     wide = (o.name for o in own if o.shape is None or len(o.shape) > 1)
     return next(wide, (own or graph.outputs)[0].name)

@@ -31,7 +31,7 @@ def fold(graph: Graph, pins: Mapping[str, Any], cuts: Sequence[str] = ()) -> Gra
         cuts: tensors that become inputs; nodes that only they need are dropped.
 
     Raises:
-        AsrbuildError: there is no such input or tensor, or a constant would not fit in memory.
+        AsrbuildError: an input or tensor does not exist, or a constant does not fit in memory.
     """
     graph = _cut(graph, [*cuts, *(name for name in pins if graph.input(name) is None)], pins)
     known = dict(graph.constants)

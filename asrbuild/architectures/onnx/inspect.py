@@ -49,7 +49,7 @@ def inspect_onnx(path: Path) -> OnnxSummary:
     """Reads a file and folds it.
 
     Raises:
-        AsrbuildError: the file is no whole ONNX model.
+        AsrbuildError: the file is not a complete ONNX model.
     """
     whole = read_graph(path)
     graph = fold(whole, {})

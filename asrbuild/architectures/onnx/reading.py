@@ -28,8 +28,8 @@ def read_graph(path: Path) -> Graph:
     """The graph of an ONNX file.
 
     Raises:
-        AsrbuildError: the file is no whole ONNX model, reads files outside of its folder, or has
-            ops of another domain, op sets that are not known, or sparse weights.
+        AsrbuildError: the file is not a complete ONNX model, reads files outside of its folder, or
+            has ops of another domain, op sets that are not known, or sparse weights.
     """
     onnx = import_onnx()
     try:
@@ -42,9 +42,9 @@ def read_graph(path: Path) -> Graph:
     except Exception as error:  # protobuf's own classes differ between its implementations
         if isinstance(error, AsrbuildError):
             raise
-        raise _error(path, "the file is no whole ONNX model") from error
+        raise _error(path, "the file is not a complete ONNX model") from error
     if not model.opset_import or not model.graph.output:
-        raise _error(path, "the file is no whole ONNX model: it has no op set or no outputs")
+        raise _error(path, "the file is not a complete ONNX model: it has no op set or no outputs")
     if model.functions:
         model = _without_functions(model, path)
     opsets = {entry.domain: entry.version for entry in model.opset_import}
@@ -62,13 +62,13 @@ def weight_files(path: Path) -> list[str]:
     """The files beside a model that hold its weights, relative to its folder and sorted.
 
     Raises:
-        AsrbuildError: the file is no whole ONNX model.
+        AsrbuildError: the file is not a complete ONNX model.
     """
     onnx = import_onnx()
     try:
         graph = onnx.ModelProto.FromString(path.read_bytes()).graph
     except Exception as error:
-        raise _error(path, "the file is no whole ONNX model") from error
+        raise _error(path, "the file is not a complete ONNX model") from error
     places = {
         entry.value
         for tensor in graph.initializer
@@ -187,7 +187,7 @@ class _Reader:
         if location.is_absolute() or not file.is_relative_to(folder) or not file.is_file():
             raise _error(
                 self.path,
-                f"the weights {name} are in {location}, which is no file in the model's folder",
+                f"the weights {name} are in {location}, which names no file in the model's folder",
                 fix="keep the files of an exported model together",
             )
         offset = int(entries.get("offset", "0"))

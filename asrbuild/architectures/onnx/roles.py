@@ -88,7 +88,7 @@ def _stated(graph: Graph, name: str, stated: Any) -> dict[str, Any]:
         return own
     found = _time_input(tensor)
     if found is None:
-        raise _error(f"inputs.{name}.axes", f"the axes of {name} cannot be told: {tensor.shape}")
+        raise _error(f"inputs.{name}.axes", f"the axes of {name} are not known: {tensor.shape}")
     return found | own
 
 

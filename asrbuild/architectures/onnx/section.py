@@ -110,6 +110,16 @@ def port_name(name: str) -> str:
     return "state_in" if plain == "state" else plain
 
 
+def tensor_names(config: OnnxConfig) -> dict[str, str]:
+    """The model's own name of each input and output, by its name in the package."""
+    return {port_name(name): name for side in (config.inputs, config.outputs) for name in side}
+
+
+def renamed_ports(config: OnnxConfig) -> dict[str, str]:
+    """Those :func:`tensor_names` that differ."""
+    return {port: name for port, name in tensor_names(config).items() if port != name}
+
+
 def signature_of(config: OnnxConfig) -> Signature:
     """The signature of a settled section."""
     fed_by = {output: given for given, output in config.states.items()}

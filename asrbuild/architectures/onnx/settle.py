@@ -27,7 +27,7 @@ from asrbuild.base.cache import StageKey, entry_path, is_cached, run_stage
 from asrbuild.base.code import code_digest
 from asrbuild.base.digest import file_digest
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds.places import ONNX
+from asrbuild.base.kinds.places import ONNX, Place
 from asrbuild.base.kinds.recognition import existing_file, require
 from asrbuild.base.places import resolve_file
 from asrbuild.coreml.signature import DECODED
@@ -69,35 +69,68 @@ def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
     Raises:
         AsrbuildError: a file is missing or damaged, or a role cannot be told.
     """
-    config = read_section(recipe.source.config)
-    for problem in problems(config):
-        raise problem
+    config = checked_section(recipe)
     file = model_file(recipe)
     found = settled(file, config, cache_root, keep)
     files = {"graph": file}
     files |= {f"weights.{at}": file.parent / name for at, name in enumerate(found.weights)}
-    tokens, labels = read_tokens(config, found.classes)
-    if labels is not None:
-        files["alphabet"] = labels
-    facts = facts_of(found, file)
-    values: dict[str, Any] = {"source.config": found.config}
+    values = {}
     if found.target is not None and recipe.coreml.minimum_deployment_target == "auto":
         values["coreml.minimum_deployment_target"] = found.target
-    return Found(files, facts, tokens, values, (), found.steps)
+    return with_labels(config, found, file, files, values)
 
 
-def model_file(recipe: Any) -> Path:
-    """The file of the model.
+def checked_section(recipe: Any) -> OnnxConfig:
+    """The section of a composed recipe.
 
     Raises:
-        AsrbuildError: it is missing, or no ONNX model.
+        AsrbuildError: a key has a value that no model has.
+    """
+    config = read_section(recipe.source.config)
+    for problem in problems(config):
+        raise problem
+    return config
+
+
+def with_labels(
+    config: OnnxConfig,
+    found: Settled,
+    file: Path,
+    files: Mapping[str, Path],
+    values: Mapping[str, Any],
+) -> Found:
+    """What is known of a model, with the labels that the section names.
+
+    Args:
+        file: the model's, which states the facts.
+        files: by label, those of the model.
+        values: keys that are settled besides the section.
+
+    Raises:
+        AsrbuildError: the labels are missing, or do not fit the classes.
+    """
+    tokens, labels = read_tokens(config, found.classes)
+    own = {} if labels is None else {"alphabet": labels}
+    settled_keys = {SECTION: found.config} | dict(values)
+    return Found({**files, **own}, facts_of(found, file), tokens, settled_keys, (), found.steps)
+
+
+def model_file(recipe: Any, place: Place = ONNX, example: str = "model.onnx") -> Path:
+    """The file of the model.
+
+    Args:
+        place: the kinds of files that it may be.
+        example: a name of one, for the fix.
+
+    Raises:
+        AsrbuildError: it is missing, or of another kind.
     """
     if not recipe.source.path:
         raise AsrbuildError(
-            "source.path names no file", key="source.path", fix="set source.path=model.onnx"
+            "source.path names no file", key="source.path", fix=f"set source.path={example}"
         )
     file = resolve_file(recipe.source.path)
-    require(file, ONNX, key="source.path")
+    require(file, place, key="source.path")
     return file
 
 

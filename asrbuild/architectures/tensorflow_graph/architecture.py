@@ -27,7 +27,7 @@ from asrbuild.architectures.onnx.architecture import (
     read,
     signature,
 )
-from asrbuild.architectures.onnx.section import port_name, read_section
+from asrbuild.architectures.onnx.section import read_section, renamed_ports
 from asrbuild.base.errors import AsrbuildError
 
 if TYPE_CHECKING:
@@ -150,10 +150,8 @@ def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRu
     from asrbuild.architectures.original import start
 
     own = read_section(config)
-    names = {port_name(name): name for side in (own.inputs, own.outputs) for name in side}
-    renamed = {port: name for port, name in names.items() if port != name}
     return start(
         "asrbuild.architectures.tensorflow_graph.worker", RUNTIME, out,
         "--cases", str(cases), "--model", str(original.file), "--outputs", ",".join(own.outputs),
-        "--states", json.dumps(own.states), "--names", json.dumps(renamed),
+        "--states", json.dumps(own.states), "--names", json.dumps(renamed_ports(own)),
     )  # fmt: skip

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from asrbuild.architectures.deepspeech.from_graph import decoded_request, encoded_request
-from asrbuild.architectures.onnx.section import OnnxConfig, check_steps, port_name, signature_of
+from asrbuild.architectures.onnx.section import OnnxConfig, check_steps, signature_of, tensor_names
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.processes import python_module, start
+from asrbuild.base.processes import python_module, run
 from asrbuild.coreml.convert import flexible, is_half
 from asrbuild.coreml.mixed import FRONT_END, Mixed
 from asrbuild.coreml.package import write_package
@@ -46,16 +46,7 @@ def convert_graph(
             )
         )  # fmt: skip
         command = python_module("asrbuild.architectures.tensorflow_graph.convert", str(job))
-        with tempfile.TemporaryFile() as log:
-            process = start(command, log)
-            try:
-                code = process.wait()
-            except BaseException:  # the process must not outlive the build
-                process.kill()
-                process.wait()
-                raise
-            log.seek(0)
-            lines = log.read().decode(errors="replace").strip().splitlines() or ["no message"]
+        code, lines = run(command)
     if code:
         raise AsrbuildError(
             f"coremltools cannot convert the graph: {lines[-1]}",
@@ -73,7 +64,7 @@ def convert_here(job: dict[str, Any]) -> None:
     request, config = decoded_request(job["request"]), OnnxConfig(**job["config"])
     signature, destination = signature_of(config), Path(job["destination"])
     definition = GraphDef.FromString(Path(job["graph"]).read_bytes())
-    names = {port_name(name): name for side in (config.inputs, config.outputs) for name in side}
+    names = tensor_names(config)
     inputs = []
     for port in signature.inputs:
         sizes = [axis.size for axis in port.axes]

@@ -13,21 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild.architectures.architecture import Found
-from asrbuild.architectures.onnx.section import OnnxConfig, problems, read_section
+from asrbuild.architectures.onnx.section import OnnxConfig
 from asrbuild.architectures.onnx.settle import (
     Settled,
-    facts_of,
+    checked_section,
     measured_section,
-    read_tokens,
+    model_file,
     remembered,
+    with_labels,
 )
 from asrbuild.base.cache import StageKey
 from asrbuild.base.code import code_digest
 from asrbuild.base.digest import file_digest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.places import GRAPH_TO_RUN
-from asrbuild.base.kinds.recognition import require
-from asrbuild.base.places import resolve_file
 
 _CODE = ("architectures/tensorflow_graph/settle.py",)
 
@@ -38,33 +37,19 @@ def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
     Raises:
         AsrbuildError: the file is missing or damaged, or a role cannot be told.
     """
-    config = read_section(recipe.source.config)
-    for problem in problems(config):
-        raise problem
+    config = checked_section(recipe)
     file = graph_file(recipe)
     found = settled(file, config, cache_root, keep)
-    files = {"checkpoint.graph": file}
-    tokens, labels = read_tokens(config, found.classes)
-    if labels is not None:
-        files["alphabet"] = labels
-    return Found(
-        files, facts_of(found, file), tokens, {"source.config": found.config}, (), found.steps
-    )
+    return with_labels(config, found, file, {"checkpoint.graph": file}, {})
 
 
 def graph_file(recipe: Any) -> Path:
     """The file of the graph.
 
     Raises:
-        AsrbuildError: it is missing, or no frozen graph.
+        AsrbuildError: it is missing, or is not a frozen graph.
     """
-    if not recipe.source.path:
-        raise AsrbuildError(
-            "source.path names no file", key="source.path", fix="set source.path=graph.pb"
-        )
-    file = resolve_file(recipe.source.path)
-    require(file, GRAPH_TO_RUN, key="source.path")
-    return file
+    return model_file(recipe, GRAPH_TO_RUN, "graph.pb")
 
 
 def settled(file: Path, config: OnnxConfig, cache_root: Path, keep: bool) -> Settled:

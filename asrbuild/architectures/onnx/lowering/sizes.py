@@ -71,7 +71,7 @@ class SizeOps:
             return mb.gather(x=mb.shape(x=value), indices=np.int32(axis), axis=0)
         inner = size.args[0] if isinstance(size, sympy.floor) else size
         above, below = sympy.fraction(sympy.together(inner))
-        if below != 1:  # a quotient of sizes that is no floor has no remainder
+        if below != 1:  # sizes outside of floor() divide without a remainder
             return mb.floor_div(x=self.number(sympy.expand(above)), y=np.int32(int(below)))
         if isinstance(size, (sympy.Add, sympy.Mul)):
             join = mb.add if isinstance(size, sympy.Add) else mb.mul
