@@ -25,6 +25,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Status:
+    """Whether what an environment holds can run here, and in which environment.
+
+    ``python``: the interpreter that runs it, or that could make the environment; None: none fits.
+    ``detail``: the state in words.
+    """
+
+    environment: Path
+    ready: bool
+    python: Path | None
+    detail: str
+
+
+@dataclass(frozen=True)
 class Contents:
     """What an environment holds.
 

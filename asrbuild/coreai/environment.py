@@ -10,7 +10,6 @@ import os
 import platform
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from asrbuild.base import environments
@@ -32,16 +31,6 @@ _CONTENTS = Contents(
 _PROBE = "import json, sys; print(json.dumps(sys.version_info[:2]))"
 #: Written last, when the environment has passed its self-test.
 _TESTED = "self-test-passed"
-
-
-@dataclass(frozen=True)
-class Status:
-    """Whether Apple's runtime can run here, and in which environment."""
-
-    environment: Path
-    ready: bool
-    python: Path | None
-    detail: str
 
 
 def environment_dir() -> Path:
@@ -154,19 +143,19 @@ def find_python() -> Path | None:
     return None
 
 
-def status() -> Status:
+def status() -> environments.Status:
     """What is there, without changing anything."""
     target = environment_dir()
     python = find()
     if python is not None:
-        return Status(target, True, python, f"coreai-core {VERSION} is ready")
+        return environments.Status(target, True, python, f"coreai-core {VERSION} is ready")
     reason = unsupported()
     if reason is not None:
-        return Status(target, False, None, reason)
+        return environments.Status(target, False, None, reason)
     base = find_python()
     if base is None and shutil.which("uv") is None:
-        return Status(target, False, None, "no Python 3.11 to 3.14 found")
-    return Status(target, False, base, "not installed; run `asrbuild coreai install`")
+        return environments.Status(target, False, None, "no Python 3.11 to 3.14 found")
+    return environments.Status(target, False, base, "not installed; run `asrbuild coreai install`")
 
 
 def _chosen(interpreter: Path) -> Path:

@@ -45,16 +45,6 @@ class Interpreter:
     decoder: str | None
 
 
-@dataclass(frozen=True)
-class Status:
-    """Whether ds-ctcdecoder can run here, and in which environment."""
-
-    environment: Path
-    ready: bool
-    python: Path | None
-    detail: str
-
-
 def environment_dir() -> Path:
     """Where the environment is kept, in the user's cache folder."""
     return environments.cached(f"ds_ctcdecoder-{VERSION}")
@@ -136,29 +126,37 @@ def find_python() -> Interpreter | None:
     return None
 
 
-def status(interpreter: Path | None = None) -> Status:
+def status(interpreter: Path | None = None) -> environments.Status:
     """What is there, without changing anything."""
     target = environment_dir()
     interpreter = interpreter or _named()
     if interpreter is None and runs_here():
-        return Status(target, True, Path(sys.executable), "this interpreter has ds-ctcdecoder")
+        return environments.Status(
+            target, True, Path(sys.executable), "this interpreter has ds-ctcdecoder"
+        )
     base = None
     if interpreter is not None:
         try:
             own = _chosen(interpreter)
             if own.decoder == VERSION:
-                return Status(target, True, own.path, f"ds-ctcdecoder {VERSION} is ready")
+                return environments.Status(
+                    target, True, own.path, f"ds-ctcdecoder {VERSION} is ready"
+                )
             base = _base(interpreter)
         except AsrbuildError as error:
-            return Status(target, False, None, error.message)
+            return environments.Status(target, False, None, error.message)
     if _has_decoder(python_in(target)):
-        return Status(target, True, python_in(target), f"ds-ctcdecoder {VERSION} is ready")
+        return environments.Status(
+            target, True, python_in(target), f"ds-ctcdecoder {VERSION} is ready"
+        )
     base = base or find_python()
     if base is not None:
-        return Status(
+        return environments.Status(
             target, False, base.path, "not installed; `asrbuild decoder install` would use this"
         )
-    return Status(target, False, None, "no Python 3.9 found; decoder=beam works without")
+    return environments.Status(
+        target, False, None, "no Python 3.9 found; decoder=beam works without"
+    )
 
 
 def _named() -> Path | None:
