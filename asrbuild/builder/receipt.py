@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild.artifact import integrity, store
-from asrbuild.artifact.layout import RECEIPT
+from asrbuild.artifact.layout import MANIFEST, RECEIPT
 from asrbuild.base.cache import StageKey, claim, entry_path, is_cached, run_stage
 from asrbuild.base.code import code_digest
 from asrbuild.base.disk import read_plain
@@ -63,7 +63,19 @@ def published(cache: Path, artifacts: Path, key: StageKey) -> Receipt | None:
         return None  # removed at this moment
     path = artifacts / receipt.name / receipt.version
     also = [] if receipt.also is None else [artifacts.joinpath(*receipt.also)]
-    return receipt if all(integrity.is_published(p, cache) for p in (path, *also)) else None
+    if not all(integrity.is_published(p, cache) for p in (path, *also)):
+        return None
+    # Another store may have published this version without a witness; publishing says so.
+    return receipt if not receipt.witnessed or _has_witness(path) else None
+
+
+def _has_witness(artifact: Path) -> bool:
+    """Whether the manifest of an intact artifact names a second runtime."""
+    try:
+        manifest = json.loads(read_plain(artifact / MANIFEST))
+    except OSError:
+        return False  # removed at this moment
+    return bool(manifest["verification"].get("witness"))
 
 
 def claimed(cache: Path, artifacts: Path, key: StageKey) -> Receipt | None:
