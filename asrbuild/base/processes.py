@@ -43,6 +43,20 @@ def start(command: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
 
 
+def run(module: str, *arguments: str) -> tuple[int, list[str]]:
+    """Runs a :func:`python_module` to its end: its exit code, and the lines that it wrote."""
+    with tempfile.TemporaryFile() as log:
+        process = start(python_module(module, *arguments), log)
+        try:
+            code = process.wait()
+        except BaseException:  # the process must not outlive the build
+            process.kill()
+            process.wait()
+            raise
+        log.seek(0)
+        return code, log.read().decode(errors="replace").strip().splitlines() or ["no message"]
+
+
 def end_with_parent() -> None:
     """Ends this process at once when its standard input ends: its parent is gone."""
 

@@ -19,7 +19,7 @@ import numpy as np
 from asrbuild.architectures.deepspeech.from_graph import decoded_request, encoded_request
 from asrbuild.architectures.onnx.section import OnnxConfig, check_steps, port_name, signature_of
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.processes import python_module, start
+from asrbuild.base.processes import run
 from asrbuild.coreml.convert import flexible, is_half
 from asrbuild.coreml.mixed import FRONT_END, Mixed
 from asrbuild.coreml.package import write_package
@@ -45,17 +45,7 @@ def convert_graph(
                 }
             )
         )  # fmt: skip
-        command = python_module("asrbuild.architectures.tensorflow_graph.convert", str(job))
-        with tempfile.TemporaryFile() as log:
-            process = start(command, log)
-            try:
-                code = process.wait()
-            except BaseException:  # the process must not outlive the build
-                process.kill()
-                process.wait()
-                raise
-            log.seek(0)
-            lines = log.read().decode(errors="replace").strip().splitlines() or ["no message"]
+        code, lines = run("asrbuild.architectures.tensorflow_graph.convert", str(job))
     if code:
         raise AsrbuildError(
             f"coremltools cannot convert the graph: {lines[-1]}",

@@ -48,6 +48,12 @@ GRAPH_SOURCE = Place(
     dict.fromkeys(_CHECKPOINT_FILES, "set source=checkpoint source.checkpoint_dir={folder}")
     | {"checkpoint": "set source=checkpoint source.checkpoint_dir={file}"},
 )
+SAVED_MODEL = Place(
+    "a TensorFlow SavedModel",
+    frozenset({"saved-model"}),
+    "give the folder that holds saved_model.pb and variables/",
+    {"graph": "set source=tensorflow_graph source.path={file}"},
+)
 ONNX = Place("an ONNX model", frozenset({"onnx"}), "give a .onnx file")
 LITE = Place(
     "a TensorFlow Lite model", frozenset({"tflite"}), "give the .tflite of a DeepSpeech model"

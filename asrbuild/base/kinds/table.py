@@ -30,10 +30,7 @@ _CHECKPOINT = (
 )
 _INSPECT_MODEL = "look at it with `asrbuild inspect model {file}`"
 _NOT_CONVERTED = "export the model to ONNX, and build that with `asrbuild source=onnx`"
-_FREEZE = (
-    "freeze it with TensorFlow's convert_variables_to_constants_v2, and build that with "
-    "`asrbuild source=tensorflow_graph`"
-)
+_SAVED_MODEL = "build it with `asrbuild source=saved_model source.path={}`"
 _ONNX = (
     "write its recipe with `asrbuild inspect {file} --recipe`, or build it with "
     "`asrbuild source=onnx source.path={file}`"
@@ -59,9 +56,9 @@ KINDS = {
              (".pbtxt", ".prototxt")),
         Kind("saved-model-file", "the saved_model.pb of a TensorFlow SavedModel",
              "its weights are in the folder beside it",
-             _FREEZE, (".pb",)),
+             _SAVED_MODEL.format("{folder}"), (".pb",)),
         Kind("saved-model", "a folder with a TensorFlow SavedModel",
-             instead=_FREEZE),
+             instead=_SAVED_MODEL.format("{file}")),
         Kind("checkpoint-index", "the index of a TensorFlow checkpoint",
              "it is one of the files of a checkpoint", _CHECKPOINT, (".index",)),
         Kind("checkpoint-data", "the data file of a TensorFlow checkpoint",
