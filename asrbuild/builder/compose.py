@@ -16,6 +16,7 @@ from asrbuild.builder.explain import explain, unknown_key
 from asrbuild.builder.overrides import check_flags, flags_first, quoted, readable
 from asrbuild.builder.recipe import Recipe, recipe_keys
 from asrbuild.builder.record import publishable
+from asrbuild.coreml.choices import SAME_TARGETS
 
 CONFIG_NAME = "config"
 #: Sections whose keys the user names (functions of a package, hot words, precisions), and one that
@@ -82,7 +83,9 @@ def to_recipe(config: Any) -> Recipe:
         artifacts=_at_home("paths.artifacts", recipe.paths.artifacts),
         cache=_at_home("paths.cache", recipe.paths.cache),
     )
-    return publishable(replace(recipe, paths=paths))
+    target = recipe.coreml.minimum_deployment_target
+    coreml = replace(recipe.coreml, minimum_deployment_target=SAME_TARGETS.get(target, target))
+    return publishable(replace(recipe, paths=paths, coreml=coreml))
 
 
 #: Environment variables that a recipe may read; None: all, as where nothing is published.

@@ -69,7 +69,7 @@ class SourceConfig:
     """Where the acoustic model comes from.
 
     ``kind`` says which architecture takes it; ``config`` is that architecture's own section, where
-    it needs one, and its architecture checks it.
+    it needs one, and its architecture checks it. ``second`` null: one recording proves a build.
     """
 
     kind: str = choice("demo", kinds())
@@ -83,7 +83,9 @@ class SourceConfig:
     author: str = ""
     license: str = ""
     sample: RecordingConfig = field(default_factory=lambda: RecordingConfig("demo:sample.wav"))
-    second: RecordingConfig = field(default_factory=lambda: RecordingConfig("demo:second.wav"))
+    second: RecordingConfig | None = field(
+        default_factory=lambda: RecordingConfig("demo:second.wav")
+    )
     scorer: str | None = None
     development: str | None = None
     config: dict[str, Any] = field(default_factory=dict)

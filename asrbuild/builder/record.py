@@ -87,7 +87,8 @@ def record(recipe: Recipe) -> dict[str, Any]:
     for key in _FILE_KEYS:
         *sections, name = key.split(".")
         section = functools.reduce(dict.__getitem__, sections, whole)
-        section[name] = _portable(section[name])
+        if section is not None:
+            section[name] = _portable(section[name])
     whole["verify"]["compared_with"] = _artifact_name(whole["verify"]["compared_with"])
     # The Core ML artifact is the same with and without its variant for Core AI.
     del whole["coreai"]

@@ -21,8 +21,10 @@ def build(
 
     --json writes one JSON object a line as things happen, the result last; -q writes no stages.
 
-    Examples: asrbuild model=dynamic | asrbuild source=checkpoint source.checkpoint_dir=ckpt |
-    asrbuild -m model=dynamic_to_static n_steps=16,32,64
+    Examples:
+        asrbuild model=dynamic
+        asrbuild -m model=dynamic_to_static n_steps=16,32
+        asrbuild source=checkpoint source.checkpoint_dir=demo:checkpoint
     """
     from asrbuild.builder.sweep import build_from_command_line
 

@@ -27,7 +27,8 @@ def plan(
 ) -> None:
     """Show which stages a build would run, and the reasons, without running any.
 
-    Example: asrbuild plan model=static coreml.precision=fp32
+    Examples:
+        asrbuild plan model=static coreml.precision=fp32
     """
     from asrbuild.builder.plan import titles
 
@@ -69,7 +70,8 @@ def why(
 ) -> None:
     """Say which key, file or version makes each stage of a build run again.
 
-    Example: asrbuild cache why model=dynamic coreml.precision=fp32
+    Examples:
+        asrbuild cache why model=dynamic coreml.precision=fp32
     """
     planned = _plan(overrides, config_dir)
     if as_json:

@@ -187,7 +187,7 @@ def test_misused_commands(
 LONG = "x" * 300
 #: (arguments, error as printed): what a command takes and cannot do; {static} is an artifact.
 HALF_RIGHT = [
-    (["run", "{static}", "--output-dir", "out"], "--output-dir requires --input: without it "
+    (["run", "{static}", "--output", "out"], "--output requires --input: without it "
      "nothing is run\n  fix: "),
     (["run", "{static}", "--input", "x"], "--input x is not name=file.npy\n  fix: "),
     (["evaluate", "{static}"],
