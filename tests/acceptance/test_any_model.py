@@ -151,6 +151,7 @@ def test_a_network_with_states_streams(folder: Path, random: Any) -> None:
     [
         (("coreml=neuralnetwork",), "coreml.format", "becomes an ML program"),
         (("coreml.compress=int8",), "coreml.compress", "have no names"),
+        (("coreml.lstm=loop",), "coreml.lstm", "coreml.lstm=loop does not change it"),
         (("n_steps=99",), "model.steps", "of which 98 are context"),
         (("model=multifunction",), "model.functions.chunk_16", "of which 98 are context"),
         (("source.config.features.n_mels=80",), "source.config.features", r"takes \[64\]"),

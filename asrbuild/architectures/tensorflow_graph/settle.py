@@ -26,7 +26,7 @@ from asrbuild.base.cache import StageKey
 from asrbuild.base.code import code_digest
 from asrbuild.base.digest import file_digest
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds.places import GRAPH_TO_RUN, SAVED_MODEL
+from asrbuild.base.kinds.places import SAVED_MODEL, TENSORFLOW_GRAPH
 from asrbuild.base.kinds.recognition import recognise, require
 from asrbuild.base.places import resolve_file
 
@@ -71,7 +71,7 @@ def graph_file(recipe: Any) -> Path:
             "source.path names no file", key="source.path", fix=f"set source.path={example}"
         )
     file = resolve_file(recipe.source.path)
-    require(file, SAVED_MODEL if saved else GRAPH_TO_RUN, key="source.path")
+    require(file, SAVED_MODEL if saved else TENSORFLOW_GRAPH, key="source.path")
     return file
 
 
