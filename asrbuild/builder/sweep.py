@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from asrbuild.base import terminal
 from asrbuild.base.disk import disk_errors, write_atomically
-from asrbuild.base.errors import AsrbuildError, GatesError
+from asrbuild.base.errors import AsrbuildError, GatesError, MisuseError
 from asrbuild.base.progress import Event, Progress
 from asrbuild.builder.api import build_or_tune
 from asrbuild.builder.compose import compose_recipe, run_hydra, to_recipe
@@ -32,6 +32,7 @@ RECORDS = "ASRBUILD_SWEEP_RECORDS"
 OUTPUT = "ASRBUILD_BUILD_OUTPUT"
 _QUIET = ("-q", "--quiet")
 _JSON = "--json"
+FROM = "--from"
 _INTERRUPTED = "interrupted"
 _LOST = (
     "its process ended without a word: it was killed, or its machine had no memory left\n"
@@ -62,6 +63,9 @@ def build_from_command_line(argv: list[str]) -> int:
 
 
 def _build(argv: list[str]) -> int:
+    if FROM in argv:
+        _build_again(argv)
+        return 0
     if is_plain(argv):
         _tell(build_or_tune(compose_recipe(argv), argv, _progress()))
         return 0
@@ -96,6 +100,22 @@ def _build(argv: list[str]) -> int:
         raise _stop(stopped)
     failed = [job for job in jobs if job.status == "failed"]
     return 1 if failed or not jobs else 0
+
+
+def _build_again(argv: list[str]) -> None:
+    """``--from ARTIFACT key=value ...``: what its manifest says, with these values."""
+    from asrbuild.builder.again import recipe_of
+
+    at = argv.index(FROM)
+    rest = argv[:at] + argv[at + 2 :]
+    if at + 1 == len(argv) or not is_plain(rest):
+        raise MisuseError(
+            f"{FROM} takes one artifact, and no flag beside it",
+            key=FROM,
+            fix=f"write `asrbuild build {FROM} NAME key=value`",
+        )
+    recipe, overrides = recipe_of(argv[at + 1], rest)
+    _tell(build_or_tune(recipe, overrides, _progress()))
 
 
 def _stop(error: BaseException) -> BaseException:

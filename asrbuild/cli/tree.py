@@ -106,6 +106,7 @@ PANELS: dict[str, dict[str, str | Group]] = {
     },
     "This machine": {
         "doctor": "doctor.doctor",
+        "completion": "completion.completion",
         "coreai": Group(
             "Apple's Core AI runtime, which witnesses proofs.",
             {
@@ -163,6 +164,11 @@ def typer_app(only: str | None = None) -> typer.Typer:
                 _add(group, command, function, None)
             app.add_typer(group, name=name, rich_help_panel=panel)
     return app
+
+
+def takes_overrides(command: str) -> bool:
+    """Whether the arguments of a command, such as ``cache why``, are overrides of a recipe."""
+    return command in ("build", "plan", "cache why", "export")
 
 
 def _paragraph(text: str) -> str:

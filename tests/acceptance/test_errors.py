@@ -191,7 +191,7 @@ HALF_RIGHT = [
      "nothing is run\n  fix: "),
     (["run", "{static}", "--input", "x"], "--input x is not name=file.npy\n  fix: "),
     (["evaluate", "{static}"],
-     "evaluate requires at least one artifact, and the data last\n  fix: "),
+     "evaluate requires at least one artifact, and the data\n  fix: "),
     (["evaluate", "{static}", str(DEMO / "dev" / "dev.csv"), "--decoder", ""],
      "no decoder is called ''\n  key: decoder.type"),
     (["cache", "clear", "--stage", "covert"], "'covert' is not a stage\n  key: --stage\n"
