@@ -32,6 +32,7 @@ from asrbuild.base.errors import AsrbuildError
 
 if TYPE_CHECKING:
     from asrbuild.architectures.original import OriginalRun
+    from asrbuild.base.array import Array
     from asrbuild.coreml.request import ConversionRequest
     from asrbuild.speech.alphabet import Alphabet
 
@@ -158,3 +159,10 @@ def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRu
         "--cases", str(cases), "--model", str(original.file), "--outputs", ",".join(own.outputs),
         "--states", json.dumps(own.states), "--names", json.dumps(renamed),
     )  # fmt: skip
+
+
+def landmarks_of_call(
+    original: Original, config: Any, call: Mapping[str, Array]
+) -> Sequence[Landmark]:
+    """None: coremltools gives what it makes of TensorFlow's other names."""
+    return []

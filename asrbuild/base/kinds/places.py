@@ -67,6 +67,11 @@ SAVED_MODEL = Place(
     {"graph": "set source=tensorflow_graph source.path={file}"} | _LITE,
 )
 ONNX = Place("an ONNX model", frozenset({"onnx"}), "give a .onnx file", _LITE)
+TORCH = Place(
+    "a program of torch.export or TorchScript",
+    frozenset({"pytorch", "pytorch-exported"}),
+    "give a .pt2 of torch.export.save, or a .pt of torch.jit.save",
+)
 LITE = Place(
     "a TensorFlow Lite model", frozenset({"tflite"}), "give the .tflite of a DeepSpeech model"
 )
