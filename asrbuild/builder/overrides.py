@@ -25,7 +25,10 @@ def is_plain(argv: list[str]) -> bool:
     Such a command line is composed once, by ``compose_recipe``; Hydra's own run composes it twice,
     the first time to learn whether it is a sweep.
     """
-    return not any(argument.startswith("-") or "hydra" in argument for argument in argv)
+    return not any(
+        argument.startswith(("-", "experiment=", "+experiment=")) or "hydra" in argument
+        for argument in argv
+    )
 
 
 def _free_words(override: str) -> str:

@@ -205,7 +205,8 @@ class DecoderConfig:
 class TuneConfig:
     """A search for the decoder's settings after the build: on which recordings, and how far.
 
-    Ranges are [lowest, highest]; see conf/tune/scorer.yaml.
+    Ranges are [lowest, highest]; see conf/tune/scorer.yaml. ``returns``: figures that a job of a
+    sweep returns to Hydra's sweeper, of which some search for the best.
     """
 
     target: str = choice("none", TuneTarget)
@@ -216,6 +217,7 @@ class TuneConfig:
     lm_beta: list[float] = field(default_factory=lambda: [-2.0, 6.0])
     beam_width: list[int] = field(default_factory=lambda: [8, 512])
     output: str = "tuned"
+    returns: list[str] = field(default_factory=list)
 
 
 @dataclass

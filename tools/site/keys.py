@@ -105,6 +105,7 @@ MEANINGS = {
     "tune.lm_beta": "The lowest and the highest value.",
     "tune.beam_width": "The lowest and the highest value.",
     "tune.output": "The decoder config that is written.",
+    "tune.returns": "What a job returns to Hydra's sweeper: wer, package_bytes, seconds, ...",
     "verify.inputs": "What a package is run on.",
     "verify.edge_lengths": "Whether the sample is also run at critical lengths.",
     "verify.max_steps": "Steps (of 20 ms) of the longest input.",
