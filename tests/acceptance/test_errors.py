@@ -129,7 +129,7 @@ CONFIG_ERRORS = [
      "  file: {at}/none"),
     (["hydra.launcher.n_cpu=2"], "unknown key hydra.launcher.n_cpu\n  key: hydra.launcher.n_cpu\n"
      "  fix: print Hydra's keys with `asrbuild --cfg hydra`"),
-    (["plan", "-m", "n_steps=1"], "-m has no meaning here: this looks at one recipe"),
+    (["cache", "why", "-m", "n_steps=1"], "-m has no meaning here: this looks at one recipe"),
     (["verfy"], "verfy is neither a command nor an override\n  fix: did you mean `asrbuild verify`?"),  # noqa: E501
 ]  # fmt: skip
 
@@ -294,7 +294,7 @@ def test_what_may_not_be_read_is_no_bug(
 def test_a_group_without_a_command_shows_its_commands(at: Path) -> None:
     done = run_asrbuild("cache", cwd=at)
     assert done.code == 2
-    assert "clear" in done.out + done.err
+    assert "remove" in done.out + done.err
     assert "error" not in done.err
 
 
