@@ -3,26 +3,68 @@
 # minutes, as root). Then tests/handover/app/test_toolchain.py runs:
 #
 #     tools/debian_swift.sh /opt/swift && PATH=/opt/swift/bin:$PATH uv run pytest tests/handover/app
+#     tools/debian_swift.sh remove /opt/swift
 #
-# Folders below /tmp are shared with it, so that it sees what pytest writes there.
+# A second run changes nothing. Folders of the machine are mounted into the toolchain's root only for
+# a process that asks for them and only in that process's own mount namespace, so that nothing stays
+# mounted and a removal of the folder reaches no file of the machine.
 set -euo pipefail
-folder=$(realpath -m "${1:?usage: tools/debian_swift.sh FOLDER}")
+usage="usage: tools/debian_swift.sh [remove] FOLDER"
+remove=
+if [ "${1:-}" = remove ]; then remove=yes; shift; fi
+[ $# -eq 1 ] && [ -n "$1" ] || { echo "$usage" >&2; exit 2; }
+folder=$(realpath -m "$1")
 root=$folder/root
+partial=$folder/root.partial
 
-if ! test -x "$root/usr/bin/swift"; then
-  command -v debootstrap >/dev/null || apt-get install -y --no-install-recommends debootstrap
-  debootstrap --variant=minbase trixie "$root"
-  chroot "$root" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-    swiftlang libc6-dev libstdc++-14-dev libncurses-dev binutils git
+# An earlier version of this script mounted folders of the machine for good.
+mounted=$(awk -v below="$folder/" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo)
+if [ -n "$mounted" ]; then
+  echo "$folder has mounted folders of this machine in it. Unmount them first:" >&2
+  echo "$mounted" | sort -r | sed 's/^/    umount /' >&2
+  exit 1
 fi
-for shared in /proc /dev /tmp; do
-  mountpoint -q "$root$shared" || mount --bind "$shared" "$root$shared"
-done
+
+if [ -n "$remove" ]; then
+  [ -e "$folder" ] || exit 0
+  # Nothing but what this script makes is removed.
+  if [ ! -f "$folder/bin/swift" ] && [ ! -d "$partial" ]; then
+    echo "$folder is not a folder of tools/debian_swift.sh: it has no bin/swift" >&2
+    exit 1
+  fi
+  rm -rf --one-file-system "$root" "$partial"
+  rm -f "$folder/bin/swift"
+  rmdir --ignore-fail-on-non-empty "$folder/bin" "$folder"
+  exit 0
+fi
+
+# On the outside, usr/bin/swift is a link to nothing: it is absolute.
+if [ ! -e "$root/usr/libexec/swift/bin/swift" ]; then
+  command -v debootstrap >/dev/null ||
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends debootstrap
+  rm -rf --one-file-system "$partial"
+  mkdir -p "$partial"
+  unshare --mount debootstrap --variant=minbase trixie "$partial"
+  chroot "$partial" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+    swiftlang libc6-dev libstdc++-14-dev libncurses-dev binutils git
+  chroot "$partial" apt-get clean
+  rm -rf --one-file-system "$root"
+  mv "$partial" "$root"
+fi
 
 mkdir -p "$folder/bin"
 cat >"$folder/bin/swift" <<END
 #!/bin/sh
-exec chroot "$root" /bin/sh -c 'cd "\$0" 2>/dev/null; exec /usr/bin/swift "\$@"' "\$PWD" "\$@"
+# Runs Swift of $root, which sees the machine's folders but for those of the system.
+exec unshare --mount --propagation private /bin/sh -c '
+  root=\$1; shift
+  for shared in /*; do
+    case \$shared in /bin|/sbin|/lib*|/usr|/etc|/var|/boot) continue ;; esac
+    [ -d "\$shared" ] && [ ! -L "\$shared" ] || continue
+    mkdir -p "\$root\$shared" && mount --rbind "\$shared" "\$root\$shared" || exit 1
+  done
+  exec chroot "\$root" /bin/sh -c "cd \"\\\$0\" || exit 1; exec /usr/bin/swift \"\\\$@\"" "\$PWD" "\$@"
+' swift "$root" "\$@"
 END
 chmod +x "$folder/bin/swift"
 "$folder/bin/swift" --version

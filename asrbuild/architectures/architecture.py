@@ -317,6 +317,17 @@ class Architecture(Protocol):
         """
         ...
 
+    def landmarks_of_call(
+        self, original: Original, config: Any, call: Mapping[str, Array]
+    ) -> Sequence[Landmark]:
+        """Where ``CALLS``: the values inside the original in one call, by its own names and in the
+        order of its nodes; empty where its runtime does not give them.
+
+        Args:
+            call: every input of the package by name.
+        """
+        ...
+
 
 Section = TypeVar("Section")
 

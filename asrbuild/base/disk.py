@@ -34,7 +34,7 @@ def disk_problem(error: OSError, doing: str, path: Path) -> AsrbuildError:
         return AsrbuildError(
             f"no space is left on the disk, while {doing}",
             file=file,
-            fix="free some space (`asrbuild cache clear` removes cached stages) or use another "
+            fix="free some space (`asrbuild cache remove` removes cached stages) or use another "
             "disk",
         )
     if error.errno == errno.EFBIG:

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 
 def stays_inside(path: str) -> bool:
@@ -71,3 +72,15 @@ def _file_name(name: str) -> str:
 def _with_digest(short: str, name: str) -> str:
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return f"{short[: _LONGEST_NAME - 20]}%-{digest}"
+
+
+#: Suffixes of files that a person may name where a folder is expected.
+_SUFFIXES = tuple(".asrb .zip .tar .gz .tgz .json .html .md .csv .wav .npy .pb .scorer".split())
+
+
+def names_file(path: Path) -> bool:
+    """Whether a path that does not exist is meant as a file, by its suffix or a misspelt one."""
+    suffix = path.suffix.lower()
+    if path.exists() or len(suffix) < 3:
+        return False
+    return suffix in _SUFFIXES or sorted(suffix) == sorted(".asrb") or suffix in (".asb", ".arsb")

@@ -43,14 +43,14 @@ def start(command: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
 
 
-def run(command: Sequence[str]) -> tuple[int, list[str]]:
+def run(module: str, *arguments: str) -> tuple[int, list[str]]:
     """Runs a :func:`python_module` to its end; it does not outlive this call.
 
     Returns:
         Its exit code, and the lines that it wrote, at least one.
     """
     with tempfile.TemporaryFile() as log:
-        process = start(command, log)
+        process = start(python_module(module, *arguments), log)
         try:
             code = process.wait()
         except BaseException:

@@ -16,6 +16,7 @@ from asrbuild.builder.explain import explain, unknown_key
 from asrbuild.builder.overrides import check_flags, flags_first, quoted, readable
 from asrbuild.builder.recipe import Recipe, recipe_keys
 from asrbuild.builder.record import publishable
+from asrbuild.coreml.choices import SAME_TARGETS
 
 CONFIG_NAME = "config"
 #: Sections whose keys the user names (functions of a package, hot words, precisions), and one that
@@ -82,7 +83,9 @@ def to_recipe(config: Any) -> Recipe:
         artifacts=_at_home("paths.artifacts", recipe.paths.artifacts),
         cache=_at_home("paths.cache", recipe.paths.cache),
     )
-    return publishable(replace(recipe, paths=paths))
+    target = recipe.coreml.minimum_deployment_target
+    coreml = replace(recipe.coreml, minimum_deployment_target=SAME_TARGETS.get(target, target))
+    return publishable(replace(recipe, paths=paths, coreml=coreml))
 
 
 #: Environment variables that a recipe may read; None: all, as where nothing is published.
@@ -186,6 +189,54 @@ def compose_recipe(overrides: list[str], config_dir: str | None = None) -> Recip
         raise explain(error, overrides) from error
 
 
+def swept_in_config(argv: list[str]) -> list[str] | None:
+    """The keys that a configuration sweeps, by ``hydra.mode: MULTIRUN``; None where it does not.
+
+    Raises:
+        AsrbuildError: the config does not compose.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra._internal.utils import get_args_parser
+    from hydra.types import RunMode
+
+    register_schema()
+    check_flags(given := flags_first(argv))
+    asked = get_args_parser().parse_args(given)
+    overrides = list(asked.overrides)
+    if asked.cfg or asked.info or asked.hydra_help:
+        return None
+    if asked.config_dir is not None:
+        folder = quoted(f"file://{Path(asked.config_dir).resolve()}")
+        overrides.append(f"hydra.searchpath=[{folder}]")
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="asrbuild"):
+            settings = compose(CONFIG_NAME, overrides=overrides, return_hydra_config=True).hydra
+    except Exception as error:
+        raise explain(error, argv) from error
+    if settings.mode != RunMode.MULTIRUN:
+        return None
+    return list(settings.sweeper.get("params") or {})
+
+
+def jobs_of(overrides: list[str]) -> list[list[str]]:
+    """The overrides of each job of a sweep, as Hydra's own sweeper makes them."""
+    from hydra import initialize_config_dir
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    register_schema()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="asrbuild"):
+            parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+            batches = BasicSweeper.split_arguments(
+                parser.parse_overrides(readable(overrides, sweep=True)), max_batch_size=None
+            )
+    except Exception as error:
+        raise explain(error, overrides) from error
+    return [list(job) for batch in batches for job in batch]
+
+
 def run_hydra(task: Callable[[Any], Any], argv: list[str]) -> None:
     """Runs ``task`` under Hydra's own command line (``-m``, ``--cfg``, ``--config-dir``, ...).
 
@@ -197,12 +248,13 @@ def run_hydra(task: Callable[[Any], Any], argv: list[str]) -> None:
     register_schema()
     failed: list[Exception] = []
 
-    def guarded(config: Any) -> None:
+    def guarded(config: Any) -> Any:
         # Kept and raised after Hydra is done: Hydra would print a message of its own about it.
         try:
-            task(config)
+            return task(config)
         except Exception as error:
             failed.append(error)
+            return None
 
     check_flags(given := flags_first(argv))
     asked_for_traceback = debugging()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from asrbuild.artifact import store
 from asrbuild.base import cache, ownership
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.progress import Progress
 from asrbuild.builder import receipt as receipts
 from asrbuild.builder.plan import Plan, plan
@@ -66,6 +67,38 @@ def build(
     path = artifacts / receipt.name / receipt.version
     stages = tuple(name for name in planned.keys if name in done)
     return Built(receipt, path, stages, time.perf_counter() - start)
+
+
+def export_original(recipe: Recipe, progress: Progress) -> Path:
+    """The original of a recipe as a file in the cache: what its ``export`` stage writes.
+
+    Raises:
+        AsrbuildError: the recipe is impossible, an input is missing, or the source is the original
+            itself, so that nothing is exported.
+    """
+    from asrbuild.base.threads import workers
+    from asrbuild.builder.run import Run
+    from asrbuild.builder.stages import export
+
+    check_keys(recipe)
+    _require_own(recipe)
+    root = Path(recipe.paths.cache)
+    recipe, source = settle(recipe, root)
+    check_recipe(recipe)
+    planned = plan(recipe, source)
+    step = next((step for step in planned.steps if step.stage is export.STAGE), None)
+    if step is None:
+        raise AsrbuildError(
+            "nothing is exported: the source is the original itself",
+            key="source.kind",
+            file=source.graph,
+            fix="use that file; a checkpoint is exported, source=checkpoint",
+        )
+    with cache.in_use(root) as marks, workers(1) as threads:
+        run = Run(planned, progress, marks, [])
+        run.start(step, threads)
+        threads.wait([run.folders[export.STAGE.name]])
+        return run.folders[export.STAGE.name].result() / export.GRAPH
 
 
 def _require_own(recipe: Recipe) -> None:

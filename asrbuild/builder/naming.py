@@ -16,8 +16,8 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 from typing import Any
@@ -246,3 +246,14 @@ def _filled(schema: Any, given: Any, recipe: Mapping[str, Any]) -> Any:
     for part in leads_to[1].split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
+
+
+def told_apart(recipe: Recipe, overrides: Sequence[str], varied: Sequence[str]) -> Recipe:
+    """The recipe, with a word in its default name for every key that its sweep varies."""
+    values = asdict(recipe)
+    if recipe.name != default_name(values):
+        return recipe
+    given = dict(override.lstrip("+~").partition("=")[::2] for override in overrides)
+    return replace(
+        recipe, name=default_name(values, {key: given[key] for key in varied if key in given})
+    )

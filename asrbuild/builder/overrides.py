@@ -25,7 +25,10 @@ def is_plain(argv: list[str]) -> bool:
     Such a command line is composed once, by ``compose_recipe``; Hydra's own run composes it twice,
     the first time to learn whether it is a sweep.
     """
-    return not any(argument.startswith("-") or "hydra" in argument for argument in argv)
+    return not any(
+        argument.startswith(("-", "experiment=", "+experiment=")) or "hydra" in argument
+        for argument in argv
+    )
 
 
 def _free_words(override: str) -> str:
@@ -84,9 +87,9 @@ def readable(overrides: list[str], *, sweep: bool) -> list[str]:
 def varied_keys(argv: list[str]) -> list[str]:
     """The keys and groups that have several values on the command line of a sweep."""
     overrides = readable([each for each in argv if "=" in each], sweep=True)
-    parsed = [_parsed(override) for override in overrides]
+    found = [parsed(override) for override in overrides]
     # None: a flag, or Hydra says what is wrong with it.
-    return [each.key_or_group for each in parsed if each and each.is_sweep_override()]
+    return [each.key_or_group for each in found if each and each.is_sweep_override()]
 
 
 def _readable(override: str, sweep: bool) -> str:
@@ -95,13 +98,13 @@ def _readable(override: str, sweep: bool) -> str:
         raise AsrbuildError(f"{override!r} has no key", fix="write key=value")
     if not separator or _PLAIN.fullmatch(value):
         return override
-    parsed = _parsed(override)
-    if parsed is None and value[0] not in "[{'\"":
+    read = parsed(override)
+    if read is None and value[0] not in "[{'\"":
         parts = value.split(",") if sweep else [value]
-        parts = [part if _parsed(f"{key}={part}") else quoted(part) for part in parts]
+        parts = [part if parsed(f"{key}={part}") else quoted(part) for part in parts]
         legible = f"{key}={','.join(parts)}"
-        return legible if _parsed(legible) else override
-    if parsed is not None and parsed.is_sweep_override() and not sweep:
+        return legible if parsed(legible) else override
+    if read is not None and read.is_sweep_override() and not sweep:
         raise AsrbuildError(
             f"{override} is several values, and this is one build",
             key=key,
@@ -117,7 +120,7 @@ def quoted(value: str) -> str:
     return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value) + "'"
 
 
-def _parsed(override: str) -> Override | None:
+def parsed(override: str) -> Override | None:
     """The override as Hydra's grammar reads it; None if it cannot."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException

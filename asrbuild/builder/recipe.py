@@ -69,7 +69,7 @@ class SourceConfig:
     """Where the acoustic model comes from.
 
     ``kind`` says which architecture takes it; ``config`` is that architecture's own section, where
-    it needs one, and its architecture checks it.
+    it needs one, and its architecture checks it. ``second`` null: one recording proves a build.
     """
 
     kind: str = choice("demo", kinds())
@@ -83,7 +83,9 @@ class SourceConfig:
     author: str = ""
     license: str = ""
     sample: RecordingConfig = field(default_factory=lambda: RecordingConfig("demo:sample.wav"))
-    second: RecordingConfig = field(default_factory=lambda: RecordingConfig("demo:second.wav"))
+    second: RecordingConfig | None = field(
+        default_factory=lambda: RecordingConfig("demo:second.wav")
+    )
     scorer: str | None = None
     development: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
@@ -203,7 +205,8 @@ class DecoderConfig:
 class TuneConfig:
     """A search for the decoder's settings after the build: on which recordings, and how far.
 
-    Ranges are [lowest, highest]; see conf/tune/scorer.yaml.
+    Ranges are [lowest, highest]; see conf/tune/scorer.yaml. ``returns``: figures that a job of a
+    sweep returns to Hydra's sweeper, of which some search for the best.
     """
 
     target: str = choice("none", TuneTarget)
@@ -214,6 +217,7 @@ class TuneConfig:
     lm_beta: list[float] = field(default_factory=lambda: [-2.0, 6.0])
     beam_width: list[int] = field(default_factory=lambda: [8, 512])
     output: str = "tuned"
+    returns: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -27,7 +27,7 @@ def published_overrides(overrides: Sequence[str]) -> list[str]:
         name = key.lstrip("+~").split("@")[0]
         if name.startswith(("paths.", "tune.", "hydra")) or name == "decoder.interpreter":
             continue  # these depend on the machine
-        if name in _FILE_KEYS or name in config_files:
+        if name in FILE_KEYS or name in config_files:
             value = _portable(value.strip("'\"")) or ""
         elif name == "verify.compared_with":
             value = _artifact_name(value.strip("'\""))
@@ -36,7 +36,7 @@ def published_overrides(overrides: Sequence[str]) -> list[str]:
 
 
 #: Keys that name a file.
-_FILE_KEYS = tuple(
+FILE_KEYS = tuple(
     """
     source.checkpoint_dir source.path source.alphabet_config_path source.scorer source.development
     source.sample.audio source.sample.text source.second.audio source.second.text
@@ -84,10 +84,11 @@ def record(recipe: Recipe) -> dict[str, Any]:
         del whole["source"]["config"]
     for key in architecture(recipe.architecture).FILE_KEYS:
         config[key] = _portable(config.get(key))
-    for key in _FILE_KEYS:
+    for key in FILE_KEYS:
         *sections, name = key.split(".")
         section = functools.reduce(dict.__getitem__, sections, whole)
-        section[name] = _portable(section[name])
+        if section is not None:
+            section[name] = _portable(section[name])
     whole["verify"]["compared_with"] = _artifact_name(whole["verify"]["compared_with"])
     # The Core ML artifact is the same with and without its variant for Core AI.
     del whole["coreai"]

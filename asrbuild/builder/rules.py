@@ -252,11 +252,11 @@ def _inputs(recipe: Recipe) -> Iterator[AsrbuildError]:
 
 
 def _unrolled(recipe: Recipe, layers: Any) -> Iterator[AsrbuildError]:
-    """Only an LSTM that asrbuild writes itself can be written out step by step."""
-    if recipe.coreml.lstm == "unrolled" and layers.recurrent is None:
+    """Only an LSTM that asrbuild writes itself can be a loop, or written out step by step."""
+    if recipe.coreml.lstm != "native" and layers.recurrent is None:
         yield AsrbuildError(
             f"a network of source.kind={recipe.source.kind} is converted with its own operations, "
-            "so no LSTM of it is unrolled",
+            f"so coreml.lstm={recipe.coreml.lstm} does not change it",
             key="coreml.lstm",
             fix="leave coreml.lstm out, or export the network with its steps written out",
         )

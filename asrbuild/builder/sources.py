@@ -104,6 +104,8 @@ def settle(recipe: Recipe, cache_root: Path, *, keep: bool = True) -> tuple[Reci
     texts: dict[str, str] = {}
     for name in ("sample", "second"):
         recording = getattr(recipe.source, name)
+        if recording is None:
+            continue
         if name in recipe.verify.inputs or (name == "sample" and recipe.verify.inputs):
             recordings[name] = existing_file(recording.audio, f"source.{name}.audio")
             files[name] = recordings[name]

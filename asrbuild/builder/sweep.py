@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import time
@@ -13,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from asrbuild.base import terminal
 from asrbuild.base.disk import disk_errors, write_atomically
-from asrbuild.base.errors import AsrbuildError, GatesError
+from asrbuild.base.errors import AsrbuildError, GatesError, MisuseError
 from asrbuild.base.progress import Event, Progress
 from asrbuild.builder.api import build_or_tune
-from asrbuild.builder.compose import compose_recipe, run_hydra, to_recipe
+from asrbuild.builder.compose import compose_recipe, run_hydra, swept_in_config, to_recipe
 from asrbuild.builder.config_folders import check_folders
+from asrbuild.builder.naming import told_apart
 from asrbuild.builder.overrides import is_plain, varied_keys
-from asrbuild.builder.recipe import Recipe
 from asrbuild.builder.record import published_overrides
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ RECORDS = "ASRBUILD_SWEEP_RECORDS"
 OUTPUT = "ASRBUILD_BUILD_OUTPUT"
 _QUIET = ("-q", "--quiet")
 _JSON = "--json"
+FROM = "--from"
 _INTERRUPTED = "interrupted"
 _LOST = (
     "its process ended without a word: it was killed, or its machine had no memory left\n"
@@ -62,12 +64,19 @@ def build_from_command_line(argv: list[str]) -> int:
 
 
 def _build(argv: list[str]) -> int:
+    if FROM in argv:
+        _build_again(argv)
+        return 0
     if is_plain(argv):
         _tell(build_or_tune(compose_recipe(argv), argv, _progress()))
         return 0
+    varied = varied_keys(argv)
     if not any(flag in argv for flag in _MULTIRUN):
-        run_hydra(_single_job, argv)
-        return 0
+        found = swept_in_config(argv)
+        if found is None:
+            run_hydra(_single_job, argv)
+            return 0
+        varied = [*varied, *found]
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     records = Path(".asrbuild", "sweeps", f"{stamp}-{secrets.token_hex(3)}").absolute()
     os.environ[RECORDS] = str(records)
@@ -75,7 +84,7 @@ def _build(argv: list[str]) -> int:
     os.environ.setdefault("PYTHONSAFEPATH", "1")
     try:
         records.mkdir(parents=True)
-        (records / VARIED).write_text("\n".join(varied_keys(argv)), encoding="utf-8")
+        (records / VARIED).write_text("\n".join(varied), encoding="utf-8")
     except OSError as error:
         raise AsrbuildError(
             f"the sweep cannot keep its records: {error.strerror}",
@@ -96,6 +105,22 @@ def _build(argv: list[str]) -> int:
         raise _stop(stopped)
     failed = [job for job in jobs if job.status == "failed"]
     return 1 if failed or not jobs else 0
+
+
+def _build_again(argv: list[str]) -> None:
+    """``--from ARTIFACT key=value ...``: what its manifest says, with these values."""
+    from asrbuild.builder.again import recipe_of
+
+    at = argv.index(FROM)
+    rest = argv[:at] + argv[at + 2 :]
+    if at + 1 == len(argv) or not is_plain(rest):
+        raise MisuseError(
+            f"{FROM} takes one artifact, and no flag beside it",
+            key=FROM,
+            fix=f"write `asrbuild build {FROM} NAME key=value`",
+        )
+    recipe, overrides = recipe_of(argv[at + 1], rest)
+    _tell(build_or_tune(recipe, overrides, _progress()))
 
 
 def _stop(error: BaseException) -> BaseException:
@@ -153,12 +178,45 @@ def _say_event(kind: str, job: int | None, values: Mapping[str, Any]) -> None:
     )
 
 
-def _single_job(config: Any) -> None:
+def _single_job(config: Any) -> Returned:
     recipe = to_recipe(config)
-    _tell(build_or_tune(recipe, _task_overrides(), _progress()))
+    built = build_or_tune(recipe, _task_overrides(), _progress())
+    _tell(built)
+    return _returned(recipe.tune.returns, _figures(built))
 
 
-def _sweep_job(config: Any) -> None:
+#: What Hydra's sweepers take of a job: nothing, one figure, or several.
+Returned = float | list[float] | None
+
+
+def _figures(built: Built) -> dict[str, float | None]:
+    """Every figure of a build that ``tune.returns`` can name."""
+    receipt = built.receipt
+    sizes = {"bytes": receipt.bytes, "package_bytes": receipt.package_bytes}
+    return {"wer": receipt.wer, "seconds": built.seconds, **sizes, **receipt.figures}
+
+
+def _returned(names: Sequence[str], figures: Mapping[str, float | None]) -> Returned:
+    """The figures of these names; where there is one name, the figure itself.
+
+    Raises:
+        AsrbuildError: the build has no such figure.
+    """
+    values = []
+    for name in names:
+        value = figures.get(name)
+        if value is None:
+            known = ", ".join(key for key, each in figures.items() if each is not None)
+            raise AsrbuildError(
+                f"this build has no figure {name}",
+                key="tune.returns",
+                fix=f"choose of {known}; wer requires recordings with known words",
+            )
+        values.append(float(value))
+    return values[0] if len(values) == 1 else values or None
+
+
+def _sweep_job(config: Any) -> Returned:
     """One job of a sweep: whatever happens to it is a record, so the others go on."""
     from hydra.core.hydra_config import HydraConfig
 
@@ -173,9 +231,10 @@ def _sweep_job(config: Any) -> None:
     # Whoever dies without a word has left this one.
     _write(_unfinished(number, overrides, "running", 0.0, ""))
     try:
-        recipe = _told_apart(to_recipe(config), asked)
+        recipe = told_apart(to_recipe(config), asked, _varied())
         # Which of its jobs is the one to use, a sweep does not know.
         built = build_or_tune(recipe, asked, progress, move_latest=False)
+        returned = _returned(recipe.tune.returns, _figures(built))
     except KeyboardInterrupt:
         seconds = time.perf_counter() - start
         _write(_unfinished(number, overrides, "failed", seconds, _INTERRUPTED))
@@ -195,7 +254,9 @@ def _sweep_job(config: Any) -> None:
             figures = package_figures(error.verification, error.package, recipe.coreml)
             failed = replace(failed, **figures)
         _write(failed)
-        return
+        # A sweeper that searches takes this for a failed trial.
+        nothing = [math.nan] * len(config.tune.returns)
+        return nothing[0] if len(nothing) == 1 else nothing or None
     receipt = built.receipt
     _write(
         JobRecord(
@@ -215,19 +276,13 @@ def _sweep_job(config: Any) -> None:
             receipt.wer,
         )
     )
+    return returned
 
 
-def _told_apart(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
-    """The recipe, with a word in its default name for every key that the sweep varies."""
-    from asrbuild.builder.naming import default_name
-
-    values = asdict(recipe)
+def _varied() -> list[str]:
+    """The keys that the sweep of this job varies."""
     file = Path(os.environ[RECORDS], VARIED)
-    if recipe.name != default_name(values) or not file.is_file():
-        return recipe
-    given = dict(override.lstrip("+~").partition("=")[::2] for override in overrides)
-    varied = {key: given[key] for key in file.read_text("utf-8").split("\n") if key in given}
-    return replace(recipe, name=default_name(values, varied))
+    return file.read_text("utf-8").split("\n") if file.is_file() else []
 
 
 def _unfinished(

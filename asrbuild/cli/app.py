@@ -9,7 +9,13 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.cli.options import ArtifactsOption, JsonOption, OpenedArgument
+from asrbuild.cli.options import (
+    ArtifactsOption,
+    FolderOption,
+    JsonOption,
+    OpenedArgument,
+    new_folder,
+)
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest
@@ -18,9 +24,7 @@ if TYPE_CHECKING:
 
 def app(
     artifact: OpenedArgument,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="The folder to write; it must not exist yet.")
-    ],
+    output: FolderOption,
     audio: Annotated[
         list[Path] | None,
         typer.Option(help="Recordings for the conformance kit, instead of the artifact's own."),
@@ -34,7 +38,8 @@ def app(
     Every artifact and bundle contains these already. This command makes them again with the present
     asrbuild, in a writable folder, with your own recordings if given, and checks them.
 
-    Example: asrbuild app demo-static-mlprogram --out for-the-app
+    Examples:
+        asrbuild app demo-dynamic-mlprogram -o for-the-app
     """
     from dataclasses import asdict
 
@@ -44,6 +49,7 @@ def app(
     from asrbuild.handover.app.kit import write_folder
     from asrbuild.handover.ship.opening import opened
 
+    out = new_folder(output)
     say = lambda line: terminal.say(f"  {line}", err=True)  # noqa: E731
     with opened(artifact, artifacts or artifacts_root(), say) as path:
         manifest = read_manifest(path)

@@ -19,10 +19,14 @@ def build(
     checkpoint, frozen_graph), coreml (mlprogram, neuralnetwork), decoder (greedy, beam,
     ds_ctcdecoder), tune (none, scorer), verify (default, quick), export (deepspeech).
 
+    --from ARTIFACT builds again what the manifest of an artifact says, with other values if given.
     --json writes one JSON object a line as things happen, the result last; -q writes no stages.
 
-    Examples: asrbuild model=dynamic | asrbuild source=checkpoint source.checkpoint_dir=ckpt |
-    asrbuild -m model=dynamic_to_static n_steps=16,32,64
+    Examples:
+        asrbuild model=dynamic
+        asrbuild -m model=dynamic_to_static n_steps=16,32
+        asrbuild build --from demo-static-mlprogram coreml.precision=fp32
+        asrbuild source=checkpoint source.checkpoint_dir=demo:checkpoint
     """
     from asrbuild.builder.sweep import build_from_command_line
 

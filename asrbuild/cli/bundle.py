@@ -31,8 +31,9 @@ def bundle(
     artifacts and key give the same bytes; with --sigstore no two signatures are the same.
     `asrbuild pull FILE.asrb` unpacks it.
 
-    Example: asrbuild bundle demo-static-mlprogram demo.asrb
-    Example: asrbuild bundle demo-ios18 demo-ios17 demo-neuralnetwork demo.asrb
+    Examples:
+        asrbuild bundle demo-static-mlprogram one.asrb
+        asrbuild bundle demo-dynamic-mlprogram demo-static-mlprogram demo.asrb
     """
     from asrbuild.artifact.lookup import resolve
     from asrbuild.base.places import artifacts_root

@@ -1,4 +1,4 @@
-"""``asrbuild cache ls`` and ``asrbuild cache clear``."""
+"""``asrbuild cache ls`` and ``asrbuild cache remove``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def ls(
 ) -> None:
     """List the finished stages in the cache: size, age, and build time.
 
-    Example: asrbuild cache ls --stage convert
+    Examples:
+        asrbuild cache ls --stage convert
     """
     from asrbuild.base.cache_cleanup import list_entries
     from asrbuild.base.places import cache_root
@@ -60,11 +61,13 @@ def ls(
     show(table)
 
 
-def clear(
+def remove(
     stage: StageOption = None,
     older_than: Annotated[
         str | None,
-        typer.Option("--older-than", help="Only entries older than this: 30m, 12h, 7d."),
+        typer.Option(
+            "--older-than", metavar="AGE", help="Only entries older than this: 30m, 12h, 7d."
+        ),
     ] = None,
     cache: CacheOption = None,
 ) -> None:
@@ -72,7 +75,8 @@ def clear(
 
     Entries that another process is building stay.
 
-    Example: asrbuild cache clear --older-than 7d
+    Examples:
+        asrbuild cache remove --older-than 7d
     """
     from asrbuild.base.cache_cleanup import clear as clear_entries
     from asrbuild.base.places import cache_root

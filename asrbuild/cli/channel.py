@@ -13,11 +13,11 @@ import typer
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.cli.options import (
-    REMOTE_HELP,
     ExpiresOption,
     JsonOption,
     KeyOption,
     OtherSignerOption,
+    RemoteOption,
     SigstoreOption,
     UnprovenOption,
     expiry_seconds,
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 NameArgument = Annotated[str, typer.Argument(help="The artifact's name.")]
 ChannelArgument = Annotated[str, typer.Argument(help="The channel: stable, beta, ...")]
-RemoteOption = Annotated[str, typer.Option("--remote", "--at", help=REMOTE_HELP)]
 
 
 def set_(
@@ -60,8 +59,8 @@ def set_(
     then on the channel moves on evidence alone. With --expires a new record is signed even if the
     channel points there already.
 
-    Example: asrbuild channel set demo stable 1.0.0 --remote s3://models/asr
-    Example: asrbuild channel set demo stable 1.0.0 --remote s3://models/asr --require policy.yaml
+    Examples:
+        asrbuild channel set demo-static-mlprogram beta 1.0.0 --remote remote
     """
     from asrbuild.handover.ship.publish import Conditions, move_to
 
@@ -103,7 +102,8 @@ def rollback(
 ) -> None:
     """Point a channel at the version it had before, by a new signed record.
 
-    Example: asrbuild channel rollback demo stable --remote s3://models/asr
+    Examples:
+        asrbuild channel rollback demo-static-mlprogram beta --remote remote
     """
     from asrbuild.handover.ship.publish import Conditions, move_back
 
@@ -116,7 +116,9 @@ def rotate(
     name: NameArgument,
     channel: ChannelArgument,
     remote: RemoteOption,
-    to_key: Annotated[str, typer.Option("--to", help="The key that signs it from now on.")],
+    to_key: Annotated[
+        str, typer.Option("--to", metavar="KEY", help="The key that signs it from now on.")
+    ],
     expires: ExpiresOption = None,
     key: KeyOption = None,
     sigstore: SigstoreOption = False,
@@ -127,7 +129,9 @@ def rotate(
     A reader that trusts the present key trusts the new one from then on, and refuses newer records
     of the present one.
 
-    Example: asrbuild channel rotate demo stable --key old --to new --remote s3://models/asr
+    Examples:
+        asrbuild channel rotate demo-static-mlprogram beta --to release \\
+          --remote remote
     """
     from asrbuild.handover.ship.publish import hand_over
     from asrbuild.handover.ship.signing.keys import config_root, find_signer
@@ -157,7 +161,8 @@ def history(
 ) -> None:
     """List the versions that a channel pointed at, newest first; every signature is checked.
 
-    Example: asrbuild channel history demo stable --remote s3://models/asr
+    Examples:
+        asrbuild channel history demo-static-mlprogram beta --remote remote
     """
     from asrbuild.handover.ship.channels import chain
     from asrbuild.handover.ship.names import check_channel, check_name

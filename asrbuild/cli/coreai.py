@@ -23,7 +23,8 @@ def install(
     It is in your cache folder, or in ASRBUILD_COREAI. From then on, every build of an ML program is
     witnessed: Apple's runtime runs the package as well and must agree.
 
-    Example: asrbuild coreai install
+    Examples:
+        asrbuild coreai install
     """
     from asrbuild.coreai import environment
 
@@ -34,7 +35,8 @@ def install(
 def status(as_json: JsonOption = False) -> None:
     """Show whether Apple's Core AI runtime can run here. The exit code is 1 if it cannot.
 
-    Example: asrbuild coreai status
+    Examples:
+        asrbuild coreai status
     """
     from asrbuild.coreai import environment
 
@@ -52,7 +54,8 @@ def status(as_json: JsonOption = False) -> None:
 def remove() -> None:
     """Remove the environment of Apple's Core AI runtime; builds are then proven without it.
 
-    Example: asrbuild coreai remove
+    Examples:
+        asrbuild coreai remove
     """
     from asrbuild.coreai import environment
 

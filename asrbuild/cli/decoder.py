@@ -22,7 +22,8 @@ def install(python: PythonOption = None) -> None:
 
     It is in your cache folder. A build with decoder=ds_ctcdecoder makes it as well if needed.
 
-    Example: asrbuild decoder install
+    Examples:
+        asrbuild decoder install
     """
     from asrbuild.speech.deepspeech_decoder.environment import REQUIREMENTS, decoder_python
 
@@ -36,7 +37,8 @@ def status(
 ) -> None:
     """Show whether the original decoder can run here. The exit code is 1 if it cannot.
 
-    Example: asrbuild decoder status
+    Examples:
+        asrbuild decoder status
     """
     from asrbuild.speech.deepspeech_decoder.environment import status as look
 

@@ -11,7 +11,7 @@ import typer
 from asrbuild.base import terminal
 from asrbuild.base.progress import bars
 from asrbuild.cli.devices import measured_rows
-from asrbuild.cli.options import ArtifactsOption, JsonOption
+from asrbuild.cli.options import ArtifactsOption, DataOption, JsonOption
 from asrbuild.cli.tables import bare
 
 if TYPE_CHECKING:
@@ -37,10 +37,7 @@ def diff(
         typer.Argument(help="The one in use: name@version, a path, a .asrb, REMOTE#NAME@CHANNEL."),
     ],
     after: Annotated[str, typer.Argument(help="The new one, named in the same ways.")],
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Also measure word errors of both on these recordings: CSV or folder."),
-    ] = None,
+    data: DataOption = None,
     artifacts: ArtifactsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -48,9 +45,12 @@ def diff(
 
     The interface is compared for an app that was written for the first: what it feeds, reads and
     computes. Then transcripts, recipe, sources, tools, operations, sizes and the proof, and the
-    version that the second should have. Of a remote's artifact only the description is fetched.
+    version that the second should have; with --data, also word errors of both. Of a remote's
+    artifact only the description is fetched.
 
-    Examples: asrbuild diff demo@1.0.0 demo | asrbuild diff s3://models/asr#demo@stable demo.asrb
+    Examples:
+        asrbuild diff demo-static-mlprogram demo-dynamic-mlprogram
+        asrbuild diff remote#demo-static-mlprogram@beta demo-static-mlprogram
     """
     from asrbuild.base.places import artifacts_root
     from asrbuild.handover.difference import compare

@@ -36,6 +36,9 @@ def doctor(
     """Show what is installed, what is missing, and the consequences.
 
     The exit code is 1 if a part that builds require is missing.
+
+    Examples:
+        asrbuild doctor
     """
     findings = examine()
     if as_json:

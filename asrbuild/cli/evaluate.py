@@ -24,7 +24,7 @@ from asrbuild.cli.decoding import (
     parse_hot_words,
 )
 from asrbuild.cli.measuring import decoders_for, evaluate_one, spelled_dataset
-from asrbuild.cli.options import ArtifactsOption, JsonOption
+from asrbuild.cli.options import ArtifactsOption, DataOption, JsonOption
 from asrbuild.cli.tables import bare
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ def evaluate(
     arguments: Annotated[
         list[str],
         typer.Argument(
-            metavar="ARTIFACT... DATA",
-            help="Artifacts, as `transcribe` takes them; then DeepSpeech's CSV or a folder of WAV "
-            "and TXT files.",
+            metavar="ARTIFACT...",
+            help="Artifacts, as `transcribe` takes them; without --data, the data last.",
         ),
     ],
+    data: DataOption = None,
     decoder: Annotated[
         str | None,
         typer.Option(help="One or several: greedy,beam,ds_ctcdecoder; default: the manifest's."),
@@ -62,7 +62,10 @@ def evaluate(
     worst: Annotated[
         int, typer.Option(min=0, help="How many of the best result's errors to show.")
     ] = 3,
-    page: Annotated[Path | None, typer.Option(help="Also write a page with plots, HTML.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Also write a page with plots, HTML."),
+    ] = None,
     count_unspelled: Annotated[
         bool,
         typer.Option(
@@ -83,19 +86,21 @@ def evaluate(
     A recording that a decoder cannot decode fails the whole set, by name: remove it from the data,
     or choose another decoder. Recordings that were decoded before stay cached.
 
-    Example: asrbuild evaluate demo-static demo-dynamic test.csv --decoder greedy,beam
+    Examples:
+        asrbuild evaluate demo-dynamic-mlprogram --data demo:dev/dev.csv
     """
     from asrbuild.base.places import artifacts_root
     from asrbuild.handover.ship.opening import opened
     from asrbuild.speech.dataset import read_dataset
 
-    if len(arguments) < 2:
+    names = list(arguments)
+    if data is None and len(names) < 2:
         raise AsrbuildError(
-            "evaluate requires at least one artifact, and the data last",
-            fix="for instance asrbuild evaluate demo-static-mlprogram test.csv",
+            "evaluate requires at least one artifact, and the data",
+            fix="for instance asrbuild evaluate demo-static-mlprogram --data test.csv",
         )
-    *names, data = arguments
-    dataset = read_dataset(Path(data))
+    data = data or Path(names.pop())
+    dataset = read_dataset(data)
     kinds = [kind.strip() for kind in decoder.split(",")] if decoder is not None else [None]
     choice = DecoderChoice(beam_width, scorer, lm_alpha, lm_beta, parse_hot_words(hot_word))
     root, note = artifacts or artifacts_root(), partial(terminal.say, err=True)
@@ -104,27 +109,27 @@ def evaluate(
         paths = [stack.enter_context(opened(name, root, note)) for name in names]
         # All are checked before the first recording is transcribed.
         decoders = [decoders_for(path, kinds, choice, function) for path in paths]
-        spelled = spelled_dataset(paths, dataset, Path(data), count_all=count_unspelled)
+        spelled = spelled_dataset(paths, dataset, data, count_all=count_unspelled)
         dataset = spelled.counted
         if spelled.remark:
             note(f"note: {spelled.remark}")
         shown = stack.enter_context(bars())
         for name, path, settings in zip(names, paths, decoders, strict=True):
             results += evaluate_one(name, path, dataset, settings, shown, function)
-    if page is not None:
+    if output is not None:
         from asrbuild.handover.report.evaluation import write_page
 
-        write_page(page, data, dataset, results, spelled.remark)
+        write_page(output, str(data), dataset, results, spelled.remark)
     if as_json:
         rows = [_row(result, dataset) for result in results]
         left_out = [{"audio": str(one.audio), "said": one.text} for one in spelled.left_out]
-        head = {"data": data, "unspelled": spelled.remark or None, "left_out": left_out}
+        head = {"data": str(data), "unspelled": spelled.remark or None, "left_out": left_out}
         terminal.say_json(head | {"results": rows})
         return
     _print_table(results)
     _print_worst(min(results, key=lambda result: result.rates.wer), dataset, worst)
-    if page is not None:
-        terminal.say(f"\npage: {page}")
+    if output is not None:
+        terminal.say(f"\npage: {output}")
 
 
 def _print_table(results: Sequence[Result]) -> None:

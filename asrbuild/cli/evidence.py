@@ -14,10 +14,12 @@ from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.cli.options import (
     ArtifactsOption,
+    FolderOption,
     JsonOption,
     KeyOption,
     OpenedArgument,
     SigstoreOption,
+    new_folder,
 )
 from asrbuild.cli.tables import folding
 from asrbuild.cli.tables import show as show_table
@@ -32,9 +34,7 @@ EvidenceArgument = Annotated[
 
 def kit(
     artifact: OpenedArgument,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="The folder to write; it must not exist yet.")
-    ],
+    output: FolderOption,
     function: Annotated[
         str | None, typer.Option(help="Of a package of several functions: the one to measure.")
     ] = None,
@@ -46,13 +46,15 @@ def kit(
     It writes one file there: plan of each operation, loads, times, memory and outputs. `asrbuild
     evidence add` checks that file.
 
-    Example: asrbuild evidence kit demo-static-mlprogram --out to-measure
+    Examples:
+        asrbuild evidence kit demo-static-mlprogram -o to-measure
     """
     from asrbuild.artifact.reading import read_manifest
     from asrbuild.base.places import artifacts_root
     from asrbuild.handover.evidence.kit import write_evidence_kit
     from asrbuild.handover.ship.opening import opened
 
+    out = new_folder(output)
     with opened(artifact, artifacts or artifacts_root(), _note) as path:
         manifest = read_manifest(path)
         write_evidence_kit(out, path, manifest, function)
@@ -78,7 +80,8 @@ def add(
     every output are computed again, and the words must be equal. The artifact does not change. A
     file that a trusted key signed keeps that signature.
 
-    Example: asrbuild evidence add evidence.json demo-static-mlprogram
+    Examples:
+        asrbuild evidence add evidence.json demo-static-mlprogram
     """
     from asrbuild.base.places import artifacts_root
     from asrbuild.handover.evidence.kept import check_file, keep, known_documents, send
@@ -117,7 +120,8 @@ def ls(
 ) -> None:
     """List the evidence of an artifact, or of all, with the files that do not count and why.
 
-    Example: asrbuild evidence ls demo-static-mlprogram
+    Examples:
+        asrbuild evidence ls demo-static-mlprogram
     """
     from asrbuild.base.places import artifacts_root
 
@@ -170,7 +174,8 @@ def show(
 ) -> None:
     """Show one run: its plan, loads, times, memory and outputs.
 
-    Example: asrbuild evidence show demo-static-mlprogram
+    Examples:
+        asrbuild evidence show demo-static-mlprogram
     """
     from asrbuild.base.places import artifacts_root
     from asrbuild.handover.evidence.text import lines
@@ -193,7 +198,9 @@ def compare(
 ) -> None:
     """Compare two runs on the same device and system; runs on others are refused.
 
-    Example: asrbuild evidence compare demo/1.0.0 demo/1.1.0
+    Examples:
+        asrbuild evidence compare demo-static-mlprogram \\
+          demo-dynamic-mlprogram
     """
     from asrbuild.base.places import artifacts_root
     from asrbuild.handover.evidence.comparison import compare_runs

@@ -46,8 +46,9 @@ def fit(
     not known; planned and timed come from devices alone. Multiply-adds, weights and tensors are
     exact. There is no figure of time without a device.
 
-    Examples: asrbuild fit demo-static-mlprogram | asrbuild fit other.mlpackage --json |
-    asrbuild fit --rules
+    Examples:
+        asrbuild fit demo-static-mlprogram
+        asrbuild fit --rules
     """
     if rules:
         _print_rules(as_json)

@@ -14,6 +14,7 @@ from asrbuild.cli.options import (
     ArtifactsOption,
     CacheOption,
     JsonOption,
+    OptionalRemoteOption,
     age_seconds,
     size_bytes,
 )
@@ -29,26 +30,32 @@ def gc(
         bool, typer.Option("--remove", help="Really remove. Without it nothing is changed.")
     ] = False,
     last: Annotated[int, typer.Option(min=1, help="Keep so many of the newest of a name.")] = 3,
-    newer: Annotated[str, typer.Option(help="Keep versions younger than this: 12h, 30d.")] = "30d",
+    newer_than: Annotated[
+        str, typer.Option(metavar="AGE", help="Keep versions younger than this: 12h, 30d.")
+    ] = "30d",
     pin: Annotated[
         list[str] | None,
         typer.Option(
-            help="Keep what matches: name, name/version, with * and ?. Several may be given."
+            metavar="NAME",
+            help="Keep what matches: name, name/version, with * and ?. Several may be given.",
         ),
     ] = None,
-    cache_older: Annotated[
+    cache_older_than: Annotated[
         str,
-        typer.Option(help="Remove cache entries that no artifact needs once unused for this long."),
+        typer.Option(
+            metavar="AGE", help="Remove cache entries that no artifact needs, unused for this long."
+        ),
     ] = "7d",
     cache_size: Annotated[
-        str | None, typer.Option(help="And those unused for longest, while it is larger: 20GB.")
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="And those unused for longest, while it is larger: 20GB."
+        ),
     ] = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Do not ask remotes what their channels point at.")
     ] = False,
-    remote: Annotated[
-        str | None, typer.Option(help="Clean up this remote instead: a folder or a bucket.")
-    ] = None,
+    remote: OptionalRemoteOption = None,
     artifacts: ArtifactsOption = None,
     cache: CacheOption = None,
     as_json: JsonOption = False,
@@ -57,10 +64,13 @@ def gc(
 
     A version stays when `latest` or a channel points at it, here or on a remote that was pulled
     from or shipped to; when it is pinned, by --pin or a line of the file `pinned` in the store;
-    and when it is among the last few, or young. On a remote every version that a channel ever
+    and when it is among the last few, or young. With --remote, a folder or a bucket is cleaned up:
+    there every version that a channel ever
     pointed at stays, so that the channel can go back. Builds, pulls and pushes may run meanwhile.
 
-    Example: asrbuild gc --last 5 --newer 14d --remove
+    Examples:
+        asrbuild gc
+        asrbuild gc --last 5 --newer-than 14d --remove
     """
     from asrbuild.artifact.cleanup import CacheRules
     from asrbuild.artifact.retention import Rules, pinned_in
@@ -68,14 +78,15 @@ def gc(
 
     root = artifacts or artifacts_root()
     pinned = (*(pin or ()), *(pinned_in(root) if remote is None else ()))
-    rules = Rules(last, age_seconds("--newer", newer), pinned)
+    rules = Rules(last, age_seconds("--newer-than", newer_than), pinned)
     notes: list[str] = []
     with terminal.status("looking for what is needed …"):
         if remote is not None:
             items, removal = _survey_remote(remote, rules)
         else:
             cache_rules = CacheRules(
-                age_seconds("--cache-older", cache_older), size_bytes("--cache-size", cache_size)
+                age_seconds("--cache-older-than", cache_older_than),
+                size_bytes("--cache-size", cache_size),
             )
             folder = cache or cache_root()
             items, removal = _survey_store(root, folder, rules, cache_rules, offline, notes)

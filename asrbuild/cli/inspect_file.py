@@ -32,7 +32,9 @@ def inspect_file(
     and what has no Core ML form. With --recipe, a config file with all that the model and a run of
     it tell, and ??? for the rest.
 
-    Examples: asrbuild inspect model.onnx | asrbuild inspect model.onnx --recipe
+    Examples:
+        asrbuild inspect demo:conv/model.onnx
+        asrbuild inspect demo:conv/model.onnx --recipe
     """
     from asrbuild.base.kinds.recognition import recognise
 

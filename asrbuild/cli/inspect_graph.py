@@ -27,7 +27,8 @@ def inspect_graph(
     the graph, as those of most outputs. Also shows whether the graph is frozen, its functions,
     and the operations that have no Core ML form.
 
-    Example: asrbuild inspect graph output_graph.pb --json
+    Examples:
+        asrbuild inspect graph output_graph.pb --json
     """
     from asrbuild.base.kinds.recognition import recognise
 

@@ -26,8 +26,8 @@ def inspect_model(
     Needs neither coremltools' converters nor a Mac. A flexible axis is shown as 1..100, or as 1..
     where it has no upper bound.
 
-    Examples: asrbuild inspect model model.mlpackage --json |
-    asrbuild inspect model demo-static-mlprogram
+    Examples:
+        asrbuild inspect model demo-static-mlprogram
     """
     from asrbuild.coreml.inspect import inspect_model as read_summary
     from asrbuild.handover.ship.opening import opened_as

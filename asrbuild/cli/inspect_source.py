@@ -11,7 +11,7 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.cli.options import JsonOption
+from asrbuild.cli.options import ConfigDirOption, JsonOption
 from asrbuild.cli.tables import folding, show
 
 
@@ -22,9 +22,7 @@ def inspect_source(
             help="A checkpoint folder or prefix, a frozen graph, or the overrides of a build."
         ),
     ],
-    config_dir: Annotated[
-        str | None, typer.Option("--config-dir", help="A folder with your own config groups.")
-    ] = None,
+    config_dir: ConfigDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the facts that a source states: each value, with its file and place.
@@ -32,8 +30,10 @@ def inspect_source(
     A name with a dot is a key of the recipe: a build takes the value if the key is null, and
     refuses another one. A value that is not stated must be given as a key.
 
-    Example: asrbuild inspect source checkpoints/
-    Example: asrbuild inspect source source=frozen_graph source.path=output_graph.pb --json
+    Examples:
+        asrbuild inspect source demo:checkpoint
+        asrbuild inspect source source=frozen_graph \\
+          source.path=output_graph.pb
     """
     from asrbuild.architectures.architecture import architecture, shown
     from asrbuild.builder.compose import compose_recipe

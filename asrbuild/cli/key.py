@@ -21,7 +21,9 @@ def new(
     The private key stays in your configuration folder, readable by you alone. Hand the public key
     to those who pull.
 
-    Example: asrbuild key new release
+    Examples:
+        asrbuild key new
+        asrbuild key new release
     """
     from asrbuild.handover.ship.signing.keys import config_root, new_key
 
@@ -34,7 +36,8 @@ def new(
 def ls(as_json: JsonOption = False) -> None:
     """List the keys you can sign with, and the keys and identities you trust.
 
-    Example: asrbuild key ls
+    Examples:
+        asrbuild key ls
     """
     from asrbuild.handover.ship.signing.keys import config_root, key_names
     from asrbuild.handover.ship.signing.trust import TrustedIdentity, read_trust
@@ -85,8 +88,10 @@ def trust(
 
     An identity is trusted only as exactly this issuer certifies it; there are no patterns.
 
-    Example: asrbuild key trust release.pub
-    Example: asrbuild key trust --identity ana@example.com --issuer https://accounts.google.com
+    Examples:
+        asrbuild key trust release.pub
+        asrbuild key trust --identity ana@example.com \\
+          --issuer https://accounts.google.com
     """
     from asrbuild.handover.ship.signing.keys import config_root
     from asrbuild.handover.ship.signing.sigstore import refresh
@@ -115,7 +120,8 @@ def distrust(
 ) -> None:
     """Stop trusting a key or an identity.
 
-    Example: asrbuild key distrust release
+    Examples:
+        asrbuild key distrust release
     """
     from asrbuild.handover.ship.signing.keys import config_root
     from asrbuild.handover.ship.signing.trust import distrust as remove_trust

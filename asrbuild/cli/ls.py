@@ -6,15 +6,13 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from asrbuild.base import terminal
 from asrbuild.base.disk import read_plain
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.file_names import stays_inside
-from asrbuild.cli.options import ArtifactsOption, JsonOption
+from asrbuild.cli.options import ArtifactsOption, JsonOption, OptionalRemoteOption
 from asrbuild.cli.tables import folding, show
 
 if TYPE_CHECKING:
@@ -25,16 +23,17 @@ if TYPE_CHECKING:
 
 def ls(
     artifacts: ArtifactsOption = None,
-    remote: Annotated[
-        str | None, typer.Option("--remote", help="List what was shipped to a remote instead.")
-    ] = None,
+    remote: OptionalRemoteOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the published artifacts, each with a summary of its proof.
 
-    The artifact that a bare name means is marked with a star.
+    With --remote, what was shipped to a remote. The artifact that a bare name means is marked with
+    a star.
 
-    Examples: asrbuild ls --json | asrbuild ls --remote s3://models/asr
+    Examples:
+        asrbuild ls --json
+        asrbuild ls --remote remote
     """
     if remote is not None:
         from asrbuild.cli.ls_remote import ls_remote

@@ -14,33 +14,7 @@ from asrbuild.base import interrupts, terminal
 from asrbuild.base.disk import FATAL, disk_problem
 from asrbuild.base.errors import AsrbuildError, MisuseError
 from asrbuild.base.ownership import keep_to_oneself
-
-HYDRA_FLAGS = (
-    "-m",
-    "--multirun",
-    "-r",
-    "--run",
-    "-c",
-    "--cfg",
-    "-p",
-    "--package",
-    "--resolve",
-    "--info",
-    "-cp",
-    "--config-path",
-    "-cn",
-    "--config-name",
-    "-cd",
-    "--config-dir",
-    "--hydra-help",
-    "--experimental-rerun",
-    "--trust-config",
-    "-sc",
-    "--shell-completion",
-    "--json",
-    "-q",
-    "--quiet",
-)
+from asrbuild.cli.flags import HYDRA_FLAGS
 
 
 def _build(argv: list[str]) -> int:
@@ -83,6 +57,14 @@ def main() -> None:
     _open_streams()
     keep_to_oneself()
     argv = sys.argv[1:]
+    if os.environ.pop("_ASRBUILD_COMPLETE", None):
+        from asrbuild.cli.completion import answer
+
+        answer(argv)
+        return
+    if "--no-color" in argv:
+        argv.remove("--no-color")
+        os.environ["NO_COLOR"] = "1"  # Rich reads it, here and in processes of a launcher
     if "--debug" in argv:
         argv.remove("--debug")
         os.environ["HYDRA_FULL_ERROR"] = "1"

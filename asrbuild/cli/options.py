@@ -33,13 +33,36 @@ CacheOption = Annotated[
 ]
 StageOption = Annotated[str | None, typer.Option("--stage", help="Only entries of this stage.")]
 ConfigDirOption = Annotated[
-    str | None, typer.Option("--config-dir", help="A folder with your own config groups.")
+    str | None,
+    typer.Option("--config-dir", metavar="FOLDER", help="A folder with your own config groups."),
+]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DATA",
+        help="Recordings and their words: DeepSpeech's CSV, or a folder of WAV and TXT files.",
+    ),
+]
+#: The folder that a command writes.
+FolderOption = Annotated[
+    Path,
+    typer.Option(
+        "--output", "-o", metavar="FOLDER", help="The folder to write; it must not exist yet."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 # Shipping ----------------------------------------------------------------------------------------
 
 REMOTE_HELP = "A folder, s3://bucket/prefix, gs://, oci://host/prefix, https:// (read)."
+RemoteOption = Annotated[str, typer.Option("--remote", help=REMOTE_HELP)]
+OptionalRemoteOption = Annotated[str | None, typer.Option("--remote", help=REMOTE_HELP)]
+SystemOption = Annotated[
+    str | None,
+    typer.Option(
+        "--os", metavar="SYSTEM", help="The device's system, iOS17, macOS14.2: what runs on it."
+    ),
+]
 KeyOption = Annotated[
     str | None, typer.Option("--key", help="The key to sign with; `asrbuild key ls`.")
 ]
@@ -66,18 +89,37 @@ ExpiresOption = Annotated[
     str | None,
     typer.Option(metavar="AGE", help="How long the channel's record is valid: 12h, 30d."),
 ]
-MaxBytesOption = Annotated[
-    int | None, typer.Option(min=1, help="With --os: the largest Core ML package, in bytes.")
+MaxSizeOption = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="With --os: the largest Core ML package: 20MB."),
 ]
 
 _LONGEST_SECONDS = 3650 * 86400.0
 _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
-def check_choice(system: str | None, max_bytes: int | None) -> None:
-    """Refuses a size limit without a system."""
-    if max_bytes is not None and system is None:
-        raise MisuseError("--max-bytes requires --os", fix="name the system: --os iOS17")
+def largest_package(system: str | None, max_size: str | None) -> int | None:
+    """Bytes of ``--max-size``, which requires a system; None if it is absent."""
+    if max_size is not None and system is None:
+        raise MisuseError("--max-size requires --os", fix="name the system: --os iOS17")
+    return size_bytes("--max-size", max_size)
+
+
+def new_folder(path: Path) -> Path:
+    """The folder that ``--output`` names.
+
+    Raises:
+        AsrbuildError: it is the name of a file.
+    """
+    from asrbuild.base.file_names import names_file
+
+    if names_file(path):
+        raise AsrbuildError(
+            f"{path} is a file's name, and a folder is written",
+            key="--output",
+            fix=f"write --output {path.with_suffix('')}",
+        )
+    return path
 
 
 def expiry_seconds(expires: str | None) -> float | None:

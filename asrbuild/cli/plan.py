@@ -27,10 +27,20 @@ def plan(
 ) -> None:
     """Show which stages a build would run, and the reasons, without running any.
 
-    Example: asrbuild plan model=static coreml.precision=fp32
+    With -m, the jobs of a sweep: what each runs, and what it shares with a job before it.
+
+    Examples:
+        asrbuild plan model=static coreml.precision=fp32
+        asrbuild plan -m model=static,dynamic coreml.compress=none,int8
     """
     from asrbuild.builder.plan import titles
 
+    given = list(overrides or ())
+    if {"-m", "--multirun"} & set(given):
+        _plan_jobs(
+            [each for each in given if each not in ("-m", "--multirun")], config_dir, as_json
+        )
+        return
     planned = _plan(overrides, config_dir)
     recipe, there = planned.recipe, planned.published
     doing = titles(recipe)
@@ -69,7 +79,8 @@ def why(
 ) -> None:
     """Say which key, file or version makes each stage of a build run again.
 
-    Example: asrbuild cache why model=dynamic coreml.precision=fp32
+    Examples:
+        asrbuild cache why model=dynamic coreml.precision=fp32
     """
     planned = _plan(overrides, config_dir)
     if as_json:
@@ -79,6 +90,33 @@ def why(
         terminal.say(str(stage))
     if planned.published:
         terminal.say("nothing to do: this recipe is built and published already")
+
+
+def _plan_jobs(overrides: list[str], config_dir: str | None, as_json: bool) -> None:
+    """The jobs of a sweep in the order in which they run, each stage once."""
+    from asrbuild.builder.api import compose, plan
+    from asrbuild.builder.compose import jobs_of
+    from asrbuild.builder.naming import told_apart
+    from asrbuild.builder.overrides import varied_keys
+
+    varied, seen, rows = varied_keys(overrides), set[str](), []
+    for number, job in enumerate(jobs_of(overrides)):
+        planned = plan(told_apart(compose(*job, config_dir=config_dir), job, varied))
+        row: dict[str, Any] = {"job": number, "overrides": job, "name": planned.recipe.name}
+        row |= {"published": planned.published, "run": [], "shared": [], "cached": []}
+        for stage in planned.stages:
+            new = "shared" if stage.fingerprint in seen else "run"
+            row["cached" if stage.cached else new].append(stage.stage)
+            seen.add(stage.fingerprint)
+        rows.append(row)
+    if as_json:
+        terminal.say_json(rows)
+        return
+    table = folding(f"{len(rows)} jobs", "job", "name", "would run", "shared with a job before")
+    for row in rows:
+        runs = "nothing: it is published" if row["published"] else ", ".join(row["run"])
+        table.add_row(str(row["job"]), row["name"], runs, ", ".join(row["shared"]))
+    show(table)
 
 
 def _plan(overrides: list[str] | None, config_dir: str | None) -> PlannedBuild:

@@ -12,11 +12,12 @@ import typer
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError, MisuseError
 from asrbuild.cli.options import (
-    REMOTE_HELP,
     ArtifactsOption,
     JsonOption,
-    MaxBytesOption,
-    check_choice,
+    MaxSizeOption,
+    OptionalRemoteOption,
+    SystemOption,
+    largest_package,
 )
 
 if TYPE_CHECKING:
@@ -28,14 +29,9 @@ def pull(
     spec: Annotated[
         str, typer.Argument(help="NAME@VERSION, NAME@CHANNEL, NAME (its stable), or a .asrb file.")
     ],
-    remote: Annotated[str | None, typer.Option("--from", "--remote", help=REMOTE_HELP)] = None,
-    system: Annotated[
-        str | None,
-        typer.Option(
-            "--os", help="The device's system, iOS17, macOS14.2, ...: take what runs on it."
-        ),
-    ] = None,
-    max_bytes: MaxBytesOption = None,
+    remote: OptionalRemoteOption = None,
+    system: SystemOption = None,
+    max_size: MaxSizeOption = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Require a channel's record that has not expired.")
     ] = False,
@@ -52,8 +48,9 @@ def pull(
     set or a bundle of variants, --os takes the one for that device; without it all are taken. A
     single artifact that does not run there is not fetched.
 
-    Example: asrbuild pull demo-static-mlprogram@stable --from https://models.example.com/asr
-    Example: asrbuild pull demo.asrb --os iOS17
+    Examples:
+        asrbuild pull demo-static-mlprogram@beta --remote remote
+        asrbuild pull demo.asrb --os iOS17
     """
     from asrbuild.base.places import artifacts_root
     from asrbuild.cli.transfers import shown_transfers
@@ -64,9 +61,9 @@ def pull(
     from asrbuild.handover.ship.signing.keys import config_root
     from asrbuild.handover.ship.signing.trust import read_trust
 
-    check_choice(system, max_bytes)
+    max_bytes = largest_package(system, max_size)
     if remote is None and (fresh or remote_id is not None):
-        raise MisuseError("--fresh and --remote-id require a remote", fix="name it with --from")
+        raise MisuseError("--fresh and --remote-id require a remote", fix="name it with --remote")
     config = config_root()
     root = artifacts or artifacts_root()
     trust = read_trust(config)
@@ -74,8 +71,8 @@ def pull(
         if not spec.endswith(SUFFIX) and not Path(spec).exists():
             raise AsrbuildError(
                 f"{spec} is not a {SUFFIX} file, and no remote is named",
-                key="--from",
-                fix="name the remote with --from",
+                key="--remote",
+                fix="name the remote with --remote",
             )
         pulled, several = pull_file(
             Path(spec), root, trust=trust, system=system, max_bytes=max_bytes

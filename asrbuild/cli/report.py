@@ -37,8 +37,9 @@ def report(
     machine and shows its results. For several artifacts it writes one table and plot, from their
     manifests; with --json sizes are in MB, latencies in ms, error rates in per cent.
 
-    Examples: asrbuild report demo-static-mlprogram -o proof.html |
-    asrbuild report demo-static-mlprogram demo-static-neuralnetwork
+    Examples:
+        asrbuild report demo-dynamic-mlprogram -o proof.html
+        asrbuild report demo-dynamic-mlprogram demo-static-mlprogram
     """
     from asrbuild.artifact.integrity import require_whole
     from asrbuild.artifact.lookup import resolve

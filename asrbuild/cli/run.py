@@ -11,7 +11,7 @@ from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.places import ARRAY
 from asrbuild.base.kinds.recognition import require
-from asrbuild.cli.options import ArtifactsOption, JsonOption
+from asrbuild.cli.options import ArtifactsOption, JsonOption, new_folder
 from asrbuild.cli.packages import PackageArgument, opened_package
 from asrbuild.cli.tables import folding, show
 
@@ -27,11 +27,14 @@ def run(
     inputs: Annotated[
         list[str] | None, typer.Option("--input", metavar="NAME=FILE", help=INPUT_HELP)
     ] = None,
-    output_dir: Annotated[
+    output: Annotated[
         Path | None,
         typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
             help="Write every output there, as name.npy; a classifier's label and probabilities "
-            "as name.json. Characters that a file's name cannot have are written %XX."
+            "as name.json. Characters that a file's name cannot have are written %XX.",
         ),
     ] = None,
     finite: Annotated[
@@ -50,17 +53,17 @@ def run(
     from zeros, or from the --input of that state; its states after the run are shown and written
     like outputs, so that the next run can continue from them.
 
-    Examples: asrbuild run demo-static-mlprogram |
-    asrbuild run model.mlpackage --input features=windows.npy --output-dir out
+    Examples:
+        asrbuild run demo-static-mlprogram
     """
     from asrbuild.coreai import asset
     from asrbuild.coreml.choices import ASSET
     from asrbuild.coreml.executor import load
 
-    if output_dir is not None and not inputs:
+    if output is not None and not inputs:
         raise AsrbuildError(
-            "--output-dir requires --input: without it nothing is run",
-            fix="give every input, or leave --output-dir out to list them",
+            "--output requires --input: without it nothing is run",
+            fix="give every input, or leave --output out to list them",
         )
     with opened_package(model, artifacts) as package:
         is_asset = package.suffix == f".{ASSET}"
@@ -69,7 +72,7 @@ def run(
             _show_signature(loaded, as_json)
             return
         results = _predict(loaded, [_read_input(text) for text in inputs])
-    written = _write(results, output_dir) if output_dir is not None else {}
+    written = _write(results, new_folder(output)) if output is not None else {}
     rows = [_row(name, value) for name, value in results.items()]
     if as_json:
         rows = [row | {"file": str(written[row["name"]])} if written else row for row in rows]
@@ -158,7 +161,7 @@ def _write(results: dict[str, Any], directory: Path) -> dict[str, Path]:
         raise AsrbuildError(
             f"outputs cannot be written: {error}",
             file=directory,
-            fix="name a writable directory with --output-dir",
+            fix="name a writable directory with --output",
         ) from error
     return paths
 

@@ -8,7 +8,8 @@ from asrbuild.base import terminal
 def schema() -> None:
     """Print the JSON Schema of manifest.json.
 
-    Example: asrbuild schema > manifest.schema.json
+    Examples:
+        asrbuild schema > manifest.schema.json
     """
     from asrbuild.artifact.reading import json_schema
 

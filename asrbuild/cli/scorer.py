@@ -39,7 +39,9 @@ def build(
 
     For a model in UTF-8 (bytes output) mode the n-grams are of characters, spaces included.
 
-    Example: asrbuild scorer build --text corpus.txt --alphabet alphabet.txt -o my.scorer
+    Examples:
+        asrbuild scorer build --text demo:sample.txt \\
+          --alphabet demo:alphabet.txt -o my.scorer
     """
     from asrbuild.base.disk import disk_errors
     from asrbuild.base.text_files import read_text
@@ -82,7 +84,8 @@ def inspect_scorer(
 ) -> None:
     """Show a scorer's content, and how many of its words an alphabet spells differently.
 
-    Example: asrbuild inspect scorer my.scorer --alphabet alphabet.txt
+    Examples:
+        asrbuild inspect scorer demo:prompts.scorer
     """
     from asrbuild.speech.scorer.fit import check_scorer, compare_spelling
     from asrbuild.speech.scorer.package import inspect_scorer as look

@@ -63,9 +63,10 @@ def ship(
     Several artifacts and --set make a set of variants, of which `asrbuild pull NAME --os iOS17`
     takes the first that runs there: name the preferred one first.
 
-    Example: asrbuild ship demo-static-mlprogram s3://models/asr --channel beta
-    Example: asrbuild ship demo-ios18 demo-ios17 s3://models/asr --set demo --channel beta
-    Example: asrbuild ship demo-static-mlprogram s3://models/asr --sigstore
+    Examples:
+        asrbuild ship demo-static-mlprogram remote --channel beta
+        asrbuild ship demo-dynamic-mlprogram demo-static-mlprogram remote \\
+          --set demo
     """
     from asrbuild.artifact.lookup import resolve
     from asrbuild.base.places import artifacts_root
@@ -132,4 +133,4 @@ def _print(shipped: Shipped, dest: str, set_of: int | None) -> None:
         terminal.say(f"{shipped.name}@{shipped.channel} points at it (record {shipped.counter})")
     spec = f"{shipped.name}@{shipped.channel or shipped.version}"
     system = "" if set_of is None else " --os iOS17"
-    terminal.say(f"asrbuild pull {spec} --from {shlex.quote(dest)}{system}")
+    terminal.say(f"asrbuild pull {spec} --remote {shlex.quote(dest)}{system}")

@@ -28,7 +28,8 @@ def show(
 ) -> None:
     """Show what an app needs to run an artifact, and the proof that it matches the original.
 
-    Example: asrbuild show demo-static-mlprogram
+    Examples:
+        asrbuild show demo-dynamic-mlprogram
     """
     from asrbuild.artifact.layout import MANIFEST
     from asrbuild.artifact.reading import read_manifest

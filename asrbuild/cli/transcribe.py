@@ -77,8 +77,9 @@ def transcribe(
     Any sample rate is accepted; channels are mixed to one. TensorFlow is not needed.
     Conditions that may make words wrong (a missing end, a telephone's sample rate) are reported.
 
-    Examples: asrbuild transcribe demo-dynamic-mlprogram hello.wav --decoder beam |
-    arecord -t raw -f S16_LE -r 16000 -d 5 | asrbuild transcribe demo-static - --raw 16000
+    Examples:
+        asrbuild transcribe demo-dynamic-mlprogram demo:sample.wav
+        asrbuild transcribe demo-static-mlprogram demo:sample.wav --json
     """
     from asrbuild.artifact.reading import read_manifest
     from asrbuild.artifact.runtime import open_artifact

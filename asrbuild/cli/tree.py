@@ -33,10 +33,11 @@ PANELS: dict[str, dict[str, str | Group]] = {
     "Build": {
         "build": "build.build",
         "plan": "plan.plan",
+        "export": "export.export",
         "gc": "gc.gc",
         "cache": Group(
-            "The stage cache: list, explain, clear.",
-            {"ls": "cache.ls", "why": "plan.why", "clear": "cache.clear"},
+            "The stage cache: list, explain, remove.",
+            {"ls": "cache.ls", "why": "plan.why", "remove": "cache.remove"},
         ),
     },
     "Look and compare": {
@@ -105,6 +106,7 @@ PANELS: dict[str, dict[str, str | Group]] = {
     },
     "This machine": {
         "doctor": "doctor.doctor",
+        "completion": "completion.completion",
         "coreai": Group(
             "Apple's Core AI runtime, which witnesses proofs.",
             {
@@ -116,8 +118,20 @@ PANELS: dict[str, dict[str, str | Group]] = {
     },
 }
 COMMANDS = tuple(name for entries in PANELS.values() for name in entries)
+#: Former spellings of options and commands, which work as the present ones do.
+_FORMER_OPTIONS = {
+    "--out": "--output",
+    "--output-dir": "--output",
+    "--page": "--output",
+    "--from": "--remote",
+    "--at": "--remote",
+    "--newer": "--newer-than",
+    "--cache-older": "--cache-older-than",
+    "--max-bytes": "--max-size",
+}
+_FORMER_COMMANDS = {"cache clear": ["cache", "remove"]}
 #: Functions whose arguments are Hydra's.
-_TAKE_OVERRIDES = ("build.build", "plan.plan", "plan.why")
+_TAKE_OVERRIDES = ("build.build", "plan.plan", "plan.why", "export.export")
 
 
 @functools.cache
@@ -152,14 +166,63 @@ def typer_app(only: str | None = None) -> typer.Typer:
     return app
 
 
+def takes_overrides(command: str) -> bool:
+    """Whether the arguments of a command, such as ``cache why``, are overrides of a recipe."""
+    return command in ("build", "plan", "cache why", "export")
+
+
+def _paragraph(text: str) -> str:
+    """A paragraph of a docstring as one line; examples keep theirs, as Typer's mark asks for."""
+    if text.startswith("Examples:\n"):
+        return "\b\n" + text.replace("\n    ", "\n  ")
+    return " ".join(text.split())
+
+
 def _add(to: typer.Typer, name: str, where: str, panel: str | None) -> None:
     """Attaches a command; its docstring is the help, each paragraph as one line."""
     module, _, attribute = where.partition(".")
     function: Callable[..., Any] = getattr(import_module(f"asrbuild.cli.{module}"), attribute)
     paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
-    text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    text = "\n\n".join(map(_paragraph, paragraphs))
     settings = {"ignore_unknown_options": True} if where in _TAKE_OVERRIDES else None
-    to.command(name, help=text, rich_help_panel=panel, context_settings=settings)(function)
+    to.command(
+        name, help=text, rich_help_panel=panel, context_settings=settings, cls=_command_class()
+    )(function)
+
+
+@functools.cache
+def _command_class() -> type[Any]:
+    """Typer's command, with kinds of values in its help as people name them."""
+    from typer.core import TyperCommand, TyperOption
+
+    class Command(TyperCommand):
+        def __init__(self, *arguments: Any, **settings: Any) -> None:
+            super().__init__(*arguments, **settings)
+            for parameter in self.params:
+                kind = _kind(parameter) if isinstance(parameter, TyperOption) else None
+                parameter.display_type_rich = functools.partial(_shown, kind)  # type: ignore[attr-defined]
+
+    return Command
+
+
+def _shown(kind: str | None, ctx: Any) -> str | None:
+    return kind
+
+
+def _kind(option: Any) -> str | None:
+    """What an option takes: ``NUMBER``, ``FOLDER``; None for one without a value."""
+    described = option.type_descriptor
+    if option.is_flag:
+        return None
+    if option.metavar:
+        return str(option.metavar)
+    if described.is_path:
+        return "FOLDER" if described.path_type == "dir" else "FILE"
+    text = str(described.annotation)
+    if described.is_ranged or "int" in text or "float" in text:
+        return "NUMBER"
+    longest: str = max(option.opts, key=len)
+    return longest.rpartition("-")[2].upper()
 
 
 def _print_version(value: bool) -> None:
@@ -207,7 +270,7 @@ def run_command(argv: list[str]) -> int:
         )
     app = typer_app(argv[0] if argv and argv[0] in COMMANDS else None)
     try:
-        result = app(with_file(argv), standalone_mode=False, prog_name="asrbuild")
+        result = app(with_file(_present(argv)), standalone_mode=False, prog_name="asrbuild")
     except typer.Exit as asked:
         return int(asked.exit_code)
     except typer.Abort:
@@ -220,6 +283,17 @@ def run_command(argv: list[str]) -> int:
     if result == INTERRUPTED:
         raise KeyboardInterrupt
     return result if isinstance(result, int) else 0
+
+
+def _present(argv: list[str]) -> list[str]:
+    """The arguments with former spellings as the present ones."""
+    if argv[:1] == ["plan"]:
+        return argv
+    words = []
+    for word in [*_FORMER_COMMANDS.get(" ".join(argv[:2]), argv[:2]), *argv[2:]]:
+        option, equals, value = word.partition("=")
+        words.append(f"{_FORMER_OPTIONS.get(option, option)}{equals}{value}")
+    return words
 
 
 def with_file(argv: list[str]) -> list[str]:

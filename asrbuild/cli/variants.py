@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asrbuild.base import terminal
-from asrbuild.cli.options import JsonOption, MaxBytesOption, check_choice
+from asrbuild.cli.options import JsonOption, MaxSizeOption, SystemOption, largest_package
 from asrbuild.cli.tables import folding, show
 
 if TYPE_CHECKING:
@@ -19,23 +19,22 @@ if TYPE_CHECKING:
 
 def variants(
     bundle_file: Annotated[Path, typer.Argument(metavar="FILE.asrb", help="A bundle.")],
-    system: Annotated[
-        str | None, typer.Option("--os", help="Mark the one for iOS17, macOS14.2, ...")
-    ] = None,
-    max_bytes: MaxBytesOption = None,
+    system: SystemOption = None,
+    max_size: MaxSizeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Prove a bundle and list its artifacts in the order of preference.
 
     A device takes the first that its system can load.
 
-    Example: asrbuild variants demo.asrb --os iOS17
+    Examples:
+        asrbuild variants demo.asrb --os iOS17
     """
     from asrbuild.handover.ship.formats.variants import choose, list_variants
     from asrbuild.handover.ship.signing.keys import config_root
     from asrbuild.handover.ship.signing.trust import read_trust
 
-    check_choice(system, max_bytes)
+    max_bytes = largest_package(system, max_size)
     found, key = list_variants(bundle_file, read_trust(config_root()))
     chosen = None if system is None else choose(found, system, max_bytes)
     print_variants(bundle_file, found, key.label, as_json, chosen)

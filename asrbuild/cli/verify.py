@@ -45,8 +45,9 @@ def verify(
     bundle), a trusted key's signature of every file is proven as well. For a whole remote, every
     signature and every byte is proven, and nothing is run.
 
-    Example: asrbuild verify demo-static-mlprogram
-    Example: asrbuild verify s3://models/asr
+    Examples:
+        asrbuild verify demo-static-mlprogram
+        asrbuild verify remote
     """
     if (graph or checkpoint) and not bisect:
         raise AsrbuildError("--graph and --checkpoint require --bisect", fix="add --bisect")

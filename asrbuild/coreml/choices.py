@@ -17,9 +17,23 @@ ComputeUnits = Literal["ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE"]
 #: How the weights of a layer are stored; ``none``: as they are.
 Compression = Literal["none", "int8", "palettize_6", "palettize_4", "prune"]
 
-#: Deployment target -> Core ML specification version of an ML program.
+#: Deployment target -> its newest Core ML specification version; ML programs came with iOS15.
 SPECIFICATION_VERSIONS = MappingProxyType(
-    {"iOS15": 6, "iOS16": 7, "iOS17": 8, "iOS18": 9, "iOS26": 10}
+    {"iOS13": 4, "iOS14": 5, "iOS15": 6, "iOS16": 7, "iOS17": 8, "iOS18": 9, "iOS26": 10}
+)
+#: Apple's systems in the same order: each list came out in the years of ``SPECIFICATION_VERSIONS``.
+_SYSTEMS = {
+    "macOS": ("10_15", 11, 12, 13, 14, 15, 26),
+    "watchOS": (6, 7, 8, 9, 10, 11, 26),
+    "tvOS": (13, 14, 15, 16, 17, 18, 26),
+}
+#: Other names of a deployment target -> its name here: coremltools knows them as the same.
+SAME_TARGETS = MappingProxyType(
+    {
+        f"{system}{version}": target
+        for system, versions in _SYSTEMS.items()
+        for version, target in zip(versions, SPECIFICATION_VERSIONS, strict=True)
+    }
 )
 #: Steps of a call where neither the recipe nor its source states another number.
 DEFAULT_STEPS = 16

@@ -184,6 +184,23 @@ def model_outputs(request: ConversionRequest, signature: Signature) -> tuple[str
     return kept
 
 
+def _target(request: ConversionRequest) -> Iterator[AsrbuildError]:
+    """Targets of before ML programs, or of before a neural network's specification version."""
+    target = SPECIFICATION_VERSIONS[request.deployment_target]
+    if request.format == "mlprogram" and target < SPECIFICATION_VERSIONS["iOS15"]:
+        yield AsrbuildError(
+            f"ML programs came with iOS15, and the target is {request.deployment_target}",
+            key="coreml.minimum_deployment_target",
+            fix="choose iOS15 or later, or coreml=neuralnetwork",
+        )
+    if request.format == "neuralnetwork" and target < specification_version(request):
+        yield AsrbuildError(
+            "a neuralnetwork of flexible shape requires iOS14",
+            key="coreml.minimum_deployment_target",
+            fix="choose iOS14 or later, or a model of fixed shape, such as model=static",
+        )
+
+
 def _fp32(request: ConversionRequest) -> Iterator[AsrbuildError]:
     if isinstance(request.fp32, str) and request.fp32 not in ("front_end", "none"):
         yield AsrbuildError(
@@ -352,7 +369,17 @@ def _sparsity(request: ConversionRequest) -> Iterator[AsrbuildError]:
 
 
 #: What Core ML cannot do. Each yields an error that names the recipe's key; the first is raised.
-_RULES = (_fp32, _outputs, _functions, _stateful, _lengths, _unrolled, _compressed, _sparsity)
+_RULES = (
+    _target,
+    _fp32,
+    _outputs,
+    _functions,
+    _stateful,
+    _lengths,
+    _unrolled,
+    _compressed,
+    _sparsity,
+)
 
 
 def advice(request: ConversionRequest) -> tuple[str, ...]:

@@ -48,6 +48,20 @@ def original_calls(
     return arrays
 
 
+def calls_of(
+    manifest: Manifest, cases: Mapping[str, Array], max_steps: int | None, label: str
+) -> tuple[Manifest, dict[str, Array]] | None:
+    """How a run of this label is run, and the inputs of its first call; None: there is none."""
+    signature = _signature(manifest)
+    for run in _every(manifest, cases, max_steps):
+        if run.label == label:
+            recorder = _Recorder(run.manifest, signature)
+            _feed(recorder, run, signature)
+            first = {k: v for k, v in recorder.calls.items() if k.startswith("00000/")}
+            return run.manifest, {key.removeprefix("00000/"): v for key, v in first.items()}
+    return None
+
+
 def original_outputs(
     manifest: Manifest,
     cases: Mapping[str, Array],

@@ -75,7 +75,7 @@ def test_a_runtime_in_single_precision_passes_every_step(foreign: Callable[..., 
     code, answer = foreign("")
     assert (code, answer["passed"], answer["first_off"]) == (0, True, None)
     assert {finding["verdict"] for finding in answer["findings"]} == {"ok"}
-    assert len(answer["findings"]) == 4 * 11
+    assert len(answer["findings"]) == 6 * 11
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,10 @@ def test_the_kit_is_what_the_artifact_itself_does(
             calls = recording["calls"]
             assert sum(call["steps"] for call in calls) == recording["steps"] == len(expected)
     lengths = {recording["name"]: recording["steps"] for recording in book["recordings"]}
-    assert lengths == {"reference": 99, "one_chunk": 16, "one_step": 1, "too_short": 0}
+    assert lengths == {
+        "reference": 99, "one_chunk": 16, "one_step": 1, "too_short": 0, "silence": 17,
+        "full_scale": 17,
+    }  # fmt: skip
     assert book["recordings"][0]["text"].startswith("hello world")
 
 

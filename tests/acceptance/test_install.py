@@ -112,7 +112,7 @@ def test_an_app_team_needs_no_tensorflow(light: Path, remote: Path, tmp_path: Pa
     )
     journey = [
         ["key", "trust", str(next(remote.rglob("*.pub")))],
-        ["pull", name, "--from", str(remote / "remote")],
+        ["pull", name, "--remote", str(remote / "remote")],
         ["verify", name],
         ["transcribe", name, "demo:sample.wav"],
         ["evaluate", name, "hear.csv", "--decoder", "greedy,beam"],

@@ -340,25 +340,29 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_nothing_is_changed_unless_told(grown: Path, run: Any):
     before = tree_digests(grown)
-    text = run("--last", "2", "--newer", "1d", "--cache-older", "1d")
+    text = run("--last", "2", "--newer-than", "1d", "--cache-older-than", "1d")
     assert tree_digests(grown) == before
     assert "12 would go" in text
     assert "nothing was changed; --remove removes them" in text
-    dry = run("--last", "2", "--newer", "1d", "--cache-older", "1d", "--json")
+    dry = run("--last", "2", "--newer-than", "1d", "--cache-older-than", "1d", "--json")
     assert tree_digests(grown) == before
     size = sum((grown / path).stat().st_size for path in before)
-    done = run("--last", "2", "--newer", "1d", "--cache-older", "1d", "--json", "--remove")
+    done = run(
+        "--last", "2", "--newer-than", "1d", "--cache-older-than", "1d", "--json", "--remove"
+    )
     assert (dry["removed"], done["removed"]) == (False, True)
     assert {i["name"] for i in done["gone"]} == {i["name"] for i in dry["gone"]}
     left = sum(path.stat().st_size for path in grown.rglob("*") if path.is_file())
     # Records of entries are not counted in their sizes.
     assert 0 <= size - left - done["bytes"] < 12 * 4096
-    assert "nothing to remove" in run("--last", "2", "--newer", "1d", "--cache-older", "1d")
+    assert "nothing to remove" in run(
+        "--last", "2", "--newer-than", "1d", "--cache-older-than", "1d"
+    )
 
 
 def test_pins_of_the_store(grown: Path, run: Any):
     (grown / "artifacts" / "pinned").write_text("# what the app of May has\nkilled@1+0\n\n")
-    found = run("--last", "1", "--newer", "0s", "--pin", "*/1+1", "--json")
+    found = run("--last", "1", "--newer-than", "0s", "--pin", "*/1+1", "--json")
     kept = {item["name"]: item["why"] for item in found["kept"] if item["kind"] == "artifact"}
     assert kept["killed/1+0"] == "pinned by killed@1+0"
     assert kept["killed/1+1"] == "pinned by */1+1"
@@ -388,7 +392,7 @@ def test_what_channels_point_at_stays(tmp_path: Path, run: Any):
     all_old(tmp_path, 2)
 
     def kept(*more: str) -> tuple[dict[str, str], list[str]]:
-        found = run("--last", "1", "--newer", "0s", "--json", *more)
+        found = run("--last", "1", "--newer-than", "0s", "--json", *more)
         return {item["name"].partition("/")[2]: item["why"] for item in found["kept"]}, found[
             "notes"
         ]
@@ -409,8 +413,8 @@ def test_what_channels_point_at_stays(tmp_path: Path, run: Any):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--newer", "soon"), "'soon' is not an age"),
-        (("--cache-older", "5"), "'5' is not an age"),
+        (("--newer-than", "soon"), "'soon' is not an age"),
+        (("--cache-older-than", "5"), "'5' is not an age"),
         (("--cache-size", "much"), "'much' is not a size"),
         (("--remote", "https://models.example.com"), "is read-only"),
         (("--remote", "oci://127.0.0.1:1/models"), "cleaned up by its keeper"),

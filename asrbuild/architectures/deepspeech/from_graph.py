@@ -33,7 +33,7 @@ from asrbuild.base.array import Array
 from asrbuild.base.disk import full_disk_errors
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.recognition import recognise
-from asrbuild.base.processes import python_module, run
+from asrbuild.base.processes import run
 from asrbuild.coreml.compress import add_compression
 from asrbuild.coreml.convert import flexible
 from asrbuild.coreml.package import write_neuralnetwork, write_package
@@ -81,8 +81,7 @@ def convert_graph(graph_path: Path, request: ConversionRequest, destination: Pat
                 }
             )
         )
-        command = python_module("asrbuild.architectures.deepspeech.from_graph", str(job))
-        code, lines = run(command)
+        code, lines = run("asrbuild.architectures.deepspeech.from_graph", str(job))
         error = json.loads(outcome.read_text()) if outcome.exists() else None
     if error:
         raise AsrbuildError(error.pop("message"), **error)

@@ -49,7 +49,8 @@ METADATA = "metadata_"
 _STATES = ("previous_state_c", "previous_state_h")
 _DENSE = ("layer_1", "layer_2", "layer_3", "lstm", "layer_5", "layer_6")
 _FIX = (
-    "give the .tflite that DeepSpeech's or Coqui STT's --export_tflite wrote, or its frozen graph"
+    "give the .tflite that DeepSpeech's or Coqui STT's --export_tflite wrote, or its frozen graph; "
+    "of another network its SavedModel (source=saved_model) or its ONNX file (source=onnx)"
 )
 #: Of probabilities and states: float32 sums in another order.
 _SAME = 1e-4
@@ -126,6 +127,11 @@ def _open(path: Path) -> LiteGraph:
     opened, *more = subgraphs(path)
     if more:
         raise RefusedError(f"it has {1 + len(more)} subgraphs")
+    for name, tensor in opened.inputs.items():
+        if opened.kind(tensor) in ("INT8", "UINT8"):
+            raise RefusedError(
+                f"its input {name} is {opened.kind(tensor)}: it computes in integers"
+            )
     for name in ("input_node", *_STATES):
         if name not in opened.inputs:
             raise RefusedError(f"it has no input {name}")

@@ -166,8 +166,8 @@ def recover(
     return Original(graph)
 
 
-def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRun:
-    """onnxruntime on calls."""
+def start(original: Original, config: Any, cases: Path, out: Path, *more: str) -> OriginalRun:
+    """onnxruntime on calls; ``more``: further arguments of the worker."""
     from asrbuild.architectures.original import start
 
     own = read_section(config)
@@ -176,7 +176,7 @@ def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRu
         "asrbuild.architectures.onnx.worker", RUNTIME, out,
         "--cases", str(cases), "--model", str(original.file), "--pins", json.dumps(own.pin),
         "--cuts", json.dumps(own.cut), "--states", json.dumps(own.states),
-        "--names", json.dumps(renamed_ports(own)),
+        "--names", json.dumps(renamed_ports(own)), *more,
     )  # fmt: skip
 
 
@@ -190,5 +190,14 @@ def read(out: Path) -> dict[str, Result]:
 def landmarks(
     original: Original, features: Array
 ) -> tuple[Sequence[Landmark], Mapping[str, Array]]:
-    """None yet."""
+    """None: the values inside a call are those of :func:`landmarks_of_call`."""
     return [], {}
+
+
+def landmarks_of_call(
+    original: Original, config: Any, call: Mapping[str, Array]
+) -> Sequence[Landmark]:
+    """Every value of the graph, which onnxruntime gives as a further output."""
+    from asrbuild.architectures.onnx.values import values_of_call
+
+    return values_of_call(original, config, call, start)

@@ -11,6 +11,7 @@ from typing import Any
 
 from asrbuild.architectures.onnx.folding import fold
 from asrbuild.architectures.onnx.graph import Graph
+from asrbuild.architectures.onnx.other_kinds import refuse_other_kinds
 from asrbuild.architectures.onnx.reading import read_graph
 from asrbuild.architectures.onnx.roles import assign
 from asrbuild.architectures.onnx.section import OnnxConfig
@@ -40,6 +41,7 @@ def draft(file: Path, cache_root: Path) -> str:
         AsrbuildError: the file is not an ONNX model, or has ops without a Core ML form.
     """
     graph = fold(read_graph(file), {})
+    refuse_other_kinds(graph, file)
     name = re.sub(r"\W+", "_", file.stem).strip("_").lower() or "model"
     config, unknown = assign(graph, OnnxConfig())
     lines = [_HEAD.format(name=name, path=json.dumps(str(file)))]

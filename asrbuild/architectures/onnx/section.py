@@ -58,6 +58,7 @@ class OnnxConfig:
         sample_rate: of recordings, in Hz.
         features: ``{kind, place, ...}``; ``none``: the model takes samples.
         tokens: ``{file, kind, blank, boundary, silent}``.
+        signature: of a SavedModel, the name of the signature that is built.
     """
 
     inputs: dict[str, Any] = field(default_factory=dict)
@@ -70,6 +71,7 @@ class OnnxConfig:
     sample_rate: int = 16_000
     features: dict[str, Any] = field(default_factory=lambda: {"kind": "none"})
     tokens: dict[str, Any] = field(default_factory=dict)
+    signature: str = ""
 
 
 def read_section(values: Any) -> OnnxConfig:

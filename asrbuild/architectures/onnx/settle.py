@@ -172,9 +172,11 @@ def _find(file: Path, config: OnnxConfig) -> Settled:
     from asrbuild.architectures.measure import measure
     from asrbuild.architectures.onnx.folding import fold
     from asrbuild.architectures.onnx.lowering.walk import missing
+    from asrbuild.architectures.onnx.other_kinds import refuse_other_kinds
     from asrbuild.architectures.onnx.reading import read_graph
 
     graph = fold(read_graph(file), config.pin, config.cut)
+    refuse_other_kinds(graph, file, (*config.inputs, *config.outputs))
     for error in missing(graph):
         error.file = str(file)
         raise error

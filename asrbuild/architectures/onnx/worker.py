@@ -59,6 +59,7 @@ class Session:
         cuts = json.loads(options.cuts or "[]")
         try:
             model = _cut(options.model, cuts, pins) if cuts or pins else options.model
+            model = _every_value(model) if options.every else model
             self.session = onnxruntime.InferenceSession(
                 model, settings, providers=["CPUExecutionProvider"]
             )
@@ -96,6 +97,23 @@ class Session:
         )
 
 
+def _every_value(model: bytes | str) -> bytes:
+    """The model with every float tensor as an output."""
+    import onnx
+
+    whole = onnx.load(model) if isinstance(model, str) else onnx.load_from_string(model)
+    known = {entry.name for entry in whole.graph.output}
+    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+    inferred = onnx.shape_inference.infer_shapes(whole).graph.value_info
+    whole.graph.output.extend(
+        entry
+        for entry in inferred
+        if entry.type.tensor_type.elem_type in floats and entry.name not in known
+    )
+    made: bytes = whole.SerializeToString()
+    return made
+
+
 def _cut(file: str, cuts: list[str], pins: Mapping[str, Any]) -> bytes | str:
     """The model from these tensors on, by the ``onnx`` package's own extractor.
 
@@ -122,4 +140,8 @@ def _cut(file: str, cuts: list[str], pins: Mapping[str, Any]) -> bytes | str:
 
 
 if __name__ == "__main__":
-    sys.exit(serve(run, None, "--model", "--pins", "--states", "--names", "--cuts", "--question"))
+    sys.exit(
+        serve(
+            run, None, "--model", "--pins", "--states", "--names", "--cuts", "--question", "--every"
+        )
+    )

@@ -25,6 +25,9 @@ from asrbuild.architectures.tensorflow.proto import (
 )
 from asrbuild.base.errors import AsrbuildError
 
+#: Operations without a value, for which others only wait. coremltools computes what does not
+#: depend on an input, and fails where an assertion is among it.
+_VALUELESS = frozenset({"Assert", "NoOp"})
 #: Operations that make features, after which an app can take over.
 _FEATURES = ("AudioSpectrogram", "Mfcc")
 
@@ -72,7 +75,8 @@ def cut_graph(
         attributes = {"dtype": DType.of(array.dtype), "value": constant(array)}
         stand_ins[full_name(tensor)] = Node(input_of(tensor), "Const", (), attributes)
     gone = {input_name(tensor) for tensor in stand_ins}
-    nodes = [_rewired(node, stand_ins, gone) for node in graph.nodes if node.name not in gone]
+    unwaited = gone | {node.name for node in graph.nodes if node.op in _VALUELESS}
+    nodes = [_rewired(node, stand_ins, unwaited) for node in graph.nodes if node.name not in gone]
     whole = Graph(
         (*stand_ins.values(), *nodes), graph.producer, graph.nbytes, graph.path, graph.library
     )
@@ -91,9 +95,9 @@ def cut_graph(
     return replace(whole, nodes=tuple(node for node in whole.nodes if node.name in needed))
 
 
-def _rewired(node: Node, stand_ins: Mapping[str, Node], gone: set[str]) -> Node:
-    """A node that reads the stand-ins; it no longer waits for what is gone."""
-    kept = [ref for ref in node.inputs if not (ref.startswith("^") and input_name(ref) in gone)]
+def _rewired(node: Node, stand_ins: Mapping[str, Node], unwaited: set[str]) -> Node:
+    """A node that reads the stand-ins; it no longer waits for ``unwaited``."""
+    kept = [ref for ref in node.inputs if not (ref[:1] == "^" and input_name(ref) in unwaited)]
     inputs = tuple(
         stand_ins[full_name(ref)].name if full_name(ref) in stand_ins else ref for ref in kept
     )

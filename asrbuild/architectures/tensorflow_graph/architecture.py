@@ -1,4 +1,4 @@
-"""Any frozen TensorFlow graph: source=tensorflow_graph source.path=graph.pb.
+"""Any frozen TensorFlow graph or SavedModel: source=tensorflow_graph, source=saved_model.
 
 DeepSpeech's own graphs are ``source=frozen_graph``. The names of
 :class:`asrbuild.architectures.architecture.Architecture`.
@@ -32,10 +32,11 @@ from asrbuild.base.errors import AsrbuildError
 
 if TYPE_CHECKING:
     from asrbuild.architectures.original import OriginalRun
+    from asrbuild.base.array import Array
     from asrbuild.coreml.request import ConversionRequest
     from asrbuild.speech.alphabet import Alphabet
 
-KINDS = ("tensorflow_graph",)
+KINDS = ("tensorflow_graph", "saved_model")
 THREAD_MODULES = (
     "asrbuild.architectures.original", "asrbuild.architectures.tensorflow_graph.settle",
     "asrbuild.architectures.tensorflow.cutting",
@@ -138,7 +139,8 @@ def recover(
 
     if graph is None:
         raise AsrbuildError(
-            "an artifact does not hold the graph it was made of", fix="add --graph graph.pb"
+            "an artifact does not hold the graph it was made of",
+            fix="add --graph graph.pb, or saved_model.pb",
         )
     cut = folder / "cut.pb"
     cut_to(graph, read_section(recipe["source"]["config"]), cut)
@@ -155,3 +157,10 @@ def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRu
         "--cases", str(cases), "--model", str(original.file), "--outputs", ",".join(own.outputs),
         "--states", json.dumps(own.states), "--names", json.dumps(renamed_ports(own)),
     )  # fmt: skip
+
+
+def landmarks_of_call(
+    original: Original, config: Any, call: Mapping[str, Array]
+) -> Sequence[Landmark]:
+    """None: coremltools gives what it makes of TensorFlow's other names."""
+    return []

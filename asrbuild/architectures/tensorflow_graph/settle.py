@@ -1,4 +1,4 @@
-"""What a frozen graph is, and the keys of ``source.config`` that it settles.
+"""What a frozen graph or a SavedModel is, and the keys of ``source.config`` that it settles.
 
 Roles, rows, context and labels are those of an ONNX model: see
 :mod:`asrbuild.architectures.onnx.settle`.
@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asrbuild.architectures.architecture import Found
 from asrbuild.architectures.onnx.section import OnnxConfig
@@ -22,13 +22,20 @@ from asrbuild.architectures.onnx.settle import (
     remembered,
     with_labels,
 )
+from asrbuild.architectures.tensorflow_graph import saved_model
 from asrbuild.base.cache import StageKey
 from asrbuild.base.code import code_digest
 from asrbuild.base.digest import file_digest
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.kinds.places import GRAPH_TO_RUN
+from asrbuild.base.kinds.places import SAVED_MODEL, TENSORFLOW_GRAPH
+from asrbuild.base.kinds.recognition import recognise
 
-_CODE = ("architectures/tensorflow_graph/settle.py",)
+if TYPE_CHECKING:
+    from asrbuild.architectures.tensorflow.proto import Graph
+
+_CODE = (
+    "architectures/tensorflow_graph/settle.py", "architectures/tensorflow_graph/saved_model.py",
+)  # fmt: skip
 
 
 def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
@@ -40,22 +47,29 @@ def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
     config = checked_section(recipe)
     file = graph_file(recipe)
     found = settled(file, config, cache_root, keep)
-    return with_labels(config, found, file, {"checkpoint.graph": file}, {})
+    return with_labels(config, found, file, files_of(file), {})
 
 
 def graph_file(recipe: Any) -> Path:
-    """The file of the graph.
+    """The file of the graph, or the folder of the SavedModel.
 
     Raises:
-        AsrbuildError: it is missing, or is not a frozen graph.
+        AsrbuildError: it is missing, or of another kind.
     """
-    return model_file(recipe, GRAPH_TO_RUN, "graph.pb")
+    if recipe.source.kind == "saved_model":
+        return model_file(recipe, SAVED_MODEL, "saved_model_folder")
+    return model_file(recipe, TENSORFLOW_GRAPH, "graph.pb")
+
+
+def files_of(file: Path) -> dict[str, Path]:
+    """The files of a graph, or of the SavedModel in a folder, by label."""
+    return saved_model.parts(file) if file.is_dir() else {"checkpoint.graph": file}
 
 
 def settled(file: Path, config: OnnxConfig, cache_root: Path, keep: bool) -> Settled:
     """What is known of a graph, from the cache where it was found before."""
     given = {name: value for name, value in asdict(config).items() if name != "tokens"}
-    digests = {"graph": file_digest(file, cache_root)}
+    digests = {label: file_digest(part, cache_root) for label, part in files_of(file).items()}
     key = StageKey("facts", code_digest(*_CODE), {"source.config": given}, digests, {})
     known = remembered(cache_root, key, keep, lambda: asdict(_find(file, config)))
     config_found = known["config"] | {"tokens": config.tokens}
@@ -63,7 +77,22 @@ def settled(file: Path, config: OnnxConfig, cache_root: Path, keep: bool) -> Set
 
 
 def cut_to(file: Path, config: OnnxConfig, destination: Path) -> None:
-    """Writes the graph as the section cuts and pins it."""
+    """Writes the graph as the section cuts and pins it; of a SavedModel after freezing it.
+
+    Args:
+        file: a graph, or a SavedModel: its folder, or the ``saved_model.pb`` in it.
+    """
+    folder = file if file.is_dir() else file.parent
+    if file == folder or recognise(file).key == "saved-model-file":
+        with tempfile.TemporaryDirectory(prefix="asrbuild-frozen-") as scratch:
+            frozen = Path(scratch, "frozen.pb")
+            saved_model.freeze(folder, config.signature, frozen)
+            _cut(frozen, config, destination)
+    else:
+        _cut(file, config, destination)
+
+
+def _cut(file: Path, config: OnnxConfig, destination: Path) -> None:
     from asrbuild.architectures.tensorflow.cutting import Cut, cut_graph
     from asrbuild.architectures.tensorflow.graph import load_graph
     from asrbuild.architectures.tensorflow.outputs import output_nodes
@@ -78,6 +107,28 @@ def cut_to(file: Path, config: OnnxConfig, destination: Path) -> None:
         cuts[tensor] = Cut(dtype, Shape(tuple(sizes) or None))
     outputs = list(config.outputs) or [node.name for node in output_nodes(graph)]
     write_graph(cut_graph(graph, cuts, config.pin, outputs), destination)
+
+
+def refuse_keras_loops(graph: Graph, file: Path) -> None:
+    """Refuses the loop over time that a recurrent layer of Keras leaves in a graph.
+
+    coremltools 9 does not convert it; the loops of TensorFlow 1, over arrays, it does.
+
+    Raises:
+        AsrbuildError: naming the layer.
+    """
+    if not any(node.op == "TensorListReserve" for node in graph.nodes):
+        return
+    loops = (n for n in graph.nodes if n.op in ("LoopCond", "While", "StatelessWhile"))
+    if (loop := next(loops, None)) is not None:
+        layer = loop.name.partition("/while")[0].rpartition("/")[2]
+        raise AsrbuildError(
+            f"{layer} is a recurrent layer of Keras, a loop without a Core ML form",
+            key="source.path",
+            file=file,
+            fix="export the model with unroll=True in its LSTM and GRU layers, or write the "
+            "network in PyTorch and export it to ONNX, which has LSTM and GRU as ops",
+        )
 
 
 def _stated(config: OnnxConfig, tensor: str) -> Mapping[str, Any]:
@@ -109,6 +160,7 @@ def _find(file: Path, config: OnnxConfig) -> Settled:
         path = Path(folder, "graph.pb")
         cut_to(file, config, path)
         graph = load_graph(path)
+        refuse_keras_loops(graph, file)
         outputs = list(config.outputs) or [node.name for node in output_nodes(graph)]
         if refused := unconvertible(graph, outputs):
             first, *others = suggested_cuts(graph, outputs) or ("TENSOR",)

@@ -31,6 +31,12 @@ _FOLDERS = frozenset(
 )
 _CHECKPOINT_FILES = ("meta-graph", "checkpoint-index", "checkpoint-data", "checkpoint-state")
 
+#: The .tflite of DeepSpeech alone is read; of other networks the weights are often 8-bit integers.
+_LITE = {
+    "tflite": "build the SavedModel or the ONNX file that it was converted from, with "
+    "source=saved_model or source=onnx; a .tflite of DeepSpeech is source=frozen_graph"
+}
+
 GRAPH = Place(
     "a TensorFlow graph",
     frozenset({"graph", "graph-unfrozen", "pbmm"}),
@@ -41,6 +47,12 @@ GRAPH_TO_RUN = Place(
     frozenset({"graph", "pbmm"}),
     "give a frozen graph (output_graph.pb)",
 )
+TENSORFLOW_GRAPH = Place(
+    GRAPH_TO_RUN.wants,
+    GRAPH_TO_RUN.takes,
+    GRAPH_TO_RUN.fix,
+    {"saved-model": "set source=saved_model source.path={file}"} | _LITE,
+)
 GRAPH_SOURCE = Place(
     "a frozen TensorFlow graph",
     frozenset({"graph", "pbmm", "tflite"}),
@@ -48,7 +60,18 @@ GRAPH_SOURCE = Place(
     dict.fromkeys(_CHECKPOINT_FILES, "set source=checkpoint source.checkpoint_dir={folder}")
     | {"checkpoint": "set source=checkpoint source.checkpoint_dir={file}"},
 )
-ONNX = Place("an ONNX model", frozenset({"onnx"}), "give a .onnx file")
+SAVED_MODEL = Place(
+    "a TensorFlow SavedModel",
+    frozenset({"saved-model"}),
+    "give the folder that holds saved_model.pb and variables/",
+    {"graph": "set source=tensorflow_graph source.path={file}"} | _LITE,
+)
+ONNX = Place("an ONNX model", frozenset({"onnx"}), "give a .onnx file", _LITE)
+TORCH = Place(
+    "a program of torch.export or TorchScript",
+    frozenset({"pytorch", "pytorch-exported"}),
+    "give a .pt2 of torch.export.save, or a .pt of torch.jit.save",
+)
 LITE = Place(
     "a TensorFlow Lite model", frozenset({"tflite"}), "give the .tflite of a DeepSpeech model"
 )

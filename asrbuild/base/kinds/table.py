@@ -30,10 +30,11 @@ _CHECKPOINT = (
 )
 _INSPECT_MODEL = "look at it with `asrbuild inspect model {file}`"
 _NOT_CONVERTED = "export the model to ONNX, and build that with `asrbuild source=onnx`"
-_FREEZE = (
-    "freeze it with TensorFlow's convert_variables_to_constants_v2, and build that with "
-    "`asrbuild source=tensorflow_graph`"
+_TORCH = (
+    "build a program of torch.export or TorchScript with `asrbuild source=torch_export "
+    "source.path={file}`; a file of weights alone holds no network: export the model to ONNX"
 )
+_SAVED_MODEL = "build it with `asrbuild source=saved_model source.path={}`"
 _ONNX = (
     "write its recipe with `asrbuild inspect {file} --recipe`, or build it with "
     "`asrbuild source=onnx source.path={file}`"
@@ -59,9 +60,9 @@ KINDS = {
              (".pbtxt", ".prototxt")),
         Kind("saved-model-file", "the saved_model.pb of a TensorFlow SavedModel",
              "its weights are in the folder beside it",
-             _FREEZE, (".pb",)),
+             _SAVED_MODEL.format("{folder}"), (".pb",)),
         Kind("saved-model", "a folder with a TensorFlow SavedModel",
-             instead=_FREEZE),
+             instead=_SAVED_MODEL.format("{file}")),
         Kind("checkpoint-index", "the index of a TensorFlow checkpoint",
              "it is one of the files of a checkpoint", _CHECKPOINT, (".index",)),
         Kind("checkpoint-data", "the data file of a TensorFlow checkpoint",
@@ -88,9 +89,9 @@ KINDS = {
         Kind("keras-h5", "an HDF5 file (a Keras model or its weights)", instead=_NOT_CONVERTED,
              suffixes=(".h5", ".hdf5", ".keras", ".he5")),
         Kind("keras", "a Keras model (.keras)", instead=_NOT_CONVERTED, suffixes=(".keras",)),
-        Kind("pytorch", "a PyTorch file (zip form)", instead=_NOT_CONVERTED,
+        Kind("pytorch", "a PyTorch file (zip form)", instead=_TORCH,
              suffixes=(".pt", ".pth", ".bin", ".ckpt", ".ptl", ".pkl")),
-        Kind("pytorch-exported", "a PyTorch exported program (.pt2)", instead=_NOT_CONVERTED,
+        Kind("pytorch-exported", "a PyTorch exported program (.pt2)", instead=_TORCH,
              suffixes=(".pt2",)),
         Kind("pytorch-legacy", "a PyTorch file (the form before 1.6)",
              "it is a pickle, which asrbuild never opens", _NOT_CONVERTED,

@@ -203,13 +203,18 @@ def _first_divergence(
 ) -> str:
     """The first node that the package has other values than, as a line; empty if unknown."""
     from asrbuild.proof.bisect import bisect_failure
+    from asrbuild.proof.bisect_calls import first_difference
 
-    if all(metric.passed for metric in metrics) or view.architecture.CALLS:
+    first: object
+    if all(metric.passed for metric in metrics):
         return ""
+    folder, own, longest_bound = view.folder("convert"), original(view), longest(view)
     try:
-        first = bisect_failure(
-            view.folder("convert"), manifest, cases, metrics, original(view), longest(view)
-        ).first
+        if view.architecture.CALLS:
+            package = folder / manifest.model.package
+            first = first_difference(package, manifest, cases, metrics, own, longest_bound)
+        else:
+            first = bisect_failure(folder, manifest, cases, metrics, own, longest_bound).first
     except AsrbuildError:
         # A graph that is laid out otherwise; which gates failed is known without it.
         return ""
@@ -235,7 +240,16 @@ STAGE = Stage(
     name="prove",
     title="package compared with {runtime}",
     run=run,
-    calls=("original", "exported", "signature", "front_end", "card", "read", "landmarks"),
+    calls=(
+        "original",
+        "exported",
+        "signature",
+        "front_end",
+        "card",
+        "read",
+        "landmarks",
+        "landmarks_of_call",
+    ),
     reads=(
         *DECODER,
         "verify.require_transcript",

@@ -19,6 +19,8 @@ from typing import Any
 from asrbuild.artifact.layout import CONFORMANCE_KIT, SWIFT_KIT
 from asrbuild.base.processes import python_script
 
+#: What the conformance check did not compute where there is no Core ML.
+PLAYED_BACK = "features, calls and text are computed; the package's outputs are played back"
 Notify = Callable[[str], None]
 
 
@@ -96,7 +98,9 @@ def _toolchain_checks(
     checker = directory / CONFORMANCE_KIT / "check.py"
     done = _run(python_script(checker, str(results)), environment)
     lines = done.stdout.strip().splitlines() or ["the checker printed nothing"]
-    yield Check("conformance", done.returncode == 0, lines[-1].strip())
+    # Elsewhere the kit's tests answer for the package with the probabilities of the vectors.
+    played = "" if sys.platform == "darwin" else f" ({PLAYED_BACK})"
+    yield Check("conformance", done.returncode == 0, lines[-1].strip() + played)
 
 
 def _run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -79,15 +79,21 @@ class Recorder:
 
 
 def short_recordings(samples: Array, settings: FeatureSettings, chunk: int) -> dict[str, Any]:
-    """int16 samples (n,), whole and cut to lengths at which runtimes tend to fail.
+    """int16 samples (n,), whole and cut to lengths at which runtimes fail; and two without words.
 
     ``reference`` is the whole recording; ``one_chunk`` fills one call exactly, ``one_step`` is the
-    shortest with a step, and ``too_short`` has no step.
+    shortest with a step, and ``too_short`` has no step. ``silence`` reaches the floor of the
+    logarithm, and ``full_scale``, a square wave of 216 Hz, both ends of the samples' range: each
+    has a call and a step more.
     """
     length = settings.window + (chunk - 1) * settings.stride
     cuts = {"one_chunk": length, "one_step": settings.window, "too_short": settings.window - 1}
     shorter = {name: samples[:cut] for name, cut in cuts.items() if cut < len(samples)}
-    return {"reference": samples, **shorter}
+    longer = np.arange(length + settings.stride)
+    half = settings.sample_rate / 432
+    square = np.where(longer // half % 2 == 0, 32767, -32768).astype(np.int16)
+    silence = np.zeros(len(longer), np.int16)
+    return {"reference": samples, **shorter, "silence": silence, "full_scale": square}
 
 
 def write_conformance(

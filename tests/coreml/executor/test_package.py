@@ -288,7 +288,7 @@ def cli(*arguments: object):
 
 def test_run_prints_and_writes(packages, arrays, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = cli(packages["mlprogram"], *arrays, "--output-dir", out, "--json")
+    done = cli(packages["mlprogram"], *arrays, "--output", out, "--json")
     assert done.exit_code == 0, done.output
     rows = {row["name"]: row for row in json.loads(done.output)["outputs"]}
     want = load(packages["mlprogram"]).predict(inputs())
@@ -314,7 +314,7 @@ def test_run_goes_on_from_the_states_it_wrote(tmp_path: Path) -> None:
         np.save(tmp_path / f"{name}.npy", array)
         options += ["--input", f"{name}={tmp_path / name}.npy"]
     out = tmp_path / "out"
-    first = cli(package, *options, "--output-dir", out, "--json")
+    first = cli(package, *options, "--output", out, "--json")
     assert first.exit_code == 0, first.output
     assert [r["name"] for r in json.loads(first.output)["outputs"]] == [
         "logits",
@@ -323,7 +323,7 @@ def test_run_goes_on_from_the_states_it_wrote(tmp_path: Path) -> None:
     ]
     for name in ("state_c", "state_h"):
         options += ["--input", f"{name}={out / name}.npy"]
-    assert cli(package, *options, "--output-dir", out).exit_code == 0
+    assert cli(package, *options, "--output", out).exit_code == 0
     model = load(package)
     state = model.make_state()
     model.predict(given, state)

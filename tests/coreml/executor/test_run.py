@@ -57,7 +57,7 @@ def test_values_that_are_not_finite_are_told(shifted: Path, tmp_path: Path) -> N
     with pytest.raises(
         AsrbuildError, match=r"not all values are finite: y \(1 NaN, 1 \+inf, 1 -inf\)"
     ):
-        run(shifted, "--input", x, "--finite", "--output-dir", str(tmp_path / "out"))
+        run(shifted, "--input", x, "--finite", "--output", str(tmp_path / "out"))
     # What was asked for is written all the same.
     assert np.isnan(np.load(tmp_path / "out" / "y.npy")).sum() == 1
     fine = run(shifted, "--input", given(tmp_path, 1, 2, 3, 4), "--finite")
@@ -92,7 +92,7 @@ def test_an_outputs_name_chooses_no_path(name: str, tmp_path: Path) -> None:
     network.write_bytes(spec.SerializeToString())
     out = tmp_path / "deep" / "out"
     before = set(tmp_path.rglob("*"))
-    shown = run(network, "--input", given(tmp_path, 1, 2, 3, 4), "--output-dir", str(out), "--json")
+    shown = run(network, "--input", given(tmp_path, 1, 2, 3, 4), "--output", str(out), "--json")
     made = {path for path in tmp_path.rglob("*") if path.is_file()} - before - {tmp_path / "x.npy"}
     assert [path.parent for path in made] == [out]
     assert Path(json.loads(shown)["outputs"][0]["file"]) in made
@@ -103,7 +103,7 @@ def test_a_classifiers_label_and_probabilities(
     tmp_path: Path,
 ) -> None:
     np.save(tmp_path / "frames.npy", floats((1, 4)))
-    arguments = ("--input", f"frames={tmp_path / 'frames.npy'}", "--output-dir", str(tmp_path))
+    arguments = ("--input", f"frames={tmp_path / 'frames.npy'}", "--output", str(tmp_path))
     model = labelled["words.mlpackage"]
     shown = run(model, *arguments)
     rows = {row["name"]: row for row in json.loads(run(model, *arguments, "--json"))["outputs"]}

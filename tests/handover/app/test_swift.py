@@ -19,6 +19,7 @@ from asrbuild.handover.app import swift
 from asrbuild.handover.app.checking import check_syntax
 from asrbuild.handover.app.kit import minimum_systems, write_swift
 from tests.manifests import MANIFEST
+from tests.paths import ROOT
 
 SCALARS = {"string": "String", "integer": "Int", "number": "Double", "boolean": "Bool"}
 
@@ -207,7 +208,7 @@ def test_every_file_parses(manifest: Manifest, tmp_path: Path) -> None:
     write_swift(tmp_path / "ASRKit", manifest)
     check = check_syntax(tmp_path / "ASRKit")
     assert check.passed, check.detail
-    assert check.detail.startswith("23 files")
+    assert check.detail.startswith("30 files")
 
 
 @pytest.mark.parametrize("broken", ["func f( {", "let x: = 3", "struct S {"])
@@ -248,3 +249,8 @@ def test_what_is_no_version_does_not_become_code(
     model = manifest.model.model_copy(update={"minimum_os": {"iOS": version}})
     with pytest.raises(AsrbuildError, match="is not the version of a system"):
         write_swift(tmp_path / "ASRKit", manifest.model_copy(update={"model": model}))
+
+
+def test_the_kit_carries_the_licence_of_its_code(manifest: Manifest, tmp_path: Path) -> None:
+    write_swift(tmp_path, manifest)
+    assert (tmp_path / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()

@@ -24,7 +24,8 @@ import pytest
 from asrbuild.artifact.manifest import Manifest
 from asrbuild.artifact.reading import read_manifest
 from asrbuild.coreml import executor
-from asrbuild.handover.app.checking import check_kit
+from asrbuild.coreml.inspect import inspect_model
+from asrbuild.handover.app.checking import PLAYED_BACK, check_kit
 from asrbuild.handover.app.kit import write_folder
 from asrbuild.speech.audio import read_audio, to_int16
 from tests.acceptance.conftest import run_asrbuild
@@ -54,7 +55,8 @@ def artifacts(folder: Path) -> dict[str, Path]:
     """A folder for the app, of each kind of package."""
     found = {}
     for kind, overrides in KINDS.items():
-        done = run_asrbuild(*overrides, f"name={kind}", cwd=folder)
+        # The kit is under test here, not the proof.
+        done = run_asrbuild(*overrides, f"name={kind}", "verify=quick", cwd=folder)
         assert done.code == 0, done.err
         (artifact,) = (p for p in (folder / "artifacts" / kind).iterdir() if p.is_dir())
         found[kind] = folder / f"app-{kind}"
@@ -107,6 +109,20 @@ def swift(*command: str, package: Path, **env: str) -> subprocess.CompletedProce
     )  # fmt: skip
 
 
+def described(package: Path, function: str | None) -> dict[str, Any]:
+    """What Core ML would say of a function: its arrays, its states, the package's own notes."""
+    summary = inspect_model(package)
+    (found,) = (f for f in summary.functions if f.name == (function or summary.default_function))
+    arrays = {
+        kind: {
+            feature.name: {"kind": feature.dtype, "shape": list(feature.default or ())}
+            for feature in getattr(found, kind)
+        }
+        for kind in ("inputs", "outputs", "states")
+    }
+    return arrays | {"metadata": summary.user_metadata}
+
+
 @contextlib.contextmanager
 def serving(artifact: Path, manifest: Manifest, pipes: Path) -> Iterator[list[dict[str, Any]]]:
     """Answers the stand-in's questions with the executor; the questions, without their arrays."""
@@ -120,6 +136,8 @@ def serving(artifact: Path, manifest: Manifest, pipes: Path) -> Iterator[list[di
     def answer(question: dict[str, Any]) -> dict[str, Any]:
         function = question["function"]
         path = artifact / manifest.model.package
+        if question["ask"] == "describe":
+            return described(path, function)
         model = models.setdefault(function, executor.load(path, function=function))
         asked.append({key: question.get(key) for key in ("ask", "function", "state")})
         if question["ask"] == "state":
@@ -181,7 +199,7 @@ def test_swift_says_the_words_of_every_kind_of_package(
         )  # fmt: skip
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-4000:]
-    assert re.search(r"Executed 24 tests, with 0 failures", output), output[-2000:]
+    assert re.search(r"Executed 40 tests, with 0 failures", output), output[-2000:]
     assert "skipped" not in output
     checker = artifact / "conformance" / "check.py"
     checked = subprocess.run(
@@ -204,6 +222,8 @@ def test_the_command_compiles_and_tests_what_it_wrote(artifacts: dict[str, Path]
         ("syntax", True), ("compiled", True), ("tested", True), ("conformance", True),
     ]  # fmt: skip
     assert "Swift version" in checks[1].detail
+    # Nothing here shows what Core ML computes, and the check does not claim it.
+    assert checks[3].detail.endswith(f"({PLAYED_BACK})") == (sys.platform != "darwin")
     sums = subprocess.run(
         ["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=artifacts["explicit"], check=False
     )

@@ -176,7 +176,7 @@ def test_a_channel_moves_on_evidence(
 
     # Who pulls gets the evidence, in a store of its own; who ships sends it along.
     monkeypatch.setenv("ASRBUILD_ARTIFACTS", str(tmp_path / "other"))
-    code, _, err = command("pull", f"{name}@stable", "--from", remote)
+    code, _, err = command("pull", f"{name}@stable", "--remote", remote)
     assert code == 0, err
     (pulled,) = list_evidence(tmp_path / "other" / name / measured.name)
     assert pulled.stem == digest

@@ -508,7 +508,7 @@ def test_the_commands(
     code, _, err = command("ship", versions[0], remote, "--channel", "stable", "--expires", "1y")
     assert (code, "is not a time for which" in err) == (1, True)
     assert command("ship", versions[0], remote, "--channel", "stable", "--expires", "1h")[0] == 0
-    code, out, err = command("pull", NAME, "--from", remote, "--fresh", *mine)
+    code, out, err = command("pull", NAME, "--remote", remote, "--fresh", *mine)
     assert code == 0, err
     trusting = tmp_path / "trusting"
     trust_key(read_key_file(config / "keys" / "default.pub"), None, trusting)
@@ -518,7 +518,7 @@ def test_the_commands(
     assert (code, "is the key that signs now" in err) == (1, True)
     code, out, err = command(*line, "next", *where)
     assert (code, "(record 2, rotate, signed by" in out) == (0, True), err
-    code, _, err = command("pull", NAME, "--from", remote, "--fresh", *mine)
+    code, _, err = command("pull", NAME, "--remote", remote, "--fresh", *mine)
     assert (code, "EXPIRED" in err) == (1, True)
     code, out, _ = command("channel", "history", NAME, "stable", *where)
     assert (code, "rotate" in out) == (0, True)
@@ -529,7 +529,7 @@ def test_the_commands(
     assert (code, "has handed" in err) == (1, True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ASRBUILD_CONFIG", str(trusting))
-        code, _, err = command("pull", NAME, "--from", remote, *mine)
+        code, _, err = command("pull", NAME, "--remote", remote, *mine)
         assert (code, "because its channel was handed over" in err) == (
             0,
             True,

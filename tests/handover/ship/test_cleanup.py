@@ -291,7 +291,7 @@ def test_the_command(
     for path in versions[:2]:
         send(path, remote)
     monkeypatch.setenv("COLUMNS", "160")
-    arguments = ["gc", "--remote", address, "--last", "1", "--newer", "0s"]
+    arguments = ["gc", "--remote", address, "--last", "1", "--newer-than", "0s"]
     result = CliRunner().invoke(tree.typer_app(), arguments)
     assert result.exit_code == 0
     assert "nothing to remove" in result.stdout  # all came within the hour

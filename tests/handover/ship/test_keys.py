@@ -126,7 +126,7 @@ def test_what_others_may_write_to_is_not_believed(
     place.chmod(stat.S_IMODE(place.stat().st_mode) | mode)
     lines: list[tuple[Any, ...]] = [("ship", artifact, tmp_path / "remote")]
     if "keys" not in which:
-        lines += [("key", "ls"), ("pull", "demo", "--from", tmp_path), ("key", "distrust", "x")]
+        lines += [("key", "ls"), ("pull", "demo", "--remote", tmp_path), ("key", "distrust", "x")]
     for line in lines:
         code, _, err = command(*line)
         assert (code, "others may write to it" in err or "read by others" in err) == (1, True), err

@@ -137,7 +137,7 @@ def test_an_interrupt_does_not_wait_for_a_silent_server(
     silent: str, artifact: Path, tmp_path: Path
 ):
     store = tmp_path / "store"
-    command = ["pull", f"{NAME}@{artifact.name}", "--from", silent, "--artifacts", str(store)]
+    command = ["pull", f"{NAME}@{artifact.name}", "--remote", silent, "--artifacts", str(store)]
     child = subprocess.Popen(
         [sys.executable, "-m", "asrbuild.cli.main", *command], stderr=subprocess.PIPE, text=True
     )
@@ -166,7 +166,7 @@ def test_on_a_terminal(way: str, artifact: Path, tmp_path: Path, signer: Signer,
     if way == "pull":
         ship(artifact, open_remote(remote), signer=signer, trust=trust)
         store = str(tmp_path / "store")
-        arguments = ["pull", f"{NAME}@1.0.0", "--from", remote, "--artifacts", store]
+        arguments = ["pull", f"{NAME}@1.0.0", "--remote", remote, "--artifacts", store]
     ours, theirs = os.openpty()
     done = subprocess.run(
         [sys.executable, "-m", "asrbuild.cli.main", *arguments],

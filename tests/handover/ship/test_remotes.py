@@ -365,7 +365,7 @@ def test_the_commands_say_what_is_not_there(
     assert (code, err.splitlines()[0]) == (1, "error: the remote does not exist")
     code, out, err = command("ship", artifact, remote)
     assert (code, out.splitlines()[-1]) == (
-        0, f"asrbuild pull demo-dynamic@{artifact.name} --from '{remote}'",
+        0, f"asrbuild pull demo-dynamic@{artifact.name} --remote '{remote}'",
     )  # fmt: skip
     assert not err, "small files are no news"
     code, _, err = command("channel", "history", "demo-dynamic", "stable", "--remote", remote)
@@ -373,10 +373,13 @@ def test_the_commands_say_what_is_not_there(
         1,
         "error: the remote has no channel demo-dynamic@stable",
     )
-    code, _, err = command("pull", "demo-dynamic", "--from", remote)
+    code, _, err = command("pull", "demo-dynamic", "--remote", remote)
     assert code == 1
-    assert f"fix: name a version, {artifact.name}" in err
-    code, _, err = command("pull", "nothing", "--from", remote)
+    assert (
+        f"fix: take a version, `asrbuild pull demo-dynamic@{artifact.name} --remote '{remote}'`"
+        in err
+    )
+    code, _, err = command("pull", "nothing", "--remote", remote)
     assert (code, err.splitlines()) == (
         1,
         [
@@ -386,10 +389,10 @@ def test_the_commands_say_what_is_not_there(
     )  # fmt: skip
     elsewhere = ("--artifacts", tmp_path / "elsewhere")
     spec = f"demo-dynamic@{artifact.name}"
-    code, _, err = command("pull", spec, "--from", remote, "--os", "iOS9", *elsewhere)
+    code, _, err = command("pull", spec, "--remote", remote, "--os", "iOS9", *elsewhere)
     assert (code, err.splitlines()[0]) == (1, "error: no variant runs on iOS9")
     assert not list((tmp_path / "elsewhere").glob("[!.]*"))
-    code, _, err = command("pull", spec, "--from", remote, "--os", "macOS26", *elsewhere)
+    code, _, err = command("pull", spec, "--remote", remote, "--os", "macOS26", *elsewhere)
     assert code == 0, err
     code, _, err = command("key", "trust", tmp_path / "nothing.pub")
     assert (code, err.splitlines()[0]) == (1, "error: no such public key")

@@ -266,12 +266,14 @@ def test_the_commands(command: Callable, artifacts: list[Path], tmp_path: Path):
     )  # fmt: skip
     code, out, err = command("ship", *artifacts, remote, "--set", "demo", "--channel", "stable")
     assert code == 0, err
-    assert out.splitlines()[-1] == f"asrbuild pull demo@stable --from {remote} --os iOS17"
-    code, out, _ = command("pull", "demo", "--from", remote, "--os", "iOS17", "--artifacts", device)
+    assert out.splitlines()[-1] == f"asrbuild pull demo@stable --remote {remote} --os iOS17"
+    code, out, _ = command(
+        "pull", "demo", "--remote", remote, "--os", "iOS17", "--artifacts", device
+    )
     assert code == 0
     assert out.startswith("demo-17 1.0.0+")
     assert ", of demo@1.0.0+" in out
-    code, out, _ = command("pull", "demo", "--from", remote, "--json", "--artifacts", device)
+    code, out, _ = command("pull", "demo", "--remote", remote, "--json", "--artifacts", device)
     assert [row["name"] for row in json.loads(out)] == list(MADE)
     code, out, _ = command("ls", "--remote", remote)
     assert code == 0

@@ -336,7 +336,7 @@ def test_the_command_says_who_signed_what_is_there(
         code, out, err = command(*line, "--other-signer", "--json")
         assert code == 0, err
         assert json.loads(out)["counter"] == 1
-    code, out, _ = command("pull", NAME, "--from", remote, "--artifacts", tmp_path / "mine")
+    code, out, _ = command("pull", NAME, "--remote", remote, "--artifacts", tmp_path / "mine")
     assert "signed by intern" in out
 
 

@@ -172,7 +172,7 @@ def test_a_channel_without_any_key(
     trust_identity(WHO, ISSUER, None, reader)
     monkeypatch.setenv("ASRBUILD_CONFIG", str(reader))
     monkeypatch.delenv("SIGSTORE_ID_TOKEN")
-    pull = ("pull", "demo-dynamic@beta", "--from", remote, "--artifacts", tmp_path / "there")
+    pull = ("pull", "demo-dynamic@beta", "--remote", remote, "--artifacts", tmp_path / "there")
     code, out, err = command(*pull, "--json")
     assert code == 0, err
     assert json.loads(out)["version"] == versions[0].name
@@ -204,7 +204,7 @@ def test_a_set_of_variants_on_a_remote(
     logged = len(instance.leaves)
     assert command(*ship, "--artifacts", store)[0] == 0
     assert len(instance.leaves) == logged == before + 4  # headers, set, the channel's record
-    pull = ("pull", "both@stable", "--from", remote, "--os", "iOS17", "--json")
+    pull = ("pull", "both@stable", "--remote", remote, "--os", "iOS17", "--json")
     code, out, err = command(*pull, "--artifacts", tmp_path / "there")
     assert code == 0, err
     assert (json.loads(out)["name"], json.loads(out)["signer"]) == ("old", WHO)

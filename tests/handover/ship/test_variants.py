@@ -144,7 +144,7 @@ def test_the_commands(command: Callable, artifacts: list[Path], tmp_path: Path):
     assert code == 0
     assert "iOS 13, macOS 10.15" in out
     code, out, _ = command(
-        "pull", bundle, "--os", "iOS17", "--max-bytes", 9, "--artifacts", device, "--json"
+        "pull", bundle, "--os", "iOS17", "--max-size", 9, "--artifacts", device, "--json"
     )
     assert (code, json.loads(out)["name"]) == (0, "demo-small")
     code, out, _ = command("pull", bundle, "--artifacts", device)
@@ -166,8 +166,8 @@ def test_the_commands(command: Callable, artifacts: list[Path], tmp_path: Path):
         code, out, _ = command("pull", single, "--os", "iOS18", "--artifacts", one_by_one)
         assert code == 0
         assert told in out
-    code, _, err = command("pull", single, "--max-bytes", 9, "--artifacts", device)
-    assert (code, err.splitlines()[0]) == (2, "error: --max-bytes requires --os")
+    code, _, err = command("pull", single, "--max-size", 9, "--artifacts", device)
+    assert (code, err.splitlines()[0]) == (2, "error: --max-size requires --os")
     code, _, err = command("bundle", artifacts[0], tmp_path / "single.zip")
     assert (code, err.splitlines()[0]) == (1, "error: a bundle's name ends in .asrb")
 

@@ -88,7 +88,7 @@ def test_from_a_config_to_words_at_the_app_team(
 
     team = Home(tmp_path / "team")
     team.folder.mkdir()
-    refused = team.run("pull", f"{NAME}@stable", "--from", at)
+    refused = team.run("pull", f"{NAME}@stable", "--remote", at)
     assert refused.code == 1
     assert "asrbuild key trust" in refused.err
     assert "Traceback" not in refused.err
@@ -141,7 +141,7 @@ def test_one_file_is_enough(maker: Home, versions: dict[int, str], tmp_path: Pat
 
 
 def _pull(team: Home, channel: str, at: str) -> Path:
-    pulled = team.json("pull", f"{NAME}@{channel}", "--from", at)
+    pulled = team.json("pull", f"{NAME}@{channel}", "--remote", at)
     assert pulled["signer"] == "release"  # type: ignore[index]
     return Path(pulled["path"])  # type: ignore[index]
 

@@ -190,12 +190,13 @@ def _require_link(
 def no_channel(remote: Remote, name: str, channel: str) -> AsrbuildError:
     """The error that there is no such channel; its fix lists the channels or versions there."""
     known, versions = remote.channels(name), remote.versions(name)
+    at = f"--remote {shlex.quote(remote.address)}"
     if known:
-        fix = f"its channels are {', '.join(known)}"
+        fix = f"its channels are {', '.join(known)}: name one, {name}@{known[0]}"
     elif versions:
         fix = (
-            f"name a version, {versions[-1]}, or point the channel at one: "
-            f"`asrbuild channel set {name} {channel} VERSION`"
+            f"take a version, `asrbuild pull {name}@{versions[-1]} {at}`, or point the channel "
+            f"at one, `asrbuild channel set {name} {channel} {versions[-1]} {at}`"
         )
     else:
         names = ", ".join(remote.names()) or "nothing"

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import url2pathname
 
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.file_names import names_file
+from asrbuild.handover.ship.formats.frame import SUFFIX
 from asrbuild.handover.ship.remotes.objects import ObjectRemote
 from asrbuild.handover.ship.remotes.remote import Remote, is_identity
+
+#: The schemes of addresses.
+SCHEMES = ("s3", "gs", "gcs", "oci", "http", "https", "file")
+_MISTYPED = re.compile(rf"({'|'.join(SCHEMES)})(?::/{{0,2}}|//)(?=[^/])", re.IGNORECASE)
 
 
 def open_remote(address: str, required_identity: str | None = None) -> Remote:
@@ -36,8 +43,10 @@ def open_remote(address: str, required_identity: str | None = None) -> Remote:
     if scheme in ("", "file"):
         from asrbuild.handover.ship.remotes.folder import Folder
 
-        path = url2pathname(parts.path) if scheme else address
-        return ObjectRemote(Folder(Path(path).expanduser()), required_identity)
+        path = Path(url2pathname(parts.path) if scheme else address).expanduser()
+        if not scheme:
+            _require_folder_name(address, path)
+        return ObjectRemote(Folder(path), required_identity)
     if scheme in ("http", "https"):
         from asrbuild.handover.ship.remotes.web import Web
 
@@ -58,6 +67,25 @@ def open_remote(address: str, required_identity: str | None = None) -> Remote:
         f"asrbuild cannot ship to or pull from {scheme}://",
         fix="give a folder, s3://, gs://, http(s):// (to pull) or oci://",
     )
+
+
+def _require_folder_name(address: str, path: Path) -> None:
+    """Refuses what is no folder's name but an address or a file's name with a slip in it."""
+    if path.is_dir():
+        return
+    mistyped = _MISTYPED.match(address)
+    if mistyped is not None:
+        scheme, rest = mistyped[1].lower(), address[mistyped.end() :]
+        raise AsrbuildError(
+            f"{address} is not an address, and no such folder exists",
+            fix=f"write {scheme}://{rest}; for a folder of this name write ./{address}",
+        )
+    if names_file(path) and not address.startswith(("./", "/")):
+        raise AsrbuildError(
+            f"{address} is a file's name, and a remote is a folder or an address",
+            fix=f"write {path.with_suffix(SUFFIX)} for a bundle; for a folder of this name write "
+            f"./{address}",
+        )
 
 
 def split_address(address: str) -> SplitResult:

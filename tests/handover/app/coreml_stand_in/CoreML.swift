@@ -3,6 +3,13 @@
 // It shows that CoreMLModel.swift compiles and what it does; it cannot show what Core ML does.
 import Foundation
 
+#if !canImport(ObjectiveC)
+/// Objective-C's, where there are no objects to release.
+public func autoreleasepool<Result>(invoking body: () throws -> Result) rethrows -> Result {
+    try body()
+}
+#endif
+
 public enum MLComputeUnits: Int, Sendable {
     case cpuOnly, cpuAndGPU, all, cpuAndNeuralEngine
 }
@@ -90,13 +97,65 @@ public class MLDictionaryFeatureProvider: MLFeatureProvider {
     public func featureValue(for featureName: String) -> MLFeatureValue? { values[featureName] }
 }
 
+public class MLPredictionOptions {
+    public init() {}
+}
+
 public class MLState {
     let number: Int
 
     init(number: Int) { self.number = number }
 }
 
+public enum MLMultiArrayDataType: Int {
+    case double = 0x10040
+    case float32 = 0x10020
+    case float16 = 0x10010
+    case int32 = 0x20020
+}
+
+public class MLMultiArrayConstraint {
+    public let shape: [NSNumber]
+    public let dataType: MLMultiArrayDataType
+
+    init(_ described: [String: Any]) {
+        shape = (described["shape"] as! [Int]).map { NSNumber(value: $0) }
+        let types = ["int32": MLMultiArrayDataType.int32, "float16": .float16, "float32": .float32]
+        dataType = types[described["kind"] as! String] ?? .double
+    }
+}
+
+public class MLFeatureDescription {
+    public let multiArrayConstraint: MLMultiArrayConstraint?
+
+    init(_ described: Any) {
+        multiArrayConstraint = (described as? [String: Any]).map(MLMultiArrayConstraint.init)
+    }
+}
+
+public struct MLModelMetadataKey: Hashable, Sendable {
+    public static let creatorDefinedKey = MLModelMetadataKey()
+}
+
+public class MLModelDescription {
+    public let inputDescriptionsByName: [String: MLFeatureDescription]
+    public let outputDescriptionsByName: [String: MLFeatureDescription]
+    public let stateDescriptionsByName: [String: MLFeatureDescription]
+    public let metadata: [MLModelMetadataKey: Any]
+
+    init(_ described: [String: Any]) {
+        func features(_ name: String) -> [String: MLFeatureDescription] {
+            (described[name] as? [String: Any] ?? [:]).mapValues(MLFeatureDescription.init)
+        }
+        inputDescriptionsByName = features("inputs")
+        outputDescriptionsByName = features("outputs")
+        stateDescriptionsByName = features("states")
+        metadata = [.creatorDefinedKey: described["metadata"] as? [String: String] ?? [:]]
+    }
+}
+
 public class MLModel {
+    public let modelDescription: MLModelDescription
     private let executor: Executor
     private let setting: [String: Any]
 
@@ -106,6 +165,9 @@ public class MLModel {
         guard url.pathExtension == "mlmodelc" else { throw CocoaError(.fileReadCorruptFile) }
         executor = try Executor.shared.get()
         setting = ["function": configuration.functionName ?? NSNull()]
+        modelDescription = MLModelDescription(
+            try executor.ask(setting.merging(["ask": "describe"]) { $1 })
+        )
     }
 
     public class func compileModel(at modelURL: URL) throws -> URL {
@@ -113,6 +175,30 @@ public class MLModel {
             throw CocoaError(.fileNoSuchFile)
         }
         return modelURL.deletingPathExtension().appendingPathExtension("mlmodelc")
+    }
+
+    public class func load(
+        contentsOf url: URL, configuration: MLModelConfiguration = MLModelConfiguration()
+    ) async throws -> MLModel {
+        try MLModel(contentsOf: url, configuration: configuration)
+    }
+
+    public class func compileModel(at modelURL: URL) async throws -> URL {
+        let compile: (URL) throws -> URL = compileModel
+        return try compile(modelURL)
+    }
+
+    public func prediction(
+        from input: any MLFeatureProvider, options: MLPredictionOptions = MLPredictionOptions()
+    ) async throws -> any MLFeatureProvider {
+        try answer(input, NSNull())
+    }
+
+    public func prediction(
+        from input: any MLFeatureProvider, using state: MLState,
+        options: MLPredictionOptions = MLPredictionOptions()
+    ) async throws -> any MLFeatureProvider {
+        try answer(input, state.number)
     }
 
     public func makeState() -> MLState {

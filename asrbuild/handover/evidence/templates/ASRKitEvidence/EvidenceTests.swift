@@ -43,9 +43,16 @@ final class EvidenceTests: XCTestCase {
         var loads: [[String: Any]] = []
         for (name, units) in Self.units {
             do {
-                let load = { try CoreMLModel(contentsOf: compiled, manifest: manifest, computeUnits: units) }
-                let (model, first) = try milliseconds(load)
-                let again = try (0..<3).map { _ in try milliseconds(load).1 }
+                func load() async throws -> (CoreMLModel, Double) {
+                    let start = DispatchTime.now().uptimeNanoseconds
+                    let model = try await CoreMLModel(
+                        contentsOf: compiled, manifest: manifest, computeUnits: units
+                    )
+                    return (model, milliseconds(since: start))
+                }
+                let (model, first) = try await load()
+                var again: [Double] = []
+                for _ in 0..<3 { again.append(try await load().1) }
                 runners.append((name, TimedModel(model)))
                 loads.append(["units": name, "first_ms": first, "cache": cache, "again_ms": again])
             } catch {
@@ -63,7 +70,7 @@ final class EvidenceTests: XCTestCase {
         var outputs: [[String: Any]] = []
         for (name, model) in runners {
             for recording in artifact.book.recordings {
-                let rows = try model.run(recording, artifact, manifest).rows
+                let rows = try await model.run(recording, artifact, manifest).rows
                 outputs.append([
                     "units": name, "recording": recording.name, "samples": recording.samples,
                     "samples_sha256": recording.samplesSHA256, "steps": rows.count,
@@ -80,7 +87,7 @@ final class EvidenceTests: XCTestCase {
                 // In turn, and not always one after the same other: heat and clocks drift.
                 let (name, model) = runners[(round + offset) % runners.count]
                 let at = Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
-                let times = try model.run(longest, artifact, manifest).times
+                let times = try await model.run(longest, artifact, manifest).times
                 passes.append(["units": name, "at_s": at, "calls_ms": times])
             }
         }
@@ -143,8 +150,8 @@ private struct Kit {
     }
 }
 
-/// A model that notes how long each call takes.
-private final class TimedModel: AcousticModel {
+/// A model that notes how long each call takes. Unchecked: one pass runs at a time.
+private final class TimedModel: AcousticModel, @unchecked Sendable {
     private let model: CoreMLModel
     private var times: [Double] = []
 
@@ -152,30 +159,31 @@ private final class TimedModel: AcousticModel {
         self.model = model
     }
 
-    func makeState() throws -> AnyObject? { try model.makeState() }
+    func makeState() throws -> (any ModelState)? { try model.makeState() }
 
-    func predict(_ inputs: [String: Tensor], state: AnyObject?) throws -> [String: Tensor] {
-        let (answer, time) = try milliseconds { try model.predict(inputs, state: state) }
-        times.append(time)
+    func predict(
+        _ inputs: [String: Tensor], state: (any ModelState)?
+    ) async throws -> [String: Tensor] {
+        let start = DispatchTime.now().uptimeNanoseconds
+        let answer = try await model.predict(inputs, state: state)
+        times.append(milliseconds(since: start))
         return answer
     }
 
     /// One pass of a recording: milliseconds of each call, and the probabilities.
     func run(
         _ recording: Recording, _ artifact: Artifact, _ manifest: ASRManifest
-    ) throws -> (times: [Double], rows: Rows) {
+    ) async throws -> (times: [Double], rows: Rows) {
         times = []
-        let stream = try AcousticStream(model: self, manifest: manifest)
-        var rows = try stream.feed(try artifact.rows(recording, "windows"))
-        rows.append(try stream.finish())
+        var stream = try AcousticStream(model: self, manifest: manifest)
+        var rows = try await stream.feed(try artifact.rows(recording, "windows"))
+        rows.append(try await stream.finish())
         return (times, rows)
     }
 }
 
-private func milliseconds<T>(_ work: () throws -> T) rethrows -> (T, Double) {
-    let start = DispatchTime.now().uptimeNanoseconds
-    let result = try work()
-    return (result, max(1e-6, Double(DispatchTime.now().uptimeNanoseconds - start) / 1e6))
+private func milliseconds(since start: UInt64) -> Double {
+    max(1e-6, Double(DispatchTime.now().uptimeNanoseconds - start) / 1e6)
 }
 
 /// The compute plan: no answer of Core ML is null, and not the CPU.

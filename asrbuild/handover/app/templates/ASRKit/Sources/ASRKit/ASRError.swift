@@ -12,6 +12,9 @@ public enum ASRError: Error, Equatable, LocalizedError {
     case tooManySteps(steps: Int, limit: Int)
     /// The package's outputs are not those of the manifest.
     case badOutput(String)
+    /// A call failed that had the state inside of the package, which is not known any more: start
+    /// another utterance.
+    case stateLost
     /// A sample is not a finite number.
     case badSamples
     /// The utterance is over; start another.
@@ -26,6 +29,7 @@ public enum ASRError: Error, Equatable, LocalizedError {
         case .tooManySteps(let steps, let limit):
             return "\(steps) steps do not fit in one call of the package, which takes \(limit)"
         case .badOutput(let what): return "the package gave \(what)"
+        case .stateLost: return "a call failed, and with it the state that the package keeps is lost"
         case .badSamples: return "the samples are not all finite numbers"
         case .finished: return "the utterance is finished"
         }

@@ -4,26 +4,25 @@ import Foundation
 
 /// The `.aimodel`, run by Core AI as its manifest specifies.
 ///
-/// Written by Apple's documentation, and not run on a device: see the kit's README.
+/// Written by Apple's documentation, and not run on a device: see the kit's README. Unchecked: loaded
+/// functions are constant.
 @available(iOS 27, macOS 27, *)
-public final class CoreAIModel: AcousticModel {
+public final class CoreAIModel: AcousticModel, @unchecked Sendable {
     /// One a size, where the package takes enumerated sizes.
     private let functions: [InferenceFunction]
     private let manifest: ASRManifest
 
-    /// Loads the asset; it takes a moment, so call it off the main thread.
-    public init(contentsOf url: URL, manifest: ASRManifest) throws {
+    /// Loads the asset, which takes a moment.
+    public init(contentsOf url: URL, manifest: ASRManifest) async throws {
         let name = manifest.model.defaultFunction
-        functions = try finished {
-            let model = try await AIModel(contentsOf: url)
-            let names = model.functionNames
-            let own = names.filter { $0 == name || $0.hasPrefix(name + "_") }
-            return try (own.isEmpty ? names : own).compactMap { try model.loadFunction(named: $0) }
-        }
+        let model = try await AIModel(contentsOf: url)
+        let names = model.functionNames
+        let own = names.filter { $0 == name || $0.hasPrefix(name + "_") }
+        functions = try (own.isEmpty ? names : own).compactMap { try model.loadFunction(named: $0) }
         self.manifest = manifest
     }
 
-    public func makeState() throws -> AnyObject? {
+    public func makeState() throws -> (any ModelState)? {
         guard manifest.state.contains(where: { $0.kind == .stateful }) else { return nil }
         guard manifest.state.count == 2 else {
             throw ASRError.unsupported("an asset with other than two states")
@@ -31,7 +30,9 @@ public final class CoreAIModel: AcousticModel {
         return Kept(manifest.state.map(\.shape))
     }
 
-    public func predict(_ inputs: [String: Tensor], state: AnyObject?) throws -> [String: Tensor] {
+    public func predict(
+        _ inputs: [String: Tensor], state: (any ModelState)?
+    ) async throws -> [String: Tensor] {
         var arrays: [String: NDArray] = [:]
         for described in manifest.model.inputs {
             guard let tensor = inputs[described.name] else {
@@ -41,24 +42,19 @@ public final class CoreAIModel: AcousticModel {
         }
         let function = try fitting(inputs)
         let names = manifest.model.outputs.map(\.name)
-        let given = arrays
         guard let kept = state as? Kept else {
-            return try finished {
-                var outputs = try await function.run(inputs: given)
-                return try Self.read(&outputs, names)
-            }
-        }
-        let states = manifest.state.map(\.output)
-        return try finished {
-            // Views of a class's own properties would outlive the access.
-            var (first, second) = (kept.first, kept.second)
-            var views = InferenceFunction.MutableViews()
-            views.insert(&first, for: states[0])
-            views.insert(&second, for: states[1])
-            var outputs = try await function.run(inputs: given, states: views)
-            (kept.first, kept.second) = (first, second)
+            var outputs = try await function.run(inputs: arrays)
             return try Self.read(&outputs, names)
         }
+        let states = manifest.state.map(\.output)
+        // Views of a class's own properties would outlive the access.
+        var (first, second) = (kept.first, kept.second)
+        var views = InferenceFunction.MutableViews()
+        views.insert(&first, for: states[0])
+        views.insert(&second, for: states[1])
+        var outputs = try await function.run(inputs: arrays, states: views)
+        (kept.first, kept.second) = (first, second)
+        return try Self.read(&outputs, names)
     }
 
     /// The function that takes inputs of these shapes.
@@ -107,8 +103,8 @@ public final class CoreAIModel: AcousticModel {
         return found
     }
 
-    /// The states of one utterance, zeros at its start.
-    private final class Kept: @unchecked Sendable {
+    /// The states of one utterance, zeros at its start. Unchecked: it makes one call after another.
+    private final class Kept: ModelState, @unchecked Sendable {
         var first: NDArray
         var second: NDArray
 
@@ -118,24 +114,5 @@ public final class CoreAIModel: AcousticModel {
             second = NDArray(scalars: zeros[1].values, shape: zeros[1].shape)
         }
     }
-}
-
-/// Waits for asynchronous work, for an interface that is called off the main thread.
-@available(iOS 27, macOS 27, *)
-private func finished<Value: Sendable>(
-    _ work: @escaping @Sendable () async throws -> Value
-) throws -> Value {
-    let box = Box<Value>()
-    let done = DispatchSemaphore(value: 0)
-    Task.detached {
-        do { box.result = .success(try await work()) } catch { box.result = .failure(error) }
-        done.signal()
-    }
-    done.wait()
-    return try box.result!.get()
-}
-
-private final class Box<Value>: @unchecked Sendable {
-    var result: Result<Value, Error>?
 }
 #endif

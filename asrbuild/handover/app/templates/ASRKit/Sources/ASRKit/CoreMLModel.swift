@@ -3,39 +3,95 @@ import CoreML
 import Foundation
 
 /// The package, run by Core ML as its manifest specifies.
-public final class CoreMLModel: AcousticModel {
+///
+/// Unchecked: Core ML's models may be used from several threads, and all else here is constant.
+public final class CoreMLModel: AcousticModel, @unchecked Sendable {
     private let model: MLModel
     private let manifest: ASRManifest
+    private let compiled: URL
+    private let units: MLComputeUnits
+    private let spare = Spare()
 
     /// - Parameters:
     ///   - url: `model.mlmodelc`, as Xcode puts it in the app; a `.mlpackage` or `.mlmodel` is
     ///     compiled first, which takes some time.
-    ///   - computeUnits: nil: the manifest's recommendation.
+    ///   - computeUnits: nil: the manifest's recommendation, as `units(for:)` reads it.
     public init(
         contentsOf url: URL, manifest: ASRManifest, computeUnits: MLComputeUnits? = nil
-    ) throws {
+    ) async throws {
         let configuration = MLModelConfiguration()
-        configuration.computeUnits =
-            computeUnits ?? Self.units(manifest.model.recommendedComputeUnits)
+        units = computeUnits ?? Self.units(for: manifest)
+        configuration.computeUnits = units
         if manifest.model.functions.count > 1 {
             guard #available(iOS 18, macOS 15, *) else {
                 throw ASRError.unsupported("a package of several functions on this system")
             }
             configuration.functionName = manifest.model.defaultFunction
         }
-        let compiled = url.pathExtension == "mlmodelc" ? url : try MLModel.compileModel(at: url)
-        model = try MLModel(contentsOf: compiled, configuration: configuration)
+        guard manifest.model.inputs.allSatisfy({ $0.dtype != .float16 }) else {
+            throw ASRError.unsupported("an input of half precision")
+        }
+        compiled = url.pathExtension == "mlmodelc" ? url : try await Self.compile(url)
+        model = try await MLModel.load(contentsOf: compiled, configuration: configuration)
         self.manifest = manifest
+        try manifest.check(Self.interface(model.modelDescription))
     }
 
-    public func makeState() throws -> AnyObject? {
+    private static func interface(_ described: MLModelDescription) -> ModelInterface {
+        let inputs = described.inputDescriptionsByName.compactMapValues { input in
+            input.multiArrayConstraint.map { array in
+                ModelInterface.Input(
+                    shape: array.shape.map(\.intValue),
+                    // The values are those of the header: 0x10000 floating, 0x20000 whole, and bits.
+                    dtype: array.dataType.rawValue == 0x20020
+                        ? .int32 : array.dataType.rawValue == 0x10010 ? .float16 : .float32
+                )
+            }
+        }
+        var states: Set<String> = []
+        if #available(iOS 18, macOS 15, *) { states = Set(described.stateDescriptionsByName.keys) }
+        let notes = described.metadata[MLModelMetadataKey.creatorDefinedKey] as? [String: String]
+        return ModelInterface(
+            inputs: inputs, outputs: Set(described.outputDescriptionsByName.keys), states: states,
+            metadata: notes ?? [:]
+        )
+    }
+
+    public func makeState() throws -> (any ModelState)? {
         guard #available(iOS 18, macOS 15, *) else {
             throw ASRError.unsupported("a package that keeps its state on this system")
         }
-        return model.makeState()
+        return Kept(model.makeState())
     }
 
-    public func predict(_ inputs: [String: Tensor], state: AnyObject?) throws -> [String: Tensor] {
+    /// Core ML's objects are read inside of a pool: without one they stay until the caller's thread
+    /// drains its own, which in a long recording is after the last call.
+    public func predict(
+        _ inputs: [String: Tensor], state: (any ModelState)?
+    ) async throws -> [String: Tensor] {
+        if #available(iOS 18, macOS 15, *), let kept = state as? Kept {
+            let provider = try autoreleasepool { try self.provider(inputs) }
+            let answer = try await model.prediction(from: provider, using: kept.state)
+            return try autoreleasepool { try read(answer) }
+        }
+        guard state == nil else {
+            throw ASRError.unsupported("a state of another model")
+        }
+        if #available(iOS 17, macOS 14, *) {
+            let provider = try autoreleasepool { try self.provider(inputs) }
+            let answer = try await model.prediction(from: provider)
+            return try autoreleasepool { try read(answer) }
+        }
+        return try autoreleasepool { try read(try model.prediction(from: try provider(inputs))) }
+    }
+
+    /// The package on the CPU alone, loaded once, where this one may use more.
+    public func fallback() async throws -> (any AcousticModel)? {
+        guard units != .cpuOnly else { return nil }
+        return try await spare.model(compiled, manifest)
+    }
+
+    private func provider(_ inputs: [String: Tensor]) throws -> MLDictionaryFeatureProvider {
         var values: [String: Any] = [:]
         for described in manifest.model.inputs {
             guard let tensor = inputs[described.name] else {
@@ -43,8 +99,10 @@ public final class CoreMLModel: AcousticModel {
             }
             values[described.name] = try Self.value(tensor, as: described.dtype)
         }
-        let provider = try MLDictionaryFeatureProvider(dictionary: values)
-        let answer = try run(provider, state)
+        return try MLDictionaryFeatureProvider(dictionary: values)
+    }
+
+    private func read(_ answer: any MLFeatureProvider) throws -> [String: Tensor] {
         var outputs: [String: Tensor] = [:]
         for described in manifest.model.outputs {
             guard let array = answer.featureValue(for: described.name)?.multiArrayValue else {
@@ -55,18 +113,6 @@ public final class CoreMLModel: AcousticModel {
             outputs[described.name] = Tensor(shape: converted.shape, values: converted.scalars)
         }
         return outputs
-    }
-
-    private func run(
-        _ provider: MLDictionaryFeatureProvider, _ state: AnyObject?
-    ) throws -> any MLFeatureProvider {
-        guard let state = state else { return try model.prediction(from: provider) }
-        guard #available(iOS 18, macOS 15, *),
-            let held = state as? MLState
-        else {
-            throw ASRError.unsupported("a package that keeps its state on this system")
-        }
-        return try model.prediction(from: provider, using: held)
     }
 
     private static func value(
@@ -87,8 +133,22 @@ public final class CoreMLModel: AcousticModel {
         }
     }
 
-    private static func units(_ units: ASRManifest.Model.RecommendedComputeUnits) -> MLComputeUnits {
-        switch units {
+    private static func compile(_ url: URL) async throws -> URL {
+        if #available(iOS 16, macOS 13, *) { return try await MLModel.compileModel(at: url) }
+        return try compileBlocking(url)
+    }
+
+    /// In asynchronous code the name means the function of iOS 16.
+    private static func compileBlocking(_ url: URL) throws -> URL {
+        try MLModel.compileModel(at: url)
+    }
+
+    /// The compute units of a manifest on this device; in a simulator the CPU.
+    public static func units(for manifest: ASRManifest) -> MLComputeUnits {
+        #if targetEnvironment(simulator)
+        return .cpuOnly
+        #else
+        switch manifest.computeUnits {
         case .all: return .all
         case .cpuOnly: return .cpuOnly
         case .cpuAndGPU: return .cpuAndGPU
@@ -96,6 +156,30 @@ public final class CoreMLModel: AcousticModel {
         case .cpuAndNE:
             if #available(iOS 16, macOS 13, *) { return .cpuAndNeuralEngine }
             return .all
+        }
+        #endif
+    }
+
+    /// Core ML's own state. Unchecked: an utterance makes one call after another.
+    @available(iOS 18, macOS 15, *)
+    private final class Kept: ModelState, @unchecked Sendable {
+        let state: MLState
+
+        init(_ state: MLState) {
+            self.state = state
+        }
+    }
+
+    /// The model on the CPU, when it was needed once.
+    private actor Spare {
+        private var loading: Task<CoreMLModel, any Error>?
+
+        func model(_ url: URL, _ manifest: ASRManifest) async throws -> CoreMLModel {
+            let task = loading ?? Task {
+                try await CoreMLModel(contentsOf: url, manifest: manifest, computeUnits: .cpuOnly)
+            }
+            loading = task
+            return try await task.value
         }
     }
 }

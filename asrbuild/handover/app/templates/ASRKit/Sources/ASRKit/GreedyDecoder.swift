@@ -14,12 +14,24 @@ public struct Word: Codable, Equatable, Sendable {
         case end = "end_s"
         case confidence
     }
+
+    public init(text: String, start: Double, end: Double, confidence: Double) {
+        self.text = text
+        self.start = start
+        self.end = end
+        self.confidence = confidence
+    }
 }
 
 /// A transcript with its words.
 public struct Transcription: Codable, Equatable, Sendable {
     public let text: String
     public let words: [Word]
+
+    public init(text: String, words: [Word]) {
+        self.text = text
+        self.words = words
+    }
 }
 
 /// Greedy CTC decoding: the likeliest class of each step, repeats merged, blanks dropped.
@@ -32,6 +44,13 @@ public struct GreedyDecoder: Sendable {
     /// The labels so far: class, step and probability.
     private var found: [(label: Int, step: Int, probability: Float)] = []
     private var steps = 0
+    /// The text so far; of bytes up to the last one that begins a character.
+    private var spelled = ""
+    /// The bytes from there on: the character may not be whole yet.
+    private var open: [UInt8] = []
+
+    /// The text so far.
+    public private(set) var text = ""
 
     public init(_ manifest: ASRManifest) throws {
         let decoder = manifest.decoder
@@ -69,6 +88,7 @@ public struct GreedyDecoder: Sendable {
             let label = best - probabilities.startIndex
             if label != blank && label != last {
                 found.append((label, steps, probabilities[best]))
+                write(label)
             }
             last = label
             steps += 1
@@ -76,8 +96,21 @@ public struct GreedyDecoder: Sendable {
         return text
     }
 
-    /// The text so far.
-    public var text: String { spell(found.map(\.label)) }
+    /// Adds a label to the text, without spelling the text before it again.
+    private mutating func write(_ label: Int) {
+        guard bytesOutput else {
+            text += labels[label]
+            return
+        }
+        let byte = UInt8(label + 1)
+        // Only a byte 10xxxxxx continues a character: any other one begins the next.
+        if byte & 0b1100_0000 != 0b1000_0000 {
+            spelled += String(decoding: open, as: UTF8.self)
+            open = []
+        }
+        open.append(byte)
+        text = spelled + String(decoding: open, as: UTF8.self)
+    }
 
     /// The text so far, and its words.
     public var transcription: Transcription {

@@ -1,7 +1,7 @@
 import Foundation
 
 /// A model file with its manifest: one variant of a set.
-public struct ModelFile {
+public struct ModelFile: Sendable {
     public let url: URL
     public let manifest: ASRManifest
 
@@ -12,7 +12,7 @@ public struct ModelFile {
 }
 
 /// A loaded model, and the manifest by which it is fed.
-public struct LoadedModel {
+public struct LoadedModel: Sendable {
     public let model: any AcousticModel
     public let manifest: ASRManifest
 }
@@ -25,12 +25,12 @@ extension Sequence where Element == ModelFile {
     ///
     /// - Parameter open: loads a file; see `openModel`.
     public func loadFirst(
-        on system: SystemVersion = .current, open: (ModelFile) throws -> any AcousticModel
-    ) throws -> LoadedModel {
+        on system: SystemVersion = .current, open: (ModelFile) async throws -> any AcousticModel
+    ) async throws -> LoadedModel {
         var failure: Error = ASRError.unsupported("every variant, on this system")
         for file in self where file.manifest.loads(on: system) {
             do {
-                return LoadedModel(model: try open(file), manifest: file.manifest)
+                return LoadedModel(model: try await open(file), manifest: file.manifest)
             } catch {
                 failure = error
             }
@@ -41,13 +41,13 @@ extension Sequence where Element == ModelFile {
 
 #if canImport(CoreML) && !os(tvOS) && !os(watchOS) && !os(visionOS)
 /// Loads a model file by its format: Core AI an `.aimodel`, Core ML the others.
-public func openModel(_ file: ModelFile) throws -> any AcousticModel {
+public func openModel(_ file: ModelFile) async throws -> any AcousticModel {
     guard file.manifest.model.format == .aimodel else {
-        return try CoreMLModel(contentsOf: file.url, manifest: file.manifest)
+        return try await CoreMLModel(contentsOf: file.url, manifest: file.manifest)
     }
     #if canImport(CoreAI)
     if #available(iOS 27, macOS 27, *) {
-        return try CoreAIModel(contentsOf: file.url, manifest: file.manifest)
+        return try await CoreAIModel(contentsOf: file.url, manifest: file.manifest)
     }
     #endif
     throw ASRError.unsupported("an .aimodel on this system")

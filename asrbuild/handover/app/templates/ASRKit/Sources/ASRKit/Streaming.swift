@@ -1,33 +1,14 @@
-/// A tensor, its values in row-major order.
-public struct Tensor: Equatable, Sendable {
-    public let shape: [Int]
-    public let values: [Float]
-
-    public init(shape: [Int], values: [Float]) {
-        precondition(shape.reduce(1, *) == values.count, "the values must fill the shape")
-        self.shape = shape
-        self.values = values
-    }
-
-    static func zeros(_ shape: [Int]) -> Tensor {
-        Tensor(shape: shape, values: [Float](repeating: 0, count: shape.reduce(1, *)))
-    }
-}
-
-/// Runs the package: `CoreMLModel`, or a stand-in in a test.
-public protocol AcousticModel: AnyObject {
-    /// A state of zeros for one utterance; nil where the app carries the state itself.
-    func makeState() throws -> AnyObject?
-
-    /// Runs the package once; inputs and outputs by name, as in the manifest.
-    func predict(_ inputs: [String: Tensor], state: AnyObject?) throws -> [String: Tensor]
-}
-
 /// One call of the package: its real steps, and its size with padding.
 public struct Call: Equatable, Sendable {
     public let first: Int
     public let steps: Int
     public let size: Int
+
+    public init(first: Int, steps: Int, size: Int) {
+        self.first = first
+        self.steps = steps
+        self.size = size
+    }
 }
 
 /// One utterance, fed to the package call by call as the manifest specifies.
@@ -35,18 +16,27 @@ public struct Call: Equatable, Sendable {
 /// The state is passed from one call to the next. The last, short call is padded with zeros to a size
 /// that the package takes, `input_lengths` says how many steps are real, and only their rows are
 /// kept, so no step is lost.
-public final class AcousticStream {
+///
+/// A call that fails changes nothing: its steps wait, and the next `feed` or `finish` runs them
+/// again. Only a package that keeps its state itself cannot be asked twice: after a failed call its
+/// utterance throws `ASRError.stateLost`.
+public struct AcousticStream: Sendable {
     /// The calls made so far.
     public private(set) var calls: [Call] = []
 
-    private let model: any AcousticModel
+    private var model: any AcousticModel
     private let manifest: ASRManifest
     private let features: ASRManifest.Tensor
     private let probabilities: ASRManifest.Tensor
+    /// Context windows, of which the first `taken` have been run.
     private var waiting: Rows
+    private var taken = 0
+    /// Probabilities that the caller has not taken yet.
+    private var ready: Rows
     /// Input name -> state of the next call.
     private var state: [String: Tensor] = [:]
-    private let kept: AnyObject?
+    private let kept: (any ModelState)?
+    private var lost = false
 
     public init(model: any AcousticModel, manifest: ASRManifest) throws {
         self.model = model
@@ -57,6 +47,7 @@ public final class AcousticStream {
             throw ASRError.contradiction("the shapes of \(features.name) and \(probabilities.name)")
         }
         waiting = Rows(width: features.shape[2].default * features.shape[3].default)
+        ready = Rows(width: last.default)
         for pair in manifest.state where pair.kind == .explicit {
             state[pair.input] = Tensor.zeros(pair.shape)
         }
@@ -67,27 +58,25 @@ public final class AcousticStream {
     }
 
     /// Takes context windows; returns the probabilities of the calls that they filled.
-    public func feed(_ windows: Rows) throws -> Rows {
-        waiting.append(windows)
-        var rows = Rows(width: classes)
-        guard let size = manifest.streaming.stepsPerChunk else { return rows }
-        // A whole utterance: the last full chunk may be part of one larger call.
-        let least = manifest.streaming.mode == .chunked ? size : size + 1
-        var taken = 0
-        while waiting.count - taken >= least {
-            rows.append(try call(waiting[taken..<taken + size], size: size))
-            taken += size
-        }
-        waiting.removeFirst(taken)
-        return rows
+    public mutating func feed(_ windows: Rows) async throws -> Rows {
+        append(windows)
+        while let request = try next(ending: false) { try await run(request) }
+        return take()
     }
 
     /// Runs the steps that did not fill a call; returns their probabilities.
-    public func finish() throws -> Rows {
-        let rest = waiting
-        waiting = Rows(width: rest.width)
-        guard rest.count > 0 else { return Rows(width: classes) }
-        return try call(rest, size: try callSize(rest.count))
+    public mutating func finish() async throws -> Rows {
+        while let request = try next(ending: true) { try await run(request) }
+        return take()
+    }
+
+    private mutating func run(_ request: Request) async throws {
+        let answer: Answer
+        do { answer = try await self.answer(request) } catch {
+            failed()
+            throw error
+        }
+        accept(answer, to: request)
     }
 
     /// The state after the last call, by output name. What the package keeps to itself is not in
@@ -101,7 +90,7 @@ public final class AcousticStream {
         return found
     }
 
-    private var classes: Int { probabilities.shape[probabilities.shape.count - 1].default }
+    private var classes: Int { ready.width }
 
     /// The smallest size of a call that so many steps fit in.
     private func callSize(_ steps: Int) throws -> Int {
@@ -112,11 +101,50 @@ public final class AcousticStream {
         }
         return size
     }
+}
 
-    private func call(_ windows: Rows, size: Int) throws -> Rows {
-        let real = windows.count
-        var values = windows.values
-        values += [Float](repeating: 0, count: (size - real) * windows.width)
+// One call in three parts, so that an actor can wait for the model between two changes of its state.
+extension AcousticStream {
+    /// The inputs of the next call.
+    struct Request: Sendable {
+        let inputs: [String: Tensor]
+        let steps: Int
+        let size: Int
+    }
+
+    /// The checked outputs of a call, and the model that gave them.
+    struct Answer: Sendable {
+        let rows: Rows
+        let state: [String: Tensor]
+        let model: any AcousticModel
+    }
+
+    mutating func append(_ windows: Rows) {
+        waiting.append(windows)
+    }
+
+    /// The probabilities since the last time.
+    mutating func take() -> Rows {
+        defer { ready = Rows(width: classes) }
+        return ready
+    }
+
+    /// The next call, where the steps that wait fill one; `ending`: also where they do not.
+    func next(ending: Bool) throws -> Request? {
+        guard !lost else { throw ASRError.stateLost }
+        let count = waiting.count - taken
+        // A whole utterance: the last full chunk may be part of one larger call.
+        let spare = manifest.streaming.mode == .chunked ? 0 : 1
+        if let size = manifest.streaming.stepsPerChunk, count >= size + spare {
+            return request(steps: size, size: size)
+        }
+        guard ending, count > 0 else { return nil }
+        return request(steps: count, size: try callSize(count))
+    }
+
+    private func request(steps: Int, size: Int) -> Request {
+        var values = waiting[taken..<taken + steps].values
+        values += [Float](repeating: 0, count: (size - steps) * waiting.width)
         var inputs = state
         inputs[features.name] = Tensor(
             shape: [1, size, features.shape[2].default, features.shape[3].default], values: values
@@ -125,25 +153,71 @@ public final class AcousticStream {
             let shape = tensor.shape.map(\.default)
             let count = shape.reduce(1, *)
             inputs[tensor.name] = Tensor(
-                shape: shape, values: [Float](repeating: Float(real), count: count)
+                shape: shape, values: [Float](repeating: Float(steps), count: count)
             )
         }
-        let outputs = try model.predict(inputs, state: kept)
-        for pair in manifest.state where pair.kind == .explicit {
-            let given = try output(pair.output, of: outputs, count: pair.shape.reduce(1, *))
-            state[pair.input] = Tensor(shape: pair.shape, values: given)
-        }
-        let rows = try output(probabilities.name, of: outputs, count: size * classes)
-        calls.append(Call(first: calls.last.map { $0.first + $0.steps } ?? 0, steps: real, size: size))
-        return Rows(width: classes, values: Array(rows[0..<real * classes]))
+        return Request(inputs: inputs, steps: steps, size: size)
     }
 
-    private func output(_ name: String, of outputs: [String: Tensor], count: Int) throws -> [Float] {
+    /// Runs the model, and where it fails its fallback.
+    func answer(_ request: Request) async throws -> Answer {
+        do {
+            return try await answer(request, from: model)
+        } catch let error as CancellationError {
+            throw error
+        } catch {
+            // A state that the package keeps may have moved on: the call cannot be made again.
+            guard kept == nil, let other = try await model.fallback() else { throw error }
+            return try await answer(request, from: other)
+        }
+    }
+
+    private func answer(_ request: Request, from model: any AcousticModel) async throws -> Answer {
+        let outputs = try await model.predict(request.inputs, state: kept)
+        var next: [String: Tensor] = [:]
+        for pair in manifest.state where pair.kind == .explicit {
+            let count = pair.shape.reduce(1, *)
+            let given = try output(pair.output, of: outputs, count: count, real: count)
+            next[pair.input] = Tensor(shape: pair.shape, values: given)
+        }
+        let rows = try output(
+            probabilities.name, of: outputs, count: request.size * classes,
+            real: request.steps * classes
+        )
+        return Answer(rows: Rows(width: classes, values: rows), state: next, model: model)
+    }
+
+    /// The first `real` values of an output; the rest belongs to padding and may be anything.
+    private func output(
+        _ name: String, of outputs: [String: Tensor], count: Int, real: Int
+    ) throws -> [Float] {
         guard let found = outputs[name] else { throw ASRError.badOutput("no \(name)") }
         guard found.values.count == count else {
             throw ASRError.badOutput("\(name) of shape \(found.shape), not of \(count) values")
         }
-        return found.values
+        let values = Array(found.values[0..<real])
+        guard values.allSatisfy(\.isFinite) else {
+            throw ASRError.badOutput("\(name) with values that are not finite numbers")
+        }
+        return values
+    }
+
+    mutating func accept(_ answer: Answer, to request: Request) {
+        state = answer.state
+        model = answer.model
+        ready.append(answer.rows)
+        let first = calls.last.map { $0.first + $0.steps } ?? 0
+        calls.append(Call(first: first, steps: request.steps, size: request.size))
+        taken += request.steps
+        if 2 * taken >= waiting.count {
+            waiting.removeFirst(taken)
+            taken = 0
+        }
+    }
+
+    /// After a call that failed: what the package keeps is then not known.
+    mutating func failed() {
+        lost = kept != nil
     }
 }
 

@@ -1,5 +1,5 @@
 /// Transcribes utterances with a package as its manifest specifies.
-public struct Transcriber {
+public struct Transcriber: Sendable {
     public let manifest: ASRManifest
     public let settings: FeatureSettings
     private let mfcc: MFCC
@@ -32,25 +32,34 @@ public struct Transcriber {
         )
     }
 
-    /// A whole recording: mono, at `settings.sampleRate`.
-    public func transcribe(_ samples: [Int16]) throws -> Transcription {
+    /// A whole recording: mono, at `settings.sampleRate`. Cancelling the task ends it.
+    ///
+    /// - Parameter progress: called with the share that is done, from 0 to 1.
+    public func transcribe(
+        _ samples: [Int16], progress: (@Sendable (Double) -> Void)? = nil
+    ) async throws -> Transcription {
         let utterance = try utterance()
         // A second at a time: the windows of a long recording are large.
         for start in Swift.stride(from: 0, to: samples.count, by: settings.sampleRate) {
             let end = min(start + settings.sampleRate, samples.count)
-            _ = try utterance.push(Array(samples[start..<end]))
+            _ = try await utterance.push(Array(samples[start..<end]))
+            progress?(Double(end) / Double(samples.count))
         }
-        return try utterance.finish()
+        return try await utterance.finish()
     }
 }
 
 /// One utterance in progress: takes samples, returns the text so far.
 ///
-/// It is not safe to use from two threads at once: keep it in an actor or on one queue.
-public final class Utterance {
+/// Samples are kept when a call of the package fails or the task is cancelled: the next `push`, of
+/// no samples too, and `finish` continue where the utterance was. Both may be called again.
+public actor Utterance {
     private var features: FeatureStream
-    private let acoustic: AcousticStream
+    private var acoustic: AcousticStream
     private var decoder: GreedyDecoder
+    private var ending = false
+    private var busy = false
+    private var queue: [CheckedContinuation<Void, Never>] = []
 
     init(features: FeatureStream, acoustic: AcousticStream, decoder: GreedyDecoder) {
         self.features = features
@@ -58,21 +67,59 @@ public final class Utterance {
         self.decoder = decoder
     }
 
+    /// The text of the calls made so far.
+    public var text: String { decoder.text }
+
     /// Takes more samples; returns the text so far.
-    public func push(_ samples: [Int16]) throws -> String {
-        try decoder.feed(try acoustic.feed(try features.push(samples)))
+    public func push(_ samples: [Int16]) async throws -> String {
+        await begin()
+        defer { end() }
+        acoustic.append(try features.push(samples))
+        try await advance()
+        return decoder.text
     }
 
     /// Takes more samples between -1 and 1, as `AVAudioEngine` gives them; returns the text so far.
-    public func push(_ samples: [Float]) throws -> String {
-        try push(try samples.map(pcm))
+    public func push(_ samples: [Float]) async throws -> String {
+        try await push(try samples.map(pcm))
     }
 
-    /// Ends the utterance: runs the remaining steps.
-    public func finish() throws -> Transcription {
-        _ = try decoder.feed(try acoustic.feed(try features.finish()))
-        _ = try decoder.feed(try acoustic.finish())
+    /// Ends the utterance: runs the remaining steps. Called again, it returns the same.
+    public func finish() async throws -> Transcription {
+        await begin()
+        defer { end() }
+        if !ending {
+            acoustic.append(try features.finish())
+            ending = true
+        }
+        try await advance()
         return decoder.transcription
+    }
+
+    private func advance() async throws {
+        while let request = try acoustic.next(ending: ending) {
+            try Task.checkCancellation()
+            let answer: AcousticStream.Answer
+            do { answer = try await acoustic.answer(request) } catch {
+                acoustic.failed()
+                throw error
+            }
+            acoustic.accept(answer, to: request)
+            _ = try decoder.feed(acoustic.take())
+        }
+    }
+
+    /// Waits for the calls before: an actor takes up another one whenever one waits for the model.
+    private func begin() async {
+        guard busy else {
+            busy = true
+            return
+        }
+        await withCheckedContinuation { queue.append($0) }
+    }
+
+    private func end() {
+        if queue.isEmpty { busy = false } else { queue.removeFirst().resume() }
     }
 }
 

@@ -35,6 +35,15 @@ public struct SystemVersion: Sendable {
 }
 
 extension ASRManifest {
+    /// The compute units that give the numbers of the proof.
+    ///
+    /// Only the CPU runs a neural network in single precision: the GPU and the Neural Engine run it
+    /// in half precision, outside of the proof's limits (Apple, "Typed Execution").
+    public var computeUnits: Model.RecommendedComputeUnits {
+        model.format == .neuralnetwork && model.computePrecision == .fp32
+            ? .cpuOnly : model.recommendedComputeUnits
+    }
+
     /// Whether a system is new enough to load the package.
     public func loads(on system: SystemVersion) -> Bool {
         guard let oldest = model.minimumOs[system.name] else { return false }

@@ -1,3 +1,4 @@
+import Foundation
 import XCTest
 
 @testable import ASRKit
@@ -57,6 +58,56 @@ final class DecoderTests: XCTestCase {
         XCTAssertEqual(try decode([Int(0xc3) - 1, Int(UInt8(ascii: "a")) - 1], manifest).text, "\u{fffd}a")
         manifest.decoder.alphabet.removeLast()
         XCTAssertThrowsError(try GreedyDecoder(manifest))
+    }
+
+    /// Bytes in any order: the text so far is what decoding all of them at once gives.
+    func testTextInPiecesEqualsTextAtOnce() throws {
+        var manifest = try Artifact().manifest
+        manifest.decoder.alphabet = (1..<256).map { String(UnicodeScalar(UInt8($0))) }
+        manifest.decoder.blankIndex = 255
+        manifest.decoder.utf8 = true
+        let kinds: [UInt8] = [0x61, 0x20, 0x80, 0xbf, 0xc3, 0xe2, 0x82, 0xac, 0xf0, 0x9f, 0xff, 0xed, 0xa0]
+        var random = SystemRandomNumberGenerator()
+        for _ in 0..<200 {
+            let bytes = (0..<40).map { _ in kinds.randomElement(using: &random)! }
+            var decoder = try GreedyDecoder(manifest)
+            for (index, byte) in bytes.enumerated() {
+                for label in [Int(byte) - 1, 255] {
+                    var row = [Float](repeating: 0, count: 256)
+                    row[label] = 1
+                    _ = try decoder.feed(Rows(width: 256, values: row))
+                }
+                XCTAssertEqual(
+                    Array(decoder.text.utf8),
+                    Array(String(decoding: bytes[...index], as: UTF8.self).utf8), "\(bytes)"
+                )
+            }
+        }
+    }
+
+    func testTheFirstOfEqualClassesIsTaken() throws {
+        var manifest = try Artifact().manifest
+        manifest.decoder.alphabet = [" ", "a", "b"]
+        manifest.decoder.blankIndex = 3
+        manifest.decoder.utf8 = false
+        var decoder = try GreedyDecoder(manifest)
+        XCTAssertEqual(try decoder.feed(Rows(width: 4, values: [0.1, 0.4, 0.4, 0.1])), "a")
+    }
+
+    /// Twenty minutes in pieces of one step: the work of a step does not grow with the text.
+    func testALongRecordingIsDecodedInLinearTime() throws {
+        let manifest = try Artifact().manifest
+        let classes = manifest.decoder.blankIndex + 1
+        let rows = (0..<6).map { step in
+            var values = [Float](repeating: 0, count: classes)
+            values[step % 2 == 0 ? classes - 1 : step % (classes - 1)] = 1
+            return Rows(width: classes, values: values)
+        }
+        var decoder = try GreedyDecoder(manifest)
+        let start = Date()
+        for step in 0..<60_000 { _ = try decoder.feed(rows[step % rows.count]) }
+        XCTAssertEqual(decoder.text.unicodeScalars.count, 30_000)
+        XCTAssertLessThan(Date().timeIntervalSince(start), 10)
     }
 
     func testAnotherNumberOfClassesIsRefused() throws {

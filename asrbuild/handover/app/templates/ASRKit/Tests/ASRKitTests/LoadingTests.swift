@@ -4,15 +4,7 @@ import XCTest
 @testable import ASRKit
 
 final class LoadingTests: XCTestCase {
-    private final class Loaded: AcousticModel {
-        func makeState() throws -> AnyObject? { nil }
-
-        func predict(
-            _ inputs: [String: Tensor], state: AnyObject?
-        ) throws -> [String: Tensor] { [:] }
-    }
-
-    func testAVariantThatFailsToLoadFallsBackToTheNext() throws {
+    func testAVariantThatFailsToLoadFallsBackToTheNext() async throws {
         let files = try [("model.aimodel", "27"), ("model.mlmodelc", "17")].map { name, least in
             var manifest = try Artifact().manifest
             manifest.model.minimumOs = ["iOS": least]
@@ -22,20 +14,27 @@ final class LoadingTests: XCTestCase {
         for (version, count) in expected {
             var tried: [String] = []
             let system = SystemVersion(name: "iOS", version: version)
-            let load = {
-                try files.loadFirst(on: system) { file in
-                    tried.append(file.url.lastPathComponent)
-                    if file.url.pathExtension == "aimodel" { throw ASRError.finished }
-                    return Loaded()
-                }
+            let loaded = try? await files.loadFirst(on: system) { file in
+                tried.append(file.url.lastPathComponent)
+                if file.url.pathExtension == "aimodel" { throw ASRError.finished }
+                return Scripted(file.manifest)
             }
-            if count == 0 {
-                XCTAssertThrowsError(try load())
-            } else {
-                XCTAssertEqual(try load().manifest, files[1].manifest)
-            }
+            XCTAssertEqual(loaded?.manifest, count == 0 ? nil : files[1].manifest)
             let names = files.map { $0.url.lastPathComponent }
             XCTAssertEqual(tried, Array(names.suffix(count)), version)
+        }
+    }
+
+    func testANeuralNetworkInSinglePrecisionAsksForTheCPU() throws {
+        var manifest = try Artifact().manifest
+        manifest.model.recommendedComputeUnits = .all
+        for (format, precision, units) in [
+            (ASRManifest.Model.Format.neuralnetwork, ASRManifest.Model.ComputePrecision.fp32, "CPU_ONLY"),
+            (.neuralnetwork, .fp16, "ALL"), (.mlprogram, .fp32, "ALL"),
+        ] {
+            manifest.model.format = format
+            manifest.model.computePrecision = precision
+            XCTAssertEqual(manifest.computeUnits.rawValue, units)
         }
     }
 }

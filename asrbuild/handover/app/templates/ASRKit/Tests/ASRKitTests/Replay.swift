@@ -4,22 +4,25 @@ import XCTest
 
 /// A stand-in for the package: checks its inputs against the conformance kit, call by call, and
 /// returns the outputs recorded there.
-final class Replay: AcousticModel {
+/// Unchecked: a test makes one call after another.
+final class Replay: AcousticModel, @unchecked Sendable {
     private let artifact: Artifact
     private let recording: Recording
     private(set) var made = 0
 
     /// The state, where the manifest says that the package keeps it.
-    final class Kept {}
+    final class Kept: ModelState {}
 
     init(_ artifact: Artifact, _ recording: Recording) {
         self.artifact = artifact
         self.recording = recording
     }
 
-    func makeState() throws -> AnyObject? { Kept() }
+    func makeState() throws -> (any ModelState)? { Kept() }
 
-    func predict(_ inputs: [String: Tensor], state: AnyObject?) throws -> [String: Tensor] {
+    func predict(
+        _ inputs: [String: Tensor], state: (any ModelState)?
+    ) async throws -> [String: Tensor] {
         let manifest = artifact.manifest
         guard made < recording.calls.count else {
             throw Unreadable(why: "call \(made) of \(recording.name) is one too many")

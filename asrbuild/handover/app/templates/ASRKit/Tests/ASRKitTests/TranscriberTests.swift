@@ -5,7 +5,7 @@ import XCTest
 
 /// From samples to words: with the recorded outputs of the package, and on a Mac with Core ML.
 final class TranscriberTests: XCTestCase {
-    func testSamplesBecomeWords() throws {
+    func testSamplesBecomeWords() async throws {
         let artifact = try Artifact()
         for recording in artifact.book.recordings {
             let replay = Replay(artifact, recording)
@@ -17,16 +17,16 @@ final class TranscriberTests: XCTestCase {
             var partial = ""
             for start in Swift.stride(from: 0, to: samples.count, by: 1600) {
                 let end = min(start + 1600, samples.count)
-                partial = try utterance.push(Array(samples[start..<end]))
+                partial = try await utterance.push(Array(samples[start..<end]))
             }
-            let found = try utterance.finish()
+            let found = try await utterance.finish()
             XCTAssertTrue(found.text.hasPrefix(partial), "'\(partial)' of '\(found.text)'")
             try expect(found, recording, times: 1e-9, confidence: 1e-6)
         }
     }
 
     /// Writes this runtime's results on the kit to the folder `ASRKIT_RESULTS`, for `check.py`.
-    func testResultsForTheChecker() throws {
+    func testResultsForTheChecker() async throws {
         guard let path = ProcessInfo.processInfo.environment["ASRKIT_RESULTS"] else {
             throw XCTSkip("ASRKIT_RESULTS names no folder")
         }
@@ -46,10 +46,10 @@ final class TranscriberTests: XCTestCase {
             var windows = try features.push(samples)
             windows.append(try features.finish())
             try save("windows", windows, [2 * settings.context + 1, settings.coefficients])
-            let model = try runner(artifact, recording)
-            let stream = try AcousticStream(model: model, manifest: artifact.manifest)
-            var rows = try stream.feed(windows)
-            rows.append(try stream.finish())
+            let model = try await runner(artifact, recording)
+            var stream = try AcousticStream(model: model, manifest: artifact.manifest)
+            var rows = try await stream.feed(windows)
+            rows.append(try await stream.finish())
             try save("probabilities", rows, [rows.width])
             let calls = stream.calls.map { ["first": $0.first, "steps": $0.steps, "size": $0.size] }
             try JSONSerialization.data(withJSONObject: calls)
@@ -61,10 +61,10 @@ final class TranscriberTests: XCTestCase {
         }
     }
 
-    private func runner(_ artifact: Artifact, _ recording: Recording) throws -> any AcousticModel {
-        #if canImport(CoreML)
+    private func runner(_ artifact: Artifact, _ recording: Recording) async throws -> any AcousticModel {
+        #if canImport(CoreML) && !os(tvOS) && !os(watchOS) && !os(visionOS)
         try skipUnlessLoadable(artifact)
-        return try CoreMLModel(
+        return try await CoreMLModel(
             contentsOf: artifact.folder.appendingPathComponent(artifact.manifest.model.package),
             manifest: artifact.manifest
         )
@@ -73,7 +73,7 @@ final class TranscriberTests: XCTestCase {
         #endif
     }
 
-    #if canImport(CoreML)
+    #if canImport(CoreML) && !os(tvOS) && !os(watchOS) && !os(visionOS)
     /// Whether this Mac is new enough for the package.
     private func skipUnlessLoadable(_ artifact: Artifact) throws {
         #if os(macOS) || os(iOS)
@@ -81,21 +81,21 @@ final class TranscriberTests: XCTestCase {
         #endif
     }
 
-    func testCoreMLSaysTheWordsOfTheKit() throws {
+    func testCoreMLSaysTheWordsOfTheKit() async throws {
         let artifact = try Artifact()
         for recording in artifact.book.recordings {
             let windows = try artifact.rows(recording, "windows")
-            let model = try runner(artifact, recording)
-            let stream = try AcousticStream(model: model, manifest: artifact.manifest)
-            var rows = try stream.feed(windows)
-            rows.append(try stream.finish())
+            let model = try await runner(artifact, recording)
+            var stream = try AcousticStream(model: model, manifest: artifact.manifest)
+            var rows = try await stream.feed(windows)
+            rows.append(try await stream.finish())
             let expected = try artifact.rows(recording, "probabilities")
             let limit = try artifact.limit("probabilities", "max_abs_error")
             XCTAssertLessThanOrEqual(largestError(rows.values, expected.values), limit)
             let transcriber = try Transcriber(
                 manifest: artifact.manifest, model: model, greedy: true
             )
-            let found = try transcriber.transcribe(try artifact.samples(recording))
+            let found = try await transcriber.transcribe(try artifact.samples(recording))
             try expect(
                 found, recording,
                 times: Double(try artifact.limit("words", "time_s")) + 1e-9,
@@ -104,7 +104,7 @@ final class TranscriberTests: XCTestCase {
         }
     }
 
-    func testEveryFunctionGivesTheSame() throws {
+    func testEveryFunctionGivesTheSame() async throws {
         let artifact = try Artifact()
         let recording = try XCTUnwrap(artifact.book.recordings.first)
         let expected = try artifact.rows(recording, "probabilities")
@@ -112,10 +112,10 @@ final class TranscriberTests: XCTestCase {
         for function in artifact.manifest.model.functions {
             let manifest = try artifact.manifest.selecting(function: function.name)
             let url = artifact.folder.appendingPathComponent(manifest.model.package)
-            let model = try CoreMLModel(contentsOf: url, manifest: manifest)
-            let stream = try AcousticStream(model: model, manifest: manifest)
-            var rows = try stream.feed(try artifact.rows(recording, "windows"))
-            rows.append(try stream.finish())
+            let model = try await CoreMLModel(contentsOf: url, manifest: manifest)
+            var stream = try AcousticStream(model: model, manifest: manifest)
+            var rows = try await stream.feed(try artifact.rows(recording, "windows"))
+            rows.append(try await stream.finish())
             let limit = try artifact.limit("probabilities", "max_abs_error")
             XCTAssertLessThanOrEqual(largestError(rows.values, expected.values), limit, function.name)
         }

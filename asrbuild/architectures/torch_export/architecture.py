@@ -1,0 +1,128 @@
+"""Any network that PyTorch exported: source=torch_export source.path=model.pt2.
+
+The names of :class:`asrbuild.architectures.architecture.Architecture`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asrbuild.architectures.architecture import Fact, Found, Landmark, Original, SourceFiles
+from asrbuild.architectures.onnx.architecture import (
+    CARD_KEYS,
+    FEATURE_KEYS,
+    FILE_KEYS,
+    LAYERS,
+    NETWORK_KEYS,
+    ORIGINAL_KEYS,
+    SECTION,
+    card,
+    export,
+    exported,
+    front_end,
+    landmarks,
+    original,
+    problems,
+    read,
+    recover,
+    signature,
+)
+from asrbuild.architectures.onnx.section import port_name, read_section
+from asrbuild.base.errors import AsrbuildError
+
+if TYPE_CHECKING:
+    from asrbuild.architectures.original import OriginalRun
+    from asrbuild.base.array import Array
+    from asrbuild.coreml.request import ConversionRequest
+
+KINDS = ("torch_export",)
+THREAD_MODULES = (
+    "asrbuild.architectures.original", "asrbuild.architectures.torch_export.settle",
+)  # fmt: skip
+ORIGINAL, RUNTIME, FORMAT = "PyTorch program", "PyTorch", "PyTorch program"
+LIBRARIES = {"convert": ("torch",), "reference": ("torch",)}
+CALLS = True
+__all__ = [
+    "CARD_KEYS", "FEATURE_KEYS", "FILE_KEYS", "LAYERS", "NETWORK_KEYS", "ORIGINAL_KEYS", "SECTION",
+    "Landmark", "card", "export", "exported", "front_end", "landmarks", "original", "problems",
+    "read", "recover", "signature",
+]  # fmt: skip
+
+
+def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
+    """From the program, the section, and what running it shows."""
+    from asrbuild.architectures.torch_export.settle import settle
+
+    return settle(recipe, cache_root, keep)
+
+
+def question(recipe: Any, cache_root: Path) -> tuple[Path, tuple[Fact, ...], list[str]]:
+    """The roles of inputs and outputs, rows and context."""
+    from asrbuild.architectures.onnx.settle import facts_of
+    from asrbuild.architectures.torch_export.settle import program_file, settled
+
+    config, file = read_section(recipe.source.config), program_file(recipe)
+    found = settled(file, config, cache_root, keep=False)
+    return file, facts_of(found, file), [] if config.tokens else [f"{SECTION}.tokens.file"]
+
+
+def check_request(request: ConversionRequest, frontend: str) -> None:
+    """Refuses what ``coremltools.convert`` does not make."""
+    refused = {
+        "coreml.frontend": frontend == "tensorflow" and "a frozen graph in its place",
+        "coreml.format": request.format == "neuralnetwork" and "a neural network",
+        "model.functions": bool(request.functions) and "several functions",
+        "coreml.state": request.state == "stateful" and "states of Core ML's own",
+        "coreml.compress": bool(request.compress) and "compressed weights",
+    }
+    for key, what in refused.items():
+        if what:
+            raise AsrbuildError(
+                f"a package of a PyTorch file cannot have {what}",
+                key=key,
+                fix="export the network to ONNX, and build it with source=onnx",
+            )
+
+
+def check_source(
+    source: SourceFiles, outputs: Sequence[str], lengths: Sequence[int | None]
+) -> None:
+    """Checked when the program was settled."""
+
+
+def convert(
+    source: SourceFiles,
+    config: Any,
+    request: ConversionRequest,
+    destination: Path,
+    frontend: str,
+    exported: Callable[[], Path],
+) -> None:
+    """Writes the package from the program."""
+    from asrbuild.architectures.torch_export.convert import convert_program
+
+    convert_program(source.files["graph"], read_section(config), request, destination)
+
+
+def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRun:
+    """PyTorch on calls."""
+    from asrbuild.architectures.original import start
+    from asrbuild.architectures.torch_export.settle import WORKER
+
+    own = read_section(config)
+    names = {port_name(name): name for side in (own.inputs, own.outputs) for name in side}
+    renamed = {port: name for port, name in names.items() if port != name}
+    return start(
+        WORKER, RUNTIME, out, "--cases", str(cases), "--model", str(original.file),
+        "--states", json.dumps(own.states), "--names", json.dumps(renamed),
+    )  # fmt: skip
+
+
+def landmarks_of_call(
+    original: Original, config: Any, call: Mapping[str, Array]
+) -> Sequence[Landmark]:
+    """None: coremltools gives what it makes of PyTorch's other names."""
+    return []

@@ -1,0 +1,101 @@
+"""A PyTorch file in PyTorch: its program, its inputs and outputs, and what of it is not converted.
+
+Imported in processes that import torch. TorchScript names its inputs and states no shapes; a
+program of torch.export states both. Outputs are called output_0, output_1, ... in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from asrbuild.base.errors import AsrbuildError
+
+#: Layers that coremltools 9 does not convert at all, or only as loops over time.
+_RECURRENT = ("gru", "rnn_tanh", "rnn_relu", "quantized_lstm", "quantized_gru")
+
+
+def load_program(file: str) -> Any:
+    """The exported program or TorchScript module of a file, for the CPU.
+
+    Raises:
+        AsrbuildError: torch is not installed, or does not load the file.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise AsrbuildError(
+            "a PyTorch file requires the package torch, which is not installed",
+            key="source.path",
+            fix="pip install 'asrbuild[torch]'",
+        ) from error
+    torch.set_num_threads(1)
+    # Which of the two a file is, its name does not decide; each loader refuses the other's files.
+    errors = []
+    for load in (torch.export.load, lambda path: torch.jit.load(path, map_location="cpu").eval()):
+        try:
+            return load(file)
+        except Exception as error:  # torch raises what it likes
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            errors.append(lines[0])
+    raise AsrbuildError(
+        f"torch loads the file neither as an exported program nor as TorchScript: {errors[-1]}",
+        key="source.path",
+        file=file,
+        fix="write it with torch.export.save or torch.jit.save; a file of weights alone has no "
+        "network in it",
+    )
+
+
+def is_exported(program: Any) -> bool:
+    """Whether it is a program of torch.export, and no TorchScript."""
+    return hasattr(program, "graph_signature")
+
+
+def describe(program: Any, file: str) -> dict[str, Any]:
+    """``inputs``: [name, element type, sizes or null], ``outputs``: names.
+
+    Raises:
+        AsrbuildError: the program has a layer that is not converted.
+    """
+    if (layer := next(_recurrent(program), None)) is not None:
+        raise AsrbuildError(
+            f"the network has a recurrent layer ({layer}), which coremltools does not convert from "
+            "a PyTorch file",
+            key="source.path",
+            file=file,
+            fix="export it to ONNX, which has such layers as ops: torch.onnx.export(model, inputs, "
+            "'model.onnx', dynamo=False), and build that with source=onnx",
+        )
+    if not is_exported(program):
+        graph = program.graph
+        names = [value.debugName() for value in graph.inputs()][1:]  # the first is the module
+        inputs = [[name.partition(".")[0], "float32", None] for name in names]
+        made = program.forward.schema.returns
+        kinds = made[0].type.elements() if made[0].type.kind() == "TupleType" else made
+        return {"inputs": inputs, "outputs": _named(len(kinds))}
+    signature = program.graph_signature
+    values = {n.name: n.meta["val"] for n in program.graph.nodes if n.op == "placeholder"}
+    inputs = []
+    for name in signature.user_inputs:
+        value = values[name]
+        sizes = [size if isinstance(size, int) else None for size in value.shape]
+        inputs.append([name, str(value.dtype).removeprefix("torch."), sizes])
+    return {"inputs": inputs, "outputs": _named(len(signature.user_outputs))}
+
+
+def _named(count: int) -> list[str]:
+    return [f"output_{at}" for at in range(count)]
+
+
+def _recurrent(program: Any) -> Iterator[str]:
+    """The recurrent layers that are not converted. TorchScript's LSTM is, to one op."""
+    if is_exported(program):
+        targets = (str(node.target) for node in program.graph.nodes if node.op == "call_function")
+        ops = [target.split(".")[1] for target in targets if target.startswith("aten.")]
+        yield from (op for op in ops if op in ("lstm", *_RECURRENT))
+    else:
+        for node in program.inlined_graph.nodes():
+            op = node.kind().partition("::")[2]
+            if op in _RECURRENT:
+                yield op

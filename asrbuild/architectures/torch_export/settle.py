@@ -1,0 +1,110 @@
+"""What a PyTorch file is, and the keys of ``source.config`` that it settles.
+
+Roles, rows, context and labels are those of an ONNX model: see
+:mod:`asrbuild.architectures.onnx.settle`.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from asrbuild.architectures.architecture import Found
+from asrbuild.architectures.onnx.section import SECTION, OnnxConfig
+from asrbuild.architectures.onnx.settle import (
+    Settled,
+    checked_section,
+    measured_section,
+    model_file,
+    remembered,
+    with_labels,
+)
+from asrbuild.base.cache import StageKey
+from asrbuild.base.code import code_digest
+from asrbuild.base.digest import file_digest
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.kinds.places import TORCH
+
+WORKER = "asrbuild.architectures.torch_export.worker"
+_CODE = (
+    "architectures/torch_export/settle.py", "architectures/torch_export/program.py",
+)  # fmt: skip
+
+
+def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
+    """Describes the program, gives every tensor its role and measures what is left out.
+
+    Raises:
+        AsrbuildError: the file is missing or no program, or a role cannot be told.
+    """
+    config = checked_section(recipe)
+    for key in ("pin", "cut"):
+        if getattr(config, key):
+            raise AsrbuildError(
+                f"{SECTION}.{key} is set, and a PyTorch file is converted whole",
+                key=f"{SECTION}.{key}",
+                fix="export the part that is needed, or export to ONNX and use source=onnx",
+            )
+    file = program_file(recipe)
+    found = settled(file, config, cache_root, keep)
+    return with_labels(config, found, file, {"graph": file}, {})
+
+
+def program_file(recipe: Any) -> Path:
+    """The file of the program.
+
+    Raises:
+        AsrbuildError: it is missing, or no PyTorch file.
+    """
+    return model_file(recipe, TORCH, "model.pt2")
+
+
+def settled(file: Path, config: OnnxConfig, cache_root: Path, keep: bool) -> Settled:
+    """What is known of a program, from the cache where it was found before."""
+    given = {name: value for name, value in asdict(config).items() if name != "tokens"}
+    digests = {"graph": file_digest(file, cache_root)}
+    key = StageKey("facts", code_digest(*_CODE), {"source.config": given}, digests, {})
+    known = remembered(cache_root, key, keep, lambda: asdict(_find(file, config)))
+    config_found = known["config"] | {"tokens": config.tokens}
+    return Settled(config_found, known["classes"], known["steps"], [])
+
+
+def _find(file: Path, config: OnnxConfig) -> Settled:
+    """Describes and measures."""
+    from asrbuild.architectures.measure import measure
+    from asrbuild.architectures.onnx.graph import Graph, Tensor
+
+    described = _described(file)
+    stated = {name: one for name, one in config.inputs.items() if "axes" in one}
+    inputs = []
+    for name, dtype, sizes in described["inputs"]:
+        if sizes is None and name not in stated:
+            raise AsrbuildError(
+                f"TorchScript states no shape of its input {name}",
+                key=f"{SECTION}.inputs.{name}",
+                fix=f"set +{SECTION}.inputs.{name}={{meaning: features, axes: [1, steps, 80]}}, as "
+                "the model takes it",
+            )
+        inputs.append(Tensor(name, dtype, None if sizes is None else tuple(sizes)))
+    ends = tuple(Tensor(name, "float32", None) for name in described["outputs"])
+    graph = Graph((), {}, tuple(inputs), ends)
+    ask = ["--model", str(file)]
+    return measured_section(graph, config, lambda q: measure(WORKER, "PyTorch", ask, q))
+
+
+def _described(file: Path) -> dict[str, Any]:
+    """The worker's description of the program."""
+    import numpy as np
+
+    from asrbuild.architectures import original
+
+    with tempfile.TemporaryDirectory(prefix="asrbuild-describe-") as folder:
+        cases, out = Path(folder, "cases.npz"), Path(folder, "out.npz")
+        original.save_cases(cases, {})
+        ask = ("--cases", str(cases), "--model", str(file), "--describe", "yes")
+        with np.load(original.start(WORKER, "PyTorch", out, *ask).wait()) as stored:
+            described: dict[str, Any] = json.loads(str(stored["answer"]))
+    return described

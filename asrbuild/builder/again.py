@@ -1,0 +1,73 @@
+"""The recipe of a published artifact, to build it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from asrbuild.base.choices import conf_dir
+from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.places import resolve_file
+from asrbuild.builder.compose import compose_recipe, to_recipe
+from asrbuild.builder.overrides import parsed, readable
+from asrbuild.builder.recipe import Recipe
+from asrbuild.builder.record import FILE_KEYS
+
+
+def recipe_of(spec: str, overrides: Sequence[str]) -> tuple[Recipe, list[str]]:
+    """The recipe that an artifact's manifest records, with other values where they are given.
+
+    Args:
+        spec: a name in the store, name/version or a path.
+        overrides: ``key=value``; a manifest has values, so a group cannot be chosen anew.
+
+    Returns:
+        The recipe, and the overrides of the artifact with these added, for the new manifest.
+
+    Raises:
+        AsrbuildError: there is no such artifact, or the manifest names a file of another machine
+            and no override says where it is here.
+    """
+    from omegaconf import OmegaConf
+
+    from asrbuild.artifact.lookup import resolve
+    from asrbuild.artifact.reading import read_manifest
+
+    paths = compose_recipe([each for each in overrides if each.startswith("paths.")]).paths
+    artifact = resolve(Path(paths.artifacts), spec)
+    provenance = read_manifest(artifact).provenance
+    config: Any = OmegaConf.merge(OmegaConf.structured(Recipe), provenance.recipe)
+    given = readable(list(overrides), sweep=False)
+    for override in given:
+        found = parsed(override)
+        if found is None or found.is_delete() or (conf_dir() / found.key_or_group).is_dir():
+            raise AsrbuildError(
+                f"--from takes keys of the recipe, and {override} is none with a value",
+                key="--from",
+                fix="write key=value: coreml.precision=fp32",
+            )
+        OmegaConf.update(config, found.key_or_group, found.value(), force_add=found.is_add())
+    recipe = replace(to_recipe(config), paths=paths)
+    _require_files(config, artifact)
+    return recipe, [*provenance.overrides, *overrides]
+
+
+def _require_files(config: Any, artifact: Path) -> None:
+    """A manifest has the names of files, not where they are."""
+    from omegaconf import OmegaConf
+
+    missing = [
+        key
+        for key in FILE_KEYS
+        if (name := OmegaConf.select(config, key)) is not None and not resolve_file(name).exists()
+    ]
+    if missing:
+        raise AsrbuildError(
+            "the manifest records the names of files, not where they are: "
+            + ", ".join(f"{key} was {OmegaConf.select(config, key)}" for key in missing),
+            key=missing[0],
+            file=artifact,
+            fix="say where they are: " + " ".join(f"{key}=PATH" for key in missing),
+        )

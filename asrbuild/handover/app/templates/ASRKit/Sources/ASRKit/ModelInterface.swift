@@ -1,0 +1,69 @@
+import Foundation
+
+/// What a model file says of itself, to be compared with its manifest.
+struct ModelInterface: Sendable {
+    struct Input: Equatable, Sendable {
+        /// The default shape; empty where the file does not declare one.
+        var shape: [Int]
+        var dtype: ASRManifest.Tensor.Dtype
+    }
+
+    var inputs: [String: Input]
+    var outputs: Set<String>
+    var states: Set<String>
+    /// The file's own notes, those of asrbuild as `asrbuild.alphabet`.
+    var metadata: [String: String]
+}
+
+extension ASRManifest {
+    /// Refuses a model file that this manifest does not describe: one of the two was replaced.
+    ///
+    /// - Throws: `ASRError.contradiction`.
+    func check(_ file: ModelInterface) throws {
+        try expectSame("inputs", Set(file.inputs.keys), Set(model.inputs.map(\.name)))
+        for tensor in model.inputs {
+            guard let input = file.inputs[tensor.name] else { continue }
+            let shape = tensor.shape.map(\.default)
+            if !input.shape.isEmpty { try expectSame("shape of \(tensor.name)", input.shape, shape) }
+            try expectSame("dtype of \(tensor.name)", input.dtype.rawValue, tensor.dtype.rawValue)
+        }
+        let kept = state.filter { $0.kind == .stateful }.map(\.input)
+        try expectSame("states", file.states, Set(kept))
+        if let missing = model.outputs.map(\.name).first(where: { !file.outputs.contains($0) }) {
+            throw ASRError.contradiction("the model file has no output \(missing)")
+        }
+        for (key, value) in notes {
+            guard let found = file.metadata["asrbuild.\(key)"] else { continue }
+            if Double(found).map({ $0 != Double(value) }) ?? (found != value) {
+                throw ASRError.contradiction("\(key) is \(found) in the model file, \(value) here")
+            }
+        }
+        if let text = file.metadata["asrbuild.alphabet"] {
+            let found = try? JSONDecoder().decode([String].self, from: Data(text.utf8))
+            try expectSame("alphabet", found, decoder.alphabet)
+        }
+    }
+
+    /// What the manifest says under the names of the file's notes.
+    private var notes: [(String, String)] {
+        [
+            ("sample_rate_hz", "\(audio.sampleRate)"),
+            ("window_samples", "\(features.windowSamples)"),
+            ("step_samples", "\(features.stepSamples)"),
+            ("fft_size", "\(features.fftSize)"),
+            ("mel_bands", "\(features.melBands)"),
+            ("lower_hz", "\(features.lowerHz)"),
+            ("upper_hz", "\(features.upperHz)"),
+            ("coefficients", "\(features.coefficients)"),
+            ("log_floor", "\(features.logFloor)"),
+            ("context_frames", "\(features.contextFrames)"),
+            ("blank_index", "\(decoder.blankIndex)"),
+        ]
+    }
+
+    private func expectSame<Value: Equatable>(_ what: String, _ file: Value, _ own: Value) throws {
+        guard file == own else {
+            throw ASRError.contradiction("\(what): \(file) in the model file, \(own) here")
+        }
+    }
+}

@@ -1,0 +1,125 @@
+import Foundation
+import XCTest
+
+@testable import ASRKit
+
+/// Calls that fail: the utterance stays where it was, and no words are lost or made up.
+final class FailureTests: XCTestCase {
+    private func samples(_ artifact: Artifact) throws -> [Int16] {
+        try artifact.samples(try XCTUnwrap(artifact.book.recordings.first))
+    }
+
+    private func keepsItself(_ artifact: Artifact) -> Bool {
+        artifact.manifest.state.contains { $0.kind == .stateful }
+    }
+
+    /// Every call of the utterance fails once, `finish` too.
+    func testACallThatFailedIsMadeAgain() async throws {
+        let artifact = try Artifact()
+        let samples = try samples(artifact)
+        let calm = Scripted(artifact.manifest)
+        let expected = try await Transcriber(manifest: artifact.manifest, model: calm, greedy: true)
+            .transcribe(samples)
+        let model = Scripted(artifact.manifest) { number, outputs in
+            if number % 2 == 0 { throw Interrupted() }
+            return outputs
+        }
+        let transcriber = try Transcriber(manifest: artifact.manifest, model: model, greedy: true)
+        let utterance = try transcriber.utterance()
+        var failures = 0
+        if keepsItself(artifact) {
+            do { _ = try await utterance.push(samples) } catch is Interrupted { failures += 1 }
+            do { _ = try await utterance.finish() } catch { failures += 1 }
+            XCTAssertEqual(failures, 2)
+            await fails(.stateLost) { _ = try await utterance.finish() }
+            return
+        }
+        for start in Swift.stride(from: 0, to: samples.count, by: 800) {
+            let piece = Array(samples[start..<min(start + 800, samples.count)])
+            do { _ = try await utterance.push(piece) } catch is Interrupted { failures += 1 }
+        }
+        var found: Transcription?
+        while found == nil {
+            do { found = try await utterance.finish() } catch is Interrupted { failures += 1 }
+        }
+        XCTAssertEqual(found, expected)
+        XCTAssertEqual(failures, calm.states.count)
+        XCTAssertEqual(model.states, calm.states.flatMap { [$0, $0] })
+        let again = try await utterance.finish()
+        XCTAssertEqual(again, expected)
+        await fails(.finished) { _ = try await utterance.push([Int16](repeating: 0, count: 8)) }
+    }
+
+    /// NaN in a row or in a state is an error, not a space; the next compute units take the call.
+    func testOutputsThatAreNotNumbersAreNotWords() async throws {
+        let artifact = try Artifact()
+        let samples = try samples(artifact)
+        let calm = try await Transcriber(
+            manifest: artifact.manifest, model: Scripted(artifact.manifest), greedy: true
+        ).transcribe(samples)
+        let names = artifact.manifest.model.outputs.filter {
+            $0.meaning == .probabilities || $0.meaning == .state
+        }.map(\.name)
+        for name in names {
+            for value in [Float.nan, .infinity] {
+                let spoil: Scripted.Change = { number, outputs in
+                    guard number == 0, let tensor = outputs[name] else { return outputs }
+                    let values = [value] + tensor.values.dropFirst()
+                    return outputs.merging([name: Tensor(shape: tensor.shape, values: values)]) { $1 }
+                }
+                // A package that keeps its state cannot be asked twice, on no unit.
+                let alone = Scripted(
+                    artifact.manifest,
+                    fallback: keepsItself(artifact) ? Scripted(artifact.manifest) : nil, change: spoil
+                )
+                let first = try Transcriber(manifest: artifact.manifest, model: alone, greedy: true)
+                await fails(.badOutput("")) { _ = try await first.transcribe(samples) }
+                guard !keepsItself(artifact) else { continue }
+                let cpu = Scripted(artifact.manifest)
+                let both = Scripted(artifact.manifest, fallback: cpu, change: spoil)
+                let found = try await Transcriber(
+                    manifest: artifact.manifest, model: both, greedy: true
+                ).transcribe(samples)
+                XCTAssertEqual(found, calm, name)
+                XCTAssertEqual(both.states.count, 1)
+            }
+        }
+    }
+
+    /// Every recommendation of a size that the package does not take.
+    func testMoreStepsThanOneCallTakesAreRefused() async throws {
+        var manifest = try Artifact().manifest
+        manifest.streaming.stepsPerChunk = nil
+        let index = try XCTUnwrap(manifest.model.inputs.firstIndex { $0.meaning == .features })
+        manifest.model.inputs[index].shape[1].enumerated = nil
+        manifest.model.inputs[index].shape[1].min = 1
+        manifest.model.inputs[index].shape[1].max = 7
+        let shape = manifest.model.inputs[index].shape
+        let width = shape[2].default * shape[3].default
+        var stream = try AcousticStream(model: Scripted(manifest), manifest: manifest)
+        _ = try await stream.feed(Rows(width: width, values: [Float](repeating: 0, count: 7 * width)))
+        let rows = try await stream.finish()
+        XCTAssertEqual(rows.count, 7)
+        _ = try await stream.feed(Rows(width: width, values: [Float](repeating: 0, count: 8 * width)))
+        await fails(.tooManySteps(steps: 8, limit: 7)) { _ = try await stream.finish() }
+    }
+
+    /// A whole utterance of one step more than a call holds is two calls, of exactly one call one.
+    func testALongWholeUtteranceIsCutIntoCalls() async throws {
+        var manifest = try Artifact().manifest
+        let chunk = try XCTUnwrap(manifest.streaming.stepsPerChunk ?? 16)
+        manifest.streaming.stepsPerChunk = chunk
+        manifest.streaming.mode = .whole
+        let features = try XCTUnwrap(manifest.model.inputs.first { $0.meaning == .features })
+        let width = features.shape[2].default * features.shape[3].default
+        for (steps, expected) in [(chunk, [chunk]), (chunk + 1, [chunk, 1])] {
+            var stream = try AcousticStream(model: Scripted(manifest), manifest: manifest)
+            let windows = Rows(width: width, values: [Float](repeating: 0, count: steps * width))
+            let first = try await stream.feed(windows)
+            XCTAssertEqual(first.count, steps > chunk ? chunk : 0)
+            let rest = try await stream.finish()
+            XCTAssertEqual(first.count + rest.count, steps)
+            XCTAssertEqual(stream.calls.map(\.steps), expected)
+        }
+    }
+}

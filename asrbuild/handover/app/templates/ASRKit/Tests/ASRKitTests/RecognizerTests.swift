@@ -1,0 +1,123 @@
+import Foundation
+import XCTest
+
+@testable import ASRKit
+
+/// Events of an utterance, from samples as a microphone gives them.
+final class RecognizerTests: XCTestCase {
+    private func floats(_ artifact: Artifact) throws -> [Float] {
+        let recording = try XCTUnwrap(artifact.book.recordings.first)
+        return try artifact.samples(recording).map { Float($0) / 32768 }
+    }
+
+    private func pieces(_ samples: [Float], of size: Int) -> AsyncStream<[Float]> {
+        AsyncStream { continuation in
+            for start in Swift.stride(from: 0, to: samples.count, by: size) {
+                continuation.yield(Array(samples[start..<min(start + size, samples.count)]))
+            }
+            continuation.finish()
+        }
+    }
+
+    func testPartialTextsThenTheTranscript() async throws {
+        let artifact = try Artifact()
+        let recording = try XCTUnwrap(artifact.book.recordings.first)
+        let manifest = artifact.manifest
+        let replay = Replay(artifact, recording)
+        let recognizer = Recognizer {
+            try Transcriber(manifest: manifest, model: replay, greedy: true)
+        }
+        var partial: [String] = []
+        var last: Transcription?
+        for try await event in recognizer.events(of: pieces(try floats(artifact), of: 320)) {
+            XCTAssertNil(last, "an event after the last one")
+            switch event {
+            case .partial(let text): partial.append(text)
+            case .final(let transcription): last = transcription
+            }
+        }
+        try expect(try XCTUnwrap(last), recording, times: 1e-9, confidence: 1e-6)
+        XCTAssertEqual(zip(partial, partial.dropFirst()).filter { $0 == $1 }.count, 0)
+        XCTAssertTrue(partial.allSatisfy { recording.text.hasPrefix($0) })
+        XCTAssertEqual(partial.isEmpty, manifest.streaming.mode != .chunked)
+    }
+
+    /// The source stays open: only cancelling ends the reader.
+    func testCancellingEndsTheWork() async throws {
+        let manifest = try Artifact().manifest
+        let recognizer = Recognizer {
+            try Transcriber(manifest: manifest, model: Scripted(manifest), greedy: true)
+        }
+        let pieces = Counter()
+        let waits = expectation(description: "the next piece is asked for")
+        let ended = expectation(description: "the source is cancelled")
+        let source = AsyncStream<[Float]>(
+            unfolding: {
+                if await pieces.next() == 0 { return [Float](repeating: 0, count: 32_000) }
+                waits.fulfill()
+                try? await Task.sleep(nanoseconds: 60_000_000_000)
+                return nil
+            },
+            onCancel: { ended.fulfill() }
+        )
+        let reader = Task { () -> [RecognitionEvent] in
+            var events: [RecognitionEvent] = []
+            for try await event in recognizer.events(of: source) { events.append(event) }
+            return events
+        }
+        await fulfillment(of: [waits], timeout: 10)
+        reader.cancel()
+        await fulfillment(of: [ended], timeout: 10)
+        // The stream ends, or throws `CancellationError` where that came first.
+        let events: [RecognitionEvent]
+        do { events = try await reader.value } catch is CancellationError { events = [] }
+        XCTAssertFalse(events.contains { if case .final = $0 { true } else { false } })
+    }
+
+    func testErrorsReachTheReaderAndALoadIsTriedAgain() async throws {
+        let manifest = try Artifact().manifest
+        let tries = Counter()
+        let recognizer = Recognizer {
+            if await tries.next() == 0 { throw Interrupted() }
+            return try Transcriber(manifest: manifest, model: Scripted(manifest), greedy: true)
+        }
+        do {
+            for try await _ in recognizer.events(of: pieces([0], of: 1)) {}
+            XCTFail("no error")
+        } catch is Interrupted {}
+        async let one = recognizer.prepare()
+        async let other = recognizer.prepare()
+        _ = try await (one, other)
+        let count = await tries.next()
+        XCTAssertEqual(count, 2)
+        await fails(.badSamples) {
+            for try await _ in recognizer.events(of: pieces([.nan], of: 1)) {}
+        }
+    }
+
+    /// Pushes from several tasks run one after another, whole.
+    func testPushesFromSeveralTasksDoNotMix() async throws {
+        let manifest = try Artifact().manifest
+        let model = Scripted(manifest)
+        let utterance = try Transcriber(manifest: manifest, model: model, greedy: true).utterance()
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for _ in 0..<20 {
+                group.addTask { _ = try await utterance.push([Int16](repeating: 0, count: 5_000)) }
+            }
+            try await group.waitForAll()
+        }
+        _ = try await utterance.finish()
+        if manifest.state.contains(where: { $0.kind == .explicit }) {
+            XCTAssertEqual(model.states, (0..<model.states.count).map { Float($0) })
+        }
+    }
+
+    private actor Counter {
+        private var count = 0
+
+        func next() -> Int {
+            defer { count += 1 }
+            return count
+        }
+    }
+}

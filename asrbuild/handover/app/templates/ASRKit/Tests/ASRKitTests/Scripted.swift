@@ -1,0 +1,85 @@
+import XCTest
+
+@testable import ASRKit
+
+struct Interrupted: Error {}
+
+/// A model that counts its calls: the state grows by one with each, and all rows say one class.
+/// `change` replaces the outputs of a call, by its number from 0, or fails.
+final class Scripted: AcousticModel, @unchecked Sendable {
+    typealias Change = @Sendable (Int, [String: Tensor]) throws -> [String: Tensor]
+
+    private let manifest: ASRManifest
+    private let other: (any AcousticModel)?
+    private let change: Change
+    private let lock = NSLock()
+    private var begun: [Float] = []
+
+    final class Kept: ModelState {}
+
+    init(
+        _ manifest: ASRManifest, fallback: (any AcousticModel)? = nil,
+        change: @escaping Change = { $1 }
+    ) {
+        self.manifest = manifest
+        self.change = change
+        other = fallback
+    }
+
+    /// The first value of the first state that each call began with.
+    var states: [Float] { lock.withLock { begun } }
+
+    func makeState() throws -> (any ModelState)? { Kept() }
+
+    func fallback() async throws -> (any AcousticModel)? { other }
+
+    func predict(
+        _ inputs: [String: Tensor], state: (any ModelState)?
+    ) async throws -> [String: Tensor] {
+        let pairs = manifest.state.filter { $0.kind == .explicit }
+        let number = lock.withLock {
+            begun.append(pairs.first.flatMap { inputs[$0.input]?.values.first } ?? 0)
+            return begun.count - 1
+        }
+        await Task.yield()
+        var outputs: [String: Tensor] = [:]
+        for pair in pairs {
+            let given = inputs[pair.input]!
+            outputs[pair.output] = Tensor(shape: given.shape, values: given.values.map { $0 + 1 })
+        }
+        let features = manifest.model.inputs.first { $0.meaning == .features }!
+        let described = manifest.model.outputs.first { $0.meaning == .probabilities }!
+        let size = inputs[features.name]!.shape[1], classes = described.shape.last!.default
+        // A blank, then a label: a character for every other step.
+        let values = (0..<size * classes).map { index -> Float in
+            let (step, label) = (index / classes, index % classes)
+            return label == (step % 2 == 0 ? classes - 1 : 1) ? 1 : 0
+        }
+        outputs[described.name] = Tensor(shape: [size, 1, classes], values: values)
+        return try change(number, outputs)
+    }
+}
+
+extension AcousticStream {
+    /// The rows of the first recording of an artifact.
+    mutating func finish(after artifact: Artifact) async throws -> Rows {
+        let recording = try XCTUnwrap(artifact.book.recordings.first)
+        var rows = try await feed(try artifact.rows(recording, "windows"))
+        rows.append(try await finish())
+        return rows
+    }
+}
+
+/// Expects an error; of `badOutput`, whatever it says.
+func fails(
+    _ expected: ASRError, line: UInt = #line, _ work: () async throws -> Void
+) async {
+    do {
+        try await work()
+        XCTFail("no error", line: line)
+    } catch ASRError.badOutput(_) {
+        guard case .badOutput(_) = expected else { return XCTFail("a bad output", line: line) }
+    } catch {
+        XCTAssertEqual(error as? ASRError, expected, "\(error)", line: line)
+    }
+}

@@ -1,0 +1,167 @@
+"""The kit's sources type-checked for Apple's targets: an interface that a system lacks is guarded.
+
+Swift on Linux enforces no ``@available`` of iOS or macOS. It does for an Apple target, which needs
+a standard library of that target: Linux's own, with the name of its target replaced by one of the
+same length (for iOS there is none). Core ML and Foundation are transcribed in ``apple_interface``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from asrbuild.handover.app.kit import TEMPLATES
+from asrbuild.handover.app.swift import manifest_swift
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("swift") is None, reason="there is no Swift toolchain here"),
+]
+INTERFACE = Path(__file__).parent / "apple_interface"
+#: What replaces Linux's target in the standard library's files.
+TARGET = b"x86_64-apple-macos9"
+MODEL = "CoreMLModel.swift"
+
+
+@dataclass(frozen=True)
+class Checker:
+    """The folder with the standard libraries, and the kit's sources."""
+
+    folder: Path
+    sources: Path
+
+    def errors(self, triple: str, sources: Path | None = None) -> list[str]:
+        """Errors and warnings of the kit for a target such as ``x86_64-apple-macos12.0``."""
+        modules = self.folder / triple
+        if not modules.exists():
+            modules.mkdir()
+            for name in ("Foundation", "CoreML"):
+                made = ["-emit-module", "-o", modules / f"{name}.swiftmodule"]
+                done = self._frontend(triple, name, *made, INTERFACE / f"{name}.swift")
+                assert done.returncode == 0, done.stderr
+        files = sorted((sources or self.sources).glob("*.swift"))
+        done = self._frontend(triple, "ASRKit", "-typecheck", *files)
+        lines = done.stderr.splitlines()
+        found = [
+            line.rpartition("/")[2] for line in lines if ": error:" in line or ": warning:" in line
+        ]
+        assert (done.returncode != 0) == any(": error:" in line for line in found), done.stderr
+        return found
+
+    def _frontend(
+        self, triple: str, module: str, *rest: object
+    ) -> subprocess.CompletedProcess[str]:
+        command = [
+            "swift", "-frontend", "-module-name", module, "-target", triple, "-swift-version", "6",
+            "-resource-dir", self.folder, "-I", self.folder / triple, "-parse-as-library",
+            "-disable-target-os-checking", "-disable-objc-interop", *rest,
+        ]  # fmt: skip
+        return subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, check=False, timeout=120
+        )
+
+
+@pytest.fixture(scope="module")
+def checker(tmp_path_factory: pytest.TempPathFactory) -> Checker:
+    folder = tmp_path_factory.mktemp("apple")
+    done = subprocess.run(
+        ["swift", "-print-target-info"], capture_output=True, text=True, check=True
+    )
+    answer = json.loads(done.stdout)
+    library = Path(answer["paths"]["runtimeResourcePath"])
+    if not library.exists():
+        # tools/debian_swift.sh: the toolchain has a root of its own.
+        swift = Path(str(shutil.which("swift"))).resolve()
+        library = swift.parent.parent / "root" / library.relative_to("/")
+    name = answer["target"]["triple"].encode()
+    modules = sorted((library / "linux").glob("*.swiftmodule/x86_64-*linux-gnu.swiftmodule"))
+    if not modules or len(name) != len(TARGET):
+        pytest.skip(f"the standard library of {name.decode()} cannot be renamed")
+    for shared in ("shims", "clang"):
+        shutil.copytree(library / shared, folder / shared, ignore_dangling_symlinks=True)
+    for module in modules:
+        made = folder / "macosx" / module.parent.name
+        made.mkdir(parents=True)
+        renamed = module.read_bytes().replace(name, TARGET)
+        (made / "x86_64-apple-macos.swiftmodule").write_bytes(renamed)
+    sources = folder / "sources"
+    shutil.copytree(TEMPLATES / "ASRKit" / "Sources" / "ASRKit", sources)
+    (sources / "ASRManifest.swift").write_text(manifest_swift())
+    return Checker(folder, sources)
+
+
+@pytest.mark.parametrize("version", [12, 13, 14, 15, 27])
+def test_every_interface_is_there_or_guarded(checker: Checker, version: int) -> None:
+    found = checker.errors(f"x86_64-apple-macos{version}.0")
+    if version == 27:
+        # Needed up to iOS 15 and macOS 12; the function has no other name.
+        (warning,) = found
+        assert "warning: 'compileModel(at:)' was deprecated" in warning
+    else:
+        assert found == []
+
+
+def test_ios_is_guarded_like_macos_of_its_year(checker: Checker) -> None:
+    code = "".join(path.read_text() for path in checker.sources.glob("*.swift"))
+    guards = re.findall(r"available\((.*?), \*\)", code)
+    years = {"iOS 16, macOS 13", "iOS 17, macOS 14", "iOS 18, macOS 15", "iOS 27, macOS 27"}
+    assert set(guards) == years
+
+
+def test_a_system_before_the_oldest_is_seen(checker: Checker) -> None:
+    found = checker.errors("x86_64-apple-macos11.0")
+    assert any("'MLShapedArray' is only available in macOS 12" in line for line in found)
+
+
+FAULTS = {
+    "units": (
+        "if #available(iOS 16, macOS 13, *) { return .cpuAndNeuralEngine }",
+        "if #available(iOS 15, macOS 12, *) { return .cpuAndNeuralEngine }",
+        "'cpuAndNeuralEngine' is only available in",
+    ),
+    "function": (
+        'guard #available(iOS 18, macOS 15, *) else {\n                throw ASRError.unsupported('
+        '"a package of several functions on this system")\n            }',
+        "",
+        "'functionName' is only available in",
+    ),
+    "state": (
+        'guard #available(iOS 18, macOS 15, *) else {\n            throw ASRError.unsupported('
+        '"a package that keeps its state on this system")\n        }',
+        "",
+        "is only available in",
+    ),
+    "async": (
+        "if #available(iOS 17, macOS 14, *) {",
+        "if #available(iOS 16, macOS 13, *) {",
+        "no 'async' operations occur within 'await'",
+    ),
+    "compile": (
+        "if #available(iOS 16, macOS 13, *) { return try await MLModel.compileModel(at: url) }",
+        "if true { return try await MLModel.compileModel(at: url) }",
+        "no 'async' operations occur within 'await'",
+    ),
+    "type": (
+        "MLShapedArray<Float>(converting: array)",
+        "MLShapedArray<Double>(converting: array)",
+        "type 'Double' does not conform to protocol 'MLShapedArrayScalar'",
+    ),
+    "label": ("shapedArray: MLShapedArray<Float>", "multiArray: MLShapedArray<Float>", "label"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_missing_guard_is_an_error(checker: Checker, fault: str, tmp_path: Path) -> None:
+    right, wrong, message = FAULTS[fault]
+    sources = tmp_path / "sources"
+    shutil.copytree(checker.sources, sources)
+    text = (sources / MODEL).read_text()
+    assert right in text
+    (sources / MODEL).write_text(text.replace(right, wrong, 1))
+    found = checker.errors("x86_64-apple-macos12.0", sources)
+    assert any(line.startswith(MODEL) and message in line for line in found), found

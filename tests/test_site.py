@@ -1,0 +1,76 @@
+"""The documentation's site: it builds, reads without a network, and its reference is whole."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.test_readme import commands, section
+from tests.paths import ROOT
+from tools.site import keys
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site; a link that leads nowhere fails it."""
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_it_reads_without_a_network(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
+    assert len(pages) >= 20
+    for page in pages:
+        loaded = re.findall(
+            r'<(?:script|img|iframe|link)[^>]*(?:src|href)="([^"]+)"', page.read_text()
+        )
+        assert [each for each in loaded if "//" in each] == [], page.name
+
+
+def test_every_key_command_and_section_of_the_manifest_is_there(site: Path) -> None:
+    from asrbuild.artifact.reading import json_schema
+    from asrbuild.cli.tree import PANELS, Group
+
+    reference = (site / "reference" / "keys.html").read_text("utf-8")
+    found = [key for key, _, _ in keys.leaves()]
+    assert set(found) == set(keys.MEANINGS)
+    assert [key for key in found if f"<code>{key}</code>" not in reference] == []
+    listed = (site / "reference" / "commands.html").read_text("utf-8")
+    for entries in PANELS.values():
+        for name, entry in entries.items():
+            for inner in entry.commands if isinstance(entry, Group) else [""]:
+                assert f"asrbuild {name} {inner}".strip() + "<" in listed
+    manifest = (site / "reference" / "manifest.html").read_text("utf-8")
+    for name, value in json_schema()["$defs"].items():
+        assert "properties" not in value or f'id="{name.lower()}"' in manifest
+
+
+def test_a_key_names_the_stages_that_read_it() -> None:
+    from asrbuild.builder.api import compose
+
+    readers = keys.stages_of(compose())
+    assert "coreml.precision" in readers["convert"] & readers["prove"]
+    assert "coreml.lstm" in readers["convert"] - readers["prove"]
+    assert "decoder.beam_width" in readers["prove"] - readers["convert"]
+
+
+def test_the_tutorial_is_lines_of_the_readmes_tour() -> None:
+    """They are run there."""
+    text = (ROOT / "docs" / "from-nothing-to-an-app.md").read_text("utf-8")
+    lines = commands(text)
+    assert len(lines) == 10
+    assert set(lines) <= set(commands(section("A tour")))
