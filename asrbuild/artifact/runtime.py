@@ -27,6 +27,7 @@ from asrbuild.artifact.manifest import Features, Manifest, package_path, with_fu
 from asrbuild.artifact.reading import read_manifest
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.places import resolve_file
 from asrbuild.coreml.choices import ASSET
 from asrbuild.speech.audio import read_audio, to_int16
 from asrbuild.speech.decoder import Decoder, Hypothesis
@@ -111,10 +112,12 @@ class Transcriber:
     ) -> Transcription:
         """A recording (WAV, FLAC, OGG, MP3; any rate, any channels) to words.
 
+        ``demo:sample.wav`` and the like are files that come with asrbuild.
+
         Raises:
             AsrbuildError: it cannot be read.
         """
-        samples = read_audio(Path(file), self.sample_rate)
+        samples = read_audio(resolve_file(str(file)), self.sample_rate)
         return self.transcribe(samples, on_partial, n_best)
 
     def close(self) -> None:

@@ -189,8 +189,8 @@ def compose_recipe(overrides: list[str], config_dir: str | None = None) -> Recip
         raise explain(error, overrides) from error
 
 
-def swept_in_config(argv: list[str]) -> list[str] | None:
-    """The keys that a configuration sweeps, by ``hydra.mode: MULTIRUN``; None where it does not.
+def swept_in_config(argv: list[str]) -> bool:
+    """Whether the configuration asks for a sweep, by ``hydra.mode: MULTIRUN``.
 
     Raises:
         AsrbuildError: the config does not compose.
@@ -204,7 +204,7 @@ def swept_in_config(argv: list[str]) -> list[str] | None:
     asked = get_args_parser().parse_args(given)
     overrides = list(asked.overrides)
     if asked.cfg or asked.info or asked.hydra_help:
-        return None
+        return False
     if asked.config_dir is not None:
         folder = quoted(f"file://{Path(asked.config_dir).resolve()}")
         overrides.append(f"hydra.searchpath=[{folder}]")
@@ -213,9 +213,7 @@ def swept_in_config(argv: list[str]) -> list[str] | None:
             settings = compose(CONFIG_NAME, overrides=overrides, return_hydra_config=True).hydra
     except Exception as error:
         raise explain(error, argv) from error
-    if settings.mode != RunMode.MULTIRUN:
-        return None
-    return list(settings.sweeper.get("params") or {})
+    return bool(settings.mode == RunMode.MULTIRUN)
 
 
 def jobs_of(overrides: list[str]) -> list[list[str]]:

@@ -317,6 +317,7 @@ def _receipt(manifest: m.Manifest, artifact: Path, coreml: CoreMLConfig) -> Rece
         core_ml_executed=verification.core_ml_executed,
         witnessed=verification.witness is not None and bool(verification.witness.metrics),
         also=None,
+        set_wer=None if verification.evaluation is None else verification.evaluation.wer,
         **package_figures(verification, artifact / manifest.model.package, coreml),
     )
 

@@ -27,8 +27,9 @@ class Receipt:
     ``expected``: recording -> what was said, where that is known and the alphabet can spell it.
     ``witnessed``: whether Apple's Core AI runtime ran the package too; ``also``: name and version
     of the variant in its format. ``wer``: the word error rate over all recordings whose words are
-    known, 1.0 is as many errors as words. ``compress``: the ways in which weights are compressed,
-    joined by a plus. ``bytes`` are the artifact's, ``package_bytes`` the Core ML package's.
+    known, 1.0 is as many errors as words; ``set_wer``: that on ``verify.evaluation``.
+    ``compress``: the ways in which weights are compressed, joined by a plus. ``bytes`` are the
+    artifact's, ``package_bytes`` the Core ML package's.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Receipt:
     compress: str
     package_bytes: int
     wer: float | None
+    set_wer: float | None
 
 
 def key(recorded: Mapping[str, Any], digests: Mapping[str, str], proofs: Sequence[str]) -> StageKey:

@@ -20,15 +20,14 @@ from asrbuild.builder.api import build_or_tune
 from asrbuild.builder.compose import compose_recipe, run_hydra, swept_in_config, to_recipe
 from asrbuild.builder.config_folders import check_folders
 from asrbuild.builder.naming import told_apart
-from asrbuild.builder.overrides import is_plain, varied_keys
+from asrbuild.builder.overrides import is_plain
 from asrbuild.builder.record import published_overrides
+from asrbuild.builder.sweep_jobs import RECORDS, about, done
 
 if TYPE_CHECKING:
     from asrbuild.builder.engine import Built
     from asrbuild.handover.report.sweep import JobRecord
 
-#: Where the jobs of a sweep leave their records; inherited by every launcher's processes.
-RECORDS = "ASRBUILD_SWEEP_RECORDS"
 #: What a build writes while it runs, ``--json`` or ``--quiet``; inherited likewise.
 OUTPUT = "ASRBUILD_BUILD_OUTPUT"
 _QUIET = ("-q", "--quiet")
@@ -39,10 +38,8 @@ _LOST = (
     "its process ended without a word: it was killed, or its machine had no memory left\n"
     "  fix: run the sweep again with fewer jobs at a time; what is finished is not done again"
 )
-#: The keys that a sweep varies, in the folder of its records.
-VARIED = "varied"
-#: The page of a sweep, in the folder of its records.
-PAGE = "sweep.html"
+#: The page of a sweep and its table, in ``hydra.sweep.dir``.
+PAGE, TABLE = "sweep.html", "sweep.csv"
 _MULTIRUN = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 
 
@@ -70,13 +67,9 @@ def _build(argv: list[str]) -> int:
     if is_plain(argv):
         _tell(build_or_tune(compose_recipe(argv), argv, _progress()))
         return 0
-    varied = varied_keys(argv)
-    if not any(flag in argv for flag in _MULTIRUN):
-        found = swept_in_config(argv)
-        if found is None:
-            run_hydra(_single_job, argv)
-            return 0
-        varied = [*varied, *found]
+    if not any(flag in argv for flag in _MULTIRUN) and not swept_in_config(argv):
+        run_hydra(_single_job, argv)
+        return 0
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     records = Path(".asrbuild", "sweeps", f"{stamp}-{secrets.token_hex(3)}").absolute()
     os.environ[RECORDS] = str(records)
@@ -84,7 +77,6 @@ def _build(argv: list[str]) -> int:
     os.environ.setdefault("PYTHONSAFEPATH", "1")
     try:
         records.mkdir(parents=True)
-        (records / VARIED).write_text("\n".join(varied), encoding="utf-8")
     except OSError as error:
         raise AsrbuildError(
             f"the sweep cannot keep its records: {error.strerror}",
@@ -143,7 +135,7 @@ def _tell_all(jobs: list[JobRecord], records: Path, seconds: float) -> None:
     from asrbuild.handover.report.comparison import job_rows, write_page
     from asrbuild.handover.report.sweep import print_table
 
-    page = records / PAGE
+    page = Path(about(records).folder, PAGE)
     write_page(page, f"Sweep of {len(jobs)} jobs", job_rows(jobs))
     if os.environ.get(OUTPUT) == _JSON:
         rows = [asdict(job) for job in jobs]
@@ -192,8 +184,9 @@ Returned = float | list[float] | None
 def _figures(built: Built) -> dict[str, float | None]:
     """Every figure of a build that ``tune.returns`` can name."""
     receipt = built.receipt
+    rates = {"wer": receipt.wer, "set_wer": receipt.set_wer}
     sizes = {"bytes": receipt.bytes, "package_bytes": receipt.package_bytes}
-    return {"wer": receipt.wer, "seconds": built.seconds, **sizes, **receipt.figures}
+    return {**rates, "seconds": built.seconds, **sizes, **receipt.figures}
 
 
 def _returned(names: Sequence[str], figures: Mapping[str, float | None]) -> Returned:
@@ -210,7 +203,8 @@ def _returned(names: Sequence[str], figures: Mapping[str, float | None]) -> Retu
             raise AsrbuildError(
                 f"this build has no figure {name}",
                 key="tune.returns",
-                fix=f"choose of {known}; wer requires recordings with known words",
+                fix=f"choose of {known}; wer requires recordings with known words, and set_wer "
+                "requires verify.evaluation",
             )
         values.append(float(value))
     return values[0] if len(values) == 1 else values or None
@@ -227,11 +221,13 @@ def _sweep_job(config: Any) -> Returned:
     asked = _task_overrides()
     overrides = tuple(published_overrides(asked))
     progress = _progress(number)
-    progress.line("job", " ".join(overrides))
-    # Whoever dies without a word has left this one.
+    sweep = about(Path(os.environ[RECORDS]))
+    of = "" if sweep.jobs is None else f"{number + 1} of {sweep.jobs}: "
+    progress.line("job", of + " ".join(overrides))
+    # A job whose process is killed leaves this record.
     _write(_unfinished(number, overrides, "running", 0.0, ""))
     try:
-        recipe = told_apart(to_recipe(config), asked, _varied())
+        recipe = told_apart(to_recipe(config), asked, sweep.varied)
         # Which of its jobs is the one to use, a sweep does not know.
         built = build_or_tune(recipe, asked, progress, move_latest=False)
         returned = _returned(recipe.tune.returns, _figures(built))
@@ -253,36 +249,29 @@ def _sweep_job(config: Any) -> Returned:
 
             figures = package_figures(error.verification, error.package, recipe.coreml)
             failed = replace(failed, **figures)
-        _write(failed)
+        _end(failed, progress)
         # A sweeper that searches takes this for a failed trial.
         nothing = [math.nan] * len(config.tune.returns)
         return nothing[0] if len(nothing) == 1 else nothing or None
     receipt = built.receipt
-    _write(
-        JobRecord(
-            number,
-            overrides,
-            "built" if built.stages else "unchanged",
-            receipt.name,
-            receipt.version,
-            str(built.path.absolute()),
-            receipt.bytes,
-            receipt.figures,
-            receipt.transcripts_match,
-            built.seconds,
-            "",
-            receipt.compress,
-            receipt.package_bytes,
-            receipt.wer,
-        )
+    record = JobRecord(
+        number,
+        overrides,
+        "built" if built.stages else "unchanged",
+        receipt.name,
+        receipt.version,
+        str(built.path.absolute()),
+        receipt.bytes,
+        receipt.figures,
+        receipt.transcripts_match,
+        built.seconds,
+        "",
+        receipt.compress,
+        receipt.package_bytes,
+        receipt.wer,
     )
+    _end(record, progress)
     return returned
-
-
-def _varied() -> list[str]:
-    """The keys that the sweep of this job varies."""
-    file = Path(os.environ[RECORDS], VARIED)
-    return file.read_text("utf-8").split("\n") if file.is_file() else []
 
 
 def _unfinished(
@@ -303,6 +292,16 @@ def _write(record: JobRecord) -> None:
     target = Path(os.environ[RECORDS], f"{record.number:04d}.json")
     with disk_errors("keeping a record of the sweep", target):
         write_atomically(target, json.dumps(asdict(record), indent=2) + "\n")
+
+
+def _end(record: JobRecord, progress: Progress) -> None:
+    """Keeps the record of a job that has ended, and reports how far the sweep is."""
+    _write(record)
+    state, asked = done(Path(os.environ[RECORDS])), os.environ.get(OUTPUT)
+    if asked == _JSON:
+        _say_event("job", record.number, {"status": record.status, **asdict(state)})
+    elif asked not in _QUIET:
+        progress.line("job", f"{record.status}; {state}", record.seconds)
 
 
 def read_records(folder: Path, lost: str = _LOST) -> list[JobRecord]:

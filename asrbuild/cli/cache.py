@@ -8,8 +8,8 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.tables import folding, show
 from asrbuild.cli.options import CacheOption, JsonOption, StageOption, age_seconds
-from asrbuild.cli.tables import folding, show
 
 
 def ls(

@@ -12,6 +12,7 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.tables import folding, show
 from asrbuild.cli.options import (
     ExpiresOption,
     JsonOption,
@@ -22,7 +23,6 @@ from asrbuild.cli.options import (
     UnprovenOption,
     expiry_seconds,
 )
-from asrbuild.cli.tables import folding, show
 
 if TYPE_CHECKING:
     from asrbuild.handover.ship.channels.move import Accept

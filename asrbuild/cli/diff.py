@@ -10,9 +10,9 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.progress import bars
+from asrbuild.base.tables import bare
 from asrbuild.cli.devices import measured_rows
 from asrbuild.cli.options import ArtifactsOption, DataOption, JsonOption
-from asrbuild.cli.tables import bare
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -13,8 +13,8 @@ from typing import Literal
 import typer
 
 from asrbuild.base import terminal
+from asrbuild.base.tables import folding, show
 from asrbuild.cli.options import JsonOption
-from asrbuild.cli.tables import folding, show
 
 Status = Literal["ok", "missing", "info"]
 

@@ -14,6 +14,7 @@ import typer
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.progress import bars
+from asrbuild.base.tables import bare
 from asrbuild.cli.decoding import (
     AlphaOption,
     BeamOption,
@@ -25,7 +26,6 @@ from asrbuild.cli.decoding import (
 )
 from asrbuild.cli.measuring import decoders_for, evaluate_one, spelled_dataset
 from asrbuild.cli.options import ArtifactsOption, DataOption, JsonOption
-from asrbuild.cli.tables import bare
 
 if TYPE_CHECKING:
     from asrbuild.proof.evaluation import Result

@@ -12,6 +12,8 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.tables import folding
+from asrbuild.base.tables import show as show_table
 from asrbuild.cli.options import (
     ArtifactsOption,
     FolderOption,
@@ -21,8 +23,6 @@ from asrbuild.cli.options import (
     SigstoreOption,
     new_folder,
 )
-from asrbuild.cli.tables import folding
-from asrbuild.cli.tables import show as show_table
 
 if TYPE_CHECKING:
     from asrbuild.handover.evidence.kept import Kept, Unusable

@@ -9,9 +9,9 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError, MisuseError
+from asrbuild.base.tables import bare
 from asrbuild.cli.devices import planned_of
 from asrbuild.cli.options import ArtifactsOption, JsonOption
-from asrbuild.cli.tables import bare
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest

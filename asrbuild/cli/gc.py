@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asrbuild.base import terminal
+from asrbuild.base.tables import folding, show
 from asrbuild.cli.options import (
     ArtifactsOption,
     CacheOption,
@@ -18,7 +19,6 @@ from asrbuild.cli.options import (
     age_seconds,
     size_bytes,
 )
-from asrbuild.cli.tables import folding, show
 
 if TYPE_CHECKING:
     from asrbuild.artifact.cleanup import CacheRules, Item

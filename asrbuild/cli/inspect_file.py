@@ -9,8 +9,8 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.tables import folding
 from asrbuild.cli.options import JsonOption
-from asrbuild.cli.tables import folding
 
 if TYPE_CHECKING:
     from asrbuild.architectures.onnx.inspect import OnnxSummary

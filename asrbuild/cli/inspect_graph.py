@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asrbuild.base import terminal
+from asrbuild.base.tables import folding, show
 from asrbuild.cli.options import JsonOption
-from asrbuild.cli.tables import folding, show
 
 if TYPE_CHECKING:
     from asrbuild.architectures.tensorflow.inspect import GraphSummary

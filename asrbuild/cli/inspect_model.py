@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asrbuild.base import terminal
+from asrbuild.base.tables import folding, show
 from asrbuild.cli.options import ArtifactsOption, JsonOption
 from asrbuild.cli.packages import PackageArgument, opened_package
-from asrbuild.cli.tables import folding, show
 from asrbuild.coreml.choices import ASSET
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.tables import folding, show
 from asrbuild.cli.options import ConfigDirOption, JsonOption
-from asrbuild.cli.tables import folding, show
 
 
 def inspect_source(

@@ -9,8 +9,8 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError, MisuseError
+from asrbuild.base.tables import folding, show
 from asrbuild.cli.options import JsonOption
-from asrbuild.cli.tables import folding, show
 
 
 def new(

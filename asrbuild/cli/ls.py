@@ -12,8 +12,8 @@ from asrbuild.base import terminal
 from asrbuild.base.disk import read_plain
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.file_names import stays_inside
+from asrbuild.base.tables import folding, show
 from asrbuild.cli.options import ArtifactsOption, JsonOption, OptionalRemoteOption
-from asrbuild.cli.tables import folding, show
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from asrbuild.base import terminal
-from asrbuild.cli.tables import folding, show
+from asrbuild.base.tables import folding, show
 
 
 def ls_remote(address: str, as_json: bool) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asrbuild.base import terminal
+from asrbuild.base.tables import folding, show
 from asrbuild.cli.options import ConfigDirOption, JsonOption
-from asrbuild.cli.tables import folding, show
 
 if TYPE_CHECKING:
     from asrbuild.builder.api import PlannedBuild

@@ -11,9 +11,9 @@ from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.places import ARRAY
 from asrbuild.base.kinds.recognition import require
+from asrbuild.base.tables import folding, show
 from asrbuild.cli.options import ArtifactsOption, JsonOption, new_folder
 from asrbuild.cli.packages import PackageArgument, opened_package
-from asrbuild.cli.tables import folding, show
 
 if TYPE_CHECKING:
     from asrbuild.base.array import Array

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asrbuild.base import terminal
+from asrbuild.base.tables import bare
 from asrbuild.cli.options import ArtifactsOption, OpenedArgument
-from asrbuild.cli.tables import bare
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest, Metric, Streaming, Tensor

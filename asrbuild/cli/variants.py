@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asrbuild.base import terminal
+from asrbuild.base.tables import folding, show
 from asrbuild.cli.options import JsonOption, MaxSizeOption, SystemOption, largest_package
-from asrbuild.cli.tables import folding, show
 
 if TYPE_CHECKING:
     from asrbuild.handover.ship.formats.variants import Variant

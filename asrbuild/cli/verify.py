@@ -13,8 +13,8 @@ from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.places import CHECKPOINT, GRAPH_TO_RUN
 from asrbuild.base.kinds.recognition import require
+from asrbuild.base.tables import bare
 from asrbuild.cli.options import ArtifactsOption, JsonOption, OpenedArgument
-from asrbuild.cli.tables import bare
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest

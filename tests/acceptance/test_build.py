@@ -27,10 +27,12 @@ def test_the_sweep_succeeds_with_one_row_a_job(workshop: Workshop) -> None:
     assert workshop.sweep.code == 0, workshop.sweep.err
     for model, coreml in CELLS:
         version = workshop.artifact(model, coreml).name
-        lines = workshop.sweep.out.splitlines()
-        at = next(n for n, line in enumerate(lines) if f"demo-{model}-{coreml}" in line)
-        assert "built" in lines[at]
-        assert version in lines[at] + lines[at + 1], "the version stands below the name"
+        (row,) = [
+            line.split("\t")
+            for line in workshop.sweep.out.splitlines()
+            if f"demo-{model}-{coreml}/{version}" in line
+        ]
+        assert row[1:4] == ["built", model, coreml]
 
 
 @pytest.mark.parametrize(("model", "coreml"), CELLS)

@@ -51,7 +51,7 @@ def test_a_sweep_shows_size_and_figures_of_all_also_of_what_is_refused(
         assert row["compress"] == way
         assert row["wer"] == 0.0
         assert {"argmax_agreement", "kl_divergence", "psnr_db"} <= set(row["figures"])
-        (line,) = [line for line in sweep.out.splitlines() if f"compress={way} " in line]
+        (line,) = [line for line in sweep.out.splitlines() if f"\t{way}\t" in line]
         assert f"{row['package_bytes'] / 1e6:.2f}" in line
     sizes = {way: row["package_bytes"] for way, row in rows.items()}
     assert sizes["palettize_4"] < sizes["palettize_6"] < sizes["int8"] < sizes["prune"]

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.acceptance.conftest import Finished
 from tests.marks import needs_ds_ctcdecoder
@@ -41,7 +42,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_example_is_listed_and_run() -> None:
     folders = {path.name for path in EXAMPLES.iterdir() if path.is_dir()}
     listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
-    assert folders == {"checkpoint", "sweep", "decoder"}
+    assert folders == {"checkpoint", "sweep", "optuna", "decoder"}
     for folder in folders:
         assert f"({folder}/README.md)" in listed
         assert f"examples/{folder}/run.sh" in (EXAMPLES / folder / "README.md").read_text("utf-8")
@@ -61,6 +62,18 @@ def test_sweep(tmp_path: Path, cache: Path) -> None:
     assert done.code == 0, done.err
     assert "4 of 4 jobs succeeded" in done.out
     assert len(list((tmp_path / "artifacts").glob("*/1.0.0+*/manifest.json"))) == 4
+
+
+def test_optuna(tmp_path: Path, cache: Path) -> None:
+    # Among packages that the sweep has built; tests/builder/test_sweepers.py looks at a study.
+    quick = ("verify=quick", "hydra.sweeper.n_trials=3", "coreml.compress=none,int8", "n_steps=16")
+    done = run_example("optuna", *quick, cwd=tmp_path, cache=cache)
+    assert done.code == 0, done.err
+    assert "3 of 3 jobs succeeded" in done.out
+    found = yaml.safe_load((tmp_path / "search" / "optimization_results.yaml").read_text())
+    tried = {trial["params"]["coreml.compress"]: trial["values"] for trial in found["solutions"]}
+    assert set(tried) <= {"none", "int8"}
+    assert all(0.3 < values["set_wer"] < 0.7 for values in tried.values())
 
 
 @needs_ds_ctcdecoder

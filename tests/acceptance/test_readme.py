@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.paths import DEMO, ROOT, SAMPLE_TEXT
+from tests.paths import ROOT, SAMPLE_TEXT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -67,14 +67,25 @@ def test_the_tour_runs_as_it_stands(tmp_path: Path) -> None:
     assert (folder / "app" / "ASRKit" / "Package.swift").exists()
 
 
-def test_the_python_example_runs(tmp_path: Path) -> None:
+def test_the_python_example_and_the_notebook_run(tmp_path: Path) -> None:
     found = re.search(r"^```python\n(.*?)^```$", section("From Python"), re.DOTALL | re.MULTILINE)
     assert found is not None
     (tmp_path / "example.py").write_text(found[1], encoding="utf-8")
-    shutil.copyfile(DEMO / "sample.wav", tmp_path / "hello.wav")
     output = run("python example.py", tmp_path)
     assert SAMPLE_TEXT in output
     assert "finished prove" in output
+
+    notebook = json.loads((ROOT / "examples" / "from_python.ipynb").read_text("utf-8"))
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    ids = [cell["id"] for cell in notebook["cells"]]
+    assert len(ids) == len(set(ids))
+    code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    (tmp_path / "notebook.py").write_text("\n".join(code), encoding="utf-8")
+    output = run("python notebook.py", tmp_path)
+    assert f"\n{SAMPLE_TEXT}\n" in output
+    assert re.search(r"^   16  \d\.\d\d  .*0%$", output, re.MULTILINE)
+    assert "prove      cached" in output
+    assert "n_step" in output.splitlines()[-1]
 
 
 def test_the_first_commands_are_those_of_ci() -> None:

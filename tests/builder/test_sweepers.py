@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
 
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.builder.again import recipe_of
+from asrbuild.builder.sweep_jobs import done as jobs_done
+from hydra_plugins.asrbuild_optuna_sweeper import (
+    RESULTS,
+    OptunaConf,
+    _directions,
+    _distribution,
+    _study,
+)
 from tests.acceptance.conftest import Finished, run_asrbuild
 
 CALLBACK = '''
@@ -33,7 +42,8 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
     done = run_asrbuild(
         "experiment=device_sizes", "hydra.sweeper.params.n_steps='16,0'", "verify=quick",
         "verify.witness=off", "tune.returns=[wer,package_bytes]",
-        "+hydra.callbacks.seen._target_=seen.Seen",
+        "+hydra.callbacks.seen._target_=seen.Seen", "hydra.sweep.dir=out",
+        "hydra.output_subdir=.hydra",
         cwd=folder, env={"PYTHONPATH": str(folder / "modules")},
     )  # fmt: skip
     return folder, done
@@ -48,6 +58,119 @@ def test_a_config_sweeps_and_jobs_return_figures(swept: tuple[Path, Finished]) -
     assert wer == 0.0
     assert size > 1_000_000
     assert all(math.isnan(each) for each in json.loads(second.replace("nan", "NaN")))
+
+
+def test_a_sweep_counts_its_jobs_and_leaves_its_files(swept: tuple[Path, Finished]) -> None:
+    folder, done = swept
+    lines = [line for line in done.err.splitlines() if line.partition("] ")[2].startswith("job ")]
+    assert "1 of 2: " in lines[0]
+    assert "built; 1 of 2 jobs" in lines[1]
+    assert "2 of 2: " in lines[2]
+    assert "failed; 2 of 2 jobs" in lines[3]
+    assert "page: out/sweep.html" in done.out
+    assert (folder / "out" / "sweep.html").is_file()
+    assert "n_steps" in (folder / "out" / "multirun.yaml").read_text()
+    assert "- n_steps=16" in (folder / "out" / "0" / ".hydra" / "overrides.yaml").read_text()
+
+
+def test_the_time_left_is_that_of_the_jobs_after_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "about").write_text('{"varied": [], "jobs": 12, "folder": "."}')
+    ends = {0: 1000, 1: 1060, 2: 1180}
+    for number, at in ends.items():
+        record = tmp_path / f"{number:04d}.json"
+        record.write_text('{"status": "built"}')
+        os.utime(record, (at, at))
+    (tmp_path / "0003.json").write_text('{"status": "running"}')
+    # The two jobs after the first took 90 s each, and nine are left.
+    assert str(jobs_done(tmp_path)) == "3 of 12 jobs, about 14 min left"
+    (tmp_path / "about").unlink()
+    assert str(jobs_done(tmp_path)) == "3 jobs"
+
+
+@pytest.fixture(scope="module")
+def searched(swept: tuple[Path, Finished]) -> tuple[Path, Finished]:
+    """A search of five trials, two at a time, among what is built already and the impossible."""
+    folder, _ = swept
+    done = run_asrbuild(
+        "-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=5", "hydra.sweeper.n_jobs=2",
+        "hydra.sweeper.storage=sqlite:///study.db", "hydra.sweeper.study_name=shapes",
+        "model=dynamic_to_static", "n_steps=16,0", "verify=quick", "verify.witness=off",
+        "tune.returns=[wer,package_bytes]", "hydra.sweep.dir=search", cwd=folder,
+    )  # fmt: skip
+    return folder, done
+
+
+def test_optuna_searches_by_what_jobs_return(searched: tuple[Path, Finished]) -> None:
+    import optuna
+    import yaml
+
+    folder, done = searched
+    assert "Traceback" not in done.err
+    study = optuna.load_study(study_name="shapes", storage=f"sqlite:///{folder}/study.db")
+    states = {(trial.params["n_steps"], trial.state.name) for trial in study.trials}
+    assert len(study.trials) == 5
+    assert states == {("16", "COMPLETE"), ("0", "FAIL")}
+    assert [direction.name for direction in study.directions] == ["MINIMIZE", "MINIMIZE"]
+    (best,) = yaml.safe_load((folder / "search" / RESULTS).read_text())["solutions"]
+    (artifact,) = (folder / "artifacts").glob("*/1*")
+    size = sum(f.stat().st_size for f in (artifact / "model.mlpackage").rglob("*") if f.is_file())
+    assert best["params"] == {"n_steps": "16"}
+    assert best["values"] == {"wer": 0.0, "package_bytes": size}
+    assert "best       wer 0, package_bytes" in done.err
+    rows = [line.split("\t") for line in done.out.splitlines() if "\t" in line]
+    assert rows[0][:3] == ["#", "status", "n_steps"]
+    assert {tuple(row[1:3]) for row in rows[1:]} == {("unchanged", "16"), ("failed", "0")}
+
+
+def distribution(text: str) -> object:
+    import optuna
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return _distribution(optuna, OverridesParser.create().parse_override(f"key={text}"))
+
+
+def test_values_in_hydras_grammar_are_optunas() -> None:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    assert distribution("a,'b c'") == CategoricalDistribution(["a", "'b c'"])
+    assert distribution("range(8,33,8)") == IntDistribution(8, 32, step=8)
+    assert distribution("range(0.1,0.5,0.1)") == FloatDistribution(0.1, 0.4, step=0.1)
+    assert distribution("interval(0.5,0.9)") == FloatDistribution(0.5, 0.9)
+    assert distribution("int(interval(8,64))") == IntDistribution(8, 64)
+    assert distribution("tag(log,int(interval(8,1024)))") == IntDistribution(8, 1024, log=True)
+    with pytest.raises(AsrbuildError, match="has no value"):
+        distribution("interval(2,1)")
+
+
+@pytest.mark.parametrize(
+    ("asked", "figures", "key"),
+    [
+        ("minimize", [], "tune.returns"),
+        ("down", ["wer"], "hydra.sweeper.direction"),
+        (["minimize"], ["wer", "bytes"], "hydra.sweeper.direction"),
+    ],
+)
+def test_a_search_without_a_direction_is_refused(
+    asked: object, figures: list[str], key: str
+) -> None:
+    assert _directions("minimize", ["wer", "bytes"]) == ["minimize"] * 2
+    with pytest.raises(AsrbuildError) as raised:
+        _directions(asked, figures)
+    assert raised.value.key == key
+
+
+def test_a_sampler_or_storage_that_is_not_there_is_refused() -> None:
+    import optuna
+
+    for settings, key in (
+        (OptunaConf(sampler="best"), "hydra.sweeper.sampler"),
+        (OptunaConf(storage="nowhere://x"), "hydra.sweeper.storage"),
+    ):
+        with pytest.raises(AsrbuildError) as raised:
+            _study(optuna, settings, ["minimize"])
+        assert raised.value.key == key
 
 
 def test_a_figure_that_is_not_measured_is_refused() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from asrbuild.base import terminal
+from asrbuild.base.tables import folding, show
 
 #: Metric -> heading. Each figure is the worst over all inputs, of the probabilities.
 FIGURES = {
@@ -15,11 +15,10 @@ FIGURES = {
     "max_abs_error": "max error",
     "psnr_db": "PSNR dB",
 }
-_FREE_WIDTH = 180
-#: Below this width an artifact's version is printed below its name.
-_ROOMY = 170
 #: Below this width the table has no figures of parity; the sweep's page has them.
 _NARROW = 130
+#: Between an artifact's name and its version.
+_BREAK = "\n"
 _STYLE = {"built": "green", "unchanged": "cyan", "failed": "bold red"}
 
 
@@ -57,51 +56,47 @@ class JobRecord:
     wer: float | None = None
 
 
+def swept(jobs: Sequence[JobRecord]) -> dict[str, dict[int, str]]:
+    """Key or group -> job -> its value, of those that differ among the jobs."""
+    found: dict[str, dict[int, str]] = {}
+    for job in jobs:
+        for override in job.overrides:
+            key, _, value = override.lstrip("+~").partition("=")
+            found.setdefault(key, {})[job.number] = value
+    return {
+        key: values
+        for key, values in found.items()
+        if len({values.get(job.number) for job in jobs}) > 1
+    }
+
+
 def print_table(jobs: Sequence[JobRecord], seconds: float) -> None:
     """Prints the table to standard output, and below it the error of each failed job."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    # A file or a pipe has no width.
-    free = not terminal.is_terminal() and "COLUMNS" not in os.environ
-    console = terminal.console(width=_FREE_WIDTH if free else None)
     failed = [job for job in jobs if job.status == "failed"]
-    verdict = f"{len(jobs) - len(failed)} of {len(jobs)} jobs succeeded in {seconds:.1f} s"
-    table = Table(title=verdict, title_justify="left", box=SIMPLE_HEAD)
-    roomy = console.width >= _ROOMY
-    figures = FIGURES if console.width >= _NARROW else {}
-    between = "/" if roomy else "\n"
-
-    def number(heading: str) -> None:
-        table.add_column(heading, justify="right", no_wrap=True)
-
-    number("#")
-    table.add_column("status", no_wrap=True)
-    # Overrides fold first: they are easier to read in pieces than a name.
-    most = None if roomy else console.width // 7
-    table.add_column("overrides", overflow="fold", max_width=most)
-    table.add_column("artifact", no_wrap=roomy, overflow="fold")
-    number("model MB" if roomy else "MB")
-    for heading in figures.values():
-        number(heading)
-    number("WER %")
-    table.add_column("words", no_wrap=True)
-    number("s")
+    piped = not terminal.is_terminal()
+    roomy = piped or terminal.console().width >= _NARROW
+    figures, keys = FIGURES if roomy else {}, swept(jobs)
+    numbers = ("#", "model MB", *figures.values(), "WER %", "s")
+    table = folding(
+        f"{len(jobs) - len(failed)} of {len(jobs)} jobs succeeded in {seconds:.1f} s",
+        *("#", "status", *keys, "artifact", "model MB", *figures.values(), "WER %", "words", "s"),
+        right=numbers,
+    )
     for job in jobs:
         good = job.status != "failed"
         table.add_row(
             str(job.number),
-            Text(job.status, style=_STYLE.get(job.status, "")),
-            " ".join(job.overrides),
-            f"{job.name}{between}{job.version}" if good else "",
+            terminal.line(job.status, _STYLE.get(job.status, "")),
+            *(values.get(job.number, "") for values in keys.values()),
+            f"{job.name}{'/' if piped else _BREAK}{job.version}" if good else "",
             f"{job.package_bytes / 1e6:.2f}" if job.package_bytes else "",
             *(_figure(job.figures.get(name)) for name in figures),
             "" if job.wer is None else f"{100 * job.wer:.1f}",
             ("equal" if job.transcripts_match else "differ") if job.figures else "",
             f"{job.seconds:.1f}",
         )
-    console.print(table)
+    show(table)
+    console = terminal.console()
     for job in failed:
         console.print(f"job {job.number} ({' '.join(job.overrides)}) failed:", style="bold red")
         console.print("  " + job.error.replace("\n", "\n  "))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asrbuild.base import terminal
+from asrbuild.base.tables import folding, show
 from asrbuild.handover.report.html import render, write_html
 from asrbuild.handover.report.table import Column, Entry, Table, make_table
 
@@ -77,18 +78,17 @@ class Tuning:
 
 def print_tuning(tuning: Tuning, output: Path) -> None:
     """Prints the front and the commands that use the best values to standard output."""
-    import rich.table
-
-    shown, labels = _table(tuning), _labels(tuning)
-    table = rich.table.Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title_justify="left")
-    table.title = f"{tuning.scorer} on {tuning.data}: {_size(tuning)}, {len(tuning.trials)} trials"
-    for heading in ("", "trial", *(column.heading for column in shown.columns)):
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    labelled, labels = _table(tuning), _labels(tuning)
+    headings = [column.heading for column in labelled.columns]
+    table = folding(
+        f"{tuning.scorer} on {tuning.data}: {_size(tuning)}, {len(tuning.trials)} trials",
+        *("", "trial", *headings),
+        right=("trial", *headings),
+    )
     for number, label in labels.items():
-        table.add_row(label, str(number), *(cell.text for cell in shown.cells[number]))
-    console = terminal.console()
-    console.print(table)
-    console.print("front: no other trial has fewer errors and is faster", style="dim")
+        table.add_row(label, str(number), *(cell.text for cell in labelled.cells[number]))
+    table.caption = "front: no other trial has fewer errors and is faster"
+    show(table)
     terminal.say(f"config: {output}/decoder/tuned.yaml   page: {output}/tuning.html")
     terminal.say(f"use it: asrbuild decoder=tuned --config-dir {shlex.quote(str(output))}")
 

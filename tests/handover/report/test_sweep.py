@@ -1,10 +1,14 @@
-"""The table that ends a sweep, at the widths that terminals have."""
+"""The table that ends a sweep, in terminals and in a pipe."""
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
-from asrbuild.handover.report.sweep import JobRecord, print_table
+import pytest
+from rich.console import Console
+
+from asrbuild.base import terminal
+from asrbuild.handover.report.sweep import JobRecord, print_table, swept
 
 FIGURES = {
     "argmax_agreement": 0.97979, "kl_divergence": 0.000101131,
@@ -12,8 +16,8 @@ FIGURES = {
 }  # fmt: skip
 JOBS = [
     JobRecord(
-        number, tuple(asked), "built", name, f"1.0.0+{number:012d}", f"/{number}", 1, FIGURES,
-        True, 12.9, "", "none", 11_730_000, 0.113,
+        number, ("verify=quick", *asked), "built", name, f"1.0.0+{number:012d}", f"/{number}", 1,
+        FIGURES, True, 12.9, "", "none", 11_730_000, 0.113,
     )
     for number, (name, *asked) in enumerate(
         [
@@ -22,26 +26,48 @@ JOBS = [
         ]
     )
 ]  # fmt: skip
+FAILED = replace(
+    JOBS[1], number=2, overrides=("verify=quick", "model=nothing"), status="failed",
+    name="", version="", error="there is no\n  model", figures={}, package_bytes=0, wer=None,
+)  # fmt: skip
 
 
-@pytest.mark.parametrize("width", [80, 100, 120, 150, 180, None])
-def test_nothing_is_cut_off(
-    width: int | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_the_swept_keys_are_those_that_differ() -> None:
+    assert swept([*JOBS, FAILED]) == {
+        "model": {0: "static", 1: "dynamic_to_static", 2: "nothing"},
+        "coreml.compress": {0: "palettize_6"},
+        "n_steps": {1: "32"},
+    }
+    assert swept(JOBS[:1]) == {}
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 150, 180])
+def test_a_terminal_breaks_no_name(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("COLUMNS", raising=False)
-    if width is not None:
-        monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(terminal, "is_terminal", lambda **_: True)
+    monkeypatch.setattr(terminal, "console", lambda: Console(width=width, markup=False))
+    print_table([*JOBS, FAILED], 3.0)
+    text = capsys.readouterr().out
+    assert max(map(len, map(str.rstrip, text.splitlines()))) <= width
+    assert "2 of 3 jobs succeeded in 3.0 s" in text
+    for job in JOBS:
+        assert {job.name, job.version} <= set(text.split())
+    for word in ("palettize_6", "dynamic_to_static", "nothing", "11.73", "11.3", "12.9"):
+        assert word in text.split()
+    assert ("0.0001011" in text) == (width >= 130)
+    assert "job 2 (verify=quick model=nothing) failed:" in text
+    assert "there is no\n    model" in text
+
+
+def test_a_pipe_gets_a_line_for_each_job(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(JOBS, 3.0)
-    lines = capsys.readouterr().out.splitlines()
-    text = "\n".join(lines)
-    assert "…" not in text
-    assert max(map(len, lines)) <= (width or 180)
-    for heading in ("status", "overrides", "artifact", "WER %", "words"):
-        assert heading in lines[2]
-    # Read down its column, every letter of what was asked for is there.
-    start, end = (lines[2].index(heading) for heading in ("overrides", "artifact"))
-    asked = "".join(line[start:end].replace(" ", "") for line in lines[4:])
-    assert asked == "".join("".join(job.overrides) for job in JOBS)
-    assert text.count("11.73") == text.count("11.3 ") == text.count("12.9") == len(JOBS)
-    assert ("0.0001011" in text) == (width not in (80, 100, 120))
-    assert ("mlprogram/1.0.0+000000000000" in text) == (width in (180, None))
+    title, *rows = capsys.readouterr().out.splitlines()
+    assert title == "2 of 2 jobs succeeded in 3.0 s"
+    headings, first, second = (row.split("\t") for row in rows)
+    assert headings[:5] == ["#", "status", "model", "coreml.compress", "n_steps"]
+    assert first[:6] == [
+        "0", "built", "static", "palettize_6", "", "demo-static-mlprogram/1.0.0+000000000000",
+    ]  # fmt: skip
+    assert len(headings) == len(first) == len(second)
+    assert second[headings.index("KL nats")] == "0.0001011"

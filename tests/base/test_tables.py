@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from asrbuild.base import terminal
-from asrbuild.cli.tables import folding, show
+from asrbuild.base.tables import folding, show
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,35}", fullmatch=True)
 ROWS = st.lists(
