@@ -23,6 +23,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from asrbuild.artifact.layout import SWIFT_KIT
+from asrbuild.handover.app.kit import MADE, TEMPLATES
+from asrbuild.handover.app.swift import manifest_swift
+
 FOLDER = Path(__file__).parent
 #: Set by ``python -m tests.golden``: the folder where tests leave their records, uncompared.
 COLLECT = "ASRBUILD_GOLDEN"
@@ -140,7 +144,12 @@ def artifact_record(path: Path) -> dict[str, Any]:
         _mask(manifest, field.split("."), field)
     metrics = manifest["verification"]["metrics"]
     manifest["verification"]["metrics"] = [" ".join(map(str, row.values())) for row in metrics]
-    files = (file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    files = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
+    kit = {file for file in files if file.startswith(f"{SWIFT_KIT}/")}
+    if kit:
+        found = {file: digest((path / file).read_bytes()) for file in kit}
+        assert found == _swift_kit(), "the Swift package is not that of every artifact"
+        files = files - kit | {f"{SWIFT_KIT}/"}
     return {
         "tools": tools,
         "version": version,
@@ -148,6 +157,17 @@ def artifact_record(path: Path) -> dict[str, Any]:
         "layout": sorted(files),
         "manifest": manifest,
     }
+
+
+@cache
+def _swift_kit() -> dict[str, str]:
+    """Path in an artifact -> digest, of the Swift package, which is the same in every artifact."""
+    folder = TEMPLATES / SWIFT_KIT
+    found = {
+        f"{SWIFT_KIT}/{file.relative_to(folder).as_posix()}": digest(file.read_bytes())
+        for file in folder.rglob("*") if file.is_file()
+    }  # fmt: skip
+    return found | {f"{SWIFT_KIT}/{MADE}": digest(manifest_swift().encode())}
 
 
 def _mask(value: Any, path: Sequence[str], field: str) -> None:

@@ -37,6 +37,8 @@ from asrbuild.handover.report.page import feeding_text
 TEMPLATES = Path(__file__).parent / "templates"
 #: What the kit adds to a folder.
 ENTRIES = (README, SWIFT_KIT, CONFORMANCE_KIT)
+#: The one file of the Swift package that is made, of the models of the manifest.
+MADE = f"Sources/ASRCore/Manifest/{ROOT}.swift"
 #: The oldest systems of the Swift code: it uses Core ML interfaces that they introduced.
 _SWIFT_MINIMUM = {"iOS": "15", "macOS": "12"}
 #: Steps of the recording ``one_chunk`` for a package that takes an utterance whole.
@@ -92,7 +94,7 @@ def write_kit(
     check_kit(manifest)
     kit = directory / CONFORMANCE_KIT
     names = write_vectors(kit, artifact, manifest, recordings, package)
-    write_swift(directory / SWIFT_KIT, manifest)
+    write_swift(directory / SWIFT_KIT)
     text = _render("README.md.j2", manifest, recordings=names)
     (directory / README).write_text(text, encoding="utf-8", newline="\n")
 
@@ -164,23 +166,13 @@ def _parent(directory: Path) -> Path:
     return directory.parent
 
 
-def write_swift(directory: Path, manifest: Manifest, *, tests: bool = True) -> None:
-    """Writes the Swift package for the systems that the manifest names.
-
-    ``tests``: with its own tests; else with a target that measures, whose files are the caller's.
-    """
+def write_swift(directory: Path) -> None:
+    """Writes the Swift package, whose bytes are the same for every artifact."""
     # File by file: `shutil.copytree` turns an OSError into a list of texts.
     for file in files_in(TEMPLATES / SWIFT_KIT):
-        if file.startswith("Tests/") and not tests:
-            continue
         (directory / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(TEMPLATES / SWIFT_KIT / file, directory / file)
-    made = {
-        "Package.swift": _render("Package.swift.j2", manifest, tests=tests),
-        f"Sources/{SWIFT_KIT}/{ROOT}.swift": manifest_swift(),
-    }
-    for path, text in made.items():
-        (directory / path).write_text(text, encoding="utf-8", newline="\n")
+    (directory / MADE).write_text(manifest_swift(), encoding="utf-8", newline="\n")
 
 
 def _chunk_steps(manifest: Manifest) -> int:
@@ -203,7 +195,6 @@ def minimum_systems(manifest: Manifest) -> dict[str, str]:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    # The version goes into Package.swift, which is code.
     if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,4}){0,2}", version):
         raise AsrbuildError(f"{version!r} is not the version of a system", key="model.minimum_os")
     return tuple(int(part) for part in version.split("."))
@@ -212,15 +203,4 @@ def _numbers(version: str) -> tuple[int, ...]:
 def _render(template: str, manifest: Manifest, **more: object) -> str:
     made = environment(TEMPLATES)
     made.filters["feeding"] = feeding_text
-    systems = minimum_systems(manifest)
-    return made.get_template(template).render(
-        m=manifest,
-        systems=systems,
-        platforms=", ".join(f'.{name}("{_dotted(v)}")' for name, v in systems.items()),
-        **more,
-    )
-
-
-def _dotted(version: str) -> str:
-    """``17`` as ``17.0``: the package manager requires both numbers."""
-    return version if "." in version else f"{version}.0"
+    return made.get_template(template).render(m=manifest, systems=minimum_systems(manifest), **more)

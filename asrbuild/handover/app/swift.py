@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from asrbuild.artifact.manifest import SCHEMA_VERSION, Manifest, Section
 
 ROOT = "ASRManifest"
-_SCALARS = {str: "String", int: "Int", float: "Double", bool: "Bool", Any: "JSONValue"}
+_SCALARS = {str: "String", int: "Int", float: "Double", bool: "Bool", Any: "ASRJSON"}
 _SYMBOLS = {"<=": "at_most", ">=": "at_least", "<": "below", ">": "above", "==": "equal"}
 _ACRONYMS = {"CPU", "GPU", "NE"}
 #: Swift keywords: as a name, each needs backticks.

@@ -9,6 +9,7 @@ ASRKit/                 a Swift package: the sources of the app kit, and the tar
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -17,7 +18,6 @@ from asrbuild.artifact.layout import CONFORMANCE_KIT, MANIFEST, SWIFT_KIT
 from asrbuild.artifact.manifest import Manifest, package_path, with_function
 from asrbuild.base.disk import disk_errors, files_in, rename_directory
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.app.kit import TEMPLATES as APP_TEMPLATES
 from asrbuild.handover.app.kit import write_swift, write_vectors
 from asrbuild.handover.evidence.checks import operations
 from asrbuild.handover.evidence.document import package_digest
@@ -26,8 +26,13 @@ from asrbuild.handover.report.environment import environment
 FORMAT = "asrbuild-evidence-kit/1"
 TARGET = "ASRKitEvidence"
 TEMPLATES = Path(__file__).parent / "templates"
-#: Files of the app kit's own tests that the target needs: readers of the conformance kit.
-SHARED = ("Tests/ASRKitTests/Artifact.swift",)
+#: Its target, in place of the kit's own tests.
+_TARGET = f'''.testTarget(
+            name: "{TARGET}", dependencies: ["ASRKit", "ASRConformance"],
+            resources: [.copy("measured")],
+            // XCTest and Foundation on Apple systems: not compiled elsewhere.
+            swiftSettings: [.swiftLanguageMode(.v5)]
+        )'''
 
 
 def write_evidence_kit(
@@ -60,18 +65,25 @@ def write_evidence_kit(
         tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as folder,
     ):
         made = Path(folder, directory.name)
-        write_swift(made / SWIFT_KIT, chosen, tests=False)
+        write_swift(made / SWIFT_KIT)
         tests = made / SWIFT_KIT / "Tests" / TARGET
+        _add_target(made / SWIFT_KIT / "Package.swift")
         for file in files_in(TEMPLATES / TARGET):
             (tests / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(TEMPLATES / TARGET / file, tests / file)
-        for file in SHARED:
-            shutil.copyfile(APP_TEMPLATES / SWIFT_KIT / file, tests / Path(file).name)
         _write_measured(tests / "measured", artifact, chosen)
         shutil.copyfile(TEMPLATES / "measure.py", made / "measure.py")
         page = environment(TEMPLATES).get_template("README.md.j2").render(m=chosen)
         (made / "README.md").write_text(page, encoding="utf-8", newline="\n")
         rename_directory(made, directory)
+
+
+def _add_target(settings: Path) -> None:
+    text = settings.read_text(encoding="utf-8")
+    made = re.sub(r"\.testTarget\(name: \"ASRKitTests\".*\)", lambda _: _TARGET, text)
+    assert made != text
+    settings.write_text(made, encoding="utf-8", newline="\n")
+    shutil.rmtree(settings.parent / "Tests" / "ASRKitTests")
 
 
 def _write_measured(directory: Path, artifact: Path, manifest: Manifest) -> None:

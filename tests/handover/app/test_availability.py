@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from asrbuild.handover.app.kit import TEMPLATES
+from asrbuild.handover.app.kit import MADE, TEMPLATES
 from asrbuild.handover.app.swift import manifest_swift
 
 pytestmark = [
@@ -25,32 +25,42 @@ pytestmark = [
 INTERFACE = Path(__file__).parent / "apple_interface"
 #: What replaces Linux's target in the standard library's files.
 TARGET = b"x86_64-apple-macos9"
+#: The modules of the kit that are checked, each after those that it imports.
+MODULES = ("ASRCore", "ASRSession", "ASRCoreML")
 MODEL = "CoreMLModel.swift"
 
 
 @dataclass(frozen=True)
 class Checker:
-    """The folder with the standard libraries, and the kit's sources."""
+    """The folder with the standard libraries, and the kit's sources by module.
+
+    Modules are made beside the sources: those in the compiler's own folder count as a system's.
+    """
 
     folder: Path
     sources: Path
 
-    def errors(self, triple: str, sources: Path | None = None) -> list[str]:
-        """Errors and warnings of the kit for a target such as ``x86_64-apple-macos12.0``."""
-        modules = self.folder / triple
-        if not modules.exists():
-            modules.mkdir()
-            for name in ("Foundation", "CoreML"):
-                made = ["-emit-module", "-o", modules / f"{name}.swiftmodule"]
-                done = self._frontend(triple, name, *made, INTERFACE / f"{name}.swift")
+    def errors(self, triple: str, changed: Path | None = None) -> list[str]:
+        """Errors and warnings of the kit for a target such as ``x86_64-apple-macos12.0``.
+
+        Modules stay for the next call. ``changed``: other sources of the module ``ASRCoreML``,
+        which is checked alone.
+        """
+        modules, found = self.sources.parent / triple, []
+        interface = [(name, [INTERFACE / f"{name}.swift"]) for name in ("Foundation", "CoreML")]
+        kit = [(name, sorted((self.sources / name).rglob("*.swift"))) for name in MODULES]
+        for name, files in [*interface, *kit]:
+            made = modules / f"{name}.swiftmodule"
+            if made.exists() or (changed and name == MODULES[-1]):
+                continue
+            modules.mkdir(exist_ok=True)
+            done = self._frontend(triple, name, "-emit-module", "-o", made, *files)
+            found += _complaints(done)
+            if name in ("Foundation", "CoreML"):
                 assert done.returncode == 0, done.stderr
-        files = sorted((sources or self.sources).glob("*.swift"))
-        done = self._frontend(triple, "ASRKit", "-typecheck", *files)
-        lines = done.stderr.splitlines()
-        found = [
-            line.rpartition("/")[2] for line in lines if ": error:" in line or ": warning:" in line
-        ]
-        assert (done.returncode != 0) == any(": error:" in line for line in found), done.stderr
+        if changed:
+            files = sorted(changed.glob("*.swift"))
+            found += _complaints(self._frontend(triple, "ASRCoreML", "-typecheck", *files))
         return found
 
     def _frontend(
@@ -58,12 +68,22 @@ class Checker:
     ) -> subprocess.CompletedProcess[str]:
         command = [
             "swift", "-frontend", "-module-name", module, "-target", triple, "-swift-version", "6",
-            "-resource-dir", self.folder, "-I", self.folder / triple, "-parse-as-library",
-            "-disable-target-os-checking", "-disable-objc-interop", *rest,
+            "-resource-dir", self.folder, "-I", self.sources.parent / triple, "-parse-as-library",
+            "-sdk", self.folder / "macosx", "-disable-target-os-checking", "-disable-objc-interop",
+            *rest,
         ]  # fmt: skip
+        if module.startswith("ASR"):
+            command += ["-package-name", "ASRKit"]
         return subprocess.run(
             list(map(str, command)), capture_output=True, text=True, check=False, timeout=120
         )
+
+
+def _complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Errors and warnings, each from its file's name on."""
+    lines = [x for x in done.stderr.splitlines() if ": error:" in x or ": warning:" in x]
+    assert (done.returncode != 0) == any(": error:" in line for line in lines), done.stderr
+    return [line.rpartition("/")[2] for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +109,9 @@ def checker(tmp_path_factory: pytest.TempPathFactory) -> Checker:
         made.mkdir(parents=True)
         renamed = module.read_bytes().replace(name, TARGET)
         (made / "x86_64-apple-macos.swiftmodule").write_bytes(renamed)
-    sources = folder / "sources"
-    shutil.copytree(TEMPLATES / "ASRKit" / "Sources" / "ASRKit", sources)
-    (sources / "ASRManifest.swift").write_text(manifest_swift())
+    sources = tmp_path_factory.mktemp("kit") / "sources"
+    shutil.copytree(TEMPLATES / "ASRKit" / "Sources", sources)
+    (sources.parent / MADE.replace("Sources", "sources")).write_text(manifest_swift())
     return Checker(folder, sources)
 
 
@@ -107,7 +127,7 @@ def test_every_interface_is_there_or_guarded(checker: Checker, version: int) -> 
 
 
 def test_ios_is_guarded_like_macos_of_its_year(checker: Checker) -> None:
-    code = "".join(path.read_text() for path in checker.sources.glob("*.swift"))
+    code = "".join(path.read_text() for path in checker.sources.rglob("*.swift"))
     guards = re.findall(r"available\((.*?), \*\)", code)
     years = {"iOS 16, macOS 13", "iOS 17, macOS 14", "iOS 18, macOS 15", "iOS 27, macOS 27"}
     assert set(guards) == years
@@ -159,7 +179,7 @@ FAULTS = {
 def test_a_missing_guard_is_an_error(checker: Checker, fault: str, tmp_path: Path) -> None:
     right, wrong, message = FAULTS[fault]
     sources = tmp_path / "sources"
-    shutil.copytree(checker.sources, sources)
+    shutil.copytree(checker.sources / "ASRCoreML", sources)
     text = (sources / MODEL).read_text()
     assert right in text
     (sources / MODEL).write_text(text.replace(right, wrong, 1))

@@ -40,7 +40,6 @@ KINDS = {
     "stateful": ("model=static", "coreml.state=stateful"),
     "neuralnetwork": ("model=static", "coreml=neuralnetwork"),
     "whole": ("model=dynamic", "coreml.precision=fp32"),
-    "enumerated": ("model=enumerated",),
     "multifunction": ("model=multifunction",),
 }
 
@@ -79,18 +78,17 @@ def package(artifacts: dict[str, Path], folder: Path) -> Path:
     """The Swift package with the stand-in and the README's code in it, compiled."""
     package = folder / "ASRKit"
     shutil.copytree(artifacts["explicit"] / "ASRKit", package)
-    targets = '.target(name: "ASRKit"),'
     settings = (package / "Package.swift").read_text()
-    assert targets in settings
-    more = (
-        '.target(name: "CoreML"),\n        .target(name: "ASRKit", dependencies: ["CoreML"]),\n'
-        '        .target(name: "Example", dependencies: ["ASRKit", "CoreML"]),'
-    )
-    if sys.platform == "darwin":
-        more = f'{targets}\n        .target(name: "Example", dependencies: ["ASRKit"]),'
-    else:
+    example = '.target(name: "Example", dependencies: ["ASRKit"])'
+    more = {".testTarget": f"{example},\n        .testTarget"}
+    if sys.platform != "darwin":
         shutil.copytree(STAND_IN, package / "Sources" / "CoreML")
-    (package / "Package.swift").write_text(settings.replace(targets, more))
+        core_ml = '.target(name: "ASRCoreML", dependencies: ["ASRCore"'
+        more[core_ml] = f'.target(name: "CoreML"),\n        {core_ml}, "CoreML"'
+    for place, text in more.items():
+        assert place in settings
+        settings = settings.replace(place, text)
+    (package / "Package.swift").write_text(settings)
     (code,) = re.findall(
         r"```swift\n(.*?)```", (artifacts["explicit"] / "README.md").read_text(), re.DOTALL
     )

@@ -7,7 +7,9 @@ import XCTest
 import UIKit
 #endif
 
-@testable import ASRKit
+@testable import ASRConformance
+@testable import ASRCore
+@testable import ASRCoreML
 
 /// Measures the package in `measured` on this device and attaches `evidence.json`: what
 /// `measure.py` does on a Mac, in the same format.
@@ -25,8 +27,10 @@ final class EvidenceTests: XCTestCase {
         let cache = environment["ASRKIT_CACHE_CLEARED"] == "1" ? "cleared" : "unknown"
         let folder = try XCTUnwrap(Bundle.module.url(forResource: "measured", withExtension: nil))
         let kit = try Kit(folder)
-        let artifact = try Artifact(folder: folder)
-        let manifest = try artifact.manifest.selecting(function: kit.function)
+        let vectors = try ASRVectors(contentsOf: folder.appendingPathComponent("conformance"))
+        let manifest = try ASRManifest.read(
+            contentsOf: folder.appendingPathComponent("manifest.json")
+        ).selecting(function: kit.function)
         let package = folder.appendingPathComponent(manifest.model.package)
         let digest = try packageDigest(package)
         XCTAssertEqual(digest, kit.packageSHA256, "the package is not the one of the kit")
@@ -43,9 +47,9 @@ final class EvidenceTests: XCTestCase {
         var loads: [[String: Any]] = []
         for (name, units) in Self.units {
             do {
-                func load() async throws -> (CoreMLModel, Double) {
+                func load() async throws -> (ASRCoreMLModel, Double) {
                     let start = DispatchTime.now().uptimeNanoseconds
-                    let model = try await CoreMLModel(
+                    let model = try await ASRCoreMLModel(
                         contentsOf: compiled, manifest: manifest, computeUnits: units
                     )
                     return (model, milliseconds(since: start))
@@ -69,8 +73,8 @@ final class EvidenceTests: XCTestCase {
 
         var outputs: [[String: Any]] = []
         for (name, model) in runners {
-            for recording in artifact.book.recordings {
-                let rows = try await model.run(recording, artifact, manifest).rows
+            for recording in vectors.recordings {
+                let rows = try await model.run(recording, vectors, manifest).rows
                 outputs.append([
                     "units": name, "recording": recording.name, "samples": recording.samples,
                     "samples_sha256": recording.samplesSHA256, "steps": rows.count,
@@ -79,7 +83,7 @@ final class EvidenceTests: XCTestCase {
             }
         }
 
-        let longest = try XCTUnwrap(artifact.book.recordings.max { $0.samples < $1.samples })
+        let longest = try XCTUnwrap(vectors.recordings.max { $0.samples < $1.samples })
         var passes: [[String: Any]] = []
         let start = DispatchTime.now().uptimeNanoseconds
         for round in 0..<rounds {
@@ -87,7 +91,7 @@ final class EvidenceTests: XCTestCase {
                 // In turn, and not always one after the same other: heat and clocks drift.
                 let (name, model) = runners[(round + offset) % runners.count]
                 let at = Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
-                let times = try await model.run(longest, artifact, manifest).times
+                let times = try await model.run(longest, vectors, manifest).times
                 passes.append(["units": name, "at_s": at, "calls_ms": times])
             }
         }
@@ -142,7 +146,7 @@ private struct Kit {
         guard let fields = read, let function = fields["function"] as? String,
             let digest = fields["package_sha256"] as? String,
             let ops = fields["ops"] as? [[String]], let classes = fields["classes"] as? Int
-        else { throw Unreadable(why: "kit.json") }
+        else { throw ASRError.unreadable("kit.json") }
         self.function = function
         self.classes = classes
         packageSHA256 = digest
@@ -151,19 +155,19 @@ private struct Kit {
 }
 
 /// A model that notes how long each call takes. Unchecked: one pass runs at a time.
-private final class TimedModel: AcousticModel, @unchecked Sendable {
-    private let model: CoreMLModel
+private final class TimedModel: ASRAcousticModel, @unchecked Sendable {
+    private let model: ASRCoreMLModel
     private var times: [Double] = []
 
-    init(_ model: CoreMLModel) {
+    init(_ model: ASRCoreMLModel) {
         self.model = model
     }
 
-    func makeState() throws -> (any ModelState)? { try model.makeState() }
+    func makeState() throws -> (any ASRModelState)? { try model.makeState() }
 
     func predict(
-        _ inputs: [String: Tensor], state: (any ModelState)?
-    ) async throws -> [String: Tensor] {
+        _ inputs: [String: ASRTensor], state: (any ASRModelState)?
+    ) async throws -> [String: ASRTensor] {
         let start = DispatchTime.now().uptimeNanoseconds
         let answer = try await model.predict(inputs, state: state)
         times.append(milliseconds(since: start))
@@ -172,11 +176,11 @@ private final class TimedModel: AcousticModel, @unchecked Sendable {
 
     /// One pass of a recording: milliseconds of each call, and the probabilities.
     func run(
-        _ recording: Recording, _ artifact: Artifact, _ manifest: ASRManifest
-    ) async throws -> (times: [Double], rows: Rows) {
+        _ recording: ASRVectors.Recording, _ vectors: ASRVectors, _ manifest: ASRManifest
+    ) async throws -> (times: [Double], rows: ASRRows) {
         times = []
-        var stream = try AcousticStream(model: self, manifest: manifest)
-        var rows = try await stream.feed(try artifact.rows(recording, "windows"))
+        var stream = try ASRAcousticStream(model: self, manifest: manifest)
+        var rows = try await stream.feed(try vectors.rows(recording, "windows"))
         rows.append(try await stream.finish())
         return (times, rows)
     }

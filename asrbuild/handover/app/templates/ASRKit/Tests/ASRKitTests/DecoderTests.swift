@@ -1,13 +1,16 @@
 import Foundation
 import XCTest
 
-@testable import ASRKit
+@testable import ASRConformance
+@testable import ASRCore
+@testable import ASRCoreML
+@testable import ASRSession
 
 final class DecoderTests: XCTestCase {
     func testWordsAreThoseOfTheKit() throws {
         let artifact = try Artifact()
-        for recording in artifact.book.recordings {
-            var decoder = try GreedyDecoder(artifact.manifest)
+        for recording in artifact.vectors.recordings {
+            var decoder = try ASRGreedyDecoder(artifact.manifest)
             let rows = try artifact.rows(recording, "probabilities")
             for row in 0..<rows.count { _ = try decoder.feed(rows[row..<row + 1]) }
             try expect(decoder.transcription, recording, times: 1e-9, confidence: 1e-6)
@@ -15,12 +18,12 @@ final class DecoderTests: XCTestCase {
     }
 
     /// The text of a path of likeliest labels.
-    private func decode(_ path: [Int], _ manifest: ASRManifest) throws -> Transcription {
-        var decoder = try GreedyDecoder(manifest)
+    private func decode(_ path: [Int], _ manifest: ASRManifest) throws -> ASRTranscription {
+        var decoder = try ASRGreedyDecoder(manifest)
         for label in path {
             var row = [Float](repeating: 0, count: manifest.decoder.blankIndex + 1)
             row[label] = 1
-            _ = try decoder.feed(Rows(width: row.count, values: row))
+            _ = try decoder.feed(ASRRows(width: row.count, values: row))
         }
         return decoder.transcription
     }
@@ -36,11 +39,11 @@ final class DecoderTests: XCTestCase {
         let hop = manifest.features.stepMs / 1000
         XCTAssertEqual(
             try decode([3, 1, 1, 0, 3, 0, 2, 3, 1], manifest),
-            Transcription(
+            ASRTranscription(
                 text: "a  ba",
                 words: [
-                    Word(text: "a", start: hop, end: 2 * hop, confidence: 1),
-                    Word(text: "ba", start: 6 * hop, end: 9 * hop, confidence: 1),
+                    ASRWord(text: "a", start: hop, end: 2 * hop, confidence: 1),
+                    ASRWord(text: "ba", start: 6 * hop, end: 9 * hop, confidence: 1),
                 ]
             )
         )
@@ -57,7 +60,7 @@ final class DecoderTests: XCTestCase {
         XCTAssertEqual(found.words.map(\.text), ["é", "日"])
         XCTAssertEqual(try decode([Int(0xc3) - 1, Int(UInt8(ascii: "a")) - 1], manifest).text, "\u{fffd}a")
         manifest.decoder.alphabet.removeLast()
-        XCTAssertThrowsError(try GreedyDecoder(manifest))
+        XCTAssertThrowsError(try ASRGreedyDecoder(manifest))
     }
 
     /// Bytes in any order: the text so far is what decoding all of them at once gives.
@@ -70,12 +73,12 @@ final class DecoderTests: XCTestCase {
         var random = SystemRandomNumberGenerator()
         for _ in 0..<200 {
             let bytes = (0..<40).map { _ in kinds.randomElement(using: &random)! }
-            var decoder = try GreedyDecoder(manifest)
+            var decoder = try ASRGreedyDecoder(manifest)
             for (index, byte) in bytes.enumerated() {
                 for label in [Int(byte) - 1, 255] {
                     var row = [Float](repeating: 0, count: 256)
                     row[label] = 1
-                    _ = try decoder.feed(Rows(width: 256, values: row))
+                    _ = try decoder.feed(ASRRows(width: 256, values: row))
                 }
                 XCTAssertEqual(
                     Array(decoder.text.utf8),
@@ -90,8 +93,8 @@ final class DecoderTests: XCTestCase {
         manifest.decoder.alphabet = [" ", "a", "b"]
         manifest.decoder.blankIndex = 3
         manifest.decoder.utf8 = false
-        var decoder = try GreedyDecoder(manifest)
-        XCTAssertEqual(try decoder.feed(Rows(width: 4, values: [0.1, 0.4, 0.4, 0.1])), "a")
+        var decoder = try ASRGreedyDecoder(manifest)
+        XCTAssertEqual(try decoder.feed(ASRRows(width: 4, values: [0.1, 0.4, 0.4, 0.1])), "a")
     }
 
     /// Twenty minutes in pieces of one step: the work of a step does not grow with the text.
@@ -101,9 +104,9 @@ final class DecoderTests: XCTestCase {
         let rows = (0..<6).map { step in
             var values = [Float](repeating: 0, count: classes)
             values[step % 2 == 0 ? classes - 1 : step % (classes - 1)] = 1
-            return Rows(width: classes, values: values)
+            return ASRRows(width: classes, values: values)
         }
-        var decoder = try GreedyDecoder(manifest)
+        var decoder = try ASRGreedyDecoder(manifest)
         let start = Date()
         for step in 0..<60_000 { _ = try decoder.feed(rows[step % rows.count]) }
         XCTAssertEqual(decoder.text.unicodeScalars.count, 30_000)
@@ -112,16 +115,16 @@ final class DecoderTests: XCTestCase {
 
     func testAnotherNumberOfClassesIsRefused() throws {
         let manifest = try Artifact().manifest
-        var decoder = try GreedyDecoder(manifest)
+        var decoder = try ASRGreedyDecoder(manifest)
         let classes = manifest.decoder.blankIndex
         XCTAssertThrowsError(
-            try decoder.feed(Rows(width: classes, values: [Float](repeating: 0, count: classes)))
+            try decoder.feed(ASRRows(width: classes, values: [Float](repeating: 0, count: classes)))
         )
     }
 }
 
 func expect(
-    _ found: Transcription, _ recording: Recording, times: Double, confidence: Double,
+    _ found: ASRTranscription, _ recording: Recording, times: Double, confidence: Double,
     line: UInt = #line
 ) throws {
     XCTAssertEqual(found.text, recording.text, line: line)

@@ -1,12 +1,15 @@
 import Foundation
 import XCTest
 
-@testable import ASRKit
+@testable import ASRConformance
+@testable import ASRCore
+@testable import ASRCoreML
+@testable import ASRSession
 
 /// Calls that fail: the utterance stays where it was, and no words are lost or made up.
 final class FailureTests: XCTestCase {
     private func samples(_ artifact: Artifact) throws -> [Int16] {
-        try artifact.samples(try XCTUnwrap(artifact.book.recordings.first))
+        try artifact.samples(try XCTUnwrap(artifact.vectors.recordings.first))
     }
 
     private func keepsItself(_ artifact: Artifact) -> Bool {
@@ -18,13 +21,13 @@ final class FailureTests: XCTestCase {
         let artifact = try Artifact()
         let samples = try samples(artifact)
         let calm = Scripted(artifact.manifest)
-        let expected = try await Transcriber(manifest: artifact.manifest, model: calm, greedy: true)
+        let expected = try await ASRTranscriber(manifest: artifact.manifest, model: calm, greedy: true)
             .transcribe(samples)
         let model = Scripted(artifact.manifest) { number, outputs in
             if number % 2 == 0 { throw Interrupted() }
             return outputs
         }
-        let transcriber = try Transcriber(manifest: artifact.manifest, model: model, greedy: true)
+        let transcriber = try ASRTranscriber(manifest: artifact.manifest, model: model, greedy: true)
         let utterance = try transcriber.utterance()
         var failures = 0
         if keepsItself(artifact) {
@@ -38,7 +41,7 @@ final class FailureTests: XCTestCase {
             let piece = Array(samples[start..<min(start + 800, samples.count)])
             do { _ = try await utterance.push(piece) } catch is Interrupted { failures += 1 }
         }
-        var found: Transcription?
+        var found: ASRTranscription?
         while found == nil {
             do { found = try await utterance.finish() } catch is Interrupted { failures += 1 }
         }
@@ -54,7 +57,7 @@ final class FailureTests: XCTestCase {
     func testOutputsThatAreNotNumbersAreNotWords() async throws {
         let artifact = try Artifact()
         let samples = try samples(artifact)
-        let calm = try await Transcriber(
+        let calm = try await ASRTranscriber(
             manifest: artifact.manifest, model: Scripted(artifact.manifest), greedy: true
         ).transcribe(samples)
         let names = artifact.manifest.model.outputs.filter {
@@ -65,19 +68,19 @@ final class FailureTests: XCTestCase {
                 let spoil: Scripted.Change = { number, outputs in
                     guard number == 0, let tensor = outputs[name] else { return outputs }
                     let values = [value] + tensor.values.dropFirst()
-                    return outputs.merging([name: Tensor(shape: tensor.shape, values: values)]) { $1 }
+                    return outputs.merging([name: ASRTensor(shape: tensor.shape, values: values)]) { $1 }
                 }
                 // A package that keeps its state cannot be asked twice, on no unit.
                 let alone = Scripted(
                     artifact.manifest,
                     fallback: keepsItself(artifact) ? Scripted(artifact.manifest) : nil, change: spoil
                 )
-                let first = try Transcriber(manifest: artifact.manifest, model: alone, greedy: true)
+                let first = try ASRTranscriber(manifest: artifact.manifest, model: alone, greedy: true)
                 await fails(.badOutput("")) { _ = try await first.transcribe(samples) }
                 guard !keepsItself(artifact) else { continue }
                 let cpu = Scripted(artifact.manifest)
                 let both = Scripted(artifact.manifest, fallback: cpu, change: spoil)
-                let found = try await Transcriber(
+                let found = try await ASRTranscriber(
                     manifest: artifact.manifest, model: both, greedy: true
                 ).transcribe(samples)
                 XCTAssertEqual(found, calm, name)
@@ -96,11 +99,11 @@ final class FailureTests: XCTestCase {
         manifest.model.inputs[index].shape[1].max = 7
         let shape = manifest.model.inputs[index].shape
         let width = shape[2].default * shape[3].default
-        var stream = try AcousticStream(model: Scripted(manifest), manifest: manifest)
-        _ = try await stream.feed(Rows(width: width, values: [Float](repeating: 0, count: 7 * width)))
+        var stream = try ASRAcousticStream(model: Scripted(manifest), manifest: manifest)
+        _ = try await stream.feed(ASRRows(width: width, values: [Float](repeating: 0, count: 7 * width)))
         let rows = try await stream.finish()
         XCTAssertEqual(rows.count, 7)
-        _ = try await stream.feed(Rows(width: width, values: [Float](repeating: 0, count: 8 * width)))
+        _ = try await stream.feed(ASRRows(width: width, values: [Float](repeating: 0, count: 8 * width)))
         await fails(.tooManySteps(steps: 8, limit: 7)) { _ = try await stream.finish() }
     }
 
@@ -113,8 +116,8 @@ final class FailureTests: XCTestCase {
         let features = try XCTUnwrap(manifest.model.inputs.first { $0.meaning == .features })
         let width = features.shape[2].default * features.shape[3].default
         for (steps, expected) in [(chunk, [chunk]), (chunk + 1, [chunk, 1])] {
-            var stream = try AcousticStream(model: Scripted(manifest), manifest: manifest)
-            let windows = Rows(width: width, values: [Float](repeating: 0, count: steps * width))
+            var stream = try ASRAcousticStream(model: Scripted(manifest), manifest: manifest)
+            let windows = ASRRows(width: width, values: [Float](repeating: 0, count: steps * width))
             let first = try await stream.feed(windows)
             XCTAssertEqual(first.count, steps > chunk ? chunk : 0)
             let rest = try await stream.finish()

@@ -1,15 +1,18 @@
 import XCTest
 
-@testable import ASRKit
+@testable import ASRConformance
+@testable import ASRCore
+@testable import ASRCoreML
+@testable import ASRSession
 
 final class FeatureTests: XCTestCase {
-    private func mfcc(_ artifact: Artifact) throws -> MFCC {
-        MFCC(try FeatureSettings(artifact.manifest))
+    private func mfcc(_ artifact: Artifact) throws -> ASRMFCC {
+        ASRMFCC(try ASRFeatureSettings(artifact.manifest))
     }
 
     func testFramesAreThoseOfTheKit() throws {
         let artifact = try Artifact()
-        for recording in artifact.book.recordings {
+        for recording in artifact.vectors.recordings {
             let samples = try artifact.samples(recording)
             XCTAssertEqual(samples.count, recording.samples)
             let frames = try mfcc(artifact)(samples)
@@ -34,12 +37,12 @@ final class FeatureTests: XCTestCase {
     func testWindowsDoNotDependOnHowTheSamplesArrive() throws {
         let artifact = try Artifact()
         let pieces = [1, 7, 160, 319, 320, 321, 512, 4096, 100_000]
-        for recording in artifact.book.recordings {
+        for recording in artifact.vectors.recordings {
             let samples = try artifact.samples(recording)
             let expected = try artifact.rows(recording, "windows").values
             let limit = try artifact.limit("windows", "max_abs_error")
             for piece in pieces where piece > 1 || samples.count < 6000 {
-                var stream = FeatureStream(try mfcc(artifact))
+                var stream = ASRFeatureStream(try mfcc(artifact))
                 var found: [Float] = []
                 for start in Swift.stride(from: 0, to: samples.count, by: piece) {
                     let end = min(start + piece, samples.count)
@@ -55,8 +58,8 @@ final class FeatureTests: XCTestCase {
 
     func testSilenceIsTheFloor() throws {
         let artifact = try Artifact()
-        let settings = try FeatureSettings(artifact.manifest)
-        let frames = MFCC(settings)([Int16](repeating: 0, count: settings.window))
+        let settings = try ASRFeatureSettings(artifact.manifest)
+        let frames = ASRMFCC(settings)([Int16](repeating: 0, count: settings.window))
         let bands = Double(settings.melBands)
         let first = (2 / bands).squareRoot() * bands * log(settings.logFloor)
         XCTAssertEqual(Double(frames.values[0]), first, accuracy: 1e-3)

@@ -1,6 +1,9 @@
 import XCTest
 
-@testable import ASRKit
+@testable import ASRConformance
+@testable import ASRCore
+@testable import ASRCoreML
+@testable import ASRSession
 
 final class InterfaceTests: XCTestCase {
     private func interface(_ manifest: ASRManifest) -> ModelInterface {

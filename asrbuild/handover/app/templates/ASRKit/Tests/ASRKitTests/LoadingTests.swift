@@ -1,19 +1,22 @@
 import Foundation
 import XCTest
 
-@testable import ASRKit
+@testable import ASRConformance
+@testable import ASRCore
+@testable import ASRCoreML
+@testable import ASRSession
 
 final class LoadingTests: XCTestCase {
     func testAVariantThatFailsToLoadFallsBackToTheNext() async throws {
         let files = try [("model.aimodel", "27"), ("model.mlmodelc", "17")].map { name, least in
             var manifest = try Artifact().manifest
             manifest.model.minimumOs = ["iOS": least]
-            return ModelFile(url: URL(fileURLWithPath: "/" + name), manifest: manifest)
+            return ASRModelFile(url: URL(fileURLWithPath: "/" + name), manifest: manifest)
         }
         let expected = [("27.1", 2), ("26.4", 1), ("16", 0)]
         for (version, count) in expected {
             var tried: [String] = []
-            let system = SystemVersion(name: "iOS", version: version)
+            let system = ASRSystemVersion(name: "iOS", version: version)
             let loaded = try? await files.loadFirst(on: system) { file in
                 tried.append(file.url.lastPathComponent)
                 if file.url.pathExtension == "aimodel" { throw ASRError.finished }

@@ -1,7 +1,10 @@
 import Foundation
 import XCTest
 
-@testable import ASRKit
+@testable import ASRConformance
+@testable import ASRCore
+@testable import ASRCoreML
+@testable import ASRSession
 
 final class ManifestTests: XCTestCase {
     private func raw() throws -> [String: Any] {
@@ -125,11 +128,11 @@ final class ManifestTests: XCTestCase {
             ("macOS", "15", 1), ("macOS", "13.7", 2), ("macOS", "12.0.1", 2),
         ]
         for (name, version, index) in expected {
-            let system = SystemVersion(name: name, version: version)
+            let system = ASRSystemVersion(name: name, version: version)
             XCTAssertEqual(variants.choose(for: system), variants[index], "\(name) \(version)")
         }
         for (name, version) in [("iOS", "17.1.9"), ("macOS", "12"), ("watchOS", "26"), ("", "9")] {
-            XCTAssertNil(variants.choose(for: SystemVersion(name: name, version: version)), version)
+            XCTAssertNil(variants.choose(for: ASRSystemVersion(name: name, version: version)), version)
         }
     }
 }

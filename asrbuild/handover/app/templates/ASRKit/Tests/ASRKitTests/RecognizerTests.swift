@@ -1,12 +1,15 @@
 import Foundation
 import XCTest
 
-@testable import ASRKit
+@testable import ASRConformance
+@testable import ASRCore
+@testable import ASRCoreML
+@testable import ASRSession
 
 /// Events of an utterance, from samples as a microphone gives them.
 final class RecognizerTests: XCTestCase {
     private func floats(_ artifact: Artifact) throws -> [Float] {
-        let recording = try XCTUnwrap(artifact.book.recordings.first)
+        let recording = try XCTUnwrap(artifact.vectors.recordings.first)
         return try artifact.samples(recording).map { Float($0) / 32768 }
     }
 
@@ -21,14 +24,14 @@ final class RecognizerTests: XCTestCase {
 
     func testPartialTextsThenTheTranscript() async throws {
         let artifact = try Artifact()
-        let recording = try XCTUnwrap(artifact.book.recordings.first)
+        let recording = try XCTUnwrap(artifact.vectors.recordings.first)
         let manifest = artifact.manifest
-        let replay = Replay(artifact, recording)
-        let recognizer = Recognizer {
-            try Transcriber(manifest: manifest, model: replay, greedy: true)
+        let replay = artifact.replay(recording)
+        let recognizer = ASRRecognizer {
+            try ASRTranscriber(manifest: manifest, model: replay, greedy: true)
         }
         var partial: [String] = []
-        var last: Transcription?
+        var last: ASRTranscription?
         for try await event in recognizer.events(of: pieces(try floats(artifact), of: 320)) {
             XCTAssertNil(last, "an event after the last one")
             switch event {
@@ -45,8 +48,8 @@ final class RecognizerTests: XCTestCase {
     /// The source stays open: only cancelling ends the reader.
     func testCancellingEndsTheWork() async throws {
         let manifest = try Artifact().manifest
-        let recognizer = Recognizer {
-            try Transcriber(manifest: manifest, model: Scripted(manifest), greedy: true)
+        let recognizer = ASRRecognizer {
+            try ASRTranscriber(manifest: manifest, model: Scripted(manifest), greedy: true)
         }
         let pieces = Counter()
         let waits = expectation(description: "the next piece is asked for")
@@ -60,8 +63,8 @@ final class RecognizerTests: XCTestCase {
             },
             onCancel: { ended.fulfill() }
         )
-        let reader = Task { () -> [RecognitionEvent] in
-            var events: [RecognitionEvent] = []
+        let reader = Task { () -> [ASREvent] in
+            var events: [ASREvent] = []
             for try await event in recognizer.events(of: source) { events.append(event) }
             return events
         }
@@ -69,7 +72,7 @@ final class RecognizerTests: XCTestCase {
         reader.cancel()
         await fulfillment(of: [ended], timeout: 10)
         // The stream ends, or throws `CancellationError` where that came first.
-        let events: [RecognitionEvent]
+        let events: [ASREvent]
         do { events = try await reader.value } catch is CancellationError { events = [] }
         XCTAssertFalse(events.contains { if case .final = $0 { true } else { false } })
     }
@@ -77,9 +80,9 @@ final class RecognizerTests: XCTestCase {
     func testErrorsReachTheReaderAndALoadIsTriedAgain() async throws {
         let manifest = try Artifact().manifest
         let tries = Counter()
-        let recognizer = Recognizer {
+        let recognizer = ASRRecognizer {
             if await tries.next() == 0 { throw Interrupted() }
-            return try Transcriber(manifest: manifest, model: Scripted(manifest), greedy: true)
+            return try ASRTranscriber(manifest: manifest, model: Scripted(manifest), greedy: true)
         }
         do {
             for try await _ in recognizer.events(of: pieces([0], of: 1)) {}
@@ -99,7 +102,7 @@ final class RecognizerTests: XCTestCase {
     func testPushesFromSeveralTasksDoNotMix() async throws {
         let manifest = try Artifact().manifest
         let model = Scripted(manifest)
-        let utterance = try Transcriber(manifest: manifest, model: model, greedy: true).utterance()
+        let utterance = try ASRTranscriber(manifest: manifest, model: model, greedy: true).utterance()
         try await withThrowingTaskGroup(of: Void.self) { group in
             for _ in 0..<20 {
                 group.addTask { _ = try await utterance.push([Int16](repeating: 0, count: 5_000)) }

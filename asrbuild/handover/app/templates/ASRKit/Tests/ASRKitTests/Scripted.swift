@@ -1,24 +1,27 @@
 import XCTest
 
-@testable import ASRKit
+@testable import ASRConformance
+@testable import ASRCore
+@testable import ASRCoreML
+@testable import ASRSession
 
 struct Interrupted: Error {}
 
 /// A model that counts its calls: the state grows by one with each, and all rows say one class.
 /// `change` replaces the outputs of a call, by its number from 0, or fails.
-final class Scripted: AcousticModel, @unchecked Sendable {
-    typealias Change = @Sendable (Int, [String: Tensor]) throws -> [String: Tensor]
+final class Scripted: ASRAcousticModel, @unchecked Sendable {
+    typealias Change = @Sendable (Int, [String: ASRTensor]) throws -> [String: ASRTensor]
 
     private let manifest: ASRManifest
-    private let other: (any AcousticModel)?
+    private let other: (any ASRAcousticModel)?
     private let change: Change
     private let lock = NSLock()
     private var begun: [Float] = []
 
-    final class Kept: ModelState {}
+    final class Kept: ASRModelState {}
 
     init(
-        _ manifest: ASRManifest, fallback: (any AcousticModel)? = nil,
+        _ manifest: ASRManifest, fallback: (any ASRAcousticModel)? = nil,
         change: @escaping Change = { $1 }
     ) {
         self.manifest = manifest
@@ -29,23 +32,23 @@ final class Scripted: AcousticModel, @unchecked Sendable {
     /// The first value of the first state that each call began with.
     var states: [Float] { lock.withLock { begun } }
 
-    func makeState() throws -> (any ModelState)? { Kept() }
+    func makeState() throws -> (any ASRModelState)? { Kept() }
 
-    func fallback() async throws -> (any AcousticModel)? { other }
+    func fallback() async throws -> (any ASRAcousticModel)? { other }
 
     func predict(
-        _ inputs: [String: Tensor], state: (any ModelState)?
-    ) async throws -> [String: Tensor] {
+        _ inputs: [String: ASRTensor], state: (any ASRModelState)?
+    ) async throws -> [String: ASRTensor] {
         let pairs = manifest.state.filter { $0.kind == .explicit }
         let number = lock.withLock {
             begun.append(pairs.first.flatMap { inputs[$0.input]?.values.first } ?? 0)
             return begun.count - 1
         }
         await Task.yield()
-        var outputs: [String: Tensor] = [:]
+        var outputs: [String: ASRTensor] = [:]
         for pair in pairs {
             let given = inputs[pair.input]!
-            outputs[pair.output] = Tensor(shape: given.shape, values: given.values.map { $0 + 1 })
+            outputs[pair.output] = ASRTensor(shape: given.shape, values: given.values.map { $0 + 1 })
         }
         let features = manifest.model.inputs.first { $0.meaning == .features }!
         let described = manifest.model.outputs.first { $0.meaning == .probabilities }!
@@ -55,15 +58,15 @@ final class Scripted: AcousticModel, @unchecked Sendable {
             let (step, label) = (index / classes, index % classes)
             return label == (step % 2 == 0 ? classes - 1 : 1) ? 1 : 0
         }
-        outputs[described.name] = Tensor(shape: [size, 1, classes], values: values)
+        outputs[described.name] = ASRTensor(shape: [size, 1, classes], values: values)
         return try change(number, outputs)
     }
 }
 
-extension AcousticStream {
+extension ASRAcousticStream {
     /// The rows of the first recording of an artifact.
-    mutating func finish(after artifact: Artifact) async throws -> Rows {
-        let recording = try XCTUnwrap(artifact.book.recordings.first)
+    mutating func finish(after artifact: Artifact) async throws -> ASRRows {
+        let recording = try XCTUnwrap(artifact.vectors.recordings.first)
         var rows = try await feed(try artifact.rows(recording, "windows"))
         rows.append(try await finish())
         return rows

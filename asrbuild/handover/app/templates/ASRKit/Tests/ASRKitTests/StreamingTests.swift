@@ -1,17 +1,20 @@
 import XCTest
 
-@testable import ASRKit
+@testable import ASRConformance
+@testable import ASRCore
+@testable import ASRCoreML
+@testable import ASRSession
 
 final class StreamingTests: XCTestCase {
     func testCallsStatesAndRowsAreThoseOfTheKit() async throws {
         let artifact = try Artifact()
-        for recording in artifact.book.recordings {
+        for recording in artifact.vectors.recordings {
             let windows = try artifact.rows(recording, "windows")
             for piece in [1, 5, 16, 17, 1000] {
-                let replay = Replay(artifact, recording)
-                var stream = try AcousticStream(model: replay, manifest: artifact.manifest)
+                let replay = artifact.replay(recording)
+                var stream = try ASRAcousticStream(model: replay, manifest: artifact.manifest)
                 let rows = try artifact.rows(recording, "probabilities")
-                var found = Rows(width: rows.width)
+                var found = ASRRows(width: rows.width)
                 for start in Swift.stride(from: 0, to: windows.count, by: piece) {
                     found.append(try await stream.feed(windows[start..<min(start + piece, windows.count)]))
                 }
@@ -25,7 +28,7 @@ final class StreamingTests: XCTestCase {
     }
 
     private func checkCarried(
-        _ stream: AcousticStream, _ artifact: Artifact, _ recording: Recording
+        _ stream: ASRAcousticStream, _ artifact: Artifact, _ recording: Recording
     ) throws {
         let explicit = artifact.manifest.state.filter { $0.kind == .explicit }
         guard let last = recording.calls.last else {
@@ -38,30 +41,31 @@ final class StreamingTests: XCTestCase {
         }
         XCTAssertEqual(Set(stream.carried.keys), Set(explicit.map(\.output)))
         for (name, value) in stream.carried {
-            let given = try artifact.array(recording, name).values
+            let given = try artifact.vectors.array(recording, name).values
             XCTAssertEqual(value.values, Array(given.suffix(value.values.count)), name)
         }
     }
 
     func testAnUtteranceBeginsWithZeros() async throws {
         let artifact = try Artifact()
-        let recording = try XCTUnwrap(artifact.book.recordings.first)
+        let recording = try XCTUnwrap(artifact.vectors.recordings.first)
         // Replay requires zeros in the first call, so a state left from the first utterance fails.
         for _ in 0..<2 {
-            let replay = Replay(artifact, recording)
-            var stream = try AcousticStream(model: replay, manifest: artifact.manifest)
+            let replay = artifact.replay(recording)
+            var stream = try ASRAcousticStream(model: replay, manifest: artifact.manifest)
             _ = try await stream.feed(try artifact.rows(recording, "windows"))
             _ = try await stream.finish()
-            XCTAssertEqual(replay.made, recording.calls.count)
+            let made = await replay.made
+            XCTAssertEqual(made, recording.calls.count)
         }
     }
 
     func testOutputsOfAnotherSizeAreRefused() async throws {
         let artifact = try Artifact()
         let model = Scripted(artifact.manifest) { _, outputs in
-            outputs.mapValues { _ in Tensor(shape: [1], values: [0]) }
+            outputs.mapValues { _ in ASRTensor(shape: [1], values: [0]) }
         }
-        var stream = try AcousticStream(model: model, manifest: artifact.manifest)
+        var stream = try ASRAcousticStream(model: model, manifest: artifact.manifest)
         await fails(.badOutput("")) { _ = try await stream.finish(after: artifact) }
     }
 }

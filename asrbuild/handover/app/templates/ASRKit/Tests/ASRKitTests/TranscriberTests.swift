@@ -1,15 +1,18 @@
 import Foundation
 import XCTest
 
-@testable import ASRKit
+@testable import ASRConformance
+@testable import ASRCore
+@testable import ASRCoreML
+@testable import ASRSession
 
 /// From samples to words: with the recorded outputs of the package, and on a Mac with Core ML.
 final class TranscriberTests: XCTestCase {
     func testSamplesBecomeWords() async throws {
         let artifact = try Artifact()
-        for recording in artifact.book.recordings {
-            let replay = Replay(artifact, recording)
-            let transcriber = try Transcriber(
+        for recording in artifact.vectors.recordings {
+            let replay = artifact.replay(recording)
+            let transcriber = try ASRTranscriber(
                 manifest: artifact.manifest, model: replay, greedy: true
             )
             let utterance = try transcriber.utterance()
@@ -31,45 +34,45 @@ final class TranscriberTests: XCTestCase {
             throw XCTSkip("ASRKIT_RESULTS names no folder")
         }
         let artifact = try Artifact()
-        let mfcc = MFCC(try FeatureSettings(artifact.manifest))
-        for recording in artifact.book.recordings {
+        let mfcc = ASRMFCC(try ASRFeatureSettings(artifact.manifest))
+        for recording in artifact.vectors.recordings {
             let folder = URL(fileURLWithPath: path).appendingPathComponent(recording.name)
             try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-            func save(_ name: String, _ rows: Rows, _ inner: [Int]) throws {
+            func save(_ name: String, _ rows: ASRRows, _ inner: [Int]) throws {
                 let file = folder.appendingPathComponent("\(name).npy")
-                try Npy.write(rows.values, shape: [rows.count] + inner, to: file)
+                try Npy.data(rows.values, shape: [rows.count] + inner).write(to: file)
             }
             let settings = mfcc.settings
             let samples = try artifact.samples(recording)
             try save("mfcc", mfcc(samples), [settings.coefficients])
-            var features = FeatureStream(mfcc)
+            var features = ASRFeatureStream(mfcc)
             var windows = try features.push(samples)
             windows.append(try features.finish())
             try save("windows", windows, [2 * settings.context + 1, settings.coefficients])
             let model = try await runner(artifact, recording)
-            var stream = try AcousticStream(model: model, manifest: artifact.manifest)
+            var stream = try ASRAcousticStream(model: model, manifest: artifact.manifest)
             var rows = try await stream.feed(windows)
             rows.append(try await stream.finish())
             try save("probabilities", rows, [rows.width])
             let calls = stream.calls.map { ["first": $0.first, "steps": $0.steps, "size": $0.size] }
             try JSONSerialization.data(withJSONObject: calls)
                 .write(to: folder.appendingPathComponent("calls.json"))
-            var decoder = try GreedyDecoder(artifact.manifest)
+            var decoder = try ASRGreedyDecoder(artifact.manifest)
             _ = try decoder.feed(rows)
             try JSONEncoder().encode(decoder.transcription)
                 .write(to: folder.appendingPathComponent("text.json"))
         }
     }
 
-    private func runner(_ artifact: Artifact, _ recording: Recording) async throws -> any AcousticModel {
+    private func runner(_ artifact: Artifact, _ recording: Recording) async throws -> any ASRAcousticModel {
         #if canImport(CoreML) && !os(tvOS) && !os(watchOS) && !os(visionOS)
         try skipUnlessLoadable(artifact)
-        return try await CoreMLModel(
+        return try await ASRCoreMLModel(
             contentsOf: artifact.folder.appendingPathComponent(artifact.manifest.model.package),
             manifest: artifact.manifest
         )
         #else
-        return Replay(artifact, recording)
+        return artifact.replay(recording)
         #endif
     }
 
@@ -83,16 +86,16 @@ final class TranscriberTests: XCTestCase {
 
     func testCoreMLSaysTheWordsOfTheKit() async throws {
         let artifact = try Artifact()
-        for recording in artifact.book.recordings {
+        for recording in artifact.vectors.recordings {
             let windows = try artifact.rows(recording, "windows")
             let model = try await runner(artifact, recording)
-            var stream = try AcousticStream(model: model, manifest: artifact.manifest)
+            var stream = try ASRAcousticStream(model: model, manifest: artifact.manifest)
             var rows = try await stream.feed(windows)
             rows.append(try await stream.finish())
             let expected = try artifact.rows(recording, "probabilities")
             let limit = try artifact.limit("probabilities", "max_abs_error")
             XCTAssertLessThanOrEqual(largestError(rows.values, expected.values), limit)
-            let transcriber = try Transcriber(
+            let transcriber = try ASRTranscriber(
                 manifest: artifact.manifest, model: model, greedy: true
             )
             let found = try await transcriber.transcribe(try artifact.samples(recording))
@@ -106,14 +109,14 @@ final class TranscriberTests: XCTestCase {
 
     func testEveryFunctionGivesTheSame() async throws {
         let artifact = try Artifact()
-        let recording = try XCTUnwrap(artifact.book.recordings.first)
+        let recording = try XCTUnwrap(artifact.vectors.recordings.first)
         let expected = try artifact.rows(recording, "probabilities")
         try skipUnlessLoadable(artifact)
         for function in artifact.manifest.model.functions {
             let manifest = try artifact.manifest.selecting(function: function.name)
             let url = artifact.folder.appendingPathComponent(manifest.model.package)
-            let model = try await CoreMLModel(contentsOf: url, manifest: manifest)
-            var stream = try AcousticStream(model: model, manifest: manifest)
+            let model = try await ASRCoreMLModel(contentsOf: url, manifest: manifest)
+            var stream = try ASRAcousticStream(model: model, manifest: manifest)
             var rows = try await stream.feed(try artifact.rows(recording, "windows"))
             rows.append(try await stream.finish())
             let limit = try artifact.limit("probabilities", "max_abs_error")

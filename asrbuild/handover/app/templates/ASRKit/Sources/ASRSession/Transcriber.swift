@@ -1,13 +1,15 @@
+import ASRCore
+
 /// Transcribes utterances with a package as its manifest specifies.
-public struct Transcriber: Sendable {
+public struct ASRTranscriber: Sendable {
     public let manifest: ASRManifest
-    public let settings: FeatureSettings
-    private let mfcc: MFCC
-    private let model: any AcousticModel
+    public let settings: ASRFeatureSettings
+    private let mfcc: ASRMFCC
+    private let model: any ASRAcousticModel
 
     /// - Throws: `ASRError.unsupported` when the manifest asks for a decoder with a language model
     ///   or a beam, and `greedy` is not set: greedy words are then not the words of the proof.
-    public init(manifest: ASRManifest, model: any AcousticModel, greedy: Bool = false) throws {
+    public init(manifest: ASRManifest, model: any ASRAcousticModel, greedy: Bool = false) throws {
         guard greedy || manifest.decoder.type == .greedy else {
             throw ASRError.unsupported(
                 "decoder \(manifest.decoder.type.rawValue); pass greedy: true to do without"
@@ -15,8 +17,8 @@ public struct Transcriber: Sendable {
         }
         self.manifest = manifest
         self.model = model
-        settings = try FeatureSettings(manifest)
-        mfcc = MFCC(settings)
+        settings = try ASRFeatureSettings(manifest)
+        mfcc = ASRMFCC(settings)
         let shape = manifest.model.inputs.first { $0.meaning == .features }?.shape.map(\.default)
         guard shape?.dropFirst(2) == [2 * settings.context + 1, settings.coefficients] else {
             throw ASRError.contradiction("features and the package's input")
@@ -24,11 +26,11 @@ public struct Transcriber: Sendable {
     }
 
     /// A new utterance; its state starts from zeros.
-    public func utterance() throws -> Utterance {
-        Utterance(
-            features: FeatureStream(mfcc),
-            acoustic: try AcousticStream(model: model, manifest: manifest),
-            decoder: try GreedyDecoder(manifest)
+    public func utterance() throws -> ASRUtterance {
+        ASRUtterance(
+            features: ASRFeatureStream(mfcc),
+            acoustic: try ASRAcousticStream(model: model, manifest: manifest),
+            decoder: try ASRGreedyDecoder(manifest)
         )
     }
 
@@ -37,7 +39,7 @@ public struct Transcriber: Sendable {
     /// - Parameter progress: called with the share that is done, from 0 to 1.
     public func transcribe(
         _ samples: [Int16], progress: (@Sendable (Double) -> Void)? = nil
-    ) async throws -> Transcription {
+    ) async throws -> ASRTranscription {
         let utterance = try utterance()
         // A second at a time: the windows of a long recording are large.
         for start in Swift.stride(from: 0, to: samples.count, by: settings.sampleRate) {
@@ -53,15 +55,15 @@ public struct Transcriber: Sendable {
 ///
 /// Samples are kept when a call of the package fails or the task is cancelled: the next `push`, of
 /// no samples too, and `finish` continue where the utterance was. Both may be called again.
-public actor Utterance {
-    private var features: FeatureStream
-    private var acoustic: AcousticStream
-    private var decoder: GreedyDecoder
+public actor ASRUtterance {
+    private var features: ASRFeatureStream
+    private var acoustic: ASRAcousticStream
+    private var decoder: ASRGreedyDecoder
     private var ending = false
     private var busy = false
     private var queue: [CheckedContinuation<Void, Never>] = []
 
-    init(features: FeatureStream, acoustic: AcousticStream, decoder: GreedyDecoder) {
+    init(features: ASRFeatureStream, acoustic: ASRAcousticStream, decoder: ASRGreedyDecoder) {
         self.features = features
         self.acoustic = acoustic
         self.decoder = decoder
@@ -85,7 +87,7 @@ public actor Utterance {
     }
 
     /// Ends the utterance: runs the remaining steps. Called again, it returns the same.
-    public func finish() async throws -> Transcription {
+    public func finish() async throws -> ASRTranscription {
         await begin()
         defer { end() }
         if !ending {
@@ -99,7 +101,7 @@ public actor Utterance {
     private func advance() async throws {
         while let request = try acoustic.next(ending: ending) {
             try Task.checkCancellation()
-            let answer: AcousticStream.Answer
+            let answer: ASRAcousticStream.Answer
             do { answer = try await acoustic.answer(request) } catch {
                 acoustic.failed()
                 throw error
@@ -121,11 +123,4 @@ public actor Utterance {
     private func end() {
         if queue.isEmpty { busy = false } else { queue.removeFirst().resume() }
     }
-}
-
-/// A sample between -1 and 1 as Int16, rounded and clipped.
-func pcm(_ sample: Float) throws -> Int16 {
-    guard sample.isFinite else { throw ASRError.badSamples }
-    let scaled = (sample * 32768).rounded(.toNearestOrEven)
-    return Int16(min(max(scaled, -32768), 32767))
 }

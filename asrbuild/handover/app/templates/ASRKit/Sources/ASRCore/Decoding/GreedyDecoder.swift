@@ -1,7 +1,7 @@
 import Foundation
 
 /// One word, its times in seconds, and its confidence from 0 to 1.
-public struct Word: Codable, Equatable, Sendable {
+public struct ASRWord: Codable, Equatable, Sendable {
     public let text: String
     public let start: Double
     public let end: Double
@@ -24,18 +24,18 @@ public struct Word: Codable, Equatable, Sendable {
 }
 
 /// A transcript with its words.
-public struct Transcription: Codable, Equatable, Sendable {
+public struct ASRTranscription: Codable, Equatable, Sendable {
     public let text: String
-    public let words: [Word]
+    public let words: [ASRWord]
 
-    public init(text: String, words: [Word]) {
+    public init(text: String, words: [ASRWord]) {
         self.text = text
         self.words = words
     }
 }
 
 /// Greedy CTC decoding: the likeliest class of each step, repeats merged, blanks dropped.
-public struct GreedyDecoder: Sendable {
+public struct ASRGreedyDecoder: Sendable {
     private let labels: [String]
     private let bytesOutput: Bool
     private let space: Int?
@@ -72,7 +72,7 @@ public struct GreedyDecoder: Sendable {
     private var blank: Int { labels.count }
 
     /// Takes the probabilities of more steps; returns the text so far.
-    public mutating func feed(_ rows: Rows) throws -> String {
+    public mutating func feed(_ rows: ASRRows) throws -> String {
         guard rows.width == labels.count + 1 else {
             throw ASRError.contradiction(
                 "\(rows.width) classes, an alphabet of \(labels.count) labels and the blank"
@@ -113,17 +113,17 @@ public struct GreedyDecoder: Sendable {
     }
 
     /// The text so far, and its words.
-    public var transcription: Transcription {
+    public var transcription: ASRTranscription {
         let words = found.split { $0.label == space }.map { labels in
             let logs = labels.map { log(max(Double($0.probability), 1e-30)) }
-            return Word(
+            return ASRWord(
                 text: spell(labels.map(\.label)),
                 start: Double(labels[labels.startIndex].step) * stepSeconds,
                 end: Double(labels[labels.endIndex - 1].step + 1) * stepSeconds,
                 confidence: exp(logs.reduce(0, +) / Double(logs.count))
             )
         }
-        return Transcription(text: text, words: words)
+        return ASRTranscription(text: text, words: words)
     }
 
     private func spell(_ found: [Int]) -> String {

@@ -1,5 +1,5 @@
 /// One call of the package: its real steps, and its size with padding.
-public struct Call: Equatable, Sendable {
+public struct ASRCall: Equatable, Sendable {
     public let first: Int
     public let steps: Int
     public let size: Int
@@ -20,25 +20,25 @@ public struct Call: Equatable, Sendable {
 /// A call that fails changes nothing: its steps wait, and the next `feed` or `finish` runs them
 /// again. Only a package that keeps its state itself cannot be asked twice: after a failed call its
 /// utterance throws `ASRError.stateLost`.
-public struct AcousticStream: Sendable {
+public struct ASRAcousticStream: Sendable {
     /// The calls made so far.
-    public private(set) var calls: [Call] = []
+    public private(set) var calls: [ASRCall] = []
 
-    private var model: any AcousticModel
+    private var model: any ASRAcousticModel
     private let manifest: ASRManifest
     private let features: ASRManifest.Tensor
     private let probabilities: ASRManifest.Tensor
     /// Context windows, of which the first `taken` have been run.
-    private var waiting: Rows
+    private var waiting: ASRRows
     private var taken = 0
     /// Probabilities that the caller has not taken yet.
-    private var ready: Rows
+    private var ready: ASRRows
     /// Input name -> state of the next call.
-    private var state: [String: Tensor] = [:]
-    private let kept: (any ModelState)?
+    private var state: [String: ASRTensor] = [:]
+    private let kept: (any ASRModelState)?
     private var lost = false
 
-    public init(model: any AcousticModel, manifest: ASRManifest) throws {
+    public init(model: any ASRAcousticModel, manifest: ASRManifest) throws {
         self.model = model
         self.manifest = manifest
         features = try only(manifest.model.inputs, .features)
@@ -46,10 +46,10 @@ public struct AcousticStream: Sendable {
         guard features.shape.count == 4, let last = probabilities.shape.last, last.default > 0 else {
             throw ASRError.contradiction("the shapes of \(features.name) and \(probabilities.name)")
         }
-        waiting = Rows(width: features.shape[2].default * features.shape[3].default)
-        ready = Rows(width: last.default)
+        waiting = ASRRows(width: features.shape[2].default * features.shape[3].default)
+        ready = ASRRows(width: last.default)
         for pair in manifest.state where pair.kind == .explicit {
-            state[pair.input] = Tensor.zeros(pair.shape)
+            state[pair.input] = ASRTensor.zeros(pair.shape)
         }
         kept = manifest.state.contains { $0.kind == .stateful } ? try model.makeState() : nil
         if let chunk = manifest.streaming.stepsPerChunk, try callSize(chunk) != chunk {
@@ -58,14 +58,14 @@ public struct AcousticStream: Sendable {
     }
 
     /// Takes context windows; returns the probabilities of the calls that they filled.
-    public mutating func feed(_ windows: Rows) async throws -> Rows {
+    public mutating func feed(_ windows: ASRRows) async throws -> ASRRows {
         append(windows)
         while let request = try next(ending: false) { try await run(request) }
         return take()
     }
 
     /// Runs the steps that did not fill a call; returns their probabilities.
-    public mutating func finish() async throws -> Rows {
+    public mutating func finish() async throws -> ASRRows {
         while let request = try next(ending: true) { try await run(request) }
         return take()
     }
@@ -81,9 +81,9 @@ public struct AcousticStream: Sendable {
 
     /// The state after the last call, by output name. What the package keeps to itself is not in
     /// it, nor what the manifest says is only valid after a full call.
-    public var carried: [String: Tensor] {
+    public var carried: [String: ASRTensor] {
         let padded = calls.last.map { $0.steps < $0.size } ?? false
-        var found: [String: Tensor] = [:]
+        var found: [String: ASRTensor] = [:]
         for pair in manifest.state where pair.kind == .explicit {
             if !padded || pair.valid == .always { found[pair.output] = state[pair.input] }
         }
@@ -104,33 +104,33 @@ public struct AcousticStream: Sendable {
 }
 
 // One call in three parts, so that an actor can wait for the model between two changes of its state.
-extension AcousticStream {
+extension ASRAcousticStream {
     /// The inputs of the next call.
-    struct Request: Sendable {
-        let inputs: [String: Tensor]
+    package struct Request: Sendable {
+        let inputs: [String: ASRTensor]
         let steps: Int
         let size: Int
     }
 
     /// The checked outputs of a call, and the model that gave them.
-    struct Answer: Sendable {
-        let rows: Rows
-        let state: [String: Tensor]
-        let model: any AcousticModel
+    package struct Answer: Sendable {
+        let rows: ASRRows
+        let state: [String: ASRTensor]
+        let model: any ASRAcousticModel
     }
 
-    mutating func append(_ windows: Rows) {
+    package mutating func append(_ windows: ASRRows) {
         waiting.append(windows)
     }
 
     /// The probabilities since the last time.
-    mutating func take() -> Rows {
-        defer { ready = Rows(width: classes) }
+    package mutating func take() -> ASRRows {
+        defer { ready = ASRRows(width: classes) }
         return ready
     }
 
     /// The next call, where the steps that wait fill one; `ending`: also where they do not.
-    func next(ending: Bool) throws -> Request? {
+    package func next(ending: Bool) throws -> Request? {
         guard !lost else { throw ASRError.stateLost }
         let count = waiting.count - taken
         // A whole utterance: the last full chunk may be part of one larger call.
@@ -146,13 +146,13 @@ extension AcousticStream {
         var values = waiting[taken..<taken + steps].values
         values += [Float](repeating: 0, count: (size - steps) * waiting.width)
         var inputs = state
-        inputs[features.name] = Tensor(
+        inputs[features.name] = ASRTensor(
             shape: [1, size, features.shape[2].default, features.shape[3].default], values: values
         )
         for tensor in manifest.model.inputs where tensor.meaning == .stepCount {
             let shape = tensor.shape.map(\.default)
             let count = shape.reduce(1, *)
-            inputs[tensor.name] = Tensor(
+            inputs[tensor.name] = ASRTensor(
                 shape: shape, values: [Float](repeating: Float(steps), count: count)
             )
         }
@@ -160,7 +160,7 @@ extension AcousticStream {
     }
 
     /// Runs the model, and where it fails its fallback.
-    func answer(_ request: Request) async throws -> Answer {
+    package func answer(_ request: Request) async throws -> Answer {
         do {
             return try await answer(request, from: model)
         } catch let error as CancellationError {
@@ -172,24 +172,24 @@ extension AcousticStream {
         }
     }
 
-    private func answer(_ request: Request, from model: any AcousticModel) async throws -> Answer {
+    private func answer(_ request: Request, from model: any ASRAcousticModel) async throws -> Answer {
         let outputs = try await model.predict(request.inputs, state: kept)
-        var next: [String: Tensor] = [:]
+        var next: [String: ASRTensor] = [:]
         for pair in manifest.state where pair.kind == .explicit {
             let count = pair.shape.reduce(1, *)
             let given = try output(pair.output, of: outputs, count: count, real: count)
-            next[pair.input] = Tensor(shape: pair.shape, values: given)
+            next[pair.input] = ASRTensor(shape: pair.shape, values: given)
         }
         let rows = try output(
             probabilities.name, of: outputs, count: request.size * classes,
             real: request.steps * classes
         )
-        return Answer(rows: Rows(width: classes, values: rows), state: next, model: model)
+        return Answer(rows: ASRRows(width: classes, values: rows), state: next, model: model)
     }
 
     /// The first `real` values of an output; the rest belongs to padding and may be anything.
     private func output(
-        _ name: String, of outputs: [String: Tensor], count: Int, real: Int
+        _ name: String, of outputs: [String: ASRTensor], count: Int, real: Int
     ) throws -> [Float] {
         guard let found = outputs[name] else { throw ASRError.badOutput("no \(name)") }
         guard found.values.count == count else {
@@ -202,12 +202,12 @@ extension AcousticStream {
         return values
     }
 
-    mutating func accept(_ answer: Answer, to request: Request) {
+    package mutating func accept(_ answer: Answer, to request: Request) {
         state = answer.state
         model = answer.model
         ready.append(answer.rows)
         let first = calls.last.map { $0.first + $0.steps } ?? 0
-        calls.append(Call(first: first, steps: request.steps, size: request.size))
+        calls.append(ASRCall(first: first, steps: request.steps, size: request.size))
         taken += request.steps
         if 2 * taken >= waiting.count {
             waiting.removeFirst(taken)
@@ -216,7 +216,7 @@ extension AcousticStream {
     }
 
     /// After a call that failed: what the package keeps is then not known.
-    mutating func failed() {
+    package mutating func failed() {
         lost = kept != nil
     }
 }

@@ -1,25 +1,39 @@
 import Foundation
 
 /// What a model file says of itself, to be compared with its manifest.
-struct ModelInterface: Sendable {
-    struct Input: Equatable, Sendable {
+package struct ModelInterface: Sendable {
+    package struct Input: Equatable, Sendable {
         /// The default shape; empty where the file does not declare one.
-        var shape: [Int]
-        var dtype: ASRManifest.Tensor.Dtype
+        package var shape: [Int]
+        package var dtype: ASRManifest.Tensor.Dtype
+
+        package init(shape: [Int], dtype: ASRManifest.Tensor.Dtype) {
+            self.shape = shape
+            self.dtype = dtype
+        }
     }
 
-    var inputs: [String: Input]
-    var outputs: Set<String>
-    var states: Set<String>
+    package var inputs: [String: Input]
+    package var outputs: Set<String>
+    package var states: Set<String>
     /// The file's own notes, those of asrbuild as `asrbuild.alphabet`.
-    var metadata: [String: String]
+    package var metadata: [String: String]
+
+    package init(
+        inputs: [String: Input], outputs: Set<String>, states: Set<String>, metadata: [String: String]
+    ) {
+        self.inputs = inputs
+        self.outputs = outputs
+        self.states = states
+        self.metadata = metadata
+    }
 }
 
 extension ASRManifest {
     /// Refuses a model file that this manifest does not describe: one of the two was replaced.
     ///
     /// - Throws: `ASRError.contradiction`.
-    func check(_ file: ModelInterface) throws {
+    package func check(_ file: ModelInterface) throws {
         try expectSame("inputs", Set(file.inputs.keys), Set(model.inputs.map(\.name)))
         for tensor in model.inputs {
             guard let input = file.inputs[tensor.name] else { continue }

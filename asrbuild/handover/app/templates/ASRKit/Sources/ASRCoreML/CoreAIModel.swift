@@ -1,4 +1,5 @@
 #if canImport(CoreAI) && !os(tvOS) && !os(watchOS) && !os(visionOS)
+import ASRCore
 import CoreAI
 import Foundation
 
@@ -7,7 +8,7 @@ import Foundation
 /// Written by Apple's documentation, and not run on a device: see the kit's README. Unchecked: loaded
 /// functions are constant.
 @available(iOS 27, macOS 27, *)
-public final class CoreAIModel: AcousticModel, @unchecked Sendable {
+public final class ASRCoreAIModel: ASRAcousticModel, @unchecked Sendable {
     /// One a size, where the package takes enumerated sizes.
     private let functions: [InferenceFunction]
     private let manifest: ASRManifest
@@ -22,7 +23,7 @@ public final class CoreAIModel: AcousticModel, @unchecked Sendable {
         self.manifest = manifest
     }
 
-    public func makeState() throws -> (any ModelState)? {
+    public func makeState() throws -> (any ASRModelState)? {
         guard manifest.state.contains(where: { $0.kind == .stateful }) else { return nil }
         guard manifest.state.count == 2 else {
             throw ASRError.unsupported("an asset with other than two states")
@@ -31,8 +32,8 @@ public final class CoreAIModel: AcousticModel, @unchecked Sendable {
     }
 
     public func predict(
-        _ inputs: [String: Tensor], state: (any ModelState)?
-    ) async throws -> [String: Tensor] {
+        _ inputs: [String: ASRTensor], state: (any ASRModelState)?
+    ) async throws -> [String: ASRTensor] {
         var arrays: [String: NDArray] = [:]
         for described in manifest.model.inputs {
             guard let tensor = inputs[described.name] else {
@@ -58,7 +59,7 @@ public final class CoreAIModel: AcousticModel, @unchecked Sendable {
     }
 
     /// The function that takes inputs of these shapes.
-    private func fitting(_ inputs: [String: Tensor]) throws -> InferenceFunction {
+    private func fitting(_ inputs: [String: ASRTensor]) throws -> InferenceFunction {
         let found = functions.first { function in
             inputs.allSatisfy { name, tensor in
                 guard case .ndArray(let described)? = function.descriptor.inputDescriptor(of: name)
@@ -75,7 +76,7 @@ public final class CoreAIModel: AcousticModel, @unchecked Sendable {
     }
 
     private static func array(
-        _ tensor: Tensor, as dtype: ASRManifest.Tensor.Dtype
+        _ tensor: ASRTensor, as dtype: ASRManifest.Tensor.Dtype
     ) throws -> NDArray {
         switch dtype {
         case .float32: return NDArray(scalars: tensor.values, shape: tensor.shape)
@@ -87,8 +88,8 @@ public final class CoreAIModel: AcousticModel, @unchecked Sendable {
     /// Outputs are contiguous, in row-major order.
     private static func read(
         _ outputs: inout InferenceFunction.Outputs, _ names: [String]
-    ) throws -> [String: Tensor] {
-        var found: [String: Tensor] = [:]
+    ) throws -> [String: ASRTensor] {
+        var found: [String: ASRTensor] = [:]
         for name in names {
             guard let array = outputs.remove(name)?.ndArray else {
                 throw ASRError.badOutput("no array \(name)")
@@ -98,18 +99,18 @@ public final class CoreAIModel: AcousticModel, @unchecked Sendable {
             let values: [Float] = array.view(as: Float.self).withUnsafePointer { pointer, _, _ in
                 Array(UnsafeBufferPointer(start: pointer, count: count))
             }
-            found[name] = Tensor(shape: shape, values: values)
+            found[name] = ASRTensor(shape: shape, values: values)
         }
         return found
     }
 
     /// The states of one utterance, zeros at its start. Unchecked: it makes one call after another.
-    private final class Kept: ModelState, @unchecked Sendable {
+    private final class Kept: ASRModelState, @unchecked Sendable {
         var first: NDArray
         var second: NDArray
 
         init(_ shapes: [[Int]]) {
-            let zeros = shapes.map { Tensor.zeros($0) }
+            let zeros = shapes.map { ASRTensor.zeros($0) }
             first = NDArray(scalars: zeros[0].values, shape: zeros[0].shape)
             second = NDArray(scalars: zeros[1].values, shape: zeros[1].shape)
         }

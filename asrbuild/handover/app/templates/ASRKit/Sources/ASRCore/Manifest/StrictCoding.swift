@@ -57,13 +57,13 @@ private struct AnyKey: CodingKey {
 }
 
 /// Any JSON, for the parts of the manifest that an app only shows or keeps.
-public enum JSONValue: Codable, Equatable, Sendable {
+public enum ASRJSON: Codable, Equatable, Sendable {
     case null
     case bool(Bool)
     case number(Double)
     case string(String)
-    case array([JSONValue])
-    case object([String: JSONValue])
+    case array([ASRJSON])
+    case object([String: ASRJSON])
 
     public init(from decoder: any Swift.Decoder) throws {
         let container = try decoder.singleValueContainer()
@@ -75,10 +75,10 @@ public enum JSONValue: Codable, Equatable, Sendable {
             self = .number(value)
         } else if let value = try? container.decode(String.self) {
             self = .string(value)
-        } else if let value = try? container.decode([JSONValue].self) {
+        } else if let value = try? container.decode([ASRJSON].self) {
             self = .array(value)
         } else {
-            self = .object(try container.decode([String: JSONValue].self))
+            self = .object(try container.decode([String: ASRJSON].self))
         }
     }
 

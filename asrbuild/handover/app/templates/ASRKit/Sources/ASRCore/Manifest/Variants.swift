@@ -1,7 +1,7 @@
 import Foundation
 
 /// A system and its version, as manifests name them: `iOS` 17.4.
-public struct SystemVersion: Sendable {
+public struct ASRSystemVersion: Sendable {
     public let name: String
     public let numbers: [Int]
 
@@ -11,7 +11,7 @@ public struct SystemVersion: Sendable {
     }
 
     /// The system of this device; the name is empty on systems without Core ML.
-    public static var current: SystemVersion {
+    public static var current: ASRSystemVersion {
         #if os(iOS)
         let name = "iOS"
         #elseif os(macOS)
@@ -21,11 +21,11 @@ public struct SystemVersion: Sendable {
         #endif
         let version = ProcessInfo.processInfo.operatingSystemVersion
         let numbers = [version.majorVersion, version.minorVersion, version.patchVersion]
-        return SystemVersion(name: name, version: numbers.map(String.init).joined(separator: "."))
+        return ASRSystemVersion(name: name, version: numbers.map(String.init).joined(separator: "."))
     }
 
     /// Whether this version is the other one or newer; `17` is `17.0`.
-    func isAtLeast(_ other: SystemVersion) -> Bool {
+    func isAtLeast(_ other: ASRSystemVersion) -> Bool {
         let length = max(numbers.count, other.numbers.count)
         func padded(_ numbers: [Int]) -> [Int] {
             numbers + [Int](repeating: 0, count: length - numbers.count)
@@ -45,15 +45,15 @@ extension ASRManifest {
     }
 
     /// Whether a system is new enough to load the package.
-    public func loads(on system: SystemVersion) -> Bool {
+    public func loads(on system: ASRSystemVersion) -> Bool {
         guard let oldest = model.minimumOs[system.name] else { return false }
-        return system.isAtLeast(SystemVersion(name: system.name, version: oldest))
+        return system.isAtLeast(ASRSystemVersion(name: system.name, version: oldest))
     }
 }
 
 extension Sequence where Element == ASRManifest {
     /// Of several variants, in the publisher's order, the first that a system loads.
-    public func choose(for system: SystemVersion = .current) -> ASRManifest? {
+    public func choose(for system: ASRSystemVersion = .current) -> ASRManifest? {
         first { $0.loads(on: system) }
     }
 }

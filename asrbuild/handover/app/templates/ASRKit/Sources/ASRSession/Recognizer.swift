@@ -1,25 +1,27 @@
+import ASRCore
+
 /// What a recognizer reports during an utterance.
-public enum RecognitionEvent: Equatable, Sendable {
+public enum ASREvent: Equatable, Sendable {
     /// The text so far; sent when it changes.
     case partial(String)
     /// The whole transcript, at the end of the samples.
-    case final(Transcription)
+    case final(ASRTranscription)
 }
 
 /// Turns pieces of sound into events, one utterance for each sequence of pieces.
 ///
 /// It loads the model off the caller's thread, at the first use or by `prepare`.
-public actor Recognizer {
-    private let load: @Sendable () async throws -> Transcriber
-    private var loading: Task<Transcriber, any Error>?
+public actor ASRRecognizer {
+    private let load: @Sendable () async throws -> ASRTranscriber
+    private var loading: Task<ASRTranscriber, any Error>?
 
-    public init(_ load: @escaping @Sendable () async throws -> Transcriber) {
+    public init(_ load: @escaping @Sendable () async throws -> ASRTranscriber) {
         self.load = load
     }
 
     /// Loads the model, once. A load that failed is tried again.
     @discardableResult
-    public func prepare() async throws -> Transcriber {
+    public func prepare() async throws -> ASRTranscriber {
         let task = loading ?? Task.detached { [load] in try await load() }
         loading = task
         do { return try await task.value } catch {
@@ -36,7 +38,7 @@ public actor Recognizer {
     /// - Parameter pieces: mono samples between -1 and 1 at the manifest's rate, in any pieces.
     public nonisolated func events<Pieces: AsyncSequence & Sendable>(
         of pieces: Pieces
-    ) -> AsyncThrowingStream<RecognitionEvent, any Error> where Pieces.Element == [Float] {
+    ) -> AsyncThrowingStream<ASREvent, any Error> where Pieces.Element == [Float] {
         AsyncThrowingStream { continuation in
             let task = Task.detached {
                 do {

@@ -1,7 +1,8 @@
+import ASRCore
 import Foundation
 
 /// A model file with its manifest: one variant of a set.
-public struct ModelFile: Sendable {
+public struct ASRModelFile: Sendable {
     public let url: URL
     public let manifest: ASRManifest
 
@@ -12,12 +13,12 @@ public struct ModelFile: Sendable {
 }
 
 /// A loaded model, and the manifest by which it is fed.
-public struct LoadedModel: Sendable {
-    public let model: any AcousticModel
+public struct ASRLoadedModel: Sendable {
+    public let model: any ASRAcousticModel
     public let manifest: ASRManifest
 }
 
-extension Sequence where Element == ModelFile {
+extension Sequence where Element == ASRModelFile {
     /// Of several variants, in the publisher's order, the first that this system loads.
     ///
     /// One that fails to load is passed over, so an `.aimodel` before a `.mlmodelc` falls back to
@@ -25,12 +26,12 @@ extension Sequence where Element == ModelFile {
     ///
     /// - Parameter open: loads a file; see `openModel`.
     public func loadFirst(
-        on system: SystemVersion = .current, open: (ModelFile) async throws -> any AcousticModel
-    ) async throws -> LoadedModel {
+        on system: ASRSystemVersion = .current, open: (ASRModelFile) async throws -> any ASRAcousticModel
+    ) async throws -> ASRLoadedModel {
         var failure: Error = ASRError.unsupported("every variant, on this system")
         for file in self where file.manifest.loads(on: system) {
             do {
-                return LoadedModel(model: try await open(file), manifest: file.manifest)
+                return ASRLoadedModel(model: try await open(file), manifest: file.manifest)
             } catch {
                 failure = error
             }
@@ -41,13 +42,13 @@ extension Sequence where Element == ModelFile {
 
 #if canImport(CoreML) && !os(tvOS) && !os(watchOS) && !os(visionOS)
 /// Loads a model file by its format: Core AI an `.aimodel`, Core ML the others.
-public func openModel(_ file: ModelFile) async throws -> any AcousticModel {
+public func openModel(_ file: ASRModelFile) async throws -> any ASRAcousticModel {
     guard file.manifest.model.format == .aimodel else {
-        return try await CoreMLModel(contentsOf: file.url, manifest: file.manifest)
+        return try await ASRCoreMLModel(contentsOf: file.url, manifest: file.manifest)
     }
     #if canImport(CoreAI)
     if #available(iOS 27, macOS 27, *) {
-        return try await CoreAIModel(contentsOf: file.url, manifest: file.manifest)
+        return try await ASRCoreAIModel(contentsOf: file.url, manifest: file.manifest)
     }
     #endif
     throw ASRError.unsupported("an .aimodel on this system")

@@ -1,11 +1,12 @@
 #if canImport(CoreML) && !os(tvOS) && !os(watchOS) && !os(visionOS)
+import ASRCore
 import CoreML
 import Foundation
 
 /// The package, run by Core ML as its manifest specifies.
 ///
 /// Unchecked: Core ML's models may be used from several threads, and all else here is constant.
-public final class CoreMLModel: AcousticModel, @unchecked Sendable {
+public final class ASRCoreMLModel: ASRAcousticModel, @unchecked Sendable {
     private let model: MLModel
     private let manifest: ASRManifest
     private let compiled: URL
@@ -57,7 +58,7 @@ public final class CoreMLModel: AcousticModel, @unchecked Sendable {
         )
     }
 
-    public func makeState() throws -> (any ModelState)? {
+    public func makeState() throws -> (any ASRModelState)? {
         guard #available(iOS 18, macOS 15, *) else {
             throw ASRError.unsupported("a package that keeps its state on this system")
         }
@@ -67,8 +68,8 @@ public final class CoreMLModel: AcousticModel, @unchecked Sendable {
     /// Core ML's objects are read inside of a pool: without one they stay until the caller's thread
     /// drains its own, which in a long recording is after the last call.
     public func predict(
-        _ inputs: [String: Tensor], state: (any ModelState)?
-    ) async throws -> [String: Tensor] {
+        _ inputs: [String: ASRTensor], state: (any ASRModelState)?
+    ) async throws -> [String: ASRTensor] {
         if #available(iOS 18, macOS 15, *), let kept = state as? Kept {
             let provider = try autoreleasepool { try self.provider(inputs) }
             let answer = try await model.prediction(from: provider, using: kept.state)
@@ -86,12 +87,12 @@ public final class CoreMLModel: AcousticModel, @unchecked Sendable {
     }
 
     /// The package on the CPU alone, loaded once, where this one may use more.
-    public func fallback() async throws -> (any AcousticModel)? {
+    public func fallback() async throws -> (any ASRAcousticModel)? {
         guard units != .cpuOnly else { return nil }
         return try await spare.model(compiled, manifest)
     }
 
-    private func provider(_ inputs: [String: Tensor]) throws -> MLDictionaryFeatureProvider {
+    private func provider(_ inputs: [String: ASRTensor]) throws -> MLDictionaryFeatureProvider {
         var values: [String: Any] = [:]
         for described in manifest.model.inputs {
             guard let tensor = inputs[described.name] else {
@@ -102,21 +103,21 @@ public final class CoreMLModel: AcousticModel, @unchecked Sendable {
         return try MLDictionaryFeatureProvider(dictionary: values)
     }
 
-    private func read(_ answer: any MLFeatureProvider) throws -> [String: Tensor] {
-        var outputs: [String: Tensor] = [:]
+    private func read(_ answer: any MLFeatureProvider) throws -> [String: ASRTensor] {
+        var outputs: [String: ASRTensor] = [:]
         for described in manifest.model.outputs {
             guard let array = answer.featureValue(for: described.name)?.multiArrayValue else {
                 throw ASRError.badOutput("no array \(described.name)")
             }
             // Follows the array's strides, and widens half precision.
             let converted = MLShapedArray<Float>(converting: array)
-            outputs[described.name] = Tensor(shape: converted.shape, values: converted.scalars)
+            outputs[described.name] = ASRTensor(shape: converted.shape, values: converted.scalars)
         }
         return outputs
     }
 
     private static func value(
-        _ tensor: Tensor, as dtype: ASRManifest.Tensor.Dtype
+        _ tensor: ASRTensor, as dtype: ASRManifest.Tensor.Dtype
     ) throws -> MLFeatureValue {
         switch dtype {
         case .float32:
@@ -162,7 +163,7 @@ public final class CoreMLModel: AcousticModel, @unchecked Sendable {
 
     /// Core ML's own state. Unchecked: an utterance makes one call after another.
     @available(iOS 18, macOS 15, *)
-    private final class Kept: ModelState, @unchecked Sendable {
+    private final class Kept: ASRModelState, @unchecked Sendable {
         let state: MLState
 
         init(_ state: MLState) {
@@ -172,11 +173,11 @@ public final class CoreMLModel: AcousticModel, @unchecked Sendable {
 
     /// The model on the CPU, when it was needed once.
     private actor Spare {
-        private var loading: Task<CoreMLModel, any Error>?
+        private var loading: Task<ASRCoreMLModel, any Error>?
 
-        func model(_ url: URL, _ manifest: ASRManifest) async throws -> CoreMLModel {
+        func model(_ url: URL, _ manifest: ASRManifest) async throws -> ASRCoreMLModel {
             let task = loading ?? Task {
-                try await CoreMLModel(contentsOf: url, manifest: manifest, computeUnits: .cpuOnly)
+                try await ASRCoreMLModel(contentsOf: url, manifest: manifest, computeUnits: .cpuOnly)
             }
             loading = task
             return try await task.value

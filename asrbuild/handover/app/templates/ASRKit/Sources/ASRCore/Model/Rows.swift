@@ -1,5 +1,5 @@
 /// Rows of equal width, one after another: frames, context windows, probabilities.
-public struct Rows: Equatable, Sendable {
+public struct ASRRows: Equatable, Sendable {
     public let width: Int
     public private(set) var values: [Float]
 
@@ -15,8 +15,8 @@ public struct Rows: Equatable, Sendable {
         values[row * width..<(row + 1) * width]
     }
 
-    public subscript(rows: Range<Int>) -> Rows {
-        Rows(width: width, values: Array(values[rows.lowerBound * width..<rows.upperBound * width]))
+    public subscript(rows: Range<Int>) -> ASRRows {
+        ASRRows(width: width, values: Array(values[rows.lowerBound * width..<rows.upperBound * width]))
     }
 
     public mutating func append(_ row: [Float]) {
@@ -24,7 +24,7 @@ public struct Rows: Equatable, Sendable {
         values += row
     }
 
-    public mutating func append(_ other: Rows) {
+    public mutating func append(_ other: ASRRows) {
         precondition(other.width == width, "rows have \(width) values")
         values += other.values
     }

@@ -1,7 +1,7 @@
 import Foundation
 
 /// The manifest's `audio` and `features` sections, checked.
-public struct FeatureSettings: Equatable, Sendable {
+public struct ASRFeatureSettings: Equatable, Sendable {
     /// Samples a second.
     public let sampleRate: Int
     /// The factor of an Int16 sample.
@@ -63,8 +63,8 @@ public struct FeatureSettings: Equatable, Sendable {
 }
 
 /// MFCC as TensorFlow's `AudioSpectrogram` and `Mfcc` kernels compute them, in double precision.
-public struct MFCC: Sendable {
-    public let settings: FeatureSettings
+public struct ASRMFCC: Sendable {
+    public let settings: ASRFeatureSettings
     private let hann: [Double]
     private let fft: FFT
     /// For each bin in use: its index, the band above it, and its share of the band below.
@@ -72,7 +72,7 @@ public struct MFCC: Sendable {
     /// Discrete cosine transform, one row of `melBands` values for each coefficient.
     private let cosines: [Double]
 
-    public init(_ settings: FeatureSettings) {
+    public init(_ settings: ASRFeatureSettings) {
         self.settings = settings
         hann = (0..<settings.window).map {
             0.5 - 0.5 * cos(2 * Double.pi * Double($0) / Double(settings.window))
@@ -89,8 +89,8 @@ public struct MFCC: Sendable {
     }
 
     /// Int16 samples to frames of coefficients; a remainder shorter than a frame is left out.
-    public func callAsFunction(_ samples: [Int16]) -> Rows {
-        var frames = Rows(width: settings.coefficients)
+    public func callAsFunction(_ samples: [Int16]) -> ASRRows {
+        var frames = ASRRows(width: settings.coefficients)
         for frame in 0..<settings.steps(samples: samples.count) {
             let start = frame * settings.stride
             frames.append(coefficients(of: samples[start..<start + settings.window]))
@@ -123,7 +123,7 @@ public struct MFCC: Sendable {
     /// Triangular bands on the mel scale. The bin range is TensorFlow's: the constant part is left
     /// out, and the first bin is rounded from the lower edge.
     private static func melBins(
-        _ settings: FeatureSettings
+        _ settings: ASRFeatureSettings
     ) -> [(bin: Int, upper: Int, falling: Double)] {
         let low = mel(settings.lowerHz)
         let high = mel(settings.upperHz)
@@ -195,20 +195,20 @@ struct FFT: Sendable {
 /// Context windows from samples in pieces, equal to those from all samples at once.
 ///
 /// A window is complete `context` frames after its own frame.
-public struct FeatureStream {
-    private let mfcc: MFCC
+public struct ASRFeatureStream {
+    private let mfcc: ASRMFCC
     private var samples: [Int16] = []
     /// The left context of the next window, then frames without their whole right context.
-    private var frames: Rows
+    private var frames: ASRRows
     private var finished = false
 
-    public init(_ mfcc: MFCC) {
+    public init(_ mfcc: ASRMFCC) {
         self.mfcc = mfcc
         frames = Self.silence(mfcc.settings)
     }
 
     /// Takes samples; returns the windows that became complete.
-    public mutating func push(_ more: [Int16]) throws -> Rows {
+    public mutating func push(_ more: [Int16]) throws -> ASRRows {
         guard !finished else { throw ASRError.finished }
         samples += more
         let new = mfcc(samples)
@@ -217,21 +217,21 @@ public struct FeatureStream {
     }
 
     /// The last windows, with frames of zeros as their right context.
-    public mutating func finish() throws -> Rows {
+    public mutating func finish() throws -> ASRRows {
         guard !finished else { throw ASRError.finished }
         finished = true
         return take(Self.silence(mfcc.settings))
     }
 
-    private static func silence(_ settings: FeatureSettings) -> Rows {
+    private static func silence(_ settings: ASRFeatureSettings) -> ASRRows {
         let zeros = [Float](repeating: 0, count: settings.context * settings.coefficients)
-        return Rows(width: settings.coefficients, values: zeros)
+        return ASRRows(width: settings.coefficients, values: zeros)
     }
 
-    private mutating func take(_ new: Rows) -> Rows {
+    private mutating func take(_ new: ASRRows) -> ASRRows {
         let settings = mfcc.settings
         frames.append(new)
-        var windows = Rows(width: settings.windowWidth)
+        var windows = ASRRows(width: settings.windowWidth)
         let complete = frames.count - 2 * settings.context
         guard complete > 0 else { return windows }
         for first in 0..<complete {

@@ -1,5 +1,5 @@
 /// A tensor, its values in row-major order.
-public struct Tensor: Equatable, Sendable {
+public struct ASRTensor: Equatable, Sendable {
     public let shape: [Int]
     public let values: [Float]
 
@@ -9,28 +9,28 @@ public struct Tensor: Equatable, Sendable {
         self.values = values
     }
 
-    static func zeros(_ shape: [Int]) -> Tensor {
-        Tensor(shape: shape, values: [Float](repeating: 0, count: shape.reduce(1, *)))
+    package static func zeros(_ shape: [Int]) -> ASRTensor {
+        ASRTensor(shape: shape, values: [Float](repeating: 0, count: shape.reduce(1, *)))
     }
 }
 
 /// The state that a package keeps to itself during one utterance. One call uses it at a time.
-public protocol ModelState: AnyObject, Sendable {}
+public protocol ASRModelState: AnyObject, Sendable {}
 
-/// Runs the package: `CoreMLModel`, or a stand-in in a test.
-public protocol AcousticModel: AnyObject, Sendable {
+/// Runs the package: `ASRCoreMLModel`, or a stand-in in a test.
+public protocol ASRAcousticModel: AnyObject, Sendable {
     /// A state of zeros for one utterance; nil where the app carries the state itself.
-    func makeState() throws -> (any ModelState)?
+    func makeState() throws -> (any ASRModelState)?
 
     /// Runs the package once; inputs and outputs by name, as in the manifest.
     func predict(
-        _ inputs: [String: Tensor], state: (any ModelState)?
-    ) async throws -> [String: Tensor]
+        _ inputs: [String: ASRTensor], state: (any ASRModelState)?
+    ) async throws -> [String: ASRTensor]
 
     /// The same package on other compute units, for a call that failed; nil where there are none.
-    func fallback() async throws -> (any AcousticModel)?
+    func fallback() async throws -> (any ASRAcousticModel)?
 }
 
-extension AcousticModel {
-    public func fallback() async throws -> (any AcousticModel)? { nil }
+extension ASRAcousticModel {
+    public func fallback() async throws -> (any ASRAcousticModel)? { nil }
 }

@@ -15,6 +15,8 @@ public enum ASRError: Error, Equatable, LocalizedError {
     /// A call failed that had the state inside of the package, which is not known any more: start
     /// another utterance.
     case stateLost
+    /// A file is not what it should be.
+    case unreadable(String)
     /// A sample is not a finite number.
     case badSamples
     /// The utterance is over; start another.
@@ -30,6 +32,7 @@ public enum ASRError: Error, Equatable, LocalizedError {
             return "\(steps) steps do not fit in one call of the package, which takes \(limit)"
         case .badOutput(let what): return "the package gave \(what)"
         case .stateLost: return "a call failed, and with it the state that the package keeps is lost"
+        case .unreadable(let what): return "not readable: \(what)"
         case .badSamples: return "the samples are not all finite numbers"
         case .finished: return "the utterance is finished"
         }

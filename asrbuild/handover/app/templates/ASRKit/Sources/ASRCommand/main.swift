@@ -1,0 +1,3 @@
+import ASRKit
+
+print("asrkit \(ASRKitVersion.current)")

@@ -1,0 +1,202 @@
+import ASRCore
+import Foundation
+
+/// The conformance vectors of an artifact: for some recordings the result of every step from samples
+/// to words, as asrbuild's executor computes them, and how far a runtime may be off.
+///
+/// Kept as a folder: `conformance` in an artifact, `NAME.conformance` in an app.
+public struct ASRVectors: Sendable {
+    /// The folder.
+    public let folder: URL
+    /// The recordings, in the order in which they are run.
+    public let recordings: [Recording]
+    /// The steps that are compared, from samples to words.
+    public let steps: [Step]
+    private let cache = Cache()
+
+    /// One step, with its tolerances.
+    public struct Step: Decodable, Sendable {
+        /// Its name; a state's is that of the input or output.
+        public let name: String
+        /// Its file in the folder of a recording.
+        public let file: String
+        /// Measure -> limit.
+        public let limits: [String: Double]?
+    }
+
+    /// One recording, with its calls and words.
+    public struct Recording: Decodable, Sendable {
+        /// Its name, which is that of its folder.
+        public let name: String
+        /// Its WAV file, relative to the folder of the vectors.
+        public let audio: String
+        /// Int16 samples.
+        public let samples: Int
+        /// SHA-256 of the samples as little-endian bytes, in hexadecimal digits.
+        public let samplesSHA256: String
+        /// Steps, which are frames.
+        public let steps: Int
+        /// The calls of the package.
+        public let calls: [RecordedCall]
+        /// The greedy transcript.
+        public let text: String
+        /// Its words.
+        public let words: [ASRWord]
+
+        enum CodingKeys: String, CodingKey {
+            case name, audio, samples, steps, calls, text, words
+            case samplesSHA256 = "samples_sha256"
+        }
+    }
+
+    /// One call of a recording.
+    public struct RecordedCall: Decodable, Sendable {
+        /// The call.
+        public let call: ASRCall
+        /// Whether the state after it is to be compared.
+        public let stateValid: Bool
+
+        enum CodingKeys: String, CodingKey {
+            case first, steps, size
+            case stateValid = "state_valid"
+        }
+
+        /// Reads a call of `steps.json`.
+        public init(from decoder: any Decoder) throws {
+            let fields = try decoder.container(keyedBy: CodingKeys.self)
+            call = ASRCall(
+                first: try fields.decode(Int.self, forKey: .first),
+                steps: try fields.decode(Int.self, forKey: .steps),
+                size: try fields.decode(Int.self, forKey: .size)
+            )
+            stateValid = try fields.decode(Bool.self, forKey: .stateValid)
+        }
+    }
+
+    private struct Book: Decodable {
+        let steps: [Step]
+        let recordings: [Recording]
+    }
+
+    /// Arrays read so far. Unchecked: behind a lock.
+    private final class Cache: @unchecked Sendable {
+        private let lock = NSLock()
+        private var arrays: [String: Npy] = [:]
+
+        func array(_ path: String, _ read: () throws -> Npy) rethrows -> Npy {
+            try lock.withLock {
+                if let known = arrays[path] { return known }
+                let array = try read()
+                arrays[path] = array
+                return array
+            }
+        }
+    }
+
+    /// Reads the vectors in a folder.
+    ///
+    /// - Throws: `DecodingError`, or an error of the file system.
+    public init(contentsOf folder: URL) throws {
+        let steps = try Data(contentsOf: folder.appendingPathComponent("steps.json"))
+        let book = try JSONDecoder().decode(Book.self, from: steps)
+        self.folder = folder
+        self.steps = book.steps
+        recordings = book.recordings
+    }
+
+    /// The array of one step of a recording.
+    package func array(_ recording: Recording, _ step: String) throws -> Npy {
+        guard let file = steps.first(where: { $0.name == step })?.file else {
+            throw ASRError.contradiction("the conformance vectors have no step \(step)")
+        }
+        let path = "\(recording.name)/\(file)"
+        return try cache.array(path) { try Npy(contentsOf: folder.appendingPathComponent(path)) }
+    }
+
+    /// The array of one step, a row for each of its first index.
+    package func rows(_ recording: Recording, _ step: String) throws -> ASRRows {
+        let array = try array(recording, step)
+        return ASRRows(width: array.shape.dropFirst().reduce(1, *), values: array.values)
+    }
+
+    /// The samples of a recording.
+    package func samples(_ recording: Recording) throws -> [Int16] {
+        try wav(Data(contentsOf: folder.appendingPathComponent(recording.audio)))
+    }
+
+    /// The limit of one measure of a step.
+    package func limit(_ step: String, _ measure: String) throws -> Float {
+        guard let found = steps.first(where: { $0.name == step })?.limits?[measure] else {
+            throw ASRError.contradiction("the conformance vectors have no \(measure) of \(step)")
+        }
+        return Float(found)
+    }
+}
+
+/// An array of float32 in a `.npy` file, version 1, little-endian, row-major.
+package struct Npy: Sendable {
+    package let shape: [Int]
+    package let values: [Float]
+
+    package init(contentsOf url: URL) throws {
+        let data = [UInt8](try Data(contentsOf: url))
+        guard data.count >= 10, Array(data[0..<8]) == [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0]
+        else { throw ASRError.unreadable("\(url.path) is not a .npy file") }
+        let start = 10 + Int(data[8]) + 256 * Int(data[9])
+        guard start <= data.count else { throw ASRError.unreadable("\(url.path) is cut short") }
+        let header = String(decoding: data[10..<start], as: UTF8.self)
+        guard header.contains("'descr': '<f4'"), header.contains("'fortran_order': False"),
+            let open = header.firstIndex(of: "("), let close = header.firstIndex(of: ")")
+        else { throw ASRError.unreadable("\(url.path): \(header)") }
+        shape = header[header.index(after: open)..<close].split(separator: ",").compactMap {
+            Int($0.filter { $0 != " " })
+        }
+        values = data.withUnsafeBytes { bytes in
+            Swift.stride(from: start, to: bytes.count - 3, by: 4).map { index in
+                let pattern = bytes.loadUnaligned(fromByteOffset: index, as: UInt32.self)
+                return Float(bitPattern: UInt32(littleEndian: pattern))
+            }
+        }
+        guard values.count == shape.reduce(1, *) else {
+            throw ASRError.unreadable("\(url.path) has \(values.count) values for \(shape)")
+        }
+    }
+
+    /// The bytes of such a file.
+    package static func data(_ values: [Float], shape: [Int]) -> Data {
+        let sizes = shape.map { "\($0)," }.joined(separator: " ")
+        var header = "{'descr': '<f4', 'fortran_order': False, 'shape': (\(sizes)), }"
+        header += String(repeating: " ", count: 63 - (10 + header.utf8.count) % 64) + "\n"
+        var data = Data([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0])
+        data.append(contentsOf: [UInt8(header.utf8.count % 256), UInt8(header.utf8.count / 256)])
+        data.append(contentsOf: Array(header.utf8))
+        for value in values {
+            for byte in 0..<4 { data.append(UInt8(truncatingIfNeeded: value.bitPattern >> (8 * byte))) }
+        }
+        return data
+    }
+}
+
+/// The samples of an int16 mono WAV file.
+package func wav(_ data: Data) throws -> [Int16] {
+    let bytes = [UInt8](data)
+    func number(_ at: Int, _ count: Int) -> Int {
+        (0..<count).reduce(0) { $0 | Int(bytes[at + $1]) << (8 * $1) }
+    }
+    var at = 12
+    while at + 8 <= bytes.count {
+        let size = number(at + 4, 4)
+        if Array(bytes[at..<at + 4]) == Array("data".utf8), at + 8 + size <= bytes.count {
+            return Swift.stride(from: at + 8, to: at + 8 + size - 1, by: 2).map {
+                Int16(truncatingIfNeeded: number($0, 2))
+            }
+        }
+        at += 8 + size + size % 2
+    }
+    throw ASRError.unreadable("a WAV file without samples")
+}
+
+/// The largest difference of two arrays; infinite where one has more values.
+package func largestError(_ one: [Float], _ other: [Float]) -> Float {
+    one.count == other.count ? zip(one, other).map { abs($0 - $1) }.max() ?? 0 : .infinity
+}
