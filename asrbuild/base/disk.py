@@ -244,3 +244,9 @@ def remove_tree(directory: Path) -> None:
         directory.unlink(missing_ok=True)
     elif directory.exists():
         shutil.rmtree(directory, onerror=unlock)
+
+
+def tree_bytes(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())

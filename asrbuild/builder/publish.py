@@ -14,7 +14,7 @@ from asrbuild.artifact import manifest2, store
 from asrbuild.artifact.layout import ALPHABET, MANIFEST, PARITY, REFERENCE_AUDIO, REPORT_PAGE
 from asrbuild.base import interrupts
 from asrbuild.base.digest import file_digest, remember_digest, tree_digests
-from asrbuild.base.disk import full_disk_errors, sync_path
+from asrbuild.base.disk import full_disk_errors, sync_path, tree_bytes
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.libraries import library_version
 from asrbuild.base.processes import repository
@@ -336,12 +336,6 @@ def package_figures(
         "transcripts_match": all(t.match for t in verification.transcripts),
         "wer": None if errors is None else errors.rate,
     }
-
-
-def tree_bytes(path: Path) -> int:
-    """Bytes of a file, or of all files below a folder."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _worst_of_probabilities(verification: m.Verification) -> dict[str, float]:

@@ -119,7 +119,7 @@ PANELS: dict[str, dict[str, str | Group]] = {
 }
 COMMANDS = tuple(name for entries in PANELS.values() for name in entries)
 #: Former spellings of options and commands, which work as the present ones do.
-_FORMER_OPTIONS = {
+FORMER_OPTIONS = {
     "--out": "--output",
     "--output-dir": "--output",
     "--page": "--output",
@@ -292,7 +292,7 @@ def _present(argv: list[str]) -> list[str]:
     words = []
     for word in [*_FORMER_COMMANDS.get(" ".join(argv[:2]), argv[:2]), *argv[2:]]:
         option, equals, value = word.partition("=")
-        words.append(f"{_FORMER_OPTIONS.get(option, option)}{equals}{value}")
+        words.append(f"{FORMER_OPTIONS.get(option, option)}{equals}{value}")
     return words
 
 

@@ -30,6 +30,7 @@ from asrbuild.artifact.manifest import (
 )
 from asrbuild.artifact.manifest2 import context_frames
 from asrbuild.base.array import Array
+from asrbuild.base.disk import tree_bytes
 from asrbuild.coreai import asset
 from asrbuild.coreai.environment import VERSION, find
 from asrbuild.coreai.handover import NoLoweringError
@@ -51,6 +52,8 @@ from asrbuild.proof.gates import PSNR_CAP_DB, WORST, Gates, compare, max_abs_err
 from asrbuild.proof.verdict import Proof, in_words, recorded_gates
 
 OUTPUTS, TWIN, FACTS = "outputs.npz", "twin.npz", "witness.json"
+#: Bytes of weights times steps up to which every input is witnessed: about two seconds of one core.
+_AFFORDABLE = 1e10
 #: A difference below it is rounding, however small the value is.
 _ZERO = 1e-7
 
@@ -83,9 +86,9 @@ def witness(
 ) -> Witnessed:
     """Runs the package in Core AI's runtime.
 
-    The way an app is told to on the shorter recording, random features and the edge lengths, which
-    use every operation and constant; every other way on a recording. More inputs would add as much
-    time as they take in the executor, and compare the same program.
+    The way an app runs it on every input; of a large model, on the shorter recording and the edge
+    lengths, which use every operation and constant: a step reads every weight of a recurrent layer,
+    in both runtimes alike. Every other way on one recording.
 
     Args:
         every: run every case every way.
@@ -98,7 +101,7 @@ def witness(
         AsrbuildError: the environment is missing or the runtime failed.
     """
     package = package_path(artifact, manifest)
-    labels = _labels(manifest, cases)
+    labels = _labels(package, manifest, cases)
     chosen = [run for run in runs(manifest, cases, None, ("",)) if every or run.label in labels]
     outputs = dict(_run(package, chosen))
     twin: dict[str, Outputs] = {}
@@ -107,7 +110,7 @@ def witness(
     return Witnessed(outputs, twin)
 
 
-def _labels(manifest: Manifest, cases: Mapping[str, Array]) -> set[str]:
+def _labels(package: Path, manifest: Manifest, cases: Mapping[str, Array]) -> set[str]:
     """The labels of the runs that are witnessed."""
     recording = min(
         (name for name in RECORDINGS if name in cases), key=lambda name: len(cases[name])
@@ -116,9 +119,10 @@ def _labels(manifest: Manifest, cases: Mapping[str, Array]) -> set[str]:
     for way in ways(manifest, cases):
         if way.label:
             labels.add(f"{recording if recording in way.cases else way.cases[0]}@{way.label}")
+        elif tree_bytes(package) * sum(len(cases[name]) for name in way.cases) <= _AFFORDABLE:
+            labels |= set(way.cases)
         else:
-            edges = {name for name in way.cases if name.startswith("steps_")}
-            labels |= {recording, "random"} | edges
+            labels |= {recording} | {name for name in way.cases if name.startswith("steps_")}
     return labels
 
 

@@ -36,8 +36,8 @@ FOREIGN_OPTIONS = {
     "--checkpoint_dir", "--export_batch_size", "--export_dir", "--layer_norm", "--load_cudnn",
     "--n_steps", "--group",
 }  # fmt: skip
-#: Keys that are not the recipe's: an argument of coremltools, an environment variable.
-FOREIGN_KEYS = {"convert_to", "state", "HYDRA_FULL_ERROR"}
+#: Keys that are not the recipe's: arguments of other libraries, an environment variable.
+FOREIGN_KEYS = {"convert_to", "dynamo", "state", "unroll", "HYDRA_FULL_ERROR"}
 #: Values of options: a hot word and its boost, an input and its file.
 FOREIGN_KEYS |= {"asterisk", "features"}
 FIX = "fix"
@@ -139,7 +139,12 @@ def test_each_command_of_a_fix_is_one(line: str) -> None:
 
 
 def options_that_are_known() -> set[str]:
-    known = set(HYDRA_FLAGS) | FOREIGN_OPTIONS | {"--help", "--debug", "--trust-config"}
+    known = (
+        set(HYDRA_FLAGS)
+        | FOREIGN_OPTIONS
+        | {"--help", "--debug", "--no-color", "--trust-config"}
+        | set(tree.FORMER_OPTIONS)
+    )
     waiting = [command_tree()]
     while waiting:
         command = waiting.pop()

@@ -142,6 +142,17 @@ def test_a_program_that_core_ai_is_given_otherwise_is_found(
     assert first.first_step == 0
 
 
+def test_a_large_model_is_witnessed_on_a_recording_and_the_edge_lengths(
+    cases: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = building.build(tmp_path, WEIGHTS, "model=static")
+    cases = {"steps_17": cases["sample"][:17], **cases}
+    assert set(witness.witness(tmp_path, manifest, cases).outputs) == set(cases)
+    monkeypatch.setattr(witness, "_AFFORDABLE", 1e6)
+    found = witness.witness(tmp_path, manifest, cases)
+    assert set(found.outputs) == {"sample", "steps_17"}
+
+
 def hand_over_with(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
     """Changes a text in the program that Core AI is given."""
     hand_over = asset.hand_over

@@ -35,7 +35,8 @@ def witness_text(manifest: Manifest) -> str:
             f"No second runtime ran this package: {runtime} cannot be given its "
             f"{', '.join(witness.missing_ops)}."
         )
-    return " ".join((_gates(witness), *_arithmetic(manifest), *_compressed(manifest)))
+    sentences = (_gates(witness), _inputs(manifest, witness))
+    return " ".join((*sentences, *_arithmetic(manifest), *_compressed(manifest)))
 
 
 def _gates(witness: Witness) -> str:
@@ -46,6 +47,17 @@ def _gates(witness: Witness) -> str:
         f"{RUNTIMES[witness.runtime]} (coreai-core {witness.version}, {witness.platform}) ran the "
         f"same program and {gates}, against asrbuild's executor and against the original."
     )
+
+
+def _inputs(manifest: Manifest, witness: Witness) -> str:
+    """Which runs of the proof were witnessed."""
+    every = dict.fromkeys(metric.input for metric in manifest.verification.metrics)
+    ran = {metric.input for metric in witness.metrics}
+    missing = [label for label in every if label not in ran]
+    if not missing:
+        return f"It ran all {len(every)} runs of the proof."
+    left_out = ", ".join(missing)
+    return f"It ran {len(every) - len(missing)} of the proof's {len(every)} runs, not {left_out}."
 
 
 def _arithmetic(manifest: Manifest) -> Iterable[str]:

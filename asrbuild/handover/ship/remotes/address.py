@@ -10,6 +10,7 @@ from urllib.request import url2pathname
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.file_names import names_file
 from asrbuild.handover.ship.formats.frame import SUFFIX
+from asrbuild.handover.ship.remotes.folder import Folder, reading
 from asrbuild.handover.ship.remotes.objects import ObjectRemote
 from asrbuild.handover.ship.remotes.remote import Remote, is_identity
 
@@ -41,8 +42,6 @@ def open_remote(address: str, required_identity: str | None = None) -> Remote:
     parts = split_address(address) if "://" in address else SplitResult("", "", address, "", "")
     scheme = parts.scheme.lower()
     if scheme in ("", "file"):
-        from asrbuild.handover.ship.remotes.folder import Folder
-
         path = Path(url2pathname(parts.path) if scheme else address).expanduser()
         if not scheme:
             _require_folder_name(address, path)
@@ -71,8 +70,9 @@ def open_remote(address: str, required_identity: str | None = None) -> Remote:
 
 def _require_folder_name(address: str, path: Path) -> None:
     """Refuses what is no folder's name but an address or a file's name with a slip in it."""
-    if path.is_dir():
-        return
+    with reading(path):
+        if path.is_dir():
+            return
     mistyped = _MISTYPED.match(address)
     if mistyped is not None:
         scheme, rest = mistyped[1].lower(), address[mistyped.end() :]

@@ -72,14 +72,14 @@ class Folder:
         return identity
 
     def size(self, path: str) -> int | None:
-        with _reading(self.root / path):
+        with reading(self.root / path):
             try:
                 return (self.root / path).stat().st_size
             except (FileNotFoundError, NotADirectoryError):
                 return None
 
     def read(self, path: str, limit: int) -> bytes | None:
-        with _reading(self.root / path):
+        with reading(self.root / path):
             stream = _open_file(self.root / path)
             if stream is None:
                 return None
@@ -90,7 +90,7 @@ class Folder:
         return content
 
     def fetch(self, path: str, size: int, sink: Sink) -> None:
-        with _reading(self.root / path):
+        with reading(self.root / path):
             stream = _open_file(self.root / path)
             if stream is None:
                 raise missing(path, self.address)
@@ -115,7 +115,7 @@ class Folder:
 
     def sound(self, path: str, file: File, source: Path) -> bool:
         # A folder has no checksums of its own: every byte is read.
-        with _reading(self.root / path):
+        with reading(self.root / path):
             return file_digest(self.root / path) == file.sha256
 
     def _create(self, path: str, fill: Callable[[Sink], object]) -> bool:
@@ -145,7 +145,7 @@ class Folder:
             (self.root / path).unlink(missing_ok=True)
 
     def names_in(self, folder: str) -> list[str] | None:
-        with _reading(self.root / folder):
+        with reading(self.root / folder):
             try:
                 names = os.listdir(self.root / folder)
             except (FileNotFoundError, NotADirectoryError):
@@ -157,7 +157,7 @@ class Folder:
     def entries(self, folder: str) -> list[Stored]:
         entries = []
         for name in self.names_in(folder) or []:
-            with _reading(self.root / folder), suppress(FileNotFoundError):
+            with reading(self.root / folder), suppress(FileNotFoundError):
                 status = (self.root / folder / name).stat()
                 if stat.S_ISREG(status.st_mode):
                     entries.append(Stored(name, status.st_size, status.st_mtime))
@@ -204,7 +204,8 @@ def _open_file(path: Path) -> BinaryIO | None:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
+    """Says which folder or file of a remote the system refused to read."""
     try:
         yield
     except OSError as error:
