@@ -1,7 +1,9 @@
-"""The manifest's models as Swift: ``ASRManifest.swift``, Codable structs as strict as pydantic's.
+"""What a device reads of a manifest, as Swift: ``ASRManifest.swift``, strict like the models.
 
-The structs are made from the models whose schema ``asrbuild schema`` prints, so they cannot differ.
-A field whose type has no Swift equivalent here is an error.
+The structs are made from the models of both versions of the manifest, so they cannot differ. A
+section that both have becomes one struct: a field that only one of them has is optional. A device
+reads what runs the package; ``NOT_READ`` lists what it passes over. A field whose type has no Swift
+equivalent here is an error.
 """
 
 from __future__ import annotations
@@ -13,9 +15,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from asrbuild.artifact.manifest import SCHEMA_VERSION, Manifest, Section
+from asrbuild.artifact import manifest, manifest2
+from asrbuild.artifact.manifest import Section
 
 ROOT = "ASRManifest"
+#: The manifests of a device: their versions and models, the oldest first.
+VERSIONS: tuple[tuple[str, type[Section]], ...] = (
+    (manifest.SCHEMA_VERSION, manifest.Manifest),
+    (manifest2.SCHEMA_VERSION, manifest2.Manifest),
+)
+#: Section -> its keys that a device passes over: they say where an artifact came from.
+NOT_READ = {
+    ROOT: ("verification", "provenance"),
+    "Features": ("reference",),
+    "Model": ("lstm",),
+    "State": ("valid",),
+    "Decoder": ("tuned",),
+}
+#: Choices that a newer minor version may extend without a change for a device.
+OPEN = (("FileEntry", "role"),)
+#: Sections of a tagged union, which is one struct in Swift.
+_UNION = {"MfccTf": "Features", "LogMel": "Features", "NoFeatures": "Features"}
 _SCALARS = {str: "String", int: "Int", float: "Double", bool: "Bool", Any: "ASRJSON"}
 _SYMBOLS = {"<=": "at_most", ">=": "at_least", "<": "below", ">": "above", "==": "equal"}
 _ACRONYMS = {"CPU", "GPU", "NE"}
@@ -34,7 +54,8 @@ _RESERVED = frozenset(
 class _Field:
     """One property: its JSON key, Swift name, Swift type without ``?``, and whether it has one.
 
-    ``reading``: ``value``, ``nullable`` (null must be written out) or ``optional`` (may be absent).
+    ``reading``: ``value``, ``nullable`` (null must be written out) or ``optional`` (may be absent,
+    which a value of one version alone is in the other).
     """
 
     key: str
@@ -56,26 +77,42 @@ def manifest_swift() -> str:
     """``ASRManifest.swift``.
 
     Raises:
-        AsrbuildError: a model has a field that has no Swift type.
+        TypeError: a model has a field that has no Swift type.
     """
-    nested = [model for model in _reachable(Manifest) if model is not Manifest]
-    parts = [
-        "// Made by asrbuild from the models of its JSON Schema. Do not edit.",
-        _struct(Manifest),
-        *(f"extension {ROOT} {{\n{_indented(_struct(model))}\n}}" for model in nested),
+    found: dict[str, list[type[Section]]] = {}
+    for _, model in VERSIONS:
+        _collect(model, found)
+    versions = ", ".join(f'"{version}"' for version, _ in VERSIONS)
+    head = [
+        "    /// The newest schema of each major version that this code knows; another major is",
+        "    /// refused, and of a newer minor version keys that are not known are passed over.",
+        f"    public static let supportedSchemaVersions = [{versions}]",
+        "",
     ]
+    parts = ["// Made by asrbuild from the models of its JSON Schema. Do not edit."]
+    for name, models in found.items():
+        code = _struct(name, models, head if name == ROOT else [])
+        parts.append(code if name == ROOT else f"extension {ROOT} {{\n{_indented(code)}\n}}")
     return "\n\n".join(parts) + "\n"
 
 
-def _reachable(model: type[Section], seen: list[type[Section]] | None = None) -> list[Any]:
-    """The model and every section in it, each once, in order of appearance."""
-    seen = [] if seen is None else seen
-    if model not in seen:
-        seen.append(model)
-        for field in model.model_fields.values():
+def swift_name(model: type[Section]) -> str:
+    """The name of a section's struct."""
+    is_root = any(model is root for _, root in VERSIONS)
+    return ROOT if is_root else _UNION.get(model.__name__, model.__name__)
+
+
+def _collect(model: type[Section], found: dict[str, list[type[Section]]]) -> None:
+    """Adds the model and every section in it that a device reads, in order of appearance."""
+    name = swift_name(model)
+    models = found.setdefault(name, [])
+    if model in models:
+        return
+    models.append(model)
+    for key, field in model.model_fields.items():
+        if key not in NOT_READ.get(name, ()):
             for inner in _sections(field.annotation):
-                _reachable(inner, seen)
-    return seen
+                _collect(inner, found)
 
 
 def _sections(annotation: Any) -> Iterator[type[Section]]:
@@ -85,55 +122,60 @@ def _sections(annotation: Any) -> Iterator[type[Section]]:
         yield from _sections(argument)
 
 
-def _struct(model: type[Section]) -> str:
-    name = ROOT if model is Manifest else model.__name__
+def _struct(name: str, models: list[type[Section]], head: list[str]) -> str:
+    skipped = NOT_READ.get(name, ())
+    keys = dict.fromkeys(key for model in models for key in model.model_fields)
     fields, enums = [], []
-    for key, info in model.model_fields.items():
-        values = _literal(info.annotation)
-        enum = None
+    for key in keys:
+        if key in skipped:
+            continue
+        field, values = _field(name, key, models)
+        fields.append(field)
         if values:
-            enum = _type_name(key, name)
-            enums.append(_enum(enum, values))
-        inner, nullable = _optional(info.annotation)
-        swift = enum or _swift_type(inner, f"{model.__name__}.{key}")
-        reading = "value" if not nullable else "nullable" if info.is_required() else "optional"
-        fields.append(_Field(key, _identifier(key), swift, reading))
-    lines = [*_documentation(model), f"public struct {name}: Codable, Equatable, Sendable {{"]
-    if model is Manifest:
+            enums.append(_enum(field.type, f"The choices of `{key}`.", values))
+    lines = [*_documentation(models[0]), f"public struct {name}: Decodable, Equatable, Sendable {{"]
+    lines += head
+    for field in fields:
         lines += [
-            "    /// The schema of this code; another major version is refused.",
-            f'    public static let supportedSchemaVersion = "{SCHEMA_VERSION}"',
-            "",
+            f"    /// The manifest's `{field.key}`.",
+            f"    public var {field.name}: {field.type}{'?' * field.nullable}",
         ]
-    lines += [f"    public var {f.name}: {f.type}{'?' * f.nullable}" for f in fields]
     lines += [f"\n{_indented(enum)}" for enum in enums]
     lines += ["", "    enum CodingKeys: String, CodingKey, CaseIterable {"]
     lines += [
         f"        case {f.name}" + (f' = "{f.key}"' if f.name.strip("`") != f.key else "")
         for f in fields
     ]
+    present = [key for key in skipped if key in keys]
+    passed = ", passing: [" + ", ".join(f'"{key}"' for key in present) + "]" if present else ""
     lines += [
         "    }",
         "",
+        "    /// Reads the section as strictly as the version of its manifest allows.",
         "    public init(from source: any Swift.Decoder) throws {",
-        "        let fields = try StrictFields<CodingKeys>(source)",
+        f"        let fields = try StrictFields<CodingKeys>(source{passed})",
     ]
     lines += [f"        self.{f.plain} = try fields.{f.reading}(.{f.plain})" for f in fields]
-    lines += ["    }"]
-    if any(f.nullable for f in fields):
-        # Swift's own encoding would leave a null out.
-        lines += [
-            "",
-            "    public func encode(to target: any Swift.Encoder) throws {",
-            "        var container = target.container(keyedBy: CodingKeys.self)",
-            *(
-                f"        try container.encode{'IfPresent' * (f.reading == 'optional')}"
-                f"(self.{f.plain}, forKey: .{f.plain})"
-                for f in fields
-            ),
-            "    }",
-        ]
-    return "\n".join([*lines, "}"])
+    return "\n".join([*lines, "    }", "}"])
+
+
+def _field(name: str, key: str, models: list[type[Section]]) -> tuple[_Field, tuple[str, ...]]:
+    """One property, and its choices where it has some."""
+    having = [model.model_fields[key] for model in models if key in model.model_fields]
+    values = dict.fromkeys(value for info in having for value in _literal(info.annotation))
+    inner = [_optional(info.annotation) for info in having]
+    if values and (name, key) in OPEN:
+        types, values = {"String"}, {}
+    elif values:
+        types = {_type_name(key, name)}
+    else:
+        types = {_swift_type(one, f"{name}.{key}") for one, _ in inner}
+    if len(types) != 1:
+        raise TypeError(f"the manifest's {name}.{key} has the types {', '.join(sorted(types))}")
+    optional = len(having) < len(models) or not all(info.is_required() for info in having)
+    nullable = any(null for _, null in inner)
+    reading = "optional" if optional else "nullable" if nullable else "value"
+    return _Field(key, _identifier(key), types.pop(), reading), tuple(values)
 
 
 def _documentation(model: type[Section]) -> list[str]:
@@ -141,13 +183,14 @@ def _documentation(model: type[Section]) -> list[str]:
     return [f"/// {line}".rstrip() for line in text.splitlines()]
 
 
-def _enum(name: str, values: tuple[str, ...]) -> str:
+def _enum(name: str, about: str, values: tuple[str, ...]) -> str:
     cases = []
     for value in values:
         case = _identifier(value)
+        cases.append(f"    /// `{value}`.")
         cases.append(f"    case {case}" + (f' = "{value}"' if case.strip("`") != value else ""))
     head = f"public enum {name}: String, Codable, CaseIterable, Sendable {{"
-    return "\n".join([head, *cases, "}"])
+    return "\n".join([f"/// {about}", head, *cases, "}"])
 
 
 def _literal(annotation: Any) -> tuple[str, ...]:
@@ -161,8 +204,11 @@ def _optional(annotation: Any) -> tuple[Any, bool]:
     """``X | None`` as X and True; a bounded X is X."""
     if get_origin(annotation) in (Union, types.UnionType):
         rest = [argument for argument in get_args(annotation) if argument is not type(None)]
-        if len(rest) == 1:
+        if len(rest) < len(get_args(annotation)):
             return _unbounded(rest[0]), True
+        # The sections of a union are one struct.
+        if len({swift_name(_unbounded(one)) for one in rest}) == 1:
+            return _unbounded(rest[0]), False
     return _unbounded(annotation), False
 
 
@@ -171,13 +217,14 @@ def _unbounded(annotation: Any) -> Any:
 
 
 def _swift_type(annotation: Any, where: str) -> str:
+    annotation = _unbounded(annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is list:
         return f"[{_swift_type(arguments[0], where)}]"
     if origin is dict and arguments[0] is str:
         return f"[String: {_swift_type(arguments[1], where)}]"
     if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation.__name__
+        return swift_name(annotation)
     if annotation in _SCALARS:
         return _SCALARS[annotation]
     # A test writes the code of every section, so this error meets a developer, not a user.

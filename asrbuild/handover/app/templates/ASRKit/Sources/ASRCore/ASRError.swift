@@ -25,7 +25,7 @@ public enum ASRError: Error, Equatable, LocalizedError {
     public var errorDescription: String? {
         switch self {
         case .unsupportedSchema(let found, let supported):
-            return "the manifest has schema version \(found), this code reads \(supported).x"
+            return "the manifest has schema version \(found), this code reads \(supported)"
         case .contradiction(let what): return "the manifest contradicts itself: \(what)"
         case .unsupported(let what): return "not supported: \(what)"
         case .tooManySteps(let steps, let limit):

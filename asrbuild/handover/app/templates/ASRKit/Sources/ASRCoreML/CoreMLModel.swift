@@ -20,6 +20,7 @@ public final class ASRCoreMLModel: ASRAcousticModel, @unchecked Sendable {
     public init(
         contentsOf url: URL, manifest: ASRManifest, computeUnits: MLComputeUnits? = nil
     ) async throws {
+        try manifest.requireSystem(.current)
         let configuration = MLModelConfiguration()
         units = computeUnits ?? Self.units(for: manifest)
         configuration.computeUnits = units

@@ -21,7 +21,7 @@ final class DecoderTests: XCTestCase {
     private func decode(_ path: [Int], _ manifest: ASRManifest) throws -> ASRTranscription {
         var decoder = try ASRGreedyDecoder(manifest)
         for label in path {
-            var row = [Float](repeating: 0, count: manifest.decoder.blankIndex + 1)
+            var row = [Float](repeating: 0, count: manifest.decoder.blankIndex! + 1)
             row[label] = 1
             _ = try decoder.feed(ASRRows(width: row.count, values: row))
         }
@@ -100,7 +100,7 @@ final class DecoderTests: XCTestCase {
     /// Twenty minutes in pieces of one step: the work of a step does not grow with the text.
     func testALongRecordingIsDecodedInLinearTime() throws {
         let manifest = try Artifact().manifest
-        let classes = manifest.decoder.blankIndex + 1
+        let classes = manifest.decoder.blankIndex! + 1
         let rows = (0..<6).map { step in
             var values = [Float](repeating: 0, count: classes)
             values[step % 2 == 0 ? classes - 1 : step % (classes - 1)] = 1
@@ -116,7 +116,7 @@ final class DecoderTests: XCTestCase {
     func testAnotherNumberOfClassesIsRefused() throws {
         let manifest = try Artifact().manifest
         var decoder = try ASRGreedyDecoder(manifest)
-        let classes = manifest.decoder.blankIndex
+        let classes = manifest.decoder.blankIndex!
         XCTAssertThrowsError(
             try decoder.feed(ASRRows(width: classes, values: [Float](repeating: 0, count: classes)))
         )

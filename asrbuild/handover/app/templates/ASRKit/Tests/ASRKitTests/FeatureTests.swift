@@ -24,14 +24,32 @@ final class FeatureTests: XCTestCase {
 
     func testTheReferenceVectorOfTheManifest() throws {
         let artifact = try Artifact()
-        let reference = artifact.manifest.features.reference
+        let manifest = try Data(contentsOf: artifact.folder.appendingPathComponent("manifest.json"))
+        let reference = try JSONDecoder().decode(Referring.self, from: manifest).features.reference
         let url = artifact.folder.appendingPathComponent(reference.audio)
         let frames = try mfcc(artifact)(try wav(try Data(contentsOf: url)))
-        XCTAssertEqual(frames.count, reference.totalFrames)
-        let first = reference.firstFrame
+        XCTAssertEqual(frames.count, reference.total_frames)
+        let first = reference.first_frame
         let found = frames[first..<first + reference.frames.count].values
-        let expected = reference.frames.flatMap { $0.map { Float($0) } }
+        let expected = reference.frames.flatMap { $0 }
         XCTAssertLessThanOrEqual(largestError(found, expected), Float(reference.tolerance))
+    }
+
+    /// The part of a manifest that a device does not read.
+    private struct Referring: Decodable {
+        let features: Features
+
+        struct Features: Decodable {
+            let reference: Reference
+        }
+
+        struct Reference: Decodable {
+            let audio: String
+            let total_frames: Int
+            let first_frame: Int
+            let frames: [[Float]]
+            let tolerance: Double
+        }
     }
 
     func testWindowsDoNotDependOnHowTheSamplesArrive() throws {

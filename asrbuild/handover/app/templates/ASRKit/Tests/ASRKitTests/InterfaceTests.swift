@@ -15,8 +15,8 @@ final class InterfaceTests: XCTestCase {
             inputs: Dictionary(uniqueKeysWithValues: inputs),
             outputs: Set(manifest.model.outputs.map(\.name)), states: Set(kept),
             metadata: [
-                "asrbuild.blank_index": "\(manifest.decoder.blankIndex)",
-                "asrbuild.log_floor": "\(manifest.features.logFloor)", "author": "nobody",
+                "asrbuild.blank_index": "\(manifest.decoder.blankIndex!)",
+                "asrbuild.log_floor": "\(manifest.features.logFloor!)", "author": "nobody",
             ]
         )
     }

@@ -28,6 +28,21 @@ final class LoadingTests: XCTestCase {
         }
     }
 
+    /// The package's own minimum is no part of the kit, whose bytes are the same for all.
+    func testASystemThatIsTooOldIsRefused() throws {
+        var manifest = try Artifact().manifest
+        manifest.model.minimumOs = ["iOS": "17", "macOS": "14.2"]
+        for (name, version) in [("iOS", "16.7.1"), ("macOS", "14.1")] {
+            let system = ASRSystemVersion(name: name, version: version)
+            XCTAssertThrowsError(try manifest.requireSystem(system)) { error in
+                XCTAssertTrue("\(error)".contains("\(name) \(version): the package requires"))
+            }
+        }
+        for (name, version) in [("iOS", "17"), ("macOS", "14.2.0"), ("", "6")] {
+            try manifest.requireSystem(ASRSystemVersion(name: name, version: version))
+        }
+    }
+
     func testANeuralNetworkInSinglePrecisionAsksForTheCPU() throws {
         var manifest = try Artifact().manifest
         manifest.model.recommendedComputeUnits = .all

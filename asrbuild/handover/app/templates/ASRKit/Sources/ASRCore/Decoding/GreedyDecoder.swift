@@ -58,10 +58,13 @@ public struct ASRGreedyDecoder: Sendable {
         bytesOutput = decoder.utf8
         space = decoder.alphabet.firstIndex(of: " ")
         stepSeconds = manifest.features.stepMs / 1000
-        last = decoder.blankIndex
-        guard decoder.blankIndex == labels.count else {
+        guard let blank = decoder.blankIndex, decoder.kind == nil else {
+            throw ASRError.unsupported("labels of a manifest 2.0")
+        }
+        last = blank
+        guard blank == labels.count else {
             throw ASRError.contradiction(
-                "the blank is \(decoder.blankIndex), the alphabet has \(labels.count) labels"
+                "the blank is \(blank), the alphabet has \(labels.count) labels"
             )
         }
         guard !bytesOutput || labels.count == 255 else {

@@ -25,15 +25,21 @@ public struct ASRFeatureSettings: Equatable, Sendable {
         let features = manifest.features
         sampleRate = audio.sampleRate
         sampleScale = Float(audio.sampleScale)
-        window = features.windowSamples
-        stride = features.stepSamples
-        fftSize = features.fftSize
-        melBands = features.melBands
-        lowerHz = features.lowerHz
-        upperHz = features.upperHz
-        coefficients = features.coefficients
-        logFloor = features.logFloor
-        context = features.contextFrames
+        guard let window = features.windowSamples, let stride = features.stepSamples,
+            let fftSize = features.fftSize, let melBands = features.melBands,
+            let lowerHz = features.lowerHz, let upperHz = features.upperHz,
+            let coefficients = features.coefficients, let logFloor = features.logFloor,
+            let context = features.contextFrames, features.place != .package
+        else { throw ASRError.unsupported("features of the kind \(features.kind.rawValue)") }
+        self.window = window
+        self.stride = stride
+        self.fftSize = fftSize
+        self.melBands = melBands
+        self.lowerHz = lowerHz
+        self.upperHz = upperHz
+        self.coefficients = coefficients
+        self.logFloor = logFloor
+        self.context = context
         guard audio.channels == 1 else {
             throw ASRError.unsupported("\(audio.channels) channels")
         }

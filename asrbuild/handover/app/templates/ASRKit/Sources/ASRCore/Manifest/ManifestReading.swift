@@ -1,19 +1,22 @@
 import Foundation
 
 extension ASRManifest {
-    /// Reads `manifest.json`. Keys that a newer minor version of the schema added are ignored.
+    /// Reads `manifest.json`, of it what runs the model.
+    ///
+    /// Keys that a newer minor version of the schema added are passed over.
     ///
     /// - Throws: `ASRError.unsupportedSchema` for another major version, `DecodingError` for what
     ///   breaks the schema.
     public static func read(_ data: Data) throws -> ASRManifest {
         let decoder = JSONDecoder()
         let found = try decoder.decode(Version.self, from: data).schema_version
-        let supported = parts(supportedSchemaVersion)
-        let given = parts(found)
-        guard given.count == 2, given[0] == supported[0] else {
-            throw ASRError.unsupportedSchema(found: found, supported: "\(supported[0])")
+        let given = numbers(found)
+        let known = supportedSchemaVersions.map(numbers)
+        guard given.count == 2, let own = known.first(where: { $0[0] == given[0] }) else {
+            let majors = known.map { "\($0[0]).x" }.joined(separator: " and ")
+            throw ASRError.unsupportedSchema(found: found, supported: majors)
         }
-        decoder.userInfo[.ignoresUnknownKeys] = given[1] > supported[1]
+        decoder.userInfo[.ignoresUnknownKeys] = given[1] > own[1]
         return try decoder.decode(ASRManifest.self, from: data)
     }
 
@@ -27,7 +30,8 @@ extension ASRManifest {
     }
 
     /// Major and minor version; fewer numbers where `version` is not one.
-    private static func parts(_ version: String) -> [Int] {
-        version.split(separator: ".", omittingEmptySubsequences: false).compactMap { Int($0) }
+    private static func numbers(_ version: String) -> [Int] {
+        let parts = version.split(separator: ".", omittingEmptySubsequences: false).map { Int($0) }
+        return parts.count == 2 ? parts.compactMap { $0 } : []
     }
 }

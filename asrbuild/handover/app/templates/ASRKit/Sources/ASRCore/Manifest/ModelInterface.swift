@@ -60,19 +60,15 @@ extension ASRManifest {
 
     /// What the manifest says under the names of the file's notes.
     private var notes: [(String, String)] {
-        [
-            ("sample_rate_hz", "\(audio.sampleRate)"),
-            ("window_samples", "\(features.windowSamples)"),
-            ("step_samples", "\(features.stepSamples)"),
-            ("fft_size", "\(features.fftSize)"),
-            ("mel_bands", "\(features.melBands)"),
-            ("lower_hz", "\(features.lowerHz)"),
-            ("upper_hz", "\(features.upperHz)"),
-            ("coefficients", "\(features.coefficients)"),
-            ("log_floor", "\(features.logFloor)"),
-            ("context_frames", "\(features.contextFrames)"),
-            ("blank_index", "\(decoder.blankIndex)"),
+        let values: [(String, (any CustomStringConvertible)?)] = [
+            ("sample_rate_hz", audio.sampleRate), ("window_samples", features.windowSamples),
+            ("step_samples", features.stepSamples), ("fft_size", features.fftSize),
+            ("mel_bands", features.melBands), ("lower_hz", features.lowerHz),
+            ("upper_hz", features.upperHz), ("coefficients", features.coefficients),
+            ("log_floor", features.logFloor), ("context_frames", features.contextFrames),
+            ("blank_index", decoder.blankIndex),
         ]
+        return values.compactMap { name, value in value.map { (name, $0.description) } }
     }
 
     private func expectSame<Value: Equatable>(_ what: String, _ file: Value, _ own: Value) throws {

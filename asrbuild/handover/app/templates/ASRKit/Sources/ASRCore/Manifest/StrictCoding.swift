@@ -6,9 +6,10 @@
 struct StrictFields<Key: CodingKey & CaseIterable> {
     private let container: KeyedDecodingContainer<Key>
 
-    init(_ decoder: any Swift.Decoder) throws {
+    /// - Parameter passing: keys of the schema that a device does not read.
+    init(_ decoder: any Swift.Decoder, passing: [String] = []) throws {
         let ignores = decoder.userInfo[.ignoresUnknownKeys] as? Bool ?? false
-        let known = Set(Key.allCases.map(\.stringValue))
+        let known = Set(Key.allCases.map(\.stringValue) + passing)
         let given = try decoder.container(keyedBy: AnyKey.self).allKeys.map(\.stringValue)
         if !ignores, let stray = given.sorted().first(where: { !known.contains($0) }) {
             throw DecodingError.dataCorrupted(
@@ -38,7 +39,7 @@ struct StrictFields<Key: CodingKey & CaseIterable> {
         return try container.decodeIfPresent(Value.self, forKey: key)
     }
 
-    /// A key that a minor version added: absent from an older one.
+    /// A key that a version added: absent from an older one.
     func optional<Value: Decodable>(_ key: Key) throws -> Value? {
         try container.decodeIfPresent(Value.self, forKey: key)
     }

@@ -44,6 +44,15 @@ extension ASRManifest {
             ? .cpuOnly : model.recommendedComputeUnits
     }
 
+    /// Refuses a system that is older than the package requires; one without Core ML is not asked.
+    ///
+    /// - Throws: `ASRError.unsupported`.
+    package func requireSystem(_ system: ASRSystemVersion) throws {
+        guard let oldest = model.minimumOs[system.name], !loads(on: system) else { return }
+        let found = system.numbers.map(String.init).joined(separator: ".")
+        throw ASRError.unsupported("\(system.name) \(found): the package requires \(oldest)")
+    }
+
     /// Whether a system is new enough to load the package.
     public func loads(on system: ASRSystemVersion) -> Bool {
         guard let oldest = model.minimumOs[system.name] else { return false }

@@ -1,9 +1,15 @@
+import Foundation
+
 /// One call of the package: its real steps, and its size with padding.
 public struct ASRCall: Equatable, Sendable {
+    /// The number in the utterance of its first step.
     public let first: Int
+    /// Real steps.
     public let steps: Int
+    /// Steps with padding.
     public let size: Int
 
+    /// A call.
     public init(first: Int, steps: Int, size: Int) {
         self.first = first
         self.steps = steps
@@ -13,9 +19,10 @@ public struct ASRCall: Equatable, Sendable {
 
 /// One utterance, fed to the package call by call as the manifest specifies.
 ///
-/// The state is passed from one call to the next. The last, short call is padded with zeros to a size
-/// that the package takes, `input_lengths` says how many steps are real, and only their rows are
-/// kept, so no step is lost.
+/// Steps are frames of features, or samples. The state is passed from one call to the next. The
+/// last, short call is padded with zeros to a size that the package takes, and only the rows of real
+/// steps are kept, so no step is lost. Where rows depend on steps around them, a call repeats steps
+/// of the call before and looks ahead.
 ///
 /// A call that fails changes nothing: its steps wait, and the next `feed` or `finish` runs them
 /// again. Only a package that keeps its state itself cannot be asked twice: after a failed call its
@@ -26,11 +33,24 @@ public struct ASRAcousticStream: Sendable {
 
     private var model: any ASRAcousticModel
     private let manifest: ASRManifest
-    private let features: ASRManifest.Tensor
-    private let probabilities: ASRManifest.Tensor
-    /// Context windows, of which the first `taken` have been run.
+    private let fed: Laid
+    private let decoded: Laid
+    private let rows: RowCount
+    private let left: Int
+    private let right: Int
+    private let trimmed: Bool
+    /// Steps, of which the first `taken` are done with.
     private var waiting: ASRRows
     private var taken = 0
+    /// Of the steps that wait: those whose rows were given already.
+    private var seen = 0
+    /// The first step of the recording among those that wait, and their end.
+    private var begin = 0
+    private var end = 0
+    private var primed = false
+    private var closed = false
+    /// Steps before those that wait.
+    private var passed = 0
     /// Probabilities that the caller has not taken yet.
     private var ready: ASRRows
     /// Input name -> state of the next call.
@@ -38,28 +58,46 @@ public struct ASRAcousticStream: Sendable {
     private let kept: (any ASRModelState)?
     private var lost = false
 
+    /// An utterance whose state starts as the manifest says.
+    ///
+    /// - Throws: `ASRError.contradiction` where the manifest contradicts itself.
     public init(model: any ASRAcousticModel, manifest: ASRManifest) throws {
         self.model = model
         self.manifest = manifest
-        features = try only(manifest.model.inputs, .features)
-        probabilities = try only(manifest.model.outputs, .probabilities)
-        guard features.shape.count == 4, let last = probabilities.shape.last, last.default > 0 else {
-            throw ASRError.contradiction("the shapes of \(features.name) and \(probabilities.name)")
+        fed = try Laid(only(manifest.model.inputs, [.features, .samples]), otherwise: 1)
+        decoded = try Laid(
+            only(manifest.model.outputs, [.probabilities, .logProbabilities, .logits]), otherwise: 0
+        )
+        rows = RowCount(manifest)
+        let context = manifest.context
+        (left, right) = (context?.leftSteps ?? 0, context?.rightSteps ?? 0)
+        trimmed = context?.trimmed ?? false
+        waiting = ASRRows(width: fed.width)
+        ready = ASRRows(width: decoded.width)
+        if trimmed {
+            (begin, end) = (left, left)
+            waiting.append(Self.silence(left, width: fed.width))
         }
-        waiting = ASRRows(width: features.shape[2].default * features.shape[3].default)
-        ready = ASRRows(width: last.default)
         for pair in manifest.state where pair.kind == .explicit {
             state[pair.input] = ASRTensor.zeros(pair.shape)
         }
         kept = manifest.state.contains { $0.kind == .stateful } ? try model.makeState() : nil
-        if let chunk = manifest.streaming.stepsPerChunk, try callSize(chunk) != chunk {
-            throw ASRError.contradiction("the package takes no call of \(chunk) steps")
+        if let chunk = manifest.streaming.stepsPerChunk {
+            guard try callSize(chunk) == chunk else {
+                throw ASRError.contradiction("the package takes no call of \(chunk) steps")
+            }
+            guard chunk > left + rows.ahead(right) else {
+                throw ASRError.contradiction("a call of \(chunk) steps has no new step")
+            }
         }
     }
 
-    /// Takes context windows; returns the probabilities of the calls that they filled.
-    public mutating func feed(_ windows: ASRRows) async throws -> ASRRows {
-        append(windows)
+    /// Values of a step.
+    public var width: Int { fed.width }
+
+    /// Takes steps; returns the probabilities of the calls that they filled.
+    public mutating func feed(_ steps: ASRRows) async throws -> ASRRows {
+        append(steps)
         while let request = try next(ending: false) { try await run(request) }
         return take()
     }
@@ -79,25 +117,26 @@ public struct ASRAcousticStream: Sendable {
         accept(answer, to: request)
     }
 
-    /// The state after the last call, by output name. What the package keeps to itself is not in
-    /// it, nor what the manifest says is only valid after a full call.
+    /// The state after the last call, by output name. What the package keeps to itself is not in it.
     public var carried: [String: ASRTensor] {
-        let padded = calls.last.map { $0.steps < $0.size } ?? false
         var found: [String: ASRTensor] = [:]
         for pair in manifest.state where pair.kind == .explicit {
-            if !padded || pair.valid == .always { found[pair.output] = state[pair.input] }
+            found[pair.output] = state[pair.input]
         }
         return found
     }
 
-    private var classes: Int { ready.width }
+    private static func silence(_ steps: Int, width: Int) -> ASRRows {
+        ASRRows(width: width, values: [Float](repeating: 0, count: steps * width))
+    }
 
     /// The smallest size of a call that so many steps fit in.
     private func callSize(_ steps: Int) throws -> Int {
-        let axis = features.shape[1]
+        let axis = fed.time
         let sizes = axis.enumerated ?? [max(steps, axis.min)]
         guard let size = sizes.filter({ $0 >= steps }).min(), size <= axis.max ?? Int.max else {
-            throw ASRError.tooManySteps(steps: steps, limit: sizes.max().map { min($0, axis.max ?? $0) } ?? 0)
+            let limit = sizes.max().map { min($0, axis.max ?? $0) } ?? 0
+            throw ASRError.tooManySteps(steps: steps, limit: limit)
         }
         return size
     }
@@ -105,11 +144,16 @@ public struct ASRAcousticStream: Sendable {
 
 // One call in three parts, so that an actor can wait for the model between two changes of its state.
 extension ASRAcousticStream {
-    /// The inputs of the next call.
+    /// The inputs of the next call, and what becomes of its steps and rows.
     package struct Request: Sendable {
         let inputs: [String: ASRTensor]
         let steps: Int
         let size: Int
+        /// The rows that are kept.
+        let keep: Range<Int>
+        /// Steps that then stop waiting.
+        let passed: Int
+        let seen: Int
     }
 
     /// The checked outputs of a call, and the model that gave them.
@@ -119,44 +163,89 @@ extension ASRAcousticStream {
         let model: any ASRAcousticModel
     }
 
-    package mutating func append(_ windows: ASRRows) {
-        waiting.append(windows)
+    package mutating func append(_ steps: ASRRows) {
+        waiting.append(steps)
+        end += steps.count
     }
 
     /// The probabilities since the last time.
     package mutating func take() -> ASRRows {
-        defer { ready = ASRRows(width: classes) }
+        defer { ready = ASRRows(width: decoded.width) }
         return ready
     }
 
     /// The next call, where the steps that wait fill one; `ending`: also where they do not.
-    package func next(ending: Bool) throws -> Request? {
+    package mutating func next(ending: Bool) throws -> Request? {
         guard !lost else { throw ASRError.stateLost }
+        guard prime() else { return nil }
+        if ending, trimmed, !closed, end > begin {
+            waiting.append(Self.silence(right, width: fed.width))
+            closed = true
+        }
         let count = waiting.count - taken
         // A whole utterance: the last full chunk may be part of one larger call.
-        let spare = manifest.streaming.mode == .chunked ? 0 : 1
-        if let size = manifest.streaming.stepsPerChunk, count >= size + spare {
-            return request(steps: size, size: size)
+        let whole = ending || manifest.streaming.mode != .chunked
+        if let size = manifest.streaming.stepsPerChunk,
+            count > size || (count == size && !whole)
+        {
+            return full(size)
         }
-        guard ending, count > 0 else { return nil }
-        return request(steps: count, size: try callSize(count))
+        guard ending, end > begin else { return nil }
+        let keep = seen / rows.steps..<max(seen / rows.steps, rows.of(count))
+        guard !keep.isEmpty else { return nil }
+        return request(steps: count, size: try callSize(count), keep: keep, passed: count, seen: 0)
     }
 
-    private func request(steps: Int, size: Int) -> Request {
+    private func full(_ size: Int) -> Request {
+        let known = size - rows.ahead(right)
+        let first = trimmed ? 0 : seen / rows.steps
+        let last = trimmed ? rows.of(size) : min(known / rows.steps, rows.of(size))
+        let keep = first..<max(first, last)
+        return request(
+            steps: size, size: size, keep: keep, passed: max(0, known - left),
+            seen: trimmed ? 0 : min(left, known)
+        )
+    }
+
+    private func request(
+        steps: Int, size: Int, keep: Range<Int>, passed: Int, seen: Int
+    ) -> Request {
         var values = waiting[taken..<taken + steps].values
         values += [Float](repeating: 0, count: (size - steps) * waiting.width)
         var inputs = state
-        inputs[features.name] = ASRTensor(
-            shape: [1, size, features.shape[2].default, features.shape[3].default], values: values
-        )
-        for tensor in manifest.model.inputs where tensor.meaning == .stepCount {
+        inputs[fed.name] = ASRTensor(shape: fed.shape(size), values: fed.lay(values, size))
+        for tensor in manifest.model.inputs {
             let shape = tensor.shape.map(\.default)
-            let count = shape.reduce(1, *)
-            inputs[tensor.name] = ASRTensor(
-                shape: shape, values: [Float](repeating: Float(steps), count: count)
-            )
+            if tensor.meaning == .stepCount {
+                let count = shape.reduce(1, *)
+                inputs[tensor.name] = ASRTensor(
+                    shape: shape, values: [Float](repeating: Float(steps), count: count)
+                )
+            } else if tensor.meaning == .stepRange {
+                let range = [Float(begin), Float(min(end, size))]
+                inputs[tensor.name] = ASRTensor(shape: [2], values: range)
+            }
         }
-        return Request(inputs: inputs, steps: steps, size: size)
+        return Request(
+            inputs: inputs, steps: steps, size: size, keep: keep, passed: passed, seen: seen
+        )
+    }
+
+    /// Gives states that begin with the first samples theirs; whether they have them.
+    private mutating func prime() -> Bool {
+        guard !primed else { return true }
+        let first = manifest.state.filter { $0.initial == .firstSamples && $0.kind == .explicit }
+        let most = first.map { $0.shape.reduce(1, *) }.max() ?? 0
+        guard (waiting.count - taken) * waiting.width >= most else { return false }
+        let values = waiting[taken..<waiting.count].values
+        for pair in first {
+            let count = pair.shape.reduce(1, *)
+            state[pair.input] = ASRTensor(shape: pair.shape, values: Array(values[0..<count]))
+        }
+        taken += most
+        end -= most
+        primed = true
+        return true
     }
 
     /// Runs the model, and where it fails its fallback.
@@ -172,43 +261,54 @@ extension ASRAcousticStream {
         }
     }
 
-    private func answer(_ request: Request, from model: any ASRAcousticModel) async throws -> Answer {
+    private func answer(
+        _ request: Request, from model: any ASRAcousticModel
+    ) async throws -> Answer {
         let outputs = try await model.predict(request.inputs, state: kept)
         var next: [String: ASRTensor] = [:]
         for pair in manifest.state where pair.kind == .explicit {
             let count = pair.shape.reduce(1, *)
-            let given = try output(pair.output, of: outputs, count: count, real: count)
+            let given = try output(pair.output, of: outputs, count: count)
+            try requireFinite(given, pair.output)
             next[pair.input] = ASRTensor(shape: pair.shape, values: given)
         }
-        let rows = try output(
-            probabilities.name, of: outputs, count: request.size * classes,
-            real: request.steps * classes
+        let count = rows.of(request.size)
+        let given = try output(decoded.name, of: outputs, count: count * decoded.width)
+        // What belongs to padding may be anything.
+        let kept = ASRRows(width: decoded.width, values: decoded.stand(given, count))[request.keep]
+        let probabilities = try decoded.probabilities(kept.values)
+        try requireFinite(probabilities, decoded.name)
+        return Answer(
+            rows: ASRRows(width: decoded.width, values: probabilities), state: next, model: model
         )
-        return Answer(rows: ASRRows(width: classes, values: rows), state: next, model: model)
     }
 
-    /// The first `real` values of an output; the rest belongs to padding and may be anything.
     private func output(
-        _ name: String, of outputs: [String: ASRTensor], count: Int, real: Int
+        _ name: String, of outputs: [String: ASRTensor], count: Int
     ) throws -> [Float] {
         guard let found = outputs[name] else { throw ASRError.badOutput("no \(name)") }
         guard found.values.count == count else {
             throw ASRError.badOutput("\(name) of shape \(found.shape), not of \(count) values")
         }
-        let values = Array(found.values[0..<real])
+        return found.values
+    }
+
+    private func requireFinite(_ values: [Float], _ name: String) throws {
         guard values.allSatisfy(\.isFinite) else {
             throw ASRError.badOutput("\(name) with values that are not finite numbers")
         }
-        return values
     }
 
     package mutating func accept(_ answer: Answer, to request: Request) {
         state = answer.state
         model = answer.model
         ready.append(answer.rows)
-        let first = calls.last.map { $0.first + $0.steps } ?? 0
-        calls.append(ASRCall(first: first, steps: request.steps, size: request.size))
-        taken += request.steps
+        calls.append(ASRCall(first: passed, steps: request.steps, size: request.size))
+        taken += request.passed
+        passed += request.passed
+        seen = request.seen
+        begin = max(0, begin - request.passed)
+        end = max(0, end - request.passed)
         if 2 * taken >= waiting.count {
             waiting.removeFirst(taken)
             taken = 0
@@ -221,12 +321,112 @@ extension ASRAcousticStream {
     }
 }
 
+/// How many rows a call has; in manifests 1.x one for each step.
+private struct RowCount: Sendable {
+    let steps: Int
+    let add: Int
+    let most: Int?
+    /// Context before a call that has no rows of its own.
+    private let inside: Int
+
+    init(_ manifest: ASRManifest) {
+        steps = max(1, manifest.rows?.steps ?? 1)
+        add = manifest.rows?.add ?? 0
+        most = manifest.rows?.most
+        let context = manifest.context
+        inside = context?.trimmed == true ? context?.leftSteps ?? 0 : 0
+    }
+
+    func of(_ count: Int) -> Int {
+        let found = max(0, (count + add) / steps)
+        return most.map { min($0, found) } ?? found
+    }
+
+    /// Steps at the end of a call whose rows the next call gives.
+    func ahead(_ right: Int) -> Int { right + max(0, -add - right - inside) }
+}
+
+/// A tensor with one axis of time, at any position: steps in order are laid into it and taken out.
+private struct Laid: Sendable {
+    let name: String
+    /// The axis of time.
+    let time: ASRManifest.Axis
+    /// Values of a step.
+    let width: Int
+    private let meaning: ASRManifest.Tensor.Meaning
+    private let sizes: [Int]
+    private let axis: Int
+    private let before: Int
+    private let after: Int
+
+    init(_ tensor: ASRManifest.Tensor, otherwise: Int) throws {
+        let names: Set = ["steps", "samples", "rows"]
+        axis = tensor.shape.firstIndex { names.contains($0.name) } ?? otherwise
+        sizes = tensor.shape.map(\.default)
+        guard axis < sizes.count else { throw ASRError.contradiction("the shape of \(tensor.name)") }
+        (name, meaning, time) = (tensor.name, tensor.meaning, tensor.shape[axis])
+        before = sizes[..<axis].reduce(1, *)
+        after = sizes[(axis + 1)...].reduce(1, *)
+        width = before * after
+        guard width > 0 else { throw ASRError.contradiction("the shape of \(tensor.name)") }
+    }
+
+    func shape(_ steps: Int) -> [Int] {
+        var shape = sizes
+        shape[axis] = steps
+        return shape
+    }
+
+    /// (steps, before, after) as (before, steps, after).
+    func lay(_ values: [Float], _ steps: Int) -> [Float] {
+        moved(values, steps, before)
+    }
+
+    /// (before, steps, after) as (steps, before, after).
+    func stand(_ values: [Float], _ steps: Int) -> [Float] {
+        moved(values, before, steps)
+    }
+
+    private func moved(_ values: [Float], _ outer: Int, _ inner: Int) -> [Float] {
+        guard before > 1, values.count == outer * inner * after else { return values }
+        var found: [Float] = []
+        found.reserveCapacity(values.count)
+        for second in 0..<inner {
+            for first in 0..<outer {
+                let start = (first * inner + second) * after
+                found += values[start..<start + after]
+            }
+        }
+        return found
+    }
+
+    /// The values as probabilities, a row of `width` after another.
+    func probabilities(_ values: [Float]) throws -> [Float] {
+        guard meaning != .probabilities else { return values }
+        var found: [Float] = []
+        found.reserveCapacity(values.count)
+        for start in Swift.stride(from: 0, to: values.count, by: width) {
+            let row = values[start..<start + width].map(Double.init)
+            let top = meaning == .logits ? row.max() ?? 0 : 0
+            let raised = row.map { exp(min($0 - top, 80)) }
+            let sum = raised.reduce(0, +)
+            // Those of a network in half precision add up to within a few per mille.
+            guard meaning == .logits || abs(sum - 1) <= 0.02 else {
+                throw ASRError.badOutput("\(name) that are not log probabilities")
+            }
+            found += raised.map { Float(meaning == .logits ? $0 / sum : $0) }
+        }
+        return found
+    }
+}
+
 private func only(
-    _ tensors: [ASRManifest.Tensor], _ meaning: ASRManifest.Tensor.Meaning
+    _ tensors: [ASRManifest.Tensor], _ meanings: Set<ASRManifest.Tensor.Meaning>
 ) throws -> ASRManifest.Tensor {
-    let found = tensors.filter { $0.meaning == meaning }
+    let found = tensors.filter { meanings.contains($0.meaning) }
     guard found.count == 1, let tensor = found.first else {
-        throw ASRError.contradiction("\(found.count) tensors mean \(meaning.rawValue)")
+        let names = meanings.map(\.rawValue).sorted().joined(separator: " or ")
+        throw ASRError.contradiction("\(found.count) tensors mean \(names)")
     }
     return tensor
 }
