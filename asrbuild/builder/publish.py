@@ -252,7 +252,8 @@ def _write_reports(staging: Path, manifest: m.Manifest, proof: Path) -> None:
         name = probabilities_of(manifest)
         recordings = artifact.comparisons(cases, expected, dict(outputs), name)
     page.write_report(staging, manifest, inside.operations, fit)
-    artifact.write_page(staging / REPORT_PAGE, manifest, inside, recordings, fit)
+    sounds = {"sample": (staging / REFERENCE_AUDIO).read_bytes()}
+    artifact.write_page(staging / REPORT_PAGE, manifest, inside, recordings, fit, sounds=sounds)
 
 
 def remarks(artifact: Path, folders: Mapping[str, Path]) -> list[str]:

@@ -132,17 +132,21 @@ def _stop(error: BaseException) -> BaseException:
 
 def _tell_all(jobs: list[JobRecord], records: Path, seconds: float) -> None:
     """The result of a sweep: a table, and the address of a page."""
-    from asrbuild.handover.report.comparison import job_rows, write_page
+    from asrbuild.handover.report.comparison import csv_text, job_rows, swept_columns, write_page
     from asrbuild.handover.report.sweep import print_table
 
-    page = Path(about(records).folder, PAGE)
-    write_page(page, f"Sweep of {len(jobs)} jobs", job_rows(jobs))
+    folder = Path(about(records).folder)
+    page, title = folder / PAGE, f"Sweep of {len(jobs)} jobs"
+    table = write_page(page, title, job_rows(jobs), swept_columns(jobs))
+    with disk_errors("writing the table of the sweep", folder / TABLE):
+        (folder / TABLE).write_text(csv_text(table), encoding="utf-8", newline="")
     if os.environ.get(OUTPUT) == _JSON:
         rows = [asdict(job) for job in jobs]
         _say_event("swept", None, {"jobs": rows, "page": page, "seconds": round(seconds, 3)})
         return
     print_table(jobs, seconds)
     terminal.say(f"page: {os.path.relpath(page)}")
+    terminal.say(f"csv: {os.path.relpath(folder / TABLE)}")
 
 
 def _progress(job: int | None = None) -> Progress:

@@ -95,10 +95,11 @@ def _print(content: dict[str, object], as_json: bool) -> None:
 
 def _prove_and_write(path: Path, output: Path) -> tuple[Proof, Manifest]:
     """Writes the page of one artifact; returns its proof, and its manifest with that proof."""
-    from asrbuild.artifact.layout import PARITY
+    from asrbuild.artifact.layout import PARITY, REFERENCE_AUDIO
     from asrbuild.artifact.manifest import package_path
     from asrbuild.artifact.manifest2 import context_frames
     from asrbuild.artifact.reading import read_manifest
+    from asrbuild.base.disk import read_plain
     from asrbuild.handover.fit.page import report_rows
     from asrbuild.handover.fit.verdict import fit_of_artifact
     from asrbuild.handover.report.anatomy import anatomy
@@ -120,5 +121,6 @@ def _prove_and_write(path: Path, output: Path) -> tuple[Proof, Manifest]:
     if manifest.model.format != ASSET:
         fit = report_rows(fit_of_artifact(path, manifest, proof.reaches, planned), proof.reaches)
     recordings = comparisons(cases, reference, given, name)
-    write_page(output, shown, inside, recordings, fit, measured_rows(path))
+    sounds = {"sample": read_plain(path / REFERENCE_AUDIO)}
+    write_page(output, shown, inside, recordings, fit, measured_rows(path), sounds)
     return proof, shown

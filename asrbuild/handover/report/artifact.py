@@ -13,7 +13,7 @@ from asrbuild.artifact.manifest import Manifest, Metric, Transcript
 from asrbuild.base.array import Array
 from asrbuild.handover.report.anatomy import Anatomy
 from asrbuild.handover.report.feeding import after_text, features_text, runtime_of, whole_recordings
-from asrbuild.handover.report.html import render, write_html
+from asrbuild.handover.report.html import data_uri, render, write_html
 from asrbuild.handover.report.measures import MEASURES, worst_rows
 from asrbuild.handover.report.page import (
     compression_text,
@@ -87,13 +87,14 @@ def write_page(
     recordings: Mapping[str, Comparison],
     fit: Sequence[tuple[str, str]] = (),
     devices: Sequence[object] = (),
+    sounds: Mapping[str, bytes] | None = None,
 ) -> None:
     """Writes the page of an artifact; the arguments are as in :func:`page`.
 
     Raises:
         AsrbuildError: the disk refuses.
     """
-    write_html(path, page(manifest, inside, recordings, fit, devices))
+    write_html(path, page(manifest, inside, recordings, fit, devices, sounds))
 
 
 def page(
@@ -102,6 +103,7 @@ def page(
     recordings: Mapping[str, Comparison],
     fit: Sequence[tuple[str, str]] = (),
     devices: Sequence[object] = (),
+    sounds: Mapping[str, bytes] | None = None,
 ) -> str:
     """The page as HTML; the same manifest, package and probabilities give the same text.
 
@@ -112,6 +114,7 @@ def page(
         fit: what is known of the package and the Neural Engine, see ``fit.page.report_rows``.
         devices: what devices measured: rows with device, system, units, planned, timed, loaded,
             measured and signer as text.
+        sounds: recording -> the beginning of it as a WAV file, to play.
     """
     proof = manifest.verification
     return render(
@@ -134,6 +137,7 @@ def page(
         shape=shape_text,
         transcripts=[_marked(row) for row in transcript_rows(proof.transcripts)],
         scores=_scores(manifest, recordings),
+        sounds={name: data_uri("audio/wav", wav) for name, wav in (sounds or {}).items()},
         gates=_gates(proof.metrics),
         inputs=_inputs(manifest),
         witness=witness_text(manifest),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -17,8 +20,8 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.places import memo_root
 from asrbuild.handover.report.html import figure_text, render, write_html
 from asrbuild.handover.report.page import compression_text, shape_text, word_errors
-from asrbuild.handover.report.sweep import FIGURES, JobRecord
-from asrbuild.handover.report.table import Column, Entry, make_table
+from asrbuild.handover.report.sweep import FIGURES, JobRecord, swept
+from asrbuild.handover.report.table import Column, Entry, Table, make_table
 from asrbuild.proof.gates import of_probabilities, used, worst
 
 COLUMNS = (
@@ -27,20 +30,20 @@ COLUMNS = (
     Column("precision", "precision", number=False),
     Column("compress", "compression", number=False),
     Column("steps", "steps a call", log=True, text="{:.0f}"),
-    Column("size", "MB", text="{:.2f}"),
-    Column("latency", "latency, ms"),
-    Column("operations", "operations", text="{:.0f}"),
+    Column("size", "MB", text="{:.2f}", better="low"),
+    Column("latency", "latency, ms", better="low"),
+    Column("operations", "operations", text="{:.0f}", better="low"),
     Column("fit", "Neural Engine", number=False),
-    Column("wer", "WER %"),
-    Column("set_wer", "WER % on the set"),
-    Column("used", "gate used %", log=True),
-    Column("argmax_agreement", FIGURES["argmax_agreement"]),
-    Column("kl_divergence", FIGURES["kl_divergence"], log=True),
-    Column("max_abs_error", FIGURES["max_abs_error"], log=True),
-    Column("psnr_db", FIGURES["psnr_db"], text="{:.1f}"),
+    Column("wer", "WER %", better="low"),
+    Column("set_wer", "WER % on the set", better="low"),
+    Column("used", "gate used %", log=True, better="low"),
+    Column("argmax_agreement", FIGURES["argmax_agreement"], better="high"),
+    Column("kl_divergence", FIGURES["kl_divergence"], log=True, better="low"),
+    Column("max_abs_error", FIGURES["max_abs_error"], log=True, better="low"),
+    Column("psnr_db", FIGURES["psnr_db"], text="{:.1f}", better="high"),
     Column("words", "words", number=False),
     Column("devices", "runs on devices", text="{:.0f}"),
-    Column("seconds", "build, s", text="{:.1f}"),
+    Column("seconds", "build, s", text="{:.1f}", better="low"),
 )
 #: The kind of a row whose package failed its gates.
 _FAILED = "failed its gates"
@@ -69,21 +72,40 @@ class Row:
     facts: dict[str, float | str] = field(default_factory=dict)
 
 
-def job_rows(jobs: Iterable[JobRecord]) -> list[Row]:
-    """Rows of a sweep; an artifact that can no longer be read is a row with an error."""
-    rows = []
+def job_rows(jobs: Sequence[JobRecord]) -> list[Row]:
+    """Rows of a sweep; an artifact that can no longer be read is a row with an error.
+
+    The keys that the sweep varies are facts of each row.
+    """
+    rows, keys = [], swept(jobs)
     for job in jobs:
         overrides = " ".join(job.overrides)
         if job.status == "failed":
-            rows.append(
-                Row(job.number, "", overrides, None, job.status, job.error, _facts_of_failed(job))
-            )
-            continue
-        row = _row(job.number, Path(job.path), overrides, job.status)
-        if not row.error:
-            row.facts["seconds"] = job.seconds
+            row = Row(job.number, "", overrides, None, job.status, job.error, _facts_of_failed(job))
+        else:
+            row = _row(job.number, Path(job.path), overrides, job.status)
+            if not row.error:
+                row.facts["seconds"] = job.seconds
+        for key, values in keys.items():
+            if job.number in values:
+                row.facts[key] = values[job.number]
         rows.append(row)
     return rows
+
+
+def swept_columns(jobs: Sequence[JobRecord]) -> list[Column]:
+    """A column for each key that a sweep varies; of numbers where all its values are."""
+    return [
+        Column(key, key, number=all(map(_is_number, values.values())), text="{:g}", choice=True)
+        for key, values in swept(jobs).items()
+    ]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def artifact_rows(paths: Sequence[Path]) -> list[Row]:
@@ -91,20 +113,29 @@ def artifact_rows(paths: Sequence[Path]) -> list[Row]:
     return [_row(number, path, None, "") for number, path in enumerate(paths, start=1)]
 
 
-def write_page(path: Path, title: str, rows: Sequence[Row]) -> None:
+def write_page(
+    path: Path, title: str, rows: Sequence[Row], swept: Sequence[Column] = ()
+) -> list[list[str]]:
     """Writes the page; links to the artifacts' own pages are relative to it.
+
+    Args:
+        swept: columns of the keys that a sweep varies.
+
+    Returns:
+        The page's table, the headings first.
 
     Raises:
         AsrbuildError: the disk refuses.
     """
     compressed = any(row.facts.get("compress", "none") != "none" for row in rows)
     columns = [column for column in COLUMNS if compressed or column.key != "compress"]
+    numbers = {column.key for column in swept if column.number}
     entries = [
         Entry(
             number=row.number,
             name=row.name or row.overrides,
-            facts=row.facts,
-            kind=str(row.facts.get("format", _FAILED)) if row.facts else "",
+            facts={k: float(v) if k in numbers else v for k, v in row.facts.items()},
+            kind=str(row.facts.get("format", _FAILED)) if "size" in row.facts else "",
             bad=frozenset({"words"} if row.facts.get("words") == "differ" else ()),
             error=row.error,
             about=row,
@@ -116,17 +147,47 @@ def write_page(path: Path, title: str, rows: Sequence[Row]) -> None:
         for row in rows
         if row.page is not None
     }
+    table = make_table([*swept, *columns], entries, marks={_FAILED: "bad-mark"})
+    lines = _lines(table)
     text = render(
         "comparison.html.j2",
         scripts=("sort.js", "scatter.js"),
         title=title,
-        table=make_table(columns, entries, marks={_FAILED: "bad-mark"}),
+        table=table,
+        measure="set_wer" if any("set_wer" in row.facts for row in rows) else "max_abs_error",
+        csv=quote(csv_text(lines)),
         links=links,
         jobs=any(row.status for row in rows),
         failed=sum(bool(row.error) for row in rows),
         best=_best(rows),
     )
     write_html(path, text)
+    return lines
+
+
+def _lines(table: Table) -> list[list[str]]:
+    """The table without a page: what it is of, its values in full, and the reasons of failures."""
+    headings = [column.heading for column in table.columns]
+    lines = [["#", "artifact", "version", "status", *headings, "overrides", "error"]]
+    for entry in table.entries:
+        row: Row = entry.about
+        name, _, version = row.name.partition("/")
+        values = [cell.value for cell in table.cells[entry.number]]
+        about = [str(row.number), name, version, row.status]
+        lines.append([*about, *values, row.overrides, row.error])
+    return lines
+
+
+def csv_text(lines: Sequence[Sequence[str]]) -> str:
+    """Lines as CSV. Text that a spreadsheet would take for a formula gets an apostrophe."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    for line in lines:
+        writer.writerow(
+            f"'{text}" if text[:1] in tuple("=+-@\t\r") and not _is_number(text) else text
+            for text in line
+        )
+    return out.getvalue()
 
 
 def _row(number: int, path: Path, overrides: str | None, status: str) -> Row:

@@ -52,7 +52,7 @@ def write_page(
         rates=_rates(results),
         curves=[{"name": _name(r), "path": _curve(r, most)} for r in results],
         most=f"{most:.0f}",
-        wrong=[{"name": _name(r), "recordings": _wrong(r, dataset)} for r in results],
+        wrong=_wrong(results, dataset),
     )
     write_html(destination, text)
 
@@ -112,10 +112,26 @@ def _curve(result: Result, most: float) -> str:
     return "".join([*path, "H100"])
 
 
-def _wrong(result: Result, dataset: Sequence[Recording]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Recordings with wrong words, worst first: name and marked words."""
-    pairs = result.rates.utterances
+def _wrong(results: Sequence[Result], dataset: Sequence[Recording]) -> list[dict[str, Any]]:
+    """Recordings in which a result has wrong words, worst first, each with every result."""
+
+    def rate(at: int) -> float:
+        return sum(result.rates.utterances[at].words.rate for result in results)
+
+    order = sorted(range(len(dataset)), key=lambda at: (-rate(at), at))
     return [
-        (dataset[at].audio.name, word_marks(pairs[at].said, pairs[at].heard))
-        for at in result.worst(len(dataset))
+        {
+            "name": dataset[at].audio.name,
+            "results": [
+                {
+                    "name": _name(result),
+                    "rate": f"{100 * pair.words.rate:.0f} %",
+                    "marks": word_marks(pair.said, pair.heard),
+                }
+                for result in results
+                for pair in [result.rates.utterances[at]]
+            ],
+        }
+        for at in order
+        if rate(at)
     ]

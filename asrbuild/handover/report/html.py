@@ -31,8 +31,8 @@ def render(template: str, scripts: Iterable[str] = (), **values: Any) -> str:
     script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in scripts)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     policy = (
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
-        f"form-action 'none'; script-src 'sha256-{digest}'"
+        "default-src 'none'; img-src data:; media-src data: blob:; style-src 'unsafe-inline'; "
+        f"base-uri 'none'; form-action 'none'; script-src 'sha256-{digest}'"
     )
     return (
         environment(TEMPLATES)
@@ -57,6 +57,11 @@ def write_html(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise AsrbuildError(f"the page cannot be written: {error.strerror}", file=path) from error
+
+
+def data_uri(kind: str, content: bytes) -> str:
+    """A file inside a page; ``kind`` is its media type."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def figure_text(value: float) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import io
 
 import numpy as np
 
 from asrbuild.base.array import Array
+from asrbuild.handover.report.html import data_uri
 
 #: Brightness is probability to this power, so that one percent is still visible.
 PROBABILITY_POWER = 0.25
@@ -25,7 +25,7 @@ def png(values: Array) -> str:
     levels = np.clip(np.nan_to_num(np.asarray(values, np.float64), nan=0.0), 0.0, 1.0) * 255.0
     buffer = io.BytesIO()
     Image.fromarray(np.rint(levels).astype(np.uint8)).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return data_uri("image/png", buffer.getvalue())
 
 
 def probability_levels(probabilities: Array) -> Array:

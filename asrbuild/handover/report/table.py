@@ -19,6 +19,8 @@ class Column:
         number: numeric; a numeric column can be an axis of the plot.
         log: its axis is logarithmic.
         text: format of its numbers; empty: three significant digits.
+        better: ``low`` or ``high``, by which the plot finds its front; empty: neither is.
+        choice: a key that a sweep varies; it can be an axis even if its values are words.
     """
 
     key: str
@@ -26,6 +28,15 @@ class Column:
     number: bool = True
     log: bool = False
     text: str = ""
+    better: str = ""
+    choice: bool = False
+
+    @property
+    def scale(self) -> str:
+        """How the plot lays its axis out; empty: it can be no axis."""
+        if self.number:
+            return "log" if self.log else "linear"
+        return "words" if self.choice else ""
 
 
 @dataclass(frozen=True)

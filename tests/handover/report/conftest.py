@@ -17,7 +17,7 @@ FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-DESKTOP, TABLET, PHONE = 1280, 820, 390
+DESKTOP, PHONE = 1280, 390
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +48,11 @@ class Window:
     complaints: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
+    def show(self, width: int, scheme: str) -> None:
+        """Gives the window a width, and the system a colour scheme."""
+        self.page.set_viewport_size({"width": width, "height": 900})  # type: ignore[attr-defined]
+        self.page.emulate_media(color_scheme=scheme)  # type: ignore[attr-defined]
+
     def overflow(self) -> list[str]:
         """Elements beyond the right edge, which would require scrolling."""
         return self.page.evaluate(  # type: ignore[attr-defined]
@@ -74,13 +79,17 @@ def chromium() -> Iterator[object]:
         browser.close()
 
 
-@pytest.fixture(params=[(DESKTOP, "light"), (TABLET, "dark"), (PHONE, "dark")], ids=str)
-def look(request: pytest.FixtureRequest, chromium) -> Iterator[object]:
-    """Opens a file at each width; at the end there must be no message and no request."""
-    width, scheme = request.param
-    context = chromium.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
-    )
+@pytest.fixture(scope="session")
+def context(chromium) -> Iterator[object]:
+    """One window of the browser, without a network, for every page."""
+    context = chromium.new_context(offline=True)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def look(context) -> Iterator[object]:
+    """Opens a file at the width of a desk; at the end there must be no message and no request."""
     opened: list[Window] = []
 
     def open_page(path: Path) -> Window:
@@ -88,6 +97,7 @@ def look(request: pytest.FixtureRequest, chromium) -> Iterator[object]:
         window.page.on("console", lambda message: window.complaints.append(message.text))
         window.page.on("pageerror", lambda error: window.complaints.append(str(error)))
         window.page.on("request", lambda asked: window.requests.append(asked.url))
+        window.show(DESKTOP, "light")
         window.page.goto(path.absolute().as_uri())
         opened.append(window)
         return window
@@ -95,8 +105,7 @@ def look(request: pytest.FixtureRequest, chromium) -> Iterator[object]:
     yield open_page
     for window in opened:
         assert window.complaints == []
-        assert [url for url in window.requests if not url.startswith("data:")] == [
-            window.requests[0]
-        ]
+        asked = [url for url in window.requests if not url.startswith(("data:", "blob:"))]
+        assert asked == [window.requests[0]]
         assert window.overflow() == []
-    context.close()
+        window.page.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -85,9 +86,13 @@ def saying(published: Path, package: str, expected: str | None = None, **fields:
 
 
 def html_of(
-    published: Path, manifest: Manifest, recordings: Mapping[str, Comparison] | None = None
+    published: Path,
+    manifest: Manifest,
+    recordings: Mapping[str, Comparison] | None = None,
+    sounds: Mapping[str, bytes] | None = None,
 ) -> str:
-    return page(manifest, anatomy(published / manifest.model.package), recordings or {})
+    inside = anatomy(published / manifest.model.package)
+    return page(manifest, inside, recordings or {}, sounds=sounds)
 
 
 def job(number: int, path: Path | None, error: str = "", *overrides: str) -> JobRecord:
@@ -96,4 +101,13 @@ def job(number: int, path: Path | None, error: str = "", *overrides: str) -> Job
     return JobRecord(
         number, overrides, "built" if path else "failed", manifest.name if manifest else "",
         manifest.version if manifest else "", str(path or ""), 1000, {}, True, 2.5, error,
+    )  # fmt: skip
+
+
+def refused(number: int, *overrides: str) -> JobRecord:
+    """A sweep's record of a package that failed its gates."""
+    return replace(
+        job(number, None, "not published", *overrides),
+        figures={"max_abs_error": 0.5}, package_bytes=500_000, wer=0.25, compress="palettize_4",
+        transcripts_match=False,
     )  # fmt: skip

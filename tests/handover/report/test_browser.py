@@ -1,7 +1,8 @@
-"""The pages in a real browser, at the widths of a desk, a tablet and a phone."""
+"""The pages in a real browser: every page at the widths of a desk and a phone, light and dark."""
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 import shutil
@@ -13,34 +14,78 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from asrbuild.handover.report.comparison import job_rows, write_page
+from asrbuild.handover.report.comparison import (
+    artifact_rows,
+    job_rows,
+    swept_columns,
+    write_page,
+)
 from asrbuild.handover.report.evaluation import write_page as write_evaluation
 from asrbuild.handover.report.tuning import Trial, Tuning
 from asrbuild.handover.report.tuning import write_page as write_tuning
 from asrbuild.proof.evaluation import Recording, Result
+from asrbuild.speech.audio import wav_bytes
 from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.rates import error_rates
-from tests.handover.report.pages import comparisons_of, html_of, job, saying
+from tests.handover.report.conftest import DESKTOP, PHONE
+from tests.handover.report.pages import comparisons_of, html_of, job, refused, saying
 
 WORDS = "hello world"
+KINDS = ("report", "words", "sweep", "artifacts", "evaluation", "tuning")
 #: An error with a word that no line of a phone holds.
 REFUSAL = f"it cannot be\n  file: {'/cache' * 20}/model.mlpackage"
 
 
-@pytest.fixture
-def page_of_words(published, tmp_path) -> Path:
-    """An artifact whose sample is known letter by letter; of two words one is wrong."""
-    html = html_of(published, saying(published, WORDS, "hallo world"), comparisons_of(WORDS))
-    path = tmp_path / "report.html"
-    path.write_text(html, encoding="utf-8")
-    return path
+@pytest.fixture(scope="session")
+def pages(published, pair, tmp_path_factory) -> dict[str, Path]:
+    """A page of each kind."""
+    folder = tmp_path_factory.mktemp("pages")
+    found = {kind: folder / f"{kind}.html" for kind in KINDS}
+    # An artifact whose sample is known letter by letter; of two words one is wrong.
+    words = saying(published, WORDS, "hallo world")
+    sound = wav_bytes(np.zeros(16000, np.int16), 16000)
+    html = html_of(published, words, comparisons_of(WORDS), {"sample": sound})
+    found["words"].write_text(html, encoding="utf-8")
+    jobs = [
+        job(0, pair[0], "", "model=static", "n_steps=16", "coreml.compress=none"),
+        job(1, None, REFUSAL, "model=static", "n_steps=0", "coreml.compress=none"),
+        job(2, pair[1], "", "model=static", "n_steps=32", "coreml.compress=int8"),
+        refused(3, "model=static", "n_steps=64", "coreml.compress=palettize_4"),
+    ]
+    write_page(found["sweep"], "Sweep", job_rows(jobs), swept_columns(jobs))
+    write_page(found["artifacts"], "Side by side", artifact_rows(pair))
+    write_evaluation(found["evaluation"], "set.csv", *evaluated(folder))
+    write_tuning(found["tuning"], tuning())
+    found["report"] = published / "report.html"
+    return found
 
 
-@pytest.fixture
-def sweep(pair, tmp_path) -> Path:
-    jobs = [job(0, pair[0]), job(1, None, REFUSAL, "n_steps=0"), job(2, pair[1])]
-    write_page(tmp_path / "sweep.html", "Sweep", job_rows(jobs))
-    return tmp_path / "sweep.html"
+def evaluated(folder: Path) -> tuple[list[Recording], list[Result]]:
+    """Two results on two recordings; the first has a wrong word."""
+    said, heard = ["hello world", "one two three"], ("hello word", "one two three")
+    dataset = [Recording(folder / f"{n}.wav", text) for n, text in enumerate(said)]
+    results = [
+        Result(
+            f"model-{n}",
+            "greedy",
+            DecoderSettings("greedy"),
+            texts,
+            error_rates(said, texts),
+            audio_s=5.0,
+            acoustic_s=0.5,
+            decoder_s=0.1,
+        )
+        for n, texts in enumerate((heard, tuple(said)))
+    ]
+    return dataset, results
+
+
+def tuning() -> Tuning:
+    trials = tuple(
+        Trial(n, 0.5 + n, 1.0, 2 ** (n + 3), 0.3 - 0.05 * n, (0.1, 0.4), 0.1, 0.01 * 3**n)
+        for n in range(5)
+    )
+    return Tuning("model/1", "words.scorer", "dev.csv", "0" * 64, 11, 49, trials)
 
 
 def pixels(element) -> np.ndarray:
@@ -78,8 +123,8 @@ def test_a_stored_page_opens_alone_and_is_whole(look, published):
         assert page.locator(link.get_attribute("href")).count() == 1
 
 
-def test_words_and_letters_are_read_right(look, page_of_words):
-    page = look(page_of_words).page
+def test_words_and_letters_are_read_right(look, pages):
+    page = look(pages["words"]).page
     assert page.locator(".words").inner_text().split() == [
         "expected:", "hallo", "transcribed:", "hello", "world",
     ]  # fmt: skip
@@ -94,9 +139,9 @@ def test_words_and_letters_are_read_right(look, page_of_words):
     assert lefts == sorted(lefts)
 
 
-def test_the_cursor_tells_what_the_model_thought(look, page_of_words):
-    page = look(page_of_words).page
-    slider, said = page.locator("figure input"), page.locator("figure output")
+def test_the_cursor_tells_what_the_model_thought(look, pages):
+    page = look(pages["words"]).page
+    slider, said = page.locator("figure input[type=range]"), page.locator("figure output")
     slider.focus()
     for _ in range(4):
         page.keyboard.press("ArrowRight")
@@ -109,10 +154,49 @@ def test_the_cursor_tells_what_the_model_thought(look, page_of_words):
     assert page.locator(".cursor").first.is_visible()
 
 
-def test_a_click_sorts_and_another_turns_it_round(look, sweep):
-    page = look(sweep).page
+#: The length of a sound in seconds, once the browser has read it.
+DURATION = """audio => audio.readyState ? audio.duration
+    : new Promise(done => audio.onloadedmetadata = () => done(audio.duration))"""
+
+
+def test_play_moves_the_cursor_over_the_letters_as_time_goes_by(look, pages, tmp_path):
+    page = look(pages["words"]).page
+    button, slider = page.locator("figure .play"), page.locator("figure input[type=range]")
+    audio = page.locator("figure audio")
+    assert audio.evaluate(DURATION) == 1
+    button.focus()
+    start = page.evaluate("performance.now()")
+    page.keyboard.press("Enter")
+    assert button.get_attribute("aria-pressed") == "true"
+    steps = 3 * len(WORDS) + 3
+    moved = page.evaluate(
+        """async () => {
+            const slider = document.querySelector("input[type=range]");
+            const seen = new Set();
+            while (document.querySelector(".play").ariaPressed === "true") {
+                seen.add(slider.value);
+                await new Promise(requestAnimationFrame);
+            }
+            return seen.size;
+        }"""
+    )
+    assert moved > 5
+    assert page.evaluate("performance.now()") - start >= 20 * steps - 21, "a step is 20 ms"
+    assert page.locator(".cursor").first.evaluate("e => e.style.display") == "block"
+    expect(button).to_have_text("Play")  # it stops at the end
+    assert slider.input_value() == str(steps - 1)
+    assert page.locator("figure output").inner_text().startswith(f"{0.02 * (steps - 1):.2f} s:")
+    own = tmp_path / "own.wav"
+    own.write_bytes(wav_bytes(np.zeros(8000, np.int16), 16000))
+    page.locator("figure input[type=file]").set_input_files(own)
+    assert audio.evaluate(DURATION) == 0.5
+    assert audio.get_attribute("src").startswith("blob:")
+
+
+def test_a_click_sorts_and_another_turns_it_round(look, pages):
+    page = look(pages["sweep"]).page
     heading = page.locator("th", has_text="max error")
-    assert column(page, "#") == ["0", "1", "2"]
+    assert column(page, "#") == ["0", "1", "2", "3"]
     heading.locator("button").click()
     assert heading.get_attribute("aria-sort") == "ascending"
     rising = column(page, "max error")
@@ -126,15 +210,17 @@ def test_a_click_sorts_and_another_turns_it_round(look, sweep):
     assert falling[-1] == ""
     assert page.locator('th[aria-sort]:not([aria-sort="none"])').count() == 1
     page.locator("th", has_text="format").locator("button").click()
-    assert column(page, "format") == ["mlprogram", "neuralnetwork", ""]
+    assert column(page, "format") == ["mlprogram", "neuralnetwork", "", ""]
+    page.locator("th", has_text="n_steps").locator("button").click()
+    assert column(page, "n_steps") == ["0.0", "16.0", "32.0", "64.0"]
 
 
-def test_the_plot_shows_every_artifact_and_leads_to_its_row(look, sweep):
-    page = look(sweep).page
+def test_the_plot_shows_every_artifact_and_leads_to_its_row(look, pages):
+    page = look(pages["sweep"]).page
     plot = page.locator("svg.plot")
     assert colours(plot) >= 4
-    assert plot.locator("circle").count() == 2
-    assert plot.get_attribute("aria-label") == "max error against MB of 2 rows"
+    assert plot.locator("circle.point").count() == 3
+    assert plot.get_attribute("aria-label") == "max error against MB of 3 rows"
     before = pixels(plot)
     page.locator("#axis-y").select_option("psnr_db")
     assert plot.get_attribute("aria-label") == "PSNR dB against MB of 2 rows"
@@ -147,16 +233,55 @@ def test_the_plot_shows_every_artifact_and_leads_to_its_row(look, sweep):
     page.locator("#axis-x").select_option("steps")
     page.locator("#axis-y").select_option("latency")
     assert plot.locator("a").count() == 1, "rows at one place share a mark"
-    assert plot.locator("circle").count() == 2, "of both formats' colours"
+    assert plot.locator("circle.point").count() == 2, "of both formats' colours"
     mark = plot.locator("a").first
     assert mark.get_attribute("aria-label").count("demo-") == 2
     mark.focus()
     assert page.locator("tr.picked").count() == 2
-    box = plot.bounding_box()
-    for text in plot.locator("text").all():
-        inside = text.bounding_box()
-        assert box["x"] - 1 <= inside["x"]
-        assert inside["x"] + inside["width"] <= box["x"] + box["width"] + 1
+    page.locator("#axis-x").select_option("coreml.compress")
+    page.locator("#axis-y").select_option("max_abs_error")
+    words = plot.locator(":scope > text[text-anchor=middle]").all_text_contents()
+    assert words == ["none", "int8", "palettize_4", "coreml.compress"], "a swept key is an axis"
+    for width in (DESKTOP, PHONE):
+        page.set_viewport_size({"width": width, "height": 900})
+        box = plot.bounding_box()
+        for text in plot.locator("text").all():
+            inside = text.bounding_box()
+            assert box["x"] - 1 <= inside["x"]
+            assert inside["x"] + inside["width"] <= box["x"] + box["width"] + 1
+
+
+def test_the_front_is_what_no_other_row_is_better_than(look, pages):
+    page = look(pages["sweep"]).page
+    plot, told = page.locator("svg.plot"), page.locator(".front")
+    size, error = (
+        {int(n): float(v) for n, v in zip(column(page, "#"), column(page, name), strict=True) if v}
+        for name in ("MB", "max error")
+    )
+    del size[3]  # it failed its gates
+    expected = [
+        n
+        for n in sorted(size, key=size.get)
+        if not any(size[o] < size[n] and error[o] <= error[n] for o in size)
+    ]
+    assert told.inner_text().startswith(f"Front: {', '.join(map(str, expected))}. ")
+    assert plot.locator(".front-ring").count() == len(expected)
+    assert plot.locator(".front-line").count() == (len(expected) > 1)
+    page.locator("#axis-x").select_option("n_steps")  # neither end of it is better
+    assert not told.is_visible()
+    assert plot.locator(".front-ring").count() == 0
+
+
+def test_the_table_is_there_as_csv(look, pages):
+    page = look(pages["sweep"]).page
+    with page.expect_download() as saved:
+        page.locator("a[download]").click()
+    assert saved.value.suggested_filename == "sweep.csv"
+    rows = list(csv.DictReader(saved.value.path().read_text("utf-8").splitlines(keepends=True)))
+    assert [row["n_steps"] for row in rows] == ["16.0", "0.0", "32.0", "64.0"]
+    assert [row["status"] for row in rows] == ["built", "failed", "built", "failed"]
+    assert rows[1]["error"] == REFUSAL
+    assert float(rows[3]["MB"]) == 0.5
 
 
 def test_a_link_opens_an_artifacts_own_page(look, pair, tmp_path):
@@ -171,94 +296,160 @@ def test_a_link_opens_an_artifacts_own_page(look, pair, tmp_path):
     assert Path(unquote(target.path)) == path / "report.html"
 
 
-def test_a_failure_is_read_in_full(look, sweep):
-    page = look(sweep).page
-    assert page.locator("tr.why pre").inner_text() == REFUSAL
-    assert page.locator(".verdict").inner_text() == "2 of 3 jobs succeeded, 1 failed"
+def test_a_failure_is_read_in_full(look, pages):
+    page = look(pages["sweep"]).page
+    assert page.locator("tr.why pre").first.inner_text() == REFUSAL
+    assert page.locator(".verdict").inner_text() == "2 of 4 jobs succeeded, 2 failed"
 
 
-def test_an_evaluation_shows_rates_and_every_mistake(look, tmp_path):
-    said, heard = ["hello world", "one two three"], ("hello word", "one two three")
-    dataset = [Recording(tmp_path / f"{n}.wav", text) for n, text in enumerate(said)]
-    results = [
-        Result(
-            f"model-{n}",
-            "greedy",
-            DecoderSettings("greedy"),
-            texts,
-            error_rates(said, texts),
-            audio_s=5.0,
-            acoustic_s=0.5,
-            decoder_s=0.1,
-        )
-        for n, texts in enumerate((heard, tuple(said)))
-    ]
-    write_evaluation(tmp_path / "rates.html", "set.csv", dataset, results)
-    page = look(tmp_path / "rates.html").page
+def test_an_evaluation_shows_rates_and_every_decoder_under_each_mistake(look, pages):
+    page = look(pages["evaluation"]).page
     assert colours(page.locator(".bars svg").first) >= 3
     assert colours(page.locator(".curves svg")) >= 3
+    assert page.locator("h3").all_inner_texts() == ["0.wav"], "the other recording is right"
+    assert page.locator("h3 ~ p.muted").all_inner_texts() == [
+        "model-0, greedy: 50 % of words wrong", "model-1, greedy: 0 % of words wrong",
+    ]  # fmt: skip
     assert page.locator(".words del").all_inner_texts() == ["world"]
     assert page.locator(".words ins").all_inner_texts() == ["word"]
+    assert page.locator(".words .right").all_inner_texts() == ["hello", "hello world"]
     page.locator("th", has_text="WER").locator("button").click()
     assert page.locator("tbody .what").all_inner_texts() == ["model-1", "model-0"]
 
 
-def test_a_search_shows_its_trials_and_which_are_best(look, tmp_path):
-    trials = tuple(
-        Trial(n, 0.5 + n, 1.0, 2 ** (n + 3), 0.3 - 0.05 * n, (0.1, 0.4), 0.1, 0.01 * 3**n)
-        for n in range(5)
-    )
-    write_tuning(
-        tmp_path / "tuning.html",
-        Tuning("model/1", "words.scorer", "dev.csv", "0" * 64, 11, 49, trials),
-    )
-    page = look(tmp_path / "tuning.html").page
+def test_a_search_shows_its_trials_and_which_are_best(look, pages):
+    page = look(pages["tuning"]).page
     assert page.locator("svg.plot").get_attribute("aria-label") == (
         "WER % against x real time of 5 rows"
     )
-    assert page.locator("svg.plot circle").count() == 5
+    assert page.locator("svg.plot circle.point").count() == 5
     assert page.locator("tbody .what").all_inner_texts() == [
         "before, front", "front", "front", "front", "front, best",
     ]  # fmt: skip
     assert page.locator(".key li").all_inner_texts()[:2] == ["front", "best"]
 
 
-def test_contrast_and_names(look, published):
-    """Text stands out from its ground as WCAG AA asks (4.5 to 1), and pictures have names."""
-    page = look(published / "report.html").page
-    weak = page.evaluate(
-        """() => {
-            const light = colour => {
-                const parts = colour.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255);
-                const linear = v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-                const [r, g, b] = parts.map(linear);
-                return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-            };
-            const ground = element => {
-                for (let e = element; e; e = e.parentElement) {
-                    const colour = getComputedStyle(e).backgroundColor;
-                    if (!colour.endsWith(", 0)")) return colour;
-                }
-                return "rgb(255, 255, 255)";
-            };
-            const texts = "p, li, td, th, dt, dd, h1, h2, h3, a, code, summary, .muted";
-            return [...document.querySelectorAll(texts)]
-                .filter(e => e.textContent.trim() && e.checkVisibility())
-                .map(e => {
-                    const [one, two] = [light(getComputedStyle(e).color), light(ground(e))];
-                    return [(Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05), e.outerHTML];
-                })
-                .filter(([ratio]) => ratio < 4.5)
-                .map(([ratio, html]) => `${ratio.toFixed(2)} ${html.slice(0, 90)}`);
-        }"""
-    )
-    assert weak == []
-    unnamed = page.evaluate(
-        """() => [...document.querySelectorAll("svg, figure, input, select")]
-            .filter(e => !e.closest("[aria-hidden=true]") && !e.getAttribute("aria-label")
-                && !e.closest("label")).map(e => e.outerHTML.slice(0, 90))"""
-    )
-    assert unnamed == []
+#: Text whose ground is one colour, and shapes that carry meaning by theirs.
+TEXTS = (
+    "p, li, td, th, dt, dd, h1, h2, h3, a, code, summary, label, button, select, output, ins, del, "
+    "figcaption, time, pre, .tick, .muted, svg text"
+)
+SHAPES = (
+    "rect.bar, rect[class^=bar-], circle.point, circle.dot, circle.call, path.curve, rect.chunk, "
+    ".front-line, .front-ring, line.gate, line.wait, line.carry, line.whisker, .key .swatch"
+)
+WEAK = """([texts, shapes]) => {
+    const channels = colour => {
+        const parts = (colour.match(/[\\d.]+/g) ?? []).map(Number);
+        return colour.startsWith("color(") ? parts.map((v, i) => i < 3 ? 255 * v : v) : parts;
+    };
+    const over = (top, under, share) => top.map((v, i) => v * share + under[i] * (1 - share));
+    const light = colour => {
+        const linear = v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+        const [r, g, b] = colour.map(v => linear(v / 255));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const contrast = (one, two) => {
+        const [a, b] = [light(one), light(two)];
+        return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    };
+    // What is painted behind: the nearest background, and in a row of gates also its areas.
+    const ground = element => {
+        for (let e = element; e; e = e.parentElement) {
+            const colour = channels(getComputedStyle(e).backgroundColor);
+            if (colour.length === 3) return colour;
+            if (colour[3] > 0) return over(colour.slice(0, 3), ground(e.parentElement), colour[3]);
+        }
+        return [255, 255, 255];
+    };
+    const grounds = element => {
+        const svg = element.closest(".gates svg");
+        const areas = svg ? [...svg.querySelectorAll(".pass-area, .fail-area")] : [];
+        const fills = areas.map(e => channels(getComputedStyle(e).fill).slice(0, 3));
+        const parent = (element.closest("svg") ?? element).parentElement;
+        return fills.length ? fills : [ground(parent)];
+    };
+    const visible = e => e.checkVisibility() && e.getBoundingClientRect().width > 0;
+    const found = [];
+    let count = 0;
+    const judge = (element, colours, behind, least) => {
+        count += 1;
+        const best = Math.max(...colours.map(c => contrast(c, behind)));
+        if (best < least) found.push(`${best.toFixed(2)} ${element.outerHTML.slice(0, 90)}`);
+    };
+    for (const e of document.querySelectorAll(texts)) {
+        if (!e.textContent.trim() || !visible(e) || e.matches("svg a")) continue;
+        const style = getComputedStyle(e);
+        const colour = channels(e.closest("svg") ? style.fill : style.color).slice(0, 3);
+        const behind = e.closest("svg") ? ground(e.closest("svg").parentElement) : ground(e);
+        judge(e, [over(colour, behind, Number(style.opacity))], behind, 4.5);
+    }
+    for (const e of document.querySelectorAll(shapes)) {
+        if (!visible(e) && !e.closest("svg")) continue;
+        const style = getComputedStyle(e);
+        for (const behind of grounds(e)) {
+            const painted = [];
+            if (e.matches(".swatch")) {
+                if (style.backgroundImage !== "none") continue;
+                painted.push(channels(style.backgroundColor).slice(0, 3));
+            } else {
+                if (style.fill !== "none" && !style.fill.startsWith("url"))
+                    painted.push(over(channels(style.fill).slice(0, 3), behind, style.fillOpacity));
+                const line = channels(style.stroke).slice(0, 3);
+                if (style.stroke !== "none") painted.push(over(line, behind, style.strokeOpacity));
+            }
+            judge(e, painted, behind, 3);
+        }
+    }
+    return [count, found];
+}"""
+#: Pictures and controls without a name, and pictures without a text.
+UNNAMED = """() => [
+    ...[...document.querySelectorAll("svg, figure, input, select, button, a")].filter(e =>
+        !e.closest("[aria-hidden=true]") && !e.getAttribute("aria-label")
+        && !e.closest("label")?.textContent.trim() && !e.textContent.trim()),
+    ...[...document.querySelectorAll("img")].filter(e => !e.alt.trim()),
+].map(e => e.outerHTML.slice(0, 90))"""
+#: What can be used, is on the page, and is not reached with Tab or shows no ring when it is.
+UNREACHED = """() => {
+    const usable = [...document.querySelectorAll("a[href], button, select, input, summary")]
+        .filter(e => e.checkVisibility());
+    return usable.filter(e => {
+        e.focus();
+        const shown = e.closest(".open") ?? e;
+        return document.activeElement !== e || e.tabIndex < 0
+            || getComputedStyle(shown).outlineStyle === "none";
+    }).map(e => e.outerHTML.slice(0, 90));
+}"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_page_at_every_width_and_scheme(look, pages, kind):
+    """Text stands out as WCAG AA asks, 4.5 to 1, and shapes 3 to 1; a keyboard reaches all."""
+    window = look(pages[kind])
+    page = window.page
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    page.keyboard.press("Tab")  # from now on focus is that of a keyboard
+    seen = set()
+    for width in (DESKTOP, PHONE):
+        for scheme in ("light", "dark"):
+            window.show(width, scheme)
+            seen.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+            count, weak = page.evaluate(WEAK, [TEXTS, SHAPES])
+            assert count > 20
+            assert weak == [], (width, scheme)
+            assert window.overflow() == [], (width, scheme)
+        assert page.evaluate(UNREACHED) == [], width
+    assert len(seen) == 2
+    assert page.evaluate(UNNAMED) == []
+
+
+def test_the_contrast_test_finds_weak_text_and_shapes(look, pages):
+    page = look(pages["sweep"]).page
+    page.add_style_tag(content=":root { --muted: #aaa; --bar-1: #cfd8f6 }")
+    _, weak = page.evaluate(WEAK, [TEXTS, SHAPES])
+    assert any("<p" in each for each in weak)
+    assert any("<circle" in each for each in weak)
 
 
 def test_on_paper_nothing_is_lost(chromium, published, tmp_path):

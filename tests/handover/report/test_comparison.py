@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from dataclasses import replace
 from urllib.parse import unquote
@@ -9,9 +11,15 @@ from urllib.parse import unquote
 import pytest
 
 from asrbuild.artifact.reading import read_manifest
-from asrbuild.handover.report.comparison import artifact_rows, job_rows, write_page
+from asrbuild.handover.report.comparison import (
+    artifact_rows,
+    csv_text,
+    job_rows,
+    swept_columns,
+    write_page,
+)
 from tests.forging import agree, copy_artifact
-from tests.handover.report.pages import HOSTILE, Page, command, job
+from tests.handover.report.pages import HOSTILE, Page, command, job, refused
 
 
 def test_rows_say_what_the_manifests_say(pair):
@@ -84,15 +92,11 @@ def test_the_page_of_a_sweep_has_its_failures(pair, tmp_path):
 
 
 def test_a_package_that_failed_its_gates_is_measured_all_the_same(pair, tmp_path):
-    refused = replace(
-        job(1, None, "not published", "coreml.compress=palettize_4"),
-        figures={"max_abs_error": 0.5}, package_bytes=500_000, wer=0.25, compress="palettize_4",
-        transcripts_match=False,
-    )  # fmt: skip
-    rows = job_rows([job(0, pair[0]), refused])
+    failed = refused(1, "coreml.compress=palettize_4")
+    rows = job_rows([job(0, pair[0]), failed])
     facts = {"size": 0.5, "wer": 25.0, "compress": "palettize_4", "words": "differ",
              "max_abs_error": 0.5, "seconds": 2.5}  # fmt: skip
-    assert rows[1].facts == facts
+    assert rows[1].facts == {**facts, "coreml.compress": "palettize_4"}, "a swept key is a fact"
     write_page(tmp_path / "page.html", "Sweep", rows)
     html = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert 'data-value="25.0">25</td>' in html
@@ -108,6 +112,29 @@ def test_what_people_wrote_is_text_and_never_markup(tmp_path, text):
     assert len(found.scripts) == 1
     assert found.handlers == []
     assert found.text.count(text) >= 3
+
+
+def test_a_swept_key_is_a_column_of_numbers_where_all_are(tmp_path):
+    jobs = [
+        job(0, None, "no", "model=static", "n_steps=16", "coreml.compress=none"),
+        job(1, None, "no", "model=static", "n_steps=32", "coreml.compress=int8"),
+    ]
+    columns = swept_columns(jobs)
+    assert [(c.key, c.number, c.scale) for c in columns] == [
+        ("n_steps", True, "linear"), ("coreml.compress", False, "words"),
+    ]  # fmt: skip
+    lines = write_page(tmp_path / "page.html", "Sweep", job_rows(jobs), columns)
+    assert lines[0] == [
+        "#", "artifact", "version", "status", "n_steps", "coreml.compress", "overrides", "error",
+    ]  # fmt: skip
+    assert lines[2] == [
+        "1", "", "", "failed", "32.0", "int8", "model=static n_steps=32 coreml.compress=int8", "no",
+    ]  # fmt: skip
+
+
+def test_a_spreadsheet_finds_no_formula_in_the_csv():
+    text = csv_text([["=1+1", "-3.5", "@x", 'a "b", c\n d', "-m"]])
+    assert next(csv.reader(io.StringIO(text))) == ["'=1+1", "-3.5", "'@x", 'a "b", c\n d', "'-m"]
 
 
 def test_a_sweep_without_a_single_artifact_has_a_page(tmp_path):

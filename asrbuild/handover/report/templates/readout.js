@@ -1,7 +1,7 @@
 // A cursor over a recording: the likeliest letters of the step under it, read from the picture.
 for (const figure of document.querySelectorAll("figure.recording")) {
   const labels = JSON.parse(figure.dataset.labels);
-  const slider = figure.querySelector("input");
+  const slider = figure.querySelector("input[type=range]");
   const said = figure.querySelector("output");
   const segments = [...figure.querySelectorAll(".segment")];
   const perSegment = Number(figure.dataset.segment);
@@ -41,11 +41,58 @@ for (const figure of document.querySelectorAll("figure.recording")) {
     }
   };
 
-  slider.addEventListener("input", show);
+  // Playing moves the slider as time goes by, with sound where there is some.
+  const button = figure.querySelector(".play");
+  const audio = figure.querySelector("audio");
+  let began = null;
+  const stop = () => {
+    began = null;
+    audio.pause();
+    button.textContent = "Play";
+    button.setAttribute("aria-pressed", "false");
+  };
+  const move = () => {
+    if (began === null) return;
+    const step = Math.floor((performance.now() - began) / stepMs);
+    if (step > Number(slider.max)) return stop();
+    if (step !== Number(slider.value)) {
+      slider.value = step;
+      show();
+    }
+    requestAnimationFrame(move);
+  };
+  button.addEventListener("click", () => {
+    if (began !== null) return stop();
+    if (slider.value === slider.max) slider.value = 0;
+    const from = slider.value * stepMs;
+    began = performance.now() - from;
+    button.textContent = "Stop";
+    button.setAttribute("aria-pressed", "true");
+    if (audio.src && from < 1000 * audio.duration) {
+      audio.currentTime = from / 1000;
+      audio.play().catch(() => {});  // the cursor moves without sound, too
+    }
+    move();
+  });
+  audio.addEventListener("playing", () => {
+    if (began !== null) began = performance.now() - 1000 * audio.currentTime;
+  });
+  figure.querySelector("input[type=file]").addEventListener("change", event => {
+    const [file] = event.target.files;
+    if (!file) return;
+    stop();
+    audio.src = URL.createObjectURL(file);
+  });
+
+  slider.addEventListener("input", () => {
+    stop();
+    show();
+  });
   segments.forEach((segment, index) => {
     segment.addEventListener("pointermove", event => {
       const box = segment.getBoundingClientRect();
       const at = Math.floor(perSegment * (event.clientX - box.left) / box.width);
+      if (began !== null) return;
       slider.value = index * perSegment + Math.max(0, Math.min(perSegment - 1, at));
       show();
     });

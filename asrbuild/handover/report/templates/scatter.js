@@ -5,6 +5,7 @@ if (plot) {
   const table = document.querySelector("table.sortable");
   const headings = [...table.tHead.rows[0].cells];
   const space = { left: 64, right: 24, top: 16, bottom: 44 };
+  const told = document.querySelector(".front");
   const axes = { x: document.querySelector("#axis-x"), y: document.querySelector("#axis-y") };
   const make = (name, attributes, parent, text) => {
     const element = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -16,6 +17,13 @@ if (plot) {
   const shown = value => {
     const size = Math.abs(value);
     return size !== 0 && (size < 1e-3 || size >= 1e5) ? value.toExponential(0) : String(+value.toPrecision(3));
+  };
+
+  // The places of words are those of a list, in the order of the table's rows.
+  const wordScale = (values, from, to) => {
+    const words = [...new Set(values)];
+    const at = word => from + (to - from) * (words.indexOf(word) + 0.5) / words.length;
+    return { at, ticks: words, text: word => word };
   };
 
   const scale = (values, log, from, to) => {
@@ -44,23 +52,39 @@ if (plot) {
     return { at, ticks, text };
   };
 
+  // The points that no other one is better than, from left to right; none where an axis has no
+  // better end. A package that failed its gates is not among them.
+  const frontOf = (points, betterX, betterY) => {
+    if (!betterX || !betterY) return [];
+    const cost = (value, better) => better === "low" ? value : -value;
+    const costs = points.filter(point => point.row.dataset.kind !== "bad-mark")
+      .map(point => ({ point, x: cost(point.x, betterX), y: cost(point.y, betterY) }));
+    return costs.filter(one => !costs.some(other =>
+      other.x <= one.x && other.y <= one.y && (other.x < one.x || other.y < one.y)))
+      .sort((one, two) => one.point.x - two.point.x || one.y - two.y).map(each => each.point);
+  };
+
   const draw = () => {
     const column = name => headings.findIndex(heading => heading.dataset.axis === name);
     const [x, y] = [column(axes.x.value), column(axes.y.value)];
+    const kind = index => headings[index].dataset.scale;
+    const typed = (index, value) => kind(index) === "words" ? value : Number(value);
     const points = [...table.tBodies]
       .map(body => body.rows[0])
       .map(row => ({ row, x: row.cells[x]?.dataset.value, y: row.cells[y]?.dataset.value }))
-      .filter(point => point.x && point.y)
-      .map(point => ({ ...point, x: Number(point.x), y: Number(point.y) }));
+      .filter(point => point.x && point.y && point.row.dataset.kind)
+      .map(point => ({ ...point, x: typed(x, point.x), y: typed(y, point.y) }));
     plot.replaceChildren();
+    told.textContent = "";
     if (!points.length) {
       make("text", { x: "50%", y: "50%", "text-anchor": "middle" }, plot, "nothing to draw");
       return;
     }
     const { width, height } = plot.getBoundingClientRect();
-    const log = index => headings[index].dataset.scale === "log";
-    const across = scale(points.map(p => p.x), log(x), space.left, width - space.right);
-    const up = scale(points.map(p => p.y), log(y), height - space.bottom, space.top);
+    const laid = (index, values, from, to) => kind(index) === "words"
+      ? wordScale(values, from, to) : scale(values, kind(index) === "log", from, to);
+    const across = laid(x, points.map(p => p.x), space.left, width - space.right);
+    const up = laid(y, points.map(p => p.y), height - space.bottom, space.top);
     for (const tick of across.ticks) {
       const at = across.at(tick);
       make("line", { x1: at, x2: at, y1: space.top, y2: height - space.bottom, class: "rule" }, plot);
@@ -74,6 +98,12 @@ if (plot) {
     const title = select => select.selectedOptions[0].textContent;
     make("text", { x: (space.left + width) / 2, y: height - 6, "text-anchor": "middle" }, plot, title(axes.x));
     make("text", { x: 4, y: 11 }, plot, title(axes.y));
+    const front = frontOf(points, headings[x].dataset.better, headings[y].dataset.better);
+    if (front.length > 1) {
+      const places = front.map(point => [across.at(point.x), up.at(point.y)]);
+      const path = places.map(([left, top], rank) => rank ? `H${left}V${top}` : `M${left} ${top}`);
+      make("path", { d: path.join(""), class: "front-line" }, plot);
+    }
     const marks = [];
     for (const point of points) {
       const [left, top] = [across.at(point.x), up.at(point.y)];
@@ -88,6 +118,9 @@ if (plot) {
       const link = make("a", { href: `#${rows[0].id}`, "aria-label": names.join("; ") }, plot);
       const kinds = [...new Set(rows.map(row => row.dataset.kind))];
       const size = 7 + 2 * Math.min(rows.length - 1, 4);
+      if (mark.points.some(point => front.includes(point))) {
+        make("circle", { cx: mark.left, cy: mark.top, r: size + 4, class: "front-ring" }, link);
+      }
       kinds.forEach((kind, ring) => make("circle", {
         cx: mark.left, cy: mark.top, r: size * (1 - ring / kinds.length), class: `point ${kind}`,
       }, link));
@@ -111,6 +144,9 @@ if (plot) {
       for (const event of ["pointerleave", "blur"]) link.addEventListener(event, () => pick(false));
     }
     plot.setAttribute("aria-label", `${title(axes.y)} against ${title(axes.x)} of ${points.length} rows`);
+    const numbers = front.map(point => point.row.dataset.number).join(", ");
+    told.textContent = numbers
+      ? `Front: ${numbers}. No other row is better in one of the two and as good in the other.` : "";
   };
   for (const select of Object.values(axes)) select.addEventListener("change", draw);
   addEventListener("resize", draw);
