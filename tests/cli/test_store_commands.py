@@ -1,4 +1,4 @@
-"""``asrbuild ls``, ``show``, ``cache ls`` and ``cache clear``, through Typer, on a real store."""
+"""``asrbuild ls``, ``show``, ``cache ls`` and ``cache remove``, through Typer, on a real store."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def run(*arguments: str) -> Result:
     app.command("show")(show)
     app.command("ship")(ship)
     group.command("ls")(cache_commands.ls)
-    group.command("clear")(cache_commands.clear)
+    group.command("remove")(cache_commands.remove)
     app.add_typer(group, name="cache")
     result = CliRunner().invoke(app, list(arguments))
     if isinstance(result.exception, AsrbuildError):
@@ -173,12 +173,12 @@ def test_cache_ls_and_clear(root: Path, tmp_path: Path) -> None:
     assert "2 entries, 3.0 kB" in output
     rows = json.loads(run("cache", "ls", "--json", "--stage", "export").output)
     assert [(row["stage"], row["bytes"]) for row in rows] == [("export", 1500)]
-    assert "freed 0 B" in run("cache", "clear", "--older-than", "1h").output
-    assert "freed 1.5 kB" in run("cache", "clear", "--stage", "export").output
-    assert "freed 1.5 kB" in run("cache", "clear").output
+    assert "freed 0 B" in run("cache", "remove", "--older-than", "1h").output
+    assert "freed 1.5 kB" in run("cache", "remove", "--stage", "export").output
+    assert "freed 1.5 kB" in run("cache", "remove").output
     for age in ("soon", "", "5", "h", "-1h"):
         with pytest.raises(AsrbuildError, match="is not an age"):
-            run("cache", "clear", "--older-than", age)
+            run("cache", "remove", "--older-than", age)
 
 
 def test_quantities() -> None:
