@@ -20,11 +20,13 @@ import numpy as np
 from asrbuild.architectures import original
 from asrbuild.architectures.run_calls import Session
 from asrbuild.base.array import Array
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.signature import ProbabilityKind, Rows, measure_rows
 
 _LENGTHS = 4  # times the start: what the context is measured on
 _FAR = 65  # times the start: a minute of sound, beyond what tables of positions hold
 _SAME = 1e-5  # of values near 1; a row that sees a changed step differs by far more
+_CALL = "a call of noise"
 _SUM = 1e-2  # what half precision leaves of 1 in a sum of probabilities
 
 
@@ -91,7 +93,16 @@ def measure(module: str, runtime: str, arguments: Sequence[str], question: Quest
         original.save_cases(cases, {})
         asked = ("--cases", str(cases), "--question", json.dumps(asdict(question)))
         run = original.start(module, runtime, out, *arguments, *asked)
-        with np.load(run.wait(), allow_pickle=False) as stored:
+        try:
+            found = run.wait()
+        except AsrbuildError as error:
+            if question.shape[question.axis] is None and _CALL in error.message:
+                error.fix = (
+                    "if the model takes one size alone, state it: +source.config.inputs."
+                    f"{question.input}.steps=512; otherwise check that {runtime} runs the model"
+                )
+            raise
+        with np.load(found, allow_pickle=False) as stored:
             return Measured(**json.loads(str(stored["answer"])))
 
 
@@ -118,7 +129,7 @@ class _Model:
         count = values.shape[self.question.axis] if length is None else length
         feeds = {name: np.zeros(shape, np.float32) for name, shape in self.question.others.items()}
         feeds |= {name: np.array([count], np.int32) for name in self.question.lengths}
-        return self.session.run(feeds | {self.question.input: values}, "a call of noise")
+        return self.session.run(feeds | {self.question.input: values}, _CALL)
 
     def part(self, values: Array, first: int, last: int) -> Array:
         index = [slice(None)] * values.ndim
@@ -223,6 +234,8 @@ def _changed(rows: Array, others: Array) -> tuple[int, int]:
 def _kind(rows: Array) -> ProbabilityKind:
     """What the numbers (rows, ..., classes) are."""
     flat = rows.reshape(-1, rows.shape[-1]).astype(np.float64)
+    if flat.shape[-1] == 1 and (flat >= 0).all() and (flat <= 1).all():
+        return "probabilities"
     if (flat >= 0).all() and np.abs(flat.sum(axis=-1) - 1).max() < _SUM:
         return "probabilities"
     if (flat <= 1e-3).all() and np.abs(np.exp(flat).sum(axis=-1) - 1).max() < _SUM:

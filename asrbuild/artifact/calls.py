@@ -28,7 +28,7 @@ from asrbuild.artifact.manifest import Axis, Manifest, Model, State, Streaming, 
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.signature import DECODED, Context, ProbabilityKind, Rows, ahead
-from asrbuild.speech.outputs import to_probabilities
+from asrbuild.speech.outputs import FEWEST_CLASSES, to_probabilities
 
 
 class Package(Protocol):
@@ -73,7 +73,7 @@ class Contract:
 
     @property
     def classes(self) -> int:
-        return self.decoded.shape[-1].default
+        return max(self.decoded.shape[-1].default, FEWEST_CLASSES)
 
     @property
     def stateful(self) -> bool:
@@ -138,6 +138,14 @@ class Acoustic:
     def __init__(self, package: Package, contract: Contract) -> None:
         self._package = package
         self._contract = contract
+        for pair in contract.state:
+            if manifest2.initial_of(pair) == "given":
+                raise AsrbuildError(
+                    f"the state {pair.output} begins with values that an app gives, and asrbuild "
+                    "has none",
+                    key="state.initial",
+                    fix="run the package in an app that has them",
+                )
         shape = fixed(contract.features)
         at = manifest2.time_axis(contract.features, 1)
         # Steps come first in what is fed, whatever axis they are in the package.

@@ -264,7 +264,9 @@ def remarks(artifact: Path, folders: Mapping[str, Path]) -> list[str]:
     from asrbuild.proof.ranges import load_reaches
 
     manifest = read_manifest(artifact)
-    return page.remarks(fit_of_artifact(artifact, manifest, load_reaches(folders["prove"])))
+    fixed = page.FIXED_SIZES if hasattr(manifest.model, "lstm") else "model=static"
+    fit = fit_of_artifact(artifact, manifest, load_reaches(folders["prove"]))
+    return page.remarks(fit, fixed)
 
 
 def _role(path: str) -> Any:

@@ -48,7 +48,12 @@ class Run:
             # A thread imports nothing: it would hang if Ctrl-C interrupted this thread's import of
             # the same module.
             for module in modules:
-                importlib.import_module(module)
+                if module == "coremltools":  # without TensorFlow, which it imports where it can
+                    from asrbuild.coreml.speedups.importing import import_coremltools
+
+                    import_coremltools()
+                else:
+                    importlib.import_module(module)
             self.folders[step.stage.name] = threads.submit(self._run, step, earlier)
             return
         threads.wait([self.folders[name] for name in step.after])

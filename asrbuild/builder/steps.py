@@ -51,7 +51,7 @@ def axis_steps(recipe: Recipe, steps: StepsConfig, only: int | None) -> StepsCon
                 fix="choose model=static and leave n_steps out, or export the model with an open "
                 f"axis of {signature.time}",
             )
-        return replace(steps, kind="fixed", default=only)
+        return replace(steps, default=only)
     if counts_rows(recipe):
         pass
     elif signature.states and signature.time == STEPS and recipe.n_steps is None:
@@ -103,7 +103,7 @@ def _in_seconds(
         steps,
         default=size(_DEFAULT_S) if asked is None else asked,
         lower=max(signature.rows.least(), round(_BOUNDS_S[0] * rate)),
-        upper=size(_BOUNDS_S[1]) if steps.kind == "range" else None,
+        upper=size(_BOUNDS_S[1]) if steps.kind in ("range", "exported") else None,
         sizes=[size(seconds) for seconds in _SIZES_S] if steps.kind == "enumerated" else [],
     )
 

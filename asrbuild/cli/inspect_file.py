@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,23 +15,30 @@ from asrbuild.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from asrbuild.architectures.onnx.inspect import OnnxSummary
+    from asrbuild.base.kinds.table import Kind
 
 _GRAPHS = ("graph", "graph-unfrozen", "pbmm", "tflite")
+#: Kind -> the module that drafts a recipe.
+_DRAFTS = {
+    "onnx": "onnx", "graph": "tensorflow_graph", "pbmm": "tensorflow_graph",
+    "saved-model": "tensorflow_graph", "pytorch": "torch_export",
+    "pytorch-exported": "torch_export",
+}  # fmt: skip
 _PACKAGES = ("mlmodel", "mlpackage")
 
 
 def inspect_file(
     file: Annotated[Path, typer.Argument(help="A model in any form: it is known by its content.")],
     recipe: Annotated[
-        bool, typer.Option("--recipe", help="Write a draft of a recipe for an ONNX model.")
+        bool, typer.Option("--recipe", help="Write a draft of a recipe for a model.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a file holds; `asrbuild inspect FILE` is the same.
 
     Of an ONNX model: inputs with the roles that they seem to have, outputs, operations, weights,
-    and what has no Core ML form. With --recipe, a config file with all that the model and a run of
-    it tell, and ??? for the rest.
+    and what has no Core ML form. With --recipe, of TensorFlow graphs, SavedModels and PyTorch files
+    too, a config file with all that the model and a run of it tell, and ??? for the rest.
 
     Examples:
         asrbuild inspect demo:conv/model.onnx
@@ -39,13 +47,9 @@ def inspect_file(
     from asrbuild.base.kinds.recognition import recognise
 
     kind = recognise(file)
-    if recipe and kind.key != "onnx":
-        raise AsrbuildError(
-            f"a recipe is drafted for an ONNX model, and this is {kind.what}",
-            file=file,
-            fix=kind.instead.replace("{file}", str(file)) or "give a .onnx file",
-        )
-    if kind.key in _GRAPHS:
+    if recipe:
+        _print_recipe(file, kind)
+    elif kind.key in _GRAPHS:
         from asrbuild.cli.inspect_graph import inspect_graph
 
         inspect_graph(file, as_json)
@@ -63,8 +67,6 @@ def inspect_file(
             file=file,
             fix=kind.instead.replace("{file}", str(file)) or "give a model",
         )
-    elif recipe:
-        _print_recipe(file)
     else:
         from asrbuild.architectures.onnx.inspect import inspect_onnx
 
@@ -75,11 +77,18 @@ def inspect_file(
             _print_tables(summary)
 
 
-def _print_recipe(file: Path) -> None:
-    from asrbuild.architectures.onnx.draft import draft
+def _print_recipe(file: Path, kind: Kind) -> None:
     from asrbuild.base.places import cache_root
 
-    terminal.say(draft(file, cache_root()).rstrip("\n"))
+    if kind.key not in _DRAFTS:
+        raise AsrbuildError(
+            "a recipe is drafted for ONNX models, TensorFlow graphs and SavedModels, and PyTorch "
+            f"files, and this is {kind.what}",
+            file=file,
+            fix=kind.instead.replace("{file}", str(file)) or "give a .onnx file",
+        )
+    module = importlib.import_module(f"asrbuild.architectures.{_DRAFTS[kind.key]}.draft")
+    terminal.say(module.draft(file, cache_root()).rstrip("\n"))
 
 
 def _print_tables(summary: OnnxSummary) -> None:

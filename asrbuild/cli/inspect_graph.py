@@ -83,6 +83,16 @@ def _print_tables(summary: GraphSummary) -> None:
         for kind in summary.unconvertible:
             table.add_row(kind.op, str(kind.count), kind.node, ", ".join(kind.outputs))
         show(table)
+    if summary.unconvertible and summary.cuts:
+        from asrbuild.architectures.tensorflow.cutting import typed
+
+        table = folding("Cuts", "tensor", "key")
+        for tensor in summary.cuts:
+            cut = f"source.config.cut=[{typed(tensor)}]"
+            pin = f"+source.config.pin={{{typed(tensor)}: 16000}}"
+            # Further tensors of a node are numbers, such as the sample rate of DecodeWav.
+            table.add_row(tensor, pin if ":" in tensor else cut)
+        show(table)
     table = folding("Operations", "operation", "count")
     for op, count in summary.ops.items():
         table.add_row(op, str(count))

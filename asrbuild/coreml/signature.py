@@ -228,10 +228,11 @@ class Signature:
         return tuple(port.name for port in self.outputs)
 
     def with_classes(self, count: int) -> Signature:
-        """With the size of the axis of the classes: the last of the output that is decoded."""
-        axes = self.outputs[0].axes
-        sizes = [axis.size for axis in axes[:-1]]
-        return self.sized(self.probabilities, *sizes, count)
+        """With the size of the axis of the classes, where it is not known: the last of the output
+        that is decoded."""
+        *axes, last = self.outputs[0].axes
+        sizes = [axis.size for axis in axes]
+        return self.sized(self.probabilities, *sizes, last.size or count)
 
     def sized(self, name: str, *sizes: int | None) -> Signature:
         """With these sizes of a tensor's axes."""
@@ -274,7 +275,9 @@ def check_signature(signature: Signature) -> None:
         "inputs": not any(p.meaning in ("features", "samples") for p in signature.inputs)
         and "no input takes features or samples",
         "rows": rows.steps < 1 and f"an output has a row for every {rows.steps} steps",
-        "context": any(steps % max(rows.steps, 1) for steps in (context.left, context.right))
+        # A call that gives no rows to its context may have any.
+        "context": not context.trimmed
+        and any(steps % max(rows.steps, 1) for steps in (context.left, context.right))
         and f"the context of {context.left} and {context.right} steps is not a whole number of "
         f"rows of {rows.steps} steps",
     }

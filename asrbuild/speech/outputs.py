@@ -9,11 +9,17 @@ import numpy as np
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 
+#: Of a network of one number a row: its class, and that of everything else.
+FEWEST_CLASSES = 2
+
 Output = Literal["probabilities", "log_probabilities", "logits"]
 
 
 def to_probabilities(rows: Array, output: Output) -> Array:
     """float (..., classes) to float32 probabilities of the same shape.
+
+    A single number, as a detector of voice gives, is a class of its own against all else:
+    (..., 1) becomes (..., 2), and logits go through a sigmoid.
 
     Args:
         rows: what the network gave.
@@ -23,6 +29,12 @@ def to_probabilities(rows: Array, output: Output) -> Array:
     Raises:
         AsrbuildError: log probabilities whose rows do not add up to 1.
     """
+    if rows.shape[-1:] == (1,):
+        wide = np.asarray(rows, np.float64)
+        raised = wide if output == "probabilities" else np.exp(np.minimum(wide, 80.0))
+        one = raised / (1.0 + raised) if output == "logits" else raised
+        both: Array = np.concatenate([one, 1.0 - one], axis=-1)
+        return both.astype(np.float32)
     if output == "probabilities":
         return np.asarray(rows, np.float32)
     wide = np.asarray(rows, np.float64)

@@ -8,7 +8,8 @@ Text of each kind:
 - ``characters``: the labels joined; the boundary label (``|``, ``<space>``) is a space.
 - ``pieces``: SentencePiece's: ``▁`` begins a word and is a space; ``<0x41>`` is the byte 41.
 - ``phonemes``: parted by one space, words by `` | ``: ``h eɪ v | f aɪ v``.
-- ``classes``: one label for a row, such as a keyword; there is no blank.
+- ``classes``: one label for a row, such as a keyword; there is no blank. A network of one number a
+  row has two: the label of that number, and that of everything else.
 """
 
 from __future__ import annotations

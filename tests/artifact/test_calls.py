@@ -133,6 +133,16 @@ def test_states_can_begin_with_the_first_samples() -> None:
     np.testing.assert_array_equal(seen[1], recording[8:19])
 
 
+def test_states_that_an_app_gives_are_refused_by_name() -> None:
+    base = contract(Rows(4), Context(), 16)
+    voice = State(input="voice", output="kept", kind="explicit", shape=[1, 3], initial="given",
+                  reset="per_utterance")  # fmt: skip
+    given = Contract(base.model, (voice,), base.streaming, base.rows, base.context)
+    with pytest.raises(AsrbuildError, match="the state kept begins with values") as caught:
+        Acoustic(Sums(Rows(4), Context()), given)
+    assert caught.value.key == "state.initial"
+
+
 def test_rows_that_are_not_as_promised_are_refused() -> None:
     promised = contract(Rows(4), Context(), 16)
     run = Acoustic(Sums(Rows(2), Context()), promised)

@@ -186,6 +186,17 @@ def test_outputs_of_each_kind_become_the_same_probabilities() -> None:
         to_probabilities(3.0 + logs, "log_probabilities")
 
 
+def test_one_number_a_row_is_a_class_against_all_else() -> None:
+    chances = np.array([[0.0], [0.2], [1.0]], np.float32)
+    wanted = np.concatenate([chances, 1 - chances], axis=1)
+    np.testing.assert_array_equal(to_probabilities(chances, "probabilities"), wanted)
+    with np.errstate(divide="ignore"):
+        logs = np.log(chances)
+        logits = np.clip(logs - np.log(1 - chances), -100, 100)
+    np.testing.assert_allclose(to_probabilities(logs, "log_probabilities"), wanted, atol=1e-6)
+    np.testing.assert_allclose(to_probabilities(logits, "logits"), wanted, atol=1e-6)
+
+
 @settings(max_examples=25)
 @given(
     seed=st.integers(0, 10_000),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ from asrbuild.architectures.onnx.other_kinds import refuse_other_kinds
 from asrbuild.architectures.onnx.reading import read_graph
 from asrbuild.architectures.onnx.roles import assign
 from asrbuild.architectures.onnx.section import OnnxConfig
-from asrbuild.architectures.onnx.settle import settled
+from asrbuild.architectures.onnx.settle import Settled, settled
 
 #: What Hydra refuses to build with until it has a value.
 BLANK = "???"
 _HEAD = """\
 # FOLDER/source/{name}.yaml; fill in each ???, then build:
-#   asrbuild --config-dir FOLDER source={name} model=dynamic
-defaults: [onnx]
+#   asrbuild --config-dir FOLDER source={name}
+defaults: [{kind}]
 name: {name}
 path: {path}
 description: ""
@@ -31,6 +31,10 @@ license: ""
 # A recording that the model was made for, and what is said in it.
 sample: {{audio: "demo:sample.wav", text: null}}
 config:
+"""
+_MEASURED = """\
+  # Measured: a row of output for every so many input steps, and what a row
+  # depends on.
 """
 
 
@@ -42,26 +46,48 @@ def draft(file: Path, cache_root: Path) -> str:
     """
     graph = fold(read_graph(file), {})
     refuse_other_kinds(graph, file)
+    find = lambda config: settled(file, config, cache_root, keep=False)  # noqa: E731
+    return written("onnx", file, graph, OnnxConfig(), find)
+
+
+def written(
+    kind: str,
+    file: Path,
+    graph: Graph,
+    config: OnnxConfig,
+    find: Callable[[OnnxConfig], Settled],
+    remarks: Sequence[str] = (),
+) -> str:
+    """The text of a config file for a model of any kind.
+
+    Args:
+        kind: of the source, whose config file the draft adds to.
+        graph: its inputs and outputs count; cuts and pins of ``config`` are done.
+        config: what is known without a run.
+        find: settles the section by a run; for a network of samples whose inputs all have a role.
+        remarks: lines that stand before the section.
+    """
     name = re.sub(r"\W+", "_", file.stem).strip("_").lower() or "model"
-    config, unknown = assign(graph, OnnxConfig())
-    lines = [_HEAD.format(name=name, path=json.dumps(str(file)))]
-    samples = any(one["meaning"] == "samples" for one in config.inputs.values())
-    known, classes = asdict(config), None
+    assigned, unknown = assign(graph, config)
+    path = json.dumps(str(file.absolute()), ensure_ascii=False)
+    lines = [_HEAD.format(name=name, path=path, kind=kind)]
+    lines += [f"  # {remark}\n" for remark in remarks]
+    samples = any(one.get("meaning") == "samples" for one in assigned.inputs.values())
+    known, classes = asdict(assigned), None
     if samples and not unknown:
-        found = settled(file, OnnxConfig(), cache_root, keep=False)
+        found = find(config)
         known, classes = found.config, found.classes
+    if config.cut:
+        lines.append(f"  cut: {json.dumps(config.cut)}\n")
     lines += _mapping("inputs", known["inputs"])
     for tensor in unknown:
         sizes = "unknown" if tensor.shape is None else json.dumps(list(tensor.shape))
         lines.append(f"    {json.dumps(tensor.name)}: {BLANK}  # or pin; {tensor.dtype} {sizes}\n")
-    lines += _mapping("outputs", known["outputs"] or {_likely(graph, config): BLANK})
-    lines += _mapping("states", known["states"])
-    lines += ["  pin: {}\n", "  sample_rate: 16000\n"]
+    lines += _mapping("outputs", known["outputs"])
+    lines += _mapping("states", known["states"]) + _mapping("pin", known["pin"])
+    lines.append(f"  sample_rate: {assigned.sample_rate}\n")
     if known["rows"]:
-        lines.append(
-            "  # Measured: a row of output for every so many input steps, and what a row\n"
-        )
-        lines.append("  # depends on.\n")
+        lines.append(_MEASURED)
         lines += _mapping("rows", known["rows"]) + _mapping("context", known["context"])
     if samples:
         lines.append("  features: {kind: none}\n")
@@ -79,19 +105,10 @@ def draft(file: Path, cache_root: Path) -> str:
     return "".join(lines)
 
 
-def _likely(graph: Graph, config: OnnxConfig) -> str:
-    """The output that is most likely decoded: the first one with several axes, states left out."""
-    own = [output for output in graph.outputs if output.name not in config.states.values()]
-    wide = (o.name for o in own if o.shape is None or len(o.shape) > 1)
-    return next(wide, (own or graph.outputs)[0].name)
-
-
 def _mapping(key: str, values: Mapping[str, Any]) -> list[str]:
     if not values:
-        return [f"  {key}: {{}}\n"] if key == "states" else [f"  {key}:\n"]
-    entries = [f"    {json.dumps(n)}: {_value(v)}\n" for n, v in values.items()]
+        return [f"  {key}: {{}}\n"]
+    names = [json.dumps(name, ensure_ascii=False) for name in values]
+    pairs = zip(names, values.values(), strict=True)
+    entries = [f"    {name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in pairs]
     return [f"  {key}:\n", *entries]
-
-
-def _value(value: Any) -> str:
-    return BLANK if value == BLANK else json.dumps(value, ensure_ascii=False)

@@ -80,11 +80,11 @@ def _stated(graph: Graph, name: str, stated: Any) -> dict[str, Any]:
     """A role that the recipe states, its axes from the file where they are left out."""
     tensor = _tensor(graph, name)
     own = dict(stated) if isinstance(stated, Mapping) else {"meaning": stated}
-    if own["meaning"] == "state":
+    if own.get("meaning") == "state":
         return _state(graph, name) | own
-    if own["meaning"] == "step_count":
+    if own.get("meaning") == "step_count":
         return {"axes": [1], "dtype": "int32"} | own
-    if "axes" in own:
+    if "axes" in own and "meaning" in own:
         return own
     found = _time_input(tensor)
     if found is None:

@@ -54,7 +54,7 @@ class OnnxConfig:
         pin: input -> the constant that it becomes.
         cut: tensors that become inputs; what made them is left out of the package.
         rows: ``{steps, add}``, a row for every so many steps.
-        context: ``{causal, left, right, padding}``.
+        context: ``{causal, left, right, padding, trimmed}``.
         sample_rate: of recordings, in Hz.
         features: ``{kind, place, ...}``; ``none``: the model takes samples.
         tokens: ``{file, kind, blank, boundary, silent}``.
@@ -88,7 +88,7 @@ def problems(config: OnnxConfig) -> Iterator[AsrbuildError]:
     meanings = {"inputs": get_args(InputMeaning), "outputs": get_args(OutputMeaning)}
     for side, known in meanings.items():
         for name, value in getattr(config, side).items():
-            meaning = value.get("meaning") if isinstance(value, Mapping) else value
+            meaning = value.get("meaning", known[0]) if isinstance(value, Mapping) else value
             if meaning not in known:
                 yield AsrbuildError(
                     f"the meaning of {name} is {meaning}",

@@ -40,6 +40,7 @@ _RESULT = "found.json"
 _CODE = ("architectures/onnx/reading.py", "architectures/onnx/settle.py")
 #: Seconds of context where a row depends on all of a recording.
 _CONTEXT_SECONDS = 1.0
+_PRODUCTS = ("Conv", "Gemm", "GRU", "LSTM", "MatMul")
 #: Steps of features that a call has at least while a model is measured.
 _FEATURE_START = 100
 
@@ -54,6 +55,7 @@ class Settled:
         steps: of a call, where the model takes no other number.
         weights: files of weights, relative to the model's folder.
         target: the oldest deployment target that has all of its ops, where not every one has.
+        half: whether the original computes in half precision itself.
     """
 
     config: dict[str, Any]
@@ -61,6 +63,7 @@ class Settled:
     steps: int | None
     weights: list[str]
     target: str | None = None
+    half: bool = False
 
 
 def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
@@ -74,9 +77,11 @@ def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
     found = settled(file, config, cache_root, keep)
     files = {"graph": file}
     files |= {f"weights.{at}": file.parent / name for at, name in enumerate(found.weights)}
-    values = {}
+    values: dict[str, Any] = {}
     if found.target is not None and recipe.coreml.minimum_deployment_target == "auto":
         values["coreml.minimum_deployment_target"] = found.target
+    if found.half:
+        values["verify.thresholds"] = _half_gates(recipe.verify.thresholds)
     return with_labels(config, found, file, files, values)
 
 
@@ -144,7 +149,7 @@ def settled(file: Path, config: OnnxConfig, cache_root: Path, keep: bool) -> Set
     key = StageKey("facts", code_digest(*_CODE), {SECTION: given}, digests, {})
     known = remembered(cache_root, key, keep, lambda: asdict(_find(file, config)))
     config_found = known["config"] | {"tokens": config.tokens}
-    return Settled(config_found, known["classes"], known["steps"], weights, known["target"])
+    return Settled(**known | {"config": config_found, "weights": weights})
 
 
 def remembered(cache_root: Path, key: StageKey, keep: bool, find: Callable[[], Any]) -> Any:
@@ -221,7 +226,7 @@ def measured_section(
         start=start,
         others={n: one["axes"] for n, one in assigned.inputs.items() if one["meaning"] == "state"},
         lengths=[n for n, one in assigned.inputs.items() if one["meaning"] == "step_count"],
-        decoded=_stated_decoded(config),
+        decoded=_stated_decoded(config) or _only_output(graph, assigned),
     )
     measured = ask(question)
     rows = config.rows or {"steps": measured.steps, "add": measured.add, "most": measured.most}
@@ -238,7 +243,29 @@ def measured_section(
     )
     # A GRU that resets after the product, as PyTorch's and Keras' do, came with iOS 18.
     after = any(n.op == "GRU" and n.attributes.get("linear_before_reset") for n in graph.nodes)
-    return Settled(asdict(whole), classes, steps, [], "iOS18" if after else None)
+    target = "iOS18" if after else None
+    return Settled(asdict(whole), classes, steps, [], target, _computes_in_half(graph))
+
+
+def _computes_in_half(graph: Graph) -> bool:
+    """Whether products are taken in half precision: weights alone are folded to float32."""
+    weights = (
+        graph.constants.get(name)
+        for node in graph.nodes
+        if node.op in _PRODUCTS
+        for name in node.inputs
+    )
+    return any(weight is not None and weight.dtype.name == "float16" for weight in weights)
+
+
+def _half_gates(thresholds: Mapping[str, Any]) -> dict[str, Any]:
+    """The gates with those of ``verify=half``: two roundings differ by more than one does."""
+    from asrbuild.base.choices import packaged
+    from asrbuild.coreml.compression import HALF_ORIGINAL
+
+    whole: Any = packaged("verify", HALF_ORIGINAL)
+    gates = type(next(iter(thresholds.values())))
+    return {HALF_ORIGINAL: gates(**whole["thresholds"][HALF_ORIGINAL]), **thresholds}
 
 
 def _steps_a_second(config: OnnxConfig, meaning: str) -> float:
@@ -265,6 +292,13 @@ def _stated_decoded(config: OnnxConfig) -> str | None:
         if meaning in DECODED:
             return name
     return None
+
+
+def _only_output(graph: Graph, config: OnnxConfig) -> str | None:
+    """The one output that is no state; None if there are several."""
+    states = config.states.values()
+    found = [output.name for output in graph.outputs if output.name not in states]
+    return found[0] if len(found) == 1 else None
 
 
 def _outputs(
@@ -300,6 +334,7 @@ def _outputs(
 
 def read_tokens(config: OnnxConfig, classes: int) -> tuple[Any, Path | None]:
     """The labels, and the file that has them."""
+    from asrbuild.speech.outputs import FEWEST_CLASSES
     from asrbuild.speech.vocabulary import read_vocabulary
 
     own = dict(config.tokens)
@@ -313,7 +348,7 @@ def read_tokens(config: OnnxConfig, classes: int) -> tuple[Any, Path | None]:
     path = existing_file(named, f"{SECTION}.tokens.file")
     kind = own.pop("kind", "characters")
     try:
-        return read_vocabulary(path, kind, classes=classes, **own), path
+        return read_vocabulary(path, kind, classes=max(classes, FEWEST_CLASSES), **own), path
     except TypeError as error:
         raise AsrbuildError(
             f"{SECTION}.tokens has keys that it does not take: {', '.join(own)}",
@@ -337,6 +372,9 @@ def facts_of(found: Settled, file: Path) -> tuple[Fact, ...]:
     for given, output in config["states"].items():
         facts.append(Fact(f"states.{given}", output, str(file), "the graph"))
     facts.append(Fact("classes", found.classes, str(file), "the decoded output"))
+    if found.half:
+        facts.append(Fact("verify", "half: its products are taken in half precision", str(file),
+                          "the graph"))  # fmt: skip
     for key in ("rows", "context"):
         for name, value in config[key].items():
             facts.append(Fact(f"{key}.{name}", value, str(file), "measured"))

@@ -45,6 +45,11 @@ def full_name(tensor: str) -> str:
     return tensor if ":" in tensor else f"{tensor}:0"
 
 
+def typed(tensor: str) -> str:
+    """A tensor's name as a key on the command line: ``decoded\\:1``."""
+    return tensor.replace(":", "\\:")
+
+
 def input_of(tensor: str) -> str:
     """The name of the placeholder that stands for a tensor: of a first output its node's own."""
     node, _, index = full_name(tensor).rpartition(":")
@@ -90,7 +95,8 @@ def cut_graph(
                 f"{input_name(lost[0])}",
                 key="source.config.pin",
                 file=graph.path,
-                fix=f"cut the graph at {lost[0]} as well, or pin it to a constant",
+                fix=f"pin it to a constant: +source.config.pin={{{typed(lost[0])}: 16000}}, or cut "
+                f"the graph at it as well",
             )
     return replace(whole, nodes=tuple(node for node in whole.nodes if node.name in needed))
 

@@ -7,7 +7,7 @@ Roles, rows, context and labels are those of an ONNX model: see
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ from asrbuild.base.kinds.places import SAVED_MODEL, TENSORFLOW_GRAPH
 from asrbuild.base.kinds.recognition import recognise
 
 if TYPE_CHECKING:
+    from asrbuild.architectures.onnx.graph import Graph as Ports
     from asrbuild.architectures.tensorflow.proto import Graph
 
 _CODE = (
@@ -146,15 +147,30 @@ def _stated(config: OnnxConfig, tensor: str) -> Mapping[str, Any]:
     return own
 
 
+def ports_of(graph: Graph, outputs: Sequence[str]) -> Ports:
+    """The inputs and outputs of a graph."""
+    from asrbuild.architectures.onnx.graph import Graph as Ports
+    from asrbuild.architectures.onnx.graph import Tensor
+    from asrbuild.architectures.tensorflow.proto import DType, Shape
+
+    inputs = []
+    for node in graph.nodes:
+        if node.op == "Placeholder":
+            dtype, shape = node.attrs.get("dtype"), node.attrs.get("shape")
+            sizes = shape.dims if isinstance(shape, Shape) else None
+            named = dtype.name if isinstance(dtype, DType) else "float32"
+            inputs.append(Tensor(node.name, named, sizes))
+    ends = tuple(Tensor(name, "float32", None) for name in outputs)
+    return Ports((), {}, tuple(inputs), ends)
+
+
 def _find(file: Path, config: OnnxConfig) -> Settled:
     """Cuts and measures."""
     from asrbuild.architectures.measure import measure
-    from asrbuild.architectures.onnx.graph import Graph, Tensor
     from asrbuild.architectures.tensorflow.convertible import unconvertible
     from asrbuild.architectures.tensorflow.cutting import suggested_cuts
     from asrbuild.architectures.tensorflow.graph import load_graph
     from asrbuild.architectures.tensorflow.outputs import output_nodes
-    from asrbuild.architectures.tensorflow.proto import DType, Shape
 
     with tempfile.TemporaryDirectory(prefix="asrbuild-cut-") as folder:
         path = Path(folder, "graph.pb")
@@ -171,15 +187,7 @@ def _find(file: Path, config: OnnxConfig) -> Settled:
                 file=file,
                 fix=f"cut the graph: source.config.cut=[{first}]{also}",
             )
-        inputs = []
-        for node in graph.nodes:
-            if node.op == "Placeholder":
-                dtype, shape = node.attrs.get("dtype"), node.attrs.get("shape")
-                sizes = shape.dims if isinstance(shape, Shape) else None
-                named = dtype.name if isinstance(dtype, DType) else "float32"
-                inputs.append(Tensor(node.name, named, sizes))
-        ends = tuple(Tensor(name, "float32", None) for name in outputs)
-        seen = Graph((), {}, tuple(inputs), ends)
+        seen = ports_of(graph, outputs)
         module = "asrbuild.architectures.tensorflow_graph.worker"
         ask = ["--model", str(path), "--outputs", ",".join(outputs)]
         return measured_section(seen, config, lambda q: measure(module, "TensorFlow", ask, q))

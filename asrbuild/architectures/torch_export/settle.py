@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asrbuild.architectures.architecture import Found
 from asrbuild.architectures.onnx.section import SECTION, OnnxConfig
@@ -27,6 +28,9 @@ from asrbuild.base.code import code_digest
 from asrbuild.base.digest import file_digest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.places import TORCH
+
+if TYPE_CHECKING:
+    from asrbuild.architectures.onnx.graph import Graph
 
 WORKER = "asrbuild.architectures.torch_export.worker"
 _CODE = (
@@ -75,27 +79,34 @@ def settled(file: Path, config: OnnxConfig, cache_root: Path, keep: bool) -> Set
 def _find(file: Path, config: OnnxConfig) -> Settled:
     """Describes and measures."""
     from asrbuild.architectures.measure import measure
-    from asrbuild.architectures.onnx.graph import Graph, Tensor
 
-    described = _described(file)
+    graph = ports_of(described(file))
     stated = {name: one for name, one in config.inputs.items() if "axes" in one}
-    inputs = []
-    for name, dtype, sizes in described["inputs"]:
-        if sizes is None and name not in stated:
+    for tensor in graph.inputs:
+        if tensor.shape is None and tensor.name not in stated:
             raise AsrbuildError(
-                f"TorchScript states no shape of its input {name}",
-                key=f"{SECTION}.inputs.{name}",
-                fix=f"set +{SECTION}.inputs.{name}={{meaning: features, axes: [1, steps, 80]}}, as "
-                "the model takes it",
+                f"TorchScript states no shape of its input {tensor.name}",
+                key=f"{SECTION}.inputs.{tensor.name}",
+                fix=f"set +{SECTION}.inputs.{tensor.name}={{meaning: features, axes: "
+                "[1, steps, 80]}, as the model takes it",
             )
-        inputs.append(Tensor(name, dtype, None if sizes is None else tuple(sizes)))
-    ends = tuple(Tensor(name, "float32", None) for name in described["outputs"])
-    graph = Graph((), {}, tuple(inputs), ends)
     ask = ["--model", str(file)]
     return measured_section(graph, config, lambda q: measure(WORKER, "PyTorch", ask, q))
 
 
-def _described(file: Path) -> dict[str, Any]:
+def ports_of(description: Mapping[str, Any]) -> Graph:
+    """The inputs and outputs of a program."""
+    from asrbuild.architectures.onnx.graph import Graph, Tensor
+
+    inputs = tuple(
+        Tensor(name, dtype, None if sizes is None else tuple(sizes))
+        for name, dtype, sizes in description["inputs"]
+    )
+    ends = tuple(Tensor(name, "float32", None) for name in description["outputs"])
+    return Graph((), {}, inputs, ends)
+
+
+def described(file: Path) -> dict[str, Any]:
     """The worker's description of the program."""
     import numpy as np
 
@@ -106,5 +117,5 @@ def _described(file: Path) -> dict[str, Any]:
         original.save_cases(cases, {})
         ask = ("--cases", str(cases), "--model", str(file), "--describe", "yes")
         with np.load(original.start(WORKER, "PyTorch", out, *ask).wait()) as stored:
-            described: dict[str, Any] = json.loads(str(stored["answer"]))
-    return described
+            answer: dict[str, Any] = json.loads(str(stored["answer"]))
+    return answer

@@ -143,10 +143,7 @@ def _refused(
         where = _first_divergence(view, manifest, cases, metrics)
     fix = "choose another coreml.precision, coreml.lstm or coreml.frontend"
     if view.architecture.CALLS:
-        fix = (
-            "set coreml.precision=fp32; where the original computes in half precision itself, add "
-            "verify=half"
-        )
+        fix = _gentler(view.recipe.coreml.precision, names)
     if compressed:
         *others, last = view.architecture.LAYERS.names
         fix = (
@@ -162,6 +159,18 @@ def _refused(
     )
     error.package, error.verification = package, proof.verification
     return error
+
+
+def _gentler(precision: str, names: Sequence[str]) -> str:
+    """What to build a network with that failed its gates."""
+    if precision == "fp16":
+        return "set coreml.precision=fp32"
+    if HALF_ORIGINAL not in names:
+        return (
+            "set verify=half if the original computes in half precision itself; otherwise the "
+            "package has a fault: report it with what is listed above"
+        )
+    return "the package has a fault: report it with what is listed above"
 
 
 def _original(view: View) -> str:
@@ -185,11 +194,20 @@ def _disagreed(
         f"executor or the original, so it is not published:\n{_listed(proof.failures)}{where}",
         key="verify.witness",
         file=package,
-        fix="one of the two runtimes misreads the package: report it; verify.witness=off publishes "
-        "what the executor alone proves",
+        fix=_apart(view),
     )
     error.package, error.verification = package, proof.verification
     return error
+
+
+def _apart(view: View) -> str:
+    """What to do if two runtimes compute something else from one package."""
+    if view.recipe.coreml.precision == "fp16" and HALF_ORIGINAL in view.fact(gates):
+        return "set coreml.precision=fp32: the network enlarges what half precision rounds"
+    return (
+        "one of the two runtimes misreads the package: report it; verify.witness=off publishes "
+        "what the executor alone proves"
+    )
 
 
 def _listed(failures: Sequence[str]) -> str:

@@ -22,6 +22,8 @@ NO_MEMORY = "no figure: weights and live tensors are a lower bound alone"
 #: Where to go from rules and figures.
 MEASURE = "then measure CPU_ONLY, CPU_AND_NE and ALL on a device; only that says what is faster"
 #: What an ML program alone can be built with.
+#: What to build of DeepSpeech for devices.
+FIXED_SIZES = "-m model=dynamic_to_static n_steps=16,64,150"
 _ML_PROGRAM_ONLY = ("coreml.lstm=unrolled", "coreml.compress", "coreml.state")
 
 
@@ -108,10 +110,12 @@ def advice(fit: Fit, package_format: str, lstm: str | None) -> list[tuple[Rule, 
     for rule in dict.fromkeys(finding.rule for finding in fit.findings):
         for choice in rule.advice:
             possible = lstm is not None or "coreml.lstm" not in choice
+            # The sizes are DeepSpeech's; another network has its own.
+            own = choice if lstm is not None else choice.partition(" n_steps=")[0]
             if package_format != "mlprogram":
                 possible &= not any(key in choice for key in _ML_PROGRAM_ONLY)
             if possible:
-                found.append((rule, choice))
+                found.append((rule, own))
     return found
 
 
@@ -285,14 +289,17 @@ def report_rows(fit: Fit, reaches: Sequence[Reach] = ()) -> list[tuple[str, str]
     return rows
 
 
-def remarks(fit: Fit) -> list[str]:
-    """What a build says of a package: where its shapes stand in the way, and where values do."""
+def remarks(fit: Fit, fixed: str = FIXED_SIZES) -> list[str]:
+    """What a build says of a package: where its shapes stand in the way, and where values do.
+
+    ``fixed``: what to build instead of a package with an open axis.
+    """
     shapes = [f for f in fit.findings if f.rule.id in ("R04", "R05", "R06")]
     lines = []
     if shapes:
         what = ", ".join(dict.fromkeys(f"{f.rule.about} ({f.rule.id})" for f in shapes))
         lines.append(
-            "to ship to devices, prefer fixed sizes, -m model=dynamic_to_static n_steps=16,64,150: "
+            f"to ship to devices, prefer fixed sizes, {fixed}: "
             f"this package has {what}; `asrbuild fit` has the sources"
         )
     lines += [

@@ -142,6 +142,13 @@ def test_advice_for_a_neural_network_names_no_keys_of_programs(forms) -> None:
     assert "unrolled" not in str(advice(package, "mlprogram", None))
 
 
+def test_sizes_of_deepspeech_are_advised_for_no_other_network(forms) -> None:
+    package = fit_of(read_package(forms["range"].package))
+    assert "n_steps=16,64,150: this package" in remarks(package)[0]
+    assert "n_steps" not in str(advice(package, "mlprogram", None))
+    assert "prefer fixed sizes, model=static: this package" in remarks(package, "model=static")[0]
+
+
 def run(*arguments: str) -> str:
     result = CliRunner().invoke(typer_app(), ["fit", *arguments], env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
