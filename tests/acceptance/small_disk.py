@@ -97,7 +97,7 @@ def full(disk: Path) -> None:
         told = f"{stage} {overrides} {temporary}: {refused.err}"
         assert refused.code == 1, told
         assert "error: no space is left on the disk, while " in refused.err, told
-        assert "asrbuild cache clear" in refused.err, told
+        assert "asrbuild cache remove" in refused.err, told
         assert "Traceback" not in refused.err, told
         assert leftovers(disk) == [], told
         assert lookup.list_artifacts(disk / "store") == [], told

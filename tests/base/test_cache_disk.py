@@ -73,7 +73,7 @@ def test_a_build_on_a_full_disk_says_so_and_leaves_nothing(tmp_path: Path) -> No
         """
 error = refused(lambda: run_stage(disk / "cache", key(), writer(5), notify=print))
 assert error.message == "no space is left on the disk, while building the stage convert", error
-assert "asrbuild cache clear" in error.fix
+assert "asrbuild cache remove" in error.fix
 assert str(disk) in error.file
 assert names() == [], names()
 assert not run_stage(disk / "cache", key(), writer(1), notify=print).hit
