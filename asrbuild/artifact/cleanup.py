@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from asrbuild.base import cache, cache_cleanup
 from asrbuild.base.cache_cleanup import Entry
 from asrbuild.base.digest import forget_missing
 from asrbuild.base.disk import disk_errors, read_plain
+from asrbuild.base.links import Names
 from asrbuild.base.quantities import age_of_seconds, size_text
 
 #: A build that claimed an entry is done with it after so long.
@@ -32,7 +33,14 @@ CLAIM_SECONDS = 24 * 3600.0
 
 @dataclass(frozen=True)
 class Item:
-    """Something that stays or goes. ``age``: seconds since it was added, or last used."""
+    """Something that stays or goes.
+
+    Args:
+        bytes: its size.
+        age: seconds since it was added, or last used.
+        own: of its bytes, those that the disk has for it alone: its removal gives them back. What
+            shares files with others has fewer (:mod:`asrbuild.base.links`); None: all of them.
+    """
 
     kind: Literal["artifact", "cache", "probabilities", "version", "blob"]
     name: str
@@ -40,6 +48,12 @@ class Item:
     age: float
     keep: bool
     why: str
+    own: int | None = None
+
+    @property
+    def on_disk(self) -> int:
+        """The bytes that it adds to those of the items before it."""
+        return self.bytes if self.own is None else self.own
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,20 @@ def survey(
     artifacts = list(_artifacts(root, rules, pointed, now))
     kept = {item.name for item in artifacts if item.keep}
     entries = list(_entries(cache_root, cache_rules, kept, now))
-    return [*artifacts, *entries, *_probabilities(cache_root, cache_rules, now)]
+    found = [*artifacts, *entries, *_probabilities(cache_root, cache_rules, now)]
+    return list(_with_own(root, cache_root, found))
+
+
+def _with_own(root: Path, cache_root: Path, items: list[Item]) -> Iterator[Item]:
+    """What each that goes gives back, in this order; and what those that stay have between them."""
+    going, staying = Names(), Names(_path(root, cache_root, i) for i in items if i.keep)
+    for item in items:
+        names = staying if item.keep else going
+        yield replace(item, own=names.without(_path(root, cache_root, item)))
+
+
+def _path(root: Path, cache_root: Path, item: Item) -> Path:
+    return (root if item.kind == "artifact" else cache_root) / item.name
 
 
 def _artifacts(
@@ -105,7 +132,8 @@ def _entries(
 ) -> Iterator[Item]:
     entries = cache_cleanup.list_entries(cache_root)
     needed = _needed(entries, artifacts)
-    total = sum(entry.bytes for entry in entries)
+    names = Names(entry.path for entry in entries)
+    total = names.bytes
     # Those unused for longest first, for the limit on the size.
     for entry in sorted(entries, key=lambda entry: entry.used):
         age = max(0.0, now - entry.used)
@@ -121,7 +149,7 @@ def _entries(
             keep, why = False, f"no artifact needs it, the cache is over {size_text(rules.size)}"
         else:
             keep, why = True, f"used within {age_of_seconds(rules.older_than)}"
-        total -= 0 if keep else entry.bytes
+        total -= 0 if keep else names.without(entry.path)
         yield Item("cache", name, entry.bytes, age, keep, why)
 
 
@@ -190,6 +218,7 @@ def remove(root: Path, cache_root: Path, items: Iterable[Item]) -> Iterator[Item
         if item.keep:
             continue
         gone = False
+        own = Names().without(_path(root, cache_root, item))
         if item.kind == "artifact":
             name, _, version = item.name.partition("/")
             gone = store.remove(root, name, version, unless_after=now - YOUNG_SECONDS)
@@ -208,7 +237,7 @@ def remove(root: Path, cache_root: Path, items: Iterable[Item]) -> Iterator[Item
                 path.unlink(missing_ok=True)
                 gone = True
         if gone:
-            yield item
+            yield replace(item, own=own)
     sweep(root, cache_root)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,9 +131,18 @@ def _damaged(artifact_dir: Path, path: str, what: str) -> AsrbuildError:
     return AsrbuildError(
         f"the artifact is damaged: {path} {what}",
         file=artifact_dir / path,
-        fix=f"remove it (chmod -R u+w {artifact_dir} && rm -r {artifact_dir}), then pull it again "
-        "from where it came, or build it again; `asrbuild verify` lists all damage",
+        fix=f"remove it ({removal(artifact_dir)}), then pull it again from where it came, or build "
+        "it again; `asrbuild verify` lists all damage",
     )
+
+
+def removal(artifact_dir: Path) -> str:
+    """The shell command that removes an artifact.
+
+    It makes folders writable, and no file: a file may be in other artifacts, and stay read-only.
+    """
+    folder = shlex.quote(str(artifact_dir))
+    return f"find {folder} -type d -exec chmod u+w {{}} + && rm -rf {folder}"
 
 
 def read_sums(directory: Path) -> dict[str, str] | None:

@@ -15,21 +15,23 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 
-from asrbuild.artifact.integrity import read_sums, verify_files, write_sums
+from asrbuild.artifact.integrity import read_sums, removal, verify_files, write_sums
 from asrbuild.artifact.layout import LATEST, STAGING, SUMS, is_volatile
-from asrbuild.artifact.lookup import read_latest
+from asrbuild.artifact.lookup import list_artifacts, read_latest
 from asrbuild.artifact.names import NAME_RULE, is_name, is_version
 from asrbuild.artifact.proven import remember_proven
 from asrbuild.artifact.signatures import keep_signature, signature_path
 from asrbuild.base import locks
-from asrbuild.base.digest import text_digest, tree_digests
+from asrbuild.base.digest import file_digest, text_digest, tree_digests
 from asrbuild.base.disk import (
     disk_errors,
     exchange_paths,
@@ -40,8 +42,7 @@ from asrbuild.base.disk import (
     write_atomically,
 )
 from asrbuild.base.errors import AsrbuildError
-
-_WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
+from asrbuild.base.links import is_large, link_first, make_read_only
 
 
 @contextmanager
@@ -61,6 +62,44 @@ def staging(root: Path) -> Iterator[Path]:
         finally:
             with disk_errors("removing an unfinished artifact", directory):
                 remove_tree(directory)
+
+
+def put(
+    source: Path, staging_dir: Path, name: str, digest: str, cache: Path, *, cached: bool = True
+) -> None:
+    """Puts a file into a directory from :func:`staging`, forced to the disk and read back.
+
+    A large file is another name of one that has its bytes, in a published artifact or the cache;
+    see :mod:`asrbuild.base.links`.
+
+    Args:
+        name: where it goes, relative to ``staging_dir``.
+        digest: its SHA-256.
+        cached: whether ``source`` is in the cache; what is not is never linked, but copied.
+
+    Raises:
+        AsrbuildError: the disk gave back other bytes.
+    """
+    target = staging_dir / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    twins = chain(_files_of(staging_dir.parent, digest), [source] if cached else [])
+    if not is_large(source) or not link_first(twins, target, digest, cache):
+        shutil.copyfile(source, target)
+    sync_path(target)
+    if file_digest(target, cache) != digest:
+        raise AsrbuildError(
+            f"{name} was not copied as it is",
+            file=target,
+            fix="check the disk, then build again",
+        )
+
+
+def _files_of(root: Path, digest: str) -> Iterator[Path]:
+    """The files of published artifacts that are listed with this digest, newest artifact first."""
+    artifacts = [artifact.path for artifact in list_artifacts(root)]
+    for path in sorted(artifacts, key=came, reverse=True):
+        sums = read_sums(path) or {}
+        yield from (path / name for name, each in sums.items() if each == digest)
 
 
 def publish(
@@ -112,7 +151,7 @@ def publish(
             else:
                 _require_same(target, sums)
             # The directory itself was writable until it is in place: moving it needs that.
-            os.chmod(target, stat.S_IMODE(target.stat().st_mode) & ~_WRITE)
+            make_read_only(target)
             _write_latest(root, name, version, move_latest)
         remove_tree(staging_dir)
     remember_proven(target)
@@ -162,7 +201,7 @@ def publish_signed(
                     _swap(staging_dir, target, away)
                 sync_path(root)
             keep_signature(target, signature)
-            os.chmod(target, stat.S_IMODE(target.stat().st_mode) & ~_WRITE)
+            make_read_only(target)
             _write_latest(root, name, version)
         for left in (staging_dir, away):
             remove_tree(left)
@@ -284,8 +323,7 @@ def _make_read_only(directory: Path) -> None:
     """Everything inside, not the directory itself."""
     for folder, folders, names in os.walk(directory):
         for name in [*folders, *names]:
-            path = os.path.join(folder, name)
-            os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) & ~_WRITE)
+            make_read_only(Path(folder, name))
 
 
 def _require_same(target: Path, sums: Mapping[str, str]) -> None:
@@ -305,7 +343,7 @@ def _require_same(target: Path, sums: Mapping[str, str]) -> None:
             f"it differs in {', '.join(differing)}",
             file=target,
             fix="raise the recipe's version; or, if the published one was damaged, remove it "
-            f"(chmod -R u+w {target} && rm -r {target}) and build again",
+            f"({removal(target)}) and build again",
         )
 
 

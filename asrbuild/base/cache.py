@@ -236,7 +236,8 @@ def _build_entry(
         with full_disk_errors(doing, cache_root):
             build(work)
         with disk_errors(doing, cache_root):
-            digests = _record(work, key, print_, time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            digests = _record(cache_root, work, key, print_, seconds)
             if rename_directory(work, target):
                 for name, digest in digests.items():
                     remember_digest(target / name, cache_root, digest)
@@ -245,11 +246,15 @@ def _build_entry(
         discard(work)
 
 
-def _record(work: Path, key: StageKey, print_: str, seconds: float) -> dict[str, str]:
+def _record(
+    cache_root: Path, work: Path, key: StageKey, print_: str, seconds: float
+) -> dict[str, str]:
     """Writes the entry's description and returns its files' digests."""
     if (work / RECORD).exists():
         raise AsrbuildError(f"the stage {key.stage} wrote {RECORD}, a name the cache keeps")
     digests = tree_digests(work)
+    for name, digest in digests.items():
+        _store_once(cache_root, key.stage, work / name, digest)
     record = {
         "key": json.loads(_key_text(key)),
         "fingerprint": print_,
@@ -267,6 +272,30 @@ def _record(work: Path, key: StageKey, print_: str, seconds: float) -> dict[str,
     # The data is not forced to the disk: after a power cut the digests are checked anew.
     sync_path(work / RECORD)
     return digests
+
+
+def _store_once(cache_root: Path, stage: str, file: Path, digest: str) -> None:
+    """Makes a large file read-only, and one with that of an earlier entry which has its bytes."""
+    from asrbuild.base import links
+
+    if not links.is_large(file):
+        return
+    links.make_read_only(file)
+    twin = file.with_name(f".{secrets.token_hex(6)}")
+    if links.link_first(_files_of(cache_root / stage, digest), twin, digest, cache_root):
+        os.replace(twin, file)
+
+
+def _files_of(folder: Path, digest: str) -> Iterator[Path]:
+    """The files of a stage's entries that were recorded with this digest, used last first."""
+    used = {}
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        with suppress(OSError):
+            used[entry] = os.stat(entry / RECORD).st_mtime
+    for entry in sorted(used, key=lambda entry: used[entry], reverse=True):
+        record = read_record(entry) or {}
+        with suppress(KeyError, TypeError):  # a damaged entry has no twin
+            yield from (entry / f["path"] for f in record["files"] if f["sha256"] == digest)
 
 
 def _usable(

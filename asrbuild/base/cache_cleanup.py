@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -26,6 +25,7 @@ from asrbuild.base.cache import (
 )
 from asrbuild.base.digest import forget_missing
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.links import Names
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
@@ -126,15 +126,14 @@ def clear(cache_root: Path, stage: str | None = None, older_than: float | None =
     sweep(cache_root)  # before, so that a killed build's marks keep nothing
     for path in list(_entry_paths(cache_root, stage)):
         entry = _entry(path)
-        if entry is not None:
-            made, size = entry.made, entry.bytes
-        else:  # what evaluations keep, or a damaged entry
-            made, size = _made_and_size(path)
+        # Without an entry: what evaluations keep, or a damaged one.
+        made = _made(path) if entry is None else entry.made
         if older_than is not None and now - made <= older_than:
             continue
         try:
             with locks.try_hold(lock_path(cache_root, path.parent.name, path.name)) as free:
                 if free is not False and not is_marked(cache_root, path):
+                    size = Names().without(path)
                     discard(path)
                     freed += size
         except AsrbuildError as error:
@@ -146,12 +145,10 @@ def clear(cache_root: Path, stage: str | None = None, older_than: float | None =
     return freed
 
 
-def _made_and_size(folder: Path) -> tuple[float, int]:
-    """When something was last added to a folder without a record, and its bytes."""
-    made, size = 0.0, 0
+def _made(folder: Path) -> float:
+    """When something was last added to a folder without a record."""
+    made = 0.0
     for path in (folder, *folder.rglob("*")):
         with suppress(OSError):  # another process removed it
-            status = path.lstat()
-            made = max(made, status.st_mtime)
-            size += status.st_size if stat.S_ISREG(status.st_mode) else 0
-    return made, size
+            made = max(made, path.lstat().st_mtime)
+    return made

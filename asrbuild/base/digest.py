@@ -66,8 +66,9 @@ def text_digest(text: str) -> str:
 def file_digest(path: Path, cache_root: Path | None = None) -> str:
     """SHA-256 of a file's bytes, as hex.
 
-    With a ``cache_root``, the digest of a large file is remembered there under the file's path
-    and identity: size, modification and change time in ns, inode, device. A write changes the
+    With a ``cache_root``, the digest of a large file is remembered there under the file's
+    identity: inode, device, size, modification and change time in ns. All names of a file share it
+    (:mod:`asrbuild.base.links`). A write changes the
     change time, which no program can set back, so an unchanged identity means unchanged bytes as
     far as the file system can tell. The memo is good for one boot of one machine: what a power
     cut did to a file is found by reading it again. A file changed in the last seconds is not
@@ -82,7 +83,7 @@ def file_digest(path: Path, cache_root: Path | None = None) -> str:
         status = path.stat()
         if not path.is_file():
             raise AsrbuildError(f"{path.name} is not a file", file=path)
-        memo = _memo_path(cache_root, path) if cache_root and status.st_size > _SMALL else None
+        memo = _memo_path(cache_root, status) if cache_root and status.st_size > _SMALL else None
         if memo is None:
             return _read_digest(path)
         identity = _identity(status)
@@ -100,7 +101,7 @@ def remember_digest(path: Path, cache_root: Path, digest: str) -> None:
     with disk_errors("reading a file", path):
         status = path.stat()
     if status.st_size > _SMALL:
-        _remember(_memo_path(cache_root, path), path, _identity(status), digest)
+        _remember(_memo_path(cache_root, status), path, _identity(status), digest)
 
 
 def tree_digests(
@@ -148,8 +149,8 @@ def _boot() -> str:
         return ""
 
 
-def _memo_path(cache_root: Path, path: Path) -> Path:
-    name = text_digest(f"{_boot()}\n{os.path.abspath(path)}")[:40]
+def _memo_path(cache_root: Path, status: os.stat_result) -> Path:
+    name = text_digest(f"{_boot()}\n{status.st_dev} {status.st_ino}")[:40]
     return cache_root / MEMO_FOLDER / f"{name}.json"
 
 

@@ -233,7 +233,8 @@ def remove_tree(directory: Path) -> None:
         if not os.path.lexists(path):
             return
         for blocked in (os.path.dirname(path), path):
-            if not os.path.islink(blocked):
+            # Never a file: it may have other names, which stay read-only.
+            if os.path.isdir(blocked) and not os.path.islink(blocked):
                 os.chmod(blocked, os.stat(blocked).st_mode | stat.S_IRWXU)
         if os.path.isdir(path) and not os.path.islink(path):
             remove_tree(Path(path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +13,7 @@ from asrbuild.artifact import manifest2, store
 from asrbuild.artifact.layout import ALPHABET, MANIFEST, PARITY, REFERENCE_AUDIO, REPORT_PAGE
 from asrbuild.base import interrupts
 from asrbuild.base.digest import file_digest, remember_digest, tree_digests
-from asrbuild.base.disk import full_disk_errors, sync_path, tree_bytes
+from asrbuild.base.disk import full_disk_errors, tree_bytes
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.libraries import library_version
 from asrbuild.base.processes import repository
@@ -47,7 +46,7 @@ class Proven:
 def copy_package(
     staging: Path, converted: Path, recipe: Recipe, package: str | None = None
 ) -> dict[str, str]:
-    """Copies the package into the staging folder, next to whatever else a build does.
+    """Puts the package into the staging folder, next to whatever else a build does.
 
     Args:
         package: its name; None: that of the recipe's format.
@@ -59,25 +58,16 @@ def copy_package(
         AsrbuildError: the disk is full, or gave back other bytes than the stage recorded.
     """
     package = package or package_name(recipe.coreml.format)
-    artifacts = Path(recipe.paths.artifacts)
+    cache = Path(recipe.paths.cache)
     recorded = {
         path: digest
-        for path, digest in tree_digests(converted, Path(recipe.paths.cache)).items()
+        for path, digest in tree_digests(converted, cache).items()
         if path.split("/")[0] == package
     }
-    with full_disk_errors("putting the artifact together", artifacts):
+    with full_disk_errors("putting the artifact together", staging.parent):
         for path, digest in recorded.items():
             interrupts.check()
-            copy = staging / path
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(converted / path, copy)
-            sync_path(copy)
-            if file_digest(copy) != digest:
-                raise AsrbuildError(
-                    f"{path} was not copied as it is",
-                    file=copy,
-                    fix="check the disk, then build again",
-                )
+            store.put(converted / path, staging, path, digest, cache)
     return recorded
 
 
@@ -183,10 +173,12 @@ def assemble(
     (staging / REFERENCE_AUDIO).write_bytes(wav_bytes(samples, settings.sample_rate))
     if isinstance(source.alphabet, Alphabet) and not source.alphabet.bytes_output:
         _write_text(staging / ALPHABET, source.alphabet.file_text())
-    shutil.copyfile(proof / PARITY, staging / PARITY)
+    cache = Path(recipe.paths.cache)
+    store.put(proof / PARITY, staging, PARITY, file_digest(proof / PARITY, cache), cache)
     if source.scorer is not None:
-        shutil.copyfile(source.scorer, staging / source.scorer.name)
-    digests = tree_digests(staging, known=proven.copied)
+        name, digest = source.scorer.name, source.digests["scorer"]
+        store.put(source.scorer, staging, name, digest, cache, cached=False)
+    digests = tree_digests(staging, cache, known=proven.copied)
     files = [
         m.FileEntry(
             path=path, role=_role(path), bytes=(staging / path).stat().st_size, sha256=digest

@@ -23,6 +23,7 @@ def ls(
         asrbuild cache ls --stage convert
     """
     from asrbuild.base.cache_cleanup import list_entries
+    from asrbuild.base.links import Names
     from asrbuild.base.places import cache_root
     from asrbuild.base.quantities import age_text, size_text
 
@@ -57,7 +58,8 @@ def ls(
             age_text(entry.created),
             f"{entry.seconds:.1f} s",
         )
-    table.caption = f"{len(entries)} entries, {size_text(sum(e.bytes for e in entries))}"
+    on_disk = size_text(Names(entry.path for entry in entries).bytes)
+    table.caption = f"{len(entries)} entries, {on_disk} on the disk"
     show(table)
 
 

@@ -98,7 +98,7 @@ def gc(
         terminal.say_json(
             {
                 "removed": remove,
-                "bytes": sum(item.bytes for item in gone),
+                "bytes": sum(item.on_disk for item in gone),
                 "gone": [asdict(item) for item in gone],
                 "kept": [asdict(item) for item in items if item.keep],
                 "notes": notes,
@@ -144,16 +144,18 @@ def _print(items: Sequence[Item], gone: Sequence[Item], removed: bool, notes: li
         console.print(note, style="yellow", soft_wrap=True)
     kept = [item for item in items if item.keep]
     shown = [item for item in kept if item.kind in ("artifact", "version")]
-    for title, rows in (("stays", shown), ("went" if removed else "would go", gone)):
+    sections = ("stays", shown, "size"), ("went" if removed else "would go", gone, "frees")
+    for title, rows, heading in sections:
         if not rows:
             continue
-        table = folding(title, "what", "name", "size", "age", "why", right=("size", "age"))
+        table = folding(title, "what", "name", heading, "age", "why", right=(heading, "age"))
         for item in rows:
             name = item.name if item.kind in ("artifact", "version") else _short(item.name)
-            size, age = size_text(item.bytes), age_of_seconds(item.age)
-            table.add_row(item.kind, name, size, age, item.why)
+            # What goes gives back only the bytes that nothing else has.
+            size = size_text(item.bytes if rows is shown else item.on_disk)
+            table.add_row(item.kind, name, size, age_of_seconds(item.age), item.why)
         show(table)
-    total, left = (size_text(sum(item.bytes for item in some)) for some in (gone, kept))
+    total, left = (size_text(sum(item.on_disk for item in some)) for some in (gone, kept))
     if removed:
         console.print(f"removed {len(gone)}, {total} freed; {len(kept)} stay, {left}")
     elif gone:

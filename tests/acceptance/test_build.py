@@ -15,6 +15,7 @@ import pytest
 
 from asrbuild.artifact import lookup
 from asrbuild.artifact.reading import json_schema, read_manifest
+from asrbuild.base.digest import file_digest
 from tests.acceptance.conftest import FORMATS, MODELS, Workshop, run_asrbuild
 from tests.paths import SAMPLE_TEXT
 
@@ -200,3 +201,11 @@ def test_n_steps_sweeps_static_shapes_from_one_export(workshop: Workshop) -> Non
         for path in (workshop.folder / "sizes").glob("*/*/manifest.json")
     )
     assert found == [8, 48]
+    # The weights are on the disk once, in the cache and both stores.
+    first = workshop.artifact("dynamic_to_static", "mlprogram")
+    roots = first, workshop.folder / "sizes", workshop.folder / ".asrbuild/cache/convert"
+    weights = [path for root in roots for path in root.rglob("weight.bin")]
+    digests = {path: file_digest(path) for path in weights}
+    same = [p.stat() for p in weights if digests[p] == digests[weights[0]]]
+    assert len(same) >= 6
+    assert len({status.st_ino for status in same}) == 1

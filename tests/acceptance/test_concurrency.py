@@ -25,6 +25,12 @@ NEVER = """import sys, time
 if "asrbuild.architectures.deepspeech.reference" in sys.orig_argv:
     time.sleep(3600)
 """
+#: As where the store is on another disk than the cache, so that the package is copied, not linked.
+NO_LINKS = """import errno, os
+def refuse(*_, **__):
+    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+os.link = refuse
+"""
 BUILD = ("model=static",)
 
 
@@ -107,6 +113,8 @@ def test_a_copy_that_fails_does_not_wait_for_tensorflow(
     workshop: Workshop, never: dict[str, str], tmp_path: Path
 ) -> None:
     """The package is put into the store beside TensorFlow."""
+    with Path(never["PYTHONPATH"], "sitecustomize.py").open("a") as file:
+        file.write(NO_LINKS)
     given = kept(workshop, tmp_path / "cache", "cases", "export", "convert", "execute")
     process = start(tmp_path, "coreml=neuralnetwork", given, env=never, limit=small_files)
     told = end(process)

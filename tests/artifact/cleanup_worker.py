@@ -16,6 +16,7 @@ from asrbuild.artifact.cleanup import CacheRules
 from asrbuild.artifact.retention import Rules
 from asrbuild.base import cache
 from asrbuild.base.cache import StageKey
+from asrbuild.base.digest import file_digest
 from tests.killing import run_until
 
 COUNT = 40
@@ -27,7 +28,8 @@ def key(number: int) -> StageKey:
 
 
 def content(number: int) -> bytes:
-    return f"{number}\n".encode() * (SIZE // 2)
+    """Of numbers beyond those of ``grown``, every fourth has the same bytes and is linked."""
+    return f"{number if number < 8 else number % 4}\n".encode() * (SIZE // 2)
 
 
 def make(root: Path, number: int) -> Path:
@@ -42,7 +44,8 @@ def make(root: Path, number: int) -> Path:
 def publish(root: Path, name: str, number: int) -> Path:
     artifacts = root / "artifacts"
     with store.staging(artifacts) as directory:
-        (directory / "a.bin").write_bytes((make(root, number) / "a.bin").read_bytes())
+        source, cache_root = make(root, number) / "a.bin", root / "cache"
+        store.put(source, directory, "a.bin", file_digest(source, cache_root), cache_root)
         (directory / layout.MANIFEST).write_text("{}")
         return store.publish(artifacts, name, directory, f"1+{number}")
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from asrbuild.artifact import store
 from asrbuild.base.cache import StageKey, run_stage
+from asrbuild.base.digest import file_digest
 
 STAGES = ("source", "export", "convert")
 
@@ -46,8 +47,10 @@ def run(root: Path, log_file: Path, tag: str, slow: float = 0.02) -> None:
         note("start", stage)
         (directory / "sub").mkdir()
         for index in range(4):
-            # The first file is large enough for its digest to be remembered.
-            content = f"{stage} {tag} {index}\n".encode() * (2_000 if index else 20_000)
+            # The first file is large, and the same under each tag, so that it is linked.
+            content = f"{stage} {tag} {index}\n".encode() * 2_000
+            if not index:
+                content = f"{stage} of all\n".encode() * 20_000
             (directory / "sub" / f"{index}.bin").write_bytes(content)
             time.sleep(slow / 4)
         note("end", stage)
@@ -63,7 +66,8 @@ def run(root: Path, log_file: Path, tag: str, slow: float = 0.02) -> None:
     artifacts = root / "artifacts"
     with store.staging(artifacts) as directory:
         for source in sorted((result.path / "sub").iterdir()):
-            (directory / source.name).write_bytes(source.read_bytes())
+            digest = file_digest(source, root / "cache")
+            store.put(source, directory, source.name, digest, root / "cache")
             time.sleep(slow / 8)
         (directory / "manifest.json").write_text("{}")
         store.publish(artifacts, "killed", directory, f"1+{tag}")

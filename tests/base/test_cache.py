@@ -268,7 +268,7 @@ def test_the_memo_of_another_boot_is_not_trusted(
 ) -> None:
     path = build.run(tmp_path).path / "weights.bin"
     before = path.stat()
-    record = digest._memo_path(tmp_path, path)
+    record = digest._memo_path(tmp_path, before)
     assert record.exists()
     monkeypatch.setattr(digest, "_boot", lambda: "another")
     # What a power cut can do: right size and times, zeros inside. Only reading tells.
@@ -307,7 +307,7 @@ def test_a_file_just_written_is_not_remembered(tmp_path: Path) -> None:
 @pytest.mark.parametrize("junk", ["", "{", "[]", '{"identity": 1}', '{"sha256": "x"}', "\0"])
 def test_a_broken_memo_costs_only_time(tmp_path: Path, build: Builder, junk: str) -> None:
     path = build.run(tmp_path).path
-    digest._memo_path(tmp_path, path / "weights.bin").write_text(junk)
+    digest._memo_path(tmp_path, (path / "weights.bin").stat()).write_text(junk)
     assert build.run(tmp_path).hit
 
 
@@ -381,9 +381,10 @@ def test_list_and_clear(tmp_path: Path, build: Builder) -> None:
     assert kept.exists()
     assert cache_cleanup.clear(tmp_path, "probabilities") == 5
     assert not kept.exists()
-    assert cache_cleanup.clear(tmp_path, "export") == size
+    records = [(entry.path / cache.RECORD).stat().st_size for entry in entries]
+    assert cache_cleanup.clear(tmp_path, "export") == size + records[1]
     assert [entry.stage for entry in cache_cleanup.list_entries(tmp_path)] == ["convert"]
-    assert cache_cleanup.clear(tmp_path) == size
+    assert cache_cleanup.clear(tmp_path) == size + records[0]
     assert not build.run(tmp_path).hit
 
 

@@ -163,6 +163,11 @@ def test_fifty_kills_at_random_moments(tmp_path: Path) -> None:
     versions = {artifact.version for artifact in lookup.list_artifacts(tmp_path / "artifacts")}
     assert versions == {"1+last", *(f"1+round{n}" for n in range(rounds))}
     assert_tidy(tmp_path)
+    for stage in STAGES:
+        files = [*tmp_path.glob(f"cache/{stage}/*/sub/0.bin")]
+        files += tmp_path.glob("artifacts/*/*/0.bin") if stage == "convert" else ()
+        (names,) = {(file.stat().st_ino, file.stat().st_nlink) for file in files}
+        assert names[1] == len(files), "a killed process left a name"
 
 
 def kill_while_building(root: Path, process: subprocess.Popen[str]) -> None:
