@@ -129,7 +129,13 @@ def test_every_interface_is_there_or_guarded(checker: Checker, version: int) -> 
 def test_ios_is_guarded_like_macos_of_its_year(checker: Checker) -> None:
     code = "".join(path.read_text() for path in checker.sources.rglob("*.swift"))
     guards = re.findall(r"available\((.*?), \*\)", code)
-    years = {"iOS 16, macOS 13", "iOS 17, macOS 14", "iOS 18, macOS 15", "iOS 27, macOS 27"}
+    years = {
+        "iOS 16, macOS 13",
+        "iOS 17, macOS 14",
+        "iOS 18, macOS 15",
+        "iOS 26, macOS 26",
+        "iOS 27, macOS 27",
+    }
     assert set(guards) == years
 
 

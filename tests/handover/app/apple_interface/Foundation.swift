@@ -1,7 +1,49 @@
 // The part of Foundation (with Objective-C's pool and C's functions) that ASRKit's sources use: only to be
 // type-checked against, for Apple's targets.
 public final class NSNumber: Sendable { public var intValue: Int { 0 } }
-public struct URL: Sendable { public var pathExtension: String { "" } }
+public struct URL: Sendable {
+    public init(fileURLWithPath path: String) {}
+    public var pathExtension: String { "" }
+    public var path: String { "" }
+    public var lastPathComponent: String { "" }
+    public func appendingPathComponent(_ name: String) -> URL { self }
+    public func appendingPathComponent(_ name: String, isDirectory: Bool) -> URL { self }
+    public func deletingPathExtension() -> URL { self }
+    public func appendingPathExtension(_ name: String) -> URL { self }
+}
+public final class Bundle: @unchecked Sendable {
+    public static let main = Bundle()
+    public var resourceURL: URL? { nil }
+    public var bundleURL: URL { fatalError() }
+}
+public typealias TimeInterval = Double
+public struct Date: Sendable {
+    public init() {}
+    public func timeIntervalSince(_ date: Date) -> TimeInterval { 0 }
+}
+public struct FileAttributeKey: Hashable, Sendable { public static let modificationDate = FileAttributeKey() }
+open class FileManager: @unchecked Sendable {
+    public enum SearchPathDirectory: Sendable { case applicationSupportDirectory }
+    public struct SearchPathDomainMask: OptionSet, Sendable {
+        public let rawValue: UInt
+        public init(rawValue: UInt) { self.rawValue = rawValue }
+        public static let userDomainMask = SearchPathDomainMask(rawValue: 1)
+    }
+    public static let `default` = FileManager()
+    public func url(
+        for directory: SearchPathDirectory, in domain: SearchPathDomainMask, appropriateFor url: URL?,
+        create: Bool
+    ) throws -> URL { fatalError() }
+    public func fileExists(atPath path: String) -> Bool { false }
+    public func createDirectory(
+        at url: URL, withIntermediateDirectories: Bool, attributes: [FileAttributeKey: Any]? = nil
+    ) throws {}
+    public func moveItem(at url: URL, to other: URL) throws {}
+    public func removeItem(at url: URL) throws {}
+    public func setAttributes(_ attributes: [FileAttributeKey: Any], ofItemAtPath path: String) throws {}
+    public func attributesOfItem(atPath path: String) throws -> [FileAttributeKey: Any] { [:] }
+    public func contentsOfDirectory(atPath path: String) throws -> [String] { [] }
+}
 public struct Data: Sendable {
     public init(contentsOf url: URL) throws {}
     public init<S: Sequence>(_ bytes: S) where S.Element == UInt8 {}
@@ -17,6 +59,7 @@ public struct OperatingSystemVersion: Sendable {
 public final class ProcessInfo: Sendable {
     public static let processInfo = ProcessInfo()
     public var operatingSystemVersion: OperatingSystemVersion { .init() }
+    public var operatingSystemVersionString: String { "" }
 }
 public protocol LocalizedError: Error { var errorDescription: String? { get } }
 public func autoreleasepool<Result>(invoking body: () throws -> Result) rethrows -> Result { try body() }

@@ -174,7 +174,10 @@ public class MLModel {
         guard FileManager.default.fileExists(atPath: modelURL.path) else {
             throw CocoaError(.fileNoSuchFile)
         }
-        return modelURL.deletingPathExtension().appendingPathExtension("mlmodelc")
+        let made = FileManager.default.temporaryDirectory
+            .appendingPathComponent("\(UUID().uuidString).mlmodelc")
+        try Data(modelURL.path.utf8).write(to: made)
+        return made
     }
 
     public class func load(

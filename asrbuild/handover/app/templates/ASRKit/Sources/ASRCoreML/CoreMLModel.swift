@@ -13,12 +13,27 @@ public final class ASRCoreMLModel: ASRAcousticModel, @unchecked Sendable {
     private let units: MLComputeUnits
     private let spare = Spare()
 
+    /// The model of an artifact.
+    public convenience init(
+        _ artifact: ASRArtifact, computeUnits: MLComputeUnits? = nil
+    ) async throws {
+        try await self.init(
+            contentsOf: artifact.model(), manifest: artifact.manifest, computeUnits: computeUnits
+        )
+    }
+
+    /// Loads a model file.
+    ///
     /// - Parameters:
-    ///   - url: `model.mlmodelc`, as Xcode puts it in the app; a `.mlpackage` or `.mlmodel` is
-    ///     compiled first, which takes some time.
+    ///   - url: `NAME.mlmodelc`, as Xcode puts it in the app; a `.mlpackage` or `.mlmodel` is
+    ///     compiled first, which takes some time, and the result is kept for the next load.
     ///   - computeUnits: nil: the manifest's recommendation, as `units(for:)` reads it.
+    ///   - keep: where compiled models are kept; nil: below Application Support.
+    /// - Throws: `ASRError` where the system is too old or the file is not the manifest's, and
+    ///   Core ML's errors.
     public init(
-        contentsOf url: URL, manifest: ASRManifest, computeUnits: MLComputeUnits? = nil
+        contentsOf url: URL, manifest: ASRManifest, computeUnits: MLComputeUnits? = nil,
+        keep: URL? = nil
     ) async throws {
         try manifest.requireSystem(.current)
         let configuration = MLModelConfiguration()
@@ -33,7 +48,9 @@ public final class ASRCoreMLModel: ASRAcousticModel, @unchecked Sendable {
         guard manifest.model.inputs.allSatisfy({ $0.dtype != .float16 }) else {
             throw ASRError.unsupported("an input of half precision")
         }
-        compiled = url.pathExtension == "mlmodelc" ? url : try await Self.compile(url)
+        compiled = url.pathExtension == "mlmodelc"
+            ? url
+            : try await CompiledModels(folder: keep).url(for: url, of: manifest, compile: Self.compile)
         model = try await MLModel.load(contentsOf: compiled, configuration: configuration)
         self.manifest = manifest
         try manifest.check(Self.interface(model.modelDescription))

@@ -40,6 +40,15 @@ extension Sequence where Element == ASRModelFile {
     }
 }
 
+extension ASRModelFile {
+    /// The model file of an artifact.
+    ///
+    /// - Throws: `ASRError.unreadable` where there is none.
+    public init(_ artifact: ASRArtifact) throws {
+        self.init(url: try artifact.model(), manifest: artifact.manifest)
+    }
+}
+
 #if canImport(CoreML) && !os(tvOS) && !os(watchOS) && !os(visionOS)
 /// Loads a model file by its format: Core AI an `.aimodel`, Core ML the others.
 public func openModel(_ file: ASRModelFile) async throws -> any ASRAcousticModel {

@@ -32,32 +32,72 @@ public actor ASRRecognizer {
 
     /// The events of one utterance: partial texts, then the final transcript.
     ///
-    /// The next piece is asked for when the one before is done, so a source that makes pieces on
-    /// demand waits. Cancelling the task that reads the events, or leaving its loop, ends the work.
+    /// Nothing runs ahead of the reader: the next piece is asked for when the one before is done and
+    /// the reader waits, so a source that makes pieces on demand waits too, and memory stays bounded.
+    /// Cancelling the task that reads the events, or leaving its loop, ends the work.
     ///
     /// - Parameter pieces: mono samples between -1 and 1 at the manifest's rate, in any pieces.
     public nonisolated func events<Pieces: AsyncSequence & Sendable>(
         of pieces: Pieces
-    ) -> AsyncThrowingStream<ASREvent, any Error> where Pieces.Element == [Float] {
-        AsyncThrowingStream { continuation in
-            let task = Task.detached {
-                do {
-                    let utterance = try await self.prepare().utterance()
-                    var last = ""
-                    for try await piece in pieces {
-                        let text = try await utterance.push(piece)
-                        if text != last { continuation.yield(.partial(text)) }
+    ) -> ASREvents<Pieces> where Pieces.Element == [Float] {
+        ASREvents(recognizer: self, pieces: pieces)
+    }
+}
+
+/// The events of one utterance, made while they are read.
+public struct ASREvents<Pieces: AsyncSequence & Sendable>: AsyncSequence, Sendable
+where Pieces.Element == [Float] {
+    /// What an utterance reports.
+    public typealias Element = ASREvent
+
+    fileprivate let recognizer: ASRRecognizer
+    fileprivate let pieces: Pieces
+
+    /// Begins an utterance.
+    public func makeAsyncIterator() -> Iterator {
+        Iterator(recognizer: recognizer, pieces: pieces.makeAsyncIterator())
+    }
+
+    /// One reading of the events.
+    public struct Iterator: AsyncIteratorProtocol {
+        fileprivate let recognizer: ASRRecognizer
+        fileprivate var pieces: Pieces.AsyncIterator
+        private var utterance: ASRUtterance?
+        private var last = ""
+        private var over = false
+
+        fileprivate init(recognizer: ASRRecognizer, pieces: Pieces.AsyncIterator) {
+            self.recognizer = recognizer
+            self.pieces = pieces
+        }
+
+        /// The next event; nil after the final one.
+        public mutating func next() async throws -> ASREvent? {
+            guard !over else { return nil }
+            do {
+                let utterance = try await begun()
+                while let piece = try await pieces.next() {
+                    let text = try await utterance.push(piece)
+                    guard text == last else {
                         last = text
+                        return .partial(text)
                     }
-                    // Cancelling ends many sequences as if there were no more.
-                    try Task.checkCancellation()
-                    continuation.yield(.final(try await utterance.finish()))
-                    continuation.finish()
-                } catch {
-                    continuation.finish(throwing: error)
                 }
+                // Cancelling ends many sequences as if there were no more.
+                try Task.checkCancellation()
+                over = true
+                return .final(try await utterance.finish())
+            } catch {
+                over = true
+                throw error
             }
-            continuation.onTermination = { _ in task.cancel() }
+        }
+
+        private mutating func begun() async throws -> ASRUtterance {
+            if let utterance = utterance { return utterance }
+            let begun = try await recognizer.prepare().utterance()
+            utterance = begun
+            return begun
         }
     }
 }

@@ -76,7 +76,7 @@ public actor ASRUtterance {
     public func push(_ samples: [Int16]) async throws -> String {
         await begin()
         defer { end() }
-        acoustic.append(try features.push(samples))
+        try acoustic.append(try features.push(samples))
         try await advance()
         return decoder.text
     }
@@ -91,7 +91,7 @@ public actor ASRUtterance {
         await begin()
         defer { end() }
         if !ending {
-            acoustic.append(try features.finish())
+            try acoustic.append(try features.finish())
             ending = true
         }
         try await advance()

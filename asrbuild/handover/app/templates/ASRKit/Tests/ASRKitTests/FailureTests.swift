@@ -107,6 +107,23 @@ final class FailureTests: XCTestCase {
         await fails(.tooManySteps(steps: 8, limit: 7)) { _ = try await stream.finish() }
     }
 
+    /// A package that takes an utterance whole and sets no bound fills the memory with none.
+    func testAnUtteranceWithoutABoundIsRefusedBeforeItFillsTheMemory() throws {
+        var manifest = try Artifact().manifest
+        manifest.streaming.mode = .whole
+        manifest.streaming.stepsPerChunk = nil
+        var stream = try ASRAcousticStream(model: Scripted(manifest), manifest: manifest)
+        let most = ASRAcousticStream.mostBytes / 4 / stream.width
+        func silence(_ steps: Int) -> ASRRows {
+            ASRRows(width: stream.width, values: [Float](repeating: 0, count: steps * stream.width))
+        }
+        let piece = silence(64)
+        try stream.append(piece)
+        XCTAssertThrowsError(try stream.append(silence(most))) { error in
+            XCTAssertEqual(error as? ASRError, .tooManySteps(steps: most + piece.count, limit: most))
+        }
+    }
+
     /// A whole utterance of one step more than a call holds is two calls, of exactly one call one.
     func testALongWholeUtteranceIsCutIntoCalls() async throws {
         var manifest = try Artifact().manifest

@@ -77,6 +77,29 @@ final class RecognizerTests: XCTestCase {
         XCTAssertFalse(events.contains { if case .final = $0 { true } else { false } })
     }
 
+    /// A reader that is slow is not run ahead of: each piece is asked for after the event before it.
+    func testNothingRunsAheadOfTheReader() async throws {
+        let manifest = try Artifact().manifest
+        let recognizer = ASRRecognizer {
+            try ASRTranscriber(manifest: manifest, model: Scripted(manifest), greedy: true)
+        }
+        let asked = Counter()
+        let source = AsyncStream<[Float]>(unfolding: {
+            await asked.next() < 40 ? [Float](repeating: 0, count: 8_000) : nil
+        })
+        var events = 0
+        for try await event in recognizer.events(of: source) {
+            if case .partial = event {
+                let before = await asked.count
+                try await Task.sleep(nanoseconds: 2_000_000)
+                let after = await asked.count
+                XCTAssertEqual(before, after)
+                events += 1
+            }
+        }
+        XCTAssertEqual(events > 10, manifest.streaming.mode == .chunked)
+    }
+
     func testErrorsReachTheReaderAndALoadIsTriedAgain() async throws {
         let manifest = try Artifact().manifest
         let tries = Counter()
@@ -116,7 +139,7 @@ final class RecognizerTests: XCTestCase {
     }
 
     private actor Counter {
-        private var count = 0
+        private(set) var count = 0
 
         func next() -> Int {
             defer { count += 1 }

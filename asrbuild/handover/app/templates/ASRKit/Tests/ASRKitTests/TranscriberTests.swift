@@ -64,12 +64,17 @@ final class TranscriberTests: XCTestCase {
         }
     }
 
+    private static let keep = FileManager.default.temporaryDirectory
+        .appendingPathComponent("asrkit-\(UUID().uuidString)", isDirectory: true)
+
+    override class func tearDown() { try? FileManager.default.removeItem(at: keep) }
+
     private func runner(_ artifact: Artifact, _ recording: Recording) async throws -> any ASRAcousticModel {
         #if canImport(CoreML) && !os(tvOS) && !os(watchOS) && !os(visionOS)
         try skipUnlessLoadable(artifact)
         return try await ASRCoreMLModel(
             contentsOf: artifact.folder.appendingPathComponent(artifact.manifest.model.package),
-            manifest: artifact.manifest
+            manifest: artifact.manifest, keep: Self.keep
         )
         #else
         return artifact.replay(recording)
@@ -115,7 +120,7 @@ final class TranscriberTests: XCTestCase {
         for function in artifact.manifest.model.functions {
             let manifest = try artifact.manifest.selecting(function: function.name)
             let url = artifact.folder.appendingPathComponent(manifest.model.package)
-            let model = try await ASRCoreMLModel(contentsOf: url, manifest: manifest)
+            let model = try await ASRCoreMLModel(contentsOf: url, manifest: manifest, keep: Self.keep)
             var stream = try ASRAcousticStream(model: model, manifest: manifest)
             var rows = try await stream.feed(try artifact.rows(recording, "windows"))
             rows.append(try await stream.finish())

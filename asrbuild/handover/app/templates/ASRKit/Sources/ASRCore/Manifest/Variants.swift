@@ -14,6 +14,11 @@ public struct ASRSystemVersion: Sendable {
     public static var current: ASRSystemVersion {
         #if os(iOS)
         let name = "iOS"
+        let process = ProcessInfo.processInfo
+        // There the version may be that of macOS.
+        if process.isiOSAppOnMac || process.isMacCatalystApp {
+            return ASRSystemVersion(name: name, version: guaranteed)
+        }
         #elseif os(macOS)
         let name = "macOS"
         #else
@@ -22,6 +27,16 @@ public struct ASRSystemVersion: Sendable {
         let version = ProcessInfo.processInfo.operatingSystemVersion
         let numbers = [version.majorVersion, version.minorVersion, version.patchVersion]
         return ASRSystemVersion(name: name, version: numbers.map(String.init).joined(separator: "."))
+    }
+
+    /// The major version of iOS that the availability checks of this process promise.
+    private static var guaranteed: String {
+        if #available(iOS 27, macOS 27, *) { return "27" }
+        if #available(iOS 26, macOS 26, *) { return "26" }
+        if #available(iOS 18, macOS 15, *) { return "18" }
+        if #available(iOS 17, macOS 14, *) { return "17" }
+        if #available(iOS 16, macOS 13, *) { return "16" }
+        return "15"
     }
 
     /// Whether this version is the other one or newer; `17` is `17.0`.
@@ -51,6 +66,18 @@ extension ASRManifest {
         guard let oldest = model.minimumOs[system.name], !loads(on: system) else { return }
         let found = system.numbers.map(String.init).joined(separator: ".")
         throw ASRError.unsupported("\(system.name) \(found): the package requires \(oldest)")
+    }
+
+    /// SHA-256 of the package's bytes: of the lines `<sha256>  <path>` of its files, in order, as the
+    /// manifest lists them.
+    package var packageDigest: String {
+        let lines = files.filter { $0.role == "package" }.map { entry -> (String, String) in
+            let inside = entry.path.hasPrefix(model.package + "/")
+            return (inside ? String(entry.path.dropFirst(model.package.count + 1)) : ".", entry.sha256)
+        }
+        // By Unicode scalars, as Python sorts; String's order is another.
+        let sorted = lines.sorted { $0.0.unicodeScalars.lexicographicallyPrecedes($1.0.unicodeScalars) }
+        return SHA256.hex(sorted.map { "\($0.1)  \($0.0)\n" }.joined().utf8)
     }
 
     /// Whether a system is new enough to load the package.

@@ -97,7 +97,7 @@ public struct ASRAcousticStream: Sendable {
 
     /// Takes steps; returns the probabilities of the calls that they filled.
     public mutating func feed(_ steps: ASRRows) async throws -> ASRRows {
-        append(steps)
+        try append(steps)
         while let request = try next(ending: false) { try await run(request) }
         return take()
     }
@@ -163,7 +163,14 @@ extension ASRAcousticStream {
         let model: any ASRAcousticModel
     }
 
-    package mutating func append(_ steps: ASRRows) {
+    /// The most bytes that may wait for a call, of a package that takes an utterance whole.
+    package static let mostBytes = 256 << 20
+
+    package mutating func append(_ steps: ASRRows) throws {
+        guard 4 * fed.width * (waiting.count - taken + steps.count) <= Self.mostBytes else {
+            let most = Self.mostBytes / (4 * fed.width)
+            throw ASRError.tooManySteps(steps: waiting.count - taken + steps.count, limit: most)
+        }
         waiting.append(steps)
         end += steps.count
     }
