@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from asrbuild.artifact.runtime import Transcriber as Transcriber
     from asrbuild.base.errors import AsrbuildError as AsrbuildError
     from asrbuild.base.progress import Event as Event
-    from asrbuild.builder.api import build as build
-    from asrbuild.builder.api import compose as compose
-    from asrbuild.builder.api import open_artifact as open_artifact
-    from asrbuild.builder.api import plan as plan
+    from asrbuild.builder.api import (
+        build as build,
+        compose as compose,
+        open_artifact as open_artifact,
+        plan as plan,
+    )
     from asrbuild.builder.engine import Built as Built
     from asrbuild.builder.recipe import Recipe as Recipe
 

@@ -144,6 +144,25 @@ class Landmark:
     rows: Array = field(repr=False)
 
 
+@dataclass(frozen=True)
+class OwnSection:
+    """A section at the recipe's root that one architecture owns, as DeepSpeech owns ``export``.
+
+    Args:
+        schema: its dataclass.
+        steps: its key with the steps of a call that the original is exported for: -1 for any
+            number, null for those of the package.
+        silent: keys, and beginnings of keys, that have no word in a default name: they change no
+            package.
+        later: keys that older recipes do not have; they are not recorded with their default.
+    """
+
+    schema: Callable[[], Any]
+    steps: str
+    silent: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
+
+
 class SourceFiles(Protocol):
     """What a build found of a source: files and their SHA-256 by label, and the model's labels."""
 
@@ -165,8 +184,9 @@ class Architecture(Protocol):
 
     #: Values of ``source.kind``.
     KINDS: tuple[str, ...]
-    #: The recipe's section that is ``config``, such as ``source.config``.
+    #: The recipe's section that is ``config``: ``source.config``, or ``OWN`` at the recipe's root.
     SECTION: str
+    OWN: OwnSection | None
     #: Keys of ``source.config`` that name files; a manifest records the file's name alone.
     FILE_KEYS: tuple[str, ...]
     #: Keys of the recipe that decide the features, the exported original, and the network.
@@ -391,6 +411,28 @@ def name_of_kind(kind: str) -> str:
             key="source.kind",
             fix=f"choose one of {', '.join(kinds())}",
         )
+    return found
+
+
+def own_sections() -> dict[str, tuple[str, OwnSection]]:
+    """Each section at the recipe's root that an architecture owns -> that one's folder, and it."""
+    each = {name: architecture(name) for name in names()}
+    return {one.SECTION: (name, one.OWN) for name, one in each.items() if one.OWN is not None}
+
+
+@functools.cache
+def layer_defaults() -> Mapping[str, str | None]:
+    """Every layer that some architecture names -> how its weights are stored by default.
+
+    Raises:
+        ValueError: two architectures have one name for layers of different defaults.
+    """
+    found: dict[str, str | None] = {}
+    for name in names():
+        own = architecture(name).LAYERS.defaults
+        if differ := [layer for layer in own if found.get(layer, own[layer]) != own[layer]]:
+            raise ValueError(f"{name}: {differ[0]} is another architecture's, with another default")
+        found |= own
     return found
 
 

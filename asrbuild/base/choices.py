@@ -34,10 +34,15 @@ def packaged(group: str, choice: str) -> dict[str, Any] | None:
     return inherited | values
 
 
-def choice(default: str | None, choices: Any) -> Any:
-    """A field with a closed set of values.
+def choices(values: Any) -> dict[str, tuple[str, ...]]:
+    """The metadata of a field with a closed set of values, or of values by name.
 
     Args:
-        choices: the values, or a ``Literal`` type of them: OmegaConf takes no ``Literal`` fields.
+        values: a sequence, or a ``Literal`` type: OmegaConf takes no ``Literal`` fields.
     """
-    return field(default=default, metadata={"choices": get_args(choices) or tuple(choices)})
+    return {"choices": get_args(values) or tuple(values)}
+
+
+def choice(default: str | None, values: Any) -> Any:
+    """A field with a closed set of values, as :func:`choices` takes them."""
+    return field(default=default, metadata=choices(values))

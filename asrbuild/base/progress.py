@@ -98,8 +98,7 @@ class Progress:
 @contextmanager
 def bars() -> Iterator[Bars]:
     """Progress bars on standard error, on a terminal only."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TimeElapsedColumn
 
     console = terminal.console(err=True)
     columns = (terminal.text_column(), BarColumn(), MofNCompleteColumn())

@@ -17,8 +17,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-    from rich.console import ConsoleOptions as Options
+    from rich.console import Console, ConsoleOptions as Options, RenderableType
     from rich.progress import TextColumn
     from rich.segment import Segment
     from rich.status import Status

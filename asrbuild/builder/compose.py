@@ -9,12 +9,13 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from asrbuild.architectures.architecture import kinds, own_sections
 from asrbuild.base.choices import conf_dir
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.builder.config_folders import check_files_of_hydra, require_folder
 from asrbuild.builder.explain import explain, unknown_key
 from asrbuild.builder.overrides import check_flags, flags_first, quoted, readable
-from asrbuild.builder.recipe import Recipe, recipe_keys
+from asrbuild.builder.recipe import Recipe, recipe_keys, with_own_layers
 from asrbuild.builder.record import publishable
 from asrbuild.coreml.choices import SAME_TARGETS
 
@@ -43,7 +44,8 @@ def _register_default_name() -> None:
     def named(*, _root_: Any) -> str:
         from asrbuild.builder.naming import default_name
 
-        read = ("n_steps", "features", "source", "export", "model", "coreml", "decoder", "verify")
+        sections = ("n_steps", "features", "source", "model", "coreml", "decoder", "verify")
+        read = (*sections, *own_sections())
         return default_name(_resolved(_root_, read))
 
     OmegaConf.register_new_resolver("default_name", named, replace=True)
@@ -85,7 +87,10 @@ def to_recipe(config: Any) -> Recipe:
     )
     target = recipe.coreml.minimum_deployment_target
     coreml = replace(recipe.coreml, minimum_deployment_target=SAME_TARGETS.get(target, target))
-    return publishable(replace(recipe, paths=paths, coreml=coreml))
+    recipe = replace(recipe, paths=paths, coreml=coreml)
+    if recipe.source.kind in kinds():  # the rules refuse any other
+        recipe = with_own_layers(recipe)
+    return publishable(recipe)
 
 
 #: Environment variables that a recipe may read; None: all, as where nothing is published.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from asrbuild.artifact import manifest as m
@@ -97,9 +97,7 @@ def deployment_target(coreml: CoreMLConfig, model: ModelConfig) -> str:
 
 
 def _compression(coreml: CoreMLConfig) -> dict[str, str]:
-    """Layer -> how its weights are stored, of DeepSpeech's layers."""
-    layers = asdict(coreml.compress_layers)
-    return compression({"compress": coreml.compress, "compress_layers": layers})
+    return compression({"compress": coreml.compress, "compress_layers": coreml.compress_layers})
 
 
 def conversion_request(asked: Conversion) -> Any:
@@ -129,15 +127,12 @@ def package_request(
     """
     from asrbuild.coreml.request import ConversionRequest
 
-    asked = _compression(coreml)
     if coreml.compress != "none" and not layers:
         raise AsrbuildError(
             "the layers of this network have no names by which their weights could be compressed",
             key="coreml.compress",
             fix="leave coreml.compress=none; coreml.precision=fp16 halves the weights",
         )
-    if not set(asked) <= set(layers):  # compress_layers names those of DeepSpeech
-        asked = {} if coreml.compress == "none" else dict.fromkeys(layers, coreml.compress)
     return ConversionRequest(
         format=coreml.format,  # type: ignore[arg-type]
         precision=coreml.precision,  # type: ignore[arg-type]
@@ -151,7 +146,7 @@ def package_request(
         state=coreml.state,  # type: ignore[arg-type]
         outputs=None if coreml.outputs is None else tuple(coreml.outputs),
         fp32=tuple(coreml.fp32) if isinstance(coreml.fp32, list) else coreml.fp32,
-        compress=asked,
+        compress=_compression(coreml),
         sparsity=coreml.sparsity,
         metadata=metadata,
         author=card.author,

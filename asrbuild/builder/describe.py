@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asrbuild.architectures.architecture import to_record
-from asrbuild.artifact import manifest as m
-from asrbuild.artifact import manifest2
+from asrbuild.artifact import manifest as m, manifest2
 from asrbuild.artifact.layout import ALPHABET, REFERENCE_AUDIO
 from asrbuild.base.digest import canonical_json, text_digest
 from asrbuild.builder.conversion import Conversion, conversion, fits_1

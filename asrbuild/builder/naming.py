@@ -22,6 +22,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from types import MappingProxyType
 from typing import Any
 
+from asrbuild.architectures.architecture import own_sections
 from asrbuild.base.choices import packaged
 from asrbuild.base.places import DEMO_PREFIX
 from asrbuild.builder.recipe import Recipe, StepsConfig, base_name, chosen
@@ -61,14 +62,14 @@ _WORDS = {
     "source.alphabet_config_path": "",
 }
 #: Groups whose choice is not part of the base name.
-_SECTIONS = ("export", "decoder", "verify")
+_SECTIONS = (*own_sections(), "decoder", "verify")
 #: Keys that a sweep may vary without building another package.
 _NOT_BUILT = ("name", "version", "paths.", "tune", "decoder.interpreter", "hydra")
 #: Sections and keys that have no word of their own.
 _SILENT = (
     "name", "version", "paths.", "tune.", "source.", "model.name", "coreml.name", "verify.",
-    "decoder.interpreter", "decoder.tuned", "export.export_", "export.beam_width",
-    "export.features_place", "coreai",
+    "decoder.interpreter", "decoder.tuned", "coreai",
+    *(f"{section}.{key}" for section, (_, own) in own_sections().items() for key in own.silent),
 )  # fmt: skip
 _SPOKEN = ("source.load_evaluate", "source.bytes_output_mode")
 #: Sections whose keys the user names.
@@ -142,7 +143,7 @@ def _plain(recipe: Mapping[str, Any]) -> dict[str, Any]:
     decoder = recipe["decoder"]["type"]
     groups = {
         "source": recipe["source"]["kind"],
-        "export": "deepspeech",
+        **{section: owner for section, (owner, _) in own_sections().items()},
         "model": recipe["model"]["name"],
         "coreml": recipe["coreml"]["name"],
         "decoder": decoder,

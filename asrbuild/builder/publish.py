@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from asrbuild.artifact import manifest as m
-from asrbuild.artifact import manifest2, store
+from asrbuild.artifact import manifest as m, manifest2, store
 from asrbuild.artifact.layout import ALPHABET, MANIFEST, PARITY, REFERENCE_AUDIO, REPORT_PAGE
 from asrbuild.base import interrupts
 from asrbuild.base.digest import file_digest, remember_digest, tree_digests

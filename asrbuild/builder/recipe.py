@@ -7,12 +7,18 @@ compose time. What no build can satisfy is refused by :mod:`asrbuild.builder.rul
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from asrbuild.architectures.architecture import Architecture, architecture, kinds, name_of_kind
-from asrbuild.architectures.deepspeech.config import CompressLayersConfig, ExportConfig
-from asrbuild.base.choices import choice
+from asrbuild.architectures.architecture import (
+    Architecture,
+    architecture,
+    kinds,
+    layer_defaults,
+    name_of_kind,
+    own_sections,
+)
+from asrbuild.base.choices import choice, choices
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.choices import (
     DEFAULT_SPARSITY,
@@ -149,6 +155,7 @@ class CoreMLConfig:
 
     ``fp32``: what of an fp16 package stays in single precision: ``front_end`` (all up to the first
     logarithm), ``none``, or a list of node names; null: as the architecture chooses.
+    ``compress_layers``: by the network's own names of its layers; null: as ``compress`` says.
     """
 
     name: str = "mlprogram"
@@ -162,7 +169,9 @@ class CoreMLConfig:
     outputs: list[str] | None = None
     range_upper: int | None = None
     compress: str = choice("none", Compression)
-    compress_layers: CompressLayersConfig = field(default_factory=CompressLayersConfig)
+    compress_layers: dict[str, str | None] = field(
+        default_factory=lambda: dict(layer_defaults()), metadata=choices(Compression)
+    )
     fp32: Any = None
     sparsity: float = DEFAULT_SPARSITY
 
@@ -258,21 +267,40 @@ class FeaturesConfig:
 
 
 @dataclass
-class Recipe:
-    """One build: all that decides an artifact, and where it goes.
-
-    ``coreai=preview`` publishes Core AI's format too, as an artifact of its own.
-    ``n_steps`` is the number of steps a static package takes at a time; null: as many as the frozen
-    graph takes, or ``DEFAULT_STEPS``.
-    """
-
+class _Beginning:
     name: str = "???"
     version: str = "1.0.0"
     n_steps: int | None = None
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
     source: SourceConfig = field(default_factory=SourceConfig)
-    export: ExportConfig = field(default_factory=ExportConfig)
+
+
+if TYPE_CHECKING:
+    _WithOwnSections = _Beginning
+else:
+    _WithOwnSections = make_dataclass(
+        "_WithOwnSections",
+        [
+            (name, own.schema, field(default_factory=own.schema))
+            for name, (_, own) in own_sections().items()
+        ],
+        bases=(_Beginning,),
+    )
+
+
+@dataclass
+class Recipe(_WithOwnSections):
+    """One build: all that decides an artifact, and where it goes.
+
+    After ``source`` come the sections that architectures own; of those, and of
+    ``coreml.compress_layers``, a build reads what its own architecture names.
+
+    ``coreai=preview`` publishes Core AI's format too, as an artifact of its own.
+    ``n_steps`` is the number of steps a static package takes at a time; null: as many as the frozen
+    graph takes, or ``DEFAULT_STEPS``.
+    """
+
     model: ModelConfig = field(default_factory=ModelConfig)
     coreml: CoreMLConfig = field(default_factory=CoreMLConfig)
     coreai: str = choice("none", AssetUse)
@@ -316,13 +344,38 @@ def network_of(recipe: Recipe) -> tuple[Architecture, Any]:
     return found, lookup(recipe, found.SECTION)
 
 
+def with_own_layers(recipe: Recipe) -> Recipe:
+    """The recipe without the layers of other architectures than its own.
+
+    Raises:
+        AsrbuildError: it says how a layer of another architecture is stored.
+    """
+    defaults, own = layer_defaults(), architecture(recipe.architecture).LAYERS.names
+    given = recipe.coreml.compress_layers
+    for layer, method in given.items():
+        if layer not in own and method != defaults.get(layer):
+            raise AsrbuildError(
+                f"coreml.compress_layers.{layer} is a layer of another network than one of "
+                f"source.kind={recipe.source.kind}",
+                key=f"coreml.compress_layers.{layer}",
+                fix=f"its layers are {', '.join(own)}"
+                if own
+                else "leave it out: it names no layers",
+            )
+    layers = {layer: method for layer, method in given.items() if layer in own}
+    return replace(recipe, coreml=replace(recipe.coreml, compress_layers=layers))
+
+
 def chosen(section: Any, prefix: str = "") -> Iterator[tuple[str, Any, tuple[str, ...]]]:
     """Key, value and choices of every key with a closed set of values, where it is not null."""
     for declared in fields(section):
         key, value = f"{prefix}{declared.name}", getattr(section, declared.name)
-        if "choices" in declared.metadata and value is not None:
-            yield key, value, declared.metadata["choices"]
         below = value if isinstance(value, dict) else {}
+        if "choices" in declared.metadata:
+            each = {f"{key}.{name}": one for name, one in below.items()} or {key: value}
+            for own, one in each.items():
+                if one is not None and one != {}:
+                    yield own, one, declared.metadata["choices"]
         for name, inner in {key: value, **{f"{key}.{n}": v for n, v in below.items()}}.items():
             if is_dataclass(inner):
                 yield from chosen(inner, f"{name}.")
@@ -365,5 +418,7 @@ def recipe_keys() -> list[str]:
             value = getattr(section, declared.name)
             if is_dataclass(value):
                 yield from walk(value, f"{prefix}{declared.name}.")
+            elif isinstance(value, dict):
+                yield from (f"{prefix}{declared.name}.{name}" for name in value)
 
     return list(walk(Recipe(), ""))

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from asrbuild.architectures.architecture import architecture, names
+from asrbuild.architectures.architecture import architecture, names, own_sections
 from asrbuild.base.places import DEMO_PREFIX
 from asrbuild.base.secrets import without_secrets
 from asrbuild.base.terminal import plain
@@ -78,7 +78,16 @@ def record(recipe: Recipe) -> dict[str, Any]:
         del whole["coreml"]["fp32"]
     if recipe.features.place == "app":
         del whole["features"]
-        whole["export"].pop("features_place", None)
+    for own_section, (owner, own) in own_sections().items():
+        if owner != recipe.architecture:
+            del whole[own_section]
+            continue
+        defaults = own.schema()
+        for key in own.later:
+            if whole[own_section][key] == getattr(defaults, key):
+                del whole[own_section][key]
+    if not whole["coreml"]["compress_layers"]:
+        del whole["coreml"]["compress_layers"]
     config = whole["source"]["config"]
     if not config:
         del whole["source"]["config"]
@@ -110,10 +119,8 @@ def _clean(value: Any) -> Any:
 
 def publishable(recipe: Recipe) -> Recipe:
     """The recipe without secrets in the texts that its manifest repeats word for word."""
-    source, export = recipe.source, recipe.export
-    texts = {
-        key: _clean(getattr(source, key)) for key in ("name", "description", "author", "license")
-    }
-    keys = ("export_language", "export_author_id", "export_license", "export_description")
-    exported = {key: _clean(getattr(export, key)) for key in keys}
-    return replace(recipe, source=replace(source, **texts), export=replace(export, **exported))
+    keys = ("name", "description", "author", "license")
+    texts = {key: _clean(getattr(recipe.source, key)) for key in keys}
+    own = {name: getattr(recipe, name) for name in own_sections()}
+    cleaned = {name: replace(each, **_clean(asdict(each))) for name, each in own.items()}
+    return replace(recipe, source=replace(recipe.source, **texts), **cleaned)

@@ -134,7 +134,9 @@ def _source(recipe: Recipe) -> Iterator[AsrbuildError]:
 
 def _steps(recipe: Recipe) -> Iterator[AsrbuildError]:
     """The graph is exported for the lengths that the package takes."""
-    exported = recipe.export.n_steps
+    architecture, config = network_of(recipe)
+    own_key = None if architecture.OWN is None else architecture.OWN.steps
+    exported = -1 if own_key is None else getattr(config, own_key)
     named = {f"model.functions.{name}": own for name, own in recipe.model.functions.items()}
     for key, steps in ({"model.steps": recipe.model.steps} | named).items():
         if exported is None or steps.default is None or steps.kind == "exported":
@@ -146,8 +148,8 @@ def _steps(recipe: Recipe) -> Iterator[AsrbuildError]:
             asked = steps.default if steps.kind == "fixed" else f"a {steps.kind} length"
             yield AsrbuildError(
                 f"the graph is exported for {exported} steps and cannot become {asked}",
-                key="export.n_steps",
-                fix=f"set export.n_steps=-1 (model=dynamic_to_static), or ask for {exported} steps",
+                key=(key := f"{architecture.SECTION}.{own_key}"),
+                fix=f"set {key}=-1 (model=dynamic_to_static), or ask for {exported} steps",
             )
 
 

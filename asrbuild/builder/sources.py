@@ -183,16 +183,16 @@ def _with_steps(recipe: Recipe, exported: int | None) -> Recipe:
     if steps.default is None:
         steps = replace(steps, default=n_steps)
     export_n_steps = n_steps if model.export_n_steps is None else model.export_n_steps
-    export = recipe.export
-    if export.n_steps is None:
-        export = replace(export, n_steps=n_steps)
+    architecture, config = network_of(recipe)
+    own = architecture.OWN
+    if own is not None and getattr(config, own.steps) is None:
+        recipe = _with(recipe, {f"{architecture.SECTION}.{own.steps}": n_steps})
     if counts_rows(recipe) and model.axes == AxesConfig():
-        architecture, config = network_of(recipe)
         signature = architecture.signature(config)
         filled = {name: steps_of_rows(own, signature) for name, own in filled.items()}
         steps = steps_of_rows(steps, signature)
     model = replace(model, steps=steps, functions=filled, export_n_steps=export_n_steps)
-    return replace(recipe, n_steps=n_steps, model=model, export=export)
+    return replace(recipe, n_steps=n_steps, model=model)
 
 
 def _baseline(recipe: Recipe) -> Path | None:

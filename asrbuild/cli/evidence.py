@@ -12,8 +12,7 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.tables import folding
-from asrbuild.base.tables import show as show_table
+from asrbuild.base.tables import folding, show as show_table
 from asrbuild.cli.options import (
     ArtifactsOption,
     FolderOption,

@@ -55,8 +55,7 @@ def pull(
     from asrbuild.base.places import artifacts_root
     from asrbuild.cli.transfers import shown_transfers
     from asrbuild.handover.ship.formats.frame import SUFFIX
-    from asrbuild.handover.ship.pull import pull as pull_from
-    from asrbuild.handover.ship.pull import pull_file
+    from asrbuild.handover.ship.pull import pull as pull_from, pull_file
     from asrbuild.handover.ship.remotes.address import open_remote
     from asrbuild.handover.ship.signing.keys import config_root
     from asrbuild.handover.ship.signing.trust import read_trust

@@ -11,16 +11,23 @@ from typing import Any
 class Layers:
     """The layers of a network whose weights can be compressed.
 
-    ``dense``: in the order in which the program runs them. ``recurrent``: the one that is an
-    ``lstm`` op or the body of a loop.
+    ``names``: in the order in which the program runs them. ``recurrent``: the one that is an
+    ``lstm`` op or the body of a loop; the others are dense. ``kept``: those that stay as they are
+    unless their own key says otherwise.
     """
 
-    dense: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     recurrent: str | None = None
+    kept: tuple[str, ...] = ()
 
     @property
-    def names(self) -> tuple[str, ...]:
-        return (*self.dense, *((self.recurrent,) if self.recurrent else ()))
+    def dense(self) -> tuple[str, ...]:
+        return tuple(name for name in self.names if name != self.recurrent)
+
+    @property
+    def defaults(self) -> dict[str, str | None]:
+        """Layer -> how its weights are stored; None: as ``coreml.compress`` says."""
+        return {name: "none" if name in self.kept else None for name in self.names}
 
 
 def compression(coreml: Mapping[str, Any]) -> dict[str, str]:

@@ -26,8 +26,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from asrbuild.architectures.architecture import Architecture, Original, of_recorded
-from asrbuild.architectures.original import Result as OriginalResult
-from asrbuild.architectures.original import save_cases
+from asrbuild.architectures.original import Result as OriginalResult, save_cases
 from asrbuild.artifact.layout import PROBABILITIES_FOLDER
 from asrbuild.artifact.manifest import package_path
 from asrbuild.artifact.runtime import Transcriber, timed

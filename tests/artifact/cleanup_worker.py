@@ -10,8 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from asrbuild.artifact import cleanup as collect
-from asrbuild.artifact import integrity, layout, lookup, store
+from asrbuild.artifact import cleanup as collect, integrity, layout, lookup, store
 from asrbuild.artifact.cleanup import CacheRules
 from asrbuild.artifact.retention import Rules
 from asrbuild.base import cache

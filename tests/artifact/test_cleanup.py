@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from typer.testing import CliRunner
 
-from asrbuild.artifact import cleanup as collect
-from asrbuild.artifact import integrity, layout, lookup, store
+from asrbuild.artifact import cleanup as collect, integrity, layout, lookup, store
 from asrbuild.artifact.cleanup import CacheRules, Item
 from asrbuild.artifact.retention import YOUNG_SECONDS, Candidate, Rules, Version, decide
 from asrbuild.base import cache, cache_cleanup

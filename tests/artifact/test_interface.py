@@ -8,8 +8,7 @@ import typing
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from asrbuild.artifact.interface import (
     NOT_RELIED_ON,

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from coremltools.converters.mil.mil import get_new_symbol
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from asrbuild.coreai import asset
 from asrbuild.coreai.handover import NoLoweringError

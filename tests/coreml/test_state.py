@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from asrbuild.architectures.deepspeech.from_weights import convert_weights
 from asrbuild.architectures.deepspeech.network import random_weights

@@ -22,8 +22,7 @@ from asrbuild.proof.cases import build_cases
 from asrbuild.speech.alphabet import read_alphabet
 from asrbuild.speech.mfcc import FeatureSettings
 from tests.paths import DEMO, GENUINE
-from tests.proof import building
-from tests.proof import numpy_network as network
+from tests.proof import building, numpy_network as network
 
 WEIGHTS = random_weights(32, seed=3)
 

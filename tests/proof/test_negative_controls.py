@@ -26,8 +26,7 @@ from asrbuild.proof.prefixes import edge_cases
 from asrbuild.proof.verdict import Proof, WordGates, prove
 from asrbuild.speech.mfcc import FeatureSettings
 from tests.paths import DEMO
-from tests.proof import building
-from tests.proof import numpy_network as network
+from tests.proof import building, numpy_network as network
 
 ALL_ON_LOGITS = {"argmax_agreement", "kl_divergence", "max_abs_error", "psnr_db"}
 

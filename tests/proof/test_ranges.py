@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from asrbuild.architectures.deepspeech.network import AcousticWeights, random_weights
 from asrbuild.coreml.executor.recording import Site

@@ -19,8 +19,7 @@ from asrbuild.proof.gates import gates_from
 from asrbuild.proof.prefixes import edge_cases
 from asrbuild.proof.verdict import Proof, WordGates, prove, summary, unproven
 from asrbuild.speech.mfcc import FeatureSettings
-from tests.proof import building
-from tests.proof import numpy_network as network
+from tests.proof import building, numpy_network as network
 
 WEIGHTS = random_weights(32, seed=3)
 

@@ -25,8 +25,7 @@ from asrbuild.proof.gates import gates_of
 from asrbuild.proof.verdict import Proof, WordGates, prove
 from asrbuild.speech.mfcc import FeatureSettings
 from tests.marks import needs_core_ai
-from tests.proof import building
-from tests.proof import numpy_network as network
+from tests.proof import building, numpy_network as network
 
 pytestmark = [needs_core_ai, pytest.mark.usefixtures("core_ai")]
 WEIGHTS = random_weights(32, seed=3)

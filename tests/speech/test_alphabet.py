@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.alphabet import (

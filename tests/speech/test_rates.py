@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.alphabet import bytes_alphabet, make_alphabet

@@ -19,8 +19,10 @@ from asrbuild.architectures.architecture import (
     FrontEnd,
     Landmark,
     Original,
+    OwnSection,
     SourceFiles,
 )
+from asrbuild.architectures.deepspeech.config import ExportConfig
 from asrbuild.architectures.deepspeech.section import export_problems as problems
 from asrbuild.architectures.deepspeech.signature import (
     LAYERS,
@@ -42,6 +44,12 @@ __all__ = ["LAYERS", "problems"]
 
 KINDS = ("demo", "checkpoint", "frozen_graph")
 SECTION = "export"
+OWN = OwnSection(
+    ExportConfig,
+    steps="n_steps",
+    silent=("export_", "beam_width", "features_place"),
+    later=("features_place",),
+)
 FILE_KEYS = ()
 ORIGINAL, RUNTIME, FORMAT = "TensorFlow graph", "TensorFlow", "frozen graph"
 CALLS = False

@@ -1,11 +1,10 @@
-"""The sections of the recipe that are DeepSpeech's: its export flags, and its layers by name."""
+"""DeepSpeech's section of the recipe: its export flags."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from asrbuild.base.choices import choice
-from asrbuild.coreml.choices import Compression
 
 
 @dataclass
@@ -28,15 +27,3 @@ class ExportConfig:
     export_license: str = ""
     export_description: str = ""
     features_place: str = choice("app", ("app", "package"))
-
-
-@dataclass
-class CompressLayersConfig:
-    """How each layer's weights are stored; null: as ``coreml.compress`` says."""
-
-    layer_1: str | None = choice("none", Compression)
-    layer_2: str | None = choice(None, Compression)
-    layer_3: str | None = choice(None, Compression)
-    lstm: str | None = choice(None, Compression)
-    layer_5: str | None = choice(None, Compression)
-    layer_6: str | None = choice(None, Compression)

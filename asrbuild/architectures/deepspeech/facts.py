@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asrbuild.architectures.architecture import Fact
-from asrbuild.architectures.deepspeech.training_flags import FILE_NAME as FLAGS
-from asrbuild.architectures.deepspeech.training_flags import Flag, read_flags
+from asrbuild.architectures.deepspeech.training_flags import FILE_NAME as FLAGS, Flag, read_flags
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.alphabet import bytes_alphabet, read_alphabet
 

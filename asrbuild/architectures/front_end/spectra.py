@@ -16,8 +16,7 @@ import numpy as np
 from asrbuild.base.array import Array
 from asrbuild.coreml.speedups.importing import import_coremltools
 from asrbuild.speech import mfcc
-from asrbuild.speech.features import fbank_kaldi as kaldi
-from asrbuild.speech.features import log_mel
+from asrbuild.speech.features import fbank_kaldi as kaldi, log_mel
 from asrbuild.speech.features.kinds import Settings
 from asrbuild.speech.mfcc import FeatureSettings
 

@@ -45,7 +45,7 @@ THREAD_MODULES = ("asrbuild.architectures.original",)
 ORIGINAL, RUNTIME, FORMAT = "ONNX model", "ONNX Runtime", "ONNX model"
 LIBRARIES = {"convert": ("onnx",), "reference": ("onnxruntime",)}
 CALLS = True
-LAYERS = Layers()
+LAYERS, OWN = Layers(), None
 CARD_KEYS = ("source.author", "source.license", "source.description")
 __all__ = ["SECTION"]
 

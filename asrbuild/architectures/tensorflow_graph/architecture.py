@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from asrbuild.architectures.architecture import Fact, Found, Landmark, Original, SourceFiles
 from asrbuild.architectures.onnx.architecture import (
-    CARD_KEYS,
-    FEATURE_KEYS,
-    FILE_KEYS,
-    LAYERS,
-    NETWORK_KEYS,
-    ORIGINAL_KEYS,
-    SECTION,
-    card,
-    front_end,
-    landmarks,
-    problems,
-    read,
-    signature,
+    CARD_KEYS as CARD_KEYS,
+    FEATURE_KEYS as FEATURE_KEYS,
+    FILE_KEYS as FILE_KEYS,
+    LAYERS as LAYERS,
+    NETWORK_KEYS as NETWORK_KEYS,
+    ORIGINAL_KEYS as ORIGINAL_KEYS,
+    OWN as OWN,
+    SECTION as SECTION,
+    card as card,
+    front_end as front_end,
+    landmarks as landmarks,
+    problems as problems,
+    read as read,
+    signature as signature,
 )
 from asrbuild.architectures.onnx.section import read_section, renamed_ports
 from asrbuild.base.errors import AsrbuildError
@@ -44,10 +45,6 @@ THREAD_MODULES = (
 ORIGINAL, RUNTIME, FORMAT = "TensorFlow graph", "TensorFlow", "frozen graph"
 LIBRARIES = {"convert": ("tensorflow",), "reference": ("tensorflow",)}
 CALLS = True
-__all__ = [
-    "CARD_KEYS", "FEATURE_KEYS", "FILE_KEYS", "LAYERS", "NETWORK_KEYS", "ORIGINAL_KEYS", "SECTION",
-    "Landmark", "card", "front_end", "landmarks", "problems", "read", "signature",
-]  # fmt: skip
 
 
 def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:

@@ -149,8 +149,7 @@ def _stated(config: OnnxConfig, tensor: str) -> Mapping[str, Any]:
 
 def ports_of(graph: Graph, outputs: Sequence[str]) -> Ports:
     """The inputs and outputs of a graph."""
-    from asrbuild.architectures.onnx.graph import Graph as Ports
-    from asrbuild.architectures.onnx.graph import Tensor
+    from asrbuild.architectures.onnx.graph import Graph as Ports, Tensor
     from asrbuild.architectures.tensorflow.proto import DType, Shape
 
     inputs = []

@@ -12,23 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 from asrbuild.architectures.architecture import Fact, Found, Landmark, Original, SourceFiles
 from asrbuild.architectures.onnx.architecture import (
-    CARD_KEYS,
-    FEATURE_KEYS,
-    FILE_KEYS,
-    LAYERS,
-    NETWORK_KEYS,
-    ORIGINAL_KEYS,
-    SECTION,
-    card,
-    export,
-    exported,
-    front_end,
-    landmarks,
-    original,
-    problems,
-    read,
-    recover,
-    signature,
+    CARD_KEYS as CARD_KEYS,
+    FEATURE_KEYS as FEATURE_KEYS,
+    FILE_KEYS as FILE_KEYS,
+    LAYERS as LAYERS,
+    NETWORK_KEYS as NETWORK_KEYS,
+    ORIGINAL_KEYS as ORIGINAL_KEYS,
+    OWN as OWN,
+    SECTION as SECTION,
+    card as card,
+    export as export,
+    exported as exported,
+    front_end as front_end,
+    landmarks as landmarks,
+    original as original,
+    problems as problems,
+    read as read,
+    recover as recover,
+    signature as signature,
 )
 from asrbuild.architectures.onnx.section import port_name, read_section
 from asrbuild.base.errors import AsrbuildError
@@ -45,11 +46,6 @@ THREAD_MODULES = (
 ORIGINAL, RUNTIME, FORMAT = "PyTorch program", "PyTorch", "PyTorch program"
 LIBRARIES = {"convert": ("torch",), "reference": ("torch",)}
 CALLS = True
-__all__ = [
-    "CARD_KEYS", "FEATURE_KEYS", "FILE_KEYS", "LAYERS", "NETWORK_KEYS", "ORIGINAL_KEYS", "SECTION",
-    "Landmark", "card", "export", "exported", "front_end", "landmarks", "original", "problems",
-    "read", "recover", "signature",
-]  # fmt: skip
 
 
 def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:

@@ -145,10 +145,11 @@ def _refused(
     if view.architecture.CALLS:
         fix = _gentler(view.recipe.coreml.precision, names)
     if compressed:
-        *others, last = view.architecture.LAYERS.names
+        layers = view.architecture.LAYERS
+        first = layers.recurrent or layers.names[-1]
         fix = (
-            f"compress less where it harms: coreml.compress_layers.{last}=int8 (or none), and so "
-            f"{', '.join(others)}"
+            f"compress less where it harms: coreml.compress_layers.{first}=int8 (or none), and so "
+            f"{', '.join(name for name in layers.names if name != first)}"
         )
     error = GatesError(
         f"the package does not do what the {_original(view)} does, so it is not published:\n"

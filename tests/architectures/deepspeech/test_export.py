@@ -10,8 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
 from asrbuild.architectures.deepspeech.export import pack_alphabet, write_frozen_graph

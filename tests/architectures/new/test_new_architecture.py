@@ -68,7 +68,7 @@ HALF = "verify.require_transcript=false"
     "overrides",
     [
         ("model=dynamic", "coreml.precision=fp32"),
-        ("model=static", HALF),
+        ("model=static", "coreml.compress=int8", "coreml.compress_layers.first=none", HALF),
         ("model=static", "coreml.state=stateful", "verify=quick", HALF),
         ("model=multifunction", "verify=quick", HALF),
         ("model=enumerated", "coreml=neuralnetwork", "verify=quick"),
@@ -90,6 +90,10 @@ def test_it_is_built_proven_published_verified_and_transcribes(
     heard = asrbuild("transcribe", name, str(sample))
     assert heard.returncode == 0, heard.stderr
     manifest = json.loads(asrbuild("show", name, "--json").stdout)
+    recipe = manifest["provenance"]["recipe"]
+    assert "export" not in recipe
+    first = "none" if "coreml.compress=int8" in overrides else None
+    assert recipe["coreml"]["compress_layers"] == {"first": first, "second": None, "classes": None}
     states = [state["output"] for state in manifest["state"]]
     kept = "coreml.state=stateful" in overrides
     assert states == (["frame_cache", "hidden_cache"] if kept else ["kept_frames", "kept_hidden"])
@@ -104,5 +108,8 @@ def test_its_section_is_checked(asrbuild, weights: Path) -> None:
     assert "key: source.config.depth" in done.stderr, done.stderr
     done = asrbuild(*given, "+source.config.sample_rate=fast")
     assert "key: source.config.sample_rate" in done.stderr, done.stderr
+    done = asrbuild(*given, "coreml.compress_layers.lstm=int8")
+    assert "key: coreml.compress_layers.lstm" in done.stderr, done.stderr
+    assert "its layers are first, second, classes" in done.stderr, done.stderr
     done = asrbuild(f"source={NAME}", "source.config.weights=none.npz")
     assert "key: source.config.weights" in done.stderr, done.stderr

@@ -8,8 +8,7 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from asrbuild.architectures.tensorflow.tensorbundle import open_bundle
 from asrbuild.base.errors import AsrbuildError

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from asrbuild.coreml.executor.literals import unpack_bits
 from tests.coreml.executor.harness import close, floats, integers, mb, run, types

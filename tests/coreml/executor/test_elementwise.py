@@ -7,8 +7,7 @@ import operator
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tests.coreml.executor.harness import check, floats, integers, run, run_op
 from tests.coreml.executor.plain import each

@@ -9,8 +9,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from asrbuild.coreml.executor import products as module
 from asrbuild.coreml.executor.products import BLOCK, LARGE, Products, rows_times, sharing

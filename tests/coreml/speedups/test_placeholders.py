@@ -6,8 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from asrbuild.coreml.speedups import placeholders as standins
 from asrbuild.coreml.speedups.placeholders import (

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from asrbuild.coreml.executor import load
 from asrbuild.coreml.executor.recording import Site, watched, watching

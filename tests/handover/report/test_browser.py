@@ -21,8 +21,7 @@ from asrbuild.handover.report.comparison import (
     write_page,
 )
 from asrbuild.handover.report.evaluation import write_page as write_evaluation
-from asrbuild.handover.report.tuning import Trial, Tuning
-from asrbuild.handover.report.tuning import write_page as write_tuning
+from asrbuild.handover.report.tuning import Trial, Tuning, write_page as write_tuning
 from asrbuild.proof.evaluation import Recording, Result
 from asrbuild.speech.audio import wav_bytes
 from asrbuild.speech.decoder_settings import DecoderSettings

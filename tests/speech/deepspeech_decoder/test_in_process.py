@@ -15,8 +15,7 @@ import pytest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.decoders import open_decoder
-from asrbuild.speech.deepspeech_decoder import environment as ds_environment
-from asrbuild.speech.deepspeech_decoder import process as ds_process
+from asrbuild.speech.deepspeech_decoder import environment as ds_environment, process as ds_process
 from tests.speech.ctc_cases import ENGLISH, random_probabilities
 
 STAND_IN = """

@@ -16,8 +16,7 @@ import numpy as np
 from asrbuild.base.array import Array
 from asrbuild.coreml.executor.mil import convolution as mil
 from asrbuild.coreml.executor.mil.movement import pad as mil_pad
-from asrbuild.coreml.executor.mil.normalization import batch_norm as mil_batch_norm
-from asrbuild.coreml.executor.mil.normalization import instance_norm
+from asrbuild.coreml.executor.mil.normalization import batch_norm as mil_batch_norm, instance_norm
 from asrbuild.coreml.executor.nn.by_batch import by_batch
 from asrbuild.coreml.executor.nnweights import NnWeights
 from asrbuild.coreml.executor.registry import nn_layer

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from asrbuild.base.array import Array
-from asrbuild.coreml.executor.mil import gather as mil_gather
-from asrbuild.coreml.executor.mil import scatter as mil_scatter
-from asrbuild.coreml.executor.mil import tensor as mil_tensor
+from asrbuild.coreml.executor.mil import (
+    gather as mil_gather,
+    scatter as mil_scatter,
+    tensor as mil_tensor,
+)
 from asrbuild.coreml.executor.mil.slicing import index_slices, slice_by_size
 from asrbuild.coreml.executor.nn.movement import integers
 from asrbuild.coreml.executor.nnweights import NnWeights

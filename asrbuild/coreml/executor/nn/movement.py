@@ -8,8 +8,7 @@ import numpy as np
 
 from asrbuild.base.array import Array
 from asrbuild.coreml.executor import sized
-from asrbuild.coreml.executor.mil import movement as mil
-from asrbuild.coreml.executor.mil import tensor as mil_tensor
+from asrbuild.coreml.executor.mil import movement as mil, tensor as mil_tensor
 from asrbuild.coreml.executor.nnweights import NnWeights
 from asrbuild.coreml.executor.registry import nn_layer
 

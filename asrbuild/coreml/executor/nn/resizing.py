@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from asrbuild.base.array import Array
-from asrbuild.coreml.executor.mil import resizing as mil
-from asrbuild.coreml.executor.mil import spatial
+from asrbuild.coreml.executor.mil import resizing as mil, spatial
 from asrbuild.coreml.executor.mil.boxes import non_maximum_suppression
 from asrbuild.coreml.executor.nn.by_batch import by_batch
 from asrbuild.coreml.executor.nnweights import NnWeights

@@ -16,12 +16,12 @@ from dataclasses import asdict, dataclass
 from asrbuild.base.digest import canonical_json
 from asrbuild.handover.ship.formats.header import (
     MAX_HEADER,
+    PAYLOAD_TYPE as HEADER_TYPE,
     Header,
     header_fields,
     parse_header,
     strict_json,
 )
-from asrbuild.handover.ship.formats.header import PAYLOAD_TYPE as HEADER_TYPE
 from asrbuild.handover.ship.formats.variants import Variant, parse_listed
 from asrbuild.handover.ship.names import check_name, check_version
 from asrbuild.handover.ship.refusal import Refusal, Refused, shown

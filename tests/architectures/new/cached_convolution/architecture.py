@@ -10,8 +10,6 @@ from asrbuild.architectures.cached_convolution.signature import (
     COEFFICIENTS,
     LAYERS,
     Config,
-)
-from asrbuild.architectures.cached_convolution.signature import (
     signature as _signature,
 )
 
@@ -30,7 +28,7 @@ from asrbuild.base.errors import AsrbuildError
 __all__ = ["LAYERS", "read"]
 
 KINDS = ("cached_convolution",)
-SECTION = "source.config"
+SECTION, OWN = "source.config", None
 FILE_KEYS = ("weights",)
 FEATURE_KEYS = ("source.config",)
 ORIGINAL_KEYS = NETWORK_KEYS = ("source.config",)
