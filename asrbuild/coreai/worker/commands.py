@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import lowering, ops, selftest  # noqa: F401 - ops registers the lowerings
+from . import call, lowering, ops, selftest  # noqa: F401 - ops registers the lowerings
 from .apple import NDArray, authoring, check_version
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -52,7 +52,7 @@ class Commands:
 
     def do_ops(self, arrays: Arrays) -> Reply:
         """The MIL ops that have a lowering."""
-        return {"ops": sorted(lowering.OPS)}, {}
+        return {"ops": sorted(call.OPS)}, {}
 
     def do_lower(
         self,
@@ -64,7 +64,7 @@ class Commands:
         keep_all: bool,
     ) -> Reply:
         """Lowers a hand-over into a folder that does not exist yet."""
-        read = lowering.Handover.read(Path(handover))
+        read = call.Handover.read(Path(handover))
         module = lowering.build(read, wide=wide, keep_all=keep_all)
         path = Path(asset)
         authoring.AIProgram(module).save_asset(path)

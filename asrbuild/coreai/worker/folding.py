@@ -7,14 +7,12 @@ Where the results were values, Core AI would find the sizes later than the ops t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from .call import Call
 from .values import Array, positive
-
-if TYPE_CHECKING:
-    from .lowering import Call
 
 #: The most numbers that are folded: shapes and ranges of steps, no weights.
 _MOST = 4096

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import values
 from ..apple import raw
-from ..lowering import Call, op
+from ..call import Call, op
 
 _BITS = {"uint1": 1, "uint2": 2, "uint3": 3, "uint4": 4, "uint6": 6, "uint8": 8}
 

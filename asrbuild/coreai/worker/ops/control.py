@@ -9,7 +9,8 @@ import numpy as np
 
 from .. import values
 from ..apple import raw, tensor_type
-from ..lowering import Call, op, refined
+from ..call import Call, op
+from ..lowering import lower_block, refined
 from ..values import dims, ints, rank
 
 #: Ops that replace a state.
@@ -32,12 +33,12 @@ def while_loop(call: Call) -> Any:
     results, (before, after) = raw.while_(results=[init.type for init in inits], inits=inits)
     with before:
         _enter(call, condition, before.arguments, written)
-        (more,) = lowering.block(condition)
+        (more,) = lower_block(lowering, condition)
         raw.condition(_truth(more), *before.arguments)
     with after:
         arguments = list(after.arguments)
         _enter(call, body, arguments, written)
-        made = [*lowering.block(body), *(lowering.states[name] for name in written)]
+        made = [*lower_block(lowering, body), *(lowering.states[name] for name in written)]
         made = [_copied(value) if value in arguments else value for value in made]
         raw.yield_(
             [
@@ -98,7 +99,9 @@ def cond(call: Call) -> Any:
         found = []
         for block in call.blocks:
             lowering.states.update(before)
-            found.append([*lowering.block(block), *(lowering.states[name] for name in written)])
+            found.append(
+                [*lower_block(lowering, block), *(lowering.states[name] for name in written)]
+            )
         chosen = [values.where(truth, yes, no) for yes, no in zip(*found, strict=True)]
         lowering.states.update(zip(written, chosen[count:], strict=True))
         return chosen[:count]
@@ -111,7 +114,7 @@ def cond(call: Call) -> Any:
     results, builders = raw.if_(results=types, condition=truth)
     for builder, block in zip(builders, call.blocks, strict=True):
         with builder:
-            raw.yield_(lowering.block(block))
+            raw.yield_(lower_block(lowering, block))
     return as_list(results)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import values
 from ..apple import raw, tensor_type
-from ..lowering import Call, op
+from ..call import Call, op
 from ..values import add, dims, ints, like, mul, rank, unsigned
 from .elementwise import by_channel
 from .movement import padded

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import values
 from ..apple import raw
-from ..lowering import Call, op
+from ..call import Call, op
 from ..values import dims, ints, rank
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from .. import values
 from ..apple import raw
-from ..lowering import Call, op, refined
+from ..call import Call, op
+from ..lowering import refined
 from ..values import END, dims, ints, positive, rank, reshaped, shape_of
 from .control import as_list
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import values
 from ..apple import raw
-from ..lowering import Call, op
+from ..call import Call, op
 from ..values import add, dims, divide, ints, like, mul, rank, sub
 from .elementwise import by_channel
 from .reduction import axes_of

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import values
 from ..apple import raw
-from ..lowering import Call, op
+from ..call import Call, op
 from ..values import add, dims, ints, like, mul, rank
 from .control import as_list
 from .elementwise import hard_sigmoid
