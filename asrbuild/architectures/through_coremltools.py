@@ -1,29 +1,33 @@
 """Conversion by ``coremltools.convert``, in a process of its own: it imports the model's runtime.
 
 A module that converts has a function that loads its model, and ends in :func:`serve_job`.
+coremltools makes a program of the network alone; its operations then go into a package like those
+of any other architecture, so that all that a recipe asks of a package holds here as well.
 """
 
 from __future__ import annotations
 
 import json
 import signal
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from asrbuild.architectures.deepspeech.from_graph import decoded_request, encoded_request
+from asrbuild.architectures.onnx.inside import package_signature, settings_inside
 from asrbuild.architectures.onnx.section import OnnxConfig, check_steps, signature_of, tensor_names
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.processes import run
-from asrbuild.coreml.convert import flexible, is_half
+from asrbuild.coreml.compression import Layers
+from asrbuild.coreml.convert import Body, write_model
+from asrbuild.coreml.inlining import inlined
 from asrbuild.coreml.mixed import FRONT_END, Mixed
-from asrbuild.coreml.package import write_package
-from asrbuild.coreml.request import ConversionRequest, model_outputs, specification_version
+from asrbuild.coreml.request import ConversionRequest, specification_version
 
 
 @dataclass(frozen=True)
@@ -57,20 +61,24 @@ def convert_in_process(
         what: the model in words; ``fix``: what to do if it cannot be converted.
 
     Raises:
-        AsrbuildError: coremltools cannot convert the model.
+        AsrbuildError: coremltools cannot convert the model, or a package cannot hold it.
     """
-    check_steps(config, request)
+    check_steps(package_signature(config), request)
     with tempfile.TemporaryDirectory() as scratch:
-        job = Path(scratch, "job.json")
+        job, outcome = Path(scratch, "job.json"), Path(scratch, "outcome.json")
         job.write_text(
             json.dumps(
                 {
                     "file": str(file), "destination": str(destination.absolute()),
                     "config": asdict(config), "request": encoded_request(request),
+                    "outcome": str(outcome),
                 }
             )
         )  # fmt: skip
         code, lines = run(module, str(job))
+        error = json.loads(outcome.read_text("utf-8")) if outcome.exists() else None
+    if error:
+        raise AsrbuildError(error.pop("message"), **error)
     if code:
         raise AsrbuildError(
             f"coremltools cannot convert {what}: {lines[-1]}", key="source.path", file=file, fix=fix
@@ -83,47 +91,62 @@ def serve_job(job: str, load: Callable[[Path], Loaded]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     values = json.loads(Path(job).read_text("utf-8"))
     request, config = decoded_request(values["request"]), OnnxConfig(**values["config"])
-    _convert(load(Path(values["file"])), config, request, Path(values["destination"]))
+    try:
+        _convert(load(Path(values["file"])), config, request, Path(values["destination"]))
+    except AsrbuildError as error:
+        fields = {"message": error.message, "key": error.key, "file": error.file, "fix": error.fix}
+        Path(values["outcome"]).write_text(json.dumps(fields), encoding="utf-8")
+        sys.exit(1)
 
 
 def _convert(
     loaded: Loaded, config: OnnxConfig, request: ConversionRequest, destination: Path
 ) -> None:
+    settings, prefix = settings_inside(config), None
+    body = _network(loaded, config, request)
+    if settings is not None:
+        from asrbuild.architectures.front_end.program import with_front_end
+        from asrbuild.architectures.front_end.spectra import PREFIX
+
+        body, prefix = with_front_end(body, signature_of(config), settings), PREFIX
+    mixed = Mixed(request.fp32 or FRONT_END, always=prefix)
+    write_model(body, package_signature(config), request, destination, Layers(), half=mixed)
+    mixed.check()
+
+
+def _network(loaded: Loaded, config: OnnxConfig, request: ConversionRequest) -> Body:
+    """The operations that coremltools makes of the network, for each number of steps anew."""
     import coremltools as ct
 
     signature = signature_of(config)
     names = tensor_names(config)
-    inputs = {}
-    for port in signature.inputs:
-        sizes = [axis.size for axis in port.axes]
-
-        def filled(length: Any, sizes: list[Any], time: int | None) -> tuple[Any, ...]:
-            return tuple(length if at == time else size for at, size in enumerate(sizes))
-
-        shape = partial(filled, sizes=sizes, time=port.time)
-        shaped = tuple(sizes) if port.time is None else flexible(ct, shape, request.steps)
-        dtype = np.dtype(port.dtype).type
-        own = names[port.name]
-        inputs[own] = ct.TensorType(own, shape=shaped, dtype=dtype)
-    wanted = [names[name] for name in model_outputs(request, signature)]
+    ports = {names[port.name]: port for port in signature.inputs}
+    outputs = {names[name]: name for name in signature.output_names}
     for side, given, all_of in (
-        ("inputs", list(inputs), loaded.inputs), ("outputs", wanted, loaded.outputs)
+        ("inputs", ports, loaded.inputs), ("outputs", outputs, loaded.outputs)
     ):  # fmt: skip
         if all_of is not None and (more := set(all_of) - set(given)):
             raise SystemExit(f"its {side} {', '.join(sorted(more))} have no role in the recipe")
-    mixed = Mixed(FRONT_END)
-    half = ct.transform.FP16ComputePrecision(op_selector=mixed)
-    with tempfile.TemporaryDirectory(dir=destination.parent) as scratch:
-        package = Path(scratch) / "converted.mlpackage"
-        model = ct.convert(
+
+    def body(steps: int | None, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        length = ct.RangeDim(1, -1) if steps is None else steps
+        types = []
+        for own in loaded.inputs or ports:
+            shape = [length if axis.open else axis.size for axis in ports[own].axes]
+            types.append(ct.TensorType(own, shape=shape, dtype=np.dtype(ports[own].dtype).type))
+        made = list(loaded.outputs or outputs)
+        program = ct.convert(
             loaded.model,
             source=loaded.source,
-            inputs=[inputs[name] for name in loaded.inputs or inputs],
-            outputs=[ct.TensorType(name, dtype=np.float32) for name in loaded.outputs or wanted],
-            compute_precision=half if is_half(request) else ct.precision.FLOAT32,
+            convert_to="milinternal",
+            inputs=types,
+            outputs=[ct.TensorType(name) for name in made],
+            compute_precision=ct.precision.FLOAT32,
             minimum_deployment_target=ct.target(specification_version(request)),
-            skip_model_load=True,
-            package_dir=str(package),
         )
-        weights = package / "Data" / "com.apple.CoreML" / "weights" / "weight.bin"
-        write_package(model.get_spec(), weights, request, destination)
+        function = program.functions["main"]
+        known = {function.inputs[own]: inputs[port.name] for own, port in ports.items()}
+        values = inlined(function, known)
+        return {outputs[name]: value for name, value in zip(made, values, strict=True)}
+
+    return body

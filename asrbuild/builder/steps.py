@@ -44,6 +44,7 @@ def axis_steps(recipe: Recipe, steps: StepsConfig, only: int | None) -> StepsCon
                 fix=f"name it model.axes.{signature.time}",
             )
     if only is not None:
+        only = signature.steps or only  # samples, where the package computes the features
         if steps.kind not in ("fixed", "exported") or recipe.n_steps not in (None, only):
             raise AsrbuildError(
                 f"the model takes calls of {only} {signature.time} only",

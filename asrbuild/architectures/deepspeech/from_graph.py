@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -360,20 +360,28 @@ def _node_name(tensor: str) -> str:
 
 def encoded_request(request: ConversionRequest) -> dict[str, Any]:
     """A request as JSON."""
-    kind = next(name for name, steps in _STEPS.items() if isinstance(request.steps, steps))
-    plain = asdict(request)
-    return plain | {"steps": {"kind": kind} | plain["steps"]}
+    functions = {name: _encoded_steps(steps) for name, steps in request.functions.items()}
+    return asdict(request) | {"steps": _encoded_steps(request.steps), "functions": functions}
 
 
 def decoded_request(plain: dict[str, Any]) -> ConversionRequest:
     """The request of :func:`encoded_request`."""
-    steps = dict(plain["steps"])
-    kind = _STEPS[steps.pop("kind")]
-    if "sizes" in steps:
-        steps["sizes"] = tuple(steps["sizes"])
-    outputs = plain["outputs"]
-    changed = {"steps": kind(**steps), "outputs": None if outputs is None else tuple(outputs)}
-    return ConversionRequest(**(plain | changed))
+    functions = {name: _decoded_steps(steps) for name, steps in plain["functions"].items()}
+    lists = {key: tuple(plain[key]) for key in ("outputs", "fp32") if isinstance(plain[key], list)}
+    steps = {"steps": _decoded_steps(plain["steps"]), "functions": functions}
+    return ConversionRequest(**(plain | steps | lists))
+
+
+def _encoded_steps(steps: Steps) -> dict[str, Any]:
+    kind = next(name for name, kind in _STEPS.items() if isinstance(steps, kind))
+    return {"kind": kind} | asdict(steps)
+
+
+def _decoded_steps(plain: Mapping[str, Any]) -> Any:
+    given = {name: value for name, value in plain.items() if name != "kind"}
+    if "sizes" in given:
+        given["sizes"] = tuple(given["sizes"])
+    return _STEPS[plain["kind"]](**given)
 
 
 def main(job_path: str) -> int:

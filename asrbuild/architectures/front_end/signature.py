@@ -67,4 +67,5 @@ def in_package(signature: Signature, settings: Frames) -> Signature:
             context.right * stride,
             context.padding,
         ),
+        steps=None if signature.steps is None else signature.steps * stride - add,
     )

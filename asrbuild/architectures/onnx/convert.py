@@ -26,7 +26,7 @@ def convert_graph(
     Raises:
         AsrbuildError: a node has no Core ML form.
     """
-    check_steps(config, request)
+    check_steps(package_signature(config), request)
     graph = fold(read_graph(file), config.pin, config.cut)
     axes = {tensor.name: tensor.shape for tensor in graph.inputs}
     mb = import_coremltools().converters.mil.Builder

@@ -167,18 +167,21 @@ def open_axis(meaning: str) -> str:
     return {"samples": SAMPLES, "features": STEPS}.get(meaning, ROWS)
 
 
-def check_steps(config: OnnxConfig, request: ConversionRequest) -> None:
+def check_steps(signature: Signature, request: ConversionRequest) -> None:
     """Refuses calls of another number of steps than the model takes, where it takes one alone.
+
+    Args:
+        signature: of the package, whose steps are samples where it computes the features.
 
     Raises:
         AsrbuildError: naming the number.
     """
     from asrbuild.coreml.request import FixedSteps
 
-    only = signature_of(config).steps
+    only = signature.steps
     if only is not None and (request.functions or request.steps != FixedSteps(only)):
         raise AsrbuildError(
-            f"the model takes {only} steps in a call, and no other number",
+            f"the model takes {only} {signature.time} in a call, and no other number",
             key="n_steps",
             fix=f"set model=static n_steps={only}",
         )

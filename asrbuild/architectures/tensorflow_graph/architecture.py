@@ -22,12 +22,14 @@ from asrbuild.architectures.onnx.architecture import (
     OWN as OWN,
     SECTION as SECTION,
     card as card,
+    check_package,
     front_end as front_end,
     landmarks as landmarks,
     problems as problems,
     read as read,
     signature as signature,
 )
+from asrbuild.architectures.onnx.inside import calls_of_network
 from asrbuild.architectures.onnx.section import read_section, renamed_ports
 from asrbuild.base.errors import AsrbuildError
 
@@ -66,19 +68,7 @@ def question(recipe: Any, cache_root: Path) -> tuple[Path, tuple[Fact, ...], lis
 
 def check_request(request: ConversionRequest, frontend: str) -> None:
     """Refuses what ``coremltools.convert`` does not make."""
-    refused = {
-        "coreml.format": request.format == "neuralnetwork" and "a neural network",
-        "model.functions": bool(request.functions) and "several functions",
-        "coreml.state": request.state == "stateful" and "states of Core ML's own",
-        "coreml.compress": bool(request.compress) and "compressed weights",
-    }
-    for key, what in refused.items():
-        if what:
-            raise AsrbuildError(
-                f"a package of a TensorFlow graph cannot have {what}",
-                key=key,
-                fix="export the network to ONNX, and build it with source=onnx",
-            )
+    check_package(request, frontend, "a TensorFlow graph", ("auto", "tensorflow"))
 
 
 def check_source(
@@ -149,6 +139,7 @@ def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRu
     from asrbuild.architectures.original import start
 
     own = read_section(config)
+    cases = calls_of_network(cases, own, out.with_name("network_calls.npz"))
     return start(
         "asrbuild.architectures.tensorflow_graph.worker", RUNTIME, out,
         "--cases", str(cases), "--model", str(original.file), "--outputs", ",".join(own.outputs),

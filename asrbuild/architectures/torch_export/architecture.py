@@ -21,6 +21,7 @@ from asrbuild.architectures.onnx.architecture import (
     OWN as OWN,
     SECTION as SECTION,
     card as card,
+    check_package,
     export as export,
     exported as exported,
     front_end as front_end,
@@ -31,8 +32,8 @@ from asrbuild.architectures.onnx.architecture import (
     recover as recover,
     signature as signature,
 )
+from asrbuild.architectures.onnx.inside import calls_of_network
 from asrbuild.architectures.onnx.section import port_name, read_section
-from asrbuild.base.errors import AsrbuildError
 
 if TYPE_CHECKING:
     from asrbuild.architectures.original import OriginalRun
@@ -67,20 +68,7 @@ def question(recipe: Any, cache_root: Path) -> tuple[Path, tuple[Fact, ...], lis
 
 def check_request(request: ConversionRequest, frontend: str) -> None:
     """Refuses what ``coremltools.convert`` does not make."""
-    refused = {
-        "coreml.frontend": frontend == "tensorflow" and "a frozen graph in its place",
-        "coreml.format": request.format == "neuralnetwork" and "a neural network",
-        "model.functions": bool(request.functions) and "several functions",
-        "coreml.state": request.state == "stateful" and "states of Core ML's own",
-        "coreml.compress": bool(request.compress) and "compressed weights",
-    }
-    for key, what in refused.items():
-        if what:
-            raise AsrbuildError(
-                f"a package of a PyTorch file cannot have {what}",
-                key=key,
-                fix="export the network to ONNX, and build it with source=onnx",
-            )
+    check_package(request, frontend, "a PyTorch file", ("auto",))
 
 
 def check_source(
@@ -109,6 +97,7 @@ def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRu
     from asrbuild.architectures.torch_export.settle import WORKER
 
     own = read_section(config)
+    cases = calls_of_network(cases, own, out.with_name("network_calls.npz"))
     names = {port_name(name): name for side in (own.inputs, own.outputs) for name in side}
     renamed = {port: name for port, name in names.items() if port != name}
     return start(

@@ -56,7 +56,7 @@ def describe(program: Any, file: str) -> dict[str, Any]:
     """``inputs``: [name, element type, sizes or null], ``outputs``: names.
 
     Raises:
-        AsrbuildError: the program has a layer that is not converted.
+        AsrbuildError: the program has a layer, or an axis, that is not converted.
     """
     if (layer := next(_recurrent(program), None)) is not None:
         raise AsrbuildError(
@@ -79,9 +79,29 @@ def describe(program: Any, file: str) -> dict[str, Any]:
     inputs = []
     for name in signature.user_inputs:
         value = values[name]
-        sizes = [size if isinstance(size, int) else None for size in value.shape]
+        sizes = [
+            size if isinstance(size, int) else _open(size, f"axis {axis} of its input {name}", file)
+            for axis, size in enumerate(value.shape)
+        ]
         inputs.append([name, str(value.dtype).removeprefix("torch."), sizes])
     return {"inputs": inputs, "outputs": _named(len(signature.user_outputs))}
+
+
+def _open(size: Any, where: str, file: str) -> None:
+    """None, as an open axis is described.
+
+    Raises:
+        AsrbuildError: its size is made from another, so that it cannot be every number.
+    """
+    if not size.node.expr.is_Symbol:
+        raise AsrbuildError(
+            f"the program takes sizes of {size} on {where}; an open axis of a package takes every "
+            "size",
+            key="source.path",
+            file=file,
+            fix="pad inside the network and export it with a torch.export.Dim of that axis alone, "
+            "or export to ONNX and use source=onnx",
+        )
 
 
 def _named(count: int) -> list[str]:

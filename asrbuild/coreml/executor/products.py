@@ -63,6 +63,9 @@ def _in_blocks(rows: Array, weight: Array) -> Array:
     if count % BLOCK:
         rows = np.concatenate([rows, np.zeros((blocks * BLOCK - count, width), rows.dtype)])
     columns = rows.reshape(blocks, BLOCK, width).transpose(0, 2, 1)
+    if len(weight) <= _OUTPUTS_AT_ONCE:
+        whole = np.matmul(weight, columns).transpose(0, 2, 1)
+        return whole.reshape(blocks * BLOCK, len(weight))[:count]
     product = np.empty((blocks, BLOCK, len(weight)), np.result_type(rows, weight))
     for first in range(0, len(weight), _OUTPUTS_AT_ONCE):
         part = slice(first, first + _OUTPUTS_AT_ONCE)

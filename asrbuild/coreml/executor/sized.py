@@ -56,8 +56,20 @@ def arange(start: Any, end: Any, step: Any, dtype: Any) -> Array:
     return np.arange(start, end, step, dtype)
 
 
-def pad(x: Array, pairs: Iterable[Any], *mode: Any, **options: Any) -> Array:
-    """``np.pad``, its result ``sized``."""
+def pad(x: Array, pairs: Iterable[Any], mode: str = "constant", **options: Any) -> Array:
+    """``np.pad``, its result ``sized``; ``x`` itself where nothing is added."""
     widths = [(int(before), int(after)) for before, after in pairs]
-    sized(size + sum(pair) for size, pair in zip(x.shape, widths, strict=True))
-    return np.pad(x, widths, *mode, **options)
+    shape = sized(size + sum(pair) for size, pair in zip(x.shape, widths, strict=True))
+    if mode != "constant":
+        return np.pad(x, widths, mode, **options)  # type: ignore[call-overload]
+    if x.shape == tuple(shape) and not any(map(any, widths)):
+        return x
+    if min(map(min, widths)) < 0:
+        raise ValueError(f"it adds {widths} elements")
+    # A third of the time of np.pad, which is much for a chunk of a stream.
+    made = np.full(shape, options.get("constant_values", 0), x.dtype)
+    inside = tuple(
+        slice(before, before + size) for size, (before, _) in zip(x.shape, widths, strict=True)
+    )
+    made[inside] = x
+    return made

@@ -17,7 +17,7 @@ from tests.architectures.onnx.conftest import FLOAT, INT64
 
 Save = Callable[..., Path]
 Arrays = dict[str, np.ndarray]
-OPTIONS = ("--model", "--pins", "--states", "--names", "--cuts", "--question")
+OPTIONS = ("--model", "--pins", "--states", "--names", "--cuts", "--question", "--every")
 
 
 def adding(save: Save) -> Path:

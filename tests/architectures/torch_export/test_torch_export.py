@@ -108,6 +108,17 @@ def test_recurrent_layers_are_refused_and_sent_to_onnx(
     assert "source=onnx" in str(caught.value.fix)
 
 
+def test_an_axis_that_is_a_multiple_is_refused(folder: Path, tmp_path: Path) -> None:
+    even = 2 * torch.export.Dim("half", min=8, max=2000)
+    program = torch.export.export(
+        Convolutions().eval(), (torch.randn(1, 200, 40),), dynamic_shapes={"x": {1: even}}
+    )
+    torch.export.save(program, folder / "even.pt2")
+    with pytest.raises(AsrbuildError, match=r"sizes of 2\*\w+ on axis 1 of its input x") as caught:
+        settled(folder / "even.pt2", OnnxConfig(features=FEATURES), tmp_path, keep=False)
+    assert "torch.export.Dim" in str(caught.value.fix)
+
+
 def test_what_torch_cannot_say_or_load_is_refused(folder: Path, tmp_path: Path) -> None:
     path = write(folder / "convolutions.pt", Convolutions())
     with pytest.raises(AsrbuildError, match="no shape of its input x") as caught:

@@ -73,7 +73,10 @@ def scaled_tanh(x: Array, alpha: Array, beta: Array) -> Array:
 @mil_op("sigmoid", arithmetic=True)
 def sigmoid(x: Array) -> Array:
     """``1 / (1 + e^-x)``."""
-    return _ONE / (_ONE + np.exp(-x))
+    made: Array = np.negative(x, np.empty_like(x))
+    np.exp(made, made)
+    made += _ONE
+    return np.divide(_ONE, made, made)
 
 
 @mil_op("sigmoid_hard", arithmetic=True)
@@ -85,7 +88,9 @@ def sigmoid_hard(x: Array, alpha: Array, beta: Array) -> Array:
 @mil_op("silu", arithmetic=True)
 def silu(x: Array) -> Array:
     """``x * sigmoid(x)``."""
-    return x * sigmoid(x)
+    made = sigmoid(x)
+    made *= x
+    return made
 
 
 @mil_op("softplus", arithmetic=True)
@@ -109,8 +114,10 @@ def softsign(x: Array) -> Array:
 @mil_op("softmax", arithmetic=True)
 def softmax(x: Array, axis: int = -1) -> Array:
     """``e^x / sum(e^x)`` along ``axis``."""
-    powers = np.exp(x - np.max(x, axis=int(axis), keepdims=True))
-    return powers / np.sum(powers, axis=int(axis), keepdims=True)
+    powers: Array = x - np.maximum.reduce(x, int(axis), keepdims=True)
+    np.exp(powers, powers)
+    powers /= np.add.reduce(powers, int(axis), keepdims=True)
+    return powers
 
 
 @mil_op("gelu", arithmetic=True)
@@ -121,9 +128,11 @@ def gelu(x: Array, mode: str = "EXACT") -> Array:
         return np.float32(0.5) * x * (_ONE + np.tanh(inner))
     if mode == "SIGMOID_APPROXIMATION":
         return x * sigmoid(np.float32(1.702) * x)
-    wide = np.asarray(x, np.float64)
-    below = 1 + error_function.erf(wide / math.sqrt(2))
-    return (0.5 * wide * below).astype(x.dtype)
+    below = error_function.erf(x * np.float32(math.sqrt(0.5)))
+    below += _ONE
+    below *= x
+    below *= np.float32(0.5)
+    return below
 
 
 def _by_channel(values: Array, rank: int) -> Array:

@@ -28,7 +28,8 @@ def spatial_pads(
         return [(0, 0)] * len(sizes)
     if pad_type == "custom":
         assert pad is not None
-        return [(int(before), int(after)) for before, after in np.asarray(pad).reshape(-1, 2)]
+        given = np.asarray(pad, np.int64).reshape(-1).tolist()
+        return list(zip(given[::2], given[1::2], strict=True))
     pairs = []
     for size, width, stride, dilation in zip(sizes, kernel, strides, dilations, strict=True):
         reach = (width - 1) * dilation + 1
@@ -39,15 +40,22 @@ def spatial_pads(
 
 
 def windows(x: Array, kernel: list[int], strides: list[int], dilations: list[int]) -> Array:
-    """``x (n, C, *D)`` as ``(n, C, *out, *kernel)``, a view."""
-    rank = len(kernel)
-    reach = [(width - 1) * dilation + 1 for width, dilation in zip(kernel, dilations, strict=True)]
-    axes: Any = tuple(range(2, 2 + rank))
-    view = np.lib.stride_tricks.sliding_window_view(x, reach, axes)
-    steps = [slice(None, None, stride) for stride in strides]
-    inside = [slice(None, None, dilation) for dilation in dilations]
-    places: tuple[Any, ...] = (slice(None), slice(None), *steps, *inside)
-    return view[places]
+    """``x (n, C, *D)`` as ``(n, C, *out, *kernel)``, a view.
+
+    Raises:
+        ValueError: a window is larger than ``x``.
+    """
+    spatial = x.strides[2:]
+    out = []
+    for size, width, stride, dilation in zip(x.shape[2:], kernel, strides, dilations, strict=True):
+        if size < (reach := (width - 1) * dilation + 1):
+            raise ValueError(f"a window of {reach} is larger than the axis of {size}")
+        out.append((size - reach) // stride + 1)
+    moves = [move * stride for move, stride in zip(spatial, strides, strict=True)]
+    inside = [move * dilation for move, dilation in zip(spatial, dilations, strict=True)]
+    return np.lib.stride_tricks.as_strided(
+        x, (*x.shape[:2], *out, *kernel), (*x.strides[:2], *moves, *inside), writeable=False
+    )
 
 
 @mil_op("conv", arithmetic=True)
@@ -66,18 +74,17 @@ def conv(
     kernel = list(weight.shape[2:])
     steps, spread = _whole(strides, len(kernel)), _whole(dilations, len(kernel))
     pairs = spatial_pads(x.shape[2:], kernel, steps, spread, pad_type, pad)
+    rank, groups, batch = len(kernel), int(groups), x.shape[0]
+    rows = weight.reshape(groups, weight.shape[0] // groups, -1)
     patches = windows(sized.pad(x, [(0, 0), (0, 0), *pairs]), kernel, steps, spread)
-    rank, groups = len(kernel), int(groups)
-    batch, channels, out = x.shape[0], weight.shape[1], patches.shape[2 : 2 + rank]
-    # (groups, n * out, C_in / groups * K) times (groups, C_out / groups, the same).
-    patches = patches.reshape(batch, groups, channels, *out, *kernel)
-    order = [1, 0, *range(3, 3 + rank), 2, *range(3 + rank, 3 + 2 * rank)]
-    rows = patches.transpose(order).reshape(groups, -1, channels * int(np.prod(kernel)))
-    product = rows @ weight.reshape(groups, weight.shape[0] // groups, -1).swapaxes(1, 2)
-    result = product.reshape(groups, batch, *out, -1)
-    result = np.moveaxis(result, -1, 1).swapaxes(0, 2).swapaxes(1, 2)
-    result = result.reshape(batch, weight.shape[0], *out)
-    return result if bias is None else result + bias.reshape(1, -1, *[1] * rank)
+    out = patches.shape[2 : 2 + rank]
+    # (groups, C_out / groups, C_in / groups * K) times (n, groups, the same, out).
+    order = [0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank)]
+    product = rows @ patches.transpose(order).reshape(batch, groups, rows.shape[2], -1)
+    result: Array = product.reshape(batch, weight.shape[0], *out)
+    if bias is not None:
+        result += bias.reshape(1, -1, *[1] * rank)
+    return result
 
 
 @mil_op("conv_transpose", arithmetic=True)
@@ -222,7 +229,7 @@ def l2_pool(
 
 
 def _whole(values: Array | None, rank: int) -> list[int]:
-    return [1] * rank if values is None else [int(value) for value in values]
+    return [1] * rank if values is None else np.asarray(values, np.int64).tolist()
 
 
 def _to_the_last(

@@ -5,6 +5,8 @@ Source: "normalization" in the MIL reference.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from asrbuild.base.array import Array
@@ -20,6 +22,14 @@ def _by_channel(values: Array | None, rank: int, otherwise: float) -> Array:
     return values.reshape(1, -1, *[1] * (rank - 2))
 
 
+def _centred(x: Array, axes: tuple[int, ...], epsilon: float) -> tuple[Array, Array]:
+    """``x`` less its mean over ``axes``, and its deviation there, ``sqrt(variance + epsilon)``."""
+    count = np.float32(math.prod(x.shape[axis] for axis in axes))
+    centred = x - np.add.reduce(x, axes, keepdims=True) / count
+    variance = np.add.reduce(np.square(centred), axes, keepdims=True) / count
+    return centred, np.sqrt(variance + epsilon)
+
+
 @mil_op("batch_norm", arithmetic=True)
 def batch_norm(
     x: Array,
@@ -33,7 +43,10 @@ def batch_norm(
     ``tensor<[n, C, *D], T>, tensor<[C], T> x 4``."""
     mean, variance = (_by_channel(v, x.ndim, 0.0) for v in (mean, variance))
     scale = _by_channel(gamma, x.ndim, 1.0) / np.sqrt(variance + epsilon)
-    return (x - mean) * scale + _by_channel(beta, x.ndim, 0.0)
+    result: Array = x - mean
+    result *= scale
+    result += _by_channel(beta, x.ndim, 0.0)
+    return result
 
 
 @mil_op("instance_norm", arithmetic=True)
@@ -45,11 +58,10 @@ def instance_norm(
 ) -> Array:
     """Each channel of each batch entry by its own mean and variance:
     ``tensor<[n, C, *D], T>, tensor<[C], T> x 2``."""
-    axes = tuple(range(2, x.ndim))
-    centred = x - np.mean(x, axis=axes, keepdims=True)
-    variance = np.mean(np.square(centred), axis=axes, keepdims=True)
-    scale = _by_channel(gamma, x.ndim, 1.0) / np.sqrt(variance + epsilon)
-    return centred * scale + _by_channel(beta, x.ndim, 0.0)
+    centred, deviation = _centred(x, tuple(range(2, x.ndim)), epsilon)
+    centred *= _by_channel(gamma, x.ndim, 1.0) / deviation
+    centred += _by_channel(beta, x.ndim, 0.0)
+    return centred
 
 
 @mil_op("layer_norm", arithmetic=True)
@@ -63,12 +75,13 @@ def layer_norm(
     """By mean and variance over ``axes``, all by default; gamma and beta have those axes' shape."""
     over = tuple(range(x.ndim)) if axes is None else tuple(int(axis) % x.ndim for axis in axes)
     shape = [size if axis in over else 1 for axis, size in enumerate(x.shape)]
-    centred = x - np.mean(x, axis=over, keepdims=True)
-    variance = np.mean(np.square(centred), axis=over, keepdims=True)
-    result = centred / np.sqrt(variance + epsilon)
+    result, deviation = _centred(x, over, epsilon)
+    result /= deviation
     if gamma is not None:
-        result = result * gamma.reshape(shape)
-    return result if beta is None else result + beta.reshape(shape)
+        result *= gamma.reshape(shape)
+    if beta is not None:
+        result += beta.reshape(shape)
+    return result
 
 
 @mil_op("l2_norm", arithmetic=True)

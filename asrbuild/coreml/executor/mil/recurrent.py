@@ -5,7 +5,8 @@ Source: "recurrent" in the MIL reference. It leaves open in which order a layer 
 first, of all three, and the order of time only of a bidirectional LSTM's second half.
 
 The input's product with its weights is one matrix product
-for all steps; a step is one matrix-vector product, bound by reading the recurrent weights once.
+for all steps; a step is one matrix-vector product, bound by reading the recurrent weights once, and
+a dozen calls of numpy, which write into arrays that are there already.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from asrbuild.base.array import Array
-from asrbuild.coreml.executor.products import rows_times
+from asrbuild.coreml.executor.products import LARGE, rows_times, shared
 from asrbuild.coreml.executor.registry import mil_op
 
 Activation = Callable[[Array], Array]
@@ -26,7 +27,10 @@ _STEPS_AT_ONCE = 128
 
 
 def _sigmoid(x: Array) -> Array:
-    return _ONE / (_ONE + np.exp(-x))
+    made: Array = np.negative(x, np.empty_like(x))
+    np.exp(made, made)
+    made += _ONE
+    return np.divide(_ONE, made, made)
 
 
 #: Source: the activations' definitions and default parameters in the MIL reference. With those
@@ -54,6 +58,22 @@ def input_products(x: Array, weight: Array, bias: Array | None) -> Array:
     if bias is not None:
         product += bias
     return product
+
+
+def _recurrent_product(weight: Array, product: Array) -> Callable[[Array], None]:
+    """Returns what writes ``h @ weight.T`` into ``product (b, G)``; the bits of ``rows_times``."""
+    if len(product) == 1 and (shared() is None or weight.size < LARGE):
+        row = product[0]
+
+        def write_row(h: Array) -> None:
+            np.dot(weight, h[0], row)
+
+        return write_row
+
+    def write(h: Array) -> None:
+        product[...] = rows_times(h, weight)
+
+    return write
 
 
 def run_lstm(
@@ -84,7 +104,12 @@ def run_lstm(
     steps, batch, _ = x.shape
     hidden = weight_hh.shape[1]
     outputs = np.empty((steps, batch, hidden), np.float32)
+    gates = np.empty((batch, 4 * hidden), np.float32)
+    multiply = _recurrent_product(weight_hh, gates)
     i_end, f_end, o_end = hidden, 2 * hidden, 3 * hidden
+    i_gates, f_gates, o_gates = gates[:, :i_end], gates[:, i_end:f_end], gates[:, f_end:o_end]
+    ifo_gates, new_cells = gates[:, :o_end], gates[:, o_end:]
+    c = c.copy()
     order = range(steps - 1, -1, -1) if reverse else range(steps)
     ready: Array | None = None
     first = last = -1
@@ -94,26 +119,29 @@ def run_lstm(
             last = step + 1 if reverse else min(steps, step + _STEPS_AT_ONCE)
             ready = input_products(x[first:last], weight_ih, bias)
         assert ready is not None
-        gates = rows_times(h, weight_hh)
+        multiply(h)
         gates += ready[step - first]
-        if peephole is not None:
-            gates[:, :i_end] += peephole[:i_end] * c
-            gates[:, i_end:f_end] += peephole[i_end:f_end] * c
-        i_gate = recurrent_activation(gates[:, :i_end])
-        f_gate = _ONE - i_gate if coupled else recurrent_activation(gates[:, i_end:f_end])
-        new = cell_activation(gates[:, o_end:])
-        c = f_gate * c + i_gate * new
+        if peephole is None:
+            opened = recurrent_activation(ifo_gates)
+            i_gate, f_gate, o_gate = (opened[:, :i_end], opened[:, i_end:f_end], opened[:, f_end:])
+        else:
+            i_gates += peephole[:i_end] * c
+            f_gates += peephole[i_end:f_end] * c
+            i_gate, f_gate = recurrent_activation(i_gates), recurrent_activation(f_gates)
+        if coupled:
+            f_gate = _ONE - i_gate
+        new = cell_activation(new_cells) * i_gate
+        c *= f_gate
+        c += new
         if clip is not None:
-            c = np.clip(c, -clip, clip)
+            np.clip(c, -clip, clip, c)
         if stored is not None:
-            c = c.astype(stored).astype(np.float32)
-        o_gates = gates[:, f_end:o_end]
+            c[...] = c.astype(stored)
         if peephole is not None:
-            o_gates = o_gates + peephole[f_end:o_end] * c
-        h = recurrent_activation(o_gates) * activation(c)
+            o_gate = recurrent_activation(o_gates + peephole[f_end:o_end] * c)
+        h = np.multiply(o_gate, activation(c), outputs[step])
         if stored is not None:
-            h = h.astype(stored).astype(np.float32)
-        outputs[step] = h
+            h[...] = h.astype(stored)
     return outputs, h, c
 
 
@@ -251,25 +279,34 @@ def run_gru(
     stored: Any = np.float32,
 ) -> tuple[Array, Array]:
     """All ``h (s, b, H)`` in the order of time, and the last; as ``gru``, in float32."""
-    hidden = weight_hh.shape[1]
+    hidden, batch = weight_hh.shape[1], x.shape[1]
     ready = input_products(x, weight_ih, input_bias)
-    if bias is None:
-        bias = np.zeros(3 * hidden, np.float32)
     outputs = np.empty((*x.shape[:2], hidden), np.float32)
     reset_rows, new_rows, update_rows = (slice(n * hidden, (n + 1) * hidden) for n in range(3))
+    products = np.zeros((batch, 3 * hidden), np.float32)
+    candidate = products[:, new_rows]
+    before = [slice(None)] if reset_after else [reset_rows, update_rows]
+    multiply = [_recurrent_product(weight_hh[rows], products[:, rows]) for rows in before]
+    multiply_reset = _recurrent_product(weight_hh[new_rows], candidate)
     for step in range(len(x) - 1, -1, -1) if reverse else range(len(x)):
-        reset_gate, update = (
-            inner(ready[step][:, rows] + rows_times(h, weight_hh[rows]) + bias[rows])
-            for rows in (reset_rows, update_rows)
-        )
+        for write in multiply:
+            write(h)
+        if bias is not None:
+            products += bias
+        gates = inner(products + ready[step])
         if reset_after:
-            candidate = reset_gate * (rows_times(h, weight_hh[new_rows]) + bias[new_rows])
+            candidate *= gates[:, reset_rows]
         else:
-            candidate = rows_times(reset_gate * h, weight_hh[new_rows]) + bias[new_rows]
-        new = outer(ready[step][:, new_rows] + candidate)
-        h = (_ONE - update) * new + update * h
-        h = h.astype(stored).astype(np.float32)
-        outputs[step] = h
+            multiply_reset(gates[:, reset_rows] * h)
+            if bias is not None:
+                candidate += bias[new_rows]
+        candidate += ready[step][:, new_rows]
+        new = outer(candidate)
+        h = h - new
+        h *= gates[:, update_rows]
+        h = np.add(h, new, outputs[step])
+        if stored != np.float32:
+            h[...] = h.astype(stored)
     return outputs, h
 
 
@@ -312,10 +349,14 @@ def run_rnn(
     stored: Any = np.float32,
 ) -> tuple[Array, Array]:
     """All ``h (s, b, H)`` in the order of time, and the last; as ``rnn``, in float32."""
-    ready = input_products(x, weight_ih, bias)
-    outputs = np.empty_like(ready)
+    outputs = input_products(x, weight_ih, bias)
+    product = np.empty(outputs.shape[1:], np.float32)
+    multiply = _recurrent_product(weight_hh, product)
     for step in range(len(x) - 1, -1, -1) if reverse else range(len(x)):
-        h = activation(ready[step] + rows_times(h, weight_hh))
-        h = h.astype(stored).astype(np.float32)
-        outputs[step] = h
+        multiply(h)
+        product += outputs[step]
+        h = outputs[step]
+        h[...] = activation(product)
+        if stored != np.float32:
+            h[...] = h.astype(stored)
     return outputs, h

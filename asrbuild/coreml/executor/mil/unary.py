@@ -51,7 +51,7 @@ for _name, _function, _meaning in (
 @mil_op("erf", arithmetic=True)
 def erf(x: Array) -> Array:
     """Gauss error function: ``tensor<*, T> -> tensor<*, T>``."""
-    return error_function.erf(x).astype(x.dtype)
+    return error_function.erf(x)
 
 
 @mil_op("clip", arithmetic=True)
