@@ -79,19 +79,19 @@ def describe(program: Any, file: str) -> dict[str, Any]:
     inputs = []
     for name in signature.user_inputs:
         value = values[name]
-        sizes = [
-            size if isinstance(size, int) else _open(size, f"axis {axis} of its input {name}", file)
-            for axis, size in enumerate(value.shape)
-        ]
+        for axis, size in enumerate(value.shape):
+            if not isinstance(size, int):
+                _check_open(size, f"axis {axis} of its input {name}", file)
+        sizes = [size if isinstance(size, int) else None for size in value.shape]
         inputs.append([name, str(value.dtype).removeprefix("torch."), sizes])
     return {"inputs": inputs, "outputs": _named(len(signature.user_outputs))}
 
 
-def _open(size: Any, where: str, file: str) -> None:
-    """None, as an open axis is described.
+def _check_open(size: Any, where: str, file: str) -> None:
+    """Refuses an open axis whose size is made from another's.
 
     Raises:
-        AsrbuildError: its size is made from another, so that it cannot be every number.
+        AsrbuildError: naming what it is made of.
     """
     if not size.node.expr.is_Symbol:
         raise AsrbuildError(
