@@ -2,13 +2,12 @@
 
 Swift on Linux enforces no ``@available`` of iOS or macOS. It does for an Apple target, which needs
 a standard library of that target: Linux's own, with the name of its target replaced by one of the
-same length (for iOS there is none). Core ML and Foundation are transcribed in ``apple_interface``.
+same length. Core ML, AVFoundation and Foundation are transcribed in ``apple_interface``.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -23,10 +22,15 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("swift") is None, reason="there is no Swift toolchain here"),
 ]
 INTERFACE = Path(__file__).parent / "apple_interface"
-#: What replaces Linux's target in the standard library's files.
-TARGET = b"x86_64-apple-macos9"
+#: What replaces Linux's target in the standard library's files, by folder and file of the library.
+TARGETS = {
+    ("macosx", "x86_64-apple-macos"): b"x86_64-apple-macos9",
+    ("iphoneos", "arm64-apple-ios"): b"arm64-apple-ios15.0",
+}
+#: The systems whose interfaces are transcribed.
+FRAMEWORKS = ("Foundation", "CoreML", "AVFoundation")
 #: The modules of the kit that are checked, each after those that it imports.
-MODULES = ("ASRCore", "ASRSession", "ASRCoreML")
+MODULES = ("ASRCore", "ASRSession", "ASRAudio", "ASRCoreML")
 MODEL = "CoreMLModel.swift"
 
 
@@ -43,24 +47,24 @@ class Checker:
     def errors(self, triple: str, changed: Path | None = None) -> list[str]:
         """Errors and warnings of the kit for a target such as ``x86_64-apple-macos12.0``.
 
-        Modules stay for the next call. ``changed``: other sources of the module ``ASRCoreML``,
-        which is checked alone.
+        Modules stay for the next call. ``changed``: other sources of the module that its folder
+        names, which is checked alone.
         """
         modules, found = self.sources.parent / triple, []
-        interface = [(name, [INTERFACE / f"{name}.swift"]) for name in ("Foundation", "CoreML")]
+        interface = [(name, [INTERFACE / f"{name}.swift"]) for name in FRAMEWORKS]
         kit = [(name, sorted((self.sources / name).rglob("*.swift"))) for name in MODULES]
         for name, files in [*interface, *kit]:
             made = modules / f"{name}.swiftmodule"
-            if made.exists() or (changed and name == MODULES[-1]):
+            if made.exists() or (changed and name in ("ASRAudio", "ASRCoreML")):
                 continue
             modules.mkdir(exist_ok=True)
             done = self._frontend(triple, name, "-emit-module", "-o", made, *files)
             found += _complaints(done)
-            if name in ("Foundation", "CoreML"):
+            if name in FRAMEWORKS:
                 assert done.returncode == 0, done.stderr
         if changed:
             files = sorted(changed.glob("*.swift"))
-            found += _complaints(self._frontend(triple, "ASRCoreML", "-typecheck", *files))
+            found += _complaints(self._frontend(triple, changed.name, "-typecheck", *files))
         return found
 
     def _frontend(
@@ -100,43 +104,37 @@ def checker(tmp_path_factory: pytest.TempPathFactory) -> Checker:
         library = swift.parent.parent / "root" / library.relative_to("/")
     name = answer["target"]["triple"].encode()
     modules = sorted((library / "linux").glob("*.swiftmodule/x86_64-*linux-gnu.swiftmodule"))
-    if not modules or len(name) != len(TARGET):
+    if not modules or {len(target) for target in TARGETS.values()} != {len(name)}:
         pytest.skip(f"the standard library of {name.decode()} cannot be renamed")
     for shared in ("shims", "clang"):
         shutil.copytree(library / shared, folder / shared, ignore_dangling_symlinks=True)
-    for module in modules:
-        made = folder / "macosx" / module.parent.name
-        made.mkdir(parents=True)
-        renamed = module.read_bytes().replace(name, TARGET)
-        (made / "x86_64-apple-macos.swiftmodule").write_bytes(renamed)
+    for (system, file), target in TARGETS.items():
+        for module in modules:
+            made = folder / system / module.parent.name
+            made.mkdir(parents=True)
+            renamed = module.read_bytes().replace(name, target)
+            (made / f"{file}.swiftmodule").write_bytes(renamed)
     sources = tmp_path_factory.mktemp("kit") / "sources"
     shutil.copytree(TEMPLATES / "ASRKit" / "Sources", sources)
     (sources.parent / MADE.replace("Sources", "sources")).write_text(manifest_swift())
     return Checker(folder, sources)
 
 
-@pytest.mark.parametrize("version", [12, 13, 14, 15, 27])
-def test_every_interface_is_there_or_guarded(checker: Checker, version: int) -> None:
-    found = checker.errors(f"x86_64-apple-macos{version}.0")
-    if version == 27:
-        # Needed up to iOS 15 and macOS 12; the function has no other name.
-        (warning,) = found
-        assert "warning: 'compileModel(at:)' was deprecated" in warning
-    else:
-        assert found == []
+@pytest.mark.parametrize("version", [15, 18, 27])
+def test_every_interface_is_there_or_guarded_on_ios(checker: Checker, version: int) -> None:
+    found = checker.errors(f"arm64-apple-ios{version}.0")
+    # Needed by the systems before; the functions have no other names.
+    deprecated = ["requestRecordPermission"] * (version >= 17) + ["compileModel(at:)"] * (
+        version >= 27
+    )
+    assert len(found) == len(deprecated), found
+    for line, name in zip(found, deprecated, strict=True):
+        assert f"warning: '{name}" in line
+        assert "was deprecated" in line
 
 
-def test_ios_is_guarded_like_macos_of_its_year(checker: Checker) -> None:
-    code = "".join(path.read_text() for path in checker.sources.rglob("*.swift"))
-    guards = re.findall(r"available\((.*?), \*\)", code)
-    years = {
-        "iOS 16, macOS 13",
-        "iOS 17, macOS 14",
-        "iOS 18, macOS 15",
-        "iOS 26, macOS 26",
-        "iOS 27, macOS 27",
-    }
-    assert set(guards) == years
+def test_every_interface_is_there_or_guarded_on_macos(checker: Checker) -> None:
+    assert checker.errors("x86_64-apple-macos12.0") == []
 
 
 def test_a_system_before_the_oldest_is_seen(checker: Checker) -> None:
@@ -181,13 +179,43 @@ FAULTS = {
 }  # fmt: skip
 
 
+def spoiled(
+    checker: Checker, folder: Path, file: str, fault: tuple[str, str, str], triple: str
+) -> list[str]:
+    """The complaints about a file with a fault, of those with the fault's message."""
+    right, wrong, message = fault
+    module = Path(file).parent
+    shutil.copytree(checker.sources / module, folder / module)
+    text = (folder / file).read_text()
+    assert right in text
+    (folder / file).write_text(text.replace(right, wrong, 1))
+    found = checker.errors(triple, folder / module)
+    return [line for line in found if line.startswith(Path(file).name) and message in line]
+
+
+#: Of the microphone, on iOS.
+SOUND_FAULTS = {
+    "permission": (
+        "if #available(iOS 17, macOS 14, *) {",
+        "if true {",
+        "'AVAudioApplication' is only available in iOS 17",
+    ),
+    "session": ("options: .duckOthers)", "options: .mixing)", "has no member 'mixing'"),
+    "queue": ("[weak self] buffer, _ in", "[weak self] buffer in", "expects 2 arguments"),
+}
+
+
+@pytest.mark.parametrize("fault", SOUND_FAULTS)
+def test_a_fault_of_the_microphone_is_an_error(
+    checker: Checker, fault: str, tmp_path: Path
+) -> None:
+    found = spoiled(
+        checker, tmp_path, "ASRAudio/Microphone.swift", SOUND_FAULTS[fault], "arm64-apple-ios15.0"
+    )
+    assert found
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_missing_guard_is_an_error(checker: Checker, fault: str, tmp_path: Path) -> None:
-    right, wrong, message = FAULTS[fault]
-    sources = tmp_path / "sources"
-    shutil.copytree(checker.sources / "ASRCoreML", sources)
-    text = (sources / MODEL).read_text()
-    assert right in text
-    (sources / MODEL).write_text(text.replace(right, wrong, 1))
-    found = checker.errors("x86_64-apple-macos12.0", sources)
-    assert any(line.startswith(MODEL) and message in line for line in found), found
+    triple = "x86_64-apple-macos12.0"
+    assert spoiled(checker, tmp_path, f"ASRCoreML/{MODEL}", FAULTS[fault], triple)

@@ -30,6 +30,7 @@ from asrbuild.handover.app.checking import PLAYED_BACK, check_kit
 from asrbuild.handover.app.kit import TEMPLATES, write_folder
 from asrbuild.speech.audio import read_audio, to_int16
 from tests.acceptance.conftest import run_asrbuild
+from tests.handover.app import comparison
 from tests.paths import DEMO
 
 pytestmark = [
@@ -44,6 +45,8 @@ KINDS = {
     "whole": ("model=dynamic", "coreml.precision=fp32"),
     "multifunction": ("model=multifunction",),
 }
+#: Tests that are the same for every kind of package.
+NO_PACKAGE = "ComparisonTests|SoundTests|SpeechTests"
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +97,7 @@ def package(artifacts: dict[str, Path], folder: Path) -> Path:
     (code,) = re.findall(
         r"```swift\n(.*?)```", (artifacts["explicit"] / "README.md").read_text(), re.DOTALL
     )
+    shutil.copy(comparison.SWIFT, package / "Tests" / "ASRKitTests")
     (package / "Sources" / "Example").mkdir()
     (package / "Sources" / "Example" / "Example.swift").write_text(code)
     done = swift("build", "--build-tests", package=package)
@@ -194,8 +198,9 @@ def test_swift_says_the_words_of_every_kind_of_package(
     results = tmp_path / "results"
     with serving(artifact, manifest, tmp_path / "pipes") as asked:
         done = swift(
-            "test", "--skip-build", package=package, ASRKIT_ARTIFACT=str(artifact),
-            ASRKIT_RESULTS=str(results), ASRKIT_EXECUTOR=str(tmp_path / "pipes"),
+            "test", "--skip-build", "--skip", NO_PACKAGE, package=package,
+            ASRKIT_ARTIFACT=str(artifact), ASRKIT_RESULTS=str(results),
+            ASRKIT_EXECUTOR=str(tmp_path / "pipes"),
         )  # fmt: skip
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-4000:]
@@ -216,6 +221,18 @@ def test_swift_says_the_words_of_every_kind_of_package(
     assert all((state is not None) == (kind == "stateful") for state in states)
     # Four recordings, four times: a new state for each, or none at all.
     assert len(set(states)) > 4 if kind == "stateful" else set(states) == {None}
+
+
+def test_sound_is_that_of_python(package: Path, artifacts: dict[str, Path], tmp_path: Path) -> None:
+    comparison.write_expected(tmp_path)
+    done = swift(
+        "test", "--skip-build", "--filter", NO_PACKAGE, package=package,
+        ASRKIT_ARTIFACT=str(artifacts["explicit"]), ASRKIT_EXPECTED=str(tmp_path),
+    )  # fmt: skip
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output[-4000:]
+    for suite in NO_PACKAGE.split("|"):
+        assert f"Test Suite '{suite}' passed" in output
 
 
 def test_the_command_compiles_and_tests_what_it_wrote(artifacts: dict[str, Path]) -> None:

@@ -44,8 +44,20 @@ open class FileManager: @unchecked Sendable {
     public func attributesOfItem(atPath path: String) throws -> [FileAttributeKey: Any] { [:] }
     public func contentsOfDirectory(atPath path: String) throws -> [String] { [] }
 }
-public struct Data: Sendable {
-    public init(contentsOf url: URL) throws {}
+public struct Data: RandomAccessCollection, Sendable {
+    public struct ReadingOptions: OptionSet, Sendable {
+        public let rawValue: UInt
+        public init(rawValue: UInt) { self.rawValue = rawValue }
+        public static let mappedIfSafe = ReadingOptions(rawValue: 1)
+    }
+    public init(contentsOf url: URL, options: ReadingOptions = []) throws {}
+    public var startIndex: Int { 0 }
+    public var endIndex: Int { 0 }
+    public subscript(index: Int) -> UInt8 { 0 }
+    public subscript(bounds: Range<Int>) -> Data { self }
+    public func withUnsafeBytes<Result>(
+        _ body: (UnsafeRawBufferPointer) throws -> Result
+    ) rethrows -> Result { try body(UnsafeRawBufferPointer(start: nil, count: 0)) }
     public init<S: Sequence>(_ bytes: S) where S.Element == UInt8 {}
 }
 public final class JSONDecoder {
@@ -58,6 +70,8 @@ public struct OperatingSystemVersion: Sendable {
 }
 public final class ProcessInfo: Sendable {
     public static let processInfo = ProcessInfo()
+    @available(macOS 11, iOS 14, *) public var isiOSAppOnMac: Bool { false }
+    @available(macOS 10.15, iOS 13, *) public var isMacCatalystApp: Bool { false }
     public var operatingSystemVersion: OperatingSystemVersion { .init() }
     public var operatingSystemVersionString: String { "" }
 }
@@ -68,4 +82,32 @@ public func sin(_ x: Double) -> Double { x }
 public func log(_ x: Double) -> Double { x }
 public func exp(_ x: Double) -> Double { x }
 public func sqrt(_ x: Double) -> Double { x }
+public func log10(_ x: Double) -> Double { x }
+public func pow(_ x: Double, _ y: Double) -> Double { x }
 public func log1p(_ x: Double) -> Double { x }
+extension StringProtocol {
+    public func replacingOccurrences<Target: StringProtocol, Replacement: StringProtocol>(
+        of target: Target, with replacement: Replacement
+    ) -> String { "" }
+}
+public protocol NSObjectProtocol {}
+open class NSNotification {
+    public struct Name: Hashable, Sendable { public init() {} }
+}
+public struct Notification {
+    public typealias Name = NSNotification.Name
+    public var userInfo: [AnyHashable: Any]?
+}
+open class OperationQueue {}
+open class NotificationCenter: @unchecked Sendable {
+    public class var `default`: NotificationCenter { NotificationCenter() }
+    public func addObserver(
+        forName name: NSNotification.Name?, object: Any?, queue: OperationQueue?,
+        using block: @escaping @Sendable (Notification) -> Void
+    ) -> any NSObjectProtocol { fatalError() }
+    public func removeObserver(_ observer: Any) {}
+}
+open class DispatchQueue: @unchecked Sendable {
+    public init(label: String) {}
+    public func async(execute work: @escaping @Sendable () -> Void) {}
+}

@@ -17,6 +17,10 @@ public enum ASRError: Error, Equatable, LocalizedError {
     case stateLost
     /// A file is not what it should be.
     case unreadable(String)
+    /// A recording cannot be read.
+    case badAudio(String)
+    /// The microphone cannot be used.
+    case microphone(String)
     /// A sample is not a finite number.
     case badSamples
     /// The utterance is over; start another.
@@ -33,6 +37,8 @@ public enum ASRError: Error, Equatable, LocalizedError {
         case .badOutput(let what): return "the package gave \(what)"
         case .stateLost: return "a call failed, and with it the state that the package keeps is lost"
         case .unreadable(let what): return "not readable: \(what)"
+        case .badAudio(let what): return "the recording cannot be read: \(what)"
+        case .microphone(let what): return "the microphone cannot be used: \(what)"
         case .badSamples: return "the samples are not all finite numbers"
         case .finished: return "the utterance is finished"
         }

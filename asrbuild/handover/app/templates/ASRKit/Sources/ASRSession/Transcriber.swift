@@ -3,8 +3,8 @@ import ASRCore
 /// Transcribes utterances with a package as its manifest specifies.
 public struct ASRTranscriber: Sendable {
     public let manifest: ASRManifest
-    public let settings: ASRFeatureSettings
-    private let mfcc: ASRMFCC
+    public let settings: ASRFeatures
+    private let frontEnd: ASRFrontEnd
     private let model: any ASRAcousticModel
 
     /// - Throws: `ASRError.unsupported` when the manifest asks for a decoder with a language model
@@ -17,19 +17,23 @@ public struct ASRTranscriber: Sendable {
         }
         self.manifest = manifest
         self.model = model
-        settings = try ASRFeatureSettings(manifest)
-        mfcc = ASRMFCC(settings)
+        settings = try ASRFeatures(manifest)
+        frontEnd = ASRFrontEnd(settings)
         let shape = manifest.model.inputs.first { $0.meaning == .features }?.shape.map(\.default)
-        guard shape?.dropFirst(2) == [2 * settings.context + 1, settings.coefficients] else {
+        let window = [2 * settings.context + 1, settings.coefficients]
+        guard settings.kind != .mfcc || settings.inPackage || shape?.dropFirst(2) == window[...] else {
             throw ASRError.contradiction("features and the package's input")
         }
     }
 
     /// A new utterance; its state starts from zeros.
     public func utterance() throws -> ASRUtterance {
-        ASRUtterance(
-            features: ASRFeatureStream(mfcc),
-            acoustic: try ASRAcousticStream(model: model, manifest: manifest),
+        let acoustic = try ASRAcousticStream(model: model, manifest: manifest)
+        guard acoustic.width == settings.width else {
+            throw ASRError.contradiction("features and the package's input")
+        }
+        return ASRUtterance(
+            features: ASRFeatureStream(frontEnd), acoustic: acoustic,
             decoder: try ASRGreedyDecoder(manifest)
         )
     }

@@ -6,8 +6,8 @@ import XCTest
 @testable import ASRSession
 
 final class FeatureTests: XCTestCase {
-    private func mfcc(_ artifact: Artifact) throws -> ASRMFCC {
-        ASRMFCC(try ASRFeatureSettings(artifact.manifest))
+    private func frontEnd(_ artifact: Artifact) throws -> ASRFrontEnd {
+        ASRFrontEnd(try ASRFeatures(artifact.manifest))
     }
 
     func testFramesAreThoseOfTheKit() throws {
@@ -15,7 +15,7 @@ final class FeatureTests: XCTestCase {
         for recording in artifact.vectors.recordings {
             let samples = try artifact.samples(recording)
             XCTAssertEqual(samples.count, recording.samples)
-            let frames = try mfcc(artifact)(samples)
+            let frames = try frontEnd(artifact).frames(of: samples)
             XCTAssertEqual(frames.count, recording.steps)
             let error = largestError(frames.values, try artifact.rows(recording, "mfcc").values)
             XCTAssertLessThanOrEqual(error, try artifact.limit("mfcc", "max_abs_error"))
@@ -27,7 +27,7 @@ final class FeatureTests: XCTestCase {
         let manifest = try Data(contentsOf: artifact.folder.appendingPathComponent("manifest.json"))
         let reference = try JSONDecoder().decode(Referring.self, from: manifest).features.reference
         let url = artifact.folder.appendingPathComponent(reference.audio)
-        let frames = try mfcc(artifact)(try wav(try Data(contentsOf: url)))
+        let frames = try frontEnd(artifact).frames(of: try wav(try Data(contentsOf: url)))
         XCTAssertEqual(frames.count, reference.total_frames)
         let first = reference.first_frame
         let found = frames[first..<first + reference.frames.count].values
@@ -54,13 +54,13 @@ final class FeatureTests: XCTestCase {
 
     func testWindowsDoNotDependOnHowTheSamplesArrive() throws {
         let artifact = try Artifact()
-        let pieces = [1, 7, 160, 319, 320, 321, 512, 4096, 100_000]
+        let pieces = [1, 319, 320, 4_111, 100_000]
         for recording in artifact.vectors.recordings {
             let samples = try artifact.samples(recording)
             let expected = try artifact.rows(recording, "windows").values
             let limit = try artifact.limit("windows", "max_abs_error")
             for piece in pieces where piece > 1 || samples.count < 6000 {
-                var stream = ASRFeatureStream(try mfcc(artifact))
+                var stream = ASRFeatureStream(try frontEnd(artifact))
                 var found: [Float] = []
                 for start in Swift.stride(from: 0, to: samples.count, by: piece) {
                     let end = min(start + piece, samples.count)
@@ -76,8 +76,8 @@ final class FeatureTests: XCTestCase {
 
     func testSilenceIsTheFloor() throws {
         let artifact = try Artifact()
-        let settings = try ASRFeatureSettings(artifact.manifest)
-        let frames = ASRMFCC(settings)([Int16](repeating: 0, count: settings.window))
+        let settings = try ASRFeatures(artifact.manifest)
+        let frames = ASRFrontEnd(settings).frames(of: [Int16](repeating: 0, count: settings.window))
         let bands = Double(settings.melBands)
         let first = (2 / bands).squareRoot() * bands * log(settings.logFloor)
         XCTAssertEqual(Double(frames.values[0]), first, accuracy: 1e-3)

@@ -34,7 +34,7 @@ final class TranscriberTests: XCTestCase {
             throw XCTSkip("ASRKIT_RESULTS names no folder")
         }
         let artifact = try Artifact()
-        let mfcc = ASRMFCC(try ASRFeatureSettings(artifact.manifest))
+        let frontEnd = ASRFrontEnd(try ASRFeatures(artifact.manifest))
         for recording in artifact.vectors.recordings {
             let folder = URL(fileURLWithPath: path).appendingPathComponent(recording.name)
             try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
@@ -42,10 +42,10 @@ final class TranscriberTests: XCTestCase {
                 let file = folder.appendingPathComponent("\(name).npy")
                 try Npy.data(rows.values, shape: [rows.count] + inner).write(to: file)
             }
-            let settings = mfcc.settings
+            let settings = frontEnd.features
             let samples = try artifact.samples(recording)
-            try save("mfcc", mfcc(samples), [settings.coefficients])
-            var features = ASRFeatureStream(mfcc)
+            try save("mfcc", frontEnd.frames(of: samples), [settings.coefficients])
+            var features = ASRFeatureStream(frontEnd)
             var windows = try features.push(samples)
             windows.append(try features.finish())
             try save("windows", windows, [2 * settings.context + 1, settings.coefficients])
