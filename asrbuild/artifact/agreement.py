@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from asrbuild.artifact.integrity import content_digest, verify_files
-from asrbuild.artifact.manifest import Manifest, content_core, require_listed
+from asrbuild.artifact.manifest import Manifest, content_core
+from asrbuild.artifact.named_files import require_listed
 from asrbuild.artifact.reading import read_manifest
 from asrbuild.base.digest import file_digest
 

@@ -31,7 +31,7 @@ from asrbuild.coreml.signature import DECODED, Context, ProbabilityKind, Rows, a
 from asrbuild.speech.outputs import FEWEST_CLASSES, to_probabilities
 
 
-class Package(Protocol):
+class Predicts(Protocol):
     """What runs a package: ``asrbuild.coreml.executor`` or Core ML."""
 
     def predict(self, data: Mapping[str, Array], state: Any = None) -> Mapping[str, Array]: ...
@@ -135,7 +135,7 @@ def call_size(steps: int, axis: Axis) -> int:
 class Acoustic:
     """One utterance through a package, call by call."""
 
-    def __init__(self, package: Package, contract: Contract) -> None:
+    def __init__(self, package: Predicts, contract: Contract) -> None:
         self._package = package
         self._contract = contract
         for pair in contract.state:
@@ -282,7 +282,7 @@ class Acoustic:
         return self._contract.classes
 
 
-def acoustic(package: Package, contract: Contract, windows: Array) -> Probabilities:
+def acoustic(package: Predicts, contract: Contract, windows: Array) -> Probabilities:
     """One utterance (steps, ...), fed as the manifest says."""
     run = Acoustic(package, contract)
     rows = np.concatenate([run.feed(windows), run.finish()])

@@ -21,10 +21,10 @@ from asrbuild.artifact import lookup, store
 from asrbuild.artifact.layout import PROBABILITIES_FOLDER, RECEIPT
 from asrbuild.artifact.retention import YOUNG_SECONDS, Candidate, Rules, Version, decide
 from asrbuild.base import cache, cache_cleanup
-from asrbuild.base.cache_cleanup import Entry
+from asrbuild.base.cache_cleanup import CacheEntry
 from asrbuild.base.digest import forget_missing
 from asrbuild.base.disk import disk_errors, read_plain
-from asrbuild.base.links import Names
+from asrbuild.base.links import NamedFiles
 from asrbuild.base.quantities import age_of_seconds, size_text
 
 #: A build that claimed an entry is done with it after so long.
@@ -92,7 +92,7 @@ def survey(
 
 def _with_own(root: Path, cache_root: Path, items: list[Item]) -> Iterator[Item]:
     """What each that goes gives back, in this order; and what those that stay have between them."""
-    going, staying = Names(), Names(_path(root, cache_root, i) for i in items if i.keep)
+    going, staying = NamedFiles(), NamedFiles(_path(root, cache_root, i) for i in items if i.keep)
     for item in items:
         names = staying if item.keep else going
         yield replace(item, own=names.without(_path(root, cache_root, item)))
@@ -132,7 +132,7 @@ def _entries(
 ) -> Iterator[Item]:
     entries = cache_cleanup.list_entries(cache_root)
     needed = _needed(entries, artifacts)
-    names = Names(entry.path for entry in entries)
+    names = NamedFiles(entry.path for entry in entries)
     total = names.bytes
     # Those unused for longest first, for the limit on the size.
     for entry in sorted(entries, key=lambda entry: entry.used):
@@ -153,7 +153,7 @@ def _entries(
         yield Item("cache", name, entry.bytes, age, keep, why)
 
 
-def _needed(entries: Iterable[Entry], artifacts: Collection[str]) -> dict[str, str]:
+def _needed(entries: Iterable[CacheEntry], artifacts: Collection[str]) -> dict[str, str]:
     """Fingerprint -> artifact, of every entry that led to one of the artifacts.
 
     A stage's key holds the fingerprints of the stages before it, so the last stage's receipt and
@@ -172,7 +172,7 @@ def _needed(entries: Iterable[Entry], artifacts: Collection[str]) -> dict[str, s
     return needed
 
 
-def _receipt(entry: Entry) -> str | None:
+def _receipt(entry: CacheEntry) -> str | None:
     """The artifact that an entry of the last stage records."""
     if entry.stage != "artifact":
         return None
@@ -218,7 +218,7 @@ def remove(root: Path, cache_root: Path, items: Iterable[Item]) -> Iterator[Item
         if item.keep:
             continue
         gone = False
-        own = Names().without(_path(root, cache_root, item))
+        own = NamedFiles().without(_path(root, cache_root, item))
         if item.kind == "artifact":
             name, _, version = item.name.partition("/")
             gone = store.remove(root, name, version, unless_after=now - YOUNG_SECONDS)

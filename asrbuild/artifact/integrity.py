@@ -101,7 +101,7 @@ def require_whole(artifact_dir: Path, memo_root: Path | None = None) -> dict[str
             that the manifest does not list.
     """
     # Not at the top: a build with nothing to do is over before pydantic would be there.
-    from asrbuild.artifact.manifest import package_path, require_listed
+    from asrbuild.artifact.named_files import package_path, require_listed
     from asrbuild.artifact.reading import read_manifest
 
     sums = read_sums(artifact_dir)

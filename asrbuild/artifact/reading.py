@@ -21,7 +21,8 @@ from pydantic import ValidationError
 
 from asrbuild.artifact import manifest2
 from asrbuild.artifact.layout import MANIFEST
-from asrbuild.artifact.manifest import FETCH, SCHEMA_VERSION, Manifest, file_of, named_files
+from asrbuild.artifact.manifest import FETCH, SCHEMA_VERSION, Manifest
+from asrbuild.artifact.named_files import file_of, named_files
 from asrbuild.base.errors import AsrbuildError
 
 #: The most bytes that a manifest may have.

@@ -18,12 +18,13 @@ from asrbuild.artifact import manifest2
 from asrbuild.artifact.calls import (
     Acoustic,
     Contract,
-    Package,
+    Predicts,
     Probabilities,
     acoustic,
     call_size,
 )
-from asrbuild.artifact.manifest import Features, Manifest, package_path, with_function
+from asrbuild.artifact.manifest import Features, Manifest, with_function
+from asrbuild.artifact.named_files import package_path
 from asrbuild.artifact.reading import read_manifest
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
@@ -69,7 +70,7 @@ class Transcriber:
     contract: Contract
     settings: Any
     alphabet: Tokens
-    package: Package
+    package: Predicts
     decoder: Decoder
 
     @property
@@ -233,7 +234,7 @@ def open_artifact(
     )
 
 
-def load_package(artifact: Path, manifest: Manifest) -> Package:
+def load_package(artifact: Path, manifest: Manifest) -> Predicts:
     """The package of an artifact, its default function where it has several.
 
     Raises:

@@ -25,13 +25,13 @@ from asrbuild.base.cache import (
 )
 from asrbuild.base.digest import forget_missing
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.links import Names
+from asrbuild.base.links import NamedFiles
 
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """One finished entry.
 
     ``created`` is ISO 8601 in UTC, ``seconds`` what building it took, ``used`` the POSIX time when
@@ -50,7 +50,7 @@ class Entry:
     made: float
 
 
-def list_entries(cache_root: Path, stage: str | None = None) -> list[Entry]:
+def list_entries(cache_root: Path, stage: str | None = None) -> list[CacheEntry]:
     """The finished entries, by stage and then newest first; unreadable ones are left out."""
     entries = [entry for path in _entry_paths(cache_root, stage) if (entry := _entry(path))]
     entries.sort(key=lambda entry: entry.created, reverse=True)
@@ -65,7 +65,7 @@ def _entry_paths(cache_root: Path, stage: str | None) -> Iterator[Path]:
             yield from (path for path in folder.iterdir() if _FINGERPRINT.fullmatch(path.name))
 
 
-def _entry(path: Path) -> Entry | None:
+def _entry(path: Path) -> CacheEntry | None:
     record = read_record(path)
     if record is None:
         return None
@@ -78,7 +78,7 @@ def _entry(path: Path) -> Entry | None:
             return None
         if not (0 <= size < 2**63 and 0 <= seconds < math.inf):
             return None
-        return Entry(
+        return CacheEntry(
             stage=path.parent.name,
             fingerprint=path.name,
             path=path,
@@ -94,7 +94,7 @@ def _entry(path: Path) -> Entry | None:
         return None
 
 
-def remove_unused(cache_root: Path, entry: Entry, since: float) -> bool:
+def remove_unused(cache_root: Path, entry: CacheEntry, since: float) -> bool:
     """Removes an entry that no build took after the POSIX time ``since``; returns whether it did.
 
     Its readers never see a part of it. One that is being built, or waited for, is kept.
@@ -133,7 +133,7 @@ def clear(cache_root: Path, stage: str | None = None, older_than: float | None =
         try:
             with locks.try_hold(lock_path(cache_root, path.parent.name, path.name)) as free:
                 if free is not False and not is_marked(cache_root, path):
-                    size = Names().without(path)
+                    size = NamedFiles().without(path)
                     discard(path)
                     freed += size
         except AsrbuildError as error:

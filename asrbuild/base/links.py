@@ -76,7 +76,7 @@ def _link(source: Path, target: Path, digest: str, memo_root: Path) -> bool:
     return True
 
 
-class Names:
+class NamedFiles:
     """Counts the names that files still have, so that removals say what they give back.
 
     Args:

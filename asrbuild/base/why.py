@@ -16,7 +16,7 @@ _LONG = 60
 
 
 @dataclass(frozen=True)
-class Change:
+class KeyChange:
     """One difference: ``before`` in the nearest entry, ``now`` in the key asked about.
 
     ``kind`` ``input``: the result of another stage, by its fingerprint.
@@ -51,7 +51,7 @@ class Explanation:
     cached: bool
     damage: str | None
     nearest: str | None
-    changes: tuple[Change, ...]
+    changes: tuple[KeyChange, ...]
 
     def __str__(self) -> str:
         name = f"{self.stage} {self.fingerprint[:12]}"
@@ -84,18 +84,21 @@ def why(cache_root: Path, key: StageKey) -> Explanation:
     return Explanation(key.stage, path.name, False, None, nearest.fingerprint, reasons)
 
 
-def differences(before: StageKey, now: StageKey) -> tuple[Change, ...]:
+def differences(before: StageKey, now: StageKey) -> tuple[KeyChange, ...]:
     """Every recipe key, file and version that differs; nested keys are named with dots."""
-    found: list[Change] = []
+    found: list[KeyChange] = []
     if before.code_version != now.code_version:
-        found.append(Change("code", "", _version(before), _version(now)))
+        found.append(KeyChange("code", "", _version(before), _version(now)))
     for name, old, new in changed_keys(before.keys, now.keys):
         kind: Kind = "input" if is_digest(old) and is_digest(new) else "key"
-        found.append(Change(kind, name, value_text(old), value_text(new)))
+        found.append(KeyChange(kind, name, value_text(old), value_text(new)))
     found += [
-        Change("file", name, a[:16], b[:16]) for name, a, b in changed_keys(before.files, now.files)
+        KeyChange("file", name, a[:16], b[:16])
+        for name, a, b in changed_keys(before.files, now.files)
     ]
-    found += [Change("version", *change) for change in changed_keys(before.versions, now.versions)]
+    found += [
+        KeyChange("version", *change) for change in changed_keys(before.versions, now.versions)
+    ]
     return tuple(found)
 
 

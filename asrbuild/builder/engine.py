@@ -21,7 +21,7 @@ from asrbuild.builder.rules import check_keys, check_recipe
 from asrbuild.builder.sources import settle
 
 if TYPE_CHECKING:
-    from asrbuild.builder.run import Run
+    from asrbuild.builder.run import Attempt
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def export_original(recipe: Recipe, progress: Progress) -> Path:
             itself, so that nothing is exported.
     """
     from asrbuild.base.threads import workers
-    from asrbuild.builder.run import Run
+    from asrbuild.builder.run import Attempt
     from asrbuild.builder.stages import export
 
     check_keys(recipe)
@@ -95,7 +95,7 @@ def export_original(recipe: Recipe, progress: Progress) -> Path:
             fix="use that file; a checkpoint is exported, source=checkpoint",
         )
     with cache.in_use(root) as marks, workers(1) as threads:
-        run = Run(planned, progress, marks, [])
+        run = Attempt(planned, progress, marks, [])
         run.start(step, threads)
         threads.wait([run.folders[export.STAGE.name]])
         return run.folders[export.STAGE.name].result() / export.GRAPH
@@ -116,13 +116,13 @@ def _build(
 ) -> Receipt:
     """Every stage; once more where a result vanished from the cache under the build (``rm -r``)."""
     from asrbuild.builder.checks import check_files
-    from asrbuild.builder.run import Run
+    from asrbuild.builder.run import Attempt
 
     for remark in check_files(planned.recipe, planned.source):
         progress.note(remark)
     for attempts_left in (2, 1, 0):
         with cache.in_use(Path(planned.recipe.paths.cache)) as marks:
-            run = Run(planned, progress, marks, done)
+            run = Attempt(planned, progress, marks, done)
             try:
                 return _publish(run, overrides, move_latest)
             except Exception:
@@ -132,7 +132,7 @@ def _build(
     raise AssertionError("the last attempt returns or raises")
 
 
-def _publish(run: Run, overrides: Sequence[str], move_latest: bool) -> Receipt:
+def _publish(run: Attempt, overrides: Sequence[str], move_latest: bool) -> Receipt:
     """Runs every stage and publishes what passed; the package is copied next to the stages."""
     from contextlib import ExitStack
 

@@ -66,7 +66,7 @@ STAGE_NAMES = (*(stage.name for stage in STAGES), receipt.NAME)
 
 
 @dataclass(frozen=True)
-class Step:
+class PlanStep:
     """One stage of one recipe.
 
     ``after``: the stages it waits for. ``keys``, ``facts``, ``files`` and ``folders``: what it may
@@ -89,7 +89,7 @@ class Plan:
 
     recipe: Recipe
     source: Source
-    steps: tuple[Step, ...]
+    steps: tuple[PlanStep, ...]
     receipt: StageKey
 
     @property
@@ -98,7 +98,7 @@ class Plan:
         return {step.stage.name: step.key for step in self.steps} | {receipt.NAME: self.receipt}
 
     def view(
-        self, step: Step, folders: Mapping[str, Callable[[], Path]], note: Callable[[str], None]
+        self, step: PlanStep, folders: Mapping[str, Callable[[], Path]], note: Callable[[str], None]
     ) -> View:
         """The view that a step's stage is given."""
         name = step.stage.name
@@ -120,7 +120,7 @@ def plan(recipe: Recipe, source: Source) -> Plan:
         AsrbuildError: a library that a step requires is not installed.
     """
     recorded = record(recipe)
-    steps: dict[str, Step] = {}
+    steps: dict[str, PlanStep] = {}
     for stage in STAGES:
         if stage.needed(recipe, source):
             steps[stage.name] = _step(stage, recipe, source, recorded, steps)
@@ -145,8 +145,8 @@ def _step(
     recipe: Recipe,
     source: Source,
     recorded: Mapping[str, Any],
-    earlier: Mapping[str, Step],
-) -> Step:
+    earlier: Mapping[str, PlanStep],
+) -> PlanStep:
     files = declared(stage.files, recipe)
     reads = declared(stage.reads, recipe)
     after = tuple(name for name in declared(stage.after, recipe) if name in earlier)
@@ -174,7 +174,7 @@ def _step(
         libraries,
     )
     before = [earlier[name] for name in after]
-    return Step(
+    return PlanStep(
         stage,
         _title(stage, recipe),
         key,

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from asrbuild.coreml.request import Steps
 
 CheckpointKind = Literal["auto", "best", "last"]
-Streaming = Literal["chunked", "whole", "exported"]
+StreamingMode = Literal["chunked", "whole", "exported"]
 StepsKind = Literal["fixed", "range", "enumerated", "exported"]
-FrontEnd = Literal["auto", "mil", "tensorflow"]
+Converter = Literal["auto", "mil", "tensorflow"]
 TuneTarget = Literal["none", "scorer"]
 WitnessUse = Literal["auto", "required", "off"]
 #: What ``verify.compared_with`` names where it names no artifact.
@@ -143,7 +143,7 @@ class ModelConfig:
 
     name: str = "dynamic"
     export_n_steps: int | None = -1
-    streaming: str = choice("chunked", Streaming)
+    streaming: str = choice("chunked", StreamingMode)
     steps: StepsConfig = field(default_factory=StepsConfig)
     functions: dict[str, StepsConfig] = field(default_factory=dict)
     axes: AxesConfig = field(default_factory=AxesConfig)
@@ -165,7 +165,7 @@ class CoreMLConfig:
     compute_units: str = choice("ALL", ComputeUnits)
     lstm: str = choice("native", LstmForm)
     state: str = choice("explicit", StateKind)
-    frontend: str = choice("auto", FrontEnd)
+    frontend: str = choice("auto", Converter)
     outputs: list[str] | None = None
     range_upper: int | None = None
     compress: str = choice("none", Compression)

@@ -12,11 +12,11 @@ from pathlib import Path
 from asrbuild.base import cache, interrupts
 from asrbuild.base.progress import Progress
 from asrbuild.base.threads import Workers
-from asrbuild.builder.plan import Plan, Step, declared
+from asrbuild.builder.plan import Plan, PlanStep, declared
 
 
 @dataclass(frozen=True)
-class Run:
+class Attempt:
     """One attempt at a plan, with a line for each stage to the person who watches.
 
     Args:
@@ -40,7 +40,7 @@ class Run:
         """The cache."""
         return Path(self.planned.recipe.paths.cache)
 
-    def start(self, step: Step, threads: Workers) -> None:
+    def start(self, step: PlanStep, threads: Workers) -> None:
         """Runs a stage here, or begins it in a thread."""
         earlier = {name: folder.result for name, folder in self.folders.items()}
         modules = declared(step.stage.threaded, self.planned.recipe)
@@ -61,7 +61,7 @@ class Run:
         self.folders[step.stage.name] = finished
         finished.set_result(self._run(step, earlier))
 
-    def _run(self, step: Step, folders: Mapping[str, Callable[[], Path]]) -> Path:
+    def _run(self, step: PlanStep, folders: Mapping[str, Callable[[], Path]]) -> Path:
         for name in step.after:
             folders[name]()
         stage, key, note = step.stage, step.key, self.progress.note

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 #: A value that follows from several keys of a recipe; it is known by the function's name.
-Fact = Callable[["Recipe"], Any]
+RecipeFact = Callable[["Recipe"], Any]
 #: Names, or those of a recipe where they depend on it.
 Names = tuple[str, ...] | Callable[["Recipe"], tuple[str, ...]]
-Reads = tuple[str | Fact, ...]
+Reads = tuple[str | RecipeFact, ...]
 #: Group of files -> the attributes of a source that tell of them; else one of the group's name.
 _ATTRIBUTES = {"model": ("checkpoint", "graph"), "texts": ("texts", "sample_text")}
 

@@ -27,7 +27,7 @@ from asrbuild.handover.report.tuning import Trial, Tuning
 
 if TYPE_CHECKING:
     from asrbuild.artifact import manifest as m
-    from asrbuild.proof.evaluation import Result, Spoken
+    from asrbuild.proof.evaluation import SetResult, Spoken
     from asrbuild.speech.dataset import Recording
     from asrbuild.speech.decoder_settings import DecoderSettings
     from asrbuild.speech.deepspeech_decoder.decoder import DeepSpeechDecoder
@@ -167,7 +167,7 @@ def search(
     return trials
 
 
-def _trial(number: int, values: dict[str, Any], result: Result) -> Trial:
+def _trial(number: int, values: dict[str, Any], result: SetResult) -> Trial:
     rates = result.rates
     interval = (rates.wer_interval.low, rates.wer_interval.high)
     factor = result.decoder_s / result.audio_s if result.audio_s else 0.0

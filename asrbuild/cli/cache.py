@@ -23,7 +23,7 @@ def ls(
         asrbuild cache ls --stage convert
     """
     from asrbuild.base.cache_cleanup import list_entries
-    from asrbuild.base.links import Names
+    from asrbuild.base.links import NamedFiles
     from asrbuild.base.places import cache_root
     from asrbuild.base.quantities import age_text, size_text
 
@@ -58,7 +58,7 @@ def ls(
             age_text(entry.created),
             f"{entry.seconds:.1f} s",
         )
-    on_disk = size_text(Names(entry.path for entry in entries).bytes)
+    on_disk = size_text(NamedFiles(entry.path for entry in entries).bytes)
     table.caption = f"{len(entries)} entries, {on_disk} on the disk"
     show(table)
 

@@ -17,7 +17,7 @@ from asrbuild.cli.options import ArtifactsOption, DataOption, JsonOption
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from asrbuild.handover.difference import Change, Difference, ErrorRate, Side
+    from asrbuild.handover.difference import ArtifactDifference, Change, ErrorRate, Side
 
 _COLOURS = {
     "must change code": "bold red",
@@ -79,7 +79,7 @@ def diff(
 
 
 def _side(path: Path) -> Side:
-    from asrbuild.artifact.manifest import package_path
+    from asrbuild.artifact.named_files import package_path
     from asrbuild.artifact.reading import read_manifest
     from asrbuild.handover.difference import Side
 
@@ -112,7 +112,7 @@ def _evaluate(data: Path, paths: list[Path]) -> ErrorRate | None:
     )
 
 
-def _as_json(difference: Difference) -> dict[str, Any]:
+def _as_json(difference: ArtifactDifference) -> dict[str, Any]:
     from dataclasses import asdict
 
     rates = [
@@ -125,7 +125,7 @@ def _as_json(difference: Difference) -> dict[str, Any]:
     }
 
 
-def _print(difference: Difference) -> None:
+def _print(difference: ArtifactDifference) -> None:
     from itertools import groupby
 
     console = terminal.console()
@@ -177,7 +177,7 @@ def _shortened(text: str) -> str:
     return text if len(text) <= 2 * _SHORT else f"{text[:_SHORT]} ... {text[-_SHORT:]}"
 
 
-def _version_text(difference: Difference) -> str:
+def _version_text(difference: ArtifactDifference) -> str:
     suggestion = difference.suggestion
     if suggestion.bump == "none":
         return f"no new one: {suggestion.reason}"

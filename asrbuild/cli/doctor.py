@@ -16,15 +16,15 @@ from asrbuild.base import terminal
 from asrbuild.base.tables import folding, show
 from asrbuild.cli.options import JsonOption
 
-Status = Literal["ok", "missing", "info"]
+LineStatus = Literal["ok", "missing", "info"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class DoctorLine:
     """One line of the report. ``needed``: builds require it."""
 
     name: str
-    status: Status
+    status: LineStatus
     found: str
     meaning: str
     needed: bool
@@ -49,7 +49,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def examine() -> list[Finding]:
+def examine() -> list[DoctorLine]:
     """All findings, without importing heavy libraries."""
     return [
         _python(),
@@ -64,10 +64,10 @@ def examine() -> list[Finding]:
     ]
 
 
-def _python() -> Finding:
+def _python() -> DoctorLine:
     version = platform.python_version()
     good = (3, 10) <= sys.version_info[:2] <= (3, 13)
-    return Finding(
+    return DoctorLine(
         "Python",
         "ok" if good else "missing",
         version,
@@ -76,7 +76,7 @@ def _python() -> Finding:
     )
 
 
-def _libraries() -> list[Finding]:
+def _libraries() -> list[DoctorLine]:
     from asrbuild.base.libraries import library_version
 
     roles = {
@@ -92,14 +92,14 @@ def _libraries() -> list[Finding]:
     for name, (role, needed) in roles.items():
         version = library_version(name)
         absent = version == "absent"
-        findings.append(Finding(name, "missing" if absent else "ok", version, role, needed))
+        findings.append(DoctorLine(name, "missing" if absent else "ok", version, role, needed))
     return findings
 
 
-def _core_ml() -> Finding:
+def _core_ml() -> DoctorLine:
     if sys.platform == "darwin":
-        return Finding("Core ML", "ok", platform.mac_ver()[0], "also runs every package", False)
-    return Finding(
+        return DoctorLine("Core ML", "ok", platform.mac_ver()[0], "also runs every package", False)
+    return DoctorLine(
         "Core ML",
         "info",
         platform.system(),
@@ -108,9 +108,9 @@ def _core_ml() -> Finding:
     )
 
 
-def _swift() -> Finding:
+def _swift() -> DoctorLine:
     found = shutil.which("swift")
-    return Finding(
+    return DoctorLine(
         "Swift",
         "ok" if found else "info",
         found or "no toolchain",
@@ -121,11 +121,11 @@ def _swift() -> Finding:
     )
 
 
-def _genuine_decoder() -> Finding:
+def _genuine_decoder() -> DoctorLine:
     from asrbuild.speech.deepspeech_decoder.environment import status
 
     found = status()
-    return Finding(
+    return DoctorLine(
         "ds-ctcdecoder",
         "ok" if found.ready else "info",
         found.detail,
@@ -136,11 +136,11 @@ def _genuine_decoder() -> Finding:
     )
 
 
-def _core_ai() -> Finding:
+def _core_ai() -> DoctorLine:
     from asrbuild.coreai.environment import status
 
     found = status()
-    return Finding(
+    return DoctorLine(
         "Core AI",
         "ok" if found.ready else "info",
         found.detail,
@@ -151,10 +151,10 @@ def _core_ai() -> Finding:
     )
 
 
-def _disk() -> Finding:
+def _disk() -> DoctorLine:
     free = shutil.disk_usage(Path.cwd()).free
     enough = free > 2e9
-    return Finding(
+    return DoctorLine(
         "disk",
         "ok" if enough else "missing",
         f"{free / 1e9:.1f} GB free",
@@ -163,10 +163,10 @@ def _disk() -> Finding:
     )
 
 
-def _writable(name: str, path: Path) -> Finding:
+def _writable(name: str, path: Path) -> DoctorLine:
     probe = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
     good = os.access(probe, os.W_OK)
-    return Finding(
+    return DoctorLine(
         name,
         "ok" if good else "missing",
         str(path),
@@ -175,7 +175,7 @@ def _writable(name: str, path: Path) -> Finding:
     )
 
 
-def _print(findings: list[Finding]) -> None:
+def _print(findings: list[DoctorLine]) -> None:
     table = folding("asrbuild doctor", "", "what", "found", "meaning")
     marks = {"ok": ("ok", "green"), "missing": ("missing", "red"), "info": ("note", "cyan")}
     for finding in findings:

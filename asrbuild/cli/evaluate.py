@@ -28,7 +28,7 @@ from asrbuild.cli.measuring import decoders_for, evaluate_one, spelled_dataset
 from asrbuild.cli.options import ArtifactsOption, DataOption, JsonOption
 
 if TYPE_CHECKING:
-    from asrbuild.proof.evaluation import Result
+    from asrbuild.proof.evaluation import SetResult
     from asrbuild.speech.dataset import Recording
     from asrbuild.speech.decoder_settings import DecoderSettings
 
@@ -104,7 +104,7 @@ def evaluate(
     kinds = [kind.strip() for kind in decoder.split(",")] if decoder is not None else [None]
     choice = DecoderChoice(beam_width, scorer, lm_alpha, lm_beta, parse_hot_words(hot_word))
     root, note = artifacts or artifacts_root(), partial(terminal.say, err=True)
-    results: list[Result] = []
+    results: list[SetResult] = []
     with ExitStack() as stack:
         paths = [stack.enter_context(opened(name, root, note)) for name in names]
         # All are checked before the first recording is transcribed.
@@ -132,7 +132,7 @@ def evaluate(
         terminal.say(f"\npage: {output}")
 
 
-def _print_table(results: Sequence[Result]) -> None:
+def _print_table(results: Sequence[SetResult]) -> None:
     names = sorted({r.artifact for r in results})
     table = bare(names[0], "decoder") if len(names) == 1 else bare("", "artifact", "decoder")
     console = terminal.console()
@@ -164,7 +164,7 @@ def _print_table(results: Sequence[Result]) -> None:
     )
 
 
-def _print_worst(result: Result, dataset: Sequence[Recording], count: int) -> None:
+def _print_worst(result: SetResult, dataset: Sequence[Recording], count: int) -> None:
     for at in result.worst(count):
         recording, words = dataset[at], result.rates.utterances[at].words
         terminal.say(
@@ -192,7 +192,7 @@ def aligned(expected: str, transcript: str) -> tuple[str, str]:
     return " ".join(above).rstrip(), " ".join(below).rstrip()
 
 
-def _row(result: Result, dataset: Sequence[Recording]) -> dict[str, Any]:
+def _row(result: SetResult, dataset: Sequence[Recording]) -> dict[str, Any]:
     rates = result.rates
     return {
         "artifact": result.artifact,

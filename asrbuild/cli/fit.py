@@ -15,9 +15,9 @@ from asrbuild.cli.options import ArtifactsOption, JsonOption
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest
-    from asrbuild.handover.fit.counts import Counts
+    from asrbuild.handover.fit.counts import CallFigures
     from asrbuild.handover.fit.page import Fed
-    from asrbuild.handover.fit.rules import Rule
+    from asrbuild.handover.fit.rules import UnitRule
     from asrbuild.handover.fit.verdict import Fit
 
 
@@ -103,7 +103,7 @@ def _show(
 def _manifest(package: Path) -> Manifest | None:
     """The manifest of the artifact that a package is in; None for one of its own."""
     from asrbuild.artifact.layout import MANIFEST
-    from asrbuild.artifact.manifest import package_path
+    from asrbuild.artifact.named_files import package_path
     from asrbuild.artifact.reading import read_manifest
 
     if not (package.parent / MANIFEST).is_file():
@@ -115,7 +115,7 @@ def _manifest(package: Path) -> Manifest | None:
 
 def _counts(
     package: Path, found: Fit, steps: int | None
-) -> tuple[dict[str, Counts], dict[str, str]]:
+) -> tuple[dict[str, CallFigures], dict[str, str]]:
     """Figures by function, and why a function has none."""
     from asrbuild.handover.fit.counts import count
 
@@ -131,9 +131,9 @@ def _counts(
 def _print(
     model: str,
     found: Fit,
-    counts: dict[str, Counts],
+    counts: dict[str, CallFigures],
     fed: dict[str, Fed],
-    advised: list[tuple[Rule, str]],
+    advised: list[tuple[UnitRule, str]],
     failures: dict[str, str],
 ) -> None:
     from asrbuild.handover.fit import page

@@ -16,7 +16,7 @@ from asrbuild.cli.decoding import DecoderChoice, settings_for
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
-    from asrbuild.proof.evaluation import Result, Spelled
+    from asrbuild.proof.evaluation import SetResult, Spelled
     from asrbuild.speech.dataset import Recording
     from asrbuild.speech.decoder_settings import DecoderSettings
 
@@ -74,7 +74,7 @@ def evaluate_one(
     decoders: Sequence[DecoderSettings],
     shown: Bars,
     function: str | None = None,
-) -> list[Result]:
+) -> list[SetResult]:
     """The error rates and times of one artifact with every decoder."""
     from asrbuild.artifact.runtime import open_artifact
     from asrbuild.base.places import cache_root

@@ -39,7 +39,7 @@ def opened_package(spec: str, artifacts: Path | None) -> Iterator[Path]:
     if _is_package(path):
         yield path
         return
-    from asrbuild.artifact.manifest import package_path
+    from asrbuild.artifact.named_files import package_path
     from asrbuild.artifact.reading import read_manifest
     from asrbuild.base.places import artifacts_root
     from asrbuild.handover.ship.opening import opened

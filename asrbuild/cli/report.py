@@ -96,8 +96,8 @@ def _print(content: dict[str, object], as_json: bool) -> None:
 def _prove_and_write(path: Path, output: Path) -> tuple[Proof, Manifest]:
     """Writes the page of one artifact; returns its proof, and its manifest with that proof."""
     from asrbuild.artifact.layout import PARITY, REFERENCE_AUDIO
-    from asrbuild.artifact.manifest import package_path
     from asrbuild.artifact.manifest2 import context_frames
+    from asrbuild.artifact.named_files import package_path
     from asrbuild.artifact.reading import read_manifest
     from asrbuild.base.disk import read_plain
     from asrbuild.handover.fit.page import report_rows

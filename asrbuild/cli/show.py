@@ -16,7 +16,7 @@ from asrbuild.cli.options import ArtifactsOption, OpenedArgument
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest, Metric, Streaming, Tensor
 
-Rows = list[tuple[str, ...]]
+TableRows = list[tuple[str, ...]]
 
 
 def show(
@@ -56,7 +56,7 @@ def show(
     console.print(f"\n{opened_as(artifact, path)}", soft_wrap=True)
 
 
-def page(manifest: Manifest) -> Iterator[tuple[str, tuple[str, ...], Rows]]:
+def page(manifest: Manifest) -> Iterator[tuple[str, tuple[str, ...], TableRows]]:
     """The sections in order: title, column headings (none for plain pairs) and rows."""
     m = manifest
     yield "Model", (), _model(m)
@@ -76,13 +76,13 @@ def page(manifest: Manifest) -> Iterator[tuple[str, tuple[str, ...], Rows]]:
     if witnesses := _witnesses(m):
         headings = ("output", "measure", "executor", "Core AI", "one against the other", "gate")
         yield "Two runtimes", headings, witnesses
-    transcripts: Rows = [
+    transcripts: TableRows = [
         (t.input, t.package, "same" if t.match else f"DIFFERS: {t.reference}")
         for t in m.verification.transcripts
     ]
     yield "Words", ("recording", "transcript", "as the original"), transcripts
     yield "Provenance", (), _provenance(m)
-    files: Rows = [(f.path, f.role, _size(f.bytes), f.sha256[:12]) for f in m.files]
+    files: TableRows = [(f.path, f.role, _size(f.bytes), f.sha256[:12]) for f in m.files]
     yield "Files", ("path", "role", "size", "sha256"), files
 
 
@@ -92,7 +92,7 @@ def _size(count: int) -> str:
     return size_text(count)
 
 
-def _model(m: Manifest) -> Rows:
+def _model(m: Manifest) -> TableRows:
     model = m.model
     systems = ", ".join(f"{name} {version}" for name, version in model.minimum_os.items())
     return [
@@ -111,7 +111,7 @@ def _tensor(direction: str, tensor: Tensor) -> tuple[str, ...]:
     return direction, tensor.name, tensor.dtype, shape_text(tensor), tensor.meaning, tensor.fill
 
 
-def _features(m: Manifest) -> Rows:
+def _features(m: Manifest) -> TableRows:
     from asrbuild.artifact import manifest2
 
     audio, f = m.audio, m.features
@@ -143,7 +143,7 @@ def _features(m: Manifest) -> Rows:
     ]
 
 
-def _features2(m: Any) -> Rows:
+def _features2(m: Any) -> TableRows:
     """The front end, rows and context of manifest 2.0."""
     f, rows, context = m.features, m.rows, m.context
     kind = "samples, as the audio" if f.kind == "none" else f"{f.kind} in the {f.place}"
@@ -168,9 +168,9 @@ def _feeding(s: Streaming) -> str:
     return f"the whole utterance in one call, or calls of {s.steps_per_chunk} steps"
 
 
-def _running(m: Manifest) -> Rows:
+def _running(m: Manifest) -> TableRows:
     s = m.streaming
-    rows: Rows = [
+    rows: TableRows = [
         ("feeding", _feeding(s)),
         ("step", f"{s.hop_ms:g} ms, {s.lookahead_ms:g} ms look-ahead"),
     ]
@@ -188,10 +188,10 @@ def _running(m: Manifest) -> Rows:
     return rows
 
 
-def _decoding(m: Manifest) -> Rows:
+def _decoding(m: Manifest) -> TableRows:
     d = m.decoder
     labels = "UTF-8 bytes" if d.utf8 else f"{len(d.alphabet)} labels"
-    rows: Rows = [("decoder", d.type), ("alphabet", f"{labels}, blank at {d.blank_index}")]
+    rows: TableRows = [("decoder", d.type), ("alphabet", f"{labels}, blank at {d.blank_index}")]
     if d.type != "greedy":
         cut = f"cut off at {d.cutoff_prob:g} or {d.cutoff_top_n}"
         rows.append(("beam", f"{d.beam_width} wide, {cut}"))
@@ -206,7 +206,7 @@ def _decoding(m: Manifest) -> Rows:
     return rows
 
 
-def _proof(m: Manifest) -> Rows:
+def _proof(m: Manifest) -> TableRows:
     from asrbuild.handover.report.page import evaluation_text
     from asrbuild.handover.report.witness import witness_text
 
@@ -214,7 +214,7 @@ def _proof(m: Manifest) -> Rows:
     if not v.executed:
         return [("result", "NOT EXECUTED: nothing ran this package")]
     ran = "; ".join(f"{e.executor} {e.version} on {e.platform}" for e in v.executions)
-    rows: Rows = [
+    rows: TableRows = [
         ("result", "passed" if v.passed else "FAILED"),
         ("ran by", ran),
         ("Core ML", "executed it" if v.core_ml_executed else "did not execute it"),
@@ -226,12 +226,12 @@ def _proof(m: Manifest) -> Rows:
     return rows
 
 
-def _metrics(metrics: list[Metric]) -> Rows:
+def _metrics(metrics: list[Metric]) -> TableRows:
     """The worst value of each measure over all inputs."""
     groups: dict[tuple[str, str], list[Metric]] = {}
     for metric in metrics:
         groups.setdefault((metric.output, metric.name), []).append(metric)
-    rows: Rows = []
+    rows: TableRows = []
     for (output, name), group in groups.items():
         # Nearest to its gate, or furthest beyond it.
         sign = 1 if group[0].comparison == "<=" else -1
@@ -243,7 +243,7 @@ def _metrics(metrics: list[Metric]) -> Rows:
     return rows
 
 
-def _witnesses(m: Manifest) -> Rows:
+def _witnesses(m: Manifest) -> TableRows:
     """The worst value of each measure in both runtimes, side by side."""
     from asrbuild.handover.report.witness import witness_rows
 
@@ -251,9 +251,9 @@ def _witnesses(m: Manifest) -> Rows:
     return [tuple(row[key] for key in keys) for row in witness_rows(m)]
 
 
-def _provenance(m: Manifest) -> Rows:
+def _provenance(m: Manifest) -> TableRows:
     p = m.provenance
-    rows: Rows = [("created", f"{p.created} on {p.platform}")]
+    rows: TableRows = [("created", f"{p.created} on {p.platform}")]
     if p.git is not None:
         rows.append(("commit", p.git.commit + (", with changes" if p.git.dirty else "")))
     rows.append(("overrides", " ".join(p.overrides) or "none"))

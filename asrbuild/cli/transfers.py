@@ -10,14 +10,14 @@ from asrbuild.base import terminal
 
 if TYPE_CHECKING:
     from asrbuild.handover.ship.formats.header import File
-    from asrbuild.handover.ship.remotes.remote import Notify
+    from asrbuild.handover.ship.remotes.remote import NotifyFile
 
 #: Off a terminal, only larger files are worth a line.
 _LARGE = 1 << 20
 
 
 @contextmanager
-def shown_transfers() -> Iterator[Notify]:
+def shown_transfers() -> Iterator[NotifyFile]:
     """A context for each file: on a terminal all share one line, elsewhere large files have one."""
     under_way: list[File] = []
     done: list[File] = []

@@ -25,7 +25,7 @@ from asrbuild.base.disk import remove_tree
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreai import environment
 from asrbuild.coreai.handover import NoLoweringError, hand_over
-from asrbuild.coreai.process import RefusedError, Worker
+from asrbuild.coreai.process import RefusedError, RuntimeProcess
 from asrbuild.coreml.executor.model import State, described_features, predict_each
 from asrbuild.coreml.executor.package import open_package
 from asrbuild.coreml.executor.signature import Enumerated, Feature, Fixed, Ranged, check_inputs
@@ -33,7 +33,7 @@ from asrbuild.coreml.executor.signature import Enumerated, Feature, Fixed, Range
 #: Modules to import before a thread uses this one.
 THREAD_MODULES = ("asrbuild.coreai.asset", "coremltools")
 _DAMAGED = "make the asset again, or copy it again from a good copy"
-_workers: dict[Path, Worker] = {}
+_workers: dict[Path, RuntimeProcess] = {}
 _lock = threading.Lock()
 
 
@@ -296,7 +296,7 @@ def ask(
         raise
     with _lock:
         if python not in _workers:
-            _workers[python] = Worker(python)
+            _workers[python] = RuntimeProcess(python)
             atexit.register(_workers[python].close)
         worker = _workers[python]
     try:

@@ -91,7 +91,7 @@ def install(interpreter: Path | None = None) -> Path:
         AsrbuildError: this machine cannot have it, the packages could not be installed, or the
             self-test failed.
     """
-    from asrbuild.coreai.process import RefusedError, Worker
+    from asrbuild.coreai.process import RefusedError, RuntimeProcess
 
     reason = unsupported()
     if reason is not None:
@@ -108,7 +108,7 @@ def install(interpreter: Path | None = None) -> Path:
     target = environment_dir()
     environments.install(target, _CONTENTS, base, lambda folder: find() is not None)
     if find() is None:
-        worker = Worker(python_in(target))
+        worker = RuntimeProcess(python_in(target))
         try:
             worker.call("self_test")
         except (AsrbuildError, RefusedError) as error:

@@ -46,7 +46,7 @@ class RefusedError(Exception):
 
 
 @dataclass
-class Worker:
+class RuntimeProcess:
     """A process of the isolated Python. Calls from several threads wait for each other.
 
     Args:

@@ -19,7 +19,7 @@ _SCALARS = {"int64Type": "int64", "doubleType": "float64", "stringType": "string
 
 
 @dataclass(frozen=True)
-class Feature:
+class FeatureSummary:
     """An input, output or state.
 
     ``dtype``: numpy's name for an array, ``image RGB``, ``string``, ``dictionary of string``.
@@ -55,7 +55,7 @@ class Feature:
         return f"({', '.join(sizes)})"
 
 
-def read_feature(described: Any) -> Feature:
+def read_feature(described: Any) -> FeatureSummary:
     """A ``FeatureDescription`` message, or the description of a state."""
     kind = described.type.WhichOneof("Type") or "unknown"
     value: Any = getattr(described.type, kind, None)
@@ -70,16 +70,16 @@ def read_feature(described: Any) -> Feature:
         item = value.WhichOneof("Type") or "unknown"
         axes = (_range(value.sizeRange),) if value.HasField("sizeRange") else None
         dtype = f"sequence of {_SCALARS.get(item, item)}"
-        return Feature(described.name, dtype, None, axes, None, optional)
+        return FeatureSummary(described.name, dtype, None, axes, None, optional)
     if kind == "dictionaryType":
         key = (value.WhichOneof("KeyType") or "unknown").replace("KeyType", "Type")
         dtype = f"dictionary of {_SCALARS.get(key, key)}"
     else:
         dtype = _SCALARS.get(kind, kind)
-    return Feature(described.name, dtype, None, None, None, optional)
+    return FeatureSummary(described.name, dtype, None, None, None, optional)
 
 
-def _array(name: str, array: Any, optional: bool) -> Feature:
+def _array(name: str, array: Any, optional: bool) -> FeatureSummary:
     default = tuple(map(int, array.shape)) or None
     flexible = array.WhichOneof("ShapeFlexibility")
     axes: tuple[tuple[int, int | None], ...] | None
@@ -93,10 +93,12 @@ def _array(name: str, array: Any, optional: bool) -> Feature:
     dtype = _ARRAY_TYPES.get(array.dataType, str(array.dataType))
     given = array.WhichOneof("defaultOptionalValue")
     absent = float(getattr(array, given)) if given else 0.0
-    return Feature(name, dtype, default, axes, shapes, optional, absent if optional else None)
+    return FeatureSummary(
+        name, dtype, default, axes, shapes, optional, absent if optional else None
+    )
 
 
-def _image(name: str, image: Any, optional: bool) -> Feature:
+def _image(name: str, image: Any, optional: bool) -> FeatureSummary:
     default = (image.height, image.width)
     flexible = image.WhichOneof("SizeFlexibility")
     axes: tuple[tuple[int, int | None], ...] | None = tuple((size, size) for size in default)
@@ -107,7 +109,7 @@ def _image(name: str, image: Any, optional: bool) -> Feature:
         axes = None
         shapes = tuple((size.height, size.width) for size in image.enumeratedSizes.sizes)
     dtype = f"image {_COLOURS.get(image.colorSpace, 'of unknown colours')}"
-    return Feature(name, dtype, default, axes, shapes, optional)
+    return FeatureSummary(name, dtype, default, axes, shapes, optional)
 
 
 def _range(sizes: Any) -> tuple[int, int | None]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from asrbuild.coreml.availability import MINIMUM_OS, layer_version, operation_version, reasons
 from asrbuild.coreml.executor.package import read_spec
-from asrbuild.coreml.features import Feature, read_feature
+from asrbuild.coreml.features import FeatureSummary, read_feature
 from asrbuild.coreml.stored import compression, constant_arguments, weight_bytes
 
 
@@ -22,9 +22,9 @@ class FunctionSummary:
     """
 
     name: str
-    inputs: tuple[Feature, ...]
-    outputs: tuple[Feature, ...]
-    states: tuple[Feature, ...]
+    inputs: tuple[FeatureSummary, ...]
+    outputs: tuple[FeatureSummary, ...]
+    states: tuple[FeatureSummary, ...]
     ops: dict[str, int]
     ops_in_loops: dict[str, int]
 

@@ -21,7 +21,7 @@ from asrbuild.handover.bump import Suggestion, suggest
 
 #: What one change means for an app.
 Effect = Literal["must change code", "must know", "can do more", "other words", "no action"]
-Section = Literal[
+DifferenceSection = Literal[
     "interface",
     "words",
     "running",
@@ -34,7 +34,7 @@ Section = Literal[
     "devices",
     "about",
 ]
-Verdict = Literal[
+Consequence = Literal[
     "must change code", "must know", "may gain", "may lose", "other words", "nothing changed"
 ]
 #: Settings that shape the transcripts; an app need not follow them.
@@ -89,7 +89,7 @@ class Change:
     an app does with the changed part.
     """
 
-    section: Section
+    section: DifferenceSection
     what: str
     before: str | int
     now: str | int
@@ -123,13 +123,13 @@ class ErrorRate:
 
 
 @dataclass(frozen=True)
-class Difference:
+class ArtifactDifference:
     """The whole comparison. ``identical``: the same content, apart from the facts of one run."""
 
     before: str
     now: str
     identical: bool
-    verdict: Verdict
+    verdict: Consequence
     reasons: tuple[str, ...]
     suggestion: Suggestion
     error_rates: tuple[ErrorRate, ...]
@@ -147,7 +147,7 @@ class Difference:
         return fewer or any(change.effect == "can do more" for change in self.changes)
 
 
-def compare(before: Side, now: Side, evaluated: ErrorRate | None = None) -> Difference:
+def compare(before: Side, now: Side, evaluated: ErrorRate | None = None) -> ArtifactDifference:
     """Compares two artifacts for an app that uses ``before`` and may move to ``now``.
 
     Args:
@@ -172,7 +172,7 @@ def compare(before: Side, now: Side, evaluated: ErrorRate | None = None) -> Diff
     proof = _proof_errors(old, new)
     rates = tuple(rate for rate in (evaluated, proof) if rate is not None)
     verdict, reasons = _judge(changes, rates, identical)
-    return Difference(
+    return ArtifactDifference(
         f"{old.name} {old.version}",
         f"{new.name} {new.version}",
         identical,
@@ -197,7 +197,7 @@ def _effect(relation: Relation) -> Effect:
 
 
 def _changed(
-    section: Section, keys: Iterable[str], old: Manifest, new: Manifest, effect: Effect
+    section: DifferenceSection, keys: Iterable[str], old: Manifest, new: Manifest, effect: Effect
 ) -> Iterator[Change]:
     for key in keys:
         first, second = (_show(_read(manifest, key)) for manifest in (old, new))
@@ -302,7 +302,7 @@ def _sizes(old: Manifest, new: Manifest) -> Iterator[Change]:
 
 
 def _changed_counts(
-    section: Section, before: Mapping[str, int], now: Mapping[str, int]
+    section: DifferenceSection, before: Mapping[str, int], now: Mapping[str, int]
 ) -> Iterator[Change]:
     for name in sorted({*before, *now}):
         first, second = before.get(name, 0), now.get(name, 0)
@@ -423,7 +423,7 @@ def error_rate(on: str, expected: list[str], before: list[str], now: list[str]) 
 
 def _judge(
     changes: list[Change], rates: tuple[ErrorRate, ...], identical: bool
-) -> tuple[Verdict, tuple[str, ...]]:
+) -> tuple[Consequence, tuple[str, ...]]:
     """The verdict and its reasons; the first error rate counts, because it has most recordings."""
     breaks = [f"{c.what}: {c.before} -> {c.now}" for c in changes if c.effect == "must change code"]
     wider = [f"{c.what}: {c.before} -> {c.now}" for c in changes if c.effect == "can do more"]

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from asrbuild.architectures.architecture import Landmark, Original, of_recorded
-from asrbuild.artifact.manifest import Manifest, Metric, package_path
+from asrbuild.artifact.manifest import Manifest, Metric
+from asrbuild.artifact.named_files import package_path
 from asrbuild.base.array import Array
 from asrbuild.proof.execution import bound_of, package_function, reference_state, ways
 from asrbuild.proof.gates import PSNR_CAP_DB, psnr_db
@@ -26,7 +27,7 @@ AGREEMENT_DB = {"fp16": 40.0, "fp32": 80.0}
 
 
 @dataclass(frozen=True)
-class Comparison:
+class NodeComparison:
     """One node on the steps of one call.
 
     Args:
@@ -57,15 +58,15 @@ class Comparison:
 class Bisection:
     """Every comparison up to the end of the call in which the first divergence is."""
 
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[NodeComparison, ...]
 
     @property
-    def first(self) -> Comparison | None:
+    def first(self) -> NodeComparison | None:
         """The first node that diverges; None if all agree."""
         return next((c for c in self.comparisons if not c.agrees), None)
 
     @property
-    def last_good(self) -> Comparison | None:
+    def last_good(self) -> NodeComparison | None:
         """The node before the first that diverges, or the very last."""
         good = None
         for comparison in self.comparisons:
@@ -135,7 +136,7 @@ def bisect(
     run.feed(features)
     run.finish()
     floor = AGREEMENT_DB[manifest.model.compute_precision]
-    found: list[Comparison] = []
+    found: list[NodeComparison] = []
     start = 0
     for call in traced.calls:
         found += [_compare(landmark, call, start, floor) for landmark in landmarks]
@@ -178,7 +179,7 @@ def bisect_failure(
     return bisect(artifact, way.manifest, features[name], original)
 
 
-def _compare(landmark: Landmark, call: _Call, start: int, floor: float) -> Comparison:
+def _compare(landmark: Landmark, call: _Call, start: int, floor: float) -> NodeComparison:
     """The package's value of the landmark's size that is nearest to it."""
     wanted = landmark.rows[start : start + call.real]
     nearest, best = None, -PSNR_CAP_DB
@@ -191,13 +192,13 @@ def _compare(landmark: Landmark, call: _Call, start: int, floor: float) -> Compa
             nearest, best = name, value_db
     last = start + call.real - 1
     agrees = nearest is not None and best >= floor
-    return Comparison(landmark.node, landmark.layer, start, last, nearest, best, agrees)
+    return NodeComparison(landmark.node, landmark.layer, start, last, nearest, best, agrees)
 
 
-def _compare_state(name: str, rows: Array, call: _Call, start: int, floor: float) -> Comparison:
+def _compare_state(name: str, rows: Array, call: _Call, start: int, floor: float) -> NodeComparison:
     last = start + call.real - 1
     value = _psnr(rows[last][None], call.values[name].reshape(1, -1))
-    return Comparison(name, "state", start, last, name, value, value >= floor)
+    return NodeComparison(name, "state", start, last, name, value, value >= floor)
 
 
 def _rows(value: Array, size: int, width: int) -> Array | None:

@@ -28,7 +28,7 @@ from pydantic import TypeAdapter
 from asrbuild.architectures.architecture import Architecture, Original, of_recorded
 from asrbuild.architectures.original import Result as OriginalResult, save_cases
 from asrbuild.artifact.layout import PROBABILITIES_FOLDER
-from asrbuild.artifact.manifest import package_path
+from asrbuild.artifact.named_files import package_path
 from asrbuild.artifact.runtime import Transcriber, timed
 from asrbuild.base.array import Array
 from asrbuild.base.cache import require_own
@@ -74,7 +74,7 @@ class Spoken:
 
 
 @dataclass(frozen=True)
-class Result:
+class SetResult:
     """One artifact with one decoder on the whole set. ``heard`` is in the set's order."""
 
     artifact: str
@@ -218,7 +218,7 @@ def decode(
     advance: Callable[[int], None] = lambda _: None,
     kept: Path | None = None,
     alphabet: Tokens | None = None,
-) -> Result:
+) -> SetResult:
     """Words and rates of one artifact's probabilities with one decoder.
 
     Args:
@@ -247,7 +247,7 @@ def decode(
         heard += [text for text, _ in found]
         decoder_s += sum(seconds for _, seconds in found)
         advance(len(batch))
-    return Result(
+    return SetResult(
         name,
         decoder_name,
         settings,

@@ -19,8 +19,9 @@ import numpy as np
 
 from asrbuild.architectures.architecture import of_recorded
 from asrbuild.artifact.calls import Acoustic, Contract, decoded_tensor, fed_tensor, steps_of
-from asrbuild.artifact.manifest import Axis, Execution, Manifest, State, package_path, with_function
+from asrbuild.artifact.manifest import Axis, Execution, Manifest, State, with_function
 from asrbuild.artifact.manifest2 import context_of, rows_of
+from asrbuild.artifact.named_files import package_path
 from asrbuild.base.array import Array
 from asrbuild.base.version import __version__
 from asrbuild.coreai.environment import VERSION

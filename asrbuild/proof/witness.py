@@ -20,15 +20,9 @@ from typing import Any, Literal
 import numpy as np
 
 from asrbuild.artifact.layout import PARITY
-from asrbuild.artifact.manifest import (
-    Execution,
-    Manifest,
-    Metric,
-    Witness,
-    WitnessMetric,
-    package_path,
-)
+from asrbuild.artifact.manifest import Execution, Manifest, Metric, Witness, WitnessMetric
 from asrbuild.artifact.manifest2 import context_frames
+from asrbuild.artifact.named_files import package_path
 from asrbuild.base.array import Array
 from asrbuild.base.disk import tree_bytes
 from asrbuild.coreai import asset
@@ -49,7 +43,8 @@ from asrbuild.proof.execution import (
     ways,
 )
 from asrbuild.proof.gates import PSNR_CAP_DB, WORST, Gates, compare, max_abs_error, psnr_db
-from asrbuild.proof.verdict import Proof, in_words, recorded_gates
+from asrbuild.proof.verdict import Proof, in_words
+from asrbuild.proof.weaknesses import recorded_gates
 
 OUTPUTS, TWIN, FACTS = "outputs.npz", "twin.npz", "witness.json"
 #: Bytes of weights times steps up to which every input is witnessed: about two seconds of one core.

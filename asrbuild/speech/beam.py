@@ -24,9 +24,9 @@ import numpy as np
 from asrbuild.base.array import Array
 from asrbuild.speech.decoder import (
     Decoder,
+    DecoderStream,
     Hypothesis,
     LabelPath,
-    Stream,
     check_probabilities,
     hypothesis,
 )
@@ -281,11 +281,11 @@ class BeamDecoder(Decoder):
         stream.feed(probabilities)
         return stream.finish(n_best)
 
-    def stream(self) -> Stream:
+    def stream(self) -> DecoderStream:
         return _BeamStream(self._settings, self._vocabulary, self._step_s)
 
 
-class _BeamStream(Stream):
+class _BeamStream(DecoderStream):
     def __init__(self, settings: DecoderSettings, tokens: Tokens, step_s: float) -> None:
         self._search = PrefixSearch(tokens.classes, settings, tokens.blank)
         self._vocabulary = tokens

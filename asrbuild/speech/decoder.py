@@ -66,7 +66,7 @@ class UtteranceError(AsrbuildError):
     others: Mapping[int, list[Hypothesis]] = MappingProxyType({})
 
 
-class Stream(ABC):
+class DecoderStream(ABC):
     """Decoding of steps that arrive chunk by chunk."""
 
     @abstractmethod
@@ -86,7 +86,7 @@ class Decoder(ABC):
         """(steps, classes) to at most ``n_best`` hypotheses, best first."""
 
     @abstractmethod
-    def stream(self) -> Stream:
+    def stream(self) -> DecoderStream:
         """A fresh stream."""
 
     def decode_batch(self, batch: Sequence[Array], n_best: int = 1) -> list[list[Hypothesis]]:

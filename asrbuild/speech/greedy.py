@@ -11,9 +11,9 @@ import numpy as np
 from asrbuild.base.array import Array
 from asrbuild.speech.decoder import (
     Decoder,
+    DecoderStream,
     Hypothesis,
     LabelPath,
-    Stream,
     check_probabilities,
     hypothesis,
 )
@@ -49,11 +49,11 @@ class GreedyDecoder(Decoder):
         path = best_path(checked, self._vocabulary.blank)
         return [hypothesis(path, checked, self._vocabulary, self._step_s)]
 
-    def stream(self) -> Stream:
+    def stream(self) -> DecoderStream:
         return _GreedyStream(self, self._vocabulary)
 
 
-class _GreedyStream(Stream):
+class _GreedyStream(DecoderStream):
     def __init__(self, decoder: GreedyDecoder, tokens: Tokens) -> None:
         self._decoder = decoder
         self._vocabulary = tokens

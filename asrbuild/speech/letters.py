@@ -14,7 +14,7 @@ import numpy as np
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.alphabet import Alphabet
-from asrbuild.speech.decoder import Decoder, Hypothesis, Stream, check_probabilities
+from asrbuild.speech.decoder import Decoder, DecoderStream, Hypothesis, check_probabilities
 from asrbuild.speech.tokens import Tokens, Vocabulary
 
 
@@ -60,7 +60,7 @@ class FoldedDecoder(Decoder):
     def decode_batch(self, batch: Sequence[Array], n_best: int = 1) -> list[list[Hypothesis]]:
         return self._inner.decode_batch([self._folded(rows) for rows in batch], n_best)
 
-    def stream(self) -> Stream:
+    def stream(self) -> DecoderStream:
         return _FoldedStream(self._inner.stream(), self._tokens)
 
     def close(self) -> None:
@@ -70,8 +70,8 @@ class FoldedDecoder(Decoder):
         return fold(check_probabilities(rows, self._tokens), self._tokens)
 
 
-class _FoldedStream(Stream):
-    def __init__(self, inner: Stream, tokens: Vocabulary) -> None:
+class _FoldedStream(DecoderStream):
+    def __init__(self, inner: DecoderStream, tokens: Vocabulary) -> None:
         self._inner = inner
         self._tokens = tokens
 

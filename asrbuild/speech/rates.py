@@ -51,7 +51,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Utterance:
+class CountedPair:
     """Both counts of one pair of texts, and the texts as they were compared.
 
     ``characters`` counts phonemes where the model writes them.
@@ -79,7 +79,7 @@ class ErrorRates:
     the model writes them.
     """
 
-    utterances: tuple[Utterance, ...]
+    utterances: tuple[CountedPair, ...]
     words: Counts
     characters: Counts
     wer_interval: Interval
@@ -157,17 +157,17 @@ def _shown(character: str) -> str:
     return f"U+{ord(character):04X} {unicodedata.name(character, '')}".rstrip()
 
 
-def count(reference: str, hypothesis: str, tokens: Tokens | None = None) -> Utterance:
+def count(reference: str, hypothesis: str, tokens: Tokens | None = None) -> CountedPair:
     """Edits of one pair; ``tokens``: see :func:`normalise`."""
     expected, found = normalise(reference, tokens), normalise(hypothesis, tokens)
     if tokens is not None and tokens.kind == "phonemes":
-        return Utterance(
+        return CountedPair(
             _counts(_phoneme_words(expected), _phoneme_words(found), words=True),
             _counts(_phonemes(expected), _phonemes(found), words=True),
             expected,
             found,
         )
-    return Utterance(
+    return CountedPair(
         _counts(expected, found, words=True), _counts(expected, found, words=False), expected, found
     )
 

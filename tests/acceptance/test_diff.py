@@ -20,7 +20,7 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.builder.compose import compose_recipe
 from asrbuild.builder.engine import build
 from asrbuild.cli import tree
-from asrbuild.handover.difference import Difference, Side, compare
+from asrbuild.handover.difference import ArtifactDifference, Side, compare
 from asrbuild.handover.ship.push import ship
 from asrbuild.handover.ship.refusal import Refused
 from asrbuild.handover.ship.remotes.address import open_remote
@@ -110,7 +110,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def differ(artifacts: dict[str, Path]) -> Callable[[str, str], Difference]:
+def differ(artifacts: dict[str, Path]) -> Callable[[str, str], ArtifactDifference]:
     sides = {}
     for name, path in artifacts.items():
         manifest = read_manifest(path)
@@ -118,7 +118,7 @@ def differ(artifacts: dict[str, Path]) -> Callable[[str, str], Difference]:
     return lambda before, now: compare(sides[before], sides[now])
 
 
-def interface(difference: Difference) -> dict[str, str]:
+def interface(difference: ArtifactDifference) -> dict[str, str]:
     return {c.what: c.relation.value for c in difference.changes if c.relation is not None}
 
 
@@ -165,7 +165,7 @@ def test_verdicts(
     verdict: str,
     bump: str,
     expected: dict[str, str],
-    differ: Callable[[str, str], Difference],
+    differ: Callable[[str, str], ArtifactDifference],
 ):
     found = differ(before, now)
     assert (found.verdict, found.suggestion.bump) == (verdict, bump), found.reasons
@@ -177,7 +177,7 @@ def test_verdicts(
     assert interface(back) == turned
 
 
-def test_what_changed_is_told_in_full(differ: Callable[[str, str], Difference]):
+def test_what_changed_is_told_in_full(differ: Callable[[str, str], ArtifactDifference]):
     found = differ("static", "fp32")
     told = {(c.section, c.what): (c.before, c.now) for c in found.changes}
     assert told["recipe", "coreml.precision"] == ('"fp16"', '"fp32"')
@@ -191,7 +191,7 @@ def test_what_changed_is_told_in_full(differ: Callable[[str, str], Difference]):
     assert float(now) < float(before)
 
 
-def test_another_model_is_known_by_its_weights(differ: Callable[[str, str], Difference]):
+def test_another_model_is_known_by_its_weights(differ: Callable[[str, str], ArtifactDifference]):
     found = differ("static", "noisy")
     heard = {c.what: c for c in found.changes if c.effect == "other words"}
     assert {"graph", "sample"} <= set(heard)
@@ -202,7 +202,7 @@ def test_another_model_is_known_by_its_weights(differ: Callable[[str, str], Diff
     assert "word error rate 0.0 %" in found.reasons[0]
 
 
-def test_versions(differ: Callable[[str, str], Difference]):
+def test_versions(differ: Callable[[str, str], ArtifactDifference]):
     wanted = differ("static", "described").suggestion
     assert (wanted.version, wanted.given, wanted.enough) == ("1.0.1", "1.0.1", True)
     wanted = differ("described", "static").suggestion

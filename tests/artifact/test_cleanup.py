@@ -24,7 +24,7 @@ from asrbuild.base import cache, cache_cleanup
 from asrbuild.base.cache import RECORD
 from asrbuild.base.digest import tree_digests
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.links import Names
+from asrbuild.base.links import NamedFiles
 from asrbuild.cli import tree
 from asrbuild.handover.ship.pointing import set_channel
 from asrbuild.handover.ship.push import ship
@@ -151,7 +151,7 @@ def test_cache_entries(grown: Path):
     }
     # Over the size, those unused for longest go; what was used within a day never does.
     entries = cache_cleanup.list_entries(grown / "cache")
-    whole = Names(entry.path for entry in entries).bytes
+    whole = NamedFiles(entry.path for entry in entries).bytes
     for share, stays in ((1.0, 8), (0.999, 7), (0.5, 4), (0.0, 1)):
         items = survey(grown, Rules(1, 0.0), older=99 * DAY, size=int(whole * share))
         assert [prints[n] for n in range(stays)] == [
@@ -346,13 +346,13 @@ def test_nothing_is_changed_unless_told(grown: Path, run: Any):
     assert "nothing was changed; --remove removes them" in text
     dry = run("--last", "2", "--newer-than", "1d", "--cache-older-than", "1d", "--json")
     assert tree_digests(grown) == before
-    size = Names([grown / "artifacts", grown / "cache" / "convert"]).bytes
+    size = NamedFiles([grown / "artifacts", grown / "cache" / "convert"]).bytes
     done = run(
         "--last", "2", "--newer-than", "1d", "--cache-older-than", "1d", "--json", "--remove"
     )
     assert (dry["removed"], done["removed"]) == (False, True)
     assert {i["name"] for i in done["gone"]} == {i["name"] for i in dry["gone"]}
-    left = Names([grown / "artifacts", grown / "cache" / "convert"]).bytes
+    left = NamedFiles([grown / "artifacts", grown / "cache" / "convert"]).bytes
     # Each artifact has the file of its entry, which only the second removal gives back.
     assert dry["bytes"] == done["bytes"] == size - left
     assert "nothing to remove" in run(

@@ -18,7 +18,7 @@ from hypothesis import given, settings, strategies as st
 from asrbuild.base import cache, cache_cleanup, digest
 from asrbuild.base.cache import StageKey
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.base.why import Change, why
+from asrbuild.base.why import KeyChange, why
 
 KEY = StageKey(
     stage="convert",
@@ -336,11 +336,11 @@ def test_why_names_the_key_the_file_and_the_version(tmp_path: Path, build: Build
     explanation = why(tmp_path, now)
     assert explanation.nearest == cache.fingerprint(KEY)
     assert explanation.changes == (
-        Change("code", "", "version 1", "version 2"),
-        Change("key", "coreml.format", '"mlprogram"', '"neuralnetwork"'),
-        Change("file", "alphabet", "(absent)", "c" * 16),
-        Change("file", "checkpoint", "a" * 16, "b" * 16),
-        Change("version", "coremltools", "9.0", "9.1"),
+        KeyChange("code", "", "version 1", "version 2"),
+        KeyChange("key", "coreml.format", '"mlprogram"', '"neuralnetwork"'),
+        KeyChange("file", "alphabet", "(absent)", "c" * 16),
+        KeyChange("file", "checkpoint", "a" * 16, "b" * 16),
+        KeyChange("version", "coremltools", "9.0", "9.1"),
     )
     assert 'key coreml.format: "mlprogram" -> "neuralnetwork"' in str(explanation)
 

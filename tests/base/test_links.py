@@ -17,7 +17,7 @@ from asrbuild.artifact import integrity, store
 from asrbuild.base import cache, digest, links
 from asrbuild.base.cache import StageKey
 from asrbuild.base.disk import remove_tree
-from asrbuild.base.links import LARGE, Names, link_first
+from asrbuild.base.links import LARGE, NamedFiles, link_first
 
 WEIGHTS = b"weights " * (LARGE // 8)
 DIGEST = hashlib.sha256(WEIGHTS).hexdigest()
@@ -102,19 +102,19 @@ def test_removal_leaves_the_other_names_read_only_and_says_what_it_gives_back(
     weights = entry(tmp_path, 1)
     published = artifact(tmp_path, 1, weights)
     small = len("manifest.json") + 2 * 64  # the list of digests at least
-    names = Names()
+    names = NamedFiles()
     assert small < names.without(published.parent) < LARGE
     assert names.without(weights) == LARGE
-    assert Names().without(weights) == 0
-    both = Names([tmp_path / "cache" / "convert", tmp_path / "artifacts"])
+    assert NamedFiles().without(weights) == 0
+    both = NamedFiles([tmp_path / "cache" / "convert", tmp_path / "artifacts"])
     assert LARGE <= both.bytes < 2 * LARGE
     os.chmod(published.parent, 0o555)
     remove_tree(published.parent)
     assert not stat.S_IMODE(weights.stat().st_mode) & 0o222
-    assert Names().without(weights) == LARGE
+    assert NamedFiles().without(weights) == LARGE
     kept = tmp_path / "by-hand"
     os.link(weights, kept)
-    assert Names().without(weights) == 0
+    assert NamedFiles().without(weights) == 0
 
 
 @pytest.mark.parametrize("refusal", [errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP])

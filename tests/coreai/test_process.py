@@ -16,7 +16,7 @@ import pytest
 from asrbuild.base import interrupts
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreai import asset, environment
-from asrbuild.coreai.process import RefusedError, Worker
+from asrbuild.coreai.process import RefusedError, RuntimeProcess
 from tests.coreai.test_forms import given
 from tests.marks import needs_core_ai
 
@@ -32,8 +32,8 @@ def made(form: Form, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def worker() -> Iterator[Worker]:
-    one = Worker(environment.coreai_python())
+def worker() -> Iterator[RuntimeProcess]:
+    one = RuntimeProcess(environment.coreai_python())
     yield one
     one.close()
 
@@ -88,7 +88,7 @@ def test_a_model_goes_on_after_its_process_was_killed(made: Path) -> None:
     np.testing.assert_array_equal(first["logits"], again["logits"])
 
 
-def test_a_process_that_does_not_answer_is_ended(worker: Worker) -> None:
+def test_a_process_that_does_not_answer_is_ended(worker: RuntimeProcess) -> None:
     worker.call("ops")
     pid = worker.pid
     assert pid is not None
@@ -101,7 +101,7 @@ def test_a_process_that_does_not_answer_is_ended(worker: Worker) -> None:
     assert (worker.starts, worker.pid != pid) == (2, True)
 
 
-def test_a_process_that_does_not_read_is_ended(worker: Worker) -> None:
+def test_a_process_that_does_not_read_is_ended(worker: RuntimeProcess) -> None:
     """A message that the pipe cannot hold."""
     worker.call("ops")
     assert worker.pid is not None
@@ -111,7 +111,7 @@ def test_a_process_that_does_not_read_is_ended(worker: Worker) -> None:
         worker.call("run", {"x": np.zeros(1 << 20, np.float32)}, asset="", function="", states=[])
 
 
-def test_cancelled_work_ends_the_process(worker: Worker) -> None:
+def test_cancelled_work_ends_the_process(worker: RuntimeProcess) -> None:
     """As a thread of a build whose Ctrl-C the main thread got."""
     worker.call("ops")
     pid, event = worker.pid, threading.Event()
@@ -134,7 +134,7 @@ def test_cancelled_work_ends_the_process(worker: Worker) -> None:
         os.kill(pid, 0)
 
 
-def test_wrong_inputs_are_refused_and_the_process_lives(made: Path, worker: Worker) -> None:
+def test_wrong_inputs_are_refused_and_the_process_lives(made: Path, worker: RuntimeProcess) -> None:
     worker.call("open", asset=str(made))
     wrong = {"input_node": np.zeros((1, 3, 19, 26), np.float32)}
     for arrays in (wrong, {"nothing": np.zeros(1, np.float32)}):
@@ -155,7 +155,7 @@ def test_what_the_door_checks(made: Path) -> None:
         asset.load(made, "other")
 
 
-def test_the_process_ends_with_its_pipe(worker: Worker) -> None:
+def test_the_process_ends_with_its_pipe(worker: RuntimeProcess) -> None:
     worker.call("ops")
     pid = worker.pid
     assert pid is not None
@@ -165,7 +165,7 @@ def test_the_process_ends_with_its_pipe(worker: Worker) -> None:
 
 
 def test_another_version_of_core_ai_is_refused(
-    worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    worker: RuntimeProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker's own code, told that it is written for another version."""
     from asrbuild.coreai import process
@@ -178,5 +178,5 @@ def test_another_version_of_core_ai_is_refused(
         worker.call("self_test")
 
 
-def test_the_self_test_passes(worker: Worker) -> None:
+def test_the_self_test_passes(worker: RuntimeProcess) -> None:
     assert worker.call("self_test")[0]["version"] == environment.VERSION

@@ -16,7 +16,7 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.cli.evaluate import aligned
 from asrbuild.handover.report.evaluation import write_page
 from asrbuild.proof import evaluation
-from asrbuild.proof.evaluation import Result, Spelled, decode, listen, spelled_by, words_folder
+from asrbuild.proof.evaluation import SetResult, Spelled, decode, listen, spelled_by, words_folder
 from asrbuild.speech.alphabet import make_alphabet
 from asrbuild.speech.dataset import Recording, read_dataset
 from asrbuild.speech.decoder import Hypothesis
@@ -200,7 +200,7 @@ def test_decoding_goes_on_where_it_was_broken_off(
     spoken = listen(Listener(["hello world", "one two tree"]), dataset, tmp_path)
     settings, kept = DecoderSettings("greedy"), tmp_path / "words"
 
-    def run(decoder: Stopping) -> Result:
+    def run(decoder: Stopping) -> SetResult:
         return decode("demo", "greedy", settings, decoder, dataset, spoken, kept=kept)
 
     decoder = Stopping(LABELS, 0.02)
@@ -258,7 +258,7 @@ def test_references_that_the_alphabet_cannot_spell(dataset: list[Recording]) -> 
     assert "--all" in str(caught.value.fix)
 
 
-def _result(dataset: list[Recording], texts: list[str], cache: Path) -> Result:
+def _result(dataset: list[Recording], texts: list[str], cache: Path) -> SetResult:
     spoken = listen(Listener(texts, digest=str(texts)), dataset, cache)
     seen: list[int] = []
     settings = DecoderSettings("greedy")

@@ -33,13 +33,13 @@ from asrbuild.architectures.deepspeech.signature import OUTPUTS
 from asrbuild.architectures.tensorflow.inspect import unpack_labels
 from asrbuild.architectures.tensorflow.lite import (
     LiteGraph,
-    RefusedError,
+    UnreadLiteError,
     constant,
     metadata_bytes,
     strings,
     subgraphs,
 )
-from asrbuild.architectures.tensorflow.lite_operations import Run, sigmoid, softmax
+from asrbuild.architectures.tensorflow.lite_operations import LiteRun, sigmoid, softmax
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.places import LITE
@@ -111,7 +111,7 @@ def lite_errors(path: Path) -> Iterator[None]:
     """Raises an AsrbuildError for a file that is damaged, or no DeepSpeech model."""
     try:
         yield
-    except RefusedError as refused:
+    except UnreadLiteError as refused:
         raise AsrbuildError(
             f"not a DeepSpeech model that can be read: {refused}", file=path, fix=_FIX
         ) from None
@@ -126,18 +126,18 @@ def lite_errors(path: Path) -> Iterator[None]:
 def _open(path: Path) -> LiteGraph:
     opened, *more = subgraphs(path)
     if more:
-        raise RefusedError(f"it has {1 + len(more)} subgraphs")
+        raise UnreadLiteError(f"it has {1 + len(more)} subgraphs")
     for name, tensor in opened.inputs.items():
         if opened.kind(tensor) in ("INT8", "UINT8"):
-            raise RefusedError(
+            raise UnreadLiteError(
                 f"its input {name} is {opened.kind(tensor)}: it computes in integers"
             )
     for name in ("input_node", *_STATES):
         if name not in opened.inputs:
-            raise RefusedError(f"it has no input {name}")
+            raise UnreadLiteError(f"it has no input {name}")
     for name in OUTPUTS:
         if name not in opened.outputs:
-            raise RefusedError(f"it has no output {name}")
+            raise UnreadLiteError(f"it has no output {name}")
     return opened
 
 
@@ -145,8 +145,8 @@ def _read(path: Path) -> LiteModel:
     graph = _open(path)
     shape = tuple(int(n) for n in graph.tensors[graph.inputs["input_node"]].shape)
     if len(shape) != 4 or shape[0] != 1 or shape[2] % 2 == 0:
-        raise RefusedError(f"input_node has the shape {list(shape)}")
-    run = Run(graph, OUTPUTS)
+        raise UnreadLiteError(f"input_node has the shape {list(shape)}")
+    run = LiteRun(graph, OUTPUTS)
     random = np.random.default_rng(0)
     inputs = {"input_node": random.standard_normal(shape, np.float32) * 4}
     for name in _STATES:
@@ -161,7 +161,7 @@ def _read(path: Path) -> LiteModel:
     for name in OUTPUTS:
         difference = float(np.abs(given[name].ravel() - wanted[name].ravel()).max())
         if not difference <= _SAME:
-            raise RefusedError(
+            raise UnreadLiteError(
                 f"its operations give another {name} than the known network (by {difference:.2g})"
             )
     stored = sorted(graph.stored) or ["float32"]
@@ -172,7 +172,7 @@ def _read(path: Path) -> LiteModel:
 
 def _one(found: set[float], what: str) -> float:
     if len(found) != 1:
-        raise RefusedError(f"it has {len(found)} values as the {what}")
+        raise UnreadLiteError(f"it has {len(found)} values as the {what}")
     return next(iter(found))
 
 
@@ -183,7 +183,7 @@ def _weights(dense: list[tuple[Array, Array]]) -> AcousticWeights:
         dense: (outputs, inputs) and (outputs,) of each.
     """
     if len(dense) != len(_DENSE):
-        raise RefusedError(
+        raise UnreadLiteError(
             f"it has {len(dense)} layers with weights, the known network {len(_DENSE)}"
         )
     names = [LSTM_SCOPE if layer == "lstm" else layer for layer in _DENSE]
@@ -272,7 +272,9 @@ def _features(graph: LiteGraph) -> dict[str, Any]:
     }
     for name, value in usual.items():
         if found and found.get(name) != value:
-            raise RefusedError(f"its features have {name} {found.get(name)}, DeepSpeech's {value}")
+            raise UnreadLiteError(
+                f"its features have {name} {found.get(name)}, DeepSpeech's {value}"
+            )
     return found
 
 
@@ -282,12 +284,12 @@ def whole(graph: LiteGraph, name: str, otherwise: int | None) -> int:
     if raw is not None:
         return int(struct.unpack_from("<i", raw)[0])
     if otherwise is None:
-        raise RefusedError(f"it has neither {name} nor features of its own")
+        raise UnreadLiteError(f"it has neither {name} nor features of its own")
     return int(otherwise)
 
 
 def _labels(graph: LiteGraph) -> tuple[bytes, ...]:
     raw = metadata_bytes(graph, "metadata_alphabet")
     if raw is None:
-        raise RefusedError("it has no metadata_alphabet")
+        raise UnreadLiteError("it has no metadata_alphabet")
     return tuple(unpack_labels(strings(raw)[0]))

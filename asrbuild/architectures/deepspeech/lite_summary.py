@@ -10,9 +10,9 @@ from pathlib import Path
 from asrbuild.architectures.deepspeech.lite import METADATA, lite_errors, whole
 from asrbuild.architectures.tensorflow.inspect import (
     UNITS,
+    GraphPort,
     GraphSummary,
     Metadata,
-    Port,
     unpack_alphabet,
 )
 from asrbuild.architectures.tensorflow.lite import (
@@ -48,9 +48,9 @@ def _describe(path: Path) -> GraphSummary:
     first = graphs[0]
     made_by = {int(t): first.codes[op.opcodeIndex] for op in first.operators for t in op.outputs}
 
-    def ports(tensors: Mapping[str, int]) -> tuple[Port, ...]:
+    def ports(tensors: Mapping[str, int]) -> tuple[GraphPort, ...]:
         return tuple(
-            Port(name, made_by.get(at, ""), first.kind(at).lower(), dims(first.tensors[at]))
+            GraphPort(name, made_by.get(at, ""), first.kind(at).lower(), dims(first.tensors[at]))
             for name, at in tensors.items()
             if not name.startswith(METADATA)
         )

@@ -33,13 +33,13 @@ _QUIET = 3  # errors only
 
 def run(options: argparse.Namespace, cases: Mapping[str, Array]) -> dict[str, Array]:
     """The results of all calls, or the answer to ``--question``."""
-    session = Session(options)
+    session = OnnxCalls(options)
     if options.question:
         return answer_of(session, options.question)
     return run_calls(session, options.states, options.names, cases)
 
 
-class Session:
+class OnnxCalls:
     """The model in onnxruntime."""
 
     def __init__(self, options: argparse.Namespace) -> None:

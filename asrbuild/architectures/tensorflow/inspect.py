@@ -26,7 +26,7 @@ UNITS = {
 
 
 @dataclass(frozen=True)
-class Port:
+class GraphPort:
     """An input or output: name, operation, element type, and the shape that the graph declares.
 
     A dimension is None where it is free; the shape is None where none is declared.
@@ -71,8 +71,8 @@ class GraphSummary:
     path: str
     nbytes: int
     producer: int
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
+    inputs: tuple[GraphPort, ...]
+    outputs: tuple[GraphPort, ...]
     metadata: tuple[Metadata, ...]
     ops: dict[str, int]
     parameters: int
@@ -100,10 +100,10 @@ def inspect_graph(path: Path | str) -> GraphSummary:
     """
     graph = load_graph(path)
 
-    def port(node: Node) -> Port:
+    def port(node: Node) -> GraphPort:
         shape = node.attrs.get("shape")
         dims = shape.dims if isinstance(shape, Shape) else None
-        return Port(node.name, node.op, _dtype(graph, node), dims)
+        return GraphPort(node.name, node.op, _dtype(graph, node), dims)
 
     inside = [node for nodes in graph.functions.values() for node in nodes]
     counts = Counter(node.op for node in (*graph.nodes, *inside))

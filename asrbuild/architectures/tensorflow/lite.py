@@ -23,7 +23,7 @@ from asrbuild.base.errors import AsrbuildError
 _SCHEMA = "lite/python/schema_py_generated.py"
 
 
-class RefusedError(Exception):
+class UnreadLiteError(Exception):
     """A part of a model is not understood; the text says which."""
 
 
@@ -97,9 +97,9 @@ def constant(graph: LiteGraph, tensor: int) -> Array:
     described, raw = graph.tensors[tensor], graph.raw(tensor)
     name, kind = graph.name(tensor), graph.kind(tensor)
     if raw is None:
-        raise RefusedError(f"{name} has no value")
+        raise UnreadLiteError(f"{name} has no value")
     if getattr(described, "sparsity", None) is not None:
-        raise RefusedError(f"{name} is stored as a sparse tensor")
+        raise UnreadLiteError(f"{name} is stored as a sparse tensor")
     types = {
         "FLOAT32": "<f4",
         "FLOAT16": "<f2",
@@ -109,7 +109,7 @@ def constant(graph: LiteGraph, tensor: int) -> Array:
         "UINT8": "u1",
     }
     if kind not in types:
-        raise RefusedError(f"{name} has elements of type {kind}")
+        raise UnreadLiteError(f"{name} has elements of type {kind}")
     shape = [] if described.shape is None else [int(n) for n in described.shape]
     values = np.frombuffer(raw, types[kind]).reshape(shape)
     if kind == "FLOAT16":
@@ -119,7 +119,7 @@ def constant(graph: LiteGraph, tensor: int) -> Array:
         return values
     quantised = described.quantization
     if quantised is None or quantised.scale is None or len(quantised.scale) == 0:
-        raise RefusedError(f"{name} is {kind} without a scale")
+        raise UnreadLiteError(f"{name} is {kind} without a scale")
     graph.stored.add(kind.lower())
     scale: Array = np.asarray(quantised.scale, np.float32)
     zero: Array = np.zeros(len(scale), np.int32)

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from asrbuild.architectures.tensorflow.lite import LiteGraph, RefusedError, constant
+from asrbuild.architectures.tensorflow.lite import LiteGraph, UnreadLiteError, constant
 from asrbuild.base.array import Array
 
 
-class Run:
+class LiteRun:
     """Runs a file's operations in float32, and notes the layers and limits that it meets."""
 
     def __init__(self, graph: LiteGraph, outputs: Sequence[str]) -> None:
@@ -59,7 +59,7 @@ class Run:
             values = [self._value(int(t)) for t in operator.inputs]
             results = _OPERATIONS[code](options, *values)
         else:
-            raise RefusedError(f"the operation {code} is not one of the known network")
+            raise UnreadLiteError(f"the operation {code} is not one of the known network")
         if code == "MINIMUM":
             constants = [int(t) for t in operator.inputs if self.graph.raw(int(t)) is not None]
             self.limits |= {float(self._value(constant)) for constant in constants}
@@ -68,11 +68,11 @@ class Run:
 
     def _fully_connected(self, operator: Any, options: Any) -> Array:
         if options is not None and (options.weightsFormat or getattr(options, "keepNumDims", 0)):
-            raise RefusedError("a dense layer has its weights in another order")
+            raise UnreadLiteError("a dense layer has its weights in another order")
         x, kernel, *rest = (int(t) for t in operator.inputs)
         weights = self._value(kernel)
         if self.graph.raw(kernel) is None and self._made_by.get(kernel) is None:
-            raise RefusedError("a dense layer has no weights of its own")
+            raise UnreadLiteError("a dense layer has no weights of its own")
         bias = self._value(rest[0]) if rest and rest[0] >= 0 else np.zeros(len(weights), np.float32)
         content = weights.tobytes() + bias.tobytes()
         if content not in self._seen:
@@ -97,19 +97,19 @@ def _activated(value: Array, options: Any) -> Array:
     if kind == 0:
         return value
     if kind != 1:
-        raise RefusedError(f"an operation has the activation {kind}")
+        raise UnreadLiteError(f"an operation has the activation {kind}")
     return np.maximum(value, 0)
 
 
 def _softmax_of(options: Any, x: Array) -> list[Array]:
     if options is not None and options.beta != 1:
-        raise RefusedError(f"its softmax has beta {options.beta}")
+        raise UnreadLiteError(f"its softmax has beta {options.beta}")
     return [softmax(x)]
 
 
 def _strided_slice(options: Any, x: Array, begin: Array, end: Array, strides: Array) -> list[Array]:
     if options.ellipsisMask or options.newAxisMask:
-        raise RefusedError("a slice adds or leaves out axes")
+        raise UnreadLiteError("a slice adds or leaves out axes")
     index: list[slice | int] = []
     for axis in range(len(begin)):
         if options.shrinkAxisMask >> axis & 1:

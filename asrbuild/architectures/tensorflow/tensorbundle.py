@@ -29,7 +29,7 @@ _UNPARTITIONED = (
 
 
 @dataclass(frozen=True)
-class Entry:
+class TensorPlace:
     """Where one tensor lies: its shard, offset and size in bytes, and its masked CRC-32C."""
 
     dtype: DType
@@ -46,7 +46,7 @@ class Bundle:
     """An open checkpoint."""
 
     prefix: Path
-    entries: dict[str, Entry]
+    entries: dict[str, TensorPlace]
     shards: tuple[memoryview, ...]
 
     def names(self) -> list[str]:
@@ -92,7 +92,7 @@ class Bundle:
         # Another tensor's odd size can misalign this one; numpy is slow on such arrays.
         return array if array.flags.aligned else array.copy()
 
-    def _entry(self, name: str) -> Entry:
+    def _entry(self, name: str) -> TensorPlace:
         if name not in self.entries:
             raise AsrbuildError(
                 f"the checkpoint has no tensor {name}",
@@ -216,7 +216,7 @@ def _read_header(data: memoryview) -> int:
     return shards
 
 
-def _read_entry(data: memoryview) -> Entry:
+def _read_entry(data: memoryview) -> TensorPlace:
     dtype = shard = offset = size = crc = 0
     dims: list[int] = []
     partitioned = False
@@ -239,4 +239,4 @@ def _read_entry(data: memoryview) -> Entry:
             crc = int.from_bytes(wire.payload(value), "little")
         elif number == 7:
             partitioned = True
-    return Entry(DType(dtype), tuple(dims), shard, offset, size, crc, partitioned)
+    return TensorPlace(DType(dtype), tuple(dims), shard, offset, size, crc, partitioned)

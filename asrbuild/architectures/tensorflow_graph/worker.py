@@ -19,7 +19,7 @@ from asrbuild.architectures.tensorflow.session import GraphSession
 from asrbuild.base.array import Array
 
 
-class Session:
+class GraphCalls:
     """The graph in TensorFlow; see :class:`asrbuild.architectures.run_calls.Session`."""
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -43,7 +43,7 @@ class Session:
 
 def run(options: argparse.Namespace, cases: Mapping[str, Array]) -> dict[str, Array]:
     """The results of all calls, or the answer to ``--question``."""
-    session = Session(options)
+    session = GraphCalls(options)
     if options.question:
         return answer_of(session, options.question)
     return run_calls(session, options.states, options.names, cases)

@@ -24,7 +24,7 @@ from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 
 
-class Session:
+class TorchCalls:
     """The program in PyTorch; see :class:`asrbuild.architectures.run_calls.Session`."""
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace, cases: Mapping[str, Array]) -> dict[str, Ar
     if options.describe:
         described = describe(load_program(options.model), options.model)
         return {"answer": np.array(json.dumps(described))}
-    session = Session(options)
+    session = TorchCalls(options)
     if options.question:
         return answer_of(session, options.question)
     return run_calls(session, options.states, options.names, cases)

@@ -21,7 +21,7 @@ Reply = tuple[dict[str, Any], Arrays]
 
 
 @dataclass
-class Opened:
+class LoadedAsset:
     """An asset that is loaded: its functions, what they take and give, and when it was written."""
 
     stack: AsyncExitStack
@@ -36,7 +36,7 @@ class Commands:
     def __init__(self) -> None:
         self.version = check_version()
         self._loop = asyncio.new_event_loop()
-        self._open: dict[str, Opened] = {}
+        self._open: dict[str, LoadedAsset] = {}
 
     def answer(self, request: Mapping[str, Any], arrays: Arrays) -> Reply:
         """The reply to a request, and its arrays."""
@@ -98,7 +98,7 @@ class Commands:
         model = self._loop.run_until_complete(stack.enter_async_context(loaded.executable()))
         functions = {name: model.load_function(name) for name in model.function_names}
         described = {name: _signature(function.desc) for name, function in functions.items()}
-        self._open[asset] = Opened(stack, functions, described, written)
+        self._open[asset] = LoadedAsset(stack, functions, described, written)
         return {"functions": described}, {}
 
     def do_close(self, arrays: Arrays, asset: str) -> Reply:

@@ -14,8 +14,6 @@ from typing import IO, Any
 
 import numpy as np
 
-Arrays = dict[str, np.ndarray[Any, Any]]
-
 
 def main() -> None:
     """Serves until the pipe ends."""
@@ -43,13 +41,13 @@ def _words(error: Exception) -> str:
     return f"{type(error).__name__}: {text}" if not hasattr(error, "facts") else text
 
 
-def _read(stream: IO[bytes]) -> tuple[dict[str, Any], Arrays] | None:
+def _read(stream: IO[bytes]) -> tuple[dict[str, Any], dict[str, Any]] | None:
     head = stream.read(4)
     if len(head) < 4:
         return None
     request = json.loads(stream.read(struct.unpack("<I", head)[0]).decode("utf-8"))
     payload = stream.read(request.pop("payload"))
-    arrays: Arrays = {}
+    arrays: dict[str, Any] = {}
     start = 0
     for name, dtype, shape in request.pop("arrays"):
         count = int(np.prod(shape, dtype=np.int64))
@@ -59,7 +57,7 @@ def _read(stream: IO[bytes]) -> tuple[dict[str, Any], Arrays] | None:
     return request, arrays
 
 
-def _write(stream: IO[bytes], reply: dict[str, Any], arrays: Arrays) -> None:
+def _write(stream: IO[bytes], reply: dict[str, Any], arrays: dict[str, Any]) -> None:
     whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     layout = [[name, array.dtype.name, list(array.shape)] for name, array in whole.items()]
     payload = b"".join(array.tobytes() for array in whole.values())

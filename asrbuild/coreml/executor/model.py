@@ -25,7 +25,7 @@ from asrbuild.coreml.executor.signature import (
 
 _DAMAGED = "the package is damaged: build it again, or copy it again from a good copy"
 #: Inputs, outputs and states, by name.
-Features = tuple[dict[str, Feature], dict[str, Feature], dict[str, Feature]]
+ModelFeatures = tuple[dict[str, Feature], dict[str, Feature], dict[str, Feature]]
 
 
 class Runnable(Protocol):
@@ -81,7 +81,7 @@ class Model:
         self,
         path: Path,
         program: Runnable,
-        features: Features,
+        features: ModelFeatures,
         functions: tuple[str, ...],
         function: str,
     ) -> None:
@@ -314,7 +314,7 @@ def _load_network(package: Package, keep_all: bool) -> Model:
 
 def described_features(
     spec: Any, path: Path, function: str | None
-) -> tuple[str, tuple[str, ...], Features]:
+) -> tuple[str, tuple[str, ...], ModelFeatures]:
     """The function to load, the names of all functions, and its inputs, outputs and states."""
     description = spec.description
     by_name = {described.name: described for described in description.functions}

@@ -38,7 +38,7 @@ BLOCK = 16
 _OUTPUTS_AT_ONCE = 1024
 
 #: The weights, the row's place in its block (None: the row was alone), and the row.
-Row = tuple[bytes, int | None, bytes]
+ProductRow = tuple[bytes, int | None, bytes]
 
 
 def multiply(x: Array, weight: Array) -> Array:
@@ -91,7 +91,7 @@ class Products:
     def __init__(self, limit: int = _REMEMBERED) -> None:
         self._limit = limit
         self._held = 0
-        self._made: OrderedDict[Row, Array] = OrderedDict()
+        self._made: OrderedDict[ProductRow, Array] = OrderedDict()
         self._wide: dict[bytes, Array] = {}
         self._wide_before: dict[bytes, Array] = {}
         self._names: dict[int, tuple[weakref.ref[Array], bytes]] = {}
@@ -128,7 +128,7 @@ class Products:
             self._remember(key, made.get(key))
         return result
 
-    def _keys(self, name: bytes, x: Array, weight: Array) -> list[Row]:
+    def _keys(self, name: bytes, x: Array, weight: Array) -> list[ProductRow]:
         places: Iterable[int | None] = [None]
         if len(x) > 1:
             alike = self._places_are_alike(name, weight)
@@ -138,7 +138,7 @@ class Products:
             for place, row in zip(places, x, strict=True)
         ]
 
-    def _in_places(self, rows: dict[Row, Array], weight: Array) -> dict[Row, Array]:
+    def _in_places(self, rows: dict[ProductRow, Array], weight: Array) -> dict[ProductRow, Array]:
         """The rows' products, each made at its place; at any, where all are alike."""
         if not rows:
             return {}
@@ -165,7 +165,7 @@ class Products:
             self._alike[name] = bool((product == product[0]).all())
         return self._alike[name]
 
-    def _remember(self, key: Row, row: Array | None) -> None:
+    def _remember(self, key: ProductRow, row: Array | None) -> None:
         if row is None:
             self._made.move_to_end(key)
             return

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+OpFunction = TypeVar("OpFunction", bound=Callable[..., Any])
 #: The fix of every error about an op or a setting that the executor does not have.
 NOT_HERE = "run the package with Core ML on a Mac; docs/executor-ops.md lists what runs here"
 
@@ -64,10 +64,10 @@ REQUIRED = inspect.Parameter.empty
 
 def mil_op(
     *names: str, arithmetic: bool = False, wide_constants: bool = False, owns: str | None = None
-) -> Callable[[Function], Function]:
+) -> Callable[[OpFunction], OpFunction]:
     """Registers a function as the MIL op of these names."""
 
-    def register(function: Function) -> Function:
+    def register(function: OpFunction) -> OpFunction:
         parameters = tuple(
             (parameter.name, parameter.default)
             for parameter in inspect.signature(function).parameters.values()
@@ -80,10 +80,10 @@ def mil_op(
     return register
 
 
-def mil_structure(*names: str) -> Callable[[Function], Function]:
+def mil_structure(*names: str) -> Callable[[OpFunction], OpFunction]:
     """Registers a function that compiles an op with blocks, constants or state."""
 
-    def register(function: Function) -> Function:
+    def register(function: OpFunction) -> OpFunction:
         for name in names:
             _add(MIL_OPS, name, MilOp(name, function, (), structural=True))
         return function
@@ -91,10 +91,10 @@ def mil_structure(*names: str) -> Callable[[Function], Function]:
     return register
 
 
-def nn_layer(*names: str) -> Callable[[Function], Function]:
+def nn_layer(*names: str) -> Callable[[OpFunction], OpFunction]:
     """Registers a function as the compiler of the layers with these ``oneof`` names."""
 
-    def register(function: Function) -> Function:
+    def register(function: OpFunction) -> OpFunction:
         for name in names:
             _add(NN_LAYERS, name, NnLayer(name, function))
         return function
@@ -102,10 +102,10 @@ def nn_layer(*names: str) -> Callable[[Function], Function]:
     return register
 
 
-def nn_structure(*names: str) -> Callable[[Function], Function]:
+def nn_structure(*names: str) -> Callable[[OpFunction], OpFunction]:
     """Registers a function that compiles a layer with networks inside, or that names blobs."""
 
-    def register(function: Function) -> Function:
+    def register(function: OpFunction) -> OpFunction:
         for name in names:
             _add(NN_LAYERS, name, NnLayer(name, function, structural=True))
         return function

@@ -15,7 +15,7 @@ import numpy as np
 
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.coreml.features import Feature as Description, read_feature
+from asrbuild.coreml.features import FeatureSummary as Description, read_feature
 
 #: Types of a label.
 _LABELS: dict[str, np.dtype[Any]] = {"stringType": np.dtype(str), "int64Type": np.dtype(np.int64)}

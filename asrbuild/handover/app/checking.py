@@ -21,7 +21,7 @@ from asrbuild.base.processes import python_script
 
 #: What the conformance check did not compute where there is no Core ML.
 PLAYED_BACK = "features, calls and text are computed; the package's outputs are played back"
-Notify = Callable[[str], None]
+NotifyLine = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Check:
     detail: str
 
 
-def check_kit(directory: Path, notify: Notify = lambda _: None) -> list[Check]:
+def check_kit(directory: Path, notify: NotifyLine = lambda _: None) -> list[Check]:
     """Checks a kit that ``write_kit`` wrote, as far as this machine can.
 
     Args:
@@ -76,7 +76,7 @@ def _broken(node: Any) -> Iterator[Any]:
 
 
 def _toolchain_checks(
-    swift: str, directory: Path, scratch: Path, notify: Notify
+    swift: str, directory: Path, scratch: Path, notify: NotifyLine
 ) -> Iterator[Check]:
     results = scratch / "results"
     results.mkdir()

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from asrbuild.artifact.calls import Acoustic, Contract, Package
+from asrbuild.artifact.calls import Acoustic, Contract, Predicts
 from asrbuild.artifact.layout import CONFORMANCE_KIT
 from asrbuild.artifact.manifest import Manifest
 from asrbuild.artifact.manifest2 import tokens_of
@@ -42,7 +42,7 @@ from asrbuild.speech.greedy import GreedyDecoder
 from asrbuild.speech.mfcc import FeatureSettings, context_windows, mfcc
 
 #: A recording's entry in ``steps.json``.
-Entry = dict[str, Any]
+CaseFields = dict[str, Any]
 FORMAT = "asrbuild-conformance/1"
 STEPS = "steps.json"
 KIT = Path(__file__).parent / "templates" / CONFORMANCE_KIT
@@ -54,7 +54,7 @@ OTHER_STEPS = ("samples", "mfcc", "windows", "probabilities")
 class Recorder:
     """A package that records its calls; see ``runtime.Package``."""
 
-    package: Package
+    package: Predicts
     contract: Contract
     given: dict[str, list[Array]] = field(default_factory=dict)
     calls: list[dict[str, Any]] = field(default_factory=list)
@@ -99,7 +99,7 @@ def short_recordings(samples: Array, settings: FeatureSettings, chunk: int) -> d
 def write_conformance(
     directory: Path,
     manifest: Manifest,
-    package: Package,
+    package: Predicts,
     recordings: Mapping[str, Array],
 ) -> None:
     """Writes the kit into ``directory``, which must not exist.
@@ -129,7 +129,7 @@ def write_conformance(
         shutil.copyfile(KIT / name, directory / name)
 
 
-def _record(folder: Path, manifest: Manifest, package: Package, samples: Array) -> Entry:
+def _record(folder: Path, manifest: Manifest, package: Predicts, samples: Array) -> CaseFields:
     """Runs one recording, writes its arrays and returns its entry of ``steps.json``."""
     settings, contract = feature_settings(manifest), Contract.of(manifest)
     folder.mkdir()

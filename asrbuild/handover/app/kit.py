@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from asrbuild.artifact import manifest2
-from asrbuild.artifact.calls import Package, decoded_tensor
+from asrbuild.artifact.calls import Predicts, decoded_tensor
 from asrbuild.artifact.integrity import verify_files, write_sums
 from asrbuild.artifact.layout import CONFORMANCE_KIT, README, SUMS, SWIFT_KIT
-from asrbuild.artifact.manifest import Manifest, file_of
+from asrbuild.artifact.manifest import Manifest
 from asrbuild.artifact.manifest2 import tokens_of
+from asrbuild.artifact.named_files import file_of
 from asrbuild.artifact.runtime import feature_settings, load_package
 from asrbuild.base.array import Array
 from asrbuild.base.disk import disk_errors, files_in, rename_directory
@@ -78,7 +79,7 @@ def write_kit(
     artifact: Path,
     manifest: Manifest,
     recordings: Mapping[str, Array] | None = None,
-    package: Package | None = None,
+    package: Predicts | None = None,
 ) -> None:
     """Writes the kit of an artifact into ``directory``, which may be the artifact's own.
 
@@ -104,7 +105,7 @@ def write_vectors(
     artifact: Path,
     manifest: Manifest,
     recordings: Mapping[str, Array] | None = None,
-    package: Package | None = None,
+    package: Predicts | None = None,
 ) -> list[str]:
     """Writes the conformance kit of an artifact into a new folder; the names of its recordings.
 

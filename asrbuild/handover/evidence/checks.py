@@ -18,7 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from asrbuild.artifact.manifest import Manifest, package_path, with_function
+from asrbuild.artifact.manifest import Manifest, with_function
+from asrbuild.artifact.named_files import package_path
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.handover.evidence.devices import (
     contradicts,
@@ -32,7 +33,7 @@ from asrbuild.handover.evidence.figures import statistics
 
 if TYPE_CHECKING:
     from asrbuild.base.array import Array
-    from asrbuild.handover.fit.operations import Function
+    from asrbuild.handover.fit.operations import PackagePart
 
 #: How far the device's clock may be ahead of this one.
 _CLOCK = timedelta(hours=1)
@@ -194,7 +195,7 @@ def operations(package: Path, function: str | None) -> list[tuple[str, str]]:
     ]
 
 
-def _function(package: Path, name: str | None) -> Function:
+def _function(package: Path, name: str | None) -> PackagePart:
     """The function of this name, or the only one."""
     from asrbuild.handover.fit.operations import read_functions
 
@@ -296,7 +297,7 @@ def _check_outputs(document: Document, manifest: Manifest, kit: Path, book: Any)
     import numpy as np
 
     from asrbuild.proof.gates import compare
-    from asrbuild.proof.verdict import recorded_gates
+    from asrbuild.proof.weaknesses import recorded_gates
 
     recordings: Mapping[str, Any] = {one["name"]: one for one in book["recordings"]}
     wanted = {(units, name) for units in document.units for name in recordings}

@@ -30,7 +30,7 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Milliseconds = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(ge=0, le=1 << 42)]
-Count = Annotated[int, Field(ge=0, le=1 << 31)]
+SmallCount = Annotated[int, Field(ge=0, le=1 << 31)]
 
 
 class Part(BaseModel):
@@ -142,7 +142,7 @@ class Statistics(Part):
     """
 
     units: ComputeUnits
-    passes: Count
+    passes: SmallCount
     mean_ms: Milliseconds
     p50_ms: Milliseconds
     p95_ms: Milliseconds
@@ -166,9 +166,9 @@ class Output(Part):
 
     units: ComputeUnits
     recording: Text
-    samples: Count
+    samples: SmallCount
     samples_sha256: Digest
-    steps: Count
+    steps: SmallCount
     classes: Annotated[int, Field(ge=1, le=1 << 20)]
     probabilities: Annotated[str, Field(max_length=MAX_BYTES)]
 

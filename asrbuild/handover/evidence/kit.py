@@ -15,7 +15,8 @@ import tempfile
 from pathlib import Path
 
 from asrbuild.artifact.layout import CONFORMANCE_KIT, MANIFEST, SWIFT_KIT
-from asrbuild.artifact.manifest import Manifest, package_path, with_function
+from asrbuild.artifact.manifest import Manifest, with_function
+from asrbuild.artifact.named_files import package_path
 from asrbuild.base.disk import disk_errors, files_in, rename_directory
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.handover.app.kit import write_swift, write_vectors

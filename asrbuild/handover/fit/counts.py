@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.coreml.features import Feature
+from asrbuild.coreml.features import FeatureSummary
 from asrbuild.handover.fit.operations import (
     UNDECLARED,
-    Function,
     Operation,
-    Value,
+    OperationValue,
+    PackagePart,
     stored_bytes,
     walk,
 )
@@ -54,7 +54,7 @@ class OpCounts:
 
 
 @dataclass(frozen=True)
-class Padding:
+class PaddedAxis:
     """The last axis of an input or output, and what it is padded to on the Neural Engine."""
 
     name: str
@@ -63,7 +63,7 @@ class Padding:
 
 
 @dataclass(frozen=True)
-class Counts:
+class CallFigures:
     """Figures of one call.
 
     Args:
@@ -89,7 +89,7 @@ class Counts:
     largest: tuple[tuple[str, int], ...]
     io_bytes: int
     state_bytes: int
-    padding: tuple[Padding, ...]
+    padding: tuple[PaddedAxis, ...]
 
     @property
     def multiply_adds(self) -> int:
@@ -102,7 +102,7 @@ class Counts:
         return sum(each.weight_reads for each in self.operations)
 
 
-def call_sizes(function: Function, steps: int | None = None) -> dict[str, Sizes]:
+def call_sizes(function: PackagePart, steps: int | None = None) -> dict[str, Sizes]:
     """The shape of each input in a call.
 
     Args:
@@ -115,7 +115,7 @@ def call_sizes(function: Function, steps: int | None = None) -> dict[str, Sizes]
     }
 
 
-def _sized(feature: Feature, steps: int | None) -> Sizes:
+def _sized(feature: FeatureSummary, steps: int | None) -> Sizes:
     default = feature.default or ()
     if steps is None:
         return default
@@ -127,7 +127,7 @@ def _sized(feature: Feature, steps: int | None) -> Sizes:
     return tuple(steps if free else size for size, free in pairs)
 
 
-def count(package: Path, function: Function, steps: int | None = None) -> Counts:
+def count(package: Path, function: PackagePart, steps: int | None = None) -> CallFigures:
     """The figures of one call of a function.
 
     Raises:
@@ -146,7 +146,7 @@ def count(package: Path, function: Function, steps: int | None = None) -> Counts
         ) from error
 
 
-def _count(package: Path, function: Function, steps: int | None) -> Counts:
+def _count(package: Path, function: PackagePart, steps: int | None) -> CallFigures:
     sizes = call_sizes(function, steps)
     known = _declared(function)
     ran = known is None or any(
@@ -155,7 +155,7 @@ def _count(package: Path, function: Function, steps: int | None) -> Counts:
     runs = _executed(package, function, sizes) if ran or known is None else known
     results = {path: shapes[0].results for path, shapes in runs.items() if shapes}
     live, at, largest = _most_live(function, sizes, results)
-    return Counts(
+    return CallFigures(
         function.name,
         sizes,
         ran,
@@ -198,7 +198,7 @@ def _hidden_bytes(operation: Operation, elements: int) -> int:
     return elements * (HALF if half else 2 * HALF)
 
 
-def _declared(function: Function) -> dict[str, list[Shapes]] | None:
+def _declared(function: PackagePart) -> dict[str, list[Shapes]] | None:
     """The shapes of every operation's one run; None where they are not declared, or it may not be
     one."""
     found = {}
@@ -216,7 +216,7 @@ def _declared(function: Function) -> dict[str, list[Shapes]] | None:
     return found or None
 
 
-def _whole(value: Value) -> Sizes | None:
+def _whole(value: OperationValue) -> Sizes | None:
     if value.shape is None:
         # A classifier's label and dictionary have no shape.
         return () if value.constant or value.dtype == UNDECLARED else None
@@ -226,7 +226,7 @@ def _whole(value: Value) -> Sizes | None:
 
 
 def _executed(
-    package: Path, function: Function, sizes: Mapping[str, Sizes]
+    package: Path, function: PackagePart, sizes: Mapping[str, Sizes]
 ) -> dict[str, list[Shapes]]:
     """The shapes of every run of every operation, of one call on zeros."""
     import numpy as np
@@ -264,7 +264,7 @@ def _executed(
 
 
 def _most_live(
-    function: Function, sizes: Mapping[str, Sizes], results: Mapping[str, tuple[Sizes, ...]]
+    function: PackagePart, sizes: Mapping[str, Sizes], results: Mapping[str, tuple[Sizes, ...]]
 ) -> tuple[int, str, tuple[tuple[str, int], ...]]:
     """Bytes of the tensors that exist at once at most, where, and the largest of all."""
     held = sum(
@@ -329,7 +329,7 @@ def _item_bytes(dtype: str) -> int:
 
 
 def _io_bytes(
-    function: Function, sizes: Mapping[str, Sizes], results: Mapping[str, tuple[Sizes, ...]]
+    function: PackagePart, sizes: Mapping[str, Sizes], results: Mapping[str, tuple[Sizes, ...]]
 ) -> int:
     shapes = {**_output_shapes(function, results), **sizes}
     return sum(
@@ -340,7 +340,7 @@ def _io_bytes(
 
 
 def _output_shapes(
-    function: Function, results: Mapping[str, tuple[Sizes, ...]]
+    function: PackagePart, results: Mapping[str, tuple[Sizes, ...]]
 ) -> dict[str, Sizes]:
     """The shape of each output. Source: the values of that name; outputs of programs are in order
     the results of the block."""
@@ -355,11 +355,11 @@ def _output_shapes(
 
 
 def _padding(
-    function: Function, sizes: Mapping[str, Sizes], results: Mapping[str, tuple[Sizes, ...]]
-) -> Iterable[Padding]:
+    function: PackagePart, sizes: Mapping[str, Sizes], results: Mapping[str, tuple[Sizes, ...]]
+) -> Iterable[PaddedAxis]:
     shapes = {**sizes, **_output_shapes(function, results)}
     for feature in (*function.inputs, *function.outputs):
         name, shape = feature.name, shapes.get(feature.name)
         if shape and feature.dtype.startswith("float"):
             values = PADDED_TO // HALF
-            yield Padding(name, shape[-1], -(-shape[-1] // values) * values)
+            yield PaddedAxis(name, shape[-1], -(-shape[-1] // values) * values)

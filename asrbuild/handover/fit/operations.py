@@ -14,19 +14,21 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml import protobufs as coremlproto
 from asrbuild.coreml.executor.nn.inside import inner_networks
 from asrbuild.coreml.executor.package import Package, open_package
-from asrbuild.coreml.features import Feature, read_feature
+from asrbuild.coreml.features import FeatureSummary, read_feature
 from asrbuild.coreml.stored import stored_weights
 
 #: A size of an axis is None where it is that of the call.
-Shape = tuple[int | None, ...]
+ValueShape = tuple[int | None, ...]
 #: Inputs, outputs and states.
-Features = tuple[tuple[Feature, ...], tuple[Feature, ...], tuple[Feature, ...]]
+FunctionFeatures = tuple[
+    tuple[FeatureSummary, ...], tuple[FeatureSummary, ...], tuple[FeatureSummary, ...]
+]
 #: The word for the type of a value that no message declares.
 UNDECLARED = "undeclared"
 
 
 @dataclass(frozen=True)
-class Value:
+class OperationValue:
     """Something that an operation reads or writes.
 
     Args:
@@ -41,7 +43,7 @@ class Value:
 
     name: str
     dtype: str = UNDECLARED
-    shape: Shape | None = None
+    shape: ValueShape | None = None
     constant: bool = False
     stored: tuple[tuple[tuple[str, int], int], ...] = ()
     literal: Any = field(default=None, compare=False)
@@ -76,14 +78,14 @@ class Operation:
 
     path: str
     kind: str
-    operands: Mapping[str, tuple[Value, ...]]
-    results: tuple[Value, ...]
+    operands: Mapping[str, tuple[OperationValue, ...]]
+    results: tuple[OperationValue, ...]
     inner: tuple[Block, ...] = ()
     layer_bytes: int = 0
     message: Any = field(default=None, compare=False, repr=False)
 
     @property
-    def values(self) -> tuple[Value, ...]:
+    def values(self) -> tuple[OperationValue, ...]:
         """Everything that it reads, then everything that it writes."""
         return (*(v for values in self.operands.values() for v in values), *self.results)
 
@@ -92,20 +94,20 @@ class Operation:
         """Bytes of its weights, as they are stored."""
         return self.layer_bytes + sum(value.stored_bytes for value in self.values)
 
-    def operand(self, name: str) -> Value | None:
+    def operand(self, name: str) -> OperationValue | None:
         """The first value of an argument; None where it is not given."""
         return next(iter(self.operands.get(name, ())), None)
 
 
 @dataclass(frozen=True)
-class Function:
+class PackagePart:
     """One function of a package, or one part of a pipeline."""
 
     name: str
     format: str
-    inputs: tuple[Feature, ...]
-    outputs: tuple[Feature, ...]
-    states: tuple[Feature, ...]
+    inputs: tuple[FeatureSummary, ...]
+    outputs: tuple[FeatureSummary, ...]
+    states: tuple[FeatureSummary, ...]
     operations: tuple[Operation, ...]
     results: tuple[str, ...]
 
@@ -118,7 +120,7 @@ def walk(operations: Iterable[Operation]) -> Iterator[Operation]:
             yield from walk(block.operations)
 
 
-def stored_bytes(functions: Iterable[Function]) -> int:
+def stored_bytes(functions: Iterable[PackagePart]) -> int:
     """Bytes of all weights as they are stored; those that operations or functions share once."""
     places: dict[object, int] = {}
     for function in functions:
@@ -128,7 +130,7 @@ def stored_bytes(functions: Iterable[Function]) -> int:
     return sum(places.values())
 
 
-def read_functions(path: Path) -> dict[str, Function]:
+def read_functions(path: Path) -> dict[str, PackagePart]:
     """The functions of a package by name; the one that runs when none is named comes first.
 
     A neural network has the one function ``main``, a pipeline one a part. A model of another type
@@ -140,7 +142,7 @@ def read_functions(path: Path) -> dict[str, Function]:
     return {function.name: function for function in functions_of(open_package(path))}
 
 
-def functions_of(package: Package) -> tuple[Function, ...]:
+def functions_of(package: Package) -> tuple[PackagePart, ...]:
     """As ``read_functions``, of a package that is open.
 
     Raises:
@@ -156,7 +158,7 @@ def functions_of(package: Package) -> tuple[Function, ...]:
         ) from error
 
 
-def _functions(package: Package, spec: Any, prefix: str) -> Iterator[Function]:
+def _functions(package: Package, spec: Any, prefix: str) -> Iterator[PackagePart]:
     kind = spec.WhichOneof("Type")
     described = spec.description
     if kind == "mlProgram":
@@ -177,10 +179,10 @@ def _functions(package: Package, spec: Any, prefix: str) -> Iterator[Function]:
     if kind.startswith("neuralNetwork"):
         layers = _layers(getattr(spec, kind), package.weights, ())
     outputs = tuple(item.name for item in described.output)
-    yield Function(f"{prefix}main", kind, *_features(described), layers, outputs)
+    yield PackagePart(f"{prefix}main", kind, *_features(described), layers, outputs)
 
 
-def _features(described: Any) -> Features:
+def _features(described: Any) -> FunctionFeatures:
     inputs, outputs, states = (
         tuple(map(read_feature, side))
         for side in (described.input, described.output, described.state)
@@ -188,15 +190,15 @@ def _features(described: Any) -> Features:
     return inputs, outputs, states
 
 
-def _program(function: Any, described: Any, name: str) -> Function:
+def _program(function: Any, described: Any, name: str) -> PackagePart:
     block = function.block_specializations[function.opset]
     known = {named.name: _declared(named) for named in function.inputs}
     operations = _operations(block, known, ())
-    return Function(name, "mlProgram", *_features(described), operations, tuple(block.outputs))
+    return PackagePart(name, "mlProgram", *_features(described), operations, tuple(block.outputs))
 
 
 def _operations(
-    block: Any, known: Mapping[str, Value], path: tuple[str, ...]
+    block: Any, known: Mapping[str, OperationValue], path: tuple[str, ...]
 ) -> tuple[Operation, ...]:
     known = {**known, **{named.name: _declared(named) for named in block.inputs}}
     found = []
@@ -206,7 +208,7 @@ def _operations(
             continue
         operands = {
             name: tuple(
-                known.get(binding.name, Value(binding.name))
+                known.get(binding.name, OperationValue(binding.name))
                 if binding.WhichOneof("binding") == "name"
                 else _literal("", binding.value)
                 for binding in argument.arguments
@@ -241,11 +243,11 @@ def _own_name(operation: Any) -> str:
     return operation.outputs[0].name if operation.outputs else str(operation.type)
 
 
-def _declared(named: Any) -> Value:
-    return Value(named.name, *_type(named.type))
+def _declared(named: Any) -> OperationValue:
+    return OperationValue(named.name, *_type(named.type))
 
 
-def _type(value_type: Any) -> tuple[str, Shape | None]:
+def _type(value_type: Any) -> tuple[str, ValueShape | None]:
     """Element type and shape of a tensor, or of a state's tensor."""
     if value_type.WhichOneof("type") == "stateType":
         return _type(value_type.stateType.wrappedType)
@@ -260,7 +262,7 @@ def _type(value_type: Any) -> tuple[str, Shape | None]:
     return names.get(tensor.dataType, UNDECLARED), shape
 
 
-def _constant(operation: Any, known: Mapping[str, Value]) -> Value:
+def _constant(operation: Any, known: Mapping[str, OperationValue]) -> OperationValue:
     """The value of a ``const``, or what a ``constexpr_*`` makes of the weights that it unpacks."""
     stored = {place: size for place, _, size in stored_weights(operation)}
     for argument in operation.inputs.values():
@@ -271,12 +273,12 @@ def _constant(operation: Any, known: Mapping[str, Value]) -> Value:
     literal = operation.attributes.get("val")
     if literal is not None and literal.WhichOneof("value") != "immediateValue":
         literal = None
-    return Value(made.name, made.dtype, made.shape, True, tuple(stored.items()), literal)
+    return OperationValue(made.name, made.dtype, made.shape, True, tuple(stored.items()), literal)
 
 
-def _literal(name: str, value: Any) -> Value:
+def _literal(name: str, value: Any) -> OperationValue:
     dtype, shape = _type(value.type)
-    return Value(name, dtype, shape, constant=True, literal=value)
+    return OperationValue(name, dtype, shape, constant=True, literal=value)
 
 
 def _layers(network: Any, weights: Any, path: tuple[str, ...]) -> tuple[Operation, ...]:
@@ -292,8 +294,8 @@ def _layers(network: Any, weights: Any, path: tuple[str, ...]) -> tuple[Operatio
             Operation(
                 " > ".join([*path, layer.name]),
                 layer.WhichOneof("layer") or "unknown",
-                {"input": tuple(Value(name) for name in layer.input)},
-                tuple(Value(name) for name in layer.output),
+                {"input": tuple(OperationValue(name) for name in layer.input)},
+                tuple(OperationValue(name) for name in layer.output),
                 inner,
                 0 if inside or weights is None else weights.stored_bytes(layer),
                 layer,

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from asrbuild.base.quantities import size_text
-from asrbuild.handover.fit.counts import Counts
-from asrbuild.handover.fit.rules import Rule, as_dict
-from asrbuild.handover.fit.verdict import Finding, Fit
+from asrbuild.handover.fit.counts import CallFigures
+from asrbuild.handover.fit.rules import UnitRule, as_dict
+from asrbuild.handover.fit.verdict import Fit, RuleFinding
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest
@@ -46,7 +46,7 @@ class Fed:
     state_bytes: int = 0
 
 
-def fed_by(manifest: Manifest, counts: Mapping[str, Counts]) -> dict[str, Fed]:
+def fed_by(manifest: Manifest, counts: Mapping[str, CallFigures]) -> dict[str, Fed]:
     """How an app feeds each function that was counted, as the manifest says."""
     states = sum(
         2 * math.prod(state.shape) * _FLOAT32
@@ -84,7 +84,7 @@ class Shares:
     products: float
 
 
-def shares(paths: Sequence[str], counts: Counts) -> Shares:
+def shares(paths: Sequence[str], counts: CallFigures) -> Shares:
     """The part of these operations; weights that several read count for each."""
     named = set(paths)
     weights = sum(each.weight_bytes for each in counts.operations)
@@ -99,7 +99,7 @@ def shares(paths: Sequence[str], counts: Counts) -> Shares:
     )
 
 
-def advice(fit: Fit, package_format: str, lstm: str | None) -> list[tuple[Rule, str]]:
+def advice(fit: Fit, package_format: str, lstm: str | None) -> list[tuple[UnitRule, str]]:
     """Recipe overrides that avoid what rules name, for a package of this format that has a recipe.
 
     Args:
@@ -124,7 +124,7 @@ def command(choice: str) -> str:
     return f"{'-m ' if ',' in choice else ''}{choice}"
 
 
-def verdict_rows(fit: Fit, counts: Mapping[str, Counts]) -> list[tuple[str, ...]]:
+def verdict_rows(fit: Fit, counts: Mapping[str, CallFigures]) -> list[tuple[str, ...]]:
     """Verdict, what, share of weights, share of multiply-adds, rule with its levels."""
     rows: list[tuple[str, ...]] = []
     for finding in fit.findings:
@@ -133,21 +133,21 @@ def verdict_rows(fit: Fit, counts: Mapping[str, Counts]) -> list[tuple[str, ...]
         rows.append((_word(finding), what, *_share_texts(finding, counts), source))
     for function, kinds in fit.unnamed:
         rest = tuple(path for path in fit.paths(function, "not known"))
-        shown = _share_texts(Finding(_NO_RULE, function, kinds, rest), counts)
+        shown = _share_texts(RuleFinding(_NO_RULE, function, kinds, rest), counts)
         rows.append(("not known", f"no rule names: {kinds}", *shown, ""))
     return rows
 
 
-_NO_RULE = Rule("", "not known", "", "", "", (), (), "")
+_NO_RULE = UnitRule("", "not known", "", "", "", (), (), "")
 
 
-def _word(finding: Finding) -> str:
+def _word(finding: RuleFinding) -> str:
     on, answers = finding.planned
     planned = f", planned {on} of {answers}" if answers else ""
     return f"{finding.rule.verdict}{planned}"
 
 
-def _share_texts(finding: Finding, counts: Mapping[str, Counts]) -> tuple[str, str]:
+def _share_texts(finding: RuleFinding, counts: Mapping[str, CallFigures]) -> tuple[str, str]:
     if not finding.paths or finding.function not in counts:
         return "", ""
     part = shares(finding.paths, counts[finding.function])
@@ -158,7 +158,7 @@ def _percent(count: int, share: float) -> str:
     return f"{100 * share:.1f} %" if count else "none"
 
 
-def work_rows(counts: Counts, fed: Fed) -> list[tuple[str, str]]:
+def work_rows(counts: CallFigures, fed: Fed) -> list[tuple[str, str]]:
     """Exact figures of one call, and of a second of audio where the manifest says what that is."""
     c = counts
     rows = [("multiply-adds", f"{c.multiply_adds:,} a call{_a_second(c.multiply_adds, fed)}")]
@@ -223,9 +223,9 @@ def _plan_text(ops: Sequence[Any]) -> str:
 
 def content(
     fit: Fit,
-    counts: Mapping[str, Counts],
+    counts: Mapping[str, CallFigures],
     fed: Mapping[str, Fed],
-    advised: Sequence[tuple[Rule, str]],
+    advised: Sequence[tuple[UnitRule, str]],
 ) -> dict[str, Any]:
     """Everything on the page as plain values; figures of time only where a device gave them."""
     functions = {
@@ -264,7 +264,7 @@ def content(
     }
 
 
-def _counts(counts: Counts | None) -> dict[str, Any] | None:
+def _counts(counts: CallFigures | None) -> dict[str, Any] | None:
     if counts is None:
         return None
     derived = {"multiply_adds": counts.multiply_adds, "weight_reads": counts.weight_reads}
@@ -311,7 +311,7 @@ def remarks(fit: Fit, fixed: str = FIXED_SIZES) -> list[str]:
     return lines
 
 
-def rule_rows(rule: Rule) -> list[tuple[str, str]]:
+def rule_rows(rule: UnitRule) -> list[tuple[str, str]]:
     """One row of the table in lines: when it applies, what it rests on, what would refute it."""
     rows = [("when", rule.predicate), ("scope", rule.scope), ("level", ", ".join(rule.levels))]
     rows += [("source", source) for source in rule.sources]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Device = Literal["NE", "GPU", "CPU"]
+ComputeUnit = Literal["NE", "GPU", "CPU"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class PlannedOp:
 
     output: str
     kind: str
-    preferred: Device | None
-    supported: tuple[Device, ...]
+    preferred: ComputeUnit | None
+    supported: tuple[ComputeUnit, ...]
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from asrbuild.handover.fit.operations import UNDECLARED, Function, Operation, Value, stored_bytes
+from asrbuild.handover.fit.operations import (
+    UNDECLARED,
+    Operation,
+    OperationValue,
+    PackagePart,
+    stored_bytes,
+)
 
 
 @dataclass(frozen=True)
-class Package:
+class PackageFacts:
     """The facts of a package that rules look at, beside its operations.
 
     Args:
@@ -22,7 +28,7 @@ class Package:
         large: (node, magnitude) of operands and sums of the proof that reach 32,768.
     """
 
-    functions: tuple[Function, ...]
+    functions: tuple[PackagePart, ...]
     specification_version: int
     compression: dict[str, int] = field(default_factory=dict)
     compute_units: str | None = None
@@ -33,7 +39,7 @@ def kind(*kinds: str) -> Callable[[Operation], bool]:
     return lambda operation: operation.kind in kinds
 
 
-def _moving(operation: Operation) -> list[Value]:
+def _moving(operation: Operation) -> list[OperationValue]:
     """The operands that a call computes."""
     values = (v for values in operation.operands.values() for v in values)
     return [value for value in values if not value.constant]
@@ -107,12 +113,12 @@ def inner_above_32768(operation: Operation) -> bool:
     return (x.shape[-2 if is_true(turned) and len(x.shape) > 1 else -1] or 0) > 32768
 
 
-def is_true(value: Value | None) -> bool:
+def is_true(value: OperationValue | None) -> bool:
     """Whether a constant scalar is there and true."""
     return bool(scalars(value)[:1] == [True])
 
 
-def scalars(value: Value | None) -> list[Any]:
+def scalars(value: OperationValue | None) -> list[Any]:
     """The numbers, truth values or texts of a small constant; empty for any other value."""
     if value is None or value.literal is None:
         return []
@@ -151,7 +157,7 @@ def wide_pooling(operation: Operation) -> bool:
     return kernel is not None and kernel[1] > 8
 
 
-def ranges(package: Package) -> list[str]:
+def ranges(package: PackageFacts) -> list[str]:
     return [
         f"{function.name}: {feature.name} {feature.shape_text}"
         for function in package.functions
@@ -160,7 +166,7 @@ def ranges(package: Package) -> list[str]:
     ]
 
 
-def enumerated(package: Package) -> list[str]:
+def enumerated(package: PackageFacts) -> list[str]:
     return [
         f"{function.name}: {feature.name} {feature.shape_text}"
         for function in package.functions
@@ -169,7 +175,7 @@ def enumerated(package: Package) -> list[str]:
     ]
 
 
-def odd_states(package: Package) -> list[str]:
+def odd_states(package: PackageFacts) -> list[str]:
     return [
         f"{function.name}: {state.name} has a width of {state.default[-1]}"
         for function in package.functions
@@ -178,26 +184,26 @@ def odd_states(package: Package) -> list[str]:
     ]
 
 
-def fragile_compression(package: Package) -> list[str]:
+def fragile_compression(package: PackageFacts) -> list[str]:
     sound = ("palette of 6 bits", "palette of 8 bits")
     return [f"{n} x {how}" for how, n in package.compression.items() if how not in sound]
 
 
-def above_a_gigabyte(package: Package) -> list[str]:
+def above_a_gigabyte(package: PackageFacts) -> list[str]:
     total = stored_bytes(package.functions)
     return [f"{total:,} bytes of weights"] if total > 1 << 30 else []
 
 
-def all_units(package: Package) -> list[str]:
+def all_units(package: PackageFacts) -> list[str]:
     return ["compute_units=ALL"] if package.compute_units == "ALL" else []
 
 
-def before_ios_18(package: Package) -> list[str]:
+def before_ios_18(package: PackageFacts) -> list[str]:
     version = package.specification_version
     return [f"specification version {version}"] if version < 9 else []
 
 
-def large_values(package: Package) -> list[str]:
+def large_values(package: PackageFacts) -> list[str]:
     return [f"{node} reaches {math.floor(value):,}" for node, value in package.large]
 
 

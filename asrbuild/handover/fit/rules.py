@@ -23,7 +23,7 @@ from asrbuild.handover.fit.operations import Operation
 from asrbuild.handover.fit.predicates import (
     MATHS,
     STRUCTURE,
-    Package,
+    PackageFacts,
     above_a_gigabyte,
     all_units,
     axis_above,
@@ -46,11 +46,11 @@ from asrbuild.handover.fit.predicates import (
     wide_pooling,
 )
 
-Verdict = Literal["blocked", "contested", "eligible", "not known"]
+UnitVerdict = Literal["blocked", "contested", "eligible", "not known"]
 #: Who says so: Apple in writing; a measurement whose method or data is public; a report by a user.
 Level = Literal["Apple", "measured", "report"]
 #: Strongest first: what an operation is called that several rules name.
-VERDICTS: tuple[Verdict, ...] = ("blocked", "contested", "eligible", "not known")
+VERDICTS: tuple[UnitVerdict, ...] = ("blocked", "contested", "eligible", "not known")
 
 _M4 = "M4, macOS 27.0.1"
 _DATE = "2026-11-26"
@@ -59,7 +59,7 @@ _PLAN = "a compute plan that supports it on the Neural Engine"
 
 
 @dataclass(frozen=True)
-class Rule:
+class UnitRule:
     """One row of the table.
 
     Args:
@@ -78,7 +78,7 @@ class Rule:
     """
 
     id: str
-    verdict: Verdict
+    verdict: UnitVerdict
     about: str
     predicate: str
     scope: str
@@ -88,11 +88,11 @@ class Rule:
     date: str = _DATE
     advice: tuple[str, ...] = ()
     names_operation: Callable[[Operation], bool] | None = None
-    names_package: Callable[[Package], list[str]] | None = None
+    names_package: Callable[[PackageFacts], list[str]] | None = None
 
 
-RULES: tuple[Rule, ...] = (
-    Rule(
+RULES: tuple[UnitRule, ...] = (
+    UnitRule(
         "R01",
         "blocked",
         "recurrent layer",
@@ -112,7 +112,7 @@ RULES: tuple[Rule, ...] = (
             "lstm", "gru", "rnn", "uniDirectionalLSTM", "biDirectionalLSTM", "simpleRecurrent"
         ),
     ),
-    Rule(
+    UnitRule(
         "R02",
         "blocked",
         "control flow",
@@ -127,7 +127,7 @@ RULES: tuple[Rule, ...] = (
         advice=("coreml.lstm=native",),
         names_operation=in_control_flow,
     ),
-    Rule(
+    UnitRule(
         "R03",
         "blocked",
         "computes int32",
@@ -138,7 +138,7 @@ RULES: tuple[Rule, ...] = (
         _OTHER_CHIP,
         names_operation=computes_integers,
     ),
-    Rule(
+    UnitRule(
         "R04",
         "blocked",
         "bounded at run time",
@@ -153,7 +153,7 @@ RULES: tuple[Rule, ...] = (
         advice=("model=dynamic_to_static", "model=static"),
         names_operation=bounded_at_run_time,
     ),
-    Rule(
+    UnitRule(
         "R05",
         "contested",
         "range input",
@@ -169,7 +169,7 @@ RULES: tuple[Rule, ...] = (
         advice=("model=dynamic_to_static n_steps=16,64,150",),
         names_package=ranges,
     ),
-    Rule(
+    UnitRule(
         "R06",
         "contested",
         "enumerated input",
@@ -185,7 +185,7 @@ RULES: tuple[Rule, ...] = (
         advice=("model=dynamic_to_static n_steps=16,32,64",),
         names_package=enumerated,
     ),
-    Rule(
+    UnitRule(
         "R07",
         "blocked",
         "computes float32",
@@ -197,7 +197,7 @@ RULES: tuple[Rule, ...] = (
         advice=("coreml.precision=fp16",),
         names_operation=computes_single,
     ),
-    Rule(
+    UnitRule(
         "R08",
         "contested",
         "state in the package",
@@ -209,7 +209,7 @@ RULES: tuple[Rule, ...] = (
         advice=("coreml.state=explicit",),
         names_operation=kind("read_state", "write_state", "coreml_update_state"),
     ),
-    Rule(
+    UnitRule(
         "R09",
         "contested",
         "compressed weights",
@@ -225,7 +225,7 @@ RULES: tuple[Rule, ...] = (
         advice=("coreml.compress=palettize_6", "coreml.compress=none"),
         names_package=fragile_compression,
     ),
-    Rule(
+    UnitRule(
         "R10",
         "blocked",
         "axis above 65,536",
@@ -236,7 +236,7 @@ RULES: tuple[Rule, ...] = (
         _OTHER_CHIP,
         names_operation=axis_above(65536),
     ),
-    Rule(
+    UnitRule(
         "R11",
         "contested",
         "large fp16 values",
@@ -249,7 +249,7 @@ RULES: tuple[Rule, ...] = (
         advice=("coreml.precision=fp32",),
         names_package=large_values,
     ),
-    Rule(
+    UnitRule(
         "R12",
         "contested",
         "compute units ALL",
@@ -261,7 +261,7 @@ RULES: tuple[Rule, ...] = (
         advice=("coreml.compute_units=CPU_ONLY,CPU_AND_NE,ALL",),
         names_package=all_units,
     ),
-    Rule(
+    UnitRule(
         "R13",
         "not known",
         "plan may be unanswered",
@@ -272,7 +272,7 @@ RULES: tuple[Rule, ...] = (
         "an answered plan of such a package",
         names_package=before_ios_18,
     ),
-    Rule(
+    UnitRule(
         "R14",
         "contested",
         "width of a state",
@@ -284,7 +284,7 @@ RULES: tuple[Rule, ...] = (
         advice=("coreml.state=explicit",),
         names_package=odd_states,
     ),
-    Rule(
+    UnitRule(
         "R15",
         "blocked",
         "product over more than 32,768",
@@ -295,7 +295,7 @@ RULES: tuple[Rule, ...] = (
         _OTHER_CHIP,
         names_operation=inner_above_32768,
     ),
-    Rule(
+    UnitRule(
         "R16",
         "blocked",
         "wide convolution",
@@ -306,7 +306,7 @@ RULES: tuple[Rule, ...] = (
         _OTHER_CHIP,
         names_operation=wide_convolution,
     ),
-    Rule(
+    UnitRule(
         "R17",
         "blocked",
         "wide maximum",
@@ -317,7 +317,7 @@ RULES: tuple[Rule, ...] = (
         _OTHER_CHIP,
         names_operation=wide_pooling,
     ),
-    Rule(
+    UnitRule(
         "R18",
         "blocked",
         "more than 5 axes",
@@ -328,7 +328,7 @@ RULES: tuple[Rule, ...] = (
         _PLAN,
         names_operation=rank_above_5,
     ),
-    Rule(
+    UnitRule(
         "R19",
         "contested",
         "axis above 16,384",
@@ -339,7 +339,7 @@ RULES: tuple[Rule, ...] = (
         "a compute plan of an A15 or older that supports it",
         names_operation=axis_above(16384),
     ),
-    Rule(
+    UnitRule(
         "R20",
         "blocked",
         "function without a kernel",
@@ -350,7 +350,7 @@ RULES: tuple[Rule, ...] = (
         _OTHER_CHIP,
         names_operation=kind(*MATHS),
     ),
-    Rule(
+    UnitRule(
         "R21",
         "blocked",
         "op without a kernel",
@@ -364,7 +364,7 @@ RULES: tuple[Rule, ...] = (
         _OTHER_CHIP,
         names_operation=kind(*STRUCTURE),
     ),
-    Rule(
+    UnitRule(
         "R22",
         "contested",
         "more than 1 GB",
@@ -375,7 +375,7 @@ RULES: tuple[Rule, ...] = (
         "a timed run on an iPhone",
         names_package=above_a_gigabyte,
     ),
-    Rule(
+    UnitRule(
         "R23",
         "blocked",
         "gather at computed indices",
@@ -386,7 +386,7 @@ RULES: tuple[Rule, ...] = (
         _OTHER_CHIP,
         names_operation=gathers_at_run_time,
     ),
-    Rule(
+    UnitRule(
         "R24",
         "eligible",
         "supported op",
@@ -405,7 +405,7 @@ RULES: tuple[Rule, ...] = (
 BY_ID = {rule.id: rule for rule in RULES}
 
 
-def as_dict(rule: Rule) -> dict[str, Any]:
+def as_dict(rule: UnitRule) -> dict[str, Any]:
     """A row as plain values for JSON."""
     listed = ("levels", "sources", "advice")
     texts = ("id", "verdict", "about", "predicate", "scope", "date", "refuted_by")

@@ -11,8 +11,8 @@ from asrbuild.coreml.executor.package import open_package
 from asrbuild.coreml.stored import compression
 from asrbuild.handover.fit.operations import Operation, functions_of, walk
 from asrbuild.handover.fit.planned import Planned
-from asrbuild.handover.fit.predicates import Package
-from asrbuild.handover.fit.rules import RULES, VERDICTS, Rule, Verdict
+from asrbuild.handover.fit.predicates import PackageFacts
+from asrbuild.handover.fit.rules import RULES, VERDICTS, UnitRule, UnitVerdict
 
 if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Finding:
+class RuleFinding:
     """What one rule says of a package.
 
     Args:
@@ -30,7 +30,7 @@ class Finding:
         planned: how many of them a plan supports on the Neural Engine, and how many it has.
     """
 
-    rule: Rule
+    rule: UnitRule
     function: str
     subject: str
     paths: tuple[str, ...] = ()
@@ -61,18 +61,18 @@ class Fit:
         borne_out: id of a rule -> what the plans say of it; empty without plans.
     """
 
-    package: Package
-    verdicts: Mapping[tuple[str, str], Verdict]
-    findings: tuple[Finding, ...]
+    package: PackageFacts
+    verdicts: Mapping[tuple[str, str], UnitVerdict]
+    findings: tuple[RuleFinding, ...]
     unnamed: tuple[tuple[str, str], ...]
     planned: tuple[Planned, ...]
     borne_out: Mapping[str, Hits]
 
-    def ids(self, *verdicts: Verdict) -> tuple[str, ...]:
+    def ids(self, *verdicts: UnitVerdict) -> tuple[str, ...]:
         """Rules with these verdicts that name a part of the package, in the table's order."""
         return tuple(dict.fromkeys(f.rule.id for f in self.findings if f.rule.verdict in verdicts))
 
-    def paths(self, function: str, verdict: Verdict) -> frozenset[str]:
+    def paths(self, function: str, verdict: UnitVerdict) -> frozenset[str]:
         """Operations of a function whose strongest verdict is this one."""
         return frozenset(
             path
@@ -83,18 +83,18 @@ class Fit:
 
 def read_package(
     path: Path, compute_units: str | None = None, large: Sequence[tuple[str, float]] = ()
-) -> Package:
+) -> PackageFacts:
     """The facts of a package that rules look at; weights stay on disk.
 
     Args:
         compute_units: those that its manifest recommends.
-        large: see ``Package.large``.
+        large: see ``PackageFacts.large``.
 
     Raises:
         AsrbuildError: there is no package, or it is damaged.
     """
     opened = open_package(path)
-    return Package(
+    return PackageFacts(
         functions_of(opened),
         opened.spec.specificationVersion,
         compression(opened.spec, opened.spec.WhichOneof("Type")),
@@ -110,7 +110,7 @@ def fit_of_artifact(
     planned: Iterable[Planned] = (),
 ) -> Fit:
     """What the rules say of an artifact's package, its manifest and the values of its proof."""
-    from asrbuild.artifact.manifest import package_path
+    from asrbuild.artifact.named_files import package_path
     from asrbuild.proof.ranges import reaching
 
     units = manifest.model.recommended_compute_units
@@ -118,16 +118,16 @@ def fit_of_artifact(
     return fit_of(read_package(package_path(artifact, manifest), units, large), planned)
 
 
-def fit_of(package: Package, planned: Iterable[Planned] = ()) -> Fit:
+def fit_of(package: PackageFacts, planned: Iterable[Planned] = ()) -> Fit:
     """What the rules say of a package, and what devices said of the rules."""
     plans = tuple(planned)
-    verdicts: dict[tuple[str, str], Verdict] = {}
-    findings: list[Finding] = []
+    verdicts: dict[tuple[str, str], UnitVerdict] = {}
+    findings: list[RuleFinding] = []
     unnamed: list[tuple[str, str]] = []
     for function in package.functions:
         operations = list(walk(function.operations))
         naming = {op.path: _rules_naming(op) for op in operations}
-        own: dict[str, Verdict] = {
+        own: dict[str, UnitVerdict] = {
             path: min((rule.verdict for rule in rules), key=VERDICTS.index, default="not known")
             for path, rules in naming.items()
         }
@@ -143,12 +143,12 @@ def fit_of(package: Package, planned: Iterable[Planned] = ()) -> Fit:
             if named:
                 paths = tuple(op.path for op in named)
                 tally = _tally(named, plans)
-                findings.append(Finding(rule, function.name, _kinds(named), paths, tally))
+                findings.append(RuleFinding(rule, function.name, _kinds(named), paths, tally))
         if rest := [op for op in operations if not naming[op.path]]:
             unnamed.append((function.name, _kinds(rest)))
     for rule in RULES:
         if rule.names_package is not None:
-            findings += [Finding(rule, "", subject) for subject in rule.names_package(package)]
+            findings += [RuleFinding(rule, "", subject) for subject in rule.names_package(package)]
     findings.sort(key=lambda each: VERDICTS.index(each.rule.verdict))
     borne_out = (
         {rule.id: hits for rule in RULES if (hits := _hits(rule, findings))} if plans else {}
@@ -156,7 +156,7 @@ def fit_of(package: Package, planned: Iterable[Planned] = ()) -> Fit:
     return Fit(package, verdicts, tuple(findings), tuple(unnamed), plans, borne_out)
 
 
-def _rules_naming(operation: Operation) -> list[Rule]:
+def _rules_naming(operation: Operation) -> list[UnitRule]:
     return [
         rule
         for rule in RULES
@@ -187,7 +187,7 @@ def _answers(outputs: set[str], plans: Sequence[Planned]) -> Iterator[bool]:
                 yield "NE" in row.supported
 
 
-def _hits(rule: Rule, findings: Sequence[Finding]) -> Hits | None:
+def _hits(rule: UnitRule, findings: Sequence[RuleFinding]) -> Hits | None:
     tallies = [f.planned for f in findings if f.rule is rule]
     on, all_ = (sum(column) for column in zip(*tallies, strict=True)) if tallies else (0, 0)
     if not all_ or rule.verdict not in ("blocked", "eligible"):

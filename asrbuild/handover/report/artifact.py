@@ -40,7 +40,7 @@ _SMALL_LAYER = 0.002
 
 
 @dataclass(frozen=True)
-class Comparison:
+class TranscriptPair:
     """One recording as the original and the package transcribed it.
 
     Args:
@@ -60,17 +60,17 @@ def comparisons(
     reference: Mapping[str, Mapping[str, Array]],
     package: Mapping[str, Array],
     probabilities: str,
-) -> dict[str, Comparison]:
+) -> dict[str, TranscriptPair]:
     """The recordings among the inputs of a proof.
 
     Args:
-        cases: name -> what was fed; see :class:`Comparison`.
+        cases: name -> what was fed; see :class:`TranscriptPair`.
         reference: name -> output -> the original's values.
         package: recording -> the package's probabilities (steps, classes).
         probabilities: name of that output.
     """
     return {
-        name: Comparison(
+        name: TranscriptPair(
             case=cases[name],
             reference=reference[name][probabilities],
             package=rows,
@@ -84,7 +84,7 @@ def write_page(
     path: Path,
     manifest: Manifest,
     inside: Anatomy,
-    recordings: Mapping[str, Comparison],
+    recordings: Mapping[str, TranscriptPair],
     fit: Sequence[tuple[str, str]] = (),
     devices: Sequence[object] = (),
     sounds: Mapping[str, bytes] | None = None,
@@ -100,7 +100,7 @@ def write_page(
 def page(
     manifest: Manifest,
     inside: Anatomy,
-    recordings: Mapping[str, Comparison],
+    recordings: Mapping[str, TranscriptPair],
     fit: Sequence[tuple[str, str]] = (),
     devices: Sequence[object] = (),
     sounds: Mapping[str, bytes] | None = None,
@@ -176,7 +176,7 @@ def _inputs(manifest: Manifest) -> Table:
     return make_table(columns, entries)
 
 
-def _scores(manifest: Manifest, recordings: Mapping[str, Comparison]) -> list[Score]:
+def _scores(manifest: Manifest, recordings: Mapping[str, TranscriptPair]) -> list[Score]:
     from asrbuild.artifact.manifest2 import row_ms, tokens_of
     from asrbuild.artifact.runtime import feature_settings
     from asrbuild.speech.alphabet import Alphabet

@@ -14,7 +14,8 @@ from urllib.parse import quote
 from asrbuild.artifact.evidence import list_evidence
 from asrbuild.artifact.integrity import require_whole
 from asrbuild.artifact.layout import REPORT_PAGE
-from asrbuild.artifact.manifest import Manifest, package_path
+from asrbuild.artifact.manifest import Manifest
+from asrbuild.artifact.named_files import package_path
 from asrbuild.artifact.reading import read_manifest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.places import memo_root

@@ -11,7 +11,7 @@ from asrbuild.handover.report.page import word_marks
 from asrbuild.handover.report.table import Column, Entry, Table, make_table
 
 if TYPE_CHECKING:
-    from asrbuild.proof.evaluation import Result
+    from asrbuild.proof.evaluation import SetResult
     from asrbuild.speech.dataset import Recording
 
 COLUMNS = (
@@ -31,7 +31,7 @@ def write_page(
     destination: Path,
     data: str,
     dataset: Sequence[Recording],
-    results: Sequence[Result],
+    results: Sequence[SetResult],
     remark: str = "",
 ) -> None:
     """Writes one self-contained HTML file; ``remark``: recordings left out of the set.
@@ -57,11 +57,11 @@ def write_page(
     write_html(destination, text)
 
 
-def _name(result: Result) -> str:
+def _name(result: SetResult) -> str:
     return f"{result.artifact}, {result.decoder}"
 
 
-def _table(results: Sequence[Result]) -> Table:
+def _table(results: Sequence[SetResult]) -> Table:
     entries = []
     for number, r in enumerate(results, start=1):
         wer, cer, words = r.rates.wer_interval, r.rates.cer_interval, r.rates.words
@@ -80,7 +80,7 @@ def _table(results: Sequence[Result]) -> Table:
     return make_table(COLUMNS, entries)
 
 
-def _rates(results: Sequence[Result]) -> list[dict[str, Any]]:
+def _rates(results: Sequence[SetResult]) -> list[dict[str, Any]]:
     """Bars of word and character error rates with their intervals, in percent of the widest."""
     widest = max(max(r.rates.wer_interval.high, r.rates.cer_interval.high) for r in results) or 1.0
     bars = []
@@ -100,7 +100,7 @@ def _rates(results: Sequence[Result]) -> list[dict[str, Any]]:
     return bars
 
 
-def _curve(result: Result, most: float) -> str:
+def _curve(result: SetResult, most: float) -> str:
     """The SVG path, in a square of 100, of the share of recordings with at most x wrong words.
 
     ``most``: percent of wrong words at the right edge.
@@ -112,7 +112,7 @@ def _curve(result: Result, most: float) -> str:
     return "".join([*path, "H100"])
 
 
-def _wrong(results: Sequence[Result], dataset: Sequence[Recording]) -> list[dict[str, Any]]:
+def _wrong(results: Sequence[SetResult], dataset: Sequence[Recording]) -> list[dict[str, Any]]:
     """Recordings in which a result has wrong words, worst first, each with every result."""
 
     def rate(at: int) -> float:

@@ -28,7 +28,8 @@ from asrbuild.handover.report.html import TEMPLATES
 from asrbuild.handover.report.measures import worst_rows
 from asrbuild.handover.report.witness import witness_rows, witness_text
 from asrbuild.proof.gates import of_probabilities
-from asrbuild.proof.verdict import WORDS_UNGATED, is_quick, known_words, weaknesses
+from asrbuild.proof.verdict import known_words
+from asrbuild.proof.weaknesses import WORDS_UNGATED, is_quick, weaknesses
 from asrbuild.speech.alignment import align
 from asrbuild.speech.rates import Counts, count, total
 

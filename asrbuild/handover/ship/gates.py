@@ -50,9 +50,9 @@ def require_proven(manifest: Manifest, where: str | Path) -> None:
         where: the artifact's directory, or the address of its remote.
 
     Raises:
-        AsrbuildError: its proof lacks something, see :func:`asrbuild.proof.verdict.weaknesses`.
+        AsrbuildError: its proof lacks something, see :func:`asrbuild.proof.weaknesses.weaknesses`.
     """
-    from asrbuild.proof.verdict import is_quick, weaknesses
+    from asrbuild.proof.weaknesses import is_quick, weaknesses
 
     if lacks := weaknesses(manifest):
         how = "by verify=quick only" if is_quick(manifest) else "in part only"

@@ -19,7 +19,7 @@ from asrbuild.handover.ship.gates import require_proven, require_proven_on
 from asrbuild.handover.ship.pointing import set_channel
 from asrbuild.handover.ship.push import Shipped, ship, ship_set
 from asrbuild.handover.ship.remotes.address import open_remote
-from asrbuild.handover.ship.remotes.remote import Notify, Remote
+from asrbuild.handover.ship.remotes.remote import NotifyFile, Remote
 from asrbuild.handover.ship.signing.keys import Signer
 from asrbuild.handover.ship.signing.signer import AnySigner, choose_signer
 from asrbuild.handover.ship.signing.trust import Trust, read_trust
@@ -77,7 +77,7 @@ def publish(
     set_name: str | None,
     channel: str | None,
     conditions: Conditions,
-    notify: Notify = nullcontext,
+    notify: NotifyFile = nullcontext,
 ) -> Shipped:
     """Ships one artifact, or several as a set, and points a channel at it.
 

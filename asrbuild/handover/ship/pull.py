@@ -14,7 +14,7 @@ from asrbuild.base import interrupts
 from asrbuild.base.disk import disk_errors
 from asrbuild.base.threads import run_concurrently
 from asrbuild.handover.ship.evidence import bring_evidence
-from asrbuild.handover.ship.formats.bundle import Opened, unpack_bundle
+from asrbuild.handover.ship.formats.bundle import OpenedBundle, unpack_bundle
 from asrbuild.handover.ship.formats.frame import new_file
 from asrbuild.handover.ship.formats.header import File, Header, check_manifest
 from asrbuild.handover.ship.formats.variants import (
@@ -28,7 +28,7 @@ from asrbuild.handover.ship.formats.variants import (
 )
 from asrbuild.handover.ship.lookup import find, proven, require_digest, split_spec
 from asrbuild.handover.ship.refusal import Refusal, Refused
-from asrbuild.handover.ship.remotes.remote import Notify, Remote
+from asrbuild.handover.ship.remotes.remote import NotifyFile, Remote
 from asrbuild.handover.ship.signing.trust import Trust, Trusted
 
 
@@ -57,7 +57,7 @@ def pull(
     *,
     trust: Trust,
     config: Path,
-    notify: Notify = nullcontext,
+    notify: NotifyFile = nullcontext,
     system: str | None = None,
     max_bytes: int | None = None,
     fresh: bool = False,
@@ -150,7 +150,7 @@ def fetch_files(
     directory: Path,
     *,
     wanted: Callable[[str], bool] = lambda _: True,
-    notify: Notify = nullcontext,
+    notify: NotifyFile = nullcontext,
 ) -> None:
     """Fetches the wanted files of a proven header and proves each one.
 
@@ -284,7 +284,7 @@ def pull_variants(
         return [_publish_opened(root, staging, opened) for staging, opened in unpacked]
 
 
-def _publish_opened(root: Path, staging: Path, opened: Opened) -> Pulled:
+def _publish_opened(root: Path, staging: Path, opened: OpenedBundle) -> Pulled:
     header = opened.header
     name, version = header.name, header.version
     already = store.keep_signed(root, name, version, header.digests, header.raw)

@@ -39,7 +39,7 @@ from asrbuild.handover.ship.pointing import point_at, require_present
 from asrbuild.handover.ship.refusal import refusing
 from asrbuild.handover.ship.remotes.folder import Folder, require_no_store
 from asrbuild.handover.ship.remotes.objects import ObjectRemote
-from asrbuild.handover.ship.remotes.remote import Notify, Remote
+from asrbuild.handover.ship.remotes.remote import NotifyFile, Remote
 from asrbuild.handover.ship.signing.signer import AnySigner
 from asrbuild.handover.ship.signing.trust import Trust
 
@@ -84,7 +84,7 @@ def ship(
     channel: str | None = None,
     seconds: float | None = None,
     other_signer: bool = False,
-    notify: Notify = nullcontext,
+    notify: NotifyFile = nullcontext,
 ) -> Shipped:
     """Puts an artifact on a remote and points a channel at it; existing content stays unchanged.
 
@@ -141,7 +141,7 @@ def ship_set(
     channel: str | None = None,
     seconds: float | None = None,
     other_signer: bool = False,
-    notify: Notify = nullcontext,
+    notify: NotifyFile = nullcontext,
 ) -> Shipped:
     """Puts artifacts on a remote, then the set of them; then a channel points at the set.
 
@@ -268,7 +268,7 @@ def _upload(
     artifact: Path,
     remote: Remote,
     header: Listing,
-    notify: Notify,
+    notify: NotifyFile,
     needed: Listing | None = None,
     *,
     look: bool,

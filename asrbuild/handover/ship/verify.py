@@ -14,7 +14,7 @@ from asrbuild.handover.ship.channels.chain import newest
 from asrbuild.handover.ship.formats.header import File, Header
 from asrbuild.handover.ship.lookup import proven
 from asrbuild.handover.ship.refusal import Refused
-from asrbuild.handover.ship.remotes.remote import Notify, Remote
+from asrbuild.handover.ship.remotes.remote import NotifyFile, Remote
 from asrbuild.handover.ship.signing.trust import Trust
 
 
@@ -32,7 +32,7 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckSummary:
     """How many versions, files and bytes were checked, and the faults."""
 
     versions: int
@@ -41,7 +41,7 @@ class Checked:
     faults: tuple[Fault, ...]
 
 
-def check_remote(remote: Remote, trust: Trust, notify: Notify = nullcontext) -> Checked:
+def check_remote(remote: Remote, trust: Trust, notify: NotifyFile = nullcontext) -> CheckSummary:
     """Proves every version and channel of a remote; each file is read once."""
     names = remote.names()
     versions = [
@@ -70,7 +70,7 @@ def check_remote(remote: Remote, trust: Trust, notify: Notify = nullcontext) -> 
         if message is not None:
             faults += [Fault(f"{of.name}/{of.version}", f.path, message) for of, f in uses]
     faults += _channel_faults(remote, names, trust)
-    return Checked(
+    return CheckSummary(
         len(versions),
         len(needed),
         sum(uses[0][1].bytes for uses in needed.values()),
@@ -78,7 +78,7 @@ def check_remote(remote: Remote, trust: Trust, notify: Notify = nullcontext) -> 
     )
 
 
-def _damage(remote: Remote, header: Header, file: File, notify: Notify) -> str | None:
+def _damage(remote: Remote, header: Header, file: File, notify: NotifyFile) -> str | None:
     """The fault of a file on a remote, None if there is none; it is read to its end."""
     digest = hashlib.sha256()
     count = 0

@@ -24,16 +24,16 @@ from asrbuild.base.processors import usable_processors
 from asrbuild.speech.alphabet import Alphabet
 from asrbuild.speech.decoder import (
     Decoder,
+    DecoderStream,
     Hypothesis,
     LabelPath,
-    Stream,
     UtteranceError,
     check_probabilities,
     hypothesis,
 )
 from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.deepspeech_decoder.environment import decoder_python
-from asrbuild.speech.deepspeech_decoder.process import InProcess, Worker, WorkerDiedError
+from asrbuild.speech.deepspeech_decoder.process import DecoderProcess, InProcess, WorkerDiedError
 from asrbuild.speech.scorer.fit import check_scorer, compare_spelling, unknown_words
 from asrbuild.speech.scorer.package import ScorerInfo
 
@@ -67,7 +67,7 @@ class DeepSpeechDecoder(Decoder):
         self._step_s = step_s
         self._names = itertools.count()
         count = processes or usable_processors()
-        self.workers = [Worker(python, opening) for _ in range(count)]
+        self.workers = [DecoderProcess(python, opening) for _ in range(count)]
         self._single = InProcess(opening) if here else self.workers[0]
         self._single.start()
 
@@ -81,7 +81,7 @@ class DeepSpeechDecoder(Decoder):
         return self._decode(self._single, probabilities, n_best)
 
     def decode_batch(self, batch: Sequence[Array], n_best: int = 1) -> list[list[Hypothesis]]:
-        free: SimpleQueue[Worker] = SimpleQueue()
+        free: SimpleQueue[DecoderProcess] = SimpleQueue()
         for worker in self.workers:
             free.put(worker)
 
@@ -103,14 +103,16 @@ class DeepSpeechDecoder(Decoder):
                 raise each
         return list(found.values())
 
-    def stream(self) -> Stream:
+    def stream(self) -> DecoderStream:
         return _DsStream(self._single, self._names, self._alphabet, self._step_s)
 
     def close(self) -> None:
         for worker in self.workers:
             worker.close()
 
-    def _decode(self, worker: Worker | InProcess, rows: Array, n_best: int) -> list[Hypothesis]:
+    def _decode(
+        self, worker: DecoderProcess | InProcess, rows: Array, n_best: int
+    ) -> list[Hypothesis]:
         checked = check_probabilities(rows, self._alphabet)
         paths = _persist(
             lambda wanted: worker.call({"op": "decode", "n_best": wanted}, checked), n_best
@@ -118,9 +120,13 @@ class DeepSpeechDecoder(Decoder):
         return [hypothesis(path, checked, self._alphabet, self._step_s) for path in paths]
 
 
-class _DsStream(Stream):
+class _DsStream(DecoderStream):
     def __init__(
-        self, worker: Worker | InProcess, names: Iterator[int], alphabet: Alphabet, step_s: float
+        self,
+        worker: DecoderProcess | InProcess,
+        names: Iterator[int],
+        alphabet: Alphabet,
+        step_s: float,
     ) -> None:
         self._worker = worker
         self._names = names

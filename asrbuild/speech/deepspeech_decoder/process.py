@@ -31,7 +31,7 @@ class WorkerDiedError(Exception):
 
 
 @dataclass
-class Worker:
+class DecoderProcess:
     """A process that has one decoder open. Calls from several threads wait for each other.
 
     Args:
@@ -153,7 +153,7 @@ class Worker:
 
 
 class InProcess:
-    """The decoder without a process: the interface of ``Worker``, without its protection."""
+    """The decoder without a process: ``DecoderProcess``'s interface without its protection."""
 
     starts = 1
 
@@ -168,12 +168,12 @@ class InProcess:
         from asrbuild.speech.deepspeech_decoder import worker
 
         try:
-            self._decoder = worker.Decoder(opening)
+            self._decoder = worker.OpenDecoder(opening)
         except ValueError as error:
             raise _refused(error) from error
 
     def call(self, request: Mapping[str, Any], rows: Array | None = None) -> list[LabelPath]:
-        """As ``Worker.call``."""
+        """As ``DecoderProcess.call``."""
         payload = b"" if rows is None else np.ascontiguousarray(rows, np.float32).tobytes()
         shape = {} if rows is None else {"shape": list(rows.shape)}
         return _label_paths(self._decoder.answer({**request, **shape}, payload))

@@ -25,7 +25,7 @@ from ds_ctcdecoder import swigwrapper
 def main() -> None:
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the library prints must not land between two replies
-    decoder: Decoder | None = None
+    decoder: OpenDecoder | None = None
     while True:
         message = _read(sys.stdin.buffer)
         if message is None:
@@ -33,7 +33,7 @@ def main() -> None:
         request, payload = message
         try:
             if request["op"] == "open":
-                decoder = Decoder(request)
+                decoder = OpenDecoder(request)
                 reply: dict[str, Any] = {"version": ds_ctcdecoder.__version__}
             else:
                 assert decoder is not None
@@ -43,7 +43,7 @@ def main() -> None:
         _write(replies, reply)
 
 
-class Decoder:
+class OpenDecoder:
     """One alphabet, scorer and set of settings, with its open streams."""
 
     def __init__(self, request: Mapping[str, Any]) -> None:

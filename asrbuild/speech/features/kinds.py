@@ -94,7 +94,7 @@ def compute(samples: Array, settings: Settings) -> Array:
     return np.asarray(samples, np.float32)
 
 
-class Stream(Protocol):
+class KindStream(Protocol):
     """Features of samples that arrive bit by bit: together the same as those of the whole."""
 
     def push(self, samples: Array) -> Array:
@@ -106,7 +106,7 @@ class Stream(Protocol):
         ...
 
 
-def open_stream(settings: Settings) -> Stream:
+def open_stream(settings: Settings) -> KindStream:
     """A fresh stream; of features that look at the whole recording, all come at its end."""
     if isinstance(settings, FeatureSettings):
         return FeatureStream(settings)

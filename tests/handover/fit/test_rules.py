@@ -16,7 +16,7 @@ from asrbuild.cli.tree import typer_app
 from asrbuild.handover.fit.operations import walk
 from asrbuild.handover.fit.page import advice, content, remarks, report_rows
 from asrbuild.handover.fit.planned import Planned, PlannedOp
-from asrbuild.handover.fit.predicates import Package
+from asrbuild.handover.fit.predicates import PackageFacts
 from asrbuild.handover.fit.rules import RULES, VERDICTS
 from asrbuild.handover.fit.verdict import fit_of, fit_of_artifact, read_package, summary
 from tests.handover.fit.labels import CASES, save
@@ -94,7 +94,7 @@ def test_other_forms(forms) -> None:
 
 
 def test_a_large_value_is_a_finding() -> None:
-    fit = fit_of(Package((), 9, large=(("layer_1_BiasAdd", 40000.5),)))
+    fit = fit_of(PackageFacts((), 9, large=(("layer_1_BiasAdd", 40000.5),)))
     assert summary(fit) == "contested R11"
     (line,) = remarks(fit)
     assert line.startswith("layer_1_BiasAdd reaches 40,000 in float16")

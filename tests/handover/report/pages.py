@@ -14,7 +14,7 @@ from asrbuild.artifact.manifest import Manifest
 from asrbuild.artifact.reading import read_manifest
 from asrbuild.cli.report import report as report_command
 from asrbuild.handover.report.anatomy import anatomy
-from asrbuild.handover.report.artifact import Comparison, page
+from asrbuild.handover.report.artifact import TranscriptPair, page
 from asrbuild.handover.report.sweep import JobRecord
 
 HOSTILE = (
@@ -62,7 +62,7 @@ class Page(HTMLParser):
             self.text += data
 
 
-def comparisons_of(text: str, steps: int | None = None) -> dict[str, Comparison]:
+def comparisons_of(text: str, steps: int | None = None) -> dict[str, TranscriptPair]:
     """A sample whose likeliest path spells the text, a letter every third step."""
     length = steps or 3 * len(text) + 3
     rows = np.full((length, 29), 0.1 / 28, np.float32)
@@ -71,7 +71,7 @@ def comparisons_of(text: str, steps: int | None = None) -> dict[str, Comparison]
         rows[3 * index + 1] = 0.1 / 28
         rows[3 * index + 1, LABELS.index(character)] = 0.9
     bands = np.random.default_rng(0).standard_normal((length, 26)).astype(np.float32)
-    return {"sample": Comparison(bands, rows, rows)}
+    return {"sample": TranscriptPair(bands, rows, rows)}
 
 
 def saying(published: Path, package: str, expected: str | None = None, **fields: str) -> Manifest:
@@ -88,7 +88,7 @@ def saying(published: Path, package: str, expected: str | None = None, **fields:
 def html_of(
     published: Path,
     manifest: Manifest,
-    recordings: Mapping[str, Comparison] | None = None,
+    recordings: Mapping[str, TranscriptPair] | None = None,
     sounds: Mapping[str, bytes] | None = None,
 ) -> str:
     inside = anatomy(published / manifest.model.package)

@@ -22,7 +22,7 @@ from asrbuild.handover.report.comparison import (
 )
 from asrbuild.handover.report.evaluation import write_page as write_evaluation
 from asrbuild.handover.report.tuning import Trial, Tuning, write_page as write_tuning
-from asrbuild.proof.evaluation import Recording, Result
+from asrbuild.proof.evaluation import Recording, SetResult
 from asrbuild.speech.audio import wav_bytes
 from asrbuild.speech.decoder_settings import DecoderSettings
 from asrbuild.speech.rates import error_rates
@@ -59,12 +59,12 @@ def pages(published, pair, tmp_path_factory) -> dict[str, Path]:
     return found
 
 
-def evaluated(folder: Path) -> tuple[list[Recording], list[Result]]:
+def evaluated(folder: Path) -> tuple[list[Recording], list[SetResult]]:
     """Two results on two recordings; the first has a wrong word."""
     said, heard = ["hello world", "one two three"], ("hello word", "one two three")
     dataset = [Recording(folder / f"{n}.wav", text) for n, text in enumerate(said)]
     results = [
-        Result(
+        SetResult(
             f"model-{n}",
             "greedy",
             DecoderSettings("greedy"),

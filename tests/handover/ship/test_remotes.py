@@ -29,7 +29,7 @@ from asrbuild.handover.ship.push import ship
 from asrbuild.handover.ship.refusal import Refused
 from asrbuild.handover.ship.remotes.address import open_remote
 from asrbuild.handover.ship.remotes.objects import ObjectRemote
-from asrbuild.handover.ship.remotes.remote import Notify, Remote
+from asrbuild.handover.ship.remotes.remote import NotifyFile, Remote
 from asrbuild.handover.ship.signing.keys import Signer, new_key
 from asrbuild.handover.ship.signing.trust import Trust, read_trust
 from tests.handover.ship.making import CONTENT, make_artifact
@@ -53,7 +53,7 @@ def fetch(tmp_path: Path, trust: Trust, config: Path) -> Callable[..., Pulled]:
     return run
 
 
-def noting(sent: list[File]) -> Notify:
+def noting(sent: list[File]) -> NotifyFile:
     """Notes every file that is sent."""
     return lambda file: nullcontext(sent.append(file))
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from asrbuild.architectures.onnx.lowering.builder import mb
-from asrbuild.architectures.onnx.lowering.table import LOWERINGS, Call, Var, lowers
+from asrbuild.architectures.onnx.lowering.table import LOWERINGS, NodeCall, Var, lowers
 from asrbuild.architectures.onnx.lowering.values import (
     Value,
     is_boolean,
@@ -38,7 +38,7 @@ def _binary(name: str) -> Callable[..., Var]:
 
 
 def _folded(name: str) -> Callable[..., Var]:
-    def lower(call: Call, *values: Value) -> Var:
+    def lower(call: NodeCall, *values: Value) -> Var:
         return functools.reduce(lambda x, y: getattr(mb, name)(x=x, y=y), map(call.var, values))
 
     return lower
@@ -49,14 +49,14 @@ LOWERINGS.update({op: _folded(name) for op, name in _FOLDED.items()})
 
 
 @lowers("Mean")
-def mean(call: Call, *values: Value) -> Var:
+def mean(call: NodeCall, *values: Value) -> Var:
     """The sum, divided by the number of values."""
     total = LOWERINGS["Sum"](call, *values)
     return mb.mul(x=total, y=np.float32(1 / len(values)))
 
 
 @lowers("Equal")
-def equal(call: Call, x: Value, y: Value) -> Var:
+def equal(call: NodeCall, x: Value, y: Value) -> Var:
     """Truth values are compared as integers."""
     x, y = call.var(x), call.var(y)
     if is_boolean(x):
@@ -70,7 +70,7 @@ def as_integers(value: Value) -> Any:
 
 
 @lowers("Div")
-def divide(call: Call, x: Value, y: Value) -> Var:
+def divide(call: NodeCall, x: Value, y: Value) -> Var:
     """Integers are divided towards zero, MIL divides them towards minus infinity."""
     x, y = call.var(x), call.var(y)
     if not is_integer(x):
@@ -80,7 +80,7 @@ def divide(call: Call, x: Value, y: Value) -> Var:
 
 
 @lowers("Mod")
-def modulo(call: Call, x: Value, y: Value) -> Var:
+def modulo(call: NodeCall, x: Value, y: Value) -> Var:
     """With the sign of the divisor, or with ``fmod`` of the dividend."""
     x, y = call.var(x), call.var(y)
     if not call.attribute("fmod", 0):
@@ -89,7 +89,7 @@ def modulo(call: Call, x: Value, y: Value) -> Var:
 
 
 @lowers("Pow")
-def power(call: Call, x: Value, y: Value) -> Var:
+def power(call: NodeCall, x: Value, y: Value) -> Var:
     """The exponent may have another type than the base."""
     x, y = call.var(x), call.var(y)
     if is_integer(y) and not is_integer(x):
@@ -100,14 +100,14 @@ def power(call: Call, x: Value, y: Value) -> Var:
 
 
 @lowers("Neg")
-def negate(call: Call, x: Value) -> Var:
+def negate(call: NodeCall, x: Value) -> Var:
     """Multiplied by -1."""
     x = call.var(x)
     return mb.mul(x=x, y=scalar(x, -1))
 
 
 @lowers("Where")
-def where(call: Call, condition: Value, x: Value, y: Value) -> Var:
+def where(call: NodeCall, condition: Value, x: Value, y: Value) -> Var:
     """``x`` where the condition is true, else ``y``."""
     condition, x, y = call.var(condition), call.var(x), call.var(y)
     if is_boolean(x):
@@ -117,7 +117,7 @@ def where(call: Call, condition: Value, x: Value, y: Value) -> Var:
 
 
 @lowers("PRelu")
-def prelu(call: Call, x: Value, slope: Value) -> Var:
+def prelu(call: NodeCall, x: Value, slope: Value) -> Var:
     """A slope for each channel, or of any shape that broadcasts."""
     x, slope = call.var(x), call.var(slope)
     low = mb.minimum(x=x, y=scalar(x, 0))
@@ -125,7 +125,7 @@ def prelu(call: Call, x: Value, slope: Value) -> Var:
 
 
 @lowers("Clip")
-def clip(call: Call, x: Value, low: Value = None, high: Value = None) -> Var:
+def clip(call: NodeCall, x: Value, low: Value = None, high: Value = None) -> Var:
     """Limits are inputs, or attributes before op set 11."""
     x = call.var(x)
     low = call.attribute("min") if low is None else call.var(low)
@@ -138,7 +138,7 @@ def clip(call: Call, x: Value, low: Value = None, high: Value = None) -> Var:
 
 
 @lowers("CumSum")
-def cumulative_sum(call: Call, x: Value, axis: Value) -> Var:
+def cumulative_sum(call: NodeCall, x: Value, axis: Value) -> Var:
     """Running totals along one axis."""
     (at,) = call.numbers(axis, "an axis")
     x = call.var(x)

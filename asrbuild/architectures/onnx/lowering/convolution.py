@@ -10,11 +10,11 @@ import numpy as np
 
 from asrbuild.architectures.onnx.lowering.builder import mb
 from asrbuild.architectures.onnx.lowering.parts import pad as pad_lowering
-from asrbuild.architectures.onnx.lowering.table import Call, Var, lowers, rank_of, shape_of
+from asrbuild.architectures.onnx.lowering.table import NodeCall, Var, lowers, rank_of, shape_of
 from asrbuild.architectures.onnx.lowering.values import Value, is_open
 
 
-def _padding(call: Call, x: Value, kernel: list[int]) -> dict[str, Any]:
+def _padding(call: NodeCall, x: Value, kernel: list[int]) -> dict[str, Any]:
     """The padding of a node as MIL states it: a pair for each axis."""
     count, stated = len(kernel), call.attribute("auto_pad", "NOTSET")
     if stated == "SAME_UPPER":
@@ -33,7 +33,7 @@ def _padding(call: Call, x: Value, kernel: list[int]) -> dict[str, Any]:
     return {"pad_type": "custom", "pad": [size for pair in pairs for size in pair]}
 
 
-def _geometry(call: Call, count: int) -> tuple[list[int], list[int]]:
+def _geometry(call: NodeCall, count: int) -> tuple[list[int], list[int]]:
     return tuple(list(call.attribute(n) or [1] * count) for n in ("strides", "dilations"))  # type: ignore[return-value]
 
 
@@ -49,7 +49,7 @@ def _lower(size: Any, kernel: int, stride: int, dilation: int) -> tuple[Any, Any
 
 
 @lowers("Conv")
-def conv(call: Call, x: Value, weight: Value, bias: Value = None) -> Var:
+def conv(call: NodeCall, x: Value, weight: Value, bias: Value = None) -> Var:
     """Along the axes after batch and channels."""
     kernel = shape_of(weight)[2:]
     strides, dilations = _geometry(call, len(kernel))
@@ -65,7 +65,7 @@ def conv(call: Call, x: Value, weight: Value, bias: Value = None) -> Var:
 
 
 @lowers("ConvTranspose")
-def conv_transpose(call: Call, x: Value, weight: Value, bias: Value = None) -> Var:
+def conv_transpose(call: NodeCall, x: Value, weight: Value, bias: Value = None) -> Var:
     """The gradient of a convolution; rows that ``output_padding`` adds are cut less at the end."""
     kernel = shape_of(weight)[2:]
     strides, dilations = _geometry(call, len(kernel))
@@ -95,14 +95,14 @@ def conv_transpose(call: Call, x: Value, weight: Value, bias: Value = None) -> V
     return mb.add(x=made, y=np.reshape(call.constant(bias, "a bias"), (1, -1, *[1] * count)))
 
 
-def _plain(call: Call) -> Call:
+def _plain(call: NodeCall) -> NodeCall:
     """A call without the attributes of its node."""
     from dataclasses import replace
 
     return replace(call, node=replace(call.node, attributes={}))
 
 
-def _pool(call: Call, x: Value, write: Callable[..., Var], **more: Any) -> Var:
+def _pool(call: NodeCall, x: Value, write: Callable[..., Var], **more: Any) -> Var:
     kernel = list(call.attribute("kernel_shape"))
     strides, dilations = _geometry(call, len(kernel))
     if set(dilations) != {1}:
@@ -117,7 +117,7 @@ def _pool(call: Call, x: Value, write: Callable[..., Var], **more: Any) -> Var:
 
 
 @lowers("MaxPool")
-def max_pool(call: Call, x: Value) -> Var:
+def max_pool(call: NodeCall, x: Value) -> Var:
     """The largest of each window."""
     if len(call.node.outputs) > 1 and call.node.outputs[1]:
         raise call.no_form("the indices of the largest elements")
@@ -125,19 +125,19 @@ def max_pool(call: Call, x: Value) -> Var:
 
 
 @lowers("AveragePool")
-def average_pool(call: Call, x: Value) -> Var:
+def average_pool(call: NodeCall, x: Value) -> Var:
     """The mean of each window, of its padding too if the node counts it."""
     without_padding = not call.attribute("count_include_pad", 0)
     return _pool(call, x, mb.avg_pool, exclude_padding_from_average=without_padding)
 
 
 @lowers("GlobalAveragePool")
-def global_average_pool(call: Call, x: Value) -> Var:
+def global_average_pool(call: NodeCall, x: Value) -> Var:
     """The mean of each channel."""
     return mb.reduce_mean(x=call.var(x), axes=list(range(2, rank_of(x))), keep_dims=True)
 
 
 @lowers("GlobalMaxPool")
-def global_max_pool(call: Call, x: Value) -> Var:
+def global_max_pool(call: NodeCall, x: Value) -> Var:
     """The largest element of each channel."""
     return mb.reduce_max(x=call.var(x), axes=list(range(2, rank_of(x))), keep_dims=True)

@@ -9,7 +9,7 @@ import numpy as np
 from asrbuild.architectures.onnx.lowering.builder import mb
 from asrbuild.architectures.onnx.lowering.table import (
     LOWERINGS,
-    Call,
+    NodeCall,
     Var,
     lowers,
     rank_of,
@@ -38,31 +38,31 @@ LOWERINGS.update({op: _unary(name) for op, name in _UNARY.items()})
 
 
 @lowers("Log")
-def log(call: Call, x: Value) -> Var:
+def log(call: NodeCall, x: Value) -> Var:
     """Without the floor that MIL adds to its argument."""
     return mb.log(x=call.var(x), epsilon=np.float32(0))
 
 
 @lowers("Reciprocal")
-def reciprocal(call: Call, x: Value) -> Var:
+def reciprocal(call: NodeCall, x: Value) -> Var:
     """1 / x."""
     return mb.inverse(x=call.var(x), epsilon=np.float32(0))
 
 
 @lowers("LeakyRelu")
-def leaky_relu(call: Call, x: Value) -> Var:
+def leaky_relu(call: NodeCall, x: Value) -> Var:
     """A small slope below zero."""
     return mb.leaky_relu(x=call.var(x), alpha=np.float32(call.attribute("alpha", 0.01)))
 
 
 @lowers("Elu")
-def elu(call: Call, x: Value) -> Var:
+def elu(call: NodeCall, x: Value) -> Var:
     """An exponential below zero."""
     return mb.elu(x=call.var(x), alpha=np.float32(call.attribute("alpha", 1.0)))
 
 
 @lowers("Selu")
-def selu(call: Call, x: Value) -> Var:
+def selu(call: NodeCall, x: Value) -> Var:
     """A scaled ``Elu``."""
     alpha = np.float32(call.attribute("alpha", _SELU_ALPHA))
     gamma = np.float32(call.attribute("gamma", _SELU_GAMMA))
@@ -70,7 +70,7 @@ def selu(call: Call, x: Value) -> Var:
 
 
 @lowers("ThresholdedRelu")
-def thresholded_relu(call: Call, x: Value) -> Var:
+def thresholded_relu(call: NodeCall, x: Value) -> Var:
     """Zero up to a threshold."""
     x, alpha = call.var(x), np.float32(call.attribute("alpha", 1.0))
     above = mb.cast(x=mb.greater(x=x, y=alpha), dtype="fp32")
@@ -78,35 +78,35 @@ def thresholded_relu(call: Call, x: Value) -> Var:
 
 
 @lowers("HardSigmoid")
-def hard_sigmoid(call: Call, x: Value) -> Var:
+def hard_sigmoid(call: NodeCall, x: Value) -> Var:
     """A line between 0 and 1."""
     alpha = np.float32(call.attribute("alpha", 0.2))
     return mb.sigmoid_hard(x=call.var(x), alpha=alpha, beta=np.float32(call.attribute("beta", 0.5)))
 
 
 @lowers("HardSwish")
-def hard_swish(call: Call, x: Value) -> Var:
+def hard_swish(call: NodeCall, x: Value) -> Var:
     """x times a hard sigmoid."""
     x = call.var(x)
     return mb.mul(x=x, y=mb.sigmoid_hard(x=x, alpha=np.float32(1 / 6), beta=np.float32(0.5)))
 
 
 @lowers("Mish")
-def mish(call: Call, x: Value) -> Var:
+def mish(call: NodeCall, x: Value) -> Var:
     """x tanh(softplus(x))."""
     x = call.var(x)
     return mb.mul(x=x, y=mb.tanh(x=mb.softplus(x=x)))
 
 
 @lowers("Gelu")
-def gelu(call: Call, x: Value) -> Var:
+def gelu(call: NodeCall, x: Value) -> Var:
     """Exact, or approximated by a tanh."""
     approximate = call.attribute("approximate", "none") == "tanh"
     return mb.gelu(x=call.var(x), mode="TANH_APPROXIMATION" if approximate else "EXACT")
 
 
 @lowers("Cast")
-def cast(call: Call, x: Value) -> Var:
+def cast(call: NodeCall, x: Value) -> Var:
     """To the nearest type that MIL computes in."""
     from onnx import helper
 
@@ -124,13 +124,13 @@ def cast(call: Call, x: Value) -> Var:
 
 
 @lowers("Softmax")
-def softmax(call: Call, x: Value) -> Var:
+def softmax(call: NodeCall, x: Value) -> Var:
     """Along one axis; before op set 13 over all axes from it on."""
     return _flattened(call, x, lambda x, axis: mb.softmax(x=x, axis=axis))
 
 
 @lowers("LogSoftmax")
-def log_softmax(call: Call, x: Value) -> Var:
+def log_softmax(call: NodeCall, x: Value) -> Var:
     """The logarithm of a softmax, of differences to the largest so that no exponent overflows."""
 
     def write(x: Var, axis: int) -> Var:
@@ -142,7 +142,7 @@ def log_softmax(call: Call, x: Value) -> Var:
     return _flattened(call, x, write)
 
 
-def _flattened(call: Call, x: Value, write: Callable[[Var, int], Var]) -> Var:
+def _flattened(call: NodeCall, x: Value, write: Callable[[Var, int], Var]) -> Var:
     x, rank = call.var(x), rank_of(x)
     one_axis = call.node.opset >= _ONE_AXIS
     axis = call.attribute("axis", -1 if one_axis else 1) % rank

@@ -8,7 +8,7 @@ import numpy as np
 
 from asrbuild.architectures.onnx.lowering.arithmetic import as_integers
 from asrbuild.architectures.onnx.lowering.builder import mb
-from asrbuild.architectures.onnx.lowering.table import Call, Var, lowers, rank_of, shape_of
+from asrbuild.architectures.onnx.lowering.table import NodeCall, Var, lowers, rank_of, shape_of
 from asrbuild.architectures.onnx.lowering.values import (
     Value,
     is_boolean,
@@ -20,7 +20,7 @@ from asrbuild.architectures.onnx.lowering.values import (
 _MODES = {"none": "update", "add": "add", "mul": "mul", "max": "max", "min": "min"}
 
 
-def _positive(call: Call, x: Value, indices: Value, axis: int) -> Any:
+def _positive(call: NodeCall, x: Value, indices: Value, axis: int) -> Any:
     """Indices that count from the front: Core ML's do not count from the end on every device."""
     size, indices = shape_of(x)[axis], call.var(indices)
     if is_known(indices):
@@ -33,7 +33,7 @@ def _positive(call: Call, x: Value, indices: Value, axis: int) -> Any:
 
 
 @lowers("Gather")
-def gather(call: Call, x: Value, indices: Value) -> Var:
+def gather(call: NodeCall, x: Value, indices: Value) -> Var:
     """Whole slices along one axis."""
     axis = call.attribute("axis", 0) % rank_of(x)
     at = _positive(call, x, indices, axis)
@@ -44,7 +44,7 @@ def gather(call: Call, x: Value, indices: Value) -> Var:
 
 
 @lowers("GatherElements")
-def gather_elements(call: Call, x: Value, indices: Value) -> Var:
+def gather_elements(call: NodeCall, x: Value, indices: Value) -> Var:
     """One element for each index, along one axis."""
     axis = call.attribute("axis", 0) % rank_of(x)
     at, x = _positive(call, x, indices, axis), call.var(x)
@@ -59,7 +59,7 @@ def gather_elements(call: Call, x: Value, indices: Value) -> Var:
 
 
 @lowers("GatherND")
-def gather_nd(call: Call, x: Value, indices: Value) -> Var:
+def gather_nd(call: NodeCall, x: Value, indices: Value) -> Var:
     """Slices at indices along the first axes."""
     if call.attribute("batch_dims", 0):
         raise call.no_form("batch_dims")
@@ -67,7 +67,7 @@ def gather_nd(call: Call, x: Value, indices: Value) -> Var:
 
 
 @lowers("ScatterElements")
-def scatter_elements(call: Call, x: Value, indices: Value, updates: Value) -> Var:
+def scatter_elements(call: NodeCall, x: Value, indices: Value, updates: Value) -> Var:
     """A copy with single elements replaced."""
     axis = call.attribute("axis", 0) % rank_of(x)
     at, rank = _positive(call, x, indices, axis), rank_of(x)
@@ -83,18 +83,18 @@ def scatter_elements(call: Call, x: Value, indices: Value, updates: Value) -> Va
 
 
 @lowers("ScatterND")
-def scatter_nd(call: Call, x: Value, indices: Value, updates: Value) -> Var:
+def scatter_nd(call: NodeCall, x: Value, indices: Value, updates: Value) -> Var:
     """A copy with slices at indices along the first axes replaced."""
     data, at, rows = call.var(x), call.var(indices), call.var(updates)
     return mb.scatter_nd(data=data, indices=at, updates=rows, mode=_mode(call))
 
 
-def _mode(call: Call) -> str:
+def _mode(call: NodeCall) -> str:
     return _MODES[call.attribute("reduction", "none")]
 
 
 @lowers("TopK")
-def top_k(call: Call, x: Value, count: Value = None) -> tuple[Var, Var]:
+def top_k(call: NodeCall, x: Value, count: Value = None) -> tuple[Var, Var]:
     """The largest or smallest elements of an axis and their indices, in order."""
     given = call.attribute("k") if count is None else call.numbers(count, "a number of elements")[0]
     found = mb.topk(
@@ -107,7 +107,7 @@ def top_k(call: Call, x: Value, count: Value = None) -> tuple[Var, Var]:
 
 
 @lowers("OneHot")
-def one_hot(call: Call, indices: Value, depth: Value, values: Value) -> Var:
+def one_hot(call: NodeCall, indices: Value, depth: Value, values: Value) -> Var:
     """A row with one element on for each index."""
     (size,) = call.numbers(depth, "a depth")
     off, on = call.numbers(values, "values")
@@ -125,7 +125,7 @@ def one_hot(call: Call, indices: Value, depth: Value, values: Value) -> Var:
 
 
 @lowers("Trilu")
-def triangle(call: Call, x: Value, diagonal: Value = None) -> Var:
+def triangle(call: NodeCall, x: Value, diagonal: Value = None) -> Var:
     """The upper or lower triangle of matrices, zeros elsewhere."""
     x = call.var(x)
     if is_boolean(x):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from asrbuild.architectures.onnx.lowering.builder import mb
-from asrbuild.architectures.onnx.lowering.table import Call, Var, lowers, rank_of
+from asrbuild.architectures.onnx.lowering.table import NodeCall, Var, lowers, rank_of
 from asrbuild.architectures.onnx.lowering.values import Value, is_known, narrow
 
 #: Core ML's ``linear`` takes up to this many axes.
@@ -13,7 +13,7 @@ _LINEAR_RANK = 3
 
 
 @lowers("MatMul")
-def matmul(call: Call, x: Value, y: Value) -> Var:
+def matmul(call: NodeCall, x: Value, y: Value) -> Var:
     """A ``linear`` layer where the second factor is a known matrix."""
     if is_known(y) and y.ndim == 2 and 2 <= rank_of(x) <= _LINEAR_RANK:
         return mb.linear(x=call.var(x), weight=np.ascontiguousarray(narrow(y).T))
@@ -30,7 +30,7 @@ def matmul(call: Call, x: Value, y: Value) -> Var:
 
 
 @lowers("Gemm")
-def gemm(call: Call, x: Value, y: Value, bias: Value = None) -> Var:
+def gemm(call: NodeCall, x: Value, y: Value, bias: Value = None) -> Var:
     """alpha x y + beta bias, with x and y transposed or not."""
     alpha, beta = (np.float32(call.attribute(name, 1.0)) for name in ("alpha", "beta"))
     x_turned, y_turned = (bool(call.attribute(name, 0)) for name in ("transA", "transB"))
@@ -49,12 +49,12 @@ def gemm(call: Call, x: Value, y: Value, bias: Value = None) -> Var:
     return mb.add(x=made, y=added if beta == 1 else mb.mul(x=added, y=beta))
 
 
-def _columns(call: Call, y: Value) -> int:
+def _columns(call: NodeCall, y: Value) -> int:
     return int(y.shape[0 if call.attribute("transB", 0) else 1])
 
 
 @lowers("Einsum")
-def einsum(call: Call, *values: Value) -> Var:
+def einsum(call: NodeCall, *values: Value) -> Var:
     """A sum over named axes, written as products of matrices by coremltools' own helper."""
     from coremltools.converters.mil.frontend._utils import build_einsum_mil
 

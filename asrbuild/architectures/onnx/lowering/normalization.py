@@ -6,7 +6,7 @@ import numpy as np
 
 from asrbuild.architectures.onnx.lowering.builder import mb
 from asrbuild.architectures.onnx.lowering.shapes import reshape_to
-from asrbuild.architectures.onnx.lowering.table import Call, Var, lowers, rank_of, shape_of
+from asrbuild.architectures.onnx.lowering.table import NodeCall, Var, lowers, rank_of, shape_of
 from asrbuild.architectures.onnx.lowering.values import Value, is_known
 from asrbuild.base.array import Array
 
@@ -14,13 +14,13 @@ from asrbuild.base.array import Array
 _BY_CHANNEL = 21
 
 
-def _epsilon(call: Call) -> np.float32:
+def _epsilon(call: NodeCall) -> np.float32:
     return np.float32(call.attribute("epsilon", 1e-5))
 
 
 @lowers("BatchNormalization")
 def batch_normalization(
-    call: Call, x: Value, scale: Value, bias: Value, mean: Value, variance: Value
+    call: NodeCall, x: Value, scale: Value, bias: Value, mean: Value, variance: Value
 ) -> Var:
     """By the statistics that training left."""
     if call.attribute("training_mode", 0):
@@ -39,7 +39,7 @@ def batch_normalization(
 
 
 @lowers("LayerNormalization")
-def layer_normalization(call: Call, x: Value, scale: Value, bias: Value = None) -> Var:
+def layer_normalization(call: NodeCall, x: Value, scale: Value, bias: Value = None) -> Var:
     """Over the axes from ``axis`` on."""
     if any(call.node.outputs[1:]):
         raise call.no_form("the mean or deviation as an output")
@@ -61,7 +61,7 @@ def layer_normalization(call: Call, x: Value, scale: Value, bias: Value = None) 
 
 
 @lowers("RMSNormalization")
-def rms_normalization(call: Call, x: Value, scale: Value) -> Var:
+def rms_normalization(call: NodeCall, x: Value, scale: Value) -> Var:
     """By the root of the mean square over the axes from ``axis`` on."""
     x = call.var(x)
     axis = call.attribute("axis", -1) % rank_of(x)
@@ -71,7 +71,7 @@ def rms_normalization(call: Call, x: Value, scale: Value) -> Var:
 
 
 @lowers("InstanceNormalization")
-def instance_normalization(call: Call, x: Value, scale: Value, bias: Value) -> Var:
+def instance_normalization(call: NodeCall, x: Value, scale: Value, bias: Value) -> Var:
     """Each channel over all axes after it."""
     x, rank = call.var(x), rank_of(x)
     gamma, beta = call.constant(scale, "a scale"), call.constant(bias, "a bias")
@@ -82,7 +82,7 @@ def instance_normalization(call: Call, x: Value, scale: Value, bias: Value) -> V
 
 
 @lowers("GroupNormalization")
-def group_normalization(call: Call, x: Value, scale: Value, bias: Value) -> Var:
+def group_normalization(call: NodeCall, x: Value, scale: Value, bias: Value) -> Var:
     """Each group of channels over all axes after them."""
     x, groups = call.var(x), call.attribute("num_groups")
     sizes = shape_of(x)
@@ -101,7 +101,7 @@ def _by_channel(x: Var, gamma: Array, beta: Array) -> Var:
 
 
 @lowers("LpNormalization")
-def lp_normalization(call: Call, x: Value) -> Var:
+def lp_normalization(call: NodeCall, x: Value) -> Var:
     """Divided by the norm along one axis."""
     reduce = mb.reduce_l1_norm if call.attribute("p", 2) == 1 else mb.reduce_l2_norm
     x = call.var(x)

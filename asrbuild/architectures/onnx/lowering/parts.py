@@ -8,7 +8,7 @@ import numpy as np
 
 from asrbuild.architectures.onnx.lowering.arithmetic import as_integers
 from asrbuild.architectures.onnx.lowering.builder import mb
-from asrbuild.architectures.onnx.lowering.table import Call, Var, lowers, rank_of, shape_of
+from asrbuild.architectures.onnx.lowering.table import NodeCall, Var, lowers, rank_of, shape_of
 from asrbuild.architectures.onnx.lowering.values import (
     Value,
     as_sizes,
@@ -21,7 +21,7 @@ _PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
 
 
 @lowers("Concat")
-def concat(call: Call, *parts: Value) -> Var:
+def concat(call: NodeCall, *parts: Value) -> Var:
     """Joined along one axis."""
     axis, given = call.attribute("axis"), [call.var(part) for part in parts]
     if len(given) == 1:
@@ -33,7 +33,7 @@ def concat(call: Call, *parts: Value) -> Var:
 
 
 @lowers("Split")
-def split(call: Call, x: Value, sizes: Value = None) -> Any:
+def split(call: NodeCall, x: Value, sizes: Value = None) -> Any:
     """Into as many parts as the node has outputs: of the sizes given, or alike."""
     x, axis, count = call.var(x), call.attribute("axis", 0), len(call.node.outputs)
     given = call.attribute("split") or (None if sizes is None else call.numbers(sizes, "sizes"))
@@ -49,7 +49,9 @@ def split(call: Call, x: Value, sizes: Value = None) -> Any:
 
 
 @lowers("Pad")
-def pad(call: Call, x: Value, pads: Value = None, fill: Value = None, axes: Value = None) -> Var:
+def pad(
+    call: NodeCall, x: Value, pads: Value = None, fill: Value = None, axes: Value = None
+) -> Var:
     """With a constant, mirrored or with the outermost elements; negative padding cuts."""
     x, rank = call.var(x), rank_of(x)
     given = call.attribute("pads") or call.numbers(pads, "padding")
@@ -77,7 +79,7 @@ def pad(call: Call, x: Value, pads: Value = None, fill: Value = None, axes: Valu
 
 
 def _padded(
-    call: Call, x: Var, before: list[Any], after: list[Any], mode: str, fill: np.float32
+    call: NodeCall, x: Var, before: list[Any], after: list[Any], mode: str, fill: np.float32
 ) -> Var:
     amounts = [size for pair in zip(before, after, strict=True) for size in pair]
     while len(amounts) > 2 and not any(amounts[:2]):
@@ -89,7 +91,7 @@ def _padded(
     return mb.cast(x=padded, dtype=type_name(x))
 
 
-def _mirrored(call: Call, x: Var, before: list[Any], after: list[Any], mode: str) -> Var:
+def _mirrored(call: NodeCall, x: Var, before: list[Any], after: list[Any], mode: str) -> Var:
     """Core ML mirrors the last two axes of three or more: others are brought there one by one."""
     rank = rank_of(x)
     wide = x if rank > 2 else mb.expand_dims(x=x, axes=list(range(3 - rank)))

@@ -8,7 +8,7 @@ import numpy as np
 
 from asrbuild.architectures.onnx.lowering.builder import mb
 from asrbuild.architectures.onnx.lowering.recurrent_layer import Layer
-from asrbuild.architectures.onnx.lowering.table import Call, Var, lowers
+from asrbuild.architectures.onnx.lowering.table import NodeCall, Var, lowers
 from asrbuild.architectures.onnx.lowering.values import Value
 from asrbuild.base.array import Array
 
@@ -18,7 +18,7 @@ _LSTM_GATES, _GRU_GATES, _RNN_GATES = (0, 2, 1, 3), (1, 2, 0), (0,)
 
 @lowers("LSTM")
 def lstm(
-    call: Call, x: Value, w: Value, r: Value, b: Value = None, lengths: Value = None,
+    call: NodeCall, x: Value, w: Value, r: Value, b: Value = None, lengths: Value = None,
     h: Value = None, c: Value = None, peepholes: Value = None,
 ) -> tuple[Var, ...]:  # fmt: skip
     """One op for both directions."""
@@ -51,7 +51,7 @@ def _joined(states: list[Any]) -> Any:
 
 @lowers("GRU")
 def gru(
-    call: Call, x: Value, w: Value, r: Value, b: Value = None, lengths: Value = None,
+    call: NodeCall, x: Value, w: Value, r: Value, b: Value = None, lengths: Value = None,
     h: Value = None,
 ) -> tuple[Var, ...]:  # fmt: skip
     """An op for each direction."""
@@ -78,7 +78,7 @@ def gru(
 
 @lowers("RNN")
 def rnn(
-    call: Call, x: Value, w: Value, r: Value, b: Value = None, lengths: Value = None,
+    call: NodeCall, x: Value, w: Value, r: Value, b: Value = None, lengths: Value = None,
     h: Value = None,
 ) -> tuple[Var, ...]:  # fmt: skip
     """An op for each direction."""

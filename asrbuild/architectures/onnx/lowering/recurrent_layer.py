@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from asrbuild.architectures.onnx.lowering.builder import mb
-from asrbuild.architectures.onnx.lowering.table import Call, Var, shape_of
+from asrbuild.architectures.onnx.lowering.table import NodeCall, Var, shape_of
 from asrbuild.architectures.onnx.lowering.values import Value, is_known, narrow
 from asrbuild.base.array import Array
 
@@ -29,7 +29,7 @@ class Layer:
     """The weights and the inputs of one recurrent node."""
 
     def __init__(
-        self, call: Call, x: Value, weights: tuple[Value, Value, Value], lengths: Value,
+        self, call: NodeCall, x: Value, weights: tuple[Value, Value, Value], lengths: Value,
         gates: tuple[int, ...],
     ) -> None:  # fmt: skip
         self.call, self.size = call, int(call.attribute("hidden_size"))

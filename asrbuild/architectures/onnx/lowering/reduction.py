@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from asrbuild.architectures.onnx.lowering.builder import mb
-from asrbuild.architectures.onnx.lowering.table import LOWERINGS, Call, Var, lowers, rank_of
+from asrbuild.architectures.onnx.lowering.table import LOWERINGS, NodeCall, Var, lowers, rank_of
 from asrbuild.architectures.onnx.lowering.values import Value
 
 _REDUCTIONS = {
@@ -24,7 +24,7 @@ _REDUCTIONS = {
 
 
 def _reduction(name: str) -> Callable[..., Var]:
-    def lower(call: Call, x: Value, axes: Value = None) -> Value:
+    def lower(call: NodeCall, x: Value, axes: Value = None) -> Value:
         found = call.axes(axes)
         if not found and call.attribute("noop_with_empty_axes", 0):
             return x
@@ -42,13 +42,13 @@ LOWERINGS.update({op: _reduction(name) for op, name in _REDUCTIONS.items()})
 
 
 @lowers("ReduceLogSum")
-def log_sum(call: Call, x: Value, axes: Value = None) -> Var:
+def log_sum(call: NodeCall, x: Value, axes: Value = None) -> Var:
     """The logarithm of a sum."""
     return mb.log(x=LOWERINGS["ReduceSum"](call, x, axes), epsilon=np.float32(0))
 
 
 @lowers("ArgMax", "ArgMin")
-def extreme_index(call: Call, x: Value) -> Var:
+def extreme_index(call: NodeCall, x: Value) -> Var:
     """The index of the first largest or smallest element."""
     if call.attribute("select_last_index", 0):
         raise call.no_form("select_last_index")

@@ -9,7 +9,7 @@ import sympy
 
 from asrbuild.architectures.onnx.lowering.arithmetic import as_integers
 from asrbuild.architectures.onnx.lowering.builder import mb
-from asrbuild.architectures.onnx.lowering.table import Call, Var, lowers, rank_of, shape_of
+from asrbuild.architectures.onnx.lowering.table import NodeCall, Var, lowers, rank_of, shape_of
 from asrbuild.architectures.onnx.lowering.values import (
     Value,
     as_sizes,
@@ -20,13 +20,13 @@ from asrbuild.architectures.onnx.lowering.values import (
 
 
 @lowers("Identity", "Dropout")
-def identity(call: Call, x: Value, *settings: Value) -> Value:
+def identity(call: NodeCall, x: Value, *settings: Value) -> Value:
     """The input: a package is not trained."""
     return (x, *(None for _ in call.node.outputs[1:]))
 
 
 @lowers("Reshape")
-def reshape(call: Call, x: Value, shape: Value) -> Var:
+def reshape(call: NodeCall, x: Value, shape: Value) -> Var:
     """A single open size becomes the -1 that the package infers."""
     sizes = call.numbers_or_none(shape)
     x = call.var(x)
@@ -37,7 +37,7 @@ def reshape(call: Call, x: Value, shape: Value) -> Var:
     return reshape_to(call, x, sizes)
 
 
-def reshape_to(call: Call, x: Var, sizes: list[Any]) -> Var:
+def reshape_to(call: NodeCall, x: Var, sizes: list[Any]) -> Var:
     """``x`` with these sizes, of which one may be -1."""
     if not sizes:
         return mb.squeeze(x=x)
@@ -50,7 +50,7 @@ def reshape_to(call: Call, x: Var, sizes: list[Any]) -> Var:
 
 
 @lowers("Flatten")
-def flatten(call: Call, x: Value) -> Var:
+def flatten(call: NodeCall, x: Value) -> Var:
     """To a matrix: the axes before ``axis``, and those from it on."""
     x, sizes = call.var(x), shape_of(x)
     axis = call.attribute("axis", 1)
@@ -59,7 +59,7 @@ def flatten(call: Call, x: Value) -> Var:
 
 
 @lowers("Transpose")
-def transpose(call: Call, x: Value) -> Var:
+def transpose(call: NodeCall, x: Value) -> Var:
     """The axes in another order, reversed where none is given."""
     x = call.var(x)
     order = call.attribute("perm") or list(range(rank_of(x)))[::-1]
@@ -67,7 +67,7 @@ def transpose(call: Call, x: Value) -> Var:
 
 
 @lowers("Squeeze")
-def squeeze(call: Call, x: Value, axes: Value = None) -> Var:
+def squeeze(call: NodeCall, x: Value, axes: Value = None) -> Var:
     """Without axes of size 1."""
     found = call.axes(axes)
     x = call.var(x)
@@ -75,13 +75,13 @@ def squeeze(call: Call, x: Value, axes: Value = None) -> Var:
 
 
 @lowers("Unsqueeze")
-def unsqueeze(call: Call, x: Value, axes: Value = None) -> Var:
+def unsqueeze(call: NodeCall, x: Value, axes: Value = None) -> Var:
     """With more axes of size 1."""
     return mb.expand_dims(x=call.var(x), axes=call.axes(axes))
 
 
 @lowers("Expand")
-def expand(call: Call, x: Value, shape: Value) -> Var:
+def expand(call: NodeCall, x: Value, shape: Value) -> Var:
     """Broadcast to a shape, which may have fewer axes than ``x``."""
     x, wanted = call.var(x), call.numbers(shape, "a shape")
     have = shape_of(x)
@@ -101,12 +101,12 @@ def expand(call: Call, x: Value, shape: Value) -> Var:
 
 
 @lowers("Tile")
-def tile(call: Call, x: Value, repeats: Value) -> Var:
+def tile(call: NodeCall, x: Value, repeats: Value) -> Var:
     """Repeated along its axes."""
     return _tile(call, call.var(x), repeats)
 
 
-def _tile(call: Call, x: Var, repeats: Value) -> Var:
+def _tile(call: NodeCall, x: Var, repeats: Value) -> Var:
     if call.numbers_or_none(repeats) == [1] * rank_of(x):
         return x
     if is_boolean(x):
@@ -115,7 +115,7 @@ def _tile(call: Call, x: Var, repeats: Value) -> Var:
 
 
 @lowers("ConstantOfShape")
-def constant_of_shape(call: Call, shape: Value) -> Var:
+def constant_of_shape(call: NodeCall, shape: Value) -> Var:
     """One number everywhere."""
     value = call.attribute("value")
     number = np.float32(0) if value is None else call.constant(value, "a value").ravel()[0]
@@ -125,14 +125,14 @@ def constant_of_shape(call: Call, shape: Value) -> Var:
 
 
 @lowers("Range")
-def range_(call: Call, start: Value, limit: Value, delta: Value) -> Var:
+def range_(call: NodeCall, start: Value, limit: Value, delta: Value) -> Var:
     """Numbers at a constant distance."""
     start, limit, delta = (call.var(value) for value in (start, limit, delta))
     return mb.range_1d(start=start, end=limit, step=delta)
 
 
 @lowers("DepthToSpace")
-def depth_to_space(call: Call, x: Value) -> Var:
+def depth_to_space(call: NodeCall, x: Value) -> Var:
     """Channels to blocks of pixels."""
     x, size = call.var(x), call.attribute("blocksize")
     batch, channels, height, width = shape_of(x)
@@ -146,7 +146,7 @@ def depth_to_space(call: Call, x: Value) -> Var:
 
 
 @lowers("SpaceToDepth")
-def space_to_depth(call: Call, x: Value) -> Var:
+def space_to_depth(call: NodeCall, x: Value) -> Var:
     """Blocks of pixels to channels."""
     x, size = call.var(x), call.attribute("blocksize")
     batch, channels, height, width = shape_of(x)

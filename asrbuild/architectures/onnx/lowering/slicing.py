@@ -8,7 +8,7 @@ import numpy as np
 
 from asrbuild.architectures.onnx.lowering.arithmetic import as_integers
 from asrbuild.architectures.onnx.lowering.builder import mb
-from asrbuild.architectures.onnx.lowering.table import Call, Var, lowers, rank_of, shape_of
+from asrbuild.architectures.onnx.lowering.table import NodeCall, Var, lowers, rank_of, shape_of
 from asrbuild.architectures.onnx.lowering.values import (
     ENDLESS,
     Value,
@@ -21,7 +21,7 @@ from asrbuild.architectures.onnx.lowering.values import (
 
 @lowers("Slice")
 def slice_(
-    call: Call,
+    call: NodeCall,
     x: Value,
     starts: Value = None,
     ends: Value = None,
@@ -73,7 +73,7 @@ class _Bounds:
     """The starts or the ends of a slice."""
 
     def __init__(
-        self, call: Call, value: Value, numbers: list[Any] | None, x: Var, along: list[int]
+        self, call: NodeCall, value: Value, numbers: list[Any] | None, x: Var, along: list[int]
     ) -> None:
         self.call, self.value, self.numbers = call, value, numbers
         self.sizes = [shape_of(x)[axis] for axis in along]
@@ -103,7 +103,7 @@ class _Bounds:
         return mb.minimum(x=one, y=size)
 
 
-def _vector(call: Call, numbers: list[Any]) -> Any:
+def _vector(call: NodeCall, numbers: list[Any]) -> Any:
     """A vector of numbers, sizes and scalars of the graph."""
     if not any(hasattr(number, "op") for number in numbers):
         return call.var(as_sizes(numbers))
@@ -116,7 +116,7 @@ def _vector(call: Call, numbers: list[Any]) -> Any:
     )
 
 
-def _backwards(call: Call, x: Var, axis: int, first: Any, last: Any, step: int) -> Var:
+def _backwards(call: NodeCall, x: Var, axis: int, first: Any, last: Any, step: int) -> Var:
     """One axis from its end: reversed whole, or the elements gathered."""
     size = shape_of(x)[axis]
     whole = first in (-1, ENDLESS) or (not is_open(first) and first >= ENDLESS)

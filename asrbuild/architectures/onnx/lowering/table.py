@@ -20,14 +20,14 @@ from asrbuild.architectures.onnx.lowering.values import (
 from asrbuild.base.errors import AsrbuildError
 
 #: Lowers one node; takes the call and the values of the node's inputs, None for one left out.
-Lowering = Callable[..., Any]
-LOWERINGS: dict[str, Lowering] = {}
+LowerNode = Callable[..., Any]
+LOWERINGS: dict[str, LowerNode] = {}
 
 
-def lowers(*ops: str) -> Callable[[Lowering], Lowering]:
+def lowers(*ops: str) -> Callable[[LowerNode], LowerNode]:
     """Enters a function into the table under the names of the ops that it lowers."""
 
-    def enter(function: Lowering) -> Lowering:
+    def enter(function: LowerNode) -> LowerNode:
         for op in ops:
             LOWERINGS[op] = function
         return function
@@ -40,7 +40,7 @@ class NoFormError(AsrbuildError):
 
 
 @dataclass(frozen=True)
-class Call:
+class NodeCall:
     """One node while it is lowered."""
 
     node: Node
@@ -112,4 +112,4 @@ def rank_of(value: Value) -> int:
     return len(value.shape)
 
 
-__all__ = ["LOWERINGS", "Call", "NoFormError", "Var", "lowers", "rank_of", "shape_of"]
+__all__ = ["LOWERINGS", "NoFormError", "NodeCall", "Var", "lowers", "rank_of", "shape_of"]

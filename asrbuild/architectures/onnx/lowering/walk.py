@@ -26,7 +26,7 @@ from asrbuild.architectures.onnx.lowering import (
     slicing,
 )
 from asrbuild.architectures.onnx.lowering.builder import mb
-from asrbuild.architectures.onnx.lowering.table import LOWERINGS, Call, Var
+from asrbuild.architectures.onnx.lowering.table import LOWERINGS, NodeCall, Var
 from asrbuild.architectures.onnx.lowering.values import Value, is_known, is_sizes, settled
 from asrbuild.architectures.onnx.patterns import recognise
 from asrbuild.base.errors import AsrbuildError
@@ -138,7 +138,7 @@ class _Walk:
         if node.op not in LOWERINGS:
             raise _no_form(node)
         try:
-            return LOWERINGS[node.op](Call(node, self.size_ops), *given)
+            return LOWERINGS[node.op](NodeCall(node, self.size_ops), *given)
         except AsrbuildError:
             raise
         except Exception as error:  # coremltools raises what it likes
@@ -158,7 +158,7 @@ class _Walk:
 
     def op_input(self, value: Value) -> Any:
         """A value as an op takes it."""
-        return Call(Node("", "", (), (), {}), self.size_ops).var(value)
+        return NodeCall(Node("", "", (), (), {}), self.size_ops).var(value)
 
     def _enter(self, name: str, value: Value) -> Value:
         if is_sizes(value):

@@ -19,7 +19,7 @@ from .control import as_list
 from .elementwise import hard_sigmoid
 from .products import transposed
 
-Step = Callable[[Any, Sequence[Any]], Sequence[Any]]
+CellStep = Callable[[Any, Sequence[Any]], Sequence[Any]]
 #: The most steps that are unrolled: each is some twenty operations.
 _UNROLLED = 64
 _ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
@@ -50,7 +50,9 @@ def _gates(call: Call, x: Any, weight: str, bias: str) -> Any:
     return add(product, call.value(bias)) if call.has(bias) else product
 
 
-def _run(ready: Any, states: Sequence[Any], step: Step, *, reverse: bool) -> tuple[Any, list[Any]]:
+def _run(
+    ready: Any, states: Sequence[Any], step: CellStep, *, reverse: bool
+) -> tuple[Any, list[Any]]:
     """All outputs (s, b, H) in the order of time, and the last states.
 
     Args:
@@ -72,7 +74,7 @@ def _run(ready: Any, states: Sequence[Any], step: Step, *, reverse: bool) -> tup
 
 
 def _looped(
-    ready: Any, states: Sequence[Any], step: Step, *, reverse: bool
+    ready: Any, states: Sequence[Any], step: CellStep, *, reverse: bool
 ) -> tuple[Any, list[Any]]:
     if reverse:
         ready = raw.reverse(ready, ints(0))
@@ -114,7 +116,7 @@ def _parts(value: Any, count: int) -> list[Any]:
     return list(raw.split(value, values.unsigned(*[size] * count), values.index(axis)))
 
 
-def _lstm_step(call: Call, suffix: str) -> Step:
+def _lstm_step(call: Call, suffix: str) -> CellStep:
     """One step of an LSTM; gates stand in the order input, forget, output, cell."""
     inner = _activation(call, "recurrent_activation", "sigmoid")
     cell = _activation(call, "cell_activation", "tanh")

@@ -27,7 +27,7 @@ from asrbuild.handover.ship.signing.trust import Trust, Trusted
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedBundle:
     """A bundle whose header, signature and every digest are proven; ``key`` signed it."""
 
     header: Header
@@ -53,7 +53,7 @@ def _read_header(stream: BinaryIO, size: int, path: Path) -> Header:
     return header
 
 
-def check_bundle(path: Path, trust: Trust) -> Opened:
+def check_bundle(path: Path, trust: Trust) -> OpenedBundle:
     """Proves a bundle without unpacking it: its shape, signature and every digest.
 
     Raises:
@@ -63,15 +63,15 @@ def check_bundle(path: Path, trust: Trust) -> Opened:
         return _check(stream, size, path, trust)
 
 
-def _check(stream: BinaryIO, size: int, path: Path, trust: Trust) -> Opened:
+def _check(stream: BinaryIO, size: int, path: Path, trust: Trust) -> OpenedBundle:
     header = _read_header(stream, size, path)
     key = check_header(header, trust)
     for file in header.files:
         copy_content(stream, file, lambda _: None)
-    return Opened(header, key)
+    return OpenedBundle(header, key)
 
 
-def unpack_bundle(path: Path, directory: Path, trust: Trust) -> Opened:
+def unpack_bundle(path: Path, directory: Path, trust: Trust) -> OpenedBundle:
     """Proves a bundle, then writes its files into an empty directory.
 
     Everything is proven before the first byte is written. The bytes are proven again as they are

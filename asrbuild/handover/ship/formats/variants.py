@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from asrbuild.base.digest import canonical_json
 from asrbuild.base.errors import AsrbuildError
-from asrbuild.handover.ship.formats.bundle import Opened, unpack_bundle
+from asrbuild.handover.ship.formats.bundle import OpenedBundle, unpack_bundle
 from asrbuild.handover.ship.formats.frame import (
     START,
     check_size,
@@ -291,7 +291,7 @@ def list_variants(path: Path, trust: Trust) -> tuple[tuple[Variant, ...], Truste
         return (describe_variant(opened.header, read_manifest(Path(folder))),), opened.key
 
 
-def unpack_variant(path: Path, variant: Variant, directory: Path, trust: Trust) -> Opened:
+def unpack_variant(path: Path, variant: Variant, directory: Path, trust: Trust) -> OpenedBundle:
     """Proves the whole bundle, then writes one of its artifacts into an empty directory.
 
     Everything is proven before the first byte is written, and again as it is written.
@@ -313,7 +313,7 @@ def unpack_variant(path: Path, variant: Variant, directory: Path, trust: Trust) 
     manifest = read_manifest(directory)
     check_manifest(header, manifest)
     check_variant(variant, header, manifest)
-    return Opened(header, check_header(header, trust))
+    return OpenedBundle(header, check_header(header, trust))
 
 
 def _write_all(writes: Sequence[Callable[[bytes], object]], block: bytes) -> None:

@@ -19,7 +19,7 @@ MAX_EVIDENCE = 24 << 20
 _IDENTITY = re.compile(r"[!-~]{1,500}")
 Sink = Callable[[bytes], object]
 #: A context around each file that is sent or fetched, entered in that file's thread.
-Notify = Callable[[File], AbstractContextManager[object]]
+NotifyFile = Callable[[File], AbstractContextManager[object]]
 
 
 class Remote(Protocol):
