@@ -111,3 +111,21 @@ open class DispatchQueue: @unchecked Sendable {
     public init(label: String) {}
     public func async(execute work: @escaping @Sendable () -> Void) {}
 }
+public func log(_ x: Float) -> Float { x }
+public func exp(_ x: Float) -> Float { x }
+public struct stat {
+    public init() {}
+    public var st_size: Int64 { 0 }
+    public var st_mode: UInt16 { 0 }
+}
+public let O_RDONLY: Int32 = 0, PROT_READ: Int32 = 1, MAP_PRIVATE: Int32 = 2
+public let S_IFMT: UInt16 = 0xf000, S_IFREG: UInt16 = 0x8000
+public var MAP_FAILED: UnsafeMutableRawPointer! { nil }
+public func open(_ path: UnsafePointer<CChar>, _ flags: Int32) -> Int32 { 0 }
+@discardableResult public func close(_ descriptor: Int32) -> Int32 { 0 }
+@discardableResult public func fstat(_ descriptor: Int32, _ facts: UnsafeMutablePointer<stat>!) -> Int32 { 0 }
+public func mmap(
+    _ address: UnsafeMutableRawPointer!, _ size: Int, _ protection: Int32, _ flags: Int32, _ descriptor: Int32,
+    _ offset: Int64
+) -> UnsafeMutableRawPointer! { nil }
+@discardableResult public func munmap(_ address: UnsafeMutableRawPointer!, _ size: Int) -> Int32 { 0 }

@@ -15,6 +15,8 @@ public enum ASRError: Error, Equatable, LocalizedError {
     /// A call failed that had the state inside of the package, which is not known any more: start
     /// another utterance.
     case stateLost
+    /// A scorer package is damaged, or of another model.
+    case badScorer(String)
     /// A file is not what it should be.
     case unreadable(String)
     /// A recording cannot be read.
@@ -36,6 +38,7 @@ public enum ASRError: Error, Equatable, LocalizedError {
             return "\(steps) steps do not fit in one call of the package, which takes \(limit)"
         case .badOutput(let what): return "the package gave \(what)"
         case .stateLost: return "a call failed, and with it the state that the package keeps is lost"
+        case .badScorer(let what): return "the scorer \(what)"
         case .unreadable(let what): return "not readable: \(what)"
         case .badAudio(let what): return "the recording cannot be read: \(what)"
         case .microphone(let what): return "the microphone cannot be used: \(what)"

@@ -5,16 +5,19 @@ public struct ASRTranscriber: Sendable {
     public let manifest: ASRManifest
     public let settings: ASRFeatures
     private let frontEnd: ASRFrontEnd
+    /// The decoder of an utterance that has not begun.
+    private let decoder: ASRDecoder
     private let model: any ASRAcousticModel
 
-    /// - Throws: `ASRError.unsupported` when the manifest asks for a decoder with a language model
-    ///   or a beam, and `greedy` is not set: greedy words are then not the words of the proof.
-    public init(manifest: ASRManifest, model: any ASRAcousticModel, greedy: Bool = false) throws {
-        guard greedy || manifest.decoder.type == .greedy else {
-            throw ASRError.unsupported(
-                "decoder \(manifest.decoder.type.rawValue); pass greedy: true to do without"
-            )
-        }
+    /// - Parameters:
+    ///   - decoder: how probabilities become words.
+    ///   - scorer: the manifest's, where it names one.
+    /// - Throws: `ASRError.unsupported` when the manifest names a scorer and none is given.
+    public init(
+        manifest: ASRManifest, model: any ASRAcousticModel, decoder: ASRDecoderChoice = .manifest,
+        scorer: ASRScorer? = nil
+    ) throws {
+        self.decoder = try ASRDecoder(decoder, manifest, scorer: scorer)
         self.manifest = manifest
         self.model = model
         settings = try ASRFeatures(manifest)
@@ -34,7 +37,7 @@ public struct ASRTranscriber: Sendable {
         }
         return ASRUtterance(
             features: ASRFeatureStream(frontEnd), acoustic: acoustic,
-            decoder: try ASRGreedyDecoder(manifest)
+            decoder: decoder
         )
     }
 
@@ -62,12 +65,12 @@ public struct ASRTranscriber: Sendable {
 public actor ASRUtterance {
     private var features: ASRFeatureStream
     private var acoustic: ASRAcousticStream
-    private var decoder: ASRGreedyDecoder
+    private var decoder: ASRDecoder
     private var ending = false
     private var busy = false
     private var queue: [CheckedContinuation<Void, Never>] = []
 
-    init(features: ASRFeatureStream, acoustic: ASRAcousticStream, decoder: ASRGreedyDecoder) {
+    init(features: ASRFeatureStream, acoustic: ASRAcousticStream, decoder: ASRDecoder) {
         self.features = features
         self.acoustic = acoustic
         self.decoder = decoder
@@ -99,7 +102,7 @@ public actor ASRUtterance {
             ending = true
         }
         try await advance()
-        return decoder.transcription
+        return try decoder.transcription
     }
 
     private func advance() async throws {

@@ -21,13 +21,13 @@ final class FailureTests: XCTestCase {
         let artifact = try Artifact()
         let samples = try samples(artifact)
         let calm = Scripted(artifact.manifest)
-        let expected = try await ASRTranscriber(manifest: artifact.manifest, model: calm, greedy: true)
+        let expected = try await ASRTranscriber(manifest: artifact.manifest, model: calm, decoder: .greedy)
             .transcribe(samples)
         let model = Scripted(artifact.manifest) { number, outputs in
             if number % 2 == 0 { throw Interrupted() }
             return outputs
         }
-        let transcriber = try ASRTranscriber(manifest: artifact.manifest, model: model, greedy: true)
+        let transcriber = try ASRTranscriber(manifest: artifact.manifest, model: model, decoder: .greedy)
         let utterance = try transcriber.utterance()
         var failures = 0
         if keepsItself(artifact) {
@@ -58,7 +58,7 @@ final class FailureTests: XCTestCase {
         let artifact = try Artifact()
         let samples = try samples(artifact)
         let calm = try await ASRTranscriber(
-            manifest: artifact.manifest, model: Scripted(artifact.manifest), greedy: true
+            manifest: artifact.manifest, model: Scripted(artifact.manifest), decoder: .greedy
         ).transcribe(samples)
         let names = artifact.manifest.model.outputs.filter {
             $0.meaning == .probabilities || $0.meaning == .state
@@ -75,13 +75,13 @@ final class FailureTests: XCTestCase {
                     artifact.manifest,
                     fallback: keepsItself(artifact) ? Scripted(artifact.manifest) : nil, change: spoil
                 )
-                let first = try ASRTranscriber(manifest: artifact.manifest, model: alone, greedy: true)
+                let first = try ASRTranscriber(manifest: artifact.manifest, model: alone, decoder: .greedy)
                 await fails(.badOutput("")) { _ = try await first.transcribe(samples) }
                 guard !keepsItself(artifact) else { continue }
                 let cpu = Scripted(artifact.manifest)
                 let both = Scripted(artifact.manifest, fallback: cpu, change: spoil)
                 let found = try await ASRTranscriber(
-                    manifest: artifact.manifest, model: both, greedy: true
+                    manifest: artifact.manifest, model: both, decoder: .greedy
                 ).transcribe(samples)
                 XCTAssertEqual(found, calm, name)
                 XCTAssertEqual(both.states.count, 1)

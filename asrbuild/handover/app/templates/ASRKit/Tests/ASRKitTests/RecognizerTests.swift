@@ -28,7 +28,7 @@ final class RecognizerTests: XCTestCase {
         let manifest = artifact.manifest
         let replay = artifact.replay(recording)
         let recognizer = ASRRecognizer {
-            try ASRTranscriber(manifest: manifest, model: replay, greedy: true)
+            try ASRTranscriber(manifest: manifest, model: replay, decoder: .greedy)
         }
         var partial: [String] = []
         var last: ASRTranscription?
@@ -49,7 +49,7 @@ final class RecognizerTests: XCTestCase {
     func testCancellingEndsTheWork() async throws {
         let manifest = try Artifact().manifest
         let recognizer = ASRRecognizer {
-            try ASRTranscriber(manifest: manifest, model: Scripted(manifest), greedy: true)
+            try ASRTranscriber(manifest: manifest, model: Scripted(manifest), decoder: .greedy)
         }
         let pieces = Counter()
         let waits = expectation(description: "the next piece is asked for")
@@ -81,7 +81,7 @@ final class RecognizerTests: XCTestCase {
     func testNothingRunsAheadOfTheReader() async throws {
         let manifest = try Artifact().manifest
         let recognizer = ASRRecognizer {
-            try ASRTranscriber(manifest: manifest, model: Scripted(manifest), greedy: true)
+            try ASRTranscriber(manifest: manifest, model: Scripted(manifest), decoder: .greedy)
         }
         let asked = Counter()
         let source = AsyncStream<[Float]>(unfolding: {
@@ -105,7 +105,7 @@ final class RecognizerTests: XCTestCase {
         let tries = Counter()
         let recognizer = ASRRecognizer {
             if await tries.next() == 0 { throw Interrupted() }
-            return try ASRTranscriber(manifest: manifest, model: Scripted(manifest), greedy: true)
+            return try ASRTranscriber(manifest: manifest, model: Scripted(manifest), decoder: .greedy)
         }
         do {
             for try await _ in recognizer.events(of: pieces([0], of: 1)) {}
@@ -125,7 +125,7 @@ final class RecognizerTests: XCTestCase {
     func testPushesFromSeveralTasksDoNotMix() async throws {
         let manifest = try Artifact().manifest
         let model = Scripted(manifest)
-        let utterance = try ASRTranscriber(manifest: manifest, model: model, greedy: true).utterance()
+        let utterance = try ASRTranscriber(manifest: manifest, model: model, decoder: .greedy).utterance()
         try await withThrowingTaskGroup(of: Void.self) { group in
             for _ in 0..<20 {
                 group.addTask { _ = try await utterance.push([Int16](repeating: 0, count: 5_000)) }

@@ -13,7 +13,7 @@ final class TranscriberTests: XCTestCase {
         for recording in artifact.vectors.recordings {
             let replay = artifact.replay(recording)
             let transcriber = try ASRTranscriber(
-                manifest: artifact.manifest, model: replay, greedy: true
+                manifest: artifact.manifest, model: replay, decoder: .greedy
             )
             let utterance = try transcriber.utterance()
             let samples = try artifact.samples(recording)
@@ -57,9 +57,9 @@ final class TranscriberTests: XCTestCase {
             let calls = stream.calls.map { ["first": $0.first, "steps": $0.steps, "size": $0.size] }
             try JSONSerialization.data(withJSONObject: calls)
                 .write(to: folder.appendingPathComponent("calls.json"))
-            var decoder = try ASRGreedyDecoder(artifact.manifest)
+            var decoder = try ASRDecoder(.greedy, artifact.manifest)
             _ = try decoder.feed(rows)
-            try JSONEncoder().encode(decoder.transcription)
+            try JSONEncoder().encode(try decoder.transcription)
                 .write(to: folder.appendingPathComponent("text.json"))
         }
     }
@@ -101,7 +101,7 @@ final class TranscriberTests: XCTestCase {
             let limit = try artifact.limit("probabilities", "max_abs_error")
             XCTAssertLessThanOrEqual(largestError(rows.values, expected.values), limit)
             let transcriber = try ASRTranscriber(
-                manifest: artifact.manifest, model: model, greedy: true
+                manifest: artifact.manifest, model: model, decoder: .greedy
             )
             let found = try await transcriber.transcribe(try artifact.samples(recording))
             try expect(

@@ -279,15 +279,13 @@ extension ASRAcousticStream {
             try requireFinite(given, pair.output)
             next[pair.input] = ASRTensor(shape: pair.shape, values: given)
         }
-        let count = rows.of(request.size)
+        let count = self.rows.of(request.size)
         let given = try output(decoded.name, of: outputs, count: count * decoded.width)
         // What belongs to padding may be anything.
         let kept = ASRRows(width: decoded.width, values: decoded.stand(given, count))[request.keep]
-        let probabilities = try decoded.probabilities(kept.values)
-        try requireFinite(probabilities, decoded.name)
-        return Answer(
-            rows: ASRRows(width: decoded.width, values: probabilities), state: next, model: model
-        )
+        let rows = try kept.probabilities(from: decoded.meaning)
+        try requireFinite(rows.values, decoded.name)
+        return Answer(rows: rows, state: next, model: model)
     }
 
     private func output(
@@ -360,7 +358,7 @@ private struct Laid: Sendable {
     let time: ASRManifest.Axis
     /// Values of a step.
     let width: Int
-    private let meaning: ASRManifest.Tensor.Meaning
+    let meaning: ASRManifest.Tensor.Meaning
     private let sizes: [Int]
     private let axis: Int
     private let before: Int
@@ -403,25 +401,6 @@ private struct Laid: Sendable {
                 let start = (first * inner + second) * after
                 found += values[start..<start + after]
             }
-        }
-        return found
-    }
-
-    /// The values as probabilities, a row of `width` after another.
-    func probabilities(_ values: [Float]) throws -> [Float] {
-        guard meaning != .probabilities else { return values }
-        var found: [Float] = []
-        found.reserveCapacity(values.count)
-        for start in Swift.stride(from: 0, to: values.count, by: width) {
-            let row = values[start..<start + width].map(Double.init)
-            let top = meaning == .logits ? row.max() ?? 0 : 0
-            let raised = row.map { exp(min($0 - top, 80)) }
-            let sum = raised.reduce(0, +)
-            // Those of a network in half precision add up to within a few per mille.
-            guard meaning == .logits || abs(sum - 1) <= 0.02 else {
-                throw ASRError.badOutput("\(name) that are not log probabilities")
-            }
-            found += raised.map { Float(meaning == .logits ? $0 / sum : $0) }
         }
         return found
     }
