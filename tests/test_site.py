@@ -12,7 +12,7 @@ import pytest
 
 from tests.acceptance.test_readme import commands, section
 from tests.paths import ROOT
-from tools.site import keys
+from tools.site import keys, manifest
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,6 @@ def test_it_reads_without_a_network(site: Path) -> None:
 
 
 def test_every_key_command_and_section_of_the_manifest_is_there(site: Path) -> None:
-    from asrbuild.artifact.reading import json_schema
     from asrbuild.cli.tree import PANELS, Group
 
     reference = (site / "reference" / "keys.html").read_text("utf-8")
@@ -54,9 +53,15 @@ def test_every_key_command_and_section_of_the_manifest_is_there(site: Path) -> N
         for name, entry in entries.items():
             for inner in entry.commands if isinstance(entry, Group) else [""]:
                 assert f"asrbuild {name} {inner}".strip() + "<" in listed
-    manifest = (site / "reference" / "manifest.html").read_text("utf-8")
-    for name, value in json_schema()["$defs"].items():
-        assert "properties" not in value or f'id="{name.lower()}"' in manifest
+    for major, name in ((1, "manifest"), (2, "manifest2")):
+        page = (site / "reference" / f"{name}.html").read_text("utf-8")
+        for title in manifest.sections(major):
+            assert f">{title}<a" in page
+    both = [*manifest.sections(1).items(), *manifest.sections(2).items()]
+    keys_of = {(manifest.plain(name), key) for name, value in both for key in value["properties"]}
+    assert keys_of == {(name, key) for name, each in manifest.MEANINGS.items() for key in each} - {
+        ("Features", "place")
+    }
 
 
 def test_a_key_names_the_stages_that_read_it() -> None:

@@ -149,7 +149,7 @@ def _nothing_fits(root: Path, spec: str, artifacts: list[Artifact], path: Path) 
         return AsrbuildError(
             f"there is no artifact {spec!r}: nothing is published here yet",
             file=root,
-            fix="build one with `asrbuild model=dynamic`",
+            fix="build one with `asrbuild model=dynamic`, or pull one with `asrbuild pull`",
         )
     import difflib
 

@@ -36,7 +36,7 @@ def folding(title: str, *headings: str, right: Collection[str] = ()) -> Table:
 
 
 def bare(title: str, *headings: str, right: Collection[str] = ()) -> Table:
-    """A table without lines, as a section of a page; no heading is shown if all are empty."""
+    """A table without lines, as a section of a page, for :func:`show`; headings may be empty."""
     from rich.table import Table
 
     table = Table(
@@ -53,7 +53,7 @@ def bare(title: str, *headings: str, right: Collection[str] = ()) -> Table:
 
 
 def show(table: Table) -> None:
-    """Prints a :func:`folding` table to standard output.
+    """Prints a :func:`folding` or :func:`bare` table to standard output.
 
     In a terminal that is too narrow for the longest word of each column, a row is a paragraph. In a
     pipe or a file a row is a line, its cells separated by tabs, and the headings are the first one.
@@ -62,7 +62,8 @@ def show(table: Table) -> None:
     if not terminal.is_terminal():
         if table.title:
             terminal.say(str(table.title))
-        for row in (headings, *rows):
+        named = [headings] if any(heading.plain for heading in headings) else []
+        for row in (*named, *rows):
             terminal.say_cells([" ".join(cell.plain.split()) for cell in row])
         if table.caption:
             terminal.say(str(table.caption))

@@ -227,7 +227,8 @@ def _sweep_job(config: Any) -> Returned:
     progress = _progress(number)
     sweep = about(Path(os.environ[RECORDS]))
     of = "" if sweep.jobs is None else f"{number + 1} of {sweep.jobs}: "
-    progress.line("job", of + " ".join(overrides))
+    shown = [each for each in overrides if each.lstrip("+~").partition("=")[0] in sweep.varied]
+    progress.line("job", of + " ".join(shown or overrides))
     # A job whose process is killed leaves this record.
     _write(_unfinished(number, overrides, "running", 0.0, ""))
     try:

@@ -10,7 +10,7 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.progress import bars
-from asrbuild.base.tables import bare
+from asrbuild.base.tables import bare, show
 from asrbuild.cli.devices import measured_rows
 from asrbuild.cli.options import ArtifactsOption, DataOption, JsonOption
 
@@ -141,7 +141,7 @@ def _print(difference: ArtifactDifference) -> None:
         for change in group:
             table.add_row(*_cells(change))
         console.print()
-        console.print(table)
+        show(table)
 
 
 _VERDICTS = {

@@ -14,7 +14,7 @@ import typer
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.progress import bars
-from asrbuild.base.tables import bare
+from asrbuild.base.tables import bare, show
 from asrbuild.cli.decoding import (
     AlphaOption,
     BeamOption,
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from asrbuild.proof.evaluation import SetResult
     from asrbuild.speech.dataset import Recording
     from asrbuild.speech.decoder_settings import DecoderSettings
-
-
-#: Terminal columns that the figures and a few letters of the names take.
-_ROOM_FOR_FIGURES = 78
 
 
 def evaluate(
@@ -134,14 +130,11 @@ def evaluate(
 
 def _print_table(results: Sequence[SetResult]) -> None:
     names = sorted({r.artifact for r in results})
-    table = bare(names[0], "decoder") if len(names) == 1 else bare("", "artifact", "decoder")
-    console = terminal.console()
-    # Names are folded first; figures only where the terminal has no room for them.
-    whole = console.width >= _ROOM_FOR_FIGURES
     units = dict.fromkeys(r.rates.unit for r in results)  # phonemes, of a model that writes them
     rate = " / ".join("PER %" if unit == "phonemes" else "CER %" for unit in units)
-    for heading in ("words", "WER %", "95 %", rate, "95 %", "acoustic", "decoder"):
-        table.add_column(heading, justify="right", no_wrap=whole, overflow="fold")
+    figures = ("words", "WER %", "95 %", rate, "95 %", "acoustic", "decoding")
+    first = ("decoder",) if len(names) == 1 else ("artifact", "decoder")
+    table = bare(names[0] if len(names) == 1 else "", *first, *figures, right=figures)
     for r in results:
         wer, cer = r.rates.wer_interval, r.rates.cer_interval
         table.add_row(
@@ -155,10 +148,10 @@ def _print_table(results: Sequence[SetResult]) -> None:
             f"{r.acoustic_s / r.audio_s:.3f} x",
             f"{r.decoder_s / r.audio_s:.3f} x",
         )
-    console.print(table)
-    audio = results[0].audio_s
-    console.print(
-        f"{len(results[0].heard)} recordings, {audio:.0f} s; "
+    show(table)
+    audio, count = results[0].audio_s, len(results[0].heard)
+    terminal.console().print(
+        f"{count} recording{'s' if count > 1 else ''}, {audio:.0f} s; "
         "times are seconds of work per second of audio",
         style="dim",
     )

@@ -9,7 +9,7 @@ import typer
 
 from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError, MisuseError
-from asrbuild.base.tables import bare
+from asrbuild.base.tables import bare, show
 from asrbuild.cli.devices import planned_of
 from asrbuild.cli.options import ArtifactsOption, JsonOption
 
@@ -68,12 +68,11 @@ def _print_rules(as_json: bool) -> None:
     if as_json:
         terminal.say_json([as_dict(rule) for rule in RULES])
         return
-    console = terminal.console()
     for rule in RULES:
         table = bare(f"{rule.id}  {rule.verdict}: {rule.about}", "", "")
         for name, text in rule_rows(rule):
             table.add_row(f"  {name}", text)
-        console.print(table)
+        show(table)
 
 
 def _show(
@@ -146,7 +145,7 @@ def _print(
     for row in page.verdict_rows(found, counts):
         table.add_row(*row)
     console.print()
-    console.print(table)
+    show(table)
     for name, each in counts.items():
         sizes = ", ".join(f"{key} {shape}" for key, shape in each.sizes.items())
         of = fed.get(name, page.Fed())
@@ -172,4 +171,4 @@ def _rows(title: str, rows: list[tuple[str, Any]]) -> None:
     table = bare(title, "", "")
     for name, text in rows:
         table.add_row(name, text)
-    console.print(table)
+    show(table)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asrbuild.base import terminal
-from asrbuild.base.tables import bare
+from asrbuild.base.tables import bare, show as show_table
 from asrbuild.cli.options import ArtifactsOption, OpenedArgument
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def show(
         for row in rows:
             table.add_row(*row)
         console.print()
-        console.print(table)
+        show_table(table)
     console.print(f"\n{opened_as(artifact, path)}", soft_wrap=True)
 
 
@@ -100,8 +100,8 @@ def _model(m: Manifest) -> TableRows:
         ("format", f"{model.format}, specification {model.spec_version}, runs on {systems} and up"),
         ("precision", f"{model.compute_precision}{f', {model.lstm} LSTM' if model.lstm else ''}"),
         ("compute units", model.recommended_compute_units),
-        ("languages", ", ".join(m.languages)),
-        ("licence", f"{m.license}, by {m.author}"),
+        ("languages", ", ".join(m.languages) or "not stated"),
+        ("licence", (m.license or "not stated") + (f", by {m.author}" if m.author else "")),
     ]
 
 
@@ -117,8 +117,8 @@ def _features(m: Manifest) -> TableRows:
     audio, f = m.audio, m.features
     sound = (
         "audio",
-        f"{audio.sample_rate} Hz, {audio.channels} channel(s), {audio.sample_type}, "
-        f"times {audio.sample_scale:g}",
+        f"{audio.sample_rate} Hz, {audio.channels} channel{'s' if audio.channels > 1 else ''}, "
+        f"{audio.sample_type}, times {audio.sample_scale:g}",
     )
     if isinstance(m, manifest2.Manifest):
         return [sound, *_features2(m)]

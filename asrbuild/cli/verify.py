@@ -13,7 +13,7 @@ from asrbuild.base import terminal
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.places import CHECKPOINT, GRAPH_TO_RUN
 from asrbuild.base.kinds.recognition import require
-from asrbuild.base.tables import bare
+from asrbuild.base.tables import bare, show
 from asrbuild.cli.options import ArtifactsOption, JsonOption, OpenedArgument
 
 if TYPE_CHECKING:
@@ -198,14 +198,14 @@ def _print(
         style = "bold red" if "FAILED" in row["verdict"] else ""
         keys = ("output", "name", "value", "input", "gate", "verdict")
         table.add_row(*(row[key] for key in keys), style=style)
-    console.print(table)
+    show(table)
     shown = manifest.model_copy(update={"verification": proof.verification})
     if witnesses := witness_rows(shown):
         keys = ("output", "name", "executor", "witness", "between", "gate")
         side = bare("", "output", "measure", "executor", "Core AI", "one against the other", "gate")
         for row in witnesses:
             side.add_row(*(row[key] for key in keys))
-        console.print(side)
+        show(side)
     for transcript in proof.verification.transcripts:
         if "@" not in transcript.input:
             console.print(f"{transcript.input}: {transcript.package}", soft_wrap=True)

@@ -9,6 +9,7 @@ uses, so this one asks Optuna directly. Its settings have the names of Hydra's p
 # dataclasses look the names in such annotations up.
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,6 +135,8 @@ class OptunaSweeper(Sweeper):
 
 
 def _import_optuna() -> Any:
+    bars = os.environ.get("TQDM_DISABLE")
+    os.environ["TQDM_DISABLE"] = "1"  # read once, when tqdm is imported: coremltools has bars
     try:
         import optuna
     except ImportError as error:
@@ -142,6 +145,10 @@ def _import_optuna() -> Any:
             key="hydra/sweeper",
             fix="pip install 'asrbuild[tune]'",
         ) from error
+    finally:
+        os.environ.pop("TQDM_DISABLE")
+        if bars is not None:
+            os.environ["TQDM_DISABLE"] = bars
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 

@@ -109,13 +109,13 @@ def test_ls_lists_an_artifact_whose_manifest_is_damaged(root: Path, junk: str) -
 def test_show_has_what_an_app_needs(root: Path) -> None:
     publish(root)
     output = run("show", "demo-dynamic").output
-    squeezed = re.sub(r" +", " ", output)
+    squeezed = re.sub(r"[ \t]+", " ", output)
     for text in (
         "A small [model] of English.",
         "neuralnetwork, specification 5, runs on iOS 14, macOS 11 and up",
         "in input_node float32 (batch 1, steps 1.., window 19) features as told",
         "out logits float32 (steps 16/32/64, class 29) probabilities as told",
-        "audio 16000 Hz, 1 channel(s), int16, times 3.05176e-05",
+        "audio 16000 Hz, 1 channel, int16, times 3.05176e-05",
         "32 ms (512 samples) every 20 ms (320)",
         "feeding the whole utterance in one call",
         "previous_state_c <- new_state_c, explicit",
@@ -138,7 +138,7 @@ def test_show_says_what_failed_and_what_did_not_run(root: Path) -> None:
     proof["metrics"][2] |= {"value": 0.5, "passed": False}
     proof["transcripts"][0] |= {"package": "corr", "match": False}
     publish(root, failing)
-    squeezed = re.sub(r" +", " ", run("show", "demo-dynamic").output)
+    squeezed = re.sub(r"[ \t]+", " ", run("show", "demo-dynamic").output)
     assert "logits argmax agreement 0.5 >= 0.999 1 of 1 FAILED" in squeezed
     assert "sample corr DIFFERS: core a b" in squeezed
     unproven = copy.deepcopy(MANIFEST)

@@ -22,7 +22,8 @@ def on_files(files: Any, config: Any) -> Any:
     pages = {
         "reference/keys.md": keys.page(),
         "reference/commands.md": commands.page(),
-        "reference/manifest.md": manifest.page(),
+        "reference/manifest.md": manifest.page(1),
+        "reference/manifest2.md": manifest.page(2),
         "changes.md": (ROOT / "CHANGELOG.md").read_text("utf-8"),
         "licences.md": licences(),
     }

@@ -82,10 +82,7 @@ MEANINGS = {
     "coreml.compress": "How all weights are stored.",
     "coreml.fp32": "What of an fp16 package stays in single precision.",
     "coreml.sparsity": "The fraction of a pruned layer's weights that become 0.",
-    **{
-        f"coreml.compress_layers.{layer}": f"How the weights of {layer} are stored; null: as all."
-        for layer in ("layer_1", "layer_2", "layer_3", "lstm", "layer_5", "layer_6")
-    },
+    "coreml.compress_layers": "Layer, by the network's own name, to how its weights are stored.",
     "coreai": "preview: publish Core AI's format (iOS 27) too.",
     "decoder.type": "The decoder.",
     "decoder.beam_width": "Hypotheses kept at each step.",
