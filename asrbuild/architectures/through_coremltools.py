@@ -69,12 +69,14 @@ def convert_in_process(
         job.write_text(
             json.dumps(
                 {
-                    "file": str(file), "destination": str(destination.absolute()),
-                    "config": asdict(config), "request": encoded_request(request),
+                    "file": str(file),
+                    "destination": str(destination.absolute()),
+                    "config": asdict(config),
+                    "request": encoded_request(request),
                     "outcome": str(outcome),
                 }
             )
-        )  # fmt: skip
+        )
         code, lines = run(module, str(job))
         error = json.loads(outcome.read_text("utf-8")) if outcome.exists() else None
     if error:
@@ -123,8 +125,9 @@ def _network(loaded: Loaded, config: OnnxConfig, request: ConversionRequest) -> 
     ports = {names[port.name]: port for port in signature.inputs}
     outputs = {names[name]: name for name in signature.output_names}
     for side, given, all_of in (
-        ("inputs", ports, loaded.inputs), ("outputs", outputs, loaded.outputs)
-    ):  # fmt: skip
+        ("inputs", ports, loaded.inputs),
+        ("outputs", outputs, loaded.outputs),
+    ):
         if all_of is not None and (more := set(all_of) - set(given)):
             raise SystemExit(f"its {side} {', '.join(sorted(more))} have no role in the recipe")
 

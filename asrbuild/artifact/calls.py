@@ -52,9 +52,12 @@ class Contract:
     @classmethod
     def of(cls, manifest: Manifest) -> Contract:
         return cls(
-            manifest.model, tuple(manifest.state), manifest.streaming,
-            manifest2.rows_of(manifest), manifest2.context_of(manifest),
-        )  # fmt: skip
+            manifest.model,
+            tuple(manifest.state),
+            manifest.streaming,
+            manifest2.rows_of(manifest),
+            manifest2.context_of(manifest),
+        )
 
     @property
     def features(self) -> Tensor:

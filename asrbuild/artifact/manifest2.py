@@ -39,9 +39,17 @@ from asrbuild.speech.tokens import Tokens, make_vocabulary
 
 SCHEMA_VERSION = "2.0"
 Meaning = Literal[
-    "features", "samples", "step_count", "step_range", "state",
-    "probabilities", "log_probabilities", "logits", "row_count", "other",
-]  # fmt: skip
+    "features",
+    "samples",
+    "step_count",
+    "step_range",
+    "state",
+    "probabilities",
+    "log_probabilities",
+    "logits",
+    "row_count",
+    "other",
+]
 
 
 class MfccTf(v1.Features):
@@ -226,9 +234,12 @@ def tokens_of(decoder: v1.Decoder) -> Tokens:
     """The labels of the model."""
     if isinstance(decoder, Decoder):
         return make_vocabulary(
-            decoder.alphabet, decoder.kind, decoder.blank_index, decoder.boundary_index,
+            decoder.alphabet,
+            decoder.kind,
+            decoder.blank_index,
+            decoder.boundary_index,
             decoder.silent_indices,
-        )  # fmt: skip
+        )
     return make_alphabet(decoder.alphabet, bytes_output=decoder.utf8)
 
 

@@ -106,9 +106,8 @@ class NamedFiles:
 
 def _files(path: Path) -> Iterator[os.stat_result]:
     """The files below a folder, or the file; what another process removes meanwhile is left out."""
-    paths = [path] if not path.is_dir() else [
-        Path(folder, name) for folder, _, names in os.walk(path) for name in names
-    ]  # fmt: skip
+    inside = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+    paths = inside if path.is_dir() else [path]
     for each in paths:
         try:
             status = os.lstat(each)

@@ -103,9 +103,13 @@ def _compression(coreml: CoreMLConfig) -> dict[str, str]:
 def conversion_request(asked: Conversion) -> Any:
     """The request to the Core ML front ends."""
     return package_request(
-        asked.coreml, asked.model, asked.card, asked.version, package_metadata(asked),
+        asked.coreml,
+        asked.model,
+        asked.card,
+        asked.version,
+        package_metadata(asked),
         asked.architecture.LAYERS.names,
-    )  # fmt: skip
+    )
 
 
 def package_request(

@@ -67,10 +67,19 @@ _SECTIONS = (*own_sections(), "decoder", "verify")
 _NOT_BUILT = ("name", "version", "paths.", "tune", "decoder.interpreter", "hydra")
 #: Sections and keys that have no word of their own.
 _SILENT = (
-    "name", "version", "paths.", "tune.", "source.", "model.name", "coreml.name", "verify.",
-    "decoder.interpreter", "decoder.tuned", "coreai",
+    "name",
+    "version",
+    "paths.",
+    "tune.",
+    "source.",
+    "model.name",
+    "coreml.name",
+    "verify.",
+    "decoder.interpreter",
+    "decoder.tuned",
+    "coreai",
     *(f"{section}.{key}" for section, (_, own) in own_sections().items() for key in own.silent),
-)  # fmt: skip
+)
 _SPOKEN = ("source.load_evaluate", "source.bytes_output_mode")
 #: Sections whose keys the user names.
 _WHOLE = (

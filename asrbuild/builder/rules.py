@@ -155,14 +155,10 @@ def _steps(recipe: Recipe) -> Iterator[AsrbuildError]:
 
 def _decoder(recipe: Recipe) -> Iterator[AsrbuildError]:
     decoder = recipe.decoder
-    scorer = decoder.scorer_path
-    check_settings(
-        DecoderSettings(
-            decoder.type, decoder.beam_width, decoder.cutoff_prob, decoder.cutoff_top_n,
-            None if scorer is None else Path(scorer), decoder.lm_alpha, decoder.lm_beta,
-            decoder.hot_words,
-        )
-    )  # fmt: skip
+    own = ("scorer_path", "interpreter", "tuned")
+    given = {key: value for key, value in vars(decoder).items() if key not in own}
+    scorer = None if decoder.scorer_path is None else Path(decoder.scorer_path)
+    check_settings(DecoderSettings(**given, scorer=scorer))
     yield from ()
 
 
@@ -237,9 +233,9 @@ def _coreai(recipe: Recipe) -> Iterator[AsrbuildError]:
 
 
 _KEY_RULES: tuple[Callable[[Recipe], Iterator[AsrbuildError]], ...] = (
-    _choices, _names, _finite, _sizes, _network, _source, _steps, _decoder, _tune, _verify,
-    _witness, _coreai,
-)  # fmt: skip
+    *(_choices, _names, _finite, _sizes, _network, _source, _steps, _decoder),
+    *(_tune, _verify, _witness, _coreai),
+)
 
 
 def _inputs(recipe: Recipe) -> Iterator[AsrbuildError]:

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 _GRAPHS = ("graph", "graph-unfrozen", "pbmm", "tflite")
 #: Kind -> the module that drafts a recipe.
 _DRAFTS = {
-    "onnx": "onnx", "graph": "tensorflow_graph", "pbmm": "tensorflow_graph",
-    "saved-model": "tensorflow_graph", "pytorch": "torch_export",
+    "onnx": "onnx",
+    "graph": "tensorflow_graph",
+    "pbmm": "tensorflow_graph",
+    "saved-model": "tensorflow_graph",
+    "pytorch": "torch_export",
     "pytorch-exported": "torch_export",
-}  # fmt: skip
+}
 _PACKAGES = ("mlmodel", "mlpackage")
 
 

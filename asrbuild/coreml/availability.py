@@ -27,22 +27,22 @@ MINIMUM_OS = {
 #: Operations of programs that came after iOS 15 -> the specification version they came with.
 NEWER_OPERATIONS = {
     **dict.fromkeys(
-        (
-            "constexpr_affine_dequantize", "constexpr_cast", "constexpr_lut_to_dense",
-            "constexpr_sparse_to_dense", "fill_like", "pixel_unshuffle", "reshape_like",
-        ),
+        """
+        constexpr_affine_dequantize constexpr_cast constexpr_lut_to_dense
+        constexpr_sparse_to_dense fill_like pixel_unshuffle reshape_like
+        """.split(),
         7,
     ),
     **dict.fromkeys(("dequantize", "quantize", "resize"), 8),
     **dict.fromkeys(
-        (
-            "constexpr_blockwise_shift_scale", "constexpr_lut_to_sparse",
-            "constexpr_sparse_blockwise_shift_scale", "read_state", "write_state",
-            "coreml_update_state", "scaled_dot_product_attention", "slice_update",
-        ),
+        """
+        constexpr_blockwise_shift_scale constexpr_lut_to_sparse
+        constexpr_sparse_blockwise_shift_scale read_state write_state coreml_update_state
+        scaled_dot_product_attention slice_update
+        """.split(),
         9,
     ),
-}  # fmt: skip
+}
 #: The first layers of iOS 13 and of iOS 14, by their field numbers in ``NeuralNetworkLayer``.
 _IOS13_LAYERS, _IOS14_LAYERS = 600, 1450
 

@@ -109,10 +109,14 @@ def _feed(package: Any, run: Run, signature: Signature) -> Outputs:
         # The original passes its states in and out, whatever the package does.
         states.append(
             State.model_construct(
-                input=pair.input, output=pair.output, kind="explicit", shape=shape,
-                initial=pair.initial, reset="per_utterance",
+                input=pair.input,
+                output=pair.output,
+                kind="explicit",
+                shape=shape,
+                initial=pair.initial,
+                reset="per_utterance",
             )
-        )  # fmt: skip
+        )
     acoustic = Acoustic(
         package,
         Contract(

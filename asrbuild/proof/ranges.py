@@ -32,14 +32,15 @@ LIMIT = 32768.0
 _FILE = "reaches.json"
 _F16, _F32 = np.dtype(np.float16), np.dtype(np.float32)
 #: Ops whose results are no larger than an operand, or than 1.
-_NOT_LARGER = frozenset({
-    "reshape", "transpose", "expand_dims", "squeeze", "concat", "split", "stack", "gather",
-    "gather_nd", "gather_along_axis", "slice_by_index", "slice_by_size", "reverse", "tile", "pad",
-    "scatter", "scatter_nd", "scatter_along_axis", "select", "identity", "relu", "relu6", "clip",
-    "minimum", "maximum", "max_pool", "avg_pool", "reduce_max", "reduce_min", "abs", "sign",
-    "sigmoid", "sigmoid_hard", "tanh", "softmax", "softsign", "erf", "sin", "cos", "less",
-    "less_equal", "greater", "greater_equal", "equal", "not_equal", "shape",
-})  # fmt: skip
+_NOT_LARGER = frozenset(
+    """
+    reshape transpose expand_dims squeeze concat split stack gather gather_nd
+    gather_along_axis slice_by_index slice_by_size reverse tile pad scatter scatter_nd
+    scatter_along_axis select identity relu relu6 clip minimum maximum max_pool avg_pool
+    reduce_max reduce_min abs sign sigmoid sigmoid_hard tanh softmax softsign erf sin cos less
+    less_equal greater greater_equal equal not_equal shape
+    """.split()
+)
 
 
 @dataclass(frozen=True)

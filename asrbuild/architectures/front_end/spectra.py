@@ -59,17 +59,21 @@ def windows(coefficients: Var, settings: FeatureSettings, real: Var | None) -> t
     """
     width, n_context = settings.n_window, settings.n_context
     count = mb.slice_by_index(
-        x=mb.shape(x=coefficients, name=_name("shape")), begin=[1], end=[2], squeeze_mask=[True],
+        x=mb.shape(x=coefficients, name=_name("shape")),
+        begin=[1],
+        end=[2],
+        squeeze_mask=[True],
         name=_name("frame_count"),
-    )  # fmt: skip
+    )
     if real is None:
         rows = mb.sub(x=count, y=np.int32(width - 1), name=_name("row_count"))
         rows = mb.expand_dims(x=rows, axes=[0], name=_name("rows"))
     else:
         first = mb.mul(
             x=mb.range_1d(start=0, end=count, step=1, name=_name("frame")),
-            y=np.int32(settings.stride), name=_name("first_sample"),
-        )  # fmt: skip
+            y=np.int32(settings.stride),
+            name=_name("first_sample"),
+        )
         last = mb.add(x=first, y=np.int32(settings.window), name=_name("past_last_sample"))
         begin, end = mb.split(x=real, num_splits=2, axis=0, name=_name("recording"))
         inside = mb.logical_and(
@@ -152,18 +156,23 @@ def _nemo(samples: Var, settings: log_mel.LogMelNemo) -> Var:
     mean = mb.reduce_mean(x=logs, axes=[1], keep_dims=True, name=_name("mean"))
     centred = mb.sub(x=logs, y=mean, name=_name("centred"))
     count = mb.slice_by_index(
-        x=mb.shape(x=centred, name=_name("shape")), begin=[1], end=[2], squeeze_mask=[True],
+        x=mb.shape(x=centred, name=_name("shape")),
+        begin=[1],
+        end=[2],
+        squeeze_mask=[True],
         name=_name("frame_count"),
-    )  # fmt: skip
+    )
     # One frame has no deviation: divided by 1, its square sum of 0 stays 0.
     free = mb.maximum(
         x=mb.sub(x=count, y=np.int32(1), name=_name("freedom")), y=np.int32(1), name=_name("least")
     )
     free = mb.cast(x=free, dtype="fp32", name=_name("degrees"))
     total = mb.reduce_sum(
-        x=mb.square(x=centred, name=_name("squares")), axes=[1], keep_dims=True,
+        x=mb.square(x=centred, name=_name("squares")),
+        axes=[1],
+        keep_dims=True,
         name=_name("square_sum"),
-    )  # fmt: skip
+    )
     deviation = mb.sqrt(x=mb.real_div(x=total, y=free, name=_name("variance")), name=_name("sigma"))
     deviation = mb.add(x=deviation, y=np.float32(log_mel.NEMO_DEVIATION), name=_name("deviation"))
     return mb.real_div(x=centred, y=deviation, name=_name("normalised"))
@@ -186,10 +195,13 @@ def _cut(x: Var, axis: int, front: int, back: int, name: str) -> Var:
     begin, end = [0] * x.rank, [0] * x.rank
     begin[axis], end[axis] = front, -back
     return mb.slice_by_index(
-        x=x, begin=begin, end=end, begin_mask=[True] * x.rank if not front else
-        [at != axis for at in range(x.rank)],
-        end_mask=[at != axis or not back for at in range(x.rank)], name=_name(name),
-    )  # fmt: skip
+        x=x,
+        begin=begin,
+        end=end,
+        begin_mask=[True] * x.rank if not front else [at != axis for at in range(x.rank)],
+        end_mask=[at != axis or not back for at in range(x.rank)],
+        name=_name(name),
+    )
 
 
 def _name(part: str) -> str:

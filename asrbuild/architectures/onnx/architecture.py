@@ -108,7 +108,8 @@ def check_package(
     """
     refused = {
         "coreml.frontend": (
-            frontend not in frontends, f"{what} is not converted by coreml.frontend={frontend}",
+            frontend not in frontends,
+            f"{what} is not converted by coreml.frontend={frontend}",
             "leave out coreml.frontend",
         ),
         "coreml.format": (
@@ -121,7 +122,7 @@ def check_package(
             f"the layers of {what} are converted as they are: coreml.lstm is not for them",
             "leave out coreml.lstm",
         ),
-    }  # fmt: skip
+    }
     for key, (is_asked, message, fix) in refused.items():
         if is_asked:
             raise AsrbuildError(message, key=key, fix=fix)
@@ -191,11 +192,23 @@ def start(original: Original, config: Any, cases: Path, out: Path, *more: str) -
     own = read_section(config)
     cases = calls_of_network(cases, own, out.with_name("network_calls.npz"))
     return start(
-        "asrbuild.architectures.onnx.worker", RUNTIME, out,
-        "--cases", str(cases), "--model", str(original.file), "--pins", json.dumps(own.pin),
-        "--cuts", json.dumps(own.cut), "--states", json.dumps(own.states),
-        "--names", json.dumps(renamed_ports(own)), *more,
-    )  # fmt: skip
+        "asrbuild.architectures.onnx.worker",
+        RUNTIME,
+        out,
+        "--cases",
+        str(cases),
+        "--model",
+        str(original.file),
+        "--pins",
+        json.dumps(own.pin),
+        "--cuts",
+        json.dumps(own.cut),
+        "--states",
+        json.dumps(own.states),
+        "--names",
+        json.dumps(renamed_ports(own)),
+        *more,
+    )
 
 
 def read(out: Path) -> dict[str, Result]:

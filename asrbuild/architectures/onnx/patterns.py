@@ -56,9 +56,13 @@ class _Search:
         x, epsilon = found
         names = [self.other(product, unit), self.other(last, scaled)]
         return Node(
-            last.name, "LayerNormalization", (x, *names), last.outputs,
-            {"axis": -1, "epsilon": epsilon}, max(last.opset, _OPSET),
-        )  # fmt: skip
+            last.name,
+            "LayerNormalization",
+            (x, *names),
+            last.outputs,
+            {"axis": -1, "epsilon": epsilon},
+            max(last.opset, _OPSET),
+        )
 
     def unit(self, ratio: Node | None) -> tuple[str, float] | None:
         """The input of ``(x - mean) / sqrt(variance + epsilon)`` along the last axis."""

@@ -142,8 +142,12 @@ def model_file(recipe: Any, place: Place = ONNX, example: str = "model.onnx") ->
 def settled(file: Path, config: OnnxConfig, cache_root: Path, keep: bool) -> Settled:
     """What is known of a model, from the cache where it was found before."""
     graph = {"graph": file_digest(file, cache_root)}
-    weights = remembered(cache_root, StageKey("weights", code_digest(*_CODE), {}, graph, {}),
-                          keep, lambda: _weights(file))  # fmt: skip
+    weights = remembered(
+        cache_root,
+        StageKey("weights", code_digest(*_CODE), {}, graph, {}),
+        keep,
+        lambda: _weights(file),
+    )
     digests = graph | {name: file_digest(file.parent / name, cache_root) for name in weights}
     given = {name: value for name, value in asdict(config).items() if name != "tokens"}
     key = StageKey("facts", code_digest(*_CODE), {SECTION: given}, digests, {})
@@ -305,8 +309,9 @@ def _outputs(
     config: OnnxConfig, shapes: Mapping[str, list[int | None]], decoded: str, kind: str
 ) -> dict[str, Any]:
     """The outputs that the package has: the decoded one, counts of rows, and states."""
-    stated = {n: dict(v) if isinstance(v, Mapping) else {"meaning": v}
-              for n, v in config.outputs.items()}  # fmt: skip
+    stated = {
+        n: dict(v) if isinstance(v, Mapping) else {"meaning": v} for n, v in config.outputs.items()
+    }
     roles = {decoded: {"meaning": kind}} | stated
     for name, shape in shapes.items():
         if not config.outputs and name not in roles and len(shape) <= 1 and None not in shape:
@@ -373,8 +378,9 @@ def facts_of(found: Settled, file: Path) -> tuple[Fact, ...]:
         facts.append(Fact(f"states.{given}", output, str(file), "the graph"))
     facts.append(Fact("classes", found.classes, str(file), "the decoded output"))
     if found.half:
-        facts.append(Fact("verify", "half: its products are taken in half precision", str(file),
-                          "the graph"))  # fmt: skip
+        facts.append(
+            Fact("verify", "half: its products are taken in half precision", str(file), "the graph")
+        )
     for key in ("rows", "context"):
         for name, value in config[key].items():
             facts.append(Fact(f"{key}.{name}", value, str(file), "measured"))

@@ -23,11 +23,14 @@ from asrbuild.architectures.run_calls import run_calls
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 
-_DTYPES = {
-    "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
-    "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(bool)": np.bool_,
-    "tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(int16)": np.int16,
-}  # fmt: skip
+_DTYPES: dict[str, Any] = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(bool)": np.bool_,
+} | {
+    f"tensor({name})": np.dtype(name).type
+    for name in ("float16", "int64", "int32", "int16", "int8", "uint8")
+}
 _QUIET = 3  # errors only
 
 

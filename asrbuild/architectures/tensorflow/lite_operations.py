@@ -142,6 +142,7 @@ _OPERATIONS: dict[str, Callable[..., list[Array]]] = {
     "STRIDED_SLICE": _strided_slice,
     "TANH": _pointwise(np.tanh),
     "TRANSPOSE": _pointwise(lambda x, axes: x.transpose([int(n) for n in axes])),
-    "UNPACK": lambda options, x: [np.squeeze(part, options.axis)
-                                  for part in np.split(x, options.num, axis=options.axis)],
-}  # fmt: skip
+    "UNPACK": lambda options, x: [
+        np.squeeze(part, options.axis) for part in np.split(x, options.num, axis=options.axis)
+    ],
+}

@@ -41,9 +41,10 @@ if TYPE_CHECKING:
 
 KINDS = ("tensorflow_graph", "saved_model")
 THREAD_MODULES = (
-    "asrbuild.architectures.original", "asrbuild.architectures.tensorflow_graph.settle",
+    "asrbuild.architectures.original",
+    "asrbuild.architectures.tensorflow_graph.settle",
     "asrbuild.architectures.tensorflow.cutting",
-)  # fmt: skip
+)
 ORIGINAL, RUNTIME, FORMAT = "TensorFlow graph", "TensorFlow", "frozen graph"
 LIBRARIES = {"convert": ("tensorflow",), "reference": ("tensorflow",)}
 CALLS = True
@@ -141,10 +142,20 @@ def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRu
     own = read_section(config)
     cases = calls_of_network(cases, own, out.with_name("network_calls.npz"))
     return start(
-        "asrbuild.architectures.tensorflow_graph.worker", RUNTIME, out,
-        "--cases", str(cases), "--model", str(original.file), "--outputs", ",".join(own.outputs),
-        "--states", json.dumps(own.states), "--names", json.dumps(renamed_ports(own)),
-    )  # fmt: skip
+        "asrbuild.architectures.tensorflow_graph.worker",
+        RUNTIME,
+        out,
+        "--cases",
+        str(cases),
+        "--model",
+        str(original.file),
+        "--outputs",
+        ",".join(own.outputs),
+        "--states",
+        json.dumps(own.states),
+        "--names",
+        json.dumps(renamed_ports(own)),
+    )
 
 
 def landmarks_of_call(

@@ -22,10 +22,14 @@ def convert_graph(
         AsrbuildError: coremltools cannot convert the graph.
     """
     convert_in_process(
-        "asrbuild.architectures.tensorflow_graph.convert", graph, config, request, destination,
+        "asrbuild.architectures.tensorflow_graph.convert",
+        graph,
+        config,
+        request,
+        destination,
         what="the graph",
         fix="cut the graph behind what it cannot convert: `asrbuild inspect graph` lists it",
-    )  # fmt: skip
+    )
 
 
 def _load(file: Path) -> Loaded:

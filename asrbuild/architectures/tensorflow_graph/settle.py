@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from asrbuild.architectures.tensorflow.proto import Graph
 
 _CODE = (
-    "architectures/tensorflow_graph/settle.py", "architectures/tensorflow_graph/saved_model.py",
-)  # fmt: skip
+    "architectures/tensorflow_graph/settle.py",
+    "architectures/tensorflow_graph/saved_model.py",
+)
 
 
 def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:

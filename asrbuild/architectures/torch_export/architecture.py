@@ -41,9 +41,7 @@ if TYPE_CHECKING:
     from asrbuild.coreml.request import ConversionRequest
 
 KINDS = ("torch_export",)
-THREAD_MODULES = (
-    "asrbuild.architectures.original", "asrbuild.architectures.torch_export.settle",
-)  # fmt: skip
+THREAD_MODULES = ("asrbuild.architectures.original", "asrbuild.architectures.torch_export.settle")
 ORIGINAL, RUNTIME, FORMAT = "PyTorch program", "PyTorch", "PyTorch program"
 LIBRARIES = {"convert": ("torch",), "reference": ("torch",)}
 CALLS = True
@@ -101,9 +99,18 @@ def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRu
     names = {port_name(name): name for side in (own.inputs, own.outputs) for name in side}
     renamed = {port: name for port, name in names.items() if port != name}
     return start(
-        WORKER, RUNTIME, out, "--cases", str(cases), "--model", str(original.file),
-        "--states", json.dumps(own.states), "--names", json.dumps(renamed),
-    )  # fmt: skip
+        WORKER,
+        RUNTIME,
+        out,
+        "--cases",
+        str(cases),
+        "--model",
+        str(original.file),
+        "--states",
+        json.dumps(own.states),
+        "--names",
+        json.dumps(renamed),
+    )
 
 
 def landmarks_of_call(

@@ -23,10 +23,14 @@ def convert_program(
         AsrbuildError: coremltools cannot convert it.
     """
     convert_in_process(
-        "asrbuild.architectures.torch_export.convert", file, config, request, destination,
+        "asrbuild.architectures.torch_export.convert",
+        file,
+        config,
+        request,
+        destination,
         what="the PyTorch file",
         fix="export the model to ONNX, and build that with source=onnx",
-    )  # fmt: skip
+    )
 
 
 def _load(file: Path) -> Loaded:

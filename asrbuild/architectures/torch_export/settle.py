@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     from asrbuild.architectures.onnx.graph import Graph
 
 WORKER = "asrbuild.architectures.torch_export.worker"
-_CODE = (
-    "architectures/torch_export/settle.py", "architectures/torch_export/program.py",
-)  # fmt: skip
+_CODE = ("architectures/torch_export/settle.py", "architectures/torch_export/program.py")
 
 
 def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:

@@ -67,9 +67,17 @@ def run(view: View, at: Path) -> None:
     words = WordGates(verify.require_transcript, **view.fact(word_gates))
     decoder = decoder_settings(recipe.decoder, source.scorer)
     proof = judge(
-        load_executed(view.folder("execute")), view.folder("convert"), manifest, cases, expected,
-        package_gates, source.texts, words, longest(view), decoder,
-    )  # fmt: skip
+        load_executed(view.folder("execute")),
+        view.folder("convert"),
+        manifest,
+        cases,
+        expected,
+        package_gates,
+        source.texts,
+        words,
+        longest(view),
+        decoder,
+    )
     if not proof.verification.passed:
         raise _refused(view, manifest, cases, proof, list(limits))
     if "witness" in view.folders:
@@ -94,10 +102,17 @@ def run(view: View, at: Path) -> None:
     if "lower" in view.folders:
         # What the witness computed is what the asset computes, in fp32 arithmetic.
         proof = judge(
-            Executed(witnessed.outputs, (witnessed.execution,)), view.folder("lower"),
-            asset_manifest(manifest), cases, expected, package_gates, source.texts, words, None,
+            Executed(witnessed.outputs, (witnessed.execution,)),
+            view.folder("lower"),
+            asset_manifest(manifest),
+            cases,
+            expected,
+            package_gates,
+            source.texts,
+            words,
+            None,
             decoder,
-        )  # fmt: skip
+        )
         if not proof.verification.passed:
             raise _refused(view, asset_manifest(manifest), cases, proof, list(limits), "lower")
         (at / ASSET).mkdir()

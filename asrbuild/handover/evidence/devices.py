@@ -10,8 +10,10 @@ from asrbuild.coreml.choices import ComputeUnits
 
 #: A model identifier of a real device. A virtual machine has ``VirtualMac2,1``, a simulator the
 #: architecture of its host, ``arm64``.
-_IDENTIFIER = re.compile(r"(?:iPhone|iPad|iPod|Mac|MacBook|MacBookAir|MacBookPro|Macmini|iMac)"
-                         r"\d{1,3},\d{1,2}")  # fmt: skip
+_IDENTIFIER = re.compile(
+    r"(?:iPhone|iPad|iPod|Mac|MacBook|MacBookAir|MacBookPro|Macmini|iMac)"
+    r"\d{1,3},\d{1,2}"
+)
 #: Major version of a system -> the number that its builds begin with, ``23`` of ``23B85``. Read
 #: from https://support.apple.com/100100 (26 Nov 2026). Versions jumped from 18 and 15 to 26.
 _BUILDS = {

@@ -27,10 +27,12 @@ from asrbuild.handover.fit.products import Shapes, Sizes, hidden_weights, multip
 #: Bytes to which the Neural Engine pads the last axis of an input or output, and of a value there.
 #: Source: neural_engine_rules.md of apple/coreai-models.
 PADDED_TO, HALF = 64, 2
-_ITEM_BYTES = {
-    "bool": 1, "int8": 1, "uint8": 1, "float16": 2, "int16": 2, "uint16": 2, "float32": 4,
-    "int32": 4, "uint32": 4, "float64": 8, "int64": 8, "uint64": 8,
-}  # fmt: skip
+_ITEM_BYTES = {"bool": 1} | {
+    f"{kind}{bits}": bits // 8
+    for kind in ("int", "uint", "float")
+    for bits in (8, 16, 32, 64)
+    if f"{kind}{bits}" != "float8"
+}
 
 
 @dataclass(frozen=True)

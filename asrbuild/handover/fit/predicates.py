@@ -208,28 +208,29 @@ def large_values(package: PackageFacts) -> list[str]:
 
 
 MATHS = ("asin", "acos", "tan", "sinh", "cosh", "atanh", "mod", "reduce_prod")
-STRUCTURE = (
-    "scatter", "scatter_along_axis", "cumsum", "one_hot", "non_zero", "band_part",
-    "sliding_windows", "crop_resize", "argsort", "random_normal",
-)  # fmt: skip
+STRUCTURE = tuple(
+    """
+    scatter scatter_along_axis cumsum one_hot non_zero band_part sliding_windows crop_resize
+    argsort random_normal
+    """.split()
+)
 #: Kinds of operations that were seen to be supported, on float16 and bool.
-ELIGIBLE = frozenset({
-    "linear", "matmul", "conv", "conv_transpose", "scaled_dot_product_attention", "relu", "relu6",
-    "leaky_relu", "prelu", "elu", "sigmoid", "sigmoid_hard", "tanh", "scaled_tanh", "silu",
-    "softplus", "softsign", "gelu", "erf", "exp", "exp2", "log", "sqrt", "rsqrt", "inverse",
-    "abs", "sign", "sin", "cos", "atan", "floor", "ceil", "round", "square", "clip",
-    "thresholded_relu", "linear_activation", "add", "sub", "mul", "real_div", "floor_div", "pow",
-    "maximum", "minimum", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal",
-    "logical_and", "select", "cast", "avg_pool", "max_pool", "l2_pool", "softmax", "layer_norm",
-    "instance_norm", "batch_norm", "l2_norm", "local_response_norm", "reduce_sum", "reduce_mean",
-    "reduce_max", "reduce_min", "reduce_l1_norm", "reduce_l2_norm", "reduce_sum_square",
-    "reduce_log_sum", "reduce_log_sum_exp", "reshape", "transpose", "concat", "split", "stack",
-    "slice_by_index", "slice_by_size", "reverse", "tile", "pad", "squeeze", "expand_dims",
-    "space_to_depth", "depth_to_space", "space_to_batch", "batch_to_space", "pixel_shuffle",
-    "pixel_unshuffle", "upsample_nearest_neighbor", "upsample_bilinear", "resize",
-    "resize_bilinear", "resize_nearest_neighbor", "affine", "resample", "gather",
-    "gather_along_axis", "gather_nd", "topk", "quantize", "dequantize", "fill_like", "identity",
-})  # fmt: skip
+ELIGIBLE = frozenset(
+    """
+    linear matmul conv conv_transpose scaled_dot_product_attention relu relu6 leaky_relu prelu
+    elu sigmoid sigmoid_hard tanh scaled_tanh silu softplus softsign gelu erf exp exp2 log
+    sqrt rsqrt inverse abs sign sin cos atan floor ceil round square clip thresholded_relu
+    linear_activation add sub mul real_div floor_div pow maximum minimum equal not_equal less
+    less_equal greater greater_equal logical_and select cast avg_pool max_pool l2_pool softmax
+    layer_norm instance_norm batch_norm l2_norm local_response_norm reduce_sum reduce_mean
+    reduce_max reduce_min reduce_l1_norm reduce_l2_norm reduce_sum_square reduce_log_sum
+    reduce_log_sum_exp reshape transpose concat split stack slice_by_index slice_by_size
+    reverse tile pad squeeze expand_dims space_to_depth depth_to_space space_to_batch
+    batch_to_space pixel_shuffle pixel_unshuffle upsample_nearest_neighbor upsample_bilinear
+    resize resize_bilinear resize_nearest_neighbor affine resample gather gather_along_axis
+    gather_nd topk quantize dequantize fill_like identity
+    """.split()
+)
 
 
 def eligible(operation: Operation) -> bool:

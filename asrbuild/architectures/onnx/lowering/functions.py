@@ -22,12 +22,12 @@ _SELU_ALPHA, _SELU_GAMMA = 1.67326319217681884765625, 1.05070102214813232421875
 _ONE_AXIS = 13
 
 _UNARY = {
-    "Abs": "abs", "Acos": "acos", "Asin": "asin", "Atan": "atan", "Atanh": "atanh",
-    "Ceil": "ceil", "Cos": "cos", "Cosh": "cosh", "Erf": "erf", "Exp": "exp",
-    "Floor": "floor", "Not": "logical_not", "Relu": "relu", "Round": "round",
-    "Sigmoid": "sigmoid", "Sign": "sign", "Sin": "sin", "Sinh": "sinh", "Softplus": "softplus",
-    "Softsign": "softsign", "Sqrt": "sqrt", "Swish": "silu", "Tan": "tan", "Tanh": "tanh",
-}  # fmt: skip
+    name: name.lower()
+    for name in """
+    Abs Acos Asin Atan Atanh Ceil Cos Cosh Erf Exp Floor Relu Round Sigmoid Sign Sin Sinh Softplus
+    Softsign Sqrt Tan Tanh
+    """.split()
+} | {"Not": "logical_not", "Swish": "silu"}
 
 
 def _unary(name: str) -> Callable[..., Var]:

@@ -18,9 +18,16 @@ _LSTM_GATES, _GRU_GATES, _RNN_GATES = (0, 2, 1, 3), (1, 2, 0), (0,)
 
 @lowers("LSTM")
 def lstm(
-    call: NodeCall, x: Value, w: Value, r: Value, b: Value = None, lengths: Value = None,
-    h: Value = None, c: Value = None, peepholes: Value = None,
-) -> tuple[Var, ...]:  # fmt: skip
+    call: NodeCall,
+    x: Value,
+    w: Value,
+    r: Value,
+    b: Value = None,
+    lengths: Value = None,
+    h: Value = None,
+    c: Value = None,
+    peepholes: Value = None,
+) -> tuple[Var, ...]:
     """One op for both directions."""
     if peepholes is not None:
         raise call.no_form("peepholes")
@@ -51,9 +58,14 @@ def _joined(states: list[Any]) -> Any:
 
 @lowers("GRU")
 def gru(
-    call: NodeCall, x: Value, w: Value, r: Value, b: Value = None, lengths: Value = None,
+    call: NodeCall,
+    x: Value,
+    w: Value,
+    r: Value,
+    b: Value = None,
+    lengths: Value = None,
     h: Value = None,
-) -> tuple[Var, ...]:  # fmt: skip
+) -> tuple[Var, ...]:
     """An op for each direction."""
     from coremltools.converters.mil._deployment_compatibility import AvailableTarget
     from coremltools.converters.mil.mil.block import is_current_opset_version_compatible_with
@@ -78,9 +90,14 @@ def gru(
 
 @lowers("RNN")
 def rnn(
-    call: NodeCall, x: Value, w: Value, r: Value, b: Value = None, lengths: Value = None,
+    call: NodeCall,
+    x: Value,
+    w: Value,
+    r: Value,
+    b: Value = None,
+    lengths: Value = None,
     h: Value = None,
-) -> tuple[Var, ...]:  # fmt: skip
+) -> tuple[Var, ...]:
     """An op for each direction."""
     layer = Layer(call, x, (w, r, b), lengths, _RNN_GATES)
     made = []

@@ -29,9 +29,13 @@ class Layer:
     """The weights and the inputs of one recurrent node."""
 
     def __init__(
-        self, call: NodeCall, x: Value, weights: tuple[Value, Value, Value], lengths: Value,
+        self,
+        call: NodeCall,
+        x: Value,
+        weights: tuple[Value, Value, Value],
+        lengths: Value,
         gates: tuple[int, ...],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.call, self.size = call, int(call.attribute("hidden_size"))
         self.batch_first = bool(call.attribute("layout", 0))
         x = call.var(x)

@@ -33,9 +33,18 @@ from asrbuild.base.errors import AsrbuildError
 
 #: Each has entered its ops into the table.
 FAMILIES = (
-    arithmetic, convolution, functions, indexing, linear, normalization, parts, recurrent,
-    reduction, shapes, slicing,
-)  # fmt: skip
+    arithmetic,
+    convolution,
+    functions,
+    indexing,
+    linear,
+    normalization,
+    parts,
+    recurrent,
+    reduction,
+    shapes,
+    slicing,
+)
 #: Ops that are computed while the package is made, or not at all.
 _COMPUTED = ("Constant", "Shape", "Size")
 _INSTEAD = {

@@ -95,9 +95,12 @@ def conv_transpose(call: Call) -> Any:
         dilations, ones = [*dilations, 1], [1, 1]
     convolve = raw.conv3d if spatial == 3 else raw.conv2d
     whole = convolve(
-        _plane(padded(spread, around)), _plane(values.const(turned)), unsigned(*ones),
-        unsigned(*dilations), values.const(np.array(groups, np.uint32)),
-    )  # fmt: skip
+        _plane(padded(spread, around)),
+        _plane(values.const(turned)),
+        unsigned(*ones),
+        unsigned(*dilations),
+        values.const(np.array(groups, np.uint32)),
+    )
     return _with_bias(call, _cut(call, _line(whole, spatial), sizes, strides))
 
 
@@ -161,9 +164,13 @@ def _pooled(call: Call, x: Any, fill: float, largest: bool, pads: list[int]) -> 
     kind = tensor_type([*lead, *sizes], values.dtype_of(x))
     pool = raw.maxpool3d if spatial == 3 else raw.maxpool2d
     made = pool(
-        kind, x, unsigned(*kernel), unsigned(*strides), unsigned(*ones),
+        kind,
+        x,
+        unsigned(*kernel),
+        unsigned(*strides),
+        unsigned(*ones),
         values.const(np.array(False)),
-    )  # fmt: skip
+    )
     return _line(made, spatial)
 
 

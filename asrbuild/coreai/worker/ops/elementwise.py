@@ -13,19 +13,17 @@ from ..call import Call, op
 from ..values import like
 
 _ONE_TO_ONE = {
-    "abs": raw.abs_, "acos": raw.acos, "asin": raw.asin, "atan": raw.atan, "atanh": raw.atanh,
-    "cos": raw.cos, "cosh": raw.cosh, "erf": raw.erf, "exp": raw.exp, "relu": raw.relu,
-    "round": raw.round_, "sigmoid": raw.sigmoid, "silu": raw.silu, "sin": raw.sin,
-    "sinh": raw.sinh, "sqrt": raw.sqrt, "tan": raw.tan, "tanh": raw.tanh,
-    "logical_not": raw.not_,
-}  # fmt: skip
+    name: getattr(raw, name)
+    for name in """
+    acos asin atan atanh cos cosh erf exp relu sigmoid silu sin sinh sqrt tan tanh
+    """.split()
+} | {"abs": raw.abs_, "round": raw.round_, "logical_not": raw.not_}
 _PAIRS = {
-    "add": raw.broadcasting_add, "sub": raw.broadcasting_sub, "mul": raw.broadcasting_mul,
-    "maximum": raw.broadcasting_maximum, "minimum": raw.broadcasting_minimum,
-    "pow": raw.broadcasting_pow, "equal": raw.broadcasting_equal,
-    "not_equal": raw.broadcasting_not_equal, "greater": raw.broadcasting_greater,
-    "logical_and": raw.broadcasting_and, "logical_or": raw.broadcasting_or,
-}  # fmt: skip
+    name: getattr(raw, f"broadcasting_{name.removeprefix('logical_')}")
+    for name in """
+    add sub mul maximum minimum pow equal not_equal greater logical_and logical_or
+    """.split()
+}
 
 
 def _one(function: Any) -> Any:

@@ -58,9 +58,7 @@ def gather(call: Call) -> Any:
     count, others = rank(indices), rank(x) - 1
     if axis == 0 or (count == 0 and others <= 1):
         return taken
-    order = [
-        *range(count, count + axis), *range(count), *range(count + axis, count + others)
-    ]  # fmt: skip
+    order = [*range(count, count + axis), *range(count), *range(count + axis, count + others)]
     return raw.transpose(taken, values.unsigned(*order))
 
 
@@ -76,9 +74,10 @@ def _gathered_by_batch(call: Call, x: Any, indices: Any, axis: int, batch: int) 
         taken = raw.gather_nd(front, raw.expand_dims(wanted, ints(rank(wanted))))
         count, others = rank(wanted), rank(entry) - 1
         order = [
-            *range(count, count + axis - 1), *range(count),
+            *range(count, count + axis - 1),
+            *range(count),
             *range(count + axis - 1, count + others),
-        ]  # fmt: skip
+        ]
         parts.append(raw.expand_dims(raw.transpose(taken, values.unsigned(*order)), ints(0)))
     return raw.concat(values.index(0), parts)
 
@@ -134,9 +133,13 @@ def _combined(call: Call, mode: str, held: Any, updates: Any) -> Any:
     if not _once(call):
         raise call.refused(f"mode {mode} and indices that may repeat")
     combine: Any = {
-        "add": values.add, "sub": values.sub, "mul": values.mul, "div": values.divide,
-        "max": raw.broadcasting_maximum, "min": raw.broadcasting_minimum,
-    }[mode]  # fmt: skip
+        "add": values.add,
+        "sub": values.sub,
+        "mul": values.mul,
+        "div": values.divide,
+        "max": raw.broadcasting_maximum,
+        "min": raw.broadcasting_minimum,
+    }[mode]
     return combine(held, updates)
 
 
@@ -158,9 +161,7 @@ def scatter(call: Call) -> Any:
     indices = _indices(call, data, axis)
     count = rank(indices)
     if axis:
-        order = [
-            *range(axis, axis + count), *range(axis), *range(axis + count, rank(updates))
-        ]  # fmt: skip
+        order = [*range(axis, axis + count), *range(axis), *range(axis + count, rank(updates))]
         updates = raw.transpose(updates, values.unsigned(*order))
     front = _swapped(data, axis, 0)
     places = raw.expand_dims(indices, ints(count))
