@@ -140,6 +140,10 @@ def unknown_key(name: str) -> AsrbuildError:
     groups = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
     close = difflib.get_close_matches(name, dict.fromkeys([*groups, *known]), n=3, cutoff=0.6)
     section = name.rpartition(".")[0]
+    if section.startswith("source.config"):  # of names that only the model has, or of its features
+        return AsrbuildError(
+            f"unknown key {name}", key=name, fix=f"type a plus to add it: +{name}=..."
+        )
     listed = [key for key in known if section and key.startswith(section + ".")] or [
         *groups,
         *(key for key in known if "." not in key),

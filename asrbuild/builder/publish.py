@@ -255,7 +255,8 @@ def remarks(artifact: Path, folders: Mapping[str, Path]) -> list[str]:
     from asrbuild.proof.ranges import load_reaches
 
     manifest = read_manifest(artifact)
-    fixed = page.FIXED_SIZES if hasattr(manifest.model, "lstm") else "model=static"
+    deepspeech = getattr(manifest.model, "lstm", None) is not None
+    fixed = page.FIXED_SIZES if deepspeech else "model=static"
     fit = fit_of_artifact(artifact, manifest, load_reaches(folders["prove"]))
     return page.remarks(fit, fixed)
 

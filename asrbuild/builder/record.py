@@ -91,13 +91,12 @@ def record(recipe: Recipe) -> dict[str, Any]:
     config = whole["source"]["config"]
     if not config:
         del whole["source"]["config"]
-    for key in architecture(recipe.architecture).FILE_KEYS:
-        config[key] = _portable(config.get(key))
-    for key in FILE_KEYS:
+    own = (f"source.config.{key}" for key in architecture(recipe.architecture).FILE_KEYS)
+    for key in (*own, *FILE_KEYS):
         *sections, name = key.split(".")
         section = functools.reduce(dict.__getitem__, sections, whole)
         if section is not None:
-            section[name] = _portable(section[name])
+            section[name] = _portable(section.get(name))
     whole["verify"]["compared_with"] = _artifact_name(whole["verify"]["compared_with"])
     # The Core ML artifact is the same with and without its variant for Core AI.
     del whole["coreai"]

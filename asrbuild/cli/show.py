@@ -181,7 +181,8 @@ def _running(m: Manifest) -> TableRows:
         (
             "state",
             f"{state.input} <- {state.output}, {state.kind}, starts as {state.initial}, "
-            f"reset {state.reset.replace('_', ' ')}, valid {state.valid.replace('_', ' ')}",
+            f"reset {state.reset.replace('_', ' ')}"
+            + (f", valid {state.valid.replace('_', ' ')}" if state.valid else ""),
         )
         for state in m.state
     ]

@@ -277,7 +277,11 @@ def check_signature(signature: Signature) -> None:
         "rows": rows.steps < 1 and f"an output has a row for every {rows.steps} steps",
         # A call that gives no rows to its context may have any.
         "context": not context.trimmed
-        and any(steps % max(rows.steps, 1) for steps in (context.left, context.right))
+        and (
+            context.left % max(rows.steps, 1)
+            # A row that needs steps beyond its own may find them in the context.
+            or context.right % max(rows.steps, 1) not in (0, -rows.add % max(rows.steps, 1))
+        )
         and f"the context of {context.left} and {context.right} steps is not a whole number of "
         f"rows of {rows.steps} steps",
     }

@@ -1,34 +1,103 @@
-"""Any CTC model in ONNX, from its file to a published artifact that transcribes."""
+"""Any CTC model, from its file to a published artifact that transcribes: one sweep over four."""
 
 # ruff: noqa: RUF001 (the letters of the phonetic alphabet)
 
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
+import wave
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
+from asrbuild.artifact.manifest import Manifest
 from asrbuild.artifact.reading import read_manifest
 from asrbuild.artifact.runtime import open_artifact
+from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.handover.app.kit import write_vectors
 from asrbuild.proof.execution import longest_call
 from asrbuild.speech.audio import read_audio
 from asrbuild.speech.rates import count
-from tests.acceptance.conftest import Finished, run_asrbuild
-from tests.architectures.onnx import models
+from tests.acceptance.conftest import Finished, run_asrbuild, run_here
+from tests.architectures.recipes import MODELS, write_recipe
 from tests.paths import DEMO
-from tests.wheels import fetched
 
-#: Real features of real speech, and no more: the whole proof takes a minute.
+#: Real speech, and no more: the whole proof takes a minute.
 SHORT = ("verify.inputs=[sample,second]", "verify.edge_lengths=false")
+ENVIRONMENT = {"ASRBUILD_ARTIFACTS": "a", "ASRBUILD_CACHE": "c", "OPENBLAS_NUM_THREADS": "1"}
+NETWORK = "becomes an ML program"
+ONE_SIZE = r"takes calls of (16 steps|576 samples) only"
+#: Model, shape -> what a neural network or another shape is refused with; empty: it is built.
+CELLS = {
+    (source, shape, form): ONE_SIZE
+    if source in ("silero", "streaming") and shape == "dynamic"
+    else NETWORK if form == "neuralnetwork" else ""
+    for source in ("hama", "quartznet", "silero", "streaming")
+    for shape in ("static", "dynamic")
+    for form in ("mlprogram", "neuralnetwork")
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The finished sweep: its folder, and the record of each cell."""
+
+    folder: Path
+    done: Finished
+    cells: dict[tuple[str, str, str], dict[str, Any]]
+
+    def artifact(self, source: str, shape: str) -> Path:
+        return Path(self.cells[source, shape, "mlprogram"]["path"])
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("any")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """Four models, whose recipes are drafts with their blanks filled, in two shapes and formats."""
+    folder = tmp_path_factory.mktemp("any")
+    sources = list(dict.fromkeys(source for source, _, _ in CELLS))
+    for source in sources:
+        write_recipe(source, folder / "recipes")
+    done = run_asrbuild(
+        "--config-dir", "recipes", "-m", f"source={','.join(sources)}", "model=static,dynamic",
+        "coreml=mlprogram,neuralnetwork", "coreml.precision=fp32", *SHORT,
+        cwd=folder, env=ENVIRONMENT,
+    )  # fmt: skip
+    cells = {}
+    for path in folder.glob(".asrbuild/sweeps/*/*.json"):
+        cell = json.loads(path.read_text("utf-8"))
+        given = dict(text.split("=", 1) for text in cell["overrides"])
+        cells[given["source"], given["model"], given["coreml"]] = cell
+    return Sweep(folder, done, cells)
+
+
+def test_each_cell_is_proven_and_published_or_refused_by_name(sweep: Sweep) -> None:
+    assert set(sweep.cells) == set(CELLS), sweep.done.err
+    assert sweep.done.code == 1  # cells are refused, and the others are there
+    for cell, refusal in CELLS.items():
+        found = sweep.cells[cell]
+        if refusal:
+            assert found["status"] == "failed", cell
+            assert re.search(refusal, found["error"]), found["error"]
+            assert re.search(r"key: (coreml.format|model.steps)\n +fix: choose ", found["error"])
+            continue
+        assert found["status"] == "built", (cell, found["error"])
+        manifest = read_manifest(Path(found["path"]))
+        assert manifest.verification.passed
+        assert found["transcripts_match"]
+
+
+@pytest.fixture(scope="module")
+def hama(sweep: Sweep) -> tuple[Path, Path]:
+    """A real phoneme model that takes samples, and its artifact."""
+    return MODELS["hama"].file(sweep.folder), sweep.artifact("hama", "dynamic")
 
 
 #: Recording -> phoneme errors of the original in onnxruntime, and what is said: CMUdict in IPA,
@@ -44,38 +113,7 @@ PRONOUNCED = {
 }
 
 
-def build(folder: Path, name: str, model: Path, tokens: Path, *overrides: str) -> Finished:
-    return run_asrbuild(
-        "source=onnx", f"source.path={model}", f"source.config.tokens.file={tokens}",
-        f"name={name}", *SHORT, *overrides, cwd=folder,
-        env={"ASRBUILD_ARTIFACTS": "a", "ASRBUILD_CACHE": "c", "OPENBLAS_NUM_THREADS": "1"},
-    )  # fmt: skip
-
-
-def published(folder: Path, name: str) -> Path:
-    (found,) = [path for path in (folder / "a" / name).iterdir() if path.name.startswith("1.")]
-    return found
-
-
-@pytest.fixture(scope="module")
-def hama(folder: Path) -> tuple[Path, Path]:
-    """A real phoneme model that takes samples, and its artifact."""
-    assets = fetched() / "hama" / "assets"
-    labels = json.loads((assets / "g2p_vocab.json").read_text("utf-8"))["decoder"]
-    tokens = folder / "tokens.json"
-    tokens.write_text(json.dumps([*labels, "<wb>", "<blank>"]), "utf-8")
-    model = assets / "asr_waveform_fp16.onnx"
-    done = build(
-        folder, "hama", model, tokens, "source.config.tokens.kind=phonemes", "model=dynamic",
-        "coreml.precision=fp32", "verify=half",
-    )  # fmt: skip
-    assert done.code == 0, done.err
-    return model, published(folder, "hama")
-
-
 def test_a_real_model_writes_what_onnxruntime_writes(hama: tuple[Path, Path]) -> None:
-    import onnxruntime
-
     model, artifact = hama
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     with open_artifact(artifact) as transcriber:
@@ -132,43 +170,104 @@ def test_a_reader_of_2_is_strict_for_what_it_knows(
         read_manifest(tmp_path)
 
 
-def test_the_app_kit_refuses_it_by_name(hama: tuple[Path, Path], folder: Path) -> None:
-    done = run_asrbuild("app", str(hama[1]), "--out", "kit", cwd=folder)
+def test_the_app_kit_refuses_it_by_name(hama: tuple[Path, Path], tmp_path: Path) -> None:
+    done = run_asrbuild("app", str(hama[1]), "--out", "kit", cwd=tmp_path)
     assert done.code == 1
     assert "features none in the package, 320 steps a row, output log_probabilities" in done.err
 
 
-@pytest.fixture(scope="module")
-def random(folder: Path) -> Any:
-    """Random weights of well-known networks, with labels in any order."""
-
-    def make(name: str, classes: int) -> tuple[Path, Path]:
-        labels = ["<blank>", " ", *(chr(ord("a") + at) for at in range(classes - 2))]
-        tokens = folder / f"{name}.txt"
-        tokens.write_text("\n".join(labels) + "\n", "utf-8")
-        return getattr(models, name)(folder / f"{name}.onnx"), tokens
-
-    return make
-
-
-def test_a_network_with_states_streams(folder: Path, random: Any) -> None:
-    done = build(
-        folder, "streaming", *random("streaming_conformer", 33), "model=static",
-        "source.config.tokens.blank=first", "source.config.features.kind=fbank_kaldi",
-        "+source.config.features.n_mels=40", "coreml.precision=fp32",
-    )  # fmt: skip
-    assert done.code == 0, done.err
-    manifest: Any = read_manifest(published(folder, "streaming"))
+def test_a_network_with_states_streams(sweep: Sweep) -> None:
+    manifest: Any = read_manifest(sweep.artifact("streaming", "static"))
     states = {state.output for state in manifest.state}
     assert states <= {metric.output for metric in manifest.verification.metrics}
     assert len(states) > 1
     assert manifest.decoder.blank_index == 0
 
 
+def test_an_artifact_is_shown_reported_and_proven_again(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    artifact = sweep.artifact("streaming", "static")
+    recipe = read_manifest(artifact).provenance.recipe
+    assert recipe["source"]["config"]["tokens"]["file"] == "streaming.json"  # of no machine
+    for command in ("show", "report", "verify"):
+        code, err = run_here([command, str(artifact)], monkeypatch, capfd)
+        assert code == 0, (command, err)
+
+
+class Silero:
+    """A runtime of another making: windows of 512 samples after the 64 before, and the state."""
+
+    def __init__(self, file: Path) -> None:
+        self.session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+
+    def run(self, samples: Array, keep_past: bool = True) -> dict[str, Array]:
+        state: Array = np.zeros((2, 1, 128), np.float32)
+        past: Array = np.zeros(64, np.float32)
+        rows, given, states = [], [], []
+        for at in range(0, len(samples) - 511, 512):
+            window = samples[at : at + 512]
+            given.append(state)
+            feeds = {"input": np.concatenate([past, window])[None], "state": state,
+                     "sr": np.array(16_000)}  # fmt: skip
+            (row,), state = self.session.run(None, feeds)
+            states.append(state)
+            rows.append([row[0], 1 - row[0]])
+            past = window[-64:] if keep_past else past
+        empty = np.zeros((0, 2, 1, 128), np.float32)
+        return {
+            "probabilities": np.array(rows, np.float32).reshape(-1, 2),
+            "state_in": np.stack(given) if given else empty,
+            "stateN": np.stack(states) if states else empty,
+        }
+
+
+def test_a_detector_with_a_state_finds_what_onnxruntime_finds(sweep: Sweep) -> None:
+    samples = read_audio(DEMO / "sample.wav", 16_000)
+    expected = Silero(MODELS["silero"].file(sweep.folder)).run(samples)["probabilities"]
+    with open_artifact(sweep.artifact("silero", "static")) as transcriber:
+        found = transcriber.probabilities(samples).probabilities
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        transcription = transcriber.transcribe(samples)
+    assert transcription.text.split()[:3] == ["-", "speech", "-"]
+    assert 0.3 < transcription.hypotheses[0].words[1].start_s < 0.6  # "hello"
+
+
+@pytest.mark.parametrize("keep_past", [True, False])
+def test_a_conformance_kit_checks_a_runtime_of_another_making(
+    sweep: Sweep, tmp_path: Path, keep_past: bool
+) -> None:
+    artifact = sweep.artifact("silero", "static")
+    manifest: Manifest = read_manifest(artifact)
+    kit, results = tmp_path / "kit", tmp_path / "results"
+    write_vectors(kit, artifact, manifest)
+    book = json.loads((kit / "steps.json").read_text("utf-8"))
+    assert book["format"] == "asrbuild-conformance/2"
+    assert "features" not in {step["name"] for step in book["steps"]}  # it takes samples
+    runtime = Silero(MODELS["silero"].file(tmp_path))
+    for recording in book["recordings"]:
+        with wave.open(str(kit / recording["audio"])) as file:
+            pcm = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+        samples = pcm.astype(np.float32) / 32768
+        folder = results / recording["name"]
+        folder.mkdir(parents=True)
+        for name, array in runtime.run(samples, keep_past).items():
+            np.save(folder / f"{name}.npy", array)
+        calls = [{"first": at - 64, "steps": 576, "size": 576}
+                 for at in range(0, len(samples) - 511, 512)]  # fmt: skip
+        (folder / "calls.json").write_text(json.dumps(calls))
+        (folder / "text.json").write_text(json.dumps({"text": recording["text"]}))
+    command = [sys.executable, "-I", str(kit / "check.py"), str(results), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    answer = json.loads(done.stdout)
+    assert answer["passed"] is keep_past, answer["first_off"]
+    if not keep_past:
+        assert answer["first_off"]["step"] in ("state_in", "stateN")
+
+
 @pytest.mark.parametrize(
     ("overrides", "key", "message"),
     [
-        (("coreml=neuralnetwork",), "coreml.format", "becomes an ML program"),
         (("coreml.compress=int8",), "coreml.compress", "have no names"),
         (("coreml.lstm=loop",), "coreml.lstm", "coreml.lstm=loop does not change it"),
         (("n_steps=99",), "model.steps", "of which 98 are context"),
@@ -178,15 +277,14 @@ def test_a_network_with_states_streams(folder: Path, random: Any) -> None:
     ],
 )
 def test_what_cannot_be_built_is_refused_by_name(
-    folder: Path, random: Any, overrides: tuple[str, ...], key: str, message: str
-) -> None:
-    import re
-
-    done = build(
-        folder, "refused", *random("quartznet", 29), "model=static",
-        "source.config.features.kind=log_mel_nemo", "+source.config.features.n_mels=64",
-        "source.config.tokens.blank=first", *overrides,
-    )  # fmt: skip
-    assert done.code == 1
-    assert f"key: {key}" in done.err, done.err
-    assert re.search(message, done.err), done.err
+    sweep: Sweep, overrides: tuple[str, ...], key: str, message: str,
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(sweep.folder)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    given = ["--config-dir", "recipes", "source=quartznet", "model=static", *SHORT, *overrides]
+    code, err = run_here(given, monkeypatch, capfd)
+    assert code == 1
+    assert f"key: {key}" in err, err
+    assert re.search(message, err), err

@@ -234,10 +234,16 @@ def measured_section(
     )
     measured = ask(question)
     rows = config.rows or {"steps": measured.steps, "add": measured.add, "most": measured.most}
+    left, right = (
+        _context(found, second, rows["steps"], bool(assigned.states))
+        for found in (measured.left, measured.right)
+    )
+    if steps is not None:
+        left, right = _within(steps, rows["steps"], left, right)
     context = {
         "causal": measured.causal,
-        "left": _context(measured.left, second, rows["steps"], bool(assigned.states)),
-        "right": _context(measured.right, second, rows["steps"], bool(assigned.states)),
+        "left": left,
+        "right": right,
         "padding": "neutral" if measured.neutral else "changes_output",
     }
     outputs = _outputs(assigned, measured.axes, measured.decoded, measured.kind)
@@ -277,7 +283,12 @@ def _steps_a_second(config: OnnxConfig, meaning: str) -> float:
     if meaning == "samples":
         return float(config.sample_rate)
     if config.features.get("kind", "none") == "none":
-        raise _missing("features.kind", "the model takes features, and their kind is not stated")
+        raise AsrbuildError(
+            "the model takes features, and their kind is not stated",
+            key=f"{SECTION}.features.kind",
+            fix="state what it was trained with: mfcc_tf, log_mel_whisper, log_mel_nemo or "
+            "fbank_kaldi",
+        )
     return float(1 / settings_of(config).step_s)
 
 
@@ -288,6 +299,14 @@ def _context(found: int | None, second: float, row: int, states: bool) -> int:
     if found is None:
         found = round(_CONTEXT_SECONDS * second)
     return -(-found // row) * row
+
+
+def _within(steps: int, row: int, left: int, right: int) -> tuple[int, int]:
+    """Context of calls of one size: at most half of a call, so that whole rows are new."""
+    most = steps // 4 // row * row
+    if left + right > steps // 2:
+        left, right = min(left, most), min(right, most)
+    return (left, right + (steps - left - right) % row) if right else (left, right)
 
 
 def _stated_decoded(config: OnnxConfig) -> str | None:

@@ -13,6 +13,11 @@
       <recording>/<output>.npy (calls, ...) the state that each call returns
       <recording>/probabilities.npy  (steps, classes)
 
+Of an artifact with manifest 2.0 there is ``features.npy`` in the place of the two of MFCC: what
+the package takes, steps first; it is left out where the package takes samples.
+``probabilities.npy`` has a row for each output row, and a call of ``steps.json`` says which rows it
+gives.
+
 All arrays are float32, little-endian. The numbers are those of the package itself, run by
 asrbuild's executor.
 """
@@ -29,6 +34,7 @@ from typing import Any
 
 import numpy as np
 
+from asrbuild.artifact import manifest2
 from asrbuild.artifact.calls import Acoustic, Contract, Predicts
 from asrbuild.artifact.layout import CONFORMANCE_KIT
 from asrbuild.artifact.manifest import Manifest
@@ -38,16 +44,19 @@ from asrbuild.base.array import Array
 from asrbuild.base.file_names import file_names
 from asrbuild.proof.gates import gates_from
 from asrbuild.speech.audio import wav_bytes
+from asrbuild.speech.features import kinds
 from asrbuild.speech.greedy import GreedyDecoder
 from asrbuild.speech.mfcc import FeatureSettings, context_windows, mfcc
 
 #: A recording's entry in ``steps.json``.
 CaseFields = dict[str, Any]
-FORMAT = "asrbuild-conformance/1"
+FORMAT, FORMAT_2 = "asrbuild-conformance/1", "asrbuild-conformance/2"
+#: Of features without a reference vector: single precision against single precision.
+FEATURE_TOLERANCE = 1e-3
 STEPS = "steps.json"
 KIT = Path(__file__).parent / "templates" / CONFORMANCE_KIT
 #: Steps whose file has the name of the step. A state's name may be one of these.
-OTHER_STEPS = ("samples", "mfcc", "windows", "probabilities")
+OTHER_STEPS = ("samples", "mfcc", "windows", "features", "probabilities")
 
 
 @dataclass
@@ -70,12 +79,52 @@ class Recorder:
                     value = np.asarray(arrays[name], np.float32).reshape(pair.shape)
                     self.given.setdefault(name, []).append(value)
         counts = [t.name for t in self.contract.model.inputs if t.meaning == "step_count"]
-        size = data[self.contract.features.name].shape[1]
+        fed = self.contract.features
+        size = data[fed.name].shape[manifest2.time_axis(fed, 1)]
         real = int(np.ravel(data[counts[0]])[0]) if counts else size
         before = self.calls[-1] if self.calls else {"first": 0, "steps": 0}
         first = before["first"] + before["steps"]
         self.calls.append({"first": first, "steps": real, "size": size, "state_valid": True})
         return answer
+
+
+class _Placed(Acoustic):
+    """An utterance that knows where in it each call lies, and which rows it gives."""
+
+    def __init__(self, package: Predicts, contract: Contract) -> None:
+        super().__init__(package, contract)
+        self.calls: list[dict[str, Any]] = []
+        self._taken = 0
+
+    def feed(self, windows: Array) -> Array:
+        self._taken += len(windows)
+        return super().feed(windows)
+
+    def finish(self) -> Array:
+        if self._contract.context.trimmed:
+            self._taken += self._contract.context.right
+        return super().finish()
+
+    def _call(self, windows: Array, size: int) -> Array:
+        first = self._taken - len(self._waiting)
+        self.calls.append({"first": first, "steps": len(windows), "size": size})
+        return super()._call(windows, size)
+
+    def _next(self, size: int) -> Array:
+        rows = super()._next(size)
+        self._gave(len(rows))
+        return rows
+
+    def _gave(self, rows: int) -> None:
+        first = sum(call["rows"] for call in self.calls[:-1])
+        self.calls[-1] |= {"first_row": first, "rows": rows, "state_valid": True}
+
+    def rows(self, fed: Array) -> Array:
+        """The rows of a whole utterance; its calls then have ``first_row`` and ``rows``."""
+        made = np.concatenate([self.feed(fed), self.finish()])
+        if self.calls and "rows" not in self.calls[-1]:
+            self._gave(len(made) - sum(call["rows"] for call in self.calls[:-1]))
+        return made
 
 
 def short_recordings(samples: Array, settings: FeatureSettings, chunk: int) -> dict[str, Any]:
@@ -116,7 +165,7 @@ def write_conformance(
         for name, samples in recordings.items()
     ]
     book = {
-        "format": FORMAT,
+        "format": FORMAT_2 if isinstance(manifest, manifest2.Manifest) else FORMAT,
         "artifact": manifest.artifact_id,
         "precision": manifest.model.compute_precision,
         "decoder": "greedy",
@@ -134,12 +183,20 @@ def _record(folder: Path, manifest: Manifest, package: Predicts, samples: Array)
     settings, contract = feature_settings(manifest), Contract.of(manifest)
     folder.mkdir()
     (folder / "audio.wav").write_bytes(wav_bytes(samples, settings.sample_rate))
-    frames = mfcc(samples.astype(np.float32) * np.float32(manifest.audio.sample_scale), settings)
-    windows = context_windows(frames, settings.n_context)
+    scaled = samples.astype(np.float32) * np.float32(manifest.audio.sample_scale)
     recorder = Recorder(package, contract)
-    run = Acoustic(recorder, contract)
-    rows = np.concatenate([run.feed(windows), run.finish()])
-    arrays = {"mfcc": frames, "windows": windows, "probabilities": rows}
+    if isinstance(manifest, manifest2.Manifest):
+        fed = kinds.compute(scaled, settings)
+        placed = _Placed(recorder, contract)
+        rows, calls, steps = placed.rows(fed), placed.calls, len(fed)
+        arrays = {"probabilities": rows} | ({"features": fed} if fed.ndim > 1 else {})
+    else:
+        frames = mfcc(scaled, settings)
+        windows = context_windows(frames, settings.n_context)
+        run = Acoustic(recorder, contract)
+        rows = np.concatenate([run.feed(windows), run.finish()])
+        calls, steps = recorder.calls, len(frames)
+        arrays = {"mfcc": frames, "windows": windows, "probabilities": rows}
     files = state_files(manifest)
     for pair in contract.state:
         if pair.kind == "explicit":
@@ -149,12 +206,12 @@ def _record(folder: Path, manifest: Manifest, package: Predicts, samples: Array)
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array.astype("<f4"), allow_pickle=False)
     alphabet = tokens_of(manifest.decoder)
-    utterance = GreedyDecoder(alphabet, manifest.features.step_ms / 1000).decode(rows)[0]
+    utterance = GreedyDecoder(alphabet, manifest2.row_ms(manifest) / 1000).decode(rows)[0]
     return {
         "samples": len(samples),
         "samples_sha256": hashlib.sha256(samples.astype("<i2").tobytes()).hexdigest(),
-        "steps": len(frames),
-        "calls": recorder.calls,
+        "steps": steps,
+        "calls": calls,
         "text": utterance.text,
         "words": [asdict(word) for word in utterance.words],
     }
@@ -179,7 +236,8 @@ def _steps(manifest: Manifest) -> list[dict[str, Any]]:
     precision = manifest.model.compute_precision
     thresholds = manifest.provenance.recipe["verify"]["thresholds"][precision]
     gates = gates_from(thresholds, precision)
-    frames = {"max_abs_error": manifest.features.reference.tolerance}
+    reference = getattr(manifest.features, "reference", None)
+    frames = {"max_abs_error": reference.tolerance if reference else FEATURE_TOLERANCE}
     gate = f"the gate of the artifact's proof for {precision}"
     state = {"max_abs_error_of_peak": gates.state_max_abs_error}
     half = precision == "fp16"
@@ -187,8 +245,8 @@ def _steps(manifest: Manifest) -> list[dict[str, Any]]:
     def step(name: str, file: str, kind: str, why: str, **more: Any) -> dict[str, Any]:
         return {"name": name, "file": file, "kind": kind, "why": why, **more}
 
-    steps = [
-        step("samples", "samples.npy", "samples", "int16 samples are read, not computed"),
+    steps = [step("samples", "samples.npy", "samples", "int16 samples are read, not computed")]
+    mfccs = [
         step(
             "mfcc",
             "mfcc.npy",
@@ -204,13 +262,21 @@ def _steps(manifest: Manifest) -> list[dict[str, Any]]:
             "the same frames with their neighbours, and zeros past both ends",
             limits=frames,
         ),
+    ]
+    why = "single precision differs in the fourth decimal"
+    features = step("features", "features.npy", "frames", why, limits=frames)
+    if not isinstance(manifest, manifest2.Manifest):
+        steps += mfccs
+    elif not isinstance(feature_settings(manifest), kinds.Samples):
+        steps.append(features)
+    steps.append(
         step(
             "calls",
             "calls.json",
             "calls",
             "first step, real steps and size after padding of a call do not depend on rounding",
-        ),
-    ]
+        )
+    )
     explicit, files = [p for p in manifest.state if p.kind == "explicit"], state_files(manifest)
     for direction, why in (("in", "zeros, then the state of the call before; "), ("out", "")):
         for pair in explicit:
@@ -243,7 +309,7 @@ def _steps(manifest: Manifest) -> list[dict[str, Any]]:
             if half
             else "steps times the hop; half of the last printed digit",
             limits={
-                "time_s": manifest.features.step_ms / 1000 if half else 1e-6,
+                "time_s": manifest2.row_ms(manifest) / 1000 if half else 1e-6,
                 "confidence": 0.05 if half else 1e-3,
             },
         ),

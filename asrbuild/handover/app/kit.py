@@ -27,6 +27,7 @@ from asrbuild.artifact.runtime import feature_settings, load_package
 from asrbuild.base.array import Array
 from asrbuild.base.disk import disk_errors, files_in, rename_directory
 from asrbuild.base.errors import AsrbuildError
+from asrbuild.base.places import resolve_file
 from asrbuild.coreml.choices import ASSET
 from asrbuild.coreml.executor.products import sharing
 from asrbuild.coreml.executor.threads import one_thread
@@ -34,8 +35,10 @@ from asrbuild.handover.app.conformance import short_recordings, write_conformanc
 from asrbuild.handover.app.swift import ROOT, manifest_swift
 from asrbuild.handover.report.environment import environment
 from asrbuild.handover.report.page import feeding_text
+from asrbuild.speech.audio import read_audio, to_int16
 
 TEMPLATES = Path(__file__).parent / "templates"
+_RECORDING = "demo:sample.wav"
 #: What the kit adds to a folder.
 ENTRIES = (README, SWIFT_KIT, CONFORMANCE_KIT)
 #: The one file of the Swift package that is made, of the models of the manifest.
@@ -111,17 +114,23 @@ def write_vectors(
 
     The arguments are as in :func:`write_kit`.
     """
-    check_kit(manifest)
     if recordings is None:
-        audio = manifest.features.reference.audio
-        audio_file = file_of(artifact, audio, "features.reference.audio")
-        with wave.open(str(audio_file), "rb") as file:
-            samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+        samples = _reference_samples(artifact, manifest)
         recordings = short_recordings(samples, feature_settings(manifest), _chunk_steps(manifest))
     with one_thread(), sharing():
         package = package or load_package(artifact, manifest)
         write_conformance(directory, manifest, package, recordings)
     return list(recordings)
+
+
+def _reference_samples(artifact: Path, manifest: Manifest) -> Array:
+    """int16 samples of the artifact's reference recording; of the demo's where it has none."""
+    reference = getattr(manifest.features, "reference", None)
+    if reference is None:
+        return to_int16(read_audio(resolve_file(_RECORDING), manifest.audio.sample_rate))
+    audio_file = file_of(artifact, reference.audio, "features.reference.audio")
+    with wave.open(str(audio_file), "rb") as file:
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2")
 
 
 def write_folder(

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-CLASSES = 12
+WORDS = (
+    "_silence_", "_unknown_", "yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go",
+)  # fmt: skip
+CLASSES = len(WORDS)
 SAMPLES = 16_000
 
 

@@ -130,7 +130,8 @@ def _probabilities(step: Any, recording: Any, kit: Path, given: Path) -> Details
     expected, found = _pair(kit / step["file"], given)
     limits = step["limits"]
     for index, call in enumerate(recording["calls"]):
-        rows = slice(call["first"], call["first"] + call["steps"])
+        first = call.get("first_row", call["first"])
+        rows = slice(first, first + call.get("rows", call["steps"]))
         error = _error(expected[rows], found[rows])
         if error > limits["max_abs_error"]:
             at = f"in call {index}, steps {rows.start} to {rows.stop - 1}"
