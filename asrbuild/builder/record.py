@@ -91,8 +91,8 @@ def record(recipe: Recipe) -> dict[str, Any]:
     config = whole["source"]["config"]
     if not config:
         del whole["source"]["config"]
-    own = (f"source.config.{key}" for key in architecture(recipe.architecture).FILE_KEYS)
-    for key in (*own, *FILE_KEYS):
+    named = (f"source.config.{key}" for key in architecture(recipe.architecture).FILE_KEYS)
+    for key in (*named, *FILE_KEYS):
         *sections, name = key.split(".")
         section = functools.reduce(dict.__getitem__, sections, whole)
         if section is not None:
