@@ -100,6 +100,9 @@ def settle(recipe: Recipe, cache_root: Path, *, keep: bool = True) -> tuple[Reci
     files = dict(found.files)
     values = {**found.values, "name": _name(recipe, found.repeated)}
     settled = _with_outputs(_with_steps(_with(recipe, values), found.steps))
+    if recipe.source.second is None:
+        inputs = [name for name in recipe.verify.inputs if name != "second"]
+        settled = replace(settled, verify=replace(settled.verify, inputs=inputs))
     recordings: dict[str, Path] = {}
     texts: dict[str, str] = {}
     for name in ("sample", "second"):

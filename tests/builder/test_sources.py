@@ -21,6 +21,8 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.builder.compose import compose_recipe
 from asrbuild.builder.recipe import Recipe, lookup
 from asrbuild.builder.sources import Source, settle
+from asrbuild.proof.cases import build_cases
+from asrbuild.speech.mfcc import FeatureSettings
 from tests.other_files import LFS
 from tests.paths import GENUINE
 
@@ -90,6 +92,17 @@ def test_genuine_sources_state_all_that_a_build_needs(
     # From the cache it is the same, and a recipe that is settled stays as it is.
     again = settle(recipe, tmp_path / "cache")
     assert again == (recipe, source)
+
+
+def test_without_a_second_recording_the_proof_asks_for_none(tmp_path: Path) -> None:
+    recipe, source = settled(tmp_path, "source.second=null")
+    assert set(source.recordings) == {"sample"}
+    whole = compose_recipe([]).verify.inputs
+    assert recipe.verify.inputs == [name for name in whole if name != "second"]
+    cases = build_cases(
+        FeatureSettings(), {"sample": np.zeros(32000, np.float32)}, recipe.verify.inputs
+    )
+    assert {name.split("_")[0] for name in cases} >= {"sample", "silence", "noise"}
 
 
 def test_a_key_that_repeats_the_source_changes_nothing(tmp_path: Path) -> None:
