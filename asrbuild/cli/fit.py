@@ -1,4 +1,4 @@
-"""``asrbuild fit``: what can be said of a package and the Neural Engine without a device."""
+"""``asrbuild fit``: what is known of a package and the Neural Engine without a device."""
 
 from __future__ import annotations
 

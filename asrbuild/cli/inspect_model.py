@@ -72,9 +72,9 @@ def _show_asset(asset: Path, shown: str, as_json: bool) -> None:
     for operation, count in found["ops"].items():
         table.add_row(operation, str(count))
     console.print(table)
-    told = {key: found[key] for key in ("author", "license", "description") if found[key]}
+    stated = {key: found[key] for key in ("author", "license", "description") if found[key]}
     table = folding("Metadata", "name", "value")
-    for name, value in (told | found["values"]).items():
+    for name, value in (stated | found["values"]).items():
         table.add_row(name, str(value))
     console.print(table)
 

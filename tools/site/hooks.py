@@ -41,7 +41,18 @@ def licences() -> str:
     """The licence of the code, and of what comes with it."""
     notice = (ROOT / "NOTICE").read_text("utf-8")
     return (
-        "# Licences\n\nasrbuild is under the Apache License 2.0. An artifact is under the "
-        "licence that its recipe names in `source.license`; manifest and package repeat it. "
-        f"Code in an app kit is under the Apache License 2.0, too.\n\n```text\n{notice}```\n"
+        "# Licences\n\n"
+        "| what | licence |\n|---|---|\n"
+        "| asrbuild, its examples and this documentation | Apache License 2.0 |\n"
+        "| `ASRKit/`, the Swift code of an artifact and of `asrbuild app` | Apache License 2.0; "
+        "an app that ships it names that |\n"
+        "| your model, in an artifact | what the recipe has in `source.license`: manifest, package "
+        "and README repeat it |\n"
+        "| the demo model, its recordings and its scorer, and what is built of them | "
+        "CC-BY-SA-3.0: an app that ships them keeps the attribution and the licence |\n"
+        "| ds-ctcdecoder, which `asrbuild decoder install` brings | Mozilla Public License 2.0; "
+        "no artifact contains it |\n"
+        "| Apple's Core AI runtime, which `asrbuild coreai install` brings | Apple's; no artifact "
+        "contains it |\n\n"
+        f"## Notices\n\n```text\n{notice}```\n"
     )

@@ -2,7 +2,7 @@
 for (const figure of document.querySelectorAll("figure.recording")) {
   const labels = JSON.parse(figure.dataset.labels);
   const slider = figure.querySelector("input[type=range]");
-  const said = figure.querySelector("output");
+  const shown = figure.querySelector("output");
   const segments = [...figure.querySelectorAll(".segment")];
   const perSegment = Number(figure.dataset.segment);
   const stepMs = Number(figure.dataset.stepMs);
@@ -33,7 +33,7 @@ for (const figure of document.querySelectorAll("figure.recording")) {
       .slice(0, 4)
       .filter(([, chance], rank) => rank === 0 || chance >= 0.001)
       .map(([label, chance]) => `${label} ${(100 * chance).toPrecision(2)} %`);
-    said.textContent = `${(step * stepMs / 1000).toFixed(2)} s: ${best.join(", ")}`;
+    shown.textContent = `${(step * stepMs / 1000).toFixed(2)} s: ${best.join(", ")}`;
     for (const other of segments) {
       const cursor = other.querySelector(".cursor");
       cursor.style.display = other === segment ? "block" : "none";

@@ -5,7 +5,7 @@ if (plot) {
   const table = document.querySelector("table.sortable");
   const headings = [...table.tHead.rows[0].cells];
   const space = { left: 64, right: 24, top: 16, bottom: 44 };
-  const told = document.querySelector(".front");
+  const frontText = document.querySelector(".front");
   const axes = { x: document.querySelector("#axis-x"), y: document.querySelector("#axis-y") };
   const make = (name, attributes, parent, text) => {
     const element = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -75,7 +75,7 @@ if (plot) {
       .filter(point => point.x && point.y && point.row.dataset.kind)
       .map(point => ({ ...point, x: typed(x, point.x), y: typed(y, point.y) }));
     plot.replaceChildren();
-    told.textContent = "";
+    frontText.textContent = "";
     if (!points.length) {
       make("text", { x: "50%", y: "50%", "text-anchor": "middle" }, plot, "nothing to draw");
       return;
@@ -145,7 +145,7 @@ if (plot) {
     }
     plot.setAttribute("aria-label", `${title(axes.y)} against ${title(axes.x)} of ${points.length} rows`);
     const numbers = front.map(point => point.row.dataset.number).join(", ");
-    told.textContent = numbers
+    frontText.textContent = numbers
       ? `Front: ${numbers}. No other row is better in one of the two and as good in the other.` : "";
   };
   for (const select of Object.values(axes)) select.addEventListener("change", draw);
