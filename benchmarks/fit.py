@@ -1,4 +1,4 @@
-"""What the rules of ``asrbuild fit`` say of packages whose placement others have measured.
+"""The rules of ``asrbuild fit`` against packages whose placement others have measured.
 
     uv run --group dev --extra build benchmarks/fit.py
 

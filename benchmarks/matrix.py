@@ -66,7 +66,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """What was found of one cell; metrics by name, the worst of all inputs."""
+    """The results of one cell; metrics by name, the worst of all inputs."""
 
     cell: str
     logits: dict[str, float]
@@ -241,7 +241,7 @@ def tensorflow_seconds(graph: Path, n_hidden: int, steps: int, rounds: int) -> d
 
 
 def plain_conversions(bench: Bench, chosen: list[Cell]) -> dict[Cell, int]:
-    """How many operations plain ``ct.convert`` makes of each cell's graph, one process for all.
+    """The operations that plain ``ct.convert`` makes of each cell's graph, one process for all.
 
     Of a cell with several functions: what it makes of each, together. It knows no states inside,
     so a stateful cell is compared with the same one without.

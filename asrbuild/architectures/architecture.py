@@ -1,4 +1,4 @@
-"""What an architecture brings, and how one is found.
+"""The protocol of an architecture, and the search for one.
 
 An architecture is a folder beside this file with a module ``architecture.py`` that has the names of
 :class:`Architecture`. Nothing lists it: the folder is found. Its section of the recipe comes from
@@ -65,7 +65,7 @@ def shown(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Found:
-    """What an architecture found of a source.
+    """An architecture's findings about a source.
 
     Args:
         files: by label; ``graph`` is the file that the original runtime runs, where the source is
@@ -87,7 +87,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Original:
-    """What the original runtime runs.
+    """The model that the original runtime runs.
 
     Args:
         file: the model in that runtime's own format.
@@ -101,7 +101,7 @@ class Original:
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """How the features are computed; durations in ms, as the recipe states them.
+    """The computation of the features; durations in ms, as the recipe states them.
 
     Args:
         settings: of the kind of features; of :class:`asrbuild.speech.features.kinds.Samples` where
@@ -127,7 +127,7 @@ class FrontEnd:
 
 @dataclass(frozen=True)
 class Card:
-    """What a package says of its model, in words; ``language``: empty where it is not known."""
+    """A package's texts about its model; ``language`` is empty where it is not known."""
 
     author: str
     license: str
@@ -164,7 +164,7 @@ class OwnSection:
 
 
 class SourceFiles(Protocol):
-    """What a build found of a source: files and their SHA-256 by label, and the model's labels."""
+    """A source's files and their SHA-256 by label, and the model's labels."""
 
     @property
     def files(self) -> Mapping[str, Path]: ...
@@ -233,11 +233,11 @@ class Architecture(Protocol):
         ...
 
     def front_end(self, config: Any) -> FrontEnd:
-        """How the features are computed."""
+        """The computation of the features."""
         ...
 
     def card(self, recipe: Any) -> Card:
-        """What the package says of its model, in words."""
+        """The package's texts about its model."""
         ...
 
     def problems(self, config: Any) -> Iterator[AsrbuildError]:
@@ -282,7 +282,7 @@ class Architecture(Protocol):
         ...
 
     def original(self, source: SourceFiles) -> Original | None:
-        """What the original runtime runs, where it is the source itself; None: it is exported."""
+        """The source, where the original runtime runs it itself; None: the original is exported."""
         ...
 
     def export(self, source: SourceFiles, config: Any, file: Path) -> None:
@@ -340,7 +340,7 @@ class Architecture(Protocol):
     def landmarks_of_call(
         self, original: Original, config: Any, call: Mapping[str, Array]
     ) -> Sequence[Landmark]:
-        """Where ``CALLS``: the values inside the original in one call, by its own names and in the
+        """The values inside the original in one call, where ``CALLS``, by its own names and in the
         order of its nodes; empty where its runtime does not give them.
 
         Args:

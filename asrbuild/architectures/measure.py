@@ -32,7 +32,7 @@ _SUM = 1e-2  # what half precision leaves of 1 in a sum of probabilities
 
 @dataclass(frozen=True)
 class Question:
-    """What to feed.
+    """One question to a network: what it is fed.
 
     Args:
         input: the features or samples, whose axis ``axis`` is time.
@@ -54,7 +54,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was found; steps of the input, rows of the output.
+    """The measured facts; steps of the input, rows of the output.
 
     Args:
         decoded: the output that is decoded.
@@ -232,7 +232,7 @@ def _changed(rows: Array, others: Array) -> tuple[int, int]:
 
 
 def _kind(rows: Array) -> ProbabilityKind:
-    """What the numbers (rows, ..., classes) are."""
+    """The kind of the numbers (rows, ..., classes)."""
     flat = rows.reshape(-1, rows.shape[-1]).astype(np.float64)
     if flat.shape[-1] == 1 and (flat >= 0).all() and (flat <= 1).all():
         return "probabilities"

@@ -36,7 +36,7 @@ _STEPS = "/steps"
 
 @dataclass(frozen=True)
 class Result:
-    """What the original gave for one case.
+    """The original's results for one case.
 
     ``outputs``: by name. ``steps``: state output -> its value after every step, (steps, ...).
     """

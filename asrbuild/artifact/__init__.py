@@ -1,1 +1,1 @@
-"""What is published: the manifest, its files, the store, and running an artifact."""
+"""Published artifacts: the manifest, its files, the store, and running one."""

@@ -32,7 +32,7 @@ from asrbuild.speech.outputs import FEWEST_CLASSES, to_probabilities
 
 
 class Predicts(Protocol):
-    """What runs a package: ``asrbuild.coreml.executor`` or Core ML."""
+    """A runtime with a package: ``asrbuild.coreml.executor`` or Core ML."""
 
     def predict(self, data: Mapping[str, Array], state: Any = None) -> Mapping[str, Array]: ...
 
@@ -110,7 +110,7 @@ def steps_of(tensor: Tensor) -> Axis:
 
 @dataclass(frozen=True)
 class Probabilities:
-    """What an utterance gave: (rows, classes), and the state after its last step by output name.
+    """The result of an utterance: (rows, classes), and the state after its last step by output.
 
     ``state`` is empty where the package keeps it to itself.
     """

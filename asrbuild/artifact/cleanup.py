@@ -91,7 +91,7 @@ def survey(
 
 
 def _with_own(root: Path, cache_root: Path, items: list[Item]) -> Iterator[Item]:
-    """What each that goes gives back, in this order; and what those that stay have between them."""
+    """The bytes that each removal frees, in this order; and those that the others have together."""
     going, staying = NamedFiles(), NamedFiles(_path(root, cache_root, i) for i in items if i.keep)
     for item in items:
         names = staying if item.keep else going

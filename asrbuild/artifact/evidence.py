@@ -21,7 +21,7 @@ _NAME = re.compile(r"[0-9a-f]{64}")
 
 
 def evidence_folder(artifact: Path) -> Path:
-    """Where the evidence of an artifact in a store lies, if there is any."""
+    """The folder of an artifact's evidence in a store, if there is any."""
     version = Path(os.path.abspath(artifact))
     return version.absolute().parent.parent / EVIDENCE / version.parent.name / version.name
 

@@ -23,7 +23,7 @@ from asrbuild.artifact.manifest import Axis, Function, Manifest, State, Tensor
 
 
 class Relation(str, Enum):
-    """How what is promised now stands to what was promised before."""
+    """The relation of today's promise to the promise before."""
 
     SAME = "same"
     WIDER = "wider"
@@ -133,7 +133,7 @@ def _given_or_not(before: str | None, now: str | None) -> Relation:
 
 @dataclass(frozen=True)
 class Rule:
-    """How one key of the manifest is judged."""
+    """The judgement of one key of the manifest."""
 
     key: str
     compare: Compare
@@ -278,7 +278,7 @@ def _functions(before: Manifest, now: Manifest) -> Iterator[Finding]:
 def _presence(
     kind: str, before: Iterable[str], now: Iterable[str], why: str, added: Relation
 ) -> Iterator[Finding]:
-    """What came and what went; ``added``: how one more is judged."""
+    """Keys that came and went; ``added``: the judgement of one more."""
     first, second = list(before), list(now)
     for name in first:
         if name not in second:
@@ -310,7 +310,7 @@ def _tensors(prefix: str, before: Function, now: Function) -> Iterator[Finding]:
 def _tensor(
     before: Tensor, now: Tensor, follows: set[str] | None
 ) -> Iterator[tuple[str, str, str, Relation]]:
-    """What changed in one tensor. ``follows``: of an output, the axes that inputs decide."""
+    """The changes of one tensor. ``follows``: of an output, the axes that inputs decide."""
     for key in ("dtype", "meaning"):
         first, second = getattr(before, key), getattr(now, key)
         if first != second:

@@ -113,7 +113,7 @@ def _own(root: Path, artifact: Path) -> Path:
 
 
 def versions_meant(versions: Collection[str], start: str) -> list[str]:
-    """Those that begin with ``start``, or whose digest after the ``+`` does.
+    """The versions that begin with ``start``, or whose digest after the ``+`` does.
 
     A recipe's whole version goes first: 1.0.1 does not mean 1.0.10.
     """

@@ -42,7 +42,7 @@ def named_files(manifest: Manifest) -> Iterator[tuple[str, str]]:
 
 
 def file_of(artifact: Path, path: str, key: str) -> Path:
-    """Where a file or folder lies that a manifest names; it need not be there.
+    """The path of a file or folder that a manifest names; it need not exist.
 
     Raises:
         AsrbuildError: the path is absolute, leads up, or goes through a link: an artifact holds all
@@ -70,5 +70,5 @@ def file_of(artifact: Path, path: str, key: str) -> Path:
 
 
 def package_path(artifact: Path, manifest: Manifest) -> Path:
-    """Where the package of an artifact lies; see :func:`file_of`."""
+    """The path of an artifact's package; see :func:`file_of`."""
     return file_of(artifact, manifest.model.package, "model.package")

@@ -54,7 +54,7 @@ class Verdict:
 def decide(
     candidates: Iterable[Candidate], rules: Rules, pointed: Mapping[Version, str]
 ) -> list[Verdict]:
-    """What stays and what goes, by name and newest first.
+    """The versions that stay and those that go, by name and newest first.
 
     Args:
         pointed: versions that something points at, and what that is. They stay.

@@ -11,7 +11,7 @@ from asrbuild.base.errors import AsrbuildError
 
 
 def signature_path(artifact: Path) -> Path:
-    """Where the signed header of an artifact in a store is, if it has one."""
+    """The path of an artifact's signed header in a store, if it has one."""
     version = Path(os.path.abspath(artifact))
     return version.absolute().parent.parent / SIGNED / version.parent.name / f"{version.name}.json"
 

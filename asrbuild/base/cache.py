@@ -98,7 +98,7 @@ def _key_text(key: StageKey) -> str:
 
 
 def entry_path(cache_root: Path, key: StageKey) -> Path:
-    """Where the entry of ``key`` is or will be."""
+    """The folder of the entry of ``key``, which may not exist yet."""
     return cache_root / key.stage / fingerprint(key)
 
 
@@ -317,7 +317,7 @@ def _is_whole(cache_root: Path, path: Path, *, verify: bool) -> bool:
 
 
 def entry_problem(cache_root: Path, path: Path, *, verify: bool = False) -> str | None:
-    """What is wrong with an entry, or None when it is exactly what its stage wrote.
+    """The problem of an entry; None if it is exactly what its stage wrote.
 
     Sizes and digests of every file are compared. A digest is taken from the memo where the file
     system says that the file has not changed since it was read, unless ``verify`` is set.

@@ -146,7 +146,7 @@ def clear(cache_root: Path, stage: str | None = None, older_than: float | None =
 
 
 def _made(folder: Path) -> float:
-    """When something was last added to a folder without a record."""
+    """The time of the last addition to a folder without a record."""
     made = 0.0
     for path in (folder, *folder.rglob("*")):
         with suppress(OSError):  # another process removed it

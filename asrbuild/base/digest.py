@@ -142,7 +142,7 @@ def _identity(status: os.stat_result) -> list[int]:
 
 @lru_cache
 def _boot() -> str:
-    """What changes when this machine restarts; empty where the system does not say (macOS)."""
+    """An identity of this boot of the machine; empty where the system has none (macOS)."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

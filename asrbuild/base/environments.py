@@ -40,7 +40,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Contents:
-    """What an environment holds.
+    """The contents of an environment.
 
     Args:
         package: the name that messages give it.
@@ -56,7 +56,7 @@ class Contents:
 
 
 def cached(name: str) -> Path:
-    """Where an environment of this name is kept, in the user's cache folder."""
+    """The folder of an environment of this name, in the user's cache folder."""
     if sys.platform == "darwin":
         cache = Path.home() / "Library" / "Caches"
     else:

@@ -61,7 +61,7 @@ def was_in(place: str) -> None:
 
 
 def place() -> str:
-    """Where the last interrupt came, if that was noted."""
+    """The place of the last interrupt, if it was noted."""
     return _place
 
 

@@ -62,7 +62,7 @@ def require_own(*paths: Path, sharable: bool = True) -> None:
 
 
 def others_power(status: os.stat_result) -> str | None:
-    """What another user could do to a file or folder; None if nothing."""
+    """Another user's power over a file or folder; None if there is none."""
     if not hasattr(os, "geteuid"):
         return None
     if status.st_uid not in (0, os.geteuid()):

@@ -79,7 +79,7 @@ def python_script(script: Path, *arguments: str) -> list[str]:
 
 
 def module_path() -> list[str]:
-    """Where this process imports from, without the current folder unless asrbuild lies there."""
+    """The import path of this process, without the current folder unless asrbuild lies there."""
     own = Path(__file__).resolve().parents[2]
     here = Path.cwd().resolve()
     return [

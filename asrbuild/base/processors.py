@@ -6,7 +6,7 @@ import os
 
 
 def usable_processors() -> int:
-    """Those that this process may use: under ``taskset``, or in a job of a cluster, not all."""
+    """The processors that this process may use: not all under ``taskset`` or in a cluster's job."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -16,7 +16,7 @@ def size_text(count: int) -> str:
 
 
 def age_text(created: str, now: datetime | None = None) -> str:
-    """How long ago an ISO 8601 time was: ``3 min``; a time to come is ``just now``."""
+    """The age of an ISO 8601 time: ``3 min``; a time to come is ``just now``."""
     try:
         then = datetime.fromisoformat(created.replace("Z", "+00:00"))
     except ValueError:

@@ -63,7 +63,7 @@ class Explanation:
         return "\n".join([*lines, *(f"  {reason}" for reason in self.reasons())])
 
     def reasons(self) -> list[str]:
-        """What makes the stage run, a line each; nothing for a cached one."""
+        """The reasons to run the stage, a line each; nothing for a cached one."""
         if self.damage is not None:
             return [f"its entry is damaged ({self.damage})"]
         if not self.cached and self.nearest is None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlannedBuild:
-    """What a build of a recipe would do.
+    """The plan of a build, without doing any of it.
 
     Args:
         recipe: with every key settled that its source states.
@@ -45,7 +45,7 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> Recipe:
 
 
 def plan(recipe: Recipe) -> PlannedBuild:
-    """What a build would do, without doing any of it.
+    """The plan of a build, without doing any of it.
 
     Raises:
         AsrbuildError: the recipe is impossible, or an input is missing.
@@ -85,7 +85,7 @@ def build(recipe: Recipe, on_event: Callable[[Event], None] | None = None) -> Bu
 def build_or_tune(
     recipe: Recipe, overrides: Sequence[str], progress: Progress, *, move_latest: bool = True
 ) -> Built:
-    """What the recipe asks for: a build, or a search for decoder values on top of one.
+    """Builds the recipe, or searches for decoder values on top of its build.
 
     Args:
         overrides: what the user typed, for the manifest.

@@ -62,7 +62,7 @@ def _lengths(steps: StepsConfig) -> list[int | None]:
 
 
 def _remarks(recipe: Recipe, source: Source) -> list[str]:
-    """What a person must know of a build's scorer, recordings and words.
+    """Remarks on a build's scorer, recordings and words.
 
     Raises:
         AsrbuildError: words gate the build, and the alphabet spells none of them.

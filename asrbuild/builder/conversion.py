@@ -1,4 +1,4 @@
-"""What a recipe asks of the Core ML front ends."""
+"""The conversion that a recipe asks of the Core ML front ends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What shapes a package: sections of a recipe, its network, and the labels of the model.
+    """The inputs of a conversion: sections of a recipe, its network, and the labels of the model.
 
     ``label`` is the package's own name, ``version`` the recipe's; ``config`` is the architecture's
     section of the recipe.

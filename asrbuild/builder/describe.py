@@ -61,7 +61,7 @@ def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
 
 
 def describe_package(asked: Conversion, package: Path) -> m.Manifest:
-    """What a package and its conversion say of a manifest: enough to execute it.
+    """The manifest's part that a package and its conversion decide: enough to execute it.
 
     It decodes greedily, and has no reference vector.
     """
@@ -168,7 +168,7 @@ def _functions(
 
 
 def _mode(model: ModelConfig, function: str) -> str:
-    """How a function is fed: one that takes a range of lengths is for whole utterances."""
+    """The feeding of a function: one that takes a range of lengths is for whole utterances."""
     steps = model.functions.get(function)
     if steps is None:
         return model.streaming
@@ -451,7 +451,7 @@ def describe_decoder(
 
 
 def _tuned(decoder: DecoderConfig, described: m.Decoder) -> m.Tuned | None:
-    """What the decoder's values were tuned on, if they still are those values."""
+    """The set on which the decoder's values were tuned, if they still are those values."""
     if decoder.tuned is None or decoder.tuned.settings != settings_digest(described):
         return None
     values = asdict(decoder.tuned)

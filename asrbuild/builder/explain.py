@@ -110,7 +110,7 @@ def _wrong_type(key: str, value: Any, overrides: Sequence[str]) -> AsrbuildError
 
 
 def _accepted(key: str) -> str:
-    """What a key of the recipe takes, in words."""
+    """The values that a key of the recipe takes, in words."""
     kind: Any = Recipe
     for part in key.split("."):
         if is_dataclass(kind):

@@ -187,7 +187,7 @@ def _step(
 
 
 def declared(names: Value | Callable[[Recipe], Value], recipe: Recipe) -> Value:
-    """What a stage declares, of a recipe where it depends on it."""
+    """A stage's declaration, for a recipe where it depends on one."""
     return names(recipe) if callable(names) else names
 
 

@@ -31,7 +31,7 @@ from asrbuild.coreml.choices import ASSET
 
 @dataclass(frozen=True)
 class Proven:
-    """What an artifact is made of.
+    """The parts of an artifact.
 
     ``folders``: stage -> its results. ``staging`` is the folder that the artifact is put together
     in, ``copied`` what is in it already, the package's files: path -> SHA-256.
@@ -248,7 +248,7 @@ def _write_reports(staging: Path, manifest: m.Manifest, proof: Path) -> None:
 
 
 def remarks(artifact: Path, folders: Mapping[str, Path]) -> list[str]:
-    """What stands in the way of a package that was published, a line each."""
+    """Remarks on a published package, a line each."""
     from asrbuild.artifact.reading import read_manifest
     from asrbuild.handover.fit import page
     from asrbuild.handover.fit.verdict import fit_of_artifact
@@ -320,7 +320,7 @@ def _receipt(manifest: m.Manifest, artifact: Path, coreml: CoreMLConfig) -> Rece
 def package_figures(
     verification: m.Verification, package: Path, coreml: CoreMLConfig
 ) -> dict[str, Any]:
-    """How small and how good a package is, whether it passed its gates or not."""
+    """A package's size and accuracy, whether it passed its gates or not."""
     from asrbuild.handover.report.page import compression_text, word_errors
 
     errors = word_errors(verification.transcripts)

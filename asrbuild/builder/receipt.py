@@ -20,7 +20,7 @@ TITLE = "manifest, report, published"
 
 @dataclass(frozen=True)
 class Receipt:
-    """What was published.
+    """The record of a publication.
 
     ``parity``: the proof in one line; ``figures``: the worst value of each metric of the
     probabilities over all inputs. ``transcripts``: recording -> the package's words;

@@ -72,7 +72,7 @@ class RecordingConfig:
 
 @dataclass
 class SourceConfig:
-    """Where the acoustic model comes from.
+    """The source of the acoustic model.
 
     ``kind`` says which architecture takes it; ``config`` is that architecture's own section, where
     it needs one, and its architecture checks it. ``second`` null: one recording proves a build.
@@ -99,7 +99,7 @@ class SourceConfig:
 
 @dataclass
 class StepsConfig:
-    """How many time steps a call of the package takes; ``default`` null: the recipe's ``n_steps``.
+    """The time steps of a call of the package; ``default`` null: the recipe's ``n_steps``.
 
     ``lower`` and ``upper`` bound a ``range``, ``sizes`` lists the lengths of ``enumerated``;
     ``exported``: as the frozen graph was exported.
@@ -133,7 +133,7 @@ class AxesConfig:
 
 @dataclass
 class ModelConfig:
-    """How the package is fed: the steps of a call, and of each function if it has several.
+    """The feeding of the package: the steps of a call, and of each function if it has several.
 
     ``axes``: the same by the name of the network's axis of time, ``steps`` or ``samples``.
 
@@ -178,7 +178,7 @@ class CoreMLConfig:
 
 @dataclass
 class TunedConfig:
-    """What the decoder's values were tuned on, as ``asrbuild -m tune=scorer`` writes it.
+    """The set on which the decoder was tuned, as ``asrbuild -m tune=scorer`` writes it.
 
     ``data`` is the set's name, ``sha256`` its digest (see ``evaluation.dataset_digest``).
     ``settings`` is the digest of the values (see ``describe.settings_digest``): with others, or
@@ -243,7 +243,7 @@ class ThresholdsConfig:
 
 @dataclass
 class VerifyConfig:
-    """What a package is run on, and the gates it must pass; see conf/verify/default.yaml."""
+    """The inputs of the proof, and the gates it must pass; see conf/verify/default.yaml."""
 
     inputs: list[str] = field(default_factory=list)
     edge_lengths: bool = True
@@ -261,7 +261,7 @@ class VerifyConfig:
 
 @dataclass
 class FeaturesConfig:
-    """Who computes the features: the app, or the package, which then takes samples."""
+    """The place of the features: the app, or the package, which then takes samples."""
 
     place: str = choice("app", ("app", "package"))
 

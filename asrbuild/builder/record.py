@@ -61,7 +61,7 @@ def _artifact_name(spec: str) -> str:
 
 
 def compared_artifact(recipe: Recipe) -> str:
-    """What ``verify.compared_with`` names, as :func:`record` has it."""
+    """The artifact of ``verify.compared_with``, as :func:`record` has it."""
     name: str = _clean(_artifact_name(recipe.verify.compared_with))
     return name
 

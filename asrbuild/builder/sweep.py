@@ -150,7 +150,7 @@ def _tell_all(jobs: list[JobRecord], records: Path, seconds: float) -> None:
 
 
 def _progress(job: int | None = None) -> Progress:
-    """How a build, or a job of a sweep, writes what it does."""
+    """The progress output of a build, or of a job of a sweep."""
     prefix = "" if job is None else f"[{job}] "
     asked = os.environ.get(OUTPUT)
     if asked == _JSON:

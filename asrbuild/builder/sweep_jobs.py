@@ -1,4 +1,4 @@
-"""What is known of a sweep before its jobs, and how many of them are done."""
+"""Facts of a sweep before its jobs run, and the number of those that are done."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def about(records: Path) -> About:
 
 @dataclass(frozen=True)
 class Done:
-    """How far a sweep is.
+    """The progress of a sweep.
 
     Args:
         jobs: how many jobs have ended.
@@ -88,7 +88,7 @@ class Done:
 
 
 def done(records: Path) -> Done:
-    """How many jobs have a record of their end, and how long the others may take.
+    """The number of jobs with a record of their end, and the time that the others may take.
 
     The first job does what the others share, so the estimate is made from those after it.
     """

@@ -72,7 +72,7 @@ def set_(
 
 
 def _policy(require: Path | None, reason: str | None) -> Callable[[Publisher], Accept] | None:
-    """What decides on evidence, once the policy and the reason can be used; None: nothing does."""
+    """The policy on evidence, once it and the reason can be used; None: there is none."""
     from asrbuild.handover.ship.channels.record import MAX_REASON, is_reason
 
     if require is None and reason is None:

@@ -1,4 +1,4 @@
-"""What devices measured of an artifact, for commands that show other facts of it as well."""
+"""Measurements of an artifact on devices, for commands that also show other facts of it."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def inspect_model(
 
 
 def _show_asset(asset: Path, shown: str, as_json: bool) -> None:
-    """What Core AI says of an ``.aimodel``; operations count with those they are made of."""
+    """Core AI's description of an ``.aimodel``; operations count with those they are made of."""
     from asrbuild.coreai.asset import inspect
 
     found = inspect(asset)

@@ -170,7 +170,7 @@ def _parity(row: Mapping[str, Any]) -> str | Text:
 
 
 def _runs(evidence: int) -> str:
-    """How many files of evidence there are; `asrbuild evidence ls` checks them."""
+    """The number of files of evidence; `asrbuild evidence ls` checks them."""
     return "-" if not evidence else f"{evidence} run{'s' if evidence > 1 else ''}"
 
 

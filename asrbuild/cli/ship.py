@@ -58,7 +58,7 @@ def ship(
 
     Stopped at any moment, it leaves the remote readable, and run again it continues. With
     --sigstore you sign as an identity instead of with a key: that of $SIGSTORE_ID_TOKEN, of the CI
-    job, or of the account that signs in in the browser. Sigstore publishes that identity for ever.
+    job, or of the account that signs in in the browser. Sigstore publishes that identity for good.
 
     Several artifacts and --set make a set of variants, of which `asrbuild pull NAME --os iOS17`
     takes the first that runs there: name the preferred one first.

@@ -210,7 +210,7 @@ def _shown(kind: str | None, ctx: Any) -> str | None:
 
 
 def _kind(option: Any) -> str | None:
-    """What an option takes: ``NUMBER``, ``FOLDER``; None for one without a value."""
+    """The kind of an option's value: ``NUMBER``, ``FOLDER``; None for one without a value."""
     described = option.type_descriptor
     if option.is_flag:
         return None

@@ -39,7 +39,7 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True)
 class AssetMetadata:
-    """What an asset says of itself; ``values`` are JSON, the manifest's digest for instance."""
+    """The metadata in an asset; ``values`` are JSON, the manifest's digest for instance."""
 
     author: str = ""
     license: str = ""

@@ -34,7 +34,7 @@ _TESTED = "self-test-passed"
 
 
 def environment_dir() -> Path:
-    """Where the environment is kept: ``ASRBUILD_COREAI``, or in the user's cache folder."""
+    """The environment's folder: ``ASRBUILD_COREAI``, or one in the user's cache folder."""
     named = os.environ.get("ASRBUILD_COREAI")
     return Path(named) if named else environments.cached(f"coreai-core-{VERSION}")
 
@@ -144,7 +144,7 @@ def find_python() -> Path | None:
 
 
 def status() -> environments.Status:
-    """What is there, without changing anything."""
+    """The status of the environment; nothing is changed."""
     target = environment_dir()
     python = find()
     if python is not None:

@@ -163,7 +163,7 @@ class FunctionWriter:
             self._scopes[-1][output.name] = name
 
     def _expanded(self, operation: Any) -> dict[str, Any]:
-        """What our executor makes of a compressed constant, by the names of the op's outputs."""
+        """A compressed constant, expanded by the executor, by the names of the op's outputs."""
         compiler = Compiler(self.blobs, self.name, self.opset)
         known = {}
         for argument in operation.inputs.values():

@@ -1,4 +1,4 @@
-"""What can be chosen of a Core ML package, and the values that hold where nothing is chosen."""
+"""The choices of a Core ML package, and their defaults."""
 
 from __future__ import annotations
 

@@ -383,7 +383,7 @@ _RULES = (
 
 
 def advice(request: ConversionRequest) -> tuple[str, ...]:
-    """What Core ML can do at a price, a sentence each."""
+    """Advice on requests that Core ML fulfils at a price, a sentence each."""
     version = specification_version(request)
     if request.format == "mlprogram" and request.lstm == "native" and request.precision == "fp16":
         if version == SPECIFICATION_VERSIONS["iOS15"]:

@@ -1,4 +1,4 @@
-"""What a network takes and gives: its inputs, outputs and states by role, and how time runs in it.
+"""The signature of a network: inputs, outputs and states by role, and how time runs in it.
 
 An architecture declares it; the conversion request, the package's description, the manifest and
 the proof read it, so that no other module knows the name of a tensor. Nothing here imports numpy.
@@ -79,7 +79,7 @@ class StatePair:
 
 @dataclass(frozen=True)
 class Rows:
-    """How many output rows a call has: one for every ``steps`` input steps, ``add`` of them extra.
+    """The output rows of a call: one for every ``steps`` input steps, ``add`` of them extra.
 
     A chain of strided convolutions floors at each layer; nested floors of whole divisors are one
     floor, so these two numbers are exact for any such chain. ``most``: the rows that a call can
@@ -159,7 +159,7 @@ def _no_rule(found: str) -> AsrbuildError:
 
 @dataclass(frozen=True)
 class Context:
-    """What a row depends on.
+    """The steps that a row depends on.
 
     Args:
         causal: on the steps up to its own alone, so the first rows of a recording are those of its

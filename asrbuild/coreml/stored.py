@@ -1,4 +1,4 @@
-"""How a Core ML package stores its weights: element types, bytes, and compression."""
+"""The stored weights of a Core ML package: element types, bytes, and compression."""
 
 from __future__ import annotations
 

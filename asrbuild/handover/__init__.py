@@ -1,1 +1,1 @@
-"""What people are given: reports, the app kit, bundles and remotes."""
+"""Products for people: reports, the app kit, bundles and remotes."""

@@ -51,7 +51,7 @@ def original_calls(
 def calls_of(
     manifest: Manifest, cases: Mapping[str, Array], max_steps: int | None, label: str
 ) -> tuple[Manifest, dict[str, Array]] | None:
-    """How a run of this label is run, and the inputs of its first call; None: there is none."""
+    """The calls of the run with this label, and the inputs of the first; None: there is none."""
     signature = _signature(manifest)
     for run in _every(manifest, cases, max_steps):
         if run.label == label:

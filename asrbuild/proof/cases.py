@@ -1,4 +1,4 @@
-"""What a package is verified on: speech, silence, noise and awkward lengths, as model input.
+"""The inputs of a proof: speech, silence, noise and awkward lengths.
 
 A case is features (T, 2 * n_context + 1, n_input), float32. Everything is deterministic; only the
 last digits of a feature may differ between processors, so a verification records its inputs.

@@ -75,7 +75,7 @@ class Spoken:
 
 @dataclass(frozen=True)
 class SetResult:
-    """One artifact with one decoder on the whole set. ``heard`` is in the set's order."""
+    """The results of one artifact and decoder on the whole set; ``heard`` is in the set's order."""
 
     artifact: str
     decoder: str
@@ -174,7 +174,7 @@ def listen(
 
 
 def notes_text(dataset: Sequence[Recording], spoken: Sequence[Spoken]) -> list[str]:
-    """What may make the words of recordings wrong: a line for each note, with the first of them."""
+    """Notes on causes of wrong words, a line each, with the first recording of each."""
     found: dict[str, list[Path]] = {}
     for recording, one in zip(dataset, spoken, strict=True):
         for note in one.notes:

@@ -42,8 +42,7 @@ class Way:
     """One way to run a package that its manifest allows.
 
     Args:
-        label: what its metrics' inputs are marked with, after an ``@``; empty for the way an app
-            is told to go.
+        label: what its metrics' inputs are marked with, after an ``@``; empty for an app's way.
         manifest: the manifest, narrowed to this way.
         cases: the cases to run, in the order of the proof.
     """
@@ -155,10 +154,10 @@ def runs(
 
 
 def ways(manifest: Manifest, cases: Mapping[str, Array]) -> list[Way]:
-    """Every way to run the package: as an app is told to, then each other function and size.
+    """Every way to run the package: as an app does, then by each other function and size.
 
     The first takes all cases, and so does each other function. Another enumerated size takes the
-    sample in chunks of that size, and the case of just that length. A range that is told to be run
+    sample in chunks of that size, and the case of just that length. A range that is to be run
     in chunks also takes the edge lengths whole, for its bounds are promises too. And whatever takes
     a range takes the sample and the edge lengths in chunks of its default size, the last one
     padded: an utterance in one call would never show a state that is not carried on, nor

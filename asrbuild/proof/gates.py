@@ -1,4 +1,4 @@
-"""How close a package is to the TensorFlow graph, and the gates it must pass.
+"""The measures of a package against the original, and the gates it must pass.
 
 Numbers are taken in float64. A value that is not finite, or a missing or misshapen output, gets the
 worst value of every metric, so that it fails each gate and still fits in JSON.

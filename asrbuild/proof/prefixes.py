@@ -31,7 +31,7 @@ def edge_cases(
 
 
 def edge_reference(sample: Result, probabilities: str, steps: int) -> dict[str, Array]:
-    """What a causal original gives after the first ``steps`` steps of the sample.
+    """A causal original's results after the first ``steps`` steps of the sample.
 
     Args:
         sample: what it gave for all of it, its states after every step included.

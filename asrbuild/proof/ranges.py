@@ -1,4 +1,4 @@
-"""How large the float16 values of a package and the terms of its sums become on a proof's inputs.
+"""The ranges of a package's float16 values, and of the terms of its sums, on a proof's inputs.
 
 The Neural Engine adds up in a fixed-point number that ends at 32,768, float16 itself ends at
 65,504; the executor adds up in float32 and would not show either. So each op that can make a value
@@ -45,7 +45,7 @@ _NOT_LARGER = frozenset(
 
 @dataclass(frozen=True)
 class Reach:
-    """How large the values of one node became.
+    """The range of the values of one node.
 
     Args:
         node: enclosing blocks and the op's own name, as the executor writes it.
@@ -84,7 +84,7 @@ class Ranges:
 
 
 def reaching(reaches: Iterable[Reach]) -> tuple[Reach, ...]:
-    """Those at or above ``LIMIT``, largest first."""
+    """The ranges at or above ``LIMIT``, largest first."""
     return tuple(sorted((r for r in reaches if r.largest >= LIMIT), key=lambda r: -r.largest))
 
 
@@ -95,7 +95,7 @@ def save_reaches(at: Path, reaches: Iterable[Reach]) -> None:
 
 
 def load_reaches(at: Path) -> tuple[Reach, ...]:
-    """What ``save_reaches`` wrote into a directory."""
+    """The ranges that ``save_reaches`` wrote into a directory."""
     listed = json.loads((at / _FILE).read_text(encoding="utf-8"))
     return tuple(Reach(**fields) for fields in listed)
 
@@ -126,7 +126,7 @@ class _Node:
             self.total = max(self.total, float(self._sum(self, named, results)))
 
     def weight(self, array: Array) -> _Weight:
-        """What is known of a weight, found once for each array."""
+        """The facts of a weight, found once for each array."""
         known = self._weights.get(id(array))
         if known is None or known.array() is not array:
             known = self._weights[id(array)] = _Weight(array)
@@ -164,7 +164,7 @@ class _Weight:
 
 
 def _product(node: _Node, x: Array, weight: Array, added: Array | float) -> float:
-    """What no ``sum(|w| * |x|) + added`` exceeds, of ``x (..., I)``, ``weight (O, I)``.
+    """A bound of ``sum(|w| * |x|) + added``, of ``x (..., I)``, ``weight (O, I)``.
 
     |sum(w * x)| <= |w| * |x| (Cauchy and Schwarz); where that reaches the limit, the largest value
     of ``x`` is taken apart; where that does, too, the sums are added up.

@@ -1,4 +1,4 @@
-"""What it costs to feed a recording in chunks or padded: label edits against the whole recording.
+"""The cost of chunks and padding: label edits against the whole recording.
 
 The proof compares a package with its original fed alike, so it says nothing of this. A network
 whose rows depend on all steps of a call writes other labels in chunks.

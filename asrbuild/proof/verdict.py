@@ -77,7 +77,7 @@ class Proof:
     reaches: tuple[Reach, ...] = field(default=(), repr=False)
 
     def probabilities_of_recordings(self) -> dict[str, Array]:
-        """What the package gave for the recordings, run as an app is told to: (steps, classes)."""
+        """The package's probabilities of the recordings, fed by the manifest: (steps, classes)."""
         (name,) = of_probabilities(self.verification.metrics)
         return {n: self.outputs[n][name] for n in RECORDINGS if n in self.outputs}
 
@@ -136,7 +136,7 @@ def judge(
         cases: name -> features (T, n_window, n_input).
         reference: case -> probabilities (T, V) and states (1, H) of the original.
         gates: the thresholds of the package's precision and compression.
-        texts: recording -> the words that are said in it, where somebody wrote them down.
+        texts: recording -> its transcript, where one is known.
         words: what the transcripts must be.
         max_steps: the longest call that was run.
         decoding: where the scorer lies and which Python 3.9 runs ds-ctcdecoder; None: the scorer is
@@ -252,7 +252,7 @@ def prove_unknown(artifact: Path, manifest: Manifest, notify: Callable[[str], No
 
 
 def save_heard(path: Path, proof: Proof) -> None:
-    """Writes what the package gave for the recordings, run as an app is told to.
+    """Writes what the package gave for the recordings, fed as the manifest has an app do.
 
     An ``.npz`` of probabilities (steps, classes) by recording.
     """
@@ -274,7 +274,7 @@ def summary(verification: Verification) -> str:
 
 
 def _expected(reference: Mapping[str, Mapping[str, Array]], run: Run) -> Mapping[str, Array]:
-    """What the original gave: in the calls of this run, or for its case where it ran once."""
+    """The original's results: in the calls of this run, or for its case where it ran once."""
     return reference[run.way if run.way in reference else run.case]
 
 

@@ -31,9 +31,9 @@ def recorded_gates(manifest: Manifest, *, compressed: bool = True) -> Gates:
 
 
 def weaknesses(manifest: Manifest) -> list[str]:
-    """What a proof lacks of the one that asrbuild comes with; empty where it is whole.
+    """The parts of the default proof that a proof lacks; empty where it is whole.
 
-    A recipe may look at less (``verify=quick``) or gate less. What it gates beside that, or more
+    A recipe may look at less (``verify=quick``) or gate less. What it gates in addition, or more
     strictly, is not lacking. Of an artifact without its recipe's ``verify`` only the gates are
     known.
     """

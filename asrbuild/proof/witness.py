@@ -55,7 +55,7 @@ _ZERO = 1e-7
 
 @dataclass(frozen=True)
 class Witnessed:
-    """What Core AI's runtime computed.
+    """The results of Core AI's runtime.
 
     Args:
         outputs: label of a run -> output, named as in the original -> value.
@@ -213,7 +213,7 @@ def _computed(other: Any, metrics: Sequence[Metric]) -> list[WitnessMetric]:
 
 
 def _equal(label: str, expected: Outputs, found: Outputs) -> list[Metric]:
-    """That decompressed weights give the same numbers: decompression is exact in both runtimes."""
+    """Requires equal decompressed weights: decompression is exact in both runtimes."""
     metrics = []
     for output, value in expected.items():
         usable = value.shape == found[output].shape and np.isfinite(found[output]).all()

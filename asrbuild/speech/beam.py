@@ -154,7 +154,7 @@ class PrefixSearch:
             extended = self._score[at] + logs[labels[np.arange(len(at)) - starts[at]]]
 
         def cells(prefixes: Array, by: Array) -> Array:
-            """Where the table has these extensions; -1, a spare last cell, where it does not."""
+            """The cells of these extensions in the table; -1, a spare last cell, for others."""
             inside = (column[by] >= 0) & (column[by] < counts[prefixes])
             return np.where(inside, starts[prefixes] + column[by], -1)
 

@@ -139,7 +139,7 @@ def _without_quotes(text: str) -> str:
 
 
 def _audio_file(folder: Path, name: str, column: str) -> Path:
-    """Where a table's recording is; the first guess where it is in none of these places."""
+    """The path of a table's recording; the first guess where it is in none of these places."""
     guesses = [folder / name]
     if column == "path":
         # Common Voice's first releases leave the suffix out.

@@ -1,4 +1,4 @@
-"""How to decode: the settings of every decoder, and their rules."""
+"""The settings of every decoder, and their rules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGEST_WEIGHT = 1e6
 
 @dataclass(frozen=True)
 class DecoderSettings:
-    """How to decode; the fields of a manifest's ``decoder`` section that change the outcome.
+    """The settings of a decoder: the fields of a manifest's ``decoder`` that change the outcome.
 
     Args:
         type: one of ``DECODERS``.

@@ -19,7 +19,7 @@ from asrbuild.base.errors import AsrbuildError
 
 @dataclass(frozen=True)
 class FeatureSettings:
-    """What turns samples into features, of the kind ``mfcc_tf``; the defaults are DeepSpeech's.
+    """The settings of features of the kind ``mfcc_tf``; the defaults are DeepSpeech's.
 
     Args:
         sample_rate: samples a second.

@@ -130,14 +130,14 @@ def unspelled(text: str, tokens: Tokens) -> tuple[str, ...]:
 
 
 def _printed(tokens: Tokens) -> Sequence[str]:
-    """What each label prints: that of a vocabulary's blank nothing."""
+    """The text of each label; a vocabulary's blank has none."""
     if tokens.kind == "characters" and not isinstance(tokens, Vocabulary):
         return tokens.labels
     return [tokens.decode([token]) for token in range(tokens.classes)]
 
 
 def unspelled_text(references: Sequence[str], tokens: Tokens) -> str:
-    """What the labels cannot spell, the most frequent first: ``'1' in 3 of 8 references``.
+    """The characters that the labels lack, most frequent first: ``'1' in 3 of 8 references``.
 
     Empty where it spells every reference.
     """

@@ -34,11 +34,11 @@ _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 class Tokens(Protocol):
-    """What a decoder asks of a model's labels; a token is the index of a class."""
+    """The labels of a model, for its decoder; a token is the index of a class."""
 
     @property
     def kind(self) -> TokenKind:
-        """What a class stands for."""
+        """The kind of thing that a class stands for."""
         ...
 
     @property
@@ -48,7 +48,7 @@ class Tokens(Protocol):
 
     @property
     def classes(self) -> int:
-        """How many classes the model has, with the blank."""
+        """The number of the model's classes, with the blank."""
         ...
 
     @property

@@ -36,7 +36,7 @@ RESULTS = "optimization_results.yaml"
 
 @dataclass
 class OptunaConf:
-    """What ``hydra.sweeper`` takes.
+    """The settings of ``hydra.sweeper``.
 
     Args:
         direction: ``minimize`` or ``maximize``, or a list with one for each of ``tune.returns``.
@@ -80,7 +80,7 @@ class OptunaSweeper(Sweeper):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """What Hydra hands a sweeper before the sweep."""
+        """Takes the settings that Hydra gives a sweeper before the sweep."""
         self.hydra_context, self.config = hydra_context, config
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -176,7 +176,7 @@ def _directions(asked: Any, figures: Sequence[str]) -> list[str]:
 
 
 def _distribution(optuna: Any, override: Override) -> Any:
-    """What Optuna chooses a key's value from."""
+    """The distribution from which Optuna chooses a key's value."""
     kinds = optuna.distributions
     value = override.value()
     if isinstance(value, RangeSweep):
@@ -239,7 +239,7 @@ def _overrides(params: dict[str, Any]) -> list[str]:
 
 
 def _values(job: JobReturn, count: int) -> list[float] | None:
-    """What a job returned; None if it failed."""
+    """The values that a job returned; None if it failed."""
     if job.status != JobStatus.COMPLETED or job.return_value is None:
         return None
     value = job.return_value

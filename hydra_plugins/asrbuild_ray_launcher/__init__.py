@@ -42,7 +42,7 @@ _RAY_ENVIRONMENT = {
 
 @dataclass
 class RayConf:
-    """What ``hydra.launcher`` takes.
+    """The settings of ``hydra.launcher``.
 
     Args:
         address: of a running cluster (``auto``, ``host:6379``, ``ray://host:10001``); null: what
@@ -85,7 +85,7 @@ class RayLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """What Hydra hands a launcher before the first batch."""
+        """Takes the settings that Hydra gives a launcher before the first batch."""
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config = config
@@ -169,7 +169,7 @@ def _connect(ray: Any, settings: RayConf) -> None:
 
 
 def _knock(address: str) -> None:
-    """Ray itself would knock for minutes at an address where nobody is."""
+    """Ray itself would retry for minutes at an address without a cluster."""
     host, separator, port = address.rpartition("://")[2].rpartition(":")
     if separator and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()

@@ -1,4 +1,4 @@
-"""What mkdocs calls: the pages made from the code, and links that leave the site."""
+"""Hooks of mkdocs: the pages made from the code, and links that leave the site."""
 
 from __future__ import annotations
 

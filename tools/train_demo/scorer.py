@@ -22,7 +22,7 @@ LM_ALPHA, LM_BETA = 0.75, 1.85
 
 
 def sentences(transcripts: Path, held_out: Path) -> list[list[str]]:
-    """What the prompts say, each text once, without those the model is tested on."""
+    """The texts of the prompts, each once, without those the model is tested on."""
     with held_out.open(encoding="utf-8", newline="") as lines:
         tested = {row["transcript"] for row in csv.DictReader(lines)}
     return [text.split() for text in sorted(set(read_transcripts(transcripts).values()) - tested)]

@@ -1,4 +1,4 @@
-"""What is held out of training, and the recordings that are shipped and tested on."""
+"""The sets held out of training, and the recordings that are shipped and tested on."""
 
 from __future__ import annotations
 

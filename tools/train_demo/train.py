@@ -41,7 +41,7 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass
 class Clock:
-    """How much of the training is done, 0 to 1: by steps if given, else by minutes."""
+    """The share of the training that is done, 0 to 1: by steps if given, else by minutes."""
 
     minutes: float
     steps: int | None
@@ -103,7 +103,7 @@ def cut_prompts(network: Network, units: list[Unit]) -> list[Unit]:
 
 
 def report(network: Network, sets: Sets) -> str:
-    """Greedy CER and WER of each set on one line, and what is heard in the sample."""
+    """Greedy CER and WER of each set on one line, and the transcript of the sample."""
     parts = []
     for name, said in sets.named().items():
         result = score([(text, greedy(scores(network, audio))) for audio, text in said])
@@ -231,7 +231,7 @@ def train(worker: int, options: argparse.Namespace, sets: Sets, store: str) -> N
             print(report(slow, sets), flush=True)
     if worker == 0:
         save(slow, step, options.out)
-        print(f"{step} steps, {heard / 3600:.1f} h heard, {time.time() - clock.started:.0f} s")
+        print(f"{step} steps, {heard / 3600:.1f} h of speech, {time.time() - clock.started:.0f} s")
         print(report(slow, sets))
         print(f"smallest lead in the sample: {margin(slow, sets.sample):.3f}")
     dist.destroy_process_group()

@@ -98,7 +98,7 @@ def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
 
 
 def question(recipe: Any, cache_root: Path) -> tuple[Path, tuple[Fact, ...], list[str]]:
-    """What a checkpoint or a graph states."""
+    """The facts of a checkpoint or a graph."""
     from asrbuild.architectures.deepspeech.settle import read_source, unstated
 
     model = read_source(recipe, cache_root, keep=False)
@@ -115,7 +115,7 @@ def signature(config: Any) -> Signature:
 
 
 def _place(config: Any) -> Any:
-    """Who computes the features; a manifest of 1.x does not say that the app does."""
+    """The place of the features; a manifest of 1.x leaves out that it is the app."""
     if isinstance(config, Mapping):
         return config.get("features_place", "app")
     return getattr(config, "features_place", "app")

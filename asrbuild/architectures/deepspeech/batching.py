@@ -96,7 +96,7 @@ def for_any_batch(graph: Graph) -> Graph:
 
 @dataclass(frozen=True)
 class Piece:
-    """What one run of the graph gives for one utterance.
+    """The result of one run of the graph for one utterance.
 
     Args:
         logits: probabilities of its real steps, (T', V).

@@ -116,7 +116,7 @@ def _whole_prefixes(folder: Path) -> list[Path]:
 
 
 def _offer(folder: Path) -> str:
-    """How to name the checkpoints that a folder has, as a fix."""
+    """The fix that names the checkpoints of a folder."""
     found = _whole_prefixes(folder)
     if not found:
         return (

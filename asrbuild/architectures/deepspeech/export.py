@@ -328,7 +328,7 @@ def _state_at(cell: _Builder, suffix: str, states: str, lengths: str, batch: int
 
 
 def _metadata(build: _Builder, flags: ExportFlags, labels: Sequence[str | bytes]) -> None:
-    """What the native client asks the graph for: one-element vectors, durations in ms."""
+    """Metadata for the native client: one-element vectors, durations in ms."""
     build.ints("metadata_version", [GRAPH_VERSION])
     build.ints("metadata_sample_rate", [flags.audio_sample_rate])
     build.ints("metadata_feature_win_len", [flags.feature_win_len])

@@ -1,4 +1,4 @@
-"""What a source states of itself: each value with the file, and the node or line, that it is from.
+"""Facts of a DeepSpeech source: each value with its file, and its node or line there.
 
 A graph states its settings in ``metadata_*`` constants, in the shape of ``input_node`` and in its
 other nodes; a checkpoint in the shapes of its variables, in ``flags.txt`` and in ``alphabet.txt``.
@@ -85,7 +85,7 @@ def _numbers(*values: Any) -> bool:
 
 
 def graph_facts(path: Path) -> list[Fact]:
-    """What a frozen graph states of itself.
+    """The facts of a frozen graph.
 
     Raises:
         AsrbuildError: it is not a graph, has no ``input_node``, or its metadata are damaged.
@@ -242,7 +242,7 @@ def _front_end(graph: Graph) -> Iterator[Fact]:
 
 
 def variable_facts(prefix: Path) -> list[Fact]:
-    """What the shapes of a checkpoint's variables state.
+    """The facts that follow from the shapes of a checkpoint's variables.
 
     Raises:
         AsrbuildError: the index is damaged, or not of a DeepSpeech acoustic model.
@@ -274,7 +274,7 @@ def variable_facts(prefix: Path) -> list[Fact]:
 
 
 def flag_facts(folder: Path) -> tuple[list[Fact], dict[str, Flag]]:
-    """What ``flags.txt`` of a checkpoint folder states, and its flags; both empty without it."""
+    """The facts of a checkpoint folder's ``flags.txt``, and its flags; both empty without it."""
     path = folder / FLAGS
     if not path.is_file():
         return [], {}

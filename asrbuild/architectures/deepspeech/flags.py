@@ -13,7 +13,7 @@ GRAPH_VERSION = 6
 
 @dataclass(frozen=True)
 class ExportFlags:
-    """What shapes the exported graph.
+    """The settings that shape the exported graph.
 
     Args:
         n_steps: time steps the graph takes at once; -1 for any number.

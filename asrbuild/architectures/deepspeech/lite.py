@@ -228,7 +228,7 @@ def _network(
 def _flags(
     graph: LiteGraph, shape: tuple[int, ...], weights: AcousticWeights, clip: float
 ) -> ExportFlags:
-    """What the model was exported with, by its inputs, its features and its ``metadata_*``."""
+    """The flags of the model's export, by its inputs, its features and its ``metadata_*``."""
     features = _features(graph)
     rate = whole(graph, "metadata_sample_rate", features.get("sample_rate"))
     window = features.get("window_size", 0) * 1000 // rate

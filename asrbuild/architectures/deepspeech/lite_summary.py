@@ -1,4 +1,4 @@
-"""What a TensorFlow Lite file takes, gives, and says about itself; nothing of it is run."""
+"""Summary of a TensorFlow Lite file: inputs, outputs and metadata; nothing of it is run."""
 
 from __future__ import annotations
 

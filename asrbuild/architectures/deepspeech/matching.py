@@ -135,7 +135,7 @@ def _constant_problem(found: Array | None, expected: Array, node: Node, other: N
 
 
 def _below_six(expected: Graph, other: Node) -> str | None:
-    """What ``Relu6`` stands for is ``minimum(relu(x), 6)``: its x; None for another node."""
+    """The x of a ``Relu6``, which is ``minimum(relu(x), 6)``; None for another node."""
     if other.op != "Minimum" or _constant(expected, _source(expected, other.inputs[1])[0]) != 6.0:
         return None
     return _source(expected, other.inputs[0])[0].inputs[0]
@@ -146,7 +146,7 @@ def _short(array: Array) -> str:
 
 
 def _problem(node: Node, other: Node) -> str | None:
-    """What two nodes differ in; their inputs are not looked at."""
+    """The difference of two nodes; their inputs are not compared."""
     if _ALIASES.get(node.op, node.op) != _ALIASES.get(other.op, other.op):
         return f"{_named(node)} is in the place of {_named(other)}"
     if len(_data(node)) != len(_data(other)):

@@ -25,7 +25,7 @@ Var = Any
 
 @dataclass
 class Network:
-    """How the operations are written.
+    """The form in which the operations are written.
 
     Args:
         layout: the constants.

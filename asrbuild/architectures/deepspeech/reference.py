@@ -76,7 +76,7 @@ _SUM_ERROR = 1e-3
 
 @dataclass(frozen=True)
 class ReferenceOutput:
-    """What TensorFlow gives for one case.
+    """TensorFlow's results for one case.
 
     Args:
         logits: probabilities (the node is a softmax), (T, n_output).

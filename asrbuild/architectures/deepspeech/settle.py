@@ -1,4 +1,4 @@
-"""What a DeepSpeech source is and states, and the recipe's keys that take it.
+"""Reading a DeepSpeech source, and settling the recipe's keys by its facts.
 
 A key that is null takes what the source states. Nothing has a default that describes the model:
 what neither the source nor a key says is an error. ``recipe`` is the composed recipe: its keys
@@ -99,7 +99,7 @@ def _first(found: Iterable[Fact], name: str) -> Any:
 def _remembered(
     cache_root: Path, files: dict[str, Path], read: Callable[[], list[Fact]], keep: bool
 ) -> list[Fact]:
-    """What files state, from the cache where they were read before: it needs no numpy there."""
+    """The facts of files, from the cache where they were read before: that needs no numpy."""
     digests = {label: file_digest(path, cache_root) for label, path in files.items()}
     key = StageKey("facts", code_digest("architectures/deepspeech/facts.py"), {}, digests, {})
     labels = {str(path): label for label, path in files.items()}

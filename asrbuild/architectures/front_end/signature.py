@@ -1,4 +1,4 @@
-"""What a network takes and gives once its front end is in the package: samples for features.
+"""The signature of a network with its front end in the package: samples in place of features.
 
 Nothing here imports numpy.
 """
@@ -17,7 +17,7 @@ FILL = "samples of the recording in [-1, 1]; zeros past its end"
 
 
 class Frames(Protocol):
-    """What decides the number of frames: see :mod:`asrbuild.speech.features.frames`."""
+    """The settings that decide the number of frames: see :mod:`asrbuild.speech.features.frames`."""
 
     @property
     def window(self) -> int: ...

@@ -1,4 +1,4 @@
-"""What of a graph is known before it runs: constants are computed, branches chosen, the rest drops.
+"""Constant folding of a graph: constants are computed, branches chosen, unused nodes dropped.
 
 The arithmetic is that of ``onnx.reference``, which is the standard's own in numpy.
 """

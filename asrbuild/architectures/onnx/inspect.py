@@ -1,4 +1,4 @@
-"""What an ONNX file holds: inputs, outputs, operations, weights, and what has no Core ML form."""
+"""Summary of an ONNX file: inputs, outputs, weights, and operations without a Core ML form."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def _is_length(tensor: Tensor) -> bool:
 
 
 def _time_input(tensor: Tensor) -> dict[str, Any] | None:
-    """Features or samples, with the axis that is time; None if that cannot be told."""
+    """Features or samples, with the axis that is time; None if neither is certain."""
     if tensor.shape is None:
         return None
     sizes = list(tensor.shape)

@@ -118,7 +118,7 @@ def tensor_names(config: OnnxConfig) -> dict[str, str]:
 
 
 def renamed_ports(config: OnnxConfig) -> dict[str, str]:
-    """Those :func:`tensor_names` that differ."""
+    """The :func:`tensor_names` that differ."""
     return {port: name for port, name in tensor_names(config).items() if port != name}
 
 

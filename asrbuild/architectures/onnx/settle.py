@@ -1,4 +1,4 @@
-"""What an ONNX source is, and the keys of ``source.config`` that it settles.
+"""Reading an ONNX source, and settling the keys of ``source.config``.
 
 Reading a model and running it takes a second or more: what was found is remembered by the digests
 of its files, so that a build with nothing to do imports no library for it.
@@ -47,7 +47,7 @@ _FEATURE_START = 100
 
 @dataclass(frozen=True)
 class Settled:
-    """What is known of a model.
+    """The facts of a model.
 
     Args:
         config: the section with every value but the labels.
@@ -70,7 +70,7 @@ def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
     """Reads the model, gives every tensor its role and measures what the section leaves out.
 
     Raises:
-        AsrbuildError: a file is missing or damaged, or a role cannot be told.
+        AsrbuildError: a file is missing or damaged, or a role is not known.
     """
     config = checked_section(recipe)
     file = model_file(recipe)
@@ -104,7 +104,7 @@ def with_labels(
     files: Mapping[str, Path],
     values: Mapping[str, Any],
 ) -> Found:
-    """What is known of a model, with the labels that the section names.
+    """The facts of a model, with the labels that the section names.
 
     Args:
         file: the model's, which states the facts.
@@ -140,7 +140,7 @@ def model_file(recipe: Any, place: Place = ONNX, example: str = "model.onnx") ->
 
 
 def settled(file: Path, config: OnnxConfig, cache_root: Path, keep: bool) -> Settled:
-    """What is known of a model, from the cache where it was found before."""
+    """The facts of a model, from the cache where they were found before."""
     graph = {"graph": file_digest(file, cache_root)}
     weights = remembered(
         cache_root,
@@ -157,7 +157,7 @@ def settled(file: Path, config: OnnxConfig, cache_root: Path, keep: bool) -> Set
 
 
 def remembered(cache_root: Path, key: StageKey, keep: bool, find: Callable[[], Any]) -> Any:
-    """What ``find`` gives as JSON, from the cache where it was found before."""
+    """The JSON result of ``find``, from the cache where it was found before."""
     if is_cached(cache_root, key):
         return json.loads((entry_path(cache_root, key) / _RESULT).read_text("utf-8"))
     text = json.dumps(find(), ensure_ascii=False, indent=1)
@@ -204,7 +204,7 @@ def measured_section(
         ask: runs the original.
 
     Raises:
-        AsrbuildError: the role of an input cannot be told.
+        AsrbuildError: the role of an input is not known.
     """
     from asrbuild.architectures.measure import Question
     from asrbuild.architectures.onnx.roles import assign
@@ -212,7 +212,7 @@ def measured_section(
     assigned, unknown = assign(graph, config)
     if unknown:
         names = ", ".join(tensor.name for tensor in unknown)
-        raise _missing("inputs", f"the meaning of the inputs {names} cannot be told")
+        raise _missing("inputs", f"the meaning of the inputs {names} is not known")
     main = next(
         (n for n, one in assigned.inputs.items() if one["meaning"] in ("features", "samples")), None
     )
@@ -385,7 +385,7 @@ def read_tokens(config: OnnxConfig, classes: int) -> tuple[Any, Path | None]:
 
 
 def facts_of(found: Settled, file: Path) -> tuple[Fact, ...]:
-    """What the file states and what was measured, to show it."""
+    """The file's facts and what was measured, to show them."""
     config, facts = found.config, []
     for side in ("inputs", "outputs"):
         for name, one in config[side].items():

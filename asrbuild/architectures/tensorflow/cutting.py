@@ -34,7 +34,7 @@ _FEATURES = ("AudioSpectrogram", "Mfcc")
 
 @dataclass(frozen=True)
 class Cut:
-    """What the input takes that stands for a tensor."""
+    """The values of the input that stands for a tensor."""
 
     dtype: DType = FLOAT
     shape: Shape | None = None

@@ -1,4 +1,4 @@
-"""What a frozen graph takes, gives, and says about itself, without TensorFlow."""
+"""Summary of a frozen graph, read without TensorFlow: inputs, outputs and metadata."""
 
 from __future__ import annotations
 

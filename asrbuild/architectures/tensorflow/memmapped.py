@@ -25,7 +25,7 @@ _OP = "ImmutableConst"
 
 @dataclass(frozen=True)
 class Region:
-    """Where a region begins, and the bytes from there to the region's end."""
+    """The beginning of a region, and the bytes from there to its end."""
 
     offset: int
     content: memoryview

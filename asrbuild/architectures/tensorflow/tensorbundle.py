@@ -30,7 +30,7 @@ _UNPARTITIONED = (
 
 @dataclass(frozen=True)
 class TensorPlace:
-    """Where one tensor lies: its shard, offset and size in bytes, and its masked CRC-32C."""
+    """The place of one tensor: its shard, offset and size in bytes, and its masked CRC-32C."""
 
     dtype: DType
     shape: tuple[int, ...]

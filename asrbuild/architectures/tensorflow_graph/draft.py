@@ -54,7 +54,7 @@ def draft(file: Path, cache_root: Path) -> str:
 
 
 def _cut(graph: Graph, outputs: Sequence[str]) -> tuple[OnnxConfig, Graph, list[str]]:
-    """Where a graph is cut that has operations without a Core ML form, what is left, and why."""
+    """The cut of a graph before operations without a Core ML form, what is left, and why."""
     refused = unconvertible(graph, outputs)
     if not refused:
         return OnnxConfig(), graph, []

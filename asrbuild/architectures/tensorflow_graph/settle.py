@@ -1,4 +1,4 @@
-"""What a frozen graph or a SavedModel is, and the keys of ``source.config`` that it settles.
+"""Reading a frozen graph or a SavedModel, and settling the keys of ``source.config``.
 
 Roles, rows, context and labels are those of an ONNX model: see
 :mod:`asrbuild.architectures.onnx.settle`.
@@ -44,7 +44,7 @@ def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
     """Cuts and pins the graph, gives every tensor its role and measures what is left out.
 
     Raises:
-        AsrbuildError: the file is missing or damaged, or a role cannot be told.
+        AsrbuildError: the file is missing or damaged, or a role is not known.
     """
     config = checked_section(recipe)
     file = graph_file(recipe)
@@ -69,7 +69,7 @@ def files_of(file: Path) -> dict[str, Path]:
 
 
 def settled(file: Path, config: OnnxConfig, cache_root: Path, keep: bool) -> Settled:
-    """What is known of a graph, from the cache where it was found before."""
+    """The facts of a graph, from the cache where they were found before."""
     given = {name: value for name, value in asdict(config).items() if name != "tokens"}
     digests = {label: file_digest(part, cache_root) for label, part in files_of(file).items()}
     key = StageKey("facts", code_digest(*_CODE), {"source.config": given}, digests, {})
@@ -134,7 +134,7 @@ def refuse_keras_loops(graph: Graph, file: Path) -> None:
 
 
 def _stated(config: OnnxConfig, tensor: str) -> Mapping[str, Any]:
-    """What the section states of the input that stands for a cut tensor."""
+    """The section's entry for the input that stands for a cut tensor."""
     from asrbuild.architectures.tensorflow.cutting import input_of
 
     own = config.inputs.get(input_of(tensor))

@@ -1,4 +1,4 @@
-"""What a PyTorch file is, and the keys of ``source.config`` that it settles.
+"""Reading a PyTorch file, and settling the keys of ``source.config``.
 
 Roles, rows, context and labels are those of an ONNX model: see
 :mod:`asrbuild.architectures.onnx.settle`.
@@ -40,7 +40,7 @@ def settle(recipe: Any, cache_root: Path, keep: bool) -> Found:
     """Describes the program, gives every tensor its role and measures what is left out.
 
     Raises:
-        AsrbuildError: the file is missing or no program, or a role cannot be told.
+        AsrbuildError: the file is missing or no program, or a role is not known.
     """
     config = checked_section(recipe)
     for key in ("pin", "cut"):
@@ -65,7 +65,7 @@ def program_file(recipe: Any) -> Path:
 
 
 def settled(file: Path, config: OnnxConfig, cache_root: Path, keep: bool) -> Settled:
-    """What is known of a program, from the cache where it was found before."""
+    """The facts of a program, from the cache where they were found before."""
     given = {name: value for name, value in asdict(config).items() if name != "tokens"}
     digests = {"graph": file_digest(file, cache_root)}
     key = StageKey("facts", code_digest(*_CODE), {"source.config": given}, digests, {})

@@ -1,4 +1,4 @@
-"""What a file or folder is, by its content; its name decides nothing.
+"""The kind of a file or folder by its content; its name decides nothing.
 
 A command that reads a file calls :func:`require` first, so that a file of another kind is one error
 that names the kind, says why it cannot be used in this place, and what to do instead. At most a few

@@ -28,7 +28,7 @@ def run(view: View, at: Path) -> None:
 
 
 def conversion(view: View) -> Conversion:
-    """What shapes a package, for this stage and for those that come after it."""
+    """The inputs of the conversion, for this stage and for those that come after it."""
     from asrbuild.builder.conversion import Conversion
 
     recipe = view.recipe

@@ -37,7 +37,7 @@ def _reads(recipe: Recipe) -> tuple[str, ...]:
 
 
 def thread_modules(recipe: Recipe) -> tuple[str, ...]:
-    """What the architecture imports in threads."""
+    """The modules that the architecture imports in threads."""
     return network_of(recipe)[0].THREAD_MODULES
 
 

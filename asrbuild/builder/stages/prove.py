@@ -178,7 +178,7 @@ def _refused(
 
 
 def _gentler(precision: str, names: Sequence[str]) -> str:
-    """What to build a network with that failed its gates."""
+    """The settings to try for a network that failed its gates."""
     if precision == "fp16":
         return "set coreml.precision=fp32"
     if HALF_ORIGINAL not in names:
@@ -217,7 +217,7 @@ def _disagreed(
 
 
 def _apart(view: View) -> str:
-    """What to do if two runtimes compute something else from one package."""
+    """The fix if two runtimes compute something else from one package."""
     if view.recipe.coreml.precision == "fp16" and HALF_ORIGINAL in view.fact(gates):
         return "set coreml.precision=fp32: the network enlarges what half precision rounds"
     return (

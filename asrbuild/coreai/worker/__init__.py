@@ -1,1 +1,1 @@
-"""What the isolated Python runs: it imports nothing of asrbuild, and lowers and runs Core AI."""
+"""The isolated Python that lowers to Core AI and runs it; it imports nothing of asrbuild."""

@@ -123,7 +123,7 @@ class Commands:
         return {}, found | {name: np.array(value.numpy()) for name, value in kept.items()}
 
     def do_inspect(self, arrays: Arrays, asset: str) -> Reply:
-        """What an asset holds, without running it."""
+        """The contents of an asset, without running it."""
         loaded = authoring.AIModelAsset.load(asset)
         metadata, summary = loaded.metadata, loaded.summary(include_statistics=True)
         program = Path(asset) / "main.mlirb"

@@ -1,4 +1,4 @@
-"""What lowerings rest on, tried once on the installed coreai-core: it is a preview."""
+"""A self-test of the installed coreai-core, a preview, for all that lowerings require."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def const(array: Any) -> Any:
 
 
 def _place(array: Array) -> Any:
-    """What tells an array of the hand-over from others; None of another array."""
+    """The identity of an array of the hand-over; None of another array."""
     base = array.base
     while isinstance(base, np.ndarray | memoryview):
         base = base.obj if isinstance(base, memoryview) else base.base

@@ -147,7 +147,7 @@ class NetworkCompiler:
         return " > ".join([*self._path, layer.name])
 
     def place(self, layer: Any) -> str:
-        """Where a layer is, its network's enclosing layers first."""
+        """The place of a layer, its network's enclosing layers first."""
         return f"layer {self.path(layer)}"
 
     def _draft(self, layer: Any) -> Draft:

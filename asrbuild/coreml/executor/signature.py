@@ -1,4 +1,4 @@
-"""What a package takes and gives, and the checks at its door.
+"""Inputs, outputs and states of a package, and the checks of values for them.
 
 Source: ``ModelDescription`` and ``ArrayFeatureType`` in Core ML's protobuf definitions; the
 conventions of coremltools' ``MLModel.predict`` (a dict of arrays by name, a dict back).

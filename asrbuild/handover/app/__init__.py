@@ -1,1 +1,1 @@
-"""What an app team gets beside the package: Swift, conformance vectors, and how to use both."""
+"""The app kit: Swift code, conformance vectors, and a guide to both."""

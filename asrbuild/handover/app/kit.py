@@ -65,7 +65,7 @@ def check_kit(manifest: Manifest) -> None:
 
 
 def _parts(manifest: manifest2.Manifest) -> str:
-    """What of the manifest is new to the kit."""
+    """The parts of the manifest that are new to the kit."""
     decoded = decoded_tensor(manifest.model.outputs).meaning
     return ", ".join(
         [

@@ -1,4 +1,4 @@
-"""What a device reads of a manifest, as Swift: ``ASRManifest.swift``, strict like the models.
+"""The manifest's reader in Swift, ``ASRManifest.swift``: strict like the Python models.
 
 The structs are made from the models of both versions of the manifest, so they cannot differ. A
 section that both have becomes one struct: a field that only one of them has is optional. A device

@@ -1,1 +1,1 @@
-"""What a device measured of an artifact: the kit that measures, the checks, what is kept."""
+"""Evidence of devices: the kit that measures, the checks, and the kept files."""

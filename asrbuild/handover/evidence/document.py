@@ -115,7 +115,7 @@ class Plan(Part):
 
 
 class Load(Part):
-    """How long loading took. ``cache``: whether Core ML's cache of compiled models was cleared
+    """The time that loading took. ``cache``: whether Core ML's cache of compiled models was cleared
     before the first load; ``unknown`` where that is not stated."""
 
     units: ComputeUnits

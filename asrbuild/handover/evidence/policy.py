@@ -133,7 +133,7 @@ def missing(
     texts: Mapping[str, str],
     now: datetime | None = None,
 ) -> tuple[list[str], set[str]]:
-    """What evidence lacks of a policy, a line each; and the digests of what satisfies it.
+    """The unmet demands of a policy, a line each; and the digests of the evidence that meets it.
 
     Args:
         evidence: of this artifact, checked; the newest first.

@@ -1,4 +1,4 @@
-"""What can be said of a Core ML package's place on a device without having run it on one.
+"""Predictions of the units of a device that take a Core ML package, without running it there.
 
 ``operations`` reads the package, ``rules`` is the table of what is known, ``counts`` has exact
 figures, ``verdict`` applies the table, ``page`` puts it into words.

@@ -227,7 +227,7 @@ def _operations(
 
 
 def _labels(operation: Any) -> tuple[str, ...]:
-    """What the executor calls the blocks of an operation."""
+    """The executor's names of the blocks of an operation."""
     if operation.type == "while_loop":
         return ("while_loop condition", "while_loop body")
     if operation.type == "cond":

@@ -29,7 +29,7 @@ _ML_PROGRAM_ONLY = ("coreml.lstm=unrolled", "coreml.compress", "coreml.state")
 
 @dataclass(frozen=True)
 class Fed:
-    """How an app feeds one function.
+    """The feeding of one function by an app.
 
     Args:
         seconds: of audio in one call; None where the package alone does not say.
@@ -47,7 +47,7 @@ class Fed:
 
 
 def fed_by(manifest: Manifest, counts: Mapping[str, CallFigures]) -> dict[str, Fed]:
-    """How an app feeds each function that was counted, as the manifest says."""
+    """The feeding of each counted function, as the manifest has it."""
     states = sum(
         2 * math.prod(state.shape) * _FLOAT32
         for state in manifest.state
@@ -76,7 +76,7 @@ _FLOAT32 = 4
 
 @dataclass(frozen=True)
 class Shares:
-    """What part of the weights and multiply-adds of a function some of its operations have."""
+    """The share of a function's weights and multiply-adds that some of its operations have."""
 
     weight_bytes: int
     weights: float
@@ -200,7 +200,7 @@ def _bytes(count: float) -> str:
 
 
 def device_rows(fit: Fit) -> list[tuple[str, str]]:
-    """What devices said of these bytes: a plan is no trace of a run, a time is one."""
+    """Measurements of these bytes on devices: a plan is no trace of a run, a time is one."""
     rows = []
     for plan in fit.planned:
         where = f"{plan.device}, {plan.system}, {plan.units}"
@@ -272,7 +272,7 @@ def _counts(counts: CallFigures | None) -> dict[str, Any] | None:
 
 
 def report_rows(fit: Fit, reaches: Sequence[Reach] = ()) -> list[tuple[str, str]]:
-    """What the report of an artifact says of it: verdicts, and the largest values of its proof."""
+    """The rows of an artifact's report: verdicts, and the largest values of its proof."""
     rows: list[tuple[str, str]] = [
         (finding.rule.verdict, f"{finding.rule.about}: {finding.subject} ({finding.rule.id})")
         for finding in fit.findings
@@ -290,7 +290,7 @@ def report_rows(fit: Fit, reaches: Sequence[Reach] = ()) -> list[tuple[str, str]
 
 
 def remarks(fit: Fit, fixed: str = FIXED_SIZES) -> list[str]:
-    """What a build says of a package: where its shapes stand in the way, and where values do.
+    """A build's remarks on a package: shapes that stand in the way, and values that do.
 
     ``fixed``: what to build instead of a package with an open axis.
     """

@@ -1,4 +1,4 @@
-"""What a device said of a package: its compute plan and its times, as fit needs them.
+"""A device's measurements of a package: its compute plan and its times, as fit needs them.
 
 They come from evidence that was checked where it was added; nothing here reads a file.
 """

@@ -1,4 +1,4 @@
-"""What the rules look for in an operation or a package: types, shapes, kernels, kinds."""
+"""The conditions of the rules on an operation or a package: types, shapes, kernels, kinds."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ UNCOUNTED = ("conv_quantized", "custom", "custom_layer", "convolution3d")
 
 
 def hidden_weights(operation: Operation, shapes: Shapes) -> tuple[int, int]:
-    """How often a run of a recurrent op multiplies with its hidden weights, and how many they are.
+    """The products of a recurrent op's run with its hidden weights, and the number of these.
 
     Returns:
         steps of the run, and elements of the hidden weights; (1, 0) for any other op.

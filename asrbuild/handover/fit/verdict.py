@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RuleFinding:
-    """What one rule says of a package.
+    """The verdict of one rule on a package.
 
     Args:
         function: whose operations it names; empty for the package as a whole.
@@ -39,7 +39,7 @@ class RuleFinding:
 
 @dataclass(frozen=True)
 class Hits:
-    """How often the plans of devices bear out a rule: its hits and its misses.
+    """The agreement of a rule with the plans of devices: its hits and its misses.
 
     A blocked operation that a plan supports on the Neural Engine is a miss, and so is an eligible
     one that it does not support. An operation without an answer is neither.
@@ -51,7 +51,7 @@ class Hits:
 
 @dataclass(frozen=True)
 class Fit:
-    """What the rules say of a package.
+    """The verdicts of the rules on a package.
 
     Args:
         verdicts: (function, path of an operation) -> the strongest verdict of a rule that names it.
@@ -109,7 +109,7 @@ def fit_of_artifact(
     reaches: Iterable[Reach] = (),
     planned: Iterable[Planned] = (),
 ) -> Fit:
-    """What the rules say of an artifact's package, its manifest and the values of its proof."""
+    """The verdicts of the rules on an artifact's package, its manifest and its proof's values."""
     from asrbuild.artifact.named_files import package_path
     from asrbuild.proof.ranges import reaching
 
@@ -119,7 +119,7 @@ def fit_of_artifact(
 
 
 def fit_of(package: PackageFacts, planned: Iterable[Planned] = ()) -> Fit:
-    """What the rules say of a package, and what devices said of the rules."""
+    """The verdicts of the rules on a package, and the measurements that confirm or refute them."""
     plans = tuple(planned)
     verdicts: dict[tuple[str, str], UnitVerdict] = {}
     findings: list[RuleFinding] = []

@@ -1,4 +1,4 @@
-"""How an app feeds a package, in sentences: features, original, and what chunks cost."""
+"""Sentences on the feeding of a package: features, original, and the cost of chunks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def runtime_of(manifest: Manifest) -> str:
 
 
 def features_text(manifest: Manifest, code: str = "`") -> str:
-    """What the app computes of the sound; ``code``: put around the name of a file."""
+    """The app's computation of features; ``code``: put around the name of a file."""
     f = manifest.features
     if isinstance(f, manifest2.NoFeatures):
         return "none, the package takes samples."
@@ -32,14 +32,14 @@ def features_text(manifest: Manifest, code: str = "`") -> str:
 
 
 def after_text(manifest: Manifest) -> str:
-    """What a call waits for after its own steps: ``9 frames``."""
+    """The context that a call awaits after its own steps: ``9 frames``."""
     steps = manifest2.context_of(manifest).right
     frames = manifest2.context_frames(manifest)
     return f"{steps} steps" if steps and not frames else f"{frames} frames"
 
 
 def whole_recordings(manifest: Manifest) -> list[dict[str, str]]:
-    """What chunks and padding cost: label edits against the original on the whole recording."""
+    """The cost of chunks and padding: label edits against the original on the whole recording."""
     rows = []
     for t in manifest.verification.transcripts:
         if isinstance(t, manifest2.Transcript) and t.recording_labels is not None:

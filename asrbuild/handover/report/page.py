@@ -178,7 +178,7 @@ def word_errors(transcripts: Iterable[Transcript]) -> Counts | None:
 
 
 def compression_text(recipe: Mapping[str, Any]) -> str:
-    """How a recipe stores weights: ``int8``, ``int8+prune`` if layers differ, or ``none``."""
+    """A recipe's compression: ``int8``, ``int8+prune`` if layers differ, or ``none``."""
     return "+".join(sorted(set(compression(recipe.get("coreml", {})).values()))) or "none"
 
 
@@ -228,7 +228,7 @@ def input_rows(manifest: Manifest) -> list[dict[str, str]]:
 
 
 def feeding_text(streaming: Streaming) -> str:
-    """How an utterance is fed to the package, or to one function of it."""
+    """The feeding of an utterance to the package, or to one function of it."""
     if streaming.mode == "chunked":
         return (
             f"chunks of {streaming.steps_per_chunk} steps, the state carried from one to the next"

@@ -33,7 +33,7 @@ class Column:
 
     @property
     def scale(self) -> str:
-        """How the plot lays its axis out; empty: it can be no axis."""
+        """The scale of the plot's axis; empty: it can be no axis."""
         if self.number:
             return "log" if self.log else "linear"
         return "words" if self.choice else ""

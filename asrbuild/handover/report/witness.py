@@ -1,4 +1,4 @@
-"""What a second runtime says of a package, next to what asrbuild's executor says."""
+"""The report's part on the second runtime of a proof, the witness."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RUNTIMES = {"coreai": "Apple's Core AI runtime"}
 
 
 def witness_text(manifest: Manifest) -> str:
-    """Who witnessed the proof, and what of the package that leaves unproven, in sentences."""
+    """Sentences on the witness of the proof, and on what it leaves unproven."""
     witness = manifest.verification.witness
     if manifest.model.format == ASSET:
         return " ".join((_ASSET, *_arithmetic(manifest)))

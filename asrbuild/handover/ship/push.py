@@ -45,7 +45,7 @@ from asrbuild.handover.ship.signing.trust import Trust
 
 
 class Sent(NamedTuple):
-    """What a push sent: files, their bytes, and whether the version was there already."""
+    """The result of a push: files sent, their bytes, and whether the version existed already."""
 
     files: int
     bytes: int

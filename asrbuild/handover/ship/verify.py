@@ -33,7 +33,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class CheckSummary:
-    """How many versions, files and bytes were checked, and the faults."""
+    """The numbers of checked versions, files and bytes, and the faults."""
 
     versions: int
     files: int

@@ -210,7 +210,7 @@ def check_language(
 def language_remarks(
     settings: DecoderSettings, alphabet: Alphabet, base_dir: Path | None = None
 ) -> list[str]:
-    """What has no effect, or a wrong one, of a scorer and hot words that may be used."""
+    """Remarks on scorers and hot words that may be used, but have no effect or a wrong one."""
     if settings.type != "ds_ctcdecoder" or settings.scorer is None:
         return []
     path = _scorer_path(settings.scorer, base_dir)

@@ -46,7 +46,7 @@ class Interpreter:
 
 
 def environment_dir() -> Path:
-    """Where the environment is kept, in the user's cache folder."""
+    """The environment's folder, in the user's cache folder."""
     return environments.cached(f"ds_ctcdecoder-{VERSION}")
 
 
@@ -104,7 +104,7 @@ def install(interpreter: Path | None = None) -> Path:
 
 
 def _base(interpreter: Path | None) -> Interpreter | None:
-    """What the environment would be made from: the Python 3.9 that is named, or one found."""
+    """The Python 3.9 for the environment: the one that is named, or one found."""
     if interpreter is None:
         return find_python()
     base = _chosen(interpreter)
@@ -127,7 +127,7 @@ def find_python() -> Interpreter | None:
 
 
 def status(interpreter: Path | None = None) -> environments.Status:
-    """What is there, without changing anything."""
+    """The status of the environment; nothing is changed."""
     target = environment_dir()
     interpreter = interpreter or _named()
     if interpreter is None and runs_here():

@@ -23,7 +23,7 @@ LOG_FLOOR = float(np.finfo(np.float32).eps)
 
 @dataclass(frozen=True)
 class FbankKaldi(Framing):
-    """What turns samples into Kaldi's filter banks; the defaults are WeNet's and k2's.
+    """The settings of Kaldi's filter banks; the defaults are WeNet's and k2's.
 
     Args:
         sample_rate: samples a second.

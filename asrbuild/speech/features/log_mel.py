@@ -46,7 +46,7 @@ class _Centred(Framing):
 
 @dataclass(frozen=True)
 class LogMelWhisper(_Centred):
-    """What turns samples into Whisper's features.
+    """The settings of Whisper's features.
 
     Args:
         sample_rate: samples a second.
@@ -84,7 +84,7 @@ class LogMelWhisper(_Centred):
 
 @dataclass(frozen=True)
 class LogMelNemo(_Centred):
-    """What turns samples into NeMo's features.
+    """The settings of NeMo's features.
 
     Args:
         sample_rate: samples a second.

@@ -21,7 +21,7 @@ MOST_SPELLED = 5_000_000
 
 @dataclass(frozen=True)
 class Spelling:
-    """What an alphabet makes of a scorer's words.
+    """The spelling of a scorer's words by an alphabet.
 
     Args:
         words: how many were looked at: all, or of a trie with more than ``MOST_SPELLED`` some.
@@ -99,7 +99,7 @@ def _check_spelling(lexicon: Lexicon, alphabet: Alphabet, path: Path) -> None:
 
 
 def compare_spelling(path: str | Path, alphabet: Alphabet, *, whole: bool = True) -> Spelling:
-    """How many of the scorer's words this alphabet cannot spell, or spells otherwise.
+    """The numbers of the scorer's words that this alphabet cannot spell, or spells otherwise.
 
     The trie holds labels, and the language model hashes of words: a word of other labels than it
     was made with has a hash that the model does not have. With the alphabet that a scorer was made
@@ -133,7 +133,7 @@ def _spelling(words: list[tuple[int, ...]], keys: bytes, alphabet: Alphabet) -> 
 
 
 def unknown_words(path: str | Path, words: Iterable[str], alphabet: Alphabet) -> list[str]:
-    """Those of the words that are not in the scorer's trie, so that no decoding can end with them.
+    """The words that are not in the scorer's trie, so that no decoding can end with them.
 
     Raises:
         AsrbuildError: it is not a scorer.

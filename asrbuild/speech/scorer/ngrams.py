@@ -165,7 +165,7 @@ def _grams(words: Gram, n: int) -> Iterator[Gram]:
 
 
 def _adjusted(raw: list[Counter[Gram]], n: int) -> Counter[Gram]:
-    """How many words each n-gram follows; one that begins a sentence has its plain count."""
+    """The number of words before each n-gram; one that begins a sentence has its plain count."""
     adjusted: Counter[Gram] = Counter(longer[1:] for longer in raw[n])
     adjusted.update({gram: count for gram, count in raw[n - 1].items() if gram[0] == BEGIN})
     if n == 1:

@@ -67,7 +67,7 @@ _MODEL_KINDS = (
 
 @dataclass(frozen=True)
 class ScorerInfo:
-    """What a scorer package holds.
+    """The contents of a scorer package.
 
     Args:
         order: n of its n-grams.

@@ -1,4 +1,4 @@
-"""What LSTM, GRU and RNN nodes share: weights in MIL's order of the gates, states, directions.
+"""Common parts of LSTM, GRU and RNN nodes: weights in MIL's order of gates, states, directions.
 
 Shapes of ONNX: x (T, N, input), W (directions, gates H, input), R (directions, gates H, H), B
 (directions, 2 gates H), states (directions, N, H), output (T, directions, N, H). MIL's ops take one

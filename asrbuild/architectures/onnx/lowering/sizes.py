@@ -90,7 +90,7 @@ def is_var(value: Any) -> bool:
 
 
 def compute(node: Node, inputs: Sequence[Value]) -> Array | None:
-    """What a node makes of sizes and known values; None where it must become an op."""
+    """A node's result on sizes and known values; None where it must become an op."""
     given = [value for value in inputs if value is not None]
     if node.op in ("Shape", "Size") and given:
         return _shape(node, given[0])

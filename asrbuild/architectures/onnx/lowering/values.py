@@ -1,4 +1,4 @@
-"""What a tensor of the ONNX graph is during the lowering.
+"""Tensors of the ONNX graph during the lowering.
 
 - known: a numpy array, as of a constant or of what was computed from constants;
 - sizes: a numpy array of objects, integers and sympy expressions of the program's open axes, as of

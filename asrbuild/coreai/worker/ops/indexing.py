@@ -127,7 +127,7 @@ def _first_sizes(x: Any, count: int) -> Any:
 
 
 def _combined(call: Call, mode: str, held: Any, updates: Any) -> Any:
-    """What is written: the updates, or what they make of the values that are there."""
+    """The values to write: the updates, or their combination with the values before."""
     if mode == "update":
         return updates
     if not _once(call):

@@ -20,7 +20,7 @@ def _mask(call: Call, name: str, count: int) -> list[bool]:
 
 @dataclass(frozen=True)
 class _Slice:
-    """Where a slice begins and ends, how it steps, and the axes that are an index or run back."""
+    """The bounds and steps of a slice, and its axes that are an index or run backwards."""
 
     first: Any
     last: Any

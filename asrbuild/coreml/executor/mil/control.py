@@ -58,7 +58,7 @@ def classify(probabilities: Array, classes: Any) -> list[Any]:
 
 
 def label_and_probabilities(values: Array, classes: Any) -> list[Any]:
-    """What a classifier gives: the first of the likeliest labels, and a dict of all by label.
+    """A classifier's result: the first of the likeliest labels, and a dict of all by label.
 
     Raises:
         ValueError: there are not as many values as labels.
