@@ -17,6 +17,7 @@ import pytest
 
 from asrbuild.handover.app.kit import MADE, TEMPLATES
 from asrbuild.handover.app.swift import manifest_swift
+from tests.paths import ROOT
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("swift") is None, reason="there is no Swift toolchain here"),
@@ -66,6 +67,20 @@ class Checker:
             files = sorted(changed.glob("*.swift"))
             found += _complaints(self._frontend(triple, changed.name, "-typecheck", *files))
         return found
+
+    def app_errors(self, triple: str, sources: Path) -> list[str]:
+        """Errors and warnings of an app with the kit; of a target that ``errors`` had before."""
+        modules, found = self.sources.parent / triple, []
+        for name, file in (
+            ("Combine", INTERFACE / "Combine.swift"),
+            ("SwiftUI", INTERFACE / "SwiftUI.swift"),
+            ("ASRKit", self.sources / "ASRKit" / "ASRKit.swift"),
+        ):
+            made = modules / f"{name}.swiftmodule"
+            if not made.exists():
+                found += _complaints(self._frontend(triple, name, "-emit-module", "-o", made, file))
+        files = sorted(sources.glob("*.swift"))
+        return found + _complaints(self._frontend(triple, "Dictation", "-typecheck", *files))
 
     def _frontend(
         self, triple: str, module: str, *rest: object
@@ -131,6 +146,35 @@ def test_every_interface_is_there_or_guarded_on_ios(checker: Checker, version: i
     for line, name in zip(found, deprecated, strict=True):
         assert f"warning: '{name}" in line
         assert "was deprecated" in line
+
+
+#: Of the app in examples/dictation; what is right, what is wrong, and the message.
+APP_FAULTS = {
+    None: ("", "", ""),
+    "state": ("Text(dictation.partial)", "Text(dictation.parts)", "has no member 'parts'"),
+    "actor": ("for try await event", "for try event", "to conform to 'Sequence'"),
+    "rate": (".pieces(at: rate)", ".pieces(at: 16_000.5)", "cannot convert value of type 'Double'"),
+}
+
+
+@pytest.mark.parametrize("fault", APP_FAULTS)
+def test_the_sample_app_fits_the_kit(checker: Checker, fault: str | None, tmp_path: Path) -> None:
+    sources = tmp_path / "Dictation"
+    shutil.copytree(ROOT / "examples/dictation/Dictation.swiftpm/Sources/Dictation", sources)
+    # Swift's package manager makes this of the target's resources.
+    (sources / "Module.swift").write_text(
+        "import Foundation\nextension Bundle { static let module = Bundle.main }\n"
+    )
+    right, wrong, message = APP_FAULTS[fault]
+    for file in sources.glob("*.swift"):
+        file.write_text(file.read_text().replace(right, wrong) if right else file.read_text())
+    triple = "arm64-apple-ios18.0"
+    checker.errors(triple)
+    found = checker.app_errors(triple, sources)
+    if fault is None:
+        assert found == []
+    else:
+        assert any(message in line for line in found), found
 
 
 def test_every_interface_is_there_or_guarded_on_macos(checker: Checker) -> None:

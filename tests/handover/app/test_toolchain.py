@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import plistlib
 import re
 import shutil
 import subprocess
@@ -20,18 +21,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from asrbuild.artifact.layout import SWIFT_KIT
 from asrbuild.artifact.manifest import Manifest
 from asrbuild.artifact.reading import read_manifest
+from asrbuild.artifact.runtime import transcribe
 from asrbuild.coreml import executor
 from asrbuild.coreml.inspect import inspect_model
-from asrbuild.handover.app.checking import PLAYED_BACK, check_kit
+from asrbuild.handover.app.checking import PLAYED_BACK, check_kit, check_syntax
 from asrbuild.handover.app.kit import TEMPLATES, write_folder
 from asrbuild.speech.audio import read_audio, to_int16
 from tests.acceptance.conftest import run_asrbuild
 from tests.handover.app import comparison
-from tests.paths import DEMO
+from tests.paths import DEMO, ROOT
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("swift") is None, reason="there is no Swift toolchain here"),
@@ -233,6 +236,93 @@ def test_sound_is_that_of_python(package: Path, artifacts: dict[str, Path], tmp_
     assert done.returncode == 0, output[-4000:]
     for suite in NO_PACKAGE.split("|"):
         assert f"Test Suite '{suite}' passed" in output
+
+
+def asrkit(package: Path, *words: object, **env: str) -> subprocess.CompletedProcess[str]:
+    """The command line of the kit."""
+    # Words after the program's name are the program's.
+    command = ["swift", "run", "--package-path", package, "--skip-build", "asrkit", *words]
+    return subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=False, env=os.environ | env
+    )
+
+
+def test_the_command_line_says_the_words(
+    package: Path, artifacts: dict[str, Path], tmp_path: Path
+) -> None:
+    artifact = artifacts["explicit"]
+    manifest = read_manifest(artifact)
+    # Another rate, two channels, 24 bits: all of it is converted on the way.
+    sound = read_audio(DEMO / "second.wav", 44_100)
+    wave = tmp_path / "second.wav"
+    soundfile.write(wave, np.stack([sound, sound * 0.5], axis=1), 44_100, "PCM_24")
+    expected = transcribe(artifact, read_audio(wave, 16_000)).hypotheses[0]
+    with serving(artifact, manifest, tmp_path / "pipes") as asked:
+        done = asrkit(
+            package, "transcribe", wave, "--artifact", artifact, "--format", "json", "--partial",
+            ASRKIT_EXECUTOR=str(tmp_path / "pipes"),
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)["recordings"]
+    assert found["text"] == expected.text
+    assert [word["text"] for word in found["words"]] == expected.text.split()
+    assert found["audio_s"] == pytest.approx(len(sound) / 44_100, abs=1e-3)
+    assert found["calls"]["calls"] == len([x for x in asked if x["ask"] == "predict"])
+    partial = done.stderr.splitlines()
+    assert len(partial) > 3
+    assert all(expected.text.startswith(text.strip()) for text in partial[:3])
+
+
+def test_the_command_line_replays_and_refuses(
+    package: Path, artifacts: dict[str, Path], tmp_path: Path
+) -> None:
+    artifact = artifacts["explicit"]
+    replayed = artifact / "conformance" / "reference" / "audio.wav"
+    where = ("--artifact", artifact, "--replay", "reference")
+    captions = asrkit(package, "transcribe", replayed, "--format", "vtt", *where)
+    assert captions.returncode == 0, captions.stderr
+    head, times, text = captions.stdout.strip().replace("\n\n", "\n").splitlines()
+    assert (head, text) == ("WEBVTT", "hello world y")
+    assert re.fullmatch(r"00:00:0\d\.\d{3} --> 00:00:0\d\.\d{3}", times)
+    measured = asrkit(package, "bench", replayed, "--seconds", "1", *where)
+    assert re.search(r"mfcc_tf: [\d.]+ ms for 1 s", measured.stdout), measured.stderr
+    assert "hello world y" in measured.stdout
+    damaged = tmp_path / "damaged.wav"
+    damaged.write_bytes(replayed.read_bytes()[:30])
+    refused = asrkit(package, "transcribe", damaged, *where)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("asrkit: the recording cannot be read")
+
+
+def test_the_sample_app_is_made_of_an_artifact(artifacts: dict[str, Path], tmp_path: Path) -> None:
+    example = ROOT / "examples" / "dictation"
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", example / "run.sh", artifacts["explicit"], "app"],
+        cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    app = tmp_path / "app" / "Dictation.swiftpm"
+    resources = app / "Sources" / "Dictation" / "Resources"
+    copied = (resources / "speech.manifest.json").read_bytes()
+    assert copied == (artifacts["explicit"] / "manifest.json").read_bytes()
+    assert (resources / "speech.mlpackage" / "Manifest.json").is_file()
+    assert (tmp_path / "app" / "ASRKit" / "Package.swift").is_file()
+    syntax = check_syntax(app)
+    assert syntax.passed, syntax.detail
+    privacy = plistlib.loads((app / "Sources/Dictation/PrivacyInfo.xcprivacy").read_bytes())
+    assert privacy["NSPrivacyTracking"] is False
+    used = {entry["NSPrivacyAccessedAPIType"] for entry in privacy["NSPrivacyAccessedAPITypes"]}
+    code = "".join(file.read_text() for file in (tmp_path / "app" / "ASRKit").rglob("*.swift"))
+    # What of Apple's list of interfaces with a reason the kit's code calls.
+    calls = {"SystemBootTime": "systemUptime", "FileTimestamp": "modificationDate",
+             "UserDefaults": "UserDefaults", "DiskSpace": "volumeAvailableCapacity"}  # fmt: skip
+    assert used == {
+        f"NSPrivacyAccessedAPICategory{name}" for name, call in calls.items() if call in code
+    }
+    rights = plistlib.loads((example / "Dictation.entitlements").read_bytes())
+    assert rights["com.apple.security.device.audio-input"] is True
+    assert "NSMicrophoneUsageDescription" in plistlib.loads((example / "Info.plist").read_bytes())
 
 
 def test_the_command_compiles_and_tests_what_it_wrote(artifacts: dict[str, Path]) -> None:

@@ -70,6 +70,7 @@ public struct OperatingSystemVersion: Sendable {
 }
 public final class ProcessInfo: Sendable {
     public static let processInfo = ProcessInfo()
+    public var systemUptime: TimeInterval { 0 }
     @available(macOS 11, iOS 14, *) public var isiOSAppOnMac: Bool { false }
     @available(macOS 10.15, iOS 13, *) public var isMacCatalystApp: Bool { false }
     public var operatingSystemVersion: OperatingSystemVersion { .init() }
@@ -129,3 +130,10 @@ public func mmap(
     _ offset: Int64
 ) -> UnsafeMutableRawPointer! { nil }
 @discardableResult public func munmap(_ address: UnsafeMutableRawPointer!, _ size: Int) -> Int32 { 0 }
+public final class NSLock: @unchecked Sendable {
+    public init() {}
+    public func withLock<Result>(_ body: () throws -> Result) rethrows -> Result { try body() }
+}
+extension Error {
+    public var localizedDescription: String { "" }
+}

@@ -1,6 +1,6 @@
 /// How samples become what a package takes: the manifest's `audio` and `features`, checked.
 ///
-/// One of five recipes; the values that a recipe does not use are those of its default.
+/// One of five recipes; a value that a recipe does not use has no meaning.
 public struct ASRFeatures: Equatable, Sendable {
     /// A recipe, by its name in manifests.
     public enum Kind: String, CaseIterable, Sendable {
@@ -19,35 +19,51 @@ public struct ASRFeatures: Equatable, Sendable {
     /// The recipe.
     public let kind: Kind
     /// Whether the package computes the features itself and takes samples.
-    public let inPackage: Bool
+    public private(set) var inPackage = false
     /// Samples a second.
     public let sampleRate: Int
     /// The factor of an Int16 sample.
-    public let sampleScale: Float
+    public private(set) var sampleScale: Float = 1 / 32_768
     /// Samples in a frame.
-    public let window: Int
+    public private(set) var window = 400
     /// Samples between the starts of two frames.
-    public let stride: Int
+    public private(set) var stride = 160
     /// Points of the Fourier transform.
-    public let fftSize: Int
+    public private(set) var fftSize = 512
     /// Mel bands.
-    public let melBands: Int
+    public private(set) var melBands = 80
     /// The lower edge of the first band.
-    public let lowerHz: Double
+    public private(set) var lowerHz = 0.0
     /// The upper edge of the last band.
-    public let upperHz: Double
+    public private(set) var upperHz: Double
     /// How much of the sample before is subtracted from each.
-    public let preemphasis: Double
+    public private(set) var preemphasis = 0.97
     /// Kaldi's factor of samples in [-1, 1].
-    public let kaldiScale: Double
+    public private(set) var kaldiScale = 32_768.0
     /// Of MFCC the smallest value of a band before the logarithm; of NeMo what is added to each.
-    public let logFloor: Double
+    public private(set) var logFloor = 0x1p-24
     /// Whether NeMo's bands have mean 0 and deviation 1 over the recording.
-    public let normalized: Bool
+    public private(set) var normalized = true
     /// Of MFCC: coefficients that are kept of each frame.
-    public let coefficients: Int
+    public private(set) var coefficients = 1
     /// Of MFCC: frames of context on each side of a step's own frame.
-    public let context: Int
+    public private(set) var context = 0
+
+    /// A recipe with its usual values: those of DeepSpeech, Whisper, NeMo, and WeNet.
+    public init(_ kind: Kind, sampleRate: Int = 16_000) {
+        self.kind = kind
+        self.sampleRate = sampleRate
+        upperHz = Double(sampleRate) / 2
+        switch kind {
+        case .mfcc:
+            (window, stride, melBands, coefficients, context) = (512, 320, 40, 26, 9)
+            (lowerHz, logFloor) = (20, 1e-12)
+        case .whisper: fftSize = window
+        case .nemo: break
+        case .kaldi: lowerHz = 20
+        case .samples: (inPackage, window, stride) = (true, 1, 1)
+        }
+    }
 
     /// Reads the sections `audio` and `features` of a manifest.
     ///
@@ -73,23 +89,21 @@ public struct ASRFeatures: Equatable, Sendable {
             throw ASRError.unsupported("features of the kind \(name)")
         }
         guard audio.channels == 1 else { throw ASRError.unsupported("\(audio.channels) channels") }
-        self.kind = kind
-        inPackage = section.place == .package || kind == .samples
-        sampleRate = audio.sampleRate
+        self.init(kind, sampleRate: audio.sampleRate)
+        inPackage = inPackage || section.place == .package
         sampleScale = Float(audio.sampleScale)
-        let one = kind == .samples ? 1 : nil
-        window = try whole("window", section.windowSamples) ?? one ?? 400
-        stride = try whole("stride", section.stepSamples) ?? one ?? 160
-        fftSize = try whole("fft_size", section.fftSize)
-            ?? (kind == .whisper ? window : Self.powerOfTwo(window))
-        melBands = try whole("n_mels", section.melBands) ?? 80
-        lowerHz = number("lower_hz", section.lowerHz) ?? (kind == .kaldi ? 20 : 0)
-        upperHz = number("upper_hz", section.upperHz) ?? Double(sampleRate) / 2
-        preemphasis = number("preemphasis") ?? 0.97
-        kaldiScale = number("sample_scale") ?? 32_768
-        logFloor = number("log_floor", section.logFloor) ?? 0x1p-24
-        coefficients = section.coefficients ?? 1
-        context = section.contextFrames ?? 0
+        window = try whole("window", section.windowSamples) ?? window
+        stride = try whole("stride", section.stepSamples) ?? stride
+        let size = kind == .whisper ? window : Self.powerOfTwo(window)
+        fftSize = try whole("fft_size", section.fftSize) ?? size
+        melBands = try whole("n_mels", section.melBands) ?? melBands
+        lowerHz = number("lower_hz", section.lowerHz) ?? lowerHz
+        upperHz = number("upper_hz", section.upperHz) ?? upperHz
+        preemphasis = number("preemphasis") ?? preemphasis
+        kaldiScale = number("sample_scale") ?? kaldiScale
+        logFloor = number("log_floor", section.logFloor) ?? logFloor
+        coefficients = section.coefficients ?? coefficients
+        context = section.contextFrames ?? context
         switch settings["normalize"] {
         case nil, .string("per_feature"): normalized = true
         case .string("none"): normalized = false

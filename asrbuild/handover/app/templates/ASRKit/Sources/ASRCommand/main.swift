@@ -1,3 +1,0 @@
-import ASRKit
-
-print("asrkit \(ASRKitVersion.current)")

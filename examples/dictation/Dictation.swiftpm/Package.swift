@@ -1,0 +1,32 @@
+// swift-tools-version:6.0
+import PackageDescription
+
+#if canImport(AppleProductTypes)
+// Xcode and Swift Playgrounds make an app for the iPhone and the iPad of this.
+import AppleProductTypes
+
+let products: [Product] = [
+    .iOSApplication(
+        name: "Dictation", targets: ["Dictation"], bundleIdentifier: "org.example.dictation",
+        displayVersion: "1.0", bundleVersion: "1", supportedDeviceFamilies: [.phone, .pad],
+        supportedInterfaceOrientations: [.portrait, .landscapeLeft, .landscapeRight],
+        capabilities: [.microphone(purposeString: "Dictation writes what you say. Nothing leaves the device.")]
+    )
+]
+#else
+// `swift build` on a Mac makes a program of it, whose microphone is the terminal's.
+let products: [Product] = [.executable(name: "Dictation", targets: ["Dictation"])]
+#endif
+
+let package = Package(
+    name: "Dictation",
+    platforms: [.iOS("16.0"), .macOS("13.0")],
+    products: products,
+    dependencies: [.package(path: "../ASRKit")],
+    targets: [
+        .executableTarget(
+            name: "Dictation", dependencies: [.product(name: "ASRKit", package: "ASRKit")],
+            resources: [.copy("Resources"), .copy("PrivacyInfo.xcprivacy")]
+        )
+    ]
+)

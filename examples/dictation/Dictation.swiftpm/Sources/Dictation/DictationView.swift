@@ -1,0 +1,31 @@
+import SwiftUI
+
+/// What was said, and the button that listens.
+struct DictationView: View {
+    @ObservedObject var dictation: Dictation
+
+    var body: some View {
+        VStack(spacing: 24) {
+            ScrollView {
+                VStack(alignment: .leading, spacing: 12) {
+                    ForEach(dictation.utterances, id: \.self) { Text($0) }
+                    Text(dictation.partial).foregroundStyle(.secondary)
+                }
+                .frame(maxWidth: .infinity, alignment: .leading)
+            }
+            if let problem = dictation.problem {
+                Text(problem).foregroundStyle(.red)
+            }
+            Button(action: dictation.toggle) {
+                Label(
+                    dictation.listening ? "Stop" : "Listen",
+                    systemImage: dictation.listening ? "stop.circle.fill" : "mic.circle.fill"
+                )
+            }
+            .disabled(!dictation.ready)
+            .accessibilityHint("Writes what you say")
+        }
+        .padding()
+        .task { await dictation.prepare() }
+    }
+}
