@@ -1,18 +1,25 @@
 """Core AI assets of a full network: seconds to lower and save, bytes, agreement with our executor.
 
-    python benchmarks/coreai.py [--n-hidden 2048] [--repeat 3]
+    python benchmarks/coreai.py [--n-hidden 2048] [--repeat 3] [--pythons]
 
 Of random weights, in every form of the time axis and both precisions. ``lower`` is from the package
 on disk to the asset on disk, hand-over included, in a worker that has started. ``bytes`` is the
 whole asset against the package's weights. ``error`` is Apple's runtime against asrbuild's executor,
 the largest difference of probabilities, and of states relative to their size; a package in half
 precision is compared in single precision with its weights rounded to half.
+
+``--pythons`` shows instead that an asset has the same bytes whatever made it: it makes an
+environment of each Python that is found, with two versions of numpy, by uv in a temporary folder,
+and prints a digest of each form's files from each of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -27,7 +34,8 @@ from asrbuild.architectures.deepspeech.network import (
     AcousticWeights,
     random_weights,
 )
-from asrbuild.coreai import asset
+from asrbuild.base import environments
+from asrbuild.coreai import asset, environment
 from asrbuild.coreml.executor import load
 from asrbuild.coreml.request import ConversionRequest, EnumeratedSteps, FixedSteps, RangeSteps
 
@@ -37,6 +45,21 @@ AXES = {
     "range": RangeSteps(1, STEPS, 2000),
     "enumerated": EnumeratedSteps((STEPS, 64), STEPS),
 }
+#: What is lowered for ``--pythons``: every kind of constant, a loop, states, several functions.
+FORMS = {
+    "static": ConversionRequest(precision="fp32", steps=AXES["static"]),
+    "range": ConversionRequest(precision="fp32", steps=AXES["range"]),
+    "enumerated": ConversionRequest(steps=AXES["enumerated"]),
+    "stateful": ConversionRequest(deployment_target="iOS18", state="stateful"),
+    "functions": ConversionRequest(
+        deployment_target="iOS18", functions={"short": FixedSteps(1), "long": FixedSteps(STEPS)}
+    ),
+    **{
+        method: ConversionRequest(compress={"layer_2": method, "lstm": method})
+        for method in ("int8", "palettize_4", "prune")
+    },
+}
+NUMPYS = ("2.4.6", "2.3.5")
 MOST_SECONDS, MOST_BYTES, MOST_ERROR = 4.0, 1.02, 1e-5
 
 
@@ -44,7 +67,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n-hidden", type=int, default=2048)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--pythons", action="store_true")
     chosen = parser.parse_args()
+    if chosen.pythons:
+        with tempfile.TemporaryDirectory() as name:
+            return 0 if same_bytes(Path(name)) else 1
     weights = random_weights(chosen.n_hidden)
     asset.ask(Path("worker"), "ops")
     kept = True
@@ -69,6 +96,40 @@ def main() -> int:
                 kept &= seconds <= MOST_SECONDS and ratio <= MOST_BYTES and error <= MOST_ERROR
     print(f"at most {MOST_SECONDS:g} s, {MOST_BYTES} and {MOST_ERROR:g}: {'yes' if kept else 'NO'}")
     return 0 if kept else 1
+
+
+def same_bytes(folder: Path) -> bool:
+    """Whether every Python and numpy gives each form the same bytes; prints them."""
+    weights, found = random_weights(64), dict[str, set[str]]()
+    for form, request in FORMS.items():
+        convert_weights(weights, request, folder / f"{form}.mlpackage")
+    for version in sorted(environment.PYTHONS):
+        base = next((p for p in environments.candidates(version) if _is(p, version)), None)
+        if base is None:
+            print(f"Python {version}: not found")
+            continue
+        os.environ["ASRBUILD_COREAI"] = str(folder / version)
+        python = environment.install(base)
+        for numpy in NUMPYS:
+            install = ["uv", "pip", "install", "-q", "--python", str(python), f"numpy=={numpy}"]
+            subprocess.run(install, check=True)
+            asset.ask(Path("worker"), "ops")
+            for form in FORMS:
+                made = folder / "made.aimodel"
+                asset.lower(folder / f"{form}.mlpackage", made)
+                files = sorted(made.iterdir())
+                whole = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+                found.setdefault(form, set()).add(whole)
+                print(f"Python {version}, numpy {numpy}: {form:12} {whole[:16]}", flush=True)
+            asset._workers.pop(python).close()
+    same = all(len(digests) == 1 for digests in found.values())
+    print(f"the same bytes of each form: {'yes' if same else 'NO'}")
+    return same
+
+
+def _is(python: Path, version: str) -> bool:
+    program = "import json, sys; print(json.dumps(sys.version_info[:2]))"
+    return environments.answer(python, program) == [int(part) for part in version.split(".")]
 
 
 def rounded(weights: AcousticWeights) -> AcousticWeights:
