@@ -112,7 +112,8 @@ def same_bytes(folder: Path) -> bool:
         python = environment.install(base)
         for numpy in NUMPYS:
             install = ["uv", "pip", "install", "-q", "--python", str(python), f"numpy=={numpy}"]
-            subprocess.run(install, check=True)
+            # Outside of the project, which would hold numpy to its own pin.
+            subprocess.run(install, check=True, cwd=folder)
             asset.ask(Path("worker"), "ops")
             for form in FORMS:
                 made = folder / "made.aimodel"

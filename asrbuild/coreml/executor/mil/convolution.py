@@ -80,7 +80,9 @@ def conv(
     out = patches.shape[2 : 2 + rank]
     # (groups, C_out / groups, C_in / groups * K) times (n, groups, the same, out).
     order = [0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank)]
-    product = rows @ patches.transpose(order).reshape(batch, groups, rows.shape[2], -1)
+    columns = patches.transpose(order).reshape(batch, groups, rows.shape[2], -1)
+    # Of one channel these are a view of overlapping windows, which BLAS does not take.
+    product = rows @ np.ascontiguousarray(columns)
     result: Array = product.reshape(batch, weight.shape[0], *out)
     if bias is not None:
         result += bias.reshape(1, -1, *[1] * rank)

@@ -27,7 +27,7 @@ _STEPS_AT_ONCE = 128
 
 
 def _sigmoid(x: Array) -> Array:
-    made: Array = np.negative(x, np.empty_like(x))
+    made: Array = np.negative(x)
     np.exp(made, made)
     made += _ONE
     return np.divide(_ONE, made, made)

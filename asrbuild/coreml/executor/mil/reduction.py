@@ -23,11 +23,11 @@ def _log_sum_exp(x: Array, axis: Any, keepdims: bool) -> Array:
 
 
 _REDUCTIONS: tuple[tuple[str, Callable[..., Array], str], ...] = (
-    ("reduce_sum", lambda x, **k: np.sum(x, dtype=x.dtype, **k), "sum"),
+    ("reduce_sum", lambda x, **k: np.add.reduce(x, dtype=x.dtype, **k), "sum"),
     ("reduce_prod", lambda x, **k: np.prod(x, dtype=x.dtype, **k), "product"),
     ("reduce_mean", np.mean, "mean"),
-    ("reduce_max", np.max, "largest"),
-    ("reduce_min", np.min, "smallest"),
+    ("reduce_max", np.maximum.reduce, "largest"),
+    ("reduce_min", np.minimum.reduce, "smallest"),
     ("reduce_l1_norm", lambda x, **k: np.sum(np.abs(x), dtype=x.dtype, **k), "sum of |x|"),
     (
         "reduce_l2_norm",
@@ -46,7 +46,7 @@ _REDUCTIONS: tuple[tuple[str, Callable[..., Array], str], ...] = (
 
 def _register(name: str, function: Callable[..., Array], meaning: str) -> None:
     def run(x: Array, axes: Array | None = None, keep_dims: bool = False) -> Array:
-        axis = tuple(range(x.ndim)) if axes is None else tuple(int(a) for a in axes)
+        axis = tuple(range(x.ndim)) if axes is None else tuple(np.ravel(axes).tolist())
         return np.asarray(function(x, axis=axis, keepdims=bool(keep_dims)))
 
     run.__name__ = name
