@@ -91,6 +91,7 @@ def print_tuning(tuning: Tuning, output: Path) -> None:
     show(table)
     terminal.say(f"config: {output}/decoder/tuned.yaml   page: {output}/tuning.html")
     terminal.say(f"use it: asrbuild decoder=tuned --config-dir {shlex.quote(str(output))}")
+    terminal.say("        and the other keys of this build")
 
 
 def write_page(destination: Path, tuning: Tuning) -> None:
