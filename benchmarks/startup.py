@@ -111,7 +111,7 @@ def measure(runs: int) -> list[Row]:
                 build,
                 "empty Hydra app",
                 [sys.executable, "empty_hydra.py"],
-                1.3,
+                1.2,
             ),
         )
         return [

@@ -4,6 +4,7 @@
     cache/.building/<stage>-<fingerprint>.* a build under way; renamed into place when whole
     cache/.locks/                           a lock for each build under way
     cache/.digests/                         digests of large files, so a no-op build reads none
+    cache/.recipes/                         recipes by command line, see builder/composed.py
 
 An entry is whole, or it does not exist. A failed build leaves nothing. Every use checks
 the entry against its recorded digests; a damaged entry is a miss. Any number of processes, on any
@@ -49,6 +50,7 @@ from asrbuild.base.version import __version__
 RECORD = "stage.json"
 BUILDING = ".building"
 LOCKS = ".locks"
+RECIPES = ".recipes"
 _USE = "use-"
 STAGE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 

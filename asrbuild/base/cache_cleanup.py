@@ -14,6 +14,7 @@ from pathlib import Path
 
 from asrbuild.base import locks
 from asrbuild.base.cache import (
+    RECIPES,
     RECORD,
     STAGE_NAME,
     StageKey,
@@ -24,6 +25,7 @@ from asrbuild.base.cache import (
     sweep,
 )
 from asrbuild.base.digest import forget_missing
+from asrbuild.base.disk import remove_tree
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.links import NamedFiles
 
@@ -138,6 +140,8 @@ def clear(cache_root: Path, stage: str | None = None, older_than: float | None =
                     freed += size
         except AsrbuildError as error:
             refused = refused or error  # raised after the others are removed
+    if stage is None and older_than is None:
+        remove_tree(cache_root / RECIPES)
     if cache_root.is_dir():
         forget_missing(cache_root)
     if refused is not None:

@@ -16,7 +16,7 @@ _TENSORFLOW = "tensorflow-cpu", "tensorflow"
 def library_version(name: str) -> str:
     """Installed version of a distribution, or ``absent``."""
     names = _TENSORFLOW if name == "tensorflow" else (name,)
-    versions = (_installed().get(each.replace("-", "_")) for each in names)
+    versions = (installed().get(each.replace("-", "_")) for each in names)
     return next((version for version in versions if version is not None), "absent")
 
 
@@ -52,7 +52,7 @@ def _extra_of(name: str) -> str | None:
 
 
 @functools.cache
-def _installed() -> dict[str, str]:
+def installed() -> dict[str, str]:
     """Normalised name -> version of everything installed, first on the path first.
 
     Both are in the name of the ``.dist-info`` folder (PyPA: "Recording installed projects").

@@ -18,6 +18,7 @@ from asrbuild.base.errors import AsrbuildError, GatesError, MisuseError
 from asrbuild.base.progress import Event, Progress
 from asrbuild.builder.api import build_or_tune
 from asrbuild.builder.compose import compose_recipe, run_hydra, swept_in_config, to_recipe
+from asrbuild.builder.composed import composed, remember
 from asrbuild.builder.config_folders import check_folders
 from asrbuild.builder.naming import told_apart
 from asrbuild.builder.overrides import is_plain
@@ -65,7 +66,11 @@ def _build(argv: list[str]) -> int:
         _build_again(argv)
         return 0
     if is_plain(argv):
-        _tell(build_or_tune(compose_recipe(argv), argv, _progress()))
+        known = composed(argv)
+        recipe = known or compose_recipe(argv)
+        _tell(build_or_tune(recipe, argv, _progress()))
+        if known is None:
+            remember(argv, recipe)
         return 0
     if not any(flag in argv for flag in _MULTIRUN) and not swept_in_config(argv):
         run_hydra(_single_job, argv)

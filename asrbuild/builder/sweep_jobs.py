@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.experimental.callback import Callback
-
 #: Where the jobs of a sweep leave their records; inherited by every launcher's processes.
 RECORDS = "ASRBUILD_SWEEP_RECORDS"
 #: The sweep itself, in the folder of its records.
@@ -32,15 +30,11 @@ class About:
     folder: str
 
 
-class Announce(Callback):
-    """Hydra's callback that records a sweep before its first job; see conf/config.yaml."""
-
-    def on_multirun_start(self, config: Any, **_: Any) -> None:
-        """Writes what is known of the sweep to the folder of its records."""
-        records = os.environ.get(RECORDS)
-        if records is not None:
-            found = json.dumps(asdict(_about(config.hydra)))
-            Path(records, _ABOUT).write_text(found, encoding="utf-8")
+def announce(hydra: Any) -> None:
+    """Writes what is known of a sweep to the folder of its records, from Hydra's own section."""
+    records = os.environ.get(RECORDS)
+    if records is not None:
+        Path(records, _ABOUT).write_text(json.dumps(asdict(_about(hydra))), encoding="utf-8")
 
 
 def _about(hydra: Any) -> About:

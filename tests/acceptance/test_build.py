@@ -117,15 +117,16 @@ def test_a_second_run_does_nothing_and_imports_nothing_heavy(workshop: Workshop)
     code = (
         "import sys; from asrbuild.cli.main import dispatch\n"
         "assert dispatch(['model=dynamic']) == 0\n"
-        "print([n for n in ('tensorflow', 'coremltools') if n in sys.modules])"
+        "print([n for n in ('tensorflow', 'coremltools', 'numpy', 'hydra') if n in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=workshop.folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    for _ in range(2):  # the first is the first that composes this recipe alone
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=workshop.folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     version = workshop.artifact("dynamic", "mlprogram").name
     assert f"demo-dynamic-mlprogram {version}" in done.stdout
     assert "nothing to do" in done.stdout

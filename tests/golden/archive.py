@@ -67,7 +67,7 @@ def move_seen(home: Path, before: str, now: str) -> None:
 
 def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
     """The entry without owner and time; None for what holds for one boot of one machine only."""
-    if entry.name.split("/")[-1] in (".digests", ".locks", "state"):
+    if entry.name.split("/")[-1] in (".digests", ".locks", ".recipes", "state"):
         return None
     entry.uid = entry.gid = entry.mtime = 0
     entry.uname = entry.gname = ""
