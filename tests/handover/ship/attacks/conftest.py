@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from asrbuild.handover.ship.pull import pull_bundle
+from asrbuild.handover.ship.pull import Pulled, pull, pull_bundle
+from asrbuild.handover.ship.push import ship
 from asrbuild.handover.ship.refusal import Refusal, Refused
+from asrbuild.handover.ship.remotes.address import open_remote
 from asrbuild.handover.ship.signing.keys import Signer
 from asrbuild.handover.ship.signing.trust import Trust
-from tests.handover.ship.making import Forgery, variant_of
+from tests.handover.ship.making import CONTENT, Forgery, make_artifact, variant_of
 
 #: Of the processor, so that a busy machine is no finding; an attack that sleeps is the caller's.
 MAX_SECONDS = 5.0
@@ -99,5 +101,35 @@ def attack(
         return refused(
             reason, lambda: pull_bundle(path, tmp_path / "victim" / "store", trust=trust)
         )
+
+    return run
+
+
+@pytest.fixture
+def versions(tmp_path: Path) -> list[Path]:
+    return [
+        make_artifact(tmp_path / "artifacts", content={**CONTENT, "alphabet.txt": b"%d" % n})
+        for n in range(3)
+    ]
+
+
+@pytest.fixture
+def remote(tmp_path: Path, versions: list[Path], signer: Signer, trust: Trust) -> Path:
+    """A folder to which two versions were shipped; beta has pointed at each."""
+    folder = tmp_path / "remote"
+    for version in versions[:2]:
+        ship(version, open_remote(str(folder)), signer=signer, trust=trust, channel="beta")
+    return folder
+
+
+@pytest.fixture
+def fetch(tmp_path: Path, trust: Trust, config: Path) -> Callable[..., Pulled]:
+    """Pulls into ``victim/store``."""
+    (tmp_path / "victim" / "store").mkdir(parents=True, exist_ok=True)
+
+    def run(spec: str, address: object) -> Pulled:
+        store = tmp_path / "victim" / "store"
+        (pulled,) = pull(spec, open_remote(str(address)), store, trust=trust, config=config)
+        return pulled
 
     return run
