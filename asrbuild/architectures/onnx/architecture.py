@@ -94,38 +94,31 @@ def problems(config: Any) -> Iterator[AsrbuildError]:
 
 
 def check_request(request: ConversionRequest, frontend: str) -> None:
-    """Refuses coremltools' TensorFlow front end, a neural network, and another form of LSTM."""
+    """Refuses coremltools' TensorFlow front end, and a neural network."""
     check_package(request, frontend, "an ONNX model", ("auto", "mil"))
 
 
 def check_package(
     request: ConversionRequest, frontend: str, what: str, frontends: Sequence[str]
 ) -> None:
-    """Refuses what no package of a network of any architecture can be.
+    """Refuses what no package of a network with operations of its own can be.
 
     Args:
-        what: the network in words; ``frontends``: values of ``coreml.frontend`` that it can have.
+        what: the network in words.
+        frontends: values of ``coreml.frontend`` that it can have.
     """
-    refused = {
-        "coreml.frontend": (
-            frontend not in frontends,
+    if frontend not in frontends:
+        raise AsrbuildError(
             f"{what} is not converted by coreml.frontend={frontend}",
-            "leave out coreml.frontend",
-        ),
-        "coreml.format": (
-            request.format == "neuralnetwork",
+            key="coreml.frontend",
+            fix="leave out coreml.frontend",
+        )
+    if request.format == "neuralnetwork":
+        raise AsrbuildError(
             f"{what} becomes an ML program; neural networks lack ops that it uses",
-            "choose coreml=mlprogram",
-        ),
-        "coreml.lstm": (
-            request.lstm != "native",
-            f"the layers of {what} are converted as they are: coreml.lstm is not for them",
-            "leave out coreml.lstm",
-        ),
-    }
-    for key, (is_asked, message, fix) in refused.items():
-        if is_asked:
-            raise AsrbuildError(message, key=key, fix=fix)
+            key="coreml.format",
+            fix="choose coreml=mlprogram",
+        )
 
 
 def check_source(

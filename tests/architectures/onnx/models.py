@@ -210,7 +210,8 @@ def bigru(path: Path, size: int = 24, classes: int = 31) -> Path:
     shape = net.op("Concat", net.size(x, 0), net.const([1]), net.const([80]), axis=0)
     x = net.op("Reshape", x, shape)
     layer = net.op(
-        "GRU", x, net.weight(2, 3 * size, 80, scale=0.1), net.weight(2, 3 * size, size, scale=0.2),
+        "GRU", x, net.weight(2, 3 * size, 80, scale=0.1),
+        net.weight(2, 3 * size, size, scale=min(0.2, size**-0.5)),
         net.weight(2, 6 * size, scale=0.1), count=2, hidden_size=size, direction="bidirectional",
         linear_before_reset=1,
     )  # fmt: skip
