@@ -5,11 +5,12 @@
 Rows of ``startup.py`` (help and a build with nothing to do), ``convert.py`` (the convert stage by
 front end and format) and ``build.py`` (whole cold builds, their memory, a sweep of 16 shapes with
 two BLAS kernels and its bytes on the disk).
-``decoding.py`` (decoders), ``executor.py`` (packages in the executor), ``fit.py`` (rules against
-labels) and ``matrix.py`` (every recipe) have no ratio to keep, and run alone; so do
-``coreai.py`` (Core AI assets), which needs ``asrbuild coreai install``, and ``models.py`` (models
-of other architectures), which fetches some from the package index. ``compare.py OLD NEW`` runs two
-checkouts in turns: start-up, a build with nothing to do, a cold build and a sweep.
+``decoding.py`` (decoders), ``executor.py`` (packages in the executor), ``features.py`` (features in
+Swift), ``fit.py`` (rules against labels) and ``matrix.py`` (every recipe) have no ratio to keep,
+and run alone; so do ``coreai.py`` (Core AI assets), which needs ``asrbuild coreai install``, and
+``models.py`` (models of other architectures), which fetches some from the package index.
+``compare.py OLD NEW`` runs two checkouts in turns: start-up, a build with nothing to do, a cold
+build and a sweep.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ struct Spectra: Sendable {
 /// The Fourier transform of real signals, of several at a time, in double precision.
 ///
 /// A signal of even size is transformed as a complex one of half the size. Stockham's algorithm
-/// with steps of 4, 2 and any odd number: sizes of small factors are fast, and every size is right.
+/// with steps of 4, 2, 5 and any odd number: sizes of small factors are fast, and every size is right.
 struct RealTransform: Sendable {
     private struct Step {
         let radix: Int
@@ -203,6 +203,7 @@ struct RealTransform: Sendable {
             switch step.radix {
             case 4: Self.four(step, real, imaginary, nextReal, nextImaginary)
             case 2: Self.two(step, real, imaginary, nextReal, nextImaginary)
+            case 5: Self.five(step, real, imaginary, nextReal, nextImaginary)
             default: Self.odd(step, real, imaginary, nextReal, nextImaginary)
             }
             swap(&real, &nextReal)
@@ -285,6 +286,51 @@ struct RealTransform: Sendable {
                 nextImaginary[to &+ width] = turn.x * di + turn.y * dr
                 from &+= 1
                 to &+= 1
+            }
+        }
+    }
+
+    private static func five(
+        _ step: Step, _ real: UnsafeMutablePointer<Lanes>, _ imaginary: UnsafeMutablePointer<Lanes>,
+        _ nextReal: UnsafeMutablePointer<Lanes>, _ nextImaginary: UnsafeMutablePointer<Lanes>
+    ) {
+        let (width, groups) = (step.width, step.groups)
+        let apart = width &* groups
+        let (c1, c2) = (step.roots[1].x, step.roots[2].x)
+        let (s1, s2) = (-step.roots[1].y, -step.roots[2].y)
+        step.turns.withUnsafeBufferPointer { turns in
+            for group in 0..<groups {
+                let (t1, t2) = (turns[4 * group], turns[4 * group + 1])
+                let (t3, t4) = (turns[4 * group + 2], turns[4 * group + 3])
+                var from = width &* group
+                var to = 5 &* width &* group
+                for _ in 0..<width {
+                    let (r0, i0) = (real[from], imaginary[from])
+                    let (r1, i1) = (real[from &+ apart], imaginary[from &+ apart])
+                    let (r2, i2) = (real[from &+ 2 &* apart], imaginary[from &+ 2 &* apart])
+                    let (r3, i3) = (real[from &+ 3 &* apart], imaginary[from &+ 3 &* apart])
+                    let (r4, i4) = (real[from &+ 4 &* apart], imaginary[from &+ 4 &* apart])
+                    let (ar, ai, br, bi) = (r1 + r4, i1 + i4, r2 + r3, i2 + i3)
+                    let (dr, di, er, ei) = (r1 - r4, i1 - i4, r2 - r3, i2 - i3)
+                    nextReal[to] = r0 + ar + br
+                    nextImaginary[to] = i0 + ai + bi
+                    let (pr, pi) = (r0 + c1 * ar + c2 * br, i0 + c1 * ai + c2 * bi)
+                    let (qr, qi) = (r0 + c2 * ar + c1 * br, i0 + c2 * ai + c1 * bi)
+                    let (ur, ui) = (s1 * di + s2 * ei, s1 * dr + s2 * er)
+                    let (vr, vi) = (s2 * di - s1 * ei, s2 * dr - s1 * er)
+                    let (x1, y1, x4, y4) = (pr + ur, pi - ui, pr - ur, pi + ui)
+                    let (x2, y2, x3, y3) = (qr + vr, qi - vi, qr - vr, qi + vi)
+                    nextReal[to &+ width] = t1.x * x1 - t1.y * y1
+                    nextImaginary[to &+ width] = t1.x * y1 + t1.y * x1
+                    nextReal[to &+ 2 &* width] = t2.x * x2 - t2.y * y2
+                    nextImaginary[to &+ 2 &* width] = t2.x * y2 + t2.y * x2
+                    nextReal[to &+ 3 &* width] = t3.x * x3 - t3.y * y3
+                    nextImaginary[to &+ 3 &* width] = t3.x * y3 + t3.y * x3
+                    nextReal[to &+ 4 &* width] = t4.x * x4 - t4.y * y4
+                    nextImaginary[to &+ 4 &* width] = t4.x * y4 + t4.y * x4
+                    from &+= 1
+                    to &+= 1
+                }
             }
         }
     }

@@ -57,8 +57,10 @@ public final class ASRTimedModel: ASRAcousticModel {
     @discardableResult
     public func reset() -> ASRTimings { record.take(reset: true) }
 
+    /// The model's.
     public func makeState() throws -> (any ASRModelState)? { try model.makeState() }
 
+    /// Makes the call, and measures it.
     public func predict(
         _ inputs: [String: ASRTensor], state: (any ASRModelState)?
     ) async throws -> [String: ASRTensor] {
@@ -67,6 +69,7 @@ public final class ASRTimedModel: ASRAcousticModel {
         return try await model.predict(inputs, state: state)
     }
 
+    /// The model's, measured too.
     public func fallback() async throws -> (any ASRAcousticModel)? {
         try await model.fallback().map { ASRTimedModel($0, record) }
     }
