@@ -169,7 +169,7 @@ class Acoustic:
 
     def feed(self, windows: Array) -> Array:
         """Takes (k, ...) steps; the rows (n, classes) of the full calls it made."""
-        if windows.ndim < self._waiting.ndim:  # samples, for a package that has axes of size 1
+        if windows.ndim != self._waiting.ndim:  # one of the two has axes of size 1
             windows = windows.reshape(len(windows), *self._waiting.shape[1:])
         self._waiting = np.concatenate([self._waiting, windows])
         self._end += len(windows)

@@ -323,7 +323,10 @@ def _check_fit(
     }
     if isinstance(settings, FeatureSettings):
         window = tuple(axis.default for axis in contract.features.shape[2:])
-        parts["features"] = (window, (settings.n_window, settings.n_input))
+        # Frames without others around them may have no axis for these.
+        alone = settings.n_window == 1 and len(window) == 1
+        made = (settings.n_input,) if alone else (settings.n_window, settings.n_input)
+        parts["features"] = (window, made)
     for key, (value, expected) in parts.items():
         if value != expected:
             raise AsrbuildError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -141,13 +142,18 @@ def check_features(recipe: Recipe, signature: Signature) -> None:
     made = compute(np.zeros(settings.sample_rate, np.float32), settings).shape[1:]
     fed = signature.features
     taken = [axis.size for axis in fed.axes if not axis.open and axis.name != "batch"]
-    if None in taken or list(made) == taken:
+    if None in taken or _wide(made) == _wide(taken):
         return  # sizes that only weights state are checked with the weights
     raise AsrbuildError(
         f"the network takes {taken} numbers a step, and the features are {list(made)}",
         key="source.config.features",
         fix="set the kind and the number of bands that the network was trained with",
     )
+
+
+def _wide(sizes: Sequence[int | None]) -> list[int | None]:
+    """Sizes without axes of size 1, such as that of MFCC without frames around them."""
+    return [size for size in sizes if size != 1]
 
 
 def _check_longest(key: str, length: int, signature: Signature) -> None:

@@ -288,3 +288,26 @@ def test_what_cannot_be_built_is_refused_by_name(
     assert code == 1
     assert f"key: {key}" in err, err
     assert re.search(message, err), err
+
+
+@pytest.mark.parametrize(
+    ("more", "advice"), [((), "set verify=half if the original"), (("verify=half",), "has a fault")]
+)
+def test_a_failed_proof_advises_what_is_not_set_yet(
+    sweep: Sweep, more: tuple[str, ...], advice: str,
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(sweep.folder)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    gate = "half" if more else "fp32"
+    given = [
+        "--config-dir", "recipes", "source=quartznet", "model=static", "coreml.precision=fp32",
+        *SHORT, *more, f"verify.thresholds.{gate}.psnr_db=199",
+        "verify.thresholds.fp32.psnr_db=199",
+    ]  # fmt: skip
+    code, err = run_here(given, monkeypatch, capfd)
+    assert code == 1
+    assert "psnr_db" in err
+    assert advice in err.split("fix: ")[1], err
+    assert "coreml.precision=fp32" not in err.split("fix: ")[1]

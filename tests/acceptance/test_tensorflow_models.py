@@ -1,0 +1,105 @@
+"""Graphs and SavedModels of TensorFlow, from the file to a published artifact that transcribes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from asrbuild.architectures.tensorflow.graph import load_graph
+from asrbuild.architectures.tensorflow.session import GraphSession
+from asrbuild.artifact.reading import read_manifest
+from asrbuild.artifact.runtime import open_artifact
+from asrbuild.coreml.executor import load
+from asrbuild.speech.audio import read_audio, wav_bytes
+from tests.acceptance.conftest import run_asrbuild
+from tests.architectures.recipes import MODELS, write_recipe
+from tests.architectures.tensorflow.keywords import SAMPLES, WORDS
+from tests.paths import DEMO
+
+#: Three seconds of speech, and no more.
+SHORT = (
+    "verify.inputs=[sample]",
+    "source.sample.audio=demo:second.wav",
+    "verify.edge_lengths=false",
+)
+AT_MFCC = (
+    "source.config.cut=[Mfcc]", "~source.config.pin", "~source.config.rows",
+    "~source.config.inputs.decoded_sample_data",
+    "+source.config.inputs.Mfcc={meaning: features, axes: [1, steps, 40], steps: 49}",
+    "source.config.features.kind=mfcc_tf", "+source.config.features.window=480",
+    "+source.config.features.upper_hz=4000", "+source.config.features.n_input=40",
+    "+source.config.features.n_context=0",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tensorflow")
+    write_recipe("keywords", folder / "recipes")
+    return folder
+
+
+def built(folder: Path, name: str, *overrides: str) -> Path:
+    done = run_asrbuild(
+        "--config-dir", "recipes", f"name={name}", *SHORT, *overrides, cwd=folder,
+        env={"ASRBUILD_ARTIFACTS": "a", "ASRBUILD_CACHE": "c"},
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    (found,) = (path for path in (folder / "a" / name).iterdir() if path.name.startswith("1."))
+    return found
+
+
+@pytest.mark.parametrize(("name", "overrides"), [("at-samples", ()), ("at-mfcc", AT_MFCC)])
+def test_keywords_are_found_by_the_graph_cut_at_either_place(
+    folder: Path, name: str, overrides: tuple[str, ...]
+) -> None:
+    artifact = built(folder, name, "source=keywords", "coreml.precision=fp32", *overrides)
+    manifest: Any = read_manifest(artifact)
+    assert manifest.features.kind == ("mfcc_tf" if overrides else "none")
+    # A second of speech: the uncut graph reads the bytes of its WAV file.
+    samples = np.round(read_audio(DEMO / "second.wav", 16_000)[SAMPLES : 2 * SAMPLES] * 32768)
+    pcm = samples.astype(np.int16)
+    graph = GraphSession(load_graph(MODELS["keywords"].file(folder)))
+    fed = {"wav_data": np.array(wav_bytes(pcm, 16_000), object)}
+    (wanted,) = graph.run(["labels_softmax"], fed)
+    with open_artifact(artifact) as transcriber:
+        found = transcriber.probabilities(pcm).probabilities
+        np.testing.assert_allclose(found, wanted, atol=2e-4)
+        assert transcriber.transcribe(pcm).text == WORDS[int(wanted[0].argmax())]
+    done = run_asrbuild("transcribe", str(artifact), str(DEMO / "second.wav"), cwd=folder)
+    assert done.code == 0, done.err
+    assert done.out.split()[-1] in WORDS
+
+
+def test_a_graph_is_shown_with_its_cuts(folder: Path) -> None:
+    done = run_asrbuild("inspect", "graph", "recipes/keywords.pb", cwd=folder)
+    cuts = done.out.split("Cuts\n")[1].split("\nOperations")[0]
+    assert "Mfcc\tsource.config.cut=[Mfcc]" in cuts
+    assert "decoded_sample_data:1\t+source.config.pin={decoded_sample_data\\:1: 16000}" in cuts
+
+
+def test_a_saved_model_is_published_and_what_its_author_made_agrees(folder: Path) -> None:
+    """Basic Pitch, which its author gives as ONNX and as a Core ML package too."""
+    write_recipe("basic_pitch", folder / "recipes")
+    artifact = built(folder, "pitch", "source=basic_pitch", "coreml.precision=fp32")
+    manifest: Any = read_manifest(artifact)
+    assert manifest.provenance.recipe["source"]["kind"] == "saved_model"
+    (fed,) = manifest.model.inputs
+    samples = read_audio(DEMO / "sample.wav", 16_000)[: fed.shape[1].default]
+    data = samples.astype(np.float32)[None, :, None]
+    folder_of_author = MODELS["basic_pitch"].file(folder).parent
+    session = onnxruntime.InferenceSession(
+        folder_of_author / "nmp.onnx", providers=["CPUExecutionProvider"]
+    )
+    (of_onnx,) = session.run(["StatefulPartitionedCall:0"], {session.get_inputs()[0].name: data})
+    theirs = load(folder_of_author / "nmp.mlpackage").predict({"input_2": data})["Identity"]
+    with open_artifact(artifact) as transcriber:
+        ours = transcriber.package.predict({fed.name: data})["contour"]
+    assert np.ptp(of_onnx) > 0.3
+    for other in (ours, theirs):
+        # Sums of a constant-Q transform in another order leave that much before a sigmoid.
+        np.testing.assert_allclose(other, of_onnx, atol=5e-5)
