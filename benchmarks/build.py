@@ -270,7 +270,7 @@ class Bench:
 
 
 def bytes_on_disk(folder: Path) -> int:
-    """What ``du`` counts in a cache and a store: the blocks of each file once."""
+    """The bytes that ``du`` counts in a cache and a store: the blocks of each file once."""
     files = {s.st_ino: s.st_blocks for s in (path.lstat() for path in folder.rglob("*"))}
     return 512 * sum(files.values())
 

@@ -201,7 +201,7 @@ def rows_of(manifest: v1.Manifest) -> Rows:
 
 
 def context_of(manifest: v1.Manifest) -> Context:
-    """What a row depends on; in 1.x on the steps before it."""
+    """The steps that a row depends on; in 1.x those before it."""
     if not isinstance(manifest, Manifest):
         return Context()
     rule = manifest.context
@@ -209,7 +209,7 @@ def context_of(manifest: v1.Manifest) -> Context:
 
 
 def initial_of(state: v1.State) -> InitialState:
-    """What the first call of an utterance takes."""
+    """The values of a state in the first call of an utterance."""
     return state.initial
 
 
@@ -222,12 +222,6 @@ def context_frames(manifest: v1.Manifest) -> int:
     """Frames before and after that an input step of windows has in it."""
     features = manifest.features
     return features.context_frames if isinstance(features, v1.Features) else 0
-
-
-def reference_of(manifest: v1.Manifest) -> ReferenceVector | None:
-    """The recording for testing an app's front end; None where the app computes no features."""
-    features: Any = manifest.features
-    return None if isinstance(features, NoFeatures) else features.reference
 
 
 def tokens_of(decoder: v1.Decoder) -> Tokens:

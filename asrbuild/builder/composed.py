@@ -68,7 +68,7 @@ def remember(overrides: list[str], recipe: Recipe) -> None:
 
 
 def _memo(overrides: list[str]) -> Path | None:
-    """Where the recipe of these overrides is remembered; None where it must not be."""
+    """The file that remembers the recipe of these overrides; None where it must not be."""
     if any("$" in text or text.lstrip("+~").startswith("paths.") for text in overrides):
         return None
     conf = {

@@ -75,7 +75,7 @@ def metadata_of(manifest: Manifest) -> dict[str, str]:
 
 def _differs(what: str, package: Any, manifest: Any) -> Iterator[str]:
     if package != manifest:
-        yield f"{what}: the package says {package}, the manifest {manifest}"
+        yield f"{what}: the package has {package}, the manifest {manifest}"
 
 
 def _metadata(said: Mapping[str, str], manifest: Manifest) -> Iterator[str]:

@@ -77,14 +77,14 @@ def ranged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
 @pytest.mark.parametrize(
     ("lie", "said"),
     [
-        (widen, "input input_node shape: the package says [(1, 1), (1, 9000)"),
-        (narrow, "input input_node shape: the package says [(1, 1), (2, 40)"),
-        (retype, "input input_node type: the package says float16, the manifest float32"),
-        (rename, "outputs: the package says ["),
-        (age, "specification version: the package says 9, the manifest 8"),
-        (blank, "metadata asrbuild.blank_index: the package says 0, the manifest 28"),
-        (letters, "metadata asrbuild.alphabet: the package says ["),
-        (forget, "metadata asrbuild.sample_rate_hz: the package says None, the manifest 16000"),
+        (widen, "input input_node shape: the package has [(1, 1), (1, 9000)"),
+        (narrow, "input input_node shape: the package has [(1, 1), (2, 40)"),
+        (retype, "input input_node type: the package has float16, the manifest float32"),
+        (rename, "outputs: the package has ["),
+        (age, "specification version: the package has 9, the manifest 8"),
+        (blank, "metadata asrbuild.blank_index: the package has 0, the manifest 28"),
+        (letters, "metadata asrbuild.alphabet: the package has ["),
+        (forget, "metadata asrbuild.sample_rate_hz: the package has None, the manifest 16000"),
     ],
 )
 def test_a_package_that_lies_is_told_off(
@@ -133,4 +133,4 @@ def test_a_manifest_that_promises_more_than_the_package_fails_its_proof(
     proof = prove(folder, lying, cases, reference, gates, words=words)
     assert all(metric.passed for metric in proof.verification.metrics)
     assert not proof.verification.passed
-    assert proof.failures[0].startswith("input input_node shape: the package says [(1, 1), (1, 40)")
+    assert proof.failures[0].startswith("input input_node shape: the package has [(1, 1), (1, 40)")

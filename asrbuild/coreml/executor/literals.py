@@ -117,7 +117,7 @@ class Blobs:
             path = self._path(file_name)
             try:
                 if not path.is_file():  # a pipe would be waited for
-                    raise OSError("there is no such plain file")
+                    raise OSError("the path is not a plain file")
                 with path.open("rb") as file:
                     self._maps[file_name] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except (OSError, ValueError) as error:

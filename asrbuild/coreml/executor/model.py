@@ -277,7 +277,7 @@ def _load_pipeline(package: Package, kind: str, keep_all: bool) -> Model:
     if kept != set(features[2]):
         raise AsrbuildError(
             f"the pipeline's parts keep the states {', '.join(sorted(kept)) or 'none'}, its own "
-            f"description says {', '.join(features[2]) or 'none'}",
+            f"description has {', '.join(features[2]) or 'none'}",
             fix=_DAMAGED,
         )
     return Model(package.path, Pipeline(tuple(parts)), features, names, function)
@@ -293,7 +293,7 @@ def _load_program(package: Package, function: str | None, keep_all: bool) -> Mod
     if set(program.inputs) != set(inputs) | set(states):
         raise AsrbuildError(
             f"function {function} takes {', '.join(program.inputs)}; the package's description "
-            f"says {', '.join([*inputs, *states])}",
+            f"has {', '.join([*inputs, *states])}",
             fix=_DAMAGED,
         )
     return Model(package.path, program, features, names, function)

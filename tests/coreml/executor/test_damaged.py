@@ -257,7 +257,7 @@ def test_a_description_that_is_not_the_programs(packages, tmp_path: Path) -> Non
     refused(package, "computes no array for its output letters")
     package = copy_of(packages["native.mlpackage"], tmp_path)
     change(package, lambda spec: setattr(spec.description.input[0], "name", "windows"))
-    refused(package, "takes input_node, .*description says windows")
+    refused(package, "takes input_node, .*description has windows")
     package = copy_of(packages["native.mlpackage"], tmp_path)
 
     def other_opset(spec: Any) -> None:

@@ -30,7 +30,7 @@ def grid(count: int, size: float, mode: str) -> Array:
         return (steps + 0.5) * spacing
     if mode == "UNALIGN_CORNERS":
         return (steps + 0.5) * (size / count) - 0.5
-    raise ValueError(f"there is no sampling mode {mode}")
+    raise ValueError(f"{mode} is not a sampling mode")
 
 
 def between(x: Array, points: Array, axis: int) -> Array:
