@@ -185,8 +185,10 @@ def test_a_network_with_states_streams(sweep: Sweep) -> None:
 
 
 def test_an_artifact_is_shown_reported_and_proven_again(
-    sweep: Sweep, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
     artifact = sweep.artifact("streaming", "static")
     recipe = read_manifest(artifact).provenance.recipe
     assert recipe["source"]["config"]["tokens"]["file"] == "streaming.json"  # of no machine
