@@ -13,6 +13,7 @@ import pytest
 from asrbuild.architectures.onnx.inside import package_signature
 from asrbuild.architectures.onnx.section import OnnxConfig, read_section, signature_of
 from asrbuild.architectures.original import save_cases, start
+from asrbuild.architectures.tensorflow_graph import architecture
 from asrbuild.architectures.tensorflow_graph.convert import convert_graph
 from asrbuild.architectures.tensorflow_graph.settle import cut_to, settled
 from asrbuild.base.array import Array
@@ -182,3 +183,19 @@ def test_what_has_no_form_is_refused_with_the_cuts(graph: Path, tmp_path: Path) 
     with pytest.raises(AsrbuildError, match="shape of Mfcc") as caught:
         settled(graph, OnnxConfig(cut=["Mfcc"]), tmp_path, keep=False)
     assert caught.value.key == "source.config.inputs.Mfcc"
+
+
+@pytest.mark.parametrize(
+    ("frontend", "request_", "key"),
+    [
+        ("mil", ConversionRequest(), "coreml.frontend"),
+        ("auto", ConversionRequest(format="neuralnetwork"), "coreml.format"),
+    ],
+)
+def test_what_no_package_of_a_graph_can_be_is_refused(
+    frontend: str, request_: ConversionRequest, key: str
+) -> None:
+    with pytest.raises(AsrbuildError) as caught:
+        architecture.check_request(request_, frontend)
+    assert caught.value.key == key
+    architecture.check_request(ConversionRequest(), "tensorflow")
