@@ -179,6 +179,7 @@ def check_measured(document: Document, manifest: Manifest, artifact: Path) -> No
         book = _write_conformance(kit, artifact, chosen)
         _check_times(document, package, function, book)
         _check_outputs(document, chosen, kit, book)
+        check_conformance(document, kit, book)
 
 
 def operations(package: Path, function: str | None) -> list[tuple[str, str]]:
@@ -221,7 +222,9 @@ def check_plan(
         return
     kinds = {output: kind for kind, output in ours}
     listed = [op.output for op in plan.ops]
-    extra = Counter(listed) - Counter(output for _, output in ours) - Counter(plan.added)
+    known = Counter(output for _, output in ours)
+    added = plan.added if plan.added is not None else [*(Counter(listed) - known)]
+    extra = Counter(listed) - known - Counter(added) if plan.added is not None else Counter()
     if extra:
         raise _refused(f"the package has no operation {min(extra)!r}, or not so many", f"{key}.ops")
     for op in plan.ops:
@@ -237,12 +240,13 @@ def check_plan(
             raise _refused(f"{op.output!r} prefers {op.preferred}, which it lacks", f"{key}.ops")
         if op.preferred is not None and op.preferred not in members(plan.units):
             raise _refused(f"{op.output!r} prefers {op.preferred} with {plan.units}", f"{key}.ops")
-    missing = [output for output in kinds if output not in listed and output not in plan.absent]
+    absent = plan.absent if plan.absent is not None else [*(kinds.keys() - {*listed})]
+    missing = [output for output in kinds if output not in listed and output not in absent]
     if missing:
         raise _refused(f"its plan lacks the operation {missing[0]!r} of the package", f"{key}.ops")
-    if untrue := [name for name in plan.absent if name not in kinds or name in listed]:
+    if untrue := [name for name in absent if name not in kinds or name in listed]:
         raise _refused(f"its plan calls {untrue[0]!r} absent, which it is not", f"{key}.absent")
-    if untrue := [name for name in plan.added if name in kinds]:
+    if untrue := [name for name in added if name in kinds]:
         raise _refused(f"its plan calls {untrue[0]!r} added, which it is not", f"{key}.added")
     if plan.answered != any(op.preferred is not None for op in plan.ops):
         raise _refused("its plan is answered and names no device, or the reverse", key)
@@ -344,6 +348,70 @@ def _check_outputs(document: Document, manifest: Manifest, kit: Path, book: Any)
                     key,
                     "do not use these units for this package on this device",
                 )
+
+
+def check_conformance(document: Document, kit: Path, book: Any) -> None:
+    """The steps that the device compared: all of the kit's, by its limits, and all passed.
+
+    Probabilities and text are computed again from the outputs, and the stated error must be theirs.
+    """
+    if document.conformance is None:
+        if document.runner.name == "ASRConformance":
+            raise _refused("it has no conformance steps", "conformance")
+        return
+    measures: Mapping[str, Any] = {step["name"]: _measures(step) for step in book["steps"]}
+    names = [one["name"] for one in book["recordings"]]
+    wanted = {
+        (units, recording, step, measure)
+        for units in document.units
+        for recording in names
+        for step, limits in measures.items()
+        for measure in limits
+    }
+    given = [(one.units, one.recording, one.step, one.measure) for one in document.conformance]
+    if len(set(given)) != len(given) or set(given) != wanted:
+        odd = min(set(given) ^ wanted, default=("a measure", "twice"))
+        raise _refused(f"its steps are not those of the kit: {', '.join(odd)}", "conformance")
+    errors = _largest_errors(document, kit)
+    for index, one in enumerate(document.conformance):
+        key, where = f"conformance.{index}", f"{one.step} of {one.recording} with {one.units}"
+        limit = measures[one.step][one.measure]
+        right = one.value >= limit if one.measure == "argmax_agreement" else one.value <= limit
+        if one.limit != limit or one.passed != right:
+            raise _refused(f"{where} is judged by another limit than the kit's {limit:g}", key)
+        if not right:
+            raise _refused(
+                f"{where} fails: {one.measure} {one.value:.4g}, the limit is {limit:g}",
+                key,
+                "do not use these units for this package on this device",
+            )
+        stated = errors.get((one.units, one.recording))
+        if (one.step, one.measure) == ("probabilities", "max_abs_error") and not math.isclose(
+            one.value, stated or 0.0, rel_tol=1e-6, abs_tol=1e-9
+        ):
+            raise _refused(
+                f"{where} states an error of {one.value:.4g}, its output has {stated}", key
+            )
+
+
+def _measures(step: Mapping[str, Any]) -> dict[str, float]:
+    """What a device measures of a step, with the limits: see ``ASRConformanceReport``."""
+    limits: dict[str, float] = dict(step.get("limits") or {})
+    limits.pop("argmax_tie", None)
+    if step["kind"] in ("samples", "calls", "text", "words"):
+        limits["differences"] = 0
+    return limits
+
+
+def _largest_errors(document: Document, kit: Path) -> dict[tuple[str, str], float]:
+    import numpy as np
+
+    found: dict[tuple[str, str], float] = {}
+    for index, one in enumerate(document.outputs):
+        expected = np.load(kit / one.recording / "probabilities.npy", allow_pickle=False)
+        rows = probabilities_of(one, f"outputs.{index}")
+        found[one.units, one.recording] = float(np.abs(rows - expected).max(initial=0.0))
+    return found
 
 
 def greedy_text(manifest: Manifest) -> Any:

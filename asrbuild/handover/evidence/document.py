@@ -51,7 +51,7 @@ class Measured(Part):
 class Runner(Part):
     """The program that measured. ``clock`` names what a time is of; ``core_ml`` what called it."""
 
-    name: Literal["measure.py", "ASRKitEvidence"]
+    name: Literal["measure.py", "ASRKitEvidence", "ASRConformance"]
     version: Text
     core_ml: Text
     clock: Text
@@ -103,14 +103,15 @@ class Plan(Part):
 
     ``answered``: Core ML named a device for one operation at least. ``absent``: operations of the
     package that the plan does not list; ``added``: operations of the plan that are not in the
-    package. Core ML's compiler may fuse, remove and add operations. ``error``: why there is none.
+    package; both null where the runner does not know the package's. Core ML's compiler may fuse,
+    remove and add operations. ``error``: why there is none.
     """
 
     units: ComputeUnits
     answered: bool
     ops: Annotated[list[PlanOp], Field(max_length=100_000)]
-    absent: Annotated[list[str], Field(max_length=100_000)]
-    added: Annotated[list[str], Field(max_length=100_000)]
+    absent: Annotated[list[str], Field(max_length=100_000)] | None
+    added: Annotated[list[str], Field(max_length=100_000)] | None
     error: Annotated[str, Field(max_length=2000)] | None
 
 
@@ -173,6 +174,19 @@ class Output(Part):
     probabilities: Annotated[str, Field(max_length=MAX_BYTES)]
 
 
+class Finding(Part):
+    """One measure of one step of one recording of the conformance kit, as the device compared it:
+    the least agreement is ``limit``, and the most of all else."""
+
+    units: ComputeUnits
+    recording: Text
+    step: Text
+    measure: Text
+    value: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    limit: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+    passed: bool
+
+
 class Document(Part):
     """The whole of an evidence file. ``measured`` is the start of the run, UTC, ISO 8601."""
 
@@ -190,11 +204,14 @@ class Document(Part):
     memory: Memory
     outputs: Annotated[list[Output], Field(min_length=1, max_length=1000)]
     errors: Annotated[list[Annotated[str, Field(max_length=2000)]], Field(max_length=100)]
+    #: Absent from what measure.py wrote, which compares outputs alone.
+    conformance: Annotated[list[Finding], Field(max_length=100_000)] | None = None
 
     @property
     def payload(self) -> bytes:
         """The one spelling of the document, which is signed."""
-        return canonical_json(self.model_dump(mode="json")).encode()
+        absent = {"conformance"} if self.conformance is None else None
+        return canonical_json(self.model_dump(mode="json", exclude=absent)).encode()
 
     @property
     def units(self) -> list[str]:

@@ -90,10 +90,11 @@ def lines(one: Kept) -> Iterator[str]:
         yield f"{row.units}"
         yield f"  planned  {plan_text(document, row.units)}"
         for plan in document.plans:
-            if plan.units == row.units and (plan.absent or plan.added):
+            absent, added = plan.absent or [], plan.added or []
+            if plan.units == row.units and (absent or added):
                 yield (
-                    f"           {len(plan.absent)} operations of the package are not in the plan, "
-                    f"{len(plan.added)} of the plan are not in the package"
+                    f"           {len(absent)} operations of the package are not in the plan, "
+                    f"{len(added)} of the plan are not in the package"
                 )
         yield (
             f"  timed    {row.passes} passes of {document.timed_recording}: {row.p50_ms:.3g} ms "

@@ -6,6 +6,7 @@ asrbuild's executor, so that the whole way from samples to words runs in Swift o
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -23,14 +24,19 @@ import numpy as np
 import pytest
 import soundfile
 
-from asrbuild.artifact.layout import SWIFT_KIT
+from asrbuild.artifact.layout import CONFORMANCE_KIT, SWIFT_KIT
 from asrbuild.artifact.manifest import Manifest
 from asrbuild.artifact.reading import read_manifest
 from asrbuild.artifact.runtime import transcribe
+from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml import executor
 from asrbuild.coreml.inspect import inspect_model
 from asrbuild.handover.app.checking import PLAYED_BACK, check_kit, check_syntax
 from asrbuild.handover.app.kit import TEMPLATES, write_folder
+from asrbuild.handover.evidence.checks import check_conformance
+from asrbuild.handover.evidence.document import read_document
+from asrbuild.handover.evidence.kept import check_file
+from asrbuild.handover.ship.signing.keys import Signer, new_key
 from asrbuild.speech.audio import read_audio, to_int16
 from tests.acceptance.conftest import run_asrbuild
 from tests.handover.app import comparison
@@ -131,8 +137,13 @@ def described(package: Path, function: str | None) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def serving(artifact: Path, manifest: Manifest, pipes: Path) -> Iterator[list[dict[str, Any]]]:
-    """Answers the stand-in's questions with the executor; the questions, without their arrays."""
+def serving(
+    artifact: Path, manifest: Manifest, pipes: Path, signer: Signer | None = None
+) -> Iterator[list[dict[str, Any]]]:
+    """Answers the stand-in's questions with the executor; the questions, without their arrays.
+
+    ``signer``: what signs for a device.
+    """
     pipes.mkdir()
     for name in ("requests", "answers"):
         os.mkfifo(pipes / name)
@@ -141,6 +152,9 @@ def serving(artifact: Path, manifest: Manifest, pipes: Path) -> Iterator[list[di
     models: dict[str | None, Any] = {}
 
     def answer(question: dict[str, Any]) -> dict[str, Any]:
+        if question["ask"] == "sign" and signer is not None:
+            signature = signer.private.sign(base64.b64decode(question["bytes"]))
+            return {"signature": base64.b64encode(signature).decode()}
         function = question["function"]
         path = artifact / manifest.model.package
         if question["ask"] == "describe":
@@ -199,11 +213,12 @@ def test_swift_says_the_words_of_every_kind_of_package(
 ) -> None:
     artifact, manifest = artifacts[kind], read_manifest(artifacts[kind])
     results = tmp_path / "results"
-    with serving(artifact, manifest, tmp_path / "pipes") as asked:
+    signer = new_key("iphone", tmp_path / "config")
+    with serving(artifact, manifest, tmp_path / "pipes", signer) as asked:
         done = swift(
             "test", "--skip-build", "--skip", NO_PACKAGE, package=package,
             ASRKIT_ARTIFACT=str(artifact), ASRKIT_RESULTS=str(results),
-            ASRKIT_EXECUTOR=str(tmp_path / "pipes"),
+            ASRKIT_EXECUTOR=str(tmp_path / "pipes"), ASRKIT_KEY_ID=signer.keyid,
         )  # fmt: skip
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-4000:]
@@ -212,6 +227,8 @@ def test_swift_says_the_words_of_every_kind_of_package(
     assert max(counts, default=0) == written, output[-2000:]
     assert "skipped" not in output
     checker = artifact / "conformance" / "check.py"
+    if kind == "explicit" and sys.platform != "darwin":
+        check_evidence(results / "evidence.json", artifact, signer)
     checked = subprocess.run(
         [sys.executable, checker, results], capture_output=True, text=True, check=False
     )
@@ -323,6 +340,38 @@ def test_the_sample_app_is_made_of_an_artifact(artifacts: dict[str, Path], tmp_p
     rights = plistlib.loads((example / "Dictation.entitlements").read_bytes())
     assert rights["com.apple.security.device.audio-input"] is True
     assert "NSMicrophoneUsageDescription" in plistlib.loads((example / "Info.plist").read_bytes())
+
+
+def check_evidence(file: Path, artifact: Path, signer: Signer) -> None:
+    """What the device test signed is accepted; another hand, or a changed step, is refused."""
+    found = check_file(file, artifact, signer.trust)
+    document = found.document
+    assert (found.signer, document.runner.name) == ("iphone", "ASRConformance")
+    assert document.conformance is not None
+    assert {one.step for one in document.conformance} >= {"mfcc", "calls", "probabilities", "text"}
+    with pytest.raises(AsrbuildError, match="no signer that is trusted here"):
+        check_file(file, artifact, {})
+    with pytest.raises(AsrbuildError, match="it was added before"):
+        check_file(file, artifact, signer.trust, [document])
+    whole = json.loads(document.payload)
+    rows = whole["conformance"]
+    (at,) = [i for i, one in enumerate(rows) if one["units"] == "ALL"
+             and (one["recording"], one["step"], one["measure"])
+             == ("reference", "probabilities", "max_abs_error")]  # fmt: skip
+    for change, message in (
+        ({"value": rows[at]["value"] + 1e-3}, "states an error of"),
+        ({"value": 0.5, "passed": False}, "probabilities of reference with ALL fails"),
+        ({"limit": 1.0}, "judged by another limit"),
+        ({"passed": False}, "judged by another limit"),
+        ({"measure": "luck"}, "its steps are not those of the kit"),
+    ):
+        changed = [row | change if i == at else row for i, row in enumerate(rows)]
+        with pytest.raises(AsrbuildError, match=message):
+            check_conformance(
+                read_document(json.dumps(whole | {"conformance": changed}).encode(), file),
+                artifact / CONFORMANCE_KIT,
+                json.loads((artifact / CONFORMANCE_KIT / "steps.json").read_text()),
+            )
 
 
 def test_the_command_compiles_and_tests_what_it_wrote(artifacts: dict[str, Path]) -> None:

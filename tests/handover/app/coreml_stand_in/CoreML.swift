@@ -243,6 +243,69 @@ public class MLModel {
     }
 }
 
+/// The part of a compute plan that is read; here there is none.
+public struct MLComputePlan {
+    public struct DeviceUsage {
+        public let supported: [MLComputeDevice]
+        public let preferred: MLComputeDevice
+    }
+
+    public struct Cost {
+        public let weight: Double
+    }
+
+    public let modelStructure: MLModelStructure
+
+    public static func load(
+        contentsOf url: URL, configuration: MLModelConfiguration
+    ) async throws -> MLComputePlan {
+        throw CocoaError(.featureUnsupported)
+    }
+
+    public func estimatedCost(of operation: MLModelStructure.Program.Operation) -> Cost? { nil }
+    public func deviceUsage(for operation: MLModelStructure.Program.Operation) -> DeviceUsage? { nil }
+    public func deviceUsage(for layer: MLModelStructure.NeuralNetwork.Layer) -> DeviceUsage? { nil }
+}
+
+public enum MLComputeDevice: Sendable { case cpu, gpu, neuralEngine }
+
+public enum MLModelStructure {
+    case program(Program)
+    case neuralNetwork(NeuralNetwork)
+    case unsupported
+
+    public struct Program {
+        public let functions: [String: Function]
+
+        public struct Function {
+            public let block: Block
+        }
+
+        public struct Block {
+            public let operations: [Operation]
+        }
+
+        public struct Operation {
+            public let operatorName: String
+            public let outputs: [NamedValueType]
+            public let blocks: [Block]
+        }
+
+        public struct NamedValueType {
+            public let name: String
+        }
+    }
+
+    public struct NeuralNetwork {
+        public let layers: [Layer]
+
+        public struct Layer {
+            public let name: String
+            public let type: String
+        }
+    }
+}
+
 private final class Executor: @unchecked Sendable {
     static let shared = Result { try Executor() }
 

@@ -20,6 +20,10 @@ public struct ASRVectors: Sendable {
         public let name: String
         /// Its file in the folder of a recording.
         public let file: String
+        /// How it is compared: `samples`, `frames`, `calls`, `state`, `probabilities`, `text`, `words`.
+        public let kind: String
+        /// Of a state: `in` where a call takes it, `out` where it gives it.
+        public let direction: String?
         /// Measure -> limit.
         public let limits: [String: Double]?
     }

@@ -152,6 +152,11 @@ public final class ASRCoreMLModel: ASRAcousticModel, @unchecked Sendable {
         }
     }
 
+    /// The file compiled, where it is not; the caller removes the result.
+    package static func compiled(_ url: URL) async throws -> URL {
+        url.pathExtension == "mlmodelc" ? url : try await compile(url)
+    }
+
     private static func compile(_ url: URL) async throws -> URL {
         if #available(iOS 16, macOS 13, *) { return try await MLModel.compileModel(at: url) }
         return try compileBlocking(url)

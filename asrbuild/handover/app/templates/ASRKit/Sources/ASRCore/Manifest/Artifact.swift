@@ -39,6 +39,19 @@ public struct ASRArtifact: Sendable {
         try self.init(named: name, in: bundle.resourceURL ?? bundle.bundleURL)
     }
 
+    /// The same files with another function of the package.
+    ///
+    /// - Throws: as `ASRManifest.selecting`.
+    public func selecting(function: String) throws -> ASRArtifact {
+        ASRArtifact(try manifest.selecting(function: function), folder, name)
+    }
+
+    private init(_ manifest: ASRManifest, _ folder: URL, _ name: String?) {
+        self.manifest = manifest
+        self.folder = folder
+        self.name = name
+    }
+
     /// The model: compiled where Xcode did so, else the package itself.
     ///
     /// - Throws: `ASRError.unreadable` where there is none.

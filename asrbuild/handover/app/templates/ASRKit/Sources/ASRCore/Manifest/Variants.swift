@@ -75,8 +75,13 @@ extension ASRManifest {
             let inside = entry.path.hasPrefix(model.package + "/")
             return (inside ? String(entry.path.dropFirst(model.package.count + 1)) : ".", entry.sha256)
         }
+        return Self.digest(lines)
+    }
+
+    /// The digest of a package's files: path and SHA-256 of each.
+    package static func digest(_ files: [(String, String)]) -> String {
         // By Unicode scalars, as Python sorts; String's order is another.
-        let sorted = lines.sorted { $0.0.unicodeScalars.lexicographicallyPrecedes($1.0.unicodeScalars) }
+        let sorted = files.sorted { $0.0.unicodeScalars.lexicographicallyPrecedes($1.0.unicodeScalars) }
         return SHA256.hex(sorted.map { "\($0.1)  \($0.0)\n" }.joined().utf8)
     }
 

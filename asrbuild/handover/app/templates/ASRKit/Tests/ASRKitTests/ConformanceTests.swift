@@ -1,0 +1,85 @@
+import Foundation
+import XCTest
+
+@testable import ASRConformance
+@testable import ASRCore
+
+/// The report of a device: right where the model is, and wrong at the first step that is not.
+final class ConformanceTests: XCTestCase {
+    func testTheVectorsOwnOutputsPassEveryStep() async throws {
+        let artifact = try Artifact()
+        for recording in artifact.vectors.recordings {
+            let samples = try artifact.samples(recording)
+            let pass = try await Pass(artifact.replay(recording), artifact.manifest, samples)
+            let report = ASRConformanceReport(
+                findings: try pass.findings(recording, artifact.vectors)
+            )
+            XCTAssertTrue(report.passed, "\(String(describing: report.firstOff))")
+            XCTAssertEqual(Set(report.findings.map(\.step)), Set(artifact.vectors.steps.map(\.name)))
+        }
+    }
+
+    func testAnotherModelIsFoundAtItsFirstStep() async throws {
+        let artifact = try Artifact()
+        let report = await ASRConformanceReport.run(
+            Scripted(artifact.manifest), manifest: artifact.manifest, vectors: artifact.vectors
+        )
+        XCTAssertEqual(report.errors, [])
+        XCTAssertFalse(report.passed)
+        let explicit = artifact.manifest.state.first { $0.kind == .explicit }
+        XCTAssertEqual(report.firstOff?.step, explicit?.input ?? "probabilities")
+        let data = try JSONEncoder().encode(report)
+        XCTAssertEqual(try JSONDecoder().decode(ASRConformanceReport.self, from: data), report)
+    }
+
+    func testAModelThatFailsIsAnErrorAndNoPass() async throws {
+        let artifact = try Artifact()
+        let model = Scripted(artifact.manifest) { _, _ in throw Interrupted() }
+        let report = await ASRConformanceReport.run(
+            model, manifest: artifact.manifest, vectors: artifact.vectors
+        )
+        XCTAssertFalse(report.passed)
+        // A recording without a step makes no call.
+        XCTAssertEqual(
+            report.errors.count, artifact.vectors.recordings.filter { $0.steps > 0 }.count
+        )
+    }
+
+    #if canImport(CoreML) && !os(tvOS) && !os(watchOS) && !os(visionOS)
+    /// Asks the program that answers for Core ML to sign, as a device does with CryptoKit.
+    private struct Asked: ASRSigner {
+        let keyID: String
+        let pipes: String
+
+        func signature(of bytes: Data) throws -> Data {
+            guard let requests = FileHandle(forWritingAtPath: pipes + "/requests"),
+                let answers = FileHandle(forReadingAtPath: pipes + "/answers")
+            else { throw ASRError.unreadable(pipes) }
+            let question = ["ask": "sign", "bytes": bytes.base64EncodedString()]
+            try requests.write(contentsOf: JSONEncoder().encode(question) + Data([10]))
+            var answer = Data()
+            while answer.last != 10 { answer.append(answers.availableData) }
+            let found = try JSONDecoder().decode([String: String].self, from: answer)
+            return Data(base64Encoded: found["signature"] ?? "") ?? Data()
+        }
+    }
+
+    /// Writes the signed evidence of this runtime to the folder `ASRKIT_RESULTS`, for asrbuild.
+    func testEvidenceForTheReader() async throws {
+        let environment = ProcessInfo.processInfo.environment
+        guard let path = environment["ASRKIT_RESULTS"], let keyID = environment["ASRKIT_KEY_ID"],
+            let pipes = environment["ASRKIT_EXECUTOR"]
+        else { throw XCTSkip("ASRKIT_KEY_ID names no key") }
+        var test = try ASRDeviceTest(try ASRArtifact(folder: try Artifact().folder))
+        test.passes = 2
+        test.device = ASRDevice(
+            kind: "device", identifier: "iPhone16,2", os: "iOS", osVersion: "18.1.0",
+            osBuild: "22B83", memoryBytes: 8 << 30
+        )
+        let folder = URL(fileURLWithPath: path)
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        let signed = try await test.run(signedBy: Asked(keyID: keyID, pipes: pipes))
+        try signed.write(to: folder.appendingPathComponent("evidence.json"))
+    }
+    #endif
+}
