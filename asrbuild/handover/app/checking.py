@@ -33,12 +33,15 @@ class Check:
     detail: str
 
 
-def check_kit(directory: Path, notify: NotifyLine = lambda _: None) -> list[Check]:
+def check_kit(
+    directory: Path, notify: NotifyLine = lambda _: None, build: Path | None = None
+) -> list[Check]:
     """Checks a kit that ``write_kit`` wrote, as far as this machine can.
 
     Args:
         directory: the artifact with its kit.
         notify: called before a step that takes long.
+        build: where Swift builds; None: in a temporary folder.
     """
     checks = [check_syntax(directory / SWIFT_KIT)]
     swift = shutil.which("swift")
@@ -46,7 +49,8 @@ def check_kit(directory: Path, notify: NotifyLine = lambda _: None) -> list[Chec
         missing = "not checked: Swift is not installed"
         return [*checks, *(Check(what, None, missing) for what in ("compiled", "tested"))]
     with tempfile.TemporaryDirectory(prefix="asrkit-") as scratch:
-        return [*checks, *_toolchain_checks(swift, directory, Path(scratch), notify)]
+        made = build or Path(scratch, "build")
+        return [*checks, *_toolchain_checks(swift, directory, Path(scratch), made, notify)]
 
 
 def check_syntax(package: Path) -> Check:
@@ -76,11 +80,11 @@ def _broken(node: Any) -> Iterator[Any]:
 
 
 def _toolchain_checks(
-    swift: str, directory: Path, scratch: Path, notify: NotifyLine
+    swift: str, directory: Path, scratch: Path, build: Path, notify: NotifyLine
 ) -> Iterator[Check]:
     results = scratch / "results"
     results.mkdir()
-    where = ["--package-path", str(directory / SWIFT_KIT), "--scratch-path", str(scratch / "build")]
+    where = ["--package-path", str(directory / SWIFT_KIT), "--scratch-path", str(build)]
     environment = os.environ | {"ASRKIT_RESULTS": str(results)}
     environment["ASRKIT_ARTIFACT"] = str(directory.resolve())
     version = _run([swift, "--version"], environment).stdout.splitlines()

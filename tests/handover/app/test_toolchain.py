@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from asrbuild.artifact.runtime import transcribe
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml import executor
 from asrbuild.coreml.inspect import inspect_model
-from asrbuild.handover.app.checking import PLAYED_BACK, check_kit, check_syntax
+from asrbuild.handover.app.checking import PLAYED_BACK, Check, check_kit, check_syntax
 from asrbuild.handover.app.kit import TEMPLATES, write_folder
 from asrbuild.handover.evidence.checks import check_conformance
 from asrbuild.handover.evidence.document import read_document
@@ -46,7 +47,12 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("swift") is None, reason="there is no Swift toolchain here"),
 ]
 STAND_IN = Path(__file__).parent / "coreml_stand_in"
-TESTS = [path.read_text() for path in (TEMPLATES / SWIFT_KIT / "Tests").rglob("*.swift")]
+#: Tests that are the same for every kind of package.
+NO_PACKAGE = "ComparisonTests|SoundTests|SpeechTests"
+TESTS = [
+    path.read_text() for path in (TEMPLATES / SWIFT_KIT / "Tests").rglob("*.swift")
+    if path.stem not in NO_PACKAGE.split("|")
+]  # fmt: skip
 KINDS = {
     "explicit": ("model=static",),
     "stateful": ("model=static", "coreml.state=stateful"),
@@ -54,8 +60,6 @@ KINDS = {
     "whole": ("model=dynamic", "coreml.precision=fp32"),
     "multifunction": ("model=multifunction",),
 }
-#: Tests that are the same for every kind of package.
-NO_PACKAGE = "ComparisonTests|SoundTests|SpeechTests"
 
 
 @pytest.fixture(scope="module")
@@ -87,39 +91,50 @@ def other_recordings() -> dict[str, np.ndarray]:
             "square": square}  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Built:
+    """The Swift package with the stand-in and the comparison's tests in it, compiled.
+
+    ``checks``: what ``asrbuild app`` says of the same package before, compiled in the same folder,
+    so that most of it is compiled once.
+    """
+
+    package: Path
+    build: Path
+    checks: list[Check]
+
+    def swift(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
+        package, then = env.pop("package", str(self.package)), env.pop("then", "")
+        folders = ["--package-path", package, "--scratch-path", str(self.build)]
+        verb, *rest = command
+        return subprocess.run(
+            ["swift", verb, *folders, *rest, *([then] if then else [])],
+            capture_output=True, text=True, check=False, env=os.environ | env,
+        )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
-def package(artifacts: dict[str, Path], folder: Path) -> Path:
-    """The Swift package with the stand-in and the README's code in it, compiled."""
-    package = folder / "ASRKit"
-    shutil.copytree(artifacts["explicit"] / "ASRKit", package)
-    settings = (package / "Package.swift").read_text()
-    example = '.target(name: "Example", dependencies: ["ASRKit"])'
-    more = {".testTarget": f"{example},\n        .testTarget"}
+def built(artifacts: dict[str, Path], folder: Path) -> Built:
+    artifact, build = artifacts["explicit"], folder / "build"
+    checks = check_kit(artifact, build=build)
+    sums = subprocess.run(
+        ["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=artifact, check=False
+    )
+    assert sums.returncode == 0, "building must leave the folder as it was"
+    package = artifact / SWIFT_KIT
     if sys.platform != "darwin":
         shutil.copytree(STAND_IN, package / "Sources" / "CoreML")
-        core_ml = '.target(name: "ASRCoreML", dependencies: ["ASRCore"'
-        more[core_ml] = f'.target(name: "CoreML"),\n        {core_ml}, "CoreML"'
-    for place, text in more.items():
+        settings = (package / "Package.swift").read_text()
+        place = '.target(name: "ASRCoreML", dependencies: ["ASRCore"'
+        core_ml = f'.target(name: "CoreML"),\n        {place}, "CoreML"'
         assert place in settings
-        settings = settings.replace(place, text)
-    (package / "Package.swift").write_text(settings)
-    (code,) = re.findall(
-        r"```swift\n(.*?)```", (artifacts["explicit"] / "README.md").read_text(), re.DOTALL
-    )
+        (package / "Package.swift").write_text(settings.replace(place, core_ml))
     shutil.copy(comparison.SWIFT, package / "Tests" / "ASRKitTests")
-    (package / "Sources" / "Example").mkdir()
-    (package / "Sources" / "Example" / "Example.swift").write_text(code)
-    done = swift("build", "--build-tests", package=package)
+    made = Built(package, build, checks)
+    done = made.swift("build", "--build-tests")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "warning:" not in done.stdout + done.stderr
-    return package
-
-
-def swift(*command: str, package: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["swift", *command, "--package-path", str(package)],
-        capture_output=True, text=True, check=False, env=os.environ | env,
-    )  # fmt: skip
+    return made
 
 
 def described(package: Path, function: str | None) -> dict[str, Any]:
@@ -209,14 +224,14 @@ def serving(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_swift_says_the_words_of_every_kind_of_package(
-    package: Path, artifacts: dict[str, Path], kind: str, tmp_path: Path
+    built: Built, artifacts: dict[str, Path], kind: str, tmp_path: Path
 ) -> None:
     artifact, manifest = artifacts[kind], read_manifest(artifacts[kind])
     results = tmp_path / "results"
     signer = new_key("iphone", tmp_path / "config")
     with serving(artifact, manifest, tmp_path / "pipes", signer) as asked:
-        done = swift(
-            "test", "--skip-build", "--skip", NO_PACKAGE, package=package,
+        done = built.swift(
+            "test", "--skip-build", "--skip", NO_PACKAGE,
             ASRKIT_ARTIFACT=str(artifact), ASRKIT_RESULTS=str(results),
             ASRKIT_EXECUTOR=str(tmp_path / "pipes"), ASRKIT_KEY_ID=signer.keyid,
         )  # fmt: skip
@@ -243,10 +258,10 @@ def test_swift_says_the_words_of_every_kind_of_package(
     assert len(set(states)) > 4 if kind == "stateful" else set(states) == {None}
 
 
-def test_sound_is_that_of_python(package: Path, artifacts: dict[str, Path], tmp_path: Path) -> None:
+def test_sound_is_that_of_python(built: Built, artifacts: dict[str, Path], tmp_path: Path) -> None:
     comparison.write_expected(tmp_path)
-    done = swift(
-        "test", "--skip-build", "--filter", NO_PACKAGE, package=package,
+    done = built.swift(
+        "test", "--skip-build", "--filter", NO_PACKAGE,
         ASRKIT_ARTIFACT=str(artifacts["explicit"]), ASRKIT_EXPECTED=str(tmp_path),
     )  # fmt: skip
     output = done.stdout + done.stderr
@@ -374,18 +389,67 @@ def check_evidence(file: Path, artifact: Path, signer: Signer) -> None:
             )
 
 
-def test_the_command_compiles_and_tests_what_it_wrote(artifacts: dict[str, Path]) -> None:
-    checks = check_kit(artifacts["explicit"])
+def test_the_command_compiles_and_tests_what_it_wrote(built: Built) -> None:
+    checks = built.checks
     assert [(check.what, check.passed) for check in checks] == [
         ("syntax", True), ("compiled", True), ("tested", True), ("conformance", True),
     ]  # fmt: skip
     assert "Swift version" in checks[1].detail
     # Nothing here shows what Core ML computes, and the check does not claim it.
     assert checks[3].detail.endswith(f"({PLAYED_BACK})") == (sys.platform != "darwin")
-    sums = subprocess.run(
-        ["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=artifacts["explicit"], check=False
-    )
-    assert sums.returncode == 0, "building must leave the folder as it was"
+
+
+def test_a_package_written_from_the_readme_says_the_words_of_two_artifacts(
+    built: Built, artifacts: dict[str, Path], tmp_path: Path
+) -> None:
+    """The README's own commands and code, and a second artifact's data and program beside it."""
+    listen = tmp_path / "Listen"
+    for kind in ("explicit", "stateful"):
+        readme = (artifacts[kind] / "README.md").read_text()
+        (commands,) = re.findall(r"```sh\n(mkdir .*?)```", readme, re.DOTALL)
+        # One kit for both: the second finds it there.
+        commands = commands.replace("cp -R ASRKit Listen/ASRKit\n", "")
+        place = commands.replace("Listen/", f"{listen}/")
+        subprocess.run(["sh", "-euc", place], cwd=artifacts[kind], check=True)
+        settings, program, *_ = re.findall(r"```swift\n(.*?)```", readme, re.DOTALL)
+        code = [line for line in program.splitlines() if line.strip()]
+        assert len(code) < 40
+        (listen / "Package.swift").write_text(settings)
+        name = {"explicit": "Listen", "stateful": "Dictate"}[kind]
+        (listen / "Sources" / name).mkdir(exist_ok=True)
+        (listen / "Sources" / name / f"{name}.swift").write_text(program.replace("Listen", name))
+    # The same data for the second program.
+    (listen / "Sources" / "Dictate" / "Model").symlink_to(listen / "Sources" / "Listen" / "Model")
+    settings = (listen / "Package.swift").read_text()
+    (target,) = re.findall(r"\.executableTarget\(.*\)\n", settings)
+    both = f"{target.rstrip()},\n        {target.replace('Listen', 'Dictate')}"
+    # The kit that is compiled already, at its place.
+    settings = settings.replace('"ASRKit")', f'"{built.package}")', 1)
+    (listen / "Package.swift").write_text(settings.replace(target, both))
+    done = built.swift("build", package=str(listen))
+    assert done.returncode == 0, done.stdout + done.stderr
+    for kind, name in (("explicit", "Listen"), ("stateful", "Dictate")):
+        artifact, manifest = artifacts[kind], read_manifest(artifacts[kind])
+        recording = "reference" if kind == "explicit" else "speech"
+        audio = artifact / CONFORMANCE_KIT / recording / "audio.wav"
+        with serving(artifact, manifest, tmp_path / f"pipes-{kind}"):
+            ran = built.swift(
+                "run", "--skip-build", name, package=str(listen), then=str(audio),
+                ASRKIT_EXECUTOR=str(tmp_path / f"pipes-{kind}"),
+                XDG_DATA_HOME=str(tmp_path / "data"),
+            )  # fmt: skip
+        assert ran.returncode == 0, ran.stderr
+        steps = json.loads((artifact / CONFORMANCE_KIT / "steps.json").read_text())
+        (expected,) = [one for one in steps["recordings"] if one["name"] == recording]
+        lines = ran.stdout.splitlines()
+        partial = [line.removeprefix("so far: ") for line in lines if line.startswith("so far:")]
+        assert f"text: {expected['text']}" in lines
+        assert len(partial) > 3
+        assert all(expected["text"].startswith(text) for text in partial)
+        words = [
+            line.split(" ", 3)[3] for line in lines[lines.index(f"text: {expected['text']}") + 1 :]
+        ]
+        assert words == [word["text"] for word in expected["words"]]
 
 
 def test_code_that_does_not_compile_is_reported(tmp_path: Path) -> None:

@@ -84,11 +84,11 @@ struct Pass: Sendable {
         var stream = try ASRAcousticStream(model: observer, manifest: manifest)
         var rows = try await stream.feed(windows)
         rows.append(try await stream.finish())
-        var decoder = try ASRGreedyDecoder(manifest)
-        _ = try decoder.feed(rows)
+        var decoder = try ASRDecoder(.greedy, manifest)
+        try decoder.feed(rows)
         self.rows = rows
         calls = stream.calls
-        transcription = decoder.transcription
+        transcription = try decoder.transcription
         states = await observer.states
         times = await observer.times
     }
