@@ -42,6 +42,8 @@ from asrbuild.speech.audio import read_audio, to_int16
 from tests.acceptance.conftest import run_asrbuild
 from tests.handover.app import comparison
 from tests.paths import DEMO, ROOT
+from tests.handover.app import comparison, interface
+from tests.paths import DEMO
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("swift") is None, reason="there is no Swift toolchain here"),
@@ -49,10 +51,11 @@ pytestmark = [
 STAND_IN = Path(__file__).parent / "coreml_stand_in"
 #: Tests that are the same for every kind of package.
 NO_PACKAGE = "ComparisonTests|SoundTests|SpeechTests"
-TESTS = [
-    path.read_text() for path in (TEMPLATES / SWIFT_KIT / "Tests").rglob("*.swift")
-    if path.stem not in NO_PACKAGE.split("|")
-]  # fmt: skip
+#: Tests that are another for each; of the rest one kind of package is enough.
+OF_KIND = "StreamingTests|TranscriberTests|FailureTests|RecognizerTests|ConformanceTests"
+TESTS = {
+    path.stem: path.read_text() for path in (TEMPLATES / SWIFT_KIT / "Tests").rglob("*Tests.swift")
+}
 KINDS = {
     "explicit": ("model=static",),
     "stateful": ("model=static", "coreml.state=stateful"),
@@ -228,17 +231,20 @@ def test_swift_says_the_words_of_every_kind_of_package(
 ) -> None:
     artifact, manifest = artifacts[kind], read_manifest(artifacts[kind])
     results = tmp_path / "results"
-    signer = new_key("iphone", tmp_path / "config")
+    signer, whole = new_key("iphone", tmp_path / "config"), kind == "explicit"
     with serving(artifact, manifest, tmp_path / "pipes", signer) as asked:
         done = built.swift(
-            "test", "--skip-build", "--skip", NO_PACKAGE,
+            "test", "--skip-build", *(("--skip", NO_PACKAGE) if whole else ("--filter", OF_KIND)),
             ASRKIT_ARTIFACT=str(artifact), ASRKIT_RESULTS=str(results),
             ASRKIT_EXECUTOR=str(tmp_path / "pipes"), ASRKIT_KEY_ID=signer.keyid,
         )  # fmt: skip
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-4000:]
     counts = [int(n) for n in re.findall(r"Executed (\d+) tests?, with 0 failures", output)]
-    written = sum(text.count("func test") for text in TESTS)
+    suites = [
+        s for s in TESTS if s not in NO_PACKAGE.split("|") and (whole or s in OF_KIND.split("|"))
+    ]
+    written = sum(TESTS[suite].count("func test") for suite in suites)
     assert max(counts, default=0) == written, output[-2000:]
     assert "skipped" not in output
     checker = artifact / "conformance" / "check.py"
@@ -270,17 +276,18 @@ def test_sound_is_that_of_python(built: Built, artifacts: dict[str, Path], tmp_p
         assert f"Test Suite '{suite}' passed" in output
 
 
-def asrkit(package: Path, *words: object, **env: str) -> subprocess.CompletedProcess[str]:
+def asrkit(built: Built, *words: object, **env: str) -> subprocess.CompletedProcess[str]:
     """The command line of the kit."""
     # Words after the program's name are the program's.
-    command = ["swift", "run", "--package-path", package, "--skip-build", "asrkit", *words]
+    folders = ["--package-path", built.package, "--scratch-path", built.build]
+    command = ["swift", "run", *folders, "--skip-build", "asrkit", *words]
     return subprocess.run(
         list(map(str, command)), capture_output=True, text=True, check=False, env=os.environ | env
     )
 
 
 def test_the_command_line_says_the_words(
-    package: Path, artifacts: dict[str, Path], tmp_path: Path
+    built: Built, artifacts: dict[str, Path], tmp_path: Path
 ) -> None:
     artifact = artifacts["explicit"]
     manifest = read_manifest(artifact)
@@ -291,7 +298,7 @@ def test_the_command_line_says_the_words(
     expected = transcribe(artifact, read_audio(wave, 16_000)).hypotheses[0]
     with serving(artifact, manifest, tmp_path / "pipes") as asked:
         done = asrkit(
-            package, "transcribe", wave, "--artifact", artifact, "--format", "json", "--partial",
+            built, "transcribe", wave, "--artifact", artifact, "--format", "json", "--partial",
             ASRKIT_EXECUTOR=str(tmp_path / "pipes"),
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -306,22 +313,22 @@ def test_the_command_line_says_the_words(
 
 
 def test_the_command_line_replays_and_refuses(
-    package: Path, artifacts: dict[str, Path], tmp_path: Path
+    built: Built, artifacts: dict[str, Path], tmp_path: Path
 ) -> None:
     artifact = artifacts["explicit"]
     replayed = artifact / "conformance" / "reference" / "audio.wav"
     where = ("--artifact", artifact, "--replay", "reference")
-    captions = asrkit(package, "transcribe", replayed, "--format", "vtt", *where)
+    captions = asrkit(built, "transcribe", replayed, "--format", "vtt", *where)
     assert captions.returncode == 0, captions.stderr
     head, times, text = captions.stdout.strip().replace("\n\n", "\n").splitlines()
     assert (head, text) == ("WEBVTT", "hello world y")
     assert re.fullmatch(r"00:00:0\d\.\d{3} --> 00:00:0\d\.\d{3}", times)
-    measured = asrkit(package, "bench", replayed, "--seconds", "1", *where)
+    measured = asrkit(built, "bench", replayed, "--seconds", "1", *where)
     assert re.search(r"mfcc_tf: [\d.]+ ms for 1 s", measured.stdout), measured.stderr
     assert "hello world y" in measured.stdout
     damaged = tmp_path / "damaged.wav"
     damaged.write_bytes(replayed.read_bytes()[:30])
-    refused = asrkit(package, "transcribe", damaged, *where)
+    refused = asrkit(built, "transcribe", damaged, *where)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr.startswith("asrkit: the recording cannot be read")
 
@@ -399,6 +406,81 @@ def test_the_command_compiles_and_tests_what_it_wrote(built: Built) -> None:
     assert checks[3].detail.endswith(f"({PLAYED_BACK})") == (sys.platform != "darwin")
 
 
+RACE = """
+import Dispatch
+import XCTest
+
+final class RaceTests: XCTestCase {
+    private final class Shared: @unchecked Sendable { var count = 0 }
+
+    func testTwoThreadsWriteOneNumber() {
+        let shared = Shared()
+        DispatchQueue.concurrentPerform(iterations: 8) { _ in
+            for _ in 0..<10_000 { shared.count += 1 }
+        }
+        XCTAssertGreaterThan(shared.count, 0)
+    }
+}
+"""
+SANITIZED = """// swift-tools-version:6.0
+import PackageDescription
+
+let package = Package(
+    name: "ASRKit", platforms: [.iOS("15.0"), .macOS("12.0")],
+    targets: [
+        .target(name: "ASRCore"),
+        .target(name: "ASRSession", dependencies: ["ASRCore"]),
+        .target(name: "ASRConformance", dependencies: ["ASRCore", "ASRSession"]),
+        .testTarget(name: "SessionTests", dependencies: ["ASRConformance"]),
+    ]
+)
+"""
+
+
+def test_sessions_have_no_data_race(artifacts: dict[str, Path], tmp_path: Path) -> None:
+    """The tests of sessions under the thread sanitizer, which finds a seeded race."""
+    kit, tests = artifacts["stateful"] / SWIFT_KIT, tmp_path / "Tests" / "SessionTests"
+    for module in ("ASRCore", "ASRSession", "ASRConformance"):
+        shutil.copytree(kit / "Sources" / module, tmp_path / "Sources" / module)
+    tests.mkdir(parents=True)
+    for name in ("Artifact", "Scripted", "RecognizerTests"):
+        code = (kit / "Tests" / "ASRKitTests" / f"{name}.swift").read_text()
+        (tests / f"{name}.swift").write_text(code.replace("@testable import ASRCoreML\n", ""))
+    # What RecognizerTests takes from a file of other tests.
+    words = (kit / "Tests" / "ASRKitTests" / "DecoderTests.swift").read_text()
+    shared = "import XCTest\n@testable import ASRCore\n\n" + words[words.index("func expect(") :]
+    (tests / "Expect.swift").write_text(shared)
+    (tests / "RaceTests.swift").write_text(RACE)
+    (tmp_path / "Package.swift").write_text(SANITIZED)
+
+    def run(suite: str) -> tuple[int, str]:
+        done = subprocess.run(
+            ["swift", "test", "--sanitize=thread", "--package-path", str(tmp_path),
+             "--filter", suite],
+            capture_output=True, text=True, check=False,
+            env=os.environ | {"ASRKIT_ARTIFACT": str(artifacts["explicit"])},
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    code, output = run("RecognizerTests")
+    assert code == 0, output[-4000:]
+    assert "Test Suite 'RecognizerTests' passed" in output
+    assert "ThreadSanitizer" not in output
+    code, output = run("RaceTests")
+    assert code != 0
+    assert "WARNING: ThreadSanitizer: data race" in output
+
+
+def test_every_public_symbol_is_described_and_none_is_gone(built: Built) -> None:
+    found = interface.symbols(built.build)
+    assert len(found) > 300
+    assert [symbol for symbol, described in found.items() if not described] == []
+    recorded = json.loads(interface.RECORDED.read_text())
+    gone = sorted({*recorded["symbols"]} - {*found})
+    major, before = (int(text.split(".")[0]) for text in (interface.version(), recorded["version"]))
+    assert not gone or major > before, "a symbol that goes requires a new major version"
+
+
 def test_a_package_written_from_the_readme_says_the_words_of_two_artifacts(
     built: Built, artifacts: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -409,7 +491,7 @@ def test_a_package_written_from_the_readme_says_the_words_of_two_artifacts(
         (commands,) = re.findall(r"```sh\n(mkdir .*?)```", readme, re.DOTALL)
         # One kit for both: the second finds it there.
         commands = commands.replace("cp -R ASRKit Listen/ASRKit\n", "")
-        place = commands.replace("Listen/", f"{listen}/")
+        place = commands.replace(" Listen/", f" {listen}/")
         subprocess.run(["sh", "-euc", place], cwd=artifacts[kind], check=True)
         settings, program, *_ = re.findall(r"```swift\n(.*?)```", readme, re.DOTALL)
         code = [line for line in program.splitlines() if line.strip()]

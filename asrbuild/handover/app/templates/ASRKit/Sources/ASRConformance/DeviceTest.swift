@@ -192,7 +192,9 @@ public struct ASRDeviceTest: Sendable {
 /// SHA-256 of the lines `<sha256>  <path>` of the package's files, in order.
 func packageDigest(_ package: URL) throws -> String {
     let files = FileManager.default
-    let inside = try? files.subpathsOfDirectory(atPath: package.path)
+    // Of a file, which a neural network is, some systems list nothing where others throw.
+    let folder = (try? files.contentsOfDirectory(atPath: package.path)) != nil
+    let inside = folder ? try files.subpathsOfDirectory(atPath: package.path) : nil
     var lines: [(String, String)] = []
     for name in inside ?? ["."] {
         let file = inside == nil ? package : package.appendingPathComponent(name)

@@ -23,8 +23,10 @@ public actor ASRReplayModel: ASRAcousticModel {
         self.recording = recording
     }
 
+    /// A state, where the manifest asks for one.
     public nonisolated func makeState() throws -> (any ASRModelState)? { Kept() }
 
+    /// Compares the inputs of the next call, and returns its recorded outputs.
     public func predict(
         _ inputs: [String: ASRTensor], state: (any ASRModelState)?
     ) async throws -> [String: ASRTensor] {

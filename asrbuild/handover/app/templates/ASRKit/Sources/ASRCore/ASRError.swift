@@ -28,6 +28,7 @@ public enum ASRError: Error, Equatable, LocalizedError {
     /// The utterance is over; start another.
     case finished
 
+    /// The error in a sentence.
     public var errorDescription: String? {
         switch self {
         case .unsupportedSchema(let found, let supported):

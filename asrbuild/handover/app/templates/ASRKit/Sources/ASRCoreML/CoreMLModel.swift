@@ -76,6 +76,7 @@ public final class ASRCoreMLModel: ASRAcousticModel, @unchecked Sendable {
         )
     }
 
+    /// Core ML's state of one utterance, where the package keeps it.
     public func makeState() throws -> (any ASRModelState)? {
         guard #available(iOS 18, macOS 15, *) else {
             throw ASRError.unsupported("a package that keeps its state on this system")
@@ -83,6 +84,8 @@ public final class ASRCoreMLModel: ASRAcousticModel, @unchecked Sendable {
         return Kept(model.makeState())
     }
 
+    /// Runs the package once.
+    ///
     /// Core ML's objects are read inside of a pool: without one they stay until the caller's thread
     /// drains its own, which in a long recording is after the last call.
     public func predict(

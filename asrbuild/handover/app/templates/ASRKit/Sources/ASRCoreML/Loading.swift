@@ -3,9 +3,12 @@ import Foundation
 
 /// A model file with its manifest: one variant of a set.
 public struct ASRModelFile: Sendable {
+    /// The file.
     public let url: URL
+    /// Its manifest.
     public let manifest: ASRManifest
 
+    /// A file with its manifest.
     public init(url: URL, manifest: ASRManifest) {
         self.url = url
         self.manifest = manifest
@@ -14,7 +17,9 @@ public struct ASRModelFile: Sendable {
 
 /// A loaded model, and the manifest by which it is fed.
 public struct ASRLoadedModel: Sendable {
+    /// The model.
     public let model: any ASRAcousticModel
+    /// Its manifest.
     public let manifest: ASRManifest
 }
 

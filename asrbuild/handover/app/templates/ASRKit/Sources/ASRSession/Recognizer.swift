@@ -15,6 +15,7 @@ public actor ASRRecognizer {
     private let load: @Sendable () async throws -> ASRTranscriber
     private var loading: Task<ASRTranscriber, any Error>?
 
+    /// - Parameter load: loads the model; called once, off the caller's thread.
     public init(_ load: @escaping @Sendable () async throws -> ASRTranscriber) {
         self.load = load
     }

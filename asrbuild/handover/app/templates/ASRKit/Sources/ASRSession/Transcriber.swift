@@ -2,7 +2,9 @@ import ASRCore
 
 /// Transcribes utterances with a package as its manifest specifies.
 public struct ASRTranscriber: Sendable {
+    /// The manifest that it follows.
     public let manifest: ASRManifest
+    /// How samples become features.
     public let settings: ASRFeatures
     private let frontEnd: ASRFrontEnd
     /// The decoder of an utterance that has not begun.

@@ -59,13 +59,20 @@ private struct AnyKey: CodingKey {
 
 /// Any JSON, for the parts of the manifest that an app only shows or keeps.
 public enum ASRJSON: Codable, Equatable, Sendable {
+    /// `null`.
     case null
+    /// `true` or `false`.
     case bool(Bool)
+    /// A number.
     case number(Double)
+    /// A text.
     case string(String)
+    /// A list.
     case array([ASRJSON])
+    /// Keys with values.
     case object([String: ASRJSON])
 
+    /// Reads any JSON.
     public init(from decoder: any Swift.Decoder) throws {
         let container = try decoder.singleValueContainer()
         if container.decodeNil() {
@@ -83,6 +90,7 @@ public enum ASRJSON: Codable, Equatable, Sendable {
         }
     }
 
+    /// Writes it again.
     public func encode(to encoder: any Swift.Encoder) throws {
         var container = encoder.singleValueContainer()
         switch self {

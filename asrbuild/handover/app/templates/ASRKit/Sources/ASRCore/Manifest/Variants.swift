@@ -2,9 +2,12 @@ import Foundation
 
 /// A system and its version, as manifests name them: `iOS` 17.4.
 public struct ASRSystemVersion: Sendable {
+    /// `iOS` or `macOS`; empty on systems without Core ML.
     public let name: String
+    /// The version's numbers.
     public let numbers: [Int]
 
+    /// A system and its version, such as `17.4`.
     public init(name: String, version: String) {
         self.name = name
         numbers = version.split(separator: ".").map { Int($0) ?? 0 }

@@ -1,8 +1,11 @@
 /// A tensor, its values in row-major order.
 public struct ASRTensor: Equatable, Sendable {
+    /// The size of each axis.
     public let shape: [Int]
+    /// The values, the last axis fastest.
     public let values: [Float]
 
+    /// A tensor; the values must fill the shape.
     public init(shape: [Int], values: [Float]) {
         precondition(shape.reduce(1, *) == values.count, "the values must fill the shape")
         self.shape = shape
@@ -32,5 +35,6 @@ public protocol ASRAcousticModel: AnyObject, Sendable {
 }
 
 extension ASRAcousticModel {
+    /// None: a call that fails is an error.
     public func fallback() async throws -> (any ASRAcousticModel)? { nil }
 }

@@ -1,0 +1,63 @@
+"""The public symbols of ASRKit, read from compiled modules, and the list that was recorded last.
+
+    uv run python -m tests.handover.app.interface BUILD
+
+records the symbols of a build (``swift build --scratch-path BUILD``) with the kit's version: do so
+when a version is released. A symbol or a declaration that is gone requires a new major version.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from asrbuild.artifact.layout import SWIFT_KIT
+from asrbuild.handover.app.kit import TEMPLATES
+
+MODULES = ("ASRCore", "ASRSession", "ASRCoreML", "ASRAudio", "ASRConformance")
+RECORDED = Path(__file__).parent / "interface.json"
+
+
+def version() -> str:
+    """The kit's own version."""
+    code = (TEMPLATES / SWIFT_KIT / "Sources" / "ASRCore" / "Version.swift").read_text()
+    (found,) = re.findall(r'current = "(\d+\.\d+\.\d+)"', code)
+    return str(found)
+
+
+def symbols(build: Path) -> dict[str, bool]:
+    """Public declaration with its module and place -> whether it is described."""
+    target = json.loads(
+        subprocess.run(
+            ["swift", "-print-target-info"], capture_output=True, text=True, check=True
+        ).stdout
+    )["target"]["triple"]
+    found: dict[str, bool] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for module in MODULES:
+            subprocess.run(
+                ["swift", "symbolgraph-extract", "-module-name", module,
+                 "-I", str(build / "debug" / "Modules"), "-target", target,
+                 "-minimum-access-level", "public", "-skip-synthesized-members",
+                 "-output-dir", folder],
+                capture_output=True, check=True,
+            )  # fmt: skip
+        for file in sorted(Path(folder).glob("*.symbols.json")):
+            for one in json.loads(file.read_text())["symbols"]:
+                code = "".join(part["spelling"] for part in one["declarationFragments"])
+                place = ".".join([file.name.split(".")[0], *one["pathComponents"]])
+                found[f"{place}: {code}"] = bool(one.get("docComment"))
+    return found
+
+
+def main(build: str) -> None:
+    made = {"version": version(), "symbols": sorted(symbols(Path(build)))}
+    RECORDED.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
