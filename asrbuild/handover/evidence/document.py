@@ -13,7 +13,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from asrbuild.artifact.manifest import Manifest
 from asrbuild.base.digest import canonical_json, tree_digests
@@ -174,7 +181,7 @@ class Output(Part):
     probabilities: Annotated[str, Field(max_length=MAX_BYTES)]
 
 
-class Finding(Part):
+class ComparedStep(Part):
     """One measure of one step of one recording of the conformance kit, as the device compared it:
     the least agreement is ``limit``, and the most of all else."""
 
@@ -205,13 +212,17 @@ class Document(Part):
     outputs: Annotated[list[Output], Field(min_length=1, max_length=1000)]
     errors: Annotated[list[Annotated[str, Field(max_length=2000)]], Field(max_length=100)]
     #: Absent from what measure.py wrote, which compares outputs alone.
-    conformance: Annotated[list[Finding], Field(max_length=100_000)] | None = None
+    conformance: Annotated[list[ComparedStep], Field(max_length=100_000)] | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = handler(self)
+        return {key: value for key, value in found.items() if value is not None}
 
     @property
     def payload(self) -> bytes:
         """The one spelling of the document, which is signed."""
-        absent = {"conformance"} if self.conformance is None else None
-        return canonical_json(self.model_dump(mode="json", exclude=absent)).encode()
+        return canonical_json(self.model_dump(mode="json")).encode()
 
     @property
     def units(self) -> list[str]:
