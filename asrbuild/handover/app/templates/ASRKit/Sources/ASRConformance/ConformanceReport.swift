@@ -187,11 +187,14 @@ extension Pass {
         let expected = try vectors.rows(recording, step.name)
         let found = states[step.name] ?? []
         guard found.count == expected.count else { return .infinity }
-        return (0..<found.count).map { call in
+        var largest = 0.0
+        for call in 0..<found.count {
             let wanted = Array(expected[call])
-            let peak = max(1, wanted.map { abs($0) }.max() ?? 0)
-            return Double(largestError(found[call], wanted) / peak)
-        }.max() ?? 0
+            var peak: Float = 1
+            for value in wanted { peak = max(peak, abs(value)) }
+            largest = max(largest, Double(largestError(found[call], wanted) / peak))
+        }
+        return largest
     }
 
     private func probabilityErrors(
@@ -220,22 +223,31 @@ extension Pass {
 
     /// The Kullback-Leibler divergence of two rows, in nats, as asrbuild's gates compute it.
     private static func divergence(_ wanted: [Float], _ found: [Float]) -> Double {
-        let p = wanted.map { max(Double($0), 1.2e-7) }
-        let q = found.map { max(Double($0), 1.2e-7) }
-        let (wholeP, wholeQ) = (p.reduce(0, +), q.reduce(0, +))
-        return zip(p, q).map { $0 / wholeP * log($0 / wholeP / ($1 / wholeQ)) }.reduce(0, +)
+        let p: [Double] = wanted.map { max(Double($0), 1.2e-7) }
+        let q: [Double] = found.map { max(Double($0), 1.2e-7) }
+        let wholeP: Double = p.reduce(0, +)
+        let wholeQ: Double = q.reduce(0, +)
+        var sum = 0.0
+        for index in p.indices {
+            let share = p[index] / wholeP
+            sum += share * log(share / (q[index] / wholeQ))
+        }
+        return sum
     }
 
     private func wordErrors(_ expected: [ASRWord]) -> [(String, Double)] {
         let found = transcription.words
         let wrong = zip(found, expected).filter { $0.text != $1.text }.count
-        let pairs = zip(found, expected)
-        let times = pairs.flatMap { [abs($0.start - $1.start), abs($0.end - $1.end)] }
+        var (time, confidence) = (0.0, 0.0)
+        for (word, wanted) in zip(found, expected) {
+            time = max(time, abs(word.start - wanted.start), abs(word.end - wanted.end))
+            confidence = max(confidence, abs(word.confidence - wanted.confidence))
+        }
         return [
             ("differences", Double(wrong + abs(found.count - expected.count))),
             // Printed with nine digits in the vectors.
-            ("time_s", max(0, (times.max() ?? 0) - 1e-9)),
-            ("confidence", pairs.map { abs($0.confidence - $1.confidence) }.max() ?? 0),
+            ("time_s", max(0, time - 1e-9)),
+            ("confidence", confidence),
         ]
     }
 }
