@@ -1,6 +1,6 @@
 """Whether the app kit's own tests find a fault: changes to its data and code, one after another.
 
-    uv run python benchmarks/app_kit.py [BUILD]
+    uv run python -m benchmarks.app_kit
 
 builds an artifact and its Swift package (with the stand-in for Core ML that asrbuild's executor
 answers), makes each change of the tables, runs the tests, and takes the change back. A change is
