@@ -23,6 +23,7 @@ public final class ASRCoreAIModel: ASRAcousticModel, @unchecked Sendable {
         self.manifest = manifest
     }
 
+    /// States of zeros for one utterance, where the asset keeps them.
     public func makeState() throws -> (any ASRModelState)? {
         guard manifest.state.contains(where: { $0.kind == .stateful }) else { return nil }
         guard manifest.state.count == 2 else {
@@ -31,6 +32,7 @@ public final class ASRCoreAIModel: ASRAcousticModel, @unchecked Sendable {
         return Kept(manifest.state.map(\.shape))
     }
 
+    /// Runs the asset once.
     public func predict(
         _ inputs: [String: ASRTensor], state: (any ASRModelState)?
     ) async throws -> [String: ASRTensor] {

@@ -13,6 +13,7 @@ public struct ASRBeamSettings: Equatable, Sendable {
     /// Words with what is added to the logarithm of their probability.
     public var hotWords: [String: Double]
 
+    /// Settings; the defaults are those of asrbuild's recipes.
     public init(
         width: Int = 500, cutoffProbability: Double = 1, cutoffTop: Int = 40, alpha: Double? = nil,
         beta: Double? = nil, hotWords: [String: Double] = [:]

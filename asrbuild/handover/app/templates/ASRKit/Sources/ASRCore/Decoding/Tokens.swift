@@ -10,9 +10,19 @@
 public struct ASRTokens: Equatable, Sendable {
     /// What a class stands for.
     public enum Kind: String, Codable, CaseIterable, Sendable {
-        case characters, bytes, pieces, phonemes, classes
+        /// A character, or several that are written together.
+        case characters
+        /// A byte of UTF-8.
+        case bytes
+        /// A piece of SentencePiece.
+        case pieces
+        /// A phoneme.
+        case phonemes
+        /// One answer for a whole row.
+        case classes
     }
 
+    /// What the labels are.
     public let kind: Kind
     /// The labels by class, the blank's too.
     public let labels: [String]

@@ -49,7 +49,7 @@ public struct ASRAcousticStream: Sendable {
     private var end = 0
     private var primed = false
     private var closed = false
-    /// Steps before those that wait.
+    /// Steps of the recording before those that wait; below 0 where zeros stand before it.
     private var passed = 0
     /// Probabilities that the caller has not taken yet.
     private var ready: ASRRows
@@ -76,6 +76,7 @@ public struct ASRAcousticStream: Sendable {
         ready = ASRRows(width: decoded.width)
         if trimmed {
             (begin, end) = (left, left)
+            passed = -left
             waiting.append(Self.silence(left, width: fed.width))
         }
         for pair in manifest.state where pair.kind == .explicit {
@@ -250,6 +251,7 @@ extension ASRAcousticStream {
             state[pair.input] = ASRTensor(shape: pair.shape, values: Array(values[0..<count]))
         }
         taken += most
+        passed += most
         end -= most
         primed = true
         return true
