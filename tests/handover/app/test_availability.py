@@ -29,7 +29,7 @@ TARGETS = {
     ("iphoneos", "arm64-apple-ios"): b"arm64-apple-ios15.0",
 }
 #: The systems whose interfaces are transcribed.
-FRAMEWORKS = ("Foundation", "CoreML", "AVFoundation")
+FRAMEWORKS = ("Foundation", "CoreML", "CoreAI", "AVFoundation")
 #: The modules of the kit that are checked, each after those that it imports.
 MODULES = ("ASRCore", "ASRSession", "ASRAudio", "ASRCoreML")
 MODEL = "CoreMLModel.swift"
@@ -257,6 +257,22 @@ def test_a_fault_of_the_microphone_is_an_error(
         checker, tmp_path, "ASRAudio/Microphone.swift", SOUND_FAULTS[fault], "arm64-apple-ios15.0"
     )
     assert found
+
+
+#: Of Core AI, whose types are those of one system alone.
+CORE_AI_FAULTS = {
+    "system": (
+        "@available(iOS 27, macOS 27, *)\npublic final class", "public final class",
+        "is only available in",
+    ),
+    "call": ("function.run(inputs: arrays, states: views)", "function.run(arrays, views)", "label"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", CORE_AI_FAULTS)
+def test_a_fault_of_core_ai_is_an_error(checker: Checker, fault: str, tmp_path: Path) -> None:
+    file, triple = "ASRCoreML/CoreAIModel.swift", "arm64-apple-ios15.0"
+    assert spoiled(checker, tmp_path, file, CORE_AI_FAULTS[fault], triple)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
