@@ -40,10 +40,8 @@ from asrbuild.handover.evidence.kept import check_file
 from asrbuild.handover.ship.signing.keys import Signer, new_key
 from asrbuild.speech.audio import read_audio, to_int16
 from tests.acceptance.conftest import run_asrbuild
-from tests.handover.app import comparison
-from tests.paths import DEMO, ROOT
 from tests.handover.app import comparison, interface
-from tests.paths import DEMO
+from tests.paths import DEMO, ROOT
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("swift") is None, reason="there is no Swift toolchain here"),
