@@ -17,7 +17,7 @@ FILES = [
 ]
 #: Words that hide the subject, or that stand for report, output or expected.
 BANNED = re.compile(
-    r"(?<![`{])\b(nobody|whoever|somebody|anybody|told|heard)\b(?!:)|is let be|for ever\b",
+    r"(?<![`{.])\b(nobody|whoever|somebody|anybody|told|heard)\b(?!:)|is let be|for ever\b",
     re.IGNORECASE,
 )
 #: An opening without a noun: such a first line does not say what the thing is.
