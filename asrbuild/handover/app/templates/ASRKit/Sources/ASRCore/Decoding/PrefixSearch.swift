@@ -9,8 +9,8 @@ struct PrefixSearch: Sendable {
     private static let impossible = -Float.greatestFiniteMagnitude
     /// Leading steps whose blank is as likely as this are silence, and move no times.
     private static let silence = 0.999
-    /// Labels up to which every prefix is tried with all of them; more than any DeepSpeech model has.
-    private static let wholeTable = 256
+    /// Labels up to which every prefix is tried with all of them: characters and bytes.
+    private static let wholeTable = 320
 
     private let classes: Int
     private let blank: Int
