@@ -395,7 +395,7 @@ def check_conformance(document: Document, kit: Path, book: Any) -> None:
 
 
 def _measures(step: Mapping[str, Any]) -> dict[str, float]:
-    """What a device measures of a step, with the limits: see ``ASRConformanceReport``."""
+    """A device's measurements of a step, with the limits: see ``ASRConformanceReport``."""
     limits: dict[str, float] = dict(step.get("limits") or {})
     limits.pop("argmax_tie", None)
     if step["kind"] in ("samples", "calls", "text", "words"):
