@@ -292,7 +292,12 @@ def test_the_page_names_every_mistake(tmp_path: Path, dataset: list[Recording]) 
     assert 'data-value="0.0">0.0</td>' in text
     for mistake in ("<del>world</del>", "<ins>word</ins>", "<ins>four</ins>"):
         assert mistake in text
-    assert "<p>None.</p>" in text
+    # Both stand under each of the two recordings, the right one with no word wrong.
+    section = text[text.index("<h2>Recordings with wrong words</h2>") :]
+    assert section.count(": 0 % of words wrong") == section.count(" of words wrong") / 2 == 2
+    assert "<p>None.</p>" not in text
+    write_page(page, "set.csv", dataset, [right])
+    assert "<p>None.</p>" in page.read_text()
     # Half of the recordings have a third of their words wrong, the other half a half.
     assert 'd="M0 100H66.67V50.00H100.00V0.00H100"' in text
 

@@ -246,7 +246,7 @@ def _steps(manifest: Manifest) -> list[dict[str, Any]]:
         return {"name": name, "file": file, "kind": kind, "why": why, **more}
 
     steps = [step("samples", "samples.npy", "samples", "int16 samples are read, not computed")]
-    mfccs = [
+    coefficients = [
         step(
             "mfcc",
             "mfcc.npy",
@@ -266,7 +266,7 @@ def _steps(manifest: Manifest) -> list[dict[str, Any]]:
     why = "single precision differs in the fourth decimal"
     features = step("features", "features.npy", "frames", why, limits=frames)
     if not isinstance(manifest, manifest2.Manifest):
-        steps += mfccs
+        steps += coefficients
     elif not isinstance(feature_settings(manifest), kinds.Samples):
         steps.append(features)
     steps.append(
