@@ -104,9 +104,9 @@ def test_random_cases_are_decoded_as_by_ds_ctcdecoder(
         try:
             expected = decoder.decode(case["p"], 5)
         except UtteranceError:
-            # It has no prefix with a probability, and ends.
+            # No prefix has a probability: it ends, and ours lists none, or such prefixes.
             crashed += 1
-            assert answer["hypotheses"] == [], case
+            assert all(one["confidence"] < -1e38 for one in answer["hypotheses"]), case
             continue
         found = difference(answer, expected)
         if not found and number % 4 == 0:
