@@ -8,9 +8,11 @@ two BLAS kernels and its bytes on the disk).
 ``decoding.py`` (decoders), ``executor.py`` (packages in the executor), ``features.py`` (features in
 Swift), ``fit.py`` (rules against labels) and ``matrix.py`` (every recipe) have no ratio to keep,
 and run alone; so do ``coreai.py`` (Core AI assets), which needs ``asrbuild coreai install``, and
-``models.py`` (models of other architectures), which fetches some from the package index.
-``compare.py OLD NEW`` runs two checkouts in turns: start-up, a build with nothing to do, a cold
-build and a sweep.
+``models.py`` and ``cells.py`` (models of other architectures; their sweep over shapes and formats),
+which fetch some from the package index. With Swift: ``swift_decoding.py`` (beam search),
+``app_kit_hour.py`` (an hour in small pieces) and ``app_kit.py`` (faults that the kit's tests find).
+``compare.py`` runs two checkouts in turns: start-up, a build with nothing to do, a cold build and
+a sweep.
 """
 
 from __future__ import annotations

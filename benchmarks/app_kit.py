@@ -10,6 +10,7 @@ is printed with its reason, where the tables give one. It takes about half an ho
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -339,6 +340,8 @@ KEPT: list[Path] = []
 
 def main() -> int:
     """Makes every change; the exit code."""
+    assert __doc__
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     root = Path(tempfile.mkdtemp(prefix="asrkit-changes-"))
     try:
         done = run_asrbuild("model=static", "name=changed", "verify=quick", cwd=root)

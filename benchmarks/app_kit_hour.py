@@ -9,6 +9,7 @@ before the first piece.
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shutil
@@ -103,6 +104,8 @@ struct Hour {
 
 def main() -> int:
     """Measures; the exit code."""
+    assert __doc__
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     root = Path(tempfile.mkdtemp(prefix="asrkit-hour-"))
     try:
         done = run_asrbuild("model=static", "name=hour", "verify=quick", cwd=root)
