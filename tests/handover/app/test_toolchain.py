@@ -345,14 +345,14 @@ def test_the_sample_app_is_made_of_an_artifact(artifacts: dict[str, Path], tmp_p
     example = ROOT / "examples" / "dictation"
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
-        ["bash", example / "run.sh", artifacts["explicit"], "app"],
+        ["bash", example / "run.sh", artifacts["whole"], "app"],
         cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     app = tmp_path / "app" / "Dictation.swiftpm"
     resources = app / "Sources" / "Dictation" / "Resources"
     copied = (resources / "speech.manifest.json").read_bytes()
-    assert copied == (artifacts["explicit"] / "manifest.json").read_bytes()
+    assert copied == (artifacts["whole"] / "manifest.json").read_bytes()
     assert (resources / "speech.mlpackage" / "Manifest.json").is_file()
     assert (tmp_path / "app" / "ASRKit" / "Package.swift").is_file()
     syntax = check_syntax(app)
@@ -415,17 +415,21 @@ def test_the_command_compiles_and_tests_what_it_wrote(built: Built) -> None:
 
 
 RACE = """
-import Dispatch
+import Foundation
 import XCTest
 
 final class RaceTests: XCTestCase {
     private final class Shared: @unchecked Sendable { var count = 0 }
 
     func testTwoThreadsWriteOneNumber() {
-        let shared = Shared()
-        DispatchQueue.concurrentPerform(iterations: 8) { _ in
-            for _ in 0..<10_000 { shared.count += 1 }
+        let shared = Shared(), done = DispatchSemaphore(value: 0)
+        for _ in 0..<2 {
+            Thread.detachNewThread {
+                for _ in 0..<10_000 { shared.count += 1 }
+                done.signal()
+            }
         }
+        for _ in 0..<2 { done.wait() }
         XCTAssertGreaterThan(shared.count, 0)
     }
 }
