@@ -1,7 +1,7 @@
 """Time and peak memory of whole builds, compared with the guide's steps in a script.
 
-    uv run benchmarks/build.py [--n-hidden 2048] [--repeat 3] [--only cold,sweep,noop,width,growth]
-                               [--kernels ,Haswell]
+    uv run benchmarks/build.py [--n-hidden 2048] [--repeat 3] [--kernels ,Haswell]
+                               [--only cold,sweep,noop,width,growth,witness]
 
 "By hand" is a script that exports the graph, runs plain ``ct.convert`` and saves, with no
 verification; its export is asrbuild's own, which is faster than DeepSpeech's. asrbuild's builds
@@ -9,7 +9,7 @@ include export, TensorFlow's reference and the proof, and no second runtime. Wei
 trained network's scale. Each row has the ratio of elapsed time and that of processor time; other
 work on the machine hardly changes the latter. A sweep runs once with each of the BLAS kernels
 (``OPENBLAS_CORETYPE``; empty: the machine's own), and its bytes on the disk are compared with those
-of one shape.
+of one shape. ``witness`` is the cost of a second runtime, and needs ``asrbuild coreai install``.
 """
 
 from __future__ import annotations
@@ -209,6 +209,19 @@ class Bench:
         hand = self.by_hand()
         built = self.times(lambda: asrbuild_command(self.source, "model=static"))
         show("asrbuild model=static, proven", built, hand, 0.28, 0.50)
+
+    def witness(self) -> None:
+        """Cold builds with Apple's runtime and without it, in turns; it must be installed."""
+        runs: dict[str, list[Measured]] = {"off": [], "required": []}
+        for _ in range(self.repeat):
+            for witness, found in runs.items():
+                folder = self.fresh()
+                command = asrbuild_command(self.source, "model=static", f"verify.witness={witness}")
+                found.append(measure(command, folder))
+                shutil.rmtree(folder)
+        without, seen = (medians(found) for found in runs.values())
+        show("asrbuild model=static, no second runtime", without)
+        show("asrbuild model=static, witnessed", seen, without, 1.25, None)
 
     def sweep(self) -> None:
         hand = self.by_hand()
