@@ -340,7 +340,6 @@ KEPT: list[Path] = []
 
 def main() -> int:
     """Makes every change; the exit code."""
-    assert __doc__
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     root = Path(tempfile.mkdtemp(prefix="asrkit-changes-"))
     try:

@@ -104,7 +104,6 @@ struct Hour {
 
 def main() -> int:
     """Measures; the exit code."""
-    assert __doc__
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     root = Path(tempfile.mkdtemp(prefix="asrkit-hour-"))
     try:

@@ -1,4 +1,4 @@
-"""Hydra's callback of a sweep; apart, so that a build which is no sweep does not import Hydra."""
+"""Hydra's callback of a sweep, in its own module: a build that is not a sweep imports no Hydra."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def test_nothing_steers_a_terminal(text: str) -> None:
         shown
     )
     shown.encode("utf-8")
-    assert terminal.plain(shown.replace("\t", " ")) == shown.replace("\t", " ")
+    assert terminal.plain(shown) == shown
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_a_table_shows_brackets_and_is_as_wide_as_it_measured(
     assert "[/red][bold]" in shown
     assert "coreml.outputs=[logits]" in shown
     assert "\\x1b]0;title\\x07" in shown
-    assert terminal.plain(shown.replace("\t", " ")) == shown.replace("\t", " ")
+    assert terminal.plain(shown) == shown
     assert len({len(line) for line in shown.splitlines()}) == 1
 
 
@@ -99,7 +99,8 @@ def test_a_sweep_shows_overrides_with_brackets(
     assert f"job 1 ({override}) failed:" in shown
     assert "[/red][bold]" in shown
     assert "  second line" in shown
-    assert terminal.plain(shown.replace("\t", " ")) == shown.replace("\t", " ")
+    cells = shown.replace("\t", " ")  # a piped table has tabs between its cells
+    assert terminal.plain(cells) == cells
 
 
 def test_the_error_of_a_command_line_is_escaped(
@@ -115,4 +116,4 @@ def test_the_error_of_a_command_line_is_escaped(
     shown = capsys.readouterr().err
     assert "\\x1b]0;title\\x07" in shown
     assert "[/red][bold]" in shown
-    assert terminal.plain(shown.replace("\t", " ")) == shown.replace("\t", " ")
+    assert terminal.plain(shown) == shown

@@ -318,7 +318,7 @@ def _stated_decoded(config: OnnxConfig) -> str | None:
 
 
 def _only_output(graph: Graph, config: OnnxConfig) -> str | None:
-    """The one output that is no state; None if there are several."""
+    """The only output that is not a state; None where there are several."""
     states = config.states.values()
     found = [output.name for output in graph.outputs if output.name not in states]
     return found[0] if len(found) == 1 else None

@@ -33,7 +33,7 @@ from asrbuild.architectures.onnx.architecture import (
     signature as signature,
 )
 from asrbuild.architectures.onnx.inside import calls_of_network
-from asrbuild.architectures.onnx.section import port_name, read_section
+from asrbuild.architectures.onnx.section import read_section, renamed_ports
 
 if TYPE_CHECKING:
     from asrbuild.architectures.original import OriginalRun
@@ -96,8 +96,6 @@ def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRu
 
     own = read_section(config)
     cases = calls_of_network(cases, own, out.with_name("network_calls.npz"))
-    names = {port_name(name): name for side in (own.inputs, own.outputs) for name in side}
-    renamed = {port: name for port, name in names.items() if port != name}
     return start(
         WORKER,
         RUNTIME,
@@ -109,7 +107,7 @@ def start(original: Original, config: Any, cases: Path, out: Path) -> OriginalRu
         "--states",
         json.dumps(own.states),
         "--names",
-        json.dumps(renamed),
+        json.dumps(renamed_ports(own)),
     )
 
 

@@ -17,7 +17,7 @@ def draft(file: Path, cache_root: Path) -> str:
     TorchScript states no shapes, so that its inputs are blanks.
 
     Raises:
-        AsrbuildError: it is no such file, or has a layer that is not converted.
+        AsrbuildError: the file is of another kind, or has a layer that is not converted.
     """
     graph = ports_of(described(file))
     find = lambda config: settled(file, config, cache_root, keep=False)  # noqa: E731
