@@ -7,8 +7,9 @@ of its files, so that a build with nothing to do imports no library for it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,11 +150,31 @@ def settled(file: Path, config: OnnxConfig, cache_root: Path, keep: bool) -> Set
         lambda: _weights(file),
     )
     digests = graph | {name: file_digest(file.parent / name, cache_root) for name in weights}
+    find = partial(_find, file, config)
+    return facts_found(find, _CODE, digests, config, cache_root, keep, weights)
+
+
+def facts_found(
+    find: Callable[[], Settled],
+    code: Sequence[str],
+    digests: Mapping[str, str],
+    config: OnnxConfig,
+    cache_root: Path,
+    keep: bool,
+    weights: Sequence[str] = (),
+) -> Settled:
+    """The facts of a model of any kind, from the cache where they were found before.
+
+    Args:
+        find: measures the model; ``code``: the modules that it is in.
+        digests: of the model's files.
+        weights: files of weights, relative to the model's folder.
+    """
     given = {name: value for name, value in asdict(config).items() if name != "tokens"}
-    key = StageKey("facts", code_digest(*_CODE), {SECTION: given}, digests, {})
-    known = remembered(cache_root, key, keep, lambda: asdict(_find(file, config)))
+    key = StageKey("facts", code_digest(*code), {SECTION: given}, digests, {})
+    known = remembered(cache_root, key, keep, lambda: asdict(find()))
     config_found = known["config"] | {"tokens": config.tokens}
-    return Settled(**known | {"config": config_found, "weights": weights})
+    return Settled(**known | {"config": config_found, "weights": list(weights)})
 
 
 def remembered(cache_root: Path, key: StageKey, keep: bool, find: Callable[[], Any]) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +17,12 @@ from asrbuild.architectures.onnx.section import OnnxConfig
 from asrbuild.architectures.onnx.settle import (
     Settled,
     checked_section,
+    facts_found,
     measured_section,
     model_file,
-    remembered,
     with_labels,
 )
 from asrbuild.architectures.tensorflow_graph import saved_model
-from asrbuild.base.cache import StageKey
-from asrbuild.base.code import code_digest
 from asrbuild.base.digest import file_digest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.places import SAVED_MODEL, TENSORFLOW_GRAPH
@@ -70,12 +68,8 @@ def files_of(file: Path) -> dict[str, Path]:
 
 def settled(file: Path, config: OnnxConfig, cache_root: Path, keep: bool) -> Settled:
     """The facts of a graph, from the cache where they were found before."""
-    given = {name: value for name, value in asdict(config).items() if name != "tokens"}
     digests = {label: file_digest(part, cache_root) for label, part in files_of(file).items()}
-    key = StageKey("facts", code_digest(*_CODE), {"source.config": given}, digests, {})
-    known = remembered(cache_root, key, keep, lambda: asdict(_find(file, config)))
-    config_found = known["config"] | {"tokens": config.tokens}
-    return Settled(config_found, known["classes"], known["steps"], [])
+    return facts_found(partial(_find, file, config), _CODE, digests, config, cache_root, keep)
 
 
 def cut_to(file: Path, config: OnnxConfig, destination: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,11 @@ from asrbuild.architectures.onnx.section import SECTION, OnnxConfig
 from asrbuild.architectures.onnx.settle import (
     Settled,
     checked_section,
+    facts_found,
     measured_section,
     model_file,
-    remembered,
     with_labels,
 )
-from asrbuild.base.cache import StageKey
-from asrbuild.base.code import code_digest
 from asrbuild.base.digest import file_digest
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.kinds.places import TORCH
@@ -66,12 +64,8 @@ def program_file(recipe: Any) -> Path:
 
 def settled(file: Path, config: OnnxConfig, cache_root: Path, keep: bool) -> Settled:
     """The facts of a program, from the cache where they were found before."""
-    given = {name: value for name, value in asdict(config).items() if name != "tokens"}
     digests = {"graph": file_digest(file, cache_root)}
-    key = StageKey("facts", code_digest(*_CODE), {"source.config": given}, digests, {})
-    known = remembered(cache_root, key, keep, lambda: asdict(_find(file, config)))
-    config_found = known["config"] | {"tokens": config.tokens}
-    return Settled(config_found, known["classes"], known["steps"], [])
+    return facts_found(partial(_find, file, config), _CODE, digests, config, cache_root, keep)
 
 
 def _find(file: Path, config: OnnxConfig) -> Settled:
