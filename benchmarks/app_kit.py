@@ -325,12 +325,17 @@ def swift(package: Path, artifact: Path, *command: str) -> bool:
         with serving(artifact, read_manifest(KEPT[0]), pipes):
             done = subprocess.run(
                 ["swift", *command, "--package-path", str(package)],
-                env=os.environ | {
-                    "ASRKIT_ARTIFACT": str(artifact), "ASRKIT_EXECUTOR": str(pipes),
+                env=os.environ
+                | {
+                    "ASRKIT_ARTIFACT": str(artifact),
+                    "ASRKIT_EXECUTOR": str(pipes),
                     "XDG_DATA_HOME": folder,
                 },
-                capture_output=True, text=True, check=False, timeout=900,
-            )  # fmt: skip
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=900,
+            )
     return done.returncode == 0
 
 

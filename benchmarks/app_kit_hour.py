@@ -118,8 +118,11 @@ def main() -> int:
         command = ["swift", "run", "-c", "release", "--package-path", str(root), "Hour"]
         ran = subprocess.run(
             [*command, str(artifact / "manifest.json")],
-            capture_output=True, text=True, check=False, timeout=1800,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=1800,
+        )
         assert ran.returncode == 0, ran.stdout + ran.stderr
         found = {k: float(v) for k, v in re.findall(r"(\w+) ([\d.e-]+)", ran.stdout)}
         terminal.say(json.dumps(found))

@@ -35,13 +35,23 @@ def swept(sources: list[str], folder: Path, short: tuple[str, ...]) -> list[dict
             write_recipe(source, folder / "recipes")
     (folder / "recipes").mkdir(exist_ok=True)
     command = [
-        sys.executable, "-m", "asrbuild.cli.main", "--config-dir", "recipes", "-m",
-        f"source={','.join(sources)}", f"model={','.join(SHAPES)}",
-        "coreml=mlprogram,neuralnetwork", "coreml.precision=fp16,fp32", *short,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "asrbuild.cli.main",
+        "--config-dir",
+        "recipes",
+        "-m",
+        f"source={','.join(sources)}",
+        f"model={','.join(SHAPES)}",
+        "coreml=mlprogram,neuralnetwork",
+        "coreml.precision=fp16,fp32",
+        *short,
+    ]
     environment = os.environ | {
-        "ASRBUILD_ARTIFACTS": "artifacts", "ASRBUILD_CACHE": "cache", "OPENBLAS_NUM_THREADS": "1",
-    }  # fmt: skip
+        "ASRBUILD_ARTIFACTS": "artifacts",
+        "ASRBUILD_CACHE": "cache",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
     subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=False)
     files = sorted(folder.glob(".asrbuild/sweeps/*/*.json"))
     return [json.loads(path.read_text("utf-8")) for path in files]
@@ -60,9 +70,11 @@ def row(cell: dict[str, Any]) -> tuple[str, bool]:
         return f"| {' | '.join([*names, '', '', '', seconds, refusal])} |", len(named) == 2
     figures = cell["figures"]
     numbers = [
-        f"{figures['max_abs_error']:.1e}", f"{figures['psnr_db']:.0f}",
-        f"{cell['package_bytes'] / 1e6:.2f}", seconds,
-    ]  # fmt: skip
+        f"{figures['max_abs_error']:.1e}",
+        f"{figures['psnr_db']:.0f}",
+        f"{cell['package_bytes'] / 1e6:.2f}",
+        seconds,
+    ]
     return f"| {' | '.join([*names, *numbers])} | |", True
 
 

@@ -91,8 +91,11 @@ def main() -> int:
                 size = sum(file.stat().st_size for file in made.iterdir())
                 ratio = size / sum(file.stat().st_size for file in package.rglob("weight.bin"))
                 error = disagreement(package, wide, chosen.n_hidden)
-                print(f"{axis + ' ' + precision:18} {seconds:8.2f} {size / 1e6:7.1f} "
-                      f"{ratio:7.3f} {error:9.1e}", flush=True)  # fmt: skip
+                print(
+                    f"{axis + ' ' + precision:18} {seconds:8.2f} {size / 1e6:7.1f} "
+                    f"{ratio:7.3f} {error:9.1e}",
+                    flush=True,
+                )
                 kept &= seconds <= MOST_SECONDS and ratio <= MOST_BYTES and error <= MOST_ERROR
     print(f"at most {MOST_SECONDS:g} s, {MOST_BYTES} and {MOST_ERROR:g}: {'yes' if kept else 'NO'}")
     return 0 if kept else 1

@@ -62,9 +62,12 @@ def build(directory: Path, n_hidden: int, only: str) -> None:
         path = package_path(directory, form, precision, lstm)
         if not path.exists():
             request = ConversionRequest(
-                format=form, precision=precision, lstm=lstm, deployment_target="iOS17",
+                format=form,
+                precision=precision,
+                lstm=lstm,
+                deployment_target="iOS17",
                 steps=RangeSteps(1, CHUNK, 2000),
-            )  # fmt: skip
+            )
             convert_weights(weights, request, path)
 
 
@@ -107,8 +110,12 @@ def measure(what: str, path: str, n_hidden: int, steps: int, repeats: int) -> di
 
     def inputs(part: np.ndarray, c: np.ndarray, h: np.ndarray) -> dict[str, np.ndarray]:
         length = np.array([part.shape[1]], np.int32)
-        return {"input_node": part, "input_lengths": length, "previous_state_c": c,
-                "previous_state_h": h}  # fmt: skip
+        return {
+            "input_node": part,
+            "input_lengths": length,
+            "previous_state_c": c,
+            "previous_state_h": h,
+        }
 
     zero = np.zeros((1, n_hidden), np.float32)
     one_shot, chunked = [], []
@@ -127,8 +134,13 @@ def measure(what: str, path: str, n_hidden: int, steps: int, repeats: int) -> di
             rows.append(got["logits"])
         chunked.append(time.perf_counter() - start)
     difference = float(np.abs(np.concatenate(rows) - whole["logits"]).max())
-    return {"load": load_s, "one_shot": min(one_shot), "chunked": min(chunked), "peak": peak,
-            "difference": difference}  # fmt: skip
+    return {
+        "load": load_s,
+        "one_shot": min(one_shot),
+        "chunked": min(chunked),
+        "peak": peak,
+        "difference": difference,
+    }
 
 
 def _resident_mb() -> float:
@@ -151,9 +163,19 @@ def _status_mb(field: str) -> float:
 
 
 def measured(what: str, path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--measure", what, str(path),
-               "--n-hidden", str(arguments.n_hidden), "--steps", str(arguments.steps),
-               "--repeats", str(arguments.repeats)]  # fmt: skip
+    command = [
+        sys.executable,
+        __file__,
+        "--measure",
+        what,
+        str(path),
+        "--n-hidden",
+        str(arguments.n_hidden),
+        "--steps",
+        str(arguments.steps),
+        "--repeats",
+        str(arguments.repeats),
+    ]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -179,12 +201,16 @@ def report(arguments: argparse.Namespace, directory: Path) -> int:
         return statistics.median(result[key] for result in results[name])
 
     reference = {key: median("tensorflow", key) for key in ("one_shot", "chunked")}
-    print(f"n_hidden {arguments.n_hidden}, {arguments.steps} steps, chunks of {CHUNK}, "
-          f"{arguments.rounds} rounds, {os.cpu_count()} cores")  # fmt: skip
+    print(
+        f"n_hidden {arguments.n_hidden}, {arguments.steps} steps, chunks of {CHUNK}, "
+        f"{arguments.rounds} rounds, {os.cpu_count()} cores"
+    )
     print("| what | load s | one shot s | ratio | chunked s | ratio | memory / package |")
     print("|---|---|---|---|---|---|---|")
-    print(f"| TensorFlow session | {median('tensorflow', 'load'):.2f} | {reference['one_shot']:.2f}"
-          f" | 1 | {reference['chunked']:.2f} | 1 | |")  # fmt: skip
+    print(
+        f"| TensorFlow session | {median('tensorflow', 'load'):.2f} | {reference['one_shot']:.2f}"
+        f" | 1 | {reference['chunked']:.2f} | 1 | |"
+    )
     over = 0
     for form, precision, lstm, *limits in chosen(arguments.only):
         path = package_path(directory, form, precision, lstm)

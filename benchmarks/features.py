@@ -27,10 +27,22 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         write_swift(Path(folder, "ASRKit"))
         done = subprocess.run(
-            ["swift", "run", "-c", "release", "--package-path", f"{folder}/ASRKit", "asrkit",
-             "bench", "--seconds", str(chosen.seconds)],
-            stdout=subprocess.PIPE, text=True, check=True,
-        )  # fmt: skip
+            [
+                "swift",
+                "run",
+                "-c",
+                "release",
+                "--package-path",
+                f"{folder}/ASRKit",
+                "asrkit",
+                "bench",
+                "--seconds",
+                str(chosen.seconds),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
     found = re.findall(r"^features +(\w+): ([\d.]+) ms", done.stdout, re.MULTILINE)
     for recipe, milliseconds in found:
         slow = float(milliseconds) > chosen.limit

@@ -173,10 +173,14 @@ class Bench:
             worst_of([_relative(m, gates) for m in metrics if m.output != "logits"]),
             len(metrics),
             sum(not metric.passed for metric in metrics),
-            all(t.match for t in proof.verification.transcripts) if words.require_transcript
+            all(t.match for t in proof.verification.transcripts)
+            if words.require_transcript
             else None,
-            before, after, seconds, seconds / tensorflow[way],
-        )  # fmt: skip
+            before,
+            after,
+            seconds,
+            seconds / tensorflow[way],
+        )
 
 
 def worst_of(metrics: list[Metric]) -> dict[str, float]:
@@ -224,18 +228,31 @@ def random_network(folder: Path, n_hidden: int) -> tuple[str, ...]:
         flags = ExportFlags(n_steps=-1, n_hidden=n_hidden)
         write_frozen_graph(random_weights(n_hidden), flags, labels, graph)
     return (
-        "source=frozen_graph", f"source.path={graph}", "source.sample.audio=demo:sample.wav",
-        "source.alphabet_config_path=demo:alphabet.txt", "verify=quick",
+        "source=frozen_graph",
+        f"source.path={graph}",
+        "source.sample.audio=demo:sample.wav",
+        "source.alphabet_config_path=demo:alphabet.txt",
+        "verify=quick",
         # Random weights say nothing: their letters are ties.
         "verify.require_transcript=false",
-    )  # fmt: skip
+    )
 
 
 def tensorflow_seconds(graph: Path, n_hidden: int, steps: int, rounds: int) -> dict[str, float]:
     """One shot and in chunks of 16, by a session on the frozen graph, in a process of its own."""
-    command = [sys.executable, str(SPEED), "--measure", "tensorflow", str(graph),
-               "--n-hidden", str(n_hidden), "--steps", str(steps),
-               "--repeats", str(max(2, rounds))]  # fmt: skip
+    command = [
+        sys.executable,
+        str(SPEED),
+        "--measure",
+        "tensorflow",
+        str(graph),
+        "--n-hidden",
+        str(n_hidden),
+        "--steps",
+        str(steps),
+        "--repeats",
+        str(max(2, rounds)),
+    ]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -263,9 +280,14 @@ def plain_conversions(bench: Bench, chosen: list[Cell]) -> dict[Cell, int]:
         recipe = bench.recipe(cell)
         target = deployment_target(recipe.coreml, recipe.model)
         for steps in recipe.model.functions.values() or [recipe.model.steps]:
-            request = {"format": recipe.coreml.format, "steps": _plain_steps(steps),
-                       "precision": recipe.coreml.precision, "deployment_target": target,
-                       "hidden": PLAIN_HIDDEN, "outputs": list(recipe.coreml.outputs)}  # fmt: skip
+            request = {
+                "format": recipe.coreml.format,
+                "steps": _plain_steps(steps),
+                "precision": recipe.coreml.precision,
+                "deployment_target": target,
+                "hidden": PLAIN_HIDDEN,
+                "outputs": list(recipe.coreml.outputs),
+            }
             key = json.dumps(request, sort_keys=True)
             suffix = "mlpackage" if recipe.coreml.format == "mlprogram" else "mlmodel"
             job = {"do": "plain", "graph": str(graph), "request": request}
@@ -288,8 +310,21 @@ def _plain_steps(steps: StepsConfig) -> dict[str, Any]:
     return {"kind": "range", "lower": steps.lower, "upper": steps.upper, "default": steps.default}
 
 
-HEADINGS = ("cell", "argmax", "KL", "max error", "PSNR dB", "state error", "state PSNR dB", "gates",
-            "words", "ops before", "ops after", "seconds", "ratio")  # fmt: skip
+HEADINGS = (
+    "cell",
+    "argmax",
+    "KL",
+    "max error",
+    "PSNR dB",
+    "state error",
+    "state PSNR dB",
+    "gates",
+    "words",
+    "ops before",
+    "ops after",
+    "seconds",
+    "ratio",
+)
 
 
 def as_line(row: Row) -> str:
@@ -297,11 +332,20 @@ def as_line(row: Row) -> str:
     passed = f"{row.gates} passed" if not row.failed else f"{row.failed} of {row.gates} FAILED"
     words = "-" if row.words is None else "equal" if row.words else "DIFFER"
     values = (
-        row.cell, f"{row.logits['argmax_agreement']:.4f}", f"{row.logits['kl_divergence']:.1e}",
-        f"{row.logits['max_abs_error']:.1e}", f"{row.logits['psnr_db']:.1f}",
-        f"{row.states['max_abs_error']:.1e}", f"{row.states['psnr_db']:.1f}", passed, words,
-        str(row.ops_before), str(row.ops_after), f"{row.seconds:.2f}", f"{row.ratio:.2f}",
-    )  # fmt: skip
+        row.cell,
+        f"{row.logits['argmax_agreement']:.4f}",
+        f"{row.logits['kl_divergence']:.1e}",
+        f"{row.logits['max_abs_error']:.1e}",
+        f"{row.logits['psnr_db']:.1f}",
+        f"{row.states['max_abs_error']:.1e}",
+        f"{row.states['psnr_db']:.1f}",
+        passed,
+        words,
+        str(row.ops_before),
+        str(row.ops_after),
+        f"{row.seconds:.2f}",
+        f"{row.ratio:.2f}",
+    )
     return "| " + " | ".join(values) + " |"
 
 
@@ -340,8 +384,10 @@ def run(arguments: argparse.Namespace, folder: Path) -> int:
     tensorflow = tensorflow_seconds(shared / "export" / GRAPH, n_hidden, steps, arguments.rounds)
     if not arguments.json:
         whole, chunked = tensorflow["one_shot"], tensorflow["chunked"]
-        print(f"n_hidden {n_hidden}; inputs {', '.join(cases)}; TensorFlow on the sample's {steps} "
-              f"steps: {whole:.2f} s whole, {chunked:.2f} s in chunks of 16\n")  # fmt: skip
+        print(
+            f"n_hidden {n_hidden}; inputs {', '.join(cases)}; TensorFlow on the sample's {steps} "
+            f"steps: {whole:.2f} s whole, {chunked:.2f} s in chunks of 16\n"
+        )
         print("| " + " | ".join(HEADINGS) + " |\n" + "|---" * len(HEADINGS) + "|", flush=True)
     failed = 0
     for cell in chosen:

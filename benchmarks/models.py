@@ -45,8 +45,13 @@ MODELS: dict[str, tuple[dict[str, Any], int]] = {
     "streaming_conformer_large": (KALDI, 16),
 }
 #: Units of a layer of the models that are large.
-LARGE = {"bigru": 512, "conformer": 256, "wav2vec2": 512, "streaming_lstm": 640,
-         "streaming_conformer": 256}  # fmt: skip
+LARGE = {
+    "bigru": 512,
+    "conformer": 256,
+    "wav2vec2": 512,
+    "streaming_lstm": 640,
+    "streaming_conformer": 256,
+}
 MOST_RATIO, MOST_MEGABYTES = 8.0, 400
 
 
@@ -111,10 +116,14 @@ def measure(name: str, rounds: int, folder: Path) -> dict[str, float]:
     wanted, theirs = timed(lambda: session.run([decoded], feeds)[0], rounds)
     got, ours = timed(lambda: loaded.predict(plain)[port_name(decoded)], rounds)
     return {
-        "convert_s": seconds, "memory_mb": memory, "error": float(np.abs(got - wanted).max()),
-        "model_mb": file.stat().st_size / 1e6, "onnxruntime_ms": theirs, "executor_ms": ours,
+        "convert_s": seconds,
+        "memory_mb": memory,
+        "error": float(np.abs(got - wanted).max()),
+        "model_mb": file.stat().st_size / 1e6,
+        "onnxruntime_ms": theirs,
+        "executor_ms": ours,
         "package_mb": sum(p.stat().st_size for p in package.rglob("*") if p.is_file()) / 1e6,
-    }  # fmt: skip
+    }
 
 
 def timed(run: Callable[[], np.ndarray], rounds: int) -> tuple[np.ndarray, float]:
@@ -147,9 +156,11 @@ def main() -> int:
     for name in chosen.only.split(","):
         done = subprocess.run(
             [sys.executable, __file__, "--one", name, "--rounds", str(chosen.rounds)],
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
             check=True,
-        )  # fmt: skip
+        )
         row = json.loads(done.stdout.splitlines()[-1])
         ratio = row["executor_ms"] / row["onnxruntime_ms"]
         missed |= ratio > MOST_RATIO or row["memory_mb"] > MOST_MEGABYTES

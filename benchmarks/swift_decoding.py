@@ -39,11 +39,17 @@ def main() -> None:
     rows = np.tile(rows, (max(1, round(given.minutes * 3000 / len(rows))), 1))
     cases = [
         {
-            "p": rows, "tokens": 0, "output": "probabilities", "decoder": "beam", "n_best": 1,
-            "width": given.beam_width, "scorer": scorer, "cuts": list(range(0, len(rows), 16)),
+            "p": rows,
+            "tokens": 0,
+            "output": "probabilities",
+            "decoder": "beam",
+            "n_best": 1,
+            "width": given.beam_width,
+            "scorer": scorer,
+            "cuts": list(range(0, len(rows), 16)),
         }
         for scorer in (str(DEMO / "prompts.scorer"), None)
-    ]  # fmt: skip
+    ]
     with tempfile.TemporaryDirectory() as folder:
         tool = build_tool(Path(folder))
         answers = tool.decode(cases, (read_alphabet(DEMO / "alphabet.txt"),))

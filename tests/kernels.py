@@ -40,8 +40,11 @@ def taken(kernel: str | None) -> str | None:
     """The kernel that a process with numpy says it took; None where numpy has no OpenBLAS."""
     done = subprocess.run(
         [sys.executable, "-c", _ASK],
-        env=environment(kernel), capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        env=environment(kernel),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     libraries = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     return libraries.get("openblas")
 

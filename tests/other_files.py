@@ -42,13 +42,17 @@ UNFROZEN = joined(node("x", "Placeholder"), node("w", "VariableV2"), node("y", "
 META = joined(message_field(1, bytes_field(4, b"serve")), message_field(2, [UNFROZEN]))
 SAVED_MODEL = joined([int_field(1, 1)], message_field(2, [META]))
 ONNX = joined(
-    [int_field(1, 8)], bytes_field(2, b"pytorch"), bytes_field(3, b"2.1"),
-    message_field(7, bytes_field(2, b"main")), message_field(8, [int_field(2, 17)]),
-)  # fmt: skip
+    [int_field(1, 8)],
+    bytes_field(2, b"pytorch"),
+    bytes_field(3, b"2.1"),
+    message_field(7, bytes_field(2, b"main")),
+    message_field(8, [int_field(2, 17)]),
+)
 MLMODEL = joined(
-    [int_field(1, 4)], message_field(2, message_field(1, bytes_field(1, b"input"))),
+    [int_field(1, 4)],
+    message_field(2, message_field(1, bytes_field(1, b"input"))),
     message_field(500, []),
-)  # fmt: skip
+)
 PAGE = "<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head></html>\n"
 ROWS = [["wav_filename", "wav_filesize", "transcript"], ["a.wav", "1", "yes"]]
 
@@ -125,8 +129,11 @@ def memory_mapped(graph: Path, path: Path, smallest: int = 1000, lengths: bool =
         if one.op == "Const" and one.value.dtype.kind == "f" and one.value.nbytes >= smallest:
             name = f"memmapped_package://{one.name.replace('/', '_')}".encode()
             add(name, one.value.tobytes())
-            attrs = {"dtype": one.attrs["dtype"], "shape": Shape(one.value.shape),
-                     "memory_region_name": name}  # fmt: skip
+            attrs = {
+                "dtype": one.attrs["dtype"],
+                "shape": Shape(one.value.shape),
+                "memory_region_name": name,
+            }
             one = Node(one.name, "ImmutableConst", one.inputs, attrs, one.device)
         nodes.append(one)
     add(b"memmapped_package://.", joined(list(graph_pieces(nodes, loaded.producer))))
@@ -178,25 +185,37 @@ FILES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "saved_model.pb": ("saved-model-file", of(SAVED_MODEL)),
     "saved": ("saved-model", lambda path: folder(path, "saved_model.pb", "variables/x")),
     "best_dev-590.index": ("checkpoint-index", copy(CHECKPOINT / "best_dev-590.index")),
-    "best_dev-590.data-00000-of-00001":
-        ("checkpoint-data", copy(CHECKPOINT / "best_dev-590.data-00000-of-00001")),
+    "best_dev-590.data-00000-of-00001": (
+        "checkpoint-data",
+        copy(CHECKPOINT / "best_dev-590.data-00000-of-00001"),
+    ),
     "best_dev_checkpoint": ("checkpoint-state", copy(CHECKPOINT / "best_dev_checkpoint")),
     "ckpt": ("checkpoint", copy(CHECKPOINT)),
     "model.mlmodel": ("mlmodel", of(MLMODEL)),
     "model.mlpackage": ("mlpackage", lambda path: folder(path, "Manifest.json", "Data/x")),
-    "model.mlpackage.zip": ("mlpackage-zip", lambda path: archive(
-        path, "m.mlpackage/Manifest.json", "m.mlpackage/Data/com.apple.CoreML/model.mlmodel")),
+    "model.mlpackage.zip": (
+        "mlpackage-zip",
+        lambda path: archive(
+            path, "m.mlpackage/Manifest.json", "m.mlpackage/Data/com.apple.CoreML/model.mlmodel"
+        ),
+    ),
     "model.mlmodelc": ("mlmodelc", lambda path: folder(path, "coremldata.bin", "model.mil")),
     "model.aimodel": ("aimodel", lambda path: folder(path, "main.mlirb", "metadata.json")),
     "model.onnx": ("onnx", of(ONNX)),
     "model.ort": ("ort", of(b"\x20\0\0\0ORTM" + bytes(40))),
     "model.h5": ("keras-h5", of(b"\x89HDF\r\n\x1a\n" + bytes(40))),
-    "model.keras": ("keras", lambda path: archive(
-        path, "metadata.json", "config.json", "model.weights.h5")),
-    "model.pt": ("pytorch", lambda path: archive(
-        path, "archive/data.pkl", "archive/version", "archive/data/0")),
-    "model.pt2": ("pytorch-exported", lambda path: archive(
-        path, "m/archive_format", "m/models/model.json")),
+    "model.keras": (
+        "keras",
+        lambda path: archive(path, "metadata.json", "config.json", "model.weights.h5"),
+    ),
+    "model.pt": (
+        "pytorch",
+        lambda path: archive(path, "archive/data.pkl", "archive/version", "archive/data/0"),
+    ),
+    "model.pt2": (
+        "pytorch-exported",
+        lambda path: archive(path, "m/archive_format", "m/models/model.json"),
+    ),
     "model.pth": ("pytorch-legacy", of(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + b"\x80\x02M.")),
     "data.pkl": ("pickle", of(pickle.dumps({"a": 1}, 4))),
     "model.safetensors": ("safetensors", of(struct.pack("<Q", 2) + b'{"' + b'"}' * 9)),
@@ -260,7 +279,7 @@ FILES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "network.mlpackage": ("mlmodel", of(MLMODEL)),
     "sound.txt": ("wav", lambda path: sound(path, "WAV")),
     "song.wav": ("mp3", lambda path: sound(path, "MP3")),
-}  # fmt: skip
+}
 
 
 def make(folder: Path) -> Path:

@@ -18,8 +18,12 @@ PROGRAMS = sorted(
 def test_help(program: str) -> None:
     done = subprocess.run(
         [sys.executable, program, "--help"],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage: ")
 

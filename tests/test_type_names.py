@@ -10,9 +10,13 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "asrbuild"
 #: Files whose types have the names of a format: its own words, which another format may share.
 FORMATS = (
-    "artifact/manifest", "handover/evidence/document.py", "architectures/onnx/graph.py",
-    "architectures/tensorflow/proto.py", "handover/evidence/templates/", "handover/app/templates/",
-)  # fmt: skip
+    "artifact/manifest",
+    "handover/evidence/document.py",
+    "architectures/onnx/graph.py",
+    "architectures/tensorflow/proto.py",
+    "handover/evidence/templates/",
+    "handover/app/templates/",
+)
 
 
 def types_of(tree: ast.Module) -> Iterator[str]:

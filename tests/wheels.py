@@ -27,10 +27,23 @@ def fetched() -> Path:
             pip = [sys.executable, "-m", "uv", "pip"] if _has_uv() else ["uv", "pip"]
             # Elsewhere than in this project: uv would hold them to the project's own pins.
             done = subprocess.run(
-                [*pip, "install", "--quiet", "--no-deps", "--target", str(folder),
-                 "--python", sys.executable, *PACKAGES],
-                capture_output=True, text=True, cwd=folder, timeout=300, check=False,
-            )  # fmt: skip
+                [
+                    *pip,
+                    "install",
+                    "--quiet",
+                    "--no-deps",
+                    "--target",
+                    str(folder),
+                    "--python",
+                    sys.executable,
+                    *PACKAGES,
+                ],
+                capture_output=True,
+                text=True,
+                cwd=folder,
+                timeout=300,
+                check=False,
+            )
             if done.returncode:
                 pytest.skip(f"cannot fetch {', '.join(PACKAGES)}: {done.stderr.strip()}")
             mark.write_text("\n".join(PACKAGES))

@@ -70,8 +70,9 @@ class OptunaSweeper(Sweeper):
     """Runs the jobs that Optuna asks for; arguments as in :class:`OptunaConf`."""
 
     def __init__(self, **settings: Any) -> None:
-        plain = {k: OmegaConf.to_object(v) if OmegaConf.is_config(v) else v
-                 for k, v in settings.items()}  # fmt: skip
+        plain = {
+            k: OmegaConf.to_object(v) if OmegaConf.is_config(v) else v for k, v in settings.items()
+        }
         self.settings = OptunaConf(**plain)
         self.config: DictConfig | None = None
         self.launcher: Any = None
@@ -108,9 +109,10 @@ class OptunaSweeper(Sweeper):
         }
         if not space:
             raise AsrbuildError(
-                "there is no key to search", key="hydra.sweeper.params",
+                "there is no key to search",
+                key="hydra.sweeper.params",
                 fix="give a key several values, such as coreml.compress=none,int8",
-            )  # fmt: skip
+            )
         fixed = [
             f"{key}={each.get_value_element_as_str()}"
             for key, each in overrides.items()
@@ -201,9 +203,10 @@ def _distribution(optuna: Any, override: Override) -> Any:
 
 def _empty(override: Override) -> AsrbuildError:
     return AsrbuildError(
-        f"{override.input_line} has no value", key=override.key_or_group,
+        f"{override.input_line} has no value",
+        key=override.key_or_group,
         fix="give the lower end first",
-    )  # fmt: skip
+    )
 
 
 def _study(optuna: Any, settings: OptunaConf, directions: list[str]) -> Any:

@@ -39,11 +39,13 @@ ONE_SIZE = r"takes calls of (16 steps|576 samples) only"
 CELLS = {
     (source, shape, form): ONE_SIZE
     if source in ("silero", "streaming") and shape == "dynamic"
-    else NETWORK if form == "neuralnetwork" else ""
+    else NETWORK
+    if form == "neuralnetwork"
+    else ""
     for source in ("hama", "quartznet", "silero", "streaming")
     for shape in ("static", "dynamic")
     for form in ("mlprogram", "neuralnetwork")
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,17 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     for source in sources:
         write_recipe(source, folder / "recipes")
     done = run_asrbuild(
-        "--config-dir", "recipes", "-m", f"source={','.join(sources)}", "model=static,dynamic",
-        "coreml=mlprogram,neuralnetwork", "coreml.precision=fp32", *SHORT,
-        cwd=folder, env=ENVIRONMENT,
-    )  # fmt: skip
+        "--config-dir",
+        "recipes",
+        "-m",
+        f"source={','.join(sources)}",
+        "model=static,dynamic",
+        "coreml=mlprogram,neuralnetwork",
+        "coreml.precision=fp32",
+        *SHORT,
+        cwd=folder,
+        env=ENVIRONMENT,
+    )
     cells = {}
     for path in folder.glob(".asrbuild/sweeps/*/*.json"):
         cell = json.loads(path.read_text("utf-8"))
@@ -139,8 +148,9 @@ def test_what_chunks_cost_is_in_the_manifest_and_the_report(hama: tuple[Path, Pa
     assert (manifest.rows.steps, manifest.rows.add, manifest.rows.most) == (320, 320, 1500)
     assert not manifest.context.causal
     assert longest_call(manifest, 3000) == 960_000  # one minute of samples
-    cost = {t.input: (t.recording_edits, t.recording_labels) for t in
-            manifest.verification.transcripts}  # fmt: skip
+    cost = {
+        t.input: (t.recording_edits, t.recording_labels) for t in manifest.verification.transcripts
+    }
     assert cost["sample"] == (0, 108)
     (chunked,) = (cost[name] for name in cost if name.startswith("sample@"))
     assert 0 < chunked[0] <= 15
@@ -185,9 +195,8 @@ def test_a_network_with_states_streams(sweep: Sweep) -> None:
 
 
 def test_an_artifact_is_shown_reported_and_proven_again(
-    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     artifact = sweep.artifact("streaming", "static")
     recipe = read_manifest(artifact).provenance.recipe
@@ -210,8 +219,11 @@ class Silero:
         for at in range(0, len(samples) - 511, 512):
             window = samples[at : at + 512]
             given.append(state)
-            feeds = {"input": np.concatenate([past, window])[None], "state": state,
-                     "sr": np.array(16_000)}  # fmt: skip
+            feeds = {
+                "input": np.concatenate([past, window])[None],
+                "state": state,
+                "sr": np.array(16_000),
+            }
             (row,), state = self.session.run(None, feeds)
             states.append(state)
             rows.append([row[0], 1 - row[0]])
@@ -255,8 +267,10 @@ def test_a_conformance_kit_checks_a_runtime_of_another_making(
         folder.mkdir(parents=True)
         for name, array in runtime.run(samples, keep_past).items():
             np.save(folder / f"{name}.npy", array)
-        calls = [{"first": at - 64, "steps": 576, "size": 576}
-                 for at in range(0, len(samples) - 511, 512)]  # fmt: skip
+        calls = [
+            {"first": at - 64, "steps": 576, "size": 576}
+            for at in range(0, len(samples) - 511, 512)
+        ]
         (folder / "calls.json").write_text(json.dumps(calls))
         (folder / "text.json").write_text(json.dumps({"text": recording["text"]}))
     command = [sys.executable, "-I", str(kit / "check.py"), str(results), "--json"]
@@ -279,9 +293,13 @@ def test_a_conformance_kit_checks_a_runtime_of_another_making(
     ],
 )
 def test_what_cannot_be_built_is_refused_by_name(
-    sweep: Sweep, overrides: tuple[str, ...], key: str, message: str,
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    sweep: Sweep,
+    overrides: tuple[str, ...],
+    key: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.chdir(sweep.folder)
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -296,18 +314,27 @@ def test_what_cannot_be_built_is_refused_by_name(
     ("more", "advice"), [((), "set verify=half if the original"), (("verify=half",), "has a fault")]
 )
 def test_a_failed_proof_advises_what_is_not_set_yet(
-    sweep: Sweep, more: tuple[str, ...], advice: str,
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    sweep: Sweep,
+    more: tuple[str, ...],
+    advice: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.chdir(sweep.folder)
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     gate = "half" if more else "fp32"
     given = [
-        "--config-dir", "recipes", "source=quartznet", "model=static", "coreml.precision=fp32",
-        *SHORT, *more, f"verify.thresholds.{gate}.psnr_db=199",
+        "--config-dir",
+        "recipes",
+        "source=quartznet",
+        "model=static",
+        "coreml.precision=fp32",
+        *SHORT,
+        *more,
+        f"verify.thresholds.{gate}.psnr_db=199",
         "verify.thresholds.fp32.psnr_db=199",
-    ]  # fmt: skip
+    ]
     code, err = run_here(given, monkeypatch, capfd)
     assert code == 1
     assert "psnr_db" in err

@@ -45,8 +45,11 @@ def run_checker(artifact: Path, results: Path) -> Checked:
     # Isolated: neither this folder nor asrbuild is there to be imported by accident.
     done = subprocess.run(
         [sys.executable, "-I", str(checker), str(results), "--json"],
-        capture_output=True, text=True, check=False, cwd=results,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=results,
+    )
     assert not done.stderr, done.stderr
     return done.returncode, json.loads(done.stdout)
 
@@ -174,9 +177,13 @@ def test_the_kit_is_what_the_artifact_itself_does(
             assert sum(call["steps"] for call in calls) == recording["steps"] == len(expected)
     lengths = {recording["name"]: recording["steps"] for recording in book["recordings"]}
     assert lengths == {
-        "reference": 99, "one_chunk": 16, "one_step": 1, "too_short": 0, "silence": 17,
+        "reference": 99,
+        "one_chunk": 16,
+        "one_step": 1,
+        "too_short": 0,
+        "silence": 17,
         "full_scale": 17,
-    }  # fmt: skip
+    }
     assert book["recordings"][0]["text"].startswith("hello world")
 
 
@@ -188,14 +195,18 @@ def test_words_without_times_are_no_fault(artifact: Path, tmp_path: Path) -> Non
         (tmp_path / recording["name"] / "text.json").write_text(
             json.dumps({"text": recording["text"]})
         )
-        shutil.copy(artifact / "conformance" / recording["name"] / "probabilities.npy",
-                    tmp_path / recording["name"])  # fmt: skip
+        shutil.copy(
+            artifact / "conformance" / recording["name"] / "probabilities.npy",
+            tmp_path / recording["name"],
+        )
     code, answer = run_checker(artifact, tmp_path)
     assert code == 0
     verdicts = {finding["step"]: finding["verdict"] for finding in answer["findings"]}
     assert (verdicts["text"], verdicts["words"], verdicts["calls"]) == (
-        "ok", "not given", "not given",
-    )  # fmt: skip
+        "ok",
+        "not given",
+        "not given",
+    )
 
 
 def test_the_checker_needs_only_numpy(artifact: Path) -> None:
@@ -204,10 +215,13 @@ def test_the_checker_needs_only_numpy(artifact: Path) -> None:
         name.split(".")[0]
         for node in ast.walk(tree)
         for name in (
-            [alias.name for alias in node.names] if isinstance(node, ast.Import)
-            else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
         )
-    }  # fmt: skip
+    }
     assert imported - set(sys.stdlib_module_names) == {"numpy"}
 
 
@@ -284,9 +298,10 @@ def test_the_command_says_what_was_checked(artifact: Path, tmp_path: Path) -> No
     checks = {check["what"]: check for check in json.loads(done.out)["checks"]}
     assert checks["syntax"]["passed"] is True
     assert checks["compiled"] == {
-        "what": "compiled", "passed": None,
+        "what": "compiled",
+        "passed": None,
         "detail": "not checked: Swift is not installed",
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(

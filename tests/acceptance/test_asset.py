@@ -28,9 +28,11 @@ from tests.proof import building
 
 #: Of all forms, which tests/coreai lowers twice by two workers: those with the most to write down.
 FORMS = (
-    "model=dynamic coreml.lstm=loop", "model=multifunction", "model=static coreml.state=stateful",
+    "model=dynamic coreml.lstm=loop",
+    "model=multifunction",
+    "model=static coreml.state=stateful",
     "model=static coreml.compress=palettize_4",
-)  # fmt: skip
+)
 
 
 @needs_core_ai
@@ -65,9 +67,7 @@ def test_one_recipe_publishes_both_formats(
         describe_variant(make_header(p, m, signer), m) for p, m in ((asset, second), (path, first))
     ]
     chosen = {system: choose(variants, system).name for system in ("iOS27", "macOS27.1", "iOS18")}
-    assert chosen == {
-        "iOS27": second.name, "macOS27.1": second.name, "iOS18": first.name
-    }  # fmt: skip
+    assert chosen == {"iOS27": second.name, "macOS27.1": second.name, "iOS18": first.name}
 
     for command in (
         ["verify", str(asset)],
@@ -109,8 +109,12 @@ def test_a_form_has_the_same_bytes_in_any_process(core_ai_folder: Path, tmp_path
         environment = os.environ | {"PYTHONHASHSEED": seed, "ASRBUILD_COREAI": str(core_ai_folder)}
         done = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path), str(len(FORMS)), seed],
-            env=environment, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         answers.append(json.loads(done.stdout))
     assert answers[0] == answers[1]

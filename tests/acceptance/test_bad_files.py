@@ -58,10 +58,14 @@ def _missing_output(at: Path) -> tuple[list[str], str]:
 
 def _static_graph(at: Path) -> tuple[list[str], str]:
     return (
-        ["source=frozen_graph", f"source.path={_graph(at, 16)}", "model=dynamic_to_static",
-         "n_steps=32"],
+        [
+            "source=frozen_graph",
+            f"source.path={_graph(at, 16)}",
+            "model=dynamic_to_static",
+            "n_steps=32",
+        ],
         "n_steps=32 in the recipe, but the source states 16 (shape of input_node of",
-    )  # fmt: skip
+    )
 
 
 def _empty_recording(at: Path) -> tuple[list[str], str]:
@@ -114,11 +118,20 @@ def _damaged_checkpoint(at: Path) -> tuple[list[str], str]:
 @pytest.mark.parametrize(
     "make",
     [
-        _other_width, _other_alphabet, _truncated_graph, _missing_output, _static_graph,
-        _empty_recording, _not_a_recording, _words_in_latin_1, _too_short, _artifacts_is_a_file,
-        _checkpoint_without_state, _damaged_checkpoint,
+        _other_width,
+        _other_alphabet,
+        _truncated_graph,
+        _missing_output,
+        _static_graph,
+        _empty_recording,
+        _not_a_recording,
+        _words_in_latin_1,
+        _too_short,
+        _artifacts_is_a_file,
+        _checkpoint_without_state,
+        _damaged_checkpoint,
     ],
-)  # fmt: skip
+)
 def test_bad_files(
     make: Callable[[Path], tuple[list[str], str]],
     at: Path,

@@ -70,9 +70,14 @@ def test_manifests_follow_the_schema_and_list_every_file(
     present = {p.relative_to(artifact).as_posix() for p in artifact.rglob("*") if p.is_file()}
     unlisted = {path.split("/")[0] for path in present - listed}
     assert unlisted == {
-        "manifest.json", "report.md", "report.html", "SHA256SUMS", "README.md", "ASRKit",
+        "manifest.json",
+        "report.md",
+        "report.html",
+        "SHA256SUMS",
+        "README.md",
+        "ASRKit",
         "conformance",
-    }  # fmt: skip
+    }
     assert listed < present
     if shutil.which("sha256sum"):
         subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=artifact, check=True)
@@ -175,13 +180,21 @@ def test_latest_is_what_was_built_alone_last(workshop: Workshop) -> None:
     assert found[1:] == [found[1]] * 3
     assert len([a for a in lookup.list_artifacts(root) if a.name == "a"]) == 4
 
-    swept = run_asrbuild("-m", "model=static", "verify=quick", "decoder=greedy,beam",
-                         "decoder.beam_width=9", f"paths.artifacts={root}",
-                         cwd=workshop.folder)  # fmt: skip
+    swept = run_asrbuild(
+        "-m",
+        "model=static",
+        "verify=quick",
+        "decoder=greedy,beam",
+        "decoder.beam_width=9",
+        f"paths.artifacts={root}",
+        cwd=workshop.folder,
+    )
     assert swept.code == 0, swept.err
     names = {a.name for a in lookup.list_artifacts(root)} - {"a"}
-    assert names == {"demo-static-mlprogram-width9-quick",
-                     "demo-static-mlprogram-beam-width9-quick"}  # fmt: skip
+    assert names == {
+        "demo-static-mlprogram-width9-quick",
+        "demo-static-mlprogram-beam-width9-quick",
+    }
     assert swept.err.count("Core ML package from the weights") == 2
     assert "Core ML package from the weights: already there" in swept.err
 

@@ -233,10 +233,20 @@ def test_doctor_finds_this_machine_fit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["ls", "show {}", "verify {}", "run {}", "inspect model {}", "diff {} {}", "cache ls", "doctor",
-     "inspect graph {graph}",
-     "plan model=static", "evaluate {} {} " + str(DEMO / "dev" / "dev.csv")],
-)  # fmt: skip
+    [
+        "ls",
+        "show {}",
+        "verify {}",
+        "run {}",
+        "inspect model {}",
+        "diff {} {}",
+        "cache ls",
+        "doctor",
+        "inspect graph {graph}",
+        "plan model=static",
+        "evaluate {} {} " + str(DEMO / "dev" / "dev.csv"),
+    ],
+)
 def test_nothing_is_cut_off_in_a_narrow_terminal(workshop: Workshop, command: str) -> None:
     names = ("demo-static-mlprogram", "demo-dynamic-neuralnetwork")
     graph = next((workshop.folder / ".asrbuild" / "cache" / "export").glob("*/output_graph.pb"))
@@ -259,8 +269,15 @@ def test_run_and_inspect_take_what_the_other_commands_take(
     link = tmp_path / "no suffix"
     link.symlink_to(package)
     name = artifact.parent.name
-    specs = [name, f"{name}/{artifact.name}", str(artifact), str(artifact / "manifest.json"),
-             str(tmp_path / "one.asrb"), str(link), str(package)]  # fmt: skip
+    specs = [
+        name,
+        f"{name}/{artifact.name}",
+        str(artifact),
+        str(artifact / "manifest.json"),
+        str(tmp_path / "one.asrb"),
+        str(link),
+        str(package),
+    ]
     for command in (("run",), ("inspect", "model")):
         answers = []
         for spec in specs:

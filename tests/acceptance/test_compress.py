@@ -15,9 +15,11 @@ from tests.acceptance.conftest import Finished, Workshop, run_asrbuild
 WAYS = ("none", "int8", "palettize_6", "palettize_4", "prune")
 #: What conf/coreml/mlprogram.yaml says of 4 bits on the demo.
 MIXED = (
-    "coreml.compress=palettize_4", "coreml.compress_layers.layer_2=int8",
-    "coreml.compress_layers.layer_3=int8", "coreml.compress_layers.lstm=palettize_6",
-)  # fmt: skip
+    "coreml.compress=palettize_4",
+    "coreml.compress_layers.layer_2=int8",
+    "coreml.compress_layers.layer_3=int8",
+    "coreml.compress_layers.lstm=palettize_6",
+)
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +90,12 @@ def test_a_choice_for_each_layer_passes_and_is_proven_again(sweep: Finished, fol
     manifest = read_manifest(artifact)
     chosen = compression(manifest.provenance.recipe["coreml"])
     assert chosen == {
-        "layer_2": "int8", "layer_3": "int8", "lstm": "palettize_6",
-        "layer_5": "palettize_4", "layer_6": "palettize_4",
-    }  # fmt: skip
+        "layer_2": "int8",
+        "layer_3": "int8",
+        "lstm": "palettize_6",
+        "layer_5": "palettize_4",
+        "layer_6": "palettize_4",
+    }
     inspected = run_asrbuild(
         "inspect", "model", str(artifact / manifest.model.package), "--json", cwd=folder
     )

@@ -164,8 +164,15 @@ def _of_bytes(graph: Path, *more: str) -> list[str]:
 def test_a_model_that_writes_bytes(bytes_graph: Path, tmp_path: Path) -> None:
     """UTF-8 mode from the graph to the words, with a scorer of characters, by every decoder."""
     (tmp_path / "corpus.txt").write_text(SAMPLE_TEXT + "\n")
-    made = run_asrbuild("scorer", "build", "--text=corpus.txt", "--bytes-output", "--order=5",
-                        "--output=characters.scorer", cwd=tmp_path)  # fmt: skip
+    made = run_asrbuild(
+        "scorer",
+        "build",
+        "--text=corpus.txt",
+        "--bytes-output",
+        "--order=5",
+        "--output=characters.scorer",
+        cwd=tmp_path,
+    )
     assert made.code == 0, made.err
     shown = run_asrbuild("inspect", "scorer", "characters.scorer", "--bytes-output", cwd=tmp_path)
     assert "character based  yes, UTF-8 bytes" in shown.out
@@ -192,11 +199,15 @@ def test_a_model_that_writes_bytes(bytes_graph: Path, tmp_path: Path) -> None:
 
 def test_bytes_and_letters_are_not_taken_for_each_other(bytes_graph: Path, tmp_path: Path) -> None:
     wrong = {
-        "source.bytes_output_mode=false in the recipe, but the source states true":
-            ("source.bytes_output_mode", _of_bytes(bytes_graph, "source.bytes_output_mode=false")),
-        "source.bytes_output_mode=true in the recipe, but the source states false":
-            ("source.bytes_output_mode", ["model=static", "source.bytes_output_mode=true"]),
-    }  # fmt: skip
+        "source.bytes_output_mode=false in the recipe, but the source states true": (
+            "source.bytes_output_mode",
+            _of_bytes(bytes_graph, "source.bytes_output_mode=false"),
+        ),
+        "source.bytes_output_mode=true in the recipe, but the source states false": (
+            "source.bytes_output_mode",
+            ["model=static", "source.bytes_output_mode=true"],
+        ),
+    }
     for message, (key, overrides) in wrong.items():
         done = run_asrbuild(*overrides, cwd=tmp_path)
         assert done.code == 1

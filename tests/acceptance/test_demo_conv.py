@@ -21,9 +21,14 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """By place: calls of 16 rows."""
     folder = tmp_path_factory.mktemp("demo_conv")
     done = run_asrbuild(
-        "-m", "source=demo_conv", "model=static", "features.place=app,package",
-        "verify.inputs=[sample,silence,random]", "verify.edge_lengths=false", cwd=folder,
-    )  # fmt: skip
+        "-m",
+        "source=demo_conv",
+        "model=static",
+        "features.place=app,package",
+        "verify.inputs=[sample,silence,random]",
+        "verify.edge_lengths=false",
+        cwd=folder,
+    )
     assert done.code == 0, done.err
     made = {read_manifest(at).features.place: at for at in (folder / "artifacts").glob("*/1*")}
     assert set(made) == {"app", "package"}

@@ -100,8 +100,10 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "noisy": (_noisy(folder),),
     }
     common = (
-        "verify=quick", f"paths.artifacts={folder / 'artifacts'}", f"paths.cache={folder / 'cache'}"
-    )  # fmt: skip
+        "verify=quick",
+        f"paths.artifacts={folder / 'artifacts'}",
+        f"paths.cache={folder / 'cache'}",
+    )
     built = {}
     for name, overrides in VARIANTS.items():
         settings = [*common, f"name={name}", *overrides, *more.get(name, ())]
@@ -131,9 +133,12 @@ STATEFUL = {
 }
 FUNCTIONS = {f"function {name}": "wider" for name in ("chunk_16", "chunk_32", "whole")}
 NEURAL = {
-    "model.package": "other", "model.minimum_os": "wider", "input input_lengths dtype": "other",
-    "output new_state_c shape": "narrower", "output new_state_h shape": "narrower",
-}  # fmt: skip
+    "model.package": "other",
+    "model.minimum_os": "wider",
+    "input input_lengths dtype": "other",
+    "output new_state_c shape": "narrower",
+    "output new_state_h shape": "narrower",
+}
 
 
 @pytest.mark.parametrize(
@@ -170,8 +175,9 @@ def test_verdicts(
     found = differ(before, now)
     assert (found.verdict, found.suggestion.bump) == (verdict, bump), found.reasons
     assert interface(found) == expected
-    assert found.must_change_code == any(value in ("narrower", "other") for value in
-                                         expected.values())  # fmt: skip
+    assert found.must_change_code == any(
+        value in ("narrower", "other") for value in expected.values()
+    )
     back = differ(now, before)
     turned = {what: Relation(relation).flipped().value for what, relation in expected.items()}
     assert interface(back) == turned
@@ -253,10 +259,11 @@ def run(artifacts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_table(run: Any):
     text = run("static", "hop")
     for line in (
-        "An app must change its code.", "features.step_samples: 320 -> 160",
+        "An app must change its code.",
+        "features.step_samples: 320 -> 160",
         "version: 2.0.0 (major: an app must change its code); it has 1.0.0",
         "the app computes its features this way",
-    ):  # fmt: skip
+    ):
         assert line in text
     assert "Nothing that an app notices has changed." in run("static", "static")
     assert "1.0.1 is enough" in run("static", "described")
@@ -272,15 +279,23 @@ def test_everywhere_that_an_artifact_may_be(run: Any, artifacts: dict[str, Path]
     write_bundle(artifacts["dynamic"], bundle, signer)
     remote = tmp_path / "remote"
     ship(
-        artifacts["dynamic"], open_remote(str(remote)), signer=signer, trust=read_trust(config),
+        artifacts["dynamic"],
+        open_remote(str(remote)),
+        signer=signer,
+        trust=read_trust(config),
         channel="beta",
-    )  # fmt: skip
+    )
     path = artifacts["dynamic"]
     expected = run("static", "dynamic", "--json")
     for spec in (
-        f"dynamic@{path.name}", f"dynamic/{path.name}", "dynamic@latest", str(path), str(bundle),
-        f"{remote}#dynamic@beta", f"{remote}#dynamic@{path.name}",
-    ):  # fmt: skip
+        f"dynamic@{path.name}",
+        f"dynamic/{path.name}",
+        "dynamic@latest",
+        str(path),
+        str(bundle),
+        f"{remote}#dynamic@beta",
+        f"{remote}#dynamic@{path.name}",
+    ):
         assert run("static", spec, "--json") == expected, spec
     # Weights are not fetched to compare: they may be gone from the remote.
     weights = [f for f in read_manifest(path).files if f.path.endswith((".bin", ".npz"))]

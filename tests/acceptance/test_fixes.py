@@ -33,9 +33,14 @@ from tests.paths import PACKAGE
 
 #: Options of other programs that fixes name.
 FOREIGN_OPTIONS = {
-    "--checkpoint_dir", "--export_batch_size", "--export_dir", "--layer_norm", "--load_cudnn",
-    "--n_steps", "--group",
-}  # fmt: skip
+    "--checkpoint_dir",
+    "--export_batch_size",
+    "--export_dir",
+    "--layer_norm",
+    "--load_cudnn",
+    "--n_steps",
+    "--group",
+}
 #: Keys that are not the recipe's: arguments of other libraries, an environment variable.
 FOREIGN_KEYS = {"convert_to", "dynamo", "state", "unroll", "HYDRA_FULL_ERROR"}
 #: Values of options: a hot word and its boost, an input and its file.

@@ -139,8 +139,9 @@ def shipped(folder: Path) -> None:
 
     signer = new_key("k", folder / "config")
     trust = read_trust(folder / "config")
-    artifact = make_artifact(folder / "a", content={"model.mlmodel": b"weights" * 300,
-                                                    "reference.wav": b"RIFF"})  # fmt: skip
+    artifact = make_artifact(
+        folder / "a", content={"model.mlmodel": b"weights" * 300, "reference.wav": b"RIFF"}
+    )
     ship(artifact, open_remote(str(folder / "r")), signer=signer, trust=trust, channel="beta")
     write_bundle(artifact, folder / "x.asrb", signer)
     pulled(folder, folder / "pulled", folder / "config")
@@ -169,16 +170,24 @@ _STAGE = StageKey("convert", 1, {"n": 1}, {}, {})
 
 
 def stage(folder: Path) -> None:
-    run_stage(folder / "cache", _STAGE, lambda at: (at / "x").write_bytes(b"x") and None,
-              notify=lambda _: None)  # fmt: skip
+    run_stage(
+        folder / "cache",
+        _STAGE,
+        lambda at: (at / "x").write_bytes(b"x") and None,
+        notify=lambda _: None,
+    )
 
 
 def cached(folder: Path) -> None:
     list(cache_cleanup.list_entries(folder / "cache"))
     if not cache.is_cached(folder / "cache", _STAGE):
         raise AsrbuildError("not there, so it is made again")
-    assert cache.entry_problem(folder / "cache", cache.entry_path(folder / "cache", _STAGE),
-                               verify=True) is None  # fmt: skip
+    assert (
+        cache.entry_problem(
+            folder / "cache", cache.entry_path(folder / "cache", _STAGE), verify=True
+        )
+        is None
+    )
 
 
 _LARGE = bytes(2 << 20)
@@ -218,26 +227,37 @@ READERS = [
     Reader("cache/convert/*/stage.json", stage, cached),
     Reader("cache/.digests/*.json", memo, digest, only_saves_time=True),
     Reader("p.mlpackage/Manifest.json", package, lambda at: read_spec(at / "p.mlpackage")),
-    Reader("x_r1_16.pb", copied(GENUINE / "deepspeech-0.9.3" / "x_r1_16.pb"),
-           lambda at: inspect_graph(at / "x_r1_16.pb")),
+    Reader(
+        "x_r1_16.pb",
+        copied(GENUINE / "deepspeech-0.9.3" / "x_r1_16.pb"),
+        lambda at: inspect_graph(at / "x_r1_16.pb"),
+    ),
     Reader("x.pbmm", mapped, lambda at: inspect_graph(at / "x.pbmm")),
-    Reader("x_q1t.tflite", copied(GENUINE / "coqui-1.4.0" / "x_q1t.tflite"),
-           lambda at: (inspect_lite(at / "x_q1t.tflite"), read_lite(at / "x_q1t.tflite"))),
+    Reader(
+        "x_q1t.tflite",
+        copied(GENUINE / "coqui-1.4.0" / "x_q1t.tflite"),
+        lambda at: (inspect_lite(at / "x_q1t.tflite"), read_lite(at / "x_q1t.tflite")),
+    ),
     Reader("best_dev-590.index", checkpoint, lambda at: read_weights(find_checkpoint(at))),
     Reader("best_dev_checkpoint", checkpoint, lambda at: find_checkpoint(at)),
     Reader("flags.txt", checkpoint, lambda at: read_flags(at / "flags.txt")),
-    Reader("alphabet.txt", copied(DEMO / "alphabet.txt"),
-           lambda at: read_alphabet(at / "alphabet.txt")),
-    Reader("second.wav", copied(DEMO / "second.wav"),
-           lambda at: read_audio(at / "second.wav", 16_000)),
-    Reader("prompts.scorer", copied(DEMO / "prompts.scorer"),
-           lambda at: inspect_scorer(at / "prompts.scorer")),
+    Reader(
+        "alphabet.txt", copied(DEMO / "alphabet.txt"), lambda at: read_alphabet(at / "alphabet.txt")
+    ),
+    Reader(
+        "second.wav", copied(DEMO / "second.wav"), lambda at: read_audio(at / "second.wav", 16_000)
+    ),
+    Reader(
+        "prompts.scorer",
+        copied(DEMO / "prompts.scorer"),
+        lambda at: inspect_scorer(at / "prompts.scorer"),
+    ),
     Reader("t.csv", table, lambda at: read_dataset(at / "t.csv")),
     Reader("parity.npz", reference, lambda at: load_reference(at / "parity.npz", 9)),
     Reader("manifest.json", manifest, lambda at: read_manifest(at)),
     Reader("SHA256SUMS", sums, whole),
     Reader("k.pub", key, lambda at: trust_key(read_key_file(at / "k.pub"), "k", at / "config")),
-]  # fmt: skip
+]
 
 
 def damaged(data: bytes, chance: random.Random) -> tuple[bytes, str]:
@@ -247,9 +267,12 @@ def damaged(data: bytes, chance: random.Random) -> tuple[bytes, str]:
         size = len(changed)
         near = min(size, 512)
         at = chance.choice(
-            (chance.randrange(near or 1), max(0, size - 1 - chance.randrange(near or 1)),
-             chance.randrange(size or 1))
-        )  # fmt: skip
+            (
+                chance.randrange(near or 1),
+                max(0, size - 1 - chance.randrange(near or 1)),
+                chance.randrange(size or 1),
+            )
+        )
         how = chance.choice(("flip", "cut", "number", "remove", "repeat", "digits"))
         if how == "flip" and size:
             changed[at] ^= 1 << chance.randrange(8)

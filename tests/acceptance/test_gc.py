@@ -42,8 +42,13 @@ def test_only_what_led_to_no_artifact_goes(workshop: Workshop, tmp_path: Path):
     stages = [name.partition("/")[0] for name in gone]
     # More than two of a stage where another process built static models into the cache meanwhile.
     assert set(stages) - {"witness"} == {
-        "artifact", "convert", "execute", "export", "prove", "reference",
-    }  # fmt: skip
+        "artifact",
+        "convert",
+        "execute",
+        "export",
+        "prove",
+        "reference",
+    }
     for stage in ("artifact", "convert", "execute", "prove"):
         assert stages.count(stage) >= len(GONE), stage
     # The others are still built, to the last file, and nobody has to do anything again.

@@ -133,8 +133,12 @@ def test_one_name_for_one_thing() -> None:
     assert kinds["--json"] == {None}
     known = {None, "NUMBER", "FILE", "FOLDER"}
     assert not {kind for found in kinds.values() for kind in found if kind not in known} & {
-        "TEXT", "STR", "INT", "PATH", "BOOL",
-    }  # fmt: skip
+        "TEXT",
+        "STR",
+        "INT",
+        "PATH",
+        "BOOL",
+    }
 
 
 @pytest.mark.parametrize(

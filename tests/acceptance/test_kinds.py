@@ -24,8 +24,14 @@ from tests.other_files import DEMO, FILES, GENUINE, PB, TFLITE, make, memory_map
 AUDIO = {"wav", "flac", "ogg", "mp3", "audio", "binary"}
 WORDS = {"text", "csv"}
 DATA = {"csv", "text", "folder", "checkpoint"}
-CHECKPOINT = {"checkpoint", "folder", "checkpoint-index", "checkpoint-data", "checkpoint-state",
-              "meta-graph"}  # fmt: skip
+CHECKPOINT = {
+    "checkpoint",
+    "folder",
+    "checkpoint-index",
+    "checkpoint-data",
+    "checkpoint-state",
+    "meta-graph",
+}
 ARTIFACT = {"artifact", "manifest"}
 
 #: Key of a recipe -> the other overrides that it needs, and the kinds that it takes.
@@ -40,7 +46,7 @@ KEYS = {
     "decoder.scorer_path": (["decoder=ds_ctcdecoder"], {"scorer"}),
     "verify.evaluation": ([], DATA),
     "verify.compared_with": ([], ARTIFACT),
-}  # fmt: skip
+}
 
 #: Command line with {file} -> the kinds that it takes. {static} is a whole artifact.
 COMMANDS = {
@@ -70,7 +76,7 @@ COMMANDS = {
     "pull {file}": {"asrb"},
     "variants {file}": {"asrb"},
     "key trust {file}": {"public-key"},
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -161,9 +167,11 @@ def test_every_command_that_reads_a_file(
     monkeypatch.setenv("ASRBUILD_CONFIG", str(tmp_path / "config"))
     command_line(["key", "new", "mine"])
     places = {
-        "static": workshop.artifact("static", "mlprogram"), "alphabet": DEMO / "alphabet.txt",
-        "sample": DEMO / "sample.wav", "out": tmp_path / "out",
-    }  # fmt: skip
+        "static": workshop.artifact("static", "mlprogram"),
+        "alphabet": DEMO / "alphabet.txt",
+        "sample": DEMO / "sample.wav",
+        "out": tmp_path / "out",
+    }
 
     refusals = {}
 
@@ -202,10 +210,13 @@ def test_other_forms_of_a_graph_are_built(form: str, tmp_path: Path) -> None:
     else:
         shutil.copy(TFLITE, path)
     done = run_asrbuild(
-        "source=frozen_graph", f"source.path={path}", "verify=quick",
+        "source=frozen_graph",
+        f"source.path={path}",
+        "verify=quick",
         f"source.sample.audio={GENUINE / 'hello.wav'}",
-        f"source.sample.text={GENUINE / 'hello.txt'}", cwd=tmp_path,
-    )  # fmt: skip
+        f"source.sample.text={GENUINE / 'hello.txt'}",
+        cwd=tmp_path,
+    )
     assert done.code == 0, done.err
     assert "hello world you are currently caller number" in done.out
     (manifest,) = (tmp_path / "artifacts").glob("*/*/manifest.json")

@@ -130,11 +130,22 @@ def test_a_job_that_is_killed_is_a_failed_row_or_starts_again(
 ) -> None:
     """As a machine without memory does it. Ray starts the job again; joblib cannot."""
     sweep = subprocess.Popen(
-        [sys.executable, "-m", "asrbuild.cli.main", "-m", "model=static,dynamic", "verify=quick",
-         f"paths.cache={tmp_path}/.asrbuild/cache", *LAUNCHERS[launcher]],
-        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [
+            sys.executable,
+            "-m",
+            "asrbuild.cli.main",
+            "-m",
+            "model=static,dynamic",
+            "verify=quick",
+            f"paths.cache={tmp_path}/.asrbuild/cache",
+            *LAUNCHERS[launcher],
+        ],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env=os.environ | {"COLUMNS": "160", "NO_COLOR": "1"},
-    )  # fmt: skip
+    )
     building = tmp_path / ".asrbuild" / "cache" / ".building"
     deadline = time.monotonic() + 120
     while not (jobs := _waiting_for_tensorflow(tmp_path)):

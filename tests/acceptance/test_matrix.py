@@ -112,8 +112,9 @@ def assert_it_is_what_was_asked_for(cell: Cell, manifest: Manifest, package: Mod
 
 def _steps(kind: str, form: str) -> str:
     flexible = "1..3000" if form == "mlprogram" else "1.."
-    return {"dynamic": flexible, "whole": flexible, "enumerated": "16|32|64",
-            "chunk_32": "32"}.get(kind, "16")  # fmt: skip
+    return {"dynamic": flexible, "whole": flexible, "enumerated": "16|32|64", "chunk_32": "32"}.get(
+        kind, "16"
+    )
 
 
 def assert_it_was_proven(cell: Cell, manifest: Manifest) -> None:
@@ -123,8 +124,10 @@ def assert_it_was_proven(cell: Cell, manifest: Manifest) -> None:
     assert verification.passed
     assert all(metric.passed for metric in verification.metrics)
     assert {metric.output for metric in verification.metrics} == {
-        "logits", "new_state_c", "new_state_h"
-    }  # fmt: skip
+        "logits",
+        "new_state_c",
+        "new_state_h",
+    }
     inputs = {entry.name for entry in verification.inputs}
     assert {"sample", "second", "silence", "noise", "clipped", "random"} < inputs
     run = {metric.input for metric in verification.metrics}
@@ -173,8 +176,10 @@ def test_an_app_may_choose_a_function_and_change_it_on_the_way(
     feeding = {f.name: f.streaming for f in manifest.model.functions}
     uses = {name: (fed.mode, fed.steps_per_chunk) for name, fed in feeding.items()}
     assert uses == {
-        "chunk_16": ("chunked", 16), "chunk_32": ("chunked", 32), "whole": ("whole", 3000)
-    }  # fmt: skip
+        "chunk_16": ("chunked", 16),
+        "chunk_32": ("chunked", 32),
+        "whole": ("whole", 3000),
+    }
     assert manifest.streaming == feeding[manifest.model.default_function]
     said: dict[str, str] = {}
     for name in (*uses, "hole"):
@@ -196,9 +201,13 @@ def test_an_app_may_choose_a_function_and_change_it_on_the_way(
         part = windows[None, len(rows) : len(rows) + size]
         lengths = np.array([size], np.int32)
         found = runs[name].package.predict(
-            {"input_node": part, "input_lengths": lengths, "previous_state_c": c,
-             "previous_state_h": h}
-        )  # fmt: skip
+            {
+                "input_node": part,
+                "input_lengths": lengths,
+                "previous_state_c": c,
+                "previous_state_h": h,
+            }
+        )
         c, h = found["new_state_c"], found["new_state_h"]
         rows += [*found["logits"][:, 0]]
     # A program in fp16 rounds to 2 ** -11 of a value. A kernel that rounds a row of the long call
@@ -246,8 +255,11 @@ def test_the_table_of_the_matrix(tmp_path: Path) -> None:
     """``benchmarks/matrix.py`` on one cell of the demo model, plain conversion beside it."""
     done = subprocess.run(
         [sys.executable, matrix.__file__, "--only", "static,mlprogram,fp32,native", "--json"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     (row,) = map(json.loads, done.stdout.splitlines())
     assert row["cell"] == "static mlprogram fp32 native"

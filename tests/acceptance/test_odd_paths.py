@@ -26,10 +26,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copyfile(DEMO / "second.wav", folder / f"{ODD}.wav")
     shutil.copyfile(DEMO / "second.txt", folder / f"{ODD}.txt")
     done = run_asrbuild(
-        "model=static", "verify=quick", "verify.inputs=[sample,second]", "name=odd",
-        f"source.second.audio={folder}/{ODD}.wav", f"source.second.text={folder}/{ODD}.txt",
+        "model=static",
+        "verify=quick",
+        "verify.inputs=[sample,second]",
+        "name=odd",
+        f"source.second.audio={folder}/{ODD}.wav",
+        f"source.second.text={folder}/{ODD}.txt",
         cwd=folder,
-    )  # fmt: skip
+    )
     assert done.code == 0, done.err
     return folder
 

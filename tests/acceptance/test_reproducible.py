@@ -27,11 +27,17 @@ LATER = (
     "main()\n"
 )
 #: A machine whose Python, clock, language and libraries are set otherwise.
-ELSEWHERE = {"PYTHONHASHSEED": "4242", "TZ": "Asia/Kathmandu", "LC_ALL": "POSIX",
-             "OMP_NUM_THREADS": "3"}  # fmt: skip
+ELSEWHERE = {
+    "PYTHONHASHSEED": "4242",
+    "TZ": "Asia/Kathmandu",
+    "LC_ALL": "POSIX",
+    "OMP_NUM_THREADS": "3",
+}
 #: Format -> how the other machine multiplies.
-THREADS = {"mlprogram": {"OPENBLAS_NUM_THREADS": "1", "PROCESSORS": "1"},
-           "neuralnetwork": {"OPENBLAS_NUM_THREADS": "4"}}  # fmt: skip
+THREADS = {
+    "mlprogram": {"OPENBLAS_NUM_THREADS": "1", "PROCESSORS": "1"},
+    "neuralnetwork": {"OPENBLAS_NUM_THREADS": "4"},
+}
 #: Facts of one run stand in these; SHA256SUMS covers them, so it differs with them.
 FACTS_OF_ONE_RUN = {"manifest.json", "report.md", "report.html", "SHA256SUMS"}
 
@@ -42,7 +48,7 @@ def _digests(artifact: Path) -> dict[str, str]:
         for path in sorted(artifact.rglob("*"))
         if (path.is_file() and path.name not in FACTS_OF_ONE_RUN)
         or (path.relative_to(artifact).as_posix().startswith("model.") and path.is_file())
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("coreml", THREADS)
@@ -64,12 +70,16 @@ def test_another_day_another_seed_another_place(
     digests = _digests(first)
     assert len(digests) >= 4
     assert _digests(again) == digests
-    pages = [(path / "report.html").read_text("utf-8").partition('<section id="provenance">')
-             for path in (first, again)]  # fmt: skip
+    pages = [
+        (path / "report.html").read_text("utf-8").partition('<section id="provenance">')
+        for path in (first, again)
+    ]
     assert pages[0][0] == pages[1][0], "before its provenance a page is the same"
     assert pages[0][2]
-    created = [(path / "manifest.json").read_text().split('"created": "')[1][:10]
-               for path in (first, again)]  # fmt: skip
+    created = [
+        (path / "manifest.json").read_text().split('"created": "')[1][:10]
+        for path in (first, again)
+    ]
     assert created[0] < created[1]
     # A machine whose clock is right meets what the other one made: it is as good as its own.
     nothing = run_asrbuild("model=enumerated", f"coreml={coreml}", cwd=tmp_path)
@@ -90,9 +100,12 @@ def test_another_kernel_multiplies(tmp_path: Path) -> None:
     for kernel in chosen:
         (tmp_path / kernel).mkdir()
         done = run_asrbuild(
-            "model=static", "verify=quick", "coreml.compress=palettize_6",
-            cwd=tmp_path / kernel, env={kernels.VARIABLE: kernel},
-        )  # fmt: skip
+            "model=static",
+            "verify=quick",
+            "coreml.compress=palettize_6",
+            cwd=tmp_path / kernel,
+            env={kernels.VARIABLE: kernel},
+        )
         assert done.code == 0, done.err
         (path,) = (tmp_path / kernel / "artifacts").glob("*/1.0.0+*")
         transcripts = read_manifest(path).verification.transcripts

@@ -49,9 +49,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def overrides(kind: str, path: str, folder: Path) -> list[str]:
     key = "source.checkpoint_dir" if kind == "checkpoint" else "source.path"
     return [
-        f"source={kind}", f"{key}={GENUINE / path}", "verify=quick",
-        f"paths.artifacts={folder / 'artifacts'}", f"paths.cache={folder / 'cache'}",
-    ]  # fmt: skip
+        f"source={kind}",
+        f"{key}={GENUINE / path}",
+        "verify=quick",
+        f"paths.artifacts={folder / 'artifacts'}",
+        f"paths.cache={folder / 'cache'}",
+    ]
 
 
 @pytest.mark.parametrize(("kind", "path", "recording", "words"), ROWS, ids=[r[1] for r in ROWS])
@@ -107,9 +110,12 @@ def test_words_that_the_alphabet_cannot_spell_do_not_judge_the_model(folder: Pat
     assert "as the alphabet cannot spell those of the recordings" in report.read_text()
     for more in (
         ["verify.count_unspelled=true"],
-        [f"source.second.audio={GENUINE / 'hello.wav'}",
-         f"source.second.text={folder / 'wrong.txt'}", "verify.inputs=[sample,second]"],
-    ):  # fmt: skip
+        [
+            f"source.second.audio={GENUINE / 'hello.wav'}",
+            f"source.second.text={folder / 'wrong.txt'}",
+            "verify.inputs=[sample,second]",
+        ],
+    ):
         refused = run_asrbuild(*given, *more, cwd=folder)
         assert refused.code == 1
         assert "the model gets no word right" in refused.err

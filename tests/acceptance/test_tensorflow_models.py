@@ -27,13 +27,17 @@ SHORT = (
     "verify.edge_lengths=false",
 )
 AT_MFCC = (
-    "source.config.cut=[Mfcc]", "~source.config.pin", "~source.config.rows",
+    "source.config.cut=[Mfcc]",
+    "~source.config.pin",
+    "~source.config.rows",
     "~source.config.inputs.decoded_sample_data",
     "+source.config.inputs.Mfcc={meaning: features, axes: [1, steps, 40], steps: 49}",
-    "source.config.features.kind=mfcc_tf", "+source.config.features.window=480",
-    "+source.config.features.upper_hz=4000", "+source.config.features.n_input=40",
+    "source.config.features.kind=mfcc_tf",
+    "+source.config.features.window=480",
+    "+source.config.features.upper_hz=4000",
+    "+source.config.features.n_input=40",
     "+source.config.features.n_context=0",
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +49,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def built(folder: Path, name: str, *overrides: str) -> Path:
     done = run_asrbuild(
-        "--config-dir", "recipes", f"name={name}", *SHORT, *overrides, cwd=folder,
+        "--config-dir",
+        "recipes",
+        f"name={name}",
+        *SHORT,
+        *overrides,
+        cwd=folder,
         env={"ASRBUILD_ARTIFACTS": "a", "ASRBUILD_CACHE": "c"},
-    )  # fmt: skip
+    )
     assert done.code == 0, done.err
     (found,) = (path for path in (folder / "a" / name).iterdir() if path.name.startswith("1."))
     return found

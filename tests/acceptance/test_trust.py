@@ -51,14 +51,22 @@ def run_program(
     *arguments: str, folder: Path, cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> Finished:
     own = {
-        "ASRBUILD_CACHE": str(folder / "cache"), "ASRBUILD_ARTIFACTS": str(folder / "artifacts"),
-        "ASRBUILD_CONFIG": str(folder / "config"), "HOME": str(folder / "home"),
-        "COLUMNS": "160", "NO_COLOR": "1",
-    }  # fmt: skip
+        "ASRBUILD_CACHE": str(folder / "cache"),
+        "ASRBUILD_ARTIFACTS": str(folder / "artifacts"),
+        "ASRBUILD_CONFIG": str(folder / "config"),
+        "HOME": str(folder / "home"),
+        "COLUMNS": "160",
+        "NO_COLOR": "1",
+    }
     done = subprocess.run(
-        [PROGRAM, *arguments], cwd=cwd or folder, env=os.environ | own | dict(env or {}),
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        [PROGRAM, *arguments],
+        cwd=cwd or folder,
+        env=os.environ | own | dict(env or {}),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
@@ -98,11 +106,16 @@ def test_damaged_weights_are_an_error_that_names_the_file(
     weights = spoil_weights(damaged)
     at = str(damaged)
     for arguments in (
-        ("transcribe", at, SECOND), ("run", at), ("evaluate", at, str(data)), ("show", at),
-        ("diff", at, str(place.artifact)), ("report", at), ("inspect", "model", at),
+        ("transcribe", at, SECOND),
+        ("run", at),
+        ("evaluate", at, str(data)),
+        ("show", at),
+        ("diff", at, str(place.artifact)),
+        ("report", at),
+        ("inspect", "model", at),
         ("app", at, "--out", str(data.parent / "app")),
         ("build", *RECIPE, f"verify.compared_with={at}", f"paths.artifacts={data}/a"),
-    ):  # fmt: skip
+    ):
         error = refusal(*arguments)
         assert "the artifact is damaged: model.mlpackage/Data/" in error.message, arguments
         assert error.file == str(weights), arguments
@@ -315,9 +328,10 @@ def test_what_another_user_could_have_written_is_refused(
 def test_nobody_else_can_write_what_a_build_makes(place: Place, tmp_path: Path) -> None:
     done = subprocess.run(
         ["sh", "-c", f"umask 000; exec {PROGRAM} key new"],
-        env=os.environ | {"ASRBUILD_CONFIG": str(tmp_path / "config")}, check=True,
+        env=os.environ | {"ASRBUILD_CONFIG": str(tmp_path / "config")},
+        check=True,
         capture_output=True,
-    )  # fmt: skip
+    )
     assert done.returncode == 0
     for path in (tmp_path / "config", *(tmp_path / "config").rglob("*")):
         assert not path.stat().st_mode & 0o022, path
@@ -382,10 +396,13 @@ def test_a_result_that_vanishes_under_a_build_is_made_again(
 
 
 ODD: dict[str, bytes] = {
-    "nesting": b"[" * 100_000, "text": b"no JSON", "bytes": b"\xff\xfe", "list": b"[]",
+    "nesting": b"[" * 100_000,
+    "text": b"no JSON",
+    "bytes": b"\xff\xfe",
+    "list": b"[]",
     "created": b'{"key": {}, "files": [], "created": 7, "host": "", "seconds": 1}',
     "huge": b'{"created": "9999-12-31T23:59:59+00:00", "files": [{"bytes": 1e400}]}',
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("odd", [*ODD, "fifo", "folder", "absent", "date", "size", "keys"])
@@ -397,9 +414,10 @@ def test_one_odd_record_blocks_nothing(tmp_path: Path, odd: str) -> None:
     shutil.copytree(good.path, path)
     record = json.loads((path / "stage.json").read_text())
     changes = {
-        "date": {"created": "0001-01-01T00:00:00"}, "size": {"files": [{"bytes": -(10**400)}]},
+        "date": {"created": "0001-01-01T00:00:00"},
+        "size": {"files": [{"bytes": -(10**400)}]},
         "keys": {"key": dict(record["key"], keys=5)},
-    }  # fmt: skip
+    }
     artifact = artifacts / "odd" / "1.0.0+000000000000"
     artifact.mkdir(parents=True)
     for file in (path / "stage.json", artifact / "manifest.json"):
@@ -429,9 +447,15 @@ def test_one_odd_record_blocks_nothing(tmp_path: Path, odd: str) -> None:
 
 @pytest.mark.parametrize(
     "author",
-    ["${oc.env:SECRET}", "${paths.artifacts}/${oc.env:SECRET}", "${oc.decode:${oc.env:SECRET}}",
-     "${oc.${x}:SECRET}", "${paths.cache}", "${oc.env:OTHER,${oc.env:SECRET}}"],
-)  # fmt: skip
+    [
+        "${oc.env:SECRET}",
+        "${paths.artifacts}/${oc.env:SECRET}",
+        "${oc.decode:${oc.env:SECRET}}",
+        "${oc.${x}:SECRET}",
+        "${paths.cache}",
+        "${oc.env:OTHER,${oc.env:SECRET}}",
+    ],
+)
 def test_the_environment_is_read_for_paths_alone(
     author: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -452,12 +476,19 @@ def test_no_secret_is_in_a_published_byte(place: Place, tmp_path: Path) -> None:
     shutil.copytree(place.artifact, other)
     token = "ghp_" + "a1B2" * 9
     done = place.run(
-        "-m", *RECIPE, "version=2.0.0,2.0.1", f"paths.cache={home}/cache",
-        f"paths.artifacts={home}/published", f"verify.compared_with={other}",
+        "-m",
+        *RECIPE,
+        "version=2.0.0,2.0.1",
+        f"paths.cache={home}/cache",
+        f"paths.artifacts={home}/published",
+        f"verify.compared_with={other}",
         f"source.description='from https://bob:hunter2@example.org/x?token=letmein and {token}'",
-        f"source.author='{home}/me'", f"source.sample.audio={_copied(home, 'sample.wav')}",
-        f"source.license='{token}'", cwd=tmp_path, env={"HOME": str(home)},
-    )  # fmt: skip
+        f"source.author='{home}/me'",
+        f"source.sample.audio={_copied(home, 'sample.wav')}",
+        f"source.license='{token}'",
+        cwd=tmp_path,
+        env={"HOME": str(home)},
+    )
     assert done.code == 0, done.err
     (artifact,) = (home / "published").glob("*/2.0.1+*")
     env = {"HOME": str(home), "ASRBUILD_CONFIG": str(tmp_path / "config")}

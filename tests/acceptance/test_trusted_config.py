@@ -87,15 +87,22 @@ def test_a_config_file_without_end_is_refused_before_it_is_expanded(
         ("decoder=../../elsewhere/evil", {}),
         # What SafeLoader does not read, and Hydra's loader does.
         ("decoder=mine", {"decoder/mine": "d: 2020-13-45\ninterpreter: ./evil.sh"}),
-        ("decoder=mine", {"decoder/mine": "d: !!python/object/apply:pathlib.PosixPath [x]\n"
-                                          "interpreter: ./evil.sh"}),
+        (
+            "decoder=mine",
+            {
+                "decoder/mine": "d: !!python/object/apply:pathlib.PosixPath [x]\n"
+                "interpreter: ./evil.sh"
+            },
+        ),
         # Hydra takes the last header, and puts a package together from pieces.
         ("model=mine", {"model/mine": "# @package _global_\n# @package hydra.job\nchdir: true"}),
         ("model=dra", {"model/dra": "# @package hy_name_.job\nchdir: true"}),
-        ("model=mine", {"model/mine": "defaults: [{'/model@_global_.hy_name_': dra}]",
-                        "model/dra": "a: 1"}),
+        (
+            "model=mine",
+            {"model/mine": "defaults: [{'/model@_global_.hy_name_': dra}]", "model/dra": "a: 1"},
+        ),
     ],
-)  # fmt: skip
+)
 def test_no_way_around_the_check_of_a_config_folder(
     tmp_path: Path, asked: str, made: dict[str, str]
 ) -> None:
@@ -105,8 +112,10 @@ def test_no_way_around_the_check_of_a_config_folder(
         path.write_text(text + "\n")
     (tmp_path / "conf" / "decoder").mkdir(exist_ok=True)
     (tmp_path / "conf" / "decoder" / "sub").symlink_to("../../elsewhere")
-    for given in (["--config-dir", str(tmp_path / "conf")],
-                  [f"hydra.searchpath=[{tmp_path / 'conf'}]"]):  # fmt: skip
+    for given in (
+        ["--config-dir", str(tmp_path / "conf")],
+        [f"hydra.searchpath=[{tmp_path / 'conf'}]"],
+    ):
         error = refusal("build", *given, asked)
         assert "not for a folder to decide" in error.message
     with pytest.raises(AsrbuildError, match="not for a folder to decide"):

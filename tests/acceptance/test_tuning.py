@@ -26,8 +26,13 @@ TRIALS = 8
 
 def _tune(workshop: Workshop, output: Path, *more: str) -> Finished:
     """Tunes the sweep's static package, in the sweep's folder: it is converted already."""
-    search = (f"tune.output={output}", f"tune.trials={TRIALS}", "tune.beam_width=[8,64]",
-              f"paths.artifacts={output.parent / 'untuned'}", *more)  # fmt: skip
+    search = (
+        f"tune.output={output}",
+        f"tune.trials={TRIALS}",
+        "tune.beam_width=[8,64]",
+        f"paths.artifacts={output.parent / 'untuned'}",
+        *more,
+    )
     return run_asrbuild("tune=scorer", "-m", "model=static", *search, cwd=workshop.folder)
 
 
@@ -65,13 +70,18 @@ def test_from_the_search_to_an_artifact_that_names_its_set(
     assert config["tuned"] == {
         "data": "dev.csv",
         "sha256": dataset_digest(read_dataset(DEMO / "dev" / "dev.csv")),
-        "recordings": 11, "words": 49, "wer": round(best["wer"], 6), "trials": TRIALS,
-    }  # fmt: skip
+        "recordings": 11,
+        "words": 49,
+        "wer": round(best["wer"], 6),
+        "trials": TRIALS,
+    }
     # The command that the search printed works as typed, without --trust-config.
     built = run_asrbuild(
-        *_printed(done), "model=static",
-        f"paths.artifacts={tmp_path / 'artifacts'}", cwd=workshop.folder,
-    )  # fmt: skip
+        *_printed(done),
+        "model=static",
+        f"paths.artifacts={tmp_path / 'artifacts'}",
+        cwd=workshop.folder,
+    )
     assert built.code == 0, built.err
     [artifact] = [p for p in (tmp_path / "artifacts").glob("*/*") if p.is_dir()]
     decoder = read_manifest(artifact).decoder
@@ -79,8 +89,10 @@ def test_from_the_search_to_an_artifact_that_names_its_set(
     assert decoder.tuned.model_dump() == config["tuned"]
     assert decoder.scorer is not None
     assert (decoder.scorer.lm_alpha, decoder.scorer.lm_beta, decoder.beam_width) == (
-        best["lm_alpha"], best["lm_beta"], best["beam_width"],
-    )  # fmt: skip
+        best["lm_alpha"],
+        best["lm_beta"],
+        best["beam_width"],
+    )
     shown = run_asrbuild("show", str(artifact), cwd=tmp_path)
     assert "tuned on" in shown.out
     # What the search said of the best values is what the artifact does on that set.
@@ -115,9 +127,14 @@ def test_from_the_search_to_an_artifact_that_names_its_set(
 
     # Another value than what was found was not tuned, and the manifest does not say so.
     other = run_asrbuild(
-        "decoder=tuned", "--config-dir", str(tmp_path / "tuned"), "model=static",
-        "decoder.lm_alpha=0.33", f"paths.artifacts={tmp_path / 'other'}", cwd=workshop.folder,
-    )  # fmt: skip
+        "decoder=tuned",
+        "--config-dir",
+        str(tmp_path / "tuned"),
+        "model=static",
+        "decoder.lm_alpha=0.33",
+        f"paths.artifacts={tmp_path / 'other'}",
+        cwd=workshop.folder,
+    )
     assert other.code == 0, other.err
     [artifact] = [p for p in (tmp_path / "other").glob("*/*") if p.is_dir()]
     assert read_manifest(artifact).decoder.tuned is None

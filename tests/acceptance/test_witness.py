@@ -78,8 +78,11 @@ def test_one_version_with_a_witness_and_without(
     assert inputs <= every
     assert {label.partition("@")[0] for label in every} == {i for i in inputs if "@" not in i}
     # Apple's fp32 on the package's fp16 constants: nearer to TensorFlow than fp16 arithmetic is.
-    errors = {m.input: m.value for m in found.metrics if m.compared_with == "original"
-              and (m.output, m.name) == ("logits", "max_abs_error")}  # fmt: skip
+    errors = {
+        m.input: m.value
+        for m in found.metrics
+        if m.compared_with == "original" and (m.output, m.name) == ("logits", "max_abs_error")
+    }
     assert max(errors.values()) < 1e-2
     for page in ("report.md", "report.html"):
         text = (seen / page).read_text(encoding="utf-8")

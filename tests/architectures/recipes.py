@@ -62,15 +62,25 @@ MODELS = {
     "hama": Model(_hama, of_onnx.draft, _hama_labels, ("phonemes", "last")),
     "quartznet": Model(
         lambda at: models.quartznet(at / "quartznet.onnx"),
-        of_onnx.draft, lambda: LETTERS[:29], ("characters", "first"), NEMO,
+        of_onnx.draft,
+        lambda: LETTERS[:29],
+        ("characters", "first"),
+        NEMO,
     ),
     "streaming": Model(
         lambda at: models.streaming_conformer(at / "streaming.onnx"),
-        of_onnx.draft, lambda: LETTERS[:33], ("characters", "first"), KALDI,
+        of_onnx.draft,
+        lambda: LETTERS[:33],
+        ("characters", "first"),
+        KALDI,
     ),
     # 512 samples in a call of 576: the first 64 are those before.
     "silero": Model(
-        _silero, of_onnx.draft, lambda: ("speech", "-"), ("classes", "null"), "",
+        _silero,
+        of_onnx.draft,
+        lambda: ("speech", "-"),
+        ("classes", "null"),
+        "",
         {
             '"sr": ???  # or pin; int64 []': '# "sr" is pinned',
             "pin: {}": "pin: {sr: 16000}",
@@ -81,13 +91,17 @@ MODELS = {
     ),
     "keywords": Model(
         lambda at: write_keywords(at / "keywords.pb"),
-        of_tensorflow.draft, lambda: WORDS, ("classes", "null"),
-    ),
-    "basic_pitch": Model(
-        _basic_pitch, of_tensorflow.draft, lambda: [f"pitch_{at}" for at in range(264)],
+        of_tensorflow.draft,
+        lambda: WORDS,
         ("classes", "null"),
     ),
-}  # fmt: skip
+    "basic_pitch": Model(
+        _basic_pitch,
+        of_tensorflow.draft,
+        lambda: [f"pitch_{at}" for at in range(264)],
+        ("classes", "null"),
+    ),
+}
 
 
 def write_recipe(name: str, folder: Path) -> Path:

@@ -119,20 +119,29 @@ def make_manifest(
     ]
     inputs = [
         Tensor(
-            name="input_node", dtype="float32", meaning="features", fill="zeros",
+            name="input_node",
+            dtype="float32",
+            meaning="features",
+            fill="zeros",
             shape=[fixed("batch", 1), steps, fixed("window", 19), fixed("coefficients", 26)],
         ),
         Tensor(
-            name="input_lengths", dtype=lengths, meaning="step_count", fill="real steps",
+            name="input_lengths",
+            dtype=lengths,
+            meaning="step_count",
+            fill="real steps",
             shape=[fixed("batch", 1)],
         ),
-    ]  # fmt: skip
+    ]
     outputs = [
         Tensor(
-            name="logits", dtype="float32", meaning="probabilities", fill="",
+            name="logits",
+            dtype="float32",
+            meaning="probabilities",
+            fill="",
             shape=[steps, fixed("batch", 1), fixed("classes", 29)],
         )
-    ]  # fmt: skip
+    ]
     if state == "explicit":
         inputs += [
             Tensor(name=a, dtype="float32", meaning="state", fill="zeros", shape=width)
@@ -142,54 +151,111 @@ def make_manifest(
             Tensor(name=b, dtype="float32", meaning="state", fill="", shape=width) for _, b in pairs
         ]
     streaming = Streaming(
-        mode=mode, steps_per_chunk=chunk, hop_ms=20.0, chunk_ms=None, lookahead_ms=180.0,
-        latency_ms=None, tail="zero_pad_and_trim",
-    )  # fmt: skip
+        mode=mode,
+        steps_per_chunk=chunk,
+        hop_ms=20.0,
+        chunk_ms=None,
+        lookahead_ms=180.0,
+        latency_ms=None,
+        tail="zero_pad_and_trim",
+    )
     main = Function(name="main", inputs=inputs, outputs=outputs, streaming=streaming)
     sections: dict[str, object] = {
-        "schema_version": "1.0", "artifact_id": "test@1", "name": "test", "version": "1",
-        "description": "", "author": "", "license": "", "languages": ["en"], "files": [],
-        "audio": Audio(
-            sample_rate=16_000, channels=1, sample_type="int16", sample_scale=1 / 32768
-        ),
+        "schema_version": "1.0",
+        "artifact_id": "test@1",
+        "name": "test",
+        "version": "1",
+        "description": "",
+        "author": "",
+        "license": "",
+        "languages": ["en"],
+        "files": [],
+        "audio": Audio(sample_rate=16_000, channels=1, sample_type="int16", sample_scale=1 / 32768),
         "features": Features(
-            kind="mfcc", window_ms=32.0, step_ms=20.0, window_samples=512, step_samples=320,
-            window_function="periodic_hann", fft_size=512, spectrum="magnitude", mel_bands=40,
-            lower_hz=20.0, upper_hz=8000.0, coefficients=26, log_floor=1e-12, context_frames=9,
+            kind="mfcc",
+            window_ms=32.0,
+            step_ms=20.0,
+            window_samples=512,
+            step_samples=320,
+            window_function="periodic_hann",
+            fft_size=512,
+            spectrum="magnitude",
+            mel_bands=40,
+            lower_hz=20.0,
+            upper_hz=8000.0,
+            coefficients=26,
+            log_floor=1e-12,
+            context_frames=9,
             edge_padding="zeros",
             reference=ReferenceVector(
-                audio="reference.wav", audio_sha256="", samples=0, total_frames=0, first_frame=0,
+                audio="reference.wav",
+                audio_sha256="",
+                samples=0,
+                total_frames=0,
+                first_frame=0,
                 frames=[],
                 tolerance=1e-3,
             ),
         ),
         "model": Model(
-            format="mlprogram", package="test.mlpackage", spec_version=8,
-            minimum_os={"iOS": "17"}, compute_precision="fp32", recommended_compute_units="ALL",
-            lstm="native", default_function="main", inputs=inputs, outputs=outputs,
+            format="mlprogram",
+            package="test.mlpackage",
+            spec_version=8,
+            minimum_os={"iOS": "17"},
+            compute_precision="fp32",
+            recommended_compute_units="ALL",
+            lstm="native",
+            default_function="main",
+            inputs=inputs,
+            outputs=outputs,
             functions=[main],
         ),
         "state": [
             State(
-                input=a, output=b, kind=state,
-                shape=[1, hidden], initial="zeros", reset="per_utterance", valid="always",
+                input=a,
+                output=b,
+                kind=state,
+                shape=[1, hidden],
+                initial="zeros",
+                reset="per_utterance",
+                valid="always",
             )
             for a, b in pairs
         ],
         "streaming": streaming,
         "decoder": Decoder(
-            type=decoder, alphabet=LABELS, alphabet_file="alphabet.txt", utf8=False,
-            blank_index=28, beam_width=50, cutoff_prob=1.0, cutoff_top_n=40, scorer=None,
+            type=decoder,
+            alphabet=LABELS,
+            alphabet_file="alphabet.txt",
+            utf8=False,
+            blank_index=28,
+            beam_width=50,
+            cutoff_prob=1.0,
+            cutoff_top_n=40,
+            scorer=None,
             hot_words={},
             tuned=None,
         ),
         "verification": Verification(
-            executed=False, core_ml_executed=False, reference="", executions=[], inputs=[],
-            metrics=[], transcripts=[], evaluation=None, passed=False,
+            executed=False,
+            core_ml_executed=False,
+            reference="",
+            executions=[],
+            inputs=[],
+            metrics=[],
+            transcripts=[],
+            evaluation=None,
+            passed=False,
         ),
         "provenance": Provenance(
-            created="", platform="", git=None, recipe={}, overrides=[], sources=[], tools={},
+            created="",
+            platform="",
+            git=None,
+            recipe={},
+            overrides=[],
+            sources=[],
+            tools={},
             parents=[],
         ),
-    }  # fmt: skip
+    }
     return Manifest(**(sections | changed))

@@ -52,8 +52,9 @@ def contract(rows: Rows, context: Context, size: int, *, last: bool = False) -> 
     time, width = axis("steps", size), axis("band", 2)
     shape = [axis("batch", 1), *((width, time) if last else (time, width))]
     fed = Tensor(name="fed", dtype="float32", shape=shape, meaning="features", fill="")
-    given = Tensor(name="range", dtype="int32", shape=[axis("bound", 2)], meaning="step_range",
-                   fill="")  # fmt: skip
+    given = Tensor(
+        name="range", dtype="int32", shape=[axis("bound", 2)], meaning="step_range", fill=""
+    )
     out = [axis("batch", 1), axis("rows", rows.of(size)), axis("class", CLASSES)]
     decoded = Tensor(name="rows", dtype="float32", shape=out, meaning="probabilities", fill="")
     model = Model.model_construct(
@@ -119,10 +120,21 @@ def test_states_can_begin_with_the_first_samples() -> None:
             return None
 
     base = contract(Rows(4), Context(), 8)
-    samples = Tensor(name="fed", dtype="float32", shape=[axis("batch", 1), axis("samples", 8)],
-                     meaning="samples", fill="")  # fmt: skip
-    past = State(input="past", output="kept", kind="explicit", shape=[1, 3],
-                 initial="first_samples", reset="per_utterance")  # fmt: skip
+    samples = Tensor(
+        name="fed",
+        dtype="float32",
+        shape=[axis("batch", 1), axis("samples", 8)],
+        meaning="samples",
+        fill="",
+    )
+    past = State(
+        input="past",
+        output="kept",
+        kind="explicit",
+        shape=[1, 3],
+        initial="first_samples",
+        reset="per_utterance",
+    )
     model = base.model.model_copy(update={"inputs": [samples]})
     run = Acoustic(Overlap(), Contract(model, (past,), base.streaming, base.rows, base.context))
     recording = np.arange(1, 20, dtype=np.float32)
@@ -135,8 +147,14 @@ def test_states_can_begin_with_the_first_samples() -> None:
 
 def test_states_that_an_app_gives_are_refused_by_name() -> None:
     base = contract(Rows(4), Context(), 16)
-    voice = State(input="voice", output="kept", kind="explicit", shape=[1, 3], initial="given",
-                  reset="per_utterance")  # fmt: skip
+    voice = State(
+        input="voice",
+        output="kept",
+        kind="explicit",
+        shape=[1, 3],
+        initial="given",
+        reset="per_utterance",
+    )
     given = Contract(base.model, (voice,), base.streaming, base.rows, base.context)
     with pytest.raises(AsrbuildError, match="the state kept begins with values") as caught:
         Acoustic(Sums(Rows(4), Context()), given)

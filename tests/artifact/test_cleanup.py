@@ -67,9 +67,8 @@ def test_what_any_rule_wants_stays_and_nothing_else(
     for verdict in verdicts:
         one = verdict.candidate
         newer = [
-            c for c in found
-            if c.name == one.name and (c.age, c.version) < (one.age, one.version)
-        ]  # fmt: skip
+            c for c in found if c.name == one.name and (c.age, c.version) < (one.age, one.version)
+        ]
         assert verdict.keep == (
             (one.name, one.version) in pointed
             or any(PINS[pattern](one.name, one.version) for pattern in rules.pinned)

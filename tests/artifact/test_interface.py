@@ -108,11 +108,15 @@ def manifests(draw: st.DrawFn) -> Manifest:
     model["package"] = draw(st.sampled_from(["model.mlmodel", "model.mlpackage"]))
     state = st.fixed_dictionaries(
         {
-            "input": NAMES, "output": NAMES, "kind": st.sampled_from(["explicit", "stateful"]),
-            "shape": st.just([1, 4]), "initial": st.just("zeros"),
-            "reset": st.just("per_utterance"), "valid": st.just("always"),
+            "input": NAMES,
+            "output": NAMES,
+            "kind": st.sampled_from(["explicit", "stateful"]),
+            "shape": st.just([1, 4]),
+            "initial": st.just("zeros"),
+            "reset": st.just("per_utterance"),
+            "valid": st.just("always"),
         }
-    )  # fmt: skip
+    )
     fields["state"] = draw(st.lists(state, max_size=3, unique_by=lambda s: s["input"]))
     fields["languages"] = draw(st.lists(st.sampled_from(["en", "de"]), unique=True))
     fields["decoder"]["alphabet"] = draw(st.sampled_from([["a"], ["a", "b"]]))
@@ -199,8 +203,14 @@ def test_every_key_of_tensors_and_states_is_judged():
     assert set(Axis.model_fields) == {"name", "min", "default", "max", "enumerated"}
     assert set(Function.model_fields) == {"name", "inputs", "outputs", "streaming"}
     assert set(State.model_fields) == {
-        "input", "output", "kind", "shape", "initial", "reset", "valid"
-    }  # fmt: skip
+        "input",
+        "output",
+        "kind",
+        "shape",
+        "initial",
+        "reset",
+        "valid",
+    }
 
 
 def changed(**sections: dict[str, Any]) -> Manifest:
@@ -248,24 +258,39 @@ LOGITS = MANIFEST["model"]["outputs"][0]
     ("outputs", "expected"),
     [
         # Steps follow the input's steps; classes do not follow anything.
-        ([tensor("logits", "float32", [fixed("steps", 7), fixed("class", 29)], "probabilities")],
-         []),
-        ([tensor("logits", "float32", [LOGITS["shape"][0], fixed("class", 30)], "probabilities")],
-         [("output logits class", "other")]),
-        ([tensor("logits", "float16", LOGITS["shape"], "probabilities")],
-         [("output logits dtype", "other")]),
-        ([tensor("logits", "float32", LOGITS["shape"], "other")],
-         [("output logits meaning", "other")]),
-        ([tensor("logits", "float32", LOGITS["shape"][:1], "probabilities")],
-         [("output logits shape", "other")]),
-        ([tensor("logits", "float32", LOGITS["shape"][::-1], "probabilities")],
-         [("output logits shape", "other")]),
-        ([tensor("logits", "float32", [], "probabilities")],
-         [("output logits shape", "narrower")]),
+        (
+            [tensor("logits", "float32", [fixed("steps", 7), fixed("class", 29)], "probabilities")],
+            [],
+        ),
+        (
+            [
+                tensor(
+                    "logits", "float32", [LOGITS["shape"][0], fixed("class", 30)], "probabilities"
+                )
+            ],
+            [("output logits class", "other")],
+        ),
+        (
+            [tensor("logits", "float16", LOGITS["shape"], "probabilities")],
+            [("output logits dtype", "other")],
+        ),
+        (
+            [tensor("logits", "float32", LOGITS["shape"], "other")],
+            [("output logits meaning", "other")],
+        ),
+        (
+            [tensor("logits", "float32", LOGITS["shape"][:1], "probabilities")],
+            [("output logits shape", "other")],
+        ),
+        (
+            [tensor("logits", "float32", LOGITS["shape"][::-1], "probabilities")],
+            [("output logits shape", "other")],
+        ),
+        ([tensor("logits", "float32", [], "probabilities")], [("output logits shape", "narrower")]),
         ([LOGITS, tensor("mfccs", "float32", [], "mfcc")], [("output mfccs", "wider")]),
         ([], [("output logits", "narrower")]),
     ],
-)  # fmt: skip
+)
 def test_outputs(outputs: list[dict[str, Any]], expected: list[tuple[str, str]]):
     (function,) = MANIFEST["model"]["functions"]
     functions = [function | {"outputs": outputs}]
@@ -286,8 +311,12 @@ def test_an_app_must_know_how_it_is_fed_and_how_long_it_waits() -> None:
         assert verdict == "must know"
         assert reasons[0].startswith(f"streaming.{key}: ")
         suggested = suggest(
-            old.version, new.version, Relation.SAME,
-            other_words=False, must_know=True, identical=False,
-        )  # fmt: skip
+            old.version,
+            new.version,
+            Relation.SAME,
+            other_words=False,
+            must_know=True,
+            identical=False,
+        )
         assert suggested.bump == "minor"
     assert list(difference._running(old, old)) == []

@@ -84,10 +84,14 @@ def test_sound_may_arrive_bit_by_bit(cuts: list[int], name: str, weights: Acoust
     manifest = MANIFESTS[name]
     samples = read_audio(SAMPLE, 16_000)[:48_000]
     transcriber = runtime.Transcriber(
-        Path(), manifest, runtime.Contract.of(manifest), runtime.feature_settings(manifest),
-        make_alphabet(LABELS), NumpyPackage(manifest, weights),
+        Path(),
+        manifest,
+        runtime.Contract.of(manifest),
+        runtime.feature_settings(manifest),
+        make_alphabet(LABELS),
+        NumpyPackage(manifest, weights),
         runtime.open_decoder(DecoderSettings(), make_alphabet(LABELS), 20.0),
-    )  # fmt: skip
+    )
     utterance, at = runtime.Utterance(transcriber), 0
     for cut in [*cuts, len(samples)]:
         utterance.push(samples[at : at + cut])

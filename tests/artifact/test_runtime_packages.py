@@ -62,7 +62,7 @@ CASES: dict[str, tuple[ConversionRequest, Manifest]] = {
         replace(FP32, format="neuralnetwork", steps=RangeSteps(1, 16, None)),
         make_manifest(ranged(1, None), "whole", None, lengths="float32"),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", list(CASES))
@@ -121,8 +121,10 @@ print("heavy:", sorted(heavy), file=sys.stderr)
 def _transcribe(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", COMMAND, *map(str, arguments)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("decoder", ["greedy", "beam"])

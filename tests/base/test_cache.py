@@ -148,8 +148,10 @@ def build() -> Builder:
 
 def tidy(root: Path) -> bool:
     """No temporary directory and no lock is left."""
-    return not any((root / folder).exists() and list((root / folder).iterdir())
-                   for folder in (cache.BUILDING, cache.LOCKS))  # fmt: skip
+    return not any(
+        (root / folder).exists() and list((root / folder).iterdir())
+        for folder in (cache.BUILDING, cache.LOCKS)
+    )
 
 
 def test_the_second_run_does_no_work(tmp_path: Path, build: Builder) -> None:

@@ -78,9 +78,18 @@ def test_a_status_takes_brackets_and_escapes() -> None:
 def job(*overrides: str, status: str = "built", error: str = "") -> JobRecord:
     number = 0 if status == "built" else 1
     return JobRecord(
-        number, overrides, status, "n", "1.0.0+aaaaaaaaaaaa", "/x", 1, {"psnr_db": 80.0}, True, 1.0,
+        number,
+        overrides,
+        status,
+        "n",
+        "1.0.0+aaaaaaaaaaaa",
+        "/x",
+        1,
+        {"psnr_db": 80.0},
+        True,
+        1.0,
         error,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("override", ["source.description=[/b] x", "name='[/]'", "x=[red]y"])

@@ -74,10 +74,13 @@ def test_what_a_recipe_changes_is_in_its_name() -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        "verify.thresholds.fp16.psnr_db=1", "verify.require_transcript=false",
-        "verify.edge_lengths=false", "verify.inputs=[sample]", "verify.max_steps=10",
+        "verify.thresholds.fp16.psnr_db=1",
+        "verify.require_transcript=false",
+        "verify.edge_lengths=false",
+        "verify.inputs=[sample]",
+        "verify.max_steps=10",
     ],
-)  # fmt: skip
+)
 def test_a_weaker_proof_is_in_the_name(changed: str) -> None:
     name = compose_recipe([changed]).name
     assert name.startswith("demo-dynamic-mlprogram-verify-")
@@ -87,11 +90,16 @@ def test_a_weaker_proof_is_in_the_name(changed: str) -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        "verify.max_wer=0.1", "source.description=other", "export.export_license=MIT",
-        "paths.cache=elsewhere", "decoder.interpreter=python3.9", "version=2.0.0",
-        "source.sample.text=null", "verify.count_unspelled=true",
+        "verify.max_wer=0.1",
+        "source.description=other",
+        "export.export_license=MIT",
+        "paths.cache=elsewhere",
+        "decoder.interpreter=python3.9",
+        "version=2.0.0",
+        "source.sample.text=null",
+        "verify.count_unspelled=true",
     ],
-)  # fmt: skip
+)
 def test_labels_inputs_and_more_gates_are_not_in_the_name(changed: str) -> None:
     assert compose_recipe([changed]).name == "demo-dynamic-mlprogram"
 
@@ -108,8 +116,14 @@ def test_a_name_that_is_given_wins(tmp_path: Path) -> None:
 
 def test_a_sweep_tells_its_jobs_apart() -> None:
     """Also by what has no word in a build alone; the same values give the same names."""
-    argv = ["-m", "source.sample.audio=a/x.wav,b/x.wav", "verify.max_wer=null,0.5", "n_steps=16,32",
-            "coreml=mlprogram", "hydra.verbose=true"]  # fmt: skip
+    argv = [
+        "-m",
+        "source.sample.audio=a/x.wav,b/x.wav",
+        "verify.max_wer=null,0.5",
+        "n_steps=16,32",
+        "coreml=mlprogram",
+        "hydra.verbose=true",
+    ]
     varied = varied_keys(argv)
     assert varied == ["source.sample.audio", "verify.max_wer", "n_steps"]
     names = []

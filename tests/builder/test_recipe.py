@@ -13,8 +13,15 @@ from asrbuild.builder.recipe import Recipe, StepsConfig, chosen, lookup, package
 from asrbuild.builder.rules import check_keys, check_recipe
 from asrbuild.proof.cases import INPUTS
 
-DEFAULT_FILES = ("export/deepspeech", "coreml/mlprogram", "decoder/greedy", "decoder/beam",
-                 "decoder/ds_ctcdecoder", "tune/none", "verify/default")  # fmt: skip
+DEFAULT_FILES = (
+    "export/deepspeech",
+    "coreml/mlprogram",
+    "decoder/greedy",
+    "decoder/beam",
+    "decoder/ds_ctcdecoder",
+    "tune/none",
+    "verify/default",
+)
 #: Keys whose default is another one in a file, and why.
 OTHER = {
     "coreml.range_upper": "a neuralnetwork has no bound, an mlprogram must have one",
@@ -64,7 +71,7 @@ def test_the_comment_of_a_packaged_key_lists_its_choices() -> None:
         ("decoder.cutoff_prob=2", "decoder.cutoff_prob"),
         ("verify.max_steps=0", "verify.max_steps"),
     ],
-)  # fmt: skip
+)
 def test_a_rule_names_its_key(override: str, key: str) -> None:
     recipe = compose_recipe(["model=multifunction", "n_steps=16", "export.n_steps=-1", override])
     with pytest.raises(AsrbuildError) as caught:

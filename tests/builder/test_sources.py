@@ -53,10 +53,16 @@ SOURCES: list[tuple[str, str, dict[str, Any]]] = [
     ("deepspeech-0.9.3/checkpoint", ENGLISH, {}),
     ("deepspeech-0.9.3/x_r1_16.pb", ENGLISH, {}),
     ("deepspeech-0.9.3/x_r1_dyn.pb", ENGLISH, {}),
-    ("deepspeech-0.9.3-8khz/checkpoint", ENGLISH,
-     {"audio_sample_rate": 8000, "upper_frequency_limit": 4000.0}),
-    ("deepspeech-0.9.3-8khz/x_r4k8_16.pb", ENGLISH,
-     {"audio_sample_rate": 8000, "upper_frequency_limit": 4000.0}),
+    (
+        "deepspeech-0.9.3-8khz/checkpoint",
+        ENGLISH,
+        {"audio_sample_rate": 8000, "upper_frequency_limit": 4000.0},
+    ),
+    (
+        "deepspeech-0.9.3-8khz/x_r4k8_16.pb",
+        ENGLISH,
+        {"audio_sample_rate": 8000, "upper_frequency_limit": 4000.0},
+    ),
     ("deepspeech-0.9.3-swahili-labels/checkpoint", SWAHILI, {}),
     ("deepspeech-0.9.3-swahili-labels/x_r3sw_16.pb", SWAHILI, {}),
     ("deepspeech-0.9.3-layer-norm/checkpoint", ENGLISH, {}),
@@ -65,12 +71,19 @@ SOURCES: list[tuple[str, str, dict[str, Any]]] = [
     ("coqui-1.4.0/x_q1.pb", SWAHILI, {}),
     ("deepspeech-0.9.3-bytes/checkpoint", "", {}),
     ("deepspeech-0.9.3-bytes/x_r5b_16.pb", "", {}),
-]  # fmt: skip
+]
 USUAL = {
-    "audio_sample_rate": 16000, "feature_win_len": 32, "feature_win_step": 20, "relu_clip": 20.0,
-    "n_input": 26, "n_context": 9, "n_hidden": 96, "beam_width": 500, "export_language": "",
+    "audio_sample_rate": 16000,
+    "feature_win_len": 32,
+    "feature_win_step": 20,
+    "relu_clip": 20.0,
+    "n_input": 26,
+    "n_context": 9,
+    "n_hidden": 96,
+    "beam_width": 500,
+    "export_language": "",
     "upper_frequency_limit": 8000.0,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("name", "labels", "other"), SOURCES, ids=[row[0] for row in SOURCES])
@@ -156,12 +169,18 @@ def last(line: str) -> Callable[[str], str]:
         last("-audio_sample_rate=8000"),
         lambda text: "\ufeff" + text.replace("=16000", "=8000").replace("\n", "\r\n"),
         lambda text: text.replace("=16000", "=8000").replace("\n", "\r"),
-        lambda text: json.dumps({"audio_sample_rate": 8000, "feature_win_len": 32,
-                                 "feature_win_step": 20, "relu_clip": 20.0}),
+        lambda text: json.dumps(
+            {
+                "audio_sample_rate": 8000,
+                "feature_win_len": 32,
+                "feature_win_step": 20,
+                "relu_clip": 20.0,
+            }
+        ),
         last("--flagfile=/elsewhere/more.txt"),
         last("--flagfile=C:\\elsewhere\\more.txt"),
     ],
-)  # fmt: skip
+)
 def test_flags_as_they_are_written(flags: Callable[[str], str], tmp_path: Path) -> None:
     folder = with_alphabet(folder_of("deepspeech-0.9.3", tmp_path, flags))
     (folder / "more.txt").write_text("# by hand\n--audio_sample_rate=8000\n")
@@ -184,7 +203,7 @@ def test_flags_as_they_are_written(flags: Callable[[str], str], tmp_path: Path) 
         (lambda _: "{", "flags.txt is not the flags of a training run"),
         (last("--n_hidden=512"), "the source contradicts itself: export.n_hidden is 96 (shape of"),
     ],
-)  # fmt: skip
+)
 def test_flags_that_cannot_be_used(
     flags: Callable[[str], str], message: str, tmp_path: Path
 ) -> None:
@@ -197,11 +216,16 @@ def test_flags_that_cannot_be_used(
 @pytest.mark.parametrize(
     "override",
     [
-        "export.audio_sample_rate=8000", "export.feature_win_len=25", "export.feature_win_step=10",
-        "export.upper_frequency_limit=4000", "export.relu_clip=6", "export.n_hidden=64",
-        "export.n_context=8", "export.n_input=13",
+        "export.audio_sample_rate=8000",
+        "export.feature_win_len=25",
+        "export.feature_win_step=10",
+        "export.upper_frequency_limit=4000",
+        "export.relu_clip=6",
+        "export.n_hidden=64",
+        "export.n_context=8",
+        "export.n_input=13",
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("source", ["checkpoint", "x_r1_16.pb"])
 def test_a_key_that_contradicts_the_source(source: str, override: str, tmp_path: Path) -> None:
     error = refusal(tmp_path, *of(DEEPSPEECH / source, override))
@@ -251,9 +275,15 @@ def test_a_checkpoint_that_states_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["best_dev-590.index", "best_dev-590.data-00000-of-00001", "best_dev_checkpoint",
-             "flags.txt", "alphabet.txt"],
-)  # fmt: skip
+    "name",
+    [
+        "best_dev-590.index",
+        "best_dev-590.data-00000-of-00001",
+        "best_dev_checkpoint",
+        "flags.txt",
+        "alphabet.txt",
+    ],
+)
 def test_a_pointer_in_the_place_of_a_file_of_a_checkpoint(name: str, tmp_path: Path) -> None:
     folder = with_alphabet(folder_of("deepspeech-0.9.3", tmp_path))
     (folder / name).write_text(LFS)
@@ -272,8 +302,12 @@ def test_a_checkpoint_whose_alphabet_is_elsewhere(tmp_path: Path) -> None:
         "/mnt/data/swahili_coqui_v8.0-large-vocab_alphabet.txt, which is not here"
     )
     assert error.key == "source.alphabet_config_path"
-    for place in ("../swahili_coqui_v8.0-large-vocab_alphabet.txt", "../alphabet.txt",
-                  "swahili_coqui_v8.0-large-vocab_alphabet.txt", "alphabet.txt"):  # fmt: skip
+    for place in (
+        "../swahili_coqui_v8.0-large-vocab_alphabet.txt",
+        "../alphabet.txt",
+        "swahili_coqui_v8.0-large-vocab_alphabet.txt",
+        "alphabet.txt",
+    ):
         path = folder / place
         with_alphabet(path.parent, SWAHILI)
         if path.name != "alphabet.txt":
@@ -297,9 +331,13 @@ def test_an_export_of_other_weights_states_no_labels(tmp_path: Path) -> None:
 def test_a_number_of_outputs_that_hints_at_bytes(tmp_path: Path) -> None:
     folder = folder_of("deepspeech-0.9.3-bytes", tmp_path)
     (folder / "flags.txt").unlink()
-    usual = ["export.audio_sample_rate=16000", "export.feature_win_len=32",
-             "export.feature_win_step=20", "export.upper_frequency_limit=8000",
-             "export.relu_clip=20"]  # fmt: skip
+    usual = [
+        "export.audio_sample_rate=16000",
+        "export.feature_win_len=32",
+        "export.feature_win_step=20",
+        "export.upper_frequency_limit=8000",
+        "export.relu_clip=20",
+    ]
     for more in ([], ["source.alphabet_config_path=demo:alphabet.txt"]):
         error = refusal(tmp_path, *of(folder, *usual, *more))
         assert "source.bytes_output_mode=true" in error.fix
@@ -310,8 +348,12 @@ def test_a_number_of_outputs_that_hints_at_bytes(tmp_path: Path) -> None:
 # Graphs ------------------------------------------------------------------------------------------
 
 
-def written(at: Path, change: Callable[[Node], Node | None], flags: ExportFlags | None = None,
-            labels: str = ENGLISH) -> Path:  # fmt: skip
+def written(
+    at: Path,
+    change: Callable[[Node], Node | None],
+    flags: ExportFlags | None = None,
+    labels: str = ENGLISH,
+) -> Path:
     """A small graph as DeepSpeech exports it, some nodes changed or left out."""
     weights = random_weights(8, n_output=len(labels) + 1)
     made = build_graph(weights, flags or ExportFlags(16, 8, export_language="sw"), list(labels))
@@ -373,30 +415,50 @@ def test_a_graph_without_metadata_states_its_own_nodes(tmp_path: Path) -> None:
     recipe, _ = settled(tmp_path, *of(graph, "source.alphabet_config_path=demo:alphabet.txt"))
     export = recipe.export
     assert (export.audio_sample_rate, export.feature_win_len, export.feature_win_step) == (
-        8000, 32, 10,
-    )  # fmt: skip
+        8000,
+        32,
+        10,
+    )
     assert export.relu_clip == 6.0
 
 
 @pytest.mark.parametrize(
     ("change", "message", "key"),
     [
-        (const("metadata_sample_rate", [8000]), "the source contradicts itself: "
-         "export.audio_sample_rate is 8000 (node metadata_sample_rate of",
-         "export.audio_sample_rate"),
-        (const("metadata_feature_win_len", [25]), "the graph computes its features with "
-         "window_samples 512", "export.feature_win_len"),
-        (attribute("AudioSpectrogram", "stride", 160), "the graph computes its features with "
-         "step_samples 160", "export.feature_win_step"),
-        (attribute("Mfcc", "filterbank_channel_count", 20), "the graph computes its features with "
-         "mel_bands 20", "source.path"),
-        (attribute("AudioSpectrogram", "magnitude_squared", False), "the graph computes its "
-         "features with magnitude_squared false", "source.path"),
-        (const("metadata_sample_rate", [b"fast"]), "metadata node metadata_sample_rate is damaged",
-         None),
+        (
+            const("metadata_sample_rate", [8000]),
+            "the source contradicts itself: "
+            "export.audio_sample_rate is 8000 (node metadata_sample_rate of",
+            "export.audio_sample_rate",
+        ),
+        (
+            const("metadata_feature_win_len", [25]),
+            "the graph computes its features with window_samples 512",
+            "export.feature_win_len",
+        ),
+        (
+            attribute("AudioSpectrogram", "stride", 160),
+            "the graph computes its features with step_samples 160",
+            "export.feature_win_step",
+        ),
+        (
+            attribute("Mfcc", "filterbank_channel_count", 20),
+            "the graph computes its features with mel_bands 20",
+            "source.path",
+        ),
+        (
+            attribute("AudioSpectrogram", "magnitude_squared", False),
+            "the graph computes its features with magnitude_squared false",
+            "source.path",
+        ),
+        (
+            const("metadata_sample_rate", [b"fast"]),
+            "metadata node metadata_sample_rate is damaged",
+            None,
+        ),
         (const("metadata_alphabet", [b"\5"]), "metadata node metadata_alphabet is damaged", None),
     ],
-)  # fmt: skip
+)
 def test_a_graph_that_contradicts_itself(
     change: Callable[[Node], Node], message: str, key: str | None, tmp_path: Path
 ) -> None:

@@ -59,7 +59,7 @@ SHARED = {
     "verify.max_wer=0.5": "evaluate artifact",
     "verify.witness=off": "",  # the runtime is not installed
     "verify.evaluation={at}/one.csv": "evaluate artifact",
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

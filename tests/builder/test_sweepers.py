@@ -40,12 +40,17 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
     (folder / "modules").mkdir()
     (folder / "modules" / "seen.py").write_text(CALLBACK)
     done = run_asrbuild(
-        "experiment=device_sizes", "hydra.sweeper.params.n_steps='16,0'", "verify=quick",
-        "verify.witness=off", "tune.returns=[wer,package_bytes]",
-        "+hydra.callbacks.seen._target_=seen.Seen", "hydra.sweep.dir=out",
+        "experiment=device_sizes",
+        "hydra.sweeper.params.n_steps='16,0'",
+        "verify=quick",
+        "verify.witness=off",
+        "tune.returns=[wer,package_bytes]",
+        "+hydra.callbacks.seen._target_=seen.Seen",
+        "hydra.sweep.dir=out",
         "hydra.output_subdir=.hydra",
-        cwd=folder, env={"PYTHONPATH": str(folder / "modules")},
-    )  # fmt: skip
+        cwd=folder,
+        env={"PYTHONPATH": str(folder / "modules")},
+    )
     return folder, done
 
 
@@ -94,11 +99,20 @@ def searched(swept: tuple[Path, Finished]) -> tuple[Path, Finished]:
     """A search of five trials, two at a time, among what is built already and the impossible."""
     folder, _ = swept
     done = run_asrbuild(
-        "-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=5", "hydra.sweeper.n_jobs=2",
-        "hydra.sweeper.storage=sqlite:///study.db", "hydra.sweeper.study_name=shapes",
-        "model=dynamic_to_static", "n_steps=16,0", "verify=quick", "verify.witness=off",
-        "tune.returns=[wer,package_bytes]", "hydra.sweep.dir=search", cwd=folder,
-    )  # fmt: skip
+        "-m",
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.n_trials=5",
+        "hydra.sweeper.n_jobs=2",
+        "hydra.sweeper.storage=sqlite:///study.db",
+        "hydra.sweeper.study_name=shapes",
+        "model=dynamic_to_static",
+        "n_steps=16,0",
+        "verify=quick",
+        "verify.witness=off",
+        "tune.returns=[wer,package_bytes]",
+        "hydra.sweep.dir=search",
+        cwd=folder,
+    )
     return folder, done
 
 
@@ -185,13 +199,21 @@ def test_a_figure_that_is_not_measured_is_refused() -> None:
 
 def test_the_plan_of_a_sweep_names_what_is_shared(tmp_path: Path) -> None:
     done = run_asrbuild(
-        "plan", "-m", "model=static", "n_steps=16,32", "coreml.compress=none,int8", "--json",
+        "plan",
+        "-m",
+        "model=static",
+        "n_steps=16,32",
+        "coreml.compress=none,int8",
+        "--json",
         cwd=tmp_path,
-    )  # fmt: skip
+    )
     rows = json.loads(done.out)
     assert [row["name"].partition("mlprogram")[2] for row in rows] == [
-        "", "-int8", "-n32", "-n32-int8",
-    ]  # fmt: skip
+        "",
+        "-int8",
+        "-n32",
+        "-n32-int8",
+    ]
     assert "export" in rows[0]["run"]
     assert {"export", "cases", "reference"} == set(rows[1]["shared"])
     assert "convert" in rows[1]["run"]

@@ -82,9 +82,11 @@ def test_words(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 LINES = [
-    "asrbuild verify mi", "asrbuild model=dyn", "asrbuild gc --newer",
+    "asrbuild verify mi",
+    "asrbuild model=dyn",
+    "asrbuild gc --newer",
     "asrbuild plan coreml.precision=f",
-]  # fmt: skip
+]
 
 
 def test_bash(folder: Path) -> None:
@@ -105,9 +107,11 @@ def test_zsh(folder: Path) -> None:
         f'eval "$(asrbuild completion zsh)"\n{ask}'
     )
     assert shell(folder, "zsh", "-f", "-c", script) == [
-        "mine", "model=dynamic model=dynamic_to_static", "--newer-than",
+        "mine",
+        "model=dynamic model=dynamic_to_static",
+        "--newer-than",
         "coreml.precision=fp16 coreml.precision=fp32",
-    ]  # fmt: skip
+    ]
 
 
 def test_fish(folder: Path) -> None:
@@ -115,9 +119,13 @@ def test_fish(folder: Path) -> None:
         f"complete -C '{line}'" for line in LINES
     )
     assert shell(folder, "fish", "--no-config", "-c", script) == [
-        "mine", "model=dynamic", "model=dynamic_to_static", "--newer-than",
-        "coreml.precision=fp16", "coreml.precision=fp32",
-    ]  # fmt: skip
+        "mine",
+        "model=dynamic",
+        "model=dynamic_to_static",
+        "--newer-than",
+        "coreml.precision=fp16",
+        "coreml.precision=fp32",
+    ]
 
 
 def test_every_option_and_command_can_be_completed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,6 +144,10 @@ def test_a_failure_is_silent(folder: Path) -> None:
         environment = os.environ | {"_ASRBUILD_COMPLETE": "1", "ASRBUILD_ARTIFACTS": "blocked"}
         done = subprocess.run(
             [folder / "bin" / "asrbuild", *line.split()],
-            cwd=folder, env=environment, capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
         assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), line

@@ -45,8 +45,9 @@ def test_artifacts_and_decoders_side_by_side(folder: Path) -> None:
     assert done.code == 0, done.err
     rows = [line.split() for line in done.out.splitlines()]
     assert [row[:3] for row in rows if row[:1] in (["a"], ["b"])] == [
-        ["a", "greedy", "69"], ["b", "greedy", "69"],
-    ]  # fmt: skip
+        ["a", "greedy", "69"],
+        ["b", "greedy", "69"],
+    ]
     assert "  expected   " in done.out
     assert "  transcript " in done.out
     assert "11 recordings, 33 s" in done.out
@@ -61,8 +62,11 @@ def test_artifacts_and_decoders_side_by_side(folder: Path) -> None:
     assert kept(folder) == heard, "another decoder ran the model again"
     results = json.loads(again.out)["results"]
     assert [(r["artifact"], r["decoder"]) for r in results] == [
-        ("a", "greedy"), ("a", "beam"), ("b", "greedy"), ("b", "beam"),
-    ]  # fmt: skip
+        ("a", "greedy"),
+        ("a", "beam"),
+        ("b", "greedy"),
+        ("b", "beam"),
+    ]
     for result in results:
         assert result["wer_interval"][0] < result["wer"] < result["wer_interval"][1]
         errors = sum(result["words"][kind] for kind in ("substitutions", "deletions", "insertions"))
@@ -91,13 +95,21 @@ def test_a_reference_that_no_model_can_write(folder: Path, tmp_path: Path) -> No
     assert reported in counted.err
     assert json.loads(counted.out)["results"][0]["wer"] > 0
 
-    gate = ("model=static", "verify=quick", "name=a", f"verify.evaluation={table}",
-            "verify.max_wer=0")  # fmt: skip
+    gate = (
+        "model=static",
+        "verify=quick",
+        "name=a",
+        f"verify.evaluation={table}",
+        "verify.max_wer=0",
+    )
     built = run_asrbuild(*gate, cwd=folder)
     assert built.code == 0, built.err
     assert reported in built.err
-    (path,) = {one.resolve() for one in folder.glob("artifacts/a/*/manifest.json")
-               if json.loads(one.read_text())["verification"]["evaluation"]}  # fmt: skip
+    (path,) = {
+        one.resolve()
+        for one in folder.glob("artifacts/a/*/manifest.json")
+        if json.loads(one.read_text())["verification"]["evaluation"]
+    }
     measured = json.loads(path.read_text())["verification"]["evaluation"]
     assert (measured["recordings"], measured["left_out"]) == (1, 1)
     for page in ("report.md", "report.html"):
@@ -127,8 +139,12 @@ def test_a_recording_from_standard_input(folder: Path, tmp_path: Path) -> None:
     for data, options in ((bytes(wav), ()), (samples, ("--raw", "16000"))):
         done = subprocess.run(
             [sys.executable, "-m", "asrbuild.cli.main", "transcribe", "a", "-", *options],
-            input=data, capture_output=True, cwd=folder, timeout=120, check=False,
-        )  # fmt: skip
+            input=data,
+            capture_output=True,
+            cwd=folder,
+            timeout=120,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr.decode()
         assert done.stdout.decode().strip() == said
         assert ("never finished" in done.stderr.decode()) == (not options)
@@ -151,8 +167,14 @@ def test_recordings_of_a_lower_rate_are_reported(folder: Path, tmp_path: Path) -
         assert done.code == 0, done.err
         assert f"{note}: nothing above 4000 Hz is in it" in done.err
         assert "(1 of 1 recordings, first hello8k.wav)" in done.err
-    build = ("model=static", "verify=quick", "name=a", f"source.second.audio={hello}",
-             f"source.sample.audio={hello}", "source.sample.text=null")  # fmt: skip
+    build = (
+        "model=static",
+        "verify=quick",
+        "name=a",
+        f"source.second.audio={hello}",
+        f"source.sample.audio={hello}",
+        "source.sample.text=null",
+    )
     built = run_asrbuild(*build, cwd=folder)
     assert f"source.sample.audio: the recording has {note}" in built.err
 
@@ -299,10 +321,14 @@ def test_a_run_that_was_broken_off_goes_on_where_it_was(
     shutil.copytree(folder / "artifacts", tmp_path / "artifacts")
     command = [sys.executable, "-m", "asrbuild.cli.main", "evaluate", "a", table, "--json"]
     running = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
         # Where the tests run in the background of a shell it is ignored.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    )
     deadline = time.monotonic() + 120
     while not kept(tmp_path) and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -318,6 +344,8 @@ def test_a_run_that_was_broken_off_goes_on_where_it_was(
     assert len(after) == 20
     assert {path: after[path] for path in before} == before
     whole = run_asrbuild("evaluate", "a", table, "--json", cwd=folder)
-    texts = [[r["heard"] for r in json.loads(done.out)["results"][0]["recordings"]]
-             for done in (resumed, whole)]  # fmt: skip
+    texts = [
+        [r["heard"] for r in json.loads(done.out)["results"][0]["recordings"]]
+        for done in (resumed, whole)
+    ]
     assert texts[0] == texts[1]

@@ -86,12 +86,25 @@ def test_ls_json(root: Path) -> None:
     path = publish(root)
     (row,) = json.loads(run("ls", "--json").output)
     assert row == {
-        "name": "demo-dynamic", "version": "1.0.0+0123456789ab", "latest": True,
-        "path": str(path), "format": "neuralnetwork", "precision": "fp32", "bytes": 4_100_329,
-        "executed": True, "core_ml_executed": False, "passed": True, "gates": 3,
-        "gates_passed": 3, "transcripts": 1, "transcripts_match": 1, "evidence": 0,
-        "fit": None, "overrides": ["model=dynamic"], "created": "2024-05-01T10:00:00+00:00",
-    }  # fmt: skip
+        "name": "demo-dynamic",
+        "version": "1.0.0+0123456789ab",
+        "latest": True,
+        "path": str(path),
+        "format": "neuralnetwork",
+        "precision": "fp32",
+        "bytes": 4_100_329,
+        "executed": True,
+        "core_ml_executed": False,
+        "passed": True,
+        "gates": 3,
+        "gates_passed": 3,
+        "transcripts": 1,
+        "transcripts_match": 1,
+        "evidence": 0,
+        "fit": None,
+        "overrides": ["model=dynamic"],
+        "created": "2024-05-01T10:00:00+00:00",
+    }
 
 
 @pytest.mark.parametrize("junk", ["", "{", "[]", '{"model": 3, "files": [1], "provenance": []}'])
@@ -189,9 +202,16 @@ def test_quantities() -> None:
     from asrbuild.base.quantities import age_text, size_text
 
     sizes = {
-        0: "0 B", 999: "999 B", 1000: "1.0 kB", 99_949: "99.9 kB", 123_456: "123 kB",
-        999_499: "999 kB", 999_500: "1.0 MB", 188_916_323: "189 MB", 5 * 10**13: "50.0 TB",
-    }  # fmt: skip
+        0: "0 B",
+        999: "999 B",
+        1000: "1.0 kB",
+        99_949: "99.9 kB",
+        123_456: "123 kB",
+        999_499: "999 kB",
+        999_500: "1.0 MB",
+        188_916_323: "189 MB",
+        5 * 10**13: "50.0 TB",
+    }
     assert {count: size_text(count) for count in sizes} == sizes
     now = datetime(2024, 5, 1, 12, tzinfo=timezone.utc)
     ages = {
@@ -213,12 +233,14 @@ def test_a_channel_is_not_pointed_at_a_quick_look(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     whole, quick = (plain_values("verify", name) for name in ("default", "quick"))
     ungated = {**whole, "require_transcript": False}
-    for number, (verify, passed, message) in enumerate((
-        (quick, True, "proven by verify=quick only: it was not run on second"),
-        (ungated, True, "its words need not be those of the original"),
-        (whole, False, "its gates did not pass"),
-        (whole, True, None),
-    )):  # fmt: skip
+    for number, (verify, passed, message) in enumerate(
+        (
+            (quick, True, "proven by verify=quick only: it was not run on second"),
+            (ungated, True, "its words need not be those of the original"),
+            (whole, False, "its gates did not pass"),
+            (whole, True, None),
+        )
+    ):
         fields = copy.deepcopy(MANIFEST)
         fields["provenance"]["recipe"]["verify"] = verify
         fields["verification"]["passed"] = passed

@@ -36,16 +36,21 @@ FORMS: dict[str, dict[str, Any]] = {
     "loop": {"precision": "fp32", "lstm": "loop", "steps": RANGE},
     "enumerated_loop": {"precision": "fp32", "lstm": "loop", "steps": LISTED},
     "multifunction": {
-        "precision": "fp32", "deployment_target": "iOS18",
+        "precision": "fp32",
+        "deployment_target": "iOS18",
         "functions": {"main": FixedSteps(16), "whole": RANGE, "listed": LISTED},
     },
     "int8": {"precision": "fp32", "deployment_target": "iOS18", "compress": stored("int8")},
     "palette_4": {"precision": "fp32", "compress": stored("palettize_4")},
     "palette_6": {
-        "precision": "fp32", "deployment_target": "iOS18", "compress": stored("palettize_6"),
+        "precision": "fp32",
+        "deployment_target": "iOS18",
+        "compress": stored("palettize_6"),
     },
     "pruned": {
-        "precision": "fp32", "deployment_target": "iOS18", "compress": stored("prune"),
+        "precision": "fp32",
+        "deployment_target": "iOS18",
+        "compress": stored("prune"),
         "sparsity": 0.5,
     },
     "half": {"precision": "fp16"},
@@ -53,12 +58,15 @@ FORMS: dict[str, dict[str, Any]] = {
     "half_loop": {"precision": "fp16", "lstm": "loop", "steps": RANGE},
     "half_stateful": {"precision": "fp16", "state": "stateful", "deployment_target": "iOS18"},
     "half_stateful_range": {
-        "precision": "fp16", "state": "stateful", "deployment_target": "iOS18", "steps": RANGE,
+        "precision": "fp16",
+        "state": "stateful",
+        "deployment_target": "iOS18",
+        "steps": RANGE,
     },
     "half_int8": {"precision": "fp16", "compress": stored("int8", *_DENSE, "lstm")},
     "half_palette": {"precision": "fp16", "compress": stored("palettize_4", *_DENSE, "lstm")},
     "half_pruned": {"precision": "fp16", "compress": stored("prune"), "sparsity": 0.5},
-}  # fmt: skip
+}
 
 
 def convert_demo(request: ConversionRequest, path: Path) -> None:

@@ -30,9 +30,18 @@ Values = Mapping[str, Any]
 _MOST_OF_A_TEST = 12
 #: What a refusal may name.
 _NOT_LOWERED = (
-    "list_", "resize", "upsample", "crop", "resample", "affine", "random_", "classify",
-    "non_maximum_suppression", "indices that may repeat", "scatter_along_axis with mode",
-)  # fmt: skip
+    "list_",
+    "resize",
+    "upsample",
+    "crop",
+    "resample",
+    "affine",
+    "random_",
+    "classify",
+    "non_maximum_suppression",
+    "indices that may repeat",
+    "scatter_along_axis with mode",
+)
 #: Programs that are compiled together.
 _BATCH = 150
 
@@ -160,9 +169,14 @@ def _check_batch(found: Record, cases: list[Case], opinions: Opinions) -> None:
     made = found.folder / "batch.aimodel"
     try:
         asset.ask(
-            found.folder, "lower", handover=str(found.folder), asset=str(made),
-            metadata=asset.AssetMetadata().written(), wide=True, keep_all=False,
-        )  # fmt: skip
+            found.folder,
+            "lower",
+            handover=str(found.folder),
+            asset=str(made),
+            metadata=asset.AssetMetadata().written(),
+            wide=True,
+            keep_all=False,
+        )
         asset.ask(found.folder, "open", asset=str(made))
     except NoLoweringError as error:
         if len(cases) == 1:
@@ -186,9 +200,13 @@ def _check_case(found: Record, made: Path, case: Case, opinions: Opinions) -> No
     try:
         wide = {n: _widened(v) for n, v in (case.given | case.states).items()}
         _, results = asset.ask(
-            found.folder, "run", wide, asset=str(made), function=case.function["name"],
+            found.folder,
+            "run",
+            wide,
+            asset=str(made),
+            function=case.function["name"],
             states=list(case.states),
-        )  # fmt: skip
+        )
         half = "float16" in json.dumps(case.function)
         for name, output in zip(case.function["block"]["given"], case.outputs, strict=True):
             _compare(name, results[name], output, half=half)
@@ -217,6 +235,9 @@ def _compare(name: str, got: np.ndarray, wanted: Any, *, half: bool) -> None:
         got = np.where(np.isinf(wanted) & (np.abs(got) > 65504), wanted, got)
     scale = float(np.abs(wanted[np.isfinite(wanted)]).max(initial=1.0))
     np.testing.assert_allclose(
-        got.astype(np.float64), wanted.astype(np.float64), rtol=tolerance,
-        atol=tolerance * scale, err_msg=name,
-    )  # fmt: skip
+        got.astype(np.float64),
+        wanted.astype(np.float64),
+        rtol=tolerance,
+        atol=tolerance * scale,
+        err_msg=name,
+    )

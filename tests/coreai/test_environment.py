@@ -67,8 +67,10 @@ def test_a_machine_without_a_wheel_is_told_why(bare: Path, monkeypatch: pytest.M
     monkeypatch.setattr(environment, "unsupported", lambda: "coreai-core requires glibc 2.34")
     status = environment.status()
     assert (status.ready, status.python, status.detail) == (
-        False, None, "coreai-core requires glibc 2.34",
-    )  # fmt: skip
+        False,
+        None,
+        "coreai-core requires glibc 2.34",
+    )
     with pytest.raises(AsrbuildError) as caught:
         environment.install()
     assert caught.value.message == "coreai-core requires glibc 2.34"
@@ -99,8 +101,10 @@ def test_a_python_that_does_not_fit_is_refused(bare: Path) -> None:
 
 
 def test_a_failed_installation_leaves_nothing(bare: Path) -> None:
-    python = program(bare / "bin" / "python3.12", "case $2 in -c) echo '[3, 12]';; "
-                     "*) echo 'no matching distribution' >&2; exit 1;; esac")  # fmt: skip
+    python = program(
+        bare / "bin" / "python3.12",
+        "case $2 in -c) echo '[3, 12]';; *) echo 'no matching distribution' >&2; exit 1;; esac",
+    )
     with pytest.raises(AsrbuildError) as caught:
         environment.install(python)
     assert caught.value.message == (

@@ -31,8 +31,9 @@ def basic_pitch(core_ai_folder: Path) -> Path:
             pip = [uv, "pip"] if uv else [sys.executable, "-m", "pip"]
             subprocess.run(
                 [*pip, "install", "-q", "--no-deps", "--target", str(fresh), WHEEL],
-                check=True, timeout=300,
-            )  # fmt: skip
+                check=True,
+                timeout=300,
+            )
             fresh.rename(folder)
     (package,) = folder.rglob("nmp.mlpackage")
     return package

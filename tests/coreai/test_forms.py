@@ -74,9 +74,12 @@ def agree(apples: Any, ours: Any) -> None:
             for name, value in wanted.items():
                 scale = max(1.0, float(np.abs(value).max()))
                 np.testing.assert_allclose(
-                    got[name].astype(np.float64), value.astype(np.float64),
-                    rtol=0, atol=1e-5 * scale, err_msg=f"{name}, {real} of {steps} steps",
-                )  # fmt: skip
+                    got[name].astype(np.float64),
+                    value.astype(np.float64),
+                    rtol=0,
+                    atol=1e-5 * scale,
+                    err_msg=f"{name}, {real} of {steps} steps",
+                )
 
 
 @pytest.mark.parametrize("name", [n for n, o in FORMS.items() if o["precision"] == "fp32"])

@@ -50,8 +50,12 @@ def test_ops_without_a_lowering_are_named_before_anything_is_built(tmp_path: Pat
 def test_a_form_of_an_op_without_a_lowering_is_named(tmp_path: Path) -> None:
     def build(x: Any) -> Any:
         indices = mb.cast(x=mb.reshape(x=x, shape=[4]), dtype="int32")
-        return mb.scatter(data=mb.reshape(x=x, shape=[4]), indices=indices,
-                          updates=np.ones(4, np.float32), mode="add")  # fmt: skip
+        return mb.scatter(
+            data=mb.reshape(x=x, shape=[4]),
+            indices=indices,
+            updates=np.ones(4, np.float32),
+            mode="add",
+        )
 
     package = converted(build, {"x": floats((1, 4))}, tmp_path / "p.mlpackage")
     with pytest.raises(NoLoweringError, match="scatter with mode add and indices that may repeat"):
@@ -90,9 +94,14 @@ class Both:
                 text = json.dumps({"functions": [case.function]})
                 (recorded.folder / "program.json").write_text(text, encoding="utf-8")
                 asset.ask(
-                    self.folder, "lower", handover=str(recorded.folder), asset=str(self.asset),
-                    metadata=asset.AssetMetadata().written(), wide=False, keep_all=False,
-                )  # fmt: skip
+                    self.folder,
+                    "lower",
+                    handover=str(recorded.folder),
+                    asset=str(self.asset),
+                    metadata=asset.AssetMetadata().written(),
+                    wide=False,
+                    keep_all=False,
+                )
                 asset.ask(self.folder, "open", asset=str(self.asset))
                 self.ready = True
         _, results = asset.ask(
@@ -123,9 +132,17 @@ def _dynamic(folder: Path) -> Both:
         flat = mb.reduce_mean(x=mixed, axes=[1, 2])
         joined = mb.concat(values=[mixed, x], axis=1)
         padded = mb.pad(x=joined, pad=[1, 0, 0, 0], mode="constant", constant_val=1.5)
-        return mb.mul(x=flat, y=steps), padded, mb.slice_by_index(
-            x=joined, begin=[0, 1, 0], end=[0, 0, 2], begin_mask=[True, False, False],
-            end_mask=[True, True, False])  # fmt: skip
+        return (
+            mb.mul(x=flat, y=steps),
+            padded,
+            mb.slice_by_index(
+                x=joined,
+                begin=[0, 1, 0],
+                end=[0, 0, 2],
+                begin_mask=[True, False, False],
+                end_mask=[True, True, False],
+            ),
+        )
 
     inputs = {"x": ((rows, columns, 4), types.fp32), "y": ((columns, 4), types.fp32)}
     return Both(inputs, build, folder)
@@ -135,8 +152,13 @@ def _dynamic(folder: Path) -> Both:
 @given(st.integers(0, 12), st.integers(0, 2**16))
 def test_loops(tmp_path_factory: pytest.TempPathFactory, rounds: int, seed: int) -> None:
     both = _once(tmp_path_factory, "loops", _loop)
-    both.agree({"n": np.array([rounds], np.int32), "a": floats((2, 3), seed=seed % 97),
-                "b": floats((2, 3), seed=seed % 89 + 1)})  # fmt: skip
+    both.agree(
+        {
+            "n": np.array([rounds], np.int32),
+            "a": floats((2, 3), seed=seed % 97),
+            "b": floats((2, 3), seed=seed % 89 + 1),
+        }
+    )
 
 
 def _loop(folder: Path) -> Both:
@@ -147,8 +169,12 @@ def _loop(folder: Path) -> Both:
             mixed = mb.tanh(x=mb.add(x=mb.mul(x=x, y=0.5), y=y))
             at = mb.mod(x=i, y=np.array([4], np.int32))
             row = mb.expand_dims(x=mixed, axes=[0])
-            return mb.add(x=i, y=1), y, mixed, mb.scatter(
-                data=rows, indices=at, updates=row, axis=0, mode="update")  # fmt: skip
+            return (
+                mb.add(x=i, y=1),
+                y,
+                mixed,
+                mb.scatter(data=rows, indices=at, updates=row, axis=0, mode="update"),
+            )
 
         zeros = np.zeros((4, 2, 3), np.float32)
         return tuple(

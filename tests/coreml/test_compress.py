@@ -32,9 +32,12 @@ HIDDEN = 33
 WEIGHTS = random_weights(HIDDEN, seed=3)
 LAYERS = ("layer_1", "layer_2", "layer_3", "lstm", "layer_5", "layer_6")
 MIXED = {
-    "layer_1": "int8", "layer_2": "palettize_4", "layer_3": "palettize_6", "lstm": "palettize_4",
+    "layer_1": "int8",
+    "layer_2": "palettize_4",
+    "layer_3": "palettize_6",
+    "lstm": "palettize_4",
     "layer_6": "prune",
-}  # fmt: skip
+}
 
 
 def every(method: str) -> dict[str, str]:
@@ -289,14 +292,20 @@ def _of_rows(count: int) -> Callable[[Any], object]:
 
 
 DAMAGE = {
-    "palettize_4-iOS17": [_without("lut"), _without("indices"), _without("shape"), _of_rows(1000),
-                          _of_rows(2**31), _of_rows(3)],
+    "palettize_4-iOS17": [
+        _without("lut"),
+        _without("indices"),
+        _without("shape"),
+        _of_rows(1000),
+        _of_rows(2**31),
+        _of_rows(3),
+    ],
     "prune-iOS17": [_without("mask"), _of_rows(1000), _of_rows(3)],
     "int8-iOS17": [_without("scale"), _without("axis")],
     "palettize_4-iOS18": [_without("lut"), _without("indices")],
     "prune-iOS18": [_without("mask"), _without("nonzero_data")],
     "int8-iOS18": [_without("scale"), _without("data")],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", DAMAGE)

@@ -36,9 +36,13 @@ def program(target: ct.target, **options: Any) -> ct.models.MLModel:
         return mb.softmax(x=mb.linear(x=x, weight=W, name="dense"), axis=-1, name="y")
 
     return ct.convert(
-        made, source="milinternal", convert_to="mlprogram", minimum_deployment_target=target,
-        skip_model_load=True, **options,
-    )  # fmt: skip
+        made,
+        source="milinternal",
+        convert_to="mlprogram",
+        minimum_deployment_target=target,
+        skip_model_load=True,
+        **options,
+    )
 
 
 def neural_network(inputs: list[Any], **options: Any) -> NeuralNetworkBuilder:
@@ -65,9 +69,12 @@ def test_the_bits_of_a_palette(target, bits, versions, tmp_path, capsys, monkeyp
     config = optimize.OpPalettizerConfig(mode="uniform", nbits=bits, weight_threshold=0)
     if bits == 3:
         config = optimize.OpPalettizerConfig(
-            mode="uniform", nbits=bits, weight_threshold=0, granularity="per_grouped_channel",
+            mode="uniform",
+            nbits=bits,
+            weight_threshold=0,
+            granularity="per_grouped_channel",
             group_size=16,
-        )  # fmt: skip
+        )
     model = optimize.palettize_weights(
         program(target), optimize.OptimizationConfig(global_config=config)
     )
@@ -107,9 +114,19 @@ def test_a_neural_networks_palette(tmp_path):
     )
     packed = np.zeros(8 * 4 * 6 // 8, np.uint8).tobytes()
     builder.add_inner_product(
-        "d", packed, None, 8, 4, False, "x", "y", is_quantized_weight=True,
-        quantization_type="lut", nbits=6, quant_lut=np.arange(64, dtype=np.float32),
-    )  # fmt: skip
+        "d",
+        packed,
+        None,
+        8,
+        4,
+        False,
+        "x",
+        "y",
+        is_quantized_weight=True,
+        quantization_type="lut",
+        nbits=6,
+        quant_lut=np.arange(64, dtype=np.float32),
+    )
     summary = inspect_model(saved(builder.spec, tmp_path))
     assert summary.compression == {"palette of 6 bits": 1}
 
@@ -120,12 +137,15 @@ def test_images_have_their_sizes_and_colours(tmp_path, capsys, monkeypatch):
         return mb.relu(x=photo, name="y"), mb.relu(x=mask, name="z")
 
     model = ct.convert(
-        made, source="milinternal", convert_to="neuralnetwork", skip_model_load=True,
+        made,
+        source="milinternal",
+        convert_to="neuralnetwork",
+        skip_model_load=True,
         inputs=[
             ct.ImageType("photo", shape=(1, 3, 20, 30), color_layout=ct.colorlayout.BGR),
             ct.ImageType("mask", shape=(1, 1, 8, 9), color_layout=ct.colorlayout.GRAYSCALE),
         ],
-    )  # fmt: skip
+    )
     spec = model.get_spec()
     flexible_shape_utils.add_enumerated_image_sizes(
         spec, "photo", [flexible_shape_utils.NeuralNetworkImageSize(40, 60)]

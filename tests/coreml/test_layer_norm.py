@@ -108,9 +108,14 @@ def test_every_form_is_the_genuine_graph(
     tmp_path, weights, windows, truth, form, target, kind, precision, lstm
 ) -> None:
     path = built(
-        tmp_path, weights, format=form, deployment_target=target, steps=STEPS[kind],
-        precision=precision, lstm=lstm,
-    )  # fmt: skip
+        tmp_path,
+        weights,
+        format=form,
+        deployment_target=target,
+        steps=STEPS[kind],
+        precision=precision,
+        lstm=lstm,
+    )
     model = load(path)
     for real in (1, 9, 16):
         found = model.predict(given(windows, 16, real, 96))

@@ -117,8 +117,10 @@ def _comparable(wanted: Any, found: Any) -> tuple[Any, Any]:
     if tools[0] == tools[1]:
         return wanted, found
     warnings.warn(f"digests are not compared: recorded with {tools[0]}", stacklevel=4)
-    return tuple({k: v for k, v in record.items() if k not in ("tools", "version", "package")}
-                 for record in (wanted, found))  # fmt: skip
+    return tuple(
+        {k: v for k, v in record.items() if k not in ("tools", "version", "package")}
+        for record in (wanted, found)
+    )
 
 
 def artifact_record(path: Path) -> dict[str, Any]:
@@ -165,8 +167,9 @@ def _swift_kit() -> dict[str, str]:
     folder = TEMPLATES / SWIFT_KIT
     found = {
         f"{SWIFT_KIT}/{file.relative_to(folder).as_posix()}": digest(file.read_bytes())
-        for file in folder.rglob("*") if file.is_file()
-    }  # fmt: skip
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
     return found | {f"{SWIFT_KIT}/{MADE}": digest(manifest_swift().encode())}
 
 

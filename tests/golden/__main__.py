@@ -16,14 +16,16 @@ from tests import golden
 
 def main(chosen: list[str]) -> int:
     tests = chosen or sorted(
-        str(path) for path in golden.FOLDER.parent.rglob("test_*.py")
+        str(path)
+        for path in golden.FOLDER.parent.rglob("test_*.py")
         if "golden.check_" in path.read_text(encoding="utf-8")
-    )  # fmt: skip
+    )
     with TemporaryDirectory() as folder:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", *tests],
-            env=os.environ | {golden.COLLECT: folder}, check=False,
-        )  # fmt: skip
+            env=os.environ | {golden.COLLECT: folder},
+            check=False,
+        )
         if done.returncode:
             return done.returncode
         found: dict[str, dict[str, Any]] = defaultdict(dict)

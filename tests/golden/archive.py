@@ -21,8 +21,13 @@ from tempfile import TemporaryDirectory
 from tests.golden import FOLDER
 from tests.paths import GENUINE
 
-SOURCE = ("source=checkpoint", "source.checkpoint_dir=checkpoint", "source.sample.audio=hello.wav",
-          "source.sample.text=hello.txt", "verify=quick")  # fmt: skip
+SOURCE = (
+    "source=checkpoint",
+    "source.checkpoint_dir=checkpoint",
+    "source.sample.audio=hello.wav",
+    "source.sample.text=hello.txt",
+    "verify=quick",
+)
 #: Stands for the home's own folder in what is packed.
 HOME = "/home/of/golden"
 COMMANDS = (
@@ -32,10 +37,19 @@ COMMANDS = (
     (*SOURCE, "name=old-network", "model=dynamic", "coreml=neuralnetwork"),
     ("ship", "old/1.0.0", "remote", "--channel", "stable", "--allow-unproven"),
     ("ship", "old/1.1.0", "remote", "--channel", "beta", "--allow-unproven"),
-    ("ship", "old/1.1.0", "old-network", "remote", "--set", "choice", "--channel", "stable",
-     "--allow-unproven"),
+    (
+        "ship",
+        "old/1.1.0",
+        "old-network",
+        "remote",
+        "--set",
+        "choice",
+        "--channel",
+        "stable",
+        "--allow-unproven",
+    ),
     ("bundle", "old/1.0.0", "old.asrb"),
-)  # fmt: skip
+)
 
 
 def write(archive: Path) -> None:
@@ -50,9 +64,10 @@ def write(archive: Path) -> None:
         for command in COMMANDS:
             subprocess.run(
                 [Path(sys.executable).with_name("asrbuild"), *command],
-                cwd=home, check=True,
+                cwd=home,
+                check=True,
                 env=os.environ | {"ASRBUILD_CONFIG": "config", "ASRBUILD_STATE": "state"},
-            )  # fmt: skip
+            )
         move_seen(home, str(home), HOME)
         with tarfile.open(archive, "w:xz", preset=9) as packed:
             for path in sorted(set(home.iterdir()) - inputs):

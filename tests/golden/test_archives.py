@@ -76,8 +76,10 @@ def version(home: Path, start: str) -> Path:
 def test_the_store_is_read(home: Path, run: Run, tmp_path: Path) -> None:
     listed = run("ls", "--json")
     assert [(row["name"], row["version"][:6], row["latest"]) for row in listed] == [
-        ("old", "1.0.0+", False), ("old", "1.1.0+", True), ("old-network", "1.0.0+", True)
-    ]  # fmt: skip
+        ("old", "1.0.0+", False),
+        ("old", "1.1.0+", True),
+        ("old-network", "1.0.0+", True),
+    ]
     assert run("show", "old/1.0.0", "--json")["name"] == "old"
     for name in ("old", "old-network"):
         verified = run("verify", name, "--json")

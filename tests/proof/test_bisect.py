@@ -157,9 +157,12 @@ def test_a_bound_that_fails_alone_is_bisected(tmp_path, graph, capsys, monkeypat
     """No artifact holds the bound of its range: it is made of the sample again."""
     monkeypatch.setattr("asrbuild.architectures.deepspeech.reference.run_reference", run_reference)
     path = building.publish(
-        tmp_path / "artifacts", tmp_path / "work", WEIGHTS, "model=dynamic",
+        tmp_path / "artifacts",
+        tmp_path / "work",
+        WEIGHTS,
+        "model=dynamic",
         "coreml.range_upper=150",
-    )  # fmt: skip
+    )
     predict = executor.Model.predict
 
     def late(self, data, state=None):

@@ -29,11 +29,13 @@ RECIPES = {
     "int8": ("coreml.compress=int8",),
     "palettize_6": ("coreml.compress=palettize_6",),
     "palettize_4": (
-        "coreml.compress=palettize_4", "coreml.compress_layers.layer_2=int8",
-        "coreml.compress_layers.layer_3=int8", "coreml.compress_layers.lstm=palettize_6",
+        "coreml.compress=palettize_4",
+        "coreml.compress_layers.layer_2=int8",
+        "coreml.compress_layers.layer_3=int8",
+        "coreml.compress_layers.lstm=palettize_6",
     ),
     "prune": ("coreml.compress=prune",),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -155,18 +157,21 @@ def shifted_values(raw: np.ndarray, blob: Blob) -> np.ndarray:
 
 
 PALETTE = [
-    ("lut", reversed_palette), ("lut", doubled_palette), ("indices", off_by_one_index),
+    ("lut", reversed_palette),
+    ("lut", doubled_palette),
+    ("indices", off_by_one_index),
     ("indices", packed_from_the_other_end),
-]  # fmt: skip
+]
 FAULTS = {
     "palettize_6": PALETTE,
     "palettize_4": PALETTE,
     "int8": [
-        ("quantized_data", signed_as_unsigned), ("scale", scales_of_other_rows),
+        ("quantized_data", signed_as_unsigned),
+        ("scale", scales_of_other_rows),
         ("scale", no_scales),
     ],
     "prune": [("mask", shifted_mask), ("nonzero_data", shifted_values)],
-}  # fmt: skip
+}
 
 
 def test_a_package_with_one_wrong_weight_is_refused(compressed, tmp_path):

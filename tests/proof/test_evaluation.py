@@ -223,14 +223,17 @@ def test_words_are_kept_by_all_that_makes_them(tmp_path: Path) -> None:
     at = SimpleNamespace(artifact=tmp_path, alphabet=LABELS)
     other = SimpleNamespace(artifact=tmp_path, alphabet=make_alphabet("ab "))
     first = DecoderSettings("ds_ctcdecoder", scorer=Path("one"), lm_alpha=1.0)
-    folders = [words_folder(tmp_path, at, settings) for settings in (
-        first,
-        replace(first, scorer=Path("two")),
-        replace(first, lm_alpha=1.01),
-        replace(first, beam_width=499),
-        replace(first, hot_words={"a": 2.0}),
-        DecoderSettings("beam"),
-    )]  # fmt: skip
+    folders = [
+        words_folder(tmp_path, at, settings)
+        for settings in (
+            first,
+            replace(first, scorer=Path("two")),
+            replace(first, lm_alpha=1.01),
+            replace(first, beam_width=499),
+            replace(first, hot_words={"a": 2.0}),
+            DecoderSettings("beam"),
+        )
+    ]
     folders.append(words_folder(tmp_path, other, first))
     assert len(set(folders)) == len(folders)
     (tmp_path / "two").write_text("one")

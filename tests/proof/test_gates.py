@@ -96,8 +96,13 @@ def test_identical_outputs_pass_every_gate(gates):
     outputs = {"logits": probabilities(), "new_state_c": np.ones((1, 8), np.float32)}
     metrics = compare("sample", outputs, outputs, gates, "logits")
     assert [metric.name for metric in metrics] == [
-        "argmax_agreement", "kl_divergence", "max_abs_error", "psnr_db", "max_abs_error", "psnr_db"
-    ]  # fmt: skip
+        "argmax_agreement",
+        "kl_divergence",
+        "max_abs_error",
+        "psnr_db",
+        "max_abs_error",
+        "psnr_db",
+    ]
     assert not failed(metrics)
 
 
@@ -106,8 +111,11 @@ def test_a_uniform_predictor_fails_every_gate_on_probabilities(sharp):
     reference = {"logits": probabilities(sharp=sharp)}
     uniform = {"logits": np.full((40, 29), 1 / 29, np.float32)}
     assert failed(compare("sample", reference, uniform, FP16, "logits")) == {
-        "argmax_agreement", "kl_divergence", "max_abs_error", "psnr_db"
-    }  # fmt: skip
+        "argmax_agreement",
+        "kl_divergence",
+        "max_abs_error",
+        "psnr_db",
+    }
 
 
 def test_a_uniform_predictor_fails_where_closeness_alone_would_pass():
@@ -122,9 +130,11 @@ def test_a_uniform_predictor_fails_where_closeness_alone_would_pass():
 
 @settings(max_examples=30)
 @given(
-    st.sampled_from([np.nan, np.inf, -np.inf]), st.integers(0, 39), st.integers(0, 28),
+    st.sampled_from([np.nan, np.inf, -np.inf]),
+    st.integers(0, 39),
+    st.integers(0, 28),
     st.sampled_from(["package", "reference"]),
-)  # fmt: skip
+)
 def test_one_value_that_is_not_finite_fails_every_gate(value, row, column, where):
     good = probabilities()
     bad = good.copy()
@@ -182,9 +192,13 @@ def test_the_worst_metric_is_the_one_that_used_most_of_its_gate():
 
 
 THRESHOLDS = {
-    "argmax_agreement": 0.999, "kl_divergence": 1e-3, "max_abs_error": 2e-2, "psnr_db": 60.0,
-    "state_max_abs_error": 0.1, "state_psnr_db": 45.0,
-}  # fmt: skip
+    "argmax_agreement": 0.999,
+    "kl_divergence": 1e-3,
+    "max_abs_error": 2e-2,
+    "psnr_db": 60.0,
+    "state_max_abs_error": 0.1,
+    "state_psnr_db": 45.0,
+}
 
 
 @pytest.mark.parametrize(("precision", "gates"), [("fp16", FP16), ("fp32", FP32)])
@@ -222,9 +236,14 @@ def test_the_loosest_gate_of_those_in_use_counts():
     coarse |= {"max_abs_error": 0.4, "state_psnr_db": 50.0}
     found = gates_of({"fp16": THRESHOLDS, "int8": coarse}, "fp16", ("fp16", "int8"))
     assert found == Gates(
-        argmax_agreement=0.97, kl_divergence=0.3, max_abs_error=0.4, psnr_db=36.0,
-        state_max_abs_error=0.1, state_psnr_db=45.0, argmax_tie=ARGMAX_TIE["fp16"],
-    )  # fmt: skip
+        argmax_agreement=0.97,
+        kl_divergence=0.3,
+        max_abs_error=0.4,
+        psnr_db=36.0,
+        state_max_abs_error=0.1,
+        state_psnr_db=45.0,
+        argmax_tie=ARGMAX_TIE["fp16"],
+    )
     assert gates_of({"fp16": THRESHOLDS, "int8": coarse}, "fp16", ("fp16",)) == FP16
 
 

@@ -125,8 +125,10 @@ def test_the_upper_bound_of_a_range_is_run_against_shorter_calls(
     proof = run(tmp_path, manifest, cases, reference, max_steps=max_steps)
     assert proof.failures == ()
     assert {m.output for m in proof.verification.metrics if m.input == f"{name}@self"} == {
-        "logits", "new_state_c", "new_state_h"
-    }  # fmt: skip
+        "logits",
+        "new_state_c",
+        "new_state_h",
+    }
     last = proof.verification.inputs[-1]
     assert (last.name, last.steps) == (name, longest)
     assert max(size for _, size in calls) == longest
@@ -186,9 +188,10 @@ def test_other_words_than_tensorflows_are_refused(package, cases, reference):
     """The gates on numbers pass; only a step in a million could do it, so it is made up."""
     folder, manifest = package
     wrong = {name: dict(outputs) for name, outputs in reference.items()}
-    wrong["sample"] = {**wrong["sample"], "logits": np.eye(29, dtype=np.float32)[
-        np.full(len(cases["sample"]), 3)
-    ]}  # fmt: skip
+    wrong["sample"] = {
+        **wrong["sample"],
+        "logits": np.eye(29, dtype=np.float32)[np.full(len(cases["sample"]), 3)],
+    }
     proof = run(folder, manifest, cases, wrong, words=WordGates())
     sample = next(t for t in proof.verification.transcripts if t.input == "sample")
     assert sample.reference == "c"
@@ -211,8 +214,7 @@ def test_the_word_error_rate_may_be_a_gate(package, cases, reference):
     assert failure.endswith("above 10.0%")
 
 
-def test_output_that_is_no_probability_matches_nothing(package, cases, reference,
-                                                       monkeypatch):  # fmt: skip
+def test_output_that_is_no_probability_matches_nothing(package, cases, reference, monkeypatch):
     folder, manifest = package
     predict = executor.Model.predict
 

@@ -120,9 +120,11 @@ def test_bytes_that_are_no_text_do_not_stop_decoding() -> None:
         st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1)
         .filter(lambda label: label != "\\#" and (label == "#" or not label.startswith("#")))
         .filter(lambda label: not label.startswith("\ufeff")),
-        unique=True, min_size=1, max_size=300,
+        unique=True,
+        min_size=1,
+        max_size=300,
     )
-)  # fmt: skip
+)
 def test_written_alphabets_read_back(tmp_path_factory: pytest.TempPathFactory, labels) -> None:
     path = tmp_path_factory.mktemp("alphabets") / "alphabet.txt"
     path.write_bytes(make_alphabet(labels).file_text().encode())

@@ -114,19 +114,29 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 PCM = to_int16(_tone(300, RATE, 0.5))
 
 
-def _wav(riff: int, data: int, content: bytes = PCM.tobytes(), *, rate: int = RATE,
-         channels: int = 1) -> bytes:  # fmt: skip
+def _wav(
+    riff: int, data: int, content: bytes = PCM.tobytes(), *, rate: int = RATE, channels: int = 1
+) -> bytes:
     head = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, rate, 32_000, 2, 16)
-    return struct.pack("<4sI4s", b"RIFF", riff, b"WAVE") + head + struct.pack(
-        "<4sI", b"data", data
-    ) + content  # fmt: skip
+    return (
+        struct.pack("<4sI4s", b"RIFF", riff, b"WAVE")
+        + head
+        + struct.pack("<4sI", b"data", data)
+        + content
+    )
 
 
 @pytest.mark.parametrize(
     ("riff", "data"),
-    [(0, 0), (36, 0), (16036, 0), (0xFFFFFFFF, 0xFFFFFFFF), (0x7FFFF024, 0x7FFFF000),
-     (0x80000024, 0x80000000)],
-)  # fmt: skip
+    [
+        (0, 0),
+        (36, 0),
+        (16036, 0),
+        (0xFFFFFFFF, 0xFFFFFFFF),
+        (0x7FFFF024, 0x7FFFF000),
+        (0x80000024, 0x80000000),
+    ],
+)
 def test_a_header_that_was_never_finished(tmp_path: Path, riff: int, data: int) -> None:
     """As streams, pipes and recorders that were killed leave it; from a file and from bytes."""
     (tmp_path / "stream.wav").write_bytes(_wav(riff, data))

@@ -123,8 +123,10 @@ def test_partial_results_grow_with_what_was_said() -> None:
     for kind in ("greedy", "beam"):
         stream = open_decoder(DecoderSettings(kind), ENGLISH, 20.0).stream()
         assert [stream.feed(probabilities[at : at + 6]) for at in (0, 6, 12)] == [
-            "all", "all ri", "all right",
-        ]  # fmt: skip
+            "all",
+            "all ri",
+            "all right",
+        ]
 
 
 def test_n_best_is_sorted_and_has_no_text_twice() -> None:
@@ -189,9 +191,10 @@ BAD_SETTINGS = [
     (DecoderSettings("ds_ctcdecoder", scorer="x", lm_beta=-math.inf), "decoder.lm_beta", "lm_b"),
     (
         DecoderSettings("ds_ctcdecoder", scorer="x", hot_words={"a": 1e300}),
-        "decoder.hot_words.a", "hot_words.a is 1e+300",
+        "decoder.hot_words.a",
+        "hot_words.a is 1e+300",
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("wanted", "key", "message"), BAD_SETTINGS)

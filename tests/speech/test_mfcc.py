@@ -24,14 +24,19 @@ def tf() -> ModuleType:
 
 def _tensorflow_mfcc(tf: ModuleType, samples: np.ndarray, wanted: FeatureSettings) -> np.ndarray:
     spectrogram = tf.raw_ops.AudioSpectrogram(
-        input=samples[:, None], window_size=wanted.window, stride=wanted.stride,
+        input=samples[:, None],
+        window_size=wanted.window,
+        stride=wanted.stride,
         magnitude_squared=True,
-    )  # fmt: skip
+    )
     return tf.raw_ops.Mfcc(
-        spectrogram=spectrogram, sample_rate=wanted.sample_rate,
-        upper_frequency_limit=wanted.upper_hz, lower_frequency_limit=wanted.lower_hz,
-        filterbank_channel_count=wanted.n_mels, dct_coefficient_count=wanted.n_input,
-    ).numpy()[0]  # fmt: skip
+        spectrogram=spectrogram,
+        sample_rate=wanted.sample_rate,
+        upper_frequency_limit=wanted.upper_hz,
+        lower_frequency_limit=wanted.lower_hz,
+        filterbank_channel_count=wanted.n_mels,
+        dct_coefficient_count=wanted.n_input,
+    ).numpy()[0]
 
 
 def _signals() -> dict[str, np.ndarray]:
@@ -116,9 +121,16 @@ def test_a_window_comes_as_soon_as_its_context_is_there() -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("window", 0), ("stride", 600), ("upper_hz", 9_000.0), ("lower_hz", 8_000.0),
-     ("n_input", 41), ("n_context", -1), ("log_floor", 0.0)],
-)  # fmt: skip
+    [
+        ("window", 0),
+        ("stride", 600),
+        ("upper_hz", 9_000.0),
+        ("lower_hz", 8_000.0),
+        ("n_input", 41),
+        ("n_context", -1),
+        ("log_floor", 0.0),
+    ],
+)
 def test_settings_that_make_no_features(key: str, value: float) -> None:
     with pytest.raises(AsrbuildError) as caught:
         FeatureSettings(**{key: value})

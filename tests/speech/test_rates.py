@@ -101,8 +101,9 @@ def test_intervals_are_those_of_the_ratio_estimator() -> None:
     sizes = rng.integers(1, 20, 300)
     wrong = rng.binomial(sizes, 0.2)
     said = [" ".join(["a"] * size) for size in sizes]
-    heard = [" ".join(["b"] * bad + ["a"] * (size - bad))
-             for size, bad in zip(sizes, wrong, strict=True)]  # fmt: skip
+    heard = [
+        " ".join(["b"] * bad + ["a"] * (size - bad)) for size, bad in zip(sizes, wrong, strict=True)
+    ]
     found = error_rates(said, heard).wer_interval
     rate = wrong.sum() / sizes.sum()
     half = 1.96 * np.sqrt(((wrong - rate * sizes) ** 2).sum()) / sizes.sum()

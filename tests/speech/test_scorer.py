@@ -134,8 +134,10 @@ def test_kenlm_reads_the_probabilities_we_wrote(tmp_path: Path, order: int) -> N
     (tmp_path / "queries.json").write_text(json.dumps(queries))
     done = subprocess.run(
         [ds_environment.decoder_python(), "-c", KENLM, tmp_path],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     found_order, plain, at_begin = json.loads(done.stdout)
     assert found_order == order
     for query, inside, first in zip(queries, plain, at_begin, strict=True):
@@ -171,8 +173,10 @@ def test_exactly_what_the_decoder_says_directly(
     python = ds_environment.decoder_python()
     done = subprocess.run(
         [python, "-c", DIRECT, tmp_path, scorer, json.dumps(hot_words)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     wanted = DecoderSettings(
         "ds_ctcdecoder", beam_width=40, scorer=Path(scorer.name), hot_words=hot_words
     )
@@ -223,8 +227,10 @@ def test_utf8_mode_is_what_the_decoder_says_directly(tmp_path: Path) -> None:
     (tmp_path / "queries.json").write_text(json.dumps(queries))
     done = subprocess.run(
         [ds_environment.decoder_python(), "-c", DIRECT_BYTES, tmp_path, str(len(cases))],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     scores, *direct = json.loads(done.stdout)
     for query, score in zip(queries, scores, strict=True):
         wanted = model.log10(query[:2], query[2]) * math.log(10)
@@ -400,11 +406,12 @@ def test_arpa_files(tmp_path: Path) -> None:
 ALPHABETS = {
     "another order": (make_alphabet("abcdefghijklmnopqrstuvwxyz' "), "its words end with label 0"),
     "labels in another order": (
-        make_alphabet(" zyxwvutsrqponmlkjihgfedcba'"), "which its language model does not know"
+        make_alphabet(" zyxwvutsrqponmlkjihgfedcba'"),
+        "which its language model does not know",
     ),
     "a smaller one": (make_alphabet(" abcdefgh"), "it spells words with label 27"),
     "bytes": (bytes_alphabet(), "made for characters, the model writes UTF-8 bytes"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", list(ALPHABETS))
@@ -431,13 +438,14 @@ BROKEN = {
     "cut in its header": (lambda data: data[: data.index(b"standard") + 4], "is truncated in"),
     "cut in the model": (lambda data: data[:900], "ends without the word trie"),
     "old version": (
-        lambda data: data.replace(b"EIRT\x06", b"EIRT\x05"), "has trie version 5, not 6"
+        lambda data: data.replace(b"EIRT\x06", b"EIRT\x05"),
+        "has trie version 5, not 6",
     ),
     "other automaton": (lambda data: data.replace(b"const", b"vecto"), "trie that is not a const"),
     "damaged arcs": (lambda data: data[:-4] + b"\xff\xff\xff\x7f", "has a damaged word trie"),
     "a loop": (lambda data: data[:-4] + bytes(4), "has a word trie with a loop"),
     "damaged header": (lambda data: data[:88] + b"\xff" + data[89:], "damaged KenLM header"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", list(BROKEN))
@@ -487,15 +495,18 @@ def test_building_and_inspecting_from_the_command_line(
     with pytest.raises(AsrbuildError, match="while writing the scorer"):
         app([*again[:-3], str(text / "t.scorer")], standalone_mode=False)
     capsys.readouterr()
-    app(["inspect", str(tmp_path / "t.scorer"), "--alphabet", str(alphabet), "--json"],
-        standalone_mode=False)  # fmt: skip
+    app(
+        ["inspect", str(tmp_path / "t.scorer"), "--alphabet", str(alphabet), "--json"],
+        standalone_mode=False,
+    )
     shown = json.loads(capsys.readouterr().out)
     assert (shown["lm_alpha"], shown["order"], shown["fits"]) == (0.5, 3, True)
     with pytest.raises(AsrbuildError, match="give either --text or --arpa"):
         app(["build", "--alphabet", str(alphabet), "-o", "x"], standalone_mode=False)
     with pytest.raises(AsrbuildError, match="no such text"):
-        app(["build", "--text", "no", "--alphabet", str(alphabet), "-o", "x"],
-            standalone_mode=False)  # fmt: skip
+        app(
+            ["build", "--text", "no", "--alphabet", str(alphabet), "-o", "x"], standalone_mode=False
+        )
 
 
 def test_inspection_says_what_an_alphabet_makes_of_the_words(
@@ -515,8 +526,9 @@ def test_inspection_says_what_an_alphabet_makes_of_the_words(
         scorer_command.inspect_scorer(str(DEMO / "prompts.scorer"), file, as_json=True)
         found = json.loads(capsys.readouterr().out)
         assert (found["fits"], found["spelling"]["otherwise"]) == {
-            "right": (True, 0), "swapped": (False, 73),
-        }[name]  # fmt: skip
+            "right": (True, 0),
+            "swapped": (False, 73),
+        }[name]
 
 
 def test_what_a_decoder_does_not_read_is_said(tmp_path: Path) -> None:

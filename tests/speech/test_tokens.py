@@ -52,9 +52,11 @@ def test_pieces_with_the_blank_first(kind: str, tmp_path: Path) -> None:
     [found] = decoder.decode(_rows(tokens, 11, 0))
     assert found.text == "the quick brown s"
     assert [(w.text, w.start_s) for w in found.words] == [
-        ("the", 0.0), ("quick", pytest.approx(0.08)), ("brown", pytest.approx(0.32)),
+        ("the", 0.0),
+        ("quick", pytest.approx(0.08)),
+        ("brown", pytest.approx(0.32)),
         ("s", pytest.approx(0.4)),
-    ]  # fmt: skip
+    ]
     stream = decoder.stream()
     assert stream.feed(_rows(tokens[:2], 11, 0)) == "the qu"
     assert vocabulary.encode("the quick s") == [3, 4, 5, 2, 6]
@@ -105,8 +107,10 @@ def test_one_class_for_a_row() -> None:
     assert (found.text, found.words[0].confidence) == ("up", pytest.approx(0.7))
     rows = np.eye(3, dtype=np.float32)[[1, 1, 0, 2]]
     assert [(w.text, w.start_s) for w in decoder.decode(rows)[0].words] == [
-        ("up", 0.0), ("silence", 2.0), ("down", 3.0),
-    ]  # fmt: skip
+        ("up", 0.0),
+        ("silence", 2.0),
+        ("down", 3.0),
+    ]
     stream = decoder.stream()
     assert [stream.feed(rows[:1]), stream.feed(rows[1:])] == ["up", "up silence down"]
     assert vocabulary.encode("down") == [2]
@@ -176,9 +180,12 @@ def test_outputs_of_each_kind_become_the_same_probabilities() -> None:
     rows = random_probabilities(0, 20, 5)
     logs = np.log(rows)
     for output, given_ in (
-        ("probabilities", rows), ("log_probabilities", logs), ("logits", 3.0 + logs),
-        ("logits", np.float16(logs)), ("log_probabilities", np.float16(logs)),
-    ):  # fmt: skip
+        ("probabilities", rows),
+        ("log_probabilities", logs),
+        ("logits", 3.0 + logs),
+        ("logits", np.float16(logs)),
+        ("log_probabilities", np.float16(logs)),
+    ):
         np.testing.assert_allclose(to_probabilities(given_, output), rows, atol=2e-3)
     assert to_probabilities(logs[:0], "logits").shape == (0, 5)
     with pytest.raises(AsrbuildError, match="are not log probabilities"):

@@ -124,10 +124,18 @@ def train(options: argparse.Namespace, sets: Sets) -> Network:
         seconds = float(rng.choice([length for length in LENGTHS if length <= longest]))
         frames, rows, labels, counts = batch(joiner, seconds)
         scores, *_ = network(frames, *network.states(len(frames)))
-        loss = functional.ctc_loss(
-            scores.transpose(0, 1), labels, rows, counts, BLANK, reduction="sum",
-            zero_infinity=True,
-        ) / rows.sum()  # fmt: skip
+        loss = (
+            functional.ctc_loss(
+                scores.transpose(0, 1),
+                labels,
+                rows,
+                counts,
+                BLANK,
+                reduction="sum",
+                zero_infinity=True,
+            )
+            / rows.sum()
+        )
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
@@ -151,9 +159,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--transcripts", type=Path, required=True, help="core-sounds-en.txt")
     parser.add_argument(
-        "--sounds", type=Path, default=Path("/usr/share/asterisk/sounds/en_US_f_Allison"),
+        "--sounds",
+        type=Path,
+        default=Path("/usr/share/asterisk/sounds/en_US_f_Allison"),
         help="folder of the .g722 prompts",
-    )  # fmt: skip
+    )
     parser.add_argument("--out", type=Path, required=True, help="the ONNX file to write")
     parser.add_argument("--width", type=int, default=192)
     parser.add_argument("--hidden", type=int, default=256)

@@ -17,17 +17,43 @@ DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 # Sounds that are no speech, or whose wording is not certain enough to learn from.
 DROPPED = {
-    "ascending-2tone", "beep", "beeperr", "descending-2tone", "tt-monkeys", "demo-instruct",
-    "demo-moreinfo", "vm-onefor-full", "spy-h323", "spy-iax2", "spy-dahdi", "spy-misdn",
-    "spy-unistim", "spy-nbs", "spy-mgcp", "spy-usbradio", "spy-zap", "conf-getchannel",
-}  # fmt: skip
+    "ascending-2tone",
+    "beep",
+    "beeperr",
+    "descending-2tone",
+    "tt-monkeys",
+    "demo-instruct",
+    "demo-moreinfo",
+    "vm-onefor-full",
+    "spy-h323",
+    "spy-iax2",
+    "spy-dahdi",
+    "spy-misdn",
+    "spy-unistim",
+    "spy-nbs",
+    "spy-mgcp",
+    "spy-usbradio",
+    "spy-zap",
+    "conf-getchannel",
+}
 # Written forms that are not what is said.
 SPOKEN = {
-    "fourtieth": "fortieth", "represenatives": "representatives", "a.m.": "a m", "p.m.": "p m",
-    "exclaimation-point": "exclamation point", "thru": "through", "iax": "i a x", "pbx": "p b x",
-    "e-mail": "email", "xray": "x ray", "zed": "zed", "*": "star", "#": "pound",
-    "inter-asterisk": "inter asterisk", "touchtone": "touch tone",
-}  # fmt: skip
+    "fourtieth": "fortieth",
+    "represenatives": "representatives",
+    "a.m.": "a m",
+    "p.m.": "p m",
+    "exclaimation-point": "exclamation point",
+    "thru": "through",
+    "iax": "i a x",
+    "pbx": "p b x",
+    "e-mail": "email",
+    "xray": "x ray",
+    "zed": "zed",
+    "*": "star",
+    "#": "pound",
+    "inter-asterisk": "inter asterisk",
+    "touchtone": "touch tone",
+}
 
 
 @dataclass(frozen=True)
@@ -76,8 +102,9 @@ def decode(path: Path) -> np.ndarray:
     command = ["ffmpeg", "-nostdin", "-v", "error", "-f", "g722", "-i", str(path)]
     raw = subprocess.run(
         [*command, "-ar", str(RATE), "-ac", "1", "-f", "s16le", "-"],
-        check=True, stdout=subprocess.PIPE,
-    ).stdout  # fmt: skip
+        check=True,
+        stdout=subprocess.PIPE,
+    ).stdout
     return np.frombuffer(raw, "<i2").astype(np.float32) / 32768.0
 
 

@@ -16,9 +16,14 @@ from features import RATE
 from joins import Joiner, plain_join
 
 SAMPLE = (
-    "hello-world", "queue-thereare", "digits/7", "queue-holdtime", "digits/12",
-    "queue-minutes", "queue-thankyou",
-)  # fmt: skip
+    "hello-world",
+    "queue-thereare",
+    "digits/7",
+    "queue-holdtime",
+    "digits/12",
+    "queue-minutes",
+    "queue-thankyou",
+)
 SECOND = ("vm-youhave", "digits/5", "vm-INBOX", "vm-messages")
 HELD_OUT = 22  # phrases never trained on
 HELD_OUT_SECONDS = 48.0  # at most, to stay small
@@ -44,9 +49,12 @@ class Sets:
 
     def named(self) -> dict[str, list[Said]]:
         return {
-            "joins": self.joins, "augmented": self.augmented, "unseen": self.unseen,
-            "sample": [self.sample], "second": [self.second],
-        }  # fmt: skip
+            "joins": self.joins,
+            "augmented": self.augmented,
+            "unseen": self.unseen,
+            "sample": [self.sample],
+            "second": [self.second],
+        }
 
 
 def split(units: Sequence[Unit], seed: int = 7) -> Sets:
@@ -55,10 +63,13 @@ def split(units: Sequence[Unit], seed: int = 7) -> Sets:
     counts = Counter(unit.text for unit in units)
     shipped = {*SAMPLE, *SECOND}
     phrases = [
-        unit for unit in units
-        if len(unit.text.split()) >= 3 and counts[unit.text] == 1
-        and unit.seconds < 6.0 and unit.name not in shipped
-    ]  # fmt: skip
+        unit
+        for unit in units
+        if len(unit.text.split()) >= 3
+        and counts[unit.text] == 1
+        and unit.seconds < 6.0
+        and unit.name not in shipped
+    ]
     held = phrases
     while sum(unit.seconds for unit in held) > HELD_OUT_SECONDS:
         held = [phrases[index] for index in rng.permutation(len(phrases))[:HELD_OUT]]

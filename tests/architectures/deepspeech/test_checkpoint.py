@@ -234,16 +234,35 @@ def ones(*shape: int) -> np.ndarray:
 
 NORMS = {name: ones(8) for name in NORM_VARIABLES}
 RECORDS = [
-    "layer_1/weights/Adam", "layer_1/weights/Adam_1", "layer_6/bias/AdamOptimizer_1",
-    f"{LSTM_SCOPE}/kernel/my_adam", "Adam/layer_1/weights/m", "train/layer_2/bias/Momentum",
-    "layer_1/weights/RMSProp_1", "layer_1/bias/ExponentialMovingAverage", "layer_1/bias/adam_v",
-    "OptimizeLoss/layer_3/weights/Adagrad", f"{OPAQUE_KERNEL}/Adam", f"{OPAQUE_KERNEL}/Adam_1",
-    "layer_1/weights/lamb_m", "layer_1/weights/ema",
-]  # fmt: skip
+    "layer_1/weights/Adam",
+    "layer_1/weights/Adam_1",
+    "layer_6/bias/AdamOptimizer_1",
+    f"{LSTM_SCOPE}/kernel/my_adam",
+    "Adam/layer_1/weights/m",
+    "train/layer_2/bias/Momentum",
+    "layer_1/weights/RMSProp_1",
+    "layer_1/bias/ExponentialMovingAverage",
+    "layer_1/bias/adam_v",
+    "OptimizeLoss/layer_3/weights/Adagrad",
+    f"{OPAQUE_KERNEL}/Adam",
+    f"{OPAQUE_KERNEL}/Adam_1",
+    "layer_1/weights/lamb_m",
+    "layer_1/weights/ema",
+]
 NUMBERS = [
-    "global_step", "learning_rate", "beta1_power", "beta2_power_1", "loss_scale", "good_steps",
-    "current_loss_scale", "num_good_steps", "epoch", "best_dev_loss", "Adam/beta_1", "iter",
-]  # fmt: skip
+    "global_step",
+    "learning_rate",
+    "beta1_power",
+    "beta2_power_1",
+    "loss_scale",
+    "good_steps",
+    "current_loss_scale",
+    "num_good_steps",
+    "epoch",
+    "best_dev_loss",
+    "Adam/beta_1",
+    "iter",
+]
 
 
 @pytest.mark.parametrize("more", [{}, NORMS], ids=["plain", "layer norm"])
@@ -258,16 +277,29 @@ def test_records_of_training_are_left_out(saved, more):
 @pytest.mark.parametrize(
     "name",
     [
-        "layer_1/weights/mask", "layer_1/weights_1", "layer_1/prelu/alpha", "layer_4/weights",
-        "layer_6/LayerNorm/gamma", "layer_1/BatchNorm/moving_mean", "layer_1/weights/part_0",
-        "layer_1/BatchNorm/moving_variance", "layer_1/layer_normalization/gamma", "layer_1/g",
+        "layer_1/weights/mask",
+        "layer_1/weights_1",
+        "layer_1/prelu/alpha",
+        "layer_4/weights",
+        "layer_6/LayerNorm/gamma",
+        "layer_1/BatchNorm/moving_mean",
+        "layer_1/weights/part_0",
+        "layer_1/BatchNorm/moving_variance",
+        "layer_1/layer_normalization/gamma",
+        "layer_1/g",
         "cudnn_lstm/rnn/multi_rnn_cell/cell_1/cudnn_compatible_lstm_cell/kernel",
         "cudnn_lstm/rnn/multi_rnn_cell/cell_0/cudnn_compatible_lstm_cell/w_f_diag",
         "cudnn_lstm/rnn/multi_rnn_cell/cell_0/cudnn_compatible_lstm_cell/projection/kernel",
-        "bidirectional_rnn/bw/lstm_cell/kernel", "layer_2/scale/Adam", "teacher/layer_1/weights",
-        "adapter/weights", "lambda/bias", "attention/kernel", "layer_1/decay", "layer_5/norm/g",
+        "bidirectional_rnn/bw/lstm_cell/kernel",
+        "layer_2/scale/Adam",
+        "teacher/layer_1/weights",
+        "adapter/weights",
+        "lambda/bias",
+        "attention/kernel",
+        "layer_1/decay",
+        "layer_5/norm/g",
     ],
-)  # fmt: skip
+)
 def test_a_variable_of_no_known_place_is_refused(saved, name):
     with pytest.raises(AsrbuildError, match="the network has no place for") as error:
         read_weights(saved({name: ones() if name.endswith("decay") else ones(8)}))
@@ -286,7 +318,7 @@ def test_a_variable_of_no_known_place_is_refused(saved, name):
         ({"layer_1/weights": ones(494, 8).astype(np.float16)}, "layer_1/weights is float16"),
         ({f"{LSTM_SCOPE}/kernel": ones(24, 32)}, "kernel is float32"),
     ],
-)  # fmt: skip
+)
 def test_a_network_that_is_not_whole_or_of_other_sizes_is_refused(saved, changes, message):
     with pytest.raises(AsrbuildError) as error:
         read_weights(saved(changes))
@@ -324,5 +356,6 @@ def test_genuine_checkpoints_have_nothing_unknown():
 
 def test_variables_by_their_names():
     assert network_variables({"layer_1/bias": (4,), "global_step": (), "x": ()}) == (
-        ["layer_1/bias"], ["x"],
-    )  # fmt: skip
+        ["layer_1/bias"],
+        ["x"],
+    )

@@ -273,12 +273,16 @@ def test_weights_come_back(export, weights):
 
 
 PAIRS = [
-    ("coqui-1.4.0", "x_q1.pb"), ("deepspeech-0.6.1", "x_r061.pb"),
-    ("deepspeech-0.9.3", "x_r1_16.pb"), ("deepspeech-0.9.3", "x_r1_dyn.pb"),
-    ("deepspeech-0.9.3-8khz", "x_r4k8_16.pb"), ("deepspeech-0.9.3-bytes", "x_r5b_16.pb"),
-    ("deepspeech-0.9.3-layer-norm", "x_r2_16.pb"), ("deepspeech-0.9.3-layer-norm", "x_r2_dyn.pb"),
+    ("coqui-1.4.0", "x_q1.pb"),
+    ("deepspeech-0.6.1", "x_r061.pb"),
+    ("deepspeech-0.9.3", "x_r1_16.pb"),
+    ("deepspeech-0.9.3", "x_r1_dyn.pb"),
+    ("deepspeech-0.9.3-8khz", "x_r4k8_16.pb"),
+    ("deepspeech-0.9.3-bytes", "x_r5b_16.pb"),
+    ("deepspeech-0.9.3-layer-norm", "x_r2_16.pb"),
+    ("deepspeech-0.9.3-layer-norm", "x_r2_dyn.pb"),
     ("deepspeech-0.9.3-swahili-labels", "x_r3sw_16.pb"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("folder", "name"), PAIRS)

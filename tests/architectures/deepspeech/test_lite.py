@@ -69,8 +69,10 @@ def test_weights_are_those_of_the_frozen_graph_to_half_a_step(model: lite.LiteMo
     assert model.stored == "int8"
     assert (model.flags.n_steps, model.flags.n_hidden, model.flags.relu_clip) == (16, 96, 20)
     assert (model.flags.audio_sample_rate, model.flags.n_context, model.flags.n_input) == (
-        16_000, 9, 26,
-    )  # fmt: skip
+        16_000,
+        9,
+        26,
+    )
     assert (model.flags.feature_win_len, model.flags.feature_win_step) == (32, 20)
     assert b"".join(model.labels[:4]) == b" 'ab"
 

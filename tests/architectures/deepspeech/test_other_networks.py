@@ -43,77 +43,141 @@ T = {"T": FLOAT}
 OTHER_NETWORKS = {
     "forget bias": ({CELL: {"attrs": {"forget_bias": 1.0}}}, [], "forget_bias 1.0, expected 0.0"),
     "forget bias by default": (
-        {CELL: {"attrs": {"forget_bias": None}}}, [], "forget_bias 1.0, expected 0.0"),
+        {CELL: {"attrs": {"forget_bias": None}}},
+        [],
+        "forget_bias 1.0, expected 0.0",
+    ),
     "cell clip": ({CELL: {"attrs": {"cell_clip": 3.0}}}, [], "cell_clip 3.0"),
     "peepholes": ({CELL: {"attrs": {"use_peephole": True}}}, [], "use_peephole True"),
     "other gate order": ({CELL: {"op": "BlockLSTMV2"}}, [], "BlockLSTMV2"),
     "cell states for outputs": (
-        {f"{LSTM_SCOPE}/mul": inputs(f"{CELL}:1", f"{LSTM_SCOPE}/Tile")}, [], "output 1 of"),
+        {f"{LSTM_SCOPE}/mul": inputs(f"{CELL}:1", f"{LSTM_SCOPE}/Tile")},
+        [],
+        "output 1 of",
+    ),
     "states swapped": (
-        {"new_state_c": inputs(f"{LSTM_SCOPE}/GatherNd_1")}, [], "is in the place of"),
+        {"new_state_c": inputs(f"{LSTM_SCOPE}/GatherNd_1")},
+        [],
+        "is in the place of",
+    ),
     "no mask": ({"Reshape_3": inputs(f"{CELL}:6", "Reshape_3/shape")}, [], "(BlockLSTM) is in"),
     "second LSTM": (
         {"Reshape_3": inputs("more:6", "Reshape_3/shape")},
-        [Node("more", "BlockLSTM", (f"{LSTM_SCOPE}/mul",), T)], "more (BlockLSTM) is in"),
+        [Node("more", "BlockLSTM", (f"{LSTM_SCOPE}/mul",), T)],
+        "more (BlockLSTM) is in",
+    ),
     "backward LSTM": (
         {"Reshape_3": inputs("both", "Reshape_3/shape")},
-        [const("back/axis", [0]), Node("back", "ReverseV2", ("Reshape_2", "back/axis"), T),
-         Node("both", "ConcatV2", (f"{LSTM_SCOPE}/mul", "back", "back/axis"), T)],
-        "both (ConcatV2) is in the place of"),
+        [
+            const("back/axis", [0]),
+            Node("back", "ReverseV2", ("Reshape_2", "back/axis"), T),
+            Node("both", "ConcatV2", (f"{LSTM_SCOPE}/mul", "back", "back/axis"), T),
+        ],
+        "both (ConcatV2) is in the place of",
+    ),
     "other activation": ({"Relu_1": {"op": "Elu"}}, [], "Relu_1 (Elu) is in the place of"),
     "no clip": ({"MatMul_2": inputs("Relu_1", "layer_3/weights/read")}, [], "Relu_1 (Relu)"),
     "a clip of its own": (
-        {"Minimum_2": inputs("Relu_2", "limit")}, [const("limit", np.float32(6))], "one limit"),
+        {"Minimum_2": inputs("Relu_2", "limit")},
+        [const("limit", np.float32(6))],
+        "one limit",
+    ),
     "dropout": (
         {"MatMul_1": inputs("dropout", "layer_2/weights/read")},
-        [Node("dropout", "Mul", ("Minimum", "keep"), T),
-         Node("keep", "RandomUniform", ("transpose/perm",), {"dtype": FLOAT})],
-        "dropout (Mul) is in the place of"),
+        [
+            Node("dropout", "Mul", ("Minimum", "keep"), T),
+            Node("keep", "RandomUniform", ("transpose/perm",), {"dtype": FLOAT}),
+        ],
+        "dropout (Mul) is in the place of",
+    ),
     "residual": (
         {"MatMul_2": inputs("sum", "layer_3/weights/read")},
-        [Node("sum", "AddV2", ("Minimum", "Minimum_1"), T)], "sum (AddV2) is in the place of"),
-    "a layer left out": ({"MatMul_2": inputs("Minimum", "layer_3/weights/read")}, [],
-                         "layer_1/bias (Const) is in the place of layer_2/bias"),
+        [Node("sum", "AddV2", ("Minimum", "Minimum_1"), T)],
+        "sum (AddV2) is in the place of",
+    ),
+    "a layer left out": (
+        {"MatMul_2": inputs("Minimum", "layer_3/weights/read")},
+        [],
+        "layer_1/bias (Const) is in the place of layer_2/bias",
+    ),
     "layers swapped": (
-        {"MatMul_1": inputs("Minimum", "layer_3/weights/read")}, [], "layer_3/weights (Const)"),
+        {"MatMul_1": inputs("Minimum", "layer_3/weights/read")},
+        [],
+        "layer_3/weights (Const)",
+    ),
     "second bias": (
         {"Relu": inputs("again")},
-        [Node("again", "BiasAdd", ("BiasAdd", "layer_2/bias/read"), T)], "layer_2/bias"),
+        [Node("again", "BiasAdd", ("BiasAdd", "layer_2/bias/read"), T)],
+        "layer_2/bias",
+    ),
     "transposed weights": ({"MatMul": {"attrs": {"transpose_b": True}}}, [], "transpose_b True"),
     "scaled weights": (
         {"MatMul_3": inputs("Reshape_3", "scaled")},
         [Node("scaled", "Mul", ("layer_5/weights/read", "scale"), T), const("scale", [2.0])],
-        "scaled (Mul) is in the place of layer_5/weights"),
+        "scaled (Mul) is in the place of layer_5/weights",
+    ),
     "temperature": (
         {"logits": inputs("cooled")},
-        [Node("cooled", "RealDiv", ("raw_logits", "Minimum/y"), T)], "cooled (RealDiv)"),
+        [Node("cooled", "RealDiv", ("raw_logits", "Minimum/y"), T)],
+        "cooled (RealDiv)",
+    ),
     "log probabilities": ({"logits": {"op": "LogSoftmax"}}, [], "logits (LogSoftmax)"),
     "no softmax": ({"logits": {"op": "Identity"}}, [], "raw_logits (Reshape) is in the place of"),
     "windows in another order": (
-        {"transpose": inputs("input_node", "order")}, [const("order", [1, 0, 3, 2])],
-        "is [1, 0, 3, 2], expected [1, 0, 2, 3]"),
+        {"transpose": inputs("input_node", "order")},
+        [const("order", [1, 0, 3, 2])],
+        "is [1, 0, 3, 2], expected [1, 0, 2, 3]",
+    ),
     "input of another type": ({"input_node": {"attrs": {"dtype": INT32}}}, [], "dtype int32"),
     "a state fed elsewhere": (
-        {CELL: inputs(f"{LSTM_SCOPE}/Cast", "Reshape_2", "previous_state_h", "previous_state_c",
-                      f"{LSTM_SCOPE}/kernel/read", *[f"{LSTM_SCOPE}/zeros"] * 3,
-                      f"{LSTM_SCOPE}/bias/read")},
-        [], "is in the place of previous_state"),
+        {
+            CELL: inputs(
+                f"{LSTM_SCOPE}/Cast",
+                "Reshape_2",
+                "previous_state_h",
+                "previous_state_c",
+                f"{LSTM_SCOPE}/kernel/read",
+                *[f"{LSTM_SCOPE}/zeros"] * 3,
+                f"{LSTM_SCOPE}/bias/read",
+            )
+        },
+        [],
+        "is in the place of previous_state",
+    ),
     "epsilon": (
         {f"{NORM}/batchnorm/add": inputs(f"{NORM}/moments/variance", "epsilon")},
-        [const("epsilon", np.float32(1e-3))], "expected [9.99"),
+        [const("epsilon", np.float32(1e-3))],
+        "expected [9.99",
+    ),
     "normalised over steps": (
-        {f"{NORM}/moments/mean": inputs("Minimum_1", "axes")}, [const("axes", [0])], "is [0]"),
+        {f"{NORM}/moments/mean": inputs("Minimum_1", "axes")},
+        [const("axes", [0])],
+        "is [0]",
+    ),
     "normalised before the clip": (
-        {"MatMul_2": inputs("Minimum_1", "layer_3/weights/read"),
-         f"{NORM}/batchnorm/mul_1": inputs("BiasAdd_1", f"{NORM}/batchnorm/mul"),
-         "Relu_1": inputs(f"{NORM}/batchnorm/add_1")}, [], "Minimum_1 (Minimum) is in"),
+        {
+            "MatMul_2": inputs("Minimum_1", "layer_3/weights/read"),
+            f"{NORM}/batchnorm/mul_1": inputs("BiasAdd_1", f"{NORM}/batchnorm/mul"),
+            "Relu_1": inputs(f"{NORM}/batchnorm/add_1"),
+        },
+        [],
+        "Minimum_1 (Minimum) is in",
+    ),
     "gamma for beta": (
-        {f"{NORM}/batchnorm/sub": inputs(
-            "layer_2/LayerNorm/gamma/read", f"{NORM}/batchnorm/mul_2")},
-        [], "layer_2/LayerNorm/gamma (Const) is in the place of layer_2/LayerNorm/beta"),
+        {
+            f"{NORM}/batchnorm/sub": inputs(
+                "layer_2/LayerNorm/gamma/read", f"{NORM}/batchnorm/mul_2"
+            )
+        },
+        [],
+        "layer_2/LayerNorm/gamma (Const) is in the place of layer_2/LayerNorm/beta",
+    ),
     "a normalisation left out": (
-        {"MatMul_2": inputs("Minimum_1", "layer_3/weights/read")}, [], "Minimum_1 (Minimum)"),
-}  # fmt: skip
+        {"MatMul_2": inputs("Minimum_1", "layer_3/weights/read")},
+        [],
+        "Minimum_1 (Minimum)",
+    ),
+}
 NORMALISED = ("epsilon", "normalised over", "normalised before", "gamma for", "a normalisation")
 
 
@@ -146,21 +210,32 @@ def test_no_front_end_is_named_that_would_refuse_the_graph_too(op, source, expor
 @pytest.mark.parametrize(
     ("changes", "more"),
     [
-        ({"MatMul_1": inputs("same", "layer_2/weights/read")},
-         [Node("same", "Identity", ("Minimum", "^transpose"), T)]),
+        (
+            {"MatMul_1": inputs("same", "layer_2/weights/read")},
+            [Node("same", "Identity", ("Minimum", "^transpose"), T)],
+        ),
         ({CELL: {"attrs": {"cell_clip": 0.0}}}, []),
         ({"BiasAdd_2": {"op": "AddV2", "attrs": {"data_format": None}}}, []),
         ({f"{LSTM_SCOPE}/mul": {"attrs": {"_class": [b"loc"], "_output_shapes": []}}}, []),
         ({"MatMul": {"attrs": {"transpose_a": None, "grad_a": False}}}, []),
-        ({"MatMul_4": inputs("Minimum_3", "layer_6/weights/Read/ReadVariableOp")},
-         [Node("layer_6/weights/Read/ReadVariableOp", "Identity", ("layer_6/weights",), T)]),
-        ({"transpose": inputs("input_node", "order")},
-         [const("order", np.array([1, 0, 2, 3], np.int64))]),
+        (
+            {"MatMul_4": inputs("Minimum_3", "layer_6/weights/Read/ReadVariableOp")},
+            [Node("layer_6/weights/Read/ReadVariableOp", "Identity", ("layer_6/weights",), T)],
+        ),
+        (
+            {"transpose": inputs("input_node", "order")},
+            [const("order", np.array([1, 0, 2, 3], np.int64))],
+        ),
         ({}, [Node("beside", "Neg", ("logits",), T)]),
-        ({"input_node": {"attrs": {"shape": Shape((None, 16, 19, 26))}},
-          "previous_state_c": {"attrs": {"shape": Shape((None, HIDDEN))}}}, []),
+        (
+            {
+                "input_node": {"attrs": {"shape": Shape((None, 16, 19, 26))}},
+                "previous_state_c": {"attrs": {"shape": Shape((None, HIDDEN))}},
+            },
+            [],
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_computes_the_same_is_read(changes, more, export, weights):
     read = graph_weights(changed(load_graph(export(16)), changes, *more))
     assert np.array_equal(read.layer_6_weights, weights.layer_6_weights)
@@ -175,8 +250,11 @@ def test_the_last_axis_may_be_counted_from_the_end():
 
 def test_relu6_is_a_clip_at_six(export):
     graph = load_graph(export(16, relu_clip=6.0))
-    pairs = zip(("Minimum", "Minimum_1", "Minimum_2", "Minimum_3"),
-                ("BiasAdd", "BiasAdd_1", "BiasAdd_2", "BiasAdd_3"), strict=True)  # fmt: skip
+    pairs = zip(
+        ("Minimum", "Minimum_1", "Minimum_2", "Minimum_3"),
+        ("BiasAdd", "BiasAdd_1", "BiasAdd_2", "BiasAdd_3"),
+        strict=True,
+    )
     changes = {name: {"op": "Relu6", "inputs": (bias,)} for name, bias in pairs}
     assert graph_weights(changed(graph, changes)).n_hidden == HIDDEN
     one = {"Minimum": changes["Minimum"]}

@@ -237,10 +237,23 @@ def test_kept_to_one_processor_it_uses_one_and_says_the_same(export, tmp_path):
     # A node that keeps cases from going together.
     free = start_reference(graph, cases, tmp_path / "free.npz", nodes=["Minimum_2"])
     pinned = subprocess.run(
-        [sys.executable, "-c", PINNED, "--graph", graph, "--cases", cases,
-         "--out", tmp_path / "pinned.npz", "--nodes", "Minimum_2"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            PINNED,
+            "--graph",
+            graph,
+            "--cases",
+            cases,
+            "--out",
+            tmp_path / "pinned.npz",
+            "--nodes",
+            "Minimum_2",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert pinned.stdout.split() == ["1"]
     assert free.wait().read_bytes() == (tmp_path / "pinned.npz").read_bytes()
 

@@ -41,9 +41,14 @@ def test_it_is_the_original_by_the_gates(tmp_path: Path, overrides: tuple[str, .
     precision = manifest.model.compute_precision
     thresholds = asdict(building.recipe_of().verify.thresholds[precision])
     proof = prove(
-        tmp_path, manifest, cases, reference, gates_from(thresholds, precision), None,
+        tmp_path,
+        manifest,
+        cases,
+        reference,
+        gates_from(thresholds, precision),
+        None,
         WordGates(require_transcript=False),
-    )  # fmt: skip
+    )
     assert proof.verification.passed, proof.failures
 
 

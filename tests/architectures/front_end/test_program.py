@@ -58,12 +58,15 @@ def _package(
 
     path = tmp_path / "network.mlpackage"
     write_model(
-        with_front_end(_body(network), network, settings), in_package(network, settings),
+        with_front_end(_body(network), network, settings),
+        in_package(network, settings),
         ConversionRequest(
             precision="fp16" if half else "fp32", steps=RangeSteps(800, 16_000, 96_000)
         ),
-        path, Layers(), half,
-    )  # fmt: skip
+        path,
+        Layers(),
+        half,
+    )
     return executor.load(path)
 
 

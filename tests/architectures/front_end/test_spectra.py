@@ -50,9 +50,10 @@ def test_features_in_a_package_equal_those_of_an_app(kind: str, tmp_path: Path) 
 
     settings = KINDS[kind]
     package = _package(
-        tmp_path, lambda _, inputs: {"features": spectra.frames(inputs["samples"], settings)},
+        tmp_path,
+        lambda _, inputs: {"features": spectra.frames(inputs["samples"], settings)},
         {"features": settings.n_input if kind == "mfcc_tf" else 80},
-    )  # fmt: skip
+    )
     for name, samples in signals().items():
         if kind == "log_mel_nemo" and name in ("quiet", "silence"):
             continue  # a band that hardly varies is divided by its rounding errors

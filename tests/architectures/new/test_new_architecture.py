@@ -52,10 +52,14 @@ def asrbuild(installed: Path, tmp_path_factory: pytest.TempPathFactory):
         return subprocess.run(
             [sys.executable, "-m", "asrbuild", *arguments],
             cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(installed), "COLUMNS": "160", "NO_COLOR": "1"}
+            env=os.environ
+            | {"PYTHONPATH": str(installed), "COLUMNS": "160", "NO_COLOR": "1"}
             | {"ASRBUILD_ARTIFACTS": str(folder / "a"), "ASRBUILD_CACHE": str(folder / "c")},
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
 
     return run
 

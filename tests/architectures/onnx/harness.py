@@ -152,10 +152,13 @@ def lowered(
         function.set_input_types(tuple(types))
         program.add_function("main", function)
         package = ct.convert(
-            program, source="milinternal", convert_to="mlprogram",
+            program,
+            source="milinternal",
+            convert_to="mlprogram",
             compute_precision=ct.precision.FLOAT16 if precision == "fp16" else ct.precision.FLOAT32,
-            minimum_deployment_target=opset, skip_model_load=True,
-        )  # fmt: skip
+            minimum_deployment_target=opset,
+            skip_model_load=True,
+        )
         if count_ops:
             main = package.get_spec().mlProgram.functions["main"]
             (block,) = main.block_specializations.values()

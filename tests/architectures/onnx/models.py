@@ -50,8 +50,9 @@ class Net:
 
     def dense(self, x: str, inputs: int, outputs: int, name: str = "") -> str:
         weight = self.const(self.rng.standard_normal((inputs, outputs)) * inputs**-0.5, np.float32)
-        return self.op("Add", self.op("MatMul", x, weight), self.weight(outputs, scale=0.1),
-                       name=name)  # fmt: skip
+        return self.op(
+            "Add", self.op("MatMul", x, weight), self.weight(outputs, scale=0.1), name=name
+        )
 
     def size(self, x: str, axis: int) -> str:
         """The size of an axis as a vector of one, as exporters write it."""
@@ -81,9 +82,13 @@ class Net:
     def heads(self, x: str, heads: int, width: int) -> str:
         """(1, T, heads * width) as (1, heads, T, width)."""
         shape = self.op(
-            "Concat", self.const([1]), self.size(x, 1), self.const([heads]), self.const([width]),
+            "Concat",
+            self.const([1]),
+            self.size(x, 1),
+            self.const([heads]),
+            self.const([width]),
             axis=0,
-        )  # fmt: skip
+        )
         return self.op("Transpose", self.op("Reshape", x, shape), perm=[0, 2, 1, 3])
 
     def attention(self, x: str, width: int, heads: int, past: str | None = None) -> str:
@@ -118,9 +123,13 @@ def quartznet(path: Path, channels: int = 48, classes: int = 29) -> Path:
 
     def separable(x: str, inputs: int, outputs: int, taps: int, stride: int = 1) -> str:
         deep = net.op(
-            "Conv", x, net.weight(inputs, 1, taps), group=inputs, strides=[stride],
+            "Conv",
+            x,
+            net.weight(inputs, 1, taps),
+            group=inputs,
+            strides=[stride],
             pads=[taps // 2] * 2,
-        )  # fmt: skip
+        )
         wide = net.op("Conv", deep, net.weight(outputs, inputs, 1))
         return net.batch_norm(wide, outputs)
 
@@ -210,11 +219,16 @@ def bigru(path: Path, size: int = 24, classes: int = 31) -> Path:
     shape = net.op("Concat", net.size(x, 0), net.const([1]), net.const([80]), axis=0)
     x = net.op("Reshape", x, shape)
     layer = net.op(
-        "GRU", x, net.weight(2, 3 * size, 80, scale=0.1),
+        "GRU",
+        x,
+        net.weight(2, 3 * size, 80, scale=0.1),
         net.weight(2, 3 * size, size, scale=min(0.2, size**-0.5)),
-        net.weight(2, 6 * size, scale=0.1), count=2, hidden_size=size, direction="bidirectional",
+        net.weight(2, 6 * size, scale=0.1),
+        count=2,
+        hidden_size=size,
+        direction="bidirectional",
         linear_before_reset=1,
-    )  # fmt: skip
+    )
     both = net.op("Transpose", layer[0], perm=[2, 0, 1, 3])
     rows = net.op("Reshape", both, net.const([1, -1, 2 * size]))
     scores = net.dense(rows, 2 * size, classes)
@@ -234,9 +248,15 @@ def streaming_lstm(path: Path, size: int = 32, classes: int = 29) -> Path:
     x = net.op("Relu", net.op("Conv", turned, net.weight(size, 40, 5), net.weight(size)))
     x = net.op("Transpose", x, perm=[2, 0, 1])
     layer = net.op(
-        "LSTM", x, *(net.weight(1, 4 * size, size, scale=0.2) for _ in range(2)),
-        net.weight(1, 8 * size, scale=0.1), "", *states, count=3, hidden_size=size,
-    )  # fmt: skip
+        "LSTM",
+        x,
+        *(net.weight(1, 4 * size, size, scale=0.2) for _ in range(2)),
+        net.weight(1, 8 * size, scale=0.1),
+        "",
+        *states,
+        count=3,
+        hidden_size=size,
+    )
     net.op("Identity", layer[1], name="hn")
     net.op("Identity", layer[2], name="cn")
     rows = net.op("Transpose", net.op("Squeeze", layer[0], net.const([1])), perm=[1, 0, 2])

@@ -33,17 +33,24 @@ NETWORKS: Mapping[str, tuple[Callable[[Path], Path], Callable[[int], dict[str, A
     "wav2vec2": (models.wav2vec2, lambda n: {"wave": noise(1, n)}, 3000),
     "streaming_lstm": (
         models.streaming_lstm,
-        lambda n: {"mel": noise(1, n, 40), "cc": noise(1, 4, 40), "h": noise(1, 1, 32),
-                   "c": noise(1, 1, 32)},
+        lambda n: {
+            "mel": noise(1, n, 40),
+            "cc": noise(1, 4, 40),
+            "h": noise(1, 1, 32),
+            "c": noise(1, 1, 32),
+        },
         12,
     ),
     "streaming_conformer": (
         models.streaming_conformer,
-        lambda n: {"mel": noise(1, 16, 40), "attn_cache": noise(1, 12, 48),
-                   "conv_cache": noise(1, 48, 6)},
+        lambda n: {
+            "mel": noise(1, 16, 40),
+            "attn_cache": noise(1, 12, 48),
+            "conv_cache": noise(1, 48, 6),
+        },
         16,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="session")
@@ -89,9 +96,14 @@ def test_parts_of_layers_become_one_operation(paths: dict[str, Path]) -> None:
     ],
 )
 def test_rows_context_and_numbers_are_measured(
-    paths: dict[str, Path], tmp_path: Path, name: str, config: dict[str, Any],
-    rows: tuple[int, int], context: tuple[bool, int | None, int | None], kind: str,
-) -> None:  # fmt: skip
+    paths: dict[str, Path],
+    tmp_path: Path,
+    name: str,
+    config: dict[str, Any],
+    rows: tuple[int, int],
+    context: tuple[bool, int | None, int | None],
+    kind: str,
+) -> None:
     found = settled(paths[name], OnnxConfig(**config), tmp_path, keep=True)
     assert (found.config["rows"]["steps"], found.config["rows"]["add"]) == rows
     causal, left, right = context

@@ -30,10 +30,11 @@ def conv(rng: np.random.Generator) -> Case:
     outputs = groups * int(rng.integers(1, 4))
     weight = floats(rng, outputs, 4 // groups, *kernel)
     attributes = {
-        "group": groups, "strides": rng.integers(1, 4, count).tolist(),
+        "group": groups,
+        "strides": rng.integers(1, 4, count).tolist(),
         "dilations": rng.integers(1, 3, count).tolist(),
         "pads": rng.integers(0, 3, 2 * count).tolist(),
-    }  # fmt: skip
+    }
     x = floats(rng, int(rng.integers(1, 3)), 4, *rng.integers(7, 12, count))
     return case("Conv", x, weight, floats(rng, outputs), known=(1, 2), open={0: [2]}, **attributes)
 
@@ -45,9 +46,13 @@ def pool(rng: np.random.Generator) -> Case:
     op = str(rng.choice(["MaxPool", "AveragePool"]))
     counted = {"count_include_pad": int(rng.integers(0, 2))} if op == "AveragePool" else {}
     return case(
-        op, floats(rng, 1, 3, *rng.integers(5, 10, count)), kernel_shape=kernel.tolist(),
-        strides=rng.integers(1, 4, count).tolist(), pads=pads, **counted,
-    )  # fmt: skip
+        op,
+        floats(rng, 1, 3, *rng.integers(5, 10, count)),
+        kernel_shape=kernel.tolist(),
+        strides=rng.integers(1, 4, count).tolist(),
+        pads=pads,
+        **counted,
+    )
 
 
 def slice_(rng: np.random.Generator) -> Case:
@@ -74,8 +79,9 @@ def pad(rng: np.random.Generator) -> Case:
     mode = str(rng.choice(["constant", "reflect", "edge"]))
     low = -1 if mode == "constant" else 0
     amounts = rng.integers(low, 2, 2 * rank)
-    return case("Pad", floats(rng, *(3 + n for n in sizes(rng, rank))), ints(amounts), known=(1,),
-                mode=mode)  # fmt: skip
+    return case(
+        "Pad", floats(rng, *(3 + n for n in sizes(rng, rank))), ints(amounts), known=(1,), mode=mode
+    )
 
 
 def reduce(rng: np.random.Generator) -> Case:

@@ -60,9 +60,12 @@ def test_weights_in_a_file_of_their_own_are_mapped(save: Save) -> None:
     path = dense(save)
     outside = path.with_name("outside.onnx")
     onnx.save(
-        onnx.load(path), outside, save_as_external_data=True, size_threshold=0,
+        onnx.load(path),
+        outside,
+        save_as_external_data=True,
+        size_threshold=0,
         location="weights.bin",
-    )  # fmt: skip
+    )
     graph = read_graph(outside)
     assert isinstance(graph.constants["w"], np.memmap)
     np.testing.assert_array_equal(graph.constants["w"], WEIGHT)
@@ -149,9 +152,13 @@ def test_constants_too_large_for_memory_are_refused(save: Save) -> None:
         ("Range", ["zero", "many", "step"]),
     ):
         weights = {
-            "shape": shape, "one": np.float32([1]), "matrix": WEIGHT, "zero": np.array(0),
-            "many": np.array(10**12), "step": np.array(1),
-        }  # fmt: skip
+            "shape": shape,
+            "one": np.float32([1]),
+            "matrix": WEIGHT,
+            "zero": np.array(0),
+            "many": np.array(10**12),
+            "step": np.array(1),
+        }
         nodes = [helper.make_node(op, given, ["y"], "big")]
         path = save(nodes, [("x", FLOAT, [1])], ["y"], weights)
         assert "node big" in refusal(path).message
@@ -195,9 +202,11 @@ def test_ops_without_a_form_are_named_before_anything_is_built(save: Save) -> No
         "body",
         [helper.make_tensor_value_info(n, k, []) for n, k in (("i", INT64), ("c", BOOL))]
         + [helper.make_tensor_value_info("v", FLOAT, [1])],
-        [helper.make_tensor_value_info("c2", BOOL, []),
-         helper.make_tensor_value_info("v2", FLOAT, [1])],
-    )  # fmt: skip
+        [
+            helper.make_tensor_value_info("c2", BOOL, []),
+            helper.make_tensor_value_info("v2", FLOAT, [1]),
+        ],
+    )
     nodes = [
         helper.make_node("Loop", ["n", "go", "x"], ["turned"], "steps", body=body),
         helper.make_node("QuantizeLinear", ["turned", "scale"], ["q"], "int8"),
@@ -207,22 +216,29 @@ def test_ops_without_a_form_are_named_before_anything_is_built(save: Save) -> No
     path = save(nodes, [("x", FLOAT, [1])], ["y"], weights)
     errors = list(missing(fold(read_graph(path), {})))
     assert [error.message.split(",")[0] for error in errors] == [
-        "node steps is Loop", "node int8 is QuantizeLinear", "node places is NonZero",
-    ]  # fmt: skip
+        "node steps is Loop",
+        "node int8 is QuantizeLinear",
+        "node places is NonZero",
+    ]
     assert "LSTM, GRU or RNN" in str(errors[0].fix)
     assert "float32" in str(errors[1].fix)
 
 
 def test_functions_of_the_model_are_written_out(tmp_path: Path) -> None:
     doubled = helper.make_function(
-        "own", "Double", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])],
+        "own",
+        "Double",
+        ["a"],
+        ["b"],
+        [helper.make_node("Add", ["a", "a"], ["b"])],
         [helper.make_opsetid("", 18)],
-    )  # fmt: skip
+    )
     graph = helper.make_graph(
-        [helper.make_node("Double", ["x"], ["y"], domain="own")], "g",
+        [helper.make_node("Double", ["x"], ["y"], domain="own")],
+        "g",
         [helper.make_tensor_value_info("x", FLOAT, [2])],
         [helper.make_tensor_value_info("y", FLOAT, [2])],
-    )  # fmt: skip
+    )
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("own", 1)]
     model = helper.make_model(graph, opset_imports=opsets, functions=[doubled])
     path = tmp_path / "f.onnx"

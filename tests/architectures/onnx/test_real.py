@@ -53,8 +53,11 @@ def test_hama_is_measured(wheels: Path, tmp_path: Path) -> None:
     assert config["rows"] == {"steps": 320, "add": 320, "most": 1500}
     # Squeeze-and-excite pools over the whole recording, so nothing makes chunks exact.
     assert config["context"] == {
-        "causal": False, "left": 16_000, "right": 16_000, "padding": "changes_output",
-    }  # fmt: skip
+        "causal": False,
+        "left": 16_000,
+        "right": 16_000,
+        "padding": "changes_output",
+    }
     assert found.classes == 191
 
 

@@ -50,13 +50,21 @@ def test_states_are_carried_within_a_sequence_and_pins_are_fed(save: Save, tmp_p
     x = np.float32([[1, 2, 3]])
     zero = np.zeros((1, 1), np.float32)
     cases = {
-        "a/00000/x": x, "a/00000/state_in": zero, "a/00001/x": x[:, :2], "a/00002/x": x,
-        "b/00000/x": x, "b/00000/state_in": zero + 10,
-    }  # fmt: skip
+        "a/00000/x": x,
+        "a/00000/state_in": zero,
+        "a/00001/x": x[:, :2],
+        "a/00002/x": x,
+        "b/00000/x": x,
+        "b/00000/state_in": zero + 10,
+    }
     made = served(
-        tmp_path, cases, model=adding(save), pins={"gain": 2}, states={"state": "kept"},
+        tmp_path,
+        cases,
+        model=adding(save),
+        pins={"gain": 2},
+        states={"state": "kept"},
         names={"state_in": "state"},
-    )  # fmt: skip
+    )
     np.testing.assert_array_equal(made["a/00000/out"], [[2, 4, 6]])
     np.testing.assert_array_equal(made["a/00001/out"], [[8, 10]])
     np.testing.assert_array_equal(made["a/00002/out"], [[11, 13, 15]])
@@ -66,8 +74,7 @@ def test_states_are_carried_within_a_sequence_and_pins_are_fed(save: Save, tmp_p
 
 def test_a_cut_model_starts_at_the_tensor(save: Save, tmp_path: Path) -> None:
     scaled = np.float32([[5, 7]])
-    cases = {"a/00000/scaled": scaled, "a/00000/state": np.float32([[1]]),
-             "a/00000/x": scaled}  # fmt: skip
+    cases = {"a/00000/scaled": scaled, "a/00000/state": np.float32([[1]]), "a/00000/x": scaled}
     made = served(tmp_path, cases, model=adding(save), cuts=["scaled"])
     np.testing.assert_array_equal(made["a/00000/out"], [[6, 8]])
 

@@ -10,8 +10,19 @@ from pathlib import Path
 import numpy as np
 
 WORDS = (
-    "_silence_", "_unknown_", "yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go",
-)  # fmt: skip
+    "_silence_",
+    "_unknown_",
+    "yes",
+    "no",
+    "up",
+    "down",
+    "left",
+    "right",
+    "on",
+    "off",
+    "stop",
+    "go",
+)
 CLASSES = len(WORDS)
 SAMPLES = 16_000
 
@@ -33,14 +44,21 @@ def write_keywords(path: Path) -> Path:
             contents=wav, desired_channels=1, desired_samples=SAMPLES, name="decoded_sample_data"
         )
         spectrogram = tf.raw_ops.AudioSpectrogram(
-            input=decoded.audio, window_size=480, stride=320, magnitude_squared=True,
+            input=decoded.audio,
+            window_size=480,
+            stride=320,
+            magnitude_squared=True,
             name="AudioSpectrogram",
-        )  # fmt: skip
+        )
         mfcc = tf.raw_ops.Mfcc(
-            spectrogram=spectrogram, sample_rate=decoded.sample_rate, upper_frequency_limit=4000,
-            lower_frequency_limit=20, filterbank_channel_count=40, dct_coefficient_count=40,
+            spectrogram=spectrogram,
+            sample_rate=decoded.sample_rate,
+            upper_frequency_limit=4000,
+            lower_frequency_limit=20,
+            filterbank_channel_count=40,
+            dct_coefficient_count=40,
             name="Mfcc",
-        )  # fmt: skip
+        )
         x = v1.reshape(mfcc, [-1, 49 * 40])
         x = v1.reshape(x, [-1, 49, 40, 1])
         x = v1.nn.conv2d(x, weight(20, 8, 1, 8), strides=[1, 1, 1, 1], padding="SAME")

@@ -37,10 +37,15 @@ AT_MFCC = OnnxConfig(
     inputs={"Mfcc": {"meaning": "features", "axes": [1, "steps", 40], "steps": 49}},
     cut=["Mfcc"],
     features={
-        "kind": "mfcc_tf", "place": "package", "window": 480, "stride": 320, "upper_hz": 4000,
-        "n_input": 40, "n_mels": 40,
+        "kind": "mfcc_tf",
+        "place": "package",
+        "window": 480,
+        "stride": 320,
+        "upper_hz": 4000,
+        "n_input": 40,
+        "n_mels": 40,
     },
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +68,18 @@ def test_a_graph_is_cut_measured_converted_and_run(graph: Path, tmp_path: Path) 
     fed = read_audio(DEMO / "second.wav", 16_000)[:SAMPLES, None].astype(np.float32)
     save_cases(tmp_path / "cases.npz", {"a/00000/decoded_sample_data": fed})
     worker = start(
-        "asrbuild.architectures.tensorflow_graph.worker", "TensorFlow", tmp_path / "out.npz",
-        "--cases", str(tmp_path / "cases.npz"), "--model", str(cut),
-        "--outputs", "labels_softmax", "--states", json.dumps({}),
-    )  # fmt: skip
+        "asrbuild.architectures.tensorflow_graph.worker",
+        "TensorFlow",
+        tmp_path / "out.npz",
+        "--cases",
+        str(tmp_path / "cases.npz"),
+        "--model",
+        str(cut),
+        "--outputs",
+        "labels_softmax",
+        "--states",
+        json.dumps({}),
+    )
     with np.load(worker.wait(120)) as stored:
         wanted = stored["a/00000/labels_softmax"]
     got = load(package).predict({"decoded_sample_data": fed})["labels_softmax"]
@@ -149,9 +162,10 @@ def test_a_graph_becomes_several_functions_or_keeps_its_states(tmp_path: Path) -
     graph = write_stream(tmp_path / "stream.pb")
     x = np.random.default_rng(1).standard_normal((1, 12, 8)).astype(np.float32)
     request = ConversionRequest(
-        precision="fp32", deployment_target="iOS18",
+        precision="fp32",
+        deployment_target="iOS18",
         functions={"any": RangeSteps(1, 8, 20), "four": FixedSteps(4)},
-    )  # fmt: skip
+    )
     convert_graph(graph, STREAM, request, tmp_path / "functions.mlpackage")
     whole = load(tmp_path / "functions.mlpackage", "any").predict(
         {"x": x, "past": np.zeros((1, 3, 8), np.float32)}

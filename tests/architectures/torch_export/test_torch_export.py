@@ -87,9 +87,16 @@ def test_a_program_is_measured_converted_and_run(
     fed = np.random.default_rng(1).standard_normal((1, 200, 40)).astype(np.float32)
     save_cases(tmp_path / "cases.npz", {"a/00000/x": fed})
     worker = start(
-        WORKER, "PyTorch", tmp_path / "out.npz", "--cases", str(tmp_path / "cases.npz"),
-        "--model", str(path), "--states", "{}",
-    )  # fmt: skip
+        WORKER,
+        "PyTorch",
+        tmp_path / "out.npz",
+        "--cases",
+        str(tmp_path / "cases.npz"),
+        "--model",
+        str(path),
+        "--states",
+        "{}",
+    )
     with np.load(worker.wait(120)) as stored:
         wanted = stored["a/00000/output_0"]
     got = load(package).predict({"x": fed})["output_0"]

@@ -29,8 +29,12 @@ FORMS: dict[str, dict[str, Any]] = {
 
 def inputs(model: Model) -> dict[str, np.ndarray]:
     windows, c, h = case(HIDDEN, STEPS)
-    given = {"input_node": windows, "input_lengths": np.array([STEPS], np.int32),
-             "previous_state_c": c, "previous_state_h": h}  # fmt: skip
+    given = {
+        "input_node": windows,
+        "input_lengths": np.array([STEPS], np.int32),
+        "previous_state_c": c,
+        "previous_state_h": h,
+    }
     return given if not model.states else {n: given[n] for n in ("input_node", "input_lengths")}
 
 

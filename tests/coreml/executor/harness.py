@@ -205,6 +205,16 @@ def integers(
 
 
 __all__ = [
-    "Function", "Result", "check", "close", "ct", "floats", "integers", "mb",
-    "run", "run_function", "run_op", "types",
-]  # fmt: skip
+    "Function",
+    "Result",
+    "check",
+    "close",
+    "ct",
+    "floats",
+    "integers",
+    "mb",
+    "run",
+    "run_function",
+    "run_op",
+    "types",
+]

@@ -70,8 +70,13 @@ def pooled(x, kernel, strides, pads, function, fill):
     ]
     result = np.zeros((*x.shape[:2], *out))
     for n, c, *place in itertools.product(*map(range, result.shape)):
-        window = padded[(n, c, *[slice(p * s, p * s + k) for p, s, k in
-                                 zip(place, strides, kernel, strict=True)])]  # fmt: skip
+        window = padded[
+            (
+                n,
+                c,
+                *[slice(p * s, p * s + k) for p, s, k in zip(place, strides, kernel, strict=True)],
+            )
+        ]
         result[(n, c, *place)] = function(window[~np.isnan(window)])
     return result
 

@@ -30,10 +30,19 @@ def reference(
     y = tf.reshape(y, [-1, 1, hidden])
     none = tf.zeros([hidden])
     lstm = tf.raw_ops.BlockLSTM(
-        seq_len_max=tf.constant(length, tf.int64), x=y, cs_prev=c, h_prev=h,
-        w=weights.lstm_kernel, wci=none, wcf=none, wco=none, b=weights.lstm_bias,
-        forget_bias=0.0, cell_clip=-1.0, use_peephole=False,
-    )  # fmt: skip
+        seq_len_max=tf.constant(length, tf.int64),
+        x=y,
+        cs_prev=c,
+        h_prev=h,
+        w=weights.lstm_kernel,
+        wci=none,
+        wcf=none,
+        wco=none,
+        b=weights.lstm_bias,
+        forget_bias=0.0,
+        cell_clip=-1.0,
+        use_peephole=False,
+    )
     mask = (np.arange(windows.shape[1]) < length).astype(np.float32)[:, None, None]
     outputs = lstm.h * mask
     y = dense(dense(tf.reshape(outputs, [-1, hidden]), "layer_5"), "layer_6", clip=False)

@@ -31,8 +31,9 @@ def check_constant(op: str, target: str, **parameters) -> None:
 
 def test_cast() -> None:
     for target in ("iOS16", "iOS18"):
-        check_constant("constexpr_cast", target, source_val=floats((40, 5), np.float16),
-                       output_dtype="fp32")  # fmt: skip
+        check_constant(
+            "constexpr_cast", target, source_val=floats((40, 5), np.float16), output_dtype="fp32"
+        )
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -40,11 +41,22 @@ def test_cast() -> None:
 def test_affine(source: type, dtype: type) -> None:
     low = 0 if source is np.uint8 else -100
     data = integers((3, 40), low, 100, source)
-    check_constant("constexpr_affine_dequantize", "iOS16", quantized_data=data, axis=0,
-                   zero_point=source(3), scale=dtype(0.25))  # fmt: skip
-    check_constant("constexpr_affine_dequantize", "iOS16", quantized_data=data, axis=-2,
-                   zero_point=np.array([1, 2, 3], source),
-                   scale=np.array([0.5, 0.1, 2], dtype))  # fmt: skip
+    check_constant(
+        "constexpr_affine_dequantize",
+        "iOS16",
+        quantized_data=data,
+        axis=0,
+        zero_point=source(3),
+        scale=dtype(0.25),
+    )
+    check_constant(
+        "constexpr_affine_dequantize",
+        "iOS16",
+        quantized_data=data,
+        axis=-2,
+        zero_point=np.array([1, 2, 3], source),
+        scale=np.array([0.5, 0.1, 2], dtype),
+    )
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 6, 8])
@@ -54,16 +66,25 @@ def test_packed_palettes(bits: int) -> None:
     stream = "".join(format(i, f"0{bits}b")[::-1] for i in indices)
     stream += "0" * (-len(stream) % 8)
     packed = [int(stream[at : at + 8][::-1], 2) for at in range(0, len(stream), 8)]
-    check_constant("constexpr_lut_to_dense", "iOS16", indices=np.array(packed, np.uint8),
-                   lut=floats((2**bits,)), shape=np.array(shape, np.uint32))  # fmt: skip
+    check_constant(
+        "constexpr_lut_to_dense",
+        "iOS16",
+        indices=np.array(packed, np.uint8),
+        lut=floats((2**bits,)),
+        shape=np.array(shape, np.uint32),
+    )
 
 
 def test_packed_masks() -> None:
     mask = integers((5, 5), 0, 2).astype(bool)
     packed = np.packbits(mask.reshape(-1), bitorder="little")
-    check_constant("constexpr_sparse_to_dense", "iOS16", mask=packed,
-                   nonzero_data=floats((int(mask.sum()),)),
-                   shape=np.array([5, 5], np.uint32))  # fmt: skip
+    check_constant(
+        "constexpr_sparse_to_dense",
+        "iOS16",
+        mask=packed,
+        nonzero_data=floats((int(mask.sum()),)),
+        shape=np.array([5, 5], np.uint32),
+    )
 
 
 def narrow(values: np.ndarray, name: str) -> np.ndarray:
@@ -78,8 +99,9 @@ def test_blockwise(name: str, blocks: tuple[int, int]) -> None:
     scale = floats(blocks, np.float16, 0.1, 1)
     check_constant("constexpr_blockwise_shift_scale", "iOS18", data=data, scale=scale)
     offset = narrow(integers(blocks, low, low + 16), name)
-    check_constant("constexpr_blockwise_shift_scale", "iOS18", data=data, scale=scale,
-                   offset=offset)  # fmt: skip
+    check_constant(
+        "constexpr_blockwise_shift_scale", "iOS18", data=data, scale=scale, offset=offset
+    )
 
 
 @pytest.mark.parametrize("name", ["uint1", "uint2", "uint3", "uint4", "uint6", "uint8"])
@@ -91,23 +113,41 @@ def test_palettes_by_block(name: str) -> None:
         check_constant("constexpr_lut_to_dense", "iOS18", indices=indices, lut=lut)
     for axis in (0, 1):
         vectors = floats((1, 1, entries, 3))
-        check_constant("constexpr_lut_to_dense", "iOS18", indices=indices, lut=vectors,
-                       vector_axis=np.int32(axis))  # fmt: skip
+        check_constant(
+            "constexpr_lut_to_dense",
+            "iOS18",
+            indices=indices,
+            lut=vectors,
+            vector_axis=np.int32(axis),
+        )
 
 
 def test_sparse_forms() -> None:
     mask = narrow(integers((4, 6), 0, 2), "uint1")
     count = int((np.asarray(mask) != 0).sum())
     check_constant("constexpr_sparse_to_dense", "iOS18", nonzero_data=floats((count,)), mask=mask)
-    check_constant("constexpr_sparse_blockwise_shift_scale", "iOS18", data_mask=mask,
-                   nonzero_data=narrow(integers((count,), -8, 8), "int4"),
-                   scale=floats((4, 1), np.float16, 0.1, 1))  # fmt: skip
-    check_constant("constexpr_lut_to_sparse", "iOS18", indices_mask=mask,
-                   indices_nonzero_data=narrow(integers((count,), 0, 4), "uint2"),
-                   lut=floats((1, 1, 4, 1), np.float16))  # fmt: skip
-    check_constant("constexpr_lut_to_sparse", "iOS18", indices_mask=mask,
-                   indices_nonzero_data=narrow(integers((count,), 0, 4), "uint2"),
-                   lut=floats((1, 1, 4, 2), np.float16), vector_axis=np.int32(0))  # fmt: skip
+    check_constant(
+        "constexpr_sparse_blockwise_shift_scale",
+        "iOS18",
+        data_mask=mask,
+        nonzero_data=narrow(integers((count,), -8, 8), "int4"),
+        scale=floats((4, 1), np.float16, 0.1, 1),
+    )
+    check_constant(
+        "constexpr_lut_to_sparse",
+        "iOS18",
+        indices_mask=mask,
+        indices_nonzero_data=narrow(integers((count,), 0, 4), "uint2"),
+        lut=floats((1, 1, 4, 1), np.float16),
+    )
+    check_constant(
+        "constexpr_lut_to_sparse",
+        "iOS18",
+        indices_mask=mask,
+        indices_nonzero_data=narrow(integers((count,), 0, 4), "uint2"),
+        lut=floats((1, 1, 4, 2), np.float16),
+        vector_axis=np.int32(0),
+    )
 
 
 def test_compressed_constants_feed_each_other() -> None:

@@ -284,9 +284,13 @@ def test_a_name_does_not_steer_the_terminal(packages, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "manifest",
-    ["[]", "[" * 5000, '{"rootModelIdentifier": "a", "itemInfoEntries": {"a": {"path": 5}}}',
-     '{"rootModelIdentifier": "a", "itemInfoEntries": {"a": {"path": "a\\u0000b"}}}'],
-)  # fmt: skip
+    [
+        "[]",
+        "[" * 5000,
+        '{"rootModelIdentifier": "a", "itemInfoEntries": {"a": {"path": 5}}}',
+        '{"rootModelIdentifier": "a", "itemInfoEntries": {"a": {"path": "a\\u0000b"}}}',
+    ],
+)
 def test_manifests_of_nothing(packages, tmp_path: Path, manifest: str) -> None:
     package = copy_of(packages["native.mlpackage"], tmp_path)
     (package / "Manifest.json").write_text(manifest)

@@ -80,8 +80,14 @@ CELLS = (
 
 @pytest.mark.parametrize(("form", "target", "kind", "precision", "lstm"), CELLS)
 def test_package(tmp_path, truth, form, target, kind, precision, lstm) -> None:
-    path = built(tmp_path, format=form, precision=precision, deployment_target=target,
-                 steps=STEPS_KINDS[kind], lstm=lstm)  # fmt: skip
+    path = built(
+        tmp_path,
+        format=form,
+        precision=precision,
+        deployment_target=target,
+        steps=STEPS_KINDS[kind],
+        lstm=lstm,
+    )
     model = load(path)
     shape = {"fixed": Fixed, "range": Ranged, "enumerated": Enumerated}[kind]
     assert isinstance(model.inputs["input_node"].shape, shape)
@@ -92,8 +98,13 @@ def test_package(tmp_path, truth, form, target, kind, precision, lstm) -> None:
 
 @pytest.mark.parametrize(("precision", "lstm"), [("fp32", "loop"), ("fp16", "native")])
 def test_multifunction(tmp_path, truth, precision, lstm) -> None:
-    path = built(tmp_path, precision=precision, deployment_target="iOS18", lstm=lstm,
-                 functions={"chunk_8": FixedSteps(STEPS), "whole": RANGE})  # fmt: skip
+    path = built(
+        tmp_path,
+        precision=precision,
+        deployment_target="iOS18",
+        lstm=lstm,
+        functions={"chunk_8": FixedSteps(STEPS), "whole": RANGE},
+    )
     first = load(path)
     assert set(first.functions) == {"chunk_8", "whole"}
     windows, c, h = case(HIDDEN, STEPS)
@@ -157,12 +168,14 @@ def test_inputs_are_checked(tmp_path) -> None:
         r"no such input: input_nod": {**good, "input_nod": windows},
         r"missing input: previous_state_h": {k: v for k, v in good.items() if not k.endswith("h")},
         r"shape \(1, 1, 19, 26\), the package takes \(1, 2..10, 19, 26\)": {
-            **good, "input_node": windows[:, :1]
+            **good,
+            "input_node": windows[:, :1],
         },
         r"shape \(1, 11, 19, 26\)": {**good, "input_node": np.zeros((1, 11, 19, 26), np.float32)},
         r"shape \(8, 19, 26\)": {**good, "input_node": windows[0]},
         r"input_lengths is float32, the package takes int32": {
-            **good, "input_lengths": np.array([8.0], np.float32)
+            **good,
+            "input_lengths": np.array([8.0], np.float32),
         },
         r"input_lengths is int64": {**good, "input_lengths": np.array([2**40])},
         r"input_node is complex128": {**good, "input_node": windows.astype(complex)},
@@ -171,7 +184,7 @@ def test_inputs_are_checked(tmp_path) -> None:
         r"input_node is not an array": {**good, "input_node": [[1.0], [1.0, 2.0]]},
         r"input_node is <U4": {**good, "input_node": np.full(windows.shape, "loud")},
         r"input_node is bool": {**good, "input_node": windows > 0},
-    }  # fmt: skip
+    }
     for message, given in wrong.items():
         with pytest.raises(AsrbuildError, match=message) as caught:
             model.predict(given)
@@ -181,11 +194,15 @@ def test_inputs_are_checked(tmp_path) -> None:
 @pytest.mark.parametrize(
     "taken",
     [
-        {"input_node": np.float64}, {"input_node": np.float16}, {"input_node": np.ndarray.tolist},
-        {"input_lengths": np.int64}, {"input_lengths": np.uint8}, {"input_lengths": list},
+        {"input_node": np.float64},
+        {"input_node": np.float16},
+        {"input_node": np.ndarray.tolist},
+        {"input_lengths": np.int64},
+        {"input_lengths": np.uint8},
+        {"input_lengths": list},
         {"previous_state_c": np.ndarray.tolist, "input_node": np.asfortranarray},
     ],
-)  # fmt: skip
+)
 def test_numbers_of_other_types_are_taken_as_coremltools_takes_them(tmp_path, taken) -> None:
     model = predictable(tmp_path, steps=FixedSteps(STEPS))
     windows, c, h = case(HIDDEN, STEPS)
@@ -209,8 +226,14 @@ def test_a_list_of_inputs_gives_a_list_of_results(tmp_path) -> None:
         for name, value in model.predict(one).items():
             np.testing.assert_array_equal(result[name], value)
     assert model.predict([]) == []
-    stateful = load(built(tmp_path / "inside", state="stateful", deployment_target="iOS18",
-                          steps=FixedSteps(STEPS)))  # fmt: skip
+    stateful = load(
+        built(
+            tmp_path / "inside",
+            state="stateful",
+            deployment_target="iOS18",
+            steps=FixedSteps(STEPS),
+        )
+    )
     with pytest.raises(AsrbuildError, match="one call at a time"):
         stateful.predict([{}], stateful.make_state())
 

@@ -66,21 +66,40 @@ def test_unary_with_parameters(dtype: type) -> None:
     check("clip", each(lambda v: min(max(v, fa), fb), x), {"x": x}, alpha=a, beta=b)
     check("threshold", each(lambda v: max(v, fa), x), {"x": x}, alpha=a)
     check("inverse", each(lambda v: 1 / (v + fe), positive), {"x": positive}, epsilon=e, **exact)
-    check("log", each(lambda v: math.log(v + fe), positive), {"x": positive}, epsilon=e,
-          rtol=2e-3 if dtype is np.float16 else 1e-5, **exact)  # fmt: skip
+    check(
+        "log",
+        each(lambda v: math.log(v + fe), positive),
+        {"x": positive},
+        epsilon=e,
+        rtol=2e-3 if dtype is np.float16 else 1e-5,
+        **exact,
+    )
     check("rsqrt", each(lambda v: (v + fe) ** -0.5, positive), {"x": positive}, epsilon=e, **exact)
     check("leaky_relu", each(lambda v: v if v >= 0 else fa * v, x), {"x": x}, alpha=a, **exact)
     check(
         "thresholded_relu", each(lambda v: v if v >= fa else 0.0, x), {"x": x}, alpha=a
     )  # coremltools writes into its own constant there
     check("elu", each(lambda v: v if v > 0 else fa * math.expm1(v), x), {"x": x}, alpha=a, **exact)
-    check("clamped_relu", each(lambda v: min(fb, v if v >= 0 else fa * v), x), {"x": x},
-          alpha=a, beta=b, **exact)  # fmt: skip
+    check(
+        "clamped_relu",
+        each(lambda v: min(fb, v if v >= 0 else fa * v), x),
+        {"x": x},
+        alpha=a,
+        beta=b,
+        **exact,
+    )
     check("linear_activation", each(lambda v: fa * v + fb, x), {"x": x}, alpha=a, beta=b, **exact)
-    check("scaled_tanh", each(lambda v: fa * math.tanh(fb * v), x), {"x": x}, alpha=a, beta=b,
-          **exact)  # fmt: skip
-    check("sigmoid_hard", each(lambda v: min(max(fa * v + fb, 0), 1), x), {"x": x}, alpha=a,
-          beta=b, **exact)  # fmt: skip
+    check(
+        "scaled_tanh", each(lambda v: fa * math.tanh(fb * v), x), {"x": x}, alpha=a, beta=b, **exact
+    )
+    check(
+        "sigmoid_hard",
+        each(lambda v: min(max(fa * v + fb, 0), 1), x),
+        {"x": x},
+        alpha=a,
+        beta=b,
+        **exact,
+    )
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -90,8 +109,14 @@ def test_unary_by_channel(dtype: type) -> None:
     a, b = (v.astype(float).reshape(1, 3, 1, 1) for v in (alpha, beta))
     exact = {"infer": dtype is np.float32, "atol": 1e-7}
     check("prelu", each(lambda v, s: v if v > 0 else s * v, x, a), {"x": x}, alpha=alpha, **exact)
-    check("softplus_parametric", each(lambda v, s, t: s * math.log1p(math.exp(t * v)), x, a, b),
-          {"x": x}, alpha=alpha, beta=beta, **exact)  # fmt: skip
+    check(
+        "softplus_parametric",
+        each(lambda v, s, t: s * math.log1p(math.exp(t * v)), x, a, b),
+        {"x": x},
+        alpha=alpha,
+        beta=beta,
+        **exact,
+    )
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -106,8 +131,14 @@ def test_gelu_and_softmax(dtype: type) -> None:
         "SIGMOID_APPROXIMATION": lambda v: v / (1 + math.exp(-1.702 * v)),
     }
     for mode, function in modes.items():
-        check("gelu", each(function, x), {"x": x}, mode=mode, rtol=1e-3 if dtype is np.float16
-              else 1e-5, **exact)  # fmt: skip
+        check(
+            "gelu",
+            each(function, x),
+            {"x": x},
+            mode=mode,
+            rtol=1e-3 if dtype is np.float16 else 1e-5,
+            **exact,
+        )
     for axis in (0, 1, -1):
         powers = np.exp(x.astype(float))
         expected = powers / powers.sum(axis=axis, keepdims=True)
@@ -154,8 +185,13 @@ def test_binary_broadcasts(op: str, dtype: type) -> None:
         if op == "real_div" and dtype is np.int32:
             function = lambda a, b: math.trunc(a / b)  # noqa: E731
         infer = dtype is np.float32 or (dtype is np.int32 and op != "real_div")
-        check(op, each(function, x, y), {"x": x, "y": y}, infer=infer, atol=5e-7 if op == "mod"
-              and dtype is np.float32 else 2e-3 if op == "mod" else 0)  # fmt: skip
+        check(
+            op,
+            each(function, x, y),
+            {"x": x, "y": y},
+            infer=infer,
+            atol=5e-7 if op == "mod" and dtype is np.float32 else 2e-3 if op == "mod" else 0,
+        )
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

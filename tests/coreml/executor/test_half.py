@@ -55,14 +55,19 @@ PROGRAMS: dict[str, tuple[str, Build, dict[str, Any]]] = {
     "argsort": ("iOS17", op("argsort", axis=-1), image(3, 5)),
     "band_part": ("iOS15", op("band_part", lower=1, upper=0), image(4, 4)),
     "batch_to_space": (
-        "iOS15", op("batch_to_space", block_shape=[2, 2], crops=[[0, 0], [0, 1]]), image(4, 2, 2, 3)
+        "iOS15",
+        op("batch_to_space", block_shape=[2, 2], crops=[[0, 0], [0, 1]]),
+        image(4, 2, 2, 3),
     ),
     "cond": (
-        "iOS15", branches, {"x": floats((3,)), "y": floats((3,), seed=1), "flag": np.array([True])}
+        "iOS15",
+        branches,
+        {"x": floats((3,)), "y": floats((3,), seed=1), "flag": np.array([True])},
     ),
     "depth_to_space": ("iOS15", op("depth_to_space", block_size=2), image(1, 8, 2, 3)),
     "einsum": (
-        "iOS15", op("einsum", equation="abcd,adce->abce"),
+        "iOS15",
+        op("einsum", equation="abcd,adce->abce"),
         {"values": [floats((2, 3, 2, 4)), floats((2, 4, 2, 5), seed=1)]},
     ),
     "fill": ("iOS16", like, image(2, 3)),
@@ -70,38 +75,54 @@ PROGRAMS: dict[str, tuple[str, Build, dict[str, Any]]] = {
     "non_zero": ("iOS15", op("non_zero"), {"x": integers((3, 4), 0, 2).astype(SINGLE)}),
     "pixel_shuffle": ("iOS15", op("pixel_shuffle", upscale_factor=2), image(1, 8, 2, 3)),
     "pixel_unshuffle": (
-        "iOS16", op("pixel_unshuffle", downscale_factor=np.uint32(2)), image(1, 2, 4, 6)
+        "iOS16",
+        op("pixel_unshuffle", downscale_factor=np.uint32(2)),
+        image(1, 2, 4, 6),
     ),
     "reverse_sequence": (
-        "iOS15", op("reverse_sequence", seq_axis=1, batch_axis=0),
+        "iOS15",
+        op("reverse_sequence", seq_axis=1, batch_axis=0),
         {"x": floats((3, 5, 2)), "lengths": np.array([0, 3, 5], I32)},
     ),
     "scaled_dot_product_attention": (
-        "iOS18", op("scaled_dot_product_attention"),
-        {"query": floats((2, 3, 4)), "key": floats((2, 5, 4), seed=1),
-         "value": floats((2, 5, 4), seed=2), "attn_mask": floats((2, 3, 5), seed=3)},
+        "iOS18",
+        op("scaled_dot_product_attention"),
+        {
+            "query": floats((2, 3, 4)),
+            "key": floats((2, 5, 4), seed=1),
+            "value": floats((2, 5, 4), seed=2),
+            "attn_mask": floats((2, 3, 5), seed=3),
+        },
     ),
     "select": (
-        "iOS15", op("select"),
-        {"cond": integers((3, 4), 0, 2).astype(bool), "a": floats((3, 4)),
-         "b": floats((3, 4), seed=1)},
+        "iOS15",
+        op("select"),
+        {
+            "cond": integers((3, 4), 0, 2).astype(bool),
+            "a": floats((3, 4)),
+            "b": floats((3, 4), seed=1),
+        },
     ),
     "slice_by_index": (
-        "iOS15", op("slice_by_index", begin=[2, 0], end=[0, 3], stride=[-1, 2]), image(3, 4)
+        "iOS15",
+        op("slice_by_index", begin=[2, 0], end=[0, 3], stride=[-1, 2]),
+        image(3, 4),
     ),
     "slice_by_size": ("iOS15", op("slice_by_size", begin=[1, 0], size=[2, -1]), image(3, 4)),
     "slice_update": (
-        "iOS18", op("slice_update", begin=[1, 0], end=[3, 2]),
+        "iOS18",
+        op("slice_update", begin=[1, 0], end=[3, 2]),
         {"x": floats((3, 4)), "update": floats((2, 2), seed=1)},
     ),
     "sliding_windows": ("iOS15", op("sliding_windows", axis=1, size=3, stride=2), image(2, 7, 3)),
     "space_to_batch": (
-        "iOS15", op("space_to_batch", block_shape=[2, 2], paddings=[[0, 0], [1, 0]]),
+        "iOS15",
+        op("space_to_batch", block_shape=[2, 2], paddings=[[0, 0], [1, 0]]),
         image(1, 2, 4, 5),
     ),
     "space_to_depth": ("iOS15", op("space_to_depth", block_size=2), image(1, 2, 4, 6)),
     "topk": ("iOS15", op("topk", k=2, axis=-1), image(3, 5)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -123,9 +144,10 @@ def test_half_precision_is_single_precision_rounded_once(name: str) -> None:
 def test_recurrent_ops_round_their_state_at_every_step(name: str, gates: int) -> None:
     rows, hidden = 3 * gates, 3
     constants = {
-        "weight_ih": floats((rows, 2), seed=1), "weight_hh": floats((rows, hidden), seed=2),
+        "weight_ih": floats((rows, 2), seed=1),
+        "weight_hh": floats((rows, hidden), seed=2),
         "bias": floats((rows,), seed=3),
-    }  # fmt: skip
+    }
     tensors = {"x": floats((4, 2, 2)), "initial_h": floats((2, hidden))}
 
     def outputs(dtype: type) -> list[np.ndarray]:

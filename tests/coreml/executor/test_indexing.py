@@ -91,8 +91,15 @@ def test_scatters(mode: str, dtype: type) -> None:
     nd = {"data": data, "indices": index[:, None], "updates": updates}
     check("scatter_nd", expected, nd, mode=mode, rtol=2e-3)
     along = np.stack([index] * 3, axis=1)
-    check("scatter_along_axis", expected, {"data": data, "indices": along, "updates": updates},
-          axis=0, mode=mode, rtol=2e-3, infer=mode == "update")  # fmt: skip
+    check(
+        "scatter_along_axis",
+        expected,
+        {"data": data, "indices": along, "updates": updates},
+        axis=0,
+        mode=mode,
+        rtol=2e-3,
+        infer=mode == "update",
+    )
 
 
 @settings(max_examples=30)
@@ -138,10 +145,24 @@ def test_one_hot_and_non_zero() -> None:
     for row, column in itertools.product(range(2), range(2)):
         if index[row, column] < 3:
             expected[row, column, index[row, column]] = 4
-    check("one_hot", expected, {"indices": index}, one_hot_vector_size=3, axis=-1,
-          on_value=np.int32(4), off_value=np.int32(-1))  # fmt: skip
-    check("one_hot", expected.transpose(0, 2, 1), {"indices": index}, one_hot_vector_size=3,
-          axis=1, on_value=np.int32(4), off_value=np.int32(-1))  # fmt: skip
+    check(
+        "one_hot",
+        expected,
+        {"indices": index},
+        one_hot_vector_size=3,
+        axis=-1,
+        on_value=np.int32(4),
+        off_value=np.int32(-1),
+    )
+    check(
+        "one_hot",
+        expected.transpose(0, 2, 1),
+        {"indices": index},
+        one_hot_vector_size=3,
+        axis=1,
+        on_value=np.int32(4),
+        off_value=np.int32(-1),
+    )
     x = np.array([[0, 1.5], [-2, 0]], np.float32)
     check("non_zero", np.array([[0, 1], [1, 0]]), {"x": x})
 
@@ -155,8 +176,15 @@ def test_cumsum(dtype: type, exclusive: bool, reverse: bool) -> None:
         before = other > column if reverse else other < column
         if before or (other == column and not exclusive):
             expected[row, column] += x[row, other]
-    check("cumsum", expected, {"x": x}, axis=1, exclusive=exclusive, reverse=reverse,
-          infer=not exclusive)  # fmt: skip
+    check(
+        "cumsum",
+        expected,
+        {"x": x},
+        axis=1,
+        exclusive=exclusive,
+        reverse=reverse,
+        infer=not exclusive,
+    )
 
 
 def test_band_part() -> None:
@@ -186,12 +214,27 @@ def test_quantization() -> None:
     x = np.array([[-1.0, 0.26], [0.5, 300.0]], np.float32)
     scale, zero = np.array([0.1, 0.5], np.float32), np.array([1, -2], np.int8)
     expected = [[-9, 4], [-1, 127]]
-    check("quantize", np.array(expected), {"input": x}, "iOS17", scale=scale, zero_point=zero,
-          axis=0, output_dtype="int8")  # fmt: skip
+    check(
+        "quantize",
+        np.array(expected),
+        {"input": x},
+        "iOS17",
+        scale=scale,
+        zero_point=zero,
+        axis=0,
+        output_dtype="int8",
+    )
     levels = np.array(expected, np.int8)
     back = [[(-9 - 1) * 0.1, (4 - 1) * 0.1], [(-1 + 2) * 0.5, (127 + 2) * 0.5]]
-    check("dequantize", np.array(back), {"input": levels}, "iOS17", scale=scale, zero_point=zero,
-          axis=0)  # fmt: skip
+    check(
+        "dequantize",
+        np.array(back),
+        {"input": levels},
+        "iOS17",
+        scale=scale,
+        zero_point=zero,
+        axis=0,
+    )
 
 
 def test_lists() -> None:

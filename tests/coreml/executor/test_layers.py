@@ -22,12 +22,24 @@ F = np.float32
 
 
 UNARY = {
-    "ceil": math.ceil, "floor": math.floor, "sign": lambda v: (v > 0) - (v < 0), "round": round,
-    "exp2": lambda v: 2.0**v, "sin": math.sin, "cos": math.cos, "tan": math.tan,
-    "asin": math.asin, "acos": math.acos, "atan": math.atan, "sinh": math.sinh,
-    "cosh": math.cosh, "tanh": math.tanh, "asinh": math.asinh, "atanh": math.atanh,
+    "ceil": math.ceil,
+    "floor": math.floor,
+    "sign": lambda v: (v > 0) - (v < 0),
+    "round": round,
+    "exp2": lambda v: 2.0**v,
+    "sin": math.sin,
+    "cos": math.cos,
+    "tan": math.tan,
+    "asin": math.asin,
+    "acos": math.acos,
+    "atan": math.atan,
+    "sinh": math.sinh,
+    "cosh": math.cosh,
+    "tanh": math.tanh,
+    "asinh": math.asinh,
+    "atanh": math.atanh,
     "erf": math.erf,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", UNARY)
@@ -42,10 +54,16 @@ def test_acosh() -> None:
 
 
 BINARY = {
-    "add": lambda a, b: a + b, "subtract": lambda a, b: a - b, "multiply": lambda a, b: a * b,
-    "divide": lambda a, b: a / b, "floor_div": lambda a, b: math.floor(a / b),
-    "mod": lambda a, b: a - b * math.floor(a / b), "pow": math.pow, "min": min, "max": max,
-}  # fmt: skip
+    "add": lambda a, b: a + b,
+    "subtract": lambda a, b: a - b,
+    "multiply": lambda a, b: a * b,
+    "divide": lambda a, b: a / b,
+    "floor_div": lambda a, b: math.floor(a / b),
+    "mod": lambda a, b: a - b * math.floor(a / b),
+    "pow": math.pow,
+    "min": min,
+    "max": max,
+}
 
 
 @pytest.mark.parametrize("name", BINARY)
@@ -71,8 +89,10 @@ def test_comparisons_give_ones_and_zeros() -> None:
 def test_logic() -> None:
     x, y = integers((3, 4), 0, 2).astype(F), integers((4,), 0, 2).astype(F)
     for mode, function in (
-        ("AND", lambda a, b: a and b), ("OR", lambda a, b: a or b), ("XOR", lambda a, b: a != b),
-    ):  # fmt: skip
+        ("AND", lambda a, b: a and b),
+        ("OR", lambda a, b: a or b),
+        ("XOR", lambda a, b: a != b),
+    ):
         same(run_layer("add_logical", x, y, mode=mode), each(function, x, y))
     same(run_layer("add_logical", x, mode="NOT"), each(lambda a: not a, x))
 
@@ -92,10 +112,15 @@ def test_elementwise_with_one_input_uses_alpha() -> None:
 def test_unary_functions() -> None:
     x = floats((2, 3), low=0.2, high=2)
     cases = {
-        "sqrt": math.sqrt, "rsqrt": lambda v: (v + 0.01) ** -0.5,
-        "inverse": lambda v: 1 / (v + 0.01), "power": lambda v: v**1.5, "exp": math.exp,
-        "log": lambda v: math.log(v + 0.01), "abs": abs, "threshold": lambda v: max(v, 1.5),
-    }  # fmt: skip
+        "sqrt": math.sqrt,
+        "rsqrt": lambda v: (v + 0.01) ** -0.5,
+        "inverse": lambda v: 1 / (v + 0.01),
+        "power": lambda v: v**1.5,
+        "exp": math.exp,
+        "log": lambda v: math.log(v + 0.01),
+        "abs": abs,
+        "threshold": lambda v: max(v, 1.5),
+    }
     for mode, function in cases.items():
         expected = each(lambda v, f=function: f(0.5 * v + 0.25), x)
         given = {"alpha": 1.5, "scale": 0.5, "shift": 0.25, "epsilon": 0.01}
@@ -103,7 +128,8 @@ def test_unary_functions() -> None:
 
 
 ACTIVATIONS = {
-    "RELU": (None, lambda v: max(v, 0)), "TANH": (None, math.tanh),
+    "RELU": (None, lambda v: max(v, 0)),
+    "TANH": (None, math.tanh),
     "SIGMOID": (None, lambda v: 1 / (1 + math.exp(-v))),
     "SOFTSIGN": (None, lambda v: v / (1 + abs(v))),
     "SOFTPLUS": (None, lambda v: math.log1p(math.exp(v))),
@@ -113,7 +139,7 @@ ACTIVATIONS = {
     "LEAKYRELU": ([0.25], lambda v: v if v >= 0 else 0.25 * v),
     "THRESHOLDEDRELU": (0.5, lambda v: v if v >= 0.5 else 0),
     "ELU": (0.5, lambda v: v if v > 0 else 0.5 * math.expm1(v)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -131,10 +157,14 @@ def test_activations_by_channel_and_the_rest() -> None:
     same(got, each(lambda v, s: v if v > 0 else s * v, x, a))
     got = run_layer("add_activation", x, non_linearity="PARAMETRICSOFTPLUS", params=[alpha, beta])
     same(got, each(lambda v, s, t: s * math.log1p(math.exp(t * v)), x, a, b))
-    same(run_layer("add_clip", x, min_value=-0.5, max_value=1.0),
-         each(lambda v: min(max(v, -0.5), 1), x))  # fmt: skip
-    same(run_layer("add_clamped_relu", x, alpha=0.25, beta=1.0),
-         each(lambda v: min(1, v if v >= 0 else 0.25 * v), x))  # fmt: skip
+    same(
+        run_layer("add_clip", x, min_value=-0.5, max_value=1.0),
+        each(lambda v: min(max(v, -0.5), 1), x),
+    )
+    same(
+        run_layer("add_clamped_relu", x, alpha=0.25, beta=1.0),
+        each(lambda v: min(1, v if v >= 0 else 0.25 * v), x),
+    )
     same(run_layer("add_gelu", x), each(lambda v: v * 0.5 * (1 + math.erf(v / 2**0.5)), x))
     powers = np.exp(x.astype(float))
     same(run_layer("add_softmax_nd", x, axis=1), powers / powers.sum(1, keepdims=True))
@@ -144,18 +174,32 @@ def test_activations_by_channel_and_the_rest() -> None:
 def test_products() -> None:
     x, weight, bias = floats((2, 3, 5)), floats((4, 5), seed=1), floats((4,), seed=2)
     expected = x.astype(float) @ weight.T.astype(float) + bias
-    got = run_layer("add_inner_product", x, W=weight, b=bias, input_channels=5, output_channels=4,
-                    has_bias=True)  # fmt: skip
+    got = run_layer(
+        "add_inner_product", x, W=weight, b=bias, input_channels=5, output_channels=4, has_bias=True
+    )
     same(got, expected)
-    got = run_layer("add_batched_mat_mul", x, weight_matrix_rows=5, weight_matrix_columns=4,
-                    W=weight.T.copy(), bias=bias)  # fmt: skip
+    got = run_layer(
+        "add_batched_mat_mul",
+        x,
+        weight_matrix_rows=5,
+        weight_matrix_columns=4,
+        W=weight.T.copy(),
+        bias=bias,
+    )
     same(got, expected)
     y = floats((1, 4, 5), seed=3)
     got = run_layer("add_batched_mat_mul", x, y, transpose_b=True)
     same(got, x.astype(float) @ y.astype(float).swapaxes(1, 2))
     # With weights of its own both transposes are ignored; the writer transposes the input itself.
-    got = run_layer("add_batched_mat_mul", x, weight_matrix_rows=5, weight_matrix_columns=4,
-                    W=weight.T.copy(), transpose_a=True, transpose_b=True)  # fmt: skip
+    got = run_layer(
+        "add_batched_mat_mul",
+        x,
+        weight_matrix_rows=5,
+        weight_matrix_columns=4,
+        W=weight.T.copy(),
+        transpose_a=True,
+        transpose_b=True,
+    )
     same(got, expected - bias)
     # Vectors are a row and a column, and the result keeps both axes.
     same(run_layer("add_batched_mat_mul", x[0, 0], weight[0]), [[x[0, 0] @ weight[0]]])
@@ -173,10 +217,23 @@ def test_quantized_weights(bits: int) -> None:
     packed = bytes(int(stream[at : at + 8], 2) for at in range(0, len(stream), 8))
     x = floats((2, 10))
     scale, bias = floats((4,), low=0.1, high=1), floats((4,), seed=1)
-    shared = {"W": packed, "b": None, "input_channels": 10, "output_channels": 4,
-              "has_bias": False, "is_quantized_weight": True, "nbits": bits}  # fmt: skip
-    got = run_layer("add_inner_product", x, **shared, quantization_type="linear",
-                    quant_scale=scale, quant_bias=bias)  # fmt: skip
+    shared = {
+        "W": packed,
+        "b": None,
+        "input_channels": 10,
+        "output_channels": 4,
+        "has_bias": False,
+        "is_quantized_weight": True,
+        "nbits": bits,
+    }
+    got = run_layer(
+        "add_inner_product",
+        x,
+        **shared,
+        quantization_type="linear",
+        quant_scale=scale,
+        quant_bias=bias,
+    )
     same(got, x.astype(float) @ (levels * scale[:, None] + bias[:, None]).T, atol=1e-3)
     lut = floats((2**bits,), seed=2)
     got = run_layer("add_inner_product", x, **shared, quantization_type="lut", quant_lut=lut)
@@ -206,8 +263,9 @@ def test_order_and_joining() -> None:
     x, y = floats((2, 3)), floats((2, 3), seed=1)
     same(run_layer("add_transpose", x, axes=(1, 0)), np.array(list(zip(*x.tolist(), strict=True))))
     same(run_layer("add_concat_nd", x, y, axis=0), np.array([*x, *y]))
-    woven = np.array([[a for pair in zip(p, q, strict=True) for a in pair]
-                      for p, q in zip(x, y, strict=True)])  # fmt: skip
+    woven = np.array(
+        [[a for pair in zip(p, q, strict=True) for a in pair] for p, q in zip(x, y, strict=True)]
+    )
     same(run_layer("add_concat_nd", x, y, axis=1, interleave=True), woven)
     same(run_layer("add_stack", x, y, axis=0), np.array([x, y]))
     columns = [x[:, n : n + 1] for n in range(3)]
@@ -224,8 +282,10 @@ def test_order_and_joining() -> None:
         ("add_broadcast_to_dynamic", {}),
         ("add_broadcast_to_like", {}),
     ):
-        second = {"add_broadcast_to_dynamic": [[4, 2, 3]],
-                  "add_broadcast_to_like": [np.zeros((4, 2, 3))]}.get(method, [])  # fmt: skip
+        second = {
+            "add_broadcast_to_dynamic": [[4, 2, 3]],
+            "add_broadcast_to_like": [np.zeros((4, 2, 3))],
+        }.get(method, [])
         same(run_layer(method, x, *second, **given), np.array([x] * 4))
 
 
@@ -260,8 +320,12 @@ def test_gathers_and_scatters() -> None:
     put = x.copy()
     for r, c in itertools.product(range(3), range(1)):
         put[r, along[r, c]] = -1
-    same(run_layer("add_scatter_along_axis", x, along[:, :1], -np.ones((3, 1)), axis=1,
-                   mode="UPDATE"), put)  # fmt: skip
+    same(
+        run_layer(
+            "add_scatter_along_axis", x, along[:, :1], -np.ones((3, 1)), axis=1, mode="UPDATE"
+        ),
+        put,
+    )
 
 
 def test_slices() -> None:
@@ -269,22 +333,63 @@ def test_slices() -> None:
     for axis, place in (("channel", 0), ("height", 1), ("width", 2)):
         expected = np.moveaxis(np.moveaxis(x, place, 0)[0:-1], 0, place)
         same(run_layer("add_slice", x, axis=axis, start_index=0, end_index=-1), expected)
-    same(run_layer("add_slice", x, axis="width", start_index=1, end_index=5, stride=2),
-         x[:, :, [1, 3]])  # fmt: skip
+    same(
+        run_layer("add_slice", x, axis="width", start_index=1, end_index=5, stride=2),
+        x[:, :, [1, 3]],
+    )
     masks = [True, False, False]
-    same(run_layer("add_slice_static", x, begin_ids=[1, 1, 3], end_ids=[0, 3, 0],
-                   strides=[1, 1, -2], begin_masks=masks, end_masks=masks),
-         x[:, 1:3, [3, 1]])  # fmt: skip
-    same(run_layer("add_slice_static", x, begin_ids=[1, 0, 0], end_ids=[0, 4, 5],
-                   strides=[1, 1, 1], begin_masks=[False] * 3, end_masks=[False] * 3,
-                   squeeze_masks=masks), x[1])  # fmt: skip
+    same(
+        run_layer(
+            "add_slice_static",
+            x,
+            begin_ids=[1, 1, 3],
+            end_ids=[0, 3, 0],
+            strides=[1, 1, -2],
+            begin_masks=masks,
+            end_masks=masks,
+        ),
+        x[:, 1:3, [3, 1]],
+    )
+    same(
+        run_layer(
+            "add_slice_static",
+            x,
+            begin_ids=[1, 0, 0],
+            end_ids=[0, 4, 5],
+            strides=[1, 1, 1],
+            begin_masks=[False] * 3,
+            end_masks=[False] * 3,
+            squeeze_masks=masks,
+        ),
+        x[1],
+    )
     none = [False] * 3
-    same(run_layer("add_slice_dynamic", x, [0, 1, 2], end_ids=[2, 3, 5], strides=[1, 1, 1],
-                   begin_masks=none, end_masks=none, squeeze_masks=none),
-         x[:, 1:3, 2:])  # fmt: skip
-    same(run_layer("add_slice_dynamic", x, [0, 1, 2], [1, 3, 4], strides=[1, 1, 1],
-                   begin_masks=none, end_masks=none, squeeze_masks=none),
-         x[:1, 1:3, 2:4])  # fmt: skip
+    same(
+        run_layer(
+            "add_slice_dynamic",
+            x,
+            [0, 1, 2],
+            end_ids=[2, 3, 5],
+            strides=[1, 1, 1],
+            begin_masks=none,
+            end_masks=none,
+            squeeze_masks=none,
+        ),
+        x[:, 1:3, 2:],
+    )
+    same(
+        run_layer(
+            "add_slice_dynamic",
+            x,
+            [0, 1, 2],
+            [1, 3, 4],
+            strides=[1, 1, 1],
+            begin_masks=none,
+            end_masks=none,
+            squeeze_masks=none,
+        ),
+        x[:1, 1:3, 2:4],
+    )
     same(run_layer("add_slice_by_size", x, [2], axis=1, size=2), x[:, 2:4])
 
 
@@ -312,10 +417,17 @@ def test_ordering_and_bands() -> None:
 
 
 REDUCING_LAYERS = {
-    "l1": "reduce_l1_norm", "l2": "reduce_l2_norm", "max": "reduce_max", "min": "reduce_min",
-    "sum": "reduce_sum", "prod": "reduce_prod", "mean": "reduce_mean", "logsum": "reduce_log_sum",
-    "sumsquare": "reduce_sum_square", "logsumexp": "reduce_log_sum_exp",
-}  # fmt: skip
+    "l1": "reduce_l1_norm",
+    "l2": "reduce_l2_norm",
+    "max": "reduce_max",
+    "min": "reduce_min",
+    "sum": "reduce_sum",
+    "prod": "reduce_prod",
+    "mean": "reduce_mean",
+    "logsum": "reduce_log_sum",
+    "sumsquare": "reduce_sum_square",
+    "logsumexp": "reduce_log_sum_exp",
+}
 
 
 @pytest.mark.parametrize("name", REDUCING_LAYERS)
@@ -346,13 +458,35 @@ def test_lstm(whole: bool, reverse: bool) -> None:
     x, h, c = floats((4, 2, 3)), floats((2, 2)), floats((2, 2), seed=1)
     w_x, w_h, bias = gates(2, 3)
     peep = [floats((2,), seed=40 + n) for n in range(3)]
-    got = run_layer("add_unilstm", five(x), five(h[None]), five(c[None]), W_h=w_h, W_x=w_x, b=bias,
-                    hidden_size=2, input_size=3, output_all=whole, reverse_input=reverse,
-                    peep=peep, forget_bias=True, cell_clip_threshold=0.8, outputs=3)  # fmt: skip
+    got = run_layer(
+        "add_unilstm",
+        five(x),
+        five(h[None]),
+        five(c[None]),
+        W_h=w_h,
+        W_x=w_x,
+        b=bias,
+        hidden_size=2,
+        input_size=3,
+        output_all=whole,
+        reverse_input=reverse,
+        peep=peep,
+        forget_bias=True,
+        cell_clip_threshold=0.8,
+        outputs=3,
+    )
     shifted = [bias[0], bias[1] + 1, *bias[2:]]
-    expected = over_batch(x, h, c, np.concatenate(w_x), np.concatenate(w_h),
-                          np.concatenate(shifted), peephole=np.concatenate(peep), clip=0.8,
-                          reverse=reverse)  # fmt: skip
+    expected = over_batch(
+        x,
+        h,
+        c,
+        np.concatenate(w_x),
+        np.concatenate(w_h),
+        np.concatenate(shifted),
+        peephole=np.concatenate(peep),
+        clip=0.8,
+        reverse=reverse,
+    )
     # In the order of processing, as Apple's own tests have it.
     sequence = expected[0][::-1] if reverse else expected[0]
     sequence = sequence if whole else expected[1][None]
@@ -363,9 +497,21 @@ def test_lstm_in_both_directions() -> None:
     x = floats((4, 2, 3))
     states = [floats((2, 2), seed=n) for n in range(4)]
     ahead, back = gates(2, 3), gates(2, 3, seed=50)
-    got = run_layer("add_bidirlstm", five(x), *(five(s[None]) for s in states), W_x=ahead[0],
-                    W_h=ahead[1], b=ahead[2], W_x_back=back[0], W_h_back=back[1], b_back=back[2],
-                    hidden_size=2, input_size=3, output_all=True, outputs=5)  # fmt: skip
+    got = run_layer(
+        "add_bidirlstm",
+        five(x),
+        *(five(s[None]) for s in states),
+        W_x=ahead[0],
+        W_h=ahead[1],
+        b=ahead[2],
+        W_x_back=back[0],
+        W_h_back=back[1],
+        b_back=back[2],
+        hidden_size=2,
+        input_size=3,
+        output_all=True,
+        outputs=5,
+    )
     joined = [[np.concatenate(part) for part in weights] for weights in (ahead, back)]
     f = over_batch(x, states[0], states[1], *joined[0])
     b = over_batch(x, states[2], states[3], *joined[1], reverse=True)

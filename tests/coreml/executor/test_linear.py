@@ -20,14 +20,26 @@ FLOATS = (np.float32, np.float16)
 def test_linear(shape: tuple[int, ...], dtype: type) -> None:
     x, weight, bias = floats(shape, dtype), floats((4, 5), dtype, seed=1), floats((4,), dtype)
     expected = np.array(
-        [[sum(map(lambda a, b: float(a) * float(b), row, w)) + float(b) for w, b in
-          zip(weight, bias, strict=True)] for row in x.reshape(-1, 5)]
-    ).reshape(*shape[:-1], 4)  # fmt: skip
+        [
+            [
+                sum(map(lambda a, b: float(a) * float(b), row, w)) + float(b)
+                for w, b in zip(weight, bias, strict=True)
+            ]
+            for row in x.reshape(-1, 5)
+        ]
+    ).reshape(*shape[:-1], 4)
     # coremltools gives a vector's product one axis too many or few; ranks of 2 and more agree.
     infer = dtype is np.float32 and len(shape) > 1
     check("linear", expected, {"x": x}, weight=weight, bias=bias, atol=2e-6, infer=infer)
-    check("linear", expected - bias.astype(float), {"x": x}, weight=weight, infer=infer,
-          atol=2e-6, rtol=2e-3 if dtype is np.float16 else 1e-5)  # fmt: skip
+    check(
+        "linear",
+        expected - bias.astype(float),
+        {"x": x},
+        weight=weight,
+        infer=infer,
+        atol=2e-6,
+        rtol=2e-3 if dtype is np.float16 else 1e-5,
+    )
 
 
 def test_float16_products_accumulate_wider() -> None:
@@ -51,8 +63,14 @@ def test_matmul(transpose_x: bool, transpose_y: bool, left, right) -> None:
         expected += wide_x[..., :, k, None] * wide_y[..., None, k, :]
     given_x = np.swapaxes(x, -1, -2).copy() if transpose_x else x
     given_y = np.swapaxes(y, -1, -2).copy() if transpose_y else y
-    check("matmul", expected, {"x": given_x, "y": given_y}, transpose_x=transpose_x,
-          transpose_y=transpose_y, atol=2e-6)  # fmt: skip
+    check(
+        "matmul",
+        expected,
+        {"x": given_x, "y": given_y},
+        transpose_x=transpose_x,
+        transpose_y=transpose_y,
+        atol=2e-6,
+    )
 
 
 def test_einsum() -> None:
@@ -75,11 +93,17 @@ def test_attention() -> None:
         for s in range(5):
             expected[0, head, row] += powers[s] / sum(powers) * v[0, head, s]
     tensors = {"query": q, "key": k, "value": v}
-    check("scaled_dot_product_attention", expected, {**tensors, "attn_mask": mask}, "iOS18",
-          atol=1e-6)  # fmt: skip
+    check(
+        "scaled_dot_product_attention", expected, {**tensors, "attn_mask": mask}, "iOS18", atol=1e-6
+    )
     added = np.where(mask, 0, -1e4).astype(np.float32)
-    check("scaled_dot_product_attention", expected, {**tensors, "attn_mask": added}, "iOS18",
-          atol=1e-6)  # fmt: skip
+    check(
+        "scaled_dot_product_attention",
+        expected,
+        {**tensors, "attn_mask": added},
+        "iOS18",
+        atol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -88,18 +112,49 @@ def test_conv(dtype: type) -> None:
     weight = floats((6, 4, 3, 2), dtype, seed=1)
     grouped = floats((6, 2, 3, 2), dtype, seed=2)
     tolerance = {"atol": 3e-6 if dtype is np.float32 else 1e-3}
-    check("conv", convolved(x, weight, bias, (1, 1), ((0, 0), (0, 0)), (1, 1), 1), {"x": x},
-          weight=weight, bias=bias, **tolerance)  # fmt: skip
+    check(
+        "conv",
+        convolved(x, weight, bias, (1, 1), ((0, 0), (0, 0)), (1, 1), 1),
+        {"x": x},
+        weight=weight,
+        bias=bias,
+        **tolerance,
+    )
     # Kernel 3 over 6 at stride 2 needs one row more, kernel 2 over 5 at stride 1 one column more.
-    check("conv", convolved(x, grouped, bias, (2, 1), ((0, 1), (0, 1)), (1, 1), 2), {"x": x},
-          weight=grouped, bias=bias, strides=[2, 1], pad_type="same", groups=2,
-          **tolerance)  # fmt: skip
-    check("conv", convolved(x, weight, bias, (1, 2), ((2, 1), (0, 3)), (2, 1), 1), {"x": x},
-          weight=weight, bias=bias, strides=[1, 2], dilations=[2, 1], pad_type="custom",
-          pad=[2, 1, 0, 3], **tolerance)  # fmt: skip
+    check(
+        "conv",
+        convolved(x, grouped, bias, (2, 1), ((0, 1), (0, 1)), (1, 1), 2),
+        {"x": x},
+        weight=grouped,
+        bias=bias,
+        strides=[2, 1],
+        pad_type="same",
+        groups=2,
+        **tolerance,
+    )
+    check(
+        "conv",
+        convolved(x, weight, bias, (1, 2), ((2, 1), (0, 3)), (2, 1), 1),
+        {"x": x},
+        weight=weight,
+        bias=bias,
+        strides=[1, 2],
+        dilations=[2, 1],
+        pad_type="custom",
+        pad=[2, 1, 0, 3],
+        **tolerance,
+    )
     line, kernel = floats((1, 2, 8), dtype), floats((3, 2, 4), dtype)
-    check("conv", convolved(line, kernel, bias[:3], (1,), ((2, 1),), (1,), 1), {"x": line},
-          "iOS16", weight=kernel, bias=bias[:3], pad_type="same_lower", **tolerance)  # fmt: skip
+    check(
+        "conv",
+        convolved(line, kernel, bias[:3], (1,), ((2, 1),), (1,), 1),
+        {"x": line},
+        "iOS16",
+        weight=kernel,
+        bias=bias[:3],
+        pad_type="same_lower",
+        **tolerance,
+    )
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -111,8 +166,15 @@ def test_conv_transpose(dtype: type) -> None:
     check("conv_transpose", whole, {"x": x}, weight=weight, bias=bias[:3], **tolerance)
     whole = turned_round(x, grouped, bias, (2, 3), (2, 1), 2)  # (2, 6, 9, 5)
     shared = {"weight": grouped, "bias": bias, "strides": [2, 3], "dilations": [2, 1], "groups": 2}
-    check("conv_transpose", whole[:, :, 1:7, 2:5], {"x": x}, **shared, pad_type="custom",
-          pad=[1, 2, 2, 0], **tolerance)  # fmt: skip
+    check(
+        "conv_transpose",
+        whole[:, :, 1:7, 2:5],
+        {"x": x},
+        **shared,
+        pad_type="custom",
+        pad=[1, 2, 2, 0],
+        **tolerance,
+    )
     # The kernels reach 5 and 2 rows over 3 and 2 positions: three rows too many, one column short.
     same = np.pad(whole, [(0, 0)] * 3 + [(0, 1)], mode="constant")
     same[..., 5:] = bias.reshape(1, -1, 1, 1)
@@ -127,10 +189,21 @@ def test_pools(dtype: type) -> None:
     tolerance = {"atol": 1e-6 if dtype is np.float32 else 1e-3}
     check("max_pool", pooled(*case, np.max, np.nan), {"x": x}, **shape)
     check("avg_pool", pooled(*case, np.mean, 0.0), {"x": x}, **shape, **tolerance)
-    check("avg_pool", pooled(*case, np.mean, np.nan), {"x": x}, **shape, **tolerance,
-          exclude_padding_from_average=True)  # fmt: skip
-    check("l2_pool", pooled(*case, lambda w: math.sqrt(sum(w**2)), 0.0), {"x": x}, **shape,
-          **tolerance)  # fmt: skip
+    check(
+        "avg_pool",
+        pooled(*case, np.mean, np.nan),
+        {"x": x},
+        **shape,
+        **tolerance,
+        exclude_padding_from_average=True,
+    )
+    check(
+        "l2_pool",
+        pooled(*case, lambda w: math.sqrt(sum(w**2)), 0.0),
+        {"x": x},
+        **shape,
+        **tolerance,
+    )
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -142,23 +215,55 @@ def test_normalizations(dtype: type) -> None:
     tolerance = {"atol": 2e-6 if dtype is np.float32 else 3e-3, "infer": dtype is np.float32}
     epsilon = dtype(1e-3)
     e = float(epsilon)
-    check("batch_norm", g * (wide - m) / np.sqrt(v + e) + b, {"x": x}, mean=mean,
-          variance=variance, gamma=gamma, beta=beta, epsilon=epsilon, **tolerance)  # fmt: skip
+    check(
+        "batch_norm",
+        g * (wide - m) / np.sqrt(v + e) + b,
+        {"x": x},
+        mean=mean,
+        variance=variance,
+        gamma=gamma,
+        beta=beta,
+        epsilon=epsilon,
+        **tolerance,
+    )
     over = wide.reshape(2, 3, 20)
     scaled = (over - over.mean(2, keepdims=True)) / np.sqrt(over.var(2, keepdims=True) + e)
-    check("instance_norm", scaled.reshape(x.shape) * g + b, {"x": x}, gamma=gamma, beta=beta,
-          epsilon=epsilon, **tolerance)  # fmt: skip
+    check(
+        "instance_norm",
+        scaled.reshape(x.shape) * g + b,
+        {"x": x},
+        gamma=gamma,
+        beta=beta,
+        epsilon=epsilon,
+        **tolerance,
+    )
     scale, shift = floats((4, 5), dtype, 0.5, 1.5), floats((4, 5), dtype)
     rows = wide.reshape(6, 20)
     normal = (rows - rows.mean(1, keepdims=True)) / np.sqrt(rows.var(1, keepdims=True) + e)
-    check("layer_norm", normal.reshape(x.shape) * scale.astype(float) + shift.astype(float),
-          {"x": x}, axes=[2, -1], gamma=scale, beta=shift, epsilon=epsilon, atol=tolerance["atol"],
-          infer=False)  # coremltools divides by the product of a shape it has wrong  # fmt: skip
+    check(
+        "layer_norm",
+        normal.reshape(x.shape) * scale.astype(float) + shift.astype(float),
+        {"x": x},
+        axes=[2, -1],
+        gamma=scale,
+        beta=shift,
+        epsilon=epsilon,
+        atol=tolerance["atol"],
+        infer=False,
+    )  # coremltools divides by the product of a shape it has wrong
     lengths = np.sqrt((wide**2).reshape(2, -1).sum(1) + e).reshape(2, 1, 1, 1)
     check("l2_norm", wide / lengths, {"x": x}, epsilon=epsilon, **tolerance)
     near = np.zeros_like(wide)
     for channel in range(3):
         near[:, channel] = (wide[:, max(0, channel - 1) : channel + 2] ** 2).sum(1)
     expected = wide / (2.0 + 0.5 / 3 * near) ** 0.75
-    check("local_response_norm", expected, {"x": x}, size=3, alpha=dtype(0.5), beta=dtype(0.75),
-          k=dtype(2.0), atol=tolerance["atol"])  # fmt: skip
+    check(
+        "local_response_norm",
+        expected,
+        {"x": x},
+        size=3,
+        alpha=dtype(0.5),
+        beta=dtype(0.75),
+        k=dtype(2.0),
+        atol=tolerance["atol"],
+    )

@@ -45,9 +45,15 @@ def test_shapes_change_and_values_stay(dtype: type) -> None:
     check("reshape", shaped(1, 2, 3, 1, 4), {"x": x}, "iOS17", shape=[0, 2, 3, 0, 0])
     check("flatten2d", shaped(6, 4), {"x": x}, axis=2)
     check("flatten2d", shaped(6, 4), {"x": x}, axis=-2)
-    check("reshape_like", shaped(3, 8), {"x": x, "ref_tensors": [sample((3, 5)), sample((7, 8))]},
-          "iOS16", begins=[np.int32(0), np.int32(1)], ends=[np.int32(1), np.int32(0)],
-          end_masks=[False, True])  # fmt: skip
+    check(
+        "reshape_like",
+        shaped(3, 8),
+        {"x": x, "ref_tensors": [sample((3, 5)), sample((7, 8))]},
+        "iOS16",
+        begins=[np.int32(0), np.int32(1)],
+        ends=[np.int32(1), np.int32(0)],
+        end_masks=[False, True],
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -74,8 +80,13 @@ def test_reverse_sequence() -> None:
     )
     check("reverse_sequence", expected, {"x": x, "lengths": lengths}, seq_axis=1, batch_axis=0)
     turned = np.ascontiguousarray(x.transpose(1, 0, 2))
-    check("reverse_sequence", expected.transpose(1, 0, 2), {"x": turned, "lengths": lengths},
-          seq_axis=0, batch_axis=1)  # fmt: skip
+    check(
+        "reverse_sequence",
+        expected.transpose(1, 0, 2),
+        {"x": turned, "lengths": lengths},
+        seq_axis=0,
+        batch_axis=1,
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -163,8 +174,16 @@ def test_slice_by_index(case) -> None:
     values = [x[place] for place in itertools.product(*axes)]
     expected = np.reshape(values, [len(a) for n, a in enumerate(axes) if not squeeze[n]])
     given_masks = {"begin_mask": begin_mask, "end_mask": end_mask, "squeeze_mask": squeeze}
-    check("slice_by_index", expected, {"x": x}, begin=begin, end=end, stride=stride,
-          infer=not all(squeeze), **given_masks)  # fmt: skip
+    check(
+        "slice_by_index",
+        expected,
+        {"x": x},
+        begin=begin,
+        end=end,
+        stride=stride,
+        infer=not all(squeeze),
+        **given_masks,
+    )
 
 
 def test_slices_with_run_time_bounds() -> None:
@@ -181,8 +200,15 @@ def test_slice_update() -> None:
     expected = x.copy()
     for row, column in itertools.product(range(2), range(2)):
         expected[1 + 2 * row, column] = update[row, column]
-    check("slice_update", expected, {"x": x, "update": update}, "iOS18", begin=[1, 0], end=[4, 2],
-          stride=[2, 1])  # fmt: skip
+    check(
+        "slice_update",
+        expected,
+        {"x": x, "update": update},
+        "iOS18",
+        begin=[1, 0],
+        end=[4, 2],
+        stride=[2, 1],
+    )
 
 
 def test_results_of_views_do_not_share_with_inputs_that_change() -> None:
@@ -191,9 +217,12 @@ def test_results_of_views_do_not_share_with_inputs_that_change() -> None:
     def build(v):
         view = mb.reshape(x=v["x"], shape=[2, 3])
         changed = mb.scatter(
-            data=v["x"], indices=[0], updates=mb.const(val=np.ones((1, 2), np.float32)), axis=0,
+            data=v["x"],
+            indices=[0],
+            updates=mb.const(val=np.ones((1, 2), np.float32)),
+            axis=0,
             mode="add",
-        )  # fmt: skip
+        )
         return view, changed
 
     view, changed = run(build, {"x": x})
@@ -205,15 +234,17 @@ def test_results_of_views_do_not_share_with_inputs_that_change() -> None:
 def test_spatial_rearrangements() -> None:
     x = floats((1, 8, 2, 3))
     deep = from_places(
-        (1, 2, 4, 6), np.float32,
+        (1, 2, 4, 6),
+        np.float32,
         lambda p: x[0, (p[2] % 2 * 2 + p[3] % 2) * 2 + p[1], p[2] // 2, p[3] // 2],
-    )  # fmt: skip
+    )
     check("depth_to_space", deep, {"x": x}, block_size=2)
     check("space_to_depth", x, {"x": deep}, block_size=2)
     shuffled = from_places(
-        (1, 2, 4, 6), np.float32,
+        (1, 2, 4, 6),
+        np.float32,
         lambda p: x[0, p[1] * 4 + p[2] % 2 * 2 + p[3] % 2, p[2] // 2, p[3] // 2],
-    )  # fmt: skip
+    )
     check("pixel_shuffle", shuffled, {"x": x}, upscale_factor=2)
     check("pixel_unshuffle", x, {"x": shuffled}, "iOS16", downscale_factor=np.uint32(2))
     image = floats((1, 2, 3, 4))

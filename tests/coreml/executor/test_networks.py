@@ -30,10 +30,19 @@ def test_a_bidirectional_lstm() -> None:
     ahead, back = weights(3, 5), weights(3, 5, seed=7)
 
     def build(x: Any, h: Any, c: Any) -> Any:
-        return mb.lstm(x=x, initial_h=h, initial_c=c, weight_ih=ahead[0], weight_hh=ahead[1],
-                       bias=ahead[2], weight_ih_back=back[0], weight_hh_back=back[1],
-                       bias_back=back[2], direction="bidirectional",
-                       output_sequence=True)  # fmt: skip
+        return mb.lstm(
+            x=x,
+            initial_h=h,
+            initial_c=c,
+            weight_ih=ahead[0],
+            weight_hh=ahead[1],
+            bias=ahead[2],
+            weight_ih_back=back[0],
+            weight_hh_back=back[1],
+            bias_back=back[2],
+            direction="bidirectional",
+            output_sequence=True,
+        )
 
     f = over_batch(x, h[:, :3], c[:, :3], *ahead)
     b = over_batch(x, h[:, 3:], c[:, 3:], *back, reverse=True)
@@ -53,10 +62,25 @@ def test_recurrent_layers(direction: str) -> None:
     def build(x: Any, h: Any) -> Any:
         given = {"direction": direction, "output_sequence": True}
         x, _ = mb.gru(x=x, initial_h=h, weight_ih=w_x, weight_hh=w_h, bias=b, **given)
-        x, _ = mb.rnn(x=x, initial_h=zero, weight_ih=simple[0], weight_hh=simple[1],
-                      bias=simple[2], activation="linear", **given)  # fmt: skip
-        return mb.lstm(x=x, initial_h=zero, initial_c=h, weight_ih=lstm[0], weight_hh=lstm[1],
-                       bias=lstm[2], activation="linear", **given)  # fmt: skip
+        x, _ = mb.rnn(
+            x=x,
+            initial_h=zero,
+            weight_ih=simple[0],
+            weight_hh=simple[1],
+            bias=simple[2],
+            activation="linear",
+            **given,
+        )
+        return mb.lstm(
+            x=x,
+            initial_h=zero,
+            initial_c=h,
+            weight_ih=lstm[0],
+            weight_hh=lstm[1],
+            bias=lstm[2],
+            activation="linear",
+            **given,
+        )
 
     rows, state = processed(x[:, 0].astype(float), direction), h[0].astype(float)
     outputs = []
@@ -70,8 +94,13 @@ def test_recurrent_layers(direction: str) -> None:
     for row in processed(np.array(outputs), direction):
         state = simple[0] @ row + simple[1] @ state + simple[2]
         second.append(state)
-    third, last = lstm_steps(processed(np.array(second), direction), [0, 0], h[0], *lstm,
-                             acts=("sigmoid", "tanh", "linear"))  # fmt: skip
+    third, last = lstm_steps(
+        processed(np.array(second), direction),
+        [0, 0],
+        h[0],
+        *lstm,
+        acts=("sigmoid", "tanh", "linear"),
+    )
     same(network(build, x=x, h=h), third[:, None], third[-1:], last[None], atol=2e-5)
 
 
@@ -173,8 +202,11 @@ def test_a_pipeline_passes_values_on_by_name(
     suffix: str, labelled: dict[str, Path], tmp_path: Path
 ) -> None:
     """``make_pipeline`` writes the second part's weights beside the first's."""
-    first = converted(lambda sound: mb.mul(x=sound, y=np.float32(2), name="frames"),
-                      {"sound": FRAMES}, tmp_path / f"first{suffix}")  # fmt: skip
+    first = converted(
+        lambda sound: mb.mul(x=sound, y=np.float32(2), name="frames"),
+        {"sound": FRAMES},
+        tmp_path / f"first{suffix}",
+    )
     second = labelled[f"words{suffix}"]
     parts = [ct.models.MLModel(str(path), skip_model_load=True) for path in (first, second)]
     ct.utils.make_pipeline(*parts).save(str(tmp_path / "both.mlpackage"))
@@ -201,8 +233,12 @@ def test_a_part_that_is_no_network_is_named(labelled: dict[str, Path], tmp_path:
         load(tmp_path / "sound.mlmodel")
 
 
-def padded_network(tmp_path: Path, add: Callable[[Any], None], shape: tuple[int, ...],
-                   output: tuple[int, ...] | None) -> Path:  # fmt: skip
+def padded_network(
+    tmp_path: Path,
+    add: Callable[[Any], None],
+    shape: tuple[int, ...],
+    output: tuple[int, ...] | None,
+) -> Path:
     """A network of before iOS 13, whose arrays have five axes inside."""
     datatypes = ct.models.datatypes
     builder = ct.models.neural_network.NeuralNetworkBuilder(
@@ -219,8 +255,22 @@ def test_a_network_of_five_axes(tmp_path: Path) -> None:
     dense = floats((4, 60), seed=2)
 
     def add(builder: Any) -> None:
-        builder.add_convolution("conv", 2, 3, 2, 2, 1, 1, "valid", 1, weight.transpose(2, 3, 1, 0),
-                                None, False, input_name="x", output_name="c")  # fmt: skip
+        builder.add_convolution(
+            "conv",
+            2,
+            3,
+            2,
+            2,
+            1,
+            1,
+            "valid",
+            1,
+            weight.transpose(2, 3, 1, 0),
+            None,
+            False,
+            input_name="x",
+            output_name="c",
+        )
         builder.add_flatten("flat", 0, "c", "f")
         builder.add_inner_product("dense", dense, None, 60, 4, False, "f", "y")
 
@@ -248,16 +298,19 @@ def test_a_sequence_through_five_axes(tmp_path: Path) -> None:
     for row in x[:, 0]:
         state = np.tanh(w_x @ row + w_h @ state)
         expected.append(state)
-    same([model.predict({"x": x})["y"].astype(np.float32)],
-         np.array(expected)[:, None, :, None, None])  # fmt: skip
+    same(
+        [model.predict({"x": x})["y"].astype(np.float32)],
+        np.array(expected)[:, None, :, None, None],
+    )
 
 
 def test_what_a_network_of_five_axes_cannot_hold(tmp_path: Path) -> None:
     newer = padded_network(tmp_path, lambda b: b.add_sin("sine", "x", "y"), (3,), (3,))
     with pytest.raises(AsrbuildError, match=r"layer sine \(sin\) is a layer of iOS 13 or later"):
         load(newer)
-    spec = ct.utils.load_spec(str(padded_network(
-        tmp_path, lambda b: b.add_activation("r", "RELU", "x", "y"), (3,), (3,))))  # fmt: skip
+    spec = ct.utils.load_spec(
+        str(padded_network(tmp_path, lambda b: b.add_activation("r", "RELU", "x", "y"), (3,), (3,)))
+    )
     spec.description.input[0].type.multiArrayType.shape.append(3)
     ct.utils.save_spec(spec, str(tmp_path / "two.mlmodel"))
     with pytest.raises(AsrbuildError, match=r"knows one axis \(C\) or three"):
@@ -273,11 +326,18 @@ def test_enumerated_shapes_of_two_inputs_match_by_index(tmp_path: Path) -> None:
     program = mb.program(input_specs=specs, opset_version=target)(
         lambda x, y: mb.concat(values=[x, y], axis=1)
     )
-    inputs = [ct.TensorType(name, ct.EnumeratedShapes(shapes, default=shapes[0]))
-              for name, shapes in (("x", rows), ("y", columns))]  # fmt: skip
+    inputs = [
+        ct.TensorType(name, ct.EnumeratedShapes(shapes, default=shapes[0]))
+        for name, shapes in (("x", rows), ("y", columns))
+    ]
     path = tmp_path / "two.mlpackage"
-    ct.convert(program, source="milinternal", inputs=inputs, skip_model_load=True,
-               minimum_deployment_target=target).save(str(path))  # fmt: skip
+    ct.convert(
+        program,
+        source="milinternal",
+        inputs=inputs,
+        skip_model_load=True,
+        minimum_deployment_target=target,
+    ).save(str(path))
     model = load(path)
     for x, y in zip(rows, columns, strict=True):
         found = model.predict({"x": np.zeros(x), "y": np.ones(y)})

@@ -41,19 +41,26 @@ def test_shapes() -> None:
     same(got, x.reshape(4, 1, 5, 6, 1))
     same(run_layer("add_permute", x, dim=(3, 1, 2, 0)), x.transpose(4, 1, 2, 3, 0))
     constant = floats((2, 3, 4))
-    same(run_layer("add_load_constant", constant_value=constant, shape=(2, 3, 4)),
-         constant[None, None])  # fmt: skip
+    same(
+        run_layer("add_load_constant", constant_value=constant, shape=(2, 3, 4)),
+        constant[None, None],
+    )
 
 
 def test_reductions() -> None:
     x = floats((2, 3, 4, 5), low=0.2, high=2)
     axes = {"CHW": (1, 2, 3), "HW": (2, 3), "C": (1,), "H": (2,), "W": (3,)}
     functions: dict[str, Any] = {
-        "sum": np.sum, "avg": np.mean, "prod": np.prod, "max": np.max, "min": np.min,
-        "sumsquare": lambda v, **k: np.sum(v * v, **k), "l1": np.sum,
+        "sum": np.sum,
+        "avg": np.mean,
+        "prod": np.prod,
+        "max": np.max,
+        "min": np.min,
+        "sumsquare": lambda v, **k: np.sum(v * v, **k),
+        "l1": np.sum,
         "l2": lambda v, **k: np.sqrt(np.sum(v * v, **k)),
         "logsum": lambda v, **k: np.sum(np.log(v + 1e-3), **k),
-    }  # fmt: skip
+    }
     for (axis, places), (mode, function) in itertools.product(axes.items(), functions.items()):
         expected = function(x.astype(float), axis=places, keepdims=True)
         got = run_layer("add_reduce", x, axis=axis, mode=mode, epsilon=1e-3)
@@ -124,8 +131,9 @@ def test_statistics_of_a_whole_batch() -> None:
 def test_scale_and_bias(shape: tuple[int, ...]) -> None:
     x, factor, offset = floats((2, 3, 4, 5)), floats(shape, seed=1), floats(shape, seed=2)
     wide = [v.reshape(-1, 1, 1) if len(shape) == 1 else v for v in (factor, offset)]
-    got = run_layer("add_scale", x, W=factor, b=offset, has_bias=True, shape_scale=shape,
-                    shape_bias=shape)  # fmt: skip
+    got = run_layer(
+        "add_scale", x, W=factor, b=offset, has_bias=True, shape_scale=shape, shape_bias=shape
+    )
     same(got, x * wide[0].astype(float) + wide[1])
     same(run_layer("add_bias", x, b=offset, shape_bias=shape), x + wide[1].astype(float))
 
@@ -142,26 +150,46 @@ def test_blocks_and_windows() -> None:
     got = run_layer("add_sliding_windows", x, axis=1, window_size=3, step=2)
     same(got, np.stack([x[:, start : start + 3] for start in (0, 2, 4)], 1))
     # And those of ReverseSeqLayerParams.
-    got = run_layer("add_reverse_sequence", np.arange(8).reshape(2, 4), np.array([3, 0]),
-                    batch_axis=0, seq_axis=1)  # fmt: skip
+    got = run_layer(
+        "add_reverse_sequence",
+        np.arange(8).reshape(2, 4),
+        np.array([3, 0]),
+        batch_axis=0,
+        seq_axis=1,
+    )
     same(got, [[2, 1, 0, 3], [4, 5, 6, 7]])
     x = floats((3, 2))
-    got = run_layer("add_constant_pad", x, pad_amounts=[0, 5, 4, 0], value=0.5,
-                    pad_to_given_output_size_mode=True)  # fmt: skip
+    got = run_layer(
+        "add_constant_pad",
+        x,
+        pad_amounts=[0, 5, 4, 0],
+        value=0.5,
+        pad_to_given_output_size_mode=True,
+    )
     same(got, np.pad(x, ((0, 2), (2, 0)), constant_values=0.5))
     x = floats((1, 2, 5, 6))
     got = run_layer("add_crop", x, left=1, right=2, top=0, bottom=3, offset=[0, 0])
     same(got, x[:, :, :2, 1:4])
-    got = run_layer("add_crop", x, floats((1, 2, 2, 3)), left=0, right=0, top=0, bottom=0,
-                    offset=[1, 2])  # fmt: skip
+    got = run_layer(
+        "add_crop", x, floats((1, 2, 2, 3)), left=0, right=0, top=0, bottom=0, offset=[1, 2]
+    )
     same(got, x[:, :, 1:3, 2:5])
 
 
 def test_volumes() -> None:
     x, weight = floats((1, 2, 4, 5, 6)), floats((3, 2, 2, 3, 2), seed=1)
     bias = floats((3,), seed=2)
-    sizes = {"depth": 2, "height": 3, "width": 2, "stride_depth": 2, "stride_height": 1,
-             "stride_width": 2, "input_channels": 2, "output_channels": 3, "groups": 1}  # fmt: skip
+    sizes = {
+        "depth": 2,
+        "height": 3,
+        "width": 2,
+        "stride_depth": 2,
+        "stride_height": 1,
+        "stride_width": 2,
+        "input_channels": 2,
+        "output_channels": 3,
+        "groups": 1,
+    }
     given = {"W": weight, "b": bias, "has_bias": True, "padding_mode": "valid", **sizes}
     expected = volume(x, weight, (2, 1, 2)) + bias.reshape(3, 1, 1, 1)
     same(run_layer("add_convolution3d", x, **given), expected)
@@ -171,14 +199,31 @@ def test_volumes() -> None:
     same(run_layer("add_convolution3d", x, **given | pads), expected)
     # Turned round, a sum of products with what the convolution made is the same either way.
     y = floats((1, 3, 2, 3, 3), seed=3)
-    turned = run_layer("add_convolution3d", y, **given | {
-        "W": weight.transpose(1, 0, 2, 3, 4), "b": None, "has_bias": False, "is_deconv": True,
-        "input_channels": 3, "output_channels": 2})[0]  # fmt: skip
+    turned = run_layer(
+        "add_convolution3d",
+        y,
+        **given
+        | {
+            "W": weight.transpose(1, 0, 2, 3, 4),
+            "b": None,
+            "has_bias": False,
+            "is_deconv": True,
+            "input_channels": 3,
+            "output_channels": 2,
+        },
+    )[0]
     assert turned.shape == x.shape
     ahead = np.sum(volume(x, weight, (2, 1, 2)) * y)
     np.testing.assert_allclose(np.sum(turned.astype(float) * x), ahead, rtol=1e-5)
-    pool = {"kernel_depth": 2, "kernel_height": 2, "kernel_width": 3, "stride_depth": 2,
-            "stride_height": 1, "stride_width": 3, "padding_mode": "valid"}  # fmt: skip
+    pool = {
+        "kernel_depth": 2,
+        "kernel_height": 2,
+        "kernel_width": 3,
+        "stride_depth": 2,
+        "stride_height": 1,
+        "stride_width": 3,
+        "padding_mode": "valid",
+    }
     for kind, function in (("MAX", np.max), ("AVERAGE", np.mean)):
         expected = np.empty((1, 2, 2, 4, 2))
         for place in np.ndindex(2, 4, 2):
@@ -198,10 +243,17 @@ def five(x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
 def test_recurrent(direction: str, whole: bool) -> None:
     x, h = floats((4, 2, 3)), floats((2, 2))
-    w_x, w_h, b = ([floats(s, low=-0.6, high=0.6, seed=10 * k + n) for n in range(3)]
-                   for k, s in enumerate(((2, 3), (2, 2), (2,)), 1))  # fmt: skip
-    sizes = {"hidden_size": 2, "input_size": 3, "output_all": whole, "outputs": 2,
-             "reverse_input": direction == "reverse"}  # fmt: skip
+    w_x, w_h, b = (
+        [floats(s, low=-0.6, high=0.6, seed=10 * k + n) for n in range(3)]
+        for k, s in enumerate(((2, 3), (2, 2), (2,)), 1)
+    )
+    sizes = {
+        "hidden_size": 2,
+        "input_size": 3,
+        "output_all": whole,
+        "outputs": 2,
+        "reverse_input": direction == "reverse",
+    }
 
     def sequence(step: Any) -> list[np.ndarray]:
         state, outputs = h.astype(float), []
@@ -213,25 +265,50 @@ def test_recurrent(direction: str, whole: bool) -> None:
     def rnn(row: np.ndarray, state: np.ndarray) -> np.ndarray:
         return np.maximum(row @ w_x[0].T + state @ w_h[0].T + b[0], 0)
 
-    got = run_layer("add_simple_rnn", five(x), five(h[None]), W_x=w_x[0], W_h=w_h[0], b=b[0],
-                    activation="RELU", **sizes)  # fmt: skip
+    got = run_layer(
+        "add_simple_rnn",
+        five(x),
+        five(h[None]),
+        W_x=w_x[0],
+        W_h=w_h[0],
+        b=b[0],
+        activation="RELU",
+        **sizes,
+    )
     same(got, *sequence(rnn))
 
     def gru(row: np.ndarray, state: np.ndarray) -> np.ndarray:
-        update, reset = (1 / (1 + np.exp(-(row @ w_x[n].T + state @ w_h[n].T + b[n])))
-                         for n in (0, 1))  # fmt: skip
+        update, reset = (
+            1 / (1 + np.exp(-(row @ w_x[n].T + state @ w_h[n].T + b[n]))) for n in (0, 1)
+        )
         new = np.tanh(row @ w_x[2].T + (reset * state) @ w_h[2].T + b[2])
         return (1 - update) * new + update * state
 
-    got = run_layer("add_gru", five(x), five(h[None]), W_x=w_x, W_h=w_h, b=b, activation="TANH",
-                    inner_activation="SIGMOID", **sizes)  # fmt: skip
+    got = run_layer(
+        "add_gru",
+        five(x),
+        five(h[None]),
+        W_x=w_x,
+        W_h=w_h,
+        b=b,
+        activation="TANH",
+        inner_activation="SIGMOID",
+        **sizes,
+    )
     same(got, *sequence(gru))
 
 
 def test_a_gate_without_limit_is_clipped_at_50() -> None:
     x, h = np.full((1, 1, 1), 80.0), np.zeros((1, 1, 1))
-    given = {"W_x": np.ones((1, 1)), "W_h": np.ones((1, 1)), "b": None, "hidden_size": 1,
-             "input_size": 1, "activation": "LINEAR", "outputs": 2}  # fmt: skip
+    given = {
+        "W_x": np.ones((1, 1)),
+        "W_h": np.ones((1, 1)),
+        "b": None,
+        "hidden_size": 1,
+        "input_size": 1,
+        "activation": "LINEAR",
+        "outputs": 2,
+    }
     got = run_layer("add_simple_rnn", five(x), five(h), **given)
     same(got, np.full((1, 1, 1, 1, 1), 50), np.full((1, 1, 1, 1, 1), 50))
 
@@ -239,12 +316,24 @@ def test_a_gate_without_limit_is_clipped_at_50() -> None:
 def test_activations_whose_parameters_the_writer_leaves_out() -> None:
     x, h = floats((1, 1, 1)), np.zeros((1, 1, 1))
     value = float(x[0, 0, 0])
-    expected = {"SIGMOID_HARD": min(max(0.2 * value + 0.5, 0), 1), "LINEAR": value,
-                "SCALED_TANH": math.tanh(value)}  # fmt: skip
+    expected = {
+        "SIGMOID_HARD": min(max(0.2 * value + 0.5, 0), 1),
+        "LINEAR": value,
+        "SCALED_TANH": math.tanh(value),
+    }
     for name, want in expected.items():
-        got = run_layer("add_simple_rnn", five(x), five(h), W_x=np.ones((1, 1)), b=None,
-                        W_h=np.ones((1, 1)), hidden_size=1, input_size=1, activation=name,
-                        outputs=2)  # fmt: skip
+        got = run_layer(
+            "add_simple_rnn",
+            five(x),
+            five(h),
+            W_x=np.ones((1, 1)),
+            b=None,
+            W_h=np.ones((1, 1)),
+            hidden_size=1,
+            input_size=1,
+            activation=name,
+            outputs=2,
+        )
         same(got, np.full((1, 1, 1, 1, 1), want), np.full((1, 1, 1, 1, 1), want))
 
 
@@ -260,8 +349,11 @@ def test_random_values_where_there_is_one_to_draw(kind: str) -> None:
     certain, uncertain, value = RANDOM[kind]
     shape, like = np.array([2.0, 3.0]), floats((2, 3))
     expected = np.full((2, 3), value)
-    for form, arrays, more in (("like", [like], {}), ("dynamic", [shape], {}),
-                               ("static", [], {"output_shape": (2, 3)})):  # fmt: skip
+    for form, arrays, more in (
+        ("like", [like], {}),
+        ("dynamic", [shape], {}),
+        ("static", [], {"output_shape": (2, 3)}),
+    ):
         name = f"add_random_{kind}_{form}"
         same(run_layer(name, *arrays, seed=1, **certain, **more), expected)
         with pytest.raises(AsrbuildError, match="a generator of its own"):

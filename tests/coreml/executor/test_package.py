@@ -50,8 +50,12 @@ def program(packages: dict[str, Path], tmp_path: Path) -> Path:
 def inputs() -> dict[str, np.ndarray]:
     windows, c, h = case(HIDDEN, STEPS)
     length = np.array([STEPS], np.int32)
-    return {"input_node": windows, "input_lengths": length, "previous_state_c": c,
-            "previous_state_h": h}  # fmt: skip
+    return {
+        "input_node": windows,
+        "input_lengths": length,
+        "previous_state_c": c,
+        "previous_state_h": h,
+    }
 
 
 def weight_file(package: Path) -> Path:
@@ -108,8 +112,11 @@ def test_damaged_weights(program: Path) -> None:
         weight_file(program).write_bytes(whole[:size])
         refused(program, rf"damaged weights: (no blob record fits|.* the file at {size})")
     # The first record stands behind the 64-byte header: sentinel, type, size, offset.
-    for at, value, message in ((64, b"\0\0\0\0", "no blob record"), (68, b"\x01", "has type 1"),
-                               (72, struct.pack("<Q", 12), "12 bytes")):  # fmt: skip
+    for at, value, message in (
+        (64, b"\0\0\0\0", "no blob record"),
+        (68, b"\x01", "has type 1"),
+        (72, struct.pack("<Q", 12), "12 bytes"),
+    ):
         damaged = bytearray(whole)
         damaged[at : at + len(value)] = value
         weight_file(program).write_bytes(damaged)
@@ -341,9 +348,13 @@ def test_arrays_of_any_layout_give_the_same_bits(packages: dict[str, Path]) -> N
         wide = np.zeros((1, STEPS, 19, 52), np.float32)
         wide[..., ::2] = whole
         for node in (
-            wide[..., ::2], np.asfortranarray(whole), whole[:, ::-1][:, ::-1], whole.tolist(),
-            whole.astype(np.float64), whole.astype(">f4"),
-        ):  # fmt: skip
+            wide[..., ::2],
+            np.asfortranarray(whole),
+            whole[:, ::-1][:, ::-1],
+            whole.tolist(),
+            whole.astype(np.float64),
+            whole.astype(">f4"),
+        ):
             given = inputs() | {"input_node": node, "input_lengths": [STEPS]}
             for name, array in model.predict(given).items():
                 np.testing.assert_array_equal(array, want[name])
@@ -382,9 +393,11 @@ def test_a_state_takes_what_an_input_takes(tmp_path: Path) -> None:
     own, other = models
     state = own.make_state()
     for value, message in (
-        (np.zeros((1, HIDDEN + 1)), "has shape"), (["x"] * HIDDEN, "has shape"),
-        ([["x"] * HIDDEN], "is <U1"), (np.zeros((1, HIDDEN), complex), "is complex128"),
-    ):  # fmt: skip
+        (np.zeros((1, HIDDEN + 1)), "has shape"),
+        (["x"] * HIDDEN, "has shape"),
+        ([["x"] * HIDDEN], "is <U1"),
+        (np.zeros((1, HIDDEN), complex), "is complex128"),
+    ):
         with pytest.raises(AsrbuildError, match=message):
             state.write("state_c", value)
     mine = np.ones((1, HIDDEN), np.float16)

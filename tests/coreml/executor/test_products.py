@@ -202,8 +202,14 @@ def test_a_kernel_that_rounds_by_place_shares_products_of_the_same_place(monkeyp
 
 #: Widths of the network at ``n_hidden`` 2048, and odd ones.
 SHAPES = [
-    (2048, 494), (2048, 2048), (8192, 2048), (29, 2048), (1023, 1037), (2049, 517), (2077, 2053)
-]  # fmt: skip
+    (2048, 494),
+    (2048, 2048),
+    (8192, 2048),
+    (29, 2048),
+    (1023, 1037),
+    (2049, 517),
+    (2077, 2053),
+]
 PLACES = """
 import numpy as np
 from asrbuild.coreml.executor import products
@@ -226,8 +232,11 @@ def test_no_place_of_a_block_rounds_otherwise_nor_half_of_the_weights(kernel: st
         pytest.skip(kernels.why_not() or f"this processor has not what {kernel} needs")
     done = subprocess.run(
         [sys.executable, "-c", f"SHAPES = {SHAPES}\n{PLACES}"],
-        env=kernels.environment(kernel), capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env=kernels.environment(kernel),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.stdout.split() == ["True"] * 2 * len(SHAPES), done.stderr
 
 

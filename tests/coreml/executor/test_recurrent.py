@@ -31,10 +31,21 @@ def test_lstm_with_peepholes_clip_and_other_activations() -> None:
     peephole = floats((9,), seed=9)
     acts = ("sigmoid", "linear", "relu")
     expected = over_batch(x, h, c, w_x, w_h, bias, peephole=peephole, clip=0.75, acts=acts)
-    check("lstm", expected, {"x": x, "initial_h": h, "initial_c": c}, weight_ih=w_x, weight_hh=w_h,
-          bias=bias, peephole=peephole, clip=np.float32(0.75), output_sequence=True,
-          recurrent_activation=acts[0], cell_activation=acts[1], activation=acts[2],
-          atol=3e-6)  # fmt: skip
+    check(
+        "lstm",
+        expected,
+        {"x": x, "initial_h": h, "initial_c": c},
+        weight_ih=w_x,
+        weight_hh=w_h,
+        bias=bias,
+        peephole=peephole,
+        clip=np.float32(0.75),
+        output_sequence=True,
+        recurrent_activation=acts[0],
+        cell_activation=acts[1],
+        activation=acts[2],
+        atol=3e-6,
+    )
 
 
 @pytest.mark.parametrize("sequence", [True, False])
@@ -48,8 +59,15 @@ def test_lstm_in_both_directions(sequence: bool) -> None:
     names = ("weight_ih", "weight_hh", "bias")
     given = dict(zip(names, ahead_weights, strict=True))
     given |= {f"{n}_back": w for n, w in zip(names, back_weights, strict=True)}
-    check("lstm", expected, {"x": x, "initial_h": h, "initial_c": c}, **given,
-          direction="bidirectional", output_sequence=sequence, atol=3e-6)  # fmt: skip
+    check(
+        "lstm",
+        expected,
+        {"x": x, "initial_h": h, "initial_c": c},
+        **given,
+        direction="bidirectional",
+        output_sequence=sequence,
+        atol=3e-6,
+    )
 
 
 def test_lstm_in_float16_rounds_its_state_at_every_step() -> None:
@@ -66,8 +84,9 @@ def test_lstm_in_float16_rounds_its_state_at_every_step() -> None:
         parts.append(part)
     np.testing.assert_array_equal(np.concatenate(parts), whole[0])
     np.testing.assert_array_equal(c, whole[2])
-    exact = over_batch(x, floats((1, 5), np.float16), floats((1, 5), np.float16, seed=1),
-                       w_x, w_h, bias)  # fmt: skip
+    exact = over_batch(
+        x, floats((1, 5), np.float16), floats((1, 5), np.float16, seed=1), w_x, w_h, bias
+    )
     np.testing.assert_allclose(whole[0].astype(float), exact[0], atol=3e-3)
 
 
@@ -99,9 +118,20 @@ def test_gru(direction: str, reset_after: bool) -> None:
         state = new
         outputs.append(new)
     tensors = {"x": x, "initial_h": h}
-    check("gru", (np.array(outputs), state), tensors, "iOS18", weight_ih=w_x, weight_hh=w_h,
-          bias=bias, input_bias=input_bias, direction=direction, output_sequence=True,
-          reset_after=reset_after, atol=2e-6)  # fmt: skip
+    check(
+        "gru",
+        (np.array(outputs), state),
+        tensors,
+        "iOS18",
+        weight_ih=w_x,
+        weight_hh=w_h,
+        bias=bias,
+        input_bias=input_bias,
+        direction=direction,
+        output_sequence=True,
+        reset_after=reset_after,
+        atol=2e-6,
+    )
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
@@ -111,9 +141,14 @@ def test_rnn(direction: str) -> None:
     state, outputs = h.astype(float), []
     for row in processed(x, direction):
         state = np.array(
-            [[math.tanh(dot(row[b], w_x[u]) + dot(state[b], w_h[u]) + float(bias[u]))
-              for u in range(3)] for b in range(2)]
-        )  # fmt: skip
+            [
+                [
+                    math.tanh(dot(row[b], w_x[u]) + dot(state[b], w_h[u]) + float(bias[u]))
+                    for u in range(3)
+                ]
+                for b in range(2)
+            ]
+        )
         outputs.append(state)
     given = {"weight_ih": w_x, "weight_hh": w_h, "bias": bias, "direction": direction}
     tensors = {"x": x, "initial_h": h}

@@ -18,9 +18,16 @@ def test_reduction(op: str, axes: tuple[int, ...] | None, dtype: type) -> None:
     x = floats((2, 3, 4), dtype, 0.2, 1.5)
     for keep in (False, True):
         given = {} if axes is None else {"axes": list(axes)}
-        check(op, reduced(REDUCTIONS[op], x, axes, keep), {"x": x}, keep_dims=keep, rtol=2e-3
-              if dtype is np.float16 else 2e-6, infer=dtype is np.float32, atol=1e-6,
-              **given)  # fmt: skip
+        check(
+            op,
+            reduced(REDUCTIONS[op], x, axes, keep),
+            {"x": x},
+            keep_dims=keep,
+            rtol=2e-3 if dtype is np.float16 else 2e-6,
+            infer=dtype is np.float32,
+            atol=1e-6,
+            **given,
+        )
 
 
 @pytest.mark.parametrize("op", ["reduce_sum", "reduce_max", "reduce_min", "reduce_prod"])
@@ -49,5 +56,12 @@ def test_argmax_takes_the_first(dtype: type) -> None:
         shape = (3, 1) if keep else (3,)
         check("reduce_argmax", np.reshape([1, 0, 0], shape), {"x": x}, axis=1, keep_dims=keep)
         check("reduce_argmin", np.reshape([0, 2, 0], shape), {"x": x}, axis=-1, keep_dims=keep)
-    check("reduce_argmax", np.array([1, 0, 0]), {"x": x}, "iOS17", axis=1, keep_dims=False,
-          output_dtype="uint16")  # fmt: skip
+    check(
+        "reduce_argmax",
+        np.array([1, 0, 0]),
+        {"x": x},
+        "iOS17",
+        axis=1,
+        keep_dims=False,
+        output_dtype="uint16",
+    )

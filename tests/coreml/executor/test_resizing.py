@@ -24,9 +24,11 @@ POINTS = {
     "UNALIGN_CORNERS": {5: [0, 0.1, 0.5, 0.9, 1], 6: [0, 0, 1 / 3, 2 / 3, 1, 1]},
 }
 LAYER_MODES = {
-    "STRICT_ALIGN_CORNERS": "STRICT_ALIGN_ENDPOINTS_MODE", "ALIGN_CORNERS": "ALIGN_ENDPOINTS_MODE",
-    "DEFAULT": "UPSAMPLE_MODE", "OFFSET_CORNERS": "ROI_ALIGN_MODE",
-}  # fmt: skip
+    "STRICT_ALIGN_CORNERS": "STRICT_ALIGN_ENDPOINTS_MODE",
+    "ALIGN_CORNERS": "ALIGN_ENDPOINTS_MODE",
+    "DEFAULT": "UPSAMPLE_MODE",
+    "OFFSET_CORNERS": "ROI_ALIGN_MODE",
+}
 
 
 def linear(x: np.ndarray, rows: Any, columns: Any) -> np.ndarray:
@@ -36,10 +38,9 @@ def linear(x: np.ndarray, rows: Any, columns: Any) -> np.ndarray:
         top, left = min(int(row), x.shape[-2] - 1), min(int(column), x.shape[-1] - 1)
         down, right = min(top + 1, x.shape[-2] - 1), min(left + 1, x.shape[-1] - 1)
         a, b = row - top, column - left
-        result[..., i, j] = (
-            (1 - a) * ((1 - b) * x[..., top, left] + b * x[..., top, right])
-            + a * ((1 - b) * x[..., down, left] + b * x[..., down, right])
-        )  # fmt: skip
+        result[..., i, j] = (1 - a) * ((1 - b) * x[..., top, left] + b * x[..., top, right]) + a * (
+            (1 - b) * x[..., down, left] + b * x[..., down, right]
+        )
     return result
 
 
@@ -52,11 +53,25 @@ def test_resize(mode: str, dtype: type) -> None:
         given = {"target_size_height": height, "target_size_width": width}
         check("resize_bilinear", expected, {"x": x}, **given, sampling_mode=mode, atol=1e-6)
         shape = np.array([0, height, width], np.int32)
-        check("resize", expected, {"x": x}, "iOS17", shape=shape, resized_dims=np.uint32(2),
-              sampling_mode=mode, interpolation_mode="LINEAR", atol=1e-6)  # fmt: skip
+        check(
+            "resize",
+            expected,
+            {"x": x},
+            "iOS17",
+            shape=shape,
+            resized_dims=np.uint32(2),
+            sampling_mode=mode,
+            interpolation_mode="LINEAR",
+            atol=1e-6,
+        )
         if mode in LAYER_MODES and dtype is np.float32:
-            got = run_layer("add_resize_bilinear", x, target_height=height, target_width=width,
-                            mode=LAYER_MODES[mode])  # fmt: skip
+            got = run_layer(
+                "add_resize_bilinear",
+                x,
+                target_height=height,
+                target_width=width,
+                mode=LAYER_MODES[mode],
+            )
             same(got, expected)
 
 
@@ -68,14 +83,35 @@ def test_nearest(dtype: type) -> None:
     check("upsample_nearest_neighbor", doubled, {"x": x}, **given)
     size = {"target_size_height": 6, "target_size_width": 12}
     check("resize_nearest_neighbor", doubled, {"x": x}, **size)
-    check("resize", doubled, {"x": x}, "iOS17", shape=np.array([6, 12], np.int32),
-          resized_dims=np.uint32(2), interpolation_mode="NEAREST_NEIGHBOR")  # fmt: skip
-    check("resize", x[:, :, [0, 2]][..., [0, 3]], {"x": x}, "iOS17", resized_dims=np.uint32(2),
-          shape=np.array([2, 2], np.int32), interpolation_mode="NEAREST_NEIGHBOR",
-          sampling_mode="STRICT_ALIGN_CORNERS")  # fmt: skip
+    check(
+        "resize",
+        doubled,
+        {"x": x},
+        "iOS17",
+        shape=np.array([6, 12], np.int32),
+        resized_dims=np.uint32(2),
+        interpolation_mode="NEAREST_NEIGHBOR",
+    )
+    check(
+        "resize",
+        x[:, :, [0, 2]][..., [0, 3]],
+        {"x": x},
+        "iOS17",
+        resized_dims=np.uint32(2),
+        shape=np.array([2, 2], np.int32),
+        interpolation_mode="NEAREST_NEIGHBOR",
+        sampling_mode="STRICT_ALIGN_CORNERS",
+    )
     # Apple's example: 2 rows to 3 are the first, then the second twice.
-    check("resize", x[:, :, [0, 1, 1]], {"x": x[:, :, :2]}, "iOS17", resized_dims=np.uint32(2),
-          shape=np.array([3, 4], np.int32), interpolation_mode="NEAREST_NEIGHBOR")  # fmt: skip
+    check(
+        "resize",
+        x[:, :, [0, 1, 1]],
+        {"x": x[:, :, :2]},
+        "iOS17",
+        resized_dims=np.uint32(2),
+        shape=np.array([3, 4], np.int32),
+        interpolation_mode="NEAREST_NEIGHBOR",
+    )
     # Centres at 0.75 and 2.25 of 3, and at 2/3, 2 and 10/3 of 4.
     smaller = x[:, :, [0, 2]][:, :, :, [0, 2, 3]]
     check("resize_nearest_neighbor", smaller, {"x": x}, target_size_height=2, target_size_width=3)
@@ -94,14 +130,27 @@ def test_upsample(dtype: type) -> None:
         expected = linear(x.astype(float), POINTS[mode][6], POINTS[mode][5])
         check("upsample_bilinear", expected, {"x": x}, **factors, align_corners=align, atol=1e-6)
         if dtype is np.float32:
-            got = run_layer("add_upsample", x, scaling_factor_h=3.0, scaling_factor_w=2.5,
-                            mode="BILINEAR",
-                            linear_upsample_mode=f"ALIGN_CORNERS_{str(align).upper()}")  # fmt: skip
+            got = run_layer(
+                "add_upsample",
+                x,
+                scaling_factor_h=3.0,
+                scaling_factor_w=2.5,
+                mode="BILINEAR",
+                linear_upsample_mode=f"ALIGN_CORNERS_{str(align).upper()}",
+            )
             same(got, expected)
     plain = linear(x.astype(float), POINTS["DEFAULT"][6], [0, 0.5, 1, 1])
     given = {"align_corners": False, "half_pixel_centers": False}
-    check("upsample_bilinear", plain, {"x": x}, "iOS16", scale_factor_height=3,
-          scale_factor_width=2, **given, atol=1e-6)  # fmt: skip
+    check(
+        "upsample_bilinear",
+        plain,
+        {"x": x},
+        "iOS16",
+        scale_factor_height=3,
+        scale_factor_width=2,
+        **given,
+        atol=1e-6,
+    )
     if dtype is np.float32:
         got = run_layer("add_upsample", x, scaling_factor_h=3, scaling_factor_w=2, mode="BILINEAR")
         same(got, plain)
@@ -130,25 +179,61 @@ def test_crop_resize(dtype: type) -> None:
     # One picture: of several, coremltools declares the batch's size where the reference says 1.
     check("crop_resize", one[1:], {"x": x[:1]}, **given, **sizes, atol=2e-6)
     centred = np.array([[1.25, 2, 1.5, 2]], dtype)  # of the first box
-    check("crop_resize", one[:1, 0], {"x": x}, "iOS17", boxes=centred, **sizes, atol=2e-6,
-          box_indices=np.array([1], np.int32),
-          box_coordinate_mode="CENTER_SIZE_HEIGHT_FIRST")  # fmt: skip
+    check(
+        "crop_resize",
+        one[:1, 0],
+        {"x": x},
+        "iOS17",
+        boxes=centred,
+        **sizes,
+        atol=2e-6,
+        box_indices=np.array([1], np.int32),
+        box_coordinate_mode="CENTER_SIZE_HEIGHT_FIRST",
+    )
     outside = np.array([[0, 0, 1.5, 1]], dtype)  # normalized: the second row is at 4.5 of 3
     expected = linear(wide[:1], [0, 0], [0, 1.5, 3])
     expected[:, :, 1] = 7
-    check("crop_resize", expected, {"x": x}, "iOS17", boxes=outside, **sizes, pad_value=dtype(7),
-          normalized_coordinates=True, box_indices=np.array([0], np.int32), atol=2e-6)  # fmt: skip
+    check(
+        "crop_resize",
+        expected,
+        {"x": x},
+        "iOS17",
+        boxes=outside,
+        **sizes,
+        pad_value=dtype(7),
+        normalized_coordinates=True,
+        box_indices=np.array([0], np.int32),
+        atol=2e-6,
+    )
     if dtype is np.float32:
-        got = run_layer("add_crop_resize", x[None], roi, target_height=2, target_width=3,
-                        mode="ALIGN_ENDPOINTS_MODE")  # fmt: skip
+        got = run_layer(
+            "add_crop_resize",
+            x[None],
+            roi,
+            target_height=2,
+            target_width=3,
+            mode="ALIGN_ENDPOINTS_MODE",
+        )
         same(got, every)
-        got = run_layer("add_crop_resize", x[None], turned.reshape(2, 1, 5, 1, 1),
-                        target_height=2, target_width=3, mode="ALIGN_ENDPOINTS_MODE",
-                        box_indices_mode="CORNERS_WIDTH_FIRST")  # fmt: skip
+        got = run_layer(
+            "add_crop_resize",
+            x[None],
+            turned.reshape(2, 1, 5, 1, 1),
+            target_height=2,
+            target_width=3,
+            mode="ALIGN_ENDPOINTS_MODE",
+            box_indices_mode="CORNERS_WIDTH_FIRST",
+        )
         same(got, one)
         # A point a bin's half in, two of four times four: the average of a region's corners.
-        got = run_layer("add_crop_resize", x[None], np.array([0, 0, 2, 2]).reshape(1, 1, 4, 1, 1),
-                        target_height=2, target_width=2, mode="ROI_ALIGN_MODE")  # fmt: skip
+        got = run_layer(
+            "add_crop_resize",
+            x[None],
+            np.array([0, 0, 2, 2]).reshape(1, 1, 4, 1, 1),
+            target_height=2,
+            target_width=2,
+            mode="ROI_ALIGN_MODE",
+        )
         same(got, linear(wide, [0.5, 1.5], [0.5, 1.5])[None])
 
 
@@ -181,8 +266,13 @@ def sampled(x: np.ndarray, row: float, column: float, padding: str, pad: float) 
 def test_resample(padding: str, dtype: type) -> None:
     x = floats((1, 2, 3, 4), dtype)
     places = floats((1, 2, 3, 2), dtype, -1.5, 4.5)
-    given = {"sampling_mode": "bilinear", "padding_mode": padding, "padding_value": dtype(0.5),
-             "coordinates_mode": "unnormalized", "align_corners": True}  # fmt: skip
+    given = {
+        "sampling_mode": "bilinear",
+        "padding_mode": padding,
+        "padding_value": dtype(0.5),
+        "coordinates_mode": "unnormalized",
+        "align_corners": True,
+    }
     expected = np.empty((1, 2, 2, 3))
     for i, j in np.ndindex(2, 3):
         column, row = map(float, places[0, i, j])
@@ -190,20 +280,37 @@ def test_resample(padding: str, dtype: type) -> None:
     check("resample", expected, {"x": x, "coordinates": places}, "iOS16", **given, atol=2e-6)
     corners = np.array([[[[-1, -1], [1, 1]]]], dtype)  # of the picture, by their centres
     given |= {"coordinates_mode": "normalized_minus_one_to_one", "sampling_mode": "nearest"}
-    check("resample", x[:, :, [0, 2], [0, 3]][:, :, None], {"x": x, "coordinates": corners},
-          "iOS16", **given)  # fmt: skip
+    check(
+        "resample",
+        x[:, :, [0, 2], [0, 3]][:, :, None],
+        {"x": x, "coordinates": corners},
+        "iOS16",
+        **given,
+    )
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_affine(dtype: type) -> None:
     x = floats((1, 2, 3, 4), dtype)
-    given = {"sampling_mode": "bilinear", "padding_mode": "constant", "padding_value": dtype(0),
-             "coordinates_mode": "normalized_minus_one_to_one", "output_height": 3,
-             "output_width": 4}  # fmt: skip
+    given = {
+        "sampling_mode": "bilinear",
+        "padding_mode": "constant",
+        "padding_value": dtype(0),
+        "coordinates_mode": "normalized_minus_one_to_one",
+        "output_height": 3,
+        "output_width": 4,
+    }
     mirrored = np.array([[-1, 0, 0, 0, 1, 0]], dtype)
     for align in (True, False):
-        check("affine", x[..., ::-1], {"x": x}, **given, transform_matrix=mirrored,
-              align_corners=align, atol=1e-6)  # fmt: skip
+        check(
+            "affine",
+            x[..., ::-1],
+            {"x": x},
+            **given,
+            transform_matrix=mirrored,
+            align_corners=align,
+            atol=1e-6,
+        )
     # Half as wide: a column outside of the picture on either side reads the padding.
     wider = np.array([[2, 0, 0, 0, 1, 0]], dtype)
     got = run_op("affine", {"x": x}, **given, transform_matrix=wider, align_corners=True).outputs[0]
@@ -220,22 +327,44 @@ def test_boxes(dtype: type) -> None:
     # The best is 1; 0 overlaps it by 7/9, 2 by 5/11; 3 is below the threshold.
     for by_class, overlap, chosen in ((False, 0.5, [1, 2]), (False, 0.4, [1]), (True, 0.4, [1, 2])):
         wanted = (
-            np.zeros((1, 3, 4)), np.zeros((1, 3, 2)), np.full((1, 3), -1), np.array([len(chosen)])
-        )  # fmt: skip
+            np.zeros((1, 3, 4)),
+            np.zeros((1, 3, 2)),
+            np.full((1, 3), -1),
+            np.array([len(chosen)]),
+        )
         wanted[0][0, : len(chosen)], wanted[1][0, : len(chosen)] = (
             boxes[0, chosen],
             scores[0, chosen],
         )
         wanted[2][0, : len(chosen)] = chosen
-        check("non_maximum_suppression", wanted, {"boxes": boxes, "scores": scores}, max_boxes=3,
-              iou_threshold=dtype(overlap), score_threshold=dtype(0.1),
-              per_class_suppression=by_class)  # fmt: skip
+        check(
+            "non_maximum_suppression",
+            wanted,
+            {"boxes": boxes, "scores": scores},
+            max_boxes=3,
+            iou_threshold=dtype(overlap),
+            score_threshold=dtype(0.1),
+            per_class_suppression=by_class,
+        )
         if dtype is np.float32:
-            got = run_layer("add_nms", boxes, scores, iou_threshold=overlap, score_threshold=0.1,
-                            max_boxes=3, per_class_suppression=by_class, outputs=4)  # fmt: skip
+            got = run_layer(
+                "add_nms",
+                boxes,
+                scores,
+                iou_threshold=overlap,
+                score_threshold=0.1,
+                max_boxes=3,
+                per_class_suppression=by_class,
+                outputs=4,
+            )
             same(got, *wanted)
-    none = run_op("non_maximum_suppression", {"boxes": boxes, "scores": scores}, max_boxes=1,
-                  iou_threshold=dtype(0.5), score_threshold=dtype(0.9)).outputs  # fmt: skip
+    none = run_op(
+        "non_maximum_suppression",
+        {"boxes": boxes, "scores": scores},
+        max_boxes=1,
+        iou_threshold=dtype(0.5),
+        score_threshold=dtype(0.9),
+    ).outputs
     assert (int(none[2][0, 0]), int(none[3][0])) == (1, 1)
 
 
@@ -246,7 +375,7 @@ def test_random_values_where_there_is_one_to_draw(dtype: type) -> None:
         ("random_normal", {"mean": 1.5, "stddev": 0.0}, {"stddev": 1.0}, 1.5),
         ("random_uniform", {"low": 0.5, "high": 0.5}, {"low": 0.0}, 0.5),
         ("random_bernoulli", {"prob": 1.0}, {"prob": 0.5}, 1.0),
-    ):  # fmt: skip
+    ):
         given = {name: dtype(number) for name, number in certain.items()}
         check(op, np.full((2, 3), value), {"shape": shape}, **given, infer=False)
         with pytest.raises(AsrbuildError, match="a generator of its own"):

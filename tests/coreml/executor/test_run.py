@@ -67,11 +67,24 @@ def test_values_that_are_not_finite_are_told(shifted: Path, tmp_path: Path) -> N
 
 
 NAMES = {
-    "logits": "logits", "../x": "%2E.%2Fx", "/abs/x": "%2Fabs%2Fx", "net/in:0": "net%2Fin%3A0",
-    "": "%", ".": "%2E", "..": "%2E%2E", "a\\b": "a%5Cb", "nul": "%6Eul", "CON.x": "%43ON.x",
-    "50%": "50%25", "50%25": "50%2525", "ö": "%C3%B6", "a b": "a%20b", "a.": "a%2E", "\0": "%00",
+    "logits": "logits",
+    "../x": "%2E.%2Fx",
+    "/abs/x": "%2Fabs%2Fx",
+    "net/in:0": "net%2Fin%3A0",
+    "": "%",
+    ".": "%2E",
+    "..": "%2E%2E",
+    "a\\b": "a%5Cb",
+    "nul": "%6Eul",
+    "CON.x": "%43ON.x",
+    "50%": "50%25",
+    "50%25": "50%2525",
+    "ö": "%C3%B6",
+    "a b": "a%20b",
+    "a.": "a%2E",
+    "\0": "%00",
     "console": "console",
-}  # fmt: skip
+}
 
 
 def test_file_names_are_one_component_and_never_shared() -> None:

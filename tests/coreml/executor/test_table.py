@@ -50,9 +50,15 @@ def test_programs_ops_are_tested_in_both_precisions() -> None:
 #: Core ML's states are fp16, a classifier's probabilities fp32; sparse and shifted weights are
 #: stored for fp16 programs, and their arithmetic is that of ops that are tested in both.
 ONE_PRECISION = {
-    "classify", "read_state", "coreml_update_state", "constexpr_blockwise_shift_scale",
-    "constexpr_lut_to_sparse", "constexpr_sparse_blockwise_shift_scale", "quantize", "dequantize",
-}  # fmt: skip
+    "classify",
+    "read_state",
+    "coreml_update_state",
+    "constexpr_blockwise_shift_scale",
+    "constexpr_lut_to_sparse",
+    "constexpr_sparse_blockwise_shift_scale",
+    "quantize",
+    "dequantize",
+}
 #: Ops that have a value of their own in coremltools which cannot be compared with, and why.
 NO_INFERENCE = {
     "const": "it is the value",

@@ -20,8 +20,15 @@ KEPT = Path(__file__).with_name("tested.json")
 INFERENCE = "value_inference"
 #: Op or layer -> its types, targets and ``INFERENCE``.
 Notes = dict[str, set[str]]
-_SHORT = {"float16": "fp16", "float32": "fp32", "int32": "i32", "int16": "i16", "uint16": "u16",
-          "int8": "i8", "uint8": "u8"}  # fmt: skip
+_SHORT = {
+    "float16": "fp16",
+    "float32": "fp32",
+    "int32": "i32",
+    "int16": "i16",
+    "uint16": "u16",
+    "int8": "i8",
+    "uint8": "u8",
+}
 
 _notes: dict[str, set[str]] = defaultdict(set)
 

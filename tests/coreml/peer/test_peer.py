@@ -21,15 +21,19 @@ OPS = "converters/mil/mil/ops/tests"
 LAYERS = "test/neural_network/test_numpy_nn_layers.py"
 TENSORFLOW = "converters/mil/frontend/tensorflow/test/test_ops.py"
 PARTS = {
-    OPS: "", "test/neural_network": "", "converters/mil/frontend/tensorflow/test": "tensorflow",
+    OPS: "",
+    "test/neural_network": "",
+    "converters/mil/frontend/tensorflow/test": "tensorflow",
     "converters/mil/frontend/tensorflow2/test": "tensorflow",
     "converters/mil/frontend/torch/test": "torch",
-}  # fmt: skip
+}
 #: Files that cannot run here: they call Core ML's compiler, or are written for Keras 2.
 NOT_HERE = (
-    "test_compiled_model.py", "test_v2_ops_tf_keras.py", "test_tf2_conversion_api.py",
+    "test_compiled_model.py",
+    "test_v2_ops_tf_keras.py",
+    "test_tf2_conversion_api.py",
     "test_v2_load.py",
-)  # fmt: skip
+)
 
 
 def wheel() -> Path:
@@ -53,18 +57,39 @@ def peer(tests: list[str], results: Path, *options: str) -> list[dict[str, Any]]
         AssertionError: one failed that is not listed, or one passed that is listed as failing.
     """
     environment = os.environ | {
-        "OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1",
-        "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": "",
-    }  # fmt: skip
+        "OPENBLAS_NUM_THREADS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "PYTHONPATH": str(ROOT),
+        "PYTEST_ADDOPTS": "",
+    }
     command = [
-        sys.executable, "-m", "pytest", "-q", "-c", os.devnull, "--rootdir", str(wheel()),
-        "-p", "tests.coreml.peer.stand_in", "-p", "no:cacheprovider", "-p", "no:xdist",
-        "-W", "ignore",
-        "--tb", "short", "--peer-results", str(results), *options,
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-c",
+        os.devnull,
+        "--rootdir",
+        str(wheel()),
+        "-p",
+        "tests.coreml.peer.stand_in",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "-W",
+        "ignore",
+        "--tb",
+        "short",
+        "--peer-results",
+        str(results),
+        *options,
         *(str(wheel() / test) for test in tests),
-    ]  # fmt: skip
-    done = subprocess.run(command, cwd=results.parent, env=environment, capture_output=True,
-                          text=True, check=False)  # fmt: skip
+    ]
+    done = subprocess.run(
+        command, cwd=results.parent, env=environment, capture_output=True, text=True, check=False
+    )
     # 5: none of a file's tests is for this system.
     assert done.returncode in (0, 5), done.stdout[-8000:] + done.stderr[-2000:]
     lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
@@ -91,8 +116,16 @@ def test_the_plugin_sees_wrong_values(tmp_path: Path) -> None:
     )
     path = f"{OPS}/iOS14/test_reduction.py"
     with pytest.raises(AssertionError, match=r"\d+ failed"):
-        peer([path], tmp_path / "r", "-p", "shifted", "-k", "test_builder_to_backend_smoke",
-             "-o", f"pythonpath={tmp_path}")  # fmt: skip
+        peer(
+            [path],
+            tmp_path / "r",
+            "-p",
+            "shifted",
+            "-k",
+            "test_builder_to_backend_smoke",
+            "-o",
+            f"pythonpath={tmp_path}",
+        )
     rows = [json.loads(line) for line in (tmp_path / "r").read_text().splitlines()]
     ran = [row for row in rows if row["predictions"]]
     assert ran

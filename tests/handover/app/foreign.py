@@ -38,8 +38,12 @@ class Foreign:
             frames = self.frames(samples)
             windows = self.windows(frames)
             calls, states, rows = self.calls(windows)
-            arrays = {"samples": samples, "mfcc": frames, "windows": windows,
-                      "probabilities": rows} | states  # fmt: skip
+            arrays = {
+                "samples": samples,
+                "mfcc": frames,
+                "windows": windows,
+                "probabilities": rows,
+            } | states
             for name, array in arrays.items():
                 np.save(folder / f"{name}.npy", array)
             (folder / "calls.json").write_text(json.dumps(calls))
@@ -51,21 +55,26 @@ class Foreign:
         size, bands = f["fft_size"], 26 if self.fault == "mel" else f["mel_bands"]
         scale = 1.0 if self.fault == "scale" else self.manifest["audio"]["sample_scale"]
         depth = 0.46 if self.fault == "hamming" else 0.5
-        window = np.array([
-            1 - depth - depth * math.cos(2 * math.pi * n / f["window_samples"])
-            for n in range(f["window_samples"])
-        ], np.float32)  # fmt: skip
+        window = np.array(
+            [
+                1 - depth - depth * math.cos(2 * math.pi * n / f["window_samples"])
+                for n in range(f["window_samples"])
+            ],
+            np.float32,
+        )
         table = self.bands(bands, size // 2 + 1, rate)
         rows = []
         for at in range(0, len(samples) - f["window_samples"] + 1, f["step_samples"]):
             frame = samples[at : at + f["window_samples"]].astype(np.float32) * np.float32(scale)
             spectrum = np.abs(np.fft.rfft(frame * window, size)).astype(np.float32)
             logs = np.log(np.maximum(spectrum @ table, f["log_floor"]))
-            rows.append([
-                math.sqrt(2 / bands)
-                * sum(logs[j] * math.cos(math.pi / bands * k * (j + 0.5)) for j in range(bands))
-                for k in range(f["coefficients"])
-            ])  # fmt: skip
+            rows.append(
+                [
+                    math.sqrt(2 / bands)
+                    * sum(logs[j] * math.cos(math.pi / bands * k * (j + 0.5)) for j in range(bands))
+                    for k in range(f["coefficients"])
+                ]
+            )
         return np.array(rows, np.float32).reshape(-1, f["coefficients"])
 
     def bands(self, count: int, bins: int, rate: int) -> np.ndarray:
@@ -119,8 +128,11 @@ class Foreign:
             c, h = out["new_state_c"], out["new_state_h"]
             kept["new_state_c"].append(c)
             kept["new_state_h"].append(h)
-            rows.append(np.exp(out["logits"]) / np.exp(out["logits"]).sum(-1, keepdims=True)
-                        if self.fault == "softmax" else out["logits"])  # fmt: skip
+            rows.append(
+                np.exp(out["logits"]) / np.exp(out["logits"]).sum(-1, keepdims=True)
+                if self.fault == "softmax"
+                else out["logits"]
+            )
             made.append({"first": first, "steps": real, "size": size})
         states = {k: np.array(v, np.float32).reshape(-1, 1, hidden) for k, v in kept.items()}
         return made, states, np.concatenate(rows)
@@ -144,10 +156,12 @@ class Foreign:
             if not space:
                 chances = [math.log(rows[at, label]) for label, at in letters]
                 late = 10 if self.fault == "times" else 1
-                words.append({
-                    "text": "".join(labels[label] for label, _ in letters),
-                    "start_s": letters[0][1] * hop / 1000,
-                    "end_s": (letters[-1][1] + late) * hop / 1000,
-                    "confidence": math.exp(sum(chances) / len(chances)),
-                })  # fmt: skip
+                words.append(
+                    {
+                        "text": "".join(labels[label] for label, _ in letters),
+                        "start_s": letters[0][1] * hop / 1000,
+                        "end_s": (letters[-1][1] + late) * hop / 1000,
+                        "confidence": math.exp(sum(chances) / len(chances)),
+                    }
+                )
         return {"text": text, "words": words}

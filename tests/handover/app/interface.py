@@ -40,12 +40,24 @@ def symbols(build: Path) -> dict[str, bool]:
     with tempfile.TemporaryDirectory() as folder:
         for module in MODULES:
             subprocess.run(
-                ["swift", "symbolgraph-extract", "-module-name", module,
-                 "-I", str(build / "debug" / "Modules"), "-target", target,
-                 "-minimum-access-level", "public", "-skip-synthesized-members",
-                 "-output-dir", folder],
-                capture_output=True, check=True,
-            )  # fmt: skip
+                [
+                    "swift",
+                    "symbolgraph-extract",
+                    "-module-name",
+                    module,
+                    "-I",
+                    str(build / "debug" / "Modules"),
+                    "-target",
+                    target,
+                    "-minimum-access-level",
+                    "public",
+                    "-skip-synthesized-members",
+                    "-output-dir",
+                    folder,
+                ],
+                capture_output=True,
+                check=True,
+            )
         for file in sorted(Path(folder).glob("*.symbols.json")):
             for one in json.loads(file.read_text())["symbols"]:
                 code = "".join(part["spelling"] for part in one["declarationFragments"])

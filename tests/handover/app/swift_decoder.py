@@ -76,8 +76,11 @@ class Tool:
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["swift", command[0], "-c", "release", *command[1:]],
-            capture_output=True, text=True, check=False, cwd=self.package,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.package,
+        )
 
 
 def _labels(tokens: Alphabet | Vocabulary) -> dict[str, Any]:
@@ -85,9 +88,11 @@ def _labels(tokens: Alphabet | Vocabulary) -> dict[str, Any]:
     if isinstance(tokens, Alphabet):
         return labels | {"bytes": tokens.bytes_output}
     return labels | {
-        "kind": tokens.kind, "blank": tokens.blank, "boundary": tokens.boundary,
+        "kind": tokens.kind,
+        "blank": tokens.blank,
+        "boundary": tokens.boundary,
         "silent": sorted(tokens.silent),
-    }  # fmt: skip
+    }
 
 
 def build_tool(package: Path) -> Tool:
@@ -177,12 +182,17 @@ def spoken_rows(chance: np.random.Generator, scorer: Scorer) -> np.ndarray:
 
 def random_case(chance: np.random.Generator, scorer: Scorer | None, alphabet: Alphabet) -> Case:
     case: Case = {
-        "output": "probabilities", "decoder": "beam", "n_best": 5, "hot_words": {},
-        "width": int(chance.choice([1, 2, 5, 20, 100, 300])), "alpha": None, "beta": None,
+        "output": "probabilities",
+        "decoder": "beam",
+        "n_best": 5,
+        "hot_words": {},
+        "width": int(chance.choice([1, 2, 5, 20, 100, 300])),
+        "alpha": None,
+        "beta": None,
         "cutoff_prob": float(chance.choice([1.0, 1.0, 0.99, 0.6])),
         "cutoff_top_n": int(chance.choice([40, 40, 300, 5])),
         "scorer": None if scorer is None else str(scorer.path),
-    }  # fmt: skip
+    }
     rows = random_rows(chance, alphabet.size + 1, alphabet.size)
     if scorer is not None:
         if chance.random() < 0.6:
@@ -224,6 +234,12 @@ def difference(answer: dict[str, Any], expected: list[Hypothesis]) -> str:
 def settings_of(case: Case) -> DecoderSettings:
     scorer = None if case["scorer"] is None else Path(case["scorer"])
     return DecoderSettings(
-        "ds_ctcdecoder", case["width"], case["cutoff_prob"], case["cutoff_top_n"], scorer,
-        case["alpha"], case["beta"], case["hot_words"],
-    )  # fmt: skip
+        "ds_ctcdecoder",
+        case["width"],
+        case["cutoff_prob"],
+        case["cutoff_top_n"],
+        scorer,
+        case["alpha"],
+        case["beta"],
+        case["hot_words"],
+    )

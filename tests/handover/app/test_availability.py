@@ -86,11 +86,25 @@ class Checker:
         self, triple: str, module: str, *rest: object
     ) -> subprocess.CompletedProcess[str]:
         command = [
-            "swift", "-frontend", "-module-name", module, "-target", triple, "-swift-version", "6",
-            "-resource-dir", self.folder, "-I", self.sources.parent / triple, "-parse-as-library",
-            "-sdk", self.folder / "macosx", "-disable-target-os-checking", "-disable-objc-interop",
+            "swift",
+            "-frontend",
+            "-module-name",
+            module,
+            "-target",
+            triple,
+            "-swift-version",
+            "6",
+            "-resource-dir",
+            self.folder,
+            "-I",
+            self.sources.parent / triple,
+            "-parse-as-library",
+            "-sdk",
+            self.folder / "macosx",
+            "-disable-target-os-checking",
+            "-disable-objc-interop",
             *rest,
-        ]  # fmt: skip
+        ]
         if module.startswith("ASR"):
             command += ["-package-name", "ASRKit"]
         return subprocess.run(
@@ -193,13 +207,13 @@ FAULTS = {
         "'cpuAndNeuralEngine' is only available in",
     ),
     "function": (
-        'guard #available(iOS 18, macOS 15, *) else {\n                throw ASRError.unsupported('
+        "guard #available(iOS 18, macOS 15, *) else {\n                throw ASRError.unsupported("
         '"a package of several functions on this system")\n            }',
         "",
         "'functionName' is only available in",
     ),
     "state": (
-        'guard #available(iOS 18, macOS 15, *) else {\n            throw ASRError.unsupported('
+        "guard #available(iOS 18, macOS 15, *) else {\n            throw ASRError.unsupported("
         '"a package that keeps its state on this system")\n        }',
         "",
         "is only available in",
@@ -220,7 +234,7 @@ FAULTS = {
         "type 'Double' does not conform to protocol 'MLShapedArrayScalar'",
     ),
     "label": ("shapedArray: MLShapedArray<Float>", "multiArray: MLShapedArray<Float>", "label"),
-}  # fmt: skip
+}
 
 
 def spoiled(
@@ -262,11 +276,12 @@ def test_a_fault_of_the_microphone_is_an_error(
 #: Of Core AI, whose types are those of one system alone.
 CORE_AI_FAULTS = {
     "system": (
-        "@available(iOS 27, macOS 27, *)\npublic final class", "public final class",
+        "@available(iOS 27, macOS 27, *)\npublic final class",
+        "public final class",
         "is only available in",
     ),
     "call": ("function.run(inputs: arrays, states: views)", "function.run(arrays, views)", "label"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("fault", CORE_AI_FAULTS)

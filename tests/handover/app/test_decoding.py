@@ -134,12 +134,23 @@ def test_recordings_are_decoded_as_by_ds_ctcdecoder(tool: Tool) -> None:
         frames = features(read_audio(path, 16_000), FeatureSettings())
         rows = network(weights, frames, zeros, zeros)[0].astype(np.float32)
         for used, words in ((None, {}), (scorer, {}), (scorer, hot)):
-            cases.append({
-                "p": rows, "tokens": 0, "output": "probabilities", "decoder": "beam", "width": 100,
-                "alpha": 0.75 if used else None, "beta": 1.85 if used else None, "cutoff_prob": 1.0,
-                "cutoff_top_n": 40, "scorer": used, "hot_words": words, "n_best": 3,
-                "cuts": list(range(0, len(rows), 16)),
-            })  # fmt: skip
+            cases.append(
+                {
+                    "p": rows,
+                    "tokens": 0,
+                    "output": "probabilities",
+                    "decoder": "beam",
+                    "width": 100,
+                    "alpha": 0.75 if used else None,
+                    "beta": 1.85 if used else None,
+                    "cutoff_prob": 1.0,
+                    "cutoff_top_n": 40,
+                    "scorer": used,
+                    "hot_words": words,
+                    "n_best": 3,
+                    "cuts": list(range(0, len(rows), 16)),
+                }
+            )
     answers = tool.decode(cases, (alphabet,))
     with DeepSpeechDecoder(settings_of(cases[0]), alphabet, 0.02, processes=1) as decoder:
         for case, answer in zip(cases, answers, strict=True):
@@ -195,13 +206,18 @@ def test_labels_of_every_kind_become_text_as_in_python(tool: Tool) -> None:
             given = np.log(rows) + (3 * chance.random((len(rows), 1)) if output == "logits" else 0)
         count = int(chance.integers(0, 4))
         vocabularies.append(tokens)
-        cases.append({
-            "p": given.astype(np.float32), "tokens": number, "output": output, "n_best": 3,
-            "decoder": "greedy" if tokens.blank is None or number % 2 else "beam",
-            "width": int(chance.choice([1, 5, 40])), "cuts": sorted(
-                chance.integers(0, len(rows) + 1, count).tolist()
-            ), "cutoff_prob": float(chance.choice([1.0, 0.95])),
-        })  # fmt: skip
+        cases.append(
+            {
+                "p": given.astype(np.float32),
+                "tokens": number,
+                "output": output,
+                "n_best": 3,
+                "decoder": "greedy" if tokens.blank is None or number % 2 else "beam",
+                "width": int(chance.choice([1, 5, 40])),
+                "cuts": sorted(chance.integers(0, len(rows) + 1, count).tolist()),
+                "cutoff_prob": float(chance.choice([1.0, 0.95])),
+            }
+        )
     answers = tool.decode(cases, tuple(vocabularies))
     kinds = set()
     for case, tokens, answer in zip(cases, vocabularies, answers, strict=True):
@@ -235,18 +251,26 @@ def damaged_scorers(sound: bytes, chance: np.random.Generator) -> dict[str, byte
         return sound[:at] + more + sound[at + len(more) :]
 
     found = {
-        "empty": b"", "text": b"\\data\\\n" * 40, "other version": patched(49, b"4"),
-        "other machine": patched(60, bytes(4)), "order 0": patched(88, b"\0"),
-        "order 11": patched(88, b"\x0b"), "kind 6": patched(96, b"\x06"),
+        "empty": b"",
+        "text": b"\\data\\\n" * 40,
+        "other version": patched(49, b"4"),
+        "other machine": patched(60, bytes(4)),
+        "order 0": patched(88, b"\0"),
+        "order 11": patched(88, b"\x0b"),
+        "kind 6": patched(96, b"\x06"),
         "no multiplier": patched(92, struct.pack("<f", math.nan)),
-        "another search": patched(104, b"\x07"), "huge count": patched(108, b"\xff" * 8),
-        "no words": patched(108, bytes(8)), "another trie": patched(trie + 4, b"\x05"),
+        "another search": patched(104, b"\x07"),
+        "huge count": patched(108, b"\xff" * 8),
+        "no words": patched(108, bytes(8)),
+        "another trie": patched(trie + 4, b"\x05"),
         "no flag": patched(trie + 8, b"\x02"),
         "no alpha": patched(trie + 9, struct.pack("<d", math.inf)),
-        "bare model": sound[:trie], "other automaton": sound.replace(b"const", b"vecto"),
-        "arcs out of the trie": sound[:-4] + b"\xff\xff\xff\x7f", "a loop": sound[:-4] + bytes(4),
+        "bare model": sound[:trie],
+        "other automaton": sound.replace(b"const", b"vecto"),
+        "arcs out of the trie": sound[:-4] + b"\xff\xff\xff\x7f",
+        "a loop": sound[:-4] + bytes(4),
         "labels out of order": sound[:-16] + b"\0\0\0\0" + sound[-12:],
-    }  # fmt: skip
+    }
     for cut in (chance.integers(0, len(sound) - 16, 12)).tolist():
         found[f"cut at {cut}"] = sound[:cut]
     return found
@@ -264,11 +288,18 @@ def test_a_damaged_scorer_is_an_error_and_never_ends_the_program(
         path = tmp_path / f"{len(cases)}.scorer"
         path.write_bytes(content)
         names.append(name)
-        cases.append({
-            "p": spoken_rows(chance, scorer), "tokens": int(scorer.alphabet is BYTES), "cuts": [],
-            "output": "probabilities", "decoder": "beam", "scorer": str(path), "n_best": 1,
-            "width": 40,
-        })  # fmt: skip
+        cases.append(
+            {
+                "p": spoken_rows(chance, scorer),
+                "tokens": int(scorer.alphabet is BYTES),
+                "cuts": [],
+                "output": "probabilities",
+                "decoder": "beam",
+                "scorer": str(path),
+                "n_best": 1,
+                "width": 40,
+            }
+        )
 
     for kind in kinds:
         scorer = scorers[kind]
@@ -304,18 +335,27 @@ def test_the_manifest_is_followed_whole_or_refused(tool: Tool, scorers: dict[str
     entry = {"path": "probing.scorer", "role": "scorer", "sha256": "0" * 64}
     manifest["files"].append(entry | {"bytes": probing.path.stat().st_size})
     section = {
-        "type": "ds_ctcdecoder", "alphabet": list(ENGLISH.labels), "beam_width": 30,
-        "cutoff_prob": 0.99, "cutoff_top_n": 20, "hot_words": {"cat": 3.0},
+        "type": "ds_ctcdecoder",
+        "alphabet": list(ENGLISH.labels),
+        "beam_width": 30,
+        "cutoff_prob": 0.99,
+        "cutoff_top_n": 20,
+        "hot_words": {"cat": 3.0},
         "scorer": {"path": "probing.scorer", "sha256": "0" * 64, "lm_alpha": 1.7, "lm_beta": 0.3},
-    }  # fmt: skip
+    }
     manifest["decoder"] |= section
     manifests = [manifest]
     for change in (
-        {"type": "beam"}, {"type": "greedy", "scorer": None, "hot_words": {}},
-        {"scorer": None}, {"scorer": None, "hot_words": {}}, {"beam_width": 1 << 21},
-        {"hot_words": {"two words": 1.0}}, {"hot_words": {"\u00e9": 1.0}}, {"cutoff_prob": 1.5},
+        {"type": "beam"},
+        {"type": "greedy", "scorer": None, "hot_words": {}},
+        {"scorer": None},
+        {"scorer": None, "hot_words": {}},
+        {"beam_width": 1 << 21},
+        {"hot_words": {"two words": 1.0}},
+        {"hot_words": {"\u00e9": 1.0}},
+        {"cutoff_prob": 1.5},
         {"blank_index": 5},
-    ):  # fmt: skip
+    ):
         changed = copy.deepcopy(manifest)
         changed["decoder"] |= change
         manifests.append(changed)
@@ -326,14 +366,26 @@ def test_the_manifest_is_followed_whole_or_refused(tool: Tool, scorers: dict[str
 
     def case(number: int, scorer: Path | None = probing.path, **more: object) -> Case:
         return {
-            "p": rows, "manifest": number, "output": "probabilities", "decoder": "manifest",
-            "cuts": [], "n_best": 1, "scorer": None if scorer is None else str(scorer), **more,
-        }  # fmt: skip
+            "p": rows,
+            "manifest": number,
+            "output": "probabilities",
+            "decoder": "manifest",
+            "cuts": [],
+            "n_best": 1,
+            "scorer": None if scorer is None else str(scorer),
+            **more,
+        }
 
-    kept, greedy, plain, boosted = tool.decode([
-        case(0), case(2, None), case(4, None),
-        case(0, decoder="beam", hot_words={"mat": 9.0}, width=50),
-    ], (), manifests)  # fmt: skip
+    kept, greedy, plain, boosted = tool.decode(
+        [
+            case(0),
+            case(2, None),
+            case(4, None),
+            case(0, decoder="beam", hot_words={"mat": 9.0}, width=50),
+        ],
+        (),
+        manifests,
+    )
     settings = DecoderSettings("ds_ctcdecoder", 30, 0.99, 20, probing.path, 1.7, 0.3, {"cat": 3.0})
     wanted = {"greedy": DecoderSettings("greedy"), "beam": DecoderSettings("beam", 30, 0.99, 20)}
     assert difference(greedy, open_decoder(wanted["greedy"], ENGLISH, 20.0).decode(rows)) == ""
@@ -345,12 +397,17 @@ def test_the_manifest_is_followed_whole_or_refused(tool: Tool, scorers: dict[str
         with open_decoder(words, ENGLISH, 20.0) as decoder:
             assert difference(boosted, decoder.decode(rows)) == ""
     refusals = {
-        (0, None): "probing.scorer", (1, probing.path): "uses no scorer", (3, None): "hot words",
-        (4, probing.path): "does not name", (5, probing.path): "width 2097152",
-        (6, probing.path): "not one word", (7, probing.path): "cannot spell",
-        (8, probing.path): "cutoff_prob", (9, probing.path): "the blank is 5",
+        (0, None): "probing.scorer",
+        (1, probing.path): "uses no scorer",
+        (3, None): "hot words",
+        (4, probing.path): "does not name",
+        (5, probing.path): "width 2097152",
+        (6, probing.path): "not one word",
+        (7, probing.path): "cannot spell",
+        (8, probing.path): "cutoff_prob",
+        (9, probing.path): "the blank is 5",
         (10, probing.path): "bytes, that of the manifest",
-    }  # fmt: skip
+    }
     refused = tool.decode([case(*each) for each in refusals], (), manifests)
     for expected, answer in zip(refusals.values(), refused, strict=True):
         assert expected in answer.get("error", ""), (expected, answer)

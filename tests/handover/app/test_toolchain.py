@@ -94,8 +94,12 @@ def other_recordings() -> dict[str, np.ndarray]:
     speech = to_int16(read_audio(DEMO / "second.wav", 16_000))
     noise = np.random.default_rng(5).integers(-300, 300, 20_011).astype(np.int16)
     square = np.where(np.arange(9_000) // 37 % 2, 32767, -32768).astype(np.int16)
-    return {"speech": speech, "silence": np.zeros(8_000, np.int16), "noise": noise,
-            "square": square}  # fmt: skip
+    return {
+        "speech": speech,
+        "silence": np.zeros(8_000, np.int16),
+        "noise": noise,
+        "square": square,
+    }
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,11 @@ class Built:
         verb, *rest = command
         return subprocess.run(
             ["swift", verb, *folders, *rest, *([then] if then else [])],
-            capture_output=True, text=True, check=False, env=os.environ | env,
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | env,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -242,10 +249,14 @@ def test_swift_says_the_words_of_every_kind_of_package(
     signer, whole = new_key("iphone", tmp_path / "config"), kind == "explicit"
     with serving(artifact, manifest, tmp_path / "pipes", signer) as asked:
         done = built.swift(
-            "test", "--skip-build", *(("--skip", NO_PACKAGE) if whole else ("--filter", OF_KIND)),
-            ASRKIT_ARTIFACT=str(artifact), ASRKIT_RESULTS=str(results),
-            ASRKIT_EXECUTOR=str(tmp_path / "pipes"), ASRKIT_KEY_ID=signer.keyid,
-        )  # fmt: skip
+            "test",
+            "--skip-build",
+            *(("--skip", NO_PACKAGE) if whole else ("--filter", OF_KIND)),
+            ASRKIT_ARTIFACT=str(artifact),
+            ASRKIT_RESULTS=str(results),
+            ASRKIT_EXECUTOR=str(tmp_path / "pipes"),
+            ASRKIT_KEY_ID=signer.keyid,
+        )
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-4000:]
     counts = [int(n) for n in re.findall(r"Executed (\d+) tests?, with 0 failures", output)]
@@ -275,9 +286,13 @@ def test_swift_says_the_words_of_every_kind_of_package(
 def test_sound_is_that_of_python(built: Built, artifacts: dict[str, Path], tmp_path: Path) -> None:
     comparison.write_expected(tmp_path)
     done = built.swift(
-        "test", "--skip-build", "--filter", NO_PACKAGE,
-        ASRKIT_ARTIFACT=str(artifacts["explicit"]), ASRKIT_EXPECTED=str(tmp_path),
-    )  # fmt: skip
+        "test",
+        "--skip-build",
+        "--filter",
+        NO_PACKAGE,
+        ASRKIT_ARTIFACT=str(artifacts["explicit"]),
+        ASRKIT_EXPECTED=str(tmp_path),
+    )
     output = done.stdout + done.stderr
     assert done.returncode == 0, output[-4000:]
     for suite in NO_PACKAGE.split("|"):
@@ -306,9 +321,16 @@ def test_the_command_line_says_the_words(
     expected = transcribe(artifact, read_audio(wave, 16_000)).hypotheses[0]
     with serving(artifact, manifest, tmp_path / "pipes") as asked:
         done = asrkit(
-            built, "transcribe", wave, "--artifact", artifact, "--format", "json", "--partial",
+            built,
+            "transcribe",
+            wave,
+            "--artifact",
+            artifact,
+            "--format",
+            "json",
+            "--partial",
             ASRKIT_EXECUTOR=str(tmp_path / "pipes"),
-        )  # fmt: skip
+        )
     assert done.returncode == 0, done.stderr
     (found,) = json.loads(done.stdout)["recordings"]
     assert found["text"] == expected.text
@@ -346,8 +368,12 @@ def test_the_sample_app_is_made_of_an_artifact(artifacts: dict[str, Path], tmp_p
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         ["bash", example / "run.sh", artifacts["whole"], "app"],
-        cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env=os.environ | {"PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     app = tmp_path / "app" / "Dictation.swiftpm"
     resources = app / "Sources" / "Dictation" / "Resources"
@@ -362,8 +388,12 @@ def test_the_sample_app_is_made_of_an_artifact(artifacts: dict[str, Path], tmp_p
     used = {entry["NSPrivacyAccessedAPIType"] for entry in privacy["NSPrivacyAccessedAPITypes"]}
     code = "".join(file.read_text() for file in (tmp_path / "app" / "ASRKit").rglob("*.swift"))
     # What of Apple's list of interfaces with a reason the kit's code calls.
-    calls = {"SystemBootTime": "systemUptime", "FileTimestamp": "modificationDate",
-             "UserDefaults": "UserDefaults", "DiskSpace": "volumeAvailableCapacity"}  # fmt: skip
+    calls = {
+        "SystemBootTime": "systemUptime",
+        "FileTimestamp": "modificationDate",
+        "UserDefaults": "UserDefaults",
+        "DiskSpace": "volumeAvailableCapacity",
+    }
     assert used == {
         f"NSPrivacyAccessedAPICategory{name}" for name, call in calls.items() if call in code
     }
@@ -385,9 +415,13 @@ def check_evidence(file: Path, artifact: Path, signer: Signer) -> None:
         check_file(file, artifact, signer.trust, [document])
     whole = json.loads(document.payload)
     rows = whole["conformance"]
-    (at,) = [i for i, one in enumerate(rows) if one["units"] == "ALL"
-             and (one["recording"], one["step"], one["measure"])
-             == ("reference", "probabilities", "max_abs_error")]  # fmt: skip
+    (at,) = [
+        i
+        for i, one in enumerate(rows)
+        if one["units"] == "ALL"
+        and (one["recording"], one["step"], one["measure"])
+        == ("reference", "probabilities", "max_abs_error")
+    ]
     for change, message in (
         ({"value": rows[at]["value"] + 1e-3}, "states an error of"),
         ({"value": 0.5, "passed": False}, "probabilities of reference with ALL fails"),
@@ -407,8 +441,11 @@ def check_evidence(file: Path, artifact: Path, signer: Signer) -> None:
 def test_the_command_compiles_and_tests_what_it_wrote(built: Built) -> None:
     checks = built.checks
     assert [(check.what, check.passed) for check in checks] == [
-        ("syntax", True), ("compiled", True), ("tested", True), ("conformance", True),
-    ]  # fmt: skip
+        ("syntax", True),
+        ("compiled", True),
+        ("tested", True),
+        ("conformance", True),
+    ]
     assert "Swift version" in checks[1].detail
     # Nothing here shows what Core ML computes, and the check does not claim it.
     assert checks[3].detail.endswith(f"({PLAYED_BACK})") == (sys.platform != "darwin")
@@ -467,11 +504,20 @@ def test_sessions_have_no_data_race(artifacts: dict[str, Path], tmp_path: Path) 
 
     def run(suite: str) -> tuple[int, str]:
         done = subprocess.run(
-            ["swift", "test", "--sanitize=thread", "--package-path", str(tmp_path),
-             "--filter", suite],
-            capture_output=True, text=True, check=False,
+            [
+                "swift",
+                "test",
+                "--sanitize=thread",
+                "--package-path",
+                str(tmp_path),
+                "--filter",
+                suite,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
             env=os.environ | {"ASRKIT_ARTIFACT": str(artifacts["explicit"])},
-        )  # fmt: skip
+        )
         return done.returncode, done.stdout + done.stderr
 
     code, output = run("RecognizerTests")
@@ -529,10 +575,14 @@ def test_a_package_written_from_the_readme_says_the_words_of_two_artifacts(
         audio = artifact / CONFORMANCE_KIT / recording / "audio.wav"
         with serving(artifact, manifest, tmp_path / f"pipes-{kind}"):
             ran = built.swift(
-                "run", "--skip-build", name, package=str(listen), then=str(audio),
+                "run",
+                "--skip-build",
+                name,
+                package=str(listen),
+                then=str(audio),
                 ASRKIT_EXECUTOR=str(tmp_path / f"pipes-{kind}"),
                 XDG_DATA_HOME=str(tmp_path / "data"),
-            )  # fmt: skip
+            )
         assert ran.returncode == 0, ran.stderr
         # The second program has a scorer and hot words: the genuine decoder says its words.
         options = ["--hot-word", "asterisk=5"] if kind == "stateful" else []

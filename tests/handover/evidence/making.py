@@ -21,12 +21,16 @@ def run_kit(kit: Path, out: Path, *options: str, **environment: str) -> tuple[in
     """Runs measure.py of a kit against the stand-in; exit code and what it reports."""
     done = subprocess.run(
         [sys.executable, kit / "measure.py", "--out", out, "--passes=3", "--loads=1", *options],
-        capture_output=True, text=True, check=False,
-        env=os.environ | {
-            "PYTHONPATH": str(STAND_IN), "PATH": f"{STAND_IN / 'bin'}:{os.environ['PATH']}",
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ
+        | {
+            "PYTHONPATH": str(STAND_IN),
+            "PATH": f"{STAND_IN / 'bin'}:{os.environ['PATH']}",
             **environment,
         },
-    )  # fmt: skip
+    )
     return done.returncode, done.stderr
 
 
@@ -44,9 +48,13 @@ def remake(document: dict[str, Any]) -> None:
     for row in document["statistics"]:
         times = [sum(p["calls_ms"]) for p in document["passes"] if p["units"] == row["units"]]
         values = [ms / audio_s for ms in times]
-        row |= {"passes": len(values), "p50_ms": quantile(values, 0.5),
-                "mean_ms": sum(values) / len(values),
-                "p95_ms": quantile(values, 0.95), "max_ms": max(values)}  # fmt: skip
+        row |= {
+            "passes": len(values),
+            "p50_ms": quantile(values, 0.5),
+            "mean_ms": sum(values) / len(values),
+            "p95_ms": quantile(values, 0.95),
+            "max_ms": max(values),
+        }
 
 
 def written(path: Path, document: dict[str, Any]) -> Path:

@@ -88,69 +88,101 @@ def _nan(rows: np.ndarray) -> np.ndarray:
 
 FALSE: dict[str, tuple[Change, str]] = {
     "one op is another": (
-        _set("plans.0.ops.3.operator", "conv"), r"'[^']+' is conv in its plan, and \w+ in the"),
+        _set("plans.0.ops.3.operator", "conv"),
+        r"'[^']+' is conv in its plan, and \w+ in the",
+    ),
     "one op is gone": (
-        lambda d: d["plans"][0]["ops"].pop(), r"its plan lacks the operation '[^']+'"),
+        lambda d: d["plans"][0]["ops"].pop(),
+        r"its plan lacks the operation '[^']+'",
+    ),
     "one op more": (
         lambda d: d["plans"][0]["ops"].append(d["plans"][0]["ops"][0]),
-        r"the package has no operation '[^']+', or not so many"),
+        r"the package has no operation '[^']+', or not so many",
+    ),
     "an op that is called absent": (
         lambda d: d["plans"][0]["absent"].append(d["plans"][0]["ops"][0]["output"]),
-        "absent, which it is not"),
+        "absent, which it is not",
+    ),
     "an op that is called added": (
         lambda d: d["plans"][0]["added"].append(d["plans"][0]["ops"][0]["output"]),
-        "added, which it is not"),
+        "added, which it is not",
+    ),
     "a device without an answer": (
-        lambda d: [op.update(supported=["CPU"]) for op in d["plans"][0]["ops"]
-                   if op["preferred"] is None], "has no answer, and yet a device"),
+        lambda d: [
+            op.update(supported=["CPU"]) for op in d["plans"][0]["ops"] if op["preferred"] is None
+        ],
+        "has no answer, and yet a device",
+    ),
     "a processor that the units lack": (
         lambda d: [op.update(preferred="GPU", supported=["GPU"]) for op in d["plans"][0]["ops"]],
-        "prefers GPU with CPU_ONLY"),
+        "prefers GPU with CPU_ONLY",
+    ),
     "a plan that claims an answer": (
         lambda d: [op.update(preferred=None, supported=[]) for op in d["plans"][0]["ops"]],
-        "its plan is answered and names no device"),
+        "its plan is answered and names no device",
+    ),
     "one sample": (
-        _set("passes.5.calls_ms.0", lambda ms: ms * 0.5), r"is [\d.]+, its passes give [\d.]+"),
-    "one sample, longer": (
-        _set("passes.5.calls_ms.0", 1e6), "pass 6 begins before pass 5 ends"),
+        _set("passes.5.calls_ms.0", lambda ms: ms * 0.5),
+        r"is [\d.]+, its passes give [\d.]+",
+    ),
+    "one sample, longer": (_set("passes.5.calls_ms.0", 1e6), "pass 6 begins before pass 5 ends"),
     "statistics that do not follow": (
-        _set("statistics.1.p95_ms", lambda ms: ms * 0.9), r"p95_ms of CPU_AND_NE is"),
+        _set("statistics.1.p95_ms", lambda ms: ms * 0.9),
+        r"p95_ms of CPU_AND_NE is",
+    ),
     "fewer passes than stated": (_set("statistics.0.passes", 4), "passes of CPU_ONLY is 4"),
     "passes not interleaved": (
-        lambda d: _passes(d).sort(key=lambda p: p["units"]), "its passes are not interleaved"),
+        lambda d: _passes(d).sort(key=lambda p: p["units"]),
+        "its passes are not interleaved",
+    ),
     "a pass left out": (lambda d: _passes(d).pop(2), "its passes are not interleaved"),
     "a call left out": (
-        lambda d: (_passes(d)[0]["calls_ms"].pop(), remake(d)), r"pass 0 has \d+ calls"),
+        lambda d: (_passes(d)[0]["calls_ms"].pop(), remake(d)),
+        r"pass 0 has \d+ calls",
+    ),
     "faster than arithmetic": (_fast, r"multiply-adds took 1e-09 ms with CPU_ONLY, less than the"),
     "another recording timed": (
         lambda d: (d.update(timed_recording="one_step"), remake(d)),
-        "'one_step' was timed, the kit times 'reference'"),
+        "'one_step' was timed, the kit times 'reference'",
+    ),
     "other words": (_output(_one_letter), r"the words of reference with ALL are '"),
     "other probabilities": (_output(_blurred), r"reference with ALL fails the gate \w+"),
     "NaN among the probabilities": (_output(_nan), "has a NaN or an infinity"),
     "no probabilities": (
-        _output(lambda rows: rows + 1), "reference with ALL: these are not probabilities"),
+        _output(lambda rows: rows + 1),
+        "reference with ALL: these are not probabilities",
+    ),
     "too few rows": (_output(lambda rows: rows[:-1]), r"has \d+ bytes, \d+ are required"),
     "a recording left out": (lambda d: d["outputs"].pop(), "its outputs are not those of the kit"),
     "another recording": (
-        _set("outputs.0.samples_sha256", "0" * 64), "is another recording than the kit's"),
+        _set("outputs.0.samples_sha256", "0" * 64),
+        "is another recording than the kit's",
+    ),
     "a simulator": (_set("device.kind", "simulator"), "it was measured on a simulator"),
     "a virtual machine": (
-        _set("device.kind", "virtual machine"), "it was measured on a virtual machine"),
+        _set("device.kind", "virtual machine"),
+        "it was measured on a virtual machine",
+    ),
     "a virtual Mac that says device": (
-        _set("device.identifier", "VirtualMac2,1"), "not the model of a real device"),
+        _set("device.identifier", "VirtualMac2,1"),
+        "not the model of a real device",
+    ),
     "a simulator that says device": (
-        _set("device.identifier", "arm64"), "not the model of a real device"),
+        _set("device.identifier", "arm64"),
+        "not the model of a real device",
+    ),
     "an iPhone with macOS": (_set("device.identifier", "iPhone16,2"), "does not run macOS"),
     "a future system": (_set("device.os_version", "99.0"), r"there was no macOS 99.0 on"),
     "a build of another system": (
-        _set("device.os_build", "23B85"), "23B85 is not a build of macOS 26.1"),
+        _set("device.os_build", "23B85"),
+        "23B85 is not a build of macOS 26.1",
+    ),
     "a system that does not load it": (
-        lambda d: d["device"].update(os_version="11.0", os_build="20A1"), r"does not load on"),
-    "a future run": (
-        _set("measured", "2999-01-01T00:00:00+00:00"), "which is in the future"),
-    "another package": (
-        _set("artifact.package_sha256", "1" * 64), "it is of another package than"),
+        lambda d: d["device"].update(os_version="11.0", os_build="20A1"),
+        r"does not load on",
+    ),
+    "a future run": (_set("measured", "2999-01-01T00:00:00+00:00"), "which is in the future"),
+    "another package": (_set("artifact.package_sha256", "1" * 64), "it is of another package than"),
     "another artifact": (_set("artifact.version", "2.0.0+123456789abc"), "it is of .*, not of"),
     "another function": (_set("artifact.function", "other"), "has no function 'other'"),
     "an unknown key": (lambda d: d.update(verdict="fast"), "breaks its format at verdict"),
@@ -161,7 +193,7 @@ FALSE: dict[str, tuple[Change, str]] = {
     "a huge number": (_set("statistics.0.p50_ms", 1e300), "breaks its format at statistics.0"),
     "NaN": (_set("passes.0.at_s", float("nan")), "the number NaN, which is not finite"),
     "infinity": (_set("passes.0.at_s", float("inf")), "the number Infinity, which is not"),
-}  # fmt: skip
+}
 
 
 def test_true_evidence_passes(document: dict[str, Any], measured: Path, tmp_path: Path) -> None:
@@ -189,9 +221,10 @@ def test_each_falsehood_has_its_own_message() -> None:
     shared = [message for _, message in FALSE.values()]
     twice = {message for message in shared if shared.count(message) > 1}
     assert twice == {
-        "its passes are not interleaved", "not the model of a real device",
+        "its passes are not interleaved",
+        "not the model of a real device",
         "breaks its format at passes.0",
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(

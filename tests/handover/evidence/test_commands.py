@@ -163,8 +163,9 @@ def test_runs_are_compared_on_one_device_only(
         assert code == 0, err
         digests.append(json.loads(out)["digest"])
     first, second, third = digests
-    code, out, err = command("evidence", "compare", name, name, "--first", first, "--second",
-                             second, "--json")  # fmt: skip
+    code, out, err = command(
+        "evidence", "compare", name, name, "--first", first, "--second", second, "--json"
+    )
     assert code == 0, err
     assert {row["what"] for row in json.loads(out)} >= {"planned", "first load, ms"}
     code, _, err = command("evidence", "compare", name, name, "--first", first, "--second", third)

@@ -25,10 +25,17 @@ from tests.proof import building
 
 def test_the_kit_measures(document: dict[str, Any]) -> None:
     assert document["device"] == {
-        "kind": "device", "identifier": "Mac16,1", "chip": "Apple M4", "os": "macOS",
-        "os_version": "26.1", "os_build": "25B78", "memory_bytes": 17179869184,
-        "low_power": False, "power": "mains", "thermal": ["unknown", "unknown"],
-    }  # fmt: skip
+        "kind": "device",
+        "identifier": "Mac16,1",
+        "chip": "Apple M4",
+        "os": "macOS",
+        "os_version": "26.1",
+        "os_build": "25B78",
+        "memory_bytes": 17179869184,
+        "low_power": False,
+        "power": "mains",
+        "thermal": ["unknown", "unknown"],
+    }
     assert [row["passes"] for row in document["statistics"]] == [3, 3, 3, 3]
     order = [one["units"] for one in document["passes"]]
     assert order[:4] != order[4:8], "the turns of the units must rotate"
@@ -39,16 +46,21 @@ def test_what_core_ml_does_not_answer_or_load(kit: Path, measured: Path, tmp_pat
     """A plan that ends the process, units that do not load, and what else is still measured."""
     out = tmp_path / "evidence.json"
     code, report = run_kit(
-        kit, out, "--units", "CPU_ONLY,CPU_AND_NE", STAND_IN_PLAN="crash",
+        kit,
+        out,
+        "--units",
+        "CPU_ONLY,CPU_AND_NE",
+        STAND_IN_PLAN="crash",
         STAND_IN_FAILS="CPU_AND_NE",
-    )  # fmt: skip
+    )
     assert code == 0, report
     document = json.loads(out.read_text())
     (plan,) = document["plans"]
     assert re.match(r"reading the plan ended with -\d+", plan["error"])
     assert (plan["answered"], plan["ops"]) == (False, [])
-    assert document["errors"] == ["loading with CPU_AND_NE failed: Error compiling model: "
-                                  "ANECCompile() FAILED"]  # fmt: skip
+    assert document["errors"] == [
+        "loading with CPU_AND_NE failed: Error compiling model: ANECCompile() FAILED"
+    ]
     assert document["loads"][0]["cache"] == "unknown"
     checked = check_file(out, measured, {})
     assert checked.document.units == ["CPU_ONLY"]
@@ -68,9 +80,12 @@ def test_what_core_ml_does_not_answer_or_load(kit: Path, measured: Path, tmp_pat
 def test_a_neural_network_is_measured(tmp_path: Path) -> None:
     """Its package is one file, and Core ML may name its layers' kinds otherwise."""
     artifact = building.publish(
-        tmp_path / "artifacts", tmp_path / "work", random_weights(16, seed=3), "model=static",
+        tmp_path / "artifacts",
+        tmp_path / "work",
+        random_weights(16, seed=3),
+        "model=static",
         "coreml=neuralnetwork",
-    )  # fmt: skip
+    )
     kit = tmp_path / "kit"
     write_evidence_kit(kit, artifact, read_manifest(artifact))
     out = tmp_path / "evidence.json"
@@ -108,8 +123,9 @@ def test_the_kit_says_where_it_cannot_measure(kit: Path, tmp_path: Path) -> None
     names |= {str(n.module) for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
     assert not any(name.startswith("asrbuild") for name in names)
     assert {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) == {
-        "numpy", "coremltools",
-    }  # fmt: skip
+        "numpy",
+        "coremltools",
+    }
     package = next((kit / "ASRKit").rglob("weight.bin"))
     kept = package.read_bytes()
     package.chmod(0o644)

@@ -39,18 +39,22 @@ ENOUGH: dict[str, Any] = {"devices": ["Mac16,*"], "systems": ["macOS 26"], "unit
 LACKS: dict[str, tuple[dict[str, Any], str | None]] = {
     "enough": ({}, None),
     "every limit kept": (
-        {"p95_ms": 1e6, "first_load_ms": 1e6, "peak_memory_mb": 1e5, "max_age": "40000d"}, None),
+        {"p95_ms": 1e6, "first_load_ms": 1e6, "peak_memory_mb": 1e5, "max_age": "40000d"},
+        None,
+    ),
     "another device": (
         {"devices": ["Mac16,*", "iPhone16,2"], "systems": ["macOS 26", "iOS 26"]},
-        "iPhone16,2 with iOS 26: no evidence"),
+        "iPhone16,2 with iOS 26: no evidence",
+    ),
     "another system": (
-        {"systems": ["macOS 26", "macOS 15"]}, r"Mac16,* with macOS 15: no evidence"),
+        {"systems": ["macOS 26", "macOS 15"]},
+        r"Mac16,* with macOS 15: no evidence",
+    ),
     "a later system": ({"systems": ["macOS 26.2"]}, r"Mac16,* with macOS 26.2: no evidence"),
-    "slower than allowed": (
-        {"p95_ms": 1e-6}, "ms per second of audio, at most 1e-06 are allowed"),
+    "slower than allowed": ({"p95_ms": 1e-6}, "ms per second of audio, at most 1e-06 are allowed"),
     "a long first load": ({"first_load_ms": 1e-3}, "at most 0.001 are allowed"),
     "old": ({"max_age": "30d"}, "over 30d ago"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", LACKS)
@@ -120,9 +124,12 @@ def test_a_policy_is_strict(text: str, message: str, tmp_path: Path) -> None:
 
 
 def test_a_channel_moves_on_evidence(
-    command: Command, measured: Path, document: dict[str, Any], tmp_path: Path,
+    command: Command,
+    measured: Path,
+    document: dict[str, Any],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     store, remote, name = tmp_path / "store", tmp_path / "remote", measured.parent.name
     shutil.copytree(measured.parents[1], store)
     remote.mkdir()
@@ -203,10 +210,12 @@ def test_a_channel_that_moves_on_evidence_goes_on_so(
     shipped = [
         ship(
             make_artifact(tmp_path / "store", content={**CONTENT, "alphabet.txt": b"%d" % n}),
-            remote, signer=signer, trust=trust,
+            remote,
+            signer=signer,
+            trust=trust,
         )
         for n in range(2)
-    ]  # fmt: skip
+    ]
     first, second = ((remote, one.name, "stable", one.version, one.header) for one in shipped)
     on = Accepted("a" * 64, ("b" * 64,), None)
     assert point(*first, signer=signer, trust=trust, accepted=on).evidence == on

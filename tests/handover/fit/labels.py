@@ -52,9 +52,12 @@ def save(case: Case, folder: Path) -> Path:
     program = Program()
     program.add_function("main", function)
     model = ct.convert(
-        program, convert_to="mlprogram", minimum_deployment_target=ct.target.iOS18,
-        compute_precision=ct.precision.FLOAT16, skip_model_load=True,
-    )  # fmt: skip
+        program,
+        convert_to="mlprogram",
+        minimum_deployment_target=ct.target.iOS18,
+        compute_precision=ct.precision.FLOAT16,
+        skip_model_load=True,
+    )
     path = folder / f"{case.name}.mlpackage"
     model.save(str(path))
     return path
@@ -131,12 +134,24 @@ def _cases() -> list[Case]:
         for other in ((1, 64, 1, 1), (1, 1, 32, 32), (1, 1, 1, 32))
     ]
     found += [
-        Case("select", False, lambda mb, x, y: mb.select(
-            cond=mb.greater(x=x, y=np.float16(0)), a=x, b=y), **two),
-        Case("logical_and", False, lambda mb, x, y: mb.cast(x=mb.logical_and(
-            x=mb.greater(x=x, y=np.float16(0)), y=mb.greater(x=y, y=np.float16(0))),
-            dtype="fp16"), **two),
-    ]  # fmt: skip
+        Case(
+            "select",
+            False,
+            lambda mb, x, y: mb.select(cond=mb.greater(x=x, y=np.float16(0)), a=x, b=y),
+            **two,
+        ),
+        Case(
+            "logical_and",
+            False,
+            lambda mb, x, y: mb.cast(
+                x=mb.logical_and(
+                    x=mb.greater(x=x, y=np.float16(0)), y=mb.greater(x=y, y=np.float16(0))
+                ),
+                dtype="fp16",
+            ),
+            **two,
+        ),
+    ]
     return found + _types() + _sizes() + _products() + _shaping() + _indices()
 
 
@@ -153,18 +168,30 @@ def _types() -> list[Case]:
         Case("cast to int32", True, _of("cast", dtype="int32")),
         Case("cast from int32", True, _of("cast", dtype="fp16"), types=("int32",)),
         Case("cast to fp32", False, _of("cast", dtype="fp32")),
-        Case("quantize and dequantize", False, lambda mb, x: mb.dequantize(
-            input=mb.quantize(input=x, scale=np.float16(0.1), output_dtype="int8"),
-            scale=np.float16(0.1))),
-    ]  # fmt: skip
+        Case(
+            "quantize and dequantize",
+            False,
+            lambda mb, x: mb.dequantize(
+                input=mb.quantize(input=x, scale=np.float16(0.1), output_dtype="int8"),
+                scale=np.float16(0.1),
+            ),
+        ),
+    ]
 
 
 def _sizes() -> list[Case]:
     relu = _of("relu")
     shapes = (
-        (65536,), (256, 256), ROWS, (1, 4, 16, 32, 32), (1, 1, 1, 16385), (1, 1, 1, 65536),
-        (1, 65536, 1, 1), (1, 1, 65536, 1), (64, 64, 8, 8),
-    )  # fmt: skip
+        (65536,),
+        (256, 256),
+        ROWS,
+        (1, 4, 16, 32, 32),
+        (1, 1, 1, 16385),
+        (1, 1, 1, 65536),
+        (1, 65536, 1, 1),
+        (1, 1, 65536, 1),
+        (64, 64, 8, 8),
+    )
     found = [Case(f"relu of {shape}", False, relu, (shape,)) for shape in shapes]
     above = ((1, 1, 1, 65537), (1, 65537, 1, 1), (1, 1, 65537, 1))
     found += [Case(f"relu of {shape}", True, relu, (shape,)) for shape in above]
@@ -174,13 +201,30 @@ def _sizes() -> list[Case]:
         for size, blocked in sums.items()
     ]
     kernels = {
-        (1, 1): False, (3, 3): False, (13, 13): False, (15, 15): False, (16, 16): False,
-        (17, 17): True, (1, 15): False, (1, 16): True, (1, 31): True, (1, 64): True,
-        (16, 1): False, (31, 1): False, (32, 1): True, (64, 1): True,
-    }  # fmt: skip
+        (1, 1): False,
+        (3, 3): False,
+        (13, 13): False,
+        (15, 15): False,
+        (16, 16): False,
+        (17, 17): True,
+        (1, 15): False,
+        (1, 16): True,
+        (1, 31): True,
+        (1, 64): True,
+        (16, 1): False,
+        (31, 1): False,
+        (32, 1): True,
+        (64, 1): True,
+    }
     found += [Case(f"conv {k[0]}x{k[1]}", is_, _conv(*k)) for k, is_ in kernels.items()]
-    pools = {(3, 3): False, (8, 8): False, (9, 9): True, (15, 15): True, (1, 9): True,
-             (9, 1): False}  # fmt: skip
+    pools = {
+        (3, 3): False,
+        (8, 8): False,
+        (9, 9): True,
+        (15, 15): True,
+        (1, 9): True,
+        (9, 1): False,
+    }
     found += [
         Case(f"max_pool {k[0]}x{k[1]}", is_, _pool("max_pool", *k)) for k, is_ in pools.items()
     ]
@@ -196,18 +240,34 @@ def _products() -> list[Case]:
         Case("conv of dilation 2", False, _conv(3, 3, dilations=[2, 2])),
         Case("conv of one axis", False, _conv(3), ((1, 64, 1024),)),
         Case("conv of three axes", False, _conv(3, 3, 3), ((1, 64, 8, 16, 16),)),
-        Case("conv of computed weights", False,
-             lambda mb, x, w: mb.conv(x=x, weight=w), (IMAGE, (64, 64, 1, 1))),
-        Case("conv_transpose", False, lambda mb, x: mb.conv_transpose(
-            x=x, weight=half(64, 64, 2, 2), strides=[2, 2])),
-        Case("linear", False, lambda mb, x: mb.linear(
-            x=x, weight=half(512, 256), bias=half(512)), (ROWS,)),
-        Case("matmul by a constant", False,
-             lambda mb, x: mb.matmul(x=x, y=half(256, 512)), (ROWS,)),
+        Case(
+            "conv of computed weights",
+            False,
+            lambda mb, x, w: mb.conv(x=x, weight=w),
+            (IMAGE, (64, 64, 1, 1)),
+        ),
+        Case(
+            "conv_transpose",
+            False,
+            lambda mb, x: mb.conv_transpose(x=x, weight=half(64, 64, 2, 2), strides=[2, 2]),
+        ),
+        Case(
+            "linear",
+            False,
+            lambda mb, x: mb.linear(x=x, weight=half(512, 256), bias=half(512)),
+            (ROWS,),
+        ),
+        Case(
+            "matmul by a constant", False, lambda mb, x: mb.matmul(x=x, y=half(256, 512)), (ROWS,)
+        ),
         Case("matmul", False, _pair("matmul"), (ROWS, (1, 256, 128))),
         Case("matmul in batches", False, _pair("matmul"), (heads, (1, 8, 64, 128))),
-        Case("scaled_dot_product_attention", False, lambda mb, q, k, v:
-             mb.scaled_dot_product_attention(query=q, key=k, value=v), (heads,) * 3),
+        Case(
+            "scaled_dot_product_attention",
+            False,
+            lambda mb, q, k, v: mb.scaled_dot_product_attention(query=q, key=k, value=v),
+            (heads,) * 3,
+        ),
         Case("lstm", True, _recurrent("lstm", 4), ((16, 1, 64),)),
         Case("gru", True, _recurrent("gru", 3), ((16, 1, 64),)),
         Case("rnn", True, _recurrent("rnn", 1), ((16, 1, 64),)),
@@ -218,7 +278,7 @@ def _products() -> list[Case]:
         Case("batch_norm", False, _of("batch_norm", mean=half(64), variance=half(64))),
         Case("l2_norm", False, _of("l2_norm")),
         Case("local_response_norm", False, _of("local_response_norm", size=5)),
-    ]  # fmt: skip
+    ]
     found += [Case(f"softmax of axis {axis}", False, _of("softmax", axis=axis)) for axis in (1, 3)]
     sums = "sum mean max min l1_norm l2_norm sum_square log_sum log_sum_exp prod"
     found += [
@@ -237,12 +297,19 @@ def _shaping() -> list[Case]:
         Case("concat", False, lambda mb, x, y: mb.concat(values=(x, y), axis=1), **doubled),
         Case("stack", False, lambda mb, x, y: mb.stack(values=(x, y), axis=1), **doubled),
         Case("split", False, lambda mb, x: mb.split(x=x, num_splits=2, axis=1)[0]),
-        Case("slice_by_index", False, _of("slice_by_index", begin=[0, 8, 0, 0],
-                                          end=[1, 40, 32, 32])),
-        Case("slice_by_size", False, _of("slice_by_size", begin=[0, 0, 4, 4],
-                                         size=[1, 64, 16, 16])),
-        Case("slice from a computed place", True, lambda mb, x, at: mb.slice_by_size(
-            x=x, begin=at, size=[1, 32, 16, 16]), (IMAGE, (4,)), ("fp16", "int32")),
+        Case(
+            "slice_by_index", False, _of("slice_by_index", begin=[0, 8, 0, 0], end=[1, 40, 32, 32])
+        ),
+        Case(
+            "slice_by_size", False, _of("slice_by_size", begin=[0, 0, 4, 4], size=[1, 64, 16, 16])
+        ),
+        Case(
+            "slice from a computed place",
+            True,
+            lambda mb, x, at: mb.slice_by_size(x=x, begin=at, size=[1, 32, 16, 16]),
+            (IMAGE, (4,)),
+            ("fp16", "int32"),
+        ),
         Case("reverse", False, _of("reverse", axes=[3])),
         Case("tile", False, _of("tile", reps=[1, 2, 1, 2])),
         Case("pad", False, _of("pad", pad=[2, 2, 2, 2], mode="reflect")),
@@ -251,13 +318,20 @@ def _shaping() -> list[Case]:
         Case("pixel_shuffle", False, _of("pixel_shuffle", upscale_factor=2)),
         Case("upsample_bilinear", False, _of("upsample_bilinear", **scale)),
         Case("upsample_nearest_neighbor", False, _of("upsample_nearest_neighbor", **scale)),
-        Case("resize_bilinear", False, _of("resize_bilinear", target_size_height=48,
-                                           target_size_width=48)),
-        Case("sliding_windows", True, _of("sliding_windows", axis=2, size=8, stride=4),
-             ((1, 64, 256),)),
+        Case(
+            "resize_bilinear",
+            False,
+            _of("resize_bilinear", target_size_height=48, target_size_width=48),
+        ),
+        Case(
+            "sliding_windows",
+            True,
+            _of("sliding_windows", axis=2, size=8, stride=4),
+            ((1, 64, 256),),
+        ),
         Case("band_part", True, _of("band_part", lower=-1, upper=0), ((1, 128, 128),)),
         Case("cumsum", True, _of("cumsum", axis=3)),
-    ]  # fmt: skip
+    ]
 
 
 def _indices() -> list[Case]:
@@ -265,31 +339,76 @@ def _indices() -> list[Case]:
     both = ("fp16", "int32")
     return [
         Case("gather", False, _of("gather", indices=indices, axis=1)),
-        Case("gather at computed indices", True, lambda mb, x, at: mb.gather(
-            x=x, indices=at, axis=0), ((1000, 256), (1, 64)), both),
-        Case("gather of a table", True, lambda mb, at: mb.gather(
-            x=half(1000, 256), indices=at, axis=0), ((1, 64),), ("int32",)),
-        Case("gather_along_axis", True, lambda mb, x, at: mb.gather_along_axis(
-            x=x, indices=at, axis=3), (IMAGE, IMAGE), both),
-        Case("gather_nd", True, lambda mb, x, at: mb.gather_nd(x=x, indices=at),
-             (IMAGE, (8, 2)), both),
-        Case("scatter", True, lambda mb, x, at, new: mb.scatter(
-            data=x, indices=at, updates=new, axis=3),
-            (IMAGE, (4,), (1, 64, 32, 4)), ("fp16", "int32", "fp16")),
+        Case(
+            "gather at computed indices",
+            True,
+            lambda mb, x, at: mb.gather(x=x, indices=at, axis=0),
+            ((1000, 256), (1, 64)),
+            both,
+        ),
+        Case(
+            "gather of a table",
+            True,
+            lambda mb, at: mb.gather(x=half(1000, 256), indices=at, axis=0),
+            ((1, 64),),
+            ("int32",),
+        ),
+        Case(
+            "gather_along_axis",
+            True,
+            lambda mb, x, at: mb.gather_along_axis(x=x, indices=at, axis=3),
+            (IMAGE, IMAGE),
+            both,
+        ),
+        Case(
+            "gather_nd",
+            True,
+            lambda mb, x, at: mb.gather_nd(x=x, indices=at),
+            (IMAGE, (8, 2)),
+            both,
+        ),
+        Case(
+            "scatter",
+            True,
+            lambda mb, x, at, new: mb.scatter(data=x, indices=at, updates=new, axis=3),
+            (IMAGE, (4,), (1, 64, 32, 4)),
+            ("fp16", "int32", "fp16"),
+        ),
         Case("topk", False, lambda mb, x: mb.topk(x=x, k=4, axis=3)[0]),
         Case("argsort", True, lambda mb, x: mb.cast(x=mb.argsort(x=x, axis=3), dtype="fp16")),
-        Case("reduce_argmax", True, lambda mb, x: mb.cast(
-            x=mb.reduce_argmax(x=x, axis=1), dtype="fp16")),
-        Case("one_hot", True, lambda mb, at: mb.one_hot(
-            indices=at, one_hot_vector_size=128), ((1, 64),), ("int32",)),
-        Case("non_zero", True, lambda mb, x: mb.cast(x=mb.non_zero(x=x), dtype="fp16"),
-             ((1, 256),)),
-        Case("range_1d", True, lambda mb, end: mb.cast(x=mb.range_1d(
-            start=0, end=mb.squeeze(x=end), step=1), dtype="fp16"), ((1,),), ("int32",)),
-        Case("random_normal", True, lambda mb, x: mb.add(x=x, y=mb.cast(x=mb.random_normal(
-            shape=np.array(IMAGE, np.int32)), dtype="fp16"))),
+        Case(
+            "reduce_argmax",
+            True,
+            lambda mb, x: mb.cast(x=mb.reduce_argmax(x=x, axis=1), dtype="fp16"),
+        ),
+        Case(
+            "one_hot",
+            True,
+            lambda mb, at: mb.one_hot(indices=at, one_hot_vector_size=128),
+            ((1, 64),),
+            ("int32",),
+        ),
+        Case(
+            "non_zero", True, lambda mb, x: mb.cast(x=mb.non_zero(x=x), dtype="fp16"), ((1, 256),)
+        ),
+        Case(
+            "range_1d",
+            True,
+            lambda mb, end: mb.cast(
+                x=mb.range_1d(start=0, end=mb.squeeze(x=end), step=1), dtype="fp16"
+            ),
+            ((1,),),
+            ("int32",),
+        ),
+        Case(
+            "random_normal",
+            True,
+            lambda mb, x: mb.add(
+                x=x, y=mb.cast(x=mb.random_normal(shape=np.array(IMAGE, np.int32)), dtype="fp16")
+            ),
+        ),
         Case("fill_like", False, lambda mb, x: mb.fill_like(ref_tensor=x, value=1.0)),
-    ]  # fmt: skip
+    ]
 
 
 CASES = tuple(_cases())

@@ -24,11 +24,29 @@ from tests.proof.building import recipe_of
 
 #: One of the labelled packages for each rule, and one beside each limit.
 LABELLED = (
-    "lstm", "add of int32", "range_1d", "slice from a computed place", "matmul over 32768",
-    "matmul over 40000", "conv 1x15", "conv 1x16", "conv 16x16", "max_pool 8x8", "max_pool 9x9",
-    "relu of (1, 1, 1, 65536)", "relu of (1, 1, 1, 65537)", "tan", "atan", "cumsum", "topk",
-    "gather", "gather of a table", "relu of fp32", "linear", "softmax of axis 3",
-)  # fmt: skip
+    "lstm",
+    "add of int32",
+    "range_1d",
+    "slice from a computed place",
+    "matmul over 32768",
+    "matmul over 40000",
+    "conv 1x15",
+    "conv 1x16",
+    "conv 16x16",
+    "max_pool 8x8",
+    "max_pool 9x9",
+    "relu of (1, 1, 1, 65536)",
+    "relu of (1, 1, 1, 65537)",
+    "tan",
+    "atan",
+    "cumsum",
+    "topk",
+    "gather",
+    "gather of a table",
+    "relu of fp32",
+    "linear",
+    "softmax of axis 3",
+)
 
 
 @pytest.mark.parametrize("name", LABELLED)
@@ -51,8 +69,9 @@ def test_every_rule_says_what_it_rests_on() -> None:
         assert rule.refuted_by
         assert re.fullmatch(r"\d{4}-\d\d-\d\d", rule.date)
         assert (rule.names_operation is None) != (rule.names_package is None)
-        assert ("Apple" in rule.levels) <= any("ppl" in s or "ct" in s or "coreai" in s
-                                               for s in rule.sources)  # fmt: skip
+        assert ("Apple" in rule.levels) <= any(
+            "ppl" in s or "ct" in s or "coreai" in s for s in rule.sources
+        )
 
 
 @pytest.mark.parametrize("choice", sorted({c for rule in RULES for c in rule.advice}))

@@ -14,9 +14,14 @@ from tests.proof import building
 
 #: No sandbox, as CI runs as root, and no background services of the browser.
 FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 DESKTOP, PHONE = 1280, 390
 
 
@@ -34,9 +39,12 @@ def pair(published, tmp_path_factory) -> list[Path]:
     """The same weights as a program and as a neural network of enumerated shapes."""
     root = tmp_path_factory.mktemp("pair")
     other = building.publish(
-        root / "artifacts", root / "work", random_weights(32, seed=3),
-        "model=enumerated", "coreml=neuralnetwork",
-    )  # fmt: skip
+        root / "artifacts",
+        root / "work",
+        random_weights(32, seed=3),
+        "model=enumerated",
+        "coreml=neuralnetwork",
+    )
     return [published, other]
 
 

@@ -18,9 +18,15 @@ from asrbuild.handover.report.artifact import TranscriptPair, page
 from asrbuild.handover.report.sweep import JobRecord
 
 HOSTILE = (
-    "<script>alert(1)</script>", "</style><script>alert(1)</script>", "'\"><img src=x onerror=a()>",
-    "{{ 7 * 7 }}", "<!--", "]]>", "&lt;b&gt;", "\u202egnp.exe",
-)  # fmt: skip
+    "<script>alert(1)</script>",
+    "</style><script>alert(1)</script>",
+    "'\"><img src=x onerror=a()>",
+    "{{ 7 * 7 }}",
+    "<!--",
+    "]]>",
+    "&lt;b&gt;",
+    "\u202egnp.exe",
+)
 LABELS = " abcdefghijklmnopqrstuvwxyz'"
 
 
@@ -99,15 +105,27 @@ def job(number: int, path: Path | None, error: str = "", *overrides: str) -> Job
     """A sweep's record of an artifact, or of an error."""
     manifest = read_manifest(path) if path else None
     return JobRecord(
-        number, overrides, "built" if path else "failed", manifest.name if manifest else "",
-        manifest.version if manifest else "", str(path or ""), 1000, {}, True, 2.5, error,
-    )  # fmt: skip
+        number,
+        overrides,
+        "built" if path else "failed",
+        manifest.name if manifest else "",
+        manifest.version if manifest else "",
+        str(path or ""),
+        1000,
+        {},
+        True,
+        2.5,
+        error,
+    )
 
 
 def refused(number: int, *overrides: str) -> JobRecord:
     """A sweep's record of a package that failed its gates."""
     return replace(
         job(number, None, "not published", *overrides),
-        figures={"max_abs_error": 0.5}, package_bytes=500_000, wer=0.25, compress="palettize_4",
+        figures={"max_abs_error": 0.5},
+        package_bytes=500_000,
+        wer=0.25,
+        compress="palettize_4",
         transcripts_match=False,
-    )  # fmt: skip
+    )

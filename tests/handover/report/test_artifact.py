@@ -83,11 +83,16 @@ def test_what_people_wrote_is_text_and_never_markup(published, text):
     )
     manifest = manifest.model_copy(
         update={
-            "name": text, "version": text, "description": text, "author": text, "license": text,
-            "languages": [text], "provenance": provenance,
+            "name": text,
+            "version": text,
+            "description": text,
+            "author": text,
+            "license": text,
+            "languages": [text],
+            "provenance": provenance,
             "decoder": manifest.decoder.model_copy(update={"alphabet": alphabet}),
         }
-    )  # fmt: skip
+    )
     plain = Page(html_of(published, saying(published, "a", "b"), comparisons_of("a")))
     found = Page(html_of(published, manifest, comparisons_of("a")))
     assert set(found.tags) <= set(plain.tags) | {"ins", "del"}
@@ -110,8 +115,11 @@ def test_letters_are_where_they_are_heard_and_coloured_by_their_word(published):
     html = html_of(published, saying(published, "ab cd", "ab ce"), comparisons_of("ab cd"))
     letters = re.findall(r'<span class="letter (\w+)"[^>]*left:([\d.]+)%">(.)</span>', html)
     assert [(kind, text) for kind, _, text in letters] == [
-        ("right", "a"), ("right", "b"), ("wrong", "c"), ("wrong", "d"),
-    ]  # fmt: skip
+        ("right", "a"),
+        ("right", "b"),
+        ("wrong", "c"),
+        ("wrong", "d"),
+    ]
     # Letter n is step 3n + 1 of the 18 that the only segment has.
     places = [float(place) for _, place, _ in letters]
     assert places == pytest.approx([100 * (3 * n + 1.5) / 18 for n in (0, 1, 3, 4)], abs=0.01)
@@ -131,9 +139,14 @@ def test_a_long_recording_is_shown_in_part_and_says_so(published):
 def test_a_failed_gate_cannot_be_missed(published):
     manifest = saying(published, "a", "b", reference="c")
     bad = Metric(
-        input="sample", output="logits", name="kl_divergence", value=0.5, comparison="<=",
-        threshold=0.001, passed=False,
-    )  # fmt: skip
+        input="sample",
+        output="logits",
+        name="kl_divergence",
+        value=0.5,
+        comparison="<=",
+        threshold=0.001,
+        passed=False,
+    )
     verification = manifest.verification.model_copy(update={"metrics": [bad], "passed": False})
     html = html_of(published, manifest.model_copy(update={"verification": verification}))
     assert '<p class="verdict no"><span>Not proven: 1 of 1 gates' in html
@@ -145,9 +158,16 @@ def test_a_failed_gate_cannot_be_missed(published):
 def test_word_errors_on_a_set_are_told_where_they_were_measured(published):
     manifest = saying(published, "a", "a")
     evaluation = Evaluation(
-        data="<dev>.csv", sha256="0" * 64, recordings=11, words=49, wer=0.184, wer_low=0.1,
-        wer_high=0.3, reference="tensorflow", reference_wer=0.1837,
-    )  # fmt: skip
+        data="<dev>.csv",
+        sha256="0" * 64,
+        recordings=11,
+        words=49,
+        wer=0.184,
+        wer_low=0.1,
+        wer_high=0.3,
+        reference="tensorflow",
+        reference_wer=0.1837,
+    )
     verification = manifest.verification.model_copy(update={"evaluation": evaluation})
     found = Page(html_of(published, manifest.model_copy(update={"verification": verification})))
     assert "Words wrong on <dev>.csv18.4 %of 49 words, 11 recordings" in found.text
@@ -187,9 +207,15 @@ def test_gates_have_a_logarithmic_scale_that_ends(share):
 
 @pytest.mark.parametrize(
     ("mode", "chunk", "steps", "calls", "tail"),
-    [("chunked", 16, 588, 37, 12), ("chunked", 16, 32, 2, 16), ("chunked", 16, 5, 1, 5),
-     ("whole", None, 588, 1, 588), ("whole", 3000, 588, 1, 588), ("whole", 300, 588, 2, 288)],
-)  # fmt: skip
+    [
+        ("chunked", 16, 588, 37, 12),
+        ("chunked", 16, 32, 2, 16),
+        ("chunked", 16, 5, 1, 5),
+        ("whole", None, 588, 1, 588),
+        ("whole", 3000, 588, 1, 588),
+        ("whole", 300, 588, 2, 288),
+    ],
+)
 def test_the_timeline_counts_calls_and_the_tail(published, mode, chunk, steps, calls, tail):
     manifest = read_manifest(published)
     first = manifest.verification.inputs[0].model_copy(update={"steps": steps})

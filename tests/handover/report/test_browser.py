@@ -113,8 +113,16 @@ def test_a_stored_page_opens_alone_and_is_whole(look, published):
     page = look(published / "report.html").page
     assert page.locator("h1").inner_text() == published.parent.name
     headings = page.locator("h2").all_inner_texts()
-    assert headings == ["Use it", "Words", "Sound to letters", "Against TensorFlow", "Streaming",
-                        "Inside", "Neural Engine", "Provenance"]  # fmt: skip
+    assert headings == [
+        "Use it",
+        "Words",
+        "Sound to letters",
+        "Against TensorFlow",
+        "Streaming",
+        "Inside",
+        "Neural Engine",
+        "Provenance",
+    ]
     assert page.locator(".verdict").inner_text().startswith("Proven")
     for picture in ("figure .heat", ".gates svg", ".timeline", ".bars svg"):
         assert colours(page.locator(picture).first) >= 3, picture
@@ -125,8 +133,12 @@ def test_a_stored_page_opens_alone_and_is_whole(look, published):
 def test_words_and_letters_are_read_right(look, pages):
     page = look(pages["words"]).page
     assert page.locator(".words").inner_text().split() == [
-        "expected:", "hallo", "transcribed:", "hello", "world",
-    ]  # fmt: skip
+        "expected:",
+        "hallo",
+        "transcribed:",
+        "hello",
+        "world",
+    ]
     letters = page.locator(".letter")
     assert "".join(letters.all_inner_texts()) == WORDS.replace(" ", "")
     wrong, right = (
@@ -307,8 +319,9 @@ def test_an_evaluation_shows_rates_and_every_decoder_under_each_mistake(look, pa
     assert colours(page.locator(".curves svg")) >= 3
     assert page.locator("h3").all_inner_texts() == ["0.wav"], "the other recording is right"
     assert page.locator("h3 ~ p.muted").all_inner_texts() == [
-        "model-0, greedy: 50 % of words wrong", "model-1, greedy: 0 % of words wrong",
-    ]  # fmt: skip
+        "model-0, greedy: 50 % of words wrong",
+        "model-1, greedy: 0 % of words wrong",
+    ]
     assert page.locator(".words del").all_inner_texts() == ["world"]
     assert page.locator(".words ins").all_inner_texts() == ["word"]
     assert page.locator(".words .right").all_inner_texts() == ["hello", "hello world"]
@@ -323,8 +336,12 @@ def test_a_search_shows_its_trials_and_which_are_best(look, pages):
     )
     assert page.locator("svg.plot circle.point").count() == 5
     assert page.locator("tbody .what").all_inner_texts() == [
-        "before, front", "front", "front", "front", "front, best",
-    ]  # fmt: skip
+        "before, front",
+        "front",
+        "front",
+        "front",
+        "front, best",
+    ]
     assert page.locator(".key li").all_inner_texts()[:2] == ["front", "best"]
 
 

@@ -94,8 +94,14 @@ def test_the_page_of_a_sweep_has_its_failures(pair, tmp_path):
 def test_a_package_that_failed_its_gates_is_measured_all_the_same(pair, tmp_path):
     failed = refused(1, "coreml.compress=palettize_4")
     rows = job_rows([job(0, pair[0]), failed])
-    facts = {"size": 0.5, "wer": 25.0, "compress": "palettize_4", "words": "differ",
-             "max_abs_error": 0.5, "seconds": 2.5}  # fmt: skip
+    facts = {
+        "size": 0.5,
+        "wer": 25.0,
+        "compress": "palettize_4",
+        "words": "differ",
+        "max_abs_error": 0.5,
+        "seconds": 2.5,
+    }
     assert rows[1].facts == {**facts, "coreml.compress": "palettize_4"}, "a swept key is a fact"
     write_page(tmp_path / "page.html", "Sweep", rows)
     html = (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -121,15 +127,30 @@ def test_a_swept_key_is_a_column_of_numbers_where_all_are(tmp_path):
     ]
     columns = swept_columns(jobs)
     assert [(c.key, c.number, c.scale) for c in columns] == [
-        ("n_steps", True, "linear"), ("coreml.compress", False, "words"),
-    ]  # fmt: skip
+        ("n_steps", True, "linear"),
+        ("coreml.compress", False, "words"),
+    ]
     lines = write_page(tmp_path / "page.html", "Sweep", job_rows(jobs), columns)
     assert lines[0] == [
-        "#", "artifact", "version", "status", "n_steps", "coreml.compress", "overrides", "error",
-    ]  # fmt: skip
+        "#",
+        "artifact",
+        "version",
+        "status",
+        "n_steps",
+        "coreml.compress",
+        "overrides",
+        "error",
+    ]
     assert lines[2] == [
-        "1", "", "", "failed", "32.0", "int8", "model=static n_steps=32 coreml.compress=int8", "no",
-    ]  # fmt: skip
+        "1",
+        "",
+        "",
+        "failed",
+        "32.0",
+        "int8",
+        "model=static n_steps=32 coreml.compress=int8",
+        "no",
+    ]
 
 
 def test_a_spreadsheet_finds_no_formula_in_the_csv():

@@ -22,26 +22,40 @@ from tests.proof import building
 def metric(case: str, output: str, name: str, value: float, comparison: str, threshold: float):
     passed = value <= threshold if comparison == "<=" else value >= threshold
     return Metric(
-        input=case, output=output, name=name, value=value, comparison=comparison,
-        threshold=threshold, passed=passed,
-    )  # fmt: skip
+        input=case,
+        output=output,
+        name=name,
+        value=value,
+        comparison=comparison,
+        threshold=threshold,
+        passed=passed,
+    )
 
 
 def said(case: str, package: str, reference: str | None = None, expected: str | None = None):
     reference = package if reference is None else reference
     return Transcript(
-        input=case, expected=expected, reference=reference, package=package,
+        input=case,
+        expected=expected,
+        reference=reference,
+        package=package,
         match=package == reference,
-    )  # fmt: skip
+    )
 
 
 def proof(metrics: list[Metric], transcripts: list[Transcript]) -> Verification:
     passed = all(m.passed for m in metrics) and all(t.match for t in transcripts)
     return Verification(
-        executed=True, core_ml_executed=False, reference="tensorflow", executions=[],
+        executed=True,
+        core_ml_executed=False,
+        reference="tensorflow",
+        executions=[],
         inputs=[VerifiedInput(name="sample", steps=588, sha256="0" * 64)],
-        metrics=metrics, transcripts=transcripts, evaluation=None, passed=passed,
-    )  # fmt: skip
+        metrics=metrics,
+        transcripts=transcripts,
+        evaluation=None,
+        passed=passed,
+    )
 
 
 GOOD = [

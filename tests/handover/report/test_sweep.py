@@ -11,13 +11,27 @@ from asrbuild.base import terminal
 from asrbuild.handover.report.sweep import JobRecord, print_table, swept
 
 FIGURES = {
-    "argmax_agreement": 0.97979, "kl_divergence": 0.000101131,
-    "max_abs_error": 0.0071091, "psnr_db": 76.8907,
-}  # fmt: skip
+    "argmax_agreement": 0.97979,
+    "kl_divergence": 0.000101131,
+    "max_abs_error": 0.0071091,
+    "psnr_db": 76.8907,
+}
 JOBS = [
     JobRecord(
-        number, ("verify=quick", *asked), "built", name, f"1.0.0+{number:012d}", f"/{number}", 1,
-        FIGURES, True, 12.9, "", "none", 11_730_000, 0.113,
+        number,
+        ("verify=quick", *asked),
+        "built",
+        name,
+        f"1.0.0+{number:012d}",
+        f"/{number}",
+        1,
+        FIGURES,
+        True,
+        12.9,
+        "",
+        "none",
+        11_730_000,
+        0.113,
     )
     for number, (name, *asked) in enumerate(
         [
@@ -25,11 +39,19 @@ JOBS = [
             ("demo-dynamic_to_static-neuralnetwork", "model=dynamic_to_static", "n_steps=32"),
         ]
     )
-]  # fmt: skip
+]
 FAILED = replace(
-    JOBS[1], number=2, overrides=("verify=quick", "model=nothing"), status="failed",
-    name="", version="", error="there is no\n  model", figures={}, package_bytes=0, wer=None,
-)  # fmt: skip
+    JOBS[1],
+    number=2,
+    overrides=("verify=quick", "model=nothing"),
+    status="failed",
+    name="",
+    version="",
+    error="there is no\n  model",
+    figures={},
+    package_bytes=0,
+    wer=None,
+)
 
 
 def test_the_swept_keys_are_those_that_differ() -> None:
@@ -67,7 +89,12 @@ def test_a_pipe_gets_a_line_for_each_job(capsys: pytest.CaptureFixture[str]) -> 
     headings, first, second = (row.split("\t") for row in rows)
     assert headings[:5] == ["#", "status", "model", "coreml.compress", "n_steps"]
     assert first[:6] == [
-        "0", "built", "static", "palettize_6", "", "demo-static-mlprogram/1.0.0+000000000000",
-    ]  # fmt: skip
+        "0",
+        "built",
+        "static",
+        "palettize_6",
+        "",
+        "demo-static-mlprogram/1.0.0+000000000000",
+    ]
     assert len(headings) == len(first) == len(second)
     assert second[headings.index("KL nats")] == "0.0001011"

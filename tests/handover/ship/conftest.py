@@ -119,9 +119,11 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pytest.importorskip("obstore", reason="the extra s3 is not installed")
     endpoint = f"http://127.0.0.1:{free_port()}"
     settings = {
-        "AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1",
-    }  # fmt: skip
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
     port = endpoint.rpartition(":")[2]
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port]
     with _environment(settings), _served(command, f"{endpoint}/moto-api/"):
@@ -154,9 +156,18 @@ def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     endpoint = f"http://127.0.0.1:{port}"
     log = tmp_path_factory.mktemp("gcs") / "log"
     command = [
-        sys.executable, "-m", "gcp_storage_emulator", "start", "--host", "127.0.0.1",
-        "--port", str(port), "--in-memory", "--default-bucket", "models",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "gcp_storage_emulator",
+        "start",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--in-memory",
+        "--default-bucket",
+        "models",
+    ]
     with (
         _environment({"STORAGE_EMULATOR_HOST": endpoint}),
         _served(command, f"{endpoint}/storage/v1/b/models", log),

@@ -90,9 +90,16 @@ def _authority_certificate(
 
 def _usage(only: str) -> x509.KeyUsage:
     names = (
-        "digital_signature", "content_commitment", "key_encipherment", "data_encipherment",
-        "key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
-    )  # fmt: skip
+        "digital_signature",
+        "content_commitment",
+        "key_encipherment",
+        "data_encipherment",
+        "key_agreement",
+        "key_cert_sign",
+        "crl_sign",
+        "encipher_only",
+        "decipher_only",
+    )
     return x509.KeyUsage(**{name: name == only for name in names})
 
 
@@ -179,9 +186,13 @@ class Instance:
 
         def service(path: str = "", version: int = 1) -> list[dict[str, Any]]:
             return [
-                {"url": self.url + path, "majorApiVersion": version, "operator": "test",
-                 "validFor": {"start": _SINCE}}
-            ]  # fmt: skip
+                {
+                    "url": self.url + path,
+                    "majorApiVersion": version,
+                    "operator": "test",
+                    "validFor": {"start": _SINCE},
+                }
+            ]
 
         return {
             "mediaType": "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json",
@@ -200,9 +211,7 @@ class Instance:
     def token(self, identity: str, issuer: str = ISSUER) -> str:
         """What an identity provider would hand out."""
         now = int(time.time())
-        claims = {
-            "aud": "sigstore", "sub": identity, "iss": issuer, "iat": now, "exp": now + 300,
-        }  # fmt: skip
+        claims = {"aud": "sigstore", "sub": identity, "iss": issuer, "iat": now, "exp": now + 300}
         return jwt.encode(claims, "no client looks at this key, it has 32 bytes")
 
     # What it answers ---------------------------------------------------------------------------
@@ -249,9 +258,11 @@ class Instance:
     def issue(self, identity: str, issuer: str, public: Any) -> x509.Certificate:
         """A certificate as Fulcio's, with its place in the transparency log."""
         since = datetime.now(timezone.utc) - timedelta(seconds=5)
-        san = x509.RFC822Name(identity) if "://" not in identity else (
-            x509.UniformResourceIdentifier(identity)
-        )  # fmt: skip
+        san = (
+            x509.RFC822Name(identity)
+            if "://" not in identity
+            else (x509.UniformResourceIdentifier(identity))
+        )
         text = issuer.encode()
         builder = (
             x509.CertificateBuilder()
@@ -292,9 +303,11 @@ class Instance:
         body = rfc8785.dumps(request)
         index, proof = self._include(body)
         entry = {
-            "body": _b64(body), "integratedTime": int(time.time()) + self.ahead,
-            "logID": self._log_id().hex(), "logIndex": index,
-        }  # fmt: skip
+            "body": _b64(body),
+            "integratedTime": int(time.time()) + self.ahead,
+            "logID": self._log_id().hex(),
+            "logIndex": index,
+        }
         promise = _b64(self.log.sign(rfc8785.dumps(entry), _ECDSA))
         return {
             "ab" * 32: entry
@@ -372,10 +385,20 @@ class Instance:
             "signer_digest=sha256\ness_cert_id_alg=sha256\n"
         )
         subprocess.run(
-            ["openssl", "ts", "-reply", "-config", here / "conf", "-queryfile", here / "query",
-             "-out", here / "reply"],
-            check=True, capture_output=True,
-        )  # fmt: skip
+            [
+                "openssl",
+                "ts",
+                "-reply",
+                "-config",
+                here / "conf",
+                "-queryfile",
+                here / "query",
+                "-out",
+                here / "reply",
+            ],
+            check=True,
+            capture_output=True,
+        )
         return (here / "reply").read_bytes()
 
 

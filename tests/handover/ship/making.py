@@ -41,10 +41,14 @@ def make_artifact(
     fields = copy.deepcopy(MANIFEST)
     fields["name"] = name
     fields["files"] = [
-        {"path": path, "role": ROLES.get(path, "package"), "bytes": len(data),
-         "sha256": hashlib.sha256(data).hexdigest()}
+        {
+            "path": path,
+            "role": ROLES.get(path, "package"),
+            "bytes": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
+        }
         for path, data in sorted(content.items())
-    ]  # fmt: skip
+    ]
     change(fields)
     digest = content_digest_of(Manifest.model_validate_json(json.dumps(fields)))
     fields["version"] = f"{recipe_version}+{digest[:12]}"

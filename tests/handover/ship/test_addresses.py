@@ -66,8 +66,9 @@ def test_the_commands_say_what_is_not_there(
     assert (code, err.splitlines()[0]) == (1, "error: the remote does not exist")
     code, out, err = command("ship", artifact, remote)
     assert (code, out.splitlines()[-1]) == (
-        0, f"asrbuild pull demo-dynamic@{artifact.name} --remote '{remote}'",
-    )  # fmt: skip
+        0,
+        f"asrbuild pull demo-dynamic@{artifact.name} --remote '{remote}'",
+    )
     assert not err, "small files are no news"
     code, _, err = command("channel", "history", "demo-dynamic", "stable", "--remote", remote)
     assert (code, err.splitlines()[0]) == (
@@ -83,11 +84,8 @@ def test_the_commands_say_what_is_not_there(
     code, _, err = command("pull", "nothing", "--remote", remote)
     assert (code, err.splitlines()) == (
         1,
-        [
-            "error: the remote has no nothing", f"  file: {remote}",
-            "  fix: it has: demo-dynamic",
-        ],
-    )  # fmt: skip
+        ["error: the remote has no nothing", f"  file: {remote}", "  fix: it has: demo-dynamic"],
+    )
     elsewhere = ("--artifacts", tmp_path / "elsewhere")
     spec = f"demo-dynamic@{artifact.name}"
     code, _, err = command("pull", spec, "--remote", remote, "--os", "iOS9", *elsewhere)

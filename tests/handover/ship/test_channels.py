@@ -53,9 +53,14 @@ def move(signer: Signer, trust: Trust) -> Callable[..., Any]:
 
     def run(version: Path, folder: Path, by: Signer = signer, **more: Any) -> Any:
         return ship(
-            version, open_remote(str(folder)), signer=by, trust={**trust, **by.trust},
-            channel="stable", other_signer=True, **more,
-        )  # fmt: skip
+            version,
+            open_remote(str(folder)),
+            signer=by,
+            trust={**trust, **by.trust},
+            channel="stable",
+            other_signer=True,
+            **more,
+        )
 
     return run
 
@@ -71,9 +76,13 @@ def reader(tmp_path: Path, config: Path, signer: Signer) -> Callable[..., Pulled
         if not theirs.exists():
             trust_key(read_key_file(config / "keys" / "default.pub"), None, theirs)
         (pulled,) = pull(
-            f"{NAME}@stable", open_remote(str(address), identity), tmp_path / f"{who}s-store",
-            trust=read_trust(theirs), config=theirs, **more,
-        )  # fmt: skip
+            f"{NAME}@stable",
+            open_remote(str(address), identity),
+            tmp_path / f"{who}s-store",
+            trust=read_trust(theirs),
+            config=theirs,
+            **more,
+        )
         return pulled
 
     return run
@@ -117,9 +126,14 @@ def fields_of(folder: Path, counter: int) -> dict[str, Any]:
 @pytest.mark.parametrize("era", ["new", "old"])
 @pytest.mark.parametrize("seen", [0, 1, 2])
 def test_records_of_another_remote(
-    versions: list[Path], move: Any, reader: Any, tmp_path: Path, signer: Signer, era: str,
+    versions: list[Path],
+    move: Any,
+    reader: Any,
+    tmp_path: Path,
+    signer: Signer,
+    era: str,
     seen: int,
-):  # fmt: skip
+):
     """Staging has more records, and ends on a build that must never reach users."""
     prod, staging = tmp_path / "prod", tmp_path / "staging"
     for version in (versions[3], versions[0], versions[3]):
@@ -245,9 +259,7 @@ def test_a_record_that_does_not_follow_what_was_seen(
         move(version, remote)
     reader(remote)
     good = fields_of(remote, 3)
-    for broken in (
-        {"previous": "0" * 64}, {"previous": None}, {"previous": good["previous"]},
-    ):  # fmt: skip
+    for broken in ({"previous": "0" * 64}, {"previous": None}, {"previous": good["previous"]}):
         put(remote, signer, **(good | {"counter": 4} | broken))
         for who in ("reader", "somebody"):
             with pytest.raises(Refused, match="FORKED"):
@@ -404,9 +416,13 @@ def test_an_expiry_is_demanded(
         assert back.version == versions[0].name
     with pytest.raises(AsrbuildError, match="a version has no expiry"):
         pull(
-            f"{NAME}@{versions[0].name}", open_remote(str(folder)), tmp_path / "x",
-            trust=trust, config=tmp_path / "y", fresh=True,
-        )  # fmt: skip
+            f"{NAME}@{versions[0].name}",
+            open_remote(str(folder)),
+            tmp_path / "x",
+            trust=trust,
+            config=tmp_path / "y",
+            fresh=True,
+        )
 
 
 @pytest.mark.parametrize(
@@ -431,9 +447,15 @@ def new(tmp_path: Path) -> Signer:
 
 @pytest.mark.parametrize("seen", [True, False])
 def test_a_channel_is_handed_over(
-    versions: list[Path], move: Any, reader: Any, tmp_path: Path, signer: Signer, trust: Trust,
-    new: Signer, seen: bool,
-):  # fmt: skip
+    versions: list[Path],
+    move: Any,
+    reader: Any,
+    tmp_path: Path,
+    signer: Signer,
+    trust: Trust,
+    new: Signer,
+    seen: bool,
+):
     """Who trusts the old key alone follows, before and after; the old key's records are over."""
     folder = tmp_path / "remote"
     remote = open_remote(str(folder))
@@ -469,15 +491,24 @@ def test_a_channel_is_handed_over(
 
 @pytest.mark.parametrize("how", ["by the old alone", "by the new alone", "by a stranger", "no key"])
 def test_a_channel_that_is_not_handed_over_by_both(
-    versions: list[Path], move: Any, reader: Any, tmp_path: Path, signer: Signer, new: Signer,
-    stranger: Signer, how: str,
-):  # fmt: skip
+    versions: list[Path],
+    move: Any,
+    reader: Any,
+    tmp_path: Path,
+    signer: Signer,
+    new: Signer,
+    stranger: Signer,
+    how: str,
+):
     folder = tmp_path / "remote"
     move(versions[0], folder)
     key = base64.b64encode(new.private.public_key().public_bytes_raw()).decode()
     fields = fields_of(folder, 1) | {
-        "counter": 2, "previous": _digest(folder, 1), "why": "rotate", "key": key,
-    }  # fmt: skip
+        "counter": 2,
+        "previous": _digest(folder, 1),
+        "why": "rotate",
+        "key": key,
+    }
     if how == "no key":
         for nonsense in ("", "AA==", base64.b64encode(bytes(32)).decode(), None):
             put(folder, signer, **(fields | {"key": nonsense}))
@@ -496,9 +527,8 @@ def test_a_channel_that_is_not_handed_over_by_both(
 
 
 def test_the_commands(
-    command: Callable[..., tuple[int, str, str]], versions: list[Path], tmp_path: Path,
-    config: Path,
-):  # fmt: skip
+    command: Callable[..., tuple[int, str, str]], versions: list[Path], tmp_path: Path, config: Path
+):
     remote, mine = tmp_path / "remote", ("--artifacts", tmp_path / "mine")
     where = ("--remote", remote)
     code, _, err = command("ship", versions[0], remote, "--expires", "1h")
@@ -521,9 +551,17 @@ def test_the_commands(
     code, out, _ = command("channel", "history", NAME, "stable", *where)
     assert (code, "rotate" in out) == (0, True)
     code, _, err = command(
-        "channel", "set", NAME, "stable", versions[0].name, "--key", "default", "--expires", "1d",
+        "channel",
+        "set",
+        NAME,
+        "stable",
+        versions[0].name,
+        "--key",
+        "default",
+        "--expires",
+        "1d",
         *where,
-    )  # fmt: skip
+    )
     assert (code, "has handed" in err) == (1, True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ASRBUILD_CONFIG", str(trusting))

@@ -154,9 +154,13 @@ def test_a_push_that_counts_on_a_file_that_goes(
 
 
 def test_a_header_that_comes_while_files_go(
-    folder: ObjectRemote, versions: list[Path], send: Any, trust: Trust, config: Path,
+    folder: ObjectRemote,
+    versions: list[Path],
+    send: Any,
+    trust: Trust,
+    config: Path,
     tmp_path: Path,
-):  # fmt: skip
+):
     """It is written after the clean-up looked what is needed: the file is brought back."""
     for path in versions[:2]:
         send(path, folder)
@@ -178,9 +182,15 @@ def test_a_header_that_comes_while_files_go(
 
 
 def test_a_channel_that_moves_to_a_version_that_goes(
-    folder: ObjectRemote, versions: list[Path], send: Any, signer: Signer, trust: Trust,
-    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-):  # fmt: skip
+    folder: ObjectRemote,
+    versions: list[Path],
+    send: Any,
+    signer: Signer,
+    trust: Trust,
+    config: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
     for path in versions[:3]:
         send(path, folder)
         time.sleep(0.01)
@@ -217,9 +227,13 @@ def test_a_channel_that_moves_to_a_version_that_goes(
 
 
 def test_a_killed_clean_up_is_finished_by_the_next(
-    folder: ObjectRemote, versions: list[Path], send: Any, trust: Trust, config: Path,
+    folder: ObjectRemote,
+    versions: list[Path],
+    send: Any,
+    trust: Trust,
+    config: Path,
     tmp_path: Path,
-):  # fmt: skip
+):
     """Killed after every step in turn, in a process of its own; the rest can still be pulled."""
     for path in versions[:3]:
         send(path, folder, channel="stable" if path is versions[0] else None)
@@ -308,9 +322,14 @@ def test_the_command(
 
 @pytest.mark.parametrize("what", ["header", "record", "name"])
 def test_one_odd_file_does_not_block_the_rest(
-    what: str, folder: ObjectRemote, versions: list[Path], send: Any, trust: Trust, config: Path,
+    what: str,
+    folder: ObjectRemote,
+    versions: list[Path],
+    send: Any,
+    trust: Trust,
+    config: Path,
     tmp_path: Path,
-):  # fmt: skip
+):
     """What it may need stays, and at the end it is named; all else goes."""
     other = [
         make_artifact(tmp_path / "artifacts", "other", {**CONTENT, "alphabet.txt": b"o%d" % n})
@@ -322,9 +341,10 @@ def test_one_odd_file_does_not_block_the_rest(
     root = tmp_path / "remote" / f"artifacts/{NAME}"
     blobs = digests_of(folder)
     odd = {
-        "header": root / "versions/9.json", "record": root / "channels/beta/1.json",
+        "header": root / "versions/9.json",
+        "record": root / "channels/beta/1.json",
         "name": root / "versions/$(id).json",
-    }[what]  # fmt: skip
+    }[what]
     odd.parent.mkdir(parents=True, exist_ok=True)
     odd.write_bytes(b'{"envelope": "garbled"}')
     items = cleanup.survey(folder, STRICT, time.time() + LATER)

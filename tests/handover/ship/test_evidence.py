@@ -25,9 +25,14 @@ PAYLOAD = b'{"format":"asrbuild-evidence/1","n":1}'
 
 
 def test_every_remote_takes_evidence_along(
-    remote: Remote, artifact: Path, signer: Signer, stranger: Signer, trust: Trust,
-    config: Path, tmp_path: Path,
-) -> None:  # fmt: skip
+    remote: Remote,
+    artifact: Path,
+    signer: Signer,
+    stranger: Signer,
+    trust: Trust,
+    config: Path,
+    tmp_path: Path,
+) -> None:
     name, version = artifact.parent.name, artifact.name
     kept = keep_evidence(artifact, seal(PAYLOAD, signer))
     assert keep_evidence(artifact, seal(PAYLOAD, signer)) == kept, "the same file is kept once"
@@ -58,8 +63,9 @@ def test_a_web_server_lists_evidence_in_its_index(
     assert shown.evidence(artifact.parent.name, artifact.name) == [kept.stem]
     (folder / "index.json").unlink()
     notes: list[str] = []
-    bring_evidence(shown, artifact.parent.name, artifact.name, tmp_path / "a" / "b", trust,
-                   notes.append)  # fmt: skip
+    bring_evidence(
+        shown, artifact.parent.name, artifact.name, tmp_path / "a" / "b", trust, notes.append
+    )
     assert "was not fetched" in notes[0], "an artifact is whole without"
 
 

@@ -23,9 +23,7 @@ def test_keys_that_anybody_could_sign_for():
     def add(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
         (a, b), (u, v) = one, other
         k = d * a * u * b * v
-        return (
-            (a * v + b * u) * pow(1 + k, -1, p) % p, (b * v + a * u) * pow(1 - k, -1, p) % p,
-        )  # fmt: skip
+        return ((a * v + b * u) * pow(1 + k, -1, p) % p, (b * v + a * u) * pow(1 - k, -1, p) % p)
 
     def x_of(y: int) -> int | None:
         square = (y * y - 1) * pow(d * y * y + 1, -1, p) % p

@@ -28,8 +28,10 @@ def halves(config: Path) -> dict[str, set[str]]:
     for path in sorted((config / "keys").glob("[!.]*")):
         found.setdefault(path.stem, set()).add(path.suffix)
     trusted = {one.label for one in read_trust(config).values()}
-    return {name: {*have, *({"trusted"} & {"trusted" if name in trusted else ""})}
-            for name, have in found.items()}  # fmt: skip
+    return {
+        name: {*have, *({"trusted"} & {"trusted" if name in trusted else ""})}
+        for name, have in found.items()
+    }
 
 
 WHOLE = {".key", ".pub", "trusted"}
@@ -119,9 +121,13 @@ def test_what_others_may_write_to_is_not_made(tmp_path: Path, mask: int):
 @pytest.mark.parametrize("which", [".", "trusted", "trusted/*.pub", "keys", "keys/default.key"])
 @pytest.mark.parametrize("mode", [0o020, 0o002])
 def test_what_others_may_write_to_is_not_believed(
-    command: Callable[..., tuple[int, str, str]], config: Path, which: str, mode: int,
-    artifact: Path, tmp_path: Path,
-):  # fmt: skip
+    command: Callable[..., tuple[int, str, str]],
+    config: Path,
+    which: str,
+    mode: int,
+    artifact: Path,
+    tmp_path: Path,
+):
     (place,) = config.glob(which) if which != "." else (config,)
     place.chmod(stat.S_IMODE(place.stat().st_mode) | mode)
     lines: list[tuple[Any, ...]] = [("ship", artifact, tmp_path / "remote")]

@@ -42,15 +42,24 @@ def new(tmp_path: Path, old: Path) -> Path:
 def _kill(artifact: Path, name: str, addresses: list[str], points: list[int]) -> list[str]:
     done = subprocess.run(
         [sys.executable, "-m", "tests.handover.ship.killer", str(artifact), name, *addresses],
-        input=" ".join(map(str, points)), capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
+        input=" ".join(map(str, points)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
     return done.stdout.splitlines()
 
 
 def _check(
-    address: str, old: Path, new: Path, out: Path, config: Path, trust: Trust,
+    address: str,
+    old: Path,
+    new: Path,
+    out: Path,
+    config: Path,
+    trust: Trust,
     name: str = "demo-dynamic",
-) -> str:  # fmt: skip
+) -> str:
     """Everything that the remote lists can be pulled, and its channel means one of the two."""
     remote = open_remote(address)
     truth = {path.name: tree_digests(path) for path in (old, new)}
@@ -70,10 +79,12 @@ def _check(
 @pytest.mark.parametrize(
     ("kind", "count", "name"),
     [
-        ("folder", 30, "demo-dynamic"), ("folder", 16, "demo-set"),
-        ("s3", 4, "demo-dynamic"), ("oci", 4, "demo-dynamic"),
+        ("folder", 30, "demo-dynamic"),
+        ("folder", 16, "demo-set"),
+        ("s3", 4, "demo-dynamic"),
+        ("oci", 4, "demo-dynamic"),
     ],
-)  # fmt: skip
+)
 def test_killed_at_random_lines(
     kind: str,
     count: int,
@@ -129,8 +140,15 @@ def test_killed_from_outside(
     remote = str(tmp_path / "remote")
     ship(old, open_remote(remote), signer=signer, trust=trust, channel="beta")
     command = [
-        sys.executable, "-m", "asrbuild.cli.main", "ship", str(new), remote, "--channel", "beta"
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "asrbuild.cli.main",
+        "ship",
+        str(new),
+        remote,
+        "--channel",
+        "beta",
+    ]
     chance = seeded(5)
     for number in range(5):
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

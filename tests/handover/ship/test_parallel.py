@@ -82,9 +82,14 @@ def small_files() -> Iterator[None]:
 
 
 def test_a_disk_that_refuses_what_is_pulled_is_named_and_not_the_remote(
-    address: str, artifact: Path, signer: Signer, trust: Trust, config: Path, tmp_path: Path,
+    address: str,
+    artifact: Path,
+    signer: Signer,
+    trust: Trust,
+    config: Path,
+    tmp_path: Path,
     request: pytest.FixtureRequest,
-):  # fmt: skip
+):
     remote = open_remote(address)
     ship(artifact, remote, signer=signer, trust=trust)
     request.getfixturevalue("small_files")
@@ -170,8 +175,11 @@ def test_on_a_terminal(way: str, artifact: Path, tmp_path: Path, signer: Signer,
     ours, theirs = os.openpty()
     done = subprocess.run(
         [sys.executable, "-m", "asrbuild.cli.main", *arguments],
-        stderr=theirs, stdout=subprocess.PIPE, text=True, env=os.environ | {"TERM": "xterm"},
-    )  # fmt: skip
+        stderr=theirs,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TERM": "xterm"},
+    )
     os.close(theirs)
     shown = os.read(ours, 1 << 16).decode()
     os.close(ours)

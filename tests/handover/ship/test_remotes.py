@@ -197,9 +197,13 @@ def test_of_many_who_move_a_channel_each_knows_whether_it_did(
         """None, or why not."""
         try:
             set_channel(
-                open_remote(address), "demo-dynamic", "beta", version.name,
-                signer=signer, trust=trust,
-            )  # fmt: skip
+                open_remote(address),
+                "demo-dynamic",
+                "beta",
+                version.name,
+                signer=signer,
+                trust=trust,
+            )
         except AsrbuildError as error:
             return str(error)
         return None
@@ -278,9 +282,13 @@ def test_a_web_server_that_shows_something_else(web: tuple[Path, str], fetch: An
 
 
 def test_a_folder_is_one_place_however_it_is_spelt(
-    versions: list[Path], signer: Signer, trust: Trust, fetch: Any,
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-):  # fmt: skip
+    versions: list[Path],
+    signer: Signer,
+    trust: Trust,
+    fetch: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
     """The last record of a channel is kept for its folder, not for another one of that name."""
     for project, given in (("one", versions[:2]), ("two", versions[2:])):
         (tmp_path / project / "a b").mkdir(parents=True)
@@ -359,11 +367,13 @@ def test_names_and_versions_that_begin_like_others(
     """A name, a recipe version and a channel each begin another one's."""
     made = {
         (name, version): make_artifact(
-            tmp_path / "artifacts", name, {**CONTENT, "alphabet.txt": f"{name} {version}".encode()},
+            tmp_path / "artifacts",
+            name,
+            {**CONTENT, "alphabet.txt": f"{name} {version}".encode()},
             recipe_version=version,
         )
         for name, version in (("demo", "1.0.1"), ("demo", "1.0.10"), ("demo-b", "1.0.1"))
-    }  # fmt: skip
+    }
     for (name, _), artifact in made.items():
         ship(artifact, remote, signer=signer, trust=trust, channel="beta")
         ship(artifact, remote, signer=signer, trust=trust, channel=f"beta-{name}")
@@ -390,9 +400,11 @@ def test_names_and_versions_that_begin_like_others(
             item.name for item in cleanup.remove(remote, cleanup.survey(remote, Rules(1, 0), now))
         }
         assert gone == set(tree_digests(made["demo-b", "1.0.1"]).values()) - {
-            digest for (name, _), path in made.items() if name == "demo"
+            digest
+            for (name, _), path in made.items()
+            if name == "demo"
             for digest in tree_digests(path).values()
-        }  # fmt: skip
+        }
         assert fetch("demo@beta", open_remote(address), to="later").version.startswith("1.0.10+")
 
 
@@ -443,8 +455,8 @@ def test_what_a_store_says_is_not_taken_for_what_it_does_not_say(
 
 
 def test_one_bad_version_is_a_row_of_the_list(
-    command: Callable[..., tuple[int, str, str]], artifact: Path, tmp_path: Path, registry: str,
-):  # fmt: skip
+    command: Callable[..., tuple[int, str, str]], artifact: Path, tmp_path: Path, registry: str
+):
     remote = tmp_path / "remote"
     assert command("ship", artifact, remote)[0] == 0
     versions = remote / "artifacts" / "demo-dynamic" / "versions"
@@ -454,8 +466,11 @@ def test_one_bad_version_is_a_row_of_the_list(
     code, out, err = command("ls", "--remote", remote, "--json")
     assert code == 0, err
     assert {row["version"]: row["refused"] for row in json.loads(out)} == {
-        artifact.name: None, "9": "TOO_LARGE", "8": "HEADER_MALFORMED", "7": "IDENTITY_MISMATCH",
-    }  # fmt: skip
+        artifact.name: None,
+        "9": "TOO_LARGE",
+        "8": "HEADER_MALFORMED",
+        "7": "IDENTITY_MISMATCH",
+    }
     assert command("ls", "--remote", remote)[0] == 0
     code, _, err = command("channel", "set", "demo-dynamic", "beta", "7", "--remote", remote)
     assert (code, "IDENTITY_MISMATCH" in err) == (1, True)
@@ -467,5 +482,6 @@ def test_one_bad_version_is_a_row_of_the_list(
     code, out, err = command("ls", "--remote", shared, "--json")
     assert code == 0, err
     assert {row["version"]: row["refused"] for row in json.loads(out)} == {
-        artifact.name: None, "v1": "RECORD_MALFORMED",
-    }  # fmt: skip
+        artifact.name: None,
+        "v1": "RECORD_MALFORMED",
+    }

@@ -185,9 +185,14 @@ def test_a_list_that_never_ends(lonely: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_store_without_conditional_writes_takes_no_channels(
-    lonely: Path, artifact: Path, signer: Signer, trust: Trust, config: Path, tmp_path: Path,
+    lonely: Path,
+    artifact: Path,
+    signer: Signer,
+    trust: Trust,
+    config: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-):  # fmt: skip
+):
     """Whether it passes over the condition or refuses it; versions go there all the same."""
     objects: dict[str, bytes] = {}
     refuses = [False]

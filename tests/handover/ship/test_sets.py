@@ -206,8 +206,9 @@ def test_what_a_set_needs_stays_as_long_as_the_set(
         place.objects.remove(f"artifacts/demo/channels/stable/{stored.name}")
     send(artifacts[:1], place)
     assert gone(place) == {
-        f"demo/{pointed.version}", *(f"{path.parent.name}/{path.name}" for path in artifacts[1:])
-    }  # fmt: skip
+        f"demo/{pointed.version}",
+        *(f"{path.parent.name}/{path.name}" for path in artifacts[1:]),
+    }
     assert fetch("demo@1.0.0", place, "iOS18")[0].name == "demo-18"
 
 
@@ -262,8 +263,9 @@ def test_the_commands(command: Callable, artifacts: list[Path], tmp_path: Path):
     remote, device = tmp_path / "remote", tmp_path / "device"
     code, _, err = command("ship", *artifacts, remote)
     assert (code, err.splitlines()[0]) == (
-        2, "error: 3 artifacts are shipped as a set, which requires a name",
-    )  # fmt: skip
+        2,
+        "error: 3 artifacts are shipped as a set, which requires a name",
+    )
     code, out, err = command("ship", *artifacts, remote, "--set", "demo", "--channel", "stable")
     assert code == 0, err
     assert out.splitlines()[-1] == f"asrbuild pull demo@stable --remote {remote} --os iOS17"
@@ -291,8 +293,9 @@ def test_the_commands(command: Callable, artifacts: list[Path], tmp_path: Path):
     assert (code, err.splitlines()[0]) == (1, "error: a bundle file has no set")
     code, _, err = command("ship", artifacts[0], artifacts[0], remote, "--set", "twice")
     assert (code, err.splitlines()[0]) == (
-        1, "error: refused (DUPLICATE_PATH): it has an artifact twice",
-    )  # fmt: skip
+        1,
+        "error: refused (DUPLICATE_PATH): it has an artifact twice",
+    )
     code, _, err = command("ship", artifacts[0], remote, "--set", "../up")
     assert code == 1
     assert "UNSAFE_NAME" in err

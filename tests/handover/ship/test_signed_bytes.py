@@ -40,9 +40,10 @@ from tests.killing import run_until, seeded
 NAME = "demo-dynamic"
 #: Files that may differ between two builds of one version, which the manifest does not list.
 BESIDE = {
-    "report.html": b"<p>fine</p>", "ASRKit/Sources/Transcriber.swift": b"// honest\n",
+    "report.html": b"<p>fine</p>",
+    "ASRKit/Sources/Transcriber.swift": b"// honest\n",
     "conformance/check.py": b"print('fine')\n",
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -101,18 +102,25 @@ CHANGES: dict[str, Callable[[Path], None]] = {
     "a file more": lambda path: edit(path, **{"ASRKit/Evil.swift": b"x"}),
     "a file less": lambda path: (edit(path), (path / "report.html").unlink(), edit(path))[0],
     "a link": lambda path: (
-        edit(path), (path / "report.html").unlink(), (path / "report.html").symlink_to("x")
+        edit(path),
+        (path / "report.html").unlink(),
+        (path / "report.html").symlink_to("x"),
     )[0],
     "no sums": lambda path: (edit(path), (path / "SHA256SUMS").unlink())[0],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("swaps", [True, False], ids=["in one step", "in two"])
 def test_what_a_pull_calls_signed_is_what_was_signed(
-    shipped: Path, built: Path, fetch: Any, trust: Trust, change: Callable[[Path], None],
-    swaps: bool, monkeypatch: pytest.MonkeyPatch,
-):  # fmt: skip
+    shipped: Path,
+    built: Path,
+    fetch: Any,
+    trust: Trust,
+    change: Callable[[Path], None],
+    swaps: bool,
+    monkeypatch: pytest.MonkeyPatch,
+):
     """Whatever somebody made of the copy that was there before, it is mended as a whole."""
     if not swaps:
         monkeypatch.setattr(store, "exchange_paths", lambda one, other: False)
@@ -193,8 +201,9 @@ def test_a_pull_over_an_own_build_that_is_killed(
         if signatures.signature_path(path).exists():
             assert which == "signed"
             assert prove_origin(path, trust)
-        (again,) = pull(f"{NAME}@stable", open_remote(str(shipped)), root, trust=trust,
-                        config=config)  # fmt: skip
+        (again,) = pull(
+            f"{NAME}@stable", open_remote(str(shipped)), root, trust=trust, config=config
+        )
         assert tree_digests(again.path) == truth["signed"]
         assert prove_origin(path, trust)
     assert seen == {"own", "signed"}
@@ -212,9 +221,14 @@ def test_two_paths_are_swapped_in_one_step(tmp_path: Path):
 
 
 def test_the_signature_stays_with_what_was_pulled_and_with_nothing_else(
-    shipped: Path, built: Path, fetch: Any, tmp_path: Path, trust: Trust, signer: Signer,
+    shipped: Path,
+    built: Path,
+    fetch: Any,
+    tmp_path: Path,
+    trust: Trust,
+    signer: Signer,
     config: Path,
-):  # fmt: skip
+):
     assert prove_origin(built, trust) is None
     path = fetch(shipped).path
     assert prove_origin(path, trust).keyid == signer.keyid  # type: ignore[union-attr]
@@ -293,9 +307,13 @@ def intern(tmp_path: Path, config: Path, signer: Signer) -> tuple[Signer, Trust]
 
 @pytest.mark.parametrize("address", ["folder", "oci"], indirect=True)
 def test_a_channel_is_not_pointed_at_what_another_signed(
-    address: str, built: Path, tmp_path: Path, signer: Signer, config: Path,
+    address: str,
+    built: Path,
+    tmp_path: Path,
+    signer: Signer,
+    config: Path,
     intern: tuple[Signer, Trust],
-):  # fmt: skip
+):
     """Unless that is said. Of one version, the other's build may have other code beside it."""
     remote, trust = open_remote(address), read_trust(config)
     other, their_trust = intern
@@ -318,9 +336,12 @@ def test_a_channel_is_not_pointed_at_what_another_signed(
 
 
 def test_the_command_says_who_signed_what_is_there(
-    command: Callable[..., tuple[int, str, str]], built: Path, tmp_path: Path, signer: Signer,
+    command: Callable[..., tuple[int, str, str]],
+    built: Path,
+    tmp_path: Path,
+    signer: Signer,
     intern: tuple[Signer, Trust],
-):  # fmt: skip
+):
     other, their_trust = intern
     remote = tmp_path / "remote"
     ship(built, open_remote(str(remote)), signer=other, trust=their_trust)
@@ -345,9 +366,14 @@ def test_the_command_says_who_signed_what_is_there(
 
 @pytest.mark.parametrize("address", ["folder", "s3"], indirect=True)
 def test_a_damaged_file_on_a_remote_is_found_and_mended(
-    remote: Remote, built: Path, signer: Signer, trust: Trust, fetch: Any, config: Path,
+    remote: Remote,
+    built: Path,
+    signer: Signer,
+    trust: Trust,
+    fetch: Any,
+    config: Path,
     tmp_path: Path,
-):  # fmt: skip
+):
     """One of the right size, too; the store's own checksum tells where it has one."""
     assert isinstance(remote, ObjectRemote)
     ship(built, remote, signer=signer, trust=trust, channel="stable")

@@ -105,11 +105,26 @@ def test_it_is_a_plain_sigstore_bundle(
 
     def verify(issuer: str) -> int:
         return subprocess.run(
-            [sys.executable, "-m", "sigstore", "--trust-config", tmp_path / "instance.json",
-             "verify", "identity", "--offline", "--bundle", tmp_path / "bundle.json",
-             "--cert-identity", WHO, "--cert-oidc-issuer", issuer, signed],
-            capture_output=True, timeout=60,
-        ).returncode  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "sigstore",
+                "--trust-config",
+                tmp_path / "instance.json",
+                "verify",
+                "identity",
+                "--offline",
+                "--bundle",
+                tmp_path / "bundle.json",
+                "--cert-identity",
+                WHO,
+                "--cert-oidc-issuer",
+                issuer,
+                signed,
+            ],
+            capture_output=True,
+            timeout=60,
+        ).returncode
 
     assert verify(ISSUER) == 0
     assert verify("https://other.example.com") == 1
@@ -333,9 +348,14 @@ def test_identities_are_listed_and_exact(config: Path, command: Callable):
     out = command("key", "ls", "--json")[1]
     rows = [row for row in json.loads(out)["trusted"] if "identity" in row]
     assert rows == [
-        {"label": "the CI", "keyid": identity_of(WHO, ISSUER).keyid, "can_sign": False,
-         "identity": WHO, "issuer": ISSUER}
-    ]  # fmt: skip
+        {
+            "label": "the CI",
+            "keyid": identity_of(WHO, ISSUER).keyid,
+            "can_sign": False,
+            "identity": WHO,
+            "issuer": ISSUER,
+        }
+    ]
     assert f"{WHO} of {ISSUER}" in command("key", "ls")[1]
     for identity, issuer in (
         (f"*{WHO}", ISSUER),

@@ -48,12 +48,19 @@ def bundle(artifacts: list[Path], tmp_path: Path, signer: Signer) -> Path:
 @pytest.mark.parametrize(
     ("system", "name"),
     [
-        ("iOS26", "demo-18"), ("iOS18", "demo-18"), ("iOS 18.0", "demo-18"),
-        ("iOS17.6.1", "demo-17"), ("iOS17", "demo-17"), ("iOS16.9", "demo-13"),
-        ("iOS13", "demo-13"), ("macOS15.1", "demo-18"), ("macOS14", "demo-17"),
-        ("macOS10.15", "demo-13"), ("macOS11", "demo-13"),
+        ("iOS26", "demo-18"),
+        ("iOS18", "demo-18"),
+        ("iOS 18.0", "demo-18"),
+        ("iOS17.6.1", "demo-17"),
+        ("iOS17", "demo-17"),
+        ("iOS16.9", "demo-13"),
+        ("iOS13", "demo-13"),
+        ("macOS15.1", "demo-18"),
+        ("macOS14", "demo-17"),
+        ("macOS10.15", "demo-13"),
+        ("macOS11", "demo-13"),
     ],
-)  # fmt: skip
+)
 def test_a_device_gets_the_first_that_its_system_loads(
     bundle: Path, artifacts: list[Path], tmp_path: Path, trust: Trust, system: str, name: str
 ):
@@ -183,10 +190,19 @@ def test_the_choice_is_the_first_that_fits(offered, system, largest):
         return first * 10**6 + second * 10**3 + third
 
     variants = [
-        Variant("0" * 64, f"v{at}", "1", "mlprogram", "fp16", "none", "ALL",
-                {"iOS": ".".join(map(str, least))}, size)
+        Variant(
+            "0" * 64,
+            f"v{at}",
+            "1",
+            "mlprogram",
+            "fp16",
+            "none",
+            "ALL",
+            {"iOS": ".".join(map(str, least))},
+            size,
+        )
         for at, (least, size) in enumerate(offered)
-    ]  # fmt: skip
+    ]
     fitting = [
         f"v{at}"
         for at, (least, size) in enumerate(offered)

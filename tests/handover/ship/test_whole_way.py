@@ -110,8 +110,10 @@ def test_from_a_config_to_words_at_the_app_team(
     assert _pull(team, "stable", at).name == versions[16]
     history = team.json("channel", "history", NAME, "stable", "--remote", at)
     assert [record["version"] for record in history] == [  # type: ignore[attr-defined]
-        versions[16], versions[32], versions[16],
-    ]  # fmt: skip
+        versions[16],
+        versions[32],
+        versions[16],
+    ]
 
 
 def test_one_file_is_enough(maker: Home, versions: dict[int, str], tmp_path: Path) -> None:

@@ -54,8 +54,10 @@ def _directly(folder: Path, cases: list[np.ndarray], settings: DecoderSettings, 
     ]
     done = subprocess.run(
         [ds_environment.decoder_python(), "-c", DIRECT, folder, *map(str, arguments)],
-        capture_output=True, check=True, text=True,
-    )  # fmt: skip
+        capture_output=True,
+        check=True,
+        text=True,
+    )
     return json.loads(done.stdout)
 
 
@@ -188,8 +190,10 @@ def test_other_settings_in_the_same_processes(genuine: DeepSpeechDecoder) -> Non
 def test_words_and_bytes_output(genuine: DeepSpeechDecoder) -> None:
     [found] = genuine.decode(spoken("we all go"))
     assert [(w.text, w.start_s) for w in found.words] == [
-        ("we", 0.0), ("all", pytest.approx(0.12)), ("go", pytest.approx(0.28)),
-    ]  # fmt: skip
+        ("we", 0.0),
+        ("all", pytest.approx(0.12)),
+        ("go", pytest.approx(0.28)),
+    ]
     settings = DecoderSettings("ds_ctcdecoder", beam_width=50)
     with open_decoder(settings, bytes_alphabet(), 20.0) as decoder:
         assert decoder.decode(spoken_bytes("für 漢字"))[0].text == "für 漢字"

@@ -94,5 +94,13 @@ def test_decoding_and_streaming_without_a_process(here: None) -> None:
 
 def test_a_decoder_that_will_not_open(here: None) -> None:
     with pytest.raises(AsrbuildError, match="ds-ctcdecoder refused the request: not today"):
-        ds_process.InProcess({"alphabet": None, "beam_width": 1, "cutoff_prob": 1.0,
-                              "cutoff_top_n": 1, "scorer": None, "hot_words": {}})  # fmt: skip
+        ds_process.InProcess(
+            {
+                "alphabet": None,
+                "beam_width": 1,
+                "cutoff_prob": 1.0,
+                "cutoff_top_n": 1,
+                "scorer": None,
+                "hot_words": {},
+            }
+        )

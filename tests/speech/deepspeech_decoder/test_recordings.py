@@ -59,8 +59,10 @@ def test_exactly_what_it_says_directly(tmp_path: Path, spoken: list[np.ndarray])
         np.save(tmp_path / f"{index}.npy", rows)
     done = subprocess.run(
         [ds_environment.decoder_python(), "-c", DIRECT, tmp_path, DEMO / "alphabet.txt", SCORER],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     for scorer, direct in zip((None, SCORER), json.loads(done.stdout), strict=True):
         settings = DecoderSettings("ds_ctcdecoder", beam_width=40, scorer=scorer)
         with open_decoder(settings, ALPHABET, 20.0) as decoder:

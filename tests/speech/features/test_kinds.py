@@ -24,9 +24,11 @@ from tests.speech.features.signals import signals
 
 RAW = LogMelNemo(normalize="none")
 RECORDED = {
-    "fbank_kaldi": FbankKaldi(), "log_mel_whisper": LogMelWhisper(),
-    "log_mel_nemo": LogMelNemo(), "log_mel_nemo_raw": RAW,
-}  # fmt: skip
+    "fbank_kaldi": FbankKaldi(),
+    "log_mel_whisper": LogMelWhisper(),
+    "log_mel_nemo": LogMelNemo(),
+    "log_mel_nemo_raw": RAW,
+}
 
 
 @pytest.mark.parametrize("kind", RECORDED)

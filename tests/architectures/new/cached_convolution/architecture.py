@@ -69,9 +69,13 @@ def front_end(config: Any) -> FrontEnd:
 
     rate = _config(config).sample_rate
     settings = FeatureSettings(
-        sample_rate=rate, window=rate // 40, stride=rate // 50, upper_hz=rate / 2,
-        n_input=COEFFICIENTS, n_context=0,
-    )  # fmt: skip
+        sample_rate=rate,
+        window=rate // 40,
+        stride=rate // 50,
+        upper_hz=rate / 2,
+        n_input=COEFFICIENTS,
+        n_context=0,
+    )
     return FrontEnd(settings, 25.0, 20.0)
 
 

@@ -28,7 +28,7 @@ RECIPES: list[tuple[str, dict[str, Any]]] = [
     ("fbank_kaldi", {}),
     ("fbank_kaldi", {"n_mels": 23, "window": 397, "preemphasis": 0.8, "sample_scale": 1.0}),
     ("none", {}),
-]  # fmt: skip
+]
 
 
 def write_expected(folder: Path) -> None:
@@ -57,12 +57,14 @@ def _features(save: Any) -> list[dict[str, Any]]:
         settings: Any = make_settings(kind, **values)
         for name, sound in sounds.items():
             pcm = from_int16(to_int16(sound))
-            found.append({
-                "section": _section(kind, settings),
-                "sample_rate": settings.sample_rate,
-                "samples": save(f"sound-{name}", pcm),
-                "expected": save(f"features-{number}-{name}", compute(pcm, settings)),
-            })  # fmt: skip
+            found.append(
+                {
+                    "section": _section(kind, settings),
+                    "sample_rate": settings.sample_rate,
+                    "samples": save(f"sound-{name}", pcm),
+                    "expected": save(f"features-{number}-{name}", compute(pcm, settings)),
+                }
+            )
     return found
 
 
@@ -71,18 +73,28 @@ def _section(kind: str, settings: Any) -> dict[str, Any]:
     step_ms = 1000 * settings.step_s
     if kind == "none":
         return {"kind": kind, "place": "package", "step_ms": step_ms}
-    shared = {"kind": kind, "place": "app", "step_ms": step_ms,
-              "window_ms": 1000 * settings.window / settings.sample_rate}  # fmt: skip
+    shared = {
+        "kind": kind,
+        "place": "app",
+        "step_ms": step_ms,
+        "window_ms": 1000 * settings.window / settings.sample_rate,
+    }
     if kind != "mfcc_tf":
         return shared | {"settings": asdict(settings)}
     return shared | {
-        "window_samples": settings.window, "step_samples": settings.stride,
-        "window_function": "periodic_hann", "fft_size": settings.fft_size,
-        "spectrum": "magnitude", "mel_bands": settings.n_mels, "lower_hz": settings.lower_hz,
-        "upper_hz": settings.upper_hz, "coefficients": settings.n_input,
-        "log_floor": settings.log_floor, "context_frames": settings.n_context,
+        "window_samples": settings.window,
+        "step_samples": settings.stride,
+        "window_function": "periodic_hann",
+        "fft_size": settings.fft_size,
+        "spectrum": "magnitude",
+        "mel_bands": settings.n_mels,
+        "lower_hz": settings.lower_hz,
+        "upper_hz": settings.upper_hz,
+        "coefficients": settings.n_input,
+        "log_floor": settings.log_floor,
+        "context_frames": settings.n_context,
         "edge_padding": "zeros",
-    }  # fmt: skip
+    }
 
 
 def _waves(folder: Path, save: Any) -> list[dict[str, Any]]:
@@ -96,10 +108,14 @@ def _waves(folder: Path, save: Any) -> list[dict[str, Any]]:
                 sound = random.uniform(-1, 1, (257, channels))
                 soundfile.write(file, sound, 22_050, encoding, format=container)
                 read = soundfile.read(file, dtype="float32", always_2d=True)[0]
-                found.append({
-                    "file": file.name, "rate": 22_050, "channels": channels,
-                    "expected": save(name, read.mean(axis=1, dtype=np.float32)),
-                })  # fmt: skip
+                found.append(
+                    {
+                        "file": file.name,
+                        "rate": 22_050,
+                        "channels": channels,
+                        "expected": save(name, read.mean(axis=1, dtype=np.float32)),
+                    }
+                )
     return found
 
 
@@ -115,10 +131,15 @@ def _rates(save: Any) -> list[dict[str, Any]]:
         # 3 kHz and less: below the passbands of both, whose edges differ.
         low = soxr.resample(soxr.resample(edged, 16_000, 6_600, "VHQ"), 6_600, rate, "VHQ")
         expected = soxr.resample(low, rate, 16_000, "VHQ")
-        found.append({
-            "input": save(f"rate-{rate}", low), "from": rate, "to": 16_000,
-            "expected": save(f"rated-{rate}", expected), "limit": 2e-4,
-        })  # fmt: skip
+        found.append(
+            {
+                "input": save(f"rate-{rate}", low),
+                "from": rate,
+                "to": 16_000,
+                "expected": save(f"rated-{rate}", expected),
+                "limit": 2e-4,
+            }
+        )
         if rate in (8_000, 48_000):
             up, down = (2, 1) if rate == 8_000 else (1, 3)
             made = resample_poly(low.astype(np.float64), up, down, window=("kaiser", 12.0))
@@ -134,8 +155,12 @@ def _speech(save: Any) -> list[dict[str, Any]]:
         room = np.random.default_rng(1).normal(0, 5e-4, 16_000 * 3 + len(speech))
         room[16_000 : 16_000 + len(speech)] += speech
         loud = np.flatnonzero(np.abs(speech) > 0.03) / 16_000
-        found.append({
-            "input": save(f"speech-{name}", room), "rate": 16_000,
-            "began": 1 + float(loud[0]), "ended": 1 + float(loud[-1]),
-        })  # fmt: skip
+        found.append(
+            {
+                "input": save(f"speech-{name}", room),
+                "rate": 16_000,
+                "began": 1 + float(loud[0]),
+                "ended": 1 + float(loud[-1]),
+            }
+        )
     return found

@@ -357,9 +357,7 @@ def test_swapped_weights_that_the_key_signed(forgery: Forgery, signer: Signer, a
     """The manifest still lists the old ones."""
     at = next(n for n, file in enumerate(forgery.files) if file["path"] == "model.mlmodel")
     forgery.contents[at] = b"other weights"
-    forgery.files[at] |= {
-        "bytes": 13, "sha256": hashlib.sha256(forgery.contents[at]).hexdigest()
-    }  # fmt: skip
+    forgery.files[at] |= {"bytes": 13, "sha256": hashlib.sha256(forgery.contents[at]).hexdigest()}
     forgery.subjects()
     attack(R.MANIFEST_MISMATCH, forgery.bytes(signer))
 

@@ -85,10 +85,16 @@ def test_an_old_version_through_a_channel_moved_back(
         canonical_json(old).encode(), NAME, "beta", 1, trust
     )  # genuine, and of counter 1
     fields = {
-        "channel": "beta", "counter": 3, "format": FORMAT, "header": payload.header,
-        "name": NAME, "previous": "0" * 64, "time": "", "version": versions[0].name,
+        "channel": "beta",
+        "counter": 3,
+        "format": FORMAT,
+        "header": payload.header,
+        "name": NAME,
+        "previous": "0" * 64,
+        "time": "",
+        "version": versions[0].name,
         "why": "rollback",
-    }  # fmt: skip
+    }
     forged = sign(PAYLOAD_TYPE, canonical_json(fields).encode(), stranger)
     (remote / BETA / "3.json").write_text(canonical_json(forged))
     refused(R.UNTRUSTED_SIGNER, lambda: fetch(f"{NAME}@beta", remote))
@@ -126,9 +132,16 @@ def test_a_history_with_a_hole_or_a_broken_link(
     refused(R.FORKED, lambda: history(place, NAME, "beta", trust))
     (remote / BETA / "current.json").unlink()
     fields = {
-        "channel": "beta", "counter": 2, "format": FORMAT, "header": "1" * 64,
-        "name": NAME, "previous": "0" * 64, "time": "", "version": "1.0.0", "why": "set",
-    }  # fmt: skip
+        "channel": "beta",
+        "counter": 2,
+        "format": FORMAT,
+        "header": "1" * 64,
+        "name": NAME,
+        "previous": "0" * 64,
+        "time": "",
+        "version": "1.0.0",
+        "why": "set",
+    }
     broken = sign(PAYLOAD_TYPE, canonical_json(fields).encode(), signer)
     (remote / BETA / "2.json").write_text(canonical_json(broken))
     refused(R.FORKED, lambda: history(place, NAME, "beta", trust))

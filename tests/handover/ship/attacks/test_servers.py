@@ -90,9 +90,10 @@ def test_what_a_redirect_may_lead_to():
         assert led("https://a.example/x", to).get_header("Authorization") is None
     assert led("http://a.example/x", "https://a.example/y").get_header("Authorization") is None
     for of, to in (
-        ("https://a.example/x", "http://a.example/y"), ("http://a.example/x", "http://b.example/y"),
+        ("https://a.example/x", "http://a.example/y"),
+        ("http://a.example/x", "http://b.example/y"),
         ("http://a.example/x", "http://a.example:81/y"),
-    ):  # fmt: skip
+    ):
         assert led(of, to) is None
 
 
@@ -211,11 +212,14 @@ def test_a_redirect_in_a_circle(fetch: Any):
 @pytest.mark.parametrize(
     "index",
     [
-        b"", b"[]", b"[" * 9999, b'{"format": "asrbuild-index/1", "artifacts": 5}',
+        b"",
+        b"[]",
+        b"[" * 9999,
+        b'{"format": "asrbuild-index/1", "artifacts": 5}',
         b'{"format": "asrbuild-index/2", "artifacts": {}}',
         b'{"format": "asrbuild-index/1", "artifacts": {"a": {"versions": {}, "channels": []}}}',
     ],
-)  # fmt: skip
+)
 def test_indexes(refused: Refuse, web: tuple[Path, str], index: bytes):
     folder, address = web
     (folder / "index.json").write_bytes(index)

@@ -104,9 +104,14 @@ def test_a_strangers_choice_of_honest_artifacts(
 
 
 def test_a_strangers_artifact_in_our_set(
-    forged: Any, plant: Callable, attack: Callable, remote: Path, artifacts: list[Path],
-    signer: Signer, stranger: Signer,
-):  # fmt: skip
+    forged: Any,
+    plant: Callable,
+    attack: Callable,
+    remote: Path,
+    artifacts: list[Path],
+    signer: Signer,
+    stranger: Signer,
+):
     header = canonical_json(Forgery.of(artifacts[0], stranger).header(stranger)).encode()
     _at(remote, "new").write_bytes(header)
     attack(R.UNTRUSTED_SIGNER)
@@ -151,9 +156,7 @@ def test_an_honest_build_of_the_same_version_that_is_not_the_one_in_the_set(
 
 def test_a_set_in_a_set(forged: Any, plant: Callable, remote: Path, attack: Callable):
     inner = parse_published(_at(remote, "demo").read_bytes())
-    forged["variants"][0] |= {
-        "name": "demo", "version": inner.version, "header": inner.digest,
-    }  # fmt: skip
+    forged["variants"][0] |= {"name": "demo", "version": inner.version, "header": inner.digest}
     attack(R.UNKNOWN_FORMAT, plant(forged))
 
 
@@ -189,8 +192,9 @@ def test_malformed_variants(forged: Any, plant: Callable, attack: Callable, faul
 
 @pytest.mark.parametrize("fields", [None, 7, "x", [], {}, {"name": "demo"}], ids=repr)
 def test_what_is_no_set(plant: Callable, attack: Callable, fields: Any):
-    spec = plant({"version": "1.0.0", "fields": fields} if isinstance(fields, dict) else fields,
-                 fit=False)  # fmt: skip
+    spec = plant(
+        {"version": "1.0.0", "fields": fields} if isinstance(fields, dict) else fields, fit=False
+    )
     attack(R.HEADER_MALFORMED, spec)
 
 
@@ -218,9 +222,10 @@ def _unsigned(payload: bytes) -> bytes:
     import base64
 
     envelope = {
-        "payload": base64.b64encode(payload).decode(), "payloadType": PAYLOAD_TYPE,
+        "payload": base64.b64encode(payload).decode(),
+        "payloadType": PAYLOAD_TYPE,
         "signatures": [],
-    }  # fmt: skip
+    }
     return canonical_json({"envelope": envelope, "format": FORMAT}).encode()
 
 
@@ -252,9 +257,14 @@ def test_a_signature_of_another_type(forged: Any, plant: Callable, attack: Calla
 
 
 def test_an_old_set_through_a_channel_put_back(
-    remote: Path, artifacts: list[Path], tmp_path: Path, signer: Signer, trust: Trust,
-    config: Path, attack: Callable,
-):  # fmt: skip
+    remote: Path,
+    artifacts: list[Path],
+    tmp_path: Path,
+    signer: Signer,
+    trust: Trust,
+    config: Path,
+    attack: Callable,
+):
     to = open_remote(str(remote))
     ship_set(artifacts[::-1], to, "demo", signer=signer, trust=trust, channel="beta")
     pull("demo@beta", to, tmp_path / "seen", trust=trust, config=config, system="iOS18")

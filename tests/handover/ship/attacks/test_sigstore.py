@@ -101,9 +101,8 @@ def test_somebody_else(
 
 
 def test_another_authority_for_the_trusted_identity(
-    tmp_path_factory: pytest.TempPathFactory, forgery: Forgery, attack: Attack,
-    good: dict[str, Any],
-):  # fmt: skip
+    tmp_path_factory: pytest.TempPathFactory, forgery: Forgery, attack: Attack, good: dict[str, Any]
+):
     """Anybody can run an instance that certifies anybody."""
     from tests.handover.ship.instance import running
 
@@ -114,9 +113,12 @@ def test_another_authority_for_the_trusted_identity(
 
 
 def test_a_private_authority_for_who_trusts_the_public_one(
-    tmp_path_factory: pytest.TempPathFactory, forgery: Forgery, attack: Attack,
-    good: dict[str, Any], monkeypatch: pytest.MonkeyPatch,
-):  # fmt: skip
+    tmp_path_factory: pytest.TempPathFactory,
+    forgery: Forgery,
+    attack: Attack,
+    good: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+):
     """Nothing is set: the public instance's keys, which come with the library, no server asked."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.delenv("ASRBUILD_SIGSTORE_TRUST")
@@ -133,9 +135,14 @@ def test_a_private_authority_for_who_trusts_the_public_one(
 
 @pytest.mark.parametrize("which", ["transparency", "log"])
 def test_a_log_that_is_not_trusted(
-    instance: Any, forgery: Forgery, attack: Attack, good: dict[str, Any], which: str,
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-):  # fmt: skip
+    instance: Any,
+    forgery: Forgery,
+    attack: Attack,
+    good: dict[str, Any],
+    which: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
     """The certificate is valid, but its issue or its use is not in a public log."""
     from tests.handover.ship.instance import new_key
 
@@ -149,9 +156,13 @@ def test_a_log_that_is_not_trusted(
 
 @pytest.mark.parametrize("ahead", [3600, -3600], ids=["after", "before"])
 def test_a_certificate_that_was_not_valid_then(
-    instance: Any, forgery: Forgery, attack: Attack, good: dict[str, Any], ahead: int,
+    instance: Any,
+    forgery: Forgery,
+    attack: Attack,
+    good: dict[str, Any],
+    ahead: int,
     monkeypatch: pytest.MonkeyPatch,
-):  # fmt: skip
+):
     """A key that was stolen after its ten minutes signs nothing."""
     monkeypatch.setattr(instance, "ahead", ahead)
     error = attack(R.BAD_SIGNATURE, signed_anew(good, forgery, instance))
@@ -236,9 +247,16 @@ def _another_kind(entries: list[Any]) -> None:
 
 
 TAMPERED = [
-    _no_entry, _two_entries, _no_time, _another_time, _no_proof, _another_place, _another_path,
-    _unsigned_checkpoint, _another_kind,
-]  # fmt: skip
+    _no_entry,
+    _two_entries,
+    _no_time,
+    _another_time,
+    _no_proof,
+    _another_place,
+    _another_path,
+    _unsigned_checkpoint,
+    _another_kind,
+]
 
 
 @pytest.mark.parametrize("tamper", TAMPERED, ids=lambda tamper: tamper.__name__.strip("_"))
@@ -293,10 +311,8 @@ MALFORMED = {
     "no signature": (R.BAD_SIGNATURE, lambda good: {**good, "messageSignature": {}}),
     "numbers": (R.BAD_SIGNATURE, lambda good: {**good, "messageSignature": 7}),
     "deep": (R.BAD_SIGNATURE, lambda good: {**good, "messageSignature": _deep(300)}),
-    "large": (
-        R.HEADER_TOO_LARGE, lambda good: {**good, "messageSignature": "x" * MAX_SIGSTORE}
-    ),
-}  # fmt: skip
+    "large": (R.HEADER_TOO_LARGE, lambda good: {**good, "messageSignature": "x" * MAX_SIGSTORE}),
+}
 
 
 @pytest.mark.parametrize("name", MALFORMED)
@@ -322,9 +338,13 @@ def test_malformed_is_refused_whoever_is_trusted(
 
 @pytest.mark.parametrize("wrong", ["key", "identity"])
 def test_one_right_does_not_save_one_wrong(
-    forgery: Forgery, signer: Signer, identity: TrustedIdentity, tmp_path: Path,
-    refused: Callable[..., Refused], wrong: str,
-):  # fmt: skip
+    forgery: Forgery,
+    signer: Signer,
+    identity: TrustedIdentity,
+    tmp_path: Path,
+    refused: Callable[..., Refused],
+    wrong: str,
+):
     header = forgery.header(sign_in(signer, print))
     envelope = header["envelope"]
     if wrong == "key":

@@ -72,8 +72,9 @@ class Set:
         raw = canonical_json(self.headers[at]).encode()
         self.variants[at] |= {
             "header": hashlib.sha256(raw).hexdigest(),
-            "name": self.headers[at]["name"], "version": self.headers[at]["version"],
-        }  # fmt: skip
+            "name": self.headers[at]["name"],
+            "version": self.headers[at]["version"],
+        }
 
 
 @pytest.fixture
@@ -179,11 +180,17 @@ def test_no_list_of_variants(forged: Set, signer: Signer, attack: Callable, vari
 @pytest.mark.parametrize(
     "change",
     [
-        {"headers": None}, {"headers": {}}, {"more": 1}, {"envelope": None}, {"format": None},
-        {"headers": [None, None]}, {"headers": ["x"]}, {"headers": [{}]},
+        {"headers": None},
+        {"headers": {}},
+        {"more": 1},
+        {"envelope": None},
+        {"format": None},
+        {"headers": [None, None]},
+        {"headers": ["x"]},
+        {"headers": [{}]},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_malformed_headers(forged: Set, signer: Signer, attack: Callable, change: dict[str, Any]):
     raw = canonical_json({**forged.header(signer), **change}).encode()
     attack(R.HEADER_MALFORMED, assemble(raw, b"".join(forged.contents)))
@@ -254,9 +261,14 @@ def test_shorter_and_longer(forged: Set, signer: Signer, attack: Callable):
 
 
 def test_the_other_kind_of_bundle(
-    forged: Set, artifacts: list[Path], tmp_path: Path, signer: Signer, trust: Trust,
-    attack: Callable, refused: Refuse,
-):  # fmt: skip
+    forged: Set,
+    artifacts: list[Path],
+    tmp_path: Path,
+    signer: Signer,
+    trust: Trust,
+    attack: Callable,
+    refused: Refuse,
+):
     write_bundle(artifacts[0], tmp_path / "one.asrb", signer)
     attack(R.UNKNOWN_FORMAT, (tmp_path / "one.asrb").read_bytes())
     several = tmp_path / "honest.asrb"
