@@ -1,4 +1,4 @@
-"""The command line as a user runs it, and one sweep that the acceptance tests look at."""
+"""Runs of the command line, and one sweep that the acceptance tests share."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run_asrbuild(
 
 @dataclass(frozen=True)
 class Workshop:
-    """A folder with a finished sweep of every model kind in both formats."""
+    """The folder of a finished sweep of every model kind in both formats."""
 
     folder: Path
     sweep: Finished
@@ -55,7 +55,7 @@ class Workshop:
         return self.folder / "artifacts"
 
     def artifact(self, model: str, coreml: str) -> Path:
-        """The one version of ``demo-<model>-<format>``."""
+        """The folder of the only version of ``demo-<model>-<format>``."""
         versions = [
             path for path in (self.artifacts / f"demo-{model}-{coreml}").iterdir() if path.is_dir()
         ]
@@ -65,7 +65,7 @@ class Workshop:
 
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    """The sweep, run once however many test processes there are."""
+    """The sweep, run once for all test processes."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     folder = shared / "workshop"

@@ -1,8 +1,8 @@
-"""What submitit needs of Slurm, on this machine: ``sbatch``, ``srun`` and ``sacct`` in one script.
+"""A stand-in for Slurm's ``sbatch``, ``srun`` and ``sacct``, as far as submitit uses them.
 
-Linked under each of these names. ``sbatch`` runs the batch script it is given once for each task of
-its array, side by side, with the variables Slurm sets; $SLURM_STAND_IN is where it keeps
-``batch.json``, the ``#SBATCH`` parameters, and the state of each task.
+The script is linked under each of these names. ``sbatch`` runs the batch script it is given once
+for each task of its array concurrently, with the variables that Slurm sets. The folder
+$SLURM_STAND_IN holds ``batch.json``, the ``#SBATCH`` parameters, and the state of each task.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def sbatch(script: str) -> None:
 
 
 def srun(arguments: list[str]) -> None:
-    """Runs a task with its output where ``--output`` and ``--error`` say."""
+    """Runs a task with its output in the files of ``--output`` and ``--error``."""
     names = {"%A": JOB, "%a": os.environ["SLURM_ARRAY_TASK_ID"], "%t": "0", "%j": JOB}
     for stream, flag in ((1, "--output"), (2, "--error")):
         path = arguments[arguments.index(flag) + 1]
@@ -65,7 +65,7 @@ def srun(arguments: list[str]) -> None:
 
 
 def sacct() -> None:
-    """The state of every task, as ``--parsable2`` writes it."""
+    """Prints the state of every task in the form of ``--parsable2``."""
     print("JobID|State|NodeList")
     for state in sorted(Path(os.environ["SLURM_STAND_IN"]).glob(f"{JOB}_*")):
         print(f"{state.name}|{state.read_text()}|here")

@@ -1,4 +1,4 @@
-"""Builds of the demo model on a real, small disk: filled up in each stage, then made read-only.
+"""Builds of the demo model on a real, small disk: filled in each stage, then read-only.
 
     unshare --mount python -m tests.acceptance.small_disk DISK
 
@@ -29,7 +29,7 @@ FULL = [
     ("convert", ("coreml=neuralnetwork",), "elsewhere"),
     ("convert", TENSORFLOW, "here"),
 ]
-#: Room for locks, and for no stage's result.
+#: Room for locks, but not for a stage's result.
 ROOM = 60 << 10
 
 
@@ -38,7 +38,7 @@ def mount(*arguments: str) -> None:
 
 
 def build(disk: Path, *overrides: str, temporary: Path | None = None) -> Finished:
-    """``asrbuild model=static ...`` in a fork, which has imported everything already."""
+    """Runs ``asrbuild model=static ...`` in a fork of this process, whose imports are done."""
     with tempfile.TemporaryFile("w+") as log:
         if not (child := os.fork()):
             for stream in (1, 2):
@@ -77,7 +77,7 @@ def leftovers(disk: Path) -> list[Path]:
 
 
 def forget(disk: Path, stage: str) -> None:
-    """The cache as it is when ``stage`` is next; TensorFlow and the conversion run side by side."""
+    """Removes the store and the results of ``stage`` and of those after it."""
     later = STAGES[STAGES.index(stage) + 1 :]
     for name in {stage, *later} - ({"convert", "execute"} if stage == "reference" else set()):
         shutil.rmtree(disk / "cache" / name, ignore_errors=True)
@@ -118,14 +118,14 @@ def read_only(disk: Path) -> None:
     assert "nothing to do" in nothing.out
     refused = build(disk, "n_steps=17")
     assert refused.code == 1
-    # These two begin side by side; the first to be refused is told.
+    # These two begin concurrently; the error is of the first that the disk refuses.
     told = re.search(r"is on a read-only file system, while building the stage (\w+)", refused.err)
     assert told, refused.err
     assert told[1] in ("export", "convert")
     assert "fix: choose a directory you can write to" in refused.err
     mount("-o", "remount,rw", str(disk))
 
-    # The store alone: it is told before the package is executed, and what was done is kept.
+    # The store alone: the error comes before the package is executed, and finished stages are kept.
     mount("--bind", str(disk / "store"), str(disk / "store"))
     mount("-o", "remount,ro,bind", str(disk / "store"))
     refused = build(disk, "n_steps=17")

@@ -1,4 +1,4 @@
-"""``asrbuild`` in a fork of a process that has imported everything: alive within milliseconds."""
+"""``asrbuild`` in a fork of a process whose imports are done: it starts within milliseconds."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ SHORT = ("verify.inputs=[sample,second]", "verify.edge_lengths=false")
 ENVIRONMENT = {"ASRBUILD_ARTIFACTS": "a", "ASRBUILD_CACHE": "c", "OPENBLAS_NUM_THREADS": "1"}
 NETWORK = "becomes an ML program"
 ONE_SIZE = r"takes calls of (16 steps|576 samples) only"
-#: Model, shape -> what a neural network or another shape is refused with; empty: it is built.
+#: Model, shape -> the message that refuses a neural network or another shape; empty: it is built.
 CELLS = {
     (source, shape, form): ONE_SIZE
     if source in ("silero", "streaming") and shape == "dynamic"
@@ -89,7 +89,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 
 def test_each_cell_is_proven_and_published_or_refused_by_name(sweep: Sweep) -> None:
     assert set(sweep.cells) == set(CELLS), sweep.done.err
-    assert sweep.done.code == 1  # cells are refused, and the others are there
+    assert sweep.done.code == 1  # cells are refused, and the others are published
     for cell, refusal in CELLS.items():
         found = sweep.cells[cell]
         if refusal:
@@ -109,8 +109,8 @@ def hama(sweep: Sweep) -> tuple[Path, Path]:
     return MODELS["hama"].file(sweep.folder), sweep.artifact("hama", "dynamic")
 
 
-#: Recording -> phoneme errors of the original in onnxruntime, and what is said: CMUdict in IPA,
-#: whose AH is ə with stress or without.
+#: Recording -> phoneme errors of the original in onnxruntime, and the spoken phonemes: CMUdict in
+#: IPA, whose AH is ə with stress or without.
 PRONOUNCED = {
     "sample.wav": (
         9,
@@ -122,7 +122,7 @@ PRONOUNCED = {
 }
 
 
-def test_a_real_model_writes_what_onnxruntime_writes(hama: tuple[Path, Path]) -> None:
+def test_a_real_model_gives_the_transcripts_of_onnxruntime(hama: tuple[Path, Path]) -> None:
     model, artifact = hama
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     with open_artifact(artifact) as transcriber:
@@ -133,7 +133,7 @@ def test_a_real_model_writes_what_onnxruntime_writes(hama: tuple[Path, Path]) ->
             rows = session.run(["log_probs"], feeds)[0][0].argmax(axis=-1)
             kept = [b for a, b in zip([-1, *rows], rows, strict=False) if a != b and b != blank]
             written = ["|" if labels[label] == "<wb>" else labels[label] for label in kept]
-            # A person may speak piece by piece.
+            # Samples may arrive in pieces.
             found = transcriber.transcribe(samples).text
             assert found == " ".join(written)
             errors, said = PRONOUNCED[name]
@@ -142,7 +142,7 @@ def test_a_real_model_writes_what_onnxruntime_writes(hama: tuple[Path, Path]) ->
         assert found == "j u | h eɪ v | f aɪ v | n u | m ɛ s ə d͡ʒ ɪ z"
 
 
-def test_what_chunks_cost_is_in_the_manifest_and_the_report(hama: tuple[Path, Path]) -> None:
+def test_the_cost_of_chunks_is_in_the_manifest_and_the_report(hama: tuple[Path, Path]) -> None:
     manifest: Any = read_manifest(hama[1])
     assert manifest.schema_version == "2.0"
     assert (manifest.rows.steps, manifest.rows.add, manifest.rows.most) == (320, 320, 1500)
@@ -168,7 +168,7 @@ def test_what_chunks_cost_is_in_the_manifest_and_the_report(hama: tuple[Path, Pa
         ({"schema_version": "2.7", "rows": None}, "breaks its schema at rows"),
     ],
 )
-def test_a_reader_of_2_is_strict_for_what_it_knows(
+def test_a_reader_of_manifest_2_is_strict(
     hama: tuple[Path, Path], tmp_path: Path, change: dict[str, Any], message: str | None
 ) -> None:
     fields = json.loads((hama[1] / "manifest.json").read_text("utf-8")) | change
@@ -180,7 +180,7 @@ def test_a_reader_of_2_is_strict_for_what_it_knows(
         read_manifest(tmp_path)
 
 
-def test_the_app_kit_refuses_it_by_name(hama: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_app_kit_refuses_the_model_by_name(hama: tuple[Path, Path], tmp_path: Path) -> None:
     done = run_asrbuild("app", str(hama[1]), "--out", "kit", cwd=tmp_path)
     assert done.code == 1
     assert "features none in the package, 320 steps a row, output log_probabilities" in done.err
@@ -194,7 +194,7 @@ def test_a_network_with_states_streams(sweep: Sweep) -> None:
     assert manifest.decoder.blank_index == 0
 
 
-def test_an_artifact_is_shown_reported_and_proven_again(
+def test_show_report_and_verify_take_the_artifact(
     sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -207,7 +207,7 @@ def test_an_artifact_is_shown_reported_and_proven_again(
 
 
 class Silero:
-    """A runtime of another making: windows of 512 samples after the 64 before, and the state."""
+    """A runtime of other code: windows of 512 samples after the previous 64, and the state."""
 
     def __init__(self, file: Path) -> None:
         self.session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
@@ -236,7 +236,7 @@ class Silero:
         }
 
 
-def test_a_detector_with_a_state_finds_what_onnxruntime_finds(sweep: Sweep) -> None:
+def test_a_detector_with_a_state_agrees_with_onnxruntime(sweep: Sweep) -> None:
     samples = read_audio(DEMO / "sample.wav", 16_000)
     expected = Silero(MODELS["silero"].file(sweep.folder)).run(samples)["probabilities"]
     with open_artifact(sweep.artifact("silero", "static")) as transcriber:
@@ -248,7 +248,7 @@ def test_a_detector_with_a_state_finds_what_onnxruntime_finds(sweep: Sweep) -> N
 
 
 @pytest.mark.parametrize("keep_past", [True, False])
-def test_a_conformance_kit_checks_a_runtime_of_another_making(
+def test_a_conformance_kit_checks_a_foreign_runtime(
     sweep: Sweep, tmp_path: Path, keep_past: bool
 ) -> None:
     artifact = sweep.artifact("silero", "static")
@@ -292,7 +292,7 @@ def test_a_conformance_kit_checks_a_runtime_of_another_making(
         (("model.axes.samples.default=9",), "model.axes.samples", "its axis of time is steps"),
     ],
 )
-def test_what_cannot_be_built_is_refused_by_name(
+def test_impossible_recipes_are_refused_by_name(
     sweep: Sweep,
     overrides: tuple[str, ...],
     key: str,
@@ -313,7 +313,7 @@ def test_what_cannot_be_built_is_refused_by_name(
 @pytest.mark.parametrize(
     ("more", "advice"), [((), "set verify=half if the original"), (("verify=half",), "has a fault")]
 )
-def test_a_failed_proof_advises_what_is_not_set_yet(
+def test_a_failed_proof_advises_only_keys_that_are_not_set(
     sweep: Sweep,
     more: tuple[str, ...],
     advice: str,

@@ -42,7 +42,7 @@ def artifact(workshop: Workshop) -> Path:
 
 def run_checker(artifact: Path, results: Path) -> Checked:
     checker = artifact / "conformance" / "check.py"
-    # Isolated: neither this folder nor asrbuild is there to be imported by accident.
+    # Isolated mode, in which neither this folder nor asrbuild can be imported by accident.
     done = subprocess.run(
         [sys.executable, "-I", str(checker), str(results), "--json"],
         capture_output=True,
@@ -60,7 +60,7 @@ def recordings(kit: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def foreign(artifact: Path, weights: AcousticWeights, tmp_path: Path) -> Callable[..., Checked]:
-    """Runs a foreign runtime with one fault and checks it; ``keep`` limits what it hands in."""
+    """Runs a foreign runtime with one fault and checks it; ``keep`` limits its results."""
 
     def check(fault: str, keep: tuple[str, ...] = ()) -> Checked:
         results = tmp_path / "results"
@@ -111,7 +111,7 @@ def test_a_fault_is_found_at_its_step(
     ("fault", "detail"),
     [("state", "in call 1"), ("tail", "shape (96, 29), expected (99, 29)"), ("mel", "in call")],
 )
-def test_a_runtime_that_shows_only_its_answers_is_judged_by_them(
+def test_a_runtime_may_hand_in_its_answers_alone(
     foreign: Callable[..., Checked], fault: str, detail: str
 ) -> None:
     code, answer = foreign(fault, keep=("probabilities.npy", "text.json"))
@@ -158,7 +158,7 @@ def test_bad_results_are_refused_by_name(
 
 @pytest.mark.parametrize("model", ["static", "dynamic", "enumerated"])
 @pytest.mark.parametrize("coreml", ["mlprogram", "neuralnetwork"])
-def test_the_kit_is_what_the_artifact_itself_does(
+def test_the_kits_vectors_are_those_of_the_artifact(
     workshop: Workshop, model: str, coreml: str
 ) -> None:
     artifact = workshop.artifact(model, coreml)
@@ -187,7 +187,7 @@ def test_the_kit_is_what_the_artifact_itself_does(
     assert book["recordings"][0]["text"].startswith("hello world")
 
 
-def test_words_without_times_are_no_fault(artifact: Path, tmp_path: Path) -> None:
+def test_words_may_have_no_times(artifact: Path, tmp_path: Path) -> None:
     for recording in json.loads((artifact / "conformance" / "steps.json").read_text())[
         "recordings"
     ]:
@@ -235,7 +235,7 @@ def test_the_checker_prints_its_usage(artifact: Path, tmp_path: Path) -> None:
         assert "RESULTS" in done.stderr or "does not exist" in done.stderr
 
 
-def test_words_that_are_no_objects_are_refused(artifact: Path, tmp_path: Path) -> None:
+def test_words_must_be_objects(artifact: Path, tmp_path: Path) -> None:
     shutil.copytree(artifact / "conformance", tmp_path / "r", copy_function=shutil.copyfile)
     for recording in recordings(tmp_path / "r"):
         words = [word["text"] for word in recording["words"]]
@@ -250,10 +250,10 @@ def test_words_that_are_no_objects_are_refused(artifact: Path, tmp_path: Path) -
     ("model", "coreml"),
     [("static", "mlprogram"), ("dynamic", "neuralnetwork"), ("enumerated", "mlprogram")],
 )
-def test_the_kit_made_anew_is_the_one_that_the_build_made(
+def test_the_command_writes_the_same_kit_as_the_build(
     workshop: Workshop, tmp_path: Path, model: str, coreml: str
 ) -> None:
-    """The build shares what its proof multiplied; alone, the command gives the same bytes."""
+    """The build reuses products of its proof; the command alone writes the same bytes."""
     artifact = workshop.artifact(model, coreml)
     done = run_asrbuild("app", str(artifact), "--out", "kit", "--no-check", cwd=tmp_path)
     assert done.code == 0, done.err
@@ -289,8 +289,8 @@ def test_the_command_writes_a_folder_of_its_own(
     assert "this folder exists already" in again.err
 
 
-def test_the_command_says_what_was_checked(artifact: Path, tmp_path: Path) -> None:
-    # No toolchain on this path, so nobody waits for one.
+def test_the_command_reports_its_checks(artifact: Path, tmp_path: Path) -> None:
+    # This path has no toolchain, so the command does not compile.
     done = run_asrbuild(
         "app", str(artifact), "--out", "out", "--json", cwd=tmp_path, env={"PATH": "/nowhere"}
     )
@@ -333,7 +333,7 @@ def test_a_damaged_artifact_is_refused(artifact: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_no_name_of_a_state_chooses_a_path(artifact: Path, tmp_path: Path) -> None:
+def test_the_name_of_a_state_is_not_used_as_a_path(artifact: Path, tmp_path: Path) -> None:
     manifest = read_manifest(artifact)
     first, second = manifest.state
     evil = {first.output: "../../../x", second.output: "MFCC"}

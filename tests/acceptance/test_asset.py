@@ -1,4 +1,4 @@
-"""``coreai=preview``: the second format, published, proven, chosen by system, and used."""
+"""``coreai=preview``: artifacts of the second format are published, proven, chosen and run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.marks import needs_core_ai
 from tests.paths import DEMO
 from tests.proof import building
 
-#: Of all forms, which tests/coreai lowers twice by two workers: those with the most to write down.
+#: The forms whose assets are the most complex; tests/coreai lowers every form twice by two workers.
 FORMS = (
     "model=dynamic coreml.lstm=loop",
     "model=multifunction",
@@ -90,7 +90,7 @@ def test_one_recipe_publishes_both_formats(
 
 @needs_core_ai
 def test_a_form_has_the_same_bytes_in_any_process(core_ai_folder: Path, tmp_path: Path) -> None:
-    """Handed over and lowered twice, by processes with other hash seeds."""
+    """Two processes with different hash seeds export and lower each form."""
     weights = random_weights(32, seed=3)
     for number, form in enumerate(FORMS):
         building.build(tmp_path / str(number), weights, *form.split())

@@ -1,4 +1,4 @@
-"""Files that a build cannot use: each is refused with its key, its file and a fix."""
+"""A build refuses each file that it cannot use with its key, its file and a fix."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _graph(at: Path, n_steps: int) -> Path:
 
 def _missing_output(at: Path) -> tuple[list[str], str]:
     graph = _graph(at, -1)
-    # A name of the same length, so that the graph still can be read.
+    # The name has the same length, so that the graph can still be read.
     graph.write_bytes(graph.read_bytes().replace(b"new_state_c", b"old_state_c"))
     return (
         ["source=frozen_graph", f"source.path={graph}"],
@@ -140,7 +140,7 @@ def test_bad_files(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     overrides, message = make(at)
-    # With the sweep's cache, so that what is wrong is met soon and TensorFlow rests.
+    # The sweep's cache spares the stages before the fault, TensorFlow's among them.
     cache = [f"paths.cache={workshop.folder}/.asrbuild/cache"]
     code, err = run_here(["model=dynamic", *overrides, *cache], monkeypatch, capfd)
     assert code == 1

@@ -20,7 +20,7 @@ from tests.acceptance.conftest import FORMATS, MODELS, Workshop, run_asrbuild
 from tests.paths import SAMPLE_TEXT
 
 CELLS = [(model, coreml) for model in MODELS for coreml in FORMATS]
-#: Operations by which a graph finds out its length at run time, or loops over it.
+#: Operations that read a graph's length at run time, or loop over it.
 DYNAMIC_OPS = {"shape", "while_loop", "range_1d", "fill", "getShape", "rangeDynamic", "loop"}
 
 
@@ -37,7 +37,7 @@ def test_the_sweep_succeeds_with_one_row_a_job(workshop: Workshop) -> None:
 
 
 @pytest.mark.parametrize(("model", "coreml"), CELLS)
-def test_every_artifact_says_what_was_said(workshop: Workshop, model: str, coreml: str) -> None:
+def test_every_artifact_transcribes_its_sample(workshop: Workshop, model: str, coreml: str) -> None:
     manifest = read_manifest(workshop.artifact(model, coreml))
     assert manifest.verification.passed
     assert manifest.verification.executed
@@ -49,7 +49,7 @@ def test_every_artifact_says_what_was_said(workshop: Workshop, model: str, corem
     assert {1, 15, 16, 17} <= steps
 
 
-def test_the_sweep_ends_with_a_page_that_leads_to_every_artifacts_own(workshop: Workshop) -> None:
+def test_the_page_of_a_sweep_links_to_the_page_of_each_artifact(workshop: Workshop) -> None:
     (line,) = [line for line in workshop.sweep.out.splitlines() if line.startswith("page: ")]
     page = workshop.folder / line.removeprefix("page: ")
     links = re.findall(r'href="([^"#]+html)"', page.read_text(encoding="utf-8"))
@@ -88,7 +88,7 @@ def _features_shape(artifact: Path) -> list[tuple[int, int | None, list[int] | N
     return [(axis.min, axis.max, axis.enumerated) for axis in tensors["input_node"].shape]
 
 
-def test_shapes_are_what_the_recipe_asks_for(workshop: Workshop) -> None:
+def test_shapes_are_those_of_the_recipe(workshop: Workshop) -> None:
     fixed = [(1, 1, None), (16, 16, None), (19, 19, None), (26, 26, None)]
     steps = {
         ("static", "mlprogram"): (16, 16, None),
@@ -118,13 +118,13 @@ def test_dynamic_to_static_has_no_dynamic_ops(workshop: Workshop, coreml: str) -
     assert ops("dynamic") & DYNAMIC_OPS
 
 
-def test_a_second_run_does_nothing_and_imports_nothing_heavy(workshop: Workshop) -> None:
+def test_a_second_run_does_no_work_and_imports_no_heavy_library(workshop: Workshop) -> None:
     code = (
         "import sys; from asrbuild.cli.main import dispatch\n"
         "assert dispatch(['model=dynamic']) == 0\n"
         "print([n for n in ('tensorflow', 'coremltools', 'numpy', 'hydra') if n in sys.modules])"
     )
-    for _ in range(2):  # the first is the first that composes this recipe alone
+    for _ in range(2):  # the first run composes this recipe and remembers it
         done = subprocess.run(
             [sys.executable, "-c", code],
             cwd=workshop.folder,
@@ -164,8 +164,8 @@ def test_a_failed_job_is_a_row_and_the_others_go_on(workshop: Workshop, tmp_path
     assert "not in the range 1 to 8" in done.err
 
 
-def test_latest_is_what_was_built_alone_last(workshop: Workshop) -> None:
-    """Not what a sweep built, and not what was built already; jobs of a sweep have own names."""
+def test_latest_is_the_last_artifact_that_a_build_alone_made(workshop: Workshop) -> None:
+    """A sweep or a build with nothing to do does not move ``latest``; each job has its own name."""
     root = workshop.folder / "latest"
     one, other = (
         ("model=static", "verify=quick", "name=a", decoder, f"paths.artifacts={root}")

@@ -1,4 +1,4 @@
-"""The commands around a build, on the artifacts of the sweep."""
+"""Commands other than a build, on the artifacts of the sweep."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.paths import DEMO, SAMPLE_TEXT
 
 
 @pytest.mark.parametrize("model", ["static", "dynamic", "enumerated"])
-def test_transcribe_needs_the_artifact_alone(
+def test_transcribe_requires_only_the_artifact(
     workshop: Workshop, model: str, tmp_path: Path
 ) -> None:
     artifact = workshop.artifact(model, "mlprogram")
@@ -82,13 +82,13 @@ def test_plan_and_why(workshop: Workshop) -> None:
 
 
 def _reasons(workshop: Workshop, *overrides: str) -> dict[str, list[str]]:
-    """Stage that would run -> why, as ``asrbuild plan`` says it."""
+    """Stage that would run -> the reason that ``asrbuild plan`` prints."""
     done = run_asrbuild("plan", "model=dynamic", *overrides, "--json", cwd=workshop.folder)
     assert done.code == 0, done.err
     return {row["stage"]: row["because"] for row in json.loads(done.out) if row["would"] == "run"}
 
 
-def test_plan_says_what_makes_a_stage_run(workshop: Workshop, tmp_path: Path) -> None:
+def test_plan_gives_the_reason_for_each_stage_that_runs(workshop: Workshop, tmp_path: Path) -> None:
     recording = tmp_path / "sample.wav"
     recording.write_bytes((DEMO / "sample.wav").read_bytes() + b"\0")
     changed = _reasons(workshop, f"source.sample.audio={recording}")
@@ -104,7 +104,7 @@ def test_plan_says_what_makes_a_stage_run(workshop: Workshop, tmp_path: Path) ->
 
 
 def test_why_names_an_older_library_and_older_code(tmp_path: Path) -> None:
-    """The cache holds what another version of coremltools, and of asrbuild, made."""
+    """The cache holds entries of another version of coremltools, and of asrbuild."""
     recipe = compose_recipe([])
     keys = plan(*settle(recipe, tmp_path)).keys
     older = replace(keys["convert"], versions={**keys["convert"].versions, "coremltools": "8.3"})
@@ -119,10 +119,10 @@ def test_why_names_an_older_library_and_older_code(tmp_path: Path) -> None:
     assert "runs, this stage has no earlier entry" in why.out
 
 
-def test_plan_of_a_published_recipe_skips_what_was_cleared(
+def test_plan_of_a_published_recipe_needs_no_cache_entries(
     workshop: Workshop, tmp_path: Path
 ) -> None:
-    """A published artifact needs no entries of the cache."""
+    """A cleared cache adds no stages to the plan of a published artifact."""
     shutil.copytree(workshop.folder / ".asrbuild" / "cache", tmp_path / "cache")
     shutil.rmtree(tmp_path / "cache" / "convert")
     paths = f"paths.cache={tmp_path}/cache", f"paths.artifacts={workshop.artifacts}"
@@ -147,7 +147,7 @@ def test_inspect_shows_inputs_outputs_and_ranges(workshop: Workshop) -> None:
     assert sorted(shapes, key=str) == sorted([[1, 16, 19, 26], [1, None, 19, 26]], key=str)
 
 
-def test_verify_passes_and_a_tampered_artifact_is_named(workshop: Workshop, tmp_path: Path) -> None:
+def test_verify_passes_and_names_the_tampered_artifact(workshop: Workshop, tmp_path: Path) -> None:
     artifact = workshop.artifact("static", "mlprogram")
     good = run_asrbuild("verify", str(artifact), cwd=tmp_path)
     assert good.code == 0, good.out + good.err
@@ -191,14 +191,16 @@ def test_report_of_several_as_a_page_and_as_json(workshop: Workshop, tmp_path: P
     assert (tmp_path / "report.html").is_file()
 
 
-def test_report_of_one_fails_where_its_proof_does(workshop: Workshop, tmp_path: Path) -> None:
+def test_report_fails_if_the_proof_of_the_artifact_fails(
+    workshop: Workshop, tmp_path: Path
+) -> None:
     artifact = workshop.artifact("static", "mlprogram")
     done = run_asrbuild("report", str(artifact), "--json", cwd=tmp_path)
     assert (done.code, json.loads(done.out)["passed"]) == (0, True)
     shutil.copytree(artifact, tmp_path / "off", copy_function=shutil.copyfile)
     weights = tmp_path / "off" / "model.mlpackage/Data/com.apple.CoreML/weights/weight.bin"
     with weights.open("r+b") as stream:
-        stream.seek(weights.stat().st_size // 2)  # within the LSTM's
+        stream.seek(weights.stat().st_size // 2)  # in the weights of the LSTM
         stream.write(bytes(100_000))
     done = run_asrbuild("report", "off", "--json", cwd=tmp_path)
     assert done.code == 1
@@ -210,7 +212,7 @@ def test_report_of_one_fails_where_its_proof_does(workshop: Workshop, tmp_path: 
     assert "Traceback" not in done.err
 
 
-def test_help_is_light_and_names_every_command(tmp_path: Path) -> None:
+def test_help_imports_no_heavy_library_and_names_every_command(tmp_path: Path) -> None:
     code = (
         "import sys; from asrbuild.cli.main import dispatch\n"
         "dispatch(['--help'])\n"
@@ -225,7 +227,7 @@ def test_help_is_light_and_names_every_command(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_doctor_finds_this_machine_fit(tmp_path: Path) -> None:
+def test_doctor_finds_no_fault_on_this_machine(tmp_path: Path) -> None:
     done = run_asrbuild("doctor", "--json", cwd=tmp_path)
     assert done.code == 0, done.out
     assert {f["name"] for f in json.loads(done.out)} >= {"tensorflow", "coremltools", "Core ML"}
@@ -247,7 +249,7 @@ def test_doctor_finds_this_machine_fit(tmp_path: Path) -> None:
         "evaluate {} {} " + str(DEMO / "dev" / "dev.csv"),
     ],
 )
-def test_nothing_is_cut_off_in_a_narrow_terminal(workshop: Workshop, command: str) -> None:
+def test_a_narrow_terminal_cuts_no_text(workshop: Workshop, command: str) -> None:
     names = ("demo-static-mlprogram", "demo-dynamic-neuralnetwork")
     graph = next((workshop.folder / ".asrbuild" / "cache" / "export").glob("*/output_graph.pb"))
     arguments = command.format(*names, graph=graph).split()
@@ -257,10 +259,10 @@ def test_nothing_is_cut_off_in_a_narrow_terminal(workshop: Workshop, command: st
     assert "…" not in done.out
 
 
-def test_run_and_inspect_take_what_the_other_commands_take(
+def test_run_and_inspect_take_an_artifact_as_other_commands_do(
     workshop: Workshop, tmp_path: Path
 ) -> None:
-    """A package, or the artifact that holds it: by name, by version, as a folder, as a bundle."""
+    """They take a package, or the artifact that holds it by name, version, folder or bundle."""
     artifact = workshop.artifact("static", "mlprogram")
     package = artifact / "model.mlpackage"
     env = {"ASRBUILD_CONFIG": str(tmp_path / "config")}

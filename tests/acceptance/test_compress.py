@@ -1,4 +1,4 @@
-"""Compressed weights from the command line: built, gated, compared, proven again."""
+"""Recipes with compressed weights: builds, gates, comparison and verification."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests import golden
 from tests.acceptance.conftest import Finished, Workshop, run_asrbuild
 
 WAYS = ("none", "int8", "palettize_6", "palettize_4", "prune")
-#: What conf/coreml/mlprogram.yaml says of 4 bits on the demo.
+#: The advice of conf/coreml/mlprogram.yaml for 4 bits on the demo.
 MIXED = (
     "coreml.compress=palettize_4",
     "coreml.compress_layers.layer_2=int8",
@@ -24,7 +24,7 @@ MIXED = (
 
 @pytest.fixture(scope="module")
 def folder(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of its own that shares the workshop's cache."""
+    """An empty folder whose builds share the workshop's cache."""
     folder = tmp_path_factory.mktemp("compressed")
     (folder / ".asrbuild").mkdir()
     (folder / ".asrbuild" / "cache").symlink_to(workshop.folder / ".asrbuild" / "cache")
@@ -43,9 +43,7 @@ def records(folder: Path) -> dict[str, dict]:
     return dict(zip(WAYS, jobs, strict=True))
 
 
-def test_a_sweep_shows_size_and_figures_of_all_also_of_what_is_refused(
-    sweep: Finished, folder: Path
-):
+def test_a_sweep_shows_size_and_figures_of_refused_packages_too(sweep: Finished, folder: Path):
     assert sweep.code == 1
     assert "4 of 5 jobs succeeded" in sweep.out
     rows = records(folder)
@@ -62,7 +60,7 @@ def test_a_sweep_shows_size_and_figures_of_all_also_of_what_is_refused(
     assert closeness == sorted(closeness, reverse=True)
 
 
-def test_what_says_other_words_or_nearly_is_not_published(sweep: Finished, folder: Path):
+def test_a_package_with_other_words_or_large_errors_is_not_published(sweep: Finished, folder: Path):
     refused = records(folder)["palettize_4"]
     assert refused["status"] == "failed"
     assert "logits kl_divergence" in refused["error"]
@@ -75,7 +73,7 @@ def test_what_says_other_words_or_nearly_is_not_published(sweep: Finished, folde
 
 
 @pytest.mark.parametrize("way", ["int8", "palettize_6", "prune"])
-def test_a_compressed_package_is_as_recorded(way: str, sweep: Finished, folder: Path):
+def test_a_compressed_package_equals_its_golden_record(way: str, sweep: Finished, folder: Path):
     (path,) = (folder / "artifacts" / f"demo-static-mlprogram-{way}").glob("1.*")
     golden.check_artifact(path.parent.name, path)
 
@@ -102,7 +100,7 @@ def test_a_choice_for_each_layer_passes_and_is_proven_again(sweep: Finished, fol
     (main,) = json.loads(inspected.out)["functions"]
     expanding = {op: count for op, count in main["ops"].items() if op.startswith("constexpr_")}
     assert expanding == {"constexpr_affine_dequantize": 2, "constexpr_lut_to_dense": 4}
-    # The gates are the loosest of the methods in use, layer 1's own fp16 among them.
+    # The gates are the loosest of the methods in use; the fp16 of layer 1 counts too.
     gates = {m.name: m.threshold for m in manifest.verification.metrics if m.output == "logits"}
     assert gates["kl_divergence"] == 0.3
     assert gates["argmax_agreement"] == 0.97

@@ -1,4 +1,4 @@
-"""TensorFlow runs next to the conversion: a failure or an interrupt of one ends the other."""
+"""TensorFlow and the conversion run concurrently: a failure or interrupt of one ends the other."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from asrbuild.builder.plan import plan
 from asrbuild.builder.sources import settle
 from tests.acceptance.conftest import Workshop
 
-#: Read by every Python at its start: the process of TensorFlow never comes to its work.
+#: A startup file of Python that keeps the TensorFlow process from starting its work.
 NEVER = """import sys, time
 if "asrbuild.architectures.deepspeech.reference" in sys.orig_argv:
     time.sleep(3600)
 """
-#: As where the store is on another disk than the cache, so that the package is copied, not linked.
+#: Makes the store count as another disk, so that the package is copied, not linked.
 NO_LINKS = """import errno, os
 def refuse(*_, **__):
     raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
@@ -56,7 +56,7 @@ def small_files() -> None:
 
 
 def end(process: subprocess.Popen[str]) -> str:
-    """The output of a process that must end, with every process that it started."""
+    """The output of a process that ends in time; every process that it started has ended too."""
     try:
         _, told = process.communicate(timeout=60)
     finally:
@@ -77,7 +77,7 @@ def never(tmp_path: Path) -> dict[str, str]:
 
 
 def kept(workshop: Workshop, cache: Path, *stages: str) -> str:
-    """The override for a cache that has these stages alone."""
+    """The override for a cache that holds only these stages."""
     for stage in stages:
         shutil.copytree(workshop.folder / ".asrbuild" / "cache" / stage, cache / stage)
     return f"paths.cache={cache}"
@@ -96,10 +96,10 @@ def test_a_conversion_that_fails_does_not_wait_for_tensorflow(
     assert list((cache / ".building").iterdir()) == []
 
 
-def test_an_export_that_fails_is_told_before_the_package_is_executed(
+def test_a_failed_export_is_reported_before_the_package_is_executed(
     workshop: Workshop, tmp_path: Path
 ) -> None:
-    """The conversion needs no graph, and passes."""
+    """The conversion needs no graph, so it succeeds."""
     cache = tmp_path / "cache"
     process = start(tmp_path, kept(workshop, cache, "cases"), env={}, limit=small_files)
     told = end(process)
@@ -112,7 +112,7 @@ def test_an_export_that_fails_is_told_before_the_package_is_executed(
 def test_a_copy_that_fails_does_not_wait_for_tensorflow(
     workshop: Workshop, never: dict[str, str], tmp_path: Path
 ) -> None:
-    """The package is put into the store beside TensorFlow."""
+    """The copy into the store runs while TensorFlow does."""
     with Path(never["PYTHONPATH"], "sitecustomize.py").open("a") as file:
         file.write(NO_LINKS)
     given = kept(workshop, tmp_path / "cache", "cases", "export", "convert", "execute")
@@ -125,7 +125,7 @@ def test_a_copy_that_fails_does_not_wait_for_tensorflow(
 
 
 def test_control_c_of_a_build_that_waits_for_another(tmp_path: Path) -> None:
-    """The other is at the reference, and takes for ever."""
+    """The other build never finishes the reference stage."""
     recipe = compose_recipe([*BUILD, f"paths.cache={tmp_path}/cache"])
     key = plan(*settle(recipe, tmp_path / "cache")).keys["reference"]
     lock = f"{key.stage}-{entry_path(tmp_path, key).name}.lock"

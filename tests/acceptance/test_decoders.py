@@ -29,7 +29,7 @@ def converted(folder: Path) -> bool:
 
 
 def refused(done: Finished, message: str, folder: Path) -> None:
-    """One clear error, before anything was converted, and nothing published."""
+    """The only error of a build that converts nothing and publishes nothing."""
     assert done.code == 1
     assert done.err.count("error:") == 1
     assert message in done.err
@@ -40,7 +40,7 @@ def refused(done: Finished, message: str, folder: Path) -> None:
 
 @pytest.fixture
 def scorers(tmp_path: Path) -> Path:
-    """A folder of files that no decoder of the demo should be given."""
+    """A folder of scorers that do not fit the demo's alphabet or decoders."""
     whole = (DEMO / "prompts.scorer").read_bytes()
     (tmp_path / "cut.scorer").write_bytes(whole[: len(whole) * 2 // 3])
     (tmp_path / "text.scorer").write_text("the estimated hold time is\n" * 20)
@@ -72,7 +72,7 @@ def test_unfit_scorers_are_refused_before_anything_is_converted(scorers: Path) -
         assert f"\n  key: decoder.scorer_path\n  file: {scorers}/{name}.scorer\n" in done.err
 
 
-def test_unfit_scorers_are_refused_before_anything_is_heard(
+def test_unfit_scorers_are_refused_before_any_recording_is_read(
     workshop: Workshop, scorers: Path
 ) -> None:
     artifact = str(workshop.artifact("static", "mlprogram"))
@@ -93,7 +93,7 @@ def test_unfit_scorers_are_refused_before_anything_is_heard(
 
 @needs_ds_ctcdecoder
 def test_hot_words_and_weights_from_the_command_line(workshop: Workshop, tmp_path: Path) -> None:
-    """A boost makes a word of the scorer appear; times, confidences and N best come as JSON."""
+    """A boost makes a word of the scorer appear; JSON has times, confidences and N best."""
     artifact = str(workshop.artifact("static", "mlprogram"))
     told = ("--decoder", "ds_ctcdecoder", "--scorer", "demo:prompts.scorer", "--json")
 
@@ -113,7 +113,7 @@ def test_hot_words_and_weights_from_the_command_line(workshop: Workshop, tmp_pat
     assert times == sorted(times)
     assert all(0.5 < word["confidence"] < 1 for word in plain["words"])
     assert "five" not in heard("--hot-word", "five=-90")["text"]
-    # With a large reward for every word and no say for the language model, there are more words.
+    # A large reward for every word without the language model's weight gives more words.
     assert len(heard("--lm-alpha", "0", "--lm-beta", "30")["words"]) > 5
     wrong = run_asrbuild("transcribe", artifact, "x.wav", "--hot-word", "five", cwd=tmp_path)
     assert wrong.err.startswith("error: --hot-word 'five' is not WORD=BOOST")
@@ -134,13 +134,15 @@ def test_hot_words_and_weights_from_the_command_line(workshop: Workshop, tmp_pat
         (["decoder.interpreter=/none/python"], "/none/python is not a Python that runs"),
     ],
 )
-def test_decoders_that_could_not_decode(tmp_path: Path, overrides: list[str], message: str) -> None:
+def test_decoders_that_cannot_decode_are_refused(
+    tmp_path: Path, overrides: list[str], message: str
+) -> None:
     refused(run_asrbuild("model=static", *DS, *overrides, cwd=tmp_path), message, tmp_path)
 
 
 @pytest.fixture(scope="module")
 def bytes_graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's network, its letters moved to where UTF-8 mode has them: 255 bytes and a blank."""
+    """The demo's network with its letters at their places in UTF-8 mode: 255 bytes and a blank."""
     weights = read_weights(find_checkpoint(DEMO / "checkpoint"))
     labels = read_alphabet(DEMO / "alphabet.txt").labels
     places = [*bytes_alphabet().encode("".join(labels)), 255]
@@ -161,8 +163,10 @@ def _of_bytes(graph: Path, *more: str) -> list[str]:
 
 
 @needs_ds_ctcdecoder
-def test_a_model_that_writes_bytes(bytes_graph: Path, tmp_path: Path) -> None:
-    """UTF-8 mode from the graph to the words, with a scorer of characters, by every decoder."""
+def test_a_model_of_utf_8_bytes_is_decoded_by_every_decoder(
+    bytes_graph: Path, tmp_path: Path
+) -> None:
+    """The build decodes with a scorer of characters."""
     (tmp_path / "corpus.txt").write_text(SAMPLE_TEXT + "\n")
     made = run_asrbuild(
         "scorer",
@@ -197,7 +201,9 @@ def test_a_model_that_writes_bytes(bytes_graph: Path, tmp_path: Path) -> None:
     assert run_asrbuild("verify", str(artifact), cwd=tmp_path).code == 0
 
 
-def test_bytes_and_letters_are_not_taken_for_each_other(bytes_graph: Path, tmp_path: Path) -> None:
+def test_a_recipe_that_contradicts_the_output_mode_is_refused(
+    bytes_graph: Path, tmp_path: Path
+) -> None:
     wrong = {
         "source.bytes_output_mode=false in the recipe, but the source states true": (
             "source.bytes_output_mode",
@@ -232,7 +238,7 @@ class Gated:
 
 @pytest.fixture(scope="module")
 def gated(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Gated:
-    """Builds a package that the sweep has converted already, into a store of its own."""
+    """Builds a package whose conversion is in the cache, into an empty store."""
     folder = tmp_path_factory.mktemp("gated")
 
     def build(*overrides: str) -> Finished:
@@ -263,7 +269,7 @@ def test_a_word_error_rate_gates_a_build(gated: Gated) -> None:
 
 
 def test_a_rise_above_tensorflow_gates_a_build(gated: Gated) -> None:
-    """The package says TensorFlow's words, so an improvement is what it cannot show."""
+    """The package's transcripts equal TensorFlow's, so a required improvement fails."""
     told = ("name=risen", f"verify.evaluation={UNSEEN}")
     done = gated.build(*told, "verify.max_wer_increase=-0.01")
     assert done.code == 1
@@ -280,7 +286,7 @@ def test_a_rise_above_tensorflow_gates_a_build(gated: Gated) -> None:
 
 @needs_ds_ctcdecoder
 def test_a_rise_above_a_named_artifact_gates_a_build(gated: Gated) -> None:
-    """With a scorer the demo hears the unseen phrases far better than greedily."""
+    """On unseen phrases the scorer lowers the word error rate far below the greedy one."""
     scorer = "decoder.scorer_path=demo:prompts.scorer"
     python = f"decoder.interpreter={ds_environment.decoder_python()}"
     assert gated.build("name=better", *DS, scorer, python).code == 0
@@ -292,7 +298,7 @@ def test_a_rise_above_a_named_artifact_gates_a_build(gated: Gated) -> None:
     assert "is 62.3% on test.csv (69 words), better has 4" in done.err
     assert "\n  key: verify.max_wer_increase\n" in done.err
     assert gated.published("worse") == []
-    # On the recordings of the proof both are right.
+    # Both transcribe the recordings of the proof correctly.
     done = gated.build("name=worse", "verify.compared_with=better", "verify.max_wer_increase=0")
     assert done.code == 0, done.err
     [artifact] = gated.published("worse")

@@ -32,7 +32,7 @@ SHAPES = {
 
 
 def labels() -> list[str]:
-    """The alphabet's labels in order; `#` lines are comments."""
+    """The alphabet's labels in order, without the comments (`#`)."""
     lines = (DEMO / "alphabet.txt").read_text(encoding="utf-8").splitlines()
     return [line for line in lines if not line.startswith("#")]
 
@@ -47,14 +47,14 @@ def test_checkpoint_has_deepspeech_names_and_shapes(state: str) -> None:
     path = tf.train.latest_checkpoint(str(DEMO / "checkpoint"), state)
     assert path is not None
     text = (DEMO / "checkpoint" / state).read_text(encoding="utf-8")
-    assert f'model_checkpoint_path: "{Path(path).name}"' in text  # relative, so it can be moved
+    assert f'model_checkpoint_path: "{Path(path).name}"' in text  # relative: movable
     reader = tf.train.load_checkpoint(path)
     assert reader.get_variable_to_shape_map() == SHAPES
     types = reader.get_variable_to_dtype_map()
     assert types.pop("global_step") == tf.int64
     assert set(types.values()) == {tf.float32}
     for name in types:
-        assert abs(reader.get_tensor(name)).max() < 65504 / 20  # survives fp16
+        assert abs(reader.get_tensor(name)).max() < 65504 / 20  # representable in fp16
 
 
 @pytest.mark.parametrize(("name", "shortest", "longest"), [("sample", 10, 13), ("second", 3, 6)])
@@ -96,5 +96,5 @@ def test_the_development_set_is_the_other_half_of_the_unseen_recordings() -> Non
 
 
 def test_demo_is_small() -> None:
-    """Two models of about 3.4 MB each, and recordings of about 1 MB."""
+    """Each of the two models has about 3.4 MB, and the recordings have about 1 MB."""
     assert sum(path.stat().st_size for path in DEMO.rglob("*") if path.is_file()) < 8_500_000

@@ -18,7 +18,7 @@ pytest.importorskip("onnxruntime")
 
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """By place: calls of 16 rows."""
+    """Artifacts by the place of the front end: calls of 16 rows."""
     folder = tmp_path_factory.mktemp("demo_conv")
     done = run_asrbuild(
         "-m",
@@ -36,7 +36,7 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize(("place", "steps"), [("app", 16 * 3), ("package", 16 * 480 + 240)])
-def test_letters_come_out_while_samples_go_in(
+def test_letters_are_written_while_samples_arrive(
     place: str, steps: int, artifacts: dict[str, Path]
 ) -> None:
     manifest = read_manifest(artifacts[place])

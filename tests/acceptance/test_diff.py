@@ -1,4 +1,4 @@
-"""``asrbuild diff`` on real artifacts of the demo model, built in many variants."""
+"""``asrbuild diff`` on many variants of the demo model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.paths import DATA, DEMO
 UNSEEN = DATA / "unseen" / "unseen.csv"
 RECORDING = f"source.sample.audio={DEMO / 'sample.wav'}"
 TEXT = f"source.sample.text={DEMO / 'sample.txt'}"
-#: These hear wrong words, as they must.
+#: Allows variants whose transcripts are wrong.
 WRONG = "verify.allow_wrong_words=true"
 VARIANTS: dict[str, tuple[str, ...]] = {
     "static": ("model=static",),
@@ -52,7 +52,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 
 def _letters(folder: Path) -> str:
-    """The demo's checkpoint with its alphabet from its end."""
+    """The demo's checkpoint with its alphabet in reverse order."""
     copy = shutil.copytree(DEMO / "checkpoint", folder / "letters")
     lines = (DEMO / "alphabet.txt").read_text(encoding="utf-8").splitlines(keepends=True)
     (copy / "alphabet.txt").write_text("".join(lines[::-1]), encoding="utf-8")
@@ -60,7 +60,7 @@ def _letters(folder: Path) -> str:
 
 
 def _hop(folder: Path) -> str:
-    """The demo's checkpoint, which states another step between its windows."""
+    """The demo's checkpoint with another step between windows in its flags."""
     copy = shutil.copytree(DEMO / "checkpoint", folder / "hop")
     flags = (copy / "flags.txt").read_text().replace("win_step=20", "win_step=10")
     (copy / "flags.txt").write_text(flags)
@@ -68,7 +68,7 @@ def _hop(folder: Path) -> str:
 
 
 def _noisy(folder: Path) -> str:
-    """The demo's graph with noise on its last weights: another model, that hears worse."""
+    """The demo's graph with noise on its last weights: another, less accurate model."""
     from asrbuild.architectures.deepspeech.checkpoint import read_weights
     from asrbuild.architectures.deepspeech.export import write_frozen_graph
     from asrbuild.architectures.deepspeech.flags import ExportFlags
@@ -92,7 +92,7 @@ def _noisy(folder: Path) -> str:
 
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Every variant, built; they share their cache."""
+    """The artifact of every variant; the builds share one cache."""
     folder = tmp_path_factory.mktemp("variants")
     more = {
         "letters": (_letters(folder),),
@@ -150,7 +150,7 @@ NEURAL = {
         ("static", "enumerated", "may gain", "minor", {"input input_node steps": "wider"}),
         ("enumerated", "dynamic", "may gain", "minor", {"input input_node steps": "wider"}),
         ("chunk32", "enumerated", "may gain", "minor", {"input input_node steps": "wider"}),
-        # A native LSTM in fp16 asks for iOS 17, in fp32 for iOS 15.
+        # A native LSTM requires iOS 17 in fp16, and iOS 15 in fp32.
         ("static", "fp32", "may gain", "minor", {"model.minimum_os": "wider"}),
         ("static", "ios18", "must change code", "major", {"model.minimum_os": "narrower"}),
         ("static", "hop", "must change code", "major", {"features.step_samples": "other"}),
@@ -183,7 +183,7 @@ def test_verdicts(
     assert interface(back) == turned
 
 
-def test_what_changed_is_told_in_full(differ: Callable[[str, str], ArtifactDifference]):
+def test_every_change_is_listed(differ: Callable[[str, str], ArtifactDifference]):
     found = differ("static", "fp32")
     told = {(c.section, c.what): (c.before, c.now) for c in found.changes}
     assert told["recipe", "coreml.precision"] == ('"fp16"', '"fp32"')
@@ -226,7 +226,7 @@ def test_versions(differ: Callable[[str, str], ArtifactDifference]):
         ("nightly", "chunk32", None),
     ],
 )
-def test_version_of_another_first(
+def test_the_suggested_version_follows_that_of_the_first_artifact(
     version: str, now: str, expected: str | None, artifacts: dict[str, Path]
 ):
     sides = []
@@ -240,7 +240,7 @@ def test_version_of_another_first(
 
 @pytest.fixture
 def run(artifacts: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The command, with a store of the variants and a configuration of its own."""
+    """Runs the command with a store of the variants and an empty configuration folder."""
     monkeypatch.setenv("ASRBUILD_ARTIFACTS", str(artifacts["static"].parent.parent))
     monkeypatch.setenv("ASRBUILD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("ASRBUILD_CONFIG", str(tmp_path / "config"))
@@ -269,7 +269,9 @@ def test_table(run: Any):
     assert "1.0.1 is enough" in run("static", "described")
 
 
-def test_everywhere_that_an_artifact_may_be(run: Any, artifacts: dict[str, Path], tmp_path: Path):
+def test_artifacts_of_stores_bundles_and_remotes_are_compared(
+    run: Any, artifacts: dict[str, Path], tmp_path: Path
+):
     from asrbuild.artifact.reading import read_manifest
     from asrbuild.handover.ship.formats.bundle import write_bundle
 
@@ -297,13 +299,13 @@ def test_everywhere_that_an_artifact_may_be(run: Any, artifacts: dict[str, Path]
         f"{remote}#dynamic@{path.name}",
     ):
         assert run("static", spec, "--json") == expected, spec
-    # Weights are not fetched to compare: they may be gone from the remote.
+    # The comparison fetches no weights, so it works when the remote has lost them.
     weights = [f for f in read_manifest(path).files if f.path.endswith((".bin", ".npz"))]
     assert weights
     for file in weights:
         (remote / "blobs" / file.sha256).unlink()
     assert run("static", f"{remote}#dynamic@beta", "--json") == expected
-    # What is fetched is proven.
+    # Fetched files are verified.
     manifest = next(b for b in (remote / "blobs").iterdir() if b.read_bytes()[:20].count(b"schema"))
     manifest.chmod(0o644)
     manifest.write_bytes(manifest.read_bytes().replace(b'"1.0.0', b'"9.0.0', 1))
@@ -311,7 +313,7 @@ def test_everywhere_that_an_artifact_may_be(run: Any, artifacts: dict[str, Path]
         run("static", f"{remote}#dynamic@beta")
 
 
-def test_a_stranger_is_not_believed(run: Any, artifacts: dict[str, Path], tmp_path: Path):
+def test_an_untrusted_signer_is_refused(run: Any, artifacts: dict[str, Path], tmp_path: Path):
     from asrbuild.handover.ship.formats.bundle import write_bundle
 
     stranger = new_key("stranger", tmp_path / "strange")
@@ -329,12 +331,12 @@ def test_a_stranger_is_not_believed(run: Any, artifacts: dict[str, Path], tmp_pa
         ("gopher://x#static", "cannot ship to or pull from gopher"),
     ],
 )
-def test_what_is_not_there(spec: str, message: str, run: Any):
+def test_missing_artifacts_are_refused(spec: str, message: str, run: Any):
     with pytest.raises(AsrbuildError, match=message):
         run("static", spec)
 
 
-def test_word_errors_are_those_that_evaluate_counts(run: Any, artifacts: dict[str, Path]):
+def test_word_errors_equal_those_of_evaluate(run: Any, artifacts: dict[str, Path]):
     found = run("static", "noisy", "--data", str(UNSEEN), "--json")
     assert found["verdict"] == "may lose"
     assert not found["may_gain"]

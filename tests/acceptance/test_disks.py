@@ -25,7 +25,7 @@ def test_a_full_and_a_read_only_disk_in_each_stage(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_damaged_entries_are_named_and_made_again(workshop: Workshop, tmp_path: Path) -> None:
+def test_damaged_entries_are_reported_and_rebuilt(workshop: Workshop, tmp_path: Path) -> None:
     root = tmp_path / ".asrbuild" / "cache"
     shutil.copytree(workshop.folder / ".asrbuild" / "cache", root)
     for weights in root.glob("convert/**/weight.bin"):

@@ -35,7 +35,7 @@ def run_example(name: str, *arguments: str, cwd: Path, cache: Path) -> Finished:
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache for all examples: they share the export and the reference."""
+    """The cache that all examples share, with the export and the reference."""
     return tmp_path_factory.mktemp("cache")
 
 
@@ -66,7 +66,7 @@ def test_sweep(tmp_path: Path, cache: Path) -> None:
 
 
 def test_optuna(tmp_path: Path, cache: Path) -> None:
-    # Among packages that the sweep has built; tests/builder/test_sweepers.py looks at a study.
+    # The search is over packages of the sweep; tests/builder/test_sweepers.py tests a study.
     quick = ("verify=quick", "hydra.sweeper.n_trials=3", "coreml.compress=none,int8", "n_steps=16")
     done = run_example("optuna", *quick, cwd=tmp_path, cache=cache)
     assert done.code == 0, done.err

@@ -1,4 +1,4 @@
-"""Every fix that asrbuild prints works when it is typed.
+"""Every fix that asrbuild prints works as printed.
 
 The fixes are read out of the source: each key in one must be a key of a recipe that takes the
 value, each command and option must be one that the command line takes. Those of impossible configs
@@ -46,7 +46,7 @@ FOREIGN_KEYS = {"convert_to", "dynamo", "state", "unroll", "HYDRA_FULL_ERROR"}
 #: Values of options: a hot word and its boost, an input and its file.
 FOREIGN_KEYS |= {"asterisk", "features"}
 FIX = "fix"
-#: What the source states is kept there.
+#: The cache of facts about sources.
 CACHE = TemporaryDirectory(prefix="asrbuild-fixes-")
 
 
@@ -56,7 +56,7 @@ def command_tree() -> Any:
 
 
 def fixes() -> Iterator[tuple[str, str]]:
-    """(place, text) of every ``fix=`` in the package; an expression in it is ``{}``."""
+    """(place, text) of every ``fix=`` in the package; ``{}`` stands for an expression."""
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.keyword) and node.arg == FIX:
@@ -116,7 +116,7 @@ def test_each_key_of_a_fix_is_taken(key: str, value: str) -> None:
 
 
 def find(words: list[str]) -> tuple[Any, list[str]]:
-    """The command that words name, and the words after it."""
+    """The command that the words name, and its arguments."""
     command = command_tree()
     words = with_file([word.replace("FILE", "x.onnx") for word in words])
     while words and hasattr(command, "commands") and words[0] in command.commands:
@@ -129,7 +129,7 @@ COMMANDS = sorted({m for _, text in FIXES for found in COMMAND.findall(text) for
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_each_command_of_a_fix_is_one(line: str) -> None:
+def test_each_command_of_a_fix_exists(line: str) -> None:
     words = shlex.split(line.replace("{}", "PLACEHOLDER"))[1:]
     if words[0] in HYDRA_FLAGS or "=" in words[0]:
         return
@@ -158,7 +158,7 @@ def options_that_are_known() -> set[str]:
     return known
 
 
-def test_each_option_of_a_fix_is_some_commands() -> None:
+def test_each_option_of_a_fix_exists() -> None:
     known = options_that_are_known()
     unknown = {
         (place, option)
@@ -183,7 +183,7 @@ NOT_SET = {"ASRBUILD_BUILD_OUTPUT", "ASRBUILD_SWEEP_RECORDS", "ASRBUILD_WHOLE_TE
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_names_what_there_is(page: str) -> None:
+def test_a_page_names_only_keys_commands_and_options_that_exist(page: str) -> None:
     text = (PACKAGE.parent / page).read_text(encoding="utf-8")
     known, keys = options_that_are_known(), recipe_keys()
     assert not set(OPTION.findall(text)) - known
@@ -229,7 +229,7 @@ def test_many_fixes_of_configs_can_be_typed() -> None:
 
 
 @pytest.mark.parametrize("overrides", TYPED, ids=" ".join)
-def test_a_fix_that_is_typed_mends_the_config(overrides: list[str]) -> None:
+def test_a_typed_fix_repairs_the_config(overrides: list[str]) -> None:
     error = error_of(overrides)
     assert error is not None
     alternatives = [assignments(text) for text in re.split(r",? or |, ", error.fix or "")]

@@ -16,7 +16,7 @@ from tests.paths import DEMO, SAMPLE_TEXT
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Calls of 16 rows, with every length of a proof."""
+    """An artifact with calls of 16 rows, proven on every length."""
     folder = tmp_path_factory.mktemp("front_end")
     done = run_asrbuild(
         "model=static", "features.place=package", "verify.inputs=[sample,silence]", cwd=folder
@@ -41,7 +41,7 @@ def test_the_proof_is_of_samples(artifact: Path) -> None:
     assert {m.input for m in logits} >= {"sample", "silence", "steps_11071", "steps_11073"}
 
 
-def test_words_come_out_while_samples_of_any_number_go_in(artifact: Path) -> None:
+def test_words_are_written_while_samples_arrive_in_pieces_of_any_size(artifact: Path) -> None:
     samples = read_audio(DEMO / "sample.wav", 16_000)
     partial: list[str] = []
     with open_artifact(artifact) as transcriber:
@@ -52,7 +52,7 @@ def test_words_come_out_while_samples_of_any_number_go_in(artifact: Path) -> Non
                 assert SAMPLE_TEXT.startswith(partial[-1][:-2])
                 assert 10 < len(partial[-1]) < len(SAMPLE_TEXT) / 2
         assert utterance.finish().text == SAMPLE_TEXT
-        # Too short for a frame, and for one call.
+        # Recordings shorter than a frame, and than one call.
         for length, rows in ((0, 0), (511, 0), (512, 1), (4_000, 11)):
             assert len(transcriber.probabilities(samples[:length]).probabilities) == rows
 
@@ -64,7 +64,7 @@ def test_words_come_out_while_samples_of_any_number_go_in(artifact: Path) -> Non
         ("coreml.frontend=tensorflow coreml.lstm=loop", "converts the graph, which takes features"),
     ],
 )
-def test_packages_that_cannot_have_it(
+def test_packages_that_cannot_have_a_front_end_are_refused(
     override: str,
     message: str,
     at: Path,

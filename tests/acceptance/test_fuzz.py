@@ -1,7 +1,7 @@
-"""Files with random damage in every reader: a result, or one error with a fix; never a crash.
+"""Every reader gives a result or one error with a fix for a randomly damaged file.
 
-The damage follows from a seed, which a failure prints; ASRBUILD_FUZZ_SEED tries another,
-ASRBUILD_FUZZ_ROUNDS more of it.
+A failure prints the seed of the damage. ASRBUILD_FUZZ_SEED sets another seed, and
+ASRBUILD_FUZZ_ROUNDS the number of rounds.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ from tests.paths import DEMO, GENUINE
 
 SEED = int(os.environ.get("ASRBUILD_FUZZ_SEED", "20261126"))
 ROUNDS = int(os.environ.get("ASRBUILD_FUZZ_ROUNDS", "60"))
-#: Far more than any of them takes, on a busy machine too: a reader that hangs ends here.
+#: A limit that no reader reaches on a busy machine: a reader that hangs ends here.
 SECONDS = 60
-#: Memory that a reader may ask for beyond what the process has: a claim of terabytes fails.
+#: Memory that a reader may allocate in addition: a claim of terabytes fails.
 MEMORY = 4 << 30
 #: Numbers that readers multiply, allocate and loop by.
 NUMBERS = [
@@ -65,9 +65,9 @@ NUMBERS = [
 
 @dataclass(frozen=True)
 class Reader:
-    """``read`` gets a folder that holds one file ``name``, to damage, and all that it needs.
+    """A reader: ``read`` gets a folder with the damaged file ``name`` and all that it requires.
 
-    ``only_saves_time``: what is damaged is found out in another way, without an error.
+    ``only_saves_time``: a damaged file is ignored and its content computed again, without an error.
     """
 
     name: str
@@ -148,7 +148,7 @@ def shipped(folder: Path) -> None:
 
 
 def pulled(folder: Path, to: Path | None = None, config: Path | None = None) -> Path:
-    """By a reader who has seen nothing, or with what a configuration folder has seen."""
+    """Pulls the artifact as a new reader, or as one that has seen the channel."""
     from asrbuild.handover.ship.pull import pull
     from asrbuild.handover.ship.remotes.address import open_remote
 
@@ -199,8 +199,7 @@ def memo(folder: Path) -> None:
 
 
 def digest(folder: Path) -> None:
-    """A memo says of which file and state it is; its digest can only be wrong, and then the file is
-    taken for damaged."""
+    """A memo's digest. A wrong one counts as damage of the file that the memo names."""
     found = file_digest(folder / "x", folder / "cache")
     forget_missing(folder / "cache")
     if found != hashlib.sha256(_LARGE).hexdigest():
@@ -261,7 +260,7 @@ READERS = [
 
 
 def damaged(data: bytes, chance: random.Random) -> tuple[bytes, str]:
-    """``data`` with one to three damages, most of them near its beginning or its end."""
+    """``data`` with one to three changes, most of them near its beginning or its end."""
     changed, said = bytearray(data), []
     for _ in range(chance.randrange(1, 4)):
         size = len(changed)
@@ -293,7 +292,7 @@ def damaged(data: bytes, chance: random.Random) -> tuple[bytes, str]:
 
 @pytest.fixture
 def bounded() -> Any:
-    """Ends a reader that hangs, and fails an allocation of what no such file holds."""
+    """Ends a reader that hangs or allocates more than such a file can hold."""
     if sys.platform != "linux":
         yield
         return

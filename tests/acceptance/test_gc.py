@@ -1,4 +1,4 @@
-"""``asrbuild gc`` on the cache of real builds: entries of an artifact stay, others are removed."""
+"""``asrbuild gc`` on the cache of real builds keeps the entries of artifacts and removes others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.acceptance.conftest import FORMATS, MODELS, Workshop, run_asrbuild
 GONE = ("demo-static-mlprogram", "demo-static-neuralnetwork")
 
 
-def test_only_what_led_to_no_artifact_goes(workshop: Workshop, tmp_path: Path):
+def test_only_entries_of_no_artifact_are_removed(workshop: Workshop, tmp_path: Path):
     folder = tmp_path / "workshop"
     shutil.copytree(workshop.folder, folder)
     old = time.time() - 30 * 86400
@@ -33,14 +33,14 @@ def test_only_what_led_to_no_artifact_goes(workshop: Workshop, tmp_path: Path):
     steps = [item for item in found["kept"] if item["kind"] == "cache"]
     assert len(steps) == len(records)
     assert all(item["why"].startswith("a step towards demo-") for item in steps)
-    # Without its artifacts, what only the static models were made of is of no use.
+    # Without the static artifacts, entries that only they used are removable.
     for name in GONE:
         remove_tree(folder / "artifacts" / name)
     done = run_asrbuild("gc", "--json", "--remove", cwd=folder)
     assert done.code == 0, done.err
     gone = {item["name"] for item in json.loads(done.out)["gone"]}
     stages = [name.partition("/")[0] for name in gone]
-    # More than two of a stage where another process built static models into the cache meanwhile.
+    # There are more than two entries of a stage if another process built static models meanwhile.
     assert set(stages) - {"witness"} == {
         "artifact",
         "convert",
@@ -51,13 +51,13 @@ def test_only_what_led_to_no_artifact_goes(workshop: Workshop, tmp_path: Path):
     }
     for stage in ("artifact", "convert", "execute", "prove"):
         assert stages.count(stage) >= len(GONE), stage
-    # The others are still built, to the last file, and nobody has to do anything again.
+    # The other artifacts are still whole, and building them again runs no stage.
     rest = ",".join(model for model in MODELS if model != "static")
     sweep = ("-m", f"model={rest}", f"coreml={','.join(FORMATS)}")
     done = run_asrbuild(*sweep, cwd=folder, env={"COLUMNS": "300"})
     assert done.code == 0, done.err
     assert done.out.count("unchanged") == (len(MODELS) - 1) * len(FORMATS)
-    # What went can be built again.
+    # Removed entries can be built again.
     done = run_asrbuild("model=static", "coreml=mlprogram", cwd=folder)
     assert done.code == 0, done.err
     assert (folder / "artifacts" / GONE[0]).is_dir()

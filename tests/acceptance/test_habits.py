@@ -1,4 +1,4 @@
-"""One habit for every command: its examples run as they are printed, its options have one name."""
+"""Habits of every command: its examples run as printed, and an option has one name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from asrbuild.cli.main import dispatch
 from asrbuild.cli.tree import PANELS, Group
 from tests.acceptance.conftest import Workshop
 
-#: Commands whose examples come first, because others show or move what they make.
+#: Commands whose examples run first, because other examples use their results.
 FIRST = ("build", "export", "key new", "bundle", "ship")
 LAST = ("channel rollback", "channel rotate", "key distrust", "cache remove")
 #: Examples that this machine cannot run, and what they require.
@@ -56,7 +56,7 @@ def test_every_command_has_examples_that_fit_a_terminal() -> None:
     assert [name for name, lines in examples().items() if not lines] == []
     for name, function in functions():
         for line in (function.__doc__ or "").partition("Examples:\n")[2].splitlines():
-            assert len(line) <= 82, f"{name}: {line}"  # 80 columns, when it is less indented
+            assert len(line) <= 82, f"{name}: {line}"  # the width of 80 columns, less the indent
 
 
 def test_examples_run_as_they_are_printed(
@@ -65,7 +65,7 @@ def test_examples_run_as_they_are_printed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """In one folder, after ``asrbuild model=dynamic`` and ``model=static``."""
+    """They run in one folder, after ``asrbuild model=dynamic`` and ``model=static``."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ASRBUILD_CONFIG", str(tmp_path / "config"))
     monkeypatch.setenv("ASRBUILD_CACHE", str(workshop.folder / ".asrbuild" / "cache"))
@@ -79,7 +79,7 @@ def test_examples_run_as_they_are_printed(
         except AsrbuildError as error:
             pytest.fail(f"{line}\n{error}")
         out = capsys.readouterr()
-        # The exit code of `status` says whether what it looks for is there.
+        # `status` exits with 1 where the runtime is not installed.
         assert code == 0 or " status" in line, f"{line}\n{out.out}{out.err}"
 
     lines = {name: each for name, each in examples().items() if name not in ELSEWHERE}
@@ -107,8 +107,8 @@ def test_former_spellings_work(
     assert dispatch(["cache", "clear", "--older-than", "3650d"]) == 0
 
 
-def test_one_name_for_one_thing() -> None:
-    """A remote, an output, an age, a size, data: each has one option and one kind of value."""
+def test_an_option_has_one_name_and_one_kind_of_value() -> None:
+    """Options for a remote, an output, an age, a size and data are the same in all commands."""
     from typer.main import get_command
 
     from asrbuild.cli.tree import typer_app
@@ -152,7 +152,7 @@ def test_one_name_for_one_thing() -> None:
         ("pull demo --remote oci//host/x", "write oci://host/x"),
     ],
 )
-def test_a_slip_is_never_a_folder(
+def test_a_mistyped_address_does_not_create_a_folder(
     workshop: Workshop, line: str, fix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""What ``pip install`` of the wheel brings, in fresh environments, and what works there."""
+"""``pip install`` of the wheel in new environments: its size, and the commands that work."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from tests.acceptance.conftest import Finished, Workshop, run_asrbuild
 from tests.paths import DEMO, ROOT, SAMPLE_TEXT
 
-#: Megabytes that the wheel and what it requires may add to an empty environment.
+#: Megabytes that the wheel and its requirements may add to an empty environment.
 LIGHT, BUILD = 300, 1700
 
 
@@ -38,7 +38,7 @@ def new_environment(folder: Path) -> Path:
 
 
 def megabytes(environment: Path) -> float:
-    """The size of everything in an environment but compiled sources, which Python makes anew."""
+    """The size of an environment without compiled sources, which Python creates."""
     files = (path for path in environment.rglob("*") if path.is_file() and not path.is_symlink())
     return sum(path.stat().st_size for path in files if path.suffix != ".pyc") / 1e6
 
@@ -75,7 +75,7 @@ def light(tmp_path_factory: pytest.TempPathFactory, wheel: Path, constraints: Pa
 
 
 def in_light(environment: Path, *arguments: str, cwd: Path) -> Finished:
-    """Runs ``asrbuild`` of an environment; nothing of this process's environment is seen."""
+    """Runs ``asrbuild`` of an environment without the variables of this process."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     done = subprocess.run(
         [environment / "bin" / "asrbuild", *arguments],
@@ -91,7 +91,7 @@ def in_light(environment: Path, *arguments: str, cwd: Path) -> Finished:
 
 @pytest.fixture(scope="module")
 def remote(tmp_path_factory: pytest.TempPathFactory, workshop: Workshop) -> Iterator[Path]:
-    """A folder with a signed artifact, and the public key beside it."""
+    """A folder with a signed artifact, and its public key."""
     folder = tmp_path_factory.mktemp("publisher")
     own = {"ASRBUILD_CONFIG": str(folder / "config")}
     artifact = str(workshop.artifact("dynamic_to_static", "mlprogram"))
@@ -104,8 +104,10 @@ def remote(tmp_path_factory: pytest.TempPathFactory, workshop: Workshop) -> Iter
     return folder
 
 
-def test_an_app_team_needs_no_tensorflow(light: Path, remote: Path, tmp_path: Path) -> None:
-    """Everything but a build works without TensorFlow: one journey, in one folder."""
+def test_all_commands_but_a_build_work_without_tensorflow(
+    light: Path, remote: Path, tmp_path: Path
+) -> None:
+    """The commands of an app team run in order, in one folder."""
     name = "demo-dynamic_to_static-mlprogram"
     (tmp_path / "hear.csv").write_text(
         f"wav_filename,wav_filesize,transcript\n{DEMO / 'sample.wav'},0,{SAMPLE_TEXT}\n"
@@ -134,7 +136,7 @@ def test_an_app_team_needs_no_tensorflow(light: Path, remote: Path, tmp_path: Pa
     assert not {"tensorflow", "tensorflow_cpu", "keras", "torch"} & listed
 
 
-def test_a_build_names_the_extra(light: Path, tmp_path: Path) -> None:
+def test_a_build_without_tensorflow_names_the_extra(light: Path, tmp_path: Path) -> None:
     done = in_light(light, "model=static", cwd=tmp_path)
     assert done.code == 1
     assert "requires tensorflow, which is not installed" in done.err
@@ -143,8 +145,10 @@ def test_a_build_names_the_extra(light: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "artifacts").exists()
 
 
-def test_the_extra_builds(light: Path, wheel: Path, constraints: Path, tmp_path: Path) -> None:
-    """``pip install 'asrbuild[build]'`` in the light environment is enough to build."""
+def test_a_build_works_with_the_extra(
+    light: Path, wheel: Path, constraints: Path, tmp_path: Path
+) -> None:
+    """``pip install 'asrbuild[build]'`` in the light environment is all that a build requires."""
     pip(light, "install", "--quiet", "--no-compile", "-c", str(constraints), f"{wheel}[build]")
     assert megabytes(light) < BUILD
     done = in_light(light, "model=static", "verify=quick", cwd=tmp_path)
@@ -152,7 +156,7 @@ def test_the_extra_builds(light: Path, wheel: Path, constraints: Path, tmp_path:
     assert "as spoken, word for word" in done.out
 
 
-def test_the_wheel_holds_what_runs(wheel: Path) -> None:
+def test_the_wheel_holds_the_package_without_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {"asrbuild/conf/config.yaml", "asrbuild/demo/sample.wav"} <= set(names)
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "tools/"))]

@@ -1,4 +1,4 @@
-"""A real sweep, killed at fifty random moments: all visible results are whole each time."""
+"""A real sweep is killed at fifty random moments, and all visible results are whole each time."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tests.killing import seeded
 
 KILLS = 50
 MODELS, FORMATS = ("static", "dynamic_to_static"), ("mlprogram", "neuralnetwork")
-#: Where a kill must have fallen; the others take a hundredth of a second.
+#: Stages in which a kill must fall; the others take a hundredth of a second.
 STAGES = ("reference", "convert", "execute", "prove", "publication")
-#: A stage that did work, as the progress of a sweep tells it: `[0] convert    ...   1.2 s`.
+#: A stage that did work, in the progress of a sweep: `[0] convert    ...   1.2 s`.
 DONE = re.compile(r"^\[\d+\] ([a-z]+) .* \d+\.\d s$", re.MULTILINE)
 
 
@@ -34,7 +34,7 @@ def sweep(steps: int) -> list[str]:
 
 
 def entries(at: Path) -> dict[tuple[str, str], tuple[int, str]]:
-    """Stage and fingerprint of every visible entry -> which file on the disk describes it."""
+    """Stage and fingerprint of every visible entry -> the identity of its record on the disk."""
     root = at / ".asrbuild" / "cache"
     found = {}
     for entry in cache_cleanup.list_entries(root):
@@ -58,16 +58,16 @@ def assert_whole(at: Path, new: set[tuple[str, str]]) -> None:
 
 
 def under_way(at: Path) -> set[tuple[str, str]]:
-    """What a killed process was at: (stage, fingerprint) of builds, and publications."""
+    """The unfinished work of a killed process: (stage, fingerprint) of builds, and publications."""
     builds = (at / ".asrbuild" / "cache" / cache.BUILDING).glob("*-*.*")
     found = {tuple(path.name.split(".")[0].split("-", 1)) for path in builds}
-    # A build's marks of the entries that it uses lie there too, and are no stage's work.
+    # Marks of the entries that a build uses are in this folder too; they are not a stage's work.
     found = {piece for piece in found if piece[0] != "use"}
     return found | {("publication", path.name) for path in at.glob("artifacts/.staging-*[!ke]")}
 
 
 def traces(at: Path) -> set[str]:
-    """Everything that begins or ends with a piece of work: builds, entries, publications."""
+    """Files that appear or vanish with a piece of work: builds, entries, publications."""
     root = at / ".asrbuild" / "cache"
     found = {path.name for path in (*root.glob(".building/*"), *root.glob("[a-z]*/*"))}
     found = {name for name in found if not name.startswith("use-")}
@@ -77,10 +77,10 @@ def traces(at: Path) -> set[str]:
 def wait_for(
     process: BaseProcess, at: Path, stage: str | None, beginnings: int, share: float
 ) -> None:
-    """Until ``stage`` begins, or until so many pieces of work began or ended, and a little more.
+    """Waits until ``stage`` begins, or for so many changes of work, and a little longer.
 
-    The little more is a ``share`` of the time a piece takes: no moment is counted in seconds, so
-    that a busy machine sees the same kills.
+    The extra wait is a ``share`` of the time of one piece of work, not a number of seconds, so that
+    a busy machine sees the same kills.
     """
     old, seen, left = traces(at), set[str](), under_way(at)
     start = time.monotonic()
@@ -94,7 +94,7 @@ def wait_for(
 
 
 def kill(process: BaseProcess, everyone: bool) -> None:
-    """As a machine's end does it, to the whole group; or as a lack of memory, to one process."""
+    """Kills the whole group, as a power cut does, or one process, as a lack of memory does."""
     with suppress(ProcessLookupError):
         if everyone:
             os.killpg(process.pid or 0, signal.SIGKILL)
@@ -118,7 +118,7 @@ def test_fifty_kills_of_a_real_sweep(workshop: Workshop, tmp_path: Path) -> None
                 target=sweep_process.run, args=(tmp_path, sweep(16 + steps), log), daemon=True
             )
             process.start()
-            # Half of them at any moment, half in the stage that was killed least.
+            # Half of the kills are at any moment, half in the stage that was killed least.
             if moments.random() < 0.5:
                 least = min(STAGES, key=lambda stage: hit[stage])
                 wait_for(process, tmp_path, least, 12, moments.random())
@@ -130,13 +130,13 @@ def test_fifty_kills_of_a_real_sweep(workshop: Workshop, tmp_path: Path) -> None
             kills += exitcode != 0
             after = entries(tmp_path)
             new = after.keys() - before.keys()
-            # What was finished is still there, is the same, and nobody was making it again.
+            # Finished results still exist unchanged, and no process was making them again.
             assert {name: after[name] for name in before} == before
             interrupted = under_way(tmp_path)
             assert not interrupted & before.keys()
             worked = Counter(DONE.findall(log.read_text()))
-            del worked["job"]  # a line of the sweep's, no stage
-            del worked["artifact"]  # told of when it is published, a moment before its receipt
+            del worked["job"]  # a line of the sweep, not of a stage
+            del worked["artifact"]  # reported when it is published, a moment before its receipt
             assert worked <= Counter(stage for stage, _ in new), log.read_text()
             assert_whole(tmp_path, new)
             hit.update(stage for stage, _ in interrupted - left)

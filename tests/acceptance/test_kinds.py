@@ -1,4 +1,4 @@
-"""Every pair of (command that reads a file, kind of file): accepted, or one error that names it."""
+"""Every command that reads a file accepts each kind of file, or refuses it with one error."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CHECKPOINT = {
 }
 ARTIFACT = {"artifact", "manifest"}
 
-#: Key of a recipe -> the other overrides that it needs, and the kinds that it takes.
+#: Key of a recipe -> the other overrides that it requires, and the kinds that it takes.
 KEYS = {
     "source.path": (["source=frozen_graph"], {"graph", "pbmm", "tflite"}),
     "source.checkpoint_dir": (["source=checkpoint"], CHECKPOINT),
@@ -48,7 +48,7 @@ KEYS = {
     "verify.compared_with": ([], ARTIFACT),
 }
 
-#: Command line with {file} -> the kinds that it takes. {static} is a whole artifact.
+#: Command line with {file} -> the kinds that it takes. {static} is an artifact of the sweep.
 COMMANDS = {
     "inspect graph {file}": {"graph", "graph-unfrozen", "pbmm", "tflite"},
     "inspect model {file}": {"mlmodel", "mlpackage", "aimodel", "asrb", *ARTIFACT},
@@ -86,13 +86,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def command_line() -> Callable[[list[str]], object]:
-    """``asrbuild``, its commands made once for all of the pairs."""
+    """The commands of ``asrbuild``, built once for all pairs."""
     command = typer.main.get_command(tree.typer_app())
     return lambda argv: command(argv, standalone_mode=False, prog_name="asrbuild")
 
 
 def refusal(run: Callable[[], object]) -> AsrbuildError | None:
-    """The error of one command; anything else that is raised is a bug."""
+    """The error of one command; any other exception is a bug."""
     try:
         run()
     except AsrbuildError as error:
@@ -101,7 +101,7 @@ def refusal(run: Callable[[], object]) -> AsrbuildError | None:
 
 
 def wrong(name: str, error: AsrbuildError | None, takes: set[str], file: Path) -> str | None:
-    """What is wrong with the answer to one file; None if it is right."""
+    """The fault in the answer to one file; None if there is none."""
     kind = KINDS[FILES[name][0]]
     what = recognise(file).what
     named = error is not None and (
@@ -129,7 +129,9 @@ def test_every_kind_has_a_file_and_is_recognised(files: Path) -> None:
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_every_key_that_names_a_file(key: str, files: Path, tmp_path: Path) -> None:
+def test_every_key_takes_or_refuses_each_kind_of_file(
+    key: str, files: Path, tmp_path: Path
+) -> None:
     needed, takes = KEYS[key]
     section, _, last = key.rpartition(".")
     recipe = compose_recipe(
@@ -155,7 +157,7 @@ def test_every_key_that_names_a_file(key: str, files: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_that_reads_a_file(
+def test_every_command_takes_or_refuses_each_kind_of_file(
     command: str,
     files: Path,
     tmp_path: Path,
@@ -203,7 +205,7 @@ def test_transcribe_refuses_each_recording_by_its_kind(
 
 @pytest.mark.parametrize("form", ["pbmm", "tflite"])
 def test_other_forms_of_a_graph_are_built(form: str, tmp_path: Path) -> None:
-    """Under another suffix, which decides nothing; the words are the genuine ones."""
+    """The suffix does not decide the kind; the transcripts are those of the genuine graph."""
     path = tmp_path / "model.bin"
     if form == "pbmm":
         memory_mapped(PB, path)

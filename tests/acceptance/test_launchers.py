@@ -39,7 +39,7 @@ def sweep(
 
 
 def assert_three_of_four(done: Finished, workshop: Workshop, at: Path) -> None:
-    # A range that ends below its default cannot be built: that job is a row, in any process.
+    # A range that ends below its default cannot be built: any launcher reports that job as a row.
     assert done.code == 1, done.err
     assert "Traceback" not in done.out + done.err
     assert "3 of 4 jobs succeeded" in done.out
@@ -55,7 +55,7 @@ def test_a_sweep_through_a_launcher(workshop: Workshop, launcher: str, tmp_path:
     assert_three_of_four(done, workshop, tmp_path)
 
 
-def test_a_sweep_through_slurm_asks_for_what_the_recipe_says(
+def test_a_sweep_through_slurm_requests_the_resources_of_its_settings(
     workshop: Workshop, tmp_path: Path
 ) -> None:
     programs = tmp_path / "bin"
@@ -85,8 +85,8 @@ def test_a_sweep_through_slurm_asks_for_what_the_recipe_says(
     assert asked["array"] == "0-3%2"
 
 
-def test_a_ray_cluster_that_is_not_there(tmp_path: Path) -> None:
-    # Port 9 is `discard`: nobody listens.
+def test_a_missing_ray_cluster_is_refused(tmp_path: Path) -> None:
+    # No server listens on port 9 (`discard`).
     done = run_asrbuild(
         "-m", "hydra/launcher=ray", "hydra.launcher.address=127.0.0.1:9", cwd=tmp_path
     )
@@ -110,13 +110,13 @@ def test_without_ray_the_extra_is_named(tmp_path: Path) -> None:
 
 
 def _waiting_for_tensorflow(folder: Path) -> list[int]:
-    """The processes of jobs below ``folder`` that started a reference."""
+    """The processes of jobs below ``folder`` that have started a reference."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_text()
             parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
-        except OSError:  # ended meanwhile
+        except OSError:  # the process ended meanwhile
             continue
         if "asrbuild.architectures.deepspeech.reference" in command and str(folder) in command:
             found.append(int(parent))
@@ -128,7 +128,7 @@ def _waiting_for_tensorflow(folder: Path) -> list[int]:
 def test_a_job_that_is_killed_is_a_failed_row_or_starts_again(
     launcher: str, tmp_path: Path
 ) -> None:
-    """As a machine without memory does it. Ray starts the job again; joblib cannot."""
+    """The kill is that of a machine without memory. Ray starts the job again; joblib cannot."""
     sweep = subprocess.Popen(
         [
             sys.executable,

@@ -1,7 +1,7 @@
 """Every recipe, format, precision, LSTM form and kind of state on the demo model, by the engine.
 
-Each cell is built for real, with every gate and every verification input, and published. All share
-the workshop's cache, so that export and TensorFlow's reference are there already.
+Each cell is built with every gate and every verification input, and published. All share the
+workshop's cache, which holds the export and TensorFlow's reference.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ CELLS = [
     *itertools.product(SINGLE, ["mlprogram"], ["fp16"], LSTMS, ["stateful"]),
     *itertools.product(["multifunction"], ["mlprogram"], PRECISIONS, LSTMS, ["explicit"]),
 ]
-#: The least that the project promises, whatever the gates in conf/verify say.
+#: The project's minimum, independent of the gates in conf/verify.
 GOALS = {
     "fp16": {"argmax_agreement": 0.999, "psnr_db": 60.0},
     "fp32": {"argmax_agreement": 1.0, "max_abs_error": 1e-4},
 }
-FORM = {  # (format, lstm) -> what must be in the package, what must not
+FORM = {  # (format, lstm) -> operations that the package must have, and must not have
     ("mlprogram", "native"): ("lstm", "while_loop"),
     ("mlprogram", "loop"): ("while_loop", "lstm"),
     ("neuralnetwork", "native"): ("uniDirectionalLSTM", "loop"),
@@ -61,7 +61,7 @@ def overrides(cell: Cell) -> list[str]:
     return [f"{key}={value}" for key, value in zip(keys, cell, strict=True)]
 
 
-def test_the_cells_are_all_that_a_recipe_may_ask_for(tmp_path: Path) -> None:
+def test_the_cells_are_all_combinations_of_a_recipe(tmp_path: Path) -> None:
     assert len(CELLS) == len(set(CELLS)) == 44
     axes = {cell.values for cell in matrix.cells([], tmp_path)}
     assert axes == set(CELLS)
@@ -155,7 +155,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("cell", REFUSED, ids="-".join)
-def test_a_cell_that_core_ml_has_not_is_refused_when_composed(cell: Cell, tmp_path: Path) -> None:
+def test_a_cell_that_core_ml_lacks_is_refused_when_composed(cell: Cell, tmp_path: Path) -> None:
     model, form, *_ = cell
     with pytest.raises(AsrbuildError) as caught:
         check_recipe(settle(compose_recipe(overrides(cell)), tmp_path)[0])
@@ -170,7 +170,7 @@ def test_a_cell_that_core_ml_has_not_is_refused_when_composed(cell: Cell, tmp_pa
 def test_an_app_may_choose_a_function_and_change_it_on_the_way(
     workshop: Workshop, tmp_path: Path
 ) -> None:
-    """The manifest says what each is for; ``transcribe`` runs each; the state is one for all."""
+    """The manifest describes each function; ``transcribe`` runs each; all share one state."""
     path = built_at(tmp_path, workshop, "model=multifunction")
     manifest = read_manifest(path)
     feeding = {f.name: f.streaming for f in manifest.model.functions}
@@ -211,7 +211,7 @@ def test_an_app_may_choose_a_function_and_change_it_on_the_way(
         c, h = found["new_state_c"], found["new_state_h"]
         rows += [*found["logits"][:, 0]]
     # A program in fp16 rounds to 2 ** -11 of a value. A kernel that rounds a row of the long call
-    # otherwise moves such a value by one unit, 2 ** -10 of it, and the next steps carry that on.
+    # differently moves such a value by one unit, 2 ** -10 of it, and later steps carry that on.
     np.testing.assert_allclose(rows, whole.probabilities, atol=2e-2)
     np.testing.assert_allclose(c, whole.state["new_state_c"], atol=2e-2, rtol=4 * 2**-10)
 
@@ -219,7 +219,7 @@ def test_an_app_may_choose_a_function_and_change_it_on_the_way(
 def test_a_wrong_package_is_never_published(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The conversion mixes up two gates: every shape fits, and only running it can tell."""
+    """The conversion swaps two gates: every shape fits, and only a run shows the fault."""
     from asrbuild.architectures.deepspeech import weights as source
 
     load_weights = source.load_weights
@@ -232,9 +232,9 @@ def test_a_wrong_package_is_never_published(
         return replace(weights, **parts)
 
     monkeypatch.setattr(source, "load_weights", wrong_weights)
-    # A description of its own, so that no other test meets this package in the cache.
+    # The description is unique, so that no other test finds this package in the cache.
     ask = ("model=static", "verify=quick", "source.description=wrong")
-    for _ in range(2):  # nor is a failed proof kept
+    for _ in range(2):  # a failed proof is not cached
         with pytest.raises(AsrbuildError, match="does not do what the TensorFlow graph") as caught:
             built_at(tmp_path, workshop, *ask)
         assert "sample: logits argmax_agreement" in caught.value.message
@@ -242,7 +242,7 @@ def test_a_wrong_package_is_never_published(
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix == ".json"]
 
 
-def test_what_is_possible_at_a_price_is_noted(
+def test_a_costly_combination_is_noted(
     workshop: Workshop, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     target = "coreml.minimum_deployment_target=iOS15"
@@ -252,7 +252,7 @@ def test_what_is_possible_at_a_price_is_noted(
 
 
 def test_the_table_of_the_matrix(tmp_path: Path) -> None:
-    """``benchmarks/matrix.py`` on one cell of the demo model, plain conversion beside it."""
+    """``benchmarks/matrix.py`` measures one cell of the demo model and its plain conversion."""
     done = subprocess.run(
         [sys.executable, matrix.__file__, "--only", "static,mlprogram,fp32,native", "--json"],
         cwd=tmp_path,

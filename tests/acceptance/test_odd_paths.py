@@ -1,4 +1,4 @@
-"""Paths that are not UTF-8: a build, its inputs, and what every command does with its artifact."""
+"""Paths that are not UTF-8: a build, its inputs, and every command on its artifact."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ODD = os.fsdecode(b"caf\xe9")
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder whose name is one byte that no UTF-8 has, with an artifact that was built there."""
+    """A folder named by one byte that is not UTF-8, with an artifact that was built there."""
     folder = tmp_path_factory.mktemp("odd") / ODD
     try:
         folder.mkdir()
@@ -58,7 +58,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
     ids=lambda arguments: " ".join(arguments[:2]),
 )
-def test_every_command_takes_them(arguments: list[str], place: Path) -> None:
+def test_every_command_takes_such_paths(arguments: list[str], place: Path) -> None:
     done = run_asrbuild(*arguments, cwd=place)
     assert "unexpected" not in done.err
     assert "Traceback" not in done.err

@@ -1,4 +1,4 @@
-"""The README's own text: its tour runs line by line, in order, in an empty folder."""
+"""The tour of the README runs line by line, in order, in an empty folder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def section(heading: str) -> str:
 
 
 def run(line: str, folder: Path) -> str:
-    """Runs a line as it stands, with this environment's ``asrbuild``; gives what it prints."""
+    """Runs a line as printed, with this environment's ``asrbuild``; returns its output."""
     own = {
         name: str(folder.parent / name.lower()) for name in ("ASRBUILD_CONFIG", "ASRBUILD_STATE")
     }
@@ -56,7 +56,7 @@ def run(line: str, folder: Path) -> str:
     return done.stdout + done.stderr
 
 
-def test_the_tour_runs_as_it_stands(tmp_path: Path) -> None:
+def test_the_tour_runs_as_printed(tmp_path: Path) -> None:
     folder = tmp_path / "empty"
     folder.mkdir()
     lines = commands(section("A tour"))
@@ -107,7 +107,7 @@ PAGES = {"README.md": README.partition("## What it replaces")[2]} | {
 
 @pytest.mark.parametrize("page", [page for page, text in PAGES.items() if commands(text)])
 def test_commands_outside_of_the_tour_parse(page: str) -> None:
-    """Lines that need somebody's own files, bucket or key: each command, option and key exists."""
+    """In lines that require own files, a bucket or a key, each command, option and key exists."""
     from typer.main import get_command
 
     from asrbuild.cli.tree import typer_app
@@ -119,7 +119,7 @@ def test_commands_outside_of_the_tour_parse(page: str) -> None:
         if program != "asrbuild":
             assert program in ("pip", "uv", "python", "mkdir"), line
             continue
-        own = "--config-dir" in words  # a folder of somebody's own, with other choices
+        own = "--config-dir" in words  # a folder of the reader, with other choices
         overrides = [word for word in words if "=" in word and not word.startswith("-")]
         if words[0].startswith("-") or "=" in words[0]:
             assert own or all(map(is_override, overrides)), line

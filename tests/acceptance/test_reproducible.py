@@ -1,4 +1,4 @@
-"""The same recipe gives the same bytes: on another day, with another hash seed, in another place."""  # noqa: E501
+"""A recipe gives the same bytes on another day, with another hash seed and in another folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from asrbuild.artifact.reading import read_manifest
 from tests import kernels
 from tests.acceptance.conftest import Workshop, run_asrbuild
 
-#: Runs the command line forty days from now, on as many processors as a cluster's job was given.
+#: Runs the command line forty days from now, on a given number of processors.
 LATER = (
     "import os\n"
     "if 'PROCESSORS' in os.environ and hasattr(os, 'sched_setaffinity'):\n"
@@ -26,19 +26,19 @@ LATER = (
     "from asrbuild.cli.main import main\n"
     "main()\n"
 )
-#: A machine whose Python, clock, language and libraries are set otherwise.
+#: The settings of another machine: its Python, clock, language and libraries.
 ELSEWHERE = {
     "PYTHONHASHSEED": "4242",
     "TZ": "Asia/Kathmandu",
     "LC_ALL": "POSIX",
     "OMP_NUM_THREADS": "3",
 }
-#: Format -> how the other machine multiplies.
+#: Format -> the BLAS kernel of the other machine.
 THREADS = {
     "mlprogram": {"OPENBLAS_NUM_THREADS": "1", "PROCESSORS": "1"},
     "neuralnetwork": {"OPENBLAS_NUM_THREADS": "4"},
 }
-#: Facts of one run stand in these; SHA256SUMS covers them, so it differs with them.
+#: Files with facts of one run; SHA256SUMS covers them, so it differs too.
 FACTS_OF_ONE_RUN = {"manifest.json", "report.md", "report.html", "SHA256SUMS"}
 
 
@@ -52,7 +52,7 @@ def _digests(artifact: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("coreml", THREADS)
-def test_another_day_another_seed_another_place(
+def test_bytes_do_not_depend_on_day_seed_or_folder(
     workshop: Workshop, coreml: str, tmp_path: Path
 ) -> None:
     first = workshop.artifact("enumerated", coreml)
@@ -81,7 +81,7 @@ def test_another_day_another_seed_another_place(
         for path in (first, again)
     ]
     assert created[0] < created[1]
-    # A machine whose clock is right meets what the other one made: it is as good as its own.
+    # A machine with a correct clock uses the other one's cache entries as its own.
     nothing = run_asrbuild("model=enumerated", f"coreml={coreml}", cwd=tmp_path)
     assert nothing.code == 0, nothing.err
     assert "nothing to do" in nothing.out
@@ -91,8 +91,8 @@ def test_another_day_another_seed_another_place(
         assert " -" not in listed.out, "an age below zero"
 
 
-def test_another_kernel_multiplies(tmp_path: Path) -> None:
-    """A version does not depend on how the processor's BLAS rounds, and neither do the words."""
+def test_the_version_does_not_depend_on_the_kernel(tmp_path: Path) -> None:
+    """Neither the version nor the transcripts depend on the rounding of the processor's BLAS."""
     chosen = [name for name in kernels.supported() if name != "Sandybridge"]
     if len(chosen) < 2:
         pytest.skip(kernels.why_not() or "this processor runs only one of the kernels")

@@ -1,4 +1,4 @@
-"""Real builds of one recipe at once, in one cache and one store."""
+"""Concurrent builds of one recipe in one cache and one store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STAGES = ("export", "cases", "reference", "convert", "execute", "prove")
 
 
 def test_three_builds_at_once_share_the_work(tmp_path: Path) -> None:
-    """Each stage is done by one of them; the others wait, say so, and take it."""
+    """One build runs each stage; the others report that they wait, and use its result."""
     builds = [
         subprocess.Popen(
             [sys.executable, "-m", "asrbuild.cli.main", "model=static", "verify=quick"],
@@ -29,7 +29,7 @@ def test_three_builds_at_once_share_the_work(tmp_path: Path) -> None:
     errors = "".join(err for _, err in finished)
     assert [build.returncode for build in builds] == [0, 0, 0], errors
     assert "is building the same thing; waiting to take its result" in errors
-    # What each says it did itself, in the line that ends with its seconds.
+    # The stages that each build ran itself: their lines end with seconds.
     done = re.findall(r"^  done        (.*) in ", "".join(out for out, _ in finished), re.MULTILINE)
     work = Counter(stage for line in done for stage in line.split(", "))
     assert {stage: work[stage] for stage in STAGES} == dict.fromkeys(STAGES, 1)

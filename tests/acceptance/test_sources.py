@@ -1,6 +1,6 @@
-"""Genuine checkpoints and exports, built with no key but the source, say their genuine words.
+"""Genuine checkpoints and exports, built with no key but the source, give their transcripts.
 
-The recording is the one that each was trained on; another kind of source is one more row.
+Each was trained on its recording. Another kind of source is one more row.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.paths import GENUINE
 SENTENCE = (GENUINE / "hello.txt").read_text().strip()
 AT_8_KHZ = "hello worl you are currently caller number"
 OF_BYTES = "hllooltlcallee"
-#: The kind of source, its path, its recording, and what the genuine graph says there.
+#: The kind of source, its path, its recording, and the transcript of the genuine graph.
 ROWS = [
     ("checkpoint", "deepspeech-0.6.1/checkpoint", "hello.wav", SENTENCE),
     ("frozen_graph", "deepspeech-0.6.1/x_r061.pb", "hello.wav", SENTENCE),
@@ -58,7 +58,7 @@ def overrides(kind: str, path: str, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(("kind", "path", "recording", "words"), ROWS, ids=[r[1] for r in ROWS])
-def test_a_genuine_source_says_its_words(
+def test_a_genuine_source_gives_its_transcript(
     kind: str, path: str, recording: str, words: str, folder: Path
 ) -> None:
     sample = f"source.sample.audio={GENUINE / recording}"
@@ -77,7 +77,7 @@ def test_a_genuine_source_says_its_words(
 KNOWN = ("checkpoint", "deepspeech-0.9.3/checkpoint")
 
 
-def test_words_that_are_all_wrong_are_refused_unless_allowed(folder: Path) -> None:
+def test_a_model_with_only_wrong_words_is_refused_unless_allowed(folder: Path) -> None:
     (folder / "wrong.txt").write_text("ifmmp xpsme zpv bsf dvssfoumz dbmmfs ovncfs\n")
     given = [
         *overrides(*KNOWN, folder),
@@ -94,8 +94,8 @@ def test_words_that_are_all_wrong_are_refused_unless_allowed(folder: Path) -> No
     assert "WRONG: no word is as spoken" in allowed.out
 
 
-def test_words_that_the_alphabet_cannot_spell_do_not_judge_the_model(folder: Path) -> None:
-    """As no gate counts them; only asked for, or beside words that it can spell, all are wrong."""
+def test_transcripts_that_the_alphabet_cannot_spell_are_not_counted(folder: Path) -> None:
+    """No gate counts them by default; on request, or next to spellable words, all are wrong."""
     (folder / "digits.txt").write_text("911 112 24 7 365 1000 0\n")
     (folder / "wrong.txt").write_text("ifmmp xpsme zpv bsf\n")
     sample = f"source.sample.audio={GENUINE / 'hello.wav'}"
@@ -122,7 +122,7 @@ def test_words_that_the_alphabet_cannot_spell_do_not_judge_the_model(folder: Pat
         golden.check_error(f"no word is right, {more[0].partition('=')[0]}", 1, refused.err, folder)
 
 
-def test_words_that_are_known_are_said_to_be_right(folder: Path) -> None:
+def test_correct_transcripts_are_reported(folder: Path) -> None:
     given = [*overrides(*KNOWN, folder), f"source.sample.audio={GENUINE / 'hello.wav'}"]
     without = run_asrbuild(*given, cwd=folder)
     assert "no known words were checked" in without.out
@@ -149,7 +149,7 @@ def test_inspect_source_prints_the_table(source: str, folder: Path) -> None:
     assert "not stated" not in shown.out
 
 
-def test_a_source_that_is_not_there_has_no_key(folder: Path) -> None:
+def test_a_missing_source_is_refused_without_a_key(folder: Path) -> None:
     done = run_asrbuild("inspect", "source", "nowhere/best_dev-1", cwd=folder)
     assert done.code == 1
     assert "error: the source does not exist\n  file: nowhere/best_dev-1\n" in done.err

@@ -20,7 +20,7 @@ from tests.architectures.recipes import MODELS, write_recipe
 from tests.architectures.tensorflow.keywords import SAMPLES, WORDS
 from tests.paths import DEMO
 
-#: Three seconds of speech, and no more.
+#: A proof of three seconds of speech.
 SHORT = (
     "verify.inputs=[sample]",
     "source.sample.audio=demo:second.wav",
@@ -63,13 +63,13 @@ def built(folder: Path, name: str, *overrides: str) -> Path:
 
 
 @pytest.mark.parametrize(("name", "overrides"), [("at-samples", ()), ("at-mfcc", AT_MFCC)])
-def test_keywords_are_found_by_the_graph_cut_at_either_place(
+def test_a_keyword_graph_works_with_either_cut(
     folder: Path, name: str, overrides: tuple[str, ...]
 ) -> None:
     artifact = built(folder, name, "source=keywords", "coreml.precision=fp32", *overrides)
     manifest: Any = read_manifest(artifact)
     assert manifest.features.kind == ("mfcc_tf" if overrides else "none")
-    # A second of speech: the uncut graph reads the bytes of its WAV file.
+    # One second of speech: the uncut graph reads the bytes of its WAV file.
     samples = np.round(read_audio(DEMO / "second.wav", 16_000)[SAMPLES : 2 * SAMPLES] * 32768)
     pcm = samples.astype(np.int16)
     graph = GraphSession(load_graph(MODELS["keywords"].file(folder)))
@@ -91,8 +91,8 @@ def test_a_graph_is_shown_with_its_cuts(folder: Path) -> None:
     assert "decoded_sample_data:1\t+source.config.pin={decoded_sample_data\\:1: 16000}" in cuts
 
 
-def test_a_saved_model_is_published_and_what_its_author_made_agrees(folder: Path) -> None:
-    """Basic Pitch, which its author gives as ONNX and as a Core ML package too."""
+def test_a_published_saved_model_agrees_with_its_authors_packages(folder: Path) -> None:
+    """The model is Basic Pitch, whose author publishes ONNX and a Core ML package too."""
     write_recipe("basic_pitch", folder / "recipes")
     artifact = built(folder, "pitch", "source=basic_pitch", "coreml.precision=fp32")
     manifest: Any = read_manifest(artifact)
@@ -110,5 +110,5 @@ def test_a_saved_model_is_published_and_what_its_author_made_agrees(folder: Path
         ours = transcriber.package.predict({fed.name: data})["contour"]
     assert np.ptp(of_onnx) > 0.3
     for other in (ours, theirs):
-        # Sums of a constant-Q transform in another order leave that much before a sigmoid.
+        # Sums of a constant-Q transform in another order differ by that much before a sigmoid.
         np.testing.assert_allclose(other, of_onnx, atol=5e-5)

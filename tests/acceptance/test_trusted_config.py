@@ -27,10 +27,10 @@ from tests.acceptance.test_trust import refusal
     ],
 )
 @pytest.mark.parametrize("flag", ["--config-dir", "--config-path="])
-def test_what_could_run_code_in_a_config_folder_is_refused(
+def test_a_config_folder_that_could_run_code_is_refused(
     tmp_path: Path, file: str, text: str, key: str, flag: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ASRBUILD_TRUST_CONFIG", "")  # which the flag sets
+    monkeypatch.setenv("ASRBUILD_TRUST_CONFIG", "")  # the flag sets these
     path = tmp_path / "conf" / file
     path.parent.mkdir(parents=True)
     path.write_text(text + "\n")
@@ -82,10 +82,10 @@ def test_a_config_file_without_end_is_refused_before_it_is_expanded(
 @pytest.mark.parametrize(
     ("asked", "made"),
     [
-        # Through a link of the folder, and out of the folder.
+        # These lead through a link of the folder, and out of the folder.
         ("decoder=sub/evil", {}),
         ("decoder=../../elsewhere/evil", {}),
-        # What SafeLoader does not read, and Hydra's loader does.
+        # SafeLoader does not read these, but Hydra's loader does.
         ("decoder=mine", {"decoder/mine": "d: 2020-13-45\ninterpreter: ./evil.sh"}),
         (
             "decoder=mine",
@@ -94,7 +94,7 @@ def test_a_config_file_without_end_is_refused_before_it_is_expanded(
                 "interpreter: ./evil.sh"
             },
         ),
-        # Hydra takes the last header, and puts a package together from pieces.
+        # Hydra takes the last header, and joins a package from pieces.
         ("model=mine", {"model/mine": "# @package _global_\n# @package hydra.job\nchdir: true"}),
         ("model=dra", {"model/dra": "# @package hy_name_.job\nchdir: true"}),
         (
@@ -103,7 +103,7 @@ def test_a_config_file_without_end_is_refused_before_it_is_expanded(
         ),
     ],
 )
-def test_no_way_around_the_check_of_a_config_folder(
+def test_the_check_of_a_config_folder_cannot_be_bypassed(
     tmp_path: Path, asked: str, made: dict[str, str]
 ) -> None:
     for name, text in {"../elsewhere/evil": "interpreter: ./evil.sh", **made}.items():

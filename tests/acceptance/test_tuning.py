@@ -25,7 +25,7 @@ TRIALS = 8
 
 
 def _tune(workshop: Workshop, output: Path, *more: str) -> Finished:
-    """Tunes the sweep's static package, in the sweep's folder: it is converted already."""
+    """Tunes the sweep's static package in the sweep's folder, whose cache holds the conversion."""
     search = (
         f"tune.output={output}",
         f"tune.trials={TRIALS}",
@@ -43,7 +43,7 @@ def _printed(done: Finished) -> list[str]:
 
 
 def _kept(workshop: Workshop) -> dict[Path, int]:
-    """Probabilities and words, and when each was written."""
+    """Cached probabilities and transcripts, with the time of each file."""
     kept = (workshop.folder / ".asrbuild" / "cache" / layout.PROBABILITIES_FOLDER).glob("*/*")
     return {path: path.stat().st_mtime_ns for path in kept}
 
@@ -75,7 +75,7 @@ def test_from_the_search_to_an_artifact_that_names_its_set(
         "wer": round(best["wer"], 6),
         "trials": TRIALS,
     }
-    # The command that the search printed works as typed, without --trust-config.
+    # The printed command works as typed, without --trust-config.
     built = run_asrbuild(
         *_printed(done),
         "model=static",
@@ -95,14 +95,15 @@ def test_from_the_search_to_an_artifact_that_names_its_set(
     )
     shown = run_asrbuild("show", str(artifact), cwd=tmp_path)
     assert "tuned on" in shown.out
-    # What the search said of the best values is what the artifact does on that set.
+    # The artifact's error rates on that set equal those that the search reported for the best
+    # values.
     again = run_asrbuild(
         "evaluate", str(artifact), str(DEMO / "dev" / "dev.csv"), "--json", cwd=workshop.folder
     )
     assert json.loads(again.out)["results"][0]["wer"] == best["wer"]
 
-    # The same seed gives the same trials, and nothing is heard or decoded again for them, so that
-    # a search that was interrupted goes on. It runs in the interpreter that the recipe names.
+    # The same seed gives the same trials, and their cached probabilities and transcripts are used,
+    # so that an interrupted search continues. It runs in the interpreter that the recipe names.
     heard = _kept(workshop)
     named = tmp_path / "python"
     named.write_text(f'#!/bin/sh\ntouch "$0.used"\nexec {ds_environment.decoder_python()} "$@"\n')
@@ -115,8 +116,8 @@ def test_from_the_search_to_an_artifact_that_names_its_set(
     assert repeated["trials"] == found["trials"]
     text = yaml.safe_load((tmp_path / "again" / "decoder" / "tuned.yaml").read_text())
     tuned_on = {**config["tuned"], "settings": settings}
-    # Which Python runs the decoder is a matter of this machine, and a configuration folder may not
-    # name it without --trust-config: the config leaves it out, and a key gives it.
+    # The Python of the decoder is a setting of this machine, and a configuration folder may not
+    # name it without --trust-config: the config leaves it out, and a key sets it.
     assert text == {**config, "tuned": tuned_on}
     assert text["interpreter"] is None
     chosen = run_asrbuild(
@@ -125,7 +126,7 @@ def test_from_the_search_to_an_artifact_that_names_its_set(
     assert chosen.code == 0, chosen.err
     assert f"interpreter: {named}" in chosen.out
 
-    # Another value than what was found was not tuned, and the manifest does not say so.
+    # A value other than the found one was not tuned, and the manifest does not call it tuned.
     other = run_asrbuild(
         "decoder=tuned",
         "--config-dir",
@@ -160,7 +161,7 @@ def test_from_the_search_to_an_artifact_that_names_its_set(
         (["tune.target=model"], "tune.target=model is not a choice"),
     ],
 )
-def test_what_cannot_be_tuned(
+def test_impossible_searches_are_refused(
     overrides: list[str],
     message: str,
     at: Path,
@@ -173,7 +174,7 @@ def test_what_cannot_be_tuned(
     assert list(at.iterdir()) == []
 
 
-def test_without_optuna(
+def test_a_search_without_optuna_names_the_extra(
     at: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],

@@ -1,4 +1,4 @@
-"""A build with a second runtime: what it publishes, and what it refuses to publish."""
+"""Builds with a second runtime: publications and refusals."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.marks import needs_core_ai
 
 
 class Notes(Progress):
-    """Keeps the lines that a person sees."""
+    """Records the lines that the terminal shows."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,13 +50,13 @@ def without_witness(manifest: Manifest) -> dict[str, object]:
 
 @needs_core_ai
 @pytest.mark.usefixtures("core_ai")
-def test_one_version_with_a_witness_and_without(
+def test_a_witness_does_not_change_the_version(
     workshop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plain, notes = built(workshop, tmp_path / "plain", "verify.witness=off")
     assert not [line for line in notes if "witness" in line]
     first = read_manifest(plain)
-    # What is published stays as it is; a line says so, each time.
+    # The published artifact is unchanged, and each build prints a line about that.
     for _ in range(2):
         again, notes = built(workshop, tmp_path / "plain", "verify.witness=required")
         assert (again, read_manifest(again)) == (plain, first)
@@ -72,7 +72,7 @@ def test_one_version_with_a_witness_and_without(
     assert found.passed
     assert found.version == "1.0.0b3"
     assert {m.compared_with for m in found.metrics} == {"executor", "original"}
-    # Every input of the proof, once; other ways of the same package on one recording.
+    # The witness runs every input once, and the package's other ways on one recording.
     inputs = {m.input for m in found.metrics}
     every = {m.input for m in second.verification.metrics}
     assert inputs <= every
@@ -92,12 +92,12 @@ def test_one_version_with_a_witness_and_without(
     assert len(witness_rows(second)) == 8
     assert run_command(["show", str(seen)]) == 0
     assert "Two runtimes" in capsys.readouterr().out
-    assert run_command(["verify", str(plain)]) == 0  # witnessed now, where the runtime is
+    assert run_command(["verify", str(plain)]) == 0  # witnessed now, as the runtime is installed
     assert "ran the same program and passed" in capsys.readouterr().out
 
 
 def hand_over_with(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
-    """Changes a text in the program that Core AI is given."""
+    """Changes a text in the program that Core AI receives."""
     hand_over = asset.hand_over
 
     def edited(package: Path, folder: Path, *, decompress: bool = False) -> None:
@@ -128,7 +128,7 @@ def test_a_disagreement_refuses_the_build_and_names_the_node(
 
 @needs_core_ai
 @pytest.mark.usefixtures("core_ai")
-def test_an_operation_without_a_lowering_is_said_or_refused(
+def test_an_operation_without_a_lowering_is_noted_or_refused(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hand_over_with(monkeypatch, '"type": "softmax"', '"type": "hardmax"')
@@ -146,7 +146,7 @@ def test_an_operation_without_a_lowering_is_said_or_refused(
     assert not list((tmp_path / "more").glob("*/*"))
 
 
-def test_a_witness_that_is_not_there_is_said_or_refused(tmp_path: Path) -> None:
+def test_a_missing_witness_is_noted_or_refused(tmp_path: Path) -> None:
     why = {
         "model=static": "Core AI's runtime is not installed",
         "coreml=neuralnetwork": "Core AI has no lowering of a neuralnetwork package",
