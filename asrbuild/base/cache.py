@@ -79,7 +79,7 @@ class StageKey:
 class StageResult:
     """A stage's files; ``hit``: they existed already, or another process built them.
 
-    ``seconds`` is what this call took, waiting included.
+    ``seconds`` is the duration of this call, waiting included.
     """
 
     path: Path
@@ -105,9 +105,9 @@ def entry_path(cache_root: Path, key: StageKey) -> Path:
 
 
 def require_own(cache_root: Path) -> None:
-    """Refuses a cache that another user could have written to; see :func:`ownership.require_own`.
+    """Raises if another user could have written to the cache; see :func:`ownership.require_own`.
 
-    Looks at the folders; :func:`entry_problem` looks at the files of the entries that are used.
+    It checks the folders; :func:`entry_problem` checks the files of the entries that are used.
     """
     with disk_errors("looking at the cache", cache_root):
         below = cache_root.iterdir() if cache_root.is_dir() else ()
@@ -116,12 +116,12 @@ def require_own(cache_root: Path) -> None:
 
 @contextmanager
 def in_use(cache_root: Path) -> Iterator[Path | None]:
-    """A folder of marks for one build: no clean-up takes an entry that a live build has marked.
+    """Yields a folder of marks for one build; clean-ups keep entries that a live build marked.
 
     The marks are in ``.building``, next to unfinished entries, under a lock of the build's own, so
-    that those of a killed build are swept as its leftovers are. None where that lock cannot be
-    written, as on a full or read-only disk: the build goes on without marks, takes what is there,
-    and a stage that has to write raises its own error.
+    that the marks of a killed build are removed with its other leftovers. Yields None if that lock
+    cannot be written, as on a full or read-only disk: the build goes on without marks and uses
+    existing entries, and a stage that has to write raises its own error.
     """
     name = f"{_USE}{locks.unfinished_name()}"
     marks = cache_root / BUILDING / f"{name}.marks"
@@ -141,7 +141,7 @@ def in_use(cache_root: Path) -> Iterator[Path | None]:
 
 
 def _mark(marks: Path | None, path: Path) -> None:
-    """Before the entry is looked at; see :func:`_claim`."""
+    """Marks an entry as in use, before its files are checked; see :func:`_claim`."""
     if marks is not None:
         with suppress(OSError):  # no clean-up runs in a read-only cache
             marks.mkdir(parents=True, exist_ok=True)
@@ -149,7 +149,7 @@ def _mark(marks: Path | None, path: Path) -> None:
 
 
 def is_marked(cache_root: Path, path: Path) -> bool:
-    """Whether a build has marked this entry; asked while the entry's lock is held."""
+    """Whether a build has marked this entry; the caller holds the entry's lock."""
     name = f"{path.parent.name}-{path.name}"
     return any((marks / name).exists() for marks in (cache_root / BUILDING).glob(f"{_USE}*.marks"))
 
@@ -163,12 +163,12 @@ def run_stage(
     verify: bool = False,
     marks: Path | None = None,
 ) -> StageResult:
-    """The stage's directory: from the cache, or made by ``build(empty directory)`` now.
+    """Returns the stage's directory from the cache, or makes it with ``build(empty directory)``.
 
     Args:
         build: writes the stage's files into the directory it is given; its exceptions are raised
             here, after its directory is removed.
-        notify: called with one line about a wait, damage or leftovers.
+        notify: called with one line of text about a wait, damage or leftovers.
         verify: read every byte of an existing entry, even of files that did not change.
         marks: from :func:`in_use`; the entry stays for as long as those do.
 
@@ -203,16 +203,16 @@ def is_cached(cache_root: Path, key: StageKey) -> bool:
 
 
 def claim(cache_root: Path, key: StageKey) -> bool:
-    """Whether the stage's result is there and whole; if so it counts as used now."""
+    """Whether the cache has the stage's whole result; if so, its time of last use becomes now."""
     path = entry_path(cache_root, key)
     return _claim(cache_root, path) and _is_whole(cache_root, path, verify=False)
 
 
 def _claim(cache_root: Path, path: Path) -> bool:
-    """Marks an entry as used; False when it is not there, or its lock is taken: look again, locked.
+    """Marks an entry as used; False if it does not exist or its lock is taken: try again, locked.
 
     A clean-up takes the lock and then looks at the mark; a build marks and then looks at the lock.
-    Whichever is later sees the other, so an entry that a build has claimed is not taken away.
+    The later of the two sees the other, so a claimed entry is never removed.
     """
     try:
         os.utime(path / RECORD)
@@ -277,7 +277,7 @@ def _record(
 
 
 def _store_once(cache_root: Path, stage: str, file: Path, digest: str) -> None:
-    """Makes a large file read-only, and one with that of an earlier entry which has its bytes."""
+    """Makes a large file read-only, and links it to an earlier entry's file with the same bytes."""
     from asrbuild.base import links
 
     if not links.is_large(file):
@@ -289,7 +289,7 @@ def _store_once(cache_root: Path, stage: str, file: Path, digest: str) -> None:
 
 
 def _files_of(folder: Path, digest: str) -> Iterator[Path]:
-    """The files of a stage's entries that were recorded with this digest, used last first."""
+    """The files of a stage's entries that have this digest on record, most recently used first."""
     used = {}
     for entry in folder.iterdir() if folder.is_dir() else ():
         with suppress(OSError):
@@ -303,7 +303,7 @@ def _files_of(folder: Path, digest: str) -> Iterator[Path]:
 def _usable(
     cache_root: Path, path: Path, stage: str, notify: Callable[[str], None], *, verify: bool
 ) -> bool:
-    """Whether the entry is there and whole; a damaged one is reported and removed."""
+    """Whether the entry exists and is whole; a damaged entry is reported and removed."""
     if not os.path.lexists(path):
         return False
     problem = entry_problem(cache_root, path, verify=verify)
@@ -319,10 +319,10 @@ def _is_whole(cache_root: Path, path: Path, *, verify: bool) -> bool:
 
 
 def entry_problem(cache_root: Path, path: Path, *, verify: bool = False) -> str | None:
-    """The problem of an entry; None if it is exactly what its stage wrote.
+    """Describes the damage of an entry; None if the entry is exactly what its stage wrote.
 
-    Sizes and digests of every file are compared. A digest is taken from the memo where the file
-    system says that the file has not changed since it was read, unless ``verify`` is set.
+    Sizes and digests of every file are compared. A digest comes from the memo if the file has not
+    changed since it was read, unless ``verify`` is set.
     """
     record = read_record(path)
     if record is None:
@@ -380,12 +380,12 @@ def lock_path(cache_root: Path, stage: str, print_: str) -> Path:
 
 
 def sweep(cache_root: Path) -> int:
-    """Removes what killed builds left behind and returns how many; live builds are not touched."""
+    """Removes the leftovers of killed builds, never of live ones; returns their number."""
     removed = 0
-    # A build is killed with a lock and a directory, or before it made the second of them.
+    # A killed build leaves a lock and a directory, or the lock alone.
     traces = [*(cache_root / BUILDING).glob("*.*"), *(cache_root / LOCKS).glob("[!.]*")]
     for entry in sorted({trace.name.split(".")[0] for trace in traces}):
-        # A stray file must not keep the rest from being swept.
+        # A stray file must not prevent the removal of the rest.
         with (
             suppress(AsrbuildError),
             locks.try_hold(cache_root / LOCKS / f"{entry}.lock") as free,
@@ -396,7 +396,7 @@ def sweep(cache_root: Path) -> int:
 
 
 def _remove_leftovers(cache_root: Path, entry: str, *, exact: bool) -> int:
-    """Removes what killed builds left of an entry, whose lock the caller holds; how many it was."""
+    """Removes leftovers of an entry whose lock the caller holds; returns their number."""
     leftovers = [
         path
         for path in (cache_root / BUILDING).glob(f"{entry}.*")
@@ -409,5 +409,5 @@ def _remove_leftovers(cache_root: Path, entry: str, *, exact: bool) -> int:
 
 @cache
 def _sweep_once(cache_root: Path) -> None:
-    # Leftovers come from earlier processes, so one look per process finds them.
+    # Leftovers come from earlier processes, so one search per process finds them.
     sweep(cache_root)

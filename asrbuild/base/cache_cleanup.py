@@ -1,4 +1,4 @@
-"""The finished entries of the stage cache: listed, and removed where no build uses them."""
+"""Lists the finished entries of the stage cache, and removes those that no build uses."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 class CacheEntry:
     """One finished entry.
 
-    ``created`` is ISO 8601 in UTC, ``seconds`` what building it took, ``used`` the POSIX time when
-    a build last took it; ``made`` is ``created`` as POSIX time.
+    ``created`` is ISO 8601 in UTC, ``seconds`` the duration of its build, ``used`` the POSIX time
+    of its last use by a build; ``made`` is ``created`` as POSIX time.
     """
 
     stage: str
@@ -97,9 +97,9 @@ def _entry(path: Path) -> CacheEntry | None:
 
 
 def remove_unused(cache_root: Path, entry: CacheEntry, since: float) -> bool:
-    """Removes an entry that no build took after the POSIX time ``since``; returns whether it did.
+    """Removes an entry that no build used after the POSIX time ``since``; returns whether it did.
 
-    Its readers never see a part of it. One that is being built, or waited for, is kept.
+    Readers never see a part of an entry. An entry that is being built or waited for is kept.
     """
     with locks.try_hold(lock_path(cache_root, entry.stage, entry.fingerprint)) as free:
         try:
@@ -118,17 +118,17 @@ def clear(cache_root: Path, stage: str | None = None, older_than: float | None =
 
     Args:
         stage: only entries of this stage.
-        older_than: only entries made more than so many seconds ago.
+        older_than: only entries made more than this number of seconds ago.
 
     An entry that some process is building, waiting for or using at this moment is kept.
     """
     freed = 0
     now = time.time()
     refused: AsrbuildError | None = None
-    sweep(cache_root)  # before, so that a killed build's marks keep nothing
+    sweep(cache_root)  # first, so that the marks of killed builds keep nothing
     for path in list(_entry_paths(cache_root, stage)):
         entry = _entry(path)
-        # Without an entry: what evaluations keep, or a damaged one.
+        # Folders that are not whole entries: files that evaluations keep, or a damaged entry.
         made = _made(path) if entry is None else entry.made
         if older_than is not None and now - made <= older_than:
             continue

@@ -1,4 +1,4 @@
-"""Choices: the values of a key, and the packaged ``conf/`` of each group, read without Hydra."""
+"""The values that a recipe key can have, and the packaged files of ``conf/``, without Hydra."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def conf_dir() -> Path:
 
 @functools.cache
 def packaged(group: str, choice: str) -> dict[str, Any] | None:
-    """A file of the packaged ``conf/`` with those it inherits; None where it is not one."""
+    """The content of a packaged file of ``conf/``, with the files it inherits; None if absent."""
     import yaml
 
     path = conf_dir() / group / f"{choice}.yaml"
@@ -35,14 +35,14 @@ def packaged(group: str, choice: str) -> dict[str, Any] | None:
 
 
 def choices(values: Any) -> dict[str, tuple[str, ...]]:
-    """The metadata of a field with a closed set of values, or of values by name.
+    """Metadata for a dataclass field with a closed set of values, or of values by name.
 
     Args:
-        values: a sequence, or a ``Literal`` type: OmegaConf takes no ``Literal`` fields.
+        values: a sequence, or a ``Literal`` type: OmegaConf does not support ``Literal`` fields.
     """
     return {"choices": get_args(values) or tuple(values)}
 
 
 def choice(default: str | None, values: Any) -> Any:
-    """A field with a closed set of values, as :func:`choices` takes them."""
+    """A dataclass field with a closed set of values; ``values`` as in :func:`choices`."""
     return field(default=default, metadata=choices(values))

@@ -1,11 +1,11 @@
-"""Digests of code: a module of this package with every module that it imports.
+"""Digests of code: of a module of this package and of every module that it imports.
 
 The imports are found by a scan of the text, wherever they stand: inside functions as well, and
 modules that are started by name, ``"asrbuild.x.y"``. Imports for type checkers alone do not count,
-for nothing runs by them. A module counts with its folder ``templates``, and with a script next to
-it whose file name it has in quotes. A name that is put together only when it runs is not found:
-the caller adds the modules that it may name. Of a module that gathers functions of many kinds, the
-caller can count the imports of some functions alone.
+because they never run. A module counts with its folder ``templates``, and with a script next to it
+whose file name it has in quotes. A module name that is composed at run time is not found: the
+caller adds the modules that it may name. For a module with functions of many kinds, the caller can
+count the imports of some functions alone.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from functools import cache
 from asrbuild.base.places import PACKAGE
 
 _TYPES = re.compile(r"\nif TYPE_CHECKING:\n(?:[ \t]+.*\n|\n)+")
-#: A dotted name of this package, and what is imported from it.
+#: A dotted name of this package, and the names imported from it.
 _NAME = re.compile(rf"{PACKAGE.name}([\w.]*)(\"| import (?:\([^)]*\)|.*))?")
 #: A function at the top level of a module: its name, and its text.
 _FUNCTION = re.compile(r"^def (\w+)\(.*\n(?:[ \t)].*\n|\n)*", re.M)
 _QUOTED = re.compile(r"\"[^\"]*\"")
 _SCRIPT = re.compile(r"\"(\w+\.py)\"")
-#: A name that may be a function's: no attribute, and nothing that has attributes or is assigned.
+#: A possible function name: not an attribute, not assigned, and without attributes.
 _FREE = re.compile(r"(?<![.\w])\w+(?!\w|\.| =)")
 _WORD = re.compile(r"\w+")
 _TEMPLATES = "templates"
-#: It shapes no result.
+#: This module does not shape any result.
 _VERSION = "base/version.py"
 
 
@@ -41,7 +41,7 @@ def code_digest(
 
     Args:
         modules: paths relative to the package, for instance ``builder/stages/convert.py``.
-        without: modules that do not count, nor what they alone import.
+        without: modules that do not count; nor do modules that only they import.
         calls: functions of the last of ``modules``. Imports in its other functions do not count,
             unless one of these calls them.
     """
@@ -78,7 +78,7 @@ def _content_digest(name: str) -> bytes:
 
 @cache
 def _needs(name: str, calls: tuple[str, ...] | None = None) -> frozenset[str]:
-    """The files that a file imports, starts or fills in, and the packages that it is in."""
+    """The files that a file imports, starts or fills in, and the packages that contain it."""
     if not name.endswith(".py") or f"{_TEMPLATES}/" in name:
         return frozenset()
     text, modules = _content(name).decode(), _modules()
@@ -105,9 +105,9 @@ def _needs(name: str, calls: tuple[str, ...] | None = None) -> frozenset[str]:
 
 
 def _only(text: str, calls: tuple[str, ...]) -> str:
-    """The text of a module with those functions alone that its top level or ``calls`` lead to.
+    """The text of a module, reduced to the functions that its top level or ``calls`` reach.
 
-    What is in quotes at its top level does not count, such as names of keys and of modules.
+    Strings at its top level do not count, such as names of keys and of modules.
     """
     functions = {match[1]: match[0] for match in _FUNCTION.finditer(text)}
     top = _QUOTED.sub("", _FUNCTION.sub("", text))
@@ -123,7 +123,7 @@ def _only(text: str, calls: tuple[str, ...]) -> str:
 
 @cache
 def _imported(module: str, names: str) -> frozenset[str | None]:
-    """The file of a module, and of those among ``names`` that are modules in it."""
+    """The file of a module, and the files of those ``names`` that are its submodules."""
     modules = _modules()
     words = _WORD.findall(names.removeprefix(" import "))
     inner = (modules.get(f"{module}.{word}".lstrip(".")) for word in words)
@@ -132,7 +132,7 @@ def _imported(module: str, names: str) -> frozenset[str | None]:
 
 @cache
 def _modules() -> dict[str, str]:
-    """Dotted name below the package -> file of each module; one listing is faster than many."""
+    """Maps dotted names below the package to files; one listing is faster than many."""
     files = (path for path in _below(str(PACKAGE)) if path.endswith(".py"))
     return {path[:-3].removesuffix("/__init__").replace("/", "."): path for path in files}
 

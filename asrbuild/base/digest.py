@@ -1,4 +1,4 @@
-"""Digests of values and files, and a memo of the large ones so that a no-op build reads none."""
+"""Digests of values and files, with a memo for large files so that a no-op build reads none."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.ownership import others_power, trusts_shared
 
 MEMO_FOLDER = ".digests"
-# Reading a file this small costs less than looking its digest up.
+# Reading a smaller file costs less than finding its digest in the memo.
 _SMALL = 256 * 1024
 # A file changed this recently may change again within one tick of its timestamps.
 _SETTLED_SECONDS = 2.0
@@ -70,11 +70,11 @@ def file_digest(path: Path, cache_root: Path | None = None) -> str:
     identity: inode, device, size, modification and change time in ns. All names of a file share it
     (:mod:`asrbuild.base.links`). A write changes the
     change time, which no program can set back, so an unchanged identity means unchanged bytes as
-    far as the file system can tell. The memo is good for one boot of one machine: what a power
-    cut did to a file is found by reading it again. A file changed in the last seconds is not
-    remembered: it may change once more within the same tick.
+    far as the file system can tell. The memo is valid for one boot of one machine: after a power
+    cut, files are read again. A file changed in the last seconds is not remembered: it may change
+    once more within the same tick.
 
-    What this does not see: writes through a memory map that was made before the file was read, by
+    Undetected changes: writes through a memory map that was made before the file was read, by
     the same user; a device written to directly; a file system without change times (FAT, and some
     network shares); a clock set back to the very nanosecond by the administrator.
     """
@@ -111,7 +111,7 @@ def tree_digests(
 ) -> dict[str, str]:
     """Relative path to SHA-256 for every file below ``directory``, sorted by path.
 
-    Those that are ``known`` are not read.
+    Files with ``known`` digests are not read.
     """
     with disk_errors("reading a directory", directory):
         return {
@@ -160,7 +160,7 @@ def _recall(memo: Path, identity: list[int]) -> str | None:
             return None
         record = json.loads(read_plain(memo))
     except (OSError, ValueError, RecursionError):
-        return None  # never seen, or half-written by a crash: the file is read again
+        return None  # absent, or half-written by a crash: the file is read again
     if not isinstance(record, dict) or record.get("identity") != identity:
         return None
     digest = record.get("sha256")

@@ -15,7 +15,7 @@ from pathlib import Path
 from asrbuild.base.errors import AsrbuildError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-#: No matter which file was being written: the disk is at fault.
+#: Errors of the disk, whichever file was being written.
 FATAL = {*_FULL, errno.EROFS, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM}
 _REFUSED = {
@@ -23,12 +23,12 @@ _REFUSED = {
     errno.ENOTDIR: "cannot be written: a part of its path is a file, not a directory",
     errno.EEXIST: "cannot be written: something else has that name",
 }
-# Below this much free space, a library's own "write failed" is taken for a full disk.
+# With less free space than this, a library's own "write failed" counts as a full disk.
 _NEARLY_NOTHING = 1 << 20
 
 
 def disk_problem(error: OSError, doing: str, path: Path) -> AsrbuildError:
-    """The error for a refusal of the disk; ``doing`` completes "while ..."."""
+    """The ``AsrbuildError`` for an ``OSError``; ``doing`` completes "while ..."."""
     file = error.filename if isinstance(error.filename, str) else path
     if error.errno in _FULL:
         return AsrbuildError(
@@ -66,7 +66,7 @@ def disk_problem(error: OSError, doing: str, path: Path) -> AsrbuildError:
 
 @contextmanager
 def disk_errors(doing: str, path: Path) -> Iterator[None]:
-    """Turns every ``OSError`` of our own file work into an ``AsrbuildError``."""
+    """Turns every ``OSError`` of asrbuild's own file operations into an ``AsrbuildError``."""
     try:
         yield
     except OSError as error:
@@ -75,11 +75,11 @@ def disk_errors(doing: str, path: Path) -> Iterator[None]:
 
 @contextmanager
 def full_disk_errors(doing: str, path: Path) -> Iterator[None]:
-    """Around writing by libraries: a full or read-only disk is named, other errors pass through.
+    """Reports a full or read-only disk while a library writes; other errors pass through.
 
     Libraries report a failed write in their own ways, so an error on a disk with next to no space
-    left is reported as a full disk; so is one that an ``AsrbuildError`` was raised from. The disks
-    of ``path`` and of the folder for temporary files are looked at.
+    left is reported as a full disk; so is an error that caused an ``AsrbuildError``. It checks the
+    disks of ``path`` and of the folder for temporary files.
     """
     try:
         yield
@@ -101,7 +101,7 @@ def _temporary_folder() -> Path:
 
     try:
         return Path(tempfile.gettempdir())
-    except OSError:  # none can be written to, as on a full disk
+    except OSError:  # no temporary folder is writable, as on a full disk
         return Path(os.environ.get("TMPDIR", "/tmp"))
 
 
@@ -116,7 +116,8 @@ def files_in(directory: Path) -> list[str]:
     """Every file below ``directory``, as sorted relative paths with forward slashes.
 
     Raises:
-        AsrbuildError: there is something else than files and directories (a link, a socket).
+        AsrbuildError: the directory has something other than files and directories (a link, a
+        socket).
     """
     found: list[str] = []
 
@@ -162,7 +163,7 @@ def sync_tree(directory: Path) -> None:
     paths = [
         Path(folder, name) for folder, _, names in os.walk(directory) for name in [*names, "."]
     ]
-    # Side by side: a file system's journal takes what waits for it in one go.
+    # Concurrently: a file system's journal commits all waiting writes at once.
     with ThreadPoolExecutor(max_workers=16) as threads:
         list(threads.map(sync_path, paths))
 
@@ -180,7 +181,7 @@ def sync_path(path: Path) -> None:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Writes a small file so that a reader sees the old text or the new, never a part."""
+    """Writes a small file so that a reader sees the old text or the new text, never a part."""
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(6)}")
     try:
         with open(temporary, "w", encoding="utf-8", newline="") as stream:
@@ -194,7 +195,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def rename_directory(source: Path, target: Path) -> bool:
-    """Moves a directory into place in one step; False when something is at ``target`` already."""
+    """Moves a directory into place in one step; False if ``target`` exists already."""
     try:
         os.rename(source, target)
     except OSError as error:
@@ -207,7 +208,7 @@ def rename_directory(source: Path, target: Path) -> bool:
 
 
 def exchange_paths(one: Path, other: Path) -> bool:
-    """Swaps what two paths name in one step; False, and no change, where that cannot be done.
+    """Swaps the files or folders of two paths in one step; False, without a change, if it cannot.
 
     Linux: ``renameat2(RENAME_EXCHANGE)``; macOS: ``renamex_np(RENAME_SWAP)``.
     """
@@ -233,7 +234,7 @@ def remove_tree(directory: Path) -> None:
         if not os.path.lexists(path):
             return
         for blocked in (os.path.dirname(path), path):
-            # Never a file: it may have other names, which stay read-only.
+            # Never a file: it may have other names (hard links), which stay read-only.
             if os.path.isdir(blocked) and not os.path.islink(blocked):
                 os.chmod(blocked, os.stat(blocked).st_mode | stat.S_IRWXU)
         if os.path.isdir(path) and not os.path.islink(path):

@@ -1,7 +1,7 @@
-"""Small Python environments in the user's cache folder, for packages that run in no other Python.
+"""Small Python environments in the user's cache folder, for packages that need another Python.
 
 An environment is made once, from a Python that the machine has (``uv``, ``pyenv``, ``PATH``) or
-that uv fetches. What is there stays until there is something better.
+that uv fetches. An existing environment stays until its replacement works.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Status:
-    """Whether what an environment holds can run here, and in which environment.
+    """Whether the packages of an environment can run here, and with which interpreter.
 
-    ``python``: the interpreter that runs it, or that could make the environment; None: none fits.
+    ``python``: the interpreter that runs them, or that could make the environment; None: none fits.
     ``detail``: the state in words.
     """
 
@@ -40,13 +40,13 @@ class Status:
 
 @dataclass(frozen=True)
 class Contents:
-    """The contents of an environment.
+    """The packages of an environment.
 
     Args:
-        package: the name that messages give it.
-        requirements: of pip, pinned.
-        python: the version of Python that uv fetches where the machine has none that fits.
-        fix: what to do where the packages cannot be installed.
+        package: its name in messages.
+        requirements: pip requirements, pinned.
+        python: the version of Python that uv fetches if the machine has no Python that fits.
+        fix: what to do if the packages cannot be installed.
     """
 
     package: str
@@ -70,7 +70,7 @@ def python_in(folder: Path) -> Path:
 
 
 def candidates(version: str) -> Iterator[Path]:
-    """Pythons that may be of a version: those of uv, of pyenv, then those on PATH."""
+    """Interpreters that may have this version: uv's, pyenv's, then those on PATH."""
     uv = shutil.which("uv")
     if uv is not None:
         found = run([uv, "python", "find", "--no-project", version])
@@ -78,7 +78,7 @@ def candidates(version: str) -> Iterator[Path]:
             yield Path(found.stdout.strip())
     roots = [os.environ.get("PYENV_ROOT"), str(Path.home() / ".pyenv")]
     for root in dict.fromkeys(root for root in roots if root):
-        # Unlike pathlib's, this glob passes over folders that may not be read.
+        # Unlike pathlib's, this glob skips folders that it must not read.
         pattern = f"{escape(root)}/versions/{version}.*/bin/python"
         yield from map(Path, sorted(glob(pattern), reverse=True))
     for name in (f"python{version}", "python3", "python"):
@@ -88,7 +88,7 @@ def candidates(version: str) -> Iterator[Path]:
 
 
 def answer(python: Path, program: str) -> Any:
-    """The JSON that a program prints in a Python; None if it does not run (as a pyenv shim)."""
+    """The JSON that a program prints in this Python; None if it does not run (as a pyenv shim)."""
     done = run([str(python), "-I", "-c", program]) if shutil.which(str(python)) else None
     if done is None or done.returncode != 0:
         return None
@@ -101,12 +101,12 @@ def answer(python: Path, program: str) -> Any:
 def install(
     target: Path, contents: Contents, base: Path | None, is_ready: Callable[[Path], bool]
 ) -> None:
-    """Makes an environment, or makes it anew where it is damaged.
+    """Makes an environment, or replaces a damaged one.
 
     Args:
-        target: the folder it has then.
-        contents: what it holds.
-        base: the Python to make it from; uv finds one where it is None.
+        target: its folder.
+        contents: its packages.
+        base: the Python to make it from; None: uv finds one.
         is_ready: whether the environment in a folder works.
 
     Raises:
@@ -124,7 +124,7 @@ def install(
             try:
                 remove_tree(fresh)
                 _make(fresh, contents, base)
-                # What is there goes only when there is something better.
+                # The old environment goes only when the new one works.
                 remove_tree(target)
                 fresh.rename(target)
             finally:
@@ -132,7 +132,7 @@ def install(
 
 
 def _make(folder: Path, contents: Contents, base: Path | None) -> None:
-    """A fresh environment with the packages; with uv where there is one, else venv and pip."""
+    """Makes a fresh environment with the packages: with uv if available, else with venv and pip."""
     uv = shutil.which("uv")
     python = str(python_in(folder))
     if uv is not None:
@@ -143,7 +143,7 @@ def _make(folder: Path, contents: Contents, base: Path | None) -> None:
         made = [str(base), "-m", "venv", str(folder)]
         filled = [python, "-m", "pip", "install", "--only-binary", ":all:"]
     for command in (made, [*filled, *contents.requirements]):
-        # Elsewhere than in a project: uv would hold this environment to the project's own pins.
+        # Outside of any project: uv would apply the project's pins to this environment.
         done = run(command, timeout_s=900, cwd=folder.parent)
         if done is None or done.returncode != 0:
             lines = (done.stderr if done else "it did not start or did not end").strip().split("\n")
@@ -157,7 +157,7 @@ def _make(folder: Path, contents: Contents, base: Path | None) -> None:
 def run(
     command: Sequence[str], timeout_s: float = 60, cwd: Path | None = None
 ) -> CompletedProcess[str] | None:
-    """The finished process, or None if it could not be started or did not end in time."""
+    """Runs a command; None if it cannot be started or does not end in time."""
     import subprocess
 
     # A surrounding virtual environment must not leak into another interpreter.

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class AsrbuildError(Exception):
-    """A problem the user can act on; the command line prints it without a traceback.
+    """A problem that the user can solve; the command line prints it without a traceback.
 
     Args:
         message: what is wrong, in one sentence.
@@ -45,14 +45,14 @@ class AsrbuildError(Exception):
 
 
 class GatesError(AsrbuildError):
-    """A package ran and failed its gates; its path and its verification, for the row of a sweep."""
+    """A package failed its gates; has its path and verification, for the table of a sweep."""
 
     package: Path | None = None
     verification: Any = None
 
 
 class MisuseError(AsrbuildError):
-    """A command line that a command does not take; the exit code is 2, as everywhere."""
+    """A command line that a command does not accept; the exit code is 2, as everywhere."""
 
 
 def _rebuild(message: str, key: str | None, file: str | None, fix: str | None) -> AsrbuildError:

@@ -1,4 +1,4 @@
-"""File names for names that others chose, and paths that stay inside a folder."""
+"""Safe file names for foreign names (of tensors, labels), and paths that stay inside a folder."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 
 def stays_inside(path: str) -> bool:
-    """Whether a relative path is plain: forward slashes, no part that leads up, nothing to fold.
+    """Whether a relative path is plain: forward slashes, no ``.`` or ``..``, no empty part.
 
-    Every system takes it: a part has at most 255 bytes, the whole at most 1,024.
+    It is valid on every system: a part has at most 255 bytes, the whole at most 1,024.
     """
     parts = path.split("/")
     sizes = [len(part.encode("utf-8", "surrogateescape")) for part in parts]
@@ -36,13 +36,13 @@ _LONGEST_NAME = 180
 
 
 def file_names(names: Iterable[str]) -> dict[str, str]:
-    """File names, without a suffix, for names that others chose: of an output, a tensor, a label.
+    """File names, without a suffix, for foreign names: of an output, a tensor, a label.
 
     Every file name is one component of a path on any system, so no name chooses where a file goes;
     and different names never share a file. ASCII letters, digits, ``_``, ``-`` and ``.`` stand for
     themselves, every other byte of the name's UTF-8 is ``%`` and two hexadecimal digits, as in a
     URL; so are a dot at either end and the first letter of a device of Windows. A long name, and
-    names that differ only in upper and lower case, which many file systems take for the same, end
+    names that differ only in upper and lower case, which are equal on many file systems, end
     with ``%-`` and a digest of the name::
 
         logits       logits          ../x      %2E.%2Fx
@@ -79,7 +79,7 @@ _SUFFIXES = tuple(".asrb .zip .tar .gz .tgz .json .html .md .csv .wav .npy .pb .
 
 
 def names_file(path: Path) -> bool:
-    """Whether a path that does not exist is meant as a file, by its suffix or a misspelt one."""
+    """Whether a path that does not exist means a file, by its suffix or a misspelt suffix."""
     suffix = path.suffix.lower()
     if path.exists() or len(suffix) < 3:
         return False

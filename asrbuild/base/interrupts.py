@@ -2,8 +2,8 @@
 
 All three signals raise ``KeyboardInterrupt`` in the main thread, so that each leaves the same state
 behind. Some libraries catch every exception while they are imported or convert, and a build would
-go on to its end; so the signal is remembered as well. A thread beside the main one never gets that
-exception. Both are checked between two stages and wherever something waits.
+go on to its end; so the signal is recorded as well. A thread other than the main one never gets
+that exception. :func:`check` looks for both, between two stages and wherever something waits.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from types import FrameType
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
 #: The signal that ended the work, or None.
 _caught: signal.Signals | None = None
-#: What was under way when an interrupt came, where that may never have ended.
+#: The place in the program where an interrupt came, if that might have run without end.
 _place = ""
 _thread = threading.local()
 
 
 @contextmanager
 def remembered() -> Iterator[None]:
-    """Turns the three signals into ``KeyboardInterrupt`` while this lasts; main thread only.
+    """Turns the three signals into ``KeyboardInterrupt`` inside the block; main thread only.
 
     A signal that the caller ignores (``nohup``) or handles itself stays as it is.
     """
@@ -55,13 +55,13 @@ def caught() -> signal.Signals:
 
 
 def was_in(place: str) -> None:
-    """Notes where an interrupt came, for the person who waited; the innermost place stays."""
+    """Records the place where an interrupt came, for the message; the innermost place stays."""
     global _place
     _place = _place or place
 
 
 def place() -> str:
-    """The place of the last interrupt, if it was noted."""
+    """The place where the last interrupt came, if it is recorded."""
     return _place
 
 

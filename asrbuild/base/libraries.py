@@ -21,7 +21,7 @@ def library_version(name: str) -> str:
 
 
 def check_installed(versions: Mapping[str, str], use: str) -> None:
-    """Refuses work whose libraries are not installed.
+    """Raises if a library that some work needs is not installed.
 
     Args:
         versions: distribution -> what :func:`library_version` gives.
@@ -53,10 +53,10 @@ def _extra_of(name: str) -> str | None:
 
 @functools.cache
 def installed() -> dict[str, str]:
-    """Normalised name -> version of everything installed, first on the path first.
+    """Normalised name -> version of each installed distribution; the first on the path counts.
 
-    Both are in the name of the ``.dist-info`` folder (PyPA: "Recording installed projects").
-    ``importlib.metadata`` would parse an e-mail for each of them.
+    Name and version are in the name of the ``.dist-info`` folder (PyPA: "Recording installed
+    projects"). ``importlib.metadata`` would parse a METADATA file for each of them.
     """
     versions: dict[str, str] = {}
     for folder in sys.path:

@@ -1,12 +1,12 @@
-"""Large files with the same bytes are one file on the disk, under several names (hard links).
+"""Hard links: large files with the same bytes are one file on the disk, under several names.
 
 The packages of a sweep have the same weights, and an artifact has those of its cache entry. Hard
-links are there on ext4, XFS, APFS, NTFS and the file systems of clusters; copies that share their
-blocks (reflinks) are not on ext4 or NFS, and no system tells what removing one of them gives back.
-Where a link cannot be made (another disk, another user's file, FAT), the bytes are copied.
+links work on ext4, XFS, APFS, NTFS and the file systems of clusters; copies that share their blocks
+(reflinks) do not work on ext4 or NFS, and no system reports how much space removing one of them
+frees. Where a link cannot be made (another disk, another user's file, FAT), the bytes are copied.
 
-A change through one name changes the others. So such a file is read-only, and is only ever linked
-where its bytes are those expected; checks of digests find a change under each of its names.
+A change through one name changes the others. So such a file is read-only, and is linked only if its
+bytes are the expected ones; checks of digests find a change under each of its names.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ def is_large(path: Path) -> bool:
 
 
 def make_read_only(path: Path) -> None:
-    """Takes the right to write from all users; a file that has none is not touched."""
+    """Removes the write permission of all users; a read-only file is not touched."""
     mode = stat.S_IMODE(os.stat(path).st_mode)
     if mode & _WRITE:
         os.chmod(path, mode & ~_WRITE)
 
 
 def link_first(candidates: Iterable[Path], target: Path, digest: str, memo_root: Path) -> bool:
-    """Makes ``target`` a name of the first of the files that has these bytes and can be linked.
+    """Makes ``target`` a hard link to the first candidate that has these bytes and can be linked.
 
     Args:
         candidates: large files of cache entries and artifacts; they are made read-only.
-        target: the new name, where nothing is.
+        target: the new path, which does not exist.
         digest: SHA-256 of the bytes, as hex.
-        memo_root: the cache, see :func:`asrbuild.base.digest.file_digest`.
+        memo_root: the cache that keeps digests, see :func:`asrbuild.base.digest.file_digest`.
 
     Returns:
-        False, and nothing is at ``target``, where none can be linked.
+        False if no candidate can be linked; ``target`` does not exist then.
     """
     return any(_link(candidate, target, digest, memo_root) for candidate in candidates)
 
@@ -65,7 +65,7 @@ def _link(source: Path, target: Path, digest: str, memo_root: Path) -> bool:
             return False
         os.link(source, target)
     except (OSError, AsrbuildError):
-        return False  # it is gone, or on another disk, or has as many names as it can have
+        return False  # it was removed, is on another disk, or has too many links
     # The new name changed the change time, and nothing else may have changed since it was read.
     after = os.lstat(target)
     same = ("st_ino", "st_dev", "st_size", "st_mtime_ns")
@@ -77,7 +77,7 @@ def _link(source: Path, target: Path, digest: str, memo_root: Path) -> bool:
 
 
 class NamedFiles:
-    """Counts the names that files still have, so that removals say what they give back.
+    """Counts the remaining names of files, to compute how many bytes removals free.
 
     Args:
         folders: only names below these count; None: all names that the file system knows of.
@@ -86,14 +86,14 @@ class NamedFiles:
     def __init__(self, folders: Iterable[Path] | None = None) -> None:
         self._all = folders is None
         self._left: Counter[tuple[int, int]] = Counter()
-        self.bytes = 0  #: of the folders, each file counted once
+        self.bytes = 0  #: bytes of the folders, each file counted once
         for status in (s for folder in folders or () for s in _files(folder)):
             file = (status.st_dev, status.st_ino)
             self.bytes += 0 if file in self._left else status.st_size
             self._left[file] += 1
 
     def without(self, path: Path) -> int:
-        """The bytes that removing a file or folder gives back, after those before it."""
+        """The bytes that removing this path frees, after the removals of earlier calls."""
         freed = 0
         for status in _files(path):
             file = (status.st_dev, status.st_ino)
@@ -105,7 +105,7 @@ class NamedFiles:
 
 
 def _files(path: Path) -> Iterator[os.stat_result]:
-    """The files below a folder, or the file; what another process removes meanwhile is left out."""
+    """The files below a folder, or the file itself; files that vanish meanwhile are left out."""
     inside = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
     paths = inside if path.is_dir() else [path]
     for each in paths:

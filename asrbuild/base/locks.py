@@ -1,4 +1,4 @@
-"""One builder per entry: kernel locks, and the names of unfinished work.
+"""Kernel locks, so that one process builds an entry at a time, and names of unfinished work.
 
 A kernel lock (``flock``) excludes the threads and processes of this machine, and other machines
 where the file system passes it on (NFS, most clusters). The kernel frees it when its owner ends,
@@ -46,11 +46,11 @@ def hold(path: Path, *, waiting: Callable[[str], None], doing: str) -> Iterator[
 
     Args:
         path: the lock's file, which is made, and removed at the end.
-        waiting: called once with the owner ("process 12 on host") when there is a wait.
+        waiting: called once with the owner ("process 12 on host") before a wait.
         doing: completes "while ..." in the error of a folder that cannot be written.
 
     Yields:
-        False where the folder takes no kernel locks, so that others may do the same work.
+        False if the folder does not support kernel locks, so that others may do the same work.
 
     Raises:
         AsrbuildError: the folder cannot be written.
@@ -68,7 +68,7 @@ def try_hold(path: Path) -> Iterator[bool | None]:
     """Takes the lock ``path`` if it is free, and never waits.
 
     Yields:
-        Whether it is held now; None where the folder takes no kernel locks.
+        Whether it is held now; None if the folder does not support kernel locks.
 
     Raises:
         AsrbuildError: the folder cannot be written.
@@ -88,7 +88,10 @@ def try_hold(path: Path) -> Iterator[bool | None]:
 
 
 def _acquire(path: Path, waiting: Callable[[str], None] | None) -> FileLock | None:
-    """Takes the lock; None where the folder takes none. Raises ``Timeout`` without ``waiting``."""
+    """Takes the lock; None if the folder does not support locks.
+
+    Raises ``filelock.Timeout`` if the lock is taken and ``waiting`` is None.
+    """
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,8 +120,8 @@ def _check() -> bool:
 
 
 def _release(lock: FileLock | None, path: Path) -> None:
-    # Unlinked while held: a process that opened it meanwhile finds no name, and opens it anew. The
-    # folder may be gone (`rm -r` of the cache during a build).
+    # Unlinked while held: a process that opened it meanwhile notices that and opens it anew. The
+    # folder may no longer exist (`rm -r` of the cache during a build).
     with suppress(OSError):
         path.unlink(missing_ok=True)
     if lock is not None:
@@ -139,11 +142,11 @@ def unfinished_name() -> str:
 
 
 def is_abandoned(path: Path, *, exact: bool) -> bool:
-    """Whether unfinished work has no owner any more; the caller holds its lock.
+    """Whether the owner of unfinished work has ended; the caller holds its lock.
 
     Args:
-        path: a file or directory whose name :func:`unfinished_name` made, or anything else, which
-            has no owner.
+        path: a file or directory with a name from :func:`unfinished_name`; any other path has no
+        owner.
         exact: whether the lock is a kernel lock.
     """
     name = _UNFINISHED.search(path.name)

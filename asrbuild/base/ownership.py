@@ -1,4 +1,4 @@
-"""Files that no other user can change: what asrbuild makes, and what it accepts."""
+"""File permissions: asrbuild makes, and accepts, only files that no other user can change."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from asrbuild.base.errors import AsrbuildError
 
-#: The environment variable that trusts other users' caches and stores.
+#: The environment variable that makes asrbuild accept caches and stores of other users.
 SHARED = "ASRBUILD_TRUST_SHARED"
 
 
@@ -20,21 +20,21 @@ def keep_to_oneself() -> None:
 
 
 def trusts_shared() -> bool:
-    """Whether the user trusts all who can write to the cache and the store: ``SHARED`` is set."""
+    """Whether the user trusts everyone who can write to the cache and the store."""
     return os.environ.get(SHARED, "").lower() not in ("", "0", "false", "no")
 
 
 def require_own(*paths: Path, sharable: bool = True) -> None:
-    """Refuses files and folders that another user could have made or changed; absent ones are fine.
+    """Raises if another user could have made or changed a file or folder; missing paths are fine.
 
     The administrator (user 0) is trusted, and a group that has the user's name and no other member.
 
     Args:
-        paths: what is looked at.
-        sharable: whether the user may choose to trust others with it; not with keys.
+        paths: files and folders to check.
+        sharable: whether the user may choose to share them with others; keys are never shared.
 
     Raises:
-        AsrbuildError: one belongs to another user, or another user may write to it.
+        AsrbuildError: a path belongs to another user, or another user can write to it.
     """
     if sharable and trusts_shared():
         return
@@ -62,7 +62,7 @@ def require_own(*paths: Path, sharable: bool = True) -> None:
 
 
 def others_power(status: os.stat_result) -> str | None:
-    """Another user's power over a file or folder; None if there is none."""
+    """Describes how another user can change a file or folder; None if no other user can."""
     if not hasattr(os, "geteuid"):
         return None
     if status.st_uid not in (0, os.geteuid()):

@@ -14,27 +14,27 @@ DEMO_PREFIX = "demo:"
 
 
 def resolve_file(path: str) -> Path:
-    """A path of the recipe on disk; ``demo:x`` is the file ``x`` that comes with asrbuild."""
+    """A recipe's path on disk; ``demo:x`` is the file ``x`` that comes with asrbuild."""
     if path.startswith(DEMO_PREFIX):
         return PACKAGE / "demo" / path[len(DEMO_PREFIX) :]
     return Path(path).expanduser()
 
 
 def artifacts_root() -> Path:
-    """The artifact store that commands use: ``$ASRBUILD_ARTIFACTS``, or ``artifacts`` here."""
+    """The artifact store of commands: ``$ASRBUILD_ARTIFACTS``, or ``./artifacts``."""
     return _folder("ASRBUILD_ARTIFACTS", "artifacts")
 
 
 def cache_root() -> Path:
-    """The stage cache that commands use: ``$ASRBUILD_CACHE``, or ``.asrbuild/cache`` here."""
+    """The stage cache of commands: ``$ASRBUILD_CACHE``, or ``./.asrbuild/cache``."""
     return _folder("ASRBUILD_CACHE", ".asrbuild/cache")
 
 
 def memo_root() -> Path | None:
-    """The folder for the digests of large files; None where there is no home folder.
+    """The folder for the digests of large files; None without a home folder.
 
-    It is the cache if there is one, else the user's own folder for caches, so that looking at an
-    artifact leaves nothing in the current folder.
+    It is the cache if that exists, else the user's own folder for caches, so that inspecting an
+    artifact writes nothing into the current folder.
     """
     root = cache_root()
     if os.environ.get("ASRBUILD_CACHE") or root.is_dir():
@@ -44,7 +44,7 @@ def memo_root() -> Path | None:
 
 
 def state_root() -> Path | None:
-    """The folder that records what was made or proven on this machine; None without a home folder.
+    """The folder that records the artifacts proven on this machine; None without a home folder.
 
     ``$ASRBUILD_STATE``, ``$XDG_STATE_HOME/asrbuild`` or ``~/.local/state/asrbuild``: never a place
     that could have come with a checkout.

@@ -1,4 +1,4 @@
-"""Programs that asrbuild starts: they import and run nothing of the folder that they start in."""
+"""Starts programs and Python modules that import and run nothing from the current folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-#: All questions to git together; a repository on a slow disk answers in a tenth of it.
+#: Limit for all calls of git together; a repository on a slow disk takes a tenth of it.
 GIT_SECONDS = 20.0
 #: ``-c`` puts the current folder first, too, but imports nothing before this.
 _START = "import sys; sys.path[:] = {path!r}; {before}import runpy; runpy.{run}"
@@ -22,7 +22,7 @@ _WATCH = "from asrbuild.base import processes; processes.end_with_parent(); "
 
 
 def python_module(module: str, *arguments: str) -> list[str]:
-    """The command that runs a module of ours in a process of this interpreter.
+    """The command that runs a module of asrbuild in a new process of this interpreter.
 
     ``python -m`` puts the current folder before the standard library (only Python 3.11 has ``-P``
     against that), and ``-I`` would leave out PYTHONPATH, where asrbuild may be installed. So the
@@ -73,13 +73,13 @@ def end_with_parent() -> None:
 
 
 def python_script(script: Path, *arguments: str) -> list[str]:
-    """As :func:`python_module`, for a file."""
+    """The command that runs a Python file, as :func:`python_module` does for a module."""
     run = f"run_path({str(script)!r}, None, '__main__')"
     return [sys.executable, "-c", _START.format(path=module_path(), before="", run=run), *arguments]
 
 
 def module_path() -> list[str]:
-    """The import path of this process, without the current folder unless asrbuild lies there."""
+    """The import path of this process, without the current folder unless it contains asrbuild."""
     own = Path(__file__).resolve().parents[2]
     here = Path.cwd().resolve()
     return [
@@ -90,11 +90,11 @@ def module_path() -> list[str]:
 
 
 def repository(folder: Path) -> tuple[str, bool] | None:
-    """The git repository that a folder is in; None where there is none, or git does not answer.
+    """The commit of a folder's git repository, and whether tracked files differ from it.
 
-    The commit, and whether a file that git tracks differs from it. A repository's configuration
-    can name programs for git to run; none of them is run: no fsmonitor, hook, filter, submodule or
-    transport. A filter in the user's own or the system's configuration (Git LFS) is run.
+    None outside of a repository, or if git does not answer. A repository's configuration can name
+    programs for git to run; none of them runs: no fsmonitor, hook, filter, submodule or transport.
+    A filter in the user's own or the system's configuration (Git LFS) runs.
     """
     program = shutil.which("git", path=_absolute_path())
     if program is None:
@@ -122,18 +122,18 @@ def repository(folder: Path) -> tuple[str, bool] | None:
     listed = _answer(
         [*base, "config", "--null", "--show-scope", "--name-only", "--get-regexp", r"^filter\."],
         environment,
-        accepted=(0, 1),  # 1: there is none
+        accepted=(0, 1),  # 1: no such key
     )
     dirty: str | None = None
     if listed is not None:
         status = ["status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all"]
         dirty = _answer([*base, *status], environment | _without_filters(listed, environment))
-    # What is not known to be clean is not called clean.
+    # A repository counts as clean only if git reports it.
     return commit.strip(), dirty is None or bool(dirty.strip())
 
 
 def _absolute_path() -> str:
-    """PATH without relative folders: a ``git`` in the current folder is not git."""
+    """PATH without relative folders, so that a ``git`` in the current folder is not run."""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     return os.pathsep.join(folder for folder in folders if os.path.isabs(folder))
 
@@ -164,8 +164,8 @@ def _without_filters(listed: str, environment: Mapping[str, str]) -> dict[str, s
 def _answer(
     command: Sequence[str], environment: Mapping[str, str], accepted: Sequence[int] = (0,)
 ) -> str | None:
-    """The standard output of a program that ends in time; it and all that it started are ended."""
-    # A file, not a pipe: a grandchild that holds the pipe would be waited for.
+    """The standard output of a program that ends in time; ends it and its child processes."""
+    # A file, not a pipe: a pipe that a grandchild holds open would block until that ends.
     with tempfile.TemporaryFile() as output:
         try:
             process = subprocess.Popen(

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened in a build.
+    """A message about the progress of a build.
 
     Args:
-        kind: a stage has started or finished, or a remark.
+        kind: whether a stage has started or finished, or this is a remark.
         stage: its name; empty for a remark.
         text: what the stage does, or the remark.
         seconds: how long a finished stage took.
@@ -34,9 +34,9 @@ class Event:
 
 @dataclass
 class Progress:
-    """Writes to standard error, so that standard output stays the result.
+    """Reports the progress of a build on standard error; standard output is for the result.
 
-    ``prefix`` tells the jobs of a sweep apart. With ``on_event`` nothing is written: it is called.
+    ``prefix`` names the job of a sweep. With ``on_event``, that is called and nothing is written.
     """
 
     prefix: str = ""
@@ -47,7 +47,7 @@ class Progress:
 
     @contextmanager
     def stage(self, name: str, doing: str) -> Iterator[None]:
-        """Shows that ``doing`` is under way, then how long it took; from any thread."""
+        """Shows ``doing`` while the block runs, then its duration; safe from any thread."""
         start = time.perf_counter()
         if self.on_event is not None:
             self.on_event(Event("started", name, doing))
@@ -63,7 +63,7 @@ class Progress:
         self.line(name, doing, time.perf_counter() - start)
 
     def _spin(self, *, begun: str | None = None, ended: str | None = None) -> None:
-        """One spinner for all that is under way: a terminal shows no two at once."""
+        """Shows one spinner for all stages that run: a terminal cannot show two at once."""
         with self._lock:
             if begun is not None:
                 self._under_way.append(begun)
@@ -80,7 +80,7 @@ class Progress:
                 self._spinner.update(terminal.line(f"{text} …"))
 
     def line(self, name: str, text: str, seconds: float | None = None) -> None:
-        """One finished stage."""
+        """Reports a finished stage and its duration."""
         if self.on_event is not None:
             self.on_event(Event("finished", name, text, seconds))
             return
@@ -88,7 +88,7 @@ class Progress:
         terminal.say(f"{self.prefix}{name:<10} {text:<58}{took}", err=True)
 
     def note(self, text: str) -> None:
-        """A remark: a wait for another process, a damaged entry."""
+        """Reports a remark: a wait for another process, a damaged entry."""
         if self.on_event is not None:
             self.on_event(Event("note", "", text))
             return

@@ -41,7 +41,7 @@ def signed(value: int) -> int:
 
 
 def read_fields(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
-    """Yields (field number, wire type, value) of one message.
+    """Yields (field number, wire type, value) for each field of a message.
 
     The value is an int for ``VARINT`` and a view of the payload for the other types.
     """
@@ -68,7 +68,7 @@ def read_fields(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]
 
 
 def payload(value: int | memoryview) -> memoryview:
-    """The payload of a field that is no ``VARINT``.
+    """The payload of a field whose wire type is not ``VARINT``.
 
     Raises:
         WireError: the field is a ``VARINT``.
@@ -101,14 +101,17 @@ def varint(value: int) -> bytes:
 
 
 def int_field(number: int, value: int) -> bytes:
+    """The bytes of an integer field of a message."""
     return varint(number << 3 | VARINT) + varint(value)
 
 
 def float_field(number: int, value: float) -> bytes:
+    """The bytes of a float field (32 bits) of a message."""
     return varint(number << 3 | FIXED32) + struct.pack("<f", value)
 
 
 def bytes_field(number: int, payload: bytes | memoryview) -> Pieces:
+    """The pieces of a field of bytes or text; the payload is not copied."""
     return [varint(number << 3 | BYTES) + varint(len(payload)), payload]
 
 

@@ -16,7 +16,7 @@ def size_text(count: int) -> str:
 
 
 def age_text(created: str, now: datetime | None = None) -> str:
-    """The age of an ISO 8601 time: ``3 min``; a time to come is ``just now``."""
+    """The age of an ISO 8601 time: ``3 min``; for a future time, ``just now``."""
     try:
         then = datetime.fromisoformat(created.replace("Z", "+00:00"))
     except ValueError:
@@ -27,7 +27,7 @@ def age_text(created: str, now: datetime | None = None) -> str:
 
 
 def age_of_seconds(seconds: float) -> str:
-    """So many seconds ago: ``3 min``, ``30 d``."""
+    """An age in seconds for a person: ``3 min``, ``30 d``."""
     for limit, unit, name in ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h")):
         if seconds < limit:
             return f"{seconds / unit:.0f} {name}" if seconds >= 1 else "just now"

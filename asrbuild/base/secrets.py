@@ -1,11 +1,11 @@
-"""Text as it may be published: without passwords, tokens and home folders."""
+"""Removes passwords, tokens and home folders from text that is published."""
 
 from __future__ import annotations
 
 import os
 import re
 
-#: What a published text may not hold -> what stands there instead.
+#: Pattern of a secret -> its replacement.
 _SECRETS = (
     (re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/@\s]*@"), r"\1"),  # user:password@host
     (
@@ -28,7 +28,7 @@ _SECRETS = (
 
 
 def without_secrets(text: str) -> str:
-    """A text as it may be published: no password in an address, no token, no home folder."""
+    """The text without passwords in addresses, tokens and home folders."""
     home = os.path.expanduser("~")
     if len(home) > 1 and os.path.isabs(home):
         text = re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text)

@@ -1,4 +1,4 @@
-"""The tables of the terminal, which break no word, and of a pipe, which have plain lines."""
+"""Tables for the terminal, which never break a word, and plain lines for a pipe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BETWEEN = 2
 
 
 def folding(title: str, *headings: str, right: Collection[str] = ()) -> Table:
-    """A list of things with a column for each fact, for :func:`show`; ``right``: its figures."""
+    """A table with lines, for :func:`show`; ``right``: right-aligned columns."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -84,7 +84,7 @@ def show(table: Table) -> None:
 
 
 def _print_paragraph(headings: tuple[Text, ...], row: tuple[Text, ...]) -> None:
-    """A row as its first cell, and below it the others with their headings."""
+    """Prints a row as its first cell, and below it the others with their headings."""
     from rich.padding import Padding
     from rich.text import Text
 
@@ -112,7 +112,7 @@ def _cells(column: Column) -> list[Text]:
 
 
 def _widths(columns: Collection[Column], width: int) -> list[int] | None:
-    """The width of each column; None where there is not room for all."""
+    """The width of each column; None if there is not enough room for all."""
     from rich.cells import cell_len
 
     least, wish = [], []
@@ -125,7 +125,7 @@ def _widths(columns: Collection[Column], width: int) -> list[int] | None:
     spare = width - _BETWEEN * len(least) - sum(least)
     if spare < 0:
         return None
-    # The smallest wish is granted first, so that one long column takes only what others leave.
+    # The narrowest column is served first, so that one long column takes only the rest.
     order = sorted(range(len(least)), key=lambda at: wish[at] - least[at])
     for left, at in zip(range(len(order), 0, -1), order, strict=True):
         more = min(wish[at] - least[at], spare // left)

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from rich.status import Status
     from rich.text import Text
 
-#: Zero-width non-joiner and joiner: Persian and Indic spelling needs them, and no terminal obeys
+#: Zero-width non-joiner and joiner: Persian and Indic spelling needs them, and terminals ignore
 #: them.
 _JOINERS = "\u200c\u200d"
 
 
 def plain(text: str) -> str:
-    """``text`` with every character that could steer a terminal as a visible escape.
+    """``text`` with visible escapes for every character that could control a terminal.
 
     Line feeds stay. Control characters (C0, C1, DEL), line and paragraph separators, marks that
     change the direction of text, and bytes of a file name that are not UTF-8 become ``\\x1b``,
@@ -70,8 +70,8 @@ def say_cells(cells: Iterable[str]) -> None:
 def say_json(value: Any, *, indent: int | None = 2) -> None:
     """Writes ``value`` as JSON to standard output.
 
-    Letters of all languages stay readable; what :func:`plain` escapes is a JSON escape here, and a
-    path is its text.
+    Letters of all languages stay readable; characters that :func:`plain` escapes become JSON
+    escapes, and paths become text.
     """
     text = json.dumps(value, indent=indent, ensure_ascii=False, default=os.fspath)
     characters = (c if _harmless(c) else json.dumps(c)[1:-1] for c in text)
@@ -80,7 +80,7 @@ def say_json(value: Any, *, indent: int | None = 2) -> None:
 
 
 def is_terminal(*, err: bool = False) -> bool:
-    """Whether a person sees standard output, or standard error, as it is written."""
+    """Whether standard output, or standard error, is a terminal."""
     return (sys.stderr if err else sys.stdout).isatty()
 
 
@@ -120,7 +120,7 @@ def _console_class() -> type[Console]:
     from rich.console import Console
 
     class PlainConsole(Console):
-        """Escapes strings before a table measures them, and all that is left when it renders."""
+        """A Rich console that escapes all text, before tables measure it and on output."""
 
         def render_str(self, text: str, **options: Any) -> Text:
             return super().render_str(plain(text), **options)

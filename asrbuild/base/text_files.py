@@ -1,4 +1,4 @@
-"""Text files that people wrote, in UTF-8 or in UTF-16."""
+"""Reads text files of users, in UTF-8 or in UTF-16."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from asrbuild.base.kinds.recognition import require
 
 
 def decode_text(data: bytes) -> str:
-    """The text of a file that a person wrote: UTF-8, or UTF-16 as Windows writes it.
+    """The text of a user's file: UTF-8, or UTF-16 as Windows writes it.
 
-    A byte order mark is not part of the text. UTF-16 without one is known by the zero byte that
-    each letter of ASCII has.
+    A byte order mark is not part of the text. UTF-16 without one is recognised by the zero byte of
+    each ASCII letter.
 
     Raises:
         UnicodeDecodeError: it is in another encoding.
@@ -28,7 +28,7 @@ def decode_text(data: bytes) -> str:
 
 
 def read_text(path: Path) -> str:
-    """A text file that a person wrote, see :func:`decode_text`; lines end with a line feed.
+    """The text of a user's file, see :func:`decode_text`; lines end with a line feed.
 
     Raises:
         AsrbuildError: it is missing, a folder, unreadable or in another encoding.

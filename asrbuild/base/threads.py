@@ -1,4 +1,4 @@
-"""Work in threads that stop at their next :func:`interrupts.check` when their caller fails."""
+"""Concurrent work in threads, which stop when the caller fails."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from asrbuild.base import interrupts
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-#: Threads for requests to a server or a disk, which wait most of the time.
+#: Number of threads for requests to a server or a disk, which wait most of the time.
 IO_THREADS = 8
-#: How long a failed call waits for its threads; one that waits for a silent server is left running.
+#: Seconds that a failed call waits for its threads; one that waits for a silent server goes on.
 _GRACE_SECONDS = 1.0
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -25,7 +25,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Workers:
-    """Threads for work concurrent with the caller's; see :func:`workers`."""
+    """A pool of threads for work concurrent with the caller; see :func:`workers`."""
 
     pool: ThreadPoolExecutor
     begun: list[Future[Any]] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Workers:
         return future
 
     def wait(self, needed: Sequence[Future[Any]]) -> None:
-        """Until all of these are done; raises what any work failed with in the meantime."""
+        """Waits for these results; raises the exception of any work that fails meanwhile."""
         from concurrent.futures import FIRST_COMPLETED, wait
 
         while needed:
@@ -51,7 +51,7 @@ class Workers:
 
 @contextmanager
 def workers(threads: int) -> Iterator[Workers]:
-    """Threads for work concurrent with the caller's.
+    """Yields a pool of threads for work concurrent with the caller.
 
     When the block fails, waiting work is cancelled, running work stops at its next check, and the
     block waits for it.
@@ -71,7 +71,7 @@ def workers(threads: int) -> Iterator[Workers]:
 def run_concurrently(
     work: Callable[[_Item], _Result], items: Iterable[_Item], threads: int = IO_THREADS
 ) -> list[_Result]:
-    """Does the work for every item in so many threads; the results in the order of the items.
+    """Runs ``work`` on every item in so many threads; returns the results in the items' order.
 
     The first failure, or Ctrl-C, cancels the rest: waiting items are dropped, and running ones stop
     at their next check. It is raised when all have stopped, or after a second.
@@ -97,7 +97,7 @@ def run_concurrently(
                 failure = error
         ended.put(failure)
 
-    # Daemons: a thread that waits for a silent server does not delay the end of the process.
+    # Daemon threads: one that waits for a silent server does not delay the end of the process.
     count = min(threads, todo.qsize())
     started = [threading.Thread(target=run, daemon=True) for _ in range(count)]
     try:

@@ -1,4 +1,4 @@
-"""The version of asrbuild, as ``pyproject.toml`` has it."""
+"""The version of asrbuild, equal to that in ``pyproject.toml``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a stage runs again: the differences between its key and the nearest earlier entry."""
+"""The reasons why a stage runs again: how its key differs from the nearest cache entry."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from asrbuild.base.cache_cleanup import list_entries
 from asrbuild.base.mappings import changed_keys, is_digest, value_text
 
 Kind: TypeAlias = Literal["code", "key", "input", "file", "version"]
-#: Characters of a value that are shown; a list of hot words can be long.
+#: The number of characters shown of a value; a list of hot words can be long.
 _LONG = 60
 
 
 @dataclass(frozen=True)
 class KeyChange:
-    """One difference: ``before`` in the nearest entry, ``now`` in the key asked about.
+    """One difference between two keys: ``before`` in the nearest entry, ``now`` in the new key.
 
     ``kind`` ``input``: the result of another stage, by its fingerprint.
     """
@@ -63,7 +63,7 @@ class Explanation:
         return "\n".join([*lines, *(f"  {reason}" for reason in self.reasons())])
 
     def reasons(self) -> list[str]:
-        """The reasons to run the stage, a line each; nothing for a cached one."""
+        """The reasons to run the stage, one line each; empty for a cached stage."""
         if self.damage is not None:
             return [f"its entry is damaged ({self.damage})"]
         if not self.cached and self.nearest is None:
@@ -72,7 +72,7 @@ class Explanation:
 
 
 def why(cache_root: Path, key: StageKey) -> Explanation:
-    """Explains what running the stage would do; of equally near entries the newest is named."""
+    """Explains whether the stage would run and why; of equally near entries, names the newest."""
     path = entry_path(cache_root, key)
     damage = entry_problem(cache_root, path) if path.exists() else None
     if path.exists():
@@ -85,7 +85,7 @@ def why(cache_root: Path, key: StageKey) -> Explanation:
 
 
 def differences(before: StageKey, now: StageKey) -> tuple[KeyChange, ...]:
-    """Every recipe key, file and version that differs; nested keys are named with dots."""
+    """Lists every recipe key, file and version that differs; nested keys are named with dots."""
     found: list[KeyChange] = []
     if before.code_version != now.code_version:
         found.append(KeyChange("code", "", _version(before), _version(now)))

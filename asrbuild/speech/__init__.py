@@ -1,1 +1,1 @@
-"""From sound to words, without TensorFlow: audio, features, alphabets, decoding, error rates."""
+"""Speech without TensorFlow: audio, features, labels, CTC decoding and error rates."""

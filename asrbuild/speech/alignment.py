@@ -11,7 +11,7 @@ _KINDS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
 
 @dataclass(frozen=True)
 class AlignedWord:
-    """One word of an alignment; an insertion has no expected word, a deletion no found one."""
+    """One word of an alignment: ``expected`` is None in an insertion, ``found`` in a deletion."""
 
     kind: Kind
     expected: str
@@ -19,7 +19,7 @@ class AlignedWord:
 
 
 def align(expected: str, found: str) -> list[AlignedWord]:
-    """The words of two transcripts in their cheapest alignment."""
+    """Aligns the words of two transcripts with the fewest edits."""
     left, right = expected.split(), found.split()
     if not left:
         return [AlignedWord("insert", "", word) for word in right]

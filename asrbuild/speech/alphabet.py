@@ -1,8 +1,8 @@
-"""The labels a model writes: DeepSpeech's alphabet.txt, and its UTF-8 (bytes output) mode.
+"""The labels of a DeepSpeech model: its alphabet.txt, or its UTF-8 (bytes output) mode.
 
 Label i of the model is line i of the file; the CTC blank comes after the last one. In the file a
 line starting with ``#`` is a comment, ``\\#`` is the label ``#``, one space alone is the space
-label, and empty lines do not count. Lines end with LF, CR LF or CR. The same label may stand there
+label, and empty lines do not count. Lines end with LF, CR LF or CR. The file may have a label
 twice: each is a class of its own. Format source: ``Alphabet::init`` in DeepSpeech 0.9.3's
 ``native_client/alphabet.cc``.
 """
@@ -36,14 +36,17 @@ class Alphabet:
 
     @property
     def kind(self) -> TokenKind:
+        """``bytes`` in UTF-8 mode, else ``characters``."""
         return "bytes" if self.bytes_output else "characters"
 
     @property
     def size(self) -> int:
+        """The number of labels, without the blank."""
         return len(self.labels)
 
     @property
     def classes(self) -> int:
+        """The number of the model's classes, with the blank."""
         return len(self.labels) + 1
 
     @property
@@ -53,7 +56,7 @@ class Alphabet:
 
     @property
     def space(self) -> int | None:
-        """Index of the label that parts words, if the alphabet has one."""
+        """Index of the label between words, if the alphabet has one."""
         return self.labels.index(" ") if " " in self.labels else None
 
     def decode(self, tokens: Iterable[int]) -> str:
@@ -63,14 +66,14 @@ class Alphabet:
         return "".join(self.labels[token] for token in tokens)
 
     def encode(self, text: str) -> list[int]:
-        """Label indices of a text whose every character is a label.
+        """Label indices of a text.
 
         Raises:
             AsrbuildError: a character is not in the alphabet.
         """
         if self.bytes_output:
             return [byte - 1 for byte in text.encode("utf-8")]
-        # Of a label that is there twice DeepSpeech writes the last one, too.
+        # For a label that the file has twice, DeepSpeech uses the last index, too.
         index = {label: position for position, label in enumerate(self.labels)}
         strange = sorted({character for character in text if character not in index})
         if strange:
@@ -109,10 +112,10 @@ def read_alphabet(path: str | Path, size: int | None = None) -> Alphabet:
 
     Args:
         path: the file.
-        size: how many labels the model has, if that is known.
+        size: number of the model's labels, if that is known.
 
     Raises:
-        AsrbuildError: missing, not UTF-8 text, or without labels.
+        AsrbuildError: the file is missing, is not UTF-8 text, or has no labels.
     """
     path = Path(path)
     require(path, ALPHABET)
@@ -136,7 +139,7 @@ def read_alphabet(path: str | Path, size: int | None = None) -> Alphabet:
 
 
 def make_alphabet(labels: Sequence[str], *, bytes_output: bool = False) -> Alphabet:
-    """An alphabet from labels that stand elsewhere, for instance in a manifest."""
+    """Makes an alphabet of given labels, for instance those of a manifest."""
     if bytes_output:
         return bytes_alphabet()
     if not all(labels):
@@ -145,10 +148,10 @@ def make_alphabet(labels: Sequence[str], *, bytes_output: bool = False) -> Alpha
 
 
 def check_size(alphabet: Alphabet, n_output: int, *, file: str | Path | None = None) -> None:
-    """The model has one class for each label and one for the blank.
+    """Raises unless the model has one class for each label and one for the blank.
 
     Raises:
-        AsrbuildError: it has another number.
+        AsrbuildError: the model has another number of classes.
     """
     if alphabet.size + 1 != n_output:
         raise AsrbuildError(

@@ -20,17 +20,17 @@ from asrbuild.base.kinds.places import RECORDING, SAMPLES
 from asrbuild.base.kinds.recognition import require
 
 FULL_SCALE = 32768.0
-#: Bounds of what a header may claim: samples a second, and channels.
+#: Bounds for a header: samples a second, and channels.
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
 MOST_CHANNELS = 64
-#: Samples of a channel that are read: a few kB of FLAC can hold days of silence.
+#: Limit of samples for each channel: a few kB of FLAC can hold days of silence.
 MOST_SAMPLES = 1 << 28
-#: A float this far above full scale was never scaled to -1 .. 1.
+#: Floats above this were never scaled to -1 .. 1.
 _UNSCALED = 16.0
-#: Energy of the mix by that of the channels, times the number of channels: 2 for equal channels, 1
-#: for independent ones, 0 where two cancel.
+#: Limits for the energy of the mix divided by the mean energy of the channels, times the number of
+#: channels: 2 for two equal channels, 1 for independent channels, 0 if two cancel.
 _CANCELLED, _PARTLY_CANCELLED = 0.1, 0.5
-#: Sizes that a writer puts down for "not known yet": sox 0x7FFFF000, arecord 0x80000000, ffmpeg
+#: Sizes in a header that mean "not known yet": of sox 0x7FFFF000, arecord 0x80000000, ffmpeg
 #: 0xFFFFFFFF.
 _NOT_KNOWN = 0x7FFFF000
 #: Formats whose header says how many samples there are; that of an MP3 is a guess.
@@ -49,16 +49,17 @@ def read_audio(
     note: Note = lambda _: None,
     raw_rate: int | None = None,
 ) -> Array:
-    """Reads any file libsndfile knows; mixes channels to one, then resamples.
+    """Reads a recording as mono samples at a sample rate; any format of libsndfile.
 
-    A 16-bit mono file at ``sample_rate`` comes back as exactly its samples / 32768. A WAV whose
-    header was never finished, or whose end is missing, is read to the end of the file.
+    Channels are averaged, then the mean is resampled. A 16-bit mono file at ``sample_rate`` gives
+    exactly its samples / 32768. A WAV with an unfinished header, or with a missing end, is read to
+    the end of the file.
 
     Args:
         source: a WAV, FLAC, OGG, MP3, ... file, or the bytes of one.
         sample_rate: samples a second of the result.
-        note: given a sentence about each thing that may make the words wrong: an end that is
-            missing, a lower rate than the model's, clipped samples, channels that cancel in part.
+        note: called with a sentence for each fault that may change the transcript: a missing end, a
+        lower rate than the model's, clipped samples, channels that cancel in part.
         raw_rate: the source has no header: it is mono 16-bit PCM, little-endian, at this rate.
 
     Returns:
@@ -66,8 +67,8 @@ def read_audio(
 
     Raises:
         AsrbuildError: the file is missing, empty, not audio, damaged or has no samples; its header
-            claims what no recording has; it has more than MOST_SAMPLES; floats are not scaled to
-            -1 .. 1; the channels cancel.
+        has an impossible rate or number of channels; it has more than MOST_SAMPLES; floats are not
+        scaled to -1 .. 1; the channels cancel.
     """
     file = None if isinstance(source, bytes) else Path(source)
     if file is not None:
@@ -134,7 +135,7 @@ def _bytes(source: str | Path | bytes) -> bytes:
 
 
 def _raw(data: bytes, note: Note) -> Iterator[Array]:
-    """float32 (samples, 1) of 16-bit PCM, block by block."""
+    """Yields the samples of headerless 16-bit PCM as float32 (k, 1), block by block."""
     if len(data) % 2:
         note("the raw samples are an odd number of bytes: the last byte is left out")
     samples = np.frombuffer(data[: len(data) // 2 * 2], "<i2")
@@ -160,7 +161,7 @@ def _check_channels(channels: int) -> None:
 
 
 def _mixed(blocks: Iterable[Array], note: Note) -> Array:
-    """float32 (n,): the mean of the channels of blocks (k, channels).
+    """Averages the channels of blocks (k, channels); returns float32 (n,).
 
     Raises:
         AsrbuildError: there are no samples or too many; some are not finite, or not scaled to
@@ -206,7 +207,10 @@ def _mixed(blocks: Iterable[Array], note: Note) -> Array:
 
 
 def _check_cancelling(left: float, channels: int, note: Note) -> None:
-    """``left``: the energy of the mix by the mean energy of the channels, times their number."""
+    """Raises if channels cancel each other, and notes a partial cancellation.
+
+    ``left``: the energy of the mix divided by the mean energy of the channels, times their number.
+    """
     if left < _CANCELLED:
         raise AsrbuildError(
             f"the {channels} channels cancel each other: they are in opposite phase, and their mix "
@@ -221,7 +225,7 @@ def _check_cancelling(left: float, channels: int, note: Note) -> None:
 
 
 def _decode(source: str | Path | bytes, note: Note) -> tuple[Array, int]:
-    """float32 (samples,), the mean of the channels, and the file's own sample rate."""
+    """Decodes a file; returns the mean of its channels, float32 (samples,), and its sample rate."""
     import soundfile
 
     try:
@@ -235,7 +239,7 @@ def _decode(source: str | Path | bytes, note: Note) -> tuple[Array, int]:
             _check_channels(sound.channels)
             return _mixed(_blocks(sound, note), note), sound.samplerate
     except (soundfile.SoundFileError, TypeError, ValueError) as error:
-        # TypeError: soundfile takes an unknown suffix for headerless data and asks for its rate.
+        # TypeError: soundfile treats an unknown suffix as headerless data and requires its rate.
         reason = getattr(error, "error_string", None) or str(error)
         raise AsrbuildError(
             f"cannot be read as audio: {reason.strip().rstrip('.')}",
@@ -246,7 +250,7 @@ def _decode(source: str | Path | bytes, note: Note) -> tuple[Array, int]:
 
 
 def _blocks(sound: soundfile.SoundFile, note: Note) -> Iterator[Array]:
-    """float32 (k, channels), to the end: a header may claim any number of samples."""
+    """Yields float32 (k, channels) to the end of the file; the header's number may be wrong."""
     found = 0
     while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)):
         yield block
@@ -256,14 +260,14 @@ def _blocks(sound: soundfile.SoundFile, note: Note) -> Iterator[Array]:
 
 
 def _mended(file: BinaryIO, note: Note) -> bytes | None:
-    """A WAV whose sizes are those of the file; None where they are, or it is not a WAV.
+    """A WAV with corrected sizes in its header; None if they are right or the file is not a WAV.
 
-    The sizes in the header of a stream are written when it ends, so of one that was broken off, or
-    went through a pipe, they are 0 or as large as can be. Layout: RIFF chunks of a 4-byte name and
-    a 32-bit size; in RF64 (EBU Tech 3306) the 64-bit sizes are in the chunk ``ds64``.
+    A stream's sizes are written into the header when it ends: after an abort, or through a pipe,
+    they are 0 or the greatest possible number. Layout: RIFF chunks of a 4-byte name and a 32-bit
+    size; in RF64 (EBU Tech 3306) the 64-bit sizes are in the chunk ``ds64``.
 
     Raises:
-        AsrbuildError: the header claims a rate or a number of channels that no recording has.
+        AsrbuildError: the header has an impossible rate or number of channels.
     """
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
@@ -302,7 +306,7 @@ def _mended(file: BinaryIO, note: Note) -> bytes | None:
     else:
         note(f"the file ends early: {there} of {declared} bytes of samples are there")
     if size > 0xFFFFFFFF:
-        return None  # which RIFF cannot hold; libsndfile reads to the end on its own
+        return None  # too large for RIFF; libsndfile reads to the end on its own
     file.seek(0)
     data = bytearray(file.read())
     struct.pack_into(f"{order}4sI", data, 0, b"RIFX" if order == ">" else b"RIFF", size - 8)

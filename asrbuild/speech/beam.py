@@ -1,20 +1,21 @@
-"""CTC prefix beam search in numpy: what ds-ctcdecoder 0.9.3 does without a scorer.
+"""CTC prefix beam search in numpy, as ds-ctcdecoder 0.9.3 does it without a scorer.
 
-A prefix is a node of a tree of labels. After each step every prefix in the beam carries two log
-probabilities: of all its alignments that end in a blank, and of those that do not. A step extends
-all prefixes by all labels at once, as one (beam, labels) table; the extension of a prefix that is
-in the beam already is added to that prefix, and the best ``beam_width`` of the rest are kept.
+A prefix is a node of a tree of labels. After each step every prefix in the beam has two log
+probabilities: of all its alignments that end in a blank, and of all that do not. A step extends all
+prefixes by all labels at once, as one (beam, labels) table; an extension that is in the beam
+already is added to its prefix, and the best ``beam_width`` of the rest are kept.
 
 Shared with ds-ctcdecoder: leading steps with blank >= 0.999 are skipped; ``cutoff_top_n`` counts
-only when ``cutoff_prob`` < 1; the step of a label is where its likeliest extension happened.
-Not shared: sums are float64 here and float32 there, so hypotheses that are equally likely to about
-six digits can swap places.
+only when ``cutoff_prob`` < 1; the step of a label is that of its likeliest extension.
+Not shared: sums are float64 here and float32 in ds-ctcdecoder, so hypotheses that are equally
+likely to about six digits can swap places.
 
-With thousands of labels the table is not made whole. Let the beam be sorted by score and the labels
-by probability: extension (i, r), of the prefix with i better ones by the label with r better ones,
-is at most as good as every extension (i', r') with i' <= i and r' <= r. All of these count, in the
-table or as a prefix that is in the beam already, but for one in each row: a label after itself.
-So (i, r) has (i + 1) r - 1 others before it, and where these fill the beam it cannot enter.
+With thousands of labels only a part of the table is made. Sort the beam by score and the labels by
+probability: extension (i, r), of the prefix with i better prefixes by the label with r better
+labels, is at most as good as every extension (i', r') with i' <= i and r' <= r. All of these
+compete, in the table or as a prefix that is in the beam already, except one in each row: a label
+after itself. So at least (i + 1) r - 1 others come before (i, r); if these fill the beam, (i, r)
+cannot enter.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ from asrbuild.speech.tokens import Tokens
 TINY = float(np.finfo(np.float32).tiny)
 SKIP_BLANK = 0.999
 COMPACT_AT = 1 << 18
-#: Labels up to which the whole table is made; more than any DeepSpeech model has.
+#: With at most so many labels the whole table is made; no DeepSpeech model has more.
 WHOLE_TABLE = 256
 
 
 class _Tree:
-    """Nodes that only know their parent and one value; children are never listed."""
+    """A tree of prefixes: each node has its parent's index and a value, but no children."""
 
     def __init__(self) -> None:
         self.parent: Array = np.zeros(1024, np.int64)
@@ -49,7 +50,7 @@ class _Tree:
         self.count = 1  # the root is node 0
 
     def add(self, parents: Array, values: Array) -> Array:
-        """New nodes (n,) below ``parents`` (n,); their indices."""
+        """Adds nodes (n,) below ``parents`` (n,); returns their indices."""
         end = self.count + len(parents)
         if end > len(self.parent):
             room = max(end, 2 * len(self.parent)) - len(self.parent)
@@ -61,7 +62,7 @@ class _Tree:
         return nodes
 
     def path(self, node: int) -> list[int]:
-        """Values from the root down to ``node``."""
+        """The values on the way from the root down to ``node``."""
         values = []
         while node:
             values.append(int(self.value[node]))
@@ -69,7 +70,7 @@ class _Tree:
         return values[::-1]
 
     def compact(self, nodes: Array) -> Array:
-        """Drops all but ``nodes`` and their ancestors; the new indices of ``nodes``."""
+        """Drops all but ``nodes`` and their ancestors; returns the new indices of ``nodes``."""
         live = np.zeros(self.count, bool)
         live[0] = True
         level = np.unique(nodes)
@@ -85,7 +86,7 @@ class _Tree:
 
 
 class PrefixSearch:
-    """The state of one search; ``step`` takes one row of probabilities at a time."""
+    """The state of one prefix beam search, which takes rows of probabilities as they come."""
 
     def __init__(self, classes: int, settings: DecoderSettings, blank: int | None = None) -> None:
         self._classes = classes
@@ -110,14 +111,14 @@ class PrefixSearch:
     def feed(self, probabilities: Array) -> None:
         """Takes (k, classes) more steps."""
         for row in np.asarray(probabilities, np.float64):
-            # As ds-ctcdecoder does, so that silence up front does not move the first times.
+            # As ds-ctcdecoder does, so that leading silence does not move the first times.
             self._started = self._started or row[self._blank] < SKIP_BLANK
             if self._started:
                 self._advance(row)
             self._step += 1
 
     def best(self, n_best: int) -> list[LabelPath]:
-        """The likeliest prefixes, best first; equal ones by their last label."""
+        """The ``n_best`` likeliest prefixes, best first; equal ones in order of the last label."""
         order = np.lexsort((self._label, -self._score))[:n_best]
         return [
             LabelPath(
@@ -129,6 +130,7 @@ class PrefixSearch:
         ]
 
     def best_tokens(self) -> list[int]:
+        """The labels of the likeliest prefix."""
         return self._labels.path(self._node[self._score.argmax()])
 
     def _advance(self, row: Array) -> None:
@@ -167,7 +169,7 @@ class PrefixSearch:
         ends_label[repeated] = self._ends_label[repeated] + logs[own]
         ends_blank = self._score + logs[blank]
 
-        # Prefixes whose parent is in the beam get the parent's extension.
+        # A prefix whose parent is in the beam gets the parent's extension.
         parent_row = self._place[self._labels.parent[self._node]]
         merged = rows[repeated & (parent_row >= 0)]
         parents, own = parent_row[merged], self._label[merged]
@@ -178,7 +180,7 @@ class PrefixSearch:
         extended = extended[:-1]
         moved = arriving > ends_label[merged]
         ends_label[merged] = np.logaddexp(ends_label[merged], arriving)
-        # The blank keeps the old step if it is likelier; it is asked after the labels before it.
+        # The blank keeps the old step if it is likelier; it comes after the labels tried before it.
         asked = blank_rank > rank[own]
         moved &= ~(asked & (ends_label[merged] < ends_blank[merged]))
         time = self._time.copy()
@@ -208,9 +210,9 @@ class PrefixSearch:
         self._place[self._node] = np.arange(len(self._node))
 
     def _tried(self, row: Array) -> tuple[Array, int]:
-        """Classes to try, in order, and how many labels are tried before the blank."""
+        """The classes to try, in order, and the number of labels tried before the blank."""
         if self._settings.cutoff_prob >= 1.0:
-            # With no cut, ds-ctcdecoder sorts only when cutoff_top_n is below the class count.
+            # Without a cutoff, ds-ctcdecoder sorts only if cutoff_top_n is below the class count.
             if self._settings.cutoff_top_n >= self._classes:
                 return np.arange(self._classes), self._blank
             order = np.argsort(-row, kind="stable")
@@ -223,7 +225,7 @@ class PrefixSearch:
         return order, int(at[0]) if len(at) else -1
 
     def _reach(self, tried: Array, logs: Array) -> tuple[Array, Array]:
-        """Labels by which an extension can enter the beam; how many of them each prefix tries."""
+        """The labels whose extensions can enter the beam, and how many each prefix tries."""
         beam, width = len(self._node), self._settings.beam_width
         if len(tried) <= WHOLE_TABLE:
             return tried, np.full(beam, len(tried), np.int64)
@@ -236,7 +238,7 @@ class PrefixSearch:
         return likeliest, np.minimum(len(likeliest), width // (better + 1) + 1)
 
     def _select(self, staying: Array, extended: Array) -> tuple[Array, Array]:
-        """Rows that stay, and the extensions that enter the beam."""
+        """The rows that stay in the beam, and the extensions that enter it."""
         scores = np.concatenate([staying, extended])
         chosen = np.flatnonzero(scores > -np.inf)
         if len(chosen) > self._settings.beam_width:
@@ -245,9 +247,9 @@ class PrefixSearch:
         return chosen[chosen < len(staying)], chosen[chosen >= len(staying)] - len(staying)
 
     def _nodes_for(self, parents: Array, labels: Array) -> Array:
-        """Tree nodes of these extensions; a prefix that was dropped before gets its old node.
+        """The tree nodes of these extensions; a prefix that was dropped before gets its old node.
 
-        Its descendants may still be in the beam, and they know it by that node.
+        Its descendants may still be in the beam and have that node as their parent.
         """
         keys = (parents * self._classes + labels).tolist()
         known = [self._children.get(key, -1) for key in keys]
@@ -258,7 +260,7 @@ class PrefixSearch:
         return nodes
 
     def _compact(self) -> None:
-        """Forgets prefixes that no longer lead anywhere, so that a long stream stays small."""
+        """Drops prefixes without descendants in the beam, so that a long stream stays small."""
         self._node = self._labels.compact(self._node)
         self._time = self._times.compact(self._time)
         self._place = np.full(self._labels.count, -1, np.int64)
@@ -269,7 +271,7 @@ class PrefixSearch:
 
 
 class BeamDecoder(Decoder):
-    """Prefix beam search with no dependency but numpy."""
+    """The decoder ``beam``: prefix beam search that requires numpy alone."""
 
     def __init__(self, settings: DecoderSettings, tokens: Tokens, step_s: float) -> None:
         self._settings = settings

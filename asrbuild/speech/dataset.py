@@ -1,5 +1,6 @@
-"""Recordings whose words are known: a table (DeepSpeech's CSV, Common Voice's TSV), or a folder of
-WAV and TXT files."""
+"""Data sets: recordings with their expected transcripts.
+
+A data set is a table (DeepSpeech's CSV, Common Voice's TSV) or a folder of WAV and TXT files."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from asrbuild.base.kinds.places import DATASET
 from asrbuild.base.kinds.recognition import require
 from asrbuild.base.text_files import decode_text, read_text
 
-#: Names of the two columns that count: DeepSpeech's, then Common Voice's.
+#: Names of the columns of file and transcript: DeepSpeech's, then Common Voice's.
 _AUDIO = ("wav_filename", "path")
 _TEXT = ("transcript", "sentence")
 _DELIMITERS = (",", "\t", ";")
@@ -28,22 +29,22 @@ _CLIPS = "clips"
 
 @dataclass(frozen=True)
 class Recording:
-    """A file and its transcript."""
+    """A recording's file and its expected transcript."""
 
     audio: Path
     text: str
 
 
 def read_dataset(path: Path) -> list[Recording]:
-    """A table with one recording a line, or a folder of WAV and TXT.
+    """Reads a data set: a table with one recording a line, or a folder of WAV and TXT files.
 
     A table is DeepSpeech's CSV (``wav_filename, wav_filesize, transcript``) or Common Voice's TSV
-    (``path, sentence``; the recordings are in ``clips/`` next to it). Commas, tabs or semicolons
-    part its cells; it is UTF-8, or UTF-16 as spreadsheets write it. Spaces around a cell, and the
-    case of column names, do not count. A relative file name is relative to the table.
+    (``path, sentence``; the recordings are in ``clips/`` next to it). Its cells are separated by
+    commas, tabs or semicolons; it is UTF-8, or UTF-16 as spreadsheets write it. Spaces around a
+    cell, and the case of column names, do not count. A relative file name is relative to the table.
 
     Raises:
-        AsrbuildError: there is nothing in it, or a part of it is missing.
+        AsrbuildError: the data set has no recordings, or a part of it is missing.
     """
     require(path, DATASET)
     found = list(_folder(path) if os.path.isdir(path) else _table(path))
@@ -63,7 +64,7 @@ def read_dataset(path: Path) -> list[Recording]:
 
 
 def dataset_digest(dataset: Sequence[Recording]) -> str:
-    """SHA-256 of the recordings and transcripts of the set, whatever their names and order."""
+    """SHA-256 of the recordings and transcripts of a data set; names and order do not count."""
     lines = sorted(f"{file_digest(one.audio)} {one.text}" for one in dataset)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -132,17 +133,17 @@ def _columns(text: str, path: Path) -> tuple[str, dict[str, int]]:
 
 
 def _without_quotes(text: str) -> str:
-    """The words of a cell that a spreadsheet, or Common Voice, put into quotation marks."""
+    """The text of a cell without the quotation marks of a spreadsheet or of Common Voice."""
     if len(text) > 1 and text[0] == text[-1] == '"':
         text = text[1:-1]
     return text.replace('""', '"')
 
 
 def _audio_file(folder: Path, name: str, column: str) -> Path:
-    """The path of a table's recording; the first guess where it is in none of these places."""
+    """The path of a table's recording; if the file is in none of the places, the first of them."""
     guesses = [folder / name]
     if column == "path":
-        # Common Voice's first releases leave the suffix out.
+        # Common Voice's first releases omit the suffix.
         guesses = [folder / _CLIPS / name, folder / name, folder / _CLIPS / f"{name}.mp3"]
     if "\\" in name:
         guesses.append(folder / name.replace("\\", "/"))

@@ -1,8 +1,8 @@
 """The interface of every CTC decoder: text, words with times, confidence, N best, streaming.
 
-A decoder reads probabilities (steps, classes) and finds label sequences, each in
-its own way (``greedy``, ``beam``, ``deepspeech_decoder``). Texts and words are made from them here,
-so they mean the same everywhere.
+A decoder reads probabilities (steps, classes) and finds sequences of labels, by its own method
+(``greedy``, ``beam``, ``deepspeech_decoder``). This module makes texts and words of them, so that
+they have the same meaning for every decoder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from asrbuild.speech.tokens import Tokens
 
 @dataclass(frozen=True)
 class Word:
-    """One word: its text, its time (seconds), and the model's confidence (0 to 1).
+    """One word of a transcript: its text, its start and end in seconds, its confidence (0 to 1).
 
     ``confidence`` is the geometric mean of the probabilities of its labels at their own steps.
     """
@@ -35,7 +35,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One transcript.
+    """One possible transcript of a recording.
 
     ``confidence`` is the natural logarithm of its probability, as DeepSpeech reports it: the sum
     over all alignments the beam kept, plus the scorer's part; for greedy, of its one alignment.
@@ -48,7 +48,7 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class LabelPath:
-    """The result of a search: labels, the step each one begins at, and the log probability."""
+    """The result of a search: labels, the first step of each label, and the log probability."""
 
     tokens: tuple[int, ...]
     steps: tuple[int, ...]
@@ -67,11 +67,11 @@ class UtteranceError(AsrbuildError):
 
 
 class DecoderStream(ABC):
-    """Decoding of steps that arrive chunk by chunk."""
+    """A stream: decodes steps that arrive chunk by chunk."""
 
     @abstractmethod
     def feed(self, probabilities: Array) -> str:
-        """Takes (k, classes) more steps; the best text so far."""
+        """Takes probabilities of more steps (k, classes); returns the best text so far."""
 
     @abstractmethod
     def finish(self, n_best: int = 1) -> list[Hypothesis]:
@@ -79,26 +79,27 @@ class DecoderStream(ABC):
 
 
 class Decoder(ABC):
-    """A decoder with its settings and labels; use as a context manager, or ``close`` it."""
+    """A decoder with its settings and labels; use it as a context manager, or ``close`` it."""
 
     @abstractmethod
     def decode(self, probabilities: Array, n_best: int = 1) -> list[Hypothesis]:
-        """(steps, classes) to at most ``n_best`` hypotheses, best first."""
+        """Decodes probabilities (steps, classes) to at most ``n_best`` hypotheses, best first."""
 
     @abstractmethod
     def stream(self) -> DecoderStream:
-        """A fresh stream."""
+        """Opens a new stream."""
 
     def decode_batch(self, batch: Sequence[Array], n_best: int = 1) -> list[list[Hypothesis]]:
-        """Several recordings; in parallel where the decoder can.
+        """Decodes several recordings, in parallel if the decoder can.
 
         Raises:
-            UtteranceError: of the first one that cannot be decoded, when all have been tried.
+            UtteranceError: an utterance cannot be decoded; raised for the first, after all were
+            tried.
         """
         return [self.decode(probabilities, n_best) for probabilities in batch]
 
     def close(self) -> None:  # noqa: B027 (most decoders hold nothing)
-        """Frees what the decoder holds."""
+        """Frees the resources of the decoder."""
 
     def __enter__(self) -> Decoder:
         return self
@@ -108,10 +109,10 @@ class Decoder(ABC):
 
 
 def check_probabilities(probabilities: Array, tokens: Tokens) -> Array:
-    """float (steps, classes), finite, in [0, 1], rows adding up to 1 within 1 %.
+    """Probabilities as an array (steps, classes): finite, in [0, 1], rows add up to 1 within 1 %.
 
     Raises:
-        AsrbuildError: they are something else, logits for instance.
+        AsrbuildError: they are not probabilities of these labels, but logits for instance.
     """
     array = np.asarray(probabilities)
     if array.ndim != 2 or array.dtype.kind != "f":
@@ -128,7 +129,7 @@ def check_probabilities(probabilities: Array, tokens: Tokens) -> Array:
         )
     if not np.isfinite(array).all():
         raise AsrbuildError("probabilities hold values that are not finite numbers")
-    # Half precision sums of 29 rounded values stray a little; logits stray far.
+    # Sums of 29 values rounded to half precision are nearly 1; those of logits are far from it.
     sums = array.sum(axis=1, dtype=np.float64)
     if array.size and (array.min() < 0 or np.abs(sums - 1.0).max() > 0.01):
         raise AsrbuildError(
@@ -139,7 +140,7 @@ def check_probabilities(probabilities: Array, tokens: Tokens) -> Array:
 
 
 def hypothesis(path: LabelPath, probabilities: Array, tokens: Tokens, step_s: float) -> Hypothesis:
-    """Text and words of a path; probabilities (steps, classes) are those it was found in."""
+    """Makes a hypothesis, with text and words, of a path in probabilities (steps, classes)."""
     return Hypothesis(
         text=tokens.decode(path.tokens),
         confidence=path.score,
@@ -148,7 +149,7 @@ def hypothesis(path: LabelPath, probabilities: Array, tokens: Tokens, step_s: fl
 
 
 def words(path: LabelPath, probabilities: Array, tokens: Tokens, step_s: float) -> tuple[Word, ...]:
-    """The words of a path; each runs from its first label's step past its last one's."""
+    """The words of a path; a word lasts from its first label's step to its last one's end."""
     labels, steps = np.asarray(path.tokens, np.intp), np.asarray(path.steps, np.intp)
     found = []
     for span in tokens.words(path.tokens):

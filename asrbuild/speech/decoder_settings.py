@@ -16,18 +16,21 @@ LARGEST_WEIGHT = 1e6
 
 @dataclass(frozen=True)
 class DecoderSettings:
-    """The settings of a decoder: the fields of a manifest's ``decoder`` that change the outcome.
+    """The settings of a decoder: the fields of a manifest's ``decoder`` that change a transcript.
 
     Args:
         type: one of ``DECODERS``.
         beam_width: hypotheses kept after each step.
-        cutoff_prob: only the likeliest labels that add up to this probability are tried; 1: all.
-        cutoff_top_n: at most this many labels are tried, when ``cutoff_prob`` is below 1.
+        cutoff_prob: at each step, only the likeliest labels that add up to this probability are
+        tried; 1: all labels.
+        cutoff_top_n: at each step, at most this many labels are tried, if ``cutoff_prob`` is below
+        1.
         scorer: a DeepSpeech scorer package, for ``ds_ctcdecoder`` only.
         lm_alpha: weight of the language model; None: the scorer's own.
         lm_beta: reward of each word; None: the scorer's own.
         hot_words: word -> boost, for ``ds_ctcdecoder`` with a scorer.
-        interpreter: a Python that has, or can have, ds-ctcdecoder; None: found.
+        interpreter: a Python with ds-ctcdecoder, or a Python 3.9 to install it for; None: asrbuild
+            finds one.
     """
 
     type: str = "greedy"
@@ -42,7 +45,7 @@ class DecoderSettings:
 
 
 def check_settings(settings: DecoderSettings) -> None:
-    """Refuses settings that no decoder could follow.
+    """Raises if settings are out of range or contradict each other.
 
     Raises:
         AsrbuildError: naming the key at fault.

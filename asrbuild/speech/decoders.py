@@ -1,4 +1,4 @@
-"""Every CTC decoder by its name, and the settings that each takes."""
+"""Opens a decoder by its name, and refuses labels that it does not support."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from asrbuild.speech.tokens import Tokens
 def open_decoder(
     settings: DecoderSettings, tokens: Tokens, step_ms: float, base_dir: Path | None = None
 ) -> Decoder:
-    """The decoder that the settings name, checked and ready.
+    """Opens the decoder that the settings name.
 
     Args:
-        settings: which decoder, and how.
+        settings: the name of the decoder, and its settings.
         tokens: the model's labels.
         step_ms: milliseconds from one output row to the next.
-        base_dir: what a relative ``scorer`` is relative to.
+        base_dir: the folder for a relative ``scorer`` path.
 
     Raises:
         AsrbuildError: a setting is invalid, or the decoder is not available here or for these
@@ -51,10 +51,10 @@ def open_decoder(
 
 
 def check_labels(decoder: str, tokens: Tokens) -> None:
-    """Refuses a decoder that cannot write these labels.
+    """Raises if a decoder does not support these labels.
 
     Raises:
-        AsrbuildError: naming the decoder.
+        AsrbuildError: it names the decoder.
     """
     if tokens.kind == "classes" and decoder != "greedy":
         raise AsrbuildError(

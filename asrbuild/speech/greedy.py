@@ -1,7 +1,7 @@
 """Greedy CTC decoding: the likeliest class of each step, repeats merged, blanks dropped.
 
 A model without a blank gives one of several classes for each row: its text is the label of the
-likeliest, or of each stretch of rows.
+likeliest class, once for each run of equal rows.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from asrbuild.speech.tokens import Tokens
 
 
 def best_path(probabilities: Array, blank: int | None) -> LabelPath:
-    """(steps, classes) to the labels of the single likeliest alignment.
+    """The labels of the single likeliest alignment of probabilities (steps, classes).
 
-    ``blank`` None: there is none, and every step has a label.
+    Without a ``blank`` (None) every step has a label.
     """
     classes = probabilities.argmax(axis=1)
     blank = -1 if blank is None else blank
@@ -38,7 +38,7 @@ def best_path(probabilities: Array, blank: int | None) -> LabelPath:
 
 
 class GreedyDecoder(Decoder):
-    """Fast and without a choice: it has one hypothesis, whatever N is."""
+    """The decoder ``greedy``: fast, with one hypothesis for any ``n_best``."""
 
     def __init__(self, tokens: Tokens, step_s: float) -> None:
         self._vocabulary = tokens

@@ -1,8 +1,8 @@
-"""DeepSpeech's decoder and scorers for other models that write characters.
+"""Adapts DeepSpeech's decoder and scorers to other models whose labels are characters.
 
 ds-ctcdecoder expects the blank last, a space between words, and labels that all print. Rows of
 another vocabulary are folded into that form: the columns are reordered, and the probability of a
-label that prints nothing is added to the blank's, which prints nothing either.
+label that prints nothing is added to that of the blank.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from asrbuild.speech.tokens import Tokens, Vocabulary
 
 
 def alphabet_of(tokens: Tokens) -> Alphabet:
-    """The characters of a model as DeepSpeech's alphabet; scorers are made for such a one.
+    """The characters of a model as an alphabet of DeepSpeech, which its scorers are made for.
 
     Raises:
-        AsrbuildError: the model does not write characters.
+        AsrbuildError: the model's labels are not characters.
     """
     if isinstance(tokens, Alphabet):
         return tokens
@@ -39,7 +39,7 @@ def alphabet_of(tokens: Tokens) -> Alphabet:
 
 
 def fold(probabilities: Array, vocabulary: Vocabulary) -> Array:
-    """(steps, classes) of the vocabulary to (steps, labels + 1) of its ``alphabet_of``."""
+    """Folds rows (steps, classes) of a vocabulary into (steps, labels + 1) of its alphabet."""
     printed = _printed(vocabulary)
     rest = [token for token in range(vocabulary.classes) if token not in printed]
     blank = probabilities[:, rest].sum(axis=1, keepdims=True)
@@ -47,7 +47,7 @@ def fold(probabilities: Array, vocabulary: Vocabulary) -> Array:
 
 
 class FoldedDecoder(Decoder):
-    """A decoder of an alphabet that takes the rows of a vocabulary of characters."""
+    """A decoder that takes the rows of a vocabulary of characters and decodes with its alphabet."""
 
     def __init__(self, inner: Decoder, tokens: Tokens) -> None:
         assert isinstance(tokens, Vocabulary)

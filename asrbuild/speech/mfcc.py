@@ -28,7 +28,7 @@ class FeatureSettings:
         n_mels: mel bands.
         lower_hz: lower edge of the first band.
         upper_hz: upper edge of the last band; half the sample rate for DeepSpeech.
-        n_input: cepstral coefficients kept.
+        n_input: number of cepstral coefficients.
         log_floor: smallest band value before the logarithm.
         n_context: frames on each side of the current one.
     """
@@ -67,6 +67,7 @@ class FeatureSettings:
 
     @property
     def n_window(self) -> int:
+        """Frames in the context window of a step."""
         return 2 * self.n_context + 1
 
     @property
@@ -75,12 +76,12 @@ class FeatureSettings:
         return self.stride / self.sample_rate
 
     def steps(self, samples: int) -> int:
-        """Frames, so model steps, that ``samples`` samples make."""
+        """The number of frames in ``samples`` samples, which are the steps of the model."""
         return 0 if samples < self.window else 1 + (samples - self.window) // self.stride
 
 
 def mfcc(samples: Array, settings: FeatureSettings) -> Array:
-    """float32 samples (n,) in [-1, 1] to coefficients, float32 (steps, n_input)."""
+    """Computes coefficients, float32 (steps, n_input), of float32 samples (n,) in [-1, 1]."""
     if len(samples) < settings.window:
         return np.zeros((0, settings.n_input), np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(samples, settings.window)[:: settings.stride]
@@ -91,15 +92,15 @@ def mfcc(samples: Array, settings: FeatureSettings) -> Array:
 
 
 def log_bands(coefficients: Array, settings: FeatureSettings) -> Array:
-    """Coefficients (steps, n_input) back to the logarithms of mel bands (steps, n_mels).
+    """The logarithms of mel bands (steps, n_mels) of coefficients (steps, n_input).
 
-    Only the envelope of the spectrum remains, which is the model's input.
+    They show only the envelope of the spectrum, which is all that the model reads.
     """
     return coefficients @ np.linalg.pinv(_dct(settings.n_mels, settings.n_input))
 
 
 def context_windows(coefficients: Array, n_context: int) -> Array:
-    """(steps, n_input) to (steps, 2 * n_context + 1, n_input), zeros past both ends."""
+    """Windows (steps, 2 * n_context + 1, n_input) of (steps, n_input), zeros past both ends."""
     if not len(coefficients):
         return np.zeros((0, 2 * n_context + 1, coefficients.shape[1]), np.float32)
     padded = np.pad(coefficients, ((n_context, n_context), (0, 0)))
@@ -108,25 +109,25 @@ def context_windows(coefficients: Array, n_context: int) -> Array:
 
 
 def features(samples: Array, settings: FeatureSettings) -> Array:
-    """Samples (n,) in [-1, 1] to model input, float32 (steps, 2 * n_context + 1, n_input)."""
+    """The model's input, float32 (steps, n_window, n_input), of samples (n,) in [-1, 1]."""
     return context_windows(mfcc(samples, settings), settings.n_context)
 
 
 class FeatureStream:
-    """The same windows as ``features``, from samples that arrive bit by bit.
+    """A stream: computes the windows of ``features`` for samples that arrive in pieces.
 
-    A window comes out once its right context is there: ``n_context`` steps after its own frame.
+    A window is complete with its right context, ``n_context`` steps after its own frame.
     """
 
     def __init__(self, settings: FeatureSettings) -> None:
         self._settings = settings
         self._samples: Array = np.zeros(0, np.float32)
-        # The left context of the next window, then frames whose right context is not there yet.
+        # The left context of the next window, then frames that still lack their right context.
         self._frames: Array = np.zeros((settings.n_context, settings.n_input), np.float32)
         self._finished = False
 
     def push(self, samples: Array) -> Array:
-        """Samples (n,) in; windows (k, n_window, n_input) that became complete out."""
+        """Takes samples (n,); returns the windows (k, n_window, n_input) that are complete now."""
         if self._finished:
             raise ValueError("the stream is finished")
         self._samples = np.concatenate([self._samples, np.asarray(samples, np.float32)])
@@ -135,7 +136,10 @@ class FeatureStream:
         return self._take(new)
 
     def finish(self) -> Array:
-        """The last windows; their right context is zeros. A rest below one stride has no frame."""
+        """Returns the last windows, with zeros as right context.
+
+        Samples after the last whole frame are dropped.
+        """
         if self._finished:
             raise ValueError("the stream is finished")
         self._finished = True
@@ -154,10 +158,10 @@ class FeatureStream:
 
 @functools.lru_cache(maxsize=8)
 def mel_weights(settings: FeatureSettings) -> Array:
-    """Band weights for magnitudes, (fft_size / 2 + 1, n_mels), as TensorFlow's Mfcc lays them.
+    """Band weights for magnitudes, (fft_size / 2 + 1, n_mels), equal to TensorFlow's Mfcc.
 
-    Bands are triangles on the mel scale; every bin is shared by the two bands around it. The bin
-    range is TensorFlow's too: DC is left out, and the first bin is rounded from the lower edge.
+    Bands are triangles on the mel scale; every bin belongs to the two bands around it. The range of
+    bins is TensorFlow's too: it has no DC, and its first bin is rounded from the lower edge.
     """
     bins = settings.fft_size // 2 + 1
     low, high = _mel(settings.lower_hz), _mel(settings.upper_hz)
@@ -167,13 +171,13 @@ def mel_weights(settings: FeatureSettings) -> Array:
         int(1.5 + settings.lower_hz / hz_per_bin), int(settings.upper_hz / hz_per_bin) + 1
     )
     mels = _mel(used * hz_per_bin)
-    # edges[upper] is the centre of the band above the bin, edges[upper - 1] of the one below.
+    # edges[upper] is the centre of the band above the bin, edges[upper - 1] that of the band below.
     upper = np.minimum(np.searchsorted(edges[1:], mels, side="left"), settings.n_mels) + 1
     falling = (edges[upper] - mels) / (edges[upper] - edges[upper - 1])
     weights = np.zeros((bins, settings.n_mels + 2))
     weights[used, upper - 1] += falling
     weights[used, upper] += 1.0 - falling
-    # Columns 0 and n_mels + 1 stand for the two outer edges, which are not bands.
+    # Columns 0 and n_mels + 1 are the two outer edges, not bands.
     return weights[:, 1:-1]
 
 
@@ -188,7 +192,7 @@ def _hann(window: int) -> Array:
 
 
 def dct(settings: FeatureSettings) -> Array:
-    """Bands to coefficients, (n_mels, n_input)."""
+    """The matrix (n_mels, n_input) from bands to coefficients; ``bands @ matrix``."""
     return _dct(settings.n_mels, settings.n_input)
 
 

@@ -1,4 +1,4 @@
-"""A network's output as probabilities, whatever it was trained to give."""
+"""Turns a network's output (logits, log probabilities) into probabilities."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import numpy as np
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 
-#: Of a network of one number a row: its class, and that of everything else.
+#: The two classes of a network with one number a row: its own, and everything else.
 FEWEST_CLASSES = 2
 
 Output = Literal["probabilities", "log_probabilities", "logits"]
 
 
 def to_probabilities(rows: Array, output: Output) -> Array:
-    """float (..., classes) to float32 probabilities of the same shape.
+    """Float32 probabilities of a network's output (..., classes), in the same shape.
 
-    A single number, as a detector of voice gives, is a class of its own against all else:
-    (..., 1) becomes (..., 2), and logits go through a sigmoid.
+    A single number, as of a voice detector, is the probability of one class against everything
+    else: (..., 1) becomes (..., 2), and logits go through a sigmoid.
 
     Args:
-        rows: what the network gave.
-        output: what that is: ``log_probabilities`` are natural logarithms, and ``logits`` go
-            through a softmax over the last axis.
+        rows: the network's output.
+        output: its kind: ``log_probabilities`` are natural logarithms, and ``logits`` go through a
+            softmax over the last axis.
 
     Raises:
-        AsrbuildError: log probabilities whose rows do not add up to 1.
+        AsrbuildError: the exponentials of log probabilities do not add up to 1 in each row.
     """
     if rows.shape[-1:] == (1,):
         wide = np.asarray(rows, np.float64)
@@ -45,7 +45,7 @@ def to_probabilities(rows: Array, output: Output) -> Array:
         return softmax.astype(np.float32)
     raised = np.exp(np.minimum(wide, 80.0))
     sums = raised.sum(axis=-1)
-    # Those of a network in half precision add up to within a few per mille; logits stray far.
+    # In half precision the sum is off by a few per mille; that of logits is far off.
     if sums.size and not np.abs(sums - 1.0).max() <= 0.02:
         raise AsrbuildError(
             "these are not log probabilities: their exponentials do not add up to 1",

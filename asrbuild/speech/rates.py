@@ -1,16 +1,16 @@
 """Word, character and phoneme error rates, with their counts and confidence intervals.
 
-Normalisation before counting, nothing else: letters are lower case, runs of white space are one
-space, and ends are trimmed. Punctuation and apostrophes count, and ß is not ss. Characters are
-counted with the spaces between words. Rates are errors over reference units of the whole set, not
-means of single rates.
+Texts are normalised before counting: letters become lower case, runs of white space become one
+space, and ends are trimmed; nothing else changes. Punctuation and apostrophes count, and ß is not
+ss. Characters are counted with the spaces between words. A rate is the errors divided by the
+reference units of the whole set, not a mean of rates.
 
-Phonemes are not letters: of a model that writes them no letter is lowered, a text is brought into
-the model's own form (``h eɪ v | f aɪ v``), and phonemes are counted instead of characters. A word
-of it is right where all its phonemes are.
+Phonemes are not letters: for a model that writes phonemes, case is kept, a text is brought into the
+model's own form (``h eɪ v | f aɪ v``), and phonemes are counted instead of characters. A word is
+right if all its phonemes are right.
 
-A reference that the model's alphabet cannot spell counts as errors of the model whatever it writes;
-``unspelled`` finds such references, as DeepSpeech's own evaluation refuses them.
+Characters of a reference that the model's labels cannot spell always count as errors; ``unspelled``
+finds such references, which DeepSpeech's own evaluation refuses.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from asrbuild.speech.tokens import PHONEME_BOUNDARY, Tokens, Vocabulary
 
 RESAMPLES = 1000
 SEED = 20_200_708
-#: The letter by which a Turkic alphabet is known.
+#: The letter that marks a Turkic alphabet.
 _TURKIC = "\u0131"
 
 
@@ -42,19 +42,20 @@ class Counts:
 
     @property
     def errors(self) -> int:
+        """Substitutions, deletions and insertions together."""
         return self.substitutions + self.deletions + self.insertions
 
     @property
     def rate(self) -> float:
-        """Errors per reference unit; of an empty reference, 1 if there is any error."""
+        """Errors per reference unit; for an empty reference, 1 if there is any error."""
         return self.errors / self.reference if self.reference else float(self.errors > 0)
 
 
 @dataclass(frozen=True)
 class CountedPair:
-    """Both counts of one pair of texts, and the texts as they were compared.
+    """The counts of words and characters for one pair of texts, and the normalised texts.
 
-    ``characters`` counts phonemes where the model writes them.
+    ``characters`` counts phonemes if the model writes phonemes.
     """
 
     words: Counts
@@ -73,10 +74,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """Rates of a set, with 95 % intervals from resampled utterances.
+    """Error rates of a data set, with confidence intervals from resampled utterances.
 
-    ``characters``, ``cer`` and ``cer_interval`` are of the ``unit``: characters, or phonemes where
-    the model writes them.
+    ``characters``, ``cer`` and ``cer_interval`` count the ``unit``: characters, or phonemes if the
+    model writes phonemes.
     """
 
     utterances: tuple[CountedPair, ...]
@@ -88,23 +89,25 @@ class ErrorRates:
 
     @property
     def wer(self) -> float:
+        """Word error rate."""
         return self.words.rate
 
     @property
     def cer(self) -> float:
+        """Character or phoneme error rate."""
         return self.characters.rate
 
 
 def normalise(text: str, tokens: Tokens | None = None) -> str:
-    """The text as it is compared.
+    """Normalises a text for comparison.
 
-    Lower case is Unicode's: with an alphabet that has the dotless ı it is the Turkic one, where İ
-    is the capital of i and I that of ı (SpecialCasing.txt, tr and az).
+    Lower case is Unicode's; for labels with the dotless ı, it is the Turkic lower case, where İ is
+    the capital of i and I that of ı (SpecialCasing.txt, tr and az).
     """
     if tokens is not None and tokens.kind == "phonemes":
         try:
             return tokens.decode(tokens.encode(text))
-        except AsrbuildError:  # ``unspelled`` says which
+        except AsrbuildError:  # ``unspelled`` reports it
             return " ".join(text.split())
     if tokens is not None and _TURKIC in tokens.labels:
         text = text.replace("I\u0307", "i").replace("İ", "i").replace("I", _TURKIC)
@@ -112,7 +115,7 @@ def normalise(text: str, tokens: Tokens | None = None) -> str:
 
 
 def unspelled(text: str, tokens: Tokens) -> tuple[str, ...]:
-    """The characters of a reference that no label of the model has, in order, each once."""
+    """The characters of a reference that no label of the model can spell, in order, each once."""
     if tokens.kind == "bytes" or (isinstance(tokens, Vocabulary) and tokens.spells_bytes):
         return ()
     known = {character for label in _printed(tokens) for character in normalise(label, tokens)}
@@ -130,7 +133,7 @@ def unspelled(text: str, tokens: Tokens) -> tuple[str, ...]:
 
 
 def _printed(tokens: Tokens) -> Sequence[str]:
-    """The text of each label; a vocabulary's blank has none."""
+    """The text of each label; that of a vocabulary's blank is empty."""
     if tokens.kind == "characters" and not isinstance(tokens, Vocabulary):
         return tokens.labels
     return [tokens.decode([token]) for token in range(tokens.classes)]
@@ -139,7 +142,7 @@ def _printed(tokens: Tokens) -> Sequence[str]:
 def unspelled_text(references: Sequence[str], tokens: Tokens) -> str:
     """The characters that the labels lack, most frequent first: ``'1' in 3 of 8 references``.
 
-    Empty where it spells every reference.
+    Empty if the labels spell every reference.
     """
     counts = Counter(c for text in references for c in unspelled(text, tokens))
     total = f"{len(references)} references"
@@ -149,7 +152,7 @@ def unspelled_text(references: Sequence[str], tokens: Tokens) -> str:
 
 
 def _shown(character: str) -> str:
-    """The character in quotes, or its name where it does not stand alone."""
+    """The character in quotes, or the name of a character that is not printed alone."""
     import unicodedata
 
     if character.isprintable() and not unicodedata.combining(character):
@@ -158,7 +161,7 @@ def _shown(character: str) -> str:
 
 
 def count(reference: str, hypothesis: str, tokens: Tokens | None = None) -> CountedPair:
-    """Edits of one pair; ``tokens``: see :func:`normalise`."""
+    """Counts the edits of one pair; ``tokens``: see :func:`normalise`."""
     expected, found = normalise(reference, tokens), normalise(hypothesis, tokens)
     if tokens is not None and tokens.kind == "phonemes":
         return CountedPair(
@@ -178,7 +181,7 @@ def _phonemes(text: str) -> str:
 
 
 def _phoneme_words(text: str) -> str:
-    """``h eɪ | j u`` with each word as one: ``h_eɪ j_u``."""
+    """``h eɪ | j u`` with each word in one piece: ``h_eɪ j_u``."""
     words = f" {text} ".split(f" {PHONEME_BOUNDARY} ")
     return " ".join("_".join(word.split()) for word in words)
 
@@ -189,16 +192,17 @@ def error_rates(
     confidence: float = 0.95,
     tokens: Tokens | None = None,
 ) -> ErrorRates:
-    """Rates over a set of pairs.
+    """Computes the error rates of a set of pairs.
 
     Args:
         references: the expected transcripts.
         hypotheses: the transcripts, in the same order.
-        confidence: of the intervals, by the bootstrap over utterances with a fixed seed.
+        confidence: level of the intervals, such as 0.95, from a bootstrap over utterances with a
+        fixed seed.
         tokens: the model's labels; see :func:`normalise`.
 
     Raises:
-        AsrbuildError: the two have not the same number, or none.
+        AsrbuildError: the two differ in number, or are empty.
     """
     if len(references) != len(hypotheses) or not references:
         raise AsrbuildError(
@@ -223,7 +227,7 @@ def _counts(reference: str, hypothesis: str, *, words: bool) -> Counts:
 
     size = len(reference.split()) if words else len(reference)
     if not reference:
-        # jiwer takes no empty reference: every word of the transcript is an insertion.
+        # jiwer does not accept an empty reference: every word of the transcript is an insertion.
         return Counts(0, 0, len(hypothesis.split()) if words else len(hypothesis), 0)
     process = jiwer.process_words if words else jiwer.process_characters
     split = jiwer.ReduceToListOfListOfWords() if words else jiwer.ReduceToListOfListOfChars()
@@ -233,7 +237,7 @@ def _counts(reference: str, hypothesis: str, *, words: bool) -> Counts:
 
 
 def total(counts: Sequence[Counts]) -> Counts:
-    """Edits of several pairs together."""
+    """The sum of counts."""
     return Counts(
         sum(c.substitutions for c in counts),
         sum(c.deletions for c in counts),
@@ -250,6 +254,6 @@ def _bootstrap(counts: Sequence[Counts], confidence: float) -> Interval:
     draws = rng.integers(0, len(counts), (RESAMPLES, len(counts)))
     totals = sizes[draws].sum(axis=1)
     wrong = errors[draws].sum(axis=1)
-    rates = np.where(totals > 0, wrong / np.maximum(totals, 1.0), wrong > 0)  # as Counts.rate
+    rates = np.where(totals > 0, wrong / np.maximum(totals, 1.0), wrong > 0)  # as in Counts.rate
     low, high = np.quantile(rates, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))

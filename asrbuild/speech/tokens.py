@@ -1,15 +1,17 @@
-"""The labels of any CTC model: what its classes stand for, and how they become text.
+"""Tokens: the labels of a CTC model's classes, and the text that they make.
 
-DeepSpeech's alphabet is one (:class:`asrbuild.speech.alphabet.Alphabet`); every other model has a
-:class:`Vocabulary`. Decoders, error rates and the runtime ask for :class:`Tokens` and know neither.
+DeepSpeech models have an :class:`asrbuild.speech.alphabet.Alphabet`, all others a
+:class:`Vocabulary`. Decoders, error rates and the runtime use the protocol :class:`Tokens` for
+both.
 
 Text of each kind:
 
-- ``characters``: the labels joined; the boundary label (``|``, ``<space>``) is a space.
-- ``pieces``: SentencePiece's: ``▁`` begins a word and is a space; ``<0x41>`` is the byte 41.
-- ``phonemes``: parted by one space, words by `` | ``: ``h eɪ v | f aɪ v``.
-- ``classes``: one label for a row, such as a keyword; there is no blank. A network of one number a
-  row has two: the label of that number, and that of everything else.
+- ``characters``: the labels joined; the boundary label (``|``, ``<space>``) becomes a space.
+- ``pieces``: SentencePiece's pieces joined; ``▁`` begins a word and becomes a space; ``<0x41>`` is
+the byte 41.
+- ``phonemes``: separated by one space, words by `` | ``: ``h eɪ v | f aɪ v``.
+- ``classes``: one label for a row, such as a keyword; there is no blank. A network with one number
+a row has two labels: that of the number, and that of everything else.
 """
 
 from __future__ import annotations
@@ -24,9 +26,9 @@ from typing import Literal, Protocol, get_args
 from asrbuild.base.errors import AsrbuildError
 
 TokenKind = Literal["characters", "bytes", "pieces", "phonemes", "classes"]
-#: The kinds that a vocabulary can have; bytes are DeepSpeech's UTF-8 mode.
+#: The kinds of tokens that a vocabulary can have; bytes are DeepSpeech's UTF-8 mode.
 VOCABULARY_KINDS = tuple(kind for kind in get_args(TokenKind) if kind != "bytes")
-#: SentencePiece's mark of a word's beginning.
+#: SentencePiece's mark for the beginning of a word.
 WORD_MARK = "\u2581"
 #: The text between two words of phonemes.
 PHONEME_BOUNDARY = "|"
@@ -34,11 +36,11 @@ _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 class Tokens(Protocol):
-    """The labels of a model, for its decoder; a token is the index of a class."""
+    """The labels of a model's classes; a token is the index of a class."""
 
     @property
     def kind(self) -> TokenKind:
-        """The kind of thing that a class stands for."""
+        """The kind of token that a class is."""
         ...
 
     @property
@@ -58,19 +60,19 @@ class Tokens(Protocol):
 
     @property
     def space(self) -> int | None:
-        """Class of the label that parts words, if there is one."""
+        """Class of the label between words, if there is one."""
         ...
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """Text of a sequence of tokens without blanks."""
+        """The text of a sequence of tokens without blanks."""
         ...
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of a text; raises an ``AsrbuildError`` where the labels cannot spell it."""
+        """The tokens of a text; raises ``AsrbuildError`` if the labels cannot spell it."""
         ...
 
     def words(self, tokens: Sequence[int]) -> list[range]:
-        """Positions in ``tokens`` of each word's labels, in order; none is empty."""
+        """The positions in ``tokens`` of each word's labels, in order; none is empty."""
         ...
 
 
@@ -80,9 +82,9 @@ class Vocabulary:
 
     Args:
         labels: one for each class, in the order of the classes; the blank has one as well.
-        kind: what a class stands for.
+        kind: the kind of token that a class is.
         blank: class of the CTC blank; None for ``classes``.
-        boundary: class of the label that parts words, if there is one.
+        boundary: class of the label between words, if there is one.
         silent: classes that print nothing, such as ``<unk>`` and ``<s>``.
     """
 
@@ -117,13 +119,13 @@ class Vocabulary:
         return text
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of a text: at each place the longest label that fits.
+        """The tokens of a text: at each position the longest label that fits.
 
-        Phonemes may be parted by spaces, and words by `` | ``. Where neither is so, a space parts
-        words: ``heɪv faɪv``.
+        Phonemes may be separated by spaces, and words by `` | ``. In a text with neither, a space
+        separates words: ``heɪv faɪv``.
 
         Raises:
-            AsrbuildError: no label begins so.
+            AsrbuildError: no label fits at some position.
         """
         if self.kind == "classes":
             return [self._label(text)]
@@ -132,7 +134,7 @@ class Vocabulary:
         if self.kind == "pieces":
             text = WORD_MARK + text.replace(" ", WORD_MARK)
         elif self.boundary is not None:
-            # The boundary is written as a space in texts, whatever its label is.
+            # In texts the boundary is a space, whatever its label is.
             inside = (self._longest(part) for part in text.split(" "))
             return _joined(inside, self.boundary)
         return self._longest(text)
@@ -151,7 +153,7 @@ class Vocabulary:
 
     @property
     def spells_bytes(self) -> bool:
-        """It has a piece for every byte, so that it can write any text."""
+        """Whether it has a piece for every byte, so that it can spell any text."""
         return self.kind == "pieces" and "<0x00>" in self._index and "<0xFF>" in self._index
 
     @cached_property
@@ -160,7 +162,7 @@ class Vocabulary:
 
     @cached_property
     def _bytes(self) -> tuple[bytes, ...]:
-        """UTF-8 that each class prints."""
+        """The UTF-8 text of each class."""
         printed = []
         for token, label in enumerate(self.labels):
             byte = _BYTE.fullmatch(label) if self.kind == "pieces" else None
@@ -174,7 +176,7 @@ class Vocabulary:
 
     @cached_property
     def _index(self) -> Mapping[str, int]:
-        """Class of each label that a text can have; of equal ones the first."""
+        """The class of each label that a text can have; of equal labels, the first."""
         said = [t for t in range(self.classes) if t not in self._unprinted and t != self.boundary]
         return {self.labels[token]: token for token in reversed(said)}
 
@@ -226,7 +228,7 @@ class Vocabulary:
 
 
 def spans(tokens: Sequence[int], boundary: int | None) -> list[range]:
-    """Positions between boundary tokens; empty stretches are left out."""
+    """The ranges of positions between boundary tokens, without empty ones."""
     breaks = [at for at, token in enumerate(tokens) if token == boundary]
     edges = zip([-1, *breaks], [*breaks, len(tokens)], strict=True)
     return [range(start + 1, stop) for start, stop in edges if start + 1 < stop]
@@ -239,7 +241,7 @@ def make_vocabulary(
     boundary: int | None = None,
     silent: Iterable[int] = (),
 ) -> Vocabulary:
-    """A vocabulary from labels that stand elsewhere, for instance in a manifest."""
+    """Makes a vocabulary of given labels, for instance those of a manifest."""
     return Vocabulary(tuple(labels), kind, blank, boundary, frozenset(silent))
 
 

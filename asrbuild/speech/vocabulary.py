@@ -19,12 +19,12 @@ from typing import Any
 from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.tokens import TokenKind, Vocabulary
 
-#: Labels that part words where a vocabulary has them, the likeliest first.
+#: Labels that usually stand between words, the most usual first.
 BOUNDARIES = {
     "characters": ("|", " ", "<space>", "\u2581"),
     "phonemes": ("<wb>", "|", "<space>", " "),
 }
-#: The label that a blank gets which stands in no file.
+#: The label of a blank that the file does not list.
 BLANK = "<blank>"
 _SPECIAL = re.compile(r"<[^<>\s]+>|\[[A-Z]+\]")
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
@@ -43,17 +43,17 @@ def read_vocabulary(
 
     Args:
         path: the file.
-        kind: what a class stands for.
-        classes: how many the model has, if that is known. A file of one label fewer does not list
-            the blank: it is put where ``blank`` says.
+        kind: the kind of token that a class is.
+        classes: number of the model's classes, if that is known. A file with one label fewer does
+        not list the blank, which is inserted where ``blank`` says.
         blank: ``first``, ``last``, a class, or the blank's label; None for ``classes``.
-        boundary: the label that parts words; None: there is none; ``""``: the usual one of the
-            kind, if the file has it.
+        boundary: the label between words; None: there is none; ``""``: the usual label of the kind,
+        if the file has it.
         silent: labels that print nothing; None: those in angle or square brackets, such as
             ``<unk>`` and ``[PAD]``.
 
     Raises:
-        AsrbuildError: the file is no list of labels, or does not fit the model.
+        AsrbuildError: the file is not a list of labels, or does not fit the model.
     """
     path = Path(path)
     labels = _labels(_text(path), path)
@@ -124,7 +124,7 @@ def _labels(text: str, path: Path) -> list[str]:
 
 
 def _numbered(pairs: list[tuple[str, str]]) -> list[str] | None:
-    """Labels in the order of their classes, which are 0, 1, 2 and so on without a gap."""
+    """The labels in the order of their classes; None unless these are 0, 1, 2 and so on."""
     numbers = [int(number) for _, number in pairs]
     if sorted(numbers) != list(range(len(numbers))):
         return None
@@ -153,7 +153,7 @@ def _of_json(value: Any, path: Path) -> list[str]:
 
 
 def _blank(labels: list[str], blank: str | int, classes: int | None, path: Path) -> int:
-    """The blank's class; it gets a label where the file does not list it."""
+    """The blank's class; adds a label for it if the file does not list the blank."""
     unlisted = classes is not None and len(labels) == classes - 1
     if blank == "first":
         if unlisted:

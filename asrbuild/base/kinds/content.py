@@ -96,7 +96,7 @@ def _kind(path: Path, head: bytes, data: mmap.mmap) -> Kind:
     if _mp3_frame(head):
         return KINDS["mp3"]
     if re.search(r"\.data-\d{5}-of-\d{5}$", path.name):
-        # Raw numbers have no signature: here the name is all there is.
+        # Raw numbers have no signature, so the name decides.
         return KINDS["checkpoint-data"]
     if not any(head) and not any(data[-_HEAD:]):
         return KINDS["zeros"]
@@ -140,7 +140,8 @@ def _zip_kind(path: Path) -> str:
 
 
 def _is_memory_mapped(data: mmap.mmap) -> bool:
-    """Whether it ends with a directory of regions and the directory's offset, as a ``.pbmm``."""
+    """Whether it ends with a directory of regions and the directory's offset, as a ``.pbmm``
+    does."""
     size = len(data)
     if size < 9:
         return False

@@ -7,7 +7,7 @@ import re
 
 from asrbuild.base.protobuf import BYTES, FIXED32, FIXED64, VARINT, WireError, read_varint
 
-#: Top-level fields of a message that are looked at; a graph has one for each node.
+#: Number of top-level fields that are read; a graph has one for each node.
 _MOST_FIELDS = 20_000
 MEMORY_MAPPED = b"memmapped_package://"
 _VARIABLES = frozenset({b"Variable", b"VariableV2", b"VarHandleOp", b"AutoReloadVariable"})
@@ -18,7 +18,7 @@ Fields = list[tuple[int, int, "int | memoryview"]]
 
 
 def message_kind(data: mmap.mmap) -> str | None:
-    """The key of a message's kind; None where it is none of these messages."""
+    """The key of a message's kind; None if it is none of these messages."""
     if data[:1] not in (b"\n", b"\x08", b"\x12", b"\x22"):
         return None
     # Views are released, so that the map can be closed.
@@ -35,7 +35,7 @@ def message_kind(data: mmap.mmap) -> str | None:
 
 
 def _outline(data: memoryview, most: int = _MOST_FIELDS) -> Fields:
-    """Fields up to the first fault or the end, the last one cut off where the file is."""
+    """Fields up to the first fault or the end; the last one may be cut off."""
     found: Fields = []
     at = 0
     try:
@@ -93,7 +93,7 @@ def _bytes(value: int | memoryview) -> memoryview:
 
 
 def _node_op(node: memoryview) -> bytes | None:
-    """The operation of a ``NodeDef``; None where this is none."""
+    """The operation of a ``NodeDef``; None if the message is not a ``NodeDef``."""
     fields = _outline(node, 2)
     if [one[:2] for one in fields] != [(1, BYTES), (2, BYTES)]:
         return None

@@ -10,7 +10,7 @@ from asrbuild.base.kinds.table import KINDS
 
 @dataclass(frozen=True)
 class Place:
-    """A place that takes files: an argument or a key.
+    """A place that takes files: an argument of a command or a key of a recipe.
 
     Args:
         wants: the expected file, with an article.
@@ -106,7 +106,7 @@ SAMPLES = Place(
 CHECKPOINT_INDEX = Place(
     "the index of a checkpoint", frozenset({"checkpoint-index"}), "copy the checkpoint again"
 )
-#: Weights may begin with any bytes; what stands for a file that was never fetched does not.
+#: Weights may begin with any bytes; a pointer to a file that was never fetched is refused.
 CHECKPOINT_DATA = Place(
     "the data file of a checkpoint",
     SAMPLES.takes - {"annex-pointer", "xml", "answer", "pipe", "device"},
@@ -146,7 +146,7 @@ PUBLIC_KEY = Place(
     "a public key", frozenset({"public-key"}), "give the .pub file that `asrbuild key new` wrote"
 )
 
-#: Recipe key that names a file -> the place that it is.
+#: Recipe key that names a file -> its place.
 KEYS = {
     "source.path": GRAPH_SOURCE,
     "source.checkpoint_dir": CHECKPOINT,

@@ -1,4 +1,4 @@
-"""The kind of a file or folder, and the error where a place does not take it."""
+"""Recognises the kind of a file or folder, and raises where a place does not take it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from asrbuild.base.kinds.places import KEYS, Place
 from asrbuild.base.kinds.table import KINDS, Kind
 from asrbuild.base.places import resolve_file
 
-#: Wrappings and accidents: the place's own fix does not help with them.
+#: Archives, pointers and failed downloads: the place's own fix does not help with them.
 _UNUSED = frozenset(
     {
         "lfs-pointer",
@@ -35,10 +35,10 @@ _UNUSED = frozenset(
 
 
 def exists(path: str | os.PathLike[str]) -> bool:
-    """Whether there is something of this name; a name that no file can have is not there.
+    """Whether a path exists; False for a name that no file can have.
 
     Raises:
-        OSError: the system does not say, for instance in a folder that may not be read.
+        OSError: the system gives no answer, for instance because the folder must not be read.
     """
     try:
         os.stat(path)
@@ -52,7 +52,7 @@ def exists(path: str | os.PathLike[str]) -> bool:
 
 
 def require(path: str | os.PathLike[str], place: Place, *, key: str | None = None) -> Kind:
-    """The kind of a file that a place takes.
+    """Returns the kind of a file, if the place takes it.
 
     Args:
         path: the file or folder.
@@ -63,7 +63,7 @@ def require(path: str | os.PathLike[str], place: Place, *, key: str | None = Non
         AsrbuildError: it is missing, unreadable, or of another kind, which is named.
     """
     path = Path(path)
-    # A name that no file can have (too long, a zero byte) is a file that is not there.
+    # A name that no file can have (too long, a zero byte) is a missing file.
     if not exists(path):
         noun = place.wants.partition(" ")[2]
         raise AsrbuildError(f"no such {noun}", key=key, file=path, fix=place.fix)
@@ -97,7 +97,7 @@ def advice(path: Path, place: Place, kind: Kind) -> str:
 
 
 def _misnamed(path: Path, kind: Kind) -> bool:
-    """Whether the file's suffix belongs to another kind; not of wrappings and accidents."""
+    """Whether the file's suffix belongs to another kind; not for archives and failed downloads."""
     suffix = path.suffix.lower()
     if kind.key in _UNUSED | {"empty"} or suffix in kind.suffixes:
         return False

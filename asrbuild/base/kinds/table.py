@@ -12,7 +12,7 @@ class Kind:
     Args:
         key: its short name.
         what: its name for a person, with an article.
-        why: why it cannot be used in place of another kind; may be empty.
+        why: the reason why it cannot replace another kind; may be empty.
         instead: what to do with such a file; ``{file}`` is its path, ``{folder}`` its folder.
         suffixes: the usual ends of its name; none where any name is usual.
     """

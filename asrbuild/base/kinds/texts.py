@@ -68,7 +68,7 @@ _ENCODINGS = {"utf-8": "", "utf-8-sig": "", "latin-1": ", not in UTF-8"}
 
 
 def text_kind(text: str, encoding: str, whole: bool) -> Kind:
-    """The kind of a text by its beginning; ``whole``: that is all of it."""
+    """The kind of a text by its beginning; ``whole``: the beginning is the whole text."""
     start = text.lstrip("\ufeff \t\r\n")
     if start.startswith(("version https://git-lfs.github.com/", "version https://hawser.github.")):
         found = re.search(r"^size (\d+)$", start, re.MULTILINE)
@@ -109,7 +109,7 @@ def text_kind(text: str, encoding: str, whole: bool) -> Kind:
 
 
 def _json_kind(start: str, whole: bool) -> Kind | None:
-    """JSON, of one use or another; None where the text only begins like it."""
+    """The kind of a JSON text by its keys; None if the text only begins like JSON."""
     if '"schema_version"' in start and '"artifact_id"' in start:
         return KINDS["manifest"]
     if not whole:
@@ -126,7 +126,8 @@ def _json_kind(start: str, whole: bool) -> Kind | None:
 def _delimiter(text: str) -> str | None:
     """The delimiter of a table's cells; None where the text is not a table.
 
-    A first line that names a known column is one; so are lines with as many tabs or semicolons.
+    A text is a table if its first line names a known column, or its lines have equally many tabs or
+    semicolons.
     """
     lines = [line for line in text.splitlines()[:8] if line.strip()]
     if not lines:

@@ -1,1 +1,1 @@
-"""DeepSpeech's own decoder, ds-ctcdecoder, run by a Python of its own."""
+"""DeepSpeech's own decoder, ds-ctcdecoder, which runs in a Python 3.9 of its own."""

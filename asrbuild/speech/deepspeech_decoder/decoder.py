@@ -1,10 +1,9 @@
 """DeepSpeech's own decoder, ds-ctcdecoder 0.9.3, behind the interface of every decoder.
 
-It runs in processes of its own (see ``ds_environment``), one for each core once there is a batch;
-one utterance after the other in this process, where the interpreter has ds_ctcdecoder itself.
-A process that dies is started again and its utterance decoded again; streams are fed again from
-their first step. An utterance that kills it three times is an ``UtteranceError``; the others of its
-batch are decoded all the same.
+It runs in processes of its own (see ``environment``), for a batch one on each core; if this
+interpreter has ds_ctcdecoder, it runs in this process, one utterance after the other. If a process
+dies, a new one decodes its utterance again, and streams start again from their first step. After
+three deaths on one utterance an ``UtteranceError`` is raised; the rest of the batch is decoded.
 """
 
 from __future__ import annotations
@@ -47,8 +46,8 @@ class DeepSpeechDecoder(Decoder):
         settings: how to decode.
         alphabet: the model's labels.
         step_s: seconds from one step to the next.
-        base_dir: what a relative ``settings.scorer`` is relative to.
-        processes: how many workers a batch may use; None: one for each core.
+        base_dir: the folder for a relative ``settings.scorer``.
+        processes: the number of processes for a batch; None: one for each core.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class DeepSpeechDecoder(Decoder):
         self._single.start()
 
     def change(self, settings: DecoderSettings) -> None:
-        """Decodes with other settings from now on; streams that are under way are lost."""
+        """Changes the settings; open streams are lost."""
         opening = _opening(settings, self._alphabet, self._base_dir)
         for worker in {id(each): each for each in (self._single, *self.workers)}.values():
             worker.reopen(opening)
@@ -152,7 +151,7 @@ class _DsStream(DecoderStream):
         return [hypothesis(path, self._rows, self._alphabet, self._step_s) for path in paths]
 
     def _catch_up(self) -> list[LabelPath]:
-        """Feeds what this process has not had yet: everything, if it is a new one."""
+        """Feeds the rows that this process has not seen: all of them, if the process is new."""
         self._worker.start()
         if self._worker.starts != self._started_in:
             self._started_in, self._fed = self._worker.starts, 0
@@ -160,7 +159,7 @@ class _DsStream(DecoderStream):
         rows = self._rows[self._fed :]
         paths = self._worker.call({"op": "feed", "stream": self._name}, rows)
         if self._worker.starts != self._started_in:
-            # It died between the two calls above, and the new process saw only these rows.
+            # The process died between the two calls above, and the new one saw only these rows.
             self._started_in = -1
             raise WorkerDiedError("it ended between two requests")
         self._fed = len(self._rows)
@@ -168,10 +167,10 @@ class _DsStream(DecoderStream):
 
 
 def _persist(work: Callable[[int], list[LabelPath]], n_best: int) -> list[LabelPath]:
-    """Does the work again after a death.
+    """Runs ``work``, and again if the process dies.
 
-    The library crashes when it is asked for more hypotheses than have a probability at all, so
-    after the third death fewer are asked for.
+    The library crashes if ``n_best`` exceeds the number of hypotheses with a probability, so
+    ``n_best`` is halved after the third death.
     """
     deaths = 0
     while True:
@@ -194,10 +193,10 @@ def _persist(work: Callable[[int], list[LabelPath]], n_best: int) -> list[LabelP
 def check_language(
     settings: DecoderSettings, alphabet: Alphabet, base_dir: Path | None = None
 ) -> ScorerInfo | None:
-    """The scorer's facts, if there is one and it and the hot words fit the model's alphabet.
+    """Raises unless the scorer and the hot words fit the alphabet; returns the scorer's facts.
 
     Raises:
-        AsrbuildError: naming the scorer or the hot word that does not fit.
+        AsrbuildError: it names the scorer or the hot word that does not fit.
     """
     info = None
     if settings.scorer is not None:
@@ -210,7 +209,7 @@ def check_language(
 def language_remarks(
     settings: DecoderSettings, alphabet: Alphabet, base_dir: Path | None = None
 ) -> list[str]:
-    """Remarks on scorers and hot words that may be used, but have no effect or a wrong one."""
+    """Warnings about scorers and hot words that have no effect or a wrong one."""
     if settings.type != "ds_ctcdecoder" or settings.scorer is None:
         return []
     path = _scorer_path(settings.scorer, base_dir)
@@ -231,7 +230,7 @@ def _scorer_path(scorer: Path, base_dir: Path | None) -> Path:
 
 
 def _check_hot_word(word: str, alphabet: Alphabet) -> None:
-    """The decoder compares hot words with single words, in UTF-8 mode with single characters."""
+    """Raises unless a hot word is a single word, or in UTF-8 mode a single character."""
     key = f"decoder.hot_words.{word}"
     if alphabet.bytes_output:
         if len(word) != 1:
@@ -257,7 +256,7 @@ def _check_hot_word(word: str, alphabet: Alphabet) -> None:
 def _opening(
     settings: DecoderSettings, alphabet: Alphabet, base_dir: Path | None
 ) -> dict[str, object]:
-    """The message that opens a decoder, checked: the library aborts where it could complain."""
+    """The message that opens a decoder; it is checked, because the library aborts on bad input."""
     scorer = alpha = beta = None
     info = check_language(settings, alphabet, base_dir)
     if settings.scorer is not None and info is not None:

@@ -1,8 +1,8 @@
 """A small Python 3.9 environment with ds-ctcdecoder 0.9.3.
 
-Its wheels stop at CPython 3.9, so it lives apart: made once in the user's cache folder, from a
-Python 3.9 that the machine has (``uv``, ``pyenv``, ``PATH``) or the user names, in a setting or in
-``ASRBUILD_DECODER_PYTHON``.
+Its wheels end at CPython 3.9, so it has an environment of its own, made once in the user's cache
+folder from a Python 3.9: one that the machine has (``uv``, ``pyenv``, ``PATH``), or one that a
+setting or ``ASRBUILD_DECODER_PYTHON`` names.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PROBE = (
 
 @dataclass(frozen=True)
 class Interpreter:
-    """A Python that answered: its version, processor, and the ds_ctcdecoder it has, if any."""
+    """A Python that runs: its version, its processor, and its version of ds_ctcdecoder, if any."""
 
     path: Path
     version: tuple[int, int]
@@ -51,16 +51,16 @@ def environment_dir() -> Path:
 
 
 def runs_here() -> bool:
-    """Whether this interpreter has ds_ctcdecoder itself, built for it by hand."""
+    """Whether this interpreter has ds_ctcdecoder, built for it by hand."""
     return importlib.util.find_spec("ds_ctcdecoder") is not None
 
 
 def decoder_python(interpreter: Path | None = None) -> Path:
-    """The Python to run the decoder in; makes the environment where it is not there yet.
+    """The Python that runs the decoder; makes its environment if there is none yet.
 
     Args:
-        interpreter: the user's choice; one that has ds_ctcdecoder is used as it is. Without one,
-            this very interpreter is used where it has it.
+        interpreter: the user's choice; used as it is if it has ds_ctcdecoder. None: this
+            interpreter, if it has ds_ctcdecoder, else the environment.
 
     Raises:
         AsrbuildError: no Python 3.9 was found, or the environment could not be made.
@@ -78,7 +78,7 @@ def decoder_python(interpreter: Path | None = None) -> Path:
 
 
 def install(interpreter: Path | None = None) -> Path:
-    """Makes the environment, or makes it anew where it is damaged; its Python.
+    """Makes the environment, or replaces a damaged one; returns its Python.
 
     Raises:
         AsrbuildError: no Python 3.9 was found, or the packages could not be installed.
@@ -104,7 +104,7 @@ def install(interpreter: Path | None = None) -> Path:
 
 
 def _base(interpreter: Path | None) -> Interpreter | None:
-    """The Python 3.9 for the environment: the one that is named, or one found."""
+    """The Python 3.9 to make the environment from: the one given, or the first one found."""
     if interpreter is None:
         return find_python()
     base = _chosen(interpreter)
@@ -127,7 +127,7 @@ def find_python() -> Interpreter | None:
 
 
 def status(interpreter: Path | None = None) -> environments.Status:
-    """The status of the environment; nothing is changed."""
+    """The status of the environment; changes nothing."""
     target = environment_dir()
     interpreter = interpreter or _named()
     if interpreter is None and runs_here():
@@ -181,7 +181,7 @@ def _has_decoder(python: Path) -> bool:
 
 
 def _probe(python: Path) -> Interpreter | None:
-    """The facts that a Python reports; None if it does not run."""
+    """The facts about a Python; None if it does not run."""
     facts = environments.answer(python, _PROBE)
     if facts is None:
         return None

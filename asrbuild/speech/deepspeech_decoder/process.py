@@ -1,4 +1,4 @@
-"""Runs ds-ctcdecoder in a process, which is restarted when it dies, or in this process."""
+"""Runs ds-ctcdecoder in a process of its own, which is restarted if it dies, or in this process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCRIPT = Path(__file__).with_name("worker.py")
 
 
 class WorkerDiedError(Exception):
-    """The process has ended, and its streams are lost. ``last_words`` is the end of its stderr."""
+    """The process has ended, and its streams are lost; ``last_words`` is the end of its stderr."""
 
     def __init__(self, last_words: str) -> None:
         super().__init__(last_words)
@@ -32,7 +32,7 @@ class WorkerDiedError(Exception):
 
 @dataclass
 class DecoderProcess:
-    """A process that has one decoder open. Calls from several threads wait for each other.
+    """A process with one open decoder; calls from several threads run in turn.
 
     Args:
         python: the interpreter that has ds_ctcdecoder.
@@ -48,13 +48,14 @@ class DecoderProcess:
 
     @property
     def pid(self) -> int | None:
+        """The process's identifier; None while no process runs."""
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Makes sure that a process runs.
+        """Starts the process, unless it runs.
 
         Raises:
-            AsrbuildError: it cannot open this decoder.
+            AsrbuildError: the process cannot open this decoder.
         """
         with self._lock:
             for attempt in range(START_TRIES):
@@ -73,7 +74,7 @@ class DecoderProcess:
                         ) from death
 
     def reopen(self, opening: Mapping[str, Any]) -> None:
-        """Gives the process, or the one that comes after it, another decoder."""
+        """Opens another decoder in the process, or in the next one."""
         with self._lock:
             self.opening = opening
             if self._process is not None and self._process.poll() is None:
@@ -84,7 +85,7 @@ class DecoderProcess:
 
     def _launch(self) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in close)
-        # A session of its own: Ctrl-C is for us, the worker ends when its pipe closes.
+        # A session of its own: Ctrl-C must not reach the worker, which ends when its pipe closes.
         self._process = subprocess.Popen(
             [str(self.python), "-I", "-u", str(SCRIPT)],
             stdin=subprocess.PIPE,
@@ -95,10 +96,10 @@ class DecoderProcess:
         self.starts += 1
 
     def call(self, request: Mapping[str, Any], rows: Array | None = None) -> list[LabelPath]:
-        """Sends a request, with probabilities (steps, classes) if it has some.
+        """Sends a request, with probabilities (steps, classes) where it needs them.
 
         Raises:
-            WorkerDiedError: the process ended; the next call starts another.
+            WorkerDiedError: the process ended; the next call starts a new one.
         """
         with self._lock:
             self.start()
@@ -153,7 +154,7 @@ class DecoderProcess:
 
 
 class InProcess:
-    """The decoder without a process: ``DecoderProcess``'s interface without its protection."""
+    """The interface of ``DecoderProcess`` without a process, so without protection from crashes."""
 
     starts = 1
 
@@ -161,10 +162,10 @@ class InProcess:
         self.reopen(opening)
 
     def start(self) -> None:
-        """It runs already."""
+        """Does nothing: the decoder is open."""
 
     def reopen(self, opening: Mapping[str, Any]) -> None:
-        """Another decoder; streams that are under way are lost."""
+        """Opens another decoder; open streams are lost."""
         from asrbuild.speech.deepspeech_decoder import worker
 
         try:
@@ -173,13 +174,13 @@ class InProcess:
             raise _refused(error) from error
 
     def call(self, request: Mapping[str, Any], rows: Array | None = None) -> list[LabelPath]:
-        """As ``DecoderProcess.call``."""
+        """Runs a request as ``DecoderProcess.call`` does."""
         payload = b"" if rows is None else np.ascontiguousarray(rows, np.float32).tobytes()
         shape = {} if rows is None else {"shape": list(rows.shape)}
         return _label_paths(self._decoder.answer({**request, **shape}, payload))
 
     def close(self) -> None:
-        """There is nothing to end."""
+        """Does nothing: no process runs."""
 
 
 def _label_paths(reply: Mapping[str, Any]) -> list[LabelPath]:
@@ -194,7 +195,7 @@ def _refused(error: object) -> AsrbuildError:
 
 
 def _close_quietly(pipe: Any) -> None:
-    """Closes a pipe whose reader may have ended."""
+    """Closes a pipe; ignores that its reader may have ended."""
     try:
         pipe.close()
     except BrokenPipeError:

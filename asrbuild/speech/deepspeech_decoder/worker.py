@@ -4,7 +4,7 @@
 nothing of asrbuild, or imports it where this interpreter has ds_ctcdecoder. A message is a
 little-endian uint32, that many bytes of JSON, and as many bytes of payload as the JSON's
 ``payload`` says. Probabilities are float32 rows. The library aborts the process on some bad input;
-the other side checks the input first, and starts a new worker where that was not enough.
+the parent process checks the input first, and starts a new worker after an abort.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from ds_ctcdecoder import swigwrapper
 
 
 def main() -> None:
+    """Answers requests from standard input until it ends."""
     replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the library prints must not land between two replies
+    os.dup2(2, 1)  # output of the library must not mix with the replies
     decoder: OpenDecoder | None = None
     while True:
         message = _read(sys.stdin.buffer)
@@ -44,7 +45,7 @@ def main() -> None:
 
 
 class OpenDecoder:
-    """One alphabet, scorer and set of settings, with its open streams."""
+    """A decoder of the library, with its alphabet, scorer, settings and open streams."""
 
     def __init__(self, request: Mapping[str, Any]) -> None:
         self.alphabet = _alphabet(request["alphabet"])
@@ -59,6 +60,7 @@ class OpenDecoder:
         self.streams: dict[int, Any] = {}
 
     def answer(self, request: Mapping[str, Any], payload: bytes) -> dict[str, Any]:
+        """The reply to a request; ``payload`` are its float32 probabilities."""
         if request["op"] == "decode":
             found = swigwrapper.ctc_beam_search_decoder(
                 _rows(request, payload),
@@ -87,7 +89,7 @@ class OpenDecoder:
 
 
 def _alphabet(text: str | None) -> Any:
-    """From the text of an alphabet.txt; None is UTF-8 mode."""
+    """The library's alphabet for the text of an alphabet.txt; None: UTF-8 mode."""
     if text is None:
         return ds_ctcdecoder.UTF8Alphabet()
     with tempfile.NamedTemporaryFile("wb", suffix=".txt") as file:

@@ -1,1 +1,1 @@
-"""Features of each kind: samples to what a network reads."""
+"""Features of each kind: turns samples into the input of a network."""

@@ -1,9 +1,9 @@
 """Log mel filter banks as Kaldi computes them, in numpy.
 
-What k2, WeNet, sherpa and torchaudio's ``compliance.kaldi`` feed to their models, with dither off
-and ``snip_edges`` on: a frame has a window of samples of its own, so nothing is made up at the
-ends of a recording. Source of the formulas: Kaldi's ``feat/feature-window.cc`` (``ProcessWindow``:
-mean, pre-emphasis, Povey window) and ``feat/mel-computations.cc`` (``MelBanks``).
+Models of k2, WeNet, sherpa and torchaudio's ``compliance.kaldi`` read these, with dither off and
+``snip_edges`` on: every frame lies inside the recording, so that no padding is needed at its ends.
+Source of the formulas: Kaldi's ``feat/feature-window.cc`` (``ProcessWindow``: mean, pre-emphasis,
+Povey window) and ``feat/mel-computations.cc`` (``MelBanks``).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class FbankKaldi(Framing):
         n_mels: mel bands.
         lower_hz: lower edge of the first band.
         upper_hz: upper edge of the last band.
-        preemphasis: how much of the sample before is subtracted from each.
+        preemphasis: share of the previous sample that is subtracted from each sample.
         sample_scale: samples in [-1, 1] are multiplied by this first: Kaldi reads int16.
     """
 
@@ -52,10 +52,12 @@ class FbankKaldi(Framing):
 
     @property
     def width(self) -> int:
+        """The number of features of a step: the mel bands."""
         return self.n_mels
 
     @property
     def fft_size(self) -> int:
+        """Points of the Fourier transform: the window, padded to a power of two."""
         return 1 << (self.window - 1).bit_length()
 
 
@@ -70,9 +72,9 @@ def fbank_kaldi(samples: Array, settings: FbankKaldi) -> Array:
 
 @functools.lru_cache(maxsize=8)
 def frame_matrix(settings: FbankKaldi) -> Array:
-    """All that happens to a frame before the Fourier transform, as one matrix (window, window).
+    """The processing of a frame before the Fourier transform, as one matrix (window, window).
 
-    A frame times this matrix is scaled, freed of its mean, pre-emphasised and windowed.
+    A frame times this matrix is scaled, has mean 0, and is pre-emphasised and windowed.
     """
     size = settings.window
     centred = np.eye(size) - 1.0 / size

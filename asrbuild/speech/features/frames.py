@@ -1,4 +1,4 @@
-"""Frames of samples: what every kind of features cuts a recording into."""
+"""Frames: the overlapping windows of samples that features are computed from."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Framing:
         return self.stride / self.sample_rate
 
     def steps(self, samples: int) -> int:
-        """Frames that ``samples`` samples make."""
+        """The number of whole frames in ``samples`` samples."""
         return 0 if samples < self.window else 1 + (samples - self.window) // self.stride
 
 
 def frames_of(samples: Array, settings: Framing) -> Array:
-    """Samples (n,) to frames (steps, window), a view."""
+    """Frames (steps, window) of samples (n,), as a view."""
     if len(samples) < settings.window:
         return np.zeros((0, settings.window), np.float32)
     views = np.lib.stride_tricks.sliding_window_view(samples, settings.window)
@@ -36,10 +36,10 @@ def frames_of(samples: Array, settings: Framing) -> Array:
 
 
 def check_bands(settings: Any) -> None:
-    """Refuses settings of log mel features that no sound could have.
+    """Raises if settings of log mel features are impossible.
 
     Raises:
-        AsrbuildError: naming the key at fault.
+        AsrbuildError: it names the key at fault.
     """
     whole = ("sample_rate", "window", "stride", "n_mels")
     bad = [name for name in whole if getattr(settings, name) < 1]

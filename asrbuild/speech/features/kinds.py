@@ -1,6 +1,6 @@
-"""Every kind of features by its name: settings, computation, and computation bit by bit.
+"""Every kind of features by its name: its settings, its computation, and its streams.
 
-``mfcc_tf`` is DeepSpeech's (:mod:`asrbuild.speech.mfcc`). ``none`` is for a network that reads
+``mfcc_tf`` is for DeepSpeech (:mod:`asrbuild.speech.mfcc`), ``none`` for a network that reads
 samples.
 """
 
@@ -29,7 +29,7 @@ FeatureKind = Literal["mfcc_tf", "log_mel_whisper", "log_mel_nemo", "fbank_kaldi
 
 @dataclass(frozen=True)
 class Samples(Framing):
-    """A network that reads samples: each is a step of its own."""
+    """The settings of a network that reads samples: each sample is a step."""
 
     kind: ClassVar[str] = "none"
 
@@ -56,7 +56,7 @@ KINDS: Mapping[str, type[Any]] = {
 
 
 def make_settings(kind: str, **values: Any) -> Settings:
-    """The settings of a kind; what is left out has that kind's default.
+    """Makes the settings of a kind; omitted settings have that kind's defaults.
 
     Raises:
         AsrbuildError: there is no such kind, or it has no such setting or value.
@@ -79,9 +79,10 @@ def make_settings(kind: str, **values: Any) -> Settings:
 
 
 def compute(samples: Array, settings: Settings) -> Array:
-    """float32 samples (n,) in [-1, 1] to features, float32 (steps, ...).
+    """Computes features, float32 (steps, ...), of float32 samples (n,) in [-1, 1].
 
-    MFCC are (steps, window, coefficients), the other kinds (steps, bands), samples (n,).
+    MFCC have the shape (steps, window, coefficients), log mel features (steps, bands), samples
+    (n,).
     """
     if isinstance(settings, FeatureSettings):
         return features(samples, settings)
@@ -95,19 +96,19 @@ def compute(samples: Array, settings: Settings) -> Array:
 
 
 class KindStream(Protocol):
-    """Features of samples that arrive bit by bit: together the same as those of the whole."""
+    """A stream: computes features of samples that arrive in pieces, equal to those of the whole."""
 
     def push(self, samples: Array) -> Array:
-        """Takes samples (n,); the features that became complete."""
+        """Takes samples (n,); returns the features that are complete now."""
         ...
 
     def finish(self) -> Array:
-        """The recording is over: the features that were still waiting."""
+        """Ends the recording; returns the remaining features."""
         ...
 
 
 def open_stream(settings: Settings) -> KindStream:
-    """A fresh stream; of features that look at the whole recording, all come at its end."""
+    """Opens a stream; features that depend on the whole recording all come at its end."""
     if isinstance(settings, FeatureSettings):
         return FeatureStream(settings)
     if isinstance(settings, FbankKaldi | Samples):
@@ -116,7 +117,7 @@ def open_stream(settings: Settings) -> KindStream:
 
 
 class _FrameStream:
-    """Features whose frames depend on their own samples alone."""
+    """A stream of features whose frames depend on their own samples alone."""
 
     def __init__(self, settings: FbankKaldi | Samples) -> None:
         self._settings = settings
@@ -133,7 +134,7 @@ class _FrameStream:
 
 
 class _WholeStream:
-    """Features of which each depends on the whole recording."""
+    """A stream of features that each depend on the whole recording."""
 
     def __init__(self, settings: LogMelWhisper | LogMelNemo) -> None:
         self._settings = settings

@@ -1,8 +1,8 @@
 """Log mel spectrograms as Whisper and NeMo compute them, in numpy.
 
-Frames of both are centred: frame f is around sample ``f * stride``, half a window is made up at
-both ends of a recording, and n samples make ``n // stride`` frames. Bands are Slaney's: linear
-below 1 kHz, logarithmic above, each divided by its width. Sources of the formulas:
+Frames of both are centred: frame f is around sample ``f * stride``, both ends of a recording are
+padded by half a window, and n samples make ``n // stride`` frames. Bands are Slaney's: linear below
+1 kHz, logarithmic above, each divided by its width. Sources of the formulas:
 
 - Whisper: ``whisper/audio.py`` (``log_mel_spectrogram``): reflected ends, base 10, no more than
   8 below the loudest band of the recording, scaled.
@@ -11,8 +11,8 @@ below 1 kHz, logarithmic above, each divided by its width. Sources of the formul
   the recording.
 - Bands: ``librosa.filters.mel(htk=False, norm="slaney")``, which both call.
 
-Both look at a recording as a whole, so a stream of them ends before it begins; NeMo's without
-normalisation, which its streaming models read, does not.
+Both depend on the whole recording, so they cannot be streamed, except NeMo's without normalisation,
+which its streaming models read.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ class _Centred(Framing):
 
     @property
     def edge(self) -> int:
-        """Samples that are made up at each end."""
+        """Samples of padding at each end."""
         return self.window // 2
 
     def steps(self, samples: int) -> int:
+        """The number of frames of ``samples`` samples."""
         return samples // self.stride
 
 
@@ -67,18 +68,22 @@ class LogMelWhisper(_Centred):
 
     @property
     def lower_hz(self) -> float:
+        """Lower edge of the first band."""
         return 0.0
 
     @property
     def upper_hz(self) -> float:
+        """Upper edge of the last band: half the sample rate."""
         return self.sample_rate / 2
 
     @property
     def width(self) -> int:
+        """The number of features of a step: the mel bands."""
         return self.n_mels
 
     @property
     def fft_size(self) -> int:
+        """Points of the Fourier transform: the window."""
         return self.window
 
 
@@ -94,9 +99,10 @@ class LogMelNemo(_Centred):
         n_mels: mel bands.
         lower_hz: lower edge of the first band.
         upper_hz: upper edge of the last band.
-        preemphasis: how much of the sample before is subtracted from each.
+        preemphasis: share of the previous sample that is subtracted from each sample.
         log_floor: added before the logarithm.
-        normalize: each band over the recording to mean 0 and deviation 1, or as it is.
+        normalize: ``per_feature``: each band has mean 0 and deviation 1 over the recording; or
+            ``none``.
     """
 
     kind: ClassVar[str] = "log_mel_nemo"
@@ -128,6 +134,7 @@ class LogMelNemo(_Centred):
 
     @property
     def width(self) -> int:
+        """The number of features of a step: the mel bands."""
         return self.n_mels
 
 
@@ -161,21 +168,21 @@ def log_mel_nemo(samples: Array, settings: LogMelNemo) -> Array:
 
 
 def _power(samples: Array, settings: LogMelWhisper | LogMelNemo, window: Array) -> Array:
-    # Where the window lies in the points of the transform changes phases alone.
+    # The place of the window among the points of the transform changes only phases.
     frames = frames_of(samples, settings) * window
     power: Array = np.square(np.abs(np.fft.rfft(frames, n=settings.fft_size, axis=-1)))
     return power
 
 
 def hann(window: int, *, periodic: bool) -> Array:
-    """Hann window (window,)."""
+    """Hann window, float64 (window,)."""
     period = window if periodic else window - 1
     return 0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(window) / period)
 
 
 @functools.lru_cache(maxsize=8)
 def slaney_weights(settings: LogMelWhisper | LogMelNemo) -> Array:
-    """Band weights for powers, (fft_size / 2 + 1, n_mels), as librosa lays them."""
+    """Band weights for powers, (fft_size / 2 + 1, n_mels), equal to librosa's."""
     bins = np.linspace(0.0, settings.sample_rate / 2, settings.fft_size // 2 + 1)[:, None]
     low, high = _to_mel(settings.lower_hz), _to_mel(settings.upper_hz)
     edges = _to_hz(np.linspace(low, high, settings.n_mels + 2))

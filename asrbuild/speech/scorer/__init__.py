@@ -1,1 +1,1 @@
-"""DeepSpeech scorers: read, compared with an alphabet, estimated from text and written."""
+"""DeepSpeech scorers: reads them, compares them with an alphabet, and builds them from text."""

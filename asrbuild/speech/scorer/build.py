@@ -1,10 +1,10 @@
-"""Writes DeepSpeech scorer packages: a KenLM binary model, and behind it the word trie.
+"""Writes DeepSpeech scorer packages: a KenLM binary model, followed by the word trie.
 
 The model is KenLM's "probing" layout: hash tables for the words and for the n-grams of each order,
 with linear probing. Source of the layout: KenLM's binary_format.hh, vocab.hh and search_hashed.hh,
 binary version 5. The trie is a minimal acyclic automaton of the words as label indices + 1, each
 word ended by a space, written as OpenFst's ConstFst. In UTF-8 mode the words are single characters,
-spelled in bytes, and nothing ends them: UTF-8 itself marks where a character ends.
+spelled in bytes, and have no end label: UTF-8 itself marks the end of a character.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _WORD = np.dtype([("key", "<u8"), ("value", "<u4")])
 _WEIGHTS = np.dtype([("prob", "<f4"), ("backoff", "<f4")])
 _MIDDLE = np.dtype([("key", "<u8"), ("prob", "<f4"), ("backoff", "<f4")])
 _LONGEST = np.dtype([("key", "<u8"), ("prob", "<f4")])
-#: Expanded, acceptor, deterministic, no epsilons, arcs sorted: what OpenFst calls its properties.
+#: OpenFst's property bits: expanded, acceptor, deterministic, no epsilons, arcs sorted.
 _FST_PROPERTIES = (
     0x1 | 0x10000 | 0x40000 | 0x100000 | 0x800000 | 0x2000000 | 0x8000000 | 0x10000000 | 0x40000000
 )
@@ -41,14 +41,14 @@ def write_scorer(
     lm_alpha: float = DEFAULT_ALPHA,
     lm_beta: float = DEFAULT_BETA,
 ) -> int:
-    """Writes the package; the number of words in it.
+    """Writes a scorer package; returns the number of words in its trie.
 
     Words that the alphabet cannot spell stay in the language model but not in the trie. In UTF-8
-    mode the model is of characters (see ``ngrams.characters``).
+    mode the model has characters as words (see ``ngrams.characters``).
 
     Raises:
         AsrbuildError: the alphabet has no space label, or spells none of the words; in UTF-8 mode,
-            the model is not of characters; a weight is not a number.
+            a word of the model has several characters; a weight is not a finite number.
     """
     for name, weight in (("alpha", lm_alpha), ("beta", lm_beta)):
         if not math.isfinite(weight):
@@ -117,7 +117,7 @@ def _spells(alphabet: Alphabet, word: str) -> bool:
 
 
 def _neighbours(model: NgramModel) -> tuple[set[Gram], set[Gram]]:
-    """N-grams with a longer one to their left, and those with a longer one to their right."""
+    """The n-grams that a longer n-gram extends to the left, and those extended to the right."""
     longer = [gram for table in model.tables[1:] for gram in table]
     return {gram[1:] for gram in longer}, {gram[:-1] for gram in longer}
 
@@ -125,8 +125,11 @@ def _neighbours(model: NgramModel) -> tuple[set[Gram], set[Gram]]:
 def _signed(
     gram: Gram, weights: tuple[float, float], extends: set[Gram], continued: set[Gram]
 ) -> tuple[float, float]:
-    """KenLM keeps two flags in sign bits: probability + if it extends to the left, and a backoff
-    of -0.0 if nothing follows."""
+    """The weights of an n-gram with KenLM's two flags in their sign bits.
+
+    The probability is positive if a longer n-gram extends it to the left; the backoff is -0.0 if
+    none extends it to the right.
+    """
     probability = abs(weights[0]) if gram in extends else -abs(weights[0])
     backoff = weights[1] if weights[1] != 0 else (0.0 if gram in continued else -0.0)
     return probability, backoff
@@ -142,7 +145,7 @@ def _key(gram: Gram, index: dict[str, int]) -> int:
 
 
 def _hash_table(rows: Sequence[tuple[Any, ...]], entries: int, dtype: np.dtype[Any]) -> bytes:
-    """Linear probing from key modulo size; key 0 is an empty place."""
+    """A hash table with linear probing from key modulo size; key 0 marks an empty place."""
     size = max(entries + 1, int(np.float32(_MULTIPLIER) * np.float32(entries)))
     table = np.zeros(size, dtype)
     taken = np.zeros(size, bool)
@@ -177,10 +180,10 @@ def _append_trie(package: bytearray, words: list[list[int]]) -> None:
 
 
 def _minimal_automaton(words: list[list[int]]) -> list[tuple[list[tuple[int, int]], bool]]:
-    """States as (arcs (label, state) in label order, final), the start first.
+    """The states as (arcs (label, state) in label order, final), the start state first.
 
-    Words come sorted; a state is settled once no later word passes through it, and equal settled
-    states are one.
+    Words come sorted; a state is settled when no later word passes through it, and equal settled
+    states are merged.
     """
     settled: dict[tuple[Any, ...], int] = {}
     ordered: list[tuple[list[tuple[int, int]], bool]] = []
@@ -209,7 +212,7 @@ def _minimal_automaton(words: list[list[int]]) -> list[tuple[list[tuple[int, int
             path[-1][-1] = True
         previous = word
     start = settle(path[0])
-    # The start must be state 0: it was settled last, so count from the end.
+    # The start must be state 0; it was settled last, so states are numbered from the end.
     flipped = {old: start - old for old in range(start + 1)}
     return [
         ([(label, flipped[child]) for label, child in arcs], final)

@@ -1,4 +1,4 @@
-"""Whether a scorer fits an alphabet: the labels of its words, and the words that they spell."""
+"""Checks that a scorer fits an alphabet: its words must have the same spelling with it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.speech.alphabet import Alphabet
 from asrbuild.speech.scorer.package import Lexicon, ScorerInfo, in_trie, murmur, read_scorer
 
-#: So many ways through the trie are spelled out, to see whether the language model knows the words.
+#: The number of random paths through the trie whose words are looked up in the language model.
 _SPELLED = 200
-#: The largest trie of which every word is spelled out; a trie of 2^60 words fits into a kilobyte.
+#: Limit of words for spelling out all of a trie; one of 2^60 words fits into a kilobyte.
 MOST_SPELLED = 5_000_000
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """The spelling of a scorer's words by an alphabet.
+    """How an alphabet spells the words of a scorer.
 
     Args:
-        words: how many were looked at: all, or of a trie with more than ``MOST_SPELLED`` some.
-        unspelled: with a label that the alphabet does not have.
-        otherwise: that it spells as a word which the language model does not know.
-        examples: some of these, as the alphabet spells them.
+        words: number of words checked: all of them, or a sample of a trie with more than
+        ``MOST_SPELLED``.
+        unspelled: number of words with a label that the alphabet does not have.
+        otherwise: number of words that become a word which the language model does not have.
+        examples: some of the latter, in the alphabet's spelling.
     """
 
     words: int
@@ -37,6 +38,7 @@ class Spelling:
 
     @property
     def fits(self) -> bool:
+        """Whether the alphabet spells every word as the scorer does."""
         return not self.unspelled and not self.otherwise
 
     def __str__(self) -> str:
@@ -48,10 +50,10 @@ class Spelling:
 
 
 def check_scorer(path: str | Path, alphabet: Alphabet) -> ScorerInfo:
-    """The package's facts, if it can score this alphabet.
+    """Raises unless a scorer was made for this alphabet; returns its facts.
 
     Raises:
-        AsrbuildError: it is not a scorer, or was made for another alphabet.
+        AsrbuildError: the file is not a scorer, or was made for another alphabet.
     """
     path = Path(path)
     info, lexicon = read_scorer(path)
@@ -83,9 +85,9 @@ def check_scorer(path: str | Path, alphabet: Alphabet) -> ScorerInfo:
 
 
 def _check_spelling(lexicon: Lexicon, alphabet: Alphabet, path: Path) -> None:
-    """The words that this alphabet makes of the trie must be words of the language model.
+    """Raises unless the language model has the words that this alphabet makes of the trie.
 
-    A trie may hold some words that the model does not: half of them must be known.
+    A trie may have some words that the model lacks: the model must have half of them.
     """
     found = _spelling(sorted(set(_some_words(lexicon))), lexicon.keys, alphabet)
     if 2 * found.otherwise > found.words:
@@ -99,16 +101,16 @@ def _check_spelling(lexicon: Lexicon, alphabet: Alphabet, path: Path) -> None:
 
 
 def compare_spelling(path: str | Path, alphabet: Alphabet, *, whole: bool = True) -> Spelling:
-    """The numbers of the scorer's words that this alphabet cannot spell, or spells otherwise.
+    """Counts a scorer's words that this alphabet cannot spell, or spells in another way.
 
-    The trie holds labels, and the language model hashes of words: a word of other labels than it
-    was made with has a hash that the model does not have. With the alphabet that a scorer was made
-    with, every word is known. In UTF-8 mode labels are bytes, so there is nothing to compare.
+    The trie has labels, the language model has hashes of words: a word spelled with another
+    alphabet has a hash that the model lacks. With the scorer's own alphabet, the model has every
+    word. In UTF-8 mode labels are bytes, so there is nothing to compare.
 
     Args:
         path: the package.
         alphabet: the model's.
-        whole: look at every word; else at some 200, which takes no time.
+        whole: check every word; else a sample of some 200.
 
     Raises:
         AsrbuildError: it is not a scorer.
@@ -125,7 +127,7 @@ def _spelling(words: list[tuple[int, ...]], keys: bytes, alphabet: Alphabet) -> 
     spelled = [word for word in words if max(word, default=0) < alphabet.size]
     texts = [alphabet.decode(word) for word in spelled]
     hashes = np.array([murmur(text.encode()) for text in texts], np.uint64)
-    # Entries are 8 bytes, or 12 with what belongs to them, so hashes start at multiples of 4.
+    # Entries have 8 bytes, or 12 with their weights, so hashes start at multiples of 4.
     parts = np.frombuffer(keys, "<u4", len(keys) // 4).astype(np.uint64)
     known = np.isin(hashes, parts[:-1] | parts[1:] << np.uint64(32))
     unknown = [text for text, there in zip(texts, known, strict=True) if not there]
@@ -133,7 +135,7 @@ def _spelling(words: list[tuple[int, ...]], keys: bytes, alphabet: Alphabet) -> 
 
 
 def unknown_words(path: str | Path, words: Iterable[str], alphabet: Alphabet) -> list[str]:
-    """The words that are not in the scorer's trie, so that no decoding can end with them.
+    """Those of ``words`` that are not in the scorer's trie, so that it never gives them.
 
     Raises:
         AsrbuildError: it is not a scorer.
@@ -144,7 +146,7 @@ def unknown_words(path: str | Path, words: Iterable[str], alphabet: Alphabet) ->
 
 
 def _every_word(lexicon: Lexicon) -> Iterator[tuple[int, ...]]:
-    """Labels, without the last one's space, of each word of a sound trie."""
+    """Yields the labels, without the final space, of each word of a valid trie."""
     final = np.isfinite(lexicon.states["final"]).tolist()
     firsts, counts = lexicon.states["first"].tolist(), lexicon.states["arcs"].tolist()
     labels = (lexicon.arcs["ilabel"] - 1).tolist()
@@ -159,7 +161,7 @@ def _every_word(lexicon: Lexicon) -> Iterator[tuple[int, ...]]:
 
 
 def _some_words(lexicon: Lexicon) -> Iterator[tuple[int, ...]]:
-    """Labels, without the last one's space, of words met on random ways through a sound trie."""
+    """Yields the labels, without the final space, of words on random paths through a valid trie."""
     chance = random.Random(0)
     states, arcs = lexicon.states, lexicon.arcs
     for _ in range(_SPELLED):

@@ -1,8 +1,8 @@
 """N-gram language models: estimated from a text, or read from an ARPA file.
 
 The estimate is interpolated modified Kneser-Ney smoothing (Chen and Goodman, 1998), as KenLM's
-``lmplz --discount_fallback`` computes it. It is held in memory, so it is for texts of some million
-words; ``lmplz`` makes an ARPA file from any size.
+``lmplz --discount_fallback`` computes it. It needs the whole text in memory, so it is for texts of
+some million words; ``lmplz`` makes an ARPA file from a text of any size.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from asrbuild.base.kinds.recognition import require
 
 UNKNOWN, BEGIN, END = "<unk>", "<s>", "</s>"
 _MARKS = frozenset((UNKNOWN, BEGIN, END))
-#: log10 probability of what is never predicted: the begin of a sentence.
+#: log10 probability of the start of a sentence, which is never predicted.
 NEVER = -99.0
-#: Discounts for counts of 1, 2 and 3 or more, where a text is too small to estimate them.
+#: Discounts for counts of 1, 2 and 3 or more, if a text is too small to estimate them.
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 
 Gram = tuple[str, ...]
@@ -29,17 +29,21 @@ Gram = tuple[str, ...]
 
 @dataclass(frozen=True)
 class NgramModel:
-    """Per order, n-gram -> (log10 probability, log10 backoff); the longest have backoff 0."""
+    """A language model: per order, n-gram -> (log10 probability, log10 backoff).
+
+    The longest n-grams have backoff 0.
+    """
 
     tables: tuple[dict[Gram, tuple[float, float]], ...]
 
     @property
     def order(self) -> int:
+        """The greatest n of its n-grams."""
         return len(self.tables)
 
     @property
     def words(self) -> list[str]:
-        """All words but the marks."""
+        """All words except the marks, such as ``<s>``."""
         return [gram[0] for gram in self.tables[0] if gram[0] not in _MARKS]
 
     def log10(self, context: Sequence[str], word: str) -> float:
@@ -58,10 +62,11 @@ class NgramModel:
 
 
 def estimate(sentences: Iterable[Sequence[str]], order: int) -> NgramModel:
-    """Kneser-Ney model of sentences of words.
+    """Estimates a Kneser-Ney model from sentences.
 
     Raises:
-        AsrbuildError: there are no words, one is a mark such as ``<s>``, or an order below 2.
+        AsrbuildError: there are no words, a word is a mark such as ``<s>``, or the order is not
+        from 2 to 6.
     """
     if not 2 <= order <= 6:
         raise AsrbuildError(f"order {order} is not from 2 to 6", key="order")
@@ -96,16 +101,16 @@ def estimate(sentences: Iterable[Sequence[str]], order: int) -> NgramModel:
 
 
 def characters(line: str) -> list[str]:
-    """The units of a UTF-8 mode scorer: the characters of a line, the spaces between words too.
+    """The words of a UTF-8 mode scorer: the characters of a line, spaces between words included.
 
-    A line whose characters stand apart already (``你 好``, as lmplz wants it) has no other spaces.
+    Spaces do not count in a line whose characters are separated by spaces (``你 好``, for lmplz).
     """
     words = line.split()
     return words if all(len(word) == 1 for word in words) else list(" ".join(words))
 
 
 def read_arpa(path: Path) -> NgramModel:
-    """A model that lmplz or another tool estimated.
+    """Reads a language model from an ARPA file, as lmplz writes it.
 
     Raises:
         AsrbuildError: it is not an ARPA file, or not whole.
@@ -165,7 +170,7 @@ def _grams(words: Gram, n: int) -> Iterator[Gram]:
 
 
 def _adjusted(raw: list[Counter[Gram]], n: int) -> Counter[Gram]:
-    """The number of words before each n-gram; one that begins a sentence has its plain count."""
+    """The number of different words before each n-gram; a plain count at a sentence's start."""
     adjusted: Counter[Gram] = Counter(longer[1:] for longer in raw[n])
     adjusted.update({gram: count for gram, count in raw[n - 1].items() if gram[0] == BEGIN})
     if n == 1:

@@ -1,8 +1,9 @@
-"""DeepSpeech scorer packages: what is in one.
+"""Reads DeepSpeech scorer packages.
 
-A package is a KenLM binary language model, and behind it the word trie: the magic number ``TRIE``,
+A package is a KenLM binary language model, followed by the word trie: the magic number ``TRIE``,
 a version, a flag for UTF-8 mode, the default alpha and beta, and an OpenFst ConstFst whose arcs are
-labelled with alphabet index + 1. The decoder library trusts all of it, so it is checked here first.
+labelled with alphabet index + 1. The decoder library does not check any of this, so it is checked
+here first.
 """
 
 from __future__ import annotations
@@ -67,17 +68,17 @@ _MODEL_KINDS = (
 
 @dataclass(frozen=True)
 class ScorerInfo:
-    """The contents of a scorer package.
+    """The facts about a scorer package.
 
     Args:
-        order: n of its n-grams.
-        ngrams: how many of each order, unigrams first; they count the unknown word and the marks.
-        words: words in the trie.
-        bytes_output: made for UTF-8 mode.
+        order: the greatest n of its n-grams.
+        ngrams: the number of each order, unigrams first; the unknown word and the marks count.
+        words: number of words in the trie.
+        bytes_output: whether it was made for UTF-8 mode.
         lm_alpha: its default weight of the language model.
         lm_beta: its default reward of a word.
-        labels: alphabet indices its words are spelled with.
-        space: alphabet index that ends its words, or None in UTF-8 mode.
+        labels: alphabet indices in its words.
+        space: alphabet index that ends its words; None in UTF-8 mode.
         kind: KenLM's data structure.
         size: bytes of the file.
     """
@@ -96,7 +97,7 @@ class ScorerInfo:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """A package's trie, and the part of its model that has the hashes of words."""
+    """A package's trie, and the part of its language model with the hashes of words."""
 
     states: Array
     arcs: Array
@@ -104,6 +105,7 @@ class Lexicon:
 
 
 def read_scorer(path: Path) -> tuple[ScorerInfo, Lexicon]:
+    """Reads a scorer package: its facts, and its trie with the hashes of words."""
     require(path, SCORER, key="decoder.scorer_path")
     try:
         with path.open("rb") as file:
@@ -119,6 +121,7 @@ def read_scorer(path: Path) -> tuple[ScorerInfo, Lexicon]:
 
 
 def in_trie(lexicon: Lexicon, labels: list[int]) -> bool:
+    """Whether the trie has a word with these labels."""
     at = 0
     for label in labels:
         first, count = int(lexicon.states["first"][at]), int(lexicon.states["arcs"][at])
@@ -186,8 +189,8 @@ def _read(data: mmap.mmap, size: int, path: Path) -> tuple[ScorerInfo, Lexicon]:
 def _model_header(data: mmap.mmap, path: Path) -> tuple[int, str, tuple[int, ...], int]:
     """KenLM's header: a sanity block padded to 88 bytes, fixed parameters, n-gram counts.
 
-    With it, a place that no hash of a word is behind: the words come first, in a table with room
-    for ``multiplier`` entries of 12 bytes each (probing), or as 8 sorted bytes each (its tries).
+    Returns it with the end of the hashes of words: the words come first, in a table with room for
+    ``multiplier`` entries of 12 bytes each (probing), or as 8 sorted bytes each (its tries).
     """
     at = 88
     order, multiplier, kind, _, _ = struct.unpack_from("<B3xfIBxxxI", data, at)
@@ -199,7 +202,7 @@ def _model_header(data: mmap.mmap, path: Path) -> tuple[int, str, tuple[int, ...
 
 
 def _last_trie(data: mmap.mmap) -> re.Match[bytes] | None:
-    """The trie's header; it is behind the language model, so the last match is it."""
+    """The match of the trie's header: the last one, because the trie follows the language model."""
     at = data.rfind(b"EIRT")
     while at >= 0:
         if found := _TRIE.match(data, at):
@@ -209,7 +212,7 @@ def _last_trie(data: mmap.mmap) -> re.Match[bytes] | None:
 
 
 def _fst(data: mmap.mmap, at: int, size: int, path: Path) -> tuple[Array, Array]:
-    """States and arcs of the ConstFst whose magic number is at ``at``."""
+    """The states and arcs of the ConstFst whose magic number is at ``at``."""
     try:
         at += 4
         for wanted in (b"const", b"standard"):
@@ -245,7 +248,7 @@ def _aligned(at: int, flags: int) -> int:
 
 
 def _count_words(states: Array, arcs: Array, path: Path) -> int:
-    """Paths from the start to a final state, counted length by length; words share states."""
+    """Counts the paths from the start to a final state, length by length; words share states."""
     source = np.repeat(np.arange(len(states)), states["arcs"])
     following = arcs["next"][arc_order(states)]
     ways = np.isfinite(states["final"]).astype(np.float64)
@@ -267,6 +270,7 @@ def arc_order(states: Array) -> Array:
 
 
 def bad_scorer(path: Path, what: str) -> AsrbuildError:
+    """The error for a file that is not a valid scorer; ``what`` completes "the scorer ..."."""
     return AsrbuildError(
         f"the scorer {what}",
         key="decoder.scorer_path",
@@ -276,15 +280,16 @@ def bad_scorer(path: Path, what: str) -> AsrbuildError:
 
 
 def inspect_scorer(path: str | Path) -> ScorerInfo:
-    """Reads a package's numbers and its trie.
+    """Reads the facts about a scorer package.
 
     Raises:
-        AsrbuildError: it is missing, a text file, an ARPA file, truncated, or of another version.
+        AsrbuildError: the file is missing, a text file, an ARPA file, truncated, or of another
+        version.
     """
     return read_scorer(Path(path))[0]
 
 
 def scorer_weights(path: str | Path) -> tuple[float, float]:
-    """The package's own alpha and beta, for where the user gives none."""
+    """A package's own alpha and beta, the defaults of ``lm_alpha`` and ``lm_beta``."""
     info = inspect_scorer(path)
     return info.lm_alpha, info.lm_beta
