@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from asrbuild.cli import main as cli
+from asrbuild.handover.ship.remotes import oci
 from asrbuild.handover.ship.remotes.address import open_remote
 from asrbuild.handover.ship.remotes.remote import Remote
 from asrbuild.handover.ship.signing.keys import Signer, new_key
@@ -30,6 +31,20 @@ from tests.handover.ship.making import make_artifact
 
 if TYPE_CHECKING:
     from tests.handover.ship.instance import Instance
+
+SETTLE_SECONDS = oci.SETTLE_SECONDS
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who moves a channel of a registry waits shortly for other writers: there are none."""
+    monkeypatch.setattr(oci, "SETTLE_SECONDS", 0.05)
+
+
+@pytest.fixture
+def others(monkeypatch: pytest.MonkeyPatch, alone: None) -> None:
+    """Who moves a channel of a registry waits as long as it does for users."""
+    monkeypatch.setattr(oci, "SETTLE_SECONDS", SETTLE_SECONDS)
 
 
 @pytest.fixture
@@ -142,6 +157,14 @@ def _environment(settings: dict[str, str]) -> Iterator[None]:
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
+#: Its queue of five would turn connections away, which then come again a second later.
+_EMULATOR = """\
+import runpy, socketserver
+socketserver.TCPServer.request_queue_size = 128
+runpy.run_module("gcp_storage_emulator", run_name="__main__")
+"""
+
+
 @pytest.fixture(scope="session")
 def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A Google Cloud Storage emulator; the environment is set for it. The log of its requests.
@@ -157,8 +180,8 @@ def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     log = tmp_path_factory.mktemp("gcs") / "log"
     command = [
         sys.executable,
-        "-m",
-        "gcp_storage_emulator",
+        "-c",
+        _EMULATOR,
         "start",
         "--host",
         "127.0.0.1",
@@ -256,15 +279,22 @@ def web(tmp_path: Path) -> Iterator[tuple[Path, str]]:
         yield folder, address
 
 
+class Server(http.server.ThreadingHTTPServer):
+    """A web server that turns no connection away; a client would come again a second later."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+
 class serving:  # noqa: N801 - reads as a verb
     """A web server in a thread, with the handler given; its address."""
 
     def __init__(self, handler: object) -> None:
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)  # type: ignore[arg-type]
-        self.server.daemon_threads = True
+        self.server = Server(("127.0.0.1", 0), handler)  # type: ignore[arg-type]
 
     def __enter__(self) -> str:
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        # It looks this often whether it is to end.
+        threading.Thread(target=self.server.serve_forever, args=[0.01], daemon=True).start()
         return f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def __exit__(self, *_: object) -> None:

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import struct
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,12 @@ CONTENT = {
     "reference.wav": b"RIFF" + bytes(5000),
     "model.mlpackage/Data/weight.bin": b"",
 }
+
+
+def next_second(address: str) -> None:
+    """Waits for the clock's next second where the remote is S3, which tells whole seconds."""
+    if address.startswith("s3:"):
+        time.sleep(1.01 - time.time() % 1)
 
 
 def make_artifact(

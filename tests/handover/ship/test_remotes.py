@@ -186,7 +186,12 @@ def test_channels_move_with_a_history_and_go_back(
 
 
 def test_of_many_who_move_a_channel_each_knows_whether_it_did(
-    versions: list[Path], remote: Remote, address: str, signer: Signer, trust: Trust
+    versions: list[Path],
+    remote: Remote,
+    address: str,
+    signer: Signer,
+    trust: Trust,
+    others: None,
 ):
     if address.startswith("gs:"):
         pytest.skip("the emulator of GCS knows no preconditions: a second writer overwrites")

@@ -27,7 +27,7 @@ from asrbuild.handover.ship.remotes.objects import ObjectRemote
 from asrbuild.handover.ship.remotes.remote import Remote
 from asrbuild.handover.ship.signing.keys import Signer
 from asrbuild.handover.ship.signing.trust import Trust
-from tests.handover.ship.making import CONTENT, make_artifact, variant_of
+from tests.handover.ship.making import CONTENT, make_artifact, next_second, variant_of
 
 #: Name -> (minimum iOS, minimum macOS, the package's content), the preferred first.
 MADE = {
@@ -180,7 +180,7 @@ def gone(remote: ObjectRemote) -> set[str]:
 
 def newer(artifacts: list[Path], place: ObjectRemote, signer: Signer, trust: Trust) -> None:
     """A newer version of each, so that the old ones are not the last of their names."""
-    time.sleep(1.1)  # S3 tells whole seconds
+    next_second(place.address)
     for path in artifacts:
         name, root = path.parent.name, path.parents[1]
         content = {**CONTENT, "model.mlmodel": name.encode()}
@@ -192,7 +192,7 @@ def test_what_a_set_needs_stays_as_long_as_the_set(
     artifacts: list[Path], place: ObjectRemote, send: Any, fetch: Any, signer: Signer, trust: Trust
 ):
     old = send(artifacts[1:], place)
-    time.sleep(1.1)  # S3 tells whole seconds
+    next_second(place.address)
     pointed = send(artifacts, place, channel="stable")
     newer(artifacts, place, signer, trust)
     items = cleanup.survey(place, Rules(1, 0.0), time.time() + LATER)
