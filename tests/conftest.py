@@ -11,23 +11,23 @@ from hypothesis import settings
 
 from asrbuild.coreai import environment
 
-# Test processes share the cores; BLAS threads of each would spin on the others'. Set before numpy
-# is imported, and inherited by the commands that tests start.
+# Test processes share the cores, and their BLAS threads would compete. Set before numpy is
+# imported; commands that tests start inherit it.
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
-# The kernels that the reference asks for; a process that has TensorFlow already keeps its own.
+# The kernels that the reference requests; a process that has imported TensorFlow keeps its own.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-# A busy machine is no failure: what is tested is what comes out, never how long it takes.
+# A busy machine is not a failure: tests check results, not durations.
 settings.register_profile("asrbuild", deadline=None)
 settings.load_profile("asrbuild")
 
-# What was made and proven is remembered for the time of the tests only.
+# Memos of digests and proofs last only as long as the tests.
 os.environ.setdefault("ASRBUILD_STATE", tempfile.mkdtemp(prefix="asrbuild-tests-state-"))
 
-# Only tests that ask for it run Apple's Core AI runtime: it takes a second of every build.
+# Only tests that request it run Apple's Core AI runtime, which adds a second to every build.
 _CORE_AI = "ASRBUILD_COREAI"
-# The processes of pytest-xdist inherit what this one sets; they take the first value on.
+# The processes of pytest-xdist inherit the variables of this one and keep the first value.
 _INSTALLED = os.environ.setdefault("ASRBUILD_TESTS_COREAI", os.environ.get(_CORE_AI, ""))
 os.environ[_CORE_AI] = os.path.join(os.environ["ASRBUILD_STATE"], "no-core-ai")
 
@@ -46,6 +46,6 @@ def core_ai_folder() -> Path:
 
 @pytest.fixture
 def core_ai(core_ai_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Lets a test's builds be witnessed by Core AI's runtime."""
+    """Makes a test's builds use Core AI's runtime as the witness."""
     monkeypatch.setenv(_CORE_AI, str(core_ai_folder))
     return core_ai_folder

@@ -22,15 +22,15 @@ LETTERS = ("<blank>", " ", *map(chr, range(ord("a"), ord("z") + 1)), "'", "-", "
 
 @dataclass(frozen=True)
 class Model:
-    """A file, and what fills the blanks of its draft.
+    """A file, and the values for the blanks of its draft.
 
     Args:
         file: writes the model or finds it.
-        draft: of its kind.
-        labels: of its classes.
-        tokens: kind and blank.
-        features: of a network of features.
-        changes: of the draft: a text -> another.
+        draft: for files of its kind.
+        labels: the labels of its classes.
+        tokens: the kind of the labels, and the blank.
+        features: the front end of a network of features.
+        changes: texts of the draft -> their replacements.
     """
 
     file: Callable[[Path], Path]
@@ -74,7 +74,7 @@ MODELS = {
         ("characters", "first"),
         KALDI,
     ),
-    # 512 samples in a call of 576: the first 64 are those before.
+    # A call takes 576 samples: the previous 64, then 512 new ones.
     "silero": Model(
         _silero,
         of_onnx.draft,
@@ -105,7 +105,7 @@ MODELS = {
 
 
 def write_recipe(name: str, folder: Path) -> Path:
-    """Writes ``source/<name>.yaml`` of a folder of configs, beside the model and its labels."""
+    """Writes ``source/<name>.yaml`` of a folder of configs, with the model and its labels."""
     model = MODELS[name]
     source = folder / "source"
     source.mkdir(exist_ok=True, parents=True)

@@ -1,4 +1,4 @@
-"""Names of DeepSpeech's tensors, layers and flags stand in its own folder alone."""
+"""Only DeepSpeech's own folder has names of its tensors, layers and flags."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def test_no_other_file_knows_a_name_of_deepspeech(file: str) -> None:
     assert not found, "\n".join(found)
 
 
-def test_what_is_allowed_is_needed() -> None:
-    """An entry whose file has no such name any more is taken out of the list."""
+def test_every_exception_in_the_list_is_needed() -> None:
+    """An entry whose file has no such name any more must be removed from the list."""
     for file in ALLOWED:
         path = PACKAGE / file
         assert NAMES.search(path.read_text(encoding="utf-8")), file

@@ -1,8 +1,8 @@
-"""Builds and clean-ups in processes of their own, for races and kills.
+"""Builds and clean-ups in separate processes, for tests of races and kills.
 
 python -m ... build ROOT NAME    claims every entry and publishes every version again
-python -m ... collect ROOT       cleans up until ROOT/stop is there
-python -m ... kill ROOT POINT    removes killed/1+0; is killed at that line of ours
+python -m ... collect ROOT       cleans up until ROOT/stop exists
+python -m ... kill ROOT POINT    removes killed/1+0; is killed at that line of asrbuild
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def key(number: int) -> StageKey:
 
 
 def content(number: int) -> bytes:
-    """Of numbers beyond those of ``grown``, every fourth has the same bytes and is linked."""
+    """The bytes of an entry. Beyond the numbers of ``grown``, every fourth is equal and linked."""
     return f"{number if number < 8 else number % 4}\n".encode() * (SIZE // 2)
 
 
@@ -53,21 +53,21 @@ def build(root: Path, name: str) -> None:
     for number in range(COUNT):
         assert (make(root, number) / "a.bin").read_bytes() == content(number)
         path = publish(root, name, number)
-        # Nobody else publishes this name, so this one is the latest, and stays.
+        # No other process publishes this name, so this version is the latest, and stays.
         assert lookup.read_latest(root / "artifacts", name) == path.name
         assert integrity.verify_files(path) == [], path
         assert lookup.resolve(root / "artifacts", name) == path
 
 
 def clean(root: Path) -> int:
-    """One clean-up that keeps as little as it may; how many things went."""
+    """Runs one clean-up that keeps as little as it may; returns how many items it removed."""
     folders = root / "artifacts", root / "cache"
     items = collect.survey(*folders, Rules(1, 0.0), CacheRules(0.0), {})
     return len(list(collect.remove(*folders, items)))
 
 
 def kill(root: Path, point: int) -> None:
-    """Removes an artifact up to that line of ours; point 0 only counts and prints the lines."""
+    """Removes an artifact up to that line of asrbuild; point 0 only counts and prints the lines."""
     print(run_until(point, lambda: store.remove(root / "artifacts", "killed", "1+0")))
 
 

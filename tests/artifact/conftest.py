@@ -21,7 +21,7 @@ def weights() -> AcousticWeights:
 
 @pytest.fixture(scope="session")
 def whole(weights: AcousticWeights) -> Whole:
-    """The network on ``windows_of(steps)`` in one go: probabilities and final states."""
+    """The network on ``windows_of(steps)`` in one call: probabilities and final states."""
 
     @functools.cache
     def run(steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""A package without Core ML: the DeepSpeech network in numpy, strict about its inputs."""
+"""A package without Core ML: the DeepSpeech network in numpy, with strict checks of inputs."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def network(weights: AcousticWeights, windows: np.ndarray, c: np.ndarray, h: np.
 
 
 class NumpyPackage:
-    """Takes exactly what its manifest says; rows past ``input_lengths`` come back as garbage."""
+    """Takes exactly the inputs of its manifest; rows past ``input_lengths`` are garbage."""
 
     def __init__(self, manifest: Manifest, weights: AcousticWeights) -> None:
         self.manifest = manifest

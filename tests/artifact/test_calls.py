@@ -1,4 +1,4 @@
-"""A package fed call by call gives the rows of the whole recording, for any rows and context."""
+"""Calls of a package give the rows of the whole recording, for any rows and context."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ CLASSES = 3
 
 
 class Sums:
-    """A network whose row k is of the steps from ``4 k - left`` to ``4 k + 4 + right``.
+    """A network whose row k is the sum of the steps from ``4 k - left`` to ``4 k + 4 + right``.
 
-    Steps outside of a call are zeros to it, so a row is right only where its steps are inside.
+    Steps outside of a call count as zeros, so a row is right only if its steps are inside.
     """
 
     def __init__(self, rows: Rows, context: Context, *, last: bool = False) -> None:
@@ -34,7 +34,7 @@ class Sums:
             self.ranges.append(data["range"].tolist())
         left, right, steps = self.context.left, self.context.right, self.rows.steps
         before = 0 if self.context.trimmed else left
-        # Trimmed calls have their context inside.
+        # Trimmed calls include their context.
         padded = np.pad(fed, ((before, steps + right), (0, 0)))
         first = [padded[k * steps :][: left + steps + right] for k in range(self.rows.of(len(fed)))]
         sums = np.array([[part.sum(), part[0, 0], part[-1, 0]] for part in first], np.float32)
@@ -103,7 +103,7 @@ def test_a_package_that_trims_takes_zeros_at_both_ends(steps: int) -> None:
     np.testing.assert_array_equal(found, whole.reshape(-1, CLASSES))
     assert len(found) == rows.of(steps + 12)
     if network.ranges:
-        assert network.ranges[0][0] == 8  # the first eight steps are of no recording
+        assert network.ranges[0][0] == 8  # the first eight steps are before the recording
         assert all(end <= size for _, end in network.ranges)
 
 
@@ -145,7 +145,7 @@ def test_states_can_begin_with_the_first_samples() -> None:
     np.testing.assert_array_equal(seen[1], recording[8:19])
 
 
-def test_states_that_an_app_gives_are_refused_by_name() -> None:
+def test_states_that_an_app_must_give_are_refused_by_name() -> None:
     base = contract(Rows(4), Context(), 16)
     voice = State(
         input="voice",
@@ -161,7 +161,7 @@ def test_states_that_an_app_gives_are_refused_by_name() -> None:
     assert caught.value.key == "state.initial"
 
 
-def test_rows_that_are_not_as_promised_are_refused() -> None:
+def test_rows_that_contradict_the_manifest_are_refused() -> None:
     promised = contract(Rows(4), Context(), 16)
     run = Acoustic(Sums(Rows(2), Context()), promised)
     with pytest.raises(AsrbuildError, match=r"says 4 rows on axis 1"):

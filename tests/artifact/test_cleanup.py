@@ -59,7 +59,7 @@ names, numbers = st.sampled_from(["a", "b"]), st.integers(0, 9).map(str)
     ),
     st.sets(st.tuples(names, numbers)),
 )
-def test_what_any_rule_wants_stays_and_nothing_else(
+def test_artifacts_that_a_rule_keeps_stay_and_others_go(
     found: list[Candidate], rules: Rules, pointed: set[Version]
 ):
     verdicts = decide(found, rules, dict.fromkeys(pointed, "a channel"))
@@ -84,7 +84,7 @@ def make_old(path: Path, days: float) -> None:
 
 
 def all_old(root: Path, days: float) -> None:
-    """Makes every artifact and cache entry below ``root`` as old as that, the first the oldest."""
+    """Sets the age of every artifact and cache entry below ``root``; the first is the oldest."""
     found = [*root.glob(f"artifacts/*/*/{layout.SUMS}"), *root.glob(f"cache/*/*/{RECORD}")]
     for place, path in enumerate(sorted(found, key=lambda p: p.stat().st_mtime_ns)):
         make_old(path, days + (len(found) - place) / 1000)
@@ -108,11 +108,11 @@ def survey(root: Path, rules: Rules, **more: Any) -> list[Item]:
 
 
 def told(items: list[Item], kind: str) -> dict[str, str | None]:
-    """Name -> why it stays, None where it goes."""
+    """Name -> why it stays; None if it goes."""
     return {item.name: item.why if item.keep else None for item in items if item.kind == kind}
 
 
-def test_artifacts(grown: Path):
+def test_artifacts_are_kept_by_age_count_and_pins(grown: Path):
     for number in range(6):
         make_old(grown / "artifacts/killed" / f"1+{number}" / layout.SUMS, 10 - number)
     store.point_latest(grown / "artifacts", "killed", "1+0")
@@ -137,8 +137,8 @@ def test_artifacts(grown: Path):
     assert sorted(p.name for p in (grown / "artifacts").iterdir()) == ["killed"]
 
 
-def test_cache_entries(grown: Path):
-    """None is known to lead to an artifact: these artifacts have no receipts."""
+def test_cache_entries_are_kept_by_age_and_size(grown: Path):
+    """No entry is known to belong to an artifact: these artifacts have no receipts."""
     prints = {n: f"convert/{cache.fingerprint(cleanup_worker.key(n))}" for n in range(8)}
     for number in range(8):
         make_old(grown / "cache" / prints[number] / RECORD, number)
@@ -148,7 +148,7 @@ def test_cache_entries(grown: Path):
         **dict.fromkeys((prints[n] for n in (1, 2, 3, 4)), "used within 4 d"),
         **dict.fromkeys((prints[n] for n in (5, 6, 7)), None),
     }
-    # Over the size, those unused for longest go; what was used within a day never does.
+    # Beyond the size, the entries unused for longest go, but none that was used within a day.
     entries = cache_cleanup.list_entries(grown / "cache")
     whole = NamedFiles(entry.path for entry in entries).bytes
     for share, stays in ((1.0, 8), (0.999, 7), (0.5, 4), (0.0, 1)):
@@ -170,8 +170,8 @@ def test_an_entry_that_a_build_took_meanwhile_stays(grown: Path):
     assert [e.path for e in cache_cleanup.list_entries(grown / "cache")] == [taken]
 
 
-def test_what_became_the_latest_meanwhile_stays(grown: Path):
-    """As it was; what it took the place of goes."""
+def test_a_version_that_became_the_latest_meanwhile_stays(grown: Path):
+    """The version that was the latest before goes."""
     root = grown / "artifacts"
     items = survey(grown, Rules(1, 0.0))
     before = tree_digests(root / "killed/1+2")
@@ -184,7 +184,7 @@ def test_what_became_the_latest_meanwhile_stays(grown: Path):
     assert (root / "killed/1+2").stat().st_mode == mode
 
 
-def test_what_was_published_anew_since_the_survey_stays(grown: Path):
+def test_a_version_published_again_since_the_survey_stays(grown: Path):
     root = grown / "artifacts"
     items = survey(grown, Rules(1, 0.0))
     assert store.remove(root, "killed", "1+2")
@@ -197,7 +197,7 @@ def test_what_was_published_anew_since_the_survey_stays(grown: Path):
 
 
 class Meanwhile(threading.Thread):
-    """A step of another process in the middle of ours: it waits until ours is done."""
+    """A step of another process that begins during ours and waits until ours is done."""
 
     def __init__(self, step: Callable[[], bool]) -> None:
         super().__init__()
@@ -213,8 +213,10 @@ class Meanwhile(threading.Thread):
         assert self.is_alive()
 
 
-def test_pointing_at_what_is_being_taken_away(grown: Path, monkeypatch: pytest.MonkeyPatch):
-    """Pointing at a removed version is an error, and ``latest`` is unchanged."""
+def test_latest_cannot_point_at_a_version_that_is_being_removed(
+    grown: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It is an error, and ``latest`` is unchanged."""
     root = grown / "artifacts"
     pointing = Meanwhile(lambda: store.point_latest(root, "killed", "1+2"))
     real = os.rename
@@ -233,10 +235,10 @@ def test_pointing_at_what_is_being_taken_away(grown: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_publishing_while_a_clean_up_wants_the_version(
+def test_a_clean_up_waits_for_a_publication(
     there: bool, grown: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """In place, but not yet the latest: a clean-up that comes now sees it when it is both."""
+    """A clean-up that begins before ``latest`` moves waits for that, and keeps the version."""
     root = grown / "artifacts"
     if not there:
         assert store.remove(root, "killed", "1+2")
@@ -256,8 +258,8 @@ def test_publishing_while_a_clean_up_wants_the_version(
     assert sorted(p.name for p in root.iterdir()) == ["killed"]
 
 
-def test_a_killed_clean_up_leaves_nothing_half(grown: Path):
-    """Killed at thirty random lines, the artifact is whole or not there; the rest is swept."""
+def test_a_killed_clean_up_leaves_no_partial_artifact(grown: Path):
+    """After a kill at a random line the artifact is whole or gone; the rest is removed later."""
     root = grown / "artifacts"
     whole = tree_digests(root / "killed/1+0")
 
@@ -282,11 +284,11 @@ def test_a_killed_clean_up_leaves_nothing_half(grown: Path):
     assert seen == {True, False}
 
 
-def test_builds_and_clean_ups_at_once(tmp_path: Path):
-    """Builders take old entries and publish old versions again while others take them away.
+def test_concurrent_builds_and_clean_ups_lose_no_results(tmp_path: Path):
+    """Builders use old entries and publish old versions again while clean-ups remove them.
 
     A builder checks that every entry it was given can be read, and that what it published is
-    there, whole and the latest. All is old, so everything goes that nobody claims.
+    whole and the latest. All is old, so everything goes that no builder claims.
     """
     names = ("first", "second")
     for number in range(cleanup_worker.COUNT):
@@ -337,7 +339,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
-def test_nothing_is_changed_unless_told(grown: Path, run: Any):
+def test_the_command_changes_nothing_without_remove(grown: Path, run: Any):
     before = tree_digests(grown)
     text = run("--last", "2", "--newer-than", "1d", "--cache-older-than", "1d")
     assert tree_digests(grown) == before
@@ -352,14 +354,14 @@ def test_nothing_is_changed_unless_told(grown: Path, run: Any):
     assert (dry["removed"], done["removed"]) == (False, True)
     assert {i["name"] for i in done["gone"]} == {i["name"] for i in dry["gone"]}
     left = NamedFiles([grown / "artifacts", grown / "cache" / "convert"]).bytes
-    # Each artifact has the file of its entry, which only the second removal gives back.
+    # Each artifact shares the file of its entry, so only the second removal frees its space.
     assert dry["bytes"] == done["bytes"] == size - left
     assert "nothing to remove" in run(
         "--last", "2", "--newer-than", "1d", "--cache-older-than", "1d"
     )
 
 
-def test_pins_of_the_store(grown: Path, run: Any):
+def test_pinned_versions_stay(grown: Path, run: Any):
     (grown / "artifacts" / "pinned").write_text("# what the app of May has\nkilled@1+0\n\n")
     found = run("--last", "1", "--newer-than", "0s", "--pin", "*/1+1", "--json")
     kept = {item["name"]: item["why"] for item in found["kept"] if item["kind"] == "artifact"}
@@ -371,8 +373,8 @@ def test_pins_of_the_store(grown: Path, run: Any):
         run()
 
 
-def test_what_channels_point_at_stays(tmp_path: Path, run: Any):
-    """As the remote says now, and as it was last seen where it does not answer."""
+def test_versions_of_channels_stay(tmp_path: Path, run: Any):
+    """The remote states them; if it does not answer, those last seen count."""
     config = tmp_path / "config"
     signer, root = new_key("default", config), tmp_path / "artifacts"
     trust = read_trust(config)
@@ -386,7 +388,7 @@ def test_what_channels_point_at_stays(tmp_path: Path, run: Any):
         ship(path, remote, signer=signer, trust=trust)
     arguments = ["ship", str(made[0]), address, "--channel", "beta"]
     assert CliRunner().invoke(tree.typer_app(), arguments).exit_code == 0
-    # Somebody else moves it; nobody here has pulled since.
+    # Another machine moves it, and this one has not pulled since.
     set_channel(remote, "demo-dynamic", "beta", made[1].name, signer=signer, trust=trust)
     all_old(tmp_path, 2)
 
@@ -419,19 +421,19 @@ def test_what_channels_point_at_stays(tmp_path: Path, run: Any):
         (("--remote", "oci://127.0.0.1:1/models"), "cleaned up by its keeper"),
     ],
 )
-def test_bad_wishes(arguments: tuple[str, ...], message: str, run: Any):
+def test_bad_options_are_refused(arguments: tuple[str, ...], message: str, run: Any):
     with pytest.raises(AsrbuildError, match=message):
         run(*arguments)
 
 
-def test_sizes(grown: Path, run: Any):
+def test_sizes_are_parsed(grown: Path, run: Any):
     for text in ("0", "0GB", "0 kB"):
         found = run("--cache-size", text, "--json")
         assert sum(item["kind"] == "cache" for item in found["gone"]) == 8
     assert run("--cache-size", "1TB", "--json")["gone"] == []
 
 
-def test_probabilities_of_evaluations(grown: Path):
+def test_probabilities_of_evaluations_are_cleaned_up(grown: Path):
     folder = grown / "cache/probabilities" / ("ab" * 32)
     folder.mkdir(parents=True)
     for name, days in (("old", 9.0), ("new", 3.0)):

@@ -1,4 +1,4 @@
-"""The rules of what breaks an app: against plain sets, both ways, for every manifest key."""
+"""The rules of changes that break an app, against plain sets, both ways, for every manifest key."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from asrbuild.handover.bump import suggest
 from tests.manifests import MANIFEST, fixed, tensor
 
 NAMES = st.sampled_from(["a", "b", "c"])
-#: Beyond every bound that is drawn, so that a range without an end can be counted out.
+#: Beyond every bound that is drawn, so that a range without an end can be listed.
 ENDLESS = 60
 
 
@@ -42,7 +42,7 @@ def axes(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def taken(axis: Axis) -> set[int]:
-    """Every size that an axis takes, counted out."""
+    """Every size that an axis takes, as a set."""
     if axis.enumerated is not None:
         return set(axis.enumerated)
     return set(range(axis.min, ENDLESS if axis.max is None else axis.max + 1))
@@ -74,7 +74,7 @@ def test_sizes_are_compared_as_sets(before: dict[str, Any], now: dict[str, Any])
         ({"iOS": "17", "macOS": "14"}, {"iOS": "16", "macOS": "15"}, "other"),
     ],
 )
-def test_systems(before: dict[str, str], now: dict[str, str], relation: str):
+def test_systems_are_compared_as_sets(before: dict[str, str], now: dict[str, str], relation: str):
     assert systems(before, now).value == relation
     assert systems(now, before) is Relation(relation).flipped()
 
@@ -91,7 +91,7 @@ signatures = st.lists(tensors, max_size=3, unique_by=lambda t: t["name"])
 
 @st.composite
 def manifests(draw: st.DrawFn) -> Manifest:
-    """A manifest in which everything that is compared may be something else."""
+    """Manifests that vary in every compared value."""
     fields = copy.deepcopy(MANIFEST)
     model = fields["model"]
     streaming = st.just(MANIFEST["streaming"])
@@ -132,13 +132,13 @@ def manifests(draw: st.DrawFn) -> Manifest:
 
 @given(manifests())
 @settings(max_examples=40)
-def test_nothing_differs_from_itself(manifest: Manifest):
+def test_a_manifest_does_not_differ_from_itself(manifest: Manifest):
     assert compare_interfaces(manifest, manifest.model_copy(deep=True)) == []
 
 
 @given(manifests(), manifests())
 @settings(max_examples=150)
-def test_the_other_way_round_swaps_wider_and_narrower(before: Manifest, now: Manifest):
+def test_the_reverse_comparison_swaps_wider_and_narrower(before: Manifest, now: Manifest):
     there, back = compare_interfaces(before, now), compare_interfaces(now, before)
     found = {(f.what, f.relation) for f in there}
     assert {(f.what, f.relation.flipped()) for f in back} == found
@@ -151,8 +151,8 @@ def test_the_other_way_round_swaps_wider_and_narrower(before: Manifest, now: Man
 
 @given(manifests(), manifests(), manifests())
 @settings(max_examples=100)
-def test_what_keeps_every_promise_twice_keeps_it_at_once(a: Manifest, b: Manifest, c: Manifest):
-    """Two steps that break nothing break nothing together."""
+def test_two_compatible_steps_are_compatible_together(a: Manifest, b: Manifest, c: Manifest):
+    """If neither of two steps breaks an app, both together do not."""
     if (
         not combined(compare_interfaces(a, b)).breaks
         and not combined(compare_interfaces(b, c)).breaks
@@ -161,7 +161,7 @@ def test_what_keeps_every_promise_twice_keeps_it_at_once(a: Manifest, b: Manifes
 
 
 def keys(section: type[Section], prefix: str = "") -> list[str]:
-    """Every key of the manifest in dotted form; lists and optional sections are one key."""
+    """Every key of the manifest in dotted form; a list or optional section is one key."""
     found = []
     for name, field in section.model_fields.items():
         kind = field.annotation
@@ -194,10 +194,10 @@ def test_every_key_of_the_manifest_is_judged():
 
 
 def test_every_key_of_tensors_and_states_is_judged():
-    """Judged in ``_tensor`` and ``_states``.
+    """``_tensor`` and ``_states`` judge them.
 
-    ``fill`` is prose, a state's shape its input's; of ``streaming`` a function's inputs say which
-    calls it takes, and its tail is the default function's.
+    ``fill`` is prose, and a state's shape is that of its input. A function's inputs state the calls
+    of ``streaming``, and its tail is that of the default function.
     """
     assert set(Tensor.model_fields) == {"name", "dtype", "shape", "meaning", "fill"}
     assert set(Axis.model_fields) == {"name", "min", "default", "max", "enumerated"}
@@ -225,7 +225,7 @@ def changed(**sections: dict[str, Any]) -> Manifest:
 
 
 def other(rule: Any) -> Any:
-    """Another value of a rule's key, None where its type allows no other."""
+    """Another value of a rule's key; None if its type allows no other."""
     section, key = rule.key.split(".")
     kind = Manifest.model_fields[section].annotation.model_fields[key].annotation
     value = MANIFEST[section][key]
@@ -244,7 +244,7 @@ OTHERS = {rule.key: other(rule) for rule in RULES if rule.key.count(".") == 1}
 
 
 @pytest.mark.parametrize("key", [key for key, value in OTHERS.items() if value is not None])
-def test_a_rule_sees_its_key_alone(key: str):
+def test_a_rule_reads_only_its_key(key: str):
     section, name = key.split(".")
     (found,) = compare_interfaces(changed(), changed(**{section: {name: OTHERS[key]}}))
     assert found.what == key
@@ -257,7 +257,7 @@ LOGITS = MANIFEST["model"]["outputs"][0]
 @pytest.mark.parametrize(
     ("outputs", "expected"),
     [
-        # Steps follow the input's steps; classes do not follow anything.
+        # Steps follow the input's steps; classes follow no other axis.
         (
             [tensor("logits", "float32", [fixed("steps", 7), fixed("class", 29)], "probabilities")],
             [],
@@ -291,7 +291,9 @@ LOGITS = MANIFEST["model"]["outputs"][0]
         ([], [("output logits", "narrower")]),
     ],
 )
-def test_outputs(outputs: list[dict[str, Any]], expected: list[tuple[str, str]]):
+def test_changed_outputs_are_reported(
+    outputs: list[dict[str, Any]], expected: list[tuple[str, str]]
+):
     (function,) = MANIFEST["model"]["functions"]
     functions = [function | {"outputs": outputs}]
     now = changed(model={"outputs": outputs, "functions": functions})
@@ -299,8 +301,8 @@ def test_outputs(outputs: list[dict[str, Any]], expected: list[tuple[str, str]])
     assert [(f.what, f.relation.value) for f in found] == expected
 
 
-def test_an_app_must_know_how_it_is_fed_and_how_long_it_waits() -> None:
-    """Where no code has to change: ``asrbuild diff`` names the change among its reasons."""
+def test_changes_of_calls_and_latency_are_reported() -> None:
+    """``asrbuild diff`` gives them as reasons even if an app's code need not change."""
     old = changed()
     for key, value in (("mode", "chunked"), ("latency_ms", 999.0), ("steps_per_chunk", 7)):
         streaming = old.streaming.model_copy(update={key: value})

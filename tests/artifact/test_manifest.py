@@ -1,4 +1,4 @@
-"""``manifest.json`` of this, an older and a newer version."""
+"""``manifest.json`` of this, older and newer versions."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def test_a_newer_minor_version_may_have_more_keys(tmp_path: Path) -> None:
     (artifact / "manifest.json").write_text(json.dumps(fields))
     manifest = read_manifest(artifact)
     assert manifest.audio.sample_rate == MANIFEST["audio"]["sample_rate"]
-    # They are kept, so that the content digest is that of the publisher.
+    # Unknown keys are kept, so that the content digest is that of the publisher.
     assert json.loads(to_json(manifest)) == fields
     core = content_core(manifest)
     assert core["weather"] == {"rain": [1, None]}
     assert core["audio"]["gain"] == 1.5
 
 
-def test_a_newer_minor_version_needs_every_known_key(tmp_path: Path) -> None:
+def test_a_newer_minor_version_requires_every_known_key(tmp_path: Path) -> None:
     artifact, fields = written(tmp_path, NEWER)
     del fields["audio"]["channels"]
     (artifact / "manifest.json").write_text(json.dumps(fields))
@@ -54,7 +54,7 @@ def test_a_newer_minor_version_needs_every_known_key(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", [f"{MAJOR}.{minor}" for minor in range(MINOR + 1)])
 @pytest.mark.parametrize("key", MORE)
-def test_this_version_and_older_ones_have_no_other_keys(
+def test_unknown_keys_of_this_and_older_versions_are_refused(
     tmp_path: Path, version: str, key: str
 ) -> None:
     artifact, _ = written(tmp_path, version, **{key: MORE[key]})
@@ -63,7 +63,7 @@ def test_this_version_and_older_ones_have_no_other_keys(
 
 
 @pytest.mark.parametrize("version", [f"{MAJOR}.{minor}" for minor in range(MINOR + 1)])
-def test_an_older_version_is_read_and_written_as_it_was(tmp_path: Path, version: str) -> None:
+def test_an_older_version_is_written_back_unchanged(tmp_path: Path, version: str) -> None:
     artifact, fields = written(tmp_path, version)
     assert json.loads(to_json(read_manifest(artifact))) == fields
 
@@ -78,7 +78,7 @@ def test_another_major_version_is_refused(tmp_path: Path, version: Any) -> None:
 
 
 def test_every_added_key_is_null_by_default() -> None:
-    """What :class:`Section` promises holds only for such keys."""
+    """The promise of :class:`Section` holds only for such keys."""
     for name, section in json_schema()["$defs"].items():
         for key in set(section["properties"]) - set(section["required"]):
             assert section["properties"][key]["default"] is None, f"{name}.{key}"

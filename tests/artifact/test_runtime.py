@@ -1,4 +1,4 @@
-"""From samples to words through a manifest: the same words for every form of input."""
+"""The way from samples to words by a manifest: the same words for every form of input."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MANIFESTS = {
 
 @pytest.fixture
 def opened(tmp_path: Path, weights: AcousticWeights, monkeypatch: pytest.MonkeyPatch):
-    """Writes an artifact directory with that manifest, and opens it with the numpy package."""
+    """Writes an artifact directory with the manifest, and opens it with the numpy package."""
 
     def open_it(manifest: Manifest, decoder: DecoderSettings | None = None):
         (tmp_path / manifest.model.package).mkdir(exist_ok=True)
@@ -55,7 +55,7 @@ def opened(tmp_path: Path, weights: AcousticWeights, monkeypatch: pytest.MonkeyP
 
 
 def _expected_text(samples: np.ndarray, weights: AcousticWeights) -> str:
-    """Greedy words of the network run in one go, by hand."""
+    """Greedy words of one call of the network, decoded by hand."""
     zeros = np.zeros((1, weights.n_hidden), np.float32)
     rows, _, _ = network(weights, features(samples, FeatureSettings()), zeros, zeros)
     merged = [int(label) for label, _ in itertools.groupby(rows.argmax(1))]
@@ -63,7 +63,7 @@ def _expected_text(samples: np.ndarray, weights: AcousticWeights) -> str:
 
 
 @pytest.mark.parametrize("name", list(MANIFESTS))
-def test_words_of_a_recording(name: str, opened, weights: AcousticWeights) -> None:
+def test_a_recording_is_transcribed(name: str, opened, weights: AcousticWeights) -> None:
     samples = read_audio(SAMPLE, 16_000)
     partial: list[str] = []
     with opened(MANIFESTS[name]) as transcriber:
@@ -80,7 +80,7 @@ def test_words_of_a_recording(name: str, opened, weights: AcousticWeights) -> No
 
 @settings(max_examples=15)
 @given(cuts=st.lists(st.integers(0, 20_000), max_size=8), name=st.sampled_from(list(MANIFESTS)))
-def test_sound_may_arrive_bit_by_bit(cuts: list[int], name: str, weights: AcousticWeights) -> None:
+def test_sound_may_arrive_in_pieces(cuts: list[int], name: str, weights: AcousticWeights) -> None:
     manifest = MANIFESTS[name]
     samples = read_audio(SAMPLE, 16_000)[:48_000]
     transcriber = runtime.Transcriber(
@@ -100,7 +100,7 @@ def test_sound_may_arrive_bit_by_bit(cuts: list[int], name: str, weights: Acoust
 
 
 @pytest.mark.parametrize("samples", [0, 1, 511, 512])
-def test_less_than_one_step_is_no_words(samples: int, opened) -> None:
+def test_less_than_one_step_gives_no_words(samples: int, opened) -> None:
     with opened(MANIFESTS["chunked"]) as transcriber:
         found = transcriber.transcribe(np.zeros(samples, np.float32))
     assert found.real_time_factor >= 0
@@ -109,14 +109,14 @@ def test_less_than_one_step_is_no_words(samples: int, opened) -> None:
         assert found.hypotheses[0].words == ()
 
 
-def test_the_decoder_can_be_another_than_the_manifests(opened) -> None:
+def test_the_decoder_may_differ_from_that_of_the_manifest(opened) -> None:
     samples = read_audio(SAMPLE, 16_000)[:32_000]
     with opened(MANIFESTS["chunked"], DecoderSettings("beam", 20)) as transcriber:
         found = transcriber.transcribe(samples, n_best=3)
     assert len(found.hypotheses) == 3
 
 
-def test_an_artifact_without_its_package(tmp_path: Path) -> None:
+def test_an_artifact_without_its_package_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(to_json(MANIFESTS["chunked"]))
     with pytest.raises(AsrbuildError, match=r"the artifact lacks its package test.mlpackage"):
         runtime.open_artifact(tmp_path)
@@ -142,7 +142,7 @@ def _changed(section: str, **fields: object) -> Manifest:
         (_changed("decoder", beam_width=0), "decoder.beam_width"),
     ],
 )
-def test_manifests_that_contradict_themselves(manifest: Manifest, key: str, opened) -> None:
+def test_contradictory_manifests_are_refused(manifest: Manifest, key: str, opened) -> None:
     with pytest.raises(AsrbuildError) as caught:
         opened(manifest)
     assert caught.value.key == key

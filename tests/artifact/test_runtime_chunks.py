@@ -1,4 +1,4 @@
-"""No step is lost: every way of cutting an utterance gives the outputs of one call."""
+"""Every way of cutting an utterance gives the outputs of one call."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ CONTRACTS = {
 
 
 @pytest.mark.parametrize("name", list(CONTRACTS))
-def test_every_length_gives_what_one_call_gives(name: str, weights: AcousticWeights, whole) -> None:
+def test_every_length_gives_the_outputs_of_one_call(
+    name: str, weights: AcousticWeights, whole
+) -> None:
     manifest = CONTRACTS[name]
     long = [636] if name in ("fixed 16", "whole, no bound") else []
     for steps in [*range(1, 101), *long]:
@@ -69,7 +71,7 @@ def test_every_length_gives_what_one_call_gives(name: str, weights: AcousticWeig
         ("enumerated, whole", 70, [(64, 64), (8, 6)]),
     ],
 )
-def test_calls(
+def test_calls_cover_the_utterance(
     name: str, steps: int, calls: list[tuple[int, int]], weights: AcousticWeights
 ) -> None:
     package = NumpyPackage(CONTRACTS[name], weights)
@@ -83,7 +85,7 @@ def test_calls(
     steps=st.integers(0, 90),
     cuts=st.lists(st.integers(0, 50), max_size=8),
 )
-def test_how_steps_arrive_does_not_matter(
+def test_steps_may_arrive_in_pieces_of_any_size(
     name: str, steps: int, cuts: list[int], weights: AcousticWeights, whole
 ) -> None:
     windows, at, rows = windows_of(steps), 0, []
@@ -95,15 +97,15 @@ def test_how_steps_arrive_does_not_matter(
     np.testing.assert_allclose(np.concatenate(rows), whole(steps)[0], atol=1e-6)
 
 
-def test_nothing_at_all(weights: AcousticWeights) -> None:
+def test_an_utterance_without_steps_has_no_outputs(weights: AcousticWeights) -> None:
     for manifest in CONTRACTS.values():
         found = acoustic(NumpyPackage(manifest, weights), Contract.of(manifest), windows_of(0))
         assert found.probabilities.shape == (0, 29)
         assert all((value == 0).all() for value in found.state.values())
 
 
-def test_a_dropped_state_is_noticed(weights: AcousticWeights, whole) -> None:
-    """The negative control of this file: without its state the same package is far off."""
+def test_a_dropped_state_changes_the_outputs(weights: AcousticWeights, whole) -> None:
+    """The negative control of this file: without its state the same package differs widely."""
 
     class Forgetful(NumpyPackage):
         def predict(self, data, state=None):
@@ -123,7 +125,9 @@ def test_a_dropped_state_is_noticed(weights: AcousticWeights, whole) -> None:
         (fixed("steps", 16), 20, "it takes at most 16"),
     ],
 )
-def test_calls_the_package_does_not_take(axis: Axis, steps: int, message: str) -> None:
+def test_calls_that_the_package_does_not_take_are_refused(
+    axis: Axis, steps: int, message: str
+) -> None:
     with pytest.raises(AsrbuildError, match=message):
         call_size(steps, axis)
 
@@ -135,7 +139,9 @@ def test_calls_the_package_does_not_take(axis: Axis, steps: int, message: str) -
         (lambda out: out | {"logits": out["logits"][:3]}, "says 16 rows on axis 0"),
     ],
 )
-def test_a_package_that_breaks_its_word(broken, message: str, weights: AcousticWeights) -> None:
+def test_outputs_that_contradict_the_manifest_are_refused(
+    broken, message: str, weights: AcousticWeights
+) -> None:
     manifest: Manifest = CONTRACTS["fixed 16"]
 
     class Broken(NumpyPackage):

@@ -1,7 +1,7 @@
-"""Real packages through the executor: chunked equals one shot for every length, and the demo talks.
+"""Real packages in the executor: chunked calls equal one shot for every length.
 
-The network in plain numpy is the reference for random weights, the sample's transcript for the
-demo's.
+The reference is the network in plain numpy for random weights, and the sample's transcript for the
+demo.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ CASES: dict[str, tuple[ConversionRequest, Manifest]] = {
 
 
 @pytest.mark.parametrize("name", list(CASES))
-def test_every_length_gives_what_one_call_gives(
+def test_every_length_gives_the_outputs_of_one_call(
     name: str, tmp_path: Path, weights: AcousticWeights, whole: Callable
 ) -> None:
     request, manifest = CASES[name]
@@ -87,7 +87,7 @@ def test_every_length_gives_what_one_call_gives(
 
 @pytest.fixture(scope="module")
 def demo_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's weights as an fp16 package with a manifest, and nothing else."""
+    """An artifact of the demo's weights: an fp16 package with a manifest alone."""
     folder = tmp_path_factory.mktemp("artifact")
     weights = read_weights(find_checkpoint(DEMO / "checkpoint", "auto"))
     request = ConversionRequest(precision="fp16", deployment_target="iOS17", steps=FixedSteps(16))
@@ -106,7 +106,7 @@ def demo_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-#: Runs the command alone, and says which of the heavy libraries it pulled in.
+#: Runs the command alone, and prints which of the heavy libraries it imported.
 COMMAND = """
 import sys, typer
 from asrbuild.cli.transcribe import transcribe
@@ -128,7 +128,7 @@ def _transcribe(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("decoder", ["greedy", "beam"])
-def test_the_demo_says_what_was_said(demo_artifact: Path, decoder: str) -> None:
+def test_the_demo_transcribes_its_sample(demo_artifact: Path, decoder: str) -> None:
     expected = (DEMO / "sample.txt").read_text().strip()
     done = _transcribe(demo_artifact, DEMO / "sample.wav", "--decoder", decoder, "--partial")
     assert done.returncode == 0, done.stderr
@@ -143,10 +143,10 @@ def test_the_demo_says_what_was_said(demo_artifact: Path, decoder: str) -> None:
     assert len(partial[len(partial) // 2]) < len(partial[-1])
 
 
-def test_words_with_times_as_json_whatever_the_recording(
+def test_recordings_of_any_form_give_words_with_times_as_json(
     demo_artifact: Path, tmp_path: Path
 ) -> None:
-    """Stereo at another rate says the same; a bad recording does not stop the others."""
+    """Stereo at another rate gives the same words; a bad recording does not stop the others."""
     import soundfile
 
     samples, rate = soundfile.read(DEMO / "sample.wav")
@@ -176,7 +176,9 @@ def test_words_with_times_as_json_whatever_the_recording(
         (["--scorer", "x.scorer"], "the greedy decoder uses no scorer"),
     ],
 )
-def test_options_that_make_no_sense(demo_artifact: Path, options: list[str], message: str) -> None:
+def test_contradictory_options_are_refused(
+    demo_artifact: Path, options: list[str], message: str
+) -> None:
     app = typer.Typer()
     app.command()(transcribe)
     arguments = [str(demo_artifact), str(DEMO / "second.wav"), *options]

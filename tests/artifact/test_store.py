@@ -1,4 +1,4 @@
-"""The artifact store: whole, read-only, never rewritten, found by name, version and path."""
+"""The artifact store: versions are whole, read-only, never rewritten, and found by name or path."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_published_files_and_directories_are_read_only(tmp_path: Path) -> None:
         assert not stat.S_IMODE(item.stat().st_mode) & 0o222, item
 
 
-def test_nothing_but_the_artifact_is_left_in_the_store(tmp_path: Path) -> None:
+def test_the_store_holds_only_the_artifact(tmp_path: Path) -> None:
     publish(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["dynamic"]
     assert sorted(p.name for p in (tmp_path / "dynamic").iterdir()) == ["1+abc", "latest"]
@@ -84,7 +84,7 @@ def test_another_artifact_under_the_same_version_is_refused(tmp_path: Path) -> N
     assert [p.name for p in tmp_path.iterdir()] == ["dynamic"]
 
 
-def test_a_copy_that_went_wrong_is_not_published(tmp_path: Path) -> None:
+def test_a_wrong_copy_is_not_published(tmp_path: Path) -> None:
     digests = {"package/Data/weight.bin": hashlib.sha256(b"\0" * 100).hexdigest()}
     for weights, fits in ((b"\0" * 99 + b"\1", False), (b"\0" * 100, True)):
         with store.staging(tmp_path) as directory:
@@ -107,7 +107,7 @@ def test_volatile_files_may_differ(tmp_path: Path) -> None:
     assert (path / "report.md").read_text() == "3 ms"
 
 
-def test_a_damaged_artifact_is_not_taken_for_the_same(tmp_path: Path) -> None:
+def test_a_damaged_artifact_does_not_count_as_the_same(tmp_path: Path) -> None:
     path = publish(tmp_path)
     tamper(path / "alphabet.txt", b"a\nc\n")
     with pytest.raises(AsrbuildError, match=r"differs in alphabet\.txt"):
@@ -148,8 +148,8 @@ def test_verify_refuses_missing_and_malicious_sums(tmp_path: Path, sums: str | N
     assert problem.path == layout.SUMS
 
 
-def test_latest_stays_where_it_is(tmp_path: Path) -> None:
-    """For a sweep, and for a build with nothing to do; but there must be one."""
+def test_latest_may_stay_unchanged(tmp_path: Path) -> None:
+    """It does for a sweep and for a build with nothing to do, unless there is none yet."""
     for version in ("1+aaa", "2+bbb"):
         with store.staging(tmp_path) as staging:
             (staging / "manifest.json").write_text(version)
@@ -204,7 +204,7 @@ def two(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_version_is_not_the_beginning_of_another(tmp_path: Path) -> None:
+def test_a_version_is_not_a_prefix_of_another(tmp_path: Path) -> None:
     ten, one = (publish(tmp_path, version=version) for version in ("1.0.10+aa", "1.0.1+bb"))
     assert lookup.resolve(tmp_path, "dynamic/1.0.1") == one
     assert lookup.resolve(tmp_path, "dynamic/1.0.10") == ten
@@ -238,13 +238,13 @@ def test_resolve_finds(two: Path, spec: str, found: str) -> None:
         ("nothing-like-it", "choose one of dynamic/1+77aa00, static/1+3f2a00, static/1+9c1d00"),
     ],
 )
-def test_resolve_says_what_is_there(two: Path, spec: str, message: str) -> None:
+def test_resolve_lists_the_existing_names(two: Path, spec: str, message: str) -> None:
     with pytest.raises(AsrbuildError) as caught:
         lookup.resolve(two, spec)
     assert message in str(caught.value)
 
 
-def test_resolve_takes_paths_and_prefers_names(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resolve_takes_paths_but_prefers_names(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     artifact = two / "static" / "1+3f2a00"
     assert lookup.resolve(two, str(artifact)) == artifact
     assert lookup.resolve(two, str(artifact / "manifest.json")) == artifact
@@ -260,7 +260,7 @@ def test_resolve_takes_paths_and_prefers_names(two: Path, monkeypatch: pytest.Mo
         lookup.resolve(two.parent / "empty", "anything")
 
 
-def test_content_digest_depends_on_every_part_and_on_no_order() -> None:
+def test_the_content_digest_depends_on_every_part_but_not_on_order() -> None:
     files = {"a": "0" * 64, "b": "1" * 64}
     core = {"name": "x", "model": {"format": "mlprogram", "n": [1, 2]}}
     digest = integrity.content_digest(files, core)
@@ -283,7 +283,7 @@ with store.staging(Path(sys.argv[1])) as directory:
 """
 
 
-def test_leftovers_of_the_dead_are_swept_and_the_living_are_let_be(tmp_path: Path) -> None:
+def test_leftovers_of_dead_processes_are_removed_and_others_kept(tmp_path: Path) -> None:
     def start() -> tuple[subprocess.Popen[str], Path]:
         process = subprocess.Popen(
             [sys.executable, "-c", STAGE_AND_WAIT, str(tmp_path)],
@@ -320,7 +320,7 @@ def test_links_are_not_published(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("with_memo", [False, True])
-def test_is_published_only_while_whole(tmp_path: Path, with_memo: bool) -> None:
+def test_an_artifact_counts_as_published_only_while_whole(tmp_path: Path, with_memo: bool) -> None:
     cache_root = tmp_path / "cache" if with_memo else None
     root = tmp_path / "artifacts"
     assert not integrity.is_published(root / "dynamic" / "1+abc", cache_root)

@@ -2,7 +2,7 @@
 
     python cache_worker.py ROOT LOG TAG [--slow SECONDS] [--no-flock]
 
-Every start and end of a stage's work is a line in LOG; what the user is told goes to stdout.
+Every start and end of a stage's work is a line in LOG; messages for the user go to stdout.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def run(root: Path, log_file: Path, tag: str, slow: float = 0.02) -> None:
         note("start", stage)
         (directory / "sub").mkdir()
         for index in range(4):
-            # The first file is large, and the same under each tag, so that it is linked.
+            # The first file is large and equal under all tags, so that it is linked.
             content = f"{stage} {tag} {index}\n".encode() * 2_000
             if not index:
                 content = f"{stage} of all\n".encode() * 20_000
@@ -74,7 +74,7 @@ def run(root: Path, log_file: Path, tag: str, slow: float = 0.02) -> None:
 
 
 def without_flock() -> None:
-    """A shared folder that takes no kernel locks."""
+    """Makes flock fail, as in a shared folder without kernel locks."""
     import filelock
 
     class NoFlock(filelock.FileLock):

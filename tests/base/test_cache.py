@@ -1,4 +1,4 @@
-"""The stage cache: fingerprints, whole entries only, detection of damage, and reasons of misses."""
+"""The stage cache: fingerprints, whole entries, detection of damage, and reasons of misses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEY = StageKey(
     files={"checkpoint": "a" * 64},
     versions={"coremltools": "9.0"},
 )
-LARGE = 400_000  # beyond this size digests are remembered
+LARGE = 400_000  # digests of larger files are remembered
 
 scalars = st.one_of(
     st.none(),
@@ -52,7 +52,7 @@ def shuffled(value: Any) -> Any:
 
 
 def typed(value: Any) -> Any:
-    """A comparison in which True is not 1, but 1.0 is, as JSON has it."""
+    """A value for comparisons in which True is not 1, but 1.0 is, as in JSON."""
     if isinstance(value, dict):
         return {key: typed(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -147,7 +147,7 @@ def build() -> Builder:
 
 
 def tidy(root: Path) -> bool:
-    """No temporary directory and no lock is left."""
+    """Asserts that no temporary directory and no lock is left."""
     return not any(
         (root / folder).exists() and list((root / folder).iterdir())
         for folder in (cache.BUILDING, cache.LOCKS)
@@ -176,7 +176,7 @@ def test_the_record_lists_every_file_with_its_digest(tmp_path: Path, build: Buil
 
 
 @pytest.mark.parametrize("error", [AsrbuildError("no"), ValueError("no"), KeyboardInterrupt()])
-def test_a_failure_is_not_cached(tmp_path: Path, build: Builder, error: BaseException) -> None:
+def test_a_failed_stage_is_not_cached(tmp_path: Path, build: Builder, error: BaseException) -> None:
     def fail(directory: Path) -> None:
         (directory / "half").write_text("made")
         raise error
@@ -236,21 +236,21 @@ def test_a_damaged_entry_is_a_miss_with_a_warning(
     assert tidy(tmp_path)
 
 
-def test_an_added_file_is_damage(tmp_path: Path, build: Builder) -> None:
+def test_an_added_file_counts_as_damage(tmp_path: Path, build: Builder) -> None:
     path = build.run(tmp_path).path
     (path / "package" / "stray").write_text("")
     assert not build.run(tmp_path).hit
     assert "package/stray was added" in build.said[0]
 
 
-def test_a_record_of_another_entry_is_damage(tmp_path: Path, build: Builder) -> None:
+def test_a_record_of_another_entry_counts_as_damage(tmp_path: Path, build: Builder) -> None:
     other = build.run(tmp_path, replace(KEY, code_version=2)).path
     other.rename(cache.entry_path(tmp_path, KEY))
     assert not build.run(tmp_path).hit
     assert "belongs to another entry" in build.said[0]
 
 
-def test_verify_reads_what_the_file_system_vouches_for(
+def test_verify_reads_files_that_look_unchanged(
     tmp_path: Path, build: Builder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build.run(tmp_path)
@@ -264,7 +264,7 @@ def test_verify_reads_what_the_file_system_vouches_for(
     assert build.runs == 1
 
 
-def test_the_memo_of_another_boot_is_not_trusted(
+def test_the_memo_of_another_boot_is_not_used(
     tmp_path: Path, build: Builder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = build.run(tmp_path).path / "weights.bin"
@@ -272,13 +272,13 @@ def test_the_memo_of_another_boot_is_not_trusted(
     record = digest._memo_path(tmp_path, before)
     assert record.exists()
     monkeypatch.setattr(digest, "_boot", lambda: "another")
-    # What a power cut can do: right size and times, zeros inside. Only reading tells.
+    # A power cut can leave zeros at the right size and times. Only reading finds it.
     path.write_bytes(bytes(LARGE))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert not build.run(tmp_path).hit
 
 
-def test_file_digest_follows_the_content_and_is_read_once(
+def test_the_digest_of_a_file_follows_its_content_and_is_read_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "graph.pb"
@@ -298,7 +298,7 @@ def test_file_digest_follows_the_content_and_is_read_once(
         digest.file_digest(tmp_path)
 
 
-def test_a_file_just_written_is_not_remembered(tmp_path: Path) -> None:
+def test_the_digest_of_a_file_just_written_is_not_remembered(tmp_path: Path) -> None:
     path = tmp_path / "graph.pb"
     path.write_bytes(b"1" * LARGE)
     digest.file_digest(path, tmp_path / "cache")
@@ -306,7 +306,7 @@ def test_a_file_just_written_is_not_remembered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("junk", ["", "{", "[]", '{"identity": 1}', '{"sha256": "x"}', "\0"])
-def test_a_broken_memo_costs_only_time(tmp_path: Path, build: Builder, junk: str) -> None:
+def test_a_broken_memo_is_ignored(tmp_path: Path, build: Builder, junk: str) -> None:
     path = build.run(tmp_path).path
     digest._memo_path(tmp_path, (path / "weights.bin").stat()).write_text(junk)
     assert build.run(tmp_path).hit
@@ -374,7 +374,7 @@ def test_list_and_clear(tmp_path: Path, build: Builder) -> None:
     assert [entry.stage for entry in entries] == ["convert", "export"]
     size = LARGE + len("hello") + len("spec")
     assert [entry.bytes for entry in entries] == [size, size]
-    # Evaluations keep folders of their own there, without a record.
+    # Evaluations have folders without a record in the cache.
     kept = tmp_path / "probabilities" / ("0" * 64) / "words.json"
     kept.parent.mkdir(parents=True)
     kept.write_text("12345")
@@ -389,7 +389,7 @@ def test_list_and_clear(tmp_path: Path, build: Builder) -> None:
     assert not build.run(tmp_path).hit
 
 
-def test_a_stage_may_not_write_the_record(tmp_path: Path) -> None:
+def test_a_stage_must_not_write_the_record(tmp_path: Path) -> None:
     def build(directory: Path) -> None:
         (directory / cache.RECORD).write_text("{}")
 
@@ -398,7 +398,7 @@ def test_a_stage_may_not_write_the_record(tmp_path: Path) -> None:
     assert tidy(tmp_path)
 
 
-def test_a_cache_path_that_is_a_file(tmp_path: Path, build: Builder) -> None:
+def test_a_cache_path_that_is_a_file_is_refused(tmp_path: Path, build: Builder) -> None:
     (tmp_path / "cache").write_text("")
     with pytest.raises(AsrbuildError) as caught:
         build.run(tmp_path / "cache")

@@ -109,16 +109,16 @@ def test_threads_of_one_process_build_once(tmp_path: Path) -> None:
 
 
 def whole_entries(root: Path, tag: str) -> set[str]:
-    """The stages that are visible for a tag, after a look at their every byte."""
+    """The stages whose entries are visible for a tag; every byte of them is compared."""
     found = [e for e in cache_cleanup.list_entries(root / "cache") if e.key.keys["tag"] == tag]
     for entry in found:
         assert cache.entry_problem(root / "cache", entry.path, verify=True) is None
     return {entry.stage for entry in found}
 
 
-def test_fifty_kills_at_random_moments(tmp_path: Path) -> None:
-    """After each kill all that is visible is whole; finished work is never done again."""
-    # Forks of a server without threads: each a process in a few milliseconds.
+def test_kills_at_random_moments_leave_whole_entries(tmp_path: Path) -> None:
+    """After each of fifty kills all visible entries are whole; finished work is not done again."""
+    # The server forks without threads: each process starts in a few milliseconds.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["cache_worker"])
     moments = seeded(20260)
@@ -132,12 +132,12 @@ def test_fifty_kills_at_random_moments(tmp_path: Path) -> None:
     killed_after: Counter[int] = Counter()
     while kills < 50:
         tag = f"round{rounds}"
-        finished: dict[str, int] = {}  # stage to how often it was started until it was whole
+        finished: dict[str, int] = {}  # stage -> how often it was started until it was whole
         exitcode = None
-        patience = 0.03  # s; grows, so that a busy machine comes to an end as well
+        patience = 0.03  # s; grows, so that a busy machine finishes as well
         while exitcode != 0:
             process = start(tag)
-            # After a random piece of the work that is left, and a little more.
+            # The kill comes after a random part of the remaining work, and a little later.
             pieces = len(log(tmp_path)) + moments.randint(0, 2 * (len(STAGES) - len(finished)))
             wait_for(lambda: not process.is_alive() or len(log(tmp_path)) >= pieces)  # noqa: B023
             process.join(moments.uniform(0, patience))
@@ -157,7 +157,7 @@ def test_fifty_kills_at_random_moments(tmp_path: Path) -> None:
                     assert integrity.verify_files(artifact.path) == []
         assert sorted(finished) == sorted(STAGES)
         rounds += 1
-    # The kills fell into every stage and into the publication.
+    # Kills happened in every stage and in the publication.
     assert set(killed_after) == {0, 1, 2, 3}, killed_after
     cache_worker.run(tmp_path, tmp_path / "log", "last")
     versions = {artifact.version for artifact in lookup.list_artifacts(tmp_path / "artifacts")}
@@ -219,7 +219,7 @@ def test_leftovers_of_another_machine_stay_for_a_day(
     assert_tidy(tmp_path)
 
 
-def test_a_folder_without_kernel_locks_may_see_double_work_and_no_failure(
+def test_a_folder_without_kernel_locks_may_have_double_work_but_no_failure(
     tmp_path: Path, start: Start
 ) -> None:
     racers = [start("race", "--slow", "0.5", "--no-flock") for _ in range(3)]
@@ -234,7 +234,7 @@ def test_a_folder_without_kernel_locks_may_see_double_work_and_no_failure(
 
 
 def test_files_from_the_future_are_hits_and_damage_in_them_is_found(tmp_path: Path) -> None:
-    """A machine with a fast clock wrote the cache; nothing is judged by age."""
+    """A machine with a fast clock wrote the cache; age decides nothing."""
     key = StageKey("convert", 1, {}, {}, {})
     said: list[str] = []
 
@@ -252,7 +252,7 @@ def test_files_from_the_future_are_hits_and_damage_in_them_is_found(tmp_path: Pa
     assert "weights.bin was changed" in said[0]
 
 
-def test_clearing_keeps_what_is_being_built(tmp_path: Path, start: Start) -> None:
+def test_clearing_keeps_entries_that_are_being_built(tmp_path: Path, start: Start) -> None:
     process = start("busy", "--slow", "1")
     wait_for(lambda: ("end", "source", "busy") in log(tmp_path))
     wait_for(lambda: ("start", "export", "busy") in log(tmp_path))

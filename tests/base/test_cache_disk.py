@@ -1,4 +1,4 @@
-"""A full disk, a read-only disk and a file size limit, all real, for the cache and the store."""
+"""The cache and the store on a real full disk, a read-only disk and under a file size limit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-# Runs in a mount namespace of its own: `disk` is 2 MB of real memory disk, gone with the process.
+# Runs in its own mount namespace: `disk` is a memory disk of 2 MB that ends with the process.
 PRELUDE = """
 import os, subprocess, sys
 from pathlib import Path
@@ -67,7 +67,7 @@ def run_on_a_disk(tmp_path: Path, code: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_build_on_a_full_disk_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_build_reports_a_full_disk_and_leaves_nothing(tmp_path: Path) -> None:
     run_on_a_disk(
         tmp_path,
         """
@@ -82,7 +82,7 @@ assert run_stage(disk / "cache", key(), writer(1), notify=print).hit
     )
 
 
-def test_a_library_that_words_a_full_disk_in_its_own_way(tmp_path: Path) -> None:
+def test_a_librarys_own_error_for_a_full_disk_is_recognised(tmp_path: Path) -> None:
     run_on_a_disk(
         tmp_path,
         """
@@ -99,7 +99,7 @@ assert names() == [], names()
     )
 
 
-def test_not_even_a_lock_fits(tmp_path: Path) -> None:
+def test_a_disk_without_room_for_a_lock_is_reported(tmp_path: Path) -> None:
     run_on_a_disk(
         tmp_path,
         """
@@ -122,7 +122,7 @@ assert not [n for n in names() if n.startswith(".locks")], names()
     )
 
 
-def test_publishing_on_a_full_disk_keeps_what_was_there(tmp_path: Path) -> None:
+def test_publishing_on_a_full_disk_keeps_the_store(tmp_path: Path) -> None:
     run_on_a_disk(
         tmp_path,
         """
@@ -144,7 +144,7 @@ publish(800, "3+c")
     )
 
 
-def test_a_read_only_disk_serves_hits_and_refuses_the_rest_in_words(tmp_path: Path) -> None:
+def test_a_read_only_disk_serves_hits_and_reports_misses(tmp_path: Path) -> None:
     run_on_a_disk(
         tmp_path,
         """
@@ -181,7 +181,7 @@ def limited(code: str, directory: Path, limit: Callable[[], None]) -> None:
 
 
 def test_a_file_size_limit_needs_no_privileges(tmp_path: Path) -> None:
-    """The same road as a full disk, on any machine: the system refuses a write half-way."""
+    """The system refuses a write half-way, as on a full disk, on any machine."""
     limited(
         """
 import signal

@@ -1,4 +1,4 @@
-"""The closure of a module's imports, in a package of a test."""
+"""The closure of a module's imports."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FILES = {
 NOT_COUNTED = {"types_only.py", "unused.py", "rooms/bath.py", "__init__.py"}
 
 
-def test_closure_has_what_a_module_imports_starts_and_fills_in(
+def test_the_closure_has_imports_started_modules_and_templates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = tmp_path / "asrbuild"

@@ -1,4 +1,4 @@
-"""Large files are on the disk once, damage in one is never linked on, and sizes say the truth."""
+"""Large files are stored once, damage is not linked on, and reported sizes are true."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DIGEST = hashlib.sha256(WEIGHTS).hexdigest()
 
 
 def entry(root: Path, number: int, weights: bytes = WEIGHTS) -> Path:
-    """The weights of a cache entry that has a small file of its own."""
+    """The weights of a cache entry that also has a small file."""
 
     def build(directory: Path) -> None:
         (directory / "package").mkdir()
@@ -49,22 +49,22 @@ def inodes(*paths: Path) -> set[int]:
 
 
 def on_disk(root: Path) -> int:
-    """What ``du`` counts: the blocks of each file once."""
+    """The bytes that ``du`` counts: the blocks of each file once."""
     found = {s.st_ino: 512 * s.st_blocks for s in (p.stat() for p in root.rglob("*"))}
     return sum(found.values())
 
 
 def change(path: Path) -> None:
-    """An edit in place by somebody who made the file writable."""
+    """Edits a file in place after making it writable."""
     path.chmod(0o644)
     with path.open("r+b") as stream:
         stream.write(b"W")
 
 
-def test_sixteen_shapes_take_the_space_of_one(
+def test_sixteen_shapes_take_the_space_of_one_and_are_not_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And a later use reads none of their bytes."""
+    """A later use reads none of their bytes."""
     large = b"w" * (8 * LARGE)
     monkeypatch.setattr(f"{__name__}.DIGEST", hashlib.sha256(large).hexdigest())
     files: list[Path] = []
@@ -80,13 +80,13 @@ def test_sixteen_shapes_take_the_space_of_one(
     assert {digest.file_digest(file, tmp_path / "cache") for file in files} == {DIGEST}
 
 
-def test_an_edit_is_found_under_each_name_and_goes_no_further(tmp_path: Path) -> None:
+def test_an_edit_is_found_under_each_name_and_is_not_linked_on(tmp_path: Path) -> None:
     first = entry(tmp_path, 1)
     published = artifact(tmp_path, 1, first)
     change(published)
     (problem,) = integrity.verify_files(published.parent)
     assert str(problem) == "weight.bin: changed"
-    # The entry has the same file, so it is made again, and neither shape gets the damage.
+    # The entry shares the file, so it is made again, and neither shape gets the damage.
     again, other = entry(tmp_path, 1), entry(tmp_path, 2)
     assert again.read_bytes() == other.read_bytes() == WEIGHTS
     assert inodes(again, other).isdisjoint(inodes(published))
@@ -96,12 +96,12 @@ def test_an_edit_is_found_under_each_name_and_goes_no_further(tmp_path: Path) ->
     assert not stat.S_IMODE(second.stat().st_mode) & 0o222
 
 
-def test_removal_leaves_the_other_names_read_only_and_says_what_it_gives_back(
+def test_removal_keeps_other_names_read_only_and_reports_freed_bytes(
     tmp_path: Path,
 ) -> None:
     weights = entry(tmp_path, 1)
     published = artifact(tmp_path, 1, weights)
-    small = len("manifest.json") + 2 * 64  # the list of digests at least
+    small = len("manifest.json") + 2 * 64  # at least the list of digests
     names = NamedFiles()
     assert small < names.without(published.parent) < LARGE
     assert names.without(weights) == LARGE
@@ -118,7 +118,7 @@ def test_removal_leaves_the_other_names_read_only_and_says_what_it_gives_back(
 
 
 @pytest.mark.parametrize("refusal", [errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP])
-def test_where_no_link_can_be_made_the_bytes_are_copied(
+def test_bytes_are_copied_if_a_link_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int
 ) -> None:
     def link(*_: object) -> None:
@@ -151,7 +151,7 @@ def test_a_store_on_another_disk_has_the_weights_once(tmp_path: Path, other_disk
     assert integrity.verify_files(published[1].parent) == []
 
 
-def test_what_is_not_ones_own_or_not_the_bytes_is_not_linked(tmp_path: Path) -> None:
+def test_only_safe_files_with_the_same_bytes_are_linked(tmp_path: Path) -> None:
     good, target = tmp_path / "good", tmp_path / "target"
     good.write_bytes(WEIGHTS)
     open_to_all = tmp_path / "open"
@@ -170,7 +170,7 @@ def test_what_is_not_ones_own_or_not_the_bytes_is_not_linked(tmp_path: Path) -> 
     assert inodes(target) == inodes(good)
 
 
-def test_a_file_that_changes_while_it_is_linked_is_let_go(
+def test_a_file_that_changes_while_it_is_linked_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good, target = tmp_path / "good", tmp_path / "target"

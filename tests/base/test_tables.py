@@ -1,4 +1,4 @@
-"""Tables in a terminal of any width, and in a pipe."""
+"""Tables on a terminal of any width, and in a pipe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROWS = st.lists(
 
 
 def shown(rows: list[tuple[str, str, str]], width: int | None) -> str:
-    """What :func:`show` prints: to a terminal of that width, or to a pipe."""
+    """The output of :func:`show` on a terminal of that width, or in a pipe."""
     out = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdout", out)
@@ -32,7 +32,7 @@ def shown(rows: list[tuple[str, str, str]], width: int | None) -> str:
 
 
 @given(ROWS, st.integers(45, 200))
-def test_a_terminal_breaks_no_word_and_is_never_exceeded(
+def test_a_table_fits_the_terminal_without_breaking_words(
     rows: list[tuple[str, str, str]], width: int
 ) -> None:
     text = shown(rows, width)

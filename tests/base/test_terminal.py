@@ -1,4 +1,4 @@
-"""Text of files, packages and remotes on a terminal: control characters are shown, not obeyed."""
+"""Text of files, packages and remotes on a terminal: control characters have no effect."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOSTILE = "\x1b]0;title\x07\x1b[31mred\x9b2J\u202e[/red][bold]"
 
 
 @given(st.text(st.characters()))
-def test_nothing_steers_a_terminal(text: str) -> None:
+def test_foreign_text_does_not_steer_a_terminal(text: str) -> None:
     shown = terminal.plain(text)
     assert not any(c != "\n" and (ord(c) < 32 or 127 <= ord(c) < 160) for c in shown)
     assert not set("\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069") & set(
@@ -31,7 +31,7 @@ def test_nothing_steers_a_terminal(text: str) -> None:
     "text",
     ["über den Wolken", "می\u200cشود", "क्\u200dष", "音声\u3000認識", "a\nb", "x=[1,2]", "🙂"],
 )
-def test_letters_of_all_languages_stay(text: str) -> None:
+def test_letters_of_all_languages_are_unchanged(text: str) -> None:
     assert terminal.plain(text) == text
 
 
@@ -39,12 +39,12 @@ def test_letters_of_all_languages_stay(text: str) -> None:
     ("text", "shown"),
     [("\x1b[2J", "\\x1b[2J"), ("\x9b", "\\x9b"), ("\u202e", "\\u202e"), ("caf\udce9", "caf\\xe9")],
 )
-def test_what_would_be_obeyed_is_an_escape(text: str, shown: str) -> None:
+def test_control_characters_are_shown_as_escapes(text: str, shown: str) -> None:
     assert terminal.plain(text) == shown
 
 
 @given(st.recursive(st.text(st.characters()) | st.integers(), lambda inner: st.lists(inner)))
-def test_json_says_the_same_and_steers_nothing(value: object) -> None:
+def test_json_has_the_same_text_without_control_characters(value: object) -> None:
     with pytest.MonkeyPatch.context() as patched:
         lines: list[str] = []
         patched.setattr("sys.stdout", type("Out", (), {"write": lines.append, "flush": id}))

@@ -12,7 +12,7 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.base.threads import run_concurrently
 
 
-def test_results_are_in_order_and_no_more_run_than_may():
+def test_results_are_in_order_and_the_limit_holds():
     running, counts = [], []
 
     def work(item: int) -> int:

@@ -1,4 +1,4 @@
-"""``import asrbuild`` as a program uses it, and what ``--json`` writes while a build runs."""
+"""``import asrbuild`` in a program, and the lines that ``--json`` writes while a build runs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_plan_build_and_transcribe(store: Path) -> None:
     assert heard[-1] == SAMPLE_TEXT
 
 
-def test_what_is_wrong_is_one_error(store: Path) -> None:
+def test_bad_calls_raise_one_error(store: Path) -> None:
     with pytest.raises(asrbuild.AsrbuildError, match="n_stepz"):
         asrbuild.compose("n_stepz=3")
     with pytest.raises(asrbuild.AsrbuildError) as caught:
@@ -67,7 +67,7 @@ def test_what_is_wrong_is_one_error(store: Path) -> None:
         asrbuild.builds  # type: ignore[attr-defined]  # noqa: B018 - it must raise
 
 
-def test_importing_costs_nothing() -> None:
+def test_the_import_loads_no_heavy_library() -> None:
     code = "import sys, asrbuild; dir(asrbuild); print([m for m in sys.modules if m in %r])"
     heavy = ("numpy", "pydantic", "tensorflow", "coremltools", "hydra", "rich")
     done = subprocess.run(
@@ -78,11 +78,11 @@ def test_importing_costs_nothing() -> None:
 
 
 def lines(text: str) -> list[dict[str, object]]:
-    """Each line as the JSON object that it is."""
+    """The output's lines as JSON objects."""
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_a_build_as_lines_of_json(store: Path) -> None:
+def test_a_build_writes_lines_of_json(store: Path) -> None:
     paths = (f"paths.artifacts={store}/artifacts", f"paths.cache={store}/cache")
     done = run_asrbuild(*QUICK, "n_steps=24", *paths, "--json", cwd=store)
     assert done.code == 0, done.err
@@ -100,7 +100,7 @@ def test_a_build_as_lines_of_json(store: Path) -> None:
     assert "as spoken, word for word" in quiet.out
 
 
-def test_a_sweep_and_a_failure_as_lines_of_json(store: Path) -> None:
+def test_a_sweep_and_a_failure_write_lines_of_json(store: Path) -> None:
     paths = (f"paths.artifacts={store}/artifacts", f"paths.cache={store}/cache")
     done = run_asrbuild("--json", "-m", *QUICK, "n_steps=16,0", *paths, cwd=store)
     assert done.code == 1

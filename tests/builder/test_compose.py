@@ -1,4 +1,4 @@
-"""Overrides from a shell, against Hydra's own parser."""
+"""Overrides from a shell, compared with Hydra's parser."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from asrbuild.builder.compose import compose_recipe
 from asrbuild.builder.overrides import readable
 
 PARSER = OverridesParser.create()
-#: What paths are made of, with much of what Hydra's grammar stumbles over.
+#: Characters of paths, many of which are special in Hydra's grammar.
 values = st.text(st.sampled_from("ab1é☃ /\\~=,'\"()[]{}#&;!$:@._-"), min_size=1)
 
 
 @settings(deadline=None)
 @given(values)
-def test_a_value_that_hydra_cannot_read_is_taken_word_for_word(value: str) -> None:
+def test_a_value_that_hydra_cannot_parse_is_taken_literally(value: str) -> None:
     override = f"source.path={value}"
     try:
         parsed = PARSER.parse_override(override)
     except HydraException:
-        assume(value[0] not in "[{'\"")  # begun as a list or a quote: its own error is better
+        assume(value[0] not in "[{'\"")  # begins as a list or a quote: Hydra's own error is better
         (given_to_hydra,) = readable([override], sweep=False)
         assert PARSER.parse_override(given_to_hydra).value() == value
         return
@@ -45,7 +45,7 @@ def test_a_value_that_hydra_cannot_read_is_taken_word_for_word(value: str) -> No
         ("n_steps=range(1,4)", [1, 2, 3]),
     ],
 )
-def test_a_sweep_keeps_its_values_apart(override: str, read: list[object]) -> None:
+def test_a_sweep_separates_its_values(override: str, read: list[object]) -> None:
     (given_to_hydra,) = readable([override], sweep=True)
     sweep = PARSER.parse_override(given_to_hydra)
     assert sweep.is_sweep_override()
@@ -59,7 +59,7 @@ def test_a_key_below_a_section_that_is_null_is_refused_by_name() -> None:
     assert error.value.key == "decoder.tuned.wer"
 
 
-def test_a_folder_of_many_files_is_no_config_folder(
+def test_a_folder_of_many_files_is_not_a_config_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(config_folders, "_MOST_FILES", 3)

@@ -1,4 +1,4 @@
-"""A recipe that is remembered is the one that Hydra composes, and only where nothing else is."""
+"""A remembered recipe is the one that Hydra composes, and is used only if nothing changed."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("line", LINES, ids=" ".join)
-def test_it_is_what_hydra_composes(line: list[str]) -> None:
+def test_a_remembered_recipe_equals_the_composed_one(line: list[str]) -> None:
     recipe = compose_recipe(line)
     assert composed(line) is None
     remember(line, recipe)
     known = composed(line)
     assert known == recipe
-    assert repr(known) == repr(recipe)  # 1 is 1.0 for ==, and is not for a recipe
+    assert repr(known) == repr(recipe)  # 1 equals 1.0 in Python, but not in a recipe
 
 
-def test_everything_that_shapes_a_recipe_makes_another_memo(
+def test_every_input_of_a_recipe_changes_its_memo(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = ["model=static"]
@@ -65,7 +65,7 @@ def test_everything_that_shapes_a_recipe_makes_another_memo(
         assert composed(line) is not None
 
 
-def test_what_leads_elsewhere_is_not_remembered(
+def test_recipes_that_depend_on_more_than_their_overrides_are_not_remembered(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = compose_recipe(["model=static"])
@@ -82,7 +82,7 @@ def test_what_leads_elsewhere_is_not_remembered(
     assert not list(cache.glob(f"{RECIPES}/*"))
 
 
-def test_a_damaged_memo_or_another_users_is_composed_again(cache: Path) -> None:
+def test_a_damaged_or_foreign_memo_is_composed_again(cache: Path) -> None:
     line = ["model=static"]
     recipe = compose_recipe(line)
     remember(line, recipe)

@@ -1,4 +1,4 @@
-"""Default names: they tell builds apart, are deterministic, and are legal on every system."""
+"""Default names differ between builds, are deterministic, and are legal on every system."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def composed(*overrides: str) -> Recipe:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_recipe_as_it_comes_has_the_names_of_its_groups(model: str) -> None:
+def test_a_recipe_without_overrides_is_named_after_its_groups(model: str) -> None:
     for coreml in ("mlprogram", "neuralnetwork"):
         recipe = compose_recipe([f"model={model}", f"coreml={coreml}"])
         assert recipe.name == f"demo-{model}-{coreml}"
@@ -60,7 +60,7 @@ CHANGES = {
 }
 
 
-def test_what_a_recipe_changes_is_in_its_name() -> None:
+def test_changed_keys_are_in_the_name() -> None:
     names = {}
     for changed, words in CHANGES.items():
         recipe = composed("model=static", *changed.split())
@@ -81,7 +81,7 @@ def test_what_a_recipe_changes_is_in_its_name() -> None:
         "verify.max_steps=10",
     ],
 )
-def test_a_weaker_proof_is_in_the_name(changed: str) -> None:
+def test_a_weaker_proof_is_in_the_name_too(changed: str) -> None:
     name = compose_recipe([changed]).name
     assert name.startswith("demo-dynamic-mlprogram-verify-")
     assert name != composed("verify.max_steps=11").name
@@ -104,7 +104,7 @@ def test_labels_inputs_and_more_gates_are_not_in_the_name(changed: str) -> None:
     assert compose_recipe([changed]).name == "demo-dynamic-mlprogram"
 
 
-def test_a_name_that_is_given_wins(tmp_path: Path) -> None:
+def test_a_given_name_is_used(tmp_path: Path) -> None:
     recipe = compose_recipe(["name=Mine", "n_steps=32", "verify=quick"])
     assert recipe.name == label(recipe) == "Mine"
     (tmp_path / "model").mkdir()
@@ -114,8 +114,8 @@ def test_a_name_that_is_given_wins(tmp_path: Path) -> None:
     assert compose_recipe(["model=own", "n_steps=8"], str(tmp_path)).name.endswith("-n8")
 
 
-def test_a_sweep_tells_its_jobs_apart() -> None:
-    """Also by what has no word in a build alone; the same values give the same names."""
+def test_jobs_of_a_sweep_have_different_names() -> None:
+    """Keys without a word in a default name count too; the same values give the same names."""
     argv = [
         "-m",
         "source.sample.audio=a/x.wav,b/x.wav",
@@ -142,7 +142,7 @@ def test_a_sweep_tells_its_jobs_apart() -> None:
     assert plain == "demo-dynamic-mlprogram"
 
 
-def test_a_long_name_is_cut_and_still_its_own() -> None:
+def test_a_long_name_is_cut_and_stays_unique() -> None:
     layers = [f"coreml.compress_layers.{name}=int8" for name in ("layer_2", "layer_3", "layer_5")]
     names = {
         compose_recipe(["model=dynamic_to_static", "decoder=beam", f"n_steps={n}", *layers]).name
@@ -165,7 +165,7 @@ def test_default_names_are_legal_on_every_remote() -> None:
 
 
 @pytest.mark.parametrize("name", ["con", "NUL.x", "latest", "a.", "-a", "a" * 81, "a/b", "é", ""])
-def test_the_recipe_the_store_and_remotes_refuse_the_same_names(name: str) -> None:
+def test_recipe_store_and_remotes_refuse_the_same_names(name: str) -> None:
     assert not is_name(name)
     assert not is_version(name)
     for check in (check_name, check_version):
@@ -179,7 +179,7 @@ def test_the_recipe_the_store_and_remotes_refuse_the_same_names(name: str) -> No
         setattr(recipe, key, "a")
 
 
-def test_a_version_has_a_digest_behind_a_plus() -> None:
+def test_a_version_ends_with_a_plus_and_a_digest() -> None:
     longest = f"{'1' * 80}+{'a' * 12}"
     assert is_version(longest)
     assert check_version(longest) == longest

@@ -22,7 +22,7 @@ DEFAULT_FILES = (
     "tune/none",
     "verify/default",
 )
-#: Keys whose default is another one in a file, and why.
+#: Keys whose packaged default differs from the schema's, with the reason.
 OTHER = {
     "coreml.range_upper": "a neuralnetwork has no bound, an mlprogram must have one",
     "decoder.type": "each file is the choice of one decoder",
@@ -41,7 +41,7 @@ def leaves(values: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("file", DEFAULT_FILES)
-def test_a_packaged_default_is_the_schemas(file: str) -> None:
+def test_a_packaged_default_equals_that_of_the_schema(file: str) -> None:
     group, name = file.split("/")
     for key, value in leaves(packaged(group, name) or {}, group).items():
         if key not in OTHER and not str(value).startswith("${"):
@@ -80,11 +80,11 @@ def test_a_rule_names_its_key(override: str, key: str) -> None:
     assert caught.value.fix
 
 
-def test_the_target_that_came_last_is_a_choice() -> None:
+def test_the_newest_target_is_a_choice() -> None:
     check_keys(compose_recipe(["coreml.minimum_deployment_target=iOS26"]))
 
 
-def test_steps_of_a_recipe_are_those_of_a_package() -> None:
+def test_steps_of_a_recipe_become_those_of_a_package() -> None:
     assert str(package_steps(StepsConfig("range", 16, 1, 3000))) == (
         "RangeSteps(lower=1, default=16, upper=3000)"
     )

@@ -1,4 +1,4 @@
-"""Facts that a source states of itself, and recipes that contradict them."""
+"""Facts that a source states, and recipes that contradict them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ USUAL = {
 
 
 @pytest.mark.parametrize(("name", "labels", "other"), SOURCES, ids=[row[0] for row in SOURCES])
-def test_genuine_sources_state_all_that_a_build_needs(
+def test_genuine_sources_state_every_required_fact(
     name: str, labels: str, other: dict[str, Any], tmp_path: Path
 ) -> None:
     recipe, source = settled(tmp_path, *of(GENUINE / name))
@@ -102,12 +102,12 @@ def test_genuine_sources_state_all_that_a_build_needs(
     for fact in source.facts:
         assert Path(fact.file).exists()
         assert fact.place
-    # From the cache it is the same, and a recipe that is settled stays as it is.
+    # The cached facts are the same, and a settled recipe does not change.
     again = settle(recipe, tmp_path / "cache")
     assert again == (recipe, source)
 
 
-def test_without_a_second_recording_the_proof_asks_for_none(tmp_path: Path) -> None:
+def test_the_second_recording_of_a_proof_is_optional(tmp_path: Path) -> None:
     recipe, source = settled(tmp_path, "source.second=null")
     assert set(source.recordings) == {"sample"}
     whole = compose_recipe([]).verify.inputs
@@ -143,7 +143,7 @@ def test_a_model_that_writes_bytes_takes_no_alphabet(name: str, tmp_path: Path) 
 
 
 def folder_of(source: str, at: Path, flags: Callable[[str], str] | None = None) -> Path:
-    """A copy of a genuine checkpoint alone, its flags changed."""
+    """A copy of a genuine checkpoint without other files, with changed flags."""
     copy = shutil.copytree(GENUINE / source / "checkpoint", at / "run" / "ckpt")
     if flags is not None:
         path = copy / "flags.txt"
@@ -181,7 +181,7 @@ def last(line: str) -> Callable[[str], str]:
         last("--flagfile=C:\\elsewhere\\more.txt"),
     ],
 )
-def test_flags_as_they_are_written(flags: Callable[[str], str], tmp_path: Path) -> None:
+def test_flags_are_read_in_every_written_form(flags: Callable[[str], str], tmp_path: Path) -> None:
     folder = with_alphabet(folder_of("deepspeech-0.9.3", tmp_path, flags))
     (folder / "more.txt").write_text("# by hand\n--audio_sample_rate=8000\n")
     recipe, source = settled(tmp_path, *of(folder))
@@ -204,7 +204,7 @@ def test_flags_as_they_are_written(flags: Callable[[str], str], tmp_path: Path) 
         (last("--n_hidden=512"), "the source contradicts itself: export.n_hidden is 96 (shape of"),
     ],
 )
-def test_flags_that_cannot_be_used(
+def test_unusable_flags_are_refused(
     flags: Callable[[str], str], message: str, tmp_path: Path
 ) -> None:
     folder = with_alphabet(folder_of("deepspeech-0.9.3", tmp_path, flags))
@@ -227,7 +227,9 @@ def test_flags_that_cannot_be_used(
     ],
 )
 @pytest.mark.parametrize("source", ["checkpoint", "x_r1_16.pb"])
-def test_a_key_that_contradicts_the_source(source: str, override: str, tmp_path: Path) -> None:
+def test_a_key_that_contradicts_the_source_is_refused(
+    source: str, override: str, tmp_path: Path
+) -> None:
     error = refusal(tmp_path, *of(DEEPSPEECH / source, override))
     key, _, value = override.partition("=")
     assert error.key == key
@@ -238,7 +240,7 @@ def test_a_key_that_contradicts_the_source(source: str, override: str, tmp_path:
     settled(tmp_path, *of(DEEPSPEECH / source))
 
 
-def test_steps_that_contradict_the_graph(tmp_path: Path) -> None:
+def test_steps_that_contradict_the_graph_are_refused(tmp_path: Path) -> None:
     graph = DEEPSPEECH / "x_r1_16.pb"
     error = refusal(tmp_path, *of(graph, "model=static", "n_steps=32"))
     assert error.fix == "set n_steps=16 or leave it out"
@@ -247,7 +249,7 @@ def test_steps_that_contradict_the_graph(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["checkpoint", "x_r3sw_16.pb"])
-def test_an_alphabet_that_contradicts_the_source(source: str, tmp_path: Path) -> None:
+def test_an_alphabet_that_contradicts_the_source_is_refused(source: str, tmp_path: Path) -> None:
     path = GENUINE / "deepspeech-0.9.3-swahili-labels" / source
     error = refusal(tmp_path, *of(path, "source.alphabet_config_path=demo:alphabet.txt"))
     assert "alphabet.txt has 28 labels and label 1 is 'a'; the source states" in error.message
@@ -256,7 +258,7 @@ def test_an_alphabet_that_contradicts_the_source(source: str, tmp_path: Path) ->
     assert error.key == "source.bytes_output_mode"
 
 
-def test_a_checkpoint_that_states_nothing(tmp_path: Path) -> None:
+def test_a_checkpoint_without_facts_requires_keys(tmp_path: Path) -> None:
     folder = folder_of("deepspeech-0.9.3", tmp_path)
     (folder / "flags.txt").unlink()
     error = refusal(tmp_path, *of(folder))
@@ -284,7 +286,7 @@ def test_a_checkpoint_that_states_nothing(tmp_path: Path) -> None:
         "alphabet.txt",
     ],
 )
-def test_a_pointer_in_the_place_of_a_file_of_a_checkpoint(name: str, tmp_path: Path) -> None:
+def test_a_git_lfs_pointer_in_a_checkpoint_is_refused(name: str, tmp_path: Path) -> None:
     folder = with_alphabet(folder_of("deepspeech-0.9.3", tmp_path))
     (folder / name).write_text(LFS)
     error = refusal(tmp_path, *of(folder))
@@ -293,8 +295,8 @@ def test_a_pointer_in_the_place_of_a_file_of_a_checkpoint(name: str, tmp_path: P
     assert error.file == str(folder / name)
 
 
-def test_a_checkpoint_whose_alphabet_is_elsewhere(tmp_path: Path) -> None:
-    """The file that flags.txt names is looked for by its last component; nothing is guessed."""
+def test_the_alphabet_of_a_checkpoint_is_found_by_name(tmp_path: Path) -> None:
+    """The search uses the last component of the path in flags.txt, and no other name."""
     folder = folder_of("deepspeech-0.9.3-swahili-labels", tmp_path)
     error = refusal(tmp_path, *of(folder))
     assert error.message == (
@@ -318,7 +320,7 @@ def test_a_checkpoint_whose_alphabet_is_elsewhere(tmp_path: Path) -> None:
         path.unlink()
 
 
-def test_an_export_of_other_weights_states_no_labels(tmp_path: Path) -> None:
+def test_an_export_of_other_weights_does_not_state_labels(tmp_path: Path) -> None:
     folder = folder_of("deepspeech-0.9.3", tmp_path)
     shutil.copy(GENUINE / "deepspeech-0.6.1" / "x_r061.pb", folder.parent / "other.pb")
     assert "nothing states the model's 28 labels" in refusal(tmp_path, *of(folder)).message
@@ -328,7 +330,7 @@ def test_an_export_of_other_weights_states_no_labels(tmp_path: Path) -> None:
     assert source.files["alphabet"].name == "own.pb"
 
 
-def test_a_number_of_outputs_that_hints_at_bytes(tmp_path: Path) -> None:
+def test_256_outputs_hint_at_bytes_output_mode(tmp_path: Path) -> None:
     folder = folder_of("deepspeech-0.9.3-bytes", tmp_path)
     (folder / "flags.txt").unlink()
     usual = [
@@ -354,7 +356,7 @@ def written(
     flags: ExportFlags | None = None,
     labels: str = ENGLISH,
 ) -> Path:
-    """A small graph as DeepSpeech exports it, some nodes changed or left out."""
+    """Writes a small graph in DeepSpeech's form with some nodes changed or left out."""
     weights = random_weights(8, n_output=len(labels) + 1)
     made = build_graph(weights, flags or ExportFlags(16, 8, export_language="sw"), list(labels))
     nodes = [changed for node in made.nodes if (changed := change(node)) is not None]
@@ -389,7 +391,7 @@ def attribute(op: str, name: str, value: Any) -> Callable[[Node], Node]:
     "value",
     [np.array([8000], np.int32), np.array(8000, np.int64), [b"8000"], np.float32(8000.0)],
 )
-def test_metadata_of_every_type(value: Any, tmp_path: Path) -> None:
+def test_metadata_of_every_type_is_read(value: Any, tmp_path: Path) -> None:
     flags = ExportFlags(16, 8, audio_sample_rate=8000, export_language="sw")
     graph = written(tmp_path, const("metadata_sample_rate", value), flags)
     recipe, _ = settled(tmp_path, *of(graph))
@@ -397,7 +399,7 @@ def test_metadata_of_every_type(value: Any, tmp_path: Path) -> None:
     assert recipe.export.export_language == "sw"
 
 
-def test_labels_of_a_graph_in_unicode_and_twice(tmp_path: Path) -> None:
+def test_unicode_labels_are_read_and_duplicates_refused(tmp_path: Path) -> None:
     graph = written(tmp_path, lambda node: node, labels="ôaô漢")
     _, source = settled(tmp_path, *of(graph))
     assert source.alphabet.labels == ("ô", "a", "ô", "漢")
@@ -407,7 +409,7 @@ def without(prefix: str) -> Callable[[Node], Node | None]:
     return lambda node: None if node.name.startswith(prefix) else node
 
 
-def test_a_graph_without_metadata_states_its_own_nodes(tmp_path: Path) -> None:
+def test_facts_of_a_graph_without_metadata_come_from_its_nodes(tmp_path: Path) -> None:
     flags = ExportFlags(16, 8, audio_sample_rate=8000, feature_win_step=10, relu_clip=6.0)
     graph = written(tmp_path, without("metadata_"), flags)
     error = refusal(tmp_path, *of(graph))
@@ -459,7 +461,7 @@ def test_a_graph_without_metadata_states_its_own_nodes(tmp_path: Path) -> None:
         (const("metadata_alphabet", [b"\5"]), "metadata node metadata_alphabet is damaged", None),
     ],
 )
-def test_a_graph_that_contradicts_itself(
+def test_a_contradictory_graph_is_refused(
     change: Callable[[Node], Node], message: str, key: str | None, tmp_path: Path
 ) -> None:
     error = refusal(tmp_path, *of(written(tmp_path, change)))
@@ -483,8 +485,8 @@ def test_another_context_is_read_from_the_graph(tmp_path: Path) -> None:
     assert (recipe.export.n_context, recipe.export.n_input) == (5, 26)
 
 
-def test_the_weights_are_those_of_the_folder_that_is_named(tmp_path: Path) -> None:
-    """The digests that the manifest records are of the files that are read."""
+def test_the_weights_are_those_of_the_named_folder(tmp_path: Path) -> None:
+    """The manifest records the digests of the files that are read."""
     original = folder_of("deepspeech-0.9.3", tmp_path / "original")
     copy = with_alphabet(folder_of("deepspeech-0.9.3-8khz", tmp_path / "copy"))
     state = (copy / "best_dev_checkpoint").read_text().replace("/mnt/train/r4k8", str(original))

@@ -1,4 +1,4 @@
-"""Which stages a change runs again, and that a stage reads only what it declares."""
+"""Stages run again for changes of what they declare, and can read nothing else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from asrbuild.builder.sources import settle
 from asrbuild.builder.stage import Stage, UndeclaredError, View
 
 DEMO = PACKAGE / "demo"
-#: The package, and all that comes after it.
+#: The stages of the package and all after it.
 PACKAGE_ON = "convert execute prove evaluate artifact"
 #: Override -> the stages that run again. The base is model=dynamic_to_static with a set of
 #: recordings; the artifact is made again for all that its manifest records.
@@ -30,9 +30,9 @@ SHARED = {
     "paths.artifacts=elsewhere": "",
     "tune.trials=1": "",
     "decoder.interpreter=python3.9": "",
-    "export.n_hidden=256": "",  # as the source states it
+    "export.n_hidden=256": "",  # equal to the source's fact
     "verify.compared_with=tensorflow": "",
-    "coreml.frontend=mil": "artifact",  # which is what auto means
+    "coreml.frontend=mil": "artifact",  # equal to the meaning of auto
     "coreml.range_upper=100": "artifact",  # the model has no range
     "verify.thresholds.prune.psnr_db=61": "artifact",  # nothing is pruned
     "source.scorer=other.scorer": "artifact",
@@ -64,7 +64,7 @@ SHARED = {
 
 @pytest.fixture(scope="module")
 def at(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with other inputs than the demo's."""
+    """A folder with inputs that differ from the demo's."""
     folder = tmp_path_factory.mktemp("inputs")
     (folder / "checkpoint").mkdir()
     for part in (DEMO / "checkpoint").iterdir():
@@ -110,15 +110,15 @@ def test_compute_units_count_where_core_ml_runs_the_package(
         assert changed(planned(at), planned(at, "coreml.compute_units=CPU_ONLY")) == again
 
 
-def test_stages_that_a_recipe_does_not_need_are_not_planned(at: Path) -> None:
+def test_unneeded_stages_are_not_planned(at: Path) -> None:
     names = [step.stage.name for step in plan(*settle(compose_recipe([]), at / "cache")).steps]
     assert names == ["export", "cases", "reference", "convert", "execute", "prove"]
 
 
-def test_a_witness_is_a_stage_where_its_runtime_is(
+def test_the_witness_is_a_stage_if_its_runtime_is_installed(
     at: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And it shapes the proof alone: not the package, not the recipe that a manifest records."""
+    """The witness affects only the proof, not the package nor the recipe in a manifest."""
     before = planned(at)
     for file in ("self-test-passed", "bin/python"):
         (tmp_path / file).parent.mkdir(exist_ok=True)
@@ -134,10 +134,10 @@ def test_a_witness_is_a_stage_where_its_runtime_is(
         assert "witness" not in planned(at, override).keys
 
 
-def test_each_declared_key_changes_what_declares_it_and_what_comes_after(
+def test_a_declared_key_reruns_its_stages_and_those_after_them(
     before: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exactly: facts that follow from a key are declarations of their own."""
+    """No other stage runs again: facts that follow from a key are declared separately."""
     declared = {
         (step.stage.name, key) for step in before.steps for key in step.keys & {*step.key.keys}
     }
@@ -179,7 +179,7 @@ READS: dict[str, Callable[[View], object]] = {
 
 
 def viewed(before: Plan, monkeypatch: pytest.MonkeyPatch, **declared: Any) -> View:
-    """The view of a stage that declares this alone."""
+    """The view of a stage that declares only these names."""
     stage = Stage("alone", "a test", lambda view, at: None, **declared)
     monkeypatch.setattr(planning, "STAGES", (*STAGES, stage))
     monkeypatch.setattr(planning, "code_digest", lambda *modules, **settings: "0")
@@ -189,7 +189,7 @@ def viewed(before: Plan, monkeypatch: pytest.MonkeyPatch, **declared: Any) -> Vi
 
 
 @pytest.mark.parametrize("what", READS)
-def test_a_stage_cannot_read_what_it_does_not_declare(
+def test_a_stage_cannot_read_undeclared_keys(
     what: str, before: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     view = viewed(before, monkeypatch, reads=("coreml.precision",), files=("alphabet",))
@@ -199,7 +199,7 @@ def test_a_stage_cannot_read_what_it_does_not_declare(
         READS[what](view)
 
 
-def test_a_stage_reads_whole_sections_facts_and_what_earlier_stages_declare(
+def test_a_stage_reads_sections_facts_and_earlier_declarations(
     before: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def doubled(recipe: Recipe) -> int:
@@ -214,10 +214,10 @@ def test_a_stage_reads_whole_sections_facts_and_what_earlier_stages_declare(
         view.folder("cases")
 
 
-def test_a_plan_does_not_ask_what_threads_import(
+def test_a_plan_does_not_wait_for_the_imports_of_threads(
     before: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answer can take longer to import than all else of a build with nothing to do."""
+    """These imports can take longer than the rest of a build with nothing to do."""
     view = viewed(before, monkeypatch, threaded=lambda recipe: pytest.fail("it was asked"))
     assert view.stage == "alone"
 

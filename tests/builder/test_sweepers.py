@@ -1,4 +1,4 @@
-"""Sweeps that a configuration asks for, what they return to Hydra, their plan, and --from."""
+"""Sweeps that a configuration requests, their results for Hydra, their plan, and --from."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Seen(Callback):
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
-    """A sweep that an experiment asks for, whose second job is impossible."""
+    """The folder of a sweep that an experiment requests; its second job is impossible."""
     folder = tmp_path_factory.mktemp("experiment")
     (folder / "modules").mkdir()
     (folder / "modules" / "seen.py").write_text(CALLBACK)
@@ -78,7 +78,7 @@ def test_a_sweep_counts_its_jobs_and_leaves_its_files(swept: tuple[Path, Finishe
     assert "- n_steps=16" in (folder / "out" / "0" / ".hydra" / "overrides.yaml").read_text()
 
 
-def test_the_time_left_is_that_of_the_jobs_after_the_first(
+def test_the_remaining_time_follows_the_jobs_after_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "about").write_text('{"varied": [], "jobs": 12, "folder": "."}')
@@ -96,7 +96,7 @@ def test_the_time_left_is_that_of_the_jobs_after_the_first(
 
 @pytest.fixture(scope="module")
 def searched(swept: tuple[Path, Finished]) -> tuple[Path, Finished]:
-    """A search of five trials, two at a time, among what is built already and the impossible."""
+    """A search of five trials, two at a time, over cached and impossible builds."""
     folder, _ = swept
     done = run_asrbuild(
         "-m",
@@ -116,7 +116,7 @@ def searched(swept: tuple[Path, Finished]) -> tuple[Path, Finished]:
     return folder, done
 
 
-def test_optuna_searches_by_what_jobs_return(searched: tuple[Path, Finished]) -> None:
+def test_optuna_searches_by_the_figures_of_jobs(searched: tuple[Path, Finished]) -> None:
     import optuna
     import yaml
 
@@ -145,7 +145,7 @@ def distribution(text: str) -> object:
     return _distribution(optuna, OverridesParser.create().parse_override(f"key={text}"))
 
 
-def test_values_in_hydras_grammar_are_optunas() -> None:
+def test_values_in_hydras_grammar_become_those_of_optuna() -> None:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     assert distribution("a,'b c'") == CategoricalDistribution(["a", "'b c'"])
@@ -175,7 +175,7 @@ def test_a_search_without_a_direction_is_refused(
     assert raised.value.key == key
 
 
-def test_a_sampler_or_storage_that_is_not_there_is_refused() -> None:
+def test_a_missing_sampler_or_storage_is_refused() -> None:
     import optuna
 
     for settings, key in (
@@ -187,7 +187,7 @@ def test_a_sampler_or_storage_that_is_not_there_is_refused() -> None:
         assert raised.value.key == key
 
 
-def test_a_figure_that_is_not_measured_is_refused() -> None:
+def test_an_unknown_figure_is_refused() -> None:
     from asrbuild.builder.sweep import _returned
 
     assert _returned(["wer"], {"wer": 0.25}) == 0.25
@@ -197,7 +197,7 @@ def test_a_figure_that_is_not_measured_is_refused() -> None:
     assert raised.value.key == "tune.returns"
 
 
-def test_the_plan_of_a_sweep_names_what_is_shared(tmp_path: Path) -> None:
+def test_the_plan_of_a_sweep_names_shared_stages(tmp_path: Path) -> None:
     done = run_asrbuild(
         "plan",
         "-m",

@@ -1,4 +1,4 @@
-"""Completion with Tab, asked of real shells."""
+"""Completion with Tab in real shells."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from asrbuild.cli.completion import SCRIPTS, candidates
 from asrbuild.cli.main import dispatch
 
-#: What is typed -> a word that must be offered, and one that must not.
+#: Typed text -> a word that must be offered, and one that must not.
 TYPED = {
     "asrbuild tran": ("transcribe", "verify"),
     "asrbuild cache ": ("remove", "clear"),
@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shell(folder: Path, *command: str) -> list[str]:
-    """Runs a shell in the folder; its lines. Nothing may be on standard error."""
+    """Runs a shell in the folder and returns its lines; standard error must be empty."""
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed")
     path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
@@ -66,12 +66,14 @@ def shell(folder: Path, *command: str) -> list[str]:
 
 
 def split(line: str) -> tuple[list[str], str]:
-    """The words before the last, without the command, and the last."""
+    """The words without the command and the last one, and the last one."""
     *before, last = line.split(" ")[1:]
     return before, last
 
 
-def test_words(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completion_offers_the_expected_words(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.delenv("ASRBUILD_ARTIFACTS", raising=False)
     for line, (offered, refused) in TYPED.items():
@@ -89,7 +91,7 @@ LINES = [
 ]
 
 
-def test_bash(folder: Path) -> None:
+def test_bash_completes(folder: Path) -> None:
     script = 'eval "$(asrbuild completion bash)"\n' + "\n".join(
         f'COMP_LINE="{line}" COMP_POINT={len(line)}; _asrbuild; echo "${{COMPREPLY[*]}}"'
         for line in LINES
@@ -99,7 +101,7 @@ def test_bash(folder: Path) -> None:
     assert found == ["mine", "dynamic dynamic_to_static", "--newer-than", "fp16 fp32"]
 
 
-def test_zsh(folder: Path) -> None:
+def test_zsh_completes(folder: Path) -> None:
     ask = "\n".join(f"words=({line}) CURRENT={len(line.split())}; _asrbuild" for line in LINES)
     script = (
         "compdef() { : }\n"
@@ -114,7 +116,7 @@ def test_zsh(folder: Path) -> None:
     ]
 
 
-def test_fish(folder: Path) -> None:
+def test_fish_completes(folder: Path) -> None:
     script = "asrbuild completion fish | source\n" + "\n".join(
         f"complete -C '{line}'" for line in LINES
     )
@@ -137,8 +139,8 @@ def test_every_option_and_command_can_be_completed(capsys: pytest.CaptureFixture
     assert set(COMMANDS) <= set(candidates([], ""))
 
 
-def test_a_failure_is_silent(folder: Path) -> None:
-    """Neither a store that cannot be read nor nonsense writes anything."""
+def test_a_failed_completion_is_silent(folder: Path) -> None:
+    """Neither an unreadable store nor nonsense makes it write anything."""
     (folder / "blocked").write_text("")
     for line in ("verify x", "show --nonsense x", "source.path=/nowhere/x", "a=b=c[", "+~=", "@@"):
         environment = os.environ | {"_ASRBUILD_COMPLETE": "1", "ASRBUILD_ARTIFACTS": "blocked"}

@@ -1,4 +1,4 @@
-"""``asrbuild evaluate``: artifacts side by side, resumed after a kill, the model run only once."""
+"""``asrbuild evaluate``: comparison of artifacts, resumption after a kill, one run of the model."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def kept(folder: Path) -> dict[Path, int]:
-    """Probabilities in the cache, and when each was written."""
+    """Cached probabilities, with the time of each file."""
     found = (folder / ".asrbuild" / "cache" / layout.PROBABILITIES_FOLDER).rglob("*.npz")
     return {path: path.stat().st_mtime_ns for path in found}
 
 
-def test_artifacts_and_decoders_side_by_side(folder: Path) -> None:
+def test_artifacts_and_decoders_are_compared(folder: Path) -> None:
     table = DATA / "unseen" / "test.csv"
     asked = ("evaluate", "a", "b", str(table), "--decoder")
     done = run_asrbuild(*asked, "greedy", "--page", "pages/rates.html", cwd=folder)
@@ -75,8 +75,10 @@ def test_artifacts_and_decoders_side_by_side(folder: Path) -> None:
         assert result["real_time_factor"] > 0
 
 
-def test_a_reference_that_no_model_can_write(folder: Path, tmp_path: Path) -> None:
-    """It is reported, and in no rate and no gate unless that is asked for."""
+def test_references_that_the_alphabet_cannot_spell_are_reported(
+    folder: Path, tmp_path: Path
+) -> None:
+    """They count in no rate and no gate unless an option requests it."""
     table = tmp_path / "set.csv"
     table.write_text(
         "wav_filename,wav_filesize,transcript\n"
@@ -129,8 +131,8 @@ def test_a_reference_that_no_model_can_write(folder: Path, tmp_path: Path) -> No
         assert f"file: {table}" in nothing.err
 
 
-def test_a_recording_from_standard_input(folder: Path, tmp_path: Path) -> None:
-    """As WAV, here with a header as a pipe leaves it, or as samples alone."""
+def test_a_recording_is_read_from_standard_input(folder: Path, tmp_path: Path) -> None:
+    """It is WAV, here with the unfinished header of a pipe, or samples alone."""
     wav = bytearray((DEMO / "second.wav").read_bytes())
     at = wav.index(b"data")
     samples = bytes(wav[at + 8 :])
@@ -154,7 +156,7 @@ def test_a_recording_from_standard_input(folder: Path, tmp_path: Path) -> None:
 
 
 def test_recordings_of_a_lower_rate_are_reported(folder: Path, tmp_path: Path) -> None:
-    """By ``transcribe``, by ``evaluate`` also the second time, and by a build that they prove."""
+    """``transcribe``, both runs of ``evaluate`` and a build that uses them report them."""
     hello = DATA / "genuine" / "hello8k.wav"
     (tmp_path / "set.csv").write_text(f"wav_filename,transcript\n{hello},hello world\n")
     note = "8000 samples a second and the model takes 16000"
@@ -186,7 +188,7 @@ def test_an_option_that_has_no_effect_is_refused(folder: Path) -> None:
     assert "greedy decoder has no beam" in refused.err
 
 
-def test_a_function_of_several(tmp_path: Path) -> None:
+def test_evaluate_runs_the_chosen_function(tmp_path: Path) -> None:
     """Functions give equal transcripts; cached probabilities of one are not used for another."""
     built = run_asrbuild("model=multifunction", "verify=quick", "name=m", cwd=tmp_path)
     assert built.code == 0, built.err
@@ -206,8 +208,8 @@ def test_a_function_of_several(tmp_path: Path) -> None:
 
 
 @needs_ds_ctcdecoder
-def test_the_demos_scorer_lowers_its_word_error_rate(folder: Path) -> None:
-    """Both halves of the recordings that were not in training, without and with the scorer."""
+def test_the_scorer_lowers_the_demos_word_error_rate(folder: Path) -> None:
+    """Both halves of the recordings outside of the training set are decoded without and with it."""
     for table in (DEMO / "dev" / "dev.csv", DATA / "unseen" / "test.csv"):
         told = ("--decoder", "greedy,ds_ctcdecoder", "--scorer", "demo:prompts.scorer", "--json")
         done = run_asrbuild("evaluate", "a", str(table), *told, "--beam-width", "50", cwd=folder)
@@ -217,7 +219,7 @@ def test_the_demos_scorer_lowers_its_word_error_rate(folder: Path) -> None:
         assert rates["ds_ctcdecoder + prompts.scorer"] < 0.8 * rates["ds_ctcdecoder"]
 
 
-#: The genuine decoder, but that an utterance of so many steps kills it; it counts what it decodes.
+#: The genuine decoder, killed by an utterance of so many steps; it counts decoded utterances.
 DEADLY = """
 import os, runpy, sys
 from ds_ctcdecoder import swigwrapper
@@ -255,7 +257,7 @@ runpy.run_path(sys.argv[3], run_name="__main__")
 
 
 @needs_ds_ctcdecoder
-def test_a_recording_that_kills_the_decoder_is_named_and_the_others_are_kept(
+def test_a_recording_that_kills_the_decoder_is_named_and_others_are_kept(
     folder: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(folder / "artifacts", tmp_path / "artifacts")
@@ -314,9 +316,7 @@ def test_a_recording_that_kills_the_decoder_is_named_and_the_others_are_kept(
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_run_that_was_broken_off_goes_on_where_it_was(
-    how: signal.Signals, folder: Path, tmp_path: Path
-) -> None:
+def test_an_interrupted_run_resumes(how: signal.Signals, folder: Path, tmp_path: Path) -> None:
     table = str(DATA / "joins" / "joins.csv")
     shutil.copytree(folder / "artifacts", tmp_path / "artifacts")
     command = [sys.executable, "-m", "asrbuild.cli.main", "evaluate", "a", table, "--json"]
@@ -326,7 +326,7 @@ def test_a_run_that_was_broken_off_goes_on_where_it_was(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        # Where the tests run in the background of a shell it is ignored.
+        # SIGINT is ignored if the tests run in the background of a shell.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120

@@ -62,12 +62,12 @@ def run(*arguments: str) -> Result:
     return result
 
 
-def test_ls_of_nothing(root: Path) -> None:
+def test_ls_of_an_empty_store(root: Path) -> None:
     assert "nothing is published" in run("ls").output
     assert json.loads(run("ls", "--json").output) == []
 
 
-def test_ls_shows_the_proof_in_short(root: Path) -> None:
+def test_ls_shows_the_proof_in_a_word(root: Path) -> None:
     publish(root)
     failing = copy.deepcopy(MANIFEST)
     failing["version"] = "1.1.0+ffff"
@@ -82,7 +82,7 @@ def test_ls_shows_the_proof_in_short(root: Path) -> None:
     assert "0/1 match" in lines[1]
 
 
-def test_ls_json(root: Path) -> None:
+def test_ls_prints_json(root: Path) -> None:
     path = publish(root)
     (row,) = json.loads(run("ls", "--json").output)
     assert row == {
@@ -119,7 +119,7 @@ def test_ls_lists_an_artifact_whose_manifest_is_damaged(root: Path, junk: str) -
         run("show", "demo-dynamic")
 
 
-def test_show_has_what_an_app_needs(root: Path) -> None:
+def test_show_has_the_facts_that_an_app_requires(root: Path) -> None:
     publish(root)
     output = run("show", "demo-dynamic").output
     squeezed = re.sub(r"[ \t]+", " ", output)
@@ -145,7 +145,7 @@ def test_show_has_what_an_app_needs(root: Path) -> None:
         assert text in squeezed, text
 
 
-def test_show_says_what_failed_and_what_did_not_run(root: Path) -> None:
+def test_show_names_failed_gates_and_packages_that_were_not_executed(root: Path) -> None:
     failing = copy.deepcopy(MANIFEST)
     proof = failing["verification"]
     proof["metrics"][2] |= {"value": 0.5, "passed": False}
@@ -162,7 +162,7 @@ def test_show_says_what_failed_and_what_did_not_run(root: Path) -> None:
     assert "not executed" in run("ls").output
 
 
-def test_show_json_is_the_stored_manifest(root: Path) -> None:
+def test_show_prints_the_stored_manifest_as_json(root: Path) -> None:
     path = publish(root)
     assert run("show", str(path), "--json").output == (path / "manifest.json").read_text()
 
@@ -173,7 +173,7 @@ def test_show_of_an_unknown_name_suggests(root: Path) -> None:
         run("show", "demo-dynamik")
 
 
-def test_cache_ls_and_remove(root: Path, tmp_path: Path) -> None:
+def test_cache_entries_are_listed_and_removed(root: Path, tmp_path: Path) -> None:
     assert "nothing is cached" in run("cache", "ls").output
     for stage in ("convert", "export"):
         cache.run_stage(
@@ -196,7 +196,7 @@ def test_cache_ls_and_remove(root: Path, tmp_path: Path) -> None:
             run("cache", "remove", "--older-than", age)
 
 
-def test_quantities() -> None:
+def test_sizes_and_ages_are_readable() -> None:
     from datetime import datetime, timezone
 
     from asrbuild.base.quantities import age_text, size_text
@@ -225,10 +225,10 @@ def test_quantities() -> None:
     assert {created: age_text(created, now) for created in ages} == ages
 
 
-def test_a_channel_is_not_pointed_at_a_quick_look(
+def test_a_channel_refuses_a_quick_proof(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without --allow-unproven; shipping it without a channel, or to one when whole, is fine."""
+    """``--allow-unproven`` permits it; shipping without a channel or after a whole proof works."""
     monkeypatch.setenv("ASRBUILD_CONFIG", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     whole, quick = (plain_values("verify", name) for name in ("default", "quick"))
@@ -251,7 +251,7 @@ def test_a_channel_is_not_pointed_at_a_quick_look(
             with pytest.raises(AsrbuildError) as caught:
                 run(*ship, *more)
             refused = message is not None and more == ("--channel", "beta")
-            # What is not refused asks for a key.
+            # A permitted command fails later, for lack of a key.
             assert ("is proven" in caught.value.message) == refused, caught.value.message
             if refused:
                 assert message in caught.value.message
@@ -259,6 +259,6 @@ def test_a_channel_is_not_pointed_at_a_quick_look(
                 assert not (tmp_path / "remote").exists()
 
 
-def test_ls_says_what_was_overridden(root: Path) -> None:
+def test_ls_shows_overrides(root: Path) -> None:
     publish(root)
     assert "model=dynamic" in run("ls").output

@@ -1,4 +1,4 @@
-"""``asrbuild verify`` on a published artifact: intact, damaged, and forged."""
+"""``asrbuild verify`` on intact, damaged and forged artifacts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def published(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def copy(published, tmp_path) -> Path:
-    """A copy that can be written to."""
+    """A writable copy of the artifact."""
     target = tmp_path / "artifact"
     shutil.copytree(published, target, copy_function=shutil.copyfile)
     for path in [target, *target.rglob("*")]:
@@ -54,7 +54,7 @@ def verify(*arguments: object) -> int:
 
 
 def flip(path: Path, position: float = 0.5, bit: int = 0x01) -> None:
-    """One bit of one byte."""
+    """Flips one bit of one byte."""
     data = bytearray(path.read_bytes())
     data[int(len(data) * position)] ^= bit
     path.write_bytes(bytes(data))
@@ -66,7 +66,7 @@ def weight_file(artifact: Path) -> Path:
 
 
 def rewrite_sums(artifact: Path) -> None:
-    """What a forger does first: SHA256SUMS says again what the files are."""
+    """Makes SHA256SUMS agree with the files, as a forger does first."""
     sums = artifact / "SHA256SUMS"
     files = [path for path in sorted(artifact.rglob("*")) if path.is_file() and path != sums]
     lines = [f"{file_digest(path)}  {path.relative_to(artifact).as_posix()}\n" for path in files]
@@ -74,7 +74,7 @@ def rewrite_sums(artifact: Path) -> None:
 
 
 def rewrite_manifest(artifact: Path, version: bool = False) -> None:
-    """And next: the manifest lists the files as they are, and the version follows."""
+    """Makes the manifest and the version agree with the files, as a forger does next."""
     manifest = read_manifest(artifact)
     files = [
         entry.model_copy(update={"sha256": file_digest(artifact / entry.path)})
@@ -89,7 +89,7 @@ def rewrite_manifest(artifact: Path, version: bool = False) -> None:
     rewrite_sums(artifact)
 
 
-def test_a_whole_artifact_is_proven_again(published, capsys):
+def test_an_intact_artifact_is_proven_again(published, capsys):
     assert verify(published) == 0
     said = capsys.readouterr().out
     assert "files are as they were published" in said
@@ -97,7 +97,7 @@ def test_a_whole_artifact_is_proven_again(published, capsys):
     assert "FAILED" not in said
 
 
-def test_as_json_it_gives_every_metric(published, capsys):
+def test_json_has_every_metric(published, capsys):
     assert verify(published, "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["passed"] is True
@@ -108,7 +108,7 @@ def test_as_json_it_gives_every_metric(published, capsys):
     ]
 
 
-def test_neither_tensorflow_nor_coremltools_is_imported(published):
+def test_verify_imports_neither_tensorflow_nor_coremltools(published):
     program = (
         "import sys; from asrbuild.cli import main; code = main.dispatch(['verify', sys.argv[1]]); "
         "heavy = {'tensorflow', 'coremltools', 'hydra', 'matplotlib'} & set(sys.modules); "
@@ -118,7 +118,7 @@ def test_neither_tensorflow_nor_coremltools_is_imported(published):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_any_flipped_bit_is_found_and_its_file_named(published, tmp_path, capsys):
+def test_a_flipped_bit_is_found_in_any_file(published, tmp_path, capsys):
     names = [p.relative_to(published) for p in published.rglob("*") if p.is_file()]
     assert len(names) >= 8
     for number, name in enumerate(names):
@@ -139,7 +139,7 @@ def test_any_flipped_bit_is_found_and_its_file_named(published, tmp_path, capsys
         (lambda a: weight_file(a).write_bytes(b""), "weight.bin: changed"),
     ],
 )
-def test_missing_added_and_emptied_files_are_named(copy, capsys, change, names):
+def test_missing_added_and_empty_files_are_named(copy, capsys, change, names):
     change(copy)
     assert verify(copy, "--json") == 1
     answer = json.loads(capsys.readouterr().out)
@@ -147,14 +147,14 @@ def test_missing_added_and_emptied_files_are_named(copy, capsys, change, names):
     assert any(problem.endswith(names) for problem in answer["files"])
 
 
-def test_a_change_that_sha256sums_hides_is_named_by_the_manifest(copy, capsys):
+def test_the_manifest_reveals_a_change_that_sha256sums_hides(copy, capsys):
     flip(weight_file(copy))
     rewrite_sums(copy)
     assert verify(copy) == 1
     assert "weight.bin: changed since the manifest was written" in capsys.readouterr().out
 
 
-def test_a_change_that_the_manifest_hides_contradicts_the_version(copy, capsys):
+def test_the_version_reveals_a_change_that_the_manifest_hides(copy, capsys):
     flip(weight_file(copy))
     rewrite_manifest(copy)
     assert verify(copy) == 1
@@ -162,7 +162,7 @@ def test_a_change_that_the_manifest_hides_contradicts_the_version(copy, capsys):
 
 
 def break_one_weight(artifact: Path) -> None:
-    """The top bit of one ordinary weight's exponent."""
+    """Flips the top bit of one ordinary weight's exponent."""
     path = weight_file(artifact)
     data = bytearray(path.read_bytes())
     numbers = np.abs(np.frombuffer(bytes(data), np.float16))
@@ -171,7 +171,7 @@ def break_one_weight(artifact: Path) -> None:
     path.write_bytes(bytes(data))
 
 
-def test_a_forgery_that_is_consistent_still_fails_its_gates(copy, capsys):
+def test_a_consistent_forgery_fails_its_gates(copy, capsys):
     break_one_weight(copy)
     rewrite_manifest(copy, version=True)
     assert verify(copy) == 1
@@ -199,7 +199,7 @@ def test_gates_that_would_pass_anything_are_refused(copy):
         verify(copy)
 
 
-def test_another_reference_than_the_manifests_is_refused(copy):
+def test_a_reference_other_than_the_manifests_is_refused(copy):
     with np.load(copy / "parity.npz") as archive:
         arrays = dict(archive)
     arrays["sample/frames"] = arrays["sample/frames"] + 1.0
@@ -218,12 +218,12 @@ def test_another_reference_than_the_manifests_is_refused(copy):
         (["--bisect", "--graph", "no-such.pb"], "no such frozen TensorFlow graph"),
     ],
 )
-def test_options_that_make_no_sense_are_errors(published, arguments, message):
+def test_contradictory_options_are_refused(published, arguments, message):
     with pytest.raises(AsrbuildError, match=message):
         verify(published, *arguments)
 
 
-def test_bisect_asks_for_the_graph_where_it_cannot_know_it(copy):
+def test_bisect_requires_the_graph_if_it_is_unknown(copy):
     def elsewhere(raw: dict) -> None:
         raw["provenance"]["recipe"]["source"]["kind"] = "checkpoint"
 
@@ -232,7 +232,7 @@ def test_bisect_asks_for_the_graph_where_it_cannot_know_it(copy):
         verify(copy, "--bisect")
 
 
-def test_bisect_exports_the_graph_of_a_checkpoint_again(
+def test_bisect_exports_the_graph_of_a_checkpoint(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoint = DEMO / "checkpoint"

@@ -1,4 +1,4 @@
-"""Choosing a checkpoint as DeepSpeech does, and its weights."""
+"""The choice of a checkpoint, which is DeepSpeech's, and its weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.paths import DEMO, GENUINE
 
 @pytest.fixture(scope="module")
 def trained(tf, tmp_path_factory) -> Path:
-    """A folder as training leaves it: train-20 is last, best_dev-10 is best."""
+    """A folder that training wrote: train-20 is the last checkpoint, best_dev-10 the best."""
     folder = tmp_path_factory.mktemp("checkpoints")
     v1 = tf.compat.v1
     for name, step, state, seed in [
@@ -48,7 +48,7 @@ def trained(tf, tmp_path_factory) -> Path:
     ("load_evaluate", "expected", "seed"),
     [("auto", "best_dev-10", 2), ("best", "best_dev-10", 2), ("last", "train-20", 1)],
 )
-def test_choice(trained, load_evaluate, expected, seed):
+def test_the_chosen_checkpoint_is_that_of_deepspeech(trained, load_evaluate, expected, seed):
     prefix = find_checkpoint(trained, load_evaluate)
     assert prefix.name == expected
     for name, value in random_weights(8, seed).named().items():
@@ -90,8 +90,8 @@ def test_a_state_file_names_the_last_component_of_a_path(trained, tmp_path, writ
     assert find_checkpoint(folder, "last") == folder / "train-20"
 
 
-def test_the_folder_that_is_named_wins_over_the_one_that_a_state_file_names(trained, tmp_path):
-    """The original is still there, and the copy has another checkpoint under the same name."""
+def test_the_given_folder_precedes_the_folder_of_its_state_file(trained, tmp_path):
+    """The original still exists, and the copy has another checkpoint under the same name."""
     original = shutil.copytree(trained, tmp_path / "original")
     copy = shutil.copytree(trained, tmp_path / "copy")
     for path in copy.glob("best_dev-10.*"):
@@ -116,11 +116,11 @@ def test_a_checkpoint_is_named_by_its_prefix_or_a_file_of_it(trained, suffix):
     assert find_checkpoint(f"{trained}/train-20{suffix}") == trained / "train-20"
 
 
-def test_a_state_file_is_named(trained):
+def test_a_missing_state_file_is_named(trained):
     assert find_checkpoint(trained / "checkpoint") == trained / "train-20"
 
 
-def test_a_folder_without_a_state_file(trained, tmp_path):
+def test_a_folder_without_a_state_file_is_refused(trained, tmp_path):
     folder = shutil.copytree(trained, tmp_path / "c [1]")
     for state in ("checkpoint", "best_dev_checkpoint"):
         (folder / state).unlink()
@@ -135,7 +135,7 @@ def test_a_folder_without_a_state_file(trained, tmp_path):
     assert find_checkpoint(value.partition(" (or")[0]) == folder / "best_dev-10"
 
 
-def test_the_best_is_gone_and_the_last_is_whole(trained, tmp_path):
+def test_auto_takes_the_last_checkpoint_if_the_best_is_missing(trained, tmp_path):
     folder = shutil.copytree(trained, tmp_path / "c")
     (folder / "best_dev-10.data-00000-of-00001").unlink()
     prefix, because = choose_checkpoint(folder)
@@ -150,7 +150,7 @@ def test_the_best_is_gone_and_the_last_is_whole(trained, tmp_path):
         find_checkpoint(folder / "best_dev-10")
 
 
-def test_absolute_path_of_a_folder_that_moved(trained, tmp_path):
+def test_a_state_file_of_a_moved_folder_is_followed(trained, tmp_path):
     shutil.copytree(trained, tmp_path / "c")
     (tmp_path / "c" / "checkpoint").write_text('model_checkpoint_path: "/gone/far/train-20"\n')
     assert find_checkpoint(tmp_path / "c", "last") == tmp_path / "c" / "train-20"
@@ -166,14 +166,14 @@ def test_absolute_path_of_a_folder_that_moved(trained, tmp_path):
         (b"\x80\xfe", "the checkpoint state is not text"),
     ],
 )
-def test_bad_state_file(tmp_path, state, message):
+def test_bad_state_files_are_refused(tmp_path, state, message):
     data = state if isinstance(state, bytes) else state.encode()
     (tmp_path / "checkpoint").write_bytes(data)
     with pytest.raises(AsrbuildError, match=message):
         find_checkpoint(tmp_path)
 
 
-def test_no_folder_no_state_no_choice(tmp_path):
+def test_a_missing_folder_state_or_choice_is_refused(tmp_path):
     with pytest.raises(AsrbuildError, match="the checkpoint folder does not exist"):
         find_checkpoint(tmp_path / "none")
     with pytest.raises(AsrbuildError, match="no best_dev_checkpoint or checkpoint"):
@@ -184,7 +184,7 @@ def test_no_folder_no_state_no_choice(tmp_path):
     assert error.value.fix == "choose one of auto, best, last"
 
 
-def test_not_deepspeech(tf, tmp_path):
+def test_checkpoints_of_other_networks_are_refused(tf, tmp_path):
     tf.raw_ops.SaveV2(
         prefix=str(tmp_path / "other"),
         tensor_names=["conv/kernel"],
@@ -206,7 +206,7 @@ def test_demo_checkpoint_is_read():
 
 @pytest.fixture(scope="module")
 def saved(tf, tmp_path_factory):
-    """Saves the variables of a small network, changed by name -> array, None for none of it."""
+    """Saves the variables of a small network with changes: name -> array, or None to remove it."""
     folder = tmp_path_factory.mktemp("saved")
     count = 0
 
@@ -300,7 +300,7 @@ def test_records_of_training_are_left_out(saved, more):
         "layer_5/norm/g",
     ],
 )
-def test_a_variable_of_no_known_place_is_refused(saved, name):
+def test_an_unknown_variable_is_refused(saved, name):
     with pytest.raises(AsrbuildError, match="the network has no place for") as error:
         read_weights(saved({name: ones() if name.endswith("decay") else ones(8)}))
     assert name in error.value.message
@@ -319,14 +319,14 @@ def test_a_variable_of_no_known_place_is_refused(saved, name):
         ({f"{LSTM_SCOPE}/kernel": ones(24, 32)}, "kernel is float32"),
     ],
 )
-def test_a_network_that_is_not_whole_or_of_other_sizes_is_refused(saved, changes, message):
+def test_missing_variables_and_wrong_sizes_are_refused(saved, changes, message):
     with pytest.raises(AsrbuildError) as error:
         read_weights(saved(changes))
     assert message in error.value.message
 
 
 def opaque(named: dict[str, np.ndarray]) -> np.ndarray:
-    """The LSTM as cuDNN keeps it: gates i, f, c, o of the input, then of the hidden state."""
+    """The LSTM in cuDNN's form: gates i, f, c, o of the input, then of the hidden state."""
     kernel, bias = named[f"{LSTM_SCOPE}/kernel"], named[f"{LSTM_SCOPE}/bias"]
     parts = []
     for rows in (kernel[:8], kernel[8:]):
@@ -336,7 +336,7 @@ def opaque(named: dict[str, np.ndarray]) -> np.ndarray:
     return np.concatenate([*parts, i, f, c, o, np.zeros(32, np.float32)])
 
 
-def test_cudnns_own_vector_of_the_lstm(saved):
+def test_the_lstm_is_read_from_cudnns_vector(saved):
     named = random_weights(8, 1).named()
     read = read_weights(saved({OPAQUE_KERNEL: opaque(named)})).named()
     assert read.keys() == named.keys()
@@ -348,13 +348,13 @@ def test_cudnns_own_vector_of_the_lstm(saved):
     assert "--load_cudnn" in error.value.fix
 
 
-def test_genuine_checkpoints_have_nothing_unknown():
+def test_genuine_checkpoints_have_no_unknown_variables():
     for index in GENUINE.glob("*/checkpoint/*.index"):
         weights = read_weights(index.with_suffix(""))
         assert len(weights.norms) == (4 if "layer-norm" in str(index) else 0)
 
 
-def test_variables_by_their_names():
+def test_variables_are_found_by_name():
     assert network_variables({"layer_1/bias": (4,), "global_step": (), "x": ()}) == (
         ["layer_1/bias"],
         ["x"],

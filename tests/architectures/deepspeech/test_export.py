@@ -44,7 +44,7 @@ def sigmoid(x):
 
 
 def plain_network(weights, given, clip=20.0):
-    """The network as its description says, in float64; what lies past a length is not computed."""
+    """The network written from its description, in float64; rows past a length are not computed."""
     w = {name: value.astype(np.float64) for name, value in weights.named().items()}
     x = given["input_node"].astype(np.float64)
     batch, steps = x.shape[:2]
@@ -92,7 +92,7 @@ def test_dynamic_graph_is_the_network(export, run_graph, weights, steps, length)
     close(run_graph(export(-1), OUTPUTS, given_), plain_network(weights, given_))
 
 
-def test_batch_of_three_with_lengths_of_their_own(export, run_graph, weights):
+def test_a_batch_of_three_has_three_lengths(export, run_graph, weights):
     for n_steps in (12, -1):
         given_ = feeds(3, 12, [12, 0, 5])
         graph = export(n_steps, batch_size=3)
@@ -109,7 +109,7 @@ def test_relu_clip_is_in_the_graph(export, run_graph, weights):
 
 
 def test_lstm_is_tensorflows_block_lstm(export, run_graph, weights, tf):
-    """Bit for bit the kernel, fed by the graph's own layer 3."""
+    """The LSTM equals the kernel bit for bit on the output of the graph's layer 3."""
     given_ = feeds(1, 16, [16])
     third, logits_in, *state = run_graph(
         export(16), ["Reshape_2", "Reshape_3", *OUTPUTS[1:]], given_
@@ -206,8 +206,8 @@ def test_names_and_shapes_that_clients_rely_on(export, tf, n_steps, time):
     assert "metadata_language" not in {node.name for node in definition.node}
 
 
-def test_no_attribute_that_old_clients_do_not_know(export):
-    """With one of them the client returns an empty text, and no error."""
+def test_the_graph_has_only_attributes_that_old_clients_know(export):
+    """For a newer attribute the client returns an empty text, and no error."""
     newer = {"bad_indices_policy", "grad_a", "grad_b"}
     for node in load_graph(export(-1)).nodes:
         assert not newer & set(node.attrs), node.name
@@ -232,7 +232,7 @@ def test_metadata(export):
 def test_alphabet_survives(texts):
     try:
         packed = pack_alphabet(texts)
-    except UnicodeEncodeError:  # lone surrogates are no text
+    except UnicodeEncodeError:  # lone surrogates are not text
         return
     assert unpack_alphabet(packed) == texts
 
@@ -256,7 +256,7 @@ print(hashlib.sha256(path.read_bytes()).hexdigest())
 """
 
 
-def test_same_bytes_in_other_processes_without_tensorflow(export, tmp_path):
+def test_other_processes_export_the_same_bytes_without_tensorflow(export, tmp_path):
     digests = {hashlib.sha256(export(16).read_bytes()).hexdigest()}
     for seed in ("1", "2"):
         command = [sys.executable, "-c", _SCRIPT, str(tmp_path / seed)]
@@ -266,7 +266,7 @@ def test_same_bytes_in_other_processes_without_tensorflow(export, tmp_path):
     assert len(digests) == 1
 
 
-def test_weights_come_back(export, weights):
+def test_weights_are_read_back_from_the_graph(export, weights):
     read = read_graph_weights(export(-1))
     for name, value in weights.named().items():
         assert np.array_equal(read.named()[name], value), name
@@ -286,10 +286,10 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("folder", "name"), PAIRS)
-def test_our_export_of_a_genuine_checkpoint_is_the_genuine_export(
+def test_our_export_of_a_genuine_checkpoint_equals_the_genuine_one(
     folder, name, tmp_path, run_graph
 ):
-    """The same weights, and the same values on real speech: the genuine graph is the judge."""
+    """The weights are equal, and so are the values on real speech."""
     genuine = GENUINE / folder / name
     weights = read_weights(find_checkpoint(GENUINE / folder / "checkpoint"))
     read = read_graph_weights(genuine)
@@ -317,7 +317,7 @@ def test_our_export_of_a_genuine_checkpoint_is_the_genuine_export(
             rows.append(found[: len(part), 0])
         values[path] = [np.concatenate(rows), *state]
     for one, other in zip(values[ours], values[genuine], strict=True):
-        # The same operations on the same values; threads may add in another order. Measured: 0.
+        # The operations and values are the same; threads may add in another order. Measured: 0.
         assert np.abs(one - other).max() < 1e-6
 
 
@@ -356,7 +356,9 @@ def test_other_graphs_are_refused(export):
         ({"relu_clip": -1.0}, "relu_clip is -1.0", "relu_clip"),
     ],
 )
-def test_flags_that_do_not_fit(weights, labels, tmp_path, flags, message, key):
+def test_flags_that_do_not_fit_the_weights_are_refused(
+    weights, labels, tmp_path, flags, message, key
+):
     with pytest.raises(AsrbuildError) as error:
         write_frozen_graph(
             weights, ExportFlags(**{"n_steps": 16, "n_hidden": 32} | flags), labels, tmp_path / "g"
@@ -366,12 +368,12 @@ def test_flags_that_do_not_fit(weights, labels, tmp_path, flags, message, key):
     assert not (tmp_path / "g").exists()
 
 
-def test_alphabet_of_another_size(weights, labels, tmp_path):
+def test_an_alphabet_of_another_size_is_refused(weights, labels, tmp_path):
     with pytest.raises(AsrbuildError, match="27 labels, but the weights are for 28"):
         write_frozen_graph(weights, ExportFlags(16, 32), labels[:-1], tmp_path / "g")
 
 
-def test_folder_that_is_not_there(weights, labels, tmp_path):
+def test_a_missing_output_folder_is_refused(weights, labels, tmp_path):
     with pytest.raises(AsrbuildError, match="cannot write the graph: No such file"):
         write_frozen_graph(weights, ExportFlags(16, 32), labels, tmp_path / "no" / "g")
 

@@ -31,7 +31,7 @@ def model() -> lite.LiteModel:
 
 
 def changed(path: Path, change: Callable[[Any], None]) -> Path:
-    """The genuine file with something changed in it."""
+    """A copy of the genuine file with a change."""
     names = schema()
     whole = names.ModelT.InitFromPackedBuf(TFLITE.read_bytes(), 0)
     change(whole)
@@ -47,7 +47,7 @@ def quantised(model: Any) -> list[Any]:
 
 
 def as_floats(model: Any) -> None:
-    """int8 weights as the float32 values that they stand for."""
+    """int8 weights as the float32 values that they represent."""
     for tensor in quantised(model):
         buffer = model.buffers[tensor.buffer]
         values = np.asarray(buffer.data, np.uint8).view(np.int8)
@@ -77,7 +77,7 @@ def test_weights_are_those_of_the_frozen_graph_to_half_a_step(model: lite.LiteMo
     assert b"".join(model.labels[:4]) == b" 'ab"
 
 
-def test_the_graph_states_what_the_file_states(tmp_path: Path) -> None:
+def test_the_facts_of_the_graph_are_those_of_the_file(tmp_path: Path) -> None:
     assert "int8, dequantised" in lite.write_lite_graph(TFLITE, tmp_path / "g.pb")
     lite.write_lite_graph(TFLITE, tmp_path / "again.pb")
     assert (tmp_path / "g.pb").read_bytes() == (tmp_path / "again.pb").read_bytes()
@@ -134,9 +134,8 @@ def network(model: lite.LiteModel) -> Callable[[np.ndarray, Any, Any], Any]:
     return run
 
 
-def test_tensorflow_lite_hears_the_same_words(model: lite.LiteModel, tmp_path: Path) -> None:
-    """Its kernels for int8 weights round activations as well; with float weights nothing is left
-    that could differ."""
+def test_tensorflow_lite_gives_the_same_transcript(model: lite.LiteModel, tmp_path: Path) -> None:
+    """Kernels for int8 weights also round activations, so float weights are compared exactly."""
     ours, words = spoken(model, network(model))
     theirs, their_words = spoken(model, interpreter(TFLITE))
     assert (words, their_words) == (WORDS, WORDS)
@@ -148,7 +147,7 @@ def test_tensorflow_lite_hears_the_same_words(model: lite.LiteModel, tmp_path: P
 
 
 def as_halves(model: Any) -> None:
-    """float32 weights as float16 constants, each behind a DEQUANTIZE, as the converter does it."""
+    """float32 weights as the converter's float16 constants, each before a DEQUANTIZE."""
     names = schema()
     as_floats(model)
     graph = model.subgraphs[0]
@@ -174,7 +173,7 @@ def as_halves(model: Any) -> None:
 
 
 @pytest.mark.parametrize(("change", "stored"), [(as_floats, "float32"), (as_halves, "float16")])
-def test_other_stored_weights(
+def test_other_forms_of_stored_weights_are_read(
     change: Callable[[Any], None], stored: str, model: lite.LiteModel, tmp_path: Path
 ) -> None:
     found = lite.read_lite(changed(tmp_path / "x.tflite", change))
@@ -229,7 +228,7 @@ def other_names(model: Any) -> None:
         (other_names, "it has no input input_node"),
     ],
 )
-def test_what_is_not_understood_is_refused(
+def test_unsupported_files_are_refused(
     change: Callable[[Any], None], message: str, tmp_path: Path
 ) -> None:
     path = changed(tmp_path / "x.tflite", change)
@@ -240,14 +239,14 @@ def test_what_is_not_understood_is_refused(
 
 
 @pytest.mark.parametrize("size", [40, 5000, 100_000, 212_000])
-def test_a_file_that_is_cut_off(size: int, tmp_path: Path) -> None:
+def test_a_truncated_file_is_refused(size: int, tmp_path: Path) -> None:
     path = tmp_path / "x.tflite"
     path.write_bytes(TFLITE.read_bytes()[:size])
     with pytest.raises(AsrbuildError):
         lite.read_lite(path)
 
 
-def test_inspect_graph_shows_what_tensorflow_lite_sees(capfd: pytest.CaptureFixture[str]) -> None:
+def test_inspect_graph_agrees_with_tensorflow_lite(capfd: pytest.CaptureFixture[str]) -> None:
     import tensorflow as tf
 
     from asrbuild.cli import inspect_graph as command

@@ -1,4 +1,4 @@
-"""Graphs of other networks than DeepSpeech's: refused, or read where they compute the same."""
+"""Graphs that differ from DeepSpeech's are refused, or read if they compute the same."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.paths import GENUINE
 
 
 def changed(graph: Graph, changes: dict[str, dict], *more: Node) -> Graph:
-    """A graph with fields of some nodes replaced, an attribute of None removed, and more nodes."""
+    """The graph with fields of some nodes replaced, attributes of None removed, and nodes added."""
     nodes = []
     for node in graph.nodes:
         change = dict(changes.get(node.name, {}))
@@ -39,7 +39,7 @@ def inputs(*names: str) -> dict:
 CELL = f"{LSTM_SCOPE}/BlockLSTM"
 NORM = "layer_2_1/LayerNorm"
 T = {"T": FLOAT}
-#: What else training code could compute: changed nodes, more nodes, what the refusal names.
+#: Other computations of training code: changed nodes, added nodes, the text of the refusal.
 OTHER_NETWORKS = {
     "forget bias": ({CELL: {"attrs": {"forget_bias": 1.0}}}, [], "forget_bias 1.0, expected 0.0"),
     "forget bias by default": (
@@ -191,14 +191,14 @@ def test_a_graph_that_computes_something_else_is_refused(what, export):
     with pytest.raises(AsrbuildError) as error:
         graph_weights(changed(graph, changes, *more))
     assert named in error.value.message
-    # Of a graph that draws random numbers no front end makes a package.
+    # No front end converts a graph that draws random numbers.
     assert ("coreml.frontend=tensorflow" in error.value.fix) == (what != "dropout")
 
 
 @pytest.mark.parametrize(
     ("op", "source"), [("Digamma", "Minimum"), ("RandomUniform", "Minimum"), ("RandomUniform", "n")]
 )
-def test_no_front_end_is_named_that_would_refuse_the_graph_too(op, source, export):
+def test_the_fix_names_only_front_ends_that_take_the_graph(op, source, export):
     changes = {"MatMul_1": inputs("odd", "layer_2/weights/read")}
     more = [Node("odd", op, (source,), T), const("n", [16, HIDDEN])]
     other = changed(load_graph(export(-1)), changes, *more)
@@ -236,7 +236,7 @@ def test_no_front_end_is_named_that_would_refuse_the_graph_too(op, source, expor
         ),
     ],
 )
-def test_what_computes_the_same_is_read(changes, more, export, weights):
+def test_graphs_that_compute_the_same_are_read(changes, more, export, weights):
     read = graph_weights(changed(load_graph(export(16)), changes, *more))
     assert np.array_equal(read.layer_6_weights, weights.layer_6_weights)
 

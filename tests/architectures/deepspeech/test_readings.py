@@ -1,4 +1,4 @@
-"""TensorFlow's readers find faults of asrbuild's own readers before a proof."""
+"""Comparisons with TensorFlow's readers find faults of asrbuild's readers before a proof."""
 
 from __future__ import annotations
 
@@ -81,14 +81,16 @@ FAULTS: list[tuple[Callable[[AcousticWeights], AcousticWeights], str]] = [
 @pytest.mark.parametrize(
     ("fault", "message"), FAULTS, ids=lambda value: getattr(value, "__name__", "")
 )
-def test_a_fault_of_the_checkpoints_reader(fault, message, weights, checkpoint) -> None:
+def test_a_fault_of_the_checkpoint_reader_is_found(fault, message, weights, checkpoint) -> None:
     graph = build_graph(fault(weights), FLAGS, LABELS)
     with pytest.raises(AsrbuildError) as error:
         check_checkpoint(graph, checkpoint)
     assert message in error.value.message
 
 
-def test_constants_and_variables_without_a_counterpart(weights, checkpoint, tmp_path) -> None:
+def test_constants_and_variables_without_a_counterpart_are_reported(
+    weights, checkpoint, tmp_path
+) -> None:
     import tensorflow as tf
 
     graph = build_graph(weights, FLAGS, LABELS)
@@ -110,8 +112,8 @@ def test_constants_and_variables_without_a_counterpart(weights, checkpoint, tmp_
 
 
 @pytest.mark.parametrize("name", ["layer_5/weights", "Minimum/y", "MatMul", "transpose/perm"])
-def test_a_fault_of_the_graphs_reader(name) -> None:
-    """The graph in memory is not what is in its file."""
+def test_a_fault_of_the_graph_reader_is_found(name) -> None:
+    """The graph in memory differs from its file."""
     read = load_graph(GENUINE / "deepspeech-0.9.3" / "x_r1_16.pb")
 
     def wrong(node: Node) -> Node:
@@ -127,8 +129,8 @@ def test_a_fault_of_the_graphs_reader(name) -> None:
         check_graph_file(replace(read, nodes=tuple(wrong(node) for node in read.nodes)))
 
 
-def test_the_process_of_the_reference_refuses(weights, checkpoint, tmp_path) -> None:
-    """As a build runs it: nothing is computed from weights that TensorFlow reads otherwise."""
+def test_the_reference_process_refuses_differing_weights(weights, checkpoint, tmp_path) -> None:
+    """It computes nothing from weights that TensorFlow reads differently."""
     np.savez(tmp_path / "cases.npz", case=np.zeros((3, 19, 26), np.float32))
     path = tmp_path / "output_graph.pb"
     write_frozen_graph(_one_bit(weights), FLAGS, LABELS, path)
@@ -139,8 +141,8 @@ def test_the_process_of_the_reference_refuses(weights, checkpoint, tmp_path) -> 
     assert not (tmp_path / "out.npz").exists()
 
 
-def test_values_that_are_no_probabilities_are_refused(weights, checkpoint, tmp_path) -> None:
-    """A graph without its softmax would be published as one that has it."""
+def test_outputs_that_are_not_probabilities_are_refused(weights, checkpoint, tmp_path) -> None:
+    """Otherwise a graph without its softmax would be published as one that has it."""
     np.savez(tmp_path / "cases.npz", case=np.zeros((3, 19, 26), np.float32))
     path = tmp_path / "output_graph.pb"
     graph = build_graph(weights, FLAGS, LABELS)

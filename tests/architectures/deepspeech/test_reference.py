@@ -33,7 +33,7 @@ def features(steps: int, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def both(export):
-    """Every length from 0 to 100, in chunks of 16 and in one shot, each in a process of its own."""
+    """Outputs for every length from 0 to 100, in chunks of 16 and in one shot, by two processes."""
     cases = {f"{steps}": features(steps, steps) for steps in [0, *LENGTHS]}
     return (
         run_reference(export(16), cases, nodes=["Minimum_2"]),
@@ -65,8 +65,8 @@ def test_nodes_of_every_run(both):
     np.testing.assert_allclose(np.concatenate(chunked)[:33], one_shot[0], atol=1e-5)
 
 
-def test_it_is_what_tensorflow_says(tf, export, both):
-    """The process takes short cuts (parts of TensorFlow, weights as variables): here are none."""
+def test_the_outputs_are_those_of_tensorflow(tf, export, both):
+    """The test uses none of the process's shortcuts (parts of TensorFlow, weights as variables)."""
     definition = tf.compat.v1.GraphDef.FromString(export(-1).read_bytes())
     with tf.Graph().as_default() as graph:
         tf.compat.v1.import_graph_def(definition, name="")
@@ -84,16 +84,16 @@ def test_it_is_what_tensorflow_says(tf, export, both):
     np.testing.assert_allclose(ours.logits, logits[:, 0], atol=1e-6)
     np.testing.assert_allclose(ours.new_state_c, c, atol=1e-5)
     np.testing.assert_allclose(ours.new_state_h, h, atol=1e-5)
-    assert np.abs(ours.logits - 1 / 29).max() > 0.02  # not a comparison of nothing with nothing
+    assert np.abs(ours.logits - 1 / 29).max() > 0.02  # neither side is empty
 
 
-def test_in_this_process_it_is_the_same(tf, export, both):
+def test_a_run_in_this_process_gives_the_same(tf, export, both):
     arrays = run_cases(export(16), {"40": both[2]["40"]})
-    # Not bit by bit: the tests before this one decided how many threads TensorFlow has here.
+    # Not bit by bit: earlier tests decided how many threads TensorFlow has in this process.
     np.testing.assert_allclose(arrays["40/logits"], both[0]["40"].logits, atol=1e-6)
 
 
-def test_case_names_with_slashes(export, tmp_path):
+def test_case_names_may_have_slashes(export, tmp_path):
     np.savez(tmp_path / "in.npz", **{"a/b/logits": features(3)})
     run = start_reference(export(16), tmp_path / "in.npz", tmp_path / "out.npz")
     assert list(read_reference(run.wait(60))) == ["a/b/logits"]
@@ -107,12 +107,12 @@ def test_case_names_with_slashes(export, tmp_path):
         (np.zeros((3, 494), np.float32), r"case x has shape \(3, 494\), expected \(T, 19, 26\)"),
     ],
 )
-def test_wrong_features(export, case, message):
+def test_wrong_features_are_refused(export, case, message):
     with pytest.raises(AsrbuildError, match=message):
         run_reference(export(16), {"x": case})
 
 
-def test_wrong_graphs(export, tmp_path):
+def test_wrong_graphs_are_refused(export, tmp_path):
     cases = {"x": features(2)}
     with pytest.raises(AsrbuildError, match="no such TensorFlow graph") as error:
         run_reference(tmp_path / "none.pb", cases)
@@ -126,7 +126,7 @@ def test_wrong_graphs(export, tmp_path):
         run_reference(tmp_path / "cut.pb", cases)
 
 
-def test_what_tensorflow_refuses(tf, export, tmp_path):
+def test_errors_of_tensorflow_are_reported(tf, export, tmp_path):
     graph = load_graph(export(16))
     unknown = Graph((*graph.nodes, Node("x", "NoSuchOperation")), graph.producer)
     write_graph(unknown, tmp_path / "unknown.pb")
@@ -139,13 +139,13 @@ def test_what_tensorflow_refuses(tf, export, tmp_path):
         session.run(["logits"], {})  # nothing fed
 
 
-def test_wrong_cases_file(export, tmp_path):
+def test_a_wrong_file_of_cases_is_refused(export, tmp_path):
     (tmp_path / "in.npz").write_bytes(b"not a zip")
     with pytest.raises(AsrbuildError, match="cannot read the cases"):
         start_reference(export(16), tmp_path / "in.npz", tmp_path / "out.npz").wait(60)
 
 
-def test_death_is_reported_and_leaves_nothing(export, tmp_path):
+def test_the_death_of_the_process_is_reported_and_leaves_no_files(export, tmp_path):
     np.savez(tmp_path / "in.npz", x=features(2))
     run = start_reference(export(16), tmp_path / "in.npz", tmp_path / "out.npz")
     os.kill(run.process.pid, signal.SIGKILL)
@@ -154,7 +154,7 @@ def test_death_is_reported_and_leaves_nothing(export, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["in.npz"]
 
 
-def test_patience_ends(export, tmp_path):
+def test_a_process_that_takes_too_long_is_ended(export, tmp_path):
     np.savez(tmp_path / "in.npz", x=features(2))
     run = start_reference(export(16), tmp_path / "in.npz", tmp_path / "out.npz")
     with pytest.raises(AsrbuildError, match=r"did not finish in 0.01 s"):
@@ -199,15 +199,15 @@ print(graph.run(["logits"], feeds)[0].shape)
 """
 
 
-def test_a_tensorflow_that_wants_to_be_whole(export):
-    """The short import is an optimisation: where it fails, the long one is done."""
+def test_the_whole_of_tensorflow_is_imported_if_the_short_import_fails(export):
+    """The short import is an optimisation."""
     command = [sys.executable, "-c", _WHOLE, str(export(16))]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "parts\n(16, 1, 29)\n"
 
 
-def test_starting_it_imports_no_tensorflow():
+def test_starting_the_process_imports_no_tensorflow_here():
     script = (
         "import sys, asrbuild.architectures.deepspeech.reference;"
         "assert not {'tensorflow', 'coremltools'} & set(sys.modules)"
@@ -215,7 +215,7 @@ def test_starting_it_imports_no_tensorflow():
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-#: The reference process kept to one processor; says how many threads had cases.
+#: The reference process on one processor; it prints how many threads had cases.
 PINNED = """
 import os, sys, threading
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -231,10 +231,10 @@ print(len(seen))
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="Linux keeps a process to CPUs")
-def test_kept_to_one_processor_it_uses_one_and_says_the_same(export, tmp_path):
+def test_one_processor_runs_one_thread_and_gives_the_same(export, tmp_path):
     graph, cases = export(-1), tmp_path / "in.npz"
     np.savez(cases, **{f"{steps}": features(steps, steps) for steps in (60, 50, 40, 30)})
-    # A node that keeps cases from going together.
+    # A node that prevents batches of cases.
     free = start_reference(graph, cases, tmp_path / "free.npz", nodes=["Minimum_2"])
     pinned = subprocess.run(
         [
@@ -258,13 +258,13 @@ def test_kept_to_one_processor_it_uses_one_and_says_the_same(export, tmp_path):
     assert free.wait().read_bytes() == (tmp_path / "pinned.npz").read_bytes()
 
 
-#: Cases of one length, of none, and of lengths that end within a chunk and at its end.
+#: Cases of one step, of none, and of lengths that end within a chunk and at its end.
 TOGETHER = (33, 0, 7, 64, 33, 16, 90)
 
 
 @pytest.fixture
 def calls(monkeypatch) -> list[int]:
-    """How many utterances each run of the graph had."""
+    """The batch sizes of the graph's runs."""
     counted: list[int] = []
     real = GraphSession.run
 
@@ -281,13 +281,13 @@ def calls(monkeypatch) -> list[int]:
     [(16, [5, 3, 3, *7 * [1]]), (-1, [5, 4, 3, 1, 1])],
     ids=["static", "dynamic"],
 )
-def test_cases_together_are_what_each_is_alone(export, calls, steps, utterances):
+def test_batched_cases_equal_single_ones(export, calls, steps, utterances):
     cases = {f"{n}-{length}": features(length, n) for n, length in enumerate(TOGETHER)}
     graph = export(steps)
     (cell,) = [node.name for node in load_graph(graph).nodes if node.op == "BlockLSTM"]
     together = run_cases(graph, cases, [f"{cell}:1", f"{cell}:6"])
-    # The longest alone, the others together, the beginnings of two of them, and one step in place
-    # of the case that has none.
+    # The longest runs alone, the others as a batch; then the beginnings of two of them, and one
+    # step in place of the case without steps.
     assert sorted(calls) == sorted([*utterances, 1, 1, 1])
     for name, given in cases.items():
         alone = run_cases(graph, {name: given}, [f"{cell}:1", f"{cell}:6"])
@@ -316,8 +316,8 @@ def changed(path, at, change):
     return at
 
 
-def test_a_graph_that_takes_one_in_an_unknown_way_gets_one(export, calls, tmp_path):
-    """Its constants are found in part, so the cases cannot go together."""
+def test_a_graph_of_one_utterance_whose_batch_axis_is_unknown_gets_one(export, calls, tmp_path):
+    """Only a part of its constants is found, so the cases cannot form a batch."""
 
     def fixed(node):
         if node.op == "Const" and node.value.tolist() == [-1, 1, 29]:
@@ -334,7 +334,7 @@ def test_a_graph_that_takes_one_in_an_unknown_way_gets_one(export, calls, tmp_pa
 
 
 @pytest.mark.parametrize("fault", ["a count", "a shape", "none is found"])
-def test_what_is_wrong_together_is_run_alone(export, calls, monkeypatch, fault):
+def test_cases_that_fail_in_a_batch_are_run_alone(export, calls, monkeypatch, fault):
     cases = {f"{length}": features(length, length) for length in (20, 40, 60)}
     expected = run_cases(export(-1), cases)
     assert max(calls) == 2

@@ -1,4 +1,4 @@
-"""``coreml.lstm=unrolled``: equal to the original by the whole gates, or refused by name."""
+"""``coreml.lstm=unrolled``: the package equals the original within all gates, or is refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.proof import building, numpy_network
     ],
     ids=str,
 )
-def test_it_is_the_original_by_the_gates(tmp_path: Path, overrides: tuple[str, ...]) -> None:
+def test_the_unrolled_form_passes_all_gates(tmp_path: Path, overrides: tuple[str, ...]) -> None:
     weights = random_weights(32, seed=4)
     form = ("model=dynamic_to_static", "coreml.lstm=unrolled", "verify.require_transcript=false")
     manifest = building.build(tmp_path, weights, *form, *overrides)
@@ -52,7 +52,7 @@ def test_it_is_the_original_by_the_gates(tmp_path: Path, overrides: tuple[str, .
     assert proof.verification.passed, proof.failures
 
 
-def test_it_gives_what_the_native_form_gives(tmp_path: Path) -> None:
+def test_the_unrolled_form_equals_the_native_form(tmp_path: Path) -> None:
     weights, rng = random_weights(32, seed=4), np.random.default_rng(1)
     cases = {"sample": rng.standard_normal((21, 19, 26)).astype(np.float32)}
     forms: tuple[LstmForm, ...] = ("native", "unrolled")
@@ -78,7 +78,7 @@ def test_it_gives_what_the_native_form_gives(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_what_it_cannot_be_is_refused_by_name(
+def test_recipes_without_an_unrolled_form_are_refused_by_name(
     tmp_path: Path, overrides: tuple[str, ...], words: str
 ) -> None:
     from asrbuild.builder.rules import check_recipe

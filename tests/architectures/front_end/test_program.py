@@ -1,4 +1,4 @@
-"""A network with its front end in the package: layouts, counts, calls, precision."""
+"""Packages with a front end inside: layouts, counts, calls, precision."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _network(*axes: Axis) -> Signature:
 
 
 def _body(network: Signature):
-    """Half of each feature, (1, steps, bands), and the count of steps."""
+    """The network: half of each feature, (1, steps, bands), and the count of steps."""
     from asrbuild.architectures.front_end.spectra import mb
 
     port = network.features
@@ -88,7 +88,7 @@ def test_a_network_gets_its_features_in_its_own_layout(
     np.testing.assert_allclose(found["logits"][0], expected / 2, atol=1e-3)
     assert found["count"].tolist() == [settings.steps(real)]
     assert in_package(network, settings).rows.of(len(speech)) == len(expected)
-    # The original is fed with what the package computes.
+    # The original is fed with the package's features.
     calls = {"a/00000/samples": speech[None], "a/00000/length": np.array([real], np.int64)}
     fed = features_of_calls(calls, network, settings)
     assert fed["a/00000/length"].tolist() == [settings.steps(real)]
@@ -113,7 +113,7 @@ def test_rows_and_context_count_samples() -> None:
         assert found.rows.of(samples) == network.rows.of(settings.steps(samples))
 
 
-def test_features_of_the_whole_recording_have_no_place_between_states() -> None:
+def test_features_of_the_whole_recording_cannot_stream() -> None:
     carried = replace(_network(BATCH, STEP, WIDE), states=(StatePair("h", "new_h", "h"),))
     with pytest.raises(AsrbuildError, match="look at the whole recording") as caught:
         in_package(carried, LogMelWhisper())
@@ -122,7 +122,7 @@ def test_features_of_the_whole_recording_have_no_place_between_states() -> None:
 
 @pytest.mark.parametrize("fp32", [FRONT_END, NONE, ("front_end_log", "halved")])
 def test_float32_up_to_the_logarithm(fp32: Any, tmp_path: Path) -> None:
-    """In half precision throughout, quiet sounds are lost; some operations alone do not help."""
+    """Half precision loses quiet sounds, even if only some of these operations have it."""
     settings, network = make_settings("log_mel_whisper"), _network(BATCH, STEP, WIDE)
     half = Mixed(fp32)
     package = _package(tmp_path, network, settings, half)

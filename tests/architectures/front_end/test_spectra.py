@@ -1,4 +1,4 @@
-"""Front ends as MIL operations, run by the executor, against the numpy features."""
+"""Front ends as MIL operations in the executor, compared with the numpy features."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _package(tmp_path: Path, body, outputs: dict[str, int], *more: Port) -> exec
 
 
 def _frames(samples: np.ndarray, settings: Settings) -> np.ndarray:
-    """Features without the context of MFCC."""
+    """Settings without the context of MFCC."""
     if isinstance(settings, FeatureSettings):
         return mfcc(samples, settings)
     return compute(samples, settings)
@@ -56,7 +56,7 @@ def test_features_in_a_package_equal_those_of_an_app(kind: str, tmp_path: Path) 
     )
     for name, samples in signals().items():
         if kind == "log_mel_nemo" and name in ("quiet", "silence"):
-            continue  # a band that hardly varies is divided by its rounding errors
+            continue  # normalisation divides a nearly constant band by its rounding errors
         found = package.predict({"samples": samples[None]})["features"][0]
         np.testing.assert_allclose(found, _frames(samples, settings), rtol=0, atol=1e-3)
 

@@ -1,4 +1,4 @@
-"""A new architecture is one folder and one yaml; no other file of asrbuild knows of it."""
+"""A new architecture is one folder and one yaml; no other file of asrbuild names it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def asrbuild(installed: Path, tmp_path_factory: pytest.TempPathFactory):
     return run
 
 
-#: Random weights leave classes nearly even, and half precision chooses between those by chance.
+#: With random weights the classes are nearly even, and half precision decides by chance.
 HALF = "verify.require_transcript=false"
 
 
@@ -78,7 +78,7 @@ HALF = "verify.require_transcript=false"
         ("model=enumerated", "coreml=neuralnetwork", "verify=quick"),
     ],
 )
-def test_it_is_built_proven_published_verified_and_transcribes(
+def test_its_artifact_is_built_verified_and_transcribes(
     asrbuild, weights: Path, overrides: tuple[str, ...]
 ) -> None:
     name = "-".join(word.rpartition("=")[2] for word in overrides)
@@ -105,7 +105,7 @@ def test_it_is_built_proven_published_verified_and_transcribes(
     assert outputs == {"chances", "kept_frames", "kept_hidden"}
 
 
-def test_its_section_is_checked(asrbuild, weights: Path) -> None:
+def test_its_section_of_the_recipe_is_checked(asrbuild, weights: Path) -> None:
     given = (f"source={NAME}", f"source.config.weights={weights}")
     done = asrbuild(*given, "+source.config.depth=3")
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""Small models made with ``onnx.helper``, and real ones from wheels of the package index."""
+"""Fixtures of small models made with ``onnx.helper``."""
 
 from __future__ import annotations
 

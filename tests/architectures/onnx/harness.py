@@ -24,7 +24,7 @@ from asrbuild.coreml.speedups.importing import import_coremltools
 ct = import_coremltools()
 mil, mb = ct.converters.mil.mil, ct.converters.mil.Builder
 Arrays = dict[str, np.ndarray]
-#: Absolute, of values near 1; what float32 leaves after a different order of sums.
+#: Absolute, for values near 1: the error of float32 sums in another order.
 CLOSE = {"rtol": 2e-5, "atol": 2e-5}
 
 
@@ -59,7 +59,7 @@ def case(
 
 
 def joined(cases: Sequence[Case], opset: int) -> tuple[onnx.ModelProto, Arrays]:
-    """One graph of all cases, each with inputs of its own; and what it is fed."""
+    """One graph of all cases, each with its own inputs, and the arrays for these inputs."""
     nodes, inputs, outputs, weights, feeds = [], [], [], [], {}
     for number, one in enumerate(cases):
         names = []
@@ -86,7 +86,7 @@ def joined(cases: Sequence[Case], opset: int) -> tuple[onnx.ModelProto, Arrays]:
 
 
 def expected(model: onnx.ModelProto, feeds: Arrays) -> Arrays:
-    """What onnxruntime gives, with one thread."""
+    """The outputs of onnxruntime with one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -106,11 +106,11 @@ def lowered(
     count_ops: bool = False,
     given: Callable[[dict[str, Any]], dict[str, Any]] = lambda inputs: inputs,
 ) -> Any:
-    """The graph as a package in the executor.
+    """The outputs of the lowered graph in the executor.
 
     Args:
         any_size: whether an axis that the file leaves open takes any size, or that of ``feeds``.
-        given: what the lowering gets of the function's inputs.
+        given: the function's inputs -> the values that the lowering gets.
         count_ops: returns how often the package has each operation, instead of running it.
     """
     with tempfile.TemporaryDirectory() as folder:

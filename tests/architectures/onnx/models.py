@@ -1,4 +1,4 @@
-"""Small CTC networks with random weights, in the forms that exporters write them in."""
+"""Small CTC networks with random weights, in the forms that exporters write."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ class Net:
         )
 
     def size(self, x: str, axis: int) -> str:
-        """The size of an axis as a vector of one, as exporters write it."""
+        """The size of an axis as a vector of length one, in the form of exporters."""
         size = self.op("Gather", self.op("Shape", x), self.const(axis), axis=0)
         return self.op("Unsqueeze", size, self.const([0]))
 
     def layer_norm(self, x: str, width: int) -> str:
-        """Written out, as older exporters do."""
+        """Layer normalisation in single operations, in the form of older exporters."""
         mean = self.op("ReduceMean", x, axes=[-1])
         off = self.op("Sub", x, mean)
         square = self.op("Pow", off, self.const(2.0, np.float32))
@@ -92,7 +92,7 @@ class Net:
         return self.op("Transpose", self.op("Reshape", x, shape), perm=[0, 2, 1, 3])
 
     def attention(self, x: str, width: int, heads: int, past: str | None = None) -> str:
-        """Softmax of products; ``past``: rows before x that are attended to."""
+        """Softmax of products; ``past``: rows before x that the attention includes."""
         kept = x if past is None else self.op("Concat", past, x, axis=1)
         each = width // heads
         q = self.heads(self.dense(x, width, width), heads, each)
@@ -156,7 +156,7 @@ def subsampled(net: Net, mel: str, width: int) -> str:
 
 
 def conformer(path: Path, width: int = 48, heads: int = 4, classes: int = 33) -> Path:
-    """One block with all that a conformer has; (1, T, 40) -> log probabilities."""
+    """One block with every part of a conformer; (1, T, 40) -> log probabilities."""
     net = Net(seed=2)
     x = subsampled(net, net.input("mel", ["batch", "time", 40]), width)
     x = conformer_block(net, x, width, heads)

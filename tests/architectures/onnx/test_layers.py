@@ -231,7 +231,7 @@ def test_gru_in_every_direction_and_form() -> None:
 
 
 @pytest.mark.parametrize("target", ["iOS15", "iOS16"])
-def test_older_targets_have_forms_too(target: str) -> None:
+def test_older_targets_have_forms_of_the_layers_too(target: str) -> None:
     check(
         [
             case("Conv", floats(1, 4, 9), floats(6, 4, 3), floats(6), known=(1, 2), pads=[1, 1]),

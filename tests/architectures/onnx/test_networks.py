@@ -1,4 +1,4 @@
-"""Whole networks, in every form of shape, against onnxruntime; and what is measured of them."""
+"""Whole networks, in every form of shape, against onnxruntime; and their measured facts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of networks that are not CTC are refused by what they are."""
+"""Parts of networks that are not CTC are refused, and the error names their kind."""
 
 from __future__ import annotations
 

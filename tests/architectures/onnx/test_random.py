@@ -1,4 +1,4 @@
-"""Random shapes, axes and attributes of the ops with the most of them, against onnxruntime."""
+"""Ops with many attributes on random shapes, axes and attributes, against onnxruntime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reader: what it reads, and what it refuses with one error."""
+"""The reader of ONNX files: its results, and its errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def dense(save: Save) -> Path:
 
 
 def moved(save: Save, path: Path, **entries: object) -> Path:
-    """The model with its weights said to be elsewhere."""
+    """The model with its weights declared to be in another file."""
     model = onnx.load(dense(save))
     tensor = model.graph.initializer[0]
     tensor.ClearField("raw_data")
@@ -83,7 +83,7 @@ def test_weights_outside_of_the_folder_are_refused(
 
 
 @pytest.mark.parametrize(("offset", "length"), [(8, 48), (-4, 48), (0, 12), (0, 2**40)])
-def test_weights_that_are_cut_short_are_refused(
+def test_truncated_weights_are_refused(
     save: Save, tmp_path: Path, offset: int, length: int
 ) -> None:
     (tmp_path / "w.bin").write_bytes(b"\0" * 48)
@@ -98,7 +98,7 @@ def test_a_damaged_file_is_refused(save: Save, tmp_path: Path) -> None:
         path.write_bytes(content)
         assert refusal(path).file == str(path)
     rng = np.random.default_rng(3)
-    for _ in range(60):  # whatever the damage is, it is one error or a graph
+    for _ in range(60):  # any damage gives one error or a graph
         broken = bytearray(whole)
         for place in rng.integers(0, len(whole), 4):
             broken[place] = rng.integers(0, 256)

@@ -1,4 +1,4 @@
-"""Real models from wheels: conversion against onnxruntime, and what is measured of them."""
+"""Real models from wheels: conversion against onnxruntime, and their measured facts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def wheels() -> Path:
 
 @pytest.fixture(scope="module")
 def speech() -> np.ndarray:
-    """Four seconds, (64000,) float32."""
+    """Four seconds of speech, (64000,) float32."""
     samples = read_audio(DEMO / "second.wav", 16_000)
     return np.resize(samples, 64_000).astype(np.float32)
 
@@ -42,7 +42,7 @@ def test_hama_gives_the_same_phonemes_at_any_length(wheels: Path, speech: np.nda
         np.testing.assert_array_equal(got.argmax(axis=-1), wanted.argmax(axis=-1))
 
 
-def test_hama_is_measured(wheels: Path, tmp_path: Path) -> None:
+def test_the_facts_of_hama_are_measured(wheels: Path, tmp_path: Path) -> None:
     path = wheels / "hama" / "assets" / "asr_waveform_fp16.onnx"
     found = settled(path, OnnxConfig(), tmp_path, keep=True)
     config = found.config
@@ -51,7 +51,7 @@ def test_hama_is_measured(wheels: Path, tmp_path: Path) -> None:
     assert config["outputs"]["log_probs"]["meaning"] == "log_probabilities"
     assert config["outputs"]["out_lengths"]["meaning"] == "row_count"
     assert config["rows"] == {"steps": 320, "add": 320, "most": 1500}
-    # Squeeze-and-excite pools over the whole recording, so nothing makes chunks exact.
+    # Squeeze-and-excite pools over the whole recording, so no context makes chunks exact.
     assert config["context"] == {
         "causal": False,
         "left": 16_000,

@@ -1,4 +1,4 @@
-"""Shapes, parts and indices, against onnxruntime; of fixed axes and of axes of any size."""
+"""Ops on shapes, parts and indices, against onnxruntime, for fixed axes and axes of any size."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_indices() -> None:
     )
 
 
-def test_triangles_also_of_infinities() -> None:
+def test_triangles_keep_infinities() -> None:
     x = floats(2, 4, 5)
     check(
         [

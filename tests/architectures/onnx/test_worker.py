@@ -1,4 +1,4 @@
-"""The original's process: pins, states carried from call to call, cuts, and its errors."""
+"""The process of the original: pins, states carried from call to call, cuts, and errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OPTIONS = ("--model", "--pins", "--states", "--names", "--cuts", "--question", "
 
 
 def adding(save: Save) -> Path:
-    """out = gain x + state; kept = state + the sum of x."""
+    """A model: out = gain x + state; kept = state + the sum of x."""
     nodes = [
         helper.make_node("Cast", ["gain"], ["factor"], to=FLOAT),
         helper.make_node("Mul", ["x", "factor"], ["scaled"]),
@@ -79,7 +79,7 @@ def test_a_cut_model_starts_at_the_tensor(save: Save, tmp_path: Path) -> None:
     np.testing.assert_array_equal(made["a/00000/out"], [[6, 8]])
 
 
-def test_its_errors_are_those_of_the_build(save: Save, tmp_path: Path) -> None:
+def test_errors_of_the_process_are_errors_of_the_build(save: Save, tmp_path: Path) -> None:
     model = adding(save)
     save_cases(tmp_path / "cases.npz", {"a/00000/x": np.zeros((1, 2), np.float32)})
     arguments = ["--cases", str(tmp_path / "cases.npz"), "--model", str(model)]

@@ -1,4 +1,4 @@
-"""Graphs cut at tensors give what the whole graph gives; see ``test_graph_source`` for packages."""
+"""Graphs cut at tensors give the values of the whole graph."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def whole(graph: Path) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize(
     ("cuts", "pins", "fed"), [(AT_MFCC, {}, "Mfcc"), (AT_SAMPLES, RATE, "decoded_sample_data")]
 )
-def test_a_cut_graph_gives_what_the_whole_gives(
+def test_a_cut_graph_gives_the_values_of_the_whole(
     graph: Path, whole: dict[str, np.ndarray], tmp_path: Path, cuts, pins, fed: str
 ) -> None:
     cut = cut_graph(load_graph(graph), cuts, pins, [OUTPUT])
@@ -57,13 +57,13 @@ def test_a_cut_graph_gives_what_the_whole_gives(
     np.testing.assert_array_equal(value, whole[OUTPUT])
 
 
-def test_cuts_are_suggested_behind_what_has_no_form(graph: Path) -> None:
+def test_cuts_are_suggested_after_operations_without_a_form(graph: Path) -> None:
     suggested = suggested_cuts(load_graph(graph), [OUTPUT])
     tensors = {"decoded_sample_data", "decoded_sample_data:1", "AudioSpectrogram", "Mfcc"}
     assert set(suggested) == tensors
 
 
-def test_a_tensor_that_is_left_over_is_named(graph: Path) -> None:
+def test_a_tensor_that_the_cut_leaves_is_named(graph: Path) -> None:
     with pytest.raises(AsrbuildError, match=r"Mfcc reads decoded_sample_data:1") as caught:
         cut_graph(load_graph(graph), AT_SAMPLES, {}, [OUTPUT])
     assert caught.value.key == "source.config.pin"

@@ -1,4 +1,4 @@
-"""Any frozen graph as a source: cut, measured, converted, and run by TensorFlow in its process."""
+"""Any frozen graph as a source: cuts, measured facts, conversion, and TensorFlow's process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ AT_SAMPLES = OnnxConfig(
     cut=["decoded_sample_data"],
     pin={"decoded_sample_data:1": 16_000},
 )
-#: The graph computes the same features of samples itself.
+#: This graph computes the same features from samples.
 AT_MFCC = OnnxConfig(
     inputs={"Mfcc": {"meaning": "features", "axes": [1, "steps", 40], "steps": 49}},
     cut=["Mfcc"],
@@ -83,7 +83,7 @@ def test_a_graph_is_cut_measured_converted_and_run(graph: Path, tmp_path: Path) 
     with np.load(worker.wait(120)) as stored:
         wanted = stored["a/00000/labels_softmax"]
     got = load(package).predict({"decoded_sample_data": fed})["labels_softmax"]
-    # Sums of a spectrogram in another order leave 2e-6 of probabilities.
+    # Sums of a spectrogram in another order change probabilities by 2e-6.
     np.testing.assert_allclose(got, wanted, atol=1e-5)
     with pytest.raises(AsrbuildError, match=f"takes {SAMPLES} samples") as caught:
         convert_graph(cut, whole, replace(request, steps=FixedSteps(SAMPLES + 1)), package)
@@ -92,7 +92,7 @@ def test_a_graph_is_cut_measured_converted_and_run(graph: Path, tmp_path: Path) 
 
 
 def features_in_the_package(graph: Path, tmp_path: Path, fed: Array, wanted: Array) -> None:
-    """Cut behind the features, in half precision but for them and one node by name."""
+    """A package cut after the features, in half precision except for them and one named node."""
     found = settled(graph, AT_MFCC, tmp_path, keep=True)
     assert (found.classes, found.steps) == (CLASSES, 49)
     whole = read_section(found.config)
@@ -104,7 +104,8 @@ def features_in_the_package(graph: Path, tmp_path: Path, fed: Array, wanted: Arr
     convert_graph(tmp_path / "cut.pb", whole, request, package)
     model = load(package)
     got = model.predict({"samples": fed[None, : signature.steps, 0]})["labels_softmax"]
-    # Half precision leaves 1e-3 of probabilities; in it, the features would leave 0.1 of them.
+    # Half precision changes probabilities by 1e-3; features in half precision would change them by
+    # 0.1.
     np.testing.assert_allclose(got, wanted, atol=2e-3)
     kinds = {kind for kind, dtype in computed(package) if dtype == "FLOAT16"}
     assert "conv" in kinds
@@ -127,7 +128,7 @@ def computed(package: Path) -> Iterator[tuple[str, str]]:
 
 
 def write_stream(path: Path) -> Path:
-    """A convolution of the last four frames that it carries on, (1, T, 8) -> (1, T, 5)."""
+    """Writes a convolution that carries its last four frames, (1, T, 8) -> (1, T, 5)."""
     import tensorflow as tf
 
     v1, rng = tf.compat.v1, np.random.default_rng(0)
@@ -189,7 +190,7 @@ def test_a_graph_becomes_several_functions_or_keeps_its_states(tmp_path: Path) -
     np.testing.assert_allclose(np.concatenate(kept, 1), whole["rows"], atol=2e-3)
 
 
-def test_what_has_no_form_is_refused_with_the_cuts(graph: Path, tmp_path: Path) -> None:
+def test_operations_without_a_form_are_refused_with_the_cuts(graph: Path, tmp_path: Path) -> None:
     with pytest.raises(AsrbuildError, match="no Core ML form for DecodeWav") as caught:
         settled(graph, OnnxConfig(), tmp_path, keep=False)
     assert "decoded_sample_data" in str(caught.value.fix)
@@ -206,7 +207,7 @@ def test_what_has_no_form_is_refused_with_the_cuts(graph: Path, tmp_path: Path) 
         ("auto", ConversionRequest(format="neuralnetwork"), "coreml.format"),
     ],
 )
-def test_what_no_package_of_a_graph_can_be_is_refused(
+def test_impossible_packages_of_a_graph_are_refused(
     frontend: str, request_: ConversionRequest, key: str
 ) -> None:
     with pytest.raises(AsrbuildError) as caught:

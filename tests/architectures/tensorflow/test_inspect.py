@@ -1,4 +1,4 @@
-"""Inspection of graphs: the summary, and refusals."""
+"""``inspect graph``: the summary, and refusals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.cli.inspect_graph import inspect_graph as command
 
 
-def test_summary(export):
+def test_the_summary_shows_nodes_weights_and_metadata(export):
     summary = inspect_graph(export(-1, export_language="en"))
     assert [(port.name, port.dtype, port.shape) for port in summary.inputs] == [
         ("input_samples", "float32", (512,)),
@@ -53,7 +53,7 @@ def run_command(*arguments: str):
     return CliRunner().invoke(app, arguments)
 
 
-def test_command_as_table_and_json(export):
+def test_the_command_prints_a_table_or_json(export):
     path = export(16)
     table = run_command(str(path))
     assert table.exit_code == 0
@@ -78,14 +78,14 @@ def test_command_imports_no_tensorflow(export):
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-def test_damaged_metadata():
+def test_damaged_metadata_is_refused():
     for value in (np.zeros(0, np.int32), np.array([b"\x05\x00\x01"], object)):
         node = Node("metadata_alphabet", "Const", (), {"value": constant(value)})
         with pytest.raises(AsrbuildError, match="metadata node metadata_alphabet is damaged"):
             read_metadata(Graph((node,)))
 
 
-def test_outputs_that_are_not_there(export):
+def test_missing_outputs_are_refused(export):
     graph = load_graph(export(16))
     check_outputs(graph, ["logits", "new_state_c", f"{'Minimum_2'}:0"])
     with pytest.raises(AsrbuildError) as error:
@@ -112,7 +112,7 @@ def test_static_graph_takes_no_other_steps(export):
     check_steps(dynamic, [1, 16, 500, None])
 
 
-def test_inputs_that_are_not_there(export):
+def test_missing_inputs_are_refused(export):
     with pytest.raises(AsrbuildError, match="no input input_mode") as error:
         placeholder_shape(load_graph(export(16)), "input_mode")
     assert "its inputs are: input_samples, input_node" in error.value.message
@@ -126,7 +126,7 @@ def test_inputs_that_are_not_there(export):
 def test_the_table_of_convertible_operations_is_coremltools():
     from asrbuild.architectures.tensorflow.convertible import TRANSLATED
 
-    # In a process of its own: what other tests convert adds names to coremltools' registry.
+    # In a separate process: conversions of other tests add names to coremltools' registry.
     script = """
 import coremltools.converters.mil.frontend.tensorflow.ops
 import coremltools.converters.mil.frontend.tensorflow2.ops
@@ -179,7 +179,7 @@ def _app() -> typer.Typer:
     return app
 
 
-def test_an_unfrozen_graph_says_so(tf, tmp_path, capsys):
+def test_an_unfrozen_graph_is_reported(tf, tmp_path, capsys):
     v1 = tf.compat.v1
     with tf.Graph().as_default() as graph:
         x = v1.placeholder(tf.float32, [None, 4], "x")

@@ -1,4 +1,4 @@
-"""A memory-mapped graph reads as the ``.pb`` that it was made of."""
+"""A memory-mapped graph has the nodes and constants of the ``.pb`` that it was made from."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _spoiled(data: bytes, how: str) -> bytes:
         ("directory", "ends inside a"),
     ],
 )
-def test_a_damaged_pbmm(how: str, message: str, tmp_path: Path) -> None:
+def test_a_damaged_pbmm_is_refused(how: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "x.pbmm"
     memory_mapped(PBS[0], path)
     path.write_bytes(_spoiled(path.read_bytes(), how))
@@ -65,7 +65,7 @@ def test_a_damaged_pbmm(how: str, message: str, tmp_path: Path) -> None:
     assert caught.value.file == str(path)
 
 
-def test_a_graph_without_its_regions(tmp_path: Path) -> None:
+def test_a_graph_without_its_regions_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.pbmm"
     memory_mapped(PBS[0], path)
     regions = read_regions(memoryview(path.read_bytes()))

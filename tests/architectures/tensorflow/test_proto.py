@@ -1,4 +1,4 @@
-"""asrbuild's GraphDef reader and writer against TensorFlow's, and on files that are not graphs."""
+"""asrbuild's GraphDef reader and writer, compared with TensorFlow's, and on damaged files."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def test_attributes_are_read(foreign):
     assert "CPU:0" in graph.by_name["out"].device.upper()
 
 
-def test_what_we_write_tensorflow_reads_the_same(tf, foreign, export, tmp_path):
-    """Compared as TensorFlow's messages, constants by their values."""
+def test_tensorflow_reads_written_graphs_the_same(tf, foreign, export, tmp_path):
+    """TensorFlow's messages are compared, constants by their values."""
     for path in (foreign[0], export(16), export(-1)):
         write_graph(load_graph(path), tmp_path / "again.pb")
         before, after = (
@@ -104,7 +104,7 @@ def test_what_we_write_tensorflow_reads_the_same(tf, foreign, export, tmp_path):
             assert new == old
 
 
-def test_round_trip_of_ours(tmp_path):
+def test_a_written_graph_is_read_back(tmp_path):
     node = Node(
         "n",
         "Op",
@@ -147,8 +147,8 @@ def outcome(path) -> Graph | AsrbuildError:
         return error
 
 
-def test_cut_off_anywhere(export, tmp_path):
-    """A cut between two nodes is found by what is missing; never an exception of another kind."""
+def test_a_truncated_graph_is_refused_at_any_length(export, tmp_path):
+    """A cut between two nodes is found by its missing nodes; no other exception is raised."""
     whole = export(16).read_bytes()
     path = tmp_path / "cut.pb"
     refused = 0
@@ -159,7 +159,7 @@ def test_cut_off_anywhere(export, tmp_path):
         if isinstance(result, AsrbuildError):
             refused += 1
             assert (result.file, bool(result.fix)) == (str(path), True)
-        else:  # the cut fell between two nodes, and what is left reads nothing that is gone
+        else:  # the cut is between two nodes, and the rest reads no removed node
             assert len(result.nodes) < 120
     assert refused > 0.97 * len(sizes)
 
@@ -176,7 +176,7 @@ def test_any_bytes_are_a_graph_or_a_clear_error(tmp_path, data):
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 3000), value=st.integers(0, 255))
 def test_a_changed_byte_is_a_graph_or_a_clear_error(small, tmp_path, at, value):
-    """Field types that are not GraphDef's, sizes that do not fit, names that are no text."""
+    """Changed bytes give unknown field types, wrong sizes and names that are not text."""
     content = bytearray(small)
     content[at % len(content)] = value
     path = tmp_path / "changed.pb"
@@ -204,21 +204,21 @@ def small(foreign):
         (b"\x0a\x06\x0a\x01x\x12\x01y\x0a\x09\x0a\x01z\x12\x01y\x1a\x01q", "node z reads q"),
         (b"\x0a\x03\x0a\x01x", "a file of no kind"),
         (b"\x0a\x06\x0a\x01\xff\x12\x01y", "utf-8"),
-        # An attribute's text is a number: read as a length, it would ask for a terabyte.
+        # The text of an attribute is a number: read as a length, it would allocate a terabyte.
         (
             b"\x0a\x14\x0a\x01x\x12\x01y\x2a\x0c\x0a\x01a\x12\x07\x10\x80\x80\x80\x80\x80\x20",
             "a number is in the place of a message or text",
         ),
     ],
 )
-def test_not_a_graph(tmp_path, content, message):
+def test_files_that_are_not_graphs_are_refused(tmp_path, content, message):
     path = tmp_path / "bad.pb"
     path.write_bytes(content)
     with pytest.raises(AsrbuildError, match=message):
         load_graph(path)
 
 
-def test_no_file(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(AsrbuildError, match="no such TensorFlow graph"):
         load_graph(tmp_path / "none.pb")
     with pytest.raises(AsrbuildError, match="this is a folder, not a TensorFlow graph"):
@@ -226,7 +226,7 @@ def test_no_file(tmp_path):
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
-def test_varints(value):
+def test_varints_are_read_and_written(value):
     data = memoryview(wire.varint(value))
     read, end = wire.read_varint(data, 0)
     assert wire.signed(read) == value

@@ -34,8 +34,8 @@ def test_a_signature_is_chosen_by_name(offered: list[str], asked: str, answer: s
     assert caught.value.fix == "set source.config.signature=a"
 
 
-def test_a_recurrent_layer_of_keras_is_refused_by_name(tmp_path: Path) -> None:
-    """The nodes that its LSTM leaves after freezing, without the rest of them."""
+def test_a_recurrent_keras_layer_is_refused_by_name(tmp_path: Path) -> None:
+    """The graph has the nodes that Keras' LSTM leaves after freezing, without the rest of them."""
     nodes = [
         Node("x", "Placeholder", (), {"dtype": FLOAT, "shape": Shape((1, 20, 8))}),
         Node("model/sequential/lstm_1/while/TensorListReserve", "TensorListReserve", ("x",), {}),

@@ -15,7 +15,7 @@ from asrbuild.base.errors import AsrbuildError
 
 _RNG = np.random.default_rng(0)
 ARRAYS = {
-    "flags": np.array([True, False, True]),  # three bytes: whatever follows is not aligned
+    "flags": np.array([True, False, True]),  # three bytes: the following tensors are not aligned
     "floats": _RNG.standard_normal((5, 7)).astype(np.float32),
     "doubles": _RNG.standard_normal(3),
     "halves": _RNG.standard_normal((2, 3)).astype(np.float16),
@@ -71,7 +71,7 @@ def test_every_type_is_bit_equal(tf, checkpoint):
     same_as_tensorflow(tf, checkpoint)
 
 
-def test_several_shards(tf, tmp_path):
+def test_several_shards_are_read(tf, tmp_path):
     parts = [
         save(tf, tmp_path / "part-a", {"a": ARRAYS["floats"], "b": ARRAYS["ints"]}),
         save(tf, tmp_path / "part-b", {"c": ARRAYS["doubles"]}),
@@ -85,7 +85,7 @@ def test_several_shards(tf, tmp_path):
     same_as_tensorflow(tf, merged)
 
 
-def test_index_of_many_blocks(tf, tmp_path):
+def test_an_index_of_many_blocks_is_read(tf, tmp_path):
     arrays = {f"scope_{i % 7}/tensor_{i}": np.float32(i) for i in range(15_000)}
     prefix = save(tf, tmp_path / "many", arrays)
     assert prefix.with_suffix(".index").stat().st_size > 256 * 1024  # more than one block
@@ -95,7 +95,7 @@ def test_index_of_many_blocks(tf, tmp_path):
         assert ours.read(f"scope_{i % 7}/tensor_{i}") == i
 
 
-def test_saver_of_tensorflow_1(tf, tmp_path, weights):
+def test_checkpoints_of_tensorflow_1_are_read(tf, tmp_path, weights):
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
         for name, value in weights.named().items():
@@ -119,7 +119,7 @@ def test_flipped_byte_names_its_tensor(copy, name):
         bundle.read(other)
 
 
-def test_truncated_data(copy):
+def test_truncated_data_is_refused(copy):
     data = copy.with_name(copy.name + ".data-00000-of-00001")
     data.write_bytes(data.read_bytes()[:-1])
     bundle = open_bundle(copy)
@@ -130,7 +130,7 @@ def test_truncated_data(copy):
     assert "cut off" in error.value.fix
 
 
-def test_truncated_index_at_every_length(copy):
+def test_a_truncated_index_is_refused_at_every_length(copy):
     index = copy.with_name(copy.name + ".index")
     whole = index.read_bytes()
     for size in range(len(whole)):
@@ -141,7 +141,7 @@ def test_truncated_index_at_every_length(copy):
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_flipped_bit_in_the_index_is_never_believed(checkpoint, copy, data):
+def test_a_flipped_bit_in_the_index_is_found(checkpoint, copy, data):
     whole = checkpoint.with_name(checkpoint.name + ".index").read_bytes()
     at = data.draw(st.integers(0, len(whole) - 1))
     flipped = bytearray(whole)
@@ -151,7 +151,7 @@ def test_flipped_bit_in_the_index_is_never_believed(checkpoint, copy, data):
         damaged = open_bundle(copy)
     except AsrbuildError:
         return
-    # The footer's padding and its unused half are not covered by a checksum, nor do they matter.
+    # No checksum covers the footer's padding and its unused half, and no reader uses them.
     assert damaged.entries == open_bundle(checkpoint).entries
 
 
@@ -192,7 +192,7 @@ def test_strings_are_refused(tf, tmp_path):
         bundle.read("name")
 
 
-def test_missing_tensor_and_files(copy):
+def test_missing_tensors_and_files_are_refused(copy):
     with pytest.raises(AsrbuildError, match="no tensor nothing") as error:
         open_bundle(copy).read("nothing")
     assert "floats" in error.value.fix

@@ -1,4 +1,4 @@
-"""Networks that PyTorch exported, as a source. torch is 750 MB: the tests run where it is there."""
+"""Networks that PyTorch exported, as a source. torch (750 MB) must be installed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STATED = {"x": {"meaning": "features", "axes": [1, "steps", 40]}}
 
 
 class Convolutions(torch.nn.Module):
-    """A row for every two frames, 29 classes."""
+    """A convolutional network: a row for every two frames, 29 classes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Convolutions(torch.nn.Module):
 
 
 class Recurrent(torch.nn.Module):
-    """A layer that coremltools does not convert, or only as loops."""
+    """A recurrent layer that coremltools does not convert, or only as loops."""
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write(path: Path, model: Any, axis: bool = True) -> Path:
-    """A program of torch.export, or TorchScript, by the name's end."""
+    """Writes a program of torch.export, or TorchScript, by the suffix of the name."""
     torch.manual_seed(0)
     x = torch.randn(1, 200, 40)
     model = model.eval()
@@ -106,7 +106,7 @@ def test_a_program_is_measured_converted_and_run(
 @pytest.mark.parametrize(
     ("name", "layer"), [("gru.pt", "GRU"), ("gru.pt2", "GRU"), ("lstm.pt2", "LSTM")]
 )
-def test_recurrent_layers_are_refused_and_sent_to_onnx(
+def test_recurrent_layers_are_refused_with_onnx_as_fix(
     folder: Path, tmp_path: Path, name: str, layer: str
 ) -> None:
     path = write(folder / name, Recurrent(getattr(torch.nn, layer)), axis=False)
@@ -115,7 +115,7 @@ def test_recurrent_layers_are_refused_and_sent_to_onnx(
     assert "source=onnx" in str(caught.value.fix)
 
 
-def test_an_axis_that_is_a_multiple_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_an_axis_of_multiples_is_refused(folder: Path, tmp_path: Path) -> None:
     even = 2 * torch.export.Dim("half", min=8, max=2000)
     program = torch.export.export(
         Convolutions().eval(), (torch.randn(1, 200, 40),), dynamic_shapes={"x": {1: even}}
@@ -126,7 +126,9 @@ def test_an_axis_that_is_a_multiple_is_refused(folder: Path, tmp_path: Path) -> 
     assert "torch.export.Dim" in str(caught.value.fix)
 
 
-def test_what_torch_cannot_say_or_load_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_programs_without_shapes_and_weights_alone_are_refused(
+    folder: Path, tmp_path: Path
+) -> None:
     path = write(folder / "convolutions.pt", Convolutions())
     with pytest.raises(AsrbuildError, match="no shape of its input x") as caught:
         settled(path, OnnxConfig(features=FEATURES), tmp_path, keep=False)

@@ -1,4 +1,4 @@
-"""Runs in the Python 3.9 environment: the genuine client and decoder on what the tests hand over.
+"""Runs the genuine client and decoder on requests of the tests, in the Python 3.9 environment.
 
 Reads a request as JSON on standard input, writes the answer as JSON on the last line of standard
 output. ``{"model", "wavs", "pieces"}`` transcribes, whole and (unless ``pieces``, samples at a

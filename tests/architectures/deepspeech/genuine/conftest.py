@@ -1,4 +1,4 @@
-"""A Python 3.9 with the genuine deepspeech 0.9.3, made once and kept in the user's cache folder.
+"""An environment of Python 3.9 with the genuine deepspeech 0.9.3, cached in the user's folder.
 
 Its wheels exist for CPython 3.9 and older only. Tests are skipped, with the reason, where no Python
 3.9 is found or the packages cannot be had; with ASRBUILD_REQUIRE_GENUINE=1 they fail instead.
@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items):
 
 
 def candidates() -> Iterator[str]:
-    """Where a Python 3.9 may be: uv's, pyenv's, and the one on PATH."""
+    """Possible interpreters of Python 3.9: uv's, pyenv's, and the one on PATH."""
     for command in (["uv", "python", "find", "3.9"], ["pyenv", "root"]):
         if shutil.which(command[0]) is None:
             continue
@@ -44,7 +44,7 @@ def candidates() -> Iterator[str]:
 
 
 def find_python() -> str | None:
-    # Asked, not believed: a pyenv shim is on PATH, and refuses when its version is not active.
+    # The interpreter is run: a pyenv shim on PATH fails when its version is not active.
     question = "import sys; sys.exit(sys.version_info[:2] != (3, 9))"
     for python in candidates():
         if subprocess.run([python, "-c", question], capture_output=True).returncode == 0:
@@ -67,7 +67,7 @@ def give_up(reason: str) -> None:
 
 
 def make_environment(python: str, folder: Path) -> None:
-    """A virtual environment with the packages; the mark is written last."""
+    """Creates a virtual environment with the packages; the mark is written last."""
     if shutil.which("uv"):
         create = ["uv", "venv", "--quiet", "--clear", "--python", python, str(folder)]
         install = ["uv", "pip", "install", "--quiet", "--python", str(folder / "bin" / "python")]
@@ -75,7 +75,7 @@ def make_environment(python: str, folder: Path) -> None:
         create = [python, "-m", "venv", "--clear", str(folder)]
         install = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
     for command in (create, [*install, *PACKAGES]):
-        # Elsewhere than in this project: uv would hold the environment to the project's own pins.
+        # Outside of this project, where uv would apply the project's own pins.
         done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent)
         if done.returncode:
             give_up(f"cannot install {', '.join(PACKAGES)} for Python 3.9: {done.stderr.strip()}")
@@ -84,7 +84,7 @@ def make_environment(python: str, folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def genuine():
-    """Calls ``client.py`` in the environment: request -> answer."""
+    """A function that runs ``client.py`` in the environment: request -> answer."""
     python = find_python()
     if python is None:
         give_up("no Python 3.9 found (uv python find 3.9, pyenv, PATH)")

@@ -1,7 +1,7 @@
-"""The genuine deepspeech 0.9.3 runs our exported graph, and says what we say.
+"""The genuine deepspeech 0.9.3 runs our exported graph and gives our transcripts.
 
-The client returns an empty text, and no error, for a graph its TensorFlow cannot run: so every text
-is also asked to be there.
+The client returns an empty text, and no error, for a graph that its TensorFlow cannot run, so every
+test also requires a text.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ def compare(genuine, tmp_path_factory):
 
 
 def client_features(samples: np.ndarray) -> np.ndarray:
-    """Our features of what the client hears: it fills up the last window with zeros.
+    """Our features of the client's input: it fills up the last window with zeros.
 
-    The samples that are left after the last whole window make one window more.
+    The samples after the last whole window make one more window.
     """
     settings = FeatureSettings()
     whole = settings.steps(len(samples))
@@ -91,7 +91,7 @@ def agree(said: Said) -> None:
     assert said.client["streamed"] in (said.ours, [])
 
 
-def test_demo_sample(compare, demo):
+def test_the_client_transcribes_the_demos_sample(compare, demo):
     said = compare(demo, [DEMO / "sample.wav"], pieces=0, export_language="en-US")
     agree(said)
     assert said.client["version"] == "0.9.3"
@@ -101,15 +101,15 @@ def test_demo_sample(compare, demo):
     assert jiwer.wer((DEMO / "sample.txt").read_text().strip(), said.ours[0]) == 0.0
 
 
-def test_other_chunk_and_beam(compare, demo):
+def test_another_chunk_and_beam_give_the_same_transcript(compare, demo):
     wavs = [DEMO / "second.wav", DEMO / "sample.wav"]
     said = compare(demo, wavs, n_steps=32, beam_width=50)
     agree(said)
     assert said.client["beam_width"] == 50
 
 
-def test_what_an_untrained_network_says_of_noise(compare, tmp_path):
-    """Near-random letters: a difference anywhere in the network would change some of them."""
+def test_an_untrained_network_gives_the_same_letters_for_noise(compare, tmp_path):
+    """A difference anywhere in the network would change some of these near-random letters."""
     wav = tmp_path / "noise.wav"
     noise = np.random.default_rng(0).normal(0, 3000, 16_000 * 2).astype(np.int16)
     with wave.open(str(wav), "wb") as file:
@@ -150,7 +150,7 @@ def test_these_checks_can_fail(genuine, demo, tmp_path):
     assert refused_or_text(genuine, tmp_path, nodes)["texts"] != [""]
 
 
-def test_dynamic_graphs_are_not_for_the_client(genuine, demo, tmp_path):
-    """It was built without the kernels that a free time axis needs, DeepSpeech's own included."""
+def test_the_client_cannot_run_dynamic_graphs(genuine, demo, tmp_path):
+    """The client lacks the kernels for a free time axis, even for DeepSpeech's own graph."""
     nodes = build_graph(demo, ExportFlags(-1, demo.n_hidden), LABELS).nodes
     assert "refused" in refused_or_text(genuine, tmp_path, nodes)

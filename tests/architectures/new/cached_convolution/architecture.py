@@ -1,4 +1,4 @@
-"""The names of an architecture; see :mod:`asrbuild.architectures.architecture`."""
+"""The functions of an architecture; see :mod:`asrbuild.architectures.architecture`."""
 
 from __future__ import annotations
 

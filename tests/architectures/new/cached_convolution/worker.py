@@ -15,7 +15,7 @@ from asrbuild.base.array import Array
 
 
 def run(options: argparse.Namespace, cases: Mapping[str, Array]) -> dict[str, Array]:
-    """Every output of every case, and both states after every step."""
+    """Writes every output of every case, and both states after every step."""
     with np.load(Path(options.model)) as stored:
         weights = dict(stored)
     results: dict[str, Array] = {}
