@@ -1,4 +1,4 @@
-"""Whether the files, the manifest and the version of an artifact agree."""
+"""Checks that the files, the manifest and the version of an artifact agree."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from asrbuild.base.digest import file_digest
 
 
 def content_digest_of(manifest: Manifest) -> str:
-    """The digest whose first 12 digits end the artifact's version; facts of a run do not count."""
+    """The content digest, whose first 12 digits end the artifact's version."""
     core = content_core(manifest)
     return content_digest({file["path"]: file["sha256"] for file in core["files"]}, core)
 
 
 def damaged_files(path: Path) -> list[str]:
-    """The files of an artifact that are not as they were published, a line each.
+    """The files of an artifact that have changed since it was published, one line each.
 
     Three records must agree: ``SHA256SUMS`` with every file, the manifest with every file it lists,
     and the version with the content digest.

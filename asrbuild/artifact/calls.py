@@ -1,18 +1,18 @@
-"""One utterance through a package, call by call, as its manifest says.
+"""Runs a package on an utterance, call by call, as its manifest specifies.
 
 A package takes steps (frames of features, or samples) in calls of certain sizes. ``Acoustic`` cuts
-an utterance into such calls, carries the state from one to the next, pads the last one with zeros
-and keeps only the rows of real steps, so that no step is lost. Where rows depend on steps around
-them (a manifest's ``context``), a call repeats steps of the call before and looks ahead:
+an utterance into such calls, carries the state from one call to the next, pads the last call with
+zeros and keeps only the rows of real steps, so that no step is lost. Where rows depend on steps
+around them (a manifest's ``context``), a call repeats steps of the call before and looks ahead:
 
     call 1   [ new .......... | right ]
     call 2          [ left | new ...... | right ]
     last call                     [ left | new | padding ]
 
-A package that trims its context itself gives no rows to it, and takes zeros before the beginning
-and after the end. Where a row needs steps beyond its own, calls overlap by these.
+A package that trims its context gives no rows for the context, and takes zeros before the start and
+after the end. If a row needs steps beyond its own, calls overlap by these.
 
-Nothing here knows a recipe, an original or coremltools.
+This module does not depend on recipes, originals or coremltools.
 """
 
 from __future__ import annotations
@@ -32,16 +32,18 @@ from asrbuild.speech.outputs import FEWEST_CLASSES, to_probabilities
 
 
 class Predicts(Protocol):
-    """A runtime with a package: ``asrbuild.coreml.executor`` or Core ML."""
+    """A runtime that has loaded a package: ``asrbuild.coreml.executor`` or Core ML."""
 
-    def predict(self, data: Mapping[str, Array], state: Any = None) -> Mapping[str, Array]: ...
+    def predict(self, data: Mapping[str, Array], state: Any = None) -> Mapping[str, Array]:
+        """Runs the package once: input -> value, to output -> value; changes ``state`` in place."""
 
-    def make_state(self) -> Any: ...
+    def make_state(self) -> Any:
+        """A new state, for a package that keeps its state."""
 
 
 @dataclass(frozen=True)
 class Contract:
-    """The manifest sections that say how a package is fed."""
+    """The sections of a manifest that describe the calls of a package."""
 
     model: Model
     state: tuple[State, ...]
@@ -51,6 +53,7 @@ class Contract:
 
     @classmethod
     def of(cls, manifest: Manifest) -> Contract:
+        """The contract in a manifest."""
         return cls(
             manifest.model,
             tuple(manifest.state),
@@ -61,7 +64,7 @@ class Contract:
 
     @property
     def features(self) -> Tensor:
-        """The input that has the steps: features (1, steps, ...), or samples (1, samples)."""
+        """The input with the steps: features (1, steps, ...), or samples (1, samples)."""
         return fed_tensor(self.model.inputs)
 
     @property
@@ -76,25 +79,27 @@ class Contract:
 
     @property
     def classes(self) -> int:
+        """The number of classes of the decoded output."""
         return max(self.decoded.shape[-1].default, FEWEST_CLASSES)
 
     @property
     def stateful(self) -> bool:
+        """Whether the package keeps its state itself."""
         return any(pair.kind == "stateful" for pair in self.state)
 
     @property
     def ahead(self) -> int:
-        """Steps at the end of a call whose rows the next call gives."""
+        """Steps at the end of a call whose rows come with the next call."""
         return ahead(self.rows, self.context)
 
     @property
     def around(self) -> int:
-        """Steps of a call that are not new to it, where an utterance has several calls."""
+        """Steps of a call that are not new, if an utterance has several calls."""
         return self.context.left + self.ahead
 
 
 def fed_tensor(inputs: Sequence[Tensor]) -> Tensor:
-    """The input that has the steps of a call."""
+    """The input with the steps of a call."""
     return only(inputs, "features", "samples")
 
 
@@ -104,15 +109,15 @@ def decoded_tensor(outputs: Sequence[Tensor]) -> Tensor:
 
 
 def steps_of(tensor: Tensor) -> Axis:
-    """The axis of the steps or samples: the second, where a manifest does not name it."""
+    """The axis of the steps or samples; if the manifest does not name it, the second axis."""
     return tensor.shape[manifest2.time_axis(tensor, 1)]
 
 
 @dataclass(frozen=True)
 class Probabilities:
-    """The result of an utterance: (rows, classes), and the state after its last step by output.
+    """The result for an utterance: ``values`` (rows, classes), and the state after its last step.
 
-    ``state`` is empty where the package keeps it to itself.
+    ``state`` maps names of outputs to values; it is empty if the package keeps its state.
     """
 
     probabilities: Array
@@ -120,10 +125,10 @@ class Probabilities:
 
 
 def call_size(steps: int, axis: Axis) -> int:
-    """The smallest size of a call that ``steps`` real steps fit in.
+    """The smallest size of a call that has room for ``steps`` steps.
 
     Raises:
-        AsrbuildError: the package takes no such call.
+        AsrbuildError: the package does not take a call of so many steps.
     """
     sizes = axis.enumerated if axis.enumerated is not None else [max(steps, axis.min)]
     fitting = [size for size in sizes if size >= steps]
@@ -136,7 +141,7 @@ def call_size(steps: int, axis: Axis) -> int:
 
 
 class Acoustic:
-    """One utterance through a package, call by call."""
+    """Runs a package on one utterance, call by call; steps arrive in pieces."""
 
     def __init__(self, package: Predicts, contract: Contract) -> None:
         self._package = package
@@ -151,10 +156,10 @@ class Acoustic:
                 )
         shape = fixed(contract.features)
         at = manifest2.time_axis(contract.features, 1)
-        # Steps come first in what is fed, whatever axis they are in the package.
+        # Here steps are the first axis, whatever their axis is in the package.
         self._waiting = np.zeros((0, *shape[1:at], *shape[at + 1 :]), np.float32)
-        #: Of the steps that wait: those whose rows were given already (left context), and the
-        #: first and the end of those that are of the recording.
+        #: Of the waiting steps: the number whose rows were given already (left context), and the
+        #: first and last index of steps of the recording.
         self._seen, self._begin, self._end = 0, 0, 0
         if contract.context.trimmed:
             self._begin = self._end = contract.context.left
@@ -168,15 +173,15 @@ class Acoustic:
         self._kept = package.make_state() if contract.stateful else None
 
     def feed(self, windows: Array) -> Array:
-        """Takes (k, ...) steps; the rows (n, classes) of the full calls it made."""
-        if windows.ndim != self._waiting.ndim:  # one of the two has axes of size 1
+        """Takes steps (k, ...); returns the rows (n, classes) of the calls that are full now."""
+        if windows.ndim != self._waiting.ndim:  # one of the two shapes has axes of size 1
             windows = windows.reshape(len(windows), *self._waiting.shape[1:])
         self._waiting = np.concatenate([self._waiting, windows])
         self._end += len(windows)
         size = self._contract.streaming.steps_per_chunk
         if size is None or not self._prime():
             return self._none()
-        # In whole mode the last full chunk may still be part of one call that takes all.
+        # In whole mode the last full chunk may still become part of one call with all steps.
         least = size if self._contract.streaming.mode == "chunked" else size + 1
         rows = [self._none()]
         while len(self._waiting) >= least:
@@ -184,7 +189,7 @@ class Acoustic:
         return np.concatenate(rows)
 
     def finish(self) -> Array:
-        """The rows (n, classes) of the steps that were still waiting for a full call."""
+        """Ends the utterance; returns the rows (n, classes) of the remaining steps."""
         rows = [self._none()]
         if self._prime() and self._end > self._begin:
             context, size = self._contract.context, self._contract.streaming.steps_per_chunk
@@ -202,11 +207,11 @@ class Acoustic:
         return np.concatenate(rows)
 
     def _next(self, size: int) -> Array:
-        """The rows of the new steps of one full call, whose steps then stop waiting."""
+        """Makes one full call of waiting steps; returns the rows of its new steps."""
         contract = self._contract
         left, rule = contract.context.left, contract.rows
         rows = self._call(self._waiting[:size], size)
-        known = size - contract.ahead  # the step up to which rows are good
+        known = size - contract.ahead  # rows up to this step are right
         if contract.context.trimmed:
             start, stop, passed = 0, len(rows), size - contract.ahead - left
         else:
@@ -222,12 +227,12 @@ class Acoustic:
 
     @property
     def state(self) -> dict[str, Array]:
-        """The state after the last step, by output name; see ``Probabilities``."""
+        """The state after the last step, by name of output; see ``Probabilities``."""
         pairs = self._contract.state
         return {p.output: self._explicit[p.input] for p in pairs if p.kind == "explicit"}
 
     def _prime(self) -> bool:
-        """Gives states that begin with the first samples theirs; whether they have them."""
+        """Sets states that start with the first samples; False if samples are missing."""
         if self._primed:
             return True
         first = [p for p in self._contract.state if manifest2.initial_of(p) == "first_samples"]
@@ -242,7 +247,7 @@ class Acoustic:
         return True
 
     def _call(self, windows: Array, size: int) -> Array:
-        """The rows that the network gives to these steps, padded to a call of ``size``."""
+        """Calls the package with these steps, padded to ``size``; returns their rows."""
         real = len(windows)
         fed = self._contract.features
         at = manifest2.time_axis(fed, 1)
@@ -286,14 +291,14 @@ class Acoustic:
 
 
 def acoustic(package: Predicts, contract: Contract, windows: Array) -> Probabilities:
-    """One utterance (steps, ...), fed as the manifest says."""
+    """Runs a package on one whole utterance (steps, ...), as the manifest specifies."""
     run = Acoustic(package, contract)
     rows = np.concatenate([run.feed(windows), run.finish()])
     return Probabilities(rows, run.state)
 
 
 def only(tensors: Sequence[Tensor], *meanings: str) -> Tensor:
-    """The one tensor with one of these meanings."""
+    """The only tensor with one of these meanings."""
     found = [tensor for tensor in tensors if tensor.meaning in meanings]
     if len(found) != 1:
         raise AsrbuildError(
@@ -305,7 +310,7 @@ def only(tensors: Sequence[Tensor], *meanings: str) -> Tensor:
 
 
 def fixed(tensor: Tensor) -> tuple[int, ...]:
-    """The tensor's default shape."""
+    """The default shape of a tensor."""
     return tuple(axis.default for axis in tensor.shape)
 
 

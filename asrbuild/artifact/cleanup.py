@@ -1,8 +1,8 @@
-"""Clean-up of the store and the cache: a survey of what can be removed, and the removal.
+"""Clean-up of the store and the cache: lists artifacts and entries to remove, and removes them.
 
-An artifact stays by the rules of :mod:`asrbuild.artifact.retention`, when ``latest`` names it, and
-when a channel points at it. A cache entry stays while it is a step towards an artifact that stays,
-or was used lately. Builds may run meanwhile: what they claim or publish is kept, see
+An artifact stays by the rules of :mod:`asrbuild.artifact.retention`, if ``latest`` names it, or if
+a channel points to it. A cache entry stays if it led to an artifact that stays, or was used lately.
+Builds may run meanwhile: entries that they claim and artifacts that they publish stay, see
 :func:`asrbuild.base.cache_cleanup.remove_unused` and :func:`asrbuild.artifact.store.remove`.
 """
 
@@ -27,19 +27,19 @@ from asrbuild.base.disk import disk_errors, read_plain
 from asrbuild.base.links import NamedFiles
 from asrbuild.base.quantities import age_of_seconds, size_text
 
-#: A build that claimed an entry is done with it after so long.
+#: A build needs an entry that it claimed for at most so many seconds.
 CLAIM_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
 class Item:
-    """Something that stays or goes.
+    """An artifact or cache entry, and whether it stays.
 
     Args:
         bytes: its size.
         age: seconds since it was added, or last used.
-        own: of its bytes, those that the disk has for it alone: its removal gives them back. What
-            shares files with others has fewer (:mod:`asrbuild.base.links`); None: all of them.
+        own: bytes that its removal frees; fewer than ``bytes`` if it shares files with others
+            (:mod:`asrbuild.base.links`); None: all of them.
     """
 
     kind: Literal["artifact", "cache", "probabilities", "version", "blob"]
@@ -52,16 +52,16 @@ class Item:
 
     @property
     def on_disk(self) -> int:
-        """The bytes that it adds to those of the items before it."""
+        """The bytes that it occupies in addition to the items before it."""
         return self.bytes if self.own is None else self.own
 
 
 @dataclass(frozen=True)
 class CacheRules:
-    """Entries that no artifact needs go when unused for ``older_than`` seconds.
+    """Rules for cache entries that no artifact needs: those unused for ``older_than`` seconds go.
 
-    ``size``: then, while the cache is larger than so many bytes, those unused for longest; None for
-    no limit.
+    ``size``: while the cache is larger than so many bytes, further entries go, those unused for
+    longest first; None: no limit.
     """
 
     older_than: float
@@ -76,10 +76,10 @@ def survey(
     pointed: Mapping[Version, str],
     now: float | None = None,
 ) -> list[Item]:
-    """Every artifact and cache entry, and whether it stays; nothing is changed.
+    """Lists every artifact and cache entry, and whether it stays; changes nothing.
 
     Args:
-        pointed: artifacts that channels point at, and which.
+        pointed: artifact -> the channels that point to it.
         now: POSIX seconds.
     """
     now = time.time() if now is None else now
@@ -91,7 +91,7 @@ def survey(
 
 
 def _with_own(root: Path, cache_root: Path, items: list[Item]) -> Iterator[Item]:
-    """The bytes that each removal frees, in this order; and those that the others have together."""
+    """Adds ``own`` to each item: the bytes that its removal frees, or that it adds if it stays."""
     going, staying = NamedFiles(), NamedFiles(_path(root, cache_root, i) for i in items if i.keep)
     for item in items:
         names = staying if item.keep else going
@@ -154,7 +154,7 @@ def _entries(
 
 
 def _needed(entries: Iterable[CacheEntry], artifacts: Collection[str]) -> dict[str, str]:
-    """Fingerprint -> artifact, of every entry that led to one of the artifacts.
+    """Fingerprint -> artifact, for every entry that led to one of the artifacts.
 
     A stage's key holds the fingerprints of the stages before it, so the last stage's receipt and
     the keys lead back.
@@ -184,7 +184,7 @@ def _receipt(entry: CacheEntry) -> str | None:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text in nested JSON, however deep."""
+    """Yields every text in nested JSON."""
     pending = [value]
     while pending:
         item = pending.pop()
@@ -195,7 +195,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _probabilities(cache_root: Path, rules: CacheRules, now: float) -> Iterator[Item]:
-    """Probabilities that evaluations kept, a file each recording; they can be computed again."""
+    """Yields the probabilities that evaluations kept, one file a recording."""
     oldest = max(rules.older_than, CLAIM_SECONDS)
     for path in sorted((cache_root / PROBABILITIES_FOLDER).glob("*/*")):
         with suppress(OSError):
@@ -208,9 +208,9 @@ def _probabilities(cache_root: Path, rules: CacheRules, now: float) -> Iterator[
 
 
 def remove(root: Path, cache_root: Path, items: Iterable[Item]) -> Iterator[Item]:
-    """Takes away what does not stay, one after another, and gives back what really went.
+    """Removes the items that do not stay; yields those that were really removed.
 
-    What a build took up since the survey, or what was made the latest, is left where it is.
+    An item that a build has used since the survey, or that has become the latest, stays.
     """
     now = time.time()
     entries = None
@@ -242,7 +242,7 @@ def remove(root: Path, cache_root: Path, items: Iterable[Item]) -> Iterator[Item
 
 
 def sweep(root: Path, cache_root: Path) -> None:
-    """Removes what killed builds and clean-ups left, and memos of files that are gone."""
+    """Removes leftovers of killed builds and clean-ups, and memos of files that no longer exist."""
     store.sweep(root)
     cache.sweep(cache_root)
     if cache_root.is_dir():

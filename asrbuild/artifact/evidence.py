@@ -1,10 +1,10 @@
-"""Signed evidence of devices, kept in a store beside the artifacts that it is of.
+"""Signed evidence of devices, kept in the store next to its artifacts.
 
     artifacts/.evidence/<name>/<version>/<sha256 of the file>.json
 
-It lies outside of the artifact, whose bytes never change, and it stays when a clean-up removes the
-version: a version that is built or pulled again has the same bytes, and no clean-up can measure
-anew. What a file says is for :mod:`asrbuild.handover.evidence`; here it is bytes with a digest.
+Evidence is outside of the artifact, whose bytes never change, and stays when a clean-up removes the
+version: a version that is built or pulled again has the same bytes, but measurements cannot be
+repeated here. Here a file is bytes with a digest; :mod:`asrbuild.handover.evidence` reads it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def evidence_folder(artifact: Path) -> Path:
 
 
 def list_evidence(artifact: Path) -> list[Path]:
-    """The evidence files of an artifact, by name; nothing else in the folder counts."""
+    """The evidence files of an artifact, by name; other files in the folder are ignored."""
     folder = evidence_folder(artifact)
     if not folder.is_dir() or folder.is_symlink():
         return []
@@ -40,9 +40,9 @@ def list_evidence(artifact: Path) -> list[Path]:
 
 
 def all_evidence(root: Path) -> list[tuple[Path, Path]]:
-    """Every evidence file of a store, with the directory of the artifact that it is of.
+    """Every evidence file of a store, with the directory of its artifact.
 
-    The artifact need not be there.
+    The artifact may have been removed.
     """
     found = []
     for folder in sorted((root / EVIDENCE).glob("*/*")):
@@ -52,7 +52,7 @@ def all_evidence(root: Path) -> list[tuple[Path, Path]]:
 
 
 def keep_evidence(artifact: Path, raw: bytes) -> Path:
-    """Writes a signed evidence file beside an artifact; one that is there already stays."""
+    """Writes a signed evidence file next to an artifact, unless it exists; returns its path."""
     folder = evidence_folder(artifact)
     path = folder / f"{hashlib.sha256(raw).hexdigest()}.json"
     with disk_errors("keeping evidence", folder):

@@ -1,4 +1,4 @@
-"""The bytes of an artifact: its list of digests, and whether every file is as it was published."""
+"""The integrity of an artifact: writes its list of digests, and compares its files with it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SUM_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 @dataclass(frozen=True)
 class Problem:
-    """One file that is not as it was published; ``what`` is changed, missing, added or invalid."""
+    """One file that is not as published; ``what`` is changed, missing, added or invalid."""
 
     path: str
     what: str
@@ -37,7 +37,7 @@ def content_digest(files: Mapping[str, str], manifest_core: Mapping[str, Any]) -
 
 
 def write_sums(directory: Path, known: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
-    """Writes ``SHA256SUMS`` over every other file; path -> digest, ``known`` or read.
+    """Writes ``SHA256SUMS`` over every other file; returns path -> digest.
 
     Raises:
         AsrbuildError: there is no manifest, or a file's name cannot be listed.
@@ -55,15 +55,15 @@ def write_sums(directory: Path, known: Mapping[str, str] = MappingProxyType({}))
 
 
 def is_published(artifact_dir: Path, cache_root: Path | None = None) -> bool:
-    """Whether the artifact is there and whole, so that building it again would be no work."""
+    """Whether the artifact exists and is whole, so that a build has nothing to do."""
     return artifact_dir.is_dir() and not verify_files(artifact_dir, cache_root)
 
 
 def verify_files(artifact_dir: Path, cache_root: Path | None = None) -> list[Problem]:
-    """Compares every file with ``SHA256SUMS``; an empty list is a whole artifact.
+    """Compares every file with ``SHA256SUMS``; returns the problems, none for a whole artifact.
 
-    Every byte is read. With a ``cache_root``, a large file that the file system says is unchanged
-    since it was last read is not read again; see :func:`asrbuild.base.digest.file_digest`.
+    Every byte is read. With a ``cache_root``, a large file that has not changed since it was last
+    read is not read again; see :func:`asrbuild.base.digest.file_digest`.
     """
     with disk_errors("verifying an artifact", artifact_dir):
         sums = read_sums(artifact_dir)
@@ -84,23 +84,24 @@ def verify_files(artifact_dir: Path, cache_root: Path | None = None) -> list[Pro
 
 
 def require_whole(artifact_dir: Path, memo_root: Path | None = None) -> dict[str, str]:
-    """Checks the files that a use of an artifact reads: its manifest, and those that it lists.
+    """Raises unless the files that a user of an artifact reads are as published.
 
-    Other files (README, report, kit) are left to ``asrbuild verify``.
+    These are the manifest and the files that it lists; ``asrbuild verify`` checks the others
+    (README, report, kit).
 
     Args:
         artifact_dir: the artifact.
-        memo_root: where the digests of large files are remembered, see
+        memo_root: the folder for the digests of large files, see
             :func:`asrbuild.base.digest.file_digest`: an unchanged file is read once.
 
     Returns:
-        Path -> SHA-256 of each file that the manifest lists, as it is on the disk.
+        Path -> SHA-256 of each file that the manifest lists, computed from the disk.
 
     Raises:
-        AsrbuildError: a file is missing, or is not as it was published, or the package holds a file
-            that the manifest does not list.
+        AsrbuildError: a file is missing or has changed, or the package has a file that the manifest
+        does not list.
     """
-    # Not at the top: a build with nothing to do is over before pydantic would be there.
+    # Not at the top: importing pydantic takes longer than a build with nothing to do.
     from asrbuild.artifact.named_files import package_path, require_listed
     from asrbuild.artifact.reading import read_manifest
 
@@ -139,16 +140,17 @@ def _damaged(artifact_dir: Path, path: str, what: str) -> AsrbuildError:
 def removal(artifact_dir: Path) -> str:
     """The shell command that removes an artifact.
 
-    It makes folders writable, and no file: a file may be in other artifacts, and stay read-only.
+    It makes folders writable, but no file: a file may be in other artifacts, and stays read-only.
     """
     folder = shlex.quote(str(artifact_dir))
     return f"find {folder} -type d -exec chmod u+w {{}} + && rm -rf {folder}"
 
 
 def read_sums(directory: Path) -> dict[str, str] | None:
+    """The content of ``SHA256SUMS``, path -> SHA-256; None if it is missing or malformed."""
     path = directory / SUMS
     if os.path.lexists(path) and not path.is_file():
-        return None  # a pipe would be waited for
+        return None  # opening a pipe would block
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):

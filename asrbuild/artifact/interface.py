@@ -1,13 +1,14 @@
-"""The promises of a manifest to an app, and whether another manifest keeps them.
+"""Compatibility of two artifacts: the promises of a manifest to an app, and their changes.
 
-An app is taken to be written for one artifact: what that one took and gave stands in its code. The
-other artifact keeps the promise when it takes everything that the first took and gives nothing that
-the first did not. So a larger set of accepted sizes is *wider* and a smaller one *narrower*; a
-value that was exchanged for another one is *other*. Comparing the other way round swaps wider and
-narrower and leaves the rest, which is tested.
+An app is written for one artifact: its code relies on the inputs and outputs of that artifact.
+Another artifact keeps the promise if it takes every input that the first takes, and gives only
+outputs that the first can give. So a larger set of accepted sizes is *wider*, a smaller set
+*narrower*; a different value is *other*. Comparing in the other direction swaps wider and narrower
+and nothing else, which is tested.
 
-``RULES`` and ``_tensors`` judge; ``NOT_RELIED_ON`` gives the reason why an app does not rely on any
-other key. Together they name every key of the manifest, which is tested too.
+``RULES`` and ``_tensors`` judge the keys that an app relies on; ``NOT_RELIED_ON`` has, for every
+other key, the reason why an app does not rely on it. Together they name every key of the manifest,
+which is tested too.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from asrbuild.artifact.manifest import Axis, Function, Manifest, State, Tensor
 
 
 class Relation(str, Enum):
-    """The relation of today's promise to the promise before."""
+    """The relation of a new promise to the old promise."""
 
     SAME = "same"
     WIDER = "wider"
@@ -32,16 +33,16 @@ class Relation(str, Enum):
 
     @property
     def breaks(self) -> bool:
-        """Whether code written for what was before may fail now."""
+        """Whether code written for the old promise may fail."""
         return self in (Relation.NARROWER, Relation.OTHER)
 
     def flipped(self) -> Relation:
-        """The same pair seen from the other side."""
+        """The relation of the old promise to the new one."""
         swap = {Relation.WIDER: Relation.NARROWER, Relation.NARROWER: Relation.WIDER}
         return swap.get(self, self)
 
     def and_(self, more: Relation) -> Relation:
-        """Both at once: wider in one thing and narrower in another is other."""
+        """Both relations together; wider in one thing and narrower in another is other."""
         if Relation.SAME in (self, more) or self is more:
             return more if self is Relation.SAME else self
         return Relation.OTHER
@@ -49,7 +50,7 @@ class Relation(str, Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One promise that is not what it was; ``why`` says what an app does with it."""
+    """One promise that has changed; ``why`` is the use that an app makes of it."""
 
     what: str
     before: str
@@ -62,25 +63,25 @@ Compare = Callable[[Any, Any], Relation]
 
 
 def fixed(before: Any, now: Any) -> Relation:
-    """Any change is another thing."""
+    """For values that an app relies on exactly: any change is other."""
     return Relation.SAME if before == now else Relation.OTHER
 
 
 def _by(wider: bool, narrower: bool) -> Relation:
-    """From "everything from before is still taken" and "everything now was taken before"."""
+    """The relation of two sets: whether the new includes the old, and the old the new."""
     if wider and narrower:
         return Relation.SAME
     return Relation.WIDER if wider else Relation.NARROWER if narrower else Relation.OTHER
 
 
 def more_is_wider(before: Iterable[Any], now: Iterable[Any]) -> Relation:
-    """A set to choose from."""
+    """For sets that an app chooses from: more elements are wider."""
     first, second = set(before), set(now)
     return _by(first <= second, second <= first)
 
 
 def systems(before: Mapping[str, str], now: Mapping[str, str]) -> Relation:
-    """Oldest systems: an older one is wider, a system that is gone is narrower."""
+    """For the oldest systems: an older one is wider, a missing one narrower."""
 
     def runs(on: Mapping[str, str], name: str, version: str) -> bool:
         return name in on and _release(on[name]) <= _release(version)
@@ -96,7 +97,7 @@ def _release(version: str) -> list[int]:
 
 
 def sizes(before: Axis, now: Axis) -> Relation:
-    """The sizes an axis takes: one, a range, or those that are listed."""
+    """For the sizes of an axis: one size, a range, or a list."""
     return _by(_within(before, now), _within(now, before))
 
 
@@ -105,7 +106,7 @@ def _within(inner: Axis, outer: Axis) -> bool:
         return all(_takes(outer, size) for size in inner.enumerated)
     if outer.enumerated is not None:
         listed = set(outer.enumerated)
-        # A range of more sizes than are listed cannot be among them; do not count to the end.
+        # A range of more sizes than the list cannot be a part of it, so it is not enumerated.
         if inner.max is None or inner.max - inner.min >= len(listed):
             return False
         return set(range(inner.min, inner.max + 1)) <= listed
@@ -125,7 +126,7 @@ def _scorer_path(manifest: Manifest) -> str | None:
 
 
 def _given_or_not(before: str | None, now: str | None) -> Relation:
-    """A file that may be there: one more to use, one gone, or another name."""
+    """For an optional file: a new file is wider, a missing file narrower, another name other."""
     if before is not None and now is not None:
         return fixed(before, now)
     return _by(before is None, now is None)
@@ -133,7 +134,7 @@ def _given_or_not(before: str | None, now: str | None) -> Relation:
 
 @dataclass(frozen=True)
 class Rule:
-    """The judgement of one key of the manifest."""
+    """The rule that judges one key of the manifest."""
 
     key: str
     compare: Compare
@@ -141,7 +142,7 @@ class Rule:
     read: Callable[[Manifest], Any] | None = None
 
     def judge(self, before: Manifest, now: Manifest) -> Finding | None:
-        """The finding, None where nothing changed."""
+        """The finding; None if nothing changed."""
         read = self.read or partial(_read, key=self.key)
         first, second = read(before), read(now)
         relation = self.compare(first, second)
@@ -151,7 +152,7 @@ class Rule:
 
 
 def _read(manifest: Manifest, *, key: str) -> Any:
-    """The value of a dotted key; None where the manifest's version has no such key."""
+    """The value of a dotted key; None if the manifest's version lacks the key."""
     value: Any = manifest
     for part in key.split("."):
         value = getattr(value, part, None)
@@ -188,7 +189,7 @@ RULES = (
     Rule("languages", more_is_wider, "the app offers these languages"),
 )
 
-#: What manifest 2.0 has in addition; a 1.x manifest has none of these.
+#: Rules for the keys that only manifest 2.0 has.
 RULES_2 = tuple(
     Rule(key, fixed, why)
     for key, why in {
@@ -203,7 +204,7 @@ RULES_2 = tuple(
     }.items()
 )
 
-#: Key of the manifest -> why an app that was written for one artifact does not rely on it.
+#: Key of the manifest -> the reason why an app does not rely on it.
 NOT_RELIED_ON = {
     "schema_version": "a reader refuses another major version and ignores what a minor one adds",
     "artifact_id": "identity",
@@ -241,18 +242,18 @@ NOT_RELIED_ON = {
 
 
 def compare_interfaces(before: Manifest, now: Manifest) -> list[Finding]:
-    """Everything on which an app written for ``before`` relies and that is not so in ``now``."""
+    """The promises of ``before`` that ``now`` changes."""
     found = [finding for rule in (*RULES, *RULES_2) if (finding := rule.judge(before, now))]
     return [*found, *_functions(before, now), *_states(before.state, now.state)]
 
 
 def combined(findings: Iterable[Finding]) -> Relation:
-    """All findings in one word."""
+    """The relation of all findings together."""
     return reduce(Relation.and_, (finding.relation for finding in findings), Relation.SAME)
 
 
 def _functions(before: Manifest, now: Manifest) -> Iterator[Finding]:
-    """The default function, which an app need not name, and the others by their names."""
+    """Compares the default functions, which an app need not name, and the others by name."""
 
     def default(manifest: Manifest) -> Function:
         model = manifest.model
@@ -261,7 +262,7 @@ def _functions(before: Manifest, now: Manifest) -> Iterator[Finding]:
         )
 
     yield from _tensors("", default(before), default(now))
-    # A package of one function is opened without naming it.
+    # The function of a package with one function is not named.
     first, second = (
         {f.name: f for f in manifest.model.functions} if len(manifest.model.functions) > 1 else {}
         for manifest in (before, now)
@@ -278,7 +279,7 @@ def _functions(before: Manifest, now: Manifest) -> Iterator[Finding]:
 def _presence(
     kind: str, before: Iterable[str], now: Iterable[str], why: str, added: Relation
 ) -> Iterator[Finding]:
-    """Keys that came and went; ``added``: the judgement of one more."""
+    """Findings for new and missing keys; ``added``: the relation for a new key."""
     first, second = list(before), list(now)
     for name in first:
         if name not in second:
@@ -291,12 +292,12 @@ def _presence(
 def _tensors(prefix: str, before: Function, now: Function) -> Iterator[Finding]:
     inputs = [{tensor.name: tensor for tensor in f.inputs} for f in (before, now)]
     outputs = [{tensor.name: tensor for tensor in f.outputs} for f in (before, now)]
-    # One more input has to be given, and one that is gone has no place to be given to.
+    # An app does not feed a new input, and still feeds a missing one.
     fed = "the app feeds every input by its name"
     yield from _presence(f"{prefix}input", inputs[0], inputs[1], fed, Relation.OTHER)
     read = "the app reads the output by its name"
     yield from _presence(f"{prefix}output", outputs[0], outputs[1], read, Relation.WIDER)
-    # An output axis that has an input axis's name has its size: what is fed decides.
+    # An output axis with the name of an input axis has its size, so the input decides.
     follows = {axis.name for side in inputs for t in side.values() for axis in t.shape}
     for kind, (first, second) in (("input", inputs), ("output", outputs)):
         for name in (name for name in first if name in second):
@@ -310,7 +311,7 @@ def _tensors(prefix: str, before: Function, now: Function) -> Iterator[Finding]:
 def _tensor(
     before: Tensor, now: Tensor, follows: set[str] | None
 ) -> Iterator[tuple[str, str, str, Relation]]:
-    """The changes of one tensor. ``follows``: of an output, the axes that inputs decide."""
+    """The changes of one tensor; ``follows``: axes of an output whose size the inputs decide."""
     for key in ("dtype", "meaning"):
         first, second = getattr(before, key), getattr(now, key)
         if first != second:
@@ -319,21 +320,21 @@ def _tensor(
     if names[0] != names[1]:
         relation = Relation.OTHER
         if follows is not None and not (before.shape and now.shape):
-            # A neural network may declare no sizes of an output; that promises nothing.
+            # A neural network may declare no sizes for an output; that is no promise.
             relation = _by(not before.shape, not now.shape)
         yield " shape", shape_text(before), shape_text(now), relation
         return
     for first, second in zip(before.shape, now.shape, strict=True):
         relation = sizes(first, second)
         if follows is not None:
-            # Fewer sizes to cope with is what an app can rely on.
+            # For an app, fewer sizes of an output are the wider promise.
             relation = Relation.SAME if first.name in follows else relation.flipped()
         if relation is not Relation.SAME:
             yield f" {first.name}", size_text(first), size_text(second), relation
 
 
 def _states(before: list[State], now: list[State]) -> Iterator[Finding]:
-    """State: who keeps it, and how it starts. Its shape is that of its input."""
+    """Compares states: their keeper and initial value; their shapes are those of inputs."""
     first, second = ({state.input: state for state in side} for side in (before, now))
     why = "the app keeps, feeds back and resets it"
     yield from _presence("state", first, second, why, Relation.OTHER)

@@ -1,4 +1,4 @@
-"""The artifacts of a store, and the one that a person names."""
+"""Lists the artifacts of a store, and finds the artifact that a user names."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DIGITS = re.compile(r"([0-9]+)")
 
 @dataclass(frozen=True)
 class Artifact:
-    """One published artifact; ``latest``: the pointer of its name names it."""
+    """One published artifact; ``latest``: whether the pointer ``latest`` names it."""
 
     name: str
     version: str
@@ -30,7 +30,7 @@ class Artifact:
 
 
 def read_latest(root: Path, name: str) -> str | None:
-    """The version that ``latest`` of ``name`` names, None where no version is."""
+    """The version that the pointer ``latest`` of ``name`` names; None without a pointer."""
     try:
         version = (root / name / LATEST).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
@@ -39,7 +39,7 @@ def read_latest(root: Path, name: str) -> str | None:
 
 
 def list_artifacts(root: Path) -> list[Artifact]:
-    """Everything published, by name and then by version; an absent store is empty."""
+    """All artifacts, by name and then by version; none if the store does not exist."""
     if not root.is_dir():
         return []
     found: list[Artifact] = []
@@ -57,12 +57,12 @@ def list_artifacts(root: Path) -> list[Artifact]:
 
 
 def _in_order(path: Path) -> list[tuple[int, str]]:
-    """Sorts 1.9 before 1.10."""
+    """Sort key of a path: 1.9 comes before 1.10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in _DIGITS.split(path.name)]
 
 
 def resolve(root: Path, spec: str) -> Path:
-    """The artifact that a person means.
+    """The directory of the artifact that a user names.
 
     Args:
         spec: a name (its latest version), ``name/latest``, ``name/version``, ``name/`` with the
@@ -70,8 +70,8 @@ def resolve(root: Path, spec: str) -> Path:
             directory or its ``manifest.json``.
 
     Raises:
-        AsrbuildError: nothing or more than one fits; it lists what is there. Or the store is not
-            the user's own, see :func:`asrbuild.base.ownership.require_own`.
+        AsrbuildError: no artifact or more than one fits (it lists the artifacts), or the store is
+        not the user's own, see :func:`asrbuild.base.ownership.require_own`.
     """
     if not spec:
         raise AsrbuildError("no artifact is named", fix="give a name that `asrbuild ls` lists")
@@ -113,9 +113,9 @@ def _own(root: Path, artifact: Path) -> Path:
 
 
 def versions_meant(versions: Collection[str], start: str) -> list[str]:
-    """The versions that begin with ``start``, or whose digest after the ``+`` does.
+    """The versions that begin with ``start``, or whose digest after the ``+`` begins with it.
 
-    A recipe's whole version goes first: 1.0.1 does not mean 1.0.10.
+    A recipe's whole version comes first: 1.0.1 does not mean 1.0.10.
     """
     whole = [v for v in versions if v.partition("+")[0] == start]
     return whole or [

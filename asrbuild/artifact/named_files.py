@@ -1,4 +1,4 @@
-"""The files that a manifest names, where they lie, and that its digests cover them."""
+"""The files that a manifest names: finds them, and checks that its digests cover them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from asrbuild.base.file_names import stays_inside
 
 
 def require_listed(manifest: Manifest) -> None:
-    """Checks that every file which a manifest names elsewhere is among those it lists by digest.
+    """Raises unless the manifest's list of files has every file that its other keys name.
 
     Raises:
-        AsrbuildError: one is not, so that no digest, and no signature, would cover it.
+        AsrbuildError: the list lacks a file, so that no digest and no signature covers it.
     """
     listed = {entry.path for entry in manifest.files}
     for key, named in named_files(manifest):
@@ -28,9 +28,10 @@ def require_listed(manifest: Manifest) -> None:
 
 
 def named_files(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    """Every key that names a file of the artifact, with the name."""
+    """Yields every key that names a file of the artifact, with the name."""
     yield "model.package", manifest.model.package
-    reference = getattr(manifest.features, "reference", None)  # none where samples are fed (2.0)
+    # None if the package takes samples (2.0)
+    reference = getattr(manifest.features, "reference", None)
     if reference is not None:
         yield "features.reference.audio", reference.audio
     if manifest.decoder.scorer is not None:
@@ -45,8 +46,8 @@ def file_of(artifact: Path, path: str, key: str) -> Path:
     """The path of a file or folder that a manifest names; it need not exist.
 
     Raises:
-        AsrbuildError: the path is absolute, leads up, or goes through a link: an artifact holds all
-            that its manifest names.
+        AsrbuildError: the path is absolute, contains ``..``, or goes through a link: all files of a
+        manifest are inside the artifact.
     """
     found = artifact / path
     if not stays_inside(path):

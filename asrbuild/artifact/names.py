@@ -1,11 +1,11 @@
-"""Names and versions of artifacts: what may name a folder, an object and part of an address."""
+"""Rules for names and versions of artifacts."""
 
 from __future__ import annotations
 
 import re
 
-#: Names and versions become folders, object keys and parts of addresses, so they hold nothing that
-#: a path, a shell, a registry or Windows minds. A version takes a digest behind a plus as well.
+#: Names and versions become folders, object keys and parts of addresses, so their characters are
+#: safe in a path, a shell, a registry and Windows. A version may have a digest behind a plus.
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,78}[A-Za-z0-9_-])?")
 _VERSION = re.compile(_NAME.pattern + r"(\+[A-Za-z0-9._-]{0,38}[A-Za-z0-9_-])?")
 #: Devices that Windows opens by these names in every folder, whatever follows the dot.
@@ -19,12 +19,12 @@ NAME_RULE = (
 
 
 def is_name(text: str) -> bool:
-    """Whether this may name an artifact, here and on every remote, by ``NAME_RULE``."""
+    """Whether a text is a valid name of an artifact, here and on every remote, by ``NAME_RULE``."""
     return _NAME.fullmatch(text) is not None and _is_free(text)
 
 
 def is_version(text: str) -> bool:
-    """Whether this may be an artifact's version: a name, and perhaps a plus and a digest."""
+    """Whether a text is a valid version: a name, optionally with a plus and a digest."""
     return _VERSION.fullmatch(text) is not None and _is_free(text)
 
 

@@ -1,4 +1,4 @@
-"""The record of artifacts that were made, pulled or proven on this machine."""
+"""Records which artifacts were made, pulled or proven on this machine."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def remember_proven(artifact_dir: Path) -> None:
     Anyone who can write to the artifact can change its claims, but cannot write to the user's own
     state folder. The record is named by the digest of ``SHA256SUMS``, so a copy has it too.
     """
-    with suppress(OSError):  # then it is proven again
+    with suppress(OSError):  # without a record it is proven again
         if (record := _proven_record(artifact_dir)) is not None and not record.exists():
             record.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_atomically(record, f"{artifact_dir.parent.name}/{artifact_dir.name}\n")
 
 
 def is_proven_here(artifact_dir: Path) -> bool:
-    """Whether :func:`remember_proven` was called for these bytes; its files are compared first."""
+    """Whether :func:`remember_proven` recorded these bytes; it compares the files first."""
     with suppress(OSError):
         record = _proven_record(artifact_dir)
         if record is not None and record.is_file():

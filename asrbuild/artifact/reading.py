@@ -2,12 +2,13 @@
 
 The policy, for 1.x and 2.x alike:
 
-- A reader is strict for what it knows: a missing key, an unknown key, or a value out of bounds of
-  a version that it knows is an error.
+- A reader is strict for versions that it knows: a missing key, an unknown key, or a value out of
+bounds is an error.
 - A minor version only adds optional keys. Of a newer minor version of a major that it knows, a
   reader ignores, and keeps, the keys that it does not know.
-- A new major version may change or drop keys. A reader that does not know it refuses it.
-- An artifact has the oldest version that can say all of it.
+- A new major version may change or drop keys. A reader refuses a major version that it does not
+know.
+- An artifact has the oldest version that can describe it.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from asrbuild.artifact.manifest import FETCH, SCHEMA_VERSION, Manifest
 from asrbuild.artifact.named_files import file_of, named_files
 from asrbuild.base.errors import AsrbuildError
 
-#: The most bytes that a manifest may have.
+#: Limit of bytes in a manifest.
 _MOST_BYTES = 1 << 26
 
 
 def _schemas() -> tuple[tuple[str, type[Manifest]], ...]:
-    """The versions that are written, one of each major, with their models."""
+    """The version that is written of each major version, with its model."""
     return (SCHEMA_VERSION, Manifest), (manifest2.SCHEMA_VERSION, manifest2.Manifest)
 
 

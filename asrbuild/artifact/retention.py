@@ -20,11 +20,11 @@ Version = tuple[str, str]
 
 @dataclass(frozen=True)
 class Rules:
-    """A version stays when any of these applies, or when something points at it.
+    """Rules of retention: a version stays if any of them applies, or if something points to it.
 
     Args:
-        last: as many of the newest of each name.
-        newer_than: those that came less than so many seconds ago.
+        last: so many of the newest versions of each name.
+        newer_than: versions that came less than so many seconds ago.
         pinned: patterns of ``name`` or ``name/version``, with ``*`` and ``?``.
     """
 
@@ -35,7 +35,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A version and how many seconds ago it came to where it is."""
+    """A version, with the seconds since it came to the store or remote."""
 
     name: str
     version: str
@@ -54,10 +54,10 @@ class Verdict:
 def decide(
     candidates: Iterable[Candidate], rules: Rules, pointed: Mapping[Version, str]
 ) -> list[Verdict]:
-    """The versions that stay and those that go, by name and newest first.
+    """Decides for each version whether it stays; returns verdicts by name, newest first.
 
     Args:
-        pointed: versions that something points at, and what that is. They stay.
+        pointed: version -> what points to it; these versions stay.
     """
     verdicts = []
     ordered = sorted(candidates, key=lambda c: (c.name, c.age, c.version))
@@ -96,6 +96,6 @@ def pinned_in(root: Path) -> tuple[str, ...]:
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError:
-            # A clean-up without the list could remove a pinned version.
+            # Without the list, a clean-up could remove a pinned version.
             raise AsrbuildError("the list of what is pinned is not text", file=path) from None
     return tuple(line for text in lines if (line := text.partition("#")[0].strip()))

@@ -1,6 +1,6 @@
-"""Run an artifact: samples to features, probabilities and words, as its manifest specifies.
+"""Runs an artifact: samples to features, probabilities and transcripts, as its manifest specifies.
 
-Nothing here knows a recipe, TensorFlow or coremltools. :mod:`asrbuild.artifact.calls` feeds the
+It does not depend on recipes, TensorFlow or coremltools. :mod:`asrbuild.artifact.calls` calls the
 package.
 """
 
@@ -38,14 +38,14 @@ from asrbuild.speech.features import kinds
 from asrbuild.speech.mfcc import FeatureSettings
 from asrbuild.speech.tokens import Tokens
 
-#: A package that takes an utterance whole is decoded in pieces of this many steps, so that words
-#: still appear one after the other.
+#: The output of a package that takes whole utterances is decoded in pieces of this many steps, so
+#: that words still appear one after the other.
 PARTIAL_STEPS = 16
 
 
 @dataclass(frozen=True)
 class Transcription:
-    """Words of one recording, best first, and what they cost in seconds."""
+    """The hypotheses for one recording, best first, and the computing times in seconds."""
 
     hypotheses: tuple[Hypothesis, ...]
     audio_s: float
@@ -54,16 +54,18 @@ class Transcription:
 
     @property
     def text(self) -> str:
+        """The text of the best hypothesis."""
         return self.hypotheses[0].text
 
     @property
     def real_time_factor(self) -> float:
+        """Computing time divided by the duration of the recording."""
         return (self.acoustic_s + self.decoder_s) / self.audio_s if self.audio_s else 0.0
 
 
 @dataclass(frozen=True)
 class Transcriber:
-    """An artifact, loaded: its package, features and decoder. Close it, or use it in ``with``."""
+    """A loaded artifact, ready to transcribe; close it, or use it in ``with``."""
 
     artifact: Path
     manifest: Manifest
@@ -75,23 +77,24 @@ class Transcriber:
 
     @property
     def sample_rate(self) -> int:
+        """Samples a second that the artifact takes."""
         rate: int = self.settings.sample_rate
         return rate
 
     def windows(self, samples: Array) -> Array:
-        """Samples, float32 in [-1, 1] or int16, to model input (steps, ...).
+        """The model's input (steps, ...) of samples, float32 in [-1, 1] or int16.
 
-        For MFCC (steps, window, coefficients); (samples,) where the package takes those.
+        MFCC have the shape (steps, window, coefficients); a package that takes samples, (samples,).
         """
         return kinds.compute(self.scaled(samples), self.settings)
 
     def scaled(self, samples: Array) -> Array:
-        """Samples as the front end takes them: int16, times the manifest's scale."""
+        """Samples as the front end reads them: int16, times the manifest's scale."""
         pcm = samples if samples.dtype == np.int16 else to_int16(samples)
         return pcm.astype(np.float32) * np.float32(self.manifest.audio.sample_scale)
 
     def probabilities(self, samples: Array) -> Probabilities:
-        """Samples to probabilities, without decoding."""
+        """Computes the probabilities of samples, without decoding."""
         return acoustic(self.package, self.contract, self.windows(samples))
 
     def transcribe(
@@ -100,7 +103,7 @@ class Transcriber:
         on_partial: Callable[[str], None] | None = None,
         n_best: int = 1,
     ) -> Transcription:
-        """Samples to words; ``on_partial`` is given the text so far each time it changes."""
+        """Transcribes samples; calls ``on_partial`` with the text so far each time it changes."""
         utterance = Utterance(self, on_partial)
         utterance.push(samples)
         return utterance.finish(n_best)
@@ -111,12 +114,12 @@ class Transcriber:
         on_partial: Callable[[str], None] | None = None,
         n_best: int = 1,
     ) -> Transcription:
-        """A recording (WAV, FLAC, OGG, MP3; any rate, any channels) to words.
+        """Transcribes a recording (WAV, FLAC, OGG, MP3; any rate, any number of channels).
 
-        ``demo:sample.wav`` and the like are files that come with asrbuild.
+        ``demo:sample.wav`` is a file that comes with asrbuild.
 
         Raises:
-            AsrbuildError: it cannot be read.
+            AsrbuildError: the recording cannot be read.
         """
         samples = read_audio(resolve_file(str(file)), self.sample_rate)
         return self.transcribe(samples, on_partial, n_best)
@@ -133,9 +136,9 @@ class Transcriber:
 
 
 class Utterance:
-    """One recording that may still be going on: samples in, words so far out.
+    """The live transcription of one recording, from samples that arrive in pieces.
 
-    ``on_partial`` is given the text so far each time it changes.
+    ``on_partial`` is called with the text so far each time it changes.
     """
 
     def __init__(
@@ -152,13 +155,13 @@ class Utterance:
         self._decoder_s = 0.0
 
     def push(self, samples: Array) -> str:
-        """Takes more samples, float32 in [-1, 1] or int16; the text so far."""
+        """Takes more samples, float32 in [-1, 1] or int16; returns the text so far."""
         self._samples += len(samples)
         self._feed(self._features.push(self._transcriber.scaled(samples)))
         return self._text
 
     def finish(self, n_best: int = 1) -> Transcription:
-        """The recording is over: runs what was still waiting."""
+        """Ends the recording: runs the waiting steps, and returns the transcription."""
         self._feed(self._features.finish())
         rows, seconds = timed(self._acoustic.finish)
         self._acoustic_s += seconds
@@ -190,7 +193,7 @@ class Utterance:
 
 
 def timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
-    """The result, and the seconds it took."""
+    """The result of ``work``, and its seconds."""
     start = time.perf_counter()
     result = work(*arguments)
     return result, time.perf_counter() - start
@@ -205,9 +208,9 @@ def open_artifact(
     """Loads an artifact directory.
 
     Args:
-        decoder: replaces the manifest's settings of the decoder.
-        function: which function of a multifunction package; the manifest's default if not given.
-        manifest: of a package that is in no artifact yet; None: read from the directory.
+        decoder: settings that replace the manifest's decoder.
+        function: a function of a multifunction package; None: the manifest's default.
+        manifest: that of a package before its publication; None: read from the directory.
 
     Raises:
         AsrbuildError: the manifest, the package or the decoder cannot be used.
@@ -235,10 +238,10 @@ def open_artifact(
 
 
 def load_package(artifact: Path, manifest: Manifest) -> Predicts:
-    """The package of an artifact, its default function where it has several.
+    """Loads the package of an artifact, with its default function.
 
     Raises:
-        AsrbuildError: it is missing, or no package that the executor runs.
+        AsrbuildError: the package is missing, or the executor cannot run it.
     """
     from asrbuild.coreai import asset
     from asrbuild.coreml import executor
@@ -262,15 +265,15 @@ def transcribe(
     on_partial: Callable[[str], None] | None = None,
     n_best: int = 1,
 ) -> Transcription:
-    """One recording through an artifact: float32 in [-1, 1] or int16, at the artifact's rate."""
+    """Transcribes samples, float32 in [-1, 1] or int16, at the artifact's rate."""
     with open_artifact(artifact) as transcriber:
         return transcriber.transcribe(samples, on_partial, n_best)
 
 
 def feature_settings(manifest: Manifest) -> Any:
-    """The manifest's ``audio`` and ``features`` as settings of our front end.
+    """The manifest's ``audio`` and ``features`` as settings of asrbuild's features.
 
-    Of the kind ``none`` those of samples; see :mod:`asrbuild.speech.features.kinds`.
+    The kind ``none`` gives those of samples; see :mod:`asrbuild.speech.features.kinds`.
     """
     section: Any = manifest.features
     rate = manifest.audio.sample_rate
@@ -299,7 +302,7 @@ def feature_settings(manifest: Manifest) -> Any:
 
 
 def decoder_settings(manifest: Manifest) -> DecoderSettings:
-    """The manifest's ``decoder`` section as settings of our decoders."""
+    """The manifest's ``decoder`` section as settings of asrbuild's decoders."""
     section = manifest.decoder
     return DecoderSettings(
         type=section.type,
@@ -316,14 +319,14 @@ def decoder_settings(manifest: Manifest) -> DecoderSettings:
 def _check_fit(
     contract: Contract, settings: Any, alphabet: Tokens, blank_index: int | None
 ) -> None:
-    """The sections of the manifest must describe one model."""
+    """Raises if sections of the manifest contradict each other."""
     parts: dict[str, tuple[Any, Any]] = {
         "decoder.blank_index": (blank_index, alphabet.blank),
         "decoder.alphabet": (alphabet.classes, contract.classes),
     }
     if isinstance(settings, FeatureSettings):
         window = tuple(axis.default for axis in contract.features.shape[2:])
-        # Frames without others around them may have no axis for these.
+        # Frames without context may lack the axis for it.
         alone = settings.n_window == 1 and len(window) == 1
         made = (settings.n_input,) if alone else (settings.n_window, settings.n_input)
         parts["features"] = (window, made)

@@ -1,4 +1,4 @@
-"""The signed headers of the artifacts in a store that were pulled from a remote."""
+"""The signed headers of artifacts that were pulled from a remote, kept in the store."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from asrbuild.base.errors import AsrbuildError
 
 
 def signature_path(artifact: Path) -> Path:
-    """The path of an artifact's signed header in a store, if it has one."""
+    """The path of an artifact's signed header in a store; it may not exist."""
     version = Path(os.path.abspath(artifact))
     return version.absolute().parent.parent / SIGNED / version.parent.name / f"{version.name}.json"
 
 
 def read_signature(artifact: Path, limit: int) -> bytes | None:
-    """The signed header that an artifact came with; None where there is none.
+    """The signed header of an artifact; None if it was not pulled.
 
     Raises:
-        AsrbuildError: it is not a plain file, or is larger than ``limit`` bytes.
+        AsrbuildError: the header is not a plain file, or is larger than ``limit`` bytes.
     """
     path = signature_path(artifact)
     if not os.path.lexists(path):
@@ -36,7 +36,7 @@ def read_signature(artifact: Path, limit: int) -> bytes | None:
 
 
 def keep_signature(artifact: Path, signature: bytes) -> None:
-    """Writes the signed header of an artifact, unless it is stored already."""
+    """Writes the signed header of an artifact, unless the store has it already."""
     path = signature_path(artifact)
     if path.is_symlink() or not path.is_file() or path.read_bytes() != signature:
         path.parent.mkdir(parents=True, exist_ok=True)

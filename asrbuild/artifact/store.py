@@ -1,14 +1,14 @@
-"""The artifact store: published directories that appear whole, are read-only and never rewritten.
+"""The artifact store: a folder of published, read-only artifacts that are never rewritten.
 
     artifacts/<name>/<version>/             the artifact, with SHA256SUMS over every other file
     artifacts/<name>/latest                 a text file naming the version published last
     artifacts/.signed/<name>/<version>.json the signed header that a pulled version came with
     artifacts/.evidence/<name>/<version>/   signed evidence of devices, see artifact/evidence.py
-    artifacts/.staging-*                    an artifact being put together, or taken away
+    artifacts/.staging-*                    an artifact being assembled or removed
 
-A store may be shared by any number of processes and machines. A version is put in place, pointed
-to and taken away under a lock of its own; readers need none, for every step is one rename. The same
-version made twice is the same artifact.
+Any number of processes and machines may share a store. A version is published, pointed to and
+removed under a lock of its own; readers need no lock, because every step is one rename. A version
+that is made twice is the same artifact.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ from asrbuild.base.links import is_large, link_first, make_read_only
 
 @contextmanager
 def staging(root: Path) -> Iterator[Path]:
-    """An empty directory inside the store to put an artifact together in, removed at the end.
+    """Yields an empty directory inside the store for assembling an artifact; removes it at the end.
 
-    What killed builds left is removed first; another process's live staging is not touched.
+    Leftovers of killed builds are removed first; live staging directories are not touched.
     """
     sweep(root)
     directory = root / f"{STAGING}{locks.unfinished_name()}"
@@ -67,18 +67,18 @@ def staging(root: Path) -> Iterator[Path]:
 def put(
     source: Path, staging_dir: Path, name: str, digest: str, cache: Path, *, cached: bool = True
 ) -> None:
-    """Puts a file into a directory from :func:`staging`, forced to the disk and read back.
+    """Copies or links a file into a directory from :func:`staging`, and reads it back.
 
-    A large file is another name of one that has its bytes, in a published artifact or the cache;
-    see :mod:`asrbuild.base.links`.
+    A large file becomes a hard link to a file with the same bytes, in a published artifact or the
+    cache; see :mod:`asrbuild.base.links`.
 
     Args:
-        name: where it goes, relative to ``staging_dir``.
+        name: its path, relative to ``staging_dir``.
         digest: its SHA-256.
-        cached: whether ``source`` is in the cache; what is not is never linked, but copied.
+        cached: whether ``source`` is in the cache; other files are copied, never linked.
 
     Raises:
-        AsrbuildError: the disk gave back other bytes.
+        AsrbuildError: the disk returned other bytes.
     """
     target = staging_dir / name
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def put(
 
 
 def _files_of(root: Path, digest: str) -> Iterator[Path]:
-    """The files of published artifacts that are listed with this digest, newest artifact first."""
+    """The files of published artifacts with this digest in their lists, newest artifact first."""
     artifacts = [artifact.path for artifact in list_artifacts(root)]
     for path in sorted(artifacts, key=came, reverse=True):
         sums = read_sums(path) or {}
@@ -114,18 +114,18 @@ def publish(
 ) -> Path:
     """Moves a finished directory to ``root/name/version`` and points ``latest`` at it.
 
-    Publishing an existing version again keeps the published one, byte for byte, when both
-    have the same files; those of ``layout.VOLATILE`` may differ.
+    Publishing an existing version again keeps the published one, byte for byte, if both have the
+    same files; those of ``layout.VOLATILE`` may differ.
 
     Args:
         staging_dir: a directory inside ``root``, from :func:`staging`; it is consumed.
-        digests: path -> SHA-256 of files that were copied from elsewhere, as they were there.
-        known: path -> SHA-256 of files that were read back from ``staging_dir`` already.
-        move_latest: False: ``latest`` is written only where there is none.
+        digests: path -> SHA-256 of copied files, computed from their sources.
+        known: path -> SHA-256 of files that were already read back from ``staging_dir``.
+        move_latest: False: ``latest`` is written only if there is none.
 
     Raises:
-        AsrbuildError: another artifact has this version, the disk refused, or gave back other bytes
-            than were copied.
+        AsrbuildError: another artifact has this version, the disk refused, or returned other bytes
+        than were copied.
     """
     _check_names(name, version)
     target = root / name / version
@@ -144,13 +144,14 @@ def publish(
         with _locked(root, name, version, doing):
             target.parent.mkdir(parents=True, exist_ok=True)
             if not target.exists():
-                # Of an earlier artifact of this version, whose other bytes may have differed.
+                # The signature of an earlier artifact of this version, which may have had other
+                # bytes.
                 signature_path(target).unlink(missing_ok=True)
             if rename_directory(staging_dir, target):
                 sync_path(root)
             else:
                 _require_same(target, sums)
-            # The directory itself was writable until it is in place: moving it needs that.
+            # The directory itself stays writable until it is in place, because moving requires it.
             make_read_only(target)
             _write_latest(root, name, version, move_latest)
         remove_tree(staging_dir)
@@ -174,12 +175,12 @@ def publish_signed(
 ) -> Path:
     """Publishes exactly the signed files as a version, and keeps their signature.
 
-    A version that is there with other bytes (another build of the same content, or a changed one)
-    is swapped as a whole, in one step where the file system can do that.
+    An existing version with other bytes (another build of the same content, or a changed one) is
+    replaced as a whole, in one step if the file system supports it.
 
     Args:
-        staging_dir: a directory inside ``root``, from :func:`staging`, that holds exactly these
-            files; it is consumed.
+        staging_dir: a directory inside ``root``, from :func:`staging`, with exactly these files; it
+        is consumed.
         files: path -> SHA-256 of every file, ``SHA256SUMS`` among them.
         signature: the signed header, see :func:`read_signature`.
 
@@ -195,7 +196,7 @@ def publish_signed(
         with _locked(root, name, version, doing) as away:
             target.parent.mkdir(parents=True, exist_ok=True)
             if not _holds(target, files):
-                # A kill at any moment must not leave a signature with other bytes.
+                # A kill at any moment must not leave a signature next to other bytes.
                 signature_path(target).unlink(missing_ok=True)
                 if os.path.lexists(target) or not rename_directory(staging_dir, target):
                     _swap(staging_dir, target, away)
@@ -212,11 +213,12 @@ def publish_signed(
 def keep_signed(
     root: Path, name: str, version: str, files: Mapping[str, str], signature: bytes
 ) -> bool:
-    """Keeps the signature of a version that has exactly the signed files already, and points
-    ``latest`` at it.
+    """Keeps the signature of an existing version with exactly the signed files.
+
+    It also points ``latest`` to the version.
 
     Returns:
-        False, and no change, where the version is not there or has other files.
+        False, without a change, if the version does not exist or has other files.
     """
     target = root / name / version
     doing = "pointing to the latest version"
@@ -238,14 +240,14 @@ def _holds(directory: Path, files: Mapping[str, str]) -> bool:
     try:
         return tree_digests(directory) == dict(files)
     except AsrbuildError:
-        return False  # a link, a device, or a file that cannot be read
+        return False  # a link, a device, or an unreadable file
 
 
 def _swap(staging_dir: Path, target: Path, away: Path) -> None:
-    """Puts a directory in the place of another one, which is moved to its place or to ``away``."""
+    """Replaces ``target`` with a directory; the old one moves to its place or to ``away``."""
     remove_tree(away)
     if not target.is_symlink() and target.is_dir():
-        # A directory is moved to another folder only where it may be written to.
+        # Moving a directory to another folder requires write permission for it.
         os.chmod(target, stat.S_IMODE(target.stat().st_mode) | stat.S_IWUSR)
     if not exchange_paths(staging_dir, target):
         os.rename(target, away)
@@ -254,13 +256,13 @@ def _swap(staging_dir: Path, target: Path, away: Path) -> None:
 
 
 def point_latest(root: Path, name: str, version: str, *, move: bool = True) -> bool:
-    """Makes ``latest`` name this version; nothing is written when it does already.
+    """Makes ``latest`` name this version; writes nothing if it does already.
 
     Args:
-        move: False: only where there is no ``latest``.
+        move: False: only if there is no ``latest``.
 
     Returns:
-        Whether the version is there. No clean-up removes it while ``latest`` names it.
+        Whether the version exists. No clean-up removes it while ``latest`` names it.
     """
     doing = "pointing to the latest version"
     named = read_latest(root, name)
@@ -284,10 +286,10 @@ def remove(root: Path, name: str, version: str, unless_after: float = math.inf) 
     It is moved to a hidden directory first, so that a kill leaves no part of it visible.
 
     Args:
-        unless_after: the POSIX time of a look at the store; what was published later stays.
+        unless_after: the POSIX time of a survey; an artifact published later stays.
 
     Returns:
-        False when it stays, for it is the latest or too new, or is not there.
+        False if it stays, as the latest or as too new, or does not exist.
     """
     path = root / name / version
     doing = "removing an artifact"
@@ -304,7 +306,7 @@ def remove(root: Path, name: str, version: str, unless_after: float = math.inf) 
 
 
 def came(artifact: Path) -> float:
-    """The POSIX time an artifact came into this store: its list of digests is written last."""
+    """The POSIX time when an artifact came into this store: that of its list, written last."""
     for path in (artifact / SUMS, artifact):
         with suppress(OSError):
             return path.stat().st_mtime
@@ -313,14 +315,14 @@ def came(artifact: Path) -> float:
 
 @contextmanager
 def _locked(root: Path, name: str, version: str, doing: str) -> Iterator[Path]:
-    """Holds the lock of a version; yields the hidden directory that it is removed through."""
+    """Holds the lock of a version; yields the hidden directory for its removal."""
     away = root / f"{STAGING}{text_digest(f'{name}/{version}')[:12]}"
     with locks.hold(_lock_of(away), waiting=lambda _: None, doing=doing):
         yield away
 
 
 def _make_read_only(directory: Path) -> None:
-    """Everything inside, not the directory itself."""
+    """Makes all files and folders inside read-only, but not the directory itself."""
     for folder, folders, names in os.walk(directory):
         for name in [*folders, *names]:
             make_read_only(Path(folder, name))
@@ -352,10 +354,10 @@ def _lock_of(directory: Path) -> Path:
 
 
 def sweep(root: Path) -> None:
-    """Removes the staging directories of processes that are dead, and their locks."""
+    """Removes the staging directories of dead processes, and their locks."""
     if not root.is_dir():
         return
-    # A lock may be left without its directory, or the other way round.
+    # A lock may remain without its directory, or a directory without its lock.
     owners = {path.name.split(".")[1] for path in root.glob(f"{STAGING}*")}
     for owner in owners:
         directory = root / f".{owner}"

@@ -1,1 +1,1 @@
-"""From a recipe to a published artifact."""
+"""Builds: composes a recipe, runs its stages, and publishes the artifact."""

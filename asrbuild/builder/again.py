@@ -1,4 +1,4 @@
-"""The recipe of a published artifact, to build it again."""
+"""``--from``: the recipe of a published artifact, to build it again."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from asrbuild.builder.record import FILE_KEYS
 
 
 def recipe_of(spec: str, overrides: Sequence[str]) -> tuple[Recipe, list[str]]:
-    """The recipe that an artifact's manifest records, with other values where they are given.
+    """The recipe in an artifact's manifest, changed by overrides.
 
     Args:
         spec: a name in the store, name/version or a path.
-        overrides: ``key=value``; a manifest has values, so a group cannot be chosen anew.
+        overrides: ``key=value``; no ``group=choice``, because a manifest records values alone.
 
     Returns:
-        The recipe, and the overrides of the artifact with these added, for the new manifest.
+        The recipe, and the artifact's overrides followed by these, for the new manifest.
 
     Raises:
         AsrbuildError: there is no such artifact, or the manifest names a file of another machine
-            and no override says where it is here.
+        and no override gives its path here.
     """
     from omegaconf import OmegaConf
 
@@ -55,7 +55,7 @@ def recipe_of(spec: str, overrides: Sequence[str]) -> tuple[Recipe, list[str]]:
 
 
 def _require_files(config: Any, artifact: Path) -> None:
-    """A manifest has the names of files, not where they are."""
+    """Raises if a key names a missing file: a manifest has names of files without folders."""
     from omegaconf import OmegaConf
 
     missing = [

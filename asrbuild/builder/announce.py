@@ -1,4 +1,4 @@
-"""Hydra's callback of a sweep, in its own module: a build that is not a sweep imports no Hydra."""
+"""Hydra's callback for sweeps, in a module of its own: a single build must not import Hydra."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from asrbuild.builder.sweep_jobs import announce
 
 
 class Announce(Callback):
-    """Hydra's callback that records a sweep before its first job; see conf/config.yaml."""
+    """The callback of Hydra that records a sweep before its first job; see conf/config.yaml."""
 
     def on_multirun_start(self, config: Any, **_: Any) -> None:
-        """Writes what is known of the sweep to the folder of its records."""
+        """Writes the facts of the sweep to the folder of its records."""
         announce(config.hydra)

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlannedBuild:
-    """The plan of a build, without doing any of it.
+    """The plan of a build: its stages, and whether each is cached.
 
     Args:
-        recipe: with every key settled that its source states.
-        stages: in the order in which they run; each is cached, or has its reasons to run.
-        published: whether the artifact is there already, so that nothing would run.
+        recipe: the recipe, completed with the values that its source states.
+        stages: in the order in which they run; each is cached or has reasons to run.
+        published: whether the store has the artifact already, so that nothing would run.
     """
 
     recipe: Recipe
@@ -31,10 +31,10 @@ class PlannedBuild:
 
 
 def compose(*overrides: str, config_dir: str | Path | None = None) -> Recipe:
-    """A recipe from overrides as the command line takes them: ``compose("model=static")``.
+    """Composes a recipe from overrides of the command line: ``compose("model=static")``.
 
     Args:
-        config_dir: a folder with config groups of your own.
+        config_dir: a configuration folder with groups of your own.
 
     Raises:
         AsrbuildError: a key or a value is wrong.
@@ -45,7 +45,7 @@ def compose(*overrides: str, config_dir: str | Path | None = None) -> Recipe:
 
 
 def plan(recipe: Recipe) -> PlannedBuild:
-    """The plan of a build, without doing any of it.
+    """Plans a build, without running any stage.
 
     Raises:
         AsrbuildError: the recipe is impossible, or an input is missing.
@@ -67,15 +67,15 @@ def plan(recipe: Recipe) -> PlannedBuild:
 
 
 def build(recipe: Recipe, on_event: Callable[[Event], None] | None = None) -> Built:
-    """Builds, proves and publishes a recipe, doing only what has not been done before.
+    """Builds, proves and publishes a recipe; runs only the stages that are not in the cache.
 
     Args:
-        on_event: given each :class:`~asrbuild.base.progress.Event`, from any thread; None: the
-            stages are written to standard error.
+        on_event: called with each :class:`~asrbuild.base.progress.Event`, from any thread; None:
+            progress goes to standard error.
 
     Raises:
-        AsrbuildError: the recipe is impossible, an input is missing, or the package did not pass
-            its gates; nothing is published then.
+        AsrbuildError: the recipe is impossible, an input is missing, or the package failed its
+        gates; nothing is published then.
     """
     from asrbuild.base.progress import Progress
 
@@ -85,10 +85,10 @@ def build(recipe: Recipe, on_event: Callable[[Event], None] | None = None) -> Bu
 def build_or_tune(
     recipe: Recipe, overrides: Sequence[str], progress: Progress, *, move_latest: bool = True
 ) -> Built:
-    """Builds the recipe, or searches for decoder values on top of its build.
+    """Builds the recipe, and with ``tune=scorer`` searches for decoder settings afterwards.
 
     Args:
-        overrides: what the user typed, for the manifest.
+        overrides: the overrides of the command line, for the manifest.
         move_latest: see :func:`asrbuild.builder.engine.build`.
     """
     if recipe.tune.target == "none":
@@ -101,14 +101,14 @@ def build_or_tune(
 
 
 def open_artifact(artifact: str | Path, artifacts: str | Path | None = None) -> Transcriber:
-    """Opens an artifact to transcribe with; close it, or use it in ``with``.
+    """Opens an artifact for transcription; close it, or use it in ``with``.
 
     Args:
         artifact: a folder, or a name that ``asrbuild ls`` lists, with a version or without.
-        artifacts: the store; None: ``$ASRBUILD_ARTIFACTS``, or ``artifacts`` here.
+        artifacts: the store; None: ``$ASRBUILD_ARTIFACTS``, or ``./artifacts``.
 
     Raises:
-        AsrbuildError: there is none, or it cannot be used.
+        AsrbuildError: the artifact does not exist or cannot be used.
     """
     from asrbuild.artifact.lookup import resolve
     from asrbuild.artifact.runtime import open_artifact as opened

@@ -10,10 +10,10 @@ from asrbuild.builder.stages.evaluate import known_recordings, spelled_recording
 
 
 def check_files(recipe: Recipe, source: Source) -> list[str]:
-    """Refuses files that cannot become what the recipe asks for; returns remarks on the rest.
+    """Raises if the source's files do not fit the recipe; returns remarks for the user.
 
     Raises:
-        AsrbuildError: naming the key and the file.
+        AsrbuildError: it names the key and the file.
     """
     _check_decoder(recipe, source)
     _check_source(recipe, source)
@@ -21,7 +21,7 @@ def check_files(recipe: Recipe, source: Source) -> list[str]:
 
 
 def _check_decoder(recipe: Recipe, source: Source) -> None:
-    """Refuses a decoder that does not fit the files; ``rules`` has refused impossible settings.
+    """Raises if the decoder does not fit the files; ``rules`` checks its settings.
 
     Raises:
         AsrbuildError: the scorer or a hot word does not fit the alphabet, or DeepSpeech's decoder
@@ -43,10 +43,10 @@ def _check_decoder(recipe: Recipe, source: Source) -> None:
 
 
 def _check_source(recipe: Recipe, source: Source) -> None:
-    """Refuses a source that cannot become what the recipe asks for.
+    """Raises if the source cannot become the package that the recipe describes.
 
     Raises:
-        AsrbuildError: an output is not in it, or it takes another number of steps.
+        AsrbuildError: the source lacks an output, or takes another number of steps.
     """
     lengths: list[int | None] = []
     for steps in recipe.model.functions.values() or [recipe.model.steps]:
@@ -62,10 +62,11 @@ def _lengths(steps: StepsConfig) -> list[int | None]:
 
 
 def _remarks(recipe: Recipe, source: Source) -> list[str]:
-    """Remarks on a build's scorer, recordings and words.
+    """Remarks for the user on a build's scorer, recordings and transcripts.
 
     Raises:
-        AsrbuildError: words gate the build, and the alphabet spells none of them.
+        AsrbuildError: word errors gate the build, and the alphabet can spell no expected
+        transcript.
     """
     from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.audio import read_audio

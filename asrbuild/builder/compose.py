@@ -20,8 +20,8 @@ from asrbuild.builder.record import publishable
 from asrbuild.coreml.choices import SAME_TARGETS
 
 CONFIG_NAME = "config"
-#: Sections whose keys the user names (functions of a package, hot words, precisions), and one that
-#: is null where it is not given, so that Hydra alone knows and checks its keys.
+#: Sections with keys that the user chooses (functions of a package, hot words, precisions), and one
+#: that is null by default, so that only Hydra knows and checks its keys.
 _FREE_SECTIONS = tuple(
     """
     source.config. model.functions. model.axes. decoder.hot_words. decoder.tuned. verify.thresholds.
@@ -30,7 +30,7 @@ _FREE_SECTIONS = tuple(
 
 
 def register_schema() -> None:
-    """Registers the recipe's schema and ``${default_name:}``, and checks files that Hydra reads."""
+    """Registers the recipe's schema and resolvers, and the check of files that Hydra reads."""
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(name="recipe_schema", node=Recipe)
@@ -52,7 +52,7 @@ def _register_default_name() -> None:
 
 
 def _resolved(root: Any, keys: Iterable[str]) -> dict[str, Any]:
-    """These keys of a config as plain values; the others are not resolved."""
+    """The values of these keys of a config; no other key is resolved."""
     from omegaconf import OmegaConf
 
     found = {}
@@ -65,14 +65,14 @@ def _resolved(root: Any, keys: Iterable[str]) -> dict[str, Any]:
 
 
 def to_recipe(config: Any) -> Recipe:
-    """The composed config as a ``Recipe``; interpolations are resolved and types checked."""
+    """Turns the composed config into a ``Recipe``; resolves interpolations and checks types."""
     from omegaconf.errors import OmegaConfBaseException
 
-    # A launcher's process has the config, but has registered nothing.
+    # The process of a launcher has the config, but not the registered schema.
     _register_default_name()
     try:
         recipe = _object_of(config)
-    except OmegaConfBaseException as error:  # an interpolation that leads nowhere
+    except OmegaConfBaseException as error:  # an interpolation of an unknown key
         raise explain(error, []) from error
     if not isinstance(recipe, Recipe):
         raise AsrbuildError(
@@ -88,20 +88,20 @@ def to_recipe(config: Any) -> Recipe:
     target = recipe.coreml.minimum_deployment_target
     coreml = replace(recipe.coreml, minimum_deployment_target=SAME_TARGETS.get(target, target))
     recipe = replace(recipe, paths=paths, coreml=coreml)
-    if recipe.source.kind in kinds():  # the rules refuse any other
+    if recipe.source.kind in kinds():  # the rules refuse any other kind
         recipe = with_own_layers(recipe)
     return publishable(recipe)
 
 
-#: Environment variables that a recipe may read; None: all, as where nothing is published.
+#: Environment variables that a recipe may read; None: all, where nothing is published.
 _variables: frozenset[str] | None = None
 
 
 def _env(name: str, *default: Any) -> Any:
-    """The resolver ``oc.env``, which reads only what may be published.
+    """The resolver ``oc.env``, limited to variables whose values may be published.
 
     Raises:
-        AsrbuildError: it is read outside of ``paths``, and ``paths.env`` does not list it.
+        AsrbuildError: a section other than ``paths`` reads it, and ``paths.env`` does not list it.
     """
     from omegaconf.resolvers.oc import env
 
@@ -116,10 +116,10 @@ def _env(name: str, *default: Any) -> Any:
 
 
 def _object_of(config: Any) -> Any:
-    """The config as an object of its schema, its interpolations resolved.
+    """Turns the config into an object of its schema, with its interpolations resolved.
 
-    ``paths`` may read the environment. The other sections are resolved without it, also where they
-    lead to ``paths``: what they say is published.
+    ``paths`` may read the environment. The other sections are resolved without it, even where they
+    interpolate ``paths``, because their values are published.
     """
     from omegaconf import OmegaConf
 
@@ -140,12 +140,12 @@ def _object_of(config: Any) -> Any:
     finally:
         _variables = before
     known = {declared.name for declared in fields(Recipe)}
-    # Unknown keys are refused by name later.
+    # Unknown keys are refused later, in an error that names them.
     return Recipe(**{key: value for key, value in values.items() if key in known}, paths=paths)
 
 
 def _at_home(key: str, path: str) -> str:
-    """The path with its ``~`` replaced, which no shell does after ``paths.cache=``."""
+    """Replaces ``~`` in a path: no shell does it after ``paths.cache=``."""
     try:
         return path and str(Path(path).expanduser())
     except RuntimeError:
@@ -157,7 +157,7 @@ def _at_home(key: str, path: str) -> str:
 
 
 def _refuse_added_keys(config: Any) -> None:
-    """Refuses keys that no schema has: ``+foo=1`` adds them past Hydra's own check."""
+    """Raises for keys that the schema lacks: ``+foo=1`` adds them without Hydra's check."""
     known = set(recipe_keys())
 
     def walk(node: Any, prefix: str) -> None:
@@ -173,7 +173,7 @@ def _refuse_added_keys(config: Any) -> None:
 
 
 def compose_recipe(overrides: list[str], config_dir: str | None = None) -> Recipe:
-    """Composes one recipe outside a Hydra run: a plain build, and commands such as ``plan``."""
+    """Composes a recipe outside of a Hydra run, for one build and commands such as ``plan``."""
     from hydra import compose, initialize_config_dir
 
     register_schema()
@@ -195,7 +195,7 @@ def compose_recipe(overrides: list[str], config_dir: str | None = None) -> Recip
 
 
 def swept_in_config(argv: list[str]) -> bool:
-    """Whether the configuration asks for a sweep, by ``hydra.mode: MULTIRUN``.
+    """Whether the configuration sets ``hydra.mode: MULTIRUN``, so that the run is a sweep.
 
     Raises:
         AsrbuildError: the config does not compose.
@@ -222,7 +222,7 @@ def swept_in_config(argv: list[str]) -> bool:
 
 
 def jobs_of(overrides: list[str]) -> list[list[str]]:
-    """The overrides of each job of a sweep, as Hydra's own sweeper makes them."""
+    """The overrides of each job of a sweep, as Hydra's basic sweeper makes them."""
     from hydra import initialize_config_dir
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.global_hydra import GlobalHydra
@@ -252,7 +252,7 @@ def run_hydra(task: Callable[[Any], Any], argv: list[str]) -> None:
     failed: list[Exception] = []
 
     def guarded(config: Any) -> Any:
-        # Kept and raised after Hydra is done: Hydra would print a message of its own about it.
+        # Kept, and raised after Hydra's run: Hydra would print a message of its own.
         try:
             return task(config)
         except Exception as error:
@@ -261,7 +261,7 @@ def run_hydra(task: Callable[[Any], Any], argv: list[str]) -> None:
 
     check_flags(given := flags_first(argv))
     asked_for_traceback = debugging()
-    # With this set Hydra raises what went wrong instead of printing it and leaving.
+    # With this variable Hydra raises an error instead of printing it and ending the process.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     sys.argv = ["asrbuild", *given]
     try:
@@ -282,5 +282,5 @@ def run_hydra(task: Callable[[Any], Any], argv: list[str]) -> None:
 
 
 def debugging() -> bool:
-    """Whether the user asked for tracebacks, with ``--debug`` or ``HYDRA_FULL_ERROR=1``."""
+    """Whether the user requests tracebacks, with ``--debug`` or ``HYDRA_FULL_ERROR=1``."""
     return os.environ.get("HYDRA_FULL_ERROR", "0") not in ("", "0")

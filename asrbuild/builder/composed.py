@@ -1,9 +1,9 @@
-"""Recipes that were composed before: a build with nothing to do does not import Hydra.
+"""A memo of composed recipes, so that a build with nothing to do does not import Hydra.
 
-Hydra is most of the time of such a build. What it composes depends on the overrides, the packaged
+Hydra takes most of the time of such a build. Its result depends on the overrides, the packaged
 ``conf/``, the code, the installed libraries and plugins, and the environment variables that the
-``conf/`` reads. All of them are in the name of a memo in the cache. Nothing is remembered of a
-command line that leads elsewhere: to a configuration folder, a variable or another cache.
+``conf/`` reads. All of them are in the name of a memo in the cache. A command line that names a
+configuration folder, a variable or another cache has no memo.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from asrbuild.base.ownership import others_power, trusts_shared
 from asrbuild.builder.recipe import Recipe, StepsConfig, ThresholdsConfig, TunedConfig
 
 _VARIABLE = re.compile(r"oc\.env:(\w+)")
-#: Sections that are null, or whose keys the user names, and what their values are.
+#: Sections that are null or have keys that the user chooses -> the type of their values.
 _NAMED = {
     "decoder.tuned": TunedConfig,
     "model.functions": StepsConfig,
@@ -38,7 +38,7 @@ _NAMED = {
 
 
 def composed(overrides: list[str]) -> Recipe | None:
-    """The recipe that these overrides were composed to before; None where it is not known."""
+    """The recipe that the same overrides gave before; None without a memo."""
     memo = _memo(overrides)
     try:
         if memo is None or (others_power(os.stat(memo)) and not trusts_shared()):
@@ -48,12 +48,12 @@ def composed(overrides: list[str]) -> Recipe | None:
             return None
         recipe: Recipe = _filled(Recipe(), kept["recipe"], "")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None  # never seen, or damaged
+        return None  # no memo, or a damaged one
     return recipe
 
 
 def remember(overrides: list[str], recipe: Recipe) -> None:
-    """Remembers what the overrides were composed to just now, if nothing else shaped it."""
+    """Writes the memo of these overrides, if nothing else shaped the recipe."""
     # The memo only saves time: on a full or read-only disk the recipe is composed again, and so is
     # one with a value that is not JSON.
     with suppress(OSError, TypeError, ValueError, AsrbuildError):
@@ -61,14 +61,14 @@ def remember(overrides: list[str], recipe: Recipe) -> None:
         if memo is None or _filled(Recipe(), json.loads(json.dumps(values)), "") != recipe:
             return
         if any(b"SearchPathPlugin" in path.read_bytes() for path in _plugins()):
-            return  # it may lead to configuration folders of its own
+            return  # it may name further configuration folders
         memo.parent.mkdir(exist_ok=True)
         kept = {"recipe": values, "sha256": text_digest(canonical_json(values))}
         write_atomically(memo, json.dumps(kept))
 
 
 def _memo(overrides: list[str]) -> Path | None:
-    """The file that remembers the recipe of these overrides; None where it must not be."""
+    """The file of the memo of these overrides; None if there must be no memo."""
     if any("$" in text or text.lstrip("+~").startswith("paths.") for text in overrides):
         return None
     conf = {
@@ -91,7 +91,7 @@ def _memo(overrides: list[str]) -> Path | None:
 
 
 def _plugins() -> Iterator[Path]:
-    """The files of Hydra's plugins on the path."""
+    """Yields the files of Hydra's plugins on the path."""
     for folder in sys.path:
         yield from sorted(Path(folder or ".", "hydra_plugins").glob("**/*.py"))
 
@@ -102,7 +102,7 @@ def _identity(path: Path) -> str:
 
 
 def _filled(default: Any, values: Mapping[str, Any], prefix: str) -> Any:
-    """The section of a recipe with these values; ``default`` is one of its type."""
+    """A section of a recipe with these values; ``default`` is an instance of its type."""
     given = {}
     for field in fields(default):
         key, value = f"{prefix}{field.name}", values[field.name]

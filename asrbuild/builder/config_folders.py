@@ -1,4 +1,4 @@
-"""Configuration folders of the user or of others: they may choose values, but run no code."""
+"""Configuration folders: checks that they set values only, and cannot run code."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from asrbuild.base.choices import conf_dir
 from asrbuild.base.disk import read_plain
 from asrbuild.base.errors import AsrbuildError
 
-#: Asks for what a configuration folder can do beyond choosing values; also a flag.
+#: The variable, and flag, that allows a configuration folder to do more than set values.
 TRUST_CONFIG = "ASRBUILD_TRUST_CONFIG"
 
 
 def check_folders(argv: list[str]) -> list[str]:
-    """Refuses a configuration folder that could run code, and Hydra's replay of a pickled job.
+    """Raises if a configuration folder can run code, or for Hydra's replay of a pickled job.
 
-    A configuration folder chooses values. Hydra's own settings in it (callbacks, logging,
-    launchers, environment variables), ``_target_`` and ``decoder.interpreter`` name code to run,
-    and ``paths.env`` and ``paths.trust_shared`` are for the user to give: those need the flag
-    ``--trust-config``, or ``ASRBUILD_TRUST_CONFIG=1``. What the command line sets is allowed.
+    A configuration folder sets values. Hydra's own settings in it (callbacks, logging, launchers,
+    environment variables), ``_target_`` and ``decoder.interpreter`` name code to run, and only the
+    user may set ``paths.env`` and ``paths.trust_shared``: these require the flag
+    ``--trust-config``, or ``ASRBUILD_TRUST_CONFIG=1``. The command line may set any of them.
 
     Returns:
         The arguments without the flag.
 
     Raises:
-        AsrbuildError: naming the file and the key.
+        AsrbuildError: it names the file and the key.
     """
     if "--trust-config" in argv:
         os.environ[TRUST_CONFIG] = "1"  # for Hydra, and for the processes of a launcher
@@ -48,7 +48,7 @@ def check_folders(argv: list[str]) -> list[str]:
 
 
 def require_folder(folder: str) -> None:
-    """Refuses a configuration folder that does not exist."""
+    """Raises if a configuration folder does not exist."""
     if not Path(folder).is_dir():
         raise AsrbuildError(
             "the config folder does not exist",
@@ -59,11 +59,11 @@ def require_folder(folder: str) -> None:
 
 
 def check_files_of_hydra() -> None:
-    """Makes Hydra check every file that it reads from a folder, wherever links and ``..`` lead."""
+    """Makes Hydra check every file that it reads, including those behind links and ``..``."""
     from hydra._internal.sources_registry import SourcesRegistry
     from hydra.core.plugins import Plugins
 
-    Plugins.instance()  # which makes the class anew, and registers it
+    Plugins.instance()  # this makes a new class and registers it
     source = SourcesRegistry.instance().resolve("file")
     load = source.load_config
     if load.__module__ == __name__:
@@ -80,7 +80,7 @@ def check_files_of_hydra() -> None:
 
 
 def _foreign_folders(argv: list[str]) -> list[Path]:
-    """Folders other than the packaged one that a command line takes configuration from."""
+    """The configuration folders of a command line, other than the packaged one."""
     found = []
     for at, argument in enumerate(argv):
         name, separator, value = argument.partition("=")
@@ -99,7 +99,7 @@ def _yaml_files(folder: Path) -> list[Path]:
     """The YAML files in a configuration folder and below it, sorted.
 
     Raises:
-        AsrbuildError: it has so many files that it is no configuration folder.
+        AsrbuildError: it has more files than a configuration folder can have.
     """
     found: list[Path] = []
     count = 0
@@ -120,21 +120,21 @@ class _UnreadableError(AsrbuildError):
     """A file of a configuration folder is not YAML, or is larger than a configuration."""
 
 
-#: Bytes, values with their aliases written out, and nesting that a file may have. OmegaConf takes a
-#: second for 10,000 values, and for 200 texts with an interpolation.
+#: Limits of a file: bytes, values with aliases expanded, and depth. OmegaConf takes a second for
+#: 10,000 values, or for 200 texts with an interpolation.
 _MOST_BYTES, _MOST_VALUES, _DEEPEST = 1 << 20, 10_000, 100
-#: Files and folders that a configuration folder may have.
+#: Limit of files and folders in a configuration folder.
 _MOST_FILES = 10_000
-#: An interpolation counts as many values.
+#: An interpolation counts as this number of values.
 _INTERPOLATION = 50
 
 
 def _check_file(path: Path, asked_as: str) -> None:
-    """Refuses a file that expands without end, or sets what a folder may not decide.
+    """Raises if a file expands without end, or sets a key that a folder must not set.
 
     Args:
         path: the file.
-        asked_as: its group and name, such as ``model/mine``.
+        asked_as: its group and choice, such as ``model/mine``.
     """
     import yaml
     from hydra.plugins.config_source import ConfigSource
@@ -143,7 +143,7 @@ def _check_file(path: Path, asked_as: str) -> None:
     try:
         text = read_plain(path, _MOST_BYTES).decode("utf-8")
         _check_size(text)
-        # The same loader as Hydra's, so that both see the same values.
+        # Hydra's own loader, so that both see the same values.
         content = yaml.load(text, get_yaml_loader())
         header = ConfigSource._get_header_dict(text[:512])
     except _UnreadableError as error:
@@ -180,10 +180,11 @@ def _check_file(path: Path, asked_as: str) -> None:
 
 
 def _check_size(text: str) -> None:
-    """Counts the values of a YAML text as if every alias were written out.
+    """Raises if a YAML text has too many values, with its aliases expanded.
 
     Raises:
-        _UnreadableError: they are too many or nested too deep, or a value holds itself.
+        _UnreadableError: there are too many values, they are nested too deep, or a value holds
+        itself.
     """
     import yaml
 
@@ -223,7 +224,7 @@ def _check_size(text: str) -> None:
 
 
 def _power(content: Any, prefix: str = "") -> str | None:
-    """The first key of a config that can run code; None if it only chooses values."""
+    """The first key of a config that can run code; None if it only sets values."""
     if isinstance(content, dict):
         for name, value in content.items():
             key = f"{prefix}{name}"
@@ -233,11 +234,11 @@ def _power(content: Any, prefix: str = "") -> str | None:
                 return "decoder.interpreter"
             if str(name) in ("env", "trust_shared") and value:
                 return f"paths.{name}"
-            # Switching Hydra's own logging off is what the packaged configuration does, too.
+            # The packaged configuration switches Hydra's own logging off, too.
             switched_off = prefix == "defaults." and value == "none"
             if re.search(r"(^|[/@. ])hydra\b", str(name)) and not switched_off:
                 return key
-            # A package put together from pieces, such as `dra@hy_name_`.
+            # A package name composed of pieces, such as `dra@hy_name_`.
             if prefix == "defaults." and re.search(r"\w_(group|name)_|_(group|name)_\w", str(name)):
                 return key
             if (found := _power(value, f"{key}.")) is not None:

@@ -1,4 +1,4 @@
-"""The conversion that a recipe asks of the Core ML front ends."""
+"""The conversion of a recipe: its inputs, and the request to the Core ML front ends."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ class Conversion:
 
     @property
     def signature(self) -> Signature:
-        """Inputs, outputs and states of the network."""
+        """The inputs, outputs and states of the network."""
         return self.architecture.signature(self.config)
 
     @property
     def front_end(self) -> FrontEnd:
-        """The front end, and its durations as the recipe states them."""
+        """The front end of the network, with the durations of the recipe."""
         return self.architecture.front_end(self.config)
 
 
 def conversion(recipe: Recipe, source: Source) -> Conversion:
-    """The conversion of a whole recipe: what shapes its package."""
+    """The conversion of a whole recipe."""
     architecture, config = network_of(recipe)
     return Conversion(
         label(recipe),
@@ -69,7 +69,7 @@ def conversion(recipe: Recipe, source: Source) -> Conversion:
 
 
 def feature_settings(recipe: Recipe) -> Any:
-    """The front end of the recipe's network."""
+    """The settings of the features of the recipe's network."""
     architecture, config = network_of(recipe)
     return architecture.front_end(config).settings
 
@@ -82,10 +82,10 @@ def package_name(package_format: str) -> str:
 
 
 def deployment_target(coreml: CoreMLConfig, model: ModelConfig) -> str:
-    """The recipe's target, ``auto`` resolved to the oldest that holds the recipe as asked.
+    """The recipe's deployment target; ``auto`` becomes the oldest one that supports the recipe.
 
-    Several functions and states came with iOS 18; before iOS 17 an ``lstm`` op computes in fp32,
-    so a native fp16 package asks for iOS 17; compressed constants came with iOS 16.
+    Several functions, and states, require iOS 18; before iOS 17 an ``lstm`` op computes in fp32, so
+    a native fp16 package requires iOS 17; compressed constants require iOS 16.
     """
     if coreml.minimum_deployment_target != "auto":
         return coreml.minimum_deployment_target
@@ -120,14 +120,14 @@ def package_request(
     metadata: Mapping[str, str],
     layers: Sequence[str],
 ) -> Any:
-    """The package of a recipe.
+    """The request for the package of a recipe.
 
     Args:
-        metadata: what is written into it.
-        layers: those of the network that can be compressed.
+        metadata: user-defined metadata of the package.
+        layers: layers of the network whose weights can be compressed.
 
     Raises:
-        AsrbuildError: Core ML cannot hold it.
+        AsrbuildError: Core ML does not support the package.
     """
     from asrbuild.coreml.request import ConversionRequest
 
@@ -161,9 +161,9 @@ def package_request(
 
 
 def package_metadata(asked: Conversion) -> dict[str, str]:
-    """The essentials of the manifest, for an app that has only the package.
+    """The package's metadata: the essentials of the manifest, for an app without the manifest.
 
-    Flat strings, as Core ML's user-defined metadata wants; the alphabet is JSON.
+    Values are flat strings, as Core ML's user-defined metadata requires; the alphabet is JSON.
     """
     import json
 
@@ -194,7 +194,7 @@ def package_metadata(asked: Conversion) -> dict[str, str]:
 
 
 def _metadata2(asked: Conversion) -> dict[str, str]:
-    """The same of a package whose manifest is 2.0."""
+    """The metadata of a package whose manifest is 2.0."""
     import json
 
     signature, alphabet = asked.signature, asked.alphabet
@@ -213,7 +213,7 @@ def _metadata2(asked: Conversion) -> dict[str, str]:
 
 
 def fits_1(signature: Signature, front: FrontEnd, alphabet: Tokens) -> bool:
-    """Whether manifest 1.x can say all of a network: see :mod:`asrbuild.artifact.manifest2`."""
+    """Whether manifest 1.x can describe a network: see :mod:`asrbuild.artifact.manifest2`."""
     from asrbuild.coreml.signature import Context, Rows
     from asrbuild.speech.alphabet import Alphabet
     from asrbuild.speech.mfcc import FeatureSettings

@@ -1,4 +1,4 @@
-"""The manifest of a recipe's package, and the decoder of a recipe."""
+"""Describes a recipe's package in a manifest, and its decoder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from asrbuild.builder.sources import Source
     from asrbuild.speech.tokens import Tokens
 
-#: Specification version -> oldest systems that load it (Core ML's release notes).
+#: Spec version -> oldest systems that load it (Core ML's release notes).
 MINIMUM_OS = {
     4: {"iOS": "13", "macOS": "10.15"},
     5: {"iOS": "14", "macOS": "11"},
@@ -33,7 +33,7 @@ SAMPLE_SCALE = 1.0 / 32768.0
 
 
 def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
-    """The manifest of a package that is not proven yet: no version, no files, no verification.
+    """The manifest of a package before its proof: without version, files and verification.
 
     Args:
         package: the package on disk; inputs, outputs and versions are read from its bytes.
@@ -61,9 +61,9 @@ def describe(recipe: Recipe, source: Source, package: Path) -> m.Manifest:
 
 
 def describe_package(asked: Conversion, package: Path) -> m.Manifest:
-    """The manifest's part that a package and its conversion decide: enough to execute it.
+    """The part of the manifest that a package and its conversion decide, enough to execute it.
 
-    It decodes greedily, and has no reference vector.
+    Its decoder is greedy, and it has no reference vector.
     """
     from asrbuild.coreml.executor.package import open_package
     from asrbuild.proof.verdict import unproven
@@ -73,7 +73,7 @@ def describe_package(asked: Conversion, package: Path) -> m.Manifest:
     front = asked.front_end
     settings = front.settings
     signature = asked.signature.with_classes(alphabet.classes)
-    # The sections of the version that the artifact needs: 1.x, unless it cannot say all.
+    # The sections of 1.x, unless that cannot describe the artifact.
     v: Any = m if fits_1(signature, front, alphabet) else manifest2
     functions = _functions(v, asked.model, front, spec, signature)
     default = spec.description.defaultFunctionName or functions[0].name
@@ -168,7 +168,7 @@ def _functions(
 
 
 def _mode(model: ModelConfig, function: str) -> str:
-    """The feeding of a function: one that takes a range of lengths is for whole utterances."""
+    """The streaming mode of a function; with a range of lengths it takes whole utterances."""
     steps = model.functions.get(function)
     if steps is None:
         return model.streaming
@@ -186,7 +186,7 @@ def _function(
     outputs: list[m.Tensor] = []
     for feature in read_features(description.output).values():
         tensor = _tensor(v, feature, signature)
-        # Core ML declares no size for an output whose length follows the input's.
+        # Core ML declares no size for an output whose length depends on the input's.
         if tensor.name == signature.probabilities and steps is not None:
             axes = [
                 _rows_axis(axis.name, steps, signature.rows)
@@ -204,7 +204,7 @@ def _function(
 
 
 def _rows_axis(name: str, steps: m.Axis, rows: Rows) -> m.Axis:
-    """The axis of the rows that calls of these steps have."""
+    """The axis of rows for calls of these steps."""
     sizes = steps.enumerated
     return m.Axis(
         name=name,
@@ -220,7 +220,7 @@ def _axis(name: str, size: int) -> m.Axis:
 
 
 def _tensor(v: Any, feature: Any, signature: Signature) -> m.Tensor:
-    """A tensor as its package describes it, with the meaning that the signature gives it."""
+    """A tensor of the package, with its meaning from the signature."""
     from asrbuild.coreml.executor.signature import Enumerated, Fixed, Ranged
 
     port = signature.port(feature.name)
@@ -248,14 +248,14 @@ def _tensor(v: Any, feature: Any, signature: Signature) -> m.Tensor:
     return tensor
 
 
-#: In place of the reference vector of a manifest that is not published.
+#: The reference vector of a manifest that is not published.
 _NO_REFERENCE = m.ReferenceVector(
     audio="", audio_sha256="", samples=0, total_frames=0, first_frame=0, frames=[], tolerance=1e-3
 )
 
 
 def _features(v: Any, front: FrontEnd, signature: Signature) -> Any:
-    """The front end; ``none`` where the package takes samples."""
+    """The manifest's features; of the kind ``none`` if the package takes samples."""
     from asrbuild.speech.mfcc import FeatureSettings
 
     settings: Any = front.settings
@@ -292,7 +292,7 @@ def _features(v: Any, front: FrontEnd, signature: Signature) -> Any:
 
 
 def reference_samples(settings: Any, source: Source) -> Any:
-    """int16 samples (n,): the first two seconds of the sample recording, for the vector."""
+    """The first two seconds of the sample recording, int16 (n,), for the reference vector."""
     from asrbuild.speech.audio import read_audio, to_int16
 
     samples = read_audio(source.recordings["sample"], settings.sample_rate)
@@ -307,10 +307,10 @@ def _reference_vector(settings: Any, source: Source) -> m.ReferenceVector:
     from asrbuild.speech.mfcc import FeatureSettings, mfcc
 
     samples = reference_samples(settings, source)
-    # Of MFCC the frames without their neighbours.
+    # For MFCC, the frames without their context.
     frames_of = mfcc if isinstance(settings, FeatureSettings) else compute
     frames = frames_of(from_int16(samples), settings)
-    # From the loudest frame on: frames of silence would pass a wrong front end.
+    # From the loudest frame on: a wrong front end can be right for silence.
     first = max(0, min(int(frames[:, 0].argmax()), len(frames) - 8))
     return m.ReferenceVector(
         audio=REFERENCE_AUDIO,
@@ -373,7 +373,7 @@ def _streaming(
     lookahead = (frames + signature.context.right) * hop_ms
     chunked = mode == "chunked"
     steps = axis.default if chunked else axis.max
-    # The first word can come out when a chunk's last frame, and its right context, are there.
+    # The first word requires a chunk's last frame and its right context.
     latency = steps * hop_ms + frames * hop_ms if chunked and steps is not None else None
     streaming: m.Streaming = v.Streaming(
         mode=mode,
@@ -388,7 +388,7 @@ def _streaming(
 
 
 def decoder_settings(decoder: DecoderConfig, scorer: Path | None) -> Any:
-    """The recipe's decoder, with its scorer where it lies now."""
+    """The recipe's decoder settings, with the path of its scorer on this machine."""
     from asrbuild.speech.decoder_settings import DecoderSettings
 
     interpreter = None if decoder.interpreter is None else Path(decoder.interpreter).expanduser()
@@ -397,7 +397,7 @@ def decoder_settings(decoder: DecoderConfig, scorer: Path | None) -> Any:
         beam_width=decoder.beam_width,
         cutoff_prob=decoder.cutoff_prob,
         cutoff_top_n=decoder.cutoff_top_n,
-        # A relative path is taken from where the package is.
+        # A relative path is relative to the package's folder.
         scorer=None if scorer is None else scorer.absolute(),
         lm_alpha=decoder.lm_alpha,
         lm_beta=decoder.lm_beta,
@@ -451,7 +451,7 @@ def describe_decoder(
 
 
 def _tuned(decoder: DecoderConfig, described: m.Decoder) -> m.Tuned | None:
-    """The set on which the decoder's values were tuned, if they still are those values."""
+    """The set on which the decoder was tuned, if its settings are still the tuned ones."""
     if decoder.tuned is None or decoder.tuned.settings != settings_digest(described):
         return None
     values = asdict(decoder.tuned)
@@ -460,7 +460,7 @@ def _tuned(decoder: DecoderConfig, described: m.Decoder) -> m.Tuned | None:
 
 
 def settings_digest(decoder: m.Decoder) -> str:
-    """Of all that tuning depends on and finds: a scorer by its content, not by its name."""
+    """SHA-256 of all settings that tuning reads or finds; a scorer counts by its content."""
     fields = ("type", "beam_width", "cutoff_prob", "cutoff_top_n", "hot_words")
     weights = ("sha256", "lm_alpha", "lm_beta")
     parts = {name: getattr(decoder, name) for name in fields}

@@ -1,4 +1,4 @@
-"""The engine: runs the stages of one recipe, each only where its result is not in the cache."""
+"""The engine: runs the stages of one recipe whose results are not in the cache."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Built:
-    """A finished build. ``stages`` names those that did work: none when all was there already."""
+    """A finished build; ``stages`` are those that ran: none if every result existed."""
 
     receipt: Receipt
     path: Path
@@ -41,14 +41,14 @@ def build(
     *,
     move_latest: bool = True,
 ) -> Built:
-    """Builds, proves and publishes one recipe, doing only what has not been done before.
+    """Builds, proves and publishes one recipe; runs only stages that are not in the cache.
 
-    ``latest`` then names what was published, if that was new; where ``move_latest`` is False, as
-    in a sweep, only if it named nothing before.
+    ``latest`` then names a newly published version; with ``move_latest`` False, as in a sweep, only
+    if it named none before.
 
     Raises:
         AsrbuildError: the recipe is impossible, an input is missing, a stage failed or the package
-            did not pass its gates. Nothing is published then.
+        failed its gates. Nothing is published then.
     """
     start = time.perf_counter()
     progress = progress or Progress()
@@ -60,7 +60,7 @@ def build(
     done: list[str] = []
     receipt = receipts.claimed(root, artifacts, planned.receipt)
     if receipt is None:
-        # A published recipe has passed these rules, which are slow to import.
+        # A published recipe passed these rules before; they are slow to import.
         for remark in check_recipe(recipe):
             progress.note(remark)
         receipt = _build(planned, progress, done, overrides, move_latest)
@@ -70,7 +70,7 @@ def build(
 
 
 def export_original(recipe: Recipe, progress: Progress) -> Path:
-    """The original of a recipe as a file in the cache: what its ``export`` stage writes.
+    """Runs the ``export`` stage of a recipe; returns the original's file in the cache.
 
     Raises:
         AsrbuildError: the recipe is impossible, an input is missing, or the source is the original
@@ -102,9 +102,9 @@ def export_original(recipe: Recipe, progress: Progress) -> Path:
 
 
 def _require_own(recipe: Recipe) -> None:
-    """Refuses a cache or a store that an untrusted user could have written to."""
+    """Raises if an untrusted user could have written to the cache or the store."""
     if recipe.paths.trust_shared:
-        os.environ[ownership.SHARED] = "1"  # for this process, and those it starts
+        os.environ[ownership.SHARED] = "1"  # for this process, and its child processes
     ownership.keep_to_oneself()
     cache.require_own(Path(recipe.paths.cache))
     artifacts = Path(recipe.paths.artifacts)
@@ -114,7 +114,7 @@ def _require_own(recipe: Recipe) -> None:
 def _build(
     planned: Plan, progress: Progress, done: list[str], overrides: Sequence[str], move_latest: bool
 ) -> Receipt:
-    """Every stage; once more where a result vanished from the cache under the build (``rm -r``)."""
+    """Runs every stage, and again if a result was removed from the cache meanwhile (``rm -r``)."""
     from asrbuild.builder.checks import check_files
     from asrbuild.builder.run import Attempt
 
@@ -133,7 +133,7 @@ def _build(
 
 
 def _publish(run: Attempt, overrides: Sequence[str], move_latest: bool) -> Receipt:
-    """Runs every stage and publishes what passed; the package is copied next to the stages."""
+    """Runs every stage and publishes the artifact; copies the package while later stages run."""
     from contextlib import ExitStack
 
     from asrbuild.base.threads import workers
@@ -145,7 +145,7 @@ def _publish(run: Attempt, overrides: Sequence[str], move_latest: bool) -> Recei
             for step in planned.steps:
                 run.start(step, threads)
                 if step.stage.name == "convert":
-                    # Not before: a build that is refused leaves not even an empty store.
+                    # Not earlier: a refused build must not leave an empty store.
                     staging = opened.enter_context(store.staging(Path(recipe.paths.artifacts)))
                     converted = run.folders["convert"].result()
                     copied = threads.submit(publish.copy_package, staging, converted, recipe)

@@ -1,4 +1,4 @@
-"""Errors of Hydra and OmegaConf, each as one message that names the key and the choices."""
+"""Turns errors of Hydra and OmegaConf into one message that names the key and the choices."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 
 
 def explain(error: BaseException, overrides: Sequence[str]) -> AsrbuildError:
-    """One message for what Hydra and OmegaConf raise, from the fields of their exceptions.
+    """The error for an exception of Hydra or OmegaConf, made from the exception's fields.
 
     Args:
-        error: as it was raised; what caused it is looked at, too.
-        overrides: of the command line, to quote a value as it was typed.
+        error: the exception; its causes count, too.
+        overrides: those of the command line, to quote a value as it was typed.
     """
     from hydra.errors import MissingConfigException, OverrideParseException
     from omegaconf.errors import (
@@ -67,7 +67,7 @@ def explain(error: BaseException, overrides: Sequence[str]) -> AsrbuildError:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, its cause, the cause of that cause, and so on."""
+    """Yields an error, its cause, the cause of that cause, and so on."""
     seen: list[BaseException] = []
     while error is not None and error not in seen:
         yield error
@@ -76,7 +76,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _null_section(key: str) -> str | None:
-    """The section above a key that is null in the recipe's schema; None where there is none."""
+    """The section above a key that is null in the recipe's schema; None if no section is."""
     value: Any = Recipe()
     parts = key.split(".")
     for depth, part in enumerate(parts[:-1], start=1):
@@ -96,12 +96,12 @@ def _no_such_choice(file: str, options: Sequence[str]) -> AsrbuildError:
 
 
 def _is_typed(key: str | None) -> bool:
-    """Whether this is a key of the recipe; OmegaConf names some without their section."""
+    """Whether this is a whole key of the recipe; OmegaConf names some without their section."""
     return key is not None and key.partition(".")[0] in vars(Recipe())
 
 
 def _wrong_type(key: str, value: Any, overrides: Sequence[str]) -> AsrbuildError:
-    """The value as it was typed, or as a file of the configuration has it."""
+    """The error for a value of the wrong type, as typed or as a configuration file has it."""
     typed = (override.partition("=") for override in overrides)
     texts = [text for name, _, text in typed if name.lstrip("+~") == key]
     text = texts[-1] if texts else "null" if value is None else str(value)
@@ -110,7 +110,7 @@ def _wrong_type(key: str, value: Any, overrides: Sequence[str]) -> AsrbuildError
 
 
 def _accepted(key: str) -> str:
-    """The values that a key of the recipe takes, in words."""
+    """The values that a key of the recipe accepts, in words."""
     kind: Any = Recipe
     for part in key.split("."):
         if is_dataclass(kind):
@@ -129,7 +129,7 @@ def _accepted(key: str) -> str:
 
 
 def unknown_key(name: str) -> AsrbuildError:
-    """The error of a key that is not in the schema, with the keys that are spelled alike."""
+    """The error for a key that is not in the schema, with similar keys."""
     if name.startswith("hydra."):
         return AsrbuildError(
             f"unknown key {name}", key=name, fix="print Hydra's keys with `asrbuild --cfg hydra`"
@@ -140,7 +140,7 @@ def unknown_key(name: str) -> AsrbuildError:
     groups = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
     close = difflib.get_close_matches(name, dict.fromkeys([*groups, *known]), n=3, cutoff=0.6)
     section = name.rpartition(".")[0]
-    if section.startswith("source.config"):  # of names that only the model has, or of its features
+    if section.startswith("source.config"):  # names of the model, or settings of its features
         return AsrbuildError(
             f"unknown key {name}", key=name, fix=f"type a plus to add it: +{name}=..."
         )

@@ -1,10 +1,10 @@
-"""The default name of an artifact: what was built, in words that every remote takes.
+"""The default name of an artifact, which describes its recipe and is valid on every remote.
 
-``<source>-<model>-<format>``, then a word for each key whose value is not its group's default:
-``demo-static-mlprogram-n32-int8``. It depends on the recipe alone, so the same command gives the
-same name on any day and machine. Keys that change neither the artifact nor how much of it is proven
-have no word: labels, paths of inputs, and gates that only refuse more. A sweep that varies one of
-those adds it, see ``varied``.
+It is ``<source>-<model>-<format>``, then a word for each key whose value is not its group's
+default: ``demo-static-mlprogram-n32-int8``. It depends on the recipe alone, so the same command
+gives the same name on any day and machine. Keys that change neither the artifact nor the extent of
+its proof have no word: labels, paths of inputs, and stricter gates. A sweep that varies such a key
+adds its word, see ``varied``.
 
 A registry takes lower-case letters and digits with single dots, dashes and underscores between them
 (OCI distribution specification, "Pulling manifests"); the words are written so.
@@ -31,7 +31,7 @@ from asrbuild.coreml.choices import DEFAULT_STEPS
 #: The most characters that :func:`asrbuild.artifact.names.is_name` takes.
 LONGEST = 80
 _LONGEST_WORD = 24
-#: Key -> the text before its value; empty where the value is clear alone, as ``int8`` is.
+#: Key -> the text before its value; empty if the value is clear alone, such as ``int8``.
 _WORDS = {
     "n_steps": "n",
     "features.place": "features",
@@ -63,9 +63,9 @@ _WORDS = {
 }
 #: Groups whose choice is not part of the base name.
 _SECTIONS = (*own_sections(), "decoder", "verify")
-#: Keys that a sweep may vary without building another package.
+#: Keys that do not change the package if a sweep varies them.
 _NOT_BUILT = ("name", "version", "paths.", "tune", "decoder.interpreter", "hydra")
-#: Sections and keys that have no word of their own.
+#: Sections and keys without a word.
 _SILENT = (
     "name",
     "version",
@@ -81,14 +81,14 @@ _SILENT = (
     *(f"{section}.{key}" for section, (_, own) in own_sections().items() for key in own.silent),
 )
 _SPOKEN = ("source.load_evaluate", "source.bytes_output_mode")
-#: Sections whose keys the user names.
+#: Sections with keys that the user chooses.
 _WHOLE = (
     "model.functions",
     "decoder.hot_words",
     "decoder.tuned",
     "verify.thresholds",
 )
-#: Keys of ``verify`` that weaken or change a proof; the others only refuse more.
+#: Keys of ``verify`` that weaken or change a proof; the others can only make it stricter.
 _PROOF = ("inputs", "edge_lengths", "max_steps", "require_transcript", "thresholds")
 
 
@@ -101,8 +101,8 @@ def default_name(
 
     Args:
         recipe: the recipe as nested mappings; ``name``, ``paths`` and ``tune`` are not read.
-        varied: keys and groups that a sweep varies, with this job's values; each that is not the
-            default has a word.
+        varied: keys and groups that a sweep varies, with this job's values; each value other than
+        the default has a word.
         repeated: keys that repeat what the source states; they have no word.
     """
     words = {key: word for key, word in _words(recipe) if key not in repeated}
@@ -115,7 +115,7 @@ def default_name(
             words[key] = _word(key, leaves[key], apart=True)
         silent = key in _SECTIONS and not any(word.startswith(key) for word in words)
         if silent and plain_values(key, choice) is None:
-            # A file of the user's own, whose keys have no words.
+            # A file of the user; its keys have no words.
             words[key] = _word(key, choice, apart=True)
     name = "-".join([base_name(recipe), *words.values()])
     if len(name) > LONGEST and words:
@@ -124,7 +124,7 @@ def default_name(
 
 
 def _words(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Key and word of each key whose value is not its group's default."""
+    """Yields key and word of each key whose value is not its group's default."""
     plain = _plain(recipe)
     for key, value in _leaves(recipe):
         if value != plain.get(key) and (key in _SPOKEN or not key.startswith(_SILENT)):
@@ -133,7 +133,7 @@ def _words(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _proof_words(verify: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The words of a proof that is not the default: ``quick``, or one word for any other."""
+    """The words of a proof other than the default: ``quick``, or one word for any other."""
     whole, quick = (plain_values("verify", choice) or {} for choice in ("default", "quick"))
     other = {key: verify[key] for key in _PROOF if verify[key] != whole[key]}
     shorter = ("inputs", "edge_lengths")
@@ -145,9 +145,9 @@ def _proof_words(verify: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _plain(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The leaves of a recipe of the same groups with their defaults.
+    """Key -> value of a recipe with the same groups and their default values.
 
-    A group of the user's own is named in the base name, so all its values count as defaults.
+    The base name has the name of a group of the user, so all its values count as defaults.
     """
     decoder = recipe["decoder"]["type"]
     groups = {
@@ -176,7 +176,7 @@ def _plain_leaves(groups: tuple[tuple[str, str], ...], given: str) -> tuple[tupl
 
 
 def _leaves(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted key and value; a section whose keys the user names, as hot words, is one value."""
+    """Yields dotted key and value; a section with keys that the user chooses is one value."""
     for name, value in section.items():
         key = f"{prefix}{name}"
         if isinstance(value, Mapping) and key not in _WHOLE:
@@ -211,7 +211,7 @@ def _chosen() -> frozenset[str]:
 
 
 def _plain_text(text: str) -> str:
-    """Lower-case letters and digits, with single dots, dashes and underscores between them."""
+    """The text with only lower-case letters, digits, and single dots, dashes and underscores."""
     text = re.sub(r"[^a-z0-9._-]+", "-", text.lower())
     return re.sub(r"[._-]{2,}", "-", text).strip("._-")
 
@@ -224,12 +224,12 @@ def _digest(value: Any, digits: int = 6) -> str:
 def plain_values(
     group: str, choice: str, recipe: Mapping[str, Any] | None = None
 ) -> dict[str, Any] | None:
-    """The section of a recipe that a packaged choice of its group sets; None: it is not packaged.
+    """The section that a packaged choice of a group sets; None if the choice is not packaged.
 
     Args:
         group: ``model``, ``verify``, ...
         choice: the name of its file.
-        recipe: what the file's interpolations lead to, such as ``${n_steps}``.
+        recipe: the values for the file's interpolations, such as ``${n_steps}``.
     """
     values = packaged(group, choice)
     if values is None:
@@ -259,7 +259,7 @@ def _filled(schema: Any, given: Any, recipe: Mapping[str, Any]) -> Any:
 
 
 def told_apart(recipe: Recipe, overrides: Sequence[str], varied: Sequence[str]) -> Recipe:
-    """The recipe, with a word in its default name for every key that its sweep varies."""
+    """The recipe with a word in its default name for every key that its sweep varies."""
     values = asdict(recipe)
     if recipe.name != default_name(values):
         return recipe

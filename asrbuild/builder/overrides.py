@@ -1,4 +1,4 @@
-"""Overrides of a command line as Hydra's grammar reads them."""
+"""Overrides of a command line: checks them, and quotes values for Hydra's grammar."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _VALUED = tuple(
 
 
 def is_plain(argv: list[str]) -> bool:
-    """Whether these are overrides of the recipe alone: no flags, and no settings of Hydra.
+    """Whether these are overrides of the recipe alone, without flags and settings of Hydra.
 
-    Such a command line is composed once, by ``compose_recipe``; Hydra's own run composes it twice,
-    the first time to learn whether it is a sweep.
+    ``compose_recipe`` composes such a command line once; Hydra's own run composes it twice, first
+    to find out whether it is a sweep.
     """
     return not any(
         argument.startswith(("-", "experiment=", "+experiment=")) or "hydra" in argument
@@ -32,13 +32,13 @@ def is_plain(argv: list[str]) -> bool:
 
 
 def _free_words(override: str) -> str:
-    """The override with ``++`` if it is a hot word: Hydra adds keys that the user names only so."""
+    """The override, with ``++`` if it is a hot word: Hydra adds new keys only with it."""
     key = override.partition("=")[0]
     return f"++{override}" if key.startswith("decoder.hot_words") else override
 
 
 def flags_first(argv: list[str]) -> list[str]:
-    """Flags before overrides: Hydra takes no flag between two overrides."""
+    """Moves flags before overrides: Hydra accepts no flag between two overrides."""
     flags: list[str] = []
     overrides: list[str] = []
     for argument in argv:
@@ -51,10 +51,10 @@ def flags_first(argv: list[str]) -> list[str]:
 
 
 def check_flags(arguments: list[str]) -> None:
-    """Refuses flags that Hydra does not take, or not so: Hydra would print its usage.
+    """Raises for unknown or misused flags; Hydra would print its usage.
 
     Raises:
-        MisuseError: a flag is unknown, or has a value that it does not take.
+        MisuseError: a flag is unknown, or its value is invalid.
         AsrbuildError: the configuration folder does not exist.
     """
     from hydra._internal.utils import get_args_parser
@@ -68,18 +68,18 @@ def check_flags(arguments: list[str]) -> None:
         require_folder(folder)
 
 
-#: Values that Hydra's grammar takes without quotes; the others are parsed to find out.
+#: Values that surely need no quotes in Hydra's grammar; the others are parsed to find out.
 _PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./-]*")
 
 
 def readable(overrides: list[str], *, sweep: bool) -> list[str]:
-    """The overrides as Hydra's grammar requires them: a value it cannot read is put into quotes.
+    """The overrides with quotes around values that Hydra's grammar cannot read.
 
-    A shell takes the quotes off ``source.path="/data/mein é.pb"``, and the grammar knows neither
-    ``é`` nor ``~`` nor a second ``=``. In a sweep each value between commas is quoted on its own.
+    A shell removes the quotes of ``source.path="/data/mein é.pb"``, and the grammar accepts neither
+    ``é`` nor ``~`` nor a second ``=``. In a sweep each value between commas gets quotes of its own.
 
     Raises:
-        AsrbuildError: an override has no key, or several values although this is no sweep.
+        AsrbuildError: an override has no key, or has several values outside of a sweep.
     """
     return [_free_words(_readable(override, sweep)) for override in overrides]
 
@@ -88,7 +88,7 @@ def varied_keys(argv: list[str]) -> list[str]:
     """The keys and groups that have several values on the command line of a sweep."""
     overrides = readable([each for each in argv if "=" in each], sweep=True)
     found = [parsed(override) for override in overrides]
-    # None: a flag, or Hydra says what is wrong with it.
+    # None: a flag, or an error that Hydra reports.
     return [each.key_or_group for each in found if each and each.is_sweep_override()]
 
 
@@ -115,13 +115,13 @@ def _readable(override: str, sweep: bool) -> str:
 
 
 def quoted(value: str) -> str:
-    """A value in the quotes of Hydra's grammar."""
+    """A value with quotes, as Hydra's grammar requires them."""
     # The grammar's rule: a backslash counts only before a quote, or in a run that ends the value.
     return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value) + "'"
 
 
 def parsed(override: str) -> Override | None:
-    """The override as Hydra's grammar reads it; None if it cannot."""
+    """The override parsed by Hydra's grammar; None if it does not parse."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 

@@ -1,4 +1,4 @@
-"""The stages of one recipe with their keys: what would run, and what each stage may see.
+"""The plan of a build: the stages of one recipe, their keys, and the values that each may read.
 
     export ─┬► reference ─┐
     cases  ─┤             ├► prove ─┐
@@ -6,9 +6,8 @@
        ├──────► witness ──┘         │
        └──────► evaluate ───────────┘
 
-Where the original runs call by call, ``calls`` is in the place of ``reference``, after ``convert``.
-A sweep over ``coreml.*`` shares export, cases and reference; one over ``decoder.*`` shares all but
-the comparison.
+If the original runs call by call, ``calls`` replaces ``reference``, after ``convert``. A sweep over
+``coreml.*`` shares export, cases and reference; a sweep over ``decoder.*`` shares all but prove.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ from asrbuild.builder.stages import (
     witness,
 )
 
-#: In the order in which they begin.
+#: The stages in the order in which they begin.
 STAGES = (
     export.STAGE,
     cases.STAGE,
@@ -59,18 +58,17 @@ STAGES = (
     prove.STAGE,
     evaluate.STAGE,
 )
-#: Its code is in no stage's key: what it gives to a stage is, as values.
+#: Its code is not part of any stage's key; the values that it gives to a stage are.
 _GIVEN = ("builder/stage.py",)
-#: What can be named as a stage; the artifact is the end of a build.
+#: Names of stages for commands; the artifact is the end of a build.
 STAGE_NAMES = (*(stage.name for stage in STAGES), receipt.NAME)
 
 
 @dataclass(frozen=True)
 class PlanStep:
-    """One stage of one recipe.
-
-    ``after``: the stages it waits for. ``keys``, ``facts``, ``files`` and ``folders``: what it may
-    read, its own declarations and those of all stages before it.
+    """One stage of a recipe, with its key. ``after``: the stages it waits for. ``keys``, ``facts``,
+    ``files`` and ``folders``: the values that it may read, by its own declarations and those of all
+    stages before it.
     """
 
     stage: Stage
@@ -94,13 +92,13 @@ class Plan:
 
     @property
     def keys(self) -> dict[str, StageKey]:
-        """Stage -> key, the receipt's last."""
+        """Stage -> key; the last one is that of the receipt."""
         return {step.stage.name: step.key for step in self.steps} | {receipt.NAME: self.receipt}
 
     def view(
         self, step: PlanStep, folders: Mapping[str, Callable[[], Path]], note: Callable[[str], None]
     ) -> View:
-        """The view that a step's stage is given."""
+        """The view of the recipe and the source for a step's stage."""
         name = step.stage.name
         return View(
             shown_recipe(name, self.recipe, step.keys),
@@ -114,7 +112,7 @@ class Plan:
 
 
 def plan(recipe: Recipe, source: Source) -> Plan:
-    """The steps of a recipe and their keys, from the digests of its inputs alone.
+    """Plans a recipe: its steps and their keys, from the digests of its inputs.
 
     Raises:
         AsrbuildError: a library that a step requires is not installed.
@@ -131,7 +129,7 @@ def plan(recipe: Recipe, source: Source) -> Plan:
 
 
 def titles(recipe: Recipe) -> dict[str, str]:
-    """Stage -> what it does, for a person."""
+    """Stage -> its title, for a person."""
     return {stage.name: _title(stage, recipe) for stage in STAGES} | {receipt.NAME: receipt.TITLE}
 
 
@@ -187,12 +185,12 @@ def _step(
 
 
 def declared(names: Value | Callable[[Recipe], Value], recipe: Recipe) -> Value:
-    """A stage's declaration, for a recipe where it depends on one."""
+    """The value of a stage's declaration for this recipe."""
     return names(recipe) if callable(names) else names
 
 
 def _recorded(recorded: Mapping[str, Any], key: str) -> Any:
     value: Any = recorded
     for part in key.split("."):
-        value = value.get(part)  # a record leaves out keys that came later and are not given
+        value = value.get(part)  # a record omits newer keys that have no value
     return value

@@ -1,4 +1,4 @@
-"""The end of a build: the artifact put together from what the stages made, and published."""
+"""The end of a build: assembles the artifact from the results of the stages and publishes it."""
 
 from __future__ import annotations
 
@@ -31,10 +31,9 @@ from asrbuild.coreml.choices import ASSET
 
 @dataclass(frozen=True)
 class Proven:
-    """The parts of an artifact.
-
-    ``folders``: stage -> its results. ``staging`` is the folder that the artifact is put together
-    in, ``copied`` what is in it already, the package's files: path -> SHA-256.
+    """The parts of an artifact that passed its proof. ``folders``: stage -> the folder of its
+    results. ``staging`` is the folder in which the artifact is assembled, ``copied`` the package's
+    files in it: path -> SHA-256.
     """
 
     folders: Mapping[str, Path]
@@ -45,16 +44,16 @@ class Proven:
 def copy_package(
     staging: Path, converted: Path, recipe: Recipe, package: str | None = None
 ) -> dict[str, str]:
-    """Puts the package into the staging folder, next to whatever else a build does.
+    """Copies the package into the staging folder, while other stages may run.
 
     Args:
-        package: its name; None: that of the recipe's format.
+        package: its file name; None: that of the recipe's format.
 
     Returns:
-        Path -> SHA-256 of each file, forced to the disk and read back.
+        Path -> SHA-256 of each file, after it was forced to the disk and read back.
 
     Raises:
-        AsrbuildError: the disk is full, or gave back other bytes than the stage recorded.
+        AsrbuildError: the disk is full, or its bytes differ from those that the stage recorded.
     """
     package = package or package_name(recipe.coreml.format)
     cache = Path(recipe.paths.cache)
@@ -81,14 +80,14 @@ def publish(
 ) -> Receipt:
     """Completes the artifact in the store and moves it into place.
 
-    ``notify`` gets a line where the version is published already and its manifest has no witness.
+    ``notify`` gets a line if the version is published already and its manifest lacks the witness.
     """
     from asrbuild.artifact.reading import read_manifest
 
     artifacts, cache = Path(recipe.paths.artifacts), Path(recipe.paths.cache)
     with full_disk_errors("putting the artifact together", artifacts):
         manifest = assemble(recipe, source, overrides, proven)
-    # Of the folder that no other process knows.
+    # Read from the staging folder, which no other process uses.
     receipt = _receipt(manifest, proven.staging, recipe.coreml)
     path = _place(recipe, manifest, proven, move_latest)
     if "lower" in proven.folders:
@@ -102,10 +101,10 @@ def publish(
                 "manifest stays as it is, so raise the recipe's version to publish the witness"
             )
     for file in manifest.files:
-        # A clean-up may have taken it at once, if its clock says so: it was published all the same.
+        # A clean-up with another clock may have removed it at once; it was published all the same.
         with suppress(AsrbuildError):
             remember_digest(path / file.path, cache, file.sha256)
-    # With the list of digests, unless a clean-up took it at once.
+    # The size includes the list of digests, unless a clean-up removed the artifact at once.
     return replace(receipt, bytes=tree_bytes(path) or receipt.bytes)
 
 
@@ -117,7 +116,7 @@ def publish_asset(
     *,
     move_latest: bool,
 ) -> tuple[str, str]:
-    """Publishes the ``.aimodel`` of a build as an artifact of its own; its name and version."""
+    """Publishes the ``.aimodel`` of a build as an artifact of its own; returns name and version."""
     artifacts, lowered = Path(recipe.paths.artifacts), proven.folders["lower"]
     with store.staging(artifacts) as staging:
         copied = copy_package(staging, lowered, recipe, PACKAGE)
@@ -149,10 +148,10 @@ def assemble(
     *,
     asset: bool = False,
 ) -> m.Manifest:
-    """Fills the staging folder, where the package is, and returns the artifact's manifest.
+    """Completes the staging folder around the package, and returns the artifact's manifest.
 
     Args:
-        asset: of the ``.aimodel``, not of the Core ML package.
+        asset: whether this is the artifact of the ``.aimodel``, not of the Core ML package.
     """
     from asrbuild.artifact.agreement import content_digest_of
     from asrbuild.coreai.asset import open_witness
@@ -206,7 +205,7 @@ def assemble(
     )
     _write_reports(staging, manifest, own)
     if isinstance(manifest, manifest2.Manifest):
-        pass  # the kit does not read 2.0 yet
+        pass  # the app kit does not read 2.0 yet
     elif asset:
         with open_witness(package, package_function(manifest)) as wide:
             write_kit(staging, staging, manifest, package=wide)
@@ -221,7 +220,7 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _write_reports(staging: Path, manifest: m.Manifest, proof: Path) -> None:
-    """The pages that a person reads: in Markdown, and in HTML with pictures."""
+    """Writes the report, as Markdown and as HTML with pictures."""
     import numpy as np
 
     from asrbuild.artifact.manifest2 import context_frames
@@ -236,7 +235,7 @@ def _write_reports(staging: Path, manifest: m.Manifest, proof: Path) -> None:
     reaches = load_reaches(proof)
     inside = anatomy(staging / manifest.model.package)
     fit = []
-    if manifest.model.format != ASSET:  # the rules are of Core ML packages
+    if manifest.model.format != ASSET:  # the rules are for Core ML packages
         fit = report_rows(fit_of_artifact(staging, manifest, reaches), reaches)
     cases, expected = load_reference(staging / PARITY, context_frames(manifest))
     with np.load(proof / HEARD, allow_pickle=False) as outputs:
@@ -248,7 +247,7 @@ def _write_reports(staging: Path, manifest: m.Manifest, proof: Path) -> None:
 
 
 def remarks(artifact: Path, folders: Mapping[str, Path]) -> list[str]:
-    """Remarks on a published package, a line each."""
+    """Remarks for the user on a published package, one line each."""
     from asrbuild.artifact.reading import read_manifest
     from asrbuild.handover.fit import page
     from asrbuild.handover.fit.verdict import fit_of_artifact
@@ -320,7 +319,7 @@ def _receipt(manifest: m.Manifest, artifact: Path, coreml: CoreMLConfig) -> Rece
 def package_figures(
     verification: m.Verification, package: Path, coreml: CoreMLConfig
 ) -> dict[str, Any]:
-    """A package's size and accuracy, whether it passed its gates or not."""
+    """The size and accuracy of a package, which may have failed its gates."""
     from asrbuild.handover.report.page import compression_text, word_errors
 
     errors = word_errors(verification.transcripts)

@@ -1,4 +1,4 @@
-"""The receipt of a build: what it published, kept in the cache under all that shaped it."""
+"""The receipt of a build: the record of its publication, an entry of the cache."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ TITLE = "manifest, report, published"
 
 @dataclass(frozen=True)
 class Receipt:
-    """The record of a publication.
-
-    ``parity``: the proof in one line; ``figures``: the worst value of each metric of the
-    probabilities over all inputs. ``transcripts``: recording -> the package's words;
-    ``expected``: recording -> what was said, where that is known and the alphabet can spell it.
-    ``witnessed``: whether Apple's Core AI runtime ran the package too; ``also``: name and version
-    of the variant in its format. ``wer``: the word error rate over all recordings whose words are
-    known, 1.0 is as many errors as words; ``set_wer``: that on ``verify.evaluation``.
-    ``compress``: the ways in which weights are compressed, joined by a plus. ``bytes`` are the
-    artifact's, ``package_bytes`` the Core ML package's.
+    """The record of a publication: the artifact's name, version and figures. ``parity``: the proof
+    in one line; ``figures``: the worst value of each metric of the probabilities over all inputs.
+    ``transcripts``: recording -> the package's transcript; ``expected``: recording -> the expected
+    transcript, if it is known and the alphabet can spell it. ``witnessed``: whether Apple's Core AI
+    runtime ran the package too; ``also``: name and version of the variant in its format. ``wer``:
+    the word error rate over all recordings with an expected transcript (1.0: as many errors as
+    words); ``set_wer``: the word error rate on ``verify.evaluation``. ``compress``: the
+    compressions of the weights, joined by a plus. ``bytes`` is the size of the artifact,
+    ``package_bytes`` that of the Core ML package.
     """
 
     name: str
@@ -50,24 +49,24 @@ class Receipt:
 
 
 def key(recorded: Mapping[str, Any], digests: Mapping[str, str], proofs: Sequence[str]) -> StageKey:
-    """The key of a receipt: the whole recipe as recorded, every file, and what was proven."""
+    """The key of a receipt: the recorded recipe, every file's digest, and the stages' keys."""
     keys = {"prove": proofs, "recipe": recorded}
     return StageKey(NAME, code_digest("builder/publish.py"), keys, digests, {})
 
 
 def published(cache: Path, artifacts: Path, key: StageKey) -> Receipt | None:
-    """The receipt of an earlier build of the same recipe whose artifact is still in the store."""
+    """The receipt of an earlier build of the same recipe, if its artifact is still in the store."""
     if not is_cached(cache, key):
         return None
     try:
         receipt = Receipt(**json.loads(read_plain(entry_path(cache, key) / RECEIPT)))
     except OSError:
-        return None  # removed at this moment
+        return None  # removed meanwhile
     path = artifacts / receipt.name / receipt.version
     also = [] if receipt.also is None else [artifacts.joinpath(*receipt.also)]
     if not all(integrity.is_published(p, cache) for p in (path, *also)):
         return None
-    # Another store may have published this version without a witness; publishing says so.
+    # Another store may have this version without a witness; publishing reports that.
     return receipt if not receipt.witnessed or _has_witness(path) else None
 
 
@@ -76,21 +75,21 @@ def _has_witness(artifact: Path) -> bool:
     try:
         manifest = json.loads(read_plain(artifact / MANIFEST))
     except OSError:
-        return False  # removed at this moment
+        return False  # removed meanwhile
     return bool(manifest["verification"].get("witness"))
 
 
 def claimed(cache: Path, artifacts: Path, key: StageKey) -> Receipt | None:
-    """The receipt of what is published already, which from now on no clean-up removes."""
+    """The receipt of a published artifact, which no clean-up removes from now on."""
     receipt = published(cache, artifacts, key) if claim(cache, key) else None
-    # Nothing was built, so a pointer that is there stays; a receipt is written after the pointer.
+    # Nothing was built, so an existing pointer stays; a receipt is written after the pointer.
     if receipt and store.point_latest(artifacts, receipt.name, receipt.version, move=False):
         return receipt
     return None
 
 
 def keep(cache: Path, key: StageKey, receipt: Receipt, notify: Callable[[str], None]) -> None:
-    """Writes the receipt of what was just published."""
+    """Writes the receipt of the artifact that was just published."""
     text = json.dumps(asdict(receipt), indent=2, ensure_ascii=False) + "\n"
 
     def write(at: Path) -> None:

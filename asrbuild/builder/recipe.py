@@ -1,7 +1,7 @@
 """The recipe: the typed schema of ``conf/``.
 
 Hydra composes ``conf/`` onto the dataclasses below, so an unknown key or a wrong type fails at
-compose time. What no build can satisfy is refused by :mod:`asrbuild.builder.rules`.
+compose time. :mod:`asrbuild.builder.rules` refuses recipes that no build can satisfy.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ StepsKind = Literal["fixed", "range", "enumerated", "exported"]
 Converter = Literal["auto", "mil", "tensorflow"]
 TuneTarget = Literal["none", "scorer"]
 WitnessUse = Literal["auto", "required", "off"]
-#: What ``verify.compared_with`` names where it names no artifact.
+#: The value of ``verify.compared_with`` that does not name an artifact.
 TENSORFLOW = "tensorflow"
 _DECODER = DecoderSettings()
 
 
 @dataclass
 class PathsConfig:
-    """Folders of this machine, and what may be read on it.
+    """The folders of this machine, and the environment variables that a recipe may read.
 
-    ``trust_shared``: the cache and the store are trusted although other users can write there, as
-    on a cluster that shares them. ``env``: environment variables that the other sections may read,
-    although those are published.
+    ``trust_shared``: accept a cache and a store that other users can write to, as on a cluster that
+    shares them. ``env``: environment variables that the other sections may read, although those are
+    published.
     """
 
     artifacts: str = "artifacts"
@@ -64,7 +64,7 @@ class PathsConfig:
 
 @dataclass
 class RecordingConfig:
-    """A recording that proves a build; ``text`` is a file with its words, or null."""
+    """A recording that proves a build; ``text`` is a file with its expected transcript, or null."""
 
     audio: str
     text: str | None = None
@@ -74,8 +74,8 @@ class RecordingConfig:
 class SourceConfig:
     """The source of the acoustic model.
 
-    ``kind`` says which architecture takes it; ``config`` is that architecture's own section, where
-    it needs one, and its architecture checks it. ``second`` null: one recording proves a build.
+    ``kind`` decides the architecture; ``config`` is that architecture's own section, if it has one,
+    and the architecture checks it. ``second`` null: only one recording proves a build.
     """
 
     kind: str = choice("demo", kinds())
@@ -102,7 +102,7 @@ class StepsConfig:
     """The time steps of a call of the package; ``default`` null: the recipe's ``n_steps``.
 
     ``lower`` and ``upper`` bound a ``range``, ``sizes`` lists the lengths of ``enumerated``;
-    ``exported``: as the frozen graph was exported.
+    ``exported``: the steps that the frozen graph was exported for.
     """
 
     kind: str = choice("fixed", StepsKind)
@@ -114,7 +114,7 @@ class StepsConfig:
 
 @dataclass
 class AxisConfig:
-    """Sizes of the axis of time, in its own unit (steps or samples); null: as ``steps`` has it."""
+    """Sizes of the axis of time, in its own unit (steps or samples); null: those of ``steps``."""
 
     kind: str | None = choice(None, StepsKind)
     default: int | None = None
@@ -125,7 +125,7 @@ class AxisConfig:
 
 @dataclass
 class AxesConfig:
-    """Sizes by the name of the network's axis of time."""
+    """Sizes by the name of the network's axis of time: steps or samples."""
 
     steps: AxisConfig = field(default_factory=AxisConfig)
     samples: AxisConfig = field(default_factory=AxisConfig)
@@ -133,12 +133,12 @@ class AxesConfig:
 
 @dataclass
 class ModelConfig:
-    """The feeding of the package: the steps of a call, and of each function if it has several.
+    """The calls of the package: their steps, for each function if it has several.
 
-    ``axes``: the same by the name of the network's axis of time, ``steps`` or ``samples``.
+    ``axes``: sizes by the name of the network's axis of time, ``steps`` or ``samples``.
 
-    ``export_n_steps`` is what the frozen graph is exported for, -1 for any number. ``streaming``:
-    whether an app feeds chunks or the whole recording.
+    ``export_n_steps`` is the number of steps that the frozen graph is exported for, -1 for any.
+    ``streaming``: whether an app feeds chunks or the whole recording.
     """
 
     name: str = "dynamic"
@@ -151,11 +151,12 @@ class ModelConfig:
 
 @dataclass
 class CoreMLConfig:
-    """The Core ML package: format, precision, target, and how its weights are stored.
+    """The Core ML package: format, precision, deployment target, and compression of its weights.
 
-    ``fp32``: what of an fp16 package stays in single precision: ``front_end`` (all up to the first
-    logarithm), ``none``, or a list of node names; null: as the architecture chooses.
-    ``compress_layers``: by the network's own names of its layers; null: as ``compress`` says.
+    ``fp32``: the part of an fp16 package that stays in single precision: ``front_end`` (all up to
+    the first logarithm), ``none``, or a list of node names; null: the architecture chooses.
+    ``compress_layers``: layer -> compression, by the network's own names of its layers; null: that
+    of ``compress``.
     """
 
     name: str = "mlprogram"
@@ -181,8 +182,8 @@ class TunedConfig:
     """The set on which the decoder was tuned, as ``asrbuild -m tune=scorer`` writes it.
 
     ``data`` is the set's name, ``sha256`` its digest (see ``evaluation.dataset_digest``).
-    ``settings`` is the digest of the values (see ``describe.settings_digest``): with others, or
-    without it, a manifest does not say that they were tuned.
+    ``settings`` is the digest of the values (see ``describe.settings_digest``); a manifest says
+    that they were tuned only if it matches.
     """
 
     data: str
@@ -196,7 +197,7 @@ class TunedConfig:
 
 @dataclass
 class DecoderConfig:
-    """The CTC decoder and its settings; ``tuned`` says what the values were tuned on."""
+    """The CTC decoder and its settings; ``tuned`` is the set that they were tuned on."""
 
     type: str = choice(_DECODER.type, DECODERS)
     beam_width: int = _DECODER.beam_width
@@ -212,10 +213,10 @@ class DecoderConfig:
 
 @dataclass
 class TuneConfig:
-    """A search for the decoder's settings after the build: on which recordings, and how far.
+    """A search for the decoder's settings after the build: its recordings, ranges and trials.
 
     Ranges are [lowest, highest]; see conf/tune/scorer.yaml. ``returns``: figures that a job of a
-    sweep returns to Hydra's sweeper, of which some search for the best.
+    sweep returns to Hydra's sweeper, for a sweeper that optimises.
     """
 
     target: str = choice("none", TuneTarget)
@@ -261,7 +262,7 @@ class VerifyConfig:
 
 @dataclass
 class FeaturesConfig:
-    """The place of the features: the app, or the package, which then takes samples."""
+    """The place where features are computed: the app, or the package, which then takes samples."""
 
     place: str = choice("app", ("app", "package"))
 
@@ -291,14 +292,14 @@ else:
 
 @dataclass
 class Recipe(_WithOwnSections):
-    """One build: all that decides an artifact, and where it goes.
+    """The configuration of one build: everything that decides an artifact, and its folders.
 
-    After ``source`` come the sections that architectures own; of those, and of
-    ``coreml.compress_layers``, a build reads what its own architecture names.
+    The sections after ``source`` belong to architectures; of those, and of
+    ``coreml.compress_layers``, a build reads only its own architecture's.
 
-    ``coreai=preview`` publishes Core AI's format too, as an artifact of its own.
-    ``n_steps`` is the number of steps a static package takes at a time; null: as many as the frozen
-    graph takes, or ``DEFAULT_STEPS``.
+    ``coreai=preview`` also publishes Core AI's format, as an artifact of its own. ``n_steps`` is
+    the number of steps in a call of a static package; null: that of the frozen graph, or
+    ``DEFAULT_STEPS``.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -310,20 +311,20 @@ class Recipe(_WithOwnSections):
 
     @property
     def architecture(self) -> str:
-        """The folder of the architecture that takes the source: it follows from ``source.kind``."""
+        """The name of the source's architecture, which ``source.kind`` decides."""
         return name_of_kind(self.source.kind)
 
 
 def base_name(recipe: Mapping[str, Any]) -> str:
-    """Source, model and format: the beginning of every default name, and a package's label."""
+    """Source, model and format: the start of every default name, and a package's label."""
     return f"{recipe['source']['name']}-{recipe['model']['name']}-{recipe['coreml']['name']}"
 
 
 def label(recipe: Recipe) -> str:
     """The name that a package has in its own metadata.
 
-    Of a default name it is the beginning, so that recipes that differ in their decoder alone share
-    one package; see :mod:`asrbuild.builder.naming`.
+    It is the start of a default name, so that recipes that differ only in their decoder share one
+    package; see :mod:`asrbuild.builder.naming`.
     """
     named = ("source", "model", "coreml")
     base = base_name({section: {"name": getattr(recipe, section).name} for section in named})
@@ -345,10 +346,10 @@ def network_of(recipe: Recipe) -> tuple[Architecture, Any]:
 
 
 def with_own_layers(recipe: Recipe) -> Recipe:
-    """The recipe without the layers of other architectures than its own.
+    """The recipe without the layers of other architectures.
 
     Raises:
-        AsrbuildError: it says how a layer of another architecture is stored.
+        AsrbuildError: it sets the compression of a layer of another architecture.
     """
     defaults, own = layer_defaults(), architecture(recipe.architecture).LAYERS.names
     given = recipe.coreml.compress_layers
@@ -367,7 +368,7 @@ def with_own_layers(recipe: Recipe) -> Recipe:
 
 
 def chosen(section: Any, prefix: str = "") -> Iterator[tuple[str, Any, tuple[str, ...]]]:
-    """Key, value and choices of every key with a closed set of values, where it is not null."""
+    """Yields key, value and choices of every key with a closed set of values that is not null."""
     for declared in fields(section):
         key, value = f"{prefix}{declared.name}", getattr(section, declared.name)
         below = value if isinstance(value, dict) else {}
@@ -382,13 +383,13 @@ def chosen(section: Any, prefix: str = "") -> Iterator[tuple[str, Any, tuple[str
 
 
 def package_steps(steps: StepsConfig, key: str = "model.steps") -> Steps:
-    """The steps that a package takes, of a recipe whose source is read.
+    """The steps in a call of a package; the recipe has its source's values.
 
     Args:
-        key: where the recipe has them, for the error.
+        key: their key in the recipe, for the error.
 
     Raises:
-        AsrbuildError: there are no such steps.
+        AsrbuildError: the steps are impossible.
     """
     from asrbuild.coreml.request import EnumeratedSteps, FixedSteps, RangeSteps
 
@@ -405,12 +406,12 @@ def package_steps(steps: StepsConfig, key: str = "model.steps") -> Steps:
 
 
 def evaluates(recipe: Recipe) -> bool:
-    """Whether a build measures word errors: on a set of recordings, or against an artifact."""
+    """Whether a build measures word errors on a set of recordings, or against an artifact."""
     return recipe.verify.evaluation is not None or recipe.verify.compared_with != TENSORFLOW
 
 
 def recipe_keys() -> list[str]:
-    """Every dotted key of the recipe, from its schema; sections that are null have none."""
+    """Every dotted key of the recipe, from its schema; sections that are null have no keys."""
 
     def walk(section: Any, prefix: str) -> Iterator[str]:
         for declared in fields(section):

@@ -1,4 +1,4 @@
-"""The recipe as a manifest records it: without secrets and where files lie on this machine."""
+"""The recipe as a manifest records it: without secrets and the folders of this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from asrbuild.builder.recipe import TENSORFLOW, AxesConfig, Recipe
 
 
 def published_overrides(overrides: Sequence[str]) -> list[str]:
-    """Overrides as a manifest records them: as :func:`record` treats the keys they set."""
+    """Overrides as a manifest records them, treated as :func:`record` treats keys."""
     config_files = [
         f"source.config.{key}" for each in names() for key in architecture(each).FILE_KEYS
     ]
@@ -26,7 +26,7 @@ def published_overrides(overrides: Sequence[str]) -> list[str]:
         key, separator, value = override.partition("=")
         name = key.lstrip("+~").split("@")[0]
         if name.startswith(("paths.", "tune.", "hydra")) or name == "decoder.interpreter":
-            continue  # these depend on the machine
+            continue  # folders depend on the machine
         if name in FILE_KEYS or name in config_files:
             value = _portable(value.strip("'\"")) or ""
         elif name == "verify.compared_with":
@@ -61,17 +61,17 @@ def _artifact_name(spec: str) -> str:
 
 
 def compared_artifact(recipe: Recipe) -> str:
-    """The artifact of ``verify.compared_with``, as :func:`record` has it."""
+    """The artifact of ``verify.compared_with``, as :func:`record` writes it."""
     name: str = _clean(_artifact_name(recipe.verify.compared_with))
     return name
 
 
 def record(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as the manifest records it: whole, but for where files lie on this machine."""
+    """The recipe as the manifest records it: whole, except the folders of this machine."""
     whole = asdict(recipe)
     del whole["paths"], whole["tune"]
 
-    # Keys that came later are recorded where they are given: older recipes keep their digests.
+    # Newer keys are recorded only if they have a value, so that older recipes keep their digests.
     if recipe.model.axes == AxesConfig():
         del whole["model"]["axes"]
     if recipe.coreml.fp32 is None:
@@ -100,9 +100,9 @@ def record(recipe: Recipe) -> dict[str, Any]:
     whole["verify"]["compared_with"] = _artifact_name(whole["verify"]["compared_with"])
     # The Core ML artifact is the same with and without its variant for Core AI.
     del whole["coreai"]
-    # The manifest's verification says what ran; one recipe has one version with or without it.
+    # The manifest's verification has the witness; a recipe has one version with or without it.
     del whole["verify"]["witness"]
-    # Which Python runs the decoder depends on the machine, and the transcripts do not.
+    # The decoder's Python depends on the machine; the transcripts do not depend on it.
     del whole["decoder"]["interpreter"]
     cleaned: dict[str, Any] = _clean(whole)
     return cleaned
@@ -117,7 +117,7 @@ def _clean(value: Any) -> Any:
 
 
 def publishable(recipe: Recipe) -> Recipe:
-    """The recipe without secrets in the texts that its manifest repeats word for word."""
+    """The recipe without secrets in the texts that its manifest copies."""
     keys = ("name", "description", "author", "license")
     texts = {key: _clean(getattr(recipe.source, key)) for key in keys}
     own = {name: getattr(recipe, name) for name in own_sections()}

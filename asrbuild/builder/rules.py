@@ -1,7 +1,7 @@
-"""The rules of a recipe: what no build can satisfy, each said once.
+"""The rules of a recipe, each stated once: they refuse recipes that no build can satisfy.
 
-A rule yields an error for each thing that is wrong, with key, message and fix; the first is raised.
-Rules of Core ML, of decoders, of gates and of an architecture stay with those and are called here.
+A rule yields an error for each fault, with key, message and fix; the first is raised. The rules of
+Core ML, decoders, gates and architectures are in their own modules and are called here.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from asrbuild.speech.decoder_settings import DecoderSettings, check_settings
 
 
 def check_keys(recipe: Recipe) -> None:
-    """Refuses what the keys alone rule out, before and after the source is read.
+    """Raises for faults that the keys alone show, before and after the source is read.
 
-    It imports nothing heavy: a build with nothing to do asks for no more.
+    It imports nothing heavy, because a build with nothing to do calls it.
 
     Raises:
-        AsrbuildError: naming the key, the value and the choices or the fix.
+        AsrbuildError: it names the key, the value and the choices or the fix.
     """
     _raise_first(rule(recipe) for rule in _KEY_RULES)
 
 
 def check_recipe(recipe: Recipe) -> tuple[str, ...]:
-    """Refuses what no build can satisfy, before any stage runs; returns advice on the rest.
+    """Raises for recipes that no build can satisfy; returns remarks for the user.
 
     Args:
-        recipe: with the facts of its source.
+        recipe: a recipe with the values of its source.
 
     Raises:
-        AsrbuildError: naming the key, the value and the choices or the fix.
+        AsrbuildError: it names the key, the value and the choices or the fix.
     """
     from asrbuild.builder.conversion import package_request
     from asrbuild.builder.steps import check_calls, check_features
@@ -133,16 +133,16 @@ def _source(recipe: Recipe) -> Iterator[AsrbuildError]:
 
 
 def _steps(recipe: Recipe) -> Iterator[AsrbuildError]:
-    """The graph is exported for the lengths that the package takes."""
+    """The lengths of the exported graph must include those of the package."""
     architecture, config = network_of(recipe)
     own_key = None if architecture.OWN is None else architecture.OWN.steps
     exported = -1 if own_key is None else getattr(config, own_key)
     named = {f"model.functions.{name}": own for name, own in recipe.model.functions.items()}
     for key, steps in ({"model.steps": recipe.model.steps} | named).items():
         if exported is None or steps.default is None or steps.kind == "exported":
-            continue  # before the source was read
+            continue  # before the source is read
         package_steps(steps, key)
-        # Where the package takes samples, the recipe's own number counts rows.
+        # For a package that takes samples, the recipe's own number counts rows.
         taken = steps.default if recipe.features.place == "app" else recipe.n_steps
         if exported != -1 and (steps.kind != "fixed" or taken != exported):
             asked = steps.default if steps.kind == "fixed" else f"a {steps.kind} length"
@@ -250,7 +250,7 @@ def _inputs(recipe: Recipe) -> Iterator[AsrbuildError]:
 
 
 def _unrolled(recipe: Recipe, layers: Any) -> Iterator[AsrbuildError]:
-    """Only an LSTM that asrbuild writes itself can be a loop, or written out step by step."""
+    """``coreml.lstm`` requires an LSTM that asrbuild writes itself."""
     if recipe.coreml.lstm != "native" and layers.recurrent is None:
         yield AsrbuildError(
             f"a network of source.kind={recipe.source.kind} is converted with its own operations, "
@@ -261,7 +261,7 @@ def _unrolled(recipe: Recipe, layers: Any) -> Iterator[AsrbuildError]:
 
 
 def _outputs(recipe: Recipe, signature: Any) -> Iterator[AsrbuildError]:
-    """Refuses outputs that the proof does not compare, and a package without an app's states."""
+    """``coreml.outputs`` must have all states, and only outputs that the proof compares."""
     asked = recipe.coreml.outputs
     outputs = list(signature.output_names) if asked is None else asked
     if unproven := [name for name in outputs if name not in signature.output_names]:
@@ -288,7 +288,7 @@ def _outputs(recipe: Recipe, signature: Any) -> Iterator[AsrbuildError]:
 
 
 def _without_effect(recipe: Recipe) -> list[str]:
-    """Keys of the decoder that its type does not read, where they are not as they come."""
+    """Remarks on keys of the decoder that are set, although its type does not read them."""
     decoder, plain = recipe.decoder, DecoderConfig()
     unread = {
         "greedy": ("beam_width", "cutoff_prob", "cutoff_top_n", "lm_alpha", "lm_beta"),
@@ -303,7 +303,7 @@ def _without_effect(recipe: Recipe) -> list[str]:
 
 
 def _unwitnessed(recipe: Recipe) -> list[str]:
-    """Remarks that no second runtime runs the package, unless it is turned off."""
+    """A remark if no second runtime runs the package, unless the recipe turns it off."""
     from asrbuild.builder.stages.witness import why_unwitnessed
 
     why = why_unwitnessed(recipe)

@@ -1,4 +1,4 @@
-"""One run of a plan's steps: each through the cache, in the caller's thread or next to it."""
+"""Runs the steps of a plan through the cache, in the caller's thread or concurrently."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from asrbuild.builder.plan import Plan, PlanStep, declared
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt at a plan, with a line for each stage to the person who watches.
+    """One attempt to run a plan; reports each stage to ``progress``.
 
     Args:
         planned: the plan.
-        progress: where the lines go.
+        progress: receives the progress of the stages.
         marks: the build's marks, see :func:`asrbuild.base.cache.in_use`.
-        done: the names of the stages that did work are added to it.
-        folders: the results of each stage that has begun.
-        results: the results that were there or made.
+        done: receives the names of the stages that ran.
+        folders: stage -> the future folder of its results, for each stage that has begun.
+        results: results of the stages, from the cache or new.
     """
 
     planned: Plan
@@ -41,14 +41,14 @@ class Attempt:
         return Path(self.planned.recipe.paths.cache)
 
     def start(self, step: PlanStep, threads: Workers) -> None:
-        """Runs a stage here, or begins it in a thread."""
+        """Runs a stage in this thread, or starts it in another one."""
         earlier = {name: folder.result for name, folder in self.folders.items()}
         modules = declared(step.stage.threaded, self.planned.recipe)
         if modules:
-            # A thread imports nothing: it would hang if Ctrl-C interrupted this thread's import of
-            # the same module.
+            # The thread must not import: it would hang if Ctrl-C interrupted this thread's import
+            # of the same module.
             for module in modules:
-                if module == "coremltools":  # without TensorFlow, which it imports where it can
+                if module == "coremltools":  # without TensorFlow, which it imports if it can
                     from asrbuild.coreml.speedups.importing import import_coremltools
 
                     import_coremltools()

@@ -1,4 +1,4 @@
-"""A build's inputs, by path and by digest, and what the source states of itself."""
+"""The inputs of a build: its files, their digests, and the facts that the source states."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """Every file a build reads: ``files`` and their SHA-256 ``digests`` by label.
+    """The input files of a build: ``files`` and their SHA-256 ``digests`` by label.
 
-    Labels name roles, so that moving a file changes no fingerprint.
+    A label names a file's role, so that moving a file changes no fingerprint.
 
     ``alphabet``: the labels of the model, from the file ``alphabet`` or from the source itself.
-    ``baseline`` is the artifact that ``verify.compared_with`` names; its digests are of its bytes.
-    ``texts``: recording -> what is said in it, where that is known.
-    ``facts``: what the source states of itself.
+    ``baseline`` is the artifact that ``verify.compared_with`` names, with digests of its bytes.
+    ``texts``: recording -> its expected transcript, if known. ``facts``: the facts that the source
+    states.
     """
 
     alphabet: Tokens
@@ -49,26 +49,26 @@ class Source:
 
     @property
     def graph(self) -> Path | None:
-        """The file that the original runtime runs, where the source is one; else it is exported."""
+        """The file that the original runtime runs; None if a stage exports it from the source."""
         return self.files.get("graph")
 
     @property
     def evaluation(self) -> Path | None:
-        """The set of recordings on which word errors are measured."""
+        """The data set on which word errors are measured."""
         return self.files.get("evaluation")
 
     @property
     def sample_text(self) -> Path | None:
-        """The file with the words of the sample."""
+        """The file with the expected transcript of the sample."""
         return self.files.get("sample_text")
 
     def digests_of(self, group: str) -> dict[str, str]:
-        """Label -> SHA-256 of the files of one group; see :func:`group_of`."""
+        """Label -> SHA-256 for the files of one group; see :func:`group_of`."""
         return {label: each for label, each in self.digests.items() if group_of(label) == group}
 
 
 def group_of(label: str) -> str:
-    """The group of a file, by its label; files of the model itself are the group ``model``."""
+    """The group of a file, by its label; files of the model itself have the group ``model``."""
     if label in ("sample", "second"):
         return "recordings"
     if label.endswith("_text"):
@@ -79,22 +79,22 @@ def group_of(label: str) -> str:
 
 
 def settle(recipe: Recipe, cache_root: Path, *, keep: bool = True) -> tuple[Recipe, Source]:
-    """Finds, digests and questions the inputs of a recipe.
+    """Finds the inputs of a recipe, and completes the recipe with the facts that they state.
 
-    A key that is null takes what the source states. Nothing has a default that describes the
-    model: what neither the source nor a key says is an error.
+    A key that is null takes the value that the source states. Facts about the model have no
+    defaults: a value that neither the source nor a key gives is an error.
 
     Args:
-        recipe: as it was composed.
-        cache_root: where digests and what sources state are remembered.
-        keep: whether what the source states may be written there.
+        recipe: the composed recipe.
+        cache_root: keeps digests, and the facts of sources.
+        keep: whether the facts of the source may be written there.
 
     Returns:
         The recipe without nulls, and its inputs.
 
     Raises:
-        AsrbuildError: a file is missing, naming the key that points to it; a key contradicts the
-            source, or the source itself, naming both values and both places; a value is missing.
+        AsrbuildError: a file is missing (it names the key); a key contradicts the source, or the
+        source itself (it names both values and both places); a value is missing.
     """
     found = architecture(recipe.architecture).settle(recipe, cache_root, keep)
     files = dict(found.files)
@@ -137,7 +137,7 @@ def settle(recipe: Recipe, cache_root: Path, *, keep: bool = True) -> tuple[Reci
 
 
 def _name(recipe: Recipe, repeated: Sequence[str]) -> str:
-    """The name; in a default one, keys that repeat what the source states have no word."""
+    """The artifact's name; in a default name, keys that repeat the source's facts have no word."""
     from asrbuild.builder.naming import default_name
 
     values = asdict(recipe)
@@ -147,7 +147,7 @@ def _name(recipe: Recipe, repeated: Sequence[str]) -> str:
 
 
 def _with(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
-    """The recipe with other values of dotted keys; those of one level only."""
+    """The recipe with other values for dotted keys of one level."""
     sections: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
         section, _, name = key.rpartition(".")
@@ -158,7 +158,7 @@ def _with(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
 
 
 def _with_outputs(recipe: Recipe) -> Recipe:
-    """Every output of the network, where the recipe names none."""
+    """The recipe with every output of the network, if it names no outputs."""
     if recipe.coreml.outputs is not None:
         return recipe
     architecture, config = network_of(recipe)
@@ -167,7 +167,7 @@ def _with_outputs(recipe: Recipe) -> Recipe:
 
 
 def _with_steps(recipe: Recipe, exported: int | None) -> Recipe:
-    """Every null of the model's steps filled, and ``model=exported`` as the graph was exported."""
+    """The recipe with the model's steps completed; ``model=exported`` takes those of the graph."""
     from asrbuild.builder.steps import axis_steps, counts_rows, steps_of_rows
 
     model = recipe.model
@@ -199,7 +199,7 @@ def _with_steps(recipe: Recipe, exported: int | None) -> Recipe:
 
 
 def _baseline(recipe: Recipe) -> Path | None:
-    """The artifact to compare with, if it is one."""
+    """The artifact that ``verify.compared_with`` names; None if it is not an artifact."""
     named = recipe.verify.compared_with
     if named == TENSORFLOW:
         return None

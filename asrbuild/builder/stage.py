@@ -1,4 +1,4 @@
-"""A stage of a build: what it declares that it reads, and the view that gives it nothing else."""
+"""A stage of a build: its declaration, and the view that gives it only the declared values."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from asrbuild.builder.sources import Source
 
 Value = TypeVar("Value")
-#: A value that follows from several keys of a recipe; it is known by the function's name.
+#: A fact: a value computed from several keys of a recipe; its name is the function's.
 RecipeFact = Callable[["Recipe"], Any]
-#: Names, or those of a recipe where they depend on it.
+#: Names, or a function that gives the names for a recipe.
 Names = tuple[str, ...] | Callable[["Recipe"], tuple[str, ...]]
 Reads = tuple[str | RecipeFact, ...]
-#: Group of files -> the attributes of a source that tell of them; else one of the group's name.
+#: Group of files -> attributes of a source about them; else one with the group's name.
 _ATTRIBUTES = {"model": ("checkpoint", "graph"), "texts": ("texts", "sample_text")}
 
 
@@ -35,25 +35,25 @@ def always(recipe: Recipe, source: Source) -> bool:
 class Stage:
     """One stage, as its file in ``stages/`` declares it.
 
-    What it declares is its key in the cache, with the fingerprints of the stages it comes after,
-    the name of the network's architecture, and a digest of its code; a change of anything else does
-    not run it again. So it may also read what those stages declare.
+    Its key in the cache consists of the declared values, the fingerprints of the stages in
+    ``after``, the name of the architecture, and a digest of its code; a change of anything else
+    does not run it again. It may also read the values that those stages declare.
 
     Args:
         name: the folder of its results in the cache, ``[a-z0-9_]``.
-        title: what it does, for a person who watches; ``{runtime}`` and ``{format}`` are those of
-            the architecture's original.
-        run: writes its files into the empty folder that it is given.
+        title: its progress message; ``{runtime}`` and ``{format}`` are those of the architecture's
+        original.
+        run: writes the stage's files into an empty folder.
         reads: dotted keys of the recipe, whole sections, and facts.
         files: groups of the source's files, see :func:`asrbuild.builder.sources.group_of`.
-        calls: functions of the architecture that it calls, also through the proof: the code that
-            they import counts.
-        local: keys that say where something is on this machine, and shape no result.
-        after: stages whose folders it is given, of those that this recipe has.
+        calls: functions of the architecture that it calls, directly or through the proof; the code
+        that they import counts.
+        local: keys with a path on this machine, which do not shape the result.
+        after: stages whose folders it reads, if the recipe has them.
         libraries: distributions whose versions shape its result.
         needed: whether a build has this stage.
-        threaded: modules to import before it runs in a thread next to other stages; where none is
-            declared, it runs in the caller's thread, the only one that an interrupt reaches.
+        threaded: modules to import before it runs in a thread, concurrent with other stages; empty:
+            it runs in the caller's thread, the only one that an interrupt reaches.
     """
 
     name: str
@@ -70,14 +70,14 @@ class Stage:
 
 
 class UndeclaredError(Exception):
-    """A stage read what it does not declare, so a change of that would not run it again.
+    """A stage read a value that it does not declare, whose change would not run it again.
 
-    No ``AttributeError``: ``getattr`` with a default would take that for an answer.
+    It is not an ``AttributeError``, which ``getattr`` with a default would catch.
     """
 
 
 class Shown:
-    """A recipe, a section of it, or a source, of which only declared values are inside."""
+    """A recipe, a section of it, or a source, reduced to declared values."""
 
     __slots__ = ("_name", "_stage", "_values")
 
@@ -86,7 +86,7 @@ class Shown:
 
     def __getattr__(self, attribute: str) -> Any:
         if attribute.startswith("__"):
-            raise AttributeError(attribute)  # a protocol of Python's that this has no part in
+            raise AttributeError(attribute)  # a protocol of Python that this does not implement
         if attribute not in self._values:
             raise UndeclaredError(
                 f"the stage {self._stage} does not declare that it reads {self._name}{attribute}"
@@ -98,15 +98,15 @@ class Shown:
 
 
 class _Branch(dict[str, Any]):
-    """The declared values of a section that is not declared as a whole."""
+    """The declared values of a section that is not declared as a whole, by key."""
 
 
 @dataclass(frozen=True)
 class View:
-    """All that a stage is given.
+    """The recipe, source and folders for a stage, limited to the values that it declares.
 
-    ``recipe``, ``source`` and ``architecture`` raise :class:`UndeclaredError` on what the stage
-    does not declare. ``note`` shows a line to the person who watches.
+    ``recipe``, ``source`` and ``architecture`` raise :class:`UndeclaredError` for undeclared
+    values. ``note`` shows a line to the user.
     """
 
     recipe: Recipe
@@ -129,7 +129,7 @@ class View:
         return lookup(self.recipe, self.architecture.SECTION)
 
     def folder(self, stage: str) -> Path:
-        """The results of a stage that this one comes after."""
+        """The folder with the results of a stage in ``after``."""
         if stage not in self.folders:
             raise UndeclaredError(f"the stage {self.stage} does not come after {stage}")
         return self.folders[stage]()
@@ -138,16 +138,16 @@ class View:
 def shown_architecture(
     stage: str, architecture: Architecture, calls: tuple[str, ...]
 ) -> Architecture:
-    """These functions of an architecture, and its constants."""
+    """An architecture reduced to its constants and the functions ``calls``."""
     constants = (name for name in vars(architecture) if name.isupper())
     values = {name: getattr(architecture, name) for name in (*constants, *calls)}
     return cast("Architecture", Shown(stage, "architecture.", values))
 
 
 def shown_recipe(stage: str, recipe: Recipe, keys: Iterable[str]) -> Recipe:
-    """The values of dotted keys alone, behind the attributes of a recipe."""
+    """A recipe reduced to the values of these dotted keys."""
     values = _Branch()
-    for key in sorted(keys):  # a section before what is below it
+    for key in sorted(keys):  # a section before its keys
         branch: Any = values
         value: Any = recipe
         *sections, name = key.split(".")
@@ -162,7 +162,7 @@ def shown_recipe(stage: str, recipe: Recipe, keys: Iterable[str]) -> Recipe:
 
 
 class _Labels(Mapping[str, Value]):
-    """Values by label of a file, of declared groups of files; any other label raises."""
+    """Values by label of a file; the labels of undeclared groups raise."""
 
     def __init__(self, stage: str, groups: frozenset[str], values: Mapping[str, Value]) -> None:
         self._stage, self._groups = stage, groups
@@ -183,7 +183,7 @@ class _Labels(Mapping[str, Value]):
 
 
 def shown_source(stage: str, source: Source, groups: frozenset[str]) -> Source:
-    """The files of these groups alone, with their digests and what they say."""
+    """A source reduced to the files of these groups, their digests and their facts."""
     values: dict[str, Any] = {
         "files": _Labels(stage, groups, source.files),
         "digests": _Labels(stage, groups, source.digests),

@@ -1,4 +1,4 @@
-"""Sizes of a call in the unit of the network's own axis of time."""
+"""Sizes of a call, in the unit of the network's axis of time (steps or samples)."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from asrbuild.coreml.choices import DEFAULT_STEPS
 if TYPE_CHECKING:
     from asrbuild.coreml.signature import Signature
 
-#: Seconds of a call of a network without small chunks of its own: default, bounds, listed sizes.
+#: Default, bounds and listed sizes in seconds, for networks that are not fed in small chunks.
 _DEFAULT_S, _BOUNDS_S, _SIZES_S = 4.0, (0.5, 30.0), (2.0, 4.0, 8.0)
 
 
 def axis_steps(recipe: Recipe, steps: StepsConfig, only: int | None) -> StepsConfig:
-    """``model.steps`` with what ``model.axes`` has, and sizes in seconds where nothing states them.
+    """``model.steps`` completed by ``model.axes``, or by defaults in seconds.
 
-    A network that takes samples, or whose rows depend on steps around them, is fed with seconds and
-    not with chunks of 16 steps; one that carries states is fed with chunks of 16 rows.
+    A network that takes samples, or whose rows depend on steps around them, has calls of seconds
+    instead of 16 steps; a network that carries states has calls of 16 rows.
 
     Args:
-        only: the steps of a call, where the model takes no other number.
+        only: the only number of steps that the model takes; None: any.
 
     Raises:
-        AsrbuildError: ``model.axes`` names an axis that the network does not have, or the recipe
-            asks for other calls than the model takes.
+        AsrbuildError: ``model.axes`` names an axis that the network does not have, or the model
+        does not take calls of the recipe's sizes.
     """
     architecture, config = network_of(recipe)
     axes = {name: own for name, own in vars(recipe.model.axes).items() if own != AxisConfig()}
@@ -45,7 +45,7 @@ def axis_steps(recipe: Recipe, steps: StepsConfig, only: int | None) -> StepsCon
                 fix=f"name it model.axes.{signature.time}",
             )
     if only is not None:
-        only = signature.steps or only  # samples, where the package computes the features
+        only = signature.steps or only  # samples, if the package computes the features
         if steps.kind not in ("fixed", "exported") or recipe.n_steps not in (None, only):
             raise AsrbuildError(
                 f"the model takes calls of {only} {signature.time} only",
@@ -69,14 +69,16 @@ def axis_steps(recipe: Recipe, steps: StepsConfig, only: int | None) -> StepsCon
 
 
 def counts_rows(recipe: Recipe) -> bool:
-    """Whether the recipe counts rows though the package takes samples: it computes the features
-    itself, of a network that carries states from chunk to chunk."""
+    """Whether the recipe counts rows although the package takes samples.
+
+    That is so if the package computes the features of a network that carries states.
+    """
     architecture, config = network_of(recipe)
     return recipe.features.place == "package" and bool(architecture.signature(config).states)
 
 
 def steps_of_rows(steps: StepsConfig, signature: Signature) -> StepsConfig:
-    """Sizes in rows as sizes of calls that have so many."""
+    """Sizes in steps of calls that give these numbers of rows."""
     rows, upper = signature.rows, steps.upper
     return replace(
         steps,
@@ -90,7 +92,7 @@ def steps_of_rows(steps: StepsConfig, signature: Signature) -> StepsConfig:
 def _in_seconds(
     steps: StepsConfig, signature: Signature, rate: float, asked: int | None
 ) -> StepsConfig:
-    """Sizes that are whole rows next to the context."""
+    """Completes steps with sizes of some seconds: whole rows and the context."""
 
     longest = signature.rows.longest
 
@@ -111,10 +113,10 @@ def _in_seconds(
 
 
 def check_calls(recipe: Recipe, signature: Signature) -> None:
-    """Refuses calls that a network cannot take, or that leave nothing new next to its context.
+    """Raises for calls that a network cannot take, or that have no new steps besides its context.
 
     Raises:
-        AsrbuildError: naming the key and the nearest size.
+        AsrbuildError: it names the key and the nearest size.
     """
     named = {"model.steps": recipe.model.steps} if not recipe.model.functions else {}
     named |= {f"model.functions.{name}": own for name, own in recipe.model.functions.items()}
@@ -125,10 +127,10 @@ def check_calls(recipe: Recipe, signature: Signature) -> None:
 
 
 def check_features(recipe: Recipe, signature: Signature) -> None:
-    """Refuses features of another shape than the network takes.
+    """Raises if the features do not have the shape of the network's input.
 
     Raises:
-        AsrbuildError: naming both.
+        AsrbuildError: it names both shapes.
     """
     import numpy as np
 
@@ -143,7 +145,7 @@ def check_features(recipe: Recipe, signature: Signature) -> None:
     fed = signature.features
     taken = [axis.size for axis in fed.axes if not axis.open and axis.name != "batch"]
     if None in taken or _wide(made) == _wide(taken):
-        return  # sizes that only weights state are checked with the weights
+        return  # if only the weights have the sizes, they are checked with the weights
     raise AsrbuildError(
         f"the network takes {taken} numbers a step, and the features are {list(made)}",
         key="source.config.features",
@@ -152,7 +154,7 @@ def check_features(recipe: Recipe, signature: Signature) -> None:
 
 
 def _wide(sizes: Sequence[int | None]) -> list[int | None]:
-    """Sizes without axes of size 1, such as that of MFCC without frames around them."""
+    """Sizes without axes of size 1, such as the window of MFCC without context."""
     return [size for size in sizes if size != 1]
 
 

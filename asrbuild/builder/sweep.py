@@ -1,4 +1,4 @@
-"""The Hydra side of a build: one job, or a sweep whose jobs are one table."""
+"""Builds from the command line through Hydra: one build, or a sweep with a table of its jobs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from asrbuild.builder.engine import Built
     from asrbuild.handover.report.sweep import JobRecord
 
-#: What a build writes while it runs, ``--json`` or ``--quiet``; inherited likewise.
+#: The variable for the output of a build, ``--json`` or ``--quiet``; inherited likewise.
 OUTPUT = "ASRBUILD_BUILD_OUTPUT"
 _QUIET = ("-q", "--quiet")
 _JSON = "--json"
@@ -45,10 +45,10 @@ _MULTIRUN = ("-m", "--multirun", "hydra.mode=MULTIRUN")
 
 
 def build_from_command_line(argv: list[str]) -> int:
-    """Runs ``asrbuild [flags] key=value ...``; the exit code is 0 only when every job succeeded.
+    """Runs ``asrbuild [flags] key=value ...``; returns the exit code, 0 if every job succeeded.
 
-    With ``--json`` each event is one JSON object in a line of standard output: of a stage that
-    starts or finishes, of a remark, of a failure, and of the result at the end.
+    With ``--json`` each event is one line of standard output, a JSON object: the start or end of a
+    stage, a remark, a failure, and finally the result.
     """
     os.environ[OUTPUT] = _JSON if _JSON in argv else next((f for f in _QUIET if f in argv), "")
     argv = check_folders([argument for argument in argv if argument not in (_JSON, *_QUIET)])
@@ -78,7 +78,7 @@ def _build(argv: list[str]) -> int:
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     records = Path(".asrbuild", "sweeps", f"{stamp}-{secrets.token_hex(3)}").absolute()
     os.environ[RECORDS] = str(records)
-    # Launchers start `python -m`: from Python 3.11 on, this keeps it off the current folder.
+    # Launchers start `python -m`; from Python 3.11 on, this keeps the current folder off its path.
     os.environ.setdefault("PYTHONSAFEPATH", "1")
     try:
         records.mkdir(parents=True)
@@ -105,7 +105,7 @@ def _build(argv: list[str]) -> int:
 
 
 def _build_again(argv: list[str]) -> None:
-    """``--from ARTIFACT key=value ...``: what its manifest says, with these values."""
+    """Runs ``--from ARTIFACT key=value ...``: builds its manifest's recipe with these values."""
     from asrbuild.builder.again import recipe_of
 
     at = argv.index(FROM)
@@ -121,7 +121,7 @@ def _build_again(argv: list[str]) -> None:
 
 
 def _stop(error: BaseException) -> BaseException:
-    """The error of a sweep that ended after its jobs had begun: that of the launcher."""
+    """The error for a sweep whose launcher failed after its jobs had begun."""
     cause = error.__cause__
     if not isinstance(error, AsrbuildError) or cause is None or isinstance(cause, AsrbuildError):
         return error
@@ -136,7 +136,7 @@ def _stop(error: BaseException) -> BaseException:
 
 
 def _tell_all(jobs: list[JobRecord], records: Path, seconds: float) -> None:
-    """The result of a sweep: a table, and the address of a page."""
+    """Prints the table of a sweep and the address of its page."""
     from asrbuild.handover.report.comparison import csv_text, job_rows, swept_columns, write_page
     from asrbuild.handover.report.sweep import print_table
 
@@ -155,7 +155,7 @@ def _tell_all(jobs: list[JobRecord], records: Path, seconds: float) -> None:
 
 
 def _progress(job: int | None = None) -> Progress:
-    """The progress output of a build, or of a job of a sweep."""
+    """The progress of a build, or of a job of a sweep."""
     prefix = "" if job is None else f"[{job}] "
     asked = os.environ.get(OUTPUT)
     if asked == _JSON:
@@ -186,12 +186,12 @@ def _single_job(config: Any) -> Returned:
     return _returned(recipe.tune.returns, _figures(built))
 
 
-#: What Hydra's sweepers take of a job: nothing, one figure, or several.
+#: The value that a job returns to Hydra's sweeper: None, one figure, or several.
 Returned = float | list[float] | None
 
 
 def _figures(built: Built) -> dict[str, float | None]:
-    """Every figure of a build that ``tune.returns`` can name."""
+    """Figure -> value, for every figure that ``tune.returns`` can name."""
     receipt = built.receipt
     rates = {"wer": receipt.wer, "set_wer": receipt.set_wer}
     sizes = {"bytes": receipt.bytes, "package_bytes": receipt.package_bytes}
@@ -199,10 +199,10 @@ def _figures(built: Built) -> dict[str, float | None]:
 
 
 def _returned(names: Sequence[str], figures: Mapping[str, float | None]) -> Returned:
-    """The figures of these names; where there is one name, the figure itself.
+    """The figures with these names; for one name, the figure itself.
 
     Raises:
-        AsrbuildError: the build has no such figure.
+        AsrbuildError: the build does not have a figure.
     """
     values = []
     for name in names:
@@ -220,7 +220,7 @@ def _returned(names: Sequence[str], figures: Mapping[str, float | None]) -> Retu
 
 
 def _sweep_job(config: Any) -> Returned:
-    """One job of a sweep: whatever happens to it is a record, so the others go on."""
+    """Runs one job of a sweep and records its end; a failure does not stop the other jobs."""
     from hydra.core.hydra_config import HydraConfig
 
     from asrbuild.handover.report.sweep import JobRecord
@@ -234,11 +234,11 @@ def _sweep_job(config: Any) -> Returned:
     of = "" if sweep.jobs is None else f"{number + 1} of {sweep.jobs}: "
     shown = [each for each in overrides if each.lstrip("+~").partition("=")[0] in sweep.varied]
     progress.line("job", of + " ".join(shown or overrides))
-    # A job whose process is killed leaves this record.
+    # This record remains if the job's process is killed.
     _write(_unfinished(number, overrides, "running", 0.0, ""))
     try:
         recipe = told_apart(to_recipe(config), asked, sweep.varied)
-        # Which of its jobs is the one to use, a sweep does not know.
+        # A sweep cannot decide which of its jobs becomes the latest.
         built = build_or_tune(recipe, asked, progress, move_latest=False)
         returned = _returned(recipe.tune.returns, _figures(built))
     except KeyboardInterrupt:
@@ -260,7 +260,7 @@ def _sweep_job(config: Any) -> Returned:
             figures = package_figures(error.verification, error.package, recipe.coreml)
             failed = replace(failed, **figures)
         _end(failed, progress)
-        # A sweeper that searches takes this for a failed trial.
+        # For a sweeper that optimises, this is a failed trial.
         nothing = [math.nan] * len(config.tune.returns)
         return nothing[0] if len(nothing) == 1 else nothing or None
     receipt = built.receipt
@@ -305,7 +305,7 @@ def _write(record: JobRecord) -> None:
 
 
 def _end(record: JobRecord, progress: Progress) -> None:
-    """Keeps the record of a job that has ended, and reports how far the sweep is."""
+    """Writes the record of a job that has ended, and reports the progress of the sweep."""
     _write(record)
     state, asked = done(Path(os.environ[RECORDS])), os.environ.get(OUTPUT)
     if asked == _JSON:
@@ -315,9 +315,9 @@ def _end(record: JobRecord, progress: Progress) -> None:
 
 
 def read_records(folder: Path, lost: str = _LOST) -> list[JobRecord]:
-    """The records of a finished sweep's jobs, in job order.
+    """Reads the records of a finished sweep's jobs, in the order of the jobs.
 
-    One that still says it runs has failed, ``lost`` says how.
+    A job whose record says that it runs has failed; ``lost`` is the reason.
     """
     from asrbuild.handover.report.sweep import JobRecord
 
@@ -330,7 +330,7 @@ def read_records(folder: Path, lost: str = _LOST) -> list[JobRecord]:
 
 
 def _tell(built: Built) -> None:
-    """The result of one build, on standard output."""
+    """Prints the result of one build."""
     receipt = built.receipt
     if os.environ.get(OUTPUT) == _JSON:
         values = {"path": built.path, "stages": built.stages, "seconds": round(built.seconds, 3)}

@@ -1,4 +1,4 @@
-"""Facts of a sweep before its jobs run, and the number of those that are done."""
+"""The facts of a sweep before its jobs run, and its progress."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-#: Where the jobs of a sweep leave their records; inherited by every launcher's processes.
+#: The variable with the folder of a sweep's records; every launcher's processes inherit it.
 RECORDS = "ASRBUILD_SWEEP_RECORDS"
-#: The sweep itself, in the folder of its records.
+#: The file with the facts of the sweep, in the folder of its records.
 _ABOUT = "about"
 
 
 @dataclass(frozen=True)
 class About:
-    """A sweep.
+    """The facts of a sweep.
 
     Args:
         varied: the keys and groups that have several values.
-        jobs: how many jobs it has; None: Hydra's sweeper alone knows.
-        folder: ``hydra.sweep.dir``, where its page goes.
+        jobs: number of its jobs; None: only Hydra's sweeper knows it.
+        folder: ``hydra.sweep.dir``, the folder of its page.
     """
 
     varied: tuple[str, ...]
@@ -31,7 +31,7 @@ class About:
 
 
 def announce(hydra: Any) -> None:
-    """Writes what is known of a sweep to the folder of its records, from Hydra's own section."""
+    """Writes the facts of a sweep, from Hydra's section, to the folder of its records."""
     records = os.environ.get(RECORDS)
     if records is not None:
         Path(records, _ABOUT).write_text(json.dumps(asdict(_about(hydra))), encoding="utf-8")
@@ -54,10 +54,10 @@ def _about(hydra: Any) -> About:
 
 
 def about(records: Path) -> About:
-    """The sweep of these records."""
+    """The facts of the sweep with these records."""
     try:
         found = json.loads((records / _ABOUT).read_text("utf-8"))
-    except FileNotFoundError:  # the callback was taken out of the configuration
+    except FileNotFoundError:  # the user's configuration has no such callback
         return About((), None, str(records))
     return About(tuple(found["varied"]), found["jobs"], found["folder"])
 
@@ -67,9 +67,9 @@ class Done:
     """The progress of a sweep.
 
     Args:
-        jobs: how many jobs have ended.
-        total: of how many; None: not known.
-        seconds_left: an estimate from the jobs that have ended; None: too few have.
+        jobs: number of jobs that have ended.
+        total: number of all jobs; None: not known.
+        seconds_left: an estimate from the jobs that have ended; None: too few have ended.
     """
 
     jobs: int
@@ -82,9 +82,9 @@ class Done:
 
 
 def done(records: Path) -> Done:
-    """The number of jobs with a record of their end, and the time that the others may take.
+    """The progress of a sweep, from the records of its jobs.
 
-    The first job does what the others share, so the estimate is made from those after it.
+    The first job runs the stages that all share, so the estimate uses the jobs after it.
     """
     ended = []
     for path in records.glob("*.json"):
@@ -98,7 +98,7 @@ def done(records: Path) -> Done:
 
 
 def _span(seconds: float) -> str:
-    """A time that a person estimates with: ``5 s``, ``3 min``, ``1 h 20 min``."""
+    """A rounded duration: ``5 s``, ``3 min``, ``1 h 20 min``."""
     if seconds < 60:
         return f"about {max(1, round(seconds))} s"
     minutes = round(seconds / 60)

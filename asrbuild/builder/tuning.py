@@ -1,9 +1,9 @@
-"""``tune=scorer``: the best weights of a scorer and width of its beam on a development set.
+"""``tune=scorer``: searches for a scorer's best weights and beam width on a development set.
 
-The recipe is built, its probabilities of the set are computed once, and Optuna decodes them with
-one set of values after the other. It minimises the word error rate and the beam width: width is
-what costs time and, unlike time, the same on every run, so a seed gives the same trials anywhere.
-The time that each trial took is measured beside it.
+The recipe is built, its probabilities for the set are computed once, and Optuna decodes them with
+one set of values after another. It minimises the word error rate and the beam width: the width
+decides the time and, unlike time, is the same in every run, so a seed gives the same trials
+anywhere. The time of each trial is measured as well.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PAGE, RECORD = "tuning.html", "tuning.json"
 def tune(
     recipe: Recipe, overrides: Sequence[str], progress: Progress, *, move_latest: bool = True
 ) -> Built:
-    """Builds the recipe, searches, and writes the config, the page and the record.
+    """Builds the recipe, runs the search, and writes its config, page and record.
 
     Raises:
         AsrbuildError: there is nothing to tune or to tune on, Optuna is not installed, or the build
@@ -62,7 +62,7 @@ def tune(
     data = resolve_file(recipe.tune.data or "")
     whole = read_dataset(data)
     output = Path(recipe.tune.output)
-    # Not after an hour's search.
+    # Now, not after a search of an hour.
     with disk_errors("making the folder for what is tuned", output):
         (output / CONFIG).parent.mkdir(parents=True, exist_ok=True)
     built = build(replace(recipe, tune=TuneConfig()), overrides, progress, move_latest=move_latest)
@@ -123,17 +123,17 @@ def search(
     folder: Callable[[DecoderSettings], Path | None] = lambda _: None,
     alphabet: Tokens | None = None,
 ) -> list[Trial]:
-    """The trials, in order; the first has the values of ``settings``.
+    """Runs the trials; returns them in order, the first with the values of ``settings``.
 
     Args:
-        decoder: the genuine one, open; it is left with the last trial's values.
-        settings: alpha and beta set, as a manifest has them.
+        decoder: an open ds-ctcdecoder; it keeps the last trial's values.
+        settings: the manifest's settings, with alpha and beta.
         tune: the ranges, the number of trials and the seed.
-        dataset: what was said.
-        spoken: the probabilities of it, in the same order.
+        dataset: the recordings with their expected transcripts.
+        spoken: the probabilities of the recordings, in the same order.
         advance: called after each trial.
-        folder: where the words of a trial are kept, so that a search that was interrupted goes on.
-        alphabet: the model's, see ``evaluation.decode``.
+        folder: keeps the transcripts of each trial, so that an interrupted search continues.
+        alphabet: the model's labels, see ``evaluation.decode``.
     """
     import optuna
 
@@ -177,9 +177,9 @@ def _trial(number: int, values: dict[str, Any], result: SetResult) -> Trial:
 
 
 def config_text(tuning: Tuning, recipe: Recipe, built: m.Decoder) -> str:
-    """The best values as a decoder config, with what they were tuned on.
+    """The best values as a config of the group ``decoder``, with the set that they were tuned on.
 
-    ``built`` is the decoder of the artifact they were searched with.
+    ``built`` is the decoder of the artifact of the search.
     """
     import yaml
 
@@ -191,12 +191,12 @@ def config_text(tuning: Tuning, recipe: Recipe, built: m.Decoder) -> str:
     found = built.model_copy(update={"beam_width": best.beam_width, "scorer": scored})
     scorer = decoder.scorer_path or ""
     if not scorer.startswith(DEMO_PREFIX):
-        # The config may be used from another folder than the one it was made in.
+        # Absolute, because the config may be used from another folder.
         scorer = str(Path(scorer).expanduser().resolve())
     values = asdict(decoder) | {
         "beam_width": best.beam_width,
         "scorer_path": scorer,
-        "interpreter": None,  # which Python runs the decoder is a matter of each machine
+        "interpreter": None,  # the decoder's Python depends on the machine
         "lm_alpha": best.lm_alpha,
         "lm_beta": best.lm_beta,
         "tuned": {
@@ -219,7 +219,7 @@ def config_text(tuning: Tuning, recipe: Recipe, built: m.Decoder) -> str:
 
 
 def record(tuning: Tuning) -> dict[str, Any]:
-    """Everything that was tried, as JSON."""
+    """All trials of the search, as JSON."""
     return {
         **asdict(tuning),
         "best": tuning.best.number,

@@ -1,1 +1,1 @@
-"""The stages of a build, one file each: what it reads, what it comes after, and what it does."""
+"""The stages of a build, one module each, with its declaration and its function."""

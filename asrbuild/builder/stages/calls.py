@@ -1,4 +1,4 @@
-"""The reference of a network that runs call by call: the original in the calls of the package."""
+"""The stage ``calls``: runs the original in the same calls as the package, as the reference."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run(view: View, at: Path) -> None:
-    """Writes ``reference.npz``, of every call of the package's.
+    """Writes ``reference.npz``: the original's outputs for the calls of the package.
 
     The original runs in a process of its own.
     """
@@ -32,7 +32,7 @@ def run(view: View, at: Path) -> None:
 
 
 def read_calls(view: View) -> dict[str, dict[str, Array]]:
-    """Way to run an input -> output -> value; see :mod:`asrbuild.proof.calls`."""
+    """Way to run an input -> output -> value, as :mod:`asrbuild.proof.calls` names them."""
     from asrbuild.proof.calls import original_outputs
 
     results = view.architecture.read(view.folder(STAGE.name) / REFERENCE)

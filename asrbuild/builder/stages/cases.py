@@ -1,4 +1,4 @@
-"""The verification inputs: features of recordings and of synthetic sounds."""
+"""The stage ``cases``: computes the proof's inputs, features of recordings and synthetic sounds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from asrbuild.base.array import Array
 
 CASES = "cases.npz"
-#: What decides the lengths of the inputs.
+#: The keys that decide the lengths of the inputs.
 LENGTHS = ("n_steps", "verify.edge_lengths", "verify.max_steps")
 
 
@@ -45,13 +45,13 @@ def read_cases(folder: Path) -> dict[str, Array]:
 def with_edges(
     cases: dict[str, Array], axes: Iterable[StepsConfig], n_steps: int, max_steps: int | None
 ) -> dict[str, Array]:
-    """Everything a package is run on: the cases, then the sample at awkward lengths.
+    """All inputs of a package's proof: the cases, then the sample at awkward lengths.
 
     Args:
         cases: input -> features (T, n_window, n_input).
-        axes: the step axis of each function of the package.
-        n_steps: the length whose neighbours are awkward for a range.
-        max_steps: the longest edge; None: no edges.
+        axes: the axis of time of each function of the package.
+        n_steps: a length; for a range, its neighbours are awkward lengths.
+        max_steps: the greatest awkward length; None: no such inputs.
     """
     from asrbuild.proof.cases import edge_lengths
     from asrbuild.proof.prefixes import edge_cases
@@ -73,7 +73,7 @@ def with_edges(
 
 
 def all_cases(view: View) -> dict[str, Array]:
-    """Input -> features (T, n_window, n_input): the cases, then the sample at awkward lengths."""
+    """Input -> features (T, n_window, n_input), for the cases and the sample at awkward lengths."""
     model = view.recipe.model
     axes = model.functions.values() or [model.steps]
     cases = read_cases(view.folder("cases"))
@@ -89,9 +89,9 @@ def all_cases(view: View) -> dict[str, Array]:
 
 
 def longest(view: View) -> int | None:
-    """Steps of the longest input that is made for a proof; None where none is.
+    """Steps of the longest input that is made for a proof; None if none is made.
 
-    ``verify.max_steps`` counts steps of 20 ms, also where the package takes samples.
+    ``verify.max_steps`` counts steps of 20 ms, even if the package takes samples.
     """
     from asrbuild.coreml.signature import SAMPLES
 

@@ -1,4 +1,4 @@
-"""The Core ML package, from the weights or from the frozen graph."""
+"""The stage ``convert``: makes the Core ML package from the weights or the frozen graph."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(view: View, at: Path) -> None:
 
 
 def conversion(view: View) -> Conversion:
-    """The inputs of the conversion, for this stage and for those that come after it."""
+    """The inputs of the conversion, for this stage and later ones."""
     from asrbuild.builder.conversion import Conversion
 
     recipe = view.recipe
@@ -45,7 +45,7 @@ def conversion(view: View) -> Conversion:
 
 
 def frontend(recipe: Recipe) -> str:
-    """``tensorflow`` where the original's file is converted, else ``mil``: what ``auto`` means."""
+    """The front end of the conversion: ``tensorflow`` or ``mil``, also for ``auto``."""
     return "tensorflow" if recipe.coreml.frontend == "tensorflow" else "mil"
 
 

@@ -1,4 +1,4 @@
-"""Word errors on a set of recordings; only a package that passes its gates is kept."""
+"""The stage ``evaluate``: measures word errors on a data set, and raises if a gate fails."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(view: View, at: Path) -> None:
     """Writes the evaluation.
 
     Raises:
-        AsrbuildError: the rate, or its rise above what it is compared with, is above its gate.
+        AsrbuildError: the word error rate, or its rise above the baseline's, is above its gate.
     """
     from asrbuild.artifact.manifest import Evaluation
     from asrbuild.artifact.reading import read_manifest
@@ -108,7 +108,7 @@ def run(view: View, at: Path) -> None:
 
 
 def _own(view: View) -> tuple[Mapping[str, Path], Mapping[str, str]]:
-    """The source's recordings and their words, where no set of recordings is given."""
+    """The source's recordings and their expected transcripts, if no data set is given."""
     source = view.source
     return (source.recordings, source.texts) if source.evaluation is None else ({}, {})
 
@@ -116,7 +116,7 @@ def _own(view: View) -> tuple[Mapping[str, Path], Mapping[str, str]]:
 def known_recordings(
     data: Path | None, recordings: Mapping[str, Path], texts: Mapping[str, str]
 ) -> list[Recording]:
-    """Recordings whose words are known: of the set ``data``, else those of the source."""
+    """Recordings with an expected transcript: those of ``data``, else those of the source."""
     from asrbuild.speech.dataset import Recording, read_dataset
 
     if data is not None:
@@ -132,16 +132,16 @@ def spelled_recordings(
     count_all: bool,
     file: Path | None,
 ) -> Spelled:
-    """The recordings whose words gate a build: those that the alphabets can spell.
+    """The recordings that gate a build: those with a transcript that the alphabets can spell.
 
     Args:
-        whole: all whose words are known.
-        alphabet: the model's; the artifact ``baseline`` has its own.
-        count_all: the others count as well.
-        file: to be named where there are none.
+        whole: all recordings with an expected transcript.
+        alphabet: the model's labels; the artifact ``baseline`` has its own.
+        count_all: whether recordings that cannot be spelled count as well.
+        file: the file to name in the error.
 
     Raises:
-        AsrbuildError: there are none.
+        AsrbuildError: no recording is left.
     """
     from asrbuild.artifact.manifest2 import tokens_of
     from asrbuild.artifact.reading import read_manifest
@@ -183,7 +183,7 @@ def _evaluates(recipe: Recipe, source: Source) -> bool:
 
 
 def _files(recipe: Recipe) -> tuple[str, ...]:
-    """The set of recordings; where there is none, those of the source."""
+    """The groups of files to read: the data set, or else the source's recordings."""
     own = () if recipe.verify.evaluation is not None else ("recordings", "texts")
     return ("model", "evaluation", *own, "baseline", "scorer")
 

@@ -1,4 +1,4 @@
-"""The package, executed on the verification inputs and at awkward lengths."""
+"""The stage ``execute``: runs the package on the proof's inputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def run(view: View, at: Path) -> None:
-    """Writes the package's outputs on every input, and which executors made them."""
+    """Writes the package's outputs for every input, and the executors that made them."""
     from asrbuild.coreml.executor.threads import one_thread
     from asrbuild.proof.execution import execute, save_executed
 
@@ -28,7 +28,7 @@ def run(view: View, at: Path) -> None:
 
 
 def package_manifest(view: View) -> Manifest:
-    """The manifest as far as it is known before a proof."""
+    """The part of the manifest that is known before the proof."""
     from asrbuild.builder.conversion import package_name
     from asrbuild.builder.describe import describe_package
 
@@ -42,11 +42,11 @@ def package_manifest(view: View) -> Manifest:
 
 
 def core_ml_units(recipe: Recipe) -> str | None:
-    """The compute units where Core ML runs the package too, on macOS; else None."""
+    """The compute units for Core ML's own run of the package, on macOS; None elsewhere."""
     return recipe.coreml.compute_units if sys.platform == "darwin" else None
 
 
-#: What decides the inputs that a package is run on, and how.
+#: The keys that decide the inputs and the calls of a package.
 EXECUTED = (*LENGTHS, core_ml_units)
 STAGE = Stage(
     name="execute",

@@ -1,4 +1,4 @@
-"""The original: the model in the format of its own runtime, exported from the weights."""
+"""The stage ``export``: writes the original, the model in the format of its own runtime."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run(view: View, at: Path) -> None:
 
 
 def original(view: View) -> Original:
-    """The original, for a stage that comes after this one: the source itself, or exported."""
+    """The original, for later stages: the source itself, or this stage's file."""
     architecture, source = view.architecture, view.source
     return architecture.original(source) or architecture.exported(
         source, view.folder(STAGE.name) / GRAPH
@@ -37,7 +37,7 @@ def _reads(recipe: Recipe) -> tuple[str, ...]:
 
 
 def thread_modules(recipe: Recipe) -> tuple[str, ...]:
-    """The modules that the architecture imports in threads."""
+    """The modules to import before the architecture runs in a thread."""
     return network_of(recipe)[0].THREAD_MODULES
 
 

@@ -1,4 +1,4 @@
-"""The package in Core AI's format, an ``.aimodel``, for iOS 27 and macOS 27."""
+"""The stage ``lower``: writes the package in Core AI's format, for iOS 27 and macOS 27."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from asrbuild.artifact.manifest import Manifest
 
 PACKAGE = f"model.{ASSET}"
-#: What the name of the artifact ends in.
+#: The end of the artifact's name.
 SUFFIX = f"-{ASSET}"
 MINIMUM_OS = {"iOS": "27", "macOS": "27"}
-#: ``assetVersion`` of the format.
+#: The ``assetVersion`` of Core AI's format.
 _VERSION = 2
 
 
@@ -43,7 +43,7 @@ def run(view: View, at: Path) -> None:
 
 
 def asset_manifest(manifest: Manifest) -> Manifest:
-    """The manifest of a Core ML package as that of its ``.aimodel``."""
+    """The manifest of an ``.aimodel``, from that of its Core ML package."""
     model = manifest.model.model_copy(
         update={
             "format": ASSET,

@@ -1,4 +1,4 @@
-"""The proof: the package's outputs compared with the reference; only one that passes is kept."""
+"""The stage ``prove``: compares the package's outputs with the reference, and applies the gates."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 VERIFICATION = "verification.json"
 HEARD = "heard.npz"
-#: The keys of a decoder; ``local``: where its Python is.
+#: The keys of a decoder; ``local``: the path of its Python.
 DECODER = (
     "decoder.type",
     "decoder.beam_width",
@@ -44,7 +44,7 @@ def run(view: View, at: Path) -> None:
     """Writes the verification, the recorded reference and the transcripts.
 
     Raises:
-        AsrbuildError: a gate failed; it names each. Or the model gets no word right.
+        AsrbuildError: a gate failed (it names each), or the model gets no word right.
     """
     from asrbuild.builder.describe import decoder_settings
     from asrbuild.proof.cases import save_reference
@@ -100,7 +100,7 @@ def run(view: View, at: Path) -> None:
     save_reference(at / PARITY, cases, expected)
     _save(at, proof)
     if "lower" in view.folders:
-        # What the witness computed is what the asset computes, in fp32 arithmetic.
+        # The asset computes the same as the witness, in fp32 arithmetic.
         proof = judge(
             Executed(witnessed.outputs, (witnessed.execution,)),
             view.folder("lower"),
@@ -130,7 +130,7 @@ def _save(at: Path, proof: Proof) -> None:
 
 
 def decoded_manifest(view: View) -> Manifest:
-    """The manifest as far as it is known before a proof, with the recipe's decoder."""
+    """The part of the manifest that is known before the proof, with the recipe's decoder."""
     from asrbuild.builder.describe import describe_decoder
 
     source = view.source
@@ -148,9 +148,9 @@ def _refused(
     names: Sequence[str],
     made_by: str = "convert",
 ) -> GatesError:
-    """The error of a package that failed its gates; ``made_by``: the stage of the package."""
+    """The error for a package that failed its gates; ``made_by``: the stage that made it."""
     package = view.folder(made_by) / manifest.model.package
-    # Compressed weights are not the graph's anywhere, so the first difference says nothing.
+    # Compressed weights differ everywhere from the graph's, so the first difference means nothing.
     compressed = len(set(names) - {HALF_ORIGINAL}) > 1
     where = ""
     if not compressed and made_by == "convert":
@@ -178,7 +178,7 @@ def _refused(
 
 
 def _gentler(precision: str, names: Sequence[str]) -> str:
-    """The settings to try for a network that failed its gates."""
+    """The fix for a network that failed its gates: settings to try."""
     if precision == "fp16":
         return "set coreml.precision=fp32"
     if HALF_ORIGINAL not in names:
@@ -190,14 +190,14 @@ def _gentler(precision: str, names: Sequence[str]) -> str:
 
 
 def _original(view: View) -> str:
-    """``TensorFlow graph``, ``ONNX model``: what the package is compared with."""
+    """The original's name in messages: ``TensorFlow graph``, ``ONNX model``."""
     return view.architecture.ORIGINAL
 
 
 def _disagreed(
     view: View, manifest: Manifest, cases: Mapping[str, Any], proof: Proof
 ) -> GatesError:
-    """The error of a package that passed its gates in asrbuild's executor alone."""
+    """The error for a package that passes its gates in asrbuild's executor but not in Core AI."""
     from asrbuild.proof.witness import first_difference
 
     witness = proof.verification.witness
@@ -217,7 +217,7 @@ def _disagreed(
 
 
 def _apart(view: View) -> str:
-    """The fix if two runtimes compute something else from one package."""
+    """The fix if two runtimes disagree on one package."""
     if view.recipe.coreml.precision == "fp16" and HALF_ORIGINAL in view.fact(gates):
         return "set coreml.precision=fp32: the network enlarges what half precision rounds"
     return (
@@ -235,7 +235,7 @@ def _listed(failures: Sequence[str]) -> str:
 def _first_divergence(
     view: View, manifest: Manifest, cases: Mapping[str, Any], metrics: Sequence[Metric]
 ) -> str:
-    """The first node that the package has other values than, as a line; empty if unknown."""
+    """A line with the first node whose values differ from the package's; empty if unknown."""
     from asrbuild.proof.bisect import bisect_failure
     from asrbuild.proof.bisect_calls import first_difference
 
@@ -250,19 +250,19 @@ def _first_divergence(
         else:
             first = bisect_failure(folder, manifest, cases, metrics, own, longest_bound).first
     except AsrbuildError:
-        # A graph that is laid out otherwise; which gates failed is known without it.
+        # A graph with another layout; the error names the failed gates without it.
         return ""
     return "" if first is None else f"\n    first divergence: {first}"
 
 
 def gates(recipe: Recipe) -> dict[str, Any]:
-    """The gates of the precision, then those of each compression in use."""
+    """The gates of the recipe's precision and of each compression in use."""
     names = gate_names(asdict(recipe.coreml), recipe.verify.thresholds)
     return {name: asdict(recipe.verify.thresholds[name]) for name in names}
 
 
 def word_gates(recipe: Recipe) -> dict[str, Any]:
-    """The gates of the recordings' own words; empty where those of a set are measured next."""
+    """The gates for the recordings' own transcripts; empty if ``evaluate`` measures a data set."""
     verify = recipe.verify
     if evaluates(recipe):
         return {}

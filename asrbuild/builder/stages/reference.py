@@ -1,4 +1,4 @@
-"""The reference: what the original computes of the verification inputs."""
+"""The stage ``reference``: computes the original's outputs for the proof's inputs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ REFERENCE, EVERY_CASE = "reference.npz", "every_case.npz"
 
 
 def run(view: View, at: Path) -> None:
-    """Writes ``reference.npz``, states after every step included.
+    """Writes ``reference.npz``: the original's outputs, with the states after every step.
 
     The original runs in a process of its own.
     """
     cases = view.folder("cases") / CASES
     if not view.architecture.signature(view.config).context.causal:
-        # The first rows of a recording are not those of its beginning: each length runs itself.
+        # Rows depend on later steps, so a prefix has other rows: each length runs on its own.
         from asrbuild.architectures.original import save_cases
 
         cases = at / EVERY_CASE
@@ -38,7 +38,7 @@ def run(view: View, at: Path) -> None:
 def read_reference(
     folder: Path, cases: Mapping[str, Array], architecture: Architecture, signature: Signature
 ) -> dict[str, dict[str, Array]]:
-    """Input -> output -> value, for the cases and for their edges."""
+    """Input -> output -> value, for the cases and the awkward lengths."""
     from asrbuild.proof.prefixes import edge_reference
 
     results = architecture.read(folder / REFERENCE)
@@ -51,17 +51,18 @@ def read_reference(
 
 
 def reference_libraries(recipe: Recipe) -> tuple[str, ...]:
+    """Distributions whose versions shape the original's outputs."""
     return network_of(recipe)[0].LIBRARIES.get("reference", ())
 
 
 def _once(recipe: Recipe, source: Source) -> bool:
-    """Whether the original takes a recording in one run, and not call by call."""
+    """Whether the original takes a recording in one call, and not in the calls of the package."""
     del source
     return not network_of(recipe)[0].CALLS
 
 
 def _reads(recipe: Recipe) -> Reads:
-    """The features, and what decides the lengths where they are no beginnings of one another."""
+    """The keys of the features, and of the lengths if the network is not causal."""
     found, config = network_of(recipe)
     causal = found.signature(config).context.causal
     return (*found.FEATURE_KEYS, *(() if causal else ("model.steps", "model.functions", *LENGTHS)))

@@ -1,4 +1,4 @@
-"""The package, run by Apple's Core AI runtime, a second witness next to asrbuild's executor."""
+"""The stage ``witness``: runs the package in Apple's Core AI runtime, a second runtime."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from asrbuild.coreai.environment import VERSION, find, unsupported
 
 
 def run(view: View, at: Path) -> None:
-    """Writes what the runtime gave on every input, or the operations that it cannot be given.
+    """Writes the runtime's outputs for every input, or the operations that it does not support.
 
     Raises:
         NoLoweringError: an operation has no lowering, and the recipe requires a witness.
@@ -39,19 +39,19 @@ def run(view: View, at: Path) -> None:
 
 
 def witness_required(recipe: Recipe) -> bool:
-    """Whether a build without a witness is refused."""
+    """Whether the recipe requires a witness."""
     return recipe.verify.witness == "required"
 
 
 def publishes_asset(recipe: Recipe) -> bool:
-    """Whether a recipe publishes an ``.aimodel``, whose proof is that of the witness."""
+    """Whether a recipe publishes an ``.aimodel``, which the witness proves."""
     return recipe.coreai == "preview"
 
 
 def core_ai(recipe: Recipe) -> str:
-    """The version of Core AI's runtime, and a digest of the code that runs next to it.
+    """The version of Core AI's runtime, with a digest of asrbuild's code in its Python.
 
-    That code is imported by a Python of its own, so no import leads to it.
+    That Python imports the code, so no import of this process leads to it.
     """
     del recipe
     worker = sorted((PACKAGE / "coreai" / "worker").rglob("*.py"))
@@ -60,7 +60,7 @@ def core_ai(recipe: Recipe) -> str:
 
 
 def why_unwitnessed(recipe: Recipe) -> tuple[str, str] | None:
-    """Why no witness runs a recipe's package, and what to do about it; None where one does."""
+    """The reason why no witness runs a recipe's package, and the fix; None if one runs it."""
     if recipe.verify.witness == "off":
         return "verify.witness=off", "set verify.witness=auto"
     if recipe.coreml.format != "mlprogram":

@@ -21,7 +21,7 @@ MOST_SPELLED = 5_000_000
 
 @dataclass(frozen=True)
 class Spelling:
-    """How an alphabet spells the words of a scorer.
+    """The spelling of a scorer's words with an alphabet.
 
     Args:
         words: number of words checked: all of them, or a sample of a trie with more than
@@ -135,7 +135,7 @@ def _spelling(words: list[tuple[int, ...]], keys: bytes, alphabet: Alphabet) -> 
 
 
 def unknown_words(path: str | Path, words: Iterable[str], alphabet: Alphabet) -> list[str]:
-    """Those of ``words`` that are not in the scorer's trie, so that it never gives them.
+    """The words of ``words`` that are not in the scorer's trie, so that decoding never gives them.
 
     Raises:
         AsrbuildError: it is not a scorer.
