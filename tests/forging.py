@@ -14,7 +14,7 @@ from asrbuild.base.digest import file_digest
 
 
 def copy_artifact(artifact: Path, to: Path) -> Path:
-    """A copy that can be written to."""
+    """A writable copy."""
     shutil.copytree(artifact, to, copy_function=shutil.copyfile)
     for path in (to, *to.rglob("*")):
         os.chmod(path, 0o755 if path.is_dir() else 0o644)
@@ -22,7 +22,7 @@ def copy_artifact(artifact: Path, to: Path) -> Path:
 
 
 def spoil_weights(artifact: Path) -> Path:
-    """Changes signs in the middle of the weights: of the same size, and no error to a reader."""
+    """Changes signs in the middle of the weights: size and form stay valid."""
     (weights,) = artifact.rglob("weight.bin")
     content = bytearray(weights.read_bytes())
     for index in range(300_001, 330_000, 2):

@@ -1,7 +1,7 @@
 """The kernels of numpy's OpenBLAS that this processor runs; ``OPENBLAS_CORETYPE`` chooses one.
 
-``python -m tests.kernels`` prints those that a process takes when asked for, without the one it
-takes unasked; a reason on standard error where there are none.
+``python -m tests.kernels`` prints those that a process accepts, without its default; a reason on
+standard error if there are none.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 VARIABLE = "OPENBLAS_CORETYPE"
-#: Name to ask for -> what the processor must have, as Linux names it, and what OpenBLAS then says.
+#: Requested name -> the processor's flag in Linux, and the name that OpenBLAS then reports.
 #: Prescott multiplies and adds in two roundings, as Sandybridge does with wider registers; Haswell
 #: and SkylakeX in one.
 KERNELS = {
@@ -31,13 +31,13 @@ _ASK = (
 
 
 def environment(kernel: str | None) -> dict[str, str]:
-    """This process's environment, with a kernel asked for, or none."""
+    """This process's environment, with a requested kernel, or without."""
     without = {name: value for name, value in os.environ.items() if name != VARIABLE}
     return without | ({VARIABLE: kernel} if kernel else {})
 
 
 def taken(kernel: str | None) -> str | None:
-    """The kernel that a process with numpy says it took; None where numpy has no OpenBLAS."""
+    """The kernel that a process with numpy reports; None if numpy has no OpenBLAS."""
     done = subprocess.run(
         [sys.executable, "-c", _ASK],
         env=environment(kernel),
@@ -61,7 +61,7 @@ def supported() -> tuple[str, ...]:
 
 
 def why_not() -> str:
-    """Why there are no kernels to choose from; empty where there are."""
+    """The reason why there are no kernels to choose from; empty if there are."""
     return "" if len(supported()) > 1 else "numpy here has no OpenBLAS with kernels for x86-64"
 
 

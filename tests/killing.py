@@ -1,4 +1,4 @@
-"""Processes that kill themselves at a chosen line of asrbuild, past every ``finally``."""
+"""Processes that kill themselves at a chosen line of asrbuild, so that no ``finally`` runs."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from typing import Any
 
 from tests.paths import PACKAGE
 
-#: Added to the seeds of the tests that kill and damage at random: another number tries others.
+#: Added to the seeds of the tests that kill and damage at random: another number gives other
+#: moments.
 SEED = int(os.environ.get("ASRBUILD_TEST_SEED", "0"))
 
 
 def seeded(seed: int) -> random.Random:
-    """The chance of a test with this seed of its own."""
+    """The random generator of a test, from its own seed."""
     return random.Random(seed + SEED)
 
 
 def run_until(point: int, work: Callable[[], object], ours: Path = PACKAGE) -> int:
-    """Does the work up to its ``point``-th line below ``ours``; 0: to the end, and counts them.
+    """Runs the work up to its ``point``-th line below ``ours``; 0: to the end, counting lines.
 
-    Lines of the threads that it begins count as well.
+    Lines of the threads that it starts count as well.
     """
     numbers = itertools.count(1)
     lines = 0

@@ -1,4 +1,4 @@
-"""A manifest with a value for every key, to be changed by tests."""
+"""A manifest with a value for every key, which tests change."""
 
 from __future__ import annotations
 

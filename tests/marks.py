@@ -1,4 +1,4 @@
-"""Marks of tests that need a program that not every machine has."""
+"""Marks of tests that require a program which not every machine has."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def arrays(path: Path) -> None:
 
 
 def pipe_socket(path: Path) -> None:
-    # A socket's name has 100 bytes at most, so it is made by a short one.
+    # A socket's path has 100 bytes at most, so a short one is used.
     before = Path.cwd()
     os.chdir(path.parent)
     try:
@@ -174,7 +174,7 @@ LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\n
 MANIFEST = json.dumps({"schema_version": "1.0", "artifact_id": "a"})
 KEYS = "-----BEGIN {} KEY-----\nMCowBQYDK2VwAyEA\n-----END {} KEY-----\n"
 
-#: File name -> (kind, how it is made). Names are the usual ones; the last part has wrong ones.
+#: File name -> (kind, how it is made). Names are the usual ones; those of the last part are wrong.
 FILES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "output_graph.pb": ("graph", copy(PB)),
     "unfrozen.pb": ("graph-unfrozen", of(UNFROZEN)),
@@ -264,7 +264,7 @@ FILES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "plain": ("folder", folder),
     "pipe": ("pipe", os.mkfifo),
     "socket": ("device", pipe_socket),
-    # Under another kind's name: the content decides.
+    # Names of another kind: the content decides.
     "mapped.pb": ("pbmm", lambda path: memory_mapped(PB, path)),
     "lite.pb": ("tflite", copy(TFLITE)),
     "graph.scorer": ("graph", copy(PB)),
@@ -283,7 +283,7 @@ FILES: dict[str, tuple[str, Callable[[Path], object]]] = {
 
 
 def make(folder: Path) -> Path:
-    """Every file of :data:`FILES` in one folder."""
+    """Makes every file of :data:`FILES` in one folder."""
     folder.mkdir(exist_ok=True)
     for name, (_, maker) in FILES.items():
         maker(folder / name)

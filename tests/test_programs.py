@@ -15,7 +15,7 @@ PROGRAMS = sorted(
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_help(program: str) -> None:
+def test_every_program_prints_its_help(program: str) -> None:
     done = subprocess.run(
         [sys.executable, program, "--help"],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""The documentation's site: it builds, reads without a network, and its reference is whole."""
+"""The documentation's site builds, needs no network, and has a complete reference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tools.site import keys, manifest
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site; a link that leads nowhere fails it."""
+    """The built site; a broken link fails the build."""
     folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
@@ -31,7 +31,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_it_reads_without_a_network(site: Path) -> None:
+def test_pages_load_nothing_from_a_network(site: Path) -> None:
     pages = list(site.rglob("*.html"))
     assert len(pages) >= 20
     for page in pages:
@@ -41,7 +41,7 @@ def test_it_reads_without_a_network(site: Path) -> None:
         assert [each for each in loaded if "//" in each] == [], page.name
 
 
-def test_every_key_command_and_section_of_the_manifest_is_there(site: Path) -> None:
+def test_the_reference_has_every_key_command_and_section(site: Path) -> None:
     from asrbuild.cli.tree import PANELS, Group
 
     reference = (site / "reference" / "keys.html").read_text("utf-8")
@@ -73,8 +73,8 @@ def test_a_key_names_the_stages_that_read_it() -> None:
     assert "decoder.beam_width" in readers["prove"] - readers["convert"]
 
 
-def test_the_tutorial_is_lines_of_the_readmes_tour() -> None:
-    """They are run there."""
+def test_the_tutorial_has_only_lines_of_the_readmes_tour() -> None:
+    """test_readme.py runs them."""
     text = (ROOT / "docs" / "from-nothing-to-an-app.md").read_text("utf-8")
     lines = commands(text)
     assert len(lines) == 10

@@ -1,4 +1,4 @@
-"""Every type of the package has a name of its own, so that a name says which type is meant."""
+"""Every type of the package has a unique name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "asrbuild"
-#: Files whose types have the names of a format: its own words, which another format may share.
+#: Files whose types have the names of a format, which another format may share.
 FORMATS = (
     "artifact/manifest",
     "handover/evidence/document.py",

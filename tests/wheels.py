@@ -1,4 +1,4 @@
-"""Real models that come in wheels of the package index, fetched once for all runs."""
+"""Real models in wheels of the package index, fetched once for all runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACKAGES = ("hama==1.3.13", "silero-vad==6.2.3", "basic-pitch==0.4.0")
 
 
 def fetched() -> Path:
-    """The folder with the unpacked wheels, without what they depend on.
+    """The folder with the unpacked wheels, without their dependencies.
 
     Skips the test where the index cannot be reached.
     """
@@ -25,7 +25,7 @@ def fetched() -> Path:
     with FileLock(f"{folder}.lock"):
         if not mark.is_file() or mark.read_text() != "\n".join(PACKAGES):
             pip = [sys.executable, "-m", "uv", "pip"] if _has_uv() else ["uv", "pip"]
-            # Elsewhere than in this project: uv would hold them to the project's own pins.
+            # Outside of this project, where uv would apply the project's own pins.
             done = subprocess.run(
                 [
                     *pip,

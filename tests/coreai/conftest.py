@@ -25,7 +25,7 @@ _DENSE = ("layer_1", "layer_2", "layer_3", "layer_5")
 
 
 def stored(how: str, *layers: str) -> dict[str, str]:
-    """Layers that are all stored in one way."""
+    """Compression of all layers by one method."""
     return dict.fromkeys(layers or _DENSE, how)
 
 
@@ -76,7 +76,7 @@ def convert_demo(request: ConversionRequest, path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def form(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The package of a form, made when it is first asked for."""
+    """Makes the package of a form at its first use."""
     folder = tmp_path_factory.mktemp("forms")
 
     def package(name: str) -> Path:
@@ -90,6 +90,6 @@ def form(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="module", autouse=True)
 def runtime(core_ai_folder: Path) -> Iterator[None]:
-    """Apple's runtime, for every module here that has no other environment in mind."""
+    """Apple's runtime, for every module here without an environment of its own."""
     with opinions.runtime(core_ai_folder):
         yield

@@ -1,8 +1,8 @@
-"""Second opinions: programs that the executor's tests run, run by Apple's runtime as well.
+"""Second opinions: Apple's runtime on programs of the executor's tests.
 
 ``record`` is called for every program of one op that the conformance tests of the executor build.
-``check`` lowers what was recorded of a module together and compares every output, wide: in half
-precision the executor rounds where Apple's runtime then does not.
+``check`` lowers the records of a module together and compares every output. Apple's runtime
+computes in single precision, so half-precision outputs are compared within the executor's rounding.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from asrbuild.coreml.executor.literals import Blobs
 from asrbuild.coreml.executor.model import StateCell
 
 Values = Mapping[str, Any]
-#: Programs of one test that differ in numbers alone add little.
+#: Programs of one test often differ in numbers alone: more than these add little.
 _MOST_OF_A_TEST = 12
-#: What a refusal may name.
+#: Texts of expected refusals.
 _NOT_LOWERED = (
     "list_",
     "resize",
@@ -48,7 +48,7 @@ _BATCH = 150
 
 @dataclass
 class Case:
-    """A program, what it was given and what the executor made of it."""
+    """A program, its inputs and the executor's outputs."""
 
     test: str
     function: dict[str, Any]
@@ -64,7 +64,7 @@ class Case:
 
 @dataclass
 class Record:
-    """What a module of tests ran."""
+    """The programs that a module of tests ran."""
 
     folder: Path
     weights: IO[bytes]
@@ -84,13 +84,13 @@ def runtime(folder: Path) -> Iterator[None]:
 
 
 def expected(reason: str) -> bool:
-    """Whether it is known that Core AI has no counterpart, or that speech models have no use."""
+    """Whether Core AI is known to have no counterpart, or speech models to have no use."""
     return any(op in reason for op in _NOT_LOWERED)
 
 
 @contextmanager
 def recording() -> Iterator[Record]:
-    """Records the programs that are run in the block."""
+    """Records the programs that run in the block."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (folder / WEIGHTS).open("wb") as weights:
@@ -134,7 +134,7 @@ def _ops(block: Mapping[str, Any]) -> Iterator[str]:
 
 @dataclass
 class Opinions:
-    """``agreeing``: op -> programs in which both runtimes agree; the others with their reason."""
+    """The result: op -> programs in which both runtimes agree; the others with their reason."""
 
     agreeing: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
@@ -142,7 +142,7 @@ class Opinions:
 
 
 def check(found: Record) -> Opinions:
-    """Runs what was recorded in Apple's runtime."""
+    """Runs the recorded programs in Apple's runtime."""
     opinions = Opinions()
     if not found.cases:
         return opinions
@@ -161,7 +161,7 @@ def check(found: Record) -> Opinions:
 
 
 def _check_batch(found: Record, cases: list[Case], opinions: Opinions) -> None:
-    """Cases that cannot be lowered together are halved until the one at fault is alone."""
+    """Checks cases; a batch that cannot be lowered is halved until the faulty case is alone."""
     if not cases:
         return
     program = {"functions": [case.function for case in cases]}
@@ -231,7 +231,7 @@ def _compare(name: str, got: np.ndarray, wanted: Any, *, half: bool) -> None:
         return
     tolerance = 2e-3 if half else 1e-5
     if half:
-        # Half precision ends at 65504, single does not.
+        # Values beyond 65504, the limit of half precision, are finite in single.
         got = np.where(np.isinf(wanted) & (np.abs(got) > 65504), wanted, got)
     scale = float(np.abs(wanted[np.isfinite(wanted)]).max(initial=1.0))
     np.testing.assert_allclose(

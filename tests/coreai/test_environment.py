@@ -1,4 +1,4 @@
-"""The environment of coreai-core: where it can be made, and why it cannot."""
+"""The environment of coreai-core: machines that can have it, and reasons of failures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from asrbuild.coreai import environment
 
 @pytest.fixture(scope="module", autouse=True)
 def runtime() -> None:
-    """These tests make environments of their own."""
+    """These tests make their own environments."""
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def program(path: Path, script: str) -> Path:
         ("win32", "AMD64", ("", ""), "has wheels for x86-64 Linux"),
     ],
 )
-def test_the_machines_that_have_a_wheel(
+def test_machines_with_a_wheel_are_supported(
     monkeypatch: pytest.MonkeyPatch,
     system: str,
     machine: str,
@@ -63,7 +63,9 @@ def test_the_machines_that_have_a_wheel(
     assert found is None if reason is None else reason in str(found)
 
 
-def test_a_machine_without_a_wheel_is_told_why(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_a_wheel_gets_the_reason(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(environment, "unsupported", lambda: "coreai-core requires glibc 2.34")
     status = environment.status()
     assert (status.ready, status.python, status.detail) == (
@@ -77,14 +79,16 @@ def test_a_machine_without_a_wheel_is_told_why(bare: Path, monkeypatch: pytest.M
     assert "witness=off" in str(caught.value.fix)
 
 
-def test_what_is_not_installed_says_how(bare: Path) -> None:
+def test_a_missing_environment_names_the_command(bare: Path) -> None:
     assert environment.find() is None
     with pytest.raises(AsrbuildError, match="is not installed") as caught:
         environment.coreai_python()
     assert caught.value.fix == "run `asrbuild coreai install`"
 
 
-def test_no_python_that_fits(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_a_fitting_python_is_refused(
+    bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(environment, "PYTHONS", ("3.99",))
     assert environment.find_python() is None
     assert environment.status().python is None
@@ -118,7 +122,7 @@ def test_a_failed_installation_leaves_nothing(bare: Path) -> None:
 def test_an_environment_that_fails_its_self_test_is_not_used(
     bare: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Python that cannot run the worker: nothing of coreai-core is in it."""
+    """The Python cannot run the worker, because it lacks coreai-core."""
 
     def make(target: Path, *more: object) -> None:
         program(environments.python_in(target), f'exec {sys.executable} "$@"')

@@ -1,4 +1,4 @@
-"""A package of somebody else's making, in both runtimes: Spotify's Basic Pitch."""
+"""A foreign package in both runtimes: Spotify's Basic Pitch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WHEEL = "basic-pitch==0.4.0"
 
 @pytest.fixture(scope="session")
 def basic_pitch(core_ai_folder: Path) -> Path:
-    """``nmp.mlpackage`` of the wheel, fetched without what it depends on, once on a machine."""
+    """``nmp.mlpackage`` of the wheel, fetched once on a machine without its dependencies."""
     folder = core_ai_folder.with_name(WHEEL)
     with FileLock(f"{folder}.lock"):
         if not folder.exists():

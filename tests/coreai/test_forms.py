@@ -1,4 +1,4 @@
-"""The demo's network in every form: Apple's runtime against asrbuild's executor."""
+"""The demo's network in every form: Apple's runtime compared with asrbuild's executor."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Values = Mapping[str, np.ndarray]
 
 
 def given(model: Any, steps: int, real: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Features of so many steps, of which the first are real, and states."""
+    """States, and features of so many steps, of which the first are real."""
     rng = np.random.default_rng(seed)
     made: dict[str, np.ndarray] = {}
     for name in model.inputs:
@@ -49,7 +49,7 @@ def sizes_of(model: Any) -> list[int]:
 
 
 def run(model: Any, steps: int, real: int) -> dict[str, np.ndarray]:
-    """Two calls, states carried from the first to the second, then the states."""
+    """Outputs of two calls with carried states, then the states."""
     first = given(model, steps, real)
     if model.states:
         state = model.make_state()
@@ -66,7 +66,7 @@ def run(model: Any, steps: int, real: int) -> dict[str, np.ndarray]:
 
 
 def agree(apples: Any, ours: Any) -> None:
-    """In all sizes, with padding and without: 1e-5 of the values' size."""
+    """Asserts agreement within 1e-5 of the values, for all sizes, with and without padding."""
     for steps in sizes_of(apples):
         for real in {steps, max(0, steps - 3)}:
             got, wanted = run(apples, steps, real), run(ours, steps, real)
@@ -91,7 +91,7 @@ def test_a_form_in_single_precision_agrees(form: Form, name: str) -> None:
 
 
 def rounded() -> AcousticWeights:
-    """The demo's weights as half precision holds them."""
+    """The demo's weights rounded to half precision."""
     weights = read_weights(find_checkpoint(DEMO / "checkpoint"))
     arrays = {name: getattr(weights, name) for name in VARIABLES}
     return replace(
@@ -104,7 +104,7 @@ def rounded() -> AcousticWeights:
 def test_half_precision_is_witnessed_with_its_own_constants(
     form: Form, name: str, tmp_path: Path
 ) -> None:
-    """Wide, it is the network in single precision whose weights are rounded to half."""
+    """Widened, it is the network in single precision with weights rounded to half."""
     options = FORMS[name] | {"precision": "fp32"}
     convert_weights(rounded(), ConversionRequest(**options), tmp_path / "wide.mlpackage")
     with asset.open_witness(form(name)) as apples:
@@ -113,7 +113,7 @@ def test_half_precision_is_witnessed_with_its_own_constants(
 
 @pytest.mark.parametrize("name", ["half_stateful", "half_stateful_range"])
 def test_states_are_kept_between_calls(form: Form, name: str, tmp_path: Path) -> None:
-    """The same network with explicit states gives the same, call by call."""
+    """The same network with explicit states gives the same outputs in every call."""
     explicit = "half" if name == "half_stateful" else "half_range"
     with asset.open_witness(form(name)) as kept, asset.open_witness(form(explicit)) as passed:
         for steps in sizes_of(kept)[:2]:
@@ -149,7 +149,7 @@ def digests(package: Path, folder: Path) -> dict[str, str]:
 def test_the_same_package_gives_the_same_bytes_in_another_process(
     form: Form, tmp_path: Path
 ) -> None:
-    """Python numbers what it hashes anew in each process; so would coreai-core its constants."""
+    """Python's hashes differ between processes, and so would coreai-core's constants."""
     first = {name: digests(form(name), tmp_path) for name in FORMS}
     for worker in asset._workers.values():
         worker.close()
@@ -157,7 +157,7 @@ def test_the_same_package_gives_the_same_bytes_in_another_process(
 
 
 @pytest.mark.parametrize("name", ["static", "half", "half_int8", "half_palette"])
-def test_an_asset_is_as_large_as_its_weights(form: Form, name: str, tmp_path: Path) -> None:
+def test_an_asset_is_no_larger_than_its_weights(form: Form, name: str, tmp_path: Path) -> None:
     made = tmp_path / "made.aimodel"
     asset.lower(form(name), made)
     size = sum(file.stat().st_size for file in made.iterdir())
@@ -177,7 +177,7 @@ def test_every_value_of_a_run_is_traced(form: Form, tmp_path: Path) -> None:
         np.testing.assert_allclose(got[name], value, rtol=0, atol=1e-5 * scale, err_msg=name)
 
 
-def test_an_asset_says_what_it_is(form: Form, tmp_path: Path) -> None:
+def test_an_asset_describes_itself(form: Form, tmp_path: Path) -> None:
     made = tmp_path / "made.aimodel"
     about = asset.AssetMetadata("Ann", "CC0-1.0", "A demo", {"manifest": "ab"})
     asset.lower(form("half_stateful"), made, metadata=about)

@@ -1,4 +1,4 @@
-"""What is lowered and what is named instead, and properties of shapes, loops and states."""
+"""Lowering of ops, refusals by name, and properties of shapes, loops and states."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Tensors = dict[str, Any]
 
 
 def test_at_least_sixty_ops_have_a_lowering() -> None:
-    """The conformance tests of the executor run their programs in Apple's runtime as well."""
+    """Apple's runtime also runs the programs of the executor's conformance tests."""
     ops = asset.ask(Path("ops"), "ops")[0]["ops"]
     assert len(ops) >= 120
     assert {"conv", "gru", "lstm", "layer_norm", "matmul", "gelu", "while_loop"} <= set(ops)
@@ -113,7 +113,9 @@ class Both:
 
 @settings(max_examples=12)
 @given(st.data())
-def test_dynamic_axes(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
+def test_dynamic_axes_agree_in_both_runtimes(
+    tmp_path_factory: pytest.TempPathFactory, data: Any
+) -> None:
     both = _once(tmp_path_factory, "axes", _dynamic)
     rows, columns = (data.draw(st.integers(1, 9)) for _ in range(2))
     both.agree({"x": floats((rows, columns, 4)), "y": floats((columns, 4), seed=1)})
@@ -123,7 +125,7 @@ def _dynamic(folder: Path) -> Both:
     rows, columns = get_new_symbol(), get_new_symbol()
 
     def build(x: Any, y: Any) -> Any:
-        """Sizes that are known at run time alone, through the ops that lose them."""
+        """Sizes that are known only at run time, through the ops that lose them."""
         total = mb.add(x=x, y=y)
         scores = mb.softmax(x=mb.matmul(x=total, y=y, transpose_y=True), axis=-1)
         mixed = mb.layer_norm(x=mb.matmul(x=scores, y=y), axes=[-1], epsilon=1e-5)
@@ -150,7 +152,9 @@ def _dynamic(folder: Path) -> Both:
 
 @settings(max_examples=12)
 @given(st.integers(0, 12), st.integers(0, 2**16))
-def test_loops(tmp_path_factory: pytest.TempPathFactory, rounds: int, seed: int) -> None:
+def test_loops_agree_in_both_runtimes(
+    tmp_path_factory: pytest.TempPathFactory, rounds: int, seed: int
+) -> None:
     both = _once(tmp_path_factory, "loops", _loop)
     both.agree(
         {
@@ -163,7 +167,7 @@ def test_loops(tmp_path_factory: pytest.TempPathFactory, rounds: int, seed: int)
 
 def _loop(folder: Path) -> Both:
     def build(n: Any, a: Any, b: Any) -> Any:
-        """Swaps, sums and writes into a list: what a recurrent network does, and more."""
+        """Swaps, sums and writes into a list: the operations of a recurrent network, and more."""
 
         def body(i: Any, x: Any, y: Any, rows: Any) -> Any:
             mixed = mb.tanh(x=mb.add(x=mb.mul(x=x, y=0.5), y=y))
@@ -193,7 +197,7 @@ _made: dict[str, Both] = {}
 
 
 def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Both]) -> Both:
-    """A function that all examples of a test share."""
+    """Builds a function once for all examples of a test."""
     if name not in _made:
         _made[name] = make(factory.mktemp(name))
     return _made[name]
@@ -201,8 +205,10 @@ def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Bot
 
 @settings(max_examples=8)
 @given(st.lists(st.sampled_from([1, 2, 4, 16]), min_size=1, max_size=5))
-def test_states_of_streams_of_any_calls(form: Callable[[str], Path], lengths: list[int]) -> None:
-    """A stateful package in calls of any length gives what one call over all steps gives."""
+def test_states_carry_streams_over_calls_of_any_size(
+    form: Callable[[str], Path], lengths: list[int]
+) -> None:
+    """A stateful package in calls of any length gives the outputs of one call over all steps."""
     ours = load(form("half_range"))
     apples = _stream(form)
     steps = sum(lengths)
@@ -218,7 +224,7 @@ def test_states_of_streams_of_any_calls(form: Callable[[str], Path], lengths: li
         start += length
         given = {"input_node": part, "input_lengths": np.array([length], np.int32)}
         rows.append(apples.predict(given, state)["logits"])
-    # The executor rounds to half precision, and Apple's runtime, wide, does not.
+    # The executor rounds to half precision, and Apple's runtime computes in single.
     np.testing.assert_allclose(np.concatenate(rows), whole["logits"], rtol=0, atol=1e-2)
 
 

@@ -1,4 +1,4 @@
-"""What ends or holds up the process of Apple's runtime is one error; the next call works."""
+"""A fault or delay of the process of Apple's runtime is one error; the next call works."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def damage(program: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["short", "overwritten", "empty", "noise"])
-def test_a_damaged_program_is_one_error_and_nothing_is_lost(
+def test_a_damaged_program_is_one_error_and_the_process_lives(
     made: Path, copy: Path, kind: str
 ) -> None:
     damage(copy / "main.mlirb", kind)
@@ -77,7 +77,7 @@ def test_an_incomplete_asset_is_named(copy: Path, gone: str) -> None:
     assert caught.value.file == str(copy)
 
 
-def test_a_model_goes_on_after_its_process_was_killed(made: Path) -> None:
+def test_a_model_works_after_its_process_was_killed(made: Path) -> None:
     with asset.load(made) as model:
         first = model.predict(given(model, 16, 16))
         (one,) = [w for w in asset._workers.values() if w.pid is not None]
@@ -102,7 +102,7 @@ def test_a_process_that_does_not_answer_is_ended(worker: RuntimeProcess) -> None
 
 
 def test_a_process_that_does_not_read_is_ended(worker: RuntimeProcess) -> None:
-    """A message that the pipe cannot hold."""
+    """The message is larger than the pipe's buffer."""
     worker.call("ops")
     assert worker.pid is not None
     os.kill(worker.pid, signal.SIGSTOP)
@@ -112,7 +112,7 @@ def test_a_process_that_does_not_read_is_ended(worker: RuntimeProcess) -> None:
 
 
 def test_cancelled_work_ends_the_process(worker: RuntimeProcess) -> None:
-    """As a thread of a build whose Ctrl-C the main thread got."""
+    """The work runs in a thread of a build, and the main thread receives Ctrl-C."""
     worker.call("ops")
     pid, event = worker.pid, threading.Event()
     assert pid is not None
@@ -145,7 +145,7 @@ def test_wrong_inputs_are_refused_and_the_process_lives(made: Path, worker: Runt
     assert worker.starts == 1
 
 
-def test_what_the_door_checks(made: Path) -> None:
+def test_inputs_and_functions_are_checked_before_a_call(made: Path) -> None:
     with asset.load(made) as model:
         with pytest.raises(AsrbuildError, match="input_node has shape"):
             model.predict(given(model, 3, 3))
@@ -167,7 +167,7 @@ def test_the_process_ends_with_its_pipe(worker: RuntimeProcess) -> None:
 def test_another_version_of_core_ai_is_refused(
     worker: RuntimeProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The worker's own code, told that it is written for another version."""
+    """The worker's code, changed to require another version."""
     from asrbuild.coreai import process
 
     shutil.copytree(Path(process.__file__).with_name("worker"), tmp_path / "worker")

@@ -1,8 +1,8 @@
-"""Compares two Core ML models up to names: every value is digested by what computes it.
+"""Compares two Core ML models up to names, by digests of the computation of every value.
 
-A constant is digested by its type and content, an operation by its type, its named inputs' digests
-and its blocks. Two models are the same when their outputs, and all their operations, have the same
-digests. Operations that nothing uses still count.
+The digest of a constant covers its type and content, that of an operation its type, its blocks and
+the digests of its named inputs. Two models are the same when their outputs, and all their
+operations, have the same digests. Unused operations count too.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _constant(value, blob: bytes) -> str:
 
 
 def network_dataflow(path: Path) -> tuple[dict[str, str], Counter[str]]:
-    """The same of an ``.mlmodel``."""
+    """Output name -> digest, and the count of each layer digest, of an ``.mlmodel``."""
     spec = read_spec(path)
     seen: Counter[str] = Counter()
     values = {item.name: _digest("input", item.name) for item in spec.description.input}
@@ -129,7 +129,7 @@ def _layers(layers, values: dict[str, str], seen: Counter[str]) -> None:
 
 
 def _loop(loop, values: dict[str, str], seen: Counter[str]) -> None:
-    # A blob that the body overwrites is carried from step to step: named by where it starts.
+    # A blob that the body overwrites is carried from step to step: its start names it.
     written = [name for layer in loop.bodyNetwork.layers for name in layer.output]
     carried = [name for name in dict.fromkeys(written) if name in values]
     for name in carried:

@@ -1,14 +1,14 @@
-"""Run as a process of its own: what coremltools and TensorFlow themselves make of a graph.
+"""Plain conversions and runs of a graph by coremltools and TensorFlow, in a separate process.
 
 ``python plain_conversion.py job.json`` with a list of steps, in order:
 
-- ``{"do": "plain", "graph", "request", "out"}``: ``ct.convert`` and ``save``, nothing of ours.
+- ``{"do": "plain", "graph", "request", "out"}``: ``ct.convert`` and ``save``, without asrbuild.
 - ``{"do": "ours", "graph", "request", "out"}``: the TensorFlow front end, with stand-ins for every
   matrix, however small.
 - ``{"do": "refused", "graph", "request", "out"}``: the same, expected to fail; the error as JSON.
 - ``{"do": "run", "graph", "cases", "out"}``: the graph run by TensorFlow on an npz of inputs.
 
-It imports TensorFlow before coremltools, which a shared test process cannot promise.
+It imports TensorFlow before coremltools, which a shared test process cannot guarantee.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def ours(graph: str, request: dict, out: str) -> None:
     from asrbuild.coreml.speedups import placeholders as standins
 
     standins.MIN_ELEMENTS = 100
-    from_graph.StandIns = None  # what converting again with the real weights would need
+    from_graph.StandIns = None  # a second conversion with the real weights would need it
     plain = {key: value for key, value in request.items() if key != "hidden"}
     from_graph.convert_here(Path(graph), from_graph.decoded_request(plain), Path(out))
 

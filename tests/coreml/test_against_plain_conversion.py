@@ -1,6 +1,6 @@
 """Both front ends against ``ct.convert``: the same dataflow, the same constants, up to names.
 
-And all of them against TensorFlow, run by our executor.
+All of them are also run by the executor and compared with TensorFlow.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ GRAPH_CELLS = [
     ("dynamic_to_static", TARGETS[1]),
     ("enumerated", TARGETS[2]),
 ]
-#: The loop's dataflow is proven for every cell, so its outputs need no more than these.
+#: The dataflow of the loop is compared for every cell, so a few outputs are enough.
 OUTPUT_CELLS = [(kind, target, "native") for kind, target in CELLS]
 OUTPUT_CELLS += [("dynamic", target, "loop") for target in TARGETS]
-#: What the TensorFlow front end refuses: name -> graph, changes to the request, message, key.
+#: Refusals of the TensorFlow front end: name -> graph, changes to the request, message, key.
 REFUSED = {
     "no_such_output": (
         "open",
@@ -104,7 +104,7 @@ Build = Callable[[ConversionRequest], Path]
 
 @dataclass(frozen=True)
 class Oracle:
-    """Where the plain packages are, and what TensorFlow gave for every case."""
+    """The folder of plain packages, and TensorFlow's outputs for every case."""
 
     folder: Path
     weights: AcousticWeights
@@ -224,7 +224,7 @@ def description(path: Path) -> tuple[list[bytes], list[bytes], int]:
 
 
 @pytest.mark.parametrize(("kind", "target"), CELLS)
-def test_the_builder_makes_what_plain_conversion_makes(
+def test_the_builder_equals_plain_conversion(
     oracle: Oracle, built: Build, kind: str, target: tuple[str, str, str]
 ) -> None:
     ours = built(request_of(kind, target))
@@ -241,7 +241,7 @@ def test_stand_ins_leave_no_trace(oracle: Oracle, kind: str, target: tuple[str, 
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_the_tensorflow_front_end_says_what_is_wrong(oracle: Oracle, name: str) -> None:
+def test_refusals_of_the_tensorflow_front_end(oracle: Oracle, name: str) -> None:
     _, _, message, key = REFUSED[name]
     error = json.loads((oracle.folder / f"refused_{name}.mlpackage.json").read_text())
     assert error["message"] == message
@@ -287,7 +287,7 @@ def swap_layers(weights: AcousticWeights) -> AcousticWeights:
 
 @pytest.mark.parametrize("damage", [change_weight, swap_gates, swap_layers])
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_comparison_sees_damage(
+def test_the_comparison_finds_damage(
     oracle: Oracle,
     damage: Callable[[AcousticWeights], AcousticWeights],
     target: tuple[str, str, str],

@@ -1,4 +1,4 @@
-"""Compressed weights: the executor's results against coremltools' own decompression."""
+"""Compressed weights: the executor's results compared with coremltools' decompression."""
 
 from __future__ import annotations
 
@@ -92,13 +92,13 @@ def run(package: Path, function: str | None = None) -> dict[str, np.ndarray]:
 
 
 def decompressed(package: Path) -> Any:
-    """What coremltools makes of the package's weights: a model with plain ones."""
+    """The package with weights that coremltools has decompressed."""
     model = ct.models.MLModel(str(package), skip_model_load=True)
     return ct.optimize.coreml.decompress_weights(model)
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_the_executor_runs_what_coremltools_decompresses(package, name, tmp_path):
+def test_the_executor_agrees_with_coremltools_decompression(package, name, tmp_path):
     plain = tmp_path / "plain.mlpackage"
     decompressed(package(name)).save(str(plain))
     assert not [op for op in op_counts(plain) if op.startswith("constexpr_")]
@@ -128,7 +128,7 @@ def weights_in(model: Any) -> dict[str, np.ndarray]:
 
 
 def stored(method: str, package) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(exact, as stored) of each weight matrix, float64; both by coremltools."""
+    """(exact, stored) values of each weight matrix, float64; both by coremltools."""
     freezing = replace(REQUESTS[f"{method}-iOS17"], compress={"lstm": "prune"}, sparsity=1e-9)
     exact = weights_in(decompressed(package("exact", freezing)))
     coarse = weights_in(decompressed(package(f"{method}-iOS17")))
@@ -137,7 +137,7 @@ def stored(method: str, package) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(exact[n].astype(np.float64), coarse[n].astype(np.float64)) for n in exact]
 
 
-def test_int8_is_wrong_by_half_a_step_at_most(package):
+def test_the_error_of_int8_is_half_a_step_at_most(package):
     for exact, coarse in stored("int8", package):
         step = np.abs(exact).max(axis=1, keepdims=True) / 127
         # The scale itself is stored in fp16.
@@ -146,7 +146,7 @@ def test_int8_is_wrong_by_half_a_step_at_most(package):
 
 
 @pytest.mark.parametrize(("method", "bits"), [("palettize_6", 6), ("palettize_4", 4)])
-def test_a_palette_has_as_many_values_as_its_bits_say(package, method, bits):
+def test_a_palette_has_two_to_the_power_of_its_bits_values(package, method, bits):
     for exact, coarse in stored(method, package):
         values = np.unique(coarse)
         assert len(values) == 2**bits
@@ -169,7 +169,7 @@ weights = hnp.arrays(
 
 @settings(max_examples=60)
 @given(weights, st.sampled_from([1, 2, 4, 6]), st.sampled_from([np.float16, np.float32]))
-def test_no_palette_is_nearer(values, bits, dtype):
+def test_each_palette_is_a_local_optimum(values, bits, dtype):
     table, indices = compress.palette(values.astype(dtype), bits)
     assert table.shape == (2**bits,)
     assert table.dtype == dtype
@@ -181,7 +181,7 @@ def test_no_palette_is_nearer(values, bits, dtype):
     wide = table.astype(float)
     ours = float(((values.astype(float) - wide[indices]) ** 2).sum())
     assert ours == pytest.approx(error(wide[: max(indices) + 1]), abs=2e-4 * len(values))
-    # Lloyd's algorithm, from the quantiles: it can only end in a palette that is no better.
+    # Lloyd's algorithm, started from the quantiles, must not find a better palette.
     guess = np.quantile(values.astype(float), np.linspace(0, 1, 2**bits))
     for _ in range(20):
         nearest = np.abs(values.astype(float)[:, None] - guess).argmin(axis=1)
@@ -193,7 +193,7 @@ def test_no_palette_is_nearer(values, bits, dtype):
 
 @settings(max_examples=60)
 @given(weights, st.floats(0.01, 0.99))
-def test_the_smallest_fraction(values, fraction):
+def test_pruning_takes_the_smallest_fraction(values, fraction):
     limit = compress.smallest(values, fraction)
     wanted = int(values.size * fraction)
     assert (np.abs(values) < limit).sum() <= max(wanted - 1, 0)
@@ -202,7 +202,7 @@ def test_the_smallest_fraction(values, fraction):
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_coremltools_own_pruning_does_nothing_to_a_large_half_precision_weight():
-    """Why ``smallest`` is here; where this fails, coremltools has been mended and it may go."""
+    """The reason for ``smallest``: if this test fails, coremltools is fixed and it may go."""
     from coremltools.optimize.coreml._quantization_passes import prune_weights
 
     large = np.random.default_rng(0).standard_normal((257, 256)).astype(np.float16)

@@ -1,4 +1,4 @@
-"""``inspect model`` on models that coremltools writes: images, classifiers, pipelines, palettes."""
+"""``inspect model`` on images, classifiers, pipelines and palettes that coremltools writes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def saved(spec: Any, folder: Path) -> Path:
     ("target", "bits", "versions"),
     [(ct.target.iOS16, 4, 7), (ct.target.iOS18, 4, 9), (ct.target.iOS18, 3, 9)],
 )
-def test_the_bits_of_a_palette(target, bits, versions, tmp_path, capsys, monkeypatch):
+def test_the_bits_of_a_palette_are_shown(target, bits, versions, tmp_path, capsys, monkeypatch):
     from coremltools.optimize import coreml as optimize
 
     config = optimize.OpPalettizerConfig(mode="uniform", nbits=bits, weight_threshold=0)
@@ -94,7 +94,7 @@ def test_the_bits_of_a_palette(target, bits, versions, tmp_path, capsys, monkeyp
 @pytest.mark.parametrize(
     ("target", "dtype", "bits"), [(ct.target.iOS16, "int8", 8), (ct.target.iOS18, "int4", 4)]
 )
-def test_the_bits_of_linear_quantisation(target, dtype, bits, tmp_path):
+def test_the_bits_of_linear_quantisation_are_shown(target, dtype, bits, tmp_path):
     from coremltools.optimize import coreml as optimize
 
     config = optimize.OpLinearQuantizerConfig(
@@ -107,7 +107,7 @@ def test_the_bits_of_linear_quantisation(target, dtype, bits, tmp_path):
     assert inspect_model(tmp_path / "m.mlpackage").compression == {f"linear of {bits} bits": 1}
 
 
-def test_a_neural_networks_palette(tmp_path):
+def test_the_palette_of_a_neural_network_is_shown(tmp_path):
     inputs = [("x", datatypes.Array(8))]
     builder = NeuralNetworkBuilder(
         inputs, [("y", datatypes.Array(4))], disable_rank5_shape_mapping=True
@@ -157,7 +157,7 @@ def test_images_have_their_sizes_and_colours(tmp_path, capsys, monkeypatch):
     assert "image BGR" in shown(path, capsys, monkeypatch)
 
 
-def test_an_optional_input_has_its_default(tmp_path, capsys, monkeypatch):
+def test_an_optional_input_is_shown_with_its_default(tmp_path, capsys, monkeypatch):
     builder = neural_network([("x", datatypes.Array(4)), ("gain", datatypes.Array(1))])
     spec = builder.spec
     gain = spec.description.input[1].type
@@ -170,7 +170,7 @@ def test_an_optional_input_has_its_default(tmp_path, capsys, monkeypatch):
     assert "optional, 0.5 if absent" in shown(path, capsys, monkeypatch)
 
 
-def test_the_labels_of_classifiers(tmp_path, capsys, monkeypatch):
+def test_the_labels_of_classifiers_are_shown(tmp_path, capsys, monkeypatch):
     labels = [f"word {number}" for number in range(64)]
     model = program(ct.target.iOS16, classifier_config=ct.ClassifierConfig(labels))
     path = tmp_path / "m.mlpackage"
@@ -185,7 +185,7 @@ def test_the_labels_of_classifiers(tmp_path, capsys, monkeypatch):
 
 
 def sound_pipeline() -> Model_pb2.Model:
-    """Sound preprocessing, then a classifier of numbers: as Create ML lays a sound model out."""
+    """Sound preprocessing, then a classifier of numbers: the layout of Create ML's sound models."""
     classifier = Model_pb2.Model(specificationVersion=4)
     network = neural_network([("x", datatypes.Array(4))]).spec
     classifier.description.CopyFrom(network.description)
@@ -221,7 +221,7 @@ def test_a_pipeline_shows_its_parts(tmp_path, capsys, monkeypatch):
     assert "network: neuralNetworkClassifier" in text
 
 
-def test_what_sets_the_minimum_system(tmp_path):
+def test_the_layer_that_sets_the_minimum_system_is_named(tmp_path):
     builder = NeuralNetworkBuilder(
         [("x", datatypes.Array(4))], [("y", datatypes.Array(4))], disable_rank5_shape_mapping=True
     )
@@ -250,7 +250,7 @@ def test_the_table_of_newer_operations_is_coremltools():
         for name, versions in SSAOpRegistry.core_ops.items()
     }
     newer = {name: version for name, version in first.items() if version > ct.target.iOS15.value}
-    # coremltools writes an update of a state as write_state; its own dialect calls it otherwise.
+    # coremltools writes coreml_update_state, of its own dialect, as write_state.
     ours = {
         name: version
         for name, version in NEWER_OPERATIONS.items()

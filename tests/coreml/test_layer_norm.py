@@ -1,4 +1,4 @@
-"""Packages of a network trained with ``--layer_norm``, against the genuine code's export of it."""
+"""Packages of a network trained with ``--layer_norm``, compared with its genuine export."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ CELLS = (
     ("neuralnetwork", "iOS15", "range", "fp32", "loop"),
     ("neuralnetwork", "iOS15", "enumerated", "fp16", "native"),
 )
-#: Of probabilities and states; in half precision the values between the layers have 11 bits.
+#: Tolerances of probabilities and states; in half precision values between layers have 11 bits.
 TOLERANCE = {"fp32": 5e-6, "fp16": 6e-3}
 
 
@@ -64,7 +64,7 @@ def windows() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def truth(windows) -> dict[str, ReferenceOutput]:
-    """What the genuine graph gives for the recording, and for the first steps of it."""
+    """Outputs of the genuine graph for the recording, and for its first steps."""
     cases = {"whole": windows} | {str(steps): windows[:steps] for steps in (1, 9, 16)}
     return run_reference(TRAINED / "x_r2_dyn.pb", cases)
 
@@ -104,7 +104,7 @@ def words(logits: np.ndarray) -> str:
 
 
 @pytest.mark.parametrize(("form", "target", "kind", "precision", "lstm"), CELLS)
-def test_every_form_is_the_genuine_graph(
+def test_every_form_equals_the_genuine_graph(
     tmp_path, weights, windows, truth, form, target, kind, precision, lstm
 ) -> None:
     path = built(
@@ -139,7 +139,9 @@ def test_every_form_is_the_genuine_graph(
     ],
     ids=["functions", "stateful", "stateful loop", "int8", "palettes"],
 )
-def test_functions_states_and_compression(tmp_path, weights, windows, truth, fields) -> None:
+def test_functions_states_and_compression_equal_the_genuine_graph(
+    tmp_path, weights, windows, truth, fields
+) -> None:
     path = built(tmp_path, weights, deployment_target="iOS18", **fields)
     for name in load(path).functions if "functions" in fields else [None]:
         model = load(path, name) if name else load(path)
@@ -155,8 +157,8 @@ def test_functions_states_and_compression(tmp_path, weights, windows, truth, fie
 @pytest.mark.parametrize(
     ("form", "precision"), [("mlprogram", "fp16"), ("mlprogram", "fp32"), ("neuralnetwork", "fp16")]
 )
-def test_units_that_are_all_alike(tmp_path, weights, windows, form, precision) -> None:
-    """Their variance is 0, and the epsilon alone keeps them finite: in fp16 it would be 0."""
+def test_units_that_are_all_equal_stay_finite(tmp_path, weights, windows, form, precision) -> None:
+    """Their variance is 0, so only the epsilon keeps them finite, which would be 0 in fp16."""
     silent = replace(weights, layer_1_bias=np.full(96, -1e4, np.float32))
     graph = tmp_path / "output_graph.pb"
     write_frozen_graph(silent, ExportFlags(16, 96), list(LABELS), graph)
@@ -164,7 +166,7 @@ def test_units_that_are_all_alike(tmp_path, weights, windows, form, precision) -
     assert np.isfinite(expected.logits).all()
     path = built(tmp_path, silent, format=form, precision=precision, steps=STEPS["range"])
     agrees(load(path).predict(given(windows, 16, 16, 96)), expected, 16, TOLERANCE[precision])
-    # At the clip TensorFlow's own values are rounding, multiplied by 1e6.
+    # At the clip TensorFlow's values are rounding errors, multiplied by 1e6.
     loud = replace(weights, layer_1_bias=np.full(96, 1e4, np.float32))
     path = built(tmp_path, loud, format=form, precision=precision, steps=STEPS["range"])
     assert np.isfinite(load(path).predict(given(windows, 16, 16, 96))["logits"]).all()

@@ -1,4 +1,4 @@
-"""Packages on disk: reproducible bytes, written in one step, with the requested description."""
+"""Packages on disk have reproducible bytes and the requested description, written in one step."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ VARIANTS = {
     ),
     "network": replace(DESCRIBED, format="neuralnetwork", steps=EnumeratedSteps((4, 8), 4)),
 }
-#: Builds every variant, in the given order, under a clock that is off by the given days.
+#: Builds every variant in the given order; the clock differs by the given days.
 SCRIPT = """
 import sys, time, datetime
 now, days = time.time, float(sys.argv[2])
@@ -88,7 +88,7 @@ def test_bytes_do_not_depend_on_process_hash_seed_order_or_day(tmp_path: Path) -
     first, second = (digests(tmp_path / seed) for seed in runs)
     assert len(first) == 5 * 3 + 1
     assert first == second
-    # And in this process, after whatever ran here before.
+    # The bytes are the same in this process, after earlier tests.
     here = tmp_path / "here"
     here.mkdir()
     for name in ("loop", "native"):
@@ -138,7 +138,7 @@ def test_an_old_package_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path
     assert not (path / "stray").exists()
 
 
-def test_a_failure_leaves_the_old_package_as_it_was(tmp_path: Path) -> None:
+def test_a_failure_leaves_the_old_package_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "m.mlpackage"
     convert_weights(WEIGHTS, DESCRIBED, path)
     before = digests(tmp_path)
@@ -171,12 +171,12 @@ def test_bad_input_is_refused(weights, request_, name: str, message: str, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_window_that_does_not_fit_the_weights_is_refused(tmp_path: Path) -> None:
+def test_a_window_of_another_size_than_the_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AsrbuildError, match="494 values, a window of 15 frames has 390"):
         convert_weights(WEIGHTS, DESCRIBED, tmp_path / "m.mlpackage", Geometry(26, 7, 16, 29))
 
 
-def test_explicit_bounds_never_the_silent_1_to_2(tmp_path: Path) -> None:
+def test_the_bounds_of_a_range_are_explicit(tmp_path: Path) -> None:
     for upper, expected in ((77, (3, 77)), (None, (3, None))):
         request = ConversionRequest(
             format="mlprogram" if upper else "neuralnetwork", steps=RangeSteps(3, 20, upper)
@@ -187,7 +187,7 @@ def test_explicit_bounds_never_the_silent_1_to_2(tmp_path: Path) -> None:
         assert (node.name, node.axes[1], node.default) == ("input_node", expected, (1, 20, 19, 26))
 
 
-def test_outputs_are_those_asked_for_in_that_order(tmp_path: Path) -> None:
+def test_outputs_are_the_requested_ones_in_order(tmp_path: Path) -> None:
     path = tmp_path / "m.mlpackage"
     convert_weights(WEIGHTS, replace(DESCRIBED, outputs=("new_state_h", "logits")), path)
     outputs = [item.name for item in inspect_model(path).functions[0].outputs]
@@ -195,7 +195,7 @@ def test_outputs_are_those_asked_for_in_that_order(tmp_path: Path) -> None:
     assert [item.name for item in read_spec(path).description.output] == outputs
 
 
-def test_inspect_shows_what_is_inside(tmp_path: Path) -> None:
+def test_inspect_shows_the_contents_of_a_package(tmp_path: Path) -> None:
     import typer
 
     from asrbuild.cli.inspect_model import inspect_model as command
@@ -211,7 +211,7 @@ def test_inspect_shows_what_is_inside(tmp_path: Path) -> None:
         assert summary["kind"] == request.format
         files = [path] if path.is_file() else path.rglob("*")
         assert summary["nbytes"] == sum(file.stat().st_size for file in files if file.is_file())
-        assert sum(summary["weight_bytes"].values()) > 16 * 494  # int8 at least
+        assert sum(summary["weight_bytes"].values()) > 16 * 494  # at least int8
         looped = summary["functions"][0]["ops_in_loops"]
         assert bool(looped) is (request.lstm == "loop")
         text = CliRunner().invoke(app, [str(path)]).stdout
@@ -229,7 +229,9 @@ def test_inspect_shows_what_is_inside(tmp_path: Path) -> None:
         ("bad.mlpackage", {"Manifest.json": "{"}, "Manifest.json cannot be read"),
     ],
 )
-def test_inspect_refuses_what_is_no_model(tmp_path: Path, name, content, message: str) -> None:
+def test_inspect_refuses_files_that_are_not_models(
+    tmp_path: Path, name, content, message: str
+) -> None:
     path = tmp_path / name
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -254,7 +256,7 @@ def test_inspect_needs_neither_coremltools_nor_tensorflow(tmp_path: Path) -> Non
     assert ran.stdout.strip() == ""
 
 
-def test_conversion_needs_no_tensorflow_and_leaves_it_importable(tmp_path: Path) -> None:
+def test_conversion_does_not_import_tensorflow_but_leaves_it_importable(tmp_path: Path) -> None:
     code = (
         "import sys, importlib.util; from pathlib import Path\n"
         "from tests.coreml.test_package import *\n"

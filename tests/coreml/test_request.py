@@ -1,6 +1,6 @@
-"""An impossible request cannot be made; nothing heavy is imported to find that out.
+"""Impossible requests are refused, without the import of a heavy library.
 
-Rules that a recipe breaks by its keys alone are in CONFIG_ERRORS of tests/acceptance/test_errors.
+CONFIG_ERRORS of tests/acceptance/test_errors has the rules that a recipe breaks by its keys alone.
 """
 
 from __future__ import annotations
@@ -83,11 +83,11 @@ def test_an_impossible_request_is_refused_by_key(
         replace(IOS18, state="stateful"),
     ],
 )
-def test_what_core_ml_can_do_passes_without_advice(possible: ConversionRequest) -> None:
+def test_requests_that_core_ml_supports_get_no_advice(possible: ConversionRequest) -> None:
     assert advice(possible) == ()
 
 
-def test_old_systems_cost_a_native_fp16_lstm_its_size() -> None:
+def test_old_systems_get_advice_on_the_size_of_a_native_fp16_lstm() -> None:
     (sentence,) = advice(replace(DEFAULT, deployment_target="iOS15"))
     assert "stored in fp32" in sentence
     (sentence,) = advice(replace(DEFAULT, deployment_target="iOS16"))
@@ -95,7 +95,7 @@ def test_old_systems_cost_a_native_fp16_lstm_its_size() -> None:
     assert advice(replace(DEFAULT, deployment_target="iOS15", lstm="loop")) == ()
 
 
-def test_what_a_request_becomes() -> None:
+def test_a_request_decides_suffix_version_and_outputs() -> None:
     network = replace(DEFAULT, format="neuralnetwork")
     assert (package_suffix(DEFAULT.format), package_suffix(network.format)) == (
         ".mlpackage",
@@ -119,7 +119,7 @@ def test_the_lstm_of_iOS16_cannot_be_compressed() -> None:  # noqa: N802
     assert caught.value.key == "coreml.compress_layers.lstm"
 
 
-def test_checking_a_request_imports_nothing_heavy() -> None:
+def test_checking_a_request_imports_no_heavy_library() -> None:
     code = (
         "import sys; from asrbuild.coreml.request import *; advice(ConversionRequest()); "
         "print(*sorted({'numpy', 'coremltools', 'tensorflow'} & set(sys.modules)))"

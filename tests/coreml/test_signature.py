@@ -1,4 +1,4 @@
-"""The declared facts of a network: rows, context and states, and contradictions refused by name."""
+"""The declared facts of a network: rows, context and states; contradictions are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Speed-ups change no byte: packages that are converted with and without them are the same."""
+"""Speed-ups change no byte: packages that are converted with and without them are equal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from asrbuild.coreml.speedups import SWITCH, enabled
 
-#: Converts both formats in a process of its own; the sizes from which a speed-up works are lowered.
+#: Converts both formats in a separate process, with lower thresholds of the speed-ups.
 CONVERT = """
 import sys
 from pathlib import Path
@@ -68,6 +68,8 @@ def test_packages_are_the_same_bytes_without_speedups(
     ("value", "off"),
     [("", []), ("0", []), ("1", ["session", "products"]), ("products,other", ["products"])],
 )
-def test_the_switch(monkeypatch: pytest.MonkeyPatch, value: str, off: list[str]) -> None:
+def test_the_switch_turns_chosen_speedups_off(
+    monkeypatch: pytest.MonkeyPatch, value: str, off: list[str]
+) -> None:
     monkeypatch.setenv(SWITCH, value)
     assert [name for name in ("session", "products") if not enabled(name)] == off

@@ -93,8 +93,8 @@ def in_pieces(model, whole: np.ndarray, cuts: list[int], stateful: bool):
 @settings(max_examples=15)
 @given(cuts=st.lists(st.integers(0, CHUNK), min_size=1, max_size=8))
 @pytest.mark.parametrize("request_", EXPLICIT + STATEFUL, ids=label)
-def test_any_cut_gives_what_one_shot_gives(build, request_, cuts: list[int]) -> None:
-    # Even a call without one real step, and short calls in the middle, lose and add nothing.
+def test_any_cut_gives_the_outputs_of_one_shot(build, request_, cuts: list[int]) -> None:
+    # Calls without a real step, and short calls in the middle, neither lose nor add steps.
     total = sum(cuts)
     if not total:
         return
@@ -110,7 +110,7 @@ def test_any_cut_gives_what_one_shot_gives(build, request_, cuts: list[int]) -> 
 
 @pytest.mark.parametrize("request_", EXPLICIT, ids=label)
 @pytest.mark.parametrize("length", [0, 1, 4, 6])
-def test_what_lies_past_the_end_changes_not_one_bit(build, request_, length: int) -> None:
+def test_values_past_the_end_do_not_change_a_bit(build, request_, length: int) -> None:
     model = executor.load(build(request_))
     start = np.random.default_rng(1).standard_normal((2, 1, HIDDEN)).astype(np.float32)
     found = [
@@ -173,7 +173,7 @@ def test_functions_share_their_weights_and_agree(build) -> None:
     assert read_spec(path).specificationVersion == 9
     half = inspect_model(single).weight_bytes["float16"]
     assert summary.weight_bytes["float16"] == half
-    # Alignment and each function's own few indices, never a second copy.
+    # The rest is alignment and a few indices of each function, not a second copy.
     weights = "Data/com.apple.CoreML/weights/weight.bin"
     assert (path / weights).stat().st_size < (single / weights).stat().st_size + 4096
 
@@ -196,7 +196,7 @@ def test_functions_share_their_weights_and_agree(build) -> None:
         np.testing.assert_allclose(np.concatenate(rows), expected["logits"], atol=2e-3, rtol=0)
 
 
-def test_a_stateful_package_takes_and_gives_no_state(build) -> None:
+def test_a_stateful_package_has_no_state_inputs_or_outputs(build) -> None:
     (function,) = inspect_model(build(STATEFUL[0])).functions
     assert [item.name for item in function.inputs] == ["input_node", "input_lengths"]
     assert [item.name for item in function.outputs] == ["logits"]
@@ -207,7 +207,7 @@ def test_a_stateful_package_takes_and_gives_no_state(build) -> None:
 
 
 def test_the_native_form_can_be_materialized_at_fixed_shapes(build, tmp_path: Path) -> None:
-    # coremltools' own tool for that refuses a while_loop over a flexible axis.
+    # coremltools' tool for that refuses a while_loop over a flexible axis.
     coremltools = import_coremltools()
     flexible = build(ConversionRequest(steps=RangeSteps(1, 16, 50)))
     model = coremltools.models.MLModel(str(flexible), skip_model_load=True)

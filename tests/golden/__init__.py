@@ -1,13 +1,13 @@
-"""Golden files: what earlier code built and answered, compared with what today's code does.
+"""Golden files: records of earlier code's artifacts and answers, compared with those of today's.
 
-A test that has an artifact, an error or a JSON answer at hand records it here, and fails with a
-diff by path if the record differs from the one in ``tests/golden/*.json``. The tests reach the
-product through the command line and files only, so moving its modules does not touch these files.
+A test of an artifact, an error or a JSON answer compares it with a record, and fails with a diff by
+path if the record differs from the one in ``tests/golden/*.json``. The tests reach the product
+through the command line and files only, so moving its modules does not touch these files.
 
     uv run python -m tests.golden              makes all records anew and prints what changed
     uv run python -m tests.golden tests/x.py   those of one test file
 
-A changed record is a changed product: its commit names the fields and the reason.
+A changed record means a changed product: its commit names the fields and the reason.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ FOLDER = Path(__file__).parent
 COLLECT = "ASRBUILD_GOLDEN"
 #: A part of a manifest whose JSON is longer than this is stored once for all that have it.
 LONG = 160
-#: And such parts are looked for down to here: manifest.provenance.recipe.verify is the deepest.
+#: The depth of the search for such parts: manifest.provenance.recipe.verify is the deepest.
 DEPTH = 4
-#: Manifest field (``*``: every entry of a list) -> why its value is not compared. That the field is
-#: there is compared.
+#: Manifest field (``*``: every entry of a list) -> why its value is not compared. The presence of
+#: the field is compared.
 MASKED = {
     "provenance.created": "the time of the build",
     "provenance.platform": "the machine and its Python",
@@ -68,13 +68,13 @@ def check_error(name: str, code: int, error: str, folder: Path) -> None:
 
     Texts may be reworded, so they are left to the tables of the tests. ``folder`` is the test's.
     """
-    # Absolute paths of the project are those of one machine.
+    # Absolute paths of the project belong to one machine.
     name = re.sub(r"(?<![\w}])/[^ ]*/", "", name)
     _check("errors", name, {"code": code, **error_fields(error, folder)})
 
 
 def check_refusals(reader: str, refusals: dict[str, str | None]) -> None:
-    """Compares how a command or a key refuses files that are not of its kind (None: they are)."""
+    """Compares the refusals of files that are not of the kind of a command or key (None: taken)."""
     record: dict[str, list[str]] = {}
     for name, error in refusals.items():
         found = error_fields(f"error: {error}", Path(name))
@@ -112,7 +112,7 @@ def _check(file: str, name: str, record: Any) -> None:
 
 
 def _comparable(wanted: Any, found: Any) -> tuple[Any, Any]:
-    """Both records without the content digests if they were made with different libraries."""
+    """Both records; without content digests if different libraries made them."""
     tools = [r.get("tools") if isinstance(r, dict) else None for r in (wanted, found)]
     if tools[0] == tools[1]:
         return wanted, found
@@ -124,13 +124,13 @@ def _comparable(wanted: Any, found: Any) -> tuple[Any, Any]:
 
 
 def artifact_record(path: Path) -> dict[str, Any]:
-    """What is compared of an artifact; its manifest with the fields of ``MASKED`` masked."""
+    """The compared facts of an artifact: its manifest has the fields of ``MASKED`` masked."""
     manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     version = manifest.pop("version")
     assert manifest.pop("artifact_id") == f"{manifest['name']}/{version}"
     assert path.name == version
     if manifest["verification"].pop("witness", None) is not None:
-        # The rest is as without it, down to the version of the content.
+        # The other fields, the content version too, do not depend on it.
         assert manifest["schema_version"] == "1.2"
         manifest["schema_version"] = "1.1"
     packages = {f["path"]: f for f in manifest["files"] if f["role"] == "package"}
@@ -163,7 +163,7 @@ def artifact_record(path: Path) -> dict[str, Any]:
 
 @cache
 def _swift_kit() -> dict[str, str]:
-    """Path in an artifact -> digest, of the Swift package, which is the same in every artifact."""
+    """Path -> digest of the Swift package's files, which are the same in every artifact."""
     folder = TEMPLATES / SWIFT_KIT
     found = {
         f"{SWIFT_KIT}/{file.relative_to(folder).as_posix()}": digest(file.read_bytes())
@@ -247,7 +247,7 @@ def write(file: str, records: dict[str, Any]) -> None:
 
 
 def _name(value: Any) -> str:
-    """What a long part is called where it is stored once; empty for a short one."""
+    """The name under which a long part is stored once; empty for a short one."""
     text = json.dumps(value) if isinstance(value, (dict, list)) else ""
     return f"shared {digest(text.encode())[:12]}" if len(text) > LONG else ""
 

@@ -1,11 +1,11 @@
-"""Makes ``written-by-VERSION.tar.xz``: what one version of asrbuild left on disk, for later ones.
+"""Makes ``written-by-VERSION.tar.xz``: files of one version of asrbuild, for tests of later ones.
 
     uv run python -m tests.golden.archive 0.1.0
 
-A home of one person: keys, a store with two versions of one artifact and one of another, the cache
-they were built with, one signed bundle, and a remote folder with a channel and a set. The source is
-a small genuine checkpoint of ``tests/data``. An archive is made once and never again: a release
-that changes a format adds its own beside it.
+The archive is a user's home: keys, a store with two versions of one artifact and one of another,
+the cache they were built with, one signed bundle, and a remote folder with a channel and a set. The
+source is a small genuine checkpoint of ``tests/data``. An archive is made only once: a release that
+changes a format adds another.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SOURCE = (
     "source.sample.text=hello.txt",
     "verify=quick",
 )
-#: Stands for the home's own folder in what is packed.
+#: Placeholder of the home's path in the archive.
 HOME = "/home/of/golden"
 COMMANDS = (
     ("key", "new", "golden"),
@@ -53,7 +53,7 @@ COMMANDS = (
 
 
 def write(archive: Path) -> None:
-    """Runs ``COMMANDS`` in an empty home and packs what they left."""
+    """Runs ``COMMANDS`` in an empty home and packs the files that they wrote."""
     with TemporaryDirectory() as temporary:
         home = Path(temporary)
         shutil.copytree(GENUINE / "coqui-1.4.0" / "checkpoint", home / "checkpoint")
@@ -75,13 +75,13 @@ def write(archive: Path) -> None:
 
 
 def move_seen(home: Path, before: str, now: str) -> None:
-    """Renames the folder by which the file of channels seen calls the remote."""
+    """Replaces the remote's folder in the file of channels seen."""
     seen = home / "config" / "seen.json"
     seen.write_text(seen.read_text(encoding="utf-8").replace(before, now), encoding="utf-8")
 
 
 def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """The entry without owner and time; None for what holds for one boot of one machine only."""
+    """The entry without owner and time; None if it is valid for one boot of one machine only."""
     if entry.name.split("/")[-1] in (".digests", ".locks", ".recipes", "state"):
         return None
     entry.uid = entry.gid = entry.mtime = 0

@@ -1,7 +1,7 @@
-"""What earlier versions of asrbuild wrote is read by today's: a store, a bundle, a remote, a cache.
+"""Today's code reads a store, a bundle, a remote and a cache of earlier versions.
 
-Formats outlive code. Keys of the cache are no format: they hold digests of the code, so a later
-version lists and cleans up an earlier one's entries, but does not meet them in a build.
+Formats outlive code. Keys of the cache are not a format: they hold digests of the code, so a later
+version lists and cleans up the entries of an earlier one, but does not use them in a build.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from tests.golden.archive import GENUINE, HOME, move_seen
 
 ARCHIVES = sorted(path.name for path in golden.FOLDER.glob("written-by-*.tar.xz"))
 WORDS = (GENUINE / "hello.txt").read_text(encoding="utf-8").strip()
-#: What the command `asrbuild` calls, wherever its module lies.
+#: The entry point of the command `asrbuild`.
 (COMMAND,) = entry_points(group="console_scripts", name="asrbuild")
 Run = Callable[..., Any]
 
 
 @pytest.fixture(params=ARCHIVES)
 def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The home of a user of that version, unpacked anew for each test."""
+    """The home of a user of that version, unpacked for each test."""
     folder = tmp_path_factory.mktemp("home")
     with tarfile.open(golden.FOLDER / request.param) as packed:
         packed.extractall(folder, filter="tar")
@@ -101,7 +101,7 @@ def test_the_store_is_read(home: Path, run: Run, tmp_path: Path) -> None:
     assert run("run", "old", "--json")
 
 
-def test_the_bundle_is_read_and_signed_anew_it_is_the_same_file(
+def test_the_bundle_is_read_and_written_again_with_the_same_bytes(
     home: Path, run: Run, tmp_path: Path
 ) -> None:
     assert run("verify", "old.asrb", "--json")["passed"]

@@ -1,4 +1,4 @@
-"""The comparison itself: it fails on every change but those of a run or a machine."""
+"""The comparison with golden files fails on every change except facts of a run or a machine."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_change_is_reported_by_its_path(change: Any, line: str) -> None:
 
 
 def artifact(at: Path, change: Callable[[dict[str, Any]], object] = lambda _: None) -> Any:
-    """A record of the smallest artifact there is: one package file, one gate."""
+    """The smallest artifact: one package file, one gate."""
     content = b"weights"
     digest = golden.digest(content)
     metric = {"name": "psnr_db", "value": 80.1, "comparison": ">=", "limit": 60, "passed": True}
@@ -68,7 +68,7 @@ def artifact(at: Path, change: Callable[[dict[str, Any]], object] = lambda _: No
     return golden.artifact_record(at)
 
 
-def test_facts_of_a_run_are_masked_and_nothing_else(tmp_path: Path) -> None:
+def test_only_facts_of_a_run_are_masked(tmp_path: Path) -> None:
     first = artifact(tmp_path / "1.0.0+a")
 
     def another_run(m: dict[str, Any]) -> None:

@@ -19,17 +19,17 @@ from tests.paths import DEMO
 
 
 def recipe_of(*overrides: str) -> Recipe:
-    """A composed recipe, like the command line's."""
+    """A composed recipe, as from the command line."""
     from asrbuild.builder.compose import compose_recipe
 
     return compose_recipe(list(overrides))
 
 
 def build(folder: Path, weights: AcousticWeights, *overrides: str) -> Manifest:
-    """Converts into ``folder`` and describes the package; the artifact directory is ``folder``."""
+    """Converts into ``folder``, the artifact directory, and returns the package's manifest."""
     folder.mkdir(parents=True, exist_ok=True)
     recipe = recipe_of(*overrides)
-    # Recordings and alphabet are the demo's; the weights come from the test.
+    # Recordings and alphabet are the demo's; the weights are those of the test.
     recipe, source = settle(recipe, folder)
     package = folder / conversion.package_name(recipe.coreml.format)
     request = conversion.conversion_request(conversion.conversion(recipe, source))
@@ -45,12 +45,12 @@ def recordings() -> dict[str, np.ndarray]:
 
 
 def texts() -> dict[str, str]:
-    """Their transcripts."""
+    """The transcripts of the recordings."""
     return {name: (DEMO / f"{name}.txt").read_text().strip() for name in RECORDINGS}
 
 
 def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *overrides: str) -> Path:
-    """A published artifact like a build's, its reference made by the numpy network; its path."""
+    """Publishes an artifact whose reference is that of the numpy network; returns its path."""
     from asrbuild.artifact import store
     from asrbuild.builder import publish as assembling
     from asrbuild.builder.stages.prove import HEARD, VERIFICATION
@@ -61,7 +61,7 @@ def publish(store_root: Path, work_folder: Path, weights: AcousticWeights, *over
     from asrbuild.speech.mfcc import FeatureSettings
     from tests.proof import numpy_network
 
-    # Random weights say nothing, so the letters of their transcripts are ties.
+    # Random weights give no words, so the letters of their transcripts are ties.
     recipe = recipe_of("verify.require_transcript=false", *overrides)
     recipe, source = settle(recipe, work_folder)
     manifest = build(work_folder, weights, "verify.require_transcript=false", *overrides)

@@ -1,4 +1,4 @@
-"""The acoustic network in plain numpy, as an independent reference, and its faults for the tests.
+"""The acoustic network in plain numpy, as an independent reference, and versions with faults.
 
 Written from the equations of the DeepSpeech paper and TensorFlow's BlockLSTM documentation; it
 shares no code with the executor.
@@ -62,7 +62,7 @@ def half(array: np.ndarray) -> np.ndarray:
 
 
 def swap_layers(weights: AcousticWeights) -> AcousticWeights:
-    """Layers 2 and 3 in each other's place: every shape still fits."""
+    """Exchanges layers 2 and 3: every shape still fits."""
     return replace(
         weights,
         layer_2_weights=weights.layer_3_weights,
@@ -73,7 +73,7 @@ def swap_layers(weights: AcousticWeights) -> AcousticWeights:
 
 
 def permute_gates(weights: AcousticWeights) -> AcousticWeights:
-    """The LSTM's forget and output gates in each other's place."""
+    """Exchanges the LSTM's forget and output gates."""
     order = [0, 1, 3, 2]
     return replace(
         weights,
@@ -83,7 +83,7 @@ def permute_gates(weights: AcousticWeights) -> AcousticWeights:
 
 
 def shift_classes(weights: AcousticWeights) -> AcousticWeights:
-    """Every class one column on: a is b, b is c, the blank is the space."""
+    """Moves every class by one column: a is b, b is c, the blank is the space."""
     return replace(
         weights,
         layer_6_weights=np.roll(weights.layer_6_weights, 1, axis=1),
@@ -97,7 +97,7 @@ def overflow(weights: AcousticWeights) -> AcousticWeights:
 
 
 def uniform(weights: AcousticWeights) -> AcousticWeights:
-    """A network that says nothing: every class is as likely as the others."""
+    """A network without information: all classes are equally likely."""
     return replace(
         weights,
         layer_6_weights=np.zeros_like(weights.layer_6_weights),

@@ -1,4 +1,4 @@
-"""Bisection names the faulty node: TensorFlow against faulty packages."""
+"""Bisection names the faulty node of a package by a comparison with TensorFlow."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def sample() -> np.ndarray:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_run_of_tensorflow(graph, sample):
-    """Every test here asks TensorFlow the same; it is asked once."""
+    """Runs TensorFlow once: every test here uses the same outputs."""
     nodes = [*landmarks_of(_loaded(graph))]
     cell = next(node for node in nodes if "BlockLSTM" in node).partition(":")[0]
     answer = run_reference(graph, {"case": sample}, nodes=[*nodes, f"{cell}:1"])
@@ -61,7 +61,7 @@ def _loaded(graph: Path):
     return load_graph(graph)
 
 
-def test_the_numpy_network_of_these_tests_is_tensorflows(one_run_of_tensorflow, sample):
+def test_the_numpy_network_of_these_tests_equals_tensorflow(one_run_of_tensorflow, sample):
     found = network.run(WEIGHTS, sample)
     for name in ("logits", "new_state_c", "new_state_h"):
         expected = getattr(one_run_of_tensorflow, name)
@@ -75,7 +75,7 @@ def test_landmarks_are_the_layers_in_order(graph):
 
 
 def test_a_normalised_layer_is_a_landmark(tmp_path, monkeypatch, sample):
-    """Its normalisation comes after its clip, and is named when its shift is another one."""
+    """Its normalisation follows its clip, and is named when its shift differs."""
     monkeypatch.setattr("asrbuild.architectures.deepspeech.reference.run_reference", run_reference)
     folder = GENUINE / "deepspeech-0.9.3-layer-norm"
     weights = read_weights(find_checkpoint(folder / "checkpoint"))
@@ -120,7 +120,7 @@ def test_the_wrong_layer_is_named(tmp_path, graph, sample, fault, layer, overrid
         assert found.first.first_step == 0
 
 
-def test_a_state_that_is_not_carried_shows_at_the_lstm_of_the_second_call(
+def test_a_state_that_is_not_carried_is_found_at_the_lstm_of_the_second_call(
     tmp_path, graph, sample, monkeypatch
 ):
     trace = bisection._Traced.predict
@@ -142,7 +142,7 @@ def test_a_stateful_package_is_bisected_too(tmp_path, graph, sample):
 
 
 def test_the_command_names_the_node(tmp_path, graph, capsys, monkeypatch):
-    """End to end, TensorFlow's run included: an artifact of other weights than the graph's."""
+    """The artifact has other weights than the graph; the command runs TensorFlow too."""
     monkeypatch.setattr("asrbuild.architectures.deepspeech.reference.run_reference", run_reference)
     wrong = network.permute_gates(WEIGHTS)
     path = building.publish(tmp_path / "artifacts", tmp_path / "work", wrong, "model=static")
@@ -154,7 +154,7 @@ def test_the_command_names_the_node(tmp_path, graph, capsys, monkeypatch):
 
 
 def test_a_bound_that_fails_alone_is_bisected(tmp_path, graph, capsys, monkeypatch):
-    """No artifact holds the bound of its range: it is made of the sample again."""
+    """Artifacts do not store the case of a range's bound, so it is made from the sample again."""
     monkeypatch.setattr("asrbuild.architectures.deepspeech.reference.run_reference", run_reference)
     path = building.publish(
         tmp_path / "artifacts",
@@ -182,5 +182,5 @@ def test_a_bound_that_fails_alone_is_bisected(tmp_path, graph, capsys, monkeypat
     said = capsys.readouterr().out
     assert "steps_150@self: logits" in said
     assert calls == [150]
-    # The mistake is in the call, not in a value that the package computes.
+    # The fault is in the call, not in a value that the package computes.
     assert "layer by layer: all 17 comparisons agree" in said

@@ -37,7 +37,7 @@ def test_the_first_changed_value_is_named_with_its_node(tmp_path: Path, precisio
     values = package.trace({name: noise})
     floor = AGREEMENT_DB[precision]
     assert compare_values(landmarks, values, floor) is None
-    # From one convolution on, as a wrong weight of it would change them.
+    # A wrong weight of one convolution would change these values.
     suffix = "_cast_fp16" if precision == "fp16" else ""
     after = list(values).index(f"conv_6{suffix}")
     changed = list(values)[after:]

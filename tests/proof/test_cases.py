@@ -25,14 +25,14 @@ SECONDS = 16_000
 
 @pytest.fixture(scope="module")
 def recordings():
-    """Half a second of quiet, then a tone that wobbles: something with a beginning."""
+    """Half a second of quiet, then a tone with vibrato, so that the beginning is distinct."""
     time = np.arange(2 * SECONDS) / SECONDS
     tone = 0.3 * np.sin(2 * np.pi * (300 + 100 * np.sin(9 * time)) * time)
     sample = np.where(time < 0.5, 1e-4 * np.sin(7000 * time), tone).astype(np.float32)
     return {"sample": sample, "second": sample[::-1].copy()}
 
 
-def test_every_input_is_there_in_order_and_as_the_network_takes_it(recordings):
+def test_every_input_has_the_form_and_order_of_the_network(recordings):
     cases = build_cases(SETTINGS, recordings)
     assert tuple(cases) == INPUTS
     for name, windows in cases.items():
@@ -43,9 +43,9 @@ def test_every_input_is_there_in_order_and_as_the_network_takes_it(recordings):
     assert np.array_equal(cases["second"], features(recordings["second"], SETTINGS))
 
 
-def test_the_inputs_are_what_they_say(recordings):
+def test_the_inputs_match_their_names(recordings):
     cases = build_cases(SETTINGS, recordings)
-    # Silence: every band is at the floor, so every frame is the same.
+    # In silence every band is at the floor, so all frames are equal.
     frames = cases["silence"][:, 9]
     assert np.ptp(frames, axis=0).max() < 1e-6
     clipped = np.clip(recordings["sample"][:32_000] * np.float32(20.0), -1, 1)
@@ -76,7 +76,7 @@ def test_the_same_bytes_every_time(recordings):
         ({"lower": 1, "upper": None}, (1,)),
     ],
 )
-def test_edge_lengths(arguments, expected):
+def test_edge_lengths_follow_from_the_steps(arguments, expected):
     assert edge_lengths(**arguments) == expected
 
 
@@ -91,13 +91,13 @@ def test_edge_lengths(arguments, expected):
         ),
     ],
 )
-def test_what_cannot_be_made_is_said(recordings, change, message):
+def test_impossible_inputs_are_refused(recordings, change, message):
     arguments = {"settings": SETTINGS, "recordings": recordings, **change}
     with pytest.raises(AsrbuildError, match=message):
         build_cases(**arguments)
 
 
-def test_the_reference_on_disk_gives_back_the_same_cases(recordings, tmp_path):
+def test_the_reference_on_disk_has_the_same_cases(recordings, tmp_path):
     cases = build_cases(SETTINGS, recordings)
     cases |= edge_cases(cases, [1, 40], 3000)
     rng = np.random.default_rng(0)
@@ -117,7 +117,7 @@ def test_the_reference_on_disk_gives_back_the_same_cases(recordings, tmp_path):
         for output, value in reference[name].items():
             assert np.array_equal(found[name][output], value), (name, output)
     with np.load(path) as archive:
-        # Windows overlap: only what cannot be rebuilt from frames is stored whole.
+        # Windows overlap: only values that frames cannot rebuild are stored whole.
         assert archive["sample/frames"].shape == (len(cases["sample"]) + 18, 26)
         assert archive["steps_40/frames"].shape == (40 + 18, 26)
         assert "random/features" in archive.files

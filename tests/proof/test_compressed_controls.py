@@ -1,8 +1,8 @@
-"""Compressed packages that are wrong, each refused; the same package right, passing.
+"""Faulty compressed packages are each refused; the correct package passes.
 
 coremltools 9.0 is known to make some 4-bit packages that are numerically wrong (its issue 2716),
 and one cause is known (its pull request 2777): a weight that is divided by its rows' largest values
-and left so. Here are the ways in which palettes, indices, scales and masks can be wrong.
+and not multiplied back. The faults here are those of palettes, indices, scales and masks.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Compressed:
 
 @pytest.fixture(scope="module")
 def demo() -> Any:
-    """Weights, cases, what TensorFlow's arithmetic gives for them."""
+    """Weights, cases, and the outputs of TensorFlow's arithmetic for them."""
     from asrbuild.architectures.deepspeech.checkpoint import find_checkpoint, read_weights
     from asrbuild.proof.cases import build_cases
     from asrbuild.speech.mfcc import FeatureSettings
@@ -81,14 +81,14 @@ def _compressed(overrides: tuple[str, ...], demo, tmp_path_factory) -> Compresse
     return Compressed(folder, manifest, proven)
 
 
-def test_the_right_package_passes_every_gate(compressed):
+def test_the_correct_package_passes_every_gate(compressed):
     _, package = compressed
     assert package.prove(package.folder).failures == ()
 
 
 @dataclass(frozen=True)
 class Blob:
-    """Where a parameter of a compressed weight lies in ``weight.bin``."""
+    """The place of a compressed weight's parameter in ``weight.bin``."""
 
     operation: str
     parameter: str
@@ -120,7 +120,7 @@ def reversed_palette(raw: np.ndarray, blob: Blob) -> np.ndarray:
 
 
 def doubled_palette(raw: np.ndarray, blob: Blob) -> np.ndarray:
-    """As a weight whose rows were scaled, and not scaled back."""
+    """Doubles a palette, like a weight whose rows were scaled and not scaled back."""
     return (raw.view(np.float16) / np.float16(0.5)).view(np.uint8)
 
 
@@ -175,7 +175,7 @@ FAULTS = {
 
 
 def test_a_package_with_one_wrong_weight_is_refused(compressed, tmp_path):
-    """Each fault in each weight that is as large as a layer, alone."""
+    """Each fault is in one weight of the size of a layer."""
     method, package = compressed
     found = blobs(package.folder / package.manifest.model.package)
     passed, tried = [], 0

@@ -26,7 +26,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_what_a_build_makes_contradicts_nothing(tmp_path: Path, form: str) -> None:
+def test_a_built_package_agrees_with_its_manifest(tmp_path: Path, form: str) -> None:
     manifest = building.build(tmp_path, WEIGHTS, *FORMS[form])
     assert contradictions(tmp_path / manifest.model.package, manifest) == []
 
@@ -87,7 +87,7 @@ def ranged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
         (forget, "metadata asrbuild.sample_rate_hz: the package has None, the manifest 16000"),
     ],
 )
-def test_a_package_that_lies_is_told_off(
+def test_a_package_that_contradicts_its_manifest_is_refused(
     ranged: tuple[Path, Manifest], lie: Callable[[Any], None], said: str
 ) -> None:
     folder, manifest = ranged
@@ -104,10 +104,10 @@ def test_a_package_that_lies_is_told_off(
     assert problem.startswith(said)
 
 
-def test_a_manifest_that_promises_more_than_the_package_fails_its_proof(
+def test_a_manifest_that_promises_more_than_the_package_fails(
     ranged: tuple[Path, Manifest],
 ) -> None:
-    """Every case fits in both, so that no gate on numbers can tell."""
+    """Every case fits both, so gates on numbers cannot find the fault."""
     import numpy as np
 
     from asrbuild.proof.gates import Gates

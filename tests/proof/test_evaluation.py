@@ -1,4 +1,4 @@
-"""Data sets, cached probabilities, and error rates against counts."""
+"""Data sets, cached probabilities, and error rates compared with counts."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def _say(text: str) -> np.ndarray:
 
 
 class Listener:
-    """A transcriber that says its texts in turn, and counts how often it was asked."""
+    """A transcriber that gives its texts in turn, and counts its calls."""
 
     def __init__(self, texts: list[str], digest: str = "a") -> None:
         self.sample_rate = 16_000
         self.texts = texts
         self.asked = 0
-        # Its package is any file, for it is not run.
+        # Its package is any file, because it is not run.
         self.artifact = Path(__file__).parent
         section = SimpleNamespace(model_dump_json=lambda: digest, package=Path(__file__).name)
         self.manifest = SimpleNamespace(
@@ -65,7 +65,7 @@ def dataset(tmp_path: Path) -> list[Recording]:
     return read_dataset(tmp_path)
 
 
-def test_a_folder_and_a_table(tmp_path: Path, dataset: list[Recording]) -> None:
+def test_a_folder_and_a_table_are_read(tmp_path: Path, dataset: list[Recording]) -> None:
     assert [r.text for r in dataset] == ["hello world", "one two three"]
     table = tmp_path / "set.csv"
     table.write_text(
@@ -73,7 +73,7 @@ def test_a_folder_and_a_table(tmp_path: Path, dataset: list[Recording]) -> None:
         f'b.wav,1,"one two three"\n{tmp_path / "a.wav"},2,hello world\n'
     )
     assert read_dataset(table) == [dataset[1], dataset[0]]
-    # An editor's byte order mark is no part of the words.
+    # An editor's byte order mark is not a part of the words.
     (tmp_path / "a.txt").write_text("hello world\n", encoding="utf-8-sig")
     table.write_text(table.read_text(), encoding="utf-8-sig")
     assert read_dataset(tmp_path) == dataset
@@ -92,7 +92,7 @@ def test_a_folder_and_a_table(tmp_path: Path, dataset: list[Recording]) -> None:
         ("x.csv", 'wav_filename,transcript\nclips\\one.wav,"Yes, ""please"""\n', "utf-8"),
     ],
 )
-def test_tables_as_others_write_them(
+def test_tables_of_other_programs_are_read(
     tmp_path: Path, name: str, content: str, encoding: str
 ) -> None:
     (tmp_path / "clips").mkdir()
@@ -130,7 +130,7 @@ def test_a_quotation_mark_does_not_swallow_the_next_line(tmp_path: Path) -> None
         (b"\xff\xfe\x00", "this is a file of no kind that asrbuild knows"),
     ],
 )
-def test_tables_that_will_not_do(tmp_path: Path, content: object, message: str) -> None:
+def test_unusable_tables_are_refused(tmp_path: Path, content: object, message: str) -> None:
     path = tmp_path / "set.csv"
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else str(content).encode())
@@ -138,7 +138,7 @@ def test_tables_that_will_not_do(tmp_path: Path, content: object, message: str) 
         read_dataset(path)
 
 
-def test_a_folder_without_words(tmp_path: Path) -> None:
+def test_a_folder_without_transcripts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AsrbuildError, match="the data set has no recordings"):
         read_dataset(tmp_path)
     (tmp_path / "a.wav").touch()
@@ -163,7 +163,7 @@ def test_the_model_runs_once_for_each_recording(tmp_path: Path, dataset: list[Re
     assert other.asked == 2
 
 
-def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, dataset: list[Recording]) -> None:
+def test_an_interrupted_run_resumes(tmp_path: Path, dataset: list[Recording]) -> None:
     cache = tmp_path / "cache"
 
     def stop_after_one() -> None:
@@ -182,7 +182,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, dataset: list[R
 
 
 class Stopping(GreedyDecoder):
-    """Breaks off in a batch, and counts what it was asked to decode."""
+    """A decoder that stops within a batch, and counts its utterances."""
 
     asked = 0
 
@@ -193,7 +193,7 @@ class Stopping(GreedyDecoder):
         return super().decode_batch(batch, n_best)
 
 
-def test_decoding_goes_on_where_it_was_broken_off(
+def test_interrupted_decoding_resumes(
     tmp_path: Path, dataset: list[Recording], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluation, "BATCH", 1)
@@ -217,7 +217,7 @@ def test_decoding_goes_on_where_it_was_broken_off(
     assert decoder.asked == 5, "damaged words are decoded again"
 
 
-def test_words_are_kept_by_all_that_makes_them(tmp_path: Path) -> None:
+def test_the_cache_of_words_depends_on_model_decoder_and_recording(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).write_text(name)
     at = SimpleNamespace(artifact=tmp_path, alphabet=LABELS)
@@ -241,7 +241,7 @@ def test_words_are_kept_by_all_that_makes_them(tmp_path: Path) -> None:
         assert words_folder(tmp_path, at, same) == folders[0]
 
 
-def test_references_that_the_alphabet_cannot_spell(dataset: list[Recording]) -> None:
+def test_references_that_the_alphabet_cannot_spell_are_reported(dataset: list[Recording]) -> None:
     strange = replace(dataset[1], text="one 2 three")
 
     def spelled(*recordings: Recording, count_all: bool = False) -> Spelled:
@@ -271,7 +271,7 @@ def _result(dataset: list[Recording], texts: list[str], cache: Path) -> SetResul
     return result
 
 
-def test_figures_are_those_of_what_was_heard(
+def test_figures_are_those_of_the_transcripts(
     tmp_path: Path, dataset: list[Recording], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluation, "BATCH", 1)
@@ -295,17 +295,17 @@ def test_the_page_names_every_mistake(tmp_path: Path, dataset: list[Recording]) 
     assert 'data-value="0.0">0.0</td>' in text
     for mistake in ("<del>world</del>", "<ins>word</ins>", "<ins>four</ins>"):
         assert mistake in text
-    # Both stand under each of the two recordings, the right one with no word wrong.
+    # Each of the two recordings lists both decoders, the correct one without errors.
     section = text[text.index("<h2>Recordings with wrong words</h2>") :]
     assert section.count(": 0 % of words wrong") == section.count(" of words wrong") / 2 == 2
     assert "<p>None.</p>" not in text
     write_page(page, "set.csv", dataset, [right])
     assert "<p>None.</p>" in page.read_text()
-    # Half of the recordings have a third of their words wrong, the other half a half.
+    # Half of the recordings have errors in a third of their words, the others in a half.
     assert 'd="M0 100H66.67V50.00H100.00V0.00H100"' in text
 
 
-def test_alignment_in_columns() -> None:
+def test_the_alignment_is_in_columns() -> None:
     assert aligned("one two three", "one too three four") == (
         "one TWO three ****",
         "one TOO three FOUR",

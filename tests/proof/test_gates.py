@@ -1,4 +1,4 @@
-"""The metrics against other formulas, and values that no gate may pass."""
+"""The metrics, compared with other formulas, and values that every gate refuses."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_max_abs_error_is_the_largest_difference(pair):
 
 
 @given(pairs)
-def test_psnr_is_the_peak_over_the_rms_error_in_db(pair):
+def test_psnr_is_the_peak_over_the_rms_error(pair):
     left, right = pair
     squares = [(float(a) - float(b)) ** 2 for a, b in zip(left.flat, right.flat, strict=True)]
     rms = math.sqrt(math.fsum(squares) / len(squares))
@@ -74,7 +74,7 @@ def test_kl_is_the_worst_rows_sum_and_never_negative(pair):
 
 
 @given(pairs, st.sampled_from([0.0, 2.0**-8]))
-def test_agreement_counts_rows_whose_choice_is_as_good_as_the_best(pair, tie):
+def test_agreement_counts_rows_whose_choice_equals_the_best(pair, tie):
     left, right = (softmax(array / 100.0) for array in pair)
     good = 0
     for expected, found in zip(left.tolist(), right.tolist(), strict=True):
@@ -82,7 +82,7 @@ def test_agreement_counts_rows_whose_choice_is_as_good_as_the_best(pair, tie):
     assert parity.argmax_agreement(left, right, tie) == pytest.approx(good / len(left))
 
 
-def test_a_tie_is_forgiven_and_a_choice_is_not():
+def test_only_ties_may_differ():
     reference = np.array([[0.5000, 0.4995, 0.0005]], np.float32)
     other = np.array([[0.4995, 0.5000, 0.0005]], np.float32)
     assert parity.argmax_agreement(reference, other, ARGMAX_TIE["fp16"]) == 1.0
@@ -119,7 +119,7 @@ def test_a_uniform_predictor_fails_every_gate_on_probabilities(sharp):
 
 
 def test_a_uniform_predictor_fails_where_closeness_alone_would_pass():
-    """Nearly even probabilities: the largest error is small, and the gates still refuse."""
+    """With nearly even probabilities the largest error is small, but the gates still refuse."""
     rng = np.random.default_rng(1)
     reference = {"logits": softmax(0.1 * rng.standard_normal((40, 29)))}
     uniform = {"logits": np.full((40, 29), 1 / 29, np.float32)}
@@ -177,7 +177,7 @@ def test_a_states_error_is_relative_to_its_size_above_one(peak, error, passes):
 def test_the_worst_metric_is_the_one_that_used_most_of_its_gate():
     reference = {"logits": probabilities()}
     noisy = reference["logits"].copy()
-    noisy[7, 3] += np.float32(0.019)  # of 0.02 allowed; the other gates mind it less
+    noisy[7, 3] += np.float32(0.019)  # of 0.02 allowed; it uses less of the other gates
     metrics = compare("sample", reference, {"logits": noisy}, FP16, "logits")
     shares = {metric.name: used(metric) for metric in metrics}
     assert shares["argmax_agreement"] == 0.0
@@ -187,7 +187,7 @@ def test_the_worst_metric_is_the_one_that_used_most_of_its_gate():
     wrong = {"logits": np.full((40, 29), 1 / 29, np.float32)}
     refused = worst(compare("sample", reference, wrong, FP16, "logits"))
     assert refused is not None
-    assert refused.name == "kl_divergence"  # nats by the thousandfold
+    assert refused.name == "kl_divergence"  # nats, multiplied by 1000
     assert worst([]) is None
 
 

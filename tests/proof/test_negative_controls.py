@@ -1,7 +1,7 @@
-"""Packages that are wrong, each built for real, each refused; and the same package right, passing.
+"""Packages with faults are each built and refused; the correct package passes.
 
-The tiny network has random weights. The demo model, where it is there, is the trained one: its
-gates are those a user's build meets.
+The tiny network has random weights. The demo model is trained, and its gates are those of a user's
+build.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ALL_ON_LOGITS = {"argmax_agreement", "kl_divergence", "max_abs_error", "psnr_db"
 
 @dataclass(frozen=True)
 class Subject:
-    """A network, what it must give, and what its packages are called on disk."""
+    """A network, its expected outputs, and its packages on disk."""
 
     name: str
     weights: AcousticWeights
@@ -65,7 +65,7 @@ class Subject:
             self.cases,
             reference or self.reference,
             gates_from(thresholds, precision),
-            # Random weights say nothing: their letters are ties, so they are not compared.
+            # Random weights give no words: their letters are ties, so they are not compared.
             words=WordGates(require_transcript=self.name == "demo"),
         )
 
@@ -105,7 +105,7 @@ def on_states(proof: Proof) -> set[str]:
 
 
 @pytest.mark.parametrize("precision", ["fp16", "fp32"])
-def test_the_right_package_passes_every_gate(subject, precision):
+def test_the_correct_package_passes_every_gate(subject, precision):
     proof = subject.prove(*subject.package("", "model=static", f"coreml.precision={precision}"))
     assert proof.failures == ()
     assert proof.verification.passed
@@ -130,8 +130,8 @@ def test_wrong_weights_are_refused(subject, fault, gates, states):
 
 
 @pytest.mark.parametrize("fault", ["uniform", "shift_classes", "swap_layers", "permute_gates"])
-def test_what_a_right_package_multiplied_hides_no_fault_of_the_next(subject, fault, monkeypatch):
-    """As in a sweep: products are shared where every byte is equal."""
+def test_products_of_a_correct_package_do_not_hide_a_fault_of_the_next(subject, fault, monkeypatch):
+    """A sweep shares products whose bytes are all equal."""
     monkeypatch.setattr(executor.products, "LARGE", 1)
     right, wrong = (subject.package(f, "coreml.precision=fp16") for f in ("", fault))
     passing = execution.execute(*right, subject.cases).outputs
@@ -142,7 +142,7 @@ def test_what_a_right_package_multiplied_hides_no_fault_of_the_next(subject, fau
     for name in subject.cases:
         assert not np.array_equal(found[name]["logits"], passing[name]["logits"])
         for output in ("logits", "new_state_c", "new_state_h"):
-            # Rows in other company are summed in another order, so half precision may round.
+            # Rows of other batches are summed in another order, so half precision may round.
             np.testing.assert_allclose(found[name][output], alone[name][output], atol=4e-3)
             assert np.array_equal(again[name][output], passing[name][output])
     assert subject.prove(*right).verification.passed
@@ -163,7 +163,7 @@ def test_half_precision_overflow_is_refused_and_single_precision_is_not(subject)
 
 @dataclass
 class Faulty:
-    """A model whose caller makes a mistake on every call."""
+    """A model with a fault in every call."""
 
     model: Any
     mistake: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
@@ -195,20 +195,18 @@ def _count_padding(data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     [
         (_forget, ALL_ON_LOGITS, {"steps_1", "steps_15", "steps_16"}),
         (_swap_states, ALL_ON_LOGITS, {"steps_1", "steps_15", "steps_16"}),
-        # The rows are right whatever comes after them: only the state tells.
+        # The rows are correct in any case: only the state shows the fault.
         (_count_padding, set(), {"steps_16"}),
     ],
 )
-def test_a_state_that_is_not_carried_right_is_refused(
-    subject, monkeypatch, mistake, gates, unharmed
-):
+def test_a_wrongly_carried_state_is_refused(subject, monkeypatch, mistake, gates, unharmed):
     load = executor.load
     monkeypatch.setattr(executor, "load", lambda *a, **k: Faulty(load(*a, **k), mistake))
     proof = subject.prove(*subject.package("", "model=static", "coreml.precision=fp16"))
     assert not proof.verification.passed
     assert on_logits(proof) == gates
     assert on_states(proof) == {"new_state_c", "new_state_h"}
-    # One chunk from a zero state cannot show it; that is why longer inputs are there.
+    # One chunk from a zero state cannot show it, so there are longer inputs.
     refused = {m.input for m in proof.verification.metrics if not m.passed}
     assert refused == set(subject.cases) - unharmed
 
@@ -222,10 +220,10 @@ def test_a_state_that_is_not_carried_right_is_refused(
         (("model=multifunction", "coreml.range_upper=200"), "whole_16"),
     ],
 )
-def test_whole_utterances_do_not_hide_a_state_that_is_not_carried_right(
+def test_whole_utterances_do_not_hide_a_wrongly_carried_state(
     subject, monkeypatch, mistake, overrides, way
 ):
-    """Every call of a whole utterance starts from zeros and has no padding, so it shows nothing."""
+    """A call of a whole utterance starts from zeros without padding, so it cannot show it."""
     folder, manifest = subject.package("", *overrides)
     load = executor.load
     monkeypatch.setattr(
@@ -256,7 +254,7 @@ def test_a_dropped_tail_is_refused(subject, monkeypatch):
 
 @pytest.mark.parametrize("position", [0.2, 0.5, 0.8])
 def test_a_flipped_bit_in_the_weights_is_refused(subject, tmp_path, position):
-    """The top bit of one number's exponent: a weight becomes 65,536 times as large."""
+    """The bit is the top one of an exponent: a weight becomes 65,536 times as large."""
     import shutil
 
     folder, manifest = subject.package("", "model=static", "coreml.precision=fp16")
@@ -264,7 +262,7 @@ def test_a_flipped_bit_in_the_weights_is_refused(subject, tmp_path, position):
     shutil.copytree(folder, damaged)
     (weights,) = damaged.rglob("weight.bin")
     data = bytearray(weights.read_bytes())
-    # A number of ordinary size, on a row that is in use.
+    # A weight of ordinary size, in a row that is in use.
     numbers = np.frombuffer(bytes(data), np.float16)
     start = int(len(numbers) * position)
     ordinary = np.flatnonzero((np.abs(numbers[start:]) > 0.05) & (np.abs(numbers[start:]) < 0.5))

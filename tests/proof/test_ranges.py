@@ -1,4 +1,4 @@
-"""How large float16 values and sums become: the bounds, the exact sums, and a warning's way."""
+"""The ranges of float16 values and sums: bounds, exact sums, and warnings."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ HALF = np.dtype(np.float16)
 
 
 @given(st.lists(st.floats(width=16), min_size=1, max_size=20))
-def test_a_magnitude_is_the_largest_there_is(values: list[float]) -> None:
+def test_a_magnitude_is_the_largest_absolute_value(values: list[float]) -> None:
     array = np.array(values, np.float16)
     wanted = np.max(np.abs(array.astype(np.float64)))
     assert magnitude(array) == (np.inf if np.isnan(wanted) else wanted)
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1.0, 30.0, 1000.0]), st.integers(1, 6))
-def test_a_sum_is_never_above_what_is_recorded(seed: int, scale: float, rows: int) -> None:
+def test_a_recorded_sum_is_an_upper_bound(seed: int, scale: float, rows: int) -> None:
     rng = np.random.default_rng(seed)
     x = (rng.standard_normal((rows, 7)) * scale).astype(np.float16)
     weight = rng.standard_normal((5, 7)).astype(np.float32) * scale
@@ -50,7 +50,7 @@ def test_a_sum_is_never_above_what_is_recorded(seed: int, scale: float, rows: in
     terms = np.abs(x.astype(np.float64)) @ np.abs(weight.astype(np.float64)).T + np.abs(bias)
     exact = float(terms.max())
     assert reach.total >= exact * (1 - 1e-5)
-    # Only a sum that reaches the limit is a warning, and then it is the sum itself.
+    # Only a sum that reaches the limit gives a warning, and then the exact sum is recorded.
     assert (reach.total >= LIMIT) == (exact >= LIMIT) or exact == pytest.approx(LIMIT, rel=1e-4)
     if exact >= LIMIT * 1.001:
         assert reach.total == pytest.approx(exact, rel=1e-4)
@@ -63,12 +63,12 @@ def ran(folder: Path, weights: AcousticWeights, *overrides: str):
     return manifest, execute(folder, manifest, cases, 12)
 
 
-def test_the_largest_values_of_a_package_are_found_where_they_are(tmp_path: Path) -> None:
+def test_the_largest_values_of_a_package_are_found_with_their_nodes(tmp_path: Path) -> None:
     weights = random_weights(16, seed=0)
     manifest, small = ran(tmp_path / "small", weights, "model=static", "n_steps=4")
     assert reaching(small.reaches) == ()
     by_node = {reach.node: reach for reach in small.reaches}
-    # Past the end an input column carries 16,384, and the sum stays below twice that.
+    # Past the end an input column has 16,384, and the sum stays below twice that.
     assert by_node["past_end"].value == 16384
     assert 16384 < by_node["lstm"].total < LIMIT
     assert by_node["layer_1_BiasAdd"].value > 0
@@ -94,7 +94,7 @@ def test_a_package_of_fp32_has_no_float16_values(tmp_path: Path) -> None:
         assert found.reaches == ()
 
 
-def test_reaches_are_kept(tmp_path: Path) -> None:
+def test_reaches_are_saved_and_loaded(tmp_path: Path) -> None:
     reaches = (Reach("a", "linear", 1.5, float("inf")), Reach("b", "mul", 2.0, 0.0))
     save_reaches(tmp_path, reaches)
     assert load_reaches(tmp_path) == reaches

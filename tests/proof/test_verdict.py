@@ -44,7 +44,7 @@ def run(folder: Path, manifest: Manifest, cases, reference, **given: Any) -> Pro
 
 
 def sizes_run(monkeypatch) -> list[tuple[str, int]]:
-    """(function, steps) of every call from here on."""
+    """Records (function, steps) of every later call."""
     calls: list[tuple[str, int]] = []
     predict = executor.Model.predict
 
@@ -95,7 +95,7 @@ def test_a_range_that_is_fed_in_chunks_is_run_whole_too(tmp_path, cases):
 
 @pytest.mark.parametrize("coreml", ["mlprogram", "neuralnetwork"])
 def test_a_range_is_run_in_padded_chunks_too(tmp_path, cases, reference, monkeypatch, coreml):
-    """Only there does a state go from call to call, and does input_lengths say less than T."""
+    """Only chunks carry a state from call to call, and have input_lengths below T."""
     calls: list[tuple[int, int]] = []
     predict = executor.Model.predict
 
@@ -135,8 +135,8 @@ def test_the_upper_bound_of_a_range_is_run_against_shorter_calls(
     assert len(cases["sample"]) < longest
 
 
-def test_a_bound_that_goes_wrong_only_when_long_is_refused(tmp_path, cases, reference, monkeypatch):
-    """As if an index overflowed at 128 steps: nothing shorter can show it."""
+def test_a_fault_at_the_upper_bound_alone_is_refused(tmp_path, cases, reference, monkeypatch):
+    """The fault is like an index overflow at 128 steps: shorter calls cannot show it."""
     predict = executor.Model.predict
 
     def wraps(self, data, state=None):
@@ -185,7 +185,7 @@ def package(tmp_path_factory) -> tuple[Path, Manifest]:
 
 
 def test_other_words_than_tensorflows_are_refused(package, cases, reference):
-    """The gates on numbers pass; only a step in a million could do it, so it is made up."""
+    """The gates on numbers pass. Such a package is rare, so the outputs are synthetic."""
     folder, manifest = package
     wrong = {name: dict(outputs) for name, outputs in reference.items()}
     wrong["sample"] = {
@@ -208,13 +208,15 @@ def test_the_word_error_rate_may_be_a_gate(package, cases, reference):
     strict = WordGates(require_transcript=False, max_wer=0.1, max_wer_increase=0.0)
     proof = run(folder, manifest, cases, reference, texts=texts, words=strict)
     assert not proof.verification.passed
-    # Random weights hear nonsense, but the same nonsense as the reference: no rise.
+    # Random weights give the same wrong words as the reference: no rise.
     (failure,) = proof.failures
     assert failure.startswith("sample: the word error rate is ")
     assert failure.endswith("above 10.0%")
 
 
-def test_output_that_is_no_probability_matches_nothing(package, cases, reference, monkeypatch):
+def test_outputs_that_are_not_probabilities_match_no_transcript(
+    package, cases, reference, monkeypatch
+):
     folder, manifest = package
     predict = executor.Model.predict
 
@@ -237,10 +239,8 @@ def test_a_proof_of_nothing_is_refused(tmp_path, cases):
     assert summary(unproven("tensorflow")) == "not executed"
 
 
-def test_on_macos_core_ml_is_asked_too_and_held_to_the_same_gates(
-    tmp_path, cases, reference, monkeypatch
-):
-    """Core ML is played by the executor here; on a Mac the acceptance tests have the real one."""
+def test_on_macos_core_ml_runs_too_with_the_same_gates(tmp_path, cases, reference, monkeypatch):
+    """The executor stands in for Core ML here; on a Mac the acceptance tests run Core ML itself."""
     from asrbuild.coreml.executor import coreml_backend
     from asrbuild.proof import execution as module
 

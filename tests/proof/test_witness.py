@@ -1,6 +1,6 @@
-"""The second runtime: what it agrees on, and the faults that it alone finds.
+"""The second runtime: agreement, and faults that it alone finds.
 
-Packages are built for real from random weights, and run by Apple's runtime.
+Packages are built from random weights, and run by Apple's runtime.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def proven(
     weights: AcousticWeights,
     *overrides: str,
 ) -> tuple[Proof, Witness]:
-    """The proof without the witness and with it; ``weights`` are the original's."""
+    """The proofs without and with the witness; ``weights`` are the original's."""
     recipe = building.recipe_of(*overrides)
     thresholds, precision = asdict(recipe.verify)["thresholds"], recipe.coreml.precision
     names = gate_names(record(recipe)["coreml"])
@@ -68,7 +68,7 @@ def proven(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_both_runtimes_agree_on_a_right_package(
+def test_both_runtimes_agree_on_a_correct_package(
     form: str, cases: dict[str, np.ndarray], tmp_path: Path
 ) -> None:
     overrides = form.split()
@@ -92,7 +92,7 @@ def test_both_runtimes_agree_on_a_right_package(
     )
     assert worst < FORMS[form]
     assert all(m.passed for m in (*against["executor"], *against["decompressed"]))
-    # Random weights are no speech model, and small: compressed, they miss the gates of one.
+    # Small random weights are not a speech model: compressed, they fail its gates.
     assert found.passed or "compress" in form
     assert bool(against["decompressed"]) == ("compress" in form)
     assert {m.value for m in against["decompressed"]} <= {0.0}
@@ -116,7 +116,7 @@ def test_a_constant_that_the_executor_misreads_is_found_and_its_node_named(
 
     monkeypatch.setitem(MIL_OPS, "linear", replace(linear, run=misread))
     proof, found = proven(tmp_path, manifest, cases, right, *overrides)
-    assert proof.verification.passed  # all that there was before the witness
+    assert proof.verification.passed  # the proof without a witness
     assert not found.passed
     failed = {(m.compared_with, m.output) for m in found.metrics if not m.passed}
     assert failed == {("executor", "logits"), ("original", "logits")}
@@ -126,10 +126,10 @@ def test_a_constant_that_the_executor_misreads_is_found_and_its_node_named(
     assert (first.first_step, first.last_step) == (0, 15)
 
 
-def test_a_program_that_core_ai_is_given_otherwise_is_found(
+def test_a_fault_of_the_lowered_program_is_found(
     cases: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fault of the witness's own is a disagreement too: a maximum for a minimum."""
+    """A fault of the witness is a disagreement too; here a maximum replaces a minimum."""
     hand_over_with(monkeypatch, '"type": "minimum"', '"type": "maximum"')
     overrides = ("model=static", "coreml.precision=fp32")
     manifest = building.build(tmp_path, WEIGHTS, *overrides)
@@ -153,7 +153,7 @@ def test_a_large_model_is_witnessed_on_a_recording_and_the_edge_lengths(
 
 
 def hand_over_with(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
-    """Changes a text in the program that Core AI is given."""
+    """Changes a text in the program that Core AI receives."""
     hand_over = asset.hand_over
 
     def edited(package: Path, folder: Path, *, decompress: bool = False) -> None:

@@ -21,7 +21,7 @@ def random_probabilities(
 
 
 def spoken(text: str, alphabet=ENGLISH, certainty: float = 0.9) -> np.ndarray:
-    """Probabilities that say ``text``: every label for one step, then a blank for one."""
+    """Probabilities that spell ``text``: every label for one step, then a blank for one."""
     rows = np.full((2 * len(text), alphabet.size + 1), (1 - certainty) / alphabet.size)
     for at, label in enumerate(alphabet.encode(text)):
         rows[2 * at, label] = certainty

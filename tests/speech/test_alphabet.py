@@ -1,4 +1,4 @@
-"""alphabet.txt as DeepSpeech reads it, and files with mistakes."""
+"""Alphabet files: DeepSpeech's rules, and mistakes."""
 
 from pathlib import Path
 
@@ -38,7 +38,9 @@ def _read(tmp_path: Path, content: bytes) -> Alphabet:
         ("\ufeff# a comment\na\n".encode(), ["a"]),
     ],
 )
-def test_reading(tmp_path: Path, content: bytes, labels: list[str]) -> None:
+def test_an_alphabet_is_read_by_deepspeechs_rules(
+    tmp_path: Path, content: bytes, labels: list[str]
+) -> None:
     alphabet = _read(tmp_path, content)
     assert list(alphabet.labels) == labels
     assert alphabet.blank == alphabet.size == len(labels)
@@ -53,28 +55,28 @@ def test_reading(tmp_path: Path, content: bytes, labels: list[str]) -> None:
         (b"a\n\xff\xfe\n", "the alphabet is not UTF-8 text (byte 2)"),
     ],
 )
-def test_mistakes(tmp_path: Path, content: bytes, message: str) -> None:
+def test_empty_and_binary_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(AsrbuildError) as caught:
         _read(tmp_path, content)
     assert caught.value.message == message
     assert caught.value.file == str(tmp_path / "alphabet.txt")
 
 
-def test_missing_and_folder(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(AsrbuildError, match="no such alphabet"):
         read_alphabet(tmp_path / "alphabet.txt")
     with pytest.raises(AsrbuildError, match="this is a folder, not an alphabet"):
         read_alphabet(tmp_path)
 
 
-def test_a_size_that_is_not_the_models() -> None:
+def test_a_size_that_differs_from_the_model_is_refused() -> None:
     alphabet = make_alphabet("abc")
     check_size(alphabet, 4)
     with pytest.raises(AsrbuildError, match="3 labels, the model 29 classes: it needs 28"):
         check_size(alphabet, 29)
 
 
-def test_the_first_line_of_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_read_only_if_the_size_requires_it(tmp_path: Path) -> None:
     (tmp_path / "alphabet.txt").write_bytes("\ufeff# one label a line\na\nb\n".encode())
     for size, labels in {
         None: ("a", "b"),
@@ -85,19 +87,19 @@ def test_the_first_line_of_a_file_with_a_byte_order_mark(tmp_path: Path) -> None
         assert read_alphabet(tmp_path / "alphabet.txt", size).labels == labels
 
 
-def test_the_same_label_twice() -> None:
+def test_a_repeated_label_is_kept() -> None:
     alphabet = make_alphabet(["ô", "a", "ô"])
     assert alphabet.size == 3
     assert alphabet.decode([0, 1, 2]) == "ôaô"
     assert alphabet.encode("ô") == [2]
 
 
-def test_an_empty_label() -> None:
+def test_an_empty_label_is_refused() -> None:
     with pytest.raises(AsrbuildError, match="an empty label"):
         make_alphabet(["a", ""])
 
 
-def test_encoding_what_is_not_there() -> None:
+def test_encoding_an_unknown_letter_is_refused() -> None:
     assert make_alphabet("ab ").encode("a b") == [0, 2, 1]
     with pytest.raises(AsrbuildError, match="not in the alphabet: 'é'"):
         make_alphabet("ab ").encode("a é")
@@ -111,7 +113,7 @@ def test_bytes_output_round_trip(text: str) -> None:
     assert alphabet.decode(alphabet.encode(text)) == text
 
 
-def test_bytes_that_are_no_text_do_not_stop_decoding() -> None:
+def test_bytes_that_are_not_text_do_not_stop_decoding() -> None:
     assert bytes_alphabet().decode([0xC3 - 1, ord("a") - 1]) == "\ufffda"
 
 
@@ -125,7 +127,7 @@ def test_bytes_that_are_no_text_do_not_stop_decoding() -> None:
         max_size=300,
     )
 )
-def test_written_alphabets_read_back(tmp_path_factory: pytest.TempPathFactory, labels) -> None:
+def test_a_written_alphabet_is_read_back(tmp_path_factory: pytest.TempPathFactory, labels) -> None:
     path = tmp_path_factory.mktemp("alphabets") / "alphabet.txt"
     path.write_bytes(make_alphabet(labels).file_text().encode())
     assert list(read_alphabet(path).labels) == labels

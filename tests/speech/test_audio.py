@@ -20,7 +20,7 @@ def _tone(hz: float, rate: int, seconds: float = 1.0) -> np.ndarray:
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no such names")
-def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf_8_is_read(tmp_path: Path) -> None:
     path = tmp_path / "x\udcff.wav"
     path.write_bytes(wav_bytes(np.array([1, -2, 3], np.int16), 16_000))
     np.testing.assert_array_equal(read_audio(path, 16_000), np.float32([1, -2, 3]) / 32768)
@@ -84,7 +84,9 @@ def test_flac_is_read_too(tmp_path: Path) -> None:
         ("cut.wav", b"RIFF\x24\x00\x00\x00WAVE", "cannot be read as audio: "),
     ],
 )
-def test_what_is_no_audio(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+def test_files_that_are_not_audio_are_refused(
+    tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
@@ -94,13 +96,13 @@ def test_what_is_no_audio(tmp_path: Path, name: str, content: bytes | None, mess
     assert caught.value.file == str(path)
 
 
-def test_a_recording_without_samples(tmp_path: Path) -> None:
+def test_a_recording_without_samples_is_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "none.wav", np.zeros(0, np.int16), RATE)
     with pytest.raises(AsrbuildError, match="the recording has no samples"):
         read_audio(tmp_path / "none.wav", RATE)
 
 
-def test_samples_that_are_not_numbers(tmp_path: Path) -> None:
+def test_samples_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "nan.wav", np.full(1_000, np.nan), RATE, subtype="FLOAT")
     with pytest.raises(AsrbuildError, match="not finite"):
         read_audio(tmp_path / "nan.wav", RATE)
@@ -137,8 +139,8 @@ def _wav(
         (0x80000024, 0x80000000),
     ],
 )
-def test_a_header_that_was_never_finished(tmp_path: Path, riff: int, data: int) -> None:
-    """As streams, pipes and recorders that were killed leave it; from a file and from bytes."""
+def test_an_unfinished_header_is_read(tmp_path: Path, riff: int, data: int) -> None:
+    """Streams, pipes and killed recorders leave such headers, here in a file and in bytes."""
     (tmp_path / "stream.wav").write_bytes(_wav(riff, data))
     notes: list[str] = []
     for source in (tmp_path / "stream.wav", _wav(riff, data)):
@@ -147,7 +149,7 @@ def test_a_header_that_was_never_finished(tmp_path: Path, riff: int, data: int) 
     assert "never finished" in notes[0]
 
 
-def test_an_rf64_header_that_was_never_finished() -> None:
+def test_an_unfinished_rf64_header_is_read() -> None:
     wav = _wav(0, 0)
     sizes = struct.pack("<4sIQQQI", b"ds64", 28, 0, 0, 0, 0)
     unfinished = b"RF64" + b"\xff" * 4 + b"WAVE" + sizes + wav[12:36] + b"data" + b"\xff" * 4
@@ -162,7 +164,7 @@ def test_an_empty_recording_is_not_an_unfinished_one() -> None:
         read_audio(_wav(48, 0, b"LIST\x04\0\0\0INFO"), RATE)
 
 
-def test_a_recording_that_was_cut_off() -> None:
+def test_a_truncated_recording_is_read_with_a_note() -> None:
     notes: list[str] = []
     whole = _wav(36 + PCM.nbytes, PCM.nbytes)
     samples = read_audio(whole[:-6000], RATE, notes.append)
@@ -185,14 +187,16 @@ def test_a_recording_that_was_cut_off() -> None:
     ],
 )
 @pytest.mark.parametrize("data", [PCM.nbytes, 0])
-def test_numbers_that_no_recording_has(header: dict[str, int], data: int, message: str) -> None:
+def test_impossible_numbers_in_a_header_are_refused(
+    header: dict[str, int], data: int, message: str
+) -> None:
     with pytest.raises(AsrbuildError) as caught:
         read_audio(_wav(0, data, **header), RATE)
     assert message in caught.value.message
     assert caught.value.fix
 
 
-def test_floats_in_the_range_of_integers(tmp_path: Path) -> None:
+def test_floats_in_the_range_of_integers_are_refused(tmp_path: Path) -> None:
     for peak in (20_000, 3):
         unscaled = np.rint(peak * _tone(300, RATE) / 0.5).astype(np.float32)
         soundfile.write(tmp_path / "f.wav", unscaled, RATE, subtype="FLOAT")
@@ -200,7 +204,7 @@ def test_floats_in_the_range_of_integers(tmp_path: Path) -> None:
             read_audio(tmp_path / "f.wav", RATE)
 
 
-def test_what_may_make_words_wrong_is_noted(tmp_path: Path) -> None:
+def test_causes_of_wrong_words_are_noted(tmp_path: Path) -> None:
     notes: list[str] = []
     soundfile.write(tmp_path / "loud.wav", 3 * _tone(300, RATE), RATE, subtype="FLOAT")
     read_audio(tmp_path / "loud.wav", RATE, notes.append)
@@ -217,7 +221,7 @@ def test_what_may_make_words_wrong_is_noted(tmp_path: Path) -> None:
     assert "cancel each other in part: their mix has 10% of their energy" in part
 
 
-def test_channels_in_opposite_phase(tmp_path: Path) -> None:
+def test_channels_in_opposite_phase_are_refused(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, (RATE, 2))
     notes: list[str] = []
     for name, channels in (
@@ -235,7 +239,7 @@ def test_channels_in_opposite_phase(tmp_path: Path) -> None:
     assert notes == []
 
 
-def test_samples_without_a_header() -> None:
+def test_samples_without_a_header_are_read() -> None:
     np.testing.assert_array_equal(to_int16(read_audio(PCM.tobytes(), RATE, raw_rate=RATE)), PCM)
     notes: list[str] = []
     read_audio(PCM.tobytes() + b"x", RATE, notes.append, raw_rate=RATE)
@@ -245,8 +249,10 @@ def test_samples_without_a_header() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".flac", ".wav", ".raw"])
-def test_a_recording_of_days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
-    """Silence is small in a FLAC file: it is read block by block, and no further than the bound."""
+def test_a_recording_of_days_is_refused_at_the_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """A FLAC file of silence is small; it is read block by block, and no further than the bound."""
     monkeypatch.setattr(audio, "MOST_SAMPLES", 3 << 20)
     path = tmp_path / f"long{suffix}"
     silence = np.zeros((4 << 20, 1), np.int16)

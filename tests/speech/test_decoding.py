@@ -1,4 +1,4 @@
-"""Greedy and beam search against enumeration of all alignments and TensorFlow's decoders."""
+"""Greedy and beam search, compared with an enumeration of alignments and with TensorFlow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.speech.ctc_cases import ENGLISH, SMALL, random_probabilities, spoken,
 
 
 def _all_texts(probabilities: np.ndarray) -> dict[tuple[int, ...], float]:
-    """Probability of every label sequence: all alignments, one by one."""
+    """Probability of every label sequence, summed over all alignments."""
     steps, classes = probabilities.shape
     totals: dict[tuple[int, ...], float] = defaultdict(float)
     for alignment in itertools.product(range(classes), repeat=steps):
@@ -37,7 +37,7 @@ def test_a_wide_beam_is_the_sum_over_all_alignments(
     seed: int, steps: int, sharpness: float
 ) -> None:
     probabilities = random_probabilities(seed, steps, 4, sharpness)
-    # As in ds-ctcdecoder, certain silence up front does not count.
+    # As in ds-ctcdecoder, certain silence at the beginning does not count.
     started = np.flatnonzero(probabilities[:, -1] < 0.999)
     heard = probabilities[started[0] if len(started) else steps :]
     truth = sorted(_all_texts(heard).items(), key=lambda item: -item[1])
@@ -63,7 +63,7 @@ def _tf_text(decoded) -> list[int]:
     return decoded[0].values.numpy().tolist()
 
 
-def test_tensorflow_says_the_same(tf: ModuleType) -> None:
+def test_tensorflow_gives_the_same_text(tf: ModuleType) -> None:
     greedy = open_decoder(DecoderSettings("greedy"), ENGLISH, 20.0)
     beams = open_decoder(DecoderSettings("beam", beam_width=200), ENGLISH, 20.0)
     for seed in range(60):
@@ -106,7 +106,7 @@ def test_silence_is_an_empty_text(kind: str, steps: int) -> None:
     cuts=st.lists(st.integers(0, 60), max_size=6),
     kind=st.sampled_from(["greedy", "beam"]),
 )
-def test_streaming_gives_what_decoding_at_once_gives(seed: int, cuts: list[int], kind: str) -> None:
+def test_streaming_gives_the_text_of_a_single_call(seed: int, cuts: list[int], kind: str) -> None:
     probabilities = random_probabilities(seed, 60)
     decoder = open_decoder(DecoderSettings(kind, beam_width=20), ENGLISH, 20.0)
     stream, at, partial = decoder.stream(), 0, ""
@@ -118,7 +118,7 @@ def test_streaming_gives_what_decoding_at_once_gives(seed: int, cuts: list[int],
     assert partial == final[0].text
 
 
-def test_partial_results_grow_with_what_was_said() -> None:
+def test_partial_results_grow_with_the_utterance() -> None:
     probabilities = spoken("all right")
     for kind in ("greedy", "beam"):
         stream = open_decoder(DecoderSettings(kind), ENGLISH, 20.0).stream()
@@ -137,7 +137,7 @@ def test_n_best_is_sorted_and_has_no_text_twice() -> None:
     assert [h.confidence for h in found] == sorted((h.confidence for h in found), reverse=True)
 
 
-def test_forgetting_dead_prefixes_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removing_dead_prefixes_changes_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
     probabilities = random_probabilities(4, 200)
     decoder = open_decoder(DecoderSettings("beam", 30), ENGLISH, 20.0)
     whole = decoder.decode(probabilities, 10)
@@ -168,7 +168,7 @@ def test_cutoffs_prune_labels() -> None:
     assert labels(cutoff_top_n=1) == set("ab ")
 
 
-def test_bytes_output_says_what_was_written() -> None:
+def test_bytes_output_gives_the_encoded_text() -> None:
     alphabet = bytes_alphabet()
     for kind in ("greedy", "beam"):
         decoder = open_decoder(DecoderSettings(kind, beam_width=50), alphabet, 20.0)
@@ -186,7 +186,7 @@ BAD_SETTINGS = [
     (DecoderSettings("beam", scorer="x.scorer"), "decoder.scorer_path", "the beam decoder uses no"),
     (DecoderSettings("greedy", hot_words={"a": 1.0}), "decoder.hot_words", "the greedy decoder"),
     (DecoderSettings("ds_ctcdecoder", hot_words={"a": 1.0}), "decoder.hot_words", "hot words need"),
-    # The library decodes nonsense with these, or crashes.
+    # With these settings the library gives wrong texts, or crashes.
     (DecoderSettings("ds_ctcdecoder", scorer="x", lm_alpha=math.nan), "decoder.lm_alpha", "lm_a"),
     (DecoderSettings("ds_ctcdecoder", scorer="x", lm_beta=-math.inf), "decoder.lm_beta", "lm_b"),
     (
@@ -198,7 +198,7 @@ BAD_SETTINGS = [
 
 
 @pytest.mark.parametrize(("wanted", "key", "message"), BAD_SETTINGS)
-def test_settings_no_decoder_can_follow(wanted: DecoderSettings, key: str, message: str) -> None:
+def test_impossible_settings_are_refused(wanted: DecoderSettings, key: str, message: str) -> None:
     with pytest.raises(AsrbuildError) as caught:
         open_decoder(wanted, ENGLISH, 20.0)
     assert caught.value.key == key
@@ -217,6 +217,8 @@ def test_settings_no_decoder_can_follow(wanted: DecoderSettings, key: str, messa
     ],
 )
 @pytest.mark.parametrize("kind", ["greedy", "beam"])
-def test_what_is_not_probabilities(kind: str, bad: np.ndarray, message: str) -> None:
+def test_inputs_that_are_not_probabilities_are_refused(
+    kind: str, bad: np.ndarray, message: str
+) -> None:
     with pytest.raises(AsrbuildError, match=message):
         open_decoder(DecoderSettings(kind), ENGLISH, 20.0).decode(bad)

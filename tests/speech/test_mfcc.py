@@ -1,4 +1,4 @@
-"""Features against TensorFlow's kernels, and streaming against one call."""
+"""MFCC features compared with TensorFlow's kernels, and streaming with one call."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _signals() -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", list(_signals()))
-def test_equal_to_tensorflow(tf: ModuleType, name: str) -> None:
+def test_features_equal_those_of_tensorflow(tf: ModuleType, name: str) -> None:
     samples = _signals()[name].astype(np.float32)
     ours = mfcc(samples, DEEPSPEECH)
     theirs = _tensorflow_mfcc(tf, samples, DEEPSPEECH)
@@ -78,14 +78,16 @@ def test_equal_to_tensorflow(tf: ModuleType, name: str) -> None:
     ],
     ids=lambda s: f"{s.sample_rate}-{s.window}-{s.n_mels}-{s.upper_hz:.0f}",
 )
-def test_other_settings_are_tensorflows_too(tf: ModuleType, wanted: FeatureSettings) -> None:
+def test_features_of_other_settings_equal_those_of_tensorflow(
+    tf: ModuleType, wanted: FeatureSettings
+) -> None:
     samples = np.random.default_rng(6).uniform(-1, 1, 9_000).astype(np.float32)
     np.testing.assert_allclose(
         mfcc(samples, wanted), _tensorflow_mfcc(tf, samples, wanted), atol=1e-3, rtol=0
     )
 
 
-def test_windows_have_neighbours_and_zeros_past_the_ends() -> None:
+def test_windows_have_their_neighbours_and_zeros_past_the_ends() -> None:
     coefficients = np.arange(1, 31, dtype=np.float32)[:, None] * np.ones((1, 26), np.float32)
     windows = context_windows(coefficients, 9)
     assert windows.shape == (30, 19, 26)
@@ -100,7 +102,9 @@ def test_windows_have_neighbours_and_zeros_past_the_ends() -> None:
     cuts=st.lists(st.integers(0, 4_000), max_size=12),
     n_context=st.sampled_from([0, 1, 9]),
 )
-def test_streamed_windows_are_the_windows(length: int, cuts: list[int], n_context: int) -> None:
+def test_streamed_windows_equal_those_of_one_call(
+    length: int, cuts: list[int], n_context: int
+) -> None:
     wanted = FeatureSettings(n_context=n_context)
     samples = np.random.default_rng(length).uniform(-1, 1, length).astype(np.float32)
     stream, pieces, at = FeatureStream(wanted), [], 0
@@ -113,7 +117,7 @@ def test_streamed_windows_are_the_windows(length: int, cuts: list[int], n_contex
     np.testing.assert_allclose(together, features(samples, wanted), atol=1e-4)
 
 
-def test_a_window_comes_as_soon_as_its_context_is_there() -> None:
+def test_a_window_comes_as_soon_as_its_context_is_complete() -> None:
     stream = FeatureStream(DEEPSPEECH)
     assert len(stream.push(np.zeros(512 + 9 * 320 - 1, np.float32))) == 0
     assert len(stream.push(np.zeros(1, np.float32))) == 1
@@ -131,7 +135,7 @@ def test_a_window_comes_as_soon_as_its_context_is_there() -> None:
         ("log_floor", 0.0),
     ],
 )
-def test_settings_that_make_no_features(key: str, value: float) -> None:
+def test_impossible_settings_are_refused(key: str, value: float) -> None:
     with pytest.raises(AsrbuildError) as caught:
         FeatureSettings(**{key: value})
     assert caught.value.key == f"features.{key}"

@@ -1,4 +1,4 @@
-"""Error rates against a textbook edit distance, and their intervals."""
+"""Error rates, compared with a textbook edit distance, and their intervals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORDS = st.lists(st.sampled_from(["a", "bb", "c'c", "dd", "the"]), max_size=8).m
 
 
 def _distance(left: Sequence[str], right: Sequence[str]) -> int:
-    """Levenshtein, row by row."""
+    """The Levenshtein distance, row by row."""
     row = list(range(len(right) + 1))
     for i, a in enumerate(left, start=1):
         previous, row = row, [i]
@@ -35,14 +35,14 @@ def test_errors_are_the_edit_distance(reference: str, hypothesis: str) -> None:
         assert 0 <= counts.substitutions + counts.deletions <= len(units)
 
 
-def test_counts_by_kind() -> None:
+def test_errors_are_counted_by_kind() -> None:
     found = count("one two three four", "one too three four five six")
     assert (found.words.substitutions, found.words.deletions, found.words.insertions) == (1, 0, 2)
     assert found.words.rate == pytest.approx(3 / 4)
     assert count("one two", "two").words.deletions == 1
 
 
-def test_what_is_normalised_and_what_is_not() -> None:
+def test_only_case_and_spaces_are_normalised() -> None:
     assert normalise("  It's\tTHE   End\n") == "it's the end"
     assert count("It's  the END", "it's the end").words.errors == 0
     assert count("its", "it's").words.errors == 1
@@ -63,7 +63,7 @@ def test_lower_case_is_that_of_unicode() -> None:
     assert normalise("INDIGO", GERMAN) == "indigo"
 
 
-def test_what_an_alphabet_cannot_spell() -> None:
+def test_letters_that_an_alphabet_lacks_are_found() -> None:
     english = make_alphabet(" abcdefghijklmnopqrstuvwxyz'")
     assert unspelled("  Hello\tWORLD it's\n", english) == ()
     assert unspelled("Don\u2019t call 112 \u2014 1", english) == ("\u2019", "1", "2", "\u2014")
@@ -82,21 +82,21 @@ def test_what_an_alphabet_cannot_spell() -> None:
     assert unspelled_text(["one", ""], english) == ""
 
 
-def test_empty_references() -> None:
+def test_the_rate_of_an_empty_reference_is_zero_or_one() -> None:
     assert count("", "").words.rate == 0
     assert count("", "two words").words.insertions == 2
     assert count("", "two words").words.rate == 1
     assert count("said", "").words.rate == 1
 
 
-def test_an_interval_of_nothing_said_is_that_of_its_rate() -> None:
+def test_the_interval_of_empty_references_is_their_rate() -> None:
     rates = error_rates(["", "", ""], ["five words that nobody said"] * 3)
     assert (rates.wer, rates.wer_interval.low, rates.wer_interval.high) == (1, 1, 1)
     assert error_rates([""], [""]).wer_interval.high == 0
 
 
 def test_intervals_are_those_of_the_ratio_estimator() -> None:
-    """Cochran, Sampling Techniques (1977), 6.3: for many utterances a ratio is normal."""
+    """For many utterances a ratio is normal: Cochran, Sampling Techniques (1977), 6.3."""
     rng = np.random.default_rng(5)
     sizes = rng.integers(1, 20, 300)
     wrong = rng.binomial(sizes, 0.2)
@@ -107,7 +107,7 @@ def test_intervals_are_those_of_the_ratio_estimator() -> None:
     found = error_rates(said, heard).wer_interval
     rate = wrong.sum() / sizes.sum()
     half = 1.96 * np.sqrt(((wrong - rate * sizes) ** 2).sum()) / sizes.sum()
-    # An end of 1000 resamples strays by some 4 % of the width.
+    # An end of 1000 resamples varies by some 4 % of the width.
     assert found.low == pytest.approx(rate - half, abs=0.2 * half)
     assert found.high == pytest.approx(rate + half, abs=0.2 * half)
 
@@ -133,6 +133,6 @@ def test_intervals_hold_the_rate_and_shrink_with_more_data() -> None:
 
 
 @pytest.mark.parametrize(("references", "hypotheses"), [([], []), (["a"], [])])
-def test_sets_that_do_not_match(references: list[str], hypotheses: list[str]) -> None:
+def test_sets_that_do_not_match_are_refused(references: list[str], hypotheses: list[str]) -> None:
     with pytest.raises(AsrbuildError, match="cannot compare"):
         error_rates(references, hypotheses)

@@ -1,4 +1,4 @@
-"""Labels of models that are not DeepSpeech's: their files, their text, decoding and rates."""
+"""Labels of models other than DeepSpeech's: files, text, decoding and rates."""
 
 # ruff: noqa: RUF001 (the letters of the phonetic alphabet)
 
@@ -36,7 +36,7 @@ def _vocabulary(tmp_path: Path, text: str, kind: TokenKind, **how) -> Vocabulary
 
 
 def _rows(tokens: list[int], classes: int, blank: int) -> np.ndarray:
-    """Probabilities that say these tokens, a blank after each."""
+    """Probabilities that spell these tokens, each with a blank after it."""
     rows = np.full((2 * len(tokens), classes), 0.1 / (classes - 1), np.float32)
     rows[np.arange(0, len(rows), 2), tokens] = 0.9
     rows[1::2, blank] = 0.9
@@ -44,7 +44,7 @@ def _rows(tokens: list[int], classes: int, blank: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["greedy", "beam"])
-def test_pieces_with_the_blank_first(kind: str, tmp_path: Path) -> None:
+def test_pieces_with_the_blank_first_are_decoded(kind: str, tmp_path: Path) -> None:
     vocabulary = _vocabulary(tmp_path, "\n".join(PIECES), "pieces", blank="first", classes=11)
     assert (vocabulary.blank, vocabulary.silent, vocabulary.boundary) == (0, {1}, None)
     decoder = open_decoder(DecoderSettings(kind, beam_width=8), vocabulary, 40.0)
@@ -82,7 +82,7 @@ def test_phonemes_encode_by_the_longest_label(tmp_path: Path) -> None:
     assert [word.text for word in found.words] == ["h eɪ v", "aɪ"]
 
 
-def test_letters_of_wav2vec2(tmp_path: Path) -> None:
+def test_letters_of_wav2vec2_are_decoded(tmp_path: Path) -> None:
     vocabulary = _vocabulary(tmp_path, json.dumps(WAV2VEC2), "characters", blank="<pad>")
     assert (vocabulary.blank, vocabulary.boundary, vocabulary.silent) == (0, 4, {1, 2, 3})
     tokens = vocabulary.encode("TEA EAT")
@@ -91,7 +91,7 @@ def test_letters_of_wav2vec2(tmp_path: Path) -> None:
     greedy = open_decoder(DecoderSettings(), vocabulary, 20.0)
     [found] = greedy.decode(rows)
     assert (found.text, [word.text for word in found.words]) == ("TEA EAT", ["TEA", "EAT"])
-    # DeepSpeech's decoder takes the same rows with the blank last and no silent labels.
+    # DeepSpeech's decoder takes the same rows, with the blank last and without silent labels.
     alphabet = alphabet_of(vocabulary)
     assert alphabet.labels == (" ", "E", "T", "A")
     folded = FoldedDecoder(open_decoder(DecoderSettings("beam"), alphabet, 20.0), vocabulary)
@@ -100,7 +100,7 @@ def test_letters_of_wav2vec2(tmp_path: Path) -> None:
     assert stream.feed(rows) == stream.finish()[0].text == "TEA EAT"
 
 
-def test_one_class_for_a_row() -> None:
+def test_one_class_a_row_is_decoded() -> None:
     vocabulary = make_vocabulary(("silence", "up", "down"), "classes", None)
     decoder = open_decoder(DecoderSettings(), vocabulary, 1000.0)
     [found] = decoder.decode(np.array([[0.1, 0.7, 0.2]], np.float32))
@@ -127,7 +127,7 @@ def test_one_class_for_a_row() -> None:
         ("[\na\nb\n", ("[", "a", "b")),
     ],
 )
-def test_formats_of_labels(text: str, labels: tuple[str, ...], tmp_path: Path) -> None:
+def test_formats_of_labels_are_read(text: str, labels: tuple[str, ...], tmp_path: Path) -> None:
     assert _vocabulary(tmp_path, text, "pieces", blank="last").labels == labels
 
 
@@ -145,14 +145,16 @@ def test_formats_of_labels(text: str, labels: tuple[str, ...], tmp_path: Path) -
         ("a\nb\n", {"kind": "bytes"}, "tokens of the kind bytes have no vocabulary"),
     ],
 )
-def test_labels_that_do_not_fit(text: str, how: dict, message: str, tmp_path: Path) -> None:
+def test_labels_that_do_not_fit_are_refused(
+    text: str, how: dict, message: str, tmp_path: Path
+) -> None:
     with pytest.raises(AsrbuildError) as caught:
         _vocabulary(tmp_path, text, **{"kind": "characters"} | how)
     assert caught.value.message.startswith(message)
     assert caught.value.key.startswith("tokens.")
 
 
-def test_a_blank_that_the_file_does_not_list(tmp_path: Path) -> None:
+def test_a_blank_may_be_missing_from_the_file(tmp_path: Path) -> None:
     for blank, place in (("first", 0), ("last", 2), (1, 1)):
         vocabulary = _vocabulary(tmp_path, "a\nb\n", "characters", blank=blank, classes=3)
         assert (vocabulary.blank, vocabulary.labels[place]) == (place, "<blank>")
@@ -166,7 +168,9 @@ def test_a_blank_that_the_file_does_not_list(tmp_path: Path) -> None:
         ("ds_ctcdecoder", "phonemes", "ds-ctcdecoder and its scorers read characters"),
     ],
 )
-def test_decoders_that_cannot_write_the_labels(decoder: str, kind, message: str) -> None:
+def test_decoders_that_cannot_write_the_labels_are_refused(
+    decoder: str, kind, message: str
+) -> None:
     vocabulary = make_vocabulary(("a", "b"), kind, None if kind == "classes" else 1)
     with pytest.raises(AsrbuildError, match=message) as caught:
         open_decoder(DecoderSettings(decoder), vocabulary, 20.0)
@@ -192,7 +196,7 @@ def test_outputs_of_each_kind_become_the_same_probabilities() -> None:
         to_probabilities(3.0 + logs, "log_probabilities")
 
 
-def test_one_number_a_row_is_a_class_against_all_else() -> None:
+def test_one_number_a_row_is_the_probability_of_a_class() -> None:
     chances = np.array([[0.0], [0.2], [1.0]], np.float32)
     wanted = np.concatenate([chances, 1 - chances], axis=1)
     np.testing.assert_array_equal(to_probabilities(chances, "probabilities"), wanted)
@@ -210,7 +214,7 @@ def test_one_number_a_row_is_a_class_against_all_else() -> None:
     width=st.integers(1, 40),
     sharpness=st.floats(0.5, 5),
 )
-def test_a_beam_of_many_labels_drops_only_what_cannot_matter(
+def test_a_beam_of_many_labels_drops_only_negligible_ones(
     seed: int, classes: int, width: int, sharpness: float
 ) -> None:
     rows = random_probabilities(seed, 15, classes, sharpness).astype(np.float64)
@@ -247,7 +251,7 @@ def test_five_thousand_labels_take_less_than_5_ms_a_row() -> None:
     assert (time.process_time() - begun) / len(rows) < 5e-3
 
 
-def test_error_rates_of_phonemes() -> None:
+def test_error_rates_of_phonemes_are_counted() -> None:
     vocabulary = make_vocabulary(PHONEMES, "phonemes", 11, 9, [10])
     references, found = ["heɪv aɪ", "h | aɪ"], ["h eɪ v | a ɪ", "h | aɪ"]
     rates = error_rates(references, found, tokens=vocabulary)
@@ -259,7 +263,7 @@ def test_error_rates_of_phonemes() -> None:
     assert unspelled("heɪv | aɪ", vocabulary) == ()
 
 
-def test_error_rates_of_pieces_and_letters() -> None:
+def test_error_rates_of_pieces_and_letters_are_counted() -> None:
     pieces = make_vocabulary(PIECES, "pieces", 0, silent=[1])
     assert unspelled("the brown Quick", pieces) == ()
     assert unspelled("the zoo", pieces) == ("z",)

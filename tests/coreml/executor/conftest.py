@@ -1,4 +1,4 @@
-"""Records which ops the conformance tests run (see ``tested.py``), and fixtures of packages."""
+"""Fixtures of packages, and the record of ops that conformance tests run (``tested.py``)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def the_kept_ops_are_still_tested(request: pytest.FixtureRequest) -> Iterator[None]:
-    """A module that ran whole must have run every op, type and target that is kept of it."""
+    """A module that ran completely must have run every op, type and target in its record."""
     tested.take_notes()
     failed = request.session.testsfailed
     yield
@@ -46,7 +46,7 @@ def the_kept_ops_are_still_tested(request: pytest.FixtureRequest) -> Iterator[No
 
 @pytest.fixture(scope="module", autouse=True)
 def apples_runtime_agrees(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Every program of one op that a module runs gives the same in Apple's runtime."""
+    """Every program of one op in a module gives the same outputs in Apple's runtime."""
     if environment.unsupported() is not None:
         yield
         return

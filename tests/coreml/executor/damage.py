@@ -1,4 +1,4 @@
-"""Packages to be damaged, and the error that damage must give."""
+"""Changes of packages, and the error that a damaged package must give."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Run as a process of its own: models that are not ours, as coremltools converts them.
+"""Keras models, converted by coremltools; a program for a separate process.
 
 ``python foreign.py folder``: each Keras model of ``MODELS`` becomes ``<name>-<kind>.mlpackage`` or
-``.mlmodel``, and ``<name>.npz`` with an input ``x`` and what TensorFlow makes of it, ``y``.
+``.mlmodel``, and ``<name>.npz`` with an input ``x`` and TensorFlow's output ``y``.
 
-It imports TensorFlow before coremltools, which a shared test process cannot promise.
+It imports TensorFlow before coremltools, which a shared test process cannot guarantee.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def attention(shape: Shape) -> Any:
 
 
 def recurrent(shape: Shape) -> Any:
-    """Keras' own LSTM and GRU, unrolled: gates are split and joined by single ops."""
+    """Keras' LSTM and GRU, unrolled: single ops split and join the gates."""
     return stacked(
         shape,
         layers.Bidirectional(layers.LSTM(8, return_sequences=True, unroll=True)),
@@ -98,7 +98,7 @@ def main(folder: Path) -> None:
     for name, (build, shape) in MODELS.items():
         tf.keras.utils.set_random_seed(7)
         model = build(shape)
-        for weight in model.weights:  # not those it starts with: biases 0, variances 1
+        for weight in model.weights:  # not the initial ones: biases 0, variances 1
             noise = tf.random.normal(weight.shape, stddev=0.1, seed=3)
             weight.assign(weight + (tf.abs(noise) if "variance" in weight.path else noise))
         spec = tf.TensorSpec(shape, tf.float32, name="x")

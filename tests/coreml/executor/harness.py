@@ -35,7 +35,7 @@ TARGETS = {name: getattr(ct.target, name) for name in ("iOS15", "iOS16", "iOS17"
 
 @dataclass(frozen=True)
 class Result:
-    """What the executor gave, and what coremltools computed itself where it can."""
+    """The executor's output, and coremltools' own value if it has one."""
 
     outputs: list[Any]
     inferred: list[Any] | None
@@ -63,8 +63,8 @@ def check(
 ) -> None:
     """Runs one op and compares with ``expected`` and with coremltools' own value.
 
-    ``expected`` is one array or a tuple of them, in higher precision. ``infer=False`` where
-    coremltools' own value is wrong or has another type; say why at the call.
+    ``expected`` is one array or a tuple of them, in higher precision. ``infer=False`` leaves out
+    coremltools' own value, if that is wrong or has another type; the call gives the reason.
     """
     result = run_op(op, tensors, target, **constants)
     wanted = expected if isinstance(expected, tuple) else (expected,)
@@ -121,7 +121,7 @@ def run_function(function: Any, values: Tensors, target: str = "iOS15") -> list[
         weights.mkdir()
         exporter = MILProtoExporter(program, str(weights), TARGETS[target])
         proto = exporter.export()
-        exporter.blob_writers.clear()  # the weight file is whole once its writer is gone
+        exporter.blob_writers.clear()  # the weight file is complete once its writer is deleted
         proto = type(proto).FromString(proto.SerializeToString())
         compiled = compile_function(proto, "main", Blobs(Path(directory)))
         names = list(compiled.outputs)

@@ -7,7 +7,7 @@ from tests.coreml.executor.tested import INFERENCE, kept_ops
 from tests.paths import ROOT
 
 PAGE = ROOT / "docs" / "executor-ops.md"
-#: Ops and layers that coremltools knows and the executor does not run, and why.
+#: Ops and layers of coremltools that the executor does not run, with the reason.
 NOT_RUN = {
     "_const_symbolic": "a size during conversion; no package has it",
     "conv_quantized": "written as a `convolution` layer with quantized weights; no package has it",

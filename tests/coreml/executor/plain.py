@@ -1,4 +1,4 @@
-"""Operations in plain Python, value by value, as the reference of the executor's."""
+"""Operations in plain Python, value by value: the reference for the executor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.coreml.executor.harness import floats
 
 
 def each(function, *arrays: np.ndarray) -> np.ndarray:
-    """``function`` of every value, in Python."""
+    """Applies ``function`` to every value, in Python."""
     wide = np.broadcast_arrays(*[np.asarray(array, np.float64) for array in arrays])
     columns = [array.reshape(-1).tolist() for array in wide]
     values = [function(*row) for row in zip(*columns, strict=True)]
@@ -44,7 +44,7 @@ def convolved(x, weight, bias, strides, pads, dilations, groups):
 
 
 def turned_round(x, weight, bias, strides, dilations, groups):
-    """Every input value adds its multiple of the kernel to the result, which nothing is cut of."""
+    """A transposed convolution, uncropped: each value adds its multiple of the kernel."""
     kernel, outputs = weight.shape[2:], weight.shape[1]
     sizes = [
         (size - 1) * s + (k - 1) * d + 1

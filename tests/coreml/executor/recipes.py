@@ -57,7 +57,7 @@ def reference(
 
 
 def case(hidden: int, steps: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Windows (1, steps, 19, 26) and states c, h (1, hidden)."""
+    """Random windows (1, steps, 19, 26) and states c, h (1, hidden)."""
     rng = np.random.default_rng((seed, hidden, steps))
     windows = rng.standard_normal((1, steps, 19, 26), dtype=np.float32)
     c = rng.standard_normal((1, hidden), dtype=np.float32)

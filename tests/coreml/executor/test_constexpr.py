@@ -150,7 +150,7 @@ def test_sparse_forms() -> None:
     )
 
 
-def test_compressed_constants_feed_each_other() -> None:
+def test_compressed_constants_may_be_nested() -> None:
     def build(v):
         sparse = mb.constexpr_lut_to_sparse(
             indices_mask=narrow(np.array([[1, 0, 1]]), "uint1"),
@@ -166,7 +166,9 @@ def test_compressed_constants_feed_each_other() -> None:
 
 @settings(max_examples=50)
 @given(st.integers(1, 8), st.lists(st.integers(0, 255), min_size=1, max_size=20), st.booleans())
-def test_bits_unpack_from_the_least_significant(bits: int, values: list[int], signed: bool) -> None:
+def test_bits_are_unpacked_from_the_least_significant(
+    bits: int, values: list[int], signed: bool
+) -> None:
     values = [value % 2**bits for value in values]
     number = sum(value << (bits * at) for at, value in enumerate(values))
     packed = np.frombuffer(number.to_bytes(-(-bits * len(values) // 8), "little"), np.uint8)

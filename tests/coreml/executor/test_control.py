@@ -1,4 +1,4 @@
-"""Loops, conditions, states and constants; no value is overwritten too early."""
+"""Loops, conditions, states and constants; a value is not overwritten before its last use."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_while_loop_swaps_its_values() -> None:
 
 
 def running_list(rows: int, *, keep_old: bool, dtype=np.float32):
-    """A loop that writes row ``i + 1`` from row ``i``, and may look at the list as it was."""
+    """A loop that writes row ``i + 1`` from row ``i``, and may read the previous list."""
 
     def build(v):
         def body(i, ls, seen):
@@ -60,7 +60,7 @@ def running_list(rows: int, *, keep_old: bool, dtype=np.float32):
             update = mb.add(x=row, y=v["step"])
             following = mb.add(x=i, y=1)
             written = mb.scatter(data=ls, indices=following, updates=update, axis=0, mode="add")
-            # The list as it was must not show the write.
+            # The previous list must not contain the write.
             old = mb.reduce_sum(x=ls, axes=[0], keep_dims=True) if keep_old else update
             return following, written, mb.add(x=seen, y=old)
 
@@ -75,7 +75,7 @@ def running_list(rows: int, *, keep_old: bool, dtype=np.float32):
 
 @settings(max_examples=15)
 @given(st.integers(2, 7), st.booleans(), st.sampled_from([np.float32, np.float16]))
-def test_a_loop_writes_in_place_only_what_nobody_else_sees(rows, keep_old, dtype) -> None:
+def test_a_loop_writes_in_place_only_unshared_lists(rows, keep_old, dtype) -> None:
     ls = np.zeros((rows, 1, 2), dtype)
     ls[0] = [[1, 2]]
     step = np.array([[[1, -1]]], dtype)
@@ -91,7 +91,7 @@ def test_a_loop_writes_in_place_only_what_nobody_else_sees(rows, keep_old, dtype
 
 
 def test_a_long_loop_does_not_copy_its_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counts copies, because a copy at each step makes a recording's time grow with its square."""
+    """A copy at each step would make the time quadratic in a recording's length."""
     copies = []
     real = np.array
     monkeypatch.setattr(
@@ -127,7 +127,7 @@ def test_a_long_loop_does_not_copy_its_list(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def half_precision_loop(v):
-    """What coremltools makes of a float16 loop: float32 lists, cast at both ends of the body."""
+    """A float16 loop in coremltools' form: float32 lists, cast at both ends of the body."""
 
     def body(i, ls):
         half = mb.cast(x=ls, dtype="fp16")
@@ -159,7 +159,7 @@ def test_float16_loops_carry_float16_with_the_same_bits() -> None:
             expected = expected.astype(np.float16)
             expected[i + 1] = np.tanh(expected[i].astype(np.float64)).astype(np.float16)
             expected = expected.astype(np.float32)
-        # A loop that never runs gives back exactly what it got, unrounded.
+        # A loop without rounds returns its inputs unrounded.
         np.testing.assert_array_equal(written, expected)
 
 
@@ -173,7 +173,7 @@ def test_float16_loops_do_not_cast_their_lists(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("flag", [True, False])
-def test_cond(flag: bool) -> None:
+def test_a_condition_chooses_a_branch(flag: bool) -> None:
     def build(v):
         doubled = mb.mul(x=v["x"], y=2.0)
         return mb.cond(
@@ -188,7 +188,7 @@ def test_cond(flag: bool) -> None:
     np.testing.assert_array_equal(second, x if flag else 2 * x)
 
 
-def test_loops_inside_loops() -> None:
+def test_loops_may_be_nested() -> None:
     def build(v):
         def outer(i, total):
             def inner(j, t):

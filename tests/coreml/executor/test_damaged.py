@@ -1,4 +1,4 @@
-"""Packages damaged at random and on purpose: one clear error or a result."""
+"""Packages with random and chosen damage give one clear error or a result."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from tests.coreml.executor.damage import (
 )
 from tests.killing import SEED
 
-#: Numbers that sizes, indices and enumerations are not.
+#: Numbers that are not valid sizes, indices or enumerations.
 ODD = (0, 1, -1, 7, 1 << 20, 1 << 31, 1 << 40, (1 << 63) - 1, -(1 << 63), (1 << 64) - 1)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def few_rounds() -> Iterator[None]:
-    """A damaged loop may never end; those of the whole packages here end after three rounds."""
+    """A low limit of rounds: a damaged loop may not end; undamaged ones end after three rounds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rounds, "MOST_ROUNDS", 1000)
         yield
 
 
 def messages(message: Any) -> Iterator[Any]:
-    """A message and all that are set below it."""
+    """A message and all messages below it that are set."""
     yield message
     for field, value in message.ListFields():
         if field.message_type is None:
@@ -56,8 +56,8 @@ def messages(message: Any) -> Iterator[Any]:
 
 
 def damage_message(spec: Any, chance: random.Random) -> str:
-    """Changes one field of one message below ``spec``, every kind of message as likely as others;
-    says which."""
+    """Changes one field of one message below ``spec``; all kinds of messages are equally likely.
+    Returns a description of the change."""
     by_kind: dict[str, list[Any]] = {}
     for message in messages(spec):
         if message.ListFields():
@@ -90,7 +90,7 @@ def damage_message(spec: Any, chance: random.Random) -> str:
 
 def damage_bytes(file: Path, chance: random.Random) -> str:
     data = bytearray(file.read_bytes())
-    # Weights are most of a file, and all values are weights; the rest is more telling.
+    # Most of a file is weights, in which any value is valid, so half of the damage is elsewhere.
     at = chance.randrange(chance.choice((len(data), min(len(data), 3000))))
     kind = chance.choice(("flip", "cut", "overwrite", "remove", "insert"))
     if kind == "flip":
@@ -108,7 +108,7 @@ def damage_bytes(file: Path, chance: random.Random) -> str:
 
 
 def outcome(call: Callable[[], Any], told: str, *, names_a_file: bool = True) -> Any:
-    """What a call gives, or None if it refuses. Anything but an ``AsrbuildError`` is a failure."""
+    """The result of a call, or None if it is refused; only an ``AsrbuildError`` may refuse."""
     refusal = None
     try:
         return call()
@@ -122,7 +122,7 @@ def outcome(call: Callable[[], Any], told: str, *, names_a_file: bool = True) ->
 
 
 def still_runs(package: Path, told: str) -> bool:
-    """Inspects, loads and runs it."""
+    """Inspects, loads and runs a package; whether it gives outputs."""
     outcome(lambda: inspect_model(package), told)
     model = outcome(lambda: load(package), told)
     if model is None:
@@ -134,7 +134,9 @@ def still_runs(package: Path, told: str) -> bool:
 
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("where", ["bytes", "messages"])
-def test_whatever_is_damaged_is_one_error(packages, tmp_path: Path, name: str, where: str) -> None:
+def test_any_damage_gives_one_error_or_a_result(
+    packages, tmp_path: Path, name: str, where: str
+) -> None:
     ran = 0
     for seed in range(SEED, SEED + 120):
         chance = random.Random(f"{name} {where} {seed}")
@@ -148,12 +150,12 @@ def test_whatever_is_damaged_is_one_error(packages, tmp_path: Path, name: str, w
             file = chance.choice([spec_of(package), spec_of(package), *weights])
             told = f"seed {seed}: {damage_bytes(file, chance)}"
         ran += still_runs(package, told)
-    # Some damage is harmless, like that to a description; most is not.
+    # Some damage, such as that of a description, is harmless; most is not.
     assert 0 < ran < 120
 
 
 @pytest.mark.parametrize("size", [1 << 33, 1 << 62, -1])
-def test_a_declared_size_that_cannot_be_is_not_made(packages, tmp_path: Path, size: int) -> None:
+def test_an_impossible_declared_size_is_refused(packages, tmp_path: Path, size: int) -> None:
     absent = copy_of(packages["native.mlmodel"], tmp_path)
 
     def grow_input(spec: Any) -> None:
@@ -176,8 +178,8 @@ def test_a_declared_size_that_cannot_be_is_not_made(packages, tmp_path: Path, si
 
 
 @pytest.mark.parametrize("count", [1 << 33, (1 << 63) - 1])
-def test_an_op_that_makes_too_much_is_refused(packages, tmp_path: Path, count: int) -> None:
-    """``np.tile`` by such a number does not raise: it ends the process."""
+def test_an_op_with_an_excessive_result_is_refused(packages, tmp_path: Path, count: int) -> None:
+    """``np.tile`` by such a number does not raise an error but ends the process."""
     package = copy_of(packages["loop.mlmodel"], tmp_path)
 
     def grow(spec: Any) -> None:
@@ -188,7 +190,7 @@ def test_an_op_that_makes_too_much_is_refused(packages, tmp_path: Path, count: i
     refused(package, r"\(tile\) failed: it makes an array of shape .* beyond")
 
 
-def test_an_array_is_not_cut_into_any_number_of_parts(packages, tmp_path: Path) -> None:
+def test_an_excessive_number_of_parts_is_refused(packages, tmp_path: Path) -> None:
     package = copy_of(packages["loop.mlmodel"], tmp_path)
 
     def grow(spec: Any) -> None:
@@ -201,8 +203,8 @@ def test_an_array_is_not_cut_into_any_number_of_parts(packages, tmp_path: Path) 
         split(np.zeros((0, 1)), 1 << 31)
 
 
-def test_networks_nested_without_end(packages, tmp_path: Path) -> None:
-    """Deeper than the reader's own calls can go."""
+def test_deeply_nested_networks_are_refused(packages, tmp_path: Path) -> None:
+    """The nesting is deeper than Python's limit of recursion."""
     package = tmp_path / "deep.mlmodel"
 
     def field(number: int, body: bytes) -> bytes:
@@ -226,9 +228,9 @@ def test_networks_nested_without_end(packages, tmp_path: Path) -> None:
     refused(package, "not a Core ML model, or a damaged one", {})
 
 
-def test_weights_that_are_not_packed_are_not_taken_for_places(packages, tmp_path: Path) -> None:
-    """Protobuf may write repeated floats one by one; then a small weight looks like a number of
-    a payload."""
+def test_unpacked_weights_are_not_confused_with_payloads(packages, tmp_path: Path) -> None:
+    """Protobuf may write repeated floats one by one; then a small weight looks like the number
+    of a payload."""
     package = copy_of(packages["native.mlmodel"], tmp_path)
     data = package.read_bytes()
     bias = read_spec(package).neuralNetwork.layers
@@ -241,7 +243,7 @@ def test_weights_that_are_not_packed_are_not_taken_for_places(packages, tmp_path
     assert data.count(packed) == 1
     start = data.index(packed) - 2
     loose = b"".join(b"\x0d" + struct.pack("<f", value) for value in values)
-    # As long as before, so that no enclosing length changes: what does not fit is left out.
+    # The message keeps its length, so that no enclosing length changes; the rest is left out.
     fits = loose[: (len(packed) + 2) // 5 * 5]
     fill = len(packed) + 2 - len(fits)
     assert fill == 4, "an unknown field of four bytes fills the rest"
@@ -251,7 +253,7 @@ def test_weights_that_are_not_packed_are_not_taken_for_places(packages, tmp_path
     refused(package, "weights one by one")
 
 
-def test_a_description_that_is_not_the_programs(packages, tmp_path: Path) -> None:
+def test_a_description_that_contradicts_the_program_is_refused(packages, tmp_path: Path) -> None:
     package = copy_of(packages["native.mlpackage"], tmp_path)
     change(package, lambda spec: setattr(spec.description.output[0], "name", "letters"))
     refused(package, "computes no array for its output letters")
@@ -291,7 +293,7 @@ def test_a_name_does_not_steer_the_terminal(packages, tmp_path: Path) -> None:
         '{"rootModelIdentifier": "a", "itemInfoEntries": {"a": {"path": "a\\u0000b"}}}',
     ],
 )
-def test_manifests_of_nothing(packages, tmp_path: Path, manifest: str) -> None:
+def test_empty_manifests_are_refused(packages, tmp_path: Path, manifest: str) -> None:
     package = copy_of(packages["native.mlpackage"], tmp_path)
     (package / "Manifest.json").write_text(manifest)
     refused(package, "Manifest.json cannot be read")

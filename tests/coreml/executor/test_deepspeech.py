@@ -1,4 +1,4 @@
-"""Every recipe's package on the DeepSpeech network, against TensorFlow's kernels."""
+"""Packages of the DeepSpeech network in every form, compared with TensorFlow's kernels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIMITS = {"fp32": (1e-6, 5e-6), "fp16": (1e-3, 6e-3)}
 
 @pytest.fixture(scope="module")
 def truth() -> dict[int, dict[str, np.ndarray]]:
-    """Length -> what TensorFlow gives for 8 windows, that many of them real."""
+    """Length -> TensorFlow's outputs for 8 windows, so many of which are real."""
     windows, c, h = case(HIDDEN, STEPS)
     return {length: reference(WEIGHTS, windows, length, c, h) for length in (1, 5, STEPS)}
 
@@ -47,7 +47,7 @@ def inputs(windows: np.ndarray, length: int, c: np.ndarray, h: np.ndarray) -> di
 def agrees(got: dict, want: dict, length: int, precision: str) -> None:
     logits, states = LIMITS[precision]
     assert got["logits"].shape == want["logits"].shape
-    rows = slice(0, length)  # rows past the end mean nothing
+    rows = slice(0, length)  # rows past the end have no meaning
     np.testing.assert_allclose(got["logits"][rows], want["logits"][rows], rtol=0, atol=logits)
     for name in ("new_state_c", "new_state_h"):
         if name in got:
@@ -79,7 +79,7 @@ CELLS = (
 
 
 @pytest.mark.parametrize(("form", "target", "kind", "precision", "lstm"), CELLS)
-def test_package(tmp_path, truth, form, target, kind, precision, lstm) -> None:
+def test_a_package_equals_tensorflow(tmp_path, truth, form, target, kind, precision, lstm) -> None:
     path = built(
         tmp_path,
         format=form,
@@ -97,7 +97,7 @@ def test_package(tmp_path, truth, form, target, kind, precision, lstm) -> None:
 
 
 @pytest.mark.parametrize(("precision", "lstm"), [("fp32", "loop"), ("fp16", "native")])
-def test_multifunction(tmp_path, truth, precision, lstm) -> None:
+def test_functions_equal_tensorflow(tmp_path, truth, precision, lstm) -> None:
     path = built(
         tmp_path,
         precision=precision,
@@ -116,8 +116,8 @@ def test_multifunction(tmp_path, truth, precision, lstm) -> None:
 
 
 @pytest.mark.parametrize("lstm", ["native", "loop"])
-def test_stateful(tmp_path, lstm) -> None:
-    """The same stream through a stateful package and through one that is handed its state."""
+def test_a_stateful_package_equals_explicit_states(tmp_path, lstm) -> None:
+    """One stream through a stateful package and through one with explicit states."""
     request = {"deployment_target": "iOS18", "lstm": lstm, "steps": FixedSteps(STEPS)}
     (tmp_path / "inside").mkdir()
     stateful = load(built(tmp_path / "inside", state="stateful", **request))

@@ -178,7 +178,7 @@ def test_binary_broadcasts(op: str, dtype: type) -> None:
         if dtype is np.int32:
             x, y = integers(left), integers(right, 1, 5)
         else:
-            # Quarters and halves: quotients keep clear of what decides a floor.
+            # Quarters and halves keep quotients away from the boundary of a floor.
             x = (integers(left) / 4 + 0.1).astype(dtype)
             y = (integers(right, 1, 9) / 2).astype(dtype)
         function = BINARY[op]

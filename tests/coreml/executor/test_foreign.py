@@ -1,4 +1,4 @@
-"""Models that are not ours: Keras, converted by coremltools, run here, compared with TensorFlow."""
+"""Keras models, converted by coremltools: the executor compared with TensorFlow."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", MODELS)
-def test_a_foreign_model_gives_what_tensorflow_gives(converted: Path, name: str, kind: str) -> None:
+def test_a_foreign_model_equals_tensorflow(converted: Path, name: str, kind: str) -> None:
     suffix = "mlmodel" if kind == "network" else "mlpackage"
     with np.load(converted / f"{name}.npz") as stored:
         x, expected = stored["x"], stored["y"]

@@ -1,7 +1,7 @@
-"""Half precision: the same op on the same numbers gives the single-precision result, rounded once.
+"""Half precision: an op gives the single-precision result of the same numbers, rounded once.
 
-Single precision is compared with independent references in the other modules. Inputs here are
-exact in half precision, so the two differ by that one rounding and nothing else.
+Single precision is compared with independent references in the other modules. Inputs here are exact
+in half precision, so the two differ by that one rounding only.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def lists(v: dict[str, Any]) -> Any:
 
 
 def like(v: dict[str, Any]) -> Any:
-    """Values that the type of ``x`` decides."""
+    """A value in the type of ``x``."""
     dtype = HALF if v["x"].dtype.__name__ == "fp16" else SINGLE
     filled = mb.fill(shape=mb.shape(x=v["x"]), value=dtype(0.1))
     return filled, mb.fill_like(ref_tensor=v["x"], value=dtype(0.1))

@@ -102,7 +102,7 @@ def test_pooling() -> None:
         "padding_type": "VALID",
     }
     same(run_layer("add_pooling", x, layer_type="AVERAGE", **whole), x.mean((2, 3), keepdims=True))
-    # Five rows and six columns in windows of 3 x 2 by 3 x 3: what the last ones reach is there.
+    # Five rows and six columns in windows of 3 x 2 by 3 x 3: the last windows are complete.
     case = {"height": 3, "width": 2, "stride_height": 3, "stride_width": 3}
     last = {**case, "padding_type": "INCLUDE_LAST_PIXEL"}
     got = run_layer("add_pooling", x, layer_type="MAX", **last)

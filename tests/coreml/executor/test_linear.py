@@ -1,4 +1,4 @@
-"""Products, convolutions, pools and normalizations against loops in double precision."""
+"""Products, convolutions, pools and normalizations, compared with loops in double precision."""
 
 from __future__ import annotations
 

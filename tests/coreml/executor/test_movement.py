@@ -136,7 +136,7 @@ def test_sliding_windows() -> None:
 
 @st.composite
 def slices(draw):
-    """A shape, and begin, end, stride and masks that leave something of every axis."""
+    """A shape, and begin, end, stride and masks that leave a part of every axis."""
     shape = tuple(draw(st.lists(st.integers(1, 5), min_size=1, max_size=3)))
     begin, end, stride, begin_mask, end_mask, squeeze = [], [], [], [], [], []
     for size in shape:
@@ -211,7 +211,7 @@ def test_slice_update() -> None:
     )
 
 
-def test_results_of_views_do_not_share_with_inputs_that_change() -> None:
+def test_views_do_not_share_memory_with_changed_inputs() -> None:
     x = sample((3, 2))
 
     def build(v):

@@ -52,7 +52,7 @@ def test_a_bidirectional_lstm() -> None:
 
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
 def test_recurrent_layers(direction: str) -> None:
-    """One after the other, each with initial states that are constants and that are inputs."""
+    """Each layer runs with initial states that are constants, then with states that are inputs."""
     x, h = floats((5, 1, 3)), floats((1, 2))
     w_x, w_h, b = floats((6, 3), seed=1), floats((6, 2), seed=2), floats((6,), seed=3)
     simple = [floats(shape, low=-0.6, high=0.6, seed=4) for shape in ((2, 2), (2, 2), (2,))]
@@ -143,7 +143,7 @@ def test_a_logarithm_adds_its_epsilon() -> None:
     same(network(lambda x: mb.log(x=x, epsilon=0.5), x=x), np.log(x.astype(float) + 0.5))
 
 
-def test_moving_values() -> None:
+def test_ops_that_move_values() -> None:
     x = floats((1, 4, 6, 8))
 
     def build(x: Any) -> Any:
@@ -161,7 +161,7 @@ def test_moving_values() -> None:
     same(network(build, x=x), np.stack([rows[:, :, s : s + 4] for s in range(0, 15, 3)], 2))
 
 
-def test_a_volume() -> None:
+def test_ops_on_volumes() -> None:
     x, weight = floats((1, 2, 5, 5, 5)), floats((3, 2, 2, 2, 2), seed=1)
 
     def build(x: Any) -> Any:
@@ -201,7 +201,7 @@ def test_a_classifier_with_too_few_labels_is_refused(
 def test_a_pipeline_passes_values_on_by_name(
     suffix: str, labelled: dict[str, Path], tmp_path: Path
 ) -> None:
-    """``make_pipeline`` writes the second part's weights beside the first's."""
+    """``make_pipeline`` writes the weights of both parts into one folder."""
     first = converted(
         lambda sound: mb.mul(x=sound, y=np.float32(2), name="frames"),
         {"sound": FRAMES},
@@ -221,7 +221,7 @@ def test_a_pipeline_passes_values_on_by_name(
         load(path, "main")
 
 
-def test_a_part_that_is_no_network_is_named(labelled: dict[str, Path], tmp_path: Path) -> None:
+def test_a_part_that_is_not_a_network_is_named(labelled: dict[str, Path], tmp_path: Path) -> None:
     spec = ct.utils.load_spec(str(labelled["words.mlmodel"]))
     whole = type(spec)(specificationVersion=4)
     whole.description.CopyFrom(spec.description)
@@ -239,7 +239,7 @@ def padded_network(
     shape: tuple[int, ...],
     output: tuple[int, ...] | None,
 ) -> Path:
-    """A network of before iOS 13, whose arrays have five axes inside."""
+    """A network for systems before iOS 13, whose arrays have five axes inside."""
     datatypes = ct.models.datatypes
     builder = ct.models.neural_network.NeuralNetworkBuilder(
         [("x", datatypes.Array(*shape))], [("y", datatypes.Array(*output) if output else None)]
@@ -250,7 +250,7 @@ def padded_network(
     return path
 
 
-def test_a_network_of_five_axes(tmp_path: Path) -> None:
+def test_a_network_with_five_axes_inside_runs(tmp_path: Path) -> None:
     x, weight = floats((2, 5, 6)), floats((3, 2, 2, 2), seed=1)
     dense = floats((4, 60), seed=2)
 
@@ -280,7 +280,7 @@ def test_a_network_of_five_axes(tmp_path: Path) -> None:
         made[o, i, j] = np.sum(x[:, i : i + 2, j : j + 2].astype(float) * weight[o])
     expected = dense.astype(float) @ made.reshape(-1)
     same([model.predict({"x": x})["y"].astype(np.float32)], expected, atol=2e-5)
-    # A sequence and a batch axis may come before; then the output keeps all five.
+    # A sequence and a batch axis may precede the others; then the output keeps all five.
     both = model.predict({"x": np.stack([x, 2 * x])[:, None]})["y"].astype(np.float32)
     same([both], np.stack([expected, 2 * expected])[:, None, :, None, None], atol=4e-5)
     with pytest.raises(AsrbuildError, match="or a sequence and a batch axis before it"):
@@ -304,7 +304,7 @@ def test_a_sequence_through_five_axes(tmp_path: Path) -> None:
     )
 
 
-def test_what_a_network_of_five_axes_cannot_hold(tmp_path: Path) -> None:
+def test_impossible_arrays_of_five_axes_are_refused(tmp_path: Path) -> None:
     newer = padded_network(tmp_path, lambda b: b.add_sin("sine", "x", "y"), (3,), (3,))
     with pytest.raises(AsrbuildError, match=r"layer sine \(sin\) is a layer of iOS 13 or later"):
         load(newer)

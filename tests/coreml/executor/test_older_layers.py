@@ -1,5 +1,5 @@
-"""Layers of before iOS 13, and those with random values, volumes and loops left early, against
-numpy written out. The channel is the third axis from the end."""
+"""Layers of systems before iOS 13, and layers of random values, volumes and loops with a break,
+compared with plain numpy. The channel is the third axis from the end."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_normalizations() -> None:
 
 
 def test_statistics_of_a_whole_batch() -> None:
-    """The builder refuses to write them; the format has them."""
+    """The format has them, although the builder refuses to write them."""
     x, gamma, beta = floats((2, 3, 4, 5)), floats((3,), seed=1), floats((3,), seed=2)
 
     def add(builder: Any) -> None:
@@ -149,7 +149,7 @@ def test_blocks_and_windows() -> None:
     x = floats((2, 7, 3))
     got = run_layer("add_sliding_windows", x, axis=1, window_size=3, step=2)
     same(got, np.stack([x[:, start : start + 3] for start in (0, 2, 4)], 1))
-    # And those of ReverseSeqLayerParams.
+    # The examples of ReverseSeqLayerParams there.
     got = run_layer(
         "add_reverse_sequence",
         np.arange(8).reshape(2, 4),
@@ -197,7 +197,7 @@ def test_volumes() -> None:
     padded = np.pad(x, ((0, 0), (0, 0), (1, 0), (0, 2), (1, 0)))
     expected = volume(padded, weight, (2, 1, 2)) + bias.reshape(3, 1, 1, 1)
     same(run_layer("add_convolution3d", x, **given | pads), expected)
-    # Turned round, a sum of products with what the convolution made is the same either way.
+    # The transposed convolution is its adjoint: both sums of products are equal.
     y = floats((1, 3, 2, 3, 3), seed=3)
     turned = run_layer(
         "add_convolution3d",
@@ -345,7 +345,7 @@ RANDOM = {
 
 
 @pytest.mark.parametrize("kind", RANDOM)
-def test_random_values_where_there_is_one_to_draw(kind: str) -> None:
+def test_random_values_from_distributions_of_one_value(kind: str) -> None:
     certain, uncertain, value = RANDOM[kind]
     shape, like = np.array([2.0, 3.0]), floats((2, 3))
     expected = np.full((2, 3), value)
@@ -365,8 +365,8 @@ def test_random_values_where_there_is_one_to_draw(kind: str) -> None:
 
 
 @pytest.mark.parametrize("leaving", ["break", "continue"])
-def test_a_loop_that_its_body_leaves(leaving: str) -> None:
-    """Counts to ten; at a value above 3 the round ends, or the loop."""
+def test_a_loop_with_a_break_and_a_continue(leaving: str) -> None:
+    """It counts to ten; above 3 the round ends, or the loop."""
     from coremltools.models.neural_network import NeuralNetworkBuilder
 
     def add(builder: Any) -> None:
@@ -382,7 +382,7 @@ def test_a_loop_that_its_body_leaves(leaving: str) -> None:
         builder.add_copy("end", "sum", "y")
 
     arrays = {"x": np.zeros(1), "rounds": np.full(1, 10.0)}
-    # 1.25, 2.5, then 3.5 is not above it: 3.75; 4.75 ends the round without the quarter.
+    # 1.25, 2.5, 3.75 after three rounds; 4.75 ends its round before the quarter is added.
     expected = 4.75 if leaving == "break" else 3.75 + 7
     same(run_network(add, arrays, ["y"]), [expected])
 

@@ -83,7 +83,7 @@ def refused(path: Path, message: str) -> None:
     assert caught.value.fix
 
 
-def test_what_is_no_package(tmp_path: Path) -> None:
+def test_files_that_are_not_packages_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "absent.mlpackage", "no such Core ML package")
     (tmp_path / "empty.mlpackage").mkdir()
     refused(
@@ -97,7 +97,7 @@ def test_what_is_no_package(tmp_path: Path) -> None:
     refused(tmp_path / "zero.mlmodel", "this is an empty file .0 bytes., not a Core ML package")
 
 
-def test_a_manifest_that_lies(program: Path) -> None:
+def test_a_manifest_with_a_wrong_path_is_refused(program: Path) -> None:
     manifest = json.loads((program / "Manifest.json").read_text())
     entry = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]
     for path in ("com.apple.CoreML/absent.mlmodel", "../../outside.mlmodel"):
@@ -106,7 +106,7 @@ def test_a_manifest_that_lies(program: Path) -> None:
         refused(program, "which is not in it")
 
 
-def test_damaged_weights(program: Path) -> None:
+def test_damaged_weights_are_refused(program: Path) -> None:
     whole = weight_file(program).read_bytes()
     for size in (len(whole) // 2, len(whole) - 1):
         weight_file(program).write_bytes(whole[:size])
@@ -133,7 +133,7 @@ def test_a_flipped_bit_in_the_weights_changes_the_result(program: Path) -> None:
     assert not np.array_equal(load(program).predict(inputs())["logits"], before)
 
 
-def test_weights_outside_of_the_package(program: Path) -> None:
+def test_weights_outside_of_the_package_are_refused(program: Path) -> None:
     outside = program.parent / "weight.bin"
     shutil.copy(weight_file(program), outside)
 
@@ -147,7 +147,7 @@ def test_weights_outside_of_the_package(program: Path) -> None:
     refused(program, "outside its package")
 
 
-def test_an_unknown_op_says_what_where_and_how(program: Path) -> None:
+def test_an_unknown_op_is_named_with_its_place_and_a_fix(program: Path) -> None:
     def change(spec) -> None:
         next(op for op in main_block(spec).operations if op.type == "relu").type = "relu_squared"
 
@@ -157,7 +157,7 @@ def test_an_unknown_op_says_what_where_and_how(program: Path) -> None:
     assert caught.value.fix == NOT_HERE
 
 
-def test_programs_that_do_not_hold_together(packages: dict[str, Path], tmp_path: Path) -> None:
+def test_inconsistent_programs_are_refused(packages: dict[str, Path], tmp_path: Path) -> None:
     def relu(spec):
         return next(op for op in main_block(spec).operations if op.type == "relu")
 
@@ -250,7 +250,9 @@ executor.load(sys.argv[1])
 
 
 @pytest.mark.parametrize("order", PROTO_ORDERS)
-def test_protobufs_live_beside_coremltools(packages: dict[str, Path], order: str) -> None:
+def test_protobufs_load_in_a_process_with_coremltools(
+    packages: dict[str, Path], order: str
+) -> None:
     command = [sys.executable, "-c", PROTO_ORDERS[order], str(packages["mlprogram"])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -263,7 +265,7 @@ def test_read_spec_keeps_a_networks_weights(packages: dict[str, Path]) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="says what happens where there is no Core ML")
-def test_core_ml_is_for_macos(packages: dict[str, Path]) -> None:
+def test_core_ml_requires_macos(packages: dict[str, Path]) -> None:
     with pytest.raises(AsrbuildError, match="Core ML runs on macOS only"):
         coreml_backend.load(packages["mlprogram"])
 
@@ -271,7 +273,7 @@ def test_core_ml_is_for_macos(packages: dict[str, Path]) -> None:
 @pytest.mark.macos
 @pytest.mark.skipif(sys.platform != "darwin", reason="Core ML runs on macOS only")
 @pytest.mark.parametrize("form", ["mlprogram", "neuralnetwork"])
-def test_core_ml_agrees(packages: dict[str, Path], form: str) -> None:
+def test_core_ml_agrees_with_the_executor(packages: dict[str, Path], form: str) -> None:
     ours, theirs = load(packages[form]), coreml_backend.load(packages[form])
     want, got = ours.predict(inputs()), theirs.predict(inputs())
     for name in want:
@@ -309,7 +311,7 @@ def test_run_prints_and_writes(packages, arrays, tmp_path: Path) -> None:
     assert "(4, 1, 29)" in table.output
 
 
-def test_run_goes_on_from_the_states_it_wrote(tmp_path: Path) -> None:
+def test_run_continues_from_written_states(tmp_path: Path) -> None:
     package = tmp_path / "stateful.mlpackage"
     request = ConversionRequest(
         steps=FixedSteps(STEPS), state="stateful", deployment_target="iOS18"
@@ -340,7 +342,7 @@ def test_run_goes_on_from_the_states_it_wrote(tmp_path: Path) -> None:
 
 
 def test_arrays_of_any_layout_give_the_same_bits(packages: dict[str, Path]) -> None:
-    """As ``MLModel.predict``: lists, other number types and strides are the caller's business."""
+    """The executor takes lists, other number types and strides, as ``MLModel.predict`` does."""
     for path in packages.values():
         model = load(path)
         want = model.predict(inputs())
@@ -361,27 +363,27 @@ def test_arrays_of_any_layout_give_the_same_bits(packages: dict[str, Path]) -> N
                 assert array.flags.owndata
 
 
-def test_a_number_that_half_precision_does_not_hold_is_no_warning(recwarn) -> None:
+def test_a_number_beyond_half_precision_gives_no_warning(recwarn) -> None:
     feature = Feature("x", np.dtype(np.float16), Fixed((1,)))
     assert np.isinf(check_array([1e6], feature, "m")).all()
     assert not recwarn.list
 
 
 class Unreadable:
-    """As a tensor of a framework that does not give its values away."""
+    """A stand-in for a tensor whose framework refuses to convert it."""
 
     def __array__(self, *_: object, **__: object) -> np.ndarray:
         raise RuntimeError("call detach first")
 
 
 @pytest.mark.parametrize("value", [Unreadable(), [[1.0], [2.0, 3.0]], None, "x", 1j])
-def test_what_is_no_array_is_refused(packages: dict[str, Path], value: object) -> None:
+def test_inputs_that_are_not_arrays_are_refused(packages: dict[str, Path], value: object) -> None:
     for path in packages.values():
         with pytest.raises(AsrbuildError, match="input input_node"):
             load(path).predict(inputs() | {"input_node": value})
 
 
-def test_a_state_takes_what_an_input_takes(tmp_path: Path) -> None:
+def test_a_state_is_checked_as_an_input_is(tmp_path: Path) -> None:
     models = []
     for name, weights in (("own", WEIGHTS), ("other", random_weights(HIDDEN + 4))):
         request = ConversionRequest(
@@ -422,7 +424,7 @@ def test_run_without_inputs_shows_the_signature(packages: dict[str, Path]) -> No
     assert "previous_state_c" in cli(packages["mlprogram"]).output
 
 
-def test_run_says_what_is_wrong_with_an_input(packages, tmp_path: Path) -> None:
+def test_run_reports_the_fault_of_an_input(packages, tmp_path: Path) -> None:
     (tmp_path / "bad.npy").write_text("no array")
     for option, message in (
         ("input_node", "is not name=file.npy"),

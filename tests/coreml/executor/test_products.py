@@ -17,8 +17,8 @@ from asrbuild.coreml.speedups import SWITCH
 from tests import kernels
 
 WIDTH = 48
-#: Between two orders of adding up 48 products that come to at most 10 in absolute value: each is
-#: within 48 * 2 ** -24 * 10 of the exact sum, whatever the kernel.
+#: The difference of two orders of summing 48 products of at most 10 in absolute value: each sum is
+#: within 48 * 2 ** -24 * 10 of the exact one with any kernel.
 ROUNDING = 6e-5
 IN_BLOCKS = module._in_blocks
 
@@ -31,7 +31,7 @@ def small_weights_are_shared(monkeypatch):
 
 @pytest.fixture
 def products_made(monkeypatch) -> list[int]:
-    """The number of rows of every product that is made from here on, where places are alike."""
+    """The number of rows of every later product, by a kernel whose places round alike."""
     made: list[int] = []
 
     def counted(multiply: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
@@ -48,7 +48,7 @@ def products_made(monkeypatch) -> list[int]:
 
 
 def rounds_by_place(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """A BLAS kernel whose rounding depends on where in a block a row stands."""
+    """A BLAS kernel whose rounding depends on the place of a row in a block."""
     places = np.arange(len(x), dtype=np.float32) % BLOCK
     return IN_BLOCKS(x, weight) + places[:, None] / 1000
 
@@ -59,7 +59,7 @@ def weights(seed: int) -> np.ndarray:
 
 
 def chain(weight: np.ndarray, steps: int, seed: int) -> Callable[[], np.ndarray]:
-    """A recurrent network of its own start and length, as an LSTM multiplies."""
+    """A recurrent network with a start and a length, with the products of an LSTM."""
 
     def call() -> np.ndarray:
         h = np.random.default_rng(seed).standard_normal((1, WIDTH)).astype(np.float32)
@@ -70,12 +70,12 @@ def chain(weight: np.ndarray, steps: int, seed: int) -> Callable[[], np.ndarray]
     return call
 
 
-def test_a_call_gives_bit_for_bit_what_it_gives_without_sharing(products_made):
+def test_sharing_does_not_change_a_bit(products_made):
     weight = weights(0)
     calls = [chain(weight, steps, seed) for seed, steps in enumerate((7, 3, 11, 1))]
     with sharing():
         results = [call() for call in calls]
-    assert products_made == [1] * 22  # a call's one row stays one
+    assert products_made == [1] * 22  # a single row stays single
     for call, result in zip(calls, results, strict=True):
         np.testing.assert_array_equal(result, call())
 
@@ -100,8 +100,8 @@ def test_the_switch_turns_sharing_off(products_made, monkeypatch):
     assert products_made == [1] * 6
 
 
-def test_one_bit_makes_another_product(products_made):
-    """Of the weights or of the row: nothing is taken for what it is not."""
+def test_one_changed_bit_makes_another_product(products_made):
+    """The bit is one of the weights or of the row."""
     shared, x = Products(), np.ones((2, WIDTH), np.float32)
     weight = weights(4)
     right = shared.rows_times(x, weight)
@@ -113,10 +113,10 @@ def test_one_bit_makes_another_product(products_made):
     moved = x.copy()
     moved.view(np.uint32)[1, 3] ^= 1 << 20
     np.testing.assert_allclose(shared.rows_times(moved, weight), moved @ weight.T, atol=ROUNDING)
-    assert products_made == [1, 1, 1]  # of two equal rows one, and then the row that is new
+    assert products_made == [1, 1, 1]  # two equal rows make one product; then the new row makes one
 
 
-def test_what_is_handed_out_is_the_callers_own():
+def test_results_belong_to_the_caller():
     shared, x, weight = Products(), np.ones((1, WIDTH), np.float32), weights(5)
     first = shared.rows_times(x, weight)
     kept = first.copy()
@@ -163,7 +163,7 @@ def test_weights_are_widened_once_for_two_packages_and_then_let_go():
 def test_a_product_is_the_same_bits_whatever_was_multiplied_before(
     kernel: Callable[..., np.ndarray], cuts: set[int]
 ) -> None:
-    """So an artifact is the same bytes whatever its process has built before, by any kernel."""
+    """So an artifact has the same bytes after any other build in its process, with any kernel."""
     weight = large_weights()
     rows = np.random.default_rng(5).standard_normal((100, weight.shape[1])).astype(np.float32)
     with pytest.MonkeyPatch.context() as patch:
@@ -192,7 +192,7 @@ def test_a_kernel_that_rounds_by_place_shares_products_of_the_same_place(monkeyp
     rows = np.random.default_rng(6).standard_normal((40, weight.shape[1])).astype(np.float32)
     products = Products()
     products.rows_times(rows, weight)
-    assert made == [BLOCK, 40]  # the first to see how the kernel rounds
+    assert made == [BLOCK, 40]  # the first product tests how the kernel rounds
     products.rows_times(rows[:BLOCK], weight)
     products.rows_times(rows[BLOCK:], weight)
     assert made == [BLOCK, 40]
@@ -226,8 +226,8 @@ with one_thread():
 
 
 @pytest.mark.parametrize("kernel", kernels.KERNELS)
-def test_no_place_of_a_block_rounds_otherwise_nor_half_of_the_weights(kernel: str) -> None:
-    """So these kernels share all products of a sweep; a block of 24 on Haswell would not."""
+def test_places_of_a_block_and_halves_of_the_weights_round_alike(kernel: str) -> None:
+    """Therefore these kernels share all products of a sweep; a block of 24 on Haswell would not."""
     if kernel not in kernels.supported():
         pytest.skip(kernels.why_not() or f"this processor has not what {kernel} needs")
     done = subprocess.run(
@@ -248,13 +248,13 @@ def test_blocks_are_the_product(rows: int, outputs: int) -> None:
     x, weight = (random.standard_normal((n, 37)).astype(np.float32) for n in (rows, outputs))
     product = module.multiply(x[:, None], weight)
     assert product.shape == (rows, 1, outputs)
-    # 37 products that come to at most 80 in absolute value: any order of adding them up is within
-    # 37 * 2 ** -24 * 80 of the exact sum.
+    # Any order of summing 37 products of at most 80 in absolute value is within 37 * 2 ** -24 * 80
+    # of the exact sum.
     exact = x.astype(np.float64) @ weight.T.astype(np.float64)
     np.testing.assert_allclose(product[:, 0], exact, atol=2e-4)
 
 
 @cache
 def large_weights() -> np.ndarray:
-    """Of the least size that products are remembered for."""
+    """Weights of the smallest size for which products are remembered."""
     return np.random.default_rng(4).standard_normal((LARGE // 512, 512)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Recurrent ops against their equations, gate by gate, in double precision."""
+"""Recurrent ops, compared with their equations, gate by gate, in double precision."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_lstm_in_both_directions(sequence: bool) -> None:
 
 
 def test_lstm_in_float16_rounds_its_state_at_every_step() -> None:
-    """So chunks with carried state give exactly what one shot gives."""
+    """Therefore chunks with carried state give exactly the outputs of one shot."""
     x = floats((12, 1, 4), np.float16)
     h, c = floats((1, 5), np.float16), floats((1, 5), np.float16, seed=1)
     w_x, w_h, bias = weights(5, 4, np.float16)

@@ -1,5 +1,5 @@
-"""Ops and layers that resize, crop and resample, against TensorFlow's results written down and
-against loops over the points that the MIL reference and NeuralNetwork.proto define."""
+"""Ops and layers that resize, crop and resample, compared with recorded results of TensorFlow
+and with loops over the points that the MIL reference and NeuralNetwork.proto define."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_crop_resize(dtype: type) -> None:
     one = np.stack([every[0, 1:], every[1, :1]])
     given = {"roi": turned[1:].reshape(1, 1, 5, 1, 1)}
     given["box_coordinate_mode"] = "CORNERS_WIDTH_FIRST"
-    # One picture: of several, coremltools declares the batch's size where the reference says 1.
+    # One picture: for several, coremltools declares the batch's size instead of the reference's 1.
     check("crop_resize", one[1:], {"x": x[:1]}, **given, **sizes, atol=2e-6)
     centred = np.array([[1.25, 2, 1.5, 2]], dtype)  # of the first box
     check(
@@ -225,7 +225,7 @@ def test_crop_resize(dtype: type) -> None:
             box_indices_mode="CORNERS_WIDTH_FIRST",
         )
         same(got, one)
-        # A point a bin's half in, two of four times four: the average of a region's corners.
+        # Points are half a bin from the edge; each of two by two is the mean of a region's corners.
         got = run_layer(
             "add_crop_resize",
             x[None],
@@ -238,7 +238,7 @@ def test_crop_resize(dtype: type) -> None:
 
 
 def sampled(x: np.ndarray, row: float, column: float, padding: str, pad: float) -> np.ndarray:
-    """One value of every channel, bilinear, each neighbour looked up by itself."""
+    """One bilinear value of every channel, by a lookup of each neighbour."""
 
     def fold(index: int, size: int) -> int | None:
         while not 0 <= index < size:
@@ -369,7 +369,7 @@ def test_boxes(dtype: type) -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_random_values_where_there_is_one_to_draw(dtype: type) -> None:
+def test_random_values_from_distributions_of_one_value(dtype: type) -> None:
     shape = np.array([2, 3], np.int32)
     for op, certain, uncertain, value in (
         ("random_normal", {"mean": 1.5, "stddev": 0.0}, {"stddev": 1.0}, 1.5),

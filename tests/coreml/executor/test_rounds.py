@@ -1,4 +1,4 @@
-"""Loops: those that never end are refused, and Ctrl-C stops one at once."""
+"""Loops: a limit of rounds refuses endless ones, and Ctrl-C stops one at once."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def test_a_loop_may_take_as_many_rounds_as_the_limit_and_no_more(few_rounds: int
     assert error.value.fix
 
 
-def test_a_state_may_end_a_loop() -> None:
-    """What the loop carries stays the same, and yet it ends."""
+def test_a_loop_may_end_by_a_state() -> None:
+    """The loop ends although its carried values do not change."""
     state = mb.state_tensor_placeholder(shape=(1,), dtype=types.fp16)
     inputs = {"n": mb.placeholder(shape=(1,), dtype=types.int32), "memory": state}
     with Function(inputs, opset_version=ct.target.iOS18) as function:
@@ -118,14 +118,14 @@ def _asks_nothing(spec: Any) -> None:
     ("name", "damage", "message"),
     [
         ("loop.mlpackage", _repeats_its_counter, r"op while_loop \(while_loop\) has not ended"),
-        # This one leaves the recording's last step behind.
+        # This loop omits the recording's last step.
         ("loop.mlpackage", _always_goes_on, r"x_now\S* \(gather\) failed: index 3 is out of"),
         ("loop.mlmodel", _adds_nothing, r"layer while_loop \(loop\) has not ended"),
         ("loop.mlmodel", _adds_nothing_for_ages, r"layer while_loop \(loop\) has not ended"),
         ("loop.mlmodel", _asks_nothing, r"layer while_loop \(loop\) has not ended"),
     ],
 )
-def test_a_damaged_package(
+def test_a_damaged_loop_is_refused(
     packages,
     tmp_path: Path,
     few_rounds: int,
@@ -139,7 +139,7 @@ def test_a_damaged_package(
     refused(package, message)
 
 
-def test_a_loop_with_a_limit_of_its_own_may_repeat_itself(packages, tmp_path: Path) -> None:
+def test_a_loop_with_its_own_limit_may_repeat_its_values(packages, tmp_path: Path) -> None:
     package = copy_of(packages["loop.mlmodel"], tmp_path)
     whole = predict(load(package))
 
@@ -156,7 +156,7 @@ def test_a_loop_with_a_limit_of_its_own_may_repeat_itself(packages, tmp_path: Pa
 
 @pytest.fixture
 def counting(tmp_path: Path) -> Path:
-    """A package that counts to the largest number: it ends, but not while a person waits."""
+    """A package that counts to the largest number, which takes hours."""
 
     @mb.program(
         input_specs=[mb.TensorSpec(shape=(1,), dtype=types.int32)], opset_version=ct.target.iOS16
@@ -176,7 +176,7 @@ def counting(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def press_when_looping() -> Iterator[Callable[[], None]]:
-    """Ctrl-C as soon as any thread is in a loop's round, and never after the test."""
+    """Sends Ctrl-C as soon as any thread is in a loop's round, but not after the test."""
     over = threading.Event()
     pressing: list[threading.Thread] = []
 
@@ -207,7 +207,7 @@ def press_when_looping() -> Iterator[Callable[[], None]]:
 WHERE = r"function main, op counting\S* \(while_loop\), round \d+"
 
 
-def test_ctrl_c_ends_a_command_and_says_where(
+def test_ctrl_c_ends_a_command_and_names_the_loop(
     counting: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -226,7 +226,7 @@ def test_ctrl_c_ends_a_command_and_says_where(
     assert re.fullmatch(pattern, capsys.readouterr().err)
 
 
-def test_ctrl_c_ends_a_loop_in_a_thread_beside(
+def test_ctrl_c_ends_a_loop_in_another_thread(
     counting: Path, press_when_looping: Callable[[], None]
 ) -> None:
     model = load(counting)
@@ -241,5 +241,5 @@ def test_ctrl_c_ends_a_loop_in_a_thread_beside(
     with pytest.raises(KeyboardInterrupt):
         beside()
     assert re.fullmatch(WHERE, interrupts.place())
-    # It was that loop's end, and is none of the next one's.
+    # The interrupt ended that loop only; it does not affect the next one.
     interrupts.check()

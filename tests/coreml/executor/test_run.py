@@ -1,4 +1,4 @@
-"""``asrbuild run``: output of values and names, also hostile ones."""
+"""``asrbuild run``: output of values and of names, hostile ones too."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.coreml.executor.networks import WORDS, converted
 
 
 def run(model: Path, *arguments: str) -> str:
-    """What the command prints; its error is raised."""
+    """Runs the command and returns its output; its error is raised."""
     import typer
 
     app = typer.Typer()
@@ -45,7 +45,7 @@ def given(folder: Path, *values: float) -> str:
     return f"x={folder / 'x.npy'}"
 
 
-def test_values_that_are_not_finite_are_told(shifted: Path, tmp_path: Path) -> None:
+def test_values_that_are_not_finite_are_reported(shifted: Path, tmp_path: Path) -> None:
     x = given(tmp_path, np.nan, -np.inf, 2, np.inf)
     shown = run(shifted, "--input", x)
     assert "1 NaN, 1 +inf, 1 -inf" in shown
@@ -58,7 +58,7 @@ def test_values_that_are_not_finite_are_told(shifted: Path, tmp_path: Path) -> N
         AsrbuildError, match=r"not all values are finite: y \(1 NaN, 1 \+inf, 1 -inf\)"
     ):
         run(shifted, "--input", x, "--finite", "--output", str(tmp_path / "out"))
-    # What was asked for is written all the same.
+    # The requested outputs are still written.
     assert np.isnan(np.load(tmp_path / "out" / "y.npy")).sum() == 1
     fine = run(shifted, "--input", given(tmp_path, 1, 2, 3, 4), "--finite")
     assert "not finite" not in fine
@@ -87,7 +87,7 @@ NAMES = {
 }
 
 
-def test_file_names_are_one_component_and_never_shared() -> None:
+def test_file_names_are_unique_and_have_one_component() -> None:
     assert file_names(NAMES) == NAMES
     alike = file_names(["x", "X", "y", "l" * 500, "l" * 501])
     assert alike["y"] == "y"
@@ -97,7 +97,7 @@ def test_file_names_are_one_component_and_never_shared() -> None:
 
 
 @pytest.mark.parametrize("name", ["../above", "/abs/x", "a/b", ".."])
-def test_an_outputs_name_chooses_no_path(name: str, tmp_path: Path) -> None:
+def test_the_name_of_an_output_is_not_used_as_a_path(name: str, tmp_path: Path) -> None:
     network = tmp_path / "named.mlmodel"
     converted(shift, {"x": floats((1, 4))}, network)
     spec = ct.utils.load_spec(str(network))
@@ -111,7 +111,7 @@ def test_an_outputs_name_chooses_no_path(name: str, tmp_path: Path) -> None:
     assert Path(json.loads(shown)["outputs"][0]["file"]) in made
 
 
-def test_a_classifiers_label_and_probabilities(
+def test_a_classifier_prints_label_and_probabilities(
     labelled: dict[str, Path],
     tmp_path: Path,
 ) -> None:

@@ -1,4 +1,4 @@
-"""The published table of ops: up to date, and every op in it tested."""
+"""The published table of ops is up to date, and every op in it is tested."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ def test_the_page_is_up_to_date() -> None:
     )
 
 
-def test_every_op_has_a_line_that_says_what_it_does() -> None:
+def test_every_op_has_a_summary() -> None:
     for op in supported_ops():
         assert op.summary, op
 
 
 def test_every_op_has_a_conformance_test() -> None:
-    """What is kept of the tests' own notes; ``conftest.py`` fails a module that does less."""
+    """``tested.json`` lists the tests of each op; ``conftest.py`` fails a module that runs less."""
     tested = kept_ops()
     missing = [op.name for op in supported_ops() if not tested.get(op.name)]
-    # write_state is what coreml_update_state becomes in a saved program.
+    # coreml_update_state becomes write_state in a saved program.
     assert missing == ["write_state"]
 
 
-def test_what_coremltools_knows_runs_or_is_listed() -> None:
-    """Every MIL op of any opset, and every neural network layer of the format."""
+def test_ops_of_coremltools_run_or_are_listed() -> None:
+    """The ops are every MIL op of any opset, and every neural network layer of the format."""
     from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
 
     from asrbuild.coreml import protobufs as coremlproto
@@ -59,7 +59,7 @@ ONE_PRECISION = {
     "quantize",
     "dequantize",
 }
-#: Ops that have a value of their own in coremltools which cannot be compared with, and why.
+#: Ops whose own value in coremltools cannot be compared, with the reason.
 NO_INFERENCE = {
     "const": "it is the value",
     "cond": "coremltools takes one of the branches then, which is what is tested here",

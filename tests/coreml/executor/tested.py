@@ -1,9 +1,9 @@
-"""What the conformance tests ran, op by op.
+"""The record of ops that the conformance tests ran.
 
 Every program and network that a test builds notes its ops here, with their types, the deployment
-targets and whether coremltools' own ``value_inference`` was a second reference. What each module
-of tests notes is kept in ``tested.json``, from which the table in docs is written; a module that
-runs less than is kept there fails (``conftest.py``). To write it again:
+targets and whether coremltools' own ``value_inference`` was a second reference. The notes of each
+module of tests are in ``tested.json``, from which the table in docs is written; a module that runs
+less than its notes fails (``conftest.py``). To write it again:
 
     RECORD_TESTED_OPS=1 pytest -n0 tests/coreml/executor && python -m tests.coreml.executor.page
 """
@@ -60,20 +60,20 @@ def note_network(network: Any) -> None:
 
 
 def take_notes() -> Notes:
-    """What was noted since the last time."""
+    """Returns the notes since the last call, and clears them."""
     taken = dict(_notes)
     _notes.clear()
     return taken
 
 
 def read_kept() -> dict[str, Notes]:
-    """Test module -> op -> what is kept of it."""
+    """Test module -> op -> its notes."""
     kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
     return {module: {op: set(notes) for op, notes in ops.items()} for module, ops in kept.items()}
 
 
 def keep(module: str, notes: Mapping[str, set[str]]) -> None:
-    """Writes what a module noted, in place of what was kept of it."""
+    """Replaces the notes of a module in the file."""
     every = read_kept() | {module: dict(notes)}
     plain = {
         name: {op: sorted(found) for op, found in sorted(ops.items())}
@@ -84,7 +84,7 @@ def keep(module: str, notes: Mapping[str, set[str]]) -> None:
 
 
 def kept_ops() -> Notes:
-    """Op or layer -> everything that the tests do to it."""
+    """Op or layer -> the notes of all modules."""
     found: Notes = {}
     for ops in read_kept().values():
         for op, notes in ops.items():

@@ -1,9 +1,9 @@
-"""A pytest plugin: asrbuild's executor stands in for Core ML below coremltools.
+"""A pytest plugin that runs coremltools' predictions in asrbuild's executor instead of Core ML.
 
 coremltools calls Core ML through one class, ``_MLModelProxy`` of its compiled module
 ``libcoremlpython``, which exists on macOS only. This plugin puts a module of that name in its
-place, whose class runs the executor, and lets coremltools take the machine for a Mac. So
-coremltools' own tests run as they are: their conversions, inputs, expected outputs, tolerances and
+place, whose class runs the executor, and makes coremltools treat the machine as a Mac. So
+coremltools' own tests run unchanged: their conversions, inputs, expected outputs, tolerances and
 comparisons.
 
     python -m pytest -p tests.coreml.peer.stand_in -n 0 .../coremltools/converters/mil/mil/ops/tests
@@ -31,7 +31,7 @@ from asrbuild.base.errors import AsrbuildError
 from asrbuild.coreml.executor import load
 from tests.paths import ROOT
 
-#: What of the tests fails, line by line.
+#: The table of tests that fail.
 PAGE = ROOT / "docs" / "executor-peer.md"
 #: The macOS version that coremltools believes it runs on: the first with every op of iOS 18.
 MACOS = (15, 5)
@@ -41,7 +41,7 @@ _UNITS = ("CPU", "GPU", "NeuralEngine")
 
 
 class Proxy:
-    """What ``_MLModelProxy`` does with Core ML, done by the executor.
+    """The interface of ``_MLModelProxy``, which calls Core ML, answered by the executor.
 
     Raises:
         RuntimeError: the executor refuses the package; coremltools keeps it until ``predict``.
@@ -58,11 +58,11 @@ class Proxy:
     def maximum_supported_specification_version() -> int:
         return _NEWEST_SPECIFICATION
 
-    #: Predictions made since the test began.
+    #: The number of predictions since the test began.
     predictions = 0
 
     def predict(self, data: dict[str, Any], state: Any = None) -> dict[str, Any]:
-        """Core ML takes arrays of any number type for a feature of any other: they are cast."""
+        """Predicts; casts arrays of any number type to that of the feature, as Core ML does."""
         inputs = self._model.inputs
         feeds = {name: _cast(value, inputs.get(name)) for name, value in data.items()}
         Proxy.predictions += 1
@@ -94,7 +94,7 @@ class ProxyState:
 
 @contextmanager
 def _as_core_ml() -> Iterator[None]:
-    """Refusals as coremltools' own module raises those of Core ML."""
+    """Raises refusals as coremltools' own module raises those of Core ML."""
     try:
         yield
     except AsrbuildError as error:
@@ -128,12 +128,12 @@ def _stand_in() -> None:
     model._MLModelProxy = Proxy
     coremltools.models.compute_device._MLModelProxy = None
     if importlib.util.find_spec("torch") is None:
-        # After coremltools, which looks for it. One module uses it without importing it.
+        # Imported after coremltools, which looks for it. One module uses it without importing it.
         sys.modules["torch"] = builtins.torch = _NoTorch("torch")  # type: ignore[attr-defined]
 
 
 class _NoTorch(ModuleType):
-    """What some of the tests' modules import for a few of their tests: those skip."""
+    """A stand-in for torch, which some modules import for a few tests; those skip."""
 
     Tensor = type("Tensor", (), {})
 
@@ -169,7 +169,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _sample(
     items: list[pytest.Item], size: int, chance: random.Random, listed: list[Listed]
 ) -> set[pytest.Item]:
-    """One case each of so many functions, and one of every line of the list."""
+    """One case of each of so many functions, and one of every line of the list."""
     functions: dict[str, list[pytest.Item]] = {}
     for item in items:
         functions.setdefault(name_of(item).partition("[")[0], []).append(item)
@@ -182,7 +182,7 @@ def _sample(
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """The tests draw their inputs from numpy's global generator: each from a seed of its own."""
+    """Seeds numpy's global generator, from which tests draw inputs, by the test's name."""
     np.random.seed(zlib.crc32(item.name.encode()))
     Proxy.predictions = 0
 
@@ -207,8 +207,8 @@ def pytest_runtest_makereport(
 
 
 def name_of(item: pytest.Item) -> str:
-    """``iOS14/test_conv.py::TestConv::test_builder[...]``: the file, in the folder that tells it
-    from others, and what follows."""
+    """``iOS14/test_conv.py::TestConv::test_builder[...]``: the file, in a folder that makes it
+    unique, and the rest of the name."""
     path, _, rest = item.nodeid.partition("::")
     parts = [part for part in Path(path).parts if part != "test"]
     return f"{'/'.join(parts[-2:])}::{rest}"
@@ -218,8 +218,8 @@ def name_of(item: pytest.Item) -> str:
 class Listed:
     """A line of the page's table: tests that fail, and why.
 
-    ``test`` is the beginning of their names, ``words`` are all in what follows it. ``always``: each
-    of them fails; else it depends on the numbers drawn.
+    ``test`` is the beginning of their names; the rest has all ``words``. ``always``: each of them
+    fails; else that depends on the numbers drawn.
     """
 
     test: str

@@ -16,7 +16,7 @@ import pytest
 from tests.paths import ROOT
 
 SEED, SAMPLE = os.environ.get("PEER_SEED", "0"), int(os.environ.get("PEER_SAMPLE", "40"))
-#: The parts of the wheel whose tests predict, and what they need.
+#: The parts of the wheel whose tests predict, and their requirements.
 OPS = "converters/mil/mil/ops/tests"
 LAYERS = "test/neural_network/test_numpy_nn_layers.py"
 TENSORFLOW = "converters/mil/frontend/tensorflow/test/test_ops.py"
@@ -96,8 +96,8 @@ def peer(tests: list[str], results: Path, *options: str) -> list[dict[str, Any]]
     return [json.loads(line) for line in lines]
 
 
-def test_a_sample_of_the_wheels_tests(tmp_path: Path) -> None:
-    """One case each of some functions, and one of every line of the page's table."""
+def test_a_sample_of_the_wheels_tests_passes_as_listed(tmp_path: Path) -> None:
+    """The sample has one case of some functions, and one of every line of the page's table."""
     chosen = [OPS, LAYERS, TENSORFLOW]
     rows = peer(chosen, tmp_path / "r", "--peer-sample", str(SAMPLE), "--peer-seed", SEED)
     outcomes = Counter(row["outcome"] for row in rows)
@@ -106,8 +106,8 @@ def test_a_sample_of_the_wheels_tests(tmp_path: Path) -> None:
     assert outcomes["failed"] == 0
 
 
-def test_the_plugin_sees_wrong_values(tmp_path: Path) -> None:
-    """A comparison that could not fail would prove nothing: with every output shifted, all fail."""
+def test_the_plugin_finds_wrong_values(tmp_path: Path) -> None:
+    """The negative control: with every output shifted, all comparisons fail."""
     shift = tmp_path / "shifted.py"
     shift.write_text(
         "from tests.coreml.peer.stand_in import Proxy\n"
@@ -137,7 +137,7 @@ EVERY = [(needs, path) for part, needs in PARTS.items() for path in files(part)]
 
 
 @pytest.mark.parametrize(("needs", "path"), EVERY if os.environ.get("PEER") == "all" else [])
-def test_all_of_the_wheels_tests(needs: str, path: str, tmp_path: Path) -> None:
+def test_all_of_the_wheels_tests_pass_as_listed(needs: str, path: str, tmp_path: Path) -> None:
     if needs and importlib.util.find_spec(needs) is None:
         pytest.skip(f"{needs} is not installed")
     rows = peer([path], tmp_path / "results")

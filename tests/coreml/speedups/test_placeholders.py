@@ -1,4 +1,4 @@
-"""Placeholder weights: replaced exactly, or an error if a pass changed them."""
+"""Placeholder weights are replaced exactly, or give an error if a pass changed them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def as_converted(number: int, shape: tuple[int, int], transposed: bool, dtype: str) -> np.ndarray:
-    """What TensorFlow reads for the stand-in, as coremltools would store it, flat."""
+    """The values that coremltools would store for the stand-in, flat."""
     whole = np.full(shape, REST, np.float32)
     whole[0, :2] = FIRST + number, SECOND
     return (whole.T if transposed else whole).astype(dtype).ravel()
@@ -39,7 +39,7 @@ def as_converted(number: int, shape: tuple[int, int], transposed: bool, dtype: s
     dtype=st.sampled_from(["<f2", "<f4"]),
     number=st.integers(0, 1),
 )
-def test_the_real_matrix_comes_back_as_it_was_stored(
+def test_the_real_matrix_replaces_its_stand_in(
     rows: int, columns: int, transposed: bool, dtype: str, number: int
 ) -> None:
     standins.MIN_ELEMENTS = 9
@@ -51,17 +51,17 @@ def test_the_real_matrix_comes_back_as_it_was_stored(
     np.testing.assert_array_equal(both.real(stored), matrix.ravel().astype(dtype))
 
 
-def test_what_is_no_stand_in_is_left_alone() -> None:
+def test_other_weights_are_unchanged() -> None:
     one = StandIns((np.zeros((3, 4), np.float32),), ("a",))
     rng = np.random.default_rng(0)
     assert one.real(rng.standard_normal(12).astype(np.float32)) is None
     assert one.real(np.array([FIRST, SECOND], np.float32)) is None  # too small
-    other = as_converted(1, (3, 4), False, "<f4")  # a tag that was never given
+    other = as_converted(1, (3, 4), False, "<f4")  # an unknown tag
     assert one.real(other) is None
 
 
 @pytest.mark.parametrize("place", [2, 7, 11])
-def test_a_changed_stand_in_is_noticed(place: int) -> None:
+def test_a_changed_stand_in_is_an_error(place: int) -> None:
     one = StandIns((np.zeros((3, 4), np.float32),), ("layer/weights",))
     stored = as_converted(0, (3, 4), False, "<f4")
     stored[place] += 0.25
@@ -69,13 +69,13 @@ def test_a_changed_stand_in_is_noticed(place: int) -> None:
         one.real(stored)
 
 
-def test_a_padded_or_cut_stand_in_is_noticed() -> None:
+def test_a_padded_or_cut_stand_in_is_an_error() -> None:
     one = StandIns((np.zeros((3, 4), np.float32),), ("layer/weights",))
     with pytest.raises(StandInLostError):
         one.real(as_converted(0, (4, 4), False, "<f4"))
 
 
-def test_one_that_vanished_is_noticed() -> None:
+def test_a_missing_stand_in_is_an_error() -> None:
     both = StandIns((np.zeros((3, 4), np.float32),) * 2, ("a", "b"))
     standins.check_all_found(both, {0, 1})
     with pytest.raises(StandInLostError, match="b"):
@@ -83,7 +83,7 @@ def test_one_that_vanished_is_noticed() -> None:
 
 
 class FakeTensor(SimpleNamespace):
-    """As much of a ``TensorProto`` as ``stand_in`` touches."""
+    """The part of a ``TensorProto`` that ``stand_in`` uses."""
 
 
 def node(name: str, array: np.ndarray, op: str = "Const", dtype: int = 1) -> SimpleNamespace:

@@ -1,4 +1,4 @@
-"""ds-ctcdecoder through the interface of decoders, against direct calls."""
+"""ds-ctcdecoder through the interface of decoders, compared with direct calls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.speech.ctc_cases import ENGLISH, random_probabilities, spoken, spoken
 
 pytestmark = needs_ds_ctcdecoder
 
-#: What a user of the package writes: no code of ours in it.
+#: A direct use of the package, without asrbuild.
 DIRECT = """
 import json, sys
 import numpy as np
@@ -85,7 +85,7 @@ def genuine() -> Iterator[DeepSpeechDecoder]:
     ],
     ids=str,
 )
-def test_exactly_what_it_says_directly(tmp_path: Path, told: DecoderSettings) -> None:
+def test_results_equal_those_of_direct_calls(tmp_path: Path, told: DecoderSettings) -> None:
     cases = [_case(seed) for seed in range(200)] if told.beam_width == 50 else CASES
     direct = _directly(tmp_path / "cases", cases, told, 3)
     with open_decoder(told, ENGLISH, 20.0) as decoder:
@@ -98,7 +98,7 @@ def test_exactly_what_it_says_directly(tmp_path: Path, told: DecoderSettings) ->
     [(1, 1.0, 40), (5, 1.0, 40), (50, 1.0, 3), (50, 0.9, 40), (30, 0.999, 4)],
 )
 def test_our_beam_search_agrees(width: int, cutoff_prob: float, cutoff_top_n: int) -> None:
-    """Text, times and N best; only hypotheses within float32 rounding may swap places."""
+    """Text, times and N best are equal; only hypotheses within float32 rounding may swap places."""
     settings = {"beam_width": width, "cutoff_prob": cutoff_prob, "cutoff_top_n": cutoff_top_n}
     n_best = 3 if width >= 5 else 1
     with open_decoder(DecoderSettings("ds_ctcdecoder", **settings), ENGLISH, 20.0) as decoder:
@@ -118,10 +118,10 @@ def test_our_beam_search_agrees(width: int, cutoff_prob: float, cutoff_top_n: in
 
 
 def test_our_beam_search_always_finds_the_same_best_text() -> None:
-    """On 200 matrices from nearly even to nearly certain, at three widths: 600 of 600, times too.
+    """600 of 600 texts and times: 200 matrices from nearly even to nearly certain, three widths.
 
-    3,000 of 3,000 when it was tried on more; scores differ by 3e-5 at the most, because sums are
-    float32 there and float64 here. So only what is equally likely to five digits can swap places.
+    A larger trial gave 3,000 of 3,000; scores differ by 3e-5 at the most, because sums are float32
+    there and float64 here. Only texts that are equally likely to five digits can swap places.
     """
     rng = np.random.default_rng(0)
     cases = [
@@ -149,11 +149,11 @@ def test_our_beam_search_always_finds_the_same_best_text() -> None:
     sharpness=st.floats(0.1, 6),
     blank=st.floats(-2, 3),
 )
-def test_where_our_beam_search_differs_it_is_a_tie(
+def test_our_beam_search_differs_only_in_ties(
     genuine: DeepSpeechDecoder, seed: int, steps: int, sharpness: float, blank: float
 ) -> None:
-    """Not where labels are exactly as likely as each other: there the edge of the beam cuts through
-    equals, and which of them survive is anybody's choice."""
+    """Labels with exactly equal probabilities are left out: the edge of the beam cuts through
+    equals, and which of them survive is arbitrary."""
     rows = random_probabilities(seed, steps, sharpness=sharpness, blank=blank)
     [wanted] = genuine.decode(rows)
     found = open_decoder(DecoderSettings("beam", beam_width=50), ENGLISH, 20.0).decode(rows, 50)
@@ -172,7 +172,7 @@ def test_a_batch_is_decoded_by_all_workers(genuine: DeepSpeechDecoder) -> None:
 
 
 def test_other_settings_in_the_same_processes(genuine: DeepSpeechDecoder) -> None:
-    """As tuning does it: no process is started anew, and the next one has the settings too."""
+    """Tuning changes settings without restarting a process; later processes have them too."""
     narrow = DecoderSettings("ds_ctcdecoder", beam_width=1)
     with DeepSpeechDecoder(narrow, ENGLISH, 0.02, processes=1) as decoder:
         [worker] = decoder.workers
@@ -187,7 +187,7 @@ def test_other_settings_in_the_same_processes(genuine: DeepSpeechDecoder) -> Non
         assert decoder.decode(CASES[49], 3) == wide
 
 
-def test_words_and_bytes_output(genuine: DeepSpeechDecoder) -> None:
+def test_words_and_bytes_output_are_decoded(genuine: DeepSpeechDecoder) -> None:
     [found] = genuine.decode(spoken("we all go"))
     assert [(w.text, w.start_s) for w in found.words] == [
         ("we", 0.0),
@@ -199,7 +199,7 @@ def test_words_and_bytes_output(genuine: DeepSpeechDecoder) -> None:
         assert decoder.decode(spoken_bytes("für 漢字"))[0].text == "für 漢字"
 
 
-def test_streaming(genuine: DeepSpeechDecoder) -> None:
+def test_streaming_gives_the_same_text(genuine: DeepSpeechDecoder) -> None:
     rows = CASES[49]
     stream, other = genuine.stream(), genuine.stream()
     assert stream.feed(rows[:0]) == ""
@@ -212,7 +212,7 @@ def test_streaming(genuine: DeepSpeechDecoder) -> None:
     assert other.finish(4) == genuine.decode(CASES[48][: len(rows) + 6], 4)
 
 
-def test_no_steps_at_all(genuine: DeepSpeechDecoder) -> None:
+def test_an_utterance_without_steps_is_empty(genuine: DeepSpeechDecoder) -> None:
     rows = np.zeros((0, 29), np.float32)
     assert genuine.decode(rows)[0].text == ""
     assert genuine.stream().finish()[0].text == ""
@@ -252,15 +252,19 @@ def test_a_worker_killed_in_a_stream_loses_nothing(genuine: DeepSpeechDecoder) -
     assert stream.finish(3) == genuine.decode(rows, 3)
 
 
-def test_more_hypotheses_than_there_are(genuine: DeepSpeechDecoder) -> None:
-    """The library crashes on this request; ours gives those that exist."""
+def test_a_request_for_too_many_hypotheses_gives_those_that_exist(
+    genuine: DeepSpeechDecoder,
+) -> None:
+    """The library crashes on this request."""
     rows = random_probabilities(1, 1)
     found = genuine.decode(rows, n_best=50)
     assert 10 <= len(found) <= 29
     assert found == genuine.decode(rows, n_best=len(found))
 
 
-def test_an_utterance_that_always_kills_it_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_utterance_that_always_kills_the_decoder_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with DeepSpeechDecoder(DecoderSettings("ds_ctcdecoder"), ENGLISH, 0.02, processes=1) as decoder:
         start = decoder.workers[0].start
 
@@ -274,7 +278,7 @@ def test_an_utterance_that_always_kills_it_is_reported(monkeypatch: pytest.Monke
     assert caught.value.message == "ds-ctcdecoder ended 3 times on this utterance: signal 9"
 
 
-def test_bad_input_never_reaches_it(genuine: DeepSpeechDecoder) -> None:
+def test_bad_input_does_not_reach_the_decoder(genuine: DeepSpeechDecoder) -> None:
     starts = genuine.workers[0].starts
     for bad in (np.zeros((3, 20), np.float32), np.full((3, 29), np.nan), np.ones((3, 29))):
         with pytest.raises(AsrbuildError):

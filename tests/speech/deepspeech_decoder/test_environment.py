@@ -19,7 +19,7 @@ from asrbuild.speech.deepspeech_decoder import environment as ds_environment
 
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine without any Python 3.9, uv or pyenv, and an empty cache folder."""
+    """A machine without Python 3.9, uv or pyenv, and an empty cache folder."""
     tools = tmp_path / "bin"
     tools.mkdir()
     monkeypatch.setenv("PATH", str(tools))
@@ -41,7 +41,7 @@ def _python(path: Path, version: str = "3, 9", decoder: str = "null") -> Path:
     return _program(path, f"echo '[{version}, {decoder}, \"x86_64\"]'")
 
 
-def test_nothing_found(bare: Path) -> None:
+def test_a_machine_without_python_3_9_is_refused(bare: Path) -> None:
     assert ds_environment.find_python() is None
     status = ds_environment.status()
     assert (status.ready, status.python) == (False, None)
@@ -53,7 +53,7 @@ def test_nothing_found(bare: Path) -> None:
     assert "asrbuild decoder install" in caught.value.fix
 
 
-def test_a_shim_that_does_not_run_is_passed_over(bare: Path) -> None:
+def test_a_shim_that_does_not_run_is_skipped(bare: Path) -> None:
     _program(bare / "bin" / "uv", "echo 'no interpreter' >&2; exit 2")
     _program(bare / "bin" / "python3.9", "echo 'pyenv: python3.9: command not found' >&2; exit 127")
     assert ds_environment.find_python() is None
@@ -61,9 +61,7 @@ def test_a_shim_that_does_not_run_is_passed_over(bare: Path) -> None:
     assert ds_environment.find_python().path == real
 
 
-def test_a_folder_that_may_not_be_read_is_passed_over(
-    bare: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_folder_is_skipped(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Any, *more: Any, **named: Any) -> Any:
         if str(bare / ".pyenv") in os.fspath(path):
             raise PermissionError(13, "Permission denied", str(path))
@@ -76,7 +74,7 @@ def test_a_folder_that_may_not_be_read_is_passed_over(
     assert ds_environment.find_python() is None
 
 
-def test_the_order_of_the_search(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_has_an_order(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     on_path = _python(bare / "bin" / "python3.9")
     assert ds_environment.find_python().path == on_path
     _python(bare / ".pyenv" / "versions" / "3.8.18" / "bin" / "python", "3, 8")
@@ -88,7 +86,7 @@ def test_the_order_of_the_search(bare: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert ds_environment.find_python().path == of_uv
 
 
-def test_an_interpreter_that_has_it_is_used_as_it_is(
+def test_an_interpreter_with_the_decoder_is_used_directly(
     bare: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = _python(bare / "mine" / "python", "3, 7", '"0.9.3"')
@@ -107,14 +105,14 @@ def test_an_interpreter_that_has_it_is_used_as_it_is(
         ("new", "the decoder needs Python 3.9"),
     ],
 )
-def test_an_interpreter_that_will_not_do(bare: Path, name: str, message: str) -> None:
+def test_an_unusable_interpreter_is_refused(bare: Path, name: str, message: str) -> None:
     _program(bare / "liar", "echo hello")
     chosen = Path(sys.executable) if name == "new" else bare / name
     with pytest.raises(AsrbuildError, match=message) as caught:
         ds_environment.decoder_python(chosen)
     if name != "new":
         assert caught.value.key == "decoder.interpreter"
-    # Though there is another one that would do: it is not what was asked for.
+    # The search does not replace a requested interpreter by a usable one.
     _python(bare / "bin" / "python3.9")
     status = ds_environment.status(chosen)
     assert (status.ready, status.python, status.detail) == (False, None, caught.value.message)
@@ -134,8 +132,8 @@ def test_a_failed_installation_leaves_nothing(bare: Path) -> None:
     assert [p.name for p in (bare / "cache" / "asrbuild").iterdir() if p.is_dir()] == []
 
 
-def test_several_at_once_make_it_once(bare: Path) -> None:
-    """In place of what a killed installation and a damaged environment left."""
+def test_concurrent_processes_make_the_environment_once(bare: Path) -> None:
+    """They replace the remains of a killed installation and a damaged environment."""
     _python(bare / "bin" / "python3.9")
     answer = _python(bare / "answer", decoder='"0.9.3"')
     _program(
@@ -155,7 +153,7 @@ def test_several_at_once_make_it_once(bare: Path) -> None:
     assert not (target / "half").exists()
 
 
-def test_a_cache_folder_that_cannot_be_written(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_cache_folder_is_refused(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _python(bare / "bin" / "python3.9")
     (bare / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(bare / "file"))
@@ -163,8 +161,8 @@ def test_a_cache_folder_that_cannot_be_written(bare: Path, monkeypatch: pytest.M
         ds_environment.install()
 
 
-def test_a_damaged_environment_stays_until_there_is_a_better_one(bare: Path) -> None:
-    """It may be that another process runs in it, and that a busy machine let it answer too late."""
+def test_a_damaged_environment_stays_until_a_new_one_is_complete(bare: Path) -> None:
+    """Another process may run in it, and a busy machine may only have answered too late."""
     _program(
         bare / "bin" / "python3.9",
         'case "$3" in import*) echo \'[3, 9, null, "x86_64"]\';; *) exit 1;; esac',
@@ -176,8 +174,8 @@ def test_a_damaged_environment_stays_until_there_is_a_better_one(bare: Path) -> 
     assert kept.exists()
 
 
-def test_the_pins_of_a_project_do_not_count(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run in a folder whose pyproject.toml pins numpy, uv must not see it."""
+def test_the_pins_of_a_project_are_ignored(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """uv must ignore the numpy pin of a pyproject.toml in the current folder."""
     _program(bare / "bin" / "uv", f'test "$1" = python && exit 2; pwd >> {bare}/where; exit 1')
     (bare / "project").mkdir()
     monkeypatch.chdir(bare / "project")

@@ -1,7 +1,7 @@
-"""The decoder in this process, where the interpreter has ds_ctcdecoder itself.
+"""The decoder in this process, for an interpreter that has ds_ctcdecoder itself.
 
-No wheel of it fits a Python that asrbuild runs on, so a package stands in for it that has its names
-and decodes with our own beam search, which agrees with it (see test_decoder).
+No wheel of it fits a Python of asrbuild, so a stand-in has its names and decodes with our own beam
+search, which agrees with it (see test_decoder).
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ def here(tmp_path: Path) -> Iterator[None]:
     assert not ds_environment.runs_here()
 
 
-def test_this_interpreter_has_it_not() -> None:
+def test_this_interpreter_lacks_the_decoder() -> None:
     assert not ds_environment.runs_here()
 
 
-def test_decoding_and_streaming_without_a_process(here: None) -> None:
+def test_decoding_and_streaming_need_no_process(here: None) -> None:
     assert ds_environment.status().detail == "this interpreter has ds-ctcdecoder"
     rows = random_probabilities(5, 50)
     ours = open_decoder(DecoderSettings("beam", beam_width=30), ENGLISH, 20.0)
@@ -92,7 +92,7 @@ def test_decoding_and_streaming_without_a_process(here: None) -> None:
         assert all(worker.pid is None for worker in decoder.workers)  # type: ignore[attr-defined]
 
 
-def test_a_decoder_that_will_not_open(here: None) -> None:
+def test_a_decoder_that_cannot_be_opened_is_refused(here: None) -> None:
     with pytest.raises(AsrbuildError, match="ds-ctcdecoder refused the request: not today"):
         ds_process.InProcess(
             {

@@ -1,4 +1,4 @@
-"""ds-ctcdecoder on twenty real recordings, against direct calls and the beam search."""
+"""ds-ctcdecoder on twenty real recordings, compared with direct calls and the beam search."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ print(json.dumps([[
 
 @pytest.fixture(scope="module")
 def spoken() -> list[np.ndarray]:
-    """Probabilities of the recordings, by the demo's network in plain numpy."""
+    """Probabilities of the recordings by the demo's network in plain numpy."""
     weights = read_weights(find_checkpoint(DEMO / "checkpoint", "auto"))
     zeros = np.zeros((1, weights.n_hidden), np.float32)
     recordings = sorted(JOINS.glob("*.wav"))
@@ -54,7 +54,7 @@ def spoken() -> list[np.ndarray]:
 
 
 @needs_ds_ctcdecoder
-def test_exactly_what_it_says_directly(tmp_path: Path, spoken: list[np.ndarray]) -> None:
+def test_results_equal_those_of_direct_calls(tmp_path: Path, spoken: list[np.ndarray]) -> None:
     for index, rows in enumerate(spoken):
         np.save(tmp_path / f"{index}.npy", rows)
     done = subprocess.run(
@@ -71,7 +71,7 @@ def test_exactly_what_it_says_directly(tmp_path: Path, spoken: list[np.ndarray])
 
 
 @needs_ds_ctcdecoder
-def test_our_search_agrees_on_speech(spoken: list[np.ndarray]) -> None:
+def test_our_beam_search_agrees_on_speech(spoken: list[np.ndarray]) -> None:
     with open_decoder(DecoderSettings("ds_ctcdecoder", 40), ALPHABET, 20.0) as decoder:
         theirs = decoder.decode_batch(spoken)
     ours = open_decoder(DecoderSettings("beam", 40), ALPHABET, 20.0).decode_batch(spoken)

@@ -1,4 +1,4 @@
-"""Sounds that front ends differ on: speech, quiet speech, silence, clipping, and hissing noise."""
+"""Sounds on which front ends differ: speech, quiet speech, silence, clipping and noise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SAMPLE = Path(__file__).parents[3] / "asrbuild" / "demo" / "sample.wav"
 def signals() -> dict[str, np.ndarray]:
     """float32 samples (n,) at 16 kHz in [-1, 1], 3 s or less each."""
     speech = soundfile.read(SAMPLE, dtype="float32")[0][16_000:64_000]
-    # Differences of white noise: the most power is at the highest frequencies.
+    # Differences of white noise have the most power at the highest frequencies.
     hiss = np.diff(np.random.default_rng(0).uniform(-1, 1, 32_001)).astype(np.float32)
     return {
         "speech": speech,

@@ -32,24 +32,24 @@ RECORDED = {
 
 
 @pytest.mark.parametrize("kind", RECORDED)
-def test_other_implementations_make_the_same(kind: str) -> None:
-    """tools/record_features.py says which, and recorded them."""
+def test_features_equal_those_of_other_implementations(kind: str) -> None:
+    """tools/record_features.py recorded them."""
     recorded = np.load(DATA / "features.npz")
     for name, samples in signals().items():
         if kind == "log_mel_nemo" and name in ("quiet", "silence"):
-            continue  # a band that hardly varies is divided by its rounding errors
+            continue  # normalisation divides a nearly constant band by its rounding errors
         settings = RECORDED[kind]
         found = compute(samples, settings)
         assert len(found) == settings.steps(len(samples)) == recorded[f"{kind}/{name}/steps"]
         expected = recorded[f"{kind}/{name}"]
-        # Kaldi computes in float32, which has no digits left for powers below one int16 step.
+        # Kaldi computes in float32, which cannot resolve powers below one int16 step.
         sure = expected > 0 if kind == "fbank_kaldi" and name != "silence" else ...
         np.testing.assert_allclose(found[::8][sure], expected[sure], rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("length", [0, 1, 399, 400, 512, 16_000])
-def test_a_stream_makes_what_the_whole_makes(kind: str, length: int) -> None:
+def test_a_stream_gives_the_features_of_the_whole(kind: str, length: int) -> None:
     samples = signals()["speech"][:length]
     settings = make_settings(kind)
     stream = open_stream(settings)
@@ -61,13 +61,13 @@ def test_a_stream_makes_what_the_whole_makes(kind: str, length: int) -> None:
     np.testing.assert_allclose(np.concatenate(found), whole, atol=1e-6)
 
 
-def test_features_that_look_at_no_other_frame_come_at_once() -> None:
+def test_features_of_single_frames_have_no_delay() -> None:
     samples = signals()["speech"]
     for settings, early in ((FbankKaldi(), 28), (RAW, 0), (Samples(), 4_800)):
         assert len(open_stream(settings).push(samples[:4_800])) == early
 
 
-def test_settings_of_a_kind() -> None:
+def test_settings_of_a_kind_are_read() -> None:
     settings = make_settings("fbank_kaldi", n_mels=40, sample_rate=8_000, upper_hz=4_000)
     assert (settings.kind, settings.width, settings.step_s) == ("fbank_kaldi", 40, 0.02)
     assert compute(np.ones(800, np.float32), settings).shape == (3, 40)
@@ -88,7 +88,7 @@ def test_settings_of_a_kind() -> None:
         ("mfcc_tf", {"n_input": 0}, "features cannot be made: n_input is 0"),
     ],
 )
-def test_settings_that_cannot_be(kind: str, values: dict, message: str) -> None:
+def test_impossible_settings_are_refused(kind: str, values: dict, message: str) -> None:
     with pytest.raises(AsrbuildError) as caught:
         make_settings(kind, **values)
     assert caught.value.message.startswith(message)
