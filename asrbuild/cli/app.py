@@ -1,4 +1,4 @@
-"""``asrbuild app``: an artifact as a folder for an app team, with checked Swift code."""
+"""``asrbuild app``: writes an artifact as a folder for an app team, with checked Swift code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``asrbuild build``: one recipe, or a sweep of several."""
+"""``asrbuild build``: builds one recipe, or a sweep of several."""
 
 from __future__ import annotations
 

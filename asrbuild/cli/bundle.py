@@ -1,4 +1,4 @@
-"""``asrbuild bundle``: an artifact, or several to choose from, as one signed file."""
+"""``asrbuild bundle``: writes an artifact, or several variants, as one signed file."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def set_(
 
 
 def _policy(require: Path | None, reason: str | None) -> Callable[[Publisher], Accept] | None:
-    """The policy on evidence, once it and the reason can be used; None: there is none."""
+    """Checks ``--require`` and ``--without-evidence``; returns the policy's check, or None."""
     from asrbuild.handover.ship.channels.record import MAX_REASON, is_reason
 
     if require is None and reason is None:
@@ -143,7 +143,7 @@ def rotate(
 
 
 def _publisher(name: str, channel: str, address: str, key: str | None, sigstore: bool) -> Publisher:
-    """The remote and the signer, once ``name`` and ``channel`` can be names."""
+    """Opens the remote and the signer, after a check of ``name`` and ``channel``."""
     from asrbuild.handover.ship.names import check_channel, check_name
     from asrbuild.handover.ship.publish import open_publisher
     from asrbuild.handover.ship.signing.keys import config_root
@@ -187,7 +187,7 @@ def history(
 
 
 def _as_json(record: Record) -> dict[str, Any]:
-    """The fields of a record; ``evidence`` is absent where none was asked for."""
+    """The fields of a record; ``evidence`` is absent if no policy required any."""
     fields = asdict(record)
     if fields["evidence"] is None:
         del fields["evidence"]
@@ -195,7 +195,7 @@ def _as_json(record: Record) -> dict[str, Any]:
 
 
 def _why(record: Record) -> str:
-    """Why a channel was moved, and on what evidence."""
+    """The reason for a channel's move, and its evidence."""
     found = record.evidence
     if found is None:
         return record.why

@@ -1,4 +1,4 @@
-"""Completion with Tab: commands, options, artifacts, config groups, keys and values."""
+"""Tab completion of commands, options, artifacts, config groups, keys and values."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def completion(
 
 
 def answer(words: Sequence[str]) -> None:
-    """Prints what can complete the last of these arguments, a word a line; nothing on an error."""
+    """Prints the completions of the last argument, one word a line; nothing after an error."""
     try:
         *before, last = words or [""]
         found = sorted(dict.fromkeys(w for w in candidates(before, last) if w.startswith(last)))
@@ -94,7 +94,7 @@ def answer(words: Sequence[str]) -> None:
 
 
 def candidates(before: Sequence[str], last: str) -> Iterable[str]:
-    """Words that can follow ``before``; the caller leaves out what does not begin with ``last``."""
+    """Words that can follow ``before``; the caller drops those that do not begin with ``last``."""
     from asrbuild.cli.flags import HYDRA_FLAGS
     from asrbuild.cli.tree import COMMANDS, PANELS, Group, takes_overrides, typer_app
 
@@ -124,7 +124,7 @@ def candidates(before: Sequence[str], last: str) -> Iterable[str]:
 
 
 def _values(kind: str) -> Iterable[str]:
-    """Values of an option, by the kind that its help names."""
+    """The values of an option, by the kind of value in its help."""
     if kind == "DECODER":
         from asrbuild.speech.decoder_settings import DECODERS
 
@@ -141,7 +141,7 @@ def _values(kind: str) -> Iterable[str]:
 
 
 def _artifacts(last: str) -> Iterator[str]:
-    """Names in the store; with a slash typed, their versions."""
+    """The names in the store; after a slash, the versions."""
     from asrbuild.artifact.lookup import list_artifacts
     from asrbuild.base.places import artifacts_root
 
@@ -150,7 +150,7 @@ def _artifacts(last: str) -> Iterator[str]:
 
 
 def _overrides(before: Sequence[str], last: str) -> Iterator[str]:
-    """Groups and keys with ``=``, or what comes after it."""
+    """Groups and keys with ``=``, or after ``=`` their values."""
     key, equals, value = last.partition("=")
     mark = key[: len(key) - len(key.lstrip("+~"))]
     if equals:
@@ -170,7 +170,7 @@ def _overrides(before: Sequence[str], last: str) -> Iterator[str]:
 
 
 def _folders(before: Sequence[str]) -> list[Path]:
-    """The packaged conf/, and the folders that the command line names."""
+    """The packaged ``conf/``, and the configuration folders of the command line."""
     from asrbuild.base.choices import conf_dir
 
     named = [word.partition("=")[2] for word in before if word.startswith("--config-dir=")]
@@ -184,7 +184,7 @@ def _groups(before: Sequence[str]) -> list[str]:
 
 
 def _values_of(key: str, before: Sequence[str], typed: str) -> Iterator[str]:
-    """Choices of a group, or of a key; paths where a key names a file."""
+    """The choices of a group or a key; paths for a key that names a file."""
     from asrbuild.base.kinds.places import KEYS
     from asrbuild.builder.recipe import Recipe, chosen, lookup
 

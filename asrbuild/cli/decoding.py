@@ -1,4 +1,4 @@
-"""The decoder options of ``transcribe`` and ``evaluate``, and the settings that result."""
+"""The decoder options of ``transcribe`` and ``evaluate``, and the resulting settings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HotWordOption = Annotated[
 
 @dataclass(frozen=True)
 class DecoderChoice:
-    """The user's decoder options; None: as in the manifest."""
+    """The user's decoder options; None: the manifest's value."""
 
     beam_width: int | None = None
     scorer: str | None = None
@@ -46,7 +46,7 @@ def parse_hot_words(texts: list[str] | None) -> dict[str, float]:
     """Word -> boost, from ``word=boost`` texts.
 
     Raises:
-        AsrbuildError: one has another form.
+        AsrbuildError: a text has another form.
     """
     boosts = {}
     for text in texts or ():
@@ -67,8 +67,8 @@ def settings_for(
     """The manifest's decoder with the user's options, checked against the alphabet.
 
     Args:
-        manifest: of the artifact.
-        artifact: its folder, which holds its scorer.
+        manifest: the artifact's manifest.
+        artifact: the artifact's folder, which has its scorer.
         kind: the decoder; None: the manifest's.
         choice: the other options.
 
@@ -89,7 +89,7 @@ def settings_for(
         if kind != "ds_ctcdecoder":
             settings = replace(settings, scorer=None, hot_words={})
     if choice.scorer is not None:
-        # Alpha and beta belong to a scorer: another one brings its own.
+        # Alpha and beta belong to a scorer: another scorer has its own.
         scorer = Path(choice.scorer).expanduser().resolve()
         settings = replace(settings, scorer=scorer, lm_alpha=None, lm_beta=None)
     if choice.beam_width is not None:

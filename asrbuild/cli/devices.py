@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def measured_rows(artifact: Path) -> list[DeviceRow]:
-    """The newest run of each device, system and set of units; evidence that counts alone."""
+    """The newest valid run of each device, system and set of compute units."""
     from asrbuild.artifact.evidence import list_evidence
 
     if not list_evidence(artifact):
@@ -25,8 +25,10 @@ def measured_rows(artifact: Path) -> list[DeviceRow]:
 
 
 def planned_of(package: Path, root: Path) -> tuple[Planned, ...]:
-    """Plans and times of these package bytes, by the evidence in the store ``root`` and, of an
-    artifact's package, in the artifact's own store."""
+    """Plans and times of a package with these bytes, from the evidence in the store ``root``.
+
+    For the package of an artifact, the artifact's own store counts too.
+    """
     from asrbuild.artifact.evidence import all_evidence
 
     roots = {root.absolute(), *package.absolute().parents[2:3]}

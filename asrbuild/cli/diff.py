@@ -89,7 +89,7 @@ def _side(path: Path) -> Side:
 
 
 def _evaluate(data: Path, paths: list[Path]) -> ErrorRate | None:
-    """Word errors of both, each with its own decoder."""
+    """The word error rates of both artifacts, each with its own decoder."""
     from asrbuild.cli.decoding import DecoderChoice
     from asrbuild.cli.measuring import decoders_for, evaluate_one, spelled_dataset
     from asrbuild.handover.difference import error_rate

@@ -50,7 +50,7 @@ def doctor(
 
 
 def examine() -> list[DoctorLine]:
-    """All findings, without importing heavy libraries."""
+    """Examines the installation, without importing heavy libraries."""
     return [
         _python(),
         *_libraries(),

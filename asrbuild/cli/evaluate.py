@@ -103,7 +103,7 @@ def evaluate(
     results: list[SetResult] = []
     with ExitStack() as stack:
         paths = [stack.enter_context(opened(name, root, note)) for name in names]
-        # All are checked before the first recording is transcribed.
+        # Check all of them before transcribing the first recording.
         decoders = [decoders_for(path, kinds, choice, function) for path in paths]
         spelled = spelled_dataset(paths, dataset, data, count_all=count_unspelled)
         dataset = spelled.counted
@@ -130,7 +130,7 @@ def evaluate(
 
 def _print_table(results: Sequence[SetResult]) -> None:
     names = sorted({r.artifact for r in results})
-    units = dict.fromkeys(r.rates.unit for r in results)  # phonemes, of a model that writes them
+    units = dict.fromkeys(r.rates.unit for r in results)  # phonemes, if a model writes them
     rate = " / ".join("PER %" if unit == "phonemes" else "CER %" for unit in units)
     figures = ("words", "WER %", "95 %", rate, "95 %", "acoustic", "decoding")
     first = ("decoder",) if len(names) == 1 else ("artifact", "decoder")
@@ -172,7 +172,7 @@ def _print_worst(result: SetResult, dataset: Sequence[Recording], count: int) ->
 
 
 def aligned(expected: str, transcript: str) -> tuple[str, str]:
-    """Both texts in columns, wrong words in capitals, gaps as stars."""
+    """Two texts in aligned columns: wrong words in capitals, gaps as stars."""
     from asrbuild.speech.alignment import align
 
     above, below = [], []
@@ -217,6 +217,6 @@ def _row(result: SetResult, dataset: Sequence[Recording]) -> dict[str, Any]:
 
 
 def _settings(settings: DecoderSettings) -> dict[str, Any]:
-    """The decoder settings as JSON; a scorer by its file name."""
+    """Decoder settings as JSON, with the scorer's file name for its path."""
     shown = asdict(settings) | {"scorer": settings.scorer.name if settings.scorer else None}
     return {key: value for key, value in shown.items() if key != "interpreter"}

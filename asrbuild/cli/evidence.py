@@ -93,7 +93,7 @@ def add(
     trust = read_trust(config)
     remote = open_remote(artifact.rpartition("#")[0]) if _is_remote(artifact) else None
     with _artifact(artifact, root) as path, terminal.status("running the recordings …"):
-        # Of a remote's artifact, what the remote has lies beside the copy.
+        # For a remote's artifact, the remote's evidence is next to the copy.
         known = known_documents(root if remote is None else path.absolute().parent.parent)
         checked = check_file(file, path, trust, known)
         note = partial(terminal.say, err=True)
@@ -228,7 +228,7 @@ def _is_remote(spec: str) -> bool:
 
 @contextmanager
 def _artifact(spec: str, root: Path) -> Iterator[Path]:
-    """The directory of an artifact, whole: of the store, or a copy of a remote's."""
+    """Yields the directory of an artifact in the store, or of a copy of a remote's artifact."""
     from asrbuild.base.kinds.recognition import recognise
     from asrbuild.handover.ship.opening import opened
 
@@ -262,7 +262,7 @@ def _with_evidence(root: Path) -> list[str]:
 
 
 def _chosen(spec: str, start: str | None, root: Path) -> Kept:
-    """The evidence whose digest begins so; None: the newest run."""
+    """The evidence whose digest begins with ``start``; None: the newest run."""
     kept, unusable = _evidence(spec, root)
     fitting = [one for one in kept if start is None or one.digest.startswith(start)]
     if start is None and kept:

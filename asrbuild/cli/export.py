@@ -1,4 +1,4 @@
-"""``asrbuild export``: the original that a build runs, as a file."""
+"""``asrbuild export``: writes the original of a build as a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``asrbuild fit``: what is known of a package and the Neural Engine without a device."""
+"""``asrbuild fit``: facts about a package and the Neural Engine, without a device."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _show(
     fed = {} if manifest is None else fed_by(manifest, counts)
     advised = []
     if manifest is not None:
-        # The manifest of a network of another architecture has no form of an LSTM.
+        # Manifests of other architectures have no form of an LSTM.
         advised = advice(found, manifest.model.format, getattr(manifest.model, "lstm", None))
     if as_json:
         values = content(found, counts, fed, advised)
@@ -100,7 +100,7 @@ def _show(
 
 
 def _manifest(package: Path) -> Manifest | None:
-    """The manifest of the artifact that a package is in; None for one of its own."""
+    """The manifest of a package's artifact; None for a package outside of an artifact."""
     from asrbuild.artifact.layout import MANIFEST
     from asrbuild.artifact.named_files import package_path
     from asrbuild.artifact.reading import read_manifest
@@ -115,7 +115,7 @@ def _manifest(package: Path) -> Manifest | None:
 def _counts(
     package: Path, found: Fit, steps: int | None
 ) -> tuple[dict[str, CallFigures], dict[str, str]]:
-    """Figures by function, and why a function has none."""
+    """The figures of each function, and the reasons for functions without figures."""
     from asrbuild.handover.fit.counts import count
 
     counts, failures = {}, {}

@@ -126,7 +126,7 @@ def _survey_store(
     offline: bool,
     notes: list[str],
 ) -> tuple[list[Item], Callable[[], Iterable[Item]]]:
-    """As :func:`_survey_remote`, of the artifact store and the cache; ``notes`` is added to."""
+    """As :func:`_survey_remote`, for the store and the cache; adds remarks to ``notes``."""
     from asrbuild.artifact import cleanup
     from asrbuild.handover.ship.lookup import pointed_versions
     from asrbuild.handover.ship.signing.keys import config_root
@@ -151,7 +151,7 @@ def _print(items: Sequence[Item], gone: Sequence[Item], removed: bool, notes: li
         table = folding(title, "what", "name", heading, "age", "why", right=(heading, "age"))
         for item in rows:
             name = item.name if item.kind in ("artifact", "version") else _short(item.name)
-            # What goes gives back only the bytes that nothing else has.
+            # A removal frees only bytes that are not shared with files that stay.
             size = size_text(item.bytes if rows is shown else item.on_disk)
             table.add_row(item.kind, name, size, age_of_seconds(item.age), item.why)
         show(table)
@@ -166,5 +166,5 @@ def _print(items: Sequence[Item], gone: Sequence[Item], removed: bool, notes: li
 
 
 def _short(name: str) -> str:
-    """A digest by its start."""
+    """A name, with its digests shortened."""
     return "/".join(part[:16] for part in name.split("/"))

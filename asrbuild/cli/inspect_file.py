@@ -1,4 +1,4 @@
-"""``asrbuild inspect FILE``: what a file is, and a draft of a recipe for it."""
+"""``asrbuild inspect FILE``: shows the kind and content of a model's file, and drafts a recipe."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def _print_tables(summary: GraphSummary) -> None:
         for tensor in summary.cuts:
             cut = f"source.config.cut=[{typed(tensor)}]"
             pin = f"+source.config.pin={{{typed(tensor)}: 16000}}"
-            # Further tensors of a node are numbers, such as the sample rate of DecodeWav.
+            # A node's tensors after the first have a number, such as the sample rate of DecodeWav.
             table.add_row(tensor, pin if ":" in tensor else cut)
         show(table)
     table = folding("Operations", "operation", "count")

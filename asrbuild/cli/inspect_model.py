@@ -45,7 +45,7 @@ def inspect_model(
 
 
 def _show_asset(asset: Path, shown: str, as_json: bool) -> None:
-    """Core AI's description of an ``.aimodel``; operations count with those they are made of."""
+    """Shows Core AI's description of an ``.aimodel``; composites count with their parts."""
     from asrbuild.coreai.asset import inspect
 
     found = inspect(asset)

@@ -53,7 +53,7 @@ def inspect_source(
 
 
 def _overrides(arguments: list[str]) -> list[str]:
-    """The arguments as overrides of a build; a path becomes the override that names it."""
+    """The arguments as overrides of a build; a path becomes an override of its key."""
     first, *more = arguments
     if "=" in first and not Path(first).exists():
         return arguments

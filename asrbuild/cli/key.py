@@ -1,4 +1,4 @@
-"""``asrbuild key``: the keys that sign, and the keys and identities that are trusted."""
+"""``asrbuild key``: the user's signing keys, and the trusted keys and identities."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def ls(
 
 
 def summarise(artifact: Artifact) -> dict[str, Any]:
-    """One row; values that a damaged or unknown manifest lacks are None."""
+    """The row of one artifact; None for values that a damaged or unknown manifest lacks."""
     from asrbuild.artifact.evidence import list_evidence
     from asrbuild.artifact.layout import MANIFEST
 
@@ -91,7 +91,7 @@ def summarise(artifact: Artifact) -> dict[str, Any]:
 
 
 def _fit(artifact: Path, model: Mapping[str, Any]) -> dict[str, list[str]] | None:
-    """Rules that name the package, by verdict; None for a damaged one."""
+    """The rules of ``fit`` that apply to a package, by verdict; None for a damaged package."""
     from asrbuild.handover.fit.verdict import fit_of, read_package
 
     name = model.get("package")
@@ -150,7 +150,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 
 def _shown(overrides: list[str]) -> list[str]:
-    """Overrides without the name, which has a column, and without the folders of paths."""
+    """Overrides without ``name``, which has a column, and without the folders of paths."""
     shown = []
     for override in overrides:
         key, equals, value = override.partition("=")

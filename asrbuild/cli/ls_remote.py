@@ -9,7 +9,7 @@ from asrbuild.base.tables import folding, show
 
 
 def ls_remote(address: str, as_json: bool) -> None:
-    """Prints every version on a remote; one that no trusted key signed has the reason instead."""
+    """Prints every version on a remote; for one without a trusted signature, the reason."""
     from asrbuild.base.quantities import size_text
     from asrbuild.handover.ship.listing import list_remote
     from asrbuild.handover.ship.remotes.address import open_remote

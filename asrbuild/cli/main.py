@@ -1,4 +1,4 @@
-"""The entry point: Hydra overrides are built, Typer runs commands, and every error has one form.
+"""The entry point: builds Hydra overrides, runs commands with Typer, and prints every error.
 
 Typer is imported for a command alone: a no-op build must not wait for it.
 """
@@ -31,7 +31,7 @@ def dispatch(argv: list[str]) -> int:
     """Runs one command line; the exit code is 0 only on success.
 
     Raises:
-        AsrbuildError: the user can act on what went wrong.
+        AsrbuildError: a problem that the user can solve.
     """
     if argv and argv[0] == "build" and not {"-h", "--help"} & set(argv):
         return _build(argv[1:])
@@ -43,7 +43,7 @@ def dispatch(argv: list[str]) -> int:
 
 
 def _demo_file(argument: str) -> str:
-    """``demo:NAME``, a file that comes with asrbuild, as its path; other arguments as they are."""
+    """The path of ``demo:NAME``, a file that comes with asrbuild; other arguments unchanged."""
     from asrbuild.base.places import DEMO_PREFIX, resolve_file
 
     option, equals, value = argument.rpartition("=") if argument[:2] == "--" else ("", "", argument)
@@ -64,7 +64,7 @@ def main() -> None:
         return
     if "--no-color" in argv:
         argv.remove("--no-color")
-        os.environ["NO_COLOR"] = "1"  # Rich reads it, here and in processes of a launcher
+        os.environ["NO_COLOR"] = "1"  # Rich reads it, in this process and in those of a launcher
     if "--debug" in argv:
         argv.remove("--debug")
         os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -84,7 +84,8 @@ def main() -> None:
             raise
         code = _interrupted()
     except BrokenPipeError:
-        # The reader of the output has ended (`asrbuild ls | head`): no message, but no success.
+        # The reader of the output has ended (`asrbuild ls | head`): no message, but a failure's
+        # code.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     except AsrbuildError as error:
@@ -107,7 +108,7 @@ def _interrupted() -> int:
 
 
 def _open_streams() -> None:
-    """Keeps closed streams, and letters that an encoding lacks, from failing the command."""
+    """Prevents errors from closed streams and from letters that an encoding lacks."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -129,7 +130,7 @@ def _other_failure(error: Exception, debug: bool) -> int:
     if debug:
         raise error
     if isinstance(error, OSError) and error.errno is not None and error.filename:
-        # The system refused an access that the user can change.
+        # The system refused an access; the user can change that.
         name = error.filename if isinstance(error.filename, (str, bytes)) else str(error.filename)
         _print_error(str(disk_problem(error, "running asrbuild", Path(os.fsdecode(name)))))
         return 1
@@ -140,7 +141,7 @@ def _other_failure(error: Exception, debug: bool) -> int:
         return 1
     if isinstance(error, OSError) and error.errno in FATAL:
         _print_error(str(disk_problem(error, "running asrbuild", Path("standard output"))))
-        # Python would write the rest again when it ends, and report the failure once more.
+        # Python would try to write the rest at its end, and report the failure again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     if isinstance(error, RuntimeError) and "home directory" in str(error):  # pathlib's, of ~name/x

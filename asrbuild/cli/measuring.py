@@ -1,4 +1,4 @@
-"""Measuring artifacts with decoders on recordings, for ``evaluate`` and ``diff``."""
+"""Measures artifacts and decoders on recordings, for ``evaluate`` and ``diff``."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 def spelled_dataset(
     paths: Sequence[Path], dataset: Sequence[Recording], data: Path, *, count_all: bool
 ) -> Spelled:
-    """The recordings whose words the alphabet of every artifact can spell.
+    """The recordings whose expected transcript every artifact's alphabet can spell.
 
     Raises:
-        AsrbuildError: there are none.
+        AsrbuildError: there is no such recording.
     """
     from asrbuild.artifact.manifest2 import tokens_of
     from asrbuild.artifact.reading import read_manifest

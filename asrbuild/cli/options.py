@@ -1,4 +1,4 @@
-"""Options and arguments that several commands take, and how their values are read."""
+"""Options and arguments of several commands, and the parsing of their values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from asrbuild.base.errors import AsrbuildError, MisuseError
 
-#: What :func:`asrbuild.handover.ship.opening.opened` takes.
+#: The ways to name an artifact, see :func:`asrbuild.handover.ship.opening.opened`.
 OpenedArgument = Annotated[
     str,
     typer.Argument(help="A name, name/version, a path, a .asrb, or REMOTE#NAME@VERSION."),
@@ -109,7 +109,7 @@ def new_folder(path: Path) -> Path:
     """The folder that ``--output`` names.
 
     Raises:
-        AsrbuildError: it is the name of a file.
+        AsrbuildError: its suffix is that of a file.
     """
     from asrbuild.base.file_names import names_file
 
@@ -143,7 +143,7 @@ def age_seconds(option: str, text: str) -> float:
     """Seconds of an age such as ``12h``.
 
     Raises:
-        AsrbuildError: it is not one; ``option`` is named.
+        AsrbuildError: the text has another form; it names ``option``.
     """
     from asrbuild.base.quantities import duration_seconds
 
@@ -159,7 +159,7 @@ def size_bytes(option: str, text: str | None) -> int | None:
     """Bytes of a size such as ``20GB``; None if it is absent.
 
     Raises:
-        AsrbuildError: it is not one; ``option`` is named.
+        AsrbuildError: the text has another form; it names ``option``.
     """
     if text is None:
         return None

@@ -1,4 +1,4 @@
-"""The Core ML package that a command takes: a file of its own, or an artifact's."""
+"""Opens the Core ML package of a command: a file, or the package of an artifact."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ PackageArgument = Annotated[
 
 @contextmanager
 def opened_package(spec: str, artifacts: Path | None) -> Iterator[Path]:
-    """The package's path, for as long as the block lasts.
+    """Yields the package's path, valid inside the block.
 
     Args:
         spec: a package's path, or what :func:`asrbuild.handover.ship.opening.opened` takes.
-        artifacts: the artifact store; None: the usual one.
+        artifacts: the artifact store; None: the default one.
 
     Raises:
         AsrbuildError: it does not exist, or no trusted key signed the bundle or remote's artifact.
@@ -49,7 +49,7 @@ def opened_package(spec: str, artifacts: Path | None) -> Iterator[Path]:
 
 
 def _is_package(path: Path) -> bool:
-    """Whether this path is meant as a package, even if it is damaged or missing."""
+    """Whether this path means a package, which may be damaged or missing."""
     if not path.exists():
         return path.suffix in (".mlpackage", ".mlmodel")
     return (

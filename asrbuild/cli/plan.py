@@ -93,7 +93,7 @@ def why(
 
 
 def _plan_jobs(overrides: list[str], config_dir: str | None, as_json: bool) -> None:
-    """The jobs of a sweep in the order in which they run, each stage once."""
+    """Shows the jobs of a sweep in order, each stage once."""
     from asrbuild.builder.api import compose, plan
     from asrbuild.builder.compose import jobs_of
     from asrbuild.builder.naming import told_apart

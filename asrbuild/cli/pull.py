@@ -1,4 +1,4 @@
-"""``asrbuild pull``: from a remote or a bundle into the store."""
+"""``asrbuild pull``: fetches an artifact from a remote or a bundle into the store."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _print_new_trust(before: Mapping[str, Trusted], now: Mapping[str, Trusted]) 
 
 
 def _print(pulled: list[Pulled], as_json: bool, *, as_list: bool) -> None:
-    """One artifact as an object or two lines; all variants as a list of objects."""
+    """Prints one artifact as an object or as lines; all variants as a list of objects."""
     if as_json:
         rows = [asdict(one) | {"path": str(one.path)} for one in pulled]
         terminal.say_json(rows if as_list else rows[0])

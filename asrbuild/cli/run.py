@@ -1,4 +1,4 @@
-"""``asrbuild run``: a Core ML package on arrays, on any system."""
+"""``asrbuild run``: runs a Core ML package on arrays, on any system."""
 
 from __future__ import annotations
 
@@ -167,10 +167,10 @@ def _write(results: dict[str, Any], directory: Path) -> dict[str, Path]:
 
 
 def _row(name: str, value: Any) -> dict[str, Any]:
-    """A row about an output: an array's limits, and the count of values that are not finite.
+    """The row of an output: an array's limits, and its number of values that are not finite.
 
-    NaNs are left out of the limits unless all values are NaN; JSON has neither NaN nor infinity, so
-    they are text. A label and probabilities are shown themselves.
+    The limits omit NaN unless all values are NaN; JSON has neither NaN nor infinity, so they are
+    text. Labels and probabilities are shown as they are.
     """
     import numpy as np
 
@@ -229,7 +229,7 @@ def _print_results(rows: list[dict[str, Any]]) -> None:
 
 
 def _likelier(pair: tuple[str, Any]) -> tuple[bool, float]:
-    """Sorts the most probable first, and NaN and infinities before all."""
+    """Sort key: the most probable first, after NaN and infinities."""
     return (not isinstance(pair[1], str), -pair[1] if not isinstance(pair[1], str) else 0.0)
 
 

@@ -1,4 +1,4 @@
-"""``asrbuild schema``."""
+"""``asrbuild schema``: prints the JSON Schema of a manifest."""
 
 from __future__ import annotations
 

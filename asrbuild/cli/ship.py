@@ -1,4 +1,4 @@
-"""``asrbuild ship``: an artifact, or a set of them, to a remote."""
+"""``asrbuild ship``: signs an artifact, or a set of artifacts, and uploads it to a remote."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _refuse_for_bundle(*options: tuple[str, str | None]) -> None:
 
 
 def _print(shipped: Shipped, dest: str, set_of: int | None) -> None:
-    """``set_of``: how many artifacts the set has; None: it is a single artifact."""
+    """Prints the result; ``set_of``: the size of the set, None for a single artifact."""
     sent = f"{shipped.uploaded} files with {shipped.bytes:,} bytes sent"
     how = f"shipped, {sent}"
     if shipped.already:

@@ -57,7 +57,7 @@ def show(
 
 
 def page(manifest: Manifest) -> Iterator[tuple[str, tuple[str, ...], TableRows]]:
-    """The sections in order: title, column headings (none for plain pairs) and rows."""
+    """Yields the sections in order: title, column headings (none for plain pairs) and rows."""
     m = manifest
     yield "Model", (), _model(m)
     tensor_headings = ("", "name", "type", "shape", "meaning", "fill")
@@ -234,7 +234,7 @@ def _metrics(metrics: list[Metric]) -> TableRows:
         groups.setdefault((metric.output, metric.name), []).append(metric)
     rows: TableRows = []
     for (output, name), group in groups.items():
-        # Nearest to its gate, or furthest beyond it.
+        # The metric nearest to its gate, or furthest beyond it.
         sign = 1 if group[0].comparison == "<=" else -1
         worst = max(group, key=lambda metric: sign * (metric.value - metric.threshold))
         failed = sum(not metric.passed for metric in group)
@@ -266,6 +266,6 @@ def _provenance(m: Manifest) -> TableRows:
 
 
 def _settings(recipe: dict[str, Any]) -> str:
-    """The recipe's top-level values in a line; the whole recipe is in the manifest."""
+    """The recipe's top-level values in one line; the manifest has the whole recipe."""
     plain = {k: v for k, v in recipe.items() if isinstance(v, (str, int, float, bool))}
     return ", ".join(f"{key}={value}" for key, value in plain.items()) or "-"

@@ -1,4 +1,4 @@
-"""``asrbuild transcribe``: recordings to words, by an artifact's manifest alone."""
+"""``asrbuild transcribe``: transcribes recordings with an artifact."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Show = Callable[[str], None]
 _STANDARD_INPUT = Path("-")
-#: Sample rates that can be given, as ``speech.audio`` bounds those of a header.
+#: Bounds of ``--raw``, equal to those of a header in ``speech.audio``.
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
 
 
@@ -100,7 +100,7 @@ def transcribe(
                 notes: list[str] = []
                 transcription = _one(transcriber, file, raw, n_best, partial, notes.append)
             except AsrbuildError as error:
-                # The other recordings are transcribed all the same.
+                # Continue with the other recordings.
                 error.file = error.file or str(file)
                 failed.append(error)
                 rows.append({"file": str(file), "error": error.message})
@@ -142,7 +142,7 @@ def _standard_input() -> bytes:
 
 @contextmanager
 def _showing(as_lines: bool) -> Iterator[Show | None]:
-    """Shows partial results as a live line on a terminal, as lines on stderr, or not at all.
+    """Yields a function that shows partial results: as a live line, as lines, or None.
 
     They are on stderr, so that stdout has transcripts only.
     """

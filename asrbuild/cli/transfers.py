@@ -1,4 +1,4 @@
-"""Progress of files that are sent to a remote, or fetched from one."""
+"""Shows the progress of files that are sent to a remote or fetched from one."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from asrbuild.handover.ship.formats.header import File
     from asrbuild.handover.ship.remotes.remote import NotifyFile
 
-#: Off a terminal, only larger files are worth a line.
+#: Outside of a terminal, only larger files have a line.
 _LARGE = 1 << 20
 
 
 @contextmanager
 def shown_transfers() -> Iterator[NotifyFile]:
-    """A context for each file: on a terminal all share one line, elsewhere large files have one."""
+    """Yields a context for each file: a line for all on a terminal, elsewhere for large files."""
     under_way: list[File] = []
     done: list[File] = []
 
     def summary() -> str:
-        # Transfers begin and end in other threads meanwhile.
+        # Copied, because transfers begin and end in other threads.
         files = sorted(under_way.copy(), key=lambda file: -file.bytes)
         large = f"{files[0].path} ({files[0].bytes:,} bytes)" if files else "…"
         more = f" and {len(files) - 1} more" if files[1:] else ""

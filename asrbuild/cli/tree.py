@@ -1,4 +1,4 @@
-"""The tree of commands, their panels in ``--help``, and how a command runs."""
+"""The tree of commands, their panels in ``--help``, and the function that runs a command."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ class Group:
     commands: Mapping[str, str]
 
 
-#: The panels of ``--help``; in each, a command -> its function, a module of asrbuild.cli and a name
-#: in it.
+#: Panel of ``--help`` -> command -> its function, as a module of asrbuild.cli and a name in it.
 PANELS: dict[str, dict[str, str | Group]] = {
     "Build": {
         "build": "build.build",
@@ -118,7 +117,7 @@ PANELS: dict[str, dict[str, str | Group]] = {
     },
 }
 COMMANDS = tuple(name for entries in PANELS.values() for name in entries)
-#: Former spellings of options and commands, which work as the present ones do.
+#: Former spelling of an option or command -> the present one.
 FORMER_OPTIONS = {
     "--out": "--output",
     "--output-dir": "--output",
@@ -130,7 +129,7 @@ FORMER_OPTIONS = {
     "--max-bytes": "--max-size",
 }
 _FORMER_COMMANDS = {"cache clear": ["cache", "remove"]}
-#: Functions whose arguments are Hydra's.
+#: Functions whose arguments are parsed by Hydra.
 _TAKE_OVERRIDES = ("build.build", "plan.plan", "plan.why", "export.export")
 
 
@@ -172,14 +171,14 @@ def takes_overrides(command: str) -> bool:
 
 
 def _paragraph(text: str) -> str:
-    """A paragraph of a docstring as one line; examples keep theirs, as Typer's mark asks for."""
+    """A paragraph of a docstring as one line; examples keep their lines, with Typer's mark."""
     if text.startswith("Examples:\n"):
         return "\b\n" + text.replace("\n    ", "\n  ")
     return " ".join(text.split())
 
 
 def _add(to: typer.Typer, name: str, where: str, panel: str | None) -> None:
-    """Attaches a command; its docstring is the help, each paragraph as one line."""
+    """Adds a command; its docstring is the help, each paragraph one line."""
     module, _, attribute = where.partition(".")
     function: Callable[..., Any] = getattr(import_module(f"asrbuild.cli.{module}"), attribute)
     paragraphs = inspect.cleandoc(function.__doc__ or "").split("\n\n")
@@ -192,7 +191,7 @@ def _add(to: typer.Typer, name: str, where: str, panel: str | None) -> None:
 
 @functools.cache
 def _command_class() -> type[Any]:
-    """Typer's command, with kinds of values in its help as people name them."""
+    """Typer's command class, with readable kinds of values in its help."""
     from typer.core import TyperCommand, TyperOption
 
     class Command(TyperCommand):
@@ -259,7 +258,7 @@ def run_command(argv: list[str]) -> int:
     """Runs one command and returns its exit code.
 
     Raises:
-        MisuseError: there is no such command, or it does not take these arguments.
+        MisuseError: there is no such command, or it does not accept these arguments.
         KeyboardInterrupt: the user interrupted it.
     """
     if argv and argv[0] not in COMMANDS and not argv[0].startswith("-"):
@@ -276,7 +275,7 @@ def run_command(argv: list[str]) -> int:
     except typer.Abort:
         raise KeyboardInterrupt from None
     except Exception as error:
-        # Typer has its own copy of Click, so its exceptions are recognised by their attributes.
+        # Typer has its own copy of Click, so attributes identify its exceptions.
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             return _misused(error)
         raise
@@ -286,7 +285,7 @@ def run_command(argv: list[str]) -> int:
 
 
 def _present(argv: list[str]) -> list[str]:
-    """The arguments with former spellings as the present ones."""
+    """The arguments, with former spellings replaced by the present ones."""
     if argv[:1] == ["plan"]:
         return argv
     words = []
@@ -297,7 +296,7 @@ def _present(argv: list[str]) -> list[str]:
 
 
 def with_file(argv: list[str]) -> list[str]:
-    """``inspect FILE`` as ``inspect file FILE``."""
+    """Rewrites ``inspect FILE`` as ``inspect file FILE``."""
     inspect_group = PANELS["Look and compare"]["inspect"]
     assert isinstance(inspect_group, Group)
     if argv[:1] != ["inspect"] or len(argv) < 2 or argv[1] in inspect_group.commands:

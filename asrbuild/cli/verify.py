@@ -1,4 +1,4 @@
-"""``asrbuild verify``: prove a published artifact again, from its bytes."""
+"""``asrbuild verify``: proves a published artifact again, from its bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``asrbuild verify REMOTE``: whether every byte on a remote is as it was signed."""
+"""``asrbuild verify REMOTE``: checks that every byte on a remote is as signed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from asrbuild.base import terminal
 
 
 def verify_remote(address: str, as_json: bool) -> bool:
-    """Prints the faults of a remote; True if there are none."""
+    """Prints the faults of a remote; returns True if there are none."""
     from asrbuild.base.quantities import size_text
     from asrbuild.cli.transfers import shown_transfers
     from asrbuild.handover.ship.remotes.address import open_remote

@@ -1,1 +1,1 @@
-"""A package compared with its original: cases, execution, gates, verdict."""
+"""The proof: a package compared with its original on recordings and synthetic inputs."""

@@ -1,8 +1,8 @@
 """Finds the first node of the original whose value a package does not reproduce.
 
-Both are run on the same features. The landmarks that the architecture has in the original, and the
-states after each call, are looked for among all values that the package computes, by size and by
-value, not by name: so it works for either front end and either format.
+Both run on the same features. The architecture names landmarks in the original; each of them, and
+each state after a call, is searched for among all values that the package computes, by size and by
+value, not by name. So it works for either front end and either format.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from asrbuild.base.array import Array
 from asrbuild.proof.execution import bound_of, package_function, reference_state, ways
 from asrbuild.proof.gates import PSNR_CAP_DB, psnr_db
 
-#: PSNR from which a package's value counts as the graph's. What rounding does to a layer is 60 dB
-#: and more in half precision, 120 and more in single; a fault leaves 20 and less.
+#: PSNR from which a package's value counts as equal to the graph's. Rounding leaves 60 dB and more
+#: in half precision, 120 dB and more in single; a fault leaves 20 dB and less.
 AGREEMENT_DB = {"fp16": 40.0, "fp32": 80.0}
 
 
 @dataclass(frozen=True)
 class NodeComparison:
-    """One node on the steps of one call.
+    """The comparison of one node of the original with the package, on the steps of one call.
 
     Args:
         node: the graph's node.
-        layer: the layer whose weights it uses, or its kind.
-        first_step: of the utterance, and ``last_step``: the real steps of this call.
-        nearest: the package's value nearest to it; None where none has its size.
-        psnr_db: of that value.
-        agrees: near enough to be the same.
+        layer: the layer whose weights the node uses, or its kind.
+        first_step: with ``last_step``, the steps of the utterance in this call, without padding.
+        nearest: name of the package's value nearest to the node's; None if none has its size.
+        psnr_db: PSNR of that value.
+        agrees: whether the PSNR reaches the floor.
     """
 
     node: str
@@ -56,7 +56,7 @@ class NodeComparison:
 
 @dataclass(frozen=True)
 class Bisection:
-    """Every comparison up to the end of the call in which the first divergence is."""
+    """All comparisons, up to the end of the call with the first divergence."""
 
     comparisons: tuple[NodeComparison, ...]
 
@@ -67,7 +67,7 @@ class Bisection:
 
     @property
     def last_good(self) -> NodeComparison | None:
-        """The node before the first that diverges, or the very last."""
+        """The node before the first divergence; without a divergence, the last node."""
         good = None
         for comparison in self.comparisons:
             if not comparison.agrees:
@@ -87,7 +87,7 @@ class _Call:
 
 @dataclass
 class _Traced:
-    """A package that records every value of every call."""
+    """A package that records every value that it computes in every call."""
 
     package: Any
     manifest: Manifest
@@ -120,10 +120,10 @@ def bisect(
     """Compares a package with its original node by node, call by call.
 
     Args:
-        artifact: the directory that the manifest's paths are relative to.
-        manifest: how to run the package.
+        artifact: the directory of the manifest's paths.
+        manifest: describes the calls of the package.
         features: one case, (T, n_window, n_input).
-        original: the model of the same weights; its own runtime runs it.
+        original: the original with the same weights; its own runtime runs it.
     """
     from asrbuild.artifact.calls import Acoustic, Contract
     from asrbuild.coreml.executor import load
@@ -158,18 +158,18 @@ def bisect_failure(
     original: Original,
     max_steps: int | None,
 ) -> Bisection:
-    """Bisects the first input that failed a gate, the way it failed; the sample if none did.
+    """Bisects the first run that failed a gate; without a failure, the sample.
 
     Args:
-        artifact: the directory that the manifest's paths are relative to.
-        manifest: how to run the package.
-        cases: name -> features (T, n_window, n_input) that the metrics are of.
-        metrics: of a proof.
-        original: the model of the same weights.
-        max_steps: the longest bound that the proof ran.
+        artifact: the directory of the manifest's paths.
+        manifest: describes the calls of the package.
+        cases: name -> features (T, n_window, n_input), the inputs of the metrics.
+        metrics: the metrics of a proof.
+        original: the original with the same weights.
+        max_steps: steps of the longest call in the proof.
     """
     possible = ways(manifest, cases)
-    # Bounds are made of the cases: the proof names them, and nothing holds them.
+    # The inputs for bounds are made from the cases; the proof names them but does not keep them.
     bounds = [bound_of(way.manifest, cases, max_steps) or {} for way in possible]
     features = dict(cases) | {name: made for bound in bounds for name, made in bound.items()}
     failed = [metric.input for metric in metrics if not metric.passed]
@@ -180,7 +180,7 @@ def bisect_failure(
 
 
 def _compare(landmark: Landmark, call: _Call, start: int, floor: float) -> NodeComparison:
-    """The package's value of the landmark's size that is nearest to it."""
+    """Compares a landmark with the nearest of the package's values of its size."""
     wanted = landmark.rows[start : start + call.real]
     nearest, best = None, -PSNR_CAP_DB
     for name, value in call.values.items():
@@ -202,7 +202,7 @@ def _compare_state(name: str, rows: Array, call: _Call, start: int, floor: float
 
 
 def _rows(value: Array, size: int, width: int) -> Array | None:
-    """A value as (steps, width), time first or after a batch of one; None if it is not such."""
+    """A value as (steps, width), if it is that or (1, steps, width); else None."""
     if value.dtype.kind != "f" or value.size != size * width:
         return None
     if size != 1 and not (value.shape[0] == size or value.shape[:2] == (1, size)):

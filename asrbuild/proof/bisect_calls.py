@@ -1,7 +1,7 @@
 """Finds the first value of the original that a package does not reproduce in one call.
 
-For an original that runs by calls (:mod:`asrbuild.proof.calls`) and gives the values inside of it
-by name. The package has those under the same names, as far as they are left in it.
+It is for an original that runs call by call (:mod:`asrbuild.proof.calls`) and gives its inner
+values by name. The package has the same names, for values that the conversion keeps.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from asrbuild.proof.calls import calls_of
 from asrbuild.proof.execution import package_function
 from asrbuild.proof.gates import psnr_db
 
-#: What coremltools adds to the name of a value that it computes in half precision.
+#: coremltools adds this to the name of a value that it computes in half precision.
 _HALF = "_cast_fp16"
 
 
@@ -32,12 +32,12 @@ def first_difference(
     original: Original,
     max_steps: int | None,
 ) -> str | None:
-    """The first value that differs in the first call of the input that failed; None: none does.
+    """The first value that differs in the first call of the failed input; None: none differs.
 
     Args:
         package: the package's folder or file.
-        metrics: of the proof; one of them failed.
-        max_steps: the longest bound that the proof ran.
+        metrics: the metrics of the proof; one of them failed.
+        max_steps: steps of the longest call in the proof.
     """
     from asrbuild.coreml.executor import load
 
@@ -60,7 +60,7 @@ def first_difference(
 def compare_values(
     landmarks: Sequence[Landmark], values: Mapping[str, Array], floor: float
 ) -> str | None:
-    """The first landmark whose value in the package is further from it than ``floor`` dB."""
+    """The first landmark whose value in the package has a PSNR below ``floor`` dB."""
     for landmark in landmarks:
         plain = re.sub(r"\W", "_", landmark.node, flags=re.ASCII)
         name = next((n for n in (plain, plain + _HALF, f"_{plain}") if n in values), None)

@@ -1,17 +1,17 @@
-"""The original run call by call, exactly as the package is run.
+"""Runs the original in exactly the calls of the package.
 
 A row of a network that is not causal depends on all steps of its call, padding too, so the rows of
-a whole recording are no reference for it. The calls are therefore made by the loop that an app uses
-(:class:`asrbuild.artifact.calls.Acoustic`), once with a recorder in the place of the package. The
-original's worker gets them as an npz:
+a whole recording are not a reference for it. Therefore the loop of an app
+(:class:`asrbuild.artifact.calls.Acoustic`) makes the calls, once with a recorder instead of the
+package. The original's worker reads them from an npz:
 
-    <sequence>/<number>/<input>     every input; of a carried state only in the first call
+    <sequence>/<number>/<input>     every input; a carried state only in the first call
 
-and runs each sequence in order, carrying its own states; it writes, of each output,
+and runs each sequence in order, carrying its own states; it writes every output as
 ``<sequence>/<number>/<output>``. The loop runs again on these results. So padding, chunks and
-context cancel out, and what remains is the package's arithmetic.
+context are the same on both sides, and only the arithmetic differs.
 
-Recordings also go through the original whole, in one call: what chunks cost is measured by that.
+The original also runs on each whole recording in one call, to measure the cost of chunks.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from asrbuild.coreml.signature import Signature
 from asrbuild.proof.cases import RECORDINGS
 from asrbuild.proof.execution import Outputs, Run, runs, with_steps
 
-#: What marks a recording that went through the original whole.
+#: The end of the label of a whole recording in one call of the original.
 WHOLE = "recording"
 
 
 def original_calls(
     manifest: Manifest, cases: Mapping[str, Array], max_steps: int | None
 ) -> dict[str, Array]:
-    """Every call of a proof, as the worker's npz has them."""
+    """Every call of a proof, by name in the worker's npz."""
     signature = _signature(manifest)
     arrays: dict[str, Array] = {}
     for run in _every(manifest, cases, max_steps):
@@ -51,7 +51,7 @@ def original_calls(
 def calls_of(
     manifest: Manifest, cases: Mapping[str, Array], max_steps: int | None, label: str
 ) -> tuple[Manifest, dict[str, Array]] | None:
-    """The calls of the run with this label, and the inputs of the first; None: there is none."""
+    """The manifest and the calls' inputs of the run with this label; None if there is none."""
     signature = _signature(manifest)
     for run in _every(manifest, cases, max_steps):
         if run.label == label:
@@ -68,9 +68,9 @@ def original_outputs(
     max_steps: int | None,
     results: Mapping[str, Result],
 ) -> dict[str, Outputs]:
-    """Label of a run -> output -> what the original gave, of the worker's results by call.
+    """Label of a run -> output -> the original's values, from the worker's results by call.
 
-    ``<recording>@recording`` is of the whole recording in one call.
+    ``<recording>@recording`` is the label of a whole recording in one call.
     """
     signature = _signature(manifest)
     return {
@@ -80,7 +80,7 @@ def original_outputs(
 
 
 def whole_of(label: str) -> str:
-    """The label of the whole recording that a run is of."""
+    """The label of the whole recording of a run."""
     return f"{label.partition('@')[0]}@{WHOLE}"
 
 
@@ -88,7 +88,7 @@ def _every(manifest: Manifest, cases: Mapping[str, Array], max_steps: int | None
     yield from runs(manifest, cases, max_steps, ("",))
     signature = _signature(manifest)
     if signature.states or signature.steps:
-        return  # a chunk carries all that it needs on, or no call takes more than a chunk
+        return  # the states carry everything, or no call takes more than a chunk
     for name in (name for name in RECORDINGS if name in cases):
         whole = with_steps(manifest, len(cases[name]))
         yield Run(f"{name}@{WHOLE}", "", whole, name, cases[name])
@@ -100,13 +100,13 @@ def _signature(manifest: Manifest) -> Signature:
 
 
 def _feed(package: Any, run: Run, signature: Signature) -> Outputs:
-    """The utterance of a run through the original's own inputs and outputs."""
+    """Feeds the utterance of a run, with the original's own inputs and outputs."""
     contract = Contract.of(run.manifest)
     states = []
     for pair in signature.states:
         port = signature.port(pair.input)
         shape = [axis.size or 1 for axis in port.axes] if port is not None else []
-        # The original passes its states in and out, whatever the package does.
+        # The original has its states as inputs and outputs, whatever the package does.
         states.append(
             State.model_construct(
                 input=pair.input,
@@ -129,7 +129,7 @@ def _feed(package: Any, run: Run, signature: Signature) -> Outputs:
 
 @dataclass
 class _Recorder:
-    """Writes down what every call is given; its own outputs mean nothing."""
+    """Replaces a package and records the inputs of every call; its outputs are dummies."""
 
     manifest: Manifest
     signature: Signature
@@ -149,7 +149,7 @@ class _Recorder:
         port = self.signature.outputs[0]
         shape = [axis.default for axis in decoded.shape]
         shape[port.time or 0] = contract.rows.of(size)
-        # Rows that pass for any kind of output.
+        # Rows that are valid for any kind of output.
         filled = {"log_probabilities": -np.log(contract.classes)}.get(decoded.meaning, 0.0)
         states = {pair.output: data[pair.input] for pair in self.signature.states}
         return {decoded.name: np.full(shape, filled, np.float32), **states}
@@ -160,7 +160,7 @@ class _Recorder:
 
 @dataclass
 class _Replay:
-    """Gives what the original gave, call by call."""
+    """Replaces a package and gives the original's outputs, call by call."""
 
     label: str
     results: Mapping[str, Result]

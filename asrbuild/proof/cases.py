@@ -1,7 +1,8 @@
 """The inputs of a proof: speech, silence, noise and awkward lengths.
 
-A case is features (T, 2 * n_context + 1, n_input), float32. Everything is deterministic; only the
-last digits of a feature may differ between processors, so a verification records its inputs.
+A case has features (T, 2 * n_context + 1, n_input), float32. Everything is deterministic, except
+the last digits of a feature, which may differ between processors; so a verification records its
+inputs.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from asrbuild.speech.mfcc import context_windows
 
 #: The inputs that ``verify.inputs`` can name.
 INPUTS = ("sample", "second", "silence", "noise", "clipped", "random")
-#: Cases with words in them: they are decoded and their transcripts compared.
+#: Cases with speech: they are decoded and their transcripts compared.
 RECORDINGS = ("sample", "second")
 SEED = 20_210_708
 CLIP_GAIN = 20.0
-#: Seconds of every case that is not a recording: enough to saturate a feature or a cell, and a step
-#: of a full-size network costs TensorFlow 13 ms.
+#: Seconds of a synthetic input: long enough to saturate a feature or a cell; a step of a full-size
+#: network takes 13 ms in TensorFlow.
 _SHORT_S = 2.0
-#: The most bytes that a recorded reference may have in memory: 100 times that of a full-size model.
+#: Limit of bytes of a recorded reference in memory: 100 times that of a full-size model.
 _MOST_BYTES = 1 << 32
 _FETCH = "pull the artifact again from where it came, or build it again"
 
@@ -40,15 +41,15 @@ def build_cases(
     recordings: Mapping[str, Array],
     inputs: Iterable[str] = INPUTS,
 ) -> dict[str, Array]:
-    """The cases by name, in a fixed order.
+    """Makes the cases by name, in a fixed order.
 
     Args:
-        settings: how features are made; see :mod:`asrbuild.speech.features.kinds`.
+        settings: settings of the features; see :mod:`asrbuild.speech.features.kinds`.
         recordings: ``sample``, and ``second`` if there is one: float32 samples in [-1, 1].
-        inputs: which of ``INPUTS`` to make.
+        inputs: names from ``INPUTS``.
 
     Returns:
-        name -> float32 (T, ...): (T, n_window, n_input) of MFCC, (T,) of samples.
+        name -> float32 (T, ...): MFCC (T, n_window, n_input), samples (T,).
 
     Raises:
         AsrbuildError: an unknown input, or a recording without a single step.
@@ -80,13 +81,13 @@ def edge_lengths(
     lower: int | None = None,
     upper: int | None = None,
 ) -> tuple[int, ...]:
-    """The awkward lengths of a model: one step, around a chunk, every size, both bounds.
+    """The awkward lengths of a package: one step, around a chunk, every size, both bounds.
 
     Args:
-        n_steps: steps of a chunk; None where the model takes whole utterances.
-        enumerated: the accepted sizes of an enumerated model.
-        lower: the smallest accepted size of a ranged one.
-        upper: the largest; None where there is no bound.
+        n_steps: steps of a chunk; None if the package takes whole utterances.
+        enumerated: the accepted sizes of an enumerated axis.
+        lower: the smallest accepted size of a range.
+        upper: the largest size; None: unbounded.
     """
     lengths = {1, *enumerated}
     if n_steps is not None:
@@ -114,11 +115,11 @@ def save_reference(
     cases: Mapping[str, Array],
     reference: Mapping[str, Mapping[str, Array]],
 ) -> None:
-    """Writes ``parity.npz``: the cases and what the original made of them.
+    """Writes ``parity.npz``: the cases, and the original's outputs for them.
 
-    ``{case}/frames`` (T + 2 * n_context, n_input), context on both ends included, where the windows
-    are made of neighbouring frames, which is 19 times smaller; or else ``{case}/features``. And
-    ``{case}/{output}`` for each output.
+    Windows of neighbouring frames are stored as ``{case}/frames`` (T + 2 * n_context, n_input),
+    with the context at both ends, which is 19 times smaller; other features as ``{case}/features``.
+    Each output is ``{case}/{output}``.
     """
     arrays: dict[str, Array] = {}
     for name, features in cases.items():
@@ -129,22 +130,23 @@ def save_reference(
             arrays[f"{name}/features"] = features
         for output, value in reference[name].items():
             arrays[f"{name}/{output}"] = value
-    for name in reference.keys() - cases.keys():  # other ways to run a case, of its own calls
+    # other ways to run a case, with calls of their own
+    for name in reference.keys() - cases.keys():
         for output, value in reference[name].items():
             arrays[f"{name}/{output}"] = value
     # Through a file handle: given a path numpy would append ".npz" to any other suffix.
     with path.open("wb") as file:
-        # numpy's stubs take any unpacked mapping for the flag allow_pickle as well.
+        # numpy's stubs match any unpacked mapping with the flag allow_pickle as well.
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def load_reference(
     path: Path, n_context: int
 ) -> tuple[dict[str, Array], dict[str, dict[str, Array]]]:
-    """Reads what ``save_reference`` wrote: the cases, and the outputs by case and name.
+    """Reads the file of ``save_reference``: the cases, and the outputs by case and name.
 
     Raises:
-        AsrbuildError: the file is missing or is no such archive.
+        AsrbuildError: the file is missing or is not such an archive.
     """
     cases: dict[str, Array] = {}
     reference: dict[str, dict[str, Array]] = {}
@@ -167,7 +169,8 @@ def load_reference(
         ) from None
     except AsrbuildError:
         raise
-    except Exception as error:  # numpy raises zipfile, zlib, ValueError, EOFError ... here
+    # numpy raises errors of zipfile and zlib, ValueError, EOFError ... here
+    except Exception as error:
         raise AsrbuildError(
             f"the recorded reference cannot be read: {error}", file=path, fix=_FETCH
         ) from error
@@ -177,7 +180,7 @@ def load_reference(
 
 
 def _check_sizes(path: Path) -> None:
-    """Refuses an archive whose arrays are larger than a proof's, or than the archive holds.
+    """Raises if an archive's arrays are larger than those of a proof, or than the archive itself.
 
     A zip of some kB can claim any number of zeros, and a header any shape: numpy allocates both.
     """
@@ -210,7 +213,7 @@ def _check_sizes(path: Path) -> None:
 
 
 def _windows(frames: Array, n_context: int) -> Array:
-    """(T + 2 * n_context, n_input) to (T, 2 * n_context + 1, n_input), nothing added."""
+    """Windows (T, 2 * n_context + 1, n_input) of frames (T + 2 * n_context, n_input)."""
     return context_windows(frames, n_context)[n_context : len(frames) - n_context]
 
 
@@ -225,7 +228,7 @@ def _recording(name: str, recordings: Mapping[str, Array]) -> Array:
 
 
 def _neighbouring(windows: Array) -> Array | None:
-    """The frames that windows are made of, context on both ends included; None if of none."""
+    """The frames of windows, with the context at both ends; None if they are not such windows."""
     if windows.ndim != 3:
         return None
     n_context = windows.shape[1] // 2
@@ -257,9 +260,9 @@ def _synthetic(name: str, settings: Any) -> Array:
 
 
 def _random(settings: Any) -> Array:
-    """Standard normal features: no neighbouring frames, no scale, nothing a recording has.
+    """Standard normal features, without neighbouring frames and without a recording's scale.
 
-    Of samples, which have a scale, white noise at full scale.
+    For samples, which have a scale: white noise at full scale.
     """
     shape: tuple[int, ...] = kinds.compute(_synthetic("silence", settings), settings).shape
     rng = np.random.default_rng(SEED + 1)

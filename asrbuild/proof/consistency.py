@@ -1,6 +1,7 @@
-"""Whether a package is what its manifest says: its interface, its version, its own metadata.
+"""Compares a package with its manifest: interface, spec version and the package's own metadata.
 
-An app reads one of the two, so each must say the same. What the package computes is the proof's.
+An app reads either of them, so both must agree. The proof checks the values that a package
+computes.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ METADATA_PREFIX = "asrbuild."
 
 
 def contradictions(package: Path, manifest: Manifest) -> list[str]:
-    """The differences between a package and its manifest, a line each.
+    """The differences between a package and its manifest, one line each.
 
     Args:
         package: the ``.mlpackage`` or ``.mlmodel``.
-        manifest: of the artifact that it is in.
+        manifest: the manifest of its artifact.
     """
     if manifest.model.format == ASSET:
-        # It names no types that a manifest has; a run checks the interface.
+        # An asset does not describe types as a manifest does; its run checks the interface.
         from asrbuild.coreai.asset import inspect
 
         return list(_metadata(inspect(package)["values"], manifest))
@@ -44,7 +45,7 @@ def contradictions(package: Path, manifest: Manifest) -> list[str]:
 
 
 def metadata_of(manifest: Manifest) -> dict[str, str]:
-    """The essentials of the manifest as the package's user-defined metadata has them."""
+    """The essentials of the manifest, in the form of the package's user-defined metadata."""
     features = manifest.features
     common = {
         "name": manifest.name,
@@ -80,7 +81,7 @@ def _differs(what: str, package: Any, manifest: Any) -> Iterator[str]:
 
 def _metadata(said: Mapping[str, str], manifest: Manifest) -> Iterator[str]:
     for key, value in metadata_of(manifest).items():
-        # A package has the beginning of a default name, see recipe.label.
+        # A package has only the start of a default name, see recipe.label.
         if key == f"{METADATA_PREFIX}name" and value.startswith(f"{said.get(key)}-"):
             continue
         yield from _differs(f"metadata {key}", said.get(key), value)
@@ -115,13 +116,13 @@ def _tensors(prefix: str, described: Any, promised: Function) -> Iterator[str]:
                 continue
             where = f"{prefix}{kind} {tensor.name}"
             yield from _differs(f"{where} type", str(feature.dtype), tensor.dtype)
-            # Core ML declares no size for an output whose length follows the input's.
+            # Core ML declares no size for an output whose length depends on the input's.
             if kind == "input":
                 yield from _differs(f"{where} shape", _sizes(feature), _promised_sizes(tensor))
 
 
 def _sizes(feature: Feature) -> list[Any]:
-    """Per axis (smallest, largest), or the sizes that are listed."""
+    """(Smallest, largest) for each axis, or the list of sizes."""
     shape = feature.shape
     if isinstance(shape, Fixed):
         return [(size, size) for size in shape.shape]

@@ -1,11 +1,11 @@
-"""Error rates of artifacts and decoders on a set of recordings.
+"""Error rates of artifacts and decoders on a data set.
 
 Probabilities are computed once per artifact and recording and kept, so that another decoder does
-not run the model again. Words are kept too, by what they were decoded from and with, so that a run
-that was interrupted goes on where it was. Times are those of when it was computed.
+not run the model again. Transcripts are kept too, by probabilities and decoder settings, so that an
+interrupted run continues. Times are those of the first computation.
 
-A recording that a decoder gives no words of fails the set: a rate without it would be of another
-set. What was decoded of the others is kept, so that leaving it out costs nothing.
+A recording that a decoder cannot decode fails the whole set, because a rate without it would be
+that of another set. The transcripts of the others are kept, so that a run without it is quick.
 """
 
 from __future__ import annotations
@@ -51,20 +51,20 @@ from asrbuild.speech.rates import ErrorRates, error_rates, unspelled, unspelled_
 from asrbuild.speech.tokens import Tokens
 
 BATCH = 16
-#: So many kinds of notes on recordings are shown.
+#: Limit of different notes on recordings that are shown.
 MOST_NOTES = 5
-#: What probabilities depend on beside the artifact, and words beside the decoder's settings.
+#: Modules that shape probabilities, and modules that shape transcripts.
 _LISTENING = ("artifact/runtime.py", "speech/audio.py")
 _DECODING = ("speech/decoders.py",)
-#: The words of a recording, and its share of the seconds that its batch took.
+#: The transcript of a recording, and its share of the seconds of its batch.
 _WORDS = TypeAdapter(tuple[str, float])
 
 
 @dataclass(frozen=True)
 class Spoken:
-    """The probabilities of one recording, and how long they took.
+    """The probabilities of one recording, with the time of their computation.
 
-    ``seconds`` is what that took when it was computed; ``notes`` are those of ``read_audio``.
+    ``seconds`` is the time of the first computation; ``notes`` are those of ``read_audio``.
     """
 
     probabilities: Array
@@ -75,7 +75,7 @@ class Spoken:
 
 @dataclass(frozen=True)
 class SetResult:
-    """The results of one artifact and decoder on the whole set; ``heard`` is in the set's order."""
+    """The results of one artifact and decoder on a data set; ``heard`` are the transcripts."""
 
     artifact: str
     decoder: str
@@ -88,11 +88,11 @@ class SetResult:
 
     @property
     def real_time_factor(self) -> float:
-        """Seconds of work for a second of sound."""
+        """Seconds of work per second of audio."""
         return (self.acoustic_s + self.decoder_s) / self.audio_s if self.audio_s else 0.0
 
     def worst(self, count: int) -> list[int]:
-        """Indices of the recordings with most word errors."""
+        """Indices of the recordings with the most word errors."""
         errors = [-utterance.words.errors for utterance in self.rates.utterances]
         wrong = [int(at) for at in np.argsort(errors, kind="stable") if errors[at] < 0]
         return wrong[:count]
@@ -100,12 +100,13 @@ class SetResult:
 
 @dataclass(frozen=True)
 class Spelled:
-    """A set without the references that an alphabet cannot spell.
+    """A data set without the references that an alphabet cannot spell.
 
     Args:
-        counted: the recordings whose words are compared.
+        counted: the recordings that count.
         left_out: the others.
-        remark: what the alphabet cannot spell, as ``'1' in 3 of 8 references``; empty: nothing.
+        remark: the characters that the alphabet cannot spell: ``'1' in 3 of 8 references``; or
+            empty.
     """
 
     counted: list[Recording]
@@ -116,15 +117,15 @@ class Spelled:
 def spelled_by(
     alphabets: Sequence[Tokens], dataset: Sequence[Recording], *, count_all: bool, option: str
 ) -> Spelled:
-    """The references that every one of the alphabets can spell.
+    """Selects the recordings whose references every alphabet can spell.
 
-    A model gets no other reference right, so an error rate with them is not the model's.
+    A model cannot get any other reference right, so such references would distort its error rate.
 
     Args:
-        alphabets: of the models that are compared on one set.
-        dataset: what was said.
-        count_all: leave nothing out; the remark says what there is all the same.
-        option: what a user gives to count all of them.
+        alphabets: those of the models that are compared on the set.
+        dataset: the recordings with their references.
+        count_all: leave nothing out; the remark is made all the same.
+        option: the option or key that counts all of them, for messages.
 
     Raises:
         AsrbuildError: the alphabets spell none of the references.
@@ -154,7 +155,7 @@ def listen(
     cache_root: Path,
     advance: Callable[[], None] = lambda: None,
 ) -> list[Spoken]:
-    """Probabilities of every recording, from the cache where they are known."""
+    """The probabilities of every recording, from the cache if it has them."""
     require_own(cache_root)
     folder = cache_root / PROBABILITIES_FOLDER / _model_digest(transcriber, cache_root)
     spoken = []
@@ -174,7 +175,7 @@ def listen(
 
 
 def notes_text(dataset: Sequence[Recording], spoken: Sequence[Spoken]) -> list[str]:
-    """Notes on causes of wrong words, a line each, with the first recording of each."""
+    """Notes on causes of wrong words, one line each, with the first recording of each."""
     found: dict[str, list[Path]] = {}
     for recording, one in zip(dataset, spoken, strict=True):
         for note in one.notes:
@@ -190,7 +191,7 @@ def notes_text(dataset: Sequence[Recording], spoken: Sequence[Spoken]) -> list[s
 def listen_in_original(
     original: Original, transcriber: Transcriber, dataset: Sequence[Recording]
 ) -> list[Spoken]:
-    """Probabilities of the original, on the features that the artifact's front end gives."""
+    """The original's probabilities for the features of the artifact's front end."""
 
     samples = [read_audio(one.audio, transcriber.sample_rate) for one in dataset]
     cases = {f"{at}": transcriber.windows(each) for at, each in enumerate(samples)}
@@ -219,21 +220,21 @@ def decode(
     kept: Path | None = None,
     alphabet: Tokens | None = None,
 ) -> SetResult:
-    """Words and rates of one artifact's probabilities with one decoder.
+    """Decodes an artifact's probabilities with one decoder; returns transcripts and error rates.
 
     Args:
-        name: the artifact's, for the result.
-        decoder_name: the decoder's, likewise.
-        settings: what ``decoder`` was opened with.
-        decoder: left open.
-        dataset: what was said.
-        spoken: the probabilities of it, in the same order.
-        advance: given the number of recordings after each batch.
-        kept: a folder for the words of this decoder, from ``words_folder``.
-        alphabet: the model's, by which texts are put into lower case.
+        name: the artifact's name, for the result.
+        decoder_name: the decoder's name, likewise.
+        settings: the settings of ``decoder``.
+        decoder: an open decoder; it stays open.
+        dataset: the recordings with their references.
+        spoken: their probabilities, in the same order.
+        advance: called with the number of recordings after each batch.
+        kept: a folder for the transcripts of this decoder, from ``words_folder``.
+        alphabet: the model's labels, which decide lower case.
 
     Raises:
-        UtteranceError: a recording, which it names, cannot be decoded.
+        UtteranceError: a recording cannot be decoded; it names the recording.
     """
     heard: list[str] = []
     decoder_s = 0.0
@@ -260,7 +261,7 @@ def decode(
 
 
 def words_folder(cache_root: Path, transcriber: Transcriber, settings: DecoderSettings) -> Path:
-    """The folder of the words that a decoder with these settings makes of probabilities."""
+    """The folder that keeps the transcripts of a decoder with these settings."""
     alphabet, scorer = transcriber.alphabet, settings.scorer
     found = None if scorer is None else file_digest(transcriber.artifact / scorer, cache_root)
     parts = asdict(settings) | {
@@ -274,7 +275,7 @@ def words_folder(cache_root: Path, transcriber: Transcriber, settings: DecoderSe
 
 
 def _decode(decoder: Decoder, batch: Sequence[Array], kept: Path | None) -> list[tuple[str, float]]:
-    """The words of each recording, and the seconds that decoding took."""
+    """The transcript of each recording, and the seconds of its decoding."""
     files = [None if kept is None else kept / f"{_rows_digest(rows)}.json" for rows in batch]
     known = [_load_words(file) for file in files]
     missing = [at for at, words in enumerate(known) if words is None]
@@ -304,7 +305,7 @@ def _rows_digest(rows: Array) -> str:
 
 
 def _load_words(path: Path | None) -> tuple[str, float] | None:
-    """The kept words; None if there are none, or they are damaged: they are decoded again."""
+    """The kept transcript; None if there is none or it is damaged, so that it is decoded again."""
     if path is not None:
         require_own_files(path.parent, path)
     try:
@@ -314,9 +315,9 @@ def _load_words(path: Path | None) -> tuple[str, float] | None:
 
 
 def _model_digest(transcriber: Transcriber, cache_root: Path) -> str:
-    """Of the package, what says how it is fed, and what feeds it: not of the decoder.
+    """SHA-256 of everything that shapes probabilities: the package, its calls and the code.
 
-    The package counts by the bytes that are there, not by what the manifest claims of them.
+    The package counts by its bytes on the disk, not by the digests in the manifest.
     """
     manifest = transcriber.manifest
     package = package_path(transcriber.artifact, manifest)
@@ -333,7 +334,7 @@ def _model_digest(transcriber: Transcriber, cache_root: Path) -> str:
 
 
 def _load(path: Path) -> Spoken | None:
-    """The kept probabilities; None if there are none, or they are damaged."""
+    """The kept probabilities; None if there are none or they are damaged."""
     require_own_files(path.parent, path)
     try:
         with np.load(path) as kept:
@@ -368,7 +369,7 @@ def _write(path: Path, content: bytes) -> None:
                 fresh.write_bytes(content)
                 fresh.replace(path)
                 return
-            except FileNotFoundError:  # a clean-up took the folder away
+            except FileNotFoundError:  # a clean-up removed the folder
                 if not attempts_left:
                     raise
 
@@ -376,7 +377,7 @@ def _write(path: Path, content: bytes) -> None:
 def _run_original(
     architecture: Architecture, config: Any, original: Original, cases: Mapping[str, Array]
 ) -> dict[str, OriginalResult]:
-    """Runs the worker on cases in memory and waits for it."""
+    """Runs the original's worker on these cases and waits for its results."""
     with tempfile.TemporaryDirectory(prefix="asrbuild-original-") as folder:
         path = Path(folder, "cases.npz")
         save_cases(path, cases)

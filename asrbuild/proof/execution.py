@@ -1,6 +1,7 @@
-"""A package run on the verification cases, every way its manifest allows.
+"""Runs a package on the inputs of a proof, in every way that its manifest allows.
 
-What it gave is data for a proof, which compares it with the original: neither waits for the other.
+The outputs are data for the proof, which compares them with the original's, so both can run
+concurrently.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from asrbuild.coreml.signature import compared_name
 from asrbuild.proof.ranges import Ranges, Reach, load_reaches, save_reaches
 
 Outputs = dict[str, Array]
-#: What a run is compared with, if it is not another run: the original.
+#: The value of ``Run.against`` for a comparison with the original.
 REFERENCE = "original"
 OUTPUTS, EXECUTIONS = "outputs.npz", "executions.json"
 
@@ -42,7 +43,7 @@ class Way:
     """One way to run a package that its manifest allows.
 
     Args:
-        label: what its metrics' inputs are marked with, after an ``@``; empty for an app's way.
+        label: the part after the ``@`` in the input of its metrics; empty for an app's way.
         manifest: the manifest, narrowed to this way.
         cases: the cases to run, in the order of the proof.
     """
@@ -54,16 +55,16 @@ class Way:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a package.
+    """One run of a package on one case.
 
     Args:
-        label: what its metrics carry as their input: ``sample``, ``steps_32@32``, ``noise@coreml``.
-        executor: empty for ours, or ``coreml``.
-        manifest: how the package is fed.
-        case: name of the input.
+        label: the input of its metrics: ``sample``, ``steps_32@32``, ``noise@coreml``.
+        executor: empty for asrbuild's executor, or ``coreml``.
+        manifest: describes the calls of the package.
+        case: name of the case.
         features: the input, (T, n_window, n_input).
-        against: ``REFERENCE``, the label of the run it is compared with, or None if it is only
-            there to be compared with.
+        against: the label of the run that it is compared with, ``REFERENCE`` for the original; None
+            for a run that others are compared with.
     """
 
     label: str
@@ -75,15 +76,15 @@ class Run:
 
     @property
     def way(self) -> str:
-        """The label without the executor: what the original is run for, where it is by calls."""
+        """The label without the executor, by which an original that runs call by call is run."""
         return "@".join(mark for mark in self.label.split("@") if mark != (self.executor or None))
 
 
 @dataclass(frozen=True)
 class Executed:
-    """``outputs``: label -> output, named as in the original -> what the package gave.
-
-    ``reaches``: how large the float16 values of each node became in asrbuild's executor.
+    """The results of executing a package. ``outputs``: label of a run -> name of the output in the
+    original -> value. ``reaches``: the range of the float16 values of each node in asrbuild's
+    executor.
     """
 
     outputs: Mapping[str, Outputs]
@@ -92,7 +93,7 @@ class Executed:
 
     @property
     def executors(self) -> tuple[str, ...]:
-        """As in ``Run.executor``."""
+        """The executors that ran, as in ``Run.executor``."""
         return tuple("coreml" if e.executor == "coreml" else "" for e in self.executions)
 
 
@@ -102,13 +103,13 @@ def execute(
     cases: Mapping[str, Array],
     max_steps: int | None = None,
 ) -> Executed:
-    """Runs the package on every case, every way its manifest allows.
+    """Runs the package on every case, in every way that its manifest allows.
 
     Args:
-        artifact: the directory that the manifest's paths are relative to.
-        manifest: how to run the package; its ``verification`` is not read.
+        artifact: the directory of the manifest's paths.
+        manifest: describes the calls of the package; its ``verification`` is not read.
         cases: name -> features (T, n_window, n_input).
-        max_steps: also run the upper bound of a range, at most this long; see ``_bound_runs``.
+        max_steps: also run the upper bound of a range, limited to this; see ``_bound_runs``.
     """
     from asrbuild.coreai import asset
     from asrbuild.coreml.executor import load
@@ -144,7 +145,7 @@ def runs(
     max_steps: int | None,
     executors: Iterable[str],
 ) -> Iterator[Run]:
-    """Every run of a proof, in its order."""
+    """Yields every run of a proof, in order."""
     for executor in executors:
         for way in ways(manifest, cases):
             for name in way.cases:
@@ -154,14 +155,14 @@ def runs(
 
 
 def ways(manifest: Manifest, cases: Mapping[str, Array]) -> list[Way]:
-    """Every way to run the package: as an app does, then by each other function and size.
+    """Every way to run the package: an app's way, then each other function and size.
 
-    The first takes all cases, and so does each other function. Another enumerated size takes the
-    sample in chunks of that size, and the case of just that length. A range that is to be run
-    in chunks also takes the edge lengths whole, for its bounds are promises too. And whatever takes
-    a range takes the sample and the edge lengths in chunks of its default size, the last one
-    padded: an utterance in one call would never show a state that is not carried on, nor
-    an input of the step count that is not heeded.
+    An app's way runs all cases, and so does each other function. Another enumerated size runs the
+    sample in chunks of that size, and the case of exactly that length. A range that is run in
+    chunks also runs the awkward lengths in one call, because its bounds are promises too. Every
+    range also runs the sample and the awkward lengths in chunks of its default size, the last one
+    padded: an utterance in one call would never show that a state is not carried, or that the input
+    of the step count is ignored.
     """
     every = tuple(cases)
     edges = tuple(name for name in every if name.startswith("steps_"))
@@ -189,10 +190,10 @@ def ways(manifest: Manifest, cases: Mapping[str, Array]) -> list[Way]:
 def bound_of(
     manifest: Manifest, cases: Mapping[str, Array], max_steps: int | None
 ) -> dict[str, Array] | None:
-    """The upper bound of a range that is run whole, as one case; None where the cases reach it.
+    """A case as long as the upper bound of a range; None if the cases reach the bound.
 
-    The sample's windows, repeated. A bound above ``max_steps`` is run at that length, and the name
-    says so: ``steps_3000_of_9000``.
+    It repeats the sample's windows. A bound above ``max_steps`` is limited to that length, as its
+    name states: ``steps_3000_of_9000``.
     """
     axis = steps_axis(manifest)
     if axis.enumerated is not None or manifest.streaming.mode != "whole" or not max_steps:
@@ -210,16 +211,16 @@ def bound_of(
 def _bound_runs(
     way: Way, cases: Mapping[str, Array], max_steps: int | None, executor: str
 ) -> Iterator[Run]:
-    """A call as long as a range's bound, and the same package in shorter calls, state carried on.
+    """Runs for a range's upper bound: one call of that length, and the same case in shorter calls.
 
-    The shorter calls are as long as the sample, which is compared with TensorFlow; so the long call
-    is, too, without a run of TensorFlow that takes as long as all others together. The metrics'
-    input is marked ``self`` for that.
+    The shorter calls are as long as the sample and carry the state. The sample is compared with
+    TensorFlow, so the comparison of both runs proves the long call too, without a run of TensorFlow
+    that takes as long as all others together. The input of its metrics ends in ``self``.
     """
     called = run_by_calls(way.manifest)
     for name, features in (bound_of(way.manifest, cases, max_steps) or {}).items():
         if called:
-            # The original is run at this length too.
+            # The original runs at this length too.
             yield Run(_label(name, way.label, executor), executor, way.manifest, name, features)
             continue
         label = _label(name, way.label, f"self@{executor}" if executor else "self")
@@ -232,25 +233,25 @@ def _bound_runs(
 
 
 def _around(manifest: Manifest) -> int:
-    """Steps of a call that are of no recording, where it has them on both sides."""
+    """Steps of padding around a recording, for a package that trims its context."""
     context = context_of(manifest)
     return context.left + context.right if context.trimmed else 0
 
 
 def steps_axis(manifest: Manifest) -> Axis:
-    """The time axis of the default function's input of features or samples."""
+    """The axis of time in the default function's input of features or samples."""
     return steps_of(fed_tensor(manifest.model.inputs))
 
 
 def longest_call(manifest: Manifest, max_steps: int | None) -> int | None:
-    """``verify.max_steps``, which counts steps of 20 ms, in the unit of the package's input."""
+    """``verify.max_steps``, in steps of 20 ms, converted to the unit of the package's input."""
     if max_steps is None or fed_tensor(manifest.model.inputs).meaning != "samples":
         return max_steps
     return max_steps * manifest.audio.sample_rate // 50
 
 
 def run_by_calls(manifest: Manifest) -> bool:
-    """Whether the original runs call by call: see :mod:`asrbuild.proof.calls`."""
+    """Whether the original runs call by call; see :mod:`asrbuild.proof.calls`."""
     return of_recorded(manifest.provenance.recipe)[0].CALLS
 
 
@@ -259,21 +260,21 @@ def _is_range(axis: Axis) -> bool:
 
 
 def package_function(manifest: Manifest) -> str | None:
-    """The function to load; None where the package has only one, which then needs no name."""
+    """The function to load; None if the package has only one."""
     return manifest.model.default_function if len(manifest.model.functions) > 1 else None
 
 
 def reference_state(manifest: Manifest, state: State) -> str:
     """The original's output that a state of the manifest is compared with.
 
-    A package that keeps its states names them otherwise than the original its outputs.
+    A package that keeps its states has other names for them than the original for its outputs.
     """
     architecture, config = of_recorded(manifest.provenance.recipe)
     return compared_name(architecture.signature(config).states, state.output)
 
 
 def probabilities_of(manifest: Manifest) -> str:
-    """Name of the output that is decoded."""
+    """The name of the decoded output."""
     return decoded_tensor(manifest.model.outputs).name
 
 
@@ -283,12 +284,12 @@ def _chunked(manifest: Manifest, size: int) -> Manifest:
 
 
 def _padded(manifest: Manifest, size: int) -> Manifest:
-    """In chunks of ``size``, as if the package took no other: a short last one is padded."""
+    """The manifest, limited to chunks of ``size``; a short last chunk is padded."""
     return _chunked(_sized(manifest, size), size)
 
 
 def with_steps(manifest: Manifest, size: int) -> Manifest:
-    """As if the package took one call of ``size`` steps."""
+    """The manifest, limited to calls of ``size`` steps."""
     return _whole(_sized(manifest, size), size)
 
 
@@ -310,7 +311,7 @@ def _whole(manifest: Manifest, bound: int | None) -> Manifest:
 
 @dataclass
 class _Watched:
-    """A package that remembers the state object of its stream, to be read at the end."""
+    """A package that keeps the state object of its stream, to be read at the end."""
 
     package: Any
     kept: Any = None
@@ -326,7 +327,7 @@ class _Watched:
 
 
 def run_case(package: Any, manifest: Manifest, features: Array) -> Outputs:
-    """Probabilities (T, V) and final states (1, H), under the original's output names."""
+    """Runs a case; returns probabilities (T, V) and final states (1, H) by the original's names."""
     watched = _Watched(package)
     run = Acoustic(watched, Contract.of(manifest))
     outputs = {probabilities_of(manifest): np.concatenate([run.feed(features), run.finish()])}
@@ -353,7 +354,7 @@ def save_executed(at: Path, executed: Executed) -> None:
 
 
 def load_executed(at: Path) -> Executed:
-    """Reads what ``save_executed`` wrote."""
+    """Reads the files of ``save_executed``."""
     listed = json.loads((at / EXECUTIONS).read_text(encoding="utf-8"))
     executions = tuple(Execution(**fields) for fields in listed)
     return Executed(load_outputs(at / OUTPUTS), executions, load_reaches(at))
@@ -367,12 +368,12 @@ def save_outputs(path: Path, outputs: Mapping[str, Outputs]) -> None:
         for output, value in found.items()
     }
     with path.open("wb") as file:
-        # numpy's stubs take any unpacked mapping for the flag allow_pickle as well.
+        # numpy's stubs match any unpacked mapping with the flag allow_pickle as well.
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def load_outputs(path: Path) -> dict[str, Outputs]:
-    """Reads what ``save_outputs`` wrote: label -> output -> value."""
+    """Reads the file of ``save_outputs``: label -> output -> value."""
     outputs: dict[str, Outputs] = {}
     with np.load(path, allow_pickle=False) as archive:
         for key in archive.files:

@@ -1,7 +1,7 @@
-"""The measures of a package against the original, and the gates it must pass.
+"""Metrics that compare a package with its original, and the gates that they must pass.
 
-Numbers are taken in float64. A value that is not finite, or a missing or misshapen output, gets the
-worst value of every metric, so that it fails each gate and still fits in JSON.
+They are computed in float64. For a value that is not finite, or a missing or misshapen output,
+every metric has its worst value, which fails each gate and is valid in JSON.
 """
 
 from __future__ import annotations
@@ -16,40 +16,39 @@ from asrbuild.artifact.manifest import Metric
 from asrbuild.base.array import Array
 from asrbuild.base.errors import AsrbuildError
 
-#: Probabilities are floored here, then normalised again, before a logarithm is taken: twice the
-#: smallest positive half-precision number, below which fp16 outputs are all zero.
+#: Floor of probabilities before a logarithm (they are normalised again): twice the smallest
+#: positive half-precision number, below which fp16 outputs are all zero.
 PROBABILITY_FLOOR = 1.2e-7
-#: PSNR of identical arrays, and the limit of what is reported.
+#: PSNR of identical arrays, and the greatest PSNR that is reported.
 PSNR_CAP_DB = 200.0
-#: What is reported when a value is not finite.
+#: The error that is reported for a value that is not finite.
 WORST = {
     "argmax_agreement": 0.0,
     "kl_divergence": 1e9,
     "max_abs_error": 1e9,
     "psnr_db": -PSNR_CAP_DB,
 }
-#: Two classes whose probabilities differ by less than this fraction are a tie: which of them comes
-#: out best is rounding, not behaviour. Near-uniform steps (silence, random features) have such
-#: ties, confident ones do not. A probability that went through six layers in half precision is good
-#: to about four units of its last place (2^-10); in single precision to a few times 2^-20.
+#: Two classes whose probabilities differ by less than this fraction are a tie: rounding decides
+#: which of them is best. Near-uniform steps (silence, random features) have such ties, confident
+#: steps do not. After six layers in half precision, a probability is accurate to about four units
+#: of its last place (2^-10); in single precision to a few times 2^-20.
 ARGMAX_TIE = {"fp16": 2.0**-8, "fp32": 2.0**-18}
 
 
 @dataclass(frozen=True)
 class Gates:
-    """The thresholds of one build, from ``conf/verify``.
+    """The gates of one build: thresholds of the metrics, from ``conf/verify``.
 
     Args:
         argmax_agreement: least fraction of steps whose best class is the reference's.
         kl_divergence: largest KL divergence of a step, in nats.
         max_abs_error: largest error of a probability.
         psnr_db: least PSNR of the probabilities.
-        state_max_abs_error: largest error of a state's value, as a fraction of the state's largest
-            magnitude where that is above 1: a cell counts up without bound, and floating point is
-            as fine as the number is small.
+        state_max_abs_error: largest error of a state's value, relative to the state's largest
+        magnitude if that is above 1: a cell grows without bound, and so does its rounding error.
         state_psnr_db: least PSNR of a state.
-        argmax_tie: classes within this fraction of the reference's best probability are one
-            choice for the agreement; it follows from the precision, see ``ARGMAX_TIE``.
+        argmax_tie: classes within this fraction of the reference's best probability count as the
+            best class; the precision decides it, see ``ARGMAX_TIE``.
     """
 
     argmax_agreement: float
@@ -61,7 +60,7 @@ class Gates:
     argmax_tie: float
 
 
-# A looser gate than these would let a uniform predictor, or a network without its state, pass.
+# A looser gate would let a uniform predictor, or a network without its state, pass.
 _SENSIBLE: dict[str, tuple[float, float]] = {
     "argmax_agreement": (0.9, 1.0),
     "kl_divergence": (0.0, 0.1),
@@ -70,9 +69,9 @@ _SENSIBLE: dict[str, tuple[float, float]] = {
     "state_max_abs_error": (0.0, 1.0),
     "state_psnr_db": (20.0, PSNR_CAP_DB),
 }
-# Compressed weights move a letter by a step here and there, which is a large error of that step's
-# probabilities. A uniform predictor's worst step is above 2 nats, and a step that is certain of the
-# wrong letter above 0.9 of a probability.
+# Compressed weights sometimes move a letter by a step, which is a large error in that step. The
+# worst step of a uniform predictor has above 2 nats, and a step that is certain of a wrong letter
+# an error above 0.9.
 _SENSIBLE_COMPRESSED = _SENSIBLE | {"kl_divergence": (0.0, 1.0), "max_abs_error": (0.0, 0.6)}
 _AT_LEAST = ("argmax_agreement", "psnr_db", "state_psnr_db")
 
@@ -80,12 +79,12 @@ _AT_LEAST = ("argmax_agreement", "psnr_db", "state_psnr_db")
 def gates_of(
     thresholds: Mapping[str, Mapping[str, object]], precision: str, names: Iterable[str]
 ) -> Gates:
-    """The gates of a build: of those that its recipe names, the loosest for each measure.
+    """The gates of a build: for each metric, the loosest of those that its recipe names.
 
     Args:
         thresholds: the recipe's ``verify.thresholds``.
-        precision: what ties follow from.
-        names: see ``recipe.gate_names``.
+        precision: decides ties.
+        names: names of gates in the thresholds.
     """
     found = [asdict(gates_from(thresholds.get(name, {}), precision, name)) for name in names]
     return Gates(
@@ -100,11 +99,11 @@ def gates_from(thresholds: Mapping[str, object], precision: str, name: str | Non
     """The gates of one precision or compression from ``verify.thresholds[name]``.
 
     Args:
-        precision: what ties follow from.
-        name: the precision where none is given.
+        precision: decides ties.
+        name: a compression; None: the precision.
 
     Raises:
-        AsrbuildError: a threshold is missing, unknown or senseless.
+        AsrbuildError: a threshold is missing, unknown or out of range.
     """
     name = name or precision
     key = f"verify.thresholds.{name}"
@@ -132,15 +131,15 @@ def gates_from(thresholds: Mapping[str, object], precision: str, name: str | Non
 
 
 def max_abs_error(reference: Array, package: Array) -> float:
-    """Largest absolute difference of two arrays of one shape."""
+    """The largest absolute difference of two arrays of the same shape."""
     return float(np.abs(_wide(reference) - _wide(package)).max(initial=0.0))
 
 
 def psnr_db(reference: Array, package: Array) -> float:
     """Peak signal to noise in dB: the reference's largest magnitude over the RMS error.
 
-    Limited to +-200 dB; identical arrays have 200. A reference that is all zero has no peak: any
-    error against it is the worst value.
+    It is limited to +-200 dB; identical arrays have 200. A reference of zeros has no peak: any
+    error gives the worst value.
     """
     wide = _wide(reference)
     noise = float(np.mean((wide - _wide(package)) ** 2)) if wide.size else 0.0
@@ -154,16 +153,16 @@ def psnr_db(reference: Array, package: Array) -> float:
 
 
 def kl_divergence(reference: Array, package: Array) -> float:
-    """The worst step's KL(reference || package) in nats; probabilities (T, V).
+    """KL(reference || package) of the worst step, in nats; probabilities (T, V).
 
-    The worst step and not the mean: one wrong step in a long recording must not be averaged away.
+    A mean would hide one wrong step in a long recording.
     """
     p, q = _floored(reference), _floored(package)
     return float(np.sum(p * (np.log(p) - np.log(q)), axis=-1).max(initial=0.0))
 
 
 def argmax_agreement(reference: Array, package: Array, tie: float) -> float:
-    """Fraction of the steps (T, V) whose best class the two agree on.
+    """The fraction of steps (T, V) with the same best class.
 
     A step agrees when the package's best class has at least ``1 - tie`` times the reference's
     largest probability.
@@ -182,15 +181,15 @@ def compare(
     gates: Gates,
     probabilities: str,
 ) -> list[Metric]:
-    """Every gate of one case.
+    """The metrics of one case, each with its gate.
 
     Args:
-        case: the name the metrics carry as their input.
-        reference: probabilities (T, V), and states, from the original. An output that is not in
-            it is not compared.
-        package: the same from the package.
+        case: the input of the metrics.
+        reference: the original's probabilities (T, V) and states. An output that it lacks is not
+        compared.
+        package: the package's, likewise.
         gates: the thresholds.
-        probabilities: name of the output that has probabilities; the others are states.
+        probabilities: name of the output with probabilities; the others are states.
     """
     metrics: list[Metric] = []
     for output, expected in reference.items():
@@ -212,20 +211,20 @@ def compare(
 
 
 def of_probabilities(metrics: Iterable[Metric]) -> set[str]:
-    """The outputs whose metrics are those of probabilities: the others are states."""
+    """The outputs that have metrics of probabilities; the others are states."""
     return {metric.output for metric in metrics if metric.name == "argmax_agreement"}
 
 
 def worst(metrics: list[Metric]) -> Metric | None:
-    """The metric that used up most of what its gate allows; None if there are no metrics."""
+    """The metric nearest to its gate, or furthest beyond it; None without metrics."""
     return max(metrics, key=used, default=None)
 
 
 def used(metric: Metric) -> float:
-    """The share of its gate's allowance that a metric used up; above 1 it fails.
+    """The share of its gate that a metric uses; above 1 it fails.
 
-    An error over the largest allowed; disagreeing steps over those allowed; for PSNR the RMS error
-    over the one allowed.
+    It is the error divided by the largest allowed; disagreeing steps divided by those allowed; for
+    PSNR, the RMS error divided by the largest allowed.
     """
     if metric.name == "psnr_db":
         return float(10.0 ** ((metric.threshold - metric.value) / 20.0))
@@ -243,7 +242,7 @@ Measure = Callable[[Array, Array], float]
 def _gates_of(
     expected: Array, gates: Gates, are_probabilities: bool
 ) -> list[tuple[MetricName, Comparison, float, Measure]]:
-    """Metric, comparison, threshold and measure of each gate on one output."""
+    """Metric, comparison, threshold and measuring function of each gate for one output."""
     if not are_probabilities:
         peak = (
             float(np.abs(_wide(expected)).max(initial=1.0)) if np.isfinite(expected).all() else 1.0

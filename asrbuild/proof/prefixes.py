@@ -1,9 +1,9 @@
 """Awkward lengths for verification: prefixes of the sample.
 
-What a causal network gives for the first n windows of a recording is the first n rows of what it
-gives for all of it, and the state after them is the state at step n. So one run of the original on
-the sample, its states at every step kept, is the reference of every length. A network that is not
-causal is refused: see ``coreml.signature.check_carried``.
+For the first n windows of a recording, a causal network gives the first n rows of its output for
+the whole recording, and the state at step n. So one run of the original on the sample, with its
+states at every step, is the reference for every length. A network that is not causal is refused:
+see ``coreml.signature.check_carried``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def edge_cases(
 ) -> dict[str, Array]:
     """``steps_n`` -> the first n windows of the sample, (n, n_window, n_input).
 
-    A length above ``max_steps`` or the sample's own is capped there, and its name says so:
+    A length above ``max_steps`` or the sample's own is limited to it, as its name states:
     ``steps_636_of_3000``.
     """
     sample = cases["sample"]
@@ -31,10 +31,10 @@ def edge_cases(
 
 
 def edge_reference(sample: Result, probabilities: str, steps: int) -> dict[str, Array]:
-    """A causal original's results after the first ``steps`` steps of the sample.
+    """The results of a causal original for the first ``steps`` steps of the sample.
 
     Args:
-        sample: what it gave for all of it, its states after every step included.
+        sample: its outputs for the whole sample, with the states after every step.
         probabilities: name of the output with a row for each step.
 
     Returns:

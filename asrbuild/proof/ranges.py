@@ -1,13 +1,13 @@
-"""The ranges of a package's float16 values, and of the terms of its sums, on a proof's inputs.
+"""Ranges: how large a package's float16 values and the terms of its sums become in a proof.
 
-The Neural Engine adds up in a fixed-point number that ends at 32,768, float16 itself ends at
-65,504; the executor adds up in float32 and would not show either. So each op that can make a value
-larger is measured as it runs: its result, and the sum of the magnitudes of a product's terms, which
-no partial sum exceeds in whatever order they are added. An operand is the result of another op,
-an input after its cast, or a constant.
+The Neural Engine accumulates in a fixed-point number that ends at 32,768, and float16 ends at
+65,504; the executor accumulates in float32 and shows neither. So each op that can make a value
+larger is measured while it runs: its result, and the sum of the magnitudes of a product's terms,
+which no partial sum exceeds in any order of addition. An operand is the result of another op, an
+input after its cast, or a constant.
 
-A sum is bounded from its rows' lengths first, which costs little; only where that bound reaches
-``LIMIT`` the magnitudes are added up.
+A cheap bound for a sum comes from the lengths of its rows; only if that bound reaches ``LIMIT`` are
+the magnitudes added up.
 
 Source of the limit: notes/defects.md (C2 to C4) of 751K/Apple-Neural-Engine-Microarchitecture-
 Study-M6, measured on an M6.
@@ -31,7 +31,7 @@ from asrbuild.coreml.executor.recording import Seen, Site
 LIMIT = 32768.0
 _FILE = "reaches.json"
 _F16, _F32 = np.dtype(np.float16), np.dtype(np.float32)
-#: Ops whose results are no larger than an operand, or than 1.
+#: Ops whose results are at most as large as an operand, or as 1.
 _NOT_LARGER = frozenset(
     """
     reshape transpose expand_dims squeeze concat split stack gather gather_nd
@@ -48,10 +48,10 @@ class Reach:
     """The range of the values of one node.
 
     Args:
-        node: enclosing blocks and the op's own name, as the executor writes it.
-        kind: of the op.
+        node: the enclosing blocks and the op's own name, as the executor writes them.
+        kind: the op's type.
         value: the largest magnitude of a result, or of a constant operand.
-        total: what no partial sum of its terms exceeds; 0 for an op that adds nothing up.
+        total: a bound of all partial sums of its terms; 0 for an op without sums.
     """
 
     node: str
@@ -61,25 +61,26 @@ class Reach:
 
     @property
     def largest(self) -> float:
+        """The larger of ``value`` and ``total``."""
         return max(self.value, self.total)
 
 
 @dataclass
 class Ranges:
-    """A watcher of the executor that remembers the largest values of each float16 node."""
+    """A watcher of the executor that records the largest values of each float16 node."""
 
     _nodes: dict[str, _Node] = field(default_factory=dict)
 
     def __call__(self, site: Site) -> Seen | None:
         flat = (d for each in site.dtypes for d in (each if isinstance(each, list) else [each]))
-        # A cast from float32 has no float16 operand, but may give a float16 result.
+        # A cast from float32 has no float16 operand, but can have a float16 result.
         if site.kind != "cast" and (site.kind in _NOT_LARGER or _F16 not in flat):
             return None
-        # A package is loaded once for each function and way to run it.
+        # A package is loaded again for each function and way to run it.
         return self._nodes.setdefault(site.path, _Node(site)).see
 
     def reaches(self) -> tuple[Reach, ...]:
-        """Each node with a float16 result, in the order of the program."""
+        """The ranges of all nodes with float16 results, in the order of the program."""
         return tuple(node.reach() for node in self._nodes.values() if node.value or node.total)
 
 
@@ -126,7 +127,7 @@ class _Node:
             self.total = max(self.total, float(self._sum(self, named, results)))
 
     def weight(self, array: Array) -> _Weight:
-        """The facts of a weight, found once for each array."""
+        """The facts about a weight, computed once for each array."""
         known = self._weights.get(id(array))
         if known is None or known.array() is not array:
             known = self._weights[id(array)] = _Weight(array)
@@ -136,7 +137,7 @@ class _Node:
 def magnitude(value: Any) -> float:
     """The largest magnitude of a float16 array; an infinity or NaN is the largest; else 0.
 
-    The bits of a float16 without its sign are in the order of its magnitude.
+    The bits of a float16 without its sign have the order of the magnitudes.
     """
     if not isinstance(value, np.ndarray) or value.dtype != _F16 or not value.size:
         return 0.0
@@ -146,7 +147,7 @@ def magnitude(value: Any) -> float:
 
 
 class _Weight:
-    """A weight (O, I): its longest row, and the largest magnitude of each column once asked for."""
+    """Facts about a weight (O, I): its longest row, and the largest value of each column."""
 
     def __init__(self, weight: Array) -> None:
         self.array = weakref.ref(weight)
@@ -164,10 +165,10 @@ class _Weight:
 
 
 def _product(node: _Node, x: Array, weight: Array, added: Array | float) -> float:
-    """A bound of ``sum(|w| * |x|) + added``, of ``x (..., I)``, ``weight (O, I)``.
+    """A bound of ``sum(|w| * |x|) + added``, for ``x (..., I)`` and ``weight (O, I)``.
 
-    |sum(w * x)| <= |w| * |x| (Cauchy and Schwarz); where that reaches the limit, the largest value
-    of ``x`` is taken apart; where that does, too, the sums are added up.
+    |sum(w * x)| <= |w| * |x| (Cauchy and Schwarz); if that reaches the limit, the largest value of
+    ``x`` is treated separately; if that bound reaches it too, the sums are computed.
     """
     rows, known = np.asarray(x, _F32).reshape(-1, x.shape[-1]), node.weight(weight)
     squares, more = np.einsum("ni,ni->n", rows, rows), float(np.max(added, initial=0))
@@ -202,7 +203,7 @@ def _matmul(node: _Node, given: dict[str, Any], results: list[Array]) -> float:
 def _conv(node: _Node, given: dict[str, Any], results: list[Array]) -> float:
     weight, x = np.asarray(given["weight"], _F32), np.asarray(given["x"], _F32)
     bias = 0.0 if given["bias"] is None else np.abs(given["bias"])
-    # No patch of the input is longer than one that has its largest magnitude everywhere.
+    # No patch of the input is longer than one with the largest magnitude everywhere.
     patch = float(np.max(np.abs(x), initial=0)) * math.sqrt(weight[0].size)
     bound = patch * node.weight(given["weight"]).longest + float(np.max(bias, initial=0))
     if bound < LIMIT:
@@ -215,7 +216,7 @@ def _conv(node: _Node, given: dict[str, Any], results: list[Array]) -> float:
 
 
 def _recurrent(node: _Node, given: dict[str, Any], results: list[Array]) -> float:
-    """Of an lstm, gru or rnn: both products of a step, and the bias."""
+    """The bound for an lstm, gru or rnn: both products of a step, and the bias."""
     h = max(magnitude(results[0]), magnitude(given["initial_h"]))
     totals = [0.0]
     for back in ("", "_back"):

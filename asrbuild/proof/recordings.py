@@ -1,7 +1,7 @@
 """The cost of chunks and padding: label edits against the whole recording.
 
-The proof compares a package with its original fed alike, so it says nothing of this. A network
-whose rows depend on all steps of a call writes other labels in chunks.
+The proof compares a package with its original in the same calls, so it does not show this cost. A
+network whose rows depend on all steps of a call gives other labels in chunks.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ def against_recordings(
     heard: Mapping[str, Array],
     reference: Mapping[str, Mapping[str, Array]],
 ) -> list[Transcript]:
-    """Transcripts with what the original makes of the whole recording, where that was run.
+    """The transcripts, with the original's transcript of the whole recording where it ran on that.
 
     Args:
         heard: way to run a recording -> the package's probabilities (rows, classes).
-        reference: what the original gave, by label; see ``calls.original_outputs``.
+        reference: the original's outputs by label; see ``calls.original_outputs``.
     """
     from asrbuild.speech.greedy import GreedyDecoder, best_path
 
@@ -47,7 +47,7 @@ def against_recordings(
 
 
 def label_edits(expected: Sequence[int], given: Sequence[int]) -> int:
-    """Labels to replace, add or take away to make one sequence of labels the other."""
+    """The edit distance of two sequences of labels."""
     import jiwer
 
     if not len(expected):

@@ -1,6 +1,6 @@
-"""The proof of a package: what it gave on every case, compared with what the original gave.
+"""The verdict of a proof: compares the package's outputs for every case with the original's.
 
-A gate that fails is data in the result; what to do about it is the caller's affair.
+A failed gate is data in the result; the caller decides what follows.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WordGates:
-    """The gates on the words of the recordings.
+    """The gates on the transcripts of the recordings.
 
     Args:
-        require_transcript: the package's words equal those of the original.
-        max_wer: largest word error rate of a recording whose words are known; None: any.
-        max_wer_increase: largest rise of it above the original's; None: any.
-        count_unspelled: also of recordings whose words the alphabet cannot spell.
+        require_transcript: the package's transcript must equal the original's.
+        max_wer: largest word error rate of a recording with an expected transcript; None: any.
+        max_wer_increase: largest increase over the original's word error rate; None: any.
+        count_unspelled: gate also recordings whose expected transcript the alphabet cannot spell.
     """
 
     require_transcript: bool = True
@@ -67,8 +67,8 @@ class Proof:
     Args:
         verification: the manifest's section.
         failures: each gate that failed, in words; empty when ``verification.passed``.
-        outputs: metric input (``sample``, ``sample@whole``) -> output -> what the package gave.
-        reaches: how large the float16 values of each node became.
+        outputs: input of a metric (``sample``, ``sample@whole``) -> output -> the package's value.
+        reaches: the range of the float16 values of each node.
     """
 
     verification: Verification
@@ -77,13 +77,13 @@ class Proof:
     reaches: tuple[Reach, ...] = field(default=(), repr=False)
 
     def probabilities_of_recordings(self) -> dict[str, Array]:
-        """The package's probabilities of the recordings, fed by the manifest: (steps, classes)."""
+        """The package's probabilities (steps, classes) for the recordings, in an app's way."""
         (name,) = of_probabilities(self.verification.metrics)
         return {n: self.outputs[n][name] for n in RECORDINGS if n in self.outputs}
 
 
 def unproven(runtime: str, *, v2: bool = False) -> Verification:
-    """The section of a manifest whose package has not run yet; ``runtime``: of its original."""
+    """The section of a manifest before the package ran; ``runtime``: that of its original."""
     return (manifest2.Verification if v2 else Verification)(
         executed=False,
         core_ml_executed=False,
@@ -107,7 +107,7 @@ def prove(
     words: WordGates | None = None,
     max_steps: int | None = None,
 ) -> Proof:
-    """Runs the package on every case, every way its manifest allows, and judges it."""
+    """Runs the package on every case, in every way that its manifest allows, and judges it."""
     _check_reference(cases, reference, probabilities_of(manifest))
     executed = execute(artifact, manifest, cases, max_steps)
     return judge(executed, artifact, manifest, cases, reference, gates, texts, words, max_steps)
@@ -125,22 +125,22 @@ def judge(
     max_steps: int | None = None,
     decoding: DecoderSettings | None = None,
 ) -> Proof:
-    """Compares what a package gave with what the original gave.
+    """Compares the outputs of a package with the original's.
 
-    A package that describes itself otherwise than its manifest does fails too.
+    A package that contradicts its manifest fails too.
 
     Args:
         executed: from ``execute``, with the same manifest, cases and ``max_steps``.
-        artifact: the directory that the manifest's paths are relative to.
-        manifest: how the package was run; its ``verification`` is not read.
+        artifact: the directory of the manifest's paths.
+        manifest: describes the calls of the package; its ``verification`` is not read.
         cases: name -> features (T, n_window, n_input).
         reference: case -> probabilities (T, V) and states (1, H) of the original.
-        gates: the thresholds of the package's precision and compression.
-        texts: recording -> its transcript, where one is known.
-        words: what the transcripts must be.
-        max_steps: the longest call that was run.
-        decoding: where the scorer lies and which Python 3.9 runs ds-ctcdecoder; None: the scorer is
-            the artifact's, and a Python is found.
+        gates: the gates of the package's precision and compression.
+        texts: recording -> its expected transcript, if known.
+        words: the gates on the transcripts.
+        max_steps: steps of the longest call.
+        decoding: settings with the path of the scorer and the Python 3.9 of ds-ctcdecoder; None:
+            the artifact's scorer, and a Python that asrbuild finds.
     """
     from asrbuild.artifact.runtime import decoder_settings
 
@@ -191,10 +191,10 @@ def judge(
 
 
 def prove_again(artifact: Path, manifest: Manifest) -> Proof:
-    """Proves a published artifact from its own bytes: its recorded reference, its recipe's gates.
+    """Proves a published artifact again, with its recorded reference and its recipe's gates.
 
     Raises:
-        AsrbuildError: the recorded reference is missing, or is not what the manifest was made with.
+        AsrbuildError: the recorded reference is missing, or does not match the manifest.
     """
     if manifest.model.format == ASSET and manifest.model.compute_precision == "fp16":
         raise AsrbuildError(
@@ -206,7 +206,7 @@ def prove_again(artifact: Path, manifest: Manifest) -> Proof:
         )
     recorded = artifact / PARITY
     cases, reference = load_reference(recorded, manifest2.context_frames(manifest))
-    # Bounds come after the cases; they are made of them, so they need no record.
+    # The inputs for bounds come after the cases; they are made from those, so they have no record.
     if verified_inputs(cases) != manifest.verification.inputs[: len(cases)]:
         raise AsrbuildError(
             "the recorded inputs are not those that the manifest names",
@@ -228,14 +228,13 @@ def prove_again(artifact: Path, manifest: Manifest) -> Proof:
 
 
 def prove_unknown(artifact: Path, manifest: Manifest, notify: Callable[[str], None]) -> None:
-    """Proves an artifact that was not made, pulled or proven here: not ``proven.is_proven_here``.
+    """Proves an artifact again, unless it was made, pulled or proven on this machine.
 
-    An artifact folder that came with a checkout may claim anything. A proof from its own bytes
-    shows that they agree with each other; where they come from, only a signature shows, so
-    ``notify`` gets a line.
+    An artifact folder in a checkout can claim anything. A proof from its own bytes shows that they
+    are consistent; only a signature shows their origin, so ``notify`` gets a line.
 
     Raises:
-        AsrbuildError: its package does not do what its manifest says.
+        AsrbuildError: its package fails its gates.
     """
     notify(
         f"{manifest.artifact_id} was not built, pulled or verified on this machine; proving it "
@@ -252,13 +251,13 @@ def prove_unknown(artifact: Path, manifest: Manifest, notify: Callable[[str], No
 
 
 def save_heard(path: Path, proof: Proof) -> None:
-    """Writes what the package gave for the recordings, fed as the manifest has an app do.
+    """Writes the package's probabilities for the recordings, in an app's way.
 
-    An ``.npz`` of probabilities (steps, classes) by recording.
+    The file is an ``.npz``: recording -> probabilities (steps, classes).
     """
     heard = proof.probabilities_of_recordings()
     with path.open("wb") as file:
-        # numpy's stubs take any unpacked mapping for the flag allow_pickle as well.
+        # numpy's stubs match any unpacked mapping with the flag allow_pickle as well.
         np.savez_compressed(file, **heard)  # type: ignore[arg-type]
 
 
@@ -274,12 +273,12 @@ def summary(verification: Verification) -> str:
 
 
 def _expected(reference: Mapping[str, Mapping[str, Array]], run: Run) -> Mapping[str, Array]:
-    """The original's results: in the calls of this run, or for its case where it ran once."""
+    """The original's results for a run: in its calls, or for its whole case."""
     return reference[run.way if run.way in reference else run.case]
 
 
 def _comparable(reference: Mapping[str, Array], manifest: Manifest) -> dict[str, Array]:
-    """The reference outputs that the package has: probabilities and its states."""
+    """The outputs of the reference that the package also has: probabilities and states."""
     states = (reference_state(manifest, state) for state in manifest.state)
     return {name: reference[name] for name in (probabilities_of(manifest), *states)}
 
@@ -303,9 +302,9 @@ def _transcripts(
     heard: Mapping[str, Array],
     texts: Mapping[str, str | None],
 ) -> list[Transcript]:
-    """The words of each recording, every way it was run, by the manifest's own decoder.
+    """The transcripts of each recording in every way that it ran, with the manifest's decoder.
 
-    ``said`` and ``heard``: way to run it -> the original's and the package's probabilities.
+    ``said`` and ``heard``: label of a run -> the original's and the package's probabilities.
     """
     from asrbuild.speech.decoders import open_decoder
 
@@ -333,19 +332,19 @@ def _alphabet(manifest: Manifest) -> Tokens:
 
 
 def _recording(label: str) -> str:
-    """The recording that a metric's input is of; empty where it has no words in it."""
+    """The recording of a metric's input; empty for an input without speech."""
     name = label.split("@")[0]
     return name if name in RECORDINGS else ""
 
 
 def _decode(decoder: Any, batch: list[Array], labels: Sequence[str]) -> list[str | None]:
-    """The best text of each; None where the output is no probability at all.
+    """The best transcript of each; None if the output is not probabilities.
 
-    The same numbers are decoded once: a beam takes seconds, and several ways to run a package
-    often give the same.
+    Equal probabilities are decoded once: a beam search takes seconds, and several ways to run a
+    package often give the same.
 
     Raises:
-        UtteranceError: one cannot be decoded; its label is named.
+        UtteranceError: one cannot be decoded; it names the label.
     """
     from asrbuild.speech.decoder import UtteranceError
 
@@ -392,16 +391,16 @@ def _word_failures(
 
 
 def _counts(said: str, alphabet: Tokens, count_unspelled: bool) -> bool:
-    """Whether known words judge a model: those that it cannot write do not, unless asked for."""
+    """Whether an expected transcript counts: the alphabet can spell it, or ``count_unspelled``."""
     from asrbuild.speech.rates import unspelled
 
     return count_unspelled or not unspelled(said, alphabet)
 
 
 def known_words(manifest: Manifest) -> dict[str, str]:
-    """The words that judge a model: recording -> what was said.
+    """Recording -> expected transcript, for those that count.
 
-    Left out is what the alphabet cannot spell, unless ``verify.count_unspelled`` counts it.
+    A transcript that the alphabet cannot spell counts only with ``verify.count_unspelled``.
     """
     alphabet = manifest2.tokens_of(manifest.decoder)
     verify = manifest.provenance.recipe.get("verify", {})
@@ -415,23 +414,23 @@ def known_words(manifest: Manifest) -> dict[str, str]:
     }
 
 
-#: Share of wrong characters above which words that are all wrong are no near misses. Sentences that
-#: have nothing to do with each other share a quarter of their characters, in some order.
+#: If every word is wrong, a greater share of wrong characters means that the model is wrong.
+#: Unrelated sentences share a quarter of their characters, in some order.
 _CHANCE = 0.5
 
 
 def wrong_words(
     transcripts: Sequence[Transcript], alphabet: Tokens, count_unspelled: bool = False
 ) -> str | None:
-    """Says that the model gets no word right of the recordings whose words are known.
+    """A sentence if the model gets no word of the expected transcripts right; else None.
 
-    Not where at most half of the characters are wrong: a language may have no spaces, and a
+    It is None if at most half of the characters are wrong: a language may have no spaces, and a
     recording one word.
 
     Args:
-        transcripts: of all recordings.
-        alphabet: the model's.
-        count_unspelled: judge also by words that the alphabet cannot spell.
+        transcripts: those of all recordings.
+        alphabet: the model's labels.
+        count_unspelled: count transcripts that the alphabet cannot spell.
     """
     from asrbuild.speech.rates import count
 
@@ -451,6 +450,7 @@ def wrong_words(
 
 
 def in_words(metric: Metric) -> str:
+    """A metric with its gate, as a line for a person."""
     return (
         f"{metric.input}: {metric.output} {metric.name} {metric.value:.6g} "
         f"(must be {metric.comparison} {metric.threshold:g})"

@@ -1,4 +1,4 @@
-"""The gates of a published proof, and what it lacks of the one that asrbuild comes with."""
+"""Weaknesses: compares the gates of a published proof with asrbuild's default proof."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from asrbuild.base.choices import packaged
 from asrbuild.coreml.compression import HALF_ORIGINAL, gate_names
 from asrbuild.proof.gates import Gates, gates_of
 
-#: A weakness of a proof, not of its result where the words are those of the original.
+#: A weakness of the gates, not of the result if the transcripts are equal.
 WORDS_UNGATED = "its words need not be those of the original"
-#: Gates that a value must reach; it must stay below the others.
+#: Gates that are lower bounds; the others are upper bounds.
 _AT_LEAST = ("argmax_agreement", "psnr_db", "state_psnr_db")
 
 
@@ -20,7 +20,8 @@ def recorded_gates(manifest: Manifest, *, compressed: bool = True) -> Gates:
     """The gates of an artifact's proof, from the recipe in its manifest.
 
     Args:
-        compressed: False: those of its precision alone.
+        compressed: whether the gates of its compressions count; False: those of its precision
+            alone.
     """
     verify = manifest.provenance.recipe.get("verify", {})
     precision = manifest.model.compute_precision
@@ -31,11 +32,10 @@ def recorded_gates(manifest: Manifest, *, compressed: bool = True) -> Gates:
 
 
 def weaknesses(manifest: Manifest) -> list[str]:
-    """The parts of the default proof that a proof lacks; empty where it is whole.
+    """The parts of the default proof that a proof lacks; empty for a whole proof.
 
-    A recipe may look at less (``verify=quick``) or gate less. What it gates in addition, or more
-    strictly, is not lacking. Of an artifact without its recipe's ``verify`` only the gates are
-    known.
+    A recipe may prove less (``verify=quick``) or have looser gates. Additional or stricter gates
+    are not a weakness. For an artifact without its recipe's ``verify``, only the gates are known.
     """
     found = manifest.verification
     if not found.executed:
@@ -77,7 +77,7 @@ def _lacking(manifest: Manifest, verify: Mapping[str, Any], whole: Mapping[str, 
 
 
 def is_quick(manifest: Manifest) -> bool:
-    """Whether a proof is that of ``verify=quick``: of the sample recording alone."""
+    """Whether a proof is that of ``verify=quick``, of the sample recording alone."""
     verify = manifest.provenance.recipe.get("verify")
     if not isinstance(verify, Mapping):
         return False

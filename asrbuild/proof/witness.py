@@ -1,9 +1,9 @@
-"""The witness of a proof: the published program, run by Apple's Core AI runtime as well.
+"""The witness of a proof: Apple's Core AI runtime, which also runs the published program.
 
-A fault that asrbuild's executor and Core ML's converter share would pass every other gate. The
-witness shares no kernel with the executor, so what both compute alike is what the package says.
-Core AI's fp16 arithmetic on Linux is not that of a device, so the witness always computes in fp32;
-a package in half precision gives it its own fp16 constants.
+A fault that asrbuild's executor and the converter share would pass every other gate. The witness
+shares no kernel with the executor, so a result that both give is what the package specifies. Core
+AI's fp16 arithmetic on Linux is not that of a device, so the witness always computes in fp32, for a
+package in half precision with its fp16 constants.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ from asrbuild.proof.verdict import Proof, in_words
 from asrbuild.proof.weaknesses import recorded_gates
 
 OUTPUTS, TWIN, FACTS = "outputs.npz", "twin.npz", "witness.json"
-#: Bytes of weights times steps up to which every input is witnessed: about two seconds of one core.
+#: Limit of weight bytes times steps for witnessing every input: about two seconds of one core.
 _AFFORDABLE = 1e10
-#: A difference below it is rounding, however small the value is.
+#: A smaller difference is rounding, however small the value is.
 _ZERO = 1e-7
 
 
@@ -58,10 +58,9 @@ class Witnessed:
     """The results of Core AI's runtime.
 
     Args:
-        outputs: label of a run -> output, named as in the original -> value.
-        twin: the same for a package whose weights were decompressed before; empty where none are
-            compressed.
-        missing_ops: operations without a lowering to Core AI; where there are any, nothing was run.
+        outputs: label of a run -> name of the output in the original -> value.
+        twin: the same for the package with decompressed weights; empty if none are compressed.
+        missing_ops: operations without a lowering to Core AI; if there are any, nothing ran.
     """
 
     outputs: Mapping[str, Outputs]
@@ -72,7 +71,7 @@ class Witnessed:
 
     @property
     def execution(self) -> Execution:
-        """As a manifest names what ran a package."""
+        """The manifest's record of this execution."""
         return Execution(executor="coreai", version=self.version, platform=self.platform)
 
 
@@ -81,18 +80,17 @@ def witness(
 ) -> Witnessed:
     """Runs the package in Core AI's runtime.
 
-    The way an app runs it on every input; of a large model, on the shorter recording and the edge
-    lengths, which use every operation and constant: a step reads every weight of a recurrent layer,
-    in both runtimes alike. Every other way on one recording.
+    It runs every input in an app's way; a large model, only the shorter recording and the awkward
+    lengths, which use every operation and constant. Every other way runs one recording.
 
     Args:
-        every: run every case every way.
-        artifact: the directory that the manifest's paths are relative to.
-        manifest: how to run the package; its ``verification`` is not read.
+        every: run every case in every way.
+        artifact: the directory of the manifest's paths.
+        manifest: describes the calls of the package; its ``verification`` is not read.
         cases: name -> features (T, n_window, n_input).
 
     Raises:
-        NoLoweringError: an operation has no lowering; nothing was run.
+        NoLoweringError: an operation has no lowering; nothing ran.
         AsrbuildError: the environment is missing or the runtime failed.
     """
     package = package_path(artifact, manifest)
@@ -106,7 +104,7 @@ def witness(
 
 
 def _labels(package: Path, manifest: Manifest, cases: Mapping[str, Array]) -> set[str]:
-    """The labels of the runs that are witnessed."""
+    """The labels of the runs to witness."""
     recording = min(
         (name for name in RECORDINGS if name in cases), key=lambda name: len(cases[name])
     )
@@ -141,14 +139,15 @@ def with_witness(
     reference: Mapping[str, Mapping[str, Array]],
     gates: tuple[Gates, Gates],
 ) -> Proof:
-    """A proof with the gates of what Core AI's runtime computed.
+    """Adds the metrics of Core AI's outputs to a proof.
 
     Args:
-        proof: of asrbuild's executor, with the same manifest and cases.
+        proof: the proof of asrbuild's executor, with the same manifest and cases.
         witnessed: from ``witness``.
         reference: case -> probabilities (T, V) and states (1, H) of the original.
-        gates: the package's own, for the comparison with the original; and those of its precision
-            alone, for the comparison with the executor, which decompresses the same weights.
+        gates: those of the package, for the comparison with the original; and those of its
+            precision alone, for the comparison with the executor, which decompresses the same
+            weights.
     """
     probabilities = probabilities_of(manifest)
     metrics: list[WitnessMetric] = []
@@ -189,7 +188,7 @@ def with_witness(
 
 
 def witness_again(artifact: Path, manifest: Manifest, proof: Proof) -> Proof:
-    """The proof of a published artifact with a witness, where Core AI's runtime is installed.
+    """Adds a witness to the proof of a published artifact, if Core AI's runtime is installed.
 
     Args:
         proof: from ``prove_again``.
@@ -213,7 +212,7 @@ def _computed(other: Any, metrics: Sequence[Metric]) -> list[WitnessMetric]:
 
 
 def _equal(label: str, expected: Outputs, found: Outputs) -> list[Metric]:
-    """Requires equal decompressed weights: decompression is exact in both runtimes."""
+    """Metrics that require equal outputs: both runtimes decompress weights exactly."""
     metrics = []
     for output, value in expected.items():
         usable = value.shape == found[output].shape and np.isfinite(found[output]).all()
@@ -234,12 +233,12 @@ def _equal(label: str, expected: Outputs, found: Outputs) -> list[Metric]:
 
 @dataclass(frozen=True)
 class Difference:
-    """The first value of a program that two runtimes compute otherwise.
+    """The first value of a program that differs between two runtimes.
 
     Args:
         value: its name in the package.
-        first_step: of the utterance, and ``last_step``: the real steps of the call.
-        psnr_db: of the witness's value against the executor's; None where its size is another.
+        first_step: with ``last_step``, the steps of the utterance in the call, without padding.
+        psnr_db: PSNR of the witness's value against the executor's; None if the sizes differ.
     """
 
     value: str
@@ -255,10 +254,10 @@ class Difference:
 def first_difference(
     artifact: Path, manifest: Manifest, cases: Mapping[str, Array], found: Witness
 ) -> Difference | None:
-    """The first value, in the package's own order, that Core AI's runtime computes otherwise.
+    """The first value, in the package's order, that differs in Core AI's runtime.
 
-    Of the first run that failed a gate, and the way it failed. Values inside loops and branches are
-    not looked at: a loop differs in its results.
+    It comes from the first run that failed a gate. Values inside loops and branches are not
+    compared: a loop differs in its results.
     """
     from asrbuild.artifact.calls import Acoustic, Contract
     from asrbuild.coreml.executor import load
@@ -283,7 +282,7 @@ def first_difference(
 
 
 def _differs(value: Array, other: Array | None, floor: float) -> float | Literal[False] | None:
-    """The PSNR of a value that differs, None where the size does; False where it agrees."""
+    """The PSNR of a value that differs, or None if its size differs; False if it agrees."""
     if other is None or value.dtype.kind != "f" or not np.isfinite(value).all():
         return False
     if other.size != value.size:
@@ -291,14 +290,14 @@ def _differs(value: Array, other: Array | None, floor: float) -> float | Literal
     found = other.reshape(value.shape)
     if not np.isfinite(found).all():
         return -PSNR_CAP_DB
-    # A value that is all zero has no peak to compare with.
+    # A value of zeros has no peak to compare with.
     agrees = psnr_db(value, found) >= floor or np.abs(value - found).max(initial=0.0) < _ZERO
     return False if agrees else psnr_db(value, found)
 
 
 @dataclass
 class _Both:
-    """A package in both runtimes: each call goes to both, each with its own state."""
+    """A package in both runtimes: each call runs in both, each with its own state."""
 
     own: Any
     other: Any
@@ -314,10 +313,10 @@ class _Both:
         return self.own.make_state(), self.other.make_state()
 
     def differing(self, floor: float) -> Iterator[tuple[str, float | None]]:
-        """Names and PSNR of the values that differ in the calls since the last look."""
+        """Yields name and PSNR of the values that differ in the calls since the last use."""
         calls, self.calls = self.calls, []
         for own, other in calls:
-            # A trace begins with the outputs, which come last in the program.
+            # A trace starts with the outputs, which come last in the program.
             for name in sorted(own, key=lambda name: name in self.own.outputs):
                 psnr = _differs(own[name], other.get(name), floor)
                 if psnr is not False:
@@ -337,7 +336,7 @@ def save_witnessed(at: Path, witnessed: Witnessed) -> None:
 
 
 def load_witnessed(at: Path) -> Witnessed:
-    """Reads what ``save_witnessed`` wrote."""
+    """Reads the files of ``save_witnessed``."""
     facts = json.loads((at / FACTS).read_text(encoding="utf-8"))
     return Witnessed(
         load_outputs(at / OUTPUTS),
